@@ -1,0 +1,102 @@
+"""What the commands share: progress on a terminal, errors as one line and an exit code, lists in options."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from gpustitch.errors import GpustitchError, ParameterError
+
+Quiet = Annotated[bool, typer.Option("--quiet", "--silent", help="Print nothing but errors and results.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Workers = Annotated[int | None, typer.Option("--n-workers", help="Number of threads [default: one per CPU].")]
+RotateK = Annotated[
+    int,
+    typer.Option("--rotate-90", "-r", help="Turn each frame by this many quarter turns, as numpy.rot90 does."),
+]
+FlipUd = Annotated[bool, typer.Option("--flip-ud", help="Flip each frame upside down, after turning it.")]
+
+_console = Console(stderr=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} {task.fields['unit']}/s", style="cyan")
+
+
+class TerminalProgress:
+    """Draws a bar with rate and remaining time on a terminal; on anything else, one line per finished part."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: RichProgress | None = None
+        self._label = ""
+        self._unit = ""
+        self._done = 0
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        """Begin a bar."""
+        self._label, self._unit, self._done = label, unit, 0
+        if not self._quiet and _console.is_terminal:
+            self._bar = RichProgress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(),
+                TimeRemainingColumn(), console=_console,
+            )  # fmt: skip
+            self._bar.start()
+            self._bar.add_task(label, total=total, unit=unit)
+
+    def advance(self, count: int = 1) -> None:
+        """Move the bar on."""
+        self._done += count
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0], count)
+
+    def finish(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        elif not self._quiet and self._label:
+            print(f"{self._label}: {self._done} {self._unit}", file=sys.stderr)
+        self._label = ""
+
+    def note(self, message: str) -> None:
+        """Print a line, above the bar if one is drawn."""
+        if not self._quiet:
+            _console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def reported_errors() -> Iterator[None]:
+    """Print a gpustitch error as one line and leave with its exit code; Ctrl-C leaves with 130."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            yield
+    except GpustitchError as error:
+        print(f"gpustitch: error: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as stop:
+        print("gpustitch: interrupted", file=sys.stderr)
+        raise typer.Exit(130) from stop
+
+
+def parsed_ints(text: str, name: str, count: int) -> tuple[int, ...]:
+    """``count`` whole numbers from ``"a,b,c"``; ParameterError names the option otherwise."""
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        raise ParameterError(f"{name} takes {count} whole numbers separated by commas, not {text!r}")
+    return values

@@ -1,0 +1,1 @@
+"""Readers and writers: camera files, image stacks and volumes."""

@@ -1,0 +1,103 @@
+"""Outputs that appear whole or not at all: written beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpustitch.errors import OutputError, OutputExistsError
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output before any work is done.
+
+    Raises
+    ------
+    OutputExistsError
+        If ``path`` exists and ``overwrite`` is false.
+    OutputError
+        If no file can be created at ``path``.
+    """
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists already; choose another output or pass --overwrite")
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise OutputError(f"{path} cannot be created: {parent} is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be created: no permission to write in {parent}")
+
+
+def check_free_space(path: Path, needed_bytes: int) -> None:
+    """Raise OutputError if the disk that will hold ``path`` has fewer than ``needed_bytes`` free."""
+    parent = path.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    free = shutil.disk_usage(parent).free
+    if free < needed_bytes:
+        raise OutputError(
+            f"{path} needs about {needed_bytes / 1e9:.2f} GB but the disk at {parent} has {free / 1e9:.2f} GB free; "
+            "free some space or choose another --output"
+        )
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path to write; on success it becomes ``path``, on any error it is removed."""
+    check_output(path, overwrite=overwrite)
+    partial = _partial(path)
+    with os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a new directory to fill; on success it becomes ``path``, on any error it is removed."""
+    check_output(path, overwrite=overwrite)
+    partial = _partial(path)
+    with os_errors(path):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            if path.exists():
+                _remove(path)
+            partial.rename(path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def os_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says while writing ``path`` into an OutputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"{path}: the disk is full; free some space and run again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"{path}: no permission to write ({error.strerror})") from error
+        raise
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,32 @@
+"""Frozen descriptions of geometry and plans: no voxels, no I/O."""
+
+from gpustitch.model.box import ZYX, Box
+from gpustitch.model.geometry import Coverage, ObliqueScan, Spacing
+from gpustitch.model.tile import (
+    Frames,
+    Link,
+    Match,
+    Mosaic,
+    PlacedVolume,
+    Placement,
+    TilePath,
+    UmXYZ,
+    Volume,
+)
+
+__all__ = [
+    "ZYX",
+    "Box",
+    "Coverage",
+    "Frames",
+    "Link",
+    "Match",
+    "Mosaic",
+    "ObliqueScan",
+    "PlacedVolume",
+    "Placement",
+    "Spacing",
+    "TilePath",
+    "UmXYZ",
+    "Volume",
+]

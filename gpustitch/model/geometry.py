@@ -1,0 +1,154 @@
+"""Geometry of an oblique scan: camera frames in, an upright grid of voxels out.
+
+Axis 0 of a frame stack is the frame f, axis 1 the camera row r, axis 2 the camera column c, which runs
+along the tilted sheet. With camera pixel p, stage step s and sheet angle theta, pixel (f, r, c) lies at
+
+    x = f*s + c*p*cos(theta)        y = r*p        z = c*p*sin(theta)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import ParameterError
+from gpustitch.model.box import ZYX, Box
+
+# A shear this close to a whole number moves no voxel of a 2048-column frame by 1/1000 voxel.
+_WHOLE_SHEAR = 5e-7
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Distance between neighbouring voxels along z, y and x, in um."""
+
+    z_um: float
+    y_um: float
+    x_um: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(v) and v > 0 for v in self.zyx_um):
+            raise ParameterError(f"voxel spacing must be positive, not {self.zyx_um} um (z, y, x)")
+
+    @property
+    def zyx_um(self) -> tuple[float, float, float]:
+        """The three spacings in array order."""
+        return self.z_um, self.y_um, self.x_um
+
+    @property
+    def xyz_nm(self) -> tuple[float, float, float]:
+        """The three spacings as precomputed volumes state them: x first, nanometres."""
+        return self.x_um * 1000, self.y_um * 1000, self.z_um * 1000
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The voxels of a tile's grid that the camera saw: a parallelogram in (z, x), a whole interval in y.
+
+    Voxel (z, y, x) is covered where ``0 <= x - shear*z <= n_frames - 1``, ``0 <= y < n_rows`` and
+    ``0 <= z < n_columns``. A box-shaped volume has shear 0.
+    """
+
+    n_frames: int
+    n_rows: int
+    n_columns: int
+    shear: float = 0.0
+
+    @property
+    def shape(self) -> ZYX:
+        """Shape (z, y, x) of the smallest grid that holds the coverage."""
+        extent = (self.n_frames - 1) + (self.n_columns - 1) * self.shear
+        return self.n_columns, self.n_rows, math.ceil(extent - 1e-9) + 1
+
+    def x_bounds(self, z: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """First and last covered x (inclusive, real-valued, in voxels) on the planes ``z``."""
+        first = np.asarray(z, dtype=np.float64) * self.shear
+        return first, first + (self.n_frames - 1)
+
+    def mask(self, box: Box) -> npt.NDArray[np.bool_]:
+        """Which voxels of ``box`` are covered, shape ``box.shape``."""
+        z, y, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
+        frame = x[None, :] - self.shear * z[:, None]
+        covered_zx = (frame >= -1e-9) & (frame <= self.n_frames - 1 + 1e-9)
+        covered_zx &= ((z >= 0) & (z < self.n_columns))[:, None]
+        covered_y = (y >= 0) & (y < self.n_rows)
+        return np.asarray(covered_zx[:, None, :] & covered_y[None, :, None])
+
+    def intersects(self, box: Box) -> bool:
+        """Whether any voxel of ``box`` may be covered."""
+        inside = box.intersect(Box.of_shape(self.shape))
+        if inside.is_empty:
+            return False
+        frames = sorted(z * self.shear for z in (inside.start[0], inside.stop[0] - 1))
+        return inside.stop[2] - 1 >= frames[0] and inside.start[2] <= frames[1] + self.n_frames - 1
+
+
+@dataclass(frozen=True)
+class ObliqueScan:
+    """One stage run: ``n_frames`` camera frames of ``n_rows`` x ``n_columns`` pixels.
+
+    Parameters
+    ----------
+    n_frames, n_rows, n_columns
+        Shape of the frame stack; columns run along the tilted sheet (depth).
+    pixel_um
+        Camera pixel p in the sample, um.
+    step_um
+        Distance s that the stage moves between frames, um.
+    angle_deg
+        Angle theta between the sheet and the stage's motion, 0 < theta < 90.
+    """
+
+    n_frames: int
+    n_rows: int
+    n_columns: int
+    pixel_um: float
+    step_um: float
+    angle_deg: float = 45.0
+
+    def __post_init__(self) -> None:
+        if min(self.n_frames, self.n_rows, self.n_columns) < 1:
+            raise ParameterError(
+                f"a scan needs at least one frame, row and column, not "
+                f"{self.n_frames} x {self.n_rows} x {self.n_columns}"
+            )
+        for name, value in (("voxel size", self.pixel_um), ("step size", self.step_um)):
+            if not (math.isfinite(value) and value > 0):
+                raise ParameterError(f"the {name} must be a positive number of um, not {value}")
+        if not 0 < self.angle_deg < 90:
+            raise ParameterError(f"the sheet angle must be between 0 and 90 degrees, not {self.angle_deg}")
+
+    @property
+    def spacing(self) -> Spacing:
+        """Spacing of the de-obliqued grid: (p*sin(theta), p, s)."""
+        return Spacing(self.pixel_um * math.sin(math.radians(self.angle_deg)), self.pixel_um, self.step_um)
+
+    @property
+    def shear(self) -> float:
+        """Grid columns by which each plane z is displaced along x: k = p*cos(theta)/s.
+
+        A value within rounding of a whole number is that number, so that p = s*sqrt(2) at 45 degrees
+        is an exact copy.
+        """
+        shear = self.pixel_um * math.cos(math.radians(self.angle_deg)) / self.step_um
+        whole = round(shear)
+        return float(whole) if abs(shear - whole) < _WHOLE_SHEAR else shear
+
+    @property
+    def coverage(self) -> Coverage:
+        """What the camera saw of the de-obliqued grid."""
+        return Coverage(self.n_frames, self.n_rows, self.n_columns, self.shear)
+
+    @property
+    def shape(self) -> ZYX:
+        """Shape (z, y, x) of the de-obliqued grid."""
+        return self.coverage.shape
+
+    def frames_of(self, box: Box) -> tuple[int, int]:
+        """Half-open range of frames that ``box`` (in grid voxels) is interpolated from; may be empty."""
+        frames = [x - self.shear * z for x in (box.start[2], box.stop[2] - 1) for z in (box.start[0], box.stop[0] - 1)]
+        first, last = math.floor(min(frames) + 1e-9), math.ceil(max(frames) - 1e-9)
+        return max(0, first), max(0, min(self.n_frames, last + 1))

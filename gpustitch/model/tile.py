@@ -1,0 +1,150 @@
+"""Tiles and mosaics: what is where, as the stage reported it and as alignment found it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import LayoutError
+from gpustitch.model.box import ZYX, Box
+from gpustitch.model.geometry import Coverage, Spacing
+
+UmXYZ = tuple[float, float, float]
+
+
+class Frames(Protocol):
+    """A stack of camera frames that can be asked for any part of it."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(frames, rows, columns)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
+        """Frames ``start <= f < stop``, cut to ``rows`` and ``columns``; shape (stop-start, rows, columns)."""
+
+
+class Volume(Protocol):
+    """Anything that can be asked for a box of voxels in an upright grid.
+
+    Raw frames de-obliqued on demand, a precomputed volume on disk, an array: alignment and fusion see only this.
+    """
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a voxel."""
+
+    @property
+    def spacing(self) -> Spacing:
+        """Voxel spacing of the grid."""
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which voxels hold data; ``coverage.shape`` is the grid's shape."""
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Voxels of ``box``, shape ``box.shape``; zero outside the coverage or the grid."""
+
+
+@dataclass(frozen=True)
+class TilePath:
+    """Where a tile's data lie and where the stage said it was.
+
+    ``stage_um`` is (x, y, z) as in the names ``X/X_Y/Z`` (tenths of a micron there). It also names the tile.
+    """
+
+    path: Path
+    stage_um: UmXYZ
+
+    @property
+    def name(self) -> str:
+        """How messages and reports call the tile: ``X_Y_Z`` in tenths of a micron, as on disk."""
+        return "_".join(f"{round(v * 10)}" for v in self.stage_um)
+
+
+@dataclass(frozen=True)
+class PlacedVolume:
+    """A volume and where its grid lies in the mosaic.
+
+    ``origin_px`` is the position (z, y, x) of its first voxel in voxels of the mosaic grid, sub-voxel.
+    ``shear_px`` is by how many mosaic columns each further plane z is displaced along x on top of that:
+    0 unless the pixel size turned out to differ from the one used to de-oblique.
+    """
+
+    name: str
+    volume: Volume
+    origin_px: tuple[float, float, float]
+    shear_px: float = 0.0
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Tiles of one channel."""
+
+    tiles: tuple[TilePath, ...]
+
+    def __post_init__(self) -> None:
+        if not self.tiles:
+            raise LayoutError("a mosaic needs at least one tile")
+        seen: dict[UmXYZ, Path] = {}
+        for tile in self.tiles:
+            if tile.stage_um in seen:
+                raise LayoutError(
+                    f"{tile.path} and {seen[tile.stage_um]} are both at stage position {tile.stage_um} um"
+                )
+            seen[tile.stage_um] = tile.path
+
+    def missing_positions(self) -> list[UmXYZ]:
+        """Positions that the grid of distinct x, y and z would have but no tile is at."""
+        axes: Sequence[list[float]] = [sorted({t.stage_um[a] for t in self.tiles}) for a in range(3)]
+        have = {t.stage_um for t in self.tiles}
+        return [(x, y, z) for x in axes[0] for y in axes[1] for z in axes[2] if (x, y, z) not in have]
+
+
+@dataclass(frozen=True)
+class Match:
+    """One point found in two tiles: grid voxels (z, y, x), the second sub-voxel, and their correlation."""
+
+    fixed_px: ZYX
+    moving_px: tuple[float, float, float]
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where tile ``moving`` lies relative to tile ``fixed``, from the matches in their overlap.
+
+    ``offset_px`` is the position (z, y, x) of the moving tile's first voxel in the fixed tile's grid:
+    the robust median over ``matches`` of ``fixed_px - moving_px``. ``scatter_px`` is 1.4826 times the median absolute
+    deviation per axis. ``reason`` says why a link was rejected, and is empty for an accepted one.
+    """
+
+    fixed: str
+    moving: str
+    offset_px: tuple[float, float, float]
+    scatter_px: tuple[float, float, float]
+    matches: tuple[Match, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Solved tile positions.
+
+    ``origin_px`` maps tile names to (z, y, x) in mosaic voxels, the least coordinate on each axis being 0;
+    ``residual_px`` maps (fixed, moving) to what the solution leaves of each accepted link;
+    ``unlinked`` names the tiles that kept their stage position because no accepted link reaches them.
+    """
+
+    origin_px: Mapping[str, tuple[float, float, float]]
+    residual_px: Mapping[tuple[str, str], tuple[float, float, float]]
+    links: tuple[Link, ...]
+    unlinked: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""One module per command: plan, then run; composes ops and io."""

@@ -1,0 +1,55 @@
+"""A bounded pool of threads: NumPy, SciPy, zlib and tensorstore all release the interpreter lock."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from gpustitch.errors import ParameterError
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def cpu_count() -> int:
+    """Number of CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def checked_workers(n_workers: int | None) -> int:
+    """``n_workers``, or one for each CPU where it is None.
+
+    Raises
+    ------
+    ParameterError
+        If it is less than one.
+    """
+    workers = cpu_count() if n_workers is None else n_workers
+    if workers < 1:
+        raise ParameterError(f"the number of workers must be at least 1, not {workers}")
+    return workers
+
+
+def ordered_map(
+    function: Callable[[S], T], items: Iterable[S], n_workers: int, *, in_flight: int | None = None
+) -> Iterator[T]:
+    """Results of ``function`` in the order of ``items``, at most ``in_flight`` (2 per worker) of them waiting.
+
+    The first error is raised where its result would be yielded; work not begun by then is dropped.
+    """
+    limit = in_flight or 2 * n_workers
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(n_workers, thread_name_prefix="gpustitch") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= limit:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
