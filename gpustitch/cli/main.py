@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+
 import typer
+
+# Verb and the module whose function ``command`` carries it out.
+COMMANDS: tuple[tuple[str, str], ...] = ()
 
 app = typer.Typer(
     name="gpustitch",
@@ -12,6 +17,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
+for _verb, _module in COMMANDS:
+    app.command(_verb)(importlib.import_module(_module).command)
 
 
 def main() -> None:
