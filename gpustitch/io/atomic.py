@@ -18,11 +18,11 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises
     ------
     OutputExistsError
-        If ``path`` exists and ``overwrite`` is false.
+        If ``path`` exists (and is not an empty directory) and ``overwrite`` is false.
     OutputError
         If no file can be created at ``path``.
     """
-    if path.exists() and not overwrite:
+    if not overwrite and path.exists() and not _is_empty_directory(path):
         raise OutputExistsError(f"{path} exists already; choose another output or pass --overwrite")
     parent = path.absolute().parent
     while not parent.exists():
@@ -90,6 +90,10 @@ def os_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"{path}: no permission to write ({error.strerror})") from error
         raise
+
+
+def _is_empty_directory(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def _partial(path: Path) -> Path:

@@ -1,0 +1,101 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from gpustitch.errors import OutputError, OutputExistsError
+from gpustitch.io.atomic import atomic_directory, atomic_file, check_free_space, check_output
+
+
+def test_file_appears_only_on_success(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "out.bin"
+    with atomic_file(target) as partial:
+        partial.write_bytes(b"whole")
+        assert not target.exists()
+    assert target.read_bytes() == b"whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_failed_file_leaves_nothing_and_keeps_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "out.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), atomic_file(target, overwrite=True) as partial:
+        partial.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("manager", [atomic_file, atomic_directory])
+def test_existing_output_is_refused(tmp_path: Path, manager: type) -> None:
+    (tmp_path / "taken").write_bytes(b"x")
+    with pytest.raises(OutputExistsError, match="--overwrite"), manager(tmp_path / "taken"):
+        pytest.fail("must not be entered")
+
+
+def test_directory_replaces_the_old_one_only_on_success(tmp_path: Path) -> None:
+    target = tmp_path / "volume"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(KeyboardInterrupt), atomic_directory(target, overwrite=True) as partial:
+        (partial / "new").touch()
+        raise KeyboardInterrupt
+    assert [p.name for p in target.iterdir()] == ["old"]
+    with atomic_directory(target, overwrite=True) as partial:
+        (partial / "new").touch()
+    assert [p.name for p in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_empty_directory_may_become_the_output(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with atomic_directory(tmp_path / "empty") as partial:
+        (partial / "new").touch()
+    assert (tmp_path / "empty" / "new").exists()
+
+
+def test_a_partial_directory_left_by_a_killed_run_is_replaced(tmp_path: Path) -> None:
+    stale = tmp_path / ".volume.partial"
+    stale.mkdir()
+    (stale / "junk").touch()
+    with atomic_directory(tmp_path / "volume") as partial:
+        assert not any(partial.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "no permission"), (errno.EACCES, "no permission")]
+)
+def test_what_the_system_says_names_the_output(tmp_path: Path, code: int, text: str) -> None:
+    with pytest.raises(OutputError, match=rf"out\.bin.*{text}"), atomic_file(tmp_path / "out.bin"):
+        raise OSError(code, os.strerror(code))
+    assert not any(tmp_path.iterdir())
+
+
+def test_other_system_errors_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "out.bin"):
+        raise FileNotFoundError("an input")
+
+
+def test_output_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="not a directory"):
+        check_output(tmp_path / "file" / "below", overwrite=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="no permission"):
+        check_output(tmp_path / "out", overwrite=False)
+    tmp_path.chmod(0o700)
+
+
+def test_too_little_space_is_refused_and_the_need_is_stated(tmp_path: Path) -> None:
+    check_free_space(tmp_path / "new" / "out", 1)
+    with pytest.raises(OutputError, match=r"needs about 1000000000\.00 GB"):
+        check_free_space(tmp_path / "new" / "out", 10**18)
