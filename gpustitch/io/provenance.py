@@ -1,0 +1,69 @@
+"""Where an output came from: program, version, parameters and inputs, as JSON beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpustitch.io.atomic import atomic_file
+
+
+def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
+    """A JSON-serialisable record of one run.
+
+    Parameters
+    ----------
+    parameters
+        A dataclass or mapping of what the run was asked to do.
+    inputs
+        Files that were read; each is recorded with its size and time of last change.
+    """
+    return {
+        "program": "gpustitch",
+        "version": version("gpustitch"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "parameters": plain(parameters),
+        "inputs": [_described(path) for path in inputs],
+    }
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON can hold it: dataclasses as objects, paths as text, arrays as their shape and dtype."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return f"array {value.shape} {value.dtype}"
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)
+
+
+def write_json(path: Path, content: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Write ``content`` as indented JSON; the file appears whole or not at all."""
+    with atomic_file(path, overwrite=overwrite) as partial:
+        partial.write_text(json.dumps(plain(content), indent=2) + "\n", encoding="utf-8")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    changed = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
+    return {"path": str(path), "bytes": status.st_size, "changed": changed.isoformat(timespec="seconds")}
