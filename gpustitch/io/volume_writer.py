@@ -1,0 +1,365 @@
+"""Writing a precomputed volume with its pyramid: asynchronously, bounded, every chunk once, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+from gpustitch.errors import OutputError, ParameterError
+from gpustitch.io.atomic import atomic_directory, os_errors
+from gpustitch.io.precomputed import SIDECAR
+from gpustitch.model import ZYX, Box, Spacing
+
+Downsample = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+DEFAULT_CHUNK: ZYX = (64, 64, 64)
+IN_FLIGHT_BYTES = 1 << 28
+_WRITTEN_TYPES = ("uint8", "uint16", "uint32", "float32")
+
+
+def precomputed_info(
+    shape: ZYX, dtype: npt.DTypeLike, spacing: Spacing, levels: int, chunk_shape: ZYX = DEFAULT_CHUNK
+) -> dict[str, Any]:
+    """The ``info`` of a raw single-channel precomputed image whose level ``l`` is halved ``l`` times on every axis."""
+    scales = []
+    for level in range(levels):
+        factor = 1 << level
+        scales.append(
+            {
+                "chunk_sizes": [list(chunk_shape[::-1])],
+                "encoding": "raw",
+                "key": f"{factor}_{factor}_{factor}",
+                "resolution": [v * factor for v in spacing.xyz_nm],
+                "size": list(level_shape(shape, level)[::-1]),
+                "voxel_offset": [0, 0, 0],
+            }
+        )
+    return {
+        "@type": "neuroglancer_multiscale_volume",
+        "type": "image",
+        "data_type": np.dtype(dtype).name,
+        "num_channels": 1,
+        "scales": scales,
+    }
+
+
+def level_shape(shape: ZYX, level: int) -> ZYX:
+    """Shape (z, y, x) of a pyramid level; odd lengths round up."""
+    z, y, x = (-(-n // (1 << level)) for n in shape)
+    return z, y, x
+
+
+def block_shape_of(levels: int, chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:
+    """Least block (z, y, x) that is whole chunks and whole voxels of every level."""
+    z, y, x = (math.lcm(n, 1 << (levels - 1)) for n in chunk_shape)
+    return z, y, x
+
+
+def pyramid_bytes(shape: ZYX, dtype: npt.DTypeLike, levels: int) -> int:
+    """Bytes of a whole volume with all its levels, uncompressed."""
+    return sum(math.prod(level_shape(shape, level)) for level in range(levels)) * np.dtype(dtype).itemsize
+
+
+@dataclass
+class _Pending:
+    """A chunk of a coarse level that is still being put together."""
+
+    box: Box
+    missing: int
+    voxels: npt.NDArray[Any] | None = None
+
+
+class VolumeWriter:
+    """Writes a precomputed volume block by block and reduces the pyramid from the blocks while they are in memory.
+
+    Use it as a context manager. Everything is written into ``.<name>.partial``, which becomes ``path`` when the
+    ``with`` block ends without an error and every write has succeeded; otherwise it is removed. All methods may be
+    called from several threads. Chunks that hold only zeros need not exist: readers see zeros there.
+
+    Parameters
+    ----------
+    path
+        Folder to create.
+    shape, dtype, spacing
+        The volume at full resolution: (z, y, x), one of uint8, uint16, uint32 and float32.
+    downsample
+        Halves a block on every axis: :func:`gpustitch.ops.pyramid.downsample`.
+    levels
+        Number of levels; each has half the resolution of the one before on every axis.
+    chunk_shape
+        Voxels (z, y, x) of a stored chunk.
+    sidecar
+        Written as ``gpustitch.json`` beside ``info``.
+    overwrite
+        Replace ``path`` if it exists (when the new volume is complete).
+    in_flight_bytes
+        Bound on the voxels handed over and not yet written; ``write`` waits for its turn.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range.
+    OutputExistsError, OutputError
+        If ``path`` exists or cannot be created.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        shape: Sequence[int],
+        dtype: npt.DTypeLike,
+        spacing: Spacing,
+        *,
+        downsample: Downsample,
+        levels: int = 5,
+        chunk_shape: Sequence[int] = DEFAULT_CHUNK,
+        sidecar: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        in_flight_bytes: int = IN_FLIGHT_BYTES,
+    ) -> None:
+        self.path = Path(path)
+        self.dtype = np.dtype(dtype)
+        self.shape = _triple(shape, "volume shape")
+        self.chunk_shape = _triple(chunk_shape, "chunk size")
+        self.levels = checked_levels(levels)
+        if self.dtype.name not in _WRITTEN_TYPES:
+            raise ParameterError(f"a volume holds one of {', '.join(_WRITTEN_TYPES)}, not {self.dtype}")
+        self.block_shape = block_shape_of(self.levels, self.chunk_shape)
+        self._downsample = downsample
+        self._limit = in_flight_bytes
+        self._in_flight = 0
+        self._error: BaseException | None = None
+        self._turn = threading.Condition()
+        self._pending: dict[tuple[int, ZYX], _Pending] = {}
+        self._given: set[ZYX] = set()
+        self._closed = False
+        with contextlib.ExitStack() as stack:
+            self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
+            info = precomputed_info(self.shape, self.dtype, spacing, self.levels, self.chunk_shape)
+            (self._folder / "info").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+            if sidecar is not None:
+                (self._folder / SIDECAR).write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
+            self._stores = [self._open(level) for level in range(self.levels)]
+            self._stack = stack.pop_all()
+
+    def _open(self, level: int) -> Any:
+        # Flushing each chunk to the disk by itself triples the time; close() flushes them all before the rename.
+        spec = {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "file", "path": f"{self._folder.absolute()}/"},
+            "scale_index": level,
+        }
+        store = ts.open(spec, write=True, context=ts.Context({"file_io_sync": False})).result()
+        return store[ts.d["channel"][0]].transpose([2, 1, 0])
+
+    def blocks(self) -> Iterator[Box]:
+        """All blocks of the volume in an order that completes the coarse chunks soonest (a Morton curve).
+
+        Few unfinished chunks are then held in memory: about one per level and worker.
+        """
+        grid = _triple([-(-n // b) for n, b in zip(self.shape, self.block_shape, strict=True)], "grid")
+        whole = Box.of_shape(self.shape)
+        for index in _morton(grid):
+            start = [i * b for i, b in zip(index, self.block_shape, strict=True)]
+            yield Box.of_shape(self.block_shape, start).intersect(whole)
+
+    def write(self, box: Box, voxels: npt.NDArray[Any]) -> None:
+        """Hand over the voxels of one block, or of a box of whole blocks; returns before they are on the disk.
+
+        The array belongs to the writer from then on: do not change it.
+
+        Raises
+        ------
+        ParameterError
+            If the box is not of whole blocks, was given before, or does not fit the array.
+        OutputError
+            If an earlier write failed.
+        """
+        self._check(box, voxels)
+        if not voxels.any():
+            self.skip(box)
+            return
+        self._claim(box)
+        self._submit(0, box, voxels)
+        for level in range(1, self.levels):
+            voxels = self._downsample(voxels)
+            self._collect(level, _coarser(box, level), voxels)
+
+    def skip(self, box: Box) -> None:
+        """Say that a box of whole blocks holds only zeros: nothing is written for it."""
+        self._check(box, None)
+        self._claim(box)
+        for level in range(1, self.levels):
+            self._collect(level, _coarser(box, level), None)
+
+    def close(self) -> None:
+        """Wait for all writes and give the volume its name. Blocks that were never given are zero.
+
+        Raises
+        ------
+        OutputError
+            If any write failed; the partial volume is then removed.
+        """
+        self.__exit__(None, None, None)
+
+    def __enter__(self) -> VolumeWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with self._stack:
+            # Raised in here, an error makes the stack remove the partial folder.
+            if error is None:
+                self._finish()
+            self._wait_for_all()
+            if error is not None:
+                raise error
+            self._raise_failure()
+            with os_errors(self.path):
+                _flush_to_disk(self._folder)
+
+    def _finish(self) -> None:
+        for (level, _), pending in sorted(self._pending.items(), key=lambda item: item[0]):
+            if pending.voxels is not None:
+                self._submit(level, pending.box, pending.voxels)
+        self._pending.clear()
+
+    def _check(self, box: Box, voxels: npt.NDArray[Any] | None) -> None:
+        for start, stop, block, size in zip(box.start, box.stop, self.block_shape, self.shape, strict=True):
+            if start % block or (stop % block and stop != size) or not 0 <= start < stop <= size:
+                raise ParameterError(
+                    f"{self.path} is written in whole blocks of {self.block_shape} voxels (z, y, x) within "
+                    f"{self.shape}, which {box} is not"
+                )
+        if voxels is not None and (voxels.shape != box.shape or voxels.dtype != self.dtype):
+            raise ParameterError(
+                f"{self.path} takes {self.dtype} voxels of shape {box.shape} for {box}, "
+                f"not {voxels.dtype} of shape {voxels.shape}"
+            )
+
+    def _claim(self, box: Box) -> None:
+        starts = {block.start for block in box.blocks(self.block_shape)}
+        with self._turn:
+            if self._given & starts:
+                raise ParameterError(f"{self.path}: blocks of {box} were written before")
+            self._given |= starts
+
+    def _submit(self, level: int, box: Box, voxels: npt.NDArray[Any]) -> None:
+        size_bytes = voxels.nbytes
+        with self._turn:
+            self._turn.wait_for(
+                lambda: self._error is not None or not self._in_flight or self._in_flight + size_bytes <= self._limit
+            )
+            self._raise_failure()
+            self._in_flight += size_bytes
+        try:
+            future = self._stores[level][box.slices()].write(voxels)
+        except BaseException as error:
+            self._done(size_bytes, error)
+            raise
+        future.add_done_callback(lambda done: self._done(size_bytes, done.exception()))
+
+    def _done(self, size_bytes: int, error: BaseException | None) -> None:
+        with self._turn:
+            self._in_flight -= size_bytes
+            self._error = self._error or error
+            self._turn.notify_all()
+
+    def _wait_for_all(self) -> None:
+        with self._turn:
+            self._turn.wait_for(lambda: self._in_flight == 0)
+
+    def _raise_failure(self) -> None:
+        error = self._error
+        if error is None:
+            return
+        if "No space left" in str(error) or "quota exceeded" in str(error):
+            raise OutputError(f"{self.path}: the disk is full; free some space and run again") from error
+        raise OutputError(f"{self.path}: a chunk could not be written: {error}") from error
+
+    def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:
+        """Add a piece of a coarse level (None: zeros) and write the chunks that it completes."""
+        whole = Box.of_shape(level_shape(self.shape, level))
+        for piece in box.blocks(self.chunk_shape):
+            part = None if voxels is None else voxels[piece.slices(box.start)]
+            corner = _triple([s // c * c for s, c in zip(piece.start, self.chunk_shape, strict=True)], "corner", 0)
+            chunk = Box.of_shape(self.chunk_shape, corner).intersect(whole)
+            if piece != chunk:
+                part = self._assemble(level, chunk, piece, part)
+            if part is not None and part.any():
+                self._submit(level, chunk, part)
+
+    def _assemble(self, level: int, chunk: Box, piece: Box, part: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+        """Put a piece into its chunk; the chunk's voxels if that completes it and they are not all zero."""
+        key = (level, chunk.start)
+        with self._turn:
+            pending = self._pending.setdefault(key, _Pending(chunk, chunk.size))
+            if part is not None:
+                if pending.voxels is None:
+                    pending.voxels = np.zeros(chunk.shape, self.dtype)
+                pending.voxels[piece.slices(chunk.start)] = part
+            pending.missing -= piece.size
+            return self._pending.pop(key).voxels if pending.missing == 0 else None
+
+
+def checked_levels(levels: int) -> int:
+    """``levels``, or ParameterError if it is not from 1 to 16."""
+    if not 1 <= levels <= 16:
+        raise ParameterError(f"the number of levels must be from 1 to 16, not {levels}")
+    return levels
+
+
+def _triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:
+    if len(values) != 3 or min(values) < least:
+        raise ParameterError(f"the {name} must be three numbers (z, y, x) of at least {least}, not {tuple(values)}")
+    z, y, x = (int(v) for v in values)
+    return z, y, x
+
+
+def _coarser(box: Box, level: int) -> Box:
+    z, y, x = (a >> level for a in box.start)
+    return Box((z, y, x), level_shape(box.stop, level))
+
+
+def _morton(grid: ZYX) -> Iterator[ZYX]:
+    """Indices of a grid in the order of a Morton (z-order) curve."""
+
+    def walk(corner: ZYX, size: int) -> Iterator[ZYX]:
+        if any(c >= n for c, n in zip(corner, grid, strict=True)):
+            return
+        if size == 1:
+            yield corner
+            return
+        half = size // 2
+        for octant in range(8):
+            z, y, x = (c + half * (octant >> bit & 1) for c, bit in zip(corner, (2, 1, 0), strict=True))
+            yield from walk((z, y, x), half)
+
+    yield from walk((0, 0, 0), 1 << (max(grid) - 1).bit_length())
+
+
+def _flush_to_disk(folder: Path) -> None:
+    """Have the operating system put every file on the disk, so that a renamed volume is whole after a power cut."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            descriptor = os.open(os.path.join(root, name), os.O_RDONLY)  # noqa: PTH118
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
