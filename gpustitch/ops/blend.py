@@ -1,0 +1,183 @@
+"""Where a placed tile covers the mosaic, and how much of each tile a voxel is.
+
+With two tiles the weight is ``d1**2 / (d1**2 + d2**2)``, d being the least distance in voxels to the tile's edge
+over the axes in which the two tiles differ. With more, a tile's weight is the product of its weights against each
+of the others that cover the voxel, divided by the sum of these products. (The other generalisation,
+``d**2 / sum(d**2)``, agrees for two tiles; but d would then hang on which others are there, and jump where a tile
+with another set of axes comes in. In the product a tile enters with weight 0 and changes nothing.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, namespace
+from gpustitch.model import Box, PlacedVolume
+
+# A position this close to a whole voxel is whole: 65535 counts change by less than one over that distance.
+_WHOLE = 1e-5
+# Tiles differ in an axis if their offset, as a part of the tile's extent, is more than this part of their greatest
+# offset: a stage error of a few voxels is no difference, an overlap of the other axis by any design is.
+_DIFFERS = 0.125
+# Least distance of a covered voxel, so that two tiles that meet at their edges share it evenly.
+_LEAST_DISTANCE = 1 / 32
+
+Float64 = npt.NDArray[np.float64]
+
+
+def _snapped(position: npt.ArrayLike) -> Float64:
+    """Positions, those within rounding of a whole number being that number."""
+    value = np.asarray(position, dtype=np.float64)
+    whole = np.rint(value)
+    return np.where(np.abs(value - whole) < _WHOLE, whole, value)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one tile covers of some planes of the mosaic, and how its grid lies there.
+
+    A mosaic voxel (z, y, x) lies at ``(z + shift_z, y + shift_y, x + shift_x[plane])`` in the tile's grid. It is
+    covered where all neighbours that its interpolation needs are: ``z_edges[0] <= z <= z_edges[1]``, the same for y,
+    and ``first_x[plane] <= x <= last_x[plane]`` (real numbers, mosaic voxels). These are also the edges that
+    distances are measured from. Where all shifts are whole they are the edges of the tile's coverage itself.
+    """
+
+    shift_z: float
+    shift_y: float
+    shift_x: Float64
+    z_edges: tuple[float, float]
+    y_edges: tuple[float, float]
+    first_x: Float64
+    last_x: Float64
+
+    @classmethod
+    def of(cls, tile: PlacedVolume, z_start: int, z_stop: int) -> Footprint:
+        """The footprint on the mosaic planes ``z_start <= z < z_stop`` (some may lie above or below the tile)."""
+        coverage = tile.volume.coverage
+        shift_z, shift_y = (float(_snapped(-origin)) for origin in tile.origin_px[:2])
+        z = _snapped(np.arange(z_start, z_stop) + shift_z)
+        shift_x = _snapped(-tile.origin_px[2] - tile.shear_px * z)
+        # Frames (x - shear * z) that the neighbours of a voxel lie on, less those of x.
+        frames = np.stack([-coverage.shear * np.floor(z), -coverage.shear * np.ceil(z)])
+        return cls(
+            shift_z=shift_z,
+            shift_y=shift_y,
+            shift_x=shift_x,
+            z_edges=(-shift_z, coverage.n_columns - 1 - shift_z),
+            y_edges=(-shift_y, coverage.n_rows - 1 - shift_y),
+            first_x=-np.floor(shift_x) - frames.min(axis=0),
+            last_x=coverage.n_frames - 1 - np.ceil(shift_x) - frames.max(axis=0),
+        )
+
+    def planes(self, start: int, stop: int) -> Footprint:
+        """The footprint on the planes ``start`` to ``stop``, counted from its first."""
+        cut = slice(start, stop)
+        return Footprint(
+            self.shift_z, self.shift_y, self.shift_x[cut], self.z_edges, self.y_edges, self.first_x[cut], self.last_x[cut]
+        )  # fmt: skip
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Half-open range of covered mosaic y."""
+        return _whole_range(*self.y_edges)
+
+    @property
+    def depths(self) -> tuple[int, int]:
+        """Half-open range of covered mosaic z."""
+        return _whole_range(*self.z_edges)
+
+    @property
+    def columns(self) -> npt.NDArray[np.int64]:
+        """Half-open range of covered mosaic x on each plane, shape (planes, 2); an empty one where stop <= start."""
+        first, last = np.ceil(self.first_x - _WHOLE), np.floor(self.last_x + _WHOLE)
+        return np.stack([first, last + 1], axis=1).astype(np.int64)
+
+
+def _whole_range(first: float, last: float) -> tuple[int, int]:
+    return math.ceil(first - _WHOLE), math.floor(last + _WHOLE) + 1
+
+
+def differing_axes(a: PlacedVolume, b: PlacedVolume) -> tuple[bool, bool, bool]:
+    """In which axes (z, y, x) two tiles lie apart, errors of the stage aside.
+
+    Offsets are compared as parts of the smaller tile's extent; along x the offset is that of the covered columns of
+    one plane, so tiles stacked along z with one stage x differ in x too. All axes for tiles that lie at one place.
+    """
+    covers = a.volume.coverage, b.volume.coverage
+    extents = [max(1, min(getattr(cover, name) for cover in covers)) for name in ("n_columns", "n_rows", "n_frames")]
+    dz, dy, dx = (p - q for p, q in zip(a.origin_px, b.origin_px, strict=True))
+    slant = (covers[0].shear + a.shear_px + covers[1].shear + b.shear_px) / 2
+    parts = [abs(offset) / extent for offset, extent in zip((dz, dy, dx - slant * dz), extents, strict=True)]
+    z, y, x = (part >= _DIFFERS * max(parts) for part in parts)
+    return z, y, x
+
+
+def weights(
+    prints: Sequence[Footprint], axes: Sequence[Sequence[tuple[bool, bool, bool]]], box: Box, like: Array
+) -> list[Array]:
+    """The weight of each tile on ``box``; they sum to 1 wherever a tile covers the voxel, and are 0 elsewhere.
+
+    Parameters
+    ----------
+    prints
+        Footprints of the tiles on the planes of the box. Every tile covers all planes and all rows of the box.
+    axes
+        ``axes[i][j]``: in which axes tiles i and j differ (:func:`differing_axes`).
+    box
+        Mosaic voxels.
+    like
+        The weights belong to the library that owns this array.
+
+    Returns
+    -------
+    list of arrays
+        float32, 3-D, of the box's shape or of length 1 along an axis on which the weight does not change.
+    """
+    xp = namespace(like)
+    near = [tuple(xp.asarray(d, dtype=np.float32) for d in _distances(p, box)) for p in prints]
+    covered = [_covered(p, box) for p in prints]
+    masks = [None if mask.all() else xp.asarray(mask, dtype=np.float32) for mask in covered]
+    result: list[Array] = [xp.ones((1, 1, 1), np.float32) if mask is None else mask for mask in masks]
+    for i in range(len(prints)):
+        for j in range(i + 1, len(prints)):
+            mine, other = (_closeness(near[k], axes[i][j], masks[k]) for k in (i, j))
+            both = xp.maximum(mine + other, np.float32(_LEAST_DISTANCE**2 / 2))
+            result[i] = result[i] * (mine / both)
+            result[j] = result[j] * (other / both)
+    if len(prints) > 2:
+        total = xp.maximum(sum(result[1:], start=result[0]), np.float32(1e-37))
+        result = [weight / total for weight in result]
+    return result
+
+
+def _distances(footprint: Footprint, box: Box) -> tuple[Float64, Float64, Float64]:
+    """Distances to the nearer edge along z, y and x, of shapes (z, 1, 1), (1, y, 1) and (z, 1, x)."""
+    z, y, x = (np.arange(a, b, dtype=np.float64) for a, b in zip(box.start, box.stop, strict=True))
+    along_z = np.minimum(z - footprint.z_edges[0], footprint.z_edges[1] - z)
+    along_y = np.minimum(y - footprint.y_edges[0], footprint.y_edges[1] - y)
+    along_x = np.minimum(x - footprint.first_x[:, None], footprint.last_x[:, None] - x)
+    return along_z[:, None, None], along_y[None, :, None], along_x[:, None, :]
+
+
+def _covered(footprint: Footprint, box: Box) -> npt.NDArray[np.bool_]:
+    x = np.arange(box.start[2], box.stop[2])
+    columns = footprint.columns
+    inside: npt.NDArray[np.bool_] = (x >= columns[:, :1]) & (x < columns[:, 1:])
+    return inside[:, None, :]
+
+
+def _closeness(near: tuple[Array, ...], axes: tuple[bool, bool, bool], mask: Array | None) -> Array:
+    """Squared least distance over the axes, 0 outside the mask."""
+    xp = namespace(near[0])
+    least: Array | None = None
+    for distance, differs in zip(near, axes, strict=True):
+        if differs:
+            least = distance if least is None else xp.minimum(least, distance)
+    assert least is not None
+    squared: Array = xp.maximum(least, np.float32(_LEAST_DISTANCE)) ** 2
+    return squared if mask is None else squared * mask

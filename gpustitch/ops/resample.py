@@ -1,0 +1,193 @@
+"""Moving voxels by a fraction of a voxel: the kernels of fusion.
+
+Both kernels take one tile's voxels and the place, in them, of the first voxel of the output: a whole part
+(``start``) and a fraction on each axis. Along x these are given per plane, because a tile may be sheared.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, kernel
+
+# Voxels interpolated at a time: two float32 buffers of this size stay in a core's level-2 cache.
+_VOXELS_IN_CACHE = 1 << 16
+_PLANES_IN_CACHE = 16
+
+Float32 = npt.NDArray[np.float32]
+Part = tuple[slice, slice, slice]
+
+
+@kernel("fuse.cu")
+def resample(
+    source: Array,
+    columns: Array,
+    fraction_x: Array,
+    out: Array,
+    start_z: int,
+    start_y: int,
+    fraction_z: float,
+    fraction_y: float,
+) -> None:
+    """``out[z, y, x]`` = ``source`` at a shifted place, by linear interpolation, 0 outside the covered columns.
+
+    Parameters
+    ----------
+    source
+        Voxels of one tile, 3-D.
+    columns
+        int32, shape (planes of ``out``, 3): on each plane the first covered x of ``out``, the x after the last
+        covered one, and the x in ``source`` of the lower neighbour of ``out``'s x = 0.
+    fraction_x
+        float32, shape (planes of ``out``,): position between that neighbour and the next, 0 <= fraction < 1.
+    out
+        Written whole. Same dtype as ``source``; whole numbers are rounded (ties to even), not truncated.
+    start_z, start_y, fraction_z, fraction_y
+        The same for the other two axes: voxel (0, 0, x) lies at (start + fraction) in ``source``.
+
+    Notes
+    -----
+    An axis whose fraction is 0 needs no second neighbour; where all fractions are 0 the voxels are copied
+    exactly. Every neighbour that is needed must lie in ``source``.
+    """
+    if fraction_z == 0 and fraction_y == 0 and not fraction_x.any():
+        for plane, (first, stop, start_x) in enumerate(columns.tolist()):
+            rows = source[start_z + plane, start_y : start_y + out.shape[1]]
+            out[plane, :, first:stop] = rows[:, start_x + first : start_x + stop]
+    else:
+        parts = _interpolated(source, columns, fraction_x, out.shape, (start_z, start_y), (fraction_z, fraction_y))
+        for where, values in parts:
+            _round_into(values, out[where])
+    for plane, (first, stop, _) in enumerate(columns.tolist()):
+        out[plane, :, :first] = 0
+        out[plane, :, stop:] = 0
+
+
+@kernel("fuse.cu")
+def blend(
+    source: Array,
+    columns: Array,
+    fraction_x: Array,
+    weight: Array,
+    total: Array,
+    out: Array,
+    start_z: int,
+    start_y: int,
+    fraction_z: float,
+    fraction_y: float,
+) -> None:
+    """``total += weight * source`` at a shifted place, and ``out`` = ``total`` in ``out``'s dtype.
+
+    Parameters
+    ----------
+    source, columns, fraction_x, start_z, start_y, fraction_z, fraction_y
+        As in :func:`resample`; but what is covered is decided by ``weight`` alone, the first two of
+        ``columns`` are not looked at.
+    weight
+        float32, 3-D: ``out``'s shape, or 1 along an axis on which it does not change.
+    total
+        float32, ``out``'s shape: the weighted sum over the tiles so far; added to.
+    out
+        Written whole: ``total``, rounded and clipped to the range of ``out``'s dtype (that of ``source``). Right
+        once every tile of the sum was added.
+    """
+    parts = _interpolated(source, columns, fraction_x, out.shape, (start_z, start_y), (fraction_z, fraction_y))
+    for where, values in parts:
+        np.multiply(values, weight[_where_it_changes(where, weight.shape)], out=values)
+        np.add(total[where], values, out=values)
+        total[where] = values
+        if out.dtype.kind in "ui":
+            limits = np.iinfo(out.dtype)
+            np.clip(values, np.float32(limits.min), np.float32(limits.max), out=values)
+        _round_into(values, out[where])
+
+
+def _where_it_changes(where: Part, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(cut if n > 1 else slice(None) for cut, n in zip(where, shape, strict=True))
+
+
+def _round_into(values: Float32, out: Array) -> None:
+    if out.dtype.kind in "ui":
+        np.rint(values, out=values)
+    np.copyto(out, values, casting="unsafe")
+
+
+def _interpolated(
+    source: Array,
+    columns: Array,
+    fraction_x: Array,
+    shape: tuple[int, ...],
+    starts: tuple[int, int],
+    fractions: tuple[float, float],
+) -> Iterator[tuple[Part, Float32]]:
+    """Parts of the output that stay in cache, each with its interpolated values (float32, free to be changed)."""
+    n_planes, n_rows, n_columns = shape
+    planes = min(n_planes, _PLANES_IN_CACHE)
+    width = min(n_columns, _VOXELS_IN_CACHE // planes)
+    rows = min(n_rows, max(1, _VOXELS_IN_CACHE // max(1, planes * width)))
+    drift = int(np.ptp(columns[:, 2]))
+    buffers = np.empty((2, (planes + 1) * (rows + 1) * (width + 1 + drift)), np.float32)
+    for z, y, x in itertools.product(range(0, n_planes, planes), range(0, n_rows, rows), range(0, n_columns, width)):
+        where = (
+            slice(z, min(z + planes, n_planes)),
+            slice(y, min(y + rows, n_rows)),
+            slice(x, min(x + width, n_columns)),
+        )
+        in_source = (starts[0] + z, starts[1] + y, columns[where[0], 2] + x)
+        size = tuple(cut.stop - cut.start for cut in where)
+        yield where, _lerp_part(source, in_source, fraction_x[where[0]], size, fractions, buffers)
+
+
+def _lerp_part(
+    source: Array,
+    start: tuple[int, int, Array],
+    fraction_x: Array,
+    size: tuple[int, ...],
+    fractions: tuple[float, float],
+    buffers: Float32,
+) -> Float32:
+    """One part: z, then y, then x, so that each pass works on what the one before has made smaller."""
+    nz, ny, nx = size
+    z, y, columns = start
+    first_x, last_x = int(columns.min()), int(columns.max())
+    span = int((columns + (fraction_x > 0)).max()) - first_x + nx
+    here, spare = buffers
+    gz, gy = nz + (fractions[0] > 0), ny + (fractions[1] > 0)
+    values = _shaped(here, (gz, gy, span))
+    np.copyto(values, source[z : z + gz, y : y + gy, first_x : first_x + span])
+    if fractions[0] > 0:
+        values = _lerp(values[:-1], values[1:], fractions[0], _shaped(spare, (nz, gy, span)))
+        here, spare = spare, here
+    if fractions[1] > 0:
+        values = _lerp(values[:, :-1], values[:, 1:], fractions[1], _shaped(spare, (nz, ny, span)))
+        here, spare = spare, here
+    if not fraction_x.any() and first_x == last_x:
+        return values
+    if first_x == last_x and np.all(fraction_x == fraction_x[0]):
+        # Shifting the flat array by one costs one pass over long runs; the last of each row is not looked at.
+        shifted, flat = _shaped(spare, (nz, ny, span)), values.reshape(-1)
+        _lerp(flat[:-1], flat[1:], fraction_x[0], shifted.reshape(-1)[:-1])
+        return shifted[:, :, :nx]
+    shifted = _shaped(spare, (nz, ny, nx))
+    for plane, (column, fraction) in enumerate(zip(columns.tolist(), fraction_x, strict=True)):
+        lower = values[plane, :, column - first_x : column - first_x + nx]
+        if fraction == 0:
+            shifted[plane] = lower
+        else:
+            upper = values[plane, :, column - first_x + 1 : column - first_x + 1 + nx]
+            _lerp(lower, upper, fraction, shifted[plane])
+    return shifted
+
+
+def _lerp(lower: Float32, upper: Float32, fraction: float, out: Float32) -> Float32:
+    np.subtract(upper, lower, out=out)
+    np.multiply(out, np.float32(fraction), out=out)
+    return np.add(out, lower, out=out)
+
+
+def _shaped(buffer: Float32, shape: tuple[int, int, int]) -> Float32:
+    return buffer[: shape[0] * shape[1] * shape[2]].reshape(shape)
