@@ -8,6 +8,8 @@ shear it is a copy.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,9 @@ from gpustitch.model import Box
 _TYPES = ("uint8", "uint16", "float32")
 # A frame position this close to a whole frame is that frame (as in model.Coverage).
 _WHOLE_FRAME = 1e-9
+# Columns of 32 uint16 fill a cache line; 4 rows of 160 such frames fit the first-level cache while they are
+# transposed, and 64 rows the second-level cache while they are interpolated.
+_TILE_PLANES, _TILE_ROWS, _GATHER_ROWS = 32, 64, 4
 
 
 def plane_offsets(shear: float, z_start: int, n_planes: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -73,28 +78,66 @@ def shear_lerp(frames: Array, out: Array, offset: Array, weight: Array) -> None:
     are exact in float32 and the result is off by less than 0.004 before it is rounded. A NaN reaches only the
     voxels that are interpolated from it with a weight above 0.
     """
-    out[...] = 0
-    n_frames, width = frames.shape[0], out.shape[2]
-    half = np.float32(0.5 if out.dtype.kind == "u" else 0)
-    for z in range(out.shape[0]):
-        shift, w = int(offset[z]), weight[z]
-        first, last = max(0, -shift), min(width, n_frames - shift - (1 if w else 0))
-        if last <= first:
-            continue
-        near = frames[first + shift : last + shift, :, z].T
-        if not w:
-            out[z, :, first:last] = near
-            continue
-        far = frames[first + shift + 1 : last + shift + 1, :, z].T
-        near = near.astype(np.float32)
-        lerp = far - near
-        lerp *= w
-        lerp += near
-        lerp += half
-        out[z, :, first:last] = lerp
+    n_frames, n_rows, width = frames.shape[0], out.shape[1], out.shape[2]
+    for z in range(0, out.shape[0], _TILE_PLANES):
+        planes = slice(z, z + _TILE_PLANES)
+        # Only these frames reach the tile: the stack of a wide block spans many more.
+        first = max(0, int(offset[planes].min()))
+        stop = max(first, min(n_frames, int(offset[planes].max()) + width + 1))
+        tile = _Tile(offset[planes] - first, weight[planes], stop - first, min(n_rows, _TILE_ROWS), out.dtype)
+        for y in range(0, n_rows, _TILE_ROWS):
+            rows = slice(y, y + _TILE_ROWS)
+            tile.fill(frames[first:stop, rows, planes], out[planes, rows])
 
 
-def deoblique(frames: Array, box: Box, shear: float, *, first_frame: int = 0) -> Array:
+class _Tile:
+    """:func:`shear_lerp` of a few planes and rows, whose intermediate arrays fit the cache and are used again."""
+
+    def __init__(self, offset: Array, weight: Array, n_frames: int, n_rows: int, dtype: np.dtype[Any]) -> None:
+        self._offset = offset
+        self._weight = weight
+        self._copies = weight == 0
+        self._rounding = np.float32(0.5 if dtype.kind == "u" else 0)
+        work_type = dtype if self._copies.all() else np.dtype(np.float32)
+        self._samples = np.empty((len(offset), n_rows, n_frames), work_type)
+        self._lerp = self._samples if self._copies.all() else np.empty_like(self._samples)
+
+    def fill(self, frames: Array, out: Array) -> None:
+        """Interpolate all planes at once between the same frames, then shift each plane into its place."""
+        self._gather(frames)
+        lerp = self._lerp[:, : out.shape[1]]
+        if not self._copies.all():
+            self._interpolate(self._samples[:, : out.shape[1]], lerp)
+        for z, (shift, is_copy) in enumerate(zip(self._offset.tolist(), self._copies.tolist(), strict=True)):
+            first, stop = max(0, -shift), min(out.shape[2], lerp.shape[2] - shift - (not is_copy))
+            if stop <= first:
+                out[z] = 0
+                continue
+            if first > 0:
+                out[z, :, :first] = 0
+            if stop < out.shape[2]:
+                out[z, :, stop:] = 0
+            out[z, :, first:stop] = lerp[z, :, first + shift : stop + shift]
+
+    def _gather(self, frames: Array) -> None:
+        """Copy ``frames`` to samples (column, row, frame), a few rows at a time in the first-level cache."""
+        for y in range(0, frames.shape[1], _GATHER_ROWS):
+            rows = slice(y, min(y + _GATHER_ROWS, frames.shape[1]))
+            self._samples[:, rows] = np.ascontiguousarray(frames[:, rows]).transpose(2, 1, 0)
+
+    def _interpolate(self, samples: Array, lerp: Array) -> None:
+        """Values between each sample and the next; samples themselves on planes of weight 0."""
+        near, between = samples[..., :-1], lerp[..., :-1]
+        np.subtract(samples[..., 1:], near, out=between)
+        between *= self._weight[:, None, None]
+        between += near
+        if self._rounding:
+            between += self._rounding
+        if self._copies.any():
+            lerp[self._copies] = samples[self._copies]
+
+
+def deoblique(frames: Array, box: Box, shear: float, *, first_frame: int = 0, out: Array | None = None) -> Array:
     """The voxels of ``box`` from the frames that it needs.
 
     Parameters
@@ -108,16 +151,18 @@ def deoblique(frames: Array, box: Box, shear: float, *, first_frame: int = 0) ->
         Grid columns by which each further plane z is displaced along x.
     first_frame
         Number of ``frames[0]`` in the scan.
+    out
+        Where to write the voxels; a new array if None.
 
     Returns
     -------
-    Array of shape ``box.shape`` and the dtype of ``frames``; 0 where the frames do not reach. Frames before or after
+    ``out``, of shape ``box.shape`` and the dtype of ``frames``; 0 where the frames do not reach. Frames before or after
     those of :meth:`gpustitch.model.ObliqueScan.frames_of` are not needed.
 
     Raises
     ------
     ParameterError
-        If the rows or columns of ``frames`` are not those of ``box``, or the dtype is another.
+        If the rows or columns of ``frames`` are not those of ``box``, ``out`` does not fit, or the dtype is another.
     """
     xp = namespace(frames)
     n_planes, n_rows, _ = box.shape
@@ -130,6 +175,9 @@ def deoblique(frames: Array, box: Box, shear: float, *, first_frame: int = 0) ->
         raise ParameterError(f"frames hold one of {', '.join(_TYPES)}, not {frames.dtype}")
     offset, weight = plane_offsets(shear, box.start[0], n_planes)
     offset += box.start[2] - first_frame
-    out: Array = xp.empty(box.shape, frames.dtype)
+    if out is None:
+        out = xp.empty(box.shape, frames.dtype)
+    elif out.shape != box.shape or out.dtype != frames.dtype:
+        raise ParameterError(f"out must be of shape {box.shape} and {frames.dtype}, not {out.shape} and {out.dtype}")
     shear_lerp(frames, out, xp.asarray(offset), xp.asarray(weight))
     return out
