@@ -94,13 +94,13 @@ def _vessels(rng: np.random.Generator, outline: Outline, low: Floats, high: Floa
     starts = _random_points(rng, outline, low, high, _UM3_PER_VESSEL)
     chains = []
     for number, start in enumerate(starts):
-        sigma = rng.uniform(4.0, 8.0)
+        sigma = rng.uniform(5.0, 8.0)
         spacing = sigma / 2
         steps = int(rng.uniform(150, 450) / spacing)
         direction = rng.normal(size=3) + np.cumsum(rng.normal(scale=0.12, size=(steps, 3)), axis=0)
         direction *= spacing / np.linalg.norm(direction, axis=1, keepdims=True)
         path = start + np.cumsum(direction, axis=0)
-        height = -0.75 if number % 2 else rng.uniform(0.7, 1.2)
+        height = -0.75 if number % 2 else rng.uniform(0.6, 0.9)
         peak = tissue * height * spacing / (sigma * np.sqrt(2 * np.pi))
         peaks = peak * np.clip(depth_inside(outline, path) * 4, 0, 1)
         chains.append(Blobs(path, np.full(steps, sigma), peaks))

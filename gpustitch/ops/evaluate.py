@@ -1,0 +1,115 @@
+"""Figures that say how near a result is to the truth: positions, flat field, stripes, seams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Floats = npt.NDArray[np.float64]
+Image = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+# Structure across the stripes that is coarser than this is illumination, not stripe.
+_STRIPE_SMOOTHING_ROWS = 8.0
+
+
+@dataclass(frozen=True)
+class PositionErrors:
+    """Solved minus true position of each tile, (n, 3) as z, y, x, the common displacement of all tiles removed."""
+
+    error_px: Floats
+    error_um: Floats
+
+    @property
+    def distance_px(self) -> Floats:
+        """How far each tile is off, in voxels."""
+        return np.asarray(np.linalg.norm(self.error_px, axis=1))
+
+    @property
+    def distance_um(self) -> Floats:
+        """How far each tile is off, in um."""
+        return np.asarray(np.linalg.norm(self.error_um, axis=1))
+
+
+def position_errors(solved_px: npt.ArrayLike, true_px: npt.ArrayLike, spacing_um: tuple[float, ...]) -> PositionErrors:
+    """Compare solved with true tile positions, both (n, 3) as z, y, x in voxels of ``spacing_um``.
+
+    Positions are compared in voxels because a wrong pixel size is a figure of its own. A displacement of the whole
+    mosaic is no error.
+    """
+    error = np.asarray(solved_px, np.float64) - np.asarray(true_px, np.float64)
+    error -= error.mean(axis=0)
+    return PositionErrors(error, error * np.asarray(spacing_um))
+
+
+def flat_rmse(found: npt.ArrayLike, true: npt.ArrayLike, seen: Mask | None = None) -> float:
+    """Relative RMS difference of two flat fields (rows, columns), both scaled to mean 1 over the pixels ``seen``."""
+    pixels = np.ones(np.shape(true), np.bool_) if seen is None else seen
+    a, b = np.asarray(found, np.float64)[pixels], np.asarray(true, np.float64)[pixels]
+    return float(np.sqrt(np.mean((a / a.mean() / (b / b.mean()) - 1) ** 2)))
+
+
+def stripe_profile(image: Image, ideal: Image, usable: Mask, *, least_share: float = 0.2) -> tuple[Floats, Mask]:
+    """Mean of log(image / ideal) per row, free of what is smooth from row to row, and which rows are known.
+
+    Parameters
+    ----------
+    image, ideal
+        What was measured and what should have been, (z, y, x); rows are axis 1.
+    usable
+        Voxels to be compared.
+    least_share
+        A row counts if at least this share of its voxels is usable.
+
+    Returns
+    -------
+    Profile (rows,), 0 on rows that do not count, and the mask (rows,) of those that do.
+    """
+    counted = usable & (image > 0) & (ideal > 0)
+    log_ratio = np.zeros(image.shape, np.float64)
+    np.log(image, out=log_ratio, where=counted)
+    log_ratio -= np.log(ideal, out=np.zeros(image.shape, np.float64), where=counted)
+    number = counted.sum(axis=(0, 2))
+    known = number >= max(1.0, least_share * image.shape[0] * image.shape[2])
+    profile = np.where(known, log_ratio.sum(axis=(0, 2), where=counted) / np.maximum(number, 1), 0.0)
+    weight = known.astype(np.float64)
+    smooth = ndimage.gaussian_filter1d(profile * weight, _STRIPE_SMOOTHING_ROWS, mode="constant")
+    norm = ndimage.gaussian_filter1d(weight, _STRIPE_SMOOTHING_ROWS, mode="constant")
+    return np.where(known, profile - smooth / np.maximum(norm, 1e-9), 0.0), known
+
+
+def stripe_energy(profiles: list[tuple[Floats, Mask]]) -> float:
+    """Mean square over all known rows of the profiles; NaN where no row is known."""
+    total = sum(float(np.square(profile[known]).sum()) for profile, known in profiles)
+    count = sum(int(known.sum()) for _, known in profiles)
+    return total / count if count else float("nan")
+
+
+def seam_step(image: Image, ideal: Image, distance_px: Image, usable: Mask, *, depth_px: float = 4.0) -> float:
+    """Relative step of ``image`` across a border, what the ideal does there taken off.
+
+    Parameters
+    ----------
+    image, ideal
+        Measured and true values, any shape.
+    distance_px
+        Distance of each voxel from the border, positive on one side.
+    usable
+        Voxels to be compared.
+    depth_px
+        How far to look on both sides.
+
+    Returns
+    -------
+    Mean of image / ideal on the positive side over that on the negative side, minus 1; NaN if either has fewer than
+    500 usable voxels.
+    """
+    counted = usable & (ideal > 0)
+    sides = [counted & (side >= 0.5) & (side < depth_px + 0.5) for side in (distance_px, -distance_px)]
+    if min(int(side.sum()) for side in sides) < 500:
+        return float("nan")
+    inner, outer = (float(image[side].sum(dtype=np.float64) / ideal[side].sum(dtype=np.float64)) for side in sides)
+    return inner / outer - 1
