@@ -1,0 +1,323 @@
+"""Illumination of the camera frame, fitted to the percentile bin of every pixel.
+
+The percentile over many frames makes of the tissue a surface that follows the light. A smooth model is fitted to
+it robustly: a start that nearly half of the pixels may contradict (least trimmed squares from random samples,
+Rousseeuw and Van Driessen 2006), then Tukey's bisquare by reweighted least squares over all pixels (Yohai 1987).
+The end point depends on the start only where the data have several answers, so seeds agree, which a bare
+RANSAC's do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+from numpy.polynomial import Legendre, Polynomial
+
+from gpustitch.array import Array, to_host
+from gpustitch.errors import ParameterError
+
+FlatModel = Literal["reference", "smooth"]
+Floats = npt.NDArray[np.float64]
+
+# (degree along y, degree along x) of the terms of each model.
+_TERMS: dict[FlatModel, tuple[tuple[int, int], ...]] = {
+    "reference": ((0, 0), (0, 1), (0, 2), (1, 0)),
+    "smooth": tuple((i, j) for i in range(5) for j in range(5 - i)),
+}
+# Pixels seen above the background in less than this part of the frames of the best seen ones tell of noise.
+_LEAST_COVERAGE = 0.1
+_TRIALS = 100
+_TRIAL_PIXELS = 1 << 12
+_CONCENTRATIONS = 4
+_COARSE_PIXELS = 1 << 17
+# Bisquare: 95 % efficiency on normal errors; 1.4826 makes a median of |r| a standard deviation.
+_BISQUARE = 4.685
+_MAD_TO_SIGMA = 1.4826
+# Standard deviation of a value that is only known to a bin, in bins.
+_BIN_SIGMA = 12**-0.5
+
+
+@dataclass(frozen=True)
+class FlatFit:
+    """A fitted illumination.
+
+    Attributes
+    ----------
+    counts
+        Brightness of each pixel in camera counts above ``dark``, float32, shape (rows, columns).
+    coefficients
+        By term: of ``x^2``, ``x``, ``y`` and ``1`` (x, y in pixels) in counts for the reference model; of the
+        Legendre products ``P<i>(y) P<j>(x)`` (y, x scaled to -1..1) in the logarithm of counts for the smooth one.
+    used_pixels
+        Part of the frame's pixels that the fit saw.
+    inlier_fraction
+        Part of those that had weight in the end.
+    residual
+        Robust standard deviation of the pixels about the fit, as part of the fit's mean.
+    """
+
+    counts: npt.NDArray[np.float32]
+    coefficients: dict[str, float]
+    used_pixels: float
+    inlier_fraction: float
+    residual: float
+
+    @property
+    def flat(self) -> npt.NDArray[np.float32]:
+        """The illumination scaled to maximum 1, float32."""
+        return np.asarray(self.counts / self.counts.max(), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class FlatOptions:
+    """How percentile bins become a flat.
+
+    ``n_bins``, ``values_per_bin`` and ``background`` are those of the histogram. ``dark`` is what the camera shows
+    without light: it is subtracted, so that the flat is proportional to the light. ``min_samples`` is the number of
+    pixels in each random sample, ``seed`` the start of the random numbers.
+    """
+
+    n_bins: int = 1024
+    values_per_bin: int = 4
+    background: int = 150
+    dark: float = 0.0
+    min_samples: int = 20
+    model: FlatModel = "reference"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model not in get_args(FlatModel):
+            raise ParameterError(f"--model is one of {', '.join(get_args(FlatModel))}, not {self.model!r}")
+        if self.min_samples < len(_TERMS[self.model]):
+            raise ParameterError(
+                f"--min-samples must be at least {len(_TERMS[self.model])}, the number of terms of the "
+                f"{self.model} model, not {self.min_samples}"
+            )
+        if not 0 <= self.dark < max(self.background, 1):
+            raise ParameterError(
+                f"--dark must be from 0 to less than --background ({self.background}), not {self.dark}: "
+                "values under the background never count"
+            )
+        if self.seed < 0:
+            raise ParameterError(f"--seed must not be negative, not {self.seed}")
+
+
+def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
+    """Fit the illumination to percentile bins.
+
+    Pixels are used whose bin is not below the background's and not the last one (saturated), and that were above
+    the background in at least a tenth as many frames as the best seen pixels: a pixel outside the tissue, that
+    noise alone lifted there now and then, says nothing about the light.
+
+    The percentile compares pixels fairly where each saw alike tissue over the frames. A frame whose one side
+    always saw dimmer tissue gets a flat that is dimmer there; more frames, of more tiles, are the remedy.
+
+    Parameters
+    ----------
+    bins
+        Percentile bin of each pixel, integers, shape (rows, columns): `gpustitch.ops.histogram.percentile_bin`.
+    count
+        Number of frames in which each pixel's value counted, same shape.
+    options
+        Bins, background, model.
+
+    Returns
+    -------
+    FlatFit
+        Its ``counts`` are never less than ``background - dark`` (and never less than 1).
+
+    Raises
+    ------
+    ParameterError
+        If fewer pixels than ``min_samples`` can be used; the text says why and what to change.
+
+    Notes
+    -----
+    The reference model, ``A x^2 + B x + C y + D``, is spimstitch's; there it is fitted by an unseeded RANSAC.
+    The smooth model is the exponential of a polynomial of degree 4 in x and y. It follows light that the reference
+    model cannot, and for the same reason also follows tissue that is dimmer in one part of the frame.
+    """
+    bins, count = to_host(bins), to_host(count)
+    use = _usable(bins, count, options)
+    counts = np.maximum(bins * float(options.values_per_bin) - options.dark, 1.0)
+    is_log = options.model == "smooth"
+    values = np.log(counts) if is_log else counts
+    bin_sigma = options.values_per_bin * _BIN_SIGMA
+    least_sigma = bin_sigma / float(np.median(counts[use])) if is_log else bin_sigma
+    fit = _robust_fit(values, use, least_sigma, options)
+    surface = fit.basis.surface(fit.terms)
+    image = np.maximum(np.exp(surface) if is_log else surface, max(options.background - options.dark, 1.0))
+    return FlatFit(
+        counts=image.astype(np.float32),
+        coefficients=fit.basis.coefficients(fit.terms, options.model),
+        used_pixels=float(use.mean()),
+        inlier_fraction=fit.inlier_fraction,
+        residual=fit.sigma if is_log else fit.sigma / float(image.mean()),
+    )
+
+
+def _usable(bins: Array, count: Array, options: FlatOptions) -> npt.NDArray[np.bool_]:
+    lit = bins >= options.background // options.values_per_bin
+    lit &= count > 0
+    saturated = bins >= options.n_bins - 1
+    use: npt.NDArray[np.bool_] = lit & ~saturated
+    if use.any():
+        use &= count >= _LEAST_COVERAGE * np.percentile(count[use], 99)
+    found = int(np.count_nonzero(use))
+    if found >= options.min_samples:
+        return use
+    if np.count_nonzero(lit & saturated) > found:
+        remedy = f"most bright pixels reach the last of {options.n_bins} bins; raise --values-per-bin or --n-bins"
+    else:
+        remedy = f"hardly anything is brighter than {options.background}; lower --background or take more --n-frames"
+    raise ParameterError(
+        f"the illumination cannot be fitted: {found} of {bins.size} pixels can be used and --min-samples is "
+        f"{options.min_samples}; {remedy}"
+    )
+
+
+class _Basis:
+    """Products of Legendre polynomials over a frame, or over every ``step``-th row and column of it."""
+
+    def __init__(self, shape: tuple[int, int], terms: tuple[tuple[int, int], ...]) -> None:
+        self.shape = shape
+        self.i = np.array([term[0] for term in terms])
+        self.j = np.array([term[1] for term in terms])
+        self.y, self.x = (
+            np.stack([Legendre.basis(d, domain=_domain(n))(np.arange(n)) for d in range(degree + 1)], axis=1)
+            for n, degree in zip(shape, (self.i.max(), self.j.max()), strict=True)
+        )
+
+    def every(self, step: int) -> _Basis:
+        """The same polynomials on the frame's pixels ``[::step, ::step]``."""
+        part = object.__new__(_Basis)
+        part.shape, part.i, part.j = self.shape, self.i, self.j
+        part.y, part.x = self.y[::step], self.x[::step]
+        return part
+
+    def at(self, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> Floats:
+        """Design matrix (pixels, terms) of single pixels."""
+        return self.y[y][:, self.i] * self.x[x][:, self.j]
+
+    def surface(self, terms: Floats) -> Floats:
+        """The polynomial with these coefficients on all pixels."""
+        matrix = np.zeros((self.y.shape[1], self.x.shape[1]))
+        matrix[self.i, self.j] = terms
+        return self.y @ matrix @ self.x.T
+
+    def least_squares(self, values: Floats, weights: Floats) -> Floats:
+        """Coefficients of the weighted least-squares fit (the smallest ones if several are as good).
+
+        The polynomials are products, so the sums over all pixels are two small matrix products.
+        """
+        q, p = self.y.shape[1], self.x.shape[1]
+        xx = (self.x[:, :, None] * self.x[:, None, :]).reshape(-1, p * p)
+        yy = (self.y[:, :, None] * self.y[:, None, :]).reshape(-1, q * q)
+        moments = (yy.T @ (weights @ xx)).reshape(q, q, p, p)
+        normal = moments[self.i[:, None], self.i, self.j[:, None], self.j]
+        right = (self.y.T @ ((weights * values) @ self.x))[self.i, self.j]
+        return np.asarray(np.linalg.lstsq(normal, right, rcond=1e-12)[0])
+
+    def coefficients(self, terms: Floats, model: FlatModel) -> dict[str, float]:
+        """Coefficients by name, as `FlatFit` states them."""
+        if model == "smooth":
+            return {f"P{i}(y) P{j}(x)": float(t) for i, j, t in zip(self.i, self.j, terms, strict=True)}
+        constant, x1, x2, y1 = terms
+        along_x = _powers(Legendre([constant, x1, x2], domain=_domain(self.shape[1])), 3)
+        along_y = _powers(Legendre([0, y1], domain=_domain(self.shape[0])), 2)
+        return {"x^2": along_x[2], "x": along_x[1], "y": along_y[1], "1": along_x[0] + along_y[0]}
+
+
+def _domain(length: int) -> list[float]:
+    return [0.0, max(1.0, length - 1.0)]
+
+
+def _powers(series: Legendre, count: int) -> list[float]:
+    found = cast(Callable[..., Polynomial], series.convert)(kind=Polynomial, domain=[-1, 1]).coef
+    return [float(c) for c in found] + [0.0] * (count - len(found))
+
+
+@dataclass(frozen=True)
+class _Robust:
+    basis: _Basis
+    terms: Floats
+    sigma: float
+    inlier_fraction: float
+
+
+def _robust_fit(values: Floats, use: npt.NDArray[np.bool_], least_sigma: float, options: FlatOptions) -> _Robust:
+    basis = _Basis((use.shape[0], use.shape[1]), _TERMS[options.model])
+    terms = _trimmed_start(basis, values, use, least_sigma, options)
+    step = _coarse_step(use)
+    coarse, coarse_values, coarse_use = basis.every(step), values[::step, ::step], use[::step, ::step]
+    sigma = least_sigma
+    for _ in range(50):
+        residual = coarse_values - coarse.surface(terms)
+        sigma = max(least_sigma, _MAD_TO_SIGMA * float(np.median(np.abs(residual[coarse_use]))))
+        before, terms = terms, coarse.least_squares(coarse_values, _bisquare(residual, coarse_use, sigma))
+        if np.abs(coarse.surface(terms - before)).max() < 1e-3 * sigma:
+            break
+    weights = np.empty(0)
+    for _ in range(3):
+        weights = _bisquare(values - basis.surface(terms), use, sigma)
+        terms = basis.least_squares(values, weights)
+    return _Robust(basis, terms, sigma, float(np.count_nonzero(weights) / np.count_nonzero(use)))
+
+
+def _trimmed_start(
+    basis: _Basis, values: Floats, use: npt.NDArray[np.bool_], least_sigma: float, options: FlatOptions
+) -> Floats:
+    """Coefficients, up to degree 2, that leave the least sum of squares over the better half of the pixels.
+
+    Starts are all pixels, random samples of ``min_samples`` and as few as the model allows (the likelier free of
+    outliers the smaller), each followed to its better half. Of fits that are as good as bins tell, the first is kept.
+    """
+    rng = np.random.default_rng(options.seed)
+    y, x = np.nonzero(use)
+    if len(y) > _TRIAL_PIXELS:
+        some = np.sort(rng.choice(len(y), _TRIAL_PIXELS, replace=False))
+        y, x = y[some], x[some]
+    low = basis.i + basis.j <= 2
+    design, target = basis.at(y, x)[:, low], values[y, x]
+    middle = len(target) // 2
+    as_good = least_sigma**2 * (middle + 1)
+    least, best = np.inf, np.zeros(0)
+    for size in [0] + [options.min_samples, design.shape[1] + 1] * _TRIALS:
+        half = rng.integers(len(target), size=size) if size else np.arange(len(target))
+        for _ in range(1 + _CONCENTRATIONS):
+            trial = _least_squares(design[half], target[half])
+            squares = (target - design @ trial) ** 2
+            lesser = np.partition(squares, middle)[: middle + 1]
+            half = np.flatnonzero(squares <= max(lesser[-1], least_sigma**2))
+        objective = max(as_good, float(lesser.sum()))
+        if objective < least:
+            least, best = objective, trial
+    terms = np.zeros(len(low))
+    terms[low] = best
+    return terms
+
+
+def _least_squares(design: Floats, target: Floats) -> Floats:
+    return np.asarray(np.linalg.lstsq(design.T @ design, design.T @ target, rcond=1e-10)[0])
+
+
+def _bisquare(residual: Floats, use: npt.NDArray[np.bool_], sigma: float) -> Floats:
+    """Tukey's weights of the pixels in use; others weigh nothing."""
+    weights = residual / (_BISQUARE * sigma)
+    np.square(weights, out=weights)
+    np.subtract(1, weights, out=weights)
+    np.maximum(weights, 0, out=weights)
+    np.square(weights, out=weights)
+    weights *= use
+    return weights
+
+
+def _coarse_step(use: npt.NDArray[np.bool_]) -> int:
+    """The step of a grid of about `_COARSE_PIXELS` of the pixels in use; 1 if they are few, or few on that grid."""
+    wanted = min(_COARSE_PIXELS, int(np.count_nonzero(use)))
+    step = max(1, int((np.count_nonzero(use) / wanted) ** 0.5))
+    return step if np.count_nonzero(use[::step, ::step]) > wanted // 4 else 1
