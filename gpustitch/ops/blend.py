@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,9 +77,7 @@ class Footprint:
     def planes(self, start: int, stop: int) -> Footprint:
         """The footprint on the planes ``start`` to ``stop``, counted from its first."""
         cut = slice(start, stop)
-        return Footprint(
-            self.shift_z, self.shift_y, self.shift_x[cut], self.z_edges, self.y_edges, self.first_x[cut], self.last_x[cut]
-        )  # fmt: skip
+        return replace(self, shift_x=self.shift_x[cut], first_x=self.first_x[cut], last_x=self.last_x[cut])
 
     @property
     def rows(self) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def fuse_block(
     like = next(iter(voxels.values()))
     xp = namespace(*voxels.values())
     axes = {(i, j): differing_axes(plan.tiles[i], plan.tiles[j]) for i, j in itertools.permutations(voxels, 2)}
-    out = xp.zeros(plan.box.shape, like.dtype)
+    out: Array = xp.zeros(plan.box.shape, like.dtype)
     for cell in plan.cells:
         start = cell.box.start[0] - plan.box.start[0]
         parts = [

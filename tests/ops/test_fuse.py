@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from gpustitch.model import Box, Coverage, PlacedVolume, Spacing
-from gpustitch.ops.blend import differing_axes
+from gpustitch.ops.blend import Footprint, differing_axes, weights
 from gpustitch.ops.fuse import fuse_block, plan_block
 from gpustitch.stages.tiles import ArrayVolume
 
@@ -194,3 +194,227 @@ def test_order_of_tiles_does_not_matter(name: str) -> None:
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(tiles))
         np.testing.assert_array_equal(fused([tiles[n] for n in order], box), expected)
+
+
+def whole_box(tiles: Sequence[PlacedVolume]) -> Box:
+    stops = [[math.ceil(o + n) + 1 for o, n in zip(t.origin_px, t.volume.coverage.shape, strict=True)] for t in tiles]
+    return Box((0, 0, 0), tuple(max(s[a] for s in stops) for a in range(3)))  # type: ignore[arg-type]
+
+
+def grid_of_tiles(seed: int | None) -> list[PlacedVolume]:
+    """2 x 2 x 2 oblique tiles whose stage positions are off by parts of a voxel."""
+    shake = np.random.default_rng(5).uniform(-0.9, 0.9, (8, 3)) + 1
+    return [
+        oblique(
+            40,
+            30,
+            20,
+            1.0,
+            np.add((14 * i, 22 * j, 30 * k + 14 * i), shake[4 * i + 2 * j + k]),
+            None if seed is None else seed + 4 * i + 2 * j + k,
+        )
+        for i, j, k in itertools.product((0, 1), repeat=3)
+    ]
+
+
+def covered_by(tiles: Sequence[PlacedVolume], box: Box) -> npt.NDArray[np.int64]:
+    """How many tiles can be interpolated at each voxel of the box."""
+    count = np.zeros(box.shape, np.int64)
+    for t in tiles:
+        footprint = Footprint.of(t, box.start[0], box.stop[0])
+        z, y, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
+        deep = (z >= footprint.depths[0]) & (z < footprint.depths[1])
+        rows = (y >= footprint.rows[0]) & (y < footprint.rows[1])
+        columns = (x >= footprint.columns[:, :1]) & (x < footprint.columns[:, 1:])
+        count += (deep[:, None] & columns)[:, None, :] & rows[None, :, None]
+    return count
+
+
+def test_constant_stays_constant_and_gaps_are_zero() -> None:
+    tiles = grid_of_tiles(None)
+    box = whole_box(tiles)
+    result = fused(tiles, box)
+    count = covered_by(tiles, box)
+    assert {0, 1, 2, 4, 8} <= set(np.unique(count).tolist())
+    np.testing.assert_array_equal(result, np.where(count > 0, 1000, 0))
+
+
+def test_saturated_stays_saturated() -> None:
+    full = Coverage(20, 12, 9, 0.7)
+    tiles = [
+        tile(np.full(full.shape, 65535, np.uint16), origin, shear=0.7, frames=20)
+        for origin in ((0, 0, 0), (0.4, 7.7, 0.3), (0.1, 0.2, 12.6))
+    ]
+    result = fused(tiles, whole_box(tiles))
+    assert set(np.unique(result)) == {0, 65535}
+
+
+def test_linear_field_is_reproduced_at_sub_voxel_shifts() -> None:
+    def field(z: Any, y: Any, x: Any) -> Any:
+        return 500 + 3.5 * z + 2.25 * y + 4.75 * x
+
+    tiles = []
+    for origin in ((0, 0, 0), (0.37, 18.61, 0.83), (0.5, 0.25, 22.75), (0.12, 18.2, 23.4)):
+        z, y, x = np.ogrid[:11, :26, :50]
+        values = field(*(i + o for i, o in zip((z, y, x), origin, strict=True)))
+        tiles.append(tile(values.astype(np.float32), origin, shear=1.0, frames=40))
+    box = whole_box(tiles)
+    expected = field(*np.ogrid[tuple(slice(0, n) for n in box.shape)])
+    covered = covered_by(tiles, box) > 0
+    result = fused(tiles, box)
+    np.testing.assert_allclose(result[covered], expected[covered], rtol=2e-6)
+    assert (result[~covered] == 0).all()
+
+
+def test_no_step_at_seams() -> None:
+    """Tiles of 1000, 1100, 1200 and 1300: where one begins or ends, the fused value does not jump."""
+    tiles = []
+    for number, (j, k) in enumerate(itertools.product((0, 1), repeat=2)):
+        values = np.full(Coverage(120, 90, 30, 1.0).shape, 1000 + 100 * number, np.float32)
+        tiles.append(tile(values, (0.3 * j, 60.4 * j, 80.6 * k), shear=1.0, frames=120))
+    box = Box((5, 0, 0), (25, 152, 232))
+    result = fused(tiles, box)
+    count = covered_by(tiles, box)
+    # At the rim of the mosaic the tiles of a pair along y end one after the other, by their error along x and z.
+    z, _, x = np.indices(box.shape)
+    count[(x - z < 5 + 3) | (x - z > 5 + 196)] = 0
+    for axis in (1, 2):
+        step = np.abs(np.diff(result, axis=axis))
+        before, after = (np.delete(count, at, axis) for at in (-1, 0))
+        seam = (before != after) & (np.minimum(before, after) > 0)
+        assert seam.any()
+        assert step[seam].max() <= 1
+        assert step[(before > 0) & (after > 0)].max() <= 30
+
+
+def test_weights_sum_to_one_where_a_tile_covers() -> None:
+    tiles = grid_of_tiles(None)
+    box = Box((15, 23, 46), (19, 30, 56))
+    prints = [Footprint.of(t, box.start[0], box.stop[0]) for t in tiles]
+    axes = [[differing_axes(a, b) for b in tiles] for a in tiles]
+    parts = weights(prints, axes, box, np.zeros(0))
+    total = sum(np.broadcast_to(part, box.shape).astype(np.float64) for part in parts)
+    covered = covered_by(tiles, box) > 0
+    np.testing.assert_allclose(total, covered, atol=1e-6)
+    assert all(part.min() >= 0 for part in parts)
+
+
+def test_whole_offsets_copy_exactly() -> None:
+    placed = oblique(9, 5, 7, 1.0, (3, 2, 4), 1)
+    result = fused([placed], Box((0, 0, 0), (12, 9, 22)))
+    volume = placed.volume.read(Box.of_shape(placed.volume.coverage.shape))
+    np.testing.assert_array_equal(result[3:10, 2:7, 4:19], volume)
+    assert result.sum(dtype=np.int64) == volume.sum(dtype=np.int64)
+
+
+def test_an_axis_with_a_stage_error_only_is_not_one_the_tiles_differ_in() -> None:
+    a = oblique(60, 80, 40, 1.0, (0, 0, 0), None)
+    assert differing_axes(a, oblique(60, 80, 40, 1.0, (1.5, 64.2, -2.3), None)) == (False, True, False)
+    assert differing_axes(a, oblique(60, 80, 40, 1.0, (-0.5, 3.1, 48.0), None)) == (False, False, True)
+    assert differing_axes(a, oblique(60, 80, 40, 1.0, (1, 64, 48), None)) == (False, True, True)
+    # Stacked along z at one stage x, the covered columns of a plane lie 36 apart.
+    assert differing_axes(a, oblique(60, 80, 40, 1.0, (36, 0, 0), None)) == (True, False, True)
+    # A large overlap by design is no stage error, even where all offsets are small.
+    assert differing_axes(a, oblique(60, 80, 40, 1.0, (0, 16, 12), None)) == (False, True, True)
+    assert differing_axes(a, oblique(60, 80, 40, 1.0, (0, 0, 0), None)) == (True, True, True)
+
+
+def test_stage_error_across_the_pair_leaves_no_seam() -> None:
+    """Two tiles along y, the second 3 columns off: nowhere but in those columns is the pair not blended along y."""
+    a = tile(np.full((6, 40, 65), 1000, np.float32), (0, 0, 0), shear=1.0, frames=60)
+    b = tile(np.full((6, 40, 65), 2000, np.float32), (0, 30, 3), shear=1.0, frames=60)
+    result = fused([a, b], Box((2, 0, 20), (3, 70, 40)))[0]
+    y = np.arange(31, 39)
+    expected = (39.0 - y) ** 2 / ((39.0 - y) ** 2 + (y - 30.0) ** 2)
+    np.testing.assert_allclose((2000 - result[31:39]) / 1000, np.repeat(expected[:, None], 20, axis=1), rtol=1e-5)
+
+
+def test_a_block_without_tiles_needs_nothing() -> None:
+    plan = plan_block(Box((0, 0, 0), (4, 4, 4)), [oblique(5, 5, 5, 1.0, (0, 0, 40), None)])
+    assert plan.is_empty
+    assert not plan.reads
+    with pytest.raises(ValueError, match="no tile covers"):
+        fuse_block(plan, {})
+
+
+def test_only_what_is_needed_is_read() -> None:
+    placed = oblique(50, 60, 40, 1.0, (0.5, 0, 0), 1)
+    plan = plan_block(Box((10, 10, 20), (14, 20, 30)), [placed])
+    assert plan.reads == {0: Box((9, 10, 20), (14, 20, 30))}
+
+
+def test_wrong_voxels_are_refused() -> None:
+    placed = oblique(5, 5, 5, 1.0, (0, 0, 0), 1)
+    plan = plan_block(Box((0, 0, 0), (4, 4, 4)), [placed])
+    with pytest.raises(ValueError, match="takes tiles"):
+        fuse_block(plan, {})
+    with pytest.raises(ValueError, match="is of shape"):
+        fuse_block(plan, {0: np.zeros((1, 1, 1), np.uint16)})
+    pair = [placed, oblique(5, 5, 5, 1.0, (0, 3, 0), 1)]
+    plan = plan_block(Box((0, 0, 0), (4, 4, 4)), pair)
+    mixed = {n: np.zeros(need.shape, dtype) for (n, need), dtype in zip(plan.reads.items(), "Hf", strict=True)}
+    with pytest.raises(ValueError, match="one dtype"):
+        fuse_block(plan, mixed)
+
+
+def test_nan_stays_where_it_is() -> None:
+    values = np.ones((4, 5, 6), np.float32)
+    values[2, 2, 2] = np.nan
+    result = fused([tile(values, (0.0, 0.5, 0.0))], Box((0, 0, 0), (4, 6, 6)))
+    assert np.isnan(result).sum() == 2
+    assert np.isnan(result[2, 2:4, 2]).all()
+
+
+def upright(frames: npt.NDArray[np.uint16], more_frames: int = 0, more_rows: int = 0) -> ArrayVolume:
+    """Isotropic frames (f, y, z) in their upright grid; empty frames and rows may follow."""
+    frames = np.pad(frames, ((0, more_frames), (0, more_rows), (0, 0)))
+    n, rows, depth = frames.shape
+    volume = np.zeros((depth, rows, n + depth - 1), np.uint16)
+    for z in range(depth):
+        volume[z, :, z : z + n] = frames[:, :, z].T
+    return ArrayVolume(volume, SPACING, Coverage(n, rows, depth, 1.0))
+
+
+def test_golden_pair_along_y() -> None:
+    """spimstitch measures to one row past the last, so its tiles are given one row more; it loses up to 1 count."""
+    golden = np.load(DATA / "blend_2vol_y.npz")
+    tiles = [
+        PlacedVolume("a", upright(golden["frames_a"], more_rows=1), (0, 0, 0)),
+        PlacedVolume("b", upright(golden["frames_b"], more_rows=1), (0, 50, 0)),
+    ]
+    reference = golden["out"].astype(int)
+    difference = fused(tiles, Box.of_shape(reference.shape)) - reference
+    assert set(np.unique(difference[reference > 0])) == {0, 1}
+
+
+def test_golden_pair_along_x() -> None:
+    """spimstitch measures to the trailing edge with its block's size for the tile's depth: 6 frames too far."""
+    golden = np.load(DATA / "blend_2vol_x.npz")
+    tiles = [
+        PlacedVolume("a", upright(golden["frames_a"], more_frames=6), (0, 0, 0)),
+        PlacedVolume("b", upright(golden["frames_b"], more_frames=6), (0, 0, 44)),
+    ]
+    reference = golden["out"].astype(int)
+    difference = fused(tiles, Box.of_shape(reference.shape)) - reference
+    z, _, x = np.indices(reference.shape)
+    # The six frames that were added are empty, so where they lie nothing can be compared.
+    compared = (x - z >= 0) & ~((x - z >= 88) & (x - z < 94)) & (x - z < 132)
+    assert np.abs(difference[compared]).max() <= 2
+    assert (np.abs(difference[compared]) <= 1).mean() > 0.999
+
+
+def test_golden_distances() -> None:
+    golden = np.load(DATA / "distance_mask.npz")
+    # Again one row and plane past the last, and a trailing edge 6 frames too far (94 for 88).
+    volume = ArrayVolume(np.zeros((71, 73, 165), np.uint8), SPACING, Coverage(95, 73, 71, 1.0))
+    footprint = Footprint.of(PlacedVolume("a", volume, (0, 0, 0)), 0, 64)
+    index = np.indices((64, 64, 64))
+    covered = golden["mask"]
+    columns = footprint.columns[index[0]]
+    np.testing.assert_array_equal((index[2] >= columns[..., 0]) & (index[2] < columns[..., 1]), covered)
+    along_y = np.minimum(index[1] - footprint.y_edges[0], footprint.y_edges[1] - index[1])
+    along_z = np.minimum(index[0] - footprint.z_edges[0], footprint.z_edges[1] - index[0])
+    along_x = np.minimum(index[2] - footprint.first_x[index[0]], footprint.last_x[index[0]] - index[2])
+    np.testing.assert_array_equal(along_y[covered], golden["dist_y"][covered])
+    np.testing.assert_array_equal(along_z[covered], golden["dist_z"][covered])
+    np.testing.assert_allclose(along_x[covered], golden["dist_x"][covered], atol=1e-12)
