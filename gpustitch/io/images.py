@@ -1,0 +1,132 @@
+"""Single images: TIFF, PNG and JPEG 2000 in, TIFF and PNG out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
+from gpustitch.io.atomic import atomic_file
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+JP2_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx")
+_STRIP_BYTES = 1 << 18
+
+
+@contextlib.contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn what a decoder or the operating system says about ``path`` into an error that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputMissingError(f"there is no file {path}") from error
+    except IsADirectoryError as error:
+        raise InputMissingError(f"{path} is a directory, not a file") from error
+    except PermissionError as error:
+        raise InputMissingError(f"{path} cannot be opened: no permission to read it") from error
+    except (DamagedInputError, InputMissingError, ParameterError):
+        raise
+    except Exception as error:  # decoders raise many types, among them plain Exception and RuntimeError
+        raise DamagedInputError(f"{path} cannot be read as {what}: {error}") from error
+
+
+def read_image(path: str | Path) -> npt.NDArray[Any]:
+    """The grey image (rows, columns) in a TIFF, PNG or JPEG 2000 file; pages of a TIFF are (pages, rows, columns).
+
+    Raises
+    ------
+    InputMissingError
+        If there is no such file.
+    DamagedInputError
+        If it cannot be decoded.
+    ParameterError
+        If it is not a grey image or of another format.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (*TIFF_SUFFIXES, *JP2_SUFFIXES, ".png"):
+        raise ParameterError(f"{path}: images are read from .tif, .tiff, .png and .jp2 files")
+    with reading(path, "an image"):
+        if suffix in TIFF_SUFFIXES:
+            image = tifffile.imread(path)
+        elif suffix == ".png":
+            image = imagecodecs.png_decode(path.read_bytes())
+        else:
+            image = imagecodecs.jpeg2k_decode(path.read_bytes())
+    image = np.asarray(image)
+    if image.ndim not in (2, 3) or (image.ndim == 3 and suffix not in TIFF_SUFFIXES):
+        raise ParameterError(f"{path} holds an array of shape {image.shape}; a grey image was expected")
+    return image
+
+
+def write_tiff(path: str | Path, image: npt.NDArray[Any], *, compression: int = 0, overwrite: bool = False) -> None:
+    """Write an image (rows, columns), or pages of them, as TIFF.
+
+    Parameters
+    ----------
+    path
+        The file; it appears whole.
+    image
+        uint8, uint16 or float32, 2-D or 3-D.
+    compression
+        Level 1 to 9 of zlib's Deflate (Adobe's, without predictor); 0 for none.
+    overwrite
+        Replace the file if it exists.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        If the file exists or cannot be written.
+    """
+    path = Path(path)
+    check_compression(compression)
+    with atomic_file(path, overwrite=overwrite) as partial:
+        _write_tiff(partial, image, compression)
+
+
+def check_compression(level: int) -> None:
+    """Raise ParameterError unless ``level`` is 0 to 9."""
+    if not 0 <= level <= 9:
+        raise ParameterError(f"--compression is a zlib level from 0 (none) to 9, not {level}")
+
+
+def _write_tiff(path: Path, image: npt.NDArray[Any], level: int) -> None:
+    options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
+    if level == 0:
+        tifffile.imwrite(path, np.ascontiguousarray(image), **options)
+        return
+    n_rows, n_columns = image.shape[-2:]
+    rows = max(1, min(n_rows, _STRIP_BYTES // max(1, n_columns * image.itemsize)))
+    pages = image.reshape(-1, n_rows, n_columns)
+    strips = (
+        bytes(imagecodecs.deflate_encode(page[r : r + rows].tobytes(), level))
+        for page in pages
+        for r in range(0, n_rows, rows)
+    )
+    tifffile.imwrite(
+        path, strips, shape=image.shape, dtype=image.dtype, compression="adobe_deflate", rowsperstrip=rows, **options
+    )
+
+
+def write_png(path: str | Path, image: npt.NDArray[Any], *, overwrite: bool = False) -> None:
+    """Write a uint8 image, grey (rows, columns) or RGB (rows, columns, 3), as PNG.
+
+    Raises
+    ------
+    ParameterError
+        If the image is of another type or shape.
+    OutputExistsError, OutputError
+        If the file exists or cannot be written.
+    """
+    path = Path(path)
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+        raise ParameterError(f"{path}: PNG pictures are uint8, grey or RGB, not {image.dtype} of shape {image.shape}")
+    with atomic_file(path, overwrite=overwrite) as partial:
+        partial.write_bytes(imagecodecs.png_encode(np.ascontiguousarray(image)))

@@ -1,0 +1,106 @@
+"""Finds the tiles of a channel in a spimstitch folder tree: ``X/X_Y/Z``, names in tenths of a micron."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from gpustitch.errors import InputMissingError, LayoutError
+from gpustitch.io.images import TIFF_SUFFIXES
+from gpustitch.model import Mosaic, TilePath, UmXYZ
+
+_NUMBER = r"[+-]?\d+"
+BLOCKFS_FILE = "precomputed.blockfs"
+
+
+def find_raw_mosaic(root: str | Path) -> Mosaic:
+    """The raw tiles of a channel: ``ROOT/X/X_Y/Z.dcimg``, ``ROOT/X/X_Y/Z/*.tiff``, or one DCIMG file alone.
+
+    A lone file whose parents' names do not fit is at (0, 0, 0).
+
+    Raises
+    ------
+    InputMissingError
+        If there is nothing or no tile.
+    LayoutError
+        If a name is not a position, or two tiles are at one place.
+    """
+    root = Path(root)
+    return _find(root, _is_raw, "raw tile (X/X_Y/Z.dcimg or X/X_Y/Z/*.tiff)")
+
+
+def find_volume_mosaic(root: str | Path) -> Mosaic:
+    """The volumes of a channel, precomputed or blockfs: ``ROOT/X/X_Y/Z`` or ``ROOT/X/X_Y``.
+
+    A lone volume whose parents' names do not fit is at (0, 0, 0). Raises as :func:`find_raw_mosaic`.
+    """
+    root = Path(root)
+    return _find(root, is_volume, "volume (X/X_Y/Z with a file info or 1_1_1/precomputed.blockfs)")
+
+
+def is_volume(path: Path) -> bool:
+    """Whether ``path`` is the folder of a precomputed or blockfs volume."""
+    return (path / "info").is_file() or (path / "1_1_1" / BLOCKFS_FILE).is_file() or (path / BLOCKFS_FILE).is_file()
+
+
+def _is_raw(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix.lower() == ".dcimg"
+    return any(file.suffix.lower() in TIFF_SUFFIXES for file in path.iterdir())
+
+
+def _find(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
+    if not root.exists():
+        raise InputMissingError(f"there is no file or folder {root}")
+    if is_tile(root):
+        return Mosaic((TilePath(root, _position(root) or (0.0, 0.0, 0.0)),))
+    if root.is_file():
+        raise InputMissingError(f"{root} is not a {what}")
+    tiles = [tile for x in _numbered(root) for tile in _tiles_in(x, is_tile)]
+    if not tiles:
+        raise InputMissingError(f"{root} holds no {what}")
+    return Mosaic(tuple(sorted(tiles, key=lambda tile: tile.stage_um)))
+
+
+def _tiles_in(x_folder: Path, is_tile: Callable[[Path], bool]) -> Iterator[TilePath]:
+    for column in _entries(x_folder):
+        if not column.is_dir():
+            continue
+        if is_tile(column):
+            yield _tile(column)
+            continue
+        for entry in _entries(column):
+            if is_tile(entry):
+                yield _tile(entry)
+
+
+def _tile(path: Path) -> TilePath:
+    position = _position(path)
+    if position is None:
+        raise LayoutError(
+            f"{path}: the names of a tile and its two parents should be X/X_Y/Z (or X/X_Y), "
+            "whole numbers in tenths of a micron, with the same X twice; rename or move it"
+        )
+    return TilePath(path, position)
+
+
+def _numbered(root: Path) -> list[Path]:
+    return [entry for entry in _entries(root) if entry.is_dir() and re.fullmatch(_NUMBER, entry.name)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _position(path: Path) -> UmXYZ | None:
+    """Stage position (um) from the names of ``X/X_Y/Z`` or ``X/X_Y``, or None if they do not fit."""
+    path = path.absolute()
+    for x_name, xy_name, z_name in (
+        (path.parent.parent.name, path.parent.name, path.name.partition(".")[0]),
+        (path.parent.name, path.name, "0"),
+    ):
+        pair = re.fullmatch(rf"({_NUMBER})_({_NUMBER})", xy_name)
+        if pair and re.fullmatch(_NUMBER, z_name) and re.fullmatch(_NUMBER, x_name) and int(x_name) == int(pair[1]):
+            return int(pair[1]) / 10, int(pair[2]) / 10, int(z_name) / 10
+    return None
