@@ -1,0 +1,91 @@
+"""Blobs: places in a volume that are bright against their surroundings, such as cells."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from gpustitch.array import Array, namespace
+from gpustitch.errors import ParameterError
+from gpustitch.model import Spacing
+from gpustitch.ops.smooth import smooth
+
+# Blobs this near to the edge of the volume are left out: there the filters see its reflection.
+MARGIN_PX = 3
+
+
+def find_blobs(
+    volume: Array, spacing: Spacing, *, radius_um: float = 2.0, surround: float = 3.0
+) -> tuple[Array, Array]:
+    """Local maxima of a difference of Gaussians.
+
+    Parameters
+    ----------
+    volume
+        Window, shape (z, y, x), any real dtype.
+    spacing
+        Its voxel spacing.
+    radius_um
+        Standard deviation of the narrow Gaussian and radius of the ball in which a blob is the maximum, um.
+    surround
+        Standard deviation of the wide Gaussian, in those of the narrow one.
+
+    Returns
+    -------
+    positions, contrast
+        Voxels (z, y, x) of the blobs, shape (n, 3), int64, at least ``MARGIN_PX`` voxels from every edge, in the
+        order of the array; and the difference of Gaussians there, shape (n,), float32, always positive.
+
+    Raises
+    ------
+    ParameterError
+        If ``radius_um`` is not positive or ``surround`` is not above 1.
+    """
+    if not (radius_um > 0 and surround > 1):
+        raise ParameterError(f"blobs need a radius above 0 and a surround above 1, not {radius_um} um and {surround}")
+    xp = namespace(volume)
+    sigma_px = [radius_um / um for um in spacing.zyx_um]
+    contrast = smooth(volume, sigma_px)
+    contrast -= smooth(volume, [surround * s for s in sigma_px])
+    positions = _local_maxima(contrast, sigma_px)
+    return positions, contrast[tuple(positions.T)] if len(positions) else xp.zeros(0, xp.float32)
+
+
+def _local_maxima(contrast: Array, radius_px: Sequence[float]) -> Array:
+    """Positive voxels inside the margin that nothing within the ellipsoid exceeds, shape (n, 3).
+
+    Neighbours beyond the edge of the array do not count. Of touching voxels of one value only the first stays.
+    """
+    xp = namespace(contrast)
+    inside = tuple(slice(MARGIN_PX, n - MARGIN_PX) for n in contrast.shape)
+    centre = contrast[inside]
+    if 0 in centre.shape:
+        nothing: Array = xp.zeros((0, 3), xp.int64)
+        return nothing
+    offsets = _ball(radius_px)
+    highest = centre > 0
+    near = [o for o in offsets if max(map(abs, o)) <= 1]
+    for offset in near:
+        view = tuple(slice(MARGIN_PX + d, n - MARGIN_PX + d) for d, n in zip(offset, contrast.shape, strict=True))
+        highest &= centre > contrast[view] if offset < (0, 0, 0) else centre >= contrast[view]
+    positions: Array = xp.argwhere(highest) + MARGIN_PX
+    shape = xp.asarray(contrast.shape)
+    for offset in (o for o in offsets if o not in near):
+        neighbour = positions + xp.asarray(offset)
+        within = ((neighbour >= 0) & (neighbour < shape)).all(axis=1)
+        neighbour = xp.clip(neighbour, 0, shape - 1)
+        beaten = within & (contrast[tuple(neighbour.T)] > contrast[tuple(positions.T)])
+        positions = positions[~beaten]
+    return positions
+
+
+def _ball(radius_px: Sequence[float]) -> list[tuple[int, ...]]:
+    """Offsets, without the centre, within the ellipsoid of these radii."""
+    reach = [range(-int(np.ceil(r)), int(np.ceil(r)) + 1) for r in radius_px]
+    return [
+        offset
+        for offset in itertools.product(*reach)
+        if any(offset) and sum((d / r) ** 2 for d, r in zip(offset, radius_px, strict=True)) <= 1
+    ]

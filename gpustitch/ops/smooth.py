@@ -1,0 +1,61 @@
+"""Gaussian smoothing of small windows as three matrix products."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from gpustitch.array import Array, namespace
+
+TRUNCATE = 4.0
+
+
+def gaussian_radius(sigma_px: float) -> int:
+    """Voxels that a Gaussian of ``sigma_px`` reaches to either side before it is cut off."""
+    return int(TRUNCATE * sigma_px + 0.5)
+
+
+def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (slice(None),) * 3) -> Array:
+    """Smooth a window with a Gaussian, as ``scipy.ndimage.gaussian_filter`` does with mode ``reflect``.
+
+    The filter along one axis is a banded matrix, reflection at the edges included; for windows of up to some two
+    hundred voxels a dense product with it is several times faster than a sliding sum, and rows that nobody wants
+    (``keep``) are never computed.
+
+    Parameters
+    ----------
+    volume
+        Window, shape (z, y, x), any real dtype.
+    sigma_px
+        Standard deviations along z, y and x, in voxels; 0 leaves an axis alone.
+    keep
+        What of each axis is wanted: slices with any step.
+
+    Returns
+    -------
+    array
+        float32, the shape that ``keep`` cuts out.
+    """
+    xp = namespace(volume)
+    depth, height, width = (
+        xp.asarray(_gaussian_matrix(n, float(s))[k]) for n, s, k in zip(volume.shape, sigma_px, keep, strict=True)
+    )
+    out = xp.asarray(volume, dtype=xp.float32)
+    out = out.reshape(-1, out.shape[2]) @ width.T
+    out = xp.matmul(height, out.reshape(*volume.shape[:2], -1))
+    shape = (depth.shape[0], *out.shape[1:])
+    smoothed: Array = (depth @ out.reshape(volume.shape[0], -1)).reshape(shape)
+    return smoothed
+
+
+@functools.lru_cache(maxsize=64)
+def _gaussian_matrix(n: int, sigma_px: float) -> npt.NDArray[np.float32]:
+    """Row i holds the weights with which the n voxels make up the smoothed voxel i."""
+    identity = np.eye(n)
+    if sigma_px > 0:
+        identity = ndimage.gaussian_filter1d(identity, sigma_px, axis=0, mode="reflect", truncate=TRUNCATE)
+    return np.ascontiguousarray(identity, dtype=np.float32)

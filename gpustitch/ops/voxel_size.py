@@ -1,0 +1,110 @@
+"""The true size of the camera pixel, from tiles that the stage set apart along y."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from gpustitch.model import Link, UmXYZ
+from gpustitch.ops.consensus import weighted_median
+from gpustitch.ops.place import SYSTEMATIC_PX, link_sigma
+
+# A link counts as one along y if it spans at least this part of the longest y distance.
+_Y_LINK = 0.5
+_MEDIAN = 1.2533
+
+
+@dataclass(frozen=True)
+class VoxelSize:
+    """Estimate of the y voxel size.
+
+    ``estimate_um`` is the median over the matches of all links along y of stage distance / matched distance, every link
+    counting the same; None without such a link.
+    ``uncertainty_um`` is the half width of its 95 % interval. ``used_um`` is the estimate where it differs
+    from the nominal size by more than its uncertainty, and the nominal size otherwise.
+    """
+
+    nominal_um: float
+    estimate_um: float | None
+    uncertainty_um: float | None
+    n_links: int
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the estimate differs from the nominal size by more than its uncertainty."""
+        if self.estimate_um is None or self.uncertainty_um is None:
+            return False
+        return abs(self.estimate_um - self.nominal_um) > self.uncertainty_um
+
+    @property
+    def used_um(self) -> float:
+        """The size to go on with."""
+        return self.estimate_um if self.is_significant and self.estimate_um is not None else self.nominal_um
+
+
+def estimate_voxel_size(
+    links: Sequence[Link], stage_um: Mapping[str, UmXYZ], nominal_um: float, step_um: float, angle_deg: float
+) -> VoxelSize:
+    """Estimate the y voxel size and how far it may be off.
+
+    Parameters
+    ----------
+    links
+        Links; those with a reason are not used.
+    stage_um
+        Stage position (x, y, z) of each tile, um.
+    nominal_um, step_um, angle_deg
+        Camera pixel, stage step and sheet angle that the tiles were de-obliqued with.
+
+    Notes
+    -----
+    Two things make the estimate wrong. Matches scatter: known for each link, and divided by its distance in voxels.
+    And the stage is not where it says: seen in how links along y differ among each other and, since a mosaic
+    often has two of them, in how far links along x and y deviate from the stage in z and x, where the pixel size has no
+    part. Both enter one standard deviation, whose number of independent deviations sets Student's factor.
+    """
+    accepted = [k for k in links if not k.reason]
+    apart = {(k.fixed, k.moving): np.subtract(stage_um[k.moving], stage_um[k.fixed]) for k in accepted}
+    longest = max((abs(d[1]) for d in apart.values()), default=0.0)
+    y_links = [
+        k
+        for k in accepted
+        if longest > 0 and abs(apart[k.fixed, k.moving][1]) >= _Y_LINK * longest and abs(k.offset_px[1]) > 1
+    ]
+    if not y_links:
+        return VoxelSize(nominal_um, None, None, 0)
+    sizes = [
+        (apart[k.fixed, k.moving][1] / (m.fixed_px[1] - m.moving_px[1]), 1 / len(k.matches))
+        for k in y_links
+        for m in k.matches
+        if m.fixed_px[1] != m.moving_px[1]
+    ]
+    estimate = abs(weighted_median(*zip(*sizes, strict=True)))
+    distance_um = np.array([abs(apart[k.fixed, k.moving][1]) for k in y_links])
+    of_links = np.array([apart[k.fixed, k.moving][1] / k.offset_px[1] for k in y_links])
+    between_um = (np.abs(of_links) - estimate) / estimate * distance_um
+    spacing = np.array([step_um, estimate * np.sin(np.radians(angle_deg))])
+    aside_um = [
+        v for k in accepted if abs(apart[k.fixed, k.moving][2]) < 0.1 * longest for v in _aside(k, apart, spacing)
+    ]
+    # Deviations around loops repeat each other: n tiles have n - 1 independent ones per axis.
+    tiles = {n for k in accepted for n in (k.fixed, k.moving)}
+    n_aside = min(len(aside_um), 2 * (len(tiles) - 1))
+    freedom = len(y_links) - 1 + n_aside
+    pooled = float(np.sum(between_um**2) + np.mean(np.square(aside_um)) * n_aside) / freedom if freedom else 0.0
+    matching_um = np.array([max(float(link_sigma(k)[1]), SYSTEMATIC_PX) for k in y_links]) * estimate
+    one_link = np.sqrt(pooled + np.mean(matching_um**2)) / np.median(distance_um) * estimate
+    factor = float(stats.t.ppf(0.975, freedom)) if freedom else float(stats.t.ppf(0.975, 1))
+    efficiency = _MEDIAN if len(y_links) > 2 else 1.0
+    return VoxelSize(nominal_um, estimate, factor * efficiency * one_link / len(y_links) ** 0.5, len(y_links))
+
+
+def _aside(link: Link, apart: Mapping[tuple[str, str], np.ndarray], spacing_xz: np.ndarray) -> tuple[float, float]:
+    """How far a link is from what the stage said along x and z, um."""
+    stage = apart[link.fixed, link.moving]
+    x = link.offset_px[2] * spacing_xz[0] - stage[0]
+    z = link.offset_px[0] * spacing_xz[1] - stage[2]
+    return float(x), float(z)
