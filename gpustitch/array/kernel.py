@@ -92,9 +92,20 @@ def _launch(twin: Kernel[..., R], arguments: Mapping[str, Any]) -> R:
     c_type = _C_TYPES.get(out.dtype.name)
     if c_type is None:
         raise TypeError(f"{twin.name} does not write {out.dtype} on a CUDA device")
-    blocks = -(-out.size // THREADS_PER_BLOCK)
-    _compiled(twin.source, twin.name, c_type)((blocks,), (THREADS_PER_BLOCK,), _device_arguments(arguments))
+    if out.size:
+        # The bodies index rows one after another: views are copied, and what was written is copied back.
+        packed = {name: _contiguous(value) for name, value in arguments.items()}
+        blocks = -(-out.size // THREADS_PER_BLOCK)
+        _compiled(twin.source, twin.name, c_type)((blocks,), (THREADS_PER_BLOCK,), _device_arguments(packed))
+        if packed["out"] is not out:
+            out[...] = packed["out"]
     return None  # type: ignore[return-value]
+
+
+def _contiguous(value: Any) -> Any:
+    if not hasattr(value, "__cuda_array_interface__") or value.flags.c_contiguous:
+        return value
+    return importlib.import_module("cupy").ascontiguousarray(value)
 
 
 def _device_arguments(arguments: Mapping[str, Any]) -> tuple[Any, ...]:

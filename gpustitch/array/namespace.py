@@ -23,14 +23,17 @@ def library_of(*arrays: object) -> str:
     TypeError
         If arrays of both libraries are mixed.
     """
-    owners = {type(a).__module__.partition(".")[0] for a in arrays if hasattr(a, "__array_ufunc__")}
-    owners.discard("builtins")
+    owners = {_owner(a) for a in arrays if hasattr(a, "__array_ufunc__") and not isinstance(a, np.generic)}
     foreign = owners - {"numpy", "cupy"}
     if foreign:
         raise TypeError(f"gpustitch works on NumPy and CuPy arrays, not on those of {sorted(foreign)}")
     if len(owners) > 1:
         raise TypeError("NumPy and CuPy arrays are mixed; move them to one device first")
     return owners.pop() if owners else "numpy"
+
+
+def _owner(array: object) -> str:
+    return "numpy" if isinstance(array, np.ndarray) else type(array).__module__.partition(".")[0]
 
 
 def namespace(*arrays: object) -> Any:

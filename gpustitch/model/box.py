@@ -68,8 +68,17 @@ class Box:
         )
 
     def slices(self, origin: Sequence[int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
-        """Slices that cut this box out of an array whose first voxel is ``origin``."""
-        z, y, x = (slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True))
+        """Slices that cut this box out of an array whose first voxel is ``origin``.
+
+        Raises
+        ------
+        ValueError
+            If the box holds voxels before the origin, which a slice would take from the array's end.
+        """
+        if not self.is_empty and any(a < o for a, o in zip(self.start, origin, strict=True)):
+            raise ValueError(f"{self} begins before the array's first voxel {tuple(origin)}")
+        first = [max(0, a - o) for a, o in zip(self.start, origin, strict=True)]
+        z, y, x = (slice(a, a + n) for a, n in zip(first, self.shape, strict=True))
         return z, y, x
 
     def blocks(self, shape: Sequence[int]) -> Iterator[Box]:

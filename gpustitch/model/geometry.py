@@ -83,7 +83,7 @@ class Coverage:
         if inside.is_empty:
             return False
         frames = sorted(z * self.shear for z in (inside.start[0], inside.stop[0] - 1))
-        return inside.stop[2] - 1 >= frames[0] and inside.start[2] <= frames[1] + self.n_frames - 1
+        return inside.stop[2] - 1 >= frames[0] - 1e-9 and inside.start[2] <= frames[1] + self.n_frames - 1 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,10 @@ class ObliqueScan:
 
     def frames_of(self, box: Box) -> tuple[int, int]:
         """Half-open range of frames that ``box`` (in grid voxels) is interpolated from; may be empty."""
+        box = box.intersect(Box.of_shape(self.shape))
+        if box.is_empty:
+            return 0, 0
         frames = [x - self.shear * z for x in (box.start[2], box.stop[2] - 1) for z in (box.start[0], box.stop[0] - 1)]
         first, last = math.floor(min(frames) + 1e-9), math.ceil(max(frames) - 1e-9)
-        return max(0, first), max(0, min(self.n_frames, last + 1))
+        start = min(max(0, first), self.n_frames)
+        return start, max(start, min(self.n_frames, last + 1))
