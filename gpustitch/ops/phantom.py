@@ -72,10 +72,17 @@ class Lattice:
         index[:, 0::2] = offset[:, 0::2] @ self._inverse().T
         return index
 
+    def point_of(self, index: Floats) -> Floats:
+        """Points (x, y, z) of real-valued indices (i, j, k), shape (n, 3) in and out."""
+        i, j, k = np.asarray(index, dtype=np.float64).reshape(-1, 3).T
+        x = i * self.first_um[0] + k * self.last_um[0]
+        z = i * self.first_um[1] + k * self.last_um[1]
+        return np.asarray(np.column_stack([x, j * self.row_um, z]) + np.asarray(self.origin_um), dtype=np.float64)
+
     def reach(self, radius_um: float) -> Floats:
         """Half the extent, in steps of each axis, of a ball of the given radius."""
-        norms = np.linalg.norm(self._inverse(), axis=1)
-        return radius_um * np.array([norms[0], 1 / abs(self.row_um), norms[1]])
+        first, last = np.linalg.norm(self._inverse(), axis=1)
+        return np.array([first, 1 / abs(self.row_um), last]) * radius_um
 
     def _inverse(self) -> Floats:
         return np.asarray(np.linalg.inv(np.array([self.first_um, self.last_um]).T), dtype=np.float64)
@@ -135,31 +142,31 @@ class Scene:
     tissue: float
 
 
-def render(scene: Scene, lattice: Lattice, *, only_tissue: bool = False) -> Image:
+def render(scene: Scene, lattice: Lattice) -> Image:
     """Counts of the scene at the lattice's points, without camera or noise.
-
-    Parameters
-    ----------
-    scene
-        What is there.
-    lattice
-        Where to look.
-    only_tissue
-        Leave out cells and vessels.
 
     Returns
     -------
-    float32 array of ``lattice.shape``, never negative.
+    float32 array of ``lattice.shape``, nowhere darker than the empty medium.
     """
+    return with_blobs(render_tissue(scene, lattice), scene, lattice)
+
+
+def render_tissue(scene: Scene, lattice: Lattice) -> Image:
+    """As `render`, without cells and vessels."""
     image = _textured(scene.texture, lattice)
     image += 1.0
     np.maximum(image, 0.2, out=image)
     image *= np.float32(scene.tissue)
     image *= inside(scene.outline, lattice)
     image += np.float32(scene.empty)
-    if not only_tissue:
-        add_blobs(image, scene.vessels.joined(scene.cells), lattice)
-        np.maximum(image, np.float32(scene.empty), out=image)
+    return image
+
+
+def with_blobs(image: Image, scene: Scene, lattice: Lattice) -> Image:
+    """Put the scene's vessels and cells into an image of its tissue, which is overwritten and returned."""
+    add_blobs(image, scene.vessels.joined(scene.cells), lattice)
+    np.maximum(image, np.float32(scene.empty), out=image)
     return image
 
 

@@ -145,6 +145,10 @@ class Truth:
         """The specimen as this channel shows it."""
         return scene_of(self.spec, self.tiles, channel)
 
+    def nominal_um(self, tile: TileTruth) -> UmXYZ:
+        """Where a tile would truly be if the stage were exact."""
+        return nominal_um(self.spec, tile.stage_um)
+
     def lattice(self, tile: TileTruth) -> Lattice:
         """Where the pixels of a tile's upright frames truly are."""
         return Lattice.of_frames(self.spec.scan, tile.true_um)

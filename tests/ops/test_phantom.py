@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpustitch.model import ObliqueScan
-from gpustitch.ops.phantom import Blobs, Lattice, Outline, Scene, Texture, add_blobs, inside, render
+from gpustitch.ops.phantom import Blobs, Lattice, Outline, Scene, Texture, add_blobs, inside, render, render_tissue
 from gpustitch.ops.phantom_camera import Illumination, Sensor, Stripes, expose, make_stripes
 from gpustitch.ops.phantom_scene import depth_inside, make_scene, spread_points
 
@@ -71,6 +71,7 @@ def test_frames_lie_where_the_geometry_says() -> None:
         2 + c * 1.7 * math.sin(angle),
     )
     assert points[f, r, c] == pytest.approx(expected)
+    assert lattice.point_of([[f, r, c]])[0] == pytest.approx(expected)
     assert lattice.index_of(points.reshape(-1, 3)) == pytest.approx(np.argwhere(np.ones(lattice.shape)), abs=1e-9)
 
 
@@ -101,11 +102,11 @@ def test_single_pixel_and_no_blobs(scene: Scene) -> None:
     assert render(bare, lattice)[0, 0, 0] == 8.0
 
 
-def test_only_tissue_leaves_cells_and_vessels_out(scene: Scene) -> None:
+def test_tissue_alone_leaves_cells_and_vessels_out(scene: Scene) -> None:
     lattice = Lattice.of_frames(SCAN, ORIGIN)
     none = Blobs(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
     bare = Scene(scene.outline, scene.texture, none, none, scene.empty, scene.tissue)
-    assert np.array_equal(render(scene, lattice, only_tissue=True), render(bare, lattice))
+    assert np.array_equal(render_tissue(scene, lattice), render(bare, lattice))
 
 
 def test_blobs_keep_their_integral() -> None:
