@@ -1,0 +1,111 @@
+"""Dark offset and flat field of a camera, and counts as 16-bit integers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpustitch.array import Array, namespace
+from gpustitch.errors import ParameterError
+
+UINT16_MAX = 65535
+
+
+def normalized_flat(flat: Array) -> Array:
+    """A measured or fitted illumination image scaled to maximum 1.
+
+    Parameters
+    ----------
+    flat
+        Image (rows, columns) of any real dtype, in any unit.
+
+    Returns
+    -------
+    float32 image of the same shape, 0 where no light falls.
+
+    Raises
+    ------
+    ParameterError
+        If it is not a 2-D image, holds a NaN, an infinity or a negative value, or nothing above zero.
+    """
+    xp = namespace(flat)
+    _check_flat(flat)
+    largest = float(flat.max())
+    if largest <= 0:
+        raise ParameterError("the flat field holds no value above zero")
+    scaled: Array = xp.asarray(flat, dtype=np.float64) / largest
+    return scaled.astype(np.float32)
+
+
+def check_scaled_flat(flat: Array) -> None:
+    """Raise ParameterError unless ``flat`` is a 2-D image of finite values from 0 to 1."""
+    _check_flat(flat)
+    if float(flat.max()) > 1 + 1e-6:
+        raise ParameterError(
+            f"the flat field must be scaled to maximum 1 (see normalized_flat), but its maximum is {float(flat.max())}"
+        )
+
+
+def apply_flat(image: Array, flat: Array | None, dark: float = 0.0) -> Array:
+    """``(image - dark) / flat``: the counts that even illumination would have given.
+
+    Parameters
+    ----------
+    image
+        Frame (rows, columns) or frames (..., rows, columns) in counts.
+    flat
+        Illumination (rows, columns) scaled to maximum 1; None stands for 1 everywhere.
+    dark
+        Counts that the camera gives without light.
+
+    Returns
+    -------
+    float32 array of the image's shape. Where the flat is 0 no light fell and the result is 0.
+
+    Raises
+    ------
+    ParameterError
+        If the shapes differ.
+    """
+    xp = namespace(image, flat)
+    out = xp.subtract(image, np.float32(dark), dtype=np.float32)
+    if flat is None:
+        return out  # type: ignore[no-any-return]
+    if tuple(flat.shape) != tuple(image.shape[-2:]):
+        raise ParameterError(
+            f"the flat field is of {flat.shape[0]} x {flat.shape[1]} pixels but the image of "
+            f"{image.shape[-2]} x {image.shape[-1]}; use a flat made from frames of this size and orientation"
+        )
+    out *= inverse_flat(flat)
+    return out  # type: ignore[no-any-return]
+
+
+def inverse_flat(flat: Array) -> Array:
+    """1 / flat as float32, 0 where the flat is 0."""
+    xp = namespace(flat)
+    lit = flat > 0
+    return xp.where(lit, 1 / xp.where(lit, flat, 1), 0).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def to_uint16(image: Array) -> Array:
+    """The image rounded to the nearest integer (half to even) and clipped to 0..65535; NaN becomes 0.
+
+    Integer images are only clipped. The result is always a new array.
+    """
+    xp = namespace(image)
+    if image.dtype == np.uint16:
+        return image.copy()
+    if image.dtype.kind in "iub":
+        return xp.clip(image, 0, UINT16_MAX).astype(np.uint16)  # type: ignore[no-any-return]
+    rounded = xp.rint(image)
+    # fmax and fmin pass over NaN, which a cast would turn into anything.
+    return xp.fmin(xp.fmax(rounded, 0), UINT16_MAX).astype(np.uint16)  # type: ignore[no-any-return]
+
+
+def _check_flat(flat: Array) -> None:
+    xp = namespace(flat)
+    if flat.ndim != 2 or flat.size == 0:
+        raise ParameterError(f"the flat field must be one 2-D image, not of shape {tuple(flat.shape)}")
+    if not bool(xp.isfinite(flat).all()):
+        raise ParameterError("the flat field holds NaN or infinity; estimate it again or mask those pixels to 0")
+    if float(flat.min()) < 0:
+        raise ParameterError(f"the flat field holds negative values (least {float(flat.min())})")

@@ -1,0 +1,104 @@
+"""What is done to each camera frame before anything else: destriping, dark offset, flat field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+
+from gpustitch.array import Array
+from gpustitch.errors import ParameterError
+from gpustitch.ops.flatfield import check_scaled_flat, inverse_flat, to_uint16
+from gpustitch.ops.lightsheet import LightsheetOptions, destripe_lightsheet
+from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
+
+Method = Literal["none", "wavelet", "lightsheet"]
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """Destriping, then dark offset, then flat field; one object serves any number of frames and threads.
+
+    Parameters
+    ----------
+    method
+        How stripes along the rows are removed, from the raw counts.
+    wavelet, lightsheet
+        Options of the two ways to destripe.
+    flat
+        Illumination (rows, columns) scaled to maximum 1, or None. Where it is 0 the result is 0.
+    dark
+        Counts that the camera gives without light, subtracted once.
+
+    Raises
+    ------
+    ParameterError
+        If the flat is not scaled, not finite or negative, or ``dark`` is negative or not finite.
+    """
+
+    method: Method = "none"
+    wavelet: WaveletOptions = field(default_factory=WaveletOptions)
+    lightsheet: LightsheetOptions = field(default_factory=LightsheetOptions)
+    flat: Array | None = None
+    dark: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise ParameterError(f"the destriping method is one of {get_args(Method)}, not {self.method!r}")
+        if not (np.isfinite(self.dark) and self.dark >= 0):
+            raise ParameterError(f"--dark must be 0 or a positive number of counts, not {self.dark}")
+        if self.flat is not None:
+            check_scaled_flat(self.flat)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether frames are left as they are."""
+        return not self.destripes and self.flat is None and self.dark == 0
+
+    @property
+    def destripes(self) -> bool:
+        """Whether a pixel's result depends on other pixels of the frame."""
+        if self.method == "wavelet":
+            return self.wavelet.sigma1 > 0 or self.wavelet.sigma2 > 0
+        return self.method == "lightsheet"
+
+    def check_shape(self, shape: tuple[int, int]) -> None:
+        """Raise ParameterError if the flat is not of the shape of frames (rows, columns)."""
+        if self.flat is not None and tuple(self.flat.shape) != tuple(shape):
+            raise ParameterError(
+                f"the flat field is of {self.flat.shape[0]} x {self.flat.shape[1]} pixels but the frames are of "
+                f"{shape[0]} x {shape[1]}; use a flat made from frames of this size and orientation"
+            )
+
+    def apply(self, frame: Array) -> Array:
+        """The corrected frame (rows, columns) as a new uint16 array, rounded and clipped to 0..65535.
+
+        Raises
+        ------
+        ParameterError
+            If the frame is not 2-D, or of another shape than the flat.
+        """
+        if frame.ndim != 2:
+            raise ParameterError(f"one frame (rows, columns) is corrected at a time, not shape {tuple(frame.shape)}")
+        self.check_shape(frame.shape)
+        if self.is_identity:
+            return to_uint16(frame)
+        image = self._destriped(frame)
+        if self.dark:
+            image = image - np.float32(self.dark)
+        if self._gain is not None:
+            image = image * self._gain
+        return to_uint16(image)
+
+    @cached_property
+    def _gain(self) -> Array | None:
+        return None if self.flat is None else inverse_flat(self.flat)
+
+    def _destriped(self, frame: Array) -> Array:
+        if not self.destripes:
+            return frame
+        if self.method == "wavelet":
+            return destripe_wavelet(frame, self.wavelet)
+        return destripe_lightsheet(frame, self.lightsheet)
