@@ -7,7 +7,7 @@ import importlib
 import typer
 
 # Verb and the module whose function ``command`` carries it out.
-COMMANDS: tuple[tuple[str, str], ...] = ()
+COMMANDS: tuple[tuple[str, str], ...] = (("oblique-illum-corr", "gpustitch.cli.oblique_illum_corr"),)
 
 app = typer.Typer(
     name="gpustitch",
@@ -17,6 +17,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
+
+
+@app.callback()
+def _root() -> None:
+    # Without it a lone command would not be called by its verb.
+    pass
+
+
 for _verb, _module in COMMANDS:
     app.command(_verb)(importlib.import_module(_module).command)
 
