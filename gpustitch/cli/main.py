@@ -7,7 +7,9 @@ import importlib
 import typer
 
 # Verb and the module whose function ``command`` carries it out.
-COMMANDS: tuple[tuple[str, str], ...] = (("oblique-illum-corr", "gpustitch.cli.oblique_illum_corr"),)
+COMMANDS: tuple[tuple[str, str], ...] = (
+    ("oblique-illum-corr", "gpustitch.cli.oblique_illum_corr"),
+)
 
 app = typer.Typer(
     name="gpustitch",
