@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import InputMissingError, ParameterError
+from gpustitch.io.blockfs import BlockfsVolume
+from gpustitch.io.layout import BLOCKFS_FILE
 from gpustitch.io.precomputed import PrecomputedVolume
 from gpustitch.model import ZYX, Box, Coverage, Frames, ObliqueScan, Spacing, Volume
 from gpustitch.ops.deoblique import deoblique
@@ -150,7 +152,7 @@ def _windowed(correction: Correction, rows: slice, columns: slice) -> Correction
 
 
 def open_volume(path: str | Path) -> Volume:
-    """The volume in folder ``path``: a precomputed one (``info``) or, below it or there, a blockfs one.
+    """The volume in folder ``path``: a blockfs one there or in ``1_1_1`` below it, or a precomputed one (``info``).
 
     Raises
     ------
@@ -160,6 +162,9 @@ def open_volume(path: str | Path) -> Volume:
         If it holds one that cannot be opened.
     """
     folder = Path(path)
+    # spimstitch writes an info beside its blockfs data, and nothing that a reader of precomputed chunks would find
+    if any((place / BLOCKFS_FILE).is_file() for place in (folder, folder / "1_1_1")):
+        return BlockfsVolume(folder)
     if (folder / "info").is_file():
         return PrecomputedVolume(folder)
-    raise InputMissingError(f"{folder} holds no volume: there is no file {folder / 'info'}")
+    raise InputMissingError(f"{folder} holds no volume: there is no file info or 1_1_1/{BLOCKFS_FILE} in it")

@@ -19,7 +19,7 @@ SPACING = Spacing(1.272, 1.8, 1.272)
 
 
 def write_blockfs(folder, volume, block=4, *, n_files=2, stored_in=None):
-    """A blockfs directory by the format's description; blocks that are all zero are left out, as are trailing entries."""
+    """A blockfs directory by the format's description; blocks that are all zero are left out."""
     folder.mkdir(parents=True)
     counts = [-(-n // block) for n in volume.shape]
     strides = (counts[1] * counts[2], counts[2], 1)
