@@ -17,6 +17,7 @@ _LEAST_CELL_DISTANCE_UM = 17.0
 _UM3_PER_CELL = 26_000.0
 _UM3_PER_VESSEL = 1_500_000.0
 _TEXTURE_WAVES = 96
+_BORDER_UM = 22.0
 
 
 def make_scene(low_um: UmXYZ, high_um: UmXYZ, slant: float, seed: int, channel: int = 0) -> Scene:
@@ -39,7 +40,7 @@ def make_scene(low_um: UmXYZ, high_um: UmXYZ, slant: float, seed: int, channel: 
         (centre[0] + slant * centre[2], centre[1], centre[2]),
         (half[0] * 0.94, half[1] * 0.94, half[2] * 1.25),
         slant,
-        softness=0.25,
+        softness=float(np.clip(4 * _BORDER_UM / half[:2].min(), 0.2, 0.9)),
     )
     shared, own = np.random.default_rng([seed, 71]), np.random.default_rng([seed, 72, channel])
     tissue = _TISSUE * (1.0 if channel == 0 else 0.6)
@@ -84,9 +85,11 @@ def _random_points(rng: np.random.Generator, outline: Outline, low: Floats, high
 
 def _cells(rng: np.random.Generator, outline: Outline, low: Floats, high: Floats, tissue: float) -> Blobs:
     candidates = _random_points(rng, outline, low, high, _UM3_PER_CELL / 1.9)
-    points = spread_points(candidates[depth_inside(outline, candidates) > 0.2], _LEAST_CELL_DISTANCE_UM)
-    peak = tissue * np.exp(rng.uniform(np.log(1.6), np.log(5.0), len(points)))
-    return Blobs(points, rng.uniform(2.2, 3.2, len(points)), peak)
+    points = spread_points(
+        candidates[depth_inside(outline, candidates) > outline.softness / 2], _LEAST_CELL_DISTANCE_UM
+    )
+    peak = tissue * np.exp(rng.uniform(np.log(1.9), np.log(5.0), len(points)))
+    return Blobs(points, rng.uniform(2.4, 3.3, len(points)), peak)
 
 
 def _vessels(rng: np.random.Generator, outline: Outline, low: Floats, high: Floats, tissue: float) -> Blobs:

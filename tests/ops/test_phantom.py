@@ -130,7 +130,7 @@ def test_scenes_are_seeded_and_cells_keep_their_distance() -> None:
     assert np.array_equal(first.cells.centre_um, again.cells.centre_um)
     assert np.allclose(first.vessels.peak * 0.6, other.vessels.peak)
     assert not np.array_equal(first.cells.centre_um[:5], other.cells.centre_um[:5])
-    assert (depth_inside(first.outline, first.cells.centre_um) > 0.2).all()
+    assert (depth_inside(first.outline, first.cells.centre_um) > first.outline.softness / 2).all()
     gaps = np.linalg.norm(first.cells.centre_um[:, None] - first.cells.centre_um[None], axis=-1)
     assert gaps[gaps > 0].min() >= 17
 

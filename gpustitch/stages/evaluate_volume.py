@@ -1,0 +1,216 @@
+"""The figures that are measured in a stitched volume: stripes, cells and seams."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.model import Box, Frames, Volume
+from gpustitch.ops.evaluate import Mask, seam_step, stripe_energy, stripe_profile
+from gpustitch.ops.evaluate_cells import CellMatches, cell_amount, find_cells, halo_px, match_cells
+from gpustitch.ops.phantom import Lattice, Scene, render
+from gpustitch.stages.compare import Footing, box_about, compare, compared, truly_inside
+from gpustitch.stages.parallel import ordered_map
+from gpustitch.stages.phantom_truth import TileTruth, Truth
+from gpustitch.stages.progress import Progress, tracked
+from gpustitch.stages.tiles import ObliqueTile
+
+Floats = npt.NDArray[np.float64]
+
+_CELL_BLOCK = (96, 128, 128)
+_MATCH_RADIUS_UM = 5.0
+_CELL_RADIUS_UM = 8.0
+# Cells nearer to the edge of what was imaged are not counted: their surroundings are missing.
+_EDGE_PX = 8.0
+_MOST_CELLS_WEIGHED = 400
+_STRIPE_BLOCK_PX = 24
+_STRIPE_BLOCKS_PER_TILE = 8
+_SEAM_PATCH_PX = 24
+_SEAM_DEPTH_PX = 6
+_SEAM_PATCHES_PER_FACE = 12
+
+
+@dataclass(frozen=True)
+class StripeFigures:
+    """Energy of the stripes (mean square of the relative gain) in the raw frames and in the stitched volume."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class CellFigures:
+    """How cells were found: matches with the truth, numbers, and the found part of each weighed cell's brightness."""
+
+    matches: CellMatches
+    n_true: int
+    n_found: int
+    kept: Floats
+
+
+@dataclass(frozen=True)
+class SeamFigures:
+    """Relative steps across tile borders, one for each patch of border inside another tile."""
+
+    steps: Floats
+
+
+def measure_stripes(footing: Footing, volume: Volume, scene: Scene, raw: dict[str, Frames]) -> StripeFigures:
+    """Compare row profiles of the same blocks of tissue in the raw frames and in the volume.
+
+    Parameters
+    ----------
+    footing, volume, scene
+        The stitched volume, where its voxels are and what is there.
+    raw
+        Upright raw frames of each tile by name.
+    """
+    before: list[tuple[Floats, Mask]] = []
+    after: list[tuple[Floats, Mask]] = []
+    truth = footing.truth
+    n_rows = truth.spec.n_rows
+    flat = truth.spec.flat()
+    for tile in truth.tiles:
+        source = ObliqueTile(raw[tile.name], truth.spec.scan)
+        for box in _stripe_boxes(truth):
+            x, y, z = tile.true_um
+            dz, dy, dx = truth.spec.scan.spacing.zyx_um
+            own = Lattice((x, y, z), (0.0, dz), dy, (dx, 0.0), box.shape).part(box.start, box.stop)
+            light = (source.read(box).astype(np.float32) - truth.spec.sensor.dark) / flat.T[
+                box.start[0] : box.stop[0], :, None
+            ]
+            block = compared(light, scene, own)
+            before.append(stripe_profile(block.image, block.ideal, block.usable))
+            origin = [round(o) for o in footing.origin_px[tile.name]]
+            there = Box.of_shape((box.shape[0], n_rows, box.shape[2]), np.add(box.start, origin).tolist())
+            block = compare(volume, there, scene, footing.lattice(there))
+            after.append(stripe_profile(block.image, block.ideal, block.usable))
+    return StripeFigures(stripe_energy(before), stripe_energy(after))
+
+
+def measure_cells(
+    footing: Footing, volume: Volume, scene: Scene, n_workers: int, progress: Progress, *, seed: int = 0
+) -> CellFigures:
+    """Find cells in the volume without the truth, match them with it, and weigh a sample of the true ones."""
+    truth = footing.truth
+    true_um = scene.cells.centre_um
+    true_um = true_um[truly_inside(truth, true_um, _EDGE_PX)]
+    blocks = list(Box.of_shape(volume.coverage.shape).blocks(_CELL_BLOCK))
+    cells = ordered_map(lambda box: _cells_in(footing, volume, box), blocks, n_workers)
+    found_px = list(tracked(cells, progress, "Finding cells", len(blocks), "blocks"))
+    whole = footing.lattice(Box.of_shape(volume.coverage.shape))
+    found_um = whole.point_of(np.concatenate([np.zeros((0, 3)), *found_px]))
+    # Cells at the very margin may be found or not: they count where the truth has them, else only well inside.
+    counted = found_um[truly_inside(truth, found_um, _EDGE_PX)]
+    matches = match_cells(true_um, found_um, _MATCH_RADIUS_UM)
+    precision = match_cells(scene.cells.centre_um, counted, _MATCH_RADIUS_UM).precision
+    matches = CellMatches(matches.pairs, matches.distance_um, matches.recall, precision)
+    chosen = np.random.default_rng(seed).permutation(len(true_um))[:_MOST_CELLS_WEIGHED]
+    kept = [_kept(footing, volume, scene, whole, true_um[n]) for n in chosen]
+    return CellFigures(matches, len(true_um), len(counted), np.array(kept))
+
+
+def measure_seams(footing: Footing, volume: Volume, scene: Scene, n_workers: int) -> SeamFigures:
+    """Steps of brightness across the edges of each tile where they lie inside another tile."""
+    patches = [(tile, *patch) for tile in footing.truth.tiles for patch in _faces(footing.truth, tile)]
+    steps = np.array(list(ordered_map(lambda p: _step(footing, volume, scene, *p), patches, n_workers)), np.float64)
+    return SeamFigures(steps[np.isfinite(steps)])
+
+
+def _stripe_boxes(truth: Truth) -> Iterator[Box]:
+    """Blocks of all rows spread over a tile, in its own de-obliqued grid."""
+    spec = truth.spec
+    size = min(_STRIPE_BLOCK_PX, spec.n_columns, spec.n_frames)
+    across = max(1, round((_STRIPE_BLOCKS_PER_TILE / 2) ** 0.5))
+    for z in np.linspace(0, spec.n_columns - size, across + 2)[1:-1].astype(int):
+        for f in np.linspace(0, spec.n_frames - size, 2 * across + 2)[1:-1].astype(int):
+            x = int(f + (z + size / 2) * spec.scan.shear)
+            yield Box((int(z), 0, x), (int(z) + size, spec.n_rows, x + size))
+
+
+def _cells_in(footing: Footing, volume: Volume, box: Box) -> Floats:
+    """Cells whose centre is in the box, in voxels of the volume."""
+    around = box.pad(halo_px(footing.spacing_um)).intersect(Box.of_shape(volume.coverage.shape))
+    voxels = volume.read(around)
+    if not voxels.any():
+        return np.zeros((0, 3))
+    cells = find_cells(voxels, footing.spacing_um) + np.asarray(around.start)
+    inside = (cells >= np.asarray(box.start) - 0.5) & (cells < np.asarray(box.stop) - 0.5)
+    return np.asarray(cells[inside.all(axis=1)])
+
+
+def _kept(footing: Footing, volume: Volume, scene: Scene, whole: Lattice, centre_um: Floats) -> float:
+    """Brightness of a cell in the volume, in parts of what it should be."""
+    centre_px = whole.index_of(centre_um[None])[0]
+    half = [int(np.ceil(1.5 * _CELL_RADIUS_UM / s)) + 1 for s in footing.spacing_um]
+    box = box_about((centre_px[0], centre_px[1], centre_px[2]), (half[0], half[1], half[2]))
+    ideal = render(scene, footing.lattice(box))
+    image = volume.read(box).astype(np.float32)
+    where = centre_px - np.asarray(box.start)
+    amounts = [cell_amount(v, where, footing.spacing_um, _CELL_RADIUS_UM) for v in (image, ideal)]
+    return amounts[0] / amounts[1]
+
+
+def _faces(truth: Truth, tile: TileTruth) -> Iterator[tuple[int, bool, tuple[float, float, float]]]:
+    """Patches of a tile's six faces: axis (frame, row, column), whether the far end, and the patch's centre."""
+    spec = truth.spec
+    counts = (spec.n_frames, spec.n_rows, spec.n_columns)
+    rng = np.random.default_rng([spec.seed, 76])
+    for axis, far in itertools.product(range(3), (False, True)):
+        centres: list[list[float]] = [
+            list(np.arange(_SEAM_PATCH_PX, n - _SEAM_PATCH_PX, 2.0 * _SEAM_PATCH_PX)) or [n / 2] for n in counts
+        ]
+        centres[axis] = [counts[axis] - 1.0 if far else 0.0]
+        patches = list(itertools.product(*centres))
+        seen = [p for p in patches if _seen_by_another(truth, tile, p)]
+        for n in rng.permutation(len(seen))[:_SEAM_PATCHES_PER_FACE]:
+            frame, row, column = seen[n]
+            yield axis, far, (frame, row, column)
+
+
+def _seen_by_another(truth: Truth, tile: TileTruth, pixel: tuple[float, ...]) -> bool:
+    others = [other for other in truth.tiles if other.name != tile.name]
+    if not others:
+        return False
+    point = truth.lattice(tile).point_of(np.array([pixel]))
+    spec = truth.spec
+    last = np.array([spec.n_frames, spec.n_rows, spec.n_columns]) - 1.0
+    return any(bool(((i >= 0) & (i <= last)).all()) for i in (truth.lattice(o).index_of(point)[0] for o in others))
+
+
+def _step(
+    footing: Footing,
+    volume: Volume,
+    scene: Scene,
+    tile: TileTruth,
+    axis: int,
+    far: bool,
+    centre: tuple[float, float, float],
+) -> float:
+    """The step of brightness across one patch of a tile's face."""
+    spec = footing.truth.spec
+    half = [float(_SEAM_PATCH_PX)] * 3
+    half[axis] = _SEAM_DEPTH_PX + 1.0
+    frame, row, column = centre
+    origin = footing.origin_px[tile.name]
+    columns = (max(0.0, column - half[2]), min(spec.n_columns - 1.0, column + half[2]))
+    if axis == 2:
+        columns = (column - half[2], column + half[2])
+    x = [frame + s * half[0] + footing.shear * c for s in (-1, 1) for c in columns]
+    low = (columns[0] + origin[0], row - half[1] + origin[1], min(x) + origin[2])
+    high = (columns[1] + origin[0], row + half[1] + origin[1], max(x) + origin[2])
+    box = Box((int(low[0]), int(low[1]), int(low[2])), (int(high[0]) + 1, int(high[1]) + 1, int(high[2]) + 1))
+    block = compare(volume, box, scene, footing.lattice(box))
+    within = footing.within_tile(tile, box)
+    usable = block.usable.copy()
+    for n in range(3):
+        usable &= np.abs(within[n] - centre[n]) <= half[n]
+    others = [other for other in footing.truth.tiles if other.name != tile.name]
+    usable &= np.max([footing.depth_px(other, box) for other in others], axis=0) >= 1
+    last = (spec.n_frames, spec.n_rows, spec.n_columns)[axis] - 1
+    distance = np.broadcast_to(last - within[axis] if far else within[axis], box.shape)
+    return seam_step(block.image, block.ideal, distance, usable, depth_px=_SEAM_DEPTH_PX)
