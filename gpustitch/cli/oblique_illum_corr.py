@@ -49,7 +49,7 @@ def command(
         str,
         typer.Option(
             "--model",
-            help="'reference' is A x^2 + B x + C y + D; 'smooth' follows any slow change, of tissue too.",
+            help="'reference' is A x^2 + B x + C y + D; 'product' is the exponential of that.",
         ),
     ] = "reference",
     seed: Annotated[int, typer.Option("--seed", help="Start of the fit's random numbers.")] = 0,

@@ -20,14 +20,12 @@ from numpy.polynomial import Legendre, Polynomial
 from gpustitch.array import Array, to_host
 from gpustitch.errors import ParameterError
 
-FlatModel = Literal["reference", "smooth"]
+FlatModel = Literal["reference", "product"]
 Floats = npt.NDArray[np.float64]
 
-# (degree along y, degree along x) of the terms of each model.
-_TERMS: dict[FlatModel, tuple[tuple[int, int], ...]] = {
-    "reference": ((0, 0), (0, 1), (0, 2), (1, 0)),
-    "smooth": tuple((i, j) for i in range(5) for j in range(5 - i)),
-}
+# (degree along y, degree along x) of the terms, of the light or of its logarithm. A term x*y, or higher ones, would
+# follow tissue that is dimmer in a part of the frame sooner than light that is.
+_TERMS = ((0, 0), (0, 1), (0, 2), (1, 0))
 # Pixels seen above the background in less than this part of the frames of the best seen ones tell of noise.
 _LEAST_COVERAGE = 0.1
 _TRIALS = 100
@@ -50,8 +48,8 @@ class FlatFit:
     counts
         Brightness of each pixel in camera counts above ``dark``, float32, shape (rows, columns).
     coefficients
-        By term: of ``x^2``, ``x``, ``y`` and ``1`` (x, y in pixels) in counts for the reference model; of the
-        Legendre products ``P<i>(y) P<j>(x)`` (y, x scaled to -1..1) in the logarithm of counts for the smooth one.
+        Of ``x^2``, ``x``, ``y`` and ``1``, x and y in pixels: of the counts, or of their logarithm for the product
+        model.
     used_pixels
         Part of the frame's pixels that the fit saw.
     inlier_fraction
@@ -92,9 +90,9 @@ class FlatOptions:
     def __post_init__(self) -> None:
         if self.model not in get_args(FlatModel):
             raise ParameterError(f"--model is one of {', '.join(get_args(FlatModel))}, not {self.model!r}")
-        if self.min_samples < len(_TERMS[self.model]):
+        if self.min_samples < len(_TERMS):
             raise ParameterError(
-                f"--min-samples must be at least {len(_TERMS[self.model])}, the number of terms of the "
+                f"--min-samples must be at least {len(_TERMS)}, the number of terms of the "
                 f"{self.model} model, not {self.min_samples}"
             )
         if not 0 <= self.dark < max(self.background, 1):
@@ -138,13 +136,12 @@ def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
     Notes
     -----
     The reference model, ``A x^2 + B x + C y + D``, is spimstitch's; there it is fitted by an unseeded RANSAC.
-    The smooth model is the exponential of a polynomial of degree 4 in x and y. It follows light that the reference
-    model cannot, and for the same reason also follows tissue that is dimmer in one part of the frame.
+    The product model is the exponential of such a polynomial: a Gaussian beam along x, attenuated along y.
     """
     bins, count = to_host(bins), to_host(count)
     use = _usable(bins, count, options)
     counts = np.maximum(bins * float(options.values_per_bin) - options.dark, 1.0)
-    is_log = options.model == "smooth"
+    is_log = options.model == "product"
     values = np.log(counts) if is_log else counts
     bin_sigma = options.values_per_bin * _BIN_SIGMA
     least_sigma = bin_sigma / float(np.median(counts[use])) if is_log else bin_sigma
@@ -153,7 +150,7 @@ def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
     image = np.maximum(np.exp(surface) if is_log else surface, max(options.background - options.dark, 1.0))
     return FlatFit(
         counts=image.astype(np.float32),
-        coefficients=fit.basis.coefficients(fit.terms, options.model),
+        coefficients=fit.basis.coefficients(fit.terms),
         used_pixels=float(use.mean()),
         inlier_fraction=fit.inlier_fraction,
         residual=fit.sigma if is_log else fit.sigma / float(image.mean()),
@@ -222,10 +219,8 @@ class _Basis:
         right = (self.y.T @ ((weights * values) @ self.x))[self.i, self.j]
         return np.asarray(np.linalg.lstsq(normal, right, rcond=1e-12)[0])
 
-    def coefficients(self, terms: Floats, model: FlatModel) -> dict[str, float]:
+    def coefficients(self, terms: Floats) -> dict[str, float]:
         """Coefficients by name, as `FlatFit` states them."""
-        if model == "smooth":
-            return {f"P{i}(y) P{j}(x)": float(t) for i, j, t in zip(self.i, self.j, terms, strict=True)}
         constant, x1, x2, y1 = terms
         along_x = _powers(Legendre([constant, x1, x2], domain=_domain(self.shape[1])), 3)
         along_y = _powers(Legendre([0, y1], domain=_domain(self.shape[0])), 2)
@@ -250,7 +245,7 @@ class _Robust:
 
 
 def _robust_fit(values: Floats, use: npt.NDArray[np.bool_], least_sigma: float, options: FlatOptions) -> _Robust:
-    basis = _Basis((use.shape[0], use.shape[1]), _TERMS[options.model])
+    basis = _Basis((use.shape[0], use.shape[1]), _TERMS)
     terms = _trimmed_start(basis, values, use, least_sigma, options)
     step = _coarse_step(use)
     coarse, coarse_values, coarse_use = basis.every(step), values[::step, ::step], use[::step, ::step]
@@ -271,7 +266,7 @@ def _robust_fit(values: Floats, use: npt.NDArray[np.bool_], least_sigma: float, 
 def _trimmed_start(
     basis: _Basis, values: Floats, use: npt.NDArray[np.bool_], least_sigma: float, options: FlatOptions
 ) -> Floats:
-    """Coefficients, up to degree 2, that leave the least sum of squares over the better half of the pixels.
+    """Coefficients that leave the least sum of squares over the better half of the pixels.
 
     Starts are all pixels, random samples of ``min_samples`` and as few as the model allows (the likelier free of
     outliers the smaller), each followed to its better half. Of fits that are as good as bins tell, the first is kept.
@@ -281,8 +276,7 @@ def _trimmed_start(
     if len(y) > _TRIAL_PIXELS:
         some = np.sort(rng.choice(len(y), _TRIAL_PIXELS, replace=False))
         y, x = y[some], x[some]
-    low = basis.i + basis.j <= 2
-    design, target = basis.at(y, x)[:, low], values[y, x]
+    design, target = basis.at(y, x), values[y, x]
     middle = len(target) // 2
     as_good = least_sigma**2 * (middle + 1)
     least, best = np.inf, np.zeros(0)
@@ -296,9 +290,7 @@ def _trimmed_start(
         objective = max(as_good, float(lesser.sum()))
         if objective < least:
             least, best = objective, trial
-    terms = np.zeros(len(low))
-    terms[low] = best
-    return terms
+    return best
 
 
 def _least_squares(design: Floats, target: Floats) -> Floats:

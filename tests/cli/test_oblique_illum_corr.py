@@ -32,7 +32,7 @@ def test_all_options(dcimg, tmp_path):
     result = call(
         "--output", flat, "--intermediate-output", percentile, "--n-frames", 100, "--n-bins", 64,
         "--values-per-bin", 16, "--min-samples", 25, "--percentile", 90, "--background", 140, "--rotate-90", 3,
-        "--flip-ud", "--n-workers", 1, "--quiet", "--seed", 4, "--dark", 100, "--model", "smooth", dcimg,
+        "--flip-ud", "--n-workers", 1, "--quiet", "--seed", 4, "--dark", 100, "--model", "product", dcimg,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "100 frames" in result.output
@@ -53,7 +53,7 @@ def test_defaults_and_overwrite(dcimg, tmp_path):
     [
         (["--n-frames", "161"], 3, "160 frames"),
         (["--background", "5000"], 3, "lower --background"),
-        (["--model", "cubic"], 3, "reference, smooth"),
+        (["--model", "cubic"], 3, "reference, product"),
     ],
 )
 def test_bad_options_leave_with_their_code_and_no_output(arguments, code, says, dcimg, tmp_path):
