@@ -6,6 +6,7 @@ size of the footer after each frame is taken from the header (Camera Link camera
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,18 +83,20 @@ class DcimgFrames:
     def __init__(self, path: str | Path, allow_truncated: bool = False) -> None:
         self.path = Path(path)
         try:
-            file_bytes = self.path.stat().st_size
-            with self.path.open("rb") as file:
-                self.header = _read_header(self.path, file, file_bytes)
+            self._file = self.path.open("rb")
         except FileNotFoundError as error:
             raise InputMissingError(f"there is no file {self.path}") from error
         except IsADirectoryError as error:
             raise InputMissingError(f"{self.path} is a directory, not a DCIMG file") from error
+        except PermissionError as error:
+            raise InputMissingError(f"{self.path} cannot be opened: no permission to read it") from error
+        file_bytes = os.fstat(self._file.fileno()).st_size
+        self.header = _read_header(self.path, self._file, file_bytes)
         n_frames = _checked_count(self.path, self.header, file_bytes, allow_truncated)
         header = self.header
         self.shape = (n_frames, header.n_rows, header.n_columns)
         self.dtype: np.dtype[Any] = np.dtype(f"<u{header.pixel_bytes}")
-        self._bytes = np.memmap(self.path, np.uint8, mode="r")
+        self._bytes = np.memmap(self._file, np.uint8, mode="r")
         self._pixels = self._view(header.data_offset, self.shape, (header.stride, header.row_bytes, header.pixel_bytes))
         self._true_pixels = None
         if header.stamp_row is not None:
@@ -112,16 +115,44 @@ class DcimgFrames:
             raise ParameterError(
                 f"{self.path} has frames 0 to {self.shape[0] - 1}; {start}..{stop - 1} are not all there"
             )
-        out = self._pixels[start:stop, rows, columns].copy()
-        header = self.header
-        if self._true_pixels is not None and header.stamp_row is not None:
-            row_numbers = range(header.n_rows)[rows]
-            stamped = [(i, c) for i, c in enumerate(range(header.n_columns)[columns]) if c < _STAMP_PIXELS]
-            if header.stamp_row in row_numbers and stamped:
-                row = row_numbers.index(header.stamp_row)
-                for i, column in stamped:
-                    out[:, row, i] = self._true_pixels[start:stop, column]
+        row_numbers, column_numbers = range(self.shape[1])[rows], range(self.shape[2])[columns]
+        if self._is_contiguous(row_numbers, column_numbers):
+            out = self._read_rows(start, stop, row_numbers)
+        else:
+            out = self._pixels[start:stop, rows, columns].copy()
+        self._restore_stamped(out, start, stop, row_numbers, column_numbers)
         return out
+
+    def _is_contiguous(self, rows: range, columns: range) -> bool:
+        packed = self.header.row_bytes == self.shape[2] * self.dtype.itemsize
+        return packed and bool(rows) and rows.step == 1 and columns == range(self.shape[2]) and hasattr(os, "preadv")
+
+    def _read_rows(self, start: int, stop: int, rows: range) -> npt.NDArray[Any]:
+        """Whole rows straight from the file: one request per frame, and a disk that fails is an error, not a signal."""
+        out = np.empty((stop - start, len(rows), self.shape[2]), self.dtype)
+        first = self.header.data_offset + rows.start * self.header.row_bytes
+        for index, frame in enumerate(out):
+            view = memoryview(frame).cast("B")
+            offset = first + (start + index) * self.header.stride
+            while view:
+                try:
+                    count = os.preadv(self._file.fileno(), [view], offset)
+                except OSError as error:
+                    raise DamagedInputError(f"{self.path}: frame {start + index} cannot be read: {error}") from error
+                if count == 0:
+                    raise DamagedInputError(f"{self.path} became shorter while frame {start + index} was read")
+                view, offset = view[count:], offset + count
+        return out
+
+    def _restore_stamped(self, out: npt.NDArray[Any], start: int, stop: int, rows: range, columns: range) -> None:
+        """Put the true pixels where the camera wrote its stamp."""
+        stamp_row = self.header.stamp_row
+        if self._true_pixels is None or stamp_row is None or stamp_row not in rows:
+            return
+        row = rows.index(stamp_row)
+        for i, column in enumerate(columns):
+            if column < _STAMP_PIXELS:
+                out[:, row, i] = self._true_pixels[start:stop, column]
 
     def _view(self, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> npt.NDArray[Any]:
         return np.ndarray(shape, self.dtype, self._bytes.data, offset, strides)
