@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -80,9 +79,7 @@ class TerminalProgress:
 def reported_errors() -> Iterator[None]:
     """Print a gpustitch error as one line and leave with its exit code; Ctrl-C leaves with 130."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            yield
+        yield
     except GpustitchError as error:
         print(f"gpustitch: error: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from error

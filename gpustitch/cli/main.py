@@ -8,6 +8,8 @@ import typer
 
 # Verb and the module whose function ``command`` carries it out.
 COMMANDS: tuple[tuple[str, str], ...] = (
+    ("pipeline", "gpustitch.cli.pipeline"),
+    ("info", "gpustitch.cli.info"),
     ("oblique-illum-corr", "gpustitch.cli.oblique_illum_corr"),
 )
 

@@ -1,0 +1,27 @@
+"""``gpustitch info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpustitch.cli.common import reported_errors
+from gpustitch.stages.describe import describe_machine, describe_path
+
+
+def command(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Channels, DCIMG files, volumes, alignments.")] = None,
+) -> None:
+    """Say what paths hold; without one, which devices and versions there are.
+
+    Example: gpustitch info Ex_488_Em_1
+    """
+    with reported_errors():
+        if not paths:
+            for line in describe_machine():
+                typer.echo(line)
+        for path in paths or ():
+            for line in describe_path(path):
+                typer.echo(line)

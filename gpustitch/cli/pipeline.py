@@ -1,0 +1,156 @@
+"""``gpustitch pipeline``: from the raw tiles of a channel to the stitched volume."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, parsed_ints, reported_errors
+from gpustitch.model import ZYX
+from gpustitch.ops.wavelet import WaveletOptions
+from gpustitch.stages import pipeline
+from gpustitch.stages.correct import Correction
+from gpustitch.stages.illumination import IlluminationOptions
+from gpustitch.stages.stitch import Intensity, StitchOptions
+
+
+class DestripeMethod(StrEnum):
+    """How stripes are removed."""
+
+    lightsheet = "lightsheet"
+    wavelet = "wavelet"
+    none = "none"
+
+
+class Preset(StrEnum):
+    """Orientation of the frames of a known microscope."""
+
+    plain = "plain"
+    chunglab = "chunglab"
+
+
+def command(
+    channel: Annotated[
+        Path, typer.Argument(help="Folder CHANNEL/X/X_Y/Z.dcimg (tenths of a micron), or a DCIMG file.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder to create: volume/, flat.tiff, align.json, provenance.json.")
+    ],
+    x_step_size: Annotated[float, typer.Option(envvar="X_STEP_SIZE", help="Stage step between frames, um.")] = 1.28,
+    y_voxel_size: Annotated[
+        float, typer.Option(envvar="Y_VOXEL_SIZE", help="Nominal camera pixel in the sample, um; it is measured too.")
+    ] = 1.8,
+    angle: Annotated[float, typer.Option(help="Angle between the sheet and the stage's motion, degrees.")] = 45.0,
+    preset: Annotated[
+        Preset, typer.Option(help="chunglab sets --rotate-90 3 --flip-ud, as spimstitch-pipeline.sh does.")
+    ] = Preset.plain,
+    rotate_90: Annotated[
+        int | None, typer.Option("--rotate-90", "-r", help="Quarter turns of each frame, as numpy.rot90 [default: 0].")
+    ] = None,
+    flip_ud: Annotated[
+        bool | None, typer.Option("--flip-ud/--no-flip-ud", help="Flip each frame upside down, after turning it.")
+    ] = None,
+    illum_corr: Annotated[
+        Path | None, typer.Option(envvar="ILLUM_CORR", help="Flat-field image to use [default: made from the frames].")
+    ] = None,
+    flat: Annotated[bool, typer.Option("--flat/--no-flat", help="Correct the illumination.")] = True,
+    n_frames: Annotated[
+        int | None, typer.Option("--n-frames", help=f"Frames to make the flat from [default: {pipeline.FLAT_FRAMES}].")
+    ] = None,
+    foreground: Annotated[
+        int, typer.Option("--flat-background", help="Counts below this are not tissue, for the flat.")
+    ] = 150,
+    destripe_method: Annotated[DestripeMethod, typer.Option(help="How stripes are removed.")] = (
+        DestripeMethod.lightsheet
+    ),
+    use_wavelets: Annotated[
+        str | None, typer.Option(envvar="USE_WAVELETS", help="Anything but empty: destripe by wavelets.", hidden=True)
+    ] = None,
+    background: Annotated[
+        float, typer.Option(envvar="BACKGROUND", help="Counts that the camera shows without light (dark offset).")
+    ] = 0.0,
+    sigma1: Annotated[float, typer.Option(help="Wavelet destriping: foreground bandwidth, pixels.")] = 128.0,
+    sigma2: Annotated[float, typer.Option(help="Wavelet destriping: background bandwidth, pixels.")] = 512.0,
+    wavelet: Annotated[str, typer.Option(help="Wavelet destriping: name of the wavelet.")] = "db5",
+    crossover: Annotated[float, typer.Option(help="Wavelet destriping: counts from background to foreground.")] = 10.0,
+    align_file: Annotated[
+        Path | None, typer.Option(envvar="ALIGN_FILE", help="Alignment of another channel to use as it is.")
+    ] = None,
+    align_xz: Annotated[
+        bool, typer.Option("--align-xz/--no-align-xz", envvar="ALIGN_XZ", help="Solve x and z, not only y.")
+    ] = True,
+    sample_count: Annotated[int, typer.Option(help="Points compared in each overlap.")] = 100,
+    window_size: Annotated[str, typer.Option(help="Window compared around each point, x,y,z, odd.")] = "51,51,51",
+    z_offset: Annotated[
+        int | None,
+        typer.Option(envvar="Z_OFFSET", help="Voxels between tiles in z [default: from the names of the tiles]."),
+    ] = None,
+    negative_y: Annotated[
+        bool, typer.Option("--negative-y", envvar="NEGATIVE_Y", help="The stage's y runs against the camera's.")
+    ] = False,
+    compute_y_illum_corr: Annotated[
+        bool, typer.Option("--compute-y-illum-corr", help="Even out the brightness of tiles along y at the overlaps.")
+    ] = False,
+    levels: Annotated[int, typer.Option(help="Levels of the pyramid.")] = 7,
+    chunk_size: Annotated[str, typer.Option(help="Voxels of a stored chunk, x,y,z.")] = "64,64,64",
+    keep_tiles: Annotated[bool, typer.Option("--keep-tiles", help="Keep the volumes of the single tiles.")] = False,
+    n_workers: Workers = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one stitched Neuroglancer volume from the raw tiles of a channel.
+
+    Flat field, destriping, de-obliquing, alignment and fusion, as spimstitch-pipeline.sh does them; its environment
+    variables are honoured when set.
+
+    Example: gpustitch pipeline Ex_488_Em_1 --output out-488 --preset chunglab
+    """
+    with reported_errors():
+        chunglab = preset is Preset.chunglab
+        method = DestripeMethod.wavelet if use_wavelets else destripe_method
+        options = pipeline.PipelineOptions(
+            channel=channel,
+            output=output,
+            x_step_um=x_step_size,
+            y_voxel_um=y_voxel_size,
+            angle_deg=angle,
+            correction=Correction(
+                method=method.value,
+                wavelet=WaveletOptions(sigma1=sigma1, sigma2=sigma2, wavelet=wavelet, crossover=crossover),
+                dark=background,
+            ),
+            flat=illum_corr,
+            correct_flat=flat,
+            illumination=IlluminationOptions((), output, n_frames=n_frames, background=foreground),
+            align_file=align_file,
+            matching=replace(
+                pipeline.PIPELINE_MATCHING, sample_count=sample_count, window_px=_zyx(window_size, "--window-size")
+            ),
+            align_xz=align_xz,
+            stitch=StitchOptions(
+                output,
+                levels=levels,
+                chunk_shape=_zyx(chunk_size, "--chunk-size"),
+                intensity=Intensity() if compute_y_illum_corr else None,
+            ),
+            z_offset=z_offset,
+            negative_y=negative_y,
+            rotate_90=rotate_90 if rotate_90 is not None else 3 if chunglab else 0,
+            flip_ud=flip_ud if flip_ud is not None else chunglab,
+            keep_tiles=keep_tiles,
+            n_workers=n_workers,
+            overwrite=overwrite,
+        )
+        result = pipeline.run(pipeline.plan(options), TerminalProgress(quiet=quiet))
+        z, y, x = result.stitched.shape
+        spacing = " x ".join(f"{v:.4g}" for v in result.stitched.spacing.zyx_um)
+        typer.echo(f"{result.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um")
+
+
+def _zyx(text: str, name: str) -> ZYX:
+    x, y, z = parsed_ints(text, name, 3)
+    return z, y, x

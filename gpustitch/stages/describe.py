@@ -1,0 +1,115 @@
+"""Says what a path holds, in lines for people: a channel of tiles, frames, a volume, an alignment."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from gpustitch.array import cuda_devices
+from gpustitch.errors import GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.alignment import read_alignment
+from gpustitch.io.layout import find_raw_mosaic, find_volume_mosaic, is_volume
+from gpustitch.io.precomputed import PrecomputedVolume, read_info
+from gpustitch.io.sources import open_frames
+from gpustitch.model import Mosaic, TilePath
+from gpustitch.stages.parallel import cpu_count
+from gpustitch.stages.tiles import open_volume
+
+_PACKAGES = (
+    "gpustitch", "numpy", "scipy", "PyWavelets", "scikit-image", "scikit-learn", "tensorstore", "tifffile",
+    "imagecodecs", "dcimg", "typer",
+)  # fmt: skip
+_OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
+
+
+def describe_machine() -> Iterator[str]:
+    """Processors, CUDA devices (or why there are none) and versions."""
+    yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {cpu_count()} CPUs"
+    devices, reason = cuda_devices()
+    for device in devices:
+        yield f"cuda:{device.index}: {device.name}, {device.memory_bytes / 2**30:.0f} GiB, sm_{device.capability}"
+    if not devices:
+        yield f"no CUDA device: {reason}"
+    yield ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    for name in _OPTIONAL:
+        try:
+            yield f"optional: {name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+
+
+def describe_path(path: Path) -> Iterator[str]:
+    """What lies at ``path``; damaged tiles are named, not raised.
+
+    Raises
+    ------
+    InputMissingError
+        If nothing is there.
+    ParameterError
+        If it is nothing that gpustitch reads.
+    """
+    if not path.exists():
+        raise InputMissingError(f"there is no file or folder {path}")
+    if path.suffix.lower() == ".json":
+        yield from _alignment(path)
+        return
+    if path.is_dir() and is_volume(path):
+        yield from _volume(path)
+        return
+    for find, what in ((find_raw_mosaic, _raw_tile), (find_volume_mosaic, _volume_tile)):
+        try:
+            mosaic = find(path)
+        except InputMissingError:
+            continue
+        if path.is_file() or [tile.path for tile in mosaic.tiles] == [path]:
+            break
+        yield from _mosaic(path, mosaic)
+        for tile in mosaic.tiles:
+            try:
+                yield f"  {tile.name}: {what(tile)}"
+            except GpustitchError as error:
+                yield f"  {tile.name}: DAMAGED: {error}"
+        return
+    try:
+        frames = open_frames(path)
+    except InputMissingError:
+        raise ParameterError(
+            f"{path} holds nothing that gpustitch reads: no tiles X/X_Y/Z.dcimg, no DCIMG, TIFF or JPEG 2000 frames, "
+            "no precomputed or blockfs volume"
+        ) from None
+    count, rows, columns = frames.shape
+    yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
+
+
+def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
+    counts = [len({tile.stage_um[axis] for tile in mosaic.tiles}) for axis in range(3)]
+    yield f"{path}: {len(mosaic.tiles)} tiles on a grid of {counts[0]} x {counts[1]} x {counts[2]} (x, y, z)"
+    for x_um, y_um, z_um in mosaic.missing_positions():
+        yield f"  no tile at x {x_um:g}, y {y_um:g}, z {z_um:g} um"
+
+
+def _raw_tile(tile: TilePath) -> str:
+    count, rows, columns = open_frames(tile.path).shape
+    return f"{count} frames of {rows} x {columns}"
+
+
+def _volume_tile(tile: TilePath) -> str:
+    z, y, x = open_volume(tile.path).coverage.shape
+    return f"volume of {z} x {y} x {x} voxels (z, y, x)"
+
+
+def _volume(path: Path) -> Iterator[str]:
+    volume = open_volume(path)
+    z, y, x = volume.coverage.shape
+    levels = len(read_info(path)["scales"]) if isinstance(volume, PrecomputedVolume) else 1
+    spacing = ", ".join(f"{v:g}" for v in volume.spacing.zyx_um)
+    yield f"{path}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing} um, {volume.dtype}, {levels} levels"
+    if volume.coverage.shear:
+        yield f"  one oblique tile of {volume.coverage.n_frames} frames, {volume.coverage.shear:g} columns per plane"
+
+
+def _alignment(path: Path) -> Iterator[str]:
+    alignment = read_alignment(path)
+    yield f"{path}: alignment of {len(alignment.origin_um)} tiles, y voxel size {alignment.voxel_size_um:g} um"
