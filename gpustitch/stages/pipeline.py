@@ -268,10 +268,8 @@ def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | Non
     if len(plan.mosaic.tiles) == 1:
         progress.note("one tile: nothing to align")
         return None
-    mosaic, volumes = align.open_mosaic(folder / TILES)
     aligning = AlignOptions(
-        mosaic,
-        volumes,
+        folder / TILES,
         target,
         matching=options.matching,
         align_xz=options.align_xz,
