@@ -1,17 +1,41 @@
-"""Stripes removed by notching the horizontal details of a wavelet transform (pystripe's dual-band filter)."""
+"""Stripes along the rows removed by a notch in the wavelet domain: pystripe's dual-band wavelet-FFT filter.
+
+With I the image, L = log(1 + I) and a two-dimensional wavelet transform of L, the horizontal detail of every level
+(high pass down the columns, low pass along the rows) loses its low frequencies along the rows. Everything else stays,
+so only what is taken away is transformed back: with it, d, the result is (1 + I) exp(d) - 1.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pywt
 
-from gpustitch.array import Array, namespace, scipy_of, skimage_of
-from gpustitch.errors import ParameterError
+from gpustitch.array import Array, namespace, skimage_of
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.ops.dwt import (
+    BLOCK,
+    Level,
+    WaveletMatrices,
+    levels_of,
+    max_level,
+    product_along_columns,
+    product_along_rows,
+    wavelet_matrices,
+)
+from gpustitch.ops.notch import RowLowPass
 
 OTSU = -1.0
+_MOST_LEVELS = 20
+# Rows of coefficients, and of the image, worked on at once: what they need stays in a core's cache.
+_BAND = 2 * BLOCK
+_SMOOTHING_PX = 1.0
+_SMOOTHING_REACH = 4
+_HISTOGRAM_CHUNK = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -32,7 +56,12 @@ class WaveletOptions:
     threshold
         Counts that separate background from foreground; -1 for Otsu's.
     compat
-        Notch real and imaginary parts of a frequency differently and truncate to integers, as pystripe does.
+        Notch real and imaginary parts of a frequency differently, as pystripe does; stages also truncate its result.
+
+    Raises
+    ------
+    ParameterError
+        If one is out of range.
     """
 
     sigma1: float = 0.0
@@ -47,56 +76,252 @@ class WaveletOptions:
         for name, sigma in (("--sigma1", self.sigma1), ("--sigma2", self.sigma2)):
             if not (math.isfinite(sigma) and sigma >= 0):
                 raise ParameterError(f"{name} must be 0 or a positive number of pixels, not {sigma}")
-        if not 0 <= self.level <= 20:
-            raise ParameterError(f"--level must be from 0 (as many as possible) to 20, not {self.level}")
+        if not 0 <= self.level <= _MOST_LEVELS:
+            raise ParameterError(f"--level must be from 0 (as many as possible) to {_MOST_LEVELS}, not {self.level}")
         if self.wavelet not in pywt.wavelist(kind="discrete"):
             raise ParameterError(f"--wavelet {self.wavelet!r} is not a discrete wavelet such as db3, sym4 or haar")
         if not (math.isfinite(self.crossover) and self.crossover > 0):
             raise ParameterError(f"--crossover must be a positive number of counts, not {self.crossover}")
         if not (self.threshold == OTSU or (math.isfinite(self.threshold) and self.threshold >= 0)):
-            raise ParameterError(f"--threshold must be -1 (Otsu) or a number of counts, not {self.threshold}")
+            raise ParameterError(f"--threshold must be -1 (Otsu's) or a number of counts, not {self.threshold}")
 
 
 def destripe_wavelet(image: Array, options: WaveletOptions) -> Array:
-    """Float32 image without its stripes along the rows."""
+    """The image without its stripes along the rows.
+
+    Dual band: values above the threshold t are the foreground, filtered with ``sigma1`` where they are max(I, t),
+    those below the background, filtered with ``sigma2`` as min(I, t); a logistic of (I - t) / crossover, smoothed by
+    a Gaussian of one pixel, blends them. Levels are extended symmetrically at the borders, odd sizes by their last
+    row or column; the notch takes a row of coefficients as periodic (`passed_by_notch`).
+
+    Parameters
+    ----------
+    image
+        Counts (rows, columns), any real dtype; values below 0 count as 0.
+
+    Returns
+    -------
+    float32 image of the same shape, not clipped.
+
+    Raises
+    ------
+    ParameterError
+        If the image is not 2-D and real.
+    DamagedInputError
+        If it holds NaN or infinity.
+    """
     xp = namespace(image)
-    threshold = options.threshold if options.threshold != OTSU else otsu(image)
-    rows, columns = image.shape
-    full = xp.pad(image.astype(np.float64), ((0, rows % 2), (0, columns % 2)), mode="edge")
-    result = _filtered(full, threshold, options)
-    return result[:rows, :columns].astype(np.float32)  # type: ignore[no-any-return]
+    _check(image)
+    filters = _filters(tuple(image.shape), options, xp)
+    if not filters:
+        return image.astype(np.float32)
+    threshold = 0.0
+    if len(filters) == 2:
+        threshold = otsu(image) if options.threshold == OTSU else options.threshold
+    return _blended(image, threshold, filters, options)
 
 
 def otsu(image: Array) -> float:
-    """Otsu's threshold; the only value of a constant image."""
-    return float(skimage_of(image).filters.threshold_otsu(image))
-
-
-def _filtered(image: Array, threshold: float, options: WaveletOptions) -> Array:
+    """Otsu's threshold of the image; the value itself where there is only one."""
     xp = namespace(image)
-    if options.sigma1 == options.sigma2:
-        return _band(image, options.sigma1, options)
-    foreground = xp.maximum(image, threshold) if options.sigma1 else image
-    background = xp.minimum(image, threshold) if options.sigma2 else image
-    fraction = 1 / (1 + xp.exp(-(image - threshold) / options.crossover))
-    fraction = scipy_of(image).ndimage.gaussian_filter(fraction, 1)
-    return fraction * _band(foreground, options.sigma1, options) + (1 - fraction) * _band(  # type: ignore[no-any-return]
-        background, options.sigma2, options
-    )
+    threshold_otsu = skimage_of(image).filters.threshold_otsu
+    if image.dtype not in (np.uint8, np.uint16):
+        return float(threshold_otsu(image))
+    flat = image.reshape(-1)
+    counts = xp.zeros(np.iinfo(image.dtype).max + 1, np.int64)
+    for start in range(0, flat.size, _HISTOGRAM_CHUNK):
+        part = xp.bincount(flat[start : start + _HISTOGRAM_CHUNK])
+        counts[: part.size] += part
+    values = xp.flatnonzero(counts)
+    first, last = int(values[0]), int(values[-1])
+    return float(threshold_otsu(hist=(counts[first : last + 1], xp.arange(first, last + 1))))
 
 
-def _band(image: Array, sigma: float, options: WaveletOptions) -> Array:
+class _BandFilter:
+    """The notch of one bandwidth for images of one shape; used by any number of threads at once."""
+
+    def __init__(self, shape: tuple[int, int], sigma: float, options: WaveletOptions, xp: Any) -> None:
+        self.xp = xp
+        self.matrices: WaveletMatrices = wavelet_matrices(options.wavelet, xp)
+        padded = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)
+        self.levels = levels_of(
+            shape, self.matrices.length, options.level or max_level(padded, options.wavelet)
+        )
+        self.notches = [
+            RowLowPass.of(level.coefficients[1], sigma * level.coefficients[0] / padded[0], xp, compat=options.compat)
+            for level in self.levels
+        ]
+
+    def removed(self, image: Array, least: float, most: float) -> list[Array]:
+        """Coefficients of what is taken from the logarithm of the image clipped to ``least`` .. ``most``, negated.
+
+        They are one array (rows, 2, columns) per level: what deeper levels took, and the horizontal detail.
+        """
+        arrays: list[Array] = []
+        for level, notch in zip(self.levels, self.notches, strict=True):
+            if arrays:
+                self._analyse(arrays[-1][:, 0], None, level, notch, arrays)
+            else:
+                self._analyse(image, (least, most), level, notch, arrays)
+        if arrays:
+            arrays[-1][:, 0] = 0
+        for number in range(len(arrays) - 1, 0, -1):
+            rows, columns = self.levels[number].shape
+            for start in range(0, rows, _BAND):
+                target = arrays[number - 1][start : min(start + _BAND, rows), 0, :columns]
+                target[...] = self.difference(arrays, number, start)[: len(target), :columns]
+        return arrays
+
+    def difference(self, arrays: list[Array], number: int, start: int) -> Array:
+        """Rows ``start`` (a multiple of the band) and on of what levels ``number`` and deeper took, and some columns more."""
+        matrices, coefficients = self.matrices, arrays[number]
+        rows = coefficients.reshape(-1, coefficients.shape[2])[start:]
+        columns = self.levels[number].shape[1]
+        half = self.xp.empty((_BAND, coefficients.shape[2]), np.float32)
+        product_along_rows(matrices.up_rows, rows, half, 2 * BLOCK)
+        out = self.xp.empty((_BAND, -(-columns // (2 * BLOCK)) * 2 * BLOCK), np.float32)
+        product_along_columns(half, matrices.up_columns, out, BLOCK)
+        return out
+
+    def _analyse(
+        self, image: Array, limits: tuple[float, float] | None, level: Level, notch: RowLowPass, arrays: list[Array]
+    ) -> None:
+        """Append the coefficients of one level, the horizontal detail notched; logarithm first where ``limits``."""
+        xp, matrices = self.xp, self.matrices
+        early = matrices.length - 2
+        out = level.buffer(xp, matrices.length)
+        wide = xp.zeros((2 * _BAND + early, len(level.columns)), np.float32)
+        half = xp.zeros((2 * _BAND + early, out.shape[2]), np.float32)
+        stored = int(level.columns.max()) + 1
+        centre = wide[:, early : early + stored]
+        left, right = level.columns[:early], level.columns[early + stored :]
+        low = half[:, : (len(level.columns) - early) // 2]
+        for start in range(0, level.coefficients[0], _BAND):
+            taken = level.rows[2 * start : 2 * (start + _BAND) + early]
+            _fill(image, taken, centre, limits)
+            wide[:, :early] = centre[:, left]
+            wide[:, early + stored :] = centre[:, right]
+            product_along_columns(wide, matrices.down_columns, low, 2 * BLOCK)
+            band = out[start : start + _BAND]
+            product_along_rows(matrices.down_rows, half, band.reshape(-1, out.shape[2]), 2 * BLOCK)
+            notch.apply(band[:, 1])
+        arrays.append(out)
+
+
+def _fill(image: Array, rows: Array, out: Array, limits: tuple[float, float] | None) -> None:
+    """Rows of the image into ``out``, or the logarithm of one plus them after clipping."""
     xp = namespace(image)
-    if sigma == 0:
-        return image
-    approx, *details = pywt.wavedec2(xp.log1p(image), options.wavelet, "symmetric", options.level or None)
-    notched = []
-    for horizontal, vertical, diagonal in details:
-        bandwidth = sigma * horizontal.shape[0] / image.shape[0]
-        spectrum = xp.fft.rfft(horizontal)
-        k = xp.arange(spectrum.shape[1])
-        real = 1 - xp.exp(-((xp.maximum(2 * k - 1, 0) if options.compat else 2 * k) ** 2) / (2 * bandwidth**2))
-        imaginary = 1 - xp.exp(-((2 * k) ** 2) / (2 * bandwidth**2))
-        spectrum = spectrum.real * real + 1j * spectrum.imag * imaginary
-        notched.append((xp.fft.irfft(spectrum, horizontal.shape[1]), vertical, diagonal))
-    return xp.expm1(pywt.waverec2([approx, *notched], options.wavelet, "symmetric"))  # type: ignore[no-any-return]
+    first, last = int(rows[0]), int(rows[-1])
+    consecutive = last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all())
+    part = (image[first : last + 1] if consecutive else image[rows])[:, : out.shape[1]]
+    if limits is None:
+        out[...] = part
+        return
+    xp.clip(part, limits[0], limits[1], out=out, dtype=np.float32, casting="unsafe")
+    out += 1
+    xp.log(out, out=out)
+
+
+@functools.lru_cache(maxsize=8)
+def _filters(shape: tuple[int, int], options: WaveletOptions, xp: Any) -> tuple[_BandFilter | None, ...]:
+    """Filters of foreground and background; one if they are the same, None for a band that stays, none if both do."""
+    sigmas = (options.sigma1, options.sigma2)
+    if sigmas == (0, 0):
+        return ()
+    if sigmas[0] == sigmas[1]:
+        return (_BandFilter(shape, sigmas[0], options, xp),)
+    return tuple(_BandFilter(shape, sigma, options, xp) if sigma else None for sigma in sigmas)
+
+
+def _blended(
+    image: Array, threshold: float, filters: tuple[_BandFilter | None, ...], options: WaveletOptions
+) -> Array:
+    xp = namespace(image)
+    rows, columns = image.shape
+    limits = [(0.0, math.inf)] if len(filters) == 1 else [(threshold, math.inf), (0.0, threshold)]
+    removed = [
+        [] if chosen is None else chosen.removed(image, *limit) for chosen, limit in zip(filters, limits, strict=True)
+    ]
+    fraction = _Fraction((rows, columns), threshold, options.crossover, xp) if len(filters) == 2 else None
+    out = xp.empty((rows, columns), np.float32)
+    for start in range(0, rows, _BAND):
+        target = out[start : start + _BAND]
+        part = image[start : start + _BAND].astype(np.float32)
+        bands = []
+        for chosen, limit, arrays in zip(filters, limits, removed, strict=True):
+            bands.append(part if chosen is None else _restored(part, limit, chosen, arrays, start))
+        if fraction is None:
+            target[...] = bands[0]
+            continue
+        foreground, background = bands
+        xp.subtract(foreground, background, out=target)
+        target *= fraction.rows(image, start)
+        target += background
+    return out  # type: ignore[no-any-return]
+
+
+def _restored(
+    part: Array, limits: tuple[float, float], chosen: _BandFilter, arrays: list[Array], start: int
+) -> Array:
+    """``(1 + I) exp(d) - 1`` of the clipped rows."""
+    xp = namespace(part)
+    clipped: Array = xp.clip(part, *limits)
+    if not arrays:
+        return clipped
+    difference = chosen.difference(arrays, 0, start)[: part.shape[0], : part.shape[1]]
+    xp.exp(difference, out=difference)
+    clipped += 1
+    clipped *= difference
+    clipped -= 1
+    return clipped
+
+
+class _Fraction:
+    """The share of the foreground: a logistic of the counts smoothed by a Gaussian, symmetric at the borders."""
+
+    def __init__(self, shape: tuple[int, int], threshold: float, crossover: float, xp: Any) -> None:
+        rows, columns = (n + n % 2 for n in shape)
+        reach, block = _SMOOTHING_REACH, 2 * BLOCK
+        self.scale = 0.5 / crossover
+        self.threshold = threshold
+        self.index = [
+            np.minimum(np.pad(np.arange(n), (reach, reach + block), mode="symmetric"), stored - 1)
+            for n, stored in zip((rows, columns), shape, strict=True)
+        ]
+        self.width = -(-columns // block) * block
+        taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _SMOOTHING_PX) ** 2)
+        matrix = np.zeros((block, block + 2 * reach), np.float32)
+        for i in range(block):
+            matrix[i, i : i + 2 * reach + 1] = taps / taps.sum()
+        self.down, self.across = xp.asarray(matrix), xp.asarray(np.ascontiguousarray(matrix.T))
+
+    def rows(self, image: Array, start: int) -> Array:
+        """The share in the image's rows from ``start``, 32 of them or those that are left."""
+        xp = namespace(image)
+        reach, stored = _SMOOTHING_REACH, image.shape[1]
+        wide = xp.zeros((_BAND + 2 * reach, self.width + 2 * reach), np.float32)
+        centre = wide[:, reach : reach + stored]
+        _fill(image, self.index[0][start : start + len(wide)], centre, None)
+        centre -= np.float32(self.threshold)
+        centre *= np.float32(self.scale)
+        # The logistic of z is (1 + tanh(z / 2)) / 2.
+        xp.tanh(centre, out=centre)
+        wide[:, :reach] = centre[:, self.index[1][:reach]]
+        right = self.index[1][reach + stored : wide.shape[1]]
+        wide[:, reach + stored : reach + stored + len(right)] = centre[:, right]
+        smooth = xp.empty((_BAND, wide.shape[1]), np.float32)
+        product_along_rows(self.down, wide, smooth, _BAND)
+        share = xp.empty((_BAND, self.width), np.float32)
+        product_along_columns(smooth, self.across, share, _BAND)
+        share *= np.float32(0.5)
+        share += np.float32(0.5)
+        return share[: min(_BAND, image.shape[0] - start), :stored]  # type: ignore[no-any-return]
+
+
+def _check(image: Array) -> None:
+    if image.ndim != 2 or image.dtype.kind not in "uif" or image.size == 0:
+        raise ParameterError(
+            f"one image (rows, columns) of real numbers is destriped, not shape {tuple(image.shape)} of {image.dtype}"
+        )
+    if image.dtype.kind == "f" and not bool(namespace(image).isfinite(image).all()):
+        raise DamagedInputError("the image holds NaN or infinity; replace those pixels before destriping")

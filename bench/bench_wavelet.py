@@ -1,0 +1,108 @@
+"""Wavelet destriping of one 2048 x 2048 frame on one core, against pystripe's arithmetic in PyWavelets and SciPy.
+
+Run with OMP_NUM_THREADS=1 for figures per core.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pywt
+from scipy import fftpack, ndimage
+from skimage.filters import threshold_otsu
+
+from bench.common import best_seconds, memcpy_bytes_per_s, report
+from gpustitch.ops.wavelet import WaveletOptions
+from gpustitch.stages.correct import Correction
+from gpustitch.stages.parallel import cpu_count
+
+Image = npt.NDArray[Any]
+SIZE = 2048
+CASES = (
+    ("dual db5 128/512", WaveletOptions(128, 512, wavelet="db5")),
+    ("dual db3 128/512", WaveletOptions(128, 512, wavelet="db3")),
+    ("single db3 128", WaveletOptions(128, 128, wavelet="db3")),
+    ("dual db5 16/64", WaveletOptions(16, 64, wavelet="db5")),
+    ("dual db5 128/512 compat", WaveletOptions(128, 512, wavelet="db5", compat=True)),
+)
+
+
+def striped_frame(size: int = SIZE) -> npt.NDArray[np.uint16]:
+    """Smooth background with cells and stripes along the rows, shot noise."""
+    rng = np.random.default_rng(0)
+    smooth = ndimage.gaussian_filter(rng.random((size, size)), 60, mode="wrap")
+    smooth = 150 + 200 * (smooth - smooth.min()) / np.ptp(smooth)
+    cells = np.zeros((size, size))
+    cells[rng.integers(0, size, 3000), rng.integers(0, size, 3000)] = 60000
+    stripes = 1 + 0.15 * ndimage.gaussian_filter1d(rng.standard_normal((size, 1)), 1.5, axis=0)
+    return rng.poisson((smooth + ndimage.gaussian_filter(cells, 3)) * stripes).astype(np.uint16)
+
+
+def reference_band(image: Image, sigma: float, wavelet: str) -> Image:
+    """One band by a full transform both ways and packed FFTs in float64."""
+    approximation, *details = pywt.wavedec2(np.log(1 + image), wavelet, mode="symmetric")
+    notched = []
+    for horizontal, vertical, diagonal in details:
+        bandwidth = sigma * horizontal.shape[0] / image.shape[0]
+        gain = 1 - np.exp(-(np.arange(horizontal.shape[1]) ** 2) / (2 * bandwidth**2))
+        notched.append((fftpack.irfft(fftpack.rfft(horizontal) * gain), vertical, diagonal))
+    return np.exp(pywt.waverec2([approximation, *notched], wavelet, mode="symmetric")) - 1
+
+
+def reference(frame: Image, options: WaveletOptions) -> Image:
+    """The arithmetic of pystripe's filter, uint16 in and out."""
+    threshold = threshold_otsu(frame)
+    image = frame.astype(np.float64)
+    if options.sigma1 == options.sigma2:
+        result = reference_band(image, options.sigma1, options.wavelet)
+    else:
+        background = reference_band(np.minimum(image, threshold), options.sigma2, options.wavelet)
+        foreground = reference_band(np.maximum(image, threshold), options.sigma1, options.wavelet)
+        fraction = ndimage.gaussian_filter(1 / (1 + np.exp(-(image - threshold) / options.crossover)), 1)
+        result = foreground * fraction + background * (1 - fraction)
+    return np.clip(result, 0, 65535).astype(np.uint16)
+
+
+def main() -> None:
+    """Measure every case, and what all cores give together."""
+    frame = striped_frame()
+    floor_s = frame.nbytes * 2 / memcpy_bytes_per_s()
+    rows = []
+    for name, options in CASES:
+        correction = Correction("wavelet", options)
+        ours_s = best_seconds(partial(correction.apply, frame), repeats=3)[1]
+        reference_s = best_seconds(partial(reference, frame, options), repeats=2)[1]
+        rows.append(
+            {
+                "case": name,
+                "ours_ms": ours_s * 1e3,
+                "ns_per_pixel": ours_s / frame.size * 1e9,
+                "times_the_floor": ours_s / floor_s,
+                "reference_ms": reference_s * 1e3,
+                "factor": reference_s / ours_s,
+            }
+        )
+    rows.append(_all_cores(frame, CASES[0][1], floor_s))
+    report("wavelet", rows)
+
+
+def _all_cores(frame: Image, options: WaveletOptions, floor_s: float) -> dict[str, Any]:
+    """Wall time a frame when every core works on its own frame."""
+    cores = cpu_count()
+    apply = Correction("wavelet", options).apply
+    with ThreadPoolExecutor(cores) as pool:
+        wall_s = best_seconds(lambda: list(pool.map(apply, [frame] * (4 * cores))), repeats=2)[0] / (4 * cores)
+    return {
+        "case": f"dual db5 128/512, wall on {cores} cores",
+        "ours_ms": wall_s * 1e3,
+        "ns_per_pixel": wall_s / frame.size * 1e9,
+        "times_the_floor": wall_s / floor_s,
+    }
+
+
+if __name__ == "__main__":
+    main()
