@@ -11,6 +11,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("pipeline", "gpustitch.cli.pipeline"),
     ("info", "gpustitch.cli.info"),
     ("oblique-illum-corr", "gpustitch.cli.oblique_illum_corr"),
+    ("oblique2stitched", "gpustitch.cli.oblique2stitched"),
 )
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""Reading Neuroglancer precomputed volumes (unsharded or sharded images) through tensorstore."""
+"""Reading Neuroglancer precomputed volumes: raw chunks from their files, all other encodings through tensorstore."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.raw_chunks import RawChunks
 from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
 
 SIDECAR = "gpustitch.json"
@@ -94,6 +95,7 @@ class PrecomputedVolume:
         self._store = self._open()
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
         z, y, x = self._store.shape
+        self._raw = _raw_chunks(self.path, scale, (z, y, x), self.dtype)
         scan = read_scan(self.path) if level == 0 else None
         self.coverage = Coverage(x, y, z) if scan is None else scan.coverage
         if self.coverage.shape != (z, y, x):
@@ -131,12 +133,24 @@ class PrecomputedVolume:
         inside = box.intersect(Box.of_shape(self.shape))
         if inside.is_empty:
             return np.zeros(box.shape, self.dtype)
-        try:
-            voxels = np.asarray(self._store[inside.slices()].read().result())
-        except (ValueError, OSError) as error:
-            raise DamagedInputError(f"{self.path}: voxels {inside} cannot be read: {error}") from error
+        voxels = self._decoded(inside) if self._raw is None else self._raw.read(inside)
         if inside == box:
             return voxels
         out = np.zeros(box.shape, self.dtype)
         out[inside.slices(box.start)] = voxels
         return out
+
+    def _decoded(self, box: Box) -> npt.NDArray[Any]:
+        try:
+            return np.asarray(self._store[box.slices()].read().result())
+        except (ValueError, OSError) as error:
+            raise DamagedInputError(f"{self.path}: voxels {box} cannot be read: {error}") from error
+
+
+def _raw_chunks(path: Path, scale: dict[str, Any], shape: ZYX, dtype: np.dtype[Any]) -> RawChunks | None:
+    """The scale's chunk files, None if they are encoded or sharded."""
+    if scale["encoding"] != "raw" or "sharding" in scale:
+        return None
+    x_chunk, y_chunk, z_chunk = scale["chunk_sizes"][0]
+    x, y, z = scale.get("voxel_offset", (0, 0, 0))
+    return RawChunks(path / scale["key"], shape, (z_chunk, y_chunk, x_chunk), (z, y, x), dtype)

@@ -92,8 +92,8 @@ def blend(
     total
         float32, ``out``'s shape: the weighted sum over the tiles so far; added to.
     out
-        Written whole: ``total``, rounded and clipped to the range of ``out``'s dtype (that of ``source``). Right
-        once every tile of the sum was added.
+        Written whole: ``total``, rounded and no more than ``out``'s dtype (that of ``source``) can hold. Right once
+        every tile of the sum was added. Weights and whole-number voxels are not negative.
     """
     parts = _interpolated(source, columns, fraction_x, out.shape, (start_z, start_y), (fraction_z, fraction_y))
     for where, values in parts:
@@ -101,8 +101,7 @@ def blend(
         np.add(total[where], values, out=values)
         total[where] = values
         if out.dtype.kind in "ui":
-            limits = np.iinfo(out.dtype)
-            np.clip(values, np.float32(limits.min), np.float32(limits.max), out=values)
+            np.minimum(values, np.float32(np.iinfo(out.dtype).max), out=values)
         _round_into(values, out[where])
 
 

@@ -1,0 +1,122 @@
+"""Brightness that falls off linearly along y within each tile: its correction, and its estimate from overlaps.
+
+The model: a tile shows the sample times ``1 + (c - 1) * t`` where t runs from 0 at the tile's first row to 1 at its
+last, and c is the brightness of the last row as a part of that of the first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import ParameterError
+from gpustitch.model import Box, PlacedVolume
+from gpustitch.ops.blend import Footprint, differing_axes
+
+# Voxels of a patch along z and x; along y it spans the overlap.
+_PATCH_PLANES, _PATCH_COLUMNS = 32, 64
+_LEAST_ROWS = 4
+
+
+def row_gains(n_rows: int, last_to_first: float) -> npt.NDArray[np.float32]:
+    """The factor for each row of a tile that makes its brightness even, shape (n_rows,); 1 for the first row.
+
+    Raises
+    ------
+    ParameterError
+        If ``last_to_first`` is not a positive number.
+    """
+    if not (math.isfinite(last_to_first) and last_to_first > 0):
+        raise ParameterError(
+            "the brightness of a tile's last row as a part of its first row's must be a positive number, "
+            f"not {last_to_first}"
+        )
+    t = np.arange(n_rows) / max(1, n_rows - 1)
+    return np.asarray(1 / (1 + (last_to_first - 1) * t), dtype=np.float32)
+
+
+def overlap_patches(tiles: Sequence[PlacedVolume], count: int, seed: int = 0) -> list[tuple[int, int, Box]]:
+    """Boxes (mosaic voxels) within the overlaps of neighbours along y, each with the tile before and the one after.
+
+    Every voxel of a box is covered by both tiles. Overlaps are drawn in turn, places within them at random.
+    """
+    pairs = [
+        (i, j)
+        for i, a in enumerate(tiles)
+        for j, b in enumerate(tiles)
+        if a.origin_px[1] < b.origin_px[1] and differing_axes(a, b) == (False, True, False) and _shared_rows(a, b)
+    ]
+    random = np.random.default_rng(seed)
+    drawn = (_patch(tiles[i], tiles[j], random) for i, j in (pairs[n % len(pairs)] for n in range(count) if pairs))
+    return [(*pairs[n % len(pairs)], box) for n, box in enumerate(drawn) if box is not None]
+
+
+def patch_last_to_first(
+    before: npt.NDArray[np.floating],
+    after: npt.NDArray[np.floating],
+    t_before: float,
+    t_after: float,
+    *,
+    min_mean: float,
+    min_correlation: float,
+) -> float | None:
+    """The estimate of c from one patch seen by two tiles, or None where the patch says nothing.
+
+    Parameters
+    ----------
+    before, after
+        The same patch in the tile that ends there and in the one that begins.
+    t_before, t_after
+        Where its middle lies in each tile (0 first row, 1 last).
+    min_mean, min_correlation
+        A patch whose mean in either tile, or whose Pearson correlation between the two, is less says nothing.
+
+    Notes
+    -----
+    The ratio of the two brightnesses is the slope of the line through the voxels' pairs of values that is least
+    distant from them (both images being equally noisy), so an offset common to all voxels does not count.
+    """
+    a, b = (np.asarray(v, dtype=np.float64).ravel() for v in (before, after))
+    if min(a.mean(), b.mean()) < min_mean:
+        return None
+    a, b = a - a.mean(), b - b.mean()
+    saa, sbb, sab = float(a @ a), float(b @ b), float(a @ b)
+    if sab <= 0 or sab < min_correlation * math.sqrt(saa * sbb):
+        return None
+    ratio = (sbb - saa + math.hypot(sbb - saa, 2 * sab)) / (2 * sab)
+    # ratio = (1 + (c - 1) t_after) / (1 + (c - 1) t_before)
+    lever = ratio * t_before - t_after
+    estimate = 1 + (1 - ratio) / lever if lever > 0 else math.nan
+    return estimate if math.isfinite(estimate) and estimate > 0 else None
+
+
+def _shared_rows(a: PlacedVolume, b: PlacedVolume) -> tuple[int, int] | None:
+    prints = [Footprint.of(tile, 0, 1) for tile in (a, b)]
+    first, stop = max(p.rows[0] for p in prints), min(p.rows[1] for p in prints)
+    return (first, stop) if stop - first >= _LEAST_ROWS else None
+
+
+def _patch(a: PlacedVolume, b: PlacedVolume, random: np.random.Generator) -> Box | None:
+    """A box that both tiles cover wholly, None where the planes drawn share too few columns."""
+    rows = _shared_rows(a, b)
+    depths = [Footprint.of(tile, 0, 1).depths for tile in (a, b)]
+    first, stop = max(d[0] for d in depths), min(d[1] for d in depths)
+    if rows is None or stop <= first:
+        return None
+    planes = min(_PATCH_PLANES, stop - first)
+    z = first + int(random.integers(stop - first - planes + 1))
+    columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]
+    left, right = max(int(c[:, 0].max()) for c in columns), min(int(c[:, 1].min()) for c in columns)
+    # A tile with fewer frames than its slant moves over these planes has no such box: take fewer planes.
+    while right - left < _PATCH_COLUMNS and planes > 1:
+        planes = (planes + 1) // 2
+        columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]
+        left, right = max(int(c[:, 0].max()) for c in columns), min(int(c[:, 1].min()) for c in columns)
+    width = min(_PATCH_COLUMNS, right - left)
+    if width < 1:
+        return None
+    x = left + int(random.integers(right - left - width + 1))
+    return Box((z, rows[0], x), (z + planes, rows[1], x + width))
