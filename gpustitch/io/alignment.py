@@ -1,0 +1,225 @@
+"""Alignment files: spimstitch's JSON with its keys and meanings, and what gpustitch adds.
+
+spimstitch's keys: for each pair of tiles, named by their stage positions ``[[x, y, z], [x, y, z]]`` in um, the matched
+points (``xa`` .. ``zb`` in whole voxels of the mosaic by the stage, ``corr``); ``voxel_size``; ``voxel_sizes``;
+``alignments``, the um (x, y, z) at which each tile begins; ``align-z``.
+Added: sub-voxel points (``fixed_px``, ``moving_px``: z, y, x in each tile's own voxels), ``links``, ``unlinked``,
+``x_step_size``, ``angle``, the estimate of the voxel size with its uncertainty, and provenance.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.io.provenance import write_json
+from gpustitch.model import ZYX, Link, Match, Placement, Spacing, UmXYZ
+
+Px = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class AlignmentRecord:
+    """All that is written about one alignment.
+
+    Parameters
+    ----------
+    placement
+        Solved positions, links and residuals.
+    stage_um
+        Stage position (x, y, z) of each tile by name, as on disk.
+    nominal_px
+        Where the stage puts each tile's first voxel, in whole voxels (z, y, x).
+    spacing
+        Of the mosaic, with the voxel size to go on with.
+    voxel_size_nominal_um, voxel_size_estimate_um, voxel_size_uncertainty_um
+        Size the tiles were made with; what the links say it is, with the half width of the 95 % interval.
+    counts
+        For each link (fixed, moving) how many points were sampled, correlated and agreed.
+    """
+
+    placement: Placement
+    stage_um: Mapping[str, UmXYZ]
+    nominal_px: Mapping[str, ZYX]
+    spacing: Spacing
+    voxel_size_nominal_um: float
+    voxel_size_estimate_um: float | None
+    voxel_size_uncertainty_um: float | None
+    counts: Mapping[tuple[str, str], tuple[int, int, int]]
+    align_xz: bool
+    negative_y: bool
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What an alignment file says.
+
+    ``origin_um`` maps stage positions (x, y, z) to the um (x, y, z) at which the tiles begin. Sizes are None where the
+    file does not state them (spimstitch states no step). Links and residuals are only in files of gpustitch.
+    """
+
+    origin_um: Mapping[UmXYZ, UmXYZ]
+    voxel_size_um: float | None = None
+    x_step_um: float | None = None
+    voxel_size_nominal_um: float | None = None
+    voxel_size_estimate_um: float | None = None
+    voxel_size_uncertainty_um: float | None = None
+    links: tuple[Link, ...] = ()
+    residual_px: Mapping[tuple[str, str], Px] = field(default_factory=dict)
+    unlinked: tuple[str, ...] = ()
+
+    def placement(self, spacing: Spacing) -> Placement:
+        """Tile positions in voxels of ``spacing``, the least coordinate on each axis being 0."""
+        px = {tile_name(stage): _zyx(um, spacing) for stage, um in self.origin_um.items()}
+        least = [min((p[axis] for p in px.values()), default=0.0) for axis in range(3)]
+        origin = {name: (p[0] - least[0], p[1] - least[1], p[2] - least[2]) for name, p in px.items()}
+        return Placement(origin, self.residual_px, self.links, self.unlinked)
+
+
+def tile_name(stage_um: UmXYZ) -> str:
+    """Name of the tile at a stage position, as :attr:`gpustitch.model.TilePath.name`."""
+    return "_".join(f"{round(v * 10)}" for v in stage_um)
+
+
+def write_alignment(path: Path, record: AlignmentRecord, *, overwrite: bool = False) -> None:
+    """Write an alignment file; it appears whole or not at all."""
+    write_json(path, alignment_json(record), overwrite=overwrite)
+
+
+def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
+    """The content of an alignment file."""
+    placement, spacing, stage = record.placement, record.spacing, record.stage_um
+    content: dict[str, Any] = {}
+    for link in placement.links:
+        if link.matches:
+            key = json.dumps([list(stage[link.fixed]), list(stage[link.moving])])
+            content[key] = [_point(record, link, match) for match in link.matches]
+    content["voxel_size"] = spacing.y_um
+    content["voxel_sizes"] = [spacing.x_um, spacing.y_um, spacing.z_um]
+    content["voxel_size_nominal"] = record.voxel_size_nominal_um
+    content["voxel_size_estimate"] = record.voxel_size_estimate_um
+    content["voxel_size_uncertainty"] = record.voxel_size_uncertainty_um
+    content["x_step_size"] = spacing.x_um
+    content["angle"] = math.degrees(math.asin(min(1.0, spacing.z_um / spacing.y_um)))
+    content["alignments"] = {
+        json.dumps(list(stage[name])): [p[2] * spacing.x_um, p[1] * spacing.y_um, p[0] * spacing.z_um]
+        for name, p in placement.origin_px.items()
+    }
+    content["align-z"] = record.align_xz
+    content["negative_y"] = record.negative_y
+    content["links"] = [_link(record, link) for link in placement.links]
+    content["unlinked"] = [list(stage[name]) for name in placement.unlinked]
+    content["provenance"] = dict(record.provenance)
+    return content
+
+
+def read_alignment(path: str | Path) -> Alignment:
+    """Read an alignment file of gpustitch or of spimstitch.
+
+    Raises
+    ------
+    InputMissingError
+        If there is none.
+    DamagedInputError
+        If it is not an alignment file.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return _parsed(content)
+    except FileNotFoundError as error:
+        raise InputMissingError(f"there is no alignment file {path}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as error:
+        raise DamagedInputError(
+            f"{path} is not an alignment file as oblique-align writes it: {error!r}; run oblique-align again"
+        ) from error
+
+
+def _parsed(content: dict[str, Any]) -> Alignment:
+    origins = {_xyz(json.loads(key)): _xyz(value) for key, value in content.get("alignments", {}).items()}
+    if "voxel_size" not in content and not origins:
+        raise KeyError("alignments")
+    links = [_read_link(content, entry) for entry in content.get("links", [])]
+    residuals = {
+        (link.fixed, link.moving): _xyz(entry["residual_px"])
+        for link, entry in zip(links, content.get("links", []), strict=True)
+        if entry["residual_px"] is not None
+    }
+    return Alignment(
+        origins,
+        _size(content, "voxel_size"),
+        _size(content, "x_step_size"),
+        _size(content, "voxel_size_nominal"),
+        _size(content, "voxel_size_estimate"),
+        _size(content, "voxel_size_uncertainty"),
+        tuple(links),
+        residuals,
+        tuple(tile_name(_xyz(stage)) for stage in content.get("unlinked", [])),
+    )
+
+
+def _point(record: AlignmentRecord, link: Link, match: Match) -> dict[str, Any]:
+    a = [p + o for p, o in zip(match.fixed_px, record.nominal_px[link.fixed], strict=True)]
+    b = [round(p) + o for p, o in zip(match.moving_px, record.nominal_px[link.moving], strict=True)]
+    return {
+        "key_a": list(record.stage_um[link.fixed]),
+        "key_b": list(record.stage_um[link.moving]),
+        **{f"{axis}a": value for axis, value in zip("xyz", reversed(a), strict=True)},
+        **{f"{axis}b": value for axis, value in zip("xyz", reversed(b), strict=True)},
+        "corr": match.correlation,
+        "fixed_px": list(match.fixed_px),
+        "moving_px": list(match.moving_px),
+    }
+
+
+def _link(record: AlignmentRecord, link: Link) -> dict[str, Any]:
+    sampled, correlated, agreeing = record.counts.get((link.fixed, link.moving), (0, 0, len(link.matches)))
+    return {
+        "fixed": list(record.stage_um[link.fixed]),
+        "moving": list(record.stage_um[link.moving]),
+        "accepted": not link.reason,
+        "reason": link.reason,
+        "offset_px": list(link.offset_px),
+        "scatter_px": list(link.scatter_px),
+        "residual_px": record.placement.residual_px.get((link.fixed, link.moving)),
+        "sampled": sampled,
+        "correlated": correlated,
+        "agreeing": agreeing,
+    }
+
+
+def _read_link(content: Mapping[str, Any], entry: Mapping[str, Any]) -> Link:
+    fixed, moving = _xyz(entry["fixed"]), _xyz(entry["moving"])
+    points = content.get(json.dumps([list(fixed), list(moving)]), [])
+    matches = []
+    for point in points:
+        z, y, x = (int(v) for v in point["fixed_px"])
+        matches.append(Match((z, y, x), _xyz(point["moving_px"]), float(point["corr"])))
+    offset, scatter = _xyz(entry["offset_px"]), _xyz(entry["scatter_px"])
+    return Link(tile_name(fixed), tile_name(moving), offset, scatter, tuple(matches), str(entry["reason"]))
+
+
+def _size(content: Mapping[str, Any], key: str) -> float | None:
+    value = content.get(key)
+    if value is None or not math.isfinite(value):
+        return None
+    if value <= 0 and key != "voxel_size_uncertainty":
+        raise ValueError(f"{key} is {value}")
+    return float(value)
+
+
+def _xyz(values: Any) -> tuple[float, float, float]:
+    first, second, third = (float(v) for v in values)
+    if not all(map(math.isfinite, (first, second, third))):
+        raise ValueError(f"{values} are not three numbers")
+    return first, second, third
+
+
+def _zyx(um: UmXYZ, spacing: Spacing) -> Px:
+    return um[2] / spacing.z_um, um[1] / spacing.y_um, um[0] / spacing.x_um
