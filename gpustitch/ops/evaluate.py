@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from scipy import ndimage
 Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+# Relative deviation of each row, and which rows are known.
+RowProfile = tuple[Floats, Mask]
 
 # Structure across the stripes that is coarser than this is illumination, not stripe.
 _STRIPE_SMOOTHING_ROWS = 8.0
@@ -52,7 +55,7 @@ def flat_rmse(found: npt.ArrayLike, true: npt.ArrayLike, seen: Mask | None = Non
     return float(np.sqrt(np.mean((a / a.mean() / (b / b.mean()) - 1) ** 2)))
 
 
-def stripe_profile(image: Image, ideal: Image, usable: Mask, *, least_share: float = 0.2) -> tuple[Floats, Mask]:
+def row_profile(image: Image, ideal: Image, usable: Mask, *, least_share: float = 0.2) -> RowProfile:
     """Mean of log(image / ideal) per row, free of what is smooth from row to row, and which rows are known.
 
     Parameters
@@ -81,11 +84,26 @@ def stripe_profile(image: Image, ideal: Image, usable: Mask, *, least_share: flo
     return np.where(known, profile - smooth / np.maximum(norm, 1e-9), 0.0), known
 
 
-def stripe_energy(profiles: list[tuple[Floats, Mask]]) -> float:
-    """Mean square over all known rows of the profiles; NaN where no row is known."""
+def row_energy(profiles: Sequence[RowProfile]) -> float:
+    """Mean square over all known rows of the profiles: whatever differs from row to row. NaN where no row is known."""
     total = sum(float(np.square(profile[known]).sum()) for profile, known in profiles)
     count = sum(int(known.sum()) for _, known in profiles)
     return total / count if count else float("nan")
+
+
+def stripe_energy(profiles: Sequence[RowProfile], patterns: Sequence[RowProfile]) -> float:
+    """Energy of known stripes in the profiles, in parts of the stripes' own: 1 where they are as they were made.
+
+    Each profile is projected on its pattern (the profile of the true gains at the same voxels). NaN without patterns.
+    """
+    found = made = 0.0
+    for (profile, known), (pattern, also_known) in zip(profiles, patterns, strict=True):
+        rows = known & also_known
+        energy = float(np.square(pattern[rows]).sum())
+        if energy > 0:
+            found += float(profile[rows] @ pattern[rows]) ** 2 / energy
+            made += energy
+    return found / made if made > 0 else float("nan")
 
 
 def seam_step(image: Image, ideal: Image, distance_px: Image, usable: Mask, *, depth_px: float = 4.0) -> float:

@@ -66,10 +66,10 @@ def spread_points(candidates_um: Floats, least_distance_um: float) -> Floats:
     return candidates_um[keep]
 
 
-def _texture(rng: np.random.Generator, contrast: float = 0.17) -> Texture:
+def _texture(rng: np.random.Generator, contrast: float = 0.13) -> Texture:
     direction = rng.normal(size=(_TEXTURE_WAVES, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    wavelength_um = np.exp(rng.uniform(np.log(18), np.log(110), _TEXTURE_WAVES))
+    wavelength_um = np.exp(rng.uniform(np.log(26), np.log(120), _TEXTURE_WAVES))
     amplitude = rng.uniform(0.5, 1.5, _TEXTURE_WAVES)
     amplitude *= contrast * np.sqrt(2 / np.square(amplitude).sum())
     phase = rng.uniform(0, 2 * np.pi, _TEXTURE_WAVES)

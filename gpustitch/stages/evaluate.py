@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.errors import InputMissingError, ParameterError
+from gpustitch.io.alignment import read_alignment
 from gpustitch.io.atomic import atomic_file
 from gpustitch.io.dcimg import DcimgFrames
 from gpustitch.io.images import read_image
@@ -45,13 +46,17 @@ class Solved:
     pixel_estimate_um: float | None
     pixel_uncertainty_um: float | None
 
+    @classmethod
+    def read(cls, alignment: Path, volume: Path) -> Solved:
+        """What an alignment file says, in voxels of a stitched volume."""
+        found = read_alignment(alignment)
+        placement = found.placement(PrecomputedVolume(volume).spacing)
+        return cls(placement.origin_px, found.voxel_size_estimate_um, found.voxel_size_uncertainty_um)
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """A phantom and what was made of one of its channels.
-
-    ``solved`` is None for a volume whose tiles lie where the stage said; ``flat`` None if no flat field was estimated.
-    """
+    """A phantom and what was made of one of its channels; ``flat`` is None if no flat field was estimated."""
 
     truth: Truth
     volume: Path
@@ -160,7 +165,12 @@ def position_figures(footing: Footing) -> tuple[list[Figure], list[dict[str, Any
     """Errors of the tile positions: figures, and one record for each tile."""
     errors = position_errors(footing.solved_px(), footing.true_px(), footing.spacing_um)
     tiles = [
-        {"tile": tile.name, "error_px": errors.error_px[n].tolist(), "error_um": errors.error_um[n].tolist()}
+        {
+            "tile": tile.name,
+            "solved_px": list(footing.origin_px[tile.name]),
+            "error_px": errors.error_px[n].tolist(),
+            "error_um": errors.error_um[n].tolist(),
+        }
         for n, tile in enumerate(footing.truth.tiles)
     ]
     median_um, median_px = float(np.median(errors.distance_um)), float(np.median(errors.distance_px))
@@ -199,13 +209,21 @@ def pixel_figures(truth: Truth, solved: Solved) -> list[Figure]:
 
 
 def stripe_figures(stripes: StripeFigures) -> list[Figure]:
-    """Energy of the stripes before and after, and by which factor it fell."""
-    factor = stripes.before / stripes.after if stripes.after > 0 else math.inf
+    """By which factor the energy of the stripes fell, and that of all that differs from row to row."""
+    down = _ratio(stripes.pattern_before, stripes.pattern_after)
+    rows = _ratio(stripes.rows_before, stripes.rows_after)
+    before, after = 100 * stripes.rows_before**0.5, 100 * stripes.rows_after**0.5
     return [
-        Figure("stripe energy, raw", 1e4 * stripes.before, "1e-4", note=f"{100 * stripes.before**0.5:.2f} % RMS"),
-        Figure("stripe energy, stitched", 1e4 * stripes.after, "1e-4", note=f"{100 * stripes.after**0.5:.2f} % RMS"),
-        Figure("stripe energy, down by", factor, "x", ">= 10", factor >= 10),
-    ]
+        Figure(
+            "stripe energy, down by", down, "x", ">= 10", down >= 10,
+            f"{stripes.pattern_before:.3f} of the made stripes in raw frames, {stripes.pattern_after:.4f} stitched",
+        ),
+        Figure("row-to-row error energy, down by", rows, "x", note=f"{before:.2f} % RMS raw, {after:.2f} % stitched"),
+    ]  # fmt: skip
+
+
+def _ratio(before: float, after: float) -> float:
+    return before / after if after > 0 else math.inf
 
 
 def cell_figures(cells: CellFigures) -> list[Figure]:

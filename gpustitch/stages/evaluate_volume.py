@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.model import Box, Frames, Volume
-from gpustitch.ops.evaluate import Mask, seam_step, stripe_energy, stripe_profile
+from gpustitch.ops.evaluate import RowProfile, row_energy, row_profile, seam_step, stripe_energy
 from gpustitch.ops.evaluate_cells import CellMatches, cell_amount, find_cells, halo_px, match_cells
 from gpustitch.ops.phantom import Lattice, Scene, render
-from gpustitch.stages.compare import Footing, box_about, compare, compared, truly_inside
+from gpustitch.stages.compare import Compared, Footing, box_about, compare, compared, truly_inside
 from gpustitch.stages.parallel import ordered_map
 from gpustitch.stages.phantom_truth import TileTruth, Truth
 from gpustitch.stages.progress import Progress, tracked
 from gpustitch.stages.tiles import ObliqueTile
 
 Floats = npt.NDArray[np.float64]
+Image = npt.NDArray[np.float32]
 
 _CELL_BLOCK = (96, 128, 128)
 _MATCH_RADIUS_UM = 5.0
@@ -36,10 +37,16 @@ _SEAM_PATCHES_PER_FACE = 12
 
 @dataclass(frozen=True)
 class StripeFigures:
-    """Energy of the stripes (mean square of the relative gain) in the raw frames and in the stitched volume."""
+    """Stripes in the raw frames (``before``) and in the stitched volume (``after``).
 
-    before: float
-    after: float
+    ``pattern`` is the energy of the known stripes, in parts of what was made; ``rows`` the mean square of everything
+    that differs from row to row and should not.
+    """
+
+    pattern_before: float
+    pattern_after: float
+    rows_before: float
+    rows_after: float
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,10 @@ class SeamFigures:
     steps: Floats
 
 
-def measure_stripes(footing: Footing, volume: Volume, scene: Scene, raw: dict[str, Frames]) -> StripeFigures:
+def measure_stripes(footing: Footing, volume: Volume, scene: Scene, raw: Mapping[str, Frames]) -> StripeFigures:
     """Compare row profiles of the same blocks of tissue in the raw frames and in the volume.
+
+    Only voxels that a single tile saw are compared, because where tiles are blended so are their stripes.
 
     Parameters
     ----------
@@ -69,27 +78,44 @@ def measure_stripes(footing: Footing, volume: Volume, scene: Scene, raw: dict[st
     raw
         Upright raw frames of each tile by name.
     """
-    before: list[tuple[Floats, Mask]] = []
-    after: list[tuple[Floats, Mask]] = []
+    before: list[RowProfile] = []
+    after: list[RowProfile] = []
+    made: list[RowProfile] = []
     truth = footing.truth
-    n_rows = truth.spec.n_rows
-    flat = truth.spec.flat()
     for tile in truth.tiles:
         source = ObliqueTile(raw[tile.name], truth.spec.scan)
         for box in _stripe_boxes(truth):
-            x, y, z = tile.true_um
-            dz, dy, dx = truth.spec.scan.spacing.zyx_um
-            own = Lattice((x, y, z), (0.0, dz), dy, (dx, 0.0), box.shape).part(box.start, box.stop)
-            light = (source.read(box).astype(np.float32) - truth.spec.sensor.dark) / flat.T[
-                box.start[0] : box.stop[0], :, None
-            ]
-            block = compared(light, scene, own)
-            before.append(stripe_profile(block.image, block.ideal, block.usable))
             origin = [round(o) for o in footing.origin_px[tile.name]]
-            there = Box.of_shape((box.shape[0], n_rows, box.shape[2]), np.add(box.start, origin).tolist())
-            block = compare(volume, there, scene, footing.lattice(there))
-            after.append(stripe_profile(block.image, block.ideal, block.usable))
-    return StripeFigures(stripe_energy(before), stripe_energy(after))
+            there = box.shift(origin)
+            stitched = compare(volume, there, scene, footing.lattice(there))
+            others = [other for other in truth.tiles if other.name != tile.name]
+            alone = np.max([footing.depth_px(other, there) for other in others], axis=0, initial=-np.inf) < -1
+            unstitched = _raw_block(truth, tile, source, box, scene)
+            usable = unstitched.usable & stitched.usable & alone
+            before.append(row_profile(unstitched.image, unstitched.ideal, usable))
+            after.append(row_profile(stitched.image, stitched.ideal, usable))
+            gain = _gain(truth, tile, box)
+            made.append(row_profile(gain, np.ones_like(gain), usable))
+    return StripeFigures(stripe_energy(before, made), stripe_energy(after, made), row_energy(before), row_energy(after))
+
+
+def _raw_block(truth: Truth, tile: TileTruth, source: ObliqueTile, box: Box, scene: Scene) -> Compared:
+    """A block of the raw frames, de-obliqued with the true geometry, without dark offset and illumination."""
+    dz, dy, dx = truth.spec.scan.spacing.zyx_um
+    whole = Lattice(tile.true_um, (0.0, dz), dy, (dx, 0.0), truth.spec.scan.shape)
+    light = source.read(box).astype(np.float32) - np.float32(truth.spec.sensor.dark)
+    light /= truth.spec.flat().T[box.start[0] : box.stop[0], :, None]
+    return compared(light, scene, whole.part(box.start, box.stop))
+
+
+def _gain(truth: Truth, tile: TileTruth, box: Box) -> Image:
+    """The true gain of the stripes at the voxels of a block of the tile's de-obliqued grid."""
+    z, _, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
+    frame = np.rint(x[None, :] - truth.spec.scan.shear * z[:, None]).astype(np.int64)
+    frame = np.clip(frame, 0, truth.spec.n_frames - 1)
+    first = int(frame.min())
+    gain = tile.stripes.gain(np.arange(first, int(frame.max()) + 1), truth.spec.n_columns)
+    return np.asarray(gain[frame - first, :, z[:, None]].transpose(0, 2, 1))
 
 
 def measure_cells(

@@ -60,10 +60,10 @@ class PhantomSpec:
     """
 
     grid: tuple[int, int, int] = (2, 2, 1)
-    n_frames: int = 224
-    n_rows: int = 256
-    n_columns: int = 160
-    overlap: float = 0.22
+    n_frames: int = 176
+    n_rows: int = 208
+    n_columns: int = 384
+    overlap: float = 0.25
     pixel_um: float = 1.8
     pixel_error: float = 0.0
     step_um: float = 1.28

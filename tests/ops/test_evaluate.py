@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gpustitch.ops.evaluate import flat_rmse, position_errors, seam_step, stripe_energy, stripe_profile
+from gpustitch.ops.evaluate import flat_rmse, position_errors, row_energy, row_profile, seam_step, stripe_energy
 from gpustitch.ops.evaluate_cells import cell_amount, find_cells, halo_px, match_cells
 from gpustitch.ops.phantom import Blobs, Lattice, add_blobs
 from gpustitch.ops.phantom_scene import spread_points
@@ -40,17 +40,17 @@ def test_flat_rmse_ignores_scale_and_sees_shape() -> None:
     assert flat_rmse(true * sign, true, seen) == pytest.approx(0, abs=1e-12)
 
 
-def test_stripe_energy_is_that_of_the_injected_stripes() -> None:
+def test_row_energy_is_that_of_the_injected_stripes() -> None:
     rng = np.random.default_rng(1)
     ideal = rng.uniform(800, 1200, (12, 300, 10)).astype(np.float32)
     gain = 1 + 0.05 * np.sin(np.arange(300) * 2 * np.pi / 7)
     usable = np.ones(ideal.shape, bool)
-    energy = stripe_energy([stripe_profile((ideal * gain[:, None]).astype(np.float32), ideal, usable)])
+    energy = row_energy([row_profile((ideal * gain[:, None]).astype(np.float32), ideal, usable)])
     assert energy == pytest.approx(0.05**2 / 2, rel=0.03)
-    assert stripe_energy([stripe_profile(ideal, ideal, usable)]) == pytest.approx(0, abs=1e-12)
+    assert row_energy([row_profile(ideal, ideal, usable)]) == pytest.approx(0, abs=1e-12)
 
 
-def test_stripe_energy_ignores_illumination_and_masked_voxels() -> None:
+def test_row_energy_ignores_illumination_and_masked_voxels() -> None:
     ideal = np.full((4, 200, 6), 1000, np.float32)
     image = (ideal * np.linspace(0.8, 1.0, 200)[:, None]).astype(np.float32)
     usable = np.ones(ideal.shape, bool)
@@ -58,18 +58,30 @@ def test_stripe_energy_ignores_illumination_and_masked_voxels() -> None:
     usable[:, 50:60] = False
     image[:2] = 5
     image[:, 50:60] = 1
-    profile, known = stripe_profile(image, ideal, usable)
-    assert stripe_energy([(profile, known)]) < 2e-5
+    profile, known = row_profile(image, ideal, usable)
+    assert row_energy([(profile, known)]) < 2e-5
     assert not known[50:60].any()
     assert known.sum() == 190
-    assert math.isnan(stripe_energy([stripe_profile(image, ideal, np.zeros(ideal.shape, bool))]))
+    assert math.isnan(row_energy([row_profile(image, ideal, np.zeros(ideal.shape, bool))]))
 
 
-def test_stripe_profile_takes_zero_voxels_as_unknown() -> None:
+def test_stripe_energy_is_the_part_of_the_pattern_that_is_left() -> None:
+    rng = np.random.default_rng(7)
+    known = np.ones(400, bool)
+    pattern, other = rng.normal(scale=0.07, size=400), rng.normal(scale=0.07, size=400)
+    other -= pattern * (other @ pattern) / (pattern @ pattern)
+    assert stripe_energy([(pattern, known)], [(pattern, known)]) == pytest.approx(1)
+    assert stripe_energy([(0.3 * pattern + other, known)], [(pattern, known)]) == pytest.approx(0.09)
+    two = [(pattern, known), (-pattern, known)], [(pattern, known), (pattern, known)]
+    assert stripe_energy(*two) == pytest.approx(1)
+    assert math.isnan(stripe_energy([(pattern, known)], [(pattern, ~known)]))
+
+
+def test_row_profile_takes_zero_voxels_as_unknown() -> None:
     ideal = np.full((2, 40, 3), 1000, np.float32)
     image = ideal.copy()
     image[:, 7] = 0
-    profile, known = stripe_profile(image, ideal, np.ones(ideal.shape, bool))
+    profile, known = row_profile(image, ideal, np.ones(ideal.shape, bool))
     assert not known[7]
     assert np.isfinite(profile).all()
 
