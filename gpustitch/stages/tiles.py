@@ -144,7 +144,7 @@ class ObliqueTile:
 
 def _windowed(correction: Correction, rows: slice, columns: slice) -> Correction | None:
     """The correction of a window of the frame, or None if it depends on the whole frame (destriping)."""
-    if correction.method != "none":
+    if correction.destripes:
         return None
     if correction.flat is None:
         return correction
