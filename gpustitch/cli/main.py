@@ -8,6 +8,9 @@ import typer
 
 # Verb and the module whose function ``command`` carries it out.
 COMMANDS: tuple[tuple[str, str], ...] = (
+    ("oblique-align", "gpustitch.cli.oblique_align"),
+    ("dcimg2tif", "gpustitch.cli.dcimg2tif"),
+    ("dcimg2jp2", "gpustitch.cli.dcimg2jp2"),
     ("pipeline", "gpustitch.cli.pipeline"),
     ("info", "gpustitch.cli.info"),
     ("oblique-illum-corr", "gpustitch.cli.oblique_illum_corr"),
