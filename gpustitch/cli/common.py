@@ -17,7 +17,7 @@ from gpustitch.errors import GpustitchError, ParameterError
 
 Quiet = Annotated[bool, typer.Option("--quiet", "--silent", help="Print nothing but errors and results.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
-Workers = Annotated[int | None, typer.Option("--n-workers", help="Number of threads [default: one per CPU].")]
+Workers = Annotated[int | None, typer.Option("--n-workers", help="Number of threads (default: one per CPU).")]
 RotateK = Annotated[
     int,
     typer.Option("--rotate-90", "-r", help="Turn each frame by this many quarter turns, as numpy.rot90 does."),
