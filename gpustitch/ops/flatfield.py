@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpustitch.array import Array, namespace
+from gpustitch.array import Array, kernel, namespace
 from gpustitch.errors import ParameterError
 
 UINT16_MAX = 65535
+# Rows worked on at once hold about this many pixels, so that they stay in a core's cache.
+_BAND_PIXELS = 1 << 16
 
 
 def normalized_flat(flat: Array) -> Array:
@@ -43,6 +45,28 @@ def check_scaled_flat(flat: Array) -> None:
         raise ParameterError(
             f"the flat field must be scaled to maximum 1 (see normalized_flat), but its maximum is {float(flat.max())}"
         )
+
+
+@kernel("flatfield.cu")
+def flat_counts(image: Array, gain: Array, out: Array, dark: float, truncate: bool) -> None:
+    """``out = (image - dark) * gain``, rounded half to even (or truncated) and clipped to 0..65535; NaN gives 0.
+
+    ``image`` is float32 (rows, columns), ``gain`` float32 of the same shape or (1, 1) for one factor everywhere,
+    ``out`` uint16.
+    """
+    to_integer = np.trunc if truncate else np.rint
+    height = max(1, _BAND_PIXELS // max(1, image.shape[1]))
+    room = np.empty((height, image.shape[1]), np.float32)
+    for start in range(0, image.shape[0], height):
+        rows = slice(start, min(start + height, image.shape[0]))
+        band = room[: rows.stop - start]
+        np.subtract(image[rows], np.float32(dark), out=band)
+        np.multiply(band, gain if gain.shape[0] == 1 else gain[rows], out=band)
+        to_integer(band, out=band)
+        # fmax and fmin pass over NaN, which a cast would turn into anything.
+        np.fmax(band, 0, out=band)
+        np.fmin(band, UINT16_MAX, out=band)
+        np.copyto(out[rows], band, casting="unsafe")
 
 
 def apply_flat(image: Array, flat: Array | None, dark: float = 0.0) -> Array:
@@ -96,9 +120,12 @@ def to_uint16(image: Array) -> Array:
         return image.copy()
     if image.dtype.kind in "iub":
         return xp.clip(image, 0, UINT16_MAX).astype(np.uint16)  # type: ignore[no-any-return]
-    rounded = xp.rint(image)
-    # fmax and fmin pass over NaN, which a cast would turn into anything.
-    return xp.fmin(xp.fmax(rounded, 0), UINT16_MAX).astype(np.uint16)  # type: ignore[no-any-return]
+    out = xp.empty(image.shape, np.uint16)
+    rows = (-1, image.shape[-1] if image.ndim else 1)
+    if image.size:
+        one = xp.ones((1, 1), np.float32)
+        flat_counts(image.reshape(rows).astype(np.float32, copy=False), one, out.reshape(rows), 0.0, False)
+    return out  # type: ignore[no-any-return]
 
 
 def _check_flat(flat: Array) -> None:

@@ -55,9 +55,8 @@ class RowLowPass:
         best = min(costs, key=lambda name: costs[name])
         if best == "kernel":
             return cls(width, reach, xp.asarray(_blocked(-taps, reach)))
-        factors = (basis, -weights[:, None] * basis.T)
-        if best == "dense":
-            factors = (factors[0] @ factors[1],)
+        inverse = -weights[:, None] * basis.T
+        factors = (basis @ inverse,) if best == "dense" else (basis, inverse)
         return cls(width, factors=tuple(xp.asarray(np.ascontiguousarray(f, np.float32)) for f in factors))
 
     def apply(self, rows: Array) -> None:

@@ -144,9 +144,7 @@ class _BandFilter:
         self.xp = xp
         self.matrices: WaveletMatrices = wavelet_matrices(options.wavelet, xp)
         padded = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)
-        self.levels = levels_of(
-            shape, self.matrices.length, options.level or max_level(padded, options.wavelet)
-        )
+        self.levels = levels_of(shape, self.matrices.length, options.level or max_level(padded, options.wavelet))
         self.notches = [
             RowLowPass.of(level.coefficients[1], sigma * level.coefficients[0] / padded[0], xp, compat=options.compat)
             for level in self.levels
@@ -173,13 +171,13 @@ class _BandFilter:
         return arrays
 
     def difference(self, arrays: list[Array], number: int, start: int) -> Array:
-        """Rows ``start`` (a multiple of the band) and on of what levels ``number`` and deeper took, and some columns more."""
+        """A band of rows from ``start`` of what levels ``number`` and deeper took, and some columns more."""
         matrices, coefficients = self.matrices, arrays[number]
         rows = coefficients.reshape(-1, coefficients.shape[2])[start:]
         columns = self.levels[number].shape[1]
         half = self.xp.empty((_BAND, coefficients.shape[2]), np.float32)
         product_along_rows(matrices.up_rows, rows, half, 2 * BLOCK)
-        out = self.xp.empty((_BAND, -(-columns // (2 * BLOCK)) * 2 * BLOCK), np.float32)
+        out: Array = self.xp.empty((_BAND, -(-columns // (2 * BLOCK)) * 2 * BLOCK), np.float32)
         product_along_columns(half, matrices.up_columns, out, BLOCK)
         return out
 
@@ -192,15 +190,13 @@ class _BandFilter:
         out = level.buffer(xp, matrices.length)
         wide = xp.zeros((2 * _BAND + early, len(level.columns)), np.float32)
         half = xp.zeros((2 * _BAND + early, out.shape[2]), np.float32)
-        stored = int(level.columns.max()) + 1
-        centre = wide[:, early : early + stored]
-        left, right = level.columns[:early], level.columns[early + stored :]
         low = half[:, : (len(level.columns) - early) // 2]
         for start in range(0, level.coefficients[0], _BAND):
-            taken = level.rows[2 * start : 2 * (start + _BAND) + early]
-            _fill(image, taken, centre, limits)
-            wide[:, :early] = centre[:, left]
-            wide[:, early + stored :] = centre[:, right]
+            _fill(image, level.rows[2 * start : 2 * (start + _BAND) + early], level.columns, early, wide)
+            if limits is not None:
+                xp.clip(wide, *limits, out=wide)
+                wide += 1
+                xp.log(wide, out=wide)
             product_along_columns(wide, matrices.down_columns, low, 2 * BLOCK)
             band = out[start : start + _BAND]
             product_along_rows(matrices.down_rows, half, band.reshape(-1, out.shape[2]), 2 * BLOCK)
@@ -208,18 +204,15 @@ class _BandFilter:
         arrays.append(out)
 
 
-def _fill(image: Array, rows: Array, out: Array, limits: tuple[float, float] | None) -> None:
-    """Rows of the image into ``out``, or the logarithm of one plus them after clipping."""
-    xp = namespace(image)
+def _fill(image: Array, rows: Array, columns: Array, early: int, out: Array) -> None:
+    """``out[i, j] = image[rows[i], columns[j]]``, where ``columns`` runs through the image's after ``early`` others."""
     first, last = int(rows[0]), int(rows[-1])
     consecutive = last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all())
-    part = (image[first : last + 1] if consecutive else image[rows])[:, : out.shape[1]]
-    if limits is None:
-        out[...] = part
-        return
-    xp.clip(part, limits[0], limits[1], out=out, dtype=np.float32, casting="unsafe")
-    out += 1
-    xp.log(out, out=out)
+    stored = int(columns.max()) + 1
+    centre = out[:, early : early + stored]
+    centre[...] = (image[first : last + 1] if consecutive else image[rows])[:, :stored]
+    out[:, :early] = centre[:, columns[:early]]
+    out[:, early + stored : len(columns)] = centre[:, columns[early + stored :]]
 
 
 @functools.lru_cache(maxsize=8)
@@ -233,9 +226,7 @@ def _filters(shape: tuple[int, int], options: WaveletOptions, xp: Any) -> tuple[
     return tuple(_BandFilter(shape, sigma, options, xp) if sigma else None for sigma in sigmas)
 
 
-def _blended(
-    image: Array, threshold: float, filters: tuple[_BandFilter | None, ...], options: WaveletOptions
-) -> Array:
+def _blended(image: Array, threshold: float, filters: tuple[_BandFilter | None, ...], options: WaveletOptions) -> Array:
     xp = namespace(image)
     rows, columns = image.shape
     limits = [(0.0, math.inf)] if len(filters) == 1 else [(threshold, math.inf), (0.0, threshold)]
@@ -260,9 +251,7 @@ def _blended(
     return out  # type: ignore[no-any-return]
 
 
-def _restored(
-    part: Array, limits: tuple[float, float], chosen: _BandFilter, arrays: list[Array], start: int
-) -> Array:
+def _restored(part: Array, limits: tuple[float, float], chosen: _BandFilter, arrays: list[Array], start: int) -> Array:
     """``(1 + I) exp(d) - 1`` of the clipped rows."""
     xp = namespace(part)
     clipped: Array = xp.clip(part, *limits)
@@ -281,11 +270,11 @@ class _Fraction:
 
     def __init__(self, shape: tuple[int, int], threshold: float, crossover: float, xp: Any) -> None:
         rows, columns = (n + n % 2 for n in shape)
-        reach, block = _SMOOTHING_REACH, 2 * BLOCK
+        reach, block = _SMOOTHING_REACH, BLOCK
         self.scale = 0.5 / crossover
         self.threshold = threshold
         self.index = [
-            np.minimum(np.pad(np.arange(n), (reach, reach + block), mode="symmetric"), stored - 1)
+            np.minimum(np.pad(np.arange(n), (reach, reach + _BAND), mode="symmetric"), stored - 1)
             for n, stored in zip((rows, columns), shape, strict=True)
         ]
         self.width = -(-columns // block) * block
@@ -298,24 +287,21 @@ class _Fraction:
     def rows(self, image: Array, start: int) -> Array:
         """The share in the image's rows from ``start``, 32 of them or those that are left."""
         xp = namespace(image)
-        reach, stored = _SMOOTHING_REACH, image.shape[1]
+        reach = _SMOOTHING_REACH
         wide = xp.zeros((_BAND + 2 * reach, self.width + 2 * reach), np.float32)
-        centre = wide[:, reach : reach + stored]
-        _fill(image, self.index[0][start : start + len(wide)], centre, None)
-        centre -= np.float32(self.threshold)
-        centre *= np.float32(self.scale)
+        rows = self.index[0][start : start + len(wide)]
+        _fill(image, rows, self.index[1][: wide.shape[1]], reach, wide)
+        wide -= np.float32(self.threshold)
+        wide *= np.float32(self.scale)
         # The logistic of z is (1 + tanh(z / 2)) / 2.
-        xp.tanh(centre, out=centre)
-        wide[:, :reach] = centre[:, self.index[1][:reach]]
-        right = self.index[1][reach + stored : wide.shape[1]]
-        wide[:, reach + stored : reach + stored + len(right)] = centre[:, right]
+        xp.tanh(wide, out=wide)
         smooth = xp.empty((_BAND, wide.shape[1]), np.float32)
-        product_along_rows(self.down, wide, smooth, _BAND)
+        product_along_rows(self.down, wide, smooth, BLOCK)
         share = xp.empty((_BAND, self.width), np.float32)
-        product_along_columns(smooth, self.across, share, _BAND)
+        product_along_columns(smooth, self.across, share, BLOCK)
         share *= np.float32(0.5)
         share += np.float32(0.5)
-        return share[: min(_BAND, image.shape[0] - start), :stored]  # type: ignore[no-any-return]
+        return share[: min(_BAND, image.shape[0] - start), : image.shape[1]]  # type: ignore[no-any-return]
 
 
 def _check(image: Array) -> None:

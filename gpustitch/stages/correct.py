@@ -8,9 +8,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from gpustitch.array import Array
+from gpustitch.array import Array, namespace
 from gpustitch.errors import ParameterError
-from gpustitch.ops.flatfield import check_scaled_flat, inverse_flat, to_uint16
+from gpustitch.ops.flatfield import check_scaled_flat, flat_counts, inverse_flat, to_uint16
 from gpustitch.ops.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
 
@@ -85,20 +85,20 @@ class Correction:
         self.check_shape(frame.shape)
         if self.is_identity:
             return to_uint16(frame)
-        image = self._destriped(frame)
-        if self.dark:
-            image = image - np.float32(self.dark)
-        if self._gain is not None:
-            image = image * self._gain
-        return to_uint16(image)
+        xp = namespace(frame)
+        out = xp.empty(frame.shape, np.uint16)
+        truncate = self.method == "wavelet" and self.wavelet.compat
+        flat_counts(self._destriped(frame), xp.asarray(self._gain), out, self.dark, truncate)
+        return out  # type: ignore[no-any-return]
 
     @cached_property
-    def _gain(self) -> Array | None:
-        return None if self.flat is None else inverse_flat(self.flat)
+    def _gain(self) -> Array:
+        return np.ones((1, 1), np.float32) if self.flat is None else inverse_flat(self.flat)
 
     def _destriped(self, frame: Array) -> Array:
+        """The frame as float32 counts, without stripes."""
         if not self.destripes:
-            return frame
+            return frame.astype(np.float32)
         if self.method == "wavelet":
             return destripe_wavelet(frame, self.wavelet)
         return destripe_lightsheet(frame, self.lightsheet)
