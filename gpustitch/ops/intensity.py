@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from gpustitch.ops.blend import Footprint, differing_axes
 # Voxels of a patch along z and x; along y it spans the overlap.
 _PATCH_PLANES, _PATCH_COLUMNS = 32, 64
 _LEAST_ROWS = 4
+# Each leaves less than a tenth of the error before it, in overlaps of up to half a tile.
+_ITERATIONS = 5
 
 
 def row_gains(n_rows: int, last_to_first: float) -> npt.NDArray[np.float32]:
@@ -50,15 +53,20 @@ def overlap_patches(tiles: Sequence[PlacedVolume], count: int, seed: int = 0) ->
         if a.origin_px[1] < b.origin_px[1] and differing_axes(a, b) == (False, True, False) and _shared_rows(a, b)
     ]
     random = np.random.default_rng(seed)
-    drawn = (_patch(tiles[i], tiles[j], random) for i, j in (pairs[n % len(pairs)] for n in range(count) if pairs))
-    return [(*pairs[n % len(pairs)], box) for n, box in enumerate(drawn) if box is not None]
+    patches = []
+    for number in range(count if pairs else 0):
+        i, j = pairs[number % len(pairs)]
+        box = _patch(tiles[i], tiles[j], random)
+        if box is not None:
+            patches.append((i, j, box))
+    return patches
 
 
 def patch_last_to_first(
-    before: npt.NDArray[np.floating],
-    after: npt.NDArray[np.floating],
-    t_before: float,
-    t_after: float,
+    before: npt.NDArray[Any],
+    after: npt.NDArray[Any],
+    t_before: npt.NDArray[np.float64],
+    t_after: npt.NDArray[np.float64],
     *,
     min_mean: float,
     min_correlation: float,
@@ -68,29 +76,44 @@ def patch_last_to_first(
     Parameters
     ----------
     before, after
-        The same patch in the tile that ends there and in the one that begins.
+        The same patch (z, y, x) in the tile that ends there and in the one that begins.
     t_before, t_after
-        Where its middle lies in each tile (0 first row, 1 last).
+        Where its rows lie in each tile (0 first row, 1 last).
     min_mean, min_correlation
         A patch whose mean in either tile, or whose Pearson correlation between the two, is less says nothing.
 
     Notes
     -----
     The ratio of the two brightnesses is the slope of the line through the voxels' pairs of values that is least
-    distant from them (both images being equally noisy), so an offset common to all voxels does not count.
+    distant from them, both images being equally noisy. c follows from it for the middle row; the rows are then
+    corrected with this c and the ratio that is left corrects it, until it stays.
     """
-    a, b = (np.asarray(v, dtype=np.float64).ravel() for v in (before, after))
-    if min(a.mean(), b.mean()) < min_mean:
+    first, second = (np.asarray(v, dtype=np.float64) for v in (before, after))
+    if min(first.mean(), second.mean()) < min_mean:
         return None
-    a, b = a - a.mean(), b - b.mean()
+    estimate = 1.0
+    for _ in range(_ITERATIONS):
+        shown = [1 + (estimate - 1) * t for t in (t_before, t_after)]
+        left = _slope(first / shown[0][None, :, None], second / shown[1][None, :, None], min_correlation)
+        if left is None:
+            return None
+        middle = [float(t.mean()) for t in (t_before, t_after)]
+        ratio = left * (1 + (estimate - 1) * middle[1]) / (1 + (estimate - 1) * middle[0])
+        # ratio = (1 + (c - 1) t_after) / (1 + (c - 1) t_before)
+        lever = ratio * middle[0] - middle[1]
+        estimate = 1 + (1 - ratio) / lever if lever > 0 else math.nan
+        if not (math.isfinite(estimate) and estimate > 0):
+            return None
+    return estimate
+
+
+def _slope(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], min_correlation: float) -> float | None:
+    """Slope of the line of least distances through the pairs, None if they correlate less."""
+    a, b = (first - first.mean()).ravel(), (second - second.mean()).ravel()
     saa, sbb, sab = float(a @ a), float(b @ b), float(a @ b)
     if sab <= 0 or sab < min_correlation * math.sqrt(saa * sbb):
         return None
-    ratio = (sbb - saa + math.hypot(sbb - saa, 2 * sab)) / (2 * sab)
-    # ratio = (1 + (c - 1) t_after) / (1 + (c - 1) t_before)
-    lever = ratio * t_before - t_after
-    estimate = 1 + (1 - ratio) / lever if lever > 0 else math.nan
-    return estimate if math.isfinite(estimate) and estimate > 0 else None
+    return (sbb - saa + math.hypot(sbb - saa, 2 * sab)) / (2 * sab)
 
 
 def _shared_rows(a: PlacedVolume, b: PlacedVolume) -> tuple[int, int] | None:

@@ -53,7 +53,7 @@ def place_found(
     alignment
         JSON that says where each is; None for the positions of the stage.
     x_step_um, y_voxel_um
-        Spacing along x and y; None for what the alignment (y) or the tiles say.
+        Spacing along x and y; None for what the alignment or, without one, the tiles say.
     z_offset, negative_y
         As in :func:`stage_origins`; not looked at with an alignment.
 
@@ -69,8 +69,9 @@ def place_found(
     mosaic = find_volume_mosaic(root)
     volumes = [open_volume(tile.path) for tile in mosaic.tiles]
     found = None if alignment is None else read_alignment(alignment)
-    if y_voxel_um is None and found is not None:
-        y_voxel_um = found.voxel_size_um
+    if found is not None:
+        y_voxel_um = found.voxel_size_um if y_voxel_um is None else y_voxel_um
+        x_step_um = found.x_step_um if x_step_um is None else x_step_um
     spacing = mosaic_spacing(mosaic, volumes, x_step_um, y_voxel_um)
     if found is None:
         origins = stage_origins(mosaic, spacing, z_offset=z_offset, negative_y=negative_y)

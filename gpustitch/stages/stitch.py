@@ -338,8 +338,8 @@ def _estimated(patch: tuple[int, int, Box], tiles: tuple[PlacedVolume, ...], int
         tile = tiles[number]
         alone = plan_block(box, [tile])
         seen.append(fuse_block(alone, {0: tile.volume.read(alone.reads[0])}))
-        middle = (box.start[1] + box.stop[1] - 1) / 2 - tile.origin_px[1]
-        places.append(middle / max(1, tile.volume.coverage.n_rows - 1))
+        rows = np.arange(box.start[1], box.stop[1]) - tile.origin_px[1]
+        places.append(rows / max(1, tile.volume.coverage.n_rows - 1))
     return patch_last_to_first(
         seen[0], seen[1], places[0], places[1],
         min_mean=intensity.min_mean, min_correlation=intensity.min_correlation,
