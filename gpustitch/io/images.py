@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,22 +98,28 @@ def check_compression(level: int) -> None:
         raise ParameterError(f"--compression is a zlib level from 0 (none) to 9, not {level}")
 
 
-def _write_tiff(path: Path, image: npt.NDArray[Any], level: int) -> None:
+def encode_tiff(image: npt.NDArray[Any], compression: int = 0) -> bytes:
+    """The bytes of the file that :func:`write_tiff` writes; ParameterError for another level than 0 to 9."""
+    check_compression(compression)
+    buffer = io.BytesIO()
+    _write_tiff(buffer, image, compression)
+    return buffer.getvalue()
+
+
+def _write_tiff(target: Path | io.BytesIO, image: npt.NDArray[Any], compression: int) -> None:
     options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
-    if level == 0:
-        tifffile.imwrite(path, np.ascontiguousarray(image), **options)
+    if compression == 0:
+        tifffile.imwrite(target, np.ascontiguousarray(image), **options)
         return
     n_rows, n_columns = image.shape[-2:]
     rows = max(1, min(n_rows, _STRIP_BYTES // max(1, n_columns * image.itemsize)))
-    pages = image.reshape(-1, n_rows, n_columns)
     strips = (
-        bytes(imagecodecs.deflate_encode(page[r : r + rows].tobytes(), level))
-        for page in pages
-        for r in range(0, n_rows, rows)
+        bytes(imagecodecs.deflate_encode(page[row : row + rows].tobytes(), compression))
+        for page in image.reshape(-1, n_rows, n_columns)
+        for row in range(0, n_rows, rows)
     )
-    tifffile.imwrite(
-        path, strips, shape=image.shape, dtype=image.dtype, compression="adobe_deflate", rowsperstrip=rows, **options
-    )
+    options |= {"shape": image.shape, "dtype": image.dtype, "compression": "adobe_deflate", "rowsperstrip": rows}
+    tifffile.imwrite(target, strips, **options)
 
 
 def write_png(path: str | Path, image: npt.NDArray[Any], *, overwrite: bool = False) -> None:

@@ -1,19 +1,70 @@
-"""JPEG 2000 frames."""
+"""JPEG 2000 frames.
+
+Several quality layers are encoded by Pillow, one by imagecodecs, whose encoder knows no layers but lets other threads
+run; both are OpenJPEG. Decoded in full, a file of several layers shows what its last layer alone would.
+"""
 
 from __future__ import annotations
 
+import io
+import math
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from gpustitch.errors import DamagedInputError
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.images import reading
 
+DEFAULT_PSNR_DB = (30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
 _SIZE_MARKER = b"\xff\x4f\xff\x51"  # start of codestream, then image and tile size
+
+
+def encode_jp2(image: npt.NDArray[Any], psnr_db: Sequence[float] = DEFAULT_PSNR_DB) -> bytes:
+    """A grey image as a JP2 file with one quality layer for each peak signal-to-noise ratio.
+
+    Lossy layers use the 9/7 wavelet: with the 5/3 one, OpenJPEG's choice of what to drop is off by thousands of counts
+    in flat saturated images.
+
+    Parameters
+    ----------
+    image
+        uint8 or uint16, (rows, columns).
+    psnr_db
+        Ratio of 255 or 65535 to the root-mean-square error of each layer, dB, rising; 0 as the last one is lossless.
+
+    Raises
+    ------
+    ParameterError
+        If the ratios do not rise or the image is of another type.
+    """
+    layers = check_psnr(psnr_db)
+    if image.ndim != 2 or image.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        raise ParameterError(f"JPEG 2000 frames are grey uint8 or uint16, not {image.dtype} of shape {image.shape}")
+    image = np.ascontiguousarray(image)
+    lossless = layers[-1] == 0
+    if len(layers) == 1:
+        options: dict[str, Any] = {"level": layers[0], "reversible": lossless, "codecformat": "jp2", "numthreads": 1}
+        return bytes(imagecodecs.jpeg2k_encode(image, **options))
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(
+        buffer, "JPEG2000", quality_mode="dB", quality_layers=list(layers), irreversible=not lossless
+    )
+    return buffer.getvalue()
+
+
+def check_psnr(psnr_db: Sequence[float]) -> tuple[float, ...]:
+    """The ratios, if they can be quality layers; ParameterError otherwise."""
+    layers = tuple(float(value) for value in psnr_db)
+    order = [math.inf if value == 0 else value for value in layers]
+    if not layers or not all(math.isfinite(v) and v >= 0 for v in layers) or sorted(set(order)) != order:
+        raise ParameterError(f"--psnr takes rising numbers of dB, of which the last may be 0 (lossless), not {layers}")
+    return layers
 
 
 def read_jp2(path: Path) -> npt.NDArray[Any]:
@@ -27,7 +78,7 @@ def read_jp2(path: Path) -> npt.NDArray[Any]:
         If it cannot be decoded.
     """
     with reading(path, "JPEG 2000"):
-        return np.asarray(imagecodecs.jpeg2k_decode(path.read_bytes()))
+        return np.asarray(imagecodecs.jpeg2k_decode(path.read_bytes(), numthreads=1))
 
 
 def jp2_shape_and_dtype(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -1,0 +1,46 @@
+"""``gpustitch dcimg2tif``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gpustitch.cli.common import FlipUd, Overwrite, Quiet, RotateK, TerminalProgress, Workers, reported_errors
+from gpustitch.cli.frame_options import FramesInput, OutputPattern, Start, Stop
+from gpustitch.stages import dcimg2tif
+
+Compression = Annotated[int, typer.Option("--compression", help="zlib level, 0 (none) to 9 (smallest).")]
+
+
+def command(
+    input: FramesInput,
+    output_pattern: OutputPattern,
+    compression: Compression = 3,
+    n_workers: Workers = None,
+    rotate_90: RotateK = 0,
+    flip_ud: FlipUd = False,
+    start: Start = 0,
+    stop: Stop = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the frames of a DCIMG file as TIFF files.
+
+    Example: gpustitch dcimg2tif --input raw/0.dcimg --output-pattern stack/img_%05d.tiff --rotate-90 3 --flip-ud
+    """
+    progress = TerminalProgress(quiet=quiet)
+    with reported_errors():
+        options = dcimg2tif.TifOptions(
+            input=input,
+            output_pattern=output_pattern,
+            compression=compression,
+            n_workers=n_workers,
+            rotate_90=rotate_90,
+            flip_ud=flip_ud,
+            start=start,
+            stop=stop,
+            overwrite=overwrite,
+        )
+        result = dcimg2tif.run(dcimg2tif.plan(options), progress)
+        progress.note(result.summary)
