@@ -18,10 +18,10 @@ def command(
     input_: Annotated[Path, typer.Option("--input", help="Folder of de-obliqued volumes X/X_Y/Z.")],
     output: Annotated[Path, typer.Option("--output", help="Alignment file (JSON) to write.")],
     voxel_size: Annotated[
-        float | None, typer.Option("--voxel-size", help="Camera pixel, um [default: what the volumes state, else 1.8].")
+        float | None, typer.Option("--voxel-size", help="Camera pixel, um (default: what the volumes state).")
     ] = None,
     x_step_size: Annotated[
-        float | None, typer.Option("--x-step-size", help="Stage step, um [default: what the volumes state, else 1.28].")
+        float | None, typer.Option("--x-step-size", help="Stage step, um (default: what the volumes state).")
     ] = None,
     is_oblique: Annotated[
         bool,
@@ -30,7 +30,7 @@ def command(
         ),
     ] = False,
     n_cores: Annotated[
-        int | None, typer.Option("--n-cores", "--n-workers", help="Number of threads [default: one per CPU].")
+        int | None, typer.Option("--n-cores", "--n-workers", help="Number of threads (default: one per CPU).")
     ] = None,
     sigma: Annotated[float, typer.Option("--sigma", help="Smoothing before correlation, um.")] = 2.5,
     sample_count: Annotated[int, typer.Option("--sample-count", help="Points compared in each overlap.")] = 20,
@@ -60,7 +60,7 @@ def command(
     negative_y: Annotated[bool, typer.Option("--negative-y", help="The stage's y runs against the camera's.")] = False,
     z_offset: Annotated[
         int | None,
-        typer.Option("--z-offset", help="Voxels between tiles along z [default: what their names say]."),
+        typer.Option("--z-offset", help="Voxels between tiles along z (default: what their names say)."),
     ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Table of links and residuals (Markdown) to write.")
