@@ -5,57 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from gpustitch.model import Box, Coverage, PlacedVolume, Spacing
+from gpustitch.model import Box, Coverage, PlacedVolume
 from gpustitch.ops.blend import Footprint, differing_axes, weights
 from gpustitch.ops.fuse import fuse_block, plan_block
-from gpustitch.stages.tiles import ArrayVolume
-
-DATA = Path(__file__).parents[1] / "data"
-SPACING = Spacing(1.0, 1.0, 1.0)
-
-
-def tile(
-    values: Any,
-    origin: Sequence[float],
-    *,
-    shear: float = 0.0,
-    frames: int | None = None,
-    shear_px: float = 0.0,
-    name: str = "",
-) -> PlacedVolume:
-    """A tile of an array, or of a function of (z, y, x) in the tile's grid; zero outside its coverage."""
-    array = np.asarray(values)
-    coverage = Coverage(frames or array.shape[2], array.shape[1], array.shape[0], shear)
-    assert coverage.shape == array.shape
-    array = array * coverage.mask(Box.of_shape(array.shape)).astype(array.dtype)
-    position = tuple(float(v) for v in origin)
-    return PlacedVolume(name or str(position), ArrayVolume(array, SPACING, coverage), position, shear_px)  # type: ignore[arg-type]
-
-
-def oblique(
-    frames: int, rows: int, planes: int, shear: float, origin: Sequence[float], seed: int | None, **more: Any
-) -> PlacedVolume:
-    """An oblique tile of noise (constant 1000 without a seed)."""
-    shape = Coverage(frames, rows, planes, shear).shape
-    if seed is None:
-        values = np.full(shape, 1000, np.uint16)
-    else:
-        values = np.random.default_rng(seed).integers(0, 65536, shape, dtype=np.uint16)
-    return tile(values, origin, shear=shear, frames=frames, **more)
-
-
-def fused(tiles: Sequence[PlacedVolume], box: Box) -> npt.NDArray[Any]:
-    plan = plan_block(box, tiles)
-    if plan.is_empty:
-        return np.zeros(box.shape, tiles[0].volume.dtype)
-    return fuse_block(plan, {n: tiles[n].volume.read(need) for n, need in plan.reads.items()})
+from tests.ops.fuse_tiles import covered_by, fused, oblique, tile, whole_box
 
 
 def place_in(placed: PlacedVolume, voxel: Sequence[int]) -> tuple[float, float, float]:
@@ -196,11 +154,6 @@ def test_order_of_tiles_does_not_matter(name: str) -> None:
         np.testing.assert_array_equal(fused([tiles[n] for n in order], box), expected)
 
 
-def whole_box(tiles: Sequence[PlacedVolume]) -> Box:
-    stops = [[math.ceil(o + n) + 1 for o, n in zip(t.origin_px, t.volume.coverage.shape, strict=True)] for t in tiles]
-    return Box((0, 0, 0), tuple(max(s[a] for s in stops) for a in range(3)))  # type: ignore[arg-type]
-
-
 def grid_of_tiles(seed: int | None) -> list[PlacedVolume]:
     """2 x 2 x 2 oblique tiles whose stage positions are off by parts of a voxel."""
     shake = np.random.default_rng(5).uniform(-0.9, 0.9, (8, 3)) + 1
@@ -215,19 +168,6 @@ def grid_of_tiles(seed: int | None) -> list[PlacedVolume]:
         )
         for i, j, k in itertools.product((0, 1), repeat=3)
     ]
-
-
-def covered_by(tiles: Sequence[PlacedVolume], box: Box) -> npt.NDArray[np.int64]:
-    """How many tiles can be interpolated at each voxel of the box."""
-    count = np.zeros(box.shape, np.int64)
-    for t in tiles:
-        footprint = Footprint.of(t, box.start[0], box.stop[0])
-        z, y, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
-        deep = (z >= footprint.depths[0]) & (z < footprint.depths[1])
-        rows = (y >= footprint.rows[0]) & (y < footprint.rows[1])
-        columns = (x >= footprint.columns[:, :1]) & (x < footprint.columns[:, 1:])
-        count += (deep[:, None] & columns)[:, None, :] & rows[None, :, None]
-    return count
 
 
 def test_constant_stays_constant_and_gaps_are_zero() -> None:
@@ -363,58 +303,3 @@ def test_nan_stays_where_it_is() -> None:
     result = fused([tile(values, (0.0, 0.5, 0.0))], Box((0, 0, 0), (4, 6, 6)))
     assert np.isnan(result).sum() == 2
     assert np.isnan(result[2, 2:4, 2]).all()
-
-
-def upright(frames: npt.NDArray[np.uint16], more_frames: int = 0, more_rows: int = 0) -> ArrayVolume:
-    """Isotropic frames (f, y, z) in their upright grid; empty frames and rows may follow."""
-    frames = np.pad(frames, ((0, more_frames), (0, more_rows), (0, 0)))
-    n, rows, depth = frames.shape
-    volume = np.zeros((depth, rows, n + depth - 1), np.uint16)
-    for z in range(depth):
-        volume[z, :, z : z + n] = frames[:, :, z].T
-    return ArrayVolume(volume, SPACING, Coverage(n, rows, depth, 1.0))
-
-
-def test_golden_pair_along_y() -> None:
-    """spimstitch measures to one row past the last, so its tiles are given one row more; it loses up to 1 count."""
-    golden = np.load(DATA / "blend_2vol_y.npz")
-    tiles = [
-        PlacedVolume("a", upright(golden["frames_a"], more_rows=1), (0, 0, 0)),
-        PlacedVolume("b", upright(golden["frames_b"], more_rows=1), (0, 50, 0)),
-    ]
-    reference = golden["out"].astype(int)
-    difference = fused(tiles, Box.of_shape(reference.shape)) - reference
-    assert set(np.unique(difference[reference > 0])) == {0, 1}
-
-
-def test_golden_pair_along_x() -> None:
-    """spimstitch measures to the trailing edge with its block's size for the tile's depth: 6 frames too far."""
-    golden = np.load(DATA / "blend_2vol_x.npz")
-    tiles = [
-        PlacedVolume("a", upright(golden["frames_a"], more_frames=6), (0, 0, 0)),
-        PlacedVolume("b", upright(golden["frames_b"], more_frames=6), (0, 0, 44)),
-    ]
-    reference = golden["out"].astype(int)
-    difference = fused(tiles, Box.of_shape(reference.shape)) - reference
-    z, _, x = np.indices(reference.shape)
-    # The six frames that were added are empty, so where they lie nothing can be compared.
-    compared = (x - z >= 0) & ~((x - z >= 88) & (x - z < 94)) & (x - z < 132)
-    assert np.abs(difference[compared]).max() <= 2
-    assert (np.abs(difference[compared]) <= 1).mean() > 0.999
-
-
-def test_golden_distances() -> None:
-    golden = np.load(DATA / "distance_mask.npz")
-    # Again one row and plane past the last, and a trailing edge 6 frames too far (94 for 88).
-    volume = ArrayVolume(np.zeros((71, 73, 165), np.uint8), SPACING, Coverage(95, 73, 71, 1.0))
-    footprint = Footprint.of(PlacedVolume("a", volume, (0, 0, 0)), 0, 64)
-    index = np.indices((64, 64, 64))
-    covered = golden["mask"]
-    columns = footprint.columns[index[0]]
-    np.testing.assert_array_equal((index[2] >= columns[..., 0]) & (index[2] < columns[..., 1]), covered)
-    along_y = np.minimum(index[1] - footprint.y_edges[0], footprint.y_edges[1] - index[1])
-    along_z = np.minimum(index[0] - footprint.z_edges[0], footprint.z_edges[1] - index[0])
-    along_x = np.minimum(index[2] - footprint.first_x[index[0]], footprint.last_x[index[0]] - index[2])
-    np.testing.assert_array_equal(along_y[covered], golden["dist_y"][covered])
-    np.testing.assert_array_equal(along_z[covered], golden["dist_z"][covered])
-    np.testing.assert_allclose(along_x[covered], golden["dist_x"][covered], atol=1e-12)
