@@ -68,7 +68,7 @@ def level_shape(shape: ZYX, level: int) -> ZYX:
 
 def block_shape_of(levels: int, chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:
     """Least block (z, y, x) that is whole chunks and whole voxels of every level."""
-    z, y, x = (math.lcm(n, 1 << (levels - 1)) for n in chunk_shape)
+    z, y, x = (math.lcm(n, 1 << (levels - 1)) for n in _triple(chunk_shape, "chunk size"))
     return z, y, x
 
 
@@ -146,8 +146,6 @@ class VolumeWriter:
         self.shape = _triple(shape, "volume shape")
         self.chunk_shape = _triple(chunk_shape, "chunk size")
         self.levels = checked_levels(levels)
-        if n_writers < 1:
-            raise ParameterError(f"the number of writers must be at least 1, not {n_writers}")
         if self.dtype.name not in _WRITTEN_TYPES:
             raise ParameterError(f"a volume holds one of {', '.join(_WRITTEN_TYPES)}, not {self.dtype}")
         self.block_shape = block_shape_of(self.levels, self.chunk_shape)
@@ -169,7 +167,7 @@ class VolumeWriter:
             self._folders = [self._folder / scale["key"] for scale in info["scales"]]
             for folder in self._folders:
                 folder.mkdir()
-            self._pool = stack.enter_context(ThreadPoolExecutor(n_writers, thread_name_prefix="gpustitch-write"))
+            self._pool = stack.enter_context(ThreadPoolExecutor(checked_writers(n_writers), "gpustitch-write"))
             self._stack = stack.pop_all()
 
     def blocks(self) -> Iterator[Box]:
@@ -347,6 +345,13 @@ def checked_levels(levels: int) -> int:
     if not 1 <= levels <= 16:
         raise ParameterError(f"the number of levels must be from 1 to 16, not {levels}")
     return levels
+
+
+def checked_writers(n_writers: int) -> int:
+    """``n_writers``, or ParameterError if it is less than 1."""
+    if n_writers < 1:
+        raise ParameterError(f"the number of writers must be at least 1, not {n_writers}")
+    return n_writers
 
 
 def _triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:

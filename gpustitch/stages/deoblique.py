@@ -31,6 +31,7 @@ from gpustitch.io.volume_writer import (
     VolumeWriter,
     block_shape_of,
     checked_levels,
+    checked_writers,
     pyramid_bytes,
 )
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
@@ -144,6 +145,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     """
     check_output(options.output, overwrite=options.overwrite)
     n_workers = checked_workers(options.n_workers)
+    checked_writers(options.n_writers)
     block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
     frames = _opened(options)
     if frames.dtype.name not in _FRAME_TYPES:

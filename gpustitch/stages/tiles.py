@@ -107,9 +107,9 @@ class ObliqueTile:
         """Voxels of ``box``, shape ``box.shape``; zero outside the coverage."""
         out = np.zeros(box.shape, self.dtype)
         inside = box.intersect(Box.of_shape(self.shape))
-        start, stop = self.scan.frames_of(inside) if not inside.is_empty else (0, 0)
-        if stop <= start:
+        if not self.coverage.intersects(inside):
             return out
+        start, stop = self.scan.frames_of(inside)
         rows, columns = slice(inside.start[1], inside.stop[1]), slice(inside.start[0], inside.stop[0])
         frames = self._corrected(start, stop, rows, columns)
         block = deoblique(frames, inside, self.scan.shear, first_frame=start)
