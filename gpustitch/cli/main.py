@@ -11,6 +11,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("oblique-align", "gpustitch.cli.oblique_align"),
     ("dcimg2tif", "gpustitch.cli.dcimg2tif"),
     ("dcimg2jp2", "gpustitch.cli.dcimg2jp2"),
+    ("stack2oblique", "gpustitch.cli.stack2oblique"),
     ("pipeline", "gpustitch.cli.pipeline"),
     ("info", "gpustitch.cli.info"),
     ("oblique-illum-corr", "gpustitch.cli.oblique_illum_corr"),
