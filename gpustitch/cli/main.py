@@ -8,6 +8,7 @@ import typer
 
 # Verb and the module whose function ``command`` carries it out.
 COMMANDS: tuple[tuple[str, str], ...] = (
+    ("destripe", "gpustitch.cli.destripe"),
     ("oblique-align", "gpustitch.cli.oblique_align"),
     ("dcimg2tif", "gpustitch.cli.dcimg2tif"),
     ("dcimg2jp2", "gpustitch.cli.dcimg2jp2"),

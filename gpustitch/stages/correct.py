@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from gpustitch.array import Array, namespace
 from gpustitch.errors import ParameterError
-from gpustitch.ops.flatfield import check_scaled_flat, flat_counts, inverse_flat, to_uint16
+from gpustitch.io.images import read_image
+from gpustitch.ops.flatfield import check_scaled_flat, flat_counts, inverse_flat, normalized_flat, to_uint16
 from gpustitch.ops.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
 
@@ -102,3 +105,20 @@ class Correction:
         if self.method == "wavelet":
             return destripe_wavelet(frame, self.wavelet)
         return destripe_lightsheet(frame, self.lightsheet)
+
+
+def read_flat(path: Path) -> npt.NDArray[np.float32]:
+    """The illumination image in a file, in any unit, scaled to maximum 1.
+
+    Raises
+    ------
+    InputMissingError, DamagedInputError
+        If the file is not there or cannot be read.
+    ParameterError
+        If it is not one image of finite values, none negative and one above zero; the text names the file.
+    """
+    image = read_image(path)
+    try:
+        return normalized_flat(image)
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from error

@@ -1,0 +1,41 @@
+"""Options about destriping, dark offset and flat field that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Sigma1 = Annotated[
+    float, typer.Option("--sigma1", "-s1", help="Bandwidth for the foreground, pixels; larger removes more, 0 nothing.")
+]
+Sigma2 = Annotated[
+    float, typer.Option("--sigma2", "-s2", help="Bandwidth for the background, pixels; larger removes more, 0 nothing.")
+]
+Wavelet = Annotated[str, typer.Option("--wavelet", "-w", help="Name of the wavelet, as PyWavelets has it.")]
+Threshold = Annotated[
+    float, typer.Option("--threshold", "-t", help="Counts between background and foreground; -1 for Otsu's.")
+]
+Crossover = Annotated[
+    float, typer.Option("--crossover", "-x", help="Counts over which background passes into foreground.")
+]
+Compat = Annotated[
+    bool, typer.Option("--compat", help="Wavelet numbers exactly as pystripe's: mixed phases, truncated.")
+]
+FlatFile = Annotated[
+    Path | None, typer.Option("--flat", "-f", help="Flat-field image to divide by, as oblique-illum-corr writes it.")
+]
+Dark = Annotated[float, typer.Option("--dark", "-d", help="Counts that the camera shows without light.")]
+ArtifactLength = Annotated[
+    int, typer.Option("--artifact-length", help="Lightsheet way: length of the window along the rows, pixels.")
+]
+BackgroundWindow = Annotated[
+    int, typer.Option("--background-window-size", help="Lightsheet way: side of the background's window, pixels.")
+]
+Percentile = Annotated[
+    float, typer.Option("--percentile", help="Lightsheet way: fraction of a window below the estimate, 0 to 1.")
+]
+LightsheetVsBackground = Annotated[
+    float, typer.Option("--lightsheet-vs-background", help="Lightsheet way: weight of the background's estimate.")
+]
