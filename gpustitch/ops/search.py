@@ -62,7 +62,8 @@ def _sums(volume: Array, window: tuple[int, ...]) -> Array:
     """Sum over the window at every place where it fits."""
     xp = namespace(volume)
     z, y, x = (xp.asarray(_bands(n, w)) for n, w in zip(volume.shape, window, strict=True))
-    out: Array = xp.tensordot(z, xp.matmul(y, volume @ x.T), axes=1)
+    planes = xp.matmul(y, xp.matmul(z, volume.transpose(1, 0, 2)).transpose(1, 0, 2))
+    out: Array = xp.matmul(planes, x.T)
     return out
 
 

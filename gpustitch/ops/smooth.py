@@ -44,11 +44,10 @@ def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (sl
     depth, height, width = (
         xp.asarray(_gaussian_matrix(n, float(s))[k]) for n, s, k in zip(volume.shape, sigma_px, keep, strict=True)
     )
-    out = xp.asarray(volume, dtype=xp.float32)
-    out = out.reshape(-1, out.shape[2]) @ width.T
-    out = xp.matmul(height, out.reshape(*volume.shape[:2], -1))
-    shape = (depth.shape[0], *out.shape[1:])
-    smoothed: Array = (depth @ out.reshape(volume.shape[0], -1)).reshape(shape)
+    # Plane by plane: products this small stay on the calling thread, where one large one would wake all others.
+    planes = xp.asarray(volume, dtype=xp.float32).transpose(1, 0, 2)
+    planes = xp.matmul(height, xp.matmul(depth, planes).transpose(1, 0, 2))
+    smoothed: Array = xp.matmul(planes, width.T)
     return smoothed
 
 

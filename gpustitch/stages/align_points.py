@@ -131,7 +131,7 @@ def draw_points(
     boxes_in_all = math.ceil(centres.bounds.size / math.prod(window))
     most = min(max(_PATCHES_AT_ONCE, _PATCHES_PER_POINT * count), 2 * boxes_in_all)
     while len(found) < 2 * count and searched < most:
-        places = centres.sample(rng, min(_PATCHES_AT_ONCE, max(count, 4), most - searched))
+        places = centres.sample(rng, min(_PATCHES_AT_ONCE, max(4, (count + 1) // 2), most - searched))
         searched += len(places)
         boxes = [_patch(volume, centres, window, place) for place in places.tolist()]
         for blobs in ordered_map(lambda box: _blobs(volume, centres, box), boxes, n_workers):
