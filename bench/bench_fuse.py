@@ -35,15 +35,16 @@ REFERENCE_NS = {1: 42.0, 5: 61.0}
 def in_memory() -> list[dict[str, Any]]:
     """Blocks of 64 x 256 x 256 voxels from arrays."""
     floor = 4 / memcpy_bytes_per_s() * 1e9
-    shape = (66, 260, 260)
+    shape = (66, 516, 516)
     values = np.random.default_rng(0).integers(0, 65536, shape, dtype=np.uint16)
-    box = Box.of_shape((64, 256, 256), (1, 2, 2))
+    box = Box.of_shape((64, 256, 256), (1, 257, 257))
     rows = []
     for name, origins in (
         ("one tile, whole voxels", [(0.0, 0.0, 0.0)]),
         ("one tile, sub-voxel", [(0.3, 0.4, 0.6)]),
-        ("two tiles along y", [(0.3, 0.4, 0.6), (0.1, 1.7, 0.2)]),
-        ("four tiles", [(0.3, 0.4, 0.6), (0.1, 1.7, 0.2), (0.3, 0.1, 1.9), (0.2, 1.9, 1.7)]),
+        ("two tiles along y", [(0.3, 0.4, 0.6), (0.1, 255.7, 0.2)]),
+        ("two tiles along x", [(0.3, 0.4, 0.6), (0.1, 0.7, 255.2)]),
+        ("four tiles", [(0.3, 0.4, 0.6), (0.1, 255.7, 0.2), (0.3, 0.1, 255.9), (0.2, 255.9, 255.7)]),
     ):
         volume = ArrayVolume(values, Spacing(1, 1, 1), Coverage(shape[2], shape[1], shape[0]))
         plan = plan_block(box, [PlacedVolume(str(n), volume, origin) for n, origin in enumerate(origins)])

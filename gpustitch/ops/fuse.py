@@ -9,7 +9,7 @@ cover is not covered by that tile; one that no tile covers is 0.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,8 @@ from gpustitch.ops.resample import blend, resample
 _PLANES = 16
 # Pieces of a cell narrower than this cost more to start than to compute with one tile too many.
 _LEAST_WIDTH = 8
+# Voxels of a cell of several tiles, for which there are half a dozen arrays of weights and sums.
+_WEIGHTED_VOXELS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def plan_block(box: Box, tiles: Sequence[PlacedVolume]) -> BlockPlan:
             for x in _cut(box.start[2], box.stop[2], list(here.values()), least=_LEAST_WIDTH):
                 found = tuple(n for n, span in here.items() if span[0] < x[1] and x[0] < span[1])
                 if found:
-                    cells.append(Cell(Box((z[0], y[0], x[0]), (z[1], y[1], x[1])), found))
+                    cells.extend(_cells(Box((z[0], y[0], x[0]), (z[1], y[1], x[1])), found))
     reads = {n: _needed(p, box, [cell.box for cell in cells if n in cell.tiles]) for n, p in prints.items()}
     reads_of = {n: need for n, need in reads.items() if need is not None}
     return BlockPlan(box, tuple(tiles), prints, tuple(cells), reads_of)
@@ -112,14 +114,12 @@ def fuse_block(
             _Part(n, plan.footprints[n].planes(start, start + cell.box.shape[0]), plan.reads[n], voxels[n])
             for n in _by_position(cell.tiles, plan.tiles)
         ]
-        whole = cell.box == plan.box
-        target = out if whole else xp.empty(cell.box.shape, like.dtype)
+        target = xp.empty(cell.box.shape, like.dtype)
         if len(parts) == 1 and not (gains and parts[0].number in gains):
             parts[0].resample_into(target, cell.box)
         else:
             _blend_into(target, cell.box, parts, axes, gains or {})
-        if not whole:
-            out[cell.box.slices(plan.box.start)] = target
+        out[cell.box.slices(plan.box.start)] = target
     return out
 
 
@@ -176,6 +176,16 @@ def _blend_into(
             rows = np.arange(cell.start[1], cell.stop[1]) + part.footprint.shift_y
             share = share * xp.asarray(np.interp(rows, np.arange(len(gain)), gain), dtype=np.float32)[None, :, None]
         part.blend_into(out, total, share, cell)
+
+
+def _cells(box: Box, tiles: tuple[int, ...]) -> Iterator[Cell]:
+    """One cell, or where weights are computed several whose weights stay in cache."""
+    rows = box.shape[1]
+    if len(tiles) > 1:
+        rows = max(1, _WEIGHTED_VOXELS // (box.shape[0] * box.shape[2]))
+    for start in range(box.start[1], box.stop[1], rows):
+        stop = min(start + rows, box.stop[1])
+        yield Cell(Box((box.start[0], start, box.start[2]), (box.stop[0], stop, box.stop[2])), tiles)
 
 
 def _check(plan: BlockPlan, voxels: Mapping[int, Array]) -> None:

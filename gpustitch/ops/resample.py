@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from gpustitch.array import Array, kernel
 
-# Voxels interpolated at a time: two float32 buffers of this size stay in a core's level-2 cache.
-_VOXELS_IN_CACHE = 1 << 16
+# Voxels interpolated at a time: two float32 buffers of this size are as large as a core's level-2 cache.
+_VOXELS_IN_CACHE = 1 << 17
 _PLANES_IN_CACHE = 16
 
 Float32 = npt.NDArray[np.float32]
