@@ -15,6 +15,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("stack2oblique", "gpustitch.cli.stack2oblique"),
     ("pipeline", "gpustitch.cli.pipeline"),
     ("info", "gpustitch.cli.info"),
+    ("demo", "gpustitch.cli.demo"),
     ("oblique-illum-corr", "gpustitch.cli.oblique_illum_corr"),
     ("oblique2stitched", "gpustitch.cli.oblique2stitched"),
 )

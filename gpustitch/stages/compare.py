@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +93,17 @@ class Footing:
         origin_x = shift[2] * dx + shift[0] * self.slant_um
         whole = Lattice((origin_x, origin_y, origin_z), (self.slant_um, dz), dy, (dx, 0.0), box.shape)
         return whole.part(box.start, box.stop)
+
+    def seen_from(self, tile: TileTruth) -> Footing:
+        """The same placement in the voxels of a tile that was de-obliqued alone, with the nominal pixel size."""
+        spec = self.truth.spec
+        nominal = replace(self, pixel_um=spec.pixel_um)
+        own = np.array(self.origin_px[tile.name])
+        origins = {}
+        for name, origin in self.origin_px.items():
+            z, y, x = np.array(origin) - own
+            origins[name] = (float(z), float(y), float(x + (nominal.shear - self.shear) * z))
+        return replace(nominal, origin_px=origins)
 
     def within_tile(self, tile: TileTruth, box: Box) -> tuple[Image, Image, Image]:
         """Frame, row and column of the tile at each voxel of a mosaic box, broadcastable to (z, y, x)."""

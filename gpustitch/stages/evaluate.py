@@ -16,9 +16,10 @@ from gpustitch.io.alignment import read_alignment
 from gpustitch.io.atomic import atomic_file
 from gpustitch.io.dcimg import DcimgFrames
 from gpustitch.io.images import read_image
+from gpustitch.io.layout import find_volume_mosaic
 from gpustitch.io.precomputed import PrecomputedVolume
 from gpustitch.io.sources import Oriented
-from gpustitch.model import Frames
+from gpustitch.model import Frames, Volume
 from gpustitch.ops.evaluate import flat_rmse, position_errors
 from gpustitch.stages.compare import Footing
 from gpustitch.stages.evaluate_volume import (
@@ -32,6 +33,7 @@ from gpustitch.stages.evaluate_volume import (
 from gpustitch.stages.parallel import checked_workers
 from gpustitch.stages.phantom_truth import Truth
 from gpustitch.stages.progress import SILENT, Progress
+from gpustitch.stages.tiles import open_volume
 
 # The presets of the pipeline that undo how a phantom's frames are written.
 CHUNGLAB_ROTATE_90 = 3
@@ -56,12 +58,17 @@ class Solved:
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """A phantom and what was made of one of its channels; ``flat`` is None if no flat field was estimated."""
+    """A phantom and what was made of one of its channels.
+
+    ``flat`` is None if no flat field was estimated, ``tiles`` (folder of the single tiles' volumes) if they were
+    not kept: then what destriping leaves at tile borders counts as seam.
+    """
 
     truth: Truth
     volume: Path
     solved: Solved
     flat: Path | None = None
+    tiles: Path | None = None
     channel: int = 0
     destriped: bool = True
     n_workers: int | None = None
@@ -148,8 +155,14 @@ def run(plan: EvaluatePlan, progress: Progress = SILENT) -> Evaluation:
         figures += stripe_figures(measure_stripes(footing, volume, scene, raw_frames(options.truth, options.channel)))
     figures += cell_figures(measure_cells(footing, volume, scene, plan.n_workers, progress))
     progress.note("Measuring steps across tile borders")
-    figures += seam_figures(measure_seams(footing, volume, scene, plan.n_workers))
+    figures += seam_figures(measure_seams(footing, volume, scene, _tile_volumes(options), plan.n_workers))
     return Evaluation(tuple(figures), tuple(tiles))
+
+
+def _tile_volumes(options: EvaluateOptions) -> dict[str, Volume] | None:
+    if options.tiles is None:
+        return None
+    return {tile.name: open_volume(tile.path) for tile in find_volume_mosaic(options.tiles).tiles}
 
 
 def raw_frames(truth: Truth, channel: int) -> dict[str, Frames]:

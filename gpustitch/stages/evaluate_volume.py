@@ -21,6 +21,7 @@ from gpustitch.stages.tiles import ObliqueTile
 
 Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
+Px = tuple[float, float, float]
 
 _CELL_BLOCK = (96, 128, 128)
 _MATCH_RADIUS_UM = 5.0
@@ -140,10 +141,31 @@ def measure_cells(
     return CellFigures(matches, len(true_um), len(counted), np.array(kept))
 
 
-def measure_seams(footing: Footing, volume: Volume, scene: Scene, n_workers: int) -> SeamFigures:
-    """Steps of brightness across the edges of each tile where they lie inside another tile."""
-    patches = [(tile, *patch) for tile in footing.truth.tiles for patch in _faces(footing.truth, tile)]
-    steps = np.array(list(ordered_map(lambda p: _step(footing, volume, scene, *p), patches, n_workers)), np.float64)
+def measure_seams(
+    footing: Footing, volume: Volume, scene: Scene, tiles: Mapping[str, Volume] | None, n_workers: int
+) -> SeamFigures:
+    """Steps of brightness across the edges of each tile where they lie inside exactly one other tile.
+
+    What the other tile alone shows there is taken off: destriping may leave steps between rows anywhere, and only those
+    that stitching adds are seams.
+
+    Parameters
+    ----------
+    footing, volume, scene
+        The stitched volume, where its voxels are and what is there.
+    tiles
+        The volume of each tile by name; None to take nothing off.
+    """
+    patches = [(tile, *face) for tile in footing.truth.tiles for face in _faces(footing.truth, tile)]
+
+    def seam(patch: tuple[TileTruth, TileTruth, int, bool, Px]) -> float:
+        tile, other, axis, far, centre = patch
+        step = _step(footing, volume, scene, tile, axis, far, centre)
+        if tiles is None:
+            return step
+        return step - _step(footing.seen_from(other), tiles[other.name], scene, tile, axis, far, centre)
+
+    steps = np.array(list(ordered_map(seam, patches, n_workers)), np.float64)
     return SeamFigures(steps[np.isfinite(steps)])
 
 
@@ -181,8 +203,8 @@ def _kept(footing: Footing, volume: Volume, scene: Scene, whole: Lattice, centre
     return amounts[0] / amounts[1]
 
 
-def _faces(truth: Truth, tile: TileTruth) -> Iterator[tuple[int, bool, tuple[float, float, float]]]:
-    """Patches of a tile's six faces: axis (frame, row, column), whether the far end, and the patch's centre."""
+def _faces(truth: Truth, tile: TileTruth) -> Iterator[tuple[TileTruth, int, bool, Px]]:
+    """Patches of a tile's six faces: the other tile there, axis (frame, row, column), whether the far end, centre."""
     spec = truth.spec
     counts = (spec.n_frames, spec.n_rows, spec.n_columns)
     rng = np.random.default_rng([spec.seed, 76])
@@ -191,41 +213,29 @@ def _faces(truth: Truth, tile: TileTruth) -> Iterator[tuple[int, bool, tuple[flo
             list(np.arange(_SEAM_PATCH_PX, n - _SEAM_PATCH_PX, 2.0 * _SEAM_PATCH_PX)) or [n / 2] for n in counts
         ]
         centres[axis] = [counts[axis] - 1.0 if far else 0.0]
-        patches = list(itertools.product(*centres))
-        seen = [p for p in patches if _seen_by_another(truth, tile, p)]
+        patches = [(frame, row, column) for frame, row, column in itertools.product(*centres)]
+        seen = [(others[0], p) for p in patches if len(others := _others_at(truth, tile, p)) == 1]
         for n in rng.permutation(len(seen))[:_SEAM_PATCHES_PER_FACE]:
-            frame, row, column = seen[n]
-            yield axis, far, (frame, row, column)
+            yield seen[n][0], axis, far, seen[n][1]
 
 
-def _seen_by_another(truth: Truth, tile: TileTruth, pixel: tuple[float, ...]) -> bool:
-    others = [other for other in truth.tiles if other.name != tile.name]
-    if not others:
-        return False
+def _others_at(truth: Truth, tile: TileTruth, pixel: Px) -> list[TileTruth]:
+    """The other tiles that see what a pixel of this tile sees."""
     point = truth.lattice(tile).point_of(np.array([pixel]))
     spec = truth.spec
     last = np.array([spec.n_frames, spec.n_rows, spec.n_columns]) - 1.0
-    return any(bool(((i >= 0) & (i <= last)).all()) for i in (truth.lattice(o).index_of(point)[0] for o in others))
+    others = [(other, truth.lattice(other).index_of(point)[0]) for other in truth.tiles if other.name != tile.name]
+    return [other for other, index in others if bool(((index >= 0) & (index <= last)).all())]
 
 
-def _step(
-    footing: Footing,
-    volume: Volume,
-    scene: Scene,
-    tile: TileTruth,
-    axis: int,
-    far: bool,
-    centre: tuple[float, float, float],
-) -> float:
+def _step(footing: Footing, volume: Volume, scene: Scene, tile: TileTruth, axis: int, far: bool, centre: Px) -> float:
     """The step of brightness across one patch of a tile's face."""
     spec = footing.truth.spec
     half = [float(_SEAM_PATCH_PX)] * 3
     half[axis] = _SEAM_DEPTH_PX + 1.0
     frame, row, column = centre
     origin = footing.origin_px[tile.name]
-    columns = (max(0.0, column - half[2]), min(spec.n_columns - 1.0, column + half[2]))
-    if axis == 2:
-        columns = (column - half[2], column + half[2])
+    columns = (column - half[2], column + half[2])
     x = [frame + s * half[0] + footing.shear * c for s in (-1, 1) for c in columns]
     low = (columns[0] + origin[0], row - half[1] + origin[1], min(x) + origin[2])
     high = (columns[1] + origin[0], row + half[1] + origin[1], max(x) + origin[2])
@@ -235,8 +245,8 @@ def _step(
     usable = block.usable.copy()
     for n in range(3):
         usable &= np.abs(within[n] - centre[n]) <= half[n]
-    others = [other for other in footing.truth.tiles if other.name != tile.name]
-    usable &= np.max([footing.depth_px(other, box) for other in others], axis=0) >= 1
+    seen = [footing.depth_px(other, box) >= 1 for other in footing.truth.tiles if other.name != tile.name]
+    usable &= np.sum(seen, axis=0) == 1
     last = (spec.n_frames, spec.n_rows, spec.n_columns)[axis] - 1
     distance = np.broadcast_to(last - within[axis] if far else within[axis], box.shape)
     return seam_step(block.image, block.ideal, distance, usable, depth_px=_SEAM_DEPTH_PX)

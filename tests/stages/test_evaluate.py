@@ -72,7 +72,7 @@ def test_a_perfect_volume_passes_everything(footing: Footing, ideal: np.ndarray)
     volume, scene = as_volume(ideal, footing), footing.truth.scene()
     figures, tiles = position_figures(footing)
     figures += cell_figures(measure_cells(footing, volume, scene, 1, SILENT))
-    figures += seam_figures(measure_seams(footing, volume, scene, 1))
+    figures += seam_figures(measure_seams(footing, volume, scene, None, 1))
     raw = raw_frames(footing.truth, 0)
     figures += stripe_figures(measure_stripes(footing, volume, scene, raw))
     assert all(figure.passed is not False for figure in figures), figures
@@ -167,7 +167,7 @@ def test_an_injected_seam_is_seen(footing: Footing, ideal: np.ndarray, axis: str
     frame, row, _ = footing.within_tile(last, box)
     beyond = np.broadcast_to(row if axis == "y" else frame, ideal.shape) >= 0
     stepped = np.where(beyond, ideal * 1.02, ideal).astype(np.float32)
-    seam = seam_figures(measure_seams(footing, as_volume(stepped, footing), footing.truth.scene(), 1))[0]
+    seam = seam_figures(measure_seams(footing, as_volume(stepped, footing), footing.truth.scene(), None, 1))[0]
     assert seam.value == pytest.approx(2, abs=0.5)
     assert seam.passed is False
 
