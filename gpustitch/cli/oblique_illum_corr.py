@@ -20,7 +20,7 @@ def command(
         typer.Option("--intermediate-output", help="TIFF to write: the percentile of each pixel, before the fit."),
     ] = None,
     n_frames: Annotated[
-        int | None, typer.Option("--n-frames", help="Frames to take, at random of all [default: all of them].")
+        int | None, typer.Option("--n-frames", help="Frames to take, at random of all (default: all of them).")
     ] = None,
     n_bins: Annotated[int, typer.Option("--n-bins", help="Bins of the histogram of each pixel.")] = 1024,
     values_per_bin: Annotated[

@@ -49,17 +49,17 @@ def command(
         Preset, typer.Option(help="chunglab sets --rotate-90 3 --flip-ud, as spimstitch-pipeline.sh does.")
     ] = Preset.plain,
     rotate_90: Annotated[
-        int | None, typer.Option("--rotate-90", "-r", help="Quarter turns of each frame, as numpy.rot90 [default: 0].")
+        int | None, typer.Option("--rotate-90", "-r", help="Quarter turns of each frame, as numpy.rot90 (default: 0).")
     ] = None,
     flip_ud: Annotated[
         bool | None, typer.Option("--flip-ud/--no-flip-ud", help="Flip each frame upside down, after turning it.")
     ] = None,
     illum_corr: Annotated[
-        Path | None, typer.Option(envvar="ILLUM_CORR", help="Flat-field image to use [default: made from the frames].")
+        Path | None, typer.Option(envvar="ILLUM_CORR", help="Flat-field image to use (default: made from the frames).")
     ] = None,
     flat: Annotated[bool, typer.Option("--flat/--no-flat", help="Correct the illumination.")] = True,
     n_frames: Annotated[
-        int | None, typer.Option("--n-frames", help=f"Frames to make the flat from [default: {pipeline.FLAT_FRAMES}].")
+        int | None, typer.Option("--n-frames", help=f"Frames to make the flat from (default: {pipeline.FLAT_FRAMES}).")
     ] = None,
     foreground: Annotated[
         int, typer.Option("--flat-background", help="Counts below this are not tissue, for the flat.")
@@ -87,7 +87,7 @@ def command(
     window_size: Annotated[str, typer.Option(help="Window compared around each point, x,y,z, odd.")] = "51,51,51",
     z_offset: Annotated[
         int | None,
-        typer.Option(envvar="Z_OFFSET", help="Voxels between tiles in z [default: from the names of the tiles]."),
+        typer.Option(envvar="Z_OFFSET", help="Voxels between tiles in z (default: from the names of the tiles)."),
     ] = None,
     negative_y: Annotated[
         bool, typer.Option("--negative-y", envvar="NEGATIVE_Y", help="The stage's y runs against the camera's.")
