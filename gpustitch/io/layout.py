@@ -11,13 +11,14 @@ from gpustitch.io.images import TIFF_SUFFIXES
 from gpustitch.model import Mosaic, TilePath, UmXYZ
 
 _NUMBER = r"[+-]?\d+"
+_PAIR = rf"({_NUMBER})_({_NUMBER})"
 BLOCKFS_FILE = "precomputed.blockfs"
 
 
 def find_raw_mosaic(root: str | Path) -> Mosaic:
     """The raw tiles of a channel: ``ROOT/X/X_Y/Z.dcimg``, ``ROOT/X/X_Y/Z/*.tiff``, or one DCIMG file alone.
 
-    A lone file whose parents' names do not fit is at (0, 0, 0).
+    A lone file whose parents' names do not fit, or that lies in ROOT itself, is at (0, 0, 0).
 
     Raises
     ------
@@ -47,7 +48,7 @@ def is_volume(path: Path) -> bool:
 def _is_raw(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() == ".dcimg"
-    return any(file.suffix.lower() in TIFF_SUFFIXES for file in path.iterdir())
+    return any(file.suffix.lower() in TIFF_SUFFIXES for file in _entries(path))
 
 
 def _find(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
@@ -57,10 +58,20 @@ def _find(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
         return Mosaic((TilePath(root, _position(root) or (0.0, 0.0, 0.0)),))
     if root.is_file():
         raise InputMissingError(f"{root} is not a {what}")
-    tiles = [tile for x in _numbered(root) for tile in _tiles_in(x, is_tile)]
+    tiles = [tile for x_folder in _x_folders(root) for tile in _tiles_in(x_folder, is_tile)]
     if not tiles:
-        raise InputMissingError(f"{root} holds no {what}")
+        return _lone(root, is_tile, what)
     return Mosaic(tuple(sorted(tiles, key=lambda tile: tile.stage_um)))
+
+
+def _lone(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
+    """The mosaic of the only tile that lies in ``root`` itself."""
+    files = [entry for entry in _entries(root) if entry.is_file() and is_tile(entry)]
+    if not files:
+        raise InputMissingError(f"{root} holds no {what}")
+    if len(files) > 1:
+        raise LayoutError(f"{root} holds {len(files)} DCIMG files that are not in folders X/X_Y; name one of them")
+    return Mosaic((TilePath(files[0], (0.0, 0.0, 0.0)),))
 
 
 def _tiles_in(x_folder: Path, is_tile: Callable[[Path], bool]) -> Iterator[TilePath]:
@@ -85,12 +96,23 @@ def _tile(path: Path) -> TilePath:
     return TilePath(path, position)
 
 
-def _numbered(root: Path) -> list[Path]:
-    return [entry for entry in _entries(root) if entry.is_dir() and re.fullmatch(_NUMBER, entry.name)]
+def _x_folders(root: Path) -> list[Path]:
+    """The folders X in ``root``, or itself if it is one; also those with another name that hold folders X_Y."""
+    if re.fullmatch(_NUMBER, root.absolute().name) and _holds_pairs(root):
+        return [root]
+    folders = [entry for entry in _entries(root) if entry.is_dir()]
+    return [folder for folder in folders if re.fullmatch(_NUMBER, folder.name) or _holds_pairs(folder)]
+
+
+def _holds_pairs(folder: Path) -> bool:
+    return any(re.fullmatch(_PAIR, entry.name) and entry.is_dir() for entry in _entries(folder))
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except PermissionError as error:
+        raise InputMissingError(f"{folder} cannot be listed: no permission to read it") from error
 
 
 def _position(path: Path) -> UmXYZ | None:
@@ -100,7 +122,7 @@ def _position(path: Path) -> UmXYZ | None:
         (path.parent.parent.name, path.parent.name, path.name.partition(".")[0]),
         (path.parent.name, path.name, "0"),
     ):
-        pair = re.fullmatch(rf"({_NUMBER})_({_NUMBER})", xy_name)
+        pair = re.fullmatch(_PAIR, xy_name)
         if pair and re.fullmatch(_NUMBER, z_name) and re.fullmatch(_NUMBER, x_name) and int(x_name) == int(pair[1]):
             return int(pair[1]) / 10, int(pair[2]) / 10, int(z_name) / 10
     return None

@@ -17,8 +17,6 @@ from gpustitch.model import Frames
 from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.progress import SILENT, Progress, tracked
 
-_SAMPLES = 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
@@ -40,7 +38,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """Frames about to be written, one to each of ``paths``; ``output_bytes`` is an estimate from a few of them."""
+    """Frames about to be written, one to each of ``paths``; ``output_bytes`` is an estimate from the middle one."""
 
     frames: Frames
     paths: tuple[Path, ...]
@@ -84,9 +82,8 @@ def plan_export(
     paths = _named(options.output_pattern, range(options.start, options.start + chosen.shape[0]), suffixes)
     _check_outputs(paths, source_files(options.input), overwrite=options.overwrite)
     n_frames = frames.shape[0]
-    samples = sorted({round(i * (n_frames - 1) / max(1, _SAMPLES - 1)) for i in range(_SAMPLES)})
-    sizes = [len(encode(frames.read(i, i + 1)[0])) for i in samples]
-    output_bytes = n_frames * sum(sizes) // len(sizes)
+    middle = n_frames // 2
+    output_bytes = n_frames * len(encode(frames.read(middle, middle + 1)[0]))
     check_free_space(paths[0], output_bytes)
     return ExportPlan(frames, paths, encode, output_bytes, n_workers, options.overwrite)
 
