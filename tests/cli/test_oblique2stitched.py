@@ -73,7 +73,7 @@ def test_defaults(tree: Path, tmp_path: Path) -> None:
     assert PrecomputedVolume(tmp_path / "o").spacing.zyx_um == pytest.approx(SCAN.spacing.zyx_um)
 
 
-def test_estimated_intensity_is_said(tree: Path, tmp_path: Path) -> None:
+def test_an_estimate_from_nothing_is_refused(tree: Path, tmp_path: Path) -> None:
     """The two tiles show the same noise, but not at the same place: nothing to estimate from."""
     result = call("--input", tree, "--output", tmp_path / "o", "--compute-y-illum-corr")
     assert result.exit_code == 3
