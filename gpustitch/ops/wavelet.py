@@ -122,11 +122,14 @@ def destripe_wavelet(image: Array, options: WaveletOptions) -> Array:
 
 
 def otsu(image: Array) -> float:
-    """Otsu's threshold of the image; the value itself where there is only one."""
+    """Otsu's threshold of the image; the value itself where there is only one.
+
+    It separates single counts of uint8 and uint16 images, and 256 bins of any other.
+    """
     xp = namespace(image)
     threshold_otsu = skimage_of(image).filters.threshold_otsu
     if image.dtype not in (np.uint8, np.uint16):
-        return float(threshold_otsu(image))
+        return float(threshold_otsu(image.astype(np.float32)))
     flat = image.reshape(-1)
     counts = xp.zeros(np.iinfo(image.dtype).max + 1, np.int64)
     for start in range(0, flat.size, _HISTOGRAM_CHUNK):
@@ -134,6 +137,8 @@ def otsu(image: Array) -> float:
         counts[: part.size] += part
     values = xp.flatnonzero(counts)
     first, last = int(values[0]), int(values[-1])
+    if first == last:
+        return float(first)
     return float(threshold_otsu(hist=(counts[first : last + 1], xp.arange(first, last + 1))))
 
 
