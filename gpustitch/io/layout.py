@@ -78,12 +78,10 @@ def _tiles_in(x_folder: Path, is_tile: Callable[[Path], bool]) -> Iterator[TileP
     for column in _entries(x_folder):
         if not column.is_dir():
             continue
-        if is_tile(column):
-            yield _tile(column)
-            continue
-        for entry in _entries(column):
-            if is_tile(entry):
-                yield _tile(entry)
+        found = [entry for entry in _entries(column) if is_tile(entry)]
+        # A picture beside Z.dcimg makes no tile of X_Y, and 1_1_1 in a volume X_Y is no Z.
+        has_z = any(re.fullmatch(_NUMBER, entry.name.partition(".")[0]) for entry in found)
+        yield from map(_tile, [column] if is_tile(column) and not has_z else found)
 
 
 def _tile(path: Path) -> TilePath:

@@ -51,6 +51,13 @@ def test_a_folder_of_tiffs_is_a_tile_and_other_files_are_passed_over(tmp_path):
     assert positions(find_raw_mosaic(tmp_path)) == [(0, 0, 0), (0, 5.0, 0.7)]
 
 
+def test_a_picture_beside_the_raw_files_is_no_tile(tmp_path):
+    raw(tmp_path / "0" / "0_0" / "12.dcimg")
+    write_tiff(tmp_path / "0" / "0_0" / "preview.tif", FRAME)
+    write_tiff(tmp_path / "0" / "0_70" / "img_0.tif", FRAME)
+    assert positions(find_raw_mosaic(tmp_path)) == [(0, 0, 1.2), (0, 7.0, 0)]
+
+
 @pytest.mark.parametrize(
     "bad", ["0/0_0/first.dcimg", "0/0-0/0.dcimg", "0/zero_0/0.dcimg", "5/0_0/0.dcimg", "0/0_1.5/0.dcimg"]
 )
