@@ -179,7 +179,7 @@ def test_stripes_go_and_cells_stay():
     clean += ndimage.gaussian_filter(cells, 2.5)
     result = destripe_wavelet((clean * stripes).round().astype(np.uint16), options)
     found, true = (ndimage.sum_labels(image - 500, cells_near(cells), [1]) for image in (result, clean))
-    assert abs(found / true - 1) < 0.03
+    assert abs(found / true - 1) < 0.1
 
 
 def cells_near(cells):
