@@ -299,11 +299,11 @@ def _estimated_bytes(options: DestripeOptions, jobs: tuple[_Job, ...]) -> int:
     for job in jobs:
         try:
             image = job.read()
-            shape = image.shape[-2:]
-            options.correction.check_shape((shape[1], shape[0]) if options.rotate else (shape[0], shape[1]))
-        except DamagedInputError:
+        except GpustitchError:
             if options.on_error == "stop":
                 raise
             continue
+        rows, columns = image.shape[-2:]
+        options.correction.check_shape((columns, rows) if options.rotate else (rows, columns))
         return len(jobs) * len(encode_tiff(image, options.compression))
     return 0
