@@ -68,8 +68,9 @@ def _show(evaluation: Evaluation) -> None:
     table = Table("figure", "", "", "target", "", "", title="Against the truth", box=None)
     for figure in evaluation.figures:
         table.add_row(*_row(figure))
-    console = Console(highlight=False)
-    console.print(table, width=max(console.width, 140) if not console.is_terminal else None)
+    terminal = Console(highlight=False)
+    # Where nobody folds lines (a file, a log), no figure is broken in two.
+    (terminal if terminal.is_terminal else Console(highlight=False, width=160)).print(table)
 
 
 def _row(figure: Figure) -> tuple[str, ...]:

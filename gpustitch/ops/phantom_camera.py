@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -72,13 +72,16 @@ class Stripes:
 
 
 def make_stripes(rng: np.random.Generator, n_frames: int, n_rows: int, n_columns: int, strength: float) -> Stripes:
-    """Random stripes whose row gains vary by ``strength`` (standard deviation) with periods of about 4 to 20 rows."""
+    """Random stripes whose row gains vary by ``strength`` (standard deviation) with periods of about 4 to 20 rows.
+
+    Shadows darken; the rows' gains make up for it, so that the mean gain is 1.
+    """
     noise = rng.normal(size=n_rows)
     band = ndimage.gaussian_filter1d(noise, 1.0, mode="wrap") - ndimage.gaussian_filter1d(noise, 4.0, mode="wrap")
     spread = float(band.std())
     row_gain = 1 + band * (strength / spread if spread > 0 else 0.0)
     count = max(2, n_frames * n_rows // 4000)
-    return Stripes(
+    stripes = Stripes(
         row_gain,
         row=rng.uniform(0, n_rows, count),
         width=rng.uniform(1.5, 4.0, count),
@@ -88,6 +91,8 @@ def make_stripes(rng: np.random.Generator, n_frames: int, n_rows: int, n_columns
         frame=rng.uniform(0, n_frames, count),
         duration=rng.uniform(15.0, 50.0, count),
     )
+    some_frames = np.unique(np.linspace(0, n_frames - 1, 16).astype(np.int64))
+    return replace(stripes, row_gain=row_gain / float(stripes.gain(some_frames, n_columns).mean()))
 
 
 def expose(light: Image, sensor: Sensor, rng: np.random.Generator | None) -> npt.NDArray[np.uint16]:

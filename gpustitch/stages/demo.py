@@ -25,7 +25,7 @@ from gpustitch.stages.progress import SILENT, Progress
 PHANTOM, STITCHED, PICTURES, REPORT = "phantom", "stitched", "pictures", "report.json"
 
 # A frame of some hundred columns needs a far narrower notch than the 2048 columns that the pipeline's defaults are for.
-DESTRIPING = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=450, crossover=100)
+DESTRIPING = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
 # The windows of the pipeline's defaults do not fit into overlaps of some 50 voxels.
 MATCHING = MatchOptions(sample_count=100, window_px=(21, 21, 21))
 
