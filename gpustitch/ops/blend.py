@@ -5,6 +5,10 @@ over the axes in which the two tiles differ. With more, a tile's weight is the p
 of the others that cover the voxel, divided by the sum of these products. (The other generalisation,
 ``d**2 / sum(d**2)``, agrees for two tiles; but d would then hang on which others are there, and jump where a tile
 with another set of axes comes in. In the product a tile enters with weight 0 and changes nothing.)
+
+Tiles side by side along y do not quite end at the same x: the stage errs. Where one of them ends, its weight would drop
+at once from what its distance along y says to nothing. So in the axes in which two tiles do not differ, the one whose
+edge is nearer fades out over the last voxels; where both end together nothing changes.
 """
 
 from __future__ import annotations
@@ -24,8 +28,12 @@ _WHOLE = 1e-5
 # Tiles differ in an axis if their offset, as a part of the tile's extent, is more than this part of their greatest
 # offset: a stage error of a few voxels is no difference, an overlap of the other axis by any design is.
 _DIFFERS = 0.125
+# Over this many voxels a tile fades out that ends before its neighbour does.
+_FADE = 16.0
 # Least distance of a covered voxel, so that two tiles that meet at their edges share it evenly.
 _LEAST_DISTANCE = 1 / 32
+# Less than any covered voxel's squared distance, however faded.
+_NOT_COVERED = 1e-30
 
 Float64 = npt.NDArray[np.float64]
 
@@ -144,7 +152,8 @@ def weights(
     for i in range(len(prints)):
         for j in range(i + 1, len(prints)):
             mine, other = (_closeness(near[k], axes[i][j], masks[k]) for k in (i, j))
-            both = xp.maximum(mine + other, np.float32(_LEAST_DISTANCE**2 / 2))
+            mine, other = _faded(mine, other, near[i], near[j], axes[i][j])
+            both = xp.maximum(mine + other, np.float32(_NOT_COVERED))
             result[i] = result[i] * (mine / both)
             result[j] = result[j] * (other / both)
     if len(prints) > 2:
@@ -179,3 +188,22 @@ def _closeness(near: tuple[Array, ...], axes: tuple[bool, bool, bool], mask: Arr
     assert least is not None
     squared: Array = xp.maximum(least, np.float32(_LEAST_DISTANCE)) ** 2
     return squared if mask is None else squared * mask
+
+
+def _faded(
+    mine: Array,
+    other: Array,
+    near_mine: tuple[Array, ...],
+    near_other: tuple[Array, ...],
+    axes: tuple[bool, bool, bool],
+) -> tuple[Array, Array]:
+    """The closeness of two tiles, less for the one which ends first in an axis they do not differ in."""
+    xp = namespace(mine)
+    for a, b, differs in zip(near_mine, near_other, axes, strict=True):
+        if differs or min(a.min(), b.min()) >= _FADE:
+            continue
+        a, b = (xp.clip(distance, np.float32(_LEAST_DISTANCE), np.float32(_FADE)) for distance in (a, b))
+        further = xp.maximum(a, b)
+        mine = mine * (a / further) ** 2
+        other = other * (b / further) ** 2
+    return mine, other
