@@ -13,6 +13,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("dcimg2tif", "gpustitch.cli.dcimg2tif"),
     ("dcimg2jp2", "gpustitch.cli.dcimg2jp2"),
     ("stack2oblique", "gpustitch.cli.stack2oblique"),
+    ("dcimg2oblique", "gpustitch.cli.dcimg2oblique"),
     ("pipeline", "gpustitch.cli.pipeline"),
     ("info", "gpustitch.cli.info"),
     ("demo", "gpustitch.cli.demo"),

@@ -30,7 +30,7 @@ Downsample = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 DEFAULT_CHUNK: ZYX = (64, 64, 64)
 IN_FLIGHT_BYTES = 1 << 27
-N_WRITERS = 4
+N_WRITERS = 2
 _WRITTEN_TYPES = ("uint8", "uint16", "uint32", "float32")
 
 

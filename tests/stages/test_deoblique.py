@@ -18,6 +18,7 @@ from gpustitch.ops.lightsheet import LightsheetOptions
 from gpustitch.ops.pyramid import downsample
 from gpustitch.stages.correct import Correction
 from gpustitch.stages.deoblique import DeobliqueOptions, plan, run
+from gpustitch.stages.tiles import ObliqueTile
 
 CHUNK = (8, 8, 8)
 
@@ -109,6 +110,17 @@ def test_frames_are_corrected_then_rounded_then_interpolated(tmp_path, source):
     corrected = np.stack([correction.apply(frame) for frame in recorded.frames])
     np.testing.assert_array_equal(read(tmp_path / "v"), deoblique(corrected, Box.of_shape(job.shape), job.scan.shear))
     assert (recorded.times == 1).all()
+
+
+def test_a_lazy_tile_equals_the_written_volume(tmp_path, source):
+    recorded = source(frames_of((40, 20, 30)))
+    correction = Correction(flat=np.linspace(0.4, 1, 600, dtype=np.float32).reshape(20, 30), dark=50.0)
+    job = plan(options_of(tmp_path, correction=correction))
+    run(job)
+    lazy, written = ObliqueTile(recorded, job.scan, correction), PrecomputedVolume(tmp_path / "v")
+    assert lazy.coverage == written.coverage
+    for box in (Box((3, 2, 1), (17, 19, 50)), Box((-2, 0, 20), (40, 9, 90)), Box.of_shape(job.shape)):
+        np.testing.assert_array_equal(lazy.read(box), written.read(box))
 
 
 def test_range_turn_and_flip(tmp_path, source):
