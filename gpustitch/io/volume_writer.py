@@ -302,10 +302,13 @@ class VolumeWriter:
     def _raise_failure(self) -> None:
         if self._error is None:
             return
-        if isinstance(self._error, OSError):
+        try:
             with os_errors(self.path):
                 raise self._error
-        raise OutputError(f"{self.path}: a chunk could not be written: {self._error}") from self._error
+        except OutputError:
+            raise
+        except BaseException as error:
+            raise OutputError(f"{self.path}: a chunk could not be written: {error}") from error
 
     def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:
         """Add a piece of a coarse level (None: zeros) and write the chunks that it completes."""
