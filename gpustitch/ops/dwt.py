@@ -17,8 +17,9 @@ import pywt
 from gpustitch.array import Array, namespace
 
 BLOCK = 16
-# Products of fewer multiplications than this are not spread over threads by OpenBLAS, so that frames can be.
+# OpenBLAS does not spread products of fewer multiplications over threads; these are for frames, and idle ones spin.
 _MAX_MULTIPLICATIONS = 1 << 18
+_SUMMED_AT_ONCE = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +114,18 @@ def product_along_rows(matrix: Array, x: Array, out: Array, step: int) -> None:
             source = _view(x[:, first:], (*shape, window, width), (step, 0), (0, width))
             target = _view(out[:, first:], (*shape, block, width), (block, 0), (0, width))
             namespace(x).matmul(matrix, source, out=target)
+
+
+def product(x: Array, matrix: Array) -> Array:
+    """``x @ matrix`` of two float32 matrices, in pieces."""
+    xp = namespace(x)
+    total: Array = xp.zeros((x.shape[0], matrix.shape[1]), np.float32)
+    part = xp.empty_like(total)
+    for start in range(0, x.shape[1], _SUMMED_AT_ONCE):
+        summed = slice(start, start + _SUMMED_AT_ONCE)
+        product_along_rows(x[:, summed], matrix[summed], part, 0)
+        total += part
+    return total
 
 
 def product_along_columns(x: Array, matrix: Array, out: Array, step: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from gpustitch.array import Array, kernel, namespace
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.ops.dwt import product_along_rows
+from gpustitch.ops.dwt import product, product_along_rows
 
 BACKGROUND_SPACING_PX = 25
 BACKGROUND_STEP_PX = 2
@@ -149,7 +149,7 @@ def subtract_stripes(image: Array, line: Array, background: Array, out: Array, w
     line_across = _blend(columns, line.shape[1], slice(0, columns))[1].T.copy()
     background_across = _blend(columns, background.shape[1], slice(0, columns))[1].T.copy()
     background_across *= np.float32(weight)
-    wide_background = background @ background_across
+    wide_background = product(background, background_across)
     stripes = np.empty((_BAND, columns), np.float32)
     for start in range(0, rows, _BAND):
         band = slice(start, min(start + _BAND, rows))

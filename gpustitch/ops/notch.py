@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.array import Array, namespace
-from gpustitch.ops.dwt import product_along_columns
+from gpustitch.ops.dwt import product, product_along_columns
 
 _BLOCK = 32
 # What may be left out of a kernel or spectrum, as a fraction of the signal.
@@ -66,7 +66,7 @@ class RowLowPass:
         if self.kernel is None:
             result = signal
             for factor in self.factors:
-                result = result @ factor
+                result = product(result, factor)
             signal[...] = result
             return
         size = -(-self.width // _BLOCK) * _BLOCK

@@ -211,13 +211,14 @@ class _BandFilter:
 
 def _fill(image: Array, rows: Array, columns: Array, early: int, out: Array) -> None:
     """``out[i, j] = image[rows[i], columns[j]]``, where ``columns`` runs through the image's after ``early`` others."""
+    xp = namespace(image)
     first, last = int(rows[0]), int(rows[-1])
     consecutive = last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all())
     stored = int(columns.max()) + 1
     centre = out[:, early : early + stored]
-    centre[...] = (image[first : last + 1] if consecutive else image[rows])[:, :stored]
-    out[:, :early] = centre[:, columns[:early]]
-    out[:, early + stored : len(columns)] = centre[:, columns[early + stored :]]
+    centre[...] = (image[first : last + 1] if consecutive else image[xp.asarray(rows)])[:, :stored]
+    out[:, :early] = centre[:, xp.asarray(columns[:early])]
+    out[:, early + stored : len(columns)] = centre[:, xp.asarray(columns[early + stored :])]
 
 
 @functools.lru_cache(maxsize=8)
