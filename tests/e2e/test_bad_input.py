@@ -1,0 +1,180 @@
+"""What users get wrong, and what disks and cameras do: a clear error, an exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpustitch.io.dcimg_writer import write_dcimg
+from gpustitch.stages.phantom_truth import Truth
+from tests.e2e.commands import fail, read_level, run, succeed
+from tests.e2e.conftest import MATCHING
+
+pytestmark = pytest.mark.xdist_group("e2e")
+
+PLAIN = ("--no-flat", "--destripe-method", "none", "--levels", 1)
+
+
+@pytest.fixture
+def channel(tmp_path: Path) -> Path:
+    """Two tiny tiles that overlap along y."""
+    frames = np.random.default_rng(0).integers(100, 900, (12, 16, 8)).astype(np.uint16)
+    for name in ("0/0_0/0", "0/0_144/0"):
+        path = tmp_path / "channel" / f"{name}.dcimg"
+        path.parent.mkdir(parents=True)
+        write_dcimg(path, frames, 12, (16, 8))
+    return tmp_path / "channel"
+
+
+def test_damaged_files_are_named_before_anything_is_written(channel: Path, tmp_path: Path) -> None:
+    victim = channel / "0/0_144/0.dcimg"
+    whole = victim.read_bytes()
+    for damage, code, text in (
+        (whole[:-200], 5, "truncated"),
+        (b"GARBAGE!" + whole[8:], 5, "not a DCIMG"),
+        (b"", 5, "DCIMG"),
+    ):
+        victim.write_bytes(damage)
+        said = fail(code, "pipeline", channel, "--output", tmp_path / "out", *PLAIN)
+        assert text in said and str(victim) in said.replace("\n", "")
+        assert victim.read_bytes() == damage
+        assert "DAMAGED" in succeed("info", channel)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["channel"]
+
+
+def test_frames_of_another_size(channel: Path, tmp_path: Path) -> None:
+    other = channel / "0/0_144/0.dcimg"
+    other.unlink()
+    write_dcimg(other, np.ones((12, 20, 8), np.uint16), 12, (20, 8))
+    said = fail(6, "pipeline", channel, "--output", tmp_path / "out", *PLAIN)
+    assert "20 x 8" in said and "16 x 8" in said
+
+
+def test_unreadable_names(channel: Path, tmp_path: Path) -> None:
+    (channel / "0/0_144").rename(channel / "0/second")
+    assert "second" in fail(6, "pipeline", channel, "--output", tmp_path / "out", *PLAIN)
+
+
+def test_a_missing_tile_is_told_and_the_rest_is_made(channel: Path, tmp_path: Path) -> None:
+    (channel / "100/100_0").mkdir(parents=True)
+    shutil.copy(channel / "0/0_0/0.dcimg", channel / "100/100_0/0.dcimg")
+    said = succeed("pipeline", channel, "--output", tmp_path / "out", "--window-size", "3,3,3", *PLAIN)
+    assert "no tile at x 10, y 14.4, z 0" in said
+    assert "no tile at x 10, y 14.4, z 0" in succeed("info", channel)
+    assert read_level(tmp_path / "out/volume").any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--window-size", "20,21,21"), "odd"),
+        (("--window-size", "21,21"), "3 whole numbers"),
+        (("--x-step-size", "-1"), "step size"),
+        (("--y-voxel-size", "0"), "voxel size"),
+        (("--angle", "90"), "angle"),
+        (("--levels", "0"), "levels"),
+        (("--n-workers", "0"), "workers"),
+        (("--background", "-5"), "dark"),
+        (("--flat", "--n-frames", "25"), "--n-frames is 25"),
+    ],
+)
+def test_parameters_out_of_range(channel: Path, tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:
+    assert text in fail(3, "pipeline", channel, "--output", tmp_path / "out", *PLAIN, *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    assert "no-such" in fail(4, "pipeline", tmp_path / "no-such", "--output", tmp_path / "out")
+    assert "no-such" in fail(4, "info", tmp_path / "no-such")
+    (tmp_path / "empty").mkdir()
+    fail(4, "pipeline", tmp_path / "empty", "--output", tmp_path / "out")
+    fail(3, "info", tmp_path / "empty")
+    fail(4, "oblique-align", "--input", tmp_path / "empty", "--output", tmp_path / "align.json")
+    fail(4, "oblique2stitched", "--input", tmp_path / "empty", "--output", tmp_path / "out")
+    assert run("no-such-command").exit_code == 2
+    assert run("pipeline").exit_code == 2
+
+
+def test_existing_output_is_kept_unless_told(channel: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").write_text("data")
+    arguments = ("pipeline", channel, "--output", out, "--window-size", "3,3,3", *PLAIN)
+    assert "--overwrite" in fail(7, *arguments)
+    assert (out / "precious").read_text() == "data"
+    succeed(*arguments, "--overwrite")
+    assert (out / "volume/info").exists() and not (out / "precious").exists()
+
+
+def test_alignment_of_other_tiles(channel: Path, plain_run: Path, tmp_path: Path) -> None:
+    said = fail(6, "pipeline", channel, "--output", tmp_path / "out", "--align-file", plain_run / "align.json", *PLAIN)
+    assert "align.json" in said and "x 0, y 0, z 0 um" in said
+    (tmp_path / "bad.json").write_text("{]")
+    fail(5, "pipeline", channel, "--output", tmp_path / "out", "--align-file", tmp_path / "bad.json", *PLAIN)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_too_small_is_refused_before_the_first_read(truth: Truth, small_disk: Path) -> None:
+    assert "free" in fail(8, "pipeline", truth.channel(), "--output", small_disk / "out", *PLAIN)
+    assert not any(small_disk.iterdir())
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half(
+    truth: Truth, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pipeline", "deoblique", "stitch"):
+        monkeypatch.setattr(f"gpustitch.stages.{module}.check_free_space", lambda path, needed: None)
+    said = fail(8, "pipeline", truth.channel(), "--output", small_disk / "out", *PLAIN)
+    assert "full" in said
+    assert not any(small_disk.iterdir())
+
+
+def test_a_disk_that_may_not_be_written(channel: Path, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for arguments in (
+        ("pipeline", channel, "--output", small_disk / "out", *PLAIN),
+        ("dcimg2oblique", "--input", channel / "0/0_0/0.dcimg", "--output", small_disk / "tile"),
+        ("dcimg2tif", "--input", channel / "0/0_0/0.dcimg", "--output-pattern", small_disk / "img_%05d.tiff"),
+    ):
+        assert str(small_disk) in fail(8, *arguments).replace("\n", "")
+
+
+def test_a_killed_run_leaves_no_output_and_can_be_run_again(truth: Truth, plain_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = [
+        "pipeline", truth.channel(), "--output", out, "--no-flat", "--destripe-method", "none", "--levels", "3",
+        *MATCHING,
+    ]  # fmt: skip
+    program = [sys.executable, "-c", "from gpustitch.cli.main import main; main()", *map(str, arguments)]
+    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    begun = tmp_path / ".out.partial" / "tiles"
+    deadline = time.monotonic() + 60
+    while not begun.exists() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert begun.exists() and not out.exists()
+    succeed(*arguments)
+    np.testing.assert_array_equal(read_level(out / "volume"), read_level(plain_run / "volume"))
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

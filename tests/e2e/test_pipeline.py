@@ -1,0 +1,154 @@
+"""The pipeline, the same by hand, and what other programs read from the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import cloudvolume
+import numpy as np
+import pytest
+
+from gpustitch.stages.phantom import make_phantom
+from gpustitch.stages.phantom_truth import PhantomSpec, Truth
+from tests.e2e.commands import read_level, succeed
+from tests.e2e.conftest import MATCHING
+
+pytestmark = pytest.mark.xdist_group("e2e")
+
+
+def _align_and_stitch(tiles: Path, work: Path) -> Path:
+    succeed("oblique-align", "--input", tiles, "--output", work / "align.json", "--voxel-size", 1.8,
+            "--x-step-size", 1.28, "--is-oblique", *MATCHING)  # fmt: skip
+    succeed("oblique2stitched", "--input", tiles, "--output", work / "stitched", "--alignment", work / "align.json",
+            "--levels", 3, "--x-step-size", 1.28)  # fmt: skip
+    return work / "stitched"
+
+
+def test_by_hand_from_tiff_files_equals_the_pipeline(truth: Truth, plain_run: Path, tmp_path: Path) -> None:
+    for tile in truth.tiles:
+        place = Path(tile.path).with_suffix("")
+        raw = tmp_path / "raw" / place
+        succeed("dcimg2tif", "--input", truth.channel() / tile.path, "--output-pattern", raw / "img_%05d.tiff")
+        assert len(list(raw.glob("img_*.tiff"))) == truth.spec.n_frames
+        succeed("stack2oblique", "--input", raw / "img*.tiff", "--output", tmp_path / "tiles" / place, "--levels", 1,
+                "--x-step-size", 1.28, "--y-voxel-size", 1.8)  # fmt: skip
+    by_hand = _align_and_stitch(tmp_path / "tiles", tmp_path)
+    for level in range(3):
+        a, b = read_level(by_hand, level), read_level(plain_run / "volume", level)
+        assert a.shape == b.shape
+        assert np.abs(a.astype(int) - b).max() <= 1
+    assert read_level(by_hand).std() > 10
+
+
+def test_by_hand_with_flat_and_destriping_equals_the_pipeline(truth: Truth, tmp_path: Path) -> None:
+    channel, flat = truth.channel(), tmp_path / "flat.tiff"
+    succeed("pipeline", channel, "--output", tmp_path / "out", "--destripe-method", "wavelet", "--background", 100,
+            "--levels", 3, *MATCHING)  # fmt: skip
+    succeed("oblique-illum-corr", "--output", flat, "--dark", 100, *(channel / t.path for t in truth.tiles))
+    for tile in truth.tiles:
+        place = Path(tile.path).with_suffix("")
+        destriped = tmp_path / "destriped" / place
+        succeed("destripe", "--input", channel / tile.path, "--output", destriped, "--sigma1", 128, "--sigma2", 512,
+                "--wavelet", "db5", "--crossover", 10, "--flat", flat, "--dark", 100)  # fmt: skip
+        succeed("stack2oblique", "--input", destriped, "--output", tmp_path / "tiles" / place, "--levels", 1)
+    by_hand = read_level(_align_and_stitch(tmp_path / "tiles", tmp_path))
+    piped = read_level(tmp_path / "out" / "volume")
+    assert by_hand.shape == piped.shape
+    assert np.abs(by_hand.astype(int) - piped).max() <= 1
+
+
+def test_one_command_per_tile_equals_two(truth: Truth, plain_run: Path, tmp_path: Path) -> None:
+    tile = truth.tiles[0]
+    succeed("dcimg2oblique", "--input", truth.channel() / tile.path, "--output", tmp_path / "tile", "--levels", 2,
+            "--x-step-size", 1.28, "--y-voxel-size", 1.8)  # fmt: skip
+    kept = next((plain_run / "tiles").glob(f"*/{tile.stage_um[0] * 10:.0f}_{tile.stage_um[1] * 10:.0f}/*"))
+    np.testing.assert_array_equal(read_level(tmp_path / "tile"), read_level(kept))
+
+
+def test_positions_are_those_of_the_truth(truth: Truth, plain_run: Path) -> None:
+    solved = json.loads((plain_run / "align.json").read_text())
+    true, found = [], []
+    for tile in truth.tiles:
+        true.append(tile.true_um)
+        found.append(solved["alignments"][json.dumps(list(tile.stage_um))])
+    errors = np.array(found) - true
+    errors -= errors.mean(0)
+    assert np.abs(errors / (1.28, 1.8, 1.273)).max() < 0.75
+    stage = np.array([t.stage_um for t in truth.tiles]) - true
+    assert np.abs(stage - stage.mean(0)).max() > 2, "the stage should have been wrong by more than that"
+
+
+def test_another_reader_sees_right_sizes_and_values_at_all_levels(plain_run: Path) -> None:
+    whole = read_level(plain_run / "volume").astype(np.float64)
+    sine = np.sin(np.pi / 4)
+    y_um = json.loads((plain_run / "align.json").read_text())["voxel_size"]
+    for level in range(3):
+        volume = cloudvolume.CloudVolume(f"file://{plain_run / 'volume'}", mip=level, progress=False, fill_missing=True)
+        np.testing.assert_allclose(volume.resolution, np.array([1280, y_um * 1e3, y_um * 1e3 * sine]) * 2**level)
+        voxels = np.asarray(volume[:])[..., 0].transpose(2, 1, 0)
+        np.testing.assert_array_equal(voxels, read_level(plain_run / "volume", level))
+        assert voxels.shape == tuple(-(-n // 2**level) for n in whole.shape)
+    for level in (1, 2):
+        n = 2**level
+        z, y, x = (length // n * n for length in whole.shape)
+        mean = whole[:z, :y, :x].reshape(z // n, n, y // n, n, x // n, n).mean((1, 3, 5))
+        coarse = read_level(plain_run / "volume", level)[: z // n, : y // n, : x // n]
+        assert np.abs(coarse - mean).max() <= 1
+
+
+def test_a_second_channel_takes_the_positions_of_the_first(truth: Truth, plain_run: Path, tmp_path: Path) -> None:
+    succeed("pipeline", truth.channel(1), "--output", tmp_path / "out", "--align-file", plain_run / "align.json",
+            "--no-flat", "--destripe-method", "none", "--levels", 1)  # fmt: skip
+    assert (tmp_path / "out" / "align.json").read_bytes() == (plain_run / "align.json").read_bytes()
+    assert read_level(tmp_path / "out" / "volume").shape == read_level(plain_run / "volume").shape
+
+
+def test_output_holds_all_that_is_promised(truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "X_STEP_SIZE": "1.28", "Y_VOXEL_SIZE": "1.8", "USE_WAVELETS": "1", "BACKGROUND": "100", "ALIGN_XZ": "1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    said = succeed("pipeline", truth.channel(), "--output", tmp_path / "out", "--quiet", "--levels", 2, *MATCHING)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "align.json",
+        "flat.tiff",
+        "provenance.json",
+        "volume",
+    ]
+    assert said.count("\n") == 1, "quiet prints the result and nothing else"
+    record = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert record["parameters"]["correction"]["method"] == "wavelet"
+    assert record["parameters"]["correction"]["dark"] == 100
+    assert {Path(i["path"]).name for i in record["inputs"]} == {Path(t.path).name for t in truth.tiles}
+
+
+def test_a_single_file_becomes_a_volume(truth: Truth, tmp_path: Path) -> None:
+    tile = truth.channel() / truth.tiles[0].path
+    succeed("pipeline", tile, "--output", tmp_path / "out", "--no-flat", "--destripe-method", "none", "--levels", 1)
+    succeed("dcimg2oblique", "--input", tile, "--output", tmp_path / "tile", "--levels", 1, "--y-voxel-size", 1.8,
+            "--x-step-size", 1.28)  # fmt: skip
+    np.testing.assert_array_equal(read_level(tmp_path / "out" / "volume"), read_level(tmp_path / "tile"))
+
+
+def test_camera_that_is_turned(tmp_path: Path) -> None:
+    spec = PhantomSpec(grid=(2, 1, 1), n_frames=40, n_rows=48, n_columns=32, overlap=0.4, noise=False)
+    upright = make_phantom(tmp_path / "upright", spec)
+    turned = make_phantom(tmp_path / "turned", dataclasses.replace(spec, chunglab=True))
+    volumes = []
+    for truth, preset in ((upright, "plain"), (turned, "chunglab")):
+        out = tmp_path / preset
+        succeed("pipeline", truth.channel(), "--output", out, "--preset", preset, "--destripe-method", "none",
+                "--no-flat", "--levels", 1, "--window-size", "9,9,9", "--sample-count", 5)  # fmt: skip
+        volumes.append(read_level(out / "volume"))
+    np.testing.assert_array_equal(*volumes)
+
+
+def test_info_says_what_is_there(truth: Truth, plain_run: Path) -> None:
+    assert "4 tiles on a grid of 2 x 2 x 1" in succeed("info", truth.channel())
+    assert "120 frames of 128 rows x 96 columns, uint16" in succeed("info", truth.channel() / truth.tiles[0].path)
+    assert "3 levels" in succeed("info", plain_run / "volume")
+    assert "one oblique tile of 120 frames" in succeed("info", next((plain_run / "tiles").glob("*/*/*")))
+    assert "alignment of 4 tiles" in succeed("info", plain_run / "align.json")
+    assert "numpy" in succeed("info")
