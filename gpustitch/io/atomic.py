@@ -89,6 +89,8 @@ def os_errors(path: Path) -> Iterator[None]:
             raise OutputError(f"{path}: the disk is full; free some space and run again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"{path}: no permission to write ({error.strerror})") from error
+        if error.errno == errno.EIO:
+            raise OutputError(f"{path}: the disk reports an error ({error.strerror}); check it") from error
         raise
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from gpustitch.model import Link, UmXYZ
 from gpustitch.ops.consensus import weighted_median
@@ -97,7 +97,7 @@ def estimate_voxel_size(
     pooled = float(np.sum(between_um**2) + np.mean(np.square(aside_um)) * n_aside) / freedom if freedom else 0.0
     matching_um = np.array([max(float(link_sigma(k)[1]), SYSTEMATIC_PX) for k in y_links]) * estimate
     one_link = np.sqrt(pooled + np.mean(matching_um**2)) / np.median(distance_um) * estimate
-    factor = float(stats.t.ppf(0.975, freedom)) if freedom else float(stats.t.ppf(0.975, 1))
+    factor = float(stdtrit(max(freedom, 1), 0.975))
     efficiency = _MEDIAN if len(y_links) > 2 else 1.0
     return VoxelSize(nominal_um, estimate, factor * efficiency * one_link / len(y_links) ** 0.5, len(y_links))
 

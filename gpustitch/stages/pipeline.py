@@ -220,6 +220,7 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Deobliqu
             flip_ud=options.flip_ud,
             correction=_or_none(options.correction),
             levels=1,
+            flush=options.keep_tiles,
             n_workers=options.n_workers,
             overwrite=options.overwrite,
         )

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
-from click.testing import Result
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
 
 
-def run(*arguments: object) -> Result:
+def run(*arguments: object) -> Any:
     """Run a command; whatever its exit code."""
     return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=True)
 

@@ -68,7 +68,13 @@ def test_a_partial_directory_left_by_a_killed_run_is_replaced(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("code", "text"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "no permission"), (errno.EACCES, "no permission")]
+    ("code", "text"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EIO, "reports an error"),
+        (errno.EROFS, "no permission"),
+        (errno.EACCES, "no permission"),
+    ],
 )
 def test_what_the_system_says_names_the_output(tmp_path: Path, code: int, text: str) -> None:
     with pytest.raises(OutputError, match=rf"out\.bin.*{text}"), atomic_file(tmp_path / "out.bin"):
