@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
@@ -38,7 +37,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def call(*arguments: Any) -> Result:
+def call(*arguments: Any) -> Any:
     return CliRunner().invoke(app, ["oblique2stitched", *map(str, arguments)])
 
 
