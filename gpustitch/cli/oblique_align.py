@@ -63,7 +63,7 @@ def command(
         typer.Option("--z-offset", help="Voxels between tiles along z (default: what their names say)."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Table of links and residuals (Markdown) to write.")
+        Path | None, typer.Option("--report", help="Report to write: a picture (.png, .pdf, .svg) or a table (.md).")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Start of the random choice of points.")] = 0,
     overwrite: Overwrite = False,

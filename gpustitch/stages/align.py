@@ -18,6 +18,7 @@ from gpustitch.io.provenance import provenance
 from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume
 from gpustitch.ops.place import solve_positions
 from gpustitch.ops.voxel_size import VoxelSize, estimate_voxel_size
+from gpustitch.stages.align_figure import FIGURE_SUFFIXES, check_matplotlib, draw_report
 from gpustitch.stages.align_link import LinkCount, MatchOptions, link_tiles
 from gpustitch.stages.align_points import Overlap
 from gpustitch.stages.align_report import report_text
@@ -42,7 +43,8 @@ class AlignOptions:
     input
         Folder of volumes ``X/X_Y/Z``; None if ``mosaic`` and ``volumes`` are given.
     output, report
-        Alignment file to write, and a table for people (Markdown); None for none.
+        Alignment file to write, and a report for people: a picture if it ends in .png, .pdf or .svg, otherwise a
+        table in Markdown; None for none.
     voxel_size_um, x_step_um
         Nominal camera pixel and stage step; None for what the volumes state.
     matching
@@ -144,6 +146,8 @@ def plan(options: AlignOptions) -> AlignPlan:
     OutputExistsError, OutputError
         If the output exists or cannot be written.
     """
+    if options.report is not None and options.report.suffix.lower() in FIGURE_SUFFIXES:
+        check_matplotlib()
     for path in (options.output, options.report):
         if path is not None:
             check_output(path, overwrite=options.overwrite)
@@ -183,9 +187,16 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     if options.output is not None:
         write_alignment(options.output, record, overwrite=options.overwrite)
     if options.report is not None:
-        with atomic_file(options.report, overwrite=options.overwrite) as partial:
-            partial.write_text(report_text(record), encoding="utf-8")
+        _write_report(options.report, record, overwrite=options.overwrite)
     return AlignResult(placement, voxel_size, spacing, counts, record)
+
+
+def _write_report(path: Path, record: AlignmentRecord, *, overwrite: bool) -> None:
+    with atomic_file(path, overwrite=overwrite) as partial:
+        if path.suffix.lower() in FIGURE_SUFFIXES:
+            draw_report(partial, record, path.suffix.lower()[1:])
+        else:
+            partial.write_text(report_text(record), encoding="utf-8")
 
 
 def _link(plan: AlignPlan, pair: tuple[str, str]) -> tuple[Link, LinkCount]:

@@ -18,8 +18,7 @@ from gpustitch.stages.parallel import cpu_count
 from gpustitch.stages.tiles import open_volume
 
 _PACKAGES = (
-    "gpustitch", "numpy", "scipy", "PyWavelets", "scikit-image", "scikit-learn", "tensorstore", "tifffile",
-    "imagecodecs", "dcimg", "typer",
+    "gpustitch", "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "imagecodecs", "typer",
 )  # fmt: skip
 _OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
 

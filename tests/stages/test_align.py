@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from gpustitch.errors import LayoutError, OutputExistsError, ParameterError
+from gpustitch.errors import LayoutError, MissingExtraError, OutputExistsError, ParameterError
 from gpustitch.io.alignment import read_alignment
 from gpustitch.model import Box, Coverage, Mosaic, ObliqueScan, Spacing, TilePath
 from gpustitch.stages import align
@@ -63,13 +64,14 @@ def errors(result: AlignResult, true: dict) -> np.ndarray:
 
 @pytest.mark.parametrize("grid", [(1, 2, 1), (1, 1, 2), (1, 2, 2)])
 def test_finds_the_tiles(grid: tuple[int, int, int]) -> None:
+    """spimstitch adds the offset it found, which is minus the stage's error, and so doubles the error."""
     result, true = aligned(grid)
     assert all(not k.reason for k in result.placement.links)
     assert np.abs(errors(result, true)).max() < 0.15
 
 
 def test_finds_the_tiles_of_a_2_x_2_x_2_grid() -> None:
-    """The reference program stops with a KeyError."""
+    """spimstitch stops with a KeyError."""
     result, true = aligned((2, 2, 2))
     assert len(result.placement.links) == 12
     assert np.abs(errors(result, true)).max() < 0.25
@@ -118,8 +120,27 @@ def test_voxel_size_one_percent_off() -> None:
     """The stage goes 40 voxels of 1.8 um, which the user takes for 1.818 um."""
     result, true = aligned((1, 2, 1), error_px=0, voxel_size_um=1.818)
     assert result.voxel_size.estimate_um == pytest.approx(1.8, rel=2e-3)
-    assert result.voxel_size.is_significant == (abs(1.818 - 1.8) > (result.voxel_size.uncertainty_um or 0))
+    assert result.voxel_size.is_significant
+    assert abs(result.voxel_size.estimate_um - 1.8) < result.voxel_size.uncertainty_um < 0.018
     assert np.abs(errors(result, true)).max() < 0.05
+
+
+def test_border_and_window_sizes_are_those_of_their_axis() -> None:
+    """spimstitch takes the border of y for that of z."""
+    mosaic, volumes, _ = tiles((1, 2, 1), 0)
+    read: list[tuple[int, ...]] = []
+
+    class Recorder(ArrayVolume):
+        def read(self, box: Box) -> np.ndarray:
+            read.append(box.shape)
+            return super().read(box)
+
+    moving = list(volumes)[1]
+    volumes[moving] = Recorder(volumes[moving].array, SPACING)
+    matching = MatchOptions(window_px=(9, 11, 13), border_px=(1, 3, 5), search_px=(0, 0, 0), sample_count=5)
+    align.run(align.plan(AlignOptions(mosaic=mosaic, volumes=volumes, matching=matching)))
+    # The window, its neighbours for the 27 shifts, and the border, on both sides.
+    assert max(read) == (9 + 2 + 2, 11 + 2 + 6, 13 + 2 + 10)
 
 
 def test_overlap_smaller_than_the_window() -> None:
@@ -148,6 +169,22 @@ def test_unlike_tiles_are_told_apart() -> None:
     result = align.run(align.plan(AlignOptions(mosaic=mosaic, volumes=volumes, matching=FAST)))
     assert result.placement.links[0].reason
     assert name in result.placement.unlinked
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+def test_report_as_a_picture(tmp_path: Path, suffix: str, magic: bytes) -> None:
+    report = tmp_path / f"align{suffix}"
+    aligned((1, 2, 1), report=report)
+    assert report.read_bytes().startswith(magic)
+    assert list(tmp_path.iterdir()) == [report]
+
+
+def test_a_picture_without_matplotlib_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"gpustitch\[report\]"):
+        aligned((1, 2, 1), report=tmp_path / "align.png")
 
 
 def test_file_and_report(tmp_path: Path) -> None:

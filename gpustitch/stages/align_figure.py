@@ -1,0 +1,93 @@
+"""The report of an alignment as a picture: where tiles were moved, and what the solution leaves of each link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpustitch.errors import MissingExtraError
+from gpustitch.io.alignment import AlignmentRecord
+
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
+
+# Arrows are this much longer than the displacements they stand for.
+_EXAGGERATED = 20
+_AXES = ("z", "y", "x")
+
+
+def check_matplotlib() -> None:
+    """Raise MissingExtraError if pictures cannot be drawn."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            "a report as a picture needs matplotlib: pip install 'gpustitch[report]', or name a .md file"
+        ) from error
+
+
+def draw_report(path: Path, record: AlignmentRecord, image_format: str) -> None:
+    """Draw the report of an alignment.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    record
+        The alignment.
+    image_format
+        ``png``, ``pdf`` or ``svg``.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    tiles, links = figure.subplots(1, 2)
+    _draw_tiles(tiles, record)
+    _draw_links(links, record)
+    figure.suptitle(_headline(record))
+    figure.savefig(path, format=image_format, dpi=120)
+
+
+def _headline(record: AlignmentRecord) -> str:
+    accepted = sum(not link.reason for link in record.placement.links)
+    text = f"{len(record.placement.origin_px)} tiles, {accepted} of {len(record.placement.links)} links accepted"
+    if record.voxel_size_estimate_um is None:
+        return text
+    return (
+        f"{text}; voxel size {record.voxel_size_estimate_um:.4f} ± {record.voxel_size_uncertainty_um:.4f} µm, "
+        f"used {record.spacing.y_um:.4f} µm"
+    )
+
+
+def _draw_tiles(axes: Any, record: AlignmentRecord) -> None:
+    spacing = np.array(record.spacing.zyx_um)
+    names = list(record.placement.origin_px)
+    nominal = np.array([record.nominal_px[name] for name in names], np.float64) * spacing
+    solved = np.array([record.placement.origin_px[name] for name in names]) * spacing
+    moved = solved - nominal
+    moved -= moved.mean(axis=0)
+    axes.quiver(
+        nominal[:, 2], nominal[:, 1], moved[:, 2], moved[:, 1],
+        angles="xy", scale_units="xy", scale=1 / _EXAGGERATED, color="tab:blue", width=0.004,
+    )  # fmt: skip
+    for name, (_, y, x) in zip(names, nominal, strict=True):
+        color = "tab:red" if name in record.placement.unlinked else "black"
+        axes.plot(x, y, "s", color=color, markersize=4)
+        axes.annotate(name, (x, y), fontsize=6, xytext=(3, 3), textcoords="offset points")
+    axes.set(xlabel="x, µm", ylabel="y, µm", title=f"Tiles and how they were moved ({_EXAGGERATED}x; red: not linked)")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.invert_yaxis()
+
+
+def _draw_links(axes: Any, record: AlignmentRecord) -> None:
+    accepted = [link for link in record.placement.links if not link.reason]
+    for offset, (axis, color) in enumerate(zip(_AXES, ("tab:green", "tab:orange", "tab:blue"), strict=True)):
+        residuals = [record.placement.residual_px[link.fixed, link.moving][offset] for link in accepted]
+        scatters = [link.scatter_px[offset] for link in accepted]
+        at = np.arange(len(accepted)) + 0.2 * (offset - 1)
+        axes.errorbar(at, residuals, yerr=scatters, fmt="o", markersize=3, color=color, label=axis)
+    axes.axhline(0, color="gray", linewidth=0.5)
+    axes.set_xticks(range(len(accepted)), [f"{k.fixed}\n{k.moving}" for k in accepted], rotation=90, fontsize=5)
+    axes.set(ylabel="residual, voxels", title="What the solution leaves of each link (bars: scatter of its points)")
+    axes.legend()
