@@ -71,11 +71,15 @@ def _draw_tiles(axes: Any, record: AlignmentRecord) -> None:
         nominal[:, 2], nominal[:, 1], moved[:, 2], moved[:, 1],
         angles="xy", scale_units="xy", scale=1 / _EXAGGERATED, color="tab:blue", width=0.004,
     )  # fmt: skip
+    tips = nominal + _EXAGGERATED * moved
+    axes.update_datalim(tips[:, :0:-1])
+    axes.margins(0.15)
     for name, (_, y, x) in zip(names, nominal, strict=True):
         color = "tab:red" if name in record.placement.unlinked else "black"
         axes.plot(x, y, "s", color=color, markersize=4)
         axes.annotate(name, (x, y), fontsize=6, xytext=(3, 3), textcoords="offset points")
-    axes.set(xlabel="x, µm", ylabel="y, µm", title=f"Tiles and how they were moved ({_EXAGGERATED}x; red: not linked)")
+    axes.set(xlabel="x, µm", ylabel="y, µm")
+    axes.set_title(f"Tiles and how they were moved ({_EXAGGERATED}x; red: not linked)", fontsize=10)
     axes.set_aspect("equal", adjustable="datalim")
     axes.invert_yaxis()
 
@@ -89,5 +93,6 @@ def _draw_links(axes: Any, record: AlignmentRecord) -> None:
         axes.errorbar(at, residuals, yerr=scatters, fmt="o", markersize=3, color=color, label=axis)
     axes.axhline(0, color="gray", linewidth=0.5)
     axes.set_xticks(range(len(accepted)), [f"{k.fixed}\n{k.moving}" for k in accepted], rotation=90, fontsize=5)
-    axes.set(ylabel="residual, voxels", title="What the solution leaves of each link (bars: scatter of its points)")
+    axes.set_ylabel("residual, voxels")
+    axes.set_title("What the solution leaves of each link (bars: scatter of its points)", fontsize=10)
     axes.legend()
