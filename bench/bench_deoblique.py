@@ -1,6 +1,6 @@
 """De-obliquing: the operation alone, and the sweep from frames in memory to written chunks.
 
-Run with ``python bench/bench_deoblique.py [FOLDER]``: the volume is written in FOLDER, by default the temporary folder.
+Run with ``python -m bench.bench_deoblique [FOLDER]``: the volume is written in FOLDER, by default the temporary folder.
 What the system spends on new files and pages differs between machines and from minute to minute: it is given by itself,
 and so is that of a loop that does nothing but write as many new chunk files.
 """
@@ -20,8 +20,8 @@ from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
-from common import best_seconds, memcpy_bytes_per_s, report
 
+from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.model import Box
 from gpustitch.ops.deoblique import deoblique
 from gpustitch.stages.deoblique import DeobliqueOptions, plan, run

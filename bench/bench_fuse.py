@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import best_seconds, memcpy_bytes_per_s, report
 
+from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.io.precomputed import PrecomputedVolume
 from gpustitch.io.volume_writer import VolumeWriter
 from gpustitch.model import Box, Coverage, ObliqueScan, PlacedVolume, Spacing

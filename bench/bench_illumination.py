@@ -7,12 +7,9 @@ pixel at 1024 bins; both were measured on 2 cores of an EPYC, in other runs than
 from __future__ import annotations
 
 import functools
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from common import disk_write_bytes_per_s, memcpy_bytes_per_s, report
 from scipy import ndimage
 
+from bench.common import disk_write_bytes_per_s, memcpy_bytes_per_s, report
 from gpustitch.io.dcimg_writer import write_dcimg
 from gpustitch.stages import pipeline
 from gpustitch.stages.progress import Silent
