@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -39,6 +41,8 @@ def test_all_options(stack, tmp_path):
     box = Box.of_shape(scan.shape)
     np.testing.assert_array_equal(volume.read(box), deoblique(frames, box, scan.shear))
     assert volume.spacing.zyx_um == pytest.approx(scan.spacing.zyx_um)
+    # spimstitch crashes on any --chunk-size.
+    assert json.loads((tmp_path / "v" / "info").read_text())["scales"][0]["chunk_sizes"] == [[16, 8, 32]]
     assert PrecomputedVolume(tmp_path / "v", 1).shape == (7, 6, -(-scan.shape[2] // 2))
 
 

@@ -85,6 +85,7 @@ def test_more_levels_than_there_are_voxels(tmp_path):
 
 
 def test_order_size_and_threads_do_not_matter(tmp_path):
+    """Nothing is lost at the end; blockfs loses blocks when it is closed under load, without an error."""
     volume = noise((40, 24, 50))
     boxes = list(Box.of_shape(volume.shape).blocks((16, 24, 8)))
     np.random.default_rng(1).shuffle(boxes)

@@ -168,7 +168,7 @@ def test_reference_isotropic_is_exact(golden):
     frames, scan = scan_of(golden, "iso")
     ours, theirs = whole(frames, scan), golden[0]["out_iso"]
     np.testing.assert_array_equal(ours, theirs[:, :, : scan.shape[2]])
-    # Quirk 8: their extent is always frames + columns, here one empty column more than there is.
+    # Their extent is always frames + columns, here one empty column more than there is.
     assert theirs.shape[2] == scan.shape[2] + 1 and not theirs[:, :, -1].any()
 
 
@@ -184,7 +184,7 @@ def test_reference_anisotropic_within_one_count(golden, case):
     # The reference truncates; ours is nearest.
     assert np.abs(ours - theirs[:, :, :width])[inner].max() <= 1
     assert (ours - theirs[:, :, :width])[inner].min() >= 0
-    # Quirk 7: theirs fades in before the first frame and out after the last (and, with the last plane, is empty);
+    # Theirs fades in before the first frame and out after the last (and, with the last plane, is empty);
     # ours covers the frames and nothing else.
     outside = (frame <= -1e-9) | (frame >= 79 + 1e-9)
     assert not ours[outside].any()
@@ -195,22 +195,28 @@ def test_reference_anisotropic_within_one_count(golden, case):
 
 
 def test_reference_loses_the_last_plane(golden):
-    # Quirk 6: where z * sqrt(2) / p rounds past the end their last plane is empty. Ours is not.
-    frames, scan = scan_of(golden, "aniso_2")
+    # Where z * sqrt(2) / p rounds past the end their last plane is empty. Ours is not.
     lost = [case for case in golden[1] if not golden[0][f"out_{case}"][47].any()]
     assert lost
-    assert whole(frames, scan)[47].any()
+    for case in lost:
+        frames, scan = scan_of(golden, case)
+        exact = naive(frames[:, :4], (48, 4, scan.shape[2]), scan.shear)[47]
+        assert exact.any()
+        np.testing.assert_allclose(whole(frames, scan)[47, :4], exact, rtol=0, atol=0.504)
 
 
 def test_reference_cuts_a_long_scan(golden):
-    # Quirk 8: at step 1.0 the volume is wider than frames + columns; theirs loses what lies beyond, ours does not.
+    # At step 1.0 the volume is wider than frames + columns; theirs loses what lies beyond, ours does not.
     frames, scan = scan_of(golden, "aniso_short_1")
-    assert scan.shape[2] > golden[0]["out_aniso_short_1"].shape[2]
-    assert whole(frames, scan)[:, :, 128:].any()
+    width = golden[0]["out_aniso_short_1"].shape[2]
+    assert width == 80 + 48 < scan.shape[2]
+    beyond = naive(frames[:, :4], (48, 4, scan.shape[2]), scan.shear)[:, :, width:]
+    assert beyond.any()
+    np.testing.assert_allclose(whole(frames, scan)[:, :4, width:], beyond, rtol=0, atol=0.504)
 
 
 def test_reference_takes_a_small_shear_for_none(golden):
-    # Quirk 9: at step 1.28 the shear is 0.9944, not 1: after 47 planes theirs is off by 0.26 columns, at 2047 by 11.5.
+    # At step 1.28 the shear is 0.9944, not 1: after 47 planes theirs is off by 0.26 columns, at 2047 by 11.5.
     frames, scan = scan_of(golden, "iso_128")
     np.testing.assert_array_equal(golden[0]["out_iso_128"], golden[0]["out_iso"])
     ours = whole(frames, scan)

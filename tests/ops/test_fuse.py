@@ -175,6 +175,7 @@ def grid_of_tiles(seed: int | None) -> list[PlacedVolume]:
 
 
 def test_constant_stays_constant_and_gaps_are_zero() -> None:
+    """spimstitch leaves out blocks at the trailing corner, and takes 1 count off wherever two tiles touch a block."""
     tiles = grid_of_tiles(None)
     box = whole_box(tiles)
     result = fused(tiles, box)

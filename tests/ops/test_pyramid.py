@@ -80,7 +80,7 @@ def test_views_and_blocks_agree_with_the_whole():
 
 
 def test_reference_pyramid():
-    # The reference drops fractions, ours rounds them; it also loses the last block of an odd x (quirk: 129 -> 65
+    # The reference drops fractions, ours rounds them; it also loses the last block of an odd x (129 -> 65
     # keeps no voxel of plane 64 there), which ours keeps: the mean of the one plane that is left.
     data = np.load(DATA / "pyramid_70x133x129.npz")
     for fine, coarse in (("level1", "level2"), ("level2", "level3")):

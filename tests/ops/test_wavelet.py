@@ -17,7 +17,7 @@ from skimage.filters import threshold_otsu
 
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.ops.notch import RowLowPass
-from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet, otsu
+from gpustitch.ops.wavelet import WaveletOptions, _Fraction, destripe_wavelet, otsu
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -70,6 +70,7 @@ def assert_close(ours, expected):
 
 GOLDEN = np.load(DATA / "filter_streaks_256x320.npz")
 CASES = json.loads(str(GOLDEN["params"]))
+SUBBAND = np.load(DATA / "filter_subband_256x320.npz")  # every eighth row
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,17 @@ def test_compat_gives_the_counts_of_pystripe(name):
 def test_compat_gives_a_band_of_pystripe_before_rounding():
     ours = destripe_wavelet(GOLDEN["img"], WaveletOptions(32, 32, 3, "db5", compat=True))
     np.testing.assert_allclose(ours, GOLDEN["sub_db5_s32_l3"], rtol=1e-4)
+
+
+def test_compat_gives_a_band_of_all_levels_of_pystripe_before_rounding():
+    ours = destripe_wavelet(GOLDEN["img"], WaveletOptions(64, 64, 0, "db3", compat=True))
+    np.testing.assert_allclose(ours[::8], SUBBAND["sub_db3_s64"], rtol=1e-4)
+
+
+def test_share_of_the_foreground_is_that_of_pystripe():
+    share = _Fraction(GOLDEN["img"].shape, CASES["_otsu"], 10.0, np)
+    rows = np.concatenate([share.rows(GOLDEN["img"], start) for start in range(0, 256, 32)])
+    np.testing.assert_allclose(rows[::8], SUBBAND["fg_fraction"], rtol=1e-4, atol=1e-6)
 
 
 def test_otsu_gives_the_threshold_of_pystripe_and_of_scikit_image():
