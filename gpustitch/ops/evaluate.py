@@ -17,6 +17,7 @@ RowProfile = tuple[Floats, Mask]
 
 # Structure across the stripes that is coarser than this is illumination, not stripe.
 _STRIPE_SMOOTHING_ROWS = 8.0
+_LEAST_LAYER = 150
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,11 @@ def stripe_energy(profiles: Sequence[RowProfile], patterns: Sequence[RowProfile]
     return found / made if made > 0 else float("nan")
 
 
-def seam_step(image: Image, ideal: Image, distance_px: Image, usable: Mask, *, depth_px: float = 4.0) -> float:
-    """Relative step of ``image`` across a border, what the ideal does there taken off.
+def seam_step(image: Image, ideal: Image, distance_px: Image, usable: Mask, *, depth_px: int = 6) -> float:
+    """Relative step of ``image`` at a border, what the ideal does there taken off.
+
+    On each side, image / ideal is followed layer by layer (one voxel thick) and continued to the border along a
+    straight line; the step is where the two lines fail to meet. A gradual change is no step.
 
     Parameters
     ----------
@@ -118,16 +122,27 @@ def seam_step(image: Image, ideal: Image, distance_px: Image, usable: Mask, *, d
     usable
         Voxels to be compared.
     depth_px
-        How far to look on both sides.
+        How many layers to follow on each side.
 
     Returns
     -------
-    Mean of image / ideal on the positive side over that on the negative side, minus 1; NaN if either has fewer than
-    500 usable voxels.
+    Value on the positive side over that on the negative side, minus 1; NaN if either side has fewer than 3 layers of
+    150 usable voxels.
     """
     counted = usable & (ideal > 0)
-    sides = [counted & (side >= 0.5) & (side < depth_px + 0.5) for side in (distance_px, -distance_px)]
-    if min(int(side.sum()) for side in sides) < 500:
+    ends = [_at_border(image, ideal, side * distance_px, counted, depth_px) for side in (1, -1)]
+    return ends[0] / ends[1] - 1
+
+
+def _at_border(image: Image, ideal: Image, distance_px: Image, counted: Mask, depth_px: int) -> float:
+    inside = counted & (distance_px >= 0) & (distance_px < depth_px)
+    distance = distance_px[inside].astype(np.float64)
+    layer = distance.astype(np.int64)
+    number = np.bincount(layer, minlength=depth_px)
+    enough = number >= _LEAST_LAYER
+    if enough.sum() < 3:
         return float("nan")
-    inner, outer = (float(image[side].sum(dtype=np.float64) / ideal[side].sum(dtype=np.float64)) for side in sides)
-    return inner / outer - 1
+    sums = [np.bincount(layer, weights=values, minlength=depth_px)[enough] for values in
+            (image[inside], ideal[inside], distance)]  # fmt: skip
+    line = np.polynomial.Polynomial.fit(sums[2] / number[enough], sums[0] / sums[1], 1, w=np.sqrt(number[enough]))
+    return float(line(0.0))

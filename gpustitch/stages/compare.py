@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from gpustitch.errors import InputMissingError
 from gpustitch.model import ZYX, Box, Volume
@@ -134,6 +135,20 @@ def compared(image: Image, scene: Scene, lattice: Lattice) -> Compared:
     ideal = with_blobs(tissue.copy(), scene, lattice)
     usable = (np.abs(ideal - tissue) < _PURE_TISSUE * tissue) & (tissue > 0.5 * scene.tissue) & (image > 0)
     return Compared(image, ideal, usable)
+
+
+def tile_alone(footing: Footing, tile: TileTruth, volume: Volume, box: Box) -> Image:
+    """What a tile shows of a box of the mosaic, interpolated linearly from its own volume; 0 where it shows nothing."""
+    z, y, x = footing.truth.spec.n_columns, footing.truth.spec.n_rows, volume.coverage.shape[2]
+    place = [v.astype(np.float64) for v in footing.within_tile(tile, box)]
+    across = place[0] + volume.coverage.shear * place[2]
+    low = [math.floor(float(v.min())) for v in (place[2], place[1], across)]
+    high = [math.ceil(float(v.max())) + 1 for v in (place[2], place[1], across)]
+    own = Box((low[0], low[1], low[2]), (high[0], high[1], high[2])).intersect(Box.of_shape((z, y, x)))
+    if own.is_empty:
+        return np.zeros(box.shape, np.float32)
+    at = [np.broadcast_to(v - s, box.shape) for v, s in zip((place[2], place[1], across), own.start, strict=True)]
+    return np.asarray(ndimage.map_coordinates(volume.read(own).astype(np.float32), at, order=1, mode="constant"))
 
 
 def truly_inside(truth: Truth, points_um: Floats, margin_px: float) -> Mask:

@@ -13,7 +13,7 @@ from gpustitch.model import Box, Frames, Volume
 from gpustitch.ops.evaluate import RowProfile, row_energy, row_profile, seam_step, stripe_energy
 from gpustitch.ops.evaluate_cells import CellMatches, cell_amount, find_cells, halo_px, match_cells
 from gpustitch.ops.phantom import Lattice, Scene, render
-from gpustitch.stages.compare import Compared, Footing, box_about, compare, compared, truly_inside
+from gpustitch.stages.compare import Compared, Footing, box_about, compare, compared, tile_alone, truly_inside
 from gpustitch.stages.parallel import ordered_map
 from gpustitch.stages.phantom_truth import TileTruth, Truth
 from gpustitch.stages.progress import Progress, tracked
@@ -21,6 +21,7 @@ from gpustitch.stages.tiles import ObliqueTile
 
 Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 Px = tuple[float, float, float]
 
 _CELL_BLOCK = (96, 128, 128)
@@ -146,24 +147,27 @@ def measure_seams(
 ) -> SeamFigures:
     """Steps of brightness across the edges of each tile where they lie inside exactly one other tile.
 
-    What the other tile alone shows there is taken off: destriping may leave steps between rows anywhere, and only those
-    that stitching adds are seams.
+    The volume is compared with what that other tile alone shows there: destriping may leave steps between rows
+    anywhere, and only those that stitching adds are seams.
 
     Parameters
     ----------
     footing, volume, scene
         The stitched volume, where its voxels are and what is there.
     tiles
-        The volume of each tile by name; None to take nothing off.
+        The volume of each tile by name; None to compare with the scene instead.
     """
     patches = [(tile, *face) for tile in footing.truth.tiles for face in _faces(footing.truth, tile)]
 
     def seam(patch: tuple[TileTruth, TileTruth, int, bool, Px]) -> float:
         tile, other, axis, far, centre = patch
-        step = _step(footing, volume, scene, tile, axis, far, centre)
+        box, distance, usable = _patch(footing, tile, axis, far, centre)
         if tiles is None:
-            return step
-        return step - _step(footing.seen_from(other), tiles[other.name], scene, tile, axis, far, centre)
+            block = compare(volume, box, scene, footing.lattice(box))
+            return seam_step(block.image, block.ideal, distance, usable & block.usable, depth_px=_SEAM_DEPTH_PX)
+        alone = tile_alone(footing, other, tiles[other.name], box)
+        usable &= alone > 0.3 * scene.tissue
+        return seam_step(volume.read(box).astype(np.float32), alone, distance, usable, depth_px=_SEAM_DEPTH_PX)
 
     steps = np.array(list(ordered_map(seam, patches, n_workers)), np.float64)
     return SeamFigures(steps[np.isfinite(steps)])
@@ -228,8 +232,8 @@ def _others_at(truth: Truth, tile: TileTruth, pixel: Px) -> list[TileTruth]:
     return [other for other, index in others if bool(((index >= 0) & (index <= last)).all())]
 
 
-def _step(footing: Footing, volume: Volume, scene: Scene, tile: TileTruth, axis: int, far: bool, centre: Px) -> float:
-    """The step of brightness across one patch of a tile's face."""
+def _patch(footing: Footing, tile: TileTruth, axis: int, far: bool, centre: Px) -> tuple[Box, Image, Mask]:
+    """A patch of a tile's face: box, distance inside the tile from the face, and the voxels one other tile sees."""
     spec = footing.truth.spec
     half = [float(_SEAM_PATCH_PX)] * 3
     half[axis] = _SEAM_DEPTH_PX + 1.0
@@ -240,13 +244,11 @@ def _step(footing: Footing, volume: Volume, scene: Scene, tile: TileTruth, axis:
     low = (columns[0] + origin[0], row - half[1] + origin[1], min(x) + origin[2])
     high = (columns[1] + origin[0], row + half[1] + origin[1], max(x) + origin[2])
     box = Box((int(low[0]), int(low[1]), int(low[2])), (int(high[0]) + 1, int(high[1]) + 1, int(high[2]) + 1))
-    block = compare(volume, box, scene, footing.lattice(box))
     within = footing.within_tile(tile, box)
-    usable = block.usable.copy()
+    seen = [footing.depth_px(other, box) >= 1 for other in footing.truth.tiles if other.name != tile.name]
+    usable = np.sum(seen, axis=0) == 1
     for n in range(3):
         usable &= np.abs(within[n] - centre[n]) <= half[n]
-    seen = [footing.depth_px(other, box) >= 1 for other in footing.truth.tiles if other.name != tile.name]
-    usable &= np.sum(seen, axis=0) == 1
     last = (spec.n_frames, spec.n_rows, spec.n_columns)[axis] - 1
     distance = np.broadcast_to(last - within[axis] if far else within[axis], box.shape)
-    return seam_step(block.image, block.ideal, distance, usable, depth_px=_SEAM_DEPTH_PX)
+    return box, distance, usable

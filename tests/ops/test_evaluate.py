@@ -95,6 +95,15 @@ def test_an_injected_seam_is_measured(step: float) -> None:
     assert seam_step(image, ideal, distance, np.ones(ideal.shape, bool)) == pytest.approx(step, abs=1e-4)
 
 
+def test_a_gradual_change_is_no_step_but_a_step_on_top_of_it_is() -> None:
+    ideal = np.full((30, 40, 20), 1000, np.float32)
+    distance = np.broadcast_to(np.arange(40.0, dtype=np.float32)[None, :, None] - 19.5, ideal.shape)
+    ramp = ideal * (1 + 0.01 * distance)
+    usable = np.ones(ideal.shape, bool)
+    assert seam_step(ramp, ideal, distance, usable) == pytest.approx(0, abs=1e-4)
+    assert seam_step(ramp * (1 + 0.03 * (distance > 0)), ideal, distance, usable) == pytest.approx(0.03, abs=1e-3)
+
+
 def test_a_true_step_is_no_seam_and_too_little_data_gives_nothing() -> None:
     distance = np.broadcast_to(np.arange(40.0, dtype=np.float32)[None, :, None] - 20, (20, 40, 20))
     ideal = np.where(distance > 0, 900, 300).astype(np.float32)

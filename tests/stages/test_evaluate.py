@@ -11,7 +11,7 @@ import pytest
 from gpustitch.errors import InputMissingError
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.phantom import render
-from gpustitch.stages.compare import Footing
+from gpustitch.stages.compare import Footing, tile_alone
 from gpustitch.stages.evaluate import (
     Solved,
     cell_figures,
@@ -25,7 +25,7 @@ from gpustitch.stages.evaluate_volume import measure_cells, measure_seams, measu
 from gpustitch.stages.phantom import SIZES, make_phantom
 from gpustitch.stages.phantom_truth import Truth
 from gpustitch.stages.progress import SILENT
-from gpustitch.stages.tiles import ArrayVolume
+from gpustitch.stages.tiles import ArrayVolume, ObliqueTile
 
 SPEC = replace(SIZES["tiny"], stage_error_um=4.0, pixel_error=0.01)
 
@@ -170,6 +170,43 @@ def test_an_injected_seam_is_seen(footing: Footing, ideal: np.ndarray, axis: str
     seam = seam_figures(measure_seams(footing, as_volume(stepped, footing), footing.truth.scene(), None, 1))[0]
     assert seam.value == pytest.approx(2, abs=0.5)
     assert seam.passed is False
+
+
+def test_seams_against_a_single_tile(truth: Truth, footing: Footing) -> None:
+    """Tiles laid side by side show seams, because their stripes differ; tiles that fade into each other do not."""
+    raw = raw_frames(truth, 0)
+    nominal = replace(truth.spec.scan, pixel_um=truth.spec.pixel_um)
+    tiles = {name: ObliqueTile(frames, nominal) for name, frames in raw.items()}
+    box = Box.of_shape(np.ceil(footing.solved_px().max(axis=0) + truth.spec.scan.shape).astype(int).tolist())
+    alone = {tile.name: tile_alone(footing, tile, tiles[tile.name], box) for tile in truth.tiles}
+    depth = {tile.name: np.maximum(footing.depth_px(tile, box), 0) for tile in truth.tiles}
+    hard, total, weight = np.zeros(box.shape, np.float32), np.zeros(box.shape), np.zeros(box.shape)
+    for name, image in alone.items():
+        hard = np.where(depth[name] > 0, image, hard)
+        total += image * depth[name] ** 2
+        weight += depth[name] ** 2
+    faded = (total / np.maximum(weight, 1e-6)).astype(np.float32)
+    scene = truth.scene()
+    worst = [
+        np.abs(measure_seams(footing, as_volume(volume, footing), scene, tiles, 1).steps).max()
+        for volume in (hard, faded)
+    ]
+    assert worst[0] > 0.02
+    assert worst[1] < 0.01
+
+
+def test_a_tile_alone_is_the_tile_where_nothing_is_between_voxels(truth: Truth) -> None:
+    tile = truth.tiles[0]
+    nominal = replace(truth.spec.scan, pixel_um=truth.spec.pixel_um)
+    volume = ObliqueTile(raw_frames(truth, 0)[tile.name], nominal)
+    footing = Footing(truth, {t.name: (0.0, 0.0, 0.0) for t in truth.tiles}, truth.spec.pixel_um)
+    box = Box((10, 20, 40), (20, 40, 80))
+    assert np.allclose(tile_alone(footing, tile, volume, box), volume.read(box), atol=0.01)
+    between = replace(footing, origin_px={tile.name: (0.5, 0.0, 0.5 * nominal.shear)})
+    whole = volume.read(Box((9, 20, 39), (20, 40, 80))).astype(float)
+    near = tile_alone(between, tile, volume, box)
+    assert np.corrcoef(near.ravel(), whole[1:, :, 1:].ravel())[0, 1] > 0.9
+    assert tile_alone(footing, tile, volume, box.shift((500, 0, 0))).max() == 0
 
 
 def test_the_footing_undoes_a_wrong_pixel_size(truth: Truth, tmp_path: Path) -> None:
