@@ -14,6 +14,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from gpustitch.errors import GpustitchError, ParameterError
+from gpustitch.model import ZYX
 
 Quiet = Annotated[bool, typer.Option("--quiet", "--silent", help="Print nothing but errors and results.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
@@ -88,12 +89,10 @@ def reported_errors() -> Iterator[None]:
         raise typer.Exit(130) from stop
 
 
-def parsed_ints(text: str, name: str, count: int) -> tuple[int, ...]:
-    """``count`` whole numbers from ``"a,b,c"``; ParameterError names the option otherwise."""
+def parsed_zyx(text: str, name: str) -> ZYX:
+    """Three whole numbers in array order from the text ``"x,y,z"`` of option ``name``; ParameterError otherwise."""
     try:
-        values = tuple(int(part) for part in text.split(","))
+        x, y, z = (int(part) for part in text.split(","))
     except ValueError:
-        values = ()
-    if len(values) != count:
-        raise ParameterError(f"{name} takes {count} whole numbers separated by commas, not {text!r}")
-    return values
+        raise ParameterError(f"{name} takes 3 whole numbers separated by commas, not {text!r}") from None
+    return z, y, x

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import FlipUd, Overwrite, Quiet, RotateK, Workers, reported_errors
+from gpustitch.cli.common import FlipUd, Overwrite, Quiet, RotateK, Workers, parsed_zyx, reported_errors
 from gpustitch.cli.correction_options import (
     ArtifactLength,
     BackgroundWindow,
@@ -33,7 +33,6 @@ from gpustitch.cli.oblique_options import (
     VoxelSize,
     Writers,
     deoblique,
-    parsed_chunk,
 )
 from gpustitch.io.volume_writer import N_WRITERS
 from gpustitch.ops.lightsheet import LightsheetOptions
@@ -121,7 +120,7 @@ def command(
             flip_ud=flip_ud,
             correction=None if correction.is_identity else correction,
             levels=levels,
-            chunk_shape=parsed_chunk(chunk_size),
+            chunk_shape=parsed_zyx(chunk_size, "--chunk-size"),
             n_workers=n_workers,
             n_writers=n_writers,
             overwrite=overwrite,

@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, parsed_ints, reported_errors
+from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, parsed_zyx, reported_errors
+from gpustitch.cli.oblique_options import ChunkSize, Levels, LogLevel, Writers
 from gpustitch.errors import ParameterError
 from gpustitch.io.volume_writer import N_WRITERS
-from gpustitch.model import ZYX
 from gpustitch.stages.stitch import Intensity, StitchOptions, TreeOptions, plan_tree, run
 
 
 def command(
     input: Annotated[Path, typer.Option("--input", help="Folder of the volumes: X/X_Y/Z, tenths of a micron.")],
     output: Annotated[Path, typer.Option("--output", help="Folder of the precomputed volume to write.")],
-    levels: Annotated[int, typer.Option("--levels", help="Number of pyramid levels.")] = 5,
-    chunk_size: Annotated[str, typer.Option("--chunk-size", help="Voxels of a stored chunk along x,y,z.")] = "64,64,64",
+    levels: Levels = 5,
+    chunk_size: ChunkSize = "64,64,64",
     x_step_size: Annotated[
         float | None,
         typer.Option("--x-step-size", help="Distance between frames, um.", show_default="what the volumes say"),
@@ -62,12 +62,8 @@ def command(
         bool, typer.Option("--negative-y", help="The stage's y runs against the camera's (not with --alignment).")
     ] = False,
     n_workers: Workers = None,
-    n_writers: Annotated[
-        int, typer.Option("--n-writers", help="Number of files written at the same time.")
-    ] = N_WRITERS,
-    log_level: Annotated[
-        str, typer.Option("--log-level", help="Accepted for spimstitch's scripts; see --quiet.", hidden=True)
-    ] = "WARNING",
+    n_writers: Writers = N_WRITERS,
+    log_level: LogLevel = "WARNING",
     quiet: Quiet = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -88,9 +84,9 @@ def command(
         options = StitchOptions(
             output,
             levels,
-            _zyx(chunk_size, "--chunk-size"),
-            None if output_size is None else _zyx(output_size, "--output-size"),
-            None if output_offset is None else _zyx(output_offset, "--output-offset"),
+            parsed_zyx(chunk_size, "--chunk-size"),
+            None if output_size is None else parsed_zyx(output_size, "--output-size"),
+            None if output_offset is None else parsed_zyx(output_offset, "--output-offset"),
             intensity,
             n_workers,
             n_writers,
@@ -103,8 +99,3 @@ def command(
             f"{len(job.mosaic.tiles)} tiles to {x} x {y} x {z} voxels, at most {job.output_bytes / 1e9:.2f} GB"
         )
         run(job, progress)
-
-
-def _zyx(text: str, name: str) -> ZYX:
-    x, y, z = parsed_ints(text, name, 3)
-    return z, y, x

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, parsed_ints, reported_errors
-from gpustitch.model import ZYX
+from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, parsed_zyx, reported_errors
 from gpustitch.stages import align
 from gpustitch.stages.align import AlignOptions
 from gpustitch.stages.align_link import MatchOptions
@@ -77,10 +76,10 @@ def command(
         matching = MatchOptions(
             sigma_um=sigma,
             sample_count=sample_count,
-            window_px=_zyx(window_size, "--window-size"),
-            blob_window_px=_zyx(blob_detection_window_size, "--blob-detection-window-size"),
-            border_px=_zyx(border_size, "--border-size"),
-            search_px=_zyx(search_size, "--search-size"),
+            window_px=parsed_zyx(window_size, "--window-size"),
+            blob_window_px=parsed_zyx(blob_detection_window_size, "--blob-detection-window-size"),
+            border_px=parsed_zyx(border_size, "--border-size"),
+            search_px=parsed_zyx(search_size, "--search-size"),
             min_correlation=min_correlation,
             seed=seed,
         )
@@ -99,8 +98,3 @@ def command(
             overwrite=overwrite,
         )
         align.run(align.plan(options), TerminalProgress(quiet=quiet))
-
-
-def _zyx(text: str, name: str) -> ZYX:
-    x, y, z = parsed_ints(text, name, 3)
-    return z, y, x

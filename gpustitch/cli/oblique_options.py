@@ -1,4 +1,4 @@
-"""Options that ``stack2oblique`` and ``dcimg2oblique`` share, and what both print."""
+"""Options that the commands which write volumes share, and what ``stack2oblique`` and ``dcimg2oblique`` print."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import TerminalProgress, parsed_ints
-from gpustitch.model import ZYX
+from gpustitch.cli.common import TerminalProgress
 from gpustitch.stages.deoblique import DeobliqueOptions, plan, run
 
 ObliqueOutput = Annotated[Path, typer.Option("--output", help="Folder of the precomputed volume to write.")]
@@ -21,12 +20,6 @@ Writers = Annotated[int, typer.Option("--n-writers", help="Number of files writt
 LogLevel = Annotated[
     str, typer.Option("--log-level", help="Accepted for spimstitch's scripts; see --quiet.", hidden=True)
 ]
-
-
-def parsed_chunk(text: str) -> ZYX:
-    """Chunk shape (z, y, x) from ``"x,y,z"``."""
-    x, y, z = parsed_ints(text, "--chunk-size", 3)
-    return z, y, x
 
 
 def deoblique(options: DeobliqueOptions, *, quiet: bool) -> None:

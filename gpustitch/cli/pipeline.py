@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, parsed_ints, reported_errors
-from gpustitch.model import ZYX
+from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, parsed_zyx, reported_errors
 from gpustitch.ops.wavelet import WaveletOptions
 from gpustitch.stages import pipeline
 from gpustitch.stages.correct import Correction
@@ -128,13 +127,15 @@ def command(
             illumination=IlluminationOptions((), output, n_frames=n_frames, background=foreground),
             align_file=align_file,
             matching=replace(
-                pipeline.PIPELINE_MATCHING, sample_count=sample_count, window_px=_zyx(window_size, "--window-size")
+                pipeline.PIPELINE_MATCHING,
+                sample_count=sample_count,
+                window_px=parsed_zyx(window_size, "--window-size"),
             ),
             align_xz=align_xz,
             stitch=StitchOptions(
                 output,
                 levels=levels,
-                chunk_shape=_zyx(chunk_size, "--chunk-size"),
+                chunk_shape=parsed_zyx(chunk_size, "--chunk-size"),
                 intensity=Intensity() if compute_y_illum_corr else None,
             ),
             z_offset=z_offset,
@@ -149,8 +150,3 @@ def command(
         z, y, x = result.stitched.shape
         spacing = " x ".join(f"{v:.4g}" for v in result.stitched.spacing.zyx_um)
         typer.echo(f"{result.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um")
-
-
-def _zyx(text: str, name: str) -> ZYX:
-    x, y, z = parsed_ints(text, name, 3)
-    return z, y, x

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import Overwrite, Quiet, Workers, reported_errors
+from gpustitch.cli.common import Overwrite, Quiet, Workers, parsed_zyx, reported_errors
 from gpustitch.cli.oblique_options import (
     Angle,
     ChunkSize,
@@ -17,7 +17,6 @@ from gpustitch.cli.oblique_options import (
     VoxelSize,
     Writers,
     deoblique,
-    parsed_chunk,
 )
 from gpustitch.io.volume_writer import N_WRITERS
 from gpustitch.stages.deoblique import DeobliqueOptions
@@ -51,7 +50,7 @@ def command(
             step_um=x_step_size,
             angle_deg=angle,
             levels=levels,
-            chunk_shape=parsed_chunk(chunk_size),
+            chunk_shape=parsed_zyx(chunk_size, "--chunk-size"),
             n_workers=n_workers,
             n_writers=n_writers,
             overwrite=overwrite,
