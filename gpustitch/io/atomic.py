@@ -6,10 +6,15 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gpustitch.errors import OutputError, OutputExistsError
+from gpustitch.errors import OutputError, OutputExistsError, ParameterError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: two runs into one output are not told apart there
+    fcntl = None  # type: ignore[assignment]
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -31,6 +36,15 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} cannot be created: {parent} is not a directory")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path} cannot be created: no permission to write in {parent}")
+
+
+def check_apart(output: Path, inputs: Iterable[str | Path]) -> None:
+    """Raise ParameterError if ``output`` is one of the inputs or a folder that holds one: it would replace them."""
+    target = output.resolve()
+    for source in inputs:
+        if Path(source).resolve().is_relative_to(target):
+            what = "is" if Path(source).resolve() == target else "holds"
+            raise ParameterError(f"{output} {what} the input {source}, which is never replaced; choose another output")
 
 
 def check_free_space(path: Path, needed_bytes: int) -> None:
@@ -63,20 +77,62 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a new directory to fill; on success it becomes ``path``, on any error it is removed."""
+    """Give a new directory to fill; on success it becomes ``path``, on any error it is removed.
+
+    What a killed run left is replaced; while another run fills it, that one is left alone.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As :func:`check_output`, and if another run is writing ``path`` or has written it meanwhile.
+    """
     check_output(path, overwrite=overwrite)
+    path = path.resolve()  # a link stays, and what it points to is written
     partial = _partial(path)
-    with os_errors(path):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with os_errors(path), _locked(partial, path):
         try:
             yield partial
+            check_output(path, overwrite=overwrite)
             if path.exists():
                 _remove(path)
             partial.rename(path)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+@contextlib.contextmanager
+def _locked(partial: Path, path: Path) -> Iterator[None]:
+    """Make ``partial`` an empty directory that no other run fills at the same time."""
+    partial.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        _clear(partial)
+        yield
+        return
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        if _is_taken(descriptor, partial):
+            raise OutputError(f"{path} is being written by another run; wait for it or choose another output")
+        _clear(partial)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_taken(descriptor: int, partial: Path) -> bool:
+    """Whether another run holds the directory that is open, or has just given it its name."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    return not (partial.exists() and os.path.samestat(os.fstat(descriptor), partial.stat()))
+
+
+def _clear(folder: Path) -> None:
+    for entry in folder.iterdir():
+        _remove(entry)
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gpustitch.errors import OutputError, OutputExistsError
-from gpustitch.io.atomic import atomic_directory, atomic_file, check_free_space, check_output
+from gpustitch.errors import OutputError, OutputExistsError, ParameterError
+from gpustitch.io.atomic import atomic_directory, atomic_file, check_apart, check_free_space, check_output
 
 
 def test_file_appears_only_on_success(tmp_path: Path) -> None:
@@ -65,6 +65,45 @@ def test_a_partial_directory_left_by_a_killed_run_is_replaced(tmp_path: Path) ->
     (stale / "junk").touch()
     with atomic_directory(tmp_path / "volume") as partial:
         assert not any(partial.iterdir())
+
+
+def test_two_runs_into_one_output_do_not_mix(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "volume") as first:
+        (first / "mine").touch()
+        with pytest.raises(OutputError, match="another run"), atomic_directory(tmp_path / "volume"):
+            pytest.fail("must not be entered")
+        assert (first / "mine").exists()
+    assert [p.name for p in (tmp_path / "volume").iterdir()] == ["mine"]
+    assert [p.name for p in tmp_path.iterdir()] == ["volume"]
+
+
+def test_an_output_that_appeared_meanwhile_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(OutputExistsError), atomic_directory(tmp_path / "volume"):
+        (tmp_path / "volume").mkdir()
+        (tmp_path / "volume" / "others").touch()
+    assert [p.name for p in (tmp_path / "volume").iterdir()] == ["others"]
+    assert [p.name for p in tmp_path.iterdir()] == ["volume"]
+
+
+def test_a_link_to_a_folder_stays_and_its_target_is_written(tmp_path: Path) -> None:
+    (tmp_path / "big disk" / "out").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "big disk" / "out")
+    with atomic_directory(tmp_path / "link") as partial:
+        assert partial.parent == tmp_path / "big disk"
+        (partial / "new").touch()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "big disk" / "out" / "new").exists()
+
+
+def test_outputs_that_would_replace_an_input_are_refused(tmp_path: Path) -> None:
+    raw = tmp_path / "channel" / "raw.dcimg"
+    raw.parent.mkdir()
+    raw.touch()
+    (tmp_path / "link").symlink_to(tmp_path / "channel")
+    for output in (raw, raw.parent, tmp_path, tmp_path / "link", tmp_path / "channel" / "x" / ".."):
+        with pytest.raises(ParameterError, match="never replaced"):
+            check_apart(output, [tmp_path / "another", raw])
+    check_apart(tmp_path / "channel" / "volume", [raw, raw.parent])
 
 
 @pytest.mark.parametrize(
