@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "pipeline": "gpustitch.cli.pipeline",
     "demo": "gpustitch.cli.demo",
     "info": "gpustitch.cli.info",
+    "view": "gpustitch.cli.view",
     "oblique-illum-corr": "gpustitch.cli.oblique_illum_corr",
     "dcimg2tif": "gpustitch.cli.dcimg2tif",
     "dcimg2jp2": "gpustitch.cli.dcimg2jp2",
