@@ -107,11 +107,11 @@ def stripe_energy(profiles: Sequence[RowProfile], patterns: Sequence[RowProfile]
     return found / made if made > 0 else float("nan")
 
 
-def seam_step(image: Image, ideal: Image, distance_px: Image, usable: Mask, *, depth_px: int = 6) -> float:
+def seam_step(image: Image, ideal: Image, distance_px: Image, usable: Mask, *, depth_px: int = 3) -> float:
     """Relative step of ``image`` at a border, what the ideal does there taken off.
 
-    On each side, image / ideal is followed layer by layer (one voxel thick) and continued to the border along a
-    straight line; the step is where the two lines fail to meet. A gradual change is no step.
+    Image / ideal is averaged over layers one voxel thick, parallel to the border. The step is the greatest change from
+    one layer to the next near the border: all of a sudden step, the slope of a gradual change.
 
     Parameters
     ----------
@@ -122,27 +122,20 @@ def seam_step(image: Image, ideal: Image, distance_px: Image, usable: Mask, *, d
     usable
         Voxels to be compared.
     depth_px
-        How many layers to follow on each side.
+        How many layers to look at on each side.
 
     Returns
     -------
-    Value on the positive side over that on the negative side, minus 1; NaN if either side has fewer than 3 layers of
-    150 usable voxels.
+    Relative change towards the positive side; NaN if a side has no layer of at least 150 usable voxels.
     """
-    counted = usable & (ideal > 0)
-    ends = [_at_border(image, ideal, side * distance_px, counted, depth_px) for side in (1, -1)]
-    return ends[0] / ends[1] - 1
-
-
-def _at_border(image: Image, ideal: Image, distance_px: Image, counted: Mask, depth_px: int) -> float:
-    inside = counted & (distance_px >= 0) & (distance_px < depth_px)
-    distance = distance_px[inside].astype(np.float64)
-    layer = distance.astype(np.int64)
-    number = np.bincount(layer, minlength=depth_px)
+    near = usable & (ideal > 0) & (distance_px >= -depth_px) & (distance_px < depth_px)
+    layer = np.floor(distance_px[near]).astype(np.int64) + depth_px
+    number, sums, ideal_sums = (
+        np.bincount(layer, weights=values, minlength=2 * depth_px) for values in (None, image[near], ideal[near])
+    )
     enough = number >= _LEAST_LAYER
-    if enough.sum() < 3:
+    if not (enough[:depth_px].any() and enough[depth_px:].any()):
         return float("nan")
-    sums = [np.bincount(layer, weights=values, minlength=depth_px)[enough] for values in
-            (image[inside], ideal[inside], distance)]  # fmt: skip
-    line = np.polynomial.Polynomial.fit(sums[2] / number[enough], sums[0] / sums[1], 1, w=np.sqrt(number[enough]))
-    return float(line(0.0))
+    ratio = sums[enough] / ideal_sums[enough]
+    change = np.diff(ratio) / ratio[:-1]
+    return float(change[np.abs(change).argmax()])

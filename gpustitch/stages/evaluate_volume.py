@@ -33,7 +33,7 @@ _MOST_CELLS_WEIGHED = 400
 _STRIPE_BLOCK_PX = 24
 _STRIPE_BLOCKS_PER_TILE = 8
 _SEAM_PATCH_PX = 24
-_SEAM_DEPTH_PX = 6
+_SEAM_DEPTH_PX = 3
 _SEAM_PATCHES_PER_FACE = 12
 
 
@@ -245,8 +245,9 @@ def _patch(footing: Footing, tile: TileTruth, axis: int, far: bool, centre: Px) 
     high = (columns[1] + origin[0], row + half[1] + origin[1], max(x) + origin[2])
     box = Box((int(low[0]), int(low[1]), int(low[2])), (int(high[0]) + 1, int(high[1]) + 1, int(high[2]) + 1))
     within = footing.within_tile(tile, box)
-    seen = [footing.depth_px(other, box) >= 1 for other in footing.truth.tiles if other.name != tile.name]
-    usable = np.sum(seen, axis=0) == 1
+    depth = np.array([footing.depth_px(other, box) for other in footing.truth.tiles if other.name != tile.name])
+    # At a tile's very edge interpolation lacks neighbours: one other tile well inside, and none just beginning.
+    usable = (np.sum(depth > -2, axis=0) == 1) & (depth.max(axis=0) >= 3)
     for n in range(3):
         usable &= np.abs(within[n] - centre[n]) <= half[n]
     last = (spec.n_frames, spec.n_rows, spec.n_columns)[axis] - 1

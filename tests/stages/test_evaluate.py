@@ -179,7 +179,12 @@ def test_seams_against_a_single_tile(truth: Truth, footing: Footing) -> None:
     tiles = {name: ObliqueTile(frames, nominal) for name, frames in raw.items()}
     box = Box.of_shape(np.ceil(footing.solved_px().max(axis=0) + truth.spec.scan.shape).astype(int).tolist())
     alone = {tile.name: tile_alone(footing, tile, tiles[tile.name], box) for tile in truth.tiles}
-    depth = {tile.name: np.maximum(footing.depth_px(tile, box), 0) for tile in truth.tiles}
+    depth = {}
+    for tile in truth.tiles:
+        frame, row, column = footing.within_tile(tile, box)
+        aside = np.minimum(np.minimum(frame, 119 - frame), np.minimum(row, 127 - row))
+        fade = np.clip(np.minimum(column, 63 - column) / 12, 0, 1)
+        depth[tile.name] = np.where(footing.depth_px(tile, box) > 0, aside * fade, 0)
     hard, total, weight = np.zeros(box.shape, np.float32), np.zeros(box.shape), np.zeros(box.shape)
     for name, image in alone.items():
         hard = np.where(depth[name] > 0, image, hard)
