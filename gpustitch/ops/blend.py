@@ -2,13 +2,13 @@
 
 With two tiles the weight is ``d1**2 / (d1**2 + d2**2)``, d being the least distance in voxels to the tile's edge
 over the axes in which the two tiles differ. With more, a tile's weight is the product of its weights against each
-of the others that cover the voxel, divided by the sum of these products. (The other generalisation,
-``d**2 / sum(d**2)``, agrees for two tiles; but d would then hang on which others are there, and jump where a tile
-with another set of axes comes in. In the product a tile enters with weight 0 and changes nothing.)
+of the others that cover the voxel, divided by the sum of these products. (``d**2 / sum(d**2)`` agrees with this for
+two tiles; but its d would depend on which other tiles are there, and jump where one that differs in other axes
+begins. In the product a tile begins with weight 0 and changes nothing.)
 
-Tiles side by side along y do not quite end at the same x: the stage errs. Where one of them ends, its weight would drop
-at once from what its distance along y says to nothing. So in the axes in which two tiles do not differ, the one whose
-edge is nearer fades out over the last voxels; where both end together nothing changes.
+Stage errors make tiles that lie side by side along y end at slightly different x. Where one of them ends, its weight
+would drop at once from what its distance along y gives it to nothing. So, along the axes in which two tiles do not
+differ, the one whose edge is nearer fades out over its last voxels; where both end together nothing changes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from gpustitch.model import Box, PlacedVolume
 
 # A position this close to a whole voxel is whole: 65535 counts change by less than one over that distance.
 _WHOLE = 1e-5
-# Tiles differ in an axis if their offset, as a part of the tile's extent, is more than this part of their greatest
-# offset: a stage error of a few voxels is no difference, an overlap of the other axis by any design is.
+# Two tiles differ in an axis if their offset along it, as a fraction of the tile's extent, is at least this fraction of
+# their largest such offset. A stage error of a few voxels is then no difference; a step of the grid always is.
 _DIFFERS = 0.125
-# Over this many voxels a tile fades out that ends before its neighbour does.
+# A tile that ends before its neighbour does fades out over this many voxels.
 _FADE = 16.0
 # Least distance of a covered voxel, so that two tiles that meet at their edges share it evenly.
 _LEAST_DISTANCE = 1 / 32

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-_TO_SIGMA = 1.4826
+from gpustitch.ops.robust import median_and_scatter
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,11 @@ def consensus(
 ) -> Consensus:
     """Find the largest group of offsets that agree, and its median.
 
-    A median over all matches would do until half of them are false; false matches may also agree by twos and threes
-    with nothing. So the offset with most others within ``radius_px`` (on every axis) is taken first, and the
-    median of that group. Then all offsets within ``limit`` times the group's scatter, but at least ``floor_px``, of the
-    median belong to the group, on every axis, and its median and scatter are the result.
+    A plain median fails once half of the matches are false. So the search starts from the offset that has most others
+    within ``radius_px`` on every axis (of several, the one whose neighbours are nearest) and takes the median of that
+    group. The group is then redrawn: it is all offsets that lie, on every axis, within ``limit`` times the group's
+    scatter of its median, where that reach is at least ``floor_px`` and at most ``radius_px``. Its median and scatter
+    are the result.
 
     Parameters
     ----------
@@ -39,36 +40,15 @@ def consensus(
     near = apart <= radius_px
     tightness = np.where(near, apart, 0).sum(axis=1) / near.sum(axis=1)
     seed = np.lexsort((tightness, -near.sum(axis=1)))[0]
-    middle, scatter = _median_and_scatter(offsets[near[seed]])
+    middle, scatter = median_and_scatter(offsets[near[seed]])
     reach = np.minimum(np.maximum(limit * scatter, floor_px), radius_px)
     agrees: npt.NDArray[np.bool_] = np.all(np.abs(offsets - middle) <= reach, axis=1)
     if not agrees.any():
         agrees = near[seed]
-    middle, scatter = _median_and_scatter(offsets[agrees])
+    middle, scatter = median_and_scatter(offsets[agrees])
     return Consensus(_triple(middle), _triple(scatter), agrees)
-
-
-def _median_and_scatter(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    middle = np.median(values, axis=0)
-    return middle, _TO_SIGMA * np.median(np.abs(values - middle), axis=0)
 
 
 def _triple(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     z, y, x = values.tolist()
     return z, y, x
-
-
-def weighted_median(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
-    """The value at which half the weight lies on either side; between two values with exactly half, their mean.
-
-    Weights must not be negative nor all zero. The order of the values does not matter.
-    """
-    v, w = np.asarray(values, dtype=np.float64), np.asarray(weights, dtype=np.float64)
-    order = np.argsort(v, kind="stable")
-    v, below = v[order], np.cumsum(w[order])
-    half = below[-1] / 2
-    first = int(np.searchsorted(below, half))
-    if first + 1 < len(v) and np.isclose(below[first], half, rtol=1e-12):
-        heavier = first + 1 + int(np.argmax(w[order][first + 1 :] > 0))
-        return float((v[first] + v[heavier]) / 2)
-    return float(v[first])

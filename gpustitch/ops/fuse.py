@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, namespace
 from gpustitch.model import Box, PlacedVolume
 from gpustitch.ops.blend import Footprint, differing_axes, weights
-from gpustitch.ops.resample import blend, resample
+from gpustitch.ops.resample import add_weighted, resample
 
 # A slanted tile's columns drift from plane to plane; over this many planes the drift is small beside an overlap.
 _PLANES = 16
@@ -142,7 +142,7 @@ class _Part:
         xp = namespace(self.voxels)
         columns, fractions = self._columns(cell)
         (z, y), (fz, fy) = self._start(cell)
-        blend(self.voxels, xp.asarray(columns), xp.asarray(fractions), weight, total, out, z, y, fz, fy)
+        add_weighted(self.voxels, xp.asarray(columns), xp.asarray(fractions), weight, total, out, z, y, fz, fy)
 
     def _columns(self, cell: Box) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         whole = np.floor(self.footprint.shift_x)

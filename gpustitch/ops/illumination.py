@@ -19,6 +19,7 @@ from numpy.polynomial import Legendre, Polynomial
 
 from gpustitch.array import Array, to_host
 from gpustitch.errors import ParameterError
+from gpustitch.ops.robust import MAD_TO_SIGMA
 
 FlatModel = Literal["reference", "product"]
 Floats = npt.NDArray[np.float64]
@@ -32,9 +33,8 @@ _TRIALS = 100
 _TRIAL_PIXELS = 1 << 12
 _CONCENTRATIONS = 4
 _COARSE_PIXELS = 1 << 17
-# Bisquare: 95 % efficiency on normal errors; 1.4826 makes a median of |r| a standard deviation.
+# Bisquare: residuals beyond this many standard deviations weigh nothing; 95 % efficiency on normal errors.
 _BISQUARE = 4.685
-_MAD_TO_SIGMA = 1.4826
 # Standard deviation of a value that is only known to a bin, in bins.
 _BIN_SIGMA = 12**-0.5
 
@@ -252,7 +252,7 @@ def _robust_fit(values: Floats, use: npt.NDArray[np.bool_], least_sigma: float, 
     sigma = least_sigma
     for _ in range(50):
         residual = coarse_values - coarse.surface(terms)
-        sigma = max(least_sigma, _MAD_TO_SIGMA * float(np.median(np.abs(residual[coarse_use]))))
+        sigma = max(least_sigma, MAD_TO_SIGMA * float(np.median(np.abs(residual[coarse_use]))))
         before, terms = terms, coarse.least_squares(coarse_values, _bisquare(residual, coarse_use, sigma))
         if np.abs(coarse.surface(terms - before)).max() < 1e-3 * sigma:
             break

@@ -12,14 +12,14 @@ from scipy.sparse.csgraph import connected_components
 
 from gpustitch.errors import AlignmentError
 from gpustitch.model import Link, Placement
+from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR
 
 # What a link's median may be off by, however many matches agree: bias of the sub-voxel fit, distortion.
 SYSTEMATIC_PX = 0.05
-# Efficiency of a median: its standard error is this times sigma / sqrt(n).
-_MEDIAN = 1.2533
-# Beyond so many standard errors a residual weighs in linearly, not squared.
+# Beyond this many standard errors a residual counts linearly instead of squared.
 _HUBER = 2.5
 _ROUNDS = 20
+# Of the links with the worst residuals, how many are tried as the one to drop.
 _CANDIDATES = 12
 
 Floats = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 def link_sigma(link: Link) -> Floats:
     """Standard error (z, y, x) of a link's offset, voxels."""
-    scatter = np.asarray(link.scatter_px) * _MEDIAN / np.sqrt(max(1, len(link.matches)))
+    scatter = np.asarray(link.scatter_px) * MEDIAN_ERROR / np.sqrt(max(1, len(link.matches)))
     return np.asarray(np.hypot(scatter, SYSTEMATIC_PX))
 
 
@@ -41,9 +41,9 @@ def solve_positions(
     """Positions of all tiles that fit all links best.
 
     Each accepted link asks that ``position[moving] - position[fixed]`` be its offset, weighted by its standard error.
-    Links that contradict the loops they close are rejected first: while a residual exceeds ``max_residual_px`` or five
-    times the link's scatter, that link is dropped without which the rest fits the loops, and then the stage, best.
-    The remaining links are solved by least squares with Huber weights.
+    Links that contradict the loops they close are rejected first: while any residual exceeds ``max_residual_px`` and
+    five times its link's scatter, one link is dropped, the one without which the others fit their loops best (and,
+    where that does not decide, the stage). The remaining links are solved by least squares with Huber weights.
 
     Links say nothing about where the mosaic as a whole lies: the mean position of each connected group of tiles is
     that of its nominal positions. A tile without an accepted link keeps its nominal position.
@@ -57,7 +57,7 @@ def solve_positions(
     axes
         Which of z, y and x to solve; on the others nominal positions stay.
     max_residual_px
-        Residual that no link may keep.
+        Residual, on any axis, up to which a link is accepted whatever its scatter.
 
     Returns
     -------
@@ -112,15 +112,15 @@ class _Problem:
         position = self.nominal.copy()
         for _ in range(_ROUNDS):
             before = position
-            position = self._weighted(links, weights)
+            position = self.weighted(links, weights)
             size = np.abs(self.residuals(position, links)) / sigma
             weights = sigma**-2 * np.minimum(1, _HUBER / np.maximum(size, 1e-12))
             if np.allclose(before, position, rtol=0, atol=1e-6):
                 break
         return self._anchored(position, links)
 
-    def _weighted(self, links: Sequence[Link], weights: Floats, prior: float = 1e-9) -> Floats:
-        """Weighted least squares; ``prior`` is the weight of each tile's nominal position."""
+    def weighted(self, links: Sequence[Link], weights: Floats, prior: float = 1e-9) -> Floats:
+        """Positions by weighted least squares; ``prior`` is the weight of each tile's nominal position."""
         fixed, moving = self.ends(links)
         offsets = np.array([k.offset_px for k in links], dtype=np.float64).reshape(-1, 3)
         correction = offsets - (self.nominal[moving] - self.nominal[fixed])
@@ -150,14 +150,14 @@ class _Problem:
     def cost(self, links: Sequence[Link], stage_sigma: float) -> float:
         """Misfit of the loops plus, far weaker, of the stage."""
         weights = np.array([link_sigma(k) for k in links]).reshape(-1, 3) ** -2
-        position = self._weighted(links, weights, stage_sigma**-2)
+        position = self.weighted(links, weights, stage_sigma**-2)
         misfit = (weights * self.residuals(position, links) ** 2).sum()
         return float(misfit + ((position - self.nominal) ** 2).sum() / stage_sigma**2)
 
     def stage_sigma(self, links: Sequence[Link]) -> float:
         """How far the links are from what the stage said, voxels: a robust scale, at least 1."""
         deviation = np.abs(self.residuals(self.nominal, links))[:, self.axes]
-        return max(1.0, 1.4826 * float(np.median(deviation))) if deviation.size else 1.0
+        return max(1.0, MAD_TO_SIGMA * float(np.median(deviation))) if deviation.size else 1.0
 
 
 def _contradictions(problem: _Problem, links: list[Link], max_residual_px: float) -> dict[tuple[str, str], str]:
@@ -167,7 +167,7 @@ def _contradictions(problem: _Problem, links: list[Link], max_residual_px: float
     stage_sigma = problem.stage_sigma(links)
     while links:
         weights = np.array([link_sigma(k) for k in links]) ** -2
-        residual = np.abs(problem.residuals(problem._weighted(links, weights), links))
+        residual = np.abs(problem.residuals(problem.weighted(links, weights), links))
         limit = np.maximum(max_residual_px, 5 * np.array([k.scatter_px for k in links]))
         excess = (residual / limit).max(axis=1)
         if excess.max() <= 1:

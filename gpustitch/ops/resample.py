@@ -22,7 +22,7 @@ Float32 = npt.NDArray[np.float32]
 Part = tuple[slice, slice, slice]
 
 
-@kernel("fuse.cu")
+@kernel("resample.cu")
 def resample(
     source: Array,
     columns: Array,
@@ -67,8 +67,8 @@ def resample(
         out[plane, :, stop:] = 0
 
 
-@kernel("fuse.cu")
-def blend(
+@kernel("resample.cu")
+def add_weighted(
     source: Array,
     columns: Array,
     fraction_x: Array,

@@ -9,12 +9,11 @@ import numpy as np
 from scipy.special import stdtrit
 
 from gpustitch.model import Link, UmXYZ
-from gpustitch.ops.consensus import weighted_median
 from gpustitch.ops.place import SYSTEMATIC_PX, link_sigma
+from gpustitch.ops.robust import MEDIAN_ERROR, weighted_median
 
 # A link counts as one along y if it spans at least this part of the longest y distance.
 _Y_LINK = 0.5
-_MEDIAN = 1.2533
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def estimate_voxel_size(
     matching_um = np.array([max(float(link_sigma(k)[1]), SYSTEMATIC_PX) for k in y_links]) * estimate
     one_link = np.sqrt(pooled + np.mean(matching_um**2)) / np.median(distance_um) * estimate
     factor = float(stdtrit(max(freedom, 1), 0.975))
-    efficiency = _MEDIAN if len(y_links) > 2 else 1.0
+    efficiency = MEDIAN_ERROR if len(y_links) > 2 else 1.0
     return VoxelSize(nominal_um, estimate, factor * efficiency * one_link / len(y_links) ** 0.5, len(y_links))
 
 

@@ -174,6 +174,15 @@ def grid_of_tiles(seed: int | None) -> list[PlacedVolume]:
     ]
 
 
+def test_order_of_tiles_does_not_change_a_sum_of_floats() -> None:
+    rng = np.random.default_rng(2)
+    tiles = [tile(rng.random((9, 20, 20), np.float32), (0.3 * n, 2.1 * n, 3.7 * n)) for n in range(4)]
+    box = whole_box(tiles)
+    expected = fused(tiles, box)
+    for order in ((3, 2, 1, 0), (2, 0, 3, 1)):
+        np.testing.assert_array_equal(fused([tiles[n] for n in order], box), expected)
+
+
 def test_constant_stays_constant_and_gaps_are_zero() -> None:
     """spimstitch leaves out blocks at the trailing corner, and takes 1 count off wherever two tiles touch a block."""
     tiles = grid_of_tiles(None)

@@ -96,6 +96,27 @@ def test_precise_links_count_more() -> None:
     assert np.abs(errors(solve_positions(nominal, [good, bad]), true)).max() < 0.05
 
 
+def test_a_link_that_is_somewhat_off_pulls_no_harder_than_its_limit() -> None:
+    """One link says 10.6; two paths of two links each, all as sure of themselves, say 10."""
+    nominal = {name: (0.0, 0.0, x) for name, x in (("a", 0.0), ("c", 5.0), ("d", 5.0), ("b", 10.0))}
+    true = {name: np.array(position) for name, position in nominal.items()}
+    pairs = [("a", "c"), ("c", "b"), ("a", "d"), ("d", "b")]
+    links = [link(true, *pair, scatter=0.0) for pair in pairs] + [
+        link(true, "a", "b", np.array([0, 0, 0.6]), scatter=0)
+    ]
+    found = solve_positions(nominal, links).origin_px
+    # Least squares would say 10.3. A pull of 2.5 sigma of 0.05 moves the two paths, half as stiff each, by 0.125.
+    assert found["b"][2] - found["a"][2] == pytest.approx(10.125, abs=0.005)
+
+
+def test_links_with_scatter_may_be_off_by_five_times_as_much() -> None:
+    nominal, true = grid((1, 2, 2))
+    pairs = neighbours(true)
+    for scatter, rejected in ((0.05, 1), (2.0, 0)):
+        links = [link(true, *pair, 4.0 if i == 0 else 0.0, scatter=scatter) for i, pair in enumerate(pairs)]
+        assert sum(bool(k.reason) for k in solve_positions(nominal, links).links) == rejected
+
+
 def test_a_tile_without_links_keeps_its_stage_position() -> None:
     nominal, true = grid((1, 1, 3))
     rejected = Link("001", "002", (0.0, 0.0, 500.0), (0.0, 0.0, 0.0), (), "no room")

@@ -162,6 +162,18 @@ def test_flat_tiles_give_no_link_and_no_nan(value: int, tmp_path: Path) -> None:
     json.loads(output.read_text(), parse_constant=lambda c: pytest.fail(c))
 
 
+def test_matches_that_do_not_agree_make_no_link() -> None:
+    """Tiles of different tissue, whatever correlates: what few matches agree do so by chance."""
+    mosaic, volumes, _ = tiles((1, 2, 1), 0)
+    name = list(volumes)[1]
+    volumes[name] = ArrayVolume(tissue(SHAPE, seed=99), SPACING)
+    matching = MatchOptions(
+        window_px=(9, 9, 9), search_px=(0, 0, 0), sample_count=40, min_correlation=-1, min_matches=1
+    )
+    result = align.run(align.plan(AlignOptions(mosaic=mosaic, volumes=volumes, matching=matching)))
+    assert "matches agree" in result.placement.links[0].reason
+
+
 def test_unlike_tiles_are_told_apart() -> None:
     mosaic, volumes, _ = tiles((1, 2, 1), 0)
     name = list(volumes)[1]

@@ -1,0 +1,34 @@
+"""Statistics that a few wrong values do not spoil."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+# Standard deviation of a normal distribution in median absolute deviations.
+MAD_TO_SIGMA = 1.4826
+# Standard error of the median of n normal values, in standard deviations / sqrt(n): sqrt(pi / 2).
+MEDIAN_ERROR = 1.2533
+
+
+def median_and_scatter(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Median along the first axis, and 1.4826 times the median absolute deviation from it."""
+    v = np.asarray(values, dtype=np.float64)
+    middle = np.asarray(np.median(v, axis=0))
+    return middle, np.asarray(MAD_TO_SIGMA * np.median(np.abs(v - middle), axis=0))
+
+
+def weighted_median(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
+    """The value at which half the weight lies on either side; between two values with exactly half, their mean.
+
+    The order of the values does not matter. Weights must not be negative nor all zero.
+    """
+    v, w = np.asarray(values, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    order = np.argsort(v, kind="stable")
+    v, below = v[order], np.cumsum(w[order])
+    half = below[-1] / 2
+    first = int(np.searchsorted(below, half))
+    if first + 1 < len(v) and np.isclose(below[first], half, rtol=1e-12):
+        heavier = first + 1 + int(np.argmax(w[order][first + 1 :] > 0))
+        return float((v[first] + v[heavier]) / 2)
+    return float(v[first])
