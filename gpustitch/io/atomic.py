@@ -38,6 +38,13 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} cannot be created: no permission to write in {parent}")
 
 
+def check_file_output(path: Path, *, overwrite: bool) -> None:
+    """As :func:`check_output`, for an output that is a file: a folder in its place is refused too."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give the name of the file to write")
+    check_output(path, overwrite=overwrite)
+
+
 def check_apart(output: Path, inputs: Iterable[str | Path]) -> None:
     """Raise ParameterError if ``output`` is one of the inputs or a folder that holds one: it would replace them."""
     target = output.resolve()
@@ -63,7 +70,7 @@ def check_free_space(path: Path, needed_bytes: int) -> None:
 @contextlib.contextmanager
 def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary path to write; on success it becomes ``path``, on any error it is removed."""
-    check_output(path, overwrite=overwrite)
+    check_file_output(path, overwrite=overwrite)
     partial = _partial(path)
     with os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

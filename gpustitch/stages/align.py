@@ -12,7 +12,7 @@ import numpy as np
 
 from gpustitch.errors import LayoutError, ParameterError
 from gpustitch.io.alignment import AlignmentRecord, write_alignment
-from gpustitch.io.atomic import atomic_file, check_output
+from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.layout import find_volume_mosaic
 from gpustitch.io.provenance import provenance
 from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume
@@ -150,7 +150,7 @@ def plan(options: AlignOptions) -> AlignPlan:
         check_matplotlib()
     for path in (options.output, options.report):
         if path is not None:
-            check_output(path, overwrite=options.overwrite)
+            check_file_output(path, overwrite=options.overwrite)
     workers = checked_workers(options.n_workers)
     mosaic, volumes = _opened(options)
     spacing = mosaic_spacing(

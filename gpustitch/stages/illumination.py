@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import LayoutError, ParameterError
-from gpustitch.io.atomic import check_output
+from gpustitch.errors import InputMissingError, LayoutError, ParameterError
+from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.images import write_tiff
-from gpustitch.io.sources import open_frames
+from gpustitch.io.sources import open_frames, source_files
 from gpustitch.model import Frames
 from gpustitch.ops.histogram import check_bins, count_between, percentile_bin
 from gpustitch.ops.illumination import FlatFit, FlatModel, FlatOptions, fit_flat
@@ -252,11 +253,19 @@ def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tu
 
 
 def _check_outputs(options: IlluminationOptions) -> None:
-    check_output(options.output, overwrite=options.overwrite)
+    check_file_output(options.output, overwrite=options.overwrite)
+    check_apart(options.output, _files(options))
     if options.intermediate_output is not None:
         if options.intermediate_output.absolute() == options.output.absolute():
             raise ParameterError(f"--output and --intermediate-output are both {options.output}")
-        check_output(options.intermediate_output, overwrite=options.overwrite)
+        check_file_output(options.intermediate_output, overwrite=options.overwrite)
+        check_apart(options.intermediate_output, _files(options))
+
+
+def _files(options: IlluminationOptions) -> Iterator[Path]:
+    for path in options.paths:
+        with contextlib.suppress(InputMissingError):  # opening it tells
+            yield from source_files(path)
 
 
 def _check_alike(paths: Sequence[str | Path], sources: Sequence[Frames]) -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import InputMissingError, LayoutError
-from gpustitch.io.atomic import atomic_directory, check_free_space, check_output
+from gpustitch.errors import LayoutError
+from gpustitch.io.alignment import read_alignment
+from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
 from gpustitch.io.images import read_image
 from gpustitch.io.layout import find_raw_mosaic
 from gpustitch.io.provenance import provenance, write_json
-from gpustitch.io.volume_writer import pyramid_bytes
+from gpustitch.io.volume_writer import block_shape_of, checked_levels, pyramid_bytes
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.ops.flatfield import normalized_flat
 from gpustitch.stages import align, deoblique, illumination, stitch
@@ -28,6 +29,7 @@ from gpustitch.stages.align_link import MatchOptions
 from gpustitch.stages.correct import Correction
 from gpustitch.stages.deoblique import DeobliqueOptions, DeobliquePlan
 from gpustitch.stages.illumination import IlluminationOptions, IlluminationPlan
+from gpustitch.stages.placing import check_aligned
 from gpustitch.stages.progress import SILENT, Progress
 from gpustitch.stages.stitch import StitchOptions, StitchResult, TreeOptions
 
@@ -151,8 +153,10 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     """
     check_output(options.output, overwrite=options.overwrite)
     mosaic = find_raw_mosaic(options.channel)
-    if options.align_file is not None and not options.align_file.is_file():
-        raise InputMissingError(f"there is no alignment file {options.align_file}")
+    check_apart(options.output, (tile.path for tile in mosaic.tiles))
+    block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
+    if options.align_file is not None:
+        check_aligned(mosaic, read_alignment(options.align_file).origin_um, options.align_file)
     tiles = tuple(deoblique.plan(job) for job in _tile_options(options, mosaic))
     for tile, job in zip(mosaic.tiles, tiles, strict=True):
         if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames):
@@ -204,7 +208,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
-        write_json(folder / PROVENANCE, provenance(options, _inputs(plan)))
+        write_json(folder / PROVENANCE, provenance(options, _inputs(options, plan.mosaic)))
     return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME))
 
 
@@ -282,9 +286,9 @@ def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | Non
     return target
 
 
-def _inputs(plan: PipelinePlan) -> Iterator[Path]:
-    for tile in plan.mosaic.tiles:
+def _inputs(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Path]:
+    for tile in mosaic.tiles:
         yield tile.path
-    for path in (plan.options.flat, plan.options.align_file):
+    for path in (options.flat, options.align_file):
         if path is not None:
             yield path

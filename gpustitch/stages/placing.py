@@ -209,13 +209,18 @@ def _missing_notes(mosaic: Mosaic, volumes: Sequence[Volume]) -> tuple[str, ...]
     )
 
 
-def _aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], spacing: Spacing, file: Path) -> dict[str, Px]:
+def check_aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], file: Path) -> None:
+    """Raise LayoutError if an alignment read from ``file`` does not say where all tiles are."""
     absent = [_position(tile.stage_um) for tile in mosaic.tiles if tile.stage_um not in origin_um]
     if absent:
         raise LayoutError(
             f"{file} does not say where these tiles are: {'; '.join(absent)}. "
-            "Align the mosaic again, or leave out --alignment"
+            "Align the mosaic again, or leave out the alignment"
         )
+
+
+def _aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], spacing: Spacing, file: Path) -> dict[str, Px]:
+    check_aligned(mosaic, origin_um, file)
     origins = {}
     for tile in mosaic.tiles:
         x_um, y_um, z_um = origin_um[tile.stage_um]

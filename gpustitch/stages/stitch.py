@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import LayoutError, ParameterError
-from gpustitch.io.atomic import check_free_space, check_output
+from gpustitch.io.atomic import check_apart, check_free_space, check_output
+from gpustitch.io.layout import find_volume_mosaic
 from gpustitch.io.provenance import provenance
 from gpustitch.io.volume_writer import (
     DEFAULT_CHUNK,
@@ -30,6 +31,7 @@ from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
 from gpustitch.ops.fuse import fuse_block, plan_block
 from gpustitch.ops.intensity import overlap_patches, patch_last_to_first, row_gains
 from gpustitch.ops.pyramid import downsample
+from gpustitch.ops.robust import median_and_scatter
 from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.placing import PlacedMosaic, cropped, place_found
 from gpustitch.stages.progress import SILENT, Progress, tracked
@@ -164,6 +166,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
         If the output exists, cannot be created, or would not fit on the disk.
     """
     check_output(options.output, overwrite=options.overwrite)
+    check_apart(options.output, (tile.path for tile in find_volume_mosaic(source.input).tiles))
     mosaic = place_found(
         source.input,
         alignment=source.alignment,
@@ -322,8 +325,8 @@ def _last_to_first(plan: StitchPlan, progress: Progress) -> float | None:
             f"mean of {intensity.min_mean:g} and a correlation of {intensity.min_correlation:g}; lower these or give "
             "the correction as a number"
         )
-    median = float(np.median(kept))
-    spread = 1.4826 * float(np.median(np.abs(np.asarray(kept) - median))) / math.sqrt(len(kept))
+    median, scatter = map(float, median_and_scatter(kept))
+    spread = scatter / math.sqrt(len(kept))
     progress.note(
         f"y intensity: the last row of a tile is {median:.4f} +- {spread:.4f} as bright as the first "
         f"({len(kept)} of {len(patches)} patches)"
