@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -76,17 +79,36 @@ class TerminalProgress:
             _console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
+class _Terminated(KeyboardInterrupt):
+    """The system or a job scheduler ends this run."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
 @contextlib.contextmanager
 def reported_errors() -> Iterator[None]:
-    """Print a gpustitch error as one line and leave with its exit code; Ctrl-C leaves with 130."""
+    """Print a gpustitch error as one line and leave with its exit code; Ctrl-C leaves with 130, SIGTERM with 143.
+
+    Either way what was half written is removed on the way out.
+    """
+    handles_signals = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, _terminate) if handles_signals else None
     try:
         yield
     except GpustitchError as error:
         print(f"gpustitch: error: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
+    except _Terminated as stop:
+        print("gpustitch: terminated", file=sys.stderr)
+        raise typer.Exit(143) from stop
     except KeyboardInterrupt as stop:
         print("gpustitch: interrupted", file=sys.stderr)
         raise typer.Exit(130) from stop
+    finally:
+        if handles_signals:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def parsed_zyx(text: str, name: str) -> ZYX:

@@ -1,0 +1,95 @@
+"""Outputs never cost a user anything: raw data, another output, or hours before a mistake is told."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpustitch.io.dcimg_writer import write_dcimg
+from tests.e2e.commands import fail, succeed
+
+pytestmark = pytest.mark.xdist_group("e2e")
+
+PLAIN = ("--no-flat", "--destripe-method", "none", "--levels", 1)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A tiny tile in its channel."""
+    path = tmp_path / "channel/0/0_0/0.dcimg"
+    path.parent.mkdir(parents=True)
+    frames = np.random.default_rng(0).integers(200, 900, (12, 16, 8)).astype(np.uint16)
+    write_dcimg(path, frames, 12, (16, 8))
+    return path
+
+
+def test_overwrite_never_replaces_what_is_read(raw: Path, tmp_path: Path) -> None:
+    before, channel = raw.read_bytes(), tmp_path / "channel"
+    for output in (tmp_path, channel, channel / "0/0_0", raw):
+        for arguments in (
+            ("pipeline", channel, "--output", output, *PLAIN),
+            ("dcimg2oblique", "--input", raw, "--output", output),
+            ("dcimg2oblique", "--input", f"{raw.parent}/*.dcimg", "--output", output),
+        ):
+            assert "never replaced" in fail(3, *arguments, "--overwrite")
+    assert "never replaced" in fail(3, "oblique-illum-corr", "--output", raw, "--overwrite", raw)
+    assert "is a folder" in fail(8, "oblique-illum-corr", "--output", channel, "--overwrite", raw)
+    assert raw.read_bytes() == before
+    tiles = tmp_path / "tiles"
+    succeed("dcimg2oblique", "--input", raw, "--output", tiles / "0/0_0/0", "--levels", 1)
+    for output in (tiles, tiles / "0/0_0/0"):
+        assert "never replaced" in fail(3, "oblique2stitched", "--input", tiles, "--output", output, "--overwrite")
+    assert "is a folder" in fail(8, "oblique-align", "--input", tiles, "--output", tiles, "--overwrite")
+    assert (tiles / "0/0_0/0/info").exists()
+
+
+def test_an_output_may_be_made_again_from_its_own_alignment(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/align.json").write_text('{"alignments": {"[0, 0, 0]": [0, 0, 0]}, "voxel_size": 1.5}')
+    succeed("pipeline", tmp_path / "channel", "--output", tmp_path / "out", *PLAIN, "--overwrite", "--align-file",
+            tmp_path / "out/align.json")  # fmt: skip
+    assert (tmp_path / "out/align.json").exists() and (tmp_path / "out/volume/info").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "text"),
+    [
+        (3, ("--levels", "0"), "levels"),
+        (3, ("--chunk-size", "64,64,0"), "chunk size"),
+        (4, ("--align-file", "no-such.json"), "no-such.json"),
+        (5, ("--align-file", "text.json"), "text.json"),
+        (6, ("--align-file", "other.json"), "other.json"),
+    ],
+)
+def test_mistakes_are_told_before_hours_of_work(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, arguments: tuple[str, ...], text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.json").write_text("text")
+    Path("other.json").write_text('{"alignments": {"[9, 9, 9]": [0, 0, 0]}, "voxel_size": 1.8}')
+    said = fail(code, "pipeline", "channel", "--output", "out", *PLAIN, *arguments)
+    assert text in said and "partial" not in said and "de-oblique" not in said
+
+
+def test_a_terminated_run_leaves_nothing(raw: Path, tmp_path: Path) -> None:
+    frames = np.ones((2000, 64, 64), np.uint16)
+    long = tmp_path / "long.dcimg"
+    write_dcimg(long, frames, 2000, (64, 64))
+    code = "import sys; from gpustitch.cli.main import main; sys.argv = sys.argv[1:]; main()"
+    command = (sys.executable, "-c", code, "gpustitch", "pipeline", long, "--output", tmp_path / "out",
+               "--destripe-method", "wavelet", "--no-flat")  # fmt: skip
+    with subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".out.partial/tiles/*")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and "terminated" in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["channel", "long.dcimg"]
