@@ -18,7 +18,7 @@ from typing import Any
 
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.io.provenance import write_json
-from gpustitch.model import ZYX, Link, Match, Placement, Spacing, UmXYZ
+from gpustitch.model import ZYX, Link, Match, Placement, Spacing, UmXYZ, tile_name
 
 Px = tuple[float, float, float]
 
@@ -80,11 +80,6 @@ class Alignment:
         least = [min((p[axis] for p in px.values()), default=0.0) for axis in range(3)]
         origin = {name: (p[0] - least[0], p[1] - least[1], p[2] - least[2]) for name, p in px.items()}
         return Placement(origin, self.residual_px, self.links, self.unlinked)
-
-
-def tile_name(stage_um: UmXYZ) -> str:
-    """Name of the tile at a stage position, as :attr:`gpustitch.model.TilePath.name`."""
-    return "_".join(f"{round(v * 10)}" for v in stage_um)
 
 
 def write_alignment(path: Path, record: AlignmentRecord, *, overwrite: bool = False) -> None:

@@ -12,6 +12,7 @@ from gpustitch.model.tile import (
     TilePath,
     UmXYZ,
     Volume,
+    tile_name,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "TilePath",
     "UmXYZ",
     "Volume",
+    "tile_name",
 ]

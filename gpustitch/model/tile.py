@@ -17,6 +17,11 @@ from gpustitch.model.geometry import Coverage, Spacing
 UmXYZ = tuple[float, float, float]
 
 
+def tile_name(stage_um: UmXYZ) -> str:
+    """How messages and reports call the tile at a stage position: ``X_Y_Z`` in tenths of a micron, as on disk."""
+    return "_".join(f"{round(v * 10)}" for v in stage_um)
+
+
 class Frames(Protocol):
     """A stack of camera frames that can be asked for any part of it."""
 
@@ -56,9 +61,9 @@ class Volume(Protocol):
 
 @dataclass(frozen=True)
 class TilePath:
-    """Where a tile's data lie and where the stage said it was.
+    """Where a tile's data lie on disk, and where the stage said the tile was.
 
-    ``stage_um`` is (x, y, z) as in the names ``X/X_Y/Z`` (tenths of a micron there). It also names the tile.
+    ``stage_um`` is (x, y, z), from the names ``X/X_Y/Z`` (in tenths of a micron there). It also names the tile.
     """
 
     path: Path
@@ -66,17 +71,17 @@ class TilePath:
 
     @property
     def name(self) -> str:
-        """How messages and reports call the tile: ``X_Y_Z`` in tenths of a micron, as on disk."""
-        return "_".join(f"{round(v * 10)}" for v in self.stage_um)
+        """The tile's name: :func:`tile_name` of its stage position."""
+        return tile_name(self.stage_um)
 
 
 @dataclass(frozen=True)
 class PlacedVolume:
     """A volume and where its grid lies in the mosaic.
 
-    ``origin_px`` is the position (z, y, x) of its first voxel in voxels of the mosaic grid, sub-voxel.
-    ``shear_px`` is by how many mosaic columns each further plane z is displaced along x on top of that:
-    0 unless the pixel size turned out to differ from the one used to de-oblique.
+    ``origin_px`` is the position (z, y, x) of its first voxel in the mosaic grid, in voxels and not rounded.
+    ``shear_px`` is the number of mosaic columns by which each plane z is displaced along x against the plane before,
+    beyond what the volume's own grid has: 0 unless the pixel size turned out to differ from the one used to de-oblique.
     """
 
     name: str

@@ -89,13 +89,17 @@ def ascend(
     Returns
     -------
     list of Summit
-        One for each window. A correlation found once is not computed again: a step to a face, an edge or a corner
-        needs 9, 15 or 19 new ones, not 27.
+        One for each window.
 
     Raises
     ------
     ParameterError
         If the sequences differ in length or the windows in shape.
+
+    Notes
+    -----
+    A correlation found once is not computed again: a step across a face, an edge or a corner needs 9, 15 or 19 new
+    ones instead of 27.
     """
     if not len(fixed) == len(moving) == len(start) or len({f.shape for f in fixed}) > 1:
         raise ParameterError("ascend takes as many moving arrays and starts as it takes windows, all of one shape")

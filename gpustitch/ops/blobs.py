@@ -12,7 +12,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.model import Spacing
 from gpustitch.ops.smooth import smooth
 
-# Blobs this near to the edge of the volume are left out: there the filters see its reflection.
+# Blobs nearer than this to the edge of the volume are left out: there the filters see its reflection.
 MARGIN_PX = 3
 
 
@@ -30,7 +30,7 @@ def find_blobs(
     radius_um
         Standard deviation of the narrow Gaussian and radius of the ball in which a blob is the maximum, um.
     surround
-        Standard deviation of the wide Gaussian, in those of the narrow one.
+        Standard deviation of the wide Gaussian, as a multiple of the narrow one's.
 
     Returns
     -------

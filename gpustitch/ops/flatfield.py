@@ -8,7 +8,7 @@ from gpustitch.array import Array, kernel, namespace
 from gpustitch.errors import ParameterError
 
 UINT16_MAX = 65535
-# Rows worked on at once hold about this many pixels, so that they stay in a core's cache.
+# Rows are worked on in bands of about this many pixels, which stay in a core's cache.
 _BAND_PIXELS = 1 << 16
 
 
@@ -63,44 +63,10 @@ def flat_counts(image: Array, gain: Array, out: Array, dark: float, truncate: bo
         np.subtract(image[rows], np.float32(dark), out=band)
         np.multiply(band, gain if gain.shape[0] == 1 else gain[rows], out=band)
         to_integer(band, out=band)
-        # fmax and fmin pass over NaN, which a cast would turn into anything.
+        # fmax turns NaN into 0; a cast would make it an arbitrary integer.
         np.fmax(band, 0, out=band)
         np.fmin(band, UINT16_MAX, out=band)
         np.copyto(out[rows], band, casting="unsafe")
-
-
-def apply_flat(image: Array, flat: Array | None, dark: float = 0.0) -> Array:
-    """``(image - dark) / flat``: the counts that even illumination would have given.
-
-    Parameters
-    ----------
-    image
-        Frame (rows, columns) or frames (..., rows, columns) in counts.
-    flat
-        Illumination (rows, columns) scaled to maximum 1; None stands for 1 everywhere.
-    dark
-        Counts that the camera gives without light.
-
-    Returns
-    -------
-    float32 array of the image's shape. Where the flat is 0 no light fell and the result is 0.
-
-    Raises
-    ------
-    ParameterError
-        If the shapes differ.
-    """
-    xp = namespace(image, flat)
-    out = xp.subtract(image, np.float32(dark), dtype=np.float32)
-    if flat is None:
-        return out  # type: ignore[no-any-return]
-    if tuple(flat.shape) != tuple(image.shape[-2:]):
-        raise ParameterError(
-            f"the flat field is of {flat.shape[0]} x {flat.shape[1]} pixels but the image of "
-            f"{image.shape[-2]} x {image.shape[-1]}; use a flat made from frames of this size and orientation"
-        )
-    out *= inverse_flat(flat)
-    return out  # type: ignore[no-any-return]
 
 
 def inverse_flat(flat: Array) -> Array:

@@ -20,7 +20,7 @@ from gpustitch.ops.blend import Footprint, differing_axes
 # Voxels of a patch along z and x; along y it spans the overlap.
 _PATCH_PLANES, _PATCH_COLUMNS = 32, 64
 _LEAST_ROWS = 4
-# Each leaves less than a tenth of the error before it, in overlaps of up to half a tile.
+# Each iteration leaves less than a tenth of the error before it, in overlaps of up to half a tile.
 _ITERATIONS = 5
 
 
@@ -80,13 +80,14 @@ def patch_last_to_first(
     t_before, t_after
         Where its rows lie in each tile (0 first row, 1 last).
     min_mean, min_correlation
-        A patch whose mean in either tile, or whose Pearson correlation between the two, is less says nothing.
+        Least mean brightness of the patch in either tile, and least Pearson correlation between the two tiles; below
+        either the patch says nothing.
 
     Notes
     -----
-    The ratio of the two brightnesses is the slope of the line through the voxels' pairs of values that is least
-    distant from them, both images being equally noisy. c follows from it for the middle row; the rows are then
-    corrected with this c and the ratio that is left corrects it, until it stays.
+    The ratio of the two brightnesses is the slope of a total least-squares line through the pairs of voxel values,
+    since both images are equally noisy. It gives c for the middle row. The rows are then corrected with this c, and
+    the ratio that remains improves it, a few times over.
     """
     first, second = (np.asarray(v, dtype=np.float64) for v in (before, after))
     if min(first.mean(), second.mean()) < min_mean:
@@ -108,7 +109,7 @@ def patch_last_to_first(
 
 
 def _slope(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], min_correlation: float) -> float | None:
-    """Slope of the line of least distances through the pairs, None if they correlate less."""
+    """Slope of the total least-squares line through the pairs; None if they correlate less than asked."""
     a, b = (first - first.mean()).ravel(), (second - second.mean()).ravel()
     saa, sbb, sab = float(a @ a), float(b @ b), float(a @ b)
     if sab <= 0 or sab < min_correlation * math.sqrt(saa * sbb):
@@ -133,7 +134,7 @@ def _patch(a: PlacedVolume, b: PlacedVolume, random: np.random.Generator) -> Box
     z = first + int(random.integers(stop - first - planes + 1))
     columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]
     left, right = max(int(c[:, 0].max()) for c in columns), min(int(c[:, 1].min()) for c in columns)
-    # A tile with fewer frames than its slant moves over these planes has no such box: take fewer planes.
+    # Over these planes the slant may move a tile by more columns than it has frames: take fewer planes.
     while right - left < _PATCH_COLUMNS and planes > 1:
         planes = (planes + 1) // 2
         columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]

@@ -1,4 +1,4 @@
-"""The low frequencies of each row that a Gaussian notch takes away."""
+"""A Gaussian notch at frequency 0 of image rows: what it takes away, as matrix products."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gpustitch.array import Array, namespace
 from gpustitch.ops.dwt import product, product_along_columns
 
 _BLOCK = 32
-# What may be left out of a kernel or spectrum, as a fraction of the signal.
+# Taps of a kernel may be left out whose sum is below this, and frequencies that pass by less than this.
 _TAIL = 2e-5
 _NEGLIGIBLE = 1e-7
 
 
 def passed_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, Array]:
-    """What the notch takes away of the real and imaginary part of each frequency, float64 (width // 2 + 1,).
+    """The fraction of each frequency's real and imaginary part that the notch takes away, float64 (width // 2 + 1,).
 
     It is ``exp(-i**2 / (2 sigma**2))`` with i = 2k for frequency k: the place of the frequency in a packed real
     spectrum (DC, Re 1, Im 1, Re 2, ...). ``compat`` takes i = 2k - 1 for the real part, as that spectrum has it.
@@ -31,10 +31,11 @@ def passed_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, A
 
 @dataclass(frozen=True, eq=False)
 class RowLowPass:
-    """``out = -(rows without what the notch leaves)`` of periodic rows, by the cheapest of three products.
+    """Minus the low frequencies that the notch takes away from each row; rows are taken as periodic.
 
-    ``kernel`` (2*reach + 32, 32) convolves blocks of 32; otherwise ``factors`` are multiplied from the left: the whole
-    operator (width, width), or a spectrum of few frequencies (width, n) and its inverse (n, width).
+    The cheapest of three forms is used: ``kernel`` (2*reach + 32, 32) convolves blocks of 32 columns; or the rows are
+    multiplied by ``factors``, which are the whole operator (width, width), or a transform to a few frequencies
+    (width, n) and back (n, width).
     """
 
     width: int
@@ -60,7 +61,7 @@ class RowLowPass:
         return cls(width, factors=tuple(xp.asarray(np.ascontiguousarray(f, np.float32)) for f in factors))
 
     def apply(self, rows: Array) -> None:
-        """Replace ``rows[:, :width]``; the array must have room for a multiple of 32 columns."""
+        """Replace ``rows[:, :width]`` in place; the array must have at least the next multiple of 32 columns."""
         xp = namespace(rows)
         signal = rows[:, : self.width]
         if self.kernel is None:
@@ -79,7 +80,7 @@ class RowLowPass:
 
 
 def _spectrum(width: int, real: Array, imaginary: Array) -> tuple[Array, Array]:
-    """Cosines and sines (width, n) that are passed at all, and the weight of each."""
+    """The cosines and sines (width, n) of which more than a trace is taken away, and the weight of each."""
     k = np.arange(width // 2 + 1)
     share = np.where((k == 0) | (2 * k == width), 1.0, 2.0) / width
     angle = 2 * math.pi * (np.outer(np.arange(width), k) % width) / width
@@ -91,7 +92,7 @@ def _spectrum(width: int, real: Array, imaginary: Array) -> tuple[Array, Array]:
 
 
 def _reach(taps: Array) -> int:
-    """Number of taps to either side that matter."""
+    """Number of taps on either side of the centre that matter."""
     half = np.abs(taps[: len(taps) // 2 + 1])
     beyond = 2 * np.cumsum(half[::-1])[::-1]
     small = np.flatnonzero(beyond < _TAIL)

@@ -1,4 +1,4 @@
-"""Pearson correlation of a window with another at every shift at which it fits, for a start within reach of a climb."""
+"""Pearson correlation at every shift at which a window fits into a region: a coarse search before the walk uphill."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, namespace, scipy_of
 from gpustitch.errors import ParameterError
 
-# Parts of the mean square of a region below which the variance of a window in it is rounding.
+# Variance of a window, in mean squares of its region, below which it is nothing but rounding.
 _FLAT = 1e-6
 
 
@@ -25,8 +25,8 @@ def correlate_all_shifts(fixed: Array, moving: Array) -> Array:
     Returns
     -------
     array
-        Entry (i, j, k) belongs to the window of ``moving`` whose first voxel that is; float32, of shape
-        ``moving.shape - fixed.shape + 1``. 0 where one of the windows is constant.
+        float32, of shape ``moving.shape - fixed.shape + 1``; entry (i, j, k) belongs to the window of ``moving`` that
+        begins at voxel (i, j, k). 0 where one of the windows is constant.
 
     Raises
     ------

@@ -23,8 +23,8 @@ def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (sl
     """Smooth a window with a Gaussian, as ``scipy.ndimage.gaussian_filter`` does with mode ``reflect``.
 
     The filter along one axis is a banded matrix, reflection at the edges included; for windows of up to some two
-    hundred voxels a dense product with it is several times faster than a sliding sum, and rows that nobody wants
-    (``keep``) are never computed.
+    hundred voxels a dense product with it is several times faster than a sliding sum, and what ``keep`` leaves out is
+    never computed.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (sl
     sigma_px
         Standard deviations along z, y and x, in voxels; 0 leaves an axis alone.
     keep
-        What of each axis is wanted: slices with any step.
+        The part of each axis to compute: slices with any step.
 
     Returns
     -------
