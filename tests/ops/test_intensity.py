@@ -70,6 +70,12 @@ def test_patches_that_say_nothing() -> None:
         (values, 2000 - values),
     ):
         assert patch_last_to_first(before, after, END, BEGIN, min_mean=100, min_correlation=0.8) is None
+    half_alike = values + scene(values.shape, 3)
+    limits = {"min_mean": 100, "min_correlation": float(np.corrcoef(values.ravel(), half_alike.ravel())[0, 1])}
+    assert 0.2 < limits["min_correlation"] < 0.9
+    for change, is_estimate in ((-0.05, True), (0.05, False)):
+        asked = limits | {"min_correlation": limits["min_correlation"] + change}
+        assert (patch_last_to_first(values, half_alike / 2, END, BEGIN, **asked) is not None) == is_estimate
 
 
 def test_patches_lie_where_both_tiles_are() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -114,6 +115,8 @@ def test_same_seed_same_result_with_any_number_of_threads() -> None:
     results = [aligned((1, 2, 1), n_workers=n)[0] for n in (1, 3)]
     points = [[m.fixed_px for m in r.placement.links[0].matches] for r in results]
     assert points[0] == points[1]
+    other, _ = aligned((1, 2, 1), matching=dataclasses.replace(FAST, seed=1))
+    assert [m.fixed_px for m in other.placement.links[0].matches] != points[0]
 
 
 def test_voxel_size_one_percent_off() -> None:
