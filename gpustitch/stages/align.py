@@ -25,7 +25,7 @@ from gpustitch.stages.align_report import report_text
 from gpustitch.stages.parallel import checked_workers
 from gpustitch.stages.placing import mosaic_spacing, stage_origins
 from gpustitch.stages.progress import SILENT, Progress, tracked
-from gpustitch.stages.tiles import open_volume
+from gpustitch.stages.tiles import open_tile
 
 # Tiles whose stage positions differ along an axis by less than this part of their extent are beside each other there.
 _BESIDE = 0.05
@@ -107,7 +107,7 @@ def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
     mosaic, volumes = options.mosaic, options.volumes
     if options.input is not None:
         mosaic = find_volume_mosaic(options.input)
-        volumes = {tile.name: open_volume(tile.path) for tile in mosaic.tiles}
+        volumes = {tile.name: open_tile(tile.path) for tile in mosaic.tiles}
     assert mosaic is not None and volumes is not None
     missing = [tile.name for tile in mosaic.tiles if tile.name not in volumes]
     if missing:

@@ -8,17 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from gpustitch.errors import LayoutError, ParameterError
 from gpustitch.io.alignment import read_alignment
-from gpustitch.io.blockfs import BlockfsVolume
 from gpustitch.io.layout import find_volume_mosaic
-from gpustitch.model import ZYX, Box, Coverage, Mosaic, PlacedVolume, Spacing, TilePath, UmXYZ, Volume
-from gpustitch.stages.tiles import open_volume
+from gpustitch.model import ZYX, Mosaic, PlacedVolume, Spacing, TilePath, UmXYZ, Volume
+from gpustitch.stages.tiles import open_tile
 
 _SAME = 1e-6
 Px = tuple[float, float, float]
@@ -54,7 +49,7 @@ def place_found(
     Parameters
     ----------
     root
-        Folder of volumes ``X/X_Y/Z``. Blockfs ones are taken for spimstitch's (:class:`Slanted`).
+        Folder of volumes ``X/X_Y/Z``. Each is opened by :func:`gpustitch.stages.tiles.open_tile`.
     alignment
         JSON that says where each is; None for the positions of the stage.
     x_step_um, y_voxel_um
@@ -72,7 +67,7 @@ def place_found(
         If a size is out of range.
     """
     mosaic = find_volume_mosaic(root)
-    volumes = [_opened(tile.path) for tile in mosaic.tiles]
+    volumes = [open_tile(tile.path) for tile in mosaic.tiles]
     found = None if alignment is None else read_alignment(alignment)
     if found is not None:
         y_voxel_um = found.voxel_size_um if y_voxel_um is None else y_voxel_um
@@ -158,33 +153,6 @@ def cropped(mosaic: PlacedMosaic, offset: ZYX) -> PlacedMosaic:
         z, y, x = (o - d for o, d in zip(tile.origin_px, offset, strict=True))
         tiles.append(replace(tile, origin_px=(z, y, x)))
     return replace(mosaic, tiles=tuple(tiles))
-
-
-class Slanted:
-    """A volume de-obliqued by spimstitch, which says nothing of its slant, as a :class:`gpustitch.model.Volume`.
-
-    Its x extent is frames + planes whatever the step; the sheet is at 45 degrees, so that the slant follows from the
-    spacing.
-    """
-
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-        self.dtype: np.dtype[Any] = volume.dtype
-        self.spacing = volume.spacing
-        planes, rows, columns = volume.coverage.shape
-        shear = self.spacing.y_um * math.cos(math.pi / 4) / self.spacing.x_um
-        # spimstitch takes steps within 0.01 um of a whole shear for exact.
-        shear = 1.0 if abs(shear - 1) * self.spacing.x_um < 0.01 else shear
-        self.coverage = Coverage(max(1, columns - planes), rows, planes, shear)
-
-    def read(self, box: Box) -> npt.NDArray[Any]:
-        """Voxels of ``box``; zero outside the volume."""
-        return self._volume.read(box)
-
-
-def _opened(path: Path) -> Volume:
-    volume = open_volume(path)
-    return Slanted(volume) if isinstance(volume, BlockfsVolume) else volume
 
 
 def _missing_notes(mosaic: Mosaic, volumes: Sequence[Volume]) -> tuple[str, ...]:

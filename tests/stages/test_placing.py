@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gpustitch.errors import LayoutError, ParameterError
-from gpustitch.model import Box, Coverage, Mosaic, Spacing, TilePath
-from gpustitch.stages.placing import Slanted, cropped, mosaic_spacing, place, stage_origins
+from gpustitch.model import Coverage, Mosaic, Spacing, TilePath
+from gpustitch.stages.placing import cropped, mosaic_spacing, place, stage_origins
 from gpustitch.stages.tiles import ArrayVolume
 
 
@@ -58,13 +58,3 @@ def test_tiles_that_differ_are_refused() -> None:
         mosaic_spacing(tiles, [volume(), volume(dtype="uint8")])
     with pytest.raises(ParameterError, match="y voxel size"):
         mosaic_spacing(tiles, [volume()] * 2, y_voxel_um=0)
-
-
-def test_a_volume_of_spimstitch_is_slanted() -> None:
-    """88 frames of 70 columns make 158 voxels along x there, the last of which is never filled."""
-    own = Spacing(1.28, 1.8, 1.28)
-    slanted = Slanted(ArrayVolume(np.arange(70 * 2 * 158, dtype=np.uint16).reshape(70, 2, 158), own))
-    assert slanted.coverage == Coverage(88, 2, 70, 1.0)
-    assert slanted.read(Box((0, 0, 0), (70, 2, 158))).max() == 70 * 2 * 158 - 1
-    wide = Slanted(ArrayVolume(np.zeros((70, 2, 158), np.uint16), Spacing(1.28, 1.8, 2.0)))
-    assert wide.coverage.shear == pytest.approx(0.6364, abs=1e-4)

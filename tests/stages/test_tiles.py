@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,12 +10,16 @@ import pytest
 
 from gpustitch.errors import InputMissingError, ParameterError
 from gpustitch.io.volume_writer import VolumeWriter
-from gpustitch.model import Box, ObliqueScan, Spacing
+from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
 from gpustitch.ops.deoblique import deoblique
 from gpustitch.ops.lightsheet import LightsheetOptions
 from gpustitch.ops.pyramid import downsample
+from gpustitch.stages import align
+from gpustitch.stages.align import AlignOptions
 from gpustitch.stages.correct import Correction
-from gpustitch.stages.tiles import ArrayVolume, ObliqueTile, open_volume
+from gpustitch.stages.placing import place_found
+from gpustitch.stages.tiles import ArrayVolume, ObliqueTile, SpimstitchTile, open_volume
+from tests.io.test_blockfs import write_blockfs
 
 
 class Recorded:
@@ -131,3 +136,28 @@ def test_open_volume(tmp_path):
     assert volume.spacing == Spacing(1, 2, 3)
     with pytest.raises(InputMissingError, match="holds no volume"):
         open_volume(tmp_path)
+
+
+def test_a_tile_of_spimstitch_is_slanted():
+    """88 frames of 70 columns make 158 voxels along x there, the last of which is never filled."""
+    own = Spacing(1.28, 1.8, 1.28)
+    slanted = SpimstitchTile(ArrayVolume(np.arange(70 * 2 * 158, dtype=np.uint16).reshape(70, 2, 158), own))
+    assert slanted.coverage == Coverage(88, 2, 70, 1.0)
+    assert slanted.read(Box((0, 0, 0), (70, 2, 158))).max() == 70 * 2 * 158 - 1
+    wide = SpimstitchTile(ArrayVolume(np.zeros((70, 2, 158), np.uint16), Spacing(1.28, 1.8, 2.0)))
+    assert wide.coverage.shear == pytest.approx(0.6364, abs=1e-4)
+
+
+def test_alignment_and_stitching_see_the_same_coverage_of_spimstitchs_tiles(tmp_path):
+    for y in (0, 100):
+        tile = tmp_path / "0" / f"0_{y}" / "0"
+        write_blockfs(tile / "1_1_1", np.ones((20, 12, 60), np.uint16), 8)
+        info = {"num_channels": 1, "scales": [{"key": "1_1_1", "resolution": [2000, 1800, 1272.8]}]}
+        (tile / "info").write_text(json.dumps(info))
+    for is_oblique in (False, True):
+        aligned = align.plan(AlignOptions(input=tmp_path, is_oblique=is_oblique)).volumes
+        for volume in aligned.values():
+            assert volume.coverage.n_frames == 40
+            assert volume.coverage.shear == pytest.approx(1.8 / 2**0.5 / 2)
+        for tile in place_found(tmp_path).tiles:
+            assert tile.volume.coverage == aligned[tile.name].coverage
