@@ -12,18 +12,19 @@ from gpustitch.model import Link, UmXYZ
 from gpustitch.ops.place import SYSTEMATIC_PX, link_sigma
 from gpustitch.ops.robust import MEDIAN_ERROR, weighted_median
 
-# A link counts as one along y if it spans at least this part of the longest y distance.
+# A link runs along y if it spans at least this fraction of the longest y distance.
 _Y_LINK = 0.5
+# Links that span less than this fraction of it along z say how far the stage errs in x and z.
+_SAME_DEPTH = 0.1
 
 
 @dataclass(frozen=True)
 class VoxelSize:
     """Estimate of the y voxel size.
 
-    ``estimate_um`` is the median over the matches of all links along y of stage distance / matched distance, every link
-    counting the same; None without such a link.
-    ``uncertainty_um`` is the half width of its 95 % interval. ``used_um`` is the estimate where it differs
-    from the nominal size by more than its uncertainty, and the nominal size otherwise.
+    ``estimate_um`` is the median of stage distance / matched distance over the matches of all links along y, in which
+    every link has the same weight; ``uncertainty_um`` is the half width of its 95 % interval. Both are None without a
+    link along y, of which there are ``n_links``.
     """
 
     nominal_um: float
@@ -40,7 +41,7 @@ class VoxelSize:
 
     @property
     def used_um(self) -> float:
-        """The size to go on with."""
+        """The size to go on with: the estimate if it is significant, else the nominal size."""
         return self.estimate_um if self.is_significant and self.estimate_um is not None else self.nominal_um
 
 
@@ -52,7 +53,7 @@ def estimate_voxel_size(
     Parameters
     ----------
     links
-        Links; those with a reason are not used.
+        Links between tiles; rejected ones (with a reason) are not used.
     stage_um
         Stage position (x, y, z) of each tile, um.
     nominal_um, step_um, angle_deg
@@ -60,50 +61,66 @@ def estimate_voxel_size(
 
     Notes
     -----
-    Two things make the estimate wrong. Matches scatter: known for each link, and divided by its distance in voxels.
-    And the stage is not where it says: seen in how links along y differ among each other and, since a mosaic
-    often has two of them, in how far links along x and y deviate from the stage in z and x, where the pixel size has no
-    part. Both enter one standard deviation, whose number of independent deviations sets Student's factor.
+    Two things make the estimate wrong. Matches scatter: by how much is known for each link. And the stage is not where
+    it says: this shows in how links along y differ among each other and, since a mosaic often has only two of them,
+    in how far links deviate from the stage along x and z, where the pixel size hardly matters. Both go into one
+    standard deviation; the number of independent deviations in it sets Student's factor.
     """
     accepted = [k for k in links if not k.reason]
-    apart = {(k.fixed, k.moving): np.subtract(stage_um[k.moving], stage_um[k.fixed]) for k in accepted}
-    longest = max((abs(d[1]) for d in apart.values()), default=0.0)
+    apart_um = {(k.fixed, k.moving): np.subtract(stage_um[k.moving], stage_um[k.fixed]) for k in accepted}
+    longest_um = max((abs(d[1]) for d in apart_um.values()), default=0.0)
     y_links = [
         k
         for k in accepted
-        if longest > 0 and abs(apart[k.fixed, k.moving][1]) >= _Y_LINK * longest and abs(k.offset_px[1]) > 1
+        if longest_um > 0 and abs(apart_um[k.fixed, k.moving][1]) >= _Y_LINK * longest_um and abs(k.offset_px[1]) > 1
     ]
     if not y_links:
         return VoxelSize(nominal_um, None, None, 0)
     sizes = [
-        (apart[k.fixed, k.moving][1] / (m.fixed_px[1] - m.moving_px[1]), 1 / len(k.matches))
+        (apart_um[k.fixed, k.moving][1] / (m.fixed_px[1] - m.moving_px[1]), 1 / len(k.matches))
         for k in y_links
         for m in k.matches
         if m.fixed_px[1] != m.moving_px[1]
     ]
     estimate = abs(weighted_median(*zip(*sizes, strict=True)))
-    distance_um = np.array([abs(apart[k.fixed, k.moving][1]) for k in y_links])
-    of_links = np.array([apart[k.fixed, k.moving][1] / k.offset_px[1] for k in y_links])
-    between_um = (np.abs(of_links) - estimate) / estimate * distance_um
-    spacing = np.array([step_um, estimate * np.sin(np.radians(angle_deg))])
+    spacing_xz = np.array([step_um, estimate * np.sin(np.radians(angle_deg))])
     aside_um = [
-        v for k in accepted if abs(apart[k.fixed, k.moving][2]) < 0.1 * longest for v in _aside(k, apart, spacing)
+        v
+        for k in accepted
+        if abs(apart_um[k.fixed, k.moving][2]) < _SAME_DEPTH * longest_um
+        for v in _aside(k, apart_um, spacing_xz)
     ]
     # Deviations around loops repeat each other: n tiles have n - 1 independent ones per axis.
     tiles = {n for k in accepted for n in (k.fixed, k.moving)}
     n_aside = min(len(aside_um), 2 * (len(tiles) - 1))
+    uncertainty = _uncertainty(y_links, apart_um, estimate, np.array(aside_um), n_aside)
+    return VoxelSize(nominal_um, estimate, uncertainty, len(y_links))
+
+
+def _uncertainty(
+    y_links: Sequence[Link],
+    apart_um: Mapping[tuple[str, str], np.ndarray],
+    estimate_um: float,
+    aside_um: np.ndarray,
+    n_aside: int,
+) -> float:
+    """Half width of the 95 % interval, um; ``n_aside`` of the deviations ``aside_um`` are independent."""
+    along_y_um = np.array([apart_um[k.fixed, k.moving][1] for k in y_links])
+    distance_um = np.abs(along_y_um)
+    of_links_um = np.abs(along_y_um / np.array([k.offset_px[1] for k in y_links]))
+    between_um = (of_links_um - estimate_um) / estimate_um * distance_um
     freedom = len(y_links) - 1 + n_aside
     pooled = float(np.sum(between_um**2) + np.mean(np.square(aside_um)) * n_aside) / freedom if freedom else 0.0
-    matching_um = np.array([max(float(link_sigma(k)[1]), SYSTEMATIC_PX) for k in y_links]) * estimate
-    one_link = np.sqrt(pooled + np.mean(matching_um**2)) / np.median(distance_um) * estimate
-    factor = float(stdtrit(max(freedom, 1), 0.975))
-    efficiency = MEDIAN_ERROR if len(y_links) > 2 else 1.0
-    return VoxelSize(nominal_um, estimate, factor * efficiency * one_link / len(y_links) ** 0.5, len(y_links))
+    matching_um = np.array([max(float(link_sigma(k)[1]), SYSTEMATIC_PX) for k in y_links]) * estimate_um
+    one_link_um = np.sqrt(pooled + np.mean(matching_um**2)) / np.median(distance_um) * estimate_um
+    # Student's factor for a two-sided 95 %, and what a median loses against a mean (two links: it is one).
+    factor = float(stdtrit(max(freedom, 1), 0.975)) * (MEDIAN_ERROR if len(y_links) > 2 else 1.0)
+    return float(factor * one_link_um / len(y_links) ** 0.5)
 
 
-def _aside(link: Link, apart: Mapping[tuple[str, str], np.ndarray], spacing_xz: np.ndarray) -> tuple[float, float]:
+def _aside(link: Link, apart_um: Mapping[tuple[str, str], np.ndarray], spacing_xz: np.ndarray) -> tuple[float, float]:
     """How far a link is from what the stage said along x and z, um."""
-    stage = apart[link.fixed, link.moving]
+    stage = apart_um[link.fixed, link.moving]
     x = link.offset_px[2] * spacing_xz[0] - stage[0]
     z = link.offset_px[0] * spacing_xz[1] - stage[2]
     return float(x), float(z)
