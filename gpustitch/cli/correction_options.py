@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class DestripeMethod(StrEnum):
+    """How stripes are removed."""
+
+    none = "none"
+    wavelet = "wavelet"
+    lightsheet = "lightsheet"
+
 
 Sigma1 = Annotated[
     float, typer.Option("--sigma1", "-s1", help="Bandwidth for the foreground, pixels; larger removes more, 0 nothing.")
 ]
 Sigma2 = Annotated[
     float, typer.Option("--sigma2", "-s2", help="Bandwidth for the background, pixels; larger removes more, 0 nothing.")
+]
+DecompositionLevels = Annotated[
+    int,
+    typer.Option("--decomposition-levels", "-l", help="Number of wavelet levels, 0 for as many as the frame allows."),
 ]
 Wavelet = Annotated[str, typer.Option("--wavelet", "-w", help="Name of the wavelet, as PyWavelets has it.")]
 Threshold = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,6 +13,8 @@ from gpustitch.cli.correction_options import (
     Compat,
     Crossover,
     Dark,
+    DecompositionLevels,
+    DestripeMethod,
     FlatFile,
     LightsheetVsBackground,
     Percentile,
@@ -41,30 +42,17 @@ from gpustitch.stages.correct import Correction, read_flat
 from gpustitch.stages.deoblique import DeobliqueOptions
 
 
-class DestripeMethod(StrEnum):
-    """How stripes are removed."""
-
-    none = "none"
-    wavelet = "wavelet"
-    lightsheet = "lightsheet"
-
-
 def command(
     input: FramesInput,
     output: ObliqueOutput,
-    start: Annotated[int | None, typer.Option("--start", help="First frame to use [default: 0].")] = None,
-    stop: Annotated[int | None, typer.Option("--stop", help="Frame to stop before [default: all frames].")] = None,
+    start: Annotated[int | None, typer.Option("--start", help="First frame to use (default: 0).")] = None,
+    stop: Annotated[int | None, typer.Option("--stop", help="Frame to stop before (default: all frames).")] = None,
     destripe_method: Annotated[
         DestripeMethod, typer.Option("--destripe-method", help="How stripes are removed.")
     ] = DestripeMethod.none,
     sigma1: Sigma1 = 0.0,
     sigma2: Sigma2 = 0.0,
-    decomposition_levels: Annotated[
-        int,
-        typer.Option(
-            "--decomposition-levels", "-l", help="Number of wavelet levels, 0 for as many as the frame allows."
-        ),
-    ] = 0,
+    decomposition_levels: DecompositionLevels = 0,
     wavelet: Wavelet = "db3",
     threshold: Threshold = -1.0,
     crossover: Crossover = 10.0,

@@ -10,19 +10,26 @@ from typing import Annotated
 import typer
 
 from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, parsed_zyx, reported_errors
+from gpustitch.cli.correction_options import (
+    ArtifactLength,
+    BackgroundWindow,
+    Compat,
+    Crossover,
+    DecompositionLevels,
+    DestripeMethod,
+    LightsheetVsBackground,
+    Percentile,
+    Sigma1,
+    Sigma2,
+    Threshold,
+    Wavelet,
+)
+from gpustitch.ops.lightsheet import LightsheetOptions
 from gpustitch.ops.wavelet import WaveletOptions
 from gpustitch.stages import pipeline
 from gpustitch.stages.correct import Correction
 from gpustitch.stages.illumination import IlluminationOptions
 from gpustitch.stages.stitch import Intensity, StitchOptions
-
-
-class DestripeMethod(StrEnum):
-    """How stripes are removed."""
-
-    lightsheet = "lightsheet"
-    wavelet = "wavelet"
-    none = "none"
 
 
 class Preset(StrEnum):
@@ -70,12 +77,20 @@ def command(
         str | None, typer.Option(envvar="USE_WAVELETS", help="Anything but empty: destripe by wavelets.", hidden=True)
     ] = None,
     background: Annotated[
-        float, typer.Option(envvar="BACKGROUND", help="Counts that the camera shows without light (dark offset).")
+        float,
+        typer.Option("--background", "--dark", envvar="BACKGROUND", help="Counts that the camera shows without light."),
     ] = 0.0,
-    sigma1: Annotated[float, typer.Option(help="Wavelet destriping: foreground bandwidth, pixels.")] = 128.0,
-    sigma2: Annotated[float, typer.Option(help="Wavelet destriping: background bandwidth, pixels.")] = 512.0,
-    wavelet: Annotated[str, typer.Option(help="Wavelet destriping: name of the wavelet.")] = "db5",
-    crossover: Annotated[float, typer.Option(help="Wavelet destriping: counts from background to foreground.")] = 10.0,
+    sigma1: Sigma1 = 128.0,
+    sigma2: Sigma2 = 512.0,
+    decomposition_levels: DecompositionLevels = 0,
+    wavelet: Wavelet = "db5",
+    threshold: Threshold = -1.0,
+    crossover: Crossover = 10.0,
+    compat: Compat = False,
+    artifact_length: ArtifactLength = 150,
+    background_window_size: BackgroundWindow = 200,
+    percentile: Percentile = 0.25,
+    lightsheet_vs_background: LightsheetVsBackground = 2.0,
     align_file: Annotated[
         Path | None, typer.Option(envvar="ALIGN_FILE", help="Alignment of another channel to use as it is.")
     ] = None,
@@ -119,7 +134,10 @@ def command(
             angle_deg=angle,
             correction=Correction(
                 method=method.value,
-                wavelet=WaveletOptions(sigma1=sigma1, sigma2=sigma2, wavelet=wavelet, crossover=crossover),
+                wavelet=WaveletOptions(sigma1, sigma2, decomposition_levels, wavelet, crossover, threshold, compat),
+                lightsheet=LightsheetOptions(
+                    artifact_length, background_window_size, percentile, lightsheet_vs_background
+                ),
                 dark=background,
             ),
             flat=illum_corr,
