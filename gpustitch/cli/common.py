@@ -19,7 +19,7 @@ from rich.text import Text
 from gpustitch.errors import GpustitchError, ParameterError
 from gpustitch.model import ZYX
 
-Quiet = Annotated[bool, typer.Option("--quiet", "--silent", help="Print nothing but errors and results.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "--silent", help="Print nothing but errors, warnings and results.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Workers = Annotated[int | None, typer.Option("--n-workers", help="Number of threads (default: one per CPU).")]
 RotateK = Annotated[
@@ -77,6 +77,10 @@ class TerminalProgress:
         """Print a line, above the bar if one is drawn."""
         if not self._quiet:
             _console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """Print a line, quiet or not."""
+        _console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Terminated(KeyboardInterrupt):

@@ -282,7 +282,9 @@ def _tell(progress: Progress, placement: Placement, voxel_size: VoxelSize) -> No
             progress.note(f"link {link.fixed} - {link.moving} rejected: {link.reason}")
     if len(placement.origin_px) > 1:
         for name in placement.unlinked:
-            progress.note(f"tile {name} is linked to no other and keeps its stage position")
+            progress.warn(f"tile {name} is linked to no other and keeps its stage position")
+    if placement.links and all(link.reason for link in placement.links):
+        progress.warn("no overlap agrees: check voxel size, step size, orientation of the frames and --negative-y")
     if voxel_size.estimate_um is not None:
         progress.note(
             f"y voxel size {voxel_size.estimate_um:.4f} +- {voxel_size.uncertainty_um:.4f} um (95 %) from "

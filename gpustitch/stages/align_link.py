@@ -20,42 +20,45 @@ from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.stages.align_points import Centres, Overlap, draw_points, is_covered
 from gpustitch.stages.parallel import ordered_map
 
+# The coarse search averages so many windows and looks at every second voxel: that is enough to tell the peak from
+# noise, and a match is followed uphill from there by single voxels anyway.
 _SEARCH_POINTS = 8
 _SEARCH_STEP = 2
-# A mean correlation over the search points below this says nothing about where the tile is.
+# If the mean correlation of these windows is below this, the search does not know where the tile is.
 _SEARCH_TRUST = 0.3
-# What the mean over n points must exceed that over many by: 0.2 / sqrt(n).
+# Handicap of a mean over few windows: 0.2 / sqrt(n) is taken off before means are compared.
 _SEARCH_NOISE = 0.2
+# Times that voxels are read again around a window that has walked to the edge of those it has.
 _FETCHES = 10
-# Of the matches that correlate, more than this part must agree.
+# Of the matches that correlate, more than this fraction must agree.
 _AGREEING_PART = 1 / 3
 
 
 @dataclass(frozen=True)
 class MatchOptions:
-    """How points of two tiles are compared. Triples are (z, y, x) in voxels.
+    """How points of two tiles are compared. Triples are voxels in the order (z, y, x).
 
     Parameters
     ----------
     sigma_um
-        Standard deviation of the Gaussian that both tiles are smoothed with.
+        Standard deviation of the Gaussian that both tiles are smoothed with, um.
     sample_count
         Points per overlap.
     window_px
-        Odd sizes of the window around a point that is correlated.
+        Size of the window around a point whose voxels are correlated; odd.
     blob_window_px
-        Boxes in which points are sought.
+        Size of the boxes in which points are sought.
     border_px
-        What is read of the moving tile around the window, so that it can move.
+        Voxels of the moving tile that are read on each side of the window, so that it can move.
     search_px
-        How far around the stage position a coarse search looks for the tile before any point is followed uphill;
-        0 starts at the stage position.
+        How far from the stage position a coarse search looks for the tile before any point is followed uphill; 0 for
+        no search.
     min_correlation
         Points that correlate less are dropped.
     min_matches
         Points that must agree for a link to be accepted.
     seed
-        Of the random choice of points, together with the tiles' positions.
+        Decides, together with the tiles' positions, which points are drawn.
     """
 
     sigma_um: float = 2.5
@@ -83,6 +86,8 @@ class MatchOptions:
                 f"the sample count and the least number of matches must be at least 1, not {self.sample_count} and "
                 f"{self.min_matches}"
             )
+        if self.seed < 0:
+            raise ParameterError(f"the seed must not be negative, not {self.seed}")
         if not -1 <= self.min_correlation <= 1:
             raise ParameterError(f"the least correlation must be between -1 and 1, not {self.min_correlation}")
 
@@ -123,10 +128,10 @@ def link_tiles(
 def coarse_shift(
     overlap: Overlap, options: MatchOptions, rng: np.random.Generator, n_workers: int
 ) -> tuple[int, int, int] | None:
-    """By how many voxels the moving tile lies beside ``overlap.offset``, to within two; None if nothing stands out.
+    """Offset of the moving tile less ``overlap.offset``, to within two voxels; None if nothing stands out.
 
-    A few windows are compared with the moving tile at every second shift up to ``search_px``, and their correlations
-    averaged: a false peak of one window is at another place in the next.
+    A few windows are compared with the moving tile at every second shift up to ``search_px``, and the correlations
+    are averaged over the windows: each has its false peaks at other shifts.
     """
     half = options.half_px
     points = draw_points(overlap.fixed, Centres(overlap, half), options.blob_window_px, _SEARCH_POINTS, rng, n_workers)
@@ -145,7 +150,7 @@ def coarse_shift(
     best = np.unravel_index(int(np.argmax(score)), score.shape)
     if mean[best] < _SEARCH_TRUST:
         return None
-    # A window found further on in the moving tile means that the tile begins that much earlier.
+    # A window that is found further along in the moving tile means that the tile begins that much earlier.
     z, y, x = (-(int(i) - r) * _SEARCH_STEP for i, r in zip(best, reach, strict=True))
     return z, y, x
 
@@ -191,10 +196,10 @@ def _follow(
 
 
 def _roomiest(overlap: Overlap, options: MatchOptions) -> tuple[MatchOptions, Centres]:
-    """Places whose windows, with all that smoothing takes in, are covered.
+    """Places at which a window and all that smoothing draws on are covered by both tiles.
 
-    Where that is none, less and less is kept around the window; then the window itself is made shallower, because
-    slanted tiles share a strip that a deep window leaves.
+    If there is no such place, the margin for smoothing is reduced, then the depth of the window: slanted tiles share
+    a slanted strip, which a deep window does not fit into.
     """
     reach = [gaussian_radius(s) + 1 for s in _sigma_px(overlap.fixed, options)]
     depth, height, width = options.window_px
@@ -208,7 +213,7 @@ def _roomiest(overlap: Overlap, options: MatchOptions) -> tuple[MatchOptions, Ce
 
 
 def _match(overlap: Overlap, options: MatchOptions, point: npt.NDArray[np.int64]) -> Match | None:
-    """Follow the window about ``point`` uphill in the moving tile; None where it runs out of it."""
+    """Follow the window about ``point`` uphill in the moving tile; None if it walks out of the tile."""
     half, sigma = options.half_px, _sigma_px(overlap.fixed, options)
     z, y, x = point.tolist()
     fixed = _smoothed_window(overlap.fixed, (z, y, x), half, sigma)
@@ -234,7 +239,7 @@ def _match(overlap: Overlap, options: MatchOptions, point: npt.NDArray[np.int64]
 
 
 def _smoothed_window(volume: Volume, centre: ZYX, half: ZYX, sigma_px: Sequence[float]) -> npt.NDArray[np.float32]:
-    """The window, smoothed with what surrounds it, so that it looks as the same place does in a larger array."""
+    """The window, smoothed together with its surroundings, so that its edges do not differ from those of a larger array."""
     window = _window(centre, half)
     around = window.pad([gaussian_radius(s) for s in sigma_px]).intersect(Box.of_shape(volume.coverage.shape))
     return smooth(volume.read(around), sigma_px, window.slices(around.start))

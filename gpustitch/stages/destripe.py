@@ -184,7 +184,7 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
             progress.note(f"stopped after {done} of {len(plan.jobs)} images; those in {plan.output} are not all")
         raise
     for reason in skipped.values():
-        progress.note(f"skipped: {reason}")
+        progress.warn(f"skipped: {reason}")
     if not done:
         raise DamagedInputError(
             f"none of the images in {plan.options.input} can be read: {next(iter(skipped.values()))}"

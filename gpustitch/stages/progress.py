@@ -21,7 +21,10 @@ class Progress(Protocol):
         """The work begun last is done."""
 
     def note(self, message: str) -> None:
-        """One line that a person should see (a warning, a choice that was made)."""
+        """One line that a person should see (a choice that was made, what was found)."""
+
+    def warn(self, message: str) -> None:
+        """One line that a person must see: the result is not all that it could be."""
 
 
 class Silent:
@@ -37,6 +40,9 @@ class Silent:
         """Do nothing."""
 
     def note(self, message: str) -> None:
+        """Do nothing."""
+
+    def warn(self, message: str) -> None:
         """Do nothing."""
 
 

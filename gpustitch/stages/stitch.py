@@ -219,7 +219,7 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
     """
     options, tiles = plan.options, plan.mosaic.tiles
     for note in plan.mosaic.notes:
-        progress.note(note)
+        progress.warn(note)
     last_to_first = _last_to_first(plan, progress)
     gains = {} if last_to_first is None else _gains(tiles, last_to_first)
     with VolumeWriter(

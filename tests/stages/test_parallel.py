@@ -74,6 +74,8 @@ def test_tracked_advances_once_per_item_and_finishes_on_errors() -> None:
         def finish(self) -> None:
             calls.append("finish")
 
+        def warn(self, message: str) -> None: ...
+
         def note(self, message: str) -> None:
             calls.append(message)
 
