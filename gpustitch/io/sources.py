@@ -56,7 +56,9 @@ def source_files(pattern_or_path: str | Path) -> list[Path]:
     elif path.exists():
         return [path]
     elif glob.has_magic(str(pattern_or_path)):
-        files = [Path(name) for name in glob.glob(str(pattern_or_path))]  # noqa: PTH207 (absolute patterns)
+        # A folder that is there is meant as it is named, "brain [3]" too.
+        pattern = Path(glob.escape(str(path.parent))) / path.name if path.parent.is_dir() else path
+        files = [Path(name) for name in glob.glob(str(pattern))]  # noqa: PTH207 (absolute patterns)
         files = [file for file in files if file.suffix.lower() in suffixes]
     else:
         raise InputMissingError(f"there is no file or folder {path}")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import InputMissingError, LayoutError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
-from gpustitch.io.images import write_tiff
+from gpustitch.io.images import TIFF_SUFFIXES, write_tiff
 from gpustitch.io.sources import open_frames, source_files
 from gpustitch.model import Frames
 from gpustitch.ops.histogram import check_bins, count_between, percentile_bin
@@ -59,9 +59,8 @@ class IlluminationOptions:
     overwrite: bool = False
     memory_bytes: int = 1 << 30
 
-    @property
-    def fit(self) -> FlatOptions:
-        """The part that is about the fit."""
+    def fit_options(self) -> FlatOptions:
+        """The part that is about the fit; ParameterError if it is out of range."""
         return FlatOptions(
             self.n_bins, self.values_per_bin, self.background, self.dark, self.min_samples, self.model, self.seed
         )
@@ -72,6 +71,7 @@ class IlluminationPlan:
     """Checked work: ``chosen`` are the frames taken of each source, read in bands of ``band_rows`` rows."""
 
     options: IlluminationOptions
+    fit_options: FlatOptions
     sources: tuple[Frames, ...]
     chosen: tuple[npt.NDArray[np.int64], ...]
     band_rows: int
@@ -136,7 +136,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
         raise ParameterError(f"--percentile must be from 0 to 100, not {options.percentile}")
     if not options.paths:
         raise ParameterError("at least one DCIMG file is needed")
-    options.fit  # noqa: B018 - building it checks it
+    fit_options = options.fit_options()
     _check_outputs(options)
     sources = tuple(open_frames(path) for path in options.paths)
     _check_alike(options.paths, sources)
@@ -145,7 +145,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     n_workers, band_rows = _cut(
         sources[0], sum(len(c) for c in chosen), checked_workers(options.n_workers), options.memory_bytes
     )
-    return IlluminationPlan(options, sources, chosen, band_rows, n_workers)
+    return IlluminationPlan(options, fit_options, sources, chosen, band_rows, n_workers)
 
 
 def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:
@@ -165,7 +165,7 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
             "--n-frames 2000 gives nearly the same flat sooner"
         )
     bins, count = percentile_bins(plan, progress)
-    fit = fit_flat(_oriented(bins, options), _oriented(count, options), options.fit)
+    fit = fit_flat(_oriented(bins, options), _oriented(count, options), plan.fit_options)
     image = (_oriented(bins, options) * options.values_per_bin).astype(np.uint32)
     if options.intermediate_output is not None:
         shown = np.minimum(image, 65535).astype(np.uint16)
@@ -253,6 +253,9 @@ def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tu
 
 
 def _check_outputs(options: IlluminationOptions) -> None:
+    for path in (options.output, options.intermediate_output):
+        if path is not None and path.suffix.lower() not in TIFF_SUFFIXES:
+            raise ParameterError(f"{path} will be a TIFF file; its name should end in .tif or .tiff")
     check_file_output(options.output, overwrite=options.overwrite)
     check_apart(options.output, _files(options))
     if options.intermediate_output is not None:

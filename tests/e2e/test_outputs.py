@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gpustitch.io.dcimg_writer import write_dcimg
+from gpustitch.io.images import write_tiff
 from tests.e2e.commands import fail, succeed
 
 pytestmark = pytest.mark.xdist_group("e2e")
@@ -31,6 +32,9 @@ def raw(tmp_path: Path) -> Path:
 
 def test_overwrite_never_replaces_what_is_read(raw: Path, tmp_path: Path) -> None:
     before, channel = raw.read_bytes(), tmp_path / "channel"
+    named, frame = tmp_path / "folder.tif", tmp_path / "frame.tif"
+    named.mkdir()
+    write_tiff(frame, np.full((16, 8), 500, np.uint16))
     for output in (tmp_path, channel, channel / "0/0_0", raw):
         for arguments in (
             ("pipeline", channel, "--output", output, *PLAIN),
@@ -38,8 +42,9 @@ def test_overwrite_never_replaces_what_is_read(raw: Path, tmp_path: Path) -> Non
             ("dcimg2oblique", "--input", f"{raw.parent}/*.dcimg", "--output", output),
         ):
             assert "never replaced" in fail(3, *arguments, "--overwrite")
-    assert "never replaced" in fail(3, "oblique-illum-corr", "--output", raw, "--overwrite", raw)
-    assert "is a folder" in fail(8, "oblique-illum-corr", "--output", channel, "--overwrite", raw)
+    assert "TIFF" in fail(3, "oblique-illum-corr", "--output", raw, "--overwrite", raw)
+    assert "is a folder" in fail(8, "oblique-illum-corr", "--output", named, "--overwrite", raw)
+    assert "never replaced" in fail(3, "oblique-illum-corr", "--output", frame, "--overwrite", frame)
     assert raw.read_bytes() == before
     tiles = tmp_path / "tiles"
     succeed("dcimg2oblique", "--input", raw, "--output", tiles / "0/0_0/0", "--levels", 1)
@@ -75,6 +80,17 @@ def test_mistakes_are_told_before_hours_of_work(
     Path("other.json").write_text('{"alignments": {"[9, 9, 9]": [0, 0, 0]}, "voxel_size": 1.8}')
     said = fail(code, "pipeline", "channel", "--output", "out", *PLAIN, *arguments)
     assert text in said and "partial" not in said and "de-oblique" not in said
+
+
+def test_tiles_that_cannot_be_linked_are_told_even_when_quiet(raw: Path, tmp_path: Path) -> None:
+    other = tmp_path / "channel/0/0_144/0.dcimg"
+    other.parent.mkdir()
+    noise = np.random.default_rng(1).integers(200, 900, (12, 16, 8)).astype(np.uint16)
+    write_dcimg(other, noise, 12, (16, 8))
+    said = succeed("pipeline", tmp_path / "channel", "--output", tmp_path / "out", "--window-size", "3,3,3", *PLAIN,
+                   "--quiet")  # fmt: skip
+    assert "tile 0_144_0 is linked to no other" in said and "--negative-y" in said
+    assert "seed" in fail(3, "oblique-align", "--input", tmp_path / "out", "--output", "a.json", "--seed", -1)
 
 
 def test_a_terminated_run_leaves_nothing(raw: Path, tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def test_folders_globs_and_lists_are_sorted_naturally(tmp_path, frames, compress
         assert np.array_equal(part, frames[3:11, 2:5, ::2])
 
 
+def test_a_folder_with_brackets_in_its_name_is_meant_as_it_is(tmp_path, frames):
+    for folder, number in (("brain [3]", 1), ("brain 3", 0)):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "img_0.tif", frames[number])
+    assert np.array_equal(open_frames(tmp_path / "brain [3]" / "img_*.tif").read(0, 1)[0], frames[1])
+    assert np.array_equal(open_frames(tmp_path / "brain [3-4]" / "img_*.tif").read(0, 1)[0], frames[0])
+
+
 @pytest.mark.parametrize("kind", ["plain", "deflate", "imagej", "big endian", "ome", "tiled"])
 def test_pages_of_one_tiff(tmp_path, frames, kind):
     path = tmp_path / "a.tif"
