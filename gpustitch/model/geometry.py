@@ -17,6 +17,8 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.model.box import ZYX, Box
 
+# A frame position this close to a whole frame is that frame: x - shear * z of a large scan is not exact.
+WHOLE_FRAME = 1e-9
 # A shear this close to a whole number moves no voxel of a 2048-column frame by 1/1000 voxel.
 _WHOLE_SHEAR = 5e-7
 
@@ -61,7 +63,7 @@ class Coverage:
     def shape(self) -> ZYX:
         """Shape (z, y, x) of the smallest grid that holds the coverage."""
         extent = (self.n_frames - 1) + (self.n_columns - 1) * self.shear
-        return self.n_columns, self.n_rows, math.ceil(extent - 1e-9) + 1
+        return self.n_columns, self.n_rows, math.ceil(extent - WHOLE_FRAME) + 1
 
     def x_bounds(self, z: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """First and last covered x (inclusive, real-valued, in voxels) on the planes ``z``."""
@@ -72,7 +74,7 @@ class Coverage:
         """Which voxels of ``box`` are covered, shape ``box.shape``."""
         z, y, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
         frame = x[None, :] - self.shear * z[:, None]
-        covered_zx = (frame >= -1e-9) & (frame <= self.n_frames - 1 + 1e-9)
+        covered_zx = (frame >= -WHOLE_FRAME) & (frame <= self.n_frames - 1 + WHOLE_FRAME)
         covered_zx &= ((z >= 0) & (z < self.n_columns))[:, None]
         covered_y = (y >= 0) & (y < self.n_rows)
         return np.asarray(covered_zx[:, None, :] & covered_y[None, :, None])
@@ -83,7 +85,10 @@ class Coverage:
         if inside.is_empty:
             return False
         frames = sorted(z * self.shear for z in (inside.start[0], inside.stop[0] - 1))
-        return inside.stop[2] - 1 >= frames[0] - 1e-9 and inside.start[2] <= frames[1] + self.n_frames - 1 + 1e-9
+        return (
+            inside.stop[2] - 1 >= frames[0] - WHOLE_FRAME
+            and inside.start[2] <= frames[1] + self.n_frames - 1 + WHOLE_FRAME
+        )
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,6 @@ class ObliqueScan:
         if box.is_empty:
             return 0, 0
         frames = [x - self.shear * z for x in (box.start[2], box.stop[2] - 1) for z in (box.start[0], box.stop[0] - 1)]
-        first, last = math.floor(min(frames) + 1e-9), math.ceil(max(frames) - 1e-9)
+        first, last = math.floor(min(frames) + WHOLE_FRAME), math.ceil(max(frames) - WHOLE_FRAME)
         start = min(max(0, first), self.n_frames)
         return start, max(start, min(self.n_frames, last + 1))

@@ -16,10 +16,9 @@ import numpy.typing as npt
 from gpustitch.array import Array, kernel, namespace
 from gpustitch.errors import ParameterError
 from gpustitch.model import Box
+from gpustitch.model.geometry import WHOLE_FRAME
 
 _TYPES = ("uint8", "uint16", "float32")
-# A frame position this close to a whole frame is that frame (as in model.Coverage).
-_WHOLE_FRAME = 1e-9
 # Columns of 32 uint16 fill a cache line; 4 rows of 160 such frames fit the first-level cache while they are
 # transposed, and 64 rows the second-level cache while they are interpolated.
 _TILE_PLANES, _TILE_ROWS, _GATHER_ROWS = 32, 64, 4
@@ -45,9 +44,9 @@ def plane_offsets(shear: float, z_start: int, n_planes: int) -> tuple[npt.NDArra
     Computed in double precision from the plane's absolute number, so blocks of a volume agree with the whole.
     """
     displacement = shear * np.arange(z_start, z_start + n_planes, dtype=np.float64)
-    whole = np.ceil(displacement - _WHOLE_FRAME)
+    whole = np.ceil(displacement - WHOLE_FRAME)
     weight = whole - displacement
-    weight[np.abs(weight) <= _WHOLE_FRAME] = 0
+    weight[np.abs(weight) <= WHOLE_FRAME] = 0
     return -whole.astype(np.int64), weight.astype(np.float32)
 
 

@@ -239,7 +239,7 @@ def _match(overlap: Overlap, options: MatchOptions, point: npt.NDArray[np.int64]
 
 
 def _smoothed_window(volume: Volume, centre: ZYX, half: ZYX, sigma_px: Sequence[float]) -> npt.NDArray[np.float32]:
-    """The window, smoothed together with its surroundings, so that its edges do not differ from those of a larger array."""
+    """The window, smoothed together with its surroundings, so that its edges are those of a larger array."""
     window = _window(centre, half)
     around = window.pad([gaussian_radius(s) for s in sigma_px]).intersect(Box.of_shape(volume.coverage.shape))
     return smooth(volume.read(around), sigma_px, window.slices(around.start))

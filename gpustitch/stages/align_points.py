@@ -13,8 +13,9 @@ from gpustitch.model import ZYX, Box, Coverage, Volume
 from gpustitch.ops.blobs import find_blobs
 from gpustitch.stages.parallel import ordered_map
 
-# Voxels read around the places where blobs may lie, so that the filters see what is beyond.
+# Voxels read around a box in which blobs are sought, for the filters.
 _BLOB_CONTEXT_PX = 8
+# Boxes searched at a time, and at most for each point that is wanted.
 _PATCHES_AT_ONCE = 24
 _PATCHES_PER_POINT = 2
 
@@ -39,7 +40,7 @@ class Overlap:
 
 
 class Centres:
-    """Voxels of the fixed grid at which a window lies within the coverage of both tiles.
+    """The voxels of the fixed grid about which a window lies within the coverage of both tiles.
 
     Parameters
     ----------
@@ -121,10 +122,11 @@ def is_covered(coverage: Coverage, centre: ZYX, half: Sequence[int]) -> bool:
 def draw_points(
     volume: Volume, centres: Centres, window: Sequence[int], count: int, rng: np.random.Generator, n_workers: int
 ) -> Points:
-    """Blobs of ``volume`` at places among ``centres``, the brighter against their surroundings the likelier.
+    """At most ``count`` blobs of ``volume`` at places among ``centres``, drawn with probability ~ their contrast.
 
-    Blobs are sought in boxes of shape ``window`` about random places, until twice ``count`` were found or so many boxes
-    were searched. Where there are fewer than ``count``, places at random make up for them. Shape (n, 3), sorted.
+    Blobs are sought in boxes of shape ``window`` about random places, until twice ``count`` were found or twice as
+    many boxes were searched. If fewer than ``count`` were found, random places are added. Shape (n, 3), (z, y, x) in
+    voxels of ``volume``, sorted.
     """
     found: dict[tuple[int, ...], float] = {}
     searched = 0
