@@ -17,8 +17,10 @@ import pywt
 from gpustitch.array import Array, namespace
 
 BLOCK = 16
-# OpenBLAS does not spread products of fewer multiplications over threads; these are for frames, and idle ones spin.
+# OpenBLAS keeps products of fewer multiplications to the calling thread. Threads are for whole frames: those of BLAS
+# would spin while they wait.
 _MAX_MULTIPLICATIONS = 1 << 18
+# Terms that one product sums up in `product`; more would leave it few columns below that number.
 _SUMMED_AT_ONCE = 128
 
 
@@ -58,8 +60,8 @@ def wavelet_matrices(name: str, xp: Any) -> WaveletMatrices:
 class Level:
     """One level of a transform: ``shape`` in, ``coefficients`` out (each rows, columns).
 
-    ``rows`` and ``columns`` say which input stands at each place of the extended input, which begins ``length - 2``
-    places before the first and ends with the last place that whole blocks need.
+    The input is extended at both ends: it begins ``length - 2`` places early and ends where whole blocks end. ``rows``
+    and ``columns`` are the indices of the input's rows and columns at all places of the extended input.
     """
 
     shape: tuple[int, int]
@@ -69,7 +71,7 @@ class Level:
 
     @classmethod
     def of(cls, shape: tuple[int, int], length: int, stored: tuple[int, int] | None = None) -> Level:
-        """The level that transforms ``shape``; ``stored`` is less where the last row or column stands twice."""
+        """The level that transforms ``shape``; ``stored`` is smaller where the last row or column is counted twice."""
         rows, columns = stored or shape
         coefficients = ((shape[0] + length - 1) // 2, (shape[1] + length - 1) // 2)
         return cls(shape, coefficients, _extended(shape[0], rows, length), _extended(shape[1], columns, length))

@@ -1,10 +1,10 @@
 """Illumination of the camera frame, fitted to the percentile bin of every pixel.
 
-The percentile over many frames makes of the tissue a surface that follows the light. A smooth model is fitted to
-it robustly: a start that nearly half of the pixels may contradict (least trimmed squares from random samples,
-Rousseeuw and Van Driessen 2006), then Tukey's bisquare by reweighted least squares over all pixels (Yohai 1987).
-The end point depends on the start only where the data have several answers, so seeds agree, which a bare
-RANSAC's do not.
+Taken over many frames of tissue, the percentile of each pixel follows the light. A smooth model is fitted to it
+robustly. The start holds even if nearly half of the pixels contradict it (least trimmed squares from random samples,
+Rousseeuw and Van Driessen 2006); from there Tukey's bisquare is minimised by reweighted least squares over all pixels
+(Yohai 1987). The result depends on the random start only where the data allow several answers, so that different
+seeds agree, unlike those of a plain RANSAC.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from gpustitch.ops.robust import MAD_TO_SIGMA
 FlatModel = Literal["reference", "product"]
 Floats = npt.NDArray[np.float64]
 
-# (degree along y, degree along x) of the terms, of the light or of its logarithm. A term x*y, or higher ones, would
-# follow tissue that is dimmer in a part of the frame sooner than light that is.
+# (degree along y, degree along x) of the terms of the light or its logarithm. A term x*y, or higher ones, would follow
+# dim tissue in a part of the frame more readily than dim light.
 _TERMS = ((0, 0), (0, 1), (0, 2), (1, 0))
-# Pixels seen above the background in less than this part of the frames of the best seen ones tell of noise.
+# Pixels above the background in a smaller fraction of the frames than this, against the best seen pixels, show noise.
 _LEAST_COVERAGE = 0.1
+# Random samples of each size for the start, the pixels they are drawn from, and steps from each to its better half.
 _TRIALS = 100
 _TRIAL_PIXELS = 1 << 12
 _CONCENTRATIONS = 4
+# Pixels of the coarse grid on which the bisquare iterations run; the last ones take all pixels.
 _COARSE_PIXELS = 1 << 17
 # Bisquare: residuals beyond this many standard deviations weigh nothing; 95 % efficiency on normal errors.
 _BISQUARE = 4.685
@@ -51,11 +53,11 @@ class FlatFit:
         Of ``x^2``, ``x``, ``y`` and ``1``, x and y in pixels: of the counts, or of their logarithm for the product
         model.
     used_pixels
-        Part of the frame's pixels that the fit saw.
+        Fraction of the frame's pixels that the fit used.
     inlier_fraction
-        Part of those that had weight in the end.
+        Fraction of those that had any weight in the end.
     residual
-        Robust standard deviation of the pixels about the fit, as part of the fit's mean.
+        Robust standard deviation of the pixels about the fit, as a fraction of the fit's mean.
     """
 
     counts: npt.NDArray[np.float32]
@@ -107,12 +109,12 @@ class FlatOptions:
 def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
     """Fit the illumination to percentile bins.
 
-    Pixels are used whose bin is not below the background's and not the last one (saturated), and that were above
-    the background in at least a tenth as many frames as the best seen pixels: a pixel outside the tissue, that
-    noise alone lifted there now and then, says nothing about the light.
+    A pixel is used if its bin is neither below the background's nor the last one (saturated), and if it was above the
+    background in at least a tenth as many frames as the best seen pixels: a pixel outside the tissue, above the
+    background now and then by noise alone, says nothing about the light.
 
-    The percentile compares pixels fairly where each saw alike tissue over the frames. A frame whose one side
-    always saw dimmer tissue gets a flat that is dimmer there; more frames, of more tiles, are the remedy.
+    The fit assumes that all pixels saw similar tissue over the frames. If one side of the frame always saw dimmer
+    tissue, the flat is too dim there; more frames, of more tiles, are the remedy.
 
     Parameters
     ----------
@@ -268,8 +270,9 @@ def _trimmed_start(
 ) -> Floats:
     """Coefficients that leave the least sum of squares over the better half of the pixels.
 
-    Starts are all pixels, random samples of ``min_samples`` and as few as the model allows (the likelier free of
-    outliers the smaller), each followed to its better half. Of fits that are as good as bins tell, the first is kept.
+    Starts are all pixels, and random samples of ``min_samples`` and of as few pixels as the model allows (the smaller,
+    the likelier free of outliers); each is refitted to its better half a few times. Of fits that bins cannot tell
+    apart the first is kept.
     """
     rng = np.random.default_rng(options.seed)
     y, x = np.nonzero(use)

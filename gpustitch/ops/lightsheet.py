@@ -17,7 +17,7 @@ from gpustitch.ops.dwt import product, product_along_rows
 
 BACKGROUND_SPACING_PX = 25
 BACKGROUND_STEP_PX = 2
-# Pixels of windows copied at once, and rows subtracted at once: what they need stays in a core's cache.
+# Pixels of windows copied and sorted at once, and rows subtracted at once: both stay in a core's cache.
 _COPIED = 1 << 18
 _BAND = 16
 
@@ -33,9 +33,9 @@ class LightsheetOptions:
     background_window_size
         Side of the square window, in pixels.
     percentile
-        Fraction of a window's pixels below its estimate, 0 to 1.
+        Percentile that is a window's estimate, as a fraction from 0 to 1.
     lightsheet_vs_background
-        The background counts this many times when it is compared with the estimate along the rows.
+        The background's estimate is multiplied by this before it is compared with the one along the rows.
 
     Raises
     ------
@@ -172,7 +172,10 @@ def stretched(grid: Array, shape: tuple[int, int]) -> Array:
 
 
 def _blend(length: int, count: int, part: slice) -> tuple[slice, Array]:
-    """Which of ``count`` samples over ``length`` places reach the places ``part``, and (places, samples) weights."""
+    """Linear interpolation of ``count`` samples, spread evenly over ``length`` places, at the places ``part``.
+
+    Returns the slice of samples that are needed and their weights (places, samples).
+    """
     at = np.arange(part.start, part.stop) * (count - 1)
     step = max(1, length - 1)
     lower = at // step
@@ -197,7 +200,7 @@ def _percentiles(image: Array, size: tuple[int, int], at: tuple[Array, Array], s
 
 
 def _runs(starts: Array, stops: Array, step: int) -> list[tuple[slice, int]]:
-    """Ranges of windows that hold the same number of samples and lie at equal distances, with that number."""
+    """Runs of windows at equal distances that hold the same number of samples; each with that number."""
     counts = -(-(stops - starts) // step)
     runs = []
     first = 0

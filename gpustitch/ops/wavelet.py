@@ -2,7 +2,7 @@
 
 With I the image, L = log(1 + I) and a two-dimensional wavelet transform of L, the horizontal detail of every level
 (high pass down the columns, low pass along the rows) loses its low frequencies along the rows. Everything else stays,
-so only what is taken away is transformed back: with it, d, the result is (1 + I) exp(d) - 1.
+so only what is taken away is transformed back. With d this part, negated, the result is (1 + I) exp(d) - 1.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ from gpustitch.ops.dwt import (
 from gpustitch.ops.notch import RowLowPass
 
 OTSU = -1.0
+# No camera's frame can be halved more often than this.
 _MOST_LEVELS = 20
 # Rows of coefficients, and of the image, worked on at once: what they need stays in a core's cache.
 _BAND = 2 * BLOCK
+# pystripe smooths the share of the foreground by one pixel; SciPy cuts a Gaussian off at four sigmas.
 _SMOOTHING_PX = 1.0
 _SMOOTHING_REACH = 4
+# Pixels counted at a time: their copy as integers for bincount stays in a core's cache.
 _HISTOGRAM_CHUNK = 1 << 17
 
 
@@ -89,10 +92,10 @@ class WaveletOptions:
 def destripe_wavelet(image: Array, options: WaveletOptions) -> Array:
     """The image without its stripes along the rows.
 
-    Dual band: values above the threshold t are the foreground, filtered with ``sigma1`` where they are max(I, t),
-    those below the background, filtered with ``sigma2`` as min(I, t); a logistic of (I - t) / crossover, smoothed by
-    a Gaussian of one pixel, blends them. Levels are extended symmetrically at the borders, odd sizes by their last
-    row or column; the notch takes a row of coefficients as periodic (`passed_by_notch`).
+    With different sigmas the image is split at the threshold t: the foreground max(I, t) is filtered with ``sigma1``,
+    the background min(I, t) with ``sigma2``. The share of the foreground in the result is the logistic function of
+    (I - t) / crossover, smoothed by a Gaussian of one pixel. Levels are extended symmetrically at the borders, odd
+    sizes by their last row or column; the notch takes a row of coefficients as periodic (`passed_by_notch`).
 
     Parameters
     ----------
@@ -156,9 +159,10 @@ class _BandFilter:
         ]
 
     def removed(self, image: Array, least: float, most: float) -> list[Array]:
-        """Coefficients of what is taken from the logarithm of the image clipped to ``least`` .. ``most``, negated.
+        """What the notches take away from the logarithm of the image clipped to ``least`` .. ``most``, negated.
 
-        They are one array (rows, 2, columns) per level: what deeper levels took, and the horizontal detail.
+        These are wavelet coefficients, one array (rows, 2, columns) per level: ``[:, 0]`` is the low pass (what
+        deeper levels take away), ``[:, 1]`` the horizontal detail.
         """
         arrays: list[Array] = []
         for level, notch in zip(self.levels, self.notches, strict=True):
@@ -176,7 +180,7 @@ class _BandFilter:
         return arrays
 
     def difference(self, arrays: list[Array], number: int, start: int) -> Array:
-        """A band of rows from ``start`` of what levels ``number`` and deeper took, and some columns more."""
+        """What levels ``number`` and deeper take away in a band of rows from ``start``; it has surplus columns."""
         matrices, coefficients = self.matrices, arrays[number]
         rows = coefficients.reshape(-1, coefficients.shape[2])[start:]
         columns = self.levels[number].shape[1]
@@ -189,7 +193,10 @@ class _BandFilter:
     def _analyse(
         self, image: Array, limits: tuple[float, float] | None, level: Level, notch: RowLowPass, arrays: list[Array]
     ) -> None:
-        """Append the coefficients of one level, the horizontal detail notched; logarithm first where ``limits``."""
+        """Append the coefficients of one level, the horizontal detail notched.
+
+        With ``limits`` the input is the image itself, of which the clipped values' logarithm is taken first.
+        """
         xp, matrices = self.xp, self.matrices
         early = matrices.length - 2
         out = level.buffer(xp, matrices.length)
@@ -210,7 +217,7 @@ class _BandFilter:
 
 
 def _fill(image: Array, rows: Array, columns: Array, early: int, out: Array) -> None:
-    """``out[i, j] = image[rows[i], columns[j]]``, where ``columns`` runs through the image's after ``early`` others."""
+    """``out[i, j] = image[rows[i], columns[j]]``; from entry ``early`` on ``columns`` counts up from 0."""
     xp = namespace(image)
     first, last = int(rows[0]), int(rows[-1])
     consecutive = last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all())
@@ -223,7 +230,7 @@ def _fill(image: Array, rows: Array, columns: Array, early: int, out: Array) -> 
 
 @functools.lru_cache(maxsize=8)
 def _filters(shape: tuple[int, int], options: WaveletOptions, xp: Any) -> tuple[_BandFilter | None, ...]:
-    """Filters of foreground and background; one if they are the same, None for a band that stays, none if both do."""
+    """Filters of foreground and background (None: left as it is); one if they are the same, none if both stay."""
     sigmas = (options.sigma1, options.sigma2)
     if sigmas == (0, 0):
         return ()
