@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpustitch.array import kernels
 from gpustitch.ops.correlate import pearson_shifts
 
 DATA = Path(__file__).parents[1] / "data"
@@ -82,7 +81,3 @@ def test_only_wanted_shifts_are_written() -> None:
     pearson_shifts(np.stack([fixed, fixed]), np.stack([moving, moving]), wanted, out)
     assert (out[0] == 7).all() and (out[1, :2] == 7).all()
     np.testing.assert_allclose(out[1, 2], by_definition(fixed, moving)[2], atol=1e-5)
-
-
-def test_is_a_registered_twin() -> None:
-    assert kernels()["pearson_shifts"].source == "correlate.cu"

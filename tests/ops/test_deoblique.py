@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
 from gpustitch.model import Box, ObliqueScan
-from gpustitch.ops.deoblique import deoblique, plane_offsets, shear_lerp
+from gpustitch.ops.deoblique import deoblique, plane_offsets
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -144,10 +144,6 @@ def test_refuses_bad_arguments():
         deoblique(frames.astype(np.int32), box, 1.0)
     with pytest.raises(ParameterError, match="out must be"):
         deoblique(frames, box, 1.0, out=np.empty((5, 4, 9), np.uint16))
-
-
-def test_is_a_registered_twin():
-    assert shear_lerp.source == "deoblique.cu"
 
 
 # The reference program, where it is right and where it is not.

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
-from gpustitch.ops.pyramid import downsample, halve
+from gpustitch.ops.pyramid import downsample
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -101,7 +101,3 @@ def test_refuses_what_is_no_volume(volume):
 def test_refuses_other_types():
     with pytest.raises(ParameterError, match="int16"):
         downsample(np.zeros((2, 2, 2), np.int16))
-
-
-def test_halve_is_a_registered_twin():
-    assert halve.source == "pyramid.cu"
