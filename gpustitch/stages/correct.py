@@ -17,6 +17,9 @@ from gpustitch.ops.flatfield import check_scaled_flat, flat_counts, inverse_flat
 from gpustitch.ops.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
 
+# The notch takes about half of a foreground structure of 2 * columns / sigma1 pixels; cells are shorter than this.
+_LEAST_KEPT_PX = 20
+
 Method = Literal["none", "wavelet", "lightsheet"]
 
 
@@ -66,6 +69,17 @@ class Correction:
         if self.method == "wavelet":
             return self.wavelet.sigma1 > 0 or self.wavelet.sigma2 > 0
         return self.method == "lightsheet"
+
+    def caution(self, n_columns: int) -> str:
+        """What to be told before frames of so many columns are destriped; empty if there is nothing to say."""
+        sigma = self.wavelet.sigma1
+        if self.method != "wavelet" or sigma <= 0 or 2 * n_columns / sigma >= _LEAST_KEPT_PX:
+            return ""
+        return (
+            f"sigma1 {sigma:g} on frames of {n_columns} columns also removes what is longer than "
+            f"{2 * n_columns / sigma:.0f} pixels along the rows, cells perhaps: give a --sigma1 below "
+            f"{2 * n_columns / _LEAST_KEPT_PX:.0f}"
+        )
 
     def check_shape(self, shape: tuple[int, int]) -> None:
         """Raise ParameterError if the flat is not of the shape of frames (rows, columns)."""

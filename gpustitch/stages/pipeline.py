@@ -188,6 +188,9 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     options = plan.options
     for x_um, y_um, z_um in plan.mosaic.missing_positions():
         progress.warn(f"no tile at x {x_um:g}, y {y_um:g}, z {z_um:g} um: the volume will be empty there")
+    caution = options.correction.caution(plan.tiles[0].scan.n_columns)
+    if caution:
+        progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
         flat = _flat(plan, folder, progress)
         correction = replace(options.correction, flat=flat)

@@ -133,3 +133,11 @@ def test_flats_are_read_in_any_unit(tmp_path):
         read_flat(path)
     with pytest.raises(InputMissingError, match=r"none\.tif"):
         read_flat(tmp_path / "none.tif")
+
+
+def test_a_notch_too_wide_for_the_frame_is_told() -> None:
+    usual = Correction("wavelet", WaveletOptions(sigma1=128, sigma2=512))
+    assert usual.caution(2048) == ""
+    assert "longer than 8 pixels" in usual.caution(512)
+    assert Correction("wavelet", WaveletOptions(sigma1=0, sigma2=512)).caution(512) == ""
+    assert Correction("lightsheet").caution(512) == ""
