@@ -46,7 +46,10 @@ def command(
     ] = None,
     y_illum_corr: Annotated[
         float | None,
-        typer.Option("--y-illum-corr", help="Brightness of each tile's last y as a part of its first's; is undone."),
+        typer.Option(
+            "--y-illum-corr",
+            help="Brightness of each tile's last row over that of its first; tiles are evened out by it.",
+        ),
     ] = None,
     compute_y_illum_corr: Annotated[
         bool, typer.Option("--compute-y-illum-corr", help="Estimate that brightness where tiles overlap along y.")

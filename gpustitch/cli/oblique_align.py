@@ -38,10 +38,12 @@ def command(
     ] = "21,21,21",
     blob_detection_window_size: Annotated[
         str,
-        typer.Option("--blob-detection-window-size", help="Boxes in which points are sought, voxels x,y,z."),
+        typer.Option(
+            "--blob-detection-window-size", help="Size of the boxes in which points are sought, voxels x,y,z."
+        ),
     ] = "64,64,64",
     border_size: Annotated[
-        str, typer.Option("--border-size", help="What is read around a window that moves, voxels x,y,z.")
+        str, typer.Option("--border-size", help="Voxels x,y,z read on each side of a window, so that it can move.")
     ] = "10,10,10",
     min_correlation: Annotated[
         float, typer.Option("--min-correlation", help="Points that correlate less are dropped.")

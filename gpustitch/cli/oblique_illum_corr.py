@@ -24,7 +24,8 @@ def command(
     ] = None,
     n_bins: Annotated[int, typer.Option("--n-bins", help="Bins of the histogram of each pixel.")] = 1024,
     values_per_bin: Annotated[
-        int, typer.Option("--values-per-bin", help="Counts in a bin; values from bins x this on are not counted.")
+        int,
+        typer.Option("--values-per-bin", help="Counts in a bin; values of at least n-bins times this are not counted."),
     ] = 4,
     min_samples: Annotated[
         int, typer.Option("--min-samples", help="Pixels in each random sample that the robust fit starts from.")

@@ -26,7 +26,7 @@ _STAMP_PIXELS = 4  # the camera writes a stamp over this many pixels and keeps t
 _STAMP_ROW = 1023  # where, in rows of the whole sensor (version 1)
 _STAMP_FOOTER_BYTES = 32  # only footers this long hold the true pixels
 _STAMP_IN_FOOTER = 12
-_FOOTER_LIMIT = 1 << 16
+_FOOTER_LIMIT = 1 << 16  # a header that states a longer footer is damaged
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from gpustitch.io.atomic import atomic_file
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 JP2_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx")
-_STRIP_BYTES = 1 << 18
+_STRIP_BYTES = 1 << 18  # of a compressed TIFF: a reader need not hold much more than it asks for
 
 
 @contextlib.contextmanager

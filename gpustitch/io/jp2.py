@@ -24,16 +24,17 @@ from gpustitch.io.images import reading
 DEFAULT_PSNR_DB = (30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
 _QUANTISATION_MARKER = b"\xff\x5c"
 _SPARE_GUARD_BITS = 3  # of the 5 that OpenJPEG leaves unused
-_ROUNDING_SHARE = 1 / 24
+_ROUNDING_SHARE = 1 / 24  # of the squared error that a ratio allows
 _SIZE_MARKER = b"\xff\x4f\xff\x51"  # start of codestream, then image and tile size
 
 
 def encode_jp2(image: npt.NDArray[Any], psnr_db: Sequence[float] = DEFAULT_PSNR_DB) -> bytes:
     """A grey image as a JP2 file with one quality layer for each peak signal-to-noise ratio.
 
-    Lossy layers use the 9/7 wavelet: with the 5/3 one, OpenJPEG's choice of what to drop is off by thousands of counts
-    in flat saturated or empty images. Low bits that are below the last layer's error are rounded away before the
-    encoder, which would spend most of its time on them, and every step is made so much coarser in the file.
+    Lossy layers use the 9/7 wavelet: with the 5/3 wavelet OpenJPEG drops the wrong bits, and flat saturated or empty
+    images come back off by thousands of counts. Low bits that lie below the last layer's error are rounded away before
+    the image is encoded, because the encoder would spend most of its time on them; the quantisation steps in the file
+    are made larger to match.
 
     Parameters
     ----------

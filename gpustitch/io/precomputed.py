@@ -16,7 +16,7 @@ from gpustitch.io.raw_chunks import RawChunks
 from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
 
 SIDECAR = "gpustitch.json"
-_CACHE_BYTES = 1 << 28
+_CACHE_BYTES = 1 << 28  # of decoded chunks: neighbouring blocks share many of them
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Opens frames wherever they lie, and views of them: turned, flipped, a range."""
+"""Opening frames in files of any kind, and views of frames: turned and flipped, or a range."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Brightness that falls off linearly along y within each tile: its correction, and its estimate from overlaps.
 
 The model: a tile shows the sample times ``1 + (c - 1) * t`` where t runs from 0 at the tile's first row to 1 at its
-last, and c is the brightness of the last row as a part of that of the first.
+last, and c is the brightness of the last row as a fraction of that of the first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def row_gains(n_rows: int, last_to_first: float) -> npt.NDArray[np.float32]:
     """
     if not (math.isfinite(last_to_first) and last_to_first > 0):
         raise ParameterError(
-            "the brightness of a tile's last row as a part of its first row's must be a positive number, "
+            "the brightness of a tile's last row as a fraction of its first row's must be a positive number, "
             f"not {last_to_first}"
         )
     t = np.arange(n_rows) / max(1, n_rows - 1)

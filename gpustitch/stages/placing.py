@@ -92,7 +92,7 @@ def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, Px], 
     origins
         Position (z, y, x) of each tile by its name, in voxels of the grid.
     spacing
-        Of the grid. Where it differs from a tile's own, the tile's slant is corrected for it.
+        Of the grid. Where it differs from a tile's own, the tile is sheared by the difference in slant.
     """
     least = [min(origins[tile.name][axis] for tile in mosaic.tiles) for axis in range(3)]
     tiles = []

@@ -48,9 +48,10 @@ class Intensity:
     Parameters
     ----------
     last_to_first
-        Brightness of a tile's last row as a part of its first row's; None to estimate it at the overlaps.
+        Brightness of a tile's last row as a fraction of its first row's; None to estimate it at the overlaps.
     n_patches, min_mean, min_correlation, seed
-        Of the estimate: patches looked at, and what each must have at least; where they lie is drawn with the seed.
+        For the estimate: number of patches, least mean and least correlation of one that counts, and the seed that
+        decides where they lie.
     """
 
     last_to_first: float | None = None
