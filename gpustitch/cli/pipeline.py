@@ -70,6 +70,10 @@ def command(
     foreground: Annotated[
         int, typer.Option("--flat-background", help="Counts below this are not tissue, for the flat.")
     ] = 150,
+    n_bins: Annotated[int, typer.Option("--n-bins", help="Bins of the histogram of each pixel, for the flat.")] = 1024,
+    values_per_bin: Annotated[
+        int, typer.Option("--values-per-bin", help="Counts in a bin; values from bins x this on make no flat.")
+    ] = 4,
     destripe_method: Annotated[DestripeMethod, typer.Option(help="How stripes are removed.")] = (
         DestripeMethod.lightsheet
     ),
@@ -142,7 +146,9 @@ def command(
             ),
             flat=illum_corr,
             correct_flat=flat,
-            illumination=IlluminationOptions((), output, n_frames=n_frames, background=foreground),
+            illumination=IlluminationOptions(
+                (), output, n_frames=n_frames, background=foreground, n_bins=n_bins, values_per_bin=values_per_bin
+            ),
             align_file=align_file,
             matching=replace(
                 pipeline.PIPELINE_MATCHING,

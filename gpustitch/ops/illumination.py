@@ -172,7 +172,10 @@ def _usable(bins: Array, count: Array, options: FlatOptions) -> npt.NDArray[np.b
     if np.count_nonzero(lit & saturated) > found:
         remedy = f"most bright pixels reach the last of {options.n_bins} bins; raise --values-per-bin or --n-bins"
     else:
-        remedy = f"hardly anything is brighter than {options.background}; lower --background or take more --n-frames"
+        remedy = (
+            f"hardly anything is from {options.background} to {options.n_bins * options.values_per_bin} counts; lower "
+            "--background (pipeline: --flat-background), raise --values-per-bin or take more --n-frames"
+        )
     raise ParameterError(
         f"the illumination cannot be fitted: {found} of {bins.size} pixels can be used and --min-samples is "
         f"{options.min_samples}; {remedy}"

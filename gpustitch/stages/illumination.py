@@ -26,6 +26,8 @@ Image = npt.NDArray[np.int32]
 _FRAME_SEED = 1234
 _FRAMES_PER_READ = 32
 _COMPRESSION = 3
+# One frame in so many tells how much is too bright for the bins, and more than this part of the tissue is much.
+_FRAMES_SAMPLED, _TOO_BRIGHT = 8, 0.02
 # Bands this thin make many small reads of one frame's bytes.
 _THIN_BAND_ROWS = 8
 # What a pixel of the frame takes while the model is fitted: about ten float64 images.
@@ -178,13 +180,22 @@ def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tupl
     """Percentile bin and number of counted values of each pixel, int32 (rows, columns), as the camera wrote frames."""
     rows, columns = plan.frame_shape
     bins, count = np.zeros((rows, columns), np.int32), np.zeros((rows, columns), np.int32)
+    lit = beyond = 0
     starts = range(0, rows, plan.band_rows)
     bands = ordered_map(lambda start: _band(plan, start), starts, plan.n_workers)
-    for start, (band_bins, band_count) in zip(
+    for start, (band_bins, band_count, band_lit, band_beyond) in zip(
         starts, tracked(bands, progress, "Illumination", len(starts), "bands"), strict=True
     ):
         bins[start : start + plan.band_rows] = band_bins
         count[start : start + plan.band_rows] = band_count
+        lit, beyond = lit + band_lit, beyond + band_beyond
+    if beyond > _TOO_BRIGHT * lit:
+        options = plan.options
+        progress.warn(
+            f"{100 * beyond / lit:.0f} % of what is brighter than {options.background} is not counted, as "
+            f"{options.n_bins} bins of {options.values_per_bin} end at {options.n_bins * options.values_per_bin}: the "
+            "flat may be wrong; raise --values-per-bin (16 holds all values of a 14-bit camera, 64 of a 16-bit one)"
+        )
     return bins, count
 
 
@@ -209,7 +220,8 @@ def choose_frames(lengths: Sequence[int], n_frames: int | None) -> tuple[npt.NDA
     return tuple((part - end + n).astype(np.int64) for part, end, n in zip(parts, ends, lengths, strict=True))
 
 
-def _band(plan: IlluminationPlan, start: int) -> tuple[Image, Image]:
+def _band(plan: IlluminationPlan, start: int) -> tuple[Image, Image, int, int]:
+    """Bins and counts of the band, and of every so many values those above the background and beyond the bins."""
     options = plan.options
     rows = slice(start, min(start + plan.band_rows, plan.frame_shape[0]))
     shape = (rows.stop - start, plan.frame_shape[1])
@@ -220,9 +232,11 @@ def _band(plan: IlluminationPlan, start: int) -> tuple[Image, Image]:
             frames[at : at + stop - first] = source.read(first, stop, rows=rows)
             at += stop - first
     count, bins = np.empty(shape, np.int32), np.empty(shape, np.int32)
-    count_between(frames, count, options.background, options.n_bins * options.values_per_bin)
+    end = options.n_bins * options.values_per_bin
+    count_between(frames, count, options.background, end)
     percentile_bin(frames, count, bins, options.percentile, options.n_bins, options.values_per_bin, options.background)
-    return bins, count
+    some = frames[::_FRAMES_SAMPLED]
+    return bins, count, int(np.count_nonzero(some >= options.background)), int(np.count_nonzero(some >= end))
 
 
 def _runs(indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -14,6 +14,7 @@ from gpustitch.errors import InputMissingError, LayoutError, OutputExistsError, 
 from gpustitch.io.dcimg_writer import write_dcimg
 from gpustitch.stages import illumination
 from gpustitch.stages.illumination import IlluminationOptions, choose_frames, percentile_bins, plan, run
+from gpustitch.stages.progress import Silent
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -202,3 +203,20 @@ def test_outputs_are_checked_first(options, tmp_path):
 def test_impossible_options_are_refused(change, says, options):
     with pytest.raises(ParameterError, match=says):
         plan(replace(options, **change))
+
+
+@pytest.mark.parametrize(("top", "warned"), [(3000, 0), (6000, 1)])
+def test_tissue_too_bright_for_the_bins_is_told(tmp_path, top, warned):
+    frames = np.random.default_rng(0).integers(200, top, (40, 16, 24)).astype(np.uint16)
+    warnings = []
+
+    class Recorder(Silent):
+        def warn(self, message):
+            warnings.append(message)
+
+    options = IlluminationOptions((write(tmp_path / "a.dcimg", frames),), tmp_path / "flat.tiff")
+    run(plan(options), Recorder())
+    assert len(warnings) == warned
+    assert all("bins of 4 end at 4096" in w and "--values-per-bin" in w for w in warnings)
+    run(plan(replace(options, output=tmp_path / "wide.tiff", values_per_bin=8)), Recorder())
+    assert len(warnings) == warned
