@@ -67,7 +67,7 @@ def command(
     n_frames: Annotated[
         int | None, typer.Option("--n-frames", help=f"Frames to make the flat from (default: {pipeline.FLAT_FRAMES}).")
     ] = None,
-    foreground: Annotated[
+    flat_background: Annotated[
         int, typer.Option("--flat-background", help="Counts below this are not tissue, for the flat.")
     ] = 150,
     n_bins: Annotated[int, typer.Option("--n-bins", help="Bins of the histogram of each pixel, for the flat.")] = 1024,
@@ -147,7 +147,7 @@ def command(
             flat=illum_corr,
             correct_flat=flat,
             illumination=IlluminationOptions(
-                (), output, n_frames=n_frames, background=foreground, n_bins=n_bins, values_per_bin=values_per_bin
+                (), output, n_frames=n_frames, background=flat_background, n_bins=n_bins, values_per_bin=values_per_bin
             ),
             align_file=align_file,
             matching=replace(

@@ -45,13 +45,17 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_finds_the_tile(volumes: Path, tmp_path: Path) -> None:
     output, report = tmp_path / "align.json", tmp_path / "align.md"
     result = call("--input", volumes, "--output", output, "--report", report, *WINDOWS, "--voxel-size", 1.8,
-                  "--x-step-size", 1.28, "--n-cores", 1, "--sigma", 2.5, "--blob-detection-window-size", "40,40,40",
-                  "--border-size", "6,6,6", "--min-correlation", 0.9, "--align-xz")  # fmt: skip
+                  "--x-step-size", 1.28, "--n-cores", 1, "--sigma", 2.4, "--blob-detection-window-size", "40,39,38",
+                  "--border-size", "6,5,4", "--min-correlation", 0.9, "--align-xz", "--seed", 7)  # fmt: skip
     assert result.exit_code == 0, result.output
     content = json.loads(output.read_text())
     first, second = (np.array(content["alignments"][f"[0.0, {y}, 0.0]"]) for y in ("0.0", "72.0"))
     moved = (second - first) / [1.28, content["voxel_size"], content["voxel_sizes"][2]]
     np.testing.assert_allclose(moved, [2, 43, -1], atol=0.15)
+    asked = content["provenance"]["parameters"]["matching"]
+    assert (asked["sigma_um"], asked["sample_count"], asked["min_correlation"], asked["seed"]) == (2.4, 12, 0.9, 7)
+    assert (asked["window_px"], asked["search_px"]) == ([11, 13, 13], [8, 8, 8])
+    assert (asked["blob_window_px"], asked["border_px"]) == ([38, 39, 40], [4, 5, 6])
     assert "1 links accepted" in report.read_text()
     assert call("--input", volumes, "--output", output, *WINDOWS).exit_code == 7
     assert call("--input", volumes, "--output", output, *WINDOWS, "--overwrite", "--quiet").exit_code == 0

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
 from gpustitch.io.dcimg_writer import write_dcimg
+from gpustitch.stages.illumination import IlluminationOptions, plan, run
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -36,7 +37,13 @@ def test_all_options(dcimg, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "100 frames" in result.output
-    assert tifffile.imread(flat).shape == tifffile.imread(percentile).shape == (48, 40)
+    options = IlluminationOptions(
+        (dcimg,), tmp_path / "expected.tiff", None, 100, 64, 16, 25, 90, 140, 100, "product", 4, 3, True
+    )
+    expected = run(plan(options))
+    assert tifffile.imread(flat).shape == (48, 40)
+    np.testing.assert_array_equal(tifffile.imread(flat), expected.fit.counts)
+    np.testing.assert_array_equal(tifffile.imread(percentile), expected.percentile_image)
 
 
 def test_defaults_and_overwrite(dcimg, tmp_path):
