@@ -15,6 +15,7 @@ from gpustitch.io.precomputed import PrecomputedVolume, read_info
 from gpustitch.io.sources import open_frames
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.stages.parallel import cpu_count
+from gpustitch.stages.pipeline import ALIGNMENT, VOLUME
 from gpustitch.stages.tiles import open_volume
 
 _PACKAGES = (
@@ -56,6 +57,11 @@ def describe_path(path: Path) -> Iterator[str]:
         return
     if path.is_dir() and is_volume(path):
         yield from _volume(path)
+        return
+    if is_volume(path / VOLUME):  # what the pipeline made
+        yield from _volume(path / VOLUME)
+        if (path / ALIGNMENT).is_file():
+            yield from _alignment(path / ALIGNMENT)
         return
     for find, what in ((find_raw_mosaic, _raw_tile), (find_volume_mosaic, _volume_tile)):
         try:
@@ -111,4 +117,5 @@ def _volume(path: Path) -> Iterator[str]:
 
 def _alignment(path: Path) -> Iterator[str]:
     alignment = read_alignment(path)
-    yield f"{path}: alignment of {len(alignment.origin_um)} tiles, y voxel size {alignment.voxel_size_um:g} um"
+    size = "unknown" if alignment.voxel_size_um is None else f"{alignment.voxel_size_um:g} um"
+    yield f"{path}: alignment of {len(alignment.origin_um)} tiles, y voxel size {size}"

@@ -6,6 +6,7 @@ written into one folder, which appears when all of it is there.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import LayoutError
+from gpustitch.errors import LayoutError, ParameterError
 from gpustitch.io.alignment import read_alignment
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
 from gpustitch.io.images import read_image
@@ -156,7 +157,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
     block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
-        check_aligned(mosaic, read_alignment(options.align_file).origin_um, options.align_file)
+        _check_alignment(options, mosaic, options.align_file)
     tiles = tuple(deoblique.plan(job) for job in _tile_options(options, mosaic))
     for tile, job in zip(mosaic.tiles, tiles, strict=True):
         if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames):
@@ -213,6 +214,16 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             shutil.rmtree(folder / TILES)
         write_json(folder / PROVENANCE, provenance(options, _inputs(options, plan.mosaic)))
     return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME))
+
+
+def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
+    found = read_alignment(file)
+    check_aligned(mosaic, found.origin_um, file)
+    if found.x_step_um is not None and not math.isclose(found.x_step_um, options.x_step_um, rel_tol=1e-6):
+        raise ParameterError(
+            f"{file} was made with a step of {found.x_step_um:g} um, but --x-step-size is {options.x_step_um:g}; "
+            "channels that share an alignment share the step"
+        )
 
 
 def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[DeobliqueOptions]:

@@ -60,6 +60,8 @@ def test_an_output_may_be_made_again_from_its_own_alignment(raw: Path, tmp_path:
     succeed("pipeline", tmp_path / "channel", "--output", tmp_path / "out", *PLAIN, "--overwrite", "--align-file",
             tmp_path / "out/align.json")  # fmt: skip
     assert (tmp_path / "out/align.json").exists() and (tmp_path / "out/volume/info").exists()
+    said = succeed("info", tmp_path / "out")
+    assert "1 tiles, y voxel size 1.5 um" in said and "1.5, 1.28 um" in said
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,7 @@ def test_an_output_may_be_made_again_from_its_own_alignment(raw: Path, tmp_path:
         (4, ("--align-file", "no-such.json"), "no-such.json"),
         (5, ("--align-file", "text.json"), "text.json"),
         (6, ("--align-file", "other.json"), "other.json"),
+        (3, ("--align-file", "step.json"), "1.28"),
     ],
 )
 def test_mistakes_are_told_before_hours_of_work(
@@ -78,6 +81,7 @@ def test_mistakes_are_told_before_hours_of_work(
     monkeypatch.chdir(tmp_path)
     Path("text.json").write_text("text")
     Path("other.json").write_text('{"alignments": {"[9, 9, 9]": [0, 0, 0]}, "voxel_size": 1.8}')
+    Path("step.json").write_text('{"alignments": {"[0, 0, 0]": [0, 0, 0]}, "voxel_size": 1.8, "x_step_size": 2.0}')
     said = fail(code, "pipeline", "channel", "--output", "out", *PLAIN, *arguments)
     assert text in said and "partial" not in said and "de-oblique" not in said
 
