@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -113,6 +114,15 @@ def reported_errors() -> Iterator[None]:
     finally:
         if handles_signals:
             signal.signal(signal.SIGTERM, previous)
+
+
+def environment_flag(name: str) -> bool | None:
+    """Whether an environment variable switches something on: None if it is not set, False for 0, no, off, false.
+
+    spimstitch's scripts take any value for on; those who write 0 mean off.
+    """
+    value = os.environ.get(name, "").strip().lower()
+    return value not in ("0", "no", "off", "false") if value else None
 
 
 def parsed_zyx(text: str, name: str) -> ZYX:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gpustitch.cli.common import FlipUd, Overwrite, Quiet, RotateK, TerminalProgress, Workers, reported_errors
-from gpustitch.cli.frame_options import FramesInput, OutputPattern, Start, Stop
+from gpustitch.cli.frame_options import AllowTruncated, FramesInput, OutputPattern, Start, Stop
 from gpustitch.errors import ParameterError
 from gpustitch.stages import dcimg2jp2
 
@@ -30,6 +30,7 @@ def command(
     flip_ud: FlipUd = False,
     start: Start = 0,
     stop: Stop = None,
+    allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -48,6 +49,7 @@ def command(
             flip_ud=flip_ud,
             start=start,
             stop=stop,
+            allow_truncated=allow_truncated,
             overwrite=overwrite,
         )
         result = dcimg2jp2.run(dcimg2jp2.plan(options), progress)

@@ -23,7 +23,7 @@ from gpustitch.cli.correction_options import (
     Threshold,
     Wavelet,
 )
-from gpustitch.cli.frame_options import FramesInput
+from gpustitch.cli.frame_options import AllowTruncated, FramesInput
 from gpustitch.cli.oblique_options import (
     Angle,
     ChunkSize,
@@ -79,6 +79,7 @@ def command(
     n_workers: Workers = None,
     n_writers: Writers = N_WRITERS,
     log_level: LogLevel = "WARNING",
+    allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -111,6 +112,7 @@ def command(
             chunk_shape=parsed_zyx(chunk_size, "--chunk-size"),
             n_workers=n_workers,
             n_writers=n_writers,
+            allow_truncated=allow_truncated,
             overwrite=overwrite,
         )
         deoblique(options, quiet=quiet)

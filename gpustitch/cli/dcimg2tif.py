@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gpustitch.cli.common import FlipUd, Overwrite, Quiet, RotateK, TerminalProgress, Workers, reported_errors
-from gpustitch.cli.frame_options import FramesInput, OutputPattern, Start, Stop
+from gpustitch.cli.frame_options import AllowTruncated, FramesInput, OutputPattern, Start, Stop
 from gpustitch.stages import dcimg2tif
 
 Compression = Annotated[int, typer.Option("--compression", help="zlib level, 0 (none) to 9 (smallest).")]
@@ -22,6 +22,7 @@ def command(
     flip_ud: FlipUd = False,
     start: Start = 0,
     stop: Stop = None,
+    allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -40,6 +41,7 @@ def command(
             flip_ud=flip_ud,
             start=start,
             stop=stop,
+            allow_truncated=allow_truncated,
             overwrite=overwrite,
         )
         result = dcimg2tif.run(dcimg2tif.plan(options), progress)

@@ -14,5 +14,8 @@ OutputPattern = Annotated[
     str,
     typer.Option("--output-pattern", help="Names of the files, with a place for the frame's number: out/img_%05d.tiff"),
 ]
+AllowTruncated = Annotated[
+    bool, typer.Option("--allow-truncated", help="Use the whole frames of DCIMG files that end early.")
+]
 Start = Annotated[int, typer.Option("--start", help="First frame; files keep the number of their frame.")]
 Stop = Annotated[int | None, typer.Option("--stop", help="Frame to stop before (default: all frames).")]

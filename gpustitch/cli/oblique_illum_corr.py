@@ -8,6 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from gpustitch.cli.common import FlipUd, Overwrite, Quiet, RotateK, TerminalProgress, Workers, reported_errors
+from gpustitch.cli.frame_options import AllowTruncated
 from gpustitch.ops.illumination import FlatModel
 from gpustitch.stages import illumination
 
@@ -55,6 +56,7 @@ def command(
     ] = "reference",
     seed: Annotated[int, typer.Option("--seed", help="Start of the fit's random numbers.")] = 0,
     n_workers: Workers = None,
+    allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -83,6 +85,7 @@ def command(
                 rotate_90=rotate_90,
                 flip_ud=flip_ud,
                 n_workers=n_workers,
+                allow_truncated=allow_truncated,
                 overwrite=overwrite,
             )
         )

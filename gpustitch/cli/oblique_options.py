@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from gpustitch.cli.common import TerminalProgress
-from gpustitch.io.atomic import check_apart
-from gpustitch.io.sources import source_files
 from gpustitch.stages.deoblique import DeobliqueOptions, plan, run
 
 ObliqueOutput = Annotated[Path, typer.Option("--output", help="Folder of the precomputed volume to write.")]
@@ -27,7 +25,6 @@ LogLevel = Annotated[
 def deoblique(options: DeobliqueOptions, *, quiet: bool) -> None:
     """Plan, say what will be taken, run."""
     progress = TerminalProgress(quiet=quiet)
-    check_apart(options.output, source_files(options.input))
     job = plan(options)
     z, y, x = job.shape
     progress.note(

@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, parsed_zyx, reported_errors
+from gpustitch.cli.common import (
+    Overwrite,
+    Quiet,
+    TerminalProgress,
+    Workers,
+    environment_flag,
+    parsed_zyx,
+    reported_errors,
+)
 from gpustitch.cli.correction_options import (
     ArtifactLength,
     BackgroundWindow,
@@ -24,6 +32,7 @@ from gpustitch.cli.correction_options import (
     Threshold,
     Wavelet,
 )
+from gpustitch.cli.frame_options import AllowTruncated
 from gpustitch.ops.lightsheet import LightsheetOptions
 from gpustitch.ops.wavelet import WaveletOptions
 from gpustitch.stages import pipeline
@@ -74,11 +83,12 @@ def command(
     values_per_bin: Annotated[
         int, typer.Option("--values-per-bin", help="Counts in a bin; values from bins x this on make no flat.")
     ] = 4,
-    destripe_method: Annotated[DestripeMethod, typer.Option(help="How stripes are removed.")] = (
-        DestripeMethod.lightsheet
-    ),
-    use_wavelets: Annotated[
-        str | None, typer.Option(envvar="USE_WAVELETS", help="Anything but empty: destripe by wavelets.", hidden=True)
+    destripe_method: Annotated[
+        DestripeMethod | None,
+        typer.Option(
+            help="How stripes are removed (default: lightsheet, which removes the smooth background too; wavelet keeps "
+            "it and is also chosen by the environment's USE_WAVELETS)."
+        ),
     ] = None,
     background: Annotated[
         float,
@@ -99,8 +109,9 @@ def command(
         Path | None, typer.Option(envvar="ALIGN_FILE", help="Alignment of another channel to use as it is.")
     ] = None,
     align_xz: Annotated[
-        bool, typer.Option("--align-xz/--no-align-xz", envvar="ALIGN_XZ", help="Solve x and z, not only y.")
-    ] = True,
+        bool | None,
+        typer.Option("--align-xz/--no-align-xz", help="Solve x and z, not only y (default; environment: ALIGN_XZ)."),
+    ] = None,
     sample_count: Annotated[int, typer.Option(help="Points compared in each overlap.")] = 100,
     window_size: Annotated[str, typer.Option(help="Window compared around each point, x,y,z, odd.")] = "51,51,51",
     z_offset: Annotated[
@@ -108,8 +119,11 @@ def command(
         typer.Option(envvar="Z_OFFSET", help="Voxels between tiles in z (default: from the names of the tiles)."),
     ] = None,
     negative_y: Annotated[
-        bool, typer.Option("--negative-y", envvar="NEGATIVE_Y", help="The stage's y runs against the camera's.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--negative-y/--no-negative-y", help="The stage's y runs against the camera's (environment: NEGATIVE_Y)."
+        ),
+    ] = None,
     compute_y_illum_corr: Annotated[
         bool, typer.Option("--compute-y-illum-corr", help="Even out the brightness of tiles along y at the overlaps.")
     ] = False,
@@ -117,6 +131,7 @@ def command(
     chunk_size: Annotated[str, typer.Option(help="Voxels of a stored chunk, x,y,z.")] = "64,64,64",
     keep_tiles: Annotated[bool, typer.Option("--keep-tiles", help="Keep the volumes of the single tiles.")] = False,
     n_workers: Workers = None,
+    allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -129,7 +144,8 @@ def command(
     """
     with reported_errors():
         chunglab = preset is Preset.chunglab
-        method = DestripeMethod.wavelet if use_wavelets else destripe_method
+        by_environment = DestripeMethod.wavelet if environment_flag("USE_WAVELETS") else DestripeMethod.lightsheet
+        method = destripe_method or by_environment
         options = pipeline.PipelineOptions(
             channel=channel,
             output=output,
@@ -155,7 +171,7 @@ def command(
                 sample_count=sample_count,
                 window_px=parsed_zyx(window_size, "--window-size"),
             ),
-            align_xz=align_xz,
+            align_xz=_first(align_xz, environment_flag("ALIGN_XZ"), True),
             stitch=StitchOptions(
                 output,
                 levels=levels,
@@ -163,14 +179,20 @@ def command(
                 intensity=Intensity() if compute_y_illum_corr else None,
             ),
             z_offset=z_offset,
-            negative_y=negative_y,
+            negative_y=_first(negative_y, environment_flag("NEGATIVE_Y"), False),
             rotate_90=rotate_90 if rotate_90 is not None else 3 if chunglab else 0,
             flip_ud=flip_ud if flip_ud is not None else chunglab,
             keep_tiles=keep_tiles,
             n_workers=n_workers,
+            allow_truncated=allow_truncated,
             overwrite=overwrite,
         )
         result = pipeline.run(pipeline.plan(options), TerminalProgress(quiet=quiet))
         z, y, x = result.stitched.shape
         spacing = " x ".join(f"{v:.4g}" for v in result.stitched.spacing.zyx_um)
         typer.echo(f"{result.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um")
+
+
+def _first(*choices: bool | None) -> bool:
+    """The first choice that was made."""
+    return next(choice for choice in choices if choice is not None)

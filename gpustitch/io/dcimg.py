@@ -167,11 +167,13 @@ def _read_header(path: Path, file: Any, file_bytes: int) -> DcimgHeader:
             else f"{path} is truncated: it ends after {len(start)} bytes, inside the file header"
         )
     (version,) = struct.unpack_from("<I", start, 8)
-    n_frames, session = struct.unpack_from("<II", start, 0x24)
+    n_sessions, n_frames, session = struct.unpack_from("<3I", start, 0x20)
     if version not in (VERSION_0, VERSION_1):
         raise DamagedInputError(
             f"{path} is of DCIMG version 0x{version:x}; 0x{VERSION_0:x} and 0x{VERSION_1:x} can be read"
         )
+    if n_sessions > 1:
+        raise DamagedInputError(f"{path} holds {n_sessions} recording sessions; only files of one session can be read")
     file.seek(session)
     fields = file.read(720 if version == VERSION_1 else 80)
     if len(fields) < 80 or (version == VERSION_1 and len(fields) < 720):
@@ -287,16 +289,17 @@ def _checked_count(path: Path, header: DcimgHeader, file_bytes: int, allow_trunc
     if header.n_frames != header.n_frames_in_file:
         raise DamagedInputError(
             f"{path}: the file header counts {header.n_frames_in_file} frames, the session header {header.n_frames}; "
-            f"the file is long enough for {whole}"
+            f"the file is long enough for {whole}; pass --allow-truncated to use the lesser number"
         )
     if whole < header.n_frames:
         expected = header.data_offset + header.n_frames * header.stride
         raise DamagedInputError(
             f"{path} is truncated: {header.n_frames} frames need {expected} bytes, the file has {file_bytes}, "
-            f"which is {whole} whole frames; copy it again from the camera's disk"
+            f"which is {whole} whole frames; copy it again, or pass --allow-truncated to use those"
         )
     if header.n_frames == 0:
         raise DamagedInputError(
-            f"{path}: its header says 0 frames (was the recording cut short?); the file is long enough for {whole}"
+            f"{path}: its header says 0 frames (was the recording cut short?); the file is long enough for {whole}; "
+            "pass --allow-truncated to use those"
         )
     return header.n_frames

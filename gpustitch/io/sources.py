@@ -19,10 +19,11 @@ _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of t
 _KINDS = ((".dcimg",), TIFF_SUFFIXES, JP2_SUFFIXES)
 
 
-def open_frames(pattern_or_path: str | Path) -> Frames:
+def open_frames(pattern_or_path: str | Path, *, allow_truncated: bool = False) -> Frames:
     """Frames of a DCIMG file, a folder or glob of TIFF or JPEG 2000 files, or one TIFF of many pages.
 
-    Files of a folder or glob are sorted naturally: ``img_2`` before ``img_10``.
+    Files of a folder or glob are sorted naturally: ``img_2`` before ``img_10``. ``allow_truncated`` takes the
+    whole frames of a DCIMG file that ends early.
 
     Raises
     ------
@@ -44,7 +45,19 @@ def open_frames(pattern_or_path: str | Path) -> Frames:
         return Jp2Frames(files)
     if len(files) > 1:
         raise ParameterError(f"{pattern_or_path} holds {len(files)} DCIMG files; name one of them")
-    return DcimgFrames(files[0])
+    return DcimgFrames(files[0], allow_truncated)
+
+
+def truncation(pattern_or_path: str | Path) -> str:
+    """What to be told of a DCIMG file that ends early and is used all the same; empty for a whole one."""
+    path = Path(pattern_or_path)
+    if path.suffix.lower() != ".dcimg":
+        return ""
+    frames = DcimgFrames(path, allow_truncated=True)
+    promised = max(frames.header.n_frames, frames.header.n_frames_in_file)
+    if frames.shape[0] == promised:
+        return ""
+    return f"{path} is truncated: {frames.shape[0]} whole frames are used, its header promises {promised}"
 
 
 def source_files(pattern_or_path: str | Path) -> list[Path]:

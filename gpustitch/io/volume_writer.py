@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,57 +23,22 @@ import numpy.typing as npt
 from gpustitch.errors import OutputError, ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.precomputed import SIDECAR
+from gpustitch.io.pyramid_layout import (
+    DEFAULT_CHUNK,
+    block_shape_of,
+    check_block,
+    checked_levels,
+    level_shape,
+    precomputed_info,
+    triple,
+)
 from gpustitch.model import ZYX, Box, Spacing
 
 Downsample = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
-DEFAULT_CHUNK: ZYX = (64, 64, 64)
 IN_FLIGHT_BYTES = 1 << 27
 N_WRITERS = 2
 _WRITTEN_TYPES = ("uint8", "uint16", "uint32", "float32")
-
-
-def precomputed_info(
-    shape: ZYX, dtype: npt.DTypeLike, spacing: Spacing, levels: int, chunk_shape: ZYX = DEFAULT_CHUNK
-) -> dict[str, Any]:
-    """The ``info`` of a raw single-channel precomputed image whose level ``l`` is halved ``l`` times on every axis."""
-    scales = []
-    for level in range(levels):
-        factor = 1 << level
-        scales.append(
-            {
-                "chunk_sizes": [list(chunk_shape[::-1])],
-                "encoding": "raw",
-                "key": f"{factor}_{factor}_{factor}",
-                "resolution": [v * factor for v in spacing.xyz_nm],
-                "size": list(level_shape(shape, level)[::-1]),
-                "voxel_offset": [0, 0, 0],
-            }
-        )
-    return {
-        "@type": "neuroglancer_multiscale_volume",
-        "type": "image",
-        "data_type": np.dtype(dtype).name,
-        "num_channels": 1,
-        "scales": scales,
-    }
-
-
-def level_shape(shape: ZYX, level: int) -> ZYX:
-    """Shape (z, y, x) of a pyramid level; odd lengths round up."""
-    z, y, x = (-(-n // (1 << level)) for n in shape)
-    return z, y, x
-
-
-def block_shape_of(levels: int, chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:
-    """Least block (z, y, x) that is whole chunks and whole voxels of every level."""
-    z, y, x = (math.lcm(n, 1 << (levels - 1)) for n in _triple(chunk_shape, "chunk size"))
-    return z, y, x
-
-
-def pyramid_bytes(shape: ZYX, dtype: npt.DTypeLike, levels: int) -> int:
-    """Bytes of a whole volume with all its levels, uncompressed."""
-    return sum(math.prod(level_shape(shape, level)) for level in range(levels)) * np.dtype(dtype).itemsize
 
 
 @dataclass
@@ -143,12 +107,13 @@ class VolumeWriter:
     ) -> None:
         self.path = Path(path)
         self.dtype = np.dtype(dtype)
-        self.shape = _triple(shape, "volume shape")
-        self.chunk_shape = _triple(chunk_shape, "chunk size")
+        self.shape = triple(shape, "volume shape")
+        self.chunk_shape = triple(chunk_shape, "chunk size")
         self.levels = checked_levels(levels)
         if self.dtype.name not in _WRITTEN_TYPES:
             raise ParameterError(f"a volume holds one of {', '.join(_WRITTEN_TYPES)}, not {self.dtype}")
         self.block_shape = block_shape_of(self.levels, self.chunk_shape)
+        check_block(self.block_shape, self.shape, self.dtype)
         self._downsample = downsample
         self._limit = in_flight_bytes
         self._flush = flush
@@ -175,7 +140,7 @@ class VolumeWriter:
 
         Few unfinished chunks are then held in memory: about one per level and worker.
         """
-        grid = _triple([-(-n // b) for n, b in zip(self.shape, self.block_shape, strict=True)], "grid")
+        grid = triple([-(-n // b) for n, b in zip(self.shape, self.block_shape, strict=True)], "grid")
         whole = Box.of_shape(self.shape)
         for index in _morton(grid):
             start = [i * b for i, b in zip(index, self.block_shape, strict=True)]
@@ -315,7 +280,7 @@ class VolumeWriter:
         whole = Box.of_shape(level_shape(self.shape, level))
         for piece in box.blocks(self.chunk_shape):
             part = None if voxels is None else voxels[piece.slices(box.start)]
-            corner = _triple([s // c * c for s, c in zip(piece.start, self.chunk_shape, strict=True)], "corner", 0)
+            corner = triple([s // c * c for s, c in zip(piece.start, self.chunk_shape, strict=True)], "corner", 0)
             chunk = Box.of_shape(self.chunk_shape, corner).intersect(whole)
             if piece != chunk:
                 part = self._assemble(level, chunk, piece, part)
@@ -343,25 +308,11 @@ def _write_chunk(folder: Path, chunk: Box, voxels: npt.NDArray[Any]) -> None:
         file.write(data.data)
 
 
-def checked_levels(levels: int) -> int:
-    """``levels``, or ParameterError if it is not from 1 to 16."""
-    if not 1 <= levels <= 16:
-        raise ParameterError(f"the number of levels must be from 1 to 16, not {levels}")
-    return levels
-
-
 def checked_writers(n_writers: int) -> int:
     """``n_writers``, or ParameterError if it is less than 1."""
     if n_writers < 1:
         raise ParameterError(f"the number of writers must be at least 1, not {n_writers}")
     return n_writers
-
-
-def _triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:
-    if len(values) != 3 or min(values) < least:
-        raise ParameterError(f"the {name} must be three numbers (z, y, x) of at least {least}, not {tuple(values)}")
-    z, y, x = (int(v) for v in values)
-    return z, y, x
 
 
 def _coarser(box: Box, level: int) -> Box:

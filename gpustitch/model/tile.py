@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +109,28 @@ class Mosaic:
                 )
             seen[tile.stage_um] = tile.path
 
-    def missing_positions(self) -> list[UmXYZ]:
-        """Positions that the grid of distinct x, y and z would have but no tile is at."""
-        axes: Sequence[list[float]] = [sorted({t.stage_um[a] for t in self.tiles}) for a in range(3)]
-        have = {t.stage_um for t in self.tiles}
-        return [(x, y, z) for x in axes[0] for y in axes[1] for z in axes[2] if (x, y, z) not in have]
+    def grid_um(self, tile_um: UmXYZ = (0.0, 0.0, 0.0)) -> tuple[list[float], list[float], list[float]]:
+        """The distinct x, y and z of the tiles; those closer than a quarter of a tile's extent are one place."""
+        x, y, z = (_places([tile.stage_um[axis] for tile in self.tiles], tile_um[axis] / 4) for axis in range(3))
+        return x, y, z
+
+    def missing_positions(self, tile_um: UmXYZ = (0.0, 0.0, 0.0)) -> list[UmXYZ]:
+        """Places of the grid of :meth:`grid_um` that no tile is at."""
+        grid = self.grid_um(tile_um)
+        filled = {
+            tuple(bisect.bisect_right(places, at) - 1 for places, at in zip(grid, tile.stage_um, strict=True))
+            for tile in self.tiles
+        }
+        everywhere = itertools.product(*(range(len(places)) for places in grid))
+        return [(grid[0][i], grid[1][j], grid[2][k]) for i, j, k in everywhere if (i, j, k) not in filled]
+
+
+def _places(positions: Sequence[float], apart: float) -> list[float]:
+    places: list[float] = []
+    for at in sorted(positions):
+        if not places or at - places[-1] > apart:
+            places.append(at)
+    return places
 
 
 @dataclass(frozen=True)

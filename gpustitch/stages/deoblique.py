@@ -21,19 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.atomic import check_free_space, check_output
+from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.provenance import provenance
-from gpustitch.io.sources import Oriented, Slice, open_frames
-from gpustitch.io.volume_writer import (
-    DEFAULT_CHUNK,
-    IN_FLIGHT_BYTES,
-    N_WRITERS,
-    VolumeWriter,
-    block_shape_of,
-    checked_levels,
-    checked_writers,
-    pyramid_bytes,
-)
+from gpustitch.io.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.io.sources import Oriented, Slice, open_frames, source_files, truncation
+from gpustitch.io.volume_writer import IN_FLIGHT_BYTES, N_WRITERS, VolumeWriter, checked_writers
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.ops.deoblique import deoblique
 from gpustitch.ops.pyramid import downsample
@@ -73,6 +65,8 @@ class DeobliqueOptions:
         Threads that compute (None: one per CPU) and that write files.
     overwrite
         Replace the output if it exists.
+    allow_truncated
+        Use the whole frames of a DCIMG file that ends early.
     flush
         Wait until the disk has everything; not needed for a volume that is read once and removed.
     """
@@ -93,6 +87,7 @@ class DeobliqueOptions:
     n_writers: int = N_WRITERS
     overwrite: bool = False
     flush: bool = True
+    allow_truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +142,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     n_workers = checked_workers(options.n_workers)
     checked_writers(options.n_writers)
     block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
+    check_apart(options.output, source_files(options.input))
     frames = _opened(options)
     if frames.dtype.name not in _FRAME_TYPES:
         raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")
@@ -154,6 +150,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     if options.correction is not None:
         options.correction.check_shape((scan.n_rows, scan.n_columns))
     dtype = _voxel_type(options, frames)
+    check_block(block_shape, scan.shape, dtype)
     output_bytes = _output_bytes(scan, dtype, options)
     check_free_space(options.output, output_bytes)
     memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers)
@@ -171,6 +168,9 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         If the output cannot be written; nothing is left of it then.
     """
     options = plan.options
+    warning = truncation(options.input) if options.allow_truncated else ""
+    if warning:
+        progress.warn(warning)
     sidecar = {
         **provenance(options, [Path(options.input)] if Path(options.input).exists() else []),
         "scan": dataclasses.asdict(plan.scan),
@@ -193,7 +193,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
 
 
 def _opened(options: DeobliqueOptions) -> Frames:
-    frames = open_frames(options.input)
+    frames = open_frames(options.input, allow_truncated=options.allow_truncated)
     if options.start is not None or options.stop is not None:
         frames = Slice(frames, options.start or 0, options.stop)
     if options.rotate_90 % 4 or options.flip_ud:

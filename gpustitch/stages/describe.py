@@ -21,6 +21,8 @@ from gpustitch.stages.tiles import open_volume
 _PACKAGES = (
     "gpustitch", "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "imagecodecs", "typer",
 )  # fmt: skip
+# Stage positions that differ by less than a quarter of this are one column or row of tiles.
+_SAME_PLACE_UM = (20.0, 20.0, 20.0)
 _OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
 
 
@@ -89,10 +91,10 @@ def describe_path(path: Path) -> Iterator[str]:
 
 
 def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
-    counts = [len({tile.stage_um[axis] for tile in mosaic.tiles}) for axis in range(3)]
+    counts = [len(places) for places in mosaic.grid_um(_SAME_PLACE_UM)]
     yield f"{path}: {len(mosaic.tiles)} tiles on a grid of {counts[0]} x {counts[1]} x {counts[2]} (x, y, z)"
-    for x_um, y_um, z_um in mosaic.missing_positions():
-        yield f"  no tile at x {x_um:g}, y {y_um:g}, z {z_um:g} um"
+    for x_um, y_um, z_um in mosaic.missing_positions(_SAME_PLACE_UM):
+        yield f"  no tile near x {x_um:g}, y {y_um:g}, z {z_um:g} um"
 
 
 def _raw_tile(tile: TilePath) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_free_space, check_output
-from gpustitch.io.sources import Oriented, Slice, open_frames, source_files
+from gpustitch.io.sources import Oriented, Slice, open_frames, source_files, truncation
 from gpustitch.model import Frames
 from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.progress import SILENT, Progress, tracked
@@ -23,7 +23,8 @@ class ExportOptions:
     """Which frames to write where.
 
     ``input`` is what :func:`gpustitch.io.sources.open_frames` takes; ``output_pattern`` is a printf pattern that the
-    number of the frame in the input goes into (``"img_%05d.tiff"``); ``stop`` None is the number of frames.
+    number of the frame in the input goes into (``"img_%05d.tiff"``); ``stop`` None is the number of frames;
+    ``allow_truncated`` uses the whole frames of a DCIMG file that ends early.
     """
 
     input: str | Path
@@ -33,6 +34,7 @@ class ExportOptions:
     flip_ud: bool = False
     start: int = 0
     stop: int | None = None
+    allow_truncated: bool = False
     overwrite: bool = False
 
 
@@ -46,6 +48,7 @@ class ExportPlan:
     output_bytes: int
     n_workers: int
     overwrite: bool
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def plan_export(
         If an output exists, cannot be written, or the disk is too small.
     """
     n_workers = checked_workers(options.n_workers)
-    chosen = Slice(open_frames(options.input), options.start, options.stop)
+    chosen = Slice(open_frames(options.input, allow_truncated=options.allow_truncated), options.start, options.stop)
     frames = Oriented(chosen, options.rotate_90, options.flip_ud)
     paths = _named(options.output_pattern, range(options.start, options.start + chosen.shape[0]), suffixes)
     _check_outputs(paths, source_files(options.input), overwrite=options.overwrite)
@@ -85,7 +88,8 @@ def plan_export(
     middle = n_frames // 2
     output_bytes = n_frames * len(encode(frames.read(middle, middle + 1)[0]))
     check_free_space(paths[0], output_bytes)
-    return ExportPlan(frames, paths, encode, output_bytes, n_workers, options.overwrite)
+    warning = truncation(options.input) if options.allow_truncated else ""
+    return ExportPlan(frames, paths, encode, output_bytes, n_workers, options.overwrite, warning)
 
 
 def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> ExportResult:
@@ -97,6 +101,8 @@ def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> Exp
             partial.write_bytes(data)
         return len(data)
 
+    if plan.warning:
+        progress.warn(plan.warning)
     n_frames, n_rows, n_columns = plan.frames.shape
     done = output_bytes = 0
     try:

@@ -59,6 +59,7 @@ class IlluminationOptions:
     flip_ud: bool = False
     n_workers: int | None = None
     overwrite: bool = False
+    allow_truncated: bool = False
     memory_bytes: int = 1 << 30
 
     def fit_options(self) -> FlatOptions:
@@ -140,7 +141,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
         raise ParameterError("at least one DCIMG file is needed")
     fit_options = options.fit_options()
     _check_outputs(options)
-    sources = tuple(open_frames(path) for path in options.paths)
+    sources = tuple(open_frames(path, allow_truncated=options.allow_truncated) for path in options.paths)
     _check_alike(options.paths, sources)
     check_bins(sources[0].dtype, options.n_bins, options.values_per_bin, options.background)
     chosen = choose_frames([source.shape[0] for source in sources], options.n_frames)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space,
 from gpustitch.io.images import read_image
 from gpustitch.io.layout import find_raw_mosaic
 from gpustitch.io.provenance import provenance, write_json
-from gpustitch.io.volume_writer import block_shape_of, checked_levels, pyramid_bytes
-from gpustitch.model import Mosaic, TilePath
+from gpustitch.io.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.model import ZYX, Mosaic, TilePath
 from gpustitch.ops.flatfield import normalized_flat
 from gpustitch.stages import align, deoblique, illumination, stitch
 from gpustitch.stages.align import AlignOptions
@@ -74,6 +74,8 @@ class PipelineOptions:
         Orientation of the frames (:class:`gpustitch.io.sources.Oriented`).
     keep_tiles
         Keep the volumes of the single tiles in ``tiles/``.
+    allow_truncated
+        Use the whole frames of DCIMG files that end early.
     n_workers
         Threads; None for one per CPU.
     overwrite
@@ -98,6 +100,7 @@ class PipelineOptions:
     rotate_90: int = 0
     flip_ud: bool = False
     keep_tiles: bool = False
+    allow_truncated: bool = False
     n_workers: int | None = None
     overwrite: bool = False
 
@@ -155,7 +158,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_output(options.output, overwrite=options.overwrite)
     mosaic = find_raw_mosaic(options.channel)
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
-    block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
+    block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
         _check_alignment(options, mosaic, options.align_file)
     tiles = tuple(deoblique.plan(job) for job in _tile_options(options, mosaic))
@@ -165,6 +168,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
                 f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
                 f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
             )
+    check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
     flat, making = None, None
     if options.flat is not None:
         flat = normalized_flat(read_image(options.flat))
@@ -187,8 +191,6 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         Whatever a stage raises; nothing is left of the output then.
     """
     options = plan.options
-    for x_um, y_um, z_um in plan.mosaic.missing_positions():
-        progress.warn(f"no tile at x {x_um:g}, y {y_um:g}, z {z_um:g} um: the volume will be empty there")
     caution = options.correction.caution(plan.tiles[0].scan.n_columns)
     if caution:
         progress.warn(caution)
@@ -226,6 +228,14 @@ def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> No
         )
 
 
+def _least_shape(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> ZYX:
+    """About the shape (z, y, x) of the stitched volume: the stage's extent and one tile."""
+    spacing = tiles[0].scan.spacing.zyx_um
+    stage = [[tile.stage_um[axis] for tile in mosaic.tiles] for axis in (2, 1, 0)]
+    z, y, x = (round((max(at) - min(at)) / um) + n for at, um, n in zip(stage, spacing, tiles[0].shape, strict=True))
+    return z, y, x
+
+
 def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[DeobliqueOptions]:
     for tile in mosaic.tiles:
         yield DeobliqueOptions(
@@ -239,6 +249,7 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Deobliqu
             correction=_or_none(options.correction),
             levels=1,
             flush=options.keep_tiles,
+            allow_truncated=options.allow_truncated,
             n_workers=options.n_workers,
             overwrite=options.overwrite,
         )
@@ -263,6 +274,7 @@ def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: li
         dark=options.correction.dark,
         rotate_90=options.rotate_90,
         flip_ud=options.flip_ud,
+        allow_truncated=options.allow_truncated,
         n_workers=options.n_workers,
         overwrite=options.overwrite,
     )
@@ -283,6 +295,9 @@ def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | Non
     options, target = plan.options, folder / ALIGNMENT
     if options.align_file is not None:
         shutil.copyfile(options.align_file, target)
+        size = read_alignment(target).voxel_size_um
+        if size is not None:
+            progress.note(f"tile positions and the y voxel size, {size:.4f} um, are those of {options.align_file}")
         return target
     if len(plan.mosaic.tiles) == 1:
         progress.note("one tile: nothing to align")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -156,24 +154,11 @@ def cropped(mosaic: PlacedMosaic, offset: ZYX) -> PlacedMosaic:
 
 
 def _missing_notes(mosaic: Mosaic, volumes: Sequence[Volume]) -> tuple[str, ...]:
-    """A line for each place of the grid that has no tile; places closer than a quarter of a tile are one."""
+    """A line for each place of the grid that has no tile."""
     cover, own = volumes[0].coverage, volumes[0].spacing
-    extents = (cover.n_frames * own.x_um, cover.n_rows * own.y_um, cover.n_columns * own.z_um)
-    axes = []
-    for axis, extent in enumerate(extents):
-        places: list[float] = []
-        for at in sorted({tile.stage_um[axis] for tile in mosaic.tiles}):
-            if not places or at - places[-1] > extent / 4:
-                places.append(at)
-        axes.append(places)
-    filled = {
-        tuple(bisect.bisect_right(places, at) - 1 for places, at in zip(axes, tile.stage_um, strict=True))
-        for tile in mosaic.tiles
-    }
+    extent = (cover.n_frames * own.x_um, cover.n_rows * own.y_um, cover.n_columns * own.z_um)
     return tuple(
-        f"no tile near {_position((axes[0][i], axes[1][j], axes[2][k]))}: the volume is empty there"
-        for i, j, k in itertools.product(*(range(len(places)) for places in axes))
-        if (i, j, k) not in filled
+        f"no tile near {_position(place)}: the volume is empty there" for place in mosaic.missing_positions(extent)
     )
 
 

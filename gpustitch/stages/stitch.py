@@ -17,16 +17,15 @@ from gpustitch.errors import LayoutError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.layout import find_volume_mosaic
 from gpustitch.io.provenance import provenance
-from gpustitch.io.volume_writer import (
+from gpustitch.io.pyramid_layout import (
     DEFAULT_CHUNK,
-    IN_FLIGHT_BYTES,
-    N_WRITERS,
-    VolumeWriter,
     block_shape_of,
+    check_block,
     checked_levels,
     level_shape,
     pyramid_bytes,
 )
+from gpustitch.io.volume_writer import IN_FLIGHT_BYTES, N_WRITERS, VolumeWriter
 from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
 from gpustitch.ops.fuse import fuse_block, plan_block
 from gpustitch.ops.intensity import overlap_patches, patch_last_to_first, row_gains
@@ -191,6 +190,7 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
         raise ParameterError(f"a chunk is at least one voxel along each axis, not {options.chunk_shape} (z, y, x)")
     z, y, x = block_shape_of(levels, options.chunk_shape)
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
+    check_block(block_shape, shape, dtype)
     counts = [
         math.prod(-(-n // c) for n, c in zip(level_shape(shape, level), options.chunk_shape, strict=True))
         for level in range(levels)

@@ -86,3 +86,20 @@ def test_preset_of_the_chung_lab(asked: list[PipelineOptions]) -> None:
     call("raw", "--output", "out", "--preset", "chunglab")
     call("raw", "--output", "out", "--preset", "chunglab", "--rotate-90", 0, "--no-flip-ud")
     assert [(options.rotate_90, options.flip_ud) for options in asked] == [(3, True), (0, False)]
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "--negative-y", "anything"])
+def test_any_value_of_a_switch_in_the_environment_is_on(asked: list[PipelineOptions], value: str) -> None:
+    call("raw", "--output", "out", NEGATIVE_Y=value, ALIGN_XZ=value, USE_WAVELETS=value)
+    assert (asked[0].negative_y, asked[0].align_xz, asked[0].correction.method) == (True, True, "wavelet")
+
+
+@pytest.mark.parametrize("value", ["0", "no", "Off", "false"])
+def test_a_no_in_the_environment_is_off(asked: list[PipelineOptions], value: str) -> None:
+    call("raw", "--output", "out", NEGATIVE_Y=value, ALIGN_XZ=value, USE_WAVELETS=value)
+    assert (asked[0].negative_y, asked[0].align_xz, asked[0].correction.method) == (False, False, "lightsheet")
+
+
+def test_options_win_over_the_environment(asked: list[PipelineOptions]) -> None:
+    call("raw", "--output", "out", "--no-negative-y", "--destripe-method", "none", NEGATIVE_Y="1", USE_WAVELETS="1")
+    assert (asked[0].negative_y, asked[0].correction.method) == (False, "none")

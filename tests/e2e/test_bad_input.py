@@ -50,6 +50,28 @@ def test_damaged_files_are_named_before_anything_is_written(channel: Path, tmp_p
     assert sorted(p.name for p in tmp_path.iterdir()) == ["channel"]
 
 
+def test_whole_frames_of_a_truncated_file_can_be_used_when_asked_for(channel: Path, tmp_path: Path) -> None:
+    victim = channel / "0/0_144/0.dcimg"
+    victim.write_bytes(victim.read_bytes()[:-200])
+    assert "--allow-truncated" in fail(5, "dcimg2tif", "--input", victim, "--output-pattern", tmp_path / "a_%02d.tif")
+    allow = "--allow-truncated"
+    said = succeed("dcimg2tif", "--input", victim, "--output-pattern", tmp_path / "a_%02d.tif", "--quiet", allow)
+    assert "11 whole frames are used, its header promises 12" in said
+    assert len(list(tmp_path.glob("a_*.tif"))) == 11
+    said = succeed("dcimg2oblique", "--input", victim, "--output", tmp_path / "tile", "--quiet", allow)
+    assert "11 whole frames" in said
+    succeed("pipeline", channel, "--output", tmp_path / "out", "--window-size", "3,3,3", *PLAIN, allow)
+    assert read_level(tmp_path / "out/volume").any()
+
+
+def test_two_recordings_in_one_file_are_not_read_as_one(channel: Path, tmp_path: Path) -> None:
+    victim = channel / "0/0_144/0.dcimg"
+    content = bytearray(victim.read_bytes())
+    content[0x20] = 2
+    victim.write_bytes(content)
+    assert "2 recording sessions" in fail(5, "pipeline", channel, "--output", tmp_path / "out", *PLAIN)
+
+
 def test_frames_of_another_size(channel: Path, tmp_path: Path) -> None:
     other = channel / "0/0_144/0.dcimg"
     other.unlink()
@@ -67,8 +89,8 @@ def test_a_missing_tile_is_told_and_the_rest_is_made(channel: Path, tmp_path: Pa
     (channel / "100/100_0").mkdir(parents=True)
     shutil.copy(channel / "0/0_0/0.dcimg", channel / "100/100_0/0.dcimg")
     said = succeed("pipeline", channel, "--output", tmp_path / "out", "--window-size", "3,3,3", *PLAIN)
-    assert "no tile at x 10, y 14.4, z 0" in said
-    assert "no tile at x 10, y 14.4, z 0" in succeed("info", channel)
+    assert "no tile near x 10, y 14.4, z 0" in said
+    assert "no tile near x 10, y 14.4, z 0" in succeed("info", channel)
     assert read_level(tmp_path / "out/volume").any()
 
 
@@ -81,6 +103,7 @@ def test_a_missing_tile_is_told_and_the_rest_is_made(channel: Path, tmp_path: Pa
         (("--y-voxel-size", "0"), "voxel size"),
         (("--angle", "90"), "angle"),
         (("--levels", "0"), "levels"),
+        (("--chunk-size", "0,64,64"), "chunk size"),
         (("--n-workers", "0"), "workers"),
         (("--background", "-5"), "dark"),
         (("--flat", "--n-frames", "25"), "--n-frames is 25"),

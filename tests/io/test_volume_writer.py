@@ -26,7 +26,8 @@ from gpustitch.errors import (
 )
 from gpustitch.io import volume_writer
 from gpustitch.io.precomputed import SIDECAR, PrecomputedVolume
-from gpustitch.io.volume_writer import VolumeWriter, level_shape, pyramid_bytes
+from gpustitch.io.pyramid_layout import block_shape_of, check_block, level_shape, pyramid_bytes
+from gpustitch.io.volume_writer import VolumeWriter
 from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
 
 DATA = Path(__file__).parent.parent / "data"
@@ -380,3 +381,12 @@ def test_reader_refuses(tmp_path):
         (path / "info").write_text(text)
         with pytest.raises(DamagedInputError, match="info"):
             PrecomputedVolume(path)
+
+
+def test_a_block_that_would_not_fit_in_memory_is_refused() -> None:
+    block = block_shape_of(7, (100, 100, 100))
+    assert block == (1600, 1600, 1600)
+    with pytest.raises(ParameterError, match=r"8\.2 GB"):
+        check_block(block, (3000, 3000, 3000), np.uint16)
+    check_block(block, (300, 300, 300), np.uint16)
+    check_block(block_shape_of(7), (10**6, 10**6, 10**6), np.uint16)

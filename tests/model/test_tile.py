@@ -44,3 +44,10 @@ def test_the_holes_of_a_grid_are_named():
         (0.0, 20.0, 0.0),
         (10.0, 0.0, 0.0),
     ]
+
+
+def test_places_closer_than_a_quarter_of_a_tile_are_one():
+    mosaic = Mosaic((tile(0.0, 0.0, 0.0), tile(0.3, 80.0, 0.0), tile(100.0, 0.2, 0.0), tile(99.9, 80.1, 0.0)))
+    assert len(mosaic.missing_positions()) > 0
+    assert mosaic.missing_positions((120.0, 100.0, 50.0)) == []
+    assert mosaic.grid_um((120.0, 100.0, 50.0)) == ([0.0, 99.9], [0.0, 80.0], [0.0])

@@ -43,7 +43,8 @@ def source(monkeypatch):
 
     def use(frames):
         recorded = Recorded(frames)
-        monkeypatch.setattr(stage, "open_frames", lambda _: recorded)
+        monkeypatch.setattr(stage, "open_frames", lambda _, allow_truncated: recorded)
+        monkeypatch.setattr(stage, "source_files", lambda _: [])
         return recorded
 
     monkeypatch.setattr(stage, "_BATCH_FRAMES", 16)

@@ -1,0 +1,85 @@
+"""How a precomputed volume with its pyramid is laid out: levels, chunks, blocks, the ``info`` file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import ParameterError
+from gpustitch.model import ZYX, Spacing
+
+DEFAULT_CHUNK: ZYX = (64, 64, 64)
+# Some blocks are held at once by every worker.
+_LARGEST_BLOCK_BYTES = 1 << 29
+
+
+def precomputed_info(
+    shape: ZYX, dtype: npt.DTypeLike, spacing: Spacing, levels: int, chunk_shape: ZYX = DEFAULT_CHUNK
+) -> dict[str, Any]:
+    """The ``info`` of a raw single-channel precomputed image whose level ``l`` is halved ``l`` times on every axis."""
+    scales = []
+    for level in range(levels):
+        factor = 1 << level
+        scales.append(
+            {
+                "chunk_sizes": [list(chunk_shape[::-1])],
+                "encoding": "raw",
+                "key": f"{factor}_{factor}_{factor}",
+                "resolution": [v * factor for v in spacing.xyz_nm],
+                "size": list(level_shape(shape, level)[::-1]),
+                "voxel_offset": [0, 0, 0],
+            }
+        )
+    return {
+        "@type": "neuroglancer_multiscale_volume",
+        "type": "image",
+        "data_type": np.dtype(dtype).name,
+        "num_channels": 1,
+        "scales": scales,
+    }
+
+
+def level_shape(shape: ZYX, level: int) -> ZYX:
+    """Shape (z, y, x) of a pyramid level; odd lengths round up."""
+    z, y, x = (-(-n // (1 << level)) for n in shape)
+    return z, y, x
+
+
+def block_shape_of(levels: int, chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:
+    """Least block (z, y, x) that is whole chunks and whole voxels of every level."""
+    z, y, x = (math.lcm(n, 1 << (levels - 1)) for n in triple(chunk_shape, "chunk size"))
+    return z, y, x
+
+
+def check_block(block_shape: ZYX, shape: ZYX, dtype: npt.DTypeLike) -> None:
+    """Raise ParameterError if a block of a volume of this shape is too large to be held several times."""
+    held = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * np.dtype(dtype).itemsize
+    if held > _LARGEST_BLOCK_BYTES:
+        raise ParameterError(
+            f"with this chunk size and so many levels a block takes {held / 1e9:.1f} GB of memory; "
+            "give fewer --levels, or a --chunk-size of powers of two"
+        )
+
+
+def pyramid_bytes(shape: ZYX, dtype: npt.DTypeLike, levels: int) -> int:
+    """Bytes of a whole volume with all its levels, uncompressed."""
+    return sum(math.prod(level_shape(shape, level)) for level in range(levels)) * np.dtype(dtype).itemsize
+
+
+def checked_levels(levels: int) -> int:
+    """``levels``, or ParameterError if it is not from 1 to 16."""
+    if not 1 <= levels <= 16:
+        raise ParameterError(f"the number of levels must be from 1 to 16, not {levels}")
+    return levels
+
+
+def triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:
+    """Three numbers (z, y, x); ParameterError names what they should be if they are not, or less than ``least``."""
+    if len(values) != 3 or min(values) < least:
+        raise ParameterError(f"the {name} must be three numbers (z, y, x) of at least {least}, not {tuple(values)}")
+    z, y, x = (int(v) for v in values)
+    return z, y, x
