@@ -20,7 +20,7 @@ _SHADER = """#uicontrol invlerp normalized(range=[{low}, {high}])
 void main() {{ emitRGB(color * normalized()); }}
 """
 _COLORS = ("white", "lime", "magenta", "cyan", "yellow", "red")
-_PERCENTILES = (1.0, 99.8)
+_PERCENTILES = (1.0, 99.0)
 _LARGEST_SAMPLE = 1 << 24
 
 
