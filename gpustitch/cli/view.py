@@ -24,9 +24,9 @@ def command(
     Example: gpustitch view out-488/volume out-562/volume
     """
     with reported_errors():
-        url = view.run(view.plan(view.ViewOptions(volumes, address, port)))
-        typer.echo(url)
+        served = view.run(view.plan(view.ViewOptions(volumes, address, port)))
+        typer.echo(served.url)
         if browser:
-            webbrowser.open(url)
+            webbrowser.open(served.url)
         while True:
             time.sleep(3600)

@@ -63,7 +63,15 @@ def plan(options: ViewOptions) -> ViewPlan:
     return ViewPlan(options, volumes, tuple(_contrast(path) for path in options.paths))
 
 
-def run(plan: ViewPlan) -> str:
+@dataclass(frozen=True)
+class View:
+    """A view that is served for as long as this object is kept: the server holds no more than a weak reference."""
+
+    url: str
+    viewer: Any
+
+
+def run(plan: ViewPlan) -> View:
     """Serve the volumes from threads of this process; the address to open in a browser."""
     neuroglancer = _neuroglancer()
     neuroglancer.set_server_bind_address(plan.options.address, plan.options.port)
@@ -77,7 +85,7 @@ def run(plan: ViewPlan) -> str:
                 shader=_SHADER.format(low=low, high=high, color=_COLORS[number % len(_COLORS)]),
                 blend="additive",
             )
-    return str(viewer.get_viewer_url())
+    return View(str(viewer.get_viewer_url()), viewer)
 
 
 def _neuroglancer() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sys
@@ -29,7 +30,9 @@ def volume(tmp_path: Path) -> Path:
 
 def test_served_to_a_browser(volume: Path) -> None:
     neuroglancer = pytest.importorskip("neuroglancer", reason="the extra [view] is not installed")
-    url = view.run(view.plan(ViewOptions([volume, volume])))
+    served = view.run(view.plan(ViewOptions([volume, volume])))
+    gc.collect()
+    url = served.url
     try:
         with urllib.request.urlopen(url) as page:
             assert b"neuroglancer" in page.read().lower()
