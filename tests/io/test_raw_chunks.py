@@ -24,6 +24,8 @@ def written(folder: Path, encoding: str = "raw", offset: tuple[int, int, int] = 
         "multiscale_metadata": {"type": "image", "data_type": "uint16", "num_channels": 1},
         "scale_metadata": {**scale, "encoding": encoding},
     }
+    if encoding == "png":
+        spec["scale_metadata"]["png_level"] = 6
     store = ts.open(spec, create=True).result()
     store[ts.d["channel"][0]].translate_to[0].transpose([2, 1, 0]).write(values).result()
     return values
