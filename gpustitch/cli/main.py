@@ -36,7 +36,7 @@ class _Stages(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        alone = typer.Typer(rich_markup_mode="rich", pretty_exceptions_show_locals=False)
+        alone = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_show_locals=False)
         function = importlib.import_module(COMMANDS[cmd_name]).command
         alone.command(cmd_name, context_settings=_HELP_NAMES)(function)
         return typer.main.get_command(alone)

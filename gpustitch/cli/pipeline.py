@@ -19,6 +19,7 @@ from gpustitch.cli.common import (
     reported_errors,
 )
 from gpustitch.cli.correction_options import (
+    DESTRIPING,
     ArtifactLength,
     BackgroundWindow,
     Compat,
@@ -40,6 +41,8 @@ from gpustitch.stages.correct import Correction
 from gpustitch.stages.illumination import IlluminationOptions
 from gpustitch.stages.stitch import Intensity, StitchOptions
 
+GEOMETRY, FLAT, ALIGNMENT, VOLUME = "Geometry", "Flat field", "Alignment", "Volume"
+
 
 class Preset(StrEnum):
     """Orientation of the frames of a known microscope."""
@@ -55,44 +58,87 @@ def command(
     output: Annotated[
         Path, typer.Option("--output", help="Folder to create: volume/, flat.tiff, align.json, provenance.json.")
     ],
-    x_step_size: Annotated[float, typer.Option(envvar="X_STEP_SIZE", help="Stage step between frames, um.")] = 1.28,
+    x_step_size: Annotated[
+        float, typer.Option(envvar="X_STEP_SIZE", help="Stage step between frames, um.", rich_help_panel=GEOMETRY)
+    ] = 1.28,
     y_voxel_size: Annotated[
-        float, typer.Option(envvar="Y_VOXEL_SIZE", help="Nominal camera pixel in the sample, um; it is measured too.")
+        float,
+        typer.Option(
+            envvar="Y_VOXEL_SIZE",
+            help="Nominal camera pixel in the sample, um; it is measured too.",
+            rich_help_panel=GEOMETRY,
+        ),
     ] = 1.8,
-    angle: Annotated[float, typer.Option(help="Angle between the sheet and the stage's motion, degrees.")] = 45.0,
+    angle: Annotated[
+        float, typer.Option(help="Angle between the sheet and the stage's motion, degrees.", rich_help_panel=GEOMETRY)
+    ] = 45.0,
     preset: Annotated[
-        Preset, typer.Option(help="chunglab sets --rotate-90 3 --flip-ud, as spimstitch-pipeline.sh does.")
+        Preset,
+        typer.Option(
+            help="chunglab sets --rotate-90 3 --flip-ud, as spimstitch-pipeline.sh does.", rich_help_panel=GEOMETRY
+        ),
     ] = Preset.plain,
     rotate_90: Annotated[
-        int | None, typer.Option("--rotate-90", "-r", help="Quarter turns of each frame, as numpy.rot90 (default: 0).")
+        int | None,
+        typer.Option(
+            "--rotate-90",
+            "-r",
+            help="Quarter turns of each frame, as numpy.rot90 (default: 0).",
+            rich_help_panel=GEOMETRY,
+        ),
     ] = None,
     flip_ud: Annotated[
-        bool | None, typer.Option("--flip-ud/--no-flip-ud", help="Flip each frame upside down, after turning it.")
+        bool | None,
+        typer.Option(
+            "--flip-ud/--no-flip-ud", help="Flip each frame upside down, after turning it.", rich_help_panel=GEOMETRY
+        ),
     ] = None,
     illum_corr: Annotated[
-        Path | None, typer.Option(envvar="ILLUM_CORR", help="Flat-field image to use (default: made from the frames).")
+        Path | None,
+        typer.Option(
+            envvar="ILLUM_CORR", help="Flat-field image to use (default: made from the frames).", rich_help_panel=FLAT
+        ),
     ] = None,
-    flat: Annotated[bool, typer.Option("--flat/--no-flat", help="Correct the illumination.")] = True,
+    flat: Annotated[
+        bool, typer.Option("--flat/--no-flat", help="Correct the illumination.", rich_help_panel=FLAT)
+    ] = True,
     n_frames: Annotated[
-        int | None, typer.Option("--n-frames", help=f"Frames to make the flat from (default: {pipeline.FLAT_FRAMES}).")
+        int | None,
+        typer.Option(
+            "--n-frames", help=f"Frames to make the flat from (default: {pipeline.FLAT_FRAMES}).", rich_help_panel=FLAT
+        ),
     ] = None,
     flat_background: Annotated[
-        int, typer.Option("--flat-background", help="Counts below this are not tissue, for the flat.")
+        int,
+        typer.Option("--flat-background", help="Counts below this are not tissue, for the flat.", rich_help_panel=FLAT),
     ] = 150,
-    n_bins: Annotated[int, typer.Option("--n-bins", help="Bins of the histogram of each pixel, for the flat.")] = 1024,
+    n_bins: Annotated[
+        int, typer.Option("--n-bins", help="Bins of the histogram of each pixel, for the flat.", rich_help_panel=FLAT)
+    ] = 1024,
     values_per_bin: Annotated[
-        int, typer.Option("--values-per-bin", help="Counts in a bin; values from bins x this on make no flat.")
+        int,
+        typer.Option(
+            "--values-per-bin", help="Counts in a bin; values from bins x this on make no flat.", rich_help_panel=FLAT
+        ),
     ] = 4,
     destripe_method: Annotated[
         DestripeMethod | None,
         typer.Option(
-            help="How stripes are removed (default: lightsheet, which removes the smooth background too; wavelet keeps "
-            "it and is also chosen by the environment's USE_WAVELETS)."
+            metavar="METHOD",
+            help="none, wavelet or lightsheet (default: lightsheet, which removes the smooth background too; wavelet "
+            "keeps it and is also chosen by the environment's USE_WAVELETS).",
+            rich_help_panel=DESTRIPING,
         ),
     ] = None,
     background: Annotated[
         float,
-        typer.Option("--background", "--dark", envvar="BACKGROUND", help="Counts that the camera shows without light."),
+        typer.Option(
+            "--background",
+            "--dark",
+            envvar="BACKGROUND",
+            help="Counts that the camera shows without light.",
+            rich_help_panel=DESTRIPING,
+        ),
     ] = 0.0,
     sigma1: Sigma1 = 128.0,
     sigma2: Sigma2 = 512.0,
@@ -106,30 +152,56 @@ def command(
     percentile: Percentile = 0.25,
     lightsheet_vs_background: LightsheetVsBackground = 2.0,
     align_file: Annotated[
-        Path | None, typer.Option(envvar="ALIGN_FILE", help="Alignment of another channel to use as it is.")
+        Path | None,
+        typer.Option(
+            envvar="ALIGN_FILE", help="Alignment of another channel to use as it is.", rich_help_panel=ALIGNMENT
+        ),
     ] = None,
     align_xz: Annotated[
         bool | None,
-        typer.Option("--align-xz/--no-align-xz", help="Solve x and z, not only y (default; environment: ALIGN_XZ)."),
+        typer.Option(
+            "--align-xz/--no-align-xz",
+            help="Solve x and z, not only y (default; environment: ALIGN_XZ).",
+            rich_help_panel=ALIGNMENT,
+        ),
     ] = None,
-    sample_count: Annotated[int, typer.Option(help="Points compared in each overlap.")] = 100,
-    window_size: Annotated[str, typer.Option(help="Window compared around each point, x,y,z, odd.")] = "51,51,51",
+    sample_count: Annotated[
+        int, typer.Option(help="Points compared in each overlap.", rich_help_panel=ALIGNMENT)
+    ] = 100,
+    window_size: Annotated[
+        str, typer.Option(help="Window compared around each point, x,y,z, odd.", rich_help_panel=ALIGNMENT)
+    ] = "51,51,51",
     z_offset: Annotated[
         int | None,
-        typer.Option(envvar="Z_OFFSET", help="Voxels between tiles in z (default: from the names of the tiles)."),
+        typer.Option(
+            envvar="Z_OFFSET",
+            help="Voxels between tiles in z (default: from the names of the tiles).",
+            rich_help_panel=GEOMETRY,
+        ),
     ] = None,
     negative_y: Annotated[
         bool | None,
         typer.Option(
-            "--negative-y/--no-negative-y", help="The stage's y runs against the camera's (environment: NEGATIVE_Y)."
+            "--negative-y/--no-negative-y",
+            help="The stage's y runs against the camera's (environment: NEGATIVE_Y).",
+            rich_help_panel=GEOMETRY,
         ),
     ] = None,
     compute_y_illum_corr: Annotated[
-        bool, typer.Option("--compute-y-illum-corr", help="Even out the brightness of tiles along y at the overlaps.")
+        bool,
+        typer.Option(
+            "--compute-y-illum-corr",
+            help="Even out the brightness of tiles along y at the overlaps.",
+            rich_help_panel=VOLUME,
+        ),
     ] = False,
-    levels: Annotated[int, typer.Option(help="Levels of the pyramid.")] = 7,
-    chunk_size: Annotated[str, typer.Option(help="Voxels of a stored chunk, x,y,z.")] = "64,64,64",
-    keep_tiles: Annotated[bool, typer.Option("--keep-tiles", help="Keep the volumes of the single tiles.")] = False,
+    levels: Annotated[int, typer.Option(help="Levels of the pyramid.", rich_help_panel=VOLUME)] = 7,
+    chunk_size: Annotated[
+        str, typer.Option(help="Voxels of a stored chunk, x,y,z.", rich_help_panel=VOLUME)
+    ] = "64,64,64",
+    keep_tiles: Annotated[
+        bool, typer.Option("--keep-tiles", help="Keep the volumes of the single tiles.", rich_help_panel=VOLUME)
+    ] = False,
     n_workers: Workers = None,
     allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
