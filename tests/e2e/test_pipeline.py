@@ -10,8 +10,17 @@ import cloudvolume
 import numpy as np
 import pytest
 
+from gpustitch.io.layout import find_raw_mosaic
+from gpustitch.io.sources import open_frames
+from gpustitch.model import ObliqueScan
+from gpustitch.stages import align, stitch
+from gpustitch.stages.align import AlignOptions
+from gpustitch.stages.align_link import MatchOptions
 from gpustitch.stages.phantom import make_phantom
 from gpustitch.stages.phantom_truth import PhantomSpec, Truth
+from gpustitch.stages.placing import place
+from gpustitch.stages.stitch import StitchOptions
+from gpustitch.stages.tiles import ObliqueTile
 from tests.e2e.commands import read_level, succeed
 from tests.e2e.conftest import MATCHING
 
@@ -57,6 +66,21 @@ def test_by_hand_with_flat_and_destriping_equals_the_pipeline(truth: Truth, tmp_
     piped = read_level(tmp_path / "out" / "volume")
     assert by_hand.shape == piped.shape
     assert np.abs(by_hand.astype(int) - piped).max() <= 1
+
+
+def test_tiles_that_were_never_written_give_the_same_volume(truth: Truth, plain_run: Path, tmp_path: Path) -> None:
+    mosaic = find_raw_mosaic(truth.channel())
+    volumes = {}
+    for tile in mosaic.tiles:
+        frames = open_frames(tile.path)
+        volumes[tile.name] = ObliqueTile(frames, ObliqueScan(*frames.shape, pixel_um=1.8, step_um=1.28))
+    matching = MatchOptions(sample_count=MATCHING[1], window_px=(21, 21, 21))
+    found = align.run(align.plan(AlignOptions(mosaic=mosaic, volumes=volumes, matching=matching)))
+    tiles = [volumes[tile.name] for tile in mosaic.tiles]
+    placed = place(mosaic, tiles, found.placement.origin_px, found.spacing)
+    stitch.run(stitch.plan(placed, StitchOptions(tmp_path / "volume", levels=3)))
+    for level in range(3):
+        np.testing.assert_array_equal(read_level(tmp_path / "volume", level), read_level(plain_run / "volume", level))
 
 
 def test_one_command_per_tile_equals_two(truth: Truth, plain_run: Path, tmp_path: Path) -> None:
