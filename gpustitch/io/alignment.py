@@ -132,7 +132,8 @@ def read_alignment(path: str | Path) -> Alignment:
         raise InputMissingError(f"there is no alignment file {path}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as error:
         raise DamagedInputError(
-            f"{path} is not an alignment file as oblique-align writes it: {error!r}; run oblique-align again"
+            f"{path} is not an alignment file as oblique-align writes it: {type(error).__name__}: {error}; "
+            "run oblique-align again"
         ) from error
 
 

@@ -138,7 +138,9 @@ def _read_directory(path: Path) -> _Directory:
         dtype = np.dtype(text["DType"])
         files = tuple(_block_file(path, name) for name in text["BlockFilenames"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedInputError(f"{path}: its description cannot be understood: {error!r}") from error
+        raise DamagedInputError(
+            f"{path}: its description cannot be understood: {type(error).__name__}: {error}"
+        ) from error
     shape, block_shape, strides = (
         (value[f"Z{what}"], value[f"Y{what}"], value[f"X{what}"]) for what in ("Extent", "BlockSize", "Stride")
     )
@@ -168,6 +170,8 @@ def _spacing_of(directory_file: Path) -> Spacing:
         try:
             x_nm, y_nm, z_nm = (float(v) for v in scale["resolution"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedInputError(f"{holder / 'info'} does not state a voxel size: {error!r}") from error
+            raise DamagedInputError(
+                f"{holder / 'info'} does not state a voxel size: {type(error).__name__}: {error}"
+            ) from error
         return Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
     raise ParameterError(f"{directory_file}: there is no file {folder.parent / 'info'} with its voxel size; give it")

@@ -43,7 +43,9 @@ def read_info(path: Path) -> dict[str, Any]:
         if not info["scales"] or int(info["num_channels"]) != 1:
             raise ValueError("it needs at least one scale and exactly one channel")
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise DamagedInputError(f"{file} does not describe a single-channel precomputed image: {error!r}") from error
+        raise DamagedInputError(
+            f"{file} does not describe a single-channel precomputed image: {type(error).__name__}: {error}"
+        ) from error
     return info
 
 

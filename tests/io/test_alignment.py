@@ -127,6 +127,14 @@ def test_damaged_files(text: str, tmp_path: Path) -> None:
         read_alignment(path)
 
 
+def test_an_image_as_alignment_is_refused_in_a_few_words(tmp_path: Path) -> None:
+    path = tmp_path / "flat.tiff"
+    path.write_bytes(b"II*\x00\xff" * 4000)
+    with pytest.raises(DamagedInputError, match="not an alignment file") as refusal:
+        read_alignment(path)
+    assert len(str(refusal.value)) < len(str(path)) + 200
+
+
 def test_not_a_number_as_voxel_size_is_none(tmp_path: Path) -> None:
     """The reference program writes NaN where it found nothing."""
     path = tmp_path / "align.json"

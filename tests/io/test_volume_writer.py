@@ -362,6 +362,10 @@ def test_pyramid_bytes():
 def test_reader_refuses(tmp_path):
     with pytest.raises(InputMissingError, match="no file"):
         PrecomputedVolume(tmp_path)
+    (tmp_path / "info").write_bytes(b"\xff" * 4000)
+    with pytest.raises(DamagedInputError, match="does not describe") as refusal:
+        PrecomputedVolume(tmp_path)
+    assert len(str(refusal.value)) < len(str(tmp_path)) + 200
     path = write(tmp_path / "v", noise((8, 8, 8)))
     with pytest.raises(ParameterError, match="levels 0 to 2"):
         PrecomputedVolume(path, 3)
