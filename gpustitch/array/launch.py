@@ -1,0 +1,197 @@
+"""Launching a body on the arrays of a CUDA device: threads, arguments, compilation."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_points, source_text
+from gpustitch.errors import DeviceError
+
+# No product and sum is contracted into one rounding: bodies then round as NumPy does. They write fmaf where it helps.
+OPTIONS = ("--std=c++17", "--fmad=false")
+_MOST_BLOCKS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a body's threads are laid over ``out``, and the types it is compiled for.
+
+    Parameters
+    ----------
+    types
+        For each type macro the argument whose dtype it stands for, and the dtypes that it may have.
+    tile
+        Elements of ``out``, along its axes, that one block of threads writes (None: the whole axis). Blocks are
+        numbered in C order by ``blockIdx.x``. Without a tile there is one thread per element.
+    threads
+        Threads of a block along x, y and z.
+    """
+
+    types: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    tile: tuple[int | None, ...] | None = None
+    threads: tuple[int, ...] = (256,)
+
+    def n_blocks(self, shape: Sequence[int]) -> int:
+        """Number of blocks for ``out`` of a shape."""
+        if self.tile is None:
+            return -(-math.prod(shape) // math.prod(self.threads))
+        return math.prod(1 if t is None else -(-n // t) for n, t in zip(shape, self.tile, strict=True))
+
+    def macros(self, name: str, dtypes: Mapping[str, str]) -> dict[str, str]:
+        """C types of the type macros, given the dtypes of the arguments.
+
+        Raises
+        ------
+        TypeError
+            If an argument has a dtype that the body is not made for.
+        """
+        found = {}
+        for macro, (argument, allowed) in self.types.items():
+            if dtypes[argument] not in allowed:
+                raise TypeError(f"{name} takes {argument} of {', '.join(allowed)}, not of {dtypes[argument]}")
+            found[macro] = C_TYPES[dtypes[argument]]
+        return found
+
+
+def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any]) -> None:
+    """Run body ``name`` on these arguments.
+
+    Arrays are passed as a pointer and their shape, lists of arrays as a table of pointers, a table of shapes and
+    their number; shapes and integers are 64-bit, other numbers doubles. The bodies index rows one after another:
+    views are copied, and what was written is copied back.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of the type that the body takes.
+    DeviceError
+        If the body does not compile or cannot be launched; the text names it.
+    """
+    dtypes = {argument: _dtype(value) for argument, value in arguments.items()}
+    macros = layout.macros(name, dtypes)
+    _check(source, name, tuple(dtypes.items()), tuple(macros.items()), tuple(map(_rank, arguments.values())))
+    out = arguments["out"]
+    if not out.size:
+        return
+    n_blocks = layout.n_blocks(out.shape)
+    if n_blocks > _MOST_BLOCKS:
+        raise DeviceError(f"{name} cannot write an array of shape {out.shape} in one launch; work on smaller blocks")
+    packed = {argument: _packed(value) for argument, value in arguments.items()}
+    cupy = importlib.import_module("cupy")
+    try:
+        with out.device:
+            body = _compiled(source, name, tuple(sorted(macros.items())), out.device.id)
+            body((n_blocks,), layout.threads, _flat_arguments(packed.values(), cupy))
+    except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
+        raise DeviceError(f"{name} (kernels/{source}) failed: {error}") from error
+    for argument, value in packed.items():
+        _unpack(arguments[argument], value)
+
+
+@functools.cache
+def _compiled(source: str, name: str, macros: tuple[tuple[str, str], ...], _device: int) -> Any:
+    """The body for these types; CuPy keeps the binary on disk, under a key that the whole text is part of."""
+    cupy = importlib.import_module("cupy")
+    options = OPTIONS + tuple(f"-D{macro}={c_type}" for macro, c_type in macros)
+    return cupy.RawModule(code=source_text(source), options=options).get_function(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _check(
+    source: str,
+    name: str,
+    dtypes: tuple[tuple[str, str], ...],
+    macros: tuple[tuple[str, str], ...],
+    ranks: tuple[int, ...],
+) -> None:
+    """Compare the arguments with what the body declares: a wrong pointer would be read without a word."""
+    if name not in entry_points(source):
+        raise DeviceError(f'kernels/{source} holds no body extern "C" __global__ void {name}(...)')
+    declared = list(entry_points(source)[name])
+    c_types = dict(macros)
+    for (argument, dtype), rank in zip(dtypes, ranks, strict=True):
+        expected = _expected(argument, dtype, rank)
+        found, declared = declared[: len(expected)], declared[len(expected) :]
+        resolved = [Parameter(p.name, c_types.get(p.c_type, p.c_type), p.pointers) for p in found]
+        if len(resolved) < len(expected) or resolved[0].name != argument:
+            raise DeviceError(f"kernels/{source}: {name} does not take {argument} where its definition does")
+        for ours, theirs in zip(expected, resolved, strict=True):
+            if (ours.c_type, ours.pointers) != (theirs.c_type, theirs.pointers):
+                raise TypeError(
+                    f"{name}: {argument} of {dtype} would be passed as {_said(ours)}, but kernels/{source} declares "
+                    f"{_said(theirs)} {theirs.name}"
+                )
+    if declared:
+        raise DeviceError(f"kernels/{source}: {name} takes more than its definition, from {declared[0].name} on")
+
+
+def _expected(argument: str, dtype: str, rank: int) -> list[Parameter]:
+    if dtype in (INTEGER, FLOATING):
+        return [Parameter(argument, dtype, 0)]
+    c_type = C_TYPES.get(dtype, dtype)
+    if rank < 0:
+        table = [Parameter(argument, c_type, 2), Parameter("", INTEGER, 1)]
+        return [*table, Parameter("", INTEGER, 0)]
+    return [Parameter(argument, c_type, 1)] + [Parameter("", INTEGER, 0)] * rank
+
+
+def _said(parameter: Parameter) -> str:
+    return parameter.c_type + "*" * parameter.pointers
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _dtype(value: Any) -> str:
+    """Dtype of an array or of the arrays of a list; the C type of a number."""
+    if _is_list(value):
+        dtypes = {array.dtype.name for array in value}
+        if len(dtypes) != 1:
+            raise TypeError(f"a list of arrays must hold arrays of one dtype, not of {sorted(dtypes)}")
+        return str(dtypes.pop())
+    if hasattr(value, "__cuda_array_interface__"):
+        return str(value.dtype.name)
+    return INTEGER if isinstance(value, bool | int | np.integer | np.bool_) else FLOATING
+
+
+def _rank(value: Any) -> int:
+    """Number of axes of an array, 0 of a number, -1 for a list of arrays."""
+    return -1 if _is_list(value) else int(getattr(value, "ndim", 0))
+
+
+def _packed(value: Any) -> Any:
+    if _is_list(value):
+        return [_packed(array) for array in value]
+    if not hasattr(value, "__cuda_array_interface__") or value.flags.c_contiguous:
+        return value
+    return importlib.import_module("cupy").ascontiguousarray(value)
+
+
+def _unpack(original: Any, packed: Any) -> None:
+    if packed is not original and hasattr(original, "__cuda_array_interface__"):
+        original[...] = packed
+
+
+def _flat_arguments(values: Any, cupy: Any) -> tuple[Any, ...]:
+    flat: list[Any] = []
+    for value in values:
+        if _is_list(value):
+            flat.append(cupy.asarray(np.array([array.data.ptr for array in value], np.uint64)))
+            flat.append(cupy.asarray(np.array([array.shape for array in value], np.int64)))
+            flat.append(np.int64(len(value)))
+        elif hasattr(value, "__cuda_array_interface__"):
+            flat.append(value)
+            flat.extend(np.int64(n) for n in value.shape)
+        elif isinstance(value, bool | int | np.integer | np.bool_):
+            flat.append(np.int64(value))
+        else:
+            flat.append(np.float64(value))
+    return tuple(flat)
