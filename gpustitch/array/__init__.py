@@ -3,21 +3,26 @@
 The only room that imports CuPy or cuCIM.
 """
 
-from gpustitch.array.device import CudaDevice, Device, choose_device, cuda_devices, to_device, to_host
+from gpustitch.array.device import CPU, CudaDevice, Device, choose_device, cuda_devices
 from gpustitch.array.kernel import Kernel, kernel, kernels
 from gpustitch.array.namespace import Array, library_of, namespace, scipy_of, skimage_of
+from gpustitch.array.transfer import empty, on, resident, to_device, to_host
 
 __all__ = [
+    "CPU",
     "Array",
     "CudaDevice",
     "Device",
     "Kernel",
     "choose_device",
     "cuda_devices",
+    "empty",
     "kernel",
     "kernels",
     "library_of",
     "namespace",
+    "on",
+    "resident",
     "scipy_of",
     "skimage_of",
     "to_device",

@@ -1,25 +1,24 @@
-"""Choosing a device once, and moving arrays to and from it."""
+"""Choosing the device that arrays live on, once."""
 
 from __future__ import annotations
 
 import importlib
 import re
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from gpustitch.array.namespace import Array, library_of
 from gpustitch.errors import DeviceError, ParameterError
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where arrays live: the host (``index`` None) or CUDA device ``index``; ``why`` is one line for people."""
+    """Where arrays live: the host (``index`` None) or CUDA device ``index``; ``why`` is one line for people.
+
+    ``memory_bytes`` is the most of the device's memory that may be taken, None for all of it.
+    """
 
     index: int | None
     why: str
+    memory_bytes: int | None = None
 
     @property
     def is_cuda(self) -> bool:
@@ -61,43 +60,44 @@ def cuda_devices() -> tuple[list[CudaDevice], str]:
     return devices, "" if devices else "the CUDA driver reports no device"
 
 
-def choose_device(spec: str = "auto") -> Device:
+def choose_device(spec: str = "auto", memory_bytes: int | None = None) -> Device:
     """Take the device that ``spec`` (``auto``, ``cpu``, ``cuda`` or ``cuda:N``) names.
+
+    Parameters
+    ----------
+    spec
+        ``auto`` is the first CUDA device, or the host where there is none.
+    memory_bytes
+        Most of a CUDA device's memory that arrays may take, in bytes; None for all of it.
 
     Raises
     ------
     ParameterError
-        If ``spec`` is none of these.
+        If ``spec`` is none of these, or ``memory_bytes`` is less than one.
     DeviceError
         If a CUDA device is named and cannot be used; the text says what was found.
     """
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", spec)
     if match is None or (match[2] and match[1] != "cuda"):
         raise ParameterError(f"--device is auto, cpu, cuda or cuda:N, not {spec!r}")
+    if memory_bytes is not None and memory_bytes < 1:
+        raise ParameterError(f"--device-memory must be at least one byte, not {memory_bytes}")
     if match[1] == "cpu":
-        return Device(None, "cpu: as asked")
+        return CPU
     devices, reason = cuda_devices()
     index = int(match[2] or 0)
     if index < len(devices):
-        return Device(index, f"cuda:{index}: {devices[index].name}")
+        _limit_memory(index, memory_bytes)
+        return Device(index, f"cuda:{index}: {devices[index].name}", memory_bytes)
     if match[1] == "auto":
         return Device(None, f"cpu: {reason}")
     raise DeviceError(f"--device {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
 
 
-def to_device(array: Array, device: Device) -> Array:
-    """The array on ``device`` (itself if it is there already)."""
-    if not device.is_cuda:
-        return to_host(array)
+CPU = Device(None, "cpu: as asked")
+
+
+def _limit_memory(index: int, memory_bytes: int | None) -> None:
     cupy = importlib.import_module("cupy")
-    with cupy.cuda.Device(device.index):
-        moved: Array = cupy.asarray(array)
-    return moved
-
-
-def to_host(array: Array) -> npt.NDArray[Any]:
-    """The array in host memory (itself if it is there already)."""
-    if library_of(array) == "numpy":
-        return np.asarray(array)
-    host: npt.NDArray[Any] = importlib.import_module("cupy").asnumpy(array)
-    return host
+    with cupy.cuda.Device(index):
+        cupy.get_default_memory_pool().set_limit(size=memory_bytes or 0)

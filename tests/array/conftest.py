@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
+import types
 
+import numpy as np
 import pytest
 
+from gpustitch.array import body, launch, transfer
 from gpustitch.array import kernel as kernel_function
 from tests.array import fake_cupy as fake
 
 kernel_module = sys.modules[kernel_function.__module__]
+
+
+def _forget():
+    for cache in (launch._compiled, launch._check, body.entry_points):
+        cache.cache_clear()
+    transfer._streams.__dict__.clear()
 
 
 @pytest.fixture
@@ -17,9 +26,12 @@ def cupy(monkeypatch):
     """A fake CuPy with one device."""
     module = fake.make()
     monkeypatch.setitem(sys.modules, "cupy", module)
-    kernel_module._compiled.cache_clear()
+    pinned = types.ModuleType("cupyx")
+    pinned.empty_pinned = np.empty
+    monkeypatch.setitem(sys.modules, "cupyx", pinned)
+    _forget()
     yield module
-    kernel_module._compiled.cache_clear()
+    _forget()
 
 
 @pytest.fixture

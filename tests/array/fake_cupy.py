@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import types
 
 import numpy as np
@@ -33,6 +32,28 @@ class FakeArray:
     def flags(self):
         return self.host.flags
 
+    @property
+    def ndim(self):
+        return self.host.ndim
+
+    @property
+    def nbytes(self):
+        return self.host.nbytes
+
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self.host.ctypes.data)
+
+    @property
+    def device(self):
+        return FakeDevice(0)
+
+    def get(self, out=None):
+        if out is None:
+            return self.host.copy()
+        out[...] = self.host
+        return out
+
     def __setitem__(self, key, value):
         self.host[key] = value.host if isinstance(value, FakeArray) else value
 
@@ -40,33 +61,82 @@ class FakeArray:
 FakeArray.__module__ = "cupy._core.core"
 
 
+class FakeDevice:
+    """A device as a context manager."""
+
+    def __init__(self, index, entered=None):
+        self.id = index
+        self._entered = entered
+
+    def __enter__(self):
+        if self._entered is not None:
+            self._entered.append(self.id)
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
+class FakeStream:
+    """A stream that counts how often it was waited for."""
+
+    def __init__(self, non_blocking=False):
+        self.non_blocking = non_blocking
+        self.waits = 0
+
+    def synchronize(self):
+        self.waits += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
 class FakeRuntimeError(RuntimeError):
     """What the CUDA driver says."""
 
 
+class FakeCompileError(Exception):
+    """What the compiler says."""
+
+
+class FakeMemoryError(MemoryError):
+    """No memory is left on the device."""
+
+
 def make(devices=("Fake 100",), driver_error=None):
-    """A module like ``cupy`` with these devices; ``module.launches`` lists (text, name, options, grid, block, args)."""
+    """A module like ``cupy`` with these devices.
+
+    ``module.launches`` lists (text, name, options, grid, block, args), ``module.selected`` the devices entered,
+    ``module.limits`` the limits set on the memory pool.
+    """
     module = types.ModuleType("cupy")
-    module.launches = []
+    module.launches, module.selected, module.limits = [], [], []
     module.on_launch = None
-    module.asarray = lambda a: a if isinstance(a, FakeArray) else FakeArray(np.asarray(a))
+    module.asarray = lambda a: a if isinstance(a, FakeArray) else FakeArray(np.array(a))
     module.ascontiguousarray = lambda a: FakeArray(np.ascontiguousarray(a.host))
-    module.asnumpy = lambda a: a.host
+    module.empty = lambda shape, dtype: FakeArray(np.empty(shape, dtype))
 
-    def raw_kernel(text, name, options=()):
-        def launch(grid, block, args):
-            module.launches.append((text, name, options, grid, block, args))
-            if module.on_launch:
-                module.on_launch(args)
+    class RawModule:
+        def __init__(self, code, options=()):
+            self.code, self.options = code, options
 
-        return launch
+        def get_function(self, name):
+            def launch(grid, block, args):
+                module.launches.append((self.code, name, self.options, grid, block, args))
+                if module.on_launch:
+                    module.on_launch(args)
+
+            return launch
 
     def device_count():
         if driver_error:
             raise FakeRuntimeError(driver_error)
         return len(devices)
 
-    module.RawKernel = raw_kernel
+    module.RawModule = RawModule
     runtime = types.SimpleNamespace(
         getDeviceCount=device_count,
         getDeviceProperties=lambda i: {
@@ -74,12 +144,20 @@ def make(devices=("Fake 100",), driver_error=None):
         },
         CUDARuntimeError=FakeRuntimeError,
     )  # fmt: skip
-    module.selected = []
+    module.streams = []
 
-    @contextlib.contextmanager
-    def device(index):
-        module.selected.append(index)
-        yield
+    def stream(non_blocking=False):
+        module.streams.append(FakeStream(non_blocking))
+        return module.streams[-1]
 
-    module.cuda = types.SimpleNamespace(runtime=runtime, Device=device)
+    module.cuda = types.SimpleNamespace(
+        runtime=runtime,
+        Device=lambda index: FakeDevice(index, module.selected),
+        Stream=stream,
+        get_current_stream=FakeStream,
+        compiler=types.SimpleNamespace(CompileException=FakeCompileError),
+        driver=types.SimpleNamespace(CUDADriverError=FakeRuntimeError),
+        memory=types.SimpleNamespace(OutOfMemoryError=FakeMemoryError),
+    )
+    module.get_default_memory_pool = lambda: types.SimpleNamespace(set_limit=lambda size: module.limits.append(size))
     return module

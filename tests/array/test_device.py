@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import threading
 
 import numpy as np
 import pytest
 
-from gpustitch.array import Device, choose_device, cuda_devices, to_device, to_host
+from gpustitch.array import CPU, Device, choose_device, cuda_devices, empty, on, resident, to_device, to_host, transfer
 from gpustitch.errors import DeviceError, ParameterError
 from tests.array import fake_cupy as fake
 
@@ -69,16 +71,72 @@ def test_devices_are_described(monkeypatch):
     assert choose_device("cuda:1").index == 1
 
 
+def test_the_memory_of_a_device_can_be_limited(cupy):
+    assert choose_device("cuda", 1 << 30).memory_bytes == 1 << 30
+    choose_device("cuda")
+    assert cupy.limits == [1 << 30, 0], "without a limit an earlier one is lifted"
+    with pytest.raises(ParameterError, match="--device-memory"):
+        choose_device("auto", 0)
+
+
 def test_host_arrays_stay_where_they_are():
     array = np.arange(3)
     assert to_host(array) is array
-    assert to_device(array, Device(None, "")) is array
+    assert to_device(array, CPU) is array
+    assert resident(array, array) is array
+    with on(CPU):
+        assert empty((2, 3), np.uint8, CPU).shape == (2, 3)
 
 
-def test_moves_to_the_chosen_device_and_back(cupy):
-    array = np.arange(3)
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_moves_to_the_chosen_device_and_back(size, cupy):
+    array = np.arange(size)
     moved = to_device(array, Device(0, ""))
     assert isinstance(moved, fake.FakeArray)
     assert cupy.selected == [0]
-    assert to_host(moved) is array
-    assert to_device(moved, Device(None, "")) is array
+    np.testing.assert_array_equal(to_host(moved), array)
+    np.testing.assert_array_equal(to_device(moved, CPU), array)
+    assert isinstance(empty((2, 3), np.uint8, Device(0, "")), fake.FakeArray)
+
+
+def test_arrays_arrive_packed_and_in_native_byte_order(cupy):
+    moved = to_device(np.arange(12, dtype=">u2").reshape(3, 4)[:, ::2], Device(0, ""))
+    assert moved.host.flags.c_contiguous
+    assert moved.dtype == np.dtype("uint16")
+    assert moved.dtype.isnative
+    np.testing.assert_array_equal(moved.host, [[0, 2], [4, 6], [8, 10]])
+
+
+def test_a_thread_works_on_its_own_stream_and_waits_for_it(cupy):
+    device = Device(1, "")
+    with on(device):
+        assert cupy.selected == [1]
+        assert cupy.streams[0].waits == 0
+    with on(device):
+        pass
+    assert [(stream.non_blocking, stream.waits) for stream in cupy.streams] == [(True, 2)]
+    thread = threading.Thread(target=lambda: on(device).__enter__())
+    thread.start()
+    thread.join()
+    assert len(cupy.streams) == 2
+
+
+def test_too_little_memory_names_the_limit(cupy):
+    with pytest.raises(DeviceError, match="--device-memory allows 1,000 bytes"), on(Device(0, "", 1000)):
+        raise cupy.cuda.memory.OutOfMemoryError("2000 bytes wanted")
+
+
+def test_failures_of_the_driver_are_device_errors(cupy):
+    with pytest.raises(DeviceError, match="cuda:0 failed: illegal address"), on(Device(0, "")):
+        raise cupy.cuda.runtime.CUDARuntimeError("illegal address")
+
+
+def test_resident_arrays_are_moved_once_and_go_with_the_original(cupy):
+    like, host = fake.FakeArray(np.zeros(1)), np.arange(5)
+    moved = resident(host, like)
+    assert isinstance(moved, fake.FakeArray)
+    assert resident(host, like) is moved
+    assert len(transfer._residents) == 1
+    del host
+    gc.collect()
+    assert not transfer._residents

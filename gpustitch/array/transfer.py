@@ -1,0 +1,113 @@
+"""Moving arrays between host and device, each thread on a stream of its own.
+
+Copies go through pinned memory (CuPy's pool of it), so that those of one thread overlap the work of another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array.device import Device
+from gpustitch.array.namespace import Array, library_of
+from gpustitch.errors import DeviceError
+
+# Below this a copy is over before a pinned buffer is found.
+_PINNED_BYTES = 1 << 16
+
+_streams = threading.local()
+_residents: dict[tuple[int, int], tuple[weakref.ref[npt.NDArray[Any]], Array]] = {}
+_upload = threading.Lock()
+
+
+@contextlib.contextmanager
+def on(device: Device) -> Iterator[None]:
+    """Work on ``device``: what is done inside goes to this thread's own stream, and is finished at the end.
+
+    Raises
+    ------
+    DeviceError
+        If the device's memory, or the part of it that may be taken, does not suffice, or the driver reports an error.
+    """
+    if device.index is None:
+        yield
+        return
+    cupy = importlib.import_module("cupy")
+    try:
+        with cupy.cuda.Device(device.index), _stream(cupy, device.index) as stream:
+            yield
+            stream.synchronize()
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        limit = "" if device.memory_bytes is None else f" of which --device-memory allows {device.memory_bytes:,} bytes"
+        raise DeviceError(
+            f"the memory of cuda:{device.index}{limit} does not suffice: {error}; pass a smaller --n-workers or "
+            "--device cpu"
+        ) from error
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise DeviceError(f"cuda:{device.index} failed: {error}") from error
+
+
+def to_device(array: Array, device: Device) -> Array:
+    """The array on ``device`` (itself if it is there already)."""
+    if not device.is_cuda:
+        return to_host(array)
+    if library_of(array) == "numpy":
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    cupy = importlib.import_module("cupy")
+    with cupy.cuda.Device(device.index):
+        moved: Array = cupy.asarray(array)
+    return moved
+
+
+def to_host(array: Array) -> npt.NDArray[Any]:
+    """The array in host memory (itself if it is there already)."""
+    if library_of(array) == "numpy":
+        return np.asarray(array)
+    device_array: Any = array
+    if array.nbytes < _PINNED_BYTES:
+        return device_array.get()  # type: ignore[no-any-return]
+    host: npt.NDArray[Any] = importlib.import_module("cupyx").empty_pinned(array.shape, array.dtype)
+    device_array.get(out=host)
+    return host
+
+
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, device: Device) -> Array:
+    """A new array on ``device``, of arbitrary content."""
+    if not device.is_cuda:
+        return np.empty(shape, dtype)
+    cupy = importlib.import_module("cupy")
+    with cupy.cuda.Device(device.index):
+        array: Array = cupy.empty(shape, dtype)
+    return array
+
+
+def resident(host: npt.NDArray[Any], like: Array) -> Array:
+    """``host``, which must not change, where ``like`` lives; moved there once for as long as ``host`` exists."""
+    if library_of(like) == "numpy":
+        return host
+    owner: Any = like
+    key = (id(host), int(owner.device.id))
+    with _upload:
+        if key not in _residents:
+            cupy = importlib.import_module("cupy")
+            with owner.device:
+                moved: Array = cupy.asarray(host)
+                # Threads with other streams use it too.
+                cupy.cuda.get_current_stream().synchronize()
+            _residents[key] = (weakref.ref(host, lambda _: _residents.pop(key, None)), moved)
+        return _residents[key][1]
+
+
+def _stream(cupy: Any, index: int) -> Any:
+    """This thread's stream on the device."""
+    streams = _streams.__dict__.setdefault("by_device", {})
+    if index not in streams:
+        streams[index] = cupy.cuda.Stream(non_blocking=True)
+    return streams[index]
