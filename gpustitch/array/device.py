@@ -13,7 +13,7 @@ from gpustitch.errors import DeviceError, ParameterError
 class Device:
     """Where arrays live: the host (``index`` None) or CUDA device ``index``; ``why`` is one line for people.
 
-    ``memory_bytes`` is the most of the device's memory that may be taken, None for all of it.
+    ``memory_bytes`` is the most of a CUDA device's memory that may be taken; None if it is not known.
     """
 
     index: int | None
@@ -88,7 +88,8 @@ def choose_device(spec: str = "auto", memory_bytes: int | None = None) -> Device
     index = int(match[2] or 0)
     if index < len(devices):
         _limit_memory(index, memory_bytes)
-        return Device(index, f"cuda:{index}: {devices[index].name}", memory_bytes)
+        found = devices[index]
+        return Device(index, f"cuda:{index}: {found.name}", min(memory_bytes or found.memory_bytes, found.memory_bytes))
     if match[1] == "auto":
         return Device(None, f"cpu: {reason}")
     raise DeviceError(f"--device {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))

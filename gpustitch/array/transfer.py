@@ -22,7 +22,11 @@ from gpustitch.errors import DeviceError
 # Below this a copy is over before a pinned buffer is found.
 _PINNED_BYTES = 1 << 16
 
-_streams = threading.local()
+# Threads on one device at a time: while one computes, one sends and one fetches; more would only take memory.
+_AT_ONCE = 3
+
+_of_thread = threading.local()
+_turns: dict[int, threading.Semaphore] = {}
 _residents: dict[tuple[int, int], tuple[weakref.ref[npt.NDArray[Any]], Array]] = {}
 _upload = threading.Lock()
 
@@ -30,6 +34,8 @@ _upload = threading.Lock()
 @contextlib.contextmanager
 def on(device: Device) -> Iterator[None]:
     """Work on ``device``: what is done inside goes to this thread's own stream, and is finished at the end.
+
+    Only a few threads are let in at a time. May be nested.
 
     Raises
     ------
@@ -41,17 +47,31 @@ def on(device: Device) -> Iterator[None]:
         return
     cupy = importlib.import_module("cupy")
     try:
-        with cupy.cuda.Device(device.index), _stream(cupy, device.index) as stream:
+        with _turn(device.index), cupy.cuda.Device(device.index), _stream(cupy, device.index) as stream:
             yield
             stream.synchronize()
     except cupy.cuda.memory.OutOfMemoryError as error:
-        limit = "" if device.memory_bytes is None else f" of which --device-memory allows {device.memory_bytes:,} bytes"
         raise DeviceError(
-            f"the memory of cuda:{device.index}{limit} does not suffice: {error}; pass a smaller --n-workers or "
-            "--device cpu"
+            f"the memory of cuda:{device.index} that may be taken ({device.memory_bytes or 0:,} bytes) does not "
+            f"suffice: {error}; raise --device-memory or pass --device cpu"
         ) from error
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise DeviceError(f"cuda:{device.index} failed: {error}") from error
+
+
+@contextlib.contextmanager
+def _turn(index: int) -> Iterator[None]:
+    """This thread's turn on the device, waited for unless it has one already."""
+    held: set[int] = _of_thread.__dict__.setdefault("held", set())
+    if index in held:
+        yield
+        return
+    with _turns.setdefault(index, threading.Semaphore(_AT_ONCE)):
+        held.add(index)
+        try:
+            yield
+        finally:
+            held.remove(index)
 
 
 def to_device(array: Array, device: Device) -> Array:
@@ -107,7 +127,7 @@ def resident(host: npt.NDArray[Any], like: Array) -> Array:
 
 def _stream(cupy: Any, index: int) -> Any:
     """This thread's stream on the device."""
-    streams = _streams.__dict__.setdefault("by_device", {})
+    streams = _of_thread.__dict__.setdefault("by_device", {})
     if index not in streams:
         streams[index] = cupy.cuda.Stream(non_blocking=True)
     return streams[index]

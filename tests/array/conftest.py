@@ -18,7 +18,7 @@ kernel_module = sys.modules[kernel_function.__module__]
 def _forget():
     for cache in (launch._compiled, launch._check, body.entry_points):
         cache.cache_clear()
-    transfer._streams.__dict__.clear()
+    transfer._of_thread.__dict__.clear()
 
 
 @pytest.fixture

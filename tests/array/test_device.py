@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_cuda_without_cupy_is_an_error_that_names_the_extra(no_cupy):
 
 
 def test_auto_takes_the_first_device(cupy):
-    assert choose_device("auto") == Device(0, "cuda:0: Fake 100")
+    assert choose_device("auto") == Device(0, "cuda:0: Fake 100", 80 << 30)
 
 
 def test_a_device_that_is_not_there_is_an_error_with_the_count(cupy):
@@ -121,8 +122,33 @@ def test_a_thread_works_on_its_own_stream_and_waits_for_it(cupy):
     assert len(cupy.streams) == 2
 
 
+def test_few_threads_are_on_a_device_at_once_and_one_may_nest(cupy):
+    device, inside, most = Device(0, ""), [], []
+
+    def work():
+        with on(device), on(device):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 12
+    assert max(most) <= 3
+
+
 def test_too_little_memory_names_the_limit(cupy):
-    with pytest.raises(DeviceError, match="--device-memory allows 1,000 bytes"), on(Device(0, "", 1000)):
+    with (
+        pytest.raises(
+            DeviceError,
+            match=r"may be taken \(1,000 bytes\) does not suffice: 2000 bytes wanted; raise --device-memory",
+        ),
+        on(Device(0, "", 1000)),
+    ):
         raise cupy.cuda.memory.OutOfMemoryError("2000 bytes wanted")
 
 
