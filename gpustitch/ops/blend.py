@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, namespace
-from gpustitch.model import Box, PlacedVolume
+from gpustitch.array import Array
+from gpustitch.model import PlacedVolume
 
 # A position this close to a whole voxel is whole: 65535 counts change by less than one over that distance.
 _WHOLE = 1e-5
@@ -35,7 +35,10 @@ _LEAST_DISTANCE = 1 / 32
 # Less than any covered voxel's squared distance, however faded.
 _NOT_COVERED = 1e-30
 
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+# Distances to a tile's nearer edge along z, y and x, of shapes (z, 1, 1), (1, y, 1) and (z, 1, x).
+Near = tuple[Float32, Float32, Float32]
 
 
 def _snapped(position: npt.ArrayLike) -> Float64:
@@ -82,11 +85,6 @@ class Footprint:
             last_x=coverage.n_frames - 1 - np.ceil(shift_x) - frames.max(axis=0),
         )
 
-    def planes(self, start: int, stop: int) -> Footprint:
-        """The footprint on the planes ``start`` to ``stop``, counted from its first."""
-        cut = slice(start, stop)
-        return replace(self, shift_x=self.shift_x[cut], first_x=self.first_x[cut], last_x=self.last_x[cut])
-
     @property
     def rows(self) -> tuple[int, int]:
         """Half-open range of covered mosaic y."""
@@ -123,87 +121,58 @@ def differing_axes(a: PlacedVolume, b: PlacedVolume) -> tuple[bool, bool, bool]:
     return z, y, x
 
 
-def weights(
-    prints: Sequence[Footprint], axes: Sequence[Sequence[tuple[bool, bool, bool]]], box: Box, like: Array
-) -> list[Array]:
-    """The weight of each tile on ``box``; they sum to 1 wherever a tile covers the voxel, and are 0 elsewhere.
+def weights(near: Sequence[Near], covered: Sequence[npt.NDArray[np.bool_]], axes: npt.NDArray[np.uint8]) -> list[Array]:
+    """The weight of each tile on a box; they sum to 1 wherever a tile covers the voxel, and are 0 elsewhere.
 
     Parameters
     ----------
-    prints
-        Footprints of the tiles on the planes of the box. Every tile covers all planes and all rows of the box.
+    near
+        For each tile the distances to its nearer edge. Every tile covers all planes and all rows of the box.
+    covered
+        For each tile which columns it covers, shape (z, 1, x).
     axes
-        ``axes[i][j]``: in which axes tiles i and j differ (:func:`differing_axes`).
-    box
-        Mosaic voxels.
-    like
-        The weights belong to the library that owns this array.
+        ``axes[i, j]``: in which axes (z, y, x) tiles i and j differ (:func:`differing_axes`).
 
     Returns
     -------
     list of arrays
         float32, 3-D, of the box's shape or of length 1 along an axis on which the weight does not change.
     """
-    xp = namespace(like)
-    near = [tuple(xp.asarray(d, dtype=np.float32) for d in _distances(p, box)) for p in prints]
-    covered = [_covered(p, box) for p in prints]
-    masks = [None if mask.all() else xp.asarray(mask, dtype=np.float32) for mask in covered]
-    result: list[Array] = [xp.ones((1, 1, 1), np.float32) if mask is None else mask for mask in masks]
-    for i in range(len(prints)):
-        for j in range(i + 1, len(prints)):
-            mine, other = (_closeness(near[k], axes[i][j], masks[k]) for k in (i, j))
-            mine, other = _faded(mine, other, near[i], near[j], axes[i][j])
-            both = xp.maximum(mine + other, np.float32(_NOT_COVERED))
+    masks = [None if mask.all() else mask.astype(np.float32) for mask in covered]
+    result: list[Array] = [np.ones((1, 1, 1), np.float32) if mask is None else mask for mask in masks]
+    for i in range(len(near)):
+        for j in range(i + 1, len(near)):
+            mine, other = (_closeness(near[k], axes[i, j], masks[k]) for k in (i, j))
+            mine, other = _faded(mine, other, near[i], near[j], axes[i, j])
+            both = np.maximum(mine + other, np.float32(_NOT_COVERED))
             result[i] = result[i] * (mine / both)
             result[j] = result[j] * (other / both)
-    if len(prints) > 2:
-        total = xp.maximum(sum(result[1:], start=result[0]), np.float32(1e-37))
+    if len(near) > 2:
+        total = np.maximum(sum(result[1:], start=result[0]), np.float32(1e-37))
         result = [weight / total for weight in result]
     return result
 
 
-def _distances(footprint: Footprint, box: Box) -> tuple[Float64, Float64, Float64]:
-    """Distances to the nearer edge along z, y and x, of shapes (z, 1, 1), (1, y, 1) and (z, 1, x)."""
-    z, y, x = (np.arange(a, b, dtype=np.float64) for a, b in zip(box.start, box.stop, strict=True))
-    along_z = np.minimum(z - footprint.z_edges[0], footprint.z_edges[1] - z)
-    along_y = np.minimum(y - footprint.y_edges[0], footprint.y_edges[1] - y)
-    along_x = np.minimum(x - footprint.first_x[:, None], footprint.last_x[:, None] - x)
-    return along_z[:, None, None], along_y[None, :, None], along_x[:, None, :]
-
-
-def _covered(footprint: Footprint, box: Box) -> npt.NDArray[np.bool_]:
-    x = np.arange(box.start[2], box.stop[2])
-    columns = footprint.columns
-    inside: npt.NDArray[np.bool_] = (x >= columns[:, :1]) & (x < columns[:, 1:])
-    return inside[:, None, :]
-
-
-def _closeness(near: tuple[Array, ...], axes: tuple[bool, bool, bool], mask: Array | None) -> Array:
+def _closeness(near: Near, axes: npt.NDArray[np.uint8], mask: Array | None) -> Array:
     """Squared least distance over the axes, 0 outside the mask."""
-    xp = namespace(near[0])
     least: Array | None = None
     for distance, differs in zip(near, axes, strict=True):
         if differs:
-            least = distance if least is None else xp.minimum(least, distance)
+            least = distance if least is None else np.minimum(least, distance)
     assert least is not None
-    squared: Array = xp.maximum(least, np.float32(_LEAST_DISTANCE)) ** 2
+    squared: Array = np.maximum(least, np.float32(_LEAST_DISTANCE)) ** 2
     return squared if mask is None else squared * mask
 
 
 def _faded(
-    mine: Array,
-    other: Array,
-    near_mine: tuple[Array, ...],
-    near_other: tuple[Array, ...],
-    axes: tuple[bool, bool, bool],
+    mine: Array, other: Array, near_mine: Near, near_other: Near, axes: npt.NDArray[np.uint8]
 ) -> tuple[Array, Array]:
     """The closeness of two tiles, less for the one which ends first in an axis they do not differ in."""
-    xp = namespace(mine)
     for a, b, differs in zip(near_mine, near_other, axes, strict=True):
         if differs or min(a.min(), b.min()) >= _FADE:
             continue
-        a, b = (xp.clip(distance, np.float32(_LEAST_DISTANCE), np.float32(_FADE)) for distance in (a, b))
-        further = xp.maximum(a, b)
+        a, b = (np.clip(distance, np.float32(_LEAST_DISTANCE), np.float32(_FADE)) for distance in (a, b))
+        further = np.maximum(a, b)
         mine = mine * (a / further) ** 2
         other = other * (b / further) ** 2
     return mine, other

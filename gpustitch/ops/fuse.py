@@ -2,47 +2,39 @@
 
 :func:`plan_block` says which box of which tile is needed; :func:`fuse_block` turns these boxes into the block.
 Tiles are moved by their sub-voxel positions by linear interpolation (positions that are whole copy exactly) and
-blended by :func:`gpustitch.ops.blend.weights`. A voxel whose interpolation needs a neighbour that its tile does not
-cover is not covered by that tile; one that no tile covers is 0.
+blended by the weights of :mod:`gpustitch.ops.blend`. A voxel whose interpolation needs a neighbour that its tile does
+not cover is not covered by that tile; one that no tile covers is 0.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, namespace
+from gpustitch.array import Array, kernel, namespace
 from gpustitch.model import Box, PlacedVolume
-from gpustitch.ops.blend import Footprint, differing_axes, weights
+from gpustitch.ops.blend import Footprint, weights
+from gpustitch.ops.fuse_cells import Cell, cells
+from gpustitch.ops.fuse_tables import Tables
 from gpustitch.ops.resample import add_weighted, resample
-
-# A slanted tile's columns drift from plane to plane; over this many planes the drift is small beside an overlap.
-_PLANES = 16
-# Pieces of a cell narrower than this cost more to start than to compute with one tile too many.
-_LEAST_WIDTH = 8
-# Voxels of a cell of several tiles, for which there are half a dozen arrays of weights and sums.
-_WEIGHTED_VOXELS = 1 << 17
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A part of a block of which each of ``tiles`` covers all planes and rows, and perhaps not all columns."""
-
-    box: Box
-    tiles: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """How a block is fused: its cells, and the box (in a tile's own grid) that must be read of each tile."""
+    """How a block is fused, and the box (in a tile's own grid) that must be read of each tile.
+
+    ``numbers`` are the tiles that cover any of the block, in the order in which they are summed and in which
+    ``tables`` (None without tiles) holds them, with places in the tiles' whole grids. ``cells`` are the parts of the
+    block (in its own voxels) that any of them covers; their tiles are counted in that order.
+    """
 
     box: Box
     tiles: tuple[PlacedVolume, ...]
-    footprints: Mapping[int, Footprint]
+    numbers: tuple[int, ...]
+    tables: Tables | None
     cells: tuple[Cell, ...]
     reads: Mapping[int, Box]
 
@@ -53,30 +45,25 @@ class BlockPlan:
 
 
 def plan_block(box: Box, tiles: Sequence[PlacedVolume]) -> BlockPlan:
-    """Cut ``box`` (mosaic voxels) into cells, and say what to read of each tile.
+    """Find the tiles that cover any of ``box`` (mosaic voxels), and say what to read of each.
 
     The boxes to read may reach beyond a tile's grid by some columns: these must be read as 0, as
     :meth:`gpustitch.model.Volume.read` does.
     """
     prints = {
-        number: Footprint.of(tile, box.start[0], box.stop[0])
-        for number, tile in enumerate(tiles)
-        if _may_cover(tile, box)
+        number: Footprint.of(tiles[number], box.start[0], box.stop[0])
+        for number in _by_position([n for n, tile in enumerate(tiles) if _may_cover(tile, box)], tiles)
     }
-    cells: list[Cell] = []
-    for z in _cut(box.start[0], box.stop[0], [p.depths for p in prints.values()], _PLANES):
-        planes = slice(z[0] - box.start[0], z[1] - box.start[0])
-        deep = {n: p for n, p in prints.items() if p.depths[0] <= z[0] and z[1] <= p.depths[1]}
-        spans = {n: _envelope(p.columns[planes]) for n, p in deep.items()}
-        for y in _cut(box.start[1], box.stop[1], [p.rows for p in deep.values()]):
-            here = {n: spans[n] for n, p in deep.items() if p.rows[0] <= y[0] and y[1] <= p.rows[1]}
-            for x in _cut(box.start[2], box.stop[2], list(here.values()), least=_LEAST_WIDTH):
-                found = tuple(n for n, span in here.items() if span[0] < x[1] and x[0] < span[1])
-                if found:
-                    cells.extend(_cells(Box((z[0], y[0], x[0]), (z[1], y[1], x[1])), found))
-    reads = {n: _needed(p, box, [cell.box for cell in cells if n in cell.tiles]) for n, p in prints.items()}
-    reads_of = {n: need for n, need in reads.items() if need is not None}
-    return BlockPlan(box, tuple(tiles), prints, tuple(cells), reads_of)
+    prints = {number: footprint for number, footprint in prints.items() if _covers(footprint, box)}
+    if not prints:
+        return BlockPlan(box, tuple(tiles), (), None, (), {})
+    tables = Tables.of(box, [tiles[number] for number in prints], list(prints.values()))
+    parts = tuple(cell for cell in cells(tables.bounds, tables.columns, box.shape) if cell.tiles)
+    reads = {
+        number: tables.needed(place, [cell.box for cell in parts if place in cell.tiles])
+        for place, number in enumerate(prints)
+    }
+    return BlockPlan(box, tuple(tiles), tuple(prints), tables, parts, dict(sorted(reads.items())))
 
 
 def fuse_block(
@@ -103,94 +90,71 @@ def fuse_block(
     ValueError
         If the voxels are not of the boxes that were asked for, or of several dtypes.
     """
+    if plan.tables is None:
+        raise ValueError(f"no tile covers {plan.box}")
     _check(plan, voxels)
-    like = next(iter(voxels.values()))
     xp = namespace(*voxels.values())
-    axes = {(i, j): differing_axes(plan.tiles[i], plan.tiles[j]) for i, j in itertools.permutations(voxels, 2)}
-    out: Array = xp.zeros(plan.box.shape, like.dtype)
-    for cell in plan.cells:
-        start = cell.box.start[0] - plan.box.start[0]
-        parts = [
-            _Part(n, plan.footprints[n].planes(start, start + cell.box.shape[0]), plan.reads[n], voxels[n])
-            for n in _by_position(cell.tiles, plan.tiles)
-        ]
-        target = xp.empty(cell.box.shape, like.dtype)
-        if len(parts) == 1 and not (gains and parts[0].number in gains):
-            parts[0].resample_into(target, cell.box)
-        else:
-            _blend_into(target, cell.box, parts, axes, gains or {})
-        out[cell.box.slices(plan.box.start)] = target
+    gains_of = {place: gains[number] for place, number in enumerate(plan.numbers) if gains and number in gains}
+    tables = plan.tables.in_boxes([plan.reads[number] for number in plan.numbers], gains_of).moved_to(xp)
+    sources = [voxels[number] for number in plan.numbers]
+    out: Array = xp.empty(plan.box.shape, sources[0].dtype)
+    fuse_tiles(sources, tables.bounds, tables.columns, tables.edges, tables.planes, tables.rows, tables.axes, out)
     return out
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One tile of a cell: its footprint on the cell's planes and the voxels of ``box`` in the tile's grid."""
-
-    number: int
-    footprint: Footprint
-    box: Box
-    voxels: Array
-
-    def resample_into(self, out: Array, cell: Box) -> None:
-        xp = namespace(self.voxels)
-        columns, fractions = self._columns(cell)
-        (z, y), (fz, fy) = self._start(cell)
-        resample(self.voxels, xp.asarray(columns), xp.asarray(fractions), out, z, y, fz, fy)
-
-    def blend_into(self, out: Array, total: Array, weight: Array, cell: Box) -> None:
-        xp = namespace(self.voxels)
-        columns, fractions = self._columns(cell)
-        (z, y), (fz, fy) = self._start(cell)
-        add_weighted(self.voxels, xp.asarray(columns), xp.asarray(fractions), weight, total, out, z, y, fz, fy)
-
-    def _columns(self, cell: Box) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        whole = np.floor(self.footprint.shift_x)
-        covered = np.clip(self.footprint.columns - cell.start[2], 0, cell.shape[2])
-        covered[:, 1] = np.maximum(covered[:, 0], covered[:, 1])
-        first = whole + (cell.start[2] - self.box.start[2])
-        columns = np.concatenate([covered, first[:, None]], axis=1).astype(np.int32)
-        return columns, (self.footprint.shift_x - whole).astype(np.float32)
-
-    def _start(self, cell: Box) -> tuple[tuple[int, int], tuple[float, float]]:
-        shifts = self.footprint.shift_z, self.footprint.shift_y
-        whole = [int(np.floor(shift)) for shift in shifts]
-        z, y = (cell.start[a] + whole[a] - self.box.start[a] for a in (0, 1))
-        return (z, y), (shifts[0] - whole[0], shifts[1] - whole[1])
-
-
-def _blend_into(
+@kernel("fuse.cu", T="out: uint8 uint16 float32", tile=(4, 8, 62), threads=(256,))
+def fuse_tiles(
+    voxels: Sequence[Array],
+    bounds: Array,
+    columns: Array,
+    edges: Array,
+    planes: Array,
+    rows: Array,
+    axes: Array,
     out: Array,
-    cell: Box,
-    parts: Sequence[_Part],
-    axes: Mapping[tuple[int, int], tuple[bool, bool, bool]],
-    gains: Mapping[int, npt.NDArray[np.float32]],
 ) -> None:
-    xp = namespace(out)
-    pairs = [[axes.get((a.number, b.number), (False, False, False)) for b in parts] for a in parts]
-    shares = weights([part.footprint for part in parts], pairs, cell, out)
-    total = xp.zeros(cell.shape, np.float32)
-    for part, share in zip(parts, shares, strict=True):
-        gain = gains.get(part.number)
-        if gain is not None:
-            rows = np.arange(cell.start[1], cell.stop[1]) + part.footprint.shift_y
-            share = share * xp.asarray(np.interp(rows, np.arange(len(gain)), gain), dtype=np.float32)[None, :, None]
-        part.blend_into(out, total, share, cell)
+    """One block from the voxels of n tiles.
+
+    Parameters
+    ----------
+    voxels
+        For each tile its voxels, 3-D, in the order in which they are summed.
+    bounds, columns, edges, planes, rows, axes
+        Tables of the tiles' geometry: :class:`gpustitch.ops.fuse_tables.Tables`.
+    out
+        3-D, dtype of the tiles. Written whole: where one tile without gain covers a voxel its interpolated value,
+        where several do their sum by the weights of :func:`gpustitch.ops.blend.weights`, 0 where none does. Whole
+        numbers are rounded (ties to even) and clipped.
+
+    Notes
+    -----
+    Interpolation is linear along z, then y, then x, in float32. A tile's voxels at places that it does not cover are
+    finite numbers.
+    """
+    tables = Tables(bounds, columns, edges, planes, rows, axes)
+    for cell in cells(bounds, columns, out.shape):
+        part = out[cell.box.slices()]
+        if not cell.tiles:
+            part[...] = 0
+        elif len(cell.tiles) == 1 and tables.gains(cell.tiles[0], cell.box) is None:
+            tile = cell.tiles[0]
+            resample(voxels[tile], tables.place(tile, cell.box), tables.covered(tile, cell.box), part)
+        else:
+            _blend_into(part, voxels, tables, cell.tiles, cell.box)
 
 
-def _cells(box: Box, tiles: tuple[int, ...]) -> Iterator[Cell]:
-    """One cell, or where weights are computed several whose weights stay in cache."""
-    rows = box.shape[1]
-    if len(tiles) > 1:
-        rows = max(1, _WEIGHTED_VOXELS // (box.shape[0] * box.shape[2]))
-    for start in range(box.start[1], box.stop[1], rows):
-        stop = min(start + rows, box.stop[1])
-        yield Cell(Box((box.start[0], start, box.start[2]), (box.stop[0], stop, box.stop[2])), tiles)
+def _blend_into(out: Array, voxels: Sequence[Array], tables: Tables, tiles: tuple[int, ...], cell: Box) -> None:
+    x = np.arange(cell.shape[2])
+    columns = [tables.covered(tile, cell)[:, None, :] for tile in tiles]
+    covered = [(x >= c[..., :1]) & (x < c[..., 1:]) for c in columns]
+    shares = weights([tables.near(tile, cell) for tile in tiles], covered, tables.axes[np.ix_(tiles, tiles)])
+    total = np.zeros(cell.shape, np.float32)
+    for tile, share in zip(tiles, shares, strict=True):
+        gain = tables.gains(tile, cell)
+        add_weighted(voxels[tile], tables.place(tile, cell), share if gain is None else share * gain, total, out)
 
 
 def _check(plan: BlockPlan, voxels: Mapping[int, Array]) -> None:
-    if plan.is_empty:
-        raise ValueError(f"no tile covers {plan.box}")
     if set(voxels) != set(plan.reads):
         raise ValueError(f"fusing {plan.box} takes tiles {sorted(plan.reads)}, not {sorted(voxels)}")
     for number, need in plan.reads.items():
@@ -207,6 +171,16 @@ def _by_position(numbers: Sequence[int], tiles: Sequence[PlacedVolume]) -> list[
     return sorted(numbers, key=lambda n: (tiles[n].origin_px, tiles[n].name))
 
 
+def _covers(footprint: Footprint, box: Box) -> bool:
+    """Whether the tile covers a voxel of ``box``; the footprint is that on its planes."""
+    planes, rows = (
+        (max(a, box.start[n]), min(b, box.stop[n])) for n, (a, b) in enumerate((footprint.depths, footprint.rows))
+    )
+    columns = footprint.columns[planes[0] - box.start[0] : max(0, planes[1] - box.start[0])]
+    first, stop = np.maximum(columns[:, 0], box.start[2]), np.minimum(columns[:, 1], box.stop[2])
+    return rows[0] < rows[1] and bool((first < stop).any())
+
+
 def _may_cover(tile: PlacedVolume, box: Box) -> bool:
     """Whether the box around the tile meets ``box``; spares most tiles of a large mosaic the exact question."""
     coverage = tile.volume.coverage
@@ -216,40 +190,4 @@ def _may_cover(tile: PlacedVolume, box: Box) -> bool:
     return all(
         start - 1 <= origin + last and origin + first <= stop
         for start, stop, origin, (first, last) in zip(box.start, box.stop, tile.origin_px, reach, strict=True)
-    )
-
-
-def _envelope(columns: npt.NDArray[np.int64]) -> tuple[int, int]:
-    full = columns[columns[:, 1] > columns[:, 0]]
-    return (int(full[:, 0].min()), int(full[:, 1].max())) if len(full) else (0, 0)
-
-
-def _cut(
-    start: int, stop: int, ranges: Sequence[tuple[int, int]], run: int | None = None, least: int = 1
-) -> list[tuple[int, int]]:
-    """Cut ``start`` to ``stop`` at the bounds of the ranges, into pieces of ``least`` to ``run`` where possible."""
-    bounds = sorted({bound for pair in ranges for bound in pair if start < bound < stop})
-    kept = [start]
-    for bound in bounds:
-        if bound - kept[-1] >= least and stop - bound >= least:
-            kept.append(bound)
-    if run is not None:
-        kept = sorted({at for a, b in itertools.pairwise([*kept, stop]) for at in range(a, b, run)})
-    return list(itertools.pairwise([*kept, stop]))
-
-
-def _needed(footprint: Footprint, box: Box, cells: Sequence[Box]) -> Box | None:
-    """The voxels of a tile's grid that its interpolation on the cells needs."""
-    if not cells:
-        return None
-    z, y = ((min(c.start[a] for c in cells), max(c.stop[a] for c in cells)) for a in (0, 1))
-    low, high = [], []
-    for cell in cells:
-        shift = footprint.shift_x[cell.start[0] - box.start[0] : cell.stop[0] - box.start[0]]
-        low.append(cell.start[2] + int(np.floor(shift.min())))
-        high.append(cell.stop[2] + int(np.ceil(shift.max())))
-    shifts = footprint.shift_z, footprint.shift_y
-    return Box(
-        (z[0] + int(np.floor(shifts[0])), y[0] + int(np.floor(shifts[1])), min(low)),
-        (z[1] + int(np.ceil(shifts[0])), y[1] + int(np.ceil(shifts[1])), max(high)),
     )

@@ -1,18 +1,15 @@
-"""Moving voxels by a fraction of a voxel: the kernels of fusion.
-
-Both kernels take one tile's voxels and the place, in them, of the first voxel of the output: a whole part
-(``start``) and a fraction on each axis. Along x these are given per plane, because a tile may be sheared.
-"""
+"""Moving voxels of one tile by a fraction of a voxel, a part of the output at a time that stays in a CPU's cache."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, kernel
+from gpustitch.array import Array
 
 # Voxels interpolated at a time: two float32 buffers of this size are as large as a core's level-2 cache.
 _VOXELS_IN_CACHE = 1 << 17
@@ -22,71 +19,60 @@ Float32 = npt.NDArray[np.float32]
 Part = tuple[slice, slice, slice]
 
 
-@kernel("resample.cu")
-def resample(
-    source: Array,
-    columns: Array,
-    fraction_x: Array,
-    out: Array,
-    start_z: int,
-    start_y: int,
-    fraction_z: float,
-    fraction_y: float,
-) -> None:
+@dataclass(frozen=True)
+class Place:
+    """Where, in a tile's voxels, the first voxel of an output lies: a whole part and a fraction on each axis.
+
+    ``start`` and ``fraction`` are those of z and y; along x there is one for each plane of the output (int32 and
+    float32, shape (planes,)), because a tile may be sheared. 0 <= fraction < 1.
+    """
+
+    start: tuple[int, int]
+    start_x: Array
+    fraction: tuple[float, float]
+    fraction_x: Array
+
+
+def resample(source: Array, place: Place, columns: Array, out: Array) -> None:
     """``out[z, y, x]`` = ``source`` at a shifted place, by linear interpolation, 0 outside the covered columns.
 
     Parameters
     ----------
     source
         Voxels of one tile, 3-D.
+    place
+        Place of ``out``'s first voxel in ``source``.
     columns
-        int32, shape (planes of ``out``, 3): on each plane the first covered x of ``out``, the x after the last
-        covered one, and the x in ``source`` of the lower neighbour of ``out``'s x = 0.
-    fraction_x
-        float32, shape (planes of ``out``,): position between that neighbour and the next, 0 <= fraction < 1.
+        Whole numbers, shape (planes of ``out``, 2): on each plane the first covered x of ``out`` and the x after the
+        last one.
     out
         Written whole. Same dtype as ``source``; whole numbers are rounded (ties to even), not truncated.
-    start_z, start_y, fraction_z, fraction_y
-        The same for the other two axes: voxel (0, 0, x) lies at (start + fraction) in ``source``.
 
     Notes
     -----
     An axis whose fraction is 0 needs no second neighbour; where all fractions are 0 the voxels are copied
     exactly. Every neighbour that is needed must lie in ``source``.
     """
-    if fraction_z == 0 and fraction_y == 0 and not fraction_x.any():
-        for plane, (first, stop, start_x) in enumerate(columns.tolist()):
-            rows = source[start_z + plane, start_y : start_y + out.shape[1]]
+    if not any(place.fraction) and not place.fraction_x.any():
+        z, y = place.start
+        for plane, ((first, stop), start_x) in enumerate(zip(columns.tolist(), place.start_x.tolist(), strict=True)):
+            rows = source[z + plane, y : y + out.shape[1]]
             out[plane, :, first:stop] = rows[:, start_x + first : start_x + stop]
     else:
-        parts = _interpolated(source, columns, fraction_x, out.shape, (start_z, start_y), (fraction_z, fraction_y))
-        for where, values in parts:
+        for where, values in _interpolated(source, place, out.shape):
             _round_into(values, out[where])
-    for plane, (first, stop, _) in enumerate(columns.tolist()):
+    for plane, (first, stop) in enumerate(columns.tolist()):
         out[plane, :, :first] = 0
         out[plane, :, stop:] = 0
 
 
-@kernel("resample.cu")
-def add_weighted(
-    source: Array,
-    columns: Array,
-    fraction_x: Array,
-    weight: Array,
-    total: Array,
-    out: Array,
-    start_z: int,
-    start_y: int,
-    fraction_z: float,
-    fraction_y: float,
-) -> None:
+def add_weighted(source: Array, place: Place, weight: Array, total: Array, out: Array) -> None:
     """``total += weight * source`` at a shifted place, and ``out`` = ``total`` in ``out``'s dtype.
 
     Parameters
     ----------
-    source, columns, fraction_x, start_z, start_y, fraction_z, fraction_y
-        As in :func:`resample`; but what is covered is decided by ``weight`` alone, the first two of
-        ``columns`` are not looked at.
+    source, place
+        As in :func:`resample`; but what is covered is decided by ``weight`` alone.
     weight
         float32, 3-D: ``out``'s shape, or 1 along an axis on which it does not change.
     total
@@ -95,8 +81,7 @@ def add_weighted(
         Written whole: ``total``, rounded and no more than ``out``'s dtype (that of ``source``) can hold. Right once
         every tile of the sum was added. Weights and whole-number voxels are not negative.
     """
-    parts = _interpolated(source, columns, fraction_x, out.shape, (start_z, start_y), (fraction_z, fraction_y))
-    for where, values in parts:
+    for where, values in _interpolated(source, place, out.shape):
         np.multiply(values, weight[_where_it_changes(where, weight.shape)], out=values)
         np.add(total[where], values, out=values)
         total[where] = values
@@ -115,20 +100,13 @@ def _round_into(values: Float32, out: Array) -> None:
     np.copyto(out, values, casting="unsafe")
 
 
-def _interpolated(
-    source: Array,
-    columns: Array,
-    fraction_x: Array,
-    shape: tuple[int, ...],
-    starts: tuple[int, int],
-    fractions: tuple[float, float],
-) -> Iterator[tuple[Part, Float32]]:
+def _interpolated(source: Array, place: Place, shape: tuple[int, ...]) -> Iterator[tuple[Part, Float32]]:
     """Parts of the output that stay in cache, each with its interpolated values (float32, free to be changed)."""
     n_planes, n_rows, n_columns = shape
     planes = min(n_planes, _PLANES_IN_CACHE)
     width = min(n_columns, _VOXELS_IN_CACHE // planes)
     rows = min(n_rows, max(1, _VOXELS_IN_CACHE // max(1, planes * width)))
-    drift = int(np.ptp(columns[:, 2]))
+    drift = int(np.ptp(place.start_x))
     buffers = np.empty((2, (planes + 1) * (rows + 1) * (width + 1 + drift)), np.float32)
     for z, y, x in itertools.product(range(0, n_planes, planes), range(0, n_rows, rows), range(0, n_columns, width)):
         where = (
@@ -136,9 +114,9 @@ def _interpolated(
             slice(y, min(y + rows, n_rows)),
             slice(x, min(x + width, n_columns)),
         )
-        in_source = (starts[0] + z, starts[1] + y, columns[where[0], 2] + x)
+        in_source = (place.start[0] + z, place.start[1] + y, place.start_x[where[0]] + x)
         size = tuple(cut.stop - cut.start for cut in where)
-        yield where, _lerp_part(source, in_source, fraction_x[where[0]], size, fractions, buffers)
+        yield where, _lerp_part(source, in_source, place.fraction_x[where[0]], size, place.fraction, buffers)
 
 
 def _lerp_part(

@@ -13,6 +13,7 @@ import pytest
 from gpustitch.model import Box, Coverage, PlacedVolume
 from gpustitch.ops.blend import Footprint, differing_axes, weights
 from gpustitch.ops.fuse import fuse_block, plan_block
+from gpustitch.ops.fuse_tables import Tables
 from tests.ops.fuse_tiles import covered_by, fused, oblique, tile, whole_box
 
 
@@ -245,8 +246,12 @@ def test_weights_sum_to_one_where_a_tile_covers() -> None:
     tiles = grid_of_tiles(None)
     box = Box((15, 23, 46), (19, 30, 56))
     prints = [Footprint.of(t, box.start[0], box.stop[0]) for t in tiles]
-    axes = [[differing_axes(a, b) for b in tiles] for a in tiles]
-    parts = weights(prints, axes, box, np.zeros(0))
+    tables = Tables.of(box, tiles, prints)
+    block = Box.of_shape(box.shape)
+    columns = [tables.covered(n, block)[:, None, :] for n in range(len(tiles))]
+    x = np.arange(box.shape[2])
+    covered_columns = [(x >= c[..., :1]) & (x < c[..., 1:]) for c in columns]
+    parts = weights([tables.near(n, block) for n in range(len(tiles))], covered_columns, tables.axes)
     total = sum(np.broadcast_to(part, box.shape).astype(np.float64) for part in parts)
     covered = covered_by(tiles, box) > 0
     np.testing.assert_allclose(total, covered, atol=1e-6)
