@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.io.dcimg_writer import write_dcimg
-from gpustitch.ops.histogram import count_between, histogram, percentile_bin, percentile_bin_of_histogram
+from gpustitch.ops.histogram import count_between, histogram, histogram_percentile, percentile_bin
 from gpustitch.ops.illumination import FlatOptions, fit_flat
 from gpustitch.stages.illumination import IlluminationOptions, plan, run
 
@@ -56,7 +56,9 @@ def by_histogram(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The definition."""
     counts = np.zeros((*frames.shape[1:], N_BINS), np.uint16)
     histogram(frames, counts, BACKGROUND, WIDTH)
-    return percentile_bin_of_histogram(counts, PERCENTILE)
+    bins = np.empty(frames.shape[1:], np.int32)
+    histogram_percentile(counts, bins, PERCENTILE)
+    return bins
 
 
 def by_sorting(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

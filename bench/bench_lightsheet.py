@@ -48,8 +48,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for case, function in (
         ("whole", lambda: Correction("lightsheet").apply(frame)),
-        ("percentiles along the rows", lambda: line_estimate(frame, options)),
-        ("percentiles of the background", lambda: background_estimate(frame, options)),
+        ("percentiles along the rows", lambda: line_estimate(frame[None], options)),
+        ("percentiles of the background", lambda: background_estimate(frame[None], options)),
     ):
         ours_s = best_seconds(function, repeats=3)[1]
         rows.append(

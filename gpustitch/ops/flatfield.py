@@ -47,26 +47,28 @@ def check_scaled_flat(flat: Array) -> None:
         )
 
 
-@kernel("flatfield.cu")
-def flat_counts(image: Array, gain: Array, out: Array, dark: float, truncate: bool) -> None:
-    """``out = (image - dark) * gain``, rounded half to even (or truncated) and clipped to 0..65535; NaN gives 0.
+@kernel("flatfield.cu", tile=(None, 1, 1024))
+def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: bool) -> None:
+    """``out = (images - dark) * gain``, rounded half to even (or truncated) and clipped to 0..65535; NaN gives 0.
 
-    ``image`` is float32 (rows, columns), ``gain`` float32 of the same shape or (1, 1) for one factor everywhere,
-    ``out`` uint16.
+    ``images`` is float32 (frames, rows, columns), ``gain`` float32 (rows, columns) or (1, 1) for one factor
+    everywhere, ``out`` uint16 of the shape of ``images``.
     """
     to_integer = np.trunc if truncate else np.rint
-    height = max(1, _BAND_PIXELS // max(1, image.shape[1]))
-    room = np.empty((height, image.shape[1]), np.float32)
-    for start in range(0, image.shape[0], height):
-        rows = slice(start, min(start + height, image.shape[0]))
-        band = room[: rows.stop - start]
-        np.subtract(image[rows], np.float32(dark), out=band)
-        np.multiply(band, gain if gain.shape[0] == 1 else gain[rows], out=band)
-        to_integer(band, out=band)
-        # fmax turns NaN into 0; a cast would make it an arbitrary integer.
-        np.fmax(band, 0, out=band)
-        np.fmin(band, UINT16_MAX, out=band)
-        np.copyto(out[rows], band, casting="unsafe")
+    _, rows, columns = images.shape
+    height = max(1, _BAND_PIXELS // max(1, columns))
+    room = np.empty((min(height, rows), columns), np.float32)
+    for image, counts in zip(images, out, strict=True):
+        for start in range(0, rows, height):
+            band = slice(start, min(start + height, rows))
+            values = room[: band.stop - start]
+            np.subtract(image[band], np.float32(dark), out=values)
+            np.multiply(values, gain if gain.shape[0] == 1 else gain[band], out=values)
+            to_integer(values, out=values)
+            # fmax turns NaN into 0; a cast would make it an arbitrary integer.
+            np.fmax(values, 0, out=values)
+            np.fmin(values, UINT16_MAX, out=values)
+            np.copyto(counts[band], values, casting="unsafe")
 
 
 def inverse_flat(flat: Array) -> Array:
@@ -87,10 +89,10 @@ def to_uint16(image: Array) -> Array:
     if image.dtype.kind in "iub":
         return xp.clip(image, 0, UINT16_MAX).astype(np.uint16)  # type: ignore[no-any-return]
     out = xp.empty(image.shape, np.uint16)
-    rows = (-1, image.shape[-1] if image.ndim else 1)
+    frame = (1, -1, image.shape[-1] if image.ndim else 1)
     if image.size:
         one = xp.ones((1, 1), np.float32)
-        flat_counts(image.reshape(rows).astype(np.float32, copy=False), one, out.reshape(rows), 0.0, False)
+        flat_counts(image.reshape(frame).astype(np.float32, copy=False), one, out.reshape(frame), 0.0, False)
     return out  # type: ignore[no-any-return]
 
 

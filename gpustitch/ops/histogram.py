@@ -4,7 +4,8 @@ A pixel's value v counts where ``background <= v < n_bins * values_per_bin``, in
 Source of the rule: spimstitch's illumination correction.
 
 The percentile bin needs no histogram: the number of a pixel's values at or below a limit is a comparison and a
-sum over frames, so bisecting the limit finds the bin in log2(n_bins) passes over data that stay in the cache.
+sum over frames, so bisecting the limit finds the bin in log2(n_bins) passes over data that stay in the cache. Its
+CUDA body selects by the digits of the bin's number, in shared memory.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.array import Array, kernel, namespace
+from gpustitch.array import Array, kernel
 from gpustitch.errors import ParameterError
 
 # Elements of a block: 2 bytes of data and 1 of mask each stay within 1 MiB of cache.
 _BLOCK_ELEMENTS = 1 << 18
 _LEAST_BLOCK_PIXELS = 1024
+_FRAMES = "frames: uint8 uint16 uint32"
 # As many ones as a uint8 sum of a boolean mask can hold.
 _MASK_ROWS = 255
 
@@ -48,7 +50,7 @@ def check_bins(dtype: np.dtype[Any], n_bins: int, values_per_bin: int, backgroun
         )
 
 
-@kernel("histogram.cu")
+@kernel("histogram.cu", T=_FRAMES, COUNT="out: uint16 int32 uint32", tile=(1, 16, 1024))
 def histogram(frames: Array, out: Array, background: int, values_per_bin: int) -> None:
     """Add one to ``out[y, x, frames[f, y, x] // values_per_bin]`` for every frame f.
 
@@ -59,7 +61,7 @@ def histogram(frames: Array, out: Array, background: int, values_per_bin: int) -
     frames
         Counts of the camera, shape (frames, rows, columns), unsigned integers.
     out
-        Histograms, shape (rows, columns, bins), integers; added to.
+        Histograms, shape (rows, columns, bins), uint16, int32 or uint32; added to.
     background
         Least value that counts.
     values_per_bin
@@ -72,7 +74,7 @@ def histogram(frames: Array, out: Array, background: int, values_per_bin: int) -
         out[y, x, values[y, x] // values_per_bin] += 1
 
 
-@kernel("histogram.cu")
+@kernel("histogram.cu", T=_FRAMES, tile=(1, 32))
 def count_between(frames: Array, out: Array, first: int, stop: int) -> None:
     """``out[y, x]`` = number of frames f with ``first <= frames[f, y, x] < stop``.
 
@@ -93,7 +95,7 @@ def count_between(frames: Array, out: Array, first: int, stop: int) -> None:
         flat_out[run] = _Block(values, first).count_through(np.full(values.shape[1], stop - 1))
 
 
-@kernel("histogram.cu")
+@kernel("histogram.cu", T=_FRAMES, tile=(1, 16))
 def percentile_bin(
     frames: Array, count: Array, out: Array, percentile: float, n_bins: int, values_per_bin: int, background: int
 ) -> None:
@@ -101,7 +103,7 @@ def percentile_bin(
 
     With c(b) the number of the pixel's counted values in bins 0..b, it is the first bin b at which
     ``|c(b) - percentile * c(n_bins - 1) / 100|`` is least; 0 for a pixel with no counted value.
-    The same as taking `histogram` and then `percentile_bin_of_histogram`, without the histogram.
+    The same as taking `histogram` and then `histogram_percentile`, without the histogram.
 
     Parameters
     ----------
@@ -125,25 +127,22 @@ def percentile_bin(
         flat_out[run] = _bisected_bins(_Block(values, background), flat_count[run], percentile, bins, values_per_bin)
 
 
-def percentile_bin_of_histogram(counts: Array, percentile: float) -> Array:
-    """The first bin at which the cumulative histogram is nearest to ``percentile`` % of its total.
+@kernel("histogram.cu", COUNT="counts: uint16 int32 uint32", tile=(1, 8))
+def histogram_percentile(counts: Array, out: Array, percentile: float) -> None:
+    """``out[y, x]`` = the first bin at which the cumulative histogram is nearest to ``percentile`` % of its total.
 
     Parameters
     ----------
     counts
-        Histograms, shape (..., bins), integers.
+        Histograms, shape (rows, columns, bins), uint16, int32 or uint32; none negative.
+    out
+        Shape (rows, columns), int32; written, 0 where a histogram is empty.
     percentile
         0 to 100.
-
-    Returns
-    -------
-    int64 array of shape ``counts.shape[:-1]``; 0 where a histogram is empty.
     """
-    xp = namespace(counts)
-    cumulative = xp.cumsum(counts, axis=-1, dtype=np.int64)
+    cumulative = np.cumsum(counts, axis=-1, dtype=np.int64)
     target = percentile * cumulative[..., -1:] / 100
-    nearest: Array = xp.argmin(xp.abs(cumulative - target), axis=-1)
-    return nearest
+    out[...] = np.argmin(np.abs(cumulative - target), axis=-1)
 
 
 class _Block:

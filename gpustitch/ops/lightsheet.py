@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpustitch.array import Array, kernel, namespace
+from gpustitch.array import Array, namespace
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.ops.dwt import product, product_along_rows
+from gpustitch.ops.percentile import subtract_stripes, window_percentiles
 
 BACKGROUND_SPACING_PX = 25
 BACKGROUND_STEP_PX = 2
-# Pixels of windows copied and sorted at once, and rows subtracted at once: both stay in a core's cache.
-_COPIED = 1 << 18
-_BAND = 16
+_COUNTS = ("uint8", "uint16", "uint32", "float32")
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
     Parameters
     ----------
     image
-        Counts (rows, columns), any real dtype.
+        Counts (rows, columns), or images (frames, rows, columns) that are destriped one by one. Any real dtype;
+        others than uint8, uint16, uint32 and float32 are converted to float32.
 
     Returns
     -------
@@ -78,35 +77,45 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
     Raises
     ------
     ParameterError
-        If the image is not 2-D and real.
+        If the image is not 2-D or 3-D and real.
     DamagedInputError
         If it holds NaN.
     """
     xp = namespace(image)
-    if image.ndim != 2 or image.dtype.kind not in "uif" or image.size == 0:
+    if image.ndim not in (2, 3) or image.dtype.kind not in "uif" or image.size == 0:
         raise ParameterError(
-            f"one image (rows, columns) of real numbers is destriped, not shape {tuple(image.shape)} of {image.dtype}"
+            "images (rows, columns) of real numbers are destriped, "
+            f"not an array of shape {tuple(image.shape)} of {image.dtype}"
         )
-    if image.dtype.kind == "f" and bool(xp.isnan(image).any()):
+    images = image if image.ndim == 3 else image[None]
+    if images.dtype.name not in _COUNTS:
+        images = images.astype(np.float32)
+    if images.dtype.kind == "f" and bool(xp.isnan(images).any()):
         raise DamagedInputError("the image holds NaN; replace those pixels before destriping")
-    out = xp.empty(image.shape, np.float32)
-    line, background = line_estimate(image, options), background_estimate(image, options)
-    subtract_stripes(image, line, background, out, options.lightsheet_vs_background)
-    return out  # type: ignore[no-any-return]
+    out = xp.empty(images.shape, np.float32)
+    line, background = line_estimate(images, options), background_estimate(images, options)
+    subtract_stripes(images, line, background, out, options.lightsheet_vs_background)
+    return out.reshape(image.shape)  # type: ignore[no-any-return]
 
 
-def line_estimate(image: Array, options: LightsheetOptions) -> Array:
-    """Percentile along the rows, float32: for each row, windows side by side (fewer where the image is shorter)."""
-    rows, columns = image.shape
+def line_estimate(images: Array, options: LightsheetOptions) -> Array:
+    """Percentile along the rows of images (frames, rows, columns), as a float32 grid of each.
+
+    It has every row, and as many windows side by side in it as fit.
+    """
+    rows, columns = images.shape[1:]
     length = options.artifact_length
-    return _percentiles(image, (1, length), (centres(rows, 1), centres(columns, length)), 1, options.percentile)
+    return _percentiles(images, (1, length), (centres(rows, 1), centres(columns, length)), 1, options.percentile)
 
 
-def background_estimate(image: Array, options: LightsheetOptions) -> Array:
-    """Percentile of every second pixel either way in square windows, float32, at every 25th row and column."""
+def background_estimate(images: Array, options: LightsheetOptions) -> Array:
+    """Percentile in square windows of images (frames, rows, columns), as a float32 grid of each.
+
+    Every second pixel either way is looked at; the grid has every 25th row and column.
+    """
     size = options.background_window_size
-    at = [centres(n, BACKGROUND_SPACING_PX) for n in image.shape]
-    return _percentiles(image, (size, size), (at[0], at[1]), BACKGROUND_STEP_PX, options.percentile)
+    at = [centres(n, BACKGROUND_SPACING_PX) for n in images.shape[1:]]
+    return _percentiles(images, (size, size), (at[0], at[1]), BACKGROUND_STEP_PX, options.percentile)
 
 
 def centres(length: int, spacing: int) -> Array:
@@ -115,125 +124,13 @@ def centres(length: int, spacing: int) -> Array:
     return np.arange(count) * spacing + (length - (count - 1) * spacing) // 2
 
 
-@kernel("lightsheet.cu")
-def window_percentiles(
-    image: Array, row_starts: Array, row_stops: Array, column_starts: Array, column_stops: Array, out: Array,
-    step: int, fraction: float,
-) -> None:  # fmt: skip
-    """``out[i, j]`` = percentile of ``image[row_starts[i]:row_stops[i]:step, column_starts[j]:column_stops[j]:step]``.
-
-    The percentile lies at ``fraction * (n - 1)`` in the sorted n values of the window, linear in between. Starts and
-    stops are int64 inside the image, ``out`` is float32.
-    """
-    for i, row_count in _runs(row_starts, row_stops, step):
-        for j, column_count in _runs(column_starts, column_stops, step):
-            rows, columns = row_starts[i], column_starts[j]
-            down, right = image.strides
-            views = np.lib.stride_tricks.as_strided(
-                image[rows[0] :, columns[0] :],
-                (len(rows), len(columns), row_count, column_count),
-                (_gap(rows) * down, _gap(columns) * right, step * down, step * right),
-                writeable=False,
-            )
-            _percentiles_of(views, out[i, j], fraction)
-
-
-@kernel("lightsheet.cu")
-def subtract_stripes(image: Array, line: Array, background: Array, out: Array, weight: float) -> None:
-    """``out = image - min(image, line, weight * background)`` with both estimates stretched over the image.
-
-    ``line`` and ``background`` are float32 grids of any size whose corners lie on the image's corners; in between
-    they are bilinear. ``out`` is float32.
-    """
-    rows, columns = image.shape
-    line_across = _blend(columns, line.shape[1], slice(0, columns))[1].T.copy()
-    background_across = _blend(columns, background.shape[1], slice(0, columns))[1].T.copy()
-    background_across *= np.float32(weight)
-    wide_background = product(background, background_across)
-    stripes = np.empty((_BAND, columns), np.float32)
-    for start in range(0, rows, _BAND):
-        band = slice(start, min(start + _BAND, rows))
-        stripe, counts = stripes[: band.stop - start], out[band]
-        near, blend = _blend(rows, len(line), band)
-        product_along_rows(blend @ line[near], line_across, counts, 0)
-        near, blend = _blend(rows, len(background), band)
-        product_along_rows(blend, wide_background[near], stripe, 0)
-        np.minimum(stripe, counts, out=stripe)
-        counts[...] = image[band]
-        np.minimum(stripe, counts, out=stripe)
-        np.subtract(counts, stripe, out=counts)
-
-
-def stretched(grid: Array, shape: tuple[int, int]) -> Array:
-    """The grid (rows, columns) made ``shape`` large, bilinear, its corners on the corners; float32."""
-    xp = namespace(grid)
-    down, across = (_blend(n, m, slice(0, n))[1] for n, m in zip(shape, grid.shape, strict=True))
-    return xp.asarray(down) @ grid @ xp.asarray(across.T)  # type: ignore[no-any-return]
-
-
-def _blend(length: int, count: int, part: slice) -> tuple[slice, Array]:
-    """Linear interpolation of ``count`` samples, spread evenly over ``length`` places, at the places ``part``.
-
-    Returns the slice of samples that are needed and their weights (places, samples).
-    """
-    at = np.arange(part.start, part.stop) * (count - 1)
-    step = max(1, length - 1)
-    lower = at // step
-    near = slice(int(lower[0]), min(int(lower[-1]) + 2, count))
-    weights = np.zeros((len(at), int(lower[-1]) + 2 - near.start), np.float32)
-    place = np.arange(len(at))
-    weights[place, lower - near.start + 1] = (at % step) / step
-    weights[place, lower - near.start] = 1 - (at % step) / step
-    return near, weights[:, : near.stop - near.start].copy()
-
-
-def _percentiles(image: Array, size: tuple[int, int], at: tuple[Array, Array], step: int, fraction: float) -> Array:
-    xp = namespace(image)
+def _percentiles(images: Array, size: tuple[int, int], at: tuple[Array, Array], step: int, fraction: float) -> Array:
+    xp = namespace(images)
     limits = []
-    for centre, length, stop in zip(at, size, image.shape, strict=True):
+    for centre, length, stop in zip(at, size, images.shape[1:], strict=True):
         first = centre - length // 2
         limits.append((xp.asarray(np.maximum(first, 0)), xp.asarray(np.minimum(first + length, stop))))
-    out = xp.empty((len(at[0]), len(at[1])), np.float32)
+    out = xp.empty((len(images), len(at[0]), len(at[1])), np.float32)
     (top, bottom), (left, right) = limits
-    window_percentiles(image, top, bottom, left, right, out, step, fraction)
+    window_percentiles(images, top, bottom, left, right, out, step, fraction)
     return out  # type: ignore[no-any-return]
-
-
-def _runs(starts: Array, stops: Array, step: int) -> list[tuple[slice, int]]:
-    """Runs of windows at equal distances that hold the same number of samples; each with that number."""
-    counts = -(-(stops - starts) // step)
-    runs = []
-    first = 0
-    for i in range(1, len(starts) + 1):
-        regular = i < len(starts) and counts[i] == counts[first]
-        if regular and i - first > 1:
-            regular = starts[i] - starts[i - 1] == starts[first + 1] - starts[first]
-        if not regular:
-            runs.append((slice(first, i), int(counts[first])))
-            first = i
-    return runs
-
-
-def _gap(starts: Array) -> int:
-    return int(starts[1] - starts[0]) if len(starts) > 1 else 0
-
-
-def _percentiles_of(windows: Array, out: Array, fraction: float) -> None:
-    """Percentile over the last two axes of (i, j, rows, columns) windows, some of them copied at a time."""
-    height, width, *size = windows.shape
-    samples = size[0] * size[1]
-    lower = int(fraction * (samples - 1))
-    share = fraction * (samples - 1) - lower
-    across = max(1, min(width, _COPIED // samples))
-    down = max(1, _COPIED // (samples * across))
-    for i in range(0, height, down):
-        for j in range(0, width, across):
-            values = windows[i : i + down, j : j + across].copy()
-            values = values.reshape(*values.shape[:2], samples)
-            # With the upper of the two values at its place, the lower is the largest of those before it.
-            values.partition(lower + (share > 0), axis=-1)
-            found = values[..., lower + (share > 0)].astype(np.float64)
-            if share > 0:
-                below = values[..., : lower + 1].max(axis=-1)
-                found = below + share * (found - below)
-            out[i : i + down, j : j + across] = found

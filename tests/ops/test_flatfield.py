@@ -15,16 +15,16 @@ from gpustitch.ops.flatfield import (
 )
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (70, 1001), (1, 70000)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 3, 5), (2, 70, 1001), (1, 1, 70000), (0, 3, 5)])
 @pytest.mark.parametrize("everywhere", [False, True])
 @pytest.mark.parametrize("truncate", [False, True])
 def test_counts_follow_their_definition(shape, everywhere, truncate):
     rng = np.random.default_rng(0)
-    image = rng.normal(30000, 30000, shape).astype(np.float32)
-    gain = rng.uniform(0.5, 3, (1, 1) if everywhere else shape).astype(np.float32)
+    images = rng.normal(30000, 30000, shape).astype(np.float32)
+    gain = rng.uniform(0.5, 3, (1, 1) if everywhere else shape[1:]).astype(np.float32)
     out = np.empty(shape, np.uint16)
-    flat_counts(image, gain, out, 100.0, truncate)
-    value = (image - np.float32(100)) * gain
+    flat_counts(images, gain, out, 100.0, truncate)
+    value = (images - np.float32(100)) * gain
     expected = np.clip(np.trunc(value) if truncate else np.rint(value), 0, 65535)
     np.testing.assert_array_equal(out, expected)
 
@@ -51,7 +51,7 @@ def test_flat_undoes_what_it_describes():
     flat = normalized_flat(rng.uniform(100, 900, (30, 41)))
     assert flat.dtype == np.float32
     assert flat.max() == 1
-    light, out = rng.integers(0, 5000, (30, 41)), np.empty((30, 41), np.uint16)
+    light, out = rng.integers(0, 5000, (3, 30, 41)), np.empty((3, 30, 41), np.uint16)
     flat_counts((light * flat + 100).astype(np.float32), inverse_flat(flat), out, 100.0, False)
     np.testing.assert_array_equal(out, light)
 
@@ -59,9 +59,9 @@ def test_flat_undoes_what_it_describes():
 def test_where_no_light_fell_nothing_was_seen():
     flat = np.array([[1.0, 0.0], [0.5, 0.0]], np.float32)
     assert inverse_flat(flat).tolist() == [[1, 0], [2, 0]]
-    out = np.empty((2, 2), np.uint16)
-    flat_counts(np.full((2, 2), 300, np.float32), inverse_flat(flat), out, 0.0, False)
-    assert out.tolist() == [[300, 0], [600, 0]]
+    out = np.empty((1, 2, 2), np.uint16)
+    flat_counts(np.full((1, 2, 2), 300, np.float32), inverse_flat(flat), out, 0.0, False)
+    assert out.tolist() == [[[300, 0], [600, 0]]]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
 
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.ops.flatfield import to_uint16
@@ -18,17 +17,10 @@ from gpustitch.ops.lightsheet import (
     centres,
     destripe_lightsheet,
     line_estimate,
-    stretched,
-    subtract_stripes,
-    window_percentiles,
 )
+from tests.ops.test_percentile import bilinear, picture
 
 DATA = Path(__file__).parent.parent / "data"
-
-
-def picture(rows, columns, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.poisson(rng.gamma(3, 80, (rows, columns))).astype(np.uint16)
 
 
 def local_percentile(image, size, spacing, step, fraction):
@@ -46,12 +38,6 @@ def local_percentile(image, size, spacing, step, fraction):
     return values
 
 
-def bilinear(grid, shape):
-    axes = [np.arange(n) * (m - 1) / max(1, n - 1) for n, m in zip(shape, grid.shape, strict=True)]
-    near = [np.minimum(axis, m - 1) for axis, m in zip(axes, grid.shape, strict=True)]
-    return ndimage.map_coordinates(grid, np.meshgrid(*near, indexing="ij"), order=1, mode="nearest")
-
-
 def definition(image, options):
     length, size = options.artifact_length, options.background_window_size
     line = local_percentile(image, (1, length), (1, length), 1, options.percentile)
@@ -65,9 +51,9 @@ def definition(image, options):
 def test_counts_and_estimates_of_pystripe():
     data = np.load(DATA / "correct_lightsheet_300x260.npz")
     image, options = data["img"], LightsheetOptions()
-    line = np.rint(stretched(line_estimate(image, options), image.shape))
+    line = np.rint(bilinear(line_estimate(image[None], options)[0], image.shape))
     assert np.abs(line - data["lightsheet"]).max() <= 1  # pystripe truncates each window's value
-    background = stretched(background_estimate(image, options), image.shape)
+    background = bilinear(background_estimate(image[None], options)[0], image.shape)
     # Its zoom falls off the last row, where the background is 0 and nothing is subtracted; here it goes on.
     np.testing.assert_allclose(background[:-1], data["background"][:-1], atol=1e-3)
     assert (data["background"][-1] == 0).all()
@@ -90,6 +76,14 @@ def test_follows_its_definition_also_on_images_smaller_than_a_window(shape):
         np.testing.assert_allclose(result, definition(image, options), atol=0.01)
 
 
+def test_frames_are_destriped_one_by_one():
+    frames = np.stack([picture(60, 170, seed) for seed in range(3)])
+    options = LightsheetOptions(31, 41)
+    result = destripe_lightsheet(frames, options)
+    for frame, destriped in zip(frames, result, strict=True):
+        np.testing.assert_array_equal(destripe_lightsheet(frame, options), destriped)
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     st.tuples(st.integers(1, 80), st.integers(1, 80)), st.integers(1, 90), st.integers(1, 90),
@@ -98,45 +92,6 @@ def test_follows_its_definition_also_on_images_smaller_than_a_window(shape):
 def test_follows_its_definition_for_any_window(shape, length, size, fraction, weight):
     image, options = picture(*shape), LightsheetOptions(length, size, fraction, weight)
     np.testing.assert_allclose(destripe_lightsheet(image, options), definition(image, options), atol=0.01)
-
-
-def test_windows_of_any_place_and_size():
-    image = picture(60, 70)
-    rng = np.random.default_rng(1)
-    rows, columns = np.sort(rng.integers(0, 50, 7)), rng.integers(0, 60, 9)
-    row_stops, column_stops = rows + rng.integers(1, 10, 7), columns + rng.integers(1, 10, 9)
-    for step, fraction in ((1, 0.25), (2, 0.5), (3, 1.0), (1, 0.0)):
-        out = np.empty((7, 9), np.float32)
-        window_percentiles(image, rows, row_stops, columns, column_stops, out, step, fraction)
-        expected = [
-            [
-                np.percentile(image[a:b:step, c:d:step], 100 * fraction)
-                for c, d in zip(columns, column_stops, strict=True)
-            ]
-            for a, b in zip(rows, row_stops, strict=True)
-        ]
-        np.testing.assert_allclose(out, expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_stretching_puts_corners_on_corners(shape):
-    rng = np.random.default_rng(0)
-    grid = rng.random((min(4, shape[0]), min(7, shape[1]))).astype(np.float32)
-    full = stretched(grid, shape)
-    np.testing.assert_allclose(full, bilinear(grid, shape), atol=1e-5)
-    assert full[0, 0] == grid[0, 0]
-    assert full[-1, -1] == pytest.approx(grid[-1, -1])
-    assert full.max() <= grid.max() + 1e-6
-
-
-def test_stripes_are_subtracted_from_estimates_of_any_size():
-    image = picture(50, 40)
-    rng = np.random.default_rng(0)
-    line, background = rng.random((50, 3), np.float32) * 300, rng.random((4, 5), np.float32) * 300
-    out = np.empty(image.shape, np.float32)
-    subtract_stripes(image, line, background, out, 0.7)
-    stripe = np.minimum(bilinear(line, image.shape), 0.7 * bilinear(background, image.shape))
-    np.testing.assert_allclose(out, image - np.minimum(image, stripe), atol=1e-2)
 
 
 def test_centres_are_in_the_middle():
@@ -154,7 +109,7 @@ def test_constant_and_saturated_images_vanish_as_stripes_do():
     np.testing.assert_allclose(kept, 600, atol=0.01)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.int32, np.float32, np.float64, ">u2"])
 def test_takes_any_real_type_and_any_layout(dtype):
     image = np.minimum(picture(90, 160), 255).astype(dtype)
     image.flags.writeable = False
@@ -164,7 +119,7 @@ def test_takes_any_real_type_and_any_layout(dtype):
 
 
 def test_bad_images_are_refused():
-    for image in (np.zeros((2, 3, 4)), np.zeros((0, 4)), np.zeros((4, 4), complex)):
+    for image in (np.zeros(4), np.zeros((1, 2, 3, 4)), np.zeros((0, 4)), np.zeros((4, 4), complex)):
         with pytest.raises(ParameterError, match="rows, columns"):
             destripe_lightsheet(image, LightsheetOptions())
     image = np.ones((9, 9), np.float32)

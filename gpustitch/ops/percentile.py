@@ -1,0 +1,145 @@
+"""Percentiles in windows of an image, and stripes subtracted that are known on coarse grids."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpustitch.array import Array, kernel
+from gpustitch.ops.dwt import product, product_along_rows
+
+# Pixels of windows copied and sorted at once, and rows subtracted at once: both stay in a core's cache.
+_COPIED = 1 << 18
+_BAND = 16
+_IMAGES = "images: uint8 uint16 uint32 float32"
+
+
+@kernel("percentile.cu", T=_IMAGES, tile=(1, 1, 1))
+def window_percentiles(
+    images: Array, row_starts: Array, row_stops: Array, column_starts: Array, column_stops: Array, out: Array,
+    step: int, fraction: float,
+) -> None:  # fmt: skip
+    """``out[f, i, j]`` = percentile of the window of image f from ``row_starts[i]`` and ``column_starts[j]``.
+
+    A window is ``images[f, row_starts[i]:row_stops[i]:step, column_starts[j]:column_stops[j]:step]``. The percentile
+    lies at ``fraction * (n - 1)`` in its n values, sorted, linear in between; it is computed as float64.
+
+    Parameters
+    ----------
+    images
+        Shape (frames, rows, columns), uint8, uint16, uint32 or float32 without NaN.
+    row_starts, row_stops
+        Rows of windows, shape (i,), int64, inside the image; no window is empty.
+    column_starts, column_stops
+        Columns of windows, shape (j,), int64, likewise.
+    out
+        Shape (frames, i, j), float32; written.
+    step
+        Every so many rows and columns of a window are looked at.
+    fraction
+        0 to 1.
+    """
+    columns = _runs(column_starts, column_stops, step)
+    for i, height in _runs(row_starts, row_stops, step):
+        for j, width in columns:
+            rows, down_px, across_px = row_starts[i], _gap(row_starts[i]), _gap(column_starts[j])
+            for image, result in zip(images, out, strict=True):
+                down, right = image.strides
+                views = np.lib.stride_tricks.as_strided(
+                    image[rows[0] :, column_starts[j][0] :],
+                    (*result[i, j].shape, height, width),
+                    (down_px * down, across_px * right, step * down, step * right),
+                    writeable=False,
+                )
+                _percentiles_of(views, result[i, j], fraction)
+
+
+@kernel("percentile.cu", T=_IMAGES, tile=(1, 16, 256))
+def subtract_stripes(images: Array, line: Array, background: Array, out: Array, weight: float) -> None:
+    """``out = images - min(images, line, weight * background)``, both estimates stretched over the images.
+
+    Parameters
+    ----------
+    images
+        Shape (frames, rows, columns), uint8, uint16, uint32 or float32 without NaN.
+    line, background
+        Finite float32 grids of each frame, shape (frames, any number of rows, of columns). Their corners lie on the
+        image's corners; in between they are bilinear.
+    out
+        Shape of ``images``, float32; written.
+    weight
+        Factor of the background.
+    """
+    _, rows, columns = images.shape
+    line_across = _blend(columns, line.shape[2], slice(0, columns))[1].T.copy()
+    background_across = _blend(columns, background.shape[2], slice(0, columns))[1].T.copy()
+    background_across *= np.float32(weight)
+    stripes = np.empty((_BAND, columns), np.float32)
+    for image, along, behind, result in zip(images, line, background, out, strict=True):
+        wide_background = product(behind, background_across)
+        for start in range(0, rows, _BAND):
+            band = slice(start, min(start + _BAND, rows))
+            stripe, counts = stripes[: band.stop - start], result[band]
+            near, blend = _blend(rows, len(along), band)
+            product_along_rows(blend @ along[near], line_across, counts, 0)
+            near, blend = _blend(rows, len(behind), band)
+            product_along_rows(blend, wide_background[near], stripe, 0)
+            np.minimum(stripe, counts, out=stripe)
+            counts[...] = image[band]
+            np.minimum(stripe, counts, out=stripe)
+            np.subtract(counts, stripe, out=counts)
+
+
+def _blend(length: int, count: int, part: slice) -> tuple[slice, Array]:
+    """Linear interpolation of ``count`` samples, spread evenly over ``length`` places, at the places ``part``.
+
+    Returns the slice of samples that are needed and their weights (places, samples).
+    """
+    at = np.arange(part.start, part.stop) * (count - 1)
+    step = max(1, length - 1)
+    lower = at // step
+    near = slice(int(lower[0]), min(int(lower[-1]) + 2, count))
+    weights = np.zeros((len(at), int(lower[-1]) + 2 - near.start), np.float32)
+    place = np.arange(len(at))
+    weights[place, lower - near.start + 1] = (at % step) / step
+    weights[place, lower - near.start] = 1 - (at % step) / step
+    return near, weights[:, : near.stop - near.start].copy()
+
+
+def _runs(starts: Array, stops: Array, step: int) -> list[tuple[slice, int]]:
+    """Runs of windows at equal distances that hold the same number of samples; each with that number."""
+    counts = -(-(stops - starts) // step)
+    runs = []
+    first = 0
+    for i in range(1, len(starts) + 1):
+        regular = i < len(starts) and counts[i] == counts[first]
+        if regular and i - first > 1:
+            regular = starts[i] - starts[i - 1] == starts[first + 1] - starts[first]
+        if not regular:
+            runs.append((slice(first, i), int(counts[first])))
+            first = i
+    return runs
+
+
+def _gap(starts: Array) -> int:
+    return int(starts[1] - starts[0]) if len(starts) > 1 else 0
+
+
+def _percentiles_of(windows: Array, out: Array, fraction: float) -> None:
+    """Percentile over the last two axes of (i, j, rows, columns) windows, some of them copied at a time."""
+    height, width, *size = windows.shape
+    samples = size[0] * size[1]
+    lower = int(fraction * (samples - 1))
+    share = fraction * (samples - 1) - lower
+    across = max(1, min(width, _COPIED // samples))
+    down = max(1, _COPIED // (samples * across))
+    for i in range(0, height, down):
+        for j in range(0, width, across):
+            values = windows[i : i + down, j : j + across].copy()
+            values = values.reshape(*values.shape[:2], samples)
+            # With the upper of the two values at its place, the lower is the largest of those before it.
+            values.partition(lower + (share > 0), axis=-1)
+            found = values[..., lower + (share > 0)].astype(np.float64)
+            if share > 0:
+                below = values[..., : lower + 1].max(axis=-1)
+                found = below + share * (found - below)
+            out[i : i + down, j : j + across] = found

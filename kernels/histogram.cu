@@ -1,0 +1,271 @@
+#include "common.cuh"
+
+// A body is compiled with the types of its own arguments: T that of frames, COUNT that of histograms.
+#ifndef T
+#define T unsigned short
+#endif
+#ifndef COUNT
+#define COUNT unsigned int
+#endif
+
+constexpr int THREADS = 256;
+// A block owns 16 neighbouring pixels, which are one 32-byte sector of uint16, and 16 threads share a pixel's frames.
+// A pixel's counters lie 16 words apart: the 32 threads of a warp then meet in a bank two at a time at most.
+constexpr int PIXELS = 16, LANES = THREADS / PIXELS;
+
+// The values first <= v < stop by one comparison.
+struct Range {
+    unsigned first, span;
+    bool any;
+
+    __device__ Range(int64 from, int64 stop) {
+        const int64 low = max(from, (int64)0), high = min(stop, (int64)1 << 32) - 1;
+        any = low <= high;
+        first = (unsigned)low;
+        span = any ? (unsigned)(high - low) : 0;
+    }
+    __device__ bool holds(unsigned value) const { return value - first <= span; }
+};
+
+// value / values_per_bin. Of 16 bits it is a product, which is exact as value * (width * factor - 2^32) < 2^32.
+struct Bins {
+    unsigned width;
+    unsigned long long factor;
+
+    __device__ explicit Bins(int64 values_per_bin) {
+        constexpr int64 most = sizeof(T) <= 2 ? (int64)1 << 16 : ((int64)1 << 32) - 1;
+        width = (unsigned)min(values_per_bin, most);
+        factor = (((unsigned long long)1 << 32) + width - 1) / width;
+        if (sizeof(T) > 2 && values_per_bin > most) width = 0;
+    }
+    __device__ unsigned of(unsigned value) const {
+        if constexpr (sizeof(T) <= 2) return (unsigned)(value * factor >> 32);
+        else return width ? value / width : 0;
+    }
+};
+
+// Calls use(value) for frames first, first + STRIDE, ... of a pixel; eight reads are on their way at a time.
+template <int STRIDE, typename Use>
+__device__ inline void for_values(const T* pixel, int64 frame_size, int64 first, int64 stop, Use use) {
+    constexpr int batch = 8;
+    const int64 jump = STRIDE * frame_size;
+    const T* at = pixel + first * frame_size;
+    for (int left = (int)((stop - first + STRIDE - 1) / STRIDE); left > 0; left -= batch) {
+        unsigned values[batch];
+#pragma unroll
+        for (int k = 0; k < batch; ++k, at += jump) values[k] = k < left ? *at : 0;
+#pragma unroll
+        for (int k = 0; k < batch; ++k) {
+            if (k < left) use(values[k]);
+        }
+    }
+}
+
+constexpr int HALF = 512, CHUNK = 2 * HALF;
+constexpr int MOST_FRAMES = 65535;  // a counter has 16 bits
+
+// Adds a block's counters to the histograms of its pixels; a warp writes whole sectors, 8 bins of 4 pixels.
+__device__ inline void add_counters(const unsigned* counters, COUNT* out, int64 n_bins) {
+    const int part = threadIdx.x % 8, quarter = threadIdx.x / 8 % 4, warp = threadIdx.x / 32;
+    for (int bin = warp * 8 + part; bin < HALF; bin += THREADS / 4) {
+        for (int pixel = quarter; pixel < PIXELS; pixel += 4) {
+            const unsigned word = counters[bin * PIXELS + pixel], low = word & 0xffff, high = word >> 16;
+            COUNT* mine = out + pixel * n_bins + bin;
+            if (low) mine[0] = (COUNT)(mine[0] + low);
+            if (high) mine[HALF] = (COUNT)(mine[HALF] + high);
+        }
+    }
+}
+
+// A block counts 1024 bins of 16 pixels in shared memory, bins b and b + 512 in the halves of one word, and adds what
+// is not zero to global memory. More bins are other blocks. Runs of frames are no longer than 16 bits can count.
+extern "C" __global__ void __launch_bounds__(THREADS) histogram(
+    const T* frames, long long n_frames, long long rows, long long columns, COUNT* out, long long out_rows,
+    long long out_columns, long long n_bins, long long background, long long values_per_bin) {
+    __shared__ unsigned counters[HALF * PIXELS];
+    const int64 n_chunks = (n_bins + CHUNK - 1) / CHUNK, groups = (columns + PIXELS - 1) / PIXELS;
+    const int64 first_bin = blockIdx.x % n_chunks * CHUNK, y = blockIdx.x / n_chunks / groups;
+    const int64 first_x = blockIdx.x / n_chunks % groups * PIXELS;
+    const int pixel = threadIdx.x % PIXELS, lane = threadIdx.x / PIXELS;
+    const bool inside = first_x + pixel < columns;
+    const T* mine = frames + y * columns + (inside ? first_x + pixel : 0);
+    const Range range(
+        max((int64)background, first_bin * values_per_bin), min(first_bin + CHUNK, (int64)n_bins) * values_per_bin);
+    const Bins bins(values_per_bin);
+
+    for (int64 start = 0; start < n_frames; start += MOST_FRAMES) {
+        for (int i = threadIdx.x; i < HALF * PIXELS; i += THREADS) counters[i] = 0;
+        __syncthreads();
+        if (inside && range.any) {
+            const int64 stop = min(start + MOST_FRAMES, (int64)n_frames);
+            for_values<LANES>(mine, rows * columns, start + lane, stop, [&](unsigned value) {
+                if (!range.holds(value)) return;
+                const unsigned bin = bins.of(value) - (unsigned)first_bin;
+                atomicAdd(&counters[bin % HALF * PIXELS + pixel], bin < HALF ? 1u : 1u << 16);
+            });
+        }
+        __syncthreads();
+        add_counters(counters, out + (y * columns + first_x) * n_bins + first_bin, n_bins);
+        __syncthreads();
+    }
+}
+
+constexpr int COLUMNS = 32;
+
+// A block takes 32 pixels of a row, each warp an eighth of the frames: few pixels of many frames still fill the device.
+extern "C" __global__ void __launch_bounds__(THREADS) count_between(
+    const T* frames, long long n_frames, long long rows, long long columns, int* out, long long out_rows,
+    long long out_columns, long long first, long long stop) {
+    constexpr int lanes = THREADS / COLUMNS;
+    __shared__ int sums[THREADS];
+    const int64 groups = (columns + COLUMNS - 1) / COLUMNS, y = blockIdx.x / groups;
+    const int64 x = blockIdx.x % groups * COLUMNS + threadIdx.x % COLUMNS;
+    const Range range(first, stop);
+    int sum = 0;
+    if (x < columns && range.any) {
+        const T* mine = frames + y * columns + x;
+        for_values<lanes>(mine, rows * columns, threadIdx.x / COLUMNS, n_frames, [&](unsigned value) {
+            sum += range.holds(value);
+        });
+    }
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.x < COLUMNS && x < columns) {
+        for (int lane = 1; lane < lanes; ++lane) sum += sums[lane * COLUMNS + threadIdx.x];
+        out[y * columns + x] = sum;
+    }
+}
+
+// What a thread knows of its part of a pixel's counters.
+struct Part {
+    int sum, last;  // last counter that is not zero, -1 if all are
+};
+
+__device__ inline Part part_of(const unsigned* counters, int first, int stop, int pixel) {
+    Part part = {0, -1};
+    for (int digit = first; digit < stop; ++digit) {
+        const int count = counters[digit * PIXELS + pixel];
+        part.sum += count;
+        if (count) part.last = digit;
+    }
+    return part;
+}
+
+constexpr int DIGIT_BITS = 8;
+
+// Selection by the digits of the bin's number, the highest first: each pass over the frames counts how often each digit
+// follows the digits already known. 10 bits of 1024 bins are two passes of 5 bits; a block's values are still in
+// the L2 cache at the second. The last pass also finds the greatest bin below all those with the known digits.
+extern "C" __global__ void __launch_bounds__(THREADS) percentile_bin(
+    const T* frames, long long n_frames, long long rows, long long columns, const int* count, long long count_rows,
+    long long count_columns, int* out, long long out_rows, long long out_columns, double percentile, long long n_bins,
+    long long values_per_bin, long long background) {
+    __shared__ unsigned counters[(1 << DIGIT_BITS) * PIXELS], below[THREADS], known[PIXELS];
+    __shared__ Part parts[THREADS];
+    __shared__ int reached[PIXELS];
+    const int64 groups = (columns + PIXELS - 1) / PIXELS, y = blockIdx.x / groups;
+    const int pixel = threadIdx.x % PIXELS, lane = threadIdx.x / PIXELS;
+    const int64 x = blockIdx.x % groups * PIXELS + pixel, place = y * columns + x;
+    const bool inside = x < columns;
+    const Range range(background, n_bins * values_per_bin);
+    const Bins bins(values_per_bin);
+    const double target = inside ? percentile * count[place] / 100 : 0;
+
+    const int64 values = (int64)1 << 8 * sizeof(T);
+    const int64 last_bin = min((int64)n_bins, (values + values_per_bin - 1) / values_per_bin) - 1;
+    int bits = 1;
+    while (last_bin >> bits) ++bits;
+    const int passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS, width = (bits + passes - 1) / passes, digits = 1 << width;
+    const int length = max(1, digits / LANES), first = min(lane * length, digits), stop = min(first + length, digits);
+
+    if (lane == 0) {
+        known[pixel] = 0, reached[pixel] = 0;
+        if (inside) out[place] = target > 0 ? (int)last_bin : 0;
+    }
+    for (int shift = (passes - 1) * width; shift >= 0; shift -= width) {
+        for (int i = threadIdx.x; i < digits * PIXELS; i += THREADS) counters[i] = 0;
+        __syncthreads();
+        const unsigned prefix = known[pixel];
+        int before = reached[pixel];
+        unsigned greatest = 0;  // 1 more than the bin
+        if (inside && range.any) {
+            for_values<LANES>(frames + place, rows * columns, lane, n_frames, [&](unsigned value) {
+                if (!range.holds(value)) return;
+                const unsigned bin = bins.of(value), digit = bin >> shift;
+                if (digit >> width == prefix) atomicAdd(&counters[digit % digits * PIXELS + pixel], 1u);
+                else if (digit >> width < prefix) greatest = max(greatest, bin + 1);
+            });
+        }
+        __syncthreads();
+        const Part mine = part_of(counters, first, stop, pixel);
+        parts[threadIdx.x] = mine, below[threadIdx.x] = greatest;
+        __syncthreads();
+        for (int l = 0; l < lane; ++l) before += parts[l * PIXELS + pixel].sum;
+        if (before < target && target <= before + mine.sum) {
+            int digit = first, filled = -1, here = counters[digit * PIXELS + pixel];
+            while (before + here < target) {
+                if (here) filled = digit;
+                before += here;
+                here = counters[++digit * PIXELS + pixel];
+            }
+            for (int l = lane - 1; l >= 0 && filled < 0; --l) filled = parts[l * PIXELS + pixel].last;
+            known[pixel] = prefix << width | digit, reached[pixel] = before;
+            if (shift == 0) {
+                for (int l = 0; l < LANES; ++l) greatest = max(greatest, below[l * PIXELS + pixel]);
+                const unsigned lower = filled < 0 ? greatest - 1 : prefix << width | filled;
+                const bool is_lower = target - before <= before + here - target;
+                out[place] = (int)(!is_lower ? prefix << width | digit : before > 0 ? lower : 0);
+            }
+        }
+        __syncthreads();
+    }
+}
+
+constexpr int WARP = 32, RUN = 4 * WARP;
+
+__device__ inline int64 sum_of_warp(int64 value) {
+    for (int distance = WARP / 2; distance; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
+    return value;
+}
+
+// Last bin before stop, of those from first on, with a count; -1 if there is none. All of a warp calls it.
+__device__ inline int64 last_filled(const COUNT* counts, int64 first, int64 stop, int lane) {
+    for (int64 start = stop - WARP; start > first - WARP; start -= WARP) {
+        const int64 bin = start + lane;
+        const unsigned filled = __ballot_sync(0xffffffffu, bin >= first && counts[bin] != 0);
+        if (filled) return start + WARP - 1 - __clz((int)filled);
+    }
+    return -1;
+}
+
+// A warp takes one pixel: it sums all bins, then runs of 128 until the target is reached, and only that run bin by bin.
+// Bins are read by neighbouring threads; the second reading finds a pixel's few kilobytes in the cache.
+extern "C" __global__ void __launch_bounds__(THREADS) histogram_percentile(
+    const COUNT* counts, long long rows, long long columns, long long n_bins, int* out, long long out_rows,
+    long long out_columns, double percentile) {
+    const int64 place = thread_number() / WARP;
+    const int lane = threadIdx.x % WARP;
+    if (place >= rows * columns) return;  // the whole warp
+    const COUNT* mine = counts + place * n_bins;
+    int64 sum = 0;
+    for (int64 bin = lane; bin < n_bins; bin += WARP) sum += mine[bin];
+    const double target = percentile * sum_of_warp(sum) / 100;
+
+    int64 before = 0, filled_run = -1, start = 0;
+    for (;; start += RUN) {
+        int64 part = 0;
+        for (int64 bin = start + lane; bin < min(start + RUN, (int64)n_bins); bin += WARP) part += mine[bin];
+        const int64 run = sum_of_warp(part);
+        if (before + run >= target || start + RUN >= n_bins) break;
+        if (run) filled_run = start;
+        before += run;
+    }
+    int64 bin = start, here = mine[bin];
+    while (before + here < target && bin + 1 < n_bins) before += here, here = mine[++bin];
+    int64 lower = 0;
+    if (before > 0) {
+        lower = last_filled(mine, start, bin, lane);
+        if (lower < 0) lower = last_filled(mine, filled_run, filled_run + RUN, lane);
+    }
+    if (lane == 0) out[place] = (int)(target - before <= before + here - target ? lower : bin);
+}

@@ -1,0 +1,218 @@
+#include "common.cuh"
+
+constexpr int THREADS = 256, WARP = 32, WARPS = THREADS / WARP;
+
+// Unsigned numbers in the order of the values, and back. NaN comes last.
+template <typename V> struct Key {
+    static __device__ unsigned of(V value) { return value; }
+    static __device__ double value(unsigned key) { return key; }
+};
+template <> struct Key<float> {
+    static __device__ unsigned of(float value) {
+        const unsigned bits = __float_as_uint(value);
+        if (value != value) return 0xffffffffu;
+        return bits >> 31 ? ~bits : bits | 0x80000000u;
+    }
+    static __device__ double value(unsigned key) {
+        return __uint_as_float(key >> 31 ? key & 0x7fffffffu : ~key);
+    }
+};
+
+// A thread's samples of a window: every 256th, row after row.
+struct Samples {
+    const T* first;
+    int count, column, width;   // count of this thread's samples, column and number of columns of samples
+    int across;                 // columns from one sample to the next
+    int64 jump, wrap;           // elements to the next sample, and from beyond the end of a row to the next row
+
+    __device__ Samples(const T* corner, int64 columns, int64 height, int64 width_, int64 step) {
+        const int64 total = height * width_;
+        width = (int)width_;
+        count = threadIdx.x < total ? (int)((total - 1 - threadIdx.x) / THREADS) + 1 : 0;
+        column = threadIdx.x % width;
+        across = THREADS % width;
+        first = corner + threadIdx.x / width * step * columns + column * step;
+        jump = THREADS / width * step * columns + across * step;
+        wrap = step * (columns - width);
+    }
+
+    // Calls use(key) for all of them; four reads are on their way at a time.
+    template <typename Use> __device__ void for_keys(Use use) const {
+        constexpr int batch = 4;
+        const T* at = first;
+        int place = column;
+        for (int left = count; left > 0; left -= batch) {
+            T values[batch] = {};
+#pragma unroll
+            for (int k = 0; k < batch; ++k) {
+                if (k < left) values[k] = *at;
+                at += jump, place += across;
+                if (place >= width) place -= width, at += wrap;
+            }
+#pragma unroll
+            for (int k = 0; k < batch; ++k) {
+                if (k < left) use(Key<T>::of(values[k]));
+            }
+        }
+    }
+};
+
+constexpr int DIGITS = 256, COPY_BITS = 4, MANY_SAMPLES = 1024;
+
+// Number of samples with this thread's digit, in all copies; the copies are read in turns that keep to different banks.
+__device__ inline unsigned digit_count(const unsigned* counters, int copy_bits) {
+    const unsigned mine = threadIdx.x << copy_bits, turn = threadIdx.x >> (5 - copy_bits), copies = 1u << copy_bits;
+    unsigned sum = 0;
+    for (unsigned copy = 0; copy < copies; ++copy) sum += counters[mine + (copy + turn) % copies];
+    return sum;
+}
+
+// Sum of value over the threads before this one. Synchronises the block.
+__device__ inline unsigned sum_before(unsigned value, unsigned* warp_sums) {
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    unsigned sum = value;
+    for (int distance = 1; distance < WARP; distance *= 2) {
+        const unsigned other = __shfl_up_sync(0xffffffffu, sum, distance);
+        if (lane >= distance) sum += other;
+    }
+    if (lane == WARP - 1) warp_sums[warp] = sum;
+    __syncthreads();
+    unsigned before = sum - value;
+    for (int w = 0; w < warp; ++w) before += warp_sums[w];
+    return before;
+}
+
+// A block takes one window and finds the sample of a rank by its digits of 8 bits, the highest first: one pass over the
+// window for each byte of T. Windows overlap, so that the passes read the caches. Of many samples, which often share
+// their highest digit, 16 copies of the counters are kept: two threads of a warp meet in a bank at most.
+extern "C" __global__ void __launch_bounds__(THREADS) window_percentiles(
+    const T* images, long long n_images, long long rows, long long columns, const long long* row_starts,
+    long long n_row_starts, const long long* row_stops, long long n_row_stops, const long long* column_starts,
+    long long n_column_starts, const long long* column_stops, long long n_column_stops, float* out,
+    long long out_images, long long out_rows, long long out_columns, long long step, double fraction) {
+    __shared__ unsigned counters[DIGITS << COPY_BITS], warp_sums[WARPS], chosen[3], above;
+    const int64 j = blockIdx.x % out_columns, i = blockIdx.x / out_columns % out_rows;
+    const int64 image = blockIdx.x / out_columns / out_rows;
+    const int64 top = row_starts[i], left = column_starts[j];
+    const int64 height = (row_stops[i] - top + step - 1) / step, width = (column_stops[j] - left + step - 1) / step;
+    const Samples samples(images + (image * rows + top) * columns + left, columns, height, width, step);
+    const double at = fraction * (height * width - 1);
+    const int copy_bits = height * width < MANY_SAMPLES ? 0 : COPY_BITS;
+    const unsigned copy = threadIdx.x % (1 << copy_bits);
+
+    unsigned key = 0, rank = (unsigned)at, equal = 0;  // digits known; rank among samples with them, their number
+    const double share = at - rank;
+    for (int shift = 8 * (int)sizeof(T) - 8; shift >= 0; shift -= 8) {
+        for (int n = threadIdx.x; n < DIGITS << copy_bits; n += THREADS) counters[n] = 0;
+        if (threadIdx.x == 0) above = 0xffffffffu;
+        __syncthreads();
+        samples.for_keys([&](unsigned sample) {
+            const unsigned digits = sample >> shift;
+            if (digits >> 8 == key) atomicAdd(&counters[digits % DIGITS << copy_bits | copy], 1u);
+        });
+        __syncthreads();
+        const unsigned mine = digit_count(counters, copy_bits), before = sum_before(mine, warp_sums);
+        if (before <= rank && rank < before + mine) chosen[0] = threadIdx.x, chosen[1] = rank - before, chosen[2] = mine;
+        __syncthreads();
+        key = key << 8 | chosen[0], rank = chosen[1], equal = chosen[2];
+    }
+    unsigned next = key;
+    if (share > 0 && rank + 1 >= equal) {  // the same for the whole block
+        unsigned least = 0xffffffffu;
+        samples.for_keys([&](unsigned sample) { if (sample > key) least = min(least, sample); });
+        for (int distance = WARP / 2; distance; distance /= 2) {
+            least = min(least, __shfl_xor_sync(0xffffffffu, least, distance));
+        }
+        if (threadIdx.x % WARP == 0) atomicMin(&above, least);
+        __syncthreads();
+        next = above;
+    }
+    if (threadIdx.x == 0) {
+        const double lower = Key<T>::value(key);
+        out[blockIdx.x] = (float)(share > 0 ? lower + share * (Key<T>::value(next) - lower) : lower);
+    }
+}
+
+// Where a pixel lies between the samples of a grid that is stretched over an axis, corners on corners.
+struct Place {
+    int lower, upper;
+    float of_lower, of_upper;
+};
+
+__device__ inline Place place_of(int64 pixel, int64 length, int64 count) {
+    const int64 step = max((int64)1, length - 1), at = pixel * (count - 1), rest = at % step;
+    const int lower = (int)(at / step);
+    return {lower, min(lower + 1, (int)count - 1), (float)(step - rest) / (float)step, (float)rest / (float)step};
+}
+
+// One column of a stretched grid.
+struct Column {
+    const float *left, *right;
+    float of_left, of_right, lower, upper;
+    int64 width;
+    int held;
+
+    __device__ Column(const float* grid, int64 columns, const Place& across, float factor)
+        : left(grid + across.lower), right(grid + across.upper), of_left(across.of_lower * factor),
+          of_right(across.of_upper * factor), lower(0), upper(0), width(columns), held(-2) {}
+    __device__ float blended(int row) const {
+        return fmaf(of_left, left[row * width], of_right * right[row * width]);
+    }
+    __device__ float value(const Place& down) const {
+        return fmaf(down.of_lower, blended(down.lower), down.of_upper * blended(down.upper));
+    }
+    // The same of pixels one below the other: keeps what is blended along the row until the row of samples changes.
+    __device__ float next_value(const Place& down) {
+        if (down.lower != held) {
+            lower = down.lower == held + 1 ? upper : blended(down.lower);
+            upper = blended(down.upper);
+            held = down.lower;
+        }
+        return fmaf(down.of_lower, lower, down.of_upper * upper);
+    }
+};
+
+constexpr int BAND = 16, BATCH = 4;
+
+// A block takes 16 rows of 256 columns, a thread one column: reads and writes are coalesced, places along the row are
+// computed once for 16 pixels, those along the column once for 256. Four pixels and their samples of the line, which
+// has many rows, are read at a time; those of the background, which has few, where their row changes.
+extern "C" __global__ void __launch_bounds__(THREADS) subtract_stripes(
+    const T* images, long long n_images, long long rows, long long columns, const float* line, long long line_images,
+    long long line_rows, long long line_columns, const float* background, long long background_images,
+    long long background_rows, long long background_columns, float* out, long long out_images, long long out_rows,
+    long long out_columns, double weight) {
+    __shared__ Place line_down[BAND], background_down[BAND];
+    const int64 blocks_across = (columns + THREADS - 1) / THREADS, bands = (rows + BAND - 1) / BAND;
+    const int64 first = blockIdx.x / blocks_across % bands * BAND, image = blockIdx.x / blocks_across / bands;
+    const int height = (int)min((int64)BAND, rows - first);
+    if (threadIdx.x < height) line_down[threadIdx.x] = place_of(first + threadIdx.x, rows, line_rows);
+    if (threadIdx.x >= WARP && threadIdx.x < WARP + height) {
+        background_down[threadIdx.x - WARP] = place_of(first + threadIdx.x - WARP, rows, background_rows);
+    }
+    __syncthreads();
+    const int64 x = blockIdx.x % blocks_across * THREADS + threadIdx.x;
+    if (x >= columns) return;
+
+    Column along(
+        line + image * line_rows * line_columns, line_columns, place_of(x, columns, line_columns), 1.0f);
+    Column behind(
+        background + image * background_rows * background_columns, background_columns,
+        place_of(x, columns, background_columns), (float)weight);
+    const int64 corner = (image * rows + first) * columns + x;
+    for (int start = 0; start < height; start += BATCH) {
+        float counts[BATCH], stripes[BATCH];
+#pragma unroll
+        for (int k = 0; k < BATCH; ++k) {
+            const int y = min(start + k, height - 1);
+            counts[k] = (float)images[corner + y * columns];
+            stripes[k] = along.value(line_down[y]);
+        }
+#pragma unroll
+        for (int k = 0; k < BATCH; ++k) {
+            const int y = min(start + k, height - 1);
+            const float stripe = fminf(stripes[k], behind.next_value(background_down[y]));
+            if (start + k < height) out[corner + y * columns] = counts[k] - fminf(stripe, counts[k]);
+        }
+    }
+}
