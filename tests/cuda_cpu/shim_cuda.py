@@ -1,0 +1,212 @@
+"""Devices, streams, events and memory of the stand-in for CuPy: what ``cupy.cuda`` holds. Everything is done at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+import types
+
+import numpy as np
+
+MEMORY_BYTES = 8 << 30
+_state = threading.local()
+
+
+class CUDARuntimeError(RuntimeError):
+    """What the CUDA runtime says."""
+
+
+class CUDADriverError(RuntimeError):
+    """What the CUDA driver says."""
+
+
+class CompileException(Exception):
+    """What the compiler says."""
+
+
+class OutOfMemoryError(MemoryError):
+    """The memory of the device, or the part of it that may be taken, does not suffice."""
+
+
+class Pool:
+    """Memory of the device: bytes in use, and the most that may be (0: no limit)."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._limit = self._used = self.most_used = 0
+
+    def take(self, n_bytes):
+        """Count an array that was made."""
+        with self._lock:
+            limit = self._limit or MEMORY_BYTES
+            if self._used + n_bytes > limit:
+                raise OutOfMemoryError(
+                    f"Out of memory allocating {n_bytes:,} bytes (allocated so far: {self._used:,} bytes, limit set to: "
+                    f"{limit:,} bytes)."
+                )
+            self._used += n_bytes
+            self.most_used = max(self.most_used, self._used)
+
+    def give(self, n_bytes):
+        """Count an array that is gone."""
+        with self._lock:
+            self._used -= n_bytes
+
+    def set_limit(self, size=None, fraction=None):
+        """Most bytes that may be in use, 0 for all."""
+        self._limit = int(size if fraction is None else fraction * MEMORY_BYTES)
+
+    def get_limit(self):
+        """Most bytes that may be in use, 0 for all."""
+        return self._limit
+
+    def used_bytes(self):
+        """Bytes in use."""
+        return self._used
+
+    def total_bytes(self):
+        """Bytes taken from the device."""
+        return self._used
+
+    def free_all_blocks(self, stream=None):
+        """Nothing is kept."""
+
+
+POOL = Pool()
+
+
+class PinnedPool:
+    """Pinned memory is ordinary memory here."""
+
+    def free_all_blocks(self):
+        """Nothing is kept."""
+
+    def n_free_blocks(self):
+        """Nothing is kept."""
+        return 0
+
+
+class Device:
+    """A device; as a context it is the current one of its thread."""
+
+    def __init__(self, device=None):
+        self.id = runtime.getDevice() if device is None else int(device)
+        if not 0 <= self.id < runtime.getDeviceCount():
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+
+    compute_capability = "90"
+    mem_info = property(lambda self: (MEMORY_BYTES - POOL.used_bytes(), MEMORY_BYTES))
+
+    def use(self):
+        """Make this the current device."""
+        _state.device = self.id
+
+    def synchronize(self):
+        """Everything is done already."""
+
+    def __enter__(self):
+        _state.before = [*getattr(_state, "before", []), runtime.getDevice()]
+        self.use()
+        return self
+
+    def __exit__(self, *_):
+        _state.device = _state.before.pop()
+
+    def __int__(self):
+        return self.id
+
+    def __eq__(self, other):
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self):
+        return self.id
+
+    def __repr__(self):
+        return f"<CUDA Device {self.id}>"
+
+
+class Stream:
+    """A stream; as a context it is the current one of its thread."""
+
+    null = None
+
+    def __init__(self, null=False, non_blocking=False, ptds=False, *, priority=None):
+        self.non_blocking = non_blocking
+        self.ptr = 0 if null else id(self)
+        self.done = True
+
+    def synchronize(self):
+        """Everything is done already."""
+
+    def use(self):
+        """Make this the current stream."""
+        _state.stream = self
+        return self
+
+    def record(self, event=None):
+        """An event that happens now."""
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event):
+        """Everything is done already."""
+
+    def __enter__(self):
+        _state.streams = [*getattr(_state, "streams", []), current_stream()]
+        return self.use()
+
+    def __exit__(self, *_):
+        _state.stream = _state.streams.pop()
+
+
+Stream.null = Stream(null=True)
+
+
+def current_stream(device_id=None):
+    """The stream that this thread's work goes to."""
+    return getattr(_state, "stream", Stream.null)
+
+
+class Event:
+    """A moment."""
+
+    def __init__(self, block=False, disable_timing=False, interprocess=False):
+        self.time_s = None
+        self.done = True
+
+    def record(self, stream=None):
+        """It happens now."""
+        self.time_s = time.perf_counter()
+
+    def synchronize(self):
+        """It has happened."""
+
+
+def get_elapsed_time(start_event, end_event):
+    """Milliseconds between two events."""
+    return 1000 * (end_event.time_s - start_event.time_s)
+
+
+def alloc_pinned_memory(size):
+    """Memory of the host."""
+    return np.empty(size, np.uint8)
+
+
+def _properties(index):
+    return {
+        "name": b"Emulated CUDA device", "totalGlobalMem": MEMORY_BYTES, "major": 9, "minor": 0, "warpSize": 32,
+        "multiProcessorCount": 2, "sharedMemPerBlock": 48 << 10, "maxThreadsPerBlock": 1024,
+    }  # fmt: skip
+
+
+runtime = types.SimpleNamespace(
+    CUDARuntimeError=CUDARuntimeError,
+    getDevice=lambda: getattr(_state, "device", 0),
+    getDeviceCount=lambda: 1,
+    getDeviceProperties=_properties,
+    deviceSynchronize=lambda: None,
+    memGetInfo=lambda: Device(0).mem_info,
+    runtimeGetVersion=lambda: 13000,
+    driverGetVersion=lambda: 13000,
+)
