@@ -1,8 +1,14 @@
-"""Building blocks of a separable wavelet transform as small matrix products.
+"""One level of a separable wavelet transform of frames, of which two of the four subbands are needed.
 
-A transform along an axis is the same everywhere, so a block of outputs is one matrix times a window of inputs, and
-all blocks are one product over overlapping views. The matrices are small enough for BLAS to keep to one thread.
-Boundaries are half-sample symmetric, numbers of coefficients those of PyWavelets' mode ``symmetric``.
+These are the low pass (along both axes) and the horizontal detail (high pass down the columns, low pass along the
+rows). Boundaries are half-sample symmetric, numbers of coefficients those of PyWavelets' mode ``symmetric``.
+
+Coefficients of a level lie in one array (frames, rows, 2, columns): ``[:, :, 0]`` the low pass, ``[:, :, 1]`` the
+detail. It has more rows and columns than there are coefficients (`Level.buffer`); what is beyond is 0.
+
+On the host a transform along an axis is the same everywhere, so a block of outputs is one matrix times a window of
+inputs, and all blocks are one product over overlapping views. The matrices are small enough for BLAS to keep to one
+thread, and bands of rows for a core's cache.
 """
 
 from __future__ import annotations
@@ -14,75 +20,40 @@ from typing import Any
 import numpy as np
 import pywt
 
-from gpustitch.array import Array, namespace
+from gpustitch.array import Array, kernel
+from gpustitch.array.product import product_along_columns, product_along_rows
 
 BLOCK = 16
-# OpenBLAS keeps products of fewer multiplications to the calling thread. Threads are for whole frames: those of BLAS
-# would spin while they wait.
-_MAX_MULTIPLICATIONS = 1 << 18
-# Terms that one product sums up in `product`; more would leave it few columns below that number.
-_SUMMED_AT_ONCE = 128
+# Rows of coefficients, and of the image, worked on at once on the host: what they need stays in a core's cache.
+BAND = 2 * BLOCK
+# The longest filters of PyWavelets, those of coif17; the CUDA bodies have room for as many.
+MOST_TAPS = 102
 
 
-@dataclass(frozen=True, eq=False)
-class WaveletMatrices:
-    """Matrices that turn a window into a block of outputs; ``length`` is that of the wavelet's filters.
-
-    With F the filter length and B = BLOCK: ``down_columns`` (2B+F-2, B) low-passes and halves a row; ``down_rows``
-    (2B, 2B+F-2) halves columns into low and high pass, interleaved; ``up_rows`` (2B, 2B+F-2) undoes it;
-    ``up_columns`` (B+F/2-1, 2B) doubles a row from its low pass.
-    """
-
-    length: int
-    down_columns: Array
-    down_rows: Array
-    up_rows: Array
-    up_columns: Array
-
-
-@functools.lru_cache(maxsize=16)
-def wavelet_matrices(name: str, xp: Any) -> WaveletMatrices:
-    """The matrices of PyWavelets' wavelet ``name`` as arrays of the module ``xp``."""
-    wavelet = pywt.Wavelet(name)
-    length = wavelet.dec_len
-    low, high = _down(wavelet.dec_lo), _down(wavelet.dec_hi)
-    up_low, up_high = _up(wavelet.rec_lo), _up(wavelet.rec_hi)
-    return WaveletMatrices(
-        length,
-        xp.asarray(np.ascontiguousarray(low.T)),
-        xp.asarray(np.stack([low, high], axis=1).reshape(2 * BLOCK, -1)),
-        xp.asarray(np.stack([up_low, up_high], axis=2).reshape(2 * BLOCK, -1)),
-        xp.asarray(np.ascontiguousarray(up_low.T)),
-    )
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Level:
-    """One level of a transform: ``shape`` in, ``coefficients`` out (each rows, columns).
-
-    The input is extended at both ends: it begins ``length - 2`` places early and ends where whole blocks end. ``rows``
-    and ``columns`` are the indices of the input's rows and columns at all places of the extended input.
-    """
+    """One level of a transform: ``shape`` in, ``coefficients`` out (each rows, columns)."""
 
     shape: tuple[int, int]
     coefficients: tuple[int, int]
-    rows: Array
-    columns: Array
 
-    @classmethod
-    def of(cls, shape: tuple[int, int], length: int, stored: tuple[int, int] | None = None) -> Level:
-        """The level that transforms ``shape``; ``stored`` is smaller where the last row or column is counted twice."""
-        rows, columns = stored or shape
-        coefficients = ((shape[0] + length - 1) // 2, (shape[1] + length - 1) // 2)
-        return cls(shape, coefficients, _extended(shape[0], rows, length), _extended(shape[1], columns, length))
-
-    def buffer(self, xp: Any, length: int) -> Array:
-        """Zeros (rows, 2, columns) that hold low and high pass with the room that whole blocks need."""
+    def buffer(self, frames: int, length: int, xp: Any) -> Array:
+        """An array (frames, rows, 2, columns) of arbitrary content, with the room that whole blocks need."""
         rows, columns = (
             _ceil(max(c, _ceil(n, 2 * BLOCK) // 2 + length // 2 - 1), 2 * BLOCK)
             for n, c in zip(self.shape, self.coefficients, strict=True)
         )
-        return xp.zeros((rows, 2, columns), np.float32)  # type: ignore[no-any-return]
+        return xp.empty((frames, rows, 2, columns), np.float32)  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=16)
+def wavelet_taps(name: str) -> tuple[Array, Array]:
+    """Filters of PyWavelets' wavelet ``name``: of the analysis and of the synthesis, each float32 (low and high, F)."""
+    wavelet = pywt.Wavelet(name)
+    return (
+        np.array([wavelet.dec_lo, wavelet.dec_hi], np.float32),
+        np.array([wavelet.rec_lo, wavelet.rec_hi], np.float32),
+    )
 
 
 def max_level(shape: tuple[int, int], name: str) -> int:
@@ -92,64 +63,140 @@ def max_level(shape: tuple[int, int], name: str) -> int:
 
 def levels_of(shape: tuple[int, int], length: int, count: int) -> list[Level]:
     """``count`` levels of an image of ``shape``, odd sizes first made even by repeating the last row or column."""
-    size = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)
+    size = _even(shape)
     levels: list[Level] = []
-    for number in range(count):
-        levels.append(Level.of(size, length, None if number else shape))
+    for _ in range(count):
+        levels.append(Level(size, _halved(size, length)))
         size = levels[-1].coefficients
     return levels
 
 
-def product_along_rows(matrix: Array, x: Array, out: Array, step: int) -> None:
-    """``out[b*B + i, c] = sum_k matrix[i, k] * x[b*step + k, c]`` for all blocks b that fit in ``out``.
+@kernel("dwt.cu", tile=(1, 32, None, 32), threads=(256,), T="images: uint8 uint16 uint32 float32")
+def analyse_image(images: Array, limits: Array, taps: Array, out: Array) -> None:
+    """Low pass and horizontal detail of log(1 + I) of images.
 
-    ``matrix`` is (B, K), ``x`` and ``out`` are (rows, columns); surplus columns of ``x`` are left out.
+    Coefficient k along an axis is the sum over m of ``taps[m] * x[2k + 1 - m]``. Odd sizes are first made even by
+    repeating the last row or column.
+
+    Parameters
+    ----------
+    images
+        Counts (frames, rows, columns), finite.
+    limits
+        Least and most of the counts of each frame, float32 (frames, 2); others are clipped to them.
+    taps
+        Low and high pass of the analysis, float32 (2, F).
+    out
+        Coefficients, float32 (frames, rows, 2, columns).
     """
-    block, window = matrix.shape
-    count, columns = out.shape[0] // block, out.shape[1]
-    most = max(1, _MAX_MULTIPLICATIONS // (block * window) - 1)
-    parts = columns // -(-columns // most)
-    whole = columns // parts * parts
-    for first, stop, width in ((0, whole, parts), (whole, columns, columns - whole)):
-        if width:
-            shape = (count, (stop - first) // width)
-            source = _view(x[:, first:], (*shape, window, width), (step, 0), (0, width))
-            target = _view(out[:, first:], (*shape, block, width), (block, 0), (0, width))
-            namespace(x).matmul(matrix, source, out=target)
+    for image, limit, target in zip(images, limits, out, strict=True):
+        _analyse(image, _even((image.shape[0], image.shape[1])), limit, taps, target)
 
 
-def product(x: Array, matrix: Array) -> Array:
-    """``x @ matrix`` of two float32 matrices, in pieces."""
-    xp = namespace(x)
-    total: Array = xp.zeros((x.shape[0], matrix.shape[1]), np.float32)
-    part = xp.empty_like(total)
-    for start in range(0, x.shape[1], _SUMMED_AT_ONCE):
-        summed = slice(start, start + _SUMMED_AT_ONCE)
-        product_along_rows(x[:, summed], matrix[summed], part, 0)
-        total += part
-    return total
+@kernel("dwt.cu", tile=(1, 32, None, 32), threads=(256,))
+def analyse_low_pass(coefficients: Array, taps: Array, out: Array, rows: int, columns: int) -> None:
+    """Low pass and horizontal detail of the low pass (``rows``, ``columns``) of the next finer level.
+
+    Parameters
+    ----------
+    coefficients
+        Of the finer level, float32 (frames, more than ``rows``, 2, more than ``columns``).
+    taps, out
+        As for `analyse_image`.
+    """
+    for finer, target in zip(coefficients, out, strict=True):
+        _analyse(finer[:rows, 0, :columns], (rows, columns), None, taps, target)
 
 
-def product_along_columns(x: Array, matrix: Array, out: Array, step: int) -> None:
-    """``out[r, b*B + i] = sum_k x[r, b*step + k] * matrix[k, i]`` for all blocks b that fit in ``out``."""
-    window, block = matrix.shape
-    rows, count = out.shape[0], out.shape[1] // block
-    most = max(1, _MAX_MULTIPLICATIONS // (block * window) - 1)
-    for first in range(0, rows, most):
-        height = min(most, rows - first)
-        source = _view(x[first:], (1, count, height, window), (0, 0), (0, step))
-        target = _view(out[first:], (1, count, height, block), (0, 0), (0, block))
-        namespace(x).matmul(source, matrix, out=target)
+@kernel("dwt.cu", tile=(1, 32, None, 64), threads=(256,))
+def synthesise(coefficients: Array, taps: Array, out: Array, rows: int, columns: int) -> None:
+    """The low pass (``rows``, ``columns``) of the next finer level, without the subbands that are not kept.
+
+    Sample i along an axis is the sum over k of ``taps[i - 2k + F - 2] * c[k]``.
+
+    Parameters
+    ----------
+    coefficients
+        Of this level, float32 (frames, rows, 2, columns).
+    taps
+        Low and high pass of the synthesis, float32 (2, F).
+    out
+        Coefficients of the finer level, float32 (frames, rows, 2, columns); ``[:, :rows, 0, :columns]`` is written.
+    """
+    matrices = synthesis_matrices(taps)
+    for deeper, finer in zip(coefficients, out, strict=True):
+        for start in range(0, rows, BAND):
+            target = finer[start : min(start + BAND, rows), 0, :columns]
+            target[...] = synthesised_band(deeper, matrices, start, columns)[: len(target), :columns]
 
 
-def _view(x: Array, shape: tuple[int, int, int, int], rows: tuple[int, int], columns: tuple[int, int]) -> Array:
-    """Windows of a 2-D array: ``rows`` and ``columns`` are how far the first two axes step along either."""
-    down, right = x.strides
-    strides = (rows[0] * down + columns[0] * right, rows[1] * down + columns[1] * right, down, right)
-    return namespace(x).lib.stride_tricks.as_strided(x, shape, strides)  # type: ignore[no-any-return]
+def synthesis_matrices(taps: Array) -> tuple[Array, Array]:
+    """(2B, 2B+F-2) that doubles columns from low and high pass, interleaved, and (B+F/2-1, 2B) that doubles a row."""
+    return _up_matrices(taps.tobytes())
 
 
-def _down(taps: list[float]) -> Array:
+def synthesised_band(coefficients: Array, matrices: tuple[Array, Array], start: int, columns: int) -> Array:
+    """``BAND`` rows from ``start`` of the finer low pass, with surplus columns; ``coefficients`` (rows, 2, columns)."""
+    up_rows, up_columns = matrices
+    rows = coefficients.reshape(-1, coefficients.shape[2])[start:]
+    half = np.empty((BAND, coefficients.shape[2]), np.float32)
+    product_along_rows(up_rows, rows, half, 2 * BLOCK)
+    out = np.empty((BAND, _ceil(columns, 2 * BLOCK)), np.float32)
+    product_along_columns(half, up_columns, out, BLOCK)
+    return out
+
+
+def fill_extended(image: Array, rows: Array, columns: Array, early: int, out: Array) -> None:
+    """``out[i, j] = image[rows[i], columns[j]]``; from entry ``early`` on ``columns`` counts up from 0."""
+    first, last = int(rows[0]), int(rows[-1])
+    consecutive = last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all())
+    stored = int(columns.max()) + 1
+    centre = out[:, early : early + stored]
+    centre[...] = (image[first : last + 1] if consecutive else image[rows])[:, :stored]
+    out[:, :early] = centre[:, columns[:early]]
+    out[:, early + stored : len(columns)] = centre[:, columns[early + stored :]]
+
+
+def _analyse(image: Array, size: tuple[int, int], limits: Array | None, taps: Array, out: Array) -> None:
+    """Coefficients (rows, 2, columns) of an image of ``size``, of which the last row or column may not be stored.
+
+    With ``limits`` the logarithm of the clipped values is taken first.
+    """
+    length = taps.shape[1]
+    early = length - 2
+    down_columns, down_rows = _down_matrices(taps.tobytes())
+    rows, columns = (_extended(n, stored, length) for n, stored in zip(size, image.shape, strict=True))
+    n_rows, n_columns = _halved(size, length)
+    wide = np.zeros((2 * BAND + early, len(columns)), np.float32)
+    half = np.zeros((2 * BAND + early, out.shape[2]), np.float32)
+    low = half[:, : (len(columns) - early) // 2]
+    for start in range(0, n_rows, BAND):
+        fill_extended(image, rows[2 * start : 2 * (start + BAND) + early], columns, early, wide)
+        if limits is not None:
+            np.clip(wide, limits[0], limits[1], out=wide)
+            wide += 1
+            np.log(wide, out=wide)
+        product_along_columns(wide, down_columns, low, 2 * BLOCK)
+        band = out[start : start + BAND]
+        product_along_rows(down_rows, half, band.reshape(-1, out.shape[2]), 2 * BLOCK)
+        band[:, :, n_columns:] = 0
+    out[n_rows:] = 0
+
+
+@functools.lru_cache(maxsize=16)
+def _down_matrices(taps: bytes) -> tuple[Array, Array]:
+    """(2B+F-2, B) that low-passes and halves a row; (2B, 2B+F-2) that halves columns into low and high, interleaved."""
+    low, high = (_down(t) for t in np.frombuffer(taps, np.float32).reshape(2, -1))
+    return np.ascontiguousarray(low.T), np.stack([low, high], axis=1).reshape(2 * BLOCK, -1)
+
+
+@functools.lru_cache(maxsize=16)
+def _up_matrices(taps: bytes) -> tuple[Array, Array]:
+    low, high = (_up(t) for t in np.frombuffer(taps, np.float32).reshape(2, -1))
+    return np.stack([low, high], axis=2).reshape(2 * BLOCK, -1), np.ascontiguousarray(low.T)
+
+
+def _down(taps: Array) -> Array:
     """(B, 2B+F-2): output i is the sum over m of ``taps[m] * x[2i + 1 - m]``, x beginning F-2 places early."""
     length = len(taps)
     matrix = np.zeros((BLOCK, 2 * BLOCK + length - 2), np.float32)
@@ -158,7 +205,7 @@ def _down(taps: list[float]) -> Array:
     return matrix
 
 
-def _up(taps: list[float]) -> Array:
+def _up(taps: Array) -> Array:
     """(2B, B+F/2-1): output i is the sum over k of ``taps[i - 2k + F - 2] * c[k]``."""
     length = len(taps)
     matrix = np.zeros((2 * BLOCK, BLOCK + length // 2 - 1), np.float32)
@@ -169,11 +216,21 @@ def _up(taps: list[float]) -> Array:
     return matrix
 
 
+@functools.lru_cache(maxsize=64)
 def _extended(size: int, stored: int, length: int) -> Array:
+    """Indices of the input at all places of the extended input: F-2 places early, to where whole blocks end."""
     needed = 2 * _ceil((size + length - 1) // 2, 2 * BLOCK) + length - 2
     index = np.pad(np.arange(size), (length - 2, length - 1), mode="symmetric")
     index = np.pad(index, (0, max(0, needed - len(index))), mode="edge")[:needed]
     return np.minimum(index, stored - 1)
+
+
+def _halved(size: tuple[int, int], length: int) -> tuple[int, int]:
+    return (size[0] + length - 1) // 2, (size[1] + length - 1) // 2
+
+
+def _even(shape: tuple[int, int]) -> tuple[int, int]:
+    return shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
 
 
 def _ceil(value: int, multiple: int) -> int:

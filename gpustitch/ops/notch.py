@@ -1,20 +1,24 @@
-"""A Gaussian notch at frequency 0 of image rows: what it takes away, as matrix products."""
+"""A Gaussian notch at frequency 0 of rows of coefficients: what it takes away."""
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from gpustitch.array import Array, namespace
-from gpustitch.ops.dwt import product, product_along_columns
+from gpustitch.array import Array, kernel, resident
+from gpustitch.array.product import matmul_rows, product_along_columns
 
 _BLOCK = 32
+# Rows convolved at once on the host.
+_BAND = 32
 # Taps of a kernel may be left out whose sum is below this, and frequencies that pass by less than this.
 _TAIL = 2e-5
 _NEGLIGIBLE = 1e-7
+# Taps on either side for which the CUDA body has room.
+_MOST_REACH = 512
 
 
 def passed_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, Array]:
@@ -33,18 +37,17 @@ def passed_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, A
 class RowLowPass:
     """Minus the low frequencies that the notch takes away from each row; rows are taken as periodic.
 
-    The cheapest of three forms is used: ``kernel`` (2*reach + 32, 32) convolves blocks of 32 columns; or the rows are
-    multiplied by ``factors``, which are the whole operator (width, width), or a transform to a few frequencies
-    (width, n) and back (n, width).
+    The cheapest of three forms is used: ``taps`` (2*reach + 1,) convolve the rows; or the rows are multiplied by
+    ``factors``, which are the whole operator (width, width), or a transform to a few frequencies (width, n) and back
+    (n, width). All are float32 arrays on the host.
     """
 
     width: int
-    reach: int = 0
-    kernel: Array | None = None
+    taps: Array | None = None
     factors: tuple[Array, ...] = ()
 
     @classmethod
-    def of(cls, width: int, sigma: float, xp: Any, *, compat: bool = False) -> RowLowPass:
+    def of(cls, width: int, sigma: float, *, compat: bool = False) -> RowLowPass:
         """The operator for rows of ``width`` samples and a notch of bandwidth ``sigma``."""
         real, imaginary = passed_by_notch(width, sigma, compat=compat)
         basis, weights = _spectrum(width, real, imaginary)
@@ -52,31 +55,54 @@ class RowLowPass:
         if not compat:
             taps = np.fft.irfft(real, width) if width > 1 else real
             reach = _reach(taps)
-            costs["kernel"] = 2 * reach + _BLOCK
+            if reach <= _MOST_REACH:
+                costs["kernel"] = 2 * reach + _BLOCK
         best = min(costs, key=lambda name: costs[name])
         if best == "kernel":
-            return cls(width, reach, xp.asarray(_blocked(-taps, reach)))
+            return cls(width, (-taps[np.arange(-reach, reach + 1) % len(taps)]).astype(np.float32))
         inverse = -weights[:, None] * basis.T
         factors = (basis @ inverse,) if best == "dense" else (basis, inverse)
-        return cls(width, factors=tuple(xp.asarray(np.ascontiguousarray(f, np.float32)) for f in factors))
+        return cls(width, factors=tuple(np.ascontiguousarray(f, np.float32) for f in factors))
 
-    def apply(self, rows: Array) -> None:
-        """Replace ``rows[:, :width]`` in place; the array must have at least the next multiple of 32 columns."""
-        xp = namespace(rows)
-        signal = rows[:, : self.width]
-        if self.kernel is None:
-            result = signal
-            for factor in self.factors:
-                result = product(result, factor)
-            signal[...] = result
+    def apply(self, coefficients: Array) -> None:
+        """Replace the rows ``[:, :, 1, :width]`` of coefficients (frames, rows, 2, columns) in place.
+
+        The number of columns is a multiple of 32; those beyond ``width`` stay 0.
+        """
+        if self.taps is not None:
+            low_pass_rows(resident(self.taps, coefficients), coefficients, self.width)
             return
-        size = -(-self.width // _BLOCK) * _BLOCK
-        extended = xp.zeros((rows.shape[0], size + 2 * self.reach), np.float32)
-        stop = self.reach + self.width
-        extended[:, self.reach : stop] = signal
-        extended[:, : self.reach] = signal[:, self.width - self.reach :]
-        extended[:, stop : stop + self.reach] = signal[:, : self.reach]
-        product_along_columns(extended, self.kernel, rows[:, :size], _BLOCK)
+        detail = coefficients[:, :, 1, : self.width]
+        result = detail.reshape(-1, self.width)
+        for factor in self.factors:
+            result = matmul_rows(result, resident(factor, coefficients))
+        detail[...] = result.reshape(detail.shape)
+
+
+@kernel("notch.cu", tile=(1, 1, None, None), threads=(128,))
+def low_pass_rows(taps: Array, out: Array, width: int) -> None:
+    """Convolve the rows ``[:, :, 1, :width]`` of coefficients in place; they are taken as periodic.
+
+    Parameters
+    ----------
+    taps
+        float32 (2*reach + 1,), symmetric; ``reach`` is at most 512 and ``width``.
+    out
+        Coefficients, float32 (frames, rows, 2, columns); columns are a multiple of 32, and 0 from ``width`` on.
+    """
+    reach = len(taps) // 2
+    kernel_matrix = _blocked(taps.tobytes())
+    size, stop = -(-width // _BLOCK) * _BLOCK, reach + width
+    extended = np.zeros((_BAND, size + 2 * reach), np.float32)
+    for frame in out:
+        for start in range(0, len(frame), _BAND):
+            rows = frame[start : start + _BAND, 1]
+            signal, part = rows[:, :width], extended[: len(rows)]
+            part[:, reach:stop] = signal
+            part[:, :reach] = signal[:, width - reach :]
+            part[:, stop : stop + reach] = signal[:, :reach]
+            product_along_columns(part, kernel_matrix, rows[:, :size], _BLOCK)
+            rows[:, width:size] = 0
 
 
 def _spectrum(width: int, real: Array, imaginary: Array) -> tuple[Array, Array]:
@@ -99,9 +125,11 @@ def _reach(taps: Array) -> int:
     return int(small[0]) if small.size else len(taps) // 2
 
 
-def _blocked(taps: Array, reach: int) -> Array:
-    matrix = np.zeros((_BLOCK + 2 * reach, _BLOCK), np.float32)
-    offsets = np.arange(-reach, reach + 1)
+@functools.lru_cache(maxsize=64)
+def _blocked(taps: bytes) -> Array:
+    """(2*reach + 32, 32): the product with it convolves a window to 32 columns."""
+    values = np.frombuffer(taps, np.float32)
+    matrix = np.zeros((_BLOCK + len(values) - 1, _BLOCK), np.float32)
     for i in range(_BLOCK):
-        matrix[i : i + 2 * reach + 1, i] = taps[offsets % len(taps)]
+        matrix[i : i + len(values), i] = values
     return matrix

@@ -10,35 +10,38 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pywt
 
-from gpustitch.array import Array, namespace, skimage_of
+from gpustitch.array import Array, kernel, namespace, resident
+from gpustitch.array.product import batches, product_along_columns, product_along_rows
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.ops.dwt import (
+    BAND,
     BLOCK,
-    Level,
-    WaveletMatrices,
+    analyse_image,
+    analyse_low_pass,
+    fill_extended,
     levels_of,
     max_level,
-    product_along_columns,
-    product_along_rows,
-    wavelet_matrices,
+    synthesis_matrices,
+    synthesise,
+    synthesised_band,
+    wavelet_taps,
 )
 from gpustitch.ops.notch import RowLowPass
+from gpustitch.ops.otsu import otsu_of_frames
 
 OTSU = -1.0
 # No camera's frame can be halved more often than this.
 _MOST_LEVELS = 20
-# Rows of coefficients, and of the image, worked on at once: what they need stays in a core's cache.
-_BAND = 2 * BLOCK
 # pystripe smooths the share of the foreground by one pixel; SciPy cuts a Gaussian off at four sigmas.
 _SMOOTHING_PX = 1.0
-_SMOOTHING_REACH = 4
-# Pixels counted at a time: their copy as integers for bincount stays in a core's cache.
-_HISTOGRAM_CHUNK = 1 << 17
+_REACH = 4
+# Types that are read as they are; others are first made float32.
+_READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ class WaveletOptions:
             raise ParameterError(f"--threshold must be -1 (Otsu's) or a number of counts, not {self.threshold}")
 
 
-def destripe_wavelet(image: Array, options: WaveletOptions) -> Array:
-    """The image without its stripes along the rows.
+def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
+    """The image, or each of the frames, without its stripes along the rows.
 
     With different sigmas the image is split at the threshold t: the foreground max(I, t) is filtered with ``sigma1``,
     the background min(I, t) with ``sigma2``. The share of the foreground in the result is the logistic function of
@@ -99,228 +102,241 @@ def destripe_wavelet(image: Array, options: WaveletOptions) -> Array:
 
     Parameters
     ----------
-    image
-        Counts (rows, columns), any real dtype; values below 0 count as 0.
+    images
+        Counts (rows, columns) or (frames, rows, columns), any real dtype; values below 0 count as 0.
 
     Returns
     -------
-    float32 image of the same shape, not clipped.
+    float32 array of the same shape, not clipped. Every frame is what it would be alone.
 
     Raises
     ------
     ParameterError
-        If the image is not 2-D and real.
+        If the images are of another number of axes, empty, or not real.
     DamagedInputError
-        If it holds NaN or infinity.
+        If they hold NaN or infinity.
     """
-    xp = namespace(image)
-    _check(image)
-    filters = _filters(tuple(image.shape), options, xp)
+    if images.ndim not in (2, 3) or images.dtype.kind not in "uif" or images.size == 0:
+        raise ParameterError(
+            "an image (rows, columns) or frames (frames, rows, columns) of real numbers are destriped, not an array "
+            f"of shape {tuple(images.shape)} and type {images.dtype}"
+        )
+    frames = images[None] if images.ndim == 2 else images
+    out = namespace(images).empty(frames.shape, np.float32)
+    filters = _filters(tuple(frames.shape[1:]), options)
+    for part in batches(frames):
+        _destripe(frames[part], filters, options, out[part])
+    return out.reshape(images.shape)  # type: ignore[no-any-return]
+
+
+def _destripe(frames: Array, filters: tuple[_BandFilter | None, ...], options: WaveletOptions, out: Array) -> None:
+    """Destripe frames that are worked on together."""
+    xp = namespace(frames)
+    if frames.dtype.kind == "f" and not bool(xp.isfinite(frames).all()):
+        raise DamagedInputError("an image holds NaN or infinity; replace those pixels before destriping")
     if not filters:
-        return image.astype(np.float32)
-    threshold = 0.0
-    if len(filters) == 2:
-        threshold = otsu(image) if options.threshold == OTSU else options.threshold
-    return _blended(image, threshold, filters, options)
-
-
-def otsu(image: Array) -> float:
-    """Otsu's threshold of the image; the value itself where there is only one.
-
-    It separates single counts of uint8 and uint16 images, and 256 bins of any other.
-    """
-    xp = namespace(image)
-    threshold_otsu = skimage_of(image).filters.threshold_otsu
-    if image.dtype not in (np.uint8, np.uint16):
-        return float(threshold_otsu(image.astype(np.float32)))
-    flat = image.reshape(-1)
-    counts = xp.zeros(np.iinfo(image.dtype).max + 1, np.int64)
-    for start in range(0, flat.size, _HISTOGRAM_CHUNK):
-        part = xp.bincount(flat[start : start + _HISTOGRAM_CHUNK])
-        counts[: part.size] += part
-    values = xp.flatnonzero(counts)
-    first, last = int(values[0]), int(values[-1])
-    if first == last:
-        return float(first)
-    return float(threshold_otsu(hist=(counts[first : last + 1], xp.arange(first, last + 1))))
+        out[...] = frames
+        return
+    if frames.dtype.name not in _READ_AS_THEY_ARE:
+        frames = frames.astype(np.float32)
+    taps = resident(wavelet_taps(options.wavelet)[1], frames)
+    if len(filters) == 1:
+        limits = _limits(frames, 0.0, math.inf)
+        restore_band(frames, limits, _removed(filters[0], frames, limits), taps, out)
+        return
+    thresholds = otsu_of_frames(frames) if options.threshold == OTSU else np.full(len(frames), options.threshold)
+    foreground = _removed(filters[0], frames, _limits(frames, thresholds, math.inf))
+    background = _removed(filters[1], frames, _limits(frames, 0.0, thresholds))
+    blend_bands(
+        frames, xp.asarray(thresholds.astype(np.float32)), foreground, background, taps, resident(_SMOOTHING, frames),
+        out, filters[0] is not None, filters[1] is not None, options.crossover,
+    )  # fmt: skip
 
 
 class _BandFilter:
-    """The notch of one bandwidth for images of one shape; used by any number of threads at once."""
+    """The notch of one bandwidth for frames of one shape; used by any number of threads at once."""
 
-    def __init__(self, shape: tuple[int, int], sigma: float, options: WaveletOptions, xp: Any) -> None:
-        self.xp = xp
-        self.matrices: WaveletMatrices = wavelet_matrices(options.wavelet, xp)
+    def __init__(self, shape: tuple[int, int], sigma: float, options: WaveletOptions) -> None:
+        self.taps = wavelet_taps(options.wavelet)
         padded = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)
-        self.levels = levels_of(shape, self.matrices.length, options.level or max_level(padded, options.wavelet))
+        length = self.taps[0].shape[1]
+        self.levels = levels_of(shape, length, options.level or max_level(padded, options.wavelet))
         self.notches = [
-            RowLowPass.of(level.coefficients[1], sigma * level.coefficients[0] / padded[0], xp, compat=options.compat)
+            RowLowPass.of(level.coefficients[1], sigma * level.coefficients[0] / padded[0], compat=options.compat)
             for level in self.levels
         ]
 
-    def removed(self, image: Array, least: float, most: float) -> list[Array]:
-        """What the notches take away from the logarithm of the image clipped to ``least`` .. ``most``, negated.
+    def removed(self, frames: Array, limits: Array) -> Array:
+        """What the notches take away from the logarithm of the frames clipped to ``limits``, negated.
 
-        These are wavelet coefficients, one array (rows, 2, columns) per level: ``[:, 0]`` is the low pass (what
-        deeper levels take away), ``[:, 1]`` the horizontal detail.
+        These are the coefficients of the finest level (frames, rows, 2, columns), the low pass being what deeper
+        levels take away; without any level the array has no rows.
         """
+        xp = namespace(frames)
+        analysis, synthesis = (resident(taps, frames) for taps in self.taps)
         arrays: list[Array] = []
         for level, notch in zip(self.levels, self.notches, strict=True):
+            out = level.buffer(len(frames), analysis.shape[1], xp)
             if arrays:
-                self._analyse(arrays[-1][:, 0], None, level, notch, arrays)
+                analyse_low_pass(arrays[-1], analysis, out, *level.shape)
             else:
-                self._analyse(image, (least, most), level, notch, arrays)
-        if arrays:
-            arrays[-1][:, 0] = 0
+                analyse_image(frames, limits, analysis, out)
+            notch.apply(out)
+            arrays.append(out)
+        if not arrays:
+            return _nothing(frames)
+        arrays[-1][:, :, 0] = 0
         for number in range(len(arrays) - 1, 0, -1):
-            rows, columns = self.levels[number].shape
-            for start in range(0, rows, _BAND):
-                target = arrays[number - 1][start : min(start + _BAND, rows), 0, :columns]
-                target[...] = self.difference(arrays, number, start)[: len(target), :columns]
-        return arrays
-
-    def difference(self, arrays: list[Array], number: int, start: int) -> Array:
-        """What levels ``number`` and deeper take away in a band of rows from ``start``; it has surplus columns."""
-        matrices, coefficients = self.matrices, arrays[number]
-        rows = coefficients.reshape(-1, coefficients.shape[2])[start:]
-        columns = self.levels[number].shape[1]
-        half = self.xp.empty((_BAND, coefficients.shape[2]), np.float32)
-        product_along_rows(matrices.up_rows, rows, half, 2 * BLOCK)
-        out: Array = self.xp.empty((_BAND, -(-columns // (2 * BLOCK)) * 2 * BLOCK), np.float32)
-        product_along_columns(half, matrices.up_columns, out, BLOCK)
-        return out
-
-    def _analyse(
-        self, image: Array, limits: tuple[float, float] | None, level: Level, notch: RowLowPass, arrays: list[Array]
-    ) -> None:
-        """Append the coefficients of one level, the horizontal detail notched.
-
-        With ``limits`` the input is the image itself, of which the clipped values' logarithm is taken first.
-        """
-        xp, matrices = self.xp, self.matrices
-        early = matrices.length - 2
-        out = level.buffer(xp, matrices.length)
-        wide = xp.zeros((2 * _BAND + early, len(level.columns)), np.float32)
-        half = xp.zeros((2 * _BAND + early, out.shape[2]), np.float32)
-        low = half[:, : (len(level.columns) - early) // 2]
-        for start in range(0, level.coefficients[0], _BAND):
-            _fill(image, level.rows[2 * start : 2 * (start + _BAND) + early], level.columns, early, wide)
-            if limits is not None:
-                xp.clip(wide, *limits, out=wide)
-                wide += 1
-                xp.log(wide, out=wide)
-            product_along_columns(wide, matrices.down_columns, low, 2 * BLOCK)
-            band = out[start : start + _BAND]
-            product_along_rows(matrices.down_rows, half, band.reshape(-1, out.shape[2]), 2 * BLOCK)
-            notch.apply(band[:, 1])
-        arrays.append(out)
-
-
-def _fill(image: Array, rows: Array, columns: Array, early: int, out: Array) -> None:
-    """``out[i, j] = image[rows[i], columns[j]]``; from entry ``early`` on ``columns`` counts up from 0."""
-    xp = namespace(image)
-    first, last = int(rows[0]), int(rows[-1])
-    consecutive = last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all())
-    stored = int(columns.max()) + 1
-    centre = out[:, early : early + stored]
-    centre[...] = (image[first : last + 1] if consecutive else image[xp.asarray(rows)])[:, :stored]
-    out[:, :early] = centre[:, xp.asarray(columns[:early])]
-    out[:, early + stored : len(columns)] = centre[:, xp.asarray(columns[early + stored :])]
+            synthesise(arrays[number], synthesis, arrays[number - 1], *self.levels[number].shape)
+        return arrays[0]
 
 
 @functools.lru_cache(maxsize=8)
-def _filters(shape: tuple[int, int], options: WaveletOptions, xp: Any) -> tuple[_BandFilter | None, ...]:
+def _filters(shape: tuple[int, int], options: WaveletOptions) -> tuple[_BandFilter | None, ...]:
     """Filters of foreground and background (None: left as it is); one if they are the same, none if both stay."""
     sigmas = (options.sigma1, options.sigma2)
     if sigmas == (0, 0):
         return ()
     if sigmas[0] == sigmas[1]:
-        return (_BandFilter(shape, sigmas[0], options, xp),)
-    return tuple(_BandFilter(shape, sigma, options, xp) if sigma else None for sigma in sigmas)
+        return (_BandFilter(shape, sigmas[0], options),)
+    return tuple(_BandFilter(shape, sigma, options) if sigma else None for sigma in sigmas)
 
 
-def _blended(image: Array, threshold: float, filters: tuple[_BandFilter | None, ...], options: WaveletOptions) -> Array:
-    xp = namespace(image)
-    rows, columns = image.shape
-    limits = [(0.0, math.inf)] if len(filters) == 1 else [(threshold, math.inf), (0.0, threshold)]
-    removed = [
-        [] if chosen is None else chosen.removed(image, *limit) for chosen, limit in zip(filters, limits, strict=True)
-    ]
-    fraction = _Fraction((rows, columns), threshold, options.crossover, xp) if len(filters) == 2 else None
-    out = xp.empty((rows, columns), np.float32)
-    for start in range(0, rows, _BAND):
-        target = out[start : start + _BAND]
-        part = image[start : start + _BAND].astype(np.float32)
-        bands = []
-        for chosen, limit, arrays in zip(filters, limits, removed, strict=True):
-            bands.append(part if chosen is None else _restored(part, limit, chosen, arrays, start))
-        if fraction is None:
-            target[...] = bands[0]
-            continue
-        foreground, background = bands
-        xp.subtract(foreground, background, out=target)
-        target *= fraction.rows(image, start)
-        target += background
-    return out  # type: ignore[no-any-return]
+def _removed(chosen: _BandFilter | None, frames: Array, limits: Array) -> Array:
+    return _nothing(frames) if chosen is None else chosen.removed(frames, limits)
 
 
-def _restored(part: Array, limits: tuple[float, float], chosen: _BandFilter, arrays: list[Array], start: int) -> Array:
-    """``(1 + I) exp(d) - 1`` of the clipped rows."""
-    xp = namespace(part)
-    clipped: Array = xp.clip(part, *limits)
-    if not arrays:
+def _nothing(frames: Array) -> Array:
+    return namespace(frames).empty((len(frames), 0, 2, 0), np.float32)  # type: ignore[no-any-return]
+
+
+def _limits(frames: Array, least: float | Array, most: float | Array) -> Array:
+    """Least and most of each frame, float32 (frames, 2), where the frames are."""
+    limits = np.empty((len(frames), 2), np.float32)
+    limits[:, 0], limits[:, 1] = least, most
+    return namespace(frames).asarray(limits)  # type: ignore[no-any-return]
+
+
+def _gaussian() -> npt.NDArray[np.float32]:
+    taps = np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / _SMOOTHING_PX) ** 2)
+    return (taps / taps.sum()).astype(np.float32)  # type: ignore[no-any-return]
+
+
+_SMOOTHING = _gaussian()
+
+
+@kernel("wavelet.cu", tile=(1, 32, 64), threads=(256,), T="images: uint8 uint16 uint32 float32")
+def restore_band(images: Array, limits: Array, coefficients: Array, taps: Array, out: Array) -> None:
+    """``out = (1 + I) exp(d) - 1`` with I the clipped counts and d the synthesis of the finest coefficients.
+
+    Parameters
+    ----------
+    images, limits
+        Counts (frames, rows, columns), and their least and most, float32 (frames, 2).
+    coefficients
+        float32 (frames, rows, 2, columns) as of `synthesise`; without rows d is 0.
+    taps
+        Low and high pass of the synthesis, float32 (2, F).
+    out
+        float32 (frames, rows, columns).
+    """
+    matrices = synthesis_matrices(taps)
+    for image, limit, removed, target in zip(images, limits, coefficients, out, strict=True):
+        for start in range(0, len(image), BAND):
+            part = image[start : start + BAND].astype(np.float32)
+            target[start : start + BAND] = _restored(part, limit[0], limit[1], removed, matrices, start)
+
+
+@kernel("wavelet.cu", tile=(1, 32, 64), threads=(256,), T="images: uint8 uint16 uint32 float32")
+def blend_bands(
+    images: Array,
+    thresholds: Array,
+    foreground: Array,
+    background: Array,
+    taps: Array,
+    smoothing: Array,
+    out: Array,
+    split_foreground: bool,
+    split_background: bool,
+    crossover: float,
+) -> None:
+    """Restore foreground and background as `restore_band` does, and blend them.
+
+    The share of the foreground is ``1 / (1 + exp((t - I) / crossover))`` smoothed down the columns and along the
+    rows; odd sizes are first made even by repeating the last row or column, borders are half-sample symmetric.
+
+    Parameters
+    ----------
+    images, thresholds
+        Counts (frames, rows, columns), and the threshold t of each frame, float32 (frames,).
+    foreground, background
+        Coefficients of either, as for `restore_band`.
+    taps, smoothing
+        Low and high pass of the synthesis, float32 (2, F); symmetric taps that sum to 1, float32 (9,).
+    out
+        float32 (frames, rows, columns).
+    split_foreground, split_background
+        Whether the foreground is max(I, t) and the background min(max(I, 0), t), rather than I.
+    """
+    matrices = synthesis_matrices(taps)
+    for number, (image, t) in enumerate(zip(images, thresholds, strict=True)):
+        least = t if split_foreground else -math.inf
+        most = t if split_background else math.inf
+        for start in range(0, len(image), BAND):
+            part = image[start : start + BAND].astype(np.float32)
+            above = _restored(part, least, math.inf, foreground[number], matrices, start)
+            below = _restored(part, 0.0 if split_background else -math.inf, most, background[number], matrices, start)
+            target = out[number, start : start + BAND]
+            np.subtract(above, below, out=target)
+            target *= share_of_foreground(image, t, crossover, smoothing, start)
+            target += below
+
+
+def _restored(
+    part: Array, least: float, most: float, removed: Array, matrices: tuple[Array, Array], start: int
+) -> Array:
+    """``(1 + I) exp(d) - 1`` of the clipped rows from ``start``."""
+    clipped: Array = np.clip(part, least, most)
+    if not len(removed):
         return clipped
-    difference = chosen.difference(arrays, 0, start)[: part.shape[0], : part.shape[1]]
-    xp.exp(difference, out=difference)
+    difference = synthesised_band(removed, matrices, start, part.shape[1])[: part.shape[0], : part.shape[1]]
+    np.exp(difference, out=difference)
     clipped += 1
     clipped *= difference
     clipped -= 1
     return clipped
 
 
-class _Fraction:
-    """The share of the foreground: a logistic of the counts smoothed by a Gaussian, symmetric at the borders."""
-
-    def __init__(self, shape: tuple[int, int], threshold: float, crossover: float, xp: Any) -> None:
-        rows, columns = (n + n % 2 for n in shape)
-        reach, block = _SMOOTHING_REACH, BLOCK
-        self.scale = 0.5 / crossover
-        self.threshold = threshold
-        self.index = [
-            np.minimum(np.pad(np.arange(n), (reach, reach + _BAND), mode="symmetric"), stored - 1)
-            for n, stored in zip((rows, columns), shape, strict=True)
-        ]
-        self.width = -(-columns // block) * block
-        taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _SMOOTHING_PX) ** 2)
-        matrix = np.zeros((block, block + 2 * reach), np.float32)
-        for i in range(block):
-            matrix[i, i : i + 2 * reach + 1] = taps / taps.sum()
-        self.down, self.across = xp.asarray(matrix), xp.asarray(np.ascontiguousarray(matrix.T))
-
-    def rows(self, image: Array, start: int) -> Array:
-        """The share in the image's rows from ``start``, 32 of them or those that are left."""
-        xp = namespace(image)
-        reach = _SMOOTHING_REACH
-        wide = xp.zeros((_BAND + 2 * reach, self.width + 2 * reach), np.float32)
-        rows = self.index[0][start : start + len(wide)]
-        _fill(image, rows, self.index[1][: wide.shape[1]], reach, wide)
-        wide -= np.float32(self.threshold)
-        wide *= np.float32(self.scale)
-        # The logistic of z is (1 + tanh(z / 2)) / 2.
-        xp.tanh(wide, out=wide)
-        smooth = xp.empty((_BAND, wide.shape[1]), np.float32)
-        product_along_rows(self.down, wide, smooth, BLOCK)
-        share = xp.empty((_BAND, self.width), np.float32)
-        product_along_columns(smooth, self.across, share, BLOCK)
-        share *= np.float32(0.5)
-        share += np.float32(0.5)
-        return share[: min(_BAND, image.shape[0] - start), : image.shape[1]]  # type: ignore[no-any-return]
+def share_of_foreground(image: Array, threshold: float, crossover: float, smoothing: Array, start: int) -> Array:
+    """The share of the foreground in the rows (of an image on the host) from ``start``, ``BAND`` or those left."""
+    down, across = _smoothing_matrices(smoothing.tobytes())
+    rows, columns = (_mirrored(n) for n in image.shape)
+    width = -(-image.shape[1] // BLOCK) * BLOCK
+    wide = np.zeros((BAND + 2 * _REACH, width + 2 * _REACH), np.float32)
+    fill_extended(image, rows[start : start + len(wide)], columns[: wide.shape[1]], _REACH, wide)
+    wide -= np.float32(threshold)
+    wide *= np.float32(0.5 / crossover)
+    # The logistic of z is (1 + tanh(z / 2)) / 2.
+    np.tanh(wide, out=wide)
+    smooth = np.empty((BAND, wide.shape[1]), np.float32)
+    product_along_rows(down, wide, smooth, BLOCK)
+    share = np.empty((BAND, width), np.float32)
+    product_along_columns(smooth, across, share, BLOCK)
+    share *= np.float32(0.5)
+    share += np.float32(0.5)
+    return share[: min(BAND, image.shape[0] - start), : image.shape[1]]
 
 
-def _check(image: Array) -> None:
-    if image.ndim != 2 or image.dtype.kind not in "uif" or image.size == 0:
-        raise ParameterError(
-            f"one image (rows, columns) of real numbers is destriped, not shape {tuple(image.shape)} of {image.dtype}"
-        )
-    if image.dtype.kind == "f" and not bool(namespace(image).isfinite(image).all()):
-        raise DamagedInputError("the image holds NaN or infinity; replace those pixels before destriping")
+@functools.lru_cache(maxsize=4)
+def _smoothing_matrices(taps: bytes) -> tuple[Array, Array]:
+    matrix = np.zeros((BLOCK, BLOCK + 2 * _REACH), np.float32)
+    for i in range(BLOCK):
+        matrix[i, i : i + 2 * _REACH + 1] = np.frombuffer(taps, np.float32)
+    return matrix, np.ascontiguousarray(matrix.T)
+
+
+@functools.lru_cache(maxsize=16)
+def _mirrored(stored: int) -> Array:
+    """Indices of ``stored`` samples, made even by repeating the last and continued by mirrored copies."""
+    index = np.arange(stored + stored % 2)
+    return np.minimum(np.pad(index, (_REACH, _REACH + BAND), mode="symmetric"), stored - 1)

@@ -16,8 +16,10 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.ops.dwt import MOST_TAPS
 from gpustitch.ops.notch import RowLowPass
-from gpustitch.ops.wavelet import WaveletOptions, _Fraction, destripe_wavelet, otsu
+from gpustitch.ops.otsu import otsu
+from gpustitch.ops.wavelet import _SMOOTHING, WaveletOptions, destripe_wavelet, share_of_foreground
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -100,8 +102,8 @@ def test_compat_gives_a_band_of_all_levels_of_pystripe_before_rounding():
 
 
 def test_share_of_the_foreground_is_that_of_pystripe():
-    share = _Fraction(GOLDEN["img"].shape, CASES["_otsu"], 10.0, np)
-    rows = np.concatenate([share.rows(GOLDEN["img"], start) for start in range(0, 256, 32)])
+    shares = [share_of_foreground(GOLDEN["img"], CASES["_otsu"], 10.0, _SMOOTHING, row) for row in range(0, 256, 32)]
+    rows = np.concatenate(shares)
     np.testing.assert_allclose(rows[::8], SUBBAND["fg_fraction"], rtol=1e-4, atol=1e-6)
 
 
@@ -199,11 +201,11 @@ def cells_near(cells):
 
 
 def low_pass(rows, sigma, compat):
-    room = np.zeros((rows.shape[0], -(-rows.shape[1] // 32) * 32), np.float32)
-    room[:, : rows.shape[1]] = rows
-    operator = RowLowPass.of(rows.shape[1], sigma, np, compat=compat)
-    operator.apply(room)
-    return operator, room[:, : rows.shape[1]]
+    room = np.zeros((rows.shape[0], 2, -(-rows.shape[1] // 32) * 32), np.float32)
+    room[:, 1, : rows.shape[1]] = rows
+    operator = RowLowPass.of(rows.shape[1], sigma, compat=compat)
+    operator.apply(room[None])
+    return operator, room[:, 1, : rows.shape[1]]
 
 
 def test_compat_notch_is_the_one_of_pystripe():
@@ -223,7 +225,7 @@ def test_every_kind_of_notch_follows_its_definition(width, sigma, kind, compat):
     rows = np.random.default_rng(0).standard_normal((5, width))
     operator, taken = low_pass(rows, sigma, compat)
     kinds = {
-        "kernel": operator.kernel is not None,
+        "kernel": operator.taps is not None,
         "spectrum": len(operator.factors) == 2,
         "dense": len(operator.factors) == 1,
     }
@@ -264,6 +266,23 @@ def test_threads_share_a_filter():
         np.testing.assert_array_equal(result, destripe_wavelet(image, options))
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint8, np.float32, np.int32])
+@pytest.mark.parametrize("options", [
+    WaveletOptions(15, 45, wavelet="db4"), WaveletOptions(9, 9, threshold=100), WaveletOptions(0, 30),
+    WaveletOptions(0, 0), WaveletOptions(20, 200, compat=True),
+])  # fmt: skip
+def test_a_frame_among_others_is_what_it_is_alone(dtype, options):
+    frames = np.stack([picture(75, 110, seed) // (1 + seed) for seed in range(4)]).clip(0, 255).astype(dtype)
+    together = destripe_wavelet(frames, options)
+    assert together.shape == frames.shape
+    for frame, result in zip(frames, together, strict=True):
+        np.testing.assert_array_equal(result, destripe_wavelet(frame, options))
+
+
+def test_every_wavelet_has_room_in_the_bodies():
+    assert max(pywt.Wavelet(name).dec_len for name in pywt.wavelist(kind="discrete")) == MOST_TAPS
+
+
 def test_negative_counts_are_taken_as_zero():
     image = picture(40, 40).astype(np.int32) - 150
     options = WaveletOptions(9, 9)
@@ -271,7 +290,13 @@ def test_negative_counts_are_taken_as_zero():
 
 
 def test_bad_images_are_refused():
-    for image in (np.zeros((2, 3, 4)), np.zeros((0, 4)), np.zeros((4, 4), complex), np.zeros(4)):
+    for image in (
+        np.zeros((2, 2, 3, 4)),
+        np.zeros((0, 4)),
+        np.zeros((0, 3, 4)),
+        np.zeros((4, 4), complex),
+        np.zeros(4),
+    ):
         with pytest.raises(ParameterError, match="rows, columns"):
             destripe_wavelet(image, WaveletOptions(1, 1))
     for bad in (np.nan, np.inf):

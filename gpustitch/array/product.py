@@ -1,0 +1,81 @@
+"""Products of float32 matrices, and how many frames are worked on together.
+
+On the host a product is cut into pieces that OpenBLAS keeps to the calling thread: threads are for whole frames, and
+those of BLAS would spin while they wait. On a device it is one product of its BLAS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gpustitch.array.namespace import Array, library_of, namespace
+
+# OpenBLAS keeps products of fewer multiplications to the calling thread.
+_MAX_MULTIPLICATIONS = 1 << 18
+# Rows, and terms that are summed up, in one piece of `matmul_rows`; more would leave it few columns.
+_ROWS_AT_ONCE = 32
+_SUMMED_AT_ONCE = 128
+# Pixels of a device's frames worked on together: 16 camera frames fill it, and intermediate arrays stay below 1 GB.
+_DEVICE_PIXELS = 1 << 26
+
+
+def batches(frames: Array) -> Iterator[slice]:
+    """Ranges of ``frames`` (frames, ...) to work on together: single frames on the host, many on a device."""
+    together = 1
+    if library_of(frames) != "numpy":
+        together = max(1, _DEVICE_PIXELS * len(frames) // max(1, frames.size))
+    return (slice(start, start + together) for start in range(0, len(frames), together))
+
+
+def matmul_rows(x: Array, matrix: Array) -> Array:
+    """``x @ matrix`` of float32 matrices (rows, n) and (n, m) as a new array."""
+    if library_of(x, matrix) != "numpy":
+        return namespace(x).matmul(x, matrix)  # type: ignore[no-any-return]
+    total = np.zeros((x.shape[0], matrix.shape[1]), np.float32)
+    part = np.empty((min(_ROWS_AT_ONCE, x.shape[0]), matrix.shape[1]), np.float32)
+    for first in range(0, x.shape[0], _ROWS_AT_ONCE):
+        rows = x[first : first + _ROWS_AT_ONCE]
+        for start in range(0, x.shape[1], _SUMMED_AT_ONCE):
+            summed = slice(start, start + _SUMMED_AT_ONCE)
+            product_along_rows(rows[:, summed], matrix[summed], part[: len(rows)], 0)
+            total[first : first + _ROWS_AT_ONCE] += part[: len(rows)]
+    return total
+
+
+def product_along_rows(matrix: Array, x: Array, out: Array, step: int) -> None:
+    """``out[b*B + i, c] = sum_k matrix[i, k] * x[b*step + k, c]`` for all blocks b that fit in ``out``; on the host.
+
+    ``matrix`` is (B, K), ``x`` and ``out`` are (rows, columns); surplus columns of ``x`` are left out.
+    """
+    block, window = matrix.shape
+    count, columns = out.shape[0] // block, out.shape[1]
+    most = max(1, _MAX_MULTIPLICATIONS // (block * window) - 1)
+    parts = columns // -(-columns // most)
+    whole = columns // parts * parts
+    for first, stop, width in ((0, whole, parts), (whole, columns, columns - whole)):
+        if width:
+            shape = (count, (stop - first) // width)
+            source = _view(x[:, first:], (*shape, window, width), (step, 0), (0, width))
+            target = _view(out[:, first:], (*shape, block, width), (block, 0), (0, width))
+            np.matmul(matrix, source, out=target)
+
+
+def product_along_columns(x: Array, matrix: Array, out: Array, step: int) -> None:
+    """``out[r, b*B + i] = sum_k x[r, b*step + k] * matrix[k, i]`` for all blocks b that fit in ``out``; on the host."""
+    window, block = matrix.shape
+    rows, count = out.shape[0], out.shape[1] // block
+    most = max(1, _MAX_MULTIPLICATIONS // (block * window) - 1)
+    for first in range(0, rows, most):
+        height = min(most, rows - first)
+        source = _view(x[first:], (1, count, height, window), (0, 0), (0, step))
+        target = _view(out[first:], (1, count, height, block), (0, 0), (0, block))
+        np.matmul(source, matrix, out=target)
+
+
+def _view(x: Array, shape: tuple[int, int, int, int], rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+    """Windows of a 2-D array: ``rows`` and ``columns`` are how far the first two axes step along either."""
+    down, right = x.strides
+    strides = (rows[0] * down + columns[0] * right, rows[1] * down + columns[1] * right, down, right)
+    return np.lib.stride_tricks.as_strided(x, shape, strides)
