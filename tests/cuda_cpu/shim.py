@@ -8,8 +8,9 @@ With it everything behind ``--device cuda`` runs where there is no GPU::
         a = shim.asarray(host)
         operation(a)
 
-It is as strict as CuPy, and stricter where CuPy copies from the host without a word: arrays of the host are no operands,
-nothing is converted to NumPy by itself, reductions give arrays, names and keywords that CuPy lacks are not there.
+It is as strict as CuPy, and stricter where CuPy copies from the host without a word: arrays of the host are no
+operands, nothing is converted to NumPy by itself, reductions give arrays, and names and keywords that CuPy lacks are
+not there.
 """
 
 from __future__ import annotations

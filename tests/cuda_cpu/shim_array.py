@@ -11,9 +11,12 @@ from tests.cuda_cpu import shim_names as names
 from tests.cuda_cpu.shim_cuda import POOL, Device
 
 _KINDS = "?bhilqBHILQefdFD"
+_COMPARISONS = {
+    "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
+}  # fmt: skip
 
 
-class ndarray:  # noqa: N801
+class ndarray:
     """Like ``cupy.ndarray``. ``_host`` holds the elements; only this package's files look at it."""
 
     __slots__ = ("__weakref__", "_host")
@@ -57,8 +60,13 @@ class ndarray:  # noqa: N801
         )
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        if method != "__call__" or ufunc.__name__ not in names.UFUNCS:
+        if method != "__call__" or ufunc.__name__ not in [*names.UFUNCS, "matmul"]:
             return NotImplemented
+        if ufunc.__name__ == "matmul":
+            return _product(*inputs)
+        if ufunc.__name__ in _COMPARISONS.values():
+            # NumPy makes arrays of the scalars that it compares with.
+            inputs = [x.item() if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in inputs]
         outs = kwargs.get("out", ())
         if len(outs) == 1:
             kwargs["out"] = outs[0]
@@ -165,6 +173,12 @@ class ndarray:  # noqa: N801
     def __str__(self):
         return str(self._host)
 
+    def __matmul__(self, other):
+        return _product(self, other)
+
+    def __rmatmul__(self, other):
+        return _product(other, self)
+
     def __divmod__(self, other):
         return self // other, self % other
 
@@ -246,6 +260,14 @@ def call_ufunc(name, *args, **kwargs):
     return wrap(result) if out is None else out
 
 
+def _product(left, right):
+    for value in (left, right):
+        if not isinstance(value, ndarray):
+            raise TypeError(f"Argument has incorrect type (expected cupy._core.core._ndarray_base, got {type(value)})")
+    with np.errstate(all="ignore"):
+        return wrap(np.matmul(left._host, right._host))
+
+
 def _number_to_fill(value):
     if isinstance(value, np.ndarray):
         if value.shape != ():
@@ -315,17 +337,12 @@ def _operator(dunder, ufunc, is_swapped=False, is_in_place=False):
     def method(self, other):
         if is_in_place:
             return call_ufunc(ufunc, self, other, out=self)
-        if isinstance(other, np.ndarray) or not isinstance(other, ndarray):
-            _check_operand(other)
+        if other is None:
+            raise TypeError(f"Unsupported type {type(other)}")
         return call_ufunc(ufunc, *((other, self) if is_swapped else (self, other)))
 
     method.__name__ = dunder
     setattr(ndarray, dunder, method)
-
-
-def _check_operand(other):
-    if not isinstance(other, np.generic | bool | int | float | complex):
-        raise TypeError(f"Unsupported type {type(other)}")
 
 
 def _add_methods():
@@ -340,8 +357,7 @@ def _add_methods():
         _operator(f"__{name}__", ufunc)
         _operator(f"__r{name}__", ufunc, is_swapped=True)
         _operator(f"__i{name}__", ufunc, is_in_place=True)
-    comparisons = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal"}
-    for name, ufunc in {**comparisons, "ne": "not_equal"}.items():
+    for name, ufunc in _COMPARISONS.items():
         _operator(f"__{name}__", ufunc)
     for name, ufunc in {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}.items():
         setattr(ndarray, f"__{name}__", lambda self, ufunc=ufunc: call_ufunc(ufunc, self))

@@ -1,4 +1,4 @@
-"""Devices, streams, events and memory of the stand-in for CuPy: what ``cupy.cuda`` holds. Everything is done at once."""
+"""Devices, streams, events and memory of the stand-in for CuPy (``cupy.cuda``). Everything is done at once."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Pool:
             limit = self._limit or MEMORY_BYTES
             if self._used + n_bytes > limit:
                 raise OutOfMemoryError(
-                    f"Out of memory allocating {n_bytes:,} bytes (allocated so far: {self._used:,} bytes, limit set to: "
-                    f"{limit:,} bytes)."
+                    f"Out of memory allocating {n_bytes:,} bytes (allocated so far: {self._used:,} bytes, limit set "
+                    f"to: {limit:,} bytes)."
                 )
             self._used += n_bytes
             self.most_used = max(self.most_used, self._used)

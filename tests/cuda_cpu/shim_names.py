@@ -6,13 +6,19 @@ differ in their places or one lacks them. A name that gpustitch comes to need is
 
 from __future__ import annotations
 
-UFUNCS = """
-abs absolute add arctan2 bitwise_and bitwise_or bitwise_xor ceil conj conjugate copysign cos divide equal exp exp2 expm1
-fabs floor floor_divide fmax fmin greater greater_equal hypot invert isfinite isinf isnan left_shift less less_equal log
-log10 log1p log2 logical_and logical_not logical_or logical_xor maximum minimum mod multiply negative not_equal positive
-power reciprocal remainder right_shift rint sign signbit sin sqrt square subtract tan tanh true_divide trunc
-""".split()
-UFUNC_KEYWORDS = "out casting dtype".split()
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+UFUNCS = _words(
+    "abs absolute add arctan2 bitwise_and bitwise_or bitwise_xor ceil conj conjugate copysign cos divide equal exp "
+    "exp2 expm1 fabs floor floor_divide fmax fmin greater greater_equal hypot invert isfinite isinf isnan "
+    "left_shift less less_equal log log10 log1p log2 logical_and logical_not logical_or logical_xor maximum minimum "
+    "mod multiply negative not_equal positive power reciprocal remainder right_shift rint sign signbit sin sqrt "
+    "square subtract tan tanh true_divide trunc"
+)
+UFUNC_KEYWORDS = ["out", "casting", "dtype"]
 
 # These make arrays out of numbers.
 CREATION = {
@@ -172,10 +178,10 @@ METHODS = {
 }
 
 # What a module holds that is the same in both libraries.
-SHARED = """
-bool_ complex128 complex64 dtype e euler_gamma finfo float16 float32 float64 iinfo inf int16 int32 int64 int8 intp nan
-newaxis pi uint16 uint32 uint64 uint8 result_type can_cast promote_types broadcast_shapes
-""".split()
+SHARED = _words(
+    "bool_ complex128 complex64 dtype e euler_gamma finfo float16 float32 float64 iinfo inf int16 int32 int64 int8 "
+    "intp nan newaxis pi uint16 uint32 uint64 uint8 result_type can_cast promote_types broadcast_shapes"
+)
 
 STRIDE_TRICKS = {"as_strided": "x shape strides |", "sliding_window_view": "x window_shape axis |"}
 
