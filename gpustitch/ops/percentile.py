@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpustitch.array import Array, kernel
-from gpustitch.ops.dwt import product, product_along_rows
+from gpustitch.array.product import matmul_rows, product_along_rows
 
 # Pixels of windows copied and sorted at once, and rows subtracted at once: both stay in a core's cache.
 _COPIED = 1 << 18
@@ -75,7 +75,7 @@ def subtract_stripes(images: Array, line: Array, background: Array, out: Array, 
     background_across *= np.float32(weight)
     stripes = np.empty((_BAND, columns), np.float32)
     for image, along, behind, result in zip(images, line, background, out, strict=True):
-        wide_background = product(behind, background_across)
+        wide_background = matmul_rows(behind, background_across)
         for start in range(0, rows, _BAND):
             band = slice(start, min(start + _BAND, rows))
             stripe, counts = stripes[: band.stop - start], result[band]
