@@ -1,0 +1,144 @@
+"""Compiling CUDA C text into a shared library that runs on the CPU; libraries are kept in a folder of the user."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+_FLAGS = (
+    "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off", "-fno-strict-aliasing",
+    "-fno-exceptions", "-w",
+)  # fmt: skip
+_OPTIMIZED = ("-O2",)
+_SANITIZED = (
+    "-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fsanitize=float-cast-overflow",
+    "-fno-sanitize-recover=all",
+)  # fmt: skip
+
+_ENTRY = re.compile(
+    r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*(\((?:[^()]|\([^()]*\))*\))\s*)?(\w+)\s*\('
+)
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_DYNAMIC = re.compile(r"\bextern\s+__shared__\s+((?:__align__\s*\(\s*\d+\s*\)\s*)?)([\w\s]+?)\s*\b(\w+)\s*\[\s*\]\s*;")
+_IGNORED = re.compile(r"--?std=.*|--fmad=.*|-fmad=.*")
+
+
+class CompileError(Exception):
+    """The body does not compile; the text is the compiler's."""
+
+
+@functools.cache
+def compiler() -> str | None:
+    """Path of the C++ compiler, or None where the emulator cannot work."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return next((path for path in map(shutil.which, ("g++", "c++", "clang++")) if path), None)
+
+
+def why_not() -> str:
+    """Why the emulator cannot work here; empty where it can."""
+    return "" if compiler() else "the emulator of CUDA needs Linux and a C++ compiler (g++, c++ or clang++) on PATH"
+
+
+def library(code: str, options: tuple[str, ...] = (), *, sanitized: bool = False) -> Path:
+    """The shared library of a text, compiled unless it was before.
+
+    Raises
+    ------
+    CompileError
+        If the text does not compile.
+    """
+    text = _macros(options) + _translated(code)
+    key = _key(text, str(sanitized))
+    path = _folder() / f"{key}.so"
+    if not path.exists():
+        runtime = _runtime(sanitized)
+        source = _folder() / f"{key}.cpp"
+        _write(source, text)
+        flags = ["-include", str(HERE / "cuda_cpu.h"), "-shared", "-Wl,-Bsymbolic"]
+        _compile(path, [*_mode(sanitized), *flags, "-x", "c++", str(source), "-x", "none", str(runtime), "-lm"])
+    return path
+
+
+def _mode(sanitized: bool) -> tuple[str, ...]:
+    return _SANITIZED if sanitized else _OPTIMIZED
+
+
+def _macros(options: tuple[str, ...]) -> str:
+    """Definitions of the macros in the text itself: our headers, read before it, use short names of their own."""
+    unknown = [o for o in options if not o.startswith("-D") and not _IGNORED.fullmatch(o)]
+    if unknown:
+        raise CompileError(f"the emulator does not know the options {unknown}")
+    pairs = (o.removeprefix("-D").partition("=") for o in options if o.startswith("-D"))
+    lines = [f"#define {name} {value if equals else 1}" for name, equals, value in pairs]
+    return "\n".join([*lines, '#line 1 "kernels/body.cu"', ""])
+
+
+def _translated(code: str) -> str:
+    """The text with what no macro can stand for replaced, and an entry for each body appended."""
+    entries = [(name, bounds or "()") for bounds, name in _ENTRY.findall(_COMMENT.sub(" ", code))]
+    body = re.sub(r"\bstatic\s+__shared__", "__shared__", code)
+    body = _DYNAMIC.sub(r"\2* const \3 = (\2*)cuda_cpu_dynamic_shared();", body)
+    lines = [
+        f"CUDA_CPU_ENTRY({name}{bounds.replace('(', ', (', 1) if bounds != '()' else ''})" for name, bounds in entries
+    ]
+    return "\n".join([body, '#line 1 "entries of the emulator"', *lines, ""])
+
+
+def _runtime(sanitized: bool) -> Path:
+    """The runtime's object file. It is not instrumented itself: it fills shared arrays, red zones and all."""
+    path = _folder() / f"{_key('runtime', str(sanitized))}.o"
+    if not path.exists():
+        flags = ["-O2", "-c", "-fno-zero-initialized-in-bss"] + ["-DCUDA_CPU_ASAN"] * sanitized
+        _compile(path, [*flags, str(HERE / "runtime.cpp")])
+    return path
+
+
+def _compile(path: Path, arguments: list[str]) -> None:
+    """Run the compiler; the result appears under its name all at once, as other processes may wait for it."""
+    tool = compiler()
+    if tool is None:
+        raise CompileError(why_not())
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        made = Path(scratch) / path.name
+        done = subprocess.run([tool, *_FLAGS, *arguments, "-o", str(made)], capture_output=True, text=True)
+        if done.returncode:
+            raise CompileError(done.stderr)
+        made.replace(path)
+
+
+def _write(path: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".cpp", delete=False) as scratch:
+        scratch.write(text)
+    Path(scratch.name).replace(path)
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join([_toolchain(), *parts]).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _toolchain() -> str:
+    """All that a library depends on besides its text: the compiler, its flags and our own sources."""
+    version = subprocess.run([compiler() or "", "--version"], capture_output=True, text=True, check=True).stdout
+    sources = [p.read_text() for p in sorted(HERE.iterdir()) if p.suffix in (".h", ".cpp")]
+    return "\0".join([version, os.uname().machine, *_FLAGS, *_OPTIMIZED, *_SANITIZED, *sources])
+
+
+@functools.cache
+def _folder() -> Path:
+    """A folder that nobody else can write to."""
+    folder = Path(tempfile.gettempdir()) / f"gpustitch-cuda-cpu-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        return Path(tempfile.mkdtemp(prefix="gpustitch-cuda-cpu-"))
+    return folder

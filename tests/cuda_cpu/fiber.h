@@ -1,0 +1,139 @@
+// Fibers: stacks that the scheduler enters and that give control back to it. Freed stacks are kept for later.
+#pragma once
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#ifdef CUDA_CPU_ASAN
+enum { stack_bytes = 512 << 10, guard_bytes = 64 << 10 };
+extern "C" void __sanitizer_start_switch_fiber(void** kept, const void* bottom, size_t size);
+extern "C" void __sanitizer_finish_switch_fiber(void* kept, const void** bottom, size_t* size);
+extern "C" void __asan_unpoison_memory_region(void const volatile* address, size_t size);
+#else
+enum { stack_bytes = 64 << 10, guard_bytes = 64 << 10 };
+#endif
+
+#if defined(__x86_64__)
+// Keeps what a call keeps (rbx, rbp, r12 to r15) on the stack that is left, and goes on with the other stack.
+extern "C" void cuda_cpu_switch(void** left, void* entered);
+asm(R"(
+.text
+.type cuda_cpu_switch, @function
+.hidden cuda_cpu_switch
+.globl cuda_cpu_switch
+cuda_cpu_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size cuda_cpu_switch, . - cuda_cpu_switch
+)");
+struct Context {
+    void* top = nullptr;
+    void prepare(char* stack, void (*run)()) {
+        void** frame = (void**)(stack + stack_bytes) - 8;  // 6 registers, the function, and where it would return to
+        for (int i = 0; i < 8; ++i) frame[i] = nullptr;
+        frame[6] = (void*)run;
+        top = frame;
+    }
+    void leave_for(Context& other) { cuda_cpu_switch(&top, other.top); }
+};
+#else
+#include <ucontext.h>
+struct Context {
+    ucontext_t kept = {};
+    void prepare(char* stack, void (*run)()) {
+        getcontext(&kept);
+        kept.uc_stack.ss_sp = stack;
+        kept.uc_stack.ss_size = stack_bytes;
+        kept.uc_link = nullptr;
+        makecontext(&kept, run, 0);
+    }
+    void leave_for(Context& other) { swapcontext(&kept, &other.kept); }
+};
+#endif
+
+struct Fiber {
+    Context context;
+    char* stack;
+    Fiber *next_free, *next;
+    void* fake_stack;
+};
+
+static Context scheduler_context;
+static const void* scheduler_stack = nullptr;
+static size_t scheduler_stack_bytes = 0;
+static Fiber *free_fibers = nullptr, *all_fibers = nullptr;
+
+// What a fiber does first: tells the address sanitizer that the stack has changed.
+static inline void fiber_entered(void* fake_stack) {
+#ifdef CUDA_CPU_ASAN
+    __sanitizer_finish_switch_fiber(fake_stack, &scheduler_stack, &scheduler_stack_bytes);
+#else
+    (void)fake_stack;
+#endif
+}
+
+static inline void fiber_to_scheduler(Fiber* fiber) {
+#ifdef CUDA_CPU_ASAN
+    __sanitizer_start_switch_fiber(&fiber->fake_stack, scheduler_stack, scheduler_stack_bytes);
+#endif
+    fiber->context.leave_for(scheduler_context);
+    fiber_entered(fiber->fake_stack);
+}
+
+static inline void scheduler_to_fiber(Fiber* fiber) {
+#ifdef CUDA_CPU_ASAN
+    void* fake_stack = nullptr;
+    __sanitizer_start_switch_fiber(&fake_stack, fiber->stack, stack_bytes);
+#endif
+    scheduler_context.leave_for(fiber->context);
+#ifdef CUDA_CPU_ASAN
+    __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
+#endif
+}
+
+// A fiber that is to run `run` from its beginning.
+static Fiber* fresh_fiber(void (*run)()) {
+    Fiber* fiber = free_fibers;
+    if (fiber) {
+        free_fibers = fiber->next_free;
+    } else {
+        void* memory = mmap(
+            nullptr, stack_bytes + guard_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        fiber = (Fiber*)calloc(1, sizeof(Fiber));
+        if (memory == MAP_FAILED || !fiber) abort();
+        mprotect(memory, guard_bytes, PROT_NONE);
+        fiber->stack = (char*)memory + guard_bytes;
+        fiber->next = all_fibers;
+        all_fibers = fiber;
+    }
+    fiber->next_free = nullptr;
+    fiber->fake_stack = nullptr;
+    fiber->context.prepare(fiber->stack, run);
+    return fiber;
+}
+
+// Suspended work is given up: every stack is free again.
+static inline void free_all_fibers() {
+    free_fibers = nullptr;
+    for (Fiber* fiber = all_fibers; fiber; fiber = fiber->next) {
+#ifdef CUDA_CPU_ASAN
+        __asan_unpoison_memory_region(fiber->stack, stack_bytes);
+#endif
+        fiber->next_free = free_fibers;
+        free_fibers = fiber;
+    }
+}

@@ -1,0 +1,1 @@
+"""CUDA bodies against the definitions of their twins."""
