@@ -20,3 +20,11 @@ template <typename V> __device__ inline V to_voxel(float value) {
 
 // Number of this thread in the launch.
 __device__ inline int64 thread_number() { return (int64)blockIdx.x * blockDim.x + threadIdx.x; }
+
+// Whole voxels as one word, the first in its lowest bits; compilers write a pair of 16 bits one by one.
+template <typename V, int N> __device__ inline unsigned packed(const V (&voxels)[N]) {
+    unsigned word = 0;
+#pragma unroll
+    for (int i = 0; i < N; ++i) word |= (unsigned)voxels[i] << (8 * sizeof(V) * i);
+    return word;
+}

@@ -50,7 +50,7 @@ def plane_offsets(shear: float, z_start: int, n_planes: int) -> tuple[npt.NDArra
     return -whole.astype(np.int64), weight.astype(np.float32)
 
 
-@kernel("deoblique.cu")
+@kernel("deoblique.cu", T="out: uint8 uint16 float32", tile=(32, 1, 128), threads=(256,))
 def shear_lerp(frames: Array, out: Array, offset: Array, weight: Array) -> None:
     """Interpolate a stack of frames onto a block of the upright grid.
 

@@ -1,7 +1,9 @@
-"""Mean downsampling by two along every axis, the step between two levels of a pyramid."""
+"""Downsampling by two along every axis, the step between two levels of a pyramid."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,62 +13,116 @@ from gpustitch.errors import ParameterError
 from gpustitch.model import Box
 
 _TYPES = ("uint8", "uint16", "uint32", "float32", "float64")
+_LABEL_TYPES = ("uint8", "uint16", "uint32")
 # Planes and rows worked on at a time: with rows of up to 256 voxels the sums stay in the second-level cache, and
 # they are small enough for the allocator to reuse them without fresh (zeroed, slow) pages.
 _TILE = (16, 64)
+# Exchanges that put eight values in order (Batcher's odd-even merge sort).
+_NETWORK = (
+    (0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (1, 2), (5, 6),
+    (0, 4), (1, 5), (2, 6), (3, 7), (2, 4), (3, 5), (1, 2), (3, 4), (5, 6),
+)  # fmt: skip
 
 
-@kernel("pyramid.cu")
+@kernel("pyramid.cu", T="out: uint8 uint16 uint32 float32 float64", tile=(1, 16, 64), threads=(256,))
 def halve(volume: Array, out: Array) -> None:
     """Mean of each 2 x 2 x 2 cell of ``volume``, of the voxels that exist in the last cell of an odd axis.
 
     Parameters
     ----------
     volume
-        (z, y, x), no axis empty.
+        (z, y, x) of uint8, uint16, uint32, float32 or float64, no axis empty.
     out
         Half the shape, odd lengths rounded up; same dtype. Written whole.
 
     Notes
     -----
-    Integers are summed exactly and rounded to nearest, halves to even, so that levels do not drift upwards. A NaN
-    makes its cell NaN.
+    Integers are summed exactly and rounded to nearest, halves to even, so that levels do not drift upwards. Floats are
+    added in pairs along z, then y, then x. A NaN makes its cell NaN.
     """
-    depth, height, width = _TILE[0] // 2, _TILE[1] // 2, out.shape[2]
-    for cells in Box.of_shape(out.shape).blocks((depth, height, width)):
-        (z, y, x), (z_stop, y_stop, x_stop) = cells.start, cells.stop
-        tile = _even(volume[2 * z : 2 * z_stop, 2 * y : 2 * y_stop, 2 * x : 2 * x_stop])
-        out[cells.slices()] = _float_mean(tile) if out.dtype.kind == "f" else _integer_mean(tile)
+    _in_tiles(volume, out, _float_mean if out.dtype.kind == "f" else _integer_mean)
 
 
-def downsample(volume: Array) -> Array:
-    """The volume at half the resolution along every axis: the mean of each 2 x 2 x 2 cell of voxels.
+@kernel("pyramid.cu", T="out: uint8 uint16 uint32 float32 float64", tile=(1, 16, 64), threads=(256,))
+def halve_max(volume: Array, out: Array) -> None:
+    """Greatest value of each 2 x 2 x 2 cell of ``volume``.
 
     Parameters
     ----------
     volume
-        Array (z, y, x) of uint8, uint16, uint32 or floating point, no axis empty.
+        (z, y, x) of uint8, uint16, uint32, float32 or float64, no axis empty.
+    out
+        Half the shape, odd lengths rounded up; same dtype. Written whole.
+
+    Notes
+    -----
+    The last cell of an odd axis has fewer voxels. A NaN makes its cell NaN.
+    """
+    _in_tiles(volume, out, _maximum)
+
+
+@kernel("pyramid.cu", T="out: uint8 uint16 uint32", tile=(1, 16, 64), threads=(256,))
+def halve_mode(volume: Array, out: Array) -> None:
+    """Most frequent value of each 2 x 2 x 2 cell of ``volume``, the least of those that are equally frequent.
+
+    Parameters
+    ----------
+    volume
+        Labels (z, y, x) of uint8, uint16 or uint32, no axis empty.
+    out
+        Half the shape, odd lengths rounded up; same dtype. Written whole.
+
+    Notes
+    -----
+    The last cell of an odd axis has fewer voxels. Every value counts alike, 0 too.
+    """
+    _in_tiles(volume, out, _mode)
+
+
+def downsample(volume: Array, method: str = "mean") -> Array:
+    """The volume at half the resolution along every axis: each 2 x 2 x 2 cell of voxels becomes one.
+
+    Parameters
+    ----------
+    volume
+        Array (z, y, x) of uint8, uint16, uint32, float32 or float64, no axis empty.
+    method
+        ``mean`` (:func:`halve`), ``max`` (:func:`halve_max`), ``mode`` (:func:`halve_mode`; labels, unsigned integers
+        only) or ``stride``: the first voxel of each cell.
 
     Returns
     -------
-    Array of shape ``ceil(n / 2)`` and the same dtype; :func:`halve` states rounding, odd sizes and NaN.
+    A new array of shape ``ceil(n / 2)`` and the same dtype; the functions named state rounding, odd sizes and NaN.
 
     Raises
     ------
     ParameterError
-        If the array is not three-dimensional, is empty or has another dtype.
+        If the array is not three-dimensional, is empty or has another dtype, or the method is another.
     """
+    if method not in ("mean", "max", "mode", "stride"):
+        raise ParameterError(f"the method of downsampling is mean, max, mode or stride, not {method!r}")
     if volume.ndim != 3 or volume.size == 0:
         raise ParameterError(f"downsampling takes a non-empty volume (z, y, x), not an array of shape {volume.shape}")
-    if volume.dtype.name not in _TYPES:
-        raise ParameterError(f"downsampling takes voxels of {', '.join(_TYPES)}, not {volume.dtype}")
+    types = _LABEL_TYPES if method == "mode" else _TYPES
+    if volume.dtype.name not in types:
+        raise ParameterError(f"downsampling by {method} takes voxels of {', '.join(types)}, not {volume.dtype}")
+    if method == "stride":
+        return volume[::2, ::2, ::2].copy()
     out: Array = namespace(volume).empty([-(-n // 2) for n in volume.shape], volume.dtype)
-    halve(volume, out)
+    {"mean": halve, "max": halve_max, "mode": halve_mode}[method](volume, out)
     return out
 
 
+def _in_tiles(volume: Array, out: Array, reduce: Callable[[Array], Array]) -> None:
+    """Reduce the cells of a few planes and rows at a time, of which every axis is made even."""
+    depth, height, width = _TILE[0] // 2, _TILE[1] // 2, out.shape[2]
+    for cells in Box.of_shape(out.shape).blocks((depth, height, width)):
+        (z, y, x), (z_stop, y_stop, x_stop) = cells.start, cells.stop
+        out[cells.slices()] = reduce(_even(volume[2 * z : 2 * z_stop, 2 * y : 2 * y_stop, 2 * x : 2 * x_stop]))
+
+
 def _even(volume: Array) -> Array:
-    """Repeat the last voxel of odd axes: each cell then has eight voxels and the mean of those that exist."""
+    """Repeat the last voxel of odd axes: a cell of eight voxels has the mean, maximum and mode of those that exist."""
     if all(n % 2 == 0 for n in volume.shape):
         return volume
     return np.pad(volume, [(0, n % 2) for n in volume.shape], mode="edge")
@@ -105,3 +161,28 @@ def _pair_sums(volume: Array) -> Array:
     total: Array = np.right_shift(pairs, bits)
     total += pairs & ((1 << bits) - 1)
     return total
+
+
+def _maximum(volume: Array) -> Array:
+    most = np.maximum(volume[0::2], volume[1::2])
+    most = np.maximum(most[:, 0::2], most[:, 1::2])
+    return np.maximum(most[:, :, 0::2], most[:, :, 1::2])
+
+
+def _mode(volume: Array) -> Array:
+    """Put each cell's values in order, and keep the first of the longest runs of equal ones."""
+    values = [volume[z::2, y::2, x::2].copy() for z in (0, 1) for y in (0, 1) for x in (0, 1)]
+    spare = np.empty_like(values[0])
+    for low, high in _NETWORK:
+        np.minimum(values[low], values[high], out=spare)
+        np.maximum(values[low], values[high], out=values[high])
+        values[low], spare = spare, values[low]
+    mode = values[0].copy()
+    run = np.ones(mode.shape, np.uint8)
+    longest = np.ones(mode.shape, np.uint8)
+    for before, value in itertools.pairwise(values):
+        run *= value == before
+        run += 1
+        np.copyto(mode, value, where=run > longest)
+        np.maximum(longest, run, out=longest)
+    return mode

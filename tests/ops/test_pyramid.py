@@ -1,4 +1,4 @@
-"""Mean downsampling by two."""
+"""Downsampling by two."""
 
 from __future__ import annotations
 
@@ -90,6 +90,70 @@ def test_reference_pyramid():
         assert difference[:, :, :-1].min() >= 0 and difference[:, :, :-1].max() <= 1
     assert (data["level2"][:, :, -1] == 0).all()
     np.testing.assert_array_equal(downsample(data["level1"])[:, :, -1:], naive(data["level1"][:, :, 128:]))
+
+
+def naive_of(volume, choose):
+    """``choose`` of the values of each cell that exist."""
+    out = np.empty([-(-n // 2) for n in volume.shape], volume.dtype)
+    for z, y, x in np.ndindex(out.shape):
+        out[z, y, x] = choose(volume[2 * z : 2 * z + 2, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].ravel().tolist())
+    return out
+
+
+def most_frequent(values):
+    return min(values, key=lambda value: (-values.count(value), value))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (1, 6, 1), (19, 7, 5), (4, 67, 2)])
+def test_maximum_of_each_cell(dtype, shape):
+    volume = (np.random.default_rng(5).random(shape) * 250).astype(dtype)
+    result = downsample(volume, "max")
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, naive_of(volume, max))
+
+
+def test_a_nan_is_the_maximum_of_its_cell():
+    volume = np.ones((2, 2, 4), np.float32)
+    volume[1, 0, 1] = np.nan
+    np.testing.assert_array_equal(downsample(volume, "max"), [[[np.nan, 1]]])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (1, 6, 1), (19, 7, 5), (4, 67, 2)])
+@pytest.mark.parametrize("n_labels", [2, 4, 200])
+def test_mode_of_each_cell(dtype, shape, n_labels):
+    volume = np.random.default_rng(6).integers(0, n_labels, shape).astype(dtype)
+    volume[volume == n_labels - 1] = np.iinfo(dtype).max
+    result = downsample(volume, "mode")
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, naive_of(volume, most_frequent))
+
+
+@given(st.lists(st.integers(0, 3), min_size=8, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_mode_of_equally_frequent_labels_is_the_least(values):
+    assert downsample(np.array(values, np.uint32).reshape(2, 2, 2), "mode")[0, 0, 0] == most_frequent(values)
+
+
+def test_every_order_of_a_cell_is_sorted():
+    cells = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+    volume = cells.reshape(256, 1, 1, 2, 2, 2).transpose(1, 3, 2, 4, 0, 5).reshape(2, 2, 512)
+    np.testing.assert_array_equal(downsample(volume, "mode")[0, 0], cells.sum(1) > 4)
+
+
+def test_stride_keeps_the_first_voxel_of_each_cell():
+    volume = np.random.default_rng(7).integers(0, 65536, (5, 6, 7), np.uint16)
+    result = downsample(volume, "stride")
+    np.testing.assert_array_equal(result, volume[::2, ::2, ::2])
+    assert result.flags.c_contiguous and not np.shares_memory(result, volume)
+
+
+def test_refuses_other_methods_and_modes_of_floats():
+    with pytest.raises(ParameterError, match="not 'median'"):
+        downsample(np.zeros((2, 2, 2), np.uint16), "median")
+    with pytest.raises(ParameterError, match=r"mode .* not float32"):
+        downsample(np.zeros((2, 2, 2), np.float32), "mode")
 
 
 @pytest.mark.parametrize("volume", [np.zeros((2, 2), np.uint16), np.zeros((0, 2, 2), np.uint16)])
