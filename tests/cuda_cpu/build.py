@@ -84,13 +84,11 @@ def _macros(options: tuple[str, ...]) -> str:
 
 def _translated(code: str) -> str:
     """The text with what no macro can stand for replaced, and an entry for each body appended."""
-    entries = [(name, bounds or "()") for bounds, name in _ENTRY.findall(_COMMENT.sub(" ", code))]
     body = re.sub(r"\bstatic\s+__shared__", "__shared__", code)
     body = _DYNAMIC.sub(r"\2* const \3 = (\2*)cuda_cpu_dynamic_shared();", body)
-    lines = [
-        f"CUDA_CPU_ENTRY({name}{bounds.replace('(', ', (', 1) if bounds != '()' else ''})" for name, bounds in entries
-    ]
-    return "\n".join([body, '#line 1 "entries of the emulator"', *lines, ""])
+    found = _ENTRY.findall(_COMMENT.sub(" ", code))
+    entries = [f"CUDA_CPU_ENTRY({name}{', ' + bounds[1:-1] if bounds else ''})" for bounds, name in found]
+    return "\n".join([body, '#line 1 "entries of the emulator"', *entries, ""])
 
 
 def _runtime(sanitized: bool) -> Path:

@@ -1,4 +1,4 @@
-"""Every twin has a body, every body a twin, and both agree; every body has cases, one for each of its dtypes at least."""
+"""Every twin has a body and every body a twin, and they agree; there are cases for each, and for each of its dtypes."""
 
 from __future__ import annotations
 
