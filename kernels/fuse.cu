@@ -1,12 +1,12 @@
 #include "common.cuh"
 
-// A warp writes 31 columns of 8 rows of one plane; a block 2 such warps side by side on each of 4 planes, so that most
-// neighbours along y and z are in the cache of the multiprocessor. A lane interpolates one column of voxels along z and
-// y, each value once, and takes its neighbour along x from the next lane; the last lane does so for the one before only.
-// Tiles that miss the warp's voxels are found first, by one lane each; most warps are left with a single tile, for which
-// no weight is computed. Reads are clamped to what the tile covers instead of being skipped, so that all are under way
-// at once; what was read in vain is not added.
-constexpr int ROWS = 8, COLUMNS = 31, PLANES = 4, ACROSS = 2;
+// A warp writes 31 columns of 16 rows of one plane, 8 rows at a time; a block 2 such warps side by side on each of 4
+// planes, so that most neighbours along y and z are in the multiprocessor's cache. A lane interpolates one column of
+// voxels along z and y, each value once, and takes its neighbour along x from the next lane; the last lane only serves
+// the one before. Tiles that miss the warp's voxels are sorted out first, by one lane each; most warps are left with a
+// single tile, and compute no weights. At a tile's border reads are clamped, not skipped, so that all are under way at
+// once; what was read in vain is not used.
+constexpr int ROWS = 8, ALL_ROWS = 16, COLUMNS = 31, PLANES = 4, ACROSS = 2;
 constexpr unsigned ALL = 0xffffffffu;
 
 // Of blend.py: least distance of a covered voxel, width of a rim, less than any covered voxel's squared distance.
@@ -17,17 +17,37 @@ struct Tables {
     const double* edges;
     const float *planes, *rows;
     const unsigned char* axes;
-    int64 n_tiles, n_planes, n_rows;
-
-    __device__ const int* bounds_of(int64 tile) const { return bounds + tile * 7; }
-    __device__ const int* columns_of(int64 tile, int64 z) const { return columns + (tile * n_planes + z) * 3; }
-    __device__ const float* plane_of(int64 tile, int64 z) const { return planes + (tile * n_planes + z) * 4; }
-    __device__ const float* row_of(int64 tile, int64 y) const { return rows + (tile * n_rows + y) * 2; }
+    int n_tiles, n_planes, n_rows;
 };
 
 // A lane's first voxel; ``left`` is the warp's first column.
 struct Voxels {
     int z, y, x, left;
+};
+
+// What a tile covers of the warp's plane, and its distances and gains by rows.
+struct Tile {
+    int first_row, stop_row, first, stop, has_gain;
+    const float* rows;
+
+    __device__ Tile(const Tables& tables, int tile, const Voxels& at) {
+        const int* bounds = tables.bounds + (int64)tile * 7;
+        const int* columns = tables.columns + ((int64)tile * tables.n_planes + at.z) * 3;
+        first_row = bounds[2], stop_row = bounds[3], first = columns[0], stop = columns[1], has_gain = bounds[6];
+        rows = tables.rows + (int64)tile * tables.n_rows * 2;
+    }
+    __device__ bool covers_column(int x) const { return first <= x && x < stop; }
+    __device__ bool covers_row(int y) const { return first_row <= y && y < stop_row; }
+    __device__ float near_y(int y) const { return rows[2 * y]; }
+    __device__ float gain(int y) const { return has_gain ? rows[2 * y + 1] : 1.0f; }
+};
+
+// A tile's voxels: ``offset`` is that of the lane's column in the row at which row 0 of ``out`` lies.
+struct Source {
+    const T* voxels;
+    int64 offset, row, plane;
+    float along_z, along_y, along_x;
+    int first_row, stop_row;
 };
 
 // Distances to the nearer edge of a tile.
@@ -42,137 +62,203 @@ __device__ inline float lerp(float lower, float upper, float fraction) { return 
 __device__ inline int clamped(int value, int first, int last) { return max(first, min(value, last)); }
 
 // Which of 32 tiles, beginning with ``base``, cover anything of the warp's voxels.
-__device__ inline unsigned meeting(const Tables& tables, int64 base, const Voxels& at) {
-    const int64 tile = base + threadIdx.x % 32;
+__device__ inline unsigned meeting(const Tables& tables, int base, const Voxels& at) {
+    const int number = base + threadIdx.x % 32;
     bool meets = false;
-    if (tile < tables.n_tiles) {
-        const int *bounds = tables.bounds_of(tile), *columns = tables.columns_of(tile, at.z);
-        meets = bounds[0] <= at.z && at.z < bounds[1] && max(bounds[2], at.y) < min(bounds[3], at.y + ROWS) &&
-                max(columns[0], at.left) < min(columns[1], at.left + COLUMNS);
+    if (number < tables.n_tiles) {
+        const Tile tile(tables, number, at);
+        const int first_plane = tables.bounds[(int64)number * 7], stop_plane = tables.bounds[(int64)number * 7 + 1];
+        meets = (first_plane <= at.z) & (at.z < stop_plane) &
+                (max(tile.first_row, at.y) < min(tile.stop_row, at.y + ALL_ROWS)) &
+                (max(tile.first, at.left) < min(tile.stop, at.left + COLUMNS));
     }
     return __ballot_sync(ALL, meets);
 }
 
-__device__ inline Near near_edges(const Tables& tables, int64 tile, const Voxels& at) {
-    const double* edges = tables.edges + (tile * tables.n_planes + at.z) * 2;
-    const double before = (double)at.x - edges[0], after = edges[1] - (double)at.x;
-    return {tables.plane_of(tile, at.z)[3], 0.0f, (float)(before < after ? before : after)};
+__device__ inline Near near_edges(const Tables& tables, int tile, const Voxels& at) {
+    const int64 plane = (int64)tile * tables.n_planes + at.z;
+    const double before = (double)at.x - tables.edges[plane * 2], after = tables.edges[plane * 2 + 1] - (double)at.x;
+    return {tables.planes[plane * 4 + 3], 0.0f, (float)(before < after ? before : after)};
 }
 
 // Along an axis that two tiles do not differ in, the one whose edge is nearer fades.
 __device__ inline void fade(float& mine, float& other, float near_mine, float near_other) {
     if (fminf(near_mine, near_other) >= FADE) return;
     const float a = fminf(fmaxf(near_mine, LEAST_DISTANCE), FADE), b = fminf(fmaxf(near_other, LEAST_DISTANCE), FADE);
-    const float further = fmaxf(a, b);
-    mine *= square(a / further);
-    other *= square(b / further);
+    const float factor = square(fminf(a, b) / fmaxf(a, b));
+    mine *= a < b ? factor : 1.0f;
+    other *= a < b ? 1.0f : factor;
 }
 
+// In which axes two tiles differ.
+struct Axes {
+    bool z, y, x;
+};
+
 // The weight of one tile against another where both cover the voxel.
-__device__ inline float share(const Near& a, const Near& b, const unsigned char* axes) {
+__device__ inline float share(const Near& a, const Near& b, Axes differ) {
     float least_a = 3e38f, least_b = 3e38f;
-    if (axes[0]) least_a = a.z, least_b = b.z;
-    if (axes[1]) least_a = fminf(least_a, a.y), least_b = fminf(least_b, b.y);
-    if (axes[2]) least_a = fminf(least_a, a.x), least_b = fminf(least_b, b.x);
+    if (differ.z) least_a = a.z, least_b = b.z;
+    if (differ.y) least_a = fminf(least_a, a.y), least_b = fminf(least_b, b.y);
+    if (differ.x) least_a = fminf(least_a, a.x), least_b = fminf(least_b, b.x);
     float mine = square(fmaxf(least_a, LEAST_DISTANCE)), other = square(fmaxf(least_b, LEAST_DISTANCE));
-    if (!axes[0]) fade(mine, other, a.z, b.z);
-    if (!axes[1]) fade(mine, other, a.y, b.y);
-    if (!axes[2]) fade(mine, other, a.x, b.x);
+    if (!differ.z) fade(mine, other, a.z, b.z);
+    if (!differ.y) fade(mine, other, a.y, b.y);
+    if (!differ.x) fade(mine, other, a.x, b.x);
     return mine / fmaxf(mine + other, NOT_COVERED);
 }
 
 // Multiplies a tile's weights by those against another one.
-__device__ inline void weigh(const Tables& tables, int64 tile, int64 other, const Voxels& at, float (&weight)[ROWS]) {
-    const int *bounds = tables.bounds_of(other), *columns = tables.columns_of(other, at.z);
-    if (at.x < columns[0] || at.x >= columns[1]) return;
-    const unsigned char* axes = tables.axes + (tile * tables.n_tiles + other) * 3;
-    Near mine = near_edges(tables, tile, at), theirs = near_edges(tables, other, at);
+__device__ inline void weigh(const Tables& tables, int number, int other, const Voxels& at, float (&weight)[ROWS]) {
+    const Tile tile(tables, number, at), against(tables, other, at);
+    if (!against.covers_column(at.x)) return;
+    const unsigned char* axes = tables.axes + ((int64)number * tables.n_tiles + other) * 3;
+    const Axes differ = {axes[0] != 0, axes[1] != 0, axes[2] != 0};
+    Near mine = near_edges(tables, number, at), theirs = near_edges(tables, other, at);
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
-        if (at.y + r < bounds[2] || at.y + r >= bounds[3]) continue;
-        mine.y = tables.row_of(tile, at.y + r)[0];
-        theirs.y = tables.row_of(other, at.y + r)[0];
-        weight[r] *= share(mine, theirs, axes);
+        if (!against.covers_row(at.y + r)) continue;
+        mine.y = tile.near_y(at.y + r);
+        theirs.y = against.near_y(at.y + r);
+        weight[r] *= share(mine, theirs, differ);
     }
 }
 
-// A lane's column of interpolated voxels of a tile that meets the warp: along z, then y, then x, as the definition.
-__device__ inline void interpolate(const Tables& tables, int64 tile, const T* voxels, int64 rows, int64 columns,
-                                   const Voxels& at, float (&value)[ROWS + 1]) {
-    const int *bounds = tables.bounds_of(tile), *covered = tables.columns_of(tile, at.z);
-    const float* fraction = tables.plane_of(tile, at.z);
-    const float along_z = fraction[0], along_y = fraction[1], along_x = fraction[2];
-    const int x = clamped(at.x, covered[0], covered[1] - (along_x == 0.0f));
-    const int first = bounds[2], last = min(bounds[3], at.y + ROWS) - (along_y == 0.0f);
-    const T* voxel = voxels + ((int64)(bounds[4] + at.z) * rows + bounds[5] + clamped(at.y, first, last)) * columns +
-                     covered[2] + x;
-    const int64 below = along_z > 0.0f ? rows * columns : 0;
+__device__ inline Source source_of(const Tables& tables, int number, const T* voxels, const int64* shape,
+                                   const Voxels& at) {
+    const int* bounds = tables.bounds + (int64)number * 7;
+    const int64 plane = (int64)number * tables.n_planes + at.z;
+    const int* columns = tables.columns + plane * 3;
+    const float* fractions = tables.planes + plane * 4;
+    Source source = {voxels, 0, shape[2], shape[1] * shape[2], fractions[0], fractions[1], fractions[2],
+                     bounds[2], bounds[3]};
+    const int x = clamped(at.x, columns[0], columns[1] - (source.along_x == 0.0f));
+    source.offset = (bounds[4] + at.z) * source.plane + bounds[5] * source.row + columns[2] + x;
+    return source;
+}
+
+// A lane's column of interpolated voxels, rows y to y + ROWS, of a tile that meets the warp: along z, then y, then x.
+// Rows are clamped to what the tile covers, unless it ``is_inner``: covers all of them and the next.
+template <bool is_inner>
+__device__ inline void interpolate(const Source& source, int y, float (&value)[ROWS + 1]) {
+    const int first = source.first_row, last = min(source.stop_row, y + ROWS) - (source.along_y == 0.0f);
+    const int start = is_inner ? y : clamped(y, first, max(first, last));
+    const T* voxel = source.voxels + (source.offset + start * source.row);
+    const int64 below = source.along_z > 0.0f ? source.plane : 0;
 #pragma unroll
     for (int r = 0; r <= ROWS; ++r) {
         const float here = voxel[0], there = voxel[below];
-        value[r] = along_z > 0.0f ? lerp(here, there, along_z) : here;
-        if (at.y + r >= first && at.y + r < last) voxel += columns;
+        value[r] = source.along_z > 0.0f ? lerp(here, there, source.along_z) : here;
+        if (is_inner || (first <= y + r && y + r < last)) voxel += source.row;
     }
-    if (along_y > 0.0f) {
+    if (source.along_y > 0.0f) {
 #pragma unroll
-        for (int r = 0; r < ROWS; ++r) value[r] = lerp(value[r], value[r + 1], along_y);
+        for (int r = 0; r < ROWS; ++r) value[r] = lerp(value[r], value[r + 1], source.along_y);
     }
-    if (along_x > 0.0f) {
+    if (source.along_x > 0.0f) {
 #pragma unroll
-        for (int r = 0; r < ROWS; ++r) value[r] = lerp(value[r], __shfl_down_sync(ALL, value[r], 1), along_x);
+        for (int r = 0; r < ROWS; ++r) value[r] = lerp(value[r], __shfl_down_sync(ALL, value[r], 1), source.along_x);
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) fuse_tiles(
-    const T* const* voxels, const long long* shapes, long long n_tiles, const int* bounds, long long bounds_tiles,
-    long long bounds_each, const int* columns, long long columns_tiles, long long columns_planes, long long columns_each,
-    const double* edges, long long edges_tiles, long long edges_planes, long long edges_each, const float* planes,
-    long long planes_tiles, long long planes_planes, long long planes_each, const float* rows, long long rows_tiles,
-    long long rows_rows, long long rows_each, const unsigned char* axes, long long axes_tiles, long long axes_others,
-    long long axes_each, T* out, long long out_planes, long long out_rows, long long out_columns) {
-    const Tables tables = {bounds, columns, edges, planes, rows, axes, n_tiles, out_planes, out_rows};
-    const int across = (out_columns + COLUMNS * ACROSS - 1) / (COLUMNS * ACROSS), down = (out_rows + ROWS - 1) / ROWS;
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    Voxels at;
-    at.z = blockIdx.x / across / down * PLANES + warp / ACROSS;
-    at.y = blockIdx.x / across % down * ROWS;
-    at.left = (blockIdx.x % across * ACROSS + warp % ACROSS) * COLUMNS;
-    at.x = at.left + lane;
-    if (at.z >= out_planes || at.left >= out_columns) return;
-
-    float total[ROWS] = {}, sum[ROWS] = {};
+// The weighted sum of all tiles that meet the warp; ``met`` are those of the first 32.
+__device__ inline void blend(const Tables& tables, unsigned met, const T* const* voxels, const int64* shapes,
+                             const Voxels& at, float (&total)[ROWS + 1]) {
+    float sum[ROWS];
     int n_met = 0;
-    for (int64 base = 0; base < n_tiles; base += 32) {
-        const unsigned met = meeting(tables, base, at);
-        n_met += __popc(met);
-        for (unsigned left = met; left; left &= left - 1) {
-            const int64 tile = base + __ffs(left) - 1;
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) total[r] = sum[r] = 0.0f;
+    for (int base = 0; base < tables.n_tiles; base += 32) {
+        const unsigned mine = base ? meeting(tables, base, at) : met;
+        n_met += __popc(mine);
+        for (unsigned left = mine; left; left &= left - 1) {
+            const int number = base + __ffs(left) - 1;
             float weight[ROWS], value[ROWS + 1];
 #pragma unroll
             for (int r = 0; r < ROWS; ++r) weight[r] = 1.0f;
-            for (int64 others = 0; others < n_tiles; others += 32) {
-                for (unsigned o = others == base ? met : meeting(tables, others, at); o; o &= o - 1) {
-                    const int64 other = others + __ffs(o) - 1;
-                    if (other != tile) weigh(tables, tile, other, at, weight);
+            for (int others = 0; others < tables.n_tiles; others += 32) {
+                for (unsigned o = others ? meeting(tables, others, at) : met; o; o &= o - 1) {
+                    const int other = others + __ffs(o) - 1;
+                    if (other != number) weigh(tables, number, other, at, weight);
                 }
             }
-            interpolate(tables, tile, voxels[tile], shapes[tile * 3 + 1], shapes[tile * 3 + 2], at, value);
-            const int *own = tables.bounds_of(tile), *covered = tables.columns_of(tile, at.z);
-            const bool has_gain = own[6];
+            interpolate<false>(source_of(tables, number, voxels[number], shapes + (int64)number * 3, at), at.y, value);
+            const Tile tile(tables, number, at);
+            if (!tile.covers_column(at.x)) continue;
 #pragma unroll
             for (int r = 0; r < ROWS; ++r) {
-                if (at.x < covered[0] || at.x >= covered[1] || at.y + r < own[2] || at.y + r >= own[3]) continue;
-                const float gain = has_gain ? tables.row_of(tile, at.y + r)[1] : 1.0f;
-                total[r] += value[r] * (weight[r] * gain);
+                if (!tile.covers_row(at.y + r)) continue;
+                total[r] += value[r] * (weight[r] * tile.gain(at.y + r));
                 sum[r] += weight[r];
             }
         }
     }
-    if (lane == COLUMNS || at.x >= out_columns) return;
+    if (n_met <= 2) return;
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) total[r] /= fmaxf(sum[r], LEAST_SUM);
+}
+
+template <bool is_inner>
+__device__ inline void write(const float (&value)[ROWS + 1], T* target, int64 row, int n_rows) {
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
-        if (at.y + r >= out_rows) break;
-        const float value = n_met > 2 ? total[r] / fmaxf(sum[r], LEAST_SUM) : total[r];
-        out[((int64)at.z * out_rows + at.y + r) * out_columns + at.x] = to_voxel<T>(value);
+        if (is_inner || r < n_rows) *target = to_voxel<T>(value[r]);
+        target += row;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(256, 3) fuse_tiles(
+    const T* const* voxels, const long long* shapes, long long n_tiles,
+    const int* bounds, long long bounds_tiles, long long bounds_each,
+    const int* columns, long long columns_tiles, long long columns_planes, long long columns_each,
+    const double* edges, long long edges_tiles, long long edges_planes, long long edges_each,
+    const float* planes, long long planes_tiles, long long planes_planes, long long planes_each,
+    const float* rows, long long rows_tiles, long long rows_rows, long long rows_each,
+    const unsigned char* axes, long long axes_tiles, long long axes_others, long long axes_each,
+    T* out, long long out_planes, long long out_rows, long long out_columns) {
+    const Tables tables = {
+        bounds, columns, edges, planes, rows, axes, (int)n_tiles, (int)out_planes, (int)out_rows};
+    const unsigned across = ((unsigned)out_columns + COLUMNS * ACROSS - 1) / (COLUMNS * ACROSS);
+    const unsigned down = ((unsigned)out_rows + ALL_ROWS - 1) / ALL_ROWS;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    Voxels at;
+    at.z = blockIdx.x / across / down * PLANES + warp / ACROSS;
+    at.y = blockIdx.x / across % down * ALL_ROWS;
+    at.left = (blockIdx.x % across * ACROSS + warp % ACROSS) * COLUMNS;
+    at.x = at.left + lane;
+    if (at.z >= (int)out_planes || at.left >= (int)out_columns) return;
+
+    const bool writes = lane < COLUMNS && at.x < (int)out_columns;
+    const int end = min(at.y + ALL_ROWS, (int)out_rows);
+    T* target = out + (((int64)at.z * out_rows + at.y) * out_columns + at.x);
+
+    const unsigned met = meeting(tables, 0, at);
+    if (tables.n_tiles <= 32 && (met & (met - 1)) == 0) {
+        const int only = met ? __ffs(met) - 1 : 0;
+        const Tile tile(tables, only, at);
+        if (!tile.has_gain) {
+            const Source source = source_of(tables, only, voxels[only], shapes + only * 3, at);
+            const bool is_covered = met && tile.covers_column(at.x);
+            for (; at.y < end; at.y += ROWS, target += ROWS * out_columns) {
+                float value[ROWS + 1] = {};
+                if (met && tile.first_row <= at.y && at.y + ROWS < tile.stop_row) {
+                    interpolate<true>(source, at.y, value);
+#pragma unroll
+                    for (int r = 0; r < ROWS; ++r) value[r] = is_covered ? value[r] : 0.0f;
+                    if (writes) write<true>(value, target, out_columns, ROWS);
+                } else {
+                    if (met) interpolate<false>(source, at.y, value);
+#pragma unroll
+                    for (int r = 0; r < ROWS; ++r) value[r] = is_covered && tile.covers_row(at.y + r) ? value[r] : 0.0f;
+                    if (writes) write<false>(value, target, out_columns, end - at.y);
+                }
+            }
+            return;
+        }
+    }
+    for (; at.y < end; at.y += ROWS, target += ROWS * out_columns) {
+        float total[ROWS + 1];
+        blend(tables, met, voxels, shapes, at, total);
+        if (writes) write<false>(total, target, out_columns, end - at.y);
     }
 }

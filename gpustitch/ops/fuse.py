@@ -102,7 +102,7 @@ def fuse_block(
     return out
 
 
-@kernel("fuse.cu", T="out: uint8 uint16 float32", tile=(4, 8, 62), threads=(256,))
+@kernel("fuse.cu", T="out: uint8 uint16 float32", tile=(4, 16, 62), threads=(256,))
 def fuse_tiles(
     voxels: Sequence[Array],
     bounds: Array,
