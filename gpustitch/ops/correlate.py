@@ -12,13 +12,14 @@ _CHUNK = 16384
 _FLAT = 1e-6
 
 
-@kernel("correlate.cu")
+@kernel("correlate.cu", tile=(1, 1, 3, 3), threads=(256,))
 def pearson_shifts(fixed: Array, moving: Array, wanted: Array, out: Array) -> None:
     """Correlate windows with windows of other arrays, moved by -1, 0 and 1 voxel along each axis.
 
     ``out[p, i, j, k]`` becomes Pearson's correlation of ``fixed[p]`` with
     ``moving[p, i:i+Z, j:j+Y, k:k+X]`` where ``wanted[p, i, j, k]`` is not 0, and is left alone elsewhere.
-    The correlation with a constant window is undefined; 0 is written for it, never NaN.
+    The correlation with a constant window is undefined; 0 is written for it, never NaN. Where ``fixed[p]`` or
+    ``moving[p]`` holds a NaN or an infinity anywhere, 0 is written for all 27 shifts.
 
     Parameters
     ----------
@@ -35,7 +36,8 @@ def pearson_shifts(fixed: Array, moving: Array, wanted: Array, out: Array) -> No
     -----
     Both windows are centred first, so that float32 products lose nothing to a high background. The 27 sums and sums
     of squares of ``moving`` come from one pass over it. The fixed window, laid out with the row length of the moving
-    one, makes each of the 27 cross sums a dot product of two runs of memory.
+    one, makes each of the 27 cross sums a dot product of two runs of memory. Coefficients are good to 2e-7
+    where the level is 10,000 times the noise, and to 2e-6 for windows of only two values.
     """
     for f, m, w, o in zip(fixed, moving, wanted, out, strict=True):
         if w.any():
