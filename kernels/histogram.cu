@@ -50,14 +50,19 @@ __device__ inline void for_values(const T* pixel, int64 frame_size, int64 first,
     constexpr int batch = 8;
     const int64 jump = STRIDE * frame_size;
     const T* at = pixel + first * frame_size;
-    for (int left = (int)((stop - first + STRIDE - 1) / STRIDE); left > 0; left -= batch) {
-        unsigned values[batch];
+    unsigned values[batch];
+    int left = (int)((stop - first + STRIDE - 1) / STRIDE);
+    for (; left >= batch; left -= batch) {
 #pragma unroll
-        for (int k = 0; k < batch; ++k, at += jump) values[k] = k < left ? *at : 0;
+        for (int k = 0; k < batch; ++k, at += jump) values[k] = *at;
 #pragma unroll
-        for (int k = 0; k < batch; ++k) {
-            if (k < left) use(values[k]);
-        }
+        for (int k = 0; k < batch; ++k) use(values[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < batch - 1; ++k, at += jump) values[k] = k < left ? *at : 0;
+#pragma unroll
+    for (int k = 0; k < batch - 1; ++k) {
+        if (k < left) use(values[k]);
     }
 }
 
@@ -155,7 +160,7 @@ constexpr int DIGIT_BITS = 8;
 
 // Selection by the digits of the bin's number, the highest first: each pass over the frames counts how often each digit
 // follows the digits already known. 10 bits of 1024 bins are two passes of 5 bits; a block's values are still in
-// the L2 cache at the second. The last pass also finds the greatest bin below all those with the known digits.
+// the L2 cache at the second. The last pass also finds the greatest value below all those with the known digits.
 extern "C" __global__ void __launch_bounds__(THREADS) percentile_bin(
     const T* frames, long long n_frames, long long rows, long long columns, const int* count, long long count_rows,
     long long count_columns, int* out, long long out_rows, long long out_columns, double percentile, long long n_bins,
@@ -167,7 +172,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) percentile_bin(
     const int pixel = threadIdx.x % PIXELS, lane = threadIdx.x / PIXELS;
     const int64 x = blockIdx.x % groups * PIXELS + pixel, place = y * columns + x;
     const bool inside = x < columns;
-    const Range range(background, n_bins * values_per_bin);
     const Bins bins(values_per_bin);
     const double target = inside ? percentile * count[place] / 100 : 0;
 
@@ -187,13 +191,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) percentile_bin(
         __syncthreads();
         const unsigned prefix = known[pixel];
         int before = reached[pixel];
-        unsigned greatest = 0;  // 1 more than the bin
+        const int64 first_bin = (int64)prefix << width << shift, end_bin = first_bin + ((int64)digits << shift);
+        const Range range(
+            max((int64)background, first_bin * values_per_bin), min(end_bin, (int64)n_bins) * values_per_bin);
+        unsigned greatest = 0;
         if (inside && range.any) {
             for_values<LANES>(frames + place, rows * columns, lane, n_frames, [&](unsigned value) {
-                if (!range.holds(value)) return;
-                const unsigned bin = bins.of(value), digit = bin >> shift;
-                if (digit >> width == prefix) atomicAdd(&counters[digit % digits * PIXELS + pixel], 1u);
-                else if (digit >> width < prefix) greatest = max(greatest, bin + 1);
+                if (range.holds(value)) {
+                    atomicAdd(&counters[(bins.of(value) >> shift) % digits * PIXELS + pixel], 1u);
+                } else if (value < range.first) {
+                    greatest = max(greatest, value);
+                }
             });
         }
         __syncthreads();
@@ -212,7 +220,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) percentile_bin(
             known[pixel] = prefix << width | digit, reached[pixel] = before;
             if (shift == 0) {
                 for (int l = 0; l < LANES; ++l) greatest = max(greatest, below[l * PIXELS + pixel]);
-                const unsigned lower = filled < 0 ? greatest - 1 : prefix << width | filled;
+                const unsigned lower = filled < 0 ? bins.of(greatest) : prefix << width | filled;
                 const bool is_lower = target - before <= before + here - target;
                 out[place] = (int)(!is_lower ? prefix << width | digit : before > 0 ? lower : 0);
             }

@@ -133,30 +133,31 @@ extern "C" __global__ void __launch_bounds__(THREADS) window_percentiles(
     }
 }
 
-// Where a pixel lies between the samples of a grid that is stretched over an axis, corners on corners.
-struct Place {
-    int lower, upper;
+// Where a pixel lies between the samples of a grid that is stretched over an axis, corners on corners: how far the two
+// samples are from the first, and what share they have. A grid has fewer than 2^32 samples.
+struct __align__(16) Place {
+    unsigned lower, upper;
     float of_lower, of_upper;
 };
 
-__device__ inline Place place_of(int64 pixel, int64 length, int64 count) {
-    const int64 step = max((int64)1, length - 1), at = pixel * (count - 1), rest = at % step;
-    const int lower = (int)(at / step);
-    return {lower, min(lower + 1, (int)count - 1), (float)(step - rest) / (float)step, (float)rest / (float)step};
+__device__ inline Place place_of(int64 pixel, int64 length, int64 count, int64 gap) {
+    const int64 step = max((int64)1, length - 1), at = pixel * (count - 1), lower = at / step, rest = at % step;
+    const float share = (float)rest / (float)step;
+    const unsigned near = (unsigned)(lower * gap), far = (unsigned)(min(lower + 1, count - 1) * gap);
+    return {near, far, (float)(step - rest) / (float)step, share};
 }
 
 // One column of a stretched grid.
 struct Column {
-    const float *left, *right;
+    const float* grid;
+    unsigned left, right, held;
     float of_left, of_right, lower, upper;
-    int64 width;
-    int held;
 
-    __device__ Column(const float* grid, int64 columns, const Place& across, float factor)
-        : left(grid + across.lower), right(grid + across.upper), of_left(across.of_lower * factor),
-          of_right(across.of_upper * factor), lower(0), upper(0), width(columns), held(-2) {}
-    __device__ float blended(int row) const {
-        return fmaf(of_left, left[row * width], of_right * right[row * width]);
+    __device__ Column(const float* grid_, const Place& across, float factor)
+        : grid(grid_), left(across.lower), right(across.upper), held(0xffffffffu), of_left(across.of_lower * factor),
+          of_right(across.of_upper * factor), lower(0), upper(0) {}
+    __device__ float blended(unsigned row) const {
+        return fmaf(of_left, grid[left + row], of_right * grid[right + row]);
     }
     __device__ float value(const Place& down) const {
         return fmaf(down.of_lower, blended(down.lower), down.of_upper * blended(down.upper));
@@ -164,18 +165,17 @@ struct Column {
     // The same of pixels one below the other: keeps what is blended along the row until the row of samples changes.
     __device__ float next_value(const Place& down) {
         if (down.lower != held) {
-            lower = down.lower == held + 1 ? upper : blended(down.lower);
-            upper = blended(down.upper);
+            lower = blended(down.lower), upper = blended(down.upper);
             held = down.lower;
         }
         return fmaf(down.of_lower, lower, down.of_upper * upper);
     }
 };
 
-constexpr int BAND = 16, BATCH = 4;
+constexpr int BAND = 32, BATCH = 4;
 
-// A block takes 16 rows of 256 columns, a thread one column: reads and writes are coalesced, places along the row are
-// computed once for 16 pixels, those along the column once for 256. Four pixels and their samples of the line, which
+// A block takes 32 rows of 256 columns, a thread one column: reads and writes are coalesced, places along the row are
+// computed once for 32 pixels, those along the column once for 256. Four pixels and their samples of the line, which
 // has many rows, are read at a time; those of the background, which has few, where their row changes.
 extern "C" __global__ void __launch_bounds__(THREADS) subtract_stripes(
     const T* images, long long n_images, long long rows, long long columns, const float* line, long long line_images,
@@ -186,33 +186,33 @@ extern "C" __global__ void __launch_bounds__(THREADS) subtract_stripes(
     const int64 blocks_across = (columns + THREADS - 1) / THREADS, bands = (rows + BAND - 1) / BAND;
     const int64 first = blockIdx.x / blocks_across % bands * BAND, image = blockIdx.x / blocks_across / bands;
     const int height = (int)min((int64)BAND, rows - first);
-    if (threadIdx.x < height) line_down[threadIdx.x] = place_of(first + threadIdx.x, rows, line_rows);
-    if (threadIdx.x >= WARP && threadIdx.x < WARP + height) {
-        background_down[threadIdx.x - WARP] = place_of(first + threadIdx.x - WARP, rows, background_rows);
+    if (threadIdx.x < 2 * BAND) {
+        const int row = threadIdx.x % BAND;
+        const bool is_line = threadIdx.x < BAND;
+        const int64 count = is_line ? line_rows : background_rows, gap = is_line ? line_columns : background_columns;
+        (is_line ? line_down : background_down)[row] = place_of(min(first + row, (int64)rows - 1), rows, count, gap);
     }
     __syncthreads();
     const int64 x = blockIdx.x % blocks_across * THREADS + threadIdx.x;
     if (x >= columns) return;
 
-    Column along(
-        line + image * line_rows * line_columns, line_columns, place_of(x, columns, line_columns), 1.0f);
+    Column along(line + image * line_rows * line_columns, place_of(x, columns, line_columns, 1), 1.0f);
     Column behind(
-        background + image * background_rows * background_columns, background_columns,
-        place_of(x, columns, background_columns), (float)weight);
-    const int64 corner = (image * rows + first) * columns + x;
+        background + image * background_rows * background_columns, place_of(x, columns, background_columns, 1),
+        (float)weight);
+    const T* from = images + (image * rows + first) * columns + x;
+    float* to = out + (image * rows + first) * columns + x;
     for (int start = 0; start < height; start += BATCH) {
         float counts[BATCH], stripes[BATCH];
 #pragma unroll
-        for (int k = 0; k < BATCH; ++k) {
-            const int y = min(start + k, height - 1);
-            counts[k] = (float)images[corner + y * columns];
-            stripes[k] = along.value(line_down[y]);
+        for (int k = 0; k < BATCH; ++k, from += columns) {
+            counts[k] = start + k < height ? (float)*from : 0.0f;
+            stripes[k] = along.value(line_down[start + k]);
         }
 #pragma unroll
-        for (int k = 0; k < BATCH; ++k) {
-            const int y = min(start + k, height - 1);
-            const float stripe = fminf(stripes[k], behind.next_value(background_down[y]));
-            if (start + k < height) out[corner + y * columns] = counts[k] - fminf(stripe, counts[k]);
+        for (int k = 0; k < BATCH; ++k, to += columns) {
+            const float stripe = fminf(stripes[k], behind.next_value(background_down[start + k]));
+            if (start + k < height) *to = counts[k] - fminf(stripe, counts[k]);
         }
     }
 }

@@ -53,7 +53,7 @@ def window_percentiles(
                 _percentiles_of(views, result[i, j], fraction)
 
 
-@kernel("percentile.cu", T=_IMAGES, tile=(1, 16, 256))
+@kernel("percentile.cu", T=_IMAGES, tile=(1, 32, 256))
 def subtract_stripes(images: Array, line: Array, background: Array, out: Array, weight: float) -> None:
     """``out = images - min(images, line, weight * background)``, both estimates stretched over the images.
 
