@@ -14,6 +14,7 @@ from gpustitch.model import Box, Coverage, PlacedVolume
 from gpustitch.ops.blend import Footprint, differing_axes, weights
 from gpustitch.ops.fuse import fuse_block, plan_block
 from gpustitch.ops.fuse_tables import Tables
+from tests.cuda_cpu import module, shim
 from tests.ops.fuse_tiles import covered_by, fused, oblique, tile, whole_box
 
 
@@ -148,6 +149,23 @@ def test_blocks_make_the_whole(name: str) -> None:
     whole = fused(tiles, box)
     for part in box.blocks((3, 4, 5)):
         np.testing.assert_array_equal(fused(tiles, part), whole[part.slices(box.start)])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_body_gives_the_same_to_a_count(name: str) -> None:
+    if module.why_not():
+        pytest.skip(module.why_not())
+    tiles, box = CASES[name]
+    plan = plan_block(box, tiles)
+    voxels = {n: tiles[n].volume.read(need) for n, need in plan.reads.items()}
+    gains = {0: np.linspace(1, 0.7, tiles[0].volume.coverage.n_rows, dtype=np.float32)}
+    for given in (None, gains):
+        before = module.launches()
+        with shim.installed():
+            on_device = {n: shim.asarray(values) for n, values in voxels.items()}
+            result = shim.asnumpy(fuse_block(plan, on_device, given))
+        assert module.launches() == before + 1
+        np.testing.assert_allclose(result, fuse_block(plan, voxels, given), rtol=0, atol=len(tiles) > 2)
 
 
 @pytest.mark.parametrize("name", CASES)
