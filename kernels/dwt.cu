@@ -1,0 +1,213 @@
+#include "dwt.cuh"
+
+// T is the type of images.
+#ifndef T
+#define T unsigned short
+#endif
+
+// Analysis. A block of 256 threads makes 32 x 32 coefficients of both subbands. It reads 32 rows of its window at a
+// time (16 for filters of more than 22 taps), coalesced, even and odd columns apart, and low-passes them along the rows,
+// a lane for each row: pitches are odd, so that lanes meet in no bank. When all rows are halved it passes low and high
+// down the columns, a lane for each column. As in dwt.cuh four results at a time are in registers. Reads overlap those
+// of the neighbours by the filter's length less 2: in L2.
+constexpr int SIDE = 32, WARPS = TILE_THREADS / 32;
+constexpr int MOST_PLACES = SIDE + HALF_TAPS - 1;
+constexpr int SEGMENT_SIZE = 16 * (2 * MOST_PLACES + 1) + 80, HALVED_PITCH = SIDE + 1;
+constexpr int ROWS_OF_WARP = 32 / WARPS;
+
+// log(1 + I) of an image's clipped counts.
+struct Logarithm {
+    typedef T Raw;
+    const T* image;
+    int64 pitch;
+    float least, most;
+
+    __device__ T raw(int row, int column) const { return image[row * pitch + column]; }
+    __device__ float value(T count) const { return logf(fminf(fmaxf((float)count, least), most) + 1.0f); }
+};
+
+// The low pass of a finer level.
+struct LowPass {
+    typedef float Raw;
+    const float* coefficients;
+    int64 pitch;
+
+    __device__ float raw(int row, int column) const { return coefficients[row * pitch + column]; }
+    __device__ float value(float coefficient) const { return coefficient; }
+};
+
+// Size of a signal (rows, columns), of which the last row or column may only repeat the stored one before.
+struct Size {
+    int rows, columns, stored_rows, stored_columns;
+};
+
+// Pairs of samples of the window's rows, from `row` and `column` on, into `segment`: even ones, then odd ones.
+template <typename Source>
+__device__ inline void load_rows(Source source, Size size, int row, int n_rows, int column, int places, float* segment) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    for (int place = lane; place < places; place += 32) {
+        const int left = mirrored(column + 2 * place, size.columns, size.stored_columns);
+        const int right = mirrored(column + 2 * place + 1, size.columns, size.stored_columns);
+        typename Source::Raw raw[ROWS_OF_WARP][2];
+#pragma unroll
+        for (int k = 0; k < ROWS_OF_WARP; ++k) {
+            const int i = warp + k * WARPS;
+            if (i < n_rows) {
+                const int from = mirrored(row + i, size.rows, size.stored_rows);
+                raw[k][0] = source.raw(from, left), raw[k][1] = source.raw(from, right);
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < ROWS_OF_WARP; ++k) {
+            const int i = warp + k * WARPS;
+            if (i < n_rows) {
+                float* at = segment + i * (2 * places + 1) + place;
+                at[0] = source.value(raw[k][0]), at[places] = source.value(raw[k][1]);
+            }
+        }
+    }
+}
+
+// Low pass of the lane's row at the warp's four columns.
+__device__ inline void halve_row(const float* segment, int places, const float4* weights, int steps, float* halved) {
+    const int first = threadIdx.x / 32 * AT_ONCE;
+    const float *left = segment + first, *right = left + places;
+    float even[AT_ONCE], odd[AT_ONCE], sums[AT_ONCE] = {};
+#pragma unroll
+    for (int q = 0; q < AT_ONCE - 1; ++q) even[q] = left[q], odd[q] = right[q];
+#pragma unroll 4
+    for (int u = 0; u < steps; ++u) {
+        even[AT_ONCE - 1] = left[u + AT_ONCE - 1], odd[AT_ONCE - 1] = right[u + AT_ONCE - 1];
+        const float4 w = weights[u];
+#pragma unroll
+        for (int q = 0; q < AT_ONCE; ++q) {
+            sums[q] = fmaf(w.x, even[q], fmaf(w.y, odd[q], sums[q]));
+            if (q) even[q - 1] = even[q], odd[q - 1] = odd[q];
+        }
+    }
+#pragma unroll
+    for (int q = 0; q < AT_ONCE; ++q) halved[first + q] = sums[q];
+}
+
+// Low and high pass of the lane's column at the warp's four rows.
+__device__ inline void halve_column(const float* halved, const float4* weights, int steps, float* low, float* high) {
+    const float* at = halved + threadIdx.x / 32 * AT_ONCE * 2 * HALVED_PITCH + threadIdx.x % 32;
+    float even[AT_ONCE], odd[AT_ONCE];
+#pragma unroll
+    for (int q = 0; q < AT_ONCE; ++q) {
+        low[q] = high[q] = 0.0f;
+        if (q < AT_ONCE - 1) even[q] = at[2 * q * HALVED_PITCH], odd[q] = at[(2 * q + 1) * HALVED_PITCH];
+    }
+    at += 2 * (AT_ONCE - 1) * HALVED_PITCH;
+#pragma unroll 4
+    for (int u = 0; u < steps; ++u) {
+        even[AT_ONCE - 1] = at[2 * u * HALVED_PITCH], odd[AT_ONCE - 1] = at[(2 * u + 1) * HALVED_PITCH];
+        const float4 w = weights[u];
+#pragma unroll
+        for (int q = 0; q < AT_ONCE; ++q) {
+            low[q] = fmaf(w.x, even[q], fmaf(w.y, odd[q], low[q]));
+            high[q] = fmaf(w.z, even[q], fmaf(w.w, odd[q], high[q]));
+            if (q) even[q - 1] = even[q], odd[q - 1] = odd[q];
+        }
+    }
+}
+
+// The block's coefficients of one frame (rows, 2, columns), 0 where there are none.
+template <typename Source>
+__device__ inline void analyse(
+    Source source, Size size, const float* taps, int length, Tile tile, float* out, int64 rows, int64 columns) {
+    __shared__ float segment[SEGMENT_SIZE];
+    __shared__ float halved[(2 * SIDE + MOST_TAPS - 2) * HALVED_PITCH];
+    __shared__ float4 weights[HALF_TAPS];
+    const int lane = threadIdx.x % 32, steps = length / 2, window = 2 * SIDE + length - 2;
+    const int n_rows = (size.rows + length - 1) / 2, n_columns = (size.columns + length - 1) / 2;
+    // Coefficient k is the sum over m of taps[m] * x[2k + 1 - m]: the window is multiplied by the taps from the last on.
+    for (int u = threadIdx.x; u < steps; u += TILE_THREADS) {
+        const float *low = taps + length - 2 - 2 * u, *high = low + length;
+        weights[u] = make_float4(low[1], low[0], high[1], high[0]);
+    }
+    float low[AT_ONCE] = {}, high[AT_ONCE] = {};
+    if (tile.row < n_rows && tile.column < n_columns) {
+        const int row = 2 * tile.row + 2 - length, column = 2 * tile.column + 2 - length;
+        const int places = SIDE + steps - 1, pitch = 2 * places + 1;
+        const int at_once = 32 * pitch <= SEGMENT_SIZE ? 32 : 16;
+        for (int first = 0; first < window; first += at_once) {
+            const int n = min(at_once, window - first);
+            __syncthreads();
+            load_rows(source, size, row + first, n, column, places, segment);
+            __syncthreads();
+            if (lane < n) {
+                halve_row(segment + lane * pitch, places, weights, steps, halved + (first + lane) * HALVED_PITCH);
+            }
+        }
+        __syncthreads();
+        halve_column(halved, weights, steps, low, high);
+    }
+    const int column = tile.column + lane;
+    if (column >= columns) return;
+#pragma unroll
+    for (int q = 0; q < AT_ONCE; ++q) {
+        const int row = tile.row + threadIdx.x / 32 * AT_ONCE + q;
+        if (row >= rows) return;
+        const bool inside = row < n_rows && column < n_columns;
+        float* at = out + (int64)row * 2 * columns + column;
+        at[0] = inside ? low[q] : 0.0f;
+        at[columns] = inside ? high[q] : 0.0f;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(256) analyse_image(
+    const T* images, long long n_images, long long image_rows, long long image_columns,
+    const float* limits, long long n_limits, long long n_ends,
+    const float* taps, long long n_filters, long long length,
+    float* out, long long n_frames, long long rows, long long n_subbands, long long columns) {
+    const Tile tile(rows, columns, SIDE, SIDE);
+    const int stored_rows = (int)image_rows, stored_columns = (int)image_columns;
+    const Size size = {stored_rows + stored_rows % 2, stored_columns + stored_columns % 2, stored_rows, stored_columns};
+    const T* image = images + tile.frame * image_rows * image_columns;
+    const Logarithm source = {image, image_columns, limits[2 * tile.frame], limits[2 * tile.frame + 1]};
+    analyse(source, size, taps, (int)length, tile, out + tile.frame * rows * 2 * columns, rows, columns);
+}
+
+extern "C" __global__ void __launch_bounds__(256) analyse_low_pass(
+    const float* coefficients, long long n_finer, long long finer_rows, long long n_finer_subbands,
+    long long finer_columns,
+    const float* taps, long long n_filters, long long length,
+    float* out, long long n_frames, long long out_rows, long long n_subbands, long long out_columns,
+    long long rows, long long columns) {
+    const Tile tile(out_rows, out_columns, SIDE, SIDE);
+    const Size size = {(int)rows, (int)columns, (int)rows, (int)columns};
+    const LowPass source = {coefficients + tile.frame * finer_rows * 2 * finer_columns, 2 * finer_columns};
+    float* coarser = out + tile.frame * out_rows * 2 * out_columns;
+    analyse(source, size, taps, (int)length, tile, coarser, out_rows, out_columns);
+}
+
+// One block for each tile of 32 x 64 samples: dwt.cuh.
+extern "C" __global__ void __launch_bounds__(256) synthesise(
+    const float* coefficients, long long n_deeper, long long deeper_rows, long long n_deeper_subbands,
+    long long deeper_columns,
+    const float* taps, long long n_filters, long long length,
+    float* out, long long n_frames, long long out_rows, long long n_subbands, long long out_columns,
+    long long rows, long long columns) {
+    __shared__ float doubled[TILE_ROWS * DOUBLED_PITCH];
+    __shared__ float4 weights[HALF_TAPS];
+    const Tile tile(out_rows, out_columns, TILE_ROWS, TILE_COLUMNS);
+    if (tile.row >= rows || tile.column >= columns) return;
+    const float* deeper = coefficients + tile.frame * deeper_rows * 2 * deeper_columns;
+    const int steps = (int)length / 2;
+    load_synthesis(taps, (int)length, weights);
+    __syncthreads();
+    double_rows(deeper, (int)deeper_rows, (int)deeper_columns, weights, steps, tile.row, tile.column, doubled);
+    __syncthreads();
+    float2 samples[AT_ONCE];
+    double_columns(doubled, weights, steps, samples);
+    const int column = tile.column + 2 * (threadIdx.x % 32);
+    if (column >= columns) return;
+#pragma unroll
+    for (int q = 0; q < AT_ONCE; ++q) {
+        const int row = tile.row + threadIdx.x / 32 * AT_ONCE + q;
+        if (row >= rows) return;
+        float* at = out + (tile.frame * out_rows + row) * 2 * out_columns + column;
+        store_pair(at, samples[q], column + 1 < columns);
+    }
+}
