@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import FlipUd, Overwrite, Quiet, RotateK, Workers, parsed_zyx, reported_errors
+from gpustitch.cli.common import (
+    FlipUd,
+    Overwrite,
+    Quiet,
+    RotateK,
+    TerminalProgress,
+    Workers,
+    parsed_zyx,
+    reported_errors,
+)
 from gpustitch.cli.correction_options import (
     ArtifactLength,
     BackgroundWindow,
@@ -23,6 +32,7 @@ from gpustitch.cli.correction_options import (
     Threshold,
     Wavelet,
 )
+from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
 from gpustitch.cli.frame_options import AllowTruncated, FramesInput
 from gpustitch.cli.oblique_options import (
     Angle,
@@ -81,6 +91,8 @@ def command(
     log_level: LogLevel = "WARNING",
     allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
+    device: DeviceName = "auto",
+    device_memory: DeviceMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Correct raw frames and resample them onto an upright grid, in one go: a Neuroglancer volume with its pyramid.
@@ -89,6 +101,7 @@ def command(
 
     Example: gpustitch dcimg2oblique --input raw/0.dcimg --output oblique --destripe-method lightsheet --flat flat.tiff
     """
+    progress = TerminalProgress(quiet=quiet)
     with reported_errors():
         correction = Correction(
             destripe_method.value,
@@ -110,9 +123,10 @@ def command(
             correction=None if correction.is_identity else correction,
             levels=levels,
             chunk_shape=parsed_zyx(chunk_size, "--chunk-size"),
+            device=taken_device(device, device_memory, progress),
             n_workers=n_workers,
             n_writers=n_writers,
             allow_truncated=allow_truncated,
             overwrite=overwrite,
         )
-        deoblique(options, quiet=quiet)
+        deoblique(options, progress)

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from gpustitch.array import choose_device
 from gpustitch.cli.common import FlipUd, Overwrite, Quiet, RotateK, TerminalProgress, Workers, reported_errors
+from gpustitch.cli.device_options import IdleDevice
 from gpustitch.cli.frame_options import AllowTruncated, FramesInput, OutputPattern, Start, Stop
 from gpustitch.stages import dcimg2tif
 
@@ -24,6 +26,7 @@ def command(
     stop: Stop = None,
     allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
+    device: IdleDevice = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Write the frames of a DCIMG file as TIFF files.
@@ -32,6 +35,7 @@ def command(
     """
     progress = TerminalProgress(quiet=quiet)
     with reported_errors():
+        choose_device(device)
         options = dcimg2tif.TifOptions(
             input=input,
             output_pattern=output_pattern,

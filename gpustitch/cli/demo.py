@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, reported_errors
+from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
 from gpustitch.stages import demo
 from gpustitch.stages.evaluate import Evaluation, Figure
 
@@ -40,6 +41,8 @@ def command(
     ] = 5.0,
     n_workers: Workers = None,
     overwrite: Overwrite = False,
+    device: DeviceName = "auto",
+    device_memory: DeviceMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Make a synthetic acquisition, run the pipeline on it, and measure the result against the truth.
@@ -49,10 +52,11 @@ def command(
 
     Example: gpustitch demo /tmp/demo --size medium
     """
+    progress = TerminalProgress(quiet=quiet)
     with reported_errors():
         spec = demo.spec_of(size.value, seed=seed, pixel_error=pixel_error, stage_error_um=stage_error)
-        options = demo.DemoOptions(folder, spec, n_workers, overwrite)
-        result = demo.run(demo.plan(options), TerminalProgress(quiet=quiet))
+        options = demo.DemoOptions(folder, spec, n_workers, overwrite, taken_device(device, device_memory, progress))
+        result = demo.run(demo.plan(options), progress)
     _show(result.evaluation)
     for name, seconds in result.seconds.items():
         typer.echo(f"{name}: {seconds:.1f} s", err=True)

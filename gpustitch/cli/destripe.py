@@ -23,6 +23,7 @@ from gpustitch.cli.correction_options import (
     Threshold,
     Wavelet,
 )
+from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
 from gpustitch.ops.lightsheet import LightsheetOptions
 from gpustitch.ops.wavelet import WaveletOptions
 from gpustitch.stages import destripe
@@ -78,6 +79,8 @@ def command(
     ] = 0,
     chunks: Annotated[int, typer.Option("--chunks", help="Accepted for old scripts; changes nothing.")] = 1,
     overwrite: Overwrite = False,
+    device: DeviceName = "auto",
+    device_memory: DeviceMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Remove stripes along the rows, dark offset and uneven illumination from images.
@@ -104,6 +107,7 @@ def command(
             zstep_um=zstep,
             keep_type=dont_convert_16bit,
             on_error=on_error.value,
+            device=taken_device(device, device_memory, progress),
             n_workers=workers or None,
             overwrite=overwrite,
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, parsed_zyx, reported_errors
+from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
 from gpustitch.cli.oblique_options import ChunkSize, Levels, LogLevel, Writers
 from gpustitch.errors import ParameterError
 from gpustitch.io.volume_writer import N_WRITERS
@@ -67,6 +68,8 @@ def command(
     n_workers: Workers = None,
     n_writers: Writers = N_WRITERS,
     log_level: LogLevel = "WARNING",
+    device: DeviceName = "auto",
+    device_memory: DeviceMemory = None,
     quiet: Quiet = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -77,6 +80,7 @@ def command(
 
     Example: gpustitch oblique2stitched --input Ex_1_oblique --output Ex_1_stitched --alignment alignment.json
     """
+    progress = TerminalProgress(quiet=quiet)
     with reported_errors():
         source = TreeOptions(input, alignment, x_step_size, y_voxel_size, z_offset, negative_y)
         if y_illum_corr is not None and compute_y_illum_corr:
@@ -94,8 +98,8 @@ def command(
             n_workers,
             n_writers,
             overwrite,
+            taken_device(device, device_memory, progress),
         )
-        progress = TerminalProgress(quiet=quiet)
         job = plan_tree(source, options)
         z, y, x = job.shape
         progress.note(

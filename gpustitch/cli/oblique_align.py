@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, parsed_zyx, reported_errors
+from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
 from gpustitch.stages import align
 from gpustitch.stages.align import AlignOptions
 from gpustitch.stages.align_link import MatchOptions
@@ -68,12 +69,15 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Start of the random choice of points.")] = 0,
     overwrite: Overwrite = False,
+    device: DeviceName = "auto",
+    device_memory: DeviceMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Find where each tile truly is and how large a voxel is, from what overlapping tiles both show.
 
     Example: gpustitch oblique-align --input tiles --output align.json --report align.md
     """
+    progress = TerminalProgress(quiet=quiet)
     with reported_errors():
         matching = MatchOptions(
             sigma_um=sigma,
@@ -96,7 +100,8 @@ def command(
             negative_y=negative_y,
             z_offset=z_offset,
             is_oblique=is_oblique,
+            device=taken_device(device, device_memory, progress),
             n_workers=n_cores,
             overwrite=overwrite,
         )
-        align.run(align.plan(options), TerminalProgress(quiet=quiet))
+        align.run(align.plan(options), progress)

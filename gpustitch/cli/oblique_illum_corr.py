@@ -8,6 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from gpustitch.cli.common import FlipUd, Overwrite, Quiet, RotateK, TerminalProgress, Workers, reported_errors
+from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
 from gpustitch.cli.frame_options import AllowTruncated
 from gpustitch.ops.illumination import FlatModel
 from gpustitch.stages import illumination
@@ -58,6 +59,8 @@ def command(
     n_workers: Workers = None,
     allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
+    device: DeviceName = "auto",
+    device_memory: DeviceMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Estimate the illumination of the camera frame from the tissue that many frames show.
@@ -84,6 +87,7 @@ def command(
                 seed=seed,
                 rotate_90=rotate_90,
                 flip_ud=flip_ud,
+                device=taken_device(device, device_memory, progress),
                 n_workers=n_workers,
                 allow_truncated=allow_truncated,
                 overwrite=overwrite,

@@ -22,9 +22,8 @@ LogLevel = Annotated[
 ]
 
 
-def deoblique(options: DeobliqueOptions, *, quiet: bool) -> None:
+def deoblique(options: DeobliqueOptions, progress: TerminalProgress) -> None:
     """Plan, say what will be taken, run."""
-    progress = TerminalProgress(quiet=quiet)
     job = plan(options)
     z, y, x = job.shape
     progress.note(

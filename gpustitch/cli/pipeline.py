@@ -33,6 +33,7 @@ from gpustitch.cli.correction_options import (
     Threshold,
     Wavelet,
 )
+from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
 from gpustitch.cli.frame_options import AllowTruncated
 from gpustitch.ops.lightsheet import LightsheetOptions
 from gpustitch.ops.wavelet import WaveletOptions
@@ -205,6 +206,8 @@ def command(
     n_workers: Workers = None,
     allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
+    device: DeviceName = "auto",
+    device_memory: DeviceMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Make one stitched Neuroglancer volume from the raw tiles of a channel.
@@ -214,6 +217,7 @@ def command(
 
     Example: gpustitch pipeline Ex_488_Em_1 --output out-488 --preset chunglab
     """
+    progress = TerminalProgress(quiet=quiet)
     with reported_errors():
         chunglab = preset is Preset.chunglab
         by_environment = DestripeMethod.wavelet if environment_flag("USE_WAVELETS") else DestripeMethod.lightsheet
@@ -255,11 +259,12 @@ def command(
             rotate_90=rotate_90 if rotate_90 is not None else 3 if chunglab else 0,
             flip_ud=flip_ud if flip_ud is not None else chunglab,
             keep_tiles=keep_tiles,
+            device=taken_device(device, device_memory, progress),
             n_workers=n_workers,
             allow_truncated=allow_truncated,
             overwrite=overwrite,
         )
-        result = pipeline.run(pipeline.plan(options), TerminalProgress(quiet=quiet))
+        result = pipeline.run(pipeline.plan(options), progress)
         z, y, x = result.stitched.shape
         spacing = " x ".join(f"{v:.4g}" for v in result.stitched.spacing.zyx_um)
         typer.echo(f"{result.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import Overwrite, Quiet, Workers, parsed_zyx, reported_errors
+from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, parsed_zyx, reported_errors
+from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
 from gpustitch.cli.oblique_options import (
     Angle,
     ChunkSize,
@@ -36,12 +37,15 @@ def command(
     n_writers: Writers = N_WRITERS,
     log_level: LogLevel = "WARNING",
     overwrite: Overwrite = False,
+    device: DeviceName = "auto",
+    device_memory: DeviceMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Resample frames of a tilted sheet onto an upright grid, as a Neuroglancer volume with its pyramid.
 
     Example: gpustitch stack2oblique --input "stack/img_*.tiff" --output oblique --x-step-size 1.28 --y-voxel-size 1.8
     """
+    progress = TerminalProgress(quiet=quiet)
     with reported_errors():
         options = DeobliqueOptions(
             input=input,
@@ -51,8 +55,9 @@ def command(
             angle_deg=angle,
             levels=levels,
             chunk_shape=parsed_zyx(chunk_size, "--chunk-size"),
+            device=taken_device(device, device_memory, progress),
             n_workers=n_workers,
             n_writers=n_writers,
             overwrite=overwrite,
         )
-        deoblique(options, quiet=quiet)
+        deoblique(options, progress)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpustitch.array import CPU, Device
 from gpustitch.errors import LayoutError, ParameterError
 from gpustitch.io.alignment import AlignmentRecord, write_alignment
 from gpustitch.io.atomic import atomic_file, check_file_output
@@ -22,7 +23,7 @@ from gpustitch.stages.align_figure import FIGURE_SUFFIXES, check_matplotlib, dra
 from gpustitch.stages.align_link import LinkCount, MatchOptions, link_tiles
 from gpustitch.stages.align_points import Overlap
 from gpustitch.stages.align_report import report_text
-from gpustitch.stages.parallel import checked_workers
+from gpustitch.stages.parallel import Workers, checked_workers
 from gpustitch.stages.placing import mosaic_spacing, stage_origins
 from gpustitch.stages.progress import SILENT, Progress, tracked
 from gpustitch.stages.tiles import open_tile
@@ -59,6 +60,8 @@ class AlignOptions:
         Whether volumes that do not say which of their voxels were seen come from an oblique scan.
     mosaic, volumes
         Tiles, and by name what each holds (raw frames de-obliqued on demand, arrays), in place of ``input``.
+    device
+        Where windows are compared.
     """
 
     input: Path | None = None
@@ -75,6 +78,7 @@ class AlignOptions:
     overwrite: bool = False
     mosaic: Mosaic | None = None
     volumes: Mapping[str, Volume] | None = None
+    device: Device = CPU
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,8 @@ def _link(plan: AlignPlan, pair: tuple[str, str]) -> tuple[Link, LinkCount]:
     seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in stage[name])]
     z, y, x = (b - a for a, b in zip(*(plan.nominal_px[name] for name in pair), strict=True))
     overlap = Overlap(plan.volumes[pair[0]], plan.volumes[pair[1]], (z, y, x))
-    return link_tiles(overlap, pair, options.matching, np.random.default_rng(seed), plan.n_workers)
+    workers = Workers(plan.n_workers, options.device)
+    return link_tiles(overlap, pair, options.matching, np.random.default_rng(seed), workers)
 
 
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.array import Array, Device, on, to_device, to_host
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX, Box, Link, Match, Volume
 from gpustitch.ops.ascend import Summit, ascend, peak
@@ -18,7 +19,7 @@ from gpustitch.ops.consensus import consensus
 from gpustitch.ops.search import correlate_all_shifts
 from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.stages.align_points import Centres, Overlap, draw_points, is_covered
-from gpustitch.stages.parallel import ordered_map
+from gpustitch.stages.parallel import Workers, ordered_map
 
 # The coarse search averages so many windows and looks at every second voxel: that is enough to tell the peak from
 # noise, and a match is followed uphill from there by single voxels anyway.
@@ -108,25 +109,25 @@ class LinkCount:
 
 
 def link_tiles(
-    overlap: Overlap, names: tuple[str, str], options: MatchOptions, rng: np.random.Generator, n_workers: int
+    overlap: Overlap, names: tuple[str, str], options: MatchOptions, rng: np.random.Generator, workers: Workers
 ) -> tuple[Link, LinkCount]:
     """Find where the moving tile lies; a link that cannot be trusted says why in its ``reason``."""
     starts = [overlap]
     tried, centres = _roomiest(overlap, options)
     if any(options.search_px) and not centres.is_empty:
-        shift = coarse_shift(overlap, tried, rng, n_workers)
+        shift = coarse_shift(overlap, tried, rng, workers)
         if shift is not None and any(shift):
             starts.insert(0, _shifted(overlap, shift))
     found = []
     for start in starts:
-        found.append(_follow(start, names, options, rng, n_workers))
+        found.append(_follow(start, names, options, rng, workers))
         if not found[-1][0].reason:
             return found[-1]
     return max(found, key=lambda result: result[1].agreeing)
 
 
 def coarse_shift(
-    overlap: Overlap, options: MatchOptions, rng: np.random.Generator, n_workers: int
+    overlap: Overlap, options: MatchOptions, rng: np.random.Generator, workers: Workers
 ) -> tuple[int, int, int] | None:
     """Offset of the moving tile less ``overlap.offset``, to within two voxels; None if nothing stands out.
 
@@ -134,12 +135,12 @@ def coarse_shift(
     are averaged over the windows: each has its false peaks at other shifts.
     """
     half = options.half_px
-    points = draw_points(overlap.fixed, Centres(overlap, half), options.blob_window_px, _SEARCH_POINTS, rng, n_workers)
+    points = draw_points(overlap.fixed, Centres(overlap, half), options.blob_window_px, _SEARCH_POINTS, rng, workers)
     reach = tuple(-(-n // _SEARCH_STEP) for n in options.search_px)
     total = np.zeros([2 * r + 1 for r in reach])
     count = np.zeros_like(total)
-    look = functools.partial(_look_around, overlap, options, reach)
-    for correlation, covered in ordered_map(look, points, n_workers):
+    look = functools.partial(_look_around, overlap, options, reach, workers.device)
+    for correlation, covered in ordered_map(look, points, workers.n):
         total += np.where(covered, correlation, 0)
         count += covered
     enough = count >= max(1, len(points) // 4)
@@ -156,29 +157,32 @@ def coarse_shift(
 
 
 def _look_around(
-    overlap: Overlap, options: MatchOptions, reach: Sequence[int], point: npt.NDArray[np.int64]
+    overlap: Overlap, options: MatchOptions, reach: Sequence[int], device: Device, point: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Correlation of the window about ``point`` at all shifts, and at which of them the moving tile covers it."""
     half, sigma = options.half_px, _sigma_px(overlap.fixed, options)
     step = (slice(None, None, _SEARCH_STEP),) * 3
-    fixed = smooth(overlap.fixed.read(_window(point, half)), sigma, step)
     there = point - np.array(overlap.offset)
     wide = [h + r * _SEARCH_STEP for h, r in zip(half, reach, strict=True)]
-    moving = smooth(overlap.moving.read(_window(there, wide)), sigma, step)
+    with on(device):
+        fixed = smooth(to_device(overlap.fixed.read(_window(point, half)), device), sigma, step)
+        moving = smooth(to_device(overlap.moving.read(_window(there, wide)), device), sigma, step)
+        correlation = to_host(correlate_all_shifts(fixed, moving))
     shifts = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1) * _SEARCH_STEP
     alone = Centres(Overlap(overlap.moving, overlap.moving, (0, 0, 0)), half)
     covered = alone.contains((shifts + there).reshape(-1, 3)).reshape(shifts.shape[:3])
-    return correlate_all_shifts(fixed, moving), covered
+    return correlation, covered
 
 
 def _follow(
-    overlap: Overlap, names: tuple[str, str], options: MatchOptions, rng: np.random.Generator, n_workers: int
+    overlap: Overlap, names: tuple[str, str], options: MatchOptions, rng: np.random.Generator, workers: Workers
 ) -> tuple[Link, LinkCount]:
     options, centres = _roomiest(overlap, options)
     if centres.is_empty:
         return _rejected(overlap, names, _no_room(overlap, options)), LinkCount()
-    points = draw_points(overlap.fixed, centres, options.blob_window_px, options.sample_count, rng, n_workers)
-    matches = [m for m in ordered_map(functools.partial(_match, overlap, options), points, n_workers) if m]
+    points = draw_points(overlap.fixed, centres, options.blob_window_px, options.sample_count, rng, workers)
+    match = functools.partial(_match, overlap, options, workers.device)
+    matches = [m for m in ordered_map(match, points, workers.n) if m]
     good = [m for m in matches if m.correlation >= options.min_correlation]
     count = LinkCount(len(points), len(good), 0)
     if not good:
@@ -212,18 +216,23 @@ def _roomiest(overlap: Overlap, options: MatchOptions) -> tuple[MatchOptions, Ce
     return options, centres
 
 
-def _match(overlap: Overlap, options: MatchOptions, point: npt.NDArray[np.int64]) -> Match | None:
+def _match(overlap: Overlap, options: MatchOptions, device: Device, point: npt.NDArray[np.int64]) -> Match | None:
     """Follow the window about ``point`` uphill in the moving tile; None if it walks out of the tile."""
+    with on(device):
+        return _followed(overlap, options, device, point)
+
+
+def _followed(overlap: Overlap, options: MatchOptions, device: Device, point: npt.NDArray[np.int64]) -> Match | None:
     half, sigma = options.half_px, _sigma_px(overlap.fixed, options)
     z, y, x = point.tolist()
-    fixed = _smoothed_window(overlap.fixed, (z, y, x), half, sigma)
+    fixed = _smoothed_window(overlap.fixed, (z, y, x), half, sigma, device)
     place: ZYX = (z - overlap.offset[0], y - overlap.offset[1], x - overlap.offset[2])
     grid = Box.of_shape(overlap.moving.coverage.shape)
     for _ in range(_FETCHES):
         if not grid.contains(_window(place, [h + 1 for h in half])):
             return None
         box = _window(place, [h + 1 + b for h, b in zip(half, options.border_px, strict=True)]).intersect(grid)
-        moving = smooth(overlap.moving.read(box), sigma)
+        moving = smooth(to_device(overlap.moving.read(box), device), sigma)
         start = tuple(p - h - b for p, h, b in zip(place, half, box.start, strict=True))
         summit = ascend([fixed], [moving], [(start[0], start[1], start[2])])[0]
         place = _centre(summit, box, half)
@@ -238,11 +247,11 @@ def _match(overlap: Overlap, options: MatchOptions, point: npt.NDArray[np.int64]
     return Match((z, y, x), found, summit.correlation)
 
 
-def _smoothed_window(volume: Volume, centre: ZYX, half: ZYX, sigma_px: Sequence[float]) -> npt.NDArray[np.float32]:
+def _smoothed_window(volume: Volume, centre: ZYX, half: ZYX, sigma_px: Sequence[float], device: Device) -> Array:
     """The window, smoothed together with its surroundings, so that its edges are those of a larger array."""
     window = _window(centre, half)
     around = window.pad([gaussian_radius(s) for s in sigma_px]).intersect(Box.of_shape(volume.coverage.shape))
-    return smooth(volume.read(around), sigma_px, window.slices(around.start))
+    return smooth(to_device(volume.read(around), device), sigma_px, window.slices(around.start))
 
 
 def _window(centre: Sequence[int] | npt.NDArray[np.int64], half: Sequence[int]) -> Box:

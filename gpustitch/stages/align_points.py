@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.array import Device, on, to_device, to_host
 from gpustitch.model import ZYX, Box, Coverage, Volume
 from gpustitch.ops.blobs import find_blobs
-from gpustitch.stages.parallel import ordered_map
+from gpustitch.stages.parallel import Workers, ordered_map
 
 # Voxels read around a box in which blobs are sought, for the filters.
 _BLOB_CONTEXT_PX = 8
@@ -120,7 +121,7 @@ def is_covered(coverage: Coverage, centre: ZYX, half: Sequence[int]) -> bool:
 
 
 def draw_points(
-    volume: Volume, centres: Centres, window: Sequence[int], count: int, rng: np.random.Generator, n_workers: int
+    volume: Volume, centres: Centres, window: Sequence[int], count: int, rng: np.random.Generator, workers: Workers
 ) -> Points:
     """At most ``count`` blobs of ``volume`` at places among ``centres``, drawn with probability ~ their contrast.
 
@@ -136,7 +137,7 @@ def draw_points(
         places = centres.sample(rng, min(_PATCHES_AT_ONCE, max(4, (count + 1) // 2), most - searched))
         searched += len(places)
         boxes = [_patch(volume, centres, window, place) for place in places.tolist()]
-        for blobs in ordered_map(lambda box: _blobs(volume, centres, box), boxes, n_workers):
+        for blobs in ordered_map(lambda box: _blobs(volume, centres, box, workers.device), boxes, workers.n):
             found.update(blobs)
     points = np.array(sorted(found), np.int64).reshape(-1, 3)
     if len(points) < count:
@@ -151,8 +152,9 @@ def _patch(volume: Volume, centres: Centres, window: Sequence[int], place: Seque
     return wanted.intersect(Box.of_shape(volume.coverage.shape))
 
 
-def _blobs(volume: Volume, centres: Centres, box: Box) -> dict[tuple[int, ...], float]:
-    positions, contrast = find_blobs(volume.read(box), volume.spacing)
+def _blobs(volume: Volume, centres: Centres, box: Box, device: Device) -> dict[tuple[int, ...], float]:
+    with on(device):
+        positions, contrast = map(to_host, find_blobs(to_device(volume.read(box), device), volume.spacing))
     positions = positions + np.array(box.start)
     allowed = centres.contains(positions)
     return {tuple(p): float(c) for p, c in zip(positions[allowed].tolist(), contrast[allowed], strict=True)}

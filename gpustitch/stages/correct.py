@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, namespace
+from gpustitch.array import Array, namespace, resident
 from gpustitch.errors import ParameterError
 from gpustitch.io.images import read_image
 from gpustitch.ops.flatfield import check_scaled_flat, flat_counts, inverse_flat, normalized_flat, to_uint16
@@ -81,7 +81,7 @@ class Correction:
             f"{2 * n_columns / _LEAST_KEPT_PX:.0f}"
         )
 
-    def check_shape(self, shape: tuple[int, int]) -> None:
+    def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ParameterError if the flat is not of the shape of frames (rows, columns)."""
         if self.flat is not None and tuple(self.flat.shape) != tuple(shape):
             raise ParameterError(
@@ -90,35 +90,37 @@ class Correction:
             )
 
     def apply(self, frame: Array) -> Array:
-        """The corrected frame (rows, columns) as a new uint16 array, rounded and clipped to 0..65535.
+        """The corrected frame (rows, columns), or frames (frames, rows, columns), as a new uint16 array.
+
+        Counts are rounded and clipped to 0..65535.
 
         Raises
         ------
         ParameterError
-            If the frame is not 2-D, or of another shape than the flat.
+            If the frame is neither 2-D nor 3-D, or of another shape than the flat.
         """
-        if frame.ndim != 2:
-            raise ParameterError(f"one frame (rows, columns) is corrected at a time, not shape {tuple(frame.shape)}")
-        self.check_shape(frame.shape)
+        if frame.ndim not in (2, 3):
+            raise ParameterError(f"frames (rows, columns) are corrected, not an array of shape {tuple(frame.shape)}")
+        self.check_shape(frame.shape[-2:])
         if self.is_identity:
             return to_uint16(frame)
-        xp = namespace(frame)
-        out = xp.empty(frame.shape, np.uint16)
+        frames = frame[None] if frame.ndim == 2 else frame
+        out = namespace(frame).empty(frames.shape, np.uint16)
         truncate = self.method == "wavelet" and self.wavelet.compat
-        flat_counts(self._destriped(frame), xp.asarray(self._gain), out, self.dark, truncate)
-        return out  # type: ignore[no-any-return]
+        flat_counts(self._destriped(frames), resident(self._gain, frames), out, self.dark, truncate)
+        return out.reshape(frame.shape)  # type: ignore[no-any-return]
 
     @cached_property
     def _gain(self) -> Array:
         return np.ones((1, 1), np.float32) if self.flat is None else inverse_flat(self.flat)
 
-    def _destriped(self, frame: Array) -> Array:
-        """The frame as float32 counts, without stripes."""
+    def _destriped(self, frames: Array) -> Array:
+        """The frames (frames, rows, columns) as float32 counts, without stripes."""
         if not self.destripes:
-            return frame.astype(np.float32)
+            return frames.astype(np.float32)
         if self.method == "wavelet":
-            return destripe_wavelet(frame, self.wavelet)
-        return destripe_lightsheet(frame, self.lightsheet)
+            return destripe_wavelet(frames, self.wavelet)
+        return destripe_lightsheet(frames, self.lightsheet)
 
 
 def read_flat(path: Path) -> npt.NDArray[np.float32]:

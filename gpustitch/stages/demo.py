@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gpustitch.array import CPU, Device
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
@@ -42,12 +43,15 @@ class DemoOptions:
         The phantom.
     overwrite
         Replace these if they exist; nothing else in the folder is touched.
+    device
+        Where the pipeline computes; making the phantom and measuring do not.
     """
 
     folder: Path
     spec: PhantomSpec = field(default_factory=lambda: SIZES["small"])
     n_workers: int | None = None
     overwrite: bool = False
+    device: Device = CPU
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ def pipeline_options(truth: Truth, options: DemoOptions) -> PipelineOptions:
         rotate_90=evaluate.CHUNGLAB_ROTATE_90 if spec.chunglab else 0,
         flip_ud=evaluate.CHUNGLAB_FLIP_UD if spec.chunglab else False,
         keep_tiles=True,
+        device=options.device,
         n_workers=options.n_workers,
         overwrite=options.overwrite,
     )

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from gpustitch.array import CPU, Array, Device, empty, on, to_device, to_host
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.provenance import provenance
@@ -30,15 +30,29 @@ from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.ops.deoblique import deoblique
 from gpustitch.ops.pyramid import downsample
 from gpustitch.stages.correct import Correction
+from gpustitch.stages.hosted import hosted
 from gpustitch.stages.parallel import checked_workers
 from gpustitch.stages.progress import SILENT, Progress
 
 # Blocks about this wide share most of the frames they need (depth * shear more than their width).
 _BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
-_BATCH_FRAMES, _PIECE_FRAMES = 64, 8
-# Rows interpolated at a time: their frames stay in the cache between being gathered and being transposed.
-_ROWS_AT_ONCE = 64
+_BATCH_FRAMES = 64
 _FRAME_TYPES = ("uint8", "uint16", "float32")
+
+
+@dataclass(frozen=True)
+class _Grain:
+    """Frames corrected, and rows interpolated, at a time."""
+
+    frames: int
+    rows: int
+
+
+# On the host few frames, so that every thread has some, and rows whose frames stay in the cache between being gathered
+# and being transposed; on a device as much as keeps all of it busy.
+_HOST_GRAIN, _DEVICE_GRAIN = _Grain(8, 64), _Grain(16, 1 << 30)
+# What a pixel takes on a device while it is corrected: coefficients, weights and results in float32.
+_CORRECTION_BYTES = 24
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,8 @@ class DeobliqueOptions:
         Use the whole frames of a DCIMG file that ends early.
     flush
         Wait until the disk has everything; not needed for a volume that is read once and removed.
+    device
+        Where frames are corrected and interpolated.
     """
 
     input: str | Path
@@ -88,6 +104,7 @@ class DeobliqueOptions:
     overwrite: bool = False
     flush: bool = True
     allow_truncated: bool = False
+    device: Device = CPU
 
 
 @dataclass(frozen=True)
@@ -154,6 +171,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     output_bytes = _output_bytes(scan, dtype, options)
     check_free_space(options.output, output_bytes)
     memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers)
+    _check_device(options, scan, dtype, block_shape)
     return DeobliquePlan(options, frames, scan, block_shape, n_workers, output_bytes, memory_bytes)
 
 
@@ -180,7 +198,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         plan.shape,
         plan.dtype,
         plan.scan.spacing,
-        downsample=downsample,
+        downsample=hosted(downsample, options.device),
         levels=options.levels,
         chunk_shape=options.chunk_shape,
         sidecar=sidecar,
@@ -227,19 +245,35 @@ def _memory_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX, n_w
     return window * frame_bytes + 3 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
 
 
+def _check_device(options: DeobliqueOptions, scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX) -> None:
+    """Refuse a CUDA device that cannot hold the frames which a block needs, and what correcting more of them takes."""
+    if options.device.memory_bytes is None:
+        return
+    frame = scan.n_rows * scan.n_columns
+    window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * _BATCH_FRAMES)
+    working = 0 if options.correction is None else _CORRECTION_BYTES * frame * _DEVICE_GRAIN.frames
+    needed = window * frame * dtype.itemsize + 2 * working
+    if needed > options.device.memory_bytes:
+        raise ParameterError(
+            f"{options.input} needs about {needed / 1e9:.1f} GB of the device's memory, of which "
+            f"{options.device.memory_bytes / 1e9:.1f} GB may be taken; pass --device cpu, fewer --levels or a smaller "
+            "--chunk-size"
+        )
+
+
 class _Window:
-    """The corrected frames in memory."""
+    """The corrected frames in memory, on the device that computes."""
 
     def __init__(self) -> None:
-        self._pieces: list[tuple[int, npt.NDArray[Any]]] = []
+        self._pieces: list[tuple[int, Array]] = []
 
-    def append(self, start: int, piece: npt.NDArray[Any]) -> None:
+    def append(self, start: int, piece: Array) -> None:
         self._pieces.append((start, piece))
 
     def forget_before(self, number: int) -> None:
         self._pieces = [(start, piece) for start, piece in self._pieces if start + len(piece) > number]
 
-    def copy_to(self, out: npt.NDArray[Any], start: int, rows: slice, columns: slice) -> None:
+    def copy_to(self, out: Array, start: int, rows: slice, columns: slice) -> None:
         """Fill ``out`` with ``rows`` and ``columns`` of the frames from ``start`` on."""
         for first, piece in self._pieces:
             a, b = max(start, first), min(start + len(out), first + len(piece))
@@ -250,19 +284,20 @@ class _Window:
 class _Buffers:
     """Arrays to use again: fresh memory costs the operating system more time than the interpolation takes."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype[Any], device: Device) -> None:
         self._dtype = dtype
-        self._free: deque[npt.NDArray[Any]] = deque()
+        self._device = device
+        self._free: deque[Array] = deque()
 
-    def take(self, shape: tuple[int, ...]) -> tuple[npt.NDArray[Any], Callable[[], None]]:
+    def take(self, shape: tuple[int, ...]) -> tuple[Array, Callable[[], None]]:
         """An array of that shape, and what to call when it is no longer used."""
         size = math.prod(shape)
         try:
             buffer = self._free.pop()
         except IndexError:
-            buffer = np.empty(size, self._dtype)
+            buffer = empty((size,), self._dtype, self._device)
         if buffer.size < size:
-            buffer = np.empty(size, self._dtype)
+            buffer = empty((size,), self._dtype, self._device)
         return buffer[:size].reshape(shape), functools.partial(self._free.append, buffer)
 
 
@@ -274,7 +309,9 @@ class _Sweep:
         self._scan = plan.scan
         self._writer = writer
         self._window = _Window()
-        self._blocks, self._stacks = _Buffers(plan.dtype), _Buffers(plan.dtype)
+        self._device = plan.options.device
+        self._grain = _DEVICE_GRAIN if self._device.is_cuda else _HOST_GRAIN
+        self._blocks, self._stacks = (_Buffers(plan.dtype, self._device) for _ in range(2))
         depth, _, width = plan.block_shape
         planes, rows, columns = plan.shape
         slabs = [(z, min(z + depth, planes)) for z in range(0, planes, depth)]
@@ -302,8 +339,8 @@ class _Sweep:
     def _step(self, pool: ThreadPoolExecutor, held: int) -> tuple[int, int]:
         """Read the next batch while the blocks that need no more than the frames held are made."""
         stop = min(held + _BATCH_FRAMES, self._scan.n_frames)
-        starts = range(held, stop, _PIECE_FRAMES)
-        pieces = [pool.submit(self._load, start, min(start + _PIECE_FRAMES, stop)) for start in starts]
+        starts = range(held, stop, self._grain.frames)
+        pieces = [pool.submit(self._load, start, min(start + self._grain.frames, stop)) for start in starts]
         blocks = [pool.submit(self._emit, box) for box in self._ready(held)]
         for block in blocks:
             block.result()
@@ -312,10 +349,12 @@ class _Sweep:
         self._window.forget_before(self._oldest_needed())
         return stop - held, len(blocks)
 
-    def _load(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def _load(self, start: int, stop: int) -> Array:
         raw = self._plan.frames.read(start, stop)
         correction = self._plan.options.correction
-        return raw if correction is None else np.stack([correction.apply(frame) for frame in raw])
+        with on(self._device):
+            frames = to_device(raw, self._device)
+            return frames if correction is None else correction.apply(frames)
 
     def _ready(self, held: int) -> Iterator[Box]:
         """Take the blocks that need no frame beyond those held; those that no frame reaches are skipped."""
@@ -332,13 +371,19 @@ class _Sweep:
         return min((self._scan.frames_of(todo[-1])[0] for todo in self._todo if todo), default=self._scan.n_frames)
 
     def _emit(self, box: Box) -> None:
-        out, release = self._blocks.take(box.shape)
         start, stop = self._scan.frames_of(box)
         columns = slice(box.start[0], box.stop[0])
-        for part in box.blocks((box.stop[0], _ROWS_AT_ONCE, box.stop[2])):
-            rows = slice(part.start[1], part.stop[1])
-            frames, done = self._stacks.take((stop - start, part.shape[1], part.shape[0]))
-            self._window.copy_to(frames, start, rows, columns)
-            deoblique(frames, part, self._scan.shear, first_frame=start, out=out[part.slices(box.start)])
-            done()
-        self._writer.write(box, out, release)
+        with on(self._device):
+            out, release = self._blocks.take(box.shape)
+            for part in box.blocks((box.stop[0], self._grain.rows, box.stop[2])):
+                rows = slice(part.start[1], part.stop[1])
+                frames, done = self._stacks.take((stop - start, part.shape[1], part.shape[0]))
+                self._window.copy_to(frames, start, rows, columns)
+                deoblique(frames, part, self._scan.shear, first_frame=start, out=out[part.slices(box.start)])
+                done()
+            voxels = to_host(out)
+        if voxels is out:
+            self._writer.write(box, voxels, release)
+        else:
+            release()
+            self._writer.write(box, voxels)

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from gpustitch.array import cuda_devices
+import numpy as np
+
+from gpustitch.array import Device, cuda_devices
 from gpustitch.errors import GpustitchError, InputMissingError, ParameterError
 from gpustitch.io.alignment import read_alignment
 from gpustitch.io.layout import find_raw_mosaic, find_volume_mosaic, is_volume
 from gpustitch.io.precomputed import PrecomputedVolume, read_info
 from gpustitch.io.sources import open_frames
 from gpustitch.model import Mosaic, TilePath
+from gpustitch.ops.pyramid import downsample
+from gpustitch.stages.hosted import hosted
 from gpustitch.stages.parallel import cpu_count
 from gpustitch.stages.pipeline import ALIGNMENT, VOLUME
 from gpustitch.stages.tiles import open_volume
@@ -26,20 +30,42 @@ _SAME_PLACE_UM = (20.0, 20.0, 20.0)
 _OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
 
 
-def describe_machine() -> Iterator[str]:
-    """Processors, CUDA devices (or why there are none) and versions."""
+def describe_machine(taken: Device) -> Iterator[str]:
+    """Processors, CUDA devices (or why there are none), the one that is ``taken``, and versions."""
     yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {cpu_count()} CPUs"
     devices, reason = cuda_devices()
-    for device in devices:
-        yield f"cuda:{device.index}: {device.name}, {device.memory_bytes / 2**30:.0f} GiB, sm_{device.capability}"
+    for found in devices:
+        yield f"cuda:{found.index}: {found.name}, {found.memory_bytes / 2**30:.0f} GiB, capability {found.capability}"
+        yield f"  {_working(Device(found.index, found.name))}"
     if not devices:
         yield f"no CUDA device: {reason}"
+    yield f"commands take device {taken.why}"
     yield ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     for name in _OPTIONAL:
-        try:
-            yield f"optional: {name} {version(name)}"
-        except PackageNotFoundError:
-            continue
+        if _version(name):
+            yield f"optional: {name} {_version(name)}"
+
+
+def _working(device: Device) -> str:
+    """Whether bodies are compiled and run, and whether cuCIM is there."""
+    volume = np.arange(64, dtype=np.uint16).reshape(4, 4, 4)
+    try:
+        reduced = hosted(downsample, device)(volume)
+    except GpustitchError as error:
+        return f"DOES NOT WORK: {error}"
+    if not np.array_equal(reduced, downsample(volume)):
+        return "DOES NOT WORK: a kernel ran but its result is wrong"
+    if any(map(_version, ("cucim-cu12", "cucim-cu13"))):
+        return "kernels compile and run; cuCIM is installed"
+    return "kernels compile and run; cuCIM is not installed (wavelet thresholds of float images need it)"
+
+
+def _version(name: str) -> str:
+    """Version of an installed package; empty if it is not."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def describe_path(path: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.array import CPU, Device
 from gpustitch.errors import (
     DamagedInputError,
     GpustitchError,
@@ -25,6 +26,7 @@ from gpustitch.io.sources import open_frames
 from gpustitch.io.stacks import natural_key
 from gpustitch.model import Frames
 from gpustitch.stages.correct import Correction
+from gpustitch.stages.hosted import hosted
 from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.progress import SILENT, Progress, tracked
 
@@ -61,6 +63,8 @@ class DestripeOptions:
         Write images of the input's type, clipped to it, rather than uint16.
     on_error
         Whether the first damaged file stops the run, or damaged files are skipped and reported.
+    device
+        Where images are corrected.
     """
 
     input: Path
@@ -73,6 +77,7 @@ class DestripeOptions:
     on_error: OnError = "stop"
     n_workers: int | None = None
     overwrite: bool = False
+    device: Device = CPU
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,7 @@ def _corrected(job: _Job, options: DestripeOptions) -> Image:
     pages = image.reshape(-1, *image.shape[-2:])
     if options.rotate:
         pages = np.rot90(pages, axes=(1, 2))
-    result = np.stack([options.correction.apply(page) for page in pages])
+    result = hosted(options.correction.apply, options.device)(pages)
     if options.keep_type and image.dtype != np.uint16:
         if image.dtype.kind in "iu":
             result = np.minimum(result, np.iinfo(image.dtype).max)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.array import CPU, Device, empty, on, to_device, to_host
 from gpustitch.errors import InputMissingError, LayoutError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.images import TIFF_SUFFIXES, write_tiff
@@ -40,7 +41,8 @@ class IlluminationOptions:
 
     ``paths`` are DCIMG files, folders or patterns of images; ``n_frames`` of all their frames together are taken at
     random (all of them if None). ``rotate_90`` and ``flip_ud`` turn the result, as they turn frames in the stages
-    that use it. ``memory_bytes`` bounds what is held at once. The rest: `FlatOptions`, `percentile_bin`.
+    that use it. ``memory_bytes`` bounds what is held at once; ``device`` is where pixels are counted.
+    The rest: `FlatOptions`, `percentile_bin`.
     """
 
     paths: tuple[str | Path, ...]
@@ -61,6 +63,7 @@ class IlluminationOptions:
     overwrite: bool = False
     allow_truncated: bool = False
     memory_bytes: int = 1 << 30
+    device: Device = CPU
 
     def fit_options(self) -> FlatOptions:
         """The part that is about the fit; ParameterError if it is out of range."""
@@ -232,10 +235,15 @@ def _band(plan: IlluminationPlan, start: int) -> tuple[Image, Image, int, int]:
         for first, stop in _runs(chosen):
             frames[at : at + stop - first] = source.read(first, stop, rows=rows)
             at += stop - first
-    count, bins = np.empty(shape, np.int32), np.empty(shape, np.int32)
     end = options.n_bins * options.values_per_bin
-    count_between(frames, count, options.background, end)
-    percentile_bin(frames, count, bins, options.percentile, options.n_bins, options.values_per_bin, options.background)
+    with on(options.device):
+        moved = to_device(frames, options.device)
+        count, bins = (empty(shape, np.int32, options.device) for _ in range(2))
+        count_between(moved, count, options.background, end)
+        percentile_bin(
+            moved, count, bins, options.percentile, options.n_bins, options.values_per_bin, options.background
+        )
+        count, bins = to_host(count), to_host(bins)
     some = frames[::_FRAMES_SAMPLED]
     return bins, count, int(np.count_nonzero(some >= options.background)), int(np.count_nonzero(some >= end))
 

@@ -6,12 +6,22 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
+from gpustitch.array import CPU, Device
 from gpustitch.errors import ParameterError
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who works: ``n`` threads, which compute on ``device``."""
+
+    n: int
+    device: Device = CPU
 
 
 def cpu_count() -> int:

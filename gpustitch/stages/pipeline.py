@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.array import CPU, Device
 from gpustitch.errors import LayoutError, ParameterError
 from gpustitch.io.alignment import read_alignment
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
@@ -80,6 +81,8 @@ class PipelineOptions:
         Threads; None for one per CPU.
     overwrite
         Replace the output if it exists.
+    device
+        Where every stage computes.
     """
 
     channel: Path
@@ -103,6 +106,7 @@ class PipelineOptions:
     allow_truncated: bool = False
     n_workers: int | None = None
     overwrite: bool = False
+    device: Device = CPU
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             z_offset=options.z_offset,
             negative_y=options.negative_y,
         )
-        stitching = replace(options.stitch, output=folder / VOLUME, n_workers=options.n_workers)
+        stitching = replace(options.stitch, output=folder / VOLUME, n_workers=options.n_workers, device=options.device)
         stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
@@ -250,6 +254,7 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Deobliqu
             levels=1,
             flush=options.keep_tiles,
             allow_truncated=options.allow_truncated,
+            device=options.device,
             n_workers=options.n_workers,
             overwrite=options.overwrite,
         )
@@ -275,6 +280,7 @@ def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: li
         rotate_90=options.rotate_90,
         flip_ud=options.flip_ud,
         allow_truncated=options.allow_truncated,
+        device=options.device,
         n_workers=options.n_workers,
         overwrite=options.overwrite,
     )
@@ -309,6 +315,7 @@ def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | Non
         align_xz=options.align_xz,
         z_offset=options.z_offset,
         negative_y=options.negative_y,
+        device=options.device,
         n_workers=options.n_workers,
     )
     align.run(align.plan(aligning), progress)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.array import CPU, Device, on, to_device, to_host
 from gpustitch.errors import LayoutError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.layout import find_volume_mosaic
@@ -31,6 +32,7 @@ from gpustitch.ops.fuse import fuse_block, plan_block
 from gpustitch.ops.intensity import overlap_patches, patch_last_to_first, row_gains
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.robust import median_and_scatter
+from gpustitch.stages.hosted import hosted
 from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.placing import PlacedMosaic, cropped, place_found
 from gpustitch.stages.progress import SILENT, Progress, tracked
@@ -78,6 +80,8 @@ class StitchOptions:
         Threads that compute (None: one per CPU) and that write files.
     overwrite
         Replace the output if it exists.
+    device
+        Where blocks are fused and reduced.
     """
 
     output: Path
@@ -89,6 +93,7 @@ class StitchOptions:
     n_workers: int | None = None
     n_writers: int = N_WRITERS
     overwrite: bool = False
+    device: Device = CPU
 
 
 @dataclass(frozen=True)
@@ -228,14 +233,14 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         plan.shape,
         plan.dtype,
         plan.spacing,
-        downsample=downsample,
+        downsample=hosted(downsample, options.device),
         levels=options.levels,
         chunk_shape=options.chunk_shape,
         sidecar=_sidecar(plan, last_to_first),
         overwrite=options.overwrite,
         n_writers=options.n_writers,
     ) as writer:
-        fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer)
+        fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=options.device)
         results = ordered_map(fuse, plan.blocks(), plan.n_workers)
         n_written = sum(tracked(results, progress, "stitch", plan.n_blocks, "blocks"))
     return StitchResult(options.output, plan.shape, plan.spacing, n_written, plan.n_blocks, last_to_first)
@@ -246,14 +251,18 @@ def _fuse_and_write(
     tiles: tuple[PlacedVolume, ...],
     gains: Mapping[int, npt.NDArray[np.float32]],
     writer: VolumeWriter,
+    device: Device,
 ) -> bool:
     """Whether the block holds anything."""
     block = plan_block(box, tiles)
     if block.is_empty:
         writer.skip(box)
         return False
-    voxels = {number: tiles[number].volume.read(need) for number, need in block.reads.items()}
-    writer.write(box, fuse_block(block, voxels, gains))
+    read = {number: tiles[number].volume.read(need) for number, need in block.reads.items()}
+    with on(device):
+        voxels = {number: to_device(array, device) for number, array in read.items()}
+        fused = to_host(fuse_block(block, voxels, gains))
+    writer.write(box, fused)
     return True
 
 

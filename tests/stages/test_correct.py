@@ -114,8 +114,18 @@ def test_bad_parameters_are_refused():
             Correction(**arguments)
     with pytest.raises(ParameterError, match="40 x 50 pixels but the frames are of 50 x 40"):
         Correction(flat=uneven(40, 50)).apply(picture(50, 40))
-    with pytest.raises(ParameterError, match="one frame"):
-        Correction(dark=1).apply(np.ones((2, 3, 4)))
+    for shape in ((4,), (1, 2, 3, 4)):
+        with pytest.raises(ParameterError, match="frames"):
+            Correction(dark=1).apply(np.ones(shape))
+
+
+@pytest.mark.parametrize("method", ["none", "wavelet", "lightsheet"])
+def test_frames_together_are_frames_one_by_one(method):
+    frames = np.stack([picture(41, 50, seed=seed) for seed in range(3)])
+    correction = Correction(method, WaveletOptions(3, 5), flat=uneven(41, 50), dark=3)
+    together = correction.apply(frames)
+    assert together.shape == frames.shape
+    np.testing.assert_array_equal(together, np.stack([correction.apply(frame) for frame in frames]))
 
 
 def test_flats_are_read_in_any_unit(tmp_path):

@@ -50,7 +50,7 @@ def source(monkeypatch):
     monkeypatch.setattr(stage, "_BATCH_FRAMES", 16)
     monkeypatch.setattr(stage, "_BLOCK_WIDTH", 16)
     monkeypatch.setattr(stage, "_BLOCK_ROWS", 16)
-    monkeypatch.setattr(stage, "_ROWS_AT_ONCE", 8)
+    monkeypatch.setattr(stage, "_HOST_GRAIN", stage._Grain(frames=8, rows=8))
     return use
 
 

@@ -1,0 +1,83 @@
+"""The device of a command: named once, refused where it is not there, stated in a line."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+from gpustitch.cli.device_options import parsed_bytes
+from gpustitch.cli.main import COMMANDS
+from gpustitch.errors import ParameterError
+from tests.e2e.commands import fail, succeed
+
+# `view` serves files and computes nothing.
+STAGES = sorted(COMMANDS.keys() - {"view"})
+
+
+@pytest.fixture
+def no_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, np.full((40, 50), 300, np.uint16))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", 1),
+        ("512M", 512 << 20),
+        ("20G", 20 << 30),
+        ("20g", 20 << 30),
+        ("1.5 GiB", 3 << 29),
+        ("2T", 2 << 40),
+        ("7kB", 7 << 10),
+    ],
+)
+def test_bytes_are_read_with_their_unit(text, expected):
+    assert parsed_bytes(text, "--device-memory") == expected
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "12X", "1,5G", "1e9"])
+def test_other_texts_are_no_bytes(text):
+    with pytest.raises(ParameterError, match="--device-memory takes"):
+        parsed_bytes(text, "--device-memory")
+
+
+@pytest.mark.parametrize("command", STAGES)
+def test_every_stage_takes_a_device(command):
+    text = re.sub(r"\x1b\[[0-9;]*m", "", succeed(command, "--help"))
+    assert "--device" in text
+
+
+def test_the_device_taken_is_stated_in_one_line(image, tmp_path, no_cupy):
+    told = succeed("destripe", "-i", image, "-o", tmp_path / "out.tif", "--dark", 100)
+    assert len(re.findall(r"^device cpu: CuPy is not installed", told, re.MULTILINE)) == 1
+    quiet = succeed("destripe", "-i", image, "-o", tmp_path / "quiet.tif", "--dark", 100, "--quiet")
+    assert "device" not in quiet
+
+
+def test_a_device_that_is_not_there_ends_the_command_before_it_writes(image, tmp_path, no_cupy):
+    out = tmp_path / "out.tif"
+    assert "--device cuda cannot be used: CuPy is not installed" in fail(
+        9, "destripe", "-i", image, "-o", out, "--dark", 100, "--device", "cuda"
+    )
+    fail(3, "destripe", "-i", image, "-o", out, "--dark", 100, "--device", "gpu")
+    fail(3, "destripe", "-i", image, "-o", out, "--dark", 100, "--device-memory", "lots")
+    fail(9, "info", "--device", "cuda:1")
+    assert not out.exists()
+
+
+def test_info_says_which_device_is_taken_and_why(no_cupy):
+    told = succeed("info")
+    assert "no CUDA device: CuPy is not installed" in told
+    assert "commands take device cpu: CuPy is not installed" in told
+    assert "commands take device cpu: as asked" in succeed("info", "--device", "cpu")
