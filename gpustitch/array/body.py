@@ -34,15 +34,19 @@ class Parameter:
     pointers: int
 
 
-def source_text(source: str) -> str:
-    """The text of a file in ``kernels/`` and of the headers it includes; line numbers in errors are the file's own.
+def program(source: str, types: Mapping[str, str]) -> str:
+    """What the compiler is given: a file in ``kernels/`` and the headers it includes, with its type names defined.
+
+    Line numbers in errors are the file's own. Types are defined in the text because a macro ``T`` would also replace
+    the T of templates in the compiler's own headers.
 
     Raises
     ------
     DeviceError
         If the file, or a header that it names, is not installed.
     """
-    return _text(source, set())
+    aliases = "".join(f"using {name} = {c_type};\n" for name, c_type in sorted(types.items()))
+    return aliases + _text(source, set())
 
 
 @functools.cache

@@ -35,6 +35,8 @@ class Kernel(Generic[P, R]):
         self.layout = layout
         self.definition = definition
         self._signature = inspect.signature(definition)
+        parameters = self._signature.parameters.values()
+        self._floats = tuple(p.name for p in parameters if p.annotation in (float, "float"))
         functools.update_wrapper(self, definition)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -44,7 +46,9 @@ class Kernel(Generic[P, R]):
             raise DeviceError(f"{self.name} has no CUDA body yet; run it with --device cpu")
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        launch(self.source, self.name, self.layout, bound.arguments)
+        # A whole number is a float too where the definition asks for one.
+        arguments = bound.arguments | {name: float(bound.arguments[name]) for name in self._floats}
+        launch(self.source, self.name, self.layout, arguments)
         return None  # type: ignore[return-value]
 
     @property
@@ -69,11 +73,11 @@ def kernel(
     tile, threads
         How threads are laid over ``out``: :class:`gpustitch.array.launch.Layout`.
     types
-        Type macros of the body: ``T="out: uint8 uint16"`` compiles it with T being the type of ``out``, which is one
+        Type names of the body: ``T="out: uint8 uint16"`` compiles it with T being the type of ``out``, which is one
         of these.
     """
-    macros = {macro: (text.partition(":")[0], tuple(text.partition(":")[2].split())) for macro, text in types.items()}
-    layout = Layout(macros, tile, threads)
+    named = {name: (text.partition(":")[0], tuple(text.partition(":")[2].split())) for name, text in types.items()}
+    layout = Layout(named, tile, threads)
 
     def register(definition: Callable[P, R]) -> Kernel[P, R]:
         twin = Kernel(source, layout, definition)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_points, source_text
+from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_points, program
 from gpustitch.errors import DeviceError
 
 # No product and sum is contracted into one rounding: bodies then round as NumPy does. They write fmaf where it helps.
@@ -26,7 +26,7 @@ class Layout:
     Parameters
     ----------
     types
-        For each type macro the argument whose dtype it stands for, and the dtypes that it may have.
+        For each type name in the body the argument whose dtype it stands for, and the dtypes that it may have.
     tile
         Elements of ``out``, along its axes, that one block of threads writes (None: the whole axis). Blocks are
         numbered in C order by ``blockIdx.x``. Without a tile there is one thread per element.
@@ -44,8 +44,8 @@ class Layout:
             return -(-math.prod(shape) // math.prod(self.threads))
         return math.prod(1 if t is None else -(-n // t) for n, t in zip(shape, self.tile, strict=True))
 
-    def macros(self, name: str, dtypes: Mapping[str, str]) -> dict[str, str]:
-        """C types of the type macros, given the dtypes of the arguments.
+    def c_types(self, name: str, dtypes: Mapping[str, str]) -> dict[str, str]:
+        """What the type names stand for, given the dtypes of the arguments.
 
         Raises
         ------
@@ -53,10 +53,10 @@ class Layout:
             If an argument has a dtype that the body is not made for.
         """
         found = {}
-        for macro, (argument, allowed) in self.types.items():
+        for type_name, (argument, allowed) in self.types.items():
             if dtypes[argument] not in allowed:
                 raise TypeError(f"{name} takes {argument} of {', '.join(allowed)}, not of {dtypes[argument]}")
-            found[macro] = C_TYPES[dtypes[argument]]
+            found[type_name] = C_TYPES[dtypes[argument]]
         return found
 
 
@@ -75,8 +75,8 @@ def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any])
         If the body does not compile or cannot be launched; the text names it.
     """
     dtypes = {argument: _dtype(value) for argument, value in arguments.items()}
-    macros = layout.macros(name, dtypes)
-    _check(source, name, tuple(dtypes.items()), tuple(macros.items()), tuple(map(_rank, arguments.values())))
+    types = layout.c_types(name, dtypes)
+    _check(source, name, tuple(dtypes.items()), tuple(types.items()), tuple(map(_rank, arguments.values())))
     out = arguments["out"]
     if not out.size:
         return
@@ -87,7 +87,7 @@ def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any])
     cupy = importlib.import_module("cupy")
     try:
         with out.device:
-            body = _compiled(source, name, tuple(sorted(macros.items())), out.device.id)
+            body = _compiled(source, name, tuple(types.items()), out.device.id)
             body((n_blocks,), layout.threads, _flat_arguments(packed.values(), cupy))
     except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
         raise DeviceError(f"{name} (kernels/{source}) failed: {error}") from error
@@ -96,11 +96,10 @@ def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any])
 
 
 @functools.cache
-def _compiled(source: str, name: str, macros: tuple[tuple[str, str], ...], _device: int) -> Any:
+def _compiled(source: str, name: str, types: tuple[tuple[str, str], ...], _device: int) -> Any:
     """The body for these types; CuPy keeps the binary on disk, under a key that the whole text is part of."""
     cupy = importlib.import_module("cupy")
-    options = OPTIONS + tuple(f"-D{macro}={c_type}" for macro, c_type in macros)
-    return cupy.RawModule(code=source_text(source), options=options).get_function(name)
+    return cupy.RawModule(code=program(source, dict(types)), options=OPTIONS).get_function(name)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -108,14 +107,14 @@ def _check(
     source: str,
     name: str,
     dtypes: tuple[tuple[str, str], ...],
-    macros: tuple[tuple[str, str], ...],
+    types: tuple[tuple[str, str], ...],
     ranks: tuple[int, ...],
 ) -> None:
     """Compare the arguments with what the body declares: a wrong pointer would be read without a word."""
     if name not in entry_points(source):
         raise DeviceError(f'kernels/{source} holds no body extern "C" __global__ void {name}(...)')
     declared = list(entry_points(source)[name])
-    c_types = dict(macros)
+    c_types = dict(types)
     for (argument, dtype), rank in zip(dtypes, ranks, strict=True):
         expected = _expected(argument, dtype, rank)
         found, declared = declared[: len(expected)], declared[len(expected) :]

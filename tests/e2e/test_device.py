@@ -1,0 +1,72 @@
+"""Everything with ``--device cuda``: bodies executed by the emulator without a GPU, by a GPU where there is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpustitch.array import Device, choose_device, cuda_devices
+from gpustitch.model import ZYX
+from gpustitch.ops.wavelet import WaveletOptions
+from gpustitch.stages import demo, pipeline
+from gpustitch.stages.align_link import MatchOptions
+from gpustitch.stages.correct import Correction, Method
+from gpustitch.stages.phantom import make_phantom
+from gpustitch.stages.phantom_truth import PhantomSpec, Truth
+from gpustitch.stages.pipeline import PipelineOptions
+from tests.cuda_cpu import shim
+from tests.e2e.commands import read_level
+
+pytestmark = pytest.mark.xdist_group("device")
+
+SPEC = PhantomSpec(n_frames=100, n_rows=96, n_columns=80, overlap=0.45, stage_error_um=3.0, grid=(1, 2, 1))
+WINDOW: ZYX = (15, 15, 15)
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    """Two small tiles, one beside the other along y."""
+    return make_phantom(tmp_path_factory.mktemp("device") / "phantom", SPEC)
+
+
+def _options(truth: Truth, output: Path, method: Method, device: Device) -> PipelineOptions:
+    base = PipelineOptions(
+        truth.channel(),
+        output,
+        correction=Correction(method, WaveletOptions(3, 4, wavelet="db4", threshold=600, crossover=150), dark=100),
+        matching=MatchOptions(sample_count=12, window_px=WINDOW, blob_window_px=(32, 32, 32), search_px=(0, 0, 0)),
+        device=device,
+        n_workers=2,
+    )
+    return replace(base, stitch=replace(base.stitch, levels=3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["none", "wavelet", "lightsheet"])
+def test_a_device_makes_the_volume_that_the_cpu_makes(method: Method, truth: Truth, tmp_path: Path) -> None:
+    cpu = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cpu", method, choose_device("cpu"))))
+    with shim.installed():
+        device = choose_device("cuda")
+        cuda = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cuda", method, device)))
+    assert cpu.flat is not None and cuda.flat is not None
+    np.testing.assert_allclose(cuda.flat, cpu.flat, rtol=1e-6)
+    for level in range(3):
+        a, b = (read_level(result.volume, level).astype(int) for result in (cpu, cuda))
+        assert a.shape == b.shape
+        assert a.std() > 10
+        apart = np.abs(a - b)
+        assert apart.max() <= 2
+        assert np.count_nonzero(apart) < 0.02 * apart.size
+
+
+@pytest.mark.gpu
+def test_the_demo_passes_on_a_gpu(tmp_path: Path) -> None:
+    devices, reason = cuda_devices()
+    if not devices:
+        pytest.skip(f"no CUDA device: {reason}")
+    options = demo.DemoOptions(tmp_path, demo.spec_of("small"), device=choose_device("cuda"))
+    result = demo.run(demo.plan(options))
+    assert result.evaluation.passed, [f for f in result.evaluation.figures if f.passed is False]
