@@ -137,17 +137,21 @@ class RawModule:
     """CUDA C as a module of bodies that run on the CPU."""
 
     def __init__(self, code=None, *, path=None, options=(), backend="nvrtc", name_expressions=None):
-        self._module = importlib.import_module("tests.cuda_cpu.module").RawModule(code, tuple(options))
+        self._emulator = importlib.import_module("tests.cuda_cpu.module")
+        self._module = self._emulator.RawModule(code=code, options=tuple(options))
 
     def get_function(self, name):
         """A body: called with the number of blocks, the threads of a block and the arguments."""
-        body = self._module.get_function(name)
+        try:
+            body = self._module.get_function(name)
+        except self._emulator.CompileError as error:
+            raise cuda_parts.CompileException(str(error)) from error
 
         def launch(grid, block, args, *, shared_mem=0, stream=None):
             for value in args:
                 if not isinstance(value, ndarray | np.generic):
                     raise TypeError(f"Unsupported type {type(value)}")
-            return body(grid, block, args)
+            return body(grid, block, args, shared_mem=shared_mem)
 
         return launch
 

@@ -1,0 +1,249 @@
+"""Every operation gives on arrays of the device what it gives on NumPy's: on the stand-in for CuPy, bodies emulated."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.model import Box, Spacing
+from gpustitch.ops.ascend import ascend, peak
+from gpustitch.ops.blobs import find_blobs
+from gpustitch.ops.deoblique import deoblique
+from gpustitch.ops.flatfield import check_scaled_flat, inverse_flat, normalized_flat, to_uint16
+from gpustitch.ops.fuse import fuse_block, plan_block
+from gpustitch.ops.histogram import count_between, histogram, histogram_percentile, percentile_bin
+from gpustitch.ops.illumination import FlatOptions, fit_flat
+from gpustitch.ops.intensity import row_gains
+from gpustitch.ops.lightsheet import LightsheetOptions, background_estimate, destripe_lightsheet, line_estimate
+from gpustitch.ops.notch import RowLowPass
+from gpustitch.ops.otsu import otsu, otsu_of_frames
+from gpustitch.ops.pyramid import downsample
+from gpustitch.ops.search import correlate_all_shifts
+from gpustitch.ops.smooth import smooth
+from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
+from tests.cuda_cpu import module, shim
+from tests.ops.fuse_tiles import oblique, whole_box
+
+pytestmark = pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator works")
+
+
+def moved(value):
+    """Arrays of NumPy, and those in lists and dicts, as arrays of the device."""
+    if isinstance(value, np.ndarray):
+        return shim.asarray(value)
+    if isinstance(value, list):
+        return [moved(part) for part in value]
+    if isinstance(value, dict):
+        return {key: moved(part) for key, part in value.items()}
+    return value
+
+
+def fetched(value):
+    """Arrays of the device as arrays of NumPy; any array of NumPy is a mistake."""
+    assert not isinstance(value, np.ndarray), "the result is in host memory"
+    if isinstance(value, shim.ndarray):
+        return value.get()
+    return tuple(map(fetched, value)) if isinstance(value, tuple) else value
+
+
+def check(operation, *args, launches=None, rtol=0.0, atol=0.0, **kwargs):
+    """Run on the host and on the device; results are equal, or nearly, and so are their dtypes."""
+    for_device = copy.deepcopy(args)
+    expected = operation(*args, **kwargs)
+    with shim.installed():
+        before = module.launches()
+        found = fetched(operation(*map(moved, for_device), **kwargs))
+        ran = module.launches() - before
+    if launches is not None:
+        assert ran == launches
+    pairs = zip(expected, found, strict=True) if isinstance(expected, tuple) else [(expected, found)]
+    for theirs, ours in pairs:
+        assert np.shape(ours) == np.shape(theirs)
+        assert getattr(ours, "dtype", None) == getattr(theirs, "dtype", None)
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
+
+
+def noise(shape, dtype=np.float32, seed=0, high=4000):
+    return np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
+
+
+def textured(shape, seed=0):
+    smoothed = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 1.5)
+    return (smoothed / smoothed.std() * 300 + 1000).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("keep", [(slice(None),) * 3, (slice(2, 9), slice(0, None, 3), slice(5, 6))])
+def test_smooth(dtype, keep):
+    check(smooth, noise((13, 11, 12), dtype), (1.5, 0.0, 2.5), keep, launches=0, rtol=1e-6)
+
+
+def test_correlate_all_shifts():
+    region = textured((14, 13, 16))
+    check(correlate_all_shifts, region[3:10, 2:8, 5:14].copy(), region, launches=0, atol=1e-5)
+    check(correlate_all_shifts, np.full((3, 3, 3), 7, np.float32), region, launches=0)
+    with shim.installed(), pytest.raises(ParameterError, match="no room"):
+        correlate_all_shifts(shim.asarray(region), shim.asarray(region[:5]))
+
+
+@pytest.mark.parametrize("radius_um", [1.0, 2.0, 4.0])
+def test_find_blobs(radius_um):
+    spacing = Spacing(1.3, 1.8, 1.3)
+    check(find_blobs, noise((24, 21, 26), np.uint16), spacing, radius_um=radius_um, launches=0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("volume", [np.zeros((12, 12, 12), np.float32), noise((5, 20, 20))])
+def test_find_blobs_where_there_are_none(volume):
+    check(find_blobs, volume, Spacing(1.0, 1.0, 1.0), launches=0)
+
+
+def test_ascend_and_peak():
+    volume = textured((26, 24, 28))
+    starts = [(4, 6, 7), (12, 9, 8), (0, 0, 0)]
+    fixed = [volume[z + 1 : z + 8, y - 1 : y + 6, x : x + 7].copy() for z, y, x in ((4, 6, 7), (12, 9, 8), (3, 3, 3))]
+    expected = ascend(fixed, [volume] * 3, starts)
+    with shim.installed():
+        found = ascend(moved(fixed), [shim.asarray(volume)] * 3, starts)
+    for theirs, ours in zip(expected, found, strict=True):
+        assert (ours.position, ours.settled) == (theirs.position, theirs.settled)
+        assert isinstance(ours.around, np.ndarray)
+        np.testing.assert_allclose(ours.around, theirs.around, atol=1e-5)
+        np.testing.assert_allclose(peak(ours.around), peak(theirs.around), atol=1e-3)
+    assert expected[0].position == (5, 5, 7)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_normalized_flat(dtype):
+    check(normalized_flat, 1 + noise((7, 9), dtype, high=200), launches=0)
+    check(inverse_flat, normalized_flat(noise((7, 9), dtype, high=3) + dtype(0)), launches=0, rtol=1e-7)
+    with shim.installed():
+        for flat in (np.zeros((3, 3)), np.full((3, 3), np.nan), -np.ones((3, 3)), np.ones(3)):
+            with pytest.raises(ParameterError):
+                normalized_flat(shim.asarray(flat))
+        with pytest.raises(ParameterError, match="maximum is 2"):
+            check_scaled_flat(shim.asarray(np.full((3, 3), 2.0)))
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int32, np.uint16, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (5,), (3, 17), (2, 3, 5), (0, 4)])
+def test_to_uint16(dtype, shape):
+    far = np.dtype(dtype).itemsize > 2
+    values = np.asarray(np.random.default_rng(1).normal(30000, 40000, shape) if far else np.ones(shape)).astype(dtype)
+    if values.dtype.kind == "f" and values.size:
+        values.reshape(-1)[0] = np.nan
+    check(to_uint16, values)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_otsu(dtype):
+    frames = np.concatenate([noise((2, 20, 30), dtype, high=60), 150 + noise((2, 20, 30), dtype, 1, high=80)], axis=1)
+    frames[1] = 7
+    expected = otsu_of_frames(frames)
+    with shim.installed():
+        np.testing.assert_allclose(otsu_of_frames(shim.asarray(frames)), expected, rtol=1e-6)
+        assert otsu(shim.asarray(frames[0])) == pytest.approx(otsu(frames[0]), rel=1e-6)
+
+
+def test_percentiles_of_frames():
+    frames = noise((9, 5, 70), np.uint16)
+
+    def percentiles(frames, counts, count, bins, other):
+        histogram(frames, counts, 100, 4)
+        histogram_percentile(counts, bins, 40.0)
+        count_between(frames, count, 100, 4096)
+        percentile_bin(frames, count, other, 40.0, 1024, 4, 100)
+        return counts, count, bins, other
+
+    room = [np.zeros((5, 70, 1024), np.int32), *np.zeros((3, 5, 70), np.int32)]
+    check(percentiles, frames, *(np.ascontiguousarray(a) for a in room), launches=4)
+
+
+@pytest.mark.parametrize("model", ["reference", "product"])
+def test_fit_flat(model):
+    y, x = np.mgrid[:40, :60]
+    bins = (100 + 2 * x - 0.02 * x**2 + 0.3 * y + noise((40, 60), high=3)).astype(np.int32)
+    count = np.full((40, 60), 30, np.int32)
+    expected = fit_flat(bins, count, FlatOptions(model=model))
+    with shim.installed():
+        found = fit_flat(shim.asarray(bins), shim.asarray(count), FlatOptions(model=model))
+    np.testing.assert_array_equal(found.counts, expected.counts)
+    assert found.coefficients == expected.coefficients
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("shear", [1.0, 0.73])
+def test_deoblique(dtype, shear):
+    frames = noise((12, 6, 9), dtype, high=250)
+    check(deoblique, frames, Box((3, 0, 1), (12, 6, 21)), shear, first_frame=2, launches=1)
+
+
+@pytest.mark.parametrize("method", ["mean", "max", "mode", "stride"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_downsample(method, dtype):
+    if method != "mode" or dtype == np.uint16:
+        check(downsample, noise((5, 8, 7), dtype, high=5), method, launches=method != "stride")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_fuse_block(whole):
+    shift = 0.0 if whole else 0.37
+    tiles = [
+        oblique(14, 9, 8, 1.0, (0, 0, 0), 1),
+        oblique(14, 9, 8, 1.0, (shift, 6 + shift, 2), 2),
+        oblique(14, 9, 8, 1.0, (5, 1, 8 - shift), 3),
+    ]
+    plan = plan_block(whole_box(tiles), tiles)
+    voxels = {n: tiles[n].volume.read(need) for n, need in plan.reads.items()}
+    check(lambda v: fuse_block(plan, v), voxels, launches=1, atol=1)
+    gains = {1: row_gains(9, 0.7)}
+    check(lambda v: fuse_block(plan, v, gains), voxels, launches=1, atol=1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+def test_destripe_lightsheet(dtype):
+    options = LightsheetOptions(artifact_length=15, background_window_size=20)
+    frames = noise((2, 30, 53), dtype)
+    check(destripe_lightsheet, frames, options, rtol=1e-6, atol=1e-3)
+    check(destripe_lightsheet, frames[0], options, rtol=1e-6, atol=1e-3)
+    if dtype != np.float64:
+        check(line_estimate, frames, options)
+        check(background_estimate, frames, options)
+    if np.dtype(dtype).kind == "f":
+        frames[0, 0, 0] = np.nan
+        with shim.installed(), pytest.raises(DamagedInputError, match="NaN"):
+            destripe_lightsheet(shim.asarray(frames), options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        WaveletOptions(4, 4),
+        WaveletOptions(4, 9),
+        WaveletOptions(0, 6, threshold=1500),
+        WaveletOptions(5, 0, wavelet="haar", level=1),
+        WaveletOptions(4, 9, compat=True),
+        WaveletOptions(),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("dtype", [np.uint16, np.float64])
+def test_destripe_wavelet(options, dtype):
+    frames = np.maximum(textured((2, 37, 50)) + 200 * (np.arange(37) % 5 == 0)[:, None], 0).astype(dtype)
+    check(destripe_wavelet, frames, options, rtol=1e-5, atol=0.05)
+    check(destripe_wavelet, frames[0], options, rtol=1e-5, atol=0.05)
+
+
+@pytest.mark.parametrize("compat", [False, True])
+@pytest.mark.parametrize("sigma", [0.5, 3.0, 30.0])
+def test_notch(compat, sigma):
+    coefficients = np.random.default_rng(0).normal(size=(2, 5, 2, 40)).astype(np.float32)
+
+    def apply(values):
+        RowLowPass.of(33, sigma, compat=compat).apply(values)
+        return values
+
+    check(lambda values: apply(values.copy()), coefficients, rtol=1e-5, atol=1e-5)
