@@ -141,22 +141,58 @@ extern "C" __global__ void __launch_bounds__(THREADS) count_between(
     }
 }
 
-// What a thread knows of its part of a pixel's counters.
-struct Part {
-    int sum, last;  // last counter that is not zero, -1 if all are
+constexpr int DIGIT_BITS = 8, MOST_DIGITS = 1 << DIGIT_BITS;
+
+// How the numbers of the bins 0 ... last_bin are cut into digits of at most 8 bits, all of the same width.
+struct Digits {
+    int width, count, passes;
+
+    __device__ explicit Digits(int64 last_bin) {
+        int bits = 1;
+        while (last_bin >> bits) ++bits;
+        passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS;
+        width = (bits + passes - 1) / passes;
+        count = 1 << width;
+    }
 };
 
-__device__ inline Part part_of(const unsigned* counters, int first, int stop, int pixel) {
-    Part part = {0, -1};
+// A thread's share of a pixel's counters, of which there is one for each digit.
+struct Part {
+    int sum, last;  // last digit with a count, -1 if there is none
+};
+
+// The first digit through which at least target values are counted: how many before it and how many with it, and the
+// last digit before it with a count (-1: none).
+struct Found {
+    bool here;  // by this thread
+    int digit, before, count, filled;
+};
+
+// Finds that digit for the pixel of this thread; before is what is counted before all of them. All threads of a block call it.
+__device__ inline Found digit_reaching(
+    double target, const unsigned* counters, int n_digits, Part* parts, int before) {
+    const int pixel = threadIdx.x % PIXELS, lane = threadIdx.x / PIXELS, length = max(1, n_digits / LANES);
+    const int first = min(lane * length, n_digits), stop = min(first + length, n_digits);
+    Part mine = {0, -1};
     for (int digit = first; digit < stop; ++digit) {
         const int count = counters[digit * PIXELS + pixel];
-        part.sum += count;
-        if (count) part.last = digit;
+        mine.sum += count;
+        if (count) mine.last = digit;
     }
-    return part;
+    parts[threadIdx.x] = mine;
+    __syncthreads();
+    for (int l = 0; l < lane; ++l) before += parts[l * PIXELS + pixel].sum;
+    Found found = {before < target && target <= before + mine.sum, first, before, 0, -1};
+    if (!found.here) return found;
+    for (;; ++found.digit) {
+        found.count = counters[found.digit * PIXELS + pixel];
+        if (found.before + found.count >= target) break;
+        if (found.count) found.filled = found.digit;
+        found.before += found.count;
+    }
+    for (int l = lane - 1; l >= 0 && found.filled < 0; --l) found.filled = parts[l * PIXELS + pixel].last;
+    return found;
 }
-
-constexpr int DIGIT_BITS = 8;
 
 // Selection by the digits of the bin's number, the highest first: each pass over the frames counts how often each digit
 // follows the digits already known. 10 bits of 1024 bins are two passes of 5 bits; a block's values are still in
@@ -165,65 +201,48 @@ extern "C" __global__ void __launch_bounds__(THREADS) percentile_bin(
     const T* frames, long long n_frames, long long rows, long long columns, const int* count, long long count_rows,
     long long count_columns, int* out, long long out_rows, long long out_columns, double percentile, long long n_bins,
     long long values_per_bin, long long background) {
-    __shared__ unsigned counters[(1 << DIGIT_BITS) * PIXELS], below[THREADS], known[PIXELS];
+    __shared__ unsigned counters[MOST_DIGITS * PIXELS], below[THREADS], known[PIXELS];
     __shared__ Part parts[THREADS];
     __shared__ int reached[PIXELS];
     const int64 groups = (columns + PIXELS - 1) / PIXELS, y = blockIdx.x / groups;
     const int pixel = threadIdx.x % PIXELS, lane = threadIdx.x / PIXELS;
-    const int64 x = blockIdx.x % groups * PIXELS + pixel, place = y * columns + x;
+    const int64 x = blockIdx.x % groups * PIXELS + pixel, place = y * columns + x, n_values = (int64)1 << 8 * sizeof(T);
     const bool inside = x < columns;
-    const Bins bins(values_per_bin);
     const double target = inside ? percentile * count[place] / 100 : 0;
-
-    const int64 values = (int64)1 << 8 * sizeof(T);
-    const int64 last_bin = min((int64)n_bins, (values + values_per_bin - 1) / values_per_bin) - 1;
-    int bits = 1;
-    while (last_bin >> bits) ++bits;
-    const int passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS, width = (bits + passes - 1) / passes, digits = 1 << width;
-    const int length = max(1, digits / LANES), first = min(lane * length, digits), stop = min(first + length, digits);
-
+    const Bins bins(values_per_bin);
+    const int64 last_bin = min((int64)n_bins, (n_values + values_per_bin - 1) / values_per_bin) - 1;
+    const Digits digits(last_bin);
     if (lane == 0) {
         known[pixel] = 0, reached[pixel] = 0;
         if (inside) out[place] = target > 0 ? (int)last_bin : 0;
     }
-    for (int shift = (passes - 1) * width; shift >= 0; shift -= width) {
-        for (int i = threadIdx.x; i < digits * PIXELS; i += THREADS) counters[i] = 0;
+    for (int shift = (digits.passes - 1) * digits.width; shift >= 0; shift -= digits.width) {
+        for (int i = threadIdx.x; i < digits.count * PIXELS; i += THREADS) counters[i] = 0;
         __syncthreads();
-        const unsigned prefix = known[pixel];
-        int before = reached[pixel];
-        const int64 first_bin = (int64)prefix << width << shift, end_bin = first_bin + ((int64)digits << shift);
+        const unsigned prefix = known[pixel] << digits.width;
+        const int before = reached[pixel];
+        const int64 first_bin = (int64)prefix << shift, end_bin = first_bin + ((int64)digits.count << shift);
         const Range range(
             max((int64)background, first_bin * values_per_bin), min(end_bin, (int64)n_bins) * values_per_bin);
         unsigned greatest = 0;
         if (inside && range.any) {
             for_values<LANES>(frames + place, rows * columns, lane, n_frames, [&](unsigned value) {
                 if (range.holds(value)) {
-                    atomicAdd(&counters[(bins.of(value) >> shift) % digits * PIXELS + pixel], 1u);
+                    atomicAdd(&counters[(bins.of(value) >> shift) % digits.count * PIXELS + pixel], 1u);
                 } else if (value < range.first) {
                     greatest = max(greatest, value);
                 }
             });
         }
+        below[threadIdx.x] = greatest;
         __syncthreads();
-        const Part mine = part_of(counters, first, stop, pixel);
-        parts[threadIdx.x] = mine, below[threadIdx.x] = greatest;
-        __syncthreads();
-        for (int l = 0; l < lane; ++l) before += parts[l * PIXELS + pixel].sum;
-        if (before < target && target <= before + mine.sum) {
-            int digit = first, filled = -1, here = counters[digit * PIXELS + pixel];
-            while (before + here < target) {
-                if (here) filled = digit;
-                before += here;
-                here = counters[++digit * PIXELS + pixel];
-            }
-            for (int l = lane - 1; l >= 0 && filled < 0; --l) filled = parts[l * PIXELS + pixel].last;
-            known[pixel] = prefix << width | digit, reached[pixel] = before;
-            if (shift == 0) {
-                for (int l = 0; l < LANES; ++l) greatest = max(greatest, below[l * PIXELS + pixel]);
-                const unsigned lower = filled < 0 ? bins.of(greatest) : prefix << width | filled;
-                const bool is_lower = target - before <= before + here - target;
-                out[place] = (int)(!is_lower ? prefix << width | digit : before > 0 ? lower : 0);
-            }
+        const Found found = digit_reaching(target, counters, digits.count, parts, before);
+        if (found.here && shift > 0) known[pixel] = prefix | found.digit, reached[pixel] = found.before;
+        if (found.here && shift == 0) {
+            for (int l = 0; l < LANES; ++l) greatest = max(greatest, below[l * PIXELS + pixel]);
+            const unsigned lower = found.filled < 0 ? bins.of(greatest) : prefix | found.filled;
+            const bool is_lower = target - found.before <= found.before + found.count - target;
+            out[place] = (int)(!is_lower ? prefix | found.digit : found.before > 0 ? lower : 0);
         }
         __syncthreads();
     }

@@ -82,6 +82,18 @@ __device__ inline unsigned sum_before(unsigned value, unsigned* warp_sums) {
     return before;
 }
 
+// The least key above another. All threads of a block call it; *shared is 0xffffffff before.
+__device__ inline unsigned least_above(const Samples& samples, unsigned key, unsigned* shared) {
+    unsigned least = 0xffffffffu;
+    samples.for_keys([&](unsigned sample) { least = sample > key ? min(least, sample) : least; });
+    for (int distance = WARP / 2; distance; distance /= 2) {
+        least = min(least, __shfl_xor_sync(0xffffffffu, least, distance));
+    }
+    if (threadIdx.x % WARP == 0) atomicMin(shared, least);
+    __syncthreads();
+    return *shared;
+}
+
 // A block takes one window and finds the sample of a rank by its digits of 8 bits, the highest first: one pass over the
 // window for each byte of T. Windows overlap, so that the passes read the caches. Of many samples, which often share
 // their highest digit, 16 copies of the counters are kept: two threads of a warp meet in a bank at most.
@@ -90,21 +102,22 @@ extern "C" __global__ void __launch_bounds__(THREADS) window_percentiles(
     long long n_row_starts, const long long* row_stops, long long n_row_stops, const long long* column_starts,
     long long n_column_starts, const long long* column_stops, long long n_column_stops, float* out,
     long long out_images, long long out_rows, long long out_columns, long long step, double fraction) {
-    __shared__ unsigned counters[DIGITS << COPY_BITS], warp_sums[WARPS], chosen[3], above;
+    __shared__ unsigned counters[DIGITS << COPY_BITS], warp_sums[WARPS], above;
+    __shared__ struct { unsigned digit, rank, count; } chosen;
     const int64 j = blockIdx.x % out_columns, i = blockIdx.x / out_columns % out_rows;
-    const int64 image = blockIdx.x / out_columns / out_rows;
-    const int64 top = row_starts[i], left = column_starts[j];
-    const int64 height = (row_stops[i] - top + step - 1) / step, width = (column_stops[j] - left + step - 1) / step;
-    const Samples samples(images + (image * rows + top) * columns + left, columns, height, width, step);
+    const int64 top = blockIdx.x / out_columns / out_rows * rows + row_starts[i], left = column_starts[j];
+    const int64 height = (row_stops[i] - row_starts[i] + step - 1) / step;
+    const int64 width = (column_stops[j] - left + step - 1) / step;
+    const Samples samples(images + top * columns + left, columns, height, width, step);
     const double at = fraction * (height * width - 1);
     const int copy_bits = height * width < MANY_SAMPLES ? 0 : COPY_BITS;
     const unsigned copy = threadIdx.x % (1 << copy_bits);
 
     unsigned key = 0, rank = (unsigned)at, equal = 0;  // digits known; rank among samples with them, their number
     const double share = at - rank;
+    if (threadIdx.x == 0) above = 0xffffffffu;
     for (int shift = 8 * (int)sizeof(T) - 8; shift >= 0; shift -= 8) {
         for (int n = threadIdx.x; n < DIGITS << copy_bits; n += THREADS) counters[n] = 0;
-        if (threadIdx.x == 0) above = 0xffffffffu;
         __syncthreads();
         samples.for_keys([&](unsigned sample) {
             const unsigned digits = sample >> shift;
@@ -112,21 +125,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) window_percentiles(
         });
         __syncthreads();
         const unsigned mine = digit_count(counters, copy_bits), before = sum_before(mine, warp_sums);
-        if (before <= rank && rank < before + mine) chosen[0] = threadIdx.x, chosen[1] = rank - before, chosen[2] = mine;
+        if (before <= rank && rank < before + mine) chosen = {threadIdx.x, rank - before, mine};
         __syncthreads();
-        key = key << 8 | chosen[0], rank = chosen[1], equal = chosen[2];
+        key = key << 8 | chosen.digit, rank = chosen.rank, equal = chosen.count;
     }
     unsigned next = key;
-    if (share > 0 && rank + 1 >= equal) {  // the same for the whole block
-        unsigned least = 0xffffffffu;
-        samples.for_keys([&](unsigned sample) { if (sample > key) least = min(least, sample); });
-        for (int distance = WARP / 2; distance; distance /= 2) {
-            least = min(least, __shfl_xor_sync(0xffffffffu, least, distance));
-        }
-        if (threadIdx.x % WARP == 0) atomicMin(&above, least);
-        __syncthreads();
-        next = above;
-    }
+    if (share > 0 && rank + 1 >= equal) next = least_above(samples, key, &above);  // all threads or none
     if (threadIdx.x == 0) {
         const double lower = Key<T>::value(key);
         out[blockIdx.x] = (float)(share > 0 ? lower + share * (Key<T>::value(next) - lower) : lower);
