@@ -1,9 +1,10 @@
-"""Mean downsampling by two, and a volume with five levels to written chunks."""
+"""Downsampling by two, and a volume with five levels to written chunks."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ def main(folder: Path | None) -> None:
                 usual = best_seconds(lambda block=block: reshaped_mean(block), repeats=5)[1] / block.size * 1e9
                 row |= {"reference_cpu_ns": usual, "factor": usual / ns}
             rows.append(row)
+    labels = rng.integers(0, 4, (64, 256, 128)).astype(np.uint32)
+    for method in ("max", "mode", "stride"):
+        ns = best_seconds(partial(downsample, labels, method), repeats=10)[1] / labels.size * 1e9
+        rows.append({"what": f"downsample by {method} {labels.shape} uint32", "cpu_ns_per_voxel": ns})
     volume = rng.integers(0, 65536, (256, 512, 512), np.uint16)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         for levels in (1, 5):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gpustitch.errors import ParameterError
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.ops.deoblique import deoblique, plane_offsets
+from tests.cuda_cpu import module, shim
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -124,6 +125,21 @@ def test_writes_into_out_whole():
     result = deoblique(frames, box, 0.6, out=room[:, 2:6])
     np.testing.assert_array_equal(result, deoblique(frames, box, 0.6))
     assert (room[:, :2] == 3).all() and (room[:, 6:] == 3).all()
+
+
+@pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator runs")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("shear", [1.0, 0.85, 3.4])
+def test_on_a_device_a_block_is_the_same(dtype, shear):
+    frames, box = random_frames((90, 3, 34), dtype), Box((0, 0, 20), (34, 3, 155))
+    expected = deoblique(frames, box, shear, first_frame=5)
+    with shim.installed():
+        result = deoblique(shim.asarray(frames), box, shear, first_frame=5)
+        room = shim.asarray(np.full((34, 3, 140), 3, dtype))
+        deoblique(shim.asarray(frames), box, shear, first_frame=5, out=room[:, :, 2:137])
+        np.testing.assert_array_equal(shim.asnumpy(result), expected)
+        np.testing.assert_array_equal(shim.asnumpy(room)[:, :, 2:137], expected)
+        assert (shim.asnumpy(room)[:, :, :2] == 3).all() and (shim.asnumpy(room)[:, :, 137:] == 3).all()
 
 
 def test_plane_offsets_depend_on_the_plane_alone():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
 from gpustitch.ops.pyramid import downsample
+from tests.cuda_cpu import module, shim
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -140,6 +141,16 @@ def test_every_order_of_a_cell_is_sorted():
     cells = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
     volume = cells.reshape(256, 1, 1, 2, 2, 2).transpose(1, 3, 2, 4, 0, 5).reshape(2, 2, 512)
     np.testing.assert_array_equal(downsample(volume, "mode")[0, 0], cells.sum(1) > 4)
+
+
+@pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator runs")
+@pytest.mark.parametrize("method", ["mean", "max", "mode", "stride"])
+def test_on_a_device_a_volume_is_the_same(method):
+    volume = np.random.default_rng(8).integers(0, 4, (9, 18, 71), np.uint16)
+    for part in (volume, volume.transpose(1, 0, 2)[1:, :, 3:]):
+        with shim.installed():
+            result = shim.asnumpy(downsample(shim.asarray(part), method))
+        np.testing.assert_array_equal(result, downsample(part, method))
 
 
 def test_stride_keeps_the_first_voxel_of_each_cell():
