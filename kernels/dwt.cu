@@ -1,38 +1,37 @@
 #include "dwt.cuh"
 
 // T is the type of images.
-#ifndef T
-#define T unsigned short
-#endif
 
 // Analysis. A block of 256 threads makes 32 x 32 coefficients of both subbands. It reads 32 rows of its window at a
-// time (16 for filters of more than 22 taps), coalesced, even and odd columns apart, and low-passes them along the rows,
-// a lane for each row: pitches are odd, so that lanes meet in no bank. When all rows are halved it passes low and high
-// down the columns, a lane for each column. As in dwt.cuh four results at a time are in registers. Reads overlap those
-// of the neighbours by the filter's length less 2: in L2.
-constexpr int SIDE = 32, WARPS = TILE_THREADS / 32;
+// time (16 for filters of more than 22 taps), coalesced and in pairs, even and odd columns apart, and low-passes them
+// along the rows, a lane for each row: pitches are odd, so that lanes meet in no bank. When all rows are halved it
+// passes low and high down the columns, a lane for each column. As in dwt.cuh four results at a time are in registers.
+// Reads overlap those of the neighbours by the filter's length less 2: in L2. T is the type of what is read.
+constexpr int SIDE = 32;
 constexpr int MOST_PLACES = SIDE + HALF_TAPS - 1;
 constexpr int SEGMENT_SIZE = 16 * (2 * MOST_PLACES + 1) + 80, HALVED_PITCH = SIDE + 1;
-constexpr int ROWS_OF_WARP = 32 / WARPS;
+
+// Two neighbours, read at once.
+template <typename V> struct __align__(2 * sizeof(V)) Pair {
+    V x, y;
+};
 
 // log(1 + I) of an image's clipped counts.
 struct Logarithm {
     typedef T Raw;
-    const T* image;
+    const T* samples;
     int64 pitch;
     float least, most;
 
-    __device__ T raw(int row, int column) const { return image[row * pitch + column]; }
     __device__ float value(T count) const { return logf(fminf(fmaxf((float)count, least), most) + 1.0f); }
 };
 
 // The low pass of a finer level.
 struct LowPass {
     typedef float Raw;
-    const float* coefficients;
+    const float* samples;
     int64 pitch;
 
-    __device__ float raw(int row, int column) const { return coefficients[row * pitch + column]; }
     __device__ float value(float coefficient) const { return coefficient; }
 };
 
@@ -41,37 +40,72 @@ struct Size {
     int rows, columns, stored_rows, stored_columns;
 };
 
-// Pairs of samples of the window's rows, from `row` and `column` on, into `segment`: even ones, then odd ones.
-template <typename Source>
-__device__ inline void load_rows(Source source, Size size, int row, int n_rows, int column, int places, float* segment) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    for (int place = lane; place < places; place += 32) {
-        const int left = mirrored(column + 2 * place, size.columns, size.stored_columns);
-        const int right = mirrored(column + 2 * place + 1, size.columns, size.stored_columns);
-        typename Source::Raw raw[ROWS_OF_WARP][2];
+// What a block reads: `rows` rows of `places` pairs of samples, from `row` and `column` of the signal on. A thread has
+// every 256th pair; `first_row`, `first_place` are its first.
+struct Window {
+    int row, column, rows, places, first_row, first_place;
+
+    __device__ Window(Tile tile, int length)
+        : row(2 * tile.row + 2 - length), column(2 * tile.column + 2 - length), rows(2 * SIDE + length - 2),
+          places(SIDE + length / 2 - 1), first_row(threadIdx.x / places), first_place(threadIdx.x % places) {}
+
+    // Whether the pairs are there and can be read at once.
+    template <typename Source> __device__ bool is_plain(const Source& source, const Size& size) const {
+        const bool inside = row >= 0 && column >= 0 && row + rows <= size.stored_rows &&
+                            column + 2 * places <= size.stored_columns;
+        typedef Pair<typename Source::Raw> Two;
+        return inside && source.pitch % 2 == 0 && (unsigned long long)source.samples % sizeof(Two) == 0;
+    }
+};
+
+template <bool plain, typename Source>
+__device__ inline Pair<typename Source::Raw> pair_at(const Source& source, const Size& size, int row, int column) {
+    typedef Pair<typename Source::Raw> Two;
+    if constexpr (plain) {
+        return *(const Two*)(source.samples + row * source.pitch + column);
+    } else {
+        const typename Source::Raw* at = source.samples + mirrored(row, size.rows, size.stored_rows) * source.pitch;
+        Two two;
+        two.x = at[mirrored(column, size.columns, size.stored_columns)];
+        two.y = at[mirrored(column + 1, size.columns, size.stored_columns)];
+        return two;
+    }
+}
+
+// `n` rows of the window from row `start` of it on into `segment`: the pairs' first samples, then their second ones.
+template <bool plain, typename Source>
+__device__ inline void load_rows(
+    const Source& source, const Size& size, const Window& window, int start, int n, float* segment) {
+    const int places = window.places, pitch = 2 * places + 1;
+    const int more_rows = TILE_THREADS / places, more_places = TILE_THREADS % places;
+    int row = window.first_row, place = window.first_place;
+    while (row < n) {
+        Pair<typename Source::Raw> raw[AT_ONCE];
+        int targets[AT_ONCE];
 #pragma unroll
-        for (int k = 0; k < ROWS_OF_WARP; ++k) {
-            const int i = warp + k * WARPS;
-            if (i < n_rows) {
-                const int from = mirrored(row + i, size.rows, size.stored_rows);
-                raw[k][0] = source.raw(from, left), raw[k][1] = source.raw(from, right);
+        for (int k = 0; k < AT_ONCE; ++k) {
+            targets[k] = row < n ? row * pitch + place : -1;
+            if (row < n) {
+                raw[k] = pair_at<plain>(source, size, window.row + start + row, window.column + 2 * place);
             }
+            row += more_rows, place += more_places;
+            if (place >= places) place -= places, ++row;
         }
 #pragma unroll
-        for (int k = 0; k < ROWS_OF_WARP; ++k) {
-            const int i = warp + k * WARPS;
-            if (i < n_rows) {
-                float* at = segment + i * (2 * places + 1) + place;
-                at[0] = source.value(raw[k][0]), at[places] = source.value(raw[k][1]);
-            }
+        for (int k = 0; k < AT_ONCE; ++k) {
+            if (targets[k] < 0) break;
+            segment[targets[k]] = source.value(raw[k].x);
+            segment[targets[k] + places] = source.value(raw[k].y);
         }
     }
 }
 
-// Low pass of the lane's row at the warp's four columns.
-__device__ inline void halve_row(const float* segment, int places, const float4* weights, int steps, float* halved) {
-    const int first = threadIdx.x / 32 * AT_ONCE;
-    const float *left = segment + first, *right = left + places;
+// Low pass of `n` rows at 32 columns; a thread has four columns of one row.
+__device__ inline void halve_rows(
+    const float* segment, int n, int places, const float4* weights, int steps, float* halved) {
+    const int row = threadIdx.x % n, first = threadIdx.x / n * AT_ONCE;
+    if (first >= SIDE) return;
+    const float *left = segment + row * (2 * places + 1) + first, *right = left + places;
     float even[AT_ONCE], odd[AT_ONCE], sums[AT_ONCE] = {};
 #pragma unroll
     for (int q = 0; q < AT_ONCE - 1; ++q) even[q] = left[q], odd[q] = right[q];
@@ -86,7 +120,7 @@ __device__ inline void halve_row(const float* segment, int places, const float4*
         }
     }
 #pragma unroll
-    for (int q = 0; q < AT_ONCE; ++q) halved[first + q] = sums[q];
+    for (int q = 0; q < AT_ONCE; ++q) halved[row * HALVED_PITCH + first + q] = sums[q];
 }
 
 // Low and high pass of the lane's column at the warp's four rows.
@@ -119,31 +153,30 @@ __device__ inline void analyse(
     __shared__ float segment[SEGMENT_SIZE];
     __shared__ float halved[(2 * SIDE + MOST_TAPS - 2) * HALVED_PITCH];
     __shared__ float4 weights[HALF_TAPS];
-    const int lane = threadIdx.x % 32, steps = length / 2, window = 2 * SIDE + length - 2;
+    const int steps = length / 2;
     const int n_rows = (size.rows + length - 1) / 2, n_columns = (size.columns + length - 1) / 2;
-    // Coefficient k is the sum over m of taps[m] * x[2k + 1 - m]: the window is multiplied by the taps from the last on.
+    // Coefficient k is the sum over m of taps[m] * x[2k + 1 - m]: the window meets the taps from the last on.
     for (int u = threadIdx.x; u < steps; u += TILE_THREADS) {
         const float *low = taps + length - 2 - 2 * u, *high = low + length;
         weights[u] = make_float4(low[1], low[0], high[1], high[0]);
     }
     float low[AT_ONCE] = {}, high[AT_ONCE] = {};
     if (tile.row < n_rows && tile.column < n_columns) {
-        const int row = 2 * tile.row + 2 - length, column = 2 * tile.column + 2 - length;
-        const int places = SIDE + steps - 1, pitch = 2 * places + 1;
-        const int at_once = 32 * pitch <= SEGMENT_SIZE ? 32 : 16;
-        for (int first = 0; first < window; first += at_once) {
-            const int n = min(at_once, window - first);
+        const Window window(tile, length);
+        const bool plain = window.is_plain(source, size);
+        const int at_once = 32 * (2 * window.places + 1) <= SEGMENT_SIZE ? 32 : 16;
+        for (int start = 0; start < window.rows; start += at_once) {
+            const int n = min(at_once, window.rows - start);
             __syncthreads();
-            load_rows(source, size, row + first, n, column, places, segment);
+            if (plain) load_rows<true>(source, size, window, start, n, segment);
+            else load_rows<false>(source, size, window, start, n, segment);
             __syncthreads();
-            if (lane < n) {
-                halve_row(segment + lane * pitch, places, weights, steps, halved + (first + lane) * HALVED_PITCH);
-            }
+            halve_rows(segment, n, window.places, weights, steps, halved + start * HALVED_PITCH);
         }
         __syncthreads();
         halve_column(halved, weights, steps, low, high);
     }
-    const int column = tile.column + lane;
+    const int column = tile.column + threadIdx.x % 32;
     if (column >= columns) return;
 #pragma unroll
     for (int q = 0; q < AT_ONCE; ++q) {

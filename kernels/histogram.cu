@@ -1,12 +1,6 @@
 #include "common.cuh"
 
-// A body is compiled with the types of its own arguments: T that of frames, COUNT that of histograms.
-#ifndef T
-#define T unsigned short
-#endif
-#ifndef COUNT
-#define COUNT unsigned int
-#endif
+// T is the type of what a body reads, frames or histograms, COUNT that of what it writes.
 
 constexpr int THREADS = 256;
 // A block owns 16 neighbouring pixels, which are one 32-byte sector of uint16, and 16 threads share a pixel's frames.
@@ -168,9 +162,8 @@ struct Found {
     int digit, before, count, filled;
 };
 
-// Finds that digit for the pixel of this thread; before is what is counted before all of them. All threads of a block call it.
-__device__ inline Found digit_reaching(
-    double target, const unsigned* counters, int n_digits, Part* parts, int before) {
+// Finds that digit for a thread's pixel; before is what is counted before all digits. All of the block call it.
+__device__ inline Found digit_reaching(double target, const unsigned* counters, int n_digits, Part* parts, int before) {
     const int pixel = threadIdx.x % PIXELS, lane = threadIdx.x / PIXELS, length = max(1, n_digits / LANES);
     const int first = min(lane * length, n_digits), stop = min(first + length, n_digits);
     Part mine = {0, -1};
@@ -256,7 +249,7 @@ __device__ inline int64 sum_of_warp(int64 value) {
 }
 
 // Last bin before stop, of those from first on, with a count; -1 if there is none. All of a warp calls it.
-__device__ inline int64 last_filled(const COUNT* counts, int64 first, int64 stop, int lane) {
+__device__ inline int64 last_filled(const T* counts, int64 first, int64 stop, int lane) {
     for (int64 start = stop - WARP; start > first - WARP; start -= WARP) {
         const int64 bin = start + lane;
         const unsigned filled = __ballot_sync(0xffffffffu, bin >= first && counts[bin] != 0);
@@ -268,12 +261,12 @@ __device__ inline int64 last_filled(const COUNT* counts, int64 first, int64 stop
 // A warp takes one pixel: it sums all bins, then runs of 128 until the target is reached, and only that run bin by bin.
 // Bins are read by neighbouring threads; the second reading finds a pixel's few kilobytes in the cache.
 extern "C" __global__ void __launch_bounds__(THREADS) histogram_percentile(
-    const COUNT* counts, long long rows, long long columns, long long n_bins, int* out, long long out_rows,
+    const T* counts, long long rows, long long columns, long long n_bins, int* out, long long out_rows,
     long long out_columns, double percentile) {
     const int64 place = thread_number() / WARP;
     const int lane = threadIdx.x % WARP;
     if (place >= rows * columns) return;  // the whole warp
-    const COUNT* mine = counts + place * n_bins;
+    const T* mine = counts + place * n_bins;
     int64 sum = 0;
     for (int64 bin = lane; bin < n_bins; bin += WARP) sum += mine[bin];
     const double target = percentile * sum_of_warp(sum) / 100;

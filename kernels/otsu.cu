@@ -1,9 +1,6 @@
 #include "common.cuh"
 
 // T is the type of frames.
-#ifndef T
-#define T unsigned short
-#endif
 
 // A block of 256 threads counts its share of a frame's pixels: values below 8192, which are nearly all of a camera's
 // dark frames, in shared memory, others in the result itself. A frame of uint8 has few values that many threads would

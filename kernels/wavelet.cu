@@ -1,9 +1,6 @@
 #include "dwt.cuh"
 
 // T is the type of images.
-#ifndef T
-#define T unsigned short
-#endif
 
 // A block of 256 threads restores 32 x 64 pixels: dwt.cuh gives a thread what is taken away from its eight. When two
 // bands are blended it first smooths the share of the foreground, from a tile with four pixels more on every side, to

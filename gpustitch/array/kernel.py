@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from gpustitch.array.body import has_body
-from gpustitch.array.launch import Layout, launch
+from gpustitch.array.launch import Layout, declare_types, launch
 from gpustitch.array.namespace import library_of
 from gpustitch.errors import DeviceError
 
@@ -84,6 +84,7 @@ def kernel(
         if twin.name in _REGISTRY:
             raise ValueError(f"two kernels are called {twin.name}")
         _REGISTRY[twin.name] = twin
+        declare_types(source, layout)
         return twin
 
     return register

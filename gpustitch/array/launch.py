@@ -17,6 +17,8 @@ from gpustitch.errors import DeviceError
 # No product and sum is contracted into one rounding: bodies then round as NumPy does. They write fmaf where it helps.
 OPTIONS = ("--std=c++17", "--fmad=false")
 _MOST_BLOCKS = 2**31 - 1
+# For every source the type names of its bodies, and a type that they have when another body is wanted.
+_type_names: dict[str, dict[str, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ class Layout:
         return found
 
 
+def declare_types(source: str, layout: Layout) -> None:
+    """Let every body of a file compile when one of them is wanted that has no such type name."""
+    names = {name: C_TYPES[allowed[0]] for name, (_, allowed) in layout.types.items()}
+    _type_names[source] = names | _type_names.get(source, {})
+
+
 def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any]) -> None:
     """Run body ``name`` on these arguments.
 
@@ -99,7 +107,7 @@ def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any])
 def _compiled(source: str, name: str, types: tuple[tuple[str, str], ...], _device: int) -> Any:
     """The body for these types; CuPy keeps the binary on disk, under a key that the whole text is part of."""
     cupy = importlib.import_module("cupy")
-    return cupy.RawModule(code=program(source, dict(types)), options=OPTIONS).get_function(name)
+    return cupy.RawModule(code=program(source, _type_names.get(source, {}) | dict(types)), options=OPTIONS).get_function(name)
 
 
 @functools.lru_cache(maxsize=1024)
