@@ -93,7 +93,7 @@ def analyse_image(images: Array, limits: Array, taps: Array, out: Array) -> None
         _analyse(image, _even((image.shape[0], image.shape[1])), limit, taps, target)
 
 
-@kernel("dwt.cu", tile=(1, 32, None, 32), threads=(256,))
+@kernel("dwt.cu", tile=(1, 32, None, 32), threads=(256,), T="coefficients: float32")
 def analyse_low_pass(coefficients: Array, taps: Array, out: Array, rows: int, columns: int) -> None:
     """Low pass and horizontal detail of the low pass (``rows``, ``columns``) of the next finer level.
 
@@ -108,7 +108,7 @@ def analyse_low_pass(coefficients: Array, taps: Array, out: Array, rows: int, co
         _analyse(finer[:rows, 0, :columns], (rows, columns), None, taps, target)
 
 
-@kernel("dwt.cu", tile=(1, 32, None, 64), threads=(256,))
+@kernel("dwt.cu", tile=(1, 32, None, 64), threads=(256,), T="coefficients: float32")
 def synthesise(coefficients: Array, taps: Array, out: Array, rows: int, columns: int) -> None:
     """The low pass (``rows``, ``columns``) of the next finer level, without the subbands that are not kept.
 

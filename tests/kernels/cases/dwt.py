@@ -51,7 +51,7 @@ def image(shape: tuple[int, int, int], dtype: str, wavelet: str = "db2") -> Call
     """Frames, each with limits of its own, the first with none."""
 
     def arguments() -> dict[str, Any]:
-        taps = wavelet_taps(wavelet)[0]
+        taps = wavelet_taps(wavelet)[0].copy()
         level = levels_of(shape[1:], taps.shape[1], 1)[0]
         limits = np.array([[0, np.inf], [90, np.inf], [0, 110.5], [40, 150]], np.float32)[: shape[0]]
         return {
@@ -68,7 +68,7 @@ def deeper(frames: int, shape: tuple[int, int], wavelet: str) -> Callable[[], di
     """The low pass of the first level of images of ``shape``."""
 
     def arguments() -> dict[str, Any]:
-        taps = wavelet_taps(wavelet)[0]
+        taps = wavelet_taps(wavelet)[0].copy()
         finer, level = levels_of(shape, taps.shape[1], 2)
         rows, columns = level.shape
         return {
@@ -86,7 +86,7 @@ def synthesis(frames: int, shape: tuple[int, int], wavelet: str) -> Callable[[],
     """From the second level of images of ``shape`` into the first, of which the detail stays."""
 
     def arguments() -> dict[str, Any]:
-        taps = wavelet_taps(wavelet)[1]
+        taps = wavelet_taps(wavelet)[1].copy()
         finer, level = levels_of(shape, taps.shape[1], 2)
         rows, columns = level.shape
         return {

@@ -37,7 +37,7 @@ def one(shape: tuple[int, int, int], dtype: str, wavelet: str) -> Callable[[], d
             "images": counts(shape, dtype),
             "limits": np.array([[0, np.inf], [90, np.inf], [0, 110.5]], np.float32)[: shape[0]],
             "coefficients": removed(shape, wavelet, 0),
-            "taps": wavelet_taps(wavelet or "db2")[1],
+            "taps": wavelet_taps(wavelet or "db2")[1].copy(),
             "out": spoiled(np.empty(shape, np.float32)),
         }
 
@@ -55,8 +55,8 @@ def both(
             "thresholds": np.array([100, 70.25, 0], np.float32)[: shape[0]],
             "foreground": removed(shape, wavelets[0], 0),
             "background": removed(shape, wavelets[1], 1),
-            "taps": wavelet_taps(wavelets[0] or wavelets[1] or "db2")[1],
-            "smoothing": _SMOOTHING,
+            "taps": wavelet_taps(wavelets[0] or wavelets[1] or "db2")[1].copy(),
+            "smoothing": _SMOOTHING.copy(),
             "out": spoiled(np.empty(shape, np.float32)),
             "split_foreground": splits[0],
             "split_background": splits[1],
