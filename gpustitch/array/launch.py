@@ -107,7 +107,8 @@ def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any])
 def _compiled(source: str, name: str, types: tuple[tuple[str, str], ...], _device: int) -> Any:
     """The body for these types; CuPy keeps the binary on disk, under a key that the whole text is part of."""
     cupy = importlib.import_module("cupy")
-    return cupy.RawModule(code=program(source, _type_names.get(source, {}) | dict(types)), options=OPTIONS).get_function(name)
+    text = program(source, _type_names.get(source, {}) | dict(types))
+    return cupy.RawModule(code=text, options=OPTIONS).get_function(name)
 
 
 @functools.lru_cache(maxsize=1024)
