@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 HERE = Path(__file__).parent
 _FLAGS = (
-    "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off", "-fno-strict-aliasing",
-    "-fno-exceptions", "-w",
+    "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-w",
 )  # fmt: skip
 _OPTIMIZED = ("-O2",)
 _SANITIZED = (
@@ -26,6 +27,8 @@ _SANITIZED = (
 _ENTRY = re.compile(
     r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*(\((?:[^()]|\([^()]*\))*\))\s*)?(\w+)\s*\('
 )
+# Symbols of static variables of a function with C linkage: _ZZ<length><function>E<variable>.
+_STATIC = re.compile(r"^[0-9a-f]+ ([0-9a-f]+) b _ZZ(\d+)(\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _DYNAMIC = re.compile(r"\bextern\s+__shared__\s+((?:__align__\s*\(\s*\d+\s*\)\s*)?)([\w\s]+?)\s*\b(\w+)\s*\[\s*\]\s*;")
 _IGNORED = re.compile(r"--?std=.*|--fmad=.*|-fmad=.*")
@@ -68,8 +71,19 @@ def library(code: str, options: tuple[str, ...] = (), *, sanitized: bool = False
     return path
 
 
+@functools.cache
+def static_shared_bytes(path: Path) -> Mapping[str, int]:
+    """Bytes of the shared arrays that each body of a library declares itself."""
+    listing = subprocess.run(["nm", "-S", str(path)], capture_output=True, text=True, check=True).stdout
+    total: Counter[str] = Counter()
+    for size, length, rest in _STATIC.findall(listing):
+        total[rest[: int(length)]] += int(size, 16)
+    return total
+
+
 def _mode(sanitized: bool) -> tuple[str, ...]:
-    return _SANITIZED if sanitized else _OPTIMIZED
+    unique = () if "clang" in _version() else ("-fno-gnu-unique",)
+    return (_SANITIZED if sanitized else _OPTIMIZED) + unique
 
 
 def _macros(options: tuple[str, ...]) -> str:
@@ -126,9 +140,13 @@ def _key(*parts: str) -> str:
 @functools.cache
 def _toolchain() -> str:
     """All that a library depends on besides its text: the compiler, its flags and our own sources."""
-    version = subprocess.run([compiler() or "", "--version"], capture_output=True, text=True, check=True).stdout
     sources = [p.read_text() for p in sorted(HERE.iterdir()) if p.suffix in (".h", ".cpp")]
-    return "\0".join([version, os.uname().machine, *_FLAGS, *_OPTIMIZED, *_SANITIZED, *sources])
+    return "\0".join([_version(), os.uname().machine, *_FLAGS, *_OPTIMIZED, *_SANITIZED, *sources])
+
+
+@functools.cache
+def _version() -> str:
+    return subprocess.run([compiler() or "", "--version"], capture_output=True, text=True, check=True).stdout
 
 
 @functools.cache

@@ -14,7 +14,7 @@ extern "C" void __asan_unpoison_memory_region(void const volatile* address, size
 enum { stack_bytes = 64 << 10, guard_bytes = 64 << 10 };
 #endif
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CUDA_CPU_UCONTEXT)
 // Keeps what a call keeps (rbx, rbp, r12 to r15) on the stack that is left, and goes on with the other stack.
 extern "C" void cuda_cpu_switch(void** left, void* entered);
 asm(R"(

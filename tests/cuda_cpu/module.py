@@ -131,22 +131,24 @@ class RawModule:
         EmulatorError
             If it holds no body of that name.
         """
-        loaded = _load(build.library(self.code, self.options, sanitized=sanitized()))
+        path = build.library(self.code, self.options, sanitized=sanitized())
+        loaded = _load(path)
         try:
             entry = getattr(loaded, f"cuda_cpu_entry_{name}")
         except AttributeError:
             raise EmulatorError(f'there is no extern "C" __global__ void {name}(...)') from None
         entry.restype = ctypes.POINTER(_Entry)
-        return Function(name, loaded, entry())
+        return Function(name, loaded, entry(), build.static_shared_bytes(path).get(name, 0))
 
 
 class Function:
     """One body; calling it runs all its threads before it returns."""
 
-    def __init__(self, name: str, loaded: ctypes.CDLL, entry: Any) -> None:
+    def __init__(self, name: str, loaded: ctypes.CDLL, entry: Any, static_shared_bytes: int) -> None:
         self.name = name
         self._library = loaded
         self._entry = entry
+        self._static_shared_bytes = static_shared_bytes
 
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
         """Run ``grid`` blocks of ``block`` threads on ``args``: NumPy scalars and arrays of host memory.
@@ -185,8 +187,9 @@ class Function:
         most_threads = self._entry.contents.most_threads or _MOST_THREADS
         if math.prod(block) > most_threads:
             raise EmulatorError(f"{self.name}: a block of {block} has more than {most_threads} threads")
-        if not 0 <= shared_bytes <= _MOST_SHARED_BYTES:
-            raise EmulatorError(f"{self.name}: {shared_bytes} bytes of shared memory, not at most {_MOST_SHARED_BYTES}")
+        total = shared_bytes + self._static_shared_bytes
+        if shared_bytes < 0 or total > _MOST_SHARED_BYTES:
+            raise EmulatorError(f"{self.name}: {total} bytes of shared memory, not at most {_MOST_SHARED_BYTES}")
 
 
 class _Copies:
@@ -195,20 +198,22 @@ class _Copies:
     def __init__(self, after: contextlib.ExitStack) -> None:
         self._after = after
         self._made: dict[tuple[int, int], int] = {}
+        self._returned: set[tuple[int, int]] = set()
         self._libc = ctypes.CDLL(None)
         self._libc.malloc.restype = ctypes.c_void_p
         self._libc.malloc.argtypes = [ctypes.c_size_t]
         self._libc.free.argtypes = [ctypes.c_void_p]
 
-    def of(self, address: int, n_bytes: int) -> int:
-        """Address of the copy."""
+    def of(self, address: int, n_bytes: int, *, is_written: bool) -> int:
+        """Address of the copy; an argument that is passed twice has one."""
         key = address, n_bytes
         if key not in self._made:
-            copy = self._libc.malloc(n_bytes)
-            ctypes.memmove(copy, address, n_bytes)
-            self._after.callback(self._libc.free, copy)
-            self._after.callback(ctypes.memmove, address, copy, n_bytes)
-            self._made[key] = copy
+            self._made[key] = self._libc.malloc(n_bytes)
+            ctypes.memmove(self._made[key], address, n_bytes)
+            self._after.callback(self._libc.free, self._made[key])
+        if is_written and key not in self._returned:
+            self._returned.add(key)
+            self._after.callback(ctypes.memmove, address, self._made[key], n_bytes)
         return self._made[key]
 
 
@@ -242,7 +247,8 @@ def _value(where: str, argument: Any, parameter: Any, copies: _Copies | None) ->
     _check_elements(where, np.dtype(interface["typestr"]), parameter)
     address = interface["data"][0] or 0
     if copies is not None and address:
-        address = copies.of(address, np.dtype(interface["typestr"]).itemsize * math.prod(interface["shape"]))
+        n_bytes = np.dtype(interface["typestr"]).itemsize * math.prod(interface["shape"])
+        address = copies.of(address, n_bytes, is_written=parameter.is_const == b"\0")
     return np.array([address], np.uint64)
 
 

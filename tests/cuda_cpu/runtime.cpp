@@ -369,7 +369,3 @@ extern "C" __attribute__((visibility("default"))) const char* cuda_cpu_launch(
     free_all_fibers();
     return report;
 }
-
-extern "C" __attribute__((visibility("default"))) unsigned long long cuda_cpu_static_shared() {
-    return (unsigned long long)(_end - __bss_start);
-}

@@ -6,7 +6,7 @@ import functools
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,13 @@ from gpustitch.array import cuda_devices, kernels
 from tests.cuda_cpu import module, shim
 from tests.kernels.case import Case
 from tests.kernels.cases import all_cases
+from tests.kernels.compare import Arguments, compare, mapped
 
 for _module in pkgutil.iter_modules(ops.__path__, "gpustitch.ops."):
     importlib.import_module(_module.name)
 CASES = {f"{name}-{case.twin}-{case.id}": case for name, cases in all_cases().items() for case in cases}
 # Sanitizers look at accesses, which do not depend on the order: one is enough there.
 ORDERS = ("random",) if module.sanitized() else module.ORDERS
-
-Arguments = dict[str, Any]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -74,43 +73,3 @@ def run_body(case: Case, to_device: Callable[[Any], Any], to_host: Callable[[Any
     on_device = mapped(to_device, case.arguments())
     kernels()[case.twin](**on_device)
     return mapped(to_host, on_device)
-
-
-def mapped(function: Callable[[Any], Any], arguments: Mapping[str, Any]) -> Arguments:
-    """The arguments with the function applied to all arrays, those in lists too."""
-    return {name: _mapped(function, value) for name, value in arguments.items()}
-
-
-def compare(case: Case, expected: Arguments, found: Arguments) -> None:
-    """What was to be written is within the case's tolerances; everything else is as it was."""
-    original = case.arguments()
-    for name in expected:
-        written = name in case.written
-        wanted, tolerance = (expected, (case.rtol, case.atol)) if written else (original, (0.0, 0.0))
-        for i, (a, b) in enumerate(zip(_arrays(found[name]), _arrays(wanted[name]), strict=True)):
-            _assert_close(a, b, tolerance, f"{name}[{i}]" if isinstance(found[name], list | tuple) else name)
-
-
-def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [function(array) for array in value]
-    return value if isinstance(value, bool | int | float | np.generic) else function(value)
-
-
-def _arrays(value: Any) -> list[Any]:
-    """The arrays of an argument; none of a number."""
-    values = value if isinstance(value, list | tuple) else [value]
-    return [v for v in values if isinstance(v, np.ndarray)]
-
-
-def _assert_close(found: Any, wanted: Any, tolerance: tuple[float, float], name: str) -> None:
-    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape), name
-    rtol, atol = tolerance
-    if rtol or atol:
-        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol, equal_nan=True, err_msg=name)
-        return
-    np.testing.assert_array_equal(found, wanted, err_msg=name)
-    if found.dtype.kind == "f":
-        numbers = ~np.isnan(wanted)
-        signs = np.signbit(found[numbers]) == np.signbit(wanted[numbers])
-        assert np.all(signs), f"{name}: zeros of another sign"
