@@ -74,7 +74,7 @@ def histogram(frames: Array, out: Array, background: int, values_per_bin: int) -
         out[y, x, values[y, x] // values_per_bin] += 1
 
 
-@kernel("histogram.cu", T=_FRAMES, tile=(1, 32))
+@kernel("histogram.cu", T=_FRAMES, COUNT="out: int32", tile=(1, 32))
 def count_between(frames: Array, out: Array, first: int, stop: int) -> None:
     """``out[y, x]`` = number of frames f with ``first <= frames[f, y, x] < stop``.
 
@@ -95,7 +95,7 @@ def count_between(frames: Array, out: Array, first: int, stop: int) -> None:
         flat_out[run] = _Block(values, first).count_through(np.full(values.shape[1], stop - 1))
 
 
-@kernel("histogram.cu", T=_FRAMES, tile=(1, 16))
+@kernel("histogram.cu", T=_FRAMES, COUNT="out: int32", tile=(1, 16))
 def percentile_bin(
     frames: Array, count: Array, out: Array, percentile: float, n_bins: int, values_per_bin: int, background: int
 ) -> None:
@@ -127,7 +127,7 @@ def percentile_bin(
         flat_out[run] = _bisected_bins(_Block(values, background), flat_count[run], percentile, bins, values_per_bin)
 
 
-@kernel("histogram.cu", COUNT="counts: uint16 int32 uint32", tile=(1, 8))
+@kernel("histogram.cu", T="counts: uint16 int32 uint32", COUNT="out: int32", tile=(1, 8))
 def histogram_percentile(counts: Array, out: Array, percentile: float) -> None:
     """``out[y, x]`` = the first bin at which the cumulative histogram is nearest to ``percentile`` % of its total.
 
