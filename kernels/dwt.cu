@@ -1,15 +1,19 @@
 #include "dwt.cuh"
 
-// T is the type of images.
-
 // Analysis. A block of 256 threads makes 32 x 32 coefficients of both subbands. It reads 32 rows of its window at a
-// time (16 for filters of more than 22 taps), coalesced and in pairs, even and odd columns apart, and low-passes them
+// time (fewer for filters of more than 12 taps), coalesced and in pairs, even and odd columns apart, and low-passes them
 // along the rows, a lane for each row: pitches are odd, so that lanes meet in no bank. When all rows are halved it
 // passes low and high down the columns, a lane for each column. As in dwt.cuh four results at a time are in registers.
 // Reads overlap those of the neighbours by the filter's length less 2: in L2. T is the type of what is read.
 constexpr int SIDE = 32;
-constexpr int MOST_PLACES = SIDE + HALF_TAPS - 1;
-constexpr int SEGMENT_SIZE = 16 * (2 * MOST_PLACES + 1) + 80, HALVED_PITCH = SIDE + 1;
+constexpr int SEGMENT_SIZE = 2400, HALVED_PITCH = SIDE + 1;
+
+// Blocks of the analysis that share a multiprocessor at least.
+#if __CUDA_ARCH__ >= 800
+constexpr int ANALYSES = 5;
+#else
+constexpr int ANALYSES = 2;
+#endif
 
 // Two neighbours, read at once.
 template <typename V> struct __align__(2 * sizeof(V)) Pair {
@@ -164,7 +168,7 @@ __device__ inline void analyse(
     if (tile.row < n_rows && tile.column < n_columns) {
         const Window window(tile, length);
         const bool plain = window.is_plain(source, size);
-        const int at_once = 32 * (2 * window.places + 1) <= SEGMENT_SIZE ? 32 : 16;
+        const int at_once = min(32, SEGMENT_SIZE / (2 * window.places + 1));
         for (int start = 0; start < window.rows; start += at_once) {
             const int n = min(at_once, window.rows - start);
             __syncthreads();
@@ -189,7 +193,7 @@ __device__ inline void analyse(
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) analyse_image(
+extern "C" __global__ void __launch_bounds__(256, ANALYSES) analyse_image(
     const T* images, long long n_images, long long image_rows, long long image_columns,
     const float* limits, long long n_limits, long long n_ends,
     const float* taps, long long n_filters, long long length,
@@ -202,7 +206,7 @@ extern "C" __global__ void __launch_bounds__(256) analyse_image(
     analyse(source, size, taps, (int)length, tile, out + tile.frame * rows * 2 * columns, rows, columns);
 }
 
-extern "C" __global__ void __launch_bounds__(256) analyse_low_pass(
+extern "C" __global__ void __launch_bounds__(256, ANALYSES) analyse_low_pass(
     const float* coefficients, long long n_finer, long long finer_rows, long long n_finer_subbands,
     long long finer_columns,
     const float* taps, long long n_filters, long long length,

@@ -1,10 +1,8 @@
 #include "dwt.cuh"
 
-// T is the type of images.
-
 // A block of 256 threads restores 32 x 64 pixels: dwt.cuh gives a thread what is taken away from its eight. When two
-// bands are blended it first smooths the share of the foreground, from a tile with four pixels more on every side, to
-// registers; the coefficients then take the place of that tile in shared memory.
+// bands are blended it first smooths the share of the foreground, from a tile with four pixels more on every side;
+// the coefficients then take the place of that tile in shared memory. T is the type of images.
 constexpr int REACH = 4, TAPS = 2 * REACH + 1;
 constexpr int WIDE_ROWS = TILE_ROWS + 2 * REACH, WIDE_COLUMNS = TILE_COLUMNS + 2 * REACH;
 constexpr int SMOOTHED_AT_ONCE = 8;
