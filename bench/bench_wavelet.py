@@ -1,6 +1,6 @@
 """Wavelet destriping of one 2048 x 2048 frame on one core, against pystripe's arithmetic in PyWavelets and SciPy.
 
-Run with OMP_NUM_THREADS=1 for figures per core.
+Run with OMP_NUM_THREADS=1 for figures per core. Where there is a CUDA device, batches of frames on it too.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from scipy import fftpack, ndimage
 from skimage.filters import threshold_otsu
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
-from gpustitch.ops.wavelet import WaveletOptions
+from gpustitch.array import Device, choose_device, cuda_devices, on, to_device
+from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
 from gpustitch.stages.correct import Correction
 from gpustitch.stages.parallel import cpu_count
 
 Image = npt.NDArray[Any]
 SIZE = 2048
+BATCH = 16
 CASES = (
     ("dual db5 128/512", WaveletOptions(128, 512, wavelet="db5")),
     ("dual db3 128/512", WaveletOptions(128, 512, wavelet="db3")),
@@ -87,6 +89,9 @@ def main() -> None:
             }
         )
     rows.append(_all_cores(frame, CASES[0][1], floor_s))
+    devices, _ = cuda_devices()
+    if devices:
+        rows += _on_device(frame, choose_device("cuda:0"), devices[0].name)
     report("wavelet", rows)
 
 
@@ -102,6 +107,27 @@ def _all_cores(frame: Image, options: WaveletOptions, floor_s: float) -> dict[st
         "ns_per_pixel": wall_s / frame.size * 1e9,
         "times_the_floor": wall_s / floor_s,
     }
+
+
+def _on_device(frame: Image, device: Device, name: str) -> list[dict[str, Any]]:
+    """Wall time a frame in batches of frames that are on the device already."""
+    frames = to_device(np.stack([frame] * BATCH), device)
+    rows = []
+    for case, options in CASES:
+
+        def apply(options: WaveletOptions = options) -> None:
+            with on(device):
+                destripe_wavelet(frames, options)
+
+        seconds = best_seconds(apply)[0] / BATCH
+        rows.append(
+            {
+                "case": f"{case}, {BATCH} frames on {name}",
+                "ours_ms": seconds * 1e3,
+                "ns_per_pixel": seconds / frame.size * 1e9,
+            }
+        )
+    return rows
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 constexpr int THREADS = 256, WARPS = THREADS / 32, AT_ONCE = 8;
 constexpr int VALUES = sizeof(T) == 1 ? 256 : 8192, COPIES = sizeof(T) == 1 ? WARPS : 1;
 // Columns of the result that stand for one block.
-constexpr int COLUMNS = 1024;
+constexpr int COLUMNS = 512;
 
 extern "C" __global__ void __launch_bounds__(256) count_values_of_frames(
     const T* frames, long long n_images, long long n_rows, long long n_columns,

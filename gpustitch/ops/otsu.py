@@ -31,7 +31,7 @@ def otsu_of_frames(frames: Array) -> npt.NDArray[np.float64]:
     return np.array([_otsu_of_counts(row) for row in to_host(counts)])
 
 
-@kernel("otsu.cu", tile=(1, 1024), threads=(256,), T="frames: uint8 uint16")
+@kernel("otsu.cu", tile=(1, 512), threads=(256,), T="frames: uint8 uint16")
 def count_values_of_frames(frames: Array, out: Array) -> None:
     """``out[f, v]`` grows by the number of pixels of frame f that are v.
 
