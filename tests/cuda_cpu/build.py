@@ -93,7 +93,7 @@ def _macros(options: tuple[str, ...]) -> str:
         raise CompileError(f"the emulator does not know the options {unknown}")
     pairs = (o.removeprefix("-D").partition("=") for o in options if o.startswith("-D"))
     lines = [f"#define {name} {value if equals else 1}" for name, equals, value in pairs]
-    return "\n".join([*lines, '#line 1 "kernels/body.cu"', ""])
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _translated(code: str) -> str:
@@ -102,7 +102,9 @@ def _translated(code: str) -> str:
     body = _DYNAMIC.sub(r"\2* const \3 = (\2*)cuda_cpu_dynamic_shared();", body)
     found = _ENTRY.findall(_COMMENT.sub(" ", code))
     entries = [f"CUDA_CPU_ENTRY({name}{', ' + bounds[1:-1] if bounds else ''})" for bounds, name in found]
-    return "\n".join([body, '#line 1 "entries of the emulator"', *entries, ""])
+    # In a namespace without name nothing is shared between files: GCC gives red zones to such variables alone.
+    start = ["namespace {", '#line 1 "kernels/body.cu"']
+    return "\n".join([*start, body, '#line 1 "entries of the emulator"', "}", *entries, ""])
 
 
 def _runtime(sanitized: bool) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 from tests.cuda_cpu.module import RawModule
 
 _PARAMETERS = "const float* a, const float* const* table, int most, unsigned short* out"
+_TEMPLATE = "template <typename V> __device__ V* kept_by_template() { __shared__ V kept[8]; return kept; } "
 # Every body is run by 8 threads on a[8], table of two arrays of 8, most = 2**31 - 1, out[8]; its text is at line 2.
 BODIES = {
     "no mistake": "out[threadIdx.x] = (unsigned short)(a[threadIdx.x] + table[1][threadIdx.x]);",
@@ -39,6 +40,10 @@ BODIES = {
         first[threadIdx.x + 1] = a[threadIdx.x];
         __syncthreads();
         out[threadIdx.x] = (unsigned short)(first[threadIdx.x] + other[0]);""",
+    "write past the end of shared memory of a template": """float* kept = kept_by_template<float>();
+        kept[threadIdx.x + 1] = 1.0f;
+        __syncthreads();
+        out[threadIdx.x] = (unsigned short)kept[1];""",
     "read past the end of dynamic shared memory": """extern __shared__ float kept[];
         kept[threadIdx.x] = 1.0f;
         __syncthreads();
@@ -56,7 +61,8 @@ BODIES = {
 
 def run(text: str) -> None:
     """Run one body."""
-    code = f'#line 1 "kernels/planted.cu"\nextern "C" __global__ void planted({_PARAMETERS}) {{\n        {text}\n}}\n'
+    entry = f'extern "C" __global__ void planted({_PARAMETERS})'
+    code = f'#line 1 "kernels/planted.cu"\n{_TEMPLATE} {entry} {{\n        {text}\n}}\n'
     a, out = np.arange(8, dtype=np.float32), np.zeros(8, np.uint16)
     arrays = [a.copy(), a.copy()]
     table = np.array([array.ctypes.data for array in arrays], np.uint64)
