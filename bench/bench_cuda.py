@@ -1,8 +1,7 @@
 """What the CUDA bodies take on a device, beside the time of a copy of their bytes within its memory.
 
-Run with ``python -m bench.bench_cuda``; where there is no CUDA device it says so and ends. ``CUDA_VISIBLE_DEVICES``
-chooses one of several. A row is a function that puts arguments on the device and says what has to be done with them:
-write one and name it in ``ROWS``.
+Run with ``python -m bench cuda``; where there is no CUDA device it says so and ends. ``CUDA_VISIBLE_DEVICES`` chooses
+one of several. The rows are in :mod:`bench.cuda_rows`.
 
 The floor is the time in which the bytes that must be read and written are copied, or in which a float32 matrix product
 does the arithmetic that must be done, if that is longer; both are measured in the same run. Arguments are larger than
@@ -17,107 +16,15 @@ import re
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import numpy as np
-
 from bench.common import report
-from gpustitch.array import Array, Device, choose_device, cuda_devices, to_device
-from gpustitch.ops.correlate import pearson_shifts
-from gpustitch.ops.deoblique import plane_offsets, shear_lerp
-from gpustitch.ops.pyramid import halve, halve_max, halve_mode
+from bench.cuda_rows import ROWS, Work
+from gpustitch.array import choose_device, cuda_devices
 
 WARM_UP, LAUNCHES = 3, 20
 COPIED_BYTES = 1 << 29
 MATRIX = 4096
-# Frames, rows and columns that are de-obliqued; voxels that are halved; windows of two sizes that are correlated.
-FRAMES = (512, 1024, 256)
-VOLUME = (256, 1024, 1024)
-WINDOWS = {21: 10_000, 51: 1_000}
-
-
-@dataclass(frozen=True)
-class Work:
-    """One operation on arguments that are on the device.
-
-    ``n_bytes`` must at least be read and written, ``flops`` operations on floats must at least be done, for ``items``
-    of a ``unit``.
-    """
-
-    what: str
-    launch: Callable[[], Any]
-    n_bytes: int
-    items: int
-    unit: str = "voxel"
-    flops: int = 0
-
-
-Row = Callable[[Any, Device], Work]
-
-
-def random_of(cupy: Any, device: Device, shape: tuple[int, ...], dtype: str, most: int = 65535) -> Array:
-    """Numbers from 0 to ``most``: a million at random, repeated."""
-    rng = np.random.default_rng(0)
-    few = to_device(rng.integers(0, most, 1 << 20, endpoint=True).astype(dtype), device)
-    size = int(np.prod(shape))
-    numbers: Array = cupy.tile(few, -(-size // few.size))[:size].reshape(shape)
-    return numbers
-
-
-def deoblique(cupy: Any, device: Device, *, dtype: str, shear: float) -> Work:
-    """A block inside the coverage: a frame's voxel is read for each that is written."""
-    n_frames, n_rows, n_planes = FRAMES
-    frames = random_of(cupy, device, FRAMES, dtype, np.iinfo(dtype).max if dtype != "float32" else 65535)
-    first = int(np.ceil(shear * n_planes))
-    out = cupy.empty((n_planes, n_rows, n_frames - first), dtype)
-    offset, weight = (to_device(a, device) for a in plane_offsets(shear, 0, n_planes))
-    offset += first
-    return Work(
-        f"shear_lerp {dtype}, shear {shear}", partial(shear_lerp, frames, out, offset, weight), 2 * out.nbytes, out.size
-    )
-
-
-def pyramid(cupy: Any, device: Device, *, twin: Callable[[Array, Array], None], dtype: str, odd: bool = False) -> Work:
-    """A volume halved; of odd length, rows do not begin at whole words."""
-    shape = tuple(n - odd for n in VOLUME)
-    volume = random_of(cupy, device, shape, dtype, 3 if twin is halve_mode else 255)
-    out = cupy.empty([-(-n // 2) for n in shape], dtype)
-    what = f"{twin.__name__} {dtype} {'x'.join(map(str, shape))}"
-    return Work(what, partial(twin, volume, out), volume.nbytes + out.nbytes, volume.size)
-
-
-def correlate(cupy: Any, device: Device, *, side: int) -> Work:
-    """Windows at all 27 shifts."""
-    n = WINDOWS[side]
-    fixed = random_of(cupy, device, (n, side, side, side), "float32")
-    moving = random_of(cupy, device, (n, side + 2, side + 2, side + 2), "float32")
-    wanted, out = cupy.ones((n, 3, 3, 3), "uint8"), cupy.zeros((n, 3, 3, 3))
-    return Work(
-        f"pearson_shifts {n} windows of {side}^3",
-        partial(pearson_shifts, fixed, moving, wanted, out),
-        fixed.nbytes + moving.nbytes + wanted.nbytes + out.nbytes,
-        n,
-        "window",
-        27 * 2 * fixed.size,
-    )
-
-
-ROWS: list[Row] = [
-    partial(deoblique, dtype="uint16", shear=1.0),
-    partial(deoblique, dtype="uint16", shear=0.9),
-    partial(deoblique, dtype="uint8", shear=0.9),
-    partial(deoblique, dtype="float32", shear=0.9),
-    partial(pyramid, twin=halve, dtype="uint16"),
-    partial(pyramid, twin=halve, dtype="uint16", odd=True),
-    partial(pyramid, twin=halve, dtype="uint8"),
-    partial(pyramid, twin=halve, dtype="float32"),
-    partial(pyramid, twin=halve_max, dtype="uint16"),
-    partial(pyramid, twin=halve_mode, dtype="uint32"),
-    partial(correlate, side=21),
-    partial(correlate, side=51),
-]
 
 
 def device_seconds(cupy: Any, launch: Callable[[], Any]) -> tuple[float, float]:

@@ -1,0 +1,186 @@
+"""The rows of the bench of CUDA bodies: each puts arguments on the device and says what has to be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gpustitch.array import Array, Device, to_device
+from gpustitch.model import Box, Coverage, PlacedVolume, Spacing
+from gpustitch.ops.correlate import pearson_shifts
+from gpustitch.ops.deoblique import plane_offsets, shear_lerp
+from gpustitch.ops.flatfield import flat_counts
+from gpustitch.ops.fuse import fuse_block, plan_block
+from gpustitch.ops.histogram import count_between, histogram, percentile_bin
+from gpustitch.ops.lightsheet import LightsheetOptions, destripe_lightsheet
+from gpustitch.ops.pyramid import halve, halve_max, halve_mode
+from gpustitch.ops.similarity import banded_correlation
+from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.stages.tiles import ArrayVolume
+
+# Frames, rows and columns that are de-obliqued, counted, destriped; voxels that are halved; windows that are
+# correlated; planes that are compared.
+FRAMES = (512, 1024, 256)
+COUNTED = (256, 512, 1024)
+DESTRIPED = (16, 2048, 2048)
+VOLUME = (256, 1024, 1024)
+WINDOWS = {21: 10_000, 51: 1_000}
+FUSED = (128, 512, 512)
+PLANES, REACH = (160, 1024, 1024), 50
+
+
+@dataclass(frozen=True)
+class Work:
+    """One operation on arguments that are on the device.
+
+    ``n_bytes`` must at least be read and written, ``flops`` operations on floats must at least be done, for ``items``
+    of a ``unit``.
+    """
+
+    what: str
+    launch: Callable[[], Any]
+    n_bytes: int
+    items: int
+    unit: str = "voxel"
+    flops: int = 0
+
+
+Row = Callable[[Any, Device], Work]
+
+
+def random_of(cupy: Any, device: Device, shape: tuple[int, ...], dtype: str, most: int = 65535) -> Array:
+    """Numbers from 0 to ``most``: a million at random, repeated."""
+    rng = np.random.default_rng(0)
+    few = to_device(rng.integers(0, most, 1 << 20, endpoint=True).astype(dtype), device)
+    size = int(np.prod(shape))
+    numbers: Array = cupy.tile(few, -(-size // few.size))[:size].reshape(shape)
+    return numbers
+
+
+def deoblique(cupy: Any, device: Device, *, dtype: str, shear: float) -> Work:
+    """A block inside the coverage: a frame's voxel is read for each that is written."""
+    n_frames, n_rows, n_planes = FRAMES
+    frames = random_of(cupy, device, FRAMES, dtype, np.iinfo(dtype).max if dtype != "float32" else 65535)
+    first = int(np.ceil(shear * n_planes))
+    out = cupy.empty((n_planes, n_rows, n_frames - first), dtype)
+    offset, weight = (to_device(a, device) for a in plane_offsets(shear, 0, n_planes))
+    offset += first
+    return Work(
+        f"shear_lerp {dtype}, shear {shear}", partial(shear_lerp, frames, out, offset, weight), 2 * out.nbytes, out.size
+    )
+
+
+def pyramid(cupy: Any, device: Device, *, twin: Callable[[Array, Array], None], dtype: str, odd: bool = False) -> Work:
+    """A volume halved; of odd length, rows do not begin at whole words."""
+    shape = tuple(n - odd for n in VOLUME)
+    volume = random_of(cupy, device, shape, dtype, 3 if twin is halve_mode else 255)
+    out = cupy.empty([-(-n // 2) for n in shape], dtype)
+    what = f"{twin.__name__} {dtype} {'x'.join(map(str, shape))}"
+    return Work(what, partial(twin, volume, out), volume.nbytes + out.nbytes, volume.size)
+
+
+def correlate(cupy: Any, device: Device, *, side: int) -> Work:
+    """Windows at all 27 shifts."""
+    n = WINDOWS[side]
+    fixed = random_of(cupy, device, (n, side, side, side), "float32")
+    moving = random_of(cupy, device, (n, side + 2, side + 2, side + 2), "float32")
+    wanted, out = cupy.ones((n, 3, 3, 3), "uint8"), cupy.zeros((n, 3, 3, 3))
+    return Work(
+        f"pearson_shifts {n} windows of {side}^3",
+        partial(pearson_shifts, fixed, moving, wanted, out),
+        fixed.nbytes + moving.nbytes + wanted.nbytes + out.nbytes,
+        n,
+        "window",
+        27 * 2 * fixed.size,
+    )
+
+
+def counted(cupy: Any, device: Device, *, what: str) -> Work:
+    """Pixels of frames counted: a histogram of 1024 bins of 4, or the percentile bin without one."""
+    frames = random_of(cupy, device, COUNTED, "uint16", 4095)
+    count, bins = (cupy.zeros(COUNTED[1:], "int32") for _ in range(2))
+    count_between(frames, count, 150, 4096)
+    if what == "histogram":
+        out = cupy.zeros((*COUNTED[1:], 1024), "uint32")
+        return Work(what, partial(histogram, frames, out, 150, 4), frames.nbytes, frames.size, "sample")
+    launch = {
+        "count_between": partial(count_between, frames, count, 150, 4096),
+        "percentile_bin": partial(percentile_bin, frames, count, bins, 95.0, 1024, 4, 150),
+    }[what]
+    return Work(what, launch, frames.nbytes + bins.nbytes, frames.size, "sample")
+
+
+def flat(cupy: Any, device: Device) -> Work:
+    """Dark offset and flat field of float frames."""
+    images, out = random_of(cupy, device, DESTRIPED, "float32"), cupy.empty(DESTRIPED, "uint16")
+    gain = cupy.ones(DESTRIPED[1:], "float32")
+    n_bytes = images.nbytes + out.nbytes + gain.nbytes
+    return Work("flat_counts", partial(flat_counts, images, gain, out, 100.0, False), n_bytes, out.size, "pixel")
+
+
+def destriped(cupy: Any, device: Device, *, method: str) -> Work:
+    """Whole frames without their stripes: the counts are read, the result written."""
+    frames = random_of(cupy, device, DESTRIPED, "uint16", 4095)
+    launch: Callable[[], Any] = partial(destripe_lightsheet, frames, LightsheetOptions())
+    if method == "wavelet":
+        launch = partial(destripe_wavelet, frames, WaveletOptions(128, 512, wavelet="db5"))
+    return Work(f"{method} destripe, whole", launch, frames.nbytes + 2 * frames.nbytes, DESTRIPED[0], "frame")
+
+
+def fused(cupy: Any, device: Device, *, n_tiles: int) -> Work:
+    """A block of which every voxel is seen by so many tiles at sub-voxel positions."""
+    depth, height, width = (n + 4 for n in FUSED)
+    values = np.random.default_rng(0).integers(0, 65536, (depth, height, width), dtype=np.uint16)
+    volume = ArrayVolume(values, Spacing(1, 1, 1), Coverage(width, height, depth))
+    places = [(0.3, 0.4, 0.6), (0.1, 1.7, 0.2)][:n_tiles]
+    plan = plan_block(
+        Box.of_shape(FUSED, (1, 2, 1)), [PlacedVolume(str(n), volume, place) for n, place in enumerate(places)]
+    )
+    voxels = {number: to_device(volume.read(need), device) for number, need in plan.reads.items()}
+    size = plan.box.size
+    n_bytes = sum(array.nbytes for array in voxels.values()) + 2 * size
+    return Work(f"fuse_block, {n_tiles} tiles", partial(fuse_block, plan, voxels), n_bytes, size)
+
+
+def similarity(cupy: Any, device: Device) -> Work:
+    """Every plane compared with those after it: the products of the band alone."""
+    planes = random_of(cupy, device, PLANES, "uint16", 4095)
+    pairs = sum(min(REACH, PLANES[0] - 1 - i) for i in range(PLANES[0]))
+    pixels = PLANES[1] * PLANES[2]
+    return Work(
+        f"banded_correlation, reach {REACH}",
+        partial(banded_correlation, planes, REACH),
+        planes.nbytes,
+        pairs * pixels,
+        "pair_and_pixel",
+        2 * pairs * pixels,
+    )
+
+
+ROWS: list[Row] = [
+    partial(deoblique, dtype="uint16", shear=1.0),
+    partial(deoblique, dtype="uint16", shear=0.9),
+    partial(deoblique, dtype="uint8", shear=0.9),
+    partial(deoblique, dtype="float32", shear=0.9),
+    partial(pyramid, twin=halve, dtype="uint16"),
+    partial(pyramid, twin=halve, dtype="uint16", odd=True),
+    partial(pyramid, twin=halve, dtype="uint8"),
+    partial(pyramid, twin=halve, dtype="float32"),
+    partial(pyramid, twin=halve_max, dtype="uint16"),
+    partial(pyramid, twin=halve_mode, dtype="uint32"),
+    partial(correlate, side=21),
+    partial(correlate, side=51),
+    partial(counted, what="count_between"),
+    partial(counted, what="percentile_bin"),
+    partial(counted, what="histogram"),
+    flat,
+    partial(destriped, method="wavelet"),
+    partial(destriped, method="lightsheet"),
+    partial(fused, n_tiles=1),
+    partial(fused, n_tiles=2),
+    similarity,
+]
