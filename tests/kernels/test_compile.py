@@ -1,0 +1,94 @@
+"""Every body compiles for every device with every type, without a warning, and leaves room for enough threads.
+
+NVRTC is what CuPy compiles with on a device's machine; it needs no device itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpustitch.array.body import entry_points
+from tests.kernels import nvrtc
+from tests.kernels.variants import ARCHITECTURES, compiled, threads, twins, variants
+
+SOURCES = sorted(path.name for path in (Path(__file__).parents[2] / "kernels").glob("*.cu"))
+# Most bytes that a thread keeps outside its registers, by body; all others none. All but halve_mode are held to few
+# registers by their launch bounds, so that more blocks run together; halve_mode is so for uint8 on sm_120 alone.
+SPILL_BYTES = {"analyse_low_pass": 36, "blend_bands": 80, "fuse_tiles": 60, "halve_mode": 32}
+SHARED_BYTES = 48 << 10
+LEAST_OCCUPANCY = 0.25
+
+needs_nvrtc = pytest.mark.skipif(bool(nvrtc.why_not()), reason=nvrtc.why_not() or "NVRTC is installed")
+
+
+def test_every_body_is_that_of_a_twin():
+    bodies = {name: source for source in SOURCES for name in entry_points(source)}
+    assert bodies.items() <= {name: twin.source for name, twin in twins().items()}.items()
+
+
+@needs_nvrtc
+def test_the_compiler_knows_these_devices():
+    assert set(ARCHITECTURES) <= set(nvrtc.architectures())
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("source", SOURCES)
+def test_bodies_compile_without_warnings_and_stay_in_registers(source, architecture):
+    for variant in variants(source):
+        result = compiled(variant, architecture)
+        assert not result.warnings, variant
+        for name in variant.twins:
+            taken = result.resources[name]
+            what = f"{name} ({variant.types}) on sm_{architecture}"
+            assert taken.spill_bytes <= SPILL_BYTES.get(name, 0), what
+            assert taken.shared_bytes <= SHARED_BYTES, what
+            assert taken.occupancy(threads(name)) >= LEAST_OCCUPANCY, what
+
+
+@needs_nvrtc
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("int unused_one = 1;", "warning"),
+        ("double a[300]; for (int i = 0; i < n; ++i) a[i] = out[i]; out[0] = a[n / 2];", ""),
+        ("__shared__ float s[9000]; s[n] = 1; out[0] = s[n + 1];", ""),
+    ],
+)
+def test_what_the_compiler_says_is_read(text, said):
+    body = f'extern "C" __global__ void body(double* out, int n) {{ {text} }}'
+    result = nvrtc.compile_text(body, ["--std=c++17"], 90)
+    assert bool(result.warnings) == bool(said)
+    taken = result.resources["body"]
+    assert taken.registers > 0
+    assert (taken.shared_bytes, taken.stack_bytes) == (
+        36000 if "shared" in text else 0,
+        2400 if "double a" in text else 0,
+    )
+
+
+@needs_nvrtc
+def test_errors_are_told():
+    with pytest.raises(nvrtc.CompileError, match=r"no_such_name"):
+        nvrtc.compile_text('extern "C" __global__ void body() { no_such_name(); }', [], 90)
+
+
+@pytest.mark.parametrize(
+    ("registers", "shared_bytes", "n_threads", "expected"),
+    [
+        (32, 0, 256, 1.0),
+        (33, 0, 256, 0.75),
+        (40, 0, 256, 0.75),
+        (64, 0, 256, 0.5),
+        (80, 0, 256, 0.375),
+        (128, 0, 256, 0.25),
+        (255, 0, 256, 0.125),
+        (32, 48 << 10, 256, 0.5),
+        (16, 0, 32, 0.5),
+        (32, 0, 96, 0.984375),
+    ],
+)
+def test_occupancy_of_compute_capability_9(registers, shared_bytes, n_threads, expected):
+    assert nvrtc.Resources(registers, 0, 0, shared_bytes).occupancy(n_threads) == expected

@@ -1,0 +1,86 @@
+"""What the launcher compiles: every file of bodies with every combination of its types."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import math
+import pkgutil
+import sys
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from unittest import mock
+
+import gpustitch.ops
+from gpustitch.array import Kernel, kernels, launch
+from gpustitch.array.body import C_TYPES
+from tests.kernels import nvrtc
+
+_DTYPES = {c_type: dtype for dtype, c_type in C_TYPES.items()}
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A file of bodies with types for its names such as ``T``, and the twins that are launched with just these."""
+
+    source: str
+    names: tuple[tuple[str, str], ...]
+    twins: tuple[str, ...]
+
+    @property
+    def types(self) -> str:
+        """The types in a few words."""
+        return " ".join(f"{name}={_DTYPES[c_type]}" for name, c_type in self.names)
+
+
+def twins() -> Mapping[str, Kernel]:
+    """All twins of the operations."""
+    for module in pkgutil.iter_modules(gpustitch.ops.__path__):
+        importlib.import_module(f"gpustitch.ops.{module.name}")
+    return kernels()
+
+
+def threads(name: str) -> int:
+    """Threads of a block of a twin."""
+    return math.prod(twins()[name].layout.threads)
+
+
+def variants(source: str) -> list[Variant]:
+    """The variants of one file that twins with a body are launched with."""
+    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for name, twin in twins().items():
+        if twin.source == source and twin.has_cuda_body:
+            types_of = sorted(twin.layout.types.items())
+            choices = [[(letter, C_TYPES[dtype]) for dtype in dtypes] for letter, (_, dtypes) in types_of]
+            for combination in itertools.product(*choices):
+                found.setdefault(combination, []).append(name)
+    return [Variant(source, names, tuple(bodies)) for names, bodies in sorted(found.items())]
+
+
+def program(variant: Variant) -> tuple[str, tuple[str, ...]]:
+    """Text and options that the launcher gives to CuPy."""
+    given = {}
+
+    class RawModule:
+        def __init__(self, code: str, options: tuple[str, ...]) -> None:
+            given["program"] = code, options
+
+        def get_function(self, name: str) -> None:
+            return None
+
+    with mock.patch.dict(sys.modules, {"cupy": types.SimpleNamespace(RawModule=RawModule)}):  # type: ignore[dict-item]
+        launch._compiled.__wrapped__(variant.source, variant.twins[0], variant.names, 0)
+    return given["program"]
+
+
+def compiled(variant: Variant, architecture: int) -> nvrtc.Compiled:
+    """The variant as NVRTC compiles it; variants that are given as the same text are compiled once."""
+    return _compiled(*program(variant), architecture)
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(text: str, options: tuple[str, ...], architecture: int) -> nvrtc.Compiled:
+    return nvrtc.compile_text(text, options, architecture)
