@@ -146,12 +146,14 @@ def clear_end(row: Array, n_pixels: int) -> None:
 def _pair_sums(centred: Array, used: Array, new: slice) -> Array:
     """Over common pixels: number, sums of a, b, a squared, b squared, a times b; float64 (6, new, rows)."""
     xp = namespace(centred)
-    total = xp.zeros((6, new.stop - new.start, centred.shape[1]), np.float64)
+    n_new, n_rows = new.stop - new.start, centred.shape[1]
+    total = xp.zeros((6, n_new, n_rows), np.float64)
     for a, valid in zip(centred, used, strict=True):
         w, squared = valid.astype(np.float32), a * a
-        pairs = ((w, w), (a, w), (w, a), (squared, w), (w, squared), (a, a))
-        for which, (left, right) in enumerate(pairs):
-            total[which] += xp.matmul(left[new], right.T)
+        left = xp.concatenate([w[new], a[new], squared[new]])
+        total[[0, 1, 3]] += xp.matmul(left, w.T).reshape(3, n_new, n_rows)
+        total[[2, 5]] += xp.matmul(left[: 2 * n_new], a.T).reshape(2, n_new, n_rows)
+        total[4] += xp.matmul(left[:n_new], squared.T)
     return total  # type: ignore[no-any-return]
 
 
