@@ -59,6 +59,8 @@ def library(code: str, options: tuple[str, ...] = (), *, sanitized: bool = False
     CompileError
         If the text does not compile.
     """
+    if compiler() is None:
+        raise CompileError(why_not())
     text = _macros(options) + _translated(code)
     key = _key(text, str(sanitized))
     path = _folder() / f"{key}.so"
@@ -118,9 +120,7 @@ def _runtime(sanitized: bool) -> Path:
 
 def _compile(path: Path, arguments: list[str]) -> None:
     """Run the compiler; the result appears under its name all at once, as other processes may wait for it."""
-    tool = compiler()
-    if tool is None:
-        raise CompileError(why_not())
+    tool = str(compiler())
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         made = Path(scratch) / path.name
         done = subprocess.run([tool, *_FLAGS, *arguments, "-o", str(made)], capture_output=True, text=True)

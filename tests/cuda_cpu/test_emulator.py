@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -232,6 +233,26 @@ def test_a_text_is_compiled_once(monkeypatch):
     body("once", "float* out", "out[0] = 1.0f;")
     monkeypatch.setattr(build, "_compile", None)
     body("once", "float* out", "out[0] = 1.0f;")
+
+
+def test_a_text_is_compiled_by_many_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "_folder", lambda: tmp_path)
+    code = 'extern "C" __global__ void many(int* out) { out[threadIdx.x] = 3; }'
+    with ThreadPoolExecutor(4) as pool:
+        paths = set(pool.map(build.library, [code] * 4))
+    assert len(paths) == 1
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".cpp", ".o", ".so"]
+    out = np.zeros(2, np.int32)
+    RawModule(code=code).get_function("many")((1,), (2,), (out,))
+    assert out.tolist() == [3, 3]
+
+
+def test_without_a_compiler_there_is_a_reason(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(build, "compiler", build.compiler.__wrapped__)
+    assert "C++ compiler" in module.why_not()
+    with pytest.raises(module.CompileError, match="PATH"):
+        build.library("", ())
 
 
 def test_a_big_volume_takes_little_time():
