@@ -32,7 +32,8 @@ class Pool:
     """Memory of the device: bytes in use, and the most that may be (0: no limit)."""
 
     def __init__(self):
-        self._lock = threading.Lock()
+        # The garbage collector may free an array while one is counted.
+        self._lock = threading.RLock()
         self._limit = self._used = self.most_used = 0
 
     def take(self, n_bytes):
