@@ -55,3 +55,53 @@ extern "C" __global__ void __launch_bounds__(128) low_pass_rows(
         __syncthreads();
     }
 }
+
+// A block of 256 threads makes 64 x 64 elements of a product, a thread 4 x 4 in registers, from slices of 16 terms in
+// shared memory. Every element is summed in the order of the terms, however many rows there are.
+constexpr int SIDE = 64, SLICE = 16, OF_PRODUCT = 4, PRODUCT_THREADS = 256;
+
+extern "C" __global__ void __launch_bounds__(256) multiply_rows(
+    const float* x, long long n_x, long long x_columns,
+    const float* matrix, long long n, long long m,
+    float* out, long long rows, long long out_columns,
+    long long from_column, long long to_column) {
+    // Of x transposed, and with room between its slices so that they begin in other banks.
+    __shared__ __align__(16) float left[SLICE][SIDE + OF_PRODUCT];
+    __shared__ __align__(16) float right[SLICE][SIDE];
+    const int64 across = (out_columns + SIDE - 1) / SIDE;
+    const int64 row = blockIdx.x / across * SIDE, column = blockIdx.x % across * SIDE;
+    if (column >= m) return;
+    const int down = threadIdx.x / (SIDE / OF_PRODUCT) * OF_PRODUCT;
+    const int right_of = threadIdx.x % (SIDE / OF_PRODUCT) * OF_PRODUCT;
+    float sums[OF_PRODUCT][OF_PRODUCT] = {};
+    for (int64 first = 0; first < n; first += SLICE) {
+        for (int i = threadIdx.x; i < SIDE * SLICE; i += PRODUCT_THREADS) {
+            const int64 r = row + i / SLICE, k = first + i % SLICE;
+            left[i % SLICE][i / SLICE] = r < rows && k < n ? x[r * x_columns + from_column + k] : 0.0f;
+        }
+        for (int i = threadIdx.x; i < SIDE * SLICE; i += PRODUCT_THREADS) {
+            const int64 k = first + i / SIDE, c = column + i % SIDE;
+            right[i / SIDE][i % SIDE] = k < n && c < m ? matrix[k * m + c] : 0.0f;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < SLICE; ++k) {
+            const float4 a = *(const float4*)&left[k][down], b = *(const float4*)&right[k][right_of];
+            const float of_rows[OF_PRODUCT] = {a.x, a.y, a.z, a.w}, of_columns[OF_PRODUCT] = {b.x, b.y, b.z, b.w};
+#pragma unroll
+            for (int i = 0; i < OF_PRODUCT; ++i) {
+#pragma unroll
+                for (int j = 0; j < OF_PRODUCT; ++j) sums[i][j] = fmaf(of_rows[i], of_columns[j], sums[i][j]);
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int i = 0; i < OF_PRODUCT; ++i) {
+        float* at = out + (row + down + i) * out_columns + to_column + column + right_of;
+#pragma unroll
+        for (int j = 0; j < OF_PRODUCT; ++j) {
+            if (row + down + i < rows && column + right_of + j < m) at[j] = sums[i][j];
+        }
+    }
+}

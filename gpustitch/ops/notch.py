@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpustitch.array import Array, kernel, resident
+from gpustitch.array import Array, kernel, namespace, resident
 from gpustitch.array.product import matmul_rows, product_along_columns
 
 _BLOCK = 32
@@ -72,11 +72,15 @@ class RowLowPass:
         if self.taps is not None:
             low_pass_rows(resident(self.taps, coefficients), coefficients, self.width)
             return
-        detail = coefficients[:, :, 1, : self.width]
-        result = detail.reshape(-1, self.width)
-        for factor in self.factors:
-            result = matmul_rows(result, resident(factor, coefficients))
-        detail[...] = result.reshape(detail.shape)
+        columns = coefficients.shape[3]
+        rows = coefficients.reshape(-1, 2 * columns)
+        xp, first, *others = namespace(coefficients), *(resident(factor, coefficients) for factor in self.factors)
+        product = xp.empty((len(rows), first.shape[1]), np.float32)
+        multiply_rows(rows, first, product, columns, 0)
+        if others:
+            multiply_rows(product, others[0], rows, 0, columns)
+        else:
+            rows[:, columns : columns + self.width] = product
 
 
 @kernel("notch.cu", tile=(1, 1, None, None), threads=(128,))
@@ -103,6 +107,23 @@ def low_pass_rows(taps: Array, out: Array, width: int) -> None:
             part[:, stop : stop + reach] = signal[:, :reach]
             product_along_columns(part, kernel_matrix, rows[:, :size], _BLOCK)
             rows[:, width:size] = 0
+
+
+@kernel("notch.cu", tile=(64, 64), threads=(256,))
+def multiply_rows(x: Array, matrix: Array, out: Array, from_column: int, to_column: int) -> None:
+    """``out[:, to_column : to_column + m] = x[:, from_column : from_column + n] @ matrix``, row by row the same.
+
+    What BLAS makes of a row on a device depends on how many others there are.
+
+    Parameters
+    ----------
+    x, out
+        float32 (rows, columns), not the same array.
+    matrix
+        float32 (n, m).
+    """
+    n, m = matrix.shape
+    out[:, to_column : to_column + m] = matmul_rows(x[:, from_column : from_column + n], matrix)
 
 
 def _spectrum(width: int, real: Array, imaginary: Array) -> tuple[Array, Array]:

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from gpustitch.array import product
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.ops.dwt import MOST_TAPS
 from gpustitch.ops.notch import RowLowPass
 from gpustitch.ops.otsu import otsu
 from gpustitch.ops.wavelet import _SMOOTHING, WaveletOptions, destripe_wavelet, share_of_foreground
+from tests.cuda_cpu import module, shim
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -277,6 +279,21 @@ def test_a_frame_among_others_is_what_it_is_alone(dtype, options):
     assert together.shape == frames.shape
     for frame, result in zip(frames, together, strict=True):
         np.testing.assert_array_equal(result, destripe_wavelet(frame, options))
+
+
+def test_frames_on_a_device_are_what_they_are_alone(monkeypatch):
+    if module.why_not():
+        pytest.skip(module.why_not())
+    frames = np.stack([picture(70, 90, seed) // (1 + seed) for seed in range(3)])
+    options = WaveletOptions(15, 200, wavelet="db4")
+    with shim.installed():
+        together = shim.asnumpy(destripe_wavelet(shim.asarray(frames), options))
+        monkeypatch.setattr(product, "_DEVICE_PIXELS", 2 * frames[0].size)
+        in_two_batches = shim.asnumpy(destripe_wavelet(shim.asarray(frames), options))
+        alone = shim.asnumpy(destripe_wavelet(shim.asarray(frames[1]), options))
+    np.testing.assert_array_equal(in_two_batches, together)
+    np.testing.assert_array_equal(alone, together[1])
+    np.testing.assert_allclose(together, destripe_wavelet(frames, options), rtol=1e-5, atol=1e-3)
 
 
 def test_every_wavelet_has_room_in_the_bodies():

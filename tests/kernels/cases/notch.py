@@ -27,6 +27,24 @@ def rows_of(frames: int, rows: int, width: int, reach: int) -> Callable[[], dict
     return arguments
 
 
+def product_of(rows: int, n: int, m: int, from_column: int, to_column: int) -> Callable[[], dict[str, Any]]:
+    """Matrices of both signs; what lies beside them in ``x`` must not be read, in ``out`` it must stay."""
+
+    def arguments() -> dict[str, Any]:
+        rng = np.random.default_rng(0)
+        x = np.full((rows, from_column + n + 3), np.nan, np.float32)
+        x[:, from_column : from_column + n] = rng.standard_normal((rows, n))
+        return {
+            "x": x,
+            "matrix": (rng.standard_normal((n, m)) / np.sqrt(n)).astype(np.float32),
+            "out": np.full((rows, to_column + m + 5), 7, np.float32),
+            "from_column": from_column,
+            "to_column": to_column,
+        }
+
+    return arguments
+
+
 CASES = [
     Case("low_pass_rows", f"{n}", rows_of(*n), atol=TOLERANCE)
     for n in [
@@ -34,3 +52,7 @@ CASES = [
         (1, 1, 1300, 512), (1, 1, 2500, 100),
     ]
 ]  # fmt: skip
+CASES += [
+    Case("multiply_rows", f"{n}", product_of(*n), atol=TOLERANCE * 3)
+    for n in [(70, 33, 65, 32, 0), (64, 64, 64, 0, 64), (1, 1, 1, 0, 0), (3, 100, 17, 5, 9), (65, 7, 130, 0, 32)]
+]
