@@ -13,13 +13,13 @@ import pytest
 
 from gpustitch.array import Device, choose_device, library_of, namespace, on, resident, scipy_of, skimage_of, to_host
 from gpustitch.errors import DeviceError
-from tests.cuda_cpu import shim, shim_names
+from tests.cuda_cpu import module, shim, shim_names
 
 
 @pytest.fixture
 def cp():
-    with shim.installed() as module:
-        yield module
+    with shim.installed() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def host(array):
 
 def test_it_is_there_only_inside():
     before = sys.modules.get("cupy")
-    with shim.installed() as module:
+    with shim.installed() as stand_in:
         import cupy.cuda.memory
 
         assert importlib.import_module("cupyx.scipy.ndimage") is sys.modules["cupyx.scipy.ndimage"]
-        assert cupy is module
-        assert cupy.cuda.memory.OutOfMemoryError is module.cuda.memory.OutOfMemoryError
+        assert cupy is stand_in
+        assert cupy.cuda.memory.OutOfMemoryError is stand_in.cuda.memory.OutOfMemoryError
     assert sys.modules.get("cupy") is before
-    assert sys.modules.get("cupy.cuda.memory") is not module.cuda.memory
+    assert sys.modules.get("cupy.cuda.memory") is not stand_in.cuda.memory
 
 
 def test_arrays_are_those_of_cupy(cp, a):
@@ -315,6 +315,19 @@ def test_the_device_is_chosen_and_its_memory_is_limited(cp):
     assert cp.get_default_memory_pool().used_bytes() == before
     with pytest.raises(DeviceError, match="there are 1 CUDA devices"):
         choose_device("cuda:1")
+
+
+@pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator works")
+def test_bodies_run_on_arrays_of_the_device(cp, a):
+    text = 'extern "C" __global__ void twice(float* a, long long n) { if (threadIdx.x < n) a[threadIdx.x] *= 2; }'
+    twice = cp.RawModule(code=text, options=("--std=c++17",)).get_function("twice")
+    twice((1,), (32,), (a, np.int64(a.size)))
+    assert float(a.sum()) == 2 * 66
+    for wrong in (host(a), 3, [a]):
+        with pytest.raises(TypeError, match="Unsupported type"):
+            twice((1,), (32,), (wrong, np.int64(1)))
+    with pytest.raises(cp.cuda.compiler.CompileException, match="no_such_name"):
+        cp.RawModule(code=text.replace("*= 2", "*= no_such_name")).get_function("twice")
 
 
 def test_streams_and_events(cp):
