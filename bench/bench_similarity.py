@@ -30,6 +30,11 @@ def pairwise(planes: npt.NDArray[Any]) -> float:
     return best_seconds(lambda: np.corrcoef(a, b), repeats=3)[0]
 
 
+def products(rows: npt.NDArray[np.float32], block: int, n_rows: int) -> None:
+    """Coefficients of a block with all rows."""
+    plain_correlation(rows, slice(0, block), SHAPE[0] * SHAPE[1], np.zeros(n_rows), np.ones(n_rows))
+
+
 def prepared(planes: npt.NDArray[Any]) -> tuple[float, float]:
     """Wall-clock seconds a plane takes for its moments, and for its row."""
     n, mask = len(planes), np.ones((1, 1, 1), np.uint8)
@@ -59,8 +64,7 @@ def main() -> None:
         block = default_block(reach)
         n_rows = block * (1 + -(-reach // block))
         ring = rng.random((n_pixels // 4096, n_rows, 4096), np.float32)
-        norm = np.ones(n_rows)
-        seconds = best_seconds(lambda a=ring, b=block, n=norm: plain_correlation(a, slice(0, b), n), repeats=3)[0]
+        seconds = best_seconds(lambda a=ring, b=block, n=n_rows: products(a, b, n), repeats=3)[0]
         rows.append(
             {
                 "what": f"products alone, reach {reach}",

@@ -53,17 +53,37 @@ def combined_moments(parts: Moments) -> Moments:
     return moments
 
 
-def plain_correlation(centred: Array, new: slice, norm: Moments) -> Moments:
+def scaling_of(
+    count: Moments, mean: Moments, squares: Moments, n_pixels: int
+) -> tuple[npt.NDArray[np.float32], Moments]:
+    """The scaling that ``centred_rows`` takes, and the mean of the row that it gives; constant planes have factor 0.
+
+    Whole numbers are best left on their grid, where float32 sums are exact or nearly so: the mean is rounded unless the
+    contrast is too small for that, and the factor is a power of two.
+    """
+    variance = squares / np.maximum(count, 1)
+    on_grid = variance >= (mean - np.rint(mean)) ** 2
+    high = np.where(on_grid, np.rint(mean), mean).astype(np.float32)
+    low = np.where(on_grid, 0, mean - high).astype(np.float32)
+    factor = np.where(variance > 0, 2 ** -np.rint(np.log2(np.where(variance > 0, variance, 1)) / 2), 0)
+    scaling = np.stack([high, low, factor, count == n_pixels], axis=-1).astype(np.float32)
+    return scaling, (mean - high - low) * factor
+
+
+def plain_correlation(centred: Array, new: slice, n_used: int, mean: Moments, squares: Moments) -> Moments:
     """Pearson's coefficients of the rows ``new`` with all rows, of which all use the same pixels.
 
     Parameters
     ----------
     centred
-        float32 (tiles, rows, width), each row centred and of unit norm.
+        float32 (tiles, rows, width), each row about centred, 0 where not used.
     new
         Some of the rows.
-    norm
-        (rows,): the product of each row with itself, 1 but for rounding. That of the new rows is written.
+    n_used
+        Number of used pixels.
+    mean, squares
+        (rows,): mean of each row, and the sum of squared deviations from it. The squares of the new rows are replaced
+        by those that the product gives.
 
     Returns
     -------
@@ -71,16 +91,16 @@ def plain_correlation(centred: Array, new: slice, norm: Moments) -> Moments:
 
     Notes
     -----
-    Sums of float32 products of few distinct values are all rounded the same way. So is the norm: they cancel.
+    Sums of float32 products of few distinct values are all rounded the same way. So are the squares: they cancel.
     """
     xp = namespace(centred)
     total = xp.zeros((new.stop - new.start, centred.shape[1]), np.float64)
     for tile in centred:
         total += xp.matmul(tile[new], tile.T)
-    found: Moments = to_host(total)
+    found: Moments = to_host(total) - n_used * np.outer(mean[new], mean)
     own = np.diagonal(found, new.start)
-    norm[new] = np.where(own > 0, own, 1)
-    return np.clip(found / np.sqrt(norm[new, None] * norm), -1, 1)
+    squares[new] = np.where(own > 0, own, squares[new])
+    return np.clip(found / np.sqrt(np.outer(squares[new], squares)), -1, 1)
 
 
 def masked_correlation(centred: Array, used: Array, new: slice, wanted: npt.NDArray[np.bool_]) -> Moments:
@@ -89,7 +109,7 @@ def masked_correlation(centred: Array, used: Array, new: slice, wanted: npt.NDAr
     Parameters
     ----------
     centred
-        float32 (tiles, rows, width), each row about centred and of about unit norm, 0 where not used.
+        float32 (tiles, rows, width), each row about centred, 0 where not used.
     used
         uint8 of the same shape: 1 where a pixel is used.
     new

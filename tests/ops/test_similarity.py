@@ -100,6 +100,15 @@ def test_equal_and_inverse_planes():
     np.testing.assert_allclose(result[0], [1, 1, -1], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("low", "high", "dtype", "error"), [
+    (0, 1, "uint8", 1e-12), (0, 255, "uint8", 1e-7), (60000, 60001, "uint16", 1e-12), (60000, 60001, "float32", 1e-12),
+    (0, 65535, "uint16", 3e-6), (0.1, 0.7, "float32", 3e-6),
+])  # fmt: skip
+def test_planes_of_two_values(low, high, dtype, error):
+    planes = np.where(series(3, (512, 512)) > 1, high, low).astype(dtype)
+    np.testing.assert_allclose(banded_correlation(planes, 2), naive(planes, 2), rtol=0, atol=error)
+
+
 def test_nan_and_infinite_pixels_are_left_out_of_their_pairs():
     planes = series(6, (40, 30)).astype(np.float32)
     planes[1, :20] = np.nan
