@@ -11,7 +11,7 @@ from bench.common import best_seconds, gemm_flops_per_s, memcpy_bytes_per_s, rep
 from gpustitch.ops.similarity import BandedCorrelation, centred_rows, default_block, peak_bytes, plane_moments
 from gpustitch.ops.similarity_parts import plain_correlation
 
-# z-spacing (Java), two threads, measured on a machine of the same kind.
+# z-spacing (Java), two threads on two cores, not measured in this run.
 JAVA_NS = 2.5
 SHAPE = (1024, 1024)
 
