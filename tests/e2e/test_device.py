@@ -17,7 +17,7 @@ from gpustitch.stages.correct import Correction, Method
 from gpustitch.stages.phantom import make_phantom
 from gpustitch.stages.phantom_truth import PhantomSpec, Truth
 from gpustitch.stages.pipeline import PipelineOptions
-from tests.cuda_cpu import shim
+from tests.cuda_cpu import build, shim
 from tests.e2e.commands import read_level
 
 pytestmark = pytest.mark.xdist_group("device")
@@ -45,6 +45,7 @@ def _options(truth: Truth, output: Path, method: Method, device: Device) -> Pipe
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
 @pytest.mark.parametrize("method", ["none", "wavelet", "lightsheet"])
 def test_a_device_makes_the_volume_that_the_cpu_makes(method: Method, truth: Truth, tmp_path: Path) -> None:
     cpu = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cpu", method, choose_device("cpu"))))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gpustitch.stages.deoblique as stage
+from gpustitch.array import Device, choose_device
 from gpustitch.errors import InputMissingError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.images import write_tiff
 from gpustitch.io.precomputed import PrecomputedVolume
@@ -19,6 +20,7 @@ from gpustitch.ops.pyramid import downsample
 from gpustitch.stages.correct import Correction
 from gpustitch.stages.deoblique import DeobliqueOptions, plan, run
 from gpustitch.stages.tiles import ObliqueTile
+from tests.cuda_cpu import build, shim
 
 CHUNK = (8, 8, 8)
 
@@ -229,3 +231,25 @@ def test_real_files(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "v"), deoblique(frames, Box.of_shape(job.shape), job.scan.shear))
     with pytest.raises(InputMissingError):
         plan(options_of(tmp_path, input=str(tmp_path / "no_*.tiff"), overwrite=True))
+
+
+@pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("step", [1.8 / 2**0.5, 1.28, 3.0])
+def test_a_device_makes_what_the_host_makes(tmp_path, source, step, dtype):
+    source(frames_of((45, 20, 19), dtype))
+    host = options_of(tmp_path, step_um=step)
+    run(plan(host))
+    with shim.installed():
+        device = replace(host, output=tmp_path / "device", device=choose_device("cuda"))
+        run(plan(device))
+    for level in range(3):
+        np.testing.assert_array_equal(read(device.output, level), read(host.output, level))
+
+
+def test_a_device_with_too_little_memory_is_refused_before_anything_is_written(tmp_path, source):
+    source(frames_of((45, 20, 19)))
+    small = Device(0, "small", memory_bytes=10_000)
+    with pytest.raises(ParameterError, match="needs about .* GB of the device's memory"):
+        plan(options_of(tmp_path, device=small))
+    assert not list(tmp_path.iterdir())
