@@ -250,6 +250,6 @@ def test_a_device_makes_what_the_host_makes(tmp_path, source, step, dtype):
 def test_a_device_with_too_little_memory_is_refused_before_anything_is_written(tmp_path, source):
     source(frames_of((45, 20, 19)))
     small = Device(0, "small", memory_bytes=10_000)
-    with pytest.raises(ParameterError, match="needs about .* GB of the device's memory"):
+    with pytest.raises(ParameterError, match=r"needs about .* GB of the device's memory"):
         plan(options_of(tmp_path, device=small))
     assert not list(tmp_path.iterdir())
