@@ -1,0 +1,119 @@
+"""Positions of the sections of a series, from how similarity to their neighbours falls off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import AlignmentError, ParameterError
+from gpustitch.model.zspacing import Floats, ZSpacingOptions, ZSpacingResult
+from gpustitch.ops.zspacing_band import band_of
+from gpustitch.ops.zspacing_compat import compat_steps
+
+Progress = Callable[[int, float], None]
+
+
+def estimate_positions(
+    similarity: npt.NDArray[np.floating],
+    options: ZSpacingOptions | None = None,
+    *,
+    starting_coordinates: Floats | None = None,
+    starting_factors: Floats | None = None,
+    section_weights: Floats | None = None,
+    pair_weights: Floats | None = None,
+    progress: Progress | None = None,
+) -> ZSpacingResult:
+    """Positions of the sections along z, in sections.
+
+    Parameters
+    ----------
+    similarity
+        Matrix (n, n), symmetric, or half strip (n, width), ``[i, d]`` = similarity of i and i + d; NaN where there is
+        none. See :func:`gpustitch.ops.similarity.banded_correlation`.
+    options
+        The plugin's defaults if not given.
+    starting_coordinates
+        (n,): positions to start from; the section numbers by default.
+    starting_factors
+        (n,): what the similarities of each section are multiplied by at the start; 1 by default.
+    section_weights
+        (n,), at least 0: how much each section's votes count; 1 by default.
+    pair_weights
+        (n,) or symmetric (n, n), at least 0: how much pairs count in the curve and in the factors; of (n,) a pair's
+        is the product. 1 by default.
+    progress
+        Called after each update with its number and the largest move in sections.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than three sections (``compat``: two), the range is larger than the stack or than the half
+        strip, the array is no matrix or half strip, or positions or weights are not finite or not of the right size.
+    AlignmentError
+        If no section has a similarity to any other, or positions grow beyond all bounds.
+
+    Notes
+    -----
+    A section without any similarity gets no vote and keeps its place; such are listed in ``without_votes``.
+    """
+    options = options or ZSpacingOptions()
+    band = band_of(similarity, options.neighborhood_range)
+    n = band.shape[1]
+    if not np.isfinite(band[1:]).any():
+        raise AlignmentError(f"none of the {n} sections has a similarity to any other")
+    start = _given("starting_coordinates", starting_coordinates, (n,), np.arange(n, dtype=np.float64))
+    factors = _given("starting_factors", starting_factors, (n,), np.ones(n))
+    votes = _given("section_weights", section_weights, (n,), np.ones(n), least=0)
+    of_pairs = None
+    if pair_weights is not None:
+        of_pairs = _given("pair_weights", pair_weights, (n,) if pair_weights.ndim == 1 else (n, n), least=0)
+    if not options.compat:
+        raise ParameterError("positions can be estimated with compat=True only")
+    return _compat(band, options, start, factors, votes, of_pairs, progress)
+
+
+def _compat(
+    band: Floats,
+    options: ZSpacingOptions,
+    start: Floats,
+    factors: Floats,
+    votes: Floats,
+    of_pairs: Floats | None,
+    progress: Progress | None,
+) -> ZSpacingResult:
+    """All iterations of the plugin."""
+    steps = compat_steps(band, options, start, factors, votes, of_pairs)
+    before, move = start, 0.0
+    for number, step in zip(range(1, options.outer_iterations + 1), steps, strict=False):
+        if not np.isfinite(step.positions).all():
+            raise AlignmentError(f"positions are no longer finite after {number} iterations: the sections collapsed")
+        move = float(np.abs(step.positions - before).max())
+        before = step.positions
+        if progress is not None:
+            progress(number, move)
+    return ZSpacingResult(
+        positions=step.positions,
+        order=step.order,
+        weights=step.factors,
+        uncertainty=np.full(len(start), np.nan),
+        curves=step.curves,
+        without_votes=np.flatnonzero(~step.voted),
+        iterations=number,
+        largest_move=move,
+    )
+
+
+def _given(
+    name: str, values: Floats | None, shape: tuple[int, ...], default: Floats | None = None, least: float = -np.inf
+) -> Floats:
+    """Values of the caller as float64, checked."""
+    if values is None:
+        assert default is not None
+        return default
+    array = np.array(values, np.float64)
+    if array.shape != shape or not np.isfinite(array).all() or (array < least).any():
+        bound = "" if least == -np.inf else f" of at least {least:g}"
+        raise ParameterError(f"{name} must be finite numbers{bound} of shape {shape}, not of shape {array.shape}")
+    return array
