@@ -1,0 +1,264 @@
+"""Finds what is wrong with a series of sections: duplicates, gaps, wrong order, damage, constant sections.
+
+The evidence is the similarity of each section to those near it. Whatever can be is measured against the series itself
+(its own curve of similarity by distance, its own scatter), so that noise and texture need no settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from gpustitch.errors import ParameterError
+from gpustitch.ops.robust import median_and_scatter
+from gpustitch.ops.sections_distance import band_of, corrected, displacements, fit_curve_and_quality
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+KINDS = ("constant", "damaged", "duplicate", "missing", "swapped")
+
+# A finding must stand out from the scatter of its kind by this many standard deviations.
+_SIGMAS = 5.0
+_GAP_SIGMAS = 3.3
+_ORDER_SIGMAS = 3.0
+# A damaged section has lost at least this part of its similarity.
+_LEAST_LOSS = 0.05
+# In local spacings: nearer than this is the same place, farther than this in the wrong direction is the wrong order.
+_SAME_PLACE = 0.25
+# A gap is at least this wide, in local spacings: halfway to one section missing.
+_LEAST_GAP = 1.5
+# Coefficients of the same pixels differ from 1 by rounding only (float32 input).
+_SAME_PIXELS = 2e-6
+# Sections whose median is the local spacing or quality, and sections within which an order can be judged.
+_LOCAL = 31
+_ORDER_REACH = 8
+# Times that positions are found anew from what the sections say of each other.
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class SectionFault:
+    """Something wrong with sections, numbered in the order of recording.
+
+    Attributes
+    ----------
+    kind
+        ``constant`` (no similarity is defined), ``damaged`` (correlates less with its neighbours than they with each
+        other), ``duplicate`` (of the same place), ``missing`` (between the two sections named), ``swapped`` (all
+        sections within the stretch whose order is wrong).
+    sections
+        The sections concerned, ascending.
+    confidence
+        0.5 where it only just stands out, towards 1 the clearer it is.
+    missing
+        Estimated number of missing sections, 0 for other kinds.
+    """
+
+    kind: str
+    sections: tuple[int, ...]
+    confidence: float
+    missing: int = 0
+
+
+def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = None) -> list[SectionFault]:
+    """Faults of a series of sections, sorted by their first section.
+
+    Parameters
+    ----------
+    half_strip
+        (n, reach + 1) similarities: [i, d] is that of sections i and i + d, NaN where undefined and beyond the end.
+    positions
+        (n,) estimated positions in the order of recording, in sections. They need not be exact, nor show wrong order:
+        the numbers of the sections will do where the spacing is about even.
+    weights
+        (n,) how far each section is trusted as a witness, not negative; all alike by default.
+
+    Returns
+    -------
+    At most one fault of each kind for a section, except that a section may bound two gaps.
+
+    Raises
+    ------
+    ParameterError
+        If shapes do not fit, there are fewer than 3 sections, or positions or weights are not finite.
+
+    Notes
+    -----
+    Duplicates and wrong order are told from how third sections see two neighbours, which does not depend on the
+    quality of either. Blocks of up to half the reach, and at most 4 sections, in the wrong order are found. Sections
+    at either end have witnesses on one side only.
+    """
+    strip, at, trust = _checked(half_strip, positions, weights)
+    constant = _undefined(strip)
+    known = np.flatnonzero(~constant)
+    faults = [SectionFault("constant", (int(i),), 1.0) for i in np.flatnonzero(constant)]
+    if len(known) >= 3:
+        series = _Series(_without(strip, known), at[known], trust[known], known)
+        damaged = _damaged(series)
+        for _ in range(_ROUNDS):
+            series = series.settled([i for i, _ in damaged])
+            damaged = _damaged(series)
+        faults += [SectionFault("damaged", (int(known[i]),), sure) for i, sure in damaged]
+        sound = series.part(np.delete(np.arange(len(known)), [i for i, _ in damaged]))
+        if len(sound.numbers) >= 3:
+            faults += _misplaced(sound)
+    return sorted(faults, key=lambda fault: (fault.sections, fault.kind))
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Similarities of the sections of the given numbers, all defined, and what is thought of their positions."""
+
+    strip: Floats
+    positions: Floats
+    weights: Floats
+    numbers: Ints
+
+    def part(self, kept: Ints) -> _Series:
+        return _Series(_without(self.strip, kept), self.positions[kept], self.weights[kept], self.numbers[kept])
+
+    def steps(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """Displacements of neighbours, their standard errors, and loss and distance by their own similarity."""
+        band = band_of(self.strip)
+        curve, own = fit_curve_and_quality(band, self.positions, self.weights)
+        loss = corrected(band, own)
+        step, error = displacements(loss, curve, self.weights)
+        beside = band.reach + 1
+        return step, np.nan_to_num(error), band.loss[:-1, beside], curve.distance_of(loss[:-1, beside])
+
+    def settled(self, damaged: list[int]) -> _Series:
+        """The same with positions as the sound sections see each other; damaged ones lie between their neighbours.
+
+        Only distances within the reach matter, so that errors may add up along the series.
+        """
+        kept = np.delete(np.arange(len(self.numbers)), damaged)
+        if len(kept) < 3:
+            return self
+        sound = self.part(kept)
+        step = sound.steps()[0]
+        step = np.where(np.isfinite(step), step, np.diff(sound.positions))
+        place = np.concatenate([[0.0], np.cumsum(step)])
+        return replace(self, positions=np.interp(self.numbers, sound.numbers, place))
+
+
+def _checked(half_strip: Floats, positions: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
+    strip, at = np.asarray(half_strip, dtype=np.float64), np.asarray(positions, dtype=np.float64)
+    if strip.ndim != 2 or strip.shape[0] < 3 or strip.shape[1] < 2:
+        raise ParameterError(f"a half strip is (n, reach + 1), of at least 3 sections, not of shape {strip.shape}")
+    trust = np.ones(len(strip)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if at.shape != (len(strip),) or trust.shape != (len(strip),):
+        raise ParameterError(f"{len(strip)} sections take as many positions and weights, not {at.shape}, {trust.shape}")
+    if not np.isfinite(at).all() or not np.isfinite(trust).all() or trust.min() < 0:
+        raise ParameterError("positions and weights must be finite numbers, weights not negative")
+    return strip[:, : len(strip)], at, trust
+
+
+def _undefined(strip: Floats) -> Bools:
+    """Sections without any similarity to another one, or with none to themselves."""
+    return np.isnan(band_of(strip).loss).all(axis=1) | np.isnan(strip[:, 0])
+
+
+def _without(strip: Floats, kept: Ints) -> Floats:
+    """Half strip of the sections kept: of those next to each other in what is left."""
+    n, width = len(kept), strip.shape[1]
+    out = np.full((n, min(width, n)), np.nan)
+    for d in range(out.shape[1]):
+        distance = kept[d:] - kept[: n - d]
+        inside = distance < width
+        out[: n - d, d][inside] = strip[kept[: n - d][inside], distance[inside]]
+    return out
+
+
+def _damaged(series: _Series) -> list[tuple[int, float]]:
+    """Sections of exceptionally low quality for their part of the series, and how sure that is."""
+    own = fit_curve_and_quality(band_of(series.strip), series.positions, series.weights)[1]
+    excess = own - _local_median(own)
+    scatter = float(median_and_scatter(excess[np.isfinite(excess)])[1])
+    least = max(_SIGMAS * scatter, -np.log1p(-_LEAST_LOSS))
+    return [(int(i), _confidence(float(excess[i]), least)) for i in np.flatnonzero(excess > least)]
+
+
+def _misplaced(sound: _Series) -> list[SectionFault]:
+    """Duplicates, gaps and wrong order among sections of about the same quality."""
+    step, error, loss, direct = sound.steps()
+    numbers = sound.numbers
+    spacing = _local_median(step / np.diff(numbers))
+    stretches = _disordered(step, error, spacing)
+    faults = [SectionFault("swapped", tuple(int(i) for i in numbers[a:b]), sure) for a, b, sure in stretches]
+    ordered = np.ones(len(step), np.bool_)
+    for a, b, _ in stretches:
+        ordered[a : b - 1] = False
+    faults += _duplicates(loss, direct / spacing, step / spacing, ordered, numbers)
+    faults += _gaps(step, spacing, stretches, numbers)
+    return faults
+
+
+def _disordered(step: Floats, error: Floats, spacing: Floats) -> list[tuple[int, int, float]]:
+    """Stretches (start, stop, confidence) of sections within which some lie before one recorded earlier."""
+    n = len(step) + 1
+    place = np.concatenate([[0.0], np.cumsum(np.nan_to_num(step))])
+    noise = np.concatenate([[0.0], np.cumsum(error**2)])
+    found: list[tuple[int, int, float]] = []
+    for i in range(n - 1):
+        for j in range(min(n - 1, i + _ORDER_REACH), i, -1):
+            least = max(_SAME_PLACE * spacing[i], _ORDER_SIGMAS * np.sqrt(noise[j] - noise[i]))
+            if place[i] - place[j] <= least:
+                continue
+            sure = _confidence(float(place[i] - place[j]), least)
+            if found and i < found[-1][1]:
+                start, stop, before = found.pop()
+                found.append((start, max(stop, j + 1), max(before, sure)))
+            else:
+                found.append((i, j + 1, sure))
+    return found
+
+
+def _duplicates(loss: Floats, direct: Floats, step: Floats, ordered: Bools, numbers: Ints) -> list[SectionFault]:
+    """Neighbours at the same place: third sections see no step between them, nor does their own similarity."""
+    with np.errstate(invalid="ignore"):
+        same_pixels = loss < _SAME_PIXELS
+        same_place = (np.abs(step) < _SAME_PLACE) & (direct < 0.5 + _SAME_PLACE) & ordered
+    faults: list[SectionFault] = []
+    for i in np.flatnonzero(same_pixels | same_place):
+        sure = 1.0 if same_pixels[i] else _confidence(_SAME_PLACE, abs(float(step[i])))
+        pair = (int(numbers[i]), int(numbers[i + 1]))
+        if faults and faults[-1].sections[-1] == pair[0]:
+            last = faults.pop()
+            faults.append(SectionFault("duplicate", (*last.sections, pair[1]), min(last.confidence, sure)))
+        else:
+            faults.append(SectionFault("duplicate", pair, sure))
+    return faults
+
+
+def _gaps(step: Floats, spacing: Floats, stretches: list[tuple[int, int, float]], numbers: Ints) -> list[SectionFault]:
+    """Steps between sections next to each other in their true order that are wider than the spacing's scatter."""
+    place = np.concatenate([[0.0], np.cumsum(np.nan_to_num(step))])
+    order = np.arange(len(place))
+    for a, b, _ in stretches:
+        order[a:b] = a + np.argsort(place[a:b], kind="stable")
+    passed = np.maximum(np.diff(numbers), 1) - 1
+    gap = np.diff(place[order]) / spacing - passed
+    middle, scatter = median_and_scatter(gap[np.isfinite(gap)])
+    least = max(_LEAST_GAP, float(middle + _GAP_SIGMAS * scatter))
+    faults = []
+    for i in np.flatnonzero(gap > least):
+        pair = sorted((int(numbers[order[i]]), int(numbers[order[i + 1]])))
+        missing = max(1, round(float(gap[i])) - 1)
+        faults.append(SectionFault("missing", (pair[0], pair[1]), _confidence(float(gap[i]), least), missing))
+    return faults
+
+
+def _local_median(values: Floats) -> Floats:
+    """Median over a stretch around each value, NaN left out; the whole series' median where all are NaN."""
+    filled = np.where(np.isfinite(values), values, np.nanmedian(values))
+    return np.asarray(ndimage.median_filter(filled, min(_LOCAL, len(values)), mode="nearest"))
+
+
+def _confidence(found: float, least: float) -> float:
+    """0.5 at the threshold, 0.75 at twice the threshold, towards 1."""
+    return 1 - 0.5 * least / max(found, least, 1e-300)

@@ -1,0 +1,208 @@
+"""How far apart sections are, as their similarity tells it: a curve, a quality of each, and votes of third ones.
+
+The similarity of two sections is taken as ``q_i * q_j * exp(-h(distance))``: noise and damage of a section lower all
+of its coefficients by the same factor, its quality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.ops.robust import MAD_TO_SIGMA, median_and_scatter
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# Sections on either side that a section's quality and a pair's order are judged by.
+_NEAR = 8
+# Pairs that a point of the curve needs, and its width in sections.
+_LEAST_PAIRS = 8
+_BIN = 0.5
+# Similarities below this are taken as this: a logarithm of nothing is needed.
+_LEAST_SIMILARITY = 1e-3
+_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Band:
+    """Dissimilarity of sections near each other: ``loss[i, reach + d]`` is -log(similarity) of i and i + d, or NaN."""
+
+    loss: Floats
+
+    @property
+    def reach(self) -> int:
+        return int(self.loss.shape[1] // 2)
+
+    def neighbours(self) -> Ints:
+        """Number of the other section of each entry, (n, 2 * reach + 1), clipped to the series."""
+        n = len(self.loss)
+        return np.asarray(np.clip(np.arange(n)[:, None] + np.arange(-self.reach, self.reach + 1), 0, n - 1))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Loss as a function of distance: rising values at rising distances, and the scatter of pairs around them."""
+
+    distance: Floats
+    loss: Floats
+    scatter: Floats
+
+    def at(self, distance: Floats) -> Floats:
+        return np.asarray(np.interp(distance, self.distance, self.loss))
+
+    def scatter_at(self, distance: Floats) -> Floats:
+        return np.asarray(np.interp(distance, self.distance, self.scatter))
+
+    def distance_of(self, loss: Floats) -> Floats:
+        """Distance at which the loss is reached; NaN stays."""
+        return np.where(np.isnan(loss), np.nan, np.interp(loss, self.loss, self.distance))
+
+    def weight(self, distance: Floats) -> Floats:
+        """Inverse variance of a distance read from the curve; 0 where the curve is flat or has ended."""
+        steps = np.diff(self.distance)
+        slope = np.diff(self.loss) / steps
+        segment = np.clip(np.searchsorted(self.distance, distance) - 1, 0, len(slope) - 1)
+        weight = (slope[segment] / self.scatter_at(distance)) ** 2
+        return np.where(np.isnan(distance) | (distance >= self.distance[-1]), 0.0, weight)
+
+
+def band_of(half_strip: Floats) -> Band:
+    """Dissimilarities in both directions of a half strip (n, reach + 1) of similarities."""
+    n, width = half_strip.shape
+    reach = min(width - 1, n - 1)
+    with np.errstate(invalid="ignore"):
+        loss = -np.log(np.clip(half_strip, _LEAST_SIMILARITY, 1.0))
+    both = np.full((n, 2 * reach + 1), np.nan)
+    for d in range(1, reach + 1):
+        both[: n - d, reach + d] = loss[: n - d, d]
+        both[d:, reach - d] = loss[: n - d, d]
+    return Band(both)
+
+
+def fit_curve_and_quality(band: Band, positions: Floats, weights: Floats) -> tuple[Curve, Floats]:
+    """The curve of loss by distance, and each section's own loss (-log of its quality, 0 for the median section).
+
+    Parameters
+    ----------
+    band
+        Dissimilarities.
+    positions
+        (n,) estimated positions, in sections. Single wrong ones do no harm: all averages are medians.
+    weights
+        (n,) how much each section counts in the quality of others.
+
+    Returns
+    -------
+    The curve, and own losses float64 (n,), NaN for sections without any similarity.
+    """
+    other = band.neighbours()
+    distance = np.abs(positions[other] - positions[:, None])
+    near = np.abs(np.arange(-band.reach, band.reach + 1)) <= _NEAR
+    own = np.zeros(len(positions))
+    for _ in range(_ROUNDS):
+        curve = _curve(distance, band.loss - own[:, None] - own[other])
+        left_over = band.loss - own[other] - curve.at(distance)
+        weight = np.where(near & np.isfinite(left_over), weights[other] * curve.scatter_at(distance) ** -2, 0.0)
+        own = weighted_medians(left_over, weight)
+        own -= np.nanmedian(own)
+    return curve, own
+
+
+def corrected(band: Band, own: Floats) -> Floats:
+    """Dissimilarities of ``band`` as they were if all sections had the same quality."""
+    return band.loss - own[:, None] - own[band.neighbours()]
+
+
+def displacements(loss: Floats, curve: Curve, weights: Floats) -> tuple[Floats, Floats]:
+    """How far after each section the next one lies, by the votes of the sections on either side.
+
+    Parameters
+    ----------
+    loss
+        Corrected dissimilarities (n, 2 * reach + 1), as of :func:`corrected`.
+    curve
+        The curve of loss by distance.
+    weights
+        (n,) how much each section's vote counts.
+
+    Returns
+    -------
+    float64 (n - 1,): displacements, negative where the order is wrong, NaN without votes; and their standard
+    errors.
+
+    Notes
+    -----
+    A section to the left sees the displacement as the difference of its distances to both, one to the right with the
+    opposite sign. The mean of the sides' medians is taken: an error of a section's quality cancels in it.
+    """
+    n, reach = len(loss), loss.shape[1] // 2
+    distance = curve.distance_of(loss)
+    variance = 1 / np.maximum(curve.weight(distance), 1e-300)
+    offsets = np.arange(1, min(_NEAR, reach - 1) + 1)
+    sides = []
+    for direction in (-1, 1):
+        one = reach + direction * offsets + (direction > 0)
+        two = reach + direction * offsets - (direction < 0)
+        votes = direction * (distance[:-1, one] - distance[1:, two])
+        weight = 1 / (variance[:-1, one] + variance[1:, two])
+        voter = np.clip(np.arange(n - 1)[:, None] + one - reach, 0, n - 1)
+        sides.append(_vote(votes, np.where(np.isnan(votes) | (weight < 1e-200), 0.0, weight * weights[voter])))
+    found = np.array([side[0] for side in sides])
+    error = np.array([side[1] for side in sides])
+    n_sides = np.isfinite(found).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        middle = np.nansum(found, axis=0) / n_sides
+        spread = np.sqrt(np.nansum(error**2, axis=0)) / n_sides
+    return np.where(n_sides > 0, middle, np.nan), spread
+
+
+def weighted_medians(values: Floats, weights: Floats) -> Floats:
+    """Weighted median of each row, NaN where a row has no weight; values without weight may be NaN."""
+    order = np.argsort(np.where(weights > 0, values, np.inf), axis=1, kind="stable")
+    sorted_values = np.take_along_axis(values, order, axis=1)
+    below = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    half = below[:, -1:] / 2
+    first = np.argmax(below >= half, axis=1)
+    after = np.argmax(below > half * (1 + 1e-12), axis=1)
+    rows = np.arange(len(values))
+    middle = (sorted_values[rows, first] + sorted_values[rows, after]) / 2
+    return np.where(below[:, -1] > 0, middle, np.nan)
+
+
+def _vote(votes: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Weighted median of the votes of one side, and its standard error from their scatter."""
+    middle = weighted_medians(votes, weight)
+    scatter = MAD_TO_SIGMA * weighted_medians(np.abs(votes - middle[:, None]), weight)
+    count = weight.sum(axis=1) ** 2 / np.maximum(np.square(weight).sum(axis=1), 1e-300)
+    return middle, scatter / np.sqrt(np.maximum(count, 1))
+
+
+def _curve(distance: Floats, loss: Floats) -> Curve:
+    """Medians of the loss in bins of distance, made to rise, and continued to distance 0 in a straight line."""
+    known = np.isfinite(loss) & np.isfinite(distance)
+    d, y = distance[known], loss[known]
+    number = np.floor(d / _BIN + 0.5).astype(np.int64)
+    order = np.argsort(number, kind="stable")
+    edges = np.flatnonzero(np.diff(number[order], prepend=-1, append=np.iinfo(np.int64).max))
+    points = []
+    for start, stop in pairwise(edges):
+        here = order[start:stop]
+        if len(here) >= _LEAST_PAIRS:
+            middle, scatter = median_and_scatter(y[here])
+            points.append((float(np.median(d[here])), float(middle), float(scatter)))
+    if len(points) < 2:
+        span = float(d.max()) if len(d) else 1.0
+        level = float(np.median(y)) if len(y) else 1.0
+        return Curve(np.array([0.0, span or 1.0]), np.array([0.0, level]), np.array([1.0, 1.0]))
+    x, middle, scatter = np.array(points).T
+    rising = (np.maximum.accumulate(middle) + np.minimum.accumulate(middle[::-1])[::-1]) / 2
+    if x[0] > 0:
+        slope = (rising[1] - rising[0]) / (x[1] - x[0])
+        x, rising = np.concatenate([[0.0], x]), np.concatenate([[rising[0] - slope * x[0]], rising])
+        scatter = np.concatenate([scatter[:1], scatter])
+    floor = 0.1 * np.median(scatter) + 1e-6 * (rising[-1] - rising[0]) + 1e-12
+    return Curve(x, rising, np.hypot(scatter, floor))
