@@ -375,13 +375,17 @@ class _Sweep:
         columns = slice(box.start[0], box.stop[0])
         with on(self._device):
             out, release = self._blocks.take(box.shape)
-            for part in box.blocks((box.stop[0], self._grain.rows, box.stop[2])):
+            n_rows = min(self._grain.rows, box.shape[1])
+            room, done = self._stacks.take(((stop - start) * n_rows * box.shape[0],))
+            for part in box.blocks((box.stop[0], n_rows, box.stop[2])):
                 rows = slice(part.start[1], part.stop[1])
-                frames, done = self._stacks.take((stop - start, part.shape[1], part.shape[0]))
+                shape = (stop - start, part.shape[1], part.shape[0])
+                frames = room[: math.prod(shape)].reshape(shape)
                 self._window.copy_to(frames, start, rows, columns)
                 deoblique(frames, part, self._scan.shear, first_frame=start, out=out[part.slices(box.start)])
-                done()
             voxels = to_host(out)
+        # Not before: another thread's stream would write what this one's may still read.
+        done()
         if voxels is out:
             self._writer.write(box, voxels, release)
         else:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gpustitch.stages.deoblique as stage
-from gpustitch.array import Device, choose_device
+from gpustitch.array import Device, choose_device, transfer
 from gpustitch.errors import InputMissingError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.images import write_tiff
 from gpustitch.io.precomputed import PrecomputedVolume
@@ -245,6 +245,22 @@ def test_a_device_makes_what_the_host_makes(tmp_path, source, step, dtype):
         run(plan(device))
     for level in range(3):
         np.testing.assert_array_equal(read(device.output, level), read(host.output, level))
+
+
+@pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
+def test_buffers_are_used_again_only_when_the_device_has_finished(tmp_path, source, monkeypatch):
+    source(frames_of((45, 20, 19)))
+    take, at_work = stage._Buffers.take, []
+
+    def watched(buffers, shape):
+        array, release = take(buffers, shape)
+        return array, lambda: (at_work.append(bool(transfer._held())), release())
+
+    monkeypatch.setattr(stage._Buffers, "take", watched)
+    with shim.installed():
+        run(plan(options_of(tmp_path, device=choose_device("cuda"))))
+    assert at_work
+    assert not any(at_work), "another thread's stream may write the buffer while this one still reads it"
 
 
 def test_a_device_with_too_little_memory_is_refused_before_anything_is_written(tmp_path, source):
