@@ -1,4 +1,4 @@
-"""Moving arrays between host and device, each thread on a stream of its own.
+"""Moving arrays between host and device, each thread at work on a stream of its own.
 
 Copies go through pinned memory (CuPy's pool of it), so that those of one thread overlap the work of another.
 """
@@ -27,20 +27,24 @@ _AT_ONCE = 3
 
 _of_thread = threading.local()
 _turns: dict[int, threading.Semaphore] = {}
+# Streams go with the turns, not with the threads, of which there are more and which end: CuPy keeps freed memory for
+# the stream that it was made on.
+_idle_streams: dict[int, list[Any]] = {}
 _residents: dict[tuple[int, int], tuple[weakref.ref[npt.NDArray[Any]], Array]] = {}
 _upload = threading.Lock()
 
 
 @contextlib.contextmanager
 def on(device: Device) -> Iterator[None]:
-    """Work on ``device``: what is done inside goes to this thread's own stream, and is finished at the end.
+    """Work on ``device``: what is done inside goes to a stream of this thread alone, and is finished at the end.
 
     Only a few threads are let in at a time. May be nested.
 
     Raises
     ------
     DeviceError
-        If the device's memory, or the part of it that may be taken, does not suffice, or the driver reports an error.
+        If the device's memory, or the part of it that may be taken, does not suffice, or the driver or one of its
+        libraries reports an error.
     """
     if device.index is None:
         yield
@@ -55,23 +59,28 @@ def on(device: Device) -> Iterator[None]:
             f"the memory of cuda:{device.index} that may be taken ({device.memory_bytes or 0:,} bytes) does not "
             f"suffice: {error}; raise --device-memory or pass --device cpu"
         ) from error
-    except cupy.cuda.runtime.CUDARuntimeError as error:
+    except RuntimeError as error:
+        # Of the runtime, the driver (CuPy's own kernels), cuBLAS or cuFFT, each with a class of its own.
+        if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
+            raise
         raise DeviceError(f"cuda:{device.index} failed: {error}") from error
 
 
 @contextlib.contextmanager
 def _turn(index: int) -> Iterator[None]:
     """This thread's turn on the device, waited for unless it has one already."""
-    held: set[int] = _of_thread.__dict__.setdefault("held", set())
+    held = _held()
     if index in held:
         yield
         return
     with _turns.setdefault(index, threading.Semaphore(_AT_ONCE)):
-        held.add(index)
+        held[index] = None
         try:
             yield
         finally:
-            held.remove(index)
+            stream = held.pop(index)
+            if stream is not None:
+                _idle_streams.setdefault(index, []).append(stream)
 
 
 def to_device(array: Array, device: Device) -> Array:
@@ -125,9 +134,18 @@ def resident(host: npt.NDArray[Any], like: Array) -> Array:
         return _residents[key][1]
 
 
+def _held() -> dict[int, Any]:
+    """Devices on which it is this thread's turn, and the streams that it works on."""
+    held: dict[int, Any] = _of_thread.__dict__.setdefault("held", {})
+    return held
+
+
 def _stream(cupy: Any, index: int) -> Any:
-    """This thread's stream on the device."""
-    streams = _of_thread.__dict__.setdefault("by_device", {})
-    if index not in streams:
-        streams[index] = cupy.cuda.Stream(non_blocking=True)
-    return streams[index]
+    """The stream of this thread's turn on the device."""
+    held = _held()
+    if held[index] is None:
+        try:
+            held[index] = _idle_streams.setdefault(index, []).pop()
+        except IndexError:
+            held[index] = cupy.cuda.Stream(non_blocking=True)
+    return held[index]

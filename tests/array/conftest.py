@@ -19,6 +19,7 @@ def _forget():
     for cache in (launch._compiled, launch._check, body.entry_points):
         cache.cache_clear()
     transfer._of_thread.__dict__.clear()
+    transfer._idle_streams.clear()
 
 
 @pytest.fixture

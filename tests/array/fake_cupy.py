@@ -97,6 +97,14 @@ class FakeStream:
 class FakeRuntimeError(RuntimeError):
     """What the CUDA driver says."""
 
+    __module__ = "cupy_backends.cuda.api.runtime"
+
+
+class FakeBlasError(RuntimeError):
+    """What cuBLAS says."""
+
+    __module__ = "cupy_backends.cuda.libs.cublas"
+
 
 class FakeCompileError(Exception):
     """What the compiler says."""

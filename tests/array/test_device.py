@@ -110,16 +110,31 @@ def test_arrays_arrive_packed_and_in_native_byte_order(cupy):
 
 def test_a_thread_works_on_its_own_stream_and_waits_for_it(cupy):
     device = Device(1, "")
-    with on(device):
-        assert cupy.selected == [1]
+    with on(device), on(device):
+        assert cupy.selected == [1, 1]
         assert cupy.streams[0].waits == 0
+        thread = threading.Thread(target=_work_on, args=(device,))
+        thread.start()
+        thread.join()
+    assert [(stream.non_blocking, stream.waits) for stream in cupy.streams] == [(True, 2), (True, 1)]
+
+
+def test_a_turn_that_is_over_leaves_its_stream_to_the_next(cupy):
+    # CuPy keeps freed memory for the stream that it was made on: one for each thread would keep that of all of them.
+    with pytest.raises(ValueError, match="of its own"), on(Device(0, "")):
+        raise ValueError("of its own")
+    for _ in range(4):
+        thread = threading.Thread(target=_work_on, args=(Device(0, ""),))
+        thread.start()
+        thread.join()
+    assert [stream.waits for stream in cupy.streams] == [4]
+    _work_on(Device(1, ""))
+    assert len(cupy.streams) == 2, "a stream belongs to one device"
+
+
+def _work_on(device):
     with on(device):
         pass
-    assert [(stream.non_blocking, stream.waits) for stream in cupy.streams] == [(True, 2)]
-    thread = threading.Thread(target=lambda: on(device).__enter__())
-    thread.start()
-    thread.join()
-    assert len(cupy.streams) == 2
 
 
 def test_few_threads_are_on_a_device_at_once_and_one_may_nest(cupy):
@@ -152,9 +167,15 @@ def test_too_little_memory_names_the_limit(cupy):
         raise cupy.cuda.memory.OutOfMemoryError("2000 bytes wanted")
 
 
-def test_failures_of_the_driver_are_device_errors(cupy):
+@pytest.mark.parametrize("error", [fake.FakeRuntimeError, fake.FakeBlasError])
+def test_failures_of_the_driver_and_its_libraries_are_device_errors(cupy, error):
     with pytest.raises(DeviceError, match="cuda:0 failed: illegal address"), on(Device(0, "")):
-        raise cupy.cuda.runtime.CUDARuntimeError("illegal address")
+        raise error("illegal address")
+
+
+def test_other_errors_are_left_alone(cupy):
+    with pytest.raises(RuntimeError, match="of its own"), on(Device(0, "")):
+        raise RuntimeError("of its own")
 
 
 def test_resident_arrays_are_moved_once_and_go_with_the_original(cupy):

@@ -78,7 +78,7 @@ def _forget() -> None:
     """Compiled bodies, streams and residents are of one library or the other."""
     launch, transfer = (importlib.import_module(f"gpustitch.array.{name}") for name in ("launch", "transfer"))
     launch._compiled.cache_clear()
-    transfer._of_thread.__dict__.pop("by_device", None)
+    transfer._idle_streams.clear()
     transfer._residents.clear()
 
 

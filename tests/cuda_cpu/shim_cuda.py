@@ -15,9 +15,13 @@ _state = threading.local()
 class CUDARuntimeError(RuntimeError):
     """What the CUDA runtime says."""
 
+    __module__ = "cupy_backends.cuda.api.runtime"
+
 
 class CUDADriverError(RuntimeError):
     """What the CUDA driver says."""
+
+    __module__ = "cupy_backends.cuda.api.driver"
 
 
 class CompileException(Exception):
