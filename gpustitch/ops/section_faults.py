@@ -10,11 +10,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from gpustitch.errors import ParameterError
-from gpustitch.ops.robust import median_and_scatter
-from gpustitch.ops.sections_distance import band_of, corrected, displacements, fit_curve_and_quality
+from gpustitch.ops.robust import MAD_TO_SIGMA, median_and_scatter
+from gpustitch.ops.sections_distance import (
+    QUALITY_WINDOW,
+    band_of,
+    corrected,
+    displacements,
+    fit_curve_and_quality,
+    local_median,
+    position_among,
+)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,12 +37,14 @@ _ORDER_SIGMAS = 3.0
 _LEAST_LOSS = 0.05
 # In local spacings: nearer than this is the same place, farther than this in the wrong direction is the wrong order.
 _SAME_PLACE = 0.25
+# Sections recorded twice see each other at most this far away, in local spacings: noise counts as distance here.
+_NEIGHBOUR = 2.0
 # A gap is at least this wide, in local spacings: halfway to one section missing.
 _LEAST_GAP = 1.5
 # Coefficients of the same pixels differ from 1 by rounding only (float32 input).
 _SAME_PIXELS = 2e-6
-# Sections whose median is the local spacing or quality, and sections within which an order can be judged.
-_LOCAL = 31
+# Sections whose median is the local spacing, and sections within which an order can be judged.
+_SPACING_WINDOW = 31
 _ORDER_REACH = 8
 # Times that positions are found anew from what the sections say of each other.
 _ROUNDS = 3
@@ -143,7 +152,16 @@ class _Series:
         step = sound.steps()[0]
         step = np.where(np.isfinite(step), step, np.diff(sound.positions))
         place = np.concatenate([[0.0], np.cumsum(step)])
-        return replace(self, positions=np.interp(self.numbers, sound.numbers, place))
+        positions = np.interp(self.numbers, sound.numbers, place)
+        curve, own = fit_curve_and_quality(band_of(sound.strip), place, sound.weights)
+        loss = band_of(self.strip).loss
+        reach = loss.shape[1] // 2
+        for i in damaged:
+            offset = kept - i
+            near = np.abs(offset) <= min(_ORDER_REACH, reach)
+            seen = loss[i, reach + offset[near]] - own[near]
+            positions[i] = position_among(seen, place[near], curve, positions[i], _ORDER_REACH / 2)
+        return replace(self, positions=positions)
 
 
 def _checked(half_strip: Floats, positions: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
@@ -177,8 +195,8 @@ def _without(strip: Floats, kept: Ints) -> Floats:
 def _damaged(series: _Series) -> list[tuple[int, float]]:
     """Sections of exceptionally low quality for their part of the series, and how sure that is."""
     own = fit_curve_and_quality(band_of(series.strip), series.positions, series.weights)[1]
-    excess = own - _local_median(own)
-    scatter = float(median_and_scatter(excess[np.isfinite(excess)])[1])
+    excess = own - local_median(own, QUALITY_WINDOW)
+    scatter = MAD_TO_SIGMA * float(np.median(excess[excess > 0])) if (excess > 0).any() else 0.0
     least = max(_SIGMAS * scatter, -np.log1p(-_LEAST_LOSS))
     return [(int(i), _confidence(float(excess[i]), least)) for i in np.flatnonzero(excess > least)]
 
@@ -187,7 +205,7 @@ def _misplaced(sound: _Series) -> list[SectionFault]:
     """Duplicates, gaps and wrong order among sections of about the same quality."""
     step, error, loss, direct = sound.steps()
     numbers = sound.numbers
-    spacing = _local_median(step / np.diff(numbers))
+    spacing = local_median(step / np.diff(numbers), _SPACING_WINDOW)
     stretches = _disordered(step, error, spacing)
     faults = [SectionFault("swapped", tuple(int(i) for i in numbers[a:b]), sure) for a, b, sure in stretches]
     ordered = np.ones(len(step), np.bool_)
@@ -222,7 +240,7 @@ def _duplicates(loss: Floats, direct: Floats, step: Floats, ordered: Bools, numb
     """Neighbours at the same place: third sections see no step between them, nor does their own similarity."""
     with np.errstate(invalid="ignore"):
         same_pixels = loss < _SAME_PIXELS
-        same_place = (np.abs(step) < _SAME_PLACE) & (direct < 0.5 + _SAME_PLACE) & ordered
+        same_place = (np.abs(step) < _SAME_PLACE) & (direct < _NEIGHBOUR) & ordered
     faults: list[SectionFault] = []
     for i in np.flatnonzero(same_pixels | same_place):
         sure = 1.0 if same_pixels[i] else _confidence(_SAME_PLACE, abs(float(step[i])))
@@ -253,12 +271,6 @@ def _gaps(step: Floats, spacing: Floats, stretches: list[tuple[int, int, float]]
     return faults
 
 
-def _local_median(values: Floats) -> Floats:
-    """Median over a stretch around each value, NaN left out; the whole series' median where all are NaN."""
-    filled = np.where(np.isfinite(values), values, np.nanmedian(values))
-    return np.asarray(ndimage.median_filter(filled, min(_LOCAL, len(values)), mode="nearest"))
-
-
 def _confidence(found: float, least: float) -> float:
     """0.5 at the threshold, 0.75 at twice the threshold, towards 1."""
-    return 1 - 0.5 * least / max(found, least, 1e-300)
+    return float(1 - 0.5 * least / max(found, least, 1e-300))

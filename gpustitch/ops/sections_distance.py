@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from gpustitch.ops.robust import MAD_TO_SIGMA, median_and_scatter
 
@@ -25,6 +26,11 @@ _BIN = 0.5
 # Similarities below this are taken as this: a logarithm of nothing is needed.
 _LEAST_SIMILARITY = 1e-3
 _ROUNDS = 4
+# Sections whose median quality a section is held against.
+QUALITY_WINDOW = 15
+# Sections that can tell where another one lies, and how finely it is looked for.
+_LEAST_WITNESSES = 5
+_STEP = 0.25
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def band_of(half_strip: Floats) -> Band:
 
 
 def fit_curve_and_quality(band: Band, positions: Floats, weights: Floats) -> tuple[Curve, Floats]:
-    """The curve of loss by distance, and each section's own loss (-log of its quality, 0 for the median section).
+    """The curve of loss by distance, and each section's own loss (-log of its quality against those around it).
 
     Parameters
     ----------
@@ -98,6 +104,11 @@ def fit_curve_and_quality(band: Band, positions: Floats, weights: Floats) -> tup
     Returns
     -------
     The curve, and own losses float64 (n,), NaN for sections without any similarity.
+
+    Notes
+    -----
+    Own losses are taken against their running median: to a curve, a slow change of quality looks much like one of the
+    distances, and the two would drift apart.
     """
     other = band.neighbours()
     distance = np.abs(positions[other] - positions[:, None])
@@ -106,9 +117,10 @@ def fit_curve_and_quality(band: Band, positions: Floats, weights: Floats) -> tup
     for _ in range(_ROUNDS):
         curve = _curve(distance, band.loss - own[:, None] - own[other])
         left_over = band.loss - own[other] - curve.at(distance)
-        weight = np.where(near & np.isfinite(left_over), weights[other] * curve.scatter_at(distance) ** -2, 0.0)
+        noise = np.maximum(curve.scatter_at(distance), np.median(curve.scatter))
+        weight = np.where(near & np.isfinite(left_over), weights[other] * noise**-2, 0.0)
         own = weighted_medians(left_over, weight)
-        own -= np.nanmedian(own)
+        own -= local_median(own, QUALITY_WINDOW)
     return curve, own
 
 
@@ -158,6 +170,41 @@ def displacements(loss: Floats, curve: Curve, weights: Floats) -> tuple[Floats, 
         middle = np.nansum(found, axis=0) / n_sides
         spread = np.sqrt(np.nansum(error**2, axis=0)) / n_sides
     return np.where(n_sides > 0, middle, np.nan), spread
+
+
+def position_among(loss: Floats, positions: Floats, curve: Curve, around: float, span: float) -> float:
+    """Where a section fits that may have been recorded in the wrong place: ``around`` if nowhere clearly better.
+
+    Parameters
+    ----------
+    loss, positions
+        (m,) its dissimilarities to other sections, corrected for their quality but not for its own, and their
+        positions.
+    curve
+        The curve of loss by distance.
+    around, span
+        Positions from ``around - span`` to ``around + span`` are tried.
+
+    Notes
+    -----
+    A section fits where its losses differ from the curve by the same amount, its own loss. A damaged one fits nowhere.
+    """
+    known = np.isfinite(loss)
+    if known.sum() < _LEAST_WITNESSES:
+        return around
+    tried = np.append(np.arange(around - span, around + span, _STEP), around)
+    left_over = loss[known] - curve.at(np.abs(tried[:, None] - positions[known]))
+    spread = median_and_scatter(left_over.T)[1]
+    best = int(np.argmin(spread))
+    better = spread[best] < 0.5 * spread[-1] and spread[best] < 2 * np.median(curve.scatter)
+    return float(tried[best]) if better else around
+
+
+def local_median(values: Floats, window: int) -> Floats:
+    """Running median, NaN left as the whole series' median; the border is repeated beyond the ends."""
+    middle = np.nanmedian(values) if np.isfinite(values).any() else 0.0
+    filled = np.where(np.isfinite(values), values, middle)
+    return np.asarray(ndimage.median_filter(filled, min(window, len(values)), mode="nearest"))
 
 
 def weighted_medians(values: Floats, weights: Floats) -> Floats:
