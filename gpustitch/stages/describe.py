@@ -13,6 +13,7 @@ from gpustitch.array import Device, cuda_devices
 from gpustitch.errors import GpustitchError, InputMissingError, ParameterError
 from gpustitch.io.alignment import read_alignment
 from gpustitch.io.layout import find_raw_mosaic, find_volume_mosaic, is_volume
+from gpustitch.io.ome_zarr import OmeZarrVolume, is_ome_zarr
 from gpustitch.io.precomputed import PrecomputedVolume, read_info
 from gpustitch.io.sources import open_frames
 from gpustitch.model import Mosaic, TilePath
@@ -83,7 +84,7 @@ def describe_path(path: Path) -> Iterator[str]:
     if path.suffix.lower() == ".json":
         yield from _alignment(path)
         return
-    if path.is_dir() and is_volume(path):
+    if path.is_dir() and (is_volume(path) or is_ome_zarr(path)):
         yield from _volume(path)
         return
     if is_volume(path / VOLUME):  # what the pipeline made
@@ -110,7 +111,7 @@ def describe_path(path: Path) -> Iterator[str]:
     except InputMissingError:
         raise ParameterError(
             f"{path} holds nothing that gpustitch reads: no tiles X/X_Y/Z.dcimg, no DCIMG, TIFF or JPEG 2000 frames, "
-            "no precomputed or blockfs volume"
+            "no precomputed, blockfs or OME-Zarr volume"
         ) from None
     count, rows, columns = frames.shape
     yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
@@ -136,9 +137,14 @@ def _volume_tile(tile: TilePath) -> str:
 def _volume(path: Path) -> Iterator[str]:
     volume = open_volume(path)
     z, y, x = volume.coverage.shape
-    levels = len(read_info(path)["scales"]) if isinstance(volume, PrecomputedVolume) else 1
-    spacing = ", ".join(f"{v:g}" for v in volume.spacing.zyx_um)
-    yield f"{path}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing} um, {volume.dtype}, {levels} levels"
+    levels = 1
+    spacing = ", ".join(f"{v:g}" for v in volume.spacing.zyx_um) + " um"
+    if isinstance(volume, PrecomputedVolume):
+        levels = len(read_info(path)["scales"])
+    elif isinstance(volume, OmeZarrVolume):
+        levels = volume.levels
+        spacing = spacing if volume.stated_spacing else "unknown size"
+    yield f"{path}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing}, {volume.dtype}, {levels} levels"
     if volume.coverage.shear:
         yield f"  one oblique tile of {volume.coverage.n_frames} frames, {volume.coverage.shear:g} columns per plane"
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gpustitch.errors import InputMissingError, ParameterError
 from gpustitch.io.blockfs import BlockfsVolume
 from gpustitch.io.layout import BLOCKFS_FILE
+from gpustitch.io.ome_zarr import OmeZarrVolume, is_ome_zarr
 from gpustitch.io.precomputed import PrecomputedVolume
 from gpustitch.model import ZYX, Box, Coverage, Frames, ObliqueScan, Spacing, Volume
 from gpustitch.ops.deoblique import deoblique
@@ -153,12 +154,12 @@ def _windowed(correction: Correction, rows: slice, columns: slice) -> Correction
 
 
 def open_volume(path: str | Path) -> Volume:
-    """The volume in folder ``path``: a blockfs one there or in ``1_1_1`` below it, or a precomputed one (``info``).
+    """The volume in folder ``path``: blockfs there or in ``1_1_1`` below it, precomputed (``info``), or OME-Zarr.
 
     Raises
     ------
     InputMissingError
-        If the folder holds neither.
+        If the folder holds none.
     DamagedInputError
         If it holds one that cannot be opened.
     """
@@ -168,7 +169,9 @@ def open_volume(path: str | Path) -> Volume:
         return BlockfsVolume(folder)
     if (folder / "info").is_file():
         return PrecomputedVolume(folder)
-    raise InputMissingError(f"{folder} holds no volume: there is no file info or 1_1_1/{BLOCKFS_FILE} in it")
+    if is_ome_zarr(folder):
+        return OmeZarrVolume(folder)
+    raise InputMissingError(f"{folder} holds no volume: there is no file info, zarr.json or 1_1_1/{BLOCKFS_FILE} in it")
 
 
 def open_tile(path: str | Path) -> Volume:
