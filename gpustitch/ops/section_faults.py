@@ -20,6 +20,7 @@ from gpustitch.ops.sections_distance import (
     displacements,
     fit_curve_and_quality,
     local_median,
+    loss_between,
     position_among,
 )
 
@@ -35,6 +36,8 @@ _GAP_SIGMAS = 3.3
 _ORDER_SIGMAS = 3.0
 # A damaged section has lost at least this part of its similarity.
 _LEAST_LOSS = 0.05
+# Of that loss, the neighbours on either side must show this part when they are compared across the section.
+_CONFIRMED = 0.5
 # In local spacings: nearer than this is the same place, farther than this in the wrong direction is the wrong order.
 _SAME_PLACE = 0.25
 # Sections recorded twice see each other at most this far away, in local spacings: noise counts as distance here.
@@ -160,7 +163,7 @@ class _Series:
             offset = kept - i
             near = np.abs(offset) <= min(_ORDER_REACH, reach)
             seen = loss[i, reach + offset[near]] - own[near]
-            positions[i] = position_among(seen, place[near], curve, positions[i], _ORDER_REACH / 2)
+            positions[i] = position_among(seen, place[near], curve, positions[i], _ORDER_REACH)
         return replace(self, positions=positions)
 
 
@@ -194,11 +197,14 @@ def _without(strip: Floats, kept: Ints) -> Floats:
 
 def _damaged(series: _Series) -> list[tuple[int, float]]:
     """Sections of exceptionally low quality for their part of the series, and how sure that is."""
-    own = fit_curve_and_quality(band_of(series.strip), series.positions, series.weights)[1]
+    band = band_of(series.strip)
+    own = fit_curve_and_quality(band, series.positions, series.weights)[1]
     excess = own - local_median(own, QUALITY_WINDOW)
     scatter = MAD_TO_SIGMA * float(np.median(excess[excess > 0])) if (excess > 0).any() else 0.0
     least = max(_SIGMAS * scatter, -np.log1p(-_LEAST_LOSS))
-    return [(int(i), _confidence(float(excess[i]), least)) for i in np.flatnonzero(excess > least)]
+    with np.errstate(invalid="ignore"):
+        denied = loss_between(band) < _CONFIRMED * excess
+    return [(int(i), _confidence(float(excess[i]), least)) for i in np.flatnonzero((excess > least) & ~denied)]
 
 
 def _misplaced(sound: _Series) -> list[SectionFault]:
@@ -211,7 +217,7 @@ def _misplaced(sound: _Series) -> list[SectionFault]:
     ordered = np.ones(len(step), np.bool_)
     for a, b, _ in stretches:
         ordered[a : b - 1] = False
-    faults += _duplicates(loss, direct / spacing, step / spacing, ordered, numbers)
+    faults += _duplicates(loss, direct / spacing, step / spacing, error / spacing, ordered, numbers)
     faults += _gaps(step, spacing, stretches, numbers)
     return faults
 
@@ -236,14 +242,16 @@ def _disordered(step: Floats, error: Floats, spacing: Floats) -> list[tuple[int,
     return found
 
 
-def _duplicates(loss: Floats, direct: Floats, step: Floats, ordered: Bools, numbers: Ints) -> list[SectionFault]:
+def _duplicates(
+    loss: Floats, direct: Floats, step: Floats, error: Floats, ordered: Bools, numbers: Ints
+) -> list[SectionFault]:
     """Neighbours at the same place: third sections see no step between them, nor does their own similarity."""
     with np.errstate(invalid="ignore"):
         same_pixels = loss < _SAME_PIXELS
-        same_place = (np.abs(step) < _SAME_PLACE) & (direct < _NEIGHBOUR) & ordered
+        same_place = (np.abs(step) + error < _SAME_PLACE) & (direct < _NEIGHBOUR) & ordered
     faults: list[SectionFault] = []
     for i in np.flatnonzero(same_pixels | same_place):
-        sure = 1.0 if same_pixels[i] else _confidence(_SAME_PLACE, abs(float(step[i])))
+        sure = 1.0 if same_pixels[i] else _confidence(_SAME_PLACE, abs(float(step[i])) + float(error[i]))
         pair = (int(numbers[i]), int(numbers[i + 1]))
         if faults and faults[-1].sections[-1] == pair[0]:
             last = faults.pop()

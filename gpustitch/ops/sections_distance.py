@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from gpustitch.ops.robust import MAD_TO_SIGMA, median_and_scatter
+from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR, median_and_scatter
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -28,6 +28,10 @@ _LEAST_SIMILARITY = 1e-3
 _ROUNDS = 4
 # Sections whose median quality a section is held against.
 QUALITY_WINDOW = 15
+# Sections on either side that are compared across one between them.
+_BESIDE = 4
+# Votes whose own scatter means something.
+_LEAST_VOTES = 3
 # Sections that can tell where another one lies, and how finely it is looked for.
 _LEAST_WITNESSES = 5
 _STEP = 0.25
@@ -172,6 +176,28 @@ def displacements(loss: Floats, curve: Curve, weights: Floats) -> tuple[Floats, 
     return np.where(n_sides > 0, middle, np.nan), spread
 
 
+def loss_between(band: Band) -> Floats:
+    """Own loss of each section as its neighbours show it, who correlate with each other across it: float64 (n,).
+
+    The half of ``loss(i - a, i) + loss(i, i + b) - loss(i - a, i + b)``, against what is usual nearby for the same a
+    and b: the quality of the neighbours cancels, and no curve is needed. NaN where there is no neighbour on one side.
+    """
+    n, reach = len(band.loss), band.reach
+    side = min(_BESIDE, reach - 1)
+    found = [np.full(n, np.nan)]
+    for a in range(1, side + 1):
+        for b in range(1, min(side, reach - a) + 1):
+            half = np.full(n, np.nan)
+            across = band.loss[: n - a - b, reach + a + b]
+            half[a : n - b] = (band.loss[a : n - b, reach - a] + band.loss[a : n - b, reach + b] - across) / 2
+            found.append(half - local_median(half, QUALITY_WINDOW))
+    between = np.array(found)
+    known = np.isfinite(between).any(axis=0)
+    out = np.full(n, np.nan)
+    out[known] = np.nanmedian(between[:, known], axis=0)
+    return out
+
+
 def position_among(loss: Floats, positions: Floats, curve: Curve, around: float, span: float) -> float:
     """Where a section fits that may have been recorded in the wrong place: ``around`` if nowhere clearly better.
 
@@ -221,11 +247,14 @@ def weighted_medians(values: Floats, weights: Floats) -> Floats:
 
 
 def _vote(votes: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Weighted median of the votes of one side, and its standard error from their scatter."""
+    """Weighted median of the votes of one side, and its standard error from their scatter, if few from that of the curve."""
     middle = weighted_medians(votes, weight)
     scatter = MAD_TO_SIGMA * weighted_medians(np.abs(votes - middle[:, None]), weight)
     count = weight.sum(axis=1) ** 2 / np.maximum(np.square(weight).sum(axis=1), 1e-300)
-    return middle, scatter / np.sqrt(np.maximum(count, 1))
+    error = MEDIAN_ERROR * scatter / np.sqrt(np.maximum(count, 1))
+    with np.errstate(divide="ignore"):
+        of_curve = MEDIAN_ERROR / np.sqrt(weight.sum(axis=1))
+    return middle, np.where(count < _LEAST_VOTES, np.maximum(error, of_curve), error)
 
 
 def _curve(distance: Floats, loss: Floats) -> Curve:
