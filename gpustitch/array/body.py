@@ -27,11 +27,15 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a body: ``pointers`` is 0 for a number, 1 for an array, 2 for a table of arrays."""
+    """One parameter of a body: ``pointers`` is 0 for a number, 1 for an array, 2 for a table of arrays.
+
+    ``is_const`` says that the body only reads it.
+    """
 
     name: str
     c_type: str
     pointers: int
+    is_const: bool = False
 
 
 def program(source: str, types: Mapping[str, str]) -> str:
@@ -92,4 +96,4 @@ def _split(parameters: str) -> list[str]:
 def _parameter(declaration: str) -> Parameter:
     words = declaration.replace("*", " * ").split()
     c_type = " ".join(w for w in words[:-1] if w not in ("*", "const", "__restrict__"))
-    return Parameter(words[-1], c_type, words.count("*"))
+    return Parameter(words[-1], c_type, words.count("*"), "const" in words)

@@ -98,8 +98,9 @@ def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any])
             packed = {argument: _packed(value) for argument, value in arguments.items()}
             body = _compiled(source, name, tuple(types.items()), out.device.id)
             body((n_blocks,), layout.threads, _flat_arguments(packed.values(), cupy))
-            for argument, value in packed.items():
-                _unpack(arguments[argument], value)
+            for written in (p.name for p in entry_points(source)[name] if p.pointers == 1 and not p.is_const):
+                if packed[written] is not arguments[written]:
+                    arguments[written][...] = packed[written]
     except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
         raise DeviceError(f"{name} (kernels/{source}) failed: {error}") from error
 
@@ -182,11 +183,6 @@ def _packed(value: Any) -> Any:
     if not hasattr(value, "__cuda_array_interface__") or value.flags.c_contiguous:
         return value
     return importlib.import_module("cupy").ascontiguousarray(value)
-
-
-def _unpack(original: Any, packed: Any) -> None:
-    if packed is not original and hasattr(original, "__cuda_array_interface__"):
-        original[...] = packed
 
 
 def _flat_arguments(values: Any, cupy: Any) -> tuple[Any, ...]:

@@ -102,7 +102,10 @@ def to_host(array: Array) -> npt.NDArray[Any]:
     device_array: Any = array
     if array.nbytes < _PINNED_BYTES:
         return device_array.get()  # type: ignore[no-any-return]
-    host: npt.NDArray[Any] = importlib.import_module("cupyx").empty_pinned(array.shape, array.dtype)
+    try:
+        host: npt.NDArray[Any] = importlib.import_module("cupyx").empty_pinned(array.shape, array.dtype)
+    except RuntimeError:  # the system gives no more memory that stays in place
+        host = np.empty(array.shape, array.dtype)
     device_array.get(out=host)
     return host
 
@@ -124,14 +127,18 @@ def resident(host: npt.NDArray[Any], like: Array) -> Array:
     owner: Any = like
     key = (id(host), int(owner.device.id))
     with _upload:
-        if key not in _residents:
-            cupy = importlib.import_module("cupy")
-            with owner.device:
-                moved: Array = cupy.asarray(host)
-                # Threads with other streams use it too.
-                cupy.cuda.get_current_stream().synchronize()
-            _residents[key] = (weakref.ref(host, lambda _: _residents.pop(key, None)), moved)
-        return _residents[key][1]
+        known = _residents.get(key)
+        if known is not None and known[0]() is host:
+            return known[1]
+        cupy = importlib.import_module("cupy")
+        with owner.device as device:
+            moved: Array = cupy.asarray(host)
+            # Threads with other streams use it too, and may still read those whose originals are gone.
+            device.synchronize()
+        for gone in [k for k, (original, _) in _residents.items() if original() is None and k[1] == key[1]]:
+            del _residents[gone]
+        _residents[key] = (weakref.ref(host), moved)
+        return moved
 
 
 def _held() -> dict[int, Any]:

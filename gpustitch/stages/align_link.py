@@ -164,9 +164,9 @@ def _look_around(
     step = (slice(None, None, _SEARCH_STEP),) * 3
     there = point - np.array(overlap.offset)
     wide = [h + r * _SEARCH_STEP for h, r in zip(half, reach, strict=True)]
+    here, around = overlap.fixed.read(_window(point, half)), overlap.moving.read(_window(there, wide))
     with on(device):
-        fixed = smooth(to_device(overlap.fixed.read(_window(point, half)), device), sigma, step)
-        moving = smooth(to_device(overlap.moving.read(_window(there, wide)), device), sigma, step)
+        fixed, moving = (smooth(to_device(voxels, device), sigma, step) for voxels in (here, around))
         correlation = to_host(correlate_all_shifts(fixed, moving))
     shifts = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1) * _SEARCH_STEP
     alone = Centres(Overlap(overlap.moving, overlap.moving, (0, 0, 0)), half)
@@ -218,11 +218,6 @@ def _roomiest(overlap: Overlap, options: MatchOptions) -> tuple[MatchOptions, Ce
 
 def _match(overlap: Overlap, options: MatchOptions, device: Device, point: npt.NDArray[np.int64]) -> Match | None:
     """Follow the window about ``point`` uphill in the moving tile; None if it walks out of the tile."""
-    with on(device):
-        return _followed(overlap, options, device, point)
-
-
-def _followed(overlap: Overlap, options: MatchOptions, device: Device, point: npt.NDArray[np.int64]) -> Match | None:
     half, sigma = options.half_px, _sigma_px(overlap.fixed, options)
     z, y, x = point.tolist()
     fixed = _smoothed_window(overlap.fixed, (z, y, x), half, sigma, device)
@@ -232,9 +227,11 @@ def _followed(overlap: Overlap, options: MatchOptions, device: Device, point: np
         if not grid.contains(_window(place, [h + 1 for h in half])):
             return None
         box = _window(place, [h + 1 + b for h, b in zip(half, options.border_px, strict=True)]).intersect(grid)
-        moving = smooth(to_device(overlap.moving.read(box), device), sigma)
+        voxels = overlap.moving.read(box)
         start = tuple(p - h - b for p, h, b in zip(place, half, box.start, strict=True))
-        summit = ascend([fixed], [moving], [(start[0], start[1], start[2])])[0]
+        with on(device):
+            moving = smooth(to_device(voxels, device), sigma)
+            summit = ascend([fixed], [moving], [(start[0], start[1], start[2])])[0]
         place = _centre(summit, box, half)
         if summit.settled:
             break
@@ -251,7 +248,9 @@ def _smoothed_window(volume: Volume, centre: ZYX, half: ZYX, sigma_px: Sequence[
     """The window, smoothed together with its surroundings, so that its edges are those of a larger array."""
     window = _window(centre, half)
     around = window.pad([gaussian_radius(s) for s in sigma_px]).intersect(Box.of_shape(volume.coverage.shape))
-    return smooth(to_device(volume.read(around), device), sigma_px, window.slices(around.start))
+    voxels = volume.read(around)
+    with on(device):
+        return smooth(to_device(voxels, device), sigma_px, window.slices(around.start))
 
 
 def _window(centre: Sequence[int] | npt.NDArray[np.int64], half: Sequence[int]) -> Box:

@@ -153,8 +153,9 @@ def _patch(volume: Volume, centres: Centres, window: Sequence[int], place: Seque
 
 
 def _blobs(volume: Volume, centres: Centres, box: Box, device: Device) -> dict[tuple[int, ...], float]:
+    voxels = volume.read(box)
     with on(device):
-        positions, contrast = map(to_host, find_blobs(to_device(volume.read(box), device), volume.spacing))
+        positions, contrast = map(to_host, find_blobs(to_device(voxels, device), volume.spacing))
     positions = positions + np.array(box.start)
     allowed = centres.contains(positions)
     return {tuple(p): float(c) for p, c in zip(positions[allowed].tolist(), contrast[allowed], strict=True)}

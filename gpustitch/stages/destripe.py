@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gpustitch.array import CPU, Device
 from gpustitch.errors import (
     DamagedInputError,
+    DeviceError,
     GpustitchError,
     InputMissingError,
     OutputExistsError,
@@ -205,6 +206,8 @@ def _destripe(job: _Job, options: DestripeOptions) -> str:
     """Write one image; the reason if it is skipped."""
     try:
         result = _corrected(job, options)
+    except DeviceError:
+        raise
     except GpustitchError as error:
         text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
         if options.on_error == "skip":

@@ -68,6 +68,9 @@ class FakeDevice:
         self.id = index
         self._entered = entered
 
+    def synchronize(self):
+        pass
+
     def __enter__(self):
         if self._entered is not None:
             self._entered.append(self.id)

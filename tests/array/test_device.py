@@ -186,4 +186,15 @@ def test_resident_arrays_are_moved_once_and_go_with_the_original(cupy):
     assert len(transfer._residents) == 1
     del host
     gc.collect()
-    assert not transfer._residents
+    other = np.arange(6)
+    np.testing.assert_array_equal(resident(other, like).host, other)
+    assert len(transfer._residents) == 1, "what nobody can ask for any more is given back"
+
+
+def test_without_pinned_memory_arrays_still_come_back(cupy, monkeypatch):
+    def refuse(*_):
+        raise cupy.cuda.runtime.CUDARuntimeError("no pinned memory")
+
+    monkeypatch.setattr(sys.modules["cupyx"], "empty_pinned", refuse)
+    array = np.arange(100_000)
+    np.testing.assert_array_equal(to_host(to_device(array, Device(0, ""))), array)

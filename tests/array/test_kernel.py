@@ -231,12 +231,14 @@ def test_views_are_packed_for_the_body_and_written_back(shift, bodies, cupy):
     def body(arguments):
         assert arguments[0].host.flags.c_contiguous
         assert arguments[3].host.flags.c_contiguous
+        arguments[0].host[...] = 7
         arguments[3].host[...] = 5
 
     cupy.on_launch = body
     shift(values, out, 0)
     assert whole.sum() == 5 * 6
     assert (whole[1:3, ::2] == 5).all()
+    assert values.host[0, 0] == 0, "what is only read is not copied back"
 
 
 def test_a_body_is_compiled_once_for_each_type(shift, bodies, cupy):
