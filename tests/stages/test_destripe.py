@@ -10,10 +10,11 @@ import tifffile
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
-from gpustitch.errors import DamagedInputError, InputMissingError, OutputExistsError, ParameterError
+from gpustitch.errors import DamagedInputError, DeviceError, InputMissingError, OutputExistsError, ParameterError
 from gpustitch.io.dcimg_writer import write_dcimg
 from gpustitch.ops.lightsheet import LightsheetOptions
 from gpustitch.ops.wavelet import WaveletOptions
+from gpustitch.stages import destripe as stage
 from gpustitch.stages.correct import Correction
 from gpustitch.stages.destripe import DestripeOptions, plan, run
 
@@ -248,3 +249,15 @@ def test_command_errors_are_one_line_and_an_exit_code(tree):
     assert result.exit_code == ParameterError.exit_code
     assert "--sigma1 must be 0 or a positive number" in result.stderr
     assert command("-i", tree / "none", "--sigma1", 4).exit_code == InputMissingError.exit_code
+
+
+def test_a_device_that_fails_is_no_damaged_image(tree, tmp_path, monkeypatch):
+    def fail(_, device):
+        def run(_):
+            raise DeviceError("cuda:0 failed: unspecified launch failure")
+
+        return run
+
+    monkeypatch.setattr(stage, "hosted", fail)
+    with pytest.raises(DeviceError, match="launch failure"):
+        destripe(tree, tmp_path / "out", on_error="skip")
