@@ -28,7 +28,7 @@ IdleDevice = Annotated[
     typer.Option(
         "--device",
         envvar="GPUSTITCH_DEVICE",
-        help="Accepted as by every stage; reading, compressing and writing stay on the CPU.",
+        help="Accepted as by every command; this one computes nothing that a GPU could take over.",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from gpustitch.array import choose_device
 from gpustitch.cli.common import reported_errors
+from gpustitch.cli.device_options import IdleDevice
 from gpustitch.stages import view
 
 
@@ -18,12 +20,14 @@ def command(
     port: Annotated[int, typer.Option(help="Port to serve on; 0: any that is free.")] = 0,
     address: Annotated[str, typer.Option(help="Address to serve on; 0.0.0.0 lets other machines look.")] = "127.0.0.1",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the view in a browser.")] = True,
+    device: IdleDevice = "auto",
 ) -> None:
     """Show volumes in Neuroglancer, served from this machine until Ctrl-C.
 
     Example: gpustitch view out-488/volume out-562/volume
     """
     with reported_errors():
+        choose_device(device)
         served = view.run(view.plan(view.ViewOptions(volumes, address, port)))
         typer.echo(served.url)
         if browser:

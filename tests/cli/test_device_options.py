@@ -14,9 +14,6 @@ from gpustitch.cli.main import COMMANDS
 from gpustitch.errors import ParameterError
 from tests.e2e.commands import fail, succeed
 
-# `view` serves files and computes nothing.
-STAGES = sorted(COMMANDS.keys() - {"view"})
-
 
 @pytest.fixture
 def no_cupy(monkeypatch):
@@ -52,8 +49,8 @@ def test_other_texts_are_no_bytes(text):
         parsed_bytes(text, "--device-memory")
 
 
-@pytest.mark.parametrize("command", STAGES)
-def test_every_stage_takes_a_device(command):
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_takes_a_device(command):
     text = re.sub(r"\x1b\[[0-9;]*m", "", succeed(command, "--help"))
     assert "--device" in text
 
