@@ -239,11 +239,9 @@ class TiffVolumeWriter:
         if release is not None:
             self._strips.put(release)
 
-    def _encoded(self, strip: npt.NDArray[Any]) -> Any:
-        little = np.ascontiguousarray(strip, strip.dtype.newbyteorder("<"))
-        if self._compression == 0:
-            return little
-        return bytes(imagecodecs.deflate_encode(little.tobytes(), self._compression))
+    def _encoded(self, strip: npt.NDArray[Any]) -> bytes:
+        data = strip.astype(strip.dtype.newbyteorder("<"), copy=False).tobytes()
+        return data if self._compression == 0 else bytes(imagecodecs.deflate_encode(data, self._compression))
 
     def _run(self) -> None:
         """Write the file; runs in a thread of its own, because tifffile takes the planes from an iterator."""
@@ -258,6 +256,8 @@ class TiffVolumeWriter:
         kind: dict[str, Any] = {"imagej": self.metadata == "imagej", "ome": self.metadata == "ome"}
         # ImageJ counts in the unit of its description, others in one of those that TIFF knows.
         unit, unit_um = ("none", 1.0) if self.metadata == "imagej" else ("centimeter", 1e4)
+        # With one column tifffile would take ImageJ's rows for columns, unless told that a pixel has one sample.
+        shape = (*self.shape, 1) if self.metadata == "imagej" else self.shape
         options: dict[str, Any] = (
             {"compression": "adobe_deflate", "rowsperstrip": self._rows} if self._compression else {}
         )
@@ -265,7 +265,7 @@ class TiffVolumeWriter:
             strips = self._in_turn()
             tiff.write(
                 itertools.chain(strips),  # which, other than a generator, is not closed when tifffile has enough
-                shape=self.shape,
+                shape=shape,
                 dtype=self.dtype.newbyteorder("<"),
                 photometric="minisblack",
                 resolution=(unit_um / self.spacing.x_um, unit_um / self.spacing.y_um),
@@ -305,7 +305,7 @@ class TiffVolumeWriter:
 def tiff_metadata(spacing: Spacing, kind: str) -> dict[str, Any]:
     """What tifffile writes as the description of a volume (z, y, x): ``imagej`` or ``ome``."""
     if kind == "imagej":
-        return {"axes": "ZYX", "spacing": spacing.z_um, "unit": "um"}
+        return {"axes": "ZYXS", "spacing": spacing.z_um, "unit": "um"}
     sizes = zip("ZYX", spacing.zyx_um, strict=True)
     lengths = {f"PhysicalSize{axis}": size for axis, size in sizes}
     return {"axes": "ZYX", **lengths, **{f"{name}Unit": "µm" for name in lengths}}
