@@ -92,8 +92,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -
 def _open_volume(path: Path) -> VolumePlanes | None:
     # spimstitch writes an info beside its blockfs data, and nothing that a reader of precomputed chunks would find
     if any((place / BLOCKFS_FILE).is_file() for place in (path, path / "1_1_1")):
-        blockfs = BlockfsVolume(path)
-        return VolumePlanes(blockfs, str(path), blockfs.spacing, DEFAULT_CHUNK[0])
+        return _open_blockfs(path)
     if (path / "info").is_file():
         precomputed = PrecomputedVolume(path)
         depth = int(read_info(path)["scales"][0]["chunk_sizes"][0][2])
@@ -102,6 +101,14 @@ def _open_volume(path: Path) -> VolumePlanes | None:
         image = OmeZarrVolume(path)
         return VolumePlanes(image, str(path), image.stated_spacing, image.chunk_shape[0])
     return None
+
+
+def _open_blockfs(path: Path) -> VolumePlanes:
+    try:
+        volume = BlockfsVolume(path)
+    except ParameterError:  # it states no voxel size
+        return VolumePlanes(BlockfsVolume(path, Spacing(1.0, 1.0, 1.0)), str(path), None, DEFAULT_CHUNK[0])
+    return VolumePlanes(volume, str(path), volume.spacing, DEFAULT_CHUNK[0])
 
 
 def _map_npy(path: Path) -> npt.NDArray[Any]:
