@@ -42,6 +42,10 @@ _CONFIRMED = 0.5
 _SAME_PLACE = 0.25
 # Sections recorded twice see each other at most this far away, in local spacings: noise counts as distance here.
 _NEIGHBOUR = 2.0
+# Where the similarity knows no order, spacings are still taken to be this part of the usual one.
+_LEAST_SPACING = 0.1
+# Standard error of a displacement that no section sees.
+_UNSEEN = 1e6
 # A gap is at least this wide, in local spacings: halfway to one section missing.
 _LEAST_GAP = 1.5
 # Coefficients of the same pixels differ from 1 by rounding only (float32 input).
@@ -50,7 +54,7 @@ _SAME_PIXELS = 2e-6
 _SPACING_WINDOW = 31
 _ORDER_REACH = 8
 # Times that positions are found anew from what the sections say of each other.
-_ROUNDS = 3
+_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -135,13 +139,22 @@ class _Series:
         return _Series(_without(self.strip, kept), self.positions[kept], self.weights[kept], self.numbers[kept])
 
     def steps(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Displacements of neighbours, their standard errors, and loss and distance by their own similarity."""
+        """Displacements of neighbours, their standard errors, and loss and distance by their own similarity.
+
+        Displacements that no third section sees are those of the positions, with a very large error.
+        """
         band = band_of(self.strip)
         curve, own = fit_curve_and_quality(band, self.positions, self.weights)
         loss = corrected(band, own)
         step, error = displacements(loss, curve, self.weights)
+        unseen = ~np.isfinite(step)
+        step = np.where(unseen, np.diff(self.positions), step)
         beside = band.reach + 1
-        return step, np.nan_to_num(error), band.loss[:-1, beside], curve.distance_of(loss[:-1, beside])
+        return step, np.where(unseen, _UNSEEN, error), band.loss[:-1, beside], curve.distance_of(loss[:-1, beside])
+
+    def spacing(self) -> float:
+        """Usual distance of sections recorded one after the other."""
+        return float(np.median(np.abs(np.diff(self.positions)) / np.diff(self.numbers)))
 
     def settled(self, damaged: list[int]) -> _Series:
         """The same with positions as the sound sections see each other; damaged ones lie between their neighbours.
@@ -153,8 +166,10 @@ class _Series:
             return self
         sound = self.part(kept)
         step = sound.steps()[0]
-        step = np.where(np.isfinite(step), step, np.diff(sound.positions))
-        place = np.concatenate([[0.0], np.cumsum(step)])
+        usual, found = sound.spacing(), float(np.median(step / np.diff(sound.numbers)))
+        if not found > _LEAST_SPACING * usual:
+            return self
+        place = np.concatenate([[0.0], np.cumsum(step) * (usual / found)])
         positions = np.interp(self.numbers, sound.numbers, place)
         curve, own = fit_curve_and_quality(band_of(sound.strip), place, sound.weights)
         loss = band_of(self.strip).loss
@@ -211,21 +226,21 @@ def _misplaced(sound: _Series) -> list[SectionFault]:
     """Duplicates, gaps and wrong order among sections of about the same quality."""
     step, error, loss, direct = sound.steps()
     numbers = sound.numbers
-    spacing = local_median(step / np.diff(numbers), _SPACING_WINDOW)
+    spacing = np.maximum(local_median(step / np.diff(numbers), _SPACING_WINDOW), _LEAST_SPACING * sound.spacing())
     stretches = _disordered(step, error, spacing)
     faults = [SectionFault("swapped", tuple(int(i) for i in numbers[a:b]), sure) for a, b, sure in stretches]
     ordered = np.ones(len(step), np.bool_)
     for a, b, _ in stretches:
         ordered[a : b - 1] = False
     faults += _duplicates(loss, direct / spacing, step / spacing, error / spacing, ordered, numbers)
-    faults += _gaps(step, spacing, stretches, numbers)
+    faults += _gaps(step, error, spacing, stretches, numbers)
     return faults
 
 
 def _disordered(step: Floats, error: Floats, spacing: Floats) -> list[tuple[int, int, float]]:
     """Stretches (start, stop, confidence) of sections within which some lie before one recorded earlier."""
     n = len(step) + 1
-    place = np.concatenate([[0.0], np.cumsum(np.nan_to_num(step))])
+    place = np.concatenate([[0.0], np.cumsum(step)])
     noise = np.concatenate([[0.0], np.cumsum(error**2)])
     found: list[tuple[int, int, float]] = []
     for i in range(n - 1):
@@ -261,21 +276,23 @@ def _duplicates(
     return faults
 
 
-def _gaps(step: Floats, spacing: Floats, stretches: list[tuple[int, int, float]], numbers: Ints) -> list[SectionFault]:
+def _gaps(
+    step: Floats, error: Floats, spacing: Floats, stretches: list[tuple[int, int, float]], numbers: Ints
+) -> list[SectionFault]:
     """Steps between sections next to each other in their true order that are wider than the spacing's scatter."""
-    place = np.concatenate([[0.0], np.cumsum(np.nan_to_num(step))])
+    place = np.concatenate([[0.0], np.cumsum(step)])
     order = np.arange(len(place))
     for a, b, _ in stretches:
         order[a:b] = a + np.argsort(place[a:b], kind="stable")
-    passed = np.maximum(np.diff(numbers), 1) - 1
-    gap = np.diff(place[order]) / spacing - passed
-    middle, scatter = median_and_scatter(gap[np.isfinite(gap)])
+    gap = (np.diff(place[order])) / spacing - (np.maximum(np.diff(numbers), 1) - 1)
+    middle, scatter = median_and_scatter(gap)
     least = max(_LEAST_GAP, float(middle + _GAP_SIGMAS * scatter))
+    sure = gap - np.where(error < _UNSEEN, error, 0) / spacing
     faults = []
-    for i in np.flatnonzero(gap > least):
+    for i in np.flatnonzero(sure > least):
         pair = sorted((int(numbers[order[i]]), int(numbers[order[i + 1]])))
         missing = max(1, round(float(gap[i])) - 1)
-        faults.append(SectionFault("missing", (pair[0], pair[1]), _confidence(float(gap[i]), least), missing))
+        faults.append(SectionFault("missing", (pair[0], pair[1]), _confidence(float(sure[i]), least), missing))
     return faults
 
 

@@ -7,7 +7,6 @@ of its coefficients by the same factor, its quality.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -159,6 +158,8 @@ def displacements(loss: Floats, curve: Curve, weights: Floats) -> tuple[Floats, 
     distance = curve.distance_of(loss)
     variance = 1 / np.maximum(curve.weight(distance), 1e-300)
     offsets = np.arange(1, min(_NEAR, reach - 1) + 1)
+    if not len(offsets):
+        return np.full(n - 1, np.nan), np.full(n - 1, np.nan)
     sides = []
     for direction in (-1, 1):
         one = reach + direction * offsets + (direction > 0)
@@ -247,7 +248,7 @@ def weighted_medians(values: Floats, weights: Floats) -> Floats:
 
 
 def _vote(votes: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Weighted median of the votes of one side, and its standard error from their scatter, if few from that of the curve."""
+    """Weighted median of the votes of one side, and its standard error; that of the curve counts where votes are few."""
     middle = weighted_medians(votes, weight)
     scatter = MAD_TO_SIGMA * weighted_medians(np.abs(votes - middle[:, None]), weight)
     count = weight.sum(axis=1) ** 2 / np.maximum(np.square(weight).sum(axis=1), 1e-300)
@@ -258,18 +259,18 @@ def _vote(votes: Floats, weight: Floats) -> tuple[Floats, Floats]:
 
 
 def _curve(distance: Floats, loss: Floats) -> Curve:
-    """Medians of the loss in bins of distance, made to rise, and continued to distance 0 in a straight line."""
+    """Medians of the loss in bins of distance, joined where sparse, made to rise, and continued straight to 0."""
     known = np.isfinite(loss) & np.isfinite(distance)
     d, y = distance[known], loss[known]
-    number = np.floor(d / _BIN + 0.5).astype(np.int64)
-    order = np.argsort(number, kind="stable")
-    edges = np.flatnonzero(np.diff(number[order], prepend=-1, append=np.iinfo(np.int64).max))
-    points = []
-    for start, stop in pairwise(edges):
+    order = np.argsort(d, kind="stable")
+    edges = np.flatnonzero(np.diff(np.floor(d[order] / _BIN + 0.5), prepend=-1.0))
+    points, start = [], 0
+    for stop in (*edges[1:], len(order)):
         here = order[start:stop]
         if len(here) >= _LEAST_PAIRS:
             middle, scatter = median_and_scatter(y[here])
             points.append((float(np.median(d[here])), float(middle), float(scatter)))
+            start = stop
     if len(points) < 2:
         span = float(d.max()) if len(d) else 1.0
         level = float(np.median(y)) if len(y) else 1.0
