@@ -19,7 +19,7 @@ from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, Downsample, 
 from gpustitch.model import ZYX, Box, Spacing
 
 VERSIONS = ("0.5", "0.4")
-DEFAULT_COMPRESSION = 3
+DEFAULT_COMPRESSION = 1  # 3 takes 40 % more time for 7 % less space
 _AXES = ("z", "y", "x")
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 

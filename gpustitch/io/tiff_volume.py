@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +47,8 @@ class TiffVolumeWriter:
     """Writes one TIFF, a page for each plane, from slabs of whole planes given in order.
 
     Use it as a context manager. The file is ``.<name>.partial`` until the ``with`` block ends without an error.
-    Slabs are compressed by ``n_writers`` threads and written by one more, while the next ones are computed.
+    Slabs are compressed by ``n_writers`` threads and written by one more, while the next ones are computed. A file that
+    has its name is on the disk, whole even after a power cut.
 
     Parameters
     ----------
@@ -275,6 +277,11 @@ class TiffVolumeWriter:
             )
             # It asked for no more than it needed: what follows the last strip is still to be taken.
             next(strips, None)
+        descriptor = os.open(self._file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _in_turn(self) -> Iterator[Any]:
         """The strips as they come; when the next one is asked for, those before it are in the file."""

@@ -101,7 +101,7 @@ def open_output(
     shard_shape, version
         Of OME-Zarr only: voxels of a file of several chunks; ``0.5`` (default) or ``0.4``.
     compression
-        0 for none to 9; by default 3 for OME-Zarr (zstd) and 0 for TIFF (zlib). A precomputed volume has none.
+        0 for none to 9; by default 1 for OME-Zarr (zstd) and 0 for TIFF (zlib). A precomputed volume has none.
     sidecar
         Written as JSON: ``gpustitch.json`` in the folder, ``<name>.json`` beside a TIFF.
     overwrite

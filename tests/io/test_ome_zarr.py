@@ -12,6 +12,8 @@ from gpustitch.errors import DamagedInputError, InputMissingError, ParameterErro
 from gpustitch.io.ome_zarr import OmeZarrVolume, is_ome_zarr, read_ome_image
 from gpustitch.io.precomputed import SIDECAR
 from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
+from gpustitch.stages.describe import describe_path
+from gpustitch.stages.tiles import open_volume
 from tests.io.test_ome_zarr_writer import noise, read, write
 
 
@@ -179,3 +181,12 @@ def test_reader_refuses_several_channels_and_other_types(tmp_path):
     array(tmp_path / "complex", noise((3, 4, 5), np.complex64), "zarr")
     with pytest.raises(DamagedInputError, match="complex64"):
         OmeZarrVolume(tmp_path / "complex")
+
+
+def test_stages_take_and_describe_ome_zarr(tmp_path):
+    path = write(tmp_path / "v.zarr", noise((9, 10, 11)))
+    assert isinstance(open_volume(path), OmeZarrVolume)
+    (line,) = describe_path(path)
+    assert line == f"{path}: volume of 9 x 10 x 11 voxels (z, y, x) of 2, 0.5, 0.25 um, uint16, 3 levels"
+    (line,) = describe_path(path / "1")
+    assert "5 x 5 x 6 voxels (z, y, x) of unknown size, uint16, 1 levels" in line
