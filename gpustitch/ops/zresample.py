@@ -1,0 +1,401 @@
+"""Resampling a series of sections, each somewhere along z, to evenly spaced planes.
+
+A plane is one section, or lies between two neighbours and is interpolated between them; :mod:`gpustitch.ops.zplan` says
+which. Sections are a list of planes, so that neither their order nor their number in memory is given by an array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, kernel, namespace
+from gpustitch.errors import ParameterError
+from gpustitch.ops.zplan import AT_SECTION, LEAST_INTERVAL, Series, ZGrid, interval_limits, node_centers, node_weights
+
+_TYPES = ("uint8", "uint16", "int16", "float32")
+_SIGNED: dict[str, Any] = {"uint8": np.int8, "uint16": np.int16}
+# Pixels of a plane that are worked on together: four float32 arrays of them stay in the second-level cache.
+_PIXELS = 1 << 15
+# Rows and columns for a local deformation, over which positions differ little: most planes then meet one interval.
+_ROWS, _COLUMNS = 32, 256
+
+
+@kernel("zresample.cu", T="out: uint8 uint16 float32", tile=(16, 2048))
+def resample_z(
+    sections: Sequence[Array], lower: Array, upper: Array, weight: Array, is_signed: bool, out: Array
+) -> None:
+    """Interpolate planes between sections.
+
+    With ``a = sections[lower[k]]``, ``b = sections[upper[k]]`` and ``w = weight[k]``::
+
+        out[k] = 0                where lower[k] < 0
+        out[k] = a                where w = 0
+        out[k] = a + w * (b - a)  elsewhere
+
+    Parameters
+    ----------
+    sections
+        Of (pixels,) each, all of one length and the dtype of ``out``.
+    lower, upper
+        int64 (planes,): numbers of sections, or -1 for a plane without data.
+    weight
+        float32 (planes,), 0 <= weight <= 1.
+    is_signed
+        Whole numbers are signed ones of the same size: uint16 stands for int16.
+    out
+        (planes, pixels) of uint8, uint16 or float32. Written whole.
+
+    Notes
+    -----
+    Arithmetic is in float32. Whole numbers are rounded, halves to even; they cannot leave the range of the two that
+    they lie between. A NaN reaches only planes that are made of it with a weight above 0.
+    """
+    if is_signed:
+        dtype = _SIGNED[out.dtype.name]
+        sections, out = [section.view(dtype) for section in sections], out.view(dtype)
+    plan = list(zip(lower.tolist(), upper.tolist(), weight, strict=True))
+    for start in range(0, out.shape[1], _PIXELS):
+        pixels = slice(start, start + _PIXELS)
+        with np.errstate(invalid="ignore"):
+            _fill_pixels([section[pixels] for section in sections], plan, out[:, pixels])
+
+
+def _fill_pixels(sections: Sequence[Array], plan: Sequence[tuple[int, int, np.float32]], out: Array) -> None:
+    """:func:`resample_z` of few pixels. Planes one after another mostly lie between the same sections, or the next."""
+    is_whole, n_pixels = out.dtype.kind != "f", out.shape[1]
+    spare = [np.empty(n_pixels, np.float32) for _ in range(2)]
+    floats: dict[int, Array] = {}
+    difference, value = np.empty(n_pixels, np.float32), np.empty(n_pixels, np.float32)
+    between = (-1, -1)
+    for k, (low, high, w) in enumerate(plan):
+        if low < 0 or w == 0:
+            out[k] = 0 if low < 0 else sections[low]
+            continue
+        if between != (low, high):
+            between = low, high
+            floats = _floats(sections, between, floats, spare)
+            np.subtract(floats[high], floats[low], out=difference)
+        np.multiply(difference, w, out=value)
+        if is_whole:
+            value += floats[low]
+            np.rint(value, out=value)
+            out[k] = value
+        else:
+            np.add(value, floats[low], out=out[k])
+
+
+def _floats(
+    sections: Sequence[Array], wanted: tuple[int, int], before: dict[int, Array], spare: Sequence[Array]
+) -> dict[int, Array]:
+    """The sections ``wanted`` as float32, those that are so ``before`` taken over; arrays of ``spare`` are used."""
+    if sections[wanted[0]].dtype == np.float32:
+        return {number: sections[number] for number in wanted}
+    floats = {number: before[number] for number in wanted if number in before}
+    for number in wanted:
+        if number not in floats:
+            taken = {id(array) for array in floats.values()}
+            floats[number] = next(array for array in spare if id(array) not in taken)
+            np.copyto(floats[number], sections[number])
+    return floats
+
+
+@kernel("zresample.cu", T="out: uint8 uint16 float32", tile=(32, 4, 64))
+def resample_local(
+    sections: Sequence[Array],
+    positions: Array,
+    limits: Array,
+    row_node: Array,
+    row_weight: Array,
+    column_node: Array,
+    column_weight: Array,
+    first: float,
+    step: float,
+    start: int,
+    nearest: bool,
+    is_signed: bool,
+    out: Array,
+) -> None:
+    """Interpolate planes between sections whose positions differ from pixel to pixel.
+
+    At row y the grid lies between its rows ``j = row_node[y]`` and ``j + 1`` (at most the last) with the weight
+    ``row_weight[y]`` of the second, and so along x: the position of section i at a pixel is bilinear in
+    ``positions[i]``. Plane k is at ``z = first + step * (start + k)``. It lies between the sections i and i + 1 with
+    ``position[i] <= z < position[i + 1]``, and takes of the second the part
+    ``w = (z - position[i]) / (position[i + 1] - position[i])``. It is
+
+    - one of them, if w is within 1e-6 of 0 or 1;
+    - 0 elsewhere in an interval wider than its limit, and before the first and after the last section;
+    - with ``nearest`` the nearer of them, half way the second;
+    - their interpolation as in :func:`resample_z`, with w rounded to float32.
+
+    Parameters
+    ----------
+    sections
+        Of (rows, columns) each, at least two, of the dtype of ``out``.
+    positions
+        float64 (sections, gy, gx), nowhere descending along the first axis.
+    limits
+        float64 (sections - 1,): widest interval that is interpolated.
+    row_node, row_weight, column_node, column_weight
+        int64 and float64, one of each per row and column: :func:`gpustitch.ops.zplan.node_weights`.
+    first, step, start
+        Where the planes are; the step is positive.
+    nearest, is_signed
+        As said above; whole numbers are signed ones of the same size.
+    out
+        (planes, rows, columns) of uint8, uint16 or float32. Written whole.
+    """
+    if is_signed:
+        dtype = _SIGNED[out.dtype.name]
+        sections, out = [section.view(dtype) for section in sections], out.view(dtype)
+    z = first + step * (start + np.arange(out.shape[0], dtype=np.float64))
+    out[...] = 0
+    for y in range(0, out.shape[1], _ROWS):
+        rows = slice(y, y + _ROWS)
+        along_y = _between_nodes(positions, 1, row_node[rows], row_weight[rows])
+        for x in range(0, out.shape[2], _COLUMNS):
+            columns = slice(x, x + _COLUMNS)
+            at = _Positions(along_y, column_node[columns], column_weight[columns])
+            cut = [section[rows, columns] for section in sections]
+            _fill_local(cut, at, limits.tolist(), z, nearest, out[:, rows, columns])
+
+
+class _Positions:
+    """Positions of the sections over some rows and columns, computed when asked for; the last few are kept."""
+
+    def __init__(self, along_y: Array, column_node: Array, column_weight: Array) -> None:
+        self._along_y, self._node, self._weight = along_y, column_node, column_weight
+        self._kept: dict[int, Array] = {}
+
+    def __getitem__(self, i: int) -> Array:
+        if i not in self._kept:
+            self._kept = {k: at for k, at in self._kept.items() if k == i - 1}
+            self._kept[i] = _between_nodes(self._along_y[i], 1, self._node, self._weight)
+        return self._kept[i]
+
+
+def _between_nodes(grid: Array, axis: int, node: Array, weight: Array) -> Array:
+    """``grid`` interpolated along an axis: its nodes there become pixels."""
+    before = np.take(grid, node, axis)
+    after = np.take(grid, np.minimum(node + 1, grid.shape[axis] - 1), axis)
+    shape = [1] * grid.ndim
+    shape[axis] = -1
+    return before + (after - before) * weight.reshape(shape)  # type: ignore[no-any-return]
+
+
+def _fill_local(
+    sections: Sequence[Array], at: _Positions, limits: Sequence[float], z: Array, nearest: bool, out: Array
+) -> None:
+    """Fill what each interval between two sections holds of ``out``, which is 0."""
+    last = len(sections) - 2
+    for i in range(last + 1):
+        lower, upper = at[i], at[i + 1]
+        interval = np.maximum(upper - lower, LEAST_INTERVAL)
+        margin = AT_SECTION * float(interval.max())
+        low = float(lower.min()) - (margin if i == 0 else 0)
+        high = float(upper.max()) + (margin if i == last else 0)
+        for k in range(int(np.searchsorted(z, low, side="left")), int(np.searchsorted(z, high, side="right"))):
+            fraction = (z[k] - lower) / interval
+            here = (fraction >= -AT_SECTION) & (fraction <= 1 + AT_SECTION)
+            if i > 0:
+                here &= lower <= z[k]
+            if i < last:
+                here &= z[k] < upper
+            if here.any():
+                value, is_gap = _between(sections[i], sections[i + 1], fraction, interval > limits[i], nearest)
+                np.copyto(out[k], value, where=here & ~is_gap, casting="unsafe")
+
+
+def _between(
+    lower: Array, upper: Array, fraction: Array, is_wide: Array, nearest: bool
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Voxels between two sections, whole numbers as float32, and where nothing is known of them."""
+    is_lower = np.abs(fraction) <= AT_SECTION
+    is_upper = np.abs(fraction - 1) <= AT_SECTION
+    is_gap = is_wide & ~is_lower & ~is_upper
+    if nearest:
+        return np.where(is_upper | (fraction >= 0.5), upper, lower), is_gap
+    near = lower.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        value = near + fraction.astype(np.float32) * (upper.astype(np.float32) - near)
+    if lower.dtype.kind != "f":
+        np.rint(value, out=value)
+    np.copyto(value, lower, where=is_lower)
+    np.copyto(value, upper, where=is_upper)
+    return value, is_gap
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """A series whose positions differ over its sections, for planes of ``shape`` (rows, columns).
+
+    Attributes
+    ----------
+    series
+        Positions (n, gy, gx), n >= 2: :func:`gpustitch.ops.zplan.sorted_series`.
+    limits
+        float64 (n - 1,): intervals wider than this are gaps, which stay background.
+    rows, columns
+        Node and weight of each row and each column of a whole plane.
+    """
+
+    series: Series
+    limits: npt.NDArray[np.float64]
+    rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+    columns: tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+
+    def needed(self, z_low: float, z_high: float) -> slice:
+        """The sections, in their order, that planes from ``z_low`` to ``z_high`` may lie between; two at least."""
+        at, last = self.series.positions, len(self.series.positions) - 1
+        before = np.flatnonzero(at.max((1, 2)) <= z_low)
+        after = np.flatnonzero(at.min((1, 2)) >= z_high)
+        first = min(int(before[-1]) if len(before) else 0, last - 1)
+        return slice(first, max(int(after[0]) if len(after) else last, first + 1) + 1)
+
+
+def deformation(
+    series: Series,
+    shape: tuple[int, int],
+    *,
+    limits: npt.ArrayLike = math.inf,
+    row_centers: npt.ArrayLike | None = None,
+    column_centers: npt.ArrayLike | None = None,
+) -> Deformation:
+    """Check a series whose positions differ over its sections.
+
+    Parameters
+    ----------
+    series
+        With positions (n, gy, gx).
+    shape
+        Rows and columns of a plane.
+    limits
+        Intervals wider than this are gaps: one number, or one for each interval.
+    row_centers, column_centers
+        Pixel coordinates of the grid's nodes; by default the middles of gy by gx equal windows.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than two sections, or nodes and positions do not fit.
+    """
+    at = series.positions
+    if at.ndim != 3 or len(at) < 2:
+        raise ParameterError(f"a deformation has grids of positions (n, gy, gx) of 2 sections or more, not {at.shape}")
+    centers = [node_centers(n, g) for n, g in zip(shape, at.shape[1:], strict=True)]
+    for axis, given in enumerate((row_centers, column_centers)):
+        if given is not None:
+            centers[axis] = np.asarray(given, np.float64)
+            if centers[axis].shape != (at.shape[1 + axis],):
+                raise ParameterError(f"a grid of {at.shape[1:]} nodes was given {centers[axis].size} along axis {axis}")
+    rows, columns = (node_weights(n, center) for n, center in zip(shape, centers, strict=True))
+    return Deformation(series, interval_limits(limits, len(at)), rows, columns)
+
+
+def planes_between(
+    sections: Sequence[Array], lower: npt.ArrayLike, upper: npt.ArrayLike, weight: npt.ArrayLike
+) -> Array:
+    """Evenly spaced planes from the sections around them.
+
+    Parameters
+    ----------
+    sections
+        Of (rows, columns) each, of one shape, of uint8, uint16, int16 or float32.
+    lower, upper, weight
+        One of each per plane: :class:`gpustitch.ops.zplan.ZPlan`, in numbers of ``sections``.
+
+    Returns
+    -------
+    A new array (planes, rows, columns) of the dtype of the sections.
+
+    Raises
+    ------
+    ParameterError
+        If sections are of several shapes or another dtype, or a plane needs one that is not there.
+    """
+    flat, shape, signed = _checked(sections)
+    xp = namespace(*sections)
+    numbers = [np.asarray(lower, np.int64), np.asarray(upper, np.int64)]
+    if any(n.size and (n.min() < -1 or n.max() >= len(sections)) for n in numbers):
+        raise ParameterError(f"planes lie between sections 0 to {len(sections) - 1}, or have the number -1")
+    out: Array = xp.empty((len(numbers[0]), *shape), flat[0].dtype)
+    below, above, weights = (xp.asarray(array) for array in (*numbers, np.asarray(weight, np.float32)))
+    pixels = [section.reshape(-1) for section in flat]
+    resample_z(pixels, below, above, weights, signed, out.reshape(len(out), math.prod(shape)))
+    return out.view(np.int16) if signed else out
+
+
+def deformed_planes(
+    sections: Sequence[Array],
+    deformation: Deformation,
+    grid: ZGrid,
+    *,
+    first_section: int = 0,
+    planes: slice = slice(None),
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+    nearest: bool = False,
+) -> Array:
+    """A block of evenly spaced planes from sections whose positions differ from pixel to pixel.
+
+    Parameters
+    ----------
+    sections
+        Those from ``first_section`` of the series' order on that the planes need (:meth:`Deformation.needed`), cut to
+        ``rows`` and ``columns``; of one shape, of uint8, uint16, int16 or float32.
+    deformation, grid
+        Positions and planes of the whole volume.
+    planes, rows, columns
+        The block.
+    nearest
+        Take the nearer of two sections in place of their interpolation.
+
+    Returns
+    -------
+    A new array (planes, rows, columns) of the dtype of the sections; 0 where there are no data. Sections of ones of
+    uint8 give where that is.
+
+    Raises
+    ------
+    ParameterError
+        If the sections do not fit.
+    """
+    flat, shape, signed = _checked(sections)
+    xp = namespace(*sections)
+    used = slice(first_section, first_section + len(sections))
+    at, limits = deformation.series.positions[used], deformation.limits[used.start : used.stop - 1]
+    nodes = [table[rows] for table in deformation.rows] + [table[columns] for table in deformation.columns]
+    if len(sections) < 2 or len(at) != len(sections) or shape != (len(nodes[0]), len(nodes[2])):
+        raise ParameterError(
+            f"a block of {len(nodes[0])} rows and {len(nodes[2])} columns needs two sections or more of "
+            f"{len(deformation.series.positions)}, not {len(sections)} of {shape} from {first_section} on"
+        )
+    start, stop, _ = planes.indices(grid.n_planes)
+    out: Array = xp.empty((stop - start, *shape), flat[0].dtype)
+    y_node, y_weight, x_node, x_weight = (xp.asarray(np.ascontiguousarray(table)) for table in nodes)
+    positions, widest = xp.asarray(np.ascontiguousarray(at)), xp.asarray(np.ascontiguousarray(limits))
+    resample_local(
+        flat, positions, widest, y_node, y_weight, x_node, x_weight, grid.first, grid.step, start, nearest, signed, out
+    )
+    return out.view(np.int16) if signed else out
+
+
+def _checked(sections: Sequence[Array]) -> tuple[list[Array], tuple[int, int], bool]:
+    """The sections, signed numbers as unsigned ones; their shape; and whether they are signed."""
+    if not sections:
+        raise ParameterError("there are no sections to resample")
+    shapes, dtypes = {section.shape for section in sections}, {section.dtype for section in sections}
+    if len(shapes) > 1 or len(dtypes) > 1 or sections[0].ndim != 2:
+        raise ParameterError(f"sections are planes of one shape and type, not of {shapes} and {set(map(str, dtypes))}")
+    dtype = dtypes.pop()
+    if dtype.name not in _TYPES:
+        raise ParameterError(f"sections hold one of {', '.join(_TYPES)}, not {dtype}")
+    signed = dtype.name == "int16"
+    rows, columns = shapes.pop()
+    return [section.view(np.uint16) if signed else section for section in sections], (rows, columns), signed
