@@ -45,7 +45,7 @@ from gpustitch.cli.oblique_options import (
     Writers,
     deoblique,
 )
-from gpustitch.io.volume_writer import N_WRITERS
+from gpustitch.io.pyramid_writer import N_WRITERS
 from gpustitch.ops.lightsheet import LightsheetOptions
 from gpustitch.ops.wavelet import WaveletOptions
 from gpustitch.stages.correct import Correction, read_flat

@@ -11,7 +11,7 @@ from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, pa
 from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
 from gpustitch.cli.oblique_options import ChunkSize, Levels, LogLevel, Writers
 from gpustitch.errors import ParameterError
-from gpustitch.io.volume_writer import N_WRITERS
+from gpustitch.io.pyramid_writer import N_WRITERS
 from gpustitch.stages.stitch import Intensity, StitchOptions, TreeOptions, plan_tree, run
 
 

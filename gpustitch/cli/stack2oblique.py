@@ -19,7 +19,7 @@ from gpustitch.cli.oblique_options import (
     Writers,
     deoblique,
 )
-from gpustitch.io.volume_writer import N_WRITERS
+from gpustitch.io.pyramid_writer import N_WRITERS
 from gpustitch.stages.deoblique import DeobliqueOptions
 
 

@@ -13,8 +13,9 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.images import TIFF_SUFFIXES
 from gpustitch.io.ome_zarr_writer import DEFAULT_COMPRESSION, VERSIONS, OmeZarrWriter
 from gpustitch.io.pyramid_layout import DEFAULT_CHUNK
+from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, Downsample
 from gpustitch.io.tiff_volume import TiffVolumeWriter
-from gpustitch.io.volume_writer import IN_FLIGHT_BYTES, N_WRITERS, Downsample, VolumeWriter
+from gpustitch.io.volume_writer import VolumeWriter
 from gpustitch.model import ZYX, Box, Spacing
 
 FORMATS = ("precomputed", "ome-zarr", "tiff")

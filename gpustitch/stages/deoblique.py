@@ -24,8 +24,9 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.provenance import provenance
 from gpustitch.io.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.sources import Oriented, Slice, open_frames, source_files, truncation
-from gpustitch.io.volume_writer import IN_FLIGHT_BYTES, N_WRITERS, VolumeWriter, checked_writers
+from gpustitch.io.volume_writer import VolumeWriter
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.ops.deoblique import deoblique
 from gpustitch.ops.pyramid import downsample

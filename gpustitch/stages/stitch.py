@@ -26,7 +26,8 @@ from gpustitch.io.pyramid_layout import (
     level_shape,
     pyramid_bytes,
 )
-from gpustitch.io.volume_writer import IN_FLIGHT_BYTES, N_WRITERS, VolumeWriter
+from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS
+from gpustitch.io.volume_writer import VolumeWriter
 from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
 from gpustitch.ops.fuse import fuse_block, plan_block
 from gpustitch.ops.intensity import overlap_patches, patch_last_to_first, row_gains
