@@ -261,3 +261,70 @@ def node_weights(n_pixels: int, centers: npt.ArrayLike) -> tuple[Integers, Float
     pixels = np.clip(np.arange(n_pixels, dtype=np.float64), at[0], at[-1])
     node = np.clip(np.searchsorted(at, pixels, side="right") - 1, 0, len(at) - 2)
     return node.astype(np.int64), (pixels - at[node]) / (at[node + 1] - at[node])
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """A series whose positions differ over its sections, for planes of ``shape`` (rows, columns).
+
+    Attributes
+    ----------
+    series
+        Positions (n, gy, gx), n >= 2: :func:`sorted_series`.
+    limits
+        float64 (n - 1,): intervals wider than this are gaps, which stay background.
+    rows, columns
+        Node and weight of each row and each column of a whole plane.
+    """
+
+    series: Series
+    limits: Floats
+    rows: tuple[Integers, Floats]
+    columns: tuple[Integers, Floats]
+
+    def needed(self, z_low: float, z_high: float) -> slice:
+        """The sections, in their order, that planes from ``z_low`` to ``z_high`` may lie between; two at least."""
+        at, last = self.series.positions, len(self.series.positions) - 1
+        before = np.flatnonzero(at.max((1, 2)) <= z_low)
+        after = np.flatnonzero(at.min((1, 2)) >= z_high)
+        first = min(int(before[-1]) if len(before) else 0, last - 1)
+        return slice(first, max(int(after[0]) if len(after) else last, first + 1) + 1)
+
+
+def deformation(
+    series: Series,
+    shape: tuple[int, int],
+    *,
+    limits: npt.ArrayLike = math.inf,
+    row_centers: npt.ArrayLike | None = None,
+    column_centers: npt.ArrayLike | None = None,
+) -> Deformation:
+    """Check a series whose positions differ over its sections.
+
+    Parameters
+    ----------
+    series
+        With positions (n, gy, gx).
+    shape
+        Rows and columns of a plane.
+    limits
+        Intervals wider than this are gaps: one number, or one for each interval.
+    row_centers, column_centers
+        Pixel coordinates of the grid's nodes; by default the middles of gy by gx equal windows.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than two sections, or nodes and positions do not fit.
+    """
+    at = series.positions
+    if at.ndim != 3 or len(at) < 2:
+        raise ParameterError(f"a deformation has grids of positions (n, gy, gx) of 2 sections or more, not {at.shape}")
+    centers = [node_centers(n, g) for n, g in zip(shape, at.shape[1:], strict=True)]
+    for axis, given in enumerate((row_centers, column_centers)):
+        if given is not None:
+            centers[axis] = np.asarray(given, np.float64)
+            if centers[axis].shape != (at.shape[1 + axis],):
+                raise ParameterError(f"a grid of {at.shape[1:]} nodes was given {centers[axis].size} along axis {axis}")
+    rows, columns = (node_weights(n, center) for n, center in zip(shape, centers, strict=True))
+    return Deformation(series, interval_limits(limits, len(at)), rows, columns)

@@ -16,6 +16,7 @@ from gpustitch.ops.zplan import (
     OUTSIDE,
     Series,
     ZGrid,
+    deformation,
     gap_limits,
     node_centers,
     node_weights,
@@ -24,7 +25,7 @@ from gpustitch.ops.zplan import (
     planes_within,
     sorted_series,
 )
-from gpustitch.ops.zresample import deformation, deformed_planes, planes_between, resample_z
+from gpustitch.ops.zresample import deformed_planes, planes_between, resample_z
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
 
