@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "dcimg2oblique": "gpustitch.cli.dcimg2oblique",
     "oblique-align": "gpustitch.cli.oblique_align",
     "oblique2stitched": "gpustitch.cli.oblique2stitched",
+    "similarity": "gpustitch.cli.similarity",
 }
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 

@@ -38,7 +38,7 @@ def bin_planes(planes: Array, factors: tuple[int, int], mask: Array | None = Non
     xp = namespace(planes)
     is_float = planes.dtype.kind == "f"
     if mask is None and not is_float:
-        return (_sums(planes, factors) / (factors[0] * factors[1])).astype(np.float32)  # type: ignore[no-any-return]
+        return (_sums(planes, factors) / (factors[0] * factors[1])).astype(np.float32)
     used = xp.isfinite(planes) if is_float else xp.ones((1, rows, columns), bool)
     if mask is not None:
         used &= mask != 0
@@ -53,11 +53,8 @@ def _sums(planes: Array, factors: tuple[int, int]) -> Array:
     xp = namespace(planes)
     down, across = factors
     n, rows, columns = planes.shape
-    if planes.dtype.kind == "f":
-        wide = np.dtype(np.float64)
-    else:
-        fits = planes.dtype.kind == "u" and (down * across) << (8 * planes.dtype.itemsize) < 1 << 32
-        wide = np.dtype(np.uint32 if fits else np.int64)
+    fits = planes.dtype.kind == "u" and (down * across) << (8 * planes.dtype.itemsize) < 1 << 32
+    wide = np.dtype("float64" if planes.dtype.kind == "f" else "uint32" if fits else "int64")
     n_rows, n_columns = rows // down, columns // across
     summed = planes[:, : n_rows * down].reshape(n, n_rows, down, columns).sum(axis=2, dtype=wide)
     total = xp.zeros((n, n_rows, n_columns), wide)
