@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "oblique-align": "gpustitch.cli.oblique_align",
     "oblique2stitched": "gpustitch.cli.oblique2stitched",
     "similarity": "gpustitch.cli.similarity",
+    "z-spacing": "gpustitch.cli.z_spacing",
 }
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 

@@ -1,0 +1,172 @@
+"""``gpustitch z-spacing``: where the sections of a series lie along z."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, reported_errors
+from gpustitch.cli.device_options import DeviceMemory, DeviceName, parsed_bytes, taken_device
+from gpustitch.cli.frame_options import AllowTruncated
+from gpustitch.cli.similarity import Chunk, Mask, Memory, Scale, parsed_scale
+from gpustitch.model.zspacing import ZSpacingOptions
+from gpustitch.stages import z_spacing
+from gpustitch.stages.similarity import SimilarityOptions
+
+_DEFAULTS = ZSpacingOptions()
+_ESTIMATE = "Estimate"
+_IMAGES = "Comparing images"
+# What nothing but --compat looks at.
+_COMPAT_ONLY = ("outer_regularization", "inner_iterations", "inner_regularization")
+
+
+class Regularization(StrEnum):
+    """What keeps the series in place."""
+
+    border = "border"
+    identity = "identity"
+    none = "none"
+
+
+def _option(name: str, text: str, default: object = None) -> Any:
+    shown = "" if default is None else f" (default: {default})"
+    return typer.Option(*name.split(), help=text + shown, rich_help_panel=_ESTIMATE)
+
+
+def command(
+    input_: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="Stack (TIFF, folder of images, precomputed, OME-Zarr, DCIMG, .npy), or similarities: .npz with "
+            "'matrix' or 'half_strip', a TIFF of one page.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="CSV to write: number, position, order, uncertainty, weight.")
+    ],
+    report: Annotated[Path | None, typer.Option("--report", help="Picture to draw: .pdf, .png or .svg.")] = None,
+    compat: Annotated[bool, _option("--compat", "Repeat Fiji's z-spacing step by step, weaknesses and all.")] = False,
+    reach: Annotated[
+        int | None,
+        _option("--range", "Greatest distance of two sections compared (default: 10, or what there is)."),
+    ] = None,
+    outer_iterations: Annotated[
+        int | None, _option("--outer-iterations", "Updates of the positions, at most.", _DEFAULTS.outer_iterations)
+    ] = None,
+    outer_regularization: Annotated[
+        float | None,
+        _option(
+            "--outer-regularization",
+            "Part of each move that is not made; --compat only.",
+            _DEFAULTS.outer_regularization,
+        ),
+    ] = None,
+    inner_iterations: Annotated[
+        int | None,
+        _option("--inner-iterations", "Sweeps over sections' quality; --compat only.", _DEFAULTS.inner_iterations),
+    ] = None,
+    inner_regularization: Annotated[
+        float | None,
+        _option(
+            "--inner-regularization",
+            "Part of its last quality that each sweep keeps; --compat only.",
+            _DEFAULTS.inner_regularization,
+        ),
+    ] = None,
+    allow_reordering: Annotated[
+        bool, _option("--allow-reordering/--no-reordering", "Whether sections may change places.")
+    ] = _DEFAULTS.allow_reordering,
+    force_monotonicity: Annotated[
+        bool,
+        _option("--force-monotonicity/--no-force-monotonicity", "Leave out similarities that rise with distance."),
+    ] = _DEFAULTS.force_monotonicity,
+    minimum_section_thickness: Annotated[
+        float | None,
+        _option("--minimum-section-thickness", "Least distance of neighbours.", _DEFAULTS.minimum_section_thickness),
+    ] = None,
+    minimum_correlation: Annotated[
+        float | None,
+        _option("--minimum-correlation", "Similarities up to this one do not count.", _DEFAULTS.minimum_correlation),
+    ] = None,
+    coordinate_regularizer: Annotated[
+        float | None,
+        _option(
+            "--coordinate-regularizer",
+            "How much sections are drawn to where they were recorded, 0 to 1.",
+            _DEFAULTS.coordinate_regularizer,
+        ),
+    ] = None,
+    regularization: Annotated[
+        Regularization,
+        _option(
+            "--regularization",
+            "First and last section stay (border), the best line through all (identity), or none.",
+        ),
+    ] = Regularization(_DEFAULTS.regularization),
+    local_estimates: Annotated[
+        int | None,
+        _option("--local-estimates", "Curves along a series that changes.", _DEFAULTS.local_estimates),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        _option("--tolerance", "Stop when no section moves further; not with --compat.", _DEFAULTS.tolerance),
+    ] = None,
+    scale: Scale = "1",
+    mask: Mask = None,
+    chunk: Chunk = None,
+    memory: Memory = "1G",
+    n_workers: Workers = None,
+    allow_truncated: AllowTruncated = False,
+    overwrite: Overwrite = False,
+    device: DeviceName = "auto",
+    device_memory: DeviceMemory = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find where each section of a series lies along z, from how alike it is to those near it.
+
+    Positions are in sections, numbered from 0. Damaged, constant, duplicate, missing and swapped sections are named.
+
+    Example: gpustitch z-spacing sections.tif --output z.csv --range 20 --report z.pdf
+    """
+    given = {
+        "outer_iterations": outer_iterations,
+        "outer_regularization": outer_regularization,
+        "inner_iterations": inner_iterations,
+        "inner_regularization": inner_regularization,
+        "minimum_section_thickness": minimum_section_thickness,
+        "minimum_correlation": minimum_correlation,
+        "coordinate_regularizer": coordinate_regularizer,
+        "local_estimates": local_estimates,
+        "tolerance": tolerance,
+    }
+    stated: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    with reported_errors():
+        progress = TerminalProgress(quiet=quiet)
+        estimate = ZSpacingOptions(
+            allow_reordering=allow_reordering,
+            force_monotonicity=force_monotonicity,
+            regularization=regularization.value,
+            compat=compat,
+            **stated,
+        )
+        if unused := [f"--{name.replace('_', '-')}" for name in _COMPAT_ONLY if name in stated and not compat]:
+            progress.warn(f"without --compat nothing is changed by {', '.join(unused)}")
+        images = SimilarityOptions(
+            input=input_,
+            reach=reach,
+            scale=parsed_scale(scale),
+            mask=mask,
+            chunk=chunk,
+            memory_bytes=parsed_bytes(memory, "--memory"),
+            device=taken_device(device, device_memory, progress),
+            n_workers=n_workers,
+            allow_truncated=allow_truncated,
+        )
+        outcome = z_spacing.run(
+            z_spacing.plan(z_spacing.ZSpacingRequest(images, output, estimate, report, overwrite)), progress
+        )
+        print(outcome.summary)

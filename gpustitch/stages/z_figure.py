@@ -1,0 +1,230 @@
+"""The report of an estimate of section positions as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import MissingExtraError, ParameterError
+from gpustitch.model.zspacing import ZSpacingResult
+from gpustitch.ops.section_faults import SectionFault
+
+FIGURE_SUFFIXES = (".pdf", ".png", ".svg")
+
+Floats = npt.NDArray[np.float64]
+
+# Of more sections than this, or many times the range, only the band along the diagonal can be seen.
+_MOST_IN_MATRIX, _RANGES_IN_MATRIX = 1000, 16
+# Half width of a 90 % interval in standard errors.
+_NINETY_PERCENT = 1.645
+_COLORS = {
+    "constant": "black",
+    "damaged": "tab:red",
+    "duplicate": "tab:purple",
+    "missing": "tab:orange",
+    "swapped": "tab:green",
+}
+_NO_VOTES = "no votes"
+
+
+def check_figure(path: Path) -> None:
+    """Raise ParameterError for a name that is no picture's, MissingExtraError if pictures cannot be drawn."""
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise ParameterError(f"--report is a picture, {', '.join(FIGURE_SUFFIXES)}, not {path}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("--report needs matplotlib: pip install 'gpustitch[report]'") from error
+
+
+def draw_report(
+    path: Path, half_strip: Floats, result: ZSpacingResult, faults: Sequence[SectionFault], image_format: str
+) -> None:
+    """Draw similarities before and after, curve, positions, spacing and flagged sections.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    half_strip
+        (n, range + 1) similarities in the order of recording.
+    result, faults
+        The estimate, and what was found wrong.
+    image_format
+        ``pdf``, ``png`` or ``svg``.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 10.5), layout="constrained")
+    panels = figure.subplot_mosaic(
+        [["before", "after", "curve"], ["positions", "positions", "spacing"], ["quality", "quality", "flags"]],
+        height_ratios=(1.2, 1, 0.9),
+    )
+    n = len(result.positions)
+    shades = dict(zip(("vmin", "vmax"), _shades(half_strip), strict=True))
+    recorded = np.arange(n, dtype=np.float64)
+    image = _draw_similarity(panels["before"], half_strip, recorded, np.arange(n), shades)
+    panels["before"].set_title("Similarity as recorded", fontsize=10)
+    _draw_similarity(panels["after"], half_strip, result.positions, result.order, shades)
+    panels["after"].set_title("Similarity at the estimated positions", fontsize=10)
+    figure.colorbar(image, ax=[panels["before"], panels["after"]], fraction=0.05, pad=0.01)
+    _draw_curve(panels["curve"], half_strip, result)
+    _draw_positions(panels["positions"], result, faults)
+    _draw_spacing(panels["spacing"], np.diff(result.positions[result.order]))
+    _draw_quality(panels["quality"], half_strip, result, faults)
+    _write_flags(panels["flags"], result, faults)
+    moved = int(np.count_nonzero(result.order != np.arange(n)))
+    figure.suptitle(f"{n} sections, range {half_strip.shape[1] - 1}, {result.iterations} iterations, {moved} reordered")
+    figure.savefig(path, format=image_format, dpi=120)
+
+
+def similarity_picture(
+    half_strip: Floats, positions: Floats, order: npt.NDArray[np.int64]
+) -> tuple[Floats, tuple[float, float, float, float]]:
+    """Similarities at equal steps along z, each of the sections nearest to it, and the picture's extent.
+
+    Parameters
+    ----------
+    half_strip
+        (n, range + 1).
+    positions, order
+        Position of each section, and the sections in the order of their positions.
+
+    Returns
+    -------
+    A matrix (m, m), or, of long series, the band (range + 1, m): distance against position. NaN where there is none.
+    """
+    n, width = half_strip.shape
+    ascending = positions[order]
+    first, last = float(ascending[0]), float(ascending[-1])
+    steps = np.linspace(first, last, max(2, min(8 * n, round(last - first) + 1)))
+    nearest = order[np.rint(np.interp(steps, ascending, np.arange(n))).astype(np.int64)]
+    if n <= min(_MOST_IN_MATRIX, _RANGES_IN_MATRIX * width):
+        matrix = _looked_up(half_strip, nearest[:, None], nearest[None, :])
+        return matrix, (first - 0.5, last + 0.5, last + 0.5, first - 0.5)
+    band = np.full((width, len(nearest)), np.nan)
+    for d in range(min(width, len(nearest))):
+        band[d, : len(nearest) - d] = _looked_up(half_strip, nearest[: len(nearest) - d], nearest[d:])
+    return band, (first - 0.5, last + 0.5, width - 0.5, -0.5)
+
+
+def _looked_up(half_strip: Floats, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]) -> Floats:
+    width = half_strip.shape[1]
+    distance = np.abs(i - j)
+    found: Floats = half_strip[np.minimum(i, j), np.minimum(distance, width - 1)]
+    return np.where(distance < width, found, np.nan)
+
+
+def _shades(half_strip: Floats) -> tuple[float, float]:
+    known = half_strip[:, 1:][~np.isnan(half_strip[:, 1:])]
+    low, high = np.percentile(known, (2, 99.5))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _draw_similarity(
+    axes: Any, half_strip: Floats, positions: Floats, order: npt.NDArray[np.int64], shades: dict[str, float]
+) -> Any:
+    picture, extent = similarity_picture(half_strip, positions, order)
+    is_matrix = picture.shape[0] == picture.shape[1]
+    axes.set_facecolor("lightgray")
+    axes.set(xlabel="position, sections", ylabel="position, sections" if is_matrix else "distance, sections")
+    return axes.imshow(
+        picture,
+        extent=extent,
+        aspect="equal" if is_matrix else "auto",
+        interpolation="nearest",
+        cmap="viridis",
+        **shades,
+    )
+
+
+def _draw_curve(axes: Any, half_strip: Floats, result: ZSpacingResult) -> None:
+    """Each pair at its estimated distance, and the curves that positions were found with."""
+    n, width = half_strip.shape
+    distances, values = [], []
+    for d in range(1, min(width, n)):
+        distances.append(np.abs(result.positions[d:] - result.positions[: n - d]))
+        values.append(half_strip[: n - d, d])
+    x, y = np.concatenate(distances), np.concatenate(values)
+    every = max(1, len(x) // 20000)
+    axes.plot(x[::every], y[::every], ".", markersize=1.5, color="tab:blue", alpha=0.3, label="pairs", rasterized=True)
+    curves = result.curves if len(result.curves) <= 8 else result.curves[:: len(result.curves) // 8]
+    for number, curve in enumerate(curves):
+        label = ("curve" if len(curves) == 1 else "curves along the series") if number == 0 else None
+        axes.plot(np.arange(len(curve)), curve, color="tab:orange", linewidth=1.5, label=label)
+    axes.set_xlim(0, 1.3 * (width - 1) + 0.5)
+    axes.set(xlabel="estimated distance, sections", ylabel="similarity")
+    axes.set_title("Similarity against distance", fontsize=10)
+    axes.legend(fontsize=8, markerscale=5)
+
+
+def _draw_positions(axes: Any, result: ZSpacingResult, faults: Sequence[SectionFault]) -> None:
+    """How far each section lies from where it was recorded: the curve itself would be a line at 45 degrees."""
+    n = len(result.positions)
+    index = np.arange(n)
+    shift = result.positions - index
+    margin = _NINETY_PERCENT * result.uncertainty
+    if np.isfinite(margin).any():
+        axes.fill_between(
+            index, shift - margin, shift + margin, color="tab:blue", alpha=0.3, linewidth=0, label="90 % interval"
+        )
+    axes.plot(index, shift, color="tab:blue", linewidth=1, label="estimate")
+    for kind, sections in _flagged(result, faults).items():
+        axes.plot(sections, shift[sections], "o", color=_COLORS.get(kind, "gray"), markersize=4, label=kind)
+    axes.axhline(0, color="gray", linewidth=0.5)
+    axes.set(xlabel="section as recorded", ylabel="position - number, sections", xlim=(-0.5, n - 0.5))
+    is_known = "" if np.isfinite(margin).any() else " (no uncertainty is estimated with --compat)"
+    axes.set_title(f"How far sections were moved{is_known}", fontsize=10)
+    axes.legend(fontsize=8, ncols=4)
+
+
+def _draw_spacing(axes: Any, spacing: Floats) -> None:
+    top = float(np.percentile(spacing, 99)) * 1.5
+    shown = np.minimum(spacing, top) if spacing.max() > top > 0 else spacing
+    axes.hist(shown, bins=min(60, max(10, len(spacing) // 6)), color="tab:blue")
+    axes.axvline(np.median(spacing), color="black", linewidth=1, label=f"median {np.median(spacing):.3f}")
+    axes.set(xlabel="spacing, of the mean", ylabel="sections")
+    beyond = int(np.count_nonzero(spacing > shown.max()))
+    axes.set_title("Spacing" + (f" ({beyond} beyond {top:.2g} shown there)" if beyond else ""), fontsize=10)
+    axes.legend(fontsize=8)
+
+
+def _draw_quality(axes: Any, half_strip: Floats, result: ZSpacingResult, faults: Sequence[SectionFault]) -> None:
+    n = len(result.positions)
+    axes.plot(np.arange(n), result.weights, color="tab:blue", linewidth=1, label="weight")
+    axes.plot(
+        np.arange(n - 1) + 0.5, half_strip[: n - 1, 1], color="tab:gray", linewidth=0.7, label="similarity to next"
+    )
+    for kind, sections in _flagged(result, faults).items():
+        axes.plot(sections, result.weights[sections], "o", color=_COLORS.get(kind, "gray"), markersize=4, label=kind)
+    axes.set(xlabel="section as recorded", xlim=(-0.5, n - 0.5))
+    axes.set_title("Quality of sections", fontsize=10)
+    axes.legend(fontsize=8, ncols=4)
+
+
+def _flagged(result: ZSpacingResult, faults: Sequence[SectionFault]) -> dict[str, list[int]]:
+    """Sections by what is wrong with them."""
+    kinds = {fault.kind: sorted({i for f in faults if f.kind == fault.kind for i in f.sections}) for fault in faults}
+    if result.without_votes.size:
+        kinds[_NO_VOTES] = [int(i) for i in result.without_votes]
+    return kinds
+
+
+def _write_flags(axes: Any, result: ZSpacingResult, faults: Sequence[SectionFault], lines: int = 14) -> None:
+    axes.set_axis_off()
+    axes.set_title("Flagged sections", fontsize=10)
+    found = [
+        f"{fault.kind}: {', '.join(map(str, fault.sections))}"
+        + (f"; about {fault.missing} missing between" if fault.missing else "")
+        + f"  ({100 * fault.confidence:.0f} %)"
+        for fault in faults
+    ]
+    if result.without_votes.size:
+        found.insert(0, f"without votes: {', '.join(map(str, result.without_votes[:12]))}")
+    if len(found) > lines:
+        found = [*found[: lines - 1], f"and {len(found) - lines + 1} more"]
+    axes.text(0, 1, "\n".join(found) or "none", va="top", fontsize=8, family="monospace", transform=axes.transAxes)

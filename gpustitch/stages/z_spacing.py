@@ -1,0 +1,238 @@
+"""Positions of the sections of a series, from their images or from a similarity matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
+from gpustitch.io.matrix import SimilarityFile, is_similarity_file, read_similarity
+from gpustitch.io.z_positions import ZPositions, write_z_positions
+from gpustitch.model.zspacing import ZSpacingOptions, ZSpacingResult
+from gpustitch.ops.section_faults import SectionFault, find_faults
+from gpustitch.ops.similarity import half_strip_of, undefined_planes
+from gpustitch.ops.zspacing import estimate_positions
+from gpustitch.stages import similarity
+from gpustitch.stages.progress import SILENT, Progress
+from gpustitch.stages.similarity import SimilarityOptions, SimilarityPlan, checked_reach, listed
+from gpustitch.stages.z_figure import check_figure, draw_report
+
+Floats = npt.NDArray[np.float64]
+
+_LEAST_SECTIONS = 3
+
+
+@dataclass(frozen=True)
+class ZSpacingRequest:
+    """What to estimate positions from, and how.
+
+    Parameters
+    ----------
+    images
+        The stack of sections and how they are compared, or at its ``input`` a file of similarities. Its ``reach``
+        (None for 10, or less if there is less) is the range of the estimate too; its ``output`` must be None.
+    output
+        CSV to write (:mod:`gpustitch.io.z_positions`); None for none.
+    estimate
+        Parameters of the estimate; ``neighborhood_range`` is replaced by the range above.
+    report
+        Picture to draw, .pdf, .png or .svg; None for none.
+    """
+
+    images: SimilarityOptions
+    output: Path | None = None
+    estimate: ZSpacingOptions = field(default_factory=ZSpacingOptions)
+    report: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ZSpacingPlan:
+    """Checked work: the ``half_strip`` of a file (``repaired`` as in `SimilarityFile`), or ``images`` to compare."""
+
+    asked: ZSpacingRequest
+    estimate: ZSpacingOptions
+    images: SimilarityPlan | None = None
+    half_strip: Floats | None = None
+    repaired: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ZSpacingOutcome:
+    """Similarities (n, range + 1), the estimate from them, and what is wrong with the sections."""
+
+    half_strip: Floats
+    result: ZSpacingResult
+    faults: tuple[SectionFault, ...]
+
+    @property
+    def z(self) -> ZPositions:
+        """The result as it is written."""
+        found = self.result
+        return ZPositions(found.positions, found.order, found.uncertainty, found.weights)
+
+    @property
+    def spacing(self) -> Floats:
+        """Distances of neighbours along z, in sections: (n - 1,)."""
+        return np.diff(self.result.positions[self.result.order])
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """Sections that come at another place along z than they were recorded at."""
+        return tuple(int(i) for i in np.flatnonzero(self.z.rank != np.arange(len(self.result.order))))
+
+    @property
+    def summary(self) -> str:
+        """What was found, one line each for spacing, order and uncertainty, and for each kind of fault."""
+        least, low, middle, high, most = np.percentile(self.spacing, (0, 5, 50, 95, 100))
+        spread = f"median {middle:.3f}, 5 to 95 % {low:.3f} to {high:.3f}, least {least:.3f}, most {most:.3f}"
+        lines = [
+            f"spacing of {len(self.result.order)} sections, in nominal ones: {spread}",
+            f"sections reordered: {len(self.moved)}" + (f" ({listed(self.moved)})" if self.moved else ""),
+        ]
+        known = np.flatnonzero(np.isfinite(self.result.uncertainty))
+        if known.size:
+            worst = known[np.argmax(self.result.uncertainty[known])]
+            lines.append(
+                f"standard error of a position: median {np.median(self.result.uncertainty[known]):.3f}, most "
+                f"{self.result.uncertainty[worst]:.3f} (section {worst})"
+            )
+        return "\n".join(lines + fault_lines(self.faults))
+
+
+def fault_lines(faults: tuple[SectionFault, ...]) -> list[str]:
+    """Faults for people: a line for each kind, with the confidence of each."""
+    lines = []
+    for kind in sorted({fault.kind for fault in faults}):
+        of_kind = [fault for fault in faults if fault.kind == kind]
+        named = ", ".join(_named(fault) for fault in of_kind)
+        lines.append(f"{kind}: {named}")
+    return lines
+
+
+def _named(fault: SectionFault) -> str:
+    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.kind, "+")
+    ends = (fault.sections[0], fault.sections[-1]) if fault.kind == "swapped" else fault.sections
+    text = joined.join(str(i) for i in ends)
+    details = [f"{fault.missing} missing"] if fault.missing else []
+    return f"{text} ({', '.join([*details, f'{100 * fault.confidence:.0f} %'])})"
+
+
+def plan(asked: ZSpacingRequest) -> ZSpacingPlan:
+    """Check everything and open the input, before anything is computed.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range, there are fewer than three sections, or the range is larger than the stack or
+        than what the file holds.
+    InputMissingError, DamagedInputError, LayoutError, OutputExistsError, OutputError
+        If an input cannot be read or is not what it should be, or an output exists or cannot be written.
+    MissingExtraError
+        If a report is asked for and cannot be drawn.
+    """
+    if asked.report is not None:
+        check_figure(asked.report)
+    for path in (asked.output, asked.report):
+        if path is not None:
+            check_file_output(path, overwrite=asked.overwrite)
+            check_apart(path, [asked.images.input])
+    if asked.output is not None and asked.report is not None and asked.output.absolute() == asked.report.absolute():
+        raise ParameterError(f"--output and --report are both {asked.output}")
+    path = asked.images.input
+    if asked.images.planes is None and is_similarity_file(path):
+        given = read_similarity(path)
+        _check_number(given.number)
+        reach = _reach_in(asked, given)
+        estimate = replace(asked.estimate, neighborhood_range=reach)
+        return ZSpacingPlan(asked, estimate, None, _strip_in(given, reach, path), given.repaired)
+    images = similarity.plan(asked.images)
+    _check_number(images.planes.shape[0])
+    return ZSpacingPlan(asked, replace(asked.estimate, neighborhood_range=images.reach), images)
+
+
+def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingOutcome:
+    """Compare the sections if that is not done, estimate positions, look for faults, write what was asked for.
+
+    Raises
+    ------
+    AlignmentError
+        If no section has a similarity to any other, or positions grow beyond all bounds.
+    DamagedInputError, OutputError, DeviceError
+        If the input cannot be read, an output cannot be written, or the device fails.
+    """
+    half_strip = _half_strip(plan, progress)
+    result = _estimate(plan, half_strip, progress)
+    faults = tuple(find_faults(half_strip, result.positions))
+    outcome = ZSpacingOutcome(half_strip, result, faults)
+    _tell(plan, outcome, progress)
+    asked = plan.asked
+    if asked.output is not None:
+        write_z_positions(asked.output, outcome.z, overwrite=asked.overwrite)
+    if asked.report is not None:
+        with atomic_file(asked.report, overwrite=asked.overwrite) as partial:
+            draw_report(partial, half_strip, result, faults, asked.report.suffix.lower()[1:])
+    return outcome
+
+
+def _check_number(number: int) -> None:
+    if number < _LEAST_SECTIONS:
+        raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {number}")
+
+
+def _reach_in(request: ZSpacingRequest, given: SimilarityFile) -> int:
+    """The range asked for, or what the file holds up to the default one."""
+    asked = request.images.reach
+    reach = checked_reach(asked, given.number)
+    if reach <= given.reach:
+        return reach
+    if asked is None:
+        return given.reach
+    raise ParameterError(f"--range is {asked}, but {request.images.input} holds similarities within {given.reach} only")
+
+
+def _strip_in(given: SimilarityFile, reach: int, path: Path) -> Floats:
+    """The half strip of a file, as wide as is needed; DamagedInputError if its matrix is not symmetric."""
+    if given.is_half_strip:
+        return np.ascontiguousarray(given.values[:, : reach + 1])
+    strip = half_strip_of(given.values, reach)
+    if not np.allclose(strip, half_strip_of(given.values.T, reach), rtol=0, atol=1e-6, equal_nan=True):
+        raise DamagedInputError(f"{path}: the similarity matrix is not symmetric within {reach} of its diagonal")
+    return strip
+
+
+def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
+    if plan.images is not None:
+        return similarity.run(plan.images, progress).half_strip
+    assert plan.half_strip is not None
+    if plan.repaired:
+        progress.warn(f"similarity to itself was NaN and is taken as 1: sections {listed(plan.repaired)}")
+    if undefined := undefined_planes(plan.half_strip):
+        progress.warn(f"without similarity to any other: sections {listed(undefined)}")
+    return plan.half_strip
+
+
+def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> ZSpacingResult:
+    progress.start("Positions", plan.estimate.outer_iterations, "iterations")
+    try:
+        return estimate_positions(half_strip, plan.estimate, progress=lambda _number, _move: progress.advance())
+    finally:
+        progress.finish()
+
+
+def _tell(plan: ZSpacingPlan, outcome: ZSpacingOutcome, progress: Progress) -> None:
+    result, options = outcome.result, plan.estimate
+    if result.without_votes.size:
+        progress.warn(
+            f"without votes, left between their neighbours: sections {listed([int(i) for i in result.without_votes])}"
+        )
+    if result.largest_move > options.tolerance and result.iterations >= options.outer_iterations:
+        text = f"positions still moved by {result.largest_move:.2g} sections in iteration {result.iterations}"
+        if options.compat:
+            progress.note(text)
+        else:
+            progress.warn(f"{text}; --outer-iterations allows more")
