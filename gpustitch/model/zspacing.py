@@ -34,19 +34,25 @@ class ZSpacingOptions:
     allow_reordering
         Whether sections may change places; the default asks for evidence before it does that.
     force_monotonicity
-        Whether similarities that do not fall with distance are left out.
+        Whether similarities that do not fall with distance are left out. ``compat`` only.
     minimum_section_thickness
         Least distance of neighbours. ``compat`` applies it only where sections would change places, and without
         reordering only.
     minimum_correlation
         Similarities up to this one give no vote.
     coordinate_regularizer
-        Weight, 0 to 1, that draws positions to the starting ones.
+        Weight w, 0 to 1, that draws positions to the starting ones; the default takes those as right to
+        ``sqrt((1 - w) / w)`` sections.
     regularization
         What keeps the whole series in place: the first and the last section stay ("border"), the affine map that
-        brings positions closest to the section numbers ("identity"), or nothing ("none").
+        brings positions closest to the section numbers ("identity"), or nothing ("none"; the default brings them
+        closest to the starting ones then, for similarities tell neither offset nor scale).
     local_estimates
-        Number of curves along the series, for similarity that changes on the way; 1 is one curve for all.
+        Number of curves along the series, for similarity that changes on the way; 1 is one curve for all. The default
+        solves with one curve, and takes a change of scale out afterwards (``spacing_ratio``).
+    spacing_ratio
+        Greatest ratio of the mean spacings of two stretches of the series that the default believes. Beyond it, the
+        similarity is taken to change along the series. With several local estimates its root counts.
     tolerance
         The default stops when no section moves further than this. ``compat`` makes all iterations.
     compat
@@ -65,6 +71,7 @@ class ZSpacingOptions:
     coordinate_regularizer: float = 0.0
     regularization: Regularization = "border"
     local_estimates: int = 1
+    spacing_ratio: float = 2.5
     tolerance: float = 1e-4
     compat: bool = False
 
@@ -79,6 +86,7 @@ class ZSpacingOptions:
         self._need(0 <= self.coordinate_regularizer <= 1, "coordinate_regularizer", "0 to 1")
         self._need(self.regularization in ("border", "identity", "none"), "regularization", "border, identity or none")
         self._need(self.local_estimates >= 1, "local_estimates", "at least 1")
+        self._need(self.spacing_ratio > 1, "spacing_ratio", "above 1")
         self._need(self.tolerance > 0, "tolerance", "above 0")
 
     def _need(self, holds: Any, name: str, wanted: str) -> None:

@@ -11,6 +11,7 @@ from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.zspacing import Floats, ZSpacingOptions, ZSpacingResult
 from gpustitch.ops.zspacing_band import band_of
 from gpustitch.ops.zspacing_compat import compat_steps
+from gpustitch.ops.zspacing_solve import solve
 
 Progress = Callable[[int, float], None]
 
@@ -70,7 +71,11 @@ def estimate_positions(
     if pair_weights is not None:
         of_pairs = _given("pair_weights", pair_weights, (n,) if pair_weights.ndim == 1 else (n, n), least=0)
     if not options.compat:
-        raise ParameterError("positions can be estimated with compat=True only")
+        if n < 3:
+            raise ParameterError(f"at least three sections are needed, not {n}")
+        if (factors <= 0).any():
+            raise ParameterError("starting_factors must be above 0")
+        return solve(band, options, start, factors, votes, of_pairs, progress)
     return _compat(band, options, start, factors, votes, of_pairs, progress)
 
 

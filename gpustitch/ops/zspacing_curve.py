@@ -1,0 +1,84 @@
+"""Similarity as a falling function of distance, fitted to pairs of sections by least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import BSpline
+from scipy.optimize import nnls
+
+from gpustitch.model.zspacing import Floats
+
+BIN = 0.125
+FINE = 64
+STIFFNESS = 1e-4
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values and slopes at 0, 1 / FINE, 2 / FINE ... sections; never rising; continued flat."""
+
+    values: Floats
+    slopes: Floats
+
+    def at(self, distance: Floats) -> tuple[Floats, Floats]:
+        """Similarity at the distances, and its slope."""
+        place = np.minimum(distance * FINE, len(self.values) - 1.001)
+        low = place.astype(np.int64)
+        place -= low
+        high = low + 1
+        found = []
+        for table in (self.values, self.slopes):
+            start = table.take(low)
+            found.append(start + place * (table.take(high) - start))
+        return found[0], found[1]
+
+    def inverse(self, similarity: Floats) -> Floats:
+        """Distance at which the curve has fallen to a similarity; 0 above its start and its length below its end."""
+        return np.interp(-similarity, -self.values, np.arange(len(self.values)) / FINE)
+
+
+def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
+    """The falling cubic spline nearest to the similarities of pairs.
+
+    Parameters
+    ----------
+    distance, similarity, weight
+        float64 of one shape; distances in sections, pairs of weight 0 do not count.
+
+    Notes
+    -----
+    Pairs are averaged in bins of distance first. The spline is a sum of falling steps with factors of at least 0; its
+    knots lie the further apart the greater the distance.
+    """
+    weight = weight.ravel()
+    distance = np.where(weight > 0, distance.ravel(), 0)
+    which = (distance * (1 / BIN)).astype(np.int64)
+    total = np.bincount(which, weight)
+    some = total > 0
+    at = np.bincount(which, weight * distance)[some] / total[some]
+    mean = np.bincount(which, weight * np.where(weight > 0, similarity.ravel(), 0))[some] / total[some]
+    longest = BIN * len(total)
+    knots = _knots(longest)
+    count = len(knots) - 4
+    # Coefficients of falling steps: the last one is the level at the end, which may have either sign.
+    steps = np.triu(np.ones((count, count)))
+    steps = np.concatenate([steps, -steps[:, -1:]], axis=1)
+    root = np.sqrt(total[some] / total.sum())
+    basis = BSpline(knots, np.eye(count), 3)(at)
+    bend = np.diff(np.eye(count), 3, axis=0) * np.sqrt(STIFFNESS / count)
+    design = np.concatenate([root[:, None] * basis, bend]) @ steps
+    factors = nnls(design, np.concatenate([root * mean, np.zeros(len(bend))]))[0]
+    spline = BSpline(knots, steps @ factors, 3)
+    fine = np.arange(int(longest * FINE) + 1) / FINE
+    return Curve(spline(fine), np.minimum(spline(fine, 1), 0))
+
+
+def _knots(longest: float) -> Floats:
+    """Knots from 0, half a section apart up to 4 sections and then by an eighth of the distance, to the longest."""
+    inner = [0.0]
+    while inner[-1] < longest:
+        inner.append(inner[-1] + max(0.5, inner[-1] / 8))
+    inner[-1] = longest
+    return np.array([0.0] * 3 + inner + [longest] * 3)

@@ -1,0 +1,277 @@
+"""Section positions solved for all at once, with the quality of each section and its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import LinAlgError, solveh_banded
+
+from gpustitch.errors import AlignmentError
+from gpustitch.model.zspacing import Floats, Integers, ZSpacingOptions, ZSpacingResult
+from gpustitch.ops.zspacing_band import sorted_band
+from gpustitch.ops.zspacing_lookup import linear
+from gpustitch.ops.zspacing_normal import FLOOR, Expected, Normal, expect, in_blocks, pairwise
+from gpustitch.ops.zspacing_order import accepted_order, in_given_order, relocated
+from gpustitch.ops.zspacing_quality import first_quality, number_of_partners, trust_in_sections
+from gpustitch.ops.zspacing_trend import without_trend
+
+# Sections that each one is taken to depend on; more is a little more accurate, and less safe.
+BLOCK = 6
+# Updates pair by pair, at most, and the move in sections below which they end early.
+PAIRWISE = 8
+ROUGH = 0.05
+# Updates after which a section that turns back moves less far.
+DAMPED = 15
+# Updates between looks for sections that belong elsewhere.
+LOOK = 4
+LARGEST_STEP = 1.0
+# Variance of each section beyond that of the process: at the start, and at most.
+NUGGET, LARGEST_NUGGET = 3e-3, 1.0
+# Residuals may grow by this factor before an update is taken back.
+WORSE = 3.0
+# Prior of a spacing: 1 with this standard deviation and the tails of Cauchy's distribution.
+SPACING = 0.5
+# Log of a quality: Laplace's distribution of this share of the noise, with tails that let bad sections go.
+QUALITY = 0.5
+# Calibrated on simulated series: error of a similarity against the residuals of the first LAGS lags.
+SHARED, LAGS = 4.1, 10
+
+
+@dataclass
+class _State:
+    """Where the solution is: positions and logs of qualities of the sections in starting order."""
+
+    positions: Floats
+    log_quality: Floats
+    nugget: float = NUGGET
+    trust: Floats | None = None
+    pixels: float = 1.0
+    change: Floats | float = 0.0
+    damping: Floats | float = 1.0
+    move: float = np.inf
+
+
+class _Problem:
+    """The similarities in starting order, and what they are compared with."""
+
+    def __init__(
+        self, band: Floats, options: ZSpacingOptions, start: Floats, weights: Floats, pair_weights: Floats | None
+    ) -> None:
+        self.options = options
+        self.order: Integers = np.argsort(start, kind="stable")
+        self.start = start[self.order].astype(np.float64)
+        here = sorted_band(band, self.order)[1:-1]
+        low = options.minimum_correlation
+        usable = np.isfinite(here) if low <= 0 else here > low
+        self.measured = np.where(usable, here, 0)
+        self.counts = usable * _pair_counts(weights[self.order], pair_weights, self.order, len(here))
+        self.alone = number_of_partners(self.counts) == 0
+        self.block = min(BLOCK, len(here), len(start) - 1)
+
+    def expect(self, state: _State, last: Expected | None) -> Expected:
+        """Curve and residuals of a state."""
+        return expect(self.measured, self.counts, state.positions, np.exp(state.log_quality), last)
+
+    def scoring(self, state: _State, expected: Expected, settled: bool) -> Normal:
+        """Normal equations in blocks; how far a section or a similarity is trusted changes only until it is settled."""
+        if not settled or state.trust is None:
+            state.trust = trust_in_sections(expected, self.block, self.alone)
+            state.pixels = 1 / expected.noise**2
+        normal = in_blocks(expected, 1 / state.trust - 1 + state.nugget, self.block)
+        return Normal(normal.band * state.pixels, normal.right * state.pixels)
+
+
+def solve(
+    band: Floats,
+    options: ZSpacingOptions,
+    start: Floats,
+    factors: Floats,
+    weights: Floats,
+    pair_weights: Floats | None,
+    progress: Callable[[int, float], None] | None,
+) -> ZSpacingResult:
+    """Positions from the band of similarities; parameters are those of ``estimate_positions``."""
+    problem = _Problem(band, options, start, weights, pair_weights)
+    quality = -np.log(factors[problem.order])
+    if not quality.any():
+        quality = first_quality(problem.measured, problem.counts, problem.block)
+    state = _State(problem.start, quality - np.median(quality))
+    expected: Expected | None = None
+    best: tuple[_State, Expected] | None = None
+    rough = True
+    for number in range(1, options.outer_iterations + 1):
+        expected = problem.expect(state, expected)
+        if not rough and best is not None and expected.noise > WORSE * best[1].noise and state.nugget < LARGEST_NUGGET:
+            nugget = 4 * state.nugget
+            state, expected = _State(best[0].positions, best[0].log_quality, nugget), best[1]
+        elif not rough and (best is None or expected.noise < best[1].noise):
+            best = _State(state.positions, state.log_quality), expected
+        searched = options.allow_reordering and number % LOOK == 0 and number <= 10 * LOOK
+        found = relocated(expected, problem.measured, state.positions) if searched else None
+        if found is not None:
+            state, expected, best = _State(found, state.log_quality), problem.expect(state, expected), None
+            expected = problem.expect(state, expected)
+        normal = pairwise(expected, problem.measured) if rough else problem.scoring(state, expected, number > DAMPED)
+        _advance(state, normal, expected, problem, number > DAMPED)
+        if progress is not None:
+            progress(number, state.move)
+        if state.move < options.tolerance and not rough:
+            break
+        rough = rough and number < PAIRWISE and state.move > ROUGH
+    return _finished(problem, state, problem.expect(state, expected), number)
+
+
+def _pair_counts(weights: Floats, pair_weights: Floats | None, order: Integers, reach: int) -> Floats:
+    """Weight of each pair (range, n): the product of its sections' weights and the pair's own."""
+    n = len(order)
+    later = np.minimum(np.arange(n) + np.arange(1, reach + 1)[:, None], n - 1)
+    counts: Floats = weights[later] * weights
+    if pair_weights is not None:
+        i, j = order[None, :], order[later]
+        counts = counts * (pair_weights[i] * pair_weights[j] if pair_weights.ndim == 1 else pair_weights[i, j])
+    return counts
+
+
+def _advance(state: _State, normal: Normal, expected: Expected, problem: _Problem, damped: bool) -> None:
+    """Solve, move, and bring the series back to its place."""
+    _add_priors(normal, state, expected, problem)
+    change = _solution(normal.band, normal.right)
+    if damped:
+        state.damping = np.clip(np.where(change * state.change < 0, 0.5, 1.2) * state.damping, 0.1, 1)
+        change *= state.damping
+    state.change = change
+    step = np.clip(np.diff(change[0::2], prepend=0), -LARGEST_STEP, LARGEST_STEP)
+    moved = _between_borders(state.positions + np.cumsum(step))
+    state.log_quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
+    state.log_quality -= np.median(state.log_quality)
+    state.move = float(np.abs(moved - state.positions).max())
+    state.positions = moved
+
+
+def regularised(positions: Floats, options: ZSpacingOptions, start: Floats) -> Floats:
+    """The whole series brought to its place: similarities tell neither its offset nor its scale."""
+    n = len(positions)
+    if options.regularization == "border":
+        return _between_borders(positions)
+    return linear(positions, np.arange(n, dtype=np.float64) if options.regularization == "identity" else start)
+
+
+def _between_borders(positions: Floats) -> Floats:
+    """Positions with the first section at 0 and the last one at n - 1."""
+    moved: Floats = (positions - positions[0]) * ((len(positions) - 1) / (positions[-1] - positions[0]))
+    return moved
+
+
+def _solution(band: Floats, right: Floats) -> Floats:
+    """The changes; smaller ones where rounding, or a curve that is no covariance, lets there be none."""
+    band[0] += 1e-9 * np.median(band[0])
+    for _ in range(12):
+        try:
+            solution: Floats = solveh_banded(band, right, lower=True, check_finite=False)
+            return solution
+        except LinAlgError:
+            band[0] = 2 * np.abs(band[0])
+    raise AlignmentError("section positions cannot be solved for: the similarities contradict each other")
+
+
+def _add_priors(normal: Normal, state: _State, expected: Expected, problem: _Problem) -> None:
+    """What is known without similarities: spacings near 1, equal qualities, and the place of the first section."""
+    band, right, options = normal.band, normal.right, problem.options
+    spacing = np.diff(state.positions)
+    pull = 1 / (SPACING**2 + (spacing - 1) ** 2)
+    band[0, 0:-2:2] += pull
+    band[0, 2::2] += pull
+    band[2, 0:-2:2] -= pull
+    right[0:-2:2] += pull * (spacing - 1)
+    right[2::2] -= pull * (spacing - 1)
+    scale = QUALITY * expected.noise
+    size = np.maximum(np.abs(state.log_quality), scale)
+    pull = 1 / (size * (scale + size * size))
+    band[0, 1::2] += pull
+    right[1::2] -= pull * state.log_quality
+    band[0, 0] += np.median(band[0, 0::2])
+    if options.coordinate_regularizer > 0:
+        share = min(options.coordinate_regularizer, 0.999)
+        band[0, 0::2] += share / (1 - share)
+        right[0::2] += share / (1 - share) * (problem.start - state.positions)
+
+
+def _finished(problem: _Problem, state: _State, expected: Expected, number: int) -> ZSpacingResult:
+    """The result, with uncertainties, in an order that the similarities are evidence for."""
+    options = problem.options
+    state.pixels = 1 / _error(expected) ** 2
+    normal = problem.scoring(state, expected, True)
+    _add_priors(normal, state, expected, problem)
+    covariance = Covariance(normal.band)
+    sigma = covariance.after_affine_map(state.positions)
+    order = accepted_order(state.positions, covariance.of_difference, options.allow_reordering)
+    positions = in_given_order(state.positions, order, sigma, options.minimum_section_thickness)
+    curves = expected.curve.at(np.arange(len(problem.measured) + 1.0))[0][None]
+    spacing_scale = without_trend(positions, order, options.local_estimates, options.spacing_ratio)
+    if spacing_scale is not None:
+        positions, scale = spacing_scale
+        sigma = sigma / scale
+        curves = expected.curve.at(np.arange(len(problem.measured) + 1.0) * scale[:, None])[0]
+    positions = regularised(positions, options, problem.start)
+    if not np.isfinite(positions).all():
+        raise AlignmentError("section positions are not finite: the sections collapsed")
+    weights = trust_in_sections(expected, problem.block, problem.alone) * np.minimum(1, np.exp(state.log_quality))
+    back = np.argsort(problem.order, kind="stable")
+    return ZSpacingResult(
+        positions=positions[back],
+        order=problem.order[order],
+        weights=np.where(problem.alone, 0, weights)[back],
+        uncertainty=np.where(problem.alone, np.nan, sigma)[back],
+        curves=curves if len(curves) == 1 else curves[back],
+        without_votes=np.sort(problem.order[problem.alone]),
+        iterations=number,
+        largest_move=state.move,
+    )
+
+
+def _error(expected: Expected) -> float:
+    """Error of a similarity, in units of ``1 - similarity^2``, that positions are uncertain by.
+
+    Pairs of the same neighbourhood share most of their error, which the positions follow: residuals show the rest.
+    """
+    lags = min(LAGS, len(expected.residual))
+    some = expected.counts[:lags] > 0
+    relative = np.abs(expected.residual[:lags]) / np.maximum(1 - expected.similarity[:lags] ** 2, FLOOR)
+    seen = 1.4826 * float(np.median(relative[some]))
+    return max(float(SHARED * (LAGS / lags) ** 0.75 * seen), 1e-6)
+
+
+class Covariance:
+    """Inverse of a band of normal equations, of the positions in it, column by column."""
+
+    def __init__(self, band: Floats) -> None:
+        self._band = band
+        self._size = band.shape[1]
+
+    def columns(self, sections: Integers) -> Floats:
+        """Covariance (n, m) of all positions with those of the sections."""
+        right = np.zeros((self._size, len(sections)))
+        right[2 * sections, np.arange(len(sections))] = 1
+        return _solution(self._band.copy(), right)[0::2]
+
+    def of_difference(self, i: int, j: int) -> float:
+        """Standard error of the distance of two sections."""
+        both = np.array([i, j])
+        found = self.columns(both)[both]
+        return float(np.sqrt(max(found[0, 0] + found[1, 1] - 2 * found[0, 1], 0)))
+
+    def after_affine_map(self, positions: Floats) -> Floats:
+        """Standard errors of the positions once the best offset and scale are taken out."""
+        n = len(positions)
+        frame = np.linalg.qr(np.stack([np.ones(n), positions], axis=1))[0]
+        right = np.zeros((self._size, 2))
+        right[0::2] = frame
+        mapped = _solution(self._band.copy(), right)[0::2]
+        variance = np.empty(n)
+        for begin in range(0, n, 256):
+            some = np.arange(begin, min(begin + 256, n))
+            variance[some] = self.columns(some)[some, np.arange(len(some))]
+        variance += -2 * (mapped * frame).sum(axis=1) + np.einsum("ki,ij,kj->k", frame, frame.T @ mapped, frame)
+        return np.sqrt(np.maximum(variance, 0))
