@@ -61,7 +61,8 @@ def library(code: str, options: tuple[str, ...] = (), *, sanitized: bool = False
     """
     if compiler() is None:
         raise CompileError(why_not())
-    text = _macros(options) + _translated(code)
+    _check_options(options)
+    text = _translated(code)
     key = _key(text, str(sanitized))
     path = _folder() / f"{key}.so"
     if not path.exists():
@@ -88,14 +89,11 @@ def _mode(sanitized: bool) -> tuple[str, ...]:
     return (_SANITIZED if sanitized else _OPTIMIZED) + unique
 
 
-def _macros(options: tuple[str, ...]) -> str:
-    """Definitions of the macros in the text itself: our headers, read before it, use short names of their own."""
-    unknown = [o for o in options if not o.startswith("-D") and not _IGNORED.fullmatch(o)]
+def _check_options(options: tuple[str, ...]) -> None:
+    """Refuse options that might mean something else on a device than what the emulator does anyway."""
+    unknown = [o for o in options if not _IGNORED.fullmatch(o)]
     if unknown:
         raise CompileError(f"the emulator does not know the options {unknown}")
-    pairs = (o.removeprefix("-D").partition("=") for o in options if o.startswith("-D"))
-    lines = [f"#define {name} {value if equals else 1}" for name, equals, value in pairs]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _translated(code: str) -> str:

@@ -185,7 +185,7 @@ def test_arithmetic_is_that_of_a_device():
         out[6] = min(-1ll, 3ll) + max(2, 7) + min(5u, 6u), out[7] = __float2int_rn(2.5f) + __float_as_int(0.0f);
         out[8] = rsqrtf(0.25f) + sqrtf(9.0f) + floorf(-0.5f) + ceilf(0.5f) + fabsf(-2.0f);
         out[9] = make_float4(1, 2, 3, 4).w + make_ushort2(5, 6).y + sizeof(float4) + alignof(uchar4) + sizeof(T);""",
-        "-DT=unsigned short", "--std=c++17", "--fmad=false",
+        "--std=c++17", "--fmad=false", before="using T = unsigned short;",
     )  # fmt: skip
     x = np.float32(1 + 2**-12)
     out = np.zeros(10, np.float32)
@@ -203,8 +203,7 @@ def test_language_of_the_bodies(order):
         for (int k = 0; k < 2; ++k)
             if (threadIdx.x < n) out[threadIdx.x] += twice<T>(a[threadIdx.x]) + tables[1][threadIdx.x] * (T)weights[k];
         if constexpr (sizeof(T) == 2) out[threadIdx.x] += offset;""",
-        "-DT=unsigned short",
-        before="__constant__ float weights[2] = {1.0f, 2.0f};"
+        before="using T = unsigned short; __constant__ float weights[2] = {1.0f, 2.0f};"
         "template <typename V> __host__ __device__ __forceinline__ V twice(V v) { return v + v; }",
     )  # fmt: skip
     a, out = np.arange(9, dtype=np.uint16), np.zeros(9, np.uint16)

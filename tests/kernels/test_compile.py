@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gpustitch.array.body import entry_points
 from tests.kernels import nvrtc
-from tests.kernels.variants import ARCHITECTURES, compiled, threads, twins, variants
+from tests.kernels.variants import ARCHITECTURES, compiled, threads, variants
 
 SOURCES = sorted(path.name for path in (Path(__file__).parents[2] / "kernels").glob("*.cu"))
 # Most bytes that a thread keeps outside its registers, by body; all others none. All but halve_mode are held to few
@@ -21,11 +20,6 @@ SHARED_BYTES = 48 << 10
 LEAST_OCCUPANCY = 0.25
 
 needs_nvrtc = pytest.mark.skipif(bool(nvrtc.why_not()), reason=nvrtc.why_not() or "NVRTC is installed")
-
-
-def test_every_body_is_that_of_a_twin():
-    bodies = {name: source for source in SOURCES for name in entry_points(source)}
-    assert bodies.items() <= {name: twin.source for name, twin in twins().items()}.items()
 
 
 @needs_nvrtc

@@ -64,9 +64,9 @@ def test_body_takes_what_the_definition_takes(name: str) -> None:
 def test_every_dtype_has_a_case(name: str) -> None:
     cases = _cases_of(name)
     assert cases
-    for macro, (argument, allowed) in TWINS[name].layout.types.items():
+    for type_name, (argument, allowed) in TWINS[name].layout.types.items():
         found = {_dtype(case.arguments()[argument]) for case in cases}
-        assert found == set(allowed), macro
+        assert found == set(allowed), type_name
 
 
 @pytest.mark.parametrize("name", sorted(TWINS))

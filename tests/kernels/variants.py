@@ -54,7 +54,7 @@ def variants(source: str) -> list[Variant]:
     for name, twin in twins().items():
         if twin.source == source and twin.has_cuda_body:
             types_of = sorted(twin.layout.types.items())
-            choices = [[(letter, C_TYPES[dtype]) for dtype in dtypes] for letter, (_, dtypes) in types_of]
+            choices = [[(type_name, C_TYPES[dtype]) for dtype in dtypes] for type_name, (_, dtypes) in types_of]
             for combination in itertools.product(*choices):
                 found.setdefault(combination, []).append(name)
     return [Variant(source, names, tuple(bodies)) for names, bodies in sorted(found.items())]
