@@ -221,6 +221,12 @@ def plan_z(
     )
 
 
+def runs(mask: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """First and last plane of each run of those in ``mask``."""
+    edges = np.flatnonzero(np.diff(np.r_[0, mask.astype(np.int8), 0]))
+    return [[int(start), int(stop) - 1] for start, stop in edges.reshape(-1, 2)]
+
+
 def interval_limits(limits: npt.ArrayLike, n_sections: int) -> Floats:
     """One limit for each interval between sections; ParameterError if so many are neither given nor implied."""
     given = np.asarray(limits, np.float64)
