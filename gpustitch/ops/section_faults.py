@@ -30,8 +30,8 @@ Bools = npt.NDArray[np.bool_]
 
 KINDS = ("constant", "damaged", "duplicate", "missing", "swapped")
 
-# A finding must stand out from the scatter of its kind by this many standard deviations.
-_SIGMAS = 5.0
+# A finding must stand out from the scatter of its kind by this many standard deviations. Quality has a long tail.
+_SIGMAS = 6.0
 _GAP_SIGMAS = 3.3
 _ORDER_SIGMAS = 3.0
 # A damaged section has lost at least this part of its similarity.
@@ -106,8 +106,10 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
     Notes
     -----
     Duplicates and wrong order are told from how third sections see two neighbours, which does not depend on the
-    quality of either. Blocks of up to half the reach, and at most 4 sections, in the wrong order are found. Sections
-    at either end have witnesses on one side only.
+    quality of either. A reach of 10 shows neighbouring blocks of up to 3 sections in the wrong order, and runs of up
+    to 7 damaged sections; a reach below 5 misses some. The first and the last section are seen from one side only,
+    where damage cannot be told from a gap: it is called damage. Where spacings scatter by 0.5 and more, some are as
+    near as duplicates or as wide as gaps, and are reported so.
     """
     strip, at, trust = _checked(half_strip, positions, weights)
     constant = _undefined(strip)
@@ -171,6 +173,9 @@ class _Series:
             return self
         place = np.concatenate([[0.0], np.cumsum(step) * (usual / found)])
         positions = np.interp(self.numbers, sound.numbers, place)
+        positions += usual * (
+            np.minimum(self.numbers - sound.numbers[0], 0) + np.maximum(self.numbers - sound.numbers[-1], 0)
+        )
         curve, own = fit_curve_and_quality(band_of(sound.strip), place, sound.weights)
         loss = band_of(self.strip).loss
         reach = loss.shape[1] // 2
@@ -214,8 +219,9 @@ def _damaged(series: _Series) -> list[tuple[int, float]]:
     """Sections of exceptionally low quality for their part of the series, and how sure that is."""
     band = band_of(series.strip)
     own = fit_curve_and_quality(band, series.positions, series.weights)[1]
-    excess = own - local_median(own, QUALITY_WINDOW)
-    scatter = MAD_TO_SIGMA * float(np.median(excess[excess > 0])) if (excess > 0).any() else 0.0
+    excess = own - local_median(own, QUALITY_WINDOW, own_ends=True)
+    above = excess - np.nanmedian(excess)
+    scatter = MAD_TO_SIGMA * float(np.median(above[above >= 0]))
     least = max(_SIGMAS * scatter, -np.log1p(-_LEAST_LOSS))
     with np.errstate(invalid="ignore"):
         denied = loss_between(band) < _CONFIRMED * excess
@@ -279,7 +285,11 @@ def _duplicates(
 def _gaps(
     step: Floats, error: Floats, spacing: Floats, stretches: list[tuple[int, int, float]], numbers: Ints
 ) -> list[SectionFault]:
-    """Steps between sections next to each other in their true order that are wider than the spacing's scatter."""
+    """Steps between sections next to each other in their true order that are wider than the spacing's scatter.
+
+    The first and the last section are seen from one side, where too far away is the same as damaged: they are called
+    damaged.
+    """
     place = np.concatenate([[0.0], np.cumsum(step)])
     order = np.arange(len(place))
     for a, b, _ in stretches:
@@ -290,6 +300,10 @@ def _gaps(
     sure = gap - np.where(error < _UNSEEN, error, 0) / spacing
     faults = []
     for i in np.flatnonzero(sure > least):
+        if i in (0, len(gap) - 1):
+            outer = int(numbers[order[i + (i > 0)]])
+            faults.append(SectionFault("damaged", (outer,), _confidence(float(sure[i]), least)))
+            continue
         pair = sorted((int(numbers[order[i]]), int(numbers[order[i + 1]])))
         missing = max(1, round(float(gap[i])) - 1)
         faults.append(SectionFault("missing", (pair[0], pair[1]), _confidence(float(sure[i]), least), missing))

@@ -7,6 +7,7 @@ of its coefficients by the same factor, its quality.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +112,7 @@ def fit_curve_and_quality(band: Band, positions: Floats, weights: Floats) -> tup
     Notes
     -----
     Own losses are taken against their running median: to a curve, a slow change of quality looks much like one of the
-    distances, and the two would drift apart.
+    distances, and the two would drift apart. For the same reason the first and the last section have none.
     """
     other = band.neighbours()
     distance = np.abs(positions[other] - positions[:, None])
@@ -123,7 +124,7 @@ def fit_curve_and_quality(band: Band, positions: Floats, weights: Floats) -> tup
         noise = np.maximum(curve.scatter_at(distance), np.median(curve.scatter))
         weight = np.where(near & np.isfinite(left_over), weights[other] * noise**-2, 0.0)
         own = weighted_medians(left_over, weight)
-        own -= local_median(own, QUALITY_WINDOW)
+        own -= local_median(own, QUALITY_WINDOW, own_ends=True)
     return curve, own
 
 
@@ -227,11 +228,16 @@ def position_among(loss: Floats, positions: Floats, curve: Curve, around: float,
     return float(tried[best]) if better else around
 
 
-def local_median(values: Floats, window: int) -> Floats:
-    """Running median, NaN left as the whole series' median; the border is repeated beyond the ends."""
+def local_median(values: Floats, window: int, own_ends: bool = False) -> Floats:
+    """Running median, NaN taken as the whole series' median.
+
+    Mirrored at the ends; with ``own_ends`` the first and the last value are repeated beyond them, which makes them
+    their own medians.
+    """
     middle = np.nanmedian(values) if np.isfinite(values).any() else 0.0
     filled = np.where(np.isfinite(values), values, middle)
-    return np.asarray(ndimage.median_filter(filled, min(window, len(values)), mode="nearest"))
+    mode: Literal["nearest", "mirror"] = "nearest" if own_ends else "mirror"
+    return np.asarray(ndimage.median_filter(filled, min(window, len(values)), mode=mode))
 
 
 def weighted_medians(values: Floats, weights: Floats) -> Floats:
@@ -248,7 +254,7 @@ def weighted_medians(values: Floats, weights: Floats) -> Floats:
 
 
 def _vote(votes: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Weighted median of the votes of one side, and its standard error; that of the curve counts where votes are few."""
+    """Weighted median of the votes of one side, and its standard error; that of the curve counts for few votes."""
     middle = weighted_medians(votes, weight)
     scatter = MAD_TO_SIGMA * weighted_medians(np.abs(votes - middle[:, None]), weight)
     count = weight.sum(axis=1) ** 2 / np.maximum(np.square(weight).sum(axis=1), 1e-300)
