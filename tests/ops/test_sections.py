@@ -53,7 +53,7 @@ def test_the_seed_decides() -> None:
 
 def test_correlation_of_the_texture_falls_off_the_same_everywhere() -> None:
     """At any depth, on layers and between them, as the formula says, up to the scatter of a finite plane."""
-    texture = LayeredTexture((192, 192), 5, 2.0, ((0.4, 3.0), (0.6, 8.0)))
+    texture = LayeredTexture((160, 160), 5, 2.0, ((0.4, 3.0), (0.6, 8.0)))
     distance = np.arange(0, 12, 0.5)
     found = []
     for start in (-7.3, 0.0, 0.37, 100.11, 5000.0):
