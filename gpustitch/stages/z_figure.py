@@ -174,7 +174,7 @@ def _draw_positions(axes: Any, result: ZSpacingResult, faults: Sequence[SectionF
         )
     axes.plot(index, shift, color="tab:blue", linewidth=1, label="estimate")
     for kind, sections in _flagged(result, faults).items():
-        axes.plot(sections, shift[sections], "o", color=_COLORS.get(kind, "gray"), markersize=4, label=kind)
+        _mark(axes, sections, shift, kind, label=kind)
     axes.axhline(0, color="gray", linewidth=0.5)
     axes.set(xlabel="section as recorded", ylabel="position - number, sections", xlim=(-0.5, n - 0.5))
     is_known = "" if np.isfinite(margin).any() else " (no uncertainty is estimated with --compat)"
@@ -187,7 +187,7 @@ def _draw_spacing(axes: Any, spacing: Floats) -> None:
     shown = np.minimum(spacing, top) if spacing.max() > top > 0 else spacing
     axes.hist(shown, bins=min(60, max(10, len(spacing) // 6)), color="tab:blue")
     axes.axvline(np.median(spacing), color="black", linewidth=1, label=f"median {np.median(spacing):.3f}")
-    axes.set(xlabel="spacing, of the mean", ylabel="sections")
+    axes.set(xlabel="spacing, sections", ylabel="sections")
     beyond = int(np.count_nonzero(spacing > shown.max()))
     axes.set_title("Spacing" + (f" ({beyond} beyond {top:.2g} shown there)" if beyond else ""), fontsize=10)
     axes.legend(fontsize=8)
@@ -200,10 +200,18 @@ def _draw_quality(axes: Any, half_strip: Floats, result: ZSpacingResult, faults:
         np.arange(n - 1) + 0.5, half_strip[: n - 1, 1], color="tab:gray", linewidth=0.7, label="similarity to next"
     )
     for kind, sections in _flagged(result, faults).items():
-        axes.plot(sections, result.weights[sections], "o", color=_COLORS.get(kind, "gray"), markersize=4, label=kind)
+        _mark(axes, sections, result.weights, kind)
     axes.set(xlabel="section as recorded", xlim=(-0.5, n - 0.5))
     axes.set_title("Quality of sections", fontsize=10)
-    axes.legend(fontsize=8, ncols=4)
+    axes.legend(fontsize=8)
+
+
+def _mark(axes: Any, sections: list[int], values: Floats, kind: str, label: str | None = None) -> None:
+    """Dots of the kind's colour; a ring around others where there were no votes."""
+    if kind == _NO_VOTES:
+        axes.plot(sections, values[sections], "o", color="gray", fillstyle="none", markersize=8, label=label)
+    else:
+        axes.plot(sections, values[sections], "o", color=_COLORS.get(kind, "gray"), markersize=4, label=label)
 
 
 def _flagged(result: ZSpacingResult, faults: Sequence[SectionFault]) -> dict[str, list[int]]:
@@ -215,16 +223,18 @@ def _flagged(result: ZSpacingResult, faults: Sequence[SectionFault]) -> dict[str
 
 
 def _write_flags(axes: Any, result: ZSpacingResult, faults: Sequence[SectionFault], lines: int = 14) -> None:
-    axes.set_axis_off()
-    axes.set_title("Flagged sections", fontsize=10)
+    """The flagged sections in words, the surest of them where there are many."""
+    surest = sorted(faults, key=lambda fault: -fault.confidence)[: lines - 2]
     found = [
         f"{fault.kind}: {', '.join(map(str, fault.sections))}"
         + (f"; about {fault.missing} missing between" if fault.missing else "")
         + f"  ({100 * fault.confidence:.0f} %)"
-        for fault in faults
+        for fault in sorted(surest, key=lambda fault: fault.sections)
     ]
     if result.without_votes.size:
         found.insert(0, f"without votes: {', '.join(map(str, result.without_votes[:12]))}")
-    if len(found) > lines:
-        found = [*found[: lines - 1], f"and {len(found) - lines + 1} more"]
+    if len(faults) > len(surest):
+        found.append(f"and {len(faults) - len(surest)} less sure ones")
+    axes.set_axis_off()
+    axes.set_title("Flagged sections", fontsize=10)
     axes.text(0, 1, "\n".join(found) or "none", va="top", fontsize=8, family="monospace", transform=axes.transAxes)
