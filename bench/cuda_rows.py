@@ -23,7 +23,7 @@ from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
 from gpustitch.stages.tiles import ArrayVolume
 
 # Frames, rows and columns that are de-obliqued, counted, destriped; voxels that are halved; windows that are
-# correlated; planes that are compared.
+# correlated, by their side; voxels that are fused; planes that are compared, and with how many after them.
 FRAMES = (512, 1024, 256)
 COUNTED = (256, 512, 1024)
 DESTRIPED = (16, 2048, 2048)
@@ -125,10 +125,11 @@ def flat(cupy: Any, device: Device) -> Work:
 def destriped(cupy: Any, device: Device, *, method: str) -> Work:
     """Whole frames without their stripes: the counts are read, the result written."""
     frames = random_of(cupy, device, DESTRIPED, "uint16", 4095)
+    result_bytes = 4 * frames.size  # float32
     launch: Callable[[], Any] = partial(destripe_lightsheet, frames, LightsheetOptions())
     if method == "wavelet":
         launch = partial(destripe_wavelet, frames, WaveletOptions(128, 512, wavelet="db5"))
-    return Work(f"{method} destripe, whole", launch, frames.nbytes + 2 * frames.nbytes, DESTRIPED[0], "frame")
+    return Work(f"{method} destripe, whole", launch, frames.nbytes + result_bytes, DESTRIPED[0], "frame")
 
 
 def fused(cupy: Any, device: Device, *, n_tiles: int) -> Work:
@@ -142,7 +143,7 @@ def fused(cupy: Any, device: Device, *, n_tiles: int) -> Work:
     )
     voxels = {number: to_device(volume.read(need), device) for number, need in plan.reads.items()}
     size = plan.box.size
-    n_bytes = sum(array.nbytes for array in voxels.values()) + 2 * size
+    n_bytes = sum(array.nbytes for array in voxels.values()) + size * values.itemsize
     return Work(f"fuse_block, {n_tiles} tiles", partial(fuse_block, plan, voxels), n_bytes, size)
 
 

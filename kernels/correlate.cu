@@ -2,12 +2,13 @@
 //
 // A block of threads works on one window at one shift along z. A thread walks along y at one (z, x), neighbours beside
 // each other in x, with three rows of three voxels of the moving window in registers: four reads, mostly from the L1
-// cache, give the products, sums and squares at nine shifts. They are summed in float32 over 16 voxels, beyond that with
-// what each sum lost carried along, over a warp as a tree, and over the block in float64, which consumer cards are slow in.
+// cache, give the products, sums and squares at nine shifts. They are summed in float32 over 16 voxels, beyond that
+// with what each sum lost carried along, over a warp as a tree, and over the block in float64, which consumer cards are
+// slow in.
 #include "common.cuh"
 
 constexpr int RUN = 16, SHIFTS = 9, N_SUMS = 3 * SHIFTS + 2, WARPS = 8;
-constexpr double FLAT = 1e-6;
+constexpr double FLAT = 1e-6;  // as in correlate.py
 
 // A sum in float32 that does not grow less exact with the number of its terms (Kahan).
 struct Total {

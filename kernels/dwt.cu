@@ -6,6 +6,7 @@
 // passes low and high down the columns, a lane for each column. As in dwt.cuh four results at a time are in registers.
 // Reads overlap those of the neighbours by the filter's length less 2: in L2. T is the type of what is read.
 constexpr int SIDE = 32;
+// Room for 32 rows of a window of 12 taps: 37 pairs and one float between rows.
 constexpr int SEGMENT_SIZE = 2400, HALVED_PITCH = SIDE + 1;
 
 // Blocks of the analysis that share a multiprocessor at least.

@@ -1,5 +1,7 @@
 #include "common.cuh"
 
+// Fusion: a block of the mosaic from the voxels of its tiles, each a tile as the stage saw it.
+//
 // A warp writes 31 columns of 16 rows of one plane, 8 rows at a time; a block 2 such warps side by side on each of 4
 // planes, so that most neighbours along y and z are in the multiprocessor's cache. A lane interpolates one column of
 // voxels along z and y, each value once, and takes its neighbour along x from the next lane; the last lane only serves
@@ -9,7 +11,8 @@
 constexpr int ROWS = 8, ALL_ROWS = 16, COLUMNS = 31, PLANES = 4, ACROSS = 2;
 constexpr unsigned ALL = 0xffffffffu;
 
-// Of blend.py: least distance of a covered voxel, width of a rim, less than any covered voxel's squared distance.
+// As in blend.py: least distance of a covered voxel, voxels over which a tile fades out, less than any covered voxel's
+// squared distance, and less than a covered voxel's sum of weights.
 constexpr float LEAST_DISTANCE = 1.0f / 32.0f, FADE = 16.0f, NOT_COVERED = 1e-30f, LEAST_SUM = 1e-37f;
 
 struct Tables {
@@ -97,7 +100,7 @@ struct Axes {
 
 // The weight of one tile against another where both cover the voxel.
 __device__ inline float share(const Near& a, const Near& b, Axes differ) {
-    float least_a = 3e38f, least_b = 3e38f;
+    float least_a = 3e38f, least_b = 3e38f;  // more than any distance; two tiles differ in at least one axis
     if (differ.z) least_a = a.z, least_b = b.z;
     if (differ.y) least_a = fminf(least_a, a.y), least_b = fminf(least_b, b.y);
     if (differ.x) least_a = fminf(least_a, a.x), least_b = fminf(least_b, b.x);

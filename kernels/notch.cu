@@ -71,8 +71,8 @@ extern "C" __global__ void __launch_bounds__(256) multiply_rows(
     const int64 across = (out_columns + SIDE - 1) / SIDE;
     const int64 row = blockIdx.x / across * SIDE, column = blockIdx.x % across * SIDE;
     if (column >= m) return;
-    const int down = threadIdx.x / (SIDE / OF_PRODUCT) * OF_PRODUCT;
-    const int right_of = threadIdx.x % (SIDE / OF_PRODUCT) * OF_PRODUCT;
+    const int my_row = threadIdx.x / (SIDE / OF_PRODUCT) * OF_PRODUCT;
+    const int my_column = threadIdx.x % (SIDE / OF_PRODUCT) * OF_PRODUCT;
     float sums[OF_PRODUCT][OF_PRODUCT] = {};
     for (int64 first = 0; first < n; first += SLICE) {
         for (int i = threadIdx.x; i < SIDE * SLICE; i += PRODUCT_THREADS) {
@@ -86,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(256) multiply_rows(
         __syncthreads();
 #pragma unroll
         for (int k = 0; k < SLICE; ++k) {
-            const float4 a = *(const float4*)&left[k][down], b = *(const float4*)&right[k][right_of];
+            const float4 a = *(const float4*)&left[k][my_row], b = *(const float4*)&right[k][my_column];
             const float of_rows[OF_PRODUCT] = {a.x, a.y, a.z, a.w}, of_columns[OF_PRODUCT] = {b.x, b.y, b.z, b.w};
 #pragma unroll
             for (int i = 0; i < OF_PRODUCT; ++i) {
@@ -98,10 +98,10 @@ extern "C" __global__ void __launch_bounds__(256) multiply_rows(
     }
 #pragma unroll
     for (int i = 0; i < OF_PRODUCT; ++i) {
-        float* at = out + (row + down + i) * out_columns + to_column + column + right_of;
+        float* at = out + (row + my_row + i) * out_columns + to_column + column + my_column;
 #pragma unroll
         for (int j = 0; j < OF_PRODUCT; ++j) {
-            if (row + down + i < rows && column + right_of + j < m) at[j] = sums[i][j];
+            if (row + my_row + i < rows && column + my_column + j < m) at[j] = sums[i][j];
         }
     }
 }

@@ -1,18 +1,22 @@
 #include "common.cuh"
 
+// Parts of the similarity of planes: moments of their pixels, and their pixels, centred or as used or not, as rows of a
+// matrix whose columns are cut into tiles. T is the type of planes.
+//
+// A thread sums RUN pixels in float32; a block takes SEGMENT of them for moments, and writes ACROSS of a row.
 constexpr int THREADS = 256, SEGMENT = 16384, RUN = 32, ACROSS = 4096;
 
 template <typename V> struct alignas(4 * sizeof(V)) Quad { V pixel[4]; };
 
-// The planes' pixels that a thread looks at, four neighbours at a time: one wide read where memory is
-// aligned to it.
+// The pixels of a plane, read four neighbours at a time: one wide read where memory is aligned to it. The mask may hold
+// one value for all of them.
 template <typename V> struct Pixels {
     const V* values;
     const unsigned char* mask;
     int64 count;
     bool one_for_all;
 
-    // Values of pixels p to p + 3, and which of them are used: a bit each.
+    // Values of pixels p to p + 3, and which of them are used: a bit each. Unless `check` all that exist are.
     __device__ int read(int64 p, bool check, float value[4]) const {
         int used = 0;
         if (p + 4 <= count && (unsigned long long)(values + p) % sizeof(Quad<V>) == 0) {

@@ -164,8 +164,9 @@ extern "C" __global__ void __launch_bounds__(256, 4) blend_bands(
     smooth_columns(wide, gaussian, smooth);
     __syncthreads();
     smooth_rows(smooth, gaussian);
-    float2 low[AT_ONCE], high[AT_ONCE] = {};
-    // One after the other: both at once would take too many registers.
+    float2 below[AT_ONCE], above[AT_ONCE] = {};
+    // The background, then the foreground, in one loop: both at once would take too many registers. What was restored
+    // last is above.
 #pragma unroll 1
     for (int band = 0; band < 2; ++band) {
         const bool split = band ? split_foreground : split_background;
@@ -175,16 +176,16 @@ extern "C" __global__ void __launch_bounds__(256, 4) blend_bands(
             band ? foreground : background, band ? foreground_rows : background_rows,
             band ? foreground_columns : background_columns, tile);
 #pragma unroll
-        for (int q = 0; q < AT_ONCE; ++q) low[q] = high[q];
+        for (int q = 0; q < AT_ONCE; ++q) below[q] = above[q];
         __syncthreads();
-        restore(pixels, limits, removed, weights, (int)length / 2, tile, wide, high);
+        restore(pixels, limits, removed, weights, (int)length / 2, tile, wide, above);
     }
     const float2* shares = (float2*)smooth + threadIdx.x / 32 * AT_ONCE * WIDE_COLUMNS / 2 + threadIdx.x % 32;
 #pragma unroll
     for (int q = 0; q < AT_ONCE; ++q) {
         const float2 share = shares[q * WIDE_COLUMNS / 2];
         const float2 values = make_float2(
-            (high[q].x - low[q].x) * share.x + low[q].x, (high[q].y - low[q].y) * share.y + low[q].y);
+            (above[q].x - below[q].x) * share.x + below[q].x, (above[q].y - below[q].y) * share.y + below[q].y);
         pixels.store(out + tile.frame * rows * columns, q, values);
     }
 }

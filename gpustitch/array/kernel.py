@@ -1,8 +1,8 @@
 """Kernel twins: a NumPy function that defines an operation, and a CUDA body of the same name.
 
-The NumPy function is definition, reference, documentation and CPU path. Called with NumPy arrays it runs;
-called with CuPy arrays the body of its name in the ``.cu`` file is compiled and launched with the same arguments in
-the same order.
+The NumPy function (the *definition*) is reference, documentation and CPU path. A twin called with NumPy arrays runs it;
+called with CuPy arrays it compiles the *body*, the CUDA function of that name in the ``.cu`` file, and launches it with
+the same arguments in the same order. A *tile* is here what one block of threads writes, not a stage run.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from gpustitch.errors import DeviceError
 # CuPy adds -ftz=true: float32 numbers below 1.2e-38 are 0 on a device.
 OPTIONS = ("--std=c++17", "--fmad=false")
 _MOST_BLOCKS = 2**31 - 1
-# For every source the type names of its bodies, and a type that they have when another body is wanted.
+# For every source all type names of its bodies, each with a type that it may stand for.
 _type_names: dict[str, dict[str, str]] = {}
 
 
@@ -64,7 +64,7 @@ class Layout:
 
 
 def declare_types(source: str, layout: Layout) -> None:
-    """Let every body of a file compile when one of them is wanted that has no such type name."""
+    """Note the type names of a body: a file is compiled whole, also for another of its bodies that lacks them."""
     names = {name: C_TYPES[allowed[0]] for name, (_, allowed) in layout.types.items()}
     _type_names[source] = names | _type_names.get(source, {})
 

@@ -34,6 +34,8 @@ _FADE = 16.0
 _LEAST_DISTANCE = 1 / 32
 # Less than any covered voxel's squared distance, however faded.
 _NOT_COVERED = 1e-30
+# Less than the sum of weights of a covered voxel; where none covers it 0 is divided by this.
+_LEAST_SUM = 1e-37
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -148,7 +150,7 @@ def weights(near: Sequence[Near], covered: Sequence[npt.NDArray[np.bool_]], axes
             result[i] = result[i] * (mine / both)
             result[j] = result[j] * (other / both)
     if len(near) > 2:
-        total = np.maximum(sum(result[1:], start=result[0]), np.float32(1e-37))
+        total = np.maximum(sum(result[1:], start=result[0]), np.float32(_LEAST_SUM))
         result = [weight / total for weight in result]
     return result
 

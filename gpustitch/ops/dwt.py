@@ -8,7 +8,7 @@ detail. It has more rows and columns than there are coefficients (`Level.buffer`
 
 On the host a transform along an axis is the same everywhere, so a block of outputs is one matrix times a window of
 inputs, and all blocks are one product over overlapping views. The matrices are small enough for BLAS to keep to one
-thread, and bands of rows for a core's cache.
+thread, and bands of rows for a core's cache. In their shapes B is ``BLOCK``; F is the number of taps of a filter.
 """
 
 from __future__ import annotations

@@ -14,14 +14,15 @@ from gpustitch.array.product import matmul_rows, product_along_columns
 _BLOCK = 32
 # Rows convolved at once on the host.
 _BAND = 32
-# Taps of a kernel may be left out whose sum is below this, and frequencies that pass by less than this.
+# Outer taps are left out whose absolute sum is below this.
 _TAIL = 2e-5
+# Frequencies are left out of which less than this fraction is taken away.
 _NEGLIGIBLE = 1e-7
 # Taps on either side for which the CUDA body has room.
 _MOST_REACH = 512
 
 
-def passed_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, Array]:
+def taken_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, Array]:
     """The fraction of each frequency's real and imaginary part that the notch takes away, float64 (width // 2 + 1,).
 
     It is ``exp(-i**2 / (2 sigma**2))`` with i = 2k for frequency k: the place of the frequency in a packed real
@@ -49,16 +50,16 @@ class RowLowPass:
     @classmethod
     def of(cls, width: int, sigma: float, *, compat: bool = False) -> RowLowPass:
         """The operator for rows of ``width`` samples and a notch of bandwidth ``sigma``."""
-        real, imaginary = passed_by_notch(width, sigma, compat=compat)
+        real, imaginary = taken_by_notch(width, sigma, compat=compat)
         basis, weights = _spectrum(width, real, imaginary)
         costs = {"spectrum": 2 * len(weights), "dense": width}
         if not compat:
             taps = np.fft.irfft(real, width) if width > 1 else real
             reach = _reach(taps)
             if reach <= _MOST_REACH:
-                costs["kernel"] = 2 * reach + _BLOCK
+                costs["taps"] = 2 * reach + _BLOCK
         best = min(costs, key=lambda name: costs[name])
-        if best == "kernel":
+        if best == "taps":
             return cls(width, (-taps[np.arange(-reach, reach + 1) % len(taps)]).astype(np.float32))
         inverse = -weights[:, None] * basis.T
         factors = (basis @ inverse,) if best == "dense" else (basis, inverse)
@@ -95,7 +96,7 @@ def low_pass_rows(taps: Array, out: Array, width: int) -> None:
         Coefficients, float32 (frames, rows, 2, columns); columns are a multiple of 32, and 0 from ``width`` on.
     """
     reach = len(taps) // 2
-    kernel_matrix = _blocked(taps.tobytes())
+    matrix = _convolution_matrix(taps.tobytes())
     size, stop = -(-width // _BLOCK) * _BLOCK, reach + width
     extended = np.zeros((_BAND, size + 2 * reach), np.float32)
     for frame in out:
@@ -105,15 +106,15 @@ def low_pass_rows(taps: Array, out: Array, width: int) -> None:
             part[:, reach:stop] = signal
             part[:, :reach] = signal[:, width - reach :]
             part[:, stop : stop + reach] = signal[:, :reach]
-            product_along_columns(part, kernel_matrix, rows[:, :size], _BLOCK)
+            product_along_columns(part, matrix, rows[:, :size], _BLOCK)
             rows[:, width:size] = 0
 
 
 @kernel("notch.cu", tile=(64, 64), threads=(256,))
 def multiply_rows(x: Array, matrix: Array, out: Array, from_column: int, to_column: int) -> None:
-    """``out[:, to_column : to_column + m] = x[:, from_column : from_column + n] @ matrix``, row by row the same.
+    """``out[:, to_column : to_column + m] = x[:, from_column : from_column + n] @ matrix``.
 
-    What BLAS makes of a row on a device depends on how many others there are.
+    A row's result does not depend on how many other rows there are; that of a device's BLAS does.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ def _reach(taps: Array) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _blocked(taps: bytes) -> Array:
+def _convolution_matrix(taps: bytes) -> Array:
     """(2*reach + 32, 32): the product with it convolves a window to 32 columns."""
     values = np.frombuffer(taps, np.float32)
     matrix = np.zeros((_BLOCK + len(values) - 1, _BLOCK), np.float32)

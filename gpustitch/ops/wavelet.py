@@ -98,7 +98,7 @@ def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
     With different sigmas the image is split at the threshold t: the foreground max(I, t) is filtered with ``sigma1``,
     the background min(I, t) with ``sigma2``. The share of the foreground in the result is the logistic function of
     (I - t) / crossover, smoothed by a Gaussian of one pixel. Levels are extended symmetrically at the borders, odd
-    sizes by their last row or column; the notch takes a row of coefficients as periodic (`passed_by_notch`).
+    sizes by their last row or column; the notch takes a row of coefficients as periodic (`taken_by_notch`).
 
     Parameters
     ----------
