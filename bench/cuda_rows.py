@@ -106,12 +106,14 @@ def counted(cupy: Any, device: Device, *, what: str) -> Work:
     count_between(frames, count, 150, 4096)
     if what == "histogram":
         out = cupy.zeros((*COUNTED[1:], 1024), "uint32")
-        return Work(what, partial(histogram, frames, out, 150, 4), frames.nbytes, frames.size, "sample")
-    launch = {
-        "count_between": partial(count_between, frames, count, 150, 4096),
-        "percentile_bin": partial(percentile_bin, frames, count, bins, 95.0, 1024, 4, 150),
-    }[what]
-    return Work(what, launch, frames.nbytes + bins.nbytes, frames.size, "sample")
+        histogram(frames, out, 150, 4)
+        added_bytes = 2 * out.itemsize * int(cupy.count_nonzero(out))  # a bin that is hit is read and written
+        return Work(what, partial(histogram, frames, out, 150, 4), frames.nbytes + added_bytes, frames.size, "sample")
+    if what == "count_between":
+        launch: Callable[[], Any] = partial(count_between, frames, count, 150, 4096)
+        return Work(what, launch, frames.nbytes + count.nbytes, frames.size, "sample")
+    launch = partial(percentile_bin, frames, count, bins, 95.0, 1024, 4, 150)
+    return Work(what, launch, frames.nbytes + count.nbytes + bins.nbytes, frames.size, "sample")
 
 
 def flat(cupy: Any, device: Device) -> Work:
