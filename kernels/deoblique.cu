@@ -1,9 +1,9 @@
 // De-obliquing: camera frames (frame, row, column) become planes (z = column, y = row, x).
 //
-// A block of threads writes one row y of 32 planes and 128 columns x. Planes whose frames fit the window, for a shear up
-// to 2 all 32 of them, are turned over in shared memory: reads run along the columns of a frame, writes along x, and
-// every frame is fetched once. A thread writes the voxels of one 4-byte word, and a pitch of 33 voxels puts the words of
-// a warp into different banks. Blocks beside each other in x share a quarter of their frames through the L2 cache.
+// A block of threads writes one row y of 32 planes and 128 columns x. Planes whose frames fit the window, for a shear
+// up to 2 all 32 of them, are turned over in shared memory: reads run along the columns of a frame, writes along x, and
+// every frame is fetched once. A thread writes the voxels of one 4-byte word, and a pitch of 33 voxels puts the words
+// of a warp into different banks. Blocks beside each other in x share a quarter of their frames through the L2 cache.
 #include "common.cuh"
 
 constexpr int PLANES = 32, COLUMNS = 128, WINDOW = 192, PITCH = PLANES + 1;

@@ -1,9 +1,9 @@
 // Halving a volume along every axis: each 2 x 2 x 2 cell of voxels becomes one.
 //
 // A block of threads writes 16 rows of 64 voxels. A thread reads the four rows of its cells as words of 2 RUN voxels (8
-// bytes, 16 of float64) and writes RUN voxels (4 bytes, 8 of float64), neighbours beside each other, so that few reads are
-// under way for many bytes. Rows that do not begin at such a word are read voxel by voxel. Past the end of an odd axis
-// the last voxel is repeated: mean, maximum and mode are then those of the voxels that exist.
+// bytes, 16 of float64) and writes RUN voxels (4 bytes, 8 of float64), neighbours beside each other, so that few reads
+// bring many bytes. Rows that do not begin at such a word are read voxel by voxel. Past the end of an odd axis the last
+// voxel is repeated: mean, maximum and mode are then those of the voxels that exist.
 #include "common.cuh"
 
 constexpr int ROWS = 16, COLUMNS = 64;
