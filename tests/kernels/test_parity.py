@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import functools
 import importlib
-import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gpustitch import ops
-from gpustitch.array import cuda_devices, kernels
+from gpustitch.array import cuda_devices
 from tests.cuda_cpu import module, shim
 from tests.kernels.case import Case
 from tests.kernels.cases import all_cases
 from tests.kernels.compare import Arguments, compare, mapped
+from tests.kernels.variants import twins
 
-for _module in pkgutil.iter_modules(ops.__path__, "gpustitch.ops."):
-    importlib.import_module(_module.name)
+TWINS = twins()
 CASES = {f"{name}-{case.twin}-{case.id}": case for name, cases in all_cases().items() for case in cases}
 # Sanitizers look at accesses, which do not depend on the order: one is enough there.
 ORDERS = ("random",) if module.sanitized() else module.ORDERS
@@ -59,12 +57,12 @@ def expected(case_id: str) -> Arguments:
     case = CASES[case_id]
     arguments = case.arguments()
     with np.errstate(all="ignore"):
-        kernels()[case.twin].definition(**arguments)
+        TWINS[case.twin].definition(**arguments)
     return arguments
 
 
 def run_body(case: Case, to_device: Callable[[Any], Any], to_host: Callable[[Any], Any]) -> Arguments:
     """The arguments, in host memory, after the body ran on them."""
     on_device = mapped(to_device, case.arguments())
-    kernels()[case.twin](**on_device)
+    TWINS[case.twin](**on_device)
     return mapped(to_host, on_device)

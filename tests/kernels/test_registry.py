@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.resources
 import inspect
 import itertools
-import pkgutil
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gpustitch import ops
-from gpustitch.array import kernels
 from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_points
 from tests.kernels.case import Case
 from tests.kernels.cases import all_cases
+from tests.kernels.variants import twins
 
-for _module in pkgutil.iter_modules(ops.__path__, "gpustitch.ops."):
-    importlib.import_module(_module.name)
-TWINS = {name: twin for name, twin in kernels().items() if twin.definition.__module__.startswith("gpustitch.ops.")}
+TWINS = twins()
 CASES = all_cases()
 FILES = sorted(f.name for f in importlib.resources.files("gpustitch.kernels").iterdir() if f.name.endswith(".cu"))
 NUMBERS = {"int": INTEGER, "bool": INTEGER, "float": FLOATING}

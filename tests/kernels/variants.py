@@ -40,7 +40,7 @@ def twins() -> Mapping[str, Kernel]:
     """All twins of the operations."""
     for module in pkgutil.iter_modules(gpustitch.ops.__path__):
         importlib.import_module(f"gpustitch.ops.{module.name}")
-    return kernels()
+    return {name: twin for name, twin in kernels().items() if twin.definition.__module__.startswith("gpustitch.ops.")}
 
 
 def threads(name: str) -> int:
