@@ -26,6 +26,7 @@ from gpustitch.ops.zplan import (
     sorted_series,
 )
 from gpustitch.ops.zresample import deformed_planes, planes_between, resample_z
+from tests.cuda_cpu import module, shim
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
 
@@ -363,3 +364,21 @@ def test_views_are_resampled_as_copies():
     expected = resampled(planes[:, ::2, 3:].copy(), positions, grid)
     np.testing.assert_array_equal(resampled(planes[:, ::2, 3:], positions, grid), expected)
     assert resample_z.name == "resample_z"
+
+
+@pytest.mark.skipif(bool(module.why_not()), reason="the emulator does not work here")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_of_a_device_give_what_arrays_of_the_host_give(dtype):
+    planes, positions = stack(20, (9, 40), dtype), np.sort(irregular(20))
+    series, grid = sorted_series(positions), ZGrid(positions.min() - 1, 0.4, 60)
+    plan = plan_z(series, grid, limits=3.0)
+    bent = sorted_series(positions[:, None, None] + np.random.default_rng(0).uniform(-0.3, 0.3, (20, 2, 3)))
+    shape = deformation(bent, (9, 40), limits=3.0)
+    sections = [planes[i] for i in bent.order]
+    with shim.installed():
+        straight = planes_between(list(map(shim.asarray, planes)), plan.lower, plan.upper, plan.weight)
+        local = deformed_planes(list(map(shim.asarray, sections)), shape, grid, planes=slice(5, 55))
+        assert isinstance(straight, shim.ndarray) and straight.dtype == local.dtype == dtype
+        found = straight.get(), local.get()
+    np.testing.assert_array_equal(found[0], planes_between(list(planes), plan.lower, plan.upper, plan.weight))
+    np.testing.assert_array_equal(found[1], deformed_planes(sections, shape, grid, planes=slice(5, 55)))

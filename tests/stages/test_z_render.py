@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import threading
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from gpustitch.array import choose_device
 from gpustitch.errors import (
     DamagedInputError,
     InputMissingError,
@@ -30,6 +32,7 @@ from gpustitch.ops.zresample import deformed_planes, planes_between
 from gpustitch.stages.progress import Silent
 from gpustitch.stages.shared_reads import SharedReads
 from gpustitch.stages.z_render import RenderOptions, plan, run
+from tests.cuda_cpu import module, shim
 
 SPACING = Spacing(2.0, 0.5, 0.25)
 
@@ -175,6 +178,25 @@ def test_local_positions(tmp_path):
     assert job.cut.n_columns > 1 and (wanted == 0).mean() > 0.03
     filled = plan(RenderOptions(tmp_path / "in", tmp_path / "z.npz", tmp_path / "w", fill_gaps=True, planes=source))
     assert np.isinf(filled.sources.limits).all()
+
+
+@pytest.mark.skipif(bool(module.why_not()), reason="the emulator does not work here")
+@pytest.mark.parametrize("output", ["v", "v.tif"])
+@pytest.mark.parametrize("bend", [0.0, 0.4])
+def test_a_device_makes_the_volume_that_the_cpu_makes(tmp_path, output, bend):
+    planes, positions = series(n=24, shape=(20, 70))
+    more = {} if output == "v.tif" else {"levels": 2, "chunk_shape": (8, 8, 32)}
+    given = options(tmp_path, planes, positions, output, overwrite=True, max_gap=1.7, **more)
+    if bend:
+        grids = positions[:, None, None] + np.random.default_rng(1).uniform(-bend, bend, (24, 2, 3))
+        write_z_grids(tmp_path / "z.npz", ZGrids(grids))
+        given = dataclasses.replace(given, positions=tmp_path / "z.npz")
+    host = voxels_of(run(plan(given)).path)[0]
+    before = module.launches()
+    with shim.installed():
+        run(plan(dataclasses.replace(given, device=choose_device("cuda"))))
+    assert module.launches() > before
+    np.testing.assert_array_equal(voxels_of(tmp_path / output)[0], host)
 
 
 def test_gaps_duplicates_and_what_is_said_of_them(tmp_path):
