@@ -49,23 +49,33 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
 
     Notes
     -----
-    Pairs are averaged in bins of distance first. The spline is a sum of falling steps with factors of at least 0; its
-    knots lie the further apart the greater the distance.
+    Pairs are averaged in bins of distance first, each one shared by two bins so that the curve does not jump. The
+    spline is a sum of falling steps with factors of at least 0; its knots lie the further apart the greater the
+    distance.
     """
     weight = weight.ravel()
     distance = np.where(weight > 0, distance.ravel(), 0)
-    which = (distance * (1 / BIN)).astype(np.int64)
-    total = np.bincount(which, weight)
-    some = total > 0
-    at = np.bincount(which, weight * distance)[some] / total[some]
-    mean = np.bincount(which, weight * np.where(weight > 0, similarity.ravel(), 0))[some] / total[some]
-    longest = BIN * len(total)
-    knots = _knots(longest)
+    place = distance * (1 / BIN)
+    low = place.astype(np.int64)
+    part = (place - low) * weight
+    rest = weight - part
+    similarity = np.where(weight > 0, similarity.ravel(), 0)
+    n_bins = int(low.max()) + 2
+    sums = []
+    for values in (None, distance, similarity):
+        below, above = (rest, part) if values is None else (rest * values, part * values)
+        found = np.bincount(low, below, n_bins)
+        found[1:] += np.bincount(low, above, n_bins - 1)
+        sums.append(found)
+    some = sums[0] > 1e-9 * sums[0].max()
+    total, at, mean = sums[0][some], sums[1][some] / sums[0][some], sums[2][some] / sums[0][some]
+    knots = _knots(BIN * n_bins)
+    longest = knots[-1]
     count = len(knots) - 4
     # Coefficients of falling steps: the last one is the level at the end, which may have either sign.
     steps = np.triu(np.ones((count, count)))
     steps = np.concatenate([steps, -steps[:, -1:]], axis=1)
-    root = np.sqrt(total[some] / total.sum())
+    root = np.sqrt(total / total.sum())
     basis = BSpline(knots, np.eye(count), 3)(at)
     bend = np.diff(np.eye(count), 3, axis=0) * np.sqrt(STIFFNESS / count)
     design = np.concatenate([root[:, None] * basis, bend]) @ steps
@@ -76,9 +86,8 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
 
 
 def _knots(longest: float) -> Floats:
-    """Knots from 0, half a section apart up to 4 sections and then by an eighth of the distance, to the longest."""
+    """Knots from 0, half a section apart up to 4 sections and then by an eighth of the distance, until the longest."""
     inner = [0.0]
     while inner[-1] < longest:
         inner.append(inner[-1] + max(0.5, inner[-1] / 8))
-    inner[-1] = longest
-    return np.array([0.0] * 3 + inner + [longest] * 3)
+    return np.array([0.0] * 3 + inner + [inner[-1]] * 3)

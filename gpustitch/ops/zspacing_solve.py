@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.linalg import LinAlgError, solveh_banded
@@ -22,8 +22,10 @@ BLOCK = 6
 # Updates pair by pair, at most, and the move in sections below which they end early.
 PAIRWISE = 8
 ROUGH = 0.05
-# Updates after which a section that turns back moves less far.
-DAMPED = 15
+# Updates after which weights stay as they are.
+SETTLED = 15
+# Updates before that Anderson's acceleration looks at, and how many times as far as the last one it may go.
+DEPTH, FARTHEST = 3, 20.0
 # Updates between looks for sections that belong elsewhere.
 LOOK = 4
 LARGEST_STEP = 1.0
@@ -48,8 +50,7 @@ class _State:
     nugget: float = NUGGET
     trust: Floats | None = None
     pixels: float = 1.0
-    change: Floats | float = 0.0
-    damping: Floats | float = 1.0
+    history: list[tuple[Floats, Floats]] = field(default_factory=list)
     move: float = np.inf
 
 
@@ -113,8 +114,8 @@ def solve(
         if found is not None:
             state, expected, best = _State(found, state.log_quality), problem.expect(state, expected), None
             expected = problem.expect(state, expected)
-        normal = pairwise(expected, problem.measured) if rough else problem.scoring(state, expected, number > DAMPED)
-        _advance(state, normal, expected, problem, number > DAMPED)
+        normal = pairwise(expected, problem.measured) if rough else problem.scoring(state, expected, number > SETTLED)
+        _advance(state, normal, expected, problem, not rough)
         if progress is not None:
             progress(number, state.move)
         if state.move < options.tolerance and not rough:
@@ -134,20 +135,33 @@ def _pair_counts(weights: Floats, pair_weights: Floats | None, order: Integers, 
     return counts
 
 
-def _advance(state: _State, normal: Normal, expected: Expected, problem: _Problem, damped: bool) -> None:
+def _advance(state: _State, normal: Normal, expected: Expected, problem: _Problem, accelerated: bool) -> None:
     """Solve, move, and bring the series back to its place."""
     _add_priors(normal, state, expected, problem)
     change = _solution(normal.band, normal.right)
-    if damped:
-        state.damping = np.clip(np.where(change * state.change < 0, 0.5, 1.2) * state.damping, 0.1, 1)
-        change *= state.damping
-    state.change = change
     step = np.clip(np.diff(change[0::2], prepend=0), -LARGEST_STEP, LARGEST_STEP)
     moved = _between_borders(state.positions + np.cumsum(step))
-    state.log_quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
-    state.log_quality -= np.median(state.log_quality)
+    quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
+    quality -= np.median(quality)
     state.move = float(np.abs(moved - state.positions).max())
-    state.positions = moved
+    here = np.concatenate([state.positions, state.log_quality])
+    there = np.concatenate([moved, quality])
+    if accelerated:
+        there = _accelerated(state.history, here, there)
+    state.positions, state.log_quality = there[: len(moved)], there[len(moved) :]
+
+
+def _accelerated(history: list[tuple[Floats, Floats]], here: Floats, there: Floats) -> Floats:
+    """Where a series of updates leads to (Anderson's acceleration), from those before and the one just made."""
+    history.append((here, there - here))
+    del history[: -DEPTH - 1]
+    if len(history) < 2:
+        return there
+    places, changes = (np.diff(np.stack(values), axis=0) for values in zip(*history, strict=True))
+    change = there - here
+    factors = np.linalg.lstsq(changes.T, change, rcond=1e-6)[0]
+    step = change - factors @ (places + changes)
+    return here + step if np.abs(step).max() < FARTHEST * np.abs(change).max() else there
 
 
 def regularised(positions: Floats, options: ZSpacingOptions, start: Floats) -> Floats:
