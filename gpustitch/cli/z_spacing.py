@@ -115,6 +115,13 @@ def command(
         float | None,
         _option("--tolerance", "Stop when no section moves further; not with --compat.", _DEFAULTS.tolerance),
     ] = None,
+    start: Annotated[
+        Path | None, _option("--start", "CSV of positions to start from (default: as they were recorded).")
+    ] = None,
+    section_weights: Annotated[
+        Path | None,
+        _option("--section-weights", "CSV whose column 'weight' says how much each section counts (default: 1)."),
+    ] = None,
     scale: Scale = "1",
     mask: Mask = None,
     chunk: Chunk = None,
@@ -166,7 +173,5 @@ def command(
             n_workers=n_workers,
             allow_truncated=allow_truncated,
         )
-        outcome = z_spacing.run(
-            z_spacing.plan(z_spacing.ZSpacingRequest(images, output, estimate, report, overwrite)), progress
-        )
-        print(outcome.summary)
+        request = z_spacing.ZSpacingRequest(images, output, estimate, report, start, section_weights, overwrite)
+        print(z_spacing.run(z_spacing.plan(request), progress).summary)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
 from gpustitch.io.matrix import SimilarityFile, is_similarity_file, read_similarity
-from gpustitch.io.z_positions import ZPositions, write_z_positions
+from gpustitch.io.z_positions import ZPositions, read_z_positions, write_z_positions
 from gpustitch.model.zspacing import ZSpacingOptions, ZSpacingResult
 from gpustitch.ops.section_faults import SectionFault, find_faults
 from gpustitch.ops.similarity import half_strip_of, undefined_planes
@@ -41,12 +41,17 @@ class ZSpacingRequest:
         Parameters of the estimate; ``neighborhood_range`` is replaced by the range above.
     report
         Picture to draw, .pdf, .png or .svg; None for none.
+    start, weights
+        CSV of positions to start from, and of how much the votes of each section count; None for the section numbers,
+        and for 1.
     """
 
     images: SimilarityOptions
     output: Path | None = None
     estimate: ZSpacingOptions = field(default_factory=ZSpacingOptions)
     report: Path | None = None
+    start: Path | None = None
+    weights: Path | None = None
     overwrite: bool = False
 
 
@@ -59,6 +64,8 @@ class ZSpacingPlan:
     images: SimilarityPlan | None = None
     half_strip: Floats | None = None
     repaired: tuple[int, ...] = ()
+    start: Floats | None = None
+    weights: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -140,19 +147,20 @@ def plan(asked: ZSpacingRequest) -> ZSpacingPlan:
     for path in (asked.output, asked.report):
         if path is not None:
             check_file_output(path, overwrite=asked.overwrite)
-            check_apart(path, [asked.images.input])
+            check_apart(path, [p for p in (asked.images.input, asked.start, asked.weights) if p is not None])
     if asked.output is not None and asked.report is not None and asked.output.absolute() == asked.report.absolute():
         raise ParameterError(f"--output and --report are both {asked.output}")
     path = asked.images.input
     if asked.images.planes is None and is_similarity_file(path):
         given = read_similarity(path)
-        _check_number(given.number)
+        prior = _prior(asked, given.number)
         reach = _reach_in(asked, given)
         estimate = replace(asked.estimate, neighborhood_range=reach)
-        return ZSpacingPlan(asked, estimate, None, _strip_in(given, reach, path), given.repaired)
+        return ZSpacingPlan(asked, estimate, None, _strip_in(given, reach, path), given.repaired, *prior)
     images = similarity.plan(asked.images)
-    _check_number(images.planes.shape[0])
-    return ZSpacingPlan(asked, replace(asked.estimate, neighborhood_range=images.reach), images)
+    prior = _prior(asked, images.planes.shape[0])
+    estimate = replace(asked.estimate, neighborhood_range=images.reach)
+    return ZSpacingPlan(asked, estimate, images, None, (), *prior)
 
 
 def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingOutcome:
@@ -179,9 +187,18 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingOutcome:
     return outcome
 
 
-def _check_number(number: int) -> None:
+def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats | None]:
+    """Positions to start from and weights, of as many sections as there are."""
     if number < _LEAST_SECTIONS:
         raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {number}")
+    start = None if asked.start is None else read_z_positions(asked.start).positions
+    weights = None if asked.weights is None else read_z_positions(asked.weights).weights
+    for path, values in ((asked.start, start), (asked.weights, weights)):
+        if values is not None and len(values) != number:
+            raise LayoutError(f"{path} is about {len(values)} sections, {asked.images.input} has {number}")
+    if weights is not None and not (weights >= 0).all():
+        raise DamagedInputError(f"{asked.weights} does not say a weight of at least 0 for each section")
+    return start, weights
 
 
 def _reach_in(request: ZSpacingRequest, given: SimilarityFile) -> int:
@@ -219,7 +236,13 @@ def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
 def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> ZSpacingResult:
     progress.start("Positions", plan.estimate.outer_iterations, "iterations")
     try:
-        return estimate_positions(half_strip, plan.estimate, progress=lambda _number, _move: progress.advance())
+        return estimate_positions(
+            half_strip,
+            plan.estimate,
+            starting_coordinates=plan.start,
+            section_weights=plan.weights,
+            progress=lambda _number, _move: progress.advance(),
+        )
     finally:
         progress.finish()
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.io.z_positions import read_z_positions
+from gpustitch.io.z_positions import ZPositions, read_z_positions, write_z_positions
+from gpustitch.model.zspacing import ZSpacingOptions
 from gpustitch.ops.sections import SectionOptions, simulate_sections
+from gpustitch.ops.zspacing import estimate_positions
 from tests.e2e.commands import fail, succeed
 from tests.ops.zspacing_golden import FOLDER, golden
 
@@ -88,6 +90,28 @@ def test_similarity_then_z_spacing_is_z_spacing(tmp_path):
     direct = read_z_positions(tmp_path / "z.csv").positions
     np.testing.assert_array_equal(found["npz"], direct)
     np.testing.assert_allclose(found["tif"], direct, atol=1e-3)
+
+
+def test_where_to_start_and_how_much_sections_count_are_taken_from_tables(matrix, tmp_path):
+    n = 40
+    start = np.arange(n) + 0.3 * np.sin(np.arange(n))
+    weights = np.where(np.arange(n) == 7, 0.2, 1.0)
+    table = ZPositions(start, np.arange(n), np.full(n, np.nan), weights)
+    write_z_positions(tmp_path / "prior.csv", table)
+    prior = tmp_path / "prior.csv"
+    succeed("z-spacing", matrix, "-o", tmp_path / "z.csv", "--compat", "--start", prior, "--section-weights", prior)
+    with np.load(matrix) as archive:
+        expected = estimate_positions(
+            archive["matrix"], ZSpacingOptions(compat=True), starting_coordinates=start, section_weights=weights
+        )
+    np.testing.assert_array_equal(read_z_positions(tmp_path / "z.csv").positions, expected.positions)
+
+    (tmp_path / "short.csv").write_text("z-index,mapping\n0,0\n1,1\n")
+    out = ("-o", tmp_path / "z2.csv")
+    assert "is about 2 sections" in fail(6, "z-spacing", matrix, *out, "--start", tmp_path / "short.csv")
+    unweighted = tmp_path / "unweighted.csv"
+    write_z_positions(unweighted, ZPositions(start, np.arange(n), weights, np.full(n, np.nan)))
+    assert "weight of at least 0" in fail(5, "z-spacing", matrix, *out, "--section-weights", unweighted)
 
 
 def test_quiet_prints_results_and_warnings_only(matrix, tmp_path):
