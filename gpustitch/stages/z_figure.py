@@ -226,15 +226,21 @@ def _write_flags(axes: Any, result: ZSpacingResult, faults: Sequence[SectionFaul
     """The flagged sections in words, the surest of them where there are many."""
     surest = sorted(faults, key=lambda fault: -fault.confidence)[: lines - 2]
     found = [
-        f"{fault.kind}: {', '.join(map(str, fault.sections))}"
+        f"{fault.kind}: {_few(fault.sections)}"
         + (f"; about {fault.missing} missing between" if fault.missing else "")
         + f"  ({100 * fault.confidence:.0f} %)"
         for fault in sorted(surest, key=lambda fault: fault.sections)
     ]
     if result.without_votes.size:
-        found.insert(0, f"without votes: {', '.join(map(str, result.without_votes[:12]))}")
+        found.insert(0, f"without votes: {_few(result.without_votes.tolist())}")
     if len(faults) > len(surest):
         found.append(f"and {len(faults) - len(surest)} less sure ones")
     axes.set_axis_off()
     axes.set_title("Flagged sections", fontsize=10)
     axes.text(0, 1, "\n".join(found) or "none", va="top", fontsize=8, family="monospace", transform=axes.transAxes)
+
+
+def _few(sections: Sequence[int], most: int = 8) -> str:
+    """The numbers of sections, as many as fit in a line."""
+    text = ", ".join(map(str, sections[:most]))
+    return text if len(sections) <= most else f"{text} ... {sections[-1]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -84,4 +85,7 @@ def test_many_faults_local_curves_and_sections_without_votes_are_drawn(tmp_path)
     result = dataclasses.replace(result, uncertainty=np.where(np.arange(60) == 30, np.nan, 0.1))
     assert result.without_votes.tolist() == [30] and len(result.curves) == 60
     faults = [SectionFault("damaged", (i,), 0.5 + i / 200) for i in range(40)]
-    draw_report(tmp_path / "report", strip, result, faults, "png")
+    faults.append(SectionFault("duplicate", tuple(range(60)), 1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_report(tmp_path / "report", strip, result, faults, "png")
