@@ -154,10 +154,9 @@ struct Nodes {
 };
 
 __device__ inline float between(float near, float far, double fraction, bool is_wide, bool nearest) {
-    const double to_upper = fraction - 1.0;
     if (!(fraction >= -AT_SECTION && fraction <= 1.0 + AT_SECTION)) return 0.0f;
-    if (to_upper <= AT_SECTION && to_upper >= -AT_SECTION) return far;
     if (fraction <= AT_SECTION) return near;
+    if (fraction >= 1.0 - AT_SECTION) return far;
     if (is_wide) return 0.0f;
     if (nearest) return fraction >= 0.5 ? far : near;
     return near + (float)fraction * (far - near);

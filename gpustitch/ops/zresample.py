@@ -162,7 +162,8 @@ def resample_local(
             columns = slice(x, x + _COLUMNS)
             at = _Positions(along_y, column_node[columns], column_weight[columns])
             cut = [section[rows, columns] for section in sections]
-            _fill_local(cut, at, limits.tolist(), z, nearest, out[:, rows, columns])
+            with np.errstate(invalid="ignore", over="ignore"):
+                _fill_local(cut, at, limits.tolist(), z, nearest, out[:, rows, columns])
 
 
 class _Positions:
@@ -181,11 +182,13 @@ class _Positions:
 
 def _between_nodes(grid: Array, axis: int, node: Array, weight: Array) -> Array:
     """``grid`` interpolated along an axis: its nodes there become pixels."""
-    before = np.take(grid, node, axis)
-    after = np.take(grid, np.minimum(node + 1, grid.shape[axis] - 1), axis)
+    after = np.take(grid, np.minimum(np.arange(grid.shape[axis]) + 1, grid.shape[axis] - 1), axis)
     shape = [1] * grid.ndim
     shape[axis] = -1
-    return before + (after - before) * weight.reshape(shape)  # type: ignore[no-any-return]
+    at: Array = np.take(after - grid, node, axis, mode="clip")
+    at *= weight.reshape(shape)
+    at += np.take(grid, node, axis, mode="clip")
+    return at
 
 
 def _fill_local(
@@ -196,38 +199,43 @@ def _fill_local(
     for i in range(last + 1):
         lower, upper = at[i], at[i + 1]
         interval = np.maximum(upper - lower, LEAST_INTERVAL)
-        margin = AT_SECTION * float(interval.max())
-        low = float(lower.min()) - (margin if i == 0 else 0)
-        high = float(upper.max()) + (margin if i == last else 0)
+        widest = float(interval.max())
+        low = float(lower.min()) - (AT_SECTION * widest if i == 0 else 0)
+        high = float(upper.max()) + (AT_SECTION * widest if i == last else 0)
         for k in range(int(np.searchsorted(z, low, side="left")), int(np.searchsorted(z, high, side="right"))):
-            fraction = (z[k] - lower) / interval
-            here = (fraction >= -AT_SECTION) & (fraction <= 1 + AT_SECTION)
-            if i > 0:
-                here &= lower <= z[k]
-            if i < last:
-                here &= z[k] < upper
-            if here.any():
-                value, is_gap = _between(sections[i], sections[i + 1], fraction, interval > limits[i], nearest)
-                np.copyto(out[k], value, where=here & ~is_gap, casting="unsafe")
+            fraction = z[k] - lower
+            fraction /= interval
+            here = fraction >= -AT_SECTION if i == 0 else lower <= z[k]
+            here &= fraction <= 1 + AT_SECTION if i == last else z[k] < upper
+            if widest > limits[i]:
+                here &= (interval <= limits[i]) | (fraction <= AT_SECTION) | (fraction >= 1 - AT_SECTION)
+            value = _between(sections[i], sections[i + 1], fraction, nearest)
+            if here.all():
+                out[k] = value
+            else:
+                np.copyto(out[k], value, where=here, casting="unsafe")
 
 
-def _between(
-    lower: Array, upper: Array, fraction: Array, is_wide: Array, nearest: bool
-) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Voxels between two sections, whole numbers as float32, and where nothing is known of them."""
-    is_lower = np.abs(fraction) <= AT_SECTION
-    is_upper = np.abs(fraction - 1) <= AT_SECTION
-    is_gap = is_wide & ~is_lower & ~is_upper
+def _between(lower: Array, upper: Array, fraction: Array, nearest: bool) -> Array:
+    """Voxels between two sections, whole numbers as float32; of no meaning where the fraction is not from 0 to 1."""
     if nearest:
-        return np.where(is_upper | (fraction >= 0.5), upper, lower), is_gap
-    near = lower.astype(np.float32)
-    with np.errstate(invalid="ignore"):
-        value = near + fraction.astype(np.float32) * (upper.astype(np.float32) - near)
+        return np.where(fraction >= 0.5, upper, lower)
+    is_lower, is_upper = fraction <= AT_SECTION, fraction >= 1 - AT_SECTION
+    weight, near = fraction.astype(np.float32), lower.astype(np.float32)
+    value = upper.astype(np.float32)
+    value -= near
+    if lower.dtype.kind != "f":
+        np.copyto(weight, 0, where=is_lower)
+        np.copyto(weight, 1, where=is_upper)
+    value *= weight
+    value += near
     if lower.dtype.kind != "f":
         np.rint(value, out=value)
-    np.copyto(value, lower, where=is_lower)
-    np.copyto(value, upper, where=is_upper)
-    return value, is_gap
+    else:
+        # Not by their weight: a section is taken unchanged, and a NaN in the other one does not matter.
+        np.copyto(value, lower, where=is_lower)
+        np.copyto(value, upper, where=is_upper)
+    return value
 
 
 def planes_between(
