@@ -18,9 +18,9 @@ from gpustitch.stages.similarity import SimilarityOptions
 
 _DEFAULTS = ZSpacingOptions()
 _ESTIMATE = "Estimate"
-_IMAGES = "Comparing images"
-# What nothing but --compat looks at.
+# What nothing but --compat looks at, and what it does not look at.
 _COMPAT_ONLY = ("outer_regularization", "inner_iterations", "inner_regularization")
+_NOT_COMPAT = ("tolerance", "spacing_ratio")
 
 
 class Regularization(StrEnum):
@@ -115,6 +115,14 @@ def command(
         float | None,
         _option("--tolerance", "Stop when no section moves further; not with --compat.", _DEFAULTS.tolerance),
     ] = None,
+    spacing_ratio: Annotated[
+        float | None,
+        _option(
+            "--spacing-ratio",
+            "Greatest ratio of the mean spacings of two stretches that is believed; not with --compat.",
+            _DEFAULTS.spacing_ratio,
+        ),
+    ] = None,
     start: Annotated[
         Path | None, _option("--start", "CSV of positions to start from (default: as they were recorded).")
     ] = None,
@@ -149,6 +157,7 @@ def command(
         "coordinate_regularizer": coordinate_regularizer,
         "local_estimates": local_estimates,
         "tolerance": tolerance,
+        "spacing_ratio": spacing_ratio,
     }
     stated: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with reported_errors():
@@ -160,8 +169,9 @@ def command(
             compat=compat,
             **stated,
         )
-        if unused := [f"--{name.replace('_', '-')}" for name in _COMPAT_ONLY if name in stated and not compat]:
-            progress.warn(f"without --compat nothing is changed by {', '.join(unused)}")
+        idle = [f"--{name.replace('_', '-')}" for name in (_NOT_COMPAT if compat else _COMPAT_ONLY) if name in stated]
+        if idle:
+            progress.warn(f"{'with' if compat else 'without'} --compat nothing is changed by {', '.join(idle)}")
         images = SimilarityOptions(
             input=input_,
             reach=reach,

@@ -226,6 +226,9 @@ def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
     if plan.images is not None:
         return similarity.run(plan.images, progress).half_strip
     assert plan.half_strip is not None
+    images = plan.asked.images
+    if images.mask is not None or images.scale != (1.0, 1.0):
+        progress.warn(f"{images.input} holds similarities, not images: --mask and --scale change nothing")
     if plan.repaired:
         progress.warn(f"similarity to itself was NaN and is taken as 1: sections {listed(plan.repaired)}")
     if undefined := undefined_planes(plan.half_strip):

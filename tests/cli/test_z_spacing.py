@@ -118,6 +118,11 @@ def test_quiet_prints_results_and_warnings_only(matrix, tmp_path):
     said = succeed("z-spacing", matrix, "-o", tmp_path / "z.csv", "--quiet", "--inner-iterations", 3)
     assert "without --compat nothing is changed by --inner-iterations" in said
     assert "spacing of 40 sections" in said and "device" not in said
+    out = ("-o", tmp_path / "z.csv", "--overwrite", "--quiet")
+    assert "with --compat nothing is changed by --tolerance" in succeed(
+        "z-spacing", matrix, *out, "--compat", "--tolerance", 0.1
+    )
+    assert "holds similarities, not images" in succeed("z-spacing", matrix, *out, "--scale", 0.5)
 
 
 @pytest.mark.parametrize(

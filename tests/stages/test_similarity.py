@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from gpustitch.errors import (
 )
 from gpustitch.io.matrix import read_similarity
 from gpustitch.io.plane_sources import ArrayPlanes
+from gpustitch.io.planes import open_planes
 from gpustitch.ops.binning import bin_planes
 from gpustitch.ops.sections import SectionOptions, simulate_sections
 from gpustitch.ops.similarity import banded_correlation
@@ -72,6 +74,14 @@ def test_is_the_operation_however_the_stack_is_read(stack, planes, changed):
     assert (told.done, told.total) == (N, N) and not told.lines
     assert found.undefined == ()
     assert found.summary.startswith("40 planes, 219 similarities within 6; of neighbours 0.")
+
+
+@pytest.mark.parametrize("name", ["blockfs_70x133x129", "tiny_cl32.dcimg"])
+def test_volumes_and_camera_files_are_stacks_too(name):
+    path = Path(__file__).parent.parent / "data" / name
+    source = open_planes(path)
+    found = run(plan(SimilarityOptions(input=path, reach=2)))
+    np.testing.assert_allclose(found.half_strip, banded_correlation(source.read(0, source.shape[0]), 2), atol=1e-6)
 
 
 def test_the_range_is_10_or_what_a_short_stack_allows(stack, tmp_path):
@@ -137,7 +147,7 @@ def test_a_stack_without_any_contrast_is_refused(tmp_path):
 def test_no_more_memory_is_held_than_planned(tmp_path):
     rng = np.random.default_rng(0)
     for dtype, scale in (("uint16", 1.0), ("float32", 1.0), ("float64", 0.5), ("uint16", 0.5)):
-        source = ArrayPlanes(rng.integers(0, 999, (160, 256, 256)).astype(dtype))
+        source = ArrayPlanes(rng.integers(0, 999, (80, 128, 160)).astype(dtype))
         made = plan(SimilarityOptions(input=tmp_path, planes=source, reach=8, scale=(scale, scale), chunk=8))
         tracemalloc.start()
         run(made)
@@ -160,7 +170,7 @@ def test_memory_does_not_grow_with_the_stack_and_work_is_cut_to_fit(tmp_path):
 
 
 def test_planes_stored_together_are_read_together(tmp_path):
-    source = ArrayPlanes(np.broadcast_to(np.zeros((), np.uint16), (200, 512, 512)))
+    source = ArrayPlanes(np.broadcast_to(np.zeros((), np.uint16), (60, 512, 512)))
     source.depth = 24
     assert plan(SimilarityOptions(input=tmp_path, planes=source)).chunk == 48
     little = plan(SimilarityOptions(input=tmp_path, planes=source, memory_bytes=36 << 20))
