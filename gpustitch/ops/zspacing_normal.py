@@ -65,8 +65,15 @@ class Expected:
     noise: float
 
 
-def expect(measured: Floats, counts: Floats, positions: Floats, quality: Floats, last: Expected | None) -> Expected:
-    """Fit the curve to the pairs (range, n) at these positions and qualities (n,), and what it expects of them."""
+def expect(
+    measured: Floats,
+    counts: Floats,
+    positions: Floats,
+    quality: Floats,
+    last: Expected | None,
+    curve: Curve | None = None,
+) -> Expected:
+    """Fit the curve, unless it is given, to the pairs (range, n) at positions and qualities (n,); what it expects."""
     n = len(positions)
     later = np.minimum(np.arange(n) + np.arange(1, len(measured) + 1)[:, None], n - 1)
     step = positions[later] - positions
@@ -77,7 +84,8 @@ def expect(measured: Floats, counts: Floats, positions: Floats, quality: Floats,
         error = np.maximum(1 - last.similarity**2, FLOOR)
         # Huber's weights: far outliers bend the curve no more than near ones.
         weight *= np.minimum(1, 2 * last.noise * error / np.maximum(np.abs(last.residual), 1e-12)) / error**2
-    curve = fit_curve(distance, measured / level, weight)
+    if curve is None:
+        curve = fit_curve(distance, measured / level, weight)
     similarity, slope = curve.at(distance)
     similarity *= level
     slope *= np.where(step < 0, -level, level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.linalg import LinAlgError, solveh_banded
@@ -11,6 +11,7 @@ from scipy.linalg import LinAlgError, solveh_banded
 from gpustitch.errors import AlignmentError
 from gpustitch.model.zspacing import Floats, Integers, ZSpacingOptions, ZSpacingResult
 from gpustitch.ops.zspacing_band import sorted_band
+from gpustitch.ops.zspacing_curve import Curve
 from gpustitch.ops.zspacing_lookup import linear
 from gpustitch.ops.zspacing_normal import FLOOR, Expected, Normal, expect, in_blocks, pairwise
 from gpustitch.ops.zspacing_order import accepted_order, in_given_order, relocated
@@ -22,12 +23,12 @@ BLOCK = 6
 # Updates pair by pair, at most, and the move in sections below which they end early.
 PAIRWISE = 8
 ROUGH = 0.05
-# Updates after which weights stay as they are.
-SETTLED = 15
+# Updates in blocks after which weights stay as they are; after twice as many the curve does, too.
+SETTLED = 10
 # Updates before that Anderson's acceleration looks at, and how many times as far as the last one it may go.
 DEPTH, FARTHEST = 3, 20.0
-# Updates between looks for sections that belong elsewhere.
-LOOK = 4
+# Updates between looks for sections that belong elsewhere, and the last of them.
+LOOK, LAST_LOOK = 4, 40
 LARGEST_STEP = 1.0
 # Variance of each section beyond that of the process: at the start, and at most.
 NUGGET, LARGEST_NUGGET = 3e-3, 1.0
@@ -47,6 +48,7 @@ class _State:
 
     positions: Floats
     log_quality: Floats
+    expected: Expected
     nugget: float = NUGGET
     trust: Floats | None = None
     pixels: float = 1.0
@@ -71,16 +73,18 @@ class _Problem:
         self.alone = number_of_partners(self.counts) == 0
         self.block = min(BLOCK, len(here), len(start) - 1)
 
-    def expect(self, state: _State, last: Expected | None) -> Expected:
-        """Curve and residuals of a state."""
-        return expect(self.measured, self.counts, state.positions, np.exp(state.log_quality), last)
+    def expect(
+        self, positions: Floats, log_quality: Floats, last: Expected | None, curve: Curve | None = None
+    ) -> Expected:
+        """Curve and residuals at positions and qualities."""
+        return expect(self.measured, self.counts, positions, np.exp(log_quality), last, curve)
 
-    def scoring(self, state: _State, expected: Expected, settled: bool) -> Normal:
+    def scoring(self, state: _State, settled: bool) -> Normal:
         """Normal equations in blocks; how far a section or a similarity is trusted changes only until it is settled."""
         if not settled or state.trust is None:
-            state.trust = trust_in_sections(expected, self.block, self.alone)
-            state.pixels = 1 / expected.noise**2
-        normal = in_blocks(expected, 1 / state.trust - 1 + state.nugget, self.block)
+            state.trust = trust_in_sections(state.expected, self.block, self.alone)
+            state.pixels = 1 / state.expected.noise**2
+        normal = in_blocks(state.expected, 1 / state.trust - 1 + state.nugget, self.block)
         return Normal(normal.band * state.pixels, normal.right * state.pixels)
 
 
@@ -98,30 +102,43 @@ def solve(
     quality = -np.log(factors[problem.order])
     if not quality.any():
         quality = first_quality(problem.measured, problem.counts, problem.block)
-    state = _State(problem.start, quality - np.median(quality))
-    expected: Expected | None = None
-    best: tuple[_State, Expected] | None = None
-    rough = True
+    quality -= np.median(quality)
+    judged = problem.expect(problem.start, quality, None)
+    state = _State(problem.start, quality, judged)
+    best: _State | None = None
+    curve: Curve | None = None
+    rough, age = True, 0
     for number in range(1, options.outer_iterations + 1):
-        expected = problem.expect(state, expected)
-        if not rough and best is not None and expected.noise > WORSE * best[1].noise and state.nugget < LARGEST_NUGGET:
-            nugget = 4 * state.nugget
-            state, expected = _State(best[0].positions, best[0].log_quality, nugget), best[1]
-        elif not rough and (best is None or expected.noise < best[1].noise):
-            best = _State(state.positions, state.log_quality), expected
-        searched = options.allow_reordering and number % LOOK == 0 and number <= 10 * LOOK
-        found = relocated(expected, problem.measured, state.positions) if searched else None
-        if found is not None:
-            state, expected, best = _State(found, state.log_quality), problem.expect(state, expected), None
-            expected = problem.expect(state, expected)
-        normal = pairwise(expected, problem.measured) if rough else problem.scoring(state, expected, number > SETTLED)
-        _advance(state, normal, expected, problem, not rough)
+        if not rough:
+            age += 1
+            state, best = _better(state, best)
+        if options.allow_reordering and number % LOOK == 0 and number <= LAST_LOOK:
+            found = relocated(state.expected, problem.measured, state.positions)
+            if found is not None:
+                best, age, curve = None, 0, None
+                state = _State(found, state.log_quality, problem.expect(found, state.log_quality, state.expected))
+        if age <= SETTLED:
+            judged = state.expected
+        normal = pairwise(state.expected, problem.measured) if rough else problem.scoring(state, age > SETTLED)
+        _advance(state, normal, judged.noise, problem, not rough)
+        if age == 2 * SETTLED:
+            curve, state.history = state.expected.curve, []
+        state.expected = problem.expect(state.positions, state.log_quality, judged, curve)
         if progress is not None:
             progress(number, state.move)
         if state.move < options.tolerance and not rough:
             break
         rough = rough and number < PAIRWISE and state.move > ROUGH
-    return _finished(problem, state, problem.expect(state, expected), number)
+    return _finished(problem, state, number)
+
+
+def _better(state: _State, best: _State | None) -> tuple[_State, _State]:
+    """The state to go on from, and the best one so far: that one again, more carefully, if residuals have grown."""
+    if best is None:
+        return state, replace(state, history=[])
+    if state.expected.noise > WORSE * best.expected.noise and state.nugget < LARGEST_NUGGET:
+        return replace(best, nugget=4 * state.nugget, history=[]), best
+    return state, replace(state, history=[]) if state.expected.noise < best.expected.noise else best
 
 
 def _pair_counts(weights: Floats, pair_weights: Floats | None, order: Integers, reach: int) -> Floats:
@@ -135,9 +152,9 @@ def _pair_counts(weights: Floats, pair_weights: Floats | None, order: Integers, 
     return counts
 
 
-def _advance(state: _State, normal: Normal, expected: Expected, problem: _Problem, accelerated: bool) -> None:
+def _advance(state: _State, normal: Normal, noise: float, problem: _Problem, accelerated: bool) -> None:
     """Solve, move, and bring the series back to its place."""
-    _add_priors(normal, state, expected, problem)
+    _add_priors(normal, state, noise, problem)
     change = _solution(normal.band, normal.right)
     step = np.clip(np.diff(change[0::2], prepend=0), -LARGEST_STEP, LARGEST_STEP)
     moved = _between_borders(state.positions + np.cumsum(step))
@@ -190,7 +207,7 @@ def _solution(band: Floats, right: Floats) -> Floats:
     raise AlignmentError("section positions cannot be solved for: the similarities contradict each other")
 
 
-def _add_priors(normal: Normal, state: _State, expected: Expected, problem: _Problem) -> None:
+def _add_priors(normal: Normal, state: _State, noise: float, problem: _Problem) -> None:
     """What is known without similarities: spacings near 1, equal qualities, and the place of the first section."""
     band, right, options = normal.band, normal.right, problem.options
     spacing = np.diff(state.positions)
@@ -200,7 +217,7 @@ def _add_priors(normal: Normal, state: _State, expected: Expected, problem: _Pro
     band[2, 0:-2:2] -= pull
     right[0:-2:2] += pull * (spacing - 1)
     right[2::2] -= pull * (spacing - 1)
-    scale = QUALITY * expected.noise
+    scale = QUALITY * noise
     size = np.maximum(np.abs(state.log_quality), scale)
     pull = 1 / (size * (scale + size * size))
     band[0, 1::2] += pull
@@ -212,12 +229,13 @@ def _add_priors(normal: Normal, state: _State, expected: Expected, problem: _Pro
         right[0::2] += share / (1 - share) * (problem.start - state.positions)
 
 
-def _finished(problem: _Problem, state: _State, expected: Expected, number: int) -> ZSpacingResult:
+def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
     """The result, with uncertainties, in an order that the similarities are evidence for."""
-    options = problem.options
-    state.pixels = 1 / _error(expected) ** 2
-    normal = problem.scoring(state, expected, True)
-    _add_priors(normal, state, expected, problem)
+    options, expected = problem.options, state.expected
+    trust = trust_in_sections(expected, problem.block, problem.alone)
+    state = replace(state, trust=trust, pixels=1 / _error(expected) ** 2)
+    normal = problem.scoring(state, True)
+    _add_priors(normal, state, expected.noise, problem)
     covariance = Covariance(normal.band)
     sigma = covariance.after_affine_map(state.positions)
     order = accepted_order(state.positions, covariance.of_difference, options.allow_reordering)
@@ -231,7 +249,7 @@ def _finished(problem: _Problem, state: _State, expected: Expected, number: int)
     positions = regularised(positions, options, problem.start)
     if not np.isfinite(positions).all():
         raise AlignmentError("section positions are not finite: the sections collapsed")
-    weights = trust_in_sections(expected, problem.block, problem.alone) * np.minimum(1, np.exp(state.log_quality))
+    weights = trust * np.minimum(1, np.exp(state.log_quality))
     back = np.argsort(problem.order, kind="stable")
     return ZSpacingResult(
         positions=positions[back],
