@@ -184,4 +184,7 @@ def command(
             allow_truncated=allow_truncated,
         )
         request = z_spacing.ZSpacingRequest(images, output, estimate, report, start, section_weights, overwrite)
-        print(z_spacing.run(z_spacing.plan(request), progress).summary)
+        plan = z_spacing.plan(request)
+        if plan.images is not None:
+            progress.note(f"at most {plan.images.peak_bytes / 2**20:.0f} MiB of planes are held at a time")
+        print(z_spacing.run(plan, progress).summary)

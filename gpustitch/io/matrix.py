@@ -66,7 +66,8 @@ def is_similarity_file(path: str | Path) -> bool:
             return bool(np.load(path, mmap_mode="r", allow_pickle=False).ndim == 2)
     if suffix in TIFF_SUFFIXES:
         with reading(path, "TIFF"), tifffile.TiffFile(path) as tiff:
-            return len(tiff.pages) == 1
+            # ImageJ describes a stack beyond 4 GB as one page, followed by the others.
+            return len(tiff.pages) == 1 and tiff.series[0].ndim == 2
     return False
 
 

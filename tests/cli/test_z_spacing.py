@@ -71,7 +71,13 @@ def test_a_tiff_stack_becomes_positions_and_a_report(tmp_path):
     )  # fmt: skip
     constant = series.faults[0].sections[0]
     assert f"planes {constant}\n" in said and f"constant: {constant} (100 %)" in said
-    for line in ("Similarity: 50 planes", "Positions: ", "spacing of 50 sections", "sections reordered: 0"):
+    for line in (
+        "MiB of planes are held",
+        "Similarity: 50 planes",
+        "Positions: ",
+        "spacing of 50 sections",
+        "sections reordered: 0",
+    ):
         assert line in said
     assert (tmp_path / "z.pdf").read_bytes().startswith(b"%PDF")
     found = read_z_positions(tmp_path / "z.csv").positions
@@ -144,6 +150,13 @@ def test_quiet_prints_results_and_warnings_only(matrix, tmp_path):
 def test_each_refusal_has_its_exit_code(matrix, tmp_path, arguments, code, said):
     assert said in fail(code, "z-spacing", matrix, "-o", tmp_path / "z.csv", *arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_three_sections_are_enough(tmp_path):
+    np.save(tmp_path / "stack.npy", np.random.default_rng(0).integers(0, 99, (3, 16, 16), np.uint8))
+    for more in ((), ("--compat", "--overwrite")):
+        succeed("z-spacing", tmp_path / "stack.npy", "-o", tmp_path / "z.csv", *more)
+        assert np.isfinite(read_z_positions(tmp_path / "z.csv").positions).all()
 
 
 def test_inputs_that_will_not_do(tmp_path):

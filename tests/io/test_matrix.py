@@ -62,7 +62,9 @@ def test_matrices_and_half_strips_of_others(strip, tmp_path, suffix, is_half_str
 def test_planes_are_no_similarities(tmp_path):
     np.save(tmp_path / "planes.npy", np.zeros((4, 5, 5)))
     tifffile.imwrite(tmp_path / "planes.tif", np.zeros((4, 5, 5), np.uint16), photometric="minisblack")
-    for path in (tmp_path / "planes.npy", tmp_path / "planes.tif", tmp_path, tmp_path / "nothing", tmp_path / "*.tif"):
+    tifffile.imwrite(tmp_path / "imagej.tif", np.zeros((4, 5, 5), np.uint16), imagej=True, truncate=True)
+    files = [tmp_path / name for name in ("planes.npy", "planes.tif", "imagej.tif")]
+    for path in (*files, tmp_path, tmp_path / "nothing", tmp_path / "*.tif"):
         assert not is_similarity_file(path)
 
 
