@@ -72,15 +72,15 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
     knots = _knots(BIN * n_bins)
     longest = knots[-1]
     count = len(knots) - 4
-    # Coefficients of falling steps: the last one is the level at the end, which may have either sign.
-    steps = np.triu(np.ones((count, count)))
-    steps = np.concatenate([steps, -steps[:, -1:]], axis=1)
     root = np.sqrt(total / total.sum())
     basis = BSpline(knots, np.eye(count), 3)(at)
     bend = np.diff(np.eye(count), 3, axis=0) * np.sqrt(STIFFNESS / count)
-    design = np.concatenate([root[:, None] * basis, bend]) @ steps
+    # Coefficients are sums of falling steps; the last step is the level at the end, which may have either sign.
+    design = np.cumsum(np.concatenate([root[:, None] * basis, bend]), axis=1)
+    design = np.concatenate([design, -design[:, -1:]], axis=1)
     factors = nnls(design, np.concatenate([root * mean, np.zeros(len(bend))]))[0]
-    spline = BSpline(knots, steps @ factors, 3)
+    factors[-2] -= factors[-1]
+    spline = BSpline(knots, np.cumsum(factors[-2::-1])[::-1], 3)
     fine = np.arange(int(longest * FINE) + 1) / FINE
     return Curve(spline(fine), np.minimum(spline(fine, 1), 0))
 

@@ -36,8 +36,9 @@ NUGGET, LARGEST_NUGGET = 3e-3, 1.0
 WORSE = 3.0
 # Prior of a spacing: 1 with this standard deviation and the tails of Cauchy's distribution.
 SPACING = 0.5
-# Log of a quality: Laplace's distribution of this share of the noise, with tails that let bad sections go.
+# Log of a quality: Laplace's distribution of this share of the noise, with tails that let bad sections go; at most.
 QUALITY = 0.5
+WORST = 4.0
 # Calibrated on simulated series: error of a similarity against the residuals of the first LAGS lags.
 SHARED, LAGS = 4.1, 10
 
@@ -159,7 +160,7 @@ def _advance(state: _State, normal: Normal, noise: float, problem: _Problem, acc
     step = np.clip(np.diff(change[0::2], prepend=0), -LARGEST_STEP, LARGEST_STEP)
     moved = _between_borders(state.positions + np.cumsum(step))
     quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
-    quality -= np.median(quality)
+    quality = np.clip(quality - np.median(quality), -WORST, WORST)
     state.move = float(np.abs(moved - state.positions).max())
     here = np.concatenate([state.positions, state.log_quality])
     there = np.concatenate([moved, quality])
@@ -211,7 +212,9 @@ def _add_priors(normal: Normal, state: _State, noise: float, problem: _Problem) 
     """What is known without similarities: spacings near 1, equal qualities, and the place of the first section."""
     band, right, options = normal.band, normal.right, problem.options
     spacing = np.diff(state.positions)
-    pull = 1 / (SPACING**2 + (spacing - 1) ** 2)
+    # A section that resembles none says nothing of a gap: it stays between its neighbours.
+    sound = np.exp(2 * np.minimum(state.log_quality, 0))
+    pull = 1 / (SPACING**2 + sound[:-1] * sound[1:] * (spacing - 1) ** 2)
     band[0, 0:-2:2] += pull
     band[0, 2::2] += pull
     band[2, 0:-2:2] -= pull
@@ -272,7 +275,7 @@ def _error(expected: Expected) -> float:
     some = expected.counts[:lags] > 0
     relative = np.abs(expected.residual[:lags]) / np.maximum(1 - expected.similarity[:lags] ** 2, FLOOR)
     seen = 1.4826 * float(np.median(relative[some]))
-    return max(float(SHARED * (LAGS / lags) ** 0.75 * seen), 1e-6)
+    return max(float(SHARED * (LAGS / lags) ** 1.5 * seen), 1e-6)
 
 
 class Covariance:
