@@ -89,8 +89,8 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
     half_strip
         (n, reach + 1) similarities: [i, d] is that of sections i and i + d, NaN where undefined and beyond the end.
     positions
-        (n,) estimated positions in the order of recording, in sections. They need not be exact, nor show wrong order:
-        the numbers of the sections will do where the spacing is about even.
+        (n,) estimated positions in the order of recording, in sections. They need not be exact. Where they show wrong
+        order, longer blocks are found; the numbers of the sections will do where the spacing is about even.
     weights
         (n,) how far each section is trusted as a witness, not negative; all alike by default.
 
@@ -106,8 +106,9 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
     Notes
     -----
     Duplicates and wrong order are told from how third sections see two neighbours, which does not depend on the
-    quality of either. A reach of 10 shows neighbouring blocks of up to 3 sections in the wrong order, and runs of up
-    to 7 damaged sections; a reach below 5 misses some. The first and the last section are seen from one side only,
+    quality of either. Neighbours and blocks of 2 in the wrong order are found from similarity alone, blocks of 4 where
+    the positions show them. Runs of up to 7 damaged sections are found. Some duplicates are missed with a reach
+    below 5, and in noise that more than halves similarity. The first and the last section are seen from one side only,
     where damage cannot be told from a gap: it is called damage. Where spacings scatter by 0.5 and more, some are as
     near as duplicates or as wide as gaps, and are reported so.
     """
@@ -148,7 +149,7 @@ class _Series:
         band = band_of(self.strip)
         curve, own = fit_curve_and_quality(band, self.positions, self.weights)
         loss = corrected(band, own)
-        step, error = displacements(loss, curve, self.weights)
+        step, error = displacements(loss, curve, self.positions, self.weights)
         unseen = ~np.isfinite(step)
         step = np.where(unseen, np.diff(self.positions), step)
         beside = band.reach + 1

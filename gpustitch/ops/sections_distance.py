@@ -133,7 +133,7 @@ def corrected(band: Band, own: Floats) -> Floats:
     return band.loss - own[:, None] - own[band.neighbours()]
 
 
-def displacements(loss: Floats, curve: Curve, weights: Floats) -> tuple[Floats, Floats]:
+def displacements(loss: Floats, curve: Curve, positions: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """How far after each section the next one lies, by the votes of the sections on either side.
 
     Parameters
@@ -142,6 +142,8 @@ def displacements(loss: Floats, curve: Curve, weights: Floats) -> tuple[Floats, 
         Corrected dissimilarities (n, 2 * reach + 1), as of :func:`corrected`.
     curve
         The curve of loss by distance.
+    positions
+        (n,) estimated positions: on which side of two sections a third one lies.
     weights
         (n,) how much each section's vote counts.
 
@@ -152,23 +154,27 @@ def displacements(loss: Floats, curve: Curve, weights: Floats) -> tuple[Floats, 
 
     Notes
     -----
-    A section to the left sees the displacement as the difference of its distances to both, one to the right with the
-    opposite sign. The mean of the sides' medians is taken: an error of a section's quality cancels in it.
+    A section below both sees the displacement as the difference of its distances to them, one above with the opposite
+    sign; one between them has no vote. The mean of the sides' medians is taken: an error of a section's quality
+    cancels in it.
     """
     n, reach = len(loss), loss.shape[1] // 2
     distance = curve.distance_of(loss)
     variance = 1 / np.maximum(curve.weight(distance), 1e-300)
-    offsets = np.arange(1, min(_NEAR, reach - 1) + 1)
-    if not len(offsets):
+    before = np.arange(1, min(_NEAR, reach - 1) + 1)
+    if not len(before):
         return np.full(n - 1, np.nan), np.full(n - 1, np.nan)
-    sides = []
-    for direction in (-1, 1):
-        one = reach + direction * offsets + (direction > 0)
-        two = reach + direction * offsets - (direction < 0)
-        votes = direction * (distance[:-1, one] - distance[1:, two])
-        weight = 1 / (variance[:-1, one] + variance[1:, two])
-        voter = np.clip(np.arange(n - 1)[:, None] + one - reach, 0, n - 1)
-        sides.append(_vote(votes, np.where(np.isnan(votes) | (weight < 1e-200), 0.0, weight * weights[voter])))
+    one = reach + np.concatenate([-before, before + 1])
+    two = one - 1
+    voter = np.clip(np.arange(n - 1)[:, None] + one - reach, 0, n - 1)
+    seen = distance[:-1, one] - distance[1:, two]
+    weight = weights[voter] / (variance[:-1, one] + variance[1:, two])
+    weight[np.isnan(seen) | (weight < 1e-200)] = 0
+    pair = np.sort(np.stack([positions[:-1], positions[1:]]), axis=0)[:, :, None]
+    sides = [
+        _vote(-seen, np.where(positions[voter] < pair[0], weight, 0)),
+        _vote(seen, np.where(positions[voter] > pair[1], weight, 0)),
+    ]
     found = np.array([side[0] for side in sides])
     error = np.array([side[1] for side in sides])
     n_sides = np.isfinite(found).sum(axis=0)
@@ -224,7 +230,7 @@ def position_among(loss: Floats, positions: Floats, curve: Curve, around: float,
     left_over = loss[known] - curve.at(np.abs(tried[:, None] - positions[known]))
     spread = median_and_scatter(left_over.T)[1]
     best = int(np.argmin(spread))
-    better = spread[best] < 0.5 * spread[-1] and spread[best] < 2 * np.median(curve.scatter)
+    better = spread[best] < 0.5 * spread[-1] and spread[best] < 4 * np.median(curve.scatter)
     return float(tried[best]) if better else around
 
 
