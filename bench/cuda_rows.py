@@ -20,6 +20,8 @@ from gpustitch.ops.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.ops.pyramid import halve, halve_max, halve_mode
 from gpustitch.ops.similarity import banded_correlation
 from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.ops.zplan import ZGrid, plan_z, sorted_series
+from gpustitch.ops.zresample import planes_between
 from gpustitch.stages.tiles import ArrayVolume
 
 # Frames, rows and columns that are de-obliqued, counted, destriped; voxels that are halved; windows that are
@@ -31,6 +33,7 @@ VOLUME = (256, 1024, 1024)
 WINDOWS = {21: 10_000, 51: 1_000}
 FUSED = (128, 512, 512)
 PLANES, REACH = (160, 1024, 1024), 50
+RENDERED = (128, 1024, 1024)
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,21 @@ def similarity(cupy: Any, device: Device) -> Work:
     )
 
 
+def rendered(cupy: Any, device: Device) -> Work:
+    """Evenly spaced planes between sections at irregular positions."""
+    n, rows, columns = RENDERED
+    sections = [random_of(cupy, device, (rows, columns), "uint16") for _ in range(n)]
+    positions = np.arange(n) + np.random.default_rng(0).uniform(-0.3, 0.3, n)
+    plan = plan_z(sorted_series(positions), ZGrid(float(positions[0]), 1.0, n - 1))
+    n_bytes = 2 * (n + n - 1) * rows * columns
+    return Work(
+        "planes_between",
+        partial(planes_between, sections, plan.lower, plan.upper, plan.weight),
+        n_bytes,
+        (n - 1) * rows * columns,
+    )
+
+
 ROWS: list[Row] = [
     partial(deoblique, dtype="uint16", shear=1.0),
     partial(deoblique, dtype="uint16", shear=0.9),
@@ -186,4 +204,5 @@ ROWS: list[Row] = [
     partial(fused, n_tiles=1),
     partial(fused, n_tiles=2),
     similarity,
+    rendered,
 ]
