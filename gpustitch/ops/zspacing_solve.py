@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.linalg import LinAlgError, solveh_banded
+from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
-from gpustitch.errors import AlignmentError
+from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.zspacing import Floats, Integers, ZSpacingOptions, ZSpacingResult
 from gpustitch.ops.zspacing_band import sorted_band
 from gpustitch.ops.zspacing_curve import Curve
@@ -65,7 +65,10 @@ class _Problem:
     ) -> None:
         self.options = options
         self.order: Integers = np.argsort(start, kind="stable")
-        self.start = start[self.order].astype(np.float64)
+        self.given = start[self.order].astype(np.float64)
+        if self.given[-1] == self.given[0]:
+            raise ParameterError("starting_coordinates must not be the same for all sections")
+        self.start = _between_borders(self.given)
         here = sorted_band(band, self.order)[1:-1]
         low = options.minimum_correlation
         usable = np.isfinite(here) if low <= 0 else here > low
@@ -156,7 +159,7 @@ def _pair_counts(weights: Floats, pair_weights: Floats | None, order: Integers, 
 def _advance(state: _State, normal: Normal, noise: float, problem: _Problem, accelerated: bool) -> None:
     """Solve, move, and bring the series back to its place."""
     _add_priors(normal, state, noise, problem)
-    change = _solution(normal.band, normal.right)
+    change = _solution(_factor(normal.band), normal.right)
     step = np.clip(np.diff(change[0::2], prepend=0), -LARGEST_STEP, LARGEST_STEP)
     moved = _between_borders(state.positions + np.cumsum(step))
     quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
@@ -182,7 +185,7 @@ def _accelerated(history: list[tuple[Floats, Floats]], here: Floats, there: Floa
     return here + step if np.abs(step).max() < FARTHEST * np.abs(change).max() else there
 
 
-def regularised(positions: Floats, options: ZSpacingOptions, start: Floats) -> Floats:
+def _regularised(positions: Floats, options: ZSpacingOptions, start: Floats) -> Floats:
     """The whole series brought to its place: similarities tell neither its offset nor its scale."""
     n = len(positions)
     if options.regularization == "border":
@@ -196,16 +199,22 @@ def _between_borders(positions: Floats) -> Floats:
     return moved
 
 
-def _solution(band: Floats, right: Floats) -> Floats:
-    """The changes; smaller ones where rounding, or a curve that is no covariance, lets there be none."""
+def _factor(band: Floats) -> Floats:
+    """Cholesky's factor; of a stronger diagonal where rounding or a curve that is no covariance lets there be none."""
     band[0] += 1e-9 * np.median(band[0])
     for _ in range(12):
         try:
-            solution: Floats = solveh_banded(band, right, lower=True, check_finite=False)
-            return solution
+            factor: Floats = cholesky_banded(band, lower=True, check_finite=False)
+            return factor
         except LinAlgError:
             band[0] = 2 * np.abs(band[0])
     raise AlignmentError("section positions cannot be solved for: the similarities contradict each other")
+
+
+def _solution(factor: Floats, right: Floats) -> Floats:
+    """Solution of the equations, or of several."""
+    solution: Floats = cho_solve_banded((factor, True), right, check_finite=False)
+    return solution
 
 
 def _add_priors(normal: Normal, state: _State, noise: float, problem: _Problem) -> None:
@@ -249,13 +258,14 @@ def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
         positions, scale = spacing_scale
         sigma = sigma / scale
         curves = expected.curve.at(np.arange(len(problem.measured) + 1.0) * scale[:, None])[0]
-    positions = regularised(positions, options, problem.start)
-    if not np.isfinite(positions).all():
+    placed = _regularised(positions, options, problem.given)
+    if not np.isfinite(placed).all():
         raise AlignmentError("section positions are not finite: the sections collapsed")
+    sigma = sigma * np.ptp(placed) / np.ptp(positions)
     weights = trust * np.minimum(1, np.exp(state.log_quality))
     back = np.argsort(problem.order, kind="stable")
     return ZSpacingResult(
-        positions=positions[back],
+        positions=placed[back],
         order=problem.order[order],
         weights=np.where(problem.alone, 0, weights)[back],
         uncertainty=np.where(problem.alone, np.nan, sigma)[back],
@@ -282,14 +292,14 @@ class Covariance:
     """Inverse of a band of normal equations, of the positions in it, column by column."""
 
     def __init__(self, band: Floats) -> None:
-        self._band = band
+        self._factor = _factor(band.copy())
         self._size = band.shape[1]
 
     def columns(self, sections: Integers) -> Floats:
         """Covariance (n, m) of all positions with those of the sections."""
         right = np.zeros((self._size, len(sections)))
         right[2 * sections, np.arange(len(sections))] = 1
-        return _solution(self._band.copy(), right)[0::2]
+        return _solution(self._factor, right)[0::2]
 
     def of_difference(self, i: int, j: int) -> float:
         """Standard error of the distance of two sections."""
@@ -303,7 +313,7 @@ class Covariance:
         frame = np.linalg.qr(np.stack([np.ones(n), positions], axis=1))[0]
         right = np.zeros((self._size, 2))
         right[0::2] = frame
-        mapped = _solution(self._band.copy(), right)[0::2]
+        mapped = _solution(self._factor, right)[0::2]
         variance = np.empty(n)
         for begin in range(0, n, 256):
             some = np.arange(begin, min(begin + 256, n))

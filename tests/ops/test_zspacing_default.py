@@ -129,7 +129,18 @@ def test_the_series_is_brought_to_its_place():
     shifted = estimate_positions(
         case.similarity, ZSpacingOptions(regularization="none"), starting_coordinates=100 + 2 * np.arange(n)
     )
-    np.testing.assert_allclose(shifted.positions, 100 + 2 * result.positions, atol=0.3)
+    np.testing.assert_allclose(shifted.positions, 100 + 2 * result.positions, atol=1e-6)
+    np.testing.assert_allclose(shifted.uncertainty, 2 * result.uncertainty, rtol=1e-6)
+
+
+def test_equal_starting_coordinates_do_no_harm():
+    case, expected = estimate("random_plugin_r10")
+    start = np.arange(200.0)
+    start[50:53] = 51
+    result = estimate_positions(case.similarity, starting_coordinates=start)
+    np.testing.assert_allclose(result.positions, expected.positions, atol=0.05)
+    with pytest.raises(ParameterError, match="not be the same"):
+        estimate_positions(case.similarity, starting_coordinates=np.ones(200))
 
 
 def test_a_tenth_of_the_series_far_away_is_found():
