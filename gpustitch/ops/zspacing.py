@@ -11,6 +11,7 @@ from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.zspacing import Floats, ZSpacingOptions, ZSpacingResult
 from gpustitch.ops.zspacing_band import band_of
 from gpustitch.ops.zspacing_compat import compat_steps
+from gpustitch.ops.zspacing_quality import number_of_partners
 from gpustitch.ops.zspacing_solve import solve
 
 Progress = Callable[[int, float], None]
@@ -51,7 +52,8 @@ def estimate_positions(
     ------
     ParameterError
         If there are fewer than three sections (``compat``: two), the range is larger than the stack or than the half
-        strip, the array is no matrix or half strip, or positions or weights are not finite or not of the right size.
+        strip, the array is no matrix or half strip, a section has similarities to others and NaN on the diagonal, or
+        positions or weights are not finite or not of the right size.
     AlignmentError
         If no section has a similarity to any other, or positions grow beyond all bounds.
 
@@ -62,6 +64,11 @@ def estimate_positions(
     options = options or ZSpacingOptions()
     band = band_of(similarity, options.neighborhood_range)
     n = band.shape[1]
+    if np.isinf(band).any():
+        raise ParameterError("similarities must be finite, or NaN where there is none")
+    odd = np.flatnonzero(np.isnan(band[0]) & (number_of_partners(np.isfinite(band[1:])) > 0))
+    if len(odd):
+        raise ParameterError(f"NaN on the diagonal of sections with similarities to others: {odd[:10].tolist()}")
     if not np.isfinite(band[1:]).any():
         raise AlignmentError(f"none of the {n} sections has a similarity to any other")
     start = _given("starting_coordinates", starting_coordinates, (n,), np.arange(n, dtype=np.float64))

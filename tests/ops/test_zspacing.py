@@ -71,6 +71,35 @@ def test_refuses(message):
         estimate_positions(similarity, COMPAT, **given)
 
 
+@pytest.mark.parametrize(("value", "message"), [(np.nan, r"NaN on the diagonal .*\[3\]"), (np.inf, "must be finite")])
+def test_refuses_a_diagonal_that_is_not_finite(value, message):
+    strip = strip_of()
+    strip[3, 0] = value
+    with pytest.raises(ParameterError, match=message):
+        estimate_positions(strip, COMPAT)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 8, 40])
+@pytest.mark.parametrize("reach", [1, 2, 7])
+@pytest.mark.parametrize("kind", ["noise", "ones", "zeros", "sparse", "negative"])
+def test_whatever_comes_there_is_a_position_for_every_section(n, reach, kind):
+    """Similarities that make no sense end in finite positions or in an error with a text."""
+    rng = np.random.default_rng(n + reach)
+    matrix = {"noise": rng.uniform(0, 1, (n, n)), "ones": np.ones((n, n)), "zeros": np.zeros((n, n))}.get(
+        kind, rng.uniform(-1, 0.5, (n, n))
+    )
+    matrix[rng.uniform(size=(n, n)) < 0.5 * (kind == "sparse")] = np.nan
+    matrix = (matrix + matrix.T) / 2
+    np.fill_diagonal(matrix, 1)
+    try:
+        result = estimate_positions(matrix, ZSpacingOptions(neighborhood_range=min(reach, n - 1)))
+    except AlignmentError as error:
+        assert str(error)
+    else:
+        assert np.isfinite(result.positions).all()
+        assert sorted(result.order) == list(range(n))
+
+
 def test_refuses_a_stack_without_similarities():
     with pytest.raises(AlignmentError, match="none of the 20 sections"):
         estimate_positions(np.where(np.eye(20) > 0, 1, np.nan), COMPAT)
