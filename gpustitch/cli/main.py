@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "oblique2stitched": "gpustitch.cli.oblique2stitched",
     "similarity": "gpustitch.cli.similarity",
     "z-spacing": "gpustitch.cli.z_spacing",
+    "z-spacing-grid": "gpustitch.cli.z_grid",
     "z-render": "gpustitch.cli.z_render",
 }
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}

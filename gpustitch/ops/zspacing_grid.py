@@ -5,10 +5,10 @@ there. Estimates start from the global positions and are kept as deviations from
 the texture of its window:
 
 - Outliers are found by the median of the eight points around (Hampel's filter) and left out.
-- The rest is smoothed section by section: deviations are least squares of what was estimated, the differences of
-  neighbouring points, and the deviations themselves (Tikhonov's regularisation), each over its variance. That of an
-  estimate is stated by the estimator, the other two are what the whole grid has beyond that. A grid that deviates no
-  more than its errors let it comes out as the global positions.
+- The rest is smoothed section by section (simple kriging, which is Tikhonov's regularisation with a covariance):
+  the true deviations are taken as a Gaussian field of mean 0 over the grid, whose variance and correlation with
+  distance (Matern, 3/2) are the most likely ones. Errors are as the estimator states them, and shared by windows as far
+  as these overlap. A grid that deviates no more than its errors let it comes out as the global positions.
 
 Similarities tell neither offset nor scale: those of each point are the ones that bring it nearest to the global
 positions.
@@ -19,10 +19,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solveh_banded
+from scipy.optimize import minimize
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.zspacing import Floats, ZSpacingOptions
@@ -38,10 +39,15 @@ OUTLIER = 5.0
 _LEAST_NEIGHBOURS = 3
 # Sections with votes without which a window says nothing.
 _LEAST_VOTES = 3
-# In sections: no error is smaller, and no spread of deviations that is not 0 is taken as smaller.
-_LEAST_ERROR = 1e-3
-# Sections smoothed at once.
-_BATCH = 256
+# In sections: no error is smaller; and the error of what is left out.
+_LEAST_ERROR, _UNKNOWN = 1e-3, 1e4
+# In points: a field that is alike over less cannot be told from errors. A spread of less than this part of what was
+# estimated is none.
+_LEAST_REACH, _LEAST_SPREAD = 1.0, 0.02
+# Sections that the field of deviations is estimated from.
+_LOOKED_AT = 24
+# Sections looked at at once, and bytes of matrices solved at once.
+_BATCH, BATCH_BYTES = 256, 32 << 20
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,10 @@ class GridWindows:
         return all(part == slice(0, n) for part, n in zip(window, self.shape, strict=True))
 
     @property
-    def overlap(self) -> float:
-        """In how many windows a pixel is, on average; at least 1."""
-        pixels = sum(part.stop - part.start for part in self.rows) * sum(p.stop - p.start for p in self.columns)
-        return max(1.0, pixels / math.prod(self.shape))
+    def overlap(self) -> Floats:
+        """float64 (gy gx, gy gx): pixels that two windows share, over the root of the product of their sizes."""
+        along = [_overlap(parts) for parts in (self.rows, self.columns)]
+        return np.asarray(np.kron(along[0], along[1]), np.float64)
 
 
 def grid_windows(shape: tuple[int, int], grid: tuple[int, int], window: tuple[int, int] | None = None) -> GridWindows:
@@ -103,7 +109,8 @@ def grid_windows(shape: tuple[int, int], grid: tuple[int, int], window: tuple[in
         If there are more points than pixels along an axis, or windows do not cover the plane or are not of at least
         2 pixels.
     """
-    axes, centers = [], []
+    axes: list[tuple[slice, ...]] = []
+    centers: list[Floats] = []
     for axis, (n, points) in enumerate(zip(shape, grid, strict=True)):
         if not 1 <= points <= n:
             raise ParameterError(f"a grid of {grid} points does not fit planes of {shape} pixels: 1 to {n} fit")
@@ -111,12 +118,19 @@ def grid_windows(shape: tuple[int, int], grid: tuple[int, int], window: tuple[in
         size = math.ceil(2 * cell) if window is None else window[axis]
         if size < max(2, math.floor(cell)) and size < n:
             raise ParameterError(f"windows of {size} pixels leave gaps between points {cell:.1f} pixels apart")
-        middle = (np.arange(points) + 0.5) * cell
+        middle = (np.arange(points, dtype=np.float64) + 0.5) * cell
         starts = np.maximum(np.rint(middle - size / 2), 0).astype(int)
         stops = np.minimum(np.rint(middle + size / 2), n).astype(int)
         axes.append(tuple(slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True)))
         centers.append(middle - 0.5)
     return GridWindows((shape[0], shape[1]), axes[0], axes[1], centers[0], centers[1])
+
+
+def _overlap(parts: tuple[slice, ...]) -> Floats:
+    """The overlap along one axis."""
+    starts, stops = np.array([(p.start, p.stop) for p in parts], np.float64).T
+    shared = np.minimum.outer(stops, stops) - np.maximum.outer(starts, starts)
+    return np.asarray(np.maximum(shared, 0) / np.sqrt(np.outer(stops - starts, stops - starts)), np.float64)
 
 
 @dataclass(frozen=True)
@@ -137,8 +151,7 @@ class Deviations:
     @property
     def without_texture(self) -> Bools:
         """(gy, gx): points at which nothing was estimated."""
-        found: Bools = ~np.isfinite(self.errors).any(axis=0)
-        return found
+        return np.asarray(np.isinf(self.errors).all(axis=0))
 
 
 @dataclass(frozen=True)
@@ -153,16 +166,17 @@ class GridPositions:
         bool (gy, gx): points that have the global positions because nothing could be estimated.
     outliers
         bool (n, gy, gx): estimates that were left out.
-    spread, step
-        Standard deviations, in sections, of the deviations and of the differences of neighbouring points, beyond
-        their errors.
+    spread
+        Standard deviation of the deviations, in sections, beyond their errors.
+    reach
+        Distance, in points of the grid, that deviations are alike over: the scale of their correlation.
     """
 
     positions: Floats
     without_texture: Bools
     outliers: Bools
     spread: float
-    step: float
+    reach: float
 
 
 def local_estimate(half_strip: Floats, positions: Floats, options: ZSpacingOptions) -> tuple[Floats, Floats] | None:
@@ -202,8 +216,8 @@ def local_estimate(half_strip: Floats, positions: Floats, options: ZSpacingOptio
 def grid_positions(
     positions: Floats,
     found: Deviations,
+    overlap: Floats,
     *,
-    overlap: float = 1.0,
     thickness: float = 1e-9,
     progress: Callable[[int], None] | None = None,
 ) -> GridPositions:
@@ -216,29 +230,34 @@ def grid_positions(
     found
         Local estimates.
     overlap
-        In how many windows each pixel is: their errors are not independent, and so many of them say no more than one.
+        Of the windows, :attr:`GridWindows.overlap`: correlation of their errors.
     thickness
         Least distance of neighbouring sections.
     progress
         Called with the number of sections that were smoothed.
     """
+    n, gy, gx = found.values.shape
     outliers = _outliers(found)
     errors = np.where(outliers, np.inf, found.errors)
-    spread, step = _spreads(found.values, errors, overlap)
     used = ~found.without_texture
-    smooth = np.zeros_like(found.values)
-    for begin in range(0, len(positions), _BATCH):
-        some = slice(begin, begin + _BATCH)
-        for i in range(begin, min(begin + _BATCH, len(positions))):
-            smooth[i] = _smoothed(found.values[i], errors[i] ** 2 * overlap, used, spread, step)
+    spread, reach = _field(found.values, errors, overlap)
+    covariance = spread**2 * _correlation(_distances(gy, gx), reach)
+    # Points that are not used say nothing of their neighbours, and get nothing from them.
+    covariance *= np.outer(used, used)
+    sigma = np.where(np.isfinite(errors), errors, _UNKNOWN).reshape(n, -1)
+    values, smooth = found.values.reshape(n, -1), np.zeros((n, gy * gx))
+    batch = max(1, BATCH_BYTES // (8 * covariance.size))
+    for begin in range(0, n, batch):
+        some = slice(begin, min(begin + batch, n))
+        if spread > 0:
+            smooth[some] = _smoothed(values[some], sigma[some], covariance, overlap)
         if progress is not None:
-            progress(len(positions[some]))
-    local = positions[:, None, None] + smooth
+            progress(some.stop - begin)
+    local = positions[:, None, None] + smooth.reshape(n, gy, gx)
     order = np.argsort(positions, kind="stable")
-    for y, x in np.ndindex(*used.shape):
-        sigma = np.where(np.isfinite(errors[:, y, x]), errors[:, y, x], 1e3)
-        local[:, y, x] = in_given_order(local[:, y, x], order, sigma, thickness)
-    return GridPositions(local, ~used, outliers, spread, step)
+    for y, x in np.ndindex(gy, gx):
+        local[:, y, x] = in_given_order(local[:, y, x], order, np.minimum(errors[:, y, x], _UNKNOWN), thickness)
+    return GridPositions(local, ~used, outliers, spread, reach)
 
 
 def _outliers(found: Deviations) -> Bools:
@@ -250,10 +269,10 @@ def _outliers(found: Deviations) -> Bools:
     values = np.where(known, found.values, np.nan)
     n, gy, gx = values.shape
     if min(gy, gx) < 2:
-        return np.zeros_like(known)
+        return np.zeros(values.shape, bool)
     padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="reflect", reflect_type="odd")
     around = [padded[:, y : y + gy, x : x + gx] for y in range(3) for x in range(3) if (y, x) != (1, 1)]
-    outliers = np.zeros_like(known)
+    outliers: Bools = np.zeros(values.shape, bool)
     for begin in range(0, n, _BATCH):
         some = slice(begin, begin + _BATCH)
         stack = np.sort(np.stack([part[some] for part in around]), axis=0)
@@ -267,53 +286,63 @@ def _outliers(found: Deviations) -> Bools:
     return outliers
 
 
-def _spreads(values: Floats, errors: Floats, overlap: float) -> tuple[float, float]:
-    """Standard deviations of deviations and of differences of neighbours, beyond what their errors explain."""
-    spread = _beyond(values, errors**2)
-    # Errors of neighbours have in common what their windows have.
-    shared = 1 - 1 / math.sqrt(overlap)
-    parts = []
-    for axis in (1, 2):
-        first = (
-            (slice(None), slice(None, -1), slice(None)) if axis == 1 else (slice(None), slice(None), slice(None, -1))
-        )
-        variance = errors**2
-        after = np.delete(variance, 0, axis=axis)
-        parts.append((np.diff(values, axis=axis).ravel(), ((after + variance[first]) * (1 - shared)).ravel()))
-    difference, variance = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return spread, _beyond(difference, variance)
+def _field(values: Floats, errors: Floats, overlap: Floats) -> tuple[float, float]:
+    """Spread and reach of the field that is most likely to give the deviations of some sections."""
+    n, gy, gx = values.shape
+    distance = _distances(gy, gx)
+    some = np.linspace(0, n - 1, min(n, _LOOKED_AT)).astype(int)
+    value, error = (array[some].reshape(len(some), -1) for array in (values, errors))
+    good = np.isfinite(error)
+    if gy * gx == 1 or not value[good].any():
+        return 0.0, 1.0
+    sigma = np.where(good, error, _UNKNOWN)
+
+    def unpacked(logs: Floats) -> tuple[float, float]:
+        spread, reach = np.exp(np.clip(logs, -9, 7))
+        return float(spread), max(float(reach), _LEAST_REACH)
+
+    def cost(logs: Floats) -> float:
+        spread, reach = unpacked(logs)
+        lower = np.linalg.cholesky(_total(sigma, spread**2 * _correlation(distance, reach), overlap))
+        white = np.linalg.solve(lower, value[..., None])
+        # The reach hardly matters where there is no field: it stays near the distance of a few points then.
+        prior = math.log(reach / 3) ** 2
+        return float(prior + (white**2).sum() + 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum())
+
+    size = max(float(np.sqrt(np.mean(value[good] ** 2))), _LEAST_ERROR)
+    start: Floats = np.log([size / 2, 3.0])
+    simplex = np.vstack([start, start + np.diag([0.7, 0.5])])
+    options: Any = {"initial_simplex": simplex, "maxfev": 80, "xatol": 0.03, "fatol": 0.1}
+    spread, reach = unpacked(minimize(cost, start, method="Nelder-Mead", options=options).x)
+    return (spread, reach) if spread > _LEAST_SPREAD * size else (0.0, reach)
 
 
-def _beyond(values: Floats, variance: Floats) -> float:
-    """Root of the mean square less the variances, precise values counting more; 0 if errors explain it all."""
-    some = np.isfinite(variance)
-    if not some.any():
-        return 0.0
-    weight = 1 / (variance[some] + np.median(variance[some])) ** 2
-    beyond = float((weight * (values[some] ** 2 - variance[some])).sum() / weight.sum())
-    return math.sqrt(max(beyond, 0))
+def _distances(gy: int, gx: int) -> Floats:
+    """Distances of the points of a grid (gy gx, gy gx), in points."""
+    y, x = (axis.ravel() for axis in np.mgrid[:gy, :gx].astype(np.float64))
+    found: Floats = np.hypot(np.subtract.outer(y, y), np.subtract.outer(x, x))
+    return found
 
 
-def _smoothed(values: Floats, variance: Floats, used: Bools, spread: float, step: float) -> Floats:
-    """Deviations (gy, gx) of one section; 0 at points that are not used, which say nothing of their neighbours."""
-    if spread == 0:
-        return np.zeros_like(values)
-    gy, gx = values.shape
-    weight = np.where(used, 1 / variance, 1.0)
-    link = 1 / max(step, _LEAST_ERROR) ** 2
-    down = np.where(used[:-1] & used[1:], link, 0)
-    right = np.where(used[:, :-1] & used[:, 1:], link, 0)
-    diagonal = weight + 1 / max(spread, _LEAST_ERROR) ** 2
-    for part, before, after in (
-        (down, np.s_[:-1], np.s_[1:]),
-        (right, np.s_[:, :-1], np.s_[:, 1:]),
-    ):
-        diagonal[before] += part
-        diagonal[after] += part
-    band = np.zeros((gx + 1, gy * gx))
-    band[0] = diagonal.ravel()
-    band[gx, : (gy - 1) * gx] = -down.ravel()
-    if gx > 1:
-        band[1].reshape(gy, gx)[:, :-1] -= right
-    solved: Floats = solveh_banded(band, np.where(used, weight * values, 0).ravel(), lower=True, check_finite=False)
-    return np.where(used, solved.reshape(gy, gx), 0)
+def _correlation(distance: Floats, reach: Floats | float) -> Floats:
+    """Matern's correlation of smoothness 3/2."""
+    a = math.sqrt(3) * distance / reach
+    found: Floats = (1 + a) * np.exp(-a)
+    return found
+
+
+def _total(sigma: Floats, covariance: Floats, overlap: Floats) -> Floats:
+    """Covariance (m, gy gx, gy gx) of estimates: that of the field and that of errors (m, gy gx)."""
+    total: Floats = sigma[:, :, None] * sigma[:, None, :] * overlap
+    total += covariance
+    # Windows that share all their pixels have the same errors: the least ones of their own keep this solvable.
+    diagonal = np.arange(total.shape[1])
+    total[:, diagonal, diagonal] += _LEAST_ERROR**2 + 1e-6 * sigma**2
+    return total
+
+
+def _smoothed(values: Floats, sigma: Floats, covariance: Floats, overlap: Floats) -> Floats:
+    """Most likely deviations (m, gy gx) of sections, from estimates and their errors of the same shape."""
+    weights = np.linalg.solve(_total(sigma, covariance, overlap), values[..., None])
+    found: Floats = (covariance @ weights)[..., 0]
+    return found

@@ -1,0 +1,309 @@
+"""Positions of the sections of a series that differ over each section, from their images.
+
+The planes are read once. As they come, the whole planes and the windows around the points of a grid are compared with
+their neighbours; then positions are estimated from the whole planes, at each point, and made one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from gpustitch.array import Array, namespace, on
+from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
+from gpustitch.io.atomic import check_apart, check_file_output
+from gpustitch.io.z_grids import ZGrids, write_z_grids
+from gpustitch.io.z_positions import read_z_positions
+from gpustitch.model.zspacing import Floats, ZSpacingOptions
+from gpustitch.ops.similarity import BandedCorrelation, default_block, peak_bytes
+from gpustitch.ops.zspacing import estimate_positions
+from gpustitch.ops.zspacing_grid import (
+    BATCH_BYTES,
+    Deviations,
+    GridPositions,
+    GridWindows,
+    grid_positions,
+    grid_windows,
+    local_estimate,
+)
+from gpustitch.stages import similarity
+from gpustitch.stages.parallel import ordered_map
+from gpustitch.stages.progress import SILENT, Progress
+from gpustitch.stages.similarity import SimilarityOptions, SimilarityPlan
+
+# Updates of local positions, which start near their end, and how they are held to the global ones.
+LOCAL_ITERATIONS = 15
+LOCAL_REGULARIZER = 0.1
+_LEAST_SECTIONS = 3
+_BLOCKS = (64, 32, 16, 8, 4)
+
+
+@dataclass(frozen=True)
+class ZGridRequest:
+    """What to estimate local positions from, and how.
+
+    Parameters
+    ----------
+    images
+        The stack of sections and how they are compared; its ``output`` must be None.
+    output
+        ``.npz`` to write (:mod:`gpustitch.io.z_grids`); None for none.
+    grid
+        Rows and columns of points.
+    window
+        Rows and columns of a window, in pixels of the stack; None for windows that reach to the neighbouring points.
+    positions
+        CSV of global positions (:mod:`gpustitch.io.z_positions`); None to estimate them from the whole planes.
+    estimate
+        Parameters of the global estimate. Local ones make 15 updates, keep the order, and are held to the global
+        positions by a coordinate regulariser of at least 0.1.
+    """
+
+    images: SimilarityOptions
+    output: Path | None = None
+    grid: tuple[int, int] = (16, 16)
+    window: tuple[int, int] | None = None
+    positions: Path | None = None
+    estimate: ZSpacingOptions = field(default_factory=ZSpacingOptions)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ZGridPlan:
+    """Checked work.
+
+    ``windows`` are those of planes as they are compared, ``block`` the planes of a window correlated at once,
+    ``positions`` the global ones if they are given, ``peak_bytes`` the most host memory that is held.
+    """
+
+    asked: ZGridRequest
+    images: SimilarityPlan
+    windows: GridWindows
+    block: int
+    estimate: ZSpacingOptions
+    positions: Floats | None
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class ZGridOutcome:
+    """Global positions (n,), those at the points, and the centres of these in pixels of the stack."""
+
+    positions: Floats
+    local: GridPositions
+    row_centers: Floats
+    column_centers: Floats
+
+    @property
+    def grids(self) -> ZGrids:
+        """The result as it is written."""
+        return ZGrids(self.local.positions, self.row_centers, self.column_centers)
+
+    @property
+    def summary(self) -> str:
+        """What was found, in one line."""
+        n, gy, gx = self.local.positions.shape
+        away = np.abs(self.local.positions - self.positions[:, None, None])
+        return (
+            f"{n} sections at {gx} x {gy} points; from the global positions they deviate by "
+            f"{math.sqrt(float(np.mean(away**2))):.3f} sections (RMS), at most {away.max():.3f}"
+        )
+
+
+def plan(asked: ZGridRequest) -> ZGridPlan:
+    """Check everything and open the input, before anything is computed.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range, there are fewer than three sections, the grid does not fit the planes, or the
+        memory does not suffice.
+    InputMissingError, DamagedInputError, LayoutError, OutputExistsError, OutputError
+        If an input cannot be read or is not what it should be, or the output exists or cannot be written.
+    """
+    if asked.estimate.compat:
+        raise ParameterError("local positions are not part of Fiji's plugin: there is no compat for them")
+    if asked.output is not None:
+        check_file_output(asked.output, overwrite=asked.overwrite)
+        check_apart(asked.output, [p for p in (asked.images.input, asked.images.mask, asked.positions) if p])
+    images = similarity.plan(asked.images)
+    n = images.planes.shape[0]
+    if n < _LEAST_SECTIONS:
+        raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {n}")
+    given = None if asked.positions is None else read_z_positions(asked.positions).positions
+    if given is not None and len(given) != n:
+        raise LayoutError(f"{asked.positions} is about {len(given)} sections, {asked.images.input} has {n}")
+    window = asked.window
+    if window is not None:
+        window = (-(-window[0] // images.factors[0]), -(-window[1] // images.factors[1]))
+    windows = grid_windows(images.shape, asked.grid, window)
+    estimate = replace(asked.estimate, neighborhood_range=images.reach)
+    return _cut(asked, images, windows, estimate, given)
+
+
+def run(plan: ZGridPlan, progress: Progress = SILENT) -> ZGridOutcome:
+    """Compare, estimate, smooth, and write the grids if a file was asked for.
+
+    Raises
+    ------
+    AlignmentError
+        If the sections cannot be placed as a whole.
+    DamagedInputError, OutputError, DeviceError
+        If the input cannot be read, the output cannot be written, or the device fails.
+    """
+    whole, strips = _strips(plan, progress)
+    positions = plan.positions
+    if positions is None:
+        positions = estimate_positions(whole, plan.estimate).positions
+    found = _deviations(plan, positions, strips, progress)
+    progress.start("Smoothing", len(positions), "sections")
+    try:
+        thickness = plan.estimate.minimum_section_thickness
+        overlap = plan.windows.overlap
+        local = grid_positions(positions, found, overlap, thickness=thickness, progress=progress.advance)
+    finally:
+        progress.finish()
+    _tell(local, progress)
+    centers = [
+        (center + 0.5) * factor - 0.5
+        for center, factor in zip(
+            (plan.windows.row_centers, plan.windows.column_centers), plan.images.factors, strict=True
+        )
+    ]
+    outcome = ZGridOutcome(positions, local, *centers)
+    if plan.asked.output is not None:
+        write_z_grids(plan.asked.output, outcome.grids, overwrite=plan.asked.overwrite)
+    return outcome
+
+
+def _cut(
+    asked: ZGridRequest,
+    images: SimilarityPlan,
+    windows: GridWindows,
+    estimate: ZSpacingOptions,
+    given: Floats | None,
+) -> ZGridPlan:
+    """Blocks of the windows, and what the memory leaves to the whole planes: the largest blocks that fit."""
+    n, reach, memory = images.planes.shape[0], images.reach, asked.images.memory_bytes
+    on_host = not asked.images.device.is_cuda
+    some_excluded = images.planes.dtype.kind == "f"
+    points = math.prod(windows.grid)
+    # Half strips and what joins them, deviations, errors and what looks at them; then matrices of the smoothing.
+    fixed = 8 * n * points * (2 * (reach + 1) + 24) + 48 * points**2 + min(4 * BATCH_BYTES, 32 * n * points**2)
+    own = 0
+    for block in (b for b in _BLOCKS if b <= default_block(reach)):
+        rings = 0
+        for rows, columns in windows.windows:
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            if on_host and not windows.is_whole((rows, columns)):
+                rings += peak_bytes(shape, reach, block=block, some_excluded=some_excluded)
+        own = fixed + rings
+        if own >= memory:
+            continue
+        try:
+            rest = similarity.plan(replace(asked.images, planes=images.planes, memory_bytes=memory - own))
+        except ParameterError:
+            continue
+        return ZGridPlan(asked, rest, windows, block, estimate, given, rest.peak_bytes + own)
+    raise ParameterError(
+        f"{points} windows on planes of {images.shape[0]} x {images.shape[1]} pixels within {reach} take "
+        f"{(own + images.peak_bytes) / 1e9:.2f} GB, more than the {memory / 1e9:.2f} GB that are kept for them; pass "
+        f"--memory {math.ceil((own + images.peak_bytes) / 2**30)}G, --scale 0.5 or a smaller --window or --range"
+    )
+
+
+def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
+    """Half strips of the whole planes and of each window, from one pass over the planes."""
+    images = plan.images
+    mask = similarity._own_mask(images)
+    windows = [window for window in plan.windows.windows if not plan.windows.is_whole(window)]
+    everything = (slice(0, images.shape[0]), slice(0, images.shape[1]))
+    parts = [everything, *windows]
+    n = images.planes.shape[0]
+    progress.start("Similarity", n, "planes")
+    try:
+        with on(images.options.device):
+            streams = [_Stream(plan, part, mask) for part in parts]
+            for chunk in similarity._chunks(images):
+                deque(ordered_map(partial(_Stream.push, planes=chunk), streams, images.n_workers), 0)
+                progress.advance(chunk.shape[0])
+            found = [stream.finish() for stream in streams]
+    finally:
+        progress.finish()
+    if plan.positions is None and not np.isfinite(found[0][:, 1:]).any():
+        raise DamagedInputError(
+            f"no two of the {n} planes of {images.planes.name} within {images.reach} have a similarity: they are "
+            "constant or have fewer than two used pixels"
+        )
+    rest = iter(found[1:])
+    return found[0], [found[0] if plan.windows.is_whole(w) else next(rest) for w in plan.windows.windows]
+
+
+class _Stream:
+    """The similarities of one window of the planes."""
+
+    def __init__(self, plan: ZGridPlan, window: tuple[slice, slice], mask: Array | None) -> None:
+        rows, columns = window
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        self._window = (slice(None), rows, columns)
+        self._is_whole = plan.windows.is_whole(window)
+        self._device = plan.images.options.device
+        self._correlation = BandedCorrelation(
+            shape,
+            plan.images.reach,
+            mask=None if mask is None else namespace(mask).ascontiguousarray(mask[window]),
+            block=plan.images.block if self._is_whole else plan.block,
+        )
+        self._strips: list[Floats] = []
+
+    def push(self, planes: Array) -> None:
+        """Compare the window of some planes."""
+        with on(self._device):
+            own = planes if self._is_whole else namespace(planes).ascontiguousarray(planes[self._window])
+            self._strips.append(self._correlation.push(own))
+
+    def finish(self) -> Floats:
+        """The half strip (n, reach + 1)."""
+        return np.concatenate([*self._strips, self._correlation.finish()])
+
+
+def _deviations(plan: ZGridPlan, positions: Floats, strips: list[Floats], progress: Progress) -> Deviations:
+    """What each window says; nothing for one that is constant, and no deviation for one that is the whole plane."""
+    options = replace(
+        plan.estimate,
+        outer_iterations=min(plan.estimate.outer_iterations, LOCAL_ITERATIONS),
+        coordinate_regularizer=max(plan.estimate.coordinate_regularizer, LOCAL_REGULARIZER),
+    )
+    windows = plan.windows.windows
+    values = np.zeros((len(positions), len(windows)))
+    errors = np.full(values.shape, np.inf)
+
+    def estimate(k: int) -> tuple[Floats, Floats] | None:
+        if plan.windows.is_whole(windows[k]):
+            return np.zeros(len(positions)), np.ones(len(positions))
+        return local_estimate(strips[k], positions, options)
+
+    progress.start("Local positions", len(windows), "points")
+    try:
+        for k, found in enumerate(ordered_map(estimate, range(len(windows)), plan.images.n_workers)):
+            if found is not None:
+                values[:, k], errors[:, k] = found
+            progress.advance()
+    finally:
+        progress.finish()
+    shape = (len(positions), *plan.windows.grid)
+    return Deviations(values.reshape(shape), errors.reshape(shape))
+
+
+def _tell(local: GridPositions, progress: Progress) -> None:
+    alone, points = np.count_nonzero(local.without_texture), local.without_texture.size
+    if alone:
+        progress.warn(f"{alone} of {points} points have constant windows or no texture: they get the global positions")
+    if local.outliers.any():
+        share = 100 * float(local.outliers.mean())
+        progress.note(f"{np.count_nonzero(local.outliers)} local positions ({share:.2g} %) disagree with those around")

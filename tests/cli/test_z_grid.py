@@ -1,0 +1,31 @@
+"""The command: from a stack to positions that z-render takes, and its refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import tifffile
+
+from gpustitch.io.z_grids import read_z_grids
+from tests.e2e.commands import fail, succeed
+from tests.ops.deformed_sections import deformed_sections
+
+
+def test_a_stack_becomes_local_positions_and_these_a_volume(tmp_path):
+    stack, out = tmp_path / "stack.tif", tmp_path / "z.npz"
+    made = deformed_sections(n=40, size=64, amplitude=1)
+    tifffile.imwrite(stack, made.planes, photometric="minisblack")
+    said = succeed("z-spacing-grid", stack, out, "--grid", "3,2", "--window", "48", "--range", 6, "--device", "cpu")
+    for line in ("MiB are held", "Similarity: 40 planes", "40 sections at 3 x 2 points"):
+        assert line in said
+    assert read_z_grids(out).positions.shape == (40, 2, 3)
+    succeed("z-render", stack, out, tmp_path / "volume.tif", "--voxel-size", "1,1,1", "--quiet")
+    assert tifffile.imread(tmp_path / "volume.tif").shape[1:] == (64, 64)
+
+
+def test_refusals(tmp_path):
+    np.save(tmp_path / "stack.npy", deformed_sections(n=12, size=32, amplitude=0).planes)
+    arguments = ("z-spacing-grid", tmp_path / "stack.npy", tmp_path / "z.npz")
+    assert "--grid takes" in fail(3, *arguments, "--grid", "a,b")
+    assert "at least 1" in fail(3, *arguments, "--window", "0")
+    assert "does not fit" in fail(3, *arguments, "--grid", "40")
+    assert not (tmp_path / "z.npz").exists()
