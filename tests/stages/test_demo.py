@@ -17,6 +17,10 @@ from gpustitch.stages.demo import DemoOptions, DemoResult, spec_of
 from gpustitch.stages.phantom import SIZES
 
 
+# One worker makes the phantom and stitches it, for all tests.
+pytestmark = pytest.mark.xdist_group("demo")
+
+
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
     spec = replace(SIZES["tiny"], stage_error_um=4.0, pixel_error=0.01, chunglab=True, negative_y=True, seed=3)
