@@ -38,7 +38,7 @@ from gpustitch.stages.similarity import SimilarityOptions, SimilarityPlan
 
 # Updates of local positions, which start near their end, and how they are held to the global ones.
 LOCAL_ITERATIONS = 15
-LOCAL_REGULARIZER = 0.1
+LOCAL_REGULARIZER = 0.4
 _LEAST_SECTIONS = 3
 _BLOCKS = (64, 32, 16, 8, 4)
 
@@ -61,7 +61,7 @@ class ZGridRequest:
         CSV of global positions (:mod:`gpustitch.io.z_positions`); None to estimate them from the whole planes.
     estimate
         Parameters of the global estimate. Local ones make 15 updates, keep the order, and are held to the global
-        positions by a coordinate regulariser of at least 0.1.
+        positions by a coordinate regulariser of at least 0.4.
     """
 
     images: SimilarityOptions
