@@ -16,7 +16,6 @@ from gpustitch.stages import demo
 from gpustitch.stages.demo import DemoOptions, DemoResult, spec_of
 from gpustitch.stages.phantom import SIZES
 
-
 # One worker makes the phantom and stitches it, for all tests.
 pytestmark = pytest.mark.xdist_group("demo")
 
