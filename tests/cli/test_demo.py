@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
-from gpustitch.stages import demo
+from gpustitch.stages import demo, section_demo
 from gpustitch.stages.evaluate import Evaluation, Figure
 
 RUNNER = CliRunner()
@@ -62,3 +62,42 @@ def test_help_shows_an_example() -> None:
     result = RUNNER.invoke(app, ["demo", "--help"])
     assert result.exit_code == 0
     assert "Example" in result.output
+
+
+def sections_with(figures: tuple[Figure, ...], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Any, Any]:
+    plans: list[Any] = []
+
+    def fake_run(plan: Any, progress: Any) -> Any:
+        plans.append(plan)
+        paths = {name: Path(name) for name in ("sections", "positions", "volume", "report")}
+        return SimpleNamespace(evaluation=Evaluation(figures, ()), seconds={"series": 1.0}, picture=None, **paths)
+
+    monkeypatch.setattr(section_demo, "run", fake_run)
+    return RUNNER.invoke(app, ["demo", "--section-series", *arguments]), plans
+
+
+def test_section_series_are_printed_with_their_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    figure = Figure("position error, RMS", 0.1, "sections", "<= half", True)
+    result, plans = sections_with((figure,), monkeypatch, str(tmp_path / "d"), "--seed", "7", "--size", "medium")
+    assert result.exit_code == 0
+    assert "position error, RMS" in result.stdout and "pass" in result.stdout
+    assert "picture" not in result.stdout
+    assert plans[0].options.series.seed == 7
+    assert plans[0].options.series.number == 1000
+    assert "nothing is changed" not in result.output
+
+
+def test_section_series_that_miss_a_target_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    figure = Figure("position error, RMS", 3, "sections", "<= half", False)
+    result, _ = sections_with((figure,), monkeypatch, str(tmp_path / "d"))
+    assert result.exit_code == 20
+    assert "FAIL" in result.stdout
+
+
+def test_section_series_say_what_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    result, _ = sections_with((), monkeypatch, str(tmp_path / "d"), "--pixel-error", "0.01")
+    assert result.exit_code == 0
+    told = result.output + capfd.readouterr().err
+    assert "nothing is changed by --pixel-error" in told and "--stage-error" not in told

@@ -1,0 +1,244 @@
+"""Says how near the positions found of a simulated section series, and the volume made with them, are to the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import ParameterError
+from gpustitch.io.planes import open_planes
+from gpustitch.io.z_positions import ZPositions, read_z_positions
+from gpustitch.ops.section_faults import KINDS, SectionFault
+from gpustitch.ops.sections import SectionOptions, SectionSeries
+from gpustitch.ops.sections_texture import LayeredTexture
+from gpustitch.ops.zplan import ZGrid, plan_z, planes_within, sorted_series
+from gpustitch.stages.evaluate import Figure
+
+Floats = npt.NDArray[np.float64]
+
+# Half width of a 90 % interval in standard errors.
+_NINETY_PERCENT = 1.645
+# Kinds of fault that must be found. A gap of one section differs too little from uneven spacing to promise that.
+_PROMISED = ("constant", "damaged", "duplicate", "swapped")
+
+
+@dataclass(frozen=True)
+class SectionEvaluateOptions:
+    """A series and what was made of it: stack, table of positions, rendered volume, and the faults that were named."""
+
+    series: SectionSeries
+    sections: Path
+    positions: Path
+    volume: Path
+    faults: tuple[SectionFault, ...]
+    max_gap: float = 5.0
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The straight line that brings positions closest to the truth: similarity tells neither offset nor scale."""
+
+    slope: float
+    offset: float
+
+    @classmethod
+    def fit(cls, positions: Floats, truth: Floats) -> Affine:
+        """The least-squares line."""
+        slope, offset = np.polyfit(positions, truth, 1)
+        return cls(float(slope), float(offset))
+
+    def at(self, positions: Floats) -> Floats:
+        """Positions in the truth's frame."""
+        return self.slope * positions + self.offset
+
+
+@dataclass(frozen=True)
+class FaultCount:
+    """Faults of one kind: how many there are, how many were found whole, and sections named wrongly."""
+
+    kind: str
+    n_true: int
+    n_found: int
+    n_wrong: int
+
+    @property
+    def recall(self) -> float:
+        """Part of the faults that was found."""
+        return self.n_found / self.n_true if self.n_true else 1.0
+
+
+def run(options: SectionEvaluateOptions) -> tuple[Figure, ...]:
+    """Measure everything; every figure but the faults comes from the files that were written."""
+    z, series = read_z_positions(options.positions), options.series
+    return (
+        *position_figures(series, z),
+        *fault_figures(series, options.faults),
+        coverage_figure(series, z),
+        *texture_figures(options, z),
+    )
+
+
+def position_figures(series: SectionSeries, z: ZPositions) -> list[Figure]:
+    """Errors of positions and of spacings, as recorded and as estimated, each after the best affine map."""
+    recorded = np.arange(len(series), dtype=np.float64)
+    sound = ~np.isin(np.arange(len(series)), sorted(series.faulty("damaged") | series.faulty("constant")))
+    before, after = (_position_errors(series, positions) for positions in (recorded, z.positions))
+    steps_before, steps_after = (_spacing_errors(series, positions) for positions in (recorded, z.positions))
+    first, last = _rms(before), _rms(after)
+    middle = float(np.median(np.abs(steps_after)))
+    return [
+        Figure("position error as recorded, RMS", first, "sections", note="number of the section as its position"),
+        Figure(
+            "position error, RMS", last, "sections", "<= half of the above", last <= first / 2,
+            f"{last / first:.2f} of it; undamaged sections {_rms(after[sound]):.3f}, worst {np.abs(after).max():.2f}",
+        ),
+        Figure("spacing error as recorded, RMS", _rms(steps_before), "sections"),
+        Figure("spacing error, RMS", _rms(steps_after), "sections", note=f"median {middle:.3f}"),
+    ]  # fmt: skip
+
+
+def fault_figures(series: SectionSeries, found: Sequence[SectionFault]) -> list[Figure]:
+    """Recall and false alarms of each kind of fault."""
+    figures = []
+    for count in fault_counts(series, found):
+        is_promised = count.kind in _PROMISED
+        wrong = count.n_wrong / len(series)
+        if count.n_true:
+            figures.append(
+                Figure(
+                    f"{count.kind}: found", 100 * count.recall, "%", ">= 95" if is_promised else "",
+                    count.recall >= 0.95 if is_promised else None, f"{count.n_found} of {count.n_true}",
+                )
+            )  # fmt: skip
+        figures.append(
+            Figure(
+                f"{count.kind}: false alarms", 100 * wrong, "%", "<= 1" if is_promised else "",
+                wrong <= 0.01 if is_promised else None, f"{count.n_wrong} of {len(series)} sections",
+            )
+        )  # fmt: skip
+    return figures
+
+
+def fault_counts(series: SectionSeries, found: Sequence[SectionFault]) -> list[FaultCount]:
+    """How the faults named compare with the true ones: one is found if all its sections are named for its kind."""
+    counts = []
+    for kind in KINDS:
+        named = {i for fault in found if fault.kind == kind for i in fault.sections}
+        true = [set(fault.sections) for fault in series.faults if fault.kind == kind]
+        counts.append(
+            FaultCount(kind, len(true), sum(s <= named for s in true), len(named - series.faulty(kind)))
+        )  # fmt: skip
+    return counts
+
+
+def coverage_figure(series: SectionSeries, z: ZPositions) -> Figure:
+    """Share of true positions within the stated 90 % intervals, of all sections that have one."""
+    fit = Affine.fit(z.positions, series.positions)
+    known = np.isfinite(z.uncertainty)
+    error = np.abs(fit.at(z.positions) - series.positions)[known]
+    share = float(np.mean(error <= _NINETY_PERCENT * fit.slope * z.uncertainty[known])) if known.any() else 0.0
+    return Figure(
+        "true positions within 90 % intervals", 100 * share, "%", "85 to 95", 0.85 <= share <= 0.95,
+        f"half width, median {_NINETY_PERCENT * fit.slope * float(np.median(z.uncertainty[known])):.3f} sections"
+        if known.any()
+        else "no uncertainty is stated",
+    )  # fmt: skip
+
+
+def texture_figures(options: SectionEvaluateOptions, z: ZPositions) -> list[Figure]:
+    """What of the true, noiseless texture at its depth each plane does not show: as recorded, rendered, and at best.
+
+    The best is what the same interpolation makes of the same sections, damaged ones too, at their true positions.
+    """
+    series, truth = options.series, options.series.positions
+    numbers = np.arange(len(series), dtype=np.float64)
+    recorded = texture_errors(series, _read(options.sections), Affine.fit(numbers, truth).at(numbers))
+    volume = open_planes(options.volume)
+    planes = z.positions.min() + np.arange(volume.shape[0])
+    rendered = texture_errors(series, _read(options.volume), Affine.fit(z.positions, truth).at(planes))
+    depths, at_best = _interpolated(options)
+    best = texture_errors(series, at_best, depths)
+    first, last, least = (100 * _rms(errors) for errors in (recorded, rendered, best))
+    return [
+        Figure("texture error as recorded, RMS", first, "%", note=_median(recorded)),
+        Figure(
+            "texture error as rendered, RMS", last, "%", "< the above", last < first,
+            f"{_median(rendered)}; at the true positions {least:.4g} ({_median(best)})",
+        ),
+    ]  # fmt: skip
+
+
+def texture_errors(series: SectionSeries, planes: Iterable[npt.NDArray[Any]], depths: Floats) -> Floats:
+    """RMS difference of planes, at their best brightness and contrast, from the true texture, in parts of its contrast.
+
+    That is ``sqrt(1 - r**2)`` of their correlation r: 0 for the very texture, 1 for a plane that shows nothing of it.
+    """
+    texture = true_texture(series.options)
+    return np.array([_unlike(plane, texture.at(float(z))) for plane, z in zip(planes, depths, strict=True)])
+
+
+def true_texture(options: SectionOptions) -> LayeredTexture:
+    """The texture of a simulated series, by position; ParameterError if its correlation length changes along z."""
+    if options.correlation_change != 0:
+        raise ParameterError("the true texture is known where its correlation length is the same at every depth")
+    return LayeredTexture(
+        (options.rows, options.columns),
+        options.seed,
+        options.correlation_px,
+        tuple((share, length * options.correlation_z) for share, length in options.components),
+    )
+
+
+def _unlike(plane: npt.NDArray[Any], texture: npt.NDArray[np.float32]) -> float:
+    a, b = plane.astype(np.float64), texture.astype(np.float64)
+    a -= a.mean()
+    b -= b.mean()
+    scale = float(np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
+    r = float(np.vdot(a, b)) / scale if scale > 0 else 0.0
+    return float(np.sqrt(max(0.0, 1 - max(r, 0.0) ** 2)))
+
+
+def _interpolated(options: SectionEvaluateOptions) -> tuple[Floats, Iterator[npt.NDArray[Any]]]:
+    """Depths of planes one nominal spacing apart, and the planes interpolated at the true positions."""
+    ordered = sorted_series(options.series.positions)
+    grid = ZGrid(0.0, 1.0, planes_within(float(ordered.positions[-1]), 1.0))
+    sources = plan_z(ordered, grid, limits=options.max_gap)
+
+    def planes() -> Iterator[npt.NDArray[Any]]:
+        sections = open_planes(options.sections)
+        for lower, upper, weight in zip(sources.lower, sources.upper, sources.weight, strict=True):
+            if lower < 0:
+                yield np.zeros(sections.shape[1:])
+                continue
+            a, b = (sections.read(int(i), int(i) + 1)[0].astype(np.float64) for i in (lower, upper))
+            yield a + float(weight) * (b - a)
+
+    return grid.positions(), planes()
+
+
+def _read(path: Path) -> Iterator[npt.NDArray[Any]]:
+    planes = open_planes(path)
+    for start in range(0, planes.shape[0], planes.depth):
+        yield from planes.read(start, min(start + planes.depth, planes.shape[0]))
+
+
+def _position_errors(series: SectionSeries, positions: Floats) -> Floats:
+    return Affine.fit(positions, series.positions).at(positions) - series.positions
+
+
+def _spacing_errors(series: SectionSeries, positions: Floats) -> Floats:
+    """Errors of the distances of sections that truly follow one another."""
+    return np.diff(_position_errors(series, positions)[np.argsort(series.rank)])
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _median(errors: Floats) -> str:
+    return f"median {100 * float(np.median(errors)):.4g}"
