@@ -43,7 +43,7 @@ def command(
     size: Annotated[
         Size,
         typer.Option(
-            help="small: 4 tiles, about a minute; medium: 6 tiles, some minutes. Of sections, 400 or 1000: seconds."
+            help="small: 4 tiles, about a minute; medium: 6 tiles, some minutes. Of a series: 400 or 1000 sections."
         ),
     ] = Size.small,
     seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 1,

@@ -48,6 +48,7 @@ def test_sections_are_put_in_their_places(result: SectionDemoResult) -> None:
     assert figures.figure("position error, RMS").value < 0.3
     assert figures.figure("spacing error, RMS").value < 0.5 * figures.figure("spacing error as recorded, RMS").value
     assert figures.figure("texture error as rendered, RMS").passed
+    assert 70 < figures.figure("the same, mean of 8 series").value <= 100
     for kind in ("constant", "damaged", "duplicate", "swapped"):
         assert figures.figure(f"{kind}: found").value >= 50
         assert figures.figure(f"{kind}: false alarms").passed
@@ -133,11 +134,21 @@ def test_the_numbers_of_the_sections_miss_the_target(series: SectionSeries) -> N
 def test_intervals_must_be_neither_too_narrow_nor_too_wide(series: SectionSeries, stated: float, passed: bool) -> None:
     noise = np.random.default_rng(0).normal(0, 0.05, len(series))
     z = positions_of((series.positions + noise - 2) * 4, uncertainty=stated * 0.05 * 4)
-    assert section_evaluate.coverage_figure(series, z).passed is passed
+    one, mean = section_evaluate.coverage_figures([section_evaluate.within_intervals(series, z)])
+    assert one.passed is None and one.value == mean.value
+    assert mean.passed is passed
 
 
 def test_without_any_interval_coverage_fails(series: SectionSeries) -> None:
-    assert section_evaluate.coverage_figure(series, positions_of(series.positions, np.nan)).passed is False
+    inside = section_evaluate.within_intervals(series, positions_of(series.positions, np.nan))
+    assert inside.size == 0
+    assert section_evaluate.coverage_figures([inside])[1].passed is False
+
+
+def test_coverage_is_the_mean_of_all_series() -> None:
+    one, mean = section_evaluate.coverage_figures([np.array([True, True]), np.array([True, True, True, False, True])])
+    assert (one.value, mean.value) == (100, 90) and mean.passed
+    assert "80.0 to 100.0" in mean.note
 
 
 def test_faults_are_counted_whole(series: SectionSeries) -> None:
