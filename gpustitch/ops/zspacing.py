@@ -65,8 +65,9 @@ def estimate_positions(
     doi 10.1109/ISBI.2015.7163922). The default has the same model: similarity falls with distance on one curve, and
     is smaller for bad sections. It fits positions and qualities of all sections at once, counting the correlation of
     errors of pairs that share a section; see :mod:`gpustitch.ops.zspacing_normal`. Uncertainties are standard errors
-    after the best affine map, calibrated on simulated series whose similarity at the greatest distance has fallen to
-    three quarters of the first or less; with a smaller fall they are too small.
+    after the best affine map; see :mod:`gpustitch.ops.zspacing_error`. On simulated series that nothing
+    was calibrated with, 90 % intervals cover 0.79 to 0.99 of the sections on average over eight series of a kind; one
+    series may be far off. A similarity that changes along the series shifts positions by much more than is stated.
     """
     options = options or ZSpacingOptions()
     band = band_of(similarity, options.neighborhood_range)

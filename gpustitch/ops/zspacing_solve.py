@@ -12,8 +12,9 @@ from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.zspacing import Floats, Integers, ZSpacingOptions, ZSpacingResult
 from gpustitch.ops.zspacing_band import sorted_band
 from gpustitch.ops.zspacing_curve import Curve
+from gpustitch.ops.zspacing_error import error_of_similarities
 from gpustitch.ops.zspacing_lookup import linear
-from gpustitch.ops.zspacing_normal import FLOOR, Expected, Normal, expect, in_blocks, pairwise
+from gpustitch.ops.zspacing_normal import Expected, Normal, expect, in_blocks, pairwise
 from gpustitch.ops.zspacing_order import accepted_order, in_given_order, relocated
 from gpustitch.ops.zspacing_quality import first_quality, number_of_partners, trust_in_sections
 from gpustitch.ops.zspacing_trend import without_trend
@@ -39,8 +40,6 @@ SPACING = 0.5
 # Log of a quality: Laplace's distribution of this share of the noise, with tails that let bad sections go; at most.
 QUALITY = 0.5
 WORST = 4.0
-# Calibrated on simulated series: error of a similarity against the residuals of the first LAGS lags.
-SHARED, LAGS = 4.1, 10
 
 
 @dataclass
@@ -245,7 +244,7 @@ def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
     """The result, with uncertainties, in an order that the similarities are evidence for."""
     options, expected = problem.options, state.expected
     trust = trust_in_sections(expected, problem.block, problem.alone)
-    state = replace(state, trust=trust, pixels=1 / _error(expected) ** 2)
+    state = replace(state, trust=trust, pixels=1 / error_of_similarities(expected) ** 2)
     normal = problem.scoring(state, True)
     _add_priors(normal, state, expected.noise, problem)
     covariance = Covariance(normal.band)
@@ -274,18 +273,6 @@ def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
         iterations=number,
         largest_move=state.move,
     )
-
-
-def _error(expected: Expected) -> float:
-    """Error of a similarity, in units of ``1 - similarity^2``, that positions are uncertain by.
-
-    Pairs of the same neighbourhood share most of their error, which the positions follow: residuals show the rest.
-    """
-    lags = min(LAGS, len(expected.residual))
-    some = expected.counts[:lags] > 0
-    relative = np.abs(expected.residual[:lags]) / np.maximum(1 - expected.similarity[:lags] ** 2, FLOOR)
-    seen = 1.4826 * float(np.median(relative[some]))
-    return max(float(SHARED * (LAGS / lags) ** 1.5 * seen), 1e-6)
 
 
 class Covariance:

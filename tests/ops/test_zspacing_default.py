@@ -9,6 +9,8 @@ import pytest
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.zspacing import ZSpacingOptions
+from gpustitch.ops.sections import SectionOptions, simulate_sections
+from gpustitch.ops.similarity import banded_correlation
 from gpustitch.ops.zspacing import estimate_positions
 from gpustitch.ops.zspacing_curve import fit_curve
 from gpustitch.ops.zspacing_order import accepted_order, in_given_order
@@ -196,3 +198,28 @@ def test_positions_in_a_given_order_are_the_nearest_ones():
         other = np.empty(40)
         other[order] = np.sort(found[order] + 0.02 * rng.normal(size=40))
         assert np.sum(((other - positions) / sigma) ** 2) >= cost
+
+
+SIMULATED = {
+    "usual": {},
+    "without noise": {"read_noise": 5.0, "counts_per_electron": 0.5},
+    "much noise": {"read_noise": 400.0, "counts_per_electron": 60.0},
+    "hardly falling": {"correlation_z": 25.0},
+}
+
+
+def test_intervals_of_simulated_series_cover_the_truth():
+    """90 % intervals. Errors of a series go together, so that the share varies a lot from one series to the next."""
+    shares = {}
+    for name, changes in SIMULATED.items():
+        found = []
+        for seed in range(6):
+            options = SectionOptions(number=100, rows=80, columns=80, seed=seed, spacing_cv=0.2, **changes)
+            series = simulate_sections(options)
+            result = estimate_positions(banded_correlation(series.planes(), 10))
+            slope, offset = np.polyfit(result.positions, series.positions, 1)
+            error = np.abs(slope * result.positions + offset - series.positions)
+            found.append(np.mean(error < 1.645 * slope * result.uncertainty))
+        shares[name] = np.mean(found)
+    assert min(shares.values()) > 0.7, shares
+    assert 0.8 < np.mean(list(shares.values())) < 0.99, shares
