@@ -8,11 +8,13 @@ from pathlib import Path
 
 from gpustitch.errors import InputMissingError, LayoutError
 from gpustitch.io.images import TIFF_SUFFIXES
+from gpustitch.io.ome_zarr import is_ome_zarr
 from gpustitch.model import Mosaic, TilePath, UmXYZ
 
 _NUMBER = r"[+-]?\d+"
 _PAIR = rf"({_NUMBER})_({_NUMBER})"
 BLOCKFS_FILE = "precomputed.blockfs"
+PIPELINE_VOLUME = "volume"  # in the folder that the pipeline makes, beside its flat field and alignment
 
 
 def find_raw_mosaic(root: str | Path) -> Mosaic:
@@ -32,17 +34,18 @@ def find_raw_mosaic(root: str | Path) -> Mosaic:
 
 
 def find_volume_mosaic(root: str | Path) -> Mosaic:
-    """The volumes of a channel, precomputed or blockfs: ``ROOT/X/X_Y/Z`` or ``ROOT/X/X_Y``.
+    """The volumes of a channel, precomputed, blockfs or OME-Zarr: ``ROOT/X/X_Y/Z`` or ``ROOT/X/X_Y``.
 
     A lone volume whose parents' names do not fit is at (0, 0, 0). Raises as :func:`find_raw_mosaic`.
     """
     root = Path(root)
-    return _find(root, is_volume, "volume (X/X_Y/Z with a file info or 1_1_1/precomputed.blockfs)")
+    return _find(root, is_volume, "volume (X/X_Y/Z with a file info, zarr.json or 1_1_1/precomputed.blockfs)")
 
 
 def is_volume(path: Path) -> bool:
-    """Whether ``path`` is the folder of a precomputed or blockfs volume."""
-    return (path / "info").is_file() or (path / "1_1_1" / BLOCKFS_FILE).is_file() or (path / BLOCKFS_FILE).is_file()
+    """Whether ``path`` is the folder of a precomputed, blockfs or OME-Zarr volume."""
+    files = ("info", f"1_1_1/{BLOCKFS_FILE}", BLOCKFS_FILE)
+    return any((path / name).is_file() for name in files) or is_ome_zarr(path)
 
 
 def _is_raw(path: Path) -> bool:

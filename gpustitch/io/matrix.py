@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 
-from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.io.atomic import atomic_file
+from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
+from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.images import TIFF_SUFFIXES, reading, write_tiff
+from gpustitch.io.provenance import write_json
+from gpustitch.io.tiff_open import opened_tiff
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,6 +24,7 @@ MATRIX_SUFFIXES = (".npz", *TIFF_SUFFIXES)
 # A TIFF holds all of the matrix; beyond this many sections that is more than a gigabyte and mostly NaN.
 MOST_IN_TIFF = 16384
 _KEYS = ("half_strip", "matrix")
+_MOST_SIMILAR = 1 + 1e-3  # rounding, and other programs' single precision
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ def is_similarity_file(path: str | Path) -> bool:
         return False
     if suffix == ".npy":
         with reading(path, "a NumPy array"):
-            return bool(np.load(path, mmap_mode="r", allow_pickle=False).ndim == 2)
+            return bool(np.lib.format.open_memmap(path, mode="r").ndim == 2)
     if suffix in TIFF_SUFFIXES:
-        with reading(path, "TIFF"), tifffile.TiffFile(path) as tiff:
+        with opened_tiff(path) as tiff:
             # ImageJ describes a stack beyond 4 GB as one page, followed by the others.
             return len(tiff.pages) == 1 and tiff.series[0].ndim == 2
     return False
@@ -82,8 +85,8 @@ def read_similarity(path: str | Path) -> SimilarityFile:
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it cannot be read, is neither a square matrix nor a half strip of real numbers, holds infinities, or its
-        diagonal is less than what stands beside it (distances rather than similarities).
+        If it cannot be read, is neither a square matrix nor a half strip of real numbers, holds infinities or numbers
+        above 1, or its diagonal is less than what stands beside it (distances rather than similarities).
     """
     path = Path(path)
     with reading(path, "a similarity matrix"):
@@ -98,6 +101,8 @@ def read_similarity(path: str | Path) -> SimilarityFile:
         raise DamagedInputError(f"{path} holds infinite similarities; NaN says that there is none")
     repaired = _repair_diagonal(values, is_half_strip)
     _check_diagonal(path, values, is_half_strip)
+    if (most := np.nanmax(values, initial=0)) > _MOST_SIMILAR:
+        raise DamagedInputError(f"{path} holds similarities up to {most:g}; correlations, at most 1, were expected")
     return SimilarityFile(values, is_half_strip, repaired)
 
 
@@ -123,7 +128,7 @@ def write_similarity(
     half_strip
         [i, d] is the similarity of i and i + d.
     provenance
-        Where it comes from; kept as JSON under ``provenance`` of an .npz.
+        Where it comes from, kept as JSON: under ``provenance`` of an .npz, beside a TIFF as ``<name>.json``.
 
     Raises
     ------
@@ -133,15 +138,66 @@ def write_similarity(
     n = len(half_strip)
     check_similarity_output(path, n)
     if path.suffix.lower() != ".npz":
+        if provenance is not None:
+            check_file_output(sidecar_of(path), overwrite=overwrite)
         write_tiff(path, _symmetric(half_strip), compression=1, overwrite=overwrite)
+        if provenance is not None:
+            write_json(sidecar_of(path), provenance, overwrite=overwrite)
         return
     with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
         np.savez_compressed(file, half_strip=half_strip, provenance=np.array(json.dumps(provenance or {})))
 
 
+def read_pair_weights(path: str | Path, number: int) -> Floats:
+    """How much each pair of sections counts, float64 (n, n), from a file as :func:`read_similarity` takes.
+
+    Pairs beyond a half strip get 1.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no such file.
+    DamagedInputError
+        If it cannot be read, is not a symmetric matrix or a half strip, or a weight is NaN, infinite or below 0.
+    LayoutError
+        If it is of another number of sections than ``number``.
+    """
+    path = Path(path)
+    with reading(path, "weights of pairs"):
+        name, array = _load(path)
+    if array.ndim != 2 or array.dtype.kind not in "uif" or array.size == 0:
+        raise DamagedInputError(f"{path} holds {array.dtype} of shape {array.shape}; weights of pairs are a matrix")
+    values = np.array(array, np.float64)
+    if len(values) != number:
+        raise LayoutError(f"{path} holds weights of {len(values)} sections; there are {number}")
+    if name == "half_strip" or values.shape[1] != number:
+        values = _weights_of_strip(values)
+    if values.shape != (number, number) or not (values >= 0).all() or np.isinf(values).any():
+        raise DamagedInputError(f"{path}: weights of pairs are finite numbers of at least 0, none of them missing")
+    if not np.allclose(values, values.T, rtol=1e-6, atol=0):
+        raise DamagedInputError(f"{path}: the weights of pairs are not symmetric")
+    return values
+
+
+def _weights_of_strip(strip: Floats) -> Floats:
+    n = len(strip)
+    matrix = np.ones((n, n))
+    for d in range(min(n, strip.shape[1])):
+        i = np.arange(n - d)
+        matrix[i, i + d] = matrix[i + d, i] = strip[: n - d, d]
+    return matrix
+
+
+def sidecar_of(path: Path) -> Path:
+    """The file beside ``path`` that says where it comes from."""
+    return path.with_name(f"{path.name}.json")
+
+
 def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:
     """The array in a file and its name there, if it has one."""
     if path.suffix.lower() == ".npz":
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise DamagedInputError(f"{path} is no .npz, or is cut short")
         with np.load(path, allow_pickle=False) as archive:
             for key in _KEYS:
                 if key in archive:
@@ -149,8 +205,9 @@ def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:
             found = ", ".join(archive.files) or "nothing"
             raise DamagedInputError(f"{path} holds {found}; an array 'matrix' or 'half_strip' was expected")
     if path.suffix.lower() == ".npy":
-        return "", np.asarray(np.load(path, allow_pickle=False))
-    return "", np.asarray(tifffile.imread(path))
+        return "", np.lib.format.open_memmap(path, mode="r")
+    with opened_tiff(path) as tiff:
+        return "", tiff.asarray()
 
 
 def _is_half_strip(path: Path, name: str, values: Floats) -> bool:

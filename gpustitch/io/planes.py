@@ -12,13 +12,13 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.blockfs import BlockfsVolume
 from gpustitch.io.images import JP2_SUFFIXES, TIFF_SUFFIXES, reading
-from gpustitch.io.layout import BLOCKFS_FILE
+from gpustitch.io.layout import BLOCKFS_FILE, PIPELINE_VOLUME
 from gpustitch.io.ome_zarr import OmeZarrVolume, is_ome_zarr
 from gpustitch.io.plane_sources import ArrayPlanes, FramePlanes, PngFrames, VolumePlanes
 from gpustitch.io.precomputed import PrecomputedVolume, read_info
 from gpustitch.io.pyramid_layout import DEFAULT_CHUNK
 from gpustitch.io.sources import open_frames, source_files
-from gpustitch.io.stacks import natural_key
+from gpustitch.io.stacks import PLANE_TYPES, TiffFrames, TiffPages, natural_key
 from gpustitch.io.tiff_facts import tiff_facts
 from gpustitch.model import ZYX, Box, Coverage, Frames, Spacing
 
@@ -48,7 +48,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -
 
     That is a DCIMG file; a TIFF of one or many pages; a folder or glob of TIFF, JPEG 2000 or PNG files (in natural
     order: ``img_2`` before ``img_10``); a folder that is a precomputed, blockfs or OME-Zarr volume (level 0, planes of
-    constant z); a ``.npy`` file (plane, row, column).
+    constant z), or that the pipeline made and holds one; a ``.npy`` file (plane, row, column).
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -
     """
     path = Path(pattern_or_path)
     if path.is_dir():
-        volume = _open_volume(path)
+        # The flat field beside the pipeline's volume is an image, but no plane of it.
+        volume = _open_volume(path) or _open_volume(path / PIPELINE_VOLUME)
         if volume is not None:
             return volume
     if path.is_file() and path.suffix.lower() == ".npy":
@@ -84,9 +85,10 @@ def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -
         if path.is_dir():
             raise InputMissingError(f"{path} holds no planes: {_WHAT}") from error
         raise
-    spacing = _tiff_spacing(files) if files[0].suffix.lower() in TIFF_SUFFIXES else None
-    frames = open_frames(pattern_or_path, allow_truncated=allow_truncated)
-    return FramePlanes(frames, str(pattern_or_path), spacing)
+    if {file.suffix.lower() for file in files} <= set(TIFF_SUFFIXES):
+        tiffs = TiffPages(files[0], PLANE_TYPES) if len(files) == 1 else TiffFrames(files, PLANE_TYPES)
+        return FramePlanes(tiffs, str(pattern_or_path), _tiff_spacing(files))
+    return FramePlanes(open_frames(pattern_or_path, allow_truncated=allow_truncated), str(pattern_or_path))
 
 
 def _open_volume(path: Path) -> VolumePlanes | None:
@@ -113,7 +115,7 @@ def _open_blockfs(path: Path) -> VolumePlanes:
 
 def _map_npy(path: Path) -> npt.NDArray[Any]:
     with reading(path, "a NumPy array"):
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
 def _png_files(pattern_or_path: str | Path) -> list[Path]:

@@ -14,8 +14,11 @@ import tifffile
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.images import reading
 from gpustitch.io.jp2 import jp2_shape_and_dtype, read_jp2
+from gpustitch.io.tiff_open import open_tiff, opened_tiff
 
+# Types that every stage takes; stages that compare or resample planes take the others too.
 _DTYPES = ("uint8", "uint16", "float32")
+PLANE_TYPES = (*_DTYPES, "int8", "int16", "int32", "uint32", "float64")
 
 
 def natural_key(path: Path) -> tuple[tuple[int, int | str], ...]:
@@ -59,6 +62,7 @@ class _OneFilePerFrame(_Stack):
         paths: Sequence[Path],
         describe: Callable[[Path], tuple[tuple[int, ...], np.dtype[Any]]],
         load: Callable[[Path], npt.NDArray[Any]],
+        types: Sequence[str] = _DTYPES,
     ) -> None:
         self.paths = tuple(paths)
         if not self.paths:
@@ -66,7 +70,7 @@ class _OneFilePerFrame(_Stack):
         self.name = f"{self.paths[0]} ... {self.paths[-1].name}" if len(self.paths) > 1 else str(self.paths[0])
         self._load = load
         first = describe(self.paths[0])
-        shape, self.dtype = _checked(self.paths[0], *first)
+        shape, self.dtype = _checked(self.paths[0], *first, types)
         for path in self.paths[1:]:
             other = describe(path)
             if other != first:
@@ -104,7 +108,7 @@ class Jp2Frames(_OneFilePerFrame):
 class TiffFrames(_OneFilePerFrame):
     """TIFF files of one page each in the order given (:class:`gpustitch.model.Frames`).
 
-    May be read from several threads.
+    May be read from several threads. Pixels are of one of ``types``.
 
     Raises
     ------
@@ -114,35 +118,39 @@ class TiffFrames(_OneFilePerFrame):
         If one is not a TIFF, or of another size or type than the first.
     """
 
-    def __init__(self, paths: Iterable[str | Path]) -> None:
-        super().__init__([Path(p) for p in paths], _describe_tiff, _load_tiff)
+    def __init__(self, paths: Iterable[str | Path], types: Sequence[str] = _DTYPES) -> None:
+        super().__init__([Path(p) for p in paths], _describe_tiff, _load_tiff, types)
 
 
 class TiffPages(_Stack):
     """The pages of one TIFF or ImageJ hyperstack, in file order (:class:`gpustitch.model.Frames`).
+
+    Pixels are of one of ``types``.
 
     Raises
     ------
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it is not a TIFF or its pages differ in size or type.
+        If it is not a TIFF, ends early, or its pages differ in size or type.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, types: Sequence[str] = _DTYPES) -> None:
         self.path = Path(path)
         self.name = str(self.path)
         with reading(self.path, "TIFF"):
-            self._file = tifffile.TiffFile(self.path)
+            self._file = open_tiff(self.path)
             self._file.filehandle.set_lock(True)
             series = self._file.series
-            if len(series) != 1:
-                raise DamagedInputError(f"{self.path} has pages of {len(series)} different sizes or types")
+            # Pages written one at a time each say that they are a series of their own.
+            pages = [page for part in series for page in part.pages] if len(series) > 1 else []
+            if len({(part.keyframe.shape, part.dtype) for part in series}) != 1:
+                raise DamagedInputError(f"{self.path} has {len(pages)} pages of different sizes or types")
             shape = tuple(series[0].keyframe.shape)
-            frame, self.dtype = _checked(self.path, shape, np.dtype(series[0].dtype))
-            n_frames = int(np.prod(series[0].shape, dtype=np.int64)) // (frame[0] * frame[1])
+            frame, self.dtype = _checked(self.path, shape, np.dtype(series[0].dtype), types)
+            n_frames = len(pages) or int(np.prod(series[0].shape, dtype=np.int64)) // (frame[0] * frame[1])
             self._mapped: npt.NDArray[Any] | None = None
-            if series[0].dataoffset is not None:
+            if not pages and series[0].dataoffset is not None:
                 self._mapped = np.memmap(
                     self.path,
                     self.dtype.newbyteorder(self._file.byteorder),
@@ -150,7 +158,7 @@ class TiffPages(_Stack):
                     series[0].dataoffset,
                     (n_frames, *frame),
                 )
-            self._pages: list[Any] = list(series[0].pages) if self._mapped is None else []
+            self._pages: list[Any] = pages or (list(series[0].pages) if self._mapped is None else [])
         self.shape = (n_frames, *frame)
 
     def _frame(self, index: int) -> npt.NDArray[Any]:
@@ -161,7 +169,7 @@ class TiffPages(_Stack):
 
 
 def _describe_tiff(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with reading(path, "TIFF"), tifffile.TiffFile(path) as tiff:
+    with opened_tiff(path) as tiff:
         if len(tiff.pages) != 1:
             raise DamagedInputError(f"{path} has {len(tiff.pages)} pages; in a stack of files each holds one frame")
         page = tiff.pages[0]
@@ -173,11 +181,13 @@ def _load_tiff(path: Path) -> npt.NDArray[Any]:
         return np.asarray(tifffile.imread(path, maxworkers=1))
 
 
-def _checked(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
+def _checked(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], types: Sequence[str]
+) -> tuple[tuple[int, int], np.dtype[Any]]:
     if len(shape) != 2:
         raise DamagedInputError(f"{path} holds an image of shape {shape}; frames are grey, rows x columns")
-    if dtype.name not in _DTYPES:
-        raise DamagedInputError(f"{path} holds {dtype} pixels; frames are {', '.join(_DTYPES)}")
+    if dtype.name not in types:
+        raise DamagedInputError(f"{path} holds {dtype} pixels; frames are {', '.join(types)}")
     return (int(shape[0]), int(shape[1])), dtype.newbyteorder("=")
 
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import tifffile
-
-from gpustitch.io.images import reading
+from gpustitch.io.tiff_open import opened_tiff
 from gpustitch.io.units import spacing_of, um_per
 from gpustitch.model import Spacing
 
@@ -30,9 +28,9 @@ def tiff_facts(path: Path) -> TiffFacts:
     Raises
     ------
     InputMissingError, DamagedInputError
-        If there is no such file, or it is not a TIFF.
+        If there is no such file, or it is not a TIFF or ends early.
     """
-    with reading(path, "TIFF"), tifffile.TiffFile(path) as tiff:
+    with opened_tiff(path) as tiff:
         if tiff.is_ome and tiff.ome_metadata:
             with contextlib.suppress(ElementTree.ParseError, ValueError):
                 return _of_ome(tiff.ome_metadata)

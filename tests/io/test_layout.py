@@ -6,7 +6,7 @@ import pytest
 from gpustitch.errors import InputMissingError, LayoutError
 from gpustitch.io.dcimg_writer import write_dcimg
 from gpustitch.io.images import write_tiff
-from gpustitch.io.layout import find_raw_mosaic, find_volume_mosaic
+from gpustitch.io.layout import find_raw_mosaic, find_volume_mosaic, is_volume
 
 FRAME = np.zeros((2, 2), np.uint8)
 
@@ -125,3 +125,11 @@ def test_a_volume_alone_is_a_tile(tmp_path):
     volume(tmp_path / "30" / "30_-5" / "2")
     assert positions(find_volume_mosaic(tmp_path / "30" / "30_-5" / "2")) == [(3.0, -0.5, 0.2)]
     assert positions(find_volume_mosaic(tmp_path / "30")) == [(3.0, -0.5, 0.2)]
+
+
+def test_ome_zarr_volumes_are_tiles_too(tmp_path):
+    for y in ("0", "2000"):
+        (tmp_path / "0" / f"0_{y}" / "0").mkdir(parents=True)
+        (tmp_path / "0" / f"0_{y}" / "0" / "zarr.json").write_text("{}")
+    assert [tile.stage_um for tile in find_volume_mosaic(tmp_path).tiles] == [(0.0, 0.0, 0.0), (0.0, 200.0, 0.0)]
+    assert is_volume(tmp_path / "0" / "0_0" / "0") and not is_volume(tmp_path)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.io.matrix import is_similarity_file, read_similarity, write_similarity
+from gpustitch.errors import DamagedInputError, InputMissingError, LayoutError, OutputExistsError, ParameterError
+from gpustitch.io.matrix import is_similarity_file, read_pair_weights, read_similarity, write_similarity
 from gpustitch.ops.similarity import full_matrix
 
 N, REACH = 9, 3
@@ -120,3 +120,47 @@ def test_outputs_of_other_kinds_or_too_many_values_are_refused(strip, tmp_path):
     with pytest.raises(ParameterError, match=r"1\.6 GB"):
         write_similarity(tmp_path / "s.tif", np.ones((20000, 2)))
     assert not list(tmp_path.iterdir())
+
+
+def test_similarities_above_one_are_refused(tmp_path):
+    np.save(tmp_path / "s.npy", 100 * np.exp(-np.abs(np.subtract.outer(np.arange(9), np.arange(9))) / 4))
+    with pytest.raises(DamagedInputError, match="similarities up to 100; correlations"):
+        read_similarity(tmp_path / "s.npy")
+
+
+def test_text_named_npz(tmp_path):
+    (tmp_path / "s.npz").write_text("no archive")
+    with pytest.raises(DamagedInputError, match=r"is no \.npz, or is cut short"):
+        read_similarity(tmp_path / "s.npz")
+
+
+def test_where_a_tiff_comes_from_is_written_beside_it(tmp_path):
+    write_similarity(tmp_path / "s.tif", np.ones((4, 2)), provenance={"range": 1})
+    assert json.loads((tmp_path / "s.tif.json").read_text()) == {"range": 1}
+    (tmp_path / "t.tif.json").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"t\.tif\.json"):
+        write_similarity(tmp_path / "t.tif", np.ones((4, 2)), provenance={"range": 1})
+    assert not (tmp_path / "t.tif").exists()
+
+
+def test_weights_of_pairs(tmp_path):
+    weights = np.random.default_rng(0).uniform(0, 2, (6, 6))
+    weights += weights.T
+    np.savez(tmp_path / "w.npz", matrix=weights)
+    np.testing.assert_array_equal(read_pair_weights(tmp_path / "w.npz", 6), weights)
+    tifffile.imwrite(tmp_path / "w.tif", weights.astype(np.float32))
+    np.testing.assert_allclose(read_pair_weights(tmp_path / "w.tif", 6), weights, rtol=1e-6)
+    strip = np.full((6, 3), np.nan)
+    for d in range(3):
+        strip[: 6 - d, d] = np.diagonal(weights, d)
+    np.savez(tmp_path / "h.npz", half_strip=strip)
+    near = np.abs(np.subtract.outer(np.arange(6), np.arange(6))) <= 2
+    np.testing.assert_array_equal(read_pair_weights(tmp_path / "h.npz", 6), np.where(near, weights, 1))
+    with pytest.raises(LayoutError, match="weights of 6 sections; there are 7"):
+        read_pair_weights(tmp_path / "w.npz", 7)
+    for bad, match in ((-1, "at least 0"), (np.nan, "at least 0"), (np.inf, "finite"), (5, "not symmetric")):
+        changed = weights.copy()
+        changed[1, 2] = bad
+        np.savez(tmp_path / "bad.npz", matrix=changed)
+        with pytest.raises(DamagedInputError, match=match):
+            read_pair_weights(tmp_path / "bad.npz", 6)

@@ -264,3 +264,13 @@ def test_units():
     assert um_per("NANOMETERS") == um_per("nanometre") == um_per(" nm ") == 1e-3
     assert um_per("µm") == um_per("μm") == um_per("Micrometer") == 1.0
     assert um_per("parsec") is None and um_per(None) is None and um_per(3) is None
+
+
+def test_the_pipeline_s_folder_is_its_volume(tmp_path):
+    voxels = noise()
+    with OmeZarrWriter(tmp_path / "made" / "volume", SHAPE, np.uint16, SPACING, downsample=downsample, levels=1) as out:
+        out.write(Box.of_shape(SHAPE), voxels)
+    write_tiff(tmp_path / "made" / "flat.tiff", np.ones((7, 9), np.float32))
+    planes = open_planes(tmp_path / "made")
+    assert planes.name == str(tmp_path / "made" / "volume") and planes.spacing == SPACING
+    np.testing.assert_array_equal(planes.read(0, SHAPE[0]), voxels)
