@@ -17,14 +17,16 @@ Scale = Annotated[
     str,
     typer.Option(
         "--scale",
-        help="Make planes smaller before they are compared, by averaging pixels: 0.5, 0.25 ..., or two numbers x,y.",
+        help="Make planes smaller before they are compared, by averaging pixels: 1, 0.5, 0.3333, 0.25 ... (one over "
+        "a whole number), or two such numbers x,y.",
     ),
 ]
 Mask = Annotated[
-    Path | None, typer.Option("--mask", help="Image of the planes' size, 0 where pixels are not compared.")
+    Path | None,
+    typer.Option("--mask", help="Image of the planes' size, 0 where pixels are not compared (default: all are)."),
 ]
 Chunk = Annotated[int | None, typer.Option("--chunk", help="Planes read at a time (default: what suits them).")]
-Memory = Annotated[str, typer.Option("--memory", metavar="BYTES", help="Most memory to hold, such as 4G.")]
+Memory = Annotated[str, typer.Option("--memory", metavar="BYTES", help="Most memory to hold, such as 512M or 4G.")]
 
 
 def parsed_scale(text: str) -> tuple[float, float]:
@@ -48,7 +50,8 @@ def command(
     reach: Annotated[
         int | None,
         typer.Option(
-            "--range", help="Greatest distance of two planes compared (default: 10, less if there are fewer)."
+            "--range",
+            help="Neighborhood range: greatest distance of two compared planes, in planes (default: 10, or less).",
         ),
     ] = None,
     scale: Scale = "1",

@@ -47,6 +47,24 @@ def command(
         float, typer.Option("--max-gap", help="Widest gap, in sections, that is interpolated; wider ones stay black.")
     ] = 5.0,
     fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Interpolate all gaps.")] = False,
+    leave_out: Annotated[
+        str,
+        typer.Option(
+            "--leave-out",
+            metavar="LIST",
+            help="Sections not to use: numbers, ranges, and 'damaged' or 'constant' for those that z-spacing named so, "
+            "as in 5,7-9,damaged. Planes there are interpolated between the sections on either side.",
+            show_default="all are used",
+        ),
+    ] = "",
+    least_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--least-weight",
+            help="Do not use sections whose weight in POSITIONS, 0 to 1, is less.",
+            show_default="weights are not looked at",
+        ),
+    ] = None,
     format_: Annotated[
         str | None,
         typer.Option("--format", help="precomputed, ome-zarr or tiff.", show_default="what the name of OUT says"),
@@ -88,6 +106,8 @@ def command(
                 nearest=nearest,
                 max_gap=max_gap,
                 fill_gaps=fill_gaps,
+                leave_out=leave_out,
+                least_weight=least_weight,
                 format=format_,
                 levels=levels,
                 chunk_shape=None if chunk_size is None else parsed_zyx(chunk_size, "--chunk-size"),

@@ -12,6 +12,7 @@ from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, re
 from gpustitch.cli.device_options import DeviceMemory, DeviceName, parsed_bytes, taken_device
 from gpustitch.cli.frame_options import AllowTruncated
 from gpustitch.cli.similarity import Chunk, Mask, Memory, Scale, parsed_scale
+from gpustitch.errors import ParameterError
 from gpustitch.model.zspacing import ZSpacingOptions
 from gpustitch.stages import z_spacing
 from gpustitch.stages.similarity import SimilarityOptions
@@ -46,34 +47,55 @@ def command(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="CSV to write: number, position, order, uncertainty, weight.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="CSV to write: columns of Fiji's z-spacing, uncertainty, weight. OUTPUT.json says from what.",
+        ),
     ],
-    report: Annotated[Path | None, typer.Option("--report", help="Picture to draw: .pdf, .png or .svg.")] = None,
-    compat: Annotated[bool, _option("--compat", "Repeat Fiji's z-spacing step by step, weaknesses and all.")] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Picture to draw: .pdf, .png or .svg (default: none).")
+    ] = None,
+    compat: Annotated[
+        bool, _option("--compat", "Repeat Fiji's z-spacing step by step, weaknesses and all (default: no).")
+    ] = False,
     reach: Annotated[
         int | None,
-        _option("--range", "Greatest distance of two sections compared (default: 10, or what there is)."),
+        _option(
+            "--range",
+            "Neighborhood range: greatest distance of two compared sections, in sections (default: 10, or less).",
+        ),
     ] = None,
     outer_iterations: Annotated[
-        int | None, _option("--outer-iterations", "Updates of the positions, at most.", _DEFAULTS.outer_iterations)
+        int | None,
+        _option(
+            "--outer-iterations",
+            "Number of updates of the positions; without --compat the most of them.",
+            _DEFAULTS.outer_iterations,
+        ),
     ] = None,
     outer_regularization: Annotated[
         float | None,
         _option(
             "--outer-regularization",
-            "Part of each move that is not made; --compat only.",
+            "Part of each move that is not made, 0 to below 1; --compat only.",
             _DEFAULTS.outer_regularization,
         ),
     ] = None,
     inner_iterations: Annotated[
         int | None,
-        _option("--inner-iterations", "Sweeps over sections' quality; --compat only.", _DEFAULTS.inner_iterations),
+        _option(
+            "--inner-iterations",
+            "Number of sweeps over the quality of sections in each update; --compat only.",
+            _DEFAULTS.inner_iterations,
+        ),
     ] = None,
     inner_regularization: Annotated[
         float | None,
         _option(
             "--inner-regularization",
-            "Part of its last quality that each sweep keeps; --compat only.",
+            "Part of its last quality that each sweep keeps, 0 to 1; --compat only.",
             _DEFAULTS.inner_regularization,
         ),
     ] = None,
@@ -82,21 +104,32 @@ def command(
     ] = _DEFAULTS.allow_reordering,
     force_monotonicity: Annotated[
         bool,
-        _option("--force-monotonicity/--no-force-monotonicity", "Leave out similarities that rise with distance."),
+        _option(
+            "--force-monotonicity/--no-force-monotonicity",
+            "Leave out similarities that rise with distance; --compat only.",
+        ),
     ] = _DEFAULTS.force_monotonicity,
     minimum_section_thickness: Annotated[
         float | None,
-        _option("--minimum-section-thickness", "Least distance of neighbours.", _DEFAULTS.minimum_section_thickness),
+        _option(
+            "--minimum-section-thickness",
+            "Least distance of neighbours along z, in sections, 0 to below 1.",
+            _DEFAULTS.minimum_section_thickness,
+        ),
     ] = None,
     minimum_correlation: Annotated[
         float | None,
-        _option("--minimum-correlation", "Similarities up to this one do not count.", _DEFAULTS.minimum_correlation),
+        _option(
+            "--minimum-correlation",
+            "Similarities (correlations, at most 1) up to this one do not count.",
+            _DEFAULTS.minimum_correlation,
+        ),
     ] = None,
     coordinate_regularizer: Annotated[
         float | None,
         _option(
             "--coordinate-regularizer",
-            "How much sections are drawn to where they were recorded, 0 to 1.",
+            "How much sections are drawn to where they were recorded, 0 (not) to 1 (fully).",
             _DEFAULTS.coordinate_regularizer,
         ),
     ] = None,
@@ -104,16 +137,23 @@ def command(
         Regularization,
         _option(
             "--regularization",
-            "First and last section stay (border), the best line through all (identity), or none.",
+            "What keeps the series in place: its first and last section (border), the best line through all positions "
+            "(identity), or nothing (none).",
         ),
     ] = Regularization(_DEFAULTS.regularization),
     local_estimates: Annotated[
         int | None,
-        _option("--local-estimates", "Curves along a series that changes.", _DEFAULTS.local_estimates),
+        _option(
+            "--local-estimates",
+            "Number of curves of similarity against distance along a series that changes.",
+            _DEFAULTS.local_estimates,
+        ),
     ] = None,
     tolerance: Annotated[
         float | None,
-        _option("--tolerance", "Stop when no section moves further; not with --compat.", _DEFAULTS.tolerance),
+        _option(
+            "--tolerance", "Stop when no section moves further, in sections; not with --compat.", _DEFAULTS.tolerance
+        ),
     ] = None,
     spacing_ratio: Annotated[
         float | None,
@@ -129,6 +169,14 @@ def command(
     section_weights: Annotated[
         Path | None,
         _option("--section-weights", "CSV whose column 'weight' says how much each section counts (default: 1)."),
+    ] = None,
+    pair_weights: Annotated[
+        Path | None,
+        _option(
+            "--pair-weights",
+            "How much each pair of sections counts, at least 0: .npz with 'matrix' or 'half_strip', or TIFF "
+            "(default: 1).",
+        ),
     ] = None,
     scale: Scale = "1",
     mask: Mask = None,
@@ -160,16 +208,11 @@ def command(
         "spacing_ratio": spacing_ratio,
     }
     stated: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    idle = [f"--{name.replace('_', '-')}" for name in (_NOT_COMPAT if compat else _COMPAT_ONLY) if name in stated]
     with reported_errors():
         progress = TerminalProgress(quiet=quiet)
-        estimate = ZSpacingOptions(
-            allow_reordering=allow_reordering,
-            force_monotonicity=force_monotonicity,
-            regularization=regularization.value,
-            compat=compat,
-            **stated,
-        )
-        idle = [f"--{name.replace('_', '-')}" for name in (_NOT_COMPAT if compat else _COMPAT_ONLY) if name in stated]
+        stated |= {"allow_reordering": allow_reordering, "force_monotonicity": force_monotonicity}
+        estimate = _options(regularization=regularization.value, compat=compat, **stated)
         if idle:
             progress.warn(f"{'with' if compat else 'without'} --compat nothing is changed by {', '.join(idle)}")
         images = SimilarityOptions(
@@ -183,8 +226,19 @@ def command(
             n_workers=n_workers,
             allow_truncated=allow_truncated,
         )
-        request = z_spacing.ZSpacingRequest(images, output, estimate, report, start, section_weights, overwrite)
+        request = z_spacing.ZSpacingRequest(
+            images, output, estimate, report, start, section_weights, overwrite, pair_weights
+        )
         plan = z_spacing.plan(request)
         if plan.images is not None:
             progress.note(f"at most {plan.images.peak_bytes / 2**20:.0f} MiB of planes are held at a time")
         print(z_spacing.run(plan, progress).summary)
+
+
+def _options(**values: Any) -> ZSpacingOptions:
+    """The options, or ParameterError that names the one on the command line."""
+    try:
+        return ZSpacingOptions(**values)
+    except ParameterError as error:
+        name, _, rest = str(error).partition(" ")
+        raise ParameterError(f"--{name.replace('_', '-')} {rest}") from error

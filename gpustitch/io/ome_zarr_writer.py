@@ -33,7 +33,7 @@ class OmeZarrWriter(PyramidWriter):
     Parameters
     ----------
     path, shape, dtype, spacing, downsample, levels, sidecar, overwrite, n_writers, in_flight_bytes, flush
-        As there; the types are uint8, uint16, uint32, float32 and float64.
+        As there; the types are uint8, uint16, int16, uint32, float32 and float64.
     chunk_shape
         Voxels (z, y, x) that are compressed together; less where a level is smaller.
     shard_shape
@@ -52,7 +52,7 @@ class OmeZarrWriter(PyramidWriter):
         If ``path`` exists or cannot be created.
     """
 
-    written_types: ClassVar = ("uint8", "uint16", "uint32", "float32", "float64")
+    written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 
     def __init__(
         self,

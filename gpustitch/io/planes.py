@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.blockfs import BlockfsVolume
 from gpustitch.io.images import JP2_SUFFIXES, TIFF_SUFFIXES, reading
-from gpustitch.io.layout import BLOCKFS_FILE, PIPELINE_VOLUME
+from gpustitch.io.layout import BLOCKFS_FILE, PIPELINE_VOLUME, is_volume
 from gpustitch.io.ome_zarr import OmeZarrVolume, is_ome_zarr
 from gpustitch.io.plane_sources import ArrayPlanes, FramePlanes, PngFrames, VolumePlanes
 from gpustitch.io.precomputed import PrecomputedVolume, read_info
@@ -89,6 +89,14 @@ def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -
         tiffs = TiffPages(files[0], PLANE_TYPES) if len(files) == 1 else TiffFrames(files, PLANE_TYPES)
         return FramePlanes(tiffs, str(pattern_or_path), _tiff_spacing(files))
     return FramePlanes(open_frames(pattern_or_path, allow_truncated=allow_truncated), str(pattern_or_path))
+
+
+def check_outside(output: Path, source: Path, *, is_image: bool) -> None:
+    """Raise ParameterError if an output lies in a volume that is read, or is an image in a folder of its planes."""
+    folder = source.resolve()
+    parents = output.resolve().parents
+    if folder.is_dir() and ((folder in parents and is_volume(folder)) or (is_image and parents[0] == folder)):
+        raise ParameterError(f"{output} lies in the input {source}; choose an output outside it")
 
 
 def _open_volume(path: Path) -> VolumePlanes | None:

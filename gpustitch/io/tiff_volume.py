@@ -29,7 +29,7 @@ from gpustitch.model import Box, Spacing
 
 METADATA = ("imagej", "ome")
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
-_OME_TYPES = (*_IMAGEJ_TYPES, "uint32", "float64")
+_OME_TYPES = (*_IMAGEJ_TYPES, "int16", "uint32", "float64")
 _STRIP_BYTES = 1 << 18  # of a compressed plane: a reader need not hold much more than it asks for
 _SLAB_BYTES = 1 << 26
 _CLASSIC_BYTES = (1 << 32) - (1 << 26)  # offsets of a classic TIFF have 32 bits; some are taken by its directories
@@ -55,7 +55,7 @@ class TiffVolumeWriter:
     path
         The file. A name that ends in ``.ome.tif`` or ``.ome.tiff`` has OME metadata.
     shape, dtype, spacing
-        The volume: (z, y, x); uint8, uint16 and float32, with OME metadata also uint32 and float64.
+        The volume: (z, y, x); uint8, uint16 and float32, with OME metadata also int16, uint32 and float64.
     metadata
         ``imagej`` or ``ome``; None for what suits: ImageJ, as long as ImageJ itself can open the file (its types, and
         less than 4 GiB), otherwise OME. Files that may grow beyond 4 GiB are BigTIFF, which ImageJ opens only

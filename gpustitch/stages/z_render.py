@@ -21,15 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import CPU, Array, Device, on, to_device, to_host
-from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
-from gpustitch.io.planes import Planes, open_planes
+from gpustitch.io.planes import Planes, check_outside, open_planes
 from gpustitch.io.provenance import provenance
 from gpustitch.io.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
 from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS
 from gpustitch.io.volume_output import DEFAULT_LEVELS, FORMATS, VolumeOutput, format_of, open_output
-from gpustitch.io.z_grids import read_z_grids
-from gpustitch.io.z_positions import read_z_positions
 from gpustitch.model import ZYX, Box, Spacing
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.zplan import (
@@ -43,16 +41,18 @@ from gpustitch.ops.zplan import (
     plan_z,
     planes_within,
     runs,
-    sorted_series,
 )
 from gpustitch.ops.zresample import deformed_planes, planes_between
 from gpustitch.stages.hosted import hosted
 from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.progress import SILENT, Progress, tracked
 from gpustitch.stages.shared_reads import SharedReads
+from gpustitch.stages.signed import signed_too
+from gpustitch.stages.similarity import listed
 from gpustitch.stages.z_columns import Cut, cut_columns, slab_depth
+from gpustitch.stages.z_sources import SectionsAlongZ, output_spacing, sections_along_z
 
-_TYPES = ("uint8", "uint16", "float32")
+_TYPES = ("uint8", "uint16", "int16", "float32")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,9 @@ class RenderOptions:
         Widest gap between sections, in sections, that is interpolated.
     fill_gaps
         Interpolate all gaps.
+    leave_out, least_weight
+        Sections that are not used, as :func:`gpustitch.stages.z_sources.sections_along_z` takes them; planes at their
+        place are made of the sections on either side.
     levels, chunk_shape
         Of the output, if it has any; None for its default.
     memory_bytes
@@ -94,6 +97,8 @@ class RenderOptions:
     nearest: bool = False
     max_gap: float = 5.0
     fill_gaps: bool = False
+    leave_out: str = ""
+    least_weight: float | None = None
     format: str | None = None
     levels: int | None = None
     chunk_shape: ZYX | None = None
@@ -112,8 +117,8 @@ class RenderPlan:
 
     Attributes
     ----------
-    order
-        Sections of the input along z, without those at the place of another.
+    sections_used
+        Sections of the input along z, without those left out and those at the place of another.
     sources
         What each plane is made of; a :class:`Deformation` where that differs over it.
     shape, spacing
@@ -126,7 +131,7 @@ class RenderPlan:
 
     options: RenderOptions
     planes: Planes
-    order: npt.NDArray[np.int64]
+    sections_used: SectionsAlongZ
     sources: ZPlan | Deformation
     grid: ZGrid
     shape: ZYX
@@ -135,6 +140,11 @@ class RenderPlan:
     n_workers: int
     output_bytes: int
     memory_bytes: int
+
+    @property
+    def order(self) -> npt.NDArray[np.int64]:
+        """Sections of the input along z."""
+        return self.sections_used.series.order
 
     def sections(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Planes of the input that planes ``start <= z < stop`` of the output need."""
@@ -176,17 +186,22 @@ def plan(options: RenderOptions) -> RenderPlan:
     """
     check_output(options.output, overwrite=options.overwrite)
     check_apart(options.output, [options.input, options.positions])
+    check_outside(options.output, options.input, is_image=_kind(options) == "tiff")
     n_workers = checked_workers(options.n_workers)
     if not options.max_gap > 0:
         raise ParameterError(f"--max-gap is a number of sections above 0, not {options.max_gap}")
     planes = options.planes or open_planes(options.input, allow_truncated=options.allow_truncated)
     if planes.dtype.name not in _TYPES:
         raise ParameterError(f"planes of {', '.join(_TYPES)} are rendered; {planes.name} holds {planes.dtype}")
-    spacing, step = _spacings(options, planes)
-    order, sources, grid = _sources(options, planes, step)
+    spacing, step = output_spacing(planes, options.spacing, options.z_spacing_um)
+    used = sections_along_z(options.positions, planes.shape[0], planes.name, options.leave_out, options.least_weight)
+    first, last = float(used.series.positions.min()), float(used.series.positions.max())
+    grid = ZGrid(first, step, planes_within(last - first, step))
     shape = (grid.n_planes, planes.shape[1], planes.shape[2])
+    # Before anything is made for each plane: with a wrong unit there are billions.
     block, output_bytes = _output(options, shape, planes.dtype)
     check_free_space(options.output, output_bytes)
+    order, sources = used.series.order, _sources(options, planes, used, grid)
     itemsize = planes.dtype.itemsize
     depth = slab_depth(shape, block, itemsize)
     # Two slabs at a time are under way; their planes are held with those stored with them.
@@ -198,7 +213,7 @@ def plan(options: RenderOptions) -> RenderPlan:
     cut = cut_columns(shape, block, itemsize, held, options.memory_bytes)
     items_bytes = 3 * (n_workers + 1) * math.prod(cut.item) * itemsize
     memory_bytes = held * math.prod(cut.column) * itemsize + items_bytes + IN_FLIGHT_BYTES
-    return RenderPlan(options, planes, order, sources, grid, shape, spacing, cut, n_workers, output_bytes, memory_bytes)
+    return RenderPlan(options, planes, used, sources, grid, shape, spacing, cut, n_workers, output_bytes, memory_bytes)
 
 
 def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
@@ -211,7 +226,11 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
     OutputError, DeviceError
         If the output cannot be written or the device fails; nothing is left of the output then.
     """
-    options = plan.options
+    options, used = plan.options, plan.sections_used
+    if used.left_out:
+        progress.note(f"left out as asked: sections {listed(used.left_out)}")
+    if used.doubled:
+        progress.warn(f"left out, at the place of another: sections {listed(used.doubled)}")
     background, filled = plan.background
     if background:
         progress.warn(
@@ -226,7 +245,7 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         plan.shape,
         plan.planes.dtype,
         plan.spacing,
-        downsample=hosted(downsample, options.device),
+        downsample=signed_too(hosted(downsample, options.device)),
         format=options.format,
         levels=options.levels,
         chunk_shape=options.chunk_shape,
@@ -325,37 +344,18 @@ def _kind(options: RenderOptions) -> str:
     return options.format or format_of(options.output)
 
 
-def _spacings(options: RenderOptions, planes: Planes) -> tuple[Spacing, float]:
-    """Spacing of the output, and the distance of its planes in sections."""
-    known = options.spacing or planes.spacing
-    if known is None:
-        raise ParameterError(f"{planes.name} does not state its voxel size; give it: --voxel-size x,y,z in um")
-    if options.z_spacing_um is None:
-        return known, 1.0
-    return Spacing(options.z_spacing_um, known.y_um, known.x_um), options.z_spacing_um / known.z_um
-
-
-def _sources(
-    options: RenderOptions, planes: Planes, step: float
-) -> tuple[npt.NDArray[np.int64], ZPlan | Deformation, ZGrid]:
-    """The sections along z, what the planes are made of, and where they are."""
-    grids = read_z_grids(options.positions) if options.positions.suffix.lower() == ".npz" else None
-    positions = read_z_positions(options.positions).positions if grids is None else grids.positions
-    if len(positions) != planes.shape[0]:
-        raise LayoutError(
-            f"{options.positions} has positions of {len(positions)} sections, {planes.name} has {planes.shape[0]}"
-        )
-    series = sorted_series(positions)
-    first, last = float(series.positions.min()), float(series.positions.max())
-    grid = ZGrid(first, step, planes_within(last - first, step))
-    limits = math.inf if options.fill_gaps and grids is not None else options.max_gap
-    if grids is None:
-        sources = plan_z(series, grid, limits=limits, fill_gaps=options.fill_gaps, nearest=options.nearest)
-        return series.order, sources, grid
-    bent = deformation(
-        series, planes.shape[1:], limits=limits, row_centers=grids.row_centers, column_centers=grids.column_centers
+def _sources(options: RenderOptions, planes: Planes, used: SectionsAlongZ, grid: ZGrid) -> ZPlan | Deformation:
+    """What the planes are made of."""
+    if used.grids is None:
+        limits, fill_gaps = options.max_gap, options.fill_gaps
+        return plan_z(used.series, grid, limits=limits, fill_gaps=fill_gaps, nearest=options.nearest)
+    return deformation(
+        used.series,
+        planes.shape[1:],
+        limits=math.inf if options.fill_gaps else options.max_gap,
+        row_centers=used.grids.row_centers,
+        column_centers=used.grids.column_centers,
     )
-    return series.order, bent, grid
 
 
 def _output(options: RenderOptions, shape: ZYX, dtype: np.dtype[Any]) -> tuple[ZYX, int]:
@@ -363,6 +363,8 @@ def _output(options: RenderOptions, shape: ZYX, dtype: np.dtype[Any]) -> tuple[Z
     kind = _kind(options)
     if kind not in FORMATS:
         raise ParameterError(f"the format of a volume is one of {', '.join(FORMATS)}, not {kind}")
+    if kind == "precomputed" and dtype.kind == "i":
+        raise ParameterError(f"precomputed volumes are not written of {dtype}; choose --format ome-zarr or tiff")
     if kind == "tiff":
         return (1, shape[1], shape[2]), math.prod(shape) * dtype.itemsize
     levels = checked_levels(DEFAULT_LEVELS if options.levels is None else options.levels)
@@ -388,7 +390,7 @@ def _sidecar(plan: RenderPlan) -> dict[str, Any]:
         **provenance({key: value for key, value in vars(options).items() if key != "planes"}, files),
         "first_plane_at_section": plan.grid.first,
         "plane_distance_in_sections": plan.grid.step,
-        "sections_left_out": np.setdiff1d(np.arange(plan.planes.shape[0]), plan.order).tolist(),
+        "sections_left_out": sorted([*plan.sections_used.left_out, *plan.sections_used.doubled]),
     }
     if isinstance(plan.sources, ZPlan):
         content["background_planes"] = runs(np.isin(plan.sources.kind, (GAP, OUTSIDE)))

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
+from gpustitch.errors import AlignmentError, DamagedInputError, LayoutError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
-from gpustitch.io.matrix import SimilarityFile, is_similarity_file, read_similarity
+from gpustitch.io.matrix import SimilarityFile, is_similarity_file, read_pair_weights, read_similarity, sidecar_of
+from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.z_positions import ZPositions, read_z_positions, write_z_positions
 from gpustitch.model.zspacing import ZSpacingOptions, ZSpacingResult
 from gpustitch.ops.section_faults import SectionFault, find_faults
@@ -44,6 +45,8 @@ class ZSpacingRequest:
     start, weights
         CSV of positions to start from, and of how much the votes of each section count; None for the section numbers,
         and for 1.
+    pair_weights
+        File of how much each pair counts (:func:`gpustitch.io.matrix.read_pair_weights`); None for 1.
     """
 
     images: SimilarityOptions
@@ -53,6 +56,13 @@ class ZSpacingRequest:
     start: Path | None = None
     weights: Path | None = None
     overwrite: bool = False
+    pair_weights: Path | None = None
+
+    @property
+    def inputs(self) -> list[Path]:
+        """What is read."""
+        given = (self.images.input, self.images.mask, self.start, self.weights, self.pair_weights)
+        return [path for path in given if path is not None]
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ class ZSpacingPlan:
     repaired: tuple[int, ...] = ()
     start: Floats | None = None
     weights: Floats | None = None
+    pair_weights: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -144,10 +155,10 @@ def plan(asked: ZSpacingRequest) -> ZSpacingPlan:
     """
     if asked.report is not None:
         check_figure(asked.report)
-    for path in (asked.output, asked.report):
+    for path in (asked.output, asked.output and sidecar_of(asked.output), asked.report):
         if path is not None:
             check_file_output(path, overwrite=asked.overwrite)
-            check_apart(path, [p for p in (asked.images.input, asked.start, asked.weights) if p is not None])
+            check_apart(path, asked.inputs)
     if asked.output is not None and asked.report is not None and asked.output.absolute() == asked.report.absolute():
         raise ParameterError(f"--output and --report are both {asked.output}")
     path = asked.images.input
@@ -181,14 +192,15 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingOutcome:
     asked = plan.asked
     if asked.output is not None:
         write_z_positions(asked.output, outcome.z, overwrite=asked.overwrite)
+        write_json(sidecar_of(asked.output), _record(plan, outcome), overwrite=asked.overwrite)
     if asked.report is not None:
         with atomic_file(asked.report, overwrite=asked.overwrite) as partial:
             draw_report(partial, half_strip, result, faults, asked.report.suffix.lower()[1:])
     return outcome
 
 
-def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats | None]:
-    """Positions to start from and weights, of as many sections as there are."""
+def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats | None, Floats | None]:
+    """Positions to start from, weights of sections and of pairs, of as many sections as there are."""
     if number < _LEAST_SECTIONS:
         raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {number}")
     start = None if asked.start is None else read_z_positions(asked.start).positions
@@ -196,9 +208,12 @@ def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats |
     for path, values in ((asked.start, start), (asked.weights, weights)):
         if values is not None and len(values) != number:
             raise LayoutError(f"{path} is about {len(values)} sections, {asked.images.input} has {number}")
+    if start is not None and np.ptp(start) == 0:
+        raise DamagedInputError(f"{asked.start} has all sections at the position {start[0]:g}; nothing starts there")
     if weights is not None and not (weights >= 0).all():
         raise DamagedInputError(f"{asked.weights} does not say a weight of at least 0 for each section")
-    return start, weights
+    of_pairs = None if asked.pair_weights is None else read_pair_weights(asked.pair_weights, number)
+    return start, weights, of_pairs
 
 
 def _reach_in(request: ZSpacingRequest, given: SimilarityFile) -> int:
@@ -218,7 +233,8 @@ def _strip_in(given: SimilarityFile, reach: int, path: Path) -> Floats:
         return np.ascontiguousarray(given.values[:, : reach + 1])
     strip = half_strip_of(given.values, reach)
     if not np.allclose(strip, half_strip_of(given.values.T, reach), rtol=0, atol=1e-6, equal_nan=True):
-        raise DamagedInputError(f"{path}: the similarity matrix is not symmetric within {reach} of its diagonal")
+        hint = "; a TIFF of one page is taken for one, a stack has several" if path.suffix.lower() != ".npz" else ""
+        raise DamagedInputError(f"{path}: the similarity matrix is not symmetric within {reach} of its diagonal{hint}")
     return strip
 
 
@@ -237,6 +253,12 @@ def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
 
 
 def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> ZSpacingResult:
+    least, beside = plan.estimate.minimum_correlation, half_strip[:, 1:]
+    if np.isfinite(beside).any() and not (beside > least).any():
+        raise AlignmentError(
+            f"no two sections are more similar than {np.nanmax(beside):.4g}, not above the {least:g} that counts "
+            "(--minimum-correlation); there is nothing to estimate positions from"
+        )
     progress.start("Positions", plan.estimate.outer_iterations, "iterations")
     try:
         return estimate_positions(
@@ -244,18 +266,36 @@ def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> ZSp
             plan.estimate,
             starting_coordinates=plan.start,
             section_weights=plan.weights,
+            pair_weights=plan.pair_weights,
             progress=lambda _number, _move: progress.advance(),
         )
     finally:
         progress.finish()
 
 
+def _record(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> dict[str, object]:
+    """What is written beside the positions: where they come from, and what is wrong with which sections."""
+    asked = plan.asked
+    images = {key: value for key, value in vars(asked.images).items() if key not in ("planes", "output", "overwrite")}
+    parameters = {**images, **vars(plan.estimate), "start": asked.start, "section_weights": asked.weights}
+    parameters |= {"pair_weights": asked.pair_weights, "reach": plan.estimate.neighborhood_range}
+    return {
+        **provenance(parameters, [path for path in asked.inputs if path.is_file()]),
+        "iterations": outcome.result.iterations,
+        "largest_move_sections": outcome.result.largest_move,
+        "reordered": list(outcome.moved),
+        "without_votes": outcome.result.without_votes.tolist(),
+        "faults": [vars(fault) for fault in outcome.faults],
+    }
+
+
 def _tell(plan: ZSpacingPlan, outcome: ZSpacingOutcome, progress: Progress) -> None:
     result, options = outcome.result, plan.estimate
-    if result.without_votes.size:
-        progress.warn(
-            f"without votes, left between their neighbours: sections {listed([int(i) for i in result.without_votes])}"
-        )
+    named = set(undefined_planes(outcome.half_strip))
+    if named:
+        progress.warn("sections without similarity give and get no votes; they are left between their neighbours")
+    if others := [int(i) for i in result.without_votes if int(i) not in named]:
+        progress.warn(f"without votes, left between their neighbours: sections {listed(others)}")
     if result.largest_move > options.tolerance and result.iterations >= options.outer_iterations:
         text = f"positions still moved by {result.largest_move:.2g} sections in iteration {result.iterations}"
         if options.compat:

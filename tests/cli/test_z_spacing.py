@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -135,16 +137,18 @@ def test_quiet_prints_results_and_warnings_only(matrix, tmp_path):
     ("arguments", "code", "said"),
     [
         (("--range", 40), 3, "--range is 40"),
-        (("--outer-iterations", 0), 3, "outer_iterations must be at least 1"),
-        (("--outer-regularization", 1), 3, "outer_regularization"),
-        (("--inner-regularization", 2), 3, "inner_regularization"),
-        (("--coordinate-regularizer", -1), 3, "coordinate_regularizer"),
-        (("--minimum-section-thickness", -1), 3, "minimum_section_thickness"),
-        (("--local-estimates", 0), 3, "local_estimates"),
-        (("--tolerance", 0), 3, "tolerance"),
+        (("--outer-iterations", 0), 3, "--outer-iterations must be at least 1"),
+        (("--outer-regularization", 1), 3, "--outer-regularization"),
+        (("--inner-regularization", 2), 3, "--inner-regularization"),
+        (("--coordinate-regularizer", -1), 3, "--coordinate-regularizer"),
+        (("--minimum-section-thickness", -1), 3, "--minimum-section-thickness"),
+        (("--local-estimates", 0), 3, "--local-estimates"),
+        (("--tolerance", 0), 3, "--tolerance"),
         (("--regularization", "spring"), 2, "regularization"),
         (("--report", "z.txt"), 3, "--report is a picture"),
         (("--scale", "x"), 3, "--scale takes"),
+        (("--minimum-correlation", 0.999), 10, "(--minimum-correlation); there is nothing"),
+        (("--pair-weights", "none.npz"), 4, "none.npz"),
     ],
 )
 def test_each_refusal_has_its_exit_code(matrix, tmp_path, arguments, code, said):
@@ -174,3 +178,43 @@ def test_inputs_that_will_not_do(tmp_path):
 
 def test_help_shows_an_example():
     assert "Example: gpustitch z-spacing" in succeed("z-spacing", "--help")
+
+
+def test_pairs_may_count_differently(matrix, tmp_path):
+    n = 40
+    weights = np.ones((n, n))
+    weights[10:14, 10:14] = 0.01
+    np.savez(tmp_path / "w.npz", matrix=weights)
+    found = {}
+    for name, more in (("plain", ()), ("weighted", ("--pair-weights", tmp_path / "w.npz"))):
+        succeed("z-spacing", matrix, "-o", tmp_path / f"{name}.csv", "--compat", *more)
+        found[name] = read_z_positions(tmp_path / f"{name}.csv").positions
+    with np.load(matrix) as archive:
+        expected = estimate_positions(archive["matrix"], ZSpacingOptions(compat=True), pair_weights=weights)
+    np.testing.assert_array_equal(found["weighted"], expected.positions)
+    assert np.abs(found["weighted"] - found["plain"]).max() > 1e-6
+    np.savez(tmp_path / "short.npz", matrix=np.ones((5, 5)))
+    out = ("-o", tmp_path / "z.csv", "--pair-weights", tmp_path / "short.npz")
+    assert "weights of 5 sections; there are 40" in fail(6, "z-spacing", matrix, *out)
+
+
+def test_where_positions_come_from_is_written_beside_them(matrix, tmp_path):
+    succeed("z-spacing", matrix, "-o", tmp_path / "z.csv", "--range", 7, "--tolerance", 0.01)
+    record = json.loads((tmp_path / "z.csv.json").read_text())
+    assert record["program"] == "gpustitch" and record["inputs"][0]["path"] == str(matrix)
+    assert record["parameters"]["reach"] == 7 and record["parameters"]["tolerance"] == 0.01
+    assert record["faults"] == [] and record["reordered"] == [] and record["iterations"] >= 1
+    (tmp_path / "z.csv").unlink()
+    assert "z.csv.json exists already" in fail(7, "z-spacing", matrix, "-o", tmp_path / "z.csv")
+    assert not (tmp_path / "z.csv").exists()
+
+
+def test_a_start_that_is_the_same_for_all_is_named(matrix, tmp_path):
+    (tmp_path / "same.csv").write_text("z-index,mapping\n" + "".join(f"{i},3\n" for i in range(40)))
+    out = ("-o", tmp_path / "z.csv", "--start", tmp_path / "same.csv")
+    assert "same.csv has all sections at the position 3" in fail(5, "z-spacing", matrix, *out)
+
+
+def test_one_image_is_not_taken_for_a_stack(tmp_path):
+    tifffile.imwrite(tmp_path / "one.tif", np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8))
+    assert "a TIFF of one page is taken for one" in fail(5, "z-spacing", tmp_path / "one.tif", "-o", tmp_path / "z.csv")

@@ -37,7 +37,7 @@ def write(path, volume, n_planes=None, spacing=SPACING, **options):
 
 
 @pytest.mark.parametrize("compression", [0, 1, 9])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32", "float64"])
 @pytest.mark.parametrize("n_planes", [None, 1, 3])
 def test_planes_are_read_back(tmp_path, dtype, compression, n_planes):
     volume = noise((7, 13, 31), np.dtype(dtype))
@@ -158,7 +158,7 @@ def test_refuses_arrays_that_do_not_fit(tmp_path):
 @pytest.mark.parametrize(
     ("name", "dtype", "options", "message"),
     [
-        ("v.tif", "int16", {}, "ome metadata holds"),
+        ("v.tif", "int32", {}, "ome metadata holds"),
         ("v.tif", "uint32", {"metadata": "imagej"}, "imagej metadata holds"),
         ("v.tif", "uint8", {"metadata": "lsm"}, "imagej or ome"),
         ("v.ome.tif", "uint8", {"metadata": "imagej"}, "named as OME-TIFF"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -101,8 +103,11 @@ def test_faults_are_found_and_named_and_no_position_is_nan(tmp_path):
     assert "{}-{} (".format(*truth["swapped"]) in lines["swapped"]
     assert lines["sections reordered"] == "2 ({}, {})".format(*truth["swapped"])
     assert lines["spacing of 90 sections, in nominal ones"].startswith("median ")
-    assert any(line == f"without votes, left between their neighbours: sections {truth['constant'][0]}"
-               for line in told.lines)  # fmt: skip
+    named = [line for line in told.lines if line.endswith(f" {truth['constant'][0]}")]
+    assert len(named) == 1 and named[0].startswith("without similarity to any other, constant or ")
+    assert any("get no votes; they are left between their neighbours" in line for line in told.lines)
+    recorded = json.loads((tmp_path / "z.csv.json").read_text())["faults"]
+    assert {"kind": "constant", "sections": list(truth["constant"]), "confidence": 1.0, "missing": 0} in recorded
     z = read_z_positions(tmp_path / "z.csv")
     np.testing.assert_array_equal(z.positions, outcome.result.positions)
     np.testing.assert_array_equal(z.order, outcome.result.order)
