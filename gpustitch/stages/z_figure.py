@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 
 # Of more sections than this, or many times the range, only the band along the diagonal can be seen.
 _MOST_IN_MATRIX, _RANGES_IN_MATRIX = 1000, 16
+# So many pairs are drawn as dots that can be seen one by one.
+_FEW_PAIRS = 1000
 # Half width of a 90 % interval in standard errors.
 _NINETY_PERCENT = 1.645
 _COLORS = {
@@ -29,6 +32,7 @@ _COLORS = {
     "swapped": "tab:green",
 }
 _NO_VOTES = "no votes"
+_PANEL_WIDTH = 48  # characters of a line of flagged sections
 
 
 def check_figure(path: Path) -> None:
@@ -58,8 +62,9 @@ def draw_report(
         ``pdf``, ``png`` or ``svg``.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(13, 10.5), layout="constrained")
+    figure = Figure(figsize=(13, 10.5), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
     panels = figure.subplot_mosaic(
         [["before", "after", "curve"], ["positions", "positions", "spacing"], ["quality", "quality", "flags"]],
         height_ratios=(1.2, 1, 0.9),
@@ -71,7 +76,8 @@ def draw_report(
     panels["before"].set_title("Similarity as recorded", fontsize=10)
     _draw_similarity(panels["after"], half_strip, result.positions, result.order, shades)
     panels["after"].set_title("Similarity at the estimated positions", fontsize=10)
-    figure.colorbar(image, ax=[panels["before"], panels["after"]], fraction=0.05, pad=0.01)
+    shown = [panels["before"], panels["after"]]
+    figure.colorbar(image, ax=shown, fraction=0.05, pad=0.01, label="similarity (correlation)")
     _draw_curve(panels["curve"], half_strip, result)
     _draw_positions(panels["positions"], result, faults)
     _draw_spacing(panels["spacing"], np.diff(result.positions[result.order]))
@@ -151,15 +157,17 @@ def _draw_curve(axes: Any, half_strip: Floats, result: ZSpacingResult) -> None:
         values.append(half_strip[: n - d, d])
     x, y = np.concatenate(distances), np.concatenate(values)
     every = max(1, len(x) // 20000)
-    axes.plot(x[::every], y[::every], ".", markersize=1.5, color="tab:blue", alpha=0.3, label="pairs", rasterized=True)
+    dots = {"markersize": 1.5, "alpha": 0.3} if len(x) > _FEW_PAIRS else {"markersize": 5, "alpha": 0.7}
+    axes.plot(x[::every], y[::every], ".", color="tab:blue", label="pairs", rasterized=True, **dots)
     curves = result.curves if len(result.curves) <= 8 else result.curves[:: len(result.curves) // 8]
     for number, curve in enumerate(curves):
         label = ("curve" if len(curves) == 1 else "curves along the series") if number == 0 else None
-        axes.plot(np.arange(len(curve)), curve, color="tab:orange", linewidth=1.5, label=label)
+        # The plugin's curves are those of minus the similarity.
+        axes.plot(np.arange(len(curve)), np.abs(curve), color="tab:orange", linewidth=1.5, label=label)
     axes.set_xlim(0, 1.3 * (width - 1) + 0.5)
     axes.set(xlabel="estimated distance, sections", ylabel="similarity")
     axes.set_title("Similarity against distance", fontsize=10)
-    axes.legend(fontsize=8, markerscale=5)
+    axes.legend(fontsize=8, markerscale=5 if len(x) > _FEW_PAIRS else 1)
 
 
 def _draw_positions(axes: Any, result: ZSpacingResult, faults: Sequence[SectionFault]) -> None:
@@ -179,7 +187,7 @@ def _draw_positions(axes: Any, result: ZSpacingResult, faults: Sequence[SectionF
     axes.set(xlabel="section as recorded", ylabel="position - number, sections", xlim=(-0.5, n - 0.5))
     is_known = "" if np.isfinite(margin).any() else " (no uncertainty is estimated with --compat)"
     axes.set_title(f"How far sections were moved{is_known}", fontsize=10)
-    axes.legend(fontsize=8, ncols=4)
+    _legend_above(axes)
 
 
 def _draw_spacing(axes: Any, spacing: Floats) -> None:
@@ -187,7 +195,8 @@ def _draw_spacing(axes: Any, spacing: Floats) -> None:
     shown = np.minimum(spacing, top) if spacing.max() > top > 0 else spacing
     axes.hist(shown, bins=min(60, max(10, len(spacing) // 6)), color="tab:blue")
     axes.axvline(np.median(spacing), color="black", linewidth=1, label=f"median {np.median(spacing):.3f}")
-    axes.set(xlabel="spacing, sections", ylabel="sections")
+    axes.set(xlabel="distance of neighbours, sections", ylabel="number of intervals")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     beyond = int(np.count_nonzero(spacing > shown.max()))
     axes.set_title("Spacing" + (f" ({beyond} beyond {top:.2g} shown there)" if beyond else ""), fontsize=10)
     axes.legend(fontsize=8)
@@ -202,8 +211,19 @@ def _draw_quality(axes: Any, half_strip: Floats, result: ZSpacingResult, faults:
     for kind, sections in _flagged(result, faults).items():
         _mark(axes, sections, result.weights, kind)
     axes.set(xlabel="section as recorded", xlim=(-0.5, n - 0.5))
+    axes.set(ylabel="weight, similarity")
     axes.set_title("Quality of sections", fontsize=10)
-    axes.legend(fontsize=8)
+    _legend_above(axes)
+
+
+def _legend_above(axes: Any) -> None:
+    """A legend in a row above what is drawn, which is given room for it."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.17 * (high - low))
+    axes.legend(
+        fontsize=8, ncols=9, loc="upper left", columnspacing=0.8, handletextpad=0.4, handlelength=1.2
+    ).set_in_layout(False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _mark(axes: Any, sections: list[int], values: Floats, kind: str, label: str | None = None) -> None:
@@ -222,25 +242,30 @@ def _flagged(result: ZSpacingResult, faults: Sequence[SectionFault]) -> dict[str
     return kinds
 
 
-def _write_flags(axes: Any, result: ZSpacingResult, faults: Sequence[SectionFault], lines: int = 14) -> None:
-    """The flagged sections in words, the surest of them where there are many."""
-    surest = sorted(faults, key=lambda fault: -fault.confidence)[: lines - 2]
-    found = [
-        f"{fault.kind}: {_few(fault.sections)}"
-        + (f"; about {fault.missing} missing between" if fault.missing else "")
-        + f"  ({100 * fault.confidence:.0f} %)"
-        for fault in sorted(surest, key=lambda fault: fault.sections)
-    ]
-    if result.without_votes.size:
-        found.insert(0, f"without votes: {_few(result.without_votes.tolist())}")
-    if len(faults) > len(surest):
-        found.append(f"and {len(faults) - len(surest)} less sure ones")
+def _write_flags(axes: Any, result: ZSpacingResult, faults: Sequence[SectionFault], lines: int = 15) -> None:
+    """The flagged sections in words, kind by kind; of a kind with many as many as there is room for."""
+    found = [_of_kind([fault for fault in faults if fault.kind == kind]) for kind in sorted({f.kind for f in faults})]
+    in_faults = {i for fault in faults for i in fault.sections}
+    if others := [int(i) for i in result.without_votes if int(i) not in in_faults]:
+        found.insert(0, f"{_NO_VOTES}: {', '.join(map(str, others))}")
+    each = max(1, lines // max(1, len(found)))
+    text = "\n".join(_wrapped(words, each) for words in found)
     axes.set_axis_off()
-    axes.set_title("Flagged sections", fontsize=10)
-    axes.text(0, 1, "\n".join(found) or "none", va="top", fontsize=8, family="monospace", transform=axes.transAxes)
+    axes.set_title("Flagged sections (and how sure it is)", fontsize=10)
+    axes.text(0, 1, text or "none", va="top", fontsize=8, family="monospace", transform=axes.transAxes)
 
 
-def _few(sections: Sequence[int], most: int = 8) -> str:
-    """The numbers of sections, as many as fit in a line."""
-    text = ", ".join(map(str, sections[:most]))
-    return text if len(sections) <= most else f"{text} ... {sections[-1]}"
+def _of_kind(faults: Sequence[SectionFault]) -> str:
+    """Faults of one kind: how sure they are, and the sections; missing ones between two, or stretches, as ranges."""
+    sure = sorted(round(100 * fault.confidence) for fault in faults)
+    span = f"{sure[0]} %" if sure[0] == sure[-1] else f"{sure[0]} to {sure[-1]} %"
+    named = []
+    for fault in faults:
+        several = f"{fault.sections[0]}-{fault.sections[-1]}" if len(fault.sections) > 1 else str(fault.sections[0])
+        named.append(several + (f" ({fault.missing})" if fault.missing else ""))
+    return f"{faults[0].kind} ({span}): {', '.join(named)}"
+
+
+def _wrapped(words: str, lines: int) -> str:
+    """Words in at most so many lines of the panel's width."""
+    return textwrap.fill(words, _PANEL_WIDTH, max_lines=lines, placeholder=" ...", subsequent_indent="  ")

@@ -12,6 +12,7 @@ from gpustitch.model.zspacing import ZSpacingOptions
 from gpustitch.ops.section_faults import SectionFault
 from gpustitch.ops.similarity import full_matrix
 from gpustitch.ops.zspacing import estimate_positions
+from gpustitch.stages import z_figure
 from gpustitch.stages.z_figure import draw_report, similarity_picture
 
 
@@ -89,3 +90,53 @@ def test_many_faults_local_curves_and_sections_without_votes_are_drawn(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw_report(tmp_path / "report", strip, result, faults, "png")
+
+
+def test_curves_are_drawn_as_similarities_with_and_without_compat():
+    from matplotlib.figure import Figure
+
+    strip = strip_of(uneven(30), 5)
+    for compat in (False, True):
+        axes = Figure().subplots()
+        z_figure._draw_curve(axes, strip, estimated(strip, compat=compat))
+        curve = next(line for line in axes.lines if line.get_label() == "curve").get_ydata()
+        assert 0.9 < curve[0] < 1.1 and (np.diff(curve) < 0).all() and curve[-1] > 0
+
+
+def test_flagged_sections_are_named_kind_by_kind_within_the_panel():
+    from matplotlib.figure import Figure
+
+    faults = [SectionFault("duplicate", (i, i + 1), 0.9) for i in range(0, 200, 4)]
+    faults += [SectionFault("missing", (7, 8), 0.6, 2), SectionFault("swapped", (20, 21, 22), 0.75)]
+    result = estimated(strip_of(uneven(210), 4))
+    axes = Figure().subplots()
+    z_figure._write_flags(axes, result, faults)
+    lines = axes.texts[0].get_text().splitlines()
+    assert len(lines) <= 15 and max(map(len, lines)) <= 48
+    assert "missing (60 %): 7-8 (2)" in lines and "swapped (75 %): 20-22" in lines
+    assert lines[0].startswith("duplicate (90 %): 0-1, 4-5") and any(line.endswith(" ...") for line in lines)
+
+
+def test_no_text_of_a_report_overlaps_another(tmp_path):
+    """Titles and labels of the panels, as they are drawn."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    drawn = Figure.savefig
+    faults = [SectionFault(kind, (9 * k + 3,), 0.9) for k, kind in enumerate(z_figure._COLORS)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), drawn(figure, *a, **k)))
+        for n, reach in ((12, 5), (300, 8)):
+            strip = strip_of(uneven(n), reach)
+            draw_report(tmp_path / f"{n}.png", strip, estimated(strip), faults[:1] if n == 12 else faults, "png")
+    for figure in figures:
+        figure.draw_without_rendering()
+        boxes = [
+            text.get_window_extent()
+            for axes in figure.axes
+            for text in (axes.title, axes.xaxis.label, axes.yaxis.label)
+            if text.get_text()
+        ]
+        overlaps = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+        assert len(boxes) > 10 and not overlaps
+    assert len(figures) == 2
