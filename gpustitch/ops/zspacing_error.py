@@ -12,7 +12,7 @@ MAD_TO_SIGMA = 1.4826
 # Calibrated on simulated series: error of a similarity against the residuals of the first LAGS lags.
 SHARED, LAGS = 4.1, 10
 # The same against the error of the texture, and how many times as large as the first measure it may be.
-TEXTURE, MOST = 1.2, 6.0
+TEXTURE, MOST = 1.1, 6.0
 # Part of the residuals that has to come from the texture somewhere, and the factor that counts if it does not.
 LEAST_SHARE, UNSEEN = 0.3, 4.0
 # Lags and blocks that the texture's error needs, and blocks that are looked at.

@@ -18,6 +18,7 @@ from gpustitch.ops.zspacing_normal import Expected, Normal, expect, in_blocks, p
 from gpustitch.ops.zspacing_order import accepted_order, in_given_order, relocated
 from gpustitch.ops.zspacing_quality import first_quality, number_of_partners, trust_in_sections
 from gpustitch.ops.zspacing_trend import without_trend
+from gpustitch.ops.zspacing_waves import held_waves
 
 # Sections that each one is taken to depend on; more is a little more accurate, and less safe.
 BLOCK = 6
@@ -250,13 +251,17 @@ def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
     covariance = Covariance(normal.band)
     sigma = covariance.after_affine_map(state.positions)
     order = accepted_order(state.positions, covariance.of_difference, options.allow_reordering)
-    positions = in_given_order(state.positions, order, sigma, options.minimum_section_thickness)
+    held = held_waves(state.positions, order, covariance.times)
+    sigma = np.sqrt(np.maximum(sigma**2 - held.less, 0.01 * sigma**2))
+    positions = in_given_order(held.positions, order, sigma, options.minimum_section_thickness)
     curves = expected.curve.at(np.arange(len(problem.measured) + 1.0))[0][None]
     spacing_scale = without_trend(positions, order, options.local_estimates, options.spacing_ratio)
     if spacing_scale is not None:
         positions, scale = spacing_scale
-        sigma = sigma / scale
+        sigma = np.hypot(sigma, held.usual) / scale
         curves = expected.curve.at(np.arange(len(problem.measured) + 1.0) * scale[:, None])[0]
+    else:
+        sigma = np.hypot(sigma, held.doubtful)
     placed = _regularised(positions, options, problem.given)
     if not np.isfinite(placed).all():
         raise AlignmentError("section positions are not finite: the sections collapsed")
@@ -288,6 +293,12 @@ class Covariance:
         right[2 * sections, np.arange(len(sections))] = 1
         return _solution(self._factor, right)[0::2]
 
+    def times(self, values: Floats) -> Floats:
+        """Covariance of all positions times columns (n, m)."""
+        right = np.zeros((self._size, values.shape[1]))
+        right[0::2] = values
+        return _solution(self._factor, right)[0::2]
+
     def of_difference(self, i: int, j: int) -> float:
         """Standard error of the distance of two sections."""
         both = np.array([i, j])
@@ -298,9 +309,7 @@ class Covariance:
         """Standard errors of the positions once the best offset and scale are taken out."""
         n = len(positions)
         frame = np.linalg.qr(np.stack([np.ones(n), positions], axis=1))[0]
-        right = np.zeros((self._size, 2))
-        right[0::2] = frame
-        mapped = _solution(self._factor, right)[0::2]
+        mapped = self.times(frame)
         variance = np.empty(n)
         for begin in range(0, n, 256):
             some = np.arange(begin, min(begin + 256, n))

@@ -1,0 +1,99 @@
+"""Long waves of section positions, which similarities tell least about, held against what equal spacing allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import chdtri
+
+from gpustitch.model.zspacing import Floats, Integers
+
+# Wavelengths in sections: of the shortest wave that is held back, and of the shortest that may be no spacing at all.
+SHORTEST, SLOW = 10, 50
+# Degrees of freedom of the distribution of spacings: a few are far from the others, as at a gap.
+FREEDOM = 4.0
+# Probability of slow waves that are still taken as chance.
+CHANCE = 1e-4
+MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class Held:
+    """Positions with their long waves held back; arrays float64 (n,), in the order of the positions given.
+
+    Attributes
+    ----------
+    positions
+        In sections.
+    less
+        By how much the variance of each position is smaller for that, in sections squared.
+    usual
+        Standard deviation of the long waves that independent spacings make.
+    doubtful
+        Height of the slow waves at each section if spacings would not make such by chance; else 0.
+    """
+
+    positions: Floats
+    less: Floats
+    usual: Floats
+    doubtful: Floats
+
+
+def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Floats]) -> Held:
+    """Weigh the long waves of the positions by their error against what independent spacings make.
+
+    Parameters
+    ----------
+    positions, order
+        (n,): positions, and the sections in order of position.
+    times
+        Product of the positions' covariance matrix and columns (n, m).
+
+    Notes
+    -----
+    Errors of positions add up along the series, and so do differences of spacing. Of independent spacings, whose
+    spread is seen in neighbours, the covariance P of waves is known; with their error E the best estimate is
+    ``P (P + E)^-1`` of what was found (Wiener). Offset and scale stay.
+
+    Slow waves far beyond P + E are a change of thickness along the series or one of the texture: similarities cannot
+    tell which. They stay, and are returned as doubtful.
+    """
+    n = len(positions)
+    count = min(2 * n // SHORTEST, n - 2)
+    if count < 1:
+        return Held(positions, np.zeros(n), np.zeros(n), np.zeros(n))
+    phase = np.pi * (np.arange(n) + 0.5) / n
+    cosines = np.cos(np.arange(2, count + 2)[:, None] * phase)
+    waves = np.linalg.qr(np.concatenate([np.ones((1, n)), positions[order][None], cosines]).T)[0][:, 2:]
+    centre, variance = _of_spacings(np.diff(positions[order]))
+    # Each spacing moves all sections after it.
+    moved = waves[::-1].cumsum(axis=0)[::-1][1:]
+    expected = (moved * variance[:, None]).T @ moved
+    placed = np.empty_like(waves)
+    placed[order] = waves
+    error = placed.T @ times(placed)
+    gain = np.linalg.solve(expected + error, expected).T
+    height = -centre * (waves.T @ np.arange(n))
+    doubtful = np.zeros(n)
+    slow = max(2 * n // SLOW - 1, 1)
+    seen = height[:slow] @ np.linalg.solve((expected + error)[:slow, :slow], height[:slow])
+    if seen > chdtri(slow, CHANCE):
+        doubtful = np.abs(placed[:, :slow] @ height[:slow])
+    return Held(
+        positions + placed @ (gain @ height - height),
+        np.einsum("ki,ij,kj->k", placed, error - gain @ error, placed),
+        np.sqrt(np.einsum("ki,ij,kj->k", placed, expected, placed)),
+        doubtful,
+    )
+
+
+def _of_spacings(spacing: Floats) -> tuple[float, Floats]:
+    """Centre of Student's distribution of spacings, and the variance that each one may come from."""
+    centre = float(np.median(spacing))
+    usual = (MAD_TO_SIGMA * float(np.median(np.abs(spacing - centre)))) ** 2 + 1e-12
+    for _ in range(10):
+        variance = (FREEDOM * usual + (spacing - centre) ** 2) / (FREEDOM + 1)
+        centre = float(np.average(spacing, weights=1 / variance))
+    return centre, variance
