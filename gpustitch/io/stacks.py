@@ -164,7 +164,7 @@ class TiffPages(_Stack):
     def _frame(self, index: int) -> npt.NDArray[Any]:
         if self._mapped is not None:
             return np.asarray(self._mapped[index])
-        with reading(self.path, "TIFF"):
+        with reading(self.path, f"TIFF, page {index} of {self.shape[0]}"):
             return np.asarray(self._pages[index].asarray(maxworkers=1))
 
 

@@ -253,12 +253,7 @@ def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
 
 
 def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> ZSpacingResult:
-    least, beside = plan.estimate.minimum_correlation, half_strip[:, 1:]
-    if np.isfinite(beside).any() and not (beside > least).any():
-        raise AlignmentError(
-            f"no two sections are more similar than {np.nanmax(beside):.4g}, not above the {least:g} that counts "
-            "(--minimum-correlation); there is nothing to estimate positions from"
-        )
+    _check_evidence(plan, half_strip)
     progress.start("Positions", plan.estimate.outer_iterations, "iterations")
     try:
         return estimate_positions(
@@ -271,6 +266,26 @@ def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> ZSp
         )
     finally:
         progress.finish()
+
+
+def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
+    """Raise AlignmentError if similarities and weights leave no pair that counts."""
+    least, beside = plan.estimate.minimum_correlation, half_strip[:, 1:]
+    if not np.isfinite(beside).any():
+        return  # which is said of the similarities themselves
+    first, distance = np.nonzero(beside > least)
+    if not first.size:
+        raise AlignmentError(
+            f"no two sections are more similar than {np.nanmax(beside):.4g}, not above the {least:g} that counts "
+            "(--minimum-correlation); there is nothing to estimate positions from"
+        )
+    second = first + distance + 1
+    counts = np.ones(len(first)) if plan.weights is None else plan.weights[first] * plan.weights[second]
+    if plan.pair_weights is not None:
+        counts = counts * plan.pair_weights[first, second]
+    if not counts.any():
+        given = [path for path in (plan.asked.weights, plan.asked.pair_weights) if path is not None]
+        raise AlignmentError(f"{' and '.join(map(str, given))}: no pair of sections has a weight above 0")
 
 
 def _record(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> dict[str, object]:
