@@ -11,6 +11,7 @@ from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, re
 from gpustitch.cli.device_options import DeviceMemory, DeviceName, parsed_bytes, taken_device
 from gpustitch.cli.frame_options import AllowTruncated
 from gpustitch.cli.similarity import Chunk, Mask, Memory, Scale, parsed_scale
+from gpustitch.cli.z_spacing import Regularization
 from gpustitch.errors import ParameterError
 from gpustitch.model.zspacing import ZSpacingOptions
 from gpustitch.stages import z_grid
@@ -34,7 +35,9 @@ def command(
         Path,
         typer.Argument(metavar="IN", help="Stack: TIFF, folder of images, precomputed, OME-Zarr, DCIMG or .npy."),
     ],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, .npz: positions (n, gy, gx).")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File to write, .npz: positions and uncertainty (n, gy, gx).")
+    ],
     grid: Annotated[str, typer.Option("--grid", metavar="X,Y", help="Points along x and y.")] = "16,16",
     window: Annotated[
         str | None,
@@ -63,6 +66,16 @@ def command(
             "--allow-reordering/--no-reordering", help="Whether sections may change places, all over at once."
         ),
     ] = True,
+    regularization: Annotated[
+        Regularization,
+        typer.Option(
+            "--regularization",
+            help="Of the positions of whole sections: the first and last one stay (border), the best line (identity).",
+        ),
+    ] = Regularization.border,
+    local_estimates: Annotated[
+        int, typer.Option("--local-estimates", help="Curves along a series whose similarity changes on the way.")
+    ] = 1,
     minimum_correlation: Annotated[
         float, typer.Option("--minimum-correlation", help="Similarities up to this one do not count.")
     ] = 0.0,
@@ -79,13 +92,15 @@ def command(
 ) -> None:
     """Find where each section of a series lies along z, at each point of a grid over it: sections are seldom flat.
 
-    OUT is read by z-render, which interpolates between the points. Points whose surroundings have little texture stay
-    near the positions of whole sections.
+    OUT is read by z-render, which interpolates between the points; it holds standard errors too. Points whose
+    surroundings have little texture stay near the positions of whole sections.
 
     Example: gpustitch z-spacing-grid sections.tif z.npz --grid 16,16 --range 20
     """
     with reported_errors():
         progress = TerminalProgress(quiet=quiet)
+        if positions is not None and regularization is not Regularization.border:
+            progress.warn("with --positions nothing is changed by --regularization")
         images = SimilarityOptions(
             input=input_,
             reach=reach,
@@ -103,7 +118,12 @@ def command(
             grid=_pair(grid, "--grid"),
             window=None if window is None else _pair(window, "--window"),
             positions=positions,
-            estimate=ZSpacingOptions(allow_reordering=allow_reordering, minimum_correlation=minimum_correlation),
+            estimate=ZSpacingOptions(
+                allow_reordering=allow_reordering,
+                regularization=regularization.value,
+                local_estimates=local_estimates,
+                minimum_correlation=minimum_correlation,
+            ),
             overwrite=overwrite,
         )
         plan = z_grid.plan(request)

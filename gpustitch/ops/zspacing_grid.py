@@ -5,6 +5,7 @@ there. Estimates start from the global positions and are kept as deviations from
 the texture of its window:
 
 - Outliers are found by the median of the eight points around (Hampel's filter) and left out.
+- Estimates are drawn to where they start, so that grids go from coarse to fine: each starts from the last one.
 - What all points of a section deviate by together is taken out: whole planes, with more pixels, know that better.
 - The rest is smoothed section by section (simple kriging, which is Tikhonov's regularisation with a covariance):
   the true deviations are taken as a Gaussian field of mean 0 over the grid, whose variance and correlation with
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from gpustitch.errors import AlignmentError, ParameterError
@@ -46,6 +48,8 @@ _LEAST_ERROR, _UNKNOWN = 1e-3, 1e4
 # In points: a field that is alike over less cannot be told from errors. A spread of less than this part of what was
 # estimated is none.
 _LEAST_REACH, _LEAST_SPREAD = 1.0, 0.02
+# Stated errors are right to this factor, as a logarithm: a field must not pass for errors that are all too small.
+_FACTOR = 0.2
 # Sections that the field of deviations is estimated from.
 _LOOKED_AT = 24
 # Sections looked at at once, and bytes of matrices solved at once.
@@ -164,6 +168,8 @@ class GridPositions:
     ----------
     positions
         float64 (n, gy, gx), in sections; at each point in the order of the global positions.
+    uncertainty
+        float64 (n, gy, gx), in sections: standard errors of the deviations from the positions at the start.
     without_texture
         bool (gy, gx): points that have the global positions because nothing could be estimated.
     outliers
@@ -175,23 +181,28 @@ class GridPositions:
     """
 
     positions: Floats
+    uncertainty: Floats
     without_texture: Bools
     outliers: Bools
     spread: float
     reach: float
 
 
-def local_estimate(half_strip: Floats, positions: Floats, options: ZSpacingOptions) -> tuple[Floats, Floats] | None:
-    """Deviations (n,) of a window's own positions from the global ones, and their standard errors (n,).
+def local_estimate(
+    half_strip: Floats, positions: Floats, options: ZSpacingOptions, start: Floats | None = None
+) -> tuple[Floats, Floats] | None:
+    """Deviations (n,) of a window's own positions from those it started from, and their standard errors (n,).
 
     Parameters
     ----------
     half_strip
         Similarities (n, range + 1) of the window.
     positions
-        Global ones (n,), to start from; the order stays.
+        Global ones (n,), which tell offset and scale; the order of the start stays.
     options
         Parameters of the estimate.
+    start
+        Positions (n,) to start from; the global ones by default.
 
     Returns
     -------
@@ -201,8 +212,9 @@ def local_estimate(half_strip: Floats, positions: Floats, options: ZSpacingOptio
     if not np.isfinite(half_strip[:, 1:]).any():
         return None
     options = replace(options, allow_reordering=False, regularization="none", compat=False)
+    start = positions if start is None else start
     try:
-        found = estimate_positions(half_strip, options, starting_coordinates=positions)
+        found = estimate_positions(half_strip, options, starting_coordinates=start)
     except AlignmentError:
         return None
     voted = np.isfinite(found.uncertainty) & np.isfinite(found.positions)
@@ -210,7 +222,7 @@ def local_estimate(half_strip: Floats, positions: Floats, options: ZSpacingOptio
         return None
     # Sections without votes say nothing of offset and scale.
     scale, offset = np.polyfit(found.positions[voted], positions[voted], 1)
-    deviation = np.where(voted, scale * found.positions + offset - positions, 0)
+    deviation = np.where(voted, scale * found.positions + offset - start, 0)
     error = np.where(voted, np.maximum(abs(scale) * found.uncertainty, _LEAST_ERROR), np.inf)
     return deviation, error
 
@@ -220,6 +232,7 @@ def grid_positions(
     found: Deviations,
     overlap: Floats,
     *,
+    start: Floats | None = None,
     thickness: float = 1e-9,
     progress: Callable[[int], None] | None = None,
 ) -> GridPositions:
@@ -233,12 +246,15 @@ def grid_positions(
         Local estimates.
     overlap
         Of the windows, :attr:`GridWindows.overlap`: correlation of their errors.
+    start
+        Positions (n, gy, gx) that estimates started from and deviate from; the global ones by default.
     thickness
         Least distance of neighbouring sections.
     progress
         Called with the number of sections that were smoothed.
     """
     n, gy, gx = found.values.shape
+    start = np.broadcast_to(positions[:, None, None], found.values.shape) if start is None else start
     outliers = _outliers(found)
     errors = np.where(outliers, np.inf, found.errors)
     used = ~found.without_texture
@@ -248,19 +264,19 @@ def grid_positions(
     # Points that are not used say nothing of their neighbours, and get nothing from them.
     covariance *= np.outer(used, used)
     sigma = np.where(np.isfinite(errors), factor * errors, _UNKNOWN).reshape(n, -1)
-    values, smooth = own.reshape(n, -1), np.zeros((n, gy * gx))
+    values, smooth, error = own.reshape(n, -1), np.zeros((n, gy * gx)), np.zeros((n, gy * gx))
     batch = max(1, BATCH_BYTES // (8 * covariance.size))
     for begin in range(0, n, batch):
         some = slice(begin, min(begin + batch, n))
         if spread > 0:
-            smooth[some] = _smoothed(values[some], sigma[some], covariance, overlap)
+            smooth[some], error[some] = _smoothed(values[some], sigma[some], covariance, overlap)
         if progress is not None:
             progress(some.stop - begin)
-    local = positions[:, None, None] + smooth.reshape(n, gy, gx)
+    local = np.where(used, start, positions[:, None, None]) + smooth.reshape(n, gy, gx)
     order = np.argsort(positions, kind="stable")
     for y, x in np.ndindex(gy, gx):
         local[:, y, x] = in_given_order(local[:, y, x], order, np.minimum(errors[:, y, x], _UNKNOWN), thickness)
-    return GridPositions(local, ~used, outliers, spread, reach)
+    return GridPositions(local, error.reshape(local.shape), ~used, outliers, spread, reach)
 
 
 def _outliers(found: Deviations) -> Bools:
@@ -290,10 +306,23 @@ def _outliers(found: Deviations) -> Bools:
 
 
 def _common(values: Floats, errors: Floats) -> Floats:
-    """What all points of a section (n, 1, 1) deviate by: their mean, each over its variance."""
-    weight = np.where(np.isfinite(errors), 1 / errors**2, 0)
-    total = weight.sum(axis=(1, 2), keepdims=True)
-    return np.asarray((weight * values).sum(axis=(1, 2), keepdims=True) / np.where(total > 0, total, 1))
+    """What all points of a section (n, 1, 1) deviate by: their mean, each over the variance of errors and field.
+
+    Errors alone would do where there is no field only: where it lifts sections their spacing, and so the errors, are
+    others than where it sinks them, and weights by errors would take the one side for the mean.
+    """
+    good = np.isfinite(errors)
+    count = np.maximum(good.sum(axis=(1, 2), keepdims=True), 1)
+    variance = np.where(good, errors, 0.0) ** 2
+    noise = variance.sum(axis=(1, 2), keepdims=True) / count
+    mean = np.where(good, values, 0).sum(axis=(1, 2), keepdims=True) / count
+    for _ in range(2):
+        around = np.where(good, values - mean, 0) ** 2
+        field = np.maximum(around.sum(axis=(1, 2), keepdims=True) / count - noise, 0)
+        weight = np.where(good, 1 / (variance + field + _LEAST_ERROR**2), 0)
+        total = weight.sum(axis=(1, 2), keepdims=True)
+        mean = (weight * values).sum(axis=(1, 2), keepdims=True) / np.where(total > 0, total, 1)
+    return np.asarray(mean)
 
 
 def _field(values: Floats, errors: Floats, overlap: Floats) -> tuple[float, float, float]:
@@ -316,7 +345,7 @@ def _field(values: Floats, errors: Floats, overlap: Floats) -> tuple[float, floa
         lower = np.linalg.cholesky(_total(factor * sigma, spread**2 * _correlation(distance, reach), overlap))
         white = np.linalg.solve(lower, value[..., None])
         # The reach hardly matters where there is no field: it stays near the distance of a few points then.
-        prior = math.log(reach / 3) ** 2 + math.log(factor) ** 2
+        prior = math.log(reach / 3) ** 2 + (math.log(factor) / _FACTOR) ** 2
         return float(prior + (white**2).sum() + 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum())
 
     size = max(float(np.sqrt(np.mean(value[good] ** 2))), _LEAST_ERROR)
@@ -351,8 +380,13 @@ def _total(sigma: Floats, covariance: Floats, overlap: Floats) -> Floats:
     return total
 
 
-def _smoothed(values: Floats, sigma: Floats, covariance: Floats, overlap: Floats) -> Floats:
-    """Most likely deviations (m, gy gx) of sections, from estimates and their errors of the same shape."""
-    weights = np.linalg.solve(_total(sigma, covariance, overlap), values[..., None])
-    found: Floats = (covariance @ weights)[..., 0]
-    return found
+def _smoothed(values: Floats, sigma: Floats, covariance: Floats, overlap: Floats) -> tuple[Floats, Floats]:
+    """Most likely deviations (m, gy gx) of sections, from estimates and their errors; and their standard errors."""
+    found, left = np.empty_like(values), np.empty_like(values)
+    for k, total in enumerate(_total(sigma, covariance, overlap)):
+        lower = np.linalg.cholesky(total)
+        both = solve_triangular(lower, np.column_stack([covariance, values[k]]), lower=True, check_finite=False)
+        seen, white = both[:, :-1], both[:, -1]
+        found[k] = white @ seen
+        left[k] = np.diagonal(covariance) - np.einsum("ij,ij->j", seen, seen)
+    return found, np.sqrt(np.maximum(left, 0))

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from gpustitch.array import CPU, Array, Device, on, to_device
 from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
-from gpustitch.io.images import read_image
-from gpustitch.io.matrix import check_similarity_output, write_similarity
-from gpustitch.io.planes import Planes, open_planes
+from gpustitch.io.images import TIFF_SUFFIXES, read_image
+from gpustitch.io.matrix import check_similarity_output, sidecar_of, write_similarity
+from gpustitch.io.planes import Planes, check_outside, open_planes
 from gpustitch.io.provenance import provenance
 from gpustitch.ops.binning import bin_planes
 from gpustitch.ops.similarity import BandedCorrelation, default_block, peak_bytes, undefined_planes
@@ -121,7 +121,8 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
     Raises
     ------
     ParameterError
-        If a parameter is out of range, there are fewer than two planes, or the memory does not suffice.
+        If a parameter is out of range, there are fewer than two planes, the memory does not suffice, or the output
+        would be taken for a plane of the input.
     LayoutError
         If the mask is not of the planes' size.
     InputMissingError, DamagedInputError, OutputExistsError, OutputError
@@ -130,6 +131,9 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
     if options.output is not None:
         check_file_output(options.output, overwrite=options.overwrite)
         check_apart(options.output, [options.input, *([options.mask] if options.mask else [])])
+        if options.output.suffix.lower() in TIFF_SUFFIXES:
+            check_file_output(sidecar_of(options.output), overwrite=options.overwrite)
+        check_outside(options.output, options.input, is_image=options.output.suffix.lower() in TIFF_SUFFIXES)
     n_workers = checked_workers(options.n_workers)
     planes = options.planes or open_planes(options.input, allow_truncated=options.allow_truncated)
     n, rows, columns = planes.shape
@@ -164,8 +168,8 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
     progress.start("Similarity", n, "planes")
     try:
         with on(options.device):
-            compared = BandedCorrelation(plan.shape, plan.reach, mask=_own_mask(plan), block=plan.block)
-            for chunk in _chunks(plan):
+            compared = BandedCorrelation(plan.shape, plan.reach, mask=mask_to_compare(plan), block=plan.block)
+            for chunk in planes_to_compare(plan):
                 strips.append(compared.push(chunk))
                 progress.advance(chunk.shape[0])
             strips.append(compared.finish())
@@ -185,6 +189,22 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
     if options.output is not None:
         write_similarity(options.output, half_strip, provenance=_provenance(plan), overwrite=options.overwrite)
     return SimilarityResult(half_strip, undefined)
+
+
+def planes_to_compare(plan: SimilarityPlan) -> Iterator[Array]:
+    """Planes as they are compared, in order, read ahead by the workers."""
+    starts = range(0, plan.planes.shape[0], plan.chunk)
+    return ordered_map(lambda start: _chunk(plan, start), starts, plan.n_workers, in_flight=plan.chunks_held)
+
+
+def mask_to_compare(plan: SimilarityPlan) -> Array | None:
+    """The mask of the planes as they are compared: which blocks have a used pixel."""
+    if plan.mask is None:
+        return None
+    mask = plan.mask
+    if plan.factors != (1, 1):
+        mask = (bin_planes(plan.mask[None], plan.factors)[0] > 0).astype(np.uint8)
+    return to_device(mask, plan.options.device)
 
 
 def checked_reach(reach: int | None, n: int) -> int:
@@ -245,8 +265,8 @@ def _cut(
         if needed <= options.memory_bytes:
             return SimilarityPlan(options, planes, mask, reach, factors, shape, chunk, block, held, n_workers, needed)
     raise ParameterError(
-        f"comparing planes of {shape[0]} x {shape[1]} within {reach} takes {needed / 1e9:.2f} GB, more than the "
-        f"{options.memory_bytes / 1e9:.2f} GB that are kept for it; pass --memory {math.ceil(needed / 2**30)}G, "
+        f"comparing planes of {shape[0]} x {shape[1]} within {reach} takes {math.ceil(needed / 2**20)} MiB, more than "
+        f"the {options.memory_bytes / 2**20:.4g} that are kept for it; pass --memory {math.ceil(needed / 2**30)}G, "
         "--scale 0.5 or a smaller --range or --chunk"
     )
 
@@ -285,12 +305,6 @@ def _plane_bytes(planes: Planes, factors: tuple[int, int], shape: tuple[int, int
     return read + 8 * math.prod(shape), at_work
 
 
-def _chunks(plan: SimilarityPlan) -> Iterator[Array]:
-    """Planes as they are compared, in order, read ahead by the workers."""
-    starts = range(0, plan.planes.shape[0], plan.chunk)
-    return ordered_map(lambda start: _chunk(plan, start), starts, plan.n_workers, in_flight=plan.chunks_held)
-
-
 def _chunk(plan: SimilarityPlan, start: int) -> Array:
     stop = min(start + plan.chunk, plan.planes.shape[0])
     read = plan.planes.read(start, stop)
@@ -305,17 +319,8 @@ def _chunk(plan: SimilarityPlan, start: int) -> Array:
         return to_device(read, plan.options.device)
 
 
-def _own_mask(plan: SimilarityPlan) -> Array | None:
-    """The mask of the planes as they are compared: which blocks have a used pixel."""
-    if plan.mask is None:
-        return None
-    mask = plan.mask
-    if plan.factors != (1, 1):
-        mask = (bin_planes(plan.mask[None], plan.factors)[0] > 0).astype(np.uint8)
-    return to_device(mask, plan.options.device)
-
-
 def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     options = plan.options
     parameters = {"range": plan.reach, "scale": options.scale, "mask": options.mask, "input": options.input}
+    parameters |= {"device": str(options.device), "allow_truncated": options.allow_truncated}
     return provenance(parameters, [options.input] if options.input.is_file() else [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from gpustitch.array import Array, namespace, on
 from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.z_grids import ZGrids, write_z_grids
-from gpustitch.io.z_positions import read_z_positions
+from gpustitch.io.z_positions import ZPositions, read_z_positions
 from gpustitch.model.zspacing import Floats, ZSpacingOptions
 from gpustitch.ops.similarity import BandedCorrelation, default_block, peak_bytes
 from gpustitch.ops.zspacing import estimate_positions
@@ -31,6 +32,7 @@ from gpustitch.ops.zspacing_grid import (
     grid_windows,
     local_estimate,
 )
+from gpustitch.ops.zspacing_grid_levels import levels_of, pooled, pooled_overlap, pooling, refined
 from gpustitch.stages import similarity
 from gpustitch.stages.parallel import ordered_map
 from gpustitch.stages.progress import SILENT, Progress
@@ -86,23 +88,25 @@ class ZGridPlan:
     windows: GridWindows
     block: int
     estimate: ZSpacingOptions
-    positions: Floats | None
+    positions: ZPositions | None
     peak_bytes: int
 
 
 @dataclass(frozen=True)
 class ZGridOutcome:
-    """Global positions (n,), those at the points, and the centres of these in pixels of the stack."""
+    """Global positions (n,), their standard errors, those at the points, and their centres in pixels of the stack."""
 
     positions: Floats
+    uncertainty: Floats
     local: GridPositions
     row_centers: Floats
     column_centers: Floats
 
     @property
     def grids(self) -> ZGrids:
-        """The result as it is written."""
-        return ZGrids(self.local.positions, self.row_centers, self.column_centers)
+        """The result as it is written; a position is uncertain by its section's and by its deviation's error."""
+        error = np.hypot(self.uncertainty[:, None, None], self.local.uncertainty)
+        return ZGrids(self.local.positions, self.row_centers, self.column_centers, error)
 
     @property
     def summary(self) -> str:
@@ -135,9 +139,9 @@ def plan(asked: ZGridRequest) -> ZGridPlan:
     n = images.planes.shape[0]
     if n < _LEAST_SECTIONS:
         raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {n}")
-    given = None if asked.positions is None else read_z_positions(asked.positions).positions
-    if given is not None and len(given) != n:
-        raise LayoutError(f"{asked.positions} is about {len(given)} sections, {asked.images.input} has {n}")
+    given = None if asked.positions is None else read_z_positions(asked.positions)
+    if given is not None and len(given.positions) != n:
+        raise LayoutError(f"{asked.positions} is about {len(given.positions)} sections, {asked.images.input} has {n}")
     window = asked.window
     if window is not None:
         window = (-(-window[0] // images.factors[0]), -(-window[1] // images.factors[1]))
@@ -157,17 +161,9 @@ def run(plan: ZGridPlan, progress: Progress = SILENT) -> ZGridOutcome:
         If the input cannot be read, the output cannot be written, or the device fails.
     """
     whole, strips = _strips(plan, progress)
-    positions = plan.positions
-    if positions is None:
-        positions = estimate_positions(whole, plan.estimate).positions
-    found = _deviations(plan, positions, strips, progress)
-    progress.start("Smoothing", len(positions), "sections")
-    try:
-        thickness = plan.estimate.minimum_section_thickness
-        overlap = plan.windows.overlap
-        local = grid_positions(positions, found, overlap, thickness=thickness, progress=progress.advance)
-    finally:
-        progress.finish()
+    placed = plan.positions or estimate_positions(whole, plan.estimate)
+    positions = placed.positions
+    local = _local(plan, positions, strips, progress)
     _tell(local, progress)
     centers = [
         (center + 0.5) * factor - 0.5
@@ -175,7 +171,7 @@ def run(plan: ZGridPlan, progress: Progress = SILENT) -> ZGridOutcome:
             (plan.windows.row_centers, plan.windows.column_centers), plan.images.factors, strict=True
         )
     ]
-    outcome = ZGridOutcome(positions, local, *centers)
+    outcome = ZGridOutcome(positions, placed.uncertainty, local, *centers)
     if plan.asked.output is not None:
         write_z_grids(plan.asked.output, outcome.grids, overwrite=plan.asked.overwrite)
     return outcome
@@ -186,7 +182,7 @@ def _cut(
     images: SimilarityPlan,
     windows: GridWindows,
     estimate: ZSpacingOptions,
-    given: Floats | None,
+    given: ZPositions | None,
 ) -> ZGridPlan:
     """Blocks of the windows, and what the memory leaves to the whole planes: the largest blocks that fit."""
     n, reach, memory = images.planes.shape[0], images.reach, asked.images.memory_bytes
@@ -220,7 +216,7 @@ def _cut(
 def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
     """Half strips of the whole planes and of each window, from one pass over the planes."""
     images = plan.images
-    mask = similarity._own_mask(images)
+    mask = similarity.mask_to_compare(images)
     windows = [window for window in plan.windows.windows if not plan.windows.is_whole(window)]
     everything = (slice(0, images.shape[0]), slice(0, images.shape[1]))
     parts = [everything, *windows]
@@ -229,7 +225,7 @@ def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
     try:
         with on(images.options.device):
             streams = [_Stream(plan, part, mask) for part in parts]
-            for chunk in similarity._chunks(images):
+            for chunk in similarity.planes_to_compare(images):
                 deque(ordered_map(partial(_Stream.push, planes=chunk), streams, images.n_workers), 0)
                 progress.advance(chunk.shape[0])
             found = [stream.finish() for stream in streams]
@@ -272,32 +268,79 @@ class _Stream:
         return np.concatenate([*self._strips, self._correlation.finish()])
 
 
-def _deviations(plan: ZGridPlan, positions: Floats, strips: list[Floats], progress: Progress) -> Deviations:
+def _local(plan: ZGridPlan, positions: Floats, strips: list[Floats], progress: Progress) -> GridPositions:
+    """Positions at the points: from those of a coarse grid to finer ones, each starting from the last."""
+    grid, n = plan.windows.grid, len(positions)
+    levels = levels_of(grid)
+    local: GridPositions | None = None
+    thickness = plan.estimate.minimum_section_thickness
+    progress.start("Local positions", sum(gy * gx for gy, gx in levels), "points")
+    try:
+        for level in levels[:-1]:
+            shares = pooling(grid, level)
+            start = _start(positions, local, level)
+            found = _deviations(plan, positions, start, [partial(pooled, strips, share) for share in shares], progress)
+            overlap = pooled_overlap(plan.windows.overlap, shares)
+            last, local = local, grid_positions(positions, found, overlap, start=start, thickness=thickness)
+            local = _no_surer(local, last)
+        start = _start(positions, local, grid)
+        found = _deviations(plan, positions, start, [partial(_itself, strip) for strip in strips], progress)
+    finally:
+        progress.finish()
+    progress.start("Smoothing", n, "sections")
+    try:
+        overlap = plan.windows.overlap
+        fine = grid_positions(positions, found, overlap, start=start, thickness=thickness, progress=progress.advance)
+    finally:
+        progress.finish()
+    return _no_surer(fine, local)
+
+
+def _no_surer(local: GridPositions, coarser: GridPositions | None) -> GridPositions:
+    """The same, with no smaller errors than what it started from: a grid may show nothing more than a coarser one."""
+    if coarser is None:
+        return local
+    before = refined(coarser.uncertainty, local.positions.shape[1:])
+    return replace(local, uncertainty=np.where(local.without_texture, 0, np.maximum(local.uncertainty, before)))
+
+
+def _start(positions: Floats, local: GridPositions | None, grid: tuple[int, int]) -> Floats:
+    """Positions (n, gy, gx) to start from: those of a coarser grid, or the global ones."""
+    if local is None:
+        return np.broadcast_to(positions[:, None, None], (len(positions), *grid))
+    return refined(local.positions, grid)
+
+
+def _itself(strip: Floats) -> Floats:
+    return strip
+
+
+def _deviations(
+    plan: ZGridPlan, positions: Floats, start: Floats, strips: list[Callable[[], Floats]], progress: Progress
+) -> Deviations:
     """What each window says; nothing for one that is constant, and no deviation for one that is the whole plane."""
     options = replace(
         plan.estimate,
         outer_iterations=min(plan.estimate.outer_iterations, LOCAL_ITERATIONS),
         coordinate_regularizer=max(plan.estimate.coordinate_regularizer, LOCAL_REGULARIZER),
     )
-    windows = plan.windows.windows
-    values = np.zeros((len(positions), len(windows)))
+    n, gy, gx = start.shape
+    starts = start.reshape(n, -1)
+    values = np.zeros((n, gy * gx))
     errors = np.full(values.shape, np.inf)
+    # One point is the whole plane, unless its window was made smaller.
+    whole = [gy * gx == len(plan.windows.windows) and plan.windows.is_whole(w) for w in plan.windows.windows]
 
     def estimate(k: int) -> tuple[Floats, Floats] | None:
-        if plan.windows.is_whole(windows[k]):
-            return np.zeros(len(positions)), np.ones(len(positions))
-        return local_estimate(strips[k], positions, options)
+        if whole[k]:
+            return np.zeros(n), np.ones(n)
+        return local_estimate(strips[k](), positions, options, starts[:, k])
 
-    progress.start("Local positions", len(windows), "points")
-    try:
-        for k, found in enumerate(ordered_map(estimate, range(len(windows)), plan.images.n_workers)):
-            if found is not None:
-                values[:, k], errors[:, k] = found
-            progress.advance()
-    finally:
-        progress.finish()
-    shape = (len(positions), *plan.windows.grid)
-    return Deviations(values.reshape(shape), errors.reshape(shape))
+    for k, found in enumerate(ordered_map(estimate, range(gy * gx), plan.images.n_workers)):
+        if found is not None:
+            values[:, k], errors[:, k] = found
+        progress.advance()
+    return Deviations(values.reshape(start.shape), errors.reshape(start.shape))
 
 
 def _tell(local: GridPositions, progress: Progress) -> None:

@@ -68,6 +68,27 @@ def test_errors_alone_are_no_deviation():
     assert rms(found.positions - np.arange(N)[:, None, None]) < 0.05
 
 
+def test_a_field_whose_errors_follow_it_is_not_taken_for_what_all_points_share():
+    """Sections squeezed on one side have smaller errors there; the mean of the field is still that of all points."""
+    truth, _, _, overlap = field_of(amplitude=6)
+    errors = 0.05 + 0.3 * (truth > 0)
+    values = truth + errors * np.random.default_rng(0).normal(size=truth.shape)
+    found = grid_positions(2.0 * np.arange(N), Deviations(values, errors), overlap)
+    left = found.positions - 2 * np.arange(N)[:, None, None] - truth
+    assert rms(left) < 0.2 and found.spread > 0.5
+    assert 0.02 < np.median(found.uncertainty) < 0.4
+
+
+def test_deviations_may_be_from_another_start():
+    truth, values, errors, overlap = field_of(noise=0.05, amplitude=3)
+    at = 2.0 * np.arange(N)
+    start = at[:, None, None] + truth
+    found = grid_positions(at, Deviations(values - truth, errors), overlap, start=start)
+    assert rms(found.positions - start) < 0.05
+    nothing = Deviations(np.zeros_like(values), np.full_like(values, np.inf))
+    np.testing.assert_array_equal(grid_positions(at, nothing, overlap, start=start).positions[:, 0, 0], at)
+
+
 def test_an_outlier_is_left_out_and_named():
     truth, values, errors, overlap = field_of(noise=0.05)
     values[30, 2, 3] += 8

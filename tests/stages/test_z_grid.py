@@ -76,9 +76,22 @@ def test_a_smooth_deformation_comes_back(tmp_path, deformed):
     assert without > 0.6 and missed < 0.4 * without
     written = read_z_grids(tmp_path / "z.npz")
     np.testing.assert_array_equal(written.positions, found.local.positions)
+    np.testing.assert_array_equal(written.uncertainty, found.grids.uncertainty)
     np.testing.assert_array_equal(written.row_centers, [15.5, 47.5, 79.5, 111.5])
     assert all(done == total for total, done in told.steps.values()) and len(told.steps) == 3
     assert not told.warnings and "96 sections at 4 x 4 points" in found.summary
+
+
+def test_a_deformation_of_several_sections_comes_back_in_small_windows(tmp_path):
+    """Four sections, and windows of 32 pixels: from its start alone no fine window would find its way."""
+    made = deformed_sections(amplitude=4, seed=11)
+    found = estimated(tmp_path, made.planes, grid=(8, 8))
+    truth = made.at(found.row_centers, found.column_centers)
+    missed = found.local.positions - truth
+    assert rms(found.positions[:, None, None] - truth) > 1.5 and rms(missed) < 0.4
+    error = found.grids.uncertainty
+    assert error.shape == missed.shape and (error >= found.uncertainty[:, None, None]).all()
+    assert 0.7 < np.mean(np.abs(missed) < 1.645 * error) <= 1
 
 
 def test_no_deformation_gives_the_global_positions(tmp_path, flat):
