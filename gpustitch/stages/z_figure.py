@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 _MOST_IN_MATRIX, _RANGES_IN_MATRIX = 1000, 16
 # So many pairs are drawn as dots that can be seen one by one.
 _FEW_PAIRS = 1000
+_SAME_SPACING = 1e-6
 # Half width of a 90 % interval in standard errors.
 _NINETY_PERCENT = 1.645
 _COLORS = {
@@ -193,7 +194,9 @@ def _draw_positions(axes: Any, result: ZSpacingResult, faults: Sequence[SectionF
 def _draw_spacing(axes: Any, spacing: Floats) -> None:
     top = float(np.percentile(spacing, 99)) * 1.5
     shown = np.minimum(spacing, top) if spacing.max() > top > 0 else spacing
-    axes.hist(shown, bins=min(60, max(10, len(spacing) // 6)), color="tab:blue")
+    # Spacings that are the same but for rounding are in one bar.
+    around = (float(shown.min()) - 0.5, float(shown.max()) + 0.5) if np.ptp(shown) < _SAME_SPACING else None
+    axes.hist(shown, range=around, bins=min(60, max(10, len(spacing) // 6)), color="tab:blue")
     axes.axvline(np.median(spacing), color="black", linewidth=1, label=f"median {np.median(spacing):.3f}")
     axes.set(xlabel="distance of neighbours, sections", ylabel="number of intervals")
     axes.yaxis.get_major_locator().set_params(integer=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -189,13 +190,12 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingOutcome:
     faults = tuple(find_faults(half_strip, result.positions))
     outcome = ZSpacingOutcome(half_strip, result, faults)
     _tell(plan, outcome, progress)
-    asked = plan.asked
-    if asked.output is not None:
-        write_z_positions(asked.output, outcome.z, overwrite=asked.overwrite)
-        write_json(sidecar_of(asked.output), _record(plan, outcome), overwrite=asked.overwrite)
-    if asked.report is not None:
-        with atomic_file(asked.report, overwrite=asked.overwrite) as partial:
-            draw_report(partial, half_strip, result, faults, asked.report.suffix.lower()[1:])
+    with contextlib.ExitStack() as stack:
+        # A report that cannot be drawn leaves no positions either.
+        if plan.asked.report is not None:
+            partial = stack.enter_context(atomic_file(plan.asked.report, overwrite=plan.asked.overwrite))
+            draw_report(partial, half_strip, result, faults, plan.asked.report.suffix.lower()[1:])
+        _write(plan, outcome)
     return outcome
 
 
@@ -286,6 +286,13 @@ def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
     if not counts.any():
         given = [path for path in (plan.asked.weights, plan.asked.pair_weights) if path is not None]
         raise AlignmentError(f"{' and '.join(map(str, given))}: no pair of sections has a weight above 0")
+
+
+def _write(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> None:
+    asked = plan.asked
+    if asked.output is not None:
+        write_z_positions(asked.output, outcome.z, overwrite=asked.overwrite)
+        write_json(sidecar_of(asked.output), _record(plan, outcome), overwrite=asked.overwrite)
 
 
 def _record(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> dict[str, object]:

@@ -147,3 +147,13 @@ def test_sections_named_by_z_spacing_are_left_out_by_z_render(planes, tmp_path):
     assert "left out as asked: sections 2" in succeed(*call, "--leave-out", "constant")
     assert not (tifffile.imread(tmp_path / "v.tif") == 7).all((1, 2)).any()
     assert "takes numbers, ranges" in fail(3, *call, "--overwrite", "--leave-out", "bad")
+
+
+def test_a_matrix_is_not_written_among_the_planes_nor_over_its_record(planes, tmp_path):
+    one_per_file(tmp_path / "in", planes)
+    assert "lies in the input" in fail(3, "similarity", tmp_path / "in", tmp_path / "in" / "s.tif")
+    succeed("similarity", tmp_path / "in", tmp_path / "in" / "s.npz", "--quiet")
+    (tmp_path / "s.tif.json").write_text("mine")
+    assert "s.tif.json exists already" in fail(7, "similarity", tmp_path / "in", tmp_path / "s.tif")
+    succeed("similarity", tmp_path / "in", tmp_path / "s.tif", "--overwrite", "--quiet")
+    assert '"program": "gpustitch"' in (tmp_path / "s.tif.json").read_text()

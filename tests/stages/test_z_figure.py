@@ -140,3 +140,11 @@ def test_no_text_of_a_report_overlaps_another(tmp_path):
         overlaps = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
         assert len(boxes) > 10 and not overlaps
     assert len(figures) == 2
+
+
+@pytest.mark.parametrize("change", [0, 1e-16, 1e-9, 1e-3])
+def test_spacings_that_are_nearly_the_same_are_drawn(tmp_path, change):
+    strip = strip_of(uneven(12), 4)
+    positions = np.arange(12.0) + change * np.sin(np.arange(12))
+    result = dataclasses.replace(estimated(strip), positions=positions, order=np.arange(12))
+    draw_report(tmp_path / "report", strip, result, [], "png")

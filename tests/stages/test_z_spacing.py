@@ -190,3 +190,17 @@ def test_outputs_are_checked_before_anything_is_computed(strip, tmp_path, monkey
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"gpustitch\[report\]"):
         plan(asked(path, report=tmp_path / "z.pdf"))
+
+
+def test_a_report_that_cannot_be_drawn_leaves_nothing(strip, tmp_path, monkeypatch):
+    def broken(*_arguments):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("gpustitch.stages.z_spacing.draw_report", broken)
+    job = plan(
+        asked(saved(tmp_path, matrix=full_matrix(strip)), REACH, output=tmp_path / "z.csv", report=tmp_path / "z.png")
+    )
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="no ink"):
+        run(job)
+    assert sorted(tmp_path.iterdir()) == before
