@@ -40,8 +40,10 @@ _LEAST_LOSS = 0.05
 _CONFIRMED = 0.5
 # In local spacings: nearer than this is the same place, farther than this in the wrong direction is the wrong order.
 _SAME_PLACE = 0.25
-# Sections recorded twice see each other at most this far away, in local spacings: noise counts as distance here.
+# Sections recorded twice see each other at most this far away, in local spacings: noise counts as distance here, but
+# for this many standard deviations of it.
 _NEIGHBOUR = 2.0
+_DIRECT_SIGMAS = 2.0
 # Where the similarity knows no order, spacings are still taken to be this part of the usual one.
 _LEAST_SPACING = 0.1
 # Standard error of a displacement that no section sees.
@@ -53,6 +55,8 @@ _SAME_PIXELS = 2e-6
 # Sections whose median is the local spacing, and sections within which an order can be judged.
 _SPACING_WINDOW = 31
 _ORDER_REACH = 8
+# Part of the misfit of the positions given below which others are taken instead.
+_CLEARLY_BETTER = 0.9
 # Times that positions are found anew from what the sections say of each other.
 _ROUNDS = 2
 
@@ -117,16 +121,34 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
     known = np.flatnonzero(~constant)
     faults = [SectionFault("constant", (int(i),), 1.0) for i in np.flatnonzero(constant)]
     if len(known) >= 3:
-        series = _Series(_without(strip, known), at[known], trust[known], known)
-        damaged = _damaged(series)
-        for _ in range(_ROUNDS):
-            series = series.settled([i for i, _ in damaged])
-            damaged = _damaged(series)
+        series, damaged = _judged(_Series(_without(strip, known), at[known], trust[known], known))
         faults += [SectionFault("damaged", (int(known[i]),), sure) for i, sure in damaged]
         sound = series.part(np.delete(np.arange(len(known)), [i for i, _ in damaged]))
         if len(sound.numbers) >= 3:
             faults += _misplaced(sound)
     return sorted(faults, key=lambda fault: (fault.sections, fault.kind))
+
+
+def _judged(given: _Series) -> tuple[_Series, list[tuple[int, float]]]:
+    """The series as its sections see each other, and which of them are damaged.
+
+    It starts from the positions given, or from the numbers of the sections where that explains the similarities
+    clearly better: an estimate may have turned a whole stretch around.
+    """
+    ways = []
+    by_number = np.asarray(given.numbers * given.spacing(), np.float64)
+    for start in (given.within_reach(), replace(given, positions=by_number)):
+        series, damaged = start, _damaged(start)
+        for _ in range(_ROUNDS):
+            series = series.settled([i for i, _ in damaged])
+            damaged = _damaged(series)
+        ways.append((series, damaged))
+    apart = sorted({i for _, damaged in ways for i, _ in damaged})
+    sound = np.delete(np.arange(len(given.numbers)), apart)
+    if len(sound) < 3:
+        return ways[0]
+    misfit = [series.part(sound).misfit() for series, _ in ways]
+    return ways[int(misfit[1] < _CLEARLY_BETTER * misfit[0])]
 
 
 @dataclass(frozen=True)
@@ -144,7 +166,8 @@ class _Series:
     def steps(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Displacements of neighbours, their standard errors, and loss and distance by their own similarity.
 
-        Displacements that no third section sees are those of the positions, with a very large error.
+        Displacements that no third section sees are those of the positions, with a very large error. The distance is
+        the least one that the scatter of similarities lets be.
         """
         band = band_of(self.strip)
         curve, own = fit_curve_and_quality(band, self.positions, self.weights)
@@ -153,11 +176,33 @@ class _Series:
         unseen = ~np.isfinite(step)
         step = np.where(unseen, np.diff(self.positions), step)
         beside = band.reach + 1
-        return step, np.where(unseen, _UNSEEN, error), band.loss[:-1, beside], curve.distance_of(loss[:-1, beside])
+        noise = _DIRECT_SIGMAS * float(curve.scatter_at(np.zeros(1))[0])
+        direct = curve.distance_of(loss[:-1, beside] - noise)
+        return step, np.where(unseen, _UNSEEN, error), band.loss[:-1, beside], direct
 
     def spacing(self) -> float:
         """Usual distance of sections recorded one after the other."""
         return float(np.median(np.abs(np.diff(self.positions)) / np.diff(self.numbers)))
+
+    def within_reach(self) -> _Series:
+        """The same with sections further from those around them than similarity reaches put back in between.
+
+        Nothing can have told that they lie there.
+        """
+        reach = self.strip.shape[1] - 1
+        by_number = self.numbers * float(np.median(np.diff(self.positions) / np.diff(self.numbers)))
+        drift = self.positions - by_number
+        usual = local_median(drift, 2 * reach + 1)
+        far = np.abs(drift - usual) > max(reach, 1) * self.spacing()
+        return replace(self, positions=np.where(far, by_number + usual, self.positions))
+
+    def misfit(self) -> float:
+        """Mean distance of the dissimilarities from the curve, once the quality of sections is taken out."""
+        band = band_of(self.strip)
+        curve, own = fit_curve_and_quality(band, self.positions, self.weights)
+        distance = np.abs(self.positions[band.neighbours()] - self.positions[:, None])
+        left_over = np.abs(corrected(band, own) - curve.at(distance))
+        return float(np.nanmean(left_over)) if np.isfinite(left_over).any() else 0.0
 
     def settled(self, damaged: list[int]) -> _Series:
         """The same with positions as the sound sections see each other; damaged ones lie between their neighbours.

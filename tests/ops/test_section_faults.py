@@ -97,6 +97,26 @@ def test_positions_may_be_the_numbers_of_the_sections() -> None:
         assert {i for fault in faults if fault.kind == kind for i in fault.sections} == series.faulty(kind)
 
 
+@pytest.mark.parametrize(("seed", "first"), [(1, 120), (2, 0)])
+def test_a_stretch_that_the_positions_turn_around_is_in_order(seed: int, first: int) -> None:
+    """Nine sections in a row reversed in the estimate only, as happens in noise; what is wrong elsewhere is found."""
+    series = series_of(seed, **FAULTS, **{**SETTINGS["noisy"], "spacing_cv": 0.2})
+    positions = series.positions.copy()
+    positions[first : first + 9] = positions[first : first + 9][::-1]
+    faults = find_faults(banded_correlation(series.planes(), 10), positions)
+    for kind in ("swapped", "damaged", "constant"):
+        assert {i for fault in faults if fault.kind == kind for i in fault.sections} == series.faulty(kind)
+
+
+def test_sections_that_the_positions_throw_far_away_change_nothing() -> None:
+    series = series_of(1, **FAULTS, spacing_cv=0.2)
+    half_strip = banded_correlation(series.planes(), 10)
+    positions = series.positions.copy()
+    expected = find_faults(half_strip, positions)
+    positions[[30, 100]] += 58, -40
+    assert kinds_and_sections(find_faults(half_strip, positions)) == kinds_and_sections(expected)
+
+
 def test_number_of_missing_sections() -> None:
     series = series_of(2, gaps=6, gap_sections=(1, 4), number=200)
     true = {fault.sections: fault.missing for fault in series.faults}
