@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +62,7 @@ def command(
         float | None,
         typer.Option(
             "--least-weight",
-            help="Do not use sections whose weight in POSITIONS, 0 to 1, is less.",
+            help="Do not use sections whose weight in POSITIONS, 0 to 1, is less or unknown: 0.5 leaves out bad ones.",
             show_default="weights are not looked at",
         ),
     ] = None,
@@ -137,6 +138,10 @@ def _summary(job: RenderPlan) -> str:
     z_um, y_um, x_um = job.spacing.zyx_um
     text = (
         f"{n} sections to {job.shape[0]} planes of {columns} x {rows}; voxels of {x_um:g} x {y_um:g} x {z_um:g} um; "
-        f"at most {job.output_bytes / 1e9:.2f} GB on disk and about {job.memory_bytes / 1e9:.2f} GB of memory"
+        f"at most {_size(job.output_bytes)} on disk and about {_size(job.memory_bytes)} of memory"
     )
     return text if job.cut.n_columns == 1 else f"{text}; sections are read {job.cut.n_columns} times (--memory)"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{math.ceil(n_bytes / 1e6)} MB"

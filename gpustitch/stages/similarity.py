@@ -17,6 +17,7 @@ from gpustitch.io.images import TIFF_SUFFIXES, read_image
 from gpustitch.io.matrix import check_similarity_output, sidecar_of, write_similarity
 from gpustitch.io.planes import Planes, check_outside, open_planes
 from gpustitch.io.provenance import provenance
+from gpustitch.io.sources import truncation
 from gpustitch.ops.binning import bin_planes
 from gpustitch.ops.similarity import BandedCorrelation, default_block, peak_bytes, undefined_planes
 from gpustitch.stages.parallel import checked_workers, ordered_map
@@ -157,6 +158,8 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
         If the output cannot be written, or the device fails.
     """
     options, n = plan.options, plan.planes.shape[0]
+    if options.planes is None and (ends_early := truncation(options.input)):
+        progress.warn(ends_early)
     if plan.planes.dtype.name not in _EXACT:
         progress.note(f"planes of {plan.planes.dtype} are compared in float32, to 7 digits")
     if plan.chunk % plan.planes.depth and plan.chunk < n:

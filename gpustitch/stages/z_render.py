@@ -27,6 +27,7 @@ from gpustitch.io.planes import Planes, check_outside, open_planes
 from gpustitch.io.provenance import provenance
 from gpustitch.io.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
 from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS
+from gpustitch.io.sources import truncation
 from gpustitch.io.volume_output import DEFAULT_LEVELS, FORMATS, VolumeOutput, format_of, open_output
 from gpustitch.model import ZYX, Box, Spacing
 from gpustitch.ops.pyramid import downsample
@@ -202,8 +203,7 @@ def plan(options: RenderOptions) -> RenderPlan:
     block, output_bytes = _output(options, shape, planes.dtype)
     check_free_space(options.output, output_bytes)
     order, sources = used.series.order, _sources(options, planes, used, grid)
-    itemsize = planes.dtype.itemsize
-    depth = slab_depth(shape, block, itemsize)
+    depth = slab_depth(shape, block, itemsize := planes.dtype.itemsize)
     # Two slabs at a time are under way; their planes are held with those stored with them.
     groups = max(
         len(np.unique(_needed(order, sources, grid, z, min(z + depth, shape[0])) // planes.depth))
@@ -227,6 +227,8 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         If the output cannot be written or the device fails; nothing is left of the output then.
     """
     options, used = plan.options, plan.sections_used
+    if options.planes is None and (ends_early := truncation(options.input)):
+        progress.warn(ends_early)
     if used.left_out:
         progress.note(f"left out as asked: sections {listed(used.left_out)}")
     if used.doubled:

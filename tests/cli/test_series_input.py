@@ -157,3 +157,21 @@ def test_a_matrix_is_not_written_among_the_planes_nor_over_its_record(planes, tm
     assert "s.tif.json exists already" in fail(7, "similarity", tmp_path / "in", tmp_path / "s.tif")
     succeed("similarity", tmp_path / "in", tmp_path / "s.tif", "--overwrite", "--quiet")
     assert '"program": "gpustitch"' in (tmp_path / "s.tif.json").read_text()
+
+
+def test_a_recording_that_ends_early_is_used_as_far_as_it_goes_and_that_is_said(planes, tmp_path):
+    path = tmp_path / "in.dcimg"
+    write_dcimg(path, planes, N, planes.shape[1:])
+    data = path.read_bytes()
+    path.write_bytes(data[: int(0.8 * len(data))])
+    (tmp_path / "z.csv").write_text("z-index,mapping\n" + "".join(f"{i},{i}\n" for i in range(4)))
+    size = ("--voxel-size", "1,1,3")
+    for command in (
+        ("similarity", path, tmp_path / "s.npz"),
+        ("z-spacing", path, "-o", tmp_path / "p.csv"),
+        ("z-render", path, tmp_path / "z.csv", tmp_path / "v.tif", *size),
+    ):
+        assert "pass --allow-truncated" in fail(5, *command, "--quiet")
+        assert "is truncated: 4 whole frames are used, its header promises 6" in succeed(
+            *command, "--quiet", "--allow-truncated"
+        )
