@@ -1,4 +1,7 @@
-"""Banded correlation of planes: per pair and pixel, and against a matrix product of the same run."""
+"""Banded correlation of planes: per pair and pixel, against a matrix product on the same threads and the bytes moved.
+
+Every thread has its own matrix products: run with OPENBLAS_NUM_THREADS=1, as ``python -m bench`` does.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,61 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.common import best_seconds, gemm_flops_per_s, memcpy_bytes_per_s, report
-from gpustitch.ops.similarity import BandedCorrelation, centred_rows, default_block, peak_bytes, plane_moments
-from gpustitch.ops.similarity_parts import plain_correlation
+from bench.common import best_seconds, memcpy_bytes_per_s, report
+from gpustitch.ops.similarity import BandedCorrelation, default_block, peak_bytes
+from gpustitch.ops.similarity_bands import LONGEST_OF_VECTORS, PLANES_TOGETHER, band_products, cpu_count, each_of
+from gpustitch.ops.similarity_parts import row_sums, sampled_scaling
+from gpustitch.ops.similarity_rows import centred_rows, plane_moments, tiles_of
 
 # z-spacing (Java), two threads on two cores, not measured in this run.
 JAVA_NS = 2.5
 SHAPE = (1024, 1024)
+N_PIXELS = SHAPE[0] * SHAPE[1]
+_N_GEMM = 1536
 
 
-def steady(planes: npt.NDArray[Any], reach: int, mask: npt.NDArray[np.bool_] | None = None) -> float:
-    """Wall-clock seconds a plane takes in the middle of a long stack."""
-    stream = BandedCorrelation(SHAPE, reach)
-    for _ in range(-(-reach // len(planes))):
-        stream.push(planes, mask)
-    return best_seconds(lambda: stream.push(planes, mask), repeats=3)[0] / len(planes)
+def gemm_flops_per_s(n_threads: int) -> tuple[float, float]:
+    """Floating-point operations per second of float32 matrix products, one on each thread: by the clock and of CPUs."""
+    a = np.random.default_rng(0).random((_N_GEMM, _N_GEMM), np.float32)
+    wall, cpu = best_seconds(lambda: each_of(lambda _: a @ a, range(n_threads), n_threads), repeats=4)
+    return 2 * _N_GEMM**3 * n_threads / wall, 2 * _N_GEMM**3 * n_threads / cpu
+
+
+def steady(
+    planes: npt.NDArray[Any], reach: int, n_threads: int, mask: npt.NDArray[np.bool_] | None = None
+) -> tuple[float, float]:
+    """Seconds a plane takes in the middle of a long stack, by the clock and of CPUs; whole blocks are pushed."""
+    stream = BandedCorrelation(SHAPE, reach, n_threads=n_threads)
+    n = default_block(reach)
+    some, used = planes[:n], None if mask is None else mask[:n]
+    for _ in range(-(-reach // n)):
+        stream.push(some, used)
+    wall, cpu = best_seconds(lambda: stream.push(some, used), repeats=6 if mask is None else 1)
+    return wall / n, cpu / n
+
+
+def parts(planes: npt.NDArray[Any], reach: int) -> dict[str, float]:
+    """CPU nanoseconds per plane and pixel of each part of the work on 4 tiles at a time, on one thread."""
+    n, (tiles, width) = len(planes), tiles_of(SHAPE)
+    rows = np.zeros((4, reach + n, width), np.float32)
+    sampled, mask, flat = sampled_scaling(planes), np.ones((1, 1, 1), np.uint8), planes.reshape(n, 1, -1)
+    groups = [slice(start * width, (start + 4) * width) for start in range(0, tiles - 4, 4)]
+    n_pixels = len(groups) * 4 * width
+    seconds = {
+        "sample": best_seconds(lambda: sampled_scaling(planes))[1] * n_pixels / N_PIXELS,
+        "convert": best_seconds(
+            lambda: [centred_rows(flat[..., g], mask, sampled.scaling, rows, reach) for g in groups]
+        )[1],
+        "sum": best_seconds(lambda: [row_sums(rows[:, reach:]) for _ in groups])[1],
+        "products": best_seconds(lambda: [band_products(rows, reach) for _ in groups])[1],
+    }
+    return {what: 1e9 * value / n / n_pixels for what, value in seconds.items()}
+
+
+def moments(planes: npt.NDArray[Any]) -> float:
+    """CPU nanoseconds per plane and pixel of exact moments, of planes that a sample does not do for."""
+    out = np.empty((len(planes), -(-N_PIXELS // 16384), 3))
+    return 1e9 * best_seconds(lambda: plane_moments(planes, np.ones((1, 1, 1), np.uint8), out))[1] / planes.size
 
 
 def pairwise(planes: npt.NDArray[Any]) -> float:
@@ -30,57 +73,51 @@ def pairwise(planes: npt.NDArray[Any]) -> float:
     return best_seconds(lambda: np.corrcoef(a, b), repeats=3)[0]
 
 
-def products(rows: npt.NDArray[np.float32], block: int, n_rows: int) -> None:
-    """Coefficients of a block with all rows."""
-    plain_correlation(rows, slice(0, block), SHAPE[0] * SHAPE[1], np.zeros(n_rows), np.ones(n_rows))
-
-
-def prepared(planes: npt.NDArray[Any]) -> tuple[float, float]:
-    """Wall-clock seconds a plane takes for its moments, and for its row."""
-    n, mask = len(planes), np.ones((1, 1, 1), np.uint8)
-    parts = np.empty((n, planes[0].size // 16384, 3))
-    rows = np.zeros((planes[0].size // 4096, n, 4096), np.float32)
-    scaling = np.tile(np.array([30000, 0.1, 1e-3, 1], np.float32), (n, 1))
-    moments = best_seconds(lambda: plane_moments(planes, mask, parts), repeats=3)[0]
-    centred = best_seconds(lambda: centred_rows(planes, mask, scaling, rows, 0), repeats=3)[0]
-    return moments / n, centred / n
+def measured(planes: npt.NDArray[Any], reach: int, n_threads: int, copy: float) -> dict[str, Any]:
+    """One row of the table, with the matrix product measured beside it."""
+    gemm = gemm_flops_per_s(n_threads)
+    wall, cpu = (1e9 * seconds / N_PIXELS for seconds in steady(planes, reach, n_threads))
+    again = gemm_flops_per_s(n_threads)
+    flops, per_cpu = max(gemm[0], again[0]), max(gemm[1], again[1])
+    performed = reach + 1 if reach <= LONGEST_OF_VECTORS else reach + PLANES_TOGETHER
+    # A pixel is read, and its float32 written; rows of the planes before are read again by each block.
+    moved = planes.itemsize + 4 + 4 * reach / default_block(reach)
+    return {
+        "what": f"{planes.dtype}, reach {reach}, {n_threads} threads",
+        "ns_per_pair_pixel": wall / reach,
+        "cpu_ns_per_pair_pixel": cpu / reach,
+        "java_factor": JAVA_NS * reach / wall,
+        "gemm_gflops": flops / 1e9,
+        "of_gemm_in_band": 2e9 * reach / wall / flops,
+        "of_gemm_performed": 2e9 * performed / wall / flops,
+        "of_gemm_in_band_cpu": 2e9 * reach / cpu / per_cpu,
+        "floor_bytes_ns": moved / copy / 2 * 1e9 / reach / n_threads,
+        "floor_gemm_ns": 2e9 / flops,
+        "peak_MiB": peak_bytes(SHAPE, reach) / 2**20,
+    }
 
 
 def main() -> None:
     """Measure, print, store."""
     rng = np.random.default_rng(0)
-    n_pixels = SHAPE[0] * SHAPE[1]
-    flops = gemm_flops_per_s()
-    rows: list[dict[str, Any]] = [
-        {"what": "floor: matrix product, Gflop/s", "figure": flops / 1e9},
-        {"what": "floor: copy of a float32 pixel, ns", "figure": 4e9 / memcpy_bytes_per_s()},
-    ]
+    copy = memcpy_bytes_per_s()
     planes = rng.integers(0, 65536, (64, *SHAPE)).astype(np.uint16)
-    rows.append({"what": "numpy.corrcoef, one pair", "ns_per_pair_pixel": pairwise(planes) / n_pixels * 1e9})
+    rows: list[dict[str, Any]] = [{"what": "floor: copy, one thread, GB/s", "figure": copy / 1e9}]
+    rows.append({"what": "numpy.corrcoef, one pair", "ns_per_pair_pixel": pairwise(planes) / N_PIXELS * 1e9})
     for dtype in (np.uint16, np.float32):
-        for what, seconds in zip(("moments", "rows"), prepared(planes.astype(dtype)), strict=True):
-            rows.append({"what": f"{what} {np.dtype(dtype)}, ns per pixel", "figure": seconds / n_pixels * 1e9})
+        stack = planes.astype(dtype)
+        rows.append({"what": f"exact moments, {np.dtype(dtype)}, CPU ns per plane and pixel", "figure": moments(stack)})
+        for reach in (10, 50):
+            for what, ns in parts(stack[: default_block(reach)], reach).items():
+                name = f"{what}, {np.dtype(dtype)}, reach {reach}, CPU ns per plane and pixel"
+                rows.append({"what": name, "figure": ns})
+            rows += [measured(stack, reach, n, copy) for n in sorted({1, cpu_count()})]
+    mask = rng.random(planes.shape) > 0.1
     for reach in (10, 50):
-        block = default_block(reach)
-        n_rows = block * (1 + -(-reach // block))
-        ring = rng.random((n_pixels // 4096, n_rows, 4096), np.float32)
-        seconds = best_seconds(lambda a=ring, b=block, n=n_rows: products(a, b, n), repeats=3)[0]
-        rows.append(
-            {
-                "what": f"products alone, reach {reach}",
-                "ns_per_pair_pixel": seconds / block / reach / n_pixels * 1e9,
-                "of_gemm": 2 * n_rows * block * n_pixels / seconds / flops,
-                "of_gemm_in_band": 2 * reach * block * n_pixels / seconds / flops,
-            }
-        )
-        del ring
-        cases = {"uint16": (planes, None), "float32": (planes.astype(np.float32), None)}
-        cases["float32, pixels excluded in each plane"] = (cases["float32"][0], rng.random(planes.shape) > 0.1)
-        for what, (stack, mask) in cases.items():
-            ns = steady(stack, reach, mask) / reach / n_pixels * 1e9
-            peak = peak_bytes(SHAPE, reach, some_excluded=mask is not None) / 2**20
-            name = f"1024 x 1024 {what}, reach {reach}"
-            rows.append({"what": name, "ns_per_pair_pixel": ns, "java_factor": JAVA_NS / ns, "peak_MiB": peak})
+        wall, cpu = (1e9 * s / N_PIXELS / reach for s in steady(planes, reach, cpu_count(), mask))
+        peak = peak_bytes(SHAPE, reach, some_excluded=True) / 2**20
+        name = f"uint16, reach {reach}, pixels excluded in each plane"
+        rows.append({"what": name, "ns_per_pair_pixel": wall, "cpu_ns_per_pair_pixel": cpu, "peak_MiB": peak})
     report("similarity", rows)
 
 

@@ -1,6 +1,6 @@
 """Similarity of neighbouring planes of a stack: banded normalised cross-correlation (Pearson), as matrix products.
 
-A plane becomes a row of centred pixels; coefficients come from the products of rows. Rows are kept in tiles of
+A plane becomes a row of about centred pixels; coefficients come from the products of rows. Rows are kept in tiles of
 pixels, ``rows[t, i, k]`` = pixel ``t * TILE + k`` of plane i, so that every product is one of contiguous matrices short
 enough to be summed in float32; tiles are put together in float64.
 """
@@ -8,114 +8,41 @@ enough to be summed in float32; tiles are put together in float64.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, kernel, namespace, to_host
+from gpustitch.array import Array, library_of, namespace, to_host
 from gpustitch.errors import ParameterError
+from gpustitch.ops.similarity_bands import (
+    LONGEST_OF_VECTORS,
+    band_of,
+    band_products,
+    cpu_count,
+    each_of,
+    masked_correlation,
+    plain_correlation,
+    product_bytes,
+)
 from gpustitch.ops.similarity_parts import (
     BAND,
     Moments,
-    clear_end,
     combined_moments,
-    mask_of,
-    masked_correlation,
-    plain_correlation,
-    run_moments,
+    row_sums,
+    sample_bytes,
+    sampled_scaling,
     scaling_of,
-    tiled,
-    used_pixels,
 )
+from gpustitch.ops.similarity_rows import SEGMENT, Rows, centred_rows, move_rows, plane_moments, tiles_of, used_rows
 
-TILE = 4096
-SEGMENT = 16384
+# Tiles worked on together by a thread of the host: rows that were just written are then multiplied from its cache.
+_TILES_TOGETHER = 2
+# Pixels from which threads are worth starting.
+_LEAST_OF_THREADS = 1 << 22
+# Greatest part of the sum of squares that may be the mean's: the rest is variance, and sums have lost little.
+_MOST_OF_MEAN = 0.8
 _TYPES = ("uint8", "uint16", "float32")
-_SIGNATURE = "planes: uint8 uint16 float32"
-
-
-@kernel("similarity.cu", T=_SIGNATURE, tile=(1, 1, None))
-def plane_moments(planes: Array, mask: Array, out: Array) -> None:
-    """Number, mean and sum of squared deviations from it of the used pixels in each segment of each plane.
-
-    Parameters
-    ----------
-    planes
-        (n, rows, columns) of uint8, uint16 or float32.
-    mask
-        uint8, not 0 where a pixel is used: (1 or n, rows, columns), or (1, 1, 1) for one value everywhere. Pixels
-        that are NaN or infinite are never used.
-    out
-        float64 (n, segments, 3): a segment is :data:`SEGMENT` pixels in reading order, the last may be shorter. A
-        segment without a used pixel is 0, 0, 0. Exactly 0 squares are given where, and only where, all values are
-        equal, if contrasts in float32 planes are between 1e-15 and 1e15.
-    """
-    n_pixels = math.prod(planes.shape[1:])
-    for i in range(planes.shape[0]):
-        plane, used = planes[i].reshape(-1), mask_of(mask, i)
-        for start in range(0, n_pixels, BAND):
-            pixels = slice(start, min(start + BAND, n_pixels))
-            first = start // SEGMENT
-            runs = run_moments(plane[pixels], used if used.size == 1 else used[pixels], SEGMENT)
-            out[i, first : first + len(runs)] = combined_moments(runs)
-
-
-@kernel("similarity.cu", T=_SIGNATURE, tile=(1, 1, TILE))
-def centred_rows(planes: Array, mask: Array, scaling: Array, out: Array, first: int) -> None:
-    """Rows ``first`` to ``first + n`` of every tile: ``((plane - high) - low) * factor`` in float32.
-
-    Parameters
-    ----------
-    planes, mask
-        As of :func:`plane_moments`.
-    scaling
-        float32 (n, 4): the mean in two parts, high and low, the factor, and 1 where all the plane's pixels are used
-        (0 has every pixel looked up).
-    out
-        float32 (tiles, rows, width), pixel ``t * width + k`` at ``[t, :, k]``; 0 where a pixel is not used and beyond
-        the last one. Other rows are left as they are.
-    """
-    for i in range(planes.shape[0]):
-        plane, used = planes[i].reshape(-1), mask_of(mask, i)
-        high, low, factor, is_whole = scaling[i]
-        for pixels, into in tiled(out[:, first + i], plane.size):
-            values = plane[pixels].reshape(into.shape)
-            with np.errstate(invalid="ignore"):
-                np.subtract(values, high, out=into, dtype=np.float32)
-                np.subtract(into, low, out=into)
-                np.multiply(into, factor, out=into)
-            if not is_whole:
-                into[~used_pixels(values, used, pixels)] = 0
-        clear_end(out[:, first + i], plane.size)
-
-
-@kernel("similarity.cu", T=_SIGNATURE, tile=(1, 1, TILE))
-def used_rows(planes: Array, mask: Array, out: Array, first: int) -> None:
-    """Rows ``first`` to ``first + n`` of every tile: 1 where a pixel is used, 0 elsewhere and beyond the last one.
-
-    ``planes`` and ``mask`` are as of :func:`plane_moments`, ``out`` is uint8, laid out as of :func:`centred_rows`.
-    """
-    for i in range(planes.shape[0]):
-        plane, used = planes[i].reshape(-1), mask_of(mask, i)
-        for pixels, into in tiled(out[:, first + i], plane.size):
-            into[...] = used_pixels(plane[pixels].reshape(into.shape), used, pixels)
-        clear_end(out[:, first + i], plane.size)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Prepared planes in a ring: which plane each row holds (-1 none), whether it varies, whether it is whole.
-
-    ``mean`` is what is left of the mean, ``squares`` the squared deviations as a matrix product rounds them.
-    """
-
-    centred: Array
-    plane: npt.NDArray[np.int64]
-    varies: npt.NDArray[np.bool_]
-    is_whole: npt.NDArray[np.bool_]
-    mean: Moments
-    squares: Moments
 
 
 class BandedCorrelation:
@@ -134,6 +61,8 @@ class BandedCorrelation:
         uint8 or bool (rows, columns): pixels used in all planes; None for all pixels. On the device of the planes.
     block
         Planes correlated at once; a good one is chosen by default.
+    n_threads
+        Threads that prepare and multiply large planes on the host, one for each CPU by default; the result is the same.
 
     Attributes
     ----------
@@ -147,19 +76,28 @@ class BandedCorrelation:
     """
 
     def __init__(
-        self, shape: tuple[int, int], reach: int, *, mask: Array | None = None, block: int | None = None
+        self,
+        shape: tuple[int, int],
+        reach: int,
+        *,
+        mask: Array | None = None,
+        block: int | None = None,
+        n_threads: int | None = None,
     ) -> None:
         if len(shape) != 2 or min(shape) < 1:
             raise ParameterError(f"planes must be (rows, columns) of at least one pixel, not {tuple(shape)}")
         if reach < 1 or (block is not None and block < 1):
             raise ParameterError(f"reach and block must be at least 1, not {reach} and {block}")
+        if n_threads is not None and n_threads < 1:
+            raise ParameterError(f"the number of threads must be at least 1, not {n_threads}")
         if mask is not None and mask.shape != tuple(shape):
             raise ParameterError(f"the mask is of shape {tuple(mask.shape)}, the planes of {tuple(shape)}")
         self.undefined: list[int] = []
         self._shape, self._reach, self._mask = (shape[0], shape[1]), reach, mask
         self._n_in_common = math.prod(shape) if mask is None else int((mask != 0).sum())
         self._block = block or default_block(reach)
-        self._rows: _Rows | None = None
+        self._n_threads = n_threads or cpu_count()
+        self._rows: Rows | None = None
         self._used: Array | None = None
         self._strip = np.empty((0, reach + 1))
         self._n = self._n_done = self._n_correlated = 0
@@ -188,10 +126,10 @@ class BandedCorrelation:
         start = 0
         while start < planes.shape[0]:
             stop = min(planes.shape[0], start + self._block - self._n % self._block)
-            self._prepare(planes[start:stop], None if mask is None else mask[start:stop])
+            products = self._prepare(planes[start:stop], None if mask is None else mask[start:stop])
             start = stop
             if self._n % self._block == 0:
-                self._correlate()
+                self._correlate(products)
         return self._finished(self._n_correlated - self._reach)
 
     def finish(self) -> Moments:
@@ -200,43 +138,100 @@ class BandedCorrelation:
             self._correlate()
         return self._finished(self._n)
 
-    def _prepare(self, planes: Array, mask: Array | None) -> None:
-        """Planes as rows of the ring, all within its current block."""
-        xp = namespace(planes)
-        rows, used = self._ring(planes), self._used_pixels(planes, mask)
-        n, n_pixels = planes.shape[0], math.prod(self._shape)
+    def _prepare(self, planes: Array, mask: Array | None) -> Moments | None:
+        """Planes as rows, all of the current block; their products if they are all of it, and right."""
+        rows, n = self._held(planes), planes.shape[0]
+        at = self._row_of(self._n)
+        if at == self._reach:
+            rows.begin_block(self._reach)
+        rows.plane[at : at + n] = np.arange(self._n, self._n + n)
+        rows.varies[at : at + n] = rows.is_whole[at : at + n] = True
+        products, is_sure = None, np.zeros(n, bool)
+        if mask is None and self._mask is None and library_of(planes) == "numpy":
+            products, is_sure = self._from_samples(planes, at)
+        elif at == self._reach:
+            move_rows(rows.centred, self._reach, 1)
+        doubtful = [slice(0, n)] if not is_sure.any() else [slice(i, i + 1) for i in range(n) if not is_sure[i]]
+        for some in doubtful:
+            self._from_moments(planes[some], None if mask is None else mask[some], at + some.start)
+        self.undefined += [int(i) for i in rows.plane[at : at + n][~rows.varies[at : at + n]]]
+        self._note_used(planes, mask, at)
+        self._n += n
+        return products if is_sure.all() else None
+
+    def _from_samples(self, planes: npt.NDArray[Any], at: int) -> tuple[Moments | None, npt.NDArray[np.bool_]]:
+        """Rows about centred by samples of whole planes, with products of a whole block; which planes that is sure for.
+
+        One pass: what a thread has written it also sums and multiplies, while it is in its cache.
+        """
+        rows, n, n_pixels = self._rows, len(planes), math.prod(self._shape)
+        assert rows is not None
+        sampled, flat, every = sampled_scaling(planes), planes.reshape(n, 1, -1), np.ones((1, 1, 1), np.uint8)
+        width = rows.centred.shape[2]
+
+        def prepare(tiles: slice) -> tuple[Moments, Moments | None]:
+            part = rows.centred[tiles]
+            if at == self._reach:
+                move_rows(part, self._reach, 1)
+            centred_rows(flat[..., tiles.start * width : tiles.stop * width], every, sampled.scaling, part, at)
+            with np.errstate(invalid="ignore", over="ignore"):
+                is_block = n == self._block
+                products = band_products(part[:, at - self._reach : at + n], self._reach) if is_block else None
+                return row_sums(part[:, at : at + n]), products
+
+        found = each_of(prepare, self._groups(planes), self._threads(n))
+        mean = np.sum([sums for sums, _ in found], axis=0) / n_pixels
+        rows.mean[at : at + n] = mean
+        with np.errstate(invalid="ignore"):
+            is_sure = sampled.is_sure & (np.abs(mean - sampled.mean) <= sampled.tolerance)
+        if planes.dtype.kind == "f" and (np.abs(mean) > sampled.tolerance)[is_sure].any():
+            # Sums of small whole numbers are exact; others must not be far from 0 for their contrast.
+            with np.errstate(invalid="ignore", over="ignore"):
+                is_sure &= n_pixels * mean**2 <= _MOST_OF_MEAN * row_sums(rows.centred[:, at : at + n], squared=True)
+        of_groups = [products for _, products in found if products is not None]
+        return (np.sum(of_groups, axis=0) if of_groups else None), is_sure
+
+    def _from_moments(self, planes: Array, mask: Array | None, at: int) -> None:
+        """Rows of planes from the moments of all their used pixels."""
+        rows, xp = self._rows, namespace(planes)
+        assert rows is not None
+        used, n, n_pixels = self._used_pixels(planes, mask), planes.shape[0], math.prod(self._shape)
+        here = slice(at, at + n)
         parts = xp.empty((n, -(-n_pixels // SEGMENT), 3), np.float64)
         plane_moments(planes, used, parts)
         count, mean, squares = combined_moments(to_host(parts)).T
-        at = self._n % len(rows.plane)
-        here = slice(at, at + n)
-        rows.plane[here] = np.arange(self._n, self._n + n)
         rows.varies[here] = squares > 0
-        scaling, rows.mean[here] = scaling_of(count, mean, squares, n_pixels)
-        rows.squares[here] = squares * scaling[:, 2].astype(np.float64) ** 2 + (squares == 0)
         rows.is_whole[here] = count == self._n_in_common
-        self.undefined += [int(i) for i in rows.plane[here][~rows.varies[here]]]
+        scaling, rows.mean[here] = scaling_of(count, mean, squares / np.maximum(count, 1), n_pixels)
         centred_rows(planes, used, xp.asarray(scaling), rows.centred, at)
-        if self._used is None and not rows.is_whole[here].all():
+
+    def _note_used(self, planes: Array, mask: Array | None, at: int) -> None:
+        """Which pixels are used, once planes differ in that."""
+        rows = self._rows
+        assert rows is not None
+        if self._used is None and not rows.is_whole[at : at + len(planes)].all():
             self._used = self._used_in_common(rows.centred)
         if self._used is not None:
-            used_rows(planes, used, self._used, at)
-        self._n += n
+            if at == self._reach:
+                move_rows(self._used, self._reach, 1)
+            used_rows(planes, self._used_pixels(planes, mask), self._used, at)
 
-    def _ring(self, like: Array) -> _Rows:
+    def _groups(self, like: Array) -> list[slice]:
+        """Tiles worked on together: some on the host, all on a device."""
+        tiles = tiles_of(self._shape)[0]
+        together = _TILES_TOGETHER if library_of(like) == "numpy" else tiles
+        return [slice(start, min(start + together, tiles)) for start in range(0, tiles, together)]
+
+    def _threads(self, n: int) -> int:
+        return self._n_threads if n * math.prod(self._shape) >= _LEAST_OF_THREADS else 1
+
+    def _held(self, like: Array) -> Rows:
         if self._rows is None:
-            n_rows = _ring_rows(self._reach, self._block)
-            tiles, width = _tiles(self._shape)
-            centred = namespace(like).zeros((tiles, n_rows, width), np.float32)
-            self._rows = _Rows(
-                centred,
-                np.full(n_rows, -1),
-                np.zeros(n_rows, bool),
-                np.ones(n_rows, bool),
-                np.zeros(n_rows),
-                np.ones(n_rows),
-            )
+            self._rows = Rows.none(self._shape, self._reach, self._block, like)
         return self._rows
+
+    def _row_of(self, plane: int) -> int:
+        return self._reach + plane % self._block
 
     def _used_pixels(self, planes: Array, mask: Array | None) -> Array:
         """The mask as the twins take it: (1, 1, 1), (1, rows, columns) or that of each plane."""
@@ -249,7 +244,7 @@ class BandedCorrelation:
         return used.astype(np.uint8)  # type: ignore[no-any-return]
 
     def _used_in_common(self, centred: Array) -> Array:
-        """Used pixels of every row of the ring, as long as all planes are whole."""
+        """Used pixels of every row, as long as all planes are whole."""
         xp = namespace(centred)
         tiles, n_rows, width = centred.shape
         one = xp.empty((tiles, 1, width), np.uint8)
@@ -257,26 +252,42 @@ class BandedCorrelation:
         used_rows(plane, self._used_pixels(plane, None), one, 0)
         return xp.repeat(one, n_rows, axis=1)  # type: ignore[no-any-return]
 
-    def _correlate(self) -> None:
-        """Coefficients of the planes prepared last with all those of the ring within reach."""
-        rows = self._rows
+    def _correlate(self, products: Moments | None = None) -> None:
+        """Coefficients of the planes prepared last with those before them."""
+        rows, reach = self._rows, self._reach
         assert rows is not None
-        n_new = self._n - self._n_correlated
-        at = self._n_correlated % len(rows.plane)
-        new = slice(at, at + n_new)
-        distance = rows.plane[new, None] - rows.plane[None, :]
-        inside = (distance >= 0) & (distance <= self._reach) & (rows.plane >= 0)
-        wanted = inside & rows.varies[new, None] & rows.varies
-        if rows.is_whole[inside.any(axis=0)].all():
-            found = plain_correlation(rows.centred, new, self._n_in_common, rows.mean, rows.squares)
+        n_new, at = self._n - self._n_correlated, self._row_of(self._n_correlated)
+        window = slice(at - reach, at + n_new)
+        shape = (n_new, reach + n_new)
+        plane = band_of(np.broadcast_to(rows.plane[window], shape), reach)
+        varies = band_of(np.broadcast_to(rows.varies[window], shape), reach)
+        wanted = (plane >= 0) & varies & varies[:, :1]
+        if rows.is_whole[window][rows.plane[window] >= 0].all():
+            if products is None:
+                products = self._products(window)
+            found = plain_correlation(products, self._n_in_common, rows.mean[window], rows.squares[window])
         else:
             assert self._used is not None
-            found = masked_correlation(rows.centred, self._used, new, wanted & (distance > 0))
-        found[distance == 0] = 1
-        self._strip = np.concatenate([self._strip, np.full((n_new, self._reach + 1), np.nan)])
-        earlier = np.broadcast_to(rows.plane, distance.shape)[wanted] - self._n_done
-        self._strip[earlier, distance[wanted]] = found[wanted]
+            far = wanted & (np.arange(reach + 1) > 0)
+            found, squares = masked_correlation(rows.centred[:, window], self._used[:, window], reach, far)
+            rows.squares[at : at + n_new] = squares
+        found[:, 0] = 1
+        self._strip = np.concatenate([self._strip, np.full((n_new, reach + 1), np.nan)])
+        distance = np.broadcast_to(np.arange(reach + 1), plane.shape)
+        self._strip[plane[wanted] - self._n_done, distance[wanted]] = found[wanted]
         self._n_correlated = self._n
+
+    def _products(self, window: slice) -> Moments:
+        """Products of the planes in a window with those before them."""
+        assert self._rows is not None
+        centred = self._rows.centred
+        n = window.stop - window.start - self._reach
+
+        def multiply(tiles: slice) -> Moments:
+            return band_products(centred[tiles, window], self._reach)
+
+        products: Moments = np.sum(each_of(multiply, self._groups(centred), self._threads(n)), axis=0)
+        return products
 
     def _finished(self, stop: int) -> Moments:
         n_rows = max(0, stop - self._n_done)
@@ -327,8 +338,8 @@ def banded_correlation(planes: Array, reach: int, mask: Array | None = None) -> 
 
 
 def default_block(reach: int) -> int:
-    """Planes correlated at once: enough for quick matrix products, few enough to waste little beyond the band."""
-    return 32 if reach <= 32 else 64
+    """Planes correlated at once: enough for quick products, few enough to compute little beyond the band."""
+    return 64 if reach <= LONGEST_OF_VECTORS else 48
 
 
 def peak_bytes(shape: tuple[int, int], reach: int, *, block: int | None = None, some_excluded: bool = False) -> int:
@@ -343,16 +354,16 @@ def peak_bytes(shape: tuple[int, int], reach: int, *, block: int | None = None, 
 
     Notes
     -----
-    Rows of whole planes take (reach + block) * pixels * 4 bytes, reach rounded up to whole blocks, and one byte more
-    a pixel where pixels are excluded.
+    Rows of whole planes take (reach + block) * pixels * 4 bytes, and one byte more a pixel where pixels are excluded.
     """
     block = block or default_block(reach)
-    n_rows = _ring_rows(reach, block)
-    tiles, width = _tiles(shape)
+    n_rows = reach + block
+    tiles, width = tiles_of(shape)
     rows = n_rows * tiles * width * (5 if some_excluded else 4)
-    sums = (7 * 12 if some_excluded else 3 * 12) * block * n_rows + 80 * block * n_rows
-    copies = 6 * n_rows * width * 4 + 40 * tiles * width if some_excluded else 0
-    return rows + sums + copies + 200 * block * -(-math.prod(shape) // SEGMENT) + 24 * BAND
+    sums = cpu_count() * product_bytes(reach, block, _TILES_TOGETHER, width) + 80 * block * n_rows
+    if some_excluded:
+        sums += 7 * 16 * block * n_rows + 6 * n_rows * width * 4 + 40 * tiles * width
+    return rows + sums + block * (sample_bytes(shape) + 200 * -(-math.prod(shape) // SEGMENT)) + 24 * BAND
 
 
 def undefined_planes(half_strip: Moments) -> list[int]:
@@ -387,14 +398,3 @@ def half_strip_of(matrix: Moments, reach: int) -> Moments:
     for d in range(reach + 1):
         strip[: n - d, d] = np.diagonal(matrix, d)
     return strip
-
-
-def _ring_rows(reach: int, block: int) -> int:
-    return block * (1 + -(-reach // block))
-
-
-def _tiles(shape: tuple[int, int]) -> tuple[int, int]:
-    """Number of tiles of a plane, and their width in pixels: a multiple of four, for wide reads and writes."""
-    n_pixels = math.prod(shape)
-    width = min(TILE, -(-n_pixels // 4) * 4)
-    return -(-n_pixels // width), width

@@ -1,14 +1,16 @@
-"""Parts of the similarity of planes: moments of pixels, rows in tiles, and coefficients from products of rows."""
+"""Parts of the similarity of planes: moments of their pixels, and how these become rows in tiles."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, namespace, to_host
+from gpustitch.array import Array
 
 Moments = npt.NDArray[np.float64]
 
@@ -16,8 +18,15 @@ Moments = npt.NDArray[np.float64]
 BAND = 1 << 16
 # Pixels that are summed in float32.
 _RUN = 2048
-# Where less than this part of the raw second moment is variance, float32 sums have lost too much.
-_LEAST_VARIANCE = 0.1
+# Variances whose sums of squares float32 holds without scaling.
+_USUAL_VARIANCE = (2.0**-40, 2.0**60)
+# Up to this variance sums of some 500 squares of whole numbers are below 2^24.
+_EXACT_VARIANCE = 2.0**14
+# Where between whole numbers squares have no simple binary digits; and the part of a contrast that does not matter.
+_OFF_GRID, _LEAST_LOW = 0.29, 2.0**-13
+# A sample is this many pixels of every so many: 63 * 64, so that samples lie in all columns of planes of usual widths.
+_SAMPLED, _EVERY = 64, 4032
+_LEAST_SAMPLED = 1 << 14
 
 
 def run_moments(values: Array, mask: Array, segment: int) -> Moments:
@@ -54,83 +63,78 @@ def combined_moments(parts: Moments) -> Moments:
 
 
 def scaling_of(
-    count: Moments, mean: Moments, squares: Moments, n_pixels: int
+    count: Moments, mean: Moments, variance: Moments, n_pixels: int
 ) -> tuple[npt.NDArray[np.float32], Moments]:
     """The scaling that ``centred_rows`` takes, and the mean of the row that it gives; constant planes have factor 0.
 
-    Whole numbers are best left on their grid, where float32 sums are exact or nearly so: the mean is rounded unless the
-    contrast is too small for that, and the factor is a power of two.
+    Whole numbers of small contrast are best left on their grid, where float32 sums are exact: the mean is rounded,
+    unless that would shift them by more than the contrast. Sums of greater ones are not exact, and squares of whole
+    numbers are mostly rounded down: they are shifted off their grid, and so are floats that are near multiples of the
+    spacing of floats. The factor is a power of two, mostly 1.
     """
-    variance = squares / np.maximum(count, 1)
-    on_grid = variance >= (mean - np.rint(mean)) ** 2
-    high = np.where(on_grid, np.rint(mean), mean).astype(np.float32)
-    low = np.where(on_grid, 0, mean - high).astype(np.float32)
-    factor = np.where(variance > 0, 2 ** -np.rint(np.log2(np.where(variance > 0, variance, 1)) / 2), 0)
+    contrast, whole = np.sqrt(variance), np.rint(mean)
+    is_exact = (contrast >= np.abs(mean - whole)) & (variance <= _EXACT_VARIANCE)
+    high = np.where(is_exact, whole, np.where(variance > _EXACT_VARIANCE, whole + _OFF_GRID, mean)).astype(np.float32)
+    spacing = np.spacing(np.abs(high)).astype(np.float64)
+    low = np.where(contrast < 4 * spacing, mean - high, _OFF_GRID * spacing)
+    low = np.where(is_exact | (np.abs(low) <= _LEAST_LOW * contrast), 0, low).astype(np.float32)
+    usual = (variance >= _USUAL_VARIANCE[0]) & (variance <= _USUAL_VARIANCE[1])
+    power = np.where(usual, 0, -np.rint(np.log2(np.where(variance > 0, variance, 1)) / 2))
+    factor = np.where(variance > 0, 2**power, 0)
     scaling = np.stack([high, low, factor, count == n_pixels], axis=-1).astype(np.float32)
     return scaling, (mean - high - low) * factor
 
 
-def plain_correlation(centred: Array, new: slice, n_used: int, mean: Moments, squares: Moments) -> Moments:
-    """Pearson's coefficients of the rows ``new`` with all rows, of which all use the same pixels.
+@dataclass(frozen=True)
+class Sampled:
+    """Scaling of planes from a sample of their pixels.
 
-    Parameters
-    ----------
-    centred
-        float32 (tiles, rows, width), each row about centred, 0 where not used.
-    new
-        Some of the rows.
-    n_used
-        Number of used pixels.
-    mean, squares
-        (rows,): mean of each row, and the sum of squared deviations from it. The squares of the new rows are replaced
-        by those that the product gives.
-
-    Returns
-    -------
-    float64 (new, rows) in host memory; those of rows that are 0 mean nothing.
-
-    Notes
-    -----
-    Sums of float32 products of few distinct values are all rounded the same way. So are the squares: they cancel.
+    ``is_sure`` (n,) has the planes that a sample can be taken for; ``mean`` that of the rows it lets expect;
+    ``tolerance`` how far the true one may be from it: as far and no plane is off its mean by more than its contrast.
     """
-    xp = namespace(centred)
-    total = xp.zeros((new.stop - new.start, centred.shape[1]), np.float64)
-    for tile in centred:
-        total += xp.matmul(tile[new], tile.T)
-    found: Moments = to_host(total) - n_used * np.outer(mean[new], mean)
-    own = np.diagonal(found, new.start)
-    squares[new] = np.where(own > 0, own, squares[new])
-    return np.clip(found / np.sqrt(np.outer(squares[new], squares)), -1, 1)
+
+    scaling: npt.NDArray[np.float32]
+    is_sure: npt.NDArray[np.bool_]
+    mean: Moments
+    tolerance: Moments
 
 
-def masked_correlation(centred: Array, used: Array, new: slice, wanted: npt.NDArray[np.bool_]) -> Moments:
-    """Pearson's coefficients of the rows ``new`` with all rows, over the pixels that are used in both.
+def sampled_scaling(planes: npt.NDArray[Any]) -> Sampled:
+    """Scaling of planes (n, rows, columns) of which all pixels are hoped to be used, from one in 63 of them.
 
-    Parameters
-    ----------
-    centred
-        float32 (tiles, rows, width), each row about centred, 0 where not used.
-    used
-        uint8 of the same shape: 1 where a pixel is used.
-    new
-        Some of the rows.
-    wanted
-        (new, rows): pairs that must be right. Where the common pixels of one plane are far from its mean, or hardly
-        vary, the pair is done again in float64.
-
-    Returns
-    -------
-    float64 (new, rows) in host memory; NaN where the common pixels of a plane are constant, or fewer than two.
+    A part s of the pixels has at most 1 / s times the variance of all. So a mean that is within sqrt(s) of the sample's
+    contrast of the true one is within the true contrast of it.
     """
-    n, s_a, s_b, s_aa, s_bb, s_ab = to_host(_pair_sums(centred, used, new))
-    variance_a, variance_b = n * s_aa - s_a**2, n * s_bb - s_b**2
-    doubtful = (variance_a <= _LEAST_VARIANCE * n * s_aa) | (variance_b <= _LEAST_VARIANCE * n * s_bb)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found: Moments = np.clip((n * s_ab - s_a * s_b) / np.sqrt(variance_a * variance_b), -1, 1)
-    found[doubtful] = np.nan
-    for i, j in zip(*np.nonzero(doubtful & wanted), strict=True):
-        found[i, j] = _pair(centred, used, new.start + int(i), int(j))
-    return found
+    n, n_pixels = len(planes), math.prod(planes.shape[1:])
+    sample = planes.reshape(n, -1)
+    if n_pixels > _LEAST_SAMPLED:
+        n_runs = n_pixels // _EVERY
+        sample = sample[:, : n_runs * _EVERY].reshape(n, n_runs, _EVERY)[:, :, :_SAMPLED].reshape(n, -1)
+    share = sample.shape[1] / n_pixels
+    sample = sample.astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        varies = sample.max(axis=1) > sample.min(axis=1)
+        mean = sample.mean(axis=1, dtype=np.float64)
+        sample -= mean[:, None].astype(np.float32)
+        variance = np.square(sample, out=sample).mean(axis=1).astype(np.float64)
+        # Where the sample is constant or not finite, or contrasts are extreme, the plane's own moments decide.
+        is_sure = varies & (variance >= _USUAL_VARIANCE[0]) & (variance <= _USUAL_VARIANCE[1])
+    mean, variance = np.where(is_sure, mean, 0), np.where(is_sure, variance, 1)
+    scaling, expected = scaling_of(np.full(n, n_pixels), mean, variance, n_pixels)
+    return Sampled(scaling, is_sure, expected, np.sqrt(variance * share))
+
+
+def sample_bytes(shape: tuple[int, int]) -> int:
+    """Memory that the sample of a plane takes."""
+    n_pixels = math.prod(shape)
+    return 5 * (n_pixels // _EVERY * _SAMPLED if n_pixels > _LEAST_SAMPLED else n_pixels)
+
+
+def row_sums(rows: npt.NDArray[np.float32], squared: bool = False) -> Moments:
+    """Sums (n,) of rows (tiles, n, width), or of their squares; not finite if a pixel is not."""
+    by = rows[..., None] if squared else np.ones((rows.shape[2], 1), np.float32)
+    total: Moments = np.matmul(rows[:, :, None], by).sum(axis=(0, 2, 3), dtype=np.float64)
+    return total
 
 
 def mask_of(mask: Array, i: int) -> Array:
@@ -140,53 +144,24 @@ def mask_of(mask: Array, i: int) -> Array:
 
 
 def used_pixels(values: Array, mask: Array, pixels: slice) -> npt.NDArray[np.bool_]:
-    """Which of these values of a plane are used; ``mask`` is that of the plane."""
+    """Which of these pixels (tiles, planes, width) of planes are used; ``mask`` is (1 or planes, pixels or 1)."""
     used: npt.NDArray[np.bool_] = np.isfinite(values)
-    used &= mask != 0 if mask.size == 1 else mask[pixels].reshape(values.shape) != 0
+    own = mask if mask.shape[1] == 1 else mask[:, pixels]
+    tiles = 1 if mask.shape[1] == 1 else len(values)
+    used &= own.reshape(len(own), tiles, -1).swapaxes(0, 1) != 0
     return used
 
 
-def tiled(row: Array, n_pixels: int) -> Iterator[tuple[slice, Array]]:
-    """Slices of a plane's pixels with the parts (tiles, pixels) of its row that they go to."""
-    tiles, width = row.shape
+def tiled(rows: Array, n_pixels: int) -> Iterator[tuple[slice, Array]]:
+    """Slices of planes' pixels with the parts (tiles, planes, pixels) of their rows that they go to."""
+    tiles, n, width = rows.shape
     full = n_pixels // width
-    step = max(1, BAND // width)
+    step = max(1, 4 * BAND // (n * width))
     for t in range(0, full, step):
         stop = min(full, t + step)
-        yield slice(t * width, stop * width), row[t:stop]
+        yield slice(t * width, stop * width), rows[t:stop]
     if full < tiles:
-        yield slice(full * width, n_pixels), row[full : full + 1, : n_pixels - full * width]
-
-
-def clear_end(row: Array, n_pixels: int) -> None:
-    """Zeros beyond the last pixel."""
-    row[-1, n_pixels - (row.shape[0] - 1) * row.shape[1] :] = 0
-
-
-def _pair_sums(centred: Array, used: Array, new: slice) -> Array:
-    """Over common pixels: number, sums of a, b, a squared, b squared, a times b; float64 (6, new, rows)."""
-    xp = namespace(centred)
-    n_new, n_rows = new.stop - new.start, centred.shape[1]
-    total = xp.zeros((6, n_new, n_rows), np.float64)
-    for a, valid in zip(centred, used, strict=True):
-        w, squared = valid.astype(np.float32), a * a
-        left = xp.concatenate([w[new], a[new], squared[new]])
-        total[[0, 1, 3]] += xp.matmul(left, w.T).reshape(3, n_new, n_rows)
-        total[[2, 5]] += xp.matmul(left[: 2 * n_new], a.T).reshape(2, n_new, n_rows)
-        total[4] += xp.matmul(left[:n_new], squared.T)
-    return total  # type: ignore[no-any-return]
-
-
-def _pair(centred: Array, used: Array, i: int, j: int) -> float:
-    """The coefficient of two rows in float64; NaN where there is none."""
-    common = (used[:, i] & used[:, j]) != 0
-    a, b = centred[:, i][common].astype(np.float64), centred[:, j][common].astype(np.float64)
-    if a.size < 2 or float(a.min()) == float(a.max()) or float(b.min()) == float(b.max()):
-        return float("nan")
-    a -= a.mean()
-    b -= b.mean()
-    norms = math.sqrt(float((a * a).sum())) * math.sqrt(float((b * b).sum()))
-    return min(1.0, max(-1.0, float((a * b).sum()) / norms))
+        yield slice(full * width, n_pixels), rows[full : full + 1, :, : n_pixels - full * width]
 
 
 def _whole_runs(values: Array) -> Moments | None:

@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
-from gpustitch.ops import similarity
+from gpustitch.ops import similarity, similarity_rows
 from gpustitch.ops.similarity import (
     BandedCorrelation,
     banded_correlation,
-    centred_rows,
     full_matrix,
     half_strip_of,
     peak_bytes,
-    plane_moments,
     undefined_planes,
-    used_rows,
 )
+from gpustitch.ops.similarity_bands import band_products
+from gpustitch.ops.similarity_parts import sampled_scaling
+from gpustitch.ops.similarity_rows import centred_rows, plane_moments, used_rows
 from tests.cuda_cpu import shim
 
 
@@ -70,9 +70,9 @@ def test_agrees_with_every_pair_by_itself(dtype, masked, shape):
     np.testing.assert_allclose(result, naive(planes, 3, mask), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("reach", [1, 2, 31, 32, 33, 39])
+@pytest.mark.parametrize("reach", [1, 2, 24, 25, 47, 48, 49, 139])
 def test_any_reach_over_several_blocks(reach):
-    planes = series(40, (9, 11)).astype(np.float32)
+    planes = series(140, (9, 11)).astype(np.float32)
     np.testing.assert_allclose(banded_correlation(planes, reach), naive(planes, reach), rtol=0, atol=1e-6)
 
 
@@ -168,7 +168,84 @@ def test_tiny_planes(shape):
     np.testing.assert_allclose(banded_correlation(planes, 2), naive(planes, 2), rtol=0, atol=1e-6)
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.integers(1, 12), st.booleans())
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("contrast", [3, 20])
+def test_planes_whose_sample_is_not_like_the_rest(dtype, contrast):
+    # The sample is 64 pixels of every 4032; there planes are far from the mean of the rest, or nearly constant.
+    planes = 100 + np.rint(series(6, (200, 210)) * contrast)
+    sampled = (np.arange(42000) % 4032 < 64).reshape(200, 210)
+    planes[1][sampled] = 0
+    planes[2][sampled] = 250
+    planes[3][sampled] = np.arange(sampled.sum()) % 2
+    planes[4][sampled] = 7
+    planes = np.clip(planes, 0, 255).astype(dtype)
+    if dtype == "float32":
+        planes[5][~sampled] *= 1e3
+        planes[5][sampled] /= 1e3
+    np.testing.assert_allclose(banded_correlation(planes, 5), naive(planes, 5), rtol=0, atol=1e-6)
+
+
+def test_a_sample_is_believed_only_within_the_contrast_of_all_pixels():
+    rng = np.random.default_rng(0)
+    planes = rng.normal(1000, 50, (4, 200, 210)).astype(np.float32)
+    planes[1].reshape(-1)[np.arange(42000) % 4032 < 64] += 2000
+    planes[2, 199, 209] = np.nan
+    planes[3] = 3
+    sampled = sampled_scaling(planes)
+    assert sampled.is_sure.tolist() == [True, True, True, False]
+    off = abs(planes[:2].mean(axis=(1, 2), dtype=np.float64) - sampled.scaling[:2, 0] - sampled.mean[:2])
+    assert (off <= sampled.tolerance[:2]).tolist() == [True, False]
+    assert (sampled.tolerance[:3] <= planes[:3].std(axis=(1, 2))).tolist() == [True, True, False]
+    few = sampled_scaling(planes[:, :100, :100])
+    np.testing.assert_allclose(few.tolerance[0], planes[0, :100, :100].std(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "mean", "contrast"), [
+    ("uint16", 65500, 3), ("uint16", 30000, 9000), ("uint16", 5000, 335), ("uint16", 1000, 150), ("uint8", 250, 1),
+    ("float32", 1e7, 30), ("float32", -1e-3, 1e-6),
+    ("float32", 1e12, 1e8), ("float32", 0.5, 1e-5), ("float32", 3e6, 0.3),
+])  # fmt: skip
+@pytest.mark.parametrize("reach", [3, 30])
+def test_high_backgrounds_and_small_contrasts(dtype, mean, contrast, reach):
+    planes = mean + series(reach + 2, (150, 151), seed=4) * contrast
+    if dtype != "float32":
+        planes = np.clip(np.rint(planes), 0, np.iinfo(dtype).max)
+    planes = planes.astype(dtype)
+    np.testing.assert_allclose(banded_correlation(planes, reach), naive(planes, reach), rtol=0, atol=1e-6)
+
+
+def test_pixels_outside_the_sample_that_are_not_finite():
+    planes = series(5, (200, 210)).astype(np.float32)
+    planes[1, 100, 100] = np.nan
+    planes[3, 190:, 100] = np.inf
+    planes[4, 0, 70] = -np.inf
+    np.testing.assert_allclose(banded_correlation(planes, 4), naive(planes, 4), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(banded_correlation(planes, 1), naive(planes, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("reach", [5, 30])
+def test_the_number_of_threads_does_not_change_the_result(reach, monkeypatch):
+    monkeypatch.setattr(similarity, "_LEAST_OF_THREADS", 1)
+    planes = series(60, (150, 140)).astype(np.float32)
+    planes[33, 40:] = np.nan
+    results = []
+    for n_threads in (1, 2, 7):
+        stream = BandedCorrelation(planes.shape[1:], reach, block=16, n_threads=n_threads)
+        results.append(np.concatenate([stream.push(planes[:20]), stream.push(planes[20:]), stream.finish()]))
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+    np.testing.assert_allclose(results[0], naive(planes, reach), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "reach", "width"), [(5, 3, 240), (50, 26, 480), (7, 24, 3840), (3, 300, 960)])
+def test_products_of_a_band(n, reach, width):
+    rows = np.random.default_rng(0).integers(-9, 9, (2, reach + n + 1, width)).astype(np.float32)[:, 1:]
+    flat = rows.swapaxes(0, 1).reshape(reach + n, -1)
+    expected = [[flat[reach + i] @ flat[reach + i - d] for d in range(reach + 1)] for i in range(n)]
+    np.testing.assert_array_equal(band_products(rows, reach), expected)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.integers(1, 30), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_chunks_do_not_change_the_result(sizes, reach, has_nan):
     planes = series(sum(sizes), (12, 13)).astype(np.float32)
@@ -255,7 +332,7 @@ def test_moments_are_those_of_numpy():
     planes = series(2, (200, 170)).astype(np.float32) + 1000
     out = np.empty((2, 3, 3))
     plane_moments(planes, np.ones((1, 1, 1), np.uint8), out)
-    parts = [planes.reshape(2, -1).astype(np.float64)[:, s : s + similarity.SEGMENT] for s in (0, 16384, 32768)]
+    parts = [planes.reshape(2, -1).astype(np.float64)[:, s : s + similarity_rows.SEGMENT] for s in (0, 16384, 32768)]
     for moment, of in ((0, np.size), (1, np.mean), (2, lambda p: np.var(p) * np.size(p))):
         np.testing.assert_allclose(out[..., moment].T, [[of(row) for row in part] for part in parts], rtol=1e-6)
 
