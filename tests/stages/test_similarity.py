@@ -23,7 +23,7 @@ from gpustitch.io.plane_sources import ArrayPlanes
 from gpustitch.io.planes import open_planes
 from gpustitch.ops.binning import bin_planes
 from gpustitch.ops.sections import SectionOptions, simulate_sections
-from gpustitch.ops.similarity import banded_correlation
+from gpustitch.ops.similarity import banded_correlation, default_block
 from gpustitch.stages.progress import Silent
 from gpustitch.stages.similarity import SimilarityOptions, plan, run
 from tests.cuda_cpu import shim
@@ -170,15 +170,16 @@ def test_memory_does_not_grow_with_the_stack_and_work_is_cut_to_fit(tmp_path):
 
 
 def test_planes_stored_together_are_read_together(tmp_path):
-    source = ArrayPlanes(np.broadcast_to(np.zeros((), np.uint16), (60, 512, 512)))
+    source = ArrayPlanes(np.broadcast_to(np.zeros((), np.uint16), (200, 512, 512)))
     source.depth = 24
-    assert plan(SimilarityOptions(input=tmp_path, planes=source)).chunk == 48
+    chunk = plan(SimilarityOptions(input=tmp_path, planes=source)).chunk
+    assert chunk % 24 == 0 and default_block(10) <= chunk < default_block(10) + 24
     little = plan(SimilarityOptions(input=tmp_path, planes=source, memory_bytes=36 << 20))
     assert little.chunk < 24
     told = Told()
     with pytest.raises(DamagedInputError):
         run(little, told)
-    assert "stored 24 together and read 12 at a time" in told.lines[0]
+    assert f"stored 24 together and read {little.chunk} at a time" in told.lines[0]
 
 
 def test_runs_on_a_device(stack, planes):
