@@ -9,12 +9,11 @@ from gpustitch.model.zspacing import Floats
 from gpustitch.ops.zspacing_normal import FLOOR, Expected
 
 MAD_TO_SIGMA = 1.4826
-# Calibrated on simulated series: error of a similarity against the residuals of the first LAGS lags.
-SHARED, LAGS = 4.1, 10
-# The same against the error of the texture, and how many times as large as the first measure it may be.
-TEXTURE, MOST = 1.1, 6.0
+# Calibrated on simulated series: error of a similarity against the residuals of the first LAGS lags, and how many times
+# the residuals it may be where the error of the texture is larger.
+SHARED, LAGS, MOST = 4.1, 10, 25.0
 # Part of the residuals that has to come from the texture somewhere, and the factor that counts if it does not.
-LEAST_SHARE, UNSEEN = 0.3, 4.0
+LEAST_SHARE, UNSEEN = 0.3, 16.0
 # Lags and blocks that the texture's error needs, and blocks that are looked at.
 FEWEST_LAGS, FEWEST_BLOCKS, MOST_BLOCKS = 5, 20, 500
 # Patterns across a block that positions and qualities follow: its level and its slope.
@@ -35,12 +34,12 @@ def error_of_similarities(expected: Expected) -> float:
     some = expected.counts[:lags] > 0
     relative = np.abs(expected.residual[:lags]) / np.maximum(1 - expected.similarity[:lags] ** 2, FLOOR)
     seen = MAD_TO_SIGMA * float(np.median(relative[some]))
-    error = max(float(SHARED * (LAGS / lags) ** 1.5 * seen), 1e-6)
+    seen = max(float((LAGS / lags) ** 1.5 * seen), 1e-7)
     found = texture_error(expected)
     if found is None:
-        return error
+        return SHARED * seen
     texture, share = found
-    return UNSEEN * error if share < LEAST_SHARE else min(max(error, TEXTURE * texture), MOST * error)
+    return UNSEEN * seen if share < LEAST_SHARE else min(max(SHARED * seen, texture), MOST * seen)
 
 
 def texture_error(expected: Expected) -> tuple[float, float] | None:

@@ -21,7 +21,7 @@ from gpustitch.ops.zspacing_trend import without_trend
 from gpustitch.ops.zspacing_waves import held_waves
 
 # Sections that each one is taken to depend on; more is a little more accurate, and less safe.
-BLOCK = 6
+BLOCK = 8
 # Updates pair by pair, at most, and the move in sections below which they end early.
 PAIRWISE = 8
 ROUGH = 0.05
@@ -29,11 +29,13 @@ ROUGH = 0.05
 SETTLED = 10
 # Updates before that Anderson's acceleration looks at, and how many times as far as the last one it may go.
 DEPTH, FARTHEST = 3, 20.0
+# Updates after which a section that turns back moves less far, and the least part of its way that is left to it.
+PATIENCE, LEAST_STEP = 30, 1 / 32
 # Updates between looks for sections that belong elsewhere, and the last of them.
 LOOK, LAST_LOOK = 4, 40
 LARGEST_STEP = 1.0
 # Variance of each section beyond that of the process: at the start, and at most.
-NUGGET, LARGEST_NUGGET = 3e-3, 1.0
+NUGGET, LARGEST_NUGGET = 2e-3, 1.0
 # Residuals may grow by this factor before an update is taken back.
 WORSE = 3.0
 # Prior of a spacing: 1 with this standard deviation and the tails of Cauchy's distribution.
@@ -41,6 +43,19 @@ SPACING = 0.5
 # Log of a quality: Laplace's distribution of this share of the noise, with tails that let bad sections go; at most.
 QUALITY = 0.5
 WORST = 4.0
+
+
+class _Damping:
+    """Part of the way that each of n sections goes: less the more often it turns back."""
+
+    def __init__(self, n: int) -> None:
+        self._last, self._part = np.zeros(n), np.ones(n)
+
+    def damped(self, change: Floats) -> Floats:
+        """The changes that are made of those proposed."""
+        part = np.where(change * self._last < 0, self._part / 2, self._part * 1.05)
+        self._part, self._last = np.clip(part, LEAST_STEP, 1), change
+        return self._part * change
 
 
 @dataclass
@@ -54,6 +69,7 @@ class _State:
     trust: Floats | None = None
     pixels: float = 1.0
     history: list[tuple[Floats, Floats]] = field(default_factory=list)
+    damping: _Damping | None = None
     move: float = np.inf
 
 
@@ -127,6 +143,8 @@ def solve(
         _advance(state, normal, judged.noise, problem, not rough)
         if age == 2 * SETTLED:
             curve, state.history = state.expected.curve, []
+        if number >= PATIENCE and state.damping is None:
+            state.damping = _Damping(len(start))
         state.expected = problem.expect(state.positions, state.log_quality, judged, curve)
         if progress is not None:
             progress(number, state.move)
@@ -162,12 +180,14 @@ def _advance(state: _State, normal: Normal, noise: float, problem: _Problem, acc
     change = _solution(_factor(normal.band), normal.right)
     step = np.clip(np.diff(change[0::2], prepend=0), -LARGEST_STEP, LARGEST_STEP)
     moved = _between_borders(state.positions + np.cumsum(step))
+    if state.damping is not None:
+        moved = state.positions + state.damping.damped(moved - state.positions)
     quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
     quality = np.clip(quality - np.median(quality), -WORST, WORST)
     state.move = float(np.abs(moved - state.positions).max())
     here = np.concatenate([state.positions, state.log_quality])
     there = np.concatenate([moved, quality])
-    if accelerated:
+    if accelerated and state.damping is None:
         there = _accelerated(state.history, here, there)
     state.positions, state.log_quality = there[: len(moved)], there[len(moved) :]
 
