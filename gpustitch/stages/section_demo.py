@@ -152,7 +152,8 @@ def run(plan: SectionDemoPlan, progress: Progress = SILENT) -> SectionDemoResult
     with _timed(seconds, "z-render"):
         z_render.run(z_render.plan(_rendering(options, sections)), progress)
     with _timed(seconds, "evaluation"):
-        measured = SectionEvaluateOptions(plan.series, sections, positions, volume, found.faults)
+        n_workers = options.n_workers
+        measured = SectionEvaluateOptions(plan.series, sections, positions, volume, found.faults, n_workers=n_workers)
         evaluation = Evaluation(section_evaluate.run(measured, progress), ())
     _write_report(plan, evaluation, found, seconds)
     return SectionDemoResult(evaluation, seconds, sections, positions, volume, folder / REPORT, picture)

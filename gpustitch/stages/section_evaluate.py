@@ -21,6 +21,7 @@ from gpustitch.ops.similarity import BandedCorrelation
 from gpustitch.ops.zplan import ZGrid, plan_z, planes_within, sorted_series
 from gpustitch.ops.zspacing import estimate_positions
 from gpustitch.stages.evaluate import Figure
+from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.progress import SILENT, Progress
 from gpustitch.stages.similarity import DEFAULT_REACH
 
@@ -30,6 +31,8 @@ Floats = npt.NDArray[np.float64]
 _NINETY_PERCENT = 1.645
 # Planes made at a time of series that are not stored.
 _CHUNK = 16
+# Series made at once: each holds a few dozen planes.
+_MOST_AT_ONCE = 4
 # Kinds of fault that must be found. A gap of one section differs too little from uneven spacing to promise that.
 _PROMISED = ("constant", "damaged", "duplicate", "swapped")
 
@@ -49,6 +52,7 @@ class SectionEvaluateOptions:
     faults: tuple[SectionFault, ...]
     max_gap: float = 5.0
     n_more: int = 7
+    n_workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,14 @@ def run(options: SectionEvaluateOptions, progress: Progress = SILENT) -> tuple[F
     measured = [*position_figures(series, z), *fault_figures(series, options.faults), *texture_figures(options, z)]
     progress.start("Intervals of other series", len(more), "series")
     inside = [within_intervals(series, z)]
-    for other in more:  # one at a time: each already occupies all cores where its matrices are multiplied
-        inside.append(within_intervals(*_estimated(other)))
-        progress.advance()
-    progress.finish()
+    # Making planes takes most of the time, and one series makes its planes one after the other.
+    n_workers = min(checked_workers(options.n_workers), _MOST_AT_ONCE)
+    try:
+        for other, z_of_other in ordered_map(_estimated, more, n_workers):
+            inside.append(within_intervals(other, z_of_other))
+            progress.advance()
+    finally:
+        progress.finish()
     return (*measured, *coverage_figures(inside))
 
 
