@@ -98,6 +98,7 @@ class BandedCorrelation:
         self._block = block or default_block(reach)
         self._n_threads = n_threads or cpu_count()
         self._rows: Rows | None = None
+        self._found: list[Moments | None] = []
         self._used: Array | None = None
         self._strip = np.empty((0, reach + 1))
         self._n = self._n_done = self._n_correlated = 0
@@ -126,10 +127,10 @@ class BandedCorrelation:
         start = 0
         while start < planes.shape[0]:
             stop = min(planes.shape[0], start + self._block - self._n % self._block)
-            products = self._prepare(planes[start:stop], None if mask is None else mask[start:stop])
+            self._found.append(self._prepare(planes[start:stop], None if mask is None else mask[start:stop]))
             start = stop
             if self._n % self._block == 0:
-                self._correlate(products)
+                self._correlate()
         return self._finished(self._n_correlated - self._reach)
 
     def finish(self) -> Moments:
@@ -139,7 +140,7 @@ class BandedCorrelation:
         return self._finished(self._n)
 
     def _prepare(self, planes: Array, mask: Array | None) -> Moments | None:
-        """Planes as rows, all of the current block; their products if they are all of it, and right."""
+        """Planes as rows, all of the current block; their products if they were made at once, and are right."""
         rows, n = self._held(planes), planes.shape[0]
         at = self._row_of(self._n)
         if at == self._reach:
@@ -160,7 +161,7 @@ class BandedCorrelation:
         return products if is_sure.all() else None
 
     def _from_samples(self, planes: npt.NDArray[Any], at: int) -> tuple[Moments | None, npt.NDArray[np.bool_]]:
-        """Rows about centred by samples of whole planes, with products of a whole block; which planes that is sure for.
+        """Rows about centred by samples of whole planes, with products if that can be; which planes that is sure for.
 
         One pass: what a thread has written it also sums and multiplies, while it is in its cache.
         """
@@ -168,6 +169,8 @@ class BandedCorrelation:
         assert rows is not None
         sampled, flat, every = sampled_scaling(planes), planes.reshape(n, 1, -1), np.ones((1, 1, 1), np.uint8)
         width = rows.centred.shape[2]
+        # Matrices are of whole blocks, so that results do not depend on how planes come.
+        at_once = n == self._block or self._reach <= LONGEST_OF_VECTORS
 
         def prepare(tiles: slice) -> tuple[Moments, Moments | None]:
             part = rows.centred[tiles]
@@ -175,8 +178,7 @@ class BandedCorrelation:
                 move_rows(part, self._reach, 1)
             centred_rows(flat[..., tiles.start * width : tiles.stop * width], every, sampled.scaling, part, at)
             with np.errstate(invalid="ignore", over="ignore"):
-                is_block = n == self._block
-                products = band_products(part[:, at - self._reach : at + n], self._reach) if is_block else None
+                products = band_products(part[:, at - self._reach : at + n], self._reach) if at_once else None
                 return row_sums(part[:, at : at + n]), products
 
         found = each_of(prepare, self._groups(planes), self._threads(n))
@@ -193,8 +195,7 @@ class BandedCorrelation:
 
     def _from_moments(self, planes: Array, mask: Array | None, at: int) -> None:
         """Rows of planes from the moments of all their used pixels."""
-        rows, xp = self._rows, namespace(planes)
-        assert rows is not None
+        rows, xp = self._held(planes), namespace(planes)
         used, n, n_pixels = self._used_pixels(planes, mask), planes.shape[0], math.prod(self._shape)
         here = slice(at, at + n)
         parts = xp.empty((n, -(-n_pixels // SEGMENT), 3), np.float64)
@@ -207,10 +208,9 @@ class BandedCorrelation:
 
     def _note_used(self, planes: Array, mask: Array | None, at: int) -> None:
         """Which pixels are used, once planes differ in that."""
-        rows = self._rows
-        assert rows is not None
-        if self._used is None and not rows.is_whole[at : at + len(planes)].all():
-            self._used = self._used_in_common(rows.centred)
+        assert self._rows is not None
+        if self._used is None and not self._rows.is_whole[at : at + len(planes)].all():
+            self._used = self._used_in_common(self._rows.centred)
         if self._used is not None:
             if at == self._reach:
                 move_rows(self._used, self._reach, 1)
@@ -252,7 +252,7 @@ class BandedCorrelation:
         used_rows(plane, self._used_pixels(plane, None), one, 0)
         return xp.repeat(one, n_rows, axis=1)  # type: ignore[no-any-return]
 
-    def _correlate(self, products: Moments | None = None) -> None:
+    def _correlate(self) -> None:
         """Coefficients of the planes prepared last with those before them."""
         rows, reach = self._rows, self._reach
         assert rows is not None
@@ -263,14 +263,15 @@ class BandedCorrelation:
         varies = band_of(np.broadcast_to(rows.varies[window], shape), reach)
         wanted = (plane >= 0) & varies & varies[:, :1]
         if rows.is_whole[window][rows.plane[window] >= 0].all():
-            if products is None:
-                products = self._products(window)
+            known = [products for products in self._found if products is not None]
+            products = np.concatenate(known) if len(known) == len(self._found) else self._products(window)
             found = plain_correlation(products, self._n_in_common, rows.mean[window], rows.squares[window])
         else:
             assert self._used is not None
             far = wanted & (np.arange(reach + 1) > 0)
-            found, squares = masked_correlation(rows.centred[:, window], self._used[:, window], reach, far)
-            rows.squares[at : at + n_new] = squares
+            pixels = rows.centred[:, window], self._used[:, window]
+            found, rows.squares[at : at + n_new] = masked_correlation(*pixels, reach, far)
+        self._found = []
         found[:, 0] = 1
         self._strip = np.concatenate([self._strip, np.full((n_new, reach + 1), np.nan)])
         distance = np.broadcast_to(np.arange(reach + 1), plane.shape)
@@ -280,8 +281,7 @@ class BandedCorrelation:
     def _products(self, window: slice) -> Moments:
         """Products of the planes in a window with those before them."""
         assert self._rows is not None
-        centred = self._rows.centred
-        n = window.stop - window.start - self._reach
+        centred, n = self._rows.centred, window.stop - window.start - self._reach
 
         def multiply(tiles: slice) -> Moments:
             return band_products(centred[tiles, window], self._reach)
