@@ -201,7 +201,7 @@ def _factors(
     inner[:] = factors
     window = sliding_window_view(padded, 2 * reach)
     keep = options.inner_regularization
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for step in range(n + (sweeps - 1) * reach):
             first = step - min(sweeps - 1, step // reach) * reach
             last = step - max(0, -(-(step - n + 1) // reach)) * reach

@@ -9,8 +9,6 @@ import pytest
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.zspacing import ZSpacingOptions
-from gpustitch.ops.sections import SectionOptions, simulate_sections
-from gpustitch.ops.similarity import banded_correlation
 from gpustitch.ops.zspacing import estimate_positions
 from gpustitch.ops.zspacing_curve import fit_curve
 from gpustitch.ops.zspacing_order import accepted_order, in_given_order
@@ -32,12 +30,19 @@ def estimate(name, **changes):
     return case, result
 
 
+# Largest error against the plugin's, where it is not half of it.
+MOST = {"quality_plugin_r10": 0.505, "quality_sfreg0": 0.505, "small_exactdup": 0.7, "tiny3": 0.9}
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_no_worse_than_the_plugin_on_any_case(name):
-    """Most errors are a fifth to a half of the plugin's; the rest is noise of the similarities that stays."""
+def test_error_is_at_most_half_of_the_plugin(name):
+    """Most errors are a tenth to a third of the plugin's; the rest is noise of the similarities that stays."""
     case, result = estimate(name)
     theirs = rms_error(case.positions[-1], case.truth)
-    assert rms_error(result.positions, case.truth) <= theirs * (0.9 if name.startswith(("small", "tiny")) else 0.65)
+    assert rms_error(result.positions, case.truth) <= theirs * MOST.get(name, 0.5)
+    assert rms_error(result.positions, case.truth, spacing=True) < 0.9 * rms_error(
+        case.positions[-1], case.truth, spacing=True
+    )
     assert np.isfinite(result.positions).all()
     assert (np.diff(result.positions[result.order]) >= 0).all()
 
@@ -45,17 +50,17 @@ def test_no_worse_than_the_plugin_on_any_case(name):
 @pytest.mark.parametrize(
     ("name", "most"),
     [
-        ("random_plugin_r10", 0.2),
+        ("random_plugin_r10", 0.15),
         ("heavy_plugin_r10", 0.2),
         ("gaps_plugin_r10", 0.25),
-        ("quality_plugin_r10", 0.22),
-        ("quality_plugin_r30", 0.22),
-        ("quality_sf0", 0.22),
+        ("quality_plugin_r10", 0.17),
+        ("quality_plugin_r30", 0.17),
+        ("quality_sf0", 0.17),
         ("swap_plugin_r10", 0.16),
         ("nonstat_plugin_r10", 0.7),
         ("nonstat_plugin_r30", 0.7),
-        ("coarse_plugin_r10", 0.45),
-        ("big_plugin_r10", 0.045),
+        ("coarse_plugin_r10", 0.36),
+        ("big_plugin_r10", 0.03),
         ("small_perfect", 0.02),
     ],
 )
@@ -198,28 +203,3 @@ def test_positions_in_a_given_order_are_the_nearest_ones():
         other = np.empty(40)
         other[order] = np.sort(found[order] + 0.02 * rng.normal(size=40))
         assert np.sum(((other - positions) / sigma) ** 2) >= cost
-
-
-SIMULATED = {
-    "usual": {},
-    "without noise": {"read_noise": 5.0, "counts_per_electron": 0.5},
-    "much noise": {"read_noise": 400.0, "counts_per_electron": 60.0},
-    "hardly falling": {"correlation_z": 25.0},
-}
-
-
-def test_intervals_of_simulated_series_cover_the_truth():
-    """90 % intervals. Errors of a series go together, so that the share varies a lot from one series to the next."""
-    shares = {}
-    for name, changes in SIMULATED.items():
-        found = []
-        for seed in range(6):
-            options = SectionOptions(number=100, rows=80, columns=80, seed=seed, spacing_cv=0.2, **changes)
-            series = simulate_sections(options)
-            result = estimate_positions(banded_correlation(series.planes(), 10))
-            slope, offset = np.polyfit(result.positions, series.positions, 1)
-            error = np.abs(slope * result.positions + offset - series.positions)
-            found.append(np.mean(error < 1.645 * slope * result.uncertainty))
-        shares[name] = np.mean(found)
-    assert min(shares.values()) > 0.7, shares
-    assert 0.8 < np.mean(list(shares.values())) < 0.99, shares
