@@ -12,6 +12,8 @@ from gpustitch.model.zspacing import Floats, Integers
 
 # Wavelengths in sections: of the shortest wave that is held back, and of the shortest that may be no spacing at all.
 SHORTEST, SLOW = 10, 50
+# Waves at most, the longest ones: memory and time go with their number.
+MOST = 300
 # Degrees of freedom of the distribution of spacings: a few are far from the others, as at a gap.
 FREEDOM = 4.0
 # Probability of slow waves that are still taken as chance.
@@ -61,7 +63,7 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
     tell which. They stay, and are returned as doubtful.
     """
     n = len(positions)
-    count = min(2 * n // SHORTEST, n - 2)
+    count = min(2 * n // SHORTEST, n - 2, MOST)
     if count < 1:
         return Held(positions, np.zeros(n), np.zeros(n), np.zeros(n))
     phase = np.pi * (np.arange(n) + 0.5) / n
@@ -77,14 +79,14 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
     gain = np.linalg.solve(expected + error, expected).T
     height = -centre * (waves.T @ np.arange(n))
     doubtful = np.zeros(n)
-    slow = max(2 * n // SLOW - 1, 1)
+    slow = min(max(2 * n // SLOW - 1, 1), count)
     seen = height[:slow] @ np.linalg.solve((expected + error)[:slow, :slow], height[:slow])
     if seen > chdtri(slow, CHANCE):
         doubtful = np.abs(placed[:, :slow] @ height[:slow])
     return Held(
         positions + placed @ (gain @ height - height),
-        np.einsum("ki,ij,kj->k", placed, error - gain @ error, placed),
-        np.sqrt(np.einsum("ki,ij,kj->k", placed, expected, placed)),
+        ((placed @ (error - gain @ error)) * placed).sum(axis=1),
+        np.sqrt(((placed @ expected) * placed).sum(axis=1)),
         doubtful,
     )
 
