@@ -1,0 +1,216 @@
+"""Classification of positions along the normal: what the words mean, and series without number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpustitch.errors import ParameterError
+from gpustitch.model.slices import SpacingClass
+from gpustitch.ops.line_fit import band_slopes, least_squares_line, narrowest_band
+from gpustitch.ops.slice_fit import fit_slices
+
+Floats = npt.NDArray[np.float64]
+# Binary positions: errors of arithmetic only.
+EXACT = 5e-7
+
+
+def three_runs() -> Floats:
+    run = 0.6 * np.arange(100)
+    return np.concatenate([run, run + run[-1] + 61, run + 2 * run[-1] + 61 + 116])
+
+
+@pytest.mark.parametrize(
+    ("positions", "rounding", "kind", "spacing", "n_output"),
+    [
+        (np.round(3.217 + 0.58333 * np.arange(306), 1), 0.05, "UNIFORM", 0.58333, 306),
+        (three_runs(), EXACT, "RUNS_WITH_GAPS", 0.6, 593),
+        (np.delete(1.5 * np.arange(30), [7, 19]), EXACT, "MISSING", 1.5, 30),
+        (5 * np.cos(np.deg2rad(20)) * np.arange(20), EXACT, "UNIFORM", 4.69846, 20),
+        (np.concatenate([2.5 * np.arange(20), 47.5 + 7.5 * np.arange(1, 13)]), EXACT, "VARIABLE", 2.5, 56),
+        (np.array([-99.480003, 103.019997, 104.269997, 105.519997]), EXACT, "RUNS_WITH_GAPS", 1.25, 165),
+        (np.cumsum(np.random.default_rng(0).uniform(0.5, 2, 40)), EXACT, "IRREGULAR", 1.41, 37),
+        (np.array([4.0, 6.5]), EXACT, "UNIFORM", 2.5, 2),
+    ],
+)
+def test_classes(positions: Floats, rounding: float, kind: str, spacing: float, n_output: int) -> None:
+    fit = fit_slices(positions, rounding)
+    assert fit.kind == kind
+    assert fit.spacing_mm == pytest.approx(spacing, abs=5e-3 if kind == "IRREGULAR" else fit.uncertainty_mm + 1e-5)
+    assert fit.n_output == n_output
+
+
+def test_rounded_positions_say_so_and_how_far_the_spacing_may_be_off() -> None:
+    fit = fit_slices(np.round(3.217 + 0.58333 * np.arange(306), 1), 0.05)
+    assert fit.is_rounded
+    assert fit.uncertainty_mm == pytest.approx(2 * 0.05 / 305)
+    assert abs(fit.spacing_mm - 0.58333) < fit.uncertainty_mm / 4
+    assert fit.residual_mm <= 0.05 + 1e-9
+
+
+def test_rounding_does_not_excuse_a_missing_slice() -> None:
+    fit = fit_slices(np.delete(np.round(0.7 * np.arange(80), 1), 33), 0.05)
+    assert fit.kind is SpacingClass.MISSING
+    assert (fit.n_output, len(fit.runs)) == (80, 2)
+    assert fit.steps[32:34].tolist() == [32, 34]
+
+
+def test_positions_coarser_than_the_spacing_are_told_apart_by_number() -> None:
+    true = 0.3 * np.arange(50)
+    up = fit_slices(np.round(true), 0.5, np.arange(50))
+    down = fit_slices(np.round(true), 0.5, np.arange(50)[::-1].copy())
+    for fit in (up, down):
+        assert fit.by_number and fit.is_rounded
+        assert fit.kind is SpacingClass.UNIFORM
+        assert abs(fit.spacing_mm - 0.3) <= fit.uncertainty_mm
+    with pytest.raises(ParameterError, match="one position"):
+        fit_slices(np.round(true), 0.5)
+
+
+def test_numbers_that_contradict_coarse_positions_are_not_believed() -> None:
+    numbers = np.random.default_rng(0).permutation(50)
+    with pytest.raises(ParameterError, match="one position"):
+        fit_slices(np.round(0.3 * np.arange(50)), 0.5, numbers)
+
+
+def test_a_hole_of_six_is_a_gap_and_of_five_missing_slices() -> None:
+    for lost, kind in ((4, SpacingClass.MISSING), (5, SpacingClass.RUNS_WITH_GAPS)):
+        steps = np.delete(np.arange(40), 20 + np.arange(lost))
+        assert fit_slices(1.5 * steps, EXACT).kind is kind
+
+
+@pytest.mark.parametrize("bad", [[], [0.0, np.nan], [1.0, 0.0], [2.0, 2.0, 2.0], [0.0, 1.0, 1.0, 2.0]])
+def test_senseless_positions_are_refused(bad: list[float]) -> None:
+    with pytest.raises(ParameterError):
+        fit_slices(np.array(bad), EXACT)
+
+
+def test_one_slice() -> None:
+    fit = fit_slices(np.array([3.0]), EXACT)
+    assert fit.kind is SpacingClass.SINGLE
+    assert np.isnan(fit.spacing_mm)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A series with truth."""
+
+    kind: str
+    positions: Floats
+    rounding: float
+    spacing: float
+    n_output: int | None
+
+
+def drawn(seed: int) -> Drawn | None:
+    """A random series as written with few decimals along a random normal; None where its class is not defined."""
+    rng = np.random.default_rng(seed)
+    spacing = float(np.exp(rng.uniform(np.log(0.2), np.log(10))))
+    n = int(rng.integers(8, 300))
+    normal = rng.normal(size=3) if rng.random() < 0.5 else np.array([0.0, 0.0, 1.0])
+    normal /= np.linalg.norm(normal)
+    quantum = 10.0 ** -int(rng.integers(0, 7))
+    if 0.5 * np.abs(normal).sum() * quantum > 0.2 * spacing:
+        quantum = 1e-6
+    kind = str(rng.choice(["UNIFORM", "MISSING", "RUNS_WITH_GAPS", "VARIABLE", "IRREGULAR"]))
+    true, n_output = _positions(kind, spacing, n, rng)
+    written = np.round((true[:, None] * normal + rng.uniform(-100, 100, 3)) / quantum) * quantum
+    along = np.sort(written @ normal)
+    gaps, steps = np.diff(along), np.rint(np.diff(true) / spacing)
+    if gaps.min() <= 1e-3 * np.median(gaps):
+        return None
+    if kind == "MISSING":
+        wide = steps > 1
+        if steps.max() > 5 or wide.sum() > max(1, 0.2 * len(steps)) or (wide[2:] & wide[1:-1] & wide[:-2]).any():
+            return None
+    return Drawn(kind, along, 0.5 * float(np.abs(normal).sum()) * quantum, spacing, n_output)
+
+
+def _positions(kind: str, spacing: float, n: int, rng: np.random.Generator) -> tuple[Floats, int | None]:
+    every = spacing * np.arange(n)
+    if kind == "UNIFORM":
+        return every, n
+    if kind == "MISSING":
+        lost = rng.choice(np.arange(1, n - 1), int(rng.integers(1, max(2, n // 12))), replace=False)
+        return np.delete(every, lost), n
+    if kind == "RUNS_WITH_GAPS":
+        parts, at = [], 0.0
+        for _ in range(int(rng.integers(2, 5))):
+            parts.append(at + spacing * np.arange(int(rng.integers(5, 60))))
+            at = parts[-1][-1] + spacing * rng.uniform(6.2, 200)
+        return np.concatenate(parts), None
+    if kind == "VARIABLE":
+        gaps: list[float] = []
+        factor = 1.0
+        for _ in range(int(rng.integers(2, 4))):
+            factor = float(rng.choice([f for f in (1, 1.5, 2, 2.5, 3, 4) if f != factor]))
+            gaps += [spacing * factor] * int(rng.integers(12, 40))
+        return np.concatenate([[0], np.cumsum(gaps)]), None
+    return np.cumsum(spacing * rng.uniform(0.4, 2.2, n)), None
+
+
+def test_a_thousand_series_are_read_right() -> None:
+    wrong, n_tried = [], 0
+    for seed in range(1200):
+        series = drawn(seed)
+        if series is None:
+            continue
+        n_tried += 1
+        fit = fit_slices(series.positions, series.rounding)
+        right = fit.kind == series.kind
+        if series.n_output is not None:
+            right &= fit.n_output == series.n_output
+            right &= abs(fit.spacing_mm - series.spacing) <= fit.uncertainty_mm * (1 + 1e-6) + 1e-9
+        if not right:
+            wrong.append((seed, series.kind, str(fit.kind), series.spacing, fit.spacing_mm, series.rounding))
+    assert n_tried >= 1000
+    assert not wrong
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(0.1, 20), st.floats(-500, 500), st.integers(3, 60), st.sampled_from([0.1, 0.01, 1e-4]), st.integers(0, 9)
+)
+def test_the_stated_uncertainty_holds(spacing: float, start: float, n: int, quantum: float, seed: int) -> None:
+    if quantum > 0.4 * spacing:
+        return
+    drift = np.random.default_rng(seed).uniform(-0.5, 0.5)
+    written = np.round((start + drift * quantum + spacing * np.arange(n)) / quantum) * quantum
+    fit = fit_slices(written, quantum / 2 * (1 + 1e-6))
+    assert fit.kind is SpacingClass.UNIFORM
+    assert abs(fit.spacing_mm - spacing) <= fit.uncertainty_mm * (1 + 1e-6) + 1e-9
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=30), st.integers(0, 99))
+def test_the_narrowest_band_is_the_narrowest(values: list[float], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = np.array(values)
+    x = np.cumsum(rng.uniform(0.1, 2, len(y)))
+    slope, half = narrowest_band(x, y)
+    rest = y - slope * x
+    assert rest.max() - rest.min() == pytest.approx(2 * half, abs=1e-9)
+    for other in slope + rng.normal(0, 1, 50) * 10.0 ** rng.uniform(-6, 1, 50):
+        there = y - other * x
+        assert there.max() - there.min() >= 2 * half - 1e-9
+
+
+def test_slopes_of_a_band_are_its_limits() -> None:
+    x, y = np.arange(20.0), np.round(0.37 * np.arange(20))
+    low, high = band_slopes(x, y, 0.5)
+    assert low <= 0.37 <= high
+    for slope, fits in ((low + 1e-9, True), (high - 1e-9, True), (low - 1e-6, False), (high + 1e-6, False)):
+        rest = y - slope * x
+        assert (rest.max() - rest.min() <= 1 + 1e-12) == fits
+
+
+def test_least_squares_line_has_the_error_of_its_slope() -> None:
+    x = np.arange(200.0)
+    rng = np.random.default_rng(1)
+    found = [least_squares_line(x, 2 * x + 1 + rng.normal(0, 0.3, 200)) for _ in range(300)]
+    slopes = np.array([f[0] for f in found])
+    assert slopes.std() == pytest.approx(np.mean([f[2] for f in found]), rel=0.15)
