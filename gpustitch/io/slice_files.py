@@ -81,7 +81,8 @@ def slice_files(paths: Iterable[str | Path]) -> SliceFiles:
             kinds["others" if _is_preview(file, names) else _kind(file)].append(file)
         except OSError as error:
             notes.append(Note(Code.UNREADABLE_FILE, f"{file} cannot be opened: {error.strerror or error}"))
-    return SliceFiles(*(tuple(kinds[kind]) for kind in ("dicom", "images", "logs", "others")), tuple(notes))
+    dicom, images, logs, others = (tuple(kinds[kind]) for kind in ("dicom", "images", "logs", "others"))
+    return SliceFiles(dicom, images, logs, others, tuple(notes))
 
 
 def path_key(path: Path) -> tuple[tuple[tuple[int, int | str], ...], ...]:
@@ -162,7 +163,7 @@ def _is_skyscan(file: Path) -> bool:
 
 
 def _is_preview(file: Path, names: set[tuple[Path, str]]) -> bool:
-    """Whether it is SkyScan's picture of a projection among the sections: ``a_rec_spr.bmp`` beside ``a_rec0001.bmp``."""
+    """Whether it is SkyScan's picture of a projection: ``a_rec_spr.bmp`` beside the section ``a_rec0001.bmp``."""
     stem = file.stem.lower()
     if not stem.endswith("_spr") or file.suffix.lower() not in IMAGE_SUFFIXES:
         return False
