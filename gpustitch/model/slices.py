@@ -61,7 +61,9 @@ class Code(StrEnum):
     POSITION_BAD = "POSITION_BAD"
     RESCALE_VARIES = "RESCALE_VARIES"
     UNREADABLE_FILE = "UNREADABLE_FILE"
+    NOT_AN_IMAGE = "NOT_AN_IMAGE"  # DICOM without pixels: a directory, a report, a presentation state; passed over
     UNREADABLE_PIXELS = "UNREADABLE_PIXELS"
+    INVERTED_GREY = "INVERTED_GREY"  # MONOCHROME1: low values are meant to be bright; pixels are left as stored
     SERIES_SPLIT = "SERIES_SPLIT"  # one SeriesInstanceUID holds slices of different size, spacing or orientation
 
 
@@ -71,6 +73,39 @@ class Note:
 
     code: Code
     text: str
+
+
+@dataclass(frozen=True)
+class StoredPixels:
+    """How a DICOM file stores the pixels of a slice.
+
+    Attributes
+    ----------
+    syntax
+        TransferSyntaxUID; empty if the file does not state it.
+    stored_as
+        NumPy type with byte order, such as ``<u2``; empty for types that must be decoded.
+    offset
+        Where the slice's pixels begin in the file, in bytes; None where they must be decoded.
+    bits_stored, high_bit
+        BitsStored, HighBit.
+    is_signed
+        PixelRepresentation.
+    photometric
+        PhotometricInterpretation.
+    slope, intercept
+        Value = slope x stored + intercept.
+    """
+
+    syntax: str
+    stored_as: str
+    offset: int | None
+    bits_stored: int
+    high_bit: int
+    is_signed: bool
+    photometric: str = "MONOCHROME2"
+    slope: float = 1.0
+    intercept: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +132,8 @@ class SliceHeader:
         SOPInstanceUID; with ``frame`` the name of a slice.
     slice_location_mm, spacing_between_mm, thickness_mm, tilt_deg
         The tags SliceLocation, SpacingBetweenSlices, SliceThickness, GantryDetectorTilt.
+    pixels
+        How they are stored; None for what is not DICOM.
     """
 
     path: Path
@@ -113,6 +150,7 @@ class SliceHeader:
     spacing_between_mm: float | None = None
     thickness_mm: float | None = None
     tilt_deg: float | None = None
+    pixels: StoredPixels | None = None
 
 
 @dataclass(frozen=True)
