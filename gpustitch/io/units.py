@@ -3,32 +3,68 @@
 from __future__ import annotations
 
 import math
+import re
 
 from gpustitch.model import Spacing
 
-# UDUNITS-2 names (OME-Zarr), symbols (OME-XML) and what ImageJ's users type.
+# UDUNITS-2 names (OME-Zarr), symbols (OME-XML) and what ImageJ's users type. The micro sign is always U+00B5 here.
 _UM = {
     1e-6: ("picometer", "pm"),
-    1e-4: ("angstrom", "Å", "Å"),
+    1e-4: ("angstrom", "\u00c5"),
     1e-3: ("nanometer", "nm"),
-    1.0: ("micrometer", "micron", "um", "μm", "µm"),
+    1.0: ("micrometer", "micron", "um", "\u00b5m", "\u00b5"),
     1e3: ("millimeter", "mm"),
     1e4: ("centimeter", "cm"),
+    1e5: ("decimeter", "dm"),
     1e6: ("meter", "m"),
-    25400.0: ("inch", "in"),
+    25.4: ("thou", "mil"),
+    25400.0 / 72: ("pt",),
+    25400.0: ("inch", "inches", "in"),
+    304800.0: ("foot", "feet", "ft"),
 }
 _UM_OF = {name: um for um, names in _UM.items() for name in names}
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+# Micro: UTF-8 read as Latin-1, the Greek letter, a Latin-1 byte read as UTF-8; then the sign of the angstrom.
+_SAME = {
+    "\u00c2\u00b5": "\u00b5",
+    "\u00ce\u00bc": "\u00b5",
+    "\u03bc": "\u00b5",
+    "\ufffdm": "\u00b5m",
+    "\u212b": "\u00c5",
+}
 
 
 def um_per(unit: object) -> float | None:
-    """How many um one ``unit`` is; None if it is no name of a length (``pixel``, say)."""
+    """How many um one ``unit`` is; None if it is no name of a length (``pixel``, say).
+
+    Spaces around it, capitals, a plural s, British spelling and Java's escapes (``\\u00B5m``) do not matter.
+    """
     if not isinstance(unit, str):
         return None
-    name = unit.strip().replace("\\u00B5", "µ").replace("metre", "meter")
+    name = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), unit).strip(" \t\r\n\0")
+    for written, meant in _SAME.items():
+        name = name.replace(written, meant)
+    name = name.replace("metre", "meter").replace("METRE", "METER")
     if name in _UM_OF:
         return _UM_OF[name]
-    name = name.lower()
+    name = name.lower().replace("metre", "meter")
     return _UM_OF.get(name, _UM_OF.get(name.removesuffix("s")))
+
+
+def mm_per(unit: object) -> float | None:
+    """How many mm one ``unit`` is; None if it is no name of a length."""
+    um = um_per(unit)
+    return None if um is None else um / 1e3
+
+
+def length_of(text: object, unit: object) -> float | None:
+    """A length in um, of a number (or its text) and its unit; None unless it is positive and finite."""
+    um = um_per(unit)
+    try:
+        length = abs(float(text)) * um if um is not None else math.nan  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return length if math.isfinite(length) and length > 0 else None
 
 
 def spacing_of(z_um: float | None, y_um: float | None, x_um: float | None) -> Spacing | None:
