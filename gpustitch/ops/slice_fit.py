@@ -32,7 +32,9 @@ MOST_LOOSE = 0.25
 CHANCE = 0.05
 
 
-def fit_slices(positions_mm: Floats, rounding_mm: float, numbers: Integers | None = None) -> SpacingFit:
+def fit_slices(
+    positions_mm: Floats, rounding_mm: float, numbers: Integers | None = None, tolerance: float = TOLERANCE
+) -> SpacingFit:
     """Explain the positions of slices along their normal.
 
     Parameters
@@ -43,6 +45,8 @@ def fit_slices(positions_mm: Floats, rounding_mm: float, numbers: Integers | Non
         Greatest error from the decimals that the positions were written with.
     numbers
         int64 (n,): InstanceNumber of each slice, if all have one.
+    tolerance
+        Greatest distance of a slice from the grid, as a part of the spacing: above 0, below 0.5.
 
     Returns
     -------
@@ -52,8 +56,10 @@ def fit_slices(positions_mm: Floats, rounding_mm: float, numbers: Integers | Non
     Raises
     ------
     ParameterError
-        If there is no slice, a position is not a number, or positions descend.
+        If there is no slice, a position is not a number, positions descend, or the tolerance is out of range.
     """
+    if not 0 < tolerance < 0.5:
+        raise ParameterError(f"the tolerance is a part of the spacing, above 0 and below 0.5, not {tolerance}")
     t = np.asarray(positions_mm, np.float64)
     if t.ndim != 1 or not len(t) or not np.isfinite(t).all() or (np.diff(t) < 0).any():
         raise ParameterError("positions of slices are ascending numbers, at least one")
@@ -66,8 +72,17 @@ def fit_slices(positions_mm: Floats, rounding_mm: float, numbers: Integers | Non
         return counted
     if (np.diff(t) == 0).any():
         raise ParameterError("several slices have one position")
-    allowed = min(rounding_mm, float(t[-1] - t[0]) / (len(t) - 1) / 2)
-    return _even(t, rounding_mm, allowed) or _runs(t, rounding_mm, allowed) or _irregular(t, rounding_mm)
+    slack = _Slack(rounding_mm, min(rounding_mm, float(t[-1] - t[0]) / (len(t) - 1) / 2), tolerance)
+    return _even(t, slack) or _runs(t, slack) or _irregular(t, rounding_mm)
+
+
+@dataclass(frozen=True)
+class _Slack:
+    """How far slices may be off: by the decimals, of which ``allowed`` may excuse them, and a part of the spacing."""
+
+    rounding: float
+    allowed: float
+    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -80,16 +95,16 @@ class _Grid:
     uncertainty: float
 
 
-def _even(t: Floats, rounding: float, allowed: float) -> SpacingFit | None:
+def _even(t: Floats, slack: _Slack) -> SpacingFit | None:
     """UNIFORM or MISSING, as written or but for rounding; None if neither."""
     every = np.arange(len(t), dtype=np.int64)
-    for error in (0.0, allowed):
+    for error in (0.0, slack.allowed):
         for steps in (every, *_holes(t)):
-            grid = _fit(t, steps, rounding, error)
-            if grid.residual <= error + TOLERANCE * grid.spacing:
+            grid = _fit(t, steps, slack.rounding, error)
+            if grid.residual <= error + slack.tolerance * grid.spacing:
                 kind = SpacingClass.UNIFORM if steps is every else SpacingClass.MISSING
-                return _explained(t, kind, grid, steps, rounding, is_rounded=error > 0)
-        if allowed == 0:
+                return _explained(t, kind, grid, steps, slack.rounding, is_rounded=error > 0)
+        if slack.allowed == 0:
             break
     return None
 
@@ -175,41 +190,41 @@ def _by_number(t: Floats, rounding: float, numbers: Integers | None) -> SpacingF
     return None
 
 
-def _runs(t: Floats, rounding: float, allowed: float) -> SpacingFit | None:
+def _runs(t: Floats, slack: _Slack) -> SpacingFit | None:
     """RUNS_WITH_GAPS or VARIABLE; None if too few slices lie in runs."""
-    return _separate_runs(t, rounding, allowed) or _variable(t, rounding, allowed)
+    return _separate_runs(t, slack) or _variable(t, slack)
 
 
-def _separate_runs(t: Floats, rounding: float, allowed: float) -> SpacingFit | None:
+def _separate_runs(t: Floats, slack: _Slack) -> SpacingFit | None:
     """Cut at the wide gaps; one spacing must then fit all pieces, each with an offset of its own."""
     gaps = np.diff(t)
     usual = _usual_gap(gaps)
-    edges = (np.flatnonzero(gaps > GAP * usual + 2 * min(allowed, usual / 4)) + 1).tolist()
+    edges = (np.flatnonzero(gaps > GAP * usual + 2 * min(slack.allowed, usual / 4)) + 1).tolist()
     if not edges:
         return None
     bounds = list(itertools.pairwise([0, *edges, len(t)]))
     real = [(a, b) for a, b in bounds if b - a >= RUN]
     loose = len(t) - sum(b - a for a, b in real)
-    if not real or loose > MOST_LOOSE * len(t) or 2 + sum(b - a - 2 for a, b in real) < _least_run(t, allowed):
+    if not real or loose > MOST_LOOSE * len(t) or 2 + sum(b - a - 2 for a, b in real) < _least_run(t, slack):
         return None
     if any(b - a < RUN and d - c < RUN for (a, b), (c, d) in itertools.pairwise(bounds)):
         return None
-    spacing = _shared_spacing([t[a:b] for a, b in bounds if b - a > 1], rounding, allowed)
+    spacing = _shared_spacing([t[a:b] for a, b in bounds if b - a > 1], slack)
     if spacing is None or (gaps[np.array(edges) - 1] <= GAP * spacing).any():
         return None
     longest = max(b - a for a, b in real)
     runs = tuple(Run(a, b, spacing) for a, b in bounds)
-    return _of_runs(t, SpacingClass.RUNS_WITH_GAPS, runs, spacing, 2 * rounding / (longest - 1), rounding)
+    return _of_runs(t, SpacingClass.RUNS_WITH_GAPS, runs, spacing, 2 * slack.rounding / (longest - 1), slack)
 
 
-def _shared_spacing(pieces: list[Floats], rounding: float, allowed: float) -> float | None:
+def _shared_spacing(pieces: list[Floats], slack: _Slack) -> float | None:
     """The middle of the spacings that fit every piece within the rounding error, or else within the tolerance."""
     steps = [np.arange(len(piece), dtype=np.float64) for piece in pieces]
     bands = [narrowest_band(k, piece) for k, piece in zip(steps, pieces, strict=True)]
-    widest = [allowed + TOLERANCE * slope for slope, _ in bands]
+    widest = [slack.allowed + slack.tolerance * slope for slope, _ in bands]
     if any(half > most for (_, half), most in zip(bands, widest, strict=True)):
         return None
-    least = [max(rounding, half) for _, half in bands]
+    least = [max(slack.rounding, half) for _, half in bands]
     for halves in (least, widest):
         ranges = [band_slopes(k, piece, half) for k, piece, half in zip(steps, pieces, halves, strict=True)]
         low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
@@ -218,23 +233,23 @@ def _shared_spacing(pieces: list[Floats], rounding: float, allowed: float) -> fl
     return None
 
 
-def _variable(t: Floats, rounding: float, allowed: float) -> SpacingFit | None:
+def _variable(t: Floats, slack: _Slack) -> SpacingFit | None:
     """Runs of different spacings, one after another."""
-    runs = _cut(t, rounding, allowed)
-    least = _least_run(t, allowed)
+    runs = _cut(t, slack)
+    least = _least_run(t, slack)
     real = [run for run in runs if run.stop - run.first >= least]
     loose = len(t) - sum(run.stop - run.first for run in real)
     if not real or loose > MOST_LOOSE * len(t):
         return None
     finest = min(real, key=lambda run: run.spacing_mm)
-    if all(_agree(run, finest, rounding) for run in real):
+    if all(_agree(run, finest, slack) for run in real):
         return None
-    uncertainty = 2 * rounding / (finest.stop - finest.first - 1)
-    return _of_runs(t, SpacingClass.VARIABLE, tuple(runs), finest.spacing_mm, uncertainty, rounding)
+    uncertainty = 2 * slack.rounding / (finest.stop - finest.first - 1)
+    return _of_runs(t, SpacingClass.VARIABLE, tuple(runs), finest.spacing_mm, uncertainty, slack)
 
 
 def _of_runs(
-    t: Floats, kind: SpacingClass, runs: tuple[Run, ...], spacing: float, uncertainty: float, rounding: float
+    t: Floats, kind: SpacingClass, runs: tuple[Run, ...], spacing: float, uncertainty: float, slack: _Slack
 ) -> SpacingFit:
     long = [t[run.first : run.stop] for run in runs if run.stop - run.first >= RUN]
     residual = max(narrowest_band(np.arange(len(piece), dtype=np.float64), piece)[1] for piece in long)
@@ -245,47 +260,48 @@ def _of_runs(
         origin_mm=float(t[0]),
         steps=np.arange(len(t), dtype=np.int64),
         residual_mm=residual,
-        rounding_mm=rounding,
-        is_rounded=residual > TOLERANCE * spacing,
+        rounding_mm=slack.rounding,
+        is_rounded=residual > slack.tolerance * spacing,
         by_number=False,
         runs=runs,
         n_output=planes_over(float(t[-1] - t[0]), spacing),
     )
 
 
-def _least_run(t: Floats, allowed: float) -> int:
+def _least_run(t: Floats, slack: _Slack) -> int:
     """Slices that must be equally spaced for it not to be chance: rounded positions are so more easily."""
-    chance = min(4 * (allowed / float(np.median(np.diff(t))) + TOLERANCE), 0.95)
+    chance = min(4 * (slack.allowed / float(np.median(np.diff(t))) + slack.tolerance), 0.95)
     return max(RUN, 2 + math.ceil(math.log(CHANCE) / math.log(chance)))
 
 
-def _agree(one: Run, other: Run, rounding: float) -> bool:
+def _agree(one: Run, other: Run, slack: _Slack) -> bool:
     """Whether the spacings of two runs are equal but for rounding."""
-    off = sum(2 * rounding / (run.stop - run.first - 1) for run in (one, other))
-    return abs(one.spacing_mm - other.spacing_mm) <= off + TOLERANCE * other.spacing_mm
+    off = sum(2 * slack.rounding / (run.stop - run.first - 1) for run in (one, other))
+    return abs(one.spacing_mm - other.spacing_mm) <= off + slack.tolerance * other.spacing_mm
 
 
-def _cut(t: Floats, rounding: float, allowed: float) -> list[Run]:
+def _cut(t: Floats, slack: _Slack) -> list[Run]:
     """Runs one after another, each as long as its slices are equally spaced; a slice that starts none is one."""
     runs: list[Run] = []
     first = 0
     while first < len(t):
-        stop = _end_of_run(t, first, allowed)
-        spacing = (
-            np.nan if stop == first + 1 else _fit(t[first:stop], np.arange(stop - first), rounding, allowed).spacing
-        )
+        stop = _end_of_run(t, first, slack)
+        steps = np.arange(stop - first)
+        spacing = np.nan
+        if len(steps) > 1:
+            spacing = _fit(t[first:stop], steps, slack.rounding, slack.allowed).spacing
         runs.append(Run(first, stop, spacing))
         first = stop
     return runs
 
 
-def _end_of_run(t: Floats, first: int, allowed: float) -> int:
+def _end_of_run(t: Floats, first: int, slack: _Slack) -> int:
     """One past the last slice of the longest run from ``first``; ``first + 1`` if not even three slices are one."""
 
     def fits(stop: int) -> bool:
         steps = np.arange(stop - first, dtype=np.float64)
         spacing, half = narrowest_band(steps, t[first:stop])
-        return half <= min(allowed, spacing / 4) + TOLERANCE * spacing
+        return half <= min(slack.allowed, spacing / 4) + slack.tolerance * spacing
 
     if first + RUN > len(t) or not fits(first + RUN):
         return first + 1

@@ -84,6 +84,16 @@ def test_a_hole_of_six_is_a_gap_and_of_five_missing_slices() -> None:
         assert fit_slices(1.5 * steps, EXACT).kind is kind
 
 
+def test_the_tolerance_says_how_far_off_the_grid_is_still_even() -> None:
+    jitter = np.random.default_rng(2).uniform(-0.04, 0.04, 60)
+    positions = 2.0 * np.arange(60) + jitter
+    assert fit_slices(positions, EXACT).kind is not SpacingClass.UNIFORM
+    assert fit_slices(positions, EXACT, tolerance=0.03).kind is SpacingClass.UNIFORM
+    for bad in (0.0, 0.5, np.nan):
+        with pytest.raises(ParameterError, match="tolerance"):
+            fit_slices(positions, EXACT, tolerance=bad)
+
+
 @pytest.mark.parametrize("bad", [[], [0.0, np.nan], [1.0, 0.0], [2.0, 2.0, 2.0], [0.0, 1.0, 1.0, 2.0]])
 def test_senseless_positions_are_refused(bad: list[float]) -> None:
     with pytest.raises(ParameterError):
