@@ -59,6 +59,7 @@ class Code(StrEnum):
     SINGLE_SLICE = "SINGLE_SLICE"
     ORIENTATION_BAD = "ORIENTATION_BAD"
     POSITION_BAD = "POSITION_BAD"
+    TAG_BAD = "TAG_BAD"  # a tag does not hold what it should; taken as missing
     RESCALE_VARIES = "RESCALE_VARIES"
     UNREADABLE_FILE = "UNREADABLE_FILE"
     NOT_AN_IMAGE = "NOT_AN_IMAGE"  # DICOM without pixels: a directory, a report, a presentation state; passed over
