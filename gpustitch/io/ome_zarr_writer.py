@@ -43,6 +43,8 @@ class OmeZarrWriter(PyramidWriter):
         ``0.5``, or ``0.4`` for readers that know no zarr 3 (no shards).
     compression
         Level of Blosc's zstd, 1 to 9; 0 for none.
+    origin_um
+        Where the centre of the first voxel is (z, y, x); None for 0.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class OmeZarrWriter(PyramidWriter):
         shard_shape: Sequence[int] | None = None,
         version: str = VERSIONS[0],
         compression: int = DEFAULT_COMPRESSION,
+        origin_um: tuple[float, float, float] | None = None,
         sidecar: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         n_writers: int = N_WRITERS,
@@ -76,6 +79,7 @@ class OmeZarrWriter(PyramidWriter):
         self.inner_shape = triple(chunk_shape, "chunk size")
         self.version = version
         self.compression = compression
+        self.origin_um = origin_um
         self.sharded = shard_shape is not None
         unit = self.inner_shape if shard_shape is None else triple(shard_shape, "shard size")
         if version not in VERSIONS:
@@ -102,7 +106,7 @@ class OmeZarrWriter(PyramidWriter):
         )
 
     def _create(self, folder: Path) -> None:
-        image = multiscales(self.path.name.split(".")[0], self.spacing, self.levels)
+        image = multiscales(self.path.name.split(".")[0], self.spacing, self.levels, self.origin_um)
         if self.version == "0.4":
             _write_json(folder / ".zgroup", {"zarr_format": 2})
             _write_json(folder / ".zattrs", {"multiscales": [{"version": "0.4", **image}]})
@@ -157,14 +161,18 @@ class OmeZarrWriter(PyramidWriter):
             self._stores[level][chunk.slices()].write(voxels).result()
 
 
-def multiscales(name: str, spacing: Spacing, levels: int) -> dict[str, Any]:
+def multiscales(
+    name: str, spacing: Spacing, levels: int, origin_um: tuple[float, float, float] | None = None
+) -> dict[str, Any]:
     """The ``multiscales`` entry of an image (z, y, x) whose levels are each halved by means, without its version."""
     datasets = []
     for level in range(levels):
         factor = 1 << level
         steps: list[dict[str, Any]] = [{"type": "scale", "scale": [v * factor for v in spacing.zyx_um]}]
-        if level:
-            steps.append({"type": "translation", "translation": [v * (factor - 1) / 2 for v in spacing.zyx_um]})
+        if level or origin_um is not None:
+            first = origin_um or (0.0, 0.0, 0.0)
+            centre = [at + v * (factor - 1) / 2 for at, v in zip(first, spacing.zyx_um, strict=True)]
+            steps.append({"type": "translation", "translation": centre})
         datasets.append({"path": str(level), "coordinateTransformations": steps})
     axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in _AXES]
     return {"name": name, "axes": axes, "datasets": datasets}

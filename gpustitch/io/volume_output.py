@@ -7,10 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.images import TIFF_SUFFIXES
+from gpustitch.io.nifti_volume import NiftiVolumeWriter, is_nifti_name
 from gpustitch.io.ome_zarr_writer import DEFAULT_COMPRESSION, VERSIONS, OmeZarrWriter
 from gpustitch.io.pyramid_layout import DEFAULT_CHUNK
 from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, Downsample
@@ -18,7 +20,9 @@ from gpustitch.io.tiff_volume import TiffVolumeWriter
 from gpustitch.io.volume_writer import VolumeWriter
 from gpustitch.model import ZYX, Box, Spacing
 
-FORMATS = ("precomputed", "ome-zarr", "tiff")
+FORMATS = ("precomputed", "ome-zarr", "tiff", "nifti")
+# Those that are one file, written from the first plane to the last.
+IN_ORDER = ("tiff", "nifti")
 DEFAULT_LEVELS = 5
 
 
@@ -27,7 +31,7 @@ class VolumeOutput(Protocol):
 
     ``write`` takes one of :meth:`blocks` at a time (or a box of several) and returns before it is on the disk. A
     precomputed or OME-Zarr volume takes them in any order and from several threads; :meth:`blocks` has the order that
-    needs least memory. A TIFF takes slabs of whole planes in order of z, of any thickness.
+    needs least memory. TIFF and NIfTI take slabs of whole planes in order of z, of any thickness.
     """
 
     @property
@@ -58,10 +62,15 @@ class VolumeOutput(Protocol):
 
 
 def format_of(path: str | Path) -> str:
-    """The format that a name asks for: ``*.zarr`` OME-Zarr, ``*.tif`` and ``*.tiff`` TIFF, all others precomputed."""
+    """The format that a name asks for.
+
+    ``*.zarr`` OME-Zarr, ``*.tif`` and ``*.tiff`` TIFF, ``*.nii`` and ``*.nii.gz`` NIfTI, all others precomputed.
+    """
     suffix = Path(path).suffix.lower()
     if suffix == ".zarr":
         return "ome-zarr"
+    if is_nifti_name(path):
+        return "nifti"
     return "tiff" if suffix in TIFF_SUFFIXES else "precomputed"
 
 
@@ -78,6 +87,7 @@ def open_output(
     shard_shape: Sequence[int] | None = None,
     version: str | None = None,
     compression: int | None = None,
+    affine_lps_mm: npt.NDArray[np.float64] | None = None,
     sidecar: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     n_writers: int = N_WRITERS,
@@ -90,21 +100,25 @@ def open_output(
     path
         File or folder to create.
     shape, dtype, spacing
-        The volume at full resolution (z, y, x). All formats hold uint8, uint16, uint32 and float32.
+        The volume at full resolution (z, y, x). All formats hold uint8, uint16, int16, uint32 and float32.
     downsample
-        Halves a block on every axis: :func:`gpustitch.ops.pyramid.downsample`. Not used for TIFF.
+        Halves a block on every axis: :func:`gpustitch.ops.pyramid.downsample`. Not used for TIFF and NIfTI.
     format
-        ``precomputed``, ``ome-zarr`` or ``tiff``; None for that of the name (:func:`format_of`).
+        ``precomputed``, ``ome-zarr``, ``tiff`` or ``nifti``; None for that of the name (:func:`format_of`).
     levels
-        Number of levels; None for 5, or the 1 that a TIFF has.
+        Number of levels; None for 5, or the 1 that a TIFF or NIfTI has.
     chunk_shape
-        Voxels (z, y, x) of a chunk, (64, 64, 64) by default; a TIFF has none.
+        Voxels (z, y, x) of a chunk, (64, 64, 64) by default; TIFF and NIfTI have none.
     shard_shape, version
         Of OME-Zarr only: voxels of a file of several chunks; ``0.5`` (default) or ``0.4``.
     compression
-        0 for none to 9; by default 1 for OME-Zarr (zstd) and 0 for TIFF (zlib). A precomputed volume has none.
+        0 for none to 9; by default 1 for OME-Zarr (zstd) and ``*.nii.gz``, 0 for TIFF (zlib). A precomputed volume has
+        none.
+    affine_lps_mm
+        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds all of it, OME-Zarr the place
+        of the first voxel along the volume's axes (:func:`origin_along_axes_um`); the others hold none of it.
     sidecar
-        Written as JSON: ``gpustitch.json`` in the folder, ``<name>.json`` beside a TIFF.
+        Written as JSON: ``gpustitch.json`` in the folder, ``<name>.json`` beside a TIFF or NIfTI file.
     overwrite
         Replace ``path`` if it exists (when the new volume is complete).
     n_writers, in_flight_bytes
@@ -129,6 +143,10 @@ def open_output(
     }
     if kind == "tiff":
         return TiffVolumeWriter(path, shape, dtype, spacing, compression=compression or 0, **shared)
+    if kind == "nifti":
+        return NiftiVolumeWriter(
+            path, shape, dtype, spacing, compression=compression, affine_lps_mm=affine_lps_mm, **shared
+        )
     shared |= {
         "downsample": downsample,
         "levels": DEFAULT_LEVELS if levels is None else levels,
@@ -144,8 +162,20 @@ def open_output(
         shard_shape=shard_shape,
         version=version or VERSIONS[0],
         compression=DEFAULT_COMPRESSION if compression is None else compression,
+        origin_um=None if affine_lps_mm is None else origin_along_axes_um(affine_lps_mm),
         **shared,
     )
+
+
+def origin_along_axes_um(affine_lps_mm: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """How far (z, y, x) the first voxel is from the patient's origin along the rows, columns and normal of the planes.
+
+    For axial planes these are the patient's own axes; volumes of other orientations agree with those of the same one.
+    """
+    x, y = (affine_lps_mm[:3, i] / np.linalg.norm(affine_lps_mm[:3, i]) for i in (0, 1))
+    normal = np.cross(x, y)
+    along_z, along_y, along_x = (float(axis @ affine_lps_mm[:3, 3]) * 1000 for axis in (normal, y, x))
+    return along_z, along_y, along_x
 
 
 def _check_options(
@@ -157,8 +187,9 @@ def _check_options(
     compression: int | None,
 ) -> None:
     """Raise ParameterError for what a format has not, rather than leave it out in silence."""
-    if kind == "tiff" and (levels not in (None, 1) or chunk_shape is not None):
-        raise ParameterError("a TIFF volume has one level and no chunks; choose another format or leave them out")
+    if kind in IN_ORDER and (levels not in (None, 1) or chunk_shape is not None):
+        name = {"tiff": "TIFF", "nifti": "NIfTI"}[kind]
+        raise ParameterError(f"a {name} volume has one level and no chunks; choose another format or leave them out")
     if kind != "ome-zarr" and (shard_shape is not None or version is not None):
         raise ParameterError(f"shards and versions are those of OME-Zarr; a {kind} volume has none")
     if kind == "precomputed" and compression:

@@ -21,10 +21,10 @@ from gpustitch.model import Box
 class VolumeWriter(PyramidWriter):
     """Writes a precomputed volume block by block, as :class:`gpustitch.io.pyramid_writer.PyramidWriter` says.
 
-    It holds uint8, uint16, uint32 or float32. The sidecar lies beside ``info``.
+    It holds uint8, uint16, int16, uint32 or float32. The sidecar lies beside ``info``.
     """
 
-    written_types: ClassVar = ("uint8", "uint16", "uint32", "float32")
+    written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32")
 
     def _create(self, folder: Path) -> None:
         info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape)

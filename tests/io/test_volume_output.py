@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -11,9 +12,10 @@ from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.ome_zarr import OmeZarrVolume
 from gpustitch.io.planes import open_planes
 from gpustitch.io.precomputed import PrecomputedVolume
-from gpustitch.io.volume_output import format_of, open_output
+from gpustitch.io.volume_output import format_of, open_output, origin_along_axes_um
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
+from gpustitch.stages.signed import signed_too
 
 SPACING = Spacing(3.0, 0.5, 0.25)
 NAMES = ("v", "v.zarr", "v.ome.zarr", "v.tif", "v.ome.tif", "v.TIFF")
@@ -24,7 +26,7 @@ def noise(shape, dtype=np.uint16, seed=0):
 
 
 def write(path, volume, **options):
-    with open_output(path, volume.shape, volume.dtype, SPACING, downsample=downsample, **options) as writer:
+    with open_output(path, volume.shape, volume.dtype, SPACING, downsample=signed_too(downsample), **options) as writer:
         for box in writer.blocks():
             writer.write(box, volume[box.slices()])
     return path
@@ -33,14 +35,15 @@ def write(path, volume, **options):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("v", "precomputed"), ("v.zarr", "ome-zarr"), ("v.ome.ZARR", "ome-zarr"), ("v.tif", "tiff"), ("v.tiff", "tiff"),
-     ("v.ome.tif", "tiff"), ("v.1", "precomputed"), ("zarr", "precomputed")],
+     ("v.ome.tif", "tiff"), ("v.1", "precomputed"), ("zarr", "precomputed"), ("v.nii", "nifti"), ("v.nii.gz", "nifti"),
+     ("v.gz", "precomputed")],
 )  # fmt: skip
 def test_the_name_tells_the_format(name, expected):
     assert format_of(f"some.tif/{name}") == expected
 
 
 @pytest.mark.parametrize("shape", [(70, 65, 131), (3, 200, 7), (1, 1, 1)])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_written_is_read_back(tmp_path, name, dtype, shape):
     volume = noise(shape, np.dtype(dtype))
@@ -59,6 +62,22 @@ def test_the_format_may_be_given(tmp_path, format):
     assert path.is_file() == (format == "tiff")
     file = tmp_path / "v.x.json" if format == "tiff" else path / "gpustitch.json"
     assert json.loads(file.read_text()) == {"step": 1}
+
+
+def test_the_place_in_the_patient(tmp_path):
+    oblique, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
+    oblique *= np.sign(np.linalg.det(oblique))
+    x, y, z = oblique.T
+    affine = np.eye(4)
+    affine[:3, :3] = oblique * np.array(SPACING.zyx_um[::-1]) / 1000
+    affine[:3, 3] = 7 * x - 2 * y + 0.5 * z
+    np.testing.assert_allclose(origin_along_axes_um(affine), (500, -2000, 7000))
+    write(tmp_path / "v.zarr", noise((8, 9, 10)), levels=2, affine_lps_mm=affine)
+    image = OmeZarrVolume(tmp_path / "v.zarr").image
+    np.testing.assert_allclose(image.translations[0], (500, -2000, 7000))
+    np.testing.assert_allclose(image.translations[1], np.add((500, -2000, 7000), np.array(SPACING.zyx_um) / 2))
+    write(tmp_path / "v.nii", noise((8, 9, 10)), affine_lps_mm=affine)
+    np.testing.assert_allclose(nibabel.load(tmp_path / "v.nii").affine, np.diag([-1, -1, 1, 1]) @ affine, rtol=1e-5)
 
 
 def test_options_reach_the_writer(tmp_path):
@@ -111,6 +130,7 @@ def test_blocks_cover_the_volume_once(tmp_path, name):
         ("v", {"format": "hdf5"}, "one of precomputed, ome-zarr, tiff"),
         ("v.tif", {"levels": 3}, "one level"),
         ("v.tif", {"chunk_shape": (8, 8, 8)}, "no chunks"),
+        ("v.nii", {"levels": 2}, "a NIfTI volume has one level"),
         ("v.tif", {"version": "0.4"}, "those of OME-Zarr"),
         ("v", {"shard_shape": (64, 64, 64)}, "those of OME-Zarr"),
         ("v", {"compression": 3}, "without compression"),
