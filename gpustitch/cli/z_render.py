@@ -31,7 +31,10 @@ def command(
         ),
     ],
     output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Volume: *.zarr OME-Zarr, *.tif TIFF, other names precomputed.")
+        Path,
+        typer.Argument(
+            metavar="OUT", help="Volume: *.zarr OME-Zarr, *.tif TIFF, *.nii NIfTI, other names precomputed."
+        ),
     ],
     z_spacing: Annotated[
         float | None,
@@ -68,14 +71,18 @@ def command(
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="precomputed, ome-zarr or tiff.", show_default="what the name of OUT says"),
+        typer.Option(
+            "--format", help="precomputed, ome-zarr, tiff or nifti.", show_default="what the name of OUT says"
+        ),
     ] = None,
     levels: Annotated[
-        int | None, typer.Option("--levels", help="Number of pyramid levels.", show_default="5; TIFF: 1")
+        int | None, typer.Option("--levels", help="Number of pyramid levels.", show_default="5; TIFF, NIfTI: 1")
     ] = None,
     chunk_size: Annotated[
         str | None,
-        typer.Option("--chunk-size", help="Voxels of a stored chunk along x,y,z.", show_default="64,64,64; TIFF: none"),
+        typer.Option(
+            "--chunk-size", help="Voxels of a stored chunk along x,y,z.", show_default="64,64,64; TIFF, NIfTI: none"
+        ),
     ] = None,
     memory: Annotated[
         str, typer.Option("--memory", metavar="BYTES", help="Most memory for planes of IN, such as 4G.")

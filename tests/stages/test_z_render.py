@@ -7,6 +7,7 @@ import dataclasses
 import json
 import threading
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -80,7 +81,7 @@ def voxels_of(path):
     return found.read(0, found.shape[0]), found.spacing
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 @pytest.mark.parametrize(("output", "more"), [
     ("v", {"levels": 2, "chunk_shape": (16, 16, 32)}), ("v.zarr", {"levels": 3, "chunk_shape": (8, 16, 16)}),
     ("v.tif", {}), ("v.ome.tif", {}), ("volume", {"format": "tiff"}),
@@ -159,6 +160,14 @@ def test_a_tiff_volume_to_ome_zarr(tmp_path):
     found = OmeZarrVolume(result.path)
     np.testing.assert_array_equal(found.read(Box.of_shape(found.shape)), expected(planes, positions))
     assert found.spacing.zyx_um == pytest.approx(SPACING.zyx_um)
+
+
+def test_to_nifti(tmp_path):
+    planes, positions = series(n=20, dtype="int16")
+    result = run(plan(options(tmp_path, planes, positions, "v.nii.gz")))
+    image = nibabel.load(result.path)
+    np.testing.assert_array_equal(np.asarray(image.dataobj).T, expected(planes, positions))
+    assert image.header.get_zooms() == pytest.approx([v / 1000 for v in reversed(SPACING.zyx_um)])
 
 
 def test_local_positions(tmp_path):
@@ -253,7 +262,7 @@ def test_bad_input(tmp_path):
     for more, text in (
         ({"max_gap": 0}, "--max-gap"),
         ({"z_spacing_um": -1.0}, "positive"),
-        ({"format": "nifti"}, "format"),
+        ({"format": "hdf5"}, "format"),
         ({"n_workers": 0}, "workers"),
         ({"levels": 0}, "levels"),
     ):
