@@ -52,8 +52,9 @@ def estimate_positions(
     ------
     ParameterError
         If there are fewer than three sections (``compat``: two), the range is larger than the stack or than the half
-        strip, the array is no matrix or half strip, a section has similarities to others and NaN on the diagonal, or
-        positions or weights are not finite or not of the right size.
+        strip, the array is no matrix or half strip, a section has similarities to others and NaN on the diagonal,
+        positions or weights are not finite or not of the right size, or no pair counts: all have weight 0 or at most
+        the minimum correlation (``compat``: all stay where they are).
     AlignmentError
         If no section has a similarity to any other, or positions grow beyond all bounds.
 
@@ -66,10 +67,12 @@ def estimate_positions(
     is smaller for bad sections. It fits positions and qualities of all sections at once, counting the correlation of
     errors of pairs that share a section; see :mod:`gpustitch.ops.zspacing_normal`. Long waves of the positions are held
     against those that independent spacings make; see :mod:`gpustitch.ops.zspacing_waves`. Uncertainties are standard
-    errors after the best affine map; see :mod:`gpustitch.ops.zspacing_error`. On simulated series that nothing was
-    calibrated with, 90 % intervals cover 0.82 to 1.00 of the sections on average over twelve series of a kind (0.94
-    over all kinds); one series may be far off. Similarity that changes along the series looks like spacing that does:
-    positions then follow it, and where slow waves are too high for chance they count as uncertain.
+    errors after the best affine map; see :mod:`gpustitch.ops.zspacing_error`. They are NaN if there are no more pairs
+    than positions and qualities, as with a range of 1 or 2: nothing tells the error then. On simulated series that
+    nothing was calibrated with, 90 % intervals cover 0.82 to 1.00 of the sections on average over twelve series of a
+    kind (0.94 over all kinds); one series may be far off. Similarity that changes along the series looks like spacing
+    that does: positions then follow it, and where slow waves are too high for chance they count as uncertain. If they
+    are not, as where spacings differ much anyway, the error of these waves is far greater than the one given.
     """
     options = options or ZSpacingOptions()
     band = band_of(similarity, options.neighborhood_range)
@@ -120,7 +123,7 @@ def _compat(
         order=step.order,
         weights=step.factors,
         uncertainty=np.full(len(start), np.nan),
-        curves=step.curves,
+        curves=-step.curves,
         without_votes=np.flatnonzero(~step.voted),
         iterations=number,
         largest_move=move,

@@ -18,6 +18,9 @@ LAGS, CAP = 8, 25.0
 SUSPECT, EVIDENCE = 4.0, 20.0
 # Standard errors by which two sections have to be in the wrong order.
 CERTAIN = 3.0
+# The same where all partners agree, of which there have to be so many on each side, and similar enough. Standard errors
+# are mostly of what neighbours share, which does not change their order.
+AGREED, PARTNERS, SIMILAR = 0.25, 4, 0.05
 
 
 def relocated(expected: Expected, measured: Floats, positions: Floats) -> Floats | None:
@@ -72,10 +75,35 @@ def _cost(expected: Expected, places: Floats, others: Floats, value: Floats, lev
     return cost
 
 
-def accepted_order(positions: Floats, error: Callable[[int, int], float], allowed: bool) -> Integers:
+def all_agree(measured: Floats, i: int, j: int) -> bool:
+    """Whether all sections before i and after j, i < j, are more similar to the farther one of both.
+
+    ``measured`` is (range, n) as in :mod:`gpustitch.ops.zspacing_normal`. Quality takes no part: one ratio of both
+    sections' similarities has to keep those before from those after.
+    """
+    reach, n = measured.shape
+    before = np.arange(max(0, j - min(LAGS, reach)), i)
+    after = np.arange(j + 1, min(n, i + min(LAGS, reach) + 1))
+    of_i_before = measured[i - before - 1, before]
+    of_j_before = measured[j - before - 1, before]
+    of_i_after, of_j_after = measured[after - i - 1, i], measured[after - j - 1, j]
+    earlier = np.minimum(of_i_before, of_j_before) > SIMILAR
+    later = np.minimum(of_i_after, of_j_after) > SIMILAR
+    if min(earlier.sum(), later.sum()) < PARTNERS:
+        return False
+    return bool((of_j_before[earlier] / of_i_before[earlier]).min() > (of_j_after[later] / of_i_after[later]).max())
+
+
+def accepted_order(
+    positions: Floats,
+    error: Callable[[int, int], float],
+    allowed: bool,
+    agreed: Callable[[int, int], bool] = lambda i, j: False,
+) -> Integers:
     """The order by position, in which two sections have changed places only if they are certain to be the other way.
 
-    ``error(i, j)`` is the standard error of the distance of two sections. Without leave the order stays.
+    ``error(i, j)`` is the standard error of the distance of two sections; ``agreed(i, j)`` tells of sections i < j
+    whether all others have them the other way round, and less is asked then. Without leave the order stays.
     """
     n = len(positions)
     order = np.arange(n)
@@ -90,7 +118,8 @@ def accepted_order(positions: Floats, error: Callable[[int, int], float], allowe
             if positions[i] <= positions[j]:
                 continue
             if (i, j) not in known:
-                known[i, j] = positions[i] - positions[j] > CERTAIN * error(i, j)
+                least = AGREED if i < j and agreed(i, j) else CERTAIN
+                known[i, j] = positions[i] - positions[j] > least * error(i, j)
             if known[i, j]:
                 order[k], order[k + 1] = j, i
                 changed = True

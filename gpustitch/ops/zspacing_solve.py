@@ -15,7 +15,7 @@ from gpustitch.ops.zspacing_curve import Curve
 from gpustitch.ops.zspacing_error import error_of_similarities
 from gpustitch.ops.zspacing_lookup import linear
 from gpustitch.ops.zspacing_normal import Expected, Normal, expect, in_blocks, pairwise
-from gpustitch.ops.zspacing_order import accepted_order, in_given_order, relocated
+from gpustitch.ops.zspacing_order import accepted_order, all_agree, in_given_order, relocated
 from gpustitch.ops.zspacing_quality import first_quality, number_of_partners, trust_in_sections
 from gpustitch.ops.zspacing_trend import without_trend
 from gpustitch.ops.zspacing_waves import held_waves
@@ -29,6 +29,10 @@ ROUGH = 0.05
 SETTLED = 10
 # Updates before that Anderson's acceleration looks at, and how many times as far as the last one it may go.
 DEPTH, FARTHEST = 3, 20.0
+# Updates after which, if most sections still move by UNSETTLED in most of the last RECENT, the similarities do not
+# follow the process closely: the series begins again with smaller blocks and a larger variance beyond it.
+ATTEMPT, RECENT, UNSETTLED = 24, 8, 0.15
+CAREFUL_BLOCK, CAREFUL_NUGGET = 4, 0.1
 # Updates after which a section that turns back moves less far, and the least part of its way that is left to it.
 PATIENCE, LEAST_STEP = 30, 1 / 32
 # Updates between looks for sections that belong elsewhere, and the last of them.
@@ -71,13 +75,20 @@ class _State:
     history: list[tuple[Floats, Floats]] = field(default_factory=list)
     damping: _Damping | None = None
     move: float = np.inf
+    usual_move: float = np.inf
 
 
 class _Problem:
     """The similarities in starting order, and what they are compared with."""
 
     def __init__(
-        self, band: Floats, options: ZSpacingOptions, start: Floats, weights: Floats, pair_weights: Floats | None
+        self,
+        band: Floats,
+        options: ZSpacingOptions,
+        start: Floats,
+        factors: Floats,
+        weights: Floats,
+        pair_weights: Floats | None,
     ) -> None:
         self.options = options
         self.order: Integers = np.argsort(start, kind="stable")
@@ -85,19 +96,46 @@ class _Problem:
         if self.given[-1] == self.given[0]:
             raise ParameterError("starting_coordinates must not be the same for all sections")
         self.start = _between_borders(self.given)
+        self.factors = factors[self.order]
         here = sorted_band(band, self.order)[1:-1]
         low = options.minimum_correlation
         usable = np.isfinite(here) if low <= 0 else here > low
         self.measured = np.where(usable, here, 0)
         self.counts = usable * _pair_counts(weights[self.order], pair_weights, self.order, len(here))
         self.alone = number_of_partners(self.counts) == 0
+        if self.alone.all():
+            raise ParameterError(
+                "no pair of sections counts: all weights are 0, or no similarity within the range is above "
+                f"minimum_correlation ({low:g})"
+            )
         self.block = min(BLOCK, len(here), len(start) - 1)
+        self.careful, self.nugget = False, NUGGET
+
+    @property
+    def undetermined(self) -> bool:
+        """Whether pairs are no more than positions and qualities, so that no residuals tell their error."""
+        return bool((self.counts > 0).sum() <= 2 * (~self.alone).sum() - 2)
 
     def expect(
         self, positions: Floats, log_quality: Floats, last: Expected | None, curve: Curve | None = None
     ) -> Expected:
         """Curve and residuals at positions and qualities."""
         return expect(self.measured, self.counts, positions, np.exp(log_quality), last, curve)
+
+    def begin_again(self) -> _State:
+        """The start, from where the model is asked for less: similarities do not follow it closely."""
+        self.careful, self.nugget = True, CAREFUL_NUGGET
+        self.block = min(CAREFUL_BLOCK, self.block)
+        quality = self.first_quality()
+        return _State(self.start, quality, self.expect(self.start, quality, None), self.nugget)
+
+    def first_quality(self) -> Floats:
+        """Logs of the qualities to start from: those of the caller, or of sections that stand out as worse."""
+        quality: Floats = -np.log(self.factors)
+        if not quality.any():
+            quality = first_quality(self.measured, self.counts, self.block)
+        quality -= np.median(quality)
+        return quality
 
     def scoring(self, state: _State, settled: bool) -> Normal:
         """Normal equations in blocks; how far a section or a similarity is trusted changes only until it is settled."""
@@ -118,17 +156,18 @@ def solve(
     progress: Callable[[int, float], None] | None,
 ) -> ZSpacingResult:
     """Positions from the band of similarities; parameters are those of ``estimate_positions``."""
-    problem = _Problem(band, options, start, weights, pair_weights)
-    quality = -np.log(factors[problem.order])
-    if not quality.any():
-        quality = first_quality(problem.measured, problem.counts, problem.block)
-    quality -= np.median(quality)
+    problem = _Problem(band, options, start, factors, weights, pair_weights)
+    quality = problem.first_quality()
     judged = problem.expect(problem.start, quality, None)
     state = _State(problem.start, quality, judged)
     best: _State | None = None
     curve: Curve | None = None
-    rough, age = True, 0
+    rough, first, age = True, 1, 0
+    moves: list[float] = []
     for number in range(1, options.outer_iterations + 1):
+        if number == ATTEMPT and np.median(moves[-RECENT:]) > UNSETTLED:
+            state, best, curve = problem.begin_again(), None, None
+            rough, first, age = True, number, 0
         if not rough:
             age += 1
             state, best = _better(state, best)
@@ -136,21 +175,24 @@ def solve(
             found = relocated(state.expected, problem.measured, state.positions)
             if found is not None:
                 best, age, curve = None, 0, None
-                state = _State(found, state.log_quality, problem.expect(found, state.log_quality, state.expected))
+                state = _State(
+                    found, state.log_quality, problem.expect(found, state.log_quality, state.expected), problem.nugget
+                )
         if age <= SETTLED:
             judged = state.expected
         normal = pairwise(state.expected, problem.measured) if rough else problem.scoring(state, age > SETTLED)
         _advance(state, normal, judged.noise, problem, not rough)
         if age == 2 * SETTLED:
             curve, state.history = state.expected.curve, []
-        if number >= PATIENCE and state.damping is None:
+        if number >= PATIENCE + ATTEMPT * problem.careful and state.damping is None:
             state.damping = _Damping(len(start))
         state.expected = problem.expect(state.positions, state.log_quality, judged, curve)
         if progress is not None:
             progress(number, state.move)
         if state.move < options.tolerance and not rough:
             break
-        rough = rough and number < PAIRWISE and state.move > ROUGH
+        moves.append(state.usual_move)
+        rough = rough and number - first + 1 < PAIRWISE and state.move > ROUGH
     return _finished(problem, state, number)
 
 
@@ -185,6 +227,7 @@ def _advance(state: _State, normal: Normal, noise: float, problem: _Problem, acc
     quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
     quality = np.clip(quality - np.median(quality), -WORST, WORST)
     state.move = float(np.abs(moved - state.positions).max())
+    state.usual_move = float(np.median(np.abs(moved - state.positions)))
     here = np.concatenate([state.positions, state.log_quality])
     there = np.concatenate([moved, quality])
     if accelerated and state.damping is None:
@@ -270,7 +313,12 @@ def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
     _add_priors(normal, state, expected.noise, problem)
     covariance = Covariance(normal.band)
     sigma = covariance.after_affine_map(state.positions)
-    order = accepted_order(state.positions, covariance.of_difference, options.allow_reordering)
+    order = accepted_order(
+        state.positions,
+        covariance.of_difference,
+        options.allow_reordering,
+        lambda i, j: all_agree(problem.measured, i, j),
+    )
     held = held_waves(state.positions, order, covariance.times)
     sigma = np.sqrt(np.maximum(sigma**2 - held.less, 0.01 * sigma**2))
     positions = in_given_order(held.positions, order, sigma, options.minimum_section_thickness)
@@ -292,7 +340,7 @@ def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
         positions=placed[back],
         order=problem.order[order],
         weights=np.where(problem.alone, 0, weights)[back],
-        uncertainty=np.where(problem.alone, np.nan, sigma)[back],
+        uncertainty=np.where(problem.alone | problem.undetermined, np.nan, sigma)[back],
         curves=curves if len(curves) == 1 else curves[back],
         without_votes=np.sort(problem.order[problem.alone]),
         iterations=number,
