@@ -111,7 +111,7 @@ def _bmp(stream: BinaryIO) -> ImageHeader:
 
 
 def _size(stream: BinaryIO) -> int:
-    return stream.seek(0, 2)
+    return int(stream.seek(0, 2))
 
 
 def _jpeg(stream: BinaryIO) -> ImageHeader:
@@ -143,12 +143,12 @@ def _jpeg(stream: BinaryIO) -> ImageHeader:
 
 def _marker(stream: BinaryIO) -> int:
     """The next marker; any number of bytes 0xFF may precede it."""
-    (first,) = _unpack(stream, "B")
-    if first != 0xFF:
+    byte = stream.read(1)
+    if byte != b"\xff":
         raise ValueError("a marker was expected")
-    while first == 0xFF:
-        (first,) = _unpack(stream, "B")
-    return first
+    while byte == b"\xff":
+        byte = stream.read(1)
+    return byte[0]
 
 
 def _exif(segment: bytes) -> Resolution | None:

@@ -1,25 +1,50 @@
-"""What a TIFF says of itself in ImageJ's or OME's description: voxel size, number of channels and times."""
+"""What a TIFF says of itself in ImageJ's or OME's description, and in its tags: voxel size, channels and times."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import tifffile
+
+from gpustitch.io.resolution import Resolution, tiff_resolution
 from gpustitch.io.tiff_open import opened_tiff
-from gpustitch.io.units import spacing_of, um_per
+from gpustitch.io.units import length_of, spacing_of, um_per
 from gpustitch.model import Spacing
+
+LengthsZYX = tuple[float | None, float | None, float | None]
+_UNSTATED: LengthsZYX = (None, None, None)
 
 
 @dataclass(frozen=True)
 class TiffFacts:
-    """``spacing`` is None unless all three distances are stated; ``lengths`` are those of the axes Z, C and T."""
+    """What is known of a TIFF.
+
+    Attributes
+    ----------
+    spacing
+        None unless all three distances are stated.
+    lengths
+        Of the axes Z, C and T.
+    stated_um
+        Distances (z, y, x) that ImageJ's or OME's description states; None for each that it does not.
+    source
+        Whose description it is: ``ImageJ``, ``OME`` or nothing.
+    z_is_implied
+        ImageJ's description leaves out the distance of planes, which stands for one unit, and for never set.
+    resolution
+        XResolution and YResolution as any other program would understand them.
+    """
 
     spacing: Spacing | None = None
     lengths: Mapping[str, int] = field(default_factory=dict)
+    stated_um: LengthsZYX = _UNSTATED
+    source: str = ""
+    z_is_implied: bool = False
+    resolution: Resolution | None = None
 
 
 def tiff_facts(path: Path) -> TiffFacts:
@@ -31,51 +56,72 @@ def tiff_facts(path: Path) -> TiffFacts:
         If there is no such file, or it is not a TIFF or ends early.
     """
     with opened_tiff(path) as tiff:
-        if tiff.is_ome and tiff.ome_metadata:
-            with contextlib.suppress(ElementTree.ParseError, ValueError):
-                return _of_ome(tiff.ome_metadata)
-        if tiff.is_imagej and tiff.imagej_metadata:
-            tags = {tag.name: tag.value for tag in tiff.pages.first.tags}
-            with contextlib.suppress(TypeError, ValueError):
-                return _of_imagej(tiff.imagej_metadata, tags)
-    return TiffFacts()
+        return facts_of(tiff)
 
 
-def _of_ome(text: str) -> TiffFacts:
-    pixels = ElementTree.fromstring(text).find(".//{*}Pixels")
-    if pixels is None:
-        return TiffFacts()
-    stated = pixels.attrib
-    lengths = {axis: int(stated[f"Size{axis}"]) for axis in "ZCT" if f"Size{axis}" in stated}
-    return TiffFacts(spacing_of(*(_ome_um(stated, axis) for axis in "ZYX")), lengths)
+def facts_of(tiff: tifffile.TiffFile) -> TiffFacts:
+    """As :func:`tiff_facts`, of an open file."""
+    tags = {tag.name: tag.value for tag in tiff.pages.first.tags}
+    plain = _resolution(tags)
+    if tiff.is_ome and tiff.ome_metadata:
+        try:
+            pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
+        except ElementTree.ParseError:
+            return TiffFacts(resolution=plain)
+        return TiffFacts(resolution=plain) if pixels is None else _of_ome(pixels.attrib, plain)
+    if tiff.is_imagej and tiff.imagej_metadata:
+        return _of_imagej(tiff.imagej_metadata, tags, plain)
+    return TiffFacts(resolution=plain)
 
 
-def _ome_um(stated: Mapping[str, str], axis: str) -> float | None:
-    name = f"PhysicalSize{axis}"
-    um = um_per(stated.get(f"{name}Unit", "µm"))
-    return float(stated[name]) * um if name in stated and um is not None else None
+def ome_um(stated: Mapping[str, str]) -> LengthsZYX:
+    """PhysicalSizeZ, Y and X of an OME Pixels element, in um; the unit is um where none is given."""
+    z, y, x = (length_of(stated.get(f"PhysicalSize{a}"), stated.get(f"PhysicalSize{a}Unit", "um")) for a in "ZYX")
+    return z, y, x
 
 
-def _of_imagej(stated: Mapping[str, Any], tags: Mapping[str, Any]) -> TiffFacts:
+def _of_ome(stated: Mapping[str, str], plain: Resolution | None) -> TiffFacts:
+    lengths = {axis: _count(stated[f"Size{axis}"]) for axis in "ZCT" if f"Size{axis}" in stated}
+    um = ome_um(stated)
+    return TiffFacts(spacing_of(*um), lengths, um, "OME", resolution=plain)
+
+
+def _of_imagej(stated: Mapping[str, Any], tags: Mapping[str, Any], plain: Resolution | None) -> TiffFacts:
     """ImageJ leaves out what is 1: a distance of one unit, an axis of one image."""
-    n_images = int(stated.get("images", 1))
-    lengths = {"C": int(stated.get("channels", 1)), "T": int(stated.get("frames", 1))}
-    lengths["Z"] = int(stated.get("slices", n_images // max(1, lengths["C"] * lengths["T"])))
-    unit = um_per(stated.get("unit"))
-    if unit is None:
-        return TiffFacts(None, lengths)
-    z = stated.get("spacing", 1.0 if n_images > 1 else None)
-    units = {axis: um_per(stated[f"{axis}unit"]) if f"{axis}unit" in stated else unit for axis in "zy"}
-    z_um = None if z is None or units["z"] is None else abs(float(z)) * units["z"]
-    y = _per_pixel(tags.get("YResolution"))
-    y_um = None if y is None or units["y"] is None else y * units["y"]
-    x = _per_pixel(tags.get("XResolution"))
-    return TiffFacts(spacing_of(z_um, y_um, None if x is None else x * unit), lengths)
+    n_images = _count(stated.get("images", 1))
+    lengths = {"C": _count(stated.get("channels", 1)), "T": _count(stated.get("frames", 1))}
+    lengths["Z"] = _count(stated.get("slices", n_images // (lengths["C"] * lengths["T"])))
+    unit = stated.get("unit")
+    is_implied = um_per(unit) is not None and "spacing" not in stated and n_images > 1
+    # An inch is what ImageJ makes of dots per inch; no one means planes that far apart.
+    z = stated.get("spacing", 1.0 if is_implied and um_per(unit) != um_per("inch") else None)
+    z_um = length_of(z, stated.get("zunit", unit))
+    y_um = length_of(_per_pixel(tags.get("YResolution")), stated.get("yunit", unit))
+    x_um = length_of(_per_pixel(tags.get("XResolution")), unit)
+    um = (z_um, y_um, x_um)
+    return TiffFacts(spacing_of(*um), lengths, um, "ImageJ", is_implied, plain)
+
+
+def _count(value: Any) -> int:
+    try:
+        return max(1, int(value))
+    except (TypeError, ValueError):
+        return 1
 
 
 def _per_pixel(resolution: Any) -> float | None:
-    """Units for each pixel, of a tag (pixels, units); None if it says nothing."""
+    """Units for each pixel, of a tag (pixels, units): 1 without the tag, None if it says nothing."""
     if resolution is None:
         return 1.0
-    pixels, units = (float(v) for v in resolution)
+    try:
+        pixels, units = (float(v) for v in resolution)
+    except (TypeError, ValueError):
+        return None
     return units / pixels if pixels > 0 else None
+
+
+def _resolution(tags: Mapping[str, Any]) -> Resolution | None:
+    try:
+        return tiff_resolution(tags["YResolution"], tags["XResolution"], int(tags.get("ResolutionUnit", 2)))
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
