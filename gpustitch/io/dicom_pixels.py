@@ -1,0 +1,204 @@
+"""Pixels of DICOM slices in a given order, as planes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import dcmread
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
+
+from gpustitch.errors import DamagedInputError, MissingExtraError, ParameterError
+from gpustitch.io.images import reading
+from gpustitch.io.plane_sources import check_range
+from gpustitch.model import Spacing
+from gpustitch.model.slices import Integers, SliceHeader, SliceSeries, StoredPixels
+
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_WHOLE = (np.uint8, np.uint16, np.int16)
+Image = npt.NDArray[Any]
+
+
+class DicomPlanes:
+    """Slices of a series in the order given, as planes (:class:`gpustitch.io.planes.Planes`).
+
+    Values are rescaled: slope x stored + intercept, each slice with its own. They stay whole numbers if all slopes are
+    1 and all intercepts whole: of the first of uint8, uint16 and int16 that holds all that BitsStored,
+    PixelRepresentation and the intercepts allow. Otherwise they are float32. MONOCHROME1 (low values are bright) is
+    left as it is stored. May be read from several threads.
+
+    Parameters
+    ----------
+    series
+        As :func:`gpustitch.io.dicom_series.find_dicom_series` returns it.
+    order
+        int (n,): numbers in ``series.headers``, the slices in the order wanted.
+    spacing
+        What to state as voxel spacing.
+
+    Raises
+    ------
+    ParameterError
+        If there is no slice, or slices are not grey or differ in size.
+    MissingExtraError
+        If pixels are compressed in a way that needs the extra ``dicom``.
+    """
+
+    depth = 1
+
+    def __init__(self, series: SliceSeries, order: Integers | Sequence[int], spacing: Spacing | None = None) -> None:
+        self.headers = tuple(series.headers[int(i)] for i in order)
+        self.name = series.name
+        self.spacing = spacing
+        if not self.headers:
+            raise ParameterError(f"{self.name} has no slice to read")
+        shapes = {header.shape for header in self.headers}
+        if len(shapes) > 1:
+            raise ParameterError(f"slices of {self.name} differ in size: {sorted(shapes)} (rows, columns)")
+        self._pixels = tuple(_checked(header) for header in self.headers)
+        self.shape: tuple[int, int, int] = (len(self.headers), *self.headers[0].shape)
+        self.dtype: np.dtype[Any] = _common_type(self._pixels)
+
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> Image:
+        """Planes ``start <= z < stop``, cut to ``rows`` and ``columns``, as a new array.
+
+        Raises
+        ------
+        ParameterError
+            If the range is not inside the stack.
+        DamagedInputError
+            If pixels of a file are truncated or cannot be decoded.
+        """
+        check_range(self.name, self.shape[0], start, stop)
+        n_rows, n_columns = len(range(self.shape[1])[rows]), len(range(self.shape[2])[columns])
+        out = np.empty((stop - start, n_rows, n_columns), self.dtype)
+        for plane, header, pixels in zip(out, self.headers[start:stop], self._pixels[start:stop], strict=True):
+            stored = _stored(header, pixels, rows, columns)
+            if self.dtype.kind == "f":
+                plane[...] = _rescaled(stored, pixels)
+                continue
+            # May wrap around here, and then does again: the sum fits the type.
+            plane[...] = stored
+            if pixels.intercept:
+                plane += int(pixels.intercept)
+        return out
+
+
+def pixels_equal(one: SliceHeader, other: SliceHeader) -> bool:
+    """Whether two slices have the same size and the same values, rescaled.
+
+    Raises
+    ------
+    ParameterError, MissingExtraError, DamagedInputError
+        As :class:`DicomPlanes` does.
+    """
+    if one.shape != other.shape:
+        return False
+    images = []
+    for header in (one, other):
+        pixels = _checked(header)
+        stored = _stored(header, pixels, slice(None), slice(None))
+        images.append(_rescaled(stored, pixels))
+    return bool(np.array_equal(images[0], images[1], equal_nan=images[0].dtype.kind == "f"))
+
+
+def _rescaled(stored: Image, pixels: StoredPixels) -> npt.NDArray[np.float64]:
+    """In float64, so that only the last step rounds."""
+    values = np.multiply(stored, pixels.slope, dtype=np.float64)
+    values += pixels.intercept
+    return values
+
+
+def _checked(header: SliceHeader) -> StoredPixels:
+    """How pixels are stored, if they can be read at all."""
+    pixels = header.pixels
+    if pixels is None:
+        raise ParameterError(f"{header.path} was not read as DICOM")
+    if pixels.photometric not in _GREY:
+        raise ParameterError(
+            f"{header.path}: PhotometricInterpretation (0028,0004) is {pixels.photometric or 'missing'}; grey slices "
+            "(MONOCHROME1 or MONOCHROME2) were expected"
+        )
+    if pixels.offset is None and not _has_decoder(header.path, pixels.syntax):
+        name = UID(pixels.syntax).name
+        raise MissingExtraError(f"{header.path} is compressed ({name}): pip install 'gpustitch[dicom]' to read it")
+    return pixels
+
+
+def _has_decoder(path: Path, syntax: str) -> bool:
+    """Whether what decodes a transfer syntax is installed; ParameterError if nothing does."""
+    try:
+        return bool(get_decoder(UID(syntax)).is_available)
+    except NotImplementedError as error:
+        what = UID(syntax).name if syntax else "missing"
+        raise ParameterError(
+            f"{path}: TransferSyntaxUID (0002,0010) is {what}; pixels of that kind cannot be decoded"
+        ) from error
+
+
+def _common_type(slices: Sequence[StoredPixels]) -> np.dtype[Any]:
+    """The smallest type that holds every value that the headers allow."""
+    low = high = 0
+    for pixels in set(slices):
+        if pixels.slope != 1 or pixels.intercept != int(pixels.intercept) or pixels.stored_as[1:2] == "f":
+            return np.dtype(np.float32)
+        span = 1 << pixels.bits_stored
+        least = -span // 2 if pixels.is_signed else 0
+        low = min(low, least + int(pixels.intercept))
+        high = max(high, least + span - 1 + int(pixels.intercept))
+    fitting = (kind for kind in _WHOLE if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return np.dtype(next(fitting, np.float32))
+
+
+def _stored(header: SliceHeader, pixels: StoredPixels, rows: slice, columns: slice) -> Image:
+    """Pixels as stored, unused bits made to follow from the others."""
+    wanted = range(header.shape[0])[rows]
+    if pixels.offset is None:
+        image = _decoded(header)[rows, columns]
+    elif not wanted:
+        image = np.empty((0, header.shape[1]), pixels.stored_as)[:, columns]
+    else:
+        first, last = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
+        band = _read_rows(header, pixels, first, last + 1)
+        image = band[np.array(wanted) - first, columns] if wanted.step != 1 else band[:, columns]
+    bits = image.dtype.itemsize * 8
+    if image.dtype.kind == "f" or pixels.bits_stored == bits:
+        return image
+    # What lies above BitsStored may be anything: sign, zeros, overlays of old.
+    image = image << (bits - 1 - pixels.high_bit)
+    return image >> (bits - pixels.bits_stored)
+
+
+def _read_rows(header: SliceHeader, pixels: StoredPixels, first: int, stop: int) -> Image:
+    """Rows of an uncompressed slice; reads no other part of the file."""
+    n_columns, dtype = header.shape[1], np.dtype(pixels.stored_as)
+    count = (stop - first) * n_columns
+    with reading(header.path, "DICOM pixels"):
+        offset = (pixels.offset or 0) + first * n_columns * dtype.itemsize
+        found = np.fromfile(header.path, dtype, count, offset=offset)
+    if found.size < count:
+        raise DamagedInputError(
+            f"{header.path} is truncated: PixelData (7fe0,0010) ends in or before rows {first} to {stop - 1} of slice "
+            f"{header.frame}"
+        )
+    return found.reshape(stop - first, n_columns)
+
+
+def _decoded(header: SliceHeader) -> Image:
+    """A slice that pydicom must decode."""
+    with reading(header.path, f"DICOM pixels (PixelData (7fe0,0010), slice {header.frame})"):
+        if header.pixels is not None and header.pixels.syntax and UID(header.pixels.syntax).is_encapsulated:
+            image = pixel_array(header.path, index=header.frame, raw=True)
+        else:
+            # pydicom inflates deflated files, and guesses the syntax of those that state none, only here.
+            image = pixel_array(dcmread(header.path, force=True), index=header.frame, raw=True)
+    if image.shape != header.shape:
+        raise DamagedInputError(
+            f"{header.path}: pixels decode to {image.shape}; Rows and Columns say {header.shape} (slice {header.frame})"
+        )
+    return image
