@@ -31,13 +31,15 @@ SETTLED = 10
 DEPTH, FARTHEST = 3, 20.0
 # Updates after which, if most sections still move by UNSETTLED in most of the last RECENT, the similarities do not
 # follow the process closely: the series begins again with smaller blocks and a larger variance beyond it.
-ATTEMPT, RECENT, UNSETTLED = 24, 8, 0.15
+ATTEMPTS, RECENT, UNSETTLED = (24, 32, 40), 8, 0.1
 CAREFUL_BLOCK, CAREFUL_NUGGET = 4, 0.1
 # Updates after which a section that turns back moves less far, and the least part of its way that is left to it.
 PATIENCE, LEAST_STEP = 30, 1 / 32
 # Updates between looks for sections that belong elsewhere, and the last of them.
 LOOK, LAST_LOOK = 4, 40
 LARGEST_STEP = 1.0
+# Log of the quality of a section that resembles none.
+EMPTY = -3.0
 # Variance of each section beyond that of the process: at the start, and at most.
 NUGGET, LARGEST_NUGGET = 2e-3, 1.0
 # Residuals may grow by this factor before an update is taken back.
@@ -165,7 +167,7 @@ def solve(
     rough, first, age = True, 1, 0
     moves: list[float] = []
     for number in range(1, options.outer_iterations + 1):
-        if number == ATTEMPT and np.median(moves[-RECENT:]) > UNSETTLED:
+        if number in ATTEMPTS and not problem.careful and np.median(moves[-RECENT:]) > UNSETTLED:
             state, best, curve = problem.begin_again(), None, None
             rough, first, age = True, number, 0
         if not rough:
@@ -184,7 +186,7 @@ def solve(
         _advance(state, normal, judged.noise, problem, not rough)
         if age == 2 * SETTLED:
             curve, state.history = state.expected.curve, []
-        if number >= PATIENCE + ATTEMPT * problem.careful and state.damping is None:
+        if number - first + 1 >= PATIENCE and state.damping is None:
             state.damping = _Damping(len(start))
         state.expected = problem.expect(state.positions, state.log_quality, judged, curve)
         if progress is not None:
@@ -220,7 +222,10 @@ def _advance(state: _State, normal: Normal, noise: float, problem: _Problem, acc
     """Solve, move, and bring the series back to its place."""
     _add_priors(normal, state, noise, problem)
     change = _solution(_factor(normal.band), normal.right)
-    step = np.clip(np.diff(change[0::2], prepend=0), -LARGEST_STEP, LARGEST_STEP)
+    # Beside a section that resembles none nothing but the prior holds: the way back to it need not be slow.
+    limit = np.where(state.log_quality < EMPTY, np.inf, LARGEST_STEP)
+    limit[1:] = np.maximum(limit[1:], limit[:-1])
+    step = np.clip(np.diff(change[0::2], prepend=0), -limit, limit)
     moved = _between_borders(state.positions + np.cumsum(step))
     if state.damping is not None:
         moved = state.positions + state.damping.damped(moved - state.positions)
