@@ -10,18 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
+from gpustitch.model.zspacing import Floats, Integers
 from gpustitch.ops.section_faults import SectionFault
 from gpustitch.ops.sections_camera import DAMAGES, damage, ellipse, expose
 from gpustitch.ops.sections_texture import LayeredTexture
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Planes = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 
 # Part of the mean counts that is left where there is no tissue.
 _BARE = 0.2
 # Depths at which the changing correlation length is summed, per section.
 _WARP_STEPS = 16
+# Least brightness and contrast of a section, as a part of the usual ones: a normal distribution may fall below 0.
+_LEAST_LIGHT = 0.2
+# Shares of a section that a region of NaN may cover.
+_NAN_SHARE = (0.05, 0.2)
+# Streams of random numbers, one for each thing that is decided: none changes with how many another one took.
+_EVENTS, _PLACES, _LIGHT, _DAMAGE, _NOISE, _NAN_REGION, _NAN_SECTIONS, _SPACINGS = range(8)
+# Keeps them apart from the streams of the texture, which have the same seed.
+_SIMULATION = 37
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ class SectionSeries:
 
     options: SectionOptions
     positions: Floats
-    rank: Ints
+    rank: Integers
     faults: tuple[SectionFault, ...]
     damages: dict[int, str]
     nan_sections: tuple[int, ...]
@@ -163,7 +170,7 @@ class SectionSeries:
         for i in range(start, stop):
             out[i - start] = self._plane(i)
             if i in self.nan_sections:
-                out[i - start][ellipse(self.shape[1:], self._rng(5, i), (0.05, 0.2))] = np.nan
+                out[i - start][ellipse(self.shape[1:], _stream(self.options, _NAN_REGION, i), _NAN_SHARE)] = np.nan
         return out
 
     def chunks(self, size: int) -> Iterator[Planes]:
@@ -182,26 +189,29 @@ class SectionSeries:
         return {i for fault in self.faults if fault.kind == kind for i in fault.sections}
 
     def _plane(self, section: int) -> npt.NDArray[np.uint16]:
+        """Camera counts (rows, columns) of a section, before any region of NaN."""
         o = self.options
         source = self._copied_from.get(section, section)
-        rng = self._rng(2, source)
+        rng = _stream(o, _LIGHT, source)
         brightness, contrast = 1 + np.array([o.brightness_cv, o.contrast_cv]) * rng.standard_normal(2)
-        level = o.mean * max(brightness, 0.2)
+        level = o.mean * max(brightness, _LEAST_LIGHT)
         if any(f.kind == "constant" and source in f.sections for f in self.faults):
             return np.full(self.shape[1:], round(min(level, 65535)), np.uint16)
         image = self._texture.at(float(self._depths[source]))
-        image *= np.float32(level * o.contrast * max(contrast, 0.2))
+        image *= np.float32(level * o.contrast * max(contrast, _LEAST_LIGHT))
         image += np.float32(level)
         if source in self.damages:
-            image = damage(image, self.damages[source], self._rng(3, source), _BARE * level)
-        return expose(image, self._rng(4, source), o.counts_per_electron, o.read_noise)
-
-    def _rng(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng([self.options.seed, 37, *key])
+            image = damage(image, self.damages[source], _stream(o, _DAMAGE, source), _BARE * level)
+        return expose(image, _stream(o, _NOISE, source), o.counts_per_electron, o.read_noise)
 
 
 @dataclass(frozen=True)
 class _Event:
+    """A fault to be made of ``length`` sections in a row.
+
+    ``detail`` is the number of missing sections, "exact" or "near" of a duplicate, or the kind of damage.
+    """
+
     kind: str
     length: int
     detail: str = ""
@@ -242,13 +252,7 @@ def simulate_sections(options: SectionOptions) -> SectionSeries:
             damages[first] = event.detail
         faults.append(SectionFault(event.kind, sections, 1.0, missing))
     place = np.concatenate([[0.0], np.cumsum(spacing)])
-    texture = LayeredTexture(
-        (o.rows, o.columns),
-        o.seed,
-        o.correlation_px,
-        tuple((share, length * o.correlation_z) for share, length in o.components),
-    )
-    nan = np.random.default_rng([o.seed, 37, 6]).choice(o.number, o.nan_sections, replace=False)
+    nan = _stream(o, _NAN_SECTIONS).choice(o.number, o.nan_sections, replace=False)
     return SectionSeries(
         o,
         place[order],
@@ -258,12 +262,31 @@ def simulate_sections(options: SectionOptions) -> SectionSeries:
         tuple(sorted(int(i) for i in nan)),
         copied,
         _warped(o, place[order]),
-        texture,
+        texture_of(o),
     )
 
 
+def texture_of(options: SectionOptions) -> LayeredTexture:
+    """The texture of a series, whose length along z is ``correlation_z`` at every depth.
+
+    A position in nominal spacings is a depth in it, unless ``correlation_change`` stretches the one against the other.
+    """
+    return LayeredTexture(
+        (options.rows, options.columns),
+        options.seed,
+        options.correlation_px,
+        tuple((share, length * options.correlation_z) for share, length in options.components),
+    )
+
+
+def _stream(options: SectionOptions, *key: int) -> np.random.Generator:
+    """The random numbers of one thing, and of one section of it."""
+    return np.random.default_rng([options.seed, _SIMULATION, *key])
+
+
 def _events(o: SectionOptions) -> list[_Event]:
-    rng = np.random.default_rng([o.seed, 37, 0])
+    """All faults of the series, in the random order in which they come."""
+    rng = _stream(o, _EVENTS)
     low, high = o.gap_sections
     events = [_Event("missing", 2, str(rng.integers(low, high + 1))) for _ in range(o.gaps)]
     events += [_Event("duplicate", 2, "exact")] * o.duplicates
@@ -280,16 +303,17 @@ def _places(o: SectionOptions, events: list[_Event]) -> list[int]:
     slack = o.number - sum(event.length + o.apart for event in events) - o.apart
     if events and slack < 0:
         raise ParameterError(f"{len(events)} faults need {o.number - slack} sections, the series has {o.number}")
-    rng = np.random.default_rng([o.seed, 37, 1])
+    rng = _stream(o, _PLACES)
     before = np.sort(rng.integers(0, slack + 1, len(events))) if events else np.empty(0, np.int64)
     lengths = np.cumsum([0] + [event.length + o.apart for event in events])[:-1]
     return [int(a + b) + o.apart for a, b in zip(before, lengths, strict=True)]
 
 
 def _spacings(o: SectionOptions) -> Floats:
+    """Distances (number - 1,) of neighbours in their true order, before faults, in nominal spacings."""
     if o.spacing_cv == 0 or o.number == 1:
         return np.ones(o.number - 1)
-    rng = np.random.default_rng([o.seed, 37, 7])
+    rng = _stream(o, _SPACINGS)
     return np.asarray(rng.gamma(o.spacing_cv**-2, o.spacing_cv**2, o.number - 1))
 
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.io.planes import open_planes
 from gpustitch.io.z_positions import ZPositions, read_z_positions
-from gpustitch.model.zspacing import ZSpacingOptions
+from gpustitch.model.zspacing import Floats, ZSpacingOptions
 from gpustitch.ops.section_faults import KINDS, SectionFault
-from gpustitch.ops.sections import SectionOptions, SectionSeries, simulate_sections
+from gpustitch.ops.sections import SectionOptions, SectionSeries, simulate_sections, texture_of
 from gpustitch.ops.sections_texture import LayeredTexture
 from gpustitch.ops.similarity import BandedCorrelation
 from gpustitch.ops.zplan import ZGrid, plan_z, planes_within, sorted_series
@@ -24,8 +24,6 @@ from gpustitch.stages.evaluate import Figure
 from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.progress import SILENT, Progress
 from gpustitch.stages.similarity import DEFAULT_REACH
-
-Floats = npt.NDArray[np.float64]
 
 # Half width of a 90 % interval in standard errors.
 _NINETY_PERCENT = 1.645
@@ -227,12 +225,7 @@ def true_texture(options: SectionOptions) -> LayeredTexture:
     """The texture of a simulated series, by position; ParameterError if its correlation length changes along z."""
     if options.correlation_change != 0:
         raise ParameterError("the true texture is known where its correlation length is the same at every depth")
-    return LayeredTexture(
-        (options.rows, options.columns),
-        options.seed,
-        options.correlation_px,
-        tuple((share, length * options.correlation_z) for share, length in options.components),
-    )
+    return texture_of(options)
 
 
 def _unlike(plane: npt.NDArray[Any], texture: npt.NDArray[np.float32]) -> float:
