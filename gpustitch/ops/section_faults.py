@@ -12,20 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
+from gpustitch.model.zspacing import Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA, median_and_scatter
-from gpustitch.ops.sections_distance import (
+from gpustitch.ops.section_losses import (
     QUALITY_WINDOW,
-    band_of,
     corrected,
     displacements,
     fit_curve_and_quality,
     local_median,
+    loss_band_of,
     loss_between,
     position_among,
 )
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 KINDS = ("constant", "damaged", "duplicate", "missing", "swapped")
@@ -158,9 +157,10 @@ class _Series:
     strip: Floats
     positions: Floats
     weights: Floats
-    numbers: Ints
+    numbers: Integers
 
-    def part(self, kept: Ints) -> _Series:
+    def part(self, kept: Integers) -> _Series:
+        """Some of the sections, those at the given places."""
         return _Series(_without(self.strip, kept), self.positions[kept], self.weights[kept], self.numbers[kept])
 
     def steps(self) -> tuple[Floats, Floats, Floats, Floats]:
@@ -169,7 +169,7 @@ class _Series:
         Displacements that no third section sees are those of the positions, with a very large error. The distance is
         the least one that the scatter of similarities lets be.
         """
-        band = band_of(self.strip)
+        band = loss_band_of(self.strip)
         curve, own = fit_curve_and_quality(band, self.positions, self.weights)
         loss = corrected(band, own)
         step, error = displacements(loss, curve, self.positions, self.weights)
@@ -197,8 +197,8 @@ class _Series:
         return replace(self, positions=np.where(far, by_number + usual, self.positions))
 
     def misfit(self) -> float:
-        """Mean distance of the dissimilarities from the curve, once the quality of sections is taken out."""
-        band = band_of(self.strip)
+        """Mean distance of the losses from the curve, once the quality of sections is taken out."""
+        band = loss_band_of(self.strip)
         curve, own = fit_curve_and_quality(band, self.positions, self.weights)
         distance = np.abs(self.positions[band.neighbours()] - self.positions[:, None])
         left_over = np.abs(corrected(band, own) - curve.at(distance))
@@ -222,8 +222,8 @@ class _Series:
         positions += usual * (
             np.minimum(self.numbers - sound.numbers[0], 0) + np.maximum(self.numbers - sound.numbers[-1], 0)
         )
-        curve, own = fit_curve_and_quality(band_of(sound.strip), place, sound.weights)
-        loss = band_of(self.strip).loss
+        curve, own = fit_curve_and_quality(loss_band_of(sound.strip), place, sound.weights)
+        loss = loss_band_of(self.strip).loss
         reach = loss.shape[1] // 2
         for i in damaged:
             offset = kept - i
@@ -234,6 +234,7 @@ class _Series:
 
 
 def _checked(half_strip: Floats, positions: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
+    """All three as float64; ParameterError as of :func:`find_faults`."""
     strip, at = np.asarray(half_strip, dtype=np.float64), np.asarray(positions, dtype=np.float64)
     if strip.ndim != 2 or strip.shape[0] < 3 or strip.shape[1] < 2:
         raise ParameterError(f"a half strip is (n, reach + 1), of at least 3 sections, not of shape {strip.shape}")
@@ -247,10 +248,10 @@ def _checked(half_strip: Floats, positions: Floats, weights: Floats | None) -> t
 
 def _undefined(strip: Floats) -> Bools:
     """Sections without any similarity to another one, or with none to themselves."""
-    return np.isnan(band_of(strip).loss).all(axis=1) | np.isnan(strip[:, 0])
+    return np.isnan(loss_band_of(strip).loss).all(axis=1) | np.isnan(strip[:, 0])
 
 
-def _without(strip: Floats, kept: Ints) -> Floats:
+def _without(strip: Floats, kept: Integers) -> Floats:
     """Half strip of the sections kept: of those next to each other in what is left."""
     n, width = len(kept), strip.shape[1]
     out = np.full((n, min(width, n)), np.nan)
@@ -263,7 +264,7 @@ def _without(strip: Floats, kept: Ints) -> Floats:
 
 def _damaged(series: _Series) -> list[tuple[int, float]]:
     """Sections of exceptionally low quality for their part of the series, and how sure that is."""
-    band = band_of(series.strip)
+    band = loss_band_of(series.strip)
     own = fit_curve_and_quality(band, series.positions, series.weights)[1]
     excess = own - local_median(own, QUALITY_WINDOW, own_ends=True)
     above = excess - np.nanmedian(excess)
@@ -310,7 +311,7 @@ def _disordered(step: Floats, error: Floats, spacing: Floats) -> list[tuple[int,
 
 
 def _duplicates(
-    loss: Floats, direct: Floats, step: Floats, error: Floats, ordered: Bools, numbers: Ints
+    loss: Floats, direct: Floats, step: Floats, error: Floats, ordered: Bools, numbers: Integers
 ) -> list[SectionFault]:
     """Neighbours at the same place: third sections see no step between them, nor does their own similarity."""
     with np.errstate(invalid="ignore"):
@@ -329,7 +330,7 @@ def _duplicates(
 
 
 def _gaps(
-    step: Floats, error: Floats, spacing: Floats, stretches: list[tuple[int, int, float]], numbers: Ints
+    step: Floats, error: Floats, spacing: Floats, stretches: list[tuple[int, int, float]], numbers: Integers
 ) -> list[SectionFault]:
     """Steps between sections next to each other in their true order that are wider than the spacing's scatter.
 
@@ -340,7 +341,7 @@ def _gaps(
     order = np.arange(len(place))
     for a, b, _ in stretches:
         order[a:b] = a + np.argsort(place[a:b], kind="stable")
-    gap = (np.diff(place[order])) / spacing - (np.maximum(np.diff(numbers), 1) - 1)
+    gap = np.diff(place[order]) / spacing - (np.maximum(np.diff(numbers), 1) - 1)
     middle, scatter = median_and_scatter(gap)
     least = max(_LEAST_GAP, float(middle + _GAP_SIGMAS * scatter))
     sure = gap - np.where(error < _UNSEEN, error, 0) / spacing

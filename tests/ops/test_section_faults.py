@@ -7,16 +7,16 @@ import pytest
 
 from gpustitch.errors import ParameterError
 from gpustitch.ops.section_faults import KINDS, SectionFault, find_faults
-from gpustitch.ops.sections import SectionOptions, SectionSeries, simulate_sections
-from gpustitch.ops.sections_distance import (
-    band_of,
+from gpustitch.ops.section_losses import (
     corrected,
     displacements,
     fit_curve_and_quality,
     local_median,
+    loss_band_of,
     loss_between,
     weighted_medians,
 )
+from gpustitch.ops.sections import SectionOptions, SectionSeries, simulate_sections
 from gpustitch.ops.similarity import banded_correlation, half_strip_of
 
 FAULTS = {
@@ -196,7 +196,7 @@ def test_weights_silence_a_witness() -> None:
 def test_displacements_are_the_spacings() -> None:
     rng = np.random.default_rng(1)
     place, quality = np.cumsum(rng.gamma(10, 0.1, 80)), rng.uniform(0.8, 1, 80)
-    band = band_of(ideal(place, 10, quality))
+    band = loss_band_of(ideal(place, 10, quality))
     curve, own = fit_curve_and_quality(band, place, np.ones(80))
     step, error = displacements(corrected(band, own), curve, place, np.ones(80))
     np.testing.assert_allclose(step[3:-3], np.diff(place)[3:-3], atol=0.1)

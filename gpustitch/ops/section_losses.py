@@ -1,7 +1,9 @@
-"""How far apart sections are, as their similarity tells it: a curve, a quality of each, and votes of third ones.
+"""Losses of similarity, -log of it: a curve of them by distance, an own one of each section, and votes of third ones.
 
 The similarity of two sections is taken as ``q_i * q_j * exp(-h(distance))``: noise and damage of a section lower all
-of its coefficients by the same factor, its quality.
+of its coefficients by the same factor, its quality. So losses add up: ``-log(q_i) - log(q_j) + h(distance)``, the own
+losses of both sections and that of the :class:`LossCurve`. All of this serves :mod:`gpustitch.ops.section_faults`;
+positions are found with another curve, :mod:`gpustitch.ops.zspacing_curve`.
 """
 
 from __future__ import annotations
@@ -10,13 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from gpustitch.model.zspacing import Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR, median_and_scatter
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 # Sections on either side that a section's quality and a pair's order are judged by.
 _NEAR = 8
@@ -25,6 +24,7 @@ _LEAST_PAIRS = 8
 _BIN = 0.5
 # Similarities below this are taken as this: a logarithm of nothing is needed.
 _LEAST_SIMILARITY = 1e-3
+# Times that the curve and the own losses are found from one another.
 _ROUNDS = 4
 # Sections whose median quality a section is held against.
 QUALITY_WINDOW = 15
@@ -38,33 +38,43 @@ _STEP = 0.25
 
 
 @dataclass(frozen=True)
-class Band:
-    """Dissimilarity of sections near each other: ``loss[i, reach + d]`` is -log(similarity) of i and i + d, or NaN."""
+class LossBand:
+    """Losses of sections near each other, on both sides.
+
+    ``loss``, float64 (n, 2 * reach + 1): ``[i, reach + d]`` is that of i and i + d, d from -reach to reach; NaN for
+    d = 0, where there is no similarity, and beyond the ends of the series.
+    """
 
     loss: Floats
 
     @property
     def reach(self) -> int:
+        """Greatest distance of two sections."""
         return int(self.loss.shape[1] // 2)
 
-    def neighbours(self) -> Ints:
+    def neighbours(self) -> Integers:
         """Number of the other section of each entry, (n, 2 * reach + 1), clipped to the series."""
         n = len(self.loss)
         return np.asarray(np.clip(np.arange(n)[:, None] + np.arange(-self.reach, self.reach + 1), 0, n - 1))
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Loss as a function of distance: rising values at rising distances, and the scatter of pairs around them."""
+class LossCurve:
+    """Loss by distance: rising values at rising distances in sections, and the scatter of pairs around them.
+
+    Arrays are float64 (points,). Between points it is linear, beyond the last one flat.
+    """
 
     distance: Floats
     loss: Floats
     scatter: Floats
 
     def at(self, distance: Floats) -> Floats:
+        """The loss at distances."""
         return np.asarray(np.interp(distance, self.distance, self.loss))
 
     def scatter_at(self, distance: Floats) -> Floats:
+        """Standard deviation of the losses of pairs at distances."""
         return np.asarray(np.interp(distance, self.distance, self.scatter))
 
     def distance_of(self, loss: Floats) -> Floats:
@@ -80,8 +90,8 @@ class Curve:
         return np.where(np.isnan(distance) | (distance >= self.distance[-1]), 0.0, weight)
 
 
-def band_of(half_strip: Floats) -> Band:
-    """Dissimilarities in both directions of a half strip (n, reach + 1) of similarities."""
+def loss_band_of(half_strip: Floats) -> LossBand:
+    """Losses, in both directions, of a half strip (n, reach + 1) of similarities."""
     n, width = half_strip.shape
     reach = min(width - 1, n - 1)
     with np.errstate(invalid="ignore"):
@@ -90,16 +100,16 @@ def band_of(half_strip: Floats) -> Band:
     for d in range(1, reach + 1):
         both[: n - d, reach + d] = loss[: n - d, d]
         both[d:, reach - d] = loss[: n - d, d]
-    return Band(both)
+    return LossBand(both)
 
 
-def fit_curve_and_quality(band: Band, positions: Floats, weights: Floats) -> tuple[Curve, Floats]:
+def fit_curve_and_quality(band: LossBand, positions: Floats, weights: Floats) -> tuple[LossCurve, Floats]:
     """The curve of loss by distance, and each section's own loss (-log of its quality against those around it).
 
     Parameters
     ----------
     band
-        Dissimilarities.
+        Losses.
     positions
         (n,) estimated positions, in sections. Single wrong ones do no harm: all averages are medians.
     weights
@@ -128,18 +138,18 @@ def fit_curve_and_quality(band: Band, positions: Floats, weights: Floats) -> tup
     return curve, own
 
 
-def corrected(band: Band, own: Floats) -> Floats:
-    """Dissimilarities of ``band`` as they were if all sections had the same quality."""
+def corrected(band: LossBand, own: Floats) -> Floats:
+    """Losses of ``band`` as they were if all sections had the same quality."""
     return band.loss - own[:, None] - own[band.neighbours()]
 
 
-def displacements(loss: Floats, curve: Curve, positions: Floats, weights: Floats) -> tuple[Floats, Floats]:
+def displacements(loss: Floats, curve: LossCurve, positions: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """How far after each section the next one lies, by the votes of the sections on either side.
 
     Parameters
     ----------
     loss
-        Corrected dissimilarities (n, 2 * reach + 1), as of :func:`corrected`.
+        Corrected losses (n, 2 * reach + 1), as of :func:`corrected`.
     curve
         The curve of loss by distance.
     positions
@@ -184,7 +194,7 @@ def displacements(loss: Floats, curve: Curve, positions: Floats, weights: Floats
     return np.where(n_sides > 0, middle, np.nan), spread
 
 
-def loss_between(band: Band) -> Floats:
+def loss_between(band: LossBand) -> Floats:
     """Own loss of each section as its neighbours show it, who correlate with each other across it: float64 (n,).
 
     The half of ``loss(i - a, i) + loss(i, i + b) - loss(i - a, i + b)``, against what is usual nearby for the same a
@@ -206,14 +216,13 @@ def loss_between(band: Band) -> Floats:
     return out
 
 
-def position_among(loss: Floats, positions: Floats, curve: Curve, around: float, span: float) -> float:
+def position_among(loss: Floats, positions: Floats, curve: LossCurve, around: float, span: float) -> float:
     """Where a section fits that may have been recorded in the wrong place: ``around`` if nowhere clearly better.
 
     Parameters
     ----------
     loss, positions
-        (m,) its dissimilarities to other sections, corrected for their quality but not for its own, and their
-        positions.
+        (m,) its losses against other sections, corrected for their quality but not for its own, and their positions.
     curve
         The curve of loss by distance.
     around, span
@@ -270,7 +279,7 @@ def _vote(votes: Floats, weight: Floats) -> tuple[Floats, Floats]:
     return middle, np.where(count < _LEAST_VOTES, np.maximum(error, of_curve), error)
 
 
-def _curve(distance: Floats, loss: Floats) -> Curve:
+def _curve(distance: Floats, loss: Floats) -> LossCurve:
     """Medians of the loss in bins of distance, joined where sparse, made to rise, and continued straight to 0."""
     known = np.isfinite(loss) & np.isfinite(distance)
     d, y = distance[known], loss[known]
@@ -286,7 +295,7 @@ def _curve(distance: Floats, loss: Floats) -> Curve:
     if len(points) < 2:
         span = float(d.max()) if len(d) else 1.0
         level = float(np.median(y)) if len(y) else 1.0
-        return Curve(np.array([0.0, span or 1.0]), np.array([0.0, level]), np.array([1.0, 1.0]))
+        return LossCurve(np.array([0.0, span or 1.0]), np.array([0.0, level]), np.array([1.0, 1.0]))
     x, middle, scatter = np.array(points).T
     rising = (np.maximum.accumulate(middle) + np.minimum.accumulate(middle[::-1])[::-1]) / 2
     if x[0] > 0:
@@ -294,4 +303,4 @@ def _curve(distance: Floats, loss: Floats) -> Curve:
         x, rising = np.concatenate([[0.0], x]), np.concatenate([[rising[0] - slope * x[0]], rising])
         scatter = np.concatenate([scatter[:1], scatter])
     floor = 0.1 * np.median(scatter) + 1e-6 * (rising[-1] - rising[0]) + 1e-12
-    return Curve(x, rising, np.hypot(scatter, floor))
+    return LossCurve(x, rising, np.hypot(scatter, floor))
