@@ -7,9 +7,10 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydicom import dcmread
+from pydicom.config import IGNORE
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag
@@ -24,6 +25,7 @@ from gpustitch.model.slices import Code, SliceHeader, StoredPixels
 _WANTED = [BaseTag(tag) for tag, _ in TAGS.values()]
 _FLOAT_PIXELS = {0x7FE00008: "f4", 0x7FE00009: "f8"}
 _PIXELS = 0x7FE00010
+_DICOM_ROOT = "1.2.840.10008."
 # Length of an element that ends with a delimiter: compressed pixels.
 _UNDEFINED = 0xFFFFFFFF
 # Tags of a series, for the report.
@@ -122,17 +124,20 @@ def _pixel_element(file: BinaryIO, data: FileDataset) -> _Element | None:
 
 def _no_image(path: Path, values: Values, *, has_shape: bool, has_pixels: bool) -> DicomFile:
     """What a file without slices is; DamagedInputError if it should have some."""
-    meta: Any = values.data.file_meta
-    kind = values.word("SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", ""))
-    name = UID(kind).name if kind else ""
+    kind = values.word("SOPClassUID") or Values(values.data.file_meta).word("MediaStorageSOPClassUID")
+    name = UID(kind, validation_mode=IGNORE).name if kind else ""
     if has_pixels:
         raise DamagedInputError(f"{path}: Rows (0028,0010) or Columns (0028,0011) is missing or 0")
     if has_shape or "Image Storage" in name:
         raise DamagedInputError(
             f"{path} ends before PixelData (7fe0,0010): it is truncated, or its pixels were removed"
         )
-    if not kind and not values.has("Modality"):
-        raise DamagedInputError(f"{path} is truncated or not DICOM: it has neither SOPClassUID (0008,0016) nor pixels")
+    # A class of DICOM's own that is not registered has been cut.
+    is_cut = kind == name and (kind.startswith(_DICOM_ROOT) or _DICOM_ROOT.startswith(kind))
+    if (not kind and not values.has("Modality")) or (kind and is_cut):
+        raise DamagedInputError(
+            f"{path} is truncated or not DICOM: it has neither a SOPClassUID (0008,0016) nor pixels"
+        )
     what = "a DICOMDIR" if kind == MediaStorageDirectoryStorage else name or f"of modality {values.word('Modality')}"
     return DicomFile(path, problems=(Problem(Code.NOT_AN_IMAGE, "", f"is {what}, which has no pixels"),))
 

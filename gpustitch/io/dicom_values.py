@@ -21,6 +21,7 @@ from gpustitch.model.slices import Code, Note
 
 # Tag and how DICOM says it is encoded, which files of implicit VR leave out.
 TAGS: dict[str, tuple[int, str]] = {
+    "MediaStorageSOPClassUID": (0x00020002, "UI"),
     "SpecificCharacterSet": (0x00080005, "CS"),
     "ImageType": (0x00080008, "CS"),
     "SOPClassUID": (0x00080016, "UI"),
