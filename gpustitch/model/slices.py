@@ -56,6 +56,8 @@ class Code(StrEnum):
     NO_PIXEL_SPACING = "NO_PIXEL_SPACING"
     DETECTOR_SPACING = "DETECTOR_SPACING"  # only ImagerPixelSpacing: at the detector, not in the body
     RESOLUTION_IS_DEFAULT = "RESOLUTION_IS_DEFAULT"  # 1/1 of tifffile, 96 dpi of a BMP: what programs write unasked
+    SCANNER_LOG_USED = "SCANNER_LOG_USED"  # spacing of an image stack from the log of its reconstruction
+    SCANNER_LOG_MISMATCH = "SCANNER_LOG_MISMATCH"  # a log beside the images is not of them, or contradicts itself
     SINGLE_SLICE = "SINGLE_SLICE"
     ORIENTATION_BAD = "ORIENTATION_BAD"
     POSITION_BAD = "POSITION_BAD"
