@@ -15,19 +15,19 @@ import numpy.typing as npt
 
 from gpustitch.array import Array, library_of, namespace, to_host
 from gpustitch.errors import ParameterError
+from gpustitch.model.zspacing import Floats
 from gpustitch.ops.similarity_bands import (
     LONGEST_OF_VECTORS,
-    band_of,
     band_products,
     cpu_count,
     each_of,
+    entries_before,
     masked_correlation,
     plain_correlation,
     product_bytes,
 )
 from gpustitch.ops.similarity_parts import (
-    BAND,
-    Moments,
+    PIXELS_AT_A_TIME,
     combined_moments,
     row_sums,
     sample_bytes,
@@ -42,7 +42,7 @@ _TILES_TOGETHER = 2
 _LEAST_OF_THREADS = 1 << 22
 # Greatest part of the sum of squares that may be the mean's: the rest is variance, and sums have lost little.
 _MOST_OF_MEAN = 0.8
-_TYPES = ("uint8", "uint16", "float32")
+PIXEL_TYPES = ("uint8", "uint16", "float32")
 
 
 class BandedCorrelation:
@@ -98,12 +98,12 @@ class BandedCorrelation:
         self._block = block or default_block(reach)
         self._n_threads = n_threads or cpu_count()
         self._rows: Rows | None = None
-        self._found: list[Moments | None] = []
-        self._used: Array | None = None
-        self._strip = np.empty((0, reach + 1))
-        self._n = self._n_done = self._n_correlated = 0
+        self._products_of_parts: list[Floats | None] = []  # of the current block; None where they are not made yet
+        self._used: Array | None = None  # laid out as the rows; None as long as all planes use the same pixels
+        self._strip = np.empty((0, reach + 1))  # rows of the half strip that are begun and not returned
+        self._n = self._n_correlated = self._n_done = 0  # planes taken, correlated with those before, returned
 
-    def push(self, planes: Array, mask: Array | None = None) -> Moments:
+    def push(self, planes: Array, mask: Array | None = None) -> Floats:
         """Take the next planes; the rows of the half strip that are finished, often none.
 
         Parameters
@@ -120,28 +120,30 @@ class BandedCorrelation:
         """
         if planes.ndim != 3 or planes.shape[1:] != self._shape:
             raise ParameterError(f"planes must be of shape (n, *{self._shape}), not {tuple(planes.shape)}")
-        if planes.dtype.name not in _TYPES:
-            raise ParameterError(f"planes must be of {', '.join(_TYPES)}, not {planes.dtype}")
+        if planes.dtype.name not in PIXEL_TYPES:
+            raise ParameterError(f"planes must be of {', '.join(PIXEL_TYPES)}, not {planes.dtype}")
         if mask is not None and mask.shape != planes.shape:
             raise ParameterError(f"the mask is of shape {tuple(mask.shape)}, the planes of {tuple(planes.shape)}")
         start = 0
         while start < planes.shape[0]:
             stop = min(planes.shape[0], start + self._block - self._n % self._block)
-            self._found.append(self._prepare(planes[start:stop], None if mask is None else mask[start:stop]))
+            self._products_of_parts.append(
+                self._prepare(planes[start:stop], None if mask is None else mask[start:stop])
+            )
             start = stop
             if self._n % self._block == 0:
                 self._correlate()
         return self._finished(self._n_correlated - self._reach)
 
-    def finish(self) -> Moments:
+    def finish(self) -> Floats:
         """The rows of the half strip that are left, NaN beyond the last plane."""
         if self._n > self._n_correlated:
             self._correlate()
         return self._finished(self._n)
 
-    def _prepare(self, planes: Array, mask: Array | None) -> Moments | None:
+    def _prepare(self, planes: Array, mask: Array | None) -> Floats | None:
         """Planes as rows, all of the current block; their products if they were made at once, and are right."""
-        rows, n = self._held(planes), planes.shape[0]
+        rows, n = self._rows_like(planes), planes.shape[0]
         at = self._row_of(self._n)
         if at == self._reach:
             rows.begin_block(self._reach)
@@ -160,7 +162,7 @@ class BandedCorrelation:
         self._n += n
         return products if is_sure.all() else None
 
-    def _from_samples(self, planes: npt.NDArray[Any], at: int) -> tuple[Moments | None, npt.NDArray[np.bool_]]:
+    def _from_samples(self, planes: npt.NDArray[Any], at: int) -> tuple[Floats | None, npt.NDArray[np.bool_]]:
         """Rows about centred by samples of whole planes, with products if that can be; which planes that is sure for.
 
         One pass: what a thread has written it also sums and multiplies, while it is in its cache.
@@ -172,7 +174,7 @@ class BandedCorrelation:
         # Matrices are of whole blocks, so that results do not depend on how planes come.
         at_once = n == self._block or self._reach <= LONGEST_OF_VECTORS
 
-        def prepare(tiles: slice) -> tuple[Moments, Moments | None]:
+        def prepare(tiles: slice) -> tuple[Floats, Floats | None]:
             part = rows.centred[tiles]
             if at == self._reach:
                 move_rows(part, self._reach, 1)
@@ -195,7 +197,7 @@ class BandedCorrelation:
 
     def _from_moments(self, planes: Array, mask: Array | None, at: int) -> None:
         """Rows of planes from the moments of all their used pixels."""
-        rows, xp = self._held(planes), namespace(planes)
+        rows, xp = self._rows_like(planes), namespace(planes)
         used, n, n_pixels = self._used_pixels(planes, mask), planes.shape[0], math.prod(self._shape)
         here = slice(at, at + n)
         parts = xp.empty((n, -(-n_pixels // SEGMENT), 3), np.float64)
@@ -225,7 +227,7 @@ class BandedCorrelation:
     def _threads(self, n: int) -> int:
         return self._n_threads if n * math.prod(self._shape) >= _LEAST_OF_THREADS else 1
 
-    def _held(self, like: Array) -> Rows:
+    def _rows_like(self, like: Array) -> Rows:
         if self._rows is None:
             self._rows = Rows.none(self._shape, self._reach, self._block, like)
         return self._rows
@@ -259,44 +261,44 @@ class BandedCorrelation:
         n_new, at = self._n - self._n_correlated, self._row_of(self._n_correlated)
         window = slice(at - reach, at + n_new)
         shape = (n_new, reach + n_new)
-        plane = band_of(np.broadcast_to(rows.plane[window], shape), reach)
-        varies = band_of(np.broadcast_to(rows.varies[window], shape), reach)
+        plane = entries_before(np.broadcast_to(rows.plane[window], shape), reach)
+        varies = entries_before(np.broadcast_to(rows.varies[window], shape), reach)
         wanted = (plane >= 0) & varies & varies[:, :1]
         if rows.is_whole[window][rows.plane[window] >= 0].all():
-            known = [products for products in self._found if products is not None]
-            products = np.concatenate(known) if len(known) == len(self._found) else self._products(window)
+            known = [products for products in self._products_of_parts if products is not None]
+            products = np.concatenate(known) if len(known) == len(self._products_of_parts) else self._products(window)
             found = plain_correlation(products, self._n_in_common, rows.mean[window], rows.squares[window])
         else:
             assert self._used is not None
             far = wanted & (np.arange(reach + 1) > 0)
             pixels = rows.centred[:, window], self._used[:, window]
             found, rows.squares[at : at + n_new] = masked_correlation(*pixels, reach, far)
-        self._found = []
+        self._products_of_parts = []
         found[:, 0] = 1
         self._strip = np.concatenate([self._strip, np.full((n_new, reach + 1), np.nan)])
         distance = np.broadcast_to(np.arange(reach + 1), plane.shape)
         self._strip[plane[wanted] - self._n_done, distance[wanted]] = found[wanted]
         self._n_correlated = self._n
 
-    def _products(self, window: slice) -> Moments:
+    def _products(self, window: slice) -> Floats:
         """Products of the planes in a window with those before them."""
         assert self._rows is not None
         centred, n = self._rows.centred, window.stop - window.start - self._reach
 
-        def multiply(tiles: slice) -> Moments:
+        def multiply(tiles: slice) -> Floats:
             return band_products(centred[tiles, window], self._reach)
 
-        products: Moments = np.sum(each_of(multiply, self._groups(centred), self._threads(n)), axis=0)
+        products: Floats = np.sum(each_of(multiply, self._groups(centred), self._threads(n)), axis=0)
         return products
 
-    def _finished(self, stop: int) -> Moments:
+    def _finished(self, stop: int) -> Floats:
         n_rows = max(0, stop - self._n_done)
         finished, self._strip = self._strip[:n_rows], self._strip[n_rows:].copy()
         self._n_done += n_rows
         return finished
 
 
-def banded_correlation(planes: Array, reach: int, mask: Array | None = None) -> Moments:
+def banded_correlation(planes: Array, reach: int, mask: Array | None = None) -> Floats:
     """Pearson's coefficient of each plane of a stack and each of the ``reach`` planes after it.
 
     Parameters
@@ -363,38 +365,4 @@ def peak_bytes(shape: tuple[int, int], reach: int, *, block: int | None = None, 
     sums = cpu_count() * product_bytes(reach, block, _TILES_TOGETHER, width) + 80 * block * n_rows
     if some_excluded:
         sums += 7 * 16 * block * n_rows + 6 * n_rows * width * 4 + 40 * tiles * width
-    return rows + sums + block * (sample_bytes(shape) + 200 * -(-math.prod(shape) // SEGMENT)) + 24 * BAND
-
-
-def undefined_planes(half_strip: Moments) -> list[int]:
-    """Planes that have no coefficient with themselves: constant ones, or such with fewer than two used pixels."""
-    return [int(i) for i in np.flatnonzero(np.isnan(half_strip[:, 0]))]
-
-
-def full_matrix(half_strip: Moments) -> Moments:
-    """The symmetric matrix (n, n) of a half strip (n, reach + 1), NaN outside the band."""
-    n, width = half_strip.shape
-    matrix = np.full((n, n), np.nan)
-    for d in range(min(n, width)):
-        i = np.arange(n - d)
-        matrix[i, i + d] = matrix[i + d, i] = half_strip[: n - d, d]
-    return matrix
-
-
-def half_strip_of(matrix: Moments, reach: int) -> Moments:
-    """The half strip (n, reach + 1) of a symmetric matrix (n, n), whose upper triangle is read; NaN beyond its end.
-
-    Raises
-    ------
-    ParameterError
-        If the matrix is not square or the reach is not 1 to n - 1.
-    """
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ParameterError(f"a similarity matrix is square, not of shape {matrix.shape}")
-    n = matrix.shape[0]
-    if not 1 <= reach < n:
-        raise ParameterError(f"reach must be 1 to {n - 1} for {n} planes (at least two are needed), not {reach}")
-    strip = np.full((n, reach + 1), np.nan)
-    for d in range(reach + 1):
-        strip[: n - d, d] = np.diagonal(matrix, d)
-    return strip
+    return rows + sums + block * (sample_bytes(shape) + 200 * -(-math.prod(shape) // SEGMENT)) + 24 * PIXELS_AT_A_TIME

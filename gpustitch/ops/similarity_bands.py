@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, library_of, namespace, to_host
-from gpustitch.ops.similarity_parts import Moments
+from gpustitch.model.zspacing import Floats
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -32,7 +32,7 @@ PLANES_TOGETHER = 24
 _LEAST_VARIANCE = 0.1
 
 
-def band_products(rows: Array, reach: int) -> Moments:
+def band_products(rows: Array, reach: int) -> Floats:
     """Sums over pixels of the products of planes with themselves and the ``reach`` planes before them.
 
     Parameters
@@ -51,7 +51,9 @@ def band_products(rows: Array, reach: int) -> Moments:
     tiles, n_rows, width = rows.shape
     n, xp = n_rows - reach, namespace(rows)
     if library_of(rows) != "numpy":
-        return band_of(to_host(xp.matmul(rows[:, reach:], rows.swapaxes(1, 2)).sum(axis=0, dtype=np.float64)), reach)
+        return entries_before(
+            to_host(xp.matmul(rows[:, reach:], rows.swapaxes(1, 2)).sum(axis=0, dtype=np.float64)), reach
+        )
     if reach <= LONGEST_OF_VECTORS:
         parts = _parts(width, reach + 1, _MAX_OF_VECTOR)
         down = rows.strides[1]
@@ -67,18 +69,21 @@ def band_products(rows: Array, reach: int) -> Moments:
         parts = _parts(width, (stop - start) * some.shape[1], _MAX_MULTIPLICATIONS)
         pieces = some.reshape(tiles, some.shape[1], parts, -1).swapaxes(1, 2)
         sums = np.matmul(pieces[:, :, reach:], pieces.swapaxes(2, 3)).sum(axis=(0, 1), dtype=np.float64)
-        found[start:stop] = band_of(sums, reach)
+        found[start:stop] = entries_before(sums, reach)
     return found
 
 
-def band_of(square: npt.NDArray[N], reach: int) -> npt.NDArray[N]:
-    """Entries (n, reach + 1), [i, d] = [i, reach + i - d], of a matrix (n, reach + n)."""
+def entries_before(square: npt.NDArray[N], reach: int) -> npt.NDArray[N]:
+    """Entries (n, reach + 1) of a matrix (n, reach + n): ``[i, d]`` is its ``[i, reach + i - d]``.
+
+    Rows of the matrix are n planes, columns the ``reach`` planes before them and then themselves.
+    """
     n = len(square)
     columns = reach + np.arange(n)[:, None] - np.arange(reach + 1)
     return np.take_along_axis(square, columns, axis=1)
 
 
-def plain_correlation(products: Moments, n_used: int, mean: Moments, squares: Moments) -> Moments:
+def plain_correlation(products: Floats, n_used: int, mean: Floats, squares: Floats) -> Floats:
     """Pearson's coefficients (n, reach + 1) from :func:`band_products` of planes that all use the same pixels.
 
     Parameters
@@ -94,14 +99,16 @@ def plain_correlation(products: Moments, n_used: int, mean: Moments, squares: Mo
     Sums of float32 products of few distinct values are all rounded the same way. So are the squares: they cancel.
     """
     n, reach = len(products), products.shape[1] - 1
-    found: Moments = products - n_used * mean[reach:, None] * band_of(np.broadcast_to(mean, (n, reach + n)), reach)
+    found: Floats = products - n_used * mean[reach:, None] * entries_before(
+        np.broadcast_to(mean, (n, reach + n)), reach
+    )
     squares[reach:] = np.where(found[:, 0] > 0, found[:, 0], 1)
-    return _clipped(found / np.sqrt(squares[reach:, None] * band_of(np.broadcast_to(squares, (n, reach + n)), reach)))
+    return _clipped(
+        found / np.sqrt(squares[reach:, None] * entries_before(np.broadcast_to(squares, (n, reach + n)), reach))
+    )
 
 
-def masked_correlation(
-    centred: Array, used: Array, reach: int, wanted: npt.NDArray[np.bool_]
-) -> tuple[Moments, Moments]:
+def masked_correlation(centred: Array, used: Array, reach: int, wanted: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Pearson's coefficients of planes with those before them, over the pixels that are used in both.
 
     Parameters
@@ -158,11 +165,11 @@ def _parts(width: int, multiplications: int, limit: int) -> int:
     return next(parts for parts in itertools.count(-(-width // most)) if width % parts == 0)
 
 
-def _clipped(coefficients: Moments) -> Moments:
+def _clipped(coefficients: Floats) -> Floats:
     return np.clip(coefficients, -1, 1, out=coefficients)
 
 
-def _pair_sums(centred: Array, used: Array, reach: int) -> Moments:
+def _pair_sums(centred: Array, used: Array, reach: int) -> Floats:
     """Over common pixels: number, sums of a, b, a squared, b squared, a times b; float64 (6, n, reach + 1)."""
     xp, n = namespace(centred), centred.shape[1] - reach
     blocks = [slice(start, min(start + PLANES_TOGETHER, n)) for start in range(0, n, PLANES_TOGETHER)]
@@ -176,7 +183,7 @@ def _pair_sums(centred: Array, used: Array, reach: int) -> Moments:
             sums[[0, 1, 3]] += xp.matmul(left, w[window].T).reshape(3, m, reach + m)
             sums[[2, 5]] += xp.matmul(left[: 2 * m], a[window].T).reshape(2, m, reach + m)
             sums[4] += xp.matmul(left[:m], squared[window].T)
-    return np.concatenate([[band_of(of, reach) for of in to_host(sums)] for sums in total], axis=1)
+    return np.concatenate([[entries_before(of, reach) for of in to_host(sums)] for sums in total], axis=1)
 
 
 def _pair(centred: Array, used: Array, i: int, j: int) -> float:

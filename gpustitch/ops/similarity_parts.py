@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array
-
-Moments = npt.NDArray[np.float64]
+from gpustitch.model.zspacing import Floats
 
 # Pixels worked on at a time, which stay in a core's cache.
-BAND = 1 << 16
-# Pixels that are summed in float32.
+PIXELS_AT_A_TIME = 1 << 16
+# Pixels of a run, whose sums are float32.
 _RUN = 2048
 # Variances whose sums of squares float32 holds without scaling.
 _USUAL_VARIANCE = (2.0**-40, 2.0**60)
@@ -26,11 +25,12 @@ _EXACT_VARIANCE = 2.0**14
 _OFF_GRID, _LEAST_LOW = 0.29, 2.0**-13
 # A sample is this many pixels of every so many: 63 * 64, so that samples lie in all columns of planes of usual widths.
 _SAMPLED, _EVERY = 64, 4032
+# Smaller planes are taken whole: a sample of them would be too few pixels for a mean.
 _LEAST_SAMPLED = 1 << 14
 
 
-def run_moments(values: Array, mask: Array, segment: int) -> Moments:
-    """Moments (segments, runs, 3) of runs of values: number used, mean, squared deviations.
+def run_moments(values: Array, mask: Array, segment: int) -> Floats:
+    """Moments of runs of values: number used, mean, sum of squared deviations from it.
 
     Parameters
     ----------
@@ -39,7 +39,11 @@ def run_moments(values: Array, mask: Array, segment: int) -> Moments:
     mask
         Not 0 where a value is used: 1-D of the same length, or of length 1.
     segment
-        Values of a segment.
+        Values of a segment, a multiple of a run.
+
+    Returns
+    -------
+    float64 (segments, runs of a segment, 3); 0, 0, 0 for runs without a used value.
     """
     n_segments = -(-values.size // segment)
     is_plain = values.size % _RUN == 0 and mask.size == 1 and bool(mask[0])
@@ -51,20 +55,18 @@ def run_moments(values: Array, mask: Array, segment: int) -> Moments:
     return moments.reshape(n_segments, -1, 3)
 
 
-def combined_moments(parts: Moments) -> Moments:
-    """Moments (..., 3) of sets of values from those (..., k, 3) of their parts."""
+def combined_moments(parts: Floats) -> Floats:
+    """Moments float64 (..., 3) of sets of values from those (..., k, 3) of their parts."""
     count = parts[..., 0]
     total = count.sum(axis=-1)
     mean = (count * parts[..., 1]).sum(axis=-1) / np.maximum(total, 1)
     between = np.where(count > 0, parts[..., 1] - mean[..., None], 0)
     squares = parts[..., 2].sum(axis=-1) + (count * between**2).sum(axis=-1)
-    moments: Moments = np.stack([total, mean, squares], axis=-1)
+    moments: Floats = np.stack([total, mean, squares], axis=-1)
     return moments
 
 
-def scaling_of(
-    count: Moments, mean: Moments, variance: Moments, n_pixels: int
-) -> tuple[npt.NDArray[np.float32], Moments]:
+def scaling_of(count: Floats, mean: Floats, variance: Floats, n_pixels: int) -> tuple[npt.NDArray[np.float32], Floats]:
     """The scaling that ``centred_rows`` takes, and the mean of the row that it gives; constant planes have factor 0.
 
     Whole numbers of small contrast are best left on their grid, where float32 sums are exact: the mean is rounded,
@@ -95,8 +97,8 @@ class Sampled:
 
     scaling: npt.NDArray[np.float32]
     is_sure: npt.NDArray[np.bool_]
-    mean: Moments
-    tolerance: Moments
+    mean: Floats
+    tolerance: Floats
 
 
 def sampled_scaling(planes: npt.NDArray[Any]) -> Sampled:
@@ -130,10 +132,10 @@ def sample_bytes(shape: tuple[int, int]) -> int:
     return 5 * (n_pixels // _EVERY * _SAMPLED if n_pixels > _LEAST_SAMPLED else n_pixels)
 
 
-def row_sums(rows: npt.NDArray[np.float32], squared: bool = False) -> Moments:
+def row_sums(rows: npt.NDArray[np.float32], squared: bool = False) -> Floats:
     """Sums (n,) of rows (tiles, n, width), or of their squares; not finite if a pixel is not."""
     by = rows[..., None] if squared else np.ones((rows.shape[2], 1), np.float32)
-    total: Moments = np.matmul(rows[:, :, None], by).sum(axis=(0, 2, 3), dtype=np.float64)
+    total: Floats = np.matmul(rows[:, :, None], by).sum(axis=(0, 2, 3), dtype=np.float64)
     return total
 
 
@@ -156,7 +158,7 @@ def tiled(rows: Array, n_pixels: int) -> Iterator[tuple[slice, Array]]:
     """Slices of planes' pixels with the parts (tiles, planes, pixels) of their rows that they go to."""
     tiles, n, width = rows.shape
     full = n_pixels // width
-    step = max(1, 4 * BAND // (n * width))
+    step = max(1, 4 * PIXELS_AT_A_TIME // (n * width))
     for t in range(0, full, step):
         stop = min(full, t + step)
         yield slice(t * width, stop * width), rows[t:stop]
@@ -164,7 +166,7 @@ def tiled(rows: Array, n_pixels: int) -> Iterator[tuple[slice, Array]]:
         yield slice(full * width, n_pixels), rows[full : full + 1, :, : n_pixels - full * width]
 
 
-def _whole_runs(values: Array) -> Moments | None:
+def _whole_runs(values: Array) -> Floats | None:
     """Moments (3, runs) of full runs; None if a value is not finite."""
     runs = values.reshape(-1, _RUN).astype(np.float32, copy=False)
     mean = runs.mean(axis=1)
@@ -175,7 +177,7 @@ def _whole_runs(values: Array) -> Moments | None:
     return _moments(np.full(len(runs), float(_RUN)), shift, runs - shift[:, None])
 
 
-def _masked_runs(values: Array, mask: Array) -> Moments:
+def _masked_runs(values: Array, mask: Array) -> Floats:
     """Moments (3, runs) of runs of which some values are not used, the last perhaps short."""
     n_runs = -(-values.size // _RUN)
     runs, used = np.zeros((n_runs, _RUN), np.float32), np.zeros((n_runs, _RUN), bool)
@@ -193,10 +195,11 @@ def _masked_runs(values: Array, mask: Array) -> Moments:
     return _moments(count.astype(np.float64), shift, deviations)
 
 
-def _moments(count: npt.NDArray[np.float64], shift: Array, deviations: Array) -> Moments:
+def _moments(count: Floats, shift: Array, deviations: Array) -> Floats:
+    """Moments (3, runs) from deviations (runs, values) from a shift (runs,), which is near the mean."""
     total = deviations.sum(axis=1).astype(np.float64)
     # NumPy sums rows pairwise: a long float32 sum of a few distinct squares would be off by more than 1e-6.
     squares = np.square(deviations, out=deviations).sum(axis=1).astype(np.float64)
     rest = total / np.maximum(count, 1)
-    moments: Moments = np.stack([count, shift + rest, np.maximum(squares - rest * total, 0)])
+    moments: Floats = np.stack([count, shift + rest, np.maximum(squares - rest * total, 0)])
     return moments

@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, kernel, namespace
-from gpustitch.ops.similarity_parts import BAND, Moments, combined_moments, mask_of, run_moments, tiled, used_pixels
+from gpustitch.model.zspacing import Floats
+from gpustitch.ops.similarity_parts import PIXELS_AT_A_TIME, combined_moments, mask_of, run_moments, tiled, used_pixels
 
 # Pixels of a tile: 2^8 * 15, which has divisors of every size for the pieces that products are cut into.
 TILE = 3840
+# Pixels whose moments are put together at once: a number of runs, and a part of what is worked on at a time.
 SEGMENT = 16384
 # Widths of tiles are multiples of this number, which itself has many divisors.
 _WIDTH_STEP = 240
@@ -38,8 +40,8 @@ def plane_moments(planes: Array, mask: Array, out: Array) -> None:
     n_pixels = math.prod(planes.shape[1:])
     for i in range(planes.shape[0]):
         plane, used = planes[i].reshape(-1), mask_of(mask, i)
-        for start in range(0, n_pixels, BAND):
-            pixels = slice(start, min(start + BAND, n_pixels))
+        for start in range(0, n_pixels, PIXELS_AT_A_TIME):
+            pixels = slice(start, min(start + PIXELS_AT_A_TIME, n_pixels))
             first = start // SEGMENT
             runs = run_moments(plane[pixels], used if used.size == 1 else used[pixels], SEGMENT)
             out[i, first : first + len(runs)] = combined_moments(runs)
@@ -101,8 +103,8 @@ class Rows:
     plane: npt.NDArray[np.int64]
     varies: npt.NDArray[np.bool_]
     is_whole: npt.NDArray[np.bool_]
-    mean: Moments
-    squares: Moments
+    mean: Floats
+    squares: Floats
 
     def begin_block(self, reach: int) -> None:
         """Move what is known of the last planes before the block; not their pixels."""

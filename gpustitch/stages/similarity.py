@@ -18,20 +18,23 @@ from gpustitch.io.matrix import check_similarity_output, sidecar_of, write_simil
 from gpustitch.io.planes import Planes, check_outside, open_planes
 from gpustitch.io.provenance import provenance
 from gpustitch.io.sources import truncation
+from gpustitch.model.zspacing import Floats
 from gpustitch.ops.binning import bin_planes
-from gpustitch.ops.similarity import BandedCorrelation, default_block, peak_bytes, undefined_planes
+from gpustitch.ops.half_strip import undefined_planes
+from gpustitch.ops.similarity import PIXEL_TYPES, BandedCorrelation, default_block, peak_bytes
 from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.progress import SILENT, Progress
 
-Floats = npt.NDArray[np.float64]
-
 DEFAULT_REACH = 10
-_AS_THEY_ARE = ("uint8", "uint16", "float32")
-# Whole numbers of these types are all float32 numbers.
-_EXACT = (*_AS_THEY_ARE, "int8", "int16")
+# Types whose values are all float32 numbers; of other types they are rounded.
+_EXACT = (*PIXEL_TYPES, "int8", "int16")
 # Bytes of planes read at a time: enough for a disk, few enough that the first product begins soon.
 _CHUNK_BYTES = 32 << 20
+# Where memory is scarce: blocks of fewer planes are slow, and with fewer chunks nothing is read ahead.
 _LEAST_BLOCK, _LEAST_HELD = 4, 2
+# A scale is given with a few digits: 0.33 is a third.
+_SCALE_TOLERANCE = 0.02
+# Numbers of planes that a message lists.
 _NAMED = 20
 
 
@@ -49,7 +52,7 @@ class SimilarityOptions:
         Greatest distance of two planes that are compared; None for 10, or less for a short stack.
     scale
         Factors, above 0 to 1, by which rows and columns are made fewer (means of blocks of pixels) before planes are
-        compared; the inverse of each is a whole number.
+        compared; the inverse of each is a whole number, to 2 %.
     mask
         Image, not 0 where a pixel is used.
     chunk
@@ -58,6 +61,12 @@ class SimilarityOptions:
         Most host memory to hold.
     device
         Where planes are compared.
+    n_workers
+        Threads that read planes ahead; None for one per CPU.
+    overwrite
+        Replace the output if it exists.
+    allow_truncated
+        Use the whole frames of DCIMG files that end early.
     planes
         The planes themselves, in place of those at ``input``.
     """
@@ -99,7 +108,15 @@ class SimilarityPlan:
 
 @dataclass(frozen=True)
 class SimilarityResult:
-    """``half_strip`` (n, reach + 1), [i, d] = similarity of i and i + d; ``undefined``: planes that have none."""
+    """What was found of n planes.
+
+    Attributes
+    ----------
+    half_strip
+        float64 (n, reach + 1): ``[i, d]`` is the similarity of planes i and i + d, NaN where there is none.
+    undefined
+        Planes that have none to any other.
+    """
 
     half_strip: Floats
     undefined: tuple[int, ...]
@@ -228,9 +245,10 @@ def listed(numbers: Sequence[int]) -> str:
 
 
 def _factors(scale: tuple[float, float], shape: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the blocks of pixels that are averaged; ParameterError if the scale asks for no such."""
     for value, length in zip(scale, shape, strict=True):
         whole = round(1 / value) if 0 < value <= 1 else 0
-        if whole < 1 or abs(whole * value - 1) > 0.02:
+        if whole < 1 or abs(whole * value - 1) > _SCALE_TOLERANCE:
             raise ParameterError(f"--scale is 1, 0.5, 0.3333, 0.25 ... (one over a whole number), not {value:g}")
         if whole > length:
             raise ParameterError(f"--scale {value:g} leaves nothing of planes of {shape[0]} x {shape[1]} pixels")
@@ -238,6 +256,7 @@ def _factors(scale: tuple[float, float], shape: tuple[int, int]) -> tuple[int, i
 
 
 def _mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """1 where the image is not 0, of the planes' shape; LayoutError or DamagedInputError if it will not do."""
     mask = read_image(path)
     if mask.shape != shape:
         raise LayoutError(f"the mask {path} is of shape {mask.shape}, the planes of {shape}; draw it on one of them")
@@ -302,18 +321,19 @@ def _plane_bytes(planes: Planes, factors: tuple[int, int], shape: tuple[int, int
     pixels = planes.shape[1] * planes.shape[2]
     read = pixels * planes.dtype.itemsize
     if factors == (1, 1):
-        return read + (0 if planes.dtype.name in _AS_THEY_ARE else 4 * pixels), 0
+        return read + (0 if planes.dtype.name in PIXEL_TYPES else 4 * pixels), 0
     # Used pixels, their values and their sums over rows, then sums and means of blocks.
     at_work = pixels * (4 + planes.dtype.itemsize) + 16 * shape[0] * planes.shape[2] + 32 * math.prod(shape)
     return read + 8 * math.prod(shape), at_work
 
 
 def _chunk(plan: SimilarityPlan, start: int) -> Array:
+    """Planes from ``start`` on as they are compared: read, made smaller, of a type that is compared, on the device."""
     stop = min(start + plan.chunk, plan.planes.shape[0])
     read = plan.planes.read(start, stop)
     if plan.factors != (1, 1):
         read = np.concatenate([bin_planes(plane[None], plan.factors, plan.mask) for plane in read])
-    elif read.dtype.name not in _AS_THEY_ARE:
+    elif read.dtype.name not in PIXEL_TYPES:
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and not used
             read = read.astype(np.float32)
     if not plan.options.device.is_cuda:

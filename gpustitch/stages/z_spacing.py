@@ -15,8 +15,8 @@ from gpustitch.io.matrix import SimilarityFile, is_similarity_file, read_pair_we
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.z_positions import ZPositions, read_z_positions, write_z_positions
 from gpustitch.model.zspacing import ZSpacingOptions, ZSpacingResult
+from gpustitch.ops.half_strip import half_strip_of, undefined_planes
 from gpustitch.ops.section_faults import SectionFault, find_faults
-from gpustitch.ops.similarity import half_strip_of, undefined_planes
 from gpustitch.ops.zspacing import estimate_positions
 from gpustitch.stages import similarity
 from gpustitch.stages.progress import SILENT, Progress

@@ -9,8 +9,8 @@ import tifffile
 from gpustitch.io.dcimg_writer import write_dcimg
 from gpustitch.io.volume_output import open_output
 from gpustitch.model import Spacing
+from gpustitch.ops.half_strip import full_matrix
 from gpustitch.ops.pyramid import downsample
-from gpustitch.ops.similarity import full_matrix
 from tests.e2e.commands import fail, succeed
 
 N, ROWS, COLUMNS = 6, 32, 40

@@ -8,8 +8,9 @@ import tifffile
 
 from gpustitch.io.matrix import read_similarity
 from gpustitch.ops.binning import bin_planes
+from gpustitch.ops.half_strip import full_matrix
 from gpustitch.ops.sections import SectionOptions, simulate_sections
-from gpustitch.ops.similarity import banded_correlation, full_matrix
+from gpustitch.ops.similarity import banded_correlation
 from tests.e2e.commands import fail, succeed
 
 

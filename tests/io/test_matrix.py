@@ -10,7 +10,7 @@ import tifffile
 
 from gpustitch.errors import DamagedInputError, InputMissingError, LayoutError, OutputExistsError, ParameterError
 from gpustitch.io.matrix import is_similarity_file, read_pair_weights, read_similarity, write_similarity
-from gpustitch.ops.similarity import full_matrix
+from gpustitch.ops.half_strip import full_matrix
 
 N, REACH = 9, 3
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpustitch.errors import ParameterError
+from gpustitch.ops.half_strip import half_strip_of
 from gpustitch.ops.section_faults import KINDS, SectionFault, find_faults
 from gpustitch.ops.section_losses import (
     corrected,
@@ -17,7 +18,7 @@ from gpustitch.ops.section_losses import (
     weighted_medians,
 )
 from gpustitch.ops.sections import SectionOptions, SectionSeries, simulate_sections
-from gpustitch.ops.similarity import banded_correlation, half_strip_of
+from gpustitch.ops.similarity import banded_correlation
 
 FAULTS = {
     "duplicates": 3,

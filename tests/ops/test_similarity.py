@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
 from gpustitch.ops import similarity, similarity_rows
-from gpustitch.ops.similarity import (
-    BandedCorrelation,
-    banded_correlation,
-    full_matrix,
-    half_strip_of,
-    peak_bytes,
-    undefined_planes,
-)
+from gpustitch.ops.half_strip import full_matrix, half_strip_of, undefined_planes
+from gpustitch.ops.similarity import BandedCorrelation, banded_correlation, peak_bytes
 from gpustitch.ops.similarity_bands import band_products
 from gpustitch.ops.similarity_parts import sampled_scaling
 from gpustitch.ops.similarity_rows import centred_rows, plane_moments, used_rows

@@ -7,7 +7,7 @@ import pytest
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.zspacing import ZSpacingOptions
-from gpustitch.ops.similarity import full_matrix
+from gpustitch.ops.half_strip import full_matrix
 from gpustitch.ops.zspacing import estimate_positions
 from tests.ops.zspacing_golden import golden
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gpustitch.model.zspacing import ZSpacingOptions
+from gpustitch.ops.half_strip import full_matrix
 from gpustitch.ops.section_faults import SectionFault
-from gpustitch.ops.similarity import full_matrix
 from gpustitch.ops.zspacing import estimate_positions
 from gpustitch.stages import z_figure
 from gpustitch.stages.z_figure import draw_report, similarity_picture

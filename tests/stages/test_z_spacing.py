@@ -17,8 +17,9 @@ from gpustitch.errors import (
 from gpustitch.io.matrix import write_similarity
 from gpustitch.io.z_positions import read_z_positions
 from gpustitch.model.zspacing import ZSpacingOptions
+from gpustitch.ops.half_strip import full_matrix
 from gpustitch.ops.sections import SectionOptions, simulate_sections
-from gpustitch.ops.similarity import banded_correlation, full_matrix
+from gpustitch.ops.similarity import banded_correlation
 from gpustitch.ops.zspacing import estimate_positions
 from gpustitch.stages.similarity import SimilarityOptions
 from gpustitch.stages.z_spacing import ZSpacingRequest, plan, run
