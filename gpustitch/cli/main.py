@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "z-spacing": "gpustitch.cli.z_spacing",
     "z-spacing-grid": "gpustitch.cli.z_grid",
     "z-render": "gpustitch.cli.z_render",
+    "resample": "gpustitch.cli.resample",
+    "spacing": "gpustitch.cli.spacing",
 }
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 

@@ -1,0 +1,116 @@
+"""``gpustitch spacing``: how far apart slices are, and what is wrong with a series."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from gpustitch.cli.common import Quiet, TerminalProgress, reported_errors
+from gpustitch.io.dicom_series import SPLIT_NAMES
+from gpustitch.model.slices import SliceStack
+from gpustitch.ops.slice_fit import TOLERANCE
+from gpustitch.stages.slice_report import headline, verdict, verdict_dict
+from gpustitch.stages.slice_spacing import JudgeOptions, judge
+
+# Exit codes of series that are not clean, and of those that no volume can be made of.
+WARNED, UNUSABLE = 21, 22
+_WIDEST = 100
+_STYLES = {"warning": "yellow", "warnings": "yellow", "do": "bold"}
+
+Spacing = Annotated[
+    float | None,
+    typer.Option("--spacing", metavar="MM", help="Distance of slices, for files that do not say where slices are."),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option("--tolerance", help="Greatest distance of a slice from an even grid, as a part of the spacing."),
+]
+UseThickness = Annotated[
+    bool,
+    typer.Option("--use-thickness", help="Take SliceThickness for the distance of slices where nothing else says it."),
+]
+TrustResolution = Annotated[
+    bool,
+    typer.Option(
+        "--trust-resolution", help="Believe the resolution of plain images, which many programs write unasked."
+    ),
+]
+SplitBy = Annotated[
+    str,
+    typer.Option("--split-by", metavar="NAMES", help=f"Part series by these, with commas: {', '.join(SPLIT_NAMES)}."),
+]
+
+
+def parsed_split(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def command(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Folders, files or globs: DICOM, TIFF, other images.")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a list of one object per series for programs.")
+    ] = False,
+    spacing: Spacing = None,
+    tolerance: Tolerance = TOLERANCE,
+    use_thickness: UseThickness = False,
+    trust_resolution: TrustResolution = False,
+    split_by: SplitBy = "",
+    quiet: Quiet = False,
+) -> None:
+    """Say how far apart the slices of each series are, what is wrong with it, and what other programs would make of it.
+
+    Exit code: 0 if every series is clean, 21 if one has warnings, 22 if no volume can be made of one.
+
+    Example: gpustitch spacing CT-folder --json
+    """
+    with reported_errors():
+        options = JudgeOptions(spacing, tolerance, use_thickness, trust_resolution, parsed_split(split_by))
+        progress = _Counted(quiet=quiet)
+        stacks = judge(paths, options, progress)
+        if as_json:
+            print(json.dumps([verdict_dict(stack) for stack in stacks], indent=2, allow_nan=False))
+        else:
+            _print(stacks)
+        raise typer.Exit(_exit_code(stacks, is_warned=progress.is_warned))
+
+
+class _Counted(TerminalProgress):
+    """Progress that remembers whether it was warned of anything."""
+
+    is_warned = False
+
+    def warn(self, message: str) -> None:
+        self.is_warned = True
+        super().warn(f"gpustitch: warning: {message}")
+
+
+def _exit_code(stacks: Sequence[SliceStack], *, is_warned: bool) -> int:
+    if any(not stack.is_usable for stack in stacks):
+        return UNUSABLE
+    return WARNED if is_warned or any(stack.notes for stack in stacks) else 0
+
+
+def _print(stacks: Sequence[SliceStack]) -> None:
+    """Verdicts one below the other, in color on a terminal."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    console = Console(highlight=False, soft_wrap=True, width=max(width, 40))
+    for i, stack in enumerate(stacks):
+        if i:
+            console.print()
+        kind = "red" if not stack.is_usable else "yellow" if stack.notes else "green"
+        console.print(Text(headline(stack), style=f"bold {kind}"))
+        style = ""
+        for line in verdict(stack, width):
+            label = line[:12].strip()
+            style = _STYLES.get(label, "") if label else style
+            console.print(Text(line, style=style))

@@ -1,0 +1,315 @@
+"""What a judged series is warned of, what was measured, and what to do, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpustitch.model.slices import Code, Floats, Integers, Note, Run, SliceHeader, SpacingClass, SpacingFit
+from gpustitch.ops.slice_geometry import Drift
+from gpustitch.ops.slice_holes import Hole
+from gpustitch.stages.slice_places import listed
+
+# A tag within this part of the spacing agrees with it.
+AGREES = 0.01
+MEASURED = ("ImagePositionPatient", "SliceLocation")
+_MOST_PIECES = 12
+_MOST_NUMBERS = 6
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A series as measured.
+
+    Attributes
+    ----------
+    headers
+        Slices kept, along the normal.
+    order
+        Their numbers in the series.
+    along_mm
+        Their positions along the normal.
+    source
+        Tag that those are from.
+    fit, drift, holes
+        How they lie; no drift where directions are not known.
+    """
+
+    headers: Sequence[SliceHeader]
+    order: Integers
+    along_mm: Floats
+    source: str
+    fit: SpacingFit
+    drift: Drift | None
+    holes: Sequence[Hole]
+
+    @property
+    def numbers(self) -> Integers | None:
+        """Instance numbers, if all have one."""
+        numbers = [header.number for header in self.headers]
+        return None if None in numbers else np.array(numbers, np.int64)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the slices' places are stated, not counted."""
+        return self.source in MEASURED
+
+    @property
+    def tilt_deg(self) -> float:
+        """Angle between the normal and the way from slice to slice."""
+        return 0.0 if self.drift is None else math.degrees(math.atan(math.hypot(*self.drift.shear)))
+
+
+def mm(value: float, error: float = 0.0) -> str:
+    """A length to six digits, or to the second digit of its error."""
+    if not math.isfinite(value):
+        return "unknown"
+    if error > 0 and math.isfinite(error):
+        decimals = min(9, max(0, 1 - math.floor(math.log10(error))))
+        if decimals < 6 - math.floor(math.log10(abs(value) or 1)):
+            return f"{value:.{decimals}f}"
+    return f"{value:.6g}"
+
+
+def percent(part: float) -> str:
+    """A change as signed percent, to two digits; as a factor where it is more than fivefold."""
+    if abs(part) < 5e-6:
+        return "0 %"
+    if part > 4:
+        return f"x {1 + part:.0f}"
+    return f"{100 * part:+.2g} %" if abs(part) < 0.995 else f"{100 * part:+.0f} %"
+
+
+def fit_notes(found: Findings) -> list[Note]:
+    """Warnings of the class."""
+    fit = found.fit
+    notes = []
+    if fit.kind is SpacingClass.SINGLE:
+        notes.append(Note(Code.SINGLE_SLICE, "one slice is no volume"))
+    elif fit.kind is SpacingClass.MISSING:
+        n = fit.n_output - len(found.order)
+        notes.append(Note(Code.SLICES_MISSING, f"{counted(n, 'slice')} missing in {_where(found.holes)}"))
+    elif fit.kind is SpacingClass.RUNS_WITH_GAPS:
+        sizes = ", ".join(str(run.stop - run.first) for run in fit.runs[:_MOST_PIECES])
+        sizes += ", ..." if len(fit.runs) > _MOST_PIECES else ""
+        notes.append(Note(Code.GAPS, f"stretches of {sizes} slices with {_where(found.holes)}"))
+    elif fit.kind is SpacingClass.VARIABLE:
+        notes.append(Note(Code.VARIABLE_SPACING, _stretches(fit.runs)))
+    elif fit.kind is SpacingClass.IRREGULAR:
+        low, middle, high = np.percentile(np.diff(found.along_mm), [0, 50, 100])
+        text = f"intervals of {mm(low)} to {mm(high)} mm, half of them up to {mm(middle)} mm, follow no pattern"
+        notes.append(Note(Code.IRREGULAR_SPACING, text))
+    return notes + _hole_notes(found) + _rounding_notes(found)
+
+
+def _where(holes: Sequence[Hole]) -> str:
+    one = "hole" if holes and max(hole.steps for hole in holes) <= 5 else "gap"
+    widths = listed([f"{mm(hole.stop_mm - hole.start_mm)} mm" for hole in holes])
+    return f"{counted(len(holes), one)} of {widths}"
+
+
+def counted(n: int, one: str) -> str:
+    """``1 slice``, ``2 slices``."""
+    return f"{n} {one}" if n == 1 else f"{n} {one}s"
+
+
+def _stretches(runs: Sequence[Run]) -> str:
+    parts = [
+        f"{run.stop - run.first} slices at {mm(run.spacing_mm)} mm" if run.stop - run.first > 1 else "1 slice apart"
+        for run in runs[:_MOST_PIECES]
+    ]
+    return ", then ".join(parts) + (" ..." if len(runs) > _MOST_PIECES else "")
+
+
+def _hole_notes(found: Findings) -> list[Note]:
+    lost = [hole for hole in found.holes if hole.cause == "lost"]
+    never = [hole for hole in found.holes if hole.cause == "never"]
+    some = "" if len(lost) == len(found.holes) or len(never) == len(found.holes) else " in some of them"
+    notes = []
+    if lost:
+        notes.append(Note(Code.FILES_LOST, f"InstanceNumber skips as many{some}: files were lost{_lost(found, lost)}"))
+    if never:
+        notes.append(Note(Code.NEVER_ACQUIRED, f"InstanceNumber runs on{some}: nothing was acquired there"))
+    return notes
+
+
+def _lost(found: Findings, holes: Sequence[Hole]) -> str:
+    """Instance numbers of the lost files, if they are few."""
+    numbers = found.numbers
+    missing: list[int] = []
+    for hole in holes:
+        if numbers is not None:
+            low, high = sorted((int(numbers[hole.after]), int(numbers[hole.after + 1])))
+            missing += range(low + 1, high)
+    if not 0 < len(missing) <= _MOST_NUMBERS:
+        return ""
+    return f" ({', '.join(str(number) for number in sorted(missing))})"
+
+
+def _rounding_notes(found: Findings) -> list[Note]:
+    fit = found.fit
+    if fit.by_number:
+        text = f"{found.source} is coarser than the spacing; InstanceNumber orders the slices"
+    elif fit.is_rounded:
+        text = f"{found.source} is rounded, up to {fit.rounding_mm:.2g} mm off; that explains all unevenness"
+    else:
+        return []
+    return [Note(Code.POSITIONS_ROUNDED, text)]
+
+
+def order_notes(found: Findings) -> list[Note]:
+    """Warning of names that are not in the order of positions."""
+    order = found.order
+    if len(order) < 3 or (np.diff(order) > 0).all() or (np.diff(order) < 0).all():
+        return []
+    paths = [str(header.path) for header in found.headers]
+    if len(set(paths)) == 1:
+        return [Note(Code.FILE_ORDER, "frames of the file are not in the order of their positions")]
+    if paths in (sorted(paths), sorted(paths, reverse=True)) and len(set(paths)) == len(paths):
+        return []
+    rank = np.empty(len(order), np.int64)
+    rank[np.argsort(order)] = np.arange(len(order))
+    along_names = np.argsort(order)
+    pieces = 1 + int((np.abs(np.diff(along_names)) != 1).sum())
+    how = f"in {pieces} pieces, out of order" if pieces <= _MOST_PIECES else "in no order"
+    return [Note(Code.FILE_ORDER, f"file names run through the stack {how}: go by position")]
+
+
+def drift_notes(found: Findings) -> list[Note]:
+    """Warning of a sheared stack."""
+    if found.drift is None or not any(found.drift.shear):
+        return []
+    slope = math.hypot(*found.drift.shear)
+    text = f"slices move sideways by {slope:.4g} mm per mm (tilt {found.tilt_deg:.2f} degrees)"
+    if math.isfinite(found.fit.spacing_mm):
+        text += f", {mm(slope * found.fit.spacing_mm, 1e-3)} mm from slice to slice"
+    tag = found.headers[0].tilt_deg
+    if tag is not None and abs(abs(tag) - found.tilt_deg) > 0.1:
+        text += f"; GantryDetectorTilt says {tag:g}"
+    return [Note(Code.SHEARED, text)]
+
+
+def tag_notes(found: Findings) -> list[Note]:
+    """Warnings of SpacingBetweenSlices, held against the positions."""
+    tag = spacing_tag(found.headers)
+    spacing = _compared(found.fit, tag)
+    if tag is None or spacing is None or found.source == "SpacingBetweenSlices":
+        return []
+    notes = []
+    error = found.fit.uncertainty_mm if math.isfinite(found.fit.uncertainty_mm) else 0.0
+    limit = max(AGREES * spacing, error)
+    size = abs(tag)
+    along_bed = size * math.cos(math.radians(found.tilt_deg))
+    if abs(size - spacing) > limit:
+        if found.tilt_deg and abs(along_bed - spacing) <= limit:
+            text = f"SpacingBetweenSlices {mm(size)} mm is measured along the bed, not along the normal"
+            notes.append(Note(Code.SPACING_TAG_ALONG_BED, text))
+        else:
+            off = percent(size / spacing - 1)
+            text = f"SpacingBetweenSlices says {mm(size)} mm, the positions {mm(spacing)} mm ({off})"
+            notes.append(Note(Code.SPACING_TAG_MISMATCH, text + _gap_between(found.headers[0], size, spacing, limit)))
+    if tag < 0:
+        notes.append(Note(Code.SPACING_TAG_NEGATIVE, f"SpacingBetweenSlices is negative ({tag:g}); its size was used"))
+    return notes
+
+
+def _gap_between(header: SliceHeader, size: float, spacing: float, limit: float) -> str:
+    is_gap = header.thickness_mm is not None and abs(header.thickness_mm + size - spacing) <= limit
+    return ": the gap between slices, without their thickness" if is_gap else ""
+
+
+def spacing_tag(headers: Sequence[SliceHeader]) -> float | None:
+    """SpacingBetweenSlices if it is stated, the same (but for its sign) in all slices that state it, and not 0."""
+    stated = [h.spacing_between_mm for h in headers if h.spacing_between_mm is not None]
+    if not stated or not np.isfinite(stated).all():
+        return None
+    sizes = np.abs(stated)
+    return float(stated[0]) if sizes.min() > 0 and np.ptp(sizes) <= 1e-3 * sizes.max() else None
+
+
+def _compared(fit: SpacingFit, tag: float | None) -> float | None:
+    """The spacing that a tag should be: that of the run nearest to it."""
+    if tag is None or fit.kind in (SpacingClass.IRREGULAR, SpacingClass.SINGLE, SpacingClass.UNKNOWN):
+        return None
+    spacings = [run.spacing_mm for run in fit.runs if math.isfinite(run.spacing_mm)] or [fit.spacing_mm]
+    return min(spacings, key=lambda spacing: abs(spacing - abs(tag)))
+
+
+def evidence(found: Findings) -> tuple[str, ...]:
+    """What was measured."""
+    fit, n = found.fit, len(found.order)
+    if fit.kind in (SpacingClass.SINGLE, SpacingClass.UNKNOWN):
+        return ()
+    if not found.is_measured:
+        return (f"{found.source}: {mm(fit.spacing_mm)} mm, {n} slices in the order of {_ordered_by(found)}",)
+    extent = float(found.along_mm[-1] - found.along_mm[0])
+    said = [f"{found.source} of {n} slices over {mm(extent)} mm"]
+    grid = "an even grid" if fit.kind in (SpacingClass.UNIFORM, SpacingClass.MISSING) else "their stretch"
+    if fit.kind is not SpacingClass.IRREGULAR and n > 2:
+        is_exact = fit.residual_mm < 1e-4 * fit.spacing_mm
+        said.append(f"all on {grid}" if is_exact else f"at most {fit.residual_mm:.2g} mm off {grid}")
+    tag = spacing_tag(found.headers)
+    if tag is not None and _compared(fit, tag) is not None and not tag_notes(found):
+        said.append("SpacingBetweenSlices agrees")
+    return tuple(said)
+
+
+def against_given(found: Findings, given_mm: float | None) -> tuple[str, ...]:
+    """What a spacing that was given would do to slices whose places are stated."""
+    spacing = found.fit.spacing_mm
+    if given_mm is None or not found.is_measured or not math.isfinite(spacing):
+        return ()
+    if abs(given_mm / spacing - 1) < 1e-4:
+        return (f"the given {mm(given_mm)} mm agrees",)
+    return (
+        f"the given {mm(given_mm)} mm was not used: it would stretch the volume by {percent(given_mm / spacing - 1)}",
+    )
+
+
+def _ordered_by(found: Findings) -> str:
+    numbers = found.numbers
+    return "InstanceNumber" if numbers is not None and (np.diff(numbers) > 0).all() else "files"
+
+
+def fitted(fit: SpacingFit) -> str:
+    """The spacing with its unit, to the digits that are known where positions are rounded."""
+    return f"{mm(fit.spacing_mm, fit.uncertainty_mm if fit.is_rounded else 0.0)} mm"
+
+
+def advice(found: Findings, codes: set[Code]) -> str:
+    """What to do, in a sentence or two."""
+    fit = found.fit
+    if Code.SLICES_CONFLICT in codes:
+        return (
+            "Split the series (--split-by acquisition, time, echo, b-value or image-type), or remove one of each two."
+        )
+    if fit.kind is SpacingClass.UNKNOWN:
+        return _unknown_advice(found)
+    if fit.kind is SpacingClass.SINGLE:
+        return "Nothing to stack."
+    use = f"Use {fitted(fit)}"
+    if fit.kind is SpacingClass.UNIFORM:
+        text = f"{use} for all slices."
+    elif fit.kind is SpacingClass.MISSING:
+        again = "Fetch the lost files again, or let" if Code.FILES_LOST in codes else "Let"
+        text = f"{again} gpustitch resample put {fit.n_output} planes at {fitted(fit)}."
+    elif fit.kind is SpacingClass.RUNS_WITH_GAPS:
+        text = (
+            f"{use}: gpustitch resample leaves the gaps empty ({fit.n_output} planes), or makes a volume of each run."
+        )
+    else:
+        text = f"Do not stack as it is: gpustitch resample makes {fit.n_output} planes at {fitted(fit)}."
+    if Code.SHEARED in codes:
+        text += " Keep the shear in the matrix, or shift the slices (gpustitch resample)."
+    return text
+
+
+def _unknown_advice(found: Findings) -> str:
+    text = "Give the distance of slices with --spacing MM; the protocol or the scanner's log has it."
+    thickness = found.headers[0].thickness_mm
+    if thickness is not None:
+        text += f" SliceThickness ({thickness:g} mm) need not be it (--use-thickness takes it)."
+    return text
