@@ -10,20 +10,29 @@ from scipy.optimize import nnls
 
 from gpustitch.model.zspacing import Floats
 
+# Width of a bin of distances, in sections: fine against the half section between knots.
 BIN = 0.125
+# Points of the tabulated curve per section, between which it is linear.
 FINE = 64
+# Weight of the mean squared third difference of the spline's coefficients against the mean squared residual: it settles
+# coefficients that no pair tells.
 STIFFNESS = 1e-4
+# Degree of the spline; knots, in sections: the least distance of two, and their distance as a part of where they lie.
+_DEGREE, _LEAST_STEP, _STEP = 3, 0.5, 1 / 8
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Values and slopes at 0, 1 / FINE, 2 / FINE ... sections; never rising; continued flat."""
+    """Similarity against distance, float64 (points,) at 0, 1 / FINE, 2 / FINE ... sections; never rising.
+
+    ``slopes`` are per section, at most 0. Beyond the last point both stay as they are there.
+    """
 
     values: Floats
     slopes: Floats
 
     def at(self, distance: Floats) -> tuple[Floats, Floats]:
-        """Similarity at the distances, and its slope."""
+        """Similarity at distances of at least 0, in sections, and its slope; of their shape."""
         place = np.minimum(distance * FINE, len(self.values) - 1.001)
         low = place.astype(np.int64)
         place -= low
@@ -71,16 +80,16 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
     total, at, mean = sums[0][some], sums[1][some] / sums[0][some], sums[2][some] / sums[0][some]
     knots = _knots(BIN * n_bins)
     longest = knots[-1]
-    count = len(knots) - 4
+    count = len(knots) - _DEGREE - 1
     root = np.sqrt(total / total.sum())
-    basis = BSpline(knots, np.eye(count), 3)(at)
+    basis = BSpline(knots, np.eye(count), _DEGREE)(at)
     bend = np.diff(np.eye(count), 3, axis=0) * np.sqrt(STIFFNESS / count)
     # Coefficients are sums of falling steps; the last step is the level at the end, which may have either sign.
     design = np.cumsum(np.concatenate([root[:, None] * basis, bend]), axis=1)
     design = np.concatenate([design, -design[:, -1:]], axis=1)
     factors = nnls(design, np.concatenate([root * mean, np.zeros(len(bend))]))[0]
     factors[-2] -= factors[-1]
-    spline = BSpline(knots, np.cumsum(factors[-2::-1])[::-1], 3)
+    spline = BSpline(knots, np.cumsum(factors[-2::-1])[::-1], _DEGREE)
     fine = np.arange(int(longest * FINE) + 1) / FINE
     return Curve(spline(fine), np.minimum(spline(fine, 1), 0))
 
@@ -89,5 +98,5 @@ def _knots(longest: float) -> Floats:
     """Knots from 0, half a section apart up to 4 sections and then by an eighth of the distance, until the longest."""
     inner = [0.0]
     while inner[-1] < longest:
-        inner.append(inner[-1] + max(0.5, inner[-1] / 8))
-    return np.array([0.0] * 3 + inner + [inner[-1]] * 3)
+        inner.append(inner[-1] + max(_LEAST_STEP, inner[-1] * _STEP))
+    return np.array([0.0] * _DEGREE + inner + [inner[-1]] * _DEGREE)

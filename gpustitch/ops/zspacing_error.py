@@ -6,9 +6,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from gpustitch.model.zspacing import Floats
+from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.ops.zspacing_normal import FLOOR, Expected
 
-MAD_TO_SIGMA = 1.4826
 # Calibrated on simulated series: error of a similarity against the residuals of the first LAGS lags, and how many times
 # the residuals it may be where the error of the texture is larger.
 SHARED, LAGS, MOST = 4.1, 10, 25.0
@@ -18,6 +18,8 @@ LEAST_SHARE, UNSEEN = 0.3, 16.0
 FEWEST_LAGS, FEWEST_BLOCKS, MOST_BLOCKS = 5, 20, 500
 # Patterns across a block that positions and qualities follow: its level and its slope.
 FOLLOWED = 2
+# 1 / N and 1 / M to start from, for weights only; and the rounds in which weights settle.
+_FIRST_PARTS, _ROUNDS = (1 / 300, 1 / 5000), 20
 
 
 def error_of_similarities(expected: Expected) -> float:
@@ -65,9 +67,9 @@ def texture_error(expected: Expected) -> tuple[float, float] | None:
     variance[np.diag_indices(size)] /= 2
     a, b = (index + FOLLOWED for index in np.triu_indices(size - FOLLOWED))
     design = np.stack([texture[a] * texture[b], (texture[a] + texture[b]) * noise + noise**2], axis=1)
-    parts: Floats = np.array([1 / 300, 1 / 5000])
+    parts: Floats = np.array(_FIRST_PARTS)
     # The error of a variance is a multiple of it: weights come from the last fit.
-    for _ in range(20):
+    for _ in range(_ROUNDS):
         weight = 1 / (design @ parts + 1e-14)
         parts = nnls(design * weight[:, None], variance[a, b] * weight)[0] + 1e-9
     share = design[:, 0] * parts[0] / (design @ parts)

@@ -17,17 +17,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.model.zspacing import Floats
+from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.ops.zspacing_curve import Curve, fit_curve
 
 # Errors of a correlation go with 1 - p^2. Pairwise, near sections count more than that to make up for the
 # correlation of errors; the floor keeps nearly equal sections from counting for all.
 EMPHASIS = 2
 FLOOR = 0.02
+# Noise of similarities that follow the curve exactly.
+_LEAST_NOISE = 1e-5
+# A pair that is this near to where it is expected, in sections, has no chord: the slope of the curve counts.
+_LEAST_CHORD = 1e-3
 
 
 @dataclass(frozen=True)
 class Normal:
-    """Band (2 (lags + 1), 2 n) and right-hand side (2 n,)."""
+    """Normal equations of n sections: matrix in the lower banded form, right-hand side, both float64.
+
+    ``band`` is (2 (lags + 1), 2 n), ``[r - c, c]`` the entry of row r and column c; ``right`` is (2 n,).
+    """
 
     band: Floats
     right: Floats
@@ -73,7 +81,19 @@ def expect(
     last: Expected | None,
     curve: Curve | None = None,
 ) -> Expected:
-    """Fit the curve, unless it is given, to the pairs (range, n) at positions and qualities (n,); what it expects."""
+    """What is expected of pairs at given positions and qualities, by a curve that is fitted to them.
+
+    Parameters
+    ----------
+    measured, counts
+        (range, n): similarity of the sections k and k + d, d from 1, and weight of the pair, 0 where there is none.
+    positions, quality
+        (n,): in sections; the factor q of each section, above 0.
+    last
+        What was expected before, whose residuals say which pairs the curve must not follow; None for the first time.
+    curve
+        A curve to take in place of a fitted one.
+    """
     n = len(positions)
     later = np.minimum(np.arange(n) + np.arange(1, len(measured) + 1)[:, None], n - 1)
     step = positions[later] - positions
@@ -92,17 +112,20 @@ def expect(
     residual = np.where(counts > 0, measured - similarity, 0)
     some = counts > 0
     relative = np.abs(residual[some]) / np.maximum(1 - similarity[some] ** 2, FLOOR)
-    noise = 1.4826 * float(np.median(relative)) + 1e-5
+    noise = MAD_TO_SIGMA * float(np.median(relative)) + _LEAST_NOISE
     return Expected(similarity, slope, residual, counts, distance, level, curve, noise)
 
 
 def pairwise(pairs: Expected, measured: Floats) -> Normal:
-    """Weighted least squares over all pairs. A pair's slope is the chord to the distance where it would be expected."""
+    """Weighted least squares over all pairs, measured (lags, n).
+
+    A pair's slope is the chord to the distance at which its similarity would be expected: curves are far from straight.
+    """
     n_lags, n = measured.shape
     wanted = pairs.curve.inverse(measured / pairs.level) - pairs.distance
     with np.errstate(divide="ignore", invalid="ignore"):
         chord = np.abs(pairs.residual / wanted)
-    use = (np.abs(wanted) > 1e-3) & (pairs.counts > 0)
+    use = (np.abs(wanted) > _LEAST_CHORD) & (pairs.counts > 0)
     slope = np.where(use, np.copysign(chord, pairs.slope), pairs.slope)
     error = np.maximum(1 - pairs.similarity**2, FLOOR) ** EMPHASIS * pairs.noise
     weight = pairs.counts / error**2

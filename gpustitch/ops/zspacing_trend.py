@@ -9,6 +9,10 @@ from gpustitch.model.zspacing import Floats, Integers
 
 # Sections of a stretch whose mean spacing is taken.
 STRETCH = 30
+# Standard deviation, in sections, of the Gaussian that is the slow part of the spacing.
+_SLOW = STRETCH / 2.5
+# No mean spacing and no slow part is taken to be less than these, in sections: both are divided by.
+_LEAST_MEAN, _LEAST_SLOW = 1e-9, 1e-3
 
 
 def without_trend(
@@ -26,6 +30,10 @@ def without_trend(
         Nothing is changed unless the mean spacings of two stretches of 30 sections differ by more than this factor,
         or by its root if similarity is known to change: sections are hardly cut with three times the thickness, while
         textures do become finer.
+
+    Returns
+    -------
+    Both (n,), float64, positions from 0. None if nothing is changed, as in series of no more than 30 sections.
     """
     n = len(positions)
     spacing = np.diff(positions[order])
@@ -33,9 +41,9 @@ def without_trend(
     if n <= STRETCH:
         return None
     means = np.convolve(spacing, np.full(STRETCH, 1 / STRETCH), "valid")
-    if means.max() <= limit * max(means.min(), 1e-9):
+    if means.max() <= limit * max(means.min(), _LEAST_MEAN):
         return None
-    smooth = np.maximum(gaussian_filter1d(spacing, STRETCH / 2.5, mode="nearest"), 1e-3)
+    smooth = np.maximum(gaussian_filter1d(spacing, _SLOW, mode="nearest"), _LEAST_SLOW)
     out, scale = np.empty(n), np.empty(n)
     out[order] = np.concatenate([[0], np.cumsum(spacing / smooth)])
     scale[order] = np.concatenate([smooth[:1], (smooth[1:] + smooth[:-1]) / 2, smooth[-1:]])

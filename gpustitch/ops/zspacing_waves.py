@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from gpustitch.model.zspacing import Floats, Integers
+from gpustitch.ops.robust import MAD_TO_SIGMA
 
 # Wavelengths in sections: of the shortest wave that is held back, and of the shortest that may be no spacing at all.
 SHORTEST, SLOW = 10, 50
@@ -18,7 +19,10 @@ MOST = 300
 FREEDOM = 4.0
 # Probability of slow waves that are still taken as chance.
 CHANCE = 1e-4
-MAD_TO_SIGMA = 1.4826
+# Rounds in which weights and centre of the spacings settle.
+_ROUNDS = 10
+# Sections squared: keeps spacings that are all the same from having no variance.
+_LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,8 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
 def _of_spacings(spacing: Floats) -> tuple[float, Floats]:
     """Centre of Student's distribution of spacings, and the variance that each one may come from."""
     centre = float(np.median(spacing))
-    usual = (MAD_TO_SIGMA * float(np.median(np.abs(spacing - centre)))) ** 2 + 1e-12
-    for _ in range(10):
+    usual = (MAD_TO_SIGMA * float(np.median(np.abs(spacing - centre)))) ** 2 + _LEAST_VARIANCE
+    for _ in range(_ROUNDS):
         variance = (FREEDOM * usual + (spacing - centre) ** 2) / (FREEDOM + 1)
         centre = float(np.average(spacing, weights=1 / variance))
     return centre, variance

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from gpustitch.errors import AlignmentError, DamagedInputError, LayoutError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
 from gpustitch.io.matrix import SimilarityFile, is_similarity_file, read_pair_weights, read_similarity, sidecar_of
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.z_positions import ZPositions, read_z_positions, write_z_positions
-from gpustitch.model.zspacing import ZSpacingOptions, ZSpacingResult
+from gpustitch.model.zspacing import Floats, ZSpacingOptions, ZSpacingResult
 from gpustitch.ops.half_strip import half_strip_of, undefined_planes
 from gpustitch.ops.section_faults import SectionFault, find_faults
 from gpustitch.ops.zspacing import estimate_positions
@@ -22,8 +21,6 @@ from gpustitch.stages import similarity
 from gpustitch.stages.progress import SILENT, Progress
 from gpustitch.stages.similarity import SimilarityOptions, SimilarityPlan, checked_reach, listed
 from gpustitch.stages.z_figure import check_figure, draw_report
-
-Floats = npt.NDArray[np.float64]
 
 _LEAST_SECTIONS = 3
 
@@ -43,9 +40,9 @@ class ZSpacingRequest:
         Parameters of the estimate; ``neighborhood_range`` is replaced by the range above.
     report
         Picture to draw, .pdf, .png or .svg; None for none.
-    start, weights
-        CSV of positions to start from, and of how much the votes of each section count; None for the section numbers,
-        and for 1.
+    start, section_weights
+        CSV of positions to start from, and of how much the votes of each section count (its column ``weight``, which
+        is the quality where z-spacing wrote it); None for the section numbers, and for 1.
     pair_weights
         File of how much each pair counts (:func:`gpustitch.io.matrix.read_pair_weights`); None for 1.
     """
@@ -55,14 +52,14 @@ class ZSpacingRequest:
     estimate: ZSpacingOptions = field(default_factory=ZSpacingOptions)
     report: Path | None = None
     start: Path | None = None
-    weights: Path | None = None
+    section_weights: Path | None = None
     overwrite: bool = False
     pair_weights: Path | None = None
 
     @property
     def inputs(self) -> list[Path]:
         """What is read."""
-        given = (self.images.input, self.images.mask, self.start, self.weights, self.pair_weights)
+        given = (self.images.input, self.images.mask, self.start, self.section_weights, self.pair_weights)
         return [path for path in given if path is not None]
 
 
@@ -134,7 +131,10 @@ def fault_lines(faults: tuple[SectionFault, ...]) -> list[str]:
 
 
 def _named(fault: SectionFault) -> str:
-    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.kind, "+")
+    """One fault: ``7|8`` for sections missing between two, ``7-9`` for a stretch in the wrong order, ``7=8`` for one
+    place recorded twice, ``7`` for a single section.
+    """
+    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.kind, "")
     ends = (fault.sections[0], fault.sections[-1]) if fault.kind == "swapped" else fault.sections
     text = joined.join(str(i) for i in ends)
     details = [f"{fault.missing} missing"] if fault.missing else []
@@ -204,27 +204,26 @@ def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats |
     if number < _LEAST_SECTIONS:
         raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {number}")
     start = None if asked.start is None else read_z_positions(asked.start).positions
-    weights = None if asked.weights is None else read_z_positions(asked.weights).weights
-    for path, values in ((asked.start, start), (asked.weights, weights)):
+    weights = None if asked.section_weights is None else read_z_positions(asked.section_weights).weights
+    for path, values in ((asked.start, start), (asked.section_weights, weights)):
         if values is not None and len(values) != number:
             raise LayoutError(f"{path} is about {len(values)} sections, {asked.images.input} has {number}")
     if start is not None and np.ptp(start) == 0:
         raise DamagedInputError(f"{asked.start} has all sections at the position {start[0]:g}; nothing starts there")
     if weights is not None and not (weights >= 0).all():
-        raise DamagedInputError(f"{asked.weights} does not say a weight of at least 0 for each section")
+        raise DamagedInputError(f"{asked.section_weights} does not say a weight of at least 0 for each section")
     of_pairs = None if asked.pair_weights is None else read_pair_weights(asked.pair_weights, number)
     return start, weights, of_pairs
 
 
-def _reach_in(request: ZSpacingRequest, given: SimilarityFile) -> int:
+def _reach_in(asked: ZSpacingRequest, given: SimilarityFile) -> int:
     """The range asked for, or what the file holds up to the default one."""
-    asked = request.images.reach
-    reach = checked_reach(asked, given.number)
+    reach = checked_reach(asked.images.reach, given.number)
     if reach <= given.reach:
         return reach
-    if asked is None:
+    if asked.images.reach is None:
         return given.reach
-    raise ParameterError(f"--range is {asked}, but {request.images.input} holds similarities within {given.reach} only")
+    raise ParameterError(f"--range is {reach}, but {asked.images.input} holds similarities within {given.reach} only")
 
 
 def _strip_in(given: SimilarityFile, reach: int, path: Path) -> Floats:
@@ -284,7 +283,7 @@ def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
     if plan.pair_weights is not None:
         counts = counts * plan.pair_weights[first, second]
     if not counts.any():
-        given = [path for path in (plan.asked.weights, plan.asked.pair_weights) if path is not None]
+        given = [path for path in (plan.asked.section_weights, plan.asked.pair_weights) if path is not None]
         raise AlignmentError(f"{' and '.join(map(str, given))}: no pair of sections has a weight above 0")
 
 
@@ -299,7 +298,7 @@ def _record(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> dict[str, object]:
     """What is written beside the positions: where they come from, and what is wrong with which sections."""
     asked = plan.asked
     images = {key: value for key, value in vars(asked.images).items() if key not in ("planes", "output", "overwrite")}
-    parameters = {**images, **vars(plan.estimate), "start": asked.start, "section_weights": asked.weights}
+    parameters = {**images, **vars(plan.estimate), "start": asked.start, "section_weights": asked.section_weights}
     parameters |= {"pair_weights": asked.pair_weights, "reach": plan.estimate.neighborhood_range}
     return {
         **provenance(parameters, [path for path in asked.inputs if path.is_file()]),
