@@ -191,12 +191,14 @@ def _read_rows(header: SliceHeader, pixels: StoredPixels, first: int, stop: int)
 
 def _decoded(header: SliceHeader) -> Image:
     """A slice that pydicom must decode."""
+    # pydicom's own treatment of unused bits takes HighBit for BitsStored - 1.
+    options: dict[str, Any] = {"index": header.frame, "raw": True, "correct_unused_bits": False}
     with reading(header.path, f"DICOM pixels (PixelData (7fe0,0010), slice {header.frame})"):
         if header.pixels is not None and header.pixels.syntax and UID(header.pixels.syntax).is_encapsulated:
-            image = pixel_array(header.path, index=header.frame, raw=True)
+            image = pixel_array(header.path, **options)
         else:
             # pydicom inflates deflated files, and guesses the syntax of those that state none, only here.
-            image = pixel_array(dcmread(header.path, force=True), index=header.frame, raw=True)
+            image = pixel_array(dcmread(header.path, force=True), **options)
     if image.shape != header.shape:
         raise DamagedInputError(
             f"{header.path}: pixels decode to {image.shape}; Rows and Columns say {header.shape} (slice {header.frame})"
