@@ -7,11 +7,9 @@ the texture of its window:
 - Outliers are found by the median of the eight points around (Hampel's filter) and left out.
 - Estimates are drawn to where they start, so that grids go from coarse to fine: each starts from the last one.
 - What all points of a section deviate by together is taken out: whole planes, with more pixels, know that better.
-- The rest is smoothed section by section (simple kriging, which is Tikhonov's regularisation with a covariance):
-  the true deviations are taken as a Gaussian field of mean 0 over the grid, whose variance and correlation with
-  distance (Matern, 3/2) are the most likely ones. Errors are as the estimator states them or larger by the most likely
-  factor, and shared by windows as far as these overlap. A grid that deviates no more than its errors let it comes out
-  near the global positions: within 0.1 to 0.2 sections (RMS) of them where windows of 50 to 60 pixels are all there is.
+- The rest is smoothed section by section, :mod:`gpustitch.ops.zspacing_grid_field`. A grid that deviates no more than
+  its errors let it comes out near the global positions: within 0.1 to 0.2 sections (RMS) of them where windows of 50
+  to 60 pixels are all there is.
 
 Similarities tell neither offset nor scale: those of each point are the ones that bring it nearest to the global
 positions.
@@ -22,17 +20,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
-from scipy.optimize import minimize
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.zspacing import Floats, ZSpacingOptions
 from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.ops.zspacing import estimate_positions
+from gpustitch.ops.zspacing_grid_field import LEAST_ERROR, UNKNOWN, correlation, distances, likely_field, smoothed
 from gpustitch.ops.zspacing_order import in_given_order
 
 Bools = npt.NDArray[np.bool_]
@@ -43,15 +39,6 @@ OUTLIER = 5.0
 _LEAST_NEIGHBOURS = 3
 # Sections with votes without which a window says nothing.
 _LEAST_VOTES = 3
-# In sections: no error is smaller; and the error of what is left out.
-_LEAST_ERROR, _UNKNOWN = 1e-3, 1e4
-# In points: a field that is alike over less cannot be told from errors. A spread of less than this part of what was
-# estimated is none.
-_LEAST_REACH, _LEAST_SPREAD = 1.0, 0.02
-# Stated errors are right to this factor, as a logarithm: a field must not pass for errors that are all too small.
-_FACTOR = 0.2
-# Sections that the field of deviations is estimated from.
-_LOOKED_AT = 24
 # Sections looked at at once, and bytes of matrices solved at once.
 _BATCH, BATCH_BYTES = 256, 32 << 20
 
@@ -176,8 +163,8 @@ class GridPositions:
         bool (n, gy, gx): estimates that were left out.
     spread
         Standard deviation of the deviations, in sections, beyond their errors.
-    reach
-        Distance, in points of the grid, that deviations are alike over: the scale of their correlation.
+    length
+        Distance, in points of the grid, that deviations are alike over: the length scale of their correlation.
     """
 
     positions: Floats
@@ -185,7 +172,7 @@ class GridPositions:
     without_texture: Bools
     outliers: Bools
     spread: float
-    reach: float
+    length: float
 
 
 def local_estimate(
@@ -223,7 +210,7 @@ def local_estimate(
     # Sections without votes say nothing of offset and scale.
     scale, offset = np.polyfit(found.positions[voted], positions[voted], 1)
     deviation = np.where(voted, scale * found.positions + offset - start, 0)
-    error = np.where(voted, np.maximum(abs(scale) * found.uncertainty, _LEAST_ERROR), np.inf)
+    error = np.where(voted, np.maximum(abs(scale) * found.uncertainty, LEAST_ERROR), np.inf)
     return deviation, error
 
 
@@ -245,13 +232,13 @@ def grid_positions(
     found
         Local estimates.
     overlap
-        Of the windows, :attr:`GridWindows.overlap`: correlation of their errors.
+        Of the windows (gy gx, gy gx), :attr:`GridWindows.overlap`: correlation of their errors.
     start
         Positions (n, gy, gx) that estimates started from and deviate from; the global ones by default.
     thickness
-        Least distance of neighbouring sections.
+        Least distance of neighbouring sections, in sections.
     progress
-        Called with the number of sections that were smoothed.
+        Called with the number of sections that were smoothed since the last call.
     """
     n, gy, gx = found.values.shape
     start = np.broadcast_to(positions[:, None, None], found.values.shape) if start is None else start
@@ -259,24 +246,24 @@ def grid_positions(
     errors = np.where(outliers, np.inf, found.errors)
     used = ~found.without_texture
     own = found.values - _common(found.values, errors)
-    spread, reach, factor = _field(own, errors, overlap)
-    covariance = spread**2 * _correlation(_distances(gy, gx), reach)
+    spread, length, factor = likely_field(own, errors, overlap)
+    covariance = spread**2 * correlation(distances(gy, gx), length)
     # Points that are not used say nothing of their neighbours, and get nothing from them.
     covariance *= np.outer(used, used)
-    sigma = np.where(np.isfinite(errors), factor * errors, _UNKNOWN).reshape(n, -1)
+    sigma = np.where(np.isfinite(errors), factor * errors, UNKNOWN).reshape(n, -1)
     values, smooth, error = own.reshape(n, -1), np.zeros((n, gy * gx)), np.zeros((n, gy * gx))
     batch = max(1, BATCH_BYTES // (8 * covariance.size))
     for begin in range(0, n, batch):
         some = slice(begin, min(begin + batch, n))
         if spread > 0:
-            smooth[some], error[some] = _smoothed(values[some], sigma[some], covariance, overlap)
+            smooth[some], error[some] = smoothed(values[some], sigma[some], covariance, overlap)
         if progress is not None:
             progress(some.stop - begin)
     local = np.where(used, start, positions[:, None, None]) + smooth.reshape(n, gy, gx)
     order = np.argsort(positions, kind="stable")
     for y, x in np.ndindex(gy, gx):
-        local[:, y, x] = in_given_order(local[:, y, x], order, np.minimum(errors[:, y, x], _UNKNOWN), thickness)
-    return GridPositions(local, error.reshape(local.shape), ~used, outliers, spread, reach)
+        local[:, y, x] = in_given_order(local[:, y, x], order, np.minimum(errors[:, y, x], UNKNOWN), thickness)
+    return GridPositions(local, error.reshape(local.shape), ~used, outliers, spread, length)
 
 
 def _outliers(found: Deviations) -> Bools:
@@ -319,74 +306,7 @@ def _common(values: Floats, errors: Floats) -> Floats:
     for _ in range(2):
         around = np.where(good, values - mean, 0) ** 2
         field = np.maximum(around.sum(axis=(1, 2), keepdims=True) / count - noise, 0)
-        weight = np.where(good, 1 / (variance + field + _LEAST_ERROR**2), 0)
+        weight = np.where(good, 1 / (variance + field + LEAST_ERROR**2), 0)
         total = weight.sum(axis=(1, 2), keepdims=True)
         mean = (weight * values).sum(axis=(1, 2), keepdims=True) / np.where(total > 0, total, 1)
     return np.asarray(mean)
-
-
-def _field(values: Floats, errors: Floats, overlap: Floats) -> tuple[float, float, float]:
-    """Spread and reach of the field that is most likely to give the deviations of some sections; factor of errors."""
-    n, gy, gx = values.shape
-    distance = _distances(gy, gx)
-    some = np.linspace(0, n - 1, min(n, _LOOKED_AT)).astype(int)
-    value, error = (array[some].reshape(len(some), -1) for array in (values, errors))
-    good = np.isfinite(error)
-    if gy * gx == 1 or not value[good].any():
-        return 0.0, 1.0, 1.0
-    sigma = np.where(good, error, _UNKNOWN)
-
-    def unpacked(logs: Floats) -> tuple[float, float, float]:
-        spread, reach, factor = np.exp(np.clip(logs, -9, 7))
-        return float(spread), max(float(reach), _LEAST_REACH), max(float(factor), 1.0)
-
-    def cost(logs: Floats) -> float:
-        spread, reach, factor = unpacked(logs)
-        lower = np.linalg.cholesky(_total(factor * sigma, spread**2 * _correlation(distance, reach), overlap))
-        white = np.linalg.solve(lower, value[..., None])
-        # The reach hardly matters where there is no field: it stays near the distance of a few points then.
-        prior = math.log(reach / 3) ** 2 + (math.log(factor) / _FACTOR) ** 2
-        return float(prior + (white**2).sum() + 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum())
-
-    size = max(float(np.sqrt(np.mean(value[good] ** 2))), _LEAST_ERROR)
-    start: Floats = np.log([size / 2, 3.0, 1.2])
-    simplex = np.vstack([start, start + np.diag([0.7, 0.5, 0.3])])
-    options: Any = {"initial_simplex": simplex, "maxfev": 120, "xatol": 0.03, "fatol": 0.1}
-    spread, reach, factor = unpacked(minimize(cost, start, method="Nelder-Mead", options=options).x)
-    return (spread if spread > _LEAST_SPREAD * size else 0.0), reach, factor
-
-
-def _distances(gy: int, gx: int) -> Floats:
-    """Distances of the points of a grid (gy gx, gy gx), in points."""
-    y, x = (axis.ravel() for axis in np.mgrid[:gy, :gx].astype(np.float64))
-    found: Floats = np.hypot(np.subtract.outer(y, y), np.subtract.outer(x, x))
-    return found
-
-
-def _correlation(distance: Floats, reach: Floats | float) -> Floats:
-    """Matern's correlation of smoothness 3/2."""
-    a = math.sqrt(3) * distance / reach
-    found: Floats = (1 + a) * np.exp(-a)
-    return found
-
-
-def _total(sigma: Floats, covariance: Floats, overlap: Floats) -> Floats:
-    """Covariance (m, gy gx, gy gx) of estimates: that of the field and that of errors (m, gy gx)."""
-    total: Floats = sigma[:, :, None] * sigma[:, None, :] * overlap
-    total += covariance
-    # Windows that share all their pixels have the same errors: the least ones of their own keep this solvable.
-    diagonal = np.arange(total.shape[1])
-    total[:, diagonal, diagonal] += _LEAST_ERROR**2 + 1e-6 * sigma**2
-    return total
-
-
-def _smoothed(values: Floats, sigma: Floats, covariance: Floats, overlap: Floats) -> tuple[Floats, Floats]:
-    """Most likely deviations (m, gy gx) of sections, from estimates and their errors; and their standard errors."""
-    found, left = np.empty_like(values), np.empty_like(values)
-    for k, total in enumerate(_total(sigma, covariance, overlap)):
-        lower = np.linalg.cholesky(total)
-        both = solve_triangular(lower, np.column_stack([covariance, values[k]]), lower=True, check_finite=False)
-        seen, white = both[:, :-1], both[:, -1]
-        found[k] = white @ seen
-        left[k] = np.diagonal(covariance) - np.einsum("ij,ij->j", seen, seen)
-    return found, np.sqrt(np.maximum(left, 0))

@@ -38,10 +38,12 @@ from gpustitch.stages.parallel import ordered_map
 from gpustitch.stages.progress import SILENT, Progress
 from gpustitch.stages.similarity import SimilarityOptions, SimilarityPlan
 
-# Updates of local positions, which start near their end, and how they are held to the global ones.
+# Updates of local positions, which start near their end. They are taken to be within sqrt((1 - w) / w) = 1.2 sections
+# of where they start: windows of little texture do not stray.
 LOCAL_ITERATIONS = 15
 LOCAL_REGULARIZER = 0.4
 _LEAST_SECTIONS = 3
+# Planes of a window correlated at once, to be tried until the memory suffices.
 _BLOCKS = (64, 32, 16, 8, 4)
 
 
@@ -62,8 +64,8 @@ class ZGridRequest:
     positions
         CSV of global positions (:mod:`gpustitch.io.z_positions`); None to estimate them from the whole planes.
     estimate
-        Parameters of the global estimate. Local ones make 15 updates, keep the order, and are held to the global
-        positions by a coordinate regulariser of at least 0.4.
+        Parameters of the global estimate. Local ones make 15 updates, keep the order, and are held to where they start,
+        the global positions or those of a coarser grid, by a coordinate regulariser of at least 0.4.
     """
 
     images: SimilarityOptions
@@ -94,7 +96,18 @@ class ZGridPlan:
 
 @dataclass(frozen=True)
 class ZGridOutcome:
-    """Global positions (n,), their standard errors, those at the points, and their centres in pixels of the stack."""
+    """Positions of n sections as a whole and at the points of the grid.
+
+    Attributes
+    ----------
+    positions, uncertainty
+        Global ones, float64 (n,), and their standard errors, NaN where they are not known; in sections.
+    local
+        Those at the points.
+    row_centers, column_centers
+        float64 (gy,) and (gx,): where the points lie, in pixels of the stack as it was recorded, 0 at the centre of
+        the first pixel.
+    """
 
     positions: Floats
     uncertainty: Floats
@@ -312,6 +325,7 @@ def _start(positions: Floats, local: GridPositions | None, grid: tuple[int, int]
 
 
 def _itself(strip: Floats) -> Floats:
+    """A window's own half strip, where those of coarser grids are first made by :func:`pooled`."""
     return strip
 
 
@@ -344,6 +358,7 @@ def _deviations(
 
 
 def _tell(local: GridPositions, progress: Progress) -> None:
+    """Say how many points got no positions of their own, and how many positions were left out."""
     alone, points = np.count_nonzero(local.without_texture), local.without_texture.size
     if alone:
         progress.warn(f"{alone} of {points} points have constant windows or no texture: they get the global positions")
