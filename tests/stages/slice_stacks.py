@@ -1,0 +1,60 @@
+"""Judged series made by hand, with slices of a linear gradient in the body."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from gpustitch.model.slices import SliceHeader, SliceSeries, SliceStack
+from gpustitch.ops.slice_fit import fit_slices
+
+AXIAL = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], float)
+ORIGIN = np.array([-12.0, -20.0, 30.0])
+PIXEL = (0.75, 0.5)
+
+
+def oblique(seed=3):
+    """Axes z, y, x of an oblique frame, in rows; right-handed as x, y, z."""
+    turned, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    turned[0] = np.cross(turned[2], turned[1])
+    return turned
+
+
+def gradient(places):
+    """Value at places (..., 3) in mm."""
+    return 1000 + places @ [3.0, 5.0, 7.0]
+
+
+def made(along, *, written=None, rounding=0.0, directions=AXIAL, shear=(0.0, 0.0), shape=(6, 5), numbers=None):
+    """A stack at positions ``along`` the normal, from 0, written as ``written``, and its planes of the gradient."""
+    along = np.asarray(along, float)
+    written = along if written is None else np.asarray(written)
+    fit = fit_slices(written, rounding, numbers)
+    with_shear = directions[0] + shear[0] * directions[1] + shear[1] * directions[2]
+    first = ORIGIN + along[:, None] * with_shear
+    y, x = np.arange(shape[0])[:, None, None] * PIXEL[0], np.arange(shape[1])[:, None] * PIXEL[1]
+    planes = gradient(first[:, None, None] + y * directions[1] + x * directions[2])
+    headers = tuple(SliceHeader(Path(f"IM{k}.dcm"), 0, shape) for k in range(len(along)))
+    stack = SliceStack(
+        series=SliceSeries("phantom", "dicom", headers),
+        order=np.arange(len(along)),
+        positions_mm=written,
+        fit=fit,
+        spacing_mm=(fit.spacing_mm, *PIXEL),
+        uncertainty_mm=(fit.uncertainty_mm, 0.0, 0.0),
+        origin_mm=tuple(ORIGIN + fit.origin_mm * with_shear),
+        directions=directions,
+        shear=shear,
+        notes=(),
+        evidence=(),
+        others_mm={},
+        advice="",
+    )
+    return stack, planes.astype(np.float32)
+
+
+def expected(affine, shape):
+    """The gradient at all voxels of a volume (z, y, x) with an affine from x, y, z, 1."""
+    z, y, x = np.indices(shape)
+    return gradient(np.stack([x, y, z, np.ones_like(x)], -1) @ np.asarray(affine)[:3].T)
