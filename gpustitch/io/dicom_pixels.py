@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from gpustitch.errors import DamagedInputError, MissingExtraError, ParameterError
 from gpustitch.io.images import reading
@@ -194,7 +194,7 @@ def _decoded(header: SliceHeader) -> Image:
     # pydicom's own treatment of unused bits takes HighBit for BitsStored - 1.
     options: dict[str, Any] = {"index": header.frame, "raw": True, "correct_unused_bits": False}
     with reading(header.path, f"DICOM pixels (PixelData (7fe0,0010), slice {header.frame})"):
-        if header.pixels is not None and header.pixels.syntax and UID(header.pixels.syntax).is_encapsulated:
+        if header.pixels is not None and header.pixels.syntax not in ("", DeflatedExplicitVRLittleEndian):
             image = pixel_array(header.path, **options)
         else:
             # pydicom inflates deflated files, and guesses the syntax of those that state none, only here.
