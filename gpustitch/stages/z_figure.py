@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gpustitch.errors import MissingExtraError, ParameterError
-from gpustitch.model.zspacing import ZSpacingResult
+from gpustitch.model.zspacing import Floats, Integers, ZSpacingResult
 from gpustitch.ops.section_faults import SectionFault
 
 FIGURE_SUFFIXES = (".pdf", ".png", ".svg")
-
-Floats = npt.NDArray[np.float64]
 
 # Of more sections than this, or many times the range, only the band along the diagonal can be seen.
 _MOST_IN_MATRIX, _RANGES_IN_MATRIX = 1000, 16
 # So many pairs are drawn as dots that can be seen one by one.
 _FEW_PAIRS = 1000
+# Of more pairs and curves than these only some are drawn: a picture shows no more.
+_MOST_DOTS, _MOST_CURVES = 20_000, 8
+# Steps of a picture of similarities, for each section, where positions spread far.
+_MOST_STEPS = 8
+# In sections: spacings that differ by less differ by rounding.
 _SAME_SPACING = 1e-6
 # Half width of a 90 % interval in standard errors.
 _NINETY_PERCENT = 1.645
@@ -90,7 +92,7 @@ def draw_report(
 
 
 def similarity_picture(
-    half_strip: Floats, positions: Floats, order: npt.NDArray[np.int64]
+    half_strip: Floats, positions: Floats, order: Integers
 ) -> tuple[Floats, tuple[float, float, float, float]]:
     """Similarities at equal steps along z, each of the sections nearest to it, and the picture's extent.
 
@@ -108,7 +110,7 @@ def similarity_picture(
     n, width = half_strip.shape
     ascending = positions[order]
     first, last = float(ascending[0]), float(ascending[-1])
-    steps = np.linspace(first, last, max(2, min(8 * n, round(last - first) + 1)))
+    steps = np.linspace(first, last, max(2, min(_MOST_STEPS * n, round(last - first) + 1)))
     nearest = order[np.rint(np.interp(steps, ascending, np.arange(n))).astype(np.int64)]
     if n <= min(_MOST_IN_MATRIX, _RANGES_IN_MATRIX * width):
         matrix = _looked_up(half_strip, nearest[:, None], nearest[None, :])
@@ -119,7 +121,8 @@ def similarity_picture(
     return band, (first - 0.5, last + 0.5, width - 0.5, -0.5)
 
 
-def _looked_up(half_strip: Floats, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]) -> Floats:
+def _looked_up(half_strip: Floats, i: Integers, j: Integers) -> Floats:
+    """Similarity of sections i and j, arrays that broadcast; NaN beyond the range."""
     width = half_strip.shape[1]
     distance = np.abs(i - j)
     found: Floats = half_strip[np.minimum(i, j), np.minimum(distance, width - 1)]
@@ -127,14 +130,16 @@ def _looked_up(half_strip: Floats, i: npt.NDArray[np.int64], j: npt.NDArray[np.i
 
 
 def _shades(half_strip: Floats) -> tuple[float, float]:
+    """Similarities that are drawn darkest and brightest: nearly the least and the greatest ones."""
     known = half_strip[:, 1:][~np.isnan(half_strip[:, 1:])]
     low, high = np.percentile(known, (2, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
 
 def _draw_similarity(
-    axes: Any, half_strip: Floats, positions: Floats, order: npt.NDArray[np.int64], shades: dict[str, float]
+    axes: Any, half_strip: Floats, positions: Floats, order: Integers, shades: dict[str, float]
 ) -> Any:
+    """A matrix, or of long series its band, in the colours of ``shades``; what a colour bar is made from."""
     picture, extent = similarity_picture(half_strip, positions, order)
     is_matrix = picture.shape[0] == picture.shape[1]
     axes.set_facecolor("lightgray")
@@ -157,14 +162,13 @@ def _draw_curve(axes: Any, half_strip: Floats, result: ZSpacingResult) -> None:
         distances.append(np.abs(result.positions[d:] - result.positions[: n - d]))
         values.append(half_strip[: n - d, d])
     x, y = np.concatenate(distances), np.concatenate(values)
-    every = max(1, len(x) // 20000)
+    every = max(1, len(x) // _MOST_DOTS)
     dots = {"markersize": 1.5, "alpha": 0.3} if len(x) > _FEW_PAIRS else {"markersize": 5, "alpha": 0.7}
     axes.plot(x[::every], y[::every], ".", color="tab:blue", label="pairs", rasterized=True, **dots)
-    curves = result.curves if len(result.curves) <= 8 else result.curves[:: len(result.curves) // 8]
+    curves = result.curves[:: max(1, len(result.curves) // _MOST_CURVES)]
     for number, curve in enumerate(curves):
         label = ("curve" if len(curves) == 1 else "curves along the series") if number == 0 else None
-        # The plugin's curves are those of minus the similarity.
-        axes.plot(np.arange(len(curve)), np.abs(curve), color="tab:orange", linewidth=1.5, label=label)
+        axes.plot(np.arange(len(curve)), curve, color="tab:orange", linewidth=1.5, label=label)
     axes.set_xlim(0, 1.3 * (width - 1) + 0.5)
     axes.set(xlabel="estimated distance, sections", ylabel="similarity")
     axes.set_title("Similarity against distance", fontsize=10)
@@ -192,6 +196,7 @@ def _draw_positions(axes: Any, result: ZSpacingResult, faults: Sequence[SectionF
 
 
 def _draw_spacing(axes: Any, spacing: Floats) -> None:
+    """How often neighbours are how far apart; few that are far beyond the others are drawn at the end."""
     top = float(np.percentile(spacing, 99)) * 1.5
     shown = np.minimum(spacing, top) if spacing.max() > top > 0 else spacing
     # Spacings that are the same but for rounding are in one bar.
@@ -206,6 +211,7 @@ def _draw_spacing(axes: Any, spacing: Floats) -> None:
 
 
 def _draw_quality(axes: Any, half_strip: Floats, result: ZSpacingResult, faults: Sequence[SectionFault]) -> None:
+    """Weight of each section, and how similar it is to the next one recorded."""
     n = len(result.positions)
     axes.plot(np.arange(n), result.weights, color="tab:blue", linewidth=1, label="weight")
     axes.plot(

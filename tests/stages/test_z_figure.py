@@ -103,6 +103,17 @@ def test_curves_are_drawn_as_similarities_with_and_without_compat():
         assert 0.9 < curve[0] < 1.1 and (np.diff(curve) < 0).all() and curve[-1] > 0
 
 
+def test_a_curve_that_falls_below_0_is_drawn_so():
+    from matplotlib.figure import Figure
+
+    strip = strip_of(uneven(30), 5)
+    result = dataclasses.replace(estimated(strip), curves=np.array([[1, 0.6, 0.3, 0.1, -0.05, -0.1]]))
+    axes = Figure().subplots()
+    z_figure._draw_curve(axes, strip, result)
+    curve = next(line for line in axes.lines if line.get_label() == "curve").get_ydata()
+    np.testing.assert_array_equal(curve, result.curves[0])
+
+
 def test_flagged_sections_are_named_kind_by_kind_within_the_panel():
     from matplotlib.figure import Figure
 
