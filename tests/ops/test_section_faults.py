@@ -19,6 +19,7 @@ from gpustitch.ops.section_losses import (
 )
 from gpustitch.ops.sections import SectionOptions, SectionSeries, simulate_sections
 from gpustitch.ops.similarity import banded_correlation
+from tests.ops.fault_counts import FaultCounts
 
 FAULTS = {
     "duplicates": 3,
@@ -66,23 +67,21 @@ def kinds_and_sections(faults: list[SectionFault]) -> list[tuple[str, tuple[int,
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_recall_and_false_alarms(name: str) -> None:
-    """At least 95 % of swaps, duplicates and damage, rounded down, and at most 1 % of the sections wrongly."""
-    hits, truth, wrong, n = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0), 0
+    """At least 95 % of swaps, duplicates and damage, rounded down, and at most 1 % of the sections wrongly.
+
+    Of gaps fewer, the more uneven the spacing, and up to 3 % wrongly: it is as wide as a gap in places.
+    """
+    counts, n = FaultCounts(), 0
     for seed in range(200, 202):
         series = series_of(seed, **FAULTS, **SETTINGS[name])
-        faults = found_in(series)
+        counts.add(series, found_in(series))
         n += len(series)
-        for kind in KINDS:
-            named = {i for fault in faults if fault.kind == kind for i in fault.sections}
-            true = [set(fault.sections) for fault in series.faults if fault.kind == kind]
-            hits[kind] += sum(sections <= named for sections in true)
-            truth[kind] += len(true)
-            wrong[kind] += len(named - series.faulty(kind))
     for kind in ("swapped", "duplicate", "damaged", "constant"):
-        assert hits[kind] >= np.floor(0.95 * truth[kind]), kind
-        assert wrong[kind] <= 0.01 * n, kind
-    assert hits["missing"] >= {0.0: 0.95, 0.2: 0.8, 0.3: 0.6}[SETTINGS[name].get("spacing_cv", 0.0)] * truth["missing"]
-    assert wrong["missing"] <= 0.03 * n
+        assert counts.found[kind] >= np.floor(0.95 * counts.true[kind]), kind
+        assert counts.wrong[kind] <= 0.01 * n, kind
+    least = {0.0: 0.95, 0.2: 0.8, 0.3: 0.6}[SETTINGS[name].get("spacing_cv", 0.0)]
+    assert counts.true["missing"] == 6 and counts.found["missing"] >= least * counts.true["missing"]
+    assert counts.wrong["missing"] <= 0.03 * n
 
 
 def test_sound_series_have_no_faults() -> None:

@@ -30,12 +30,13 @@ def estimate(name, **changes):
     return case, result
 
 
-# Largest error against the plugin's, where it is not half of it.
+# Largest error against the plugin's, where it is not half of it: two cases just miss that, and two of 60 and of 3
+# sections have little more to tell than the plugin saw.
 MOST = {"quality_plugin_r10": 0.505, "quality_sfreg0": 0.505, "small_exactdup": 0.7, "tiny3": 0.9}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_error_is_at_most_half_of_the_plugin(name):
+def test_error_is_at_most_half_of_the_plugins_but_for_four_cases(name):
     """Most errors are a tenth to a third of the plugin's; the rest is noise of the similarities that stays."""
     case, result = estimate(name)
     theirs = rms_error(case.positions[-1], case.truth)

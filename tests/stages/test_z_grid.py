@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 
 from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
 from gpustitch.io.planes import open_planes
@@ -129,13 +130,32 @@ def test_global_positions_may_be_given(tmp_path, flat):
         z_grid.plan(request(tmp_path, flat.planes[:-1], positions=tmp_path / "z.csv"))
 
 
-def test_scale_mask_and_chunks(tmp_path, flat):
+def test_chunks_and_workers_change_nothing(tmp_path, flat):
     plain = estimated(tmp_path, flat.planes, grid=(2, 3), chunk=7, n_workers=1)
     again = estimated(tmp_path, flat.planes, grid=(2, 3))
     np.testing.assert_allclose(again.local.positions, plain.local.positions, atol=1e-6)
-    small = estimated(tmp_path, flat.planes, grid=(2, 3), scale=(0.5, 0.5))
-    np.testing.assert_allclose(small.row_centers, plain.row_centers)
-    np.testing.assert_allclose(small.column_centers, plain.column_centers)
+
+
+def test_smaller_planes_have_their_points_at_the_same_pixels_of_the_stack(tmp_path, deformed):
+    whole = estimated(tmp_path, deformed.planes, grid=(2, 3))
+    small = estimated(tmp_path, deformed.planes, grid=(2, 3), scale=(0.5, 0.5))
+    np.testing.assert_allclose(small.row_centers, whole.row_centers)
+    np.testing.assert_allclose(small.column_centers, whole.column_centers)
+    # The texture is as fine as a pixel: half the size shows a quarter of it, and the deformation less well.
+    truth = deformed.at(small.row_centers, small.column_centers)
+    assert rms(small.local.positions - truth) < 0.9 * rms(small.positions[:, None, None] - truth)
+
+
+def test_windows_without_a_used_pixel_have_the_global_positions(tmp_path, deformed):
+    used = np.zeros(deformed.planes.shape[1:], np.uint8)
+    used[:, :64] = 1
+    tifffile.imwrite(tmp_path / "mask.tif", used)
+    planes = deformed.planes.copy()
+    planes[:, :, 64:] = planes[::-1, :, 64:]
+    found = estimated(tmp_path, planes, grid=(4, 4), mask=tmp_path / "mask.tif")
+    np.testing.assert_array_equal(found.positions, global_positions(np.ascontiguousarray(planes[:, :, :64])))
+    np.testing.assert_array_equal(found.local.without_texture, [[False, False, False, True]] * 4)
+    np.testing.assert_array_equal(found.local.positions[:, 0, 3], found.positions)
 
 
 def test_memory_is_stated_and_bounds_the_blocks(tmp_path, flat):
