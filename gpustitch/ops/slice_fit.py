@@ -180,9 +180,13 @@ def _by_number(t: Floats, rounding: float, numbers: Integers | None) -> SpacingF
     up = np.argsort(numbers, kind="stable")
     for order in (up, up[::-1]):
         steps = np.abs(numbers[order] - numbers[order[0]]).astype(np.int64)
+        # Every second number is that of another echo, say.
+        steps //= np.gcd.reduce(steps)
         values = t[order]
         _, half = narrowest_band(steps.astype(np.float64), values)
-        if half <= rounding * (1 + 1e-9) and values[-1] > values[0] and (np.diff(values) >= 0).all():
+        # Along an oblique normal rounding may turn neighbours around.
+        is_ordered = (np.diff(values) >= 0).all() or values[-1] - values[0] > 4 * rounding
+        if half <= rounding * (1 + 1e-9) and values[-1] > values[0] and is_ordered:
             grid = _fit(values, steps, rounding, rounding)
             kind = SpacingClass.UNIFORM if steps[-1] == len(t) - 1 else SpacingClass.MISSING
             fit = _explained(values, kind, grid, steps, rounding, is_rounded=True)

@@ -33,7 +33,7 @@ def peers(headers: Sequence[SliceHeader], normal: Floats | None) -> dict[str, fl
         float64 (3,); None where directions are not stated.
     """
     positions = [header.position_mm for header in headers]
-    if normal is None or any(place is None for place in positions):
+    if normal is None or any(place is None or not np.isfinite(place).all() for place in positions):
         taken: dict[str, float | None] = {
             "SimpleITK": 1.0, "3D Slicer": 1.0, "dcm2niix": _tag(headers), "dicom2nifti": None, "ImageJ": _tag(headers),
         }  # fmt: skip

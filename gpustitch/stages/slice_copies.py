@@ -83,7 +83,7 @@ def one_at_each_place(
     is_even = len({len(group) for group in groups}) == 1
     if n_places > 1 and _have_numbers(headers):
         told = _told_by_number(t, order, places.rounding_mm, numbers, tolerance)
-        if told is not None and (not is_even or _agrees(told.fit, hint_mm, tolerance)):
+        if told is not None and (not is_even or _agrees(told.fit, hint_mm, tolerance) or _differ(places, groups)):
             return told
     if is_even and not _is_equal(headers, groups[0], pixels):
         return _first_volume(groups)
@@ -119,6 +119,12 @@ def _have_numbers(headers: Sequence[SliceHeader]) -> bool:
 def _agrees(fit: SpacingFit | None, hint_mm: float | None, tolerance: float) -> bool:
     """As many slices at each place as at any other are several volumes, unless the tag says they are too close."""
     return fit is not None and hint_mm is not None and abs(hint_mm - fit.spacing_mm) <= tolerance * fit.spacing_mm
+
+
+def _differ(places: Places, groups: list[Integers]) -> bool:
+    """Whether slices at one place along the normal lie beside each other: those of several volumes do not."""
+    at = places.positions_mm
+    return at is not None and any((at[group] != at[group[0]]).any() for group in groups)
 
 
 def _is_equal(headers: Sequence[SliceHeader], group: Integers, pixels: PixelsEqual | None) -> bool:

@@ -78,6 +78,21 @@ def test_numbers_that_contradict_coarse_positions_are_not_believed() -> None:
         fit_slices(np.round(0.3 * np.arange(50)), 0.5, numbers)
 
 
+def test_numbers_that_skip_are_no_missing_slices_if_all_do() -> None:
+    fit = fit_slices(np.arange(20.0), 0.5, 3 * np.arange(20) + 1)
+    assert (fit.kind, fit.n_output, fit.steps.tolist()) == ("UNIFORM", 20, list(range(20)))
+
+
+def test_rounding_that_turns_neighbours_around_does_not_hide_the_order() -> None:
+    rng = np.random.default_rng(1)
+    written = 0.9 * np.arange(80) + rng.uniform(-0.7, 0.7, 80)
+    order = np.argsort(written, kind="stable")
+    assert (np.diff(written) < 0).any()
+    fit = fit_slices(written[order], 0.75, order)
+    assert fit.by_number and fit.kind is SpacingClass.UNIFORM
+    assert abs(fit.spacing_mm - 0.9) <= fit.uncertainty_mm
+
+
 def test_a_hole_of_six_is_a_gap_and_of_five_missing_slices() -> None:
     for lost, kind in ((4, SpacingClass.MISSING), (5, SpacingClass.RUNS_WITH_GAPS)):
         steps = np.delete(np.arange(40), 20 + np.arange(lost))

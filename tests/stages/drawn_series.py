@@ -1,0 +1,169 @@
+"""Random series of slice headers with known truth."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from gpustitch.model.slices import SliceHeader, SliceSeries
+from tests.slice_headers import AXIAL, series_of
+
+KINDS = ("UNIFORM", "UNIFORM", "COARSE", "MISSING", "RUNS_WITH_GAPS", "VARIABLE", "IRREGULAR")
+
+
+@dataclass
+class Drawn:
+    """A series and what is true of it; ``codes`` are those that must be there, ``no_codes`` those that must not."""
+
+    series: SliceSeries
+    kind: str
+    spacing: float
+    n_slices: int
+    n_output: int | None
+    shear: tuple[float, float]
+    codes: set[str] = field(default_factory=set)
+    no_codes: set[str] = field(default_factory=set)
+
+
+def drawn(seed: int) -> Drawn | None:
+    """A series as a scanner might write it; None where its class is not defined."""
+    rng = np.random.default_rng(seed)
+    kind = str(rng.choice(KINDS))
+    spacing = float(np.exp(rng.uniform(np.log(0.1), np.log(12))))
+    true, n_output = _positions(kind, spacing, rng)
+    row, column = _directions(rng)
+    normal = np.cross(row, column)
+    decimals = _decimals(kind, spacing, normal, rng)
+    if decimals is None:
+        return None
+    shear = (float(np.tan(np.deg2rad(rng.uniform(-30, 30)))), 0.0) if rng.random() < 0.3 else (0.0, 0.0)
+    numbers, number_code = _numbers(kind, true, spacing, rng)
+    names = rng.permutation(len(true)) if rng.random() < 0.5 else np.arange(len(true))
+    series = series_of(
+        true,
+        directions=(row, column),
+        origin_mm=rng.uniform(-300, 300, 3),
+        shear=shear,
+        decimals=decimals,
+        numbers=numbers,
+        names=names.tolist(),
+    )
+    if _is_undefined(kind, series, normal, true, spacing):
+        return None
+    found = Drawn(series, "UNIFORM" if kind == "COARSE" else kind, spacing, len(true), n_output, shear)
+    is_shuffled = not (np.diff(names) > 0).all()
+    (found.codes if is_shuffled else found.no_codes).add("FILE_ORDER")
+    if number_code:
+        found.codes.add(number_code)
+    extent = float(true[-1] - true[0])
+    if abs(shear[0]) > 2e-3 + 2 * 10.0**-decimals / extent:
+        found.codes.add("SHEARED")
+    elif not shear[0]:
+        found.no_codes.add("SHEARED")
+    if kind == "COARSE":
+        found.codes.add("POSITIONS_ROUNDED")
+    elif rng.random() < 0.3:
+        _duplicate(found, rng)
+    return found
+
+
+def pixels_equal(one: SliceHeader, other: SliceHeader) -> bool:
+    """Pixels are told by the first letters of the file's name: a copy is called as its original, with an x."""
+    return one.path.name.split("x")[0] == other.path.name.split("x")[0]
+
+
+def _positions(kind, spacing, rng):
+    n = int(rng.integers(8, 200))
+    every = spacing * np.arange(n)
+    if kind in ("UNIFORM", "COARSE"):
+        return every, n
+    if kind == "MISSING":
+        lost = rng.choice(np.arange(1, n - 1), int(rng.integers(1, max(2, n // 12))), replace=False)
+        return np.delete(every, lost), n
+    if kind == "RUNS_WITH_GAPS":
+        parts, at = [], 0.0
+        for _ in range(int(rng.integers(2, 5))):
+            parts.append(at + spacing * np.arange(int(rng.integers(5, 60))))
+            at = parts[-1][-1] + spacing * rng.uniform(6.2, 200)
+        return np.concatenate(parts), None
+    if kind == "VARIABLE":
+        gaps, factor = [], 1.0
+        for _ in range(int(rng.integers(2, 4))):
+            factor = float(rng.choice([f for f in (1, 1.5, 2, 2.5, 3, 4) if f != factor]))
+            gaps += [spacing * factor] * int(rng.integers(12, 40))
+        return np.concatenate([[0], np.cumsum(gaps)]), None
+    return np.cumsum(spacing * rng.uniform(0.4, 2.2, n)), None
+
+
+def _directions(rng):
+    """Axial, or any orientation, written with many decimals."""
+    if rng.random() < 0.4:
+        return tuple(np.array(v) for v in AXIAL)
+    row, column, _ = Rotation.random(rng=rng).as_matrix()
+    return np.round(row, 8), np.round(column, 8)
+
+
+def _decimals(kind, spacing, normal, rng):
+    """So that the error along the normal is a fifth of the spacing at most (an eighth of one that changes), or more."""
+    size = 0.5 * np.abs(normal).sum()
+    if kind == "COARSE":
+        fits = [d for d in range(3) if 0.3 * spacing < size * 10.0**-d < 1.2 * spacing]
+    else:
+        most = 0.12 if kind == "VARIABLE" else 0.2
+        fits = [d for d in range(7) if size * 10.0**-d < most * spacing]
+    return int(rng.choice(fits)) if fits else None
+
+
+def _numbers(kind, true, spacing, rng):
+    """InstanceNumber and what it says of holes."""
+    n = len(true)
+    up = np.arange(1, n + 1)
+    code = ""
+    if kind == "MISSING" and rng.random() < 0.5:
+        up, code = np.rint(true / spacing).astype(int) + 1, "FILES_LOST"
+    elif kind in ("MISSING", "RUNS_WITH_GAPS"):
+        code = "NEVER_ACQUIRED"
+    if rng.random() < 0.5:
+        up = up.max() + 1 - up
+    if kind != "COARSE" and rng.random() < 0.2:
+        return [None] * n, ""
+    return up.tolist(), code
+
+
+def _is_undefined(kind, series, normal, true, spacing):
+    """Whether slices are at one place, or holes are too many or too wide to be some missing slices.
+
+    Coarse positions with as many slices at each place as at any other could be those of several volumes.
+    """
+    along = np.sort([np.dot(header.position_mm, normal) for header in series.headers])
+    if kind == "COARSE":
+        return len(set(np.unique(along, return_counts=True)[1])) == 1
+    gaps, steps = np.diff(along), np.rint(np.diff(true) / spacing)
+    if gaps.min() <= 1e-3 * np.median(gaps):
+        return True
+    if kind != "MISSING":
+        return False
+    wide = steps > 1
+    in_row = (wide[2:] & wide[1:-1] & wide[:-2]).any()
+    return bool(steps.max() > 5 or wide.sum() > max(1, 0.2 * len(steps)) or in_row)
+
+
+def _duplicate(found: Drawn, rng) -> None:
+    """Add copies of a few slices: the same instance, or one of its own with equal pixels."""
+    headers = list(found.series.headers)
+    for i in rng.choice(len(headers), min(3, len(headers) - 2), replace=False):
+        name = headers[i].path.with_name(f"{headers[i].path.name}x")
+        copy = dataclasses.replace(headers[i], path=name)
+        found.codes.add("SAME_INSTANCE")
+        if rng.random() < 0.5:
+            copy = dataclasses.replace(copy, instance=f"{copy.instance}.9")
+            found.codes.add("SAME_SLICE")
+        headers.append(copy)
+    if all(header.instance.endswith(".9") for header in headers[found.n_slices :]):
+        found.codes.discard("SAME_INSTANCE")
+    # Copies come right after their originals, so that names stay in the order of positions.
+    headers.sort(key=lambda header: header.path.name)
+    found.series = dataclasses.replace(found.series, headers=tuple(headers))
