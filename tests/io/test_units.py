@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpustitch.io.units import length_of, mm_per, spacing_of, um_per
@@ -19,6 +19,7 @@ UNITS = {
 LENGTHS = st.floats(1e-9, 1e9)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(UNITS)), st.text(" \t\0", max_size=3), st.sampled_from([str, str.upper, str.title]))
 def test_capitals_spaces_and_plurals_do_not_matter(name, space, write):
     written = name if name == "µm" else write(name)  # the capital of a micro sign is a Greek M
@@ -40,6 +41,7 @@ def test_an_angstrom(name):
     assert um_per(name) == 1e-4
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_positive_length_or_none(text):
     assert um_per(text) is None or um_per(text) > 0
@@ -53,6 +55,7 @@ def test_what_is_no_length(name):
     assert name == "\\u00B5" or (mm_per(name) is None and length_of(1.0, name) is None)
 
 
+@settings(deadline=None)
 @given(LENGTHS, st.sampled_from(sorted(UNITS)), st.booleans(), st.booleans())
 def test_lengths_of_numbers_and_of_their_text(length, unit, negative, as_text):
     given_length = -length if negative else length
@@ -64,6 +67,7 @@ def test_numbers_that_are_no_lengths(text):
     assert length_of(text, "um") is None
 
 
+@settings(deadline=None)
 @given(*[st.none() | st.floats()] * 3)
 def test_a_spacing_is_whole_or_nothing(z, y, x):
     known = all(v is not None and math.isfinite(v) and v > 0 for v in (z, y, x))
