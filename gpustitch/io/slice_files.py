@@ -66,12 +66,18 @@ def slice_files(paths: Iterable[str | Path]) -> SliceFiles:
     Raises
     ------
     InputMissingError
-        If nothing is at one of the paths.
+        If nothing is at one of the paths, or it cannot be looked at.
     """
     notes: list[Note] = []
     found: dict[str, Path] = {}
     for path in paths:
-        for file in _reached(path, notes):
+        try:
+            reached = list(_reached(path, notes))
+        except InputMissingError:
+            raise
+        except OSError as error:
+            raise InputMissingError(f"{path} cannot be opened: {error.strerror or error}") from error
+        for file in reached:
             found.setdefault(os.path.abspath(file), file)  # noqa: PTH100 (links stay as they are named)
     files = sorted(found.values(), key=path_key)
     names = {(file.parent, file.name.lower()) for file in files}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpustitch.io.image_names import holes_text, number_step, numbered, stacks_of_names
 
@@ -69,3 +71,31 @@ def test_missing_numbers_are_named():
     assert holes_text(files[:3], [2, 4, 6]) == holes_text(files[:2], [1, 3]) == ""
     many = [n for n in range(100) if n % 10 != 5]
     assert "75, and more are missing" in holes_text(paths(*(f"s{n}.tif" for n in many)), many)
+
+
+@settings(deadline=None)
+@given(
+    first=st.integers(0, 10_000), step=st.integers(1, 5), width=st.integers(0, 6), n=st.integers(20, 60),
+    lost=st.sets(st.integers(1, 58), max_size=4), other=st.integers(0, 99),
+)  # fmt: skip
+def test_whatever_is_lost_from_a_stack_is_named(first, step, width, n, lost, other):
+    kept = [first + step * k for k in range(n) if k not in lost or k == n - 1]
+    files = [Path(f"scan{other}_{number:0{width}}.tif") for number in kept]
+    assert stacks_of_names(files) == [files] and numbered(files) == kept
+    text = holes_text(files, kept)
+    missing = sorted({first + step * k for k in range(n)} - set(kept))
+    runs = [number for number in missing if number - step not in missing]
+    assert (text == "") == (not missing)
+    listed = [
+        part.split(" to ")[0] for part in text.partition("the numbers ")[2].removesuffix(" are missing").split(", ")
+    ]
+    assert not missing or [int(part) for part in listed] == runs
+
+
+@settings(deadline=None)
+@given(st.lists(st.from_regex(r"\A[ab]?\d{0,2}[_.]?\d{0,3}\.(tif|png)\Z"), max_size=30, unique=True))
+def test_no_file_is_lost_or_doubled_by_parting(names):
+    files = [Path(name) for name in names]
+    parted = stacks_of_names(files)
+    assert sorted(path for stack in parted for path in stack) == sorted(files) and all(parted)
+    assert all(len(numbered(stack)) == len(stack) for stack in parted)

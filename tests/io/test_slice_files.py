@@ -168,3 +168,8 @@ def test_broken_links_and_devices_do_no_harm(tmp_path):
     found = slice_files([tmp_path])
     assert names(found.dicom, tmp_path) == ["1.dcm"]
     assert sorted(names(found.others, tmp_path)) == ["gone.dcm", "pipe.dcm"]
+
+
+def test_a_path_that_cannot_be_looked_at_is_named(tmp_path):
+    with pytest.raises(InputMissingError, match="cannot be opened: File name too long"):
+        slice_files([tmp_path / ("a" * 300)])
