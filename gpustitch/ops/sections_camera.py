@@ -9,18 +9,21 @@ import numpy.typing as npt
 from scipy import ndimage
 
 Image = npt.NDArray[np.float32]
+# Counts above those of any camera of 16 bits, noise and all.
+_SATURATED = np.float32(2**17)
+
 _Damage = Callable[[Image, np.random.Generator, float], Image]
 
 
 def damage(image: Image, kind: str, rng: np.random.Generator, level: float) -> Image:
-    """A damaged copy of an image.
+    """A damaged copy of an image, float32 of the same shape.
 
     Parameters
     ----------
     image
         float32 (rows, columns), expected counts.
     kind
-        One of :data:`DAMAGES`.
+        One of :data:`DAMAGES`; KeyError for others.
     rng
         Where the damage lies and how large it is.
     level
@@ -32,7 +35,21 @@ def damage(image: Image, kind: str, rng: np.random.Generator, level: float) -> I
 def expose(
     image: Image, rng: np.random.Generator, counts_per_electron: float, read_noise: float, saturation: int = 65535
 ) -> npt.NDArray[np.uint16]:
-    """Camera counts of expected counts: photon noise (as a normal distribution), read noise, rounding, clipping."""
+    """Camera counts of expected counts: photon noise (as a normal distribution), read noise, rounding, clipping.
+
+    Parameters
+    ----------
+    image
+        float32 (rows, columns), expected counts; negative ones are taken as 0.
+    rng
+        The noise.
+    counts_per_electron
+        Photon noise has the variance ``counts * counts_per_electron``.
+    read_noise
+        Standard deviation, in counts.
+    saturation
+        Greatest count.
+    """
     noisy = np.maximum(image, 0)
     scatter = np.sqrt(noisy * np.float32(counts_per_electron) + np.float32(read_noise) ** 2)
     noisy += scatter * rng.standard_normal(image.shape, dtype=np.float32)
@@ -96,7 +113,7 @@ def _blur(image: Image, rng: np.random.Generator, level: float) -> Image:
 
 def _saturate(image: Image, rng: np.random.Generator, level: float) -> Image:
     """A part so bright that the camera clips."""
-    return np.where(ellipse(image.shape, rng, (0.08, 0.3)), np.float32(2**17), image)
+    return np.where(ellipse(image.shape, rng, (0.08, 0.3)), _SATURATED, image)
 
 
 _DAMAGES: dict[str, _Damage] = {

@@ -23,7 +23,10 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Step:
-    """What an update leaves: arrays (n,) in the order of the input, and the curves (1 or n, range + 1)."""
+    """What an update leaves: arrays (n,) in the order of the input, positions in sections.
+
+    ``curves``, (1 or n, range + 1), are minus the similarity at distance 0 to range, as the plugin has them: they rise.
+    """
 
     positions: Floats
     factors: Floats
@@ -40,7 +43,7 @@ class _Weights:
     estimate: Floats | None
 
     def of_pairs(self, k: Integers, j: Integers) -> Floats | float:
-        """Weight of the sections at places k and j."""
+        """Weight of the pairs of places k and j, of their shape; one number if all weigh the same."""
         if self.estimate is None:
             return 1.0
         if self.estimate.ndim == 1:
@@ -94,7 +97,11 @@ def compat_steps(
 
 
 class _Nodes:
-    """Places along the series that have a curve of their own; sections between two of them have a mix of both."""
+    """Places along the series that have a curve of their own; sections between two of them have a mix of both.
+
+    ``at`` is float64 (n,), the place of each section counted in nodes; ``feeds`` (n, nodes) is 1 where a section's
+    similarities are part of a node's curve.
+    """
 
     def __init__(self, n: int, local_estimates: int) -> None:
         radius = max(n // local_estimates, 1)

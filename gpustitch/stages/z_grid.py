@@ -37,12 +37,12 @@ from gpustitch.stages import similarity
 from gpustitch.stages.parallel import ordered_map
 from gpustitch.stages.progress import SILENT, Progress
 from gpustitch.stages.similarity import SimilarityOptions, SimilarityPlan
+from gpustitch.stages.z_spacing import check_number
 
 # Updates of local positions, which start near their end. They are taken to be within sqrt((1 - w) / w) = 1.2 sections
 # of where they start: windows of little texture do not stray.
 LOCAL_ITERATIONS = 15
 LOCAL_REGULARIZER = 0.4
-_LEAST_SECTIONS = 3
 # Planes of a window correlated at once, to be tried until the memory suffices.
 _BLOCKS = (64, 32, 16, 8, 4)
 
@@ -150,8 +150,7 @@ def plan(asked: ZGridRequest) -> ZGridPlan:
         check_apart(asked.output, [p for p in (asked.images.input, asked.images.mask, asked.positions) if p])
     images = similarity.plan(asked.images)
     n = images.planes.shape[0]
-    if n < _LEAST_SECTIONS:
-        raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {n}")
+    check_number(n)
     given = None if asked.positions is None else read_z_positions(asked.positions)
     if given is not None and len(given.positions) != n:
         raise LayoutError(f"{asked.positions} is about {len(given.positions)} sections, {asked.images.input} has {n}")

@@ -79,7 +79,7 @@ class ZSpacingPlan:
 
 @dataclass(frozen=True)
 class ZSpacingOutcome:
-    """Similarities (n, range + 1), the estimate from them, and what is wrong with the sections."""
+    """Similarities, float64 (n, range + 1), the estimate from them, and what is wrong with the sections."""
 
     half_strip: Floats
     result: ZSpacingResult
@@ -199,10 +199,15 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingOutcome:
     return outcome
 
 
-def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats | None, Floats | None]:
-    """Positions to start from, weights of sections and of pairs, of as many sections as there are."""
+def check_number(number: int) -> None:
+    """Raise ParameterError if there are too few sections to tell distances of some from those of others."""
     if number < _LEAST_SECTIONS:
         raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {number}")
+
+
+def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats | None, Floats | None]:
+    """Positions to start from, weights of sections and of pairs, of as many sections as there are."""
+    check_number(number)
     start = None if asked.start is None else read_z_positions(asked.start).positions
     weights = None if asked.section_weights is None else read_z_positions(asked.section_weights).weights
     for path, values in ((asked.start, start), (asked.section_weights, weights)):
@@ -238,6 +243,7 @@ def _strip_in(given: SimilarityFile, reach: int, path: Path) -> Floats:
 
 
 def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
+    """The similarities, compared now or read before; what is odd about those of a file is told."""
     if plan.images is not None:
         return similarity.run(plan.images, progress).half_strip
     assert plan.half_strip is not None
@@ -311,6 +317,7 @@ def _record(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> dict[str, object]:
 
 
 def _tell(plan: ZSpacingPlan, outcome: ZSpacingOutcome, progress: Progress) -> None:
+    """Say which sections had no votes, and whether positions had come to rest."""
     result, options = outcome.result, plan.estimate
     named = set(undefined_planes(outcome.half_strip))
     if named:

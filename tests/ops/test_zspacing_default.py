@@ -30,8 +30,8 @@ def estimate(name, **changes):
     return case, result
 
 
-# Largest error against the plugin's, where it is not half of it: two cases just miss that, and two of 60 and of 3
-# sections have little more to tell than the plugin saw.
+# Largest error against the plugin's, where it is not half of it: just above in two cases, more in a series of 60
+# sections with an exact duplicate and in one of 3.
 MOST = {"quality_plugin_r10": 0.505, "quality_sfreg0": 0.505, "small_exactdup": 0.7, "tiny3": 0.9}
 
 
