@@ -12,6 +12,13 @@ from gpustitch.ops.zspacing_compat import compat_steps
 from tests.ops.zspacing_definition import definition
 from tests.ops.zspacing_golden import NAMES, golden
 
+NUMBER_OF_CASES = 57
+
+
+def test_no_golden_case_is_lost():
+    """Cases are the files of a folder: of an empty one nothing would be tested."""
+    assert len(NAMES) == NUMBER_OF_CASES
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name):
