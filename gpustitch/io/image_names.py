@@ -88,4 +88,5 @@ def holes_text(paths: Sequence[Path], numbers: Sequence[int | None]) -> str:
         return ""
     named = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in holes[:_NAMED])
     more = ", and more" if len(holes) > _NAMED else ""
-    return f"{paths[0].parent}: between {paths[0].name} and {paths[-1].name} the numbers {named}{more} are missing"
+    what = f"number {named} is" if named.isdigit() else f"numbers {named}{more} are"
+    return f"{paths[0].parent}: {what} missing between {paths[0].name} and {paths[-1].name}"

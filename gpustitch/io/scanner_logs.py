@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.log_text import LogText, read_log
-from gpustitch.io.slice_files import LOG_SUFFIXES, path_key
+from gpustitch.io.slice_files import LOG_SUFFIXES, slice_files
 from gpustitch.io.units import mm_per
 from gpustitch.io.zeiss_txm import read_txm
 
@@ -84,7 +84,7 @@ def read_scanner_log(path: str | Path) -> ScannerLog:
 
 
 def find_logs(folder: Path) -> list[Path]:
-    """Files in a folder that are scanner logs by their suffix.
+    """Files in a folder that are scanner logs: by suffix, and ``.log`` of other programs left out.
 
     Raises
     ------
@@ -92,10 +92,10 @@ def find_logs(folder: Path) -> list[Path]:
         If the folder cannot be read.
     """
     try:
-        files = [file for file in folder.iterdir() if file.suffix.lower() in LOG_SUFFIXES]
+        files = [file for file in folder.iterdir() if file.suffix.lower() in LOG_SUFFIXES and file.is_file()]
     except OSError as error:
         raise InputMissingError(f"folder {folder} cannot be read: {error.strerror}") from error
-    return sorted((file for file in files if file.is_file() and not file.name.startswith(".")), key=path_key)
+    return list(slice_files(file for file in files if not file.name.startswith(".")).logs)
 
 
 def _skyscan(path: Path) -> ScannerLog:

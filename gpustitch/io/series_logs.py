@@ -68,7 +68,8 @@ def series_with_log(series: SliceSeries, log: ScannerLog) -> SliceSeries:
     if not taken:
         return _noted(series, notes)
     lengths = " x ".join("?" if mm is None else f"{mm:.7g}" for mm in spacing)
-    said = f"{', '.join(taken)} of {lengths} mm (z, y, x) from {log.path} ({log.kind}): {'; '.join(log.quotes)}"
+    which = "" if len(taken) == len(own) else f" {', '.join(taken)}"
+    said = f"{lengths} mm (z, y, x),{which} from {log.path} ({log.kind}): {'; '.join(log.quotes)}"
     notes.append(Note(Code.SCANNER_LOG_USED, f"{said}; {_agreement(series, log)}"))
     kept = tuple(note for note in series.notes if note.code not in _answered(spacing))
     pixel = (y, x) if y is not None and x is not None else None

@@ -86,7 +86,7 @@ def test_a_file_missing_from_a_stack_is_named(tmp_path):
     tiffs(tmp_path, 8)
     (tmp_path / "s_003.tif").unlink()
     found = one(tmp_path)
-    assert "numbers 3 are missing" in text(found, Code.FILES_LOST)
+    assert "number 3 is missing" in text(found, Code.FILES_LOST)
     assert [header.number for header in found.headers] == [0, 1, 2, 4, 5, 6, 7]
 
 

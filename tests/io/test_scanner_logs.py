@@ -270,9 +270,10 @@ def test_files_that_are_no_logs(tmp_path):
             read_scanner_log(tmp_path / name)
 
 
-def test_logs_of_a_folder_are_found_by_suffix(tmp_path):
+def test_logs_of_a_folder_are_found_and_those_of_other_programs_left_out(tmp_path):
     for name in ("b_rec.log", "a10.pca", "a9.PCA", ".hidden.log", "a.txt", "c.txrm"):
-        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).write_bytes(b"[Acquisition]\n")
+    (tmp_path / "install.log").write_bytes(b"all went well\n")
     (tmp_path / "folder.log").mkdir()
     assert [path.name for path in find_logs(tmp_path)] == ["a9.PCA", "a10.pca", "b_rec.log", "c.txrm"]
     with pytest.raises(InputMissingError, match="nowhere"):
