@@ -225,14 +225,17 @@ class BandedCorrelation:
         return [slice(start, min(start + together, tiles)) for start in range(0, tiles, together)]
 
     def _threads(self, n: int) -> int:
+        """Threads for n planes: one where a thread's start would take longer than its work."""
         return self._n_threads if n * math.prod(self._shape) >= _LEAST_OF_THREADS else 1
 
     def _rows_like(self, like: Array) -> Rows:
+        """The rows, made with the first planes in the library that these are of."""
         if self._rows is None:
             self._rows = Rows.none(self._shape, self._reach, self._block, like)
         return self._rows
 
     def _row_of(self, plane: int) -> int:
+        """Row of a plane of the current block: those of the planes before it come first."""
         return self._reach + plane % self._block
 
     def _used_pixels(self, planes: Array, mask: Array | None) -> Array:
@@ -292,6 +295,7 @@ class BandedCorrelation:
         return products
 
     def _finished(self, stop: int) -> Floats:
+        """Rows of the half strip up to the plane ``stop`` that were not returned yet; they are forgotten."""
         n_rows = max(0, stop - self._n_done)
         finished, self._strip = self._strip[:n_rows], self._strip[n_rows:].copy()
         self._n_done += n_rows

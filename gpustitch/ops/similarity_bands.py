@@ -166,6 +166,7 @@ def _parts(width: int, multiplications: int, limit: int) -> int:
 
 
 def _clipped(coefficients: Floats) -> Floats:
+    """The same array within -1 and 1, which rounding may have left."""
     return np.clip(coefficients, -1, 1, out=coefficients)
 
 

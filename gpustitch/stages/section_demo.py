@@ -161,6 +161,7 @@ def run(plan: SectionDemoPlan, progress: Progress = SILENT) -> SectionDemoResult
 
 @contextlib.contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note how long what is done within takes, in s."""
     start = time.perf_counter()
     yield
     seconds[name] = round(time.perf_counter() - start, 2)
@@ -213,6 +214,7 @@ def _rendering(options: SectionDemoOptions, sections: Path) -> RenderOptions:
 def _write_report(
     plan: SectionDemoPlan, evaluation: Evaluation, found: ZSpacingOutcome, seconds: dict[str, float]
 ) -> None:
+    """Write figures, errors of positions in nominal spacings, and faults, found and true."""
     options = plan.options
     z = read_z_positions(options.folder / POSITIONS)
     fit = section_evaluate.Affine.fit(z.positions, plan.series.positions)

@@ -229,6 +229,7 @@ def true_texture(options: SectionOptions) -> LayeredTexture:
 
 
 def _unlike(plane: npt.NDArray[Any], texture: npt.NDArray[np.float32]) -> float:
+    """``sqrt(1 - r**2)`` of the correlation r of two images; 1 if one is constant or r is negative."""
     a, b = plane.astype(np.float64), texture.astype(np.float64)
     a -= a.mean()
     b -= b.mean()
@@ -256,12 +257,14 @@ def _interpolated(options: SectionEvaluateOptions) -> tuple[Floats, Iterator[npt
 
 
 def _read(path: Path) -> Iterator[npt.NDArray[Any]]:
+    """The planes (rows, columns) of a stack, one after the other; read as they are stored together."""
     planes = open_planes(path)
     for start in range(0, planes.shape[0], planes.depth):
         yield from planes.read(start, min(start + planes.depth, planes.shape[0]))
 
 
 def _position_errors(series: SectionSeries, positions: Floats) -> Floats:
+    """Errors (n,) after the best affine map, in nominal spacings."""
     return Affine.fit(positions, series.positions).at(positions) - series.positions
 
 
@@ -271,8 +274,10 @@ def _spacing_errors(series: SectionSeries, positions: Floats) -> Floats:
 
 
 def _rms(values: Floats) -> float:
+    """Root of the mean square."""
     return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _median(errors: Floats) -> str:
+    """The median of errors in words, in percent."""
     return f"median {100 * float(np.median(errors)):.4g}"

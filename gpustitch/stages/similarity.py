@@ -343,6 +343,7 @@ def _chunk(plan: SimilarityPlan, start: int) -> Array:
 
 
 def _provenance(plan: SimilarityPlan) -> dict[str, object]:
+    """What the output says of where it comes from."""
     options = plan.options
     parameters = {"range": plan.reach, "scale": options.scale, "mask": options.mask, "input": options.input}
     parameters |= {"device": str(options.device), "allow_truncated": options.allow_truncated}

@@ -258,6 +258,7 @@ def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
 
 
 def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> ZSpacingResult:
+    """The estimate; AlignmentError if nothing counts, or positions grow beyond all bounds."""
     _check_evidence(plan, half_strip)
     progress.start("Positions", plan.estimate.outer_iterations, "iterations")
     try:
@@ -294,6 +295,7 @@ def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
 
 
 def _write(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> None:
+    """Write the positions and, beside them, where they come from, if a file was asked for."""
     asked = plan.asked
     if asked.output is not None:
         write_z_positions(asked.output, outcome.z, overwrite=asked.overwrite)
