@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
@@ -67,6 +69,17 @@ def test_enhanced_echoes_are_told_apart_when_asked(tmp_path):
     assert not any(note.code is Code.SERIES_SPLIT for one in series for note in one.notes)
 
 
+def test_what_a_frame_states_comes_before_what_all_share(tmp_path):
+    def edit(data):
+        measures = copy.deepcopy(data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence)
+        measures[0].PixelSpacing = ["3", "2"]
+        data.PerFrameFunctionalGroupsSequence[2].PixelMeasuresSequence = measures
+
+    write_enhanced(tmp_path / "a.dcm", ALONG, edit=edit)
+    spacings = [one.header.pixel_spacing_mm for one in read_dicom(tmp_path / "a.dcm").slices]
+    assert spacings == [(0.75, 0.5), (0.75, 0.5), (3.0, 2.0), (0.75, 0.5)]
+
+
 def test_missing_functional_groups_are_named(tmp_path):
     def edit(data):
         del data.PerFrameFunctionalGroupsSequence[3]
@@ -85,6 +98,9 @@ def test_dose_offsets_from_the_position_run_along_the_normal(tmp_path):
     normal = np.cross(*OBLIQUE)
     expected = [np.array(ORIGIN) + offset * normal for offset in (0, 3, 6.5)]
     assert np.array(_positions(tmp_path / "a.dcm")) == pytest.approx(np.array(expected))
+    # Only the offsets, of no and of one decimal, are rounded from plane to plane.
+    quanta = np.array([one.header.quantum_mm for one in read_dicom(tmp_path / "a.dcm").slices])
+    assert np.abs(quanta) @ np.abs(normal) == pytest.approx(np.array([1.0, 1.0, 0.1]))
     (series,), _ = find_dicom_series([tmp_path / "a.dcm"])
     assert DicomPlanes(series, range(3)).read(0, 3) == pytest.approx(pixels * 0.001, rel=1e-6)
 

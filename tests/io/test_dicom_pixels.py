@@ -161,6 +161,18 @@ def test_bits_that_are_not_stored_do_not_count(tmp_path, syntax):
         assert np.array_equal(DicomPlanes(series, [0]).read(0, 1)[0], expected), name
 
 
+def test_bytes_of_big_endian_words_are_put_in_order(tmp_path):
+    values = np.arange(30, dtype="uint8").reshape(6, 5)
+
+    def edit(data, _):
+        set_pixels(data, values)
+        data.PixelData = values.reshape(-1, 2)[:, ::-1].tobytes()
+        data["PixelData"].VR = "OW"
+
+    series = _series(tmp_path, [0.0], edit=edit, transfer_syntax=ExplicitVRBigEndian)
+    assert np.array_equal(DicomPlanes(series, [0]).read(0, 1)[0], values)
+
+
 def test_pixels_of_32_bits_and_real_numbers_become_float32(tmp_path):
     values = np.arange(30, dtype="uint32").reshape(6, 5) * 100_000
     series = _series(tmp_path / "u4", [0.0], edit=_stored_as(values))
