@@ -13,11 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from gpustitch.cli.common import Quiet, TerminalProgress, reported_errors
-from gpustitch.io.dicom_series import SPLIT_NAMES
 from gpustitch.model.slices import SliceStack
 from gpustitch.ops.slice_fit import TOLERANCE
 from gpustitch.stages.slice_report import headline, verdict, verdict_dict
-from gpustitch.stages.slice_spacing import JudgeOptions, judge
+from gpustitch.stages.slice_spacing import SPLITS, JudgeOptions, judge
 
 # Exit codes of series that are not clean, and of those that no volume can be made of.
 WARNED, UNUSABLE = 21, 22
@@ -44,18 +43,18 @@ TrustResolution = Annotated[
 ]
 SplitBy = Annotated[
     str,
-    typer.Option("--split-by", metavar="NAMES", help=f"Part series by these, with commas: {', '.join(SPLIT_NAMES)}."),
+    typer.Option("--split-by", metavar="NAMES", help=f"Part series by these, with commas: {', '.join(SPLITS)}."),
 ]
 
 
 def parsed_split(text: str) -> tuple[str, ...]:
-    """Names separated by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """Names separated by commas; image type is image-type."""
+    return tuple(name.strip().replace(" ", "-") for name in text.split(",") if name.strip())
 
 
 def command(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Folders, files or globs: DICOM, TIFF, other images.")
+        list[Path], typer.Argument(metavar="PATH", help="Folders, files or globs: DICOM, TIFF, other images.")
     ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a list of one object per series for programs.")

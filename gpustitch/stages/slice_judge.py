@@ -37,6 +37,8 @@ from gpustitch.stages.slice_copies import (
 )
 from gpustitch.stages.slice_places import Places, counted, located, numbered_order, positioned
 
+# What series can be split by, as on the command line, and what the reader calls it.
+SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
 _Sizes = tuple[float | None, float | None, float | None]
 # Heaviest first; codes that are not here keep their order after those.
 _WEIGHT = (
@@ -44,6 +46,8 @@ _WEIGHT = (
     Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
     Code.NEVER_ACQUIRED, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
 )  # fmt: skip
+# Notes that say where the spacing is from: evidence, no warning.
+_SOURCES = (Code.SCANNER_LOG_USED,)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class JudgeOptions:
     trust_resolution
         Believe resolutions of plain images, which many programs write unasked.
     split_by
-        What else parts series: some of :data:`gpustitch.io.dicom_series.SPLIT_NAMES`.
+        What else parts series: names in ``SPLITS``.
     keep_going
         Judge the rest where a file cannot be read; False raises its error.
 
@@ -83,9 +87,9 @@ class JudgeOptions:
             raise ParameterError(f"slices are a positive distance apart, not {self.spacing_mm} mm")
         if not 0 < self.tolerance < 0.5:
             raise ParameterError(f"the tolerance is a part of the spacing, above 0 and below 0.5, not {self.tolerance}")
-        unknown = [name for name in self.split_by if name not in SPLIT_NAMES]
+        unknown = [name for name in self.split_by if name not in SPLITS]
         if unknown:
-            raise ParameterError(f"series are split by {', '.join(SPLIT_NAMES)}, not by {unknown[0]}")
+            raise ParameterError(f"series are split by {', '.join(SPLITS)}, not by {unknown[0]}")
 
 
 DEFAULT = JudgeOptions()
@@ -223,8 +227,9 @@ def _stack(
 ) -> SliceStack:
     fit, sideways = found.fit, found.drift
     everything = [
-        *series.notes, *notes, *words.fit_notes(found), *words.drift_notes(found), *words.order_notes(found),
-        *words.tag_notes(found), *_pixel_notes(series, found.headers),
+        *(note for note in series.notes if note.code not in _SOURCES), *notes, *words.fit_notes(found),
+        *words.drift_notes(found), *words.order_notes(found), *words.tag_notes(found),
+        *_pixel_notes(series, found.headers),
     ]  # fmt: skip
     origin = None
     if sideways is not None and places.directions is not None:
@@ -242,16 +247,21 @@ def _stack(
         directions=places.directions,
         shear=(0.0, 0.0) if sideways is None else sideways.shear,
         notes=_weighed(everything),
-        evidence=(*words.evidence(found), *words.against_given(found, given_mm)),
-        others_mm=peers(series.headers, places.normal) if len(series.headers) > 1 else {},
+        evidence=(*words.evidence(found), *words.against_given(found, given_mm), *_sources(series)),
+        others_mm=peers(series.headers, places.normal) if series.kind == "dicom" and len(series.headers) > 1 else {},
         advice=words.advice(found, {note.code for note in everything}),
     )
 
 
 def _pixel_notes(series: SliceSeries, headers: Sequence[SliceHeader]) -> list[Note]:
-    if headers[0].pixel_spacing_mm is not None or any(note.code is Code.NO_PIXEL_SPACING for note in series.notes):
+    stated = series.spacing_mm[1:] if series.spacing_mm is not None else headers[0].pixel_spacing_mm or (None,)
+    if None not in stated or any(note.code is Code.NO_PIXEL_SPACING for note in series.notes):
         return []
-    return [Note(Code.NO_PIXEL_SPACING, "PixelSpacing is not stated: the size of pixels is unknown")]
+    return [Note(Code.NO_PIXEL_SPACING, "the size of pixels is not stated")]
+
+
+def _sources(series: SliceSeries) -> tuple[str, ...]:
+    return tuple(note.text for note in series.notes if note.code in _SOURCES)
 
 
 def _weighed(notes: Sequence[Note]) -> tuple[Note, ...]:
@@ -288,11 +298,15 @@ def _stated(series: SliceSeries, stated: _Sizes, options: JudgeOptions) -> Slice
     places = Places(order, along, 0.0, found.source)
     stack = _stack(series, found, places, notes)
     evidence = (f"{found.source}: {words.mm(z)} mm for {n} slices",)
-    return dataclasses.replace(stack, spacing_mm=(z, y, x), others_mm={}, evidence=evidence)
+    return dataclasses.replace(stack, spacing_mm=(z, y, x), evidence=_sources(series) or evidence)
 
 
 def _source(series: SliceSeries, notes: tuple[Note, ...]) -> str:
-    return "given" if notes else f"stated by the {series.kind}"
+    if notes:
+        return "given"
+    return {"tiff": "stated by the TIFF file", "image": "stated by the images"}.get(
+        series.kind, f"from the {series.kind}"
+    )
 
 
 def _without_places(

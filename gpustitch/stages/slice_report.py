@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from gpustitch.stages.slice_words import fitted, mm, percent
 # Spacings that differ by less are the same.
 _SAME = 1e-4
 _LABEL = 10
+# A number and its unit stay on one line.
+_NUMBER = re.compile(r"(\d) (mm|%)")
 
 
 def headline(stack: SliceStack) -> str:
@@ -36,17 +39,19 @@ def verdict(stack: SliceStack, width: int = 80) -> Iterator[str]:
     yield from _entry("slices", [f"{_summary(stack)}; {columns} x {rows} pixels"], width)
     yield from _entry("files", [_files(stack)], width)
     yield from _entry("spacing", [_spacing(stack)], width)
-    yield from _entry("warning" if len(stack.notes) == 1 else "warnings", _warnings(stack), width)
-    yield from _entry("evidence", ["; ".join(stack.evidence)] if stack.evidence else [], width)
+    yield from _entry(
+        "warning" if len(stack.notes) == 1 else "warnings", _short(stack, [note.text for note in stack.notes]), width
+    )
+    yield from _entry("evidence", _short(stack, ["; ".join(stack.evidence)] if stack.evidence else []), width)
     yield from _entry("others", list(_others(stack)), width)
     yield from _entry("do", [stack.advice] if stack.advice else [], width)
 
 
-def _warnings(stack: SliceStack) -> list[str]:
-    """Texts of the notes; files by their names within the folder of the series."""
+def _short(stack: SliceStack, texts: Sequence[str]) -> list[str]:
+    """Files in texts by their names within the folder of the series."""
     place = common_path(stack)
     folder = place.parent if place == stack.series.headers[0].path else place
-    return [note.text.replace(f"{folder}{os.sep}", "") for note in stack.notes]
+    return [text.replace(f"{folder}{os.sep}", "") for text in texts]
 
 
 def _entry(label: str, texts: Sequence[str], width: int) -> Iterator[str]:
@@ -54,10 +59,11 @@ def _entry(label: str, texts: Sequence[str], width: int) -> Iterator[str]:
     indent = " " * (2 + _LABEL)
     start = f"  {label:<{_LABEL}}" if len(label) < _LABEL else f"  {label}  "
     for text in texts:
-        yield from textwrap.wrap(
-            text, max(width, 40), initial_indent=start, subsequent_indent=indent, break_long_words=False,
-            break_on_hyphens=False,
+        lines = textwrap.wrap(
+            _NUMBER.sub("\\1\u00a0\\2", text), max(width, 40), initial_indent=start, subsequent_indent=indent,
+            break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
+        yield from (line.replace("\u00a0", " ") for line in lines)
         start = indent
 
 

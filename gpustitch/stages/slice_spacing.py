@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError
 from gpustitch.io.dicom_pixels import pixels_equal
 from gpustitch.io.dicom_series import find_dicom_series
 from gpustitch.io.image_series import find_image_series
+from gpustitch.io.scanner_logs import read_scanner_log
+from gpustitch.io.series_logs import logs_for, with_logs
 from gpustitch.io.slice_files import slice_files
-from gpustitch.model.slices import Code, Note, SliceSeries, SliceStack
+from gpustitch.model.slices import Code, Note, SliceHeader, SliceSeries, SliceStack
 from gpustitch.stages.progress import SILENT, Progress
-from gpustitch.stages.slice_judge import DEFAULT, JudgeOptions, judge_series
+from gpustitch.stages.slice_judge import DEFAULT, SPLITS, JudgeOptions, judge_series
 
-__all__ = ["DEFAULT", "JudgeOptions", "judge", "judge_series"]
+__all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "judge", "judge_series"]
 
 
 def judge(
@@ -48,8 +49,10 @@ def judge(
     named = [str(path) for path in paths]
     files = slice_files(named)
     dicom, notes = _dicom(files.dicom, options, progress)
-    images = find_image_series(files.images, options.trust_resolution)
+    images = _images(files.images, options)
     found = [*dicom, *images]
+    if not found:
+        found, notes = _of_logs(files.logs, notes)
     loose = [*files.notes, *notes, *(note for one in found if not one.headers for note in one.notes)]
     series = [one for one in found if one.headers]
     bad = [note for note in (*loose, *(note for one in series for note in one.notes)) if _is_bad(note)]
@@ -57,7 +60,7 @@ def judge(
         raise DamagedInputError(bad[0].text if len(bad) == 1 else f"{bad[0].text} (and {len(bad) - 1} more files)")
     if not series:
         raise InputMissingError(f"there are no slices (DICOM, TIFF, PNG, JPEG, BMP) in {', '.join(named)}")
-    series, loose = _attached(series, loose)
+    series, loose = _attached(series, loose, [*files.dicom, *files.images])
     for note in loose:
         (progress.warn if _is_bad(note) else progress.note)(note.text)
     return [judge_series(one, options, pixels_equal if one.kind == "dicom" else None) for one in series]
@@ -68,22 +71,54 @@ def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> 
         return [], []
     progress.start("Headers", len(files), "files")
     try:
-        return find_dicom_series(files, options.split_by, lambda _: progress.advance())
+        return find_dicom_series(files, [SPLITS[name] for name in options.split_by], lambda _: progress.advance())
     finally:
         progress.finish()
+
+
+def _images(files: Sequence[Path], options: JudgeOptions) -> list[SliceSeries]:
+    """Series of images, with the spacing of scanners' logs; files of other programs may end in .log too."""
+    series = find_image_series(files, options.trust_resolution)
+    near = dict.fromkeys(path for one in series if one.headers for path in logs_for(one))
+    return with_logs(series, slice_files(near).logs)
+
+
+def _of_logs(paths: Sequence[Path], notes: Sequence[Note]) -> tuple[list[SliceSeries], list[Note]]:
+    """What logs say of slices that are not there."""
+    series, bad = [], list(notes)
+    for path in paths:
+        try:
+            log = read_scanner_log(path)
+        except GpustitchError as error:
+            bad.append(Note(Code.UNREADABLE_FILE, str(error)))
+            continue
+        n, rows, columns = log.shape
+        if n is None or rows is None or columns is None or log.spacing_mm[0] is None:
+            sizes = " x ".join("?" if size is None else f"{size:.7g}" for size in log.spacing_mm)
+            bad.append(Note(Code.UNREADABLE_FILE, f"{path} states voxels of {sizes} mm (z, y, x), but not how many"))
+            continue
+        _, y, x = log.spacing_mm
+        pixel = None if y is None or x is None else (y, x)
+        headers = tuple(SliceHeader(path, k, (rows, columns), pixel_spacing_mm=pixel) for k in range(n))
+        note = Note(Code.NOT_AN_IMAGE, f"the images of {path} are not there; this is what it says of them")
+        series.append(SliceSeries(str(path), "scanner log", headers, (note,), {}, log.spacing_mm))
+    return series, bad
 
 
 def _is_bad(note: Note) -> bool:
     return note.code is Code.UNREADABLE_FILE
 
 
-def _attached(series: Sequence[SliceSeries], loose: Sequence[Note]) -> tuple[list[SliceSeries], list[Note]]:
+def _attached(
+    series: Sequence[SliceSeries], loose: Sequence[Note], files: Sequence[Path]
+) -> tuple[list[SliceSeries], list[Note]]:
     """The series with the notes of unreadable files in their folders, and the notes of the other files."""
-    unused = dict.fromkeys(loose, True)
-    noted = []
+    folders = {note: {file.parent for file in files if str(file) in note.text} for note in loose if _is_bad(note)}
+    noted: list[SliceSeries] = []
+    used: set[Note] = set()
     for one in series:
-        folders = {f"{header.path.parent}{os.sep}" for header in one.headers}
-        own = [note for note in loose if _is_bad(note) and any(folder in note.text for folder in folders)]
-        unused.update(dict.fromkeys(own, False))
+        places = {header.path.parent for header in one.headers}
+        own = tuple(note for note, there in folders.items() if places & there)
+        used.update(own)
         noted.append(dataclasses.replace(one, notes=(*one.notes, *own)) if own else one)
-    return noted, [note for note, is_loose in unused.items() if is_loose]
+    return noted, [note for note in loose if note not in used]
