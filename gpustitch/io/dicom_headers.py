@@ -81,7 +81,7 @@ def read_dicom(path: Path, split_by: tuple[str, ...] = ()) -> DicomFile:
         n_rows, n_columns = values.whole("Rows"), values.whole("Columns")
         if not n_rows or not n_columns or (element is None and not is_deflated):
             return _no_image(path, values, has_shape=bool(n_rows and n_columns), has_pixels=element is not None)
-        n_frames = max(1, values.whole("NumberOfFrames") or 1)
+        n_frames = _count_frames(values, path.stat().st_size)
         pixels = _stored(values, syntax, element)
         header = SliceHeader(path, 0, (n_rows, n_columns), instance=values.word("SOPInstanceUID"))
         slices = slices_of(values, header, n_frames, split_by)
@@ -166,6 +166,17 @@ def _stored(values: Values, syntax: str, element: _Element | None) -> StoredPixe
     if kind is None:
         return pixels
     return dataclasses.replace(pixels, stored_as=("<" if is_little else ">") + kind, offset=element.offset)
+
+
+def _count_frames(values: Values, n_bytes: int) -> int:
+    """NumberOfFrames; 1, with a problem, if that is impossible."""
+    count = values.whole("NumberOfFrames")
+    if count is None:
+        return 1
+    if not 0 < count <= n_bytes:
+        values.note(Code.TAG_BAD, "NumberOfFrames", f"is {count} in a file of {n_bytes} bytes; taken as 1")
+        return 1
+    return count
 
 
 def _bits(values: Values, allocated: int) -> tuple[int, int]:

@@ -285,6 +285,12 @@ def test_bits_that_contradict_each_other_are_named(tmp_path):
     assert (header.pixels.bits_stored, header.pixels.high_bit, problem.tag) == (12, 11, "HighBit")
 
 
+@pytest.mark.parametrize("count", [b"0 ", b"-1", b"2000000000", b"1A"])
+def test_impossible_numbers_of_frames_are_taken_as_one(tmp_path, count):
+    _, (problem,) = _read(tmp_path, _raw(0x00280008, "IS", count))
+    assert (problem.code, problem.tag) == (Code.TAG_BAD, "NumberOfFrames")
+
+
 def test_a_slope_of_zero_is_ignored_and_named(tmp_path):
     header, (problem,) = _read(tmp_path, _raw(0x00281053, "DS", b"0 "))
     assert header.pixels.slope == 1 and problem.tag == "RescaleSlope"
