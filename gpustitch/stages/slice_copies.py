@@ -79,7 +79,7 @@ def one_at_each_place(
     n_places = int(place[-1]) + 1
     if n_places == len(t):
         return Single(order.astype(np.int64))
-    groups = [order[place == k].astype(np.int64) for k in range(n_places)]
+    groups = np.split(order.astype(np.int64), np.flatnonzero(np.diff(place)) + 1)
     is_even = len({len(group) for group in groups}) == 1
     if n_places > 1 and _have_numbers(headers):
         told = _told_by_number(t, order, places.rounding_mm, numbers, tolerance)

@@ -129,10 +129,11 @@ def slice_name(header: SliceHeader) -> str:
 def _with_position(series: SliceSeries, kept: Sequence[int]) -> tuple[list[int], tuple[Note, ...]]:
     """Slices with a position; two or more at exactly (0, 0, 0) are placeholders."""
     good = [i for i in kept if _is_finite(series.headers[i].position_mm)]
-    zeros = [i for i in good if series.headers[i].position_mm == (0.0, 0.0, 0.0)]
+    zeros = {i for i in good if series.headers[i].position_mm == (0.0, 0.0, 0.0)}
     if len(zeros) > 1:
-        good = [i for i in good if i not in set(zeros)]
-    bad = [i for i in kept if i not in set(good)]
+        good = [i for i in good if i not in zeros]
+    usable = set(good)
+    bad = [i for i in kept if i not in usable]
     if not bad or all(series.headers[i].position_mm is None for i in kept):
         return good, ()
     reported = any(note.code is Code.POSITION_BAD for note in series.notes)
