@@ -285,6 +285,22 @@ def test_bits_that_contradict_each_other_are_named(tmp_path):
     assert (header.pixels.bits_stored, header.pixels.high_bit, problem.tag) == (12, 11, "HighBit")
 
 
+def test_wrong_bytes_raise_nothing_but_what_names_the_file(tmp_path):
+    path = _write(tmp_path, thickness=1.0)
+    data, random = path.read_bytes(), np.random.default_rng(8)
+    outcomes = set()
+    for _ in range(300):
+        damaged = np.frombuffer(data, np.uint8).copy()
+        damaged[random.integers(132, len(data), 4)] = random.integers(0, 256, 4)
+        path.write_bytes(damaged.tobytes())
+        try:
+            outcomes.add(len(read_dicom(path).slices))
+        except DamagedInputError as error:
+            assert "IM0001.dcm" in str(error)
+            outcomes.add("damaged")
+    assert {1, "damaged"} <= outcomes
+
+
 @pytest.mark.parametrize("count", [b"0 ", b"-1", b"2000000000", b"1A"])
 def test_impossible_numbers_of_frames_are_taken_as_one(tmp_path, count):
     _, (problem,) = _read(tmp_path, _raw(0x00280008, "IS", count))
