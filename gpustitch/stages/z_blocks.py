@@ -2,7 +2,7 @@
 
 The volume is cut into columns along z, as wide as memory allows (all of it, mostly), and these into slabs. Slabs are
 made from the bottom up, so that each plane of the source is read once for each column and held no longer than the
-slabs that need it.
+slabs that need it. Slabs that are a copy of planes read theirs at once, those next to other slabs once more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES
 from gpustitch.io.volume_output import DEFAULT_LEVELS, FORMATS, IN_ORDER, VolumeOutput
 from gpustitch.model import ZYX, Box
 from gpustitch.ops.plane_shift import PlaneShifts, shifted_planes
-from gpustitch.ops.zplan import Deformation, ZGrid, ZPlan
+from gpustitch.ops.zplan import EXACT, Deformation, ZGrid, ZPlan
 from gpustitch.ops.zresample import deformed_planes, planes_between
 from gpustitch.stages.parallel import ordered_map
 from gpustitch.stages.progress import SILENT, Progress, tracked
@@ -85,6 +85,15 @@ class Making:
     def groups(self, box: Box) -> list[int]:
         """Groups of planes stored together that a box is made of."""
         return np.unique(self.sections(box.start[0], box.stop[0]) // self.planes.depth).tolist()  # type: ignore[no-any-return]
+
+    def copied(self, box: Box, column: Box) -> slice | None:
+        """The planes of the source that a box is a copy of, if they can be read at once without reading any twice."""
+        if not isinstance(self.sources, ZPlan) or self.shifts is not None or self.planes.depth > 1:
+            return None
+        z = box.slices()[0]
+        lower = self.sources.lower[z]
+        follow = (self.sources.kind[z] == EXACT).all() and (np.diff(lower) == 1).all()
+        return slice(int(lower[0]), int(lower[-1]) + 1) if follow and box.shape[1:] == column.shape[1:] else None
 
     def window(self, box: Box) -> tuple[slice, slice]:
         """Rows and columns of the source that a box may be made of."""
@@ -181,7 +190,7 @@ def _items(blocks: Blocks) -> Iterator[_Item]:
     making = blocks.making
     for column in blocks.cut.columns():
         boxes = blocks.cut.pieces(column)
-        groups = (making.groups(box) for box in boxes)
+        groups = (making.groups(box) for box in boxes if making.copied(box, column) is None)
         reads = SharedReads(functools.partial(_read, making, column), Counter(itertools.chain.from_iterable(groups)))
         for box in boxes:
             yield _Item(box, column, reads)
@@ -198,7 +207,10 @@ def _render(making: Making, output: VolumeOutput | None, item: _Item) -> _Item:
     """The item with its voxels; or, where they are written here, without."""
     numbers, depth = making.sections(item.box.start[0], item.box.stop[0]).tolist(), making.planes.depth
     n_read, voxels = 0, None
-    if numbers:
+    copied = making.copied(item.box, item.column)
+    if copied is not None:
+        voxels, n_read = making.planes.read(copied.start, copied.stop, *making.window(item.box)), len(numbers)
+    elif numbers:
         groups = making.groups(item.box)
         read, n_read = item.reads.take(groups)
         rows, window = making.window(item.box)[0], making.window(item.column)[0]

@@ -1,0 +1,138 @@
+"""Slice series: judged, and resampled from DICOM files to volumes against reading and writing alone."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.bench_z_render import best_in_turn
+from bench.common import report
+from gpustitch.io.dicom_pixels import DicomPlanes
+from gpustitch.io.volume_output import open_output
+from gpustitch.model import Box, Spacing
+from gpustitch.model.slices import SliceStack
+from gpustitch.ops.pyramid import downsample
+from gpustitch.ops.zplan import planes_over
+from gpustitch.stages.parallel import cpu_count, ordered_map
+from gpustitch.stages.signed import signed_too
+from gpustitch.stages.slice_resample import ResampleOptions, plan, run
+from gpustitch.stages.slice_spacing import judge
+from tests.dicom_phantom import write_series
+
+_SLICES, _SIDE = 1000, 512
+_SPACING = Spacing(583.0, 500.0, 500.0)
+_OUTPUTS = (
+    ("v.nii", None, None),
+    ("v.nii", None, 0.4),
+    ("v.nii.gz", None, None),
+    ("v.tif", None, None),
+    ("v", 1, None),
+    ("v", None, None),
+    ("v.zarr", None, None),
+)
+
+
+def write_head(folder: Path) -> None:
+    """CT slices at 7/12 mm, positions rounded to 0.1 mm; noise of 12 bits, as air and tissue have it."""
+    rng = np.random.default_rng(0)
+
+    def pixels(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        inside = np.hypot(x - 115, y - 108) < 90
+        return np.where(inside, 1040, 24) + rng.normal(0, 20, inside.shape) - 1024
+
+    write_series(
+        folder, np.arange(_SLICES) * 7 / 12, shape=(_SIDE, _SIDE), pixel_spacing_mm=(0.5, 0.5), decimals=1,
+        pixels=pixels, intercept=-1024.0,
+    )  # fmt: skip
+
+
+def copied(stack: SliceStack, target: Path, levels: int | None, n_planes: int) -> None:
+    """The floor: all slices are read, and as many as the result has planes written, by the same reader and writer."""
+    planes = DicomPlanes(stack.series, stack.order)
+    shape = (n_planes, *planes.shape[1:])
+
+    def taken(box: Box) -> tuple[Box, np.ndarray]:
+        at = np.arange(box.start[0], box.stop[0]) * planes.shape[0] // n_planes
+        voxels = planes.read(int(at[0]), int(at[-1]) + 1)
+        return box, voxels if len(voxels) == len(at) else voxels[at - at[0]]
+
+    with open_output(target, shape, planes.dtype, _SPACING, downsample=signed_too(downsample), levels=levels,
+                     overwrite=True) as output:  # fmt: skip
+        slabs = Box.of_shape(shape).blocks((output.block_shape[0], *planes.shape[1:]))
+        for box, voxels in ordered_map(taken, slabs, cpu_count(), in_flight=cpu_count() + 1):
+            output.write(box, voxels)
+
+
+def bytes_copied(folder: Path, target: Path) -> None:
+    """The bytes of all files, one after another, into one file: no header is read, no voxel looked at."""
+    with target.open("wb", buffering=0) as file:
+        for path in sorted(folder.iterdir()):
+            file.write(path.read_bytes())
+
+
+def resampled(stack: SliceStack, target: Path, levels: int | None, spacing_mm: float | None) -> None:
+    """From headers that are read to a volume."""
+    run(plan(ResampleOptions((), target, spacing_mm, stack=stack, levels=levels, overwrite=True)))
+
+
+def judged(folder: Path) -> SliceStack:
+    """From a folder to the verdict."""
+    (stack,) = judge([folder])
+    return stack
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def rows(folder: Path | None) -> list[dict[str, Any]]:
+    """Judging, then resampling to each format."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        here = Path(temporary)
+        write_head(here / "in")
+        first = seconds(partial(judged, here / "in"))
+        ((wall, cpu),) = best_in_turn(partial(judged, here / "in"))
+        found = [{"what": f"judged, {_SLICES} slices", "seconds": wall, "cpu_seconds": cpu, "first_seconds": first}]
+        stack = judged(here / "in")
+        for name, levels, spacing in _OUTPUTS:
+            target = here / name
+            more = "" if spacing is None else f" at {spacing} mm"
+            n_planes = _SLICES if spacing is None else planes_over(float(np.ptp(stack.positions_mm)), spacing)
+            floor, plain, ours = best_in_turn(
+                partial(copied, stack, target, levels, n_planes),
+                partial(bytes_copied, here / "in", here / "bytes"),
+                partial(resampled, stack, target, levels, spacing),
+                repeats=3,
+            )
+            found.append(
+                {
+                    "what": f"resampled{more} to {name}, levels {levels or 'default'}",
+                    "seconds": ours[0],
+                    "cpu_seconds": ours[1],
+                    "ns_per_voxel": ours[0] / (n_planes * _SIDE**2) * 1e9,
+                    "read_write_seconds": floor[0],
+                    "read_write_cpu_seconds": floor[1],
+                    "bytes_seconds": plain[0],
+                    "of_read_write": floor[0] / ours[0],
+                }
+            )
+    return found
+
+
+def main(folder: Path | None) -> None:
+    """Measure, print, store."""
+    report("slices", rows(folder))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
