@@ -18,7 +18,8 @@ from gpustitch.stages import z_spacing
 from gpustitch.stages.similarity import SimilarityOptions
 
 _DEFAULTS = ZSpacingOptions()
-_ESTIMATE = "Estimate"
+# Switches have two names; beside them the long names of numbers would be cut off at 80 columns.
+_ESTIMATE, _SWITCHES = "Estimate", "Estimate, on or off"
 # What nothing but --compat looks at, and what it does not look at.
 _COMPAT_ONLY = ("outer_regularization", "inner_iterations", "inner_regularization")
 _NOT_COMPAT = ("tolerance", "spacing_ratio")
@@ -32,9 +33,13 @@ class Regularization(StrEnum):
     none = "none"
 
 
-def _option(name: str, text: str, default: object = None) -> Any:
+def _option(name: str, text: str, default: object = None, metavar: str | None = None) -> Any:
     shown = "" if default is None else f" (default: {default})"
-    return typer.Option(*name.split(), help=text + shown, rich_help_panel=_ESTIMATE)
+    return typer.Option(*name.split(), help=text + shown, rich_help_panel=_ESTIMATE, metavar=metavar)
+
+
+def _switch(name: str, text: str) -> Any:
+    return typer.Option(name, help=text, rich_help_panel=_SWITCHES)
 
 
 def command(
@@ -58,7 +63,7 @@ def command(
         Path | None, typer.Option("--report", help="Picture to draw: .pdf, .png or .svg (default: none).")
     ] = None,
     compat: Annotated[
-        bool, _option("--compat", "Repeat Fiji's z-spacing step by step, weaknesses and all (default: no).")
+        bool, _switch("--compat", "Repeat Fiji's z-spacing step by step, weaknesses and all (default: no).")
     ] = False,
     reach: Annotated[
         int | None,
@@ -100,11 +105,11 @@ def command(
         ),
     ] = None,
     allow_reordering: Annotated[
-        bool, _option("--allow-reordering/--no-reordering", "Whether sections may change places.")
+        bool, _switch("--allow-reordering/--no-reordering", "Whether sections may change places.")
     ] = _DEFAULTS.allow_reordering,
     force_monotonicity: Annotated[
         bool,
-        _option(
+        _switch(
             "--force-monotonicity/--no-force-monotonicity",
             "Leave out similarities that rise with distance; --compat only.",
         ),
@@ -129,7 +134,7 @@ def command(
         float | None,
         _option(
             "--coordinate-regularizer",
-            "How much sections are drawn to where they were recorded, 0 (not) to 1 (fully).",
+            "How much sections are drawn to where they start (as recorded, or --start), 0 (not) to 1 (fully).",
             _DEFAULTS.coordinate_regularizer,
         ),
     ] = None,
@@ -139,6 +144,7 @@ def command(
             "--regularization",
             "What keeps the series in place: its first and last section (border), the best line through all positions "
             "(identity), or nothing (none).",
+            metavar="KIND",
         ),
     ] = Regularization(_DEFAULTS.regularization),
     local_estimates: Annotated[
