@@ -144,6 +144,7 @@ def _whole_or_own(path: Path, stacks: list[ImageStack]) -> list[ImageStack]:
     if path in whys:
         raise DamagedInputError(whys[path])
     checked = []
+    gone: tuple[Note, ...] = ()
     for stack in stacks:
         lost = sorted({place[0] for place in stack.places} & set(whys))
         kept = tuple(place for place in stack.places if place[0] not in whys)
@@ -155,7 +156,10 @@ def _whole_or_own(path: Path, stacks: list[ImageStack]) -> list[ImageStack]:
             if len(lost) > _NAMED:
                 notes += (Note(Code.FILES_LOST, f"{len(lost) - _NAMED} more files of {path} are not there or damaged"),)
             checked.append(replace(stack, places=kept, notes=(*stack.notes, *notes)))
-    return checked
+        else:
+            which = " ".join(f"{name} {number}" for name, number in stack.key.items())
+            gone += (Note(Code.FILES_LOST, f"{path}: no file of {which} can be used: {whys[lost[0]]}"),)
+    return [replace(stack, notes=(*stack.notes, *gone)) for stack in checked]
 
 
 def _unusable(file: Path, last_page: int, shape: tuple[int, int]) -> str:
@@ -198,22 +202,35 @@ def _of_tiff(path: Path) -> list[ImageStack]:
         if len(tiff.series) == 1:
             (series,) = tiff.series
             page = series.keyframe
+            notes = _count_notes(path, series, len(tiff.pages))
             return [
                 ImageStack(
                     _places(path, pages), _shape(page), _pixels(page), _mm(facts.stated_um), facts.source,
-                    facts.z_is_implied, facts.resolution, key,
+                    facts.z_is_implied, facts.resolution, key, notes,
                 )
                 for key, pages in _along_z(series, len(tiff.pages))
             ]  # fmt: skip
     return _of_pages(path)
 
 
+def _n_planes(series: Any) -> int:
+    """How many planes a description counts."""
+    return max(1, int(np.prod(series.shape, dtype=np.int64) // np.prod(series.keyframe.shape, dtype=np.int64)))
+
+
+def _count_notes(path: Path, series: Any, n_in_file: int) -> tuple[Note, ...]:
+    n_planes = _n_planes(series)
+    if n_in_file in (1, n_planes):  # all planes may lie behind one page
+        return ()
+    code = Code.FILES_LOST if n_in_file < n_planes else Code.SERIES_SPLIT
+    return (Note(code, f"{path} holds {n_in_file} pages, but its description counts {n_planes} planes"),)
+
+
 def _along_z(series: Any, n_in_file: int) -> list[tuple[dict[str, str], list[int]]]:
     """Pages of each channel and time; channels or times alone are as good as planes."""
-    page = series.keyframe
-    n_pages = max(1, int(np.prod(series.shape, dtype=np.int64)) // int(np.prod(page.shape, dtype=np.int64)))
-    numbers = np.arange(n_pages)
-    if n_in_file not in (1, n_pages):  # pages of other kinds lie between (pyramids, masks)
+    page, n_planes = series.keyframe, _n_planes(series)
+    numbers = np.arange(n_planes)
+    if n_in_file not in (1, n_planes):
         numbers = np.array([part.index if part is not None else -1 for part in series.pages])
     n_other = len(series.shape) - len(page.shape)
     axes, lengths = series.axes[:n_other], series.shape[:n_other]

@@ -196,12 +196,10 @@ def _with_nearby(series: SliceSeries, logs: list[Path] | None, read: dict[Path, 
     return _noted(series_with_log(series, best), notes)
 
 
-def _rank(series: SliceSeries, log: ScannerLog) -> tuple[bool, bool, bool, bool]:
+def _rank(series: SliceSeries, log: ScannerLog) -> tuple[bool, bool, bool]:
     """Smaller for logs that are more likely of a stack."""
     name = series.headers[0].path.stem.lower()
-    has_size = all(count is not None for count in log.shape)
     return (
-        not has_size,
         not log.is_reconstruction,
         not name.startswith(_beginning(log)),
         log.path.parent.absolute() != series.headers[0].path.parent.absolute(),

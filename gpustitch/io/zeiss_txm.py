@@ -10,8 +10,6 @@ from typing import Any
 from gpustitch.errors import DamagedInputError, MissingExtraError
 from gpustitch.io.images import reading
 
-_PIXEL_SIZES = ("ImageInfo/PixelSize", "ImageInfo/pixelsize")
-
 
 @dataclass(frozen=True)
 class TxmHeader:
@@ -40,7 +38,7 @@ def read_txm(path: Path) -> TxmHeader:
             f"{path}: Zeiss files are read with olefile; install it with pip install 'gpustitch[zeiss]'"
         ) from error
     with reading(path, "a Zeiss file (OLE)"), olefile.OleFileIO(str(path)) as ole:
-        pixel = next((found for name in _PIXEL_SIZES if (found := _value(ole, path, name, "<f")) is not None), None)
+        pixel = _value(ole, path, "ImageInfo/PixelSize", "<f")  # or pixelsize: names of entries match in any case
         names = ("ImageInfo/NoOfImages", "ImageInfo/ImageHeight", "ImageInfo/ImageWidth")
         images, rows, columns = (_value(ole, path, name, "<I") for name in names)
     return TxmHeader(pixel, (images, rows, columns))

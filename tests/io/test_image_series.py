@@ -219,12 +219,55 @@ def test_a_file_of_an_ome_tiff_that_is_missing_or_damaged_is_named(tmp_path):
     assert "p2.ome.tif" in lost and "p4.ome.tif" in lost and "p5.ome.tif is 4 x 4, not 8 x 9" in lost
 
 
+def test_files_of_an_ome_tiff_with_less_in_them_than_described_are_named(tmp_path):
+    ome_files(tmp_path, 6, pages=3)
+    tifffile.imwrite(tmp_path / "p2.ome.tif", np.zeros((2, *SHAPE), np.uint16), **PLAIN)
+    data = (tmp_path / "p4.ome.tif").read_bytes()
+    (tmp_path / "p4.ome.tif").write_bytes(data[:-300])
+    found = max(series(tmp_path), key=lambda s: len(s.headers))
+    assert [h.number for h in found.headers] == [1, 2, 3, 4, 5, 6, 10, 11, 12, 16, 17, 18]
+    lost = text(found, Code.FILES_LOST)
+    assert "p2.ome.tif has 2 pages, not the 3" in lost and "p4.ome.tif cannot be read" in lost
+
+
+def test_a_file_of_an_ome_tiff_whose_pixels_are_cut_short_is_named(tmp_path):
+    ome_files(tmp_path)
+    data = (tmp_path / "p2.ome.tif").read_bytes()
+    (tmp_path / "p2.ome.tif").write_bytes(data[:-20])
+    found = max(series(tmp_path), key=lambda s: len(s.headers))
+    assert [h.number for h in found.headers] == [1, 2, 4]
+    assert "p2.ome.tif is cut short" in text(found, Code.FILES_LOST)
+
+
+def test_a_channel_of_which_no_file_is_there_is_named(tmp_path):
+    data = "".join(
+        f'<TiffData FirstC="{c}" FirstZ="{z}" IFD="{z}"><UUID FileName="c{c}.ome.tif">urn:uuid:{c}</UUID></TiffData>'
+        for c in (0, 1) for z in range(3)
+    )  # fmt: skip
+    sizes = 'DimensionOrder="XYZCT" Type="uint16" SizeX="9" SizeY="8" SizeZ="3" SizeC="2" SizeT="1"'
+    xml = f'<OME xmlns="x" UUID="urn:uuid:0"><Image><Pixels {sizes}>{data}</Pixels></Image></OME>'
+    tifffile.imwrite(tmp_path / "c0.ome.tif", np.zeros((3, *SHAPE), np.uint16), description=xml, **PLAIN)
+    found = one(tmp_path)
+    assert len(found.headers) == 3 and dict(found.key) == {"channel": "1"}
+    assert "no file of channel 2 can be used" in text(found, Code.FILES_LOST)
+
+
+@pytest.mark.parametrize(("said", "code"), [(5, Code.FILES_LOST), (2, Code.SERIES_SPLIT)])
+def test_a_description_of_more_or_fewer_planes_than_there_are_is_noted(tmp_path, said, code):
+    description = f"ImageJ=1.54f\nimages={said}\nslices={said}\nunit=um\nspacing=3\n"
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, *SHAPE), np.uint16), description=description, **PLAIN)
+    found = one(tmp_path)
+    assert [h.frame for h in found.headers] == list(range(min(said, 3)))
+    assert f"holds 3 pages, but its description counts {said} planes" in text(found, code)
+
+
 def test_files_of_an_ome_tiff_that_were_renamed_stand_by_their_names(tmp_path):
     ome_files(tmp_path)
     for number in range(4):
         (tmp_path / f"p{number}.ome.tif").rename(tmp_path / f"new{number}.tif")
     found = one(tmp_path)
     assert [h.path.name for h in found.headers] == [f"new{n}.tif" for n in range(4)]
+    assert found.notes == ()
     assert found.spacing_mm == pytest.approx((3e-3, 5e-4, 2.5e-4))
 
 

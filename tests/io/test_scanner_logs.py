@@ -133,6 +133,11 @@ def test_encodings_and_ends_of_lines(tmp_path, encoding, end):
     assert read_scanner_log(tmp_path / "a.log").spacing_mm[0] == pytest.approx(7.00082e-3)
 
 
+def test_names_keep_letters_of_the_computer_s_encoding(tmp_path):
+    for encoding in ("latin-1", "utf-8", "utf-16"):
+        assert log(tmp_path, SKYSCAN.replace("embryo__rec", "Núria_rec"), encoding=encoding).prefix == "Núria_rec"
+
+
 def test_decimal_commas_and_spaces(tmp_path):
     found = log(tmp_path, SKYSCAN.replace("Pixel Size (um)=7.00082", "  PIXEL SIZE (um)  =  7,00082\t"))
     assert found.spacing_mm[1] == pytest.approx(7.00082e-3)

@@ -148,6 +148,12 @@ def test_projections_are_no_slices(tmp_path):
         assert "projections, which are no slices" in text(series, Code.SCANNER_LOG_MISMATCH)
 
 
+def test_slices_may_be_as_many_and_as_large_as_the_projections(tmp_path):
+    bmps(tmp_path)
+    skyscan(tmp_path / "a_rec.log", acquired=(N, ROWS, COLUMNS))
+    assert one(tmp_path).spacing_mm == pytest.approx((0.007,) * 3)
+
+
 def test_the_log_of_projections_beside_slices_says_what_to_look_for(tmp_path):
     bmps(tmp_path)
     written = skyscan(tmp_path / "a.log").read_text()

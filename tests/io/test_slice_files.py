@@ -85,6 +85,8 @@ def test_dicom_without_a_preamble(tmp_path, content):
         b"", b"\x08\x00", b"DICM" * 4, bytes(200), b"text of some length, DICM at the wrong place",
         struct.pack("<HHI", 8, 5, 1 << 30) + bytes(100),  # longer than the file
         struct.pack("<HHI", 8, 5, 7) + bytes(100),  # values have even lengths
+        struct.pack("<HHI", 8, 5, 7) + b"ISO_IR " + struct.pack("<HHI", 8, 8, 0) + bytes(9),
+        struct.pack("<HHI", 8, 0x4000, 2) + b"ab" + struct.pack("<HHI", 0x10, 0x10, 0) + bytes(9),
         struct.pack("<HHI", 8, 5, 10) + bytes(100),  # nothing sensible after the first value
         struct.pack("<HHI", 8, 0x4000, 10) + bytes(100), struct.pack("<HHI", 9, 5, 2) + bytes(100),
     ],
