@@ -82,7 +82,7 @@ def write_series(
     shape, pixel_spacing_mm
         Rows and columns; (y, x). A spacing of None is not written (pixels are then 1 mm apart).
     decimals
-        Of ImagePositionPatient and SliceLocation; None writes all that 16 characters hold.
+        Of ImagePositionPatient and SliceLocation, zeros too; None writes as many as 16 characters hold.
     names
         File of each slice, copies too; by default their natural order is that of the slices.
     numbers
@@ -121,13 +121,13 @@ def write_series(
         if numbers[k] is not None:
             data.InstanceNumber = numbers[k]
         if origin_mm is not None:
-            data.ImagePositionPatient = [decimal_string(v, decimals) for v in place]
+            data.ImagePositionPatient = [position_string(v, decimals) for v in place]
         if directions is not None:
             data.ImageOrientationPatient = [decimal_string(v) for v in (*row, *column)]
         if pixel_spacing_mm is not None:
             data.PixelSpacing = [decimal_string(v) for v in pixel_spacing_mm]
         if slice_location:
-            data.SliceLocation = decimal_string(along[k], decimals)
+            data.SliceLocation = position_string(along[k], decimals)
         for keyword, value in (("SpacingBetweenSlices", spacing_between), ("SliceThickness", thickness)):
             if value is not None:
                 setattr(data, keyword, decimal_string(value))
@@ -139,10 +139,15 @@ def write_series(
     return paths
 
 
-def decimal_string(value: float, decimals: int | None = None) -> str:
-    """A number as DICOM's decimal string, of 16 characters at most."""
+def position_string(value: float, decimals: int | None = None) -> str:
+    """A number with its last zeros, as scanners write positions; by default all decimals that 16 characters hold."""
     if decimals is not None:
         return f"{value:.{decimals}f}"
+    return next(text for text in (f"{value:.{n}f}" for n in range(14, -1, -1)) if len(text) <= 16)
+
+
+def decimal_string(value: float) -> str:
+    """A number as DICOM's decimal string, of 16 characters at most."""
     return next(text for text in (f"{value:.{n}g}" for n in range(16, 0, -1)) if len(text) <= 16)
 
 
