@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError
@@ -18,6 +18,9 @@ from gpustitch.stages.progress import SILENT, Progress
 from gpustitch.stages.slice_judge import DEFAULT, SPLITS, JudgeOptions, judge_series
 
 __all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "judge", "judge_series"]
+
+# Unreadable files that are named with a series; of more it is said how many.
+_MOST_NAMED = 3
 
 
 def judge(
@@ -60,9 +63,10 @@ def judge(
         raise DamagedInputError(bad[0].text if len(bad) == 1 else f"{bad[0].text} (and {len(bad) - 1} more files)")
     if not series:
         raise InputMissingError(f"there are no slices (DICOM, TIFF, PNG, JPEG, BMP) in {', '.join(named)}")
-    series, loose = _attached(series, loose, [*files.dicom, *files.images])
-    for note in loose:
-        (progress.warn if _is_bad(note) else progress.note)(note.text)
+    folders = {note: _folders(note, [*files.dicom, *files.images]) for note in loose}
+    series, loose = _attached(series, folders)
+    for is_bad, text in _few([(note, folders[note]) for note in loose]):
+        (progress.warn if is_bad else progress.note)(text)
     return [judge_series(one, options, pixels_equal if one.kind == "dicom" else None) for one in series]
 
 
@@ -109,16 +113,33 @@ def _is_bad(note: Note) -> bool:
     return note.code is Code.UNREADABLE_FILE
 
 
-def _attached(
-    series: Sequence[SliceSeries], loose: Sequence[Note], files: Sequence[Path]
-) -> tuple[list[SliceSeries], list[Note]]:
+def _folders(note: Note, files: Sequence[Path]) -> set[Path]:
+    """Folders of the files that a note names."""
+    return {file.parent for file in files if str(file) in note.text}
+
+
+def _attached(series: Sequence[SliceSeries], folders: Mapping[Note, set[Path]]) -> tuple[list[SliceSeries], list[Note]]:
     """The series with the notes of unreadable files in their folders, and the notes of the other files."""
-    folders = {note: {file.parent for file in files if str(file) in note.text} for note in loose if _is_bad(note)}
     noted: list[SliceSeries] = []
     used: set[Note] = set()
     for one in series:
         places = {header.path.parent for header in one.headers}
-        own = tuple(note for note, there in folders.items() if places & there)
-        used.update(own)
+        own = [note for note, there in folders.items() if _is_bad(note) and places & there]
+        if len(own) <= _MOST_NAMED:
+            used.update(own)
+        else:
+            own = [Note(Code.UNREADABLE_FILE, f"{len(own)} files beside these cannot be read")]
         noted.append(dataclasses.replace(one, notes=(*one.notes, *own)) if own else one)
-    return noted, [note for note in loose if note not in used]
+    return noted, [note for note in folders if note not in used]
+
+
+def _few(notes: Sequence[tuple[Note, set[Path]]]) -> Iterator[tuple[bool, str]]:
+    """Whether a file is unreadable, and the text: all of a few, the first of many in one folder."""
+    groups: dict[tuple[Code, tuple[Path, ...]], list[Note]] = {}
+    for note, there in notes:
+        groups.setdefault((note.code, tuple(sorted(there))), []).append(note)
+    for some in groups.values():
+        shown = some if len(some) <= _MOST_NAMED + 1 else some[:_MOST_NAMED]
+        yield from ((_is_bad(note), note.text) for note in shown)
+        if len(some) > len(shown):
+            yield _is_bad(some[0]), f"and {len(some) - len(shown)} more files in the same folder ({some[0].code})"

@@ -291,19 +291,19 @@ def advice(found: Findings, codes: set[Code]) -> str:
     if fit.kind is SpacingClass.SINGLE:
         return "Nothing to stack."
     use = f"Use {fitted(fit)}"
+    resampled = f"gpustitch resample makes {fit.n_output} planes at {fitted(fit)}"
     if fit.kind is SpacingClass.UNIFORM:
         text = f"{use} for all slices."
     elif fit.kind is SpacingClass.MISSING:
-        again = "Fetch the lost files again, or let" if Code.FILES_LOST in codes else "Let"
-        text = f"{again} gpustitch resample put {fit.n_output} planes at {fitted(fit)}."
+        again = "Fetch the lost files again, or else " if Code.FILES_LOST in codes else ""
+        text = f"{again}{resampled}, those of the holes empty (or interpolated: --fill-gaps)."
+        text = text[0].upper() + text[1:]
     elif fit.kind is SpacingClass.RUNS_WITH_GAPS:
-        text = (
-            f"{use}: gpustitch resample leaves the gaps empty ({fit.n_output} planes), or makes a volume of each run."
-        )
+        text = f"{use} within each stretch: {resampled}, empty in the gaps (--runs: each stretch by itself too)."
     else:
-        text = f"Do not stack as it is: gpustitch resample makes {fit.n_output} planes at {fitted(fit)}."
+        text = f"Do not stack as it is: {resampled}."
     if Code.SHEARED in codes:
-        text += " Keep the shear in the matrix, or shift the slices (gpustitch resample)."
+        text += " Keep the shear in the matrix, or move the slices over each other (gpustitch resample --unshear)."
     return text
 
 

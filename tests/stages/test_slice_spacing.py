@@ -13,6 +13,7 @@ import tifffile
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.dicom_series import find_dicom_series
 from gpustitch.model.slices import SliceSeries
+from gpustitch.stages.progress import Silent
 from gpustitch.stages.slice_spacing import JudgeOptions, judge, judge_series
 from tests.dicom_phantom import EXPECTED, scenario, write_series
 from tests.slice_headers import series_of
@@ -117,6 +118,27 @@ def test_an_unreadable_file_is_named_and_the_rest_is_judged(tmp_path):
     assert files[3].name in text(stack, "UNREADABLE_FILE")
     with pytest.raises(DamagedInputError, match=files[3].name):
         judge([tmp_path], JudgeOptions(keep_going=False))
+
+
+class Heard(Silent):
+    """Progress that keeps what it is told."""
+
+    def __init__(self):
+        self.warned = []
+
+    def warn(self, message):
+        self.warned.append(message)
+
+
+def test_many_unreadable_files_are_no_wall_of_text(tmp_path):
+    scenario(6, tmp_path)
+    for k in range(30):
+        (tmp_path / f"bad{k}.dcm").write_bytes(b"rubbish")
+    heard = Heard()
+    (stack,) = judge([tmp_path], progress=heard)
+    assert "30 files beside these" in text(stack, "UNREADABLE_FILE")
+    assert len(heard.warned) == 4
+    assert "bad0.dcm" in heard.warned[0] and "27 more files" in heard.warned[-1]
 
 
 def test_what_holds_no_slices_is_refused(tmp_path):
