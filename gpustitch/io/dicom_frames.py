@@ -35,7 +35,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
     "acquisition": ("FrameAcquisitionNumber", "AcquisitionNumber"),
     "image type": ("FrameType", "ImageType"),
     "echo": ("EchoNumbers", "EffectiveEchoTime", "EchoTime"),
-    "b-value": ("DiffusionBValue",),
+    "b-value": ("DiffusionBValue", "SiemensBValue", "GEBValue"),
     "time": ("TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime", "FrameReferenceTime"),
     "stack": ("StackID",),
 }

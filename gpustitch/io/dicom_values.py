@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 
 from gpustitch.model.slices import Code, Note
 
-# Tag and how DICOM says it is encoded, which files of implicit VR leave out.
+# Tag and how DICOM says it is encoded, which files of implicit VR leave out; the two b-values are makers' own.
 TAGS: dict[str, tuple[int, str]] = {
     "MediaStorageSOPClassUID": (0x00020002, "UI"),
     "SpecificCharacterSet": (0x00080005, "CS"),
@@ -44,6 +44,7 @@ TAGS: dict[str, tuple[int, str]] = {
     "MRImageFrameTypeSequence": (0x00189226, "SQ"),
     "CTImageFrameTypeSequence": (0x00189329, "SQ"),
     "PETFrameTypeSequence": (0x00189751, "SQ"),
+    "SiemensBValue": (0x0019100C, "IS"),
     "StudyInstanceUID": (0x0020000D, "UI"),
     "SeriesInstanceUID": (0x0020000E, "UI"),
     "SeriesNumber": (0x00200011, "IS"),
@@ -74,6 +75,7 @@ TAGS: dict[str, tuple[int, str]] = {
     "RescaleSlope": (0x00281053, "DS"),
     "PixelMeasuresSequence": (0x00289110, "SQ"),
     "PixelValueTransformationSequence": (0x00289145, "SQ"),
+    "GEBValue": (0x00431039, "IS"),
     "DetectorInformationSequence": (0x00540022, "SQ"),
     "SliceVector": (0x00540080, "US"),
     "FrameReferenceTime": (0x00541300, "DS"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.dicom_series import find_dicom_series
@@ -137,6 +138,19 @@ def test_series_are_split_by_what_is_asked_for(tmp_path, split, keyword, values)
         for value in values
     ]
     assert [one.key[split] for one in series] == ["\\".join(text) for text in texts]
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("tag", "values"), [(0x0019100C, ["0", "1000"]), (0x00431039, [["0", "8", "0"], ["1000", "8", "0"]])]
+)
+def test_series_are_split_by_the_b_values_of_makers(tmp_path, tag, values, syntax):
+    def edit(data, k):
+        data.add_new(tag, "IS", values[k % 2])
+
+    write_series(tmp_path, [0, 0, 1, 1], edit=edit, transfer_syntax=syntax)
+    series, _ = find_dicom_series(tmp_path.iterdir(), ["b-value"])
+    assert [[header.number for header in one.headers] for one in series] == [[1, 3], [2, 4]]
 
 
 def test_unknown_splits_are_refused(tmp_path):
