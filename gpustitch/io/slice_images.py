@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,12 @@ from gpustitch.io.stacks import PLANE_TYPES
 from gpustitch.model import Spacing
 from gpustitch.model.slices import SliceHeader
 
-_JPEG_SUFFIXES = (".jpg", ".jpeg")
-_BMP_SUFFIXES = (".bmp",)
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    ".png": imagecodecs.png_decode,
+    ".jpg": imagecodecs.jpeg_decode,
+    ".jpeg": imagecodecs.jpeg_decode,
+    ".bmp": imagecodecs.bmp_decode,
+}
 
 
 class ImageSlices:
@@ -87,8 +91,10 @@ class ImageSlices:
         suffix = path.suffix.lower()
         if suffix in TIFF_SUFFIXES:
             return self._page(path, frame)
-        image = _decoded_file(path) if suffix in (*_JPEG_SUFFIXES, *_BMP_SUFFIXES) else read_image(path)
-        return _grey(image, path)
+        if suffix in _DECODERS:
+            with reading(path, "an image"):
+                return _grey(np.asarray(_DECODERS[suffix](path.read_bytes())), path)
+        return read_image(path)
 
     def _page(self, path: Path, frame: int) -> npt.NDArray[Any]:
         """A page of a TIFF; files of several slices stay open, as the way to a page leads through those before it."""
@@ -123,9 +129,3 @@ def _grey(image: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     if image.ndim != 2:
         raise DamagedInputError(f"{path} holds an image of shape {image.shape}; slices are grey, rows x columns")
     return image
-
-
-def _decoded_file(path: Path) -> npt.NDArray[Any]:
-    with reading(path, "an image"):
-        decode = imagecodecs.bmp_decode if path.suffix.lower() in _BMP_SUFFIXES else imagecodecs.jpeg_decode
-        return np.asarray(decode(path.read_bytes()))

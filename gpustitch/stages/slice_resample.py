@@ -300,6 +300,9 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
         yield f"{filled} of {n} planes are interpolated across gaps: nothing was measured there"
     if whole.count(OUTSIDE):
         yield "the last plane is background: it lies beyond the last slice"
+    loose = sum(part.stop - part.first == 1 for part in stack.fit.runs)
+    if options.runs and loose:
+        yield f"slices that are in no run: {loose}; they are in {options.output.name} alone"
     if any(stack.shear) and not options.unshear and options.kind not in _WITH_AXES:
         yield (
             f"the stack is sheared, which {options.kind} cannot state: the volume looks skewed; "

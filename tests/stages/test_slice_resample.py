@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
+import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -12,13 +14,17 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from gpustitch.array import choose_device
 from gpustitch.errors import DamagedInputError, OutputExistsError, ParameterError
 from gpustitch.io.ome_zarr import OmeZarrVolume
 from gpustitch.io.plane_sources import ArrayPlanes
 from gpustitch.io.planes import open_planes
+from gpustitch.io.volume_output import open_output
 from gpustitch.model.slices import Code, Note
+from gpustitch.stages import slice_resample, z_columns
 from gpustitch.stages.progress import Silent
 from gpustitch.stages.slice_resample import ResampleOptions, plan, run
+from tests.cuda_cpu import module, shim
 from tests.stages.slice_stacks import AXIAL, ORIGIN, PIXEL, expected, made, oblique
 
 UNIFORM = np.arange(20) * 2.5
@@ -264,6 +270,53 @@ def test_any_cut_of_a_tilted_stack_is_the_same(tmp_path, memory_bytes):
     run(plan(options(tmp_path, stack, planes, "v.nii", spacing_mm=1.0, unshear=True)))
     voxels = np.asarray(nibabel.load(tmp_path / "v.nii").dataobj).T
     np.testing.assert_array_equal(open_planes(tmp_path / "v").read(0, len(voxels)), voxels)
+
+
+def test_memory_does_not_grow_with_the_stack(tmp_path, monkeypatch):
+    monkeypatch.setattr(z_columns, "_ITEM_BYTES", 1 << 20)
+    few = functools.partial(open_output, in_flight_bytes=1 << 20)
+    monkeypatch.setattr(slice_resample, "open_output", few)
+    planes = np.broadcast_to(np.arange(300, dtype=np.uint16)[:, None, None], (300, 128, 128))
+    peaks = []
+    for n in (150, 300):
+        stack, _ = made(np.arange(float(n)), shape=(128, 128))
+        for output, more in (("v.nii", {}), ("v.tif", {}), ("w.nii", {"spacing_mm": 0.9})):
+            job = plan(options(tmp_path, stack, planes[:n], f"{n}{output}", n_workers=1, **more))
+            tracemalloc.start()
+            run(job)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert max(peaks) < planes.nbytes
+    assert np.max(np.divide(peaks[3:], peaks[:3])) < 1.5
+
+
+@pytest.mark.skipif(bool(module.why_not()), reason="the emulator does not work here")
+@pytest.mark.parametrize("unshear", [False, True])
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_a_device_makes_the_volume_that_the_cpu_makes(tmp_path, unshear, dtype):
+    stack, planes = made(IRREGULAR, shear=(0.3, -0.7), shape=(12, 20))
+    given = options(tmp_path, stack, planes.astype(dtype), unshear=unshear, background=-3, overwrite=True)
+    run(plan(given))
+    host = (tmp_path / "v.nii").read_bytes()
+    before = module.launches()
+    with shim.installed():
+        run(plan(dataclasses.replace(given, device=choose_device("cuda"))))
+    assert module.launches() > before and (tmp_path / "v.nii").read_bytes() == host
+
+
+def test_runs_of_a_tilted_stack(tmp_path):
+    stack, planes = made(np.r_[RUNS, RUNS[-1] + 9.0], shear=(0.4, 0.1), shape=(15, 17))
+    assert stack.fit.kind == "RUNS_WITH_GAPS"
+    watched = Watched()
+    paths = run(plan(options(tmp_path, stack, planes, runs=True, unshear=True, background=-1e5)), watched)
+    assert len(paths) == 4 and any("in no run: 1" in line for line in watched.warnings)
+    for path in paths:
+        image = nibabel.load(path)
+        voxels = np.asarray(image.dataobj).T
+        inside = voxels != -1e5
+        truth = expected(json.loads(Path(f"{path}.json").read_text())["affine_lps"], voxels.shape)
+        assert (inside[np.isin(kinds(path), ["EXACT", "BETWEEN"])].sum((1, 2)) >= 14 * 16).all()
+        np.testing.assert_allclose(voxels[inside], truth[inside], rtol=2e-6)
 
 
 def test_a_slice_that_cannot_be_read_leaves_nothing(tmp_path):
