@@ -67,13 +67,17 @@ def fit_slices(
         return _single(float(t[0]), rounding_mm)
     if t[-1] == t[0]:
         raise ParameterError("all slices have one position")
-    counted = _by_number(t, rounding_mm, numbers)
-    if counted is not None:
-        return counted
-    if (np.diff(t) == 0).any():
-        raise ParameterError("several slices have one position")
     slack = _Slack(rounding_mm, min(rounding_mm, float(t[-1] - t[0]) / (len(t) - 1) / 2), tolerance)
-    return _even(t, slack) or _runs(t, slack) or _irregular(t, rounding_mm)
+    are_apart = bool((np.diff(t) > 0).all())
+    as_written = _even(t, dataclasses.replace(slack, allowed=0.0)) if are_apart else None
+    if as_written is not None and as_written.kind is SpacingClass.UNIFORM:
+        return as_written
+    counted = _by_number(t, rounding_mm, numbers)
+    if counted is not None and not (are_apart and _is_plain(counted, as_written)):
+        return counted
+    if not are_apart:
+        raise ParameterError("several slices have one position")
+    return as_written or _even(t, slack) or _runs(t, slack) or _irregular(t, rounding_mm)
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,12 @@ def _stretches(steps: Integers, spacing: float) -> tuple[Run, ...]:
     edges = np.flatnonzero(np.diff(steps) > 1) + 1
     bounds = [0, *edges.tolist(), len(steps)]
     return tuple(Run(a, b, spacing) for a, b in itertools.pairwise(bounds))
+
+
+def _is_plain(counted: SpacingFit, as_written: SpacingFit | None) -> bool:
+    """Whether positions say by themselves what the numbers say, or there is a gap that numbers only make a hole."""
+    steps = np.diff(counted.steps)
+    return steps.max() > MOST_STEPS or (as_written is not None and np.array_equal(steps, np.diff(as_written.steps)))
 
 
 def _by_number(t: Floats, rounding: float, numbers: Integers | None) -> SpacingFit | None:

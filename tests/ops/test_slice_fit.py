@@ -78,8 +78,20 @@ def test_numbers_that_contradict_coarse_positions_are_not_believed() -> None:
         fit_slices(np.round(0.3 * np.arange(50)), 0.5, numbers)
 
 
+def test_whole_millimetres_that_fit_exactly_are_not_called_rounded() -> None:
+    fit = fit_slices(np.arange(30.0), 0.5, np.arange(30))
+    assert (fit.kind, fit.is_rounded, fit.by_number) == ("UNIFORM", False, False)
+    steps = np.delete(np.arange(30), [7, 19])
+    fit = fit_slices(steps.astype(float), 0.5, steps)
+    assert (fit.kind, fit.is_rounded, fit.by_number, fit.n_output) == ("MISSING", False, False, 30)
+    steps = np.concatenate([np.arange(60), 100 + np.arange(60)])
+    fit = fit_slices(steps.astype(float), 0.5, steps)
+    assert (fit.kind, fit.n_output) == ("RUNS_WITH_GAPS", 160)
+
+
 def test_numbers_that_skip_are_no_missing_slices_if_all_do() -> None:
-    fit = fit_slices(np.arange(20.0), 0.5, 3 * np.arange(20) + 1)
+    fit = fit_slices(np.round(1.1 * np.arange(20)), 0.5, 3 * np.arange(20) + 1)
+    assert fit.by_number
     assert (fit.kind, fit.n_output, fit.steps.tolist()) == ("UNIFORM", 20, list(range(20)))
 
 
