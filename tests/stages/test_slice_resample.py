@@ -104,6 +104,32 @@ def test_a_gradient_in_a_tilted_stack(tmp_path, kind, shear, unshear):
         assert voxels.shape[1:] == (15, 17)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_a_gradient_in_random_stacks(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    spacing, n = rng.uniform(0.3, 6), int(rng.integers(4, 40))
+    along = {
+        0: np.arange(n) * spacing,
+        1: np.sort(rng.choice(np.arange(n), max(3, n - 2), replace=False)) * spacing,
+        2: np.cumsum(rng.uniform(0.3, 3, n)) * spacing,
+        3: np.r_[np.arange(n), n + 8.3 + np.arange(n), 2 * n + 20.1 + np.arange(5)] * spacing,
+        4: np.r_[np.arange(n), n - 1 + np.arange(1, n) * rng.uniform(1.6, 4)] * spacing,
+    }[seed % 5]
+    stack, planes = made(along - along[0], directions=oblique(seed), shear=tuple(rng.uniform(-0.4, 0.4, 2)),
+                         shape=(15, 17))  # fmt: skip
+    asked = {
+        "unshear": bool(rng.integers(2)),
+        "fill_gaps": bool(rng.integers(2)),
+        "spacing_mm": None if rng.integers(2) else spacing * rng.uniform(0.4, 2.5),
+    }
+    voxels, affine, found, _ = resampled(tmp_path, stack, planes, background=-1e6, **asked)
+    inside = voxels != -1e6
+    there = ~np.isin(found, ["GAP", "OUTSIDE"])
+    assert not inside[~there].any() and (inside[there].sum((1, 2)) >= 14 * 16).all()
+    error = np.abs(voxels - expected(affine, voxels.shape))[inside].max()
+    assert error <= 4 * np.finfo(np.float32).eps * np.abs(planes).max()
+
+
 def test_a_rounded_uniform_series_is_copied(tmp_path):
     true = np.arange(306) * 7 / 12
     stack, planes = made(true, written=np.round(true, 1), rounding=0.05)
