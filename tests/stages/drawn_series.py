@@ -33,6 +33,8 @@ def drawn(seed: int) -> Drawn | None:
     rng = np.random.default_rng(seed)
     kind = str(rng.choice(KINDS))
     spacing = float(np.exp(rng.uniform(np.log(0.1), np.log(12))))
+    if kind != "COARSE" and rng.random() < 0.25:
+        spacing = float(rng.choice([0.5, 0.625, 1, 1.25, 2, 2.5, 3, 5, 10]))
     true, n_output = _positions(kind, spacing, rng)
     row, column = _directions(rng)
     normal = np.cross(row, column)
@@ -63,6 +65,8 @@ def drawn(seed: int) -> Drawn | None:
         found.codes.add("SHEARED")
     elif not shear[0]:
         found.no_codes.add("SHEARED")
+    if kind == "UNIFORM" and (row == AXIAL[0]).all() and not shear[0] and round(spacing, decimals) == spacing:
+        found.no_codes.add("POSITIONS_ROUNDED")
     if kind == "COARSE":
         found.codes.add("POSITIONS_ROUNDED")
     elif rng.random() < 0.3:
