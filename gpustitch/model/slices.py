@@ -54,6 +54,7 @@ class Code(StrEnum):
     THICKNESS_USED = "THICKNESS_USED"
     NO_SPACING = "NO_SPACING"  # nothing states where slices are (unusable)
     NO_PIXEL_SPACING = "NO_PIXEL_SPACING"
+    VOLUME_FRAME = "VOLUME_FRAME"  # positions are those in the volume of an ultrasound probe, not in the body
     DETECTOR_SPACING = "DETECTOR_SPACING"  # only ImagerPixelSpacing: at the detector, not in the body
     RESOLUTION_IS_DEFAULT = "RESOLUTION_IS_DEFAULT"  # 1/1 of tifffile, 96 dpi of a BMP: what programs write unasked
     SCANNER_LOG_USED = "SCANNER_LOG_USED"  # spacing of an image stack from the log of its reconstruction
@@ -98,6 +99,12 @@ class StoredPixels:
         PhotometricInterpretation.
     slope, intercept
         Value = slope x stored + intercept.
+    items
+        Where the items of compressed pixels begin in the file, in bytes; None for pixels that are not in items.
+    n_frames
+        Slices in the file.
+    has_table
+        Whether a ModalityLUTSequence gives the values instead of slope and intercept.
     """
 
     syntax: str
@@ -109,6 +116,9 @@ class StoredPixels:
     photometric: str = "MONOCHROME2"
     slope: float = 1.0
     intercept: float = 0.0
+    items: int | None = None
+    n_frames: int = 1
+    has_table: bool = False
 
 
 @dataclass(frozen=True)
