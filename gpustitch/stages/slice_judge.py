@@ -248,7 +248,7 @@ def _stack(
         shear=(0.0, 0.0) if sideways is None else sideways.shear,
         notes=_weighed(everything),
         evidence=(*words.evidence(found), *words.against_given(found, given_mm), *_sources(series)),
-        others_mm=peers(series.headers, places.normal) if series.kind == "dicom" and len(series.headers) > 1 else {},
+        others_mm=_others(series, places),
         advice=words.advice(found, {note.code for note in everything}),
     )
 
@@ -258,6 +258,13 @@ def _pixel_notes(series: SliceSeries, headers: Sequence[SliceHeader]) -> list[No
     if None not in stated or any(note.code is Code.NO_PIXEL_SPACING for note in series.notes):
         return []
     return [Note(Code.NO_PIXEL_SPACING, "the size of pixels is not stated")]
+
+
+def _others(series: SliceSeries, places: Places) -> dict[str, float | None]:
+    """What other programs take for a DICOM series of single slices; files of many frames they read otherwise."""
+    n = len(series.headers)
+    is_plain = series.kind == "dicom" and n > 1 and len({header.path for header in series.headers}) == n
+    return peers(series.headers, places.normal) if is_plain else {}
 
 
 def _sources(series: SliceSeries) -> tuple[str, ...]:

@@ -106,6 +106,7 @@ def _spacing(stack: SliceStack) -> str:
         # Errors of arithmetic are not worth a line.
         if error is not None and error > 1e-6 * z:
             along += f" ± {error:.2g}"
+        along += {SpacingClass.VARIABLE: " (the finest)", SpacingClass.IRREGULAR: " (median)"}.get(stack.fit.kind, "")
     across = [f"{axis} {'unknown' if value is None else mm(value)}" for axis, value in (("y", y), ("x", x))]
     return ",  ".join([along, *across]) + " mm"
 

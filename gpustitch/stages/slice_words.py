@@ -100,7 +100,7 @@ def fit_notes(found: Findings) -> list[Note]:
         notes.append(Note(Code.VARIABLE_SPACING, _stretches(fit.runs)))
     elif fit.kind is SpacingClass.IRREGULAR:
         low, middle, high = np.percentile(np.diff(found.along_mm), [0, 50, 100])
-        text = f"intervals of {mm(low)} to {mm(high)} mm, half of them up to {mm(middle)} mm, follow no pattern"
+        text = f"intervals of {low:.3g} to {high:.3g} mm, half of them up to {middle:.3g} mm, follow no pattern"
         notes.append(Note(Code.IRREGULAR_SPACING, text))
     return notes + _hole_notes(found) + _rounding_notes(found)
 
@@ -264,9 +264,9 @@ def against_given(found: Findings, given_mm: float | None) -> tuple[str, ...]:
         return ()
     if abs(given_mm / spacing - 1) < 1e-4:
         return (f"the given {mm(given_mm)} mm agrees",)
-    return (
-        f"the given {mm(given_mm)} mm was not used: it would stretch the volume by {percent(given_mm / spacing - 1)}",
-    )
+    change = given_mm / spacing - 1
+    effect = f"{'stretch' if change > 0 else 'shrink'} the volume by {percent(abs(change)).removeprefix('+')}"
+    return (f"the given {mm(given_mm)} mm was not used: it would {effect}",)
 
 
 def _ordered_by(found: Findings) -> str:
@@ -275,8 +275,9 @@ def _ordered_by(found: Findings) -> str:
 
 
 def fitted(fit: SpacingFit) -> str:
-    """The spacing with its unit, to the digits that are known where positions are rounded."""
-    return f"{mm(fit.spacing_mm, fit.uncertainty_mm if fit.is_rounded else 0.0)} mm"
+    """The spacing with its unit, to the digits that are known where positions are rounded or irregular."""
+    is_vague = fit.is_rounded or fit.kind is SpacingClass.IRREGULAR
+    return f"{mm(fit.spacing_mm, fit.uncertainty_mm if is_vague else 0.0)} mm"
 
 
 def advice(found: Findings, codes: set[Code]) -> str:

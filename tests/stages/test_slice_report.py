@@ -61,6 +61,12 @@ def test_holes_and_gaps_are_told(stacks):
     assert "dcm2niix: the same (volume -49 %)" in gaps and "593 planes" in gaps
 
 
+def test_which_of_several_spacings_is_meant(stacks):
+    assert "z 2.5 (the finest)" in said(stacks[5])
+    uneven = judge_series(series_of(np.cumsum(np.random.default_rng(0).uniform(0.5, 2, 40))))
+    assert "z 1.41 ± 0.46 (median)" in said(uneven)
+
+
 def test_what_is_unknown_is_called_so(stacks):
     text = said(stacks[8], 120)
     assert "z unknown" in text and "--spacing MM" in text and "(5 mm) need not be it" in text

@@ -15,6 +15,7 @@ from gpustitch.io.dicom_series import find_dicom_series
 from gpustitch.model.slices import SliceSeries
 from gpustitch.stages.progress import Silent
 from gpustitch.stages.slice_spacing import JudgeOptions, judge, judge_series
+from tests.dicom_multiframe import write_enhanced
 from tests.dicom_phantom import EXPECTED, scenario, write_series
 from tests.slice_headers import series_of
 from tests.stages.drawn_series import drawn, pixels_equal
@@ -190,7 +191,7 @@ def test_without_positions_sources_are_tried_in_order():
 def test_a_given_spacing_does_not_displace_positions():
     stack = judge_series(series_of(0.58333 * np.arange(40)), JudgeOptions(spacing_mm=0.6))
     assert stack.spacing_mm[0] == pytest.approx(0.58333)
-    assert any("0.6 mm was not used: it would stretch the volume by +2.9 %" in said for said in stack.evidence)
+    assert any("0.6 mm was not used: it would stretch the volume by 2.9 %" in said for said in stack.evidence)
 
 
 def test_spacing_tags_are_held_against_positions():
@@ -375,6 +376,21 @@ def test_copies_in_files_are_told_by_their_pixels(tmp_path):
     (bad,) = judge([tmp_path / "b"])
     assert "SAME_INSTANCE" not in codes(bad) or bad.is_usable
     assert len(files) == 10
+
+
+def test_frames_of_one_file(tmp_path):
+    write_enhanced(tmp_path / "a.dcm", [5, 2.5, 0, 7.5, 10])
+    (stack,) = judge([tmp_path])
+    assert (stack.fit.kind, stack.spacing_mm[0], codes(stack)) == ("UNIFORM", 2.5, {"FILE_ORDER"})
+    assert "frames" in text(stack, "FILE_ORDER") and not stack.others_mm
+    assert stack.order.tolist() == [2, 1, 0, 3, 4]
+
+
+def test_echoes_in_one_file_can_be_split(tmp_path):
+    write_enhanced(tmp_path / "a.dcm", [0, 0, 2.5, 2.5, 5, 5], echoes=[10, 20] * 3)
+    assert "MULTI_VOLUME" in codes(judge([tmp_path])[0])
+    split = judge([tmp_path], JudgeOptions(split_by=("echo",)))
+    assert [(len(stack.order), codes(stack)) for stack in split] == [(3, set()), (3, set())]
 
 
 def test_a_series_is_split_where_asked(tmp_path):
