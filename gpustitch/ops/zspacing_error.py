@@ -11,7 +11,7 @@ from gpustitch.ops.zspacing_normal import FLOOR, Expected
 
 # Calibrated on simulated series: error of a similarity against the residuals of the first LAGS lags, and how many times
 # the residuals it may be where the error of the texture is larger.
-SHARED, LAGS, MOST = 4.1, 10, 25.0
+SHARED, LAGS, MOST = 3.5, 10, 25.0
 # Part of the residuals that has to come from the texture somewhere, and the factor that counts if it does not.
 LEAST_SHARE, UNSEEN = 0.3, 16.0
 # Lags and blocks that the texture's error needs, and blocks that are looked at.

@@ -28,6 +28,8 @@ FLOOR = 0.02
 _LEAST_NOISE = 1e-5
 # A pair that is this near to where it is expected, in sections, has no chord: the slope of the curve counts.
 _LEAST_CHORD = 1e-3
+# Least eigenvalue of the covariance of a block, in the least variance of its sections; rounds in which it is reached.
+LEAST_EIGENVALUE, _ROUNDS = 0.5, 20
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def in_blocks(pairs: Expected, spread: Floats, length: int) -> Normal:
     covariance, residuals = similarity.ravel().take(index), residual.ravel().take(index)
     by_position = slope.ravel().take(index) * np.where(place[:, None] > place, 1.0, -1.0)
     by_quality = covariance * (distance > 0)
+    spread = _of_covariances(covariance, spread)
     covariance[:, place, place] += spread[first[:, 0] + place]
     precision = np.linalg.inv(covariance)
     edge = precision[:-1, 1:, 0]
@@ -179,6 +182,33 @@ def in_blocks(pairs: Expected, spread: Floats, length: int) -> Normal:
     inner = (slice(0, -1), slice(1, None), slice(1, None))
     _add_blocks(normal, shared, residuals[inner], by_position[inner], by_quality[inner], 1, -1.0)
     return normal
+
+
+def _of_covariances(similarity: Floats, spread: Floats) -> Floats:
+    """Variances (n,), increased where blocks (m, size, size) would be no covariance matrices with them.
+
+    Expected similarities need not be those of any process: two sections with the same pixels are expected to be more
+    similar than each is to itself if their qualities are above the usual one. Information has no meaning then.
+    """
+    count, size = similarity.shape[:2]
+    spread, place = spread.copy(), np.arange(size)
+    least = np.stack([spread[a : a + count] for a in range(size)], axis=1).min(axis=1) * LEAST_EIGENVALUE
+    for _ in range(_ROUNDS):
+        block = similarity.copy()
+        block[:, place, place] += np.lib.stride_tricks.sliding_window_view(spread, size) - least[:, None]
+        try:
+            np.linalg.cholesky(block)
+        except np.linalg.LinAlgError:
+            values, vectors = np.linalg.eigh(block)
+        else:
+            break
+        bad = np.flatnonzero(values[:, 0] <= 0)
+        concerned = vectors[bad, :, 0] ** 2 >= 1 / (2 * size)
+        lacking = np.where(concerned, np.abs(values[bad, :1]) + least[bad, None] / 10, 0)
+        more = np.zeros(len(spread))
+        np.maximum.at(more, bad[:, None] + place, lacking)
+        spread += more
+    return spread
 
 
 def _add_blocks(

@@ -33,8 +33,9 @@ DEPTH, FARTHEST = 3, 20.0
 # follow the process closely: the series begins again with smaller blocks and a larger variance beyond it.
 ATTEMPTS, RECENT, UNSETTLED = (24, 32, 40), 8, 0.1
 CAREFUL_BLOCK, CAREFUL_NUGGET = 4, 0.1
-# Updates after which a section that turns back moves less far, and the least part of its way that is left to it.
-PATIENCE, LEAST_STEP = 30, 1 / 32
+# Updates after which a value that turns back moves less far, and the least part of its way that is left to it: two
+# sections of one place are at the peak of the curve, and would change sides at every update.
+PATIENCE, LEAST_STEP = 30, 1 / 4096
 # Updates between looks for sections that belong elsewhere, and the last of them.
 LOOK, LAST_LOOK = 4, 40
 LARGEST_STEP = 1.0
@@ -52,7 +53,7 @@ WORST = 4.0
 
 
 class _Damping:
-    """Part of the way that each of n sections goes: less the more often it turns back."""
+    """Part of the way that each of n values goes: less the more often it turns back."""
 
     def __init__(self, n: int) -> None:
         self._last, self._part = np.zeros(n), np.ones(n)
@@ -75,7 +76,7 @@ class _State:
     trust: Floats | None = None
     pixels: float = 1.0
     history: list[tuple[Floats, Floats]] = field(default_factory=list)
-    damping: _Damping | None = None
+    damping: tuple[_Damping, _Damping] | None = None
     move: float = np.inf
     usual_move: float = np.inf
 
@@ -187,7 +188,7 @@ def solve(
         if age == 2 * SETTLED:
             curve, state.history = state.expected.curve, []
         if number - first + 1 >= PATIENCE and state.damping is None:
-            state.damping = _Damping(len(start))
+            state.damping = (_Damping(len(start)), _Damping(len(start)))
         state.expected = problem.expect(state.positions, state.log_quality, judged, curve)
         if progress is not None:
             progress(number, state.move)
@@ -227,10 +228,11 @@ def _advance(state: _State, normal: Normal, noise: float, problem: _Problem, acc
     limit[1:] = np.maximum(limit[1:], limit[:-1])
     step = np.clip(np.diff(change[0::2], prepend=0), -limit, limit)
     moved = _between_borders(state.positions + np.cumsum(step))
-    if state.damping is not None:
-        moved = state.positions + state.damping.damped(moved - state.positions)
     quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
     quality = np.clip(quality - np.median(quality), -WORST, WORST)
+    if state.damping is not None:
+        moved = state.positions + state.damping[0].damped(moved - state.positions)
+        quality = state.log_quality + state.damping[1].damped(quality - state.log_quality)
     state.move = float(np.abs(moved - state.positions).max())
     state.usual_move = float(np.median(np.abs(moved - state.positions)))
     here = np.concatenate([state.positions, state.log_quality])
