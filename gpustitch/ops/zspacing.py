@@ -70,9 +70,10 @@ def estimate_positions(
     errors after the best affine map; see :mod:`gpustitch.ops.zspacing_error`. They are NaN if there are no more pairs
     than positions and qualities, as with a range of 1 or 2: nothing tells the error then. On simulated series that
     nothing was calibrated with, of 100 to 1000 sections, 90 % intervals cover 0.86 to 0.97 of the sections on average
-    over four to eight series of a kind (0.93 over all twenty kinds); one series may be far off. Similarity that changes along the series looks like spacing
-    that does: positions then follow it, and where slow waves are too high for chance they count as uncertain. If they
-    are not, as where spacings differ much anyway, the error of these waves is far greater than the one given.
+    over four to eight series of a kind (0.93 over all twenty kinds); one series may be far off. Similarity that changes
+    along the series looks like spacing that does: positions then follow it, and where slow waves are too high for
+    chance they count as uncertain. If they are not, as where spacings differ much anyway, the error of these waves is
+    far greater than the one given.
     """
     options = options or ZSpacingOptions()
     band = band_of(similarity, options.neighborhood_range)
