@@ -218,6 +218,23 @@ def test_whole_numbers_are_rounded_once_and_half_to_even(tmp_path):
     moved, *_ = resampled(tmp_path, stack, planes, "w.nii", unshear=True, background=-7)
     # Half a pixel along x for each plane: 0.5 and 1.5 become 0 and 2.
     np.testing.assert_array_equal(moved[:, 0], [[0, 1, 2, -7], [-7, 0, 2, -7], [-7, 0, 1, 2]])
+    # Between slices and between pixels at once: 0.75, which is not rounded on the way.
+    stack, _ = made(np.array([0.0, 1, 2]), shape=(1, 2), shear=(0.0, 0.5))
+    planes = np.array([[[0, 1]], [[1, 1]], [[1, 1]]], np.int16)
+    moved, *_ = resampled(tmp_path, stack, planes, "x.nii", unshear=True, spacing_mm=0.5)
+    np.testing.assert_array_equal(moved[1, 0], [0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("output", ["v.nii", "v"])
+def test_slices_left_out_are_left_out(tmp_path, step, output):
+    stack, planes = made(np.arange(19) * 2.5)
+    run(plan(options(tmp_path, stack, planes.astype(np.uint16), output, spacing_mm=2.5 * step)))
+    told = json.loads((tmp_path / "v.nii.json" if output == "v.nii" else tmp_path / "v/gpustitch.json").read_text())
+    found = np.asarray(nibabel.load(tmp_path / "v.nii").dataobj).T if output == "v.nii" else None
+    found = open_planes(tmp_path / "v").read(0, 18 // step + 1) if found is None else found
+    np.testing.assert_array_equal(found, planes.astype(np.uint16)[::step])
+    assert told["planes"]["EXACT"] == [[0, 18 // step]]
 
 
 def test_nearest(tmp_path):
