@@ -24,6 +24,7 @@ from gpustitch.model.slices import Code, Note
 
 _SPLIT_AXES = "CT"
 _NAMED = 5
+_LEAST_PAGE_BYTES = 100  # eight tags; a damaged chain of pages may lead through thousands that are none
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ def image_stacks(path: Path) -> list[ImageStack]:
     if path.suffix.lower() not in TIFF_SUFFIXES:
         header = read_header(path)
         return [ImageStack(((path, 0, 0),), header.shape, header.pixels, resolution=header.resolution)]
+    with _quiet():
+        return _tiff_stacks(path)
+
+
+def _tiff_stacks(path: Path) -> list[ImageStack]:
     text = _ome_text(path)
     problem = ""
     if text:
@@ -108,7 +114,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _ome_text(path: Path) -> str:
-    with reading(path, "TIFF"), _quiet(), tifffile.TiffFile(path) as tiff:
+    with reading(path, "TIFF"), tifffile.TiffFile(path) as tiff:
         return str(tiff.ome_metadata) if tiff.is_ome else ""
 
 
@@ -157,15 +163,18 @@ def _whole_or_own(path: Path, stacks: list[ImageStack]) -> list[ImageStack]:
                 notes += (Note(Code.FILES_LOST, f"{len(lost) - _NAMED} more files of {path} are not there or damaged"),)
             checked.append(replace(stack, places=kept, notes=(*stack.notes, *notes)))
         else:
-            which = " ".join(f"{name} {number}" for name, number in stack.key.items())
-            gone += (Note(Code.FILES_LOST, f"{path}: no file of {which} can be used: {whys[lost[0]]}"),)
+            which = " ".join(f"{name} {number}" for name, number in stack.key.items()) or "its planes"
+            why = f" ({whys[lost[0]]})" if lost else ""
+            gone += (Note(Code.FILES_LOST, f"{path}: no file of {which} can be used{why}"),)
+    if not checked:
+        raise DamagedInputError(gone[0].text)
     return [replace(stack, notes=(*stack.notes, *gone)) for stack in checked]
 
 
 def _unusable(file: Path, last_page: int, shape: tuple[int, int]) -> str:
     """Why planes of a file, up to a page, cannot be used; empty if they can."""
     try:
-        with reading(file, "TIFF"), _quiet(), tifffile.TiffFile(file, _multifile=False) as tiff:
+        with reading(file, "TIFF"), tifffile.TiffFile(file, _multifile=False) as tiff:
             n_pages, first = len(tiff.pages), tiff.pages.first
             last = tiff.pages[n_pages - 1]
             ends = [start + count for start, count in zip(last.dataoffsets, last.databytecounts, strict=False)]
@@ -184,7 +193,9 @@ def _unusable(file: Path, last_page: int, shape: tuple[int, int]) -> str:
 
 def _of_pages(path: Path) -> list[ImageStack]:
     """Pages of a file as they lie in it, by size and type."""
-    with reading(path, "TIFF"), _quiet(), tifffile.TiffFile(path, _multifile=False) as tiff:
+    with reading(path, "TIFF"), tifffile.TiffFile(path, _multifile=False) as tiff:
+        if len(tiff.pages) * _LEAST_PAGE_BYTES > tiff.filehandle.size:
+            raise DamagedInputError(f"{path} is damaged: {len(tiff.pages)} pages cannot be in a file of its size")
         resolution = facts_of(tiff).resolution
         groups: dict[tuple[tuple[int, int], str], list[int]] = {}
         for number, page in enumerate(tiff.pages):
