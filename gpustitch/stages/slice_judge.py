@@ -192,8 +192,14 @@ def _measured(
         fit=fit,
         drift=sideways,
         holes=holes(fit, along, None if None in numbers else np.array(numbers, np.int64)),
+        left_out=_left_out(series, places),
     )
     return _stack(series, found, places, (*notes, *single.notes, *crooked), options.spacing_mm)
+
+
+def _left_out(series: SliceSeries, places: Places) -> frozenset[int]:
+    kept = set(places.kept.tolist())
+    return frozenset(h.number for i, h in enumerate(series.headers) if i not in kept and h.number is not None)
 
 
 def _sideways(
@@ -264,6 +270,9 @@ def _others(series: SliceSeries, places: Places) -> dict[str, float | None]:
     """What other programs take for a DICOM series of single slices; files of many frames they read otherwise."""
     n = len(series.headers)
     is_plain = series.kind == "dicom" and n > 1 and len({header.path for header in series.headers}) == n
+    # Files whose position was not believed state one all the same; what comes of it is not known.
+    stated = [h.position_mm is not None and bool(np.isfinite(h.position_mm).all()) for h in series.headers]
+    is_plain &= all(stated) or not any(stated)
     return peers(series.headers, places.normal) if is_plain else {}
 
 

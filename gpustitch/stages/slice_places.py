@@ -153,7 +153,7 @@ def _directions(headers: Sequence[SliceHeader]) -> tuple[Floats | None, Floats |
     """The series' frame, the cosines it is from, and what is wrong with them."""
     stated = [(h.row_direction, h.column_direction) for h in headers if h.row_direction and h.column_direction]
     if not stated:
-        text = "ImageOrientationPatient is not stated; slices are measured along the line of their positions"
+        text = "there is no usable ImageOrientationPatient; slices are measured along the line of their positions"
         return None, None, (Note(Code.ORIENTATION_BAD, text),)
     cosines = np.array(stated, np.float64)
     try:

@@ -24,14 +24,14 @@ _MOST_NAMED = 3
 
 
 def judge(
-    paths: Iterable[str | Path], options: JudgeOptions = DEFAULT, progress: Progress = SILENT
+    paths: str | Path | Iterable[str | Path], options: JudgeOptions = DEFAULT, progress: Progress = SILENT
 ) -> list[SliceStack]:
     """Judge all series at paths.
 
     Parameters
     ----------
     paths
-        Files, folders (with all folders in them) and globs.
+        Files, folders (with all folders in them) and globs; one or several.
     options
         How.
     progress
@@ -49,7 +49,7 @@ def judge(
     DamagedInputError
         If all files that should be of a series are unreadable, or one is and ``keep_going`` is False.
     """
-    named = [str(path) for path in paths]
+    named = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     files = slice_files(named)
     dicom, notes = _dicom(files.dicom, options, progress)
     images = _images(files.images, options)

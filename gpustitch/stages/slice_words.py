@@ -36,6 +36,8 @@ class Findings:
         Tag that those are from.
     fit, drift, holes
         How they lie; no drift where directions are not known.
+    left_out
+        Instance numbers of slices that are there but have no position.
     """
 
     headers: Sequence[SliceHeader]
@@ -45,6 +47,7 @@ class Findings:
     fit: SpacingFit
     drift: Drift | None
     holes: Sequence[Hole]
+    left_out: frozenset[int] = frozenset()
 
     @property
     def numbers(self) -> Integers | None:
@@ -125,7 +128,7 @@ def _stretches(runs: Sequence[Run]) -> str:
 
 
 def _hole_notes(found: Findings) -> list[Note]:
-    lost = [hole for hole in found.holes if hole.cause == "lost"]
+    lost = [hole for hole in found.holes if hole.cause == "lost" and not _skipped(found, hole) <= found.left_out]
     never = [hole for hole in found.holes if hole.cause == "never"]
     some = "" if len(lost) == len(found.holes) or len(never) == len(found.holes) else " in some of them"
     notes = []
@@ -138,15 +141,17 @@ def _hole_notes(found: Findings) -> list[Note]:
 
 def _lost(found: Findings, holes: Sequence[Hole]) -> str:
     """Instance numbers of the lost files, if they are few."""
+    missing = sorted(set().union(*(_skipped(found, hole) for hole in holes)))
+    return f" ({', '.join(str(number) for number in missing)})" if 0 < len(missing) <= _MOST_NUMBERS else ""
+
+
+def _skipped(found: Findings, hole: Hole) -> set[int]:
+    """Instance numbers between those of the slices on both sides of a hole."""
     numbers = found.numbers
-    missing: list[int] = []
-    for hole in holes:
-        if numbers is not None:
-            low, high = sorted((int(numbers[hole.after]), int(numbers[hole.after + 1])))
-            missing += range(low + 1, high)
-    if not 0 < len(missing) <= _MOST_NUMBERS:
-        return ""
-    return f" ({', '.join(str(number) for number in sorted(missing))})"
+    if numbers is None:
+        return set()
+    low, high = sorted((int(numbers[hole.after]), int(numbers[hole.after + 1])))
+    return set(range(low + 1, high))
 
 
 def _rounding_notes(found: Findings) -> list[Note]:
@@ -296,9 +301,9 @@ def advice(found: Findings, codes: set[Code]) -> str:
     if fit.kind is SpacingClass.UNIFORM:
         text = f"{use} for all slices."
     elif fit.kind is SpacingClass.MISSING:
-        again = "Fetch the lost files again, or else " if Code.FILES_LOST in codes else ""
-        text = f"{again}{resampled}, those of the holes empty (or interpolated: --fill-gaps)."
-        text = text[0].upper() + text[1:]
+        again = "Fetch the lost files again, or let" if Code.FILES_LOST in codes else "Let"
+        text = f"{again} gpustitch resample make {fit.n_output} planes at {fitted(fit)}"
+        text += ", empty in the holes (--fill-gaps: interpolated)."
     elif fit.kind is SpacingClass.RUNS_WITH_GAPS:
         text = f"{use} within each stretch: {resampled}, empty in the gaps (--runs: each stretch by itself too)."
     else:

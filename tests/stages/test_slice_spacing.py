@@ -98,7 +98,7 @@ def test_the_tilted_gantry(tmp_path):
 
 
 def test_real_series():
-    (head,) = judge([REAL / "98892001/CT5N"])
+    (head,) = judge(REAL / "98892001/CT5N")
     assert (head.fit.kind, head.spacing_mm[0], head.notes) == ("UNIFORM", 2.5, ())
     (hole,) = judge([REAL / "77654033/CT2"])
     assert (hole.fit.kind, hole.spacing_mm[0]) == ("RUNS_WITH_GAPS", 1.25)
@@ -299,6 +299,7 @@ def test_slices_without_a_position_are_left_out_and_named(bad):
     stack = judge_series(edited(series_of(2.5 * np.arange(9)), {4: {"position_mm": bad}}))
     assert (stack.fit.kind, len(stack.order)) == ("MISSING", 8)
     assert "f00004.dcm" in text(stack, "POSITION_BAD")
+    assert "FILES_LOST" not in codes(stack) and not stack.others_mm
 
 
 def test_zeros_are_no_positions():
@@ -315,7 +316,7 @@ def test_orientation_that_contradicts_itself_is_not_used():
     assert stack.spacing_mm[0] == pytest.approx(2.5) and stack.directions is None and stack.origin_mm is None
     assert "contradicts itself" in text(stack, "ORIENTATION_BAD")
     missing = judge_series(series_of(2.5 * np.arange(9), row_direction=None, column_direction=None))
-    assert "not stated" in text(missing, "ORIENTATION_BAD") and missing.spacing_mm[0] == pytest.approx(2.5)
+    assert "no usable" in text(missing, "ORIENTATION_BAD") and missing.spacing_mm[0] == pytest.approx(2.5)
 
 
 def test_slices_beside_the_line_are_named_and_not_shifted():
