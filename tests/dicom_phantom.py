@@ -17,11 +17,18 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    JPEG2000,
     CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     generate_uid,
 )
 
@@ -98,7 +105,7 @@ def write_series(
     dtype, slope, intercept
         Stored type (uint8, int8, uint16, int16) and RescaleSlope, RescaleIntercept, for all slices or each.
     transfer_syntax
-        UID; JPEG 2000 (lossless), or what pydicom can write.
+        UID; one of ``ENCODERS``, or what pydicom can write.
     edit
         Called with the data set and the number of the slice before it is written.
     """
@@ -191,16 +198,47 @@ def set_pixels(data: Dataset, pixels: np.ndarray) -> None:
     data["PixelData"].VR = "OB" if bits == 8 else "OW"
 
 
-def save(data: Dataset, path: Path) -> Path:
-    """Write a data set, compressed if its transfer syntax says so; return the path."""
+def _plain_bits(frame: np.ndarray) -> np.ndarray:
+    """JPEG and JPEG-LS know no sign."""
+    return np.ascontiguousarray(frame).view(f"u{frame.itemsize}")
+
+
+def _jpeg(frame: np.ndarray, bits: int) -> bytes:
+    used = _plain_bits(frame) & ((1 << bits) - 1)
+    return imagecodecs.jpeg8_encode(used, level=100, bitspersample=bits)
+
+
+def _jpeg_lossless(predictor: int) -> Callable[[np.ndarray, int], bytes]:
+    return lambda frame, _: imagecodecs.jpeg8_encode(
+        _plain_bits(frame), lossless=True, predictor=predictor, bitspersample=8 * frame.itemsize
+    )
+
+
+# Frame and BitsStored to a stream.
+ENCODERS: dict[str, Callable[[np.ndarray, int], bytes]] = {
+    JPEGBaseline8Bit: _jpeg,
+    JPEGExtended12Bit: _jpeg,
+    JPEGLossless: _jpeg_lossless(4),
+    JPEGLosslessSV1: _jpeg_lossless(1),
+    JPEGLSLossless: lambda frame, _: imagecodecs.jpegls_encode(_plain_bits(frame)),
+    JPEG2000Lossless: lambda frame, _: imagecodecs.jpeg2k_encode(frame, reversible=True, level=0, codecformat="j2k"),
+    JPEG2000: lambda frame, _: imagecodecs.jpeg2k_encode(frame, level=60, codecformat="j2k"),
+    HTJ2KLossless: lambda frame, _: imagecodecs.htj2k_encode(frame, reversible=True),
+}
+
+
+def save(data: Dataset, path: Path, has_bot: bool = True) -> Path:
+    """Write a data set, compressed if its transfer syntax says so; return the path.
+
+    ``has_bot``: whether compressed frames are found by a table of offsets.
+    """
     syntax = data.file_meta.TransferSyntaxUID
-    if syntax == JPEG2000Lossless:
+    if syntax in ENCODERS:
         frames = np.frombuffer(data.PixelData, f"{'ui'[data.PixelRepresentation]}{data.BitsAllocated // 8}")
         frames = frames[: frames.size - frames.size % (data.Rows * data.Columns)]
         frames = frames.reshape(-1, data.Rows, data.Columns)
-        data.PixelData = encapsulate(
-            [imagecodecs.jpeg2k_encode(frame, reversible=True, level=0, codecformat="j2k") for frame in frames]
-        )
+        data.PixelData = encapsulate([ENCODERS[syntax](frame, data.BitsStored) for frame in frames], has_bot=has_bot)
+        data["PixelData"].VR = "OB"
     elif syntax.is_encapsulated:
         data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         data.compress(syntax, generate_instance_uid=False)

@@ -82,7 +82,7 @@ def read_dicom(path: Path, split_by: tuple[str, ...] = ()) -> DicomFile:
         if not n_rows or not n_columns or (element is None and not is_deflated):
             return _no_image(path, values, has_shape=bool(n_rows and n_columns), has_pixels=element is not None)
         n_frames = _count_frames(values, path.stat().st_size)
-        pixels = _stored(values, syntax, element)
+        pixels = dataclasses.replace(_stored(values, syntax, element), n_frames=n_frames)
         header = SliceHeader(path, 0, (n_rows, n_columns), instance=values.word("SOPInstanceUID"))
         slices = slices_of(values, header, n_frames, split_by)
         if element is not None and pixels.offset is not None:
@@ -155,6 +155,8 @@ def _stored(values: Values, syntax: str, element: _Element | None) -> StoredPixe
         high_bit=high_bit,
         is_signed=is_signed,
         photometric=values.word("PhotometricInterpretation"),
+        items=element.offset if element is not None and element.length == _UNDEFINED else None,
+        has_table=bool(values.items("ModalityLUTSequence")),
     )
     is_little = values.data.original_encoding[1]
     # Bytes of 8-bit pixels are swapped in pairs in big endian files; those are left to the decoder.

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import dcmread
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from gpustitch.errors import DamagedInputError, MissingExtraError, ParameterError
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.io.dicom_codecs import check_decodable, decode_slice
 from gpustitch.io.images import reading
 from gpustitch.io.plane_sources import check_range
 from gpustitch.model import Spacing
@@ -124,21 +120,14 @@ def _checked(header: SliceHeader) -> StoredPixels:
             f"{header.path}: PhotometricInterpretation (0028,0004) is {pixels.photometric or 'missing'}; grey slices "
             "(MONOCHROME1 or MONOCHROME2) were expected"
         )
-    if pixels.offset is None and not _has_decoder(header.path, pixels.syntax):
-        name = UID(pixels.syntax).name
-        raise MissingExtraError(f"{header.path} is compressed ({name}): pip install 'gpustitch[dicom]' to read it")
-    return pixels
-
-
-def _has_decoder(path: Path, syntax: str) -> bool:
-    """Whether what decodes a transfer syntax is installed; ParameterError if nothing does."""
-    try:
-        return bool(get_decoder(UID(syntax)).is_available)
-    except NotImplementedError as error:
-        what = UID(syntax).name if syntax else "missing"
+    if pixels.has_table:
         raise ParameterError(
-            f"{path}: TransferSyntaxUID (0002,0010) is {what}; pixels of that kind cannot be decoded"
-        ) from error
+            f"{header.path}: ModalityLUTSequence (0028,3000) gives values by a table; only RescaleSlope and "
+            "RescaleIntercept are applied"
+        )
+    if pixels.offset is None:
+        check_decodable(header.path, pixels.syntax)
+    return pixels
 
 
 def _common_type(slices: Sequence[StoredPixels]) -> np.dtype[Any]:
@@ -159,7 +148,7 @@ def _stored(header: SliceHeader, pixels: StoredPixels, rows: slice, columns: sli
     """Pixels as stored, unused bits made to follow from the others."""
     wanted = range(header.shape[0])[rows]
     if pixels.offset is None:
-        image = _decoded(header)[rows, columns]
+        image = decode_slice(header)[rows, columns]
     elif not wanted:
         image = np.empty((0, header.shape[1]), pixels.stored_as)[:, columns]
     else:
@@ -187,20 +176,3 @@ def _read_rows(header: SliceHeader, pixels: StoredPixels, first: int, stop: int)
             f"{header.frame}"
         )
     return found.reshape(stop - first, n_columns)
-
-
-def _decoded(header: SliceHeader) -> Image:
-    """A slice that pydicom must decode."""
-    # pydicom's own treatment of unused bits takes HighBit for BitsStored - 1.
-    options: dict[str, Any] = {"index": header.frame, "raw": True, "correct_unused_bits": False}
-    with reading(header.path, f"DICOM pixels (PixelData (7fe0,0010), slice {header.frame})"):
-        if header.pixels is not None and header.pixels.syntax not in ("", DeflatedExplicitVRLittleEndian):
-            image = pixel_array(header.path, **options)
-        else:
-            # pydicom inflates deflated files, and guesses the syntax of those that state none, only here.
-            image = pixel_array(dcmread(header.path, force=True), **options)
-    if image.shape != header.shape:
-        raise DamagedInputError(
-            f"{header.path}: pixels decode to {image.shape}; Rows and Columns say {header.shape} (slice {header.frame})"
-        )
-    return image

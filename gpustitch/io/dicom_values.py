@@ -73,6 +73,7 @@ TAGS: dict[str, tuple[int, str]] = {
     "PixelRepresentation": (0x00280103, "US"),
     "RescaleIntercept": (0x00281052, "DS"),
     "RescaleSlope": (0x00281053, "DS"),
+    "ModalityLUTSequence": (0x00283000, "SQ"),
     "PixelMeasuresSequence": (0x00289110, "SQ"),
     "PixelValueTransformationSequence": (0x00289145, "SQ"),
     "GEBValue": (0x00431039, "IS"),

@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -17,8 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from gpustitch.errors import DamagedInputError, InputMissingError, MissingExtraError, ParameterError
-from gpustitch.io import dicom_pixels
+from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.dicom_pixels import DicomPlanes, pixels_equal
 from gpustitch.io.dicom_series import find_dicom_series
 from gpustitch.io.planes import Planes
@@ -255,15 +255,21 @@ def test_only_the_rows_asked_for_are_read(tmp_path, monkeypatch):
     assert counts == [10, 10]
 
 
-def test_a_missing_decoder_names_the_extra(tmp_path, monkeypatch):
-    series = _series(tmp_path, [0.0], transfer_syntax=JPEG2000Lossless)
+def test_tables_of_values_are_refused_by_name(tmp_path):
+    def edit(data, _):
+        table = Dataset()
+        table.LUTDescriptor, table.ModalityLUTType, table.LUTData = [2, 0, 16], "HU", [1, 2]
+        table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
+        data.ModalityLUTSequence = [table]
 
-    class Decoder:
-        is_available = False
-
-    monkeypatch.setattr(dicom_pixels, "get_decoder", lambda uid: Decoder())
-    with pytest.raises(MissingExtraError, match=r"IM0001\.dcm.*JPEG 2000.*gpustitch\[dicom\]"):
+    series = _series(tmp_path / "a", [0.0], edit=edit)
+    with pytest.raises(ParameterError, match=r"IM0001\.dcm: ModalityLUTSequence \(0028,3000\)"):
         DicomPlanes(series, [0])
+
+    def empty(data, _):
+        data.ModalityLUTSequence = []
+
+    DicomPlanes(_series(tmp_path / "b", [0.0], edit=empty), [0]).read(0, 1)
 
 
 def test_unknown_encodings_are_named(tmp_path):
