@@ -17,6 +17,8 @@ from gpustitch.model.slices import Code, SliceHeader
 _GROUPS = {
     "ImagePositionPatient": ("PlanePositionSequence",),
     "ImageOrientationPatient": ("PlaneOrientationSequence",),
+    "ImagePositionVolume": ("PlanePositionVolumeSequence",),
+    "ImageOrientationVolume": ("PlaneOrientationVolumeSequence",),
     "PixelSpacing": ("PixelMeasuresSequence",),
     "SliceThickness": ("PixelMeasuresSequence",),
     "SpacingBetweenSlices": ("PixelMeasuresSequence",),
@@ -103,8 +105,7 @@ def _slice(find: Callable[[str], Values], header: SliceHeader, split_by: tuple[s
     def scalar(name: str) -> float | None:
         return find(name).scalar(name)
 
-    position = find("ImagePositionPatient").vector("ImagePositionPatient", 3, Code.POSITION_BAD)
-    directions = unit_vectors(find("ImageOrientationPatient"))
+    position, directions = _place(find)
     slope, intercept = scalar("RescaleSlope"), scalar("RescaleIntercept")
     if slope is None and find("DoseGridScaling").has("DoseGridScaling"):
         slope = scalar("DoseGridScaling")
@@ -126,6 +127,21 @@ def _slice(find: Callable[[str], Values], header: SliceHeader, split_by: tuple[s
     types = [*find("ImageType").words("ImageType"), *find("FrameType").words("FrameType")]
     parts = tuple(_part(find, split) for split in split_by)
     return Slice(read, slope or 1.0, intercept or 0.0, parts, "LOCALIZER" in types)
+
+
+def _place(
+    find: Callable[[str], Values],
+) -> tuple[Numbers | None, tuple[tuple[float, float, float], tuple[float, float, float]] | None]:
+    """Position and directions in the body, else in the volume of an ultrasound probe, with a problem that says so."""
+    frame = "Patient"
+    if not find("ImagePositionPatient").has("ImagePositionPatient"):
+        volume = find("ImagePositionVolume")
+        if volume.has("ImagePositionVolume"):
+            frame = "Volume"
+            text = "is all that places slices: in the volume of the ultrasound probe, not in the body"
+            volume.note(Code.VOLUME_FRAME, "ImagePositionVolume", text)
+    position = find(f"ImagePosition{frame}").vector(f"ImagePosition{frame}", 3, Code.POSITION_BAD)
+    return position, unit_vectors(find(f"ImageOrientation{frame}"), f"ImageOrientation{frame}")
 
 
 def _part(find: Callable[[str], Values], split: str) -> str:
@@ -152,7 +168,8 @@ def _enhanced(values: Values, header: SliceHeader, n_frames: int, split_by: tupl
         numbers.append(find("InStackPositionNumber").whole("InStackPositionNumber"))
         found.append(one)
     if None in numbers or len(set(numbers)) < n_frames:
-        numbers = list(range(1, n_frames + 1))
+        first = 1 + (values.whole("ConcatenationFrameOffsetNumber") or 0)
+        numbers = list(range(first, first + n_frames))
     return [
         dataclasses.replace(one, header=dataclasses.replace(one.header, number=number))
         for one, number in zip(found, numbers, strict=True)

@@ -34,12 +34,20 @@ _OF_SERIES = ("SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesNumber
 
 @dataclass(frozen=True)
 class DicomFile:
-    """A file's slices (none if it is no image), its series' tags, and what is wrong with it."""
+    """A file's slices (none if it is no image), its series' tags, what is wrong with it, its ConcatenationUID."""
 
     path: Path
     slices: tuple[Slice, ...] = ()
     series: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    concatenation: str = ""
+
+    @property
+    def volume(self) -> str:
+        """What names the volume that a file of many frames is, or is a part of; empty for a single slice."""
+        if self.concatenation or len(self.slices) < 2:
+            return self.concatenation
+        return self.slices[0].header.instance or str(self.path)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ def read_dicom(path: Path, split_by: tuple[str, ...] = ()) -> DicomFile:
             _check_length(values, element, pixels, n_frames * n_rows * n_columns, file)
     series = {name: values.text(name) for name in _OF_SERIES}
     described = tuple(_with_pixels(one, pixels) for one in slices)
-    return DicomFile(path, described, series, tuple(dict.fromkeys(values.problems)))
+    problems = tuple(dict.fromkeys(values.problems))
+    return DicomFile(path, described, series, problems, values.word("ConcatenationUID"))
 
 
 def _data_set(path: Path, file: BinaryIO) -> FileDataset:

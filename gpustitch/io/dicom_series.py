@@ -20,7 +20,7 @@ from gpustitch.model.slices import Code, Note, SliceHeader, SliceSeries
 # Pixel spacings are equal to this part, directions if no cosine differs by more.
 _SAME_SPACING = 1e-4
 _SAME_COSINE = 1e-3
-# Each file of several frames is a series of its own.
+# Each file of several frames is a series of its own, parts of a concatenation too.
 BY_FILE = "file"
 SPLIT_NAMES = (*SPLITS, BY_FILE)
 
@@ -34,7 +34,8 @@ def find_dicom_series(
     """Sort the slices of DICOM files into series.
 
     Slices are of one series if SeriesInstanceUID, Rows, Columns, PixelSpacing (to 0.01 %) and ImageOrientationPatient
-    (cosines to 0.001) agree; localizers are apart from what was planned on them.
+    (cosines to 0.001) agree; localizers are apart from what was planned on them. Files of several slices each are
+    volumes of their own (doses of several beams, say), unless a ConcatenationUID joins them.
 
     Parameters
     ----------
@@ -123,13 +124,14 @@ class _Kind:
     spacing: tuple[float, float] | None
     directions: tuple[float, ...] | None
     is_localizer: bool
+    volume: str
     parts: tuple[str, ...]
 
     def is_like(self, other: _Kind) -> bool:
         """Whether slices of both are of one series."""
-        plain = (self.shape, self.is_localizer, self.parts) == (other.shape, other.is_localizer, other.parts)
         return (
-            plain
+            self.shape == other.shape
+            and (self.is_localizer, self.volume, self.parts) == (other.is_localizer, other.volume, other.parts)
             and _near(self.directions, other.directions, _SAME_COSINE, 0)
             and _near(self.spacing, other.spacing, 0, _SAME_SPACING)
         )
@@ -166,8 +168,10 @@ def _kind(one: Slice, file: DicomFile, *, by_file: bool) -> _Kind:
     header = one.header
     row, column = header.row_direction, header.column_direction
     directions = None if row is None or column is None else (*row, *column)
-    parts = one.parts if not by_file else (*one.parts, str(file.path) if len(file.slices) > 1 else "")
-    return _Kind(header.shape, header.pixel_spacing_mm, directions, one.is_localizer, parts)
+    volume, parts = file.volume, one.parts
+    if by_file:
+        volume, parts = "", (*parts, str(file.path) if len(file.slices) > 1 else "")
+    return _Kind(header.shape, header.pixel_spacing_mm, directions, one.is_localizer, volume, parts)
 
 
 def _split_note(kinds: list[_Kind], groups: list[list[tuple[DicomFile, Slice]]]) -> Note | None:
@@ -177,6 +181,9 @@ def _split_note(kinds: list[_Kind], groups: list[list[tuple[DicomFile, Slice]]])
         "PixelSpacing": _distinct([kind.spacing for kind in kinds], 0, _SAME_SPACING),
         "ImageOrientationPatient": _distinct([kind.directions for kind in kinds], _SAME_COSINE, 0),
         "ImageType LOCALIZER": len({kind.is_localizer for kind in kinds}),
+        "the file of several slices that they are in (no ConcatenationUID joins these)": len(
+            {kind.volume for kind in kinds}
+        ),
     }
     reasons = [name for name, count in what.items() if count > 1]
     if not reasons:
@@ -204,13 +211,16 @@ def _series(
     files = list({file.path: file for file, _ in members}.values())
     headers = [one.header for _, one in members]
     headers, misplaced = _without_false_zeros(headers)
+    key = _key(kind, first.series, names)
+    if kind.volume:
+        key["ConcatenationUID" if first.concatenation else "SOPInstanceUID"] = kind.volume
     notes = [*_merged(files), *misplaced, *_pixel_notes(headers), *([split] if split else [])]
     return SliceSeries(
         name=_name(first.series, first.path) + part,
         kind="dicom",
         headers=tuple(headers),
         notes=tuple(notes),
-        key=_key(kind, first.series, names),
+        key=key,
     )
 
 

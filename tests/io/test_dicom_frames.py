@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import copy
+import shutil
 
 import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 from pydicom.uid import (
+    EnhancedUSVolumeStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -154,15 +157,95 @@ def test_projections_and_frames_without_geometry_have_no_positions(tmp_path):
     assert [header.frame for header in plain.headers] == [0, 1, 2]
 
 
-def test_files_of_frames_are_told_apart_when_asked(tmp_path):
-    def same_series(data):
+def _same_series(**tags):
+    def edit(data):
         data.SeriesInstanceUID = "1.2.3"
+        for keyword, value in tags.items():
+            setattr(data, keyword, value)
 
-    for name in ("a", "b"):
-        write_dose(tmp_path / f"{name}.dcm", [0, 3], edit=same_series)
+    return edit
+
+
+def test_doses_of_one_series_are_volumes_of_their_own(tmp_path):
+    for beam, offsets in (("beam 1", [0, 3]), ("beam 2", [0, 3, 6]), ("beam 3", [1.5, 4.5])):
+        write_dose(tmp_path / f"{beam}.dcm", offsets, edit=_same_series())
     files = sorted(tmp_path.iterdir())
-    assert [len(one.headers) for one in find_dicom_series(files)[0]] == [4]
-    assert [len(one.headers) for one in find_dicom_series(files, ["file"])[0]] == [2, 2]
+    series, _ = find_dicom_series(files)
+    assert [{header.path.stem for header in one.headers} for one in series] == [{"beam 1"}, {"beam 2"}, {"beam 3"}]
+    assert [one.name for one in series] == [f"{file.stem} (series 1), part {k} of 3" for k, file in enumerate(files, 1)]
+    for one in series:
+        note = next(note for note in one.notes if note.code is Code.SERIES_SPLIT)
+        assert "ConcatenationUID" in note.text and "1.2.3" in note.text and "2 + 3 + 2 slices" in note.text
+        assert one.key["SOPInstanceUID"] == one.headers[0].instance
+    asked, _ = find_dicom_series(files, ["file"])
+    assert [len(one.headers) for one in asked] == [2, 3, 2]
+    assert not any(note.code is Code.SERIES_SPLIT for one in asked for note in one.notes)
+    assert [one.key["file"] for one in asked] == [str(file) for file in files]
+
+
+def test_files_of_one_concatenation_are_one_volume(tmp_path):
+    for k, along in enumerate(([0.0, 2.5], [5.0, 7.5, 10.0])):
+        edit = _same_series(ConcatenationUID="1.2.3.4", ConcatenationFrameOffsetNumber=2 * k)
+        write_enhanced(tmp_path / f"{k}.dcm", along, edit=edit)
+    files = sorted(tmp_path.iterdir())
+    (series,), _ = find_dicom_series(files)
+    assert series.notes == () and series.key["ConcatenationUID"] == "1.2.3.4"
+    assert [header.number for header in series.headers] == [1, 2, 3, 4, 5]
+    assert [header.position_mm[2] for header in series.headers] == [Z, Z + 2.5, Z + 5, Z + 7.5, Z + 10]
+    assert [len(one.headers) for one in find_dicom_series(files, ["file"])[0]] == [2, 3]
+
+
+def test_files_of_one_frame_each_are_one_volume(tmp_path):
+    for k in range(4):
+        write_enhanced(tmp_path / f"{k}.dcm", [2.5 * k], edit=_same_series())
+    (series,), _ = find_dicom_series(sorted(tmp_path.iterdir()))
+    assert len(series.headers) == 4 and series.notes == ()
+
+
+def test_copies_of_a_file_of_frames_are_one_volume(tmp_path):
+    write_enhanced(tmp_path / "a.dcm", ALONG)
+    shutil.copy(tmp_path / "a.dcm", tmp_path / "b.dcm")
+    (series,), _ = find_dicom_series(sorted(tmp_path.iterdir()))
+    assert len(series.headers) == 8 and len({(one.instance, one.frame) for one in series.headers}) == 4
+
+
+def _ultrasound(data):
+    """Positions in the frame of reference of the volume, as Enhanced US Volume has them."""
+    data.SOPClassUID, data.Modality = EnhancedUSVolumeStorage, "US"
+    shared = data.SharedFunctionalGroupsSequence[0]
+    (orientation,) = shared.PlaneOrientationSequence
+    item = Dataset()
+    item.ImageOrientationVolume = [float(v) for v in orientation.ImageOrientationPatient]
+    shared.PlaneOrientationVolumeSequence = [item]
+    del shared.PlaneOrientationSequence
+    for group in data.PerFrameFunctionalGroupsSequence:
+        item = Dataset()
+        item.ImagePositionVolume = [float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient]
+        group.PlanePositionVolumeSequence = [item]
+        del group.PlanePositionSequence
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_ultrasound_frames_have_positions_in_their_volume(tmp_path, syntax):
+    write_enhanced(tmp_path / "a.dcm", ALONG, directions=OBLIQUE, transfer_syntax=syntax, edit=_ultrasound)
+    (series,), _ = find_dicom_series([tmp_path / "a.dcm"])
+    for i, header in enumerate(series.headers):
+        assert header.position_mm == pytest.approx(np.array(ORIGIN) + ALONG[i] * np.cross(*OBLIQUE))
+        assert header.row_direction == pytest.approx(OBLIQUE[0])
+        assert header.quantum_mm == (0, 0, 0) and header.pixel_spacing_mm == (0.75, 0.5)
+    (note,) = series.notes
+    assert note.code is Code.VOLUME_FRAME and "a.dcm: ImagePositionVolume (0020,9301)" in note.text
+
+
+def test_positions_in_the_body_come_before_those_in_the_volume(tmp_path):
+    def edit(data):
+        for group in data.PerFrameFunctionalGroupsSequence:
+            item = Dataset()
+            item.ImagePositionVolume = [1.0, 2.0, 3.0]
+            group.PlanePositionVolumeSequence = [item]
+
+    write_enhanced(tmp_path / "a.dcm", ALONG, edit=edit)
+    assert _positions(tmp_path / "a.dcm") == [(X, Y, Z + t) for t in ALONG]
 
 
 def test_a_real_dose_grid():
