@@ -25,8 +25,10 @@ class DicomPlanes:
 
     Values are rescaled: slope x stored + intercept, each slice with its own. They stay whole numbers if all slopes are
     1 and all intercepts whole: of the first of uint8, uint16 and int16 that holds all that BitsStored,
-    PixelRepresentation and the intercepts allow. Otherwise they are float32. MONOCHROME1 (low values are bright) is
-    left as it is stored. May be read from several threads.
+    PixelRepresentation and the intercepts allow. Otherwise they are float32, which holds whole numbers to 2^24 exactly:
+    so does CT of 16 signed bits with an intercept of -1024, whose headers allow more than int16 holds although its
+    pixels hardly ever need it; only reading them all would tell. MONOCHROME1 (low values are bright) is left as it is
+    stored. May be read from several threads.
 
     Parameters
     ----------
@@ -36,18 +38,27 @@ class DicomPlanes:
         int (n,): numbers in ``series.headers``, the slices in the order wanted.
     spacing
         What to state as voxel spacing.
+    dtype
+        Type wanted, one of those above, instead of the one that the headers promise to hold all. A slice with values
+        outside it is refused when it is read: nothing is clipped.
 
     Raises
     ------
     ParameterError
-        If there is no slice, or slices are not grey or differ in size.
+        If there is no slice, slices are not grey or differ in size, or rescaled values are not whole but ``dtype`` is.
     MissingExtraError
         If pixels are compressed in a way that needs the extra ``dicom``.
     """
 
     depth = 1
 
-    def __init__(self, series: SliceSeries, order: Integers | Sequence[int], spacing: Spacing | None = None) -> None:
+    def __init__(
+        self,
+        series: SliceSeries,
+        order: Integers | Sequence[int],
+        spacing: Spacing | None = None,
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
         self.headers = tuple(series.headers[int(i)] for i in order)
         self.name = series.name
         self.spacing = spacing
@@ -58,7 +69,9 @@ class DicomPlanes:
             raise ParameterError(f"slices of {self.name} differ in size: {sorted(shapes)} (rows, columns)")
         self._pixels = tuple(_checked(header) for header in self.headers)
         self.shape: tuple[int, int, int] = (len(self.headers), *self.headers[0].shape)
-        self.dtype: np.dtype[Any] = _common_type(self._pixels)
+        self.dtype: np.dtype[Any] = _common_type(self._pixels) if dtype is None else np.dtype(dtype)
+        if dtype is not None:
+            _check_type(self.name, self._pixels, self.dtype)
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> Image:
         """Planes ``start <= z < stop``, cut to ``rows`` and ``columns``, as a new array.
@@ -66,7 +79,7 @@ class DicomPlanes:
         Raises
         ------
         ParameterError
-            If the range is not inside the stack.
+            If the range is not inside the stack, or values are outside the type that was asked for.
         DamagedInputError
             If pixels of a file are truncated or cannot be decoded.
         """
@@ -78,6 +91,8 @@ class DicomPlanes:
             if self.dtype.kind == "f":
                 plane[...] = _rescaled(stored, pixels)
                 continue
+            if not _holds(self.dtype, _header_range(pixels)):
+                _check_values(header, stored, pixels, self.dtype)
             # May wrap around here, and then does again: the sum fits the type.
             plane[...] = stored
             if pixels.intercept:
@@ -132,16 +147,48 @@ def _checked(header: SliceHeader) -> StoredPixels:
 
 def _common_type(slices: Sequence[StoredPixels]) -> np.dtype[Any]:
     """The smallest type that holds every value that the headers allow."""
-    low = high = 0
-    for pixels in set(slices):
-        if pixels.slope != 1 or pixels.intercept != int(pixels.intercept) or pixels.stored_as[1:2] == "f":
-            return np.dtype(np.float32)
-        span = 1 << pixels.bits_stored
-        least = -span // 2 if pixels.is_signed else 0
-        low = min(low, least + int(pixels.intercept))
-        high = max(high, least + span - 1 + int(pixels.intercept))
-    fitting = (kind for kind in _WHOLE if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
-    return np.dtype(next(fitting, np.float32))
+    kinds = set(slices)
+    if not all(map(_is_whole, kinds)):
+        return np.dtype(np.float32)
+    ranges = [(0, 0), *map(_header_range, kinds)]
+    found = min(low for low, _ in ranges), max(high for _, high in ranges)
+    return np.dtype(next((kind for kind in _WHOLE if _holds(np.dtype(kind), found)), np.float32))
+
+
+def _is_whole(pixels: StoredPixels) -> bool:
+    """Whether rescaled values are whole numbers."""
+    return pixels.slope == 1 and pixels.intercept == int(pixels.intercept) and pixels.stored_as[1:2] != "f"
+
+
+def _header_range(pixels: StoredPixels) -> tuple[int, int]:
+    """Least and greatest whole value that the header allows."""
+    span = 1 << pixels.bits_stored
+    least = (-span // 2 if pixels.is_signed else 0) + int(pixels.intercept)
+    return least, least + span - 1
+
+
+def _holds(dtype: np.dtype[Any], values: tuple[int, int]) -> bool:
+    return bool(np.iinfo(dtype).min <= values[0] and values[1] <= np.iinfo(dtype).max)
+
+
+def _check_type(name: str, slices: Sequence[StoredPixels], dtype: np.dtype[Any]) -> None:
+    """ParameterError if slices cannot be read as the type that was asked for."""
+    if dtype not in (*_WHOLE, np.float32):
+        raise ParameterError(f"slices are read as uint8, uint16, int16 or float32, not as {dtype}")
+    if dtype.kind != "f" and not all(map(_is_whole, set(slices))):
+        raise ParameterError(f"{name} cannot be read as {dtype}: rescaled values are not whole numbers")
+
+
+def _check_values(header: SliceHeader, stored: Image, pixels: StoredPixels, dtype: np.dtype[Any]) -> None:
+    """ParameterError if whole values are outside a type."""
+    if not stored.size:
+        return
+    low, high = int(stored.min()) + int(pixels.intercept), int(stored.max()) + int(pixels.intercept)
+    if not _holds(dtype, (low, high)):
+        raise ParameterError(
+            f"{header.path}: slice {header.frame} holds values from {low} to {high}, which {dtype} does not; "
+            "read them as float32"
+        )
 
 
 def _stored(header: SliceHeader, pixels: StoredPixels, rows: slice, columns: slice) -> Image:

@@ -129,6 +129,45 @@ def test_whole_values_stay_whole_in_the_smallest_type_that_holds_them(tmp_path, 
     assert np.array_equal(read, values.astype(float) + np.array(intercepts)[:, None, None])
 
 
+def test_ct_of_16_signed_bits_is_whole_where_asked_and_never_clipped(tmp_path):
+    values = np.linspace(-1000, 4000, 30).astype("int16").reshape(6, 5)
+    series = _series(tmp_path, [0.0, 1], intercept=-1024, pixels=lambda x, y, z: 0 * x, edit=_stored_as(values))
+    planes = DicomPlanes(series, [0, 1])
+    assert planes.dtype == np.float32 and np.array_equal(planes.read(0, 1)[0], values.astype(int) - 1024)
+    planes = DicomPlanes(series, [0, 1], dtype="int16")
+    assert planes.dtype == np.int16 and planes.read(0, 2).dtype == np.int16
+    assert np.array_equal(planes.read(0, 1)[0], values.astype(int) - 1024)
+
+    values[4, 2] = -32000
+    path = series.headers[1].path
+    raw = bytearray(path.read_bytes())
+    raw[-60:] = values.astype("<i2").tobytes()
+    path.write_bytes(raw)
+    planes.read(0, 1)
+    assert planes.read(1, 2, slice(0, 4)).dtype == np.int16
+    text = r"IM0002\.dcm: slice 0 holds values from -33024 to 2976, which int16 does not.*float32"
+    for rows, columns in [(slice(None), slice(None)), (slice(4, 5), slice(2, 3))]:
+        with pytest.raises(ParameterError, match=text if rows.start is None else "from -33024 to -33024"):
+            planes.read(1, 2, rows, columns)
+    assert DicomPlanes(series, [1]).read(0, 1)[0, 4, 2] == -33024
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "dtype"), [(0.5, 0, "int16"), (1, 0.5, "uint8"), (1, 0, "int32"), (1, 0, "float64")]
+)
+def test_types_that_cannot_hold_slices_are_refused(tmp_path, slope, intercept, dtype):
+    series = _series(tmp_path, [0.0], slope=slope, intercept=intercept)
+    with pytest.raises(ParameterError, match=dtype):
+        DicomPlanes(series, [0], dtype=dtype)
+    assert DicomPlanes(series, [0], dtype=np.float32).read(0, 1).dtype == np.float32
+
+
+def test_a_wider_type_may_be_asked_for(tmp_path):
+    series = _series(tmp_path, [0.0], pixels=COARSE, dtype="uint8")
+    plain, wide = DicomPlanes(series, [0]), DicomPlanes(series, [0], dtype="int16")
+    assert (plain.dtype, wide.dtype) == (np.uint8, np.int16) and np.array_equal(plain.read(0, 1), wide.read(0, 1))
+
+
 def test_each_slice_is_rescaled_with_its_own_numbers(tmp_path):
     slopes, intercepts = [0.5, 0.125, 1.0], [-3.25, 7.0, 0.0]
     series = _series(tmp_path, [0.0, 1, 2], pixels=COARSE, slope=slopes, intercept=intercepts)
