@@ -35,7 +35,7 @@ ATTEMPTS, RECENT, UNSETTLED = (24, 32, 40), 8, 0.1
 CAREFUL_BLOCK, CAREFUL_NUGGET = 4, 0.1
 # Updates after which a value that turns back moves less far, and the least part of its way that is left to it: two
 # sections of one place are at the peak of the curve, and would change sides at every update.
-PATIENCE, LEAST_STEP = 30, 1 / 4096
+PATIENCE, LEAST_STEP = 30, 1 / 2**14
 # Updates between looks for sections that belong elsewhere, and the last of them.
 LOOK, LAST_LOOK = 4, 40
 LARGEST_STEP = 1.0

@@ -40,7 +40,7 @@ def faults_of(series: SectionSeries) -> list[SectionFault]:
 def test_recall_and_false_alarms_from_images() -> None:
     """Of all series at least 95 % of duplicates, swaps and damage, and 85 % of gaps.
 
-    In each at most 1 % of the sections wrongly, and 3 % as beside a gap.
+    In each at most 1 % of the sections wrongly; as beside a gap at most 5 % in each, and 1.5 % in all.
     """
     total = FaultCounts()
     for seed, name in zip((1006, 1010, 1014, 1019), SETTINGS, strict=True):
@@ -50,7 +50,8 @@ def test_recall_and_false_alarms_from_images() -> None:
         for each in (counts, total):
             each.add(series, faults)
         assert max(counts.wrong[kind] for kind in KINDS if kind != "missing") <= 0.01 * N, name
-        assert counts.wrong["missing"] <= 0.03 * N, name
+        assert counts.wrong["missing"] <= 0.05 * N, name
+    assert total.wrong["missing"] <= 0.015 * len(SETTINGS) * N
     for kind in ("damaged", "duplicate", "swapped"):
         assert total.true[kind] == 28 and total.found[kind] >= 0.95 * total.true[kind], kind
     assert total.found["constant"] == total.true["constant"]
