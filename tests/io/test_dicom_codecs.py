@@ -36,7 +36,7 @@ WHEEL = Path(get_testdata_file("CT_small.dcm", download=False)).parent
 LOSSLESS = [
     JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, RLELossless,
 ]  # fmt: skip
-NOT_INSTALLED = type("Decoder", (), {"is_available": False})
+NOT_INSTALLED = type("Decoder", (), {"is_available": False, "available_plugins": ()})
 
 
 def _write(path, pixels, syntax, bits=None, high=None, has_bot=True):
@@ -199,7 +199,6 @@ def test_what_imagecodecs_cannot_is_left_to_pydicom(tmp_path, monkeypatch):
         raise RuntimeError("no such stream")
 
     monkeypatch.setattr(imagecodecs, "jpeg2k_decode", fail)
-    monkeypatch.setattr(imagecodecs, "htj2k_decode", fail)
     assert np.array_equal(_read(path), pixels)
     monkeypatch.setattr(dicom_codecs, "get_decoder", lambda uid: NOT_INSTALLED())
     text = r"a\.dcm.*7fe0,0010.*slice 0.*JPEG 2000.*no such stream.*gpustitch\[dicom\].*none is installed"
@@ -246,29 +245,45 @@ def test_a_jpeg_that_was_cut_before_it_was_wrapped_is_damaged(tmp_path):
 
 def test_frames_of_another_size_are_damage(tmp_path, alone):
     (one,) = read_dicom(_write(tmp_path / "a.dcm", _ramp("uint8", 8)[0], JPEGLSLossless)).slices
-    with pytest.raises(DamagedInputError, match=r"a\.dcm: pixels decode to \(24, 20\)"):
+    with pytest.raises(DamagedInputError, match=r"a\.dcm: .* is a stream of \(24, 20\)"):
         dicom_codecs.decode_slice(dataclasses.replace(one.header, shape=(20, 24)))
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"),
+    ("data", "bits", "is_signed"),
     [
-        (imagecodecs.jpeg2k_encode(_ramp("int16", 16)[0], codecformat="j2k"), (16, True)),
-        (imagecodecs.jpeg2k_encode(_ramp("uint8", 8)[0], codecformat="jp2"), (8, False)),
-        (imagecodecs.jpeg8_encode(_ramp("uint16", 12)[0], bitspersample=12), (12, False)),
-        (imagecodecs.jpeg8_encode(_ramp("uint8", 8)[0]), (8, False)),
-        (imagecodecs.jpegls_encode(_ramp("uint16", 16)[0]), (16, False)),
+        (imagecodecs.jpeg2k_encode(_ramp("int16", 16)[0], codecformat="j2k"), 16, True),
+        (imagecodecs.jpeg2k_encode(_ramp("uint8", 8)[0], codecformat="jp2"), 8, False),
+        (imagecodecs.jpeg8_encode(_ramp("uint16", 12)[0], bitspersample=12), 12, False),
+        (imagecodecs.jpeg8_encode(_ramp("uint8", 8)[0]), 8, False),
+        (imagecodecs.jpegls_encode(_ramp("uint16", 16)[0]), 16, False),
     ],
 )
-def test_streams_state_their_bits(data, expected):
-    assert dicom_codecs.frame_format(data) == expected
+def test_streams_state_their_format(data, bits, is_signed):
+    assert dicom_codecs.stream_format(data) == dicom_codecs.Stream(bits, is_signed, (24, 20))
     for cut in (0, 1, 3, 5, 10):
+        with pytest.raises(ValueError, match="no frame header"):
+            dicom_codecs.stream_format(data[:cut])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize("syntax", [*LOSSLESS, JPEGBaseline8Bit])
+def test_damaged_bytes_end_neither_the_process_nor_the_memory(tmp_path, syntax):
+    path = _write(tmp_path / "a.dcm", _ramp("uint8", 8, (1, 64, 60))[0], syntax)
+    (one,) = read_dicom(path).slices
+    raw, rng, n_damaged = path.read_bytes(), np.random.default_rng(3), 0
+    first = one.header.pixels.items + 16
+    for _ in range(100):
+        damaged = bytearray(raw)
+        for at in rng.integers(first, min(len(raw) - 8, first + 200), 3):
+            damaged[at] = rng.integers(256)
+        path.write_bytes(damaged)
         try:
-            dicom_codecs.frame_format(data[:cut])
-        except ValueError:
-            pass
-        else:
-            pytest.fail("a format was found")
+            assert dicom_codecs.decode_slice(one.header).shape == (64, 60)
+        except DamagedInputError as error:
+            n_damaged += 1
+            assert "a.dcm" in str(error)
+    assert n_damaged
 
 
 def test_video_is_refused():
