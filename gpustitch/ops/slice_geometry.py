@@ -19,6 +19,10 @@ from gpustitch.ops.line_fit import least_squares_line
 NOT_A_FRAME = 0.02
 # Positions nearer than this part of the usual interval are one.
 SAME_PLACE = 1e-3
+# An interval this many times as wide as any other is none of a series: one of as many slices, alike within a factor.
+_FAR = 50
+_SERIES = 8
+_ALIKE = 8
 # Shift sideways for each mm along the normal above which a stack is sheared.
 SHEARED = 1e-3
 # Shift sideways that a straight stack does not explain, as a part of the spacing, above which it is not straight.
@@ -105,8 +109,21 @@ def same_places(positions_mm: Floats) -> Integers:
     gaps = np.diff(positions_mm)
     if not gaps.any():
         return np.zeros(len(positions_mm), np.int64)
-    wide = gaps[gaps > SAME_PLACE * gaps.mean()]
+    wide = gaps[gaps > SAME_PLACE * _without_far(gaps).mean()]
     return np.concatenate([[0], np.cumsum(gaps > SAME_PLACE * np.median(wide))]).astype(np.int64)
+
+
+def _without_far(gaps: Floats) -> Floats:
+    """Intervals without one or two that are far wider than the others: a slice whose position is wrong.
+
+    Copies at two or three places look alike, but the intervals between them are errors of arithmetic, which vary.
+    """
+    wide = np.sort(gaps[gaps > 0])
+    for n in (1, 2):
+        rest = wide[:-n]
+        if len(rest) >= _SERIES and wide[-n] > _FAR * rest[-1] and rest[-1] < _ALIKE * rest[0]:
+            return rest
+    return gaps
 
 
 @dataclass(frozen=True)

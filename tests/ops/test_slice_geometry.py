@@ -107,6 +107,10 @@ def test_no_rounded_position_is_further_off_than_the_rounding_error(seed, decima
         ([5, 5, 5], [0, 0, 0]),
         ([0, 0.6, 1.2, 1000], [0, 1, 2, 3]),
         ([7], [0]),
+        ([*range(10), 99999], [*range(11)]),
+        ([-50000, *range(10), 99999], [*range(12)]),
+        ([0, 0, *range(1, 10), 99999], [0, 0, *range(1, 11)]),
+        ([*np.cumsum([0.0, 1e-7, 3e-6, 2e-7, 1e-8, 5e-7, 1e-6, 9e-8, 4e-7, 2e-8]), 5], [0] * 10 + [1]),
     ],
 )
 def test_slices_within_a_thousandth_of_the_interval_are_at_one_place(positions, places):
