@@ -80,6 +80,21 @@ def fit_slices(
     return as_written or _even(t, slack) or _runs(t, slack) or _irregular(t, rounding_mm)
 
 
+def stated_grid(spacing_mm: float, steps: Integers) -> SpacingFit:
+    """Slices whose distance is stated: UNIFORM, or MISSING if their numbers skip some.
+
+    Parameters
+    ----------
+    spacing_mm
+        Distance of planes.
+    steps
+        int64 (n,): plane of each slice, ascending from 0.
+    """
+    kind = SpacingClass.UNIFORM if steps[-1] == len(steps) - 1 else SpacingClass.MISSING
+    grid = _Grid(spacing_mm, 0.0, 0.0, math.nan)
+    return _explained(spacing_mm * steps.astype(np.float64), kind, grid, steps, 0.0, is_rounded=False)
+
+
 @dataclass(frozen=True)
 class _Slack:
     """How far slices may be off: by the decimals, of which ``allowed`` may excuse them, and a part of the spacing."""

@@ -11,19 +11,19 @@ import numpy as np
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.dicom_series import SPLIT_NAMES
+from gpustitch.io.image_names import number_step
 from gpustitch.model.slices import (
     Code,
     Floats,
     Integers,
     Note,
-    Run,
     SliceHeader,
     SliceSeries,
     SliceStack,
     SpacingClass,
     SpacingFit,
 )
-from gpustitch.ops.slice_fit import TOLERANCE, fit_slices
+from gpustitch.ops.slice_fit import TOLERANCE, fit_slices, stated_grid
 from gpustitch.ops.slice_geometry import Drift, drift, first_voxel, least_shear
 from gpustitch.ops.slice_holes import holes
 from gpustitch.ops.slice_peers import peers
@@ -308,13 +308,24 @@ def _stated(series: SliceSeries, stated: _Sizes, options: JudgeOptions) -> Slice
     if z is None:
         note = Note(Code.NO_SPACING, "nothing states the distance of slices")
         return _without_places(series, order, SpacingClass.UNKNOWN, (note,), pixel)
-    fit = SpacingFit(SpacingClass.UNIFORM, z, math.nan, 0.0, order, 0.0, 0.0, False, False, (Run(0, n, z),), n)
-    along: Floats = z * order.astype(np.float64)
-    found = words.Findings(series.headers, order, along, _source(series, notes), fit, None, ())
+    fit = stated_grid(z, _planes(series))
+    along: Floats = z * fit.steps.astype(np.float64)
+    found = words.Findings(series.headers, order, along, _source(series, notes), fit, None, holes(fit, along, None))
     places = Places(order, along, 0.0, found.source)
     stack = _stack(series, found, places, notes)
     evidence = (f"{found.source}: {words.mm(z)} mm for {n} slices",)
     return dataclasses.replace(stack, spacing_mm=(z, y, x), evidence=_sources(series) or evidence)
+
+
+def _planes(series: SliceSeries) -> Integers:
+    """Plane of each slice from 0: that of its number where the reader has found that numbers are missing."""
+    every = np.arange(len(series.headers), dtype=np.int64)
+    numbers = [header.number for header in series.headers]
+    step = number_step(numbers)
+    if step is None or all(note.code is not Code.FILES_LOST for note in series.notes):
+        return every
+    planes = (np.array(numbers, np.int64) - int(numbers[0] or 0)) // step
+    return planes if (np.diff(planes) > 0).all() else every
 
 
 def _source(series: SliceSeries, notes: tuple[Note, ...]) -> str:

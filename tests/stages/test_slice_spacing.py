@@ -23,6 +23,16 @@ from tests.stages.drawn_series import drawn, pixels_equal
 REAL = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests"
 
 
+def write_images(folder, numbers):
+    folder.mkdir()
+    for number in numbers:
+        tifffile.imwrite(folder / f"s_rec{number:04d}.tif", np.zeros((6, 5), np.uint8))
+    log = "[Reconstruction]\nPixel Size (um)=8.5\nSection to Section Step=1\nFirst Section=0\nLast Section=29\n"
+    (folder / "s_rec.log").write_text(
+        f"{log}Result Image Width (pixels)=5\nResult Image Height (pixels)=6\nSections Count=30\n"
+    )
+
+
 def codes(stack):
     return {str(note.code) for note in stack.notes}
 
@@ -415,3 +425,13 @@ def test_files_found_once_are_judged_as_by_the_library(tmp_path):
     files = scenario(3, tmp_path)
     (series,), _ = find_dicom_series(files)
     assert judge_series(series).spacing_mm == judge([tmp_path])[0].spacing_mm
+
+
+def test_sections_missing_from_a_stack_of_images_leave_holes(tmp_path):
+    write_images(tmp_path / "lost", [k for k in range(30) if k not in (7, 20, 21)])
+    write_images(tmp_path / "whole", range(30))
+    lost, whole = judge([tmp_path])
+    assert (lost.fit.kind, len(lost.order), lost.fit.n_output) == ("MISSING", 27, 30)
+    assert lost.fit.steps[[6, 7, -1]].tolist() == [6, 8, 29] and lost.positions_mm[-1] == pytest.approx(29 * 0.0085)
+    assert "3 slices missing in 2 holes" in text(lost, "SLICES_MISSING") and "FILES_LOST" in codes(lost)
+    assert (whole.fit.kind, whole.fit.n_output) == ("UNIFORM", 30) and not whole.notes
