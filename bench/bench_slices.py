@@ -45,12 +45,17 @@ def write_head(folder: Path) -> None:
 
     def pixels(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         inside = np.hypot(x - 115, y - 108) < 90
-        return np.where(inside, 1040, 24) + rng.normal(0, 20, inside.shape) - 1024
+        return np.where(inside, 1040, 200) + rng.normal(0, 20, inside.shape) - 1024
 
     write_series(
         folder, np.arange(_SLICES) * 7 / 12, shape=(_SIDE, _SIDE), pixel_spacing_mm=(0.5, 0.5), decimals=1,
-        pixels=pixels, intercept=-1024.0,
+        pixels=pixels, intercept=-1024.0, dtype="uint16", edit=twelve_bits,
     )  # fmt: skip
+
+
+def twelve_bits(data: Any, _number: int) -> None:
+    """As scanners store CT: rescaled it is int16."""
+    data.BitsStored, data.HighBit = 12, 11
 
 
 def copied(stack: SliceStack, target: Path, levels: int | None, n_planes: int) -> None:
