@@ -206,7 +206,7 @@ class Stream:
 
 
 def _checked_stream(data: bytes, header: SliceHeader, syntax: str) -> Stream:
-    """Its format; StreamError where decoding would fill a missing part with grey, or ask for any amount of memory."""
+    """Its format; StreamError where decoding would fill a missing part with grey, never end, or need any memory."""
     where = f"{header.path}: PixelData (7fe0,0010), slice {header.frame}"
     try:
         stream = stream_format(data)
@@ -214,7 +214,7 @@ def _checked_stream(data: bytes, header: SliceHeader, syntax: str) -> Stream:
         raise StreamError(f"{where}, is damaged ({_named(syntax)}): {error}") from error
     if (stream.shape[0] or header.shape[0], stream.shape[1]) != header.shape:
         raise StreamError(f"{where}, is a stream of {stream.shape}; Rows and Columns say {header.shape}")
-    if syntax in _JPEG and not data.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
+    if syntax in (*_JPEG, *_JPEG_LS) and not data.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
         raise StreamError(f"{where}, is truncated: JPEG without its end marker")
     return stream
 

@@ -231,16 +231,20 @@ def test_no_truncated_frame_passes_for_a_whole_one(tmp_path, syntax, has_bot):
     assert np.array_equal(dicom_codecs.decode_slice(headers[0]), first)
 
 
-def test_a_jpeg_that_was_cut_before_it_was_wrapped_is_damaged(tmp_path):
+@pytest.mark.parametrize(
+    ("syntax", "encode"), [(JPEGBaseline8Bit, imagecodecs.jpeg8_encode), (JPEGLSLossless, imagecodecs.jpegls_encode)]
+)
+def test_a_jpeg_that_was_cut_before_it_was_wrapped_is_damaged(tmp_path, syntax, encode):
     path = tmp_path / "a.dcm"
-    data = data_set("codecs", "a", JPEGBaseline8Bit)
+    data = data_set("codecs", "a", syntax)
     set_pixels(data, _ramp("uint8", 8)[0])
-    stream = imagecodecs.jpeg8_encode(_ramp("uint8", 8)[0])
-    data.PixelData = encapsulate([stream[: len(stream) // 2]])
+    stream = encode(_ramp("uint8", 8)[0])
     data.file_meta.MediaStorageSOPClassUID, data.file_meta.MediaStorageSOPInstanceUID = data.SOPClassUID, "1.2.3"
-    data.save_as(path, enforce_file_format=True)
-    with pytest.raises(DamagedInputError, match=r"a\.dcm: .*slice 0, is truncated"):
-        _read(path)
+    for size in (len(stream) // 2, len(stream) - 2):
+        data.PixelData = encapsulate([stream[:size]])
+        data.save_as(path, enforce_file_format=True)
+        with pytest.raises(DamagedInputError, match=r"a\.dcm: .*slice 0, is truncated"):
+            _read(path)
 
 
 def test_frames_of_another_size_are_damage(tmp_path, alone):
