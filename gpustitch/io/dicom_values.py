@@ -147,15 +147,25 @@ class Values:
 
     def text(self, name: str) -> str:
         """Text in the character set of the data set."""
+        return _printable(self._decoded(name))
+
+    def _decoded(self, name: str) -> str:
         raw, _, _ = self._raw(name)
         if not raw or raw.isascii():
             return self.word(name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return decode_bytes(raw, convert_encodings(self.words("SpecificCharacterSet")), {0x5C}).strip(" \0")
+                return decode_bytes(raw, convert_encodings(self._character_sets()), {0x5C}).strip(" \0")
             except (LookupError, ValueError):
                 return raw.decode("latin-1").strip(" \0")
+
+    def _character_sets(self) -> list[str]:
+        """pydicom has decoded these already where it has read a file."""
+        element = self.data.get("SpecificCharacterSet")
+        if element is None or isinstance(element, bytes):
+            return self.words("SpecificCharacterSet")
+        return [element] if isinstance(element, str) else [str(word) for word in element]
 
     def numbers(self, name: str, code: Code = Code.TAG_BAD) -> Numbers | None:
         """All values as finite numbers; None if the tag is missing or empty, and with a problem if it is malformed."""
@@ -272,6 +282,11 @@ def pair_of_spacings(find: Callable[[str], Values]) -> tuple[float, float] | Non
     if not values.has("PixelSpacing") or not values.words("PixelSpacing"):
         values.note(Code.NO_PIXEL_SPACING, "PixelSpacing", "is missing")
     return None
+
+
+def _printable(text: str) -> str:
+    """Text on one line; control characters would move the cursor of a terminal or color it."""
+    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def _scaled(vector: tuple[float, ...], length: float) -> tuple[float, float, float]:

@@ -317,7 +317,14 @@ def test_text_is_decoded_and_nonsense_in_it_does_no_harm(tmp_path):
         data.SpecificCharacterSet = "ISO_IR 100"
         data.SeriesDescription = "Schädel"
 
+    def utf8(data):
+        data.SpecificCharacterSet = "ISO_IR 192"
+        data.SeriesDescription = "Tête 頭"
+
     assert read_dicom(_write(tmp_path, latin)).series["SeriesDescription"] == "Schädel"
+    assert read_dicom(_write(tmp_path, utf8)).series["SeriesDescription"] == "Tête 頭"
+    colored = read_dicom(_write(tmp_path, _raw(0x0008103E, "LO", b"a\x1b[31mb\nc ")))
+    assert colored.series["SeriesDescription"] == "a [31mb c"
     wrong = read_dicom(_write(tmp_path, _raw(0x0008103E, "LO", b"Sch\xe4del ")))
     assert wrong.series["SeriesDescription"].startswith("Sch")
 
