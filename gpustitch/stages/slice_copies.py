@@ -36,21 +36,40 @@ class Single:
 
 
 def without_same_instances(series: SliceSeries) -> tuple[list[int], tuple[Note, ...]]:
-    """Numbers of the headers without those that name the same SOP instance, frame, number and position as another."""
+    """Numbers of the headers without those that name the same SOP instance, frame, number and position as another.
+
+    Of two, the first is kept, unless its file ends before its pixels do.
+    """
     seen: dict[object, int] = {}
     kept: list[int] = []
     copies: list[str] = []
     for i, header in enumerate(series.headers):
         name = (header.instance, header.frame, header.number, header.position_mm, header.slice_location_mm)
         if header.instance and name in seen:
-            copies.append(_pair(header, "of", series.headers[seen[name]]))
+            k = seen[name]
+            if _is_whole(header) and not _is_whole(series.headers[kept[k]]):
+                kept[k], i = i, kept[k]
+            copies.append(_pair(series.headers[i], "of", series.headers[kept[k]]))
         else:
-            seen[name] = i
+            seen[name] = len(kept)
             kept.append(i)
     if not copies:
         return kept, ()
     text = f"{_counted(len(copies), 'copy', 'copies')} of the same SOP instance left out: {listed(copies)}"
     return kept, (Note(Code.SAME_INSTANCE, text),)
+
+
+def _is_whole(header: SliceHeader) -> bool:
+    """Whether a file is long enough for the slice's pixels, as far as that is known without decoding them."""
+    pixels = header.pixels
+    if pixels is None or pixels.offset is None or not pixels.stored_as:
+        return True
+    try:
+        n_bytes = header.path.stat().st_size
+    except OSError:
+        return False
+    rows, columns = header.shape
+    return n_bytes >= pixels.offset + rows * columns * int(pixels.stored_as[2:])
 
 
 def one_at_each_place(
