@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from gpustitch.array import choose_device
 from gpustitch.cli.common import Quiet, TerminalProgress, reported_errors
+from gpustitch.cli.device_options import IdleDevice
 from gpustitch.model.slices import SliceStack
 from gpustitch.ops.slice_fit import TOLERANCE
 from gpustitch.stages.slice_report import headline, verdict, verdict_dict
@@ -25,7 +27,9 @@ _STYLES = {"warning": "yellow", "warnings": "yellow", "do": "bold"}
 
 Spacing = Annotated[
     float | None,
-    typer.Option("--spacing", metavar="MM", help="Distance of slices, for files that do not say where slices are."),
+    typer.Option(
+        "--spacing-z", "--spacing", metavar="MM", help="Distance of slices, for files that do not say where slices are."
+    ),
 ]
 Tolerance = Annotated[
     float,
@@ -64,6 +68,7 @@ def command(
     use_thickness: UseThickness = False,
     trust_resolution: TrustResolution = False,
     split_by: SplitBy = "",
+    device: IdleDevice = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Say how far apart the slices of each series are, what is wrong with it, and what other programs would make of it.
@@ -73,6 +78,7 @@ def command(
     Example: gpustitch spacing CT-folder --json
     """
     with reported_errors():
+        choose_device(device)
         options = JudgeOptions(spacing, tolerance, use_thickness, trust_resolution, parsed_split(split_by))
         progress = _Counted(quiet=quiet)
         stacks = judge(paths, options, progress)

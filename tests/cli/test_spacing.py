@@ -43,7 +43,7 @@ def test_without_positions_the_tag_is_believed_and_said(tmp_path):
 def test_thickness_and_a_given_spacing(tmp_path):
     scenario(8, tmp_path)
     assert judged(tmp_path, "--use-thickness")[1][0]["spacing_mm"][0] == 5.0
-    assert judged(tmp_path, "--spacing", 1.25)[1][0]["spacing_mm"][0] == 1.25
+    assert judged(tmp_path, "--spacing-z", 1.25)[1][0]["spacing_mm"][0] == 1.25
 
 
 def test_real_series():
