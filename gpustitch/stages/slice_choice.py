@@ -65,9 +65,7 @@ def check_usable(stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None
     """
     if not stack.is_usable:
         reasons = "; ".join(note.text for note in stack.notes) or f"it is {stack.fit.kind}"
-        # There --spacing is that of the slices, here that of the planes.
-        advice = stack.advice.replace("--spacing MM", "--spacing-z MM")
-        raise DamagedInputError(f"no volume can be made of {stack.series.name}: {reasons}. {advice}".rstrip())
+        raise DamagedInputError(f"no volume can be made of {stack.series.name}: {reasons}. {stack.advice}".rstrip())
     z_mm, y_mm, x_mm = stack.spacing_mm
     if pixel_spacing_mm is not None:
         y_mm, x_mm = pixel_spacing_mm

@@ -150,7 +150,7 @@ def _without_positions(
         return counted(series, kept, 1.0, ""), None
     if options.spacing_mm is not None:
         text = f"no positions; the given {words.mm(options.spacing_mm)} mm was used"
-        return counted(series, kept, options.spacing_mm, "--spacing"), Note(Code.USER_SPACING_USED, text)
+        return counted(series, kept, options.spacing_mm, "--spacing-z"), Note(Code.USER_SPACING_USED, text)
     places = located(series, kept)
     if places is not None:
         return places, Note(Code.SLICE_LOCATION_USED, "no positions; SliceLocation was used, which need not be one")

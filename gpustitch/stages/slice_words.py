@@ -314,7 +314,7 @@ def advice(found: Findings, codes: set[Code]) -> str:
 
 
 def _unknown_advice(found: Findings) -> str:
-    text = "Give the distance of slices with --spacing MM; the protocol or the scanner's log has it."
+    text = "Give the distance of slices with --spacing-z MM; the protocol or the scanner's log has it."
     thickness = found.headers[0].thickness_mm
     if thickness is not None:
         text += f" SliceThickness ({thickness:g} mm) need not be it (--use-thickness takes it)."

@@ -69,7 +69,7 @@ def test_which_of_several_spacings_is_meant(stacks):
 
 def test_what_is_unknown_is_called_so(stacks):
     text = said(stacks[8], 120)
-    assert "z unknown" in text and "--spacing MM" in text and "(5 mm) need not be it" in text
+    assert "z unknown" in text and "--spacing-z MM" in text and "(5 mm) need not be it" in text
     assert "nan" not in text.lower()
 
 
