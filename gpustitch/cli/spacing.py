@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +19,7 @@ from rich.text import Text
 from gpustitch.array import choose_device
 from gpustitch.cli.common import Quiet, TerminalProgress, reported_errors
 from gpustitch.cli.device_options import IdleDevice
+from gpustitch.errors import OutputError
 from gpustitch.model.slices import SliceStack
 from gpustitch.ops.slice_fit import TOLERANCE
 from gpustitch.stages.slice_report import headline, verdict, verdict_dict
@@ -82,11 +87,28 @@ def command(
         options = JudgeOptions(spacing, tolerance, use_thickness, trust_resolution, parsed_split(split_by))
         progress = _Counted(quiet=quiet)
         stacks = judge(paths, options, progress)
-        if as_json:
-            print(json.dumps([verdict_dict(stack) for stack in stacks], indent=2, allow_nan=False))
-        else:
-            _print(stacks)
+        with _stdout():
+            if as_json:
+                print(json.dumps([verdict_dict(stack) for stack in stacks], indent=2, allow_nan=False))
+            else:
+                _print(stacks)
         raise typer.Exit(_exit_code(stacks, is_warned=progress.is_warned))
+
+
+@contextlib.contextmanager
+def _stdout() -> Iterator[None]:
+    """Characters that stdout has no code for are written as ``?``; OutputError if it cannot be written to."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer would fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"the verdict cannot be written: {error.strerror}") from error
 
 
 class _Counted(TerminalProgress):

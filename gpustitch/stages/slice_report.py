@@ -51,7 +51,9 @@ def _short(stack: SliceStack, texts: Sequence[str]) -> list[str]:
     """Files in texts by their names within the folder of the series."""
     place = common_path(stack)
     folder = place.parent if place == stack.series.headers[0].path else place
-    return [text.replace(f"{folder}{os.sep}", "") for text in texts]
+    # Not within a longer path that ends like the folder.
+    start = re.compile(rf"(?<![^\s(,;:]){re.escape(f'{folder}{os.sep}')}")
+    return [start.sub("", text) for text in texts]
 
 
 def _entry(label: str, texts: Sequence[str], width: int) -> Iterator[str]:

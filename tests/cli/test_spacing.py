@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +105,25 @@ def test_refusals(tmp_path):
 def test_help_has_an_example():
     assert "Example: gpustitch spacing" in succeed("spacing", "--help")
     assert "spacing" in app.info.cls.list_commands(None, None)
+
+
+def as_process(path, **options):
+    return subprocess.run(
+        [sys.executable, "-c", "from gpustitch.cli.main import main; main()", "spacing", str(path)],
+        stderr=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False, **options,
+    )  # fmt: skip
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path):
+    write_series(tmp_path / "\u982d", np.arange(5.0))
+    shown = as_process(tmp_path, stdout=subprocess.PIPE)
+    assert shown.returncode == 0 and b"/?" in shown.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_for_the_verdict(tmp_path):
+    write_series(tmp_path, np.arange(5.0))
+    with Path("/dev/full").open("w", encoding="ascii") as full:
+        failed = as_process(tmp_path, stdout=full)
+    assert failed.returncode == 8
+    assert b"the verdict cannot be written: No space left" in failed.stderr and b"Traceback" not in failed.stderr
