@@ -159,9 +159,15 @@ def _split(files: list[DicomFile], names: list[str]) -> list[SliceSeries]:
     split = _split_note(kinds, list(groups.values()))
     many = len(groups) > 1
     return [
-        _series(kind, members, names, f", part {number} of {len(groups)}" if many else "", split)
+        _series(kind, members, names, _part(kind, names, number, len(groups)) if many else "", split)
         for number, (kind, members) in enumerate(groups.items(), start=1)
     ]
+
+
+def _part(kind: _Kind, names: list[str], number: int, n_parts: int) -> str:
+    """Which part of a series it is, and the values that the user has split it by."""
+    values = [f"{name} {value}" for name, value in zip(names, kind.parts, strict=True) if value]
+    return f", part {number} of {n_parts}" + (f" ({', '.join(values)})" if values else "")
 
 
 def _kind(one: Slice, file: DicomFile, *, by_file: bool) -> _Kind:

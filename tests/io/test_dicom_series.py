@@ -138,6 +138,9 @@ def test_series_are_split_by_what_is_asked_for(tmp_path, split, keyword, values)
         for value in values
     ]
     assert [one.key[split] for one in series] == ["\\".join(text) for text in texts]
+    assert [one.name for one in series] == [
+        f"phantom (series 1), part {k} of 2 ({split} {one.key[split]})" for k, one in enumerate(series, 1)
+    ]
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
