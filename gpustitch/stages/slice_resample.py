@@ -303,7 +303,10 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
     loose = sum(part.stop - part.first == 1 for part in stack.fit.runs)
     if options.runs and loose:
         yield f"slices that are in no run: {loose}; they are in {options.output.name} alone"
-    if any(stack.shear) and not options.unshear and options.kind not in _WITH_AXES:
+    is_sheared = any(stack.shear) and not options.unshear
+    if is_sheared and options.kind in _WITH_AXES:
+        yield "the stack is sheared and so is its affine; programs with ITK refuse that (--unshear moves the planes)"
+    elif is_sheared:
         yield (
             f"the stack is sheared, which {options.kind} cannot state: the volume looks skewed; "
             "--unshear moves its planes into place (affine_lps in the sidecar is right)"

@@ -276,7 +276,12 @@ def test_the_table_says_what_planes_are_made_of(tmp_path):
 
 def test_a_shear_that_a_format_cannot_state_is_warned_of(tmp_path):
     stack, planes = made(UNIFORM, shear=(0.3, 0.0))
-    for output, unshear, warned in (("v", False, True), ("w", True, False), ("v.nii", False, False)):
+    for output, unshear, warned in (
+        ("v", False, True),
+        ("w", True, False),
+        ("v.nii", False, True),
+        ("w.nii", True, False),
+    ):
         watched = Watched()
         run(plan(options(tmp_path, stack, planes, output, unshear=unshear)), watched)
         assert any("--unshear" in line for line in watched.warnings) == warned
