@@ -14,6 +14,8 @@ from gpustitch.ops.zplan import Series, ZGrid, gap_limits, planes_over
 # An interval wider than this many spacings around it is a gap: no tissue is invented in it.
 GAP_FACTOR = 1.5
 _ARITHMETIC = 1e-6
+# Where intervals follow no pattern, those up to this percentile are usual, even beside three that are narrower.
+_USUAL = 80
 _ON_A_GRID = (SpacingClass.UNIFORM, SpacingClass.MISSING)
 _IN_RUNS = (SpacingClass.RUNS_WITH_GAPS, SpacingClass.VARIABLE)
 
@@ -85,6 +87,8 @@ def layout(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) 
         limits = np.full(len(places) - 1, GAP_FACTOR * fit.spacing_mm * (1 + _ARITHMETIC))
     else:
         limits = gap_limits(places, GAP_FACTOR)
+    if fit.kind is SpacingClass.IRREGULAR:
+        limits = np.maximum(limits, GAP_FACTOR * np.percentile(np.diff(places), _USUAL))
     return _layout(
         np.arange(len(places), dtype=np.int64), places, limits, fit.spacing_mm if step_mm is None else step_mm
     )

@@ -90,3 +90,11 @@ def test_the_affine(directions, shear):
         np.testing.assert_allclose(affine[:3, 0], PIXEL[1] * directions[2])
         np.testing.assert_allclose(affine[:3, 1], PIXEL[0] * directions[1])
         np.testing.assert_allclose(affine[:3, 2], 0.6 * (directions[0] if unsheared else sideways))
+
+
+def test_usual_intervals_of_an_irregular_series_are_no_gaps():
+    alternating = np.cumsum([0.0, *np.tile([0.7, 1.3], 12), 9.0, *np.tile([1.3, 0.7], 12)])
+    fit = fit_slices(alternating, 0.0)
+    found = layout(fit, alternating)
+    assert fit.kind == "IRREGULAR"
+    assert np.flatnonzero(np.diff(alternating) > found.limits).tolist() == [24]
