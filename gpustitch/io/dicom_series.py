@@ -157,11 +157,19 @@ def _split(files: list[DicomFile], names: list[str]) -> list[SliceSeries]:
             exact[kind].append((file, one))
     kinds = list(groups)
     split = _split_note(kinds, list(groups.values()))
-    many = len(groups) > 1
+    if len(groups) == 1:
+        return [_series(kinds[0], groups[kinds[0]], names, "", split)]
     return [
-        _series(kind, members, names, _part(kind, names, number, len(groups)) if many else "", split)
+        dataclasses.replace(
+            _series(kind, members, names, _part(kind, names, number, len(groups)), split),
+            numbers_apart=frozenset().union(*(_numbers(groups[other]) for other in kinds if other != kind)),
+        )
         for number, (kind, members) in enumerate(groups.items(), start=1)
     ]
+
+
+def _numbers(members: list[tuple[DicomFile, Slice]]) -> set[int]:
+    return {one.header.number for _, one in members if one.header.number is not None}
 
 
 def _part(kind: _Kind, names: list[str], number: int, n_parts: int) -> str:

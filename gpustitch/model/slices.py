@@ -180,6 +180,8 @@ class SliceSeries:
         Tags by which it was told from others (SeriesInstanceUID ...), for the report.
     spacing_mm
         (z, y, x) where a file states it outright (TIFF, scanner log); None for DICOM.
+    numbers_apart
+        Instance numbers of slices that were taken for another series though their SeriesInstanceUID is this one's.
     """
 
     name: str
@@ -188,6 +190,7 @@ class SliceSeries:
     notes: tuple[Note, ...] = ()
     key: Mapping[str, str] = field(default_factory=dict)
     spacing_mm: tuple[float | None, float | None, float | None] | None = None
+    numbers_apart: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

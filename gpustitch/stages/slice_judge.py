@@ -199,7 +199,9 @@ def _measured(
 
 def _left_out(series: SliceSeries, places: Places) -> frozenset[int]:
     kept = set(places.kept.tolist())
-    return frozenset(h.number for i, h in enumerate(series.headers) if i not in kept and h.number is not None)
+    return series.numbers_apart | frozenset(
+        h.number for i, h in enumerate(series.headers) if i not in kept and h.number is not None
+    )
 
 
 def _sideways(

@@ -37,7 +37,7 @@ class Findings:
     fit, drift, holes
         How they lie; no drift where directions are not known.
     left_out
-        Instance numbers of slices that are there but have no position.
+        Instance numbers of slices that are there but have no position, or are of another size or direction.
     """
 
     headers: Sequence[SliceHeader]

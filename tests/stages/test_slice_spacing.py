@@ -435,3 +435,15 @@ def test_sections_missing_from_a_stack_of_images_leave_holes(tmp_path):
     assert lost.fit.steps[[6, 7, -1]].tolist() == [6, 8, 29] and lost.positions_mm[-1] == pytest.approx(29 * 0.0085)
     assert "3 slices missing in 2 holes" in text(lost, "SLICES_MISSING") and "FILES_LOST" in codes(lost)
     assert (whole.fit.kind, whole.fit.n_output) == ("UNIFORM", 30) and not whole.notes
+
+
+def test_slices_of_another_size_are_not_called_lost(tmp_path):
+    def edit(data, k):
+        if k == 7:
+            data.PixelSpacing = [0.8, 0.5]
+
+    write_series(tmp_path, np.arange(20) * 2.0, edit=edit)
+    stack, single = judge([tmp_path])
+    assert codes(stack) == {"SLICES_MISSING", "SERIES_SPLIT"} and single.fit.kind == "SINGLE"
+    (tmp_path / "IM0012.dcm").unlink()
+    assert "files were lost (12)" in text(judge([tmp_path])[0], "FILES_LOST")
