@@ -195,7 +195,10 @@ class SliceSeries:
 
 @dataclass(frozen=True)
 class Run:
-    """A stretch of equally spaced slices: ``first <= k < stop`` in the order along the normal."""
+    """Equally spaced slices one after another: ``first <= k < stop`` in the order along the normal.
+
+    One slice that belongs to none is a run of its own; its spacing is NaN where the runs have different ones.
+    """
 
     first: int
     stop: int
@@ -212,13 +215,16 @@ class SpacingFit:
         Class.
     spacing_mm, uncertainty_mm
         Distance of neighbours (VARIABLE: of the finest run; IRREGULAR: the median) and how far it may be off:
-        2 e / (n - 1) or the standard error of the fit, whichever is more. NaN where nothing is known.
+        2 e / (n - 1) or the standard error of the fit, whichever is more, e being ``rounding_mm``, n the planes of the grid
+        (RUNS_WITH_GAPS: the slices of the longest run, VARIABLE: of the finest); IRREGULAR: the standard deviation of
+        the intervals. NaN where nothing is known.
     origin_mm
-        Where slice 0 of the fitted grid is, along the normal.
+        Where slice 0 of the fitted grid is, along the normal; the first position where there is no grid.
     steps
-        int64 (n,): number in the fitted grid of each slice in order, 0 first; for VARIABLE and IRREGULAR 0 .. n - 1.
+        int64 (n,): number in the fitted grid of each slice in order, 0 first; 0 .. n - 1 for classes without such a
+        grid: RUNS_WITH_GAPS, VARIABLE, IRREGULAR.
     residual_mm
-        Greatest distance of a slice from the fit.
+        Greatest distance of a slice from the grid, or from that of its run (IRREGULAR: from the straight line).
     rounding_mm
         e: greatest error along the normal from the decimals of the positions.
     is_rounded
@@ -226,9 +232,10 @@ class SpacingFit:
     by_number
         Positions are coarser than the spacing; the order is that of the instance numbers.
     runs
-        Stretches of one spacing; one for UNIFORM.
+        All slices, cut at the holes (MISSING: all of one spacing), at the gaps or where the spacing changes; one for
+        UNIFORM, none for IRREGULAR, SINGLE and UNKNOWN.
     n_output
-        Planes of an even volume over all slices.
+        Planes of an even volume over all slices; 0 for UNKNOWN.
     """
 
     kind: SpacingClass
@@ -261,7 +268,7 @@ class SliceStack:
     spacing_mm
         (z, y, x) of the even volume; None where unknown.
     uncertainty_mm
-        Of the three.
+        How far each may be off (only z is known); None where unknown.
     origin_mm, directions
         Center of the first voxel of the even volume (x, y, z, LPS); unit vectors (3, 3), in rows, of its axes z, y, x.
         None where the series does not state them.
@@ -272,7 +279,8 @@ class SliceStack:
     evidence
         Sentences of what was measured.
     others_mm
-        Slice spacing that common programs would have taken, by program; None for refusing.
+        Slice spacing that common programs would have taken, mm, by program; None for refusing. SliceThickness, which
+        some take, is among them under its own name.
     advice
         What to do, a sentence or two.
     """

@@ -20,12 +20,13 @@ from gpustitch.ops.zplan import planes_over
 
 # Greatest distance of a slice from the grid, as a part of the spacing.
 TOLERANCE = 0.01
-# Longest hole that still counts as missing slices, and the part of all intervals that may be holes.
+# Widest hole that still counts as missing slices, in spacings (5: four slices), and the part of all intervals that may
+# be holes.
 MOST_STEPS = 5
 MOST_HOLES = 0.2
 # An interval wider than this many spacings is a gap between runs.
 GAP = 1.5
-# Slices that make a run, and the part of all slices that may be in shorter pieces.
+# Fewest slices that make a run, and the part of all slices that may be in shorter pieces.
 RUN = 3
 MOST_LOOSE = 0.25
 # Probability at which equal spacings of a few slices are no longer taken for chance.
@@ -144,7 +145,8 @@ def _holes(t: Floats) -> list[Integers]:
 
 def _usual_gap(gaps: Floats) -> float:
     """Mean of the intervals without the wide ones; the median alone is a multiple of the last decimal."""
-    return float(gaps[gaps <= (1 + GAP) / 2 * GAP * np.median(gaps)].mean())
+    # Up to GAP spacings, even where decimals make the median a fifth less than the spacing.
+    return float(gaps[gaps <= 1.25 * GAP * np.median(gaps)].mean())
 
 
 def _fit(t: Floats, steps: Integers, rounding: float, error: float) -> _Grid:
@@ -177,12 +179,12 @@ def _explained(
         rounding_mm=rounding,
         is_rounded=is_rounded,
         by_number=False,
-        runs=_stretches(steps, grid.spacing),
+        runs=_between_holes(steps, grid.spacing),
         n_output=int(steps[-1]) + 1,
     )
 
 
-def _stretches(steps: Integers, spacing: float) -> tuple[Run, ...]:
+def _between_holes(steps: Integers, spacing: float) -> tuple[Run, ...]:
     """Runs of slices without a hole."""
     edges = np.flatnonzero(np.diff(steps) > 1) + 1
     bounds = [0, *edges.tolist(), len(steps)]
