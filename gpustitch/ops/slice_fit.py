@@ -24,7 +24,7 @@ TOLERANCE = 0.01
 # be holes.
 MOST_STEPS = 5
 MOST_HOLES = 0.2
-# An interval wider than this many spacings is a gap between runs.
+# An interval wider than this many spacings is a gap between runs: nothing is interpolated across it unasked.
 GAP = 1.5
 # Fewest slices that make a run, and the part of all slices that may be in shorter pieces.
 RUN = 3

@@ -19,15 +19,15 @@ from gpustitch.ops.line_fit import least_squares_line
 NOT_A_FRAME = 0.02
 # Positions nearer than this part of the usual interval are one.
 SAME_PLACE = 1e-3
-# An interval this many times as wide as any other is none of a series: one of as many slices, alike within a factor.
+# An interval more than _FAR times as wide as all others leads to a slice whose position is wrong, if those are _SERIES
+# or more and differ by less than the factor _ALIKE: far beyond gaps of series and beyond spacings that vary.
 _FAR = 50
 _SERIES = 8
 _ALIKE = 8
 # Shift sideways for each mm along the normal above which a stack is sheared.
 SHEARED = 1e-3
-# Shift sideways that a straight stack does not explain, as a part of the spacing, above which it is not straight.
-CROOKED = 0.1
-_MOST_DECIMALS = 12
+_MOST_DECIMALS = 12  # about as many as float64 holds of hundreds of mm
+# Error of a position along the normal that is computed from three binary numbers, as a part of the greatest of them.
 _ARITHMETIC = 8 * np.finfo(np.float64).eps
 
 

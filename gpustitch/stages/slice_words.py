@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.model.slices import Code, Floats, Integers, Note, Run, SliceHeader, SpacingClass, SpacingFit
+from gpustitch.ops.slice_fit import MOST_STEPS
 from gpustitch.ops.slice_geometry import Drift
 from gpustitch.ops.slice_holes import Hole
 from gpustitch.stages.slice_places import listed
@@ -109,7 +110,7 @@ def fit_notes(found: Findings) -> list[Note]:
 
 
 def _where(holes: Sequence[Hole]) -> str:
-    one = "hole" if holes and max(hole.steps for hole in holes) <= 5 else "gap"
+    one = "hole" if holes and max(hole.steps for hole in holes) <= MOST_STEPS else "gap"
     widths = listed([f"{mm(hole.stop_mm - hole.start_mm)} mm" for hole in holes])
     return f"{counted(len(holes), one)} of {widths}"
 

@@ -105,7 +105,7 @@ def test_rounding_that_turns_neighbours_around_does_not_hide_the_order() -> None
     assert abs(fit.spacing_mm - 0.9) <= fit.uncertainty_mm
 
 
-def test_a_hole_of_six_is_a_gap_and_of_five_missing_slices() -> None:
+def test_five_slices_lost_in_a_row_are_a_gap_and_four_are_missing() -> None:
     for lost, kind in ((4, SpacingClass.MISSING), (5, SpacingClass.RUNS_WITH_GAPS)):
         steps = np.delete(np.arange(40), 20 + np.arange(lost))
         assert fit_slices(1.5 * steps, EXACT).kind is kind
