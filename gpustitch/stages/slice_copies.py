@@ -12,6 +12,7 @@ from gpustitch.model.slices import Code, Floats, Integers, Note, SliceHeader, Sl
 from gpustitch.ops.slice_fit import fit_slices
 from gpustitch.ops.slice_geometry import same_places
 from gpustitch.stages.slice_places import Places, listed, slice_name
+from gpustitch.stages.slice_words import ANY_SPLIT
 
 PixelsEqual = Callable[[SliceHeader, SliceHeader], bool]
 
@@ -105,10 +106,10 @@ def one_at_each_place(
         if told is not None and (not is_even or _agrees(told.fit, hint_mm, tolerance) or _differ(places, groups)):
             return told
     if is_even and not _is_equal(headers, groups[0], pixels):
-        return _first_volume(groups)
+        return _first_volume(headers, groups)
     single = _without_copies(headers, groups, pixels)
     if is_even and any(note.code is Code.SLICES_CONFLICT for note in single.notes):
-        return _first_volume(groups)
+        return _first_volume(headers, groups)
     return single
 
 
@@ -153,14 +154,19 @@ def _is_equal(headers: Sequence[SliceHeader], group: Integers, pixels: PixelsEqu
         return False
 
 
-def _first_volume(groups: list[Integers]) -> Single:
+def _first_volume(headers: Sequence[SliceHeader], groups: list[Integers]) -> Single:
     n = len(groups[0])
+    numbers = [[headers[i].number for i in group[:2]] for group in groups]
+    is_ordered = all(None not in pair and pair[0] != pair[1] for pair in numbers)
+    first = (
+        "the first was taken" if is_ordered else "of each place the first file was taken, perhaps of several volumes"
+    )
     if len(groups) == 1:
         text = f"all {n} slices are at one place and differ: a series in time, not a volume; the first was taken"
     else:
         text = (
-            f"{n} different slices at each of {len(groups)} places: {n} volumes in one series; the first was taken "
-            "(--split-by acquisition, time, echo, b-value or image-type tells them apart)"
+            f"{n} different slices at each of {len(groups)} places: {n} volumes in one series; {first} "
+            f"({ANY_SPLIT} tells them apart)"
         )
     return Single(np.array([group[0] for group in groups], np.int64), (Note(Code.MULTI_VOLUME, text),))
 

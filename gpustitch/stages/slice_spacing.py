@@ -16,6 +16,7 @@ from gpustitch.io.slice_files import slice_files
 from gpustitch.model.slices import Code, Note, SliceHeader, SliceSeries, SliceStack
 from gpustitch.stages.progress import SILENT, Progress
 from gpustitch.stages.slice_judge import DEFAULT, SPLITS, JudgeOptions, judge_series
+from gpustitch.stages.slice_split import with_split
 
 __all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "judge", "judge_series"]
 
@@ -67,7 +68,8 @@ def judge(
     series, loose = _attached(series, folders)
     for is_bad, text in _few([(note, folders[note]) for note in loose]):
         (progress.warn if is_bad else progress.note)(text)
-    return [judge_series(one, options, pixels_equal if one.kind == "dicom" else None) for one in series]
+    judged = [judge_series(one, options, pixels_equal if one.kind == "dicom" else None) for one in series]
+    return [with_split(stack, options) for stack in judged]
 
 
 def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> tuple[list[SliceSeries], list[Note]]:

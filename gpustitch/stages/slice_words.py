@@ -17,6 +17,9 @@ from gpustitch.stages.slice_places import listed
 # A tag within this part of the spacing agrees with it.
 AGREES = 0.01
 MEASURED = ("ImagePositionPatient", "SliceLocation")
+# What may tell volumes in one series apart, and what does.
+ANY_SPLIT = "perhaps --split-by acquisition, time, echo, b-value or image-type"
+ONE_SPLIT = "--split-by {}"
 _MOST_PIECES = 12
 _MOST_NUMBERS = 6
 
@@ -290,9 +293,7 @@ def advice(found: Findings, codes: set[Code]) -> str:
     """What to do, in a sentence or two."""
     fit = found.fit
     if Code.SLICES_CONFLICT in codes:
-        return (
-            "Split the series (--split-by acquisition, time, echo, b-value or image-type), or remove one of each two."
-        )
+        return f"Split the series ({ANY_SPLIT}), or remove one of each two."
     if fit.kind is SpacingClass.UNKNOWN:
         return _unknown_advice(found)
     if fit.kind is SpacingClass.SINGLE:
@@ -301,6 +302,8 @@ def advice(found: Findings, codes: set[Code]) -> str:
     resampled = f"gpustitch resample makes {fit.n_output} planes at {fitted(fit)}"
     if fit.kind is SpacingClass.UNIFORM:
         text = f"{use} for all slices."
+        if Code.MULTI_VOLUME in codes:
+            text = f"Tell the volumes apart ({ANY_SPLIT}) and {text[0].lower()}{text[1:]}"
     elif fit.kind is SpacingClass.MISSING:
         again = "Fetch the lost files again, or let" if Code.FILES_LOST in codes else "Let"
         text = f"{again} gpustitch resample make {fit.n_output} planes at {fitted(fit)}"
