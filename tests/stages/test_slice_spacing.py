@@ -73,15 +73,14 @@ def test_a_thousand_random_series_are_read_right():
     assert not wrong
 
 
-@pytest.mark.parametrize("seed", range(0, 300, 30))
-def test_the_first_voxel_is_where_the_first_slice_is(seed):
-    found = drawn(seed)
-    if found is None or found.kind != "UNIFORM":
-        return
-    stack = judge_series(found.series, pixels=pixels_equal)
-    first = np.array(found.series.headers[stack.order[0]].position_mm)
-    quantum = found.series.headers[0].quantum_mm[0]
-    np.testing.assert_allclose(stack.origin_mm, first, atol=2.5 * quantum)
+def test_the_first_voxel_is_where_the_first_slice_is():
+    even = [found for seed in range(100) if (found := drawn(seed)) is not None and found.kind == "UNIFORM"]
+    assert len(even) >= 20
+    for found in even:
+        stack = judge_series(found.series, pixels=pixels_equal)
+        first = np.array(found.series.headers[stack.order[0]].position_mm)
+        quantum = found.series.headers[0].quantum_mm[0]
+        np.testing.assert_allclose(stack.origin_mm, first, atol=2.5 * quantum)
 
 
 @pytest.mark.parametrize("number", range(1, 9))
@@ -375,18 +374,17 @@ def test_options_out_of_range_are_refused(bad):
 
 
 def test_copies_in_files_are_told_by_their_pixels(tmp_path):
-    files = write_series(tmp_path, 2.5 * np.arange(9), duplicates=[4], same_instance=False)
-    (stack,) = judge([tmp_path])
-    assert codes(stack) == {"SAME_SLICE"} and len(stack.order) == 9
+    files = write_series(tmp_path / "a", 2.5 * np.arange(9), duplicates=[4], same_instance=False)
+    (stack,) = judge([tmp_path / "a"])
+    assert len(files) == 10 and codes(stack) == {"SAME_SLICE"} and len(stack.order) == 9
 
-    def brighter(data, _):
+    def blank(data, _):
         data.PixelData = bytes(len(data.PixelData))
 
     write_series(tmp_path / "b", 2.5 * np.arange(9), series="b")
-    write_series(tmp_path / "b", [10.0], series="b", names=["other.dcm"], numbers=[77], edit=brighter)
+    write_series(tmp_path / "b", [10.0], series="b", names=["other.dcm"], numbers=[77], edit=blank)
     (bad,) = judge([tmp_path / "b"])
-    assert "SAME_INSTANCE" not in codes(bad) or bad.is_usable
-    assert len(files) == 10
+    assert codes(bad) == {"SLICES_CONFLICT"} and not bad.is_usable
 
 
 def test_frames_of_one_file(tmp_path):
