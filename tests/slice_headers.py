@@ -1,4 +1,4 @@
-"""Series of slice headers in memory, as a scanner would write them."""
+"""Series of slice headers in memory, as a scanner would write them, and what verdicts say of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpustitch.model.slices import SliceHeader, SliceSeries
+from gpustitch.model.slices import SliceHeader, SliceSeries, SliceStack
 
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
@@ -44,3 +44,13 @@ def series_of(
         headers.append(SliceHeader(Path(f"f{names[k]:05d}.dcm"), 0, (64, 48), **(header | tags)))
     order = np.argsort(np.asarray(names), kind="stable")
     return SliceSeries("memory", "dicom", tuple(headers[i] for i in order), key={"SeriesInstanceUID": "1.2.3"})
+
+
+def codes(stack: SliceStack) -> set[str]:
+    """Codes of the warnings."""
+    return {str(note.code) for note in stack.notes}
+
+
+def text(stack: SliceStack, code: str) -> str:
+    """Sentence of the first warning with a code."""
+    return next(note.text for note in stack.notes if note.code == code)
