@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.errors import ParameterError
+from gpustitch.io.image_names import number_step
 from gpustitch.model.slices import Code, Floats, Integers, Note, SliceHeader, SliceSeries
+from gpustitch.ops.slice_fit import MOST_STEPS
 from gpustitch.ops.slice_geometry import decimals_quantum, mean_directions, quantum_of_series, rounding_error
 
 _NAMED = 3
@@ -99,10 +101,19 @@ def located(series: SliceSeries, kept: Sequence[int]) -> Places | None:
 
 
 def counted(series: SliceSeries, kept: Sequence[int], spacing_mm: float, source: str) -> Places:
-    """Places a given distance apart, in the order of InstanceNumber, or else of the files."""
+    """Places a given distance apart, in the order of InstanceNumber, or else of the files.
+
+    Where numbers go up evenly but for a few that are missing, their places are left free.
+    """
+    numbers = [series.headers[i].number for i in kept]
     order = numbered_order([series.headers[i] for i in kept])
+    step = number_step(numbers)
+    ranks = np.arange(len(kept))
+    if step is not None:
+        skipping = (np.array([numbers[i] for i in order], np.int64) - (numbers[order[0]] or 0)) // step
+        ranks = skipping if np.diff(skipping).max() <= MOST_STEPS else ranks
     along = np.empty(len(kept))
-    along[order] = spacing_mm * np.arange(len(kept))
+    along[order] = spacing_mm * ranks
     directions, cosines, _ = _directions([series.headers[i] for i in kept])
     return Places(np.array(kept, np.int64), along, 0.0, source, directions=directions, cosines=cosines)
 
