@@ -108,11 +108,14 @@ def _read_all(paths: list[Path], tags: tuple[str, ...], threads: int) -> Iterato
 
 
 def _by_series(files: list[DicomFile]) -> list[list[DicomFile]]:
-    """Files of one SeriesInstanceUID; those without one are of one series if they lie in one folder."""
-    groups: dict[tuple[str, str], list[DicomFile]] = defaultdict(list)
+    """Files of one SeriesInstanceUID; those without one are of one series if they lie in one folder.
+
+    Of two studies they are two series: copies that were given new names may share the UIDs of series.
+    """
+    groups: dict[tuple[str, str, str], list[DicomFile]] = defaultdict(list)
     for file in files:
         uid = file.series["SeriesInstanceUID"]
-        groups[uid, "" if uid else str(file.path.parent)].append(file)
+        groups[uid, file.series["StudyInstanceUID"], "" if uid else str(file.path.parent)].append(file)
     return list(groups.values())
 
 

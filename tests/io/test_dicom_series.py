@@ -266,3 +266,13 @@ def test_real_series_of_the_wheel():
     assert np.diff(z) == pytest.approx([202.5, 1.25, 1.25])
     pilot, _ = find_dicom_series((folder / "98892003" / "MR2").iterdir())
     assert all(len(one.headers) == 1 for one in pilot)
+
+
+def test_studies_that_share_the_uid_of_a_series_are_apart(tmp_path):
+    for name in ("1.2", "1.3"):
+        write_series(
+            tmp_path / name, np.arange(4.0), edit=lambda data, _, name=name: setattr(data, "StudyInstanceUID", name)
+        )
+    series, notes = find_dicom_series(tmp_path.rglob("*.dcm"))
+    assert [one.key["StudyInstanceUID"] for one in series] == ["1.2", "1.3"] and not notes
+    assert [len(one.headers) for one in series] == [4, 4]
