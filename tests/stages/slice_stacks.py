@@ -1,17 +1,29 @@
-"""Judged series made by hand, with slices of a linear gradient in the body."""
+"""Judged series made by hand, with slices of a linear gradient in the body, and even volumes made of them."""
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 
+from gpustitch.io.plane_sources import ArrayPlanes
 from gpustitch.model.slices import SliceHeader, SliceSeries, SliceStack
 from gpustitch.ops.slice_fit import fit_slices
+from gpustitch.stages.slice_resample import ResampleOptions, plan, run
 
 AXIAL = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], float)
 ORIGIN = np.array([-12.0, -20.0, 30.0])
 PIXEL = (0.75, 0.5)
+# Positions along the normal, in mm.
+UNIFORM = np.arange(20) * 2.5
+MISSING = np.delete(np.arange(30), [9, 20]) * 1.5
+RUNS = np.concatenate([np.arange(9) * 0.6, 20.4 + np.arange(8) * 0.6, 55.81 + np.arange(10) * 0.6])
+VARIABLE = np.r_[np.arange(20) * 2.5, 47.5 + np.arange(1, 13) * 7.5]
+IRREGULAR = np.cumsum([0, 1, 1.3, 0.7, 2, 1.1, 0.9, 1.7, 1.2, 8.0, 0.8, 1.4, 1.9, 1.0])
+CLASSES = {"UNIFORM": UNIFORM, "MISSING": MISSING, "RUNS_WITH_GAPS": RUNS, "VARIABLE": VARIABLE, "IRREGULAR": IRREGULAR}
 
 
 def oblique(seed=3):
@@ -58,3 +70,24 @@ def expected(affine, shape):
     """The gradient at all voxels of a volume (z, y, x) with an affine from x, y, z, 1."""
     z, y, x = np.indices(shape)
     return gradient(np.stack([x, y, z, np.ones_like(x)], -1) @ np.asarray(affine)[:3].T)
+
+
+def options(tmp_path, stack, planes, output="v.nii", **more):
+    """To resample a judged stack; ``planes`` is an array (z, y, x) or what reads like one."""
+    source = planes if hasattr(planes, "read") else ArrayPlanes(planes, "phantom")
+    return ResampleOptions((), tmp_path / output, stack=stack, planes=source, **more)
+
+
+def resampled(tmp_path, stack, planes, output="v.nii", **more):
+    """Voxels, affine (x, y, z), kind of each plane, sidecar."""
+    (path, *_) = run(plan(options(tmp_path, stack, planes, output, **more)))
+    image = nibabel.load(path)
+    told = json.loads(Path(f"{path}.json").read_text())
+    np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ image.affine, told["affine_lps"], rtol=1e-6, atol=1e-5)
+    return np.asarray(image.dataobj).T, np.array(told["affine_lps"]), kinds(path), told
+
+
+def kinds(path):
+    """Kind of each plane of a volume, by the table beside it."""
+    with Path(f"{path}.planes.csv").open(newline="") as file:
+        return np.array([row["kind"] for row in csv.DictReader(file)])

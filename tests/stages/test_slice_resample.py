@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import json
-import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -14,25 +12,30 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from gpustitch.array import choose_device
 from gpustitch.errors import DamagedInputError, OutputExistsError, ParameterError
 from gpustitch.io.ome_zarr import OmeZarrVolume
 from gpustitch.io.plane_sources import ArrayPlanes
 from gpustitch.io.planes import open_planes
-from gpustitch.io.volume_output import open_output
 from gpustitch.model.slices import Code, Note
-from gpustitch.stages import slice_resample, z_columns
 from gpustitch.stages.progress import Silent
-from gpustitch.stages.slice_resample import ResampleOptions, plan, run
-from tests.cuda_cpu import module, shim
-from tests.stages.slice_stacks import AXIAL, ORIGIN, PIXEL, expected, made, oblique
-
-UNIFORM = np.arange(20) * 2.5
-MISSING = np.delete(np.arange(30), [9, 20]) * 1.5
-RUNS = np.concatenate([np.arange(9) * 0.6, 20.4 + np.arange(8) * 0.6, 55.81 + np.arange(10) * 0.6])
-VARIABLE = np.r_[np.arange(20) * 2.5, 47.5 + np.arange(1, 13) * 7.5]
-IRREGULAR = np.cumsum([0, 1, 1.3, 0.7, 2, 1.1, 0.9, 1.7, 1.2, 8.0, 0.8, 1.4, 1.9, 1.0])
-CLASSES = {"UNIFORM": UNIFORM, "MISSING": MISSING, "RUNS_WITH_GAPS": RUNS, "VARIABLE": VARIABLE, "IRREGULAR": IRREGULAR}
+from gpustitch.stages.slice_resample import plan, run
+from tests.stages.slice_stacks import (
+    AXIAL,
+    CLASSES,
+    IRREGULAR,
+    MISSING,
+    ORIGIN,
+    PIXEL,
+    RUNS,
+    UNIFORM,
+    VARIABLE,
+    expected,
+    kinds,
+    made,
+    oblique,
+    options,
+    resampled,
+)
 
 
 class Watched(Silent):
@@ -43,25 +46,6 @@ class Watched(Silent):
 
     def warn(self, message):
         self.warnings.append(message)
-
-
-def options(tmp_path, stack, planes, output="v.nii", **more):
-    source = planes if hasattr(planes, "read") else ArrayPlanes(planes, "phantom")
-    return ResampleOptions((), tmp_path / output, stack=stack, planes=source, **more)
-
-
-def resampled(tmp_path, stack, planes, output="v.nii", **more):
-    """Voxels, affine (x, y, z), kind of each plane, sidecar."""
-    (path, *_) = run(plan(options(tmp_path, stack, planes, output, **more)))
-    image = nibabel.load(path)
-    told = json.loads(Path(f"{path}.json").read_text())
-    np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ image.affine, told["affine_lps"], rtol=1e-6, atol=1e-5)
-    return np.asarray(image.dataobj).T, np.array(told["affine_lps"]), kinds(path), told
-
-
-def kinds(path):
-    with Path(f"{path}.planes.csv").open(newline="") as file:
-        return np.array([row["kind"] for row in csv.DictReader(file)])
 
 
 @pytest.mark.parametrize("kind", list(CLASSES))
@@ -285,71 +269,6 @@ def test_a_shear_that_a_format_cannot_state_is_warned_of(tmp_path):
         watched = Watched()
         run(plan(options(tmp_path, stack, planes, output, unshear=unshear)), watched)
         assert any("--unshear" in line for line in watched.warnings) == warned
-
-
-def test_long_stacks_are_read_once_in_bounded_memory(tmp_path):
-    class Counted(ArrayPlanes):
-        reads = 0
-
-        def read(self, start, stop, rows=slice(None), columns=slice(None)):
-            Counted.reads += stop - start
-            return super().read(start, stop, rows, columns)
-
-    stack, _ = made(np.arange(900.0), shape=(64, 64))
-    planes = np.broadcast_to(np.arange(900, dtype=np.uint16)[:, None, None], (900, 64, 64))
-    for output in ("v.nii", "v", "v.tif"):
-        Counted.reads = 0
-        made_ = plan(options(tmp_path, stack, Counted(planes, "long"), output, spacing_mm=0.8, n_workers=2))
-        run(made_)
-        assert Counted.reads == 900
-        assert max(v.blocks.memory_bytes for v in made_.volumes) < 1 << 28
-    assert nibabel.load(tmp_path / "v.nii").shape == (64, 64, 1125)
-    few = plan(options(tmp_path, stack, Counted(planes, "long"), "few", memory_bytes=1))
-    assert few.volumes[0].blocks.cut.column == (64, 64)  # one chunk, however little memory there is
-
-
-@pytest.mark.parametrize("memory_bytes", [1, 10**9])
-def test_any_cut_of_a_tilted_stack_is_the_same(tmp_path, memory_bytes):
-    stack, planes = made(np.arange(40) * 1.3, shear=(0.7, -0.4), shape=(70, 60))
-    more = {"unshear": True, "levels": 1, "chunk_shape": (16, 16, 16), "memory_bytes": memory_bytes}
-    job = plan(options(tmp_path, stack, planes, "v", spacing_mm=1.0, **more))
-    run(job)
-    assert (job.volumes[0].blocks.cut.n_columns > 1) == (memory_bytes == 1)
-    run(plan(options(tmp_path, stack, planes, "v.nii", spacing_mm=1.0, unshear=True)))
-    voxels = np.asarray(nibabel.load(tmp_path / "v.nii").dataobj).T
-    np.testing.assert_array_equal(open_planes(tmp_path / "v").read(0, len(voxels)), voxels)
-
-
-def test_memory_does_not_grow_with_the_stack(tmp_path, monkeypatch):
-    monkeypatch.setattr(z_columns, "_ITEM_BYTES", 1 << 20)
-    few = functools.partial(open_output, in_flight_bytes=1 << 20)
-    monkeypatch.setattr(slice_resample, "open_output", few)
-    planes = np.broadcast_to(np.arange(300, dtype=np.uint16)[:, None, None], (300, 128, 128))
-    peaks = []
-    for n in (150, 300):
-        stack, _ = made(np.arange(float(n)), shape=(128, 128))
-        for output, more in (("v.nii", {}), ("v.tif", {}), ("w.nii", {"spacing_mm": 0.9})):
-            job = plan(options(tmp_path, stack, planes[:n], f"{n}{output}", n_workers=1, **more))
-            tracemalloc.start()
-            run(job)
-            peaks.append(tracemalloc.get_traced_memory()[1])
-            tracemalloc.stop()
-    assert max(peaks) < planes.nbytes
-    assert np.max(np.divide(peaks[3:], peaks[:3])) < 1.5
-
-
-@pytest.mark.skipif(bool(module.why_not()), reason="the emulator does not work here")
-@pytest.mark.parametrize("unshear", [False, True])
-@pytest.mark.parametrize("dtype", ["int16", "float32"])
-def test_a_device_makes_the_volume_that_the_cpu_makes(tmp_path, unshear, dtype):
-    stack, planes = made(IRREGULAR, shear=(0.3, -0.7), shape=(12, 20))
-    given = options(tmp_path, stack, planes.astype(dtype), unshear=unshear, background=-3, overwrite=True)
-    run(plan(given))
-    host = (tmp_path / "v.nii").read_bytes()
-    before = module.launches()
-    with shim.installed():
-        run(plan(dataclasses.replace(given, device=choose_device("cuda"))))
-    assert module.launches() > before and (tmp_path / "v.nii").read_bytes() == host
 
 
 def test_runs_of_a_tilted_stack(tmp_path):
