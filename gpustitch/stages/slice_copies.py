@@ -11,7 +11,8 @@ from gpustitch.errors import GpustitchError, ParameterError
 from gpustitch.model.slices import Code, Floats, Integers, Note, SliceHeader, SliceSeries, SpacingFit
 from gpustitch.ops.slice_fit import fit_slices
 from gpustitch.ops.slice_geometry import same_places
-from gpustitch.stages.slice_places import Places, listed, slice_name
+from gpustitch.stages.slice_places import Places
+from gpustitch.stages.slice_text import listed, plural, slice_name
 from gpustitch.stages.slice_words import ANY_SPLIT
 
 PixelsEqual = Callable[[SliceHeader, SliceHeader], bool]
@@ -56,7 +57,7 @@ def without_same_instances(series: SliceSeries) -> tuple[list[int], tuple[Note, 
             kept.append(i)
     if not copies:
         return kept, ()
-    text = f"{_counted(len(copies), 'copy', 'copies')} of the same SOP instance left out: {listed(copies)}"
+    text = f"{plural(len(copies), 'copy', 'copies')} of the same SOP instance left out: {listed(copies)}"
     return kept, (Note(Code.SAME_INSTANCE, text),)
 
 
@@ -188,12 +189,12 @@ def _without_copies(headers: Sequence[SliceHeader], groups: list[Integers], pixe
     notes: list[Note] = []
     if conflicts:
         what = "were not compared" if pixels is None else "differ"
-        text = f"{_counted(len(conflicts), 'slice is', 'slices are')} at the place of another, and their pixels {what}"
+        text = f"{plural(len(conflicts), 'slice is', 'slices are')} at the place of another, and their pixels {what}"
         notes.append(Note(Code.SLICES_CONFLICT, f"{text}: {listed(conflicts)}"))
     if failures:
         notes.append(Note(Code.UNREADABLE_PIXELS, listed(failures)))
     if copies:
-        text = f"{_counted(len(copies), 'copy', 'copies')} with equal pixels at the same place left out"
+        text = f"{plural(len(copies), 'copy', 'copies')} with equal pixels at the same place left out"
         notes.append(Note(Code.SAME_SLICE, f"{text}: {listed(copies)}"))
     return Single(np.array([group[0] for group in groups], np.int64), tuple(notes))
 
@@ -203,7 +204,3 @@ def _pair(one: SliceHeader, word: str, other: SliceHeader) -> str:
     if slice_name(one) != slice_name(other):
         return f"{slice_name(one)} {word} {slice_name(other)}"
     return f"{one.path.parent.name}/{slice_name(one)} {word} {other.path.parent.name}/{slice_name(other)}"
-
-
-def _counted(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"

@@ -36,6 +36,7 @@ from gpustitch.stages.slice_copies import (
     without_same_instances,
 )
 from gpustitch.stages.slice_places import Places, counted, located, numbered_order, positioned
+from gpustitch.stages.slice_text import mm
 
 # What series can be split by, as on the command line, and what the reader calls it.
 SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
@@ -149,18 +150,18 @@ def _without_positions(
     if len(kept) == 1:
         return counted(series, kept, 1.0, ""), None
     if options.spacing_mm is not None:
-        text = f"no positions; the given {words.mm(options.spacing_mm)} mm was used"
+        text = f"no positions; the given {mm(options.spacing_mm)} mm was used"
         return counted(series, kept, options.spacing_mm, "--spacing-z"), Note(Code.USER_SPACING_USED, text)
     places = located(series, kept)
     if places is not None:
         return places, Note(Code.SLICE_LOCATION_USED, "no positions; SliceLocation was used, which need not be one")
     tag = words.spacing_tag(headers)
     if tag is not None and all(header.spacing_between_mm is not None for header in headers):
-        text = f"no positions; SpacingBetweenSlices ({words.mm(abs(tag))} mm) was believed, order is by InstanceNumber"
+        text = f"no positions; SpacingBetweenSlices ({mm(abs(tag))} mm) was believed, order is by InstanceNumber"
         return counted(series, kept, abs(tag), "SpacingBetweenSlices"), Note(Code.SPACING_TAG_USED, text)
     thickness = headers[0].thickness_mm
     if options.use_thickness and thickness is not None and thickness > 0:
-        text = f"no positions; SliceThickness ({words.mm(thickness)} mm) was used as asked: gaps or overlap are unknown"
+        text = f"no positions; SliceThickness ({mm(thickness)} mm) was used as asked: gaps or overlap are unknown"
         return counted(series, kept, thickness, "SliceThickness"), Note(Code.THICKNESS_USED, text)
     return None
 
@@ -221,7 +222,7 @@ def _sideways(
     limit = max(min(pixel) / 2 if pixel else fit.spacing_mm / 2, float(places.quantum_mm.sum()))
     if line.crooked_mm <= limit:
         return line, []
-    text = f"slices lie up to {words.mm(line.crooked_mm, 0.01)} mm beside a straight line; they are not shifted back"
+    text = f"slices lie up to {mm(line.crooked_mm, 0.01)} mm beside a straight line; they are not shifted back"
     upright = Drift((float(at[0, 0]), float(at[0, 1])), (0.0, 0.0), (0.0, 0.0), line.crooked_mm)
     return upright, [Note(Code.POSITION_BAD, text)]
 
@@ -302,8 +303,8 @@ def _stated(series: SliceSeries, stated: _Sizes, options: JudgeOptions) -> Slice
     pixel = None if y is None or x is None else (y, x)
     notes: tuple[Note, ...] = ()
     if options.spacing_mm is not None and n > 1:
-        said = "nothing states the distance of slices" if z is None else f"files say {words.mm(z)} mm"
-        notes = (Note(Code.USER_SPACING_USED, f"{said}; the given {words.mm(options.spacing_mm)} mm was used"),)
+        said = "nothing states the distance of slices" if z is None else f"files say {mm(z)} mm"
+        notes = (Note(Code.USER_SPACING_USED, f"{said}; the given {mm(options.spacing_mm)} mm was used"),)
         z = options.spacing_mm
     if n == 1:
         return _without_places(series, order, SpacingClass.SINGLE, notes, pixel)
@@ -315,7 +316,7 @@ def _stated(series: SliceSeries, stated: _Sizes, options: JudgeOptions) -> Slice
     found = words.Findings(series.headers, order, along, _source(series, notes), fit, None, holes(fit, along, None))
     places = Places(order, along, 0.0, found.source)
     stack = _stack(series, found, places, notes)
-    evidence = (f"{found.source}: {words.mm(z)} mm for {n} slices",)
+    evidence = (f"{found.source}: {mm(z)} mm for {n} slices",)
     return dataclasses.replace(stack, spacing_mm=(z, y, x), evidence=_sources(series) or evidence)
 
 

@@ -12,8 +12,7 @@ from gpustitch.io.image_names import number_step
 from gpustitch.model.slices import Code, Floats, Integers, Note, SliceHeader, SliceSeries
 from gpustitch.ops.slice_fit import MOST_STEPS
 from gpustitch.ops.slice_geometry import decimals_quantum, mean_directions, quantum_of_series, rounding_error
-
-_NAMED = 3
+from gpustitch.stages.slice_text import listed, slice_name
 
 
 @dataclass(frozen=True)
@@ -124,17 +123,6 @@ def numbered_order(headers: Sequence[SliceHeader]) -> Integers:
     if None in numbers or len(set(numbers)) < len(numbers):
         return np.arange(len(headers), dtype=np.int64)
     return np.argsort(np.array(numbers, np.int64), kind="stable").astype(np.int64)
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few of some names, and how many more there are."""
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
-
-
-def slice_name(header: SliceHeader) -> str:
-    """File of a slice, and its number in it if that is not the first."""
-    return header.path.name if header.frame == 0 else f"{header.path.name}[{header.frame}]"
 
 
 def _with_position(series: SliceSeries, kept: Sequence[int]) -> tuple[list[int], tuple[Note, ...]]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gpustitch.model.slices import SliceStack, SpacingClass
-from gpustitch.stages.slice_words import fitted, mm, percent
+from gpustitch.stages.slice_text import mm, percent
+from gpustitch.stages.slice_words import fitted
 
 # Spacings that differ by less are the same.
 _SAME = 1e-4
@@ -175,7 +176,7 @@ def verdict_dict(stack: SliceStack) -> dict[str, Any]:
         "residual_mm": number(fit.residual_mm),
         "rounding_mm": number(fit.rounding_mm),
         "others_mm": {program: number(value) for program, value in stack.others_mm.items()},
-        "others_stretch": {program: _stretch(stack, value) for program, value in stack.others_mm.items()},
+        "others_stretch": {program: _change(stack, value) for program, value in stack.others_mm.items()},
         "messages": [{"code": str(note.code), "text": note.text} for note in stack.notes],
         "evidence": list(stack.evidence),
         "advice": stack.advice,
@@ -187,7 +188,8 @@ def verdict_dict(stack: SliceStack) -> dict[str, Any]:
     }
 
 
-def _stretch(stack: SliceStack, other: float | None) -> float | None:
+def _change(stack: SliceStack, other: float | None) -> float | None:
+    """How much more another distance of slices is than that of the series, as a part; None if one is not known."""
     here = stack.spacing_mm[0]
     return None if here is None or other is None else number(other / here - 1)
 

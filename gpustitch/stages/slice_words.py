@@ -12,7 +12,7 @@ from gpustitch.model.slices import Code, Floats, Integers, Note, Run, SliceHeade
 from gpustitch.ops.slice_fit import MOST_STEPS
 from gpustitch.ops.slice_geometry import Drift
 from gpustitch.ops.slice_holes import Hole
-from gpustitch.stages.slice_places import listed
+from gpustitch.stages.slice_text import listed, mm, percent, plural
 
 # A tag within this part of the spacing agrees with it.
 AGREES = 0.01
@@ -70,26 +70,6 @@ class Findings:
         return 0.0 if self.drift is None else math.degrees(math.atan(math.hypot(*self.drift.shear)))
 
 
-def mm(value: float, error: float = 0.0) -> str:
-    """A length to six digits, or to the second digit of its error."""
-    if not math.isfinite(value):
-        return "unknown"
-    if error > 0 and math.isfinite(error):
-        decimals = min(9, max(0, 1 - math.floor(math.log10(error))))
-        if decimals < 6 - math.floor(math.log10(abs(value) or 1)):
-            return f"{value:.{decimals}f}"
-    return f"{value:.6g}"
-
-
-def percent(part: float) -> str:
-    """A change as signed percent, to two digits; as a factor where it is more than fivefold."""
-    if abs(part) < 5e-6:
-        return "0 %"
-    if part > 4:
-        return f"x {1 + part:.0f}"
-    return f"{100 * part:+.2g} %" if abs(part) < 0.995 else f"{100 * part:+.0f} %"
-
-
 def fit_notes(found: Findings) -> list[Note]:
     """Warnings of the class."""
     fit = found.fit
@@ -98,13 +78,13 @@ def fit_notes(found: Findings) -> list[Note]:
         notes.append(Note(Code.SINGLE_SLICE, "one slice is no volume"))
     elif fit.kind is SpacingClass.MISSING:
         n = fit.n_output - len(found.order)
-        notes.append(Note(Code.SLICES_MISSING, f"{counted(n, 'slice')} missing in {_where(found.holes)}"))
+        notes.append(Note(Code.SLICES_MISSING, f"{plural(n, 'slice')} missing in {_where(found.holes)}"))
     elif fit.kind is SpacingClass.RUNS_WITH_GAPS:
         sizes = ", ".join(str(run.stop - run.first) for run in fit.runs[:_MOST_PIECES])
         sizes += ", ..." if len(fit.runs) > _MOST_PIECES else ""
         notes.append(Note(Code.GAPS, f"stretches of {sizes} slices with {_where(found.holes)}"))
     elif fit.kind is SpacingClass.VARIABLE:
-        notes.append(Note(Code.VARIABLE_SPACING, _stretches(fit.runs)))
+        notes.append(Note(Code.VARIABLE_SPACING, _runs_text(fit.runs)))
     elif fit.kind is SpacingClass.IRREGULAR:
         low, middle, high = np.percentile(np.diff(found.along_mm), [0, 50, 100])
         text = f"intervals of {low:.3g} to {high:.3g} mm, half of them up to {middle:.3g} mm, follow no pattern"
@@ -115,15 +95,10 @@ def fit_notes(found: Findings) -> list[Note]:
 def _where(holes: Sequence[Hole]) -> str:
     one = "hole" if holes and max(hole.steps for hole in holes) <= MOST_STEPS else "gap"
     widths = listed([f"{mm(hole.stop_mm - hole.start_mm)} mm" for hole in holes])
-    return f"{counted(len(holes), one)} of {widths}"
+    return f"{plural(len(holes), one)} of {widths}"
 
 
-def counted(n: int, one: str) -> str:
-    """``1 slice``, ``2 slices``."""
-    return f"{n} {one}" if n == 1 else f"{n} {one}s"
-
-
-def _stretches(runs: Sequence[Run]) -> str:
+def _runs_text(runs: Sequence[Run]) -> str:
     parts = [
         f"{run.stop - run.first} slices at {mm(run.spacing_mm)} mm" if run.stop - run.first > 1 else "1 slice apart"
         for run in runs[:_MOST_PIECES]

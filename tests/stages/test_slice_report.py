@@ -12,7 +12,7 @@ import pytest
 from gpustitch.model.slices import SliceSeries, StoredPixels
 from gpustitch.stages.slice_report import common_path, headline, verdict, verdict_dict
 from gpustitch.stages.slice_spacing import JudgeOptions, judge, judge_series
-from gpustitch.stages.slice_words import mm, percent
+from gpustitch.stages.slice_text import mm, percent
 from tests.dicom_phantom import scenario
 from tests.slice_headers import series_of
 
