@@ -14,7 +14,9 @@ from gpustitch.io.images import TIFF_SUFFIXES
 _DIGITS = re.compile(r"(\d+)")
 # Numbers that differ in every file make one stack, unless another number parts them into stacks at least this long.
 _LONG_STACK = 10
+# Part of all intervals that may be holes, as in the classes of slice_fit; with more, numbers do not count slices.
 _MOST_HOLES = 0.2
+# Holes that a note names.
 _NAMED = 8
 
 

@@ -47,6 +47,10 @@ def find_image_series(files: Sequence[Path], trust_resolution: bool = False) -> 
         TIFF, PNG, JPEG and BMP.
     trust_resolution
         Take distances in plane from the resolution (dots per inch) of plain images.
+
+    Returns
+    -------
+    The series in the natural order of their first files; no error is raised for a file.
     """
     singles: list[tuple[Path, ImageStack]] = []
     series: list[SliceSeries] = []

@@ -12,7 +12,7 @@ from gpustitch.io.image_names import number_step
 from gpustitch.io.scanner_logs import ScannerLog, Sizes, find_logs, read_scanner_log
 from gpustitch.model.slices import Code, Note, SliceSeries
 
-_SAME = 1e-3
+_SAME = 1e-3  # two logs of one reconstruction differ by their decimals at most
 _SAME_STATED = 1e-2  # as SpacingBetweenSlices of DICOM
 _MORE_PROJECTIONS = 2  # taken again at the end, to see whether something moved
 

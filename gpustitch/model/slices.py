@@ -178,6 +178,10 @@ class SliceSeries:
         ``dicom``, ``tiff``, ``image`` or ``scanner log``.
     key
         Tags by which it was told from others (SeriesInstanceUID ...), for the report.
+    headers
+        One for each slice; empty for files that could not be read, which the notes name.
+    notes
+        What was noticed.
     spacing_mm
         (z, y, x) where a file states it outright (TIFF, scanner log); None for DICOM.
     numbers_apart

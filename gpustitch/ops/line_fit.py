@@ -6,9 +6,18 @@ import numpy as np
 
 from gpustitch.model.slices import Floats
 
+# More than float64 has bits.
+_HALVINGS = 60
+
 
 def least_squares_line(x: Floats, y: Floats) -> tuple[float, float, float]:
-    """Slope, intercept, and standard error of the slope (0 for two points)."""
+    """Slope, intercept, and standard error of the slope (0 for two points).
+
+    Parameters
+    ----------
+    x, y
+        float64 (n,), n >= 2, ``x`` not all equal.
+    """
     x_mean, y_mean = float(x.mean()), float(y.mean())
     dx, dy = x - x_mean, y - y_mean
     square = float(dx @ dx)
@@ -26,6 +35,10 @@ def narrowest_band(x: Floats, y: Floats) -> tuple[float, float]:
     ----------
     x, y
         float64 (n,), n >= 2, ``x`` strictly ascending.
+
+    Returns
+    -------
+    Slope; half of the band's height along y, 0 for points on a line.
 
     Notes
     -----
@@ -48,14 +61,23 @@ def narrowest_band(x: Floats, y: Floats) -> tuple[float, float]:
 
 
 def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
-    """Least and greatest slope of a band of a given half height that holds all points; ``half`` is not too small."""
+    """Least and greatest slope of a band of a given half height that holds all points.
+
+    Parameters
+    ----------
+    x, y
+        float64 (n,), n >= 2, ``x`` strictly ascending.
+    half
+        Half height, no less than that of :func:`narrowest_band`.
+    """
     upper, lower = _chain(x, y, 1.0), _chain(x, y, -1.0)
     best, _ = narrowest_band(x, y)
+    # The first and the last point lie 2 half off the slope at most, so that no two slopes differ by more.
     reach = 4 * half / float(x[-1] - x[0]) + 1e-300
     ends = []
     for side in (-1.0, 1.0):
         inside, outside = best, best + side * reach
-        for _ in range(60):
+        for _ in range(_HALVINGS):
             middle = (inside + outside) / 2
             if _height(x, y, upper, lower, middle) <= 2 * half:
                 inside = middle
@@ -66,6 +88,7 @@ def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
 
 
 def _height(x: Floats, y: Floats, upper: list[int], lower: list[int], slope: float) -> float:
+    """Height along y of the band of a slope, from the points of the convex hull alone."""
     return float((y[upper] - slope * x[upper]).max() - (y[lower] - slope * x[lower]).min())
 
 

@@ -21,7 +21,7 @@ _WIDTH_STEP = 240
 _SIGNATURE = "planes: uint8 uint16 float32"
 
 
-@kernel("similarity.cu", T=_SIGNATURE, tile=(1, 1, None))
+@kernel("similarity_rows.cu", T=_SIGNATURE, tile=(1, 1, None))
 def plane_moments(planes: Array, mask: Array, out: Array) -> None:
     """Number, mean and sum of squared deviations from it of the used pixels in each segment of each plane.
 
@@ -47,7 +47,7 @@ def plane_moments(planes: Array, mask: Array, out: Array) -> None:
             out[i, first : first + len(runs)] = combined_moments(runs)
 
 
-@kernel("similarity.cu", T=_SIGNATURE, tile=(1, 1, 4096))
+@kernel("similarity_rows.cu", T=_SIGNATURE, tile=(1, 1, 4096))
 def centred_rows(planes: Array, mask: Array, scaling: Array, out: Array, first: int) -> None:
     """Rows ``first`` to ``first + n`` of every tile: ``((plane - high) - low) * factor`` in float32.
 
@@ -78,7 +78,7 @@ def centred_rows(planes: Array, mask: Array, scaling: Array, out: Array, first: 
     _clear_end(out[:, first : first + len(planes)], flat.shape[1])
 
 
-@kernel("similarity.cu", T=_SIGNATURE, tile=(1, 1, 4096))
+@kernel("similarity_rows.cu", T=_SIGNATURE, tile=(1, 1, 4096))
 def used_rows(planes: Array, mask: Array, out: Array, first: int) -> None:
     """Rows ``first`` to ``first + n`` of every tile: 1 where a pixel is used, 0 elsewhere and beyond the last one.
 

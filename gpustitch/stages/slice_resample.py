@@ -76,6 +76,12 @@ class ResampleOptions:
         Of the output, if it has any; None for its default.
     memory_bytes
         Most memory for slices.
+    n_workers, n_writers
+        Threads that make blocks (None: one for each core) and that write them.
+    overwrite
+        Replace outputs that exist.
+    device
+        Where planes are interpolated.
     stack, planes
         The series judged already, and its slices in the order of ``stack.order``, in place of those at ``inputs``.
     """
@@ -115,12 +121,20 @@ class VolumePlan:
 
     Attributes
     ----------
+    path
+        Of the volume.
     layout
         Slices and planes along the normal.
     sources
         What each plane is made of.
     affine
         float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS); None where the series does not say where it is.
+    spacing
+        Voxel size.
+    blocks
+        The volume cut into pieces of work.
+    output_bytes
+        Size on the disk before compression.
     """
 
     path: Path

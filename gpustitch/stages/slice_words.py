@@ -20,7 +20,9 @@ MEASURED = ("ImagePositionPatient", "SliceLocation")
 # What may tell volumes in one series apart, and what does.
 ANY_SPLIT = "perhaps --split-by acquisition, time, echo, b-value or image-type"
 ONE_SPLIT = "--split-by {}"
+# Runs, or pieces that file names fall into, that are named one by one.
 _MOST_PIECES = 12
+# Instance numbers of lost files that are named.
 _MOST_NUMBERS = 6
 
 

@@ -57,6 +57,8 @@ class Making:
         Where planes of the source, once interpolated, lie in those of the volume; None for the same place.
     background
         Value of voxels that are made of nothing.
+    device
+        Where planes are interpolated.
     """
 
     planes: Planes
@@ -108,8 +110,12 @@ class Blocks:
 
     Attributes
     ----------
+    making
+        What is cut.
     cut
         Columns and pieces: each plane of the source is read once for each column.
+    n_workers
+        Threads that make pieces.
     memory_bytes
         Most host memory that is held, about.
     """

@@ -33,7 +33,7 @@ def stacks(tmp_path_factory):
 def test_lines_fit_the_width(stacks, width):
     for stack in stacks.values():
         for line in verdict(stack, width):
-            assert len(line) <= width or " " not in line.strip()
+            assert len(line) <= width or " " not in line[12:]  # a path is not broken
             assert line.startswith("  ") and line == line.rstrip()
 
 
