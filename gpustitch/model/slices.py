@@ -219,9 +219,9 @@ class SpacingFit:
         Class.
     spacing_mm, uncertainty_mm
         Distance of neighbours (VARIABLE: of the finest run; IRREGULAR: the median) and how far it may be off:
-        2 e / (n - 1) or the standard error of the fit, whichever is more, e being ``rounding_mm``, n the planes of the grid
-        (RUNS_WITH_GAPS: the slices of the longest run, VARIABLE: of the finest); IRREGULAR: the standard deviation of
-        the intervals. NaN where nothing is known.
+        2 e / (n - 1) or the standard error of the fit, whichever is more. e is ``rounding_mm``; n the planes of the
+        grid (RUNS_WITH_GAPS: the slices of the longest run, VARIABLE: of the finest). IRREGULAR: the standard
+        deviation of the intervals. NaN where nothing is known.
     origin_mm
         Where slice 0 of the fitted grid is, along the normal; the first position where there is no grid.
     steps
