@@ -36,7 +36,7 @@ from gpustitch.stages.slice_copies import (
     without_same_instances,
 )
 from gpustitch.stages.slice_places import Places, counted, located, numbered_order, positioned
-from gpustitch.stages.slice_text import mm
+from gpustitch.stages.slice_text import mm, slice_name
 
 # What series can be split by, as on the command line, and what the reader calls it.
 SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
@@ -193,16 +193,9 @@ def _measured(
         fit=fit,
         drift=sideways,
         holes=holes(fit, along, None if None in numbers else np.array(numbers, np.int64)),
-        left_out=_left_out(series, places),
+        present=series.numbers_apart | {h.number for h in series.headers if h.number is not None},
     )
     return _stack(series, found, places, (*notes, *single.notes, *crooked), options.spacing_mm)
-
-
-def _left_out(series: SliceSeries, places: Places) -> frozenset[int]:
-    kept = set(places.kept.tolist())
-    return series.numbers_apart | frozenset(
-        h.number for i, h in enumerate(series.headers) if i not in kept and h.number is not None
-    )
 
 
 def _sideways(
@@ -222,7 +215,12 @@ def _sideways(
     limit = max(min(pixel) / 2 if pixel else fit.spacing_mm / 2, float(places.quantum_mm.sum()))
     if line.crooked_mm <= limit:
         return line, []
-    text = f"slices lie up to {mm(line.crooked_mm, 0.01)} mm beside a straight line; they are not shifted back"
+    beside = np.hypot(*(at - np.array(line.start_mm) - np.outer(along, line.slope)).T)
+    worst = slice_name(headers[int(beside.argmax())])
+    text = (
+        f"slices lie up to {mm(line.crooked_mm, 0.01)} mm beside a straight line by ImagePositionPatient "
+        f"({worst}); they are not shifted back"
+    )
     upright = Drift((float(at[0, 0]), float(at[0, 1])), (0.0, 0.0), (0.0, 0.0), line.crooked_mm)
     return upright, [Note(Code.POSITION_BAD, text)]
 

@@ -53,11 +53,11 @@ def judge(
     named = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     files = slice_files(named)
     dicom, notes = _dicom(files.dicom, options, progress)
-    images = _images(files.images, options)
+    images, lone = _series_beside(dicom, _images(files.images, options))
     found = [*dicom, *images]
     if not found:
         found, notes = _of_logs(files.logs, notes)
-    loose = [*files.notes, *notes, *(note for one in found if not one.headers for note in one.notes)]
+    loose = [*files.notes, *notes, *lone, *(note for one in found if not one.headers for note in one.notes)]
     series = [one for one in found if one.headers]
     bad = [note for note in (*loose, *(note for one in series for note in one.notes)) if _is_bad(note)]
     if bad and (not series or not options.keep_going):
@@ -87,6 +87,13 @@ def _images(files: Sequence[Path], options: JudgeOptions) -> list[SliceSeries]:
     series = find_image_series(files, options.trust_resolution)
     near = dict.fromkeys(path for one in series if one.headers for path in logs_for(one))
     return with_logs(series, slice_files(near).logs)
+
+
+def _series_beside(dicom: Sequence[SliceSeries], images: Sequence[SliceSeries]) -> tuple[list[SliceSeries], list[Note]]:
+    """Series of images; where there is DICOM, single images are previews or pictures of the screen, and only noted."""
+    lone = [one for one in images if dicom and len(one.headers) == 1]
+    notes = [Note(Code.NOT_AN_IMAGE, f"{one.headers[0].path} is a single image beside DICOM; left out") for one in lone]
+    return [one for one in images if one not in lone], notes
 
 
 def _of_logs(paths: Sequence[Path], notes: Sequence[Note]) -> tuple[list[SliceSeries], list[Note]]:

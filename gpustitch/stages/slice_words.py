@@ -42,8 +42,8 @@ class Findings:
         Tag that those are from.
     fit, drift, holes
         How they lie; no drift where directions are not known.
-    left_out
-        Instance numbers of slices that are there but have no position, or are of another size or direction.
+    present
+        Instance numbers of all slices of the series, also of those without a position or of another size or direction.
     """
 
     headers: Sequence[SliceHeader]
@@ -53,7 +53,7 @@ class Findings:
     fit: SpacingFit
     drift: Drift | None
     holes: Sequence[Hole]
-    left_out: frozenset[int] = frozenset()
+    present: frozenset[int] = frozenset()
 
     @property
     def numbers(self) -> Integers | None:
@@ -109,7 +109,7 @@ def _runs_text(runs: Sequence[Run]) -> str:
 
 
 def _hole_notes(found: Findings) -> list[Note]:
-    lost = [hole for hole in found.holes if hole.cause == "lost" and not _skipped(found, hole) <= found.left_out]
+    lost = [hole for hole in found.holes if hole.cause == "lost" and not _skipped(found, hole) <= found.present]
     never = [hole for hole in found.holes if hole.cause == "never"]
     some = "" if len(lost) == len(found.holes) or len(never) == len(found.holes) else " in some of them"
     notes = []
@@ -122,7 +122,7 @@ def _hole_notes(found: Findings) -> list[Note]:
 
 def _lost(found: Findings, holes: Sequence[Hole]) -> str:
     """Instance numbers of the lost files, if they are few."""
-    missing = sorted(set().union(*(_skipped(found, hole) for hole in holes)))
+    missing = sorted(set().union(*(_skipped(found, hole) for hole in holes)) - found.present)
     return f" ({', '.join(str(number) for number in missing)})" if 0 < len(missing) <= _MOST_NUMBERS else ""
 
 

@@ -202,3 +202,31 @@ def test_slices_of_another_size_are_not_called_lost(tmp_path):
     assert codes(stack) == {"SLICES_MISSING", "SERIES_SPLIT"} and single.fit.kind == "SINGLE"
     (tmp_path / "IM0012.dcm").unlink()
     assert "files were lost (12)" in text(judge([tmp_path])[0], "FILES_LOST")
+
+
+def test_a_picture_beside_dicom_is_no_series(tmp_path):
+    write_series(tmp_path, np.arange(5.0))
+    tifffile.imwrite(tmp_path / "preview.tif", np.zeros((6, 5), np.uint8))
+    assert [stack.series.kind for stack in judge([tmp_path])] == ["dicom"]
+    assert [stack.fit.kind for stack in judge([tmp_path / "preview.tif"])] == ["SINGLE"]
+
+
+def test_a_slice_beside_the_others_is_named(tmp_path):
+    def edit(data, k):
+        if k == 5:
+            data.ImagePositionPatient = [30, -20, 30 + 2 * k]
+
+    write_series(tmp_path, np.arange(20) * 2.0, edit=edit)
+    (stack,) = judge([tmp_path])
+    assert "(IM0006.dcm)" in text(stack, "POSITION_BAD")
+
+
+def test_a_slice_far_from_its_series_does_not_make_the_others_one_place(tmp_path):
+    def edit(data, k):
+        if k == 5:
+            data.ImagePositionPatient = [-12, -20, 99999]
+
+    write_series(tmp_path, np.arange(20) * 2.0, edit=edit)
+    (stack,) = judge([tmp_path])
+    assert (stack.fit.kind, stack.spacing_mm[0], len(stack.order)) == ("RUNS_WITH_GAPS", 2.0, 20)
+    assert "99931 mm" in text(stack, "GAPS") and "FILES_LOST" not in codes(stack)
