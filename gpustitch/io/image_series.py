@@ -15,8 +15,7 @@ from gpustitch.io.image_stacks import ImageStack, image_stacks
 from gpustitch.io.images import TIFF_SUFFIXES
 from gpustitch.io.resolution import Resolution
 from gpustitch.io.slice_files import path_key
-from gpustitch.io.tiff_facts import LengthsZYX
-from gpustitch.model.slices import Code, Note, SliceHeader, SliceSeries
+from gpustitch.model.slices import Code, LengthsZYX, Note, SliceHeader, SliceSeries
 
 _RTOL = 1e-4  # as PixelSpacing of DICOM
 _NAMED = 3

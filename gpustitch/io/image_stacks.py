@@ -18,9 +18,9 @@ from gpustitch.io.image_headers import read_header
 from gpustitch.io.images import TIFF_SUFFIXES, reading
 from gpustitch.io.ome_planes import OmeStack, metadata_file, ome_stacks
 from gpustitch.io.resolution import Resolution
-from gpustitch.io.tiff_facts import LengthsZYX, facts_of
+from gpustitch.io.tiff_facts import facts_of
 from gpustitch.io.tiff_open import opened_tiff
-from gpustitch.model.slices import Code, Note
+from gpustitch.model.slices import Code, LengthsZYX, Note
 
 _SPLIT_AXES = "CT"
 _NAMED = 5

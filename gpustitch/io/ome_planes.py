@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from gpustitch.io.tiff_facts import LengthsZYX, ome_um
+from gpustitch.io.tiff_facts import ome_um
+from gpustitch.model.slices import LengthsZYX
 
 _MOST_PLANES = 1 << 24  # a description of more is damaged
 _AXES = "ZCT"

@@ -12,8 +12,8 @@ from gpustitch.io.log_text import LogText, read_log
 from gpustitch.io.slice_files import LOG_SUFFIXES, slice_files
 from gpustitch.io.units import mm_per
 from gpustitch.io.zeiss_txm import read_txm
+from gpustitch.model.slices import LengthsZYX
 
-Sizes = tuple[float | None, float | None, float | None]
 Counts = tuple[int | None, int | None, int | None]
 _UNKNOWN: Counts = (None, None, None)
 _SAME = 1e-3  # numbers of one thing in a log differ by their decimals at most
@@ -49,7 +49,7 @@ class ScannerLog:
 
     path: Path
     kind: str
-    spacing_mm: Sizes
+    spacing_mm: LengthsZYX
     shape: Counts = _UNKNOWN
     quotes: tuple[str, ...] = ()
     projections: Counts = _UNKNOWN

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gpustitch.errors import GpustitchError
 from gpustitch.io.image_names import number_step
-from gpustitch.io.scanner_logs import ScannerLog, Sizes, find_logs, read_scanner_log
-from gpustitch.model.slices import Code, Note, SliceSeries
+from gpustitch.io.scanner_logs import ScannerLog, find_logs, read_scanner_log
+from gpustitch.model.slices import Code, LengthsZYX, Note, SliceSeries
 
 _SAME = 1e-3  # two logs of one reconstruction differ by their decimals at most
 _SAME_STATED = 1e-2  # as SpacingBetweenSlices of DICOM
@@ -60,7 +60,7 @@ def series_with_log(series: SliceSeries, log: ScannerLog) -> SliceSeries:
     notes = [Note(Code.SCANNER_LOG_MISMATCH, problem) for problem in log.problems]
     stated = series.spacing_mm or (None, None, None)
     is_default = any(note.code is Code.RESOLUTION_IS_DEFAULT for note in series.notes)
-    own: Sizes = (None, None, None) if is_default and None not in log.spacing_mm else stated
+    own: LengthsZYX = (None, None, None) if is_default and None not in log.spacing_mm else stated
     spacing = tuple(mine if mine is not None else mm for mine, mm in zip(own, log.spacing_mm, strict=True))
     z, y, x = spacing
     taken = [axis for axis, mine, got in zip("zyx", own, spacing, strict=True) if mine is None and got is not None]
@@ -145,7 +145,7 @@ def _agreement(series: SliceSeries, log: ScannerLog) -> str:
     return f"its size is that of the images ({rows} x {columns}) as far as stated"
 
 
-def _differences(series: SliceSeries, own: Sizes, log: ScannerLog) -> list[Note]:
+def _differences(series: SliceSeries, own: LengthsZYX, log: ScannerLog) -> list[Note]:
     """Where the images and the log both state a distance, and not the same."""
     return [
         Note(

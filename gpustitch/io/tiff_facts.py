@@ -14,8 +14,8 @@ from gpustitch.io.resolution import Resolution, tiff_resolution
 from gpustitch.io.tiff_open import opened_tiff
 from gpustitch.io.units import length_of, spacing_of, um_per
 from gpustitch.model import Spacing
+from gpustitch.model.slices import LengthsZYX
 
-LengthsZYX = tuple[float | None, float | None, float | None]
 _UNSTATED: LengthsZYX = (None, None, None)
 
 

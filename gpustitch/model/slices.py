@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+# (z, y, x); None for each that is not known.
+LengthsZYX = tuple[float | None, float | None, float | None]
 
 
 class SpacingClass(StrEnum):
@@ -193,7 +195,7 @@ class SliceSeries:
     headers: tuple[SliceHeader, ...]
     notes: tuple[Note, ...] = ()
     key: Mapping[str, str] = field(default_factory=dict)
-    spacing_mm: tuple[float | None, float | None, float | None] | None = None
+    spacing_mm: LengthsZYX | None = None
     numbers_apart: frozenset[int] = frozenset()
 
 
@@ -293,8 +295,8 @@ class SliceStack:
     order: Integers
     positions_mm: Floats
     fit: SpacingFit
-    spacing_mm: tuple[float | None, float | None, float | None]
-    uncertainty_mm: tuple[float | None, float | None, float | None]
+    spacing_mm: LengthsZYX
+    uncertainty_mm: LengthsZYX
     origin_mm: tuple[float, float, float] | None
     directions: Floats | None
     shear: tuple[float, float]

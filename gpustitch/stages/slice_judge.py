@@ -16,6 +16,7 @@ from gpustitch.model.slices import (
     Code,
     Floats,
     Integers,
+    LengthsZYX,
     Note,
     SliceHeader,
     SliceSeries,
@@ -40,7 +41,6 @@ from gpustitch.stages.slice_text import mm, slice_name
 
 # What series can be split by, as on the command line, and what the reader calls it.
 SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
-_Sizes = tuple[float | None, float | None, float | None]
 # Heaviest first; codes that are not here keep their order after those.
 _WEIGHT = (
     Code.SLICES_CONFLICT, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.ORIENTATION_BAD,
@@ -293,7 +293,7 @@ def _unknown(series: SliceSeries, kept: Sequence[int], notes: tuple[Note, ...]) 
     return _without_places(series, order, SpacingClass.UNKNOWN, (note, *notes), series.headers[0].pixel_spacing_mm)
 
 
-def _stated(series: SliceSeries, stated: _Sizes, options: JudgeOptions) -> SliceStack:
+def _stated(series: SliceSeries, stated: LengthsZYX, options: JudgeOptions) -> SliceStack:
     """A series whose files say outright how far apart its slices are; a given spacing counts for more."""
     z, y, x = stated
     n = len(series.headers)
