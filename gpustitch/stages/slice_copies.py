@@ -11,7 +11,7 @@ from gpustitch.errors import GpustitchError, ParameterError
 from gpustitch.model.slices import Code, Floats, Integers, Note, SliceHeader, SliceSeries, SpacingFit
 from gpustitch.ops.slice_fit import fit_slices
 from gpustitch.ops.slice_geometry import same_places
-from gpustitch.stages.slice_places import Places
+from gpustitch.stages.slice_places import Places, instance_numbers
 from gpustitch.stages.slice_text import listed, plural, slice_name
 from gpustitch.stages.slice_words import ANY_SPLIT
 
@@ -133,8 +133,9 @@ def ordered_by_number(t: Floats, order: Integers, numbers: Integers) -> Integers
 
 
 def _have_numbers(headers: Sequence[SliceHeader]) -> bool:
-    numbers = [header.number for header in headers]
-    return None not in numbers and len(set(numbers)) == len(numbers)
+    """Whether each slice has an InstanceNumber of its own."""
+    numbers = instance_numbers(headers)
+    return numbers is not None and len(np.unique(numbers)) == len(numbers)
 
 
 def _agrees(fit: SpacingFit | None, hint_mm: float | None, tolerance: float) -> bool:

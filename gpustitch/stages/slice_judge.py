@@ -36,7 +36,7 @@ from gpustitch.stages.slice_copies import (
     ordered_by_number,
     without_same_instances,
 )
-from gpustitch.stages.slice_places import Places, counted, located, numbered_order, positioned
+from gpustitch.stages.slice_places import Places, counted, instance_numbers, located, numbered_order, positioned
 from gpustitch.stages.slice_text import mm, slice_name
 
 # What series can be split by, as on the command line, and what the reader calls it.
@@ -174,25 +174,24 @@ def _measured(
     headers = [series.headers[i] for i in places.kept]
     fit = single.fit
     if fit is None:
-        numbers = [headers[i].number for i in chosen]
-        given = None if None in numbers else np.array(numbers, np.int64)
-        fit = fit_slices(places.along_mm[chosen], places.rounding_mm, given, options.tolerance)
+        numbers = instance_numbers([headers[i] for i in chosen])
+        fit = fit_slices(places.along_mm[chosen], places.rounding_mm, numbers, options.tolerance)
         if fit.by_number:
             all_numbers = np.array([-1 if header.number is None else header.number for header in headers])
             chosen = ordered_by_number(places.along_mm[chosen], chosen, all_numbers)
     along = places.along_mm[chosen]
     if places.source not in words.MEASURED:
         fit = dataclasses.replace(fit, uncertainty_mm=math.nan)
-    sideways, crooked = _sideways(places, chosen, fit, [headers[i] for i in chosen])
-    numbers = [headers[i].number for i in chosen]
+    stacked = [headers[i] for i in chosen]
+    sideways, crooked = _sideways(places, chosen, fit, stacked)
     found = words.Findings(
-        headers=[headers[i] for i in chosen],
+        headers=stacked,
         order=places.kept[chosen],
         along_mm=along,
         source=places.source,
         fit=fit,
         drift=sideways,
-        holes=holes(fit, along, None if None in numbers else np.array(numbers, np.int64)),
+        holes=holes(fit, along, instance_numbers(stacked)),
         present=series.numbers_apart | {h.number for h in series.headers if h.number is not None},
     )
     return _stack(series, found, places, (*notes, *single.notes, *crooked), options.spacing_mm)

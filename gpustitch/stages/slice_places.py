@@ -117,12 +117,18 @@ def counted(series: SliceSeries, kept: Sequence[int], spacing_mm: float, source:
     return Places(np.array(kept, np.int64), along, 0.0, source, directions=directions, cosines=cosines)
 
 
+def instance_numbers(headers: Sequence[SliceHeader]) -> Integers | None:
+    """InstanceNumber of each slice, int64 (n,); None unless all have one."""
+    numbers = [header.number for header in headers]
+    return None if None in numbers else np.array(numbers, np.int64)
+
+
 def numbered_order(headers: Sequence[SliceHeader]) -> Integers:
     """Order of InstanceNumber if all slices have one of their own, else that of the files."""
-    numbers = [header.number for header in headers]
-    if None in numbers or len(set(numbers)) < len(numbers):
+    numbers = instance_numbers(headers)
+    if numbers is None or len(np.unique(numbers)) < len(numbers):
         return np.arange(len(headers), dtype=np.int64)
-    return np.argsort(np.array(numbers, np.int64), kind="stable").astype(np.int64)
+    return np.argsort(numbers, kind="stable").astype(np.int64)
 
 
 def _with_position(series: SliceSeries, kept: Sequence[int]) -> tuple[list[int], tuple[Note, ...]]:

@@ -12,6 +12,7 @@ from gpustitch.model.slices import Code, Floats, Integers, Note, Run, SliceHeade
 from gpustitch.ops.slice_fit import MOST_STEPS
 from gpustitch.ops.slice_geometry import Drift
 from gpustitch.ops.slice_holes import Hole
+from gpustitch.stages.slice_places import instance_numbers
 from gpustitch.stages.slice_text import listed, mm, percent, plural
 
 # A tag within this part of the spacing agrees with it.
@@ -58,8 +59,7 @@ class Findings:
     @property
     def numbers(self) -> Integers | None:
         """Instance numbers, if all have one."""
-        numbers = [header.number for header in self.headers]
-        return None if None in numbers else np.array(numbers, np.int64)
+        return instance_numbers(self.headers)
 
     @property
     def is_measured(self) -> bool:
