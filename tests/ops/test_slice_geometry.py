@@ -1,17 +1,14 @@
-"""Geometry of slices: frames, decimals, places, shift sideways, holes, and what other programs would have taken."""
+"""Geometry of slices: frames, decimals, places, shift sideways."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.dicom_series import find_dicom_series
-from gpustitch.ops.slice_fit import fit_slices
 from gpustitch.ops.slice_geometry import (
     decimals_quantum,
     drift,
@@ -23,10 +20,6 @@ from gpustitch.ops.slice_geometry import (
     same_places,
     volume_affine,
 )
-from gpustitch.ops.slice_holes import holes
-from gpustitch.ops.slice_peers import peers
-from tests.dicom_phantom import scenario
-from tests.slice_headers import series_of
 
 
 def random_frame(seed):
@@ -153,87 +146,3 @@ def test_the_affine_of_a_sheared_volume_leads_to_its_slices():
     np.testing.assert_allclose(matrix @ [7, 3, 2, 1], [*pixel, 1])
     upright = volume_affine(origin, frame, spacing)
     np.testing.assert_allclose((upright @ [7, 0, 0, 1])[:3], np.array(origin) + 31.5 * frame[0])
-
-
-def test_numbers_tell_lost_files_from_slices_never_acquired():
-    steps = np.delete(np.arange(30), [5, 12, 13])
-    along = 1.5 * steps
-    fit = fit_slices(along, 1e-6)
-    lost = holes(fit, along, steps + 1)
-    assert [(hole.after, hole.steps, hole.cause) for hole in lost] == [(4, 2.0, "lost"), (10, 3.0, "lost")]
-    assert [hole.cause for hole in holes(fit, along, 100 - 2 * steps)] == ["lost", "lost"]
-    assert [hole.cause for hole in holes(fit, along, np.arange(27))] == ["never", "never"]
-    mixed = np.arange(27) + (np.arange(27) > 4)
-    assert [hole.cause for hole in holes(fit, along, mixed)] == ["lost", "never"]
-    shuffled = np.random.default_rng(0).permutation(27)
-    assert [hole.cause for hole in holes(fit, along, shuffled)] == ["", ""]
-    assert [hole.cause for hole in holes(fit, along, None)] == ["", ""]
-
-
-def test_even_and_changing_series_have_no_holes():
-    assert holes(fit_slices(np.arange(9.0), 1e-6), np.arange(9.0), np.arange(9)) == []
-    changing = np.concatenate([2.5 * np.arange(20), 47.5 + 7.5 * np.arange(1, 13)])
-    assert holes(fit_slices(changing, 1e-6), changing, np.arange(32)) == []
-
-
-@pytest.mark.parametrize("number", range(1, 9))
-def test_simpleitk_takes_what_we_say_it_would(number, tmp_path):
-    files = scenario(number, tmp_path)
-    (series,), _ = find_dicom_series(files)
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    names = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path))
-    taken = SimpleITK.ReadImage(names).GetSpacing()[2]
-    first = series.headers[0]
-    normal = None if first.row_direction is None else np.cross(first.row_direction, first.column_direction)
-    assert peers(series.headers, normal)["SimpleITK"] == pytest.approx(taken, rel=1e-6)
-
-
-# What dcm2niix 1.0.20260724 and dicom2nifti 2.6.2 wrote for these series.
-@pytest.mark.parametrize(
-    ("number", "dcm2niix", "dicom2nifti"),
-    [
-        (1, 0.6, 0.5832787),
-        (2, 0.6, None),
-        (3, 1.5, None),
-        (4, 4.69846, None),
-        (5, 2.5, None),
-        (6, 2.5, 2.5),
-        (7, 1.2, 1.2),
-        (8, 5.0, None),
-    ],
-)
-def test_other_programs_took_what_we_say(number, dcm2niix, dicom2nifti, tmp_path):
-    (series,), _ = find_dicom_series(scenario(number, tmp_path))
-    first = series.headers[0]
-    normal = None if first.row_direction is None else np.cross(first.row_direction, first.column_direction)
-    taken = peers(series.headers, normal)
-    assert taken["dcm2niix"] == pytest.approx(dcm2niix, abs=1e-5)
-    assert taken["dicom2nifti"] == (None if dicom2nifti is None else pytest.approx(dicom2nifti, abs=1e-6))
-
-
-def test_what_other_programs_would_take():
-    even = peers(series_of(2.5 * np.arange(12)).headers, np.array([0, 0, 1.0]))
-    assert even == pytest.approx(dict.fromkeys(even, 2.5))
-    changing = np.concatenate([2.5 * np.arange(20), 47.5 + 7.5 * np.arange(1, 13)])
-    taken = peers(series_of(changing, thickness_mm=2.0).headers, np.array([0, 0, 1.0]))
-    assert taken["dicom2nifti"] is None
-    assert (taken["dcm2niix"], taken["SliceThickness"]) == (pytest.approx(2.5), 2.0)
-    backward = peers(series_of(changing, numbers=list(range(32, 0, -1))).headers, np.array([0, 0, 1.0]))
-    assert backward["dcm2niix"] == pytest.approx(2.5)
-
-
-def test_a_tilted_gantry_is_measured_along_the_bed_by_others():
-    angle = np.deg2rad(20)
-    directions = ((1, 0, 0), (0, np.cos(angle), -np.sin(angle)))
-    series = series_of(5 * np.cos(angle) * np.arange(20), directions=directions, shear=(-np.tan(angle), 0))
-    normal = np.cross(*directions)
-    taken = peers(series.headers, normal)
-    assert taken["SimpleITK"] == pytest.approx(5)
-    assert taken["dicom2nifti"] is None
-    assert taken["dcm2niix"] == pytest.approx(5 * np.cos(angle))
-
-
-def test_without_positions_others_take_tags():
-    series = series_of(np.arange(4.0), position_mm=None, thickness_mm=5.0, spacing_between_mm=-3.0)
-    taken = peers(series.headers, None)
-    assert (taken["SimpleITK"], taken["ImageJ"], taken["dcm2niix"]) == (1.0, 3.0, 3.0)
