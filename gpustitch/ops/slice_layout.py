@@ -39,7 +39,7 @@ class Layout:
     grid: ZGrid
 
 
-def slice_places(fit: SpacingFit, positions_mm: Floats) -> Floats:
+def fitted_places(fit: SpacingFit, positions_mm: Floats) -> Floats:
     """Where the slices are once the error of written positions is taken out.
 
     Slices of a grid (UNIFORM, MISSING) are at its steps, those of a run at the steps of the run. All others, and those
@@ -73,7 +73,7 @@ def layout(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) 
     Parameters
     ----------
     fit, positions_mm
-        As :func:`slice_places` takes them.
+        As :func:`fitted_places` takes them.
     step_mm
         Distance of the planes; None for the fitted one, for VARIABLE that of the finest run.
 
@@ -82,7 +82,7 @@ def layout(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) 
     ParameterError
         If the step is not positive.
     """
-    places = slice_places(fit, positions_mm)
+    places = fitted_places(fit, positions_mm)
     if fit.kind in (*_ON_A_GRID, SpacingClass.RUNS_WITH_GAPS):
         limits = np.full(len(places) - 1, GAP * fit.spacing_mm * (1 + _ARITHMETIC))
     else:
@@ -97,7 +97,7 @@ def layout(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) 
 def run_layout(fit: SpacingFit, positions_mm: Floats, run: Run, step_mm: float | None = None) -> Layout:
     """As :func:`layout`, for the slices of one run of two or more; they are copied exactly at its own spacing."""
     numbers = np.arange(run.first, run.stop, dtype=np.int64)
-    places = slice_places(fit, positions_mm)[numbers]
+    places = fitted_places(fit, positions_mm)[numbers]
     spacing = float(places[-1] - places[0]) / (len(places) - 1)
     return _layout(numbers, places, np.full(len(places) - 1, np.inf), spacing if step_mm is None else step_mm)
 

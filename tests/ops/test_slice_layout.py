@@ -7,7 +7,7 @@ import pytest
 
 from gpustitch.errors import ParameterError
 from gpustitch.ops.slice_fit import fit_slices
-from gpustitch.ops.slice_layout import layout, layout_affine, run_layout, slice_places
+from gpustitch.ops.slice_layout import fitted_places, layout, layout_affine, run_layout
 from gpustitch.ops.zplan import EXACT, GAP, plan_z
 from tests.stages.slice_stacks import AXIAL, ORIGIN, PIXEL, made, oblique
 
@@ -49,7 +49,7 @@ def test_runs_are_put_right_each_for_itself():
     written = np.round(RUNS + rng.uniform(-0.04, 0.04, len(RUNS)), 1)
     fit = fit_slices(written, 0.05)
     assert fit.kind == "RUNS_WITH_GAPS"
-    places = slice_places(fit, written)
+    places = fitted_places(fit, written)
     assert np.abs(places - written).max() < 0.1
     for run in fit.runs:
         np.testing.assert_allclose(np.diff(places[run.first : run.stop]), fit.spacing_mm, rtol=1e-9)
@@ -75,7 +75,7 @@ def test_runs_that_would_cross_stay_where_they_are_written():
     fit = fit_slices(RUNS, 0.0)
     crossing = RUNS.copy()
     crossing[99] = 400.0
-    np.testing.assert_array_equal(slice_places(fit, crossing), crossing)
+    np.testing.assert_array_equal(fitted_places(fit, crossing), crossing)
 
 
 @pytest.mark.parametrize("directions", [AXIAL, oblique()])
