@@ -85,7 +85,7 @@ def command(
     with reported_errors():
         choose_device(device)
         options = JudgeOptions(spacing, tolerance, use_thickness, trust_resolution, parsed_split(split_by))
-        progress = _Counted(quiet=quiet)
+        progress = _Warned(quiet=quiet)
         stacks = judge(paths, options, progress)
         with _stdout():
             if as_json:
@@ -111,7 +111,7 @@ def _stdout() -> Iterator[None]:
         raise OutputError(f"the verdict cannot be written: {error.strerror}") from error
 
 
-class _Counted(TerminalProgress):
+class _Warned(TerminalProgress):
     """Progress that remembers whether it was warned of anything."""
 
     is_warned = False

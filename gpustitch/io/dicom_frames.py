@@ -32,8 +32,8 @@ _GROUPS = {
     "DiffusionBValue": ("MRDiffusionSequence",),
     "FrameType": ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence"),
 }
-# Tags by which a series may be split; the first that is there counts.
-SPLITS: Mapping[str, tuple[str, ...]] = {
+# Tags by which a series may be split, by name of the split; the first that is there counts.
+SPLIT_TAGS: Mapping[str, tuple[str, ...]] = {
     "acquisition": ("FrameAcquisitionNumber", "AcquisitionNumber"),
     "image type": ("FrameType", "ImageType"),
     "echo": ("EchoNumbers", "EffectiveEchoTime", "EchoTime"),
@@ -80,7 +80,7 @@ def slices_of(values: Values, header: SliceHeader, n_frames: int, split_by: tupl
     n_frames
         How many slices are stored.
     split_by
-        Keys of ``SPLITS``.
+        Keys of ``SPLIT_TAGS``.
     """
     if values.has("PerFrameFunctionalGroupsSequence") or values.has("SharedFunctionalGroupsSequence"):
         return _enhanced(values, header, n_frames, split_by)
@@ -145,7 +145,7 @@ def _place(
 
 
 def _part(find: Callable[[str], Values], split: str) -> str:
-    found = (find(name).words(name) for name in SPLITS[split])
+    found = (find(name).words(name) for name in SPLIT_TAGS[split])
     return "\\".join(next((words for words in found if words), []))
 
 

@@ -67,7 +67,7 @@ def read_dicom(path: Path, split_by: tuple[str, ...] = ()) -> DicomFile:
     path
         DICOM with or without preamble, of any transfer syntax.
     split_by
-        Keys of :data:`gpustitch.io.dicom_frames.SPLITS` whose values are wanted of each slice.
+        Keys of :data:`gpustitch.io.dicom_frames.SPLIT_TAGS` whose values are wanted of each slice.
 
     Returns
     -------

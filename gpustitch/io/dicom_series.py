@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.io.dicom_frames import SPLITS, Slice
+from gpustitch.io.dicom_frames import SPLIT_TAGS, Slice
 from gpustitch.io.dicom_headers import DicomFile, read_dicom
 from gpustitch.io.dicom_values import Problem
 from gpustitch.io.stacks import natural_key
@@ -22,7 +22,7 @@ _SAME_SPACING = 1e-4
 _SAME_COSINE = 1e-3
 # Each file of several frames is a series of its own, parts of a concatenation too.
 BY_FILE = "file"
-SPLIT_NAMES = (*SPLITS, BY_FILE)
+SPLIT_NAMES = (*SPLIT_TAGS, BY_FILE)
 
 
 def find_dicom_series(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpustitch.errors import GpustitchError
-from gpustitch.io.dicom_frames import SPLITS as TAGS
+from gpustitch.io.dicom_frames import SPLIT_TAGS
 from gpustitch.io.dicom_headers import read_dicom
 from gpustitch.io.dicom_pixels import pixels_equal
 from gpustitch.model.slices import Code, SliceHeader, SliceSeries, SliceStack
@@ -34,25 +34,25 @@ def with_split(stack: SliceStack, options: JudgeOptions) -> SliceStack:
 
 def _helpful(series: SliceSeries, options: JudgeOptions) -> str | None:
     values = _values(series.headers)
-    for name, tag in SPLITS.items():
-        if name in options.split_by or tag not in TAGS:
+    for option, split in SPLITS.items():
+        if option in options.split_by or split not in SPLIT_TAGS:
             continue
-        column = list(TAGS).index(tag)
+        column = list(SPLIT_TAGS).index(split)
         groups: dict[str, list[SliceHeader]] = {}
         for header in series.headers:
-            value = values.get((header.path, header.frame), ("",) * len(TAGS))[column]
+            value = values.get((header.path, header.frame), ("",) * len(SPLIT_TAGS))[column]
             groups.setdefault(value, []).append(header)
         if len(groups) > 1 and all(_is_one(series, some, options) for some in groups.values()):
-            return name
+            return option
     return None
 
 
 def _values(headers: Sequence[SliceHeader]) -> dict[tuple[Path, int], tuple[str, ...]]:
-    """Values of all tags in ``TAGS`` of each slice, by file and frame."""
+    """Values of all splits in ``SPLIT_TAGS`` of each slice, by file and frame."""
     found = {}
     for path in dict.fromkeys(header.path for header in headers):
         try:
-            slices = read_dicom(path, tuple(TAGS)).slices
+            slices = read_dicom(path, tuple(SPLIT_TAGS)).slices
         except GpustitchError:
             continue
         found.update({(path, one.header.frame): one.parts for one in slices})
