@@ -33,6 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 _MOST_OF_NIFTI_1 = 32767  # its lengths are 16 bits wide
+# Slabs that are asked for: whole planes, as many as this at most and of this size, but one at least.
 _MOST_PLANES = 64
 _SLAB_BYTES = 1 << 26
 _PIECE_BYTES = 1 << 20  # compressed apart from others: a loss of some bytes for each
@@ -106,21 +107,17 @@ class NiftiVolumeWriter:
         self.shape = triple(shape, "volume shape")
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.spacing = spacing
-        is_packed = self.path.name.lower().endswith(".gz")
-        self._level = (DEFAULT_COMPRESSION if is_packed else 0) if compression is None else compression
-        check_compression(self._level)
+        self._level = _checked_level(self.path, compression)
         if self.dtype.name not in _TYPES:
             raise ParameterError(f"a NIfTI volume holds {', '.join(_TYPES)} voxels, not {self.dtype}")
-        if is_packed != (self._level > 0):
-            raise ParameterError(f"{self.path}: NIfTI is compressed if and only if its name ends in .nii.gz")
         n_threads = min(checked_writers(n_writers), n_writers if self._level else 1)
         head = nifti_header(self.shape, self.dtype, spacing, affine_lps_mm)
         plane_bytes = self.shape[1] * self.shape[2] * self.dtype.itemsize
         self.block_shape = (max(1, min(_MOST_PLANES, _SLAB_BYTES // plane_bytes, self.shape[0])), *self.shape[1:])
         self._limit = in_flight_bytes
         self._sidecar, self._overwrite = sidecar, overwrite
-        self._next, self._in_flight, self._closed = 0, 0, False
-        self._check, self._size = 0, 0
+        self._next, self._in_flight, self._closed = 0, 0, False  # next plane; bytes handed over and not yet written
+        self._check, self._size = 0, 0  # CRC-32 and length of the plain bytes, which end a gzip file
         self._order = threading.Lock()
         self._queue: collections.deque[tuple[Future[Any], int, Callable[[], None] | None]] = collections.deque()
         if sidecar is not None:
@@ -262,10 +259,26 @@ class NiftiVolumeWriter:
                 release()
 
 
+def _checked_level(path: Path, compression: int | None) -> int:
+    """Level of compression, 0 for a plain file; ParameterError if it is out of range or not what the name says."""
+    is_packed = path.name.lower().endswith(".gz")
+    level = (DEFAULT_COMPRESSION if is_packed else 0) if compression is None else compression
+    check_compression(level)
+    if is_packed != (level > 0):
+        raise ParameterError(f"{path}: NIfTI is compressed if and only if its name ends in .nii.gz")
+    return level
+
+
 def nifti_header(
     shape: tuple[int, int, int], dtype: npt.DTypeLike, spacing: Spacing, affine_lps_mm: Floats | None
 ) -> bytes:
-    """Everything before the first voxel of a little-endian NIfTI file; see :class:`NiftiVolumeWriter`."""
+    """Everything before the first voxel of a little-endian NIfTI file; see :class:`NiftiVolumeWriter`.
+
+    Raises
+    ------
+    MissingExtraError
+        If nibabel is not installed.
+    """
     nibabel = _nibabel()
     is_large = max(shape) > _MOST_OF_NIFTI_1
     header = (nibabel.Nifti2Header if is_large else nibabel.Nifti1Header)(endianness="<")
