@@ -53,6 +53,7 @@ _DECODERS: dict[str, tuple[str, ...]] = {
 # pydicom's plugins that may be tried on what imagecodecs refuses, which is damaged more often than not: GDCM ends the
 # process on some damaged streams, pyjpegls hangs on some, and Pillow's decoders are those of imagecodecs.
 _FALLBACKS = ("pydicom", "pylibjpeg")
+# SOC and SIZ: how a JPEG 2000 stream begins.
 _SIZE = b"\xff\x4f\xff\x51"
 # Frames of JPEG and JPEG-LS: SOF markers but those for tables.
 _FRAME_MARKERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
@@ -80,7 +81,7 @@ class _Whole:
 
 
 def check_decodable(path: Path, syntax: str) -> None:
-    """Whether something installed decodes a transfer syntax.
+    """Check that something installed decodes a transfer syntax.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def decode_slice(header: SliceHeader) -> Image:
         if pixels is not None and pixels.items is not None:
             data = _frame_bytes(header, pixels, pixels.items)
             if syntax in _DECODERS:
-                image = _own(data, header, pixels)
+                image = _by_imagecodecs(data, header, pixels)
         if image is None:
             image = _by_pydicom(header, syntax)
     if image.shape != header.shape:
@@ -132,14 +133,14 @@ def decode_slice(header: SliceHeader) -> Image:
     return image
 
 
-def _own(data: bytes, header: SliceHeader, pixels: StoredPixels) -> Image:
-    """Decoded by imagecodecs, or else by pydicom; one error tells why neither could."""
+def _by_imagecodecs(data: bytes, header: SliceHeader, pixels: StoredPixels) -> Image:
+    """Decoded by imagecodecs, or else by a plugin of pydicom; one error tells why neither could."""
     try:
         return _decoded(data, header, pixels)
     except StreamError:
         raise
     except Exception as error:  # decoders raise many types
-        own = error
+        first = error
     try:
         installed = get_decoder(UID(pixels.syntax)).available_plugins
         plugin = next((name for name in _FALLBACKS if name in installed), None)
@@ -149,8 +150,8 @@ def _own(data: bytes, header: SliceHeader, pixels: StoredPixels) -> Image:
     except Exception as error:
         raise DamagedInputError(
             f"{header.path}: PixelData (7fe0,0010), slice {header.frame}, cannot be decoded ({_named(pixels.syntax)}): "
-            f"imagecodecs says {_line(own)}; decoders of the extra (pip install 'gpustitch[dicom]'): {_line(error)}"
-        ) from own
+            f"imagecodecs says {_line(first)}; decoders of the extra (pip install 'gpustitch[dicom]'): {_line(error)}"
+        ) from first
 
 
 def _by_pydicom(header: SliceHeader, syntax: str, **options: Any) -> Image:

@@ -14,8 +14,9 @@ from gpustitch.model.slices import SliceStack, SpacingClass
 from gpustitch.stages.slice_text import mm, percent
 from gpustitch.stages.slice_words import fitted
 
-# Spacings that differ by less are the same.
+# Spacings that differ by a smaller part are the same.
 _SAME = 1e-4
+# Characters of the column of labels; longer ones push their first line to the right.
 _LABEL = 10
 # A number and its unit stay on one line.
 _NUMBER = re.compile(r"(\d) (mm|%)")

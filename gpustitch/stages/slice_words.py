@@ -17,6 +17,7 @@ from gpustitch.stages.slice_text import listed, mm, percent, plural
 
 # A tag within this part of the spacing agrees with it.
 AGREES = 0.01
+# Tags that say where each slice is; others only say how far apart slices are.
 MEASURED = ("ImagePositionPatient", "SliceLocation")
 # What may tell volumes in one series apart, and what does.
 ANY_SPLIT = "perhaps --split-by acquisition, time, echo, b-value or image-type"
