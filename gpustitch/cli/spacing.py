@@ -20,7 +20,7 @@ from gpustitch.array import choose_device
 from gpustitch.cli.common import Quiet, TerminalProgress, reported_errors
 from gpustitch.cli.device_options import IdleDevice
 from gpustitch.errors import OutputError
-from gpustitch.model.slices import SliceStack
+from gpustitch.model.slices import SliceStack, SpacingClass
 from gpustitch.ops.slice_fit import TOLERANCE
 from gpustitch.stages.slice_report import headline, verdict, verdict_dict
 from gpustitch.stages.slice_spacing import SPLITS, JudgeOptions, judge
@@ -28,6 +28,7 @@ from gpustitch.stages.slice_spacing import SPLITS, JudgeOptions, judge
 # Exit codes of series that are not clean, and of those that no volume can be made of.
 WARNED, UNUSABLE = 21, 22
 _WIDEST = 100
+_MOST_SINGLE = 5
 _STYLES = {"warning": "yellow", "warnings": "yellow", "do": "bold"}
 
 Spacing = Annotated[
@@ -127,11 +128,19 @@ def _exit_code(stacks: Sequence[SliceStack], *, is_warned: bool) -> int:
     return WARNED if is_warned or any(stack.notes for stack in stacks) else 0
 
 
+def _few_single(stacks: Sequence[SliceStack]) -> tuple[list[SliceStack], int]:
+    """The verdicts to print, and how many single slices are not: radial series are parts of one slice each."""
+    single = [stack for stack in stacks if stack.fit.kind is SpacingClass.SINGLE]
+    hidden = set(map(id, single[_MOST_SINGLE:]))
+    return [stack for stack in stacks if id(stack) not in hidden], len(hidden)
+
+
 def _print(stacks: Sequence[SliceStack]) -> None:
     """Verdicts one below the other, in color on a terminal."""
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     console = Console(highlight=False, soft_wrap=True, width=max(width, 40))
-    for i, stack in enumerate(stacks):
+    shown, more = _few_single(stacks)
+    for i, stack in enumerate(shown):
         if i:
             console.print()
         kind = "red" if not stack.is_usable else "yellow" if stack.notes else "green"
@@ -141,3 +150,5 @@ def _print(stacks: Sequence[SliceStack]) -> None:
             label = line[:12].strip()
             style = _STYLES.get(label, "") if label else style
             console.print(Text(line, style=style))
+    if more:
+        console.print(f"\n{more} more series of a single slice (--json lists them)")

@@ -20,6 +20,8 @@ from gpustitch.model.slices import Code, Note, SliceHeader, SliceSeries
 # Pixel spacings are equal to this part, directions if no cosine differs by more.
 _SAME_SPACING = 1e-4
 _SAME_COSINE = 1e-3
+# Parts whose sizes are told one by one.
+_MOST_SIZES = 8
 # Each file of several frames is a series of its own, parts of a concatenation too.
 BY_FILE = "file"
 SPLIT_NAMES = (*SPLIT_TAGS, BY_FILE)
@@ -205,7 +207,10 @@ def _split_note(kinds: list[_Kind], groups: list[list[tuple[DicomFile, Slice]]])
     reasons = [name for name, count in what.items() if count > 1]
     if not reasons:
         return None
-    sizes = " + ".join(str(len(members)) for members in groups)
+    counts = [len(members) for members in groups]
+    sizes = " + ".join(map(str, counts))
+    if len(counts) > _MOST_SIZES:
+        sizes = f"{len(counts)} parts of up to {max(counts)}"
     uid = groups[0][0][0].series["SeriesInstanceUID"] or "(none)"
     return Note(
         Code.SERIES_SPLIT,

@@ -127,3 +127,19 @@ def test_a_full_disk_for_the_verdict(tmp_path):
         failed = as_process(tmp_path, stdout=full)
     assert failed.returncode == 8
     assert b"the verdict cannot be written: No space left" in failed.stderr and b"Traceback" not in failed.stderr
+
+
+def test_of_many_single_slices_a_few_are_printed(tmp_path):
+    for k in range(30):
+        angle = np.radians(6 * k)
+        turned = (float(np.cos(angle)), float(np.sin(angle)), 0.0), (0.0, 0.0, -1.0)
+        write_series(tmp_path, [0.0], directions=turned, names=[f"{k}.dcm"], edit=lambda data, _, k=k: again(data, k))
+    result = run("spacing", tmp_path)
+    assert result.exit_code == 22 and result.stdout.count(": SINGLE") == 5
+    assert "judged apart: 30 parts of up to 1 slices" in " ".join(result.stdout.split())
+    assert "25 more series of a single slice (--json lists them)" in result.stdout
+    assert len(judged(tmp_path)[1]) == 30
+
+
+def again(data, k):
+    data.SOPInstanceUID = f"1.2.{k + 1}"
