@@ -68,6 +68,7 @@ def fit_slices(
         return _single(float(t[0]), rounding_mm)
     if t[-1] == t[0]:
         raise ParameterError("all slices have one position")
+    # Decimals excuse half an interval at most: more would make anything even.
     slack = _Slack(rounding_mm, min(rounding_mm, float(t[-1] - t[0]) / (len(t) - 1) / 2), tolerance)
     are_apart = bool((np.diff(t) > 0).all())
     as_written = _even(t, dataclasses.replace(slack, allowed=0.0)) if are_apart else None
@@ -230,6 +231,7 @@ def _separate_runs(t: Floats, slack: _Slack) -> SpacingFit | None:
     """Cut at the wide gaps; one spacing must then fit all pieces, each with an offset of its own."""
     gaps = np.diff(t)
     usual = _usual_gap(gaps)
+    # Both ends may be rounded, but an interval of more than two spacings is a gap whatever the decimals.
     edges = (np.flatnonzero(gaps > GAP * usual + 2 * min(slack.allowed, usual / 4)) + 1).tolist()
     if not edges:
         return None
@@ -336,6 +338,7 @@ def _end_of_run(t: Floats, first: int, slack: _Slack) -> int:
 
     if first + RUN > len(t) or not fits(first + RUN):
         return first + 1
+    # By doubling, then by halving: a slice is looked at a few times, however long the run is.
     low, high = first + RUN, first + RUN + 1
     while high <= len(t) and fits(high):
         low, high = high, min(len(t), 2 * high - first) if high < len(t) else high + 1

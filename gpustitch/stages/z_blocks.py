@@ -77,8 +77,10 @@ class Making:
         return self.grid.n_planes, rows, columns
 
     def sections(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        """Planes of the source that planes ``start <= z < stop`` of the volume need; along z, or in their own order as
-        the sources count them."""
+        """Numbers in the source, int64, of the planes that planes ``start <= z < stop`` of the volume are made of.
+
+        Ascending for a :class:`ZPlan`; for a :class:`Deformation` in the order of the sections along z.
+        """
         if isinstance(self.sources, ZPlan):
             return self.sources.slab(start, stop)[0]
         low, high = self.grid.positions(start, stop)[[0, -1]]
