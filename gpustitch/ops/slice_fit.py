@@ -338,7 +338,7 @@ def _end_of_run(t: Floats, first: int, slack: _Slack) -> int:
 
     if first + RUN > len(t) or not fits(first + RUN):
         return first + 1
-    # By doubling, then by halving: a slice is looked at a few times, however long the run is.
+    # By doubling, then by halving: not every length is tried.
     low, high = first + RUN, first + RUN + 1
     while high <= len(t) and fits(high):
         low, high = high, min(len(t), 2 * high - first) if high < len(t) else high + 1

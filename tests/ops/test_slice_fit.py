@@ -120,9 +120,18 @@ def test_the_tolerance_says_how_far_off_the_grid_is_still_even() -> None:
             fit_slices(positions, EXACT, tolerance=bad)
 
 
-@pytest.mark.parametrize("bad", [[], [0.0, np.nan], [1.0, 0.0], [2.0, 2.0, 2.0], [0.0, 1.0, 1.0, 2.0]])
-def test_senseless_positions_are_refused(bad: list[float]) -> None:
-    with pytest.raises(ParameterError):
+@pytest.mark.parametrize(
+    ("bad", "text"),
+    [
+        ([], "ascending numbers, at least one"),
+        ([0.0, np.nan], "ascending numbers"),
+        ([1.0, 0.0], "ascending numbers"),
+        ([2.0, 2.0, 2.0], "all slices have one position"),
+        ([0.0, 1.0, 1.0, 2.0], "several slices have one position"),
+    ],
+)
+def test_senseless_positions_are_refused(bad: list[float], text: str) -> None:
+    with pytest.raises(ParameterError, match=text):
         fit_slices(np.array(bad), EXACT)
 
 

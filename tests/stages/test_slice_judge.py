@@ -240,8 +240,14 @@ def test_a_tolerance_can_be_given():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"spacing_mm": 0.0}, {"spacing_mm": np.nan}, {"tolerance": 0.5}, {"split_by": ("phase",)}]
+    ("bad", "text"),
+    [
+        ({"spacing_mm": 0.0}, "positive distance"),
+        ({"spacing_mm": np.nan}, "positive distance"),
+        ({"tolerance": 0.5}, "tolerance"),
+        ({"split_by": ("phase",)}, "split by acquisition"),
+    ],
 )
-def test_options_out_of_range_are_refused(bad):
-    with pytest.raises(ParameterError):
+def test_options_out_of_range_are_refused(bad, text):
+    with pytest.raises(ParameterError, match=text):
         JudgeOptions(**bad)
