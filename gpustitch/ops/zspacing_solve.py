@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.zspacing import Floats, Integers, ZSpacingOptions, ZSpacingResult
 from gpustitch.ops.zspacing_band import sorted_band
+from gpustitch.ops.zspacing_covariance import Covariance, factor, solution
 from gpustitch.ops.zspacing_curve import Curve
 from gpustitch.ops.zspacing_error import error_of_similarities
 from gpustitch.ops.zspacing_lookup import linear
@@ -222,7 +222,7 @@ def _pair_counts(weights: Floats, pair_weights: Floats | None, order: Integers, 
 def _advance(state: _State, normal: Normal, noise: float, problem: _Problem, accelerated: bool) -> None:
     """Solve, move, and bring the series back to its place."""
     _add_priors(normal, state, noise, problem)
-    change = _solution(_factor(normal.band), normal.right)
+    change = solution(factor(normal.band), normal.right)
     # Beside a section that resembles none nothing but the prior holds: the way back to it need not be slow.
     limit = np.where(state.log_quality < EMPTY, np.inf, LARGEST_STEP)
     limit[1:] = np.maximum(limit[1:], limit[:-1])
@@ -267,24 +267,6 @@ def _between_borders(positions: Floats) -> Floats:
     """Positions with the first section at 0 and the last one at n - 1."""
     moved: Floats = (positions - positions[0]) * ((len(positions) - 1) / (positions[-1] - positions[0]))
     return moved
-
-
-def _factor(band: Floats) -> Floats:
-    """Cholesky's factor; of a stronger diagonal where rounding or a curve that is no covariance lets there be none."""
-    band[0] += 1e-9 * np.median(band[0])
-    for _ in range(12):
-        try:
-            factor: Floats = cholesky_banded(band, lower=True, check_finite=False)
-            return factor
-        except LinAlgError:
-            band[0] = 2 * np.abs(band[0])
-    raise AlignmentError("section positions cannot be solved for: the similarities contradict each other")
-
-
-def _solution(factor: Floats, right: Floats) -> Floats:
-    """Solution of the equations, or of several."""
-    solution: Floats = cho_solve_banded((factor, True), right, check_finite=False)
-    return solution
 
 
 def _add_priors(normal: Normal, state: _State, noise: float, problem: _Problem) -> None:
@@ -353,41 +335,3 @@ def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
         iterations=number,
         largest_move=state.move,
     )
-
-
-class Covariance:
-    """Inverse of a band of normal equations, of the positions in it, column by column."""
-
-    def __init__(self, band: Floats) -> None:
-        self._factor = _factor(band.copy())
-        self._size = band.shape[1]
-
-    def columns(self, sections: Integers) -> Floats:
-        """Covariance (n, m) of all positions with those of the sections."""
-        right = np.zeros((self._size, len(sections)))
-        right[2 * sections, np.arange(len(sections))] = 1
-        return _solution(self._factor, right)[0::2]
-
-    def times(self, values: Floats) -> Floats:
-        """Covariance of all positions times columns (n, m)."""
-        right = np.zeros((self._size, values.shape[1]))
-        right[0::2] = values
-        return _solution(self._factor, right)[0::2]
-
-    def of_difference(self, i: int, j: int) -> float:
-        """Standard error of the distance of two sections."""
-        both = np.array([i, j])
-        found = self.columns(both)[both]
-        return float(np.sqrt(max(found[0, 0] + found[1, 1] - 2 * found[0, 1], 0)))
-
-    def after_affine_map(self, positions: Floats) -> Floats:
-        """Standard errors of the positions once the best offset and scale are taken out."""
-        n = len(positions)
-        frame = np.linalg.qr(np.stack([np.ones(n), positions], axis=1))[0]
-        mapped = self.times(frame)
-        variance = np.empty(n)
-        for begin in range(0, n, 256):
-            some = np.arange(begin, min(begin + 256, n))
-            variance[some] = self.columns(some)[some, np.arange(len(some))]
-        variance += -2 * (mapped * frame).sum(axis=1) + np.einsum("ki,ij,kj->k", frame, frame.T @ mapped, frame)
-        return np.sqrt(np.maximum(variance, 0))
