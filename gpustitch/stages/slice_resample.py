@@ -110,8 +110,8 @@ class ResampleOptions:
     planes: Planes | None = None
 
     @property
-    def kind(self) -> str:
-        """Format of the output."""
+    def output_format(self) -> str:
+        """Format asked for, or that of the output's name."""
         return self.format or format_of(self.output)
 
 
@@ -183,11 +183,11 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
         If an output exists, cannot be created, or would not fit on the disk.
     """
     check_output(options.output, overwrite=options.overwrite)
-    if options.kind in IN_ORDER:
+    if options.output_format in IN_ORDER:
         check_file_output(options.output, overwrite=options.overwrite)
     check_apart(options.output, options.inputs)
     for source in options.inputs:
-        check_outside(options.output, source, is_image=options.kind == "tiff")
+        check_outside(options.output, source, is_image=options.output_format == "tiff")
     n_workers = checked_workers(options.n_workers)
     stack = options.stack or chosen_stack(judge(options.inputs, options.judge, progress), options.series)
     stack = check_usable(stack, options.pixel_spacing_mm)
@@ -221,7 +221,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             plan.planes.dtype,
             volume.spacing,
             downsample=signed_too(hosted(downsample, options.device)),
-            format=options.kind,
+            format=options.output_format,
             levels=options.levels,
             chunk_shape=options.chunk_shape,
             compression=options.compression,
@@ -230,7 +230,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             overwrite=options.overwrite,
             n_writers=options.n_writers,
         ) as output:
-            write_blocks(volume.blocks, output, in_order=options.kind in IN_ORDER, progress=progress)
+            write_blocks(volume.blocks, output, in_order=options.output_format in IN_ORDER, progress=progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
             partial.write_text(_table(plan.stack, volume), encoding="utf-8", newline="")
     return tuple(volume.path for volume in plan.volumes)
@@ -273,7 +273,7 @@ def _volume(
     shape = planes.shape[1:]
     # Before anything is made for each plane: with a wrong unit there are billions.
     _, output_bytes = output_block(
-        options.kind, (along.grid.n_planes, *shape), planes.dtype, options.levels, options.chunk_shape
+        options.output_format, (along.grid.n_planes, *shape), planes.dtype, options.levels, options.chunk_shape
     )
     check_free_space(path, output_bytes)
     shifts = None
@@ -286,7 +286,9 @@ def _volume(
     making = Making(
         planes, along.series.order, sources, along.grid, options.nearest, shifts, options.background, options.device
     )
-    block, output_bytes = output_block(options.kind, making.shape, planes.dtype, options.levels, options.chunk_shape)
+    block, output_bytes = output_block(
+        options.output_format, making.shape, planes.dtype, options.levels, options.chunk_shape
+    )
     blocks = cut_blocks(making, block, options.memory_bytes, n_workers)
     affine = layout_affine(stack, along, unsheared=unshears)
     if affine is not None and shifts is not None:
@@ -318,11 +320,11 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
     if options.runs and loose:
         yield f"slices that are in no run: {loose}; they are in {options.output.name} alone"
     is_sheared = any(stack.shear) and not options.unshear
-    if is_sheared and options.kind in _WITH_AXES:
+    if is_sheared and options.output_format in _WITH_AXES:
         yield "the stack is sheared and so is its affine; programs with ITK refuse that (--unshear moves the planes)"
     elif is_sheared:
         yield (
-            f"the stack is sheared, which {options.kind} cannot state: the volume looks skewed; "
+            f"the stack is sheared, which {options.output_format} cannot state: the volume looks skewed; "
             "--unshear moves its planes into place (affine_lps in the sidecar is right)"
         )
 
