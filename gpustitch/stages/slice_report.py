@@ -154,11 +154,12 @@ def verdict_dict(stack: SliceStack) -> dict[str, Any]:
     """A series for JSON: no NaN, lengths in mm.
 
     ``class``, ``spacing_mm`` [z, y, x], ``spacing_uncertainty_mm`` (of z), ``n_slices``, ``n_output``, ``shear`` (mm
-    sideways for each mm along the normal; ``shear_yx`` along columns and along rows), ``warnings`` (codes), ``messages``
-    (their texts) and what else is known. ``shape`` is rows, columns; ``directions`` are unit vectors (x, y, z, LPS) of
-    the axes z, y, x, ``origin_mm`` is the center of the first voxel (x, y, z, LPS). ``runs`` are [first, stop, spacing]
-    with first <= k < stop in the order along the normal. ``others_mm`` are spacings that other programs take (null:
-    refused), ``others_stretch`` how much more they are than ``spacing_mm[0]``, as a part. Null is what is not known.
+    sideways for each mm along the normal; ``shear_yx`` along columns and along rows), ``warnings`` (codes),
+    ``messages`` (their texts) and what else is known. ``shape`` is rows, columns; ``directions`` are unit vectors (x,
+    y, z, LPS) of the axes z, y, x, ``origin_mm`` is the center of the first voxel (x, y, z, LPS). ``runs`` are [first,
+    stop, spacing] with first <= k < stop in the order along the normal. ``others_mm`` are spacings that other programs
+    take (null: refused), ``others_stretch`` how much more they are than ``spacing_mm[0]``, as a part. Null is what is
+    not known.
     """
     fit = stack.fit
     shear_yx = [number(value) for value in stack.shear]
