@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gpustitch.io.dicom_values import Numbers, Values, pair_of_spacings, unit_vectors
+from gpustitch.io.dicom_values import Numbers, Values, cross_product, pair_of_spacings, unit_vectors
 from gpustitch.model.slices import Code, SliceHeader
 
 # Where a functional group holds a tag.
@@ -227,10 +227,11 @@ def _placed(
 
 
 def _normal(header: SliceHeader) -> tuple[float, float, float] | None:
+    """Unit vector, row direction x column direction; None if they are not stated."""
     row, column = header.row_direction, header.column_direction
     if row is None or column is None:
         return None
-    cross = [row[i - 2] * column[i - 1] - row[i - 1] * column[i - 2] for i in range(3)]
+    cross = cross_product(row, column)
     length = float(sum(v * v for v in cross) ** 0.5)
     return _triple([v / length for v in cross])
 

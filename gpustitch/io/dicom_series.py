@@ -13,7 +13,7 @@ from pathlib import Path
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.dicom_frames import SPLIT_TAGS, Slice
 from gpustitch.io.dicom_headers import DicomFile, read_dicom
-from gpustitch.io.dicom_values import Problem
+from gpustitch.io.dicom_values import Problem, cross_product
 from gpustitch.io.stacks import natural_key
 from gpustitch.model.slices import Code, Note, SliceHeader, SliceSeries
 
@@ -290,11 +290,10 @@ def _misses_zero(places: Sequence[tuple[float, float, float]]) -> bool:
     length = _length(line)
     if length == 0:
         return True
-    cross = [start[i - 2] * line[i - 1] - start[i - 1] * line[i - 2] for i in range(3)]
-    return _length(cross) / length > 1 + 0.01 * length
+    return _length(cross_product(start, line)) / length > 1 + 0.01 * length
 
 
-def _length(vector: list[float]) -> float:
+def _length(vector: Sequence[float]) -> float:
     return float(sum(value * value for value in vector) ** 0.5)
 
 

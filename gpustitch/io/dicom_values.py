@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -287,6 +287,12 @@ def pair_of_spacings(find: Callable[[str], Values]) -> tuple[float, float] | Non
 def _printable(text: str) -> str:
     """Text on one line; control characters would move the cursor of a terminal or color it."""
     return "".join(character if character.isprintable() else " " for character in text).strip()
+
+
+def cross_product(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
+    """Of two vectors (x, y, z); for single slices, where arrays would cost more than they save."""
+    x, y, z = (one[i - 2] * other[i - 1] - one[i - 1] * other[i - 2] for i in range(3))
+    return x, y, z
 
 
 def _scaled(vector: tuple[float, ...], length: float) -> tuple[float, float, float]:
