@@ -25,9 +25,9 @@ TOLERANCE = 0.01
 MOST_STEPS = 5
 MOST_HOLES = 0.2
 # An interval wider than this many spacings is a gap between runs: nothing is interpolated across it unasked.
-GAP = 1.5
+GAP_FACTOR = 1.5
 # Fewest slices that make a run, and the part of all slices that may be in shorter pieces.
-RUN = 3
+SHORTEST_RUN = 3
 MOST_LOOSE = 0.25
 # Probability at which equal spacings of a few slices are no longer taken for chance.
 CHANCE = 0.05
@@ -146,8 +146,8 @@ def _holes(t: Floats) -> list[Integers]:
 
 def _usual_gap(gaps: Floats) -> float:
     """Mean of the intervals without the wide ones; the median alone is a multiple of the last decimal."""
-    # Up to GAP spacings, even where decimals make the median a fifth less than the spacing.
-    return float(gaps[gaps <= 1.25 * GAP * np.median(gaps)].mean())
+    # Up to GAP_FACTOR spacings, even where decimals make the median a fifth less than the spacing.
+    return float(gaps[gaps <= 1.25 * GAP_FACTOR * np.median(gaps)].mean())
 
 
 def _fit(t: Floats, steps: Integers, rounding: float, error: float) -> _Grid:
@@ -232,18 +232,18 @@ def _separate_runs(t: Floats, slack: _Slack) -> SpacingFit | None:
     gaps = np.diff(t)
     usual = _usual_gap(gaps)
     # Both ends may be rounded, but an interval of more than two spacings is a gap whatever the decimals.
-    edges = (np.flatnonzero(gaps > GAP * usual + 2 * min(slack.allowed, usual / 4)) + 1).tolist()
+    edges = (np.flatnonzero(gaps > GAP_FACTOR * usual + 2 * min(slack.allowed, usual / 4)) + 1).tolist()
     if not edges:
         return None
     bounds = list(itertools.pairwise([0, *edges, len(t)]))
-    real = [(a, b) for a, b in bounds if b - a >= RUN]
+    real = [(a, b) for a, b in bounds if b - a >= SHORTEST_RUN]
     loose = len(t) - sum(b - a for a, b in real)
     if not real or loose > MOST_LOOSE * len(t) or 2 + sum(b - a - 2 for a, b in real) < _least_run(t, slack):
         return None
-    if any(b - a < RUN and d - c < RUN for (a, b), (c, d) in itertools.pairwise(bounds)):
+    if any(b - a < SHORTEST_RUN and d - c < SHORTEST_RUN for (a, b), (c, d) in itertools.pairwise(bounds)):
         return None
     spacing = _shared_spacing([t[a:b] for a, b in bounds if b - a > 1], slack)
-    if spacing is None or (gaps[np.array(edges) - 1] <= GAP * spacing).any():
+    if spacing is None or (gaps[np.array(edges) - 1] <= GAP_FACTOR * spacing).any():
         return None
     longest = max(b - a for a, b in real)
     runs = tuple(Run(a, b, spacing) for a, b in bounds)
@@ -284,7 +284,7 @@ def _variable(t: Floats, slack: _Slack) -> SpacingFit | None:
 def _of_runs(
     t: Floats, kind: SpacingClass, runs: tuple[Run, ...], spacing: float, uncertainty: float, slack: _Slack
 ) -> SpacingFit:
-    long = [t[run.first : run.stop] for run in runs if run.stop - run.first >= RUN]
+    long = [t[run.first : run.stop] for run in runs if run.stop - run.first >= SHORTEST_RUN]
     residual = max(narrowest_band(np.arange(len(piece), dtype=np.float64), piece)[1] for piece in long)
     return SpacingFit(
         kind=kind,
@@ -304,7 +304,7 @@ def _of_runs(
 def _least_run(t: Floats, slack: _Slack) -> int:
     """Slices that must be equally spaced for it not to be chance: rounded positions are so more easily."""
     chance = min(4 * (slack.allowed / float(np.median(np.diff(t))) + slack.tolerance), 0.95)
-    return max(RUN, 2 + math.ceil(math.log(CHANCE) / math.log(chance)))
+    return max(SHORTEST_RUN, 2 + math.ceil(math.log(CHANCE) / math.log(chance)))
 
 
 def _agree(one: Run, other: Run, slack: _Slack) -> bool:
@@ -336,10 +336,10 @@ def _end_of_run(t: Floats, first: int, slack: _Slack) -> int:
         spacing, half = narrowest_band(steps, t[first:stop])
         return half <= min(slack.allowed, spacing / 4) + slack.tolerance * spacing
 
-    if first + RUN > len(t) or not fits(first + RUN):
+    if first + SHORTEST_RUN > len(t) or not fits(first + SHORTEST_RUN):
         return first + 1
     # By doubling, then by halving: not every length is tried.
-    low, high = first + RUN, first + RUN + 1
+    low, high = first + SHORTEST_RUN, first + SHORTEST_RUN + 1
     while high <= len(t) and fits(high):
         low, high = high, min(len(t), 2 * high - first) if high < len(t) else high + 1
     high = min(high, len(t) + 1)

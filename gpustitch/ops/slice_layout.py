@@ -8,7 +8,7 @@ import numpy as np
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.slices import Floats, Integers, Run, SliceStack, SpacingClass, SpacingFit
-from gpustitch.ops.slice_fit import GAP
+from gpustitch.ops.slice_fit import GAP_FACTOR
 from gpustitch.ops.slice_geometry import volume_affine
 from gpustitch.ops.zplan import Series, ZGrid, gap_limits, planes_over
 
@@ -84,11 +84,11 @@ def layout(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) 
     """
     places = fitted_places(fit, positions_mm)
     if fit.kind in (*_ON_A_GRID, SpacingClass.RUNS_WITH_GAPS):
-        limits = np.full(len(places) - 1, GAP * fit.spacing_mm * (1 + _ARITHMETIC))
+        limits = np.full(len(places) - 1, GAP_FACTOR * fit.spacing_mm * (1 + _ARITHMETIC))
     else:
-        limits = gap_limits(places, GAP)
+        limits = gap_limits(places, GAP_FACTOR)
     if fit.kind is SpacingClass.IRREGULAR:
-        limits = np.maximum(limits, GAP * np.percentile(np.diff(places), _USUAL))
+        limits = np.maximum(limits, GAP_FACTOR * np.percentile(np.diff(places), _USUAL))
     return _layout(
         np.arange(len(places), dtype=np.int64), places, limits, fit.spacing_mm if step_mm is None else step_mm
     )
