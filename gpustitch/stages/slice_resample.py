@@ -39,6 +39,8 @@ from gpustitch.stages.slice_spacing import JudgeOptions, judge
 from gpustitch.stages.z_blocks import RENDERED_TYPES, Blocks, Making, cut_blocks, output_block, write_blocks
 
 KINDS = {OUTSIDE: "OUTSIDE", GAP: "GAP", FILLED: "FILLED", BETWEEN: "BETWEEN", EXACT: "EXACT"}
+# More planes than any scanner makes: memory for the table of planes would not be bounded.
+_MOST_PLANES = 1_000_000
 # Formats that say of a volume where its axes point.
 _WITH_AXES = ("nifti",)
 _SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr", ".nii.gz", ".tiff", ".tif", ".zarr", ".nii")
@@ -272,6 +274,12 @@ def _volume(
     unshears = options.unshear and any(stack.shear)
     shape = planes.shape[1:]
     # Before anything is made for each plane: with a wrong unit there are billions.
+    if along.grid.n_planes > _MOST_PLANES:
+        extent = float(np.ptp(along.series.positions))
+        raise ParameterError(
+            f"{stack.series.name}: planes {along.grid.step:g} mm apart over {extent:g} mm are {along.grid.n_planes}, "
+            f"more than {_MOST_PLANES}; check units, positions (gpustitch spacing) and --spacing"
+        )
     _, output_bytes = output_block(
         options.output_format, (along.grid.n_planes, *shape), planes.dtype, options.levels, options.chunk_shape
     )

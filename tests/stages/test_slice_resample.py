@@ -347,3 +347,9 @@ def test_a_stack_whose_place_is_not_known(tmp_path):
     header = nibabel.load(tmp_path / "v.nii").header
     assert header["sform_code"] == 0 and header.get_zooms() == pytest.approx((0.5, 0.75, 2.5))
     assert json.loads((tmp_path / "v.nii.json").read_text())["affine_lps"] is None
+
+
+def test_millions_of_planes_are_refused_before_memory_is_taken(tmp_path):
+    stack, planes = made(UNIFORM)
+    with pytest.raises(ParameterError, match="more than 1000000; check units"):
+        plan(options(tmp_path, stack, planes, spacing_mm=1e-7))
