@@ -32,7 +32,8 @@ class Places:
     positions_mm
         float64 (n, 3) in the body, and ``quantum_mm`` (3,) of their last decimals; None if not stated.
     directions
-        float64 (3, 3); None where they are not stated or contradict themselves.
+        float64 (3, 3): unit vectors (x, y, z, LPS), in rows, of the axes z, y, x; None where they are not stated or
+        contradict themselves.
     normal
         float64 (3,): what ``along_mm`` is measured along; None if that is not known.
     cosines
