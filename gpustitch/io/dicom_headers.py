@@ -110,7 +110,8 @@ def _data_set(path: Path, file: BinaryIO) -> FileDataset:
         start = file.read(8)
     # Files without a preamble begin with group 2 (about the file) or 8 (about the image), of either byte order.
     if len(start) < 8 or start[:2] not in (b"\2\0", b"\x08\0", b"\0\x08"):
-        raise DamagedInputError(f"{path} is not DICOM: it begins with {start!r}")
+        why = f"it begins with {start!r}" if start else "it is empty"
+        raise DamagedInputError(f"{path} is not DICOM: {why}")
     file.seek(0)
     data = dcmread(file, stop_before_pixels=True, specific_tags=_WANTED, force=True)
     if not any(TAGS[name][0] in data for name in ("SOPClassUID", "SeriesInstanceUID", "Modality", "Rows")):

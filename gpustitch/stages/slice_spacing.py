@@ -17,6 +17,7 @@ from gpustitch.model.slices import Code, Note, SliceHeader, SliceSeries, SliceSt
 from gpustitch.stages.progress import SILENT, Progress
 from gpustitch.stages.slice_judge import DEFAULT, SPLITS, JudgeOptions, judge_series
 from gpustitch.stages.slice_split import with_split
+from gpustitch.stages.slice_text import plural
 
 __all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "judge", "judge_series"]
 
@@ -61,7 +62,9 @@ def judge(
     series = [one for one in found if one.headers]
     bad = [note for note in (*loose, *(note for one in series for note in one.notes)) if _is_bad(note)]
     if bad and (not series or not options.keep_going):
-        raise DamagedInputError(bad[0].text if len(bad) == 1 else f"{bad[0].text} (and {len(bad) - 1} more files)")
+        raise DamagedInputError(
+            bad[0].text if len(bad) == 1 else f"{bad[0].text} (and {plural(len(bad) - 1, 'more file')})"
+        )
     if not series:
         raise InputMissingError(f"there are no slices (DICOM, TIFF, PNG, JPEG, BMP) in {', '.join(named)}")
     folders = {note: _folders(note, [*files.dicom, *files.images]) for note in loose}

@@ -230,3 +230,12 @@ def test_a_slice_far_from_its_series_does_not_make_the_others_one_place(tmp_path
     (stack,) = judge([tmp_path])
     assert (stack.fit.kind, stack.spacing_mm[0], len(stack.order)) == ("RUNS_WITH_GAPS", 2.0, 20)
     assert "99931 mm" in text(stack, "GAPS") and "FILES_LOST" not in codes(stack)
+
+
+def test_files_that_are_all_unreadable_are_counted(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(b"")
+    with pytest.raises(DamagedInputError, match=r"a\.dcm is not DICOM: it is empty$"):
+        judge([tmp_path])
+    (tmp_path / "b.dcm").write_bytes(b"nonsense")
+    with pytest.raises(DamagedInputError, match=r"it is empty \(and 1 more file\)$"):
+        judge([tmp_path])
