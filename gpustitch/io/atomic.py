@@ -63,7 +63,7 @@ def check_free_space(path: Path, needed_bytes: int) -> None:
     if free < needed_bytes:
         raise OutputError(
             f"{path} needs about {needed_bytes / 1e9:.2f} GB but the disk at {parent} has {free / 1e9:.2f} GB free; "
-            "free some space or choose another --output"
+            "free some space or choose another disk for the output"
         )
 
 
