@@ -302,7 +302,12 @@ def _of_runs(
 
 
 def _least_run(t: Floats, slack: _Slack) -> int:
-    """Slices that must be equally spaced for it not to be chance: rounded positions are so more easily."""
+    """Slices that must be equally spaced for it not to be chance: rounded positions are so more easily.
+
+    Two slices are a run always. Each one after them is in the band by chance if it lies within twice the band's half
+    height of where the two before point, to either side: 4 half heights of the spacing over which it might lie.
+    """
+    # 1 would say that no number of slices is evidence.
     chance = min(4 * (slack.allowed / float(np.median(np.diff(t))) + slack.tolerance), 0.95)
     return max(SHORTEST_RUN, 2 + math.ceil(math.log(CHANCE) / math.log(chance)))
 
