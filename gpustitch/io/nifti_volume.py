@@ -7,9 +7,8 @@ import contextlib
 import importlib
 import math
 import os
-import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -19,12 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import MissingExtraError, OutputError, ParameterError
-from gpustitch.io.atomic import atomic_file, check_file_output, os_errors
+from gpustitch.io.atomic import atomic_file, os_errors
 from gpustitch.io.images import check_compression
-from gpustitch.io.provenance import write_json
-from gpustitch.io.pyramid_layout import triple
 from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
-from gpustitch.model import Box, Spacing
+from gpustitch.io.slab_writer import SlabWriter
+from gpustitch.model import Spacing
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DEFAULT_COMPRESSION = 1
@@ -33,9 +31,6 @@ Floats = npt.NDArray[np.float64]
 
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 _MOST_OF_NIFTI_1 = 32767  # its lengths are 16 bits wide
-# Slabs that are asked for: whole planes, as many as this at most and of this size, but one at least.
-_MOST_PLANES = 64
-_SLAB_BYTES = 1 << 26
 _PIECE_BYTES = 1 << 20  # compressed apart from others: a loss of some bytes for each
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SCANNER = 1  # coordinates are those of the scanner
@@ -51,7 +46,7 @@ def is_nifti_name(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(NIFTI_SUFFIXES)
 
 
-class NiftiVolumeWriter:
+class NiftiVolumeWriter(SlabWriter):
     """Writes one NIfTI file from slabs of whole planes given in order.
 
     Use it as a context manager. The file is ``.<name>.partial`` until the ``with`` block ends without an error.
@@ -103,25 +98,16 @@ class NiftiVolumeWriter:
         n_writers: int = N_WRITERS,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
     ) -> None:
-        self.path = Path(path)
-        self.shape = triple(shape, "volume shape")
-        self.dtype = np.dtype(dtype).newbyteorder("=")
-        self.spacing = spacing
+        super().__init__(path, shape, dtype, spacing, sidecar, overwrite)
         self._level = _checked_level(self.path, compression)
         if self.dtype.name not in _TYPES:
             raise ParameterError(f"a NIfTI volume holds {', '.join(_TYPES)} voxels, not {self.dtype}")
         n_threads = min(checked_writers(n_writers), n_writers if self._level else 1)
         head = nifti_header(self.shape, self.dtype, spacing, affine_lps_mm)
-        plane_bytes = self.shape[1] * self.shape[2] * self.dtype.itemsize
-        self.block_shape = (max(1, min(_MOST_PLANES, _SLAB_BYTES // plane_bytes, self.shape[0])), *self.shape[1:])
-        self._limit = in_flight_bytes
-        self._sidecar, self._overwrite = sidecar, overwrite
-        self._next, self._in_flight, self._closed = 0, 0, False  # next plane; bytes handed over and not yet written
+        self._limit, self._in_flight = in_flight_bytes, 0  # bytes handed over and not yet written
         self._check, self._size = 0, 0  # CRC-32 and length of the plain bytes, which end a gzip file
-        self._order = threading.Lock()
         self._queue: collections.deque[tuple[Future[Any], int, Callable[[], None] | None]] = collections.deque()
-        if sidecar is not None:
-            check_file_output(self._sidecar_path, overwrite=overwrite)
+        self._check_sidecar()
         with contextlib.ExitStack() as stack:
             partial = stack.enter_context(atomic_file(self.path, overwrite=overwrite))
             self._file = stack.enter_context(partial.open("wb", buffering=0))
@@ -130,54 +116,6 @@ class NiftiVolumeWriter:
                 self._file.write(_GZIP_HEADER)
             self._hand_over(np.frombuffer(head, np.uint8), None)
             self._stack = stack.pop_all()
-
-    @property
-    def _sidecar_path(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.json")
-
-    def blocks(self) -> Iterator[Box]:
-        """Slabs of whole planes in order; :meth:`write` takes slabs of any thickness."""
-        yield from Box.of_shape(self.shape).blocks(self.block_shape)
-
-    def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
-        """Hand over the next planes; returns before they are on the disk.
-
-        The array must not be changed until it is written: never, or when ``release`` is called.
-
-        Raises
-        ------
-        ParameterError
-            If the box is not of whole planes, not the one that follows the last, or does not fit the array.
-        OutputError
-            If an earlier write failed.
-        """
-        if voxels.dtype != self.dtype or voxels.shape != box.shape:
-            raise ParameterError(
-                f"{self.path} takes {self.dtype} voxels of shape {box.shape} for {box}, "
-                f"not {voxels.dtype} of shape {voxels.shape}"
-            )
-        with self._order:
-            self._advance(box)
-            self._hand_over(np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<")), release)
-
-    def skip(self, box: Box) -> None:
-        """Say that the next planes hold only zeros."""
-        with self._order:
-            self._advance(box)
-            self._zeros(box.shape[0])
-
-    def close(self) -> None:
-        """Wait for all writes and give the file its name. Planes that were never given are zero.
-
-        Raises
-        ------
-        OutputError
-            If any write failed; the partial file is then removed.
-        """
-        self.__exit__(None, None, None)
-
-    def __enter__(self) -> NiftiVolumeWriter:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -198,28 +136,11 @@ class NiftiVolumeWriter:
                     tail = self._check.to_bytes(4, "little") + (self._size % (1 << 32)).to_bytes(4, "little")
                     self._put(_DEFLATE_END + tail)
                 os.fsync(self._file.fileno())
-        if self._sidecar is not None:
-            write_json(self._sidecar_path, self._sidecar, overwrite=self._overwrite)
-
-    def _advance(self, box: Box) -> None:
-        """Check that the box is the slab that follows those given, and count it as given."""
-        n_planes, n_rows, n_columns = self.shape
-        whole = (box.start[1:], box.stop[1:]) == ((0, 0), (n_rows, n_columns))
-        if not whole or box.start[0] != self._next or not self._next < box.stop[0] <= n_planes:
-            raise ParameterError(
-                f"{self.path} is written in slabs of whole planes, in order: the next begins with plane "
-                f"{self._next} of {n_planes}; {box} is no such slab"
-            )
-        self._next = box.stop[0]
-
-    def _zeros(self, n_planes: int) -> None:
-        plane = np.zeros(self.shape[1:], self.dtype)
-        for _ in range(n_planes):
-            self._hand_over(plane, None)
+        self._write_sidecar()
 
     def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
         """Queue the bytes, first waiting while too many are on their way; those that are ready are written."""
-        data = voxels.reshape(-1).view(np.uint8).data
+        data = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
         self._drain(max(0, self._limit - len(data)))
         pieces = [data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES)] if self._level else [data]
         for number, piece in enumerate(pieces):

@@ -15,25 +15,21 @@ from types import TracebackType
 from typing import Any
 
 import imagecodecs
-import numpy as np
 import numpy.typing as npt
 import tifffile
 
 from gpustitch.errors import OutputError, ParameterError
-from gpustitch.io.atomic import atomic_file, check_file_output, os_errors
+from gpustitch.io.atomic import atomic_file, os_errors
 from gpustitch.io.images import check_compression
-from gpustitch.io.provenance import write_json
-from gpustitch.io.pyramid_layout import triple
 from gpustitch.io.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
-from gpustitch.model import Box, Spacing
+from gpustitch.io.slab_writer import SlabWriter
+from gpustitch.model import Spacing
 
 METADATA = ("imagej", "ome")
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _OME_TYPES = (*_IMAGEJ_TYPES, "int16", "uint32", "float64")
 _STRIP_BYTES = 1 << 18  # of a compressed plane: a reader need not hold much more than it asks for
-_SLAB_BYTES = 1 << 26
 _CLASSIC_BYTES = (1 << 32) - (1 << 26)  # offsets of a classic TIFF have 32 bits; some are taken by its directories
-_MOST_PLANES = 64
 
 
 _COMPLETE, _STOP = object(), object()  # in the queue of strips: there are no more, or the volume is given up
@@ -43,7 +39,7 @@ class _Stopped(Exception):
     """The volume is given up: the thread that writes ends."""
 
 
-class TiffVolumeWriter:
+class TiffVolumeWriter(SlabWriter):
     """Writes one TIFF, a page for each plane, from slabs of whole planes given in order.
 
     Use it as a context manager. The file is ``.<name>.partial`` until the ``with`` block ends without an error.
@@ -93,40 +89,23 @@ class TiffVolumeWriter:
         n_writers: int = N_WRITERS,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
     ) -> None:
-        self.path = Path(path)
-        self.shape = triple(shape, "volume shape")
-        self.dtype = np.dtype(dtype).newbyteorder("=")
-        self.spacing = spacing
+        super().__init__(path, shape, dtype, spacing, sidecar, overwrite)
         self.big = math.prod(self.shape) * self.dtype.itemsize > _CLASSIC_BYTES
         self.metadata = self._kind_of_metadata(metadata)
         check_compression(compression)
-        n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, self._plane_bytes)))
-        self.block_shape = (min(n_planes, self.shape[0]), *self.shape[1:])
         self._compression = compression
         self._rows = max(1, min(self.shape[1], _STRIP_BYTES * self.shape[1] // max(1, self._plane_bytes)))
-        self._limit = in_flight_bytes
-        self._sidecar, self._overwrite = sidecar, overwrite
-        self._next, self._in_flight, self._closed = 0, 0, False
+        self._limit, self._in_flight = in_flight_bytes, 0
         self._error: BaseException | None = None
         self._turn = threading.Condition()
-        self._order = threading.Lock()
         self._strips: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        if sidecar is not None:
-            check_file_output(self._sidecar_path, overwrite=overwrite)
+        self._check_sidecar()
         with contextlib.ExitStack() as stack:
             self._file = stack.enter_context(atomic_file(self.path, overwrite=overwrite))
             self._pool = stack.enter_context(ThreadPoolExecutor(checked_writers(n_writers), "gpustitch-tiff"))
             self._thread = threading.Thread(target=self._run, name="gpustitch-tiff-write", daemon=True)
             self._thread.start()
             self._stack = stack.pop_all()
-
-    @property
-    def _plane_bytes(self) -> int:
-        return self.shape[1] * self.shape[2] * self.dtype.itemsize
-
-    @property
-    def _sidecar_path(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.json")
 
     def _kind_of_metadata(self, metadata: str | None) -> str:
         named_ome = self.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
@@ -143,50 +122,6 @@ class TiffVolumeWriter:
             raise ParameterError(f"a TIFF with {metadata} metadata holds {', '.join(types)} voxels, not {self.dtype}")
         return metadata
 
-    def blocks(self) -> Iterator[Box]:
-        """Slabs of whole planes in order; :meth:`write` takes slabs of any thickness."""
-        yield from Box.of_shape(self.shape).blocks(self.block_shape)
-
-    def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
-        """Hand over the next planes; returns before they are on the disk.
-
-        The array must not be changed until it is written: never, or when ``release`` is called (from any thread).
-
-        Raises
-        ------
-        ParameterError
-            If the box is not of whole planes, not the one that follows the last, or does not fit the array.
-        OutputError
-            If an earlier write failed.
-        """
-        if voxels.dtype != self.dtype or voxels.shape != box.shape:
-            raise ParameterError(
-                f"{self.path} takes {self.dtype} voxels of shape {box.shape} for {box}, "
-                f"not {voxels.dtype} of shape {voxels.shape}"
-            )
-        with self._order:
-            self._advance(box)
-            self._queue(voxels, release)
-
-    def skip(self, box: Box) -> None:
-        """Say that the next planes hold only zeros."""
-        with self._order:
-            self._advance(box)
-            self._queue_zeros(box.shape[0])
-
-    def close(self) -> None:
-        """Wait for all writes and give the file its name. Planes that were never given are zero.
-
-        Raises
-        ------
-        OutputError
-            If any write failed; the partial file is then removed.
-        """
-        self.__exit__(None, None, None)
-
-    def __enter__(self) -> TiffVolumeWriter:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -197,7 +132,7 @@ class TiffVolumeWriter:
             # Raised in here, an error makes the stack remove the partial file.
             try:
                 if error is None:
-                    self._queue_zeros(self.shape[0] - self._next)
+                    self._zeros(self.shape[0] - self._next)
                     self._strips.put(_COMPLETE)
             finally:
                 self._strips.put(_STOP)
@@ -205,26 +140,9 @@ class TiffVolumeWriter:
             if error is not None:
                 raise error
             self._raise_failure()
-        if self._sidecar is not None:
-            write_json(self._sidecar_path, self._sidecar, overwrite=self._overwrite)
+        self._write_sidecar()
 
-    def _advance(self, box: Box) -> None:
-        """Check that the box is the slab that follows those given, and count it as given."""
-        n_planes, n_rows, n_columns = self.shape
-        whole = (box.start[1:], box.stop[1:]) == ((0, 0), (n_rows, n_columns))
-        if not whole or box.start[0] != self._next or not self._next < box.stop[0] <= n_planes:
-            raise ParameterError(
-                f"{self.path} is written in slabs of whole planes, in order: the next begins with plane "
-                f"{self._next} of {n_planes}; {box} is no such slab"
-            )
-        self._next = box.stop[0]
-
-    def _queue_zeros(self, n_planes: int) -> None:
-        plane = np.zeros((1, *self.shape[1:]), self.dtype)
-        for _ in range(n_planes):
-            self._queue(plane, None)
-
-    def _queue(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
+    def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
         """Queue the strips of the planes, waiting while too many bytes are on their way; then what to call."""
         size = voxels.nbytes
         with self._turn:
