@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
+from gpustitch.array import cpu_count
 from gpustitch.ops.similarity import BandedCorrelation, default_block, peak_bytes
-from gpustitch.ops.similarity_bands import LONGEST_OF_VECTORS, PLANES_TOGETHER, band_products, cpu_count, each_of
+from gpustitch.ops.similarity_bands import LONGEST_OF_VECTORS, PLANES_TOGETHER, band_products, each_of
 from gpustitch.ops.similarity_parts import row_sums, sampled_scaling
 from gpustitch.ops.similarity_rows import centred_rows, plane_moments, tiles_of
 

@@ -14,13 +14,14 @@ import numpy as np
 
 from bench.bench_z_render import best_in_turn
 from bench.common import report
+from gpustitch.array import cpu_count
 from gpustitch.io.dicom_pixels import DicomPlanes
 from gpustitch.io.volume_output import open_output
 from gpustitch.model import Box, Spacing
 from gpustitch.model.slices import SliceStack
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.zplan import planes_over
-from gpustitch.stages.parallel import cpu_count, ordered_map
+from gpustitch.stages.parallel import ordered_map
 from gpustitch.stages.signed import signed_too
 from gpustitch.stages.slice_resample import ResampleOptions, plan, run
 from gpustitch.stages.slice_spacing import judge

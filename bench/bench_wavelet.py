@@ -16,10 +16,9 @@ from scipy import fftpack, ndimage
 from skimage.filters import threshold_otsu
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
-from gpustitch.array import Device, choose_device, cuda_devices, on, to_device
+from gpustitch.array import Device, choose_device, cpu_count, cuda_devices, on, to_device
 from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
 from gpustitch.stages.correct import Correction
-from gpustitch.stages.parallel import cpu_count
 
 Image = npt.NDArray[Any]
 SIZE = 2048

@@ -16,13 +16,14 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
+from gpustitch.array import cpu_count
 from gpustitch.io.planes import open_planes
 from gpustitch.io.volume_output import open_output
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.zplan import ZGrid, deformation, plan_z, planes_within, sorted_series
 from gpustitch.ops.zresample import deformed_planes, planes_between
-from gpustitch.stages.parallel import cpu_count, ordered_map
+from gpustitch.stages.parallel import ordered_map
 from gpustitch.stages.z_render import RenderOptions, plan, run
 
 _SHAPE = (400, 1024, 1024)

@@ -3,7 +3,7 @@
 The only room that imports CuPy or cuCIM.
 """
 
-from gpustitch.array.device import CPU, CudaDevice, Device, choose_device, cuda_devices
+from gpustitch.array.device import CPU, CudaDevice, Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.kernel import Kernel, kernel, kernels
 from gpustitch.array.namespace import Array, library_of, namespace, scipy_of, skimage_of
 from gpustitch.array.transfer import empty, on, resident, to_device, to_host
@@ -15,6 +15,7 @@ __all__ = [
     "Device",
     "Kernel",
     "choose_device",
+    "cpu_count",
     "cuda_devices",
     "empty",
     "kernel",

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from dataclasses import dataclass
 
 from gpustitch.errors import DeviceError, ParameterError
+
+
+def cpu_count() -> int:
+    """Number of CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, library_of, namespace, to_host
+from gpustitch.array import Array, cpu_count, library_of, namespace, to_host
 from gpustitch.errors import ParameterError
 from gpustitch.model.zspacing import Floats
 from gpustitch.ops.similarity_bands import (
     LONGEST_OF_VECTORS,
     band_products,
-    cpu_count,
     each_of,
     entries_before,
     masked_correlation,

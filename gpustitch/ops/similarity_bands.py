@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -152,11 +151,6 @@ def each_of(function: Callable[[S], T], items: Sequence[S], n_threads: int) -> l
         return [function(item) for item in items]
     with ThreadPoolExecutor(n_threads, thread_name_prefix="gpustitch") as pool:
         return list(pool.map(function, items))
-
-
-def cpu_count() -> int:
-    """Number of CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _parts(width: int, multiplications: int, limit: int) -> int:

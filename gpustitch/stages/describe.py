@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpustitch.array import Device, cuda_devices
+from gpustitch.array import Device, cpu_count, cuda_devices
 from gpustitch.errors import GpustitchError, InputMissingError, ParameterError
 from gpustitch.io.alignment import read_alignment
 from gpustitch.io.layout import find_raw_mosaic, find_volume_mosaic, is_volume
@@ -19,7 +19,6 @@ from gpustitch.io.sources import open_frames
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.ops.pyramid import downsample
 from gpustitch.stages.hosted import hosted
-from gpustitch.stages.parallel import cpu_count
 from gpustitch.stages.pipeline import ALIGNMENT, VOLUME
 from gpustitch.stages.tiles import open_volume
 

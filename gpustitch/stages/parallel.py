@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gpustitch.array import CPU, Device
+from gpustitch.array import CPU, Device, cpu_count
 from gpustitch.errors import ParameterError
 
 S = TypeVar("S")
@@ -22,11 +21,6 @@ class Workers:
 
     n: int
     device: Device = CPU
-
-
-def cpu_count() -> int:
-    """Number of CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def checked_workers(n_workers: int | None) -> int:

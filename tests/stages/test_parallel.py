@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from gpustitch.array import cpu_count
 from gpustitch.errors import ParameterError
-from gpustitch.stages.parallel import checked_workers, cpu_count, ordered_map
+from gpustitch.stages.parallel import checked_workers, ordered_map
 from gpustitch.stages.progress import SILENT, tracked
 
 
