@@ -12,6 +12,7 @@ from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, pa
 from gpustitch.cli.device_options import DeviceMemory, DeviceName, parsed_bytes, taken_device
 from gpustitch.cli.oblique_options import Writers
 from gpustitch.cli.spacing import SplitBy, Tolerance, TrustResolution, UseThickness, parsed_split
+from gpustitch.cli.volume_options import ChunkSize, Format, Levels
 from gpustitch.errors import ParameterError
 from gpustitch.io.pyramid_writer import N_WRITERS
 from gpustitch.ops.slice_fit import TOLERANCE
@@ -94,23 +95,9 @@ def command(
     use_thickness: UseThickness = False,
     trust_resolution: TrustResolution = False,
     split_by: SplitBy = "",
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format", help="precomputed, ome-zarr, tiff or nifti.", show_default="what the name of OUT says"
-        ),
-    ] = None,
-    levels: Annotated[
-        int | None, typer.Option("--levels", help="Number of pyramid levels.", show_default="5; TIFF, NIfTI: 1")
-    ] = None,
-    chunk_size: Annotated[
-        str | None,
-        typer.Option(
-            "--chunk-size",
-            help="Voxels of a stored chunk along x,y,z.",
-            show_default="64,64,64; TIFF, NIfTI: none",
-        ),
-    ] = None,
+    format_: Format = None,
+    levels: Levels = None,
+    chunk_size: ChunkSize = None,
     compression: Annotated[
         int | None,
         typer.Option("--compression", help="0 (none) to 9.", show_default="1 for OME-Zarr and .nii.gz, 0 for TIFF"),

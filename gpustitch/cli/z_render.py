@@ -12,6 +12,7 @@ from gpustitch.cli.common import Overwrite, Quiet, TerminalProgress, Workers, pa
 from gpustitch.cli.device_options import DeviceMemory, DeviceName, parsed_bytes, taken_device
 from gpustitch.cli.frame_options import AllowTruncated
 from gpustitch.cli.oblique_options import Writers
+from gpustitch.cli.volume_options import ChunkSize, Format, Levels
 from gpustitch.errors import ParameterError
 from gpustitch.io.pyramid_writer import N_WRITERS
 from gpustitch.model import Spacing
@@ -69,21 +70,9 @@ def command(
             show_default="weights are not looked at",
         ),
     ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format", help="precomputed, ome-zarr, tiff or nifti.", show_default="what the name of OUT says"
-        ),
-    ] = None,
-    levels: Annotated[
-        int | None, typer.Option("--levels", help="Number of pyramid levels.", show_default="5; TIFF, NIfTI: 1")
-    ] = None,
-    chunk_size: Annotated[
-        str | None,
-        typer.Option(
-            "--chunk-size", help="Voxels of a stored chunk along x,y,z.", show_default="64,64,64; TIFF, NIfTI: none"
-        ),
-    ] = None,
+    format_: Format = None,
+    levels: Levels = None,
+    chunk_size: ChunkSize = None,
     memory: Annotated[
         str, typer.Option("--memory", metavar="BYTES", help="Most memory for planes of IN, such as 4G.")
     ] = "1G",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gpustitch.errors import ParameterError
 from gpustitch.model.slices import SpacingClass
 from gpustitch.ops.slice_fit import fit_slices
+from tests.slice_positions import positions_of
 
 Floats = npt.NDArray[np.float64]
 # Binary positions: errors of arithmetic only.
@@ -163,7 +164,7 @@ def drawn(seed: int) -> Drawn | None:
     if 0.5 * np.abs(normal).sum() * quantum > 0.2 * spacing:
         quantum = 1e-6
     kind = str(rng.choice(["UNIFORM", "MISSING", "RUNS_WITH_GAPS", "VARIABLE", "IRREGULAR"]))
-    true, n_output = _positions(kind, spacing, n, rng)
+    true, n_output = positions_of(kind, spacing, n, rng)
     written = np.round((true[:, None] * normal + rng.uniform(-100, 100, 3)) / quantum) * quantum
     along = np.sort(written @ normal)
     gaps, steps = np.diff(along), np.rint(np.diff(true) / spacing)
@@ -174,29 +175,6 @@ def drawn(seed: int) -> Drawn | None:
         if steps.max() > 5 or wide.sum() > max(1, 0.2 * len(steps)) or (wide[2:] & wide[1:-1] & wide[:-2]).any():
             return None
     return Drawn(kind, along, 0.5 * float(np.abs(normal).sum()) * quantum, spacing, n_output)
-
-
-def _positions(kind: str, spacing: float, n: int, rng: np.random.Generator) -> tuple[Floats, int | None]:
-    every = spacing * np.arange(n)
-    if kind == "UNIFORM":
-        return every, n
-    if kind == "MISSING":
-        lost = rng.choice(np.arange(1, n - 1), int(rng.integers(1, max(2, n // 12))), replace=False)
-        return np.delete(every, lost), n
-    if kind == "RUNS_WITH_GAPS":
-        parts, at = [], 0.0
-        for _ in range(int(rng.integers(2, 5))):
-            parts.append(at + spacing * np.arange(int(rng.integers(5, 60))))
-            at = parts[-1][-1] + spacing * rng.uniform(6.2, 200)
-        return np.concatenate(parts), None
-    if kind == "VARIABLE":
-        gaps: list[float] = []
-        factor = 1.0
-        for _ in range(int(rng.integers(2, 4))):
-            factor = float(rng.choice([f for f in (1, 1.5, 2, 2.5, 3, 4) if f != factor]))
-            gaps += [spacing * factor] * int(rng.integers(12, 40))
-        return np.concatenate([[0], np.cumsum(gaps)]), None
-    return np.cumsum(spacing * rng.uniform(0.4, 2.2, n)), None
 
 
 def test_a_thousand_series_are_read_right() -> None:

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from gpustitch.model.slices import SliceHeader, SliceSeries
 from tests.slice_headers import AXIAL, series_of
+from tests.slice_positions import positions_of
 
 KINDS = ("UNIFORM", "UNIFORM", "COARSE", "MISSING", "RUNS_WITH_GAPS", "VARIABLE", "IRREGULAR")
 
@@ -35,7 +36,8 @@ def drawn(seed: int) -> Drawn | None:
     spacing = float(np.exp(rng.uniform(np.log(0.1), np.log(12))))
     if kind != "COARSE" and rng.random() < 0.25:
         spacing = float(rng.choice([0.5, 0.625, 1, 1.25, 2, 2.5, 3, 5, 10]))
-    true, n_output = _positions(kind, spacing, rng)
+    truly = "UNIFORM" if kind == "COARSE" else kind
+    true, n_output = positions_of(truly, spacing, int(rng.integers(8, 200)), rng)
     row, column = _directions(rng)
     normal = np.cross(row, column)
     decimals = _decimals(kind, spacing, normal, rng)
@@ -55,7 +57,7 @@ def drawn(seed: int) -> Drawn | None:
     )
     if _is_undefined(kind, series, normal, true, spacing):
         return None
-    found = Drawn(series, "UNIFORM" if kind == "COARSE" else kind, spacing, len(true), n_output, shear)
+    found = Drawn(series, truly, spacing, len(true), n_output, shear)
     is_shuffled = not (np.diff(names) > 0).all()
     (found.codes if is_shuffled else found.no_codes).add("FILE_ORDER")
     if number_code:
@@ -77,29 +79,6 @@ def drawn(seed: int) -> Drawn | None:
 def pixels_equal(one: SliceHeader, other: SliceHeader) -> bool:
     """Pixels are told by the first letters of the file's name: a copy is called as its original, with an x."""
     return one.path.name.split("x")[0] == other.path.name.split("x")[0]
-
-
-def _positions(kind, spacing, rng):
-    n = int(rng.integers(8, 200))
-    every = spacing * np.arange(n)
-    if kind in ("UNIFORM", "COARSE"):
-        return every, n
-    if kind == "MISSING":
-        lost = rng.choice(np.arange(1, n - 1), int(rng.integers(1, max(2, n // 12))), replace=False)
-        return np.delete(every, lost), n
-    if kind == "RUNS_WITH_GAPS":
-        parts, at = [], 0.0
-        for _ in range(int(rng.integers(2, 5))):
-            parts.append(at + spacing * np.arange(int(rng.integers(5, 60))))
-            at = parts[-1][-1] + spacing * rng.uniform(6.2, 200)
-        return np.concatenate(parts), None
-    if kind == "VARIABLE":
-        gaps, factor = [], 1.0
-        for _ in range(int(rng.integers(2, 4))):
-            factor = float(rng.choice([f for f in (1, 1.5, 2, 2.5, 3, 4) if f != factor]))
-            gaps += [spacing * factor] * int(rng.integers(12, 40))
-        return np.concatenate([[0], np.cumsum(gaps)]), None
-    return np.cumsum(spacing * rng.uniform(0.4, 2.2, n)), None
 
 
 def _directions(rng):
