@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import CPU, Array, Device, on, to_device
+from gpustitch.array import CPU, Array, Device, cpu_count, on, to_device
 from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.images import TIFF_SUFFIXES, read_image
@@ -188,7 +188,13 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
     progress.start("Similarity", n, "planes")
     try:
         with on(options.device):
-            compared = BandedCorrelation(plan.shape, plan.reach, mask=mask_to_compare(plan), block=plan.block)
+            compared = BandedCorrelation(
+                plan.shape,
+                plan.reach,
+                mask=mask_to_compare(plan),
+                block=plan.block,
+                n_threads=min(plan.n_workers, cpu_count()),
+            )
             for chunk in planes_to_compare(plan):
                 strips.append(compared.push(chunk))
                 progress.advance(chunk.shape[0])

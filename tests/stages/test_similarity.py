@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.array import Device
+from gpustitch.array import Device, cpu_count
 from gpustitch.errors import (
     DamagedInputError,
     InputMissingError,
@@ -24,6 +24,7 @@ from gpustitch.io.planes import open_planes
 from gpustitch.ops.binning import bin_planes
 from gpustitch.ops.sections import SectionOptions, simulate_sections
 from gpustitch.ops.similarity import banded_correlation, default_block
+from gpustitch.stages import similarity
 from gpustitch.stages.progress import Silent
 from gpustitch.stages.similarity import SimilarityOptions, plan, run
 from tests.cuda_cpu import shim
@@ -82,6 +83,20 @@ def test_volumes_and_camera_files_are_stacks_too(name):
     source = open_planes(path)
     found = run(plan(SimilarityOptions(input=path, reach=2)))
     np.testing.assert_allclose(found.half_strip, banded_correlation(source.read(0, source.shape[0]), 2), atol=1e-6)
+
+
+def test_planes_are_compared_by_as_many_threads_as_asked_for(stack, monkeypatch):
+    asked = []
+
+    class Noting(similarity.BandedCorrelation):
+        def __init__(self, *args, **options):
+            asked.append(options["n_threads"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(similarity, "BandedCorrelation", Noting)
+    for n_workers in (1, None, 1000):
+        run(plan(SimilarityOptions(stack, n_workers=n_workers)))
+    assert asked == [1, cpu_count(), cpu_count()]
 
 
 def test_the_range_is_10_or_what_a_short_stack_allows(stack, tmp_path):
