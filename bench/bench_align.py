@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from bench.bench_correlate import SIGMA_PX, SPACING, corrcoef_27, scipy_blobs
 from bench.common import best_seconds, report
+from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Mosaic, TilePath
-from gpustitch.stages import align
-from gpustitch.stages.align import AlignOptions
-from gpustitch.stages.align_link import MatchOptions
-from gpustitch.stages.tiles import ArrayVolume
+from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.stage import AlignOptions
 
 # The whole shift by the stage, and what the stage has wrong, in voxels (z, y, x).
 NOMINAL, ERROR = (0, 140, 0), (3, -4, 5)

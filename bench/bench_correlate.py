@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from bench.common import best_seconds, gemm_flops_per_s, report
 from gpustitch.model import Spacing
-from gpustitch.ops.blobs import find_blobs
-from gpustitch.ops.correlate import pearson_shifts
+from gpustitch.oblique.align.blobs import find_blobs
+from gpustitch.oblique.align.correlate import pearson_shifts
 from gpustitch.ops.smooth import smooth
 
 SPACING = Spacing(1.8 / 2**0.5, 1.8, 1.28)

@@ -21,10 +21,11 @@ from PIL import Image
 from scipy import ndimage
 
 from bench.common import memcpy_bytes_per_s, report
-from gpustitch.io.dcimg_writer import write_dcimg
-from gpustitch.io.jp2 import DEFAULT_PSNR_DB
-from gpustitch.stages import dcimg2jp2, dcimg2tif
-from gpustitch.stages.export_frames import ExportResult
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.io.images.jp2 import DEFAULT_PSNR_DB
+from gpustitch.oblique.export import jp2 as dcimg2jp2
+from gpustitch.oblique.export import tiff as dcimg2tif
+from gpustitch.oblique.export.stage import ExportResult
 
 N_FRAMES, N_ROWS, N_COLUMNS = 96, 1024, 1024
 

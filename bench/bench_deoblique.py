@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.model import Box
-from gpustitch.ops.deoblique import deoblique
-from gpustitch.stages.deoblique import DeobliqueOptions, plan, run
+from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.deskew.stage import DeobliqueOptions, plan, run
 
 SHAPE = (256, 1024, 1024)
 # CPU ns per camera pixel of spimstitch's dcimg2oblique on frames of this shape (EPYC, isotropic with 1 and 5 levels,
@@ -89,7 +89,7 @@ def sweep(frames: npt.NDArray[Any], name: str, levels: int, n_workers: int, fold
         options = DeobliqueOptions(
             "memory", folder / "v", step_um=STEPS[name], levels=levels, n_workers=n_workers, flush=False
         )
-        with patch("gpustitch.stages.deoblique.open_frames", lambda _: Memory(frames)):
+        with patch("gpustitch.oblique.deskew.stage.open_frames", lambda _: Memory(frames)):
             run(plan(options))
 
     user, system, wall = (seconds / frames.size * 1e9 for seconds in cpu_seconds(whole, folder))

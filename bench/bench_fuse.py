@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
-from gpustitch.io.precomputed import PrecomputedVolume
-from gpustitch.io.volume_writer import VolumeWriter
+from gpustitch.io.volumes.array import ArrayVolume
+from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.precomputed import VolumeWriter
 from gpustitch.model import Box, Coverage, ObliqueScan, PlacedVolume, Spacing
-from gpustitch.ops.fuse import fuse_block, plan_block
+from gpustitch.oblique.fuse import stage as stitch
+from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
+from gpustitch.oblique.fuse.stage import StitchOptions, TreeOptions, plan_tree
 from gpustitch.ops.pyramid import downsample
-from gpustitch.stages import stitch
-from gpustitch.stages.stitch import StitchOptions, TreeOptions, plan_tree
-from gpustitch.stages.tiles import ArrayVolume
 
 REFERENCE_NS = {1: 42.0, 5: 61.0}
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
-from gpustitch.io.dcimg_writer import write_dcimg
-from gpustitch.ops.histogram import count_between, histogram, histogram_percentile, percentile_bin
-from gpustitch.ops.illumination import FlatOptions, fit_flat
-from gpustitch.stages.illumination import IlluminationOptions, plan, run
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.oblique.flat.fit import FlatOptions, fit_flat
+from gpustitch.oblique.flat.histogram import count_between, histogram, histogram_percentile, percentile_bin
+from gpustitch.oblique.flat.stage import IlluminationOptions, plan, run
 
 REFERENCE_NS = 143.0
 N_BINS, WIDTH, BACKGROUND, PERCENTILE = 1024, 4, 150, 95.0

@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from bench.bench_wavelet import striped_frame
 from bench.common import best_seconds, memcpy_bytes_per_s, report
-from gpustitch.ops.lightsheet import LightsheetOptions, background_estimate, centres, line_estimate
-from gpustitch.stages.correct import Correction
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, background_estimate, centres, line_estimate
 
 Image = npt.NDArray[Any]
 

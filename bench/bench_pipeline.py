@@ -18,10 +18,10 @@ import numpy as np
 from scipy import ndimage
 
 from bench.common import disk_write_bytes_per_s, memcpy_bytes_per_s, report
-from gpustitch.io.dcimg_writer import write_dcimg
-from gpustitch.stages import pipeline
-from gpustitch.stages.progress import Silent
-from gpustitch.stages.stitch import StitchOptions
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.oblique import pipeline
+from gpustitch.oblique.fuse.stage import StitchOptions
+from gpustitch.running.progress import Silent
 
 N_FRAMES, SIZE, PERIOD = 256, 1024, 160
 PIXEL_UM = 1.8

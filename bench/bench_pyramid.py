@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.common import best_seconds, disk_write_bytes_per_s, memcpy_bytes_per_s, report
-from gpustitch.io.volume_writer import VolumeWriter
+from gpustitch.io.write.precomputed import VolumeWriter
 from gpustitch.model import Spacing
 from gpustitch.ops.pyramid import downsample
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.array import cpu_count
-from gpustitch.ops.similarity import BandedCorrelation, default_block, peak_bytes
-from gpustitch.ops.similarity_bands import LONGEST_OF_VECTORS, PLANES_TOGETHER, band_products, each_of
-from gpustitch.ops.similarity_parts import row_sums, sampled_scaling
-from gpustitch.ops.similarity_rows import centred_rows, plane_moments, tiles_of
+from gpustitch.sections.similarity.banded import BandedCorrelation, default_block, peak_bytes
+from gpustitch.sections.similarity.bands import LONGEST_OF_VECTORS, PLANES_TOGETHER, band_products, each_of
+from gpustitch.sections.similarity.parts import row_sums, sampled_scaling
+from gpustitch.sections.similarity.similarity_rows import centred_rows, plane_moments, tiles_of
 
 # z-spacing (Java), two threads on two cores, not measured in this run.
 JAVA_NS = 2.5

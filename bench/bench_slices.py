@@ -15,17 +15,16 @@ import numpy as np
 from bench.bench_z_render import best_in_turn
 from bench.common import report
 from gpustitch.array import cpu_count
-from gpustitch.io.dicom_pixels import DicomPlanes
-from gpustitch.io.volume_output import open_output
+from gpustitch.io.write.opening import open_output
 from gpustitch.model import Box, Spacing
-from gpustitch.model.slices import SliceStack
-from gpustitch.ops.pyramid import downsample
-from gpustitch.ops.zplan import planes_over
-from gpustitch.stages.parallel import ordered_map
-from gpustitch.stages.signed import signed_too
-from gpustitch.stages.slice_resample import ResampleOptions, plan, run
-from gpustitch.stages.slice_spacing import judge
-from tests.dicom_phantom import write_series
+from gpustitch.ops.pyramid import downsample, signed_too
+from gpustitch.regrid.plan import planes_over
+from gpustitch.running.threads import ordered_map
+from gpustitch.slices.dicom.pixels import DicomPlanes
+from gpustitch.slices.model import SliceStack
+from gpustitch.slices.verdict.stage import judge
+from gpustitch.slices.volume.stage import ResampleOptions, plan, run
+from tests.slices.dicom.dicom_phantom import write_series
 
 _SLICES, _SIDE = 1000, 512
 _SPACING = Spacing(583.0, 500.0, 500.0)

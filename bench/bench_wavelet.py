@@ -17,8 +17,8 @@ from skimage.filters import threshold_otsu
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.array import Device, choose_device, cpu_count, cuda_devices, on, to_device
-from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
-from gpustitch.stages.correct import Correction
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
 
 Image = npt.NDArray[Any]
 SIZE = 2048

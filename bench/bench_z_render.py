@@ -17,14 +17,14 @@ from scipy import ndimage
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.array import cpu_count
-from gpustitch.io.planes import open_planes
-from gpustitch.io.volume_output import open_output
+from gpustitch.io.planes.opening import open_planes
+from gpustitch.io.write.opening import open_output
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
-from gpustitch.ops.zplan import ZGrid, deformation, plan_z, planes_within, sorted_series
-from gpustitch.ops.zresample import deformed_planes, planes_between
-from gpustitch.stages.parallel import ordered_map
-from gpustitch.stages.z_render import RenderOptions, plan, run
+from gpustitch.regrid.plan import ZGrid, deformation, plan_z, planes_within, sorted_series
+from gpustitch.regrid.zresample import deformed_planes, planes_between
+from gpustitch.running.threads import ordered_map
+from gpustitch.sections.render.stage import RenderOptions, plan, run
 
 _SHAPE = (400, 1024, 1024)
 _SPACING = Spacing(0.05, 0.01, 0.01)

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.common import best_seconds, report
-from gpustitch.model.zspacing import ZSpacingOptions
-from gpustitch.ops.zspacing import estimate_positions
-from gpustitch.ops.zspacing_band import band_of
-from gpustitch.ops.zspacing_compat import compat_steps
+from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.positions.band import band_of
+from gpustitch.sections.positions.compat import compat_steps
+from gpustitch.sections.positions.estimate import estimate_positions
 
 # z-spacing (Java), one thread, ms per iteration with ten inner ones, measured on a machine of the same kind.
 JAVA_MS = {(400, 10): 8.8, (400, 50): 34.9, (2000, 10): 59.6, (2000, 50): 205.0}

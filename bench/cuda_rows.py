@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from gpustitch.array import Array, Device, to_device
+from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, PlacedVolume, Spacing
-from gpustitch.ops.correlate import pearson_shifts
-from gpustitch.ops.deoblique import plane_offsets, shear_lerp
-from gpustitch.ops.flatfield import flat_counts
-from gpustitch.ops.fuse import fuse_block, plan_block
-from gpustitch.ops.histogram import count_between, histogram, percentile_bin
-from gpustitch.ops.lightsheet import LightsheetOptions, destripe_lightsheet
+from gpustitch.oblique.align.correlate import pearson_shifts
+from gpustitch.oblique.deskew.deoblique import plane_offsets, shear_lerp
+from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
+from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.flat.flatfield import flat_counts
+from gpustitch.oblique.flat.histogram import count_between, histogram, percentile_bin
+from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.ops.pyramid import halve, halve_max, halve_mode
-from gpustitch.ops.similarity import banded_correlation
-from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
-from gpustitch.ops.zplan import ZGrid, plan_z, sorted_series
-from gpustitch.ops.zresample import planes_between
-from gpustitch.stages.tiles import ArrayVolume
+from gpustitch.regrid.plan import ZGrid, plan_z, sorted_series
+from gpustitch.regrid.zresample import planes_between
+from gpustitch.sections.similarity.banded import banded_correlation
 
 # Frames, rows and columns that are de-obliqued, counted, destriped; voxels that are halved; windows that are
 # correlated, by their side; voxels that are fused; planes that are compared, and with how many after them.

@@ -1,4 +1,4 @@
-"""Which library owns an array. The array decides; nothing below the stages is told."""
+"""Which library owns an array. The array decides; nothing below a mission's ``stage.py`` is told."""
 
 from __future__ import annotations
 

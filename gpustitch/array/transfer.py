@@ -6,10 +6,11 @@ Copies go through pinned memory (CuPy's pool of it), so that those of one thread
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,16 @@ def _stream(cupy: Any, index: int) -> Any:
         except IndexError:
             held[index] = cupy.cuda.Stream(non_blocking=True)
     return held[index]
+
+
+HostArray = npt.NDArray[Any]
+
+
+def hosted(op: Callable[[Array], Array], device: Device) -> Callable[[HostArray], HostArray]:
+    """``op`` as a function from host to host: its argument is moved to ``device``, its result back."""
+    return functools.partial(_run, op, device)
+
+
+def _run(op: Callable[[Array], Array], device: Device, array: HostArray) -> HostArray:
+    with on(device):
+        return to_host(op(to_device(array, device)))

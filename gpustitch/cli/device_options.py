@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gpustitch.array import Device, choose_device
-from gpustitch.cli.common import TerminalProgress
+from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.errors import ParameterError
 
 _PANEL = "Device"
@@ -18,7 +18,7 @@ DeviceName = Annotated[
     str,
     typer.Option(
         "--device",
-        envvar="GPUSTITCH_DEVICE",
+        envvar="gpustitchITCH_DEVICE",
         help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N.",
         rich_help_panel=_PANEL,
     ),
@@ -27,7 +27,7 @@ IdleDevice = Annotated[
     str,
     typer.Option(
         "--device",
-        envvar="GPUSTITCH_DEVICE",
+        envvar="gpustitchITCH_DEVICE",
         help="Accepted as by every command; this one computes nothing that a GPU could take over.",
         rich_help_panel=_PANEL,
     ),

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gpustitch.cli.common import TerminalProgress
-from gpustitch.stages.deoblique import DeobliqueOptions, plan, run
+from gpustitch.cli.terminal import TerminalProgress
+from gpustitch.oblique.deskew.stage import DeobliqueOptions, plan, run
 
 ObliqueOutput = Annotated[Path, typer.Option("--output", help="Folder of the precomputed volume to write.")]
 Levels = Annotated[int, typer.Option("--levels", help="Number of pyramid levels.")]

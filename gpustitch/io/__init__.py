@@ -1,1 +1,1 @@
-"""Readers and writers: camera files, image stacks and volumes."""
+"""Readers and writers: files found, images, frames, volumes; each appears whole or not at all."""

@@ -1,1 +1,1 @@
-"""Numerics: arrays and geometry in, arrays out. No paths, no logging, no command line."""
+"""Numerics of no mission: arrays in, arrays out."""

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cuda_cpu import build, module
+from tests.paths import ROOT
 
 _LIBRARIES = ("libasan.so", "libubsan.so", "libstdc++.so.6")
-_ROOT = Path(__file__).parents[2]
 
 
 @functools.cache
@@ -37,7 +37,7 @@ def run_python(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         module.SANITIZED: "1",
     }
     return subprocess.run(
-        [sys.executable, *arguments], cwd=_ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
 
 

@@ -10,23 +10,28 @@ from scipy import ndimage
 
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, Spacing
-from gpustitch.ops.ascend import ascend, peak
-from gpustitch.ops.blobs import find_blobs
-from gpustitch.ops.deoblique import deoblique
-from gpustitch.ops.flatfield import check_scaled_flat, inverse_flat, normalized_flat, to_uint16
-from gpustitch.ops.fuse import fuse_block, plan_block
-from gpustitch.ops.histogram import count_between, histogram, histogram_percentile, percentile_bin
-from gpustitch.ops.illumination import FlatOptions, fit_flat
-from gpustitch.ops.intensity import row_gains
-from gpustitch.ops.lightsheet import LightsheetOptions, background_estimate, destripe_lightsheet, line_estimate
-from gpustitch.ops.notch import RowLowPass
-from gpustitch.ops.otsu import otsu, otsu_of_frames
+from gpustitch.oblique.align.ascend import ascend, peak
+from gpustitch.oblique.align.blobs import find_blobs
+from gpustitch.oblique.align.search import correlate_all_shifts
+from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.destripe.lightsheet import (
+    LightsheetOptions,
+    background_estimate,
+    destripe_lightsheet,
+    line_estimate,
+)
+from gpustitch.oblique.destripe.notch import RowLowPass
+from gpustitch.oblique.destripe.otsu import otsu, otsu_of_frames
+from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.flat.fit import FlatOptions, fit_flat
+from gpustitch.oblique.flat.flatfield import check_scaled_flat, inverse_flat, normalized_flat, to_uint16
+from gpustitch.oblique.flat.histogram import count_between, histogram, histogram_percentile, percentile_bin
+from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
+from gpustitch.oblique.fuse.intensity import row_gains
 from gpustitch.ops.pyramid import downsample
-from gpustitch.ops.search import correlate_all_shifts
 from gpustitch.ops.smooth import smooth
-from gpustitch.ops.wavelet import WaveletOptions, destripe_wavelet
 from tests.cuda_cpu import module, shim
-from tests.ops.fuse_tiles import oblique, whole_box
+from tests.oblique.fuse.fuse_tiles import oblique, whole_box
 
 pytestmark = pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator works")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gpustitch.stages.phantom import make_phantom
-from gpustitch.stages.phantom_truth import PhantomSpec, Truth
+from gpustitch.demo.phantom.stage import make_phantom
+from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from tests.e2e.commands import succeed
 
 SPEC = PhantomSpec(n_frames=120, n_rows=128, n_columns=96, overlap=0.42, stage_error_um=4.0, n_channels=2)

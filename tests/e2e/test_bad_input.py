@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpustitch.io.dcimg_writer import write_dcimg
-from gpustitch.stages.phantom_truth import Truth
+from gpustitch.demo.phantom.truth import Truth
+from gpustitch.io.frames.dcimg_writer import write_dcimg
 from tests.e2e.commands import fail, read_level, run, succeed
 from tests.e2e.conftest import MATCHING
 
@@ -165,8 +165,8 @@ def test_a_disk_too_small_is_refused_before_the_first_read(truth: Truth, small_d
 def test_a_disk_that_fills_up_leaves_nothing_half(
     truth: Truth, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pipeline", "deoblique", "stitch"):
-        monkeypatch.setattr(f"gpustitch.stages.{module}.check_free_space", lambda path, needed: None)
+    for module in ("pipeline", "deskew.stage", "fuse.stage"):
+        monkeypatch.setattr(f"gpustitch.oblique.{module}.check_free_space", lambda path, needed: None)
     said = fail(8, "pipeline", truth.channel(), "--output", small_disk / "out", *PLAIN)
     assert "full" in said
     assert not any(small_disk.iterdir())

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from gpustitch.array import Device, choose_device, cuda_devices
+from gpustitch.demo import brain as demo
+from gpustitch.demo.phantom.stage import make_phantom
+from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from gpustitch.model import ZYX
-from gpustitch.ops.wavelet import WaveletOptions
-from gpustitch.stages import demo, pipeline
-from gpustitch.stages.align_link import MatchOptions
-from gpustitch.stages.correct import Correction, Method
-from gpustitch.stages.phantom import make_phantom
-from gpustitch.stages.phantom_truth import PhantomSpec, Truth
-from gpustitch.stages.pipeline import PipelineOptions
+from gpustitch.oblique import pipeline
+from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.destripe.correction import Correction, Method
+from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.pipeline import PipelineOptions
 from tests.cuda_cpu import build, shim
 from tests.e2e.commands import read_level
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpustitch.io.dcimg_writer import write_dcimg
-from gpustitch.io.images import write_tiff
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.io.images.files import write_tiff
 from tests.e2e.commands import fail, succeed
 
 pytestmark = pytest.mark.xdist_group("e2e")

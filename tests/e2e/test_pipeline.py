@@ -10,17 +10,18 @@ import cloudvolume
 import numpy as np
 import pytest
 
-from gpustitch.io.layout import find_raw_mosaic
-from gpustitch.io.sources import open_frames
+from gpustitch.demo.phantom.stage import make_phantom
+from gpustitch.demo.phantom.truth import PhantomSpec, Truth
+from gpustitch.io.frames.opening import open_frames
 from gpustitch.model import ObliqueScan
-from gpustitch.stages import align, stitch
-from gpustitch.stages.align import AlignOptions
-from gpustitch.stages.align_link import MatchOptions
-from gpustitch.stages.phantom import make_phantom
-from gpustitch.stages.phantom_truth import PhantomSpec, Truth
-from gpustitch.stages.placing import place
-from gpustitch.stages.stitch import StitchOptions
-from gpustitch.stages.tiles import ObliqueTile
+from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.stage import AlignOptions
+from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.fuse import stage as stitch
+from gpustitch.oblique.fuse.stage import StitchOptions
+from gpustitch.oblique.mosaic.folders import find_raw_mosaic
+from gpustitch.oblique.mosaic.placing import place
 from tests.e2e.commands import read_level, succeed
 from tests.e2e.conftest import MATCHING
 

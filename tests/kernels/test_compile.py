@@ -5,14 +5,13 @@ NVRTC is what CuPy compiles with on a device's machine; it needs no device itsel
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.kernels import nvrtc
 from tests.kernels.variants import ARCHITECTURES, compiled, threads, variants
+from tests.paths import ROOT
 
-SOURCES = sorted(path.name for path in (Path(__file__).parents[2] / "kernels").glob("*.cu"))
+SOURCES = sorted(path.name for path in (ROOT / "kernels").glob("*.cu"))
 # Most bytes that a thread keeps outside its registers, by body; all others none. All but halve_mode are held to few
 # registers by their launch bounds, so that more blocks run together; halve_mode is so for uint8 on sm_120 alone.
 SPILL_BYTES = {"analyse_low_pass": 36, "blend_bands": 80, "fuse_tiles": 60, "halve_mode": 32}

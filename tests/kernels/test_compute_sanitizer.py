@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from gpustitch.array import cuda_devices
+from tests.paths import ROOT
 
-_ROOT = Path(__file__).parents[2]
 _FOUND = 86
 
 
@@ -29,6 +28,6 @@ def test_bodies_are_clean(tool: str) -> None:
         sanitizer, "--tool", tool, "--error-exitcode", str(_FOUND), "--launch-timeout", "120", "--",
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/kernels/test_parity.py",
     ]  # fmt: skip
-    result = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     assert " passed" in result.stdout, "no body ran"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from unittest import mock
 
-import gpustitch.ops
+import gpustitch
 from gpustitch.array import Kernel, kernels, launch
 from gpustitch.array.body import C_TYPES
 from tests.kernels import nvrtc
@@ -37,10 +37,10 @@ class Variant:
 
 
 def twins() -> Mapping[str, Kernel]:
-    """All twins of the operations."""
-    for module in pkgutil.iter_modules(gpustitch.ops.__path__):
-        importlib.import_module(f"gpustitch.ops.{module.name}")
-    return {name: twin for name, twin in kernels().items() if twin.definition.__module__.startswith("gpustitch.ops.")}
+    """All twins of the package, which is imported whole."""
+    for module in pkgutil.walk_packages(gpustitch.__path__, "gpustitch."):
+        importlib.import_module(module.name)
+    return {name: twin for name, twin in kernels().items() if twin.definition.__module__.startswith("gpustitch.")}
 
 
 def threads(name: str) -> int:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gpustitch.ops.robust import median_and_scatter, weighted_median
-
-DATA = Path(__file__).parents[1] / "data"
+from tests.paths import DATA
 
 
 def test_scatter_of_normal_values_is_their_standard_deviation() -> None:

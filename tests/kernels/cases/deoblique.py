@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.ops.deoblique import plane_offsets
+from gpustitch.oblique.deskew.deoblique import plane_offsets
 from tests.kernels.case import Case
 
 TYPES = ("uint8", "uint16", "float32")

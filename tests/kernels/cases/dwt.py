@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.ops.dwt import Level, levels_of, wavelet_taps
+from gpustitch.oblique.destripe.dwt import Level, levels_of, wavelet_taps
 from tests.kernels.case import Case
 
 Array = npt.NDArray[Any]

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from gpustitch.model import Box, Coverage, PlacedVolume
-from gpustitch.ops.fuse import plan_block
+from gpustitch.oblique.fuse.fuse import plan_block
 from tests.kernels.case import Case
-from tests.ops.fuse_tiles import oblique, tile, whole_box
+from tests.oblique.fuse.fuse_tiles import oblique, tile, whole_box
 
 Tiles = list[PlacedVolume]
 
 
 def arguments_of(tiles: Sequence[PlacedVolume], box: Box, gains: dict[int, Any] | None = None) -> dict[str, Any]:
-    """What :func:`gpustitch.ops.fuse.fuse_block` passes to the twin."""
+    """What :func:`gpustitch.oblique.fuse.fuse.fuse_block` passes to the twin."""
     plan = plan_block(box, tiles)
     assert plan.tables is not None
     places = {place: gains[n] for place, n in enumerate(plan.numbers) if gains and n in gains}

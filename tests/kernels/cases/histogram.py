@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.ops.histogram import count_between as definition_of_count
+from gpustitch.oblique.flat.histogram import count_between as definition_of_count
 from tests.kernels.case import Case
 
 Array = npt.NDArray[Any]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.ops.dwt import levels_of, wavelet_taps
-from gpustitch.ops.wavelet import _SMOOTHING
+from gpustitch.oblique.destripe.dwt import levels_of, wavelet_taps
+from gpustitch.oblique.destripe.wavelet import _SMOOTHING
 from tests.kernels.case import Case
 from tests.kernels.cases.dwt import Array, coefficients_of, counts, spoiled
 

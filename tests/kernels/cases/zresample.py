@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.ops.zplan import node_centers, node_weights, sorted_series
+from gpustitch.regrid.plan import node_centers, node_weights, sorted_series
 from tests.kernels.case import Case
 
 TYPES = ("uint8", "uint16", "float32")

@@ -1,0 +1,154 @@
+"""``gpustitch spacing``: how far apart slices are, and what is wrong with a series."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from gpustitch.array import choose_device
+from gpustitch.cli.device_options import IdleDevice
+from gpustitch.cli.terminal import Quiet, TerminalProgress, reported_errors
+from gpustitch.errors import OutputError
+from gpustitch.slices.fit.classes import TOLERANCE
+from gpustitch.slices.model import SliceStack, SpacingClass
+from gpustitch.slices.verdict.report import headline, verdict, verdict_dict
+from gpustitch.slices.verdict.stage import SPLITS, JudgeOptions, judge
+
+# Exit codes of series that are not clean, and of those that no volume can be made of.
+WARNED, UNUSABLE = 21, 22
+_WIDEST = 100
+_MOST_SINGLE = 5
+_STYLES = {"warning": "yellow", "warnings": "yellow", "do": "bold"}
+
+Spacing = Annotated[
+    float | None,
+    typer.Option(
+        "--spacing-z", "--spacing", metavar="MM", help="Distance of slices, for files that do not say where slices are."
+    ),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option("--tolerance", help="Greatest distance of a slice from an even grid, as a part of the spacing."),
+]
+UseThickness = Annotated[
+    bool,
+    typer.Option("--use-thickness", help="Take SliceThickness for the distance of slices where nothing else says it."),
+]
+TrustResolution = Annotated[
+    bool,
+    typer.Option(
+        "--trust-resolution", help="Believe the resolution of plain images, which many programs write unasked."
+    ),
+]
+SplitBy = Annotated[
+    str,
+    typer.Option("--split-by", metavar="NAMES", help=f"Part series by these, with commas: {', '.join(SPLITS)}."),
+]
+
+
+def parsed_split(text: str) -> tuple[str, ...]:
+    """Names separated by commas; image type is image-type."""
+    return tuple(name.strip().replace(" ", "-") for name in text.split(",") if name.strip())
+
+
+def command(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", help="Folders, files or globs: DICOM, TIFF, other images.")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a list of one object per series for programs.")
+    ] = False,
+    spacing: Spacing = None,
+    tolerance: Tolerance = TOLERANCE,
+    use_thickness: UseThickness = False,
+    trust_resolution: TrustResolution = False,
+    split_by: SplitBy = "",
+    device: IdleDevice = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Say how far apart the slices of each series are, what is wrong with it, and what other programs would make of it.
+
+    Exit code: 0 if every series is clean, 21 if one has warnings, 22 if no volume can be made of one.
+
+    Example: gpustitch spacing CT-folder --json
+    """
+    with reported_errors():
+        choose_device(device)
+        options = JudgeOptions(spacing, tolerance, use_thickness, trust_resolution, parsed_split(split_by))
+        progress = _Warned(quiet=quiet)
+        stacks = judge(paths, options, progress)
+        with _stdout():
+            if as_json:
+                print(json.dumps([verdict_dict(stack) for stack in stacks], indent=2, allow_nan=False))
+            else:
+                _print(stacks)
+        raise typer.Exit(_exit_code(stacks, is_warned=progress.is_warned))
+
+
+@contextlib.contextmanager
+def _stdout() -> Iterator[None]:
+    """Characters that stdout has no code for are written as ``?``; OutputError if it cannot be written to."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer would fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"the verdict cannot be written: {error.strerror}") from error
+
+
+class _Warned(TerminalProgress):
+    """Progress that remembers whether it was warned of anything."""
+
+    is_warned = False
+
+    def warn(self, message: str) -> None:
+        self.is_warned = True
+        super().warn(f"gpustitch: warning: {message}")
+
+
+def _exit_code(stacks: Sequence[SliceStack], *, is_warned: bool) -> int:
+    if any(not stack.is_usable for stack in stacks):
+        return UNUSABLE
+    return WARNED if is_warned or any(stack.notes for stack in stacks) else 0
+
+
+def _few_single(stacks: Sequence[SliceStack]) -> tuple[list[SliceStack], int]:
+    """The verdicts to print, and how many single slices are not: radial series are parts of one slice each."""
+    single = [stack for stack in stacks if stack.fit.kind is SpacingClass.SINGLE]
+    hidden = set(map(id, single[_MOST_SINGLE:]))
+    return [stack for stack in stacks if id(stack) not in hidden], len(hidden)
+
+
+def _print(stacks: Sequence[SliceStack]) -> None:
+    """Verdicts one below the other, in color on a terminal."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    console = Console(highlight=False, soft_wrap=True, width=max(width, 40))
+    shown, more = _few_single(stacks)
+    for i, stack in enumerate(shown):
+        if i:
+            console.print()
+        kind = "red" if not stack.is_usable else "yellow" if stack.notes else "green"
+        console.print(Text(headline(stack), style=f"bold {kind}"))
+        style = ""
+        for line in verdict(stack, width):
+            label = line[:12].strip()
+            style = _STYLES.get(label, "") if label else style
+            console.print(Text(line, style=style))
+    if more:
+        console.print(f"\n{more} more series of a single slice (--json lists them)")

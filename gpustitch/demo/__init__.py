@@ -1,0 +1,1 @@
+"""Acquisitions and series with known truth, processed and measured."""

@@ -1,0 +1,177 @@
+"""Shows that it works: makes a phantom, runs the pipeline on it, and measures the result against the truth."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from gpustitch.array import CPU, Device
+from gpustitch.demo.phantom import stage as phantom
+from gpustitch.demo.phantom.stage import SIZES, PhantomOptions, PhantomPlan
+from gpustitch.demo.phantom.truth import PhantomSpec, Truth
+from gpustitch.demo.score import brain as evaluate
+from gpustitch.demo.score import pictures
+from gpustitch.demo.score.brain import EvaluateOptions, Evaluation, Solved
+from gpustitch.demo.score.pictures import PictureOptions
+from gpustitch.errors import ParameterError
+from gpustitch.io.atomic import check_free_space, check_output, os_errors
+from gpustitch.io.provenance import plain
+from gpustitch.oblique import pipeline
+from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.pipeline import PipelineOptions, PipelineResult
+from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.threads import checked_workers
+
+PHANTOM, STITCHED, PICTURES, REPORT = "phantom", "stitched", "pictures", "report.json"
+
+# A frame of some hundred columns needs a far narrower notch than the 2048 columns that the pipeline's defaults are for.
+DESTRIPING = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
+# The windows of the pipeline's defaults do not fit into overlaps of some 50 voxels.
+MATCHING = MatchOptions(sample_count=100, window_px=(21, 21, 21))
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What to show.
+
+    Parameters
+    ----------
+    folder
+        Will hold ``phantom/``, ``stitched/``, ``pictures/`` and ``report.json``.
+    spec
+        The phantom.
+    overwrite
+        Replace these if they exist; nothing else in the folder is touched.
+    device
+        Where the pipeline computes; making the phantom and measuring do not.
+    """
+
+    folder: Path
+    spec: PhantomSpec = field(default_factory=lambda: SIZES["small"])
+    n_workers: int | None = None
+    overwrite: bool = False
+    device: Device = CPU
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """The phantom to be made; the rest follows from it."""
+
+    options: DemoOptions
+    phantom: PhantomPlan
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What was measured, what was stitched, and how long each part took, in s."""
+
+    evaluation: Evaluation
+    stitched: PipelineResult
+    seconds: dict[str, float]
+    report: Path
+    overview: Path
+
+
+def spec_of(size: str, *, seed: int = 1, pixel_error: float = 0.01, stage_error_um: float = 5.0) -> PhantomSpec:
+    """The phantom of a size by name.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such size, or a figure is out of range.
+    """
+    if size not in SIZES:
+        raise ParameterError(f"--size is one of {', '.join(SIZES)}, not {size!r}")
+    if seed < 0:
+        raise ParameterError(f"--seed must not be negative, not {seed}")
+    return replace(SIZES[size], seed=seed, pixel_error=pixel_error, stage_error_um=stage_error_um)
+
+
+def plan(options: DemoOptions) -> DemoPlan:
+    """Refuse what cannot be done before anything is written.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        If the folder exists (and nothing may be replaced), cannot be written, or the disk is too small.
+    """
+    checked_workers(options.n_workers)
+    check_output(options.folder, overwrite=options.overwrite)
+    making = phantom.plan(PhantomOptions(options.folder / PHANTOM, options.spec, options.overwrite, options.n_workers))
+    # The frames, the tiles made of them (slanted into boxes) and the stitched volume with its pyramid.
+    check_free_space(options.folder, 6 * making.output_bytes)
+    return DemoPlan(options, making)
+
+
+def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
+    """Make the phantom, stitch it, measure, draw, and write the report."""
+    options = plan.options
+    clock = _Clock()
+    truth = phantom.run(plan.phantom, progress)
+    clock.lap("phantom")
+    stitched = pipeline.run(pipeline.plan(pipeline_options(truth, options)), progress)
+    clock.lap("pipeline")
+    measuring = evaluate_options(truth, stitched, options)
+    evaluation = evaluate.run(evaluate.plan(measuring), progress)
+    clock.lap("evaluation")
+    folder = options.folder / PICTURES
+    with os_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    overview = pictures.draw(PictureOptions(measuring, destriping(truth), folder))
+    clock.lap("pictures")
+    report = options.folder / REPORT
+    evaluation.write(report, seconds=clock.seconds, spec=plain(options.spec))
+    return DemoResult(evaluation, stitched, clock.seconds, report, overview)
+
+
+def pipeline_options(truth: Truth, options: DemoOptions) -> PipelineOptions:
+    """How a phantom goes through the pipeline: with nominal sizes, as a user would call it."""
+    spec = truth.spec
+    return PipelineOptions(
+        truth.channel(),
+        options.folder / STITCHED,
+        x_step_um=spec.step_um,
+        y_voxel_um=spec.pixel_um,
+        angle_deg=spec.angle_deg,
+        correction=destriping(truth),
+        matching=MATCHING,
+        negative_y=spec.negative_y,
+        rotate_90=evaluate.CHUNGLAB_ROTATE_90 if spec.chunglab else 0,
+        flip_ud=evaluate.CHUNGLAB_FLIP_UD if spec.chunglab else False,
+        keep_tiles=True,
+        device=options.device,
+        n_workers=options.n_workers,
+        overwrite=options.overwrite,
+    )
+
+
+def destriping(truth: Truth) -> Correction:
+    """How the phantom's frames are corrected, but for the flat."""
+    return Correction("wavelet" if truth.spec.stripe_strength > 0 else "none", DESTRIPING, dark=truth.spec.sensor.dark)
+
+
+def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOptions) -> EvaluateOptions:
+    """What to measure of a stitched phantom."""
+    if stitched.alignment is None:
+        solved = Solved({tile.name: (0.0, 0.0, 0.0) for tile in truth.tiles}, None, None)
+    else:
+        solved = Solved.read(stitched.alignment, stitched.volume)
+    flat = stitched.output / pipeline.FLAT
+    tiles = stitched.output / pipeline.TILES
+    return EvaluateOptions(truth, stitched.volume, solved, flat, tiles, n_workers=options.n_workers)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self._last, 2)
+        self._last = now

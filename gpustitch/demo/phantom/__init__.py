@@ -1,0 +1,1 @@
+"""A synthetic brain and the microscope that looks at it."""

@@ -1,0 +1,233 @@
+"""Shows that section series come right: simulates one, runs the three stages on it, measures them against the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from gpustitch.array import CPU, Device
+from gpustitch.demo.score import sections as section_evaluate
+from gpustitch.demo.score.brain import Evaluation
+from gpustitch.demo.score.sections import SectionEvaluateOptions
+from gpustitch.demo.series.simulate import SectionOptions, SectionSeries, simulate_sections
+from gpustitch.errors import ParameterError
+from gpustitch.io.atomic import atomic_directory, check_free_space, check_output
+from gpustitch.io.provenance import write_json
+from gpustitch.io.write.tiff import TiffVolumeWriter
+from gpustitch.model import Box, Spacing
+from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.threads import checked_workers
+from gpustitch.sections.positions import stage as z_spacing
+from gpustitch.sections.positions.file import read_z_positions
+from gpustitch.sections.positions.stage import ZSpacingOutcome, ZSpacingRequest
+from gpustitch.sections.render import stage as z_render
+from gpustitch.sections.render.stage import RenderOptions
+from gpustitch.sections.similarity import stage as similarity
+from gpustitch.sections.similarity.stage import SimilarityOptions
+
+SERIES, SECTIONS, TRUTH = "series", "sections.tif", "truth.json"
+SIMILARITY, POSITIONS, PICTURE, VOLUME, REPORT = "similarity.npz", "z.csv", "z.png", "volume", "report.json"
+
+# Sections of 50 nm and pixels of 10 nm, as in serial-section electron microscopy.
+SPACING = Spacing(0.05, 0.01, 0.01)
+
+_SMALL = SectionOptions(
+    number=400,
+    rows=256,
+    columns=256,
+    spacing_cv=0.3,
+    gaps=5,
+    duplicates=5,
+    near_duplicates=5,
+    swaps=7,
+    block_swaps=3,
+    damaged=10,
+    constant=2,
+    brightness_cv=0.1,
+    contrast_cv=0.1,
+)
+SIZES: dict[str, SectionOptions] = {
+    "tiny": replace(
+        _SMALL, number=120, rows=96, columns=96, gaps=2, duplicates=1, near_duplicates=1, swaps=2, block_swaps=1,
+        damaged=3, constant=1,
+    ),
+    "small": _SMALL,
+    "medium": replace(
+        _SMALL, number=1000, rows=512, columns=512, gaps=10, duplicates=10, near_duplicates=10, swaps=14,
+        block_swaps=6, damaged=20, constant=3,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SectionDemoOptions:
+    """What to show.
+
+    Parameters
+    ----------
+    folder
+        Will hold ``series/``, ``similarity.npz``, ``z.csv``, ``z.png``, ``volume/`` and ``report.json``.
+    series
+        The series to be simulated.
+    overwrite
+        Replace these if they exist; nothing else in the folder is touched.
+    device
+        Where the stages compute; making the series and measuring do not.
+    """
+
+    folder: Path
+    series: SectionOptions = field(default_factory=lambda: SIZES["small"])
+    n_workers: int | None = None
+    overwrite: bool = False
+    device: Device = CPU
+
+
+@dataclass(frozen=True)
+class SectionDemoPlan:
+    """The series to be made; the rest follows from it."""
+
+    options: SectionDemoOptions
+    series: SectionSeries
+
+
+@dataclass(frozen=True)
+class SectionDemoResult:
+    """What was measured and written, and how long each part took, in s; ``picture`` is None without matplotlib."""
+
+    evaluation: Evaluation
+    seconds: dict[str, float]
+    sections: Path
+    positions: Path
+    volume: Path
+    report: Path
+    picture: Path | None
+
+
+def series_of(size: str, *, seed: int = 1) -> SectionOptions:
+    """The series of a size by name; ParameterError if there is no such size or the seed is negative."""
+    if size not in SIZES:
+        raise ParameterError(f"--size is one of {', '.join(SIZES)}, not {size!r}")
+    if seed < 0:
+        raise ParameterError(f"--seed must not be negative, not {seed}")
+    return replace(SIZES[size], seed=seed)
+
+
+def plan(options: SectionDemoOptions) -> SectionDemoPlan:
+    """Refuse what cannot be done before anything is written.
+
+    Raises
+    ------
+    ParameterError
+        If the faults do not fit into the series, or its true texture is not known at every depth.
+    OutputExistsError, OutputError
+        If the folder exists (and nothing may be replaced), cannot be written, or the disk is too small.
+    """
+    checked_workers(options.n_workers)
+    check_output(options.folder, overwrite=options.overwrite)
+    made = simulate_sections(options.series)
+    section_evaluate.true_texture(options.series)
+    n, rows, columns = made.shape
+    # The stack and the volume, which may have more planes than there are sections, with its pyramid.
+    check_free_space(options.folder, 4 * n * rows * columns * made.dtype.itemsize)
+    return SectionDemoPlan(options, made)
+
+
+def run(plan: SectionDemoPlan, progress: Progress = SILENT) -> SectionDemoResult:
+    """Make the series, find its positions, render it, measure, and write the report."""
+    options, folder = plan.options, plan.options.folder
+    seconds: dict[str, float] = {}
+    sections, positions, volume = folder / SERIES / SECTIONS, folder / POSITIONS, folder / VOLUME
+    picture = folder / PICTURE if importlib.util.find_spec("matplotlib") else None
+    if picture is None:
+        progress.note(f"{folder / PICTURE} is not drawn: it needs matplotlib, pip install 'gpustitch[report]'")
+    with _timed(seconds, "series"):
+        _make(plan, progress)
+    with _timed(seconds, "similarity"):
+        similarity.run(similarity.plan(_comparing(options, sections)), progress)
+    with _timed(seconds, "z-spacing"):
+        strip = SimilarityOptions(folder / SIMILARITY)
+        request = ZSpacingRequest(strip, positions, report=picture, overwrite=options.overwrite)
+        found = z_spacing.run(z_spacing.plan(request), progress)
+    with _timed(seconds, "z-render"):
+        z_render.run(z_render.plan(_rendering(options, sections)), progress)
+    with _timed(seconds, "evaluation"):
+        n_workers = options.n_workers
+        measured = SectionEvaluateOptions(plan.series, sections, positions, volume, found.faults, n_workers=n_workers)
+        evaluation = Evaluation(section_evaluate.run(measured, progress), ())
+    _write_report(plan, evaluation, found, seconds)
+    return SectionDemoResult(evaluation, seconds, sections, positions, volume, folder / REPORT, picture)
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note how long what is done within takes, in s."""
+    start = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - start, 2)
+
+
+def _make(plan: SectionDemoPlan, progress: Progress) -> None:
+    """Write the stack as a microscope would leave it, and beside it the truth."""
+    series, options = plan.series, plan.options
+    with atomic_directory(options.folder / SERIES, overwrite=options.overwrite) as folder:
+        progress.start("Making the series", len(series), "sections")
+        with TiffVolumeWriter(folder / SECTIONS, series.shape, series.dtype, SPACING) as stack:
+            for i, planes in enumerate(series.chunks(1)):
+                stack.write(Box((i, 0, 0), (i + 1, *series.shape[1:])), planes)
+                progress.advance()
+        progress.finish()
+        truth = {
+            "voxel_size_zyx_um": SPACING.zyx_um,
+            "options": series.options,
+            "positions": series.positions.tolist(),
+            "rank": series.rank.tolist(),
+            "faults": series.faults,
+            "damages": series.damages,
+        }
+        write_json(folder / TRUTH, truth)
+
+
+def _comparing(options: SectionDemoOptions, sections: Path) -> SimilarityOptions:
+    """``gpustitch similarity`` with its defaults."""
+    return SimilarityOptions(
+        sections,
+        options.folder / SIMILARITY,
+        device=options.device,
+        n_workers=options.n_workers,
+        overwrite=options.overwrite,
+    )
+
+
+def _rendering(options: SectionDemoOptions, sections: Path) -> RenderOptions:
+    """``gpustitch z-render`` with its defaults."""
+    return RenderOptions(
+        sections,
+        options.folder / POSITIONS,
+        options.folder / VOLUME,
+        n_workers=options.n_workers,
+        overwrite=options.overwrite,
+        device=options.device,
+    )
+
+
+def _write_report(
+    plan: SectionDemoPlan, evaluation: Evaluation, found: ZSpacingOutcome, seconds: dict[str, float]
+) -> None:
+    """Write figures, errors of positions in nominal spacings, and faults, found and true."""
+    options = plan.options
+    z = read_z_positions(options.folder / POSITIONS)
+    fit = section_evaluate.Affine.fit(z.positions, plan.series.positions)
+    record = {
+        "passed": evaluation.passed,
+        "figures": [asdict(figure) for figure in evaluation.figures],
+        "position_errors": (fit.at(z.positions) - plan.series.positions).tolist(),
+        "faults": found.faults,
+        "true_faults": plan.series.faults,
+        "seconds": seconds,
+        "series": plan.series.options,
+    }
+    write_json(options.folder / REPORT, record, overwrite=True)

@@ -1,0 +1,1 @@
+"""A simulated series of sections with faults."""

@@ -1,0 +1,93 @@
+"""A random texture that is known at any depth: sections of it need no stored volume."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from gpustitch.errors import ParameterError
+from gpustitch.model.arrays import Floats
+
+Image = npt.NDArray[np.float32]
+
+# Standard deviation of the kernel along z in layers: correlation then ripples by 2 exp(-(pi * 1.2)**2) = 1e-6.
+_KERNEL_LAYERS = 1.2
+# Layers on either side that a depth is made of; the next one would weigh exp(-(6 / 1.2)**2 / 2) = 4e-6.
+_SIDE_LAYERS = 6
+
+
+class LayeredTexture:
+    """Gaussian random field of mean 0 and standard deviation 1 on a periodic plane, at any depth along z.
+
+    Smoothed white noise lies in layers at equal distances; a plane at depth z is the sum of the layers near it under
+    a Gaussian of their distances, scaled to a variance of 1. The correlation of planes ``d`` apart is therefore
+    ``exp(-(d / length)**2)`` everywhere, up to what chance makes of a plane's finite number of independent patches.
+    Several components of different length add up to a curve with a longer tail.
+
+    Parameters
+    ----------
+    shape
+        (rows, columns).
+    seed
+        Decides all layers; each is made from its number alone, so depths may be asked for in any order.
+    length_px
+        Distance within the plane at which correlation has fallen to 1/e, in pixels.
+    components
+        (share of the variance, length along z at which its correlation has fallen to 1/e) of each component. Shares
+        are divided by their sum.
+
+    Notes
+    -----
+    The layers used last are kept: 13 for each component, float32.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], seed: int, length_px: float, components: tuple[tuple[float, float], ...]
+    ) -> None:
+        if length_px < 0 or not components or min(min(c) for c in components) <= 0:
+            raise ParameterError("a texture takes lengths and shares above 0")
+        self._shape, self._seed, self._sigma_px = shape, seed, length_px / 2
+        total = sum(share for share, _ in components)
+        self._amplitudes = [math.sqrt(share / total) for share, _ in components]
+        self._layers_per_z = [2 * _KERNEL_LAYERS / length for _, length in components]
+        self._kept: list[dict[int, Image]] = [{} for _ in components]
+
+    def at(self, z: float) -> Image:
+        """The plane at depth z, float32 (rows, columns)."""
+        image: Image = np.zeros(self._shape, np.float32)
+        for component, (amplitude, per_z) in enumerate(zip(self._amplitudes, self._layers_per_z, strict=True)):
+            numbers, weights = layer_weights(z * per_z)
+            kept = self._kept[component]
+            self._kept[component] = {n: kept[n] if n in kept else self._layer(component, n) for n in map(int, numbers)}
+            for layer, weight in zip(self._kept[component].values(), weights, strict=True):
+                image += layer * np.float32(amplitude * weight)
+        return image
+
+    def correlation(self, distance: npt.ArrayLike) -> Floats:
+        """Expected correlation of two planes at a distance along z."""
+        d = np.asarray(distance, dtype=np.float64)
+        curve = np.zeros(d.shape)
+        for amplitude, per_z in zip(self._amplitudes, self._layers_per_z, strict=True):
+            curve += amplitude**2 * np.exp(-((d * per_z / (2 * _KERNEL_LAYERS)) ** 2))
+        return curve
+
+    def _layer(self, component: int, number: int) -> Image:
+        """Smoothed noise of mean 0 and standard deviation 1; negative numbers are layers too."""
+        rng = np.random.default_rng([self._seed, 31, component, abs(number), int(number < 0)])
+        noise = rng.standard_normal(self._shape, dtype=np.float32)
+        if self._sigma_px > 0:
+            noise = ndimage.gaussian_filter(noise, self._sigma_px, mode="wrap")
+        noise -= noise.mean(dtype=np.float64)
+        scatter = noise.std(dtype=np.float64)
+        return np.asarray(noise / (scatter or 1), dtype=np.float32)
+
+
+def layer_weights(at: float) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Numbers of the layers that a depth (in layers) is made of, and their weights, whose squares add up to 1."""
+    first = math.floor(at) - _SIDE_LAYERS
+    numbers = np.arange(first, first + 2 * _SIDE_LAYERS + 1)
+    weights = np.exp(-0.5 * ((numbers - at) / _KERNEL_LAYERS) ** 2)
+    return numbers, weights / np.sqrt(np.square(weights).sum())

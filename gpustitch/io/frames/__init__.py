@@ -1,0 +1,1 @@
+"""Stacks of camera frames: DCIMG, TIFF, JPEG 2000."""

@@ -1,0 +1,157 @@
+"""Opening frames in files of any kind, and views of frames: turned and flipped, or a range."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import InputMissingError, ParameterError
+from gpustitch.io.found import natural_key
+from gpustitch.io.frames.dcimg import DcimgFrames
+from gpustitch.io.frames.stacks import Jp2Frames, TiffFrames, TiffPages
+from gpustitch.io.images.files import JP2_SUFFIXES, TIFF_SUFFIXES
+from gpustitch.model import Frames
+
+_TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of the target are written
+_KINDS = ((".dcimg",), TIFF_SUFFIXES, JP2_SUFFIXES)
+
+
+def open_frames(pattern_or_path: str | Path, *, allow_truncated: bool = False) -> Frames:
+    """Frames of a DCIMG file, a folder or glob of TIFF or JPEG 2000 files, or one TIFF of many pages.
+
+    Files of a folder or glob are sorted naturally: ``img_2`` before ``img_10``. ``allow_truncated`` takes the
+    whole frames of a DCIMG file that ends early.
+
+    Raises
+    ------
+    InputMissingError
+        If nothing is there.
+    ParameterError
+        If files of several kinds, or several DCIMG files, are there.
+    DamagedInputError
+        If a file is damaged or the frames differ in size or type.
+    """
+    files = source_files(pattern_or_path)
+    kinds = {kind for kind in _KINDS for file in files if file.suffix.lower() in kind}
+    if len(kinds) > 1:
+        found = ", ".join(sorted({file.suffix.lower() for file in files}))
+        raise ParameterError(f"{pattern_or_path} holds files of several kinds ({found}); name those to read")
+    if kinds == {TIFF_SUFFIXES}:
+        return TiffPages(files[0]) if len(files) == 1 else TiffFrames(files)
+    if kinds == {JP2_SUFFIXES}:
+        return Jp2Frames(files)
+    if len(files) > 1:
+        raise ParameterError(f"{pattern_or_path} holds {len(files)} DCIMG files; name one of them")
+    return DcimgFrames(files[0], allow_truncated)
+
+
+def truncation(pattern_or_path: str | Path) -> str:
+    """What to be told of a DCIMG file that ends early and is used all the same; empty for a whole one."""
+    path = Path(pattern_or_path)
+    if path.suffix.lower() != ".dcimg":
+        return ""
+    frames = DcimgFrames(path, allow_truncated=True)
+    promised = max(frames.header.n_frames, frames.header.n_frames_in_file)
+    if frames.shape[0] == promised:
+        return ""
+    return f"{path} is truncated: {frames.shape[0]} whole frames are used, its header promises {promised}"
+
+
+def source_files(pattern_or_path: str | Path) -> list[Path]:
+    """The files that :func:`open_frames` would read, in order; InputMissingError if there are none."""
+    path = Path(pattern_or_path)
+    suffixes = {suffix for kind in _KINDS for suffix in kind}
+    if path.is_dir():
+        files = [file for file in path.iterdir() if file.suffix.lower() in suffixes and not file.name.startswith(".")]
+    elif path.exists():
+        return [path]
+    elif glob.has_magic(str(pattern_or_path)):
+        # A folder that is there is meant as it is named, "brain [3]" too.
+        pattern = Path(glob.escape(str(path.parent))) / path.name if path.parent.is_dir() else path
+        files = [Path(name) for name in glob.glob(str(pattern))]  # noqa: PTH207 (absolute patterns)
+        files = [file for file in files if file.suffix.lower() in suffixes]
+    else:
+        raise InputMissingError(f"there is no file or folder {path}")
+    if not files:
+        raise InputMissingError(f"{pattern_or_path}: no .dcimg, .tif, .tiff or .jp2 file there")
+    return sorted(files, key=natural_key)
+
+
+class Oriented:
+    """Frames turned by ``rotate_90`` quarter turns (:func:`numpy.rot90`), then flipped upside down if ``flip_ud``.
+
+    Only what a window needs is read from the frames beneath.
+    """
+
+    def __init__(self, frames: Frames, rotate_90: int = 0, flip_ud: bool = False) -> None:
+        self.frames = frames
+        n_frames, n_rows, n_columns = frames.shape
+        self.dtype: np.dtype[Any] = frames.dtype
+        self._swap = rotate_90 % 2 == 1
+        self.shape = (n_frames, n_columns, n_rows) if self._swap else (n_frames, n_rows, n_columns)
+        turn = rotate_90 % 4
+        self._flip_rows = (turn in (1, 2)) != flip_ud
+        self._flip_columns = turn in (2, 3)
+
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
+        """Frames ``start <= f < stop`` as turned and flipped, cut to ``rows`` and ``columns``."""
+        row_source, row_pick = _source(rows, self.shape[1], self._flip_rows)
+        column_source, column_pick = _source(columns, self.shape[2], self._flip_columns)
+        if not self._swap:
+            return self.frames.read(start, stop, row_source, column_source)[:, row_pick, column_pick]
+        return _transposed(self.frames.read(start, stop, column_source, row_source)[:, column_pick, row_pick])
+
+
+def _transposed(frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Each frame transposed, a new array; a few rows at a time, which is many times faster than all at once."""
+    n_frames, n_rows, n_columns = frames.shape
+    out = np.empty((n_frames, n_columns, n_rows), frames.dtype)
+    for target, frame in zip(out, frames, strict=True):
+        for row in range(0, n_rows, _TRANSPOSED_ROWS):
+            target[:, row : row + _TRANSPOSED_ROWS] = frame[row : row + _TRANSPOSED_ROWS].T
+    return out
+
+
+def _source(wanted: slice, length: int, flipped: bool) -> tuple[slice, slice]:
+    """The contiguous part of a source axis that holds the wanted indices, and the slice that picks them from it."""
+    indices = range(length)[wanted]
+    if flipped:
+        indices = range(length - 1 - indices.start, length - 1 - indices.stop, -indices.step)
+    if not indices:
+        return slice(0, 0), slice(None)
+    low, high = min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1
+    last = indices[-1] - low + indices.step
+    return slice(low, high), slice(indices[0] - low, last if last >= 0 else None, indices.step)
+
+
+class Slice:
+    """Frames ``start <= f < stop`` of others.
+
+    Raises
+    ------
+    ParameterError
+        If the range is empty or not inside them.
+    """
+
+    def __init__(self, frames: Frames, start: int = 0, stop: int | None = None) -> None:
+        n_frames = frames.shape[0]
+        last = n_frames if stop is None else stop
+        if not 0 <= start < last <= n_frames:
+            raise ParameterError(
+                f"frames {start} to {last} (--start, --stop) were asked for, but there are frames 0 to {n_frames}; "
+                "--start must be less than --stop, and --stop at most the number of frames"
+            )
+        self.frames = frames
+        self.start = start
+        self.shape = (last - start, frames.shape[1], frames.shape[2])
+        self.dtype: np.dtype[Any] = frames.dtype
+
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
+        """Frames of the range, counted from its start; ParameterError outside it."""
+        if not 0 <= start <= stop <= self.shape[0]:
+            raise ParameterError(f"frames {start}..{stop - 1} are not among the {self.shape[0]} chosen ones")
+        return self.frames.read(self.start + start, self.start + stop, rows, columns)

@@ -1,0 +1,1 @@
+"""Single images: TIFF, PNG, JPEG 2000."""

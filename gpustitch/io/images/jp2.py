@@ -1,0 +1,146 @@
+"""JPEG 2000 frames.
+
+Several quality layers are encoded by Pillow, one by imagecodecs, whose encoder knows no layers but lets other threads
+run; both are OpenJPEG. Decoded in full, a file of several layers shows what its last layer alone would.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.io.images.files import reading
+
+DEFAULT_PSNR_DB = (30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
+_QUANTISATION_MARKER = b"\xff\x5c"
+_SPARE_GUARD_BITS = 3  # of the 5 that OpenJPEG leaves unused
+_ROUNDING_SHARE = 1 / 24  # of the squared error that a ratio allows
+_SIZE_MARKER = b"\xff\x4f\xff\x51"  # start of codestream, then image and tile size
+
+
+def encode_jp2(image: npt.NDArray[Any], psnr_db: Sequence[float] = DEFAULT_PSNR_DB) -> bytes:
+    """A grey image as a JP2 file with one quality layer for each peak signal-to-noise ratio.
+
+    Lossy layers use the 9/7 wavelet: with the 5/3 wavelet OpenJPEG drops the wrong bits, and flat saturated or empty
+    images come back off by thousands of counts. Low bits that lie below the last layer's error are rounded away before
+    the image is encoded, because the encoder would spend most of its time on them; the quantisation steps in the file
+    are made larger to match.
+
+    Parameters
+    ----------
+    image
+        uint8 or uint16, (rows, columns).
+    psnr_db
+        Ratio of 255 or 65535 to the root-mean-square error of each layer, dB, rising; 0 as the last one is lossless.
+        OpenJPEG meets them within about 3 dB in images of camera size, and 55 dB at most in uint8.
+
+    Raises
+    ------
+    ParameterError
+        If the ratios do not rise or the image is of another type.
+    """
+    layers = check_psnr(psnr_db)
+    if image.ndim != 2 or image.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        raise ParameterError(f"JPEG 2000 frames are grey uint8 or uint16, not {image.dtype} of shape {image.shape}")
+    if layers[-1] == 0:
+        return _encode(np.ascontiguousarray(image), layers, lossless=True)
+    bits = _bits_below_noise(image.dtype, layers[-1])
+    if bits == 0:
+        return _encode(np.ascontiguousarray(image), layers, lossless=False)
+    return _with_coarser_steps(_encode(*_without_low_bits(image, bits, layers), lossless=False), bits)
+
+
+def _encode(image: npt.NDArray[Any], layers: tuple[float, ...], *, lossless: bool) -> bytes:
+    if len(layers) == 1:
+        options: dict[str, Any] = {"level": layers[0], "reversible": lossless, "codecformat": "jp2", "numthreads": 1}
+        return bytes(imagecodecs.jpeg2k_encode(image, **options))
+    buffer = io.BytesIO()
+    options = {"quality_mode": "dB", "quality_layers": list(layers), "irreversible": not lossless}
+    Image.fromarray(image).save(buffer, "JPEG2000", **options)
+    return buffer.getvalue()
+
+
+def _bits_below_noise(dtype: np.dtype[Any], psnr_db: float) -> int:
+    """How many low bits can be rounded away for 1/24 of the squared error that this ratio allows."""
+    allowed = (float(np.iinfo(dtype).max) / 10 ** (psnr_db / 20)) ** 2
+    return max(0, min(_SPARE_GUARD_BITS, math.floor(math.log2(math.sqrt(12 * allowed * _ROUNDING_SHARE)))))
+
+
+def _without_low_bits(
+    image: npt.NDArray[Any], bits: int, layers: tuple[float, ...]
+) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
+    """The image rounded to multiples of ``2**bits`` and divided by that, and the ratios its layers then need.
+
+    Mid-grey stays where it is: a decoder scales by the steps what lies above or below mid-grey.
+    """
+    middle = (int(np.iinfo(image.dtype).max) + 1) // 2
+    coarse = (image.astype(np.uint32) + (1 << bits >> 1)) >> bits
+    rounding = 4.0**bits / 12
+    needed = []
+    for layer in layers:
+        allowed = (float(np.iinfo(image.dtype).max) / 10 ** (layer / 20)) ** 2
+        needed.append(layer + 10 * math.log10(4.0**bits * allowed / (allowed - rounding)))
+    return (coarse + (middle - (middle >> bits))).astype(image.dtype), tuple(needed)
+
+
+def _with_coarser_steps(data: bytes, bits: int) -> bytes:
+    """The file with every quantisation step ``2**bits`` times as large (ISO 15444-1, A.6.4 and E.1).
+
+    The exponents of the steps become less, the guard bits more, so that no band changes its number of bit planes.
+    """
+    patched = bytearray(data)
+    at = data.index(_QUANTISATION_MARKER)
+    (length,) = struct.unpack_from(">H", data, at + 2)
+    patched[at + 4] += bits << 5
+    for place in range(at + 5, at + 2 + length, 2):
+        (step,) = struct.unpack_from(">H", data, place)
+        struct.pack_into(">H", patched, place, step - (bits << 11))
+    return bytes(patched)
+
+
+def check_psnr(psnr_db: Sequence[float]) -> tuple[float, ...]:
+    """The ratios, if they can be quality layers; ParameterError otherwise."""
+    layers = tuple(float(value) for value in psnr_db)
+    order = [math.inf if value == 0 else value for value in layers]
+    if not layers or not all(math.isfinite(v) and v >= 0 for v in layers) or sorted(set(order)) != order:
+        raise ParameterError(f"--psnr takes rising numbers of dB, of which the last may be 0 (lossless), not {layers}")
+    return layers
+
+
+def read_jp2(path: Path) -> npt.NDArray[Any]:
+    """The image in a JPEG 2000 file.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no such file.
+    DamagedInputError
+        If it cannot be decoded.
+    """
+    with reading(path, "JPEG 2000"):
+        return np.asarray(imagecodecs.jpeg2k_decode(path.read_bytes(), numthreads=1))
+
+
+def jp2_shape_and_dtype(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the image in a JPEG 2000 file, from its header alone; raises as :func:`read_jp2`."""
+    with reading(path, "JPEG 2000"):
+        with path.open("rb") as file:
+            start = file.read(1 << 16)
+        at = start.find(_SIZE_MARKER)
+        if at < 0 or len(start) < at + 44:
+            raise DamagedInputError(f"{path} is not a JPEG 2000 file: there is no image size in it")
+        right, bottom, left, top = struct.unpack_from(">4I", start, at + 8)
+        (components,) = struct.unpack_from(">H", start, at + 40)
+        bits = (start[at + 42] & 0x7F) + 1
+    shape = (bottom - top, right - left) if components == 1 else (bottom - top, right - left, components)
+    return shape, np.dtype(np.uint8 if bits <= 8 else np.uint16)

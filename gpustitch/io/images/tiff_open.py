@@ -1,0 +1,77 @@
+"""Opening a TIFF so that one which ends early, or is damaged between its pages, is not taken for a shorter one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import tifffile
+
+from gpustitch.errors import DamagedInputError
+from gpustitch.io.images.files import reading
+
+# What tifffile only logs: the chain of pages leads out of the file, or the pages are not those of the description.
+_BROKEN = re.compile(r"invalid page offset|invalid offset to page|failed to reshape|series metadata invalid")
+
+
+@contextlib.contextmanager
+def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """A TIFF whose pages are all there, closed when the ``with`` block ends.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no such file.
+    DamagedInputError
+        If it is not a TIFF, or ends before its last page does.
+    """
+    with reading(path, "TIFF"), open_tiff(path) as tiff:
+        yield tiff
+
+
+def open_tiff(path: Path) -> tifffile.TiffFile:
+    """As :func:`opened_tiff`, for a file that stays open; the decoder's own errors are raised as they are."""
+    with _complaints() as said:
+        tiff = tifffile.TiffFile(path)
+        try:
+            n_pages, series = len(tiff.pages), tiff.series
+            last = tiff.pages[n_pages - 1]
+        except BaseException:
+            tiff.close()
+            raise
+    size = tiff.filehandle.size
+    ends = [part.dataoffset + part.nbytes for part in series if part.dataoffset is not None]
+    ends += [offset + count for offset, count in zip(last.dataoffsets, last.databytecounts, strict=False)]
+    if max(ends, default=0) > size or any(_BROKEN.search(text) for text in said):
+        tiff.close()
+        raise DamagedInputError(f"{path} is cut short or damaged; at most {n_pages} of its pages can be read")
+    return tiff
+
+
+class _Kept(logging.Handler):
+    """Keeps what this thread logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of a record."""
+        if record.thread == self._thread:
+            self.texts.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What tifffile logs inside the ``with`` block; it is not printed."""
+    kept, logger = _Kept(), logging.getLogger("tifffile")
+    logger.addHandler(kept)
+    try:
+        yield kept.texts
+    finally:
+        logger.removeHandler(kept)

@@ -1,0 +1,1 @@
+"""Whatever lies at a path, plane by plane."""

@@ -1,0 +1,1 @@
+"""Volumes on disk that can be asked for boxes."""

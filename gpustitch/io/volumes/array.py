@@ -1,0 +1,37 @@
+"""An array as a volume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import ParameterError
+from gpustitch.model import ZYX, Box, Coverage, Spacing
+
+
+class ArrayVolume:
+    """An array (z, y, x) as a :class:`gpustitch.model.Volume`; ``coverage`` is the whole box unless given."""
+
+    def __init__(self, array: npt.NDArray[Any], spacing: Spacing, coverage: Coverage | None = None) -> None:
+        z, y, x = array.shape
+        self.array = array
+        self.spacing = spacing
+        self.coverage = Coverage(x, y, z) if coverage is None else coverage
+        self.dtype = array.dtype
+        if self.coverage.shape != array.shape:
+            raise ParameterError(f"the coverage is of shape {self.coverage.shape} but the array of {array.shape}")
+
+    @property
+    def shape(self) -> ZYX:
+        """Shape (z, y, x)."""
+        return self.coverage.shape
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """A copy of the voxels of ``box``; zero outside the array."""
+        out = np.zeros(box.shape, self.dtype)
+        inside = box.intersect(Box.of_shape(self.shape))
+        if not inside.is_empty:
+            out[inside.slices(box.start)] = self.array[inside.slices()]
+        return out

@@ -1,0 +1,158 @@
+"""Reading Neuroglancer precomputed volumes: raw chunks from their files, all other encodings through tensorstore."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.volumes.raw_chunks import RawChunks
+from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
+
+SIDECAR = "gpustitch.json"
+_CACHE_BYTES = 1 << 28  # of decoded chunks: neighbouring blocks share many of them
+
+
+@functools.cache
+def _context() -> Any:
+    """One cache for all volumes of the process, so that memory does not grow with their number."""
+    return ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """The ``info`` of the precomputed volume in folder ``path``.
+
+    Raises
+    ------
+    InputMissingError
+        If there is none.
+    DamagedInputError
+        If it is not the description of a precomputed image.
+    """
+    file = path / "info"
+    if not file.is_file():
+        raise InputMissingError(f"{path} is not a precomputed volume: there is no file {file}")
+    try:
+        info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not info["scales"] or int(info["num_channels"]) != 1:
+            raise ValueError("it needs at least one scale and exactly one channel")
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise DamagedInputError(
+            f"{file} does not describe a single-channel precomputed image: {type(error).__name__}: {error}"
+        ) from error
+    return info
+
+
+def read_scan(path: Path) -> ObliqueScan | None:
+    """The scan that the volume in folder ``path`` was de-obliqued from, as its sidecar says; None without one.
+
+    Raises
+    ------
+    DamagedInputError
+        If the sidecar is there but cannot be understood.
+    """
+    file = path / SIDECAR
+    if not file.is_file():
+        return None
+    try:
+        scan = json.loads(file.read_text(encoding="utf-8")).get("scan")
+        return None if scan is None else ObliqueScan(**scan)
+    except (GpustitchError, ValueError, TypeError, AttributeError) as error:
+        raise DamagedInputError(f"{file} does not describe a scan: {error}; remove it to use the whole box") from error
+
+
+class PrecomputedVolume:
+    """One level of a precomputed volume on disk, a :class:`gpustitch.model.Volume`.
+
+    Parameters
+    ----------
+    path
+        Folder that holds ``info``.
+    level
+        0 for full resolution.
+
+    Raises
+    ------
+    InputMissingError, DamagedInputError
+        If there is no such volume, or it cannot be opened.
+    ParameterError
+        If it has no such level.
+    """
+
+    def __init__(self, path: str | Path, level: int = 0) -> None:
+        self.path = Path(path)
+        self.level = level
+        info = read_info(self.path)
+        if not 0 <= level < len(info["scales"]):
+            raise ParameterError(f"{self.path} has levels 0 to {len(info['scales']) - 1}, not {level}")
+        scale = info["scales"][level]
+        x_nm, y_nm, z_nm = (float(v) for v in scale["resolution"])
+        self.spacing = Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
+        self._store = self._open()
+        self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
+        z, y, x = self._store.shape
+        self._raw = _raw_chunks(self.path, scale, (z, y, x), self.dtype)
+        scan = read_scan(self.path) if level == 0 else None
+        self.coverage = Coverage(x, y, z) if scan is None else scan.coverage
+        if self.coverage.shape != (z, y, x):
+            raise DamagedInputError(
+                f"{self.path / SIDECAR} describes a volume of {self.coverage.shape} voxels (z, y, x) but {self.path} "
+                f"has {(z, y, x)}; remove it to use the whole box"
+            )
+
+    def _open(self) -> Any:
+        spec = {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "file", "path": f"{self.path.absolute()}/"},
+            "scale_index": self.level,
+            "recheck_cached_data": "open",
+        }
+        try:
+            store = ts.open(spec, read=True, context=_context()).result()
+        except (ValueError, OSError) as error:
+            raise DamagedInputError(f"{self.path} cannot be opened as a precomputed volume: {error}") from error
+        return store[ts.d["channel"][0]].translate_to[0].transpose([2, 1, 0])
+
+    @property
+    def shape(self) -> ZYX:
+        """Shape (z, y, x)."""
+        return self.coverage.shape
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Voxels of ``box``, shape ``box.shape``; zero outside the volume and where no chunk was written.
+
+        Raises
+        ------
+        DamagedInputError
+            If a chunk cannot be read.
+        """
+        inside = box.intersect(Box.of_shape(self.shape))
+        if inside.is_empty:
+            return np.zeros(box.shape, self.dtype)
+        voxels = self._decoded(inside) if self._raw is None else self._raw.read(inside)
+        if inside == box:
+            return voxels
+        out = np.zeros(box.shape, self.dtype)
+        out[inside.slices(box.start)] = voxels
+        return out
+
+    def _decoded(self, box: Box) -> npt.NDArray[Any]:
+        try:
+            return np.asarray(self._store[box.slices()].read().result())
+        except (ValueError, OSError) as error:
+            raise DamagedInputError(f"{self.path}: voxels {box} cannot be read: {error}") from error
+
+
+def _raw_chunks(path: Path, scale: dict[str, Any], shape: ZYX, dtype: np.dtype[Any]) -> RawChunks | None:
+    """The scale's chunk files, None if they are encoded or sharded."""
+    if scale["encoding"] != "raw" or "sharding" in scale:
+        return None
+    x_chunk, y_chunk, z_chunk = scale["chunk_sizes"][0]
+    x, y, z = scale.get("voxel_offset", (0, 0, 0))
+    return RawChunks(path / scale["key"], shape, (z_chunk, y_chunk, x_chunk), (z, y, x), dtype)

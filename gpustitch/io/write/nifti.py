@@ -1,0 +1,228 @@
+"""Writing a volume into one NIfTI file, some planes at a time, plain or compressed, with its place in the patient."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import importlib
+import math
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import MissingExtraError, OutputError, ParameterError
+from gpustitch.io.atomic import atomic_file, os_errors
+from gpustitch.io.images.files import check_compression
+from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
+from gpustitch.io.write.slab_writer import SlabWriter
+from gpustitch.model import Spacing
+from gpustitch.model.arrays import Floats
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+DEFAULT_COMPRESSION = 1
+
+
+_TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
+_MOST_OF_NIFTI_1 = 32767  # its lengths are 16 bits wide
+_PIECE_BYTES = 1 << 20  # compressed apart from others: a loss of some bytes for each
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SCANNER = 1  # coordinates are those of the scanner
+# A matrix whose axes are further from upright than this is sheared: only the sform can hold it.
+_UPRIGHT = 1e-4
+# Header of a gzip file without name and time; an empty last block, which ends a stream cut into whole bytes.
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_DEFLATE_END = b"\x03\x00"
+
+
+def is_nifti_name(path: str | Path) -> bool:
+    """Whether a name is that of a NIfTI file: ``*.nii`` or ``*.nii.gz``."""
+    return Path(path).name.lower().endswith(NIFTI_SUFFIXES)
+
+
+class NiftiVolumeWriter(SlabWriter):
+    """Writes one NIfTI file from slabs of whole planes given in order.
+
+    Use it as a context manager. The file is ``.<name>.partial`` until the ``with`` block ends without an error.
+    Slabs are compressed (``*.gz``) by ``n_writers`` threads, or written by one, while the next ones are computed. The
+    file is NIfTI-1, and NIfTI-2 where an axis is longer than 32767.
+
+    Parameters
+    ----------
+    path
+        The file; compressed if its name ends in ``.gz``.
+    shape, dtype, spacing
+        The volume: (z, y, x); uint8, uint16, int16, uint32, float32 or float64.
+    affine_lps_mm
+        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS, as DICOM's). It is stored as sform and qform (RAS); if its
+        axes are not at right angles as sform alone, as a qform cannot hold that. None where the place is not known:
+        both codes are 0 then, and the voxel size alone is stated.
+    compression
+        Level 1 to 9 of a compressed file, 1 by default; 0 for a plain one.
+    sidecar
+        Written as JSON to ``<name>.json`` beside the file.
+    overwrite
+        Replace the file if it exists (when the new one is complete).
+    n_writers
+        Number of threads that compress.
+    in_flight_bytes
+        Bound on the voxels handed over and not yet written, or one slab; ``write`` waits for its turn.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range.
+    MissingExtraError
+        If nibabel is not installed.
+    OutputExistsError, OutputError
+        If the file exists or cannot be created.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        shape: Sequence[int],
+        dtype: npt.DTypeLike,
+        spacing: Spacing,
+        *,
+        affine_lps_mm: Floats | None = None,
+        compression: int | None = None,
+        sidecar: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        n_writers: int = N_WRITERS,
+        in_flight_bytes: int = IN_FLIGHT_BYTES,
+    ) -> None:
+        super().__init__(path, shape, dtype, spacing, sidecar, overwrite)
+        self._level = _checked_level(self.path, compression)
+        if self.dtype.name not in _TYPES:
+            raise ParameterError(f"a NIfTI volume holds {', '.join(_TYPES)} voxels, not {self.dtype}")
+        n_threads = min(checked_writers(n_writers), n_writers if self._level else 1)
+        head = nifti_header(self.shape, self.dtype, spacing, affine_lps_mm)
+        self._limit, self._in_flight = in_flight_bytes, 0  # bytes handed over and not yet written
+        self._check, self._size = 0, 0  # CRC-32 and length of the plain bytes, which end a gzip file
+        self._queue: collections.deque[tuple[Future[Any], int, Callable[[], None] | None]] = collections.deque()
+        self._check_sidecar()
+        with contextlib.ExitStack() as stack:
+            partial = stack.enter_context(atomic_file(self.path, overwrite=overwrite))
+            self._file = stack.enter_context(partial.open("wb", buffering=0))
+            self._pool = stack.enter_context(ThreadPoolExecutor(n_threads, "gpustitch-nifti"))
+            if self._level:
+                self._file.write(_GZIP_HEADER)
+            self._hand_over(np.frombuffer(head, np.uint8), None)
+            self._stack = stack.pop_all()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with self._stack:
+            # Raised in here, an error makes the stack remove the partial file.
+            if error is not None:
+                for future, _, _ in self._queue:
+                    future.cancel()
+                raise error
+            self._zeros(self.shape[0] - self._next)
+            self._drain(0)
+            with os_errors(self.path):
+                if self._level:
+                    tail = self._check.to_bytes(4, "little") + (self._size % (1 << 32)).to_bytes(4, "little")
+                    self._put(_DEFLATE_END + tail)
+                os.fsync(self._file.fileno())
+        self._write_sidecar()
+
+    def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
+        """Queue the bytes, first waiting while too many are on their way; those that are ready are written."""
+        data = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+        self._drain(max(0, self._limit - len(data)))
+        pieces = [data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES)] if self._level else [data]
+        for number, piece in enumerate(pieces):
+            done = release if number == len(pieces) - 1 else None
+            work = self._packed if self._level else self._put
+            self._queue.append((self._pool.submit(work, piece), len(piece), done))
+            self._in_flight += len(piece)
+            if self._level:
+                self._check = zlib.crc32(piece, self._check)
+                self._size += len(piece)
+
+    def _packed(self, piece: memoryview) -> bytes:
+        """A piece of a Deflate stream that ends with a whole byte, so that the next can be put behind it."""
+        packer = zlib.compressobj(self._level, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+    def _put(self, data: memoryview | bytes) -> None:
+        left = memoryview(data)
+        while len(left):
+            left = left[self._file.write(left) :]
+
+    def _drain(self, most: int) -> None:
+        """Finish what was queued first until no more than ``most`` bytes are on their way."""
+        while self._queue and (self._in_flight > most or self._queue[0][0].done()):
+            future, size, release = self._queue.popleft()
+            self._in_flight -= size
+            try:
+                with os_errors(self.path):
+                    packed = future.result()
+                    if packed is not None:
+                        self._put(packed)
+            except OutputError:
+                raise
+            except Exception as error:
+                raise OutputError(f"{self.path}: planes could not be written: {error}") from error
+            if release is not None:
+                release()
+
+
+def _checked_level(path: Path, compression: int | None) -> int:
+    """Level of compression, 0 for a plain file; ParameterError if it is out of range or not what the name says."""
+    is_packed = path.name.lower().endswith(".gz")
+    level = (DEFAULT_COMPRESSION if is_packed else 0) if compression is None else compression
+    check_compression(level)
+    if is_packed != (level > 0):
+        raise ParameterError(f"{path}: NIfTI is compressed if and only if its name ends in .nii.gz")
+    return level
+
+
+def nifti_header(
+    shape: tuple[int, int, int], dtype: npt.DTypeLike, spacing: Spacing, affine_lps_mm: Floats | None
+) -> bytes:
+    """Everything before the first voxel of a little-endian NIfTI file; see :class:`NiftiVolumeWriter`.
+
+    Raises
+    ------
+    MissingExtraError
+        If nibabel is not installed.
+    """
+    nibabel = _nibabel()
+    is_large = max(shape) > _MOST_OF_NIFTI_1
+    header = (nibabel.Nifti2Header if is_large else nibabel.Nifti1Header)(endianness="<")
+    header.set_data_shape(shape[::-1])
+    header.set_data_dtype(np.dtype(dtype))
+    header.set_xyzt_units("mm")
+    header.set_zooms([v / 1000 for v in reversed(spacing.zyx_um)])
+    header["descrip"] = b"gpustitch"
+    if affine_lps_mm is not None:
+        ras = _LPS_TO_RAS @ np.asarray(affine_lps_mm, np.float64)
+        lengths = np.linalg.norm(ras[:3, :3], axis=0)
+        axes = ras[:3, :3] / lengths
+        header.set_zooms(lengths)
+        if np.abs(axes.T @ axes - np.eye(3)).max() <= _UPRIGHT:
+            header.set_qform(ras, _SCANNER)
+        header.set_sform(ras, _SCANNER)
+    block: bytes = header.binaryblock
+    header["vox_offset"] = math.ceil((len(block) + 4) / 16) * 16
+    return bytes(header.binaryblock).ljust(int(header["vox_offset"]), b"\0")
+
+
+def _nibabel() -> Any:
+    try:
+        return importlib.import_module("nibabel")
+    except ImportError as error:
+        raise MissingExtraError("NIfTI needs nibabel: pip install 'gpustitch[nifti]'") from error

@@ -1,0 +1,45 @@
+"""Writing a precomputed volume with its pyramid: asynchronously, bounded, every chunk once, whole or not at all.
+
+A raw chunk is its voxels in a file, nothing else, so the files are written here: that takes half the time that
+tensorstore's copies take, and an error keeps the operating system's own number. Tests read them with tensorstore.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.io.write.pyramid_layout import precomputed_info
+from gpustitch.io.write.pyramid_writer import PyramidWriter
+from gpustitch.model import Box
+
+
+class VolumeWriter(PyramidWriter):
+    """Writes a precomputed volume block by block, as :class:`gpustitch.io.write.pyramid_writer.PyramidWriter` says.
+
+    It holds uint8, uint16, int16, uint32 or float32. The sidecar lies beside ``info``.
+    """
+
+    written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32")
+
+    def _create(self, folder: Path) -> None:
+        info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape)
+        (folder / "info").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+        self._folders = [folder / scale["key"] for scale in info["scales"]]
+        for level in self._folders:
+            level.mkdir()
+
+    def _store(self, level: int, chunk: Box, voxels: npt.NDArray[Any]) -> None:
+        _write_chunk(self._folders[level], chunk, voxels)
+
+
+def _write_chunk(folder: Path, chunk: Box, voxels: npt.NDArray[Any]) -> None:
+    """Write a raw chunk: little-endian voxels, x fastest, in a file called after its bounds, x first."""
+    bounds = zip(chunk.start[::-1], chunk.stop[::-1], strict=True)
+    data = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
+    with (folder / "_".join(f"{start}-{stop}" for start, stop in bounds)).open("wb") as file:
+        file.write(data.data)

@@ -1,0 +1,339 @@
+"""What all writers of a volume with its pyramid share: blocks in, whole chunks out, bounded, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import OutputError, ParameterError
+from gpustitch.io.atomic import atomic_directory, os_errors
+from gpustitch.io.volumes.precomputed import SIDECAR
+from gpustitch.io.write.pyramid_layout import (
+    DEFAULT_CHUNK,
+    block_shape_of,
+    check_block,
+    checked_levels,
+    level_shape,
+    triple,
+)
+from gpustitch.model import ZYX, Box, Spacing
+
+Downsample = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+IN_FLIGHT_BYTES = 1 << 27
+N_WRITERS = 2
+
+
+@dataclass
+class _Pending:
+    """A chunk of a coarse level that is still being put together."""
+
+    box: Box
+    missing: int
+    voxels: npt.NDArray[Any] | None = None
+
+
+class PyramidWriter(ABC):
+    """Takes a volume block by block and reduces the pyramid from the blocks while they are in memory.
+
+    Use it as a context manager. Everything is written into ``.<name>.partial``, which becomes ``path`` when the
+    ``with`` block ends without an error and every write has succeeded; otherwise it is removed. All methods may be
+    called from several threads. Chunks that hold only zeros need not exist: readers see zeros there.
+
+    Parameters
+    ----------
+    path
+        Folder to create.
+    shape, dtype, spacing
+        The volume at full resolution: (z, y, x), one of ``written_types``.
+    downsample
+        Halves a block on every axis: :func:`gpustitch.ops.pyramid.downsample`.
+    levels
+        Number of levels; each has half the resolution of the one before on every axis.
+    chunk_shape
+        Voxels (z, y, x) that are written at once: a stored chunk, or a shard of chunks.
+    sidecar
+        Written as ``gpustitch.json`` into the folder.
+    overwrite
+        Replace ``path`` if it exists (when the new volume is complete).
+    n_writers
+        Number of chunks written at the same time.
+    in_flight_bytes
+        Bound on the voxels handed over and not yet written; ``write`` waits for its turn.
+    flush
+        Wait at the end until the disk has every file: a failing disk is then noticed, and a volume that has its name
+        is whole even after a power cut.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range.
+    OutputExistsError, OutputError
+        If ``path`` exists or cannot be created.
+    """
+
+    written_types: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        path: str | Path,
+        shape: Sequence[int],
+        dtype: npt.DTypeLike,
+        spacing: Spacing,
+        *,
+        downsample: Downsample,
+        levels: int = 5,
+        chunk_shape: Sequence[int] = DEFAULT_CHUNK,
+        sidecar: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        n_writers: int = N_WRITERS,
+        in_flight_bytes: int = IN_FLIGHT_BYTES,
+        flush: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self.dtype = np.dtype(dtype)
+        self.shape = triple(shape, "volume shape")
+        self.spacing = spacing
+        self.chunk_shape = triple(chunk_shape, "chunk size")
+        self.levels = checked_levels(levels)
+        if self.dtype.name not in self.written_types:
+            raise ParameterError(f"a volume holds one of {', '.join(self.written_types)}, not {self.dtype}")
+        self.block_shape = block_shape_of(self.levels, self.chunk_shape)
+        check_block(self.block_shape, self.shape, self.dtype)
+        self._downsample = downsample
+        self._limit = in_flight_bytes
+        self._flush = flush
+        self._in_flight = 0
+        self._error: BaseException | None = None
+        self._turn = threading.Condition()
+        self._pending: dict[tuple[int, ZYX], _Pending] = {}
+        self._given: set[ZYX] = set()
+        self._closed = False
+        with contextlib.ExitStack() as stack:
+            self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
+            self._create(self._folder)
+            if sidecar is not None:
+                (self._folder / SIDECAR).write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
+            self._pool = stack.enter_context(ThreadPoolExecutor(checked_writers(n_writers), "gpustitch-write"))
+            self._stack = stack.pop_all()
+
+    @abstractmethod
+    def _create(self, folder: Path) -> None:
+        """Write into the empty folder what describes the volume."""
+
+    @abstractmethod
+    def _store(self, level: int, chunk: Box, voxels: npt.NDArray[Any]) -> None:
+        """Write a chunk (smaller at the volume's end) that is not all zero; called from the writers' threads."""
+
+    def blocks(self) -> Iterator[Box]:
+        """All blocks of the volume in an order that completes the coarse chunks soonest (a Morton curve).
+
+        Few unfinished chunks are then held in memory: about one per level and worker.
+        """
+        grid = triple([-(-n // b) for n, b in zip(self.shape, self.block_shape, strict=True)], "grid")
+        whole = Box.of_shape(self.shape)
+        for index in _morton(grid):
+            start = [i * b for i, b in zip(index, self.block_shape, strict=True)]
+            yield Box.of_shape(self.block_shape, start).intersect(whole)
+
+    def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
+        """Hand over the voxels of one block, or of a box of whole blocks; returns before they are on the disk.
+
+        The array must not be changed until it is written: never, or when ``release`` is called (from any thread).
+
+        Raises
+        ------
+        ParameterError
+            If the box is not of whole blocks, was given before, or does not fit the array.
+        OutputError
+            If an earlier write failed.
+        """
+        self._check(box, voxels)
+        self._claim(box)
+        coarse = voxels
+        for level in range(1, self.levels):
+            coarse = self._downsample(coarse)
+            self._collect(level, _coarser(box, level), coarse)
+        self._submit(0, box, voxels, release)
+
+    def skip(self, box: Box) -> None:
+        """Say that a box of whole blocks holds only zeros: nothing is written for it."""
+        self._check(box, None)
+        self._claim(box)
+        for level in range(1, self.levels):
+            self._collect(level, _coarser(box, level), None)
+
+    def close(self) -> None:
+        """Wait for all writes and give the volume its name. Blocks that were never given are zero.
+
+        Raises
+        ------
+        OutputError
+            If any write failed; the partial volume is then removed.
+        """
+        self.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with self._stack:
+            # Raised in here, an error makes the stack remove the partial folder.
+            if error is None:
+                self._finish()
+            self._wait_for_all()
+            if error is not None:
+                raise error
+            self._raise_failure()
+            if self._flush:
+                files = [Path(root, name) for root, _, names in os.walk(self._folder) for name in names]
+                with os_errors(self.path):
+                    list(self._pool.map(_flush_to_disk, files))
+
+    def _finish(self) -> None:
+        for (level, _), pending in sorted(self._pending.items(), key=lambda item: item[0]):
+            if pending.voxels is not None:
+                self._submit(level, pending.box, pending.voxels)
+        self._pending.clear()
+
+    def _check(self, box: Box, voxels: npt.NDArray[Any] | None) -> None:
+        for start, stop, block, size in zip(box.start, box.stop, self.block_shape, self.shape, strict=True):
+            if start % block or (stop % block and stop != size) or not 0 <= start < stop <= size:
+                raise ParameterError(
+                    f"{self.path} is written in whole blocks of {self.block_shape} voxels (z, y, x) within "
+                    f"{self.shape}, which {box} is not"
+                )
+        if voxels is not None and (voxels.shape != box.shape or voxels.dtype != self.dtype):
+            raise ParameterError(
+                f"{self.path} takes {self.dtype} voxels of shape {box.shape} for {box}, "
+                f"not {voxels.dtype} of shape {voxels.shape}"
+            )
+
+    def _claim(self, box: Box) -> None:
+        starts = {block.start for block in box.blocks(self.block_shape)}
+        with self._turn:
+            if self._given & starts:
+                raise ParameterError(f"{self.path}: blocks of {box} were written before")
+            self._given |= starts
+
+    def _submit(
+        self, level: int, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None
+    ) -> None:
+        """Queue the chunks of ``box``, waiting while too many bytes are on their way."""
+        size_bytes = voxels.nbytes
+        with self._turn:
+            self._turn.wait_for(
+                lambda: self._error is not None or not self._in_flight or self._in_flight + size_bytes <= self._limit
+            )
+            self._raise_failure()
+            self._in_flight += size_bytes
+        self._pool.submit(self._write_chunks, level, box, voxels, release)
+
+    def _write_chunks(self, level: int, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
+        failure: BaseException | None = None
+        try:
+            for chunk in box.blocks(self.chunk_shape):
+                part = voxels[chunk.slices(box.start)]
+                if self._error is None and part.any():
+                    self._store(level, chunk, part)
+            if release is not None:
+                release()
+        except BaseException as error:
+            failure = error
+        with self._turn:
+            self._in_flight -= voxels.nbytes
+            self._error = self._error or failure
+            self._turn.notify_all()
+
+    def _wait_for_all(self) -> None:
+        with self._turn:
+            self._turn.wait_for(lambda: self._in_flight == 0)
+
+    def _raise_failure(self) -> None:
+        if self._error is None:
+            return
+        try:
+            with os_errors(self.path):
+                raise self._error
+        except OutputError:
+            raise
+        except BaseException as error:
+            raise OutputError(f"{self.path}: a chunk could not be written: {error}") from error
+
+    def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:
+        """Add a piece of a coarse level (None: zeros) and write the chunks that it completes."""
+        whole = Box.of_shape(level_shape(self.shape, level))
+        for piece in box.blocks(self.chunk_shape):
+            part = None if voxels is None else voxels[piece.slices(box.start)]
+            corner = triple([s // c * c for s, c in zip(piece.start, self.chunk_shape, strict=True)], "corner", 0)
+            chunk = Box.of_shape(self.chunk_shape, corner).intersect(whole)
+            if piece != chunk:
+                part = self._assemble(level, chunk, piece, part)
+            if part is not None and part.any():
+                self._submit(level, chunk, part)
+
+    def _assemble(self, level: int, chunk: Box, piece: Box, part: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+        """Put a piece into its chunk; the chunk's voxels if that completes it and they are not all zero."""
+        key = (level, chunk.start)
+        with self._turn:
+            pending = self._pending.setdefault(key, _Pending(chunk, chunk.size))
+            if part is not None:
+                if pending.voxels is None:
+                    pending.voxels = np.zeros(chunk.shape, self.dtype)
+                pending.voxels[piece.slices(chunk.start)] = part
+            pending.missing -= piece.size
+            return self._pending.pop(key).voxels if pending.missing == 0 else None
+
+
+def checked_writers(n_writers: int) -> int:
+    """``n_writers``, or ParameterError if it is less than 1."""
+    if n_writers < 1:
+        raise ParameterError(f"the number of writers must be at least 1, not {n_writers}")
+    return n_writers
+
+
+def _coarser(box: Box, level: int) -> Box:
+    z, y, x = (a >> level for a in box.start)
+    return Box((z, y, x), level_shape(box.stop, level))
+
+
+def _morton(grid: ZYX) -> Iterator[ZYX]:
+    """Indices of a grid in the order of a Morton (z-order) curve."""
+
+    def walk(corner: ZYX, size: int) -> Iterator[ZYX]:
+        if any(c >= n for c, n in zip(corner, grid, strict=True)):
+            return
+        if size == 1:
+            yield corner
+            return
+        half = size // 2
+        for octant in range(8):
+            z, y, x = (c + half * (octant >> bit & 1) for c, bit in zip(corner, (2, 1, 0), strict=True))
+            yield from walk((z, y, x), half)
+
+    yield from walk((0, 0, 0), 1 << (max(grid) - 1).bit_length())
+
+
+def _flush_to_disk(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

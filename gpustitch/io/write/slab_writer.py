@@ -1,0 +1,141 @@
+"""What the writers of one file share that take a volume in slabs of whole planes, one after another."""
+
+from __future__ import annotations
+
+import abc
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import ParameterError
+from gpustitch.io.atomic import check_file_output
+from gpustitch.io.provenance import write_json
+from gpustitch.io.write.pyramid_layout import triple
+from gpustitch.model import Box, Spacing
+
+# Slabs that are asked for: whole planes, as many as this at most and of this size, but one at least.
+_MOST_PLANES = 64
+_SLAB_BYTES = 1 << 26
+
+
+class SlabWriter(abc.ABC):
+    """Takes slabs of whole planes in order; what becomes of them is up to the format.
+
+    Attributes
+    ----------
+    path
+        The file.
+    shape, dtype, spacing
+        The volume: (z, y, x); voxels in the machine's byte order.
+    block_shape
+        Shape of the slabs that are asked for.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        shape: Sequence[int],
+        dtype: npt.DTypeLike,
+        spacing: Spacing,
+        sidecar: Mapping[str, Any] | None,
+        overwrite: bool,
+    ) -> None:
+        self.path = Path(path)
+        self.shape = triple(shape, "volume shape")
+        self.dtype = np.dtype(dtype).newbyteorder("=")
+        self.spacing = spacing
+        n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, self._plane_bytes)))
+        self.block_shape = (min(n_planes, self.shape[0]), *self.shape[1:])
+        self._sidecar, self._overwrite = sidecar, overwrite
+        self._next, self._closed = 0, False
+        self._order = threading.Lock()
+
+    @property
+    def _plane_bytes(self) -> int:
+        return self.shape[1] * self.shape[2] * self.dtype.itemsize
+
+    @property
+    def _sidecar_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.json")
+
+    def _check_sidecar(self) -> None:
+        if self._sidecar is not None:
+            check_file_output(self._sidecar_path, overwrite=self._overwrite)
+
+    def _write_sidecar(self) -> None:
+        if self._sidecar is not None:
+            write_json(self._sidecar_path, self._sidecar, overwrite=self._overwrite)
+
+    def blocks(self) -> Iterator[Box]:
+        """Slabs of whole planes in order; :meth:`write` takes slabs of any thickness."""
+        yield from Box.of_shape(self.shape).blocks(self.block_shape)
+
+    def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
+        """Hand over the next planes; returns before they are on the disk.
+
+        The array must not be changed until it is written: never, or when ``release`` is called (from any thread).
+
+        Raises
+        ------
+        ParameterError
+            If the box is not of whole planes, not the one that follows the last, or does not fit the array.
+        OutputError
+            If an earlier write failed.
+        """
+        if voxels.dtype != self.dtype or voxels.shape != box.shape:
+            raise ParameterError(
+                f"{self.path} takes {self.dtype} voxels of shape {box.shape} for {box}, "
+                f"not {voxels.dtype} of shape {voxels.shape}"
+            )
+        with self._order:
+            self._advance(box)
+            self._hand_over(voxels, release)
+
+    def skip(self, box: Box) -> None:
+        """Say that the next planes hold only zeros."""
+        with self._order:
+            self._advance(box)
+            self._zeros(box.shape[0])
+
+    def close(self) -> None:
+        """Wait for all writes and give the file its name. Planes that were never given are zero.
+
+        Raises
+        ------
+        OutputError
+            If any write failed; the partial file is then removed.
+        """
+        self.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    @abc.abstractmethod
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    @abc.abstractmethod
+    def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
+        """Take planes (n, y, x), first waiting while too many bytes are on their way."""
+
+    def _advance(self, box: Box) -> None:
+        """Check that the box is the slab that follows those given, and count it as given."""
+        n_planes, n_rows, n_columns = self.shape
+        whole = (box.start[1:], box.stop[1:]) == ((0, 0), (n_rows, n_columns))
+        if not whole or box.start[0] != self._next or not self._next < box.stop[0] <= n_planes:
+            raise ParameterError(
+                f"{self.path} is written in slabs of whole planes, in order: the next begins with plane "
+                f"{self._next} of {n_planes}; {box} is no such slab"
+            )
+        self._next = box.stop[0]
+
+    def _zeros(self, n_planes: int) -> None:
+        plane = np.zeros((1, *self.shape[1:]), self.dtype)
+        for _ in range(n_planes):
+            self._hand_over(plane, None)

@@ -1,0 +1,1 @@
+"""Where tiles lie: points compared, links, all positions solved at once."""

@@ -1,0 +1,159 @@
+"""Walk a window uphill in correlation over another volume, and find the peak between voxels."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, namespace, to_host
+from gpustitch.errors import ParameterError
+from gpustitch.model import ZYX
+from gpustitch.oblique.align.correlate import pearson_shifts
+
+_SHIFTS = list(itertools.product((-1, 0, 1), repeat=3))
+
+
+@dataclass(frozen=True)
+class Summit:
+    """Where one walk ended.
+
+    ``position`` is the first voxel (z, y, x), in the moving array, of the window that correlates best, and
+    ``around`` the correlations at the 27 shifts about it. ``settled`` is false where the walk would have left
+    the array or ran out of steps: ``around`` then belongs to the last position at which all 27 were known,
+    or is all 0 if there was none.
+    """
+
+    position: ZYX
+    around: npt.NDArray[np.float64]
+    settled: bool
+
+    @property
+    def correlation(self) -> float:
+        """Correlation at ``position``."""
+        return float(self.around[1, 1, 1])
+
+
+class _Walk:
+    def __init__(self, fixed: Array, moving: Array, start: ZYX) -> None:
+        self.fixed, self.moving, self.position = fixed, moving, start
+        self.known: dict[ZYX, float] = {}
+        self.around = np.zeros((3, 3, 3))
+        self.settled = False
+        self.walking = self.has_room()
+
+    def has_room(self) -> bool:
+        room = zip(self.position, self.fixed.shape, self.moving.shape, strict=True)
+        return all(p >= 1 and p + n + 1 <= m for p, n, m in room)
+
+    def neighbours(self) -> list[ZYX]:
+        z, y, x = self.position
+        return [(z + dz, y + dy, x + dx) for dz, dy, dx in _SHIFTS]
+
+    def window(self) -> Array:
+        cut = (slice(p - 1, p + n + 1) for p, n in zip(self.position, self.fixed.shape, strict=True))
+        return self.moving[tuple(cut)]
+
+    def learn(self, correlations: npt.NDArray[np.float64]) -> None:
+        neighbours = self.neighbours()
+        for neighbour, value in zip(neighbours, correlations.ravel().tolist(), strict=True):
+            self.known.setdefault(neighbour, value)
+        self.around = np.array([self.known[n] for n in neighbours]).reshape(3, 3, 3)
+        best = max(neighbours, key=lambda n: (self.known[n], n == self.position))
+        if self.known[best] > self.known[self.position]:
+            self.position = best
+            self.walking = self.has_room()
+        else:
+            self.walking, self.settled = False, True
+
+
+def ascend(
+    fixed: Sequence[Array], moving: Sequence[Array], start: Sequence[ZYX], *, max_steps: int = 100
+) -> list[Summit]:
+    """Move each window to the best of its 26 neighbours until it stays.
+
+    Parameters
+    ----------
+    fixed
+        Windows of one shape (z, y, x), float32.
+    moving
+        For each window the array to look in, float32, any shapes.
+    start
+        First voxel, in the moving array, of the window to begin with.
+    max_steps
+        Steps after which a walk is given up.
+
+    Returns
+    -------
+    list of Summit
+        One for each window.
+
+    Raises
+    ------
+    ParameterError
+        If the sequences differ in length or the windows in shape.
+
+    Notes
+    -----
+    A correlation found once is not computed again: a step across a face, an edge or a corner needs 9, 15 or 19 new
+    ones instead of 27.
+    """
+    if not len(fixed) == len(moving) == len(start) or len({f.shape for f in fixed}) > 1:
+        raise ParameterError("ascend takes as many moving arrays and starts as it takes windows, all of one shape")
+    walks = [_Walk(f, m, s) for f, m, s in zip(fixed, moving, start, strict=True)]
+    for _ in range(max_steps):
+        active = [w for w in walks if w.walking]
+        if not active:
+            break
+        _step(active)
+    return [Summit(w.position, w.around, w.settled) for w in walks]
+
+
+def _step(walks: list[_Walk]) -> None:
+    xp = namespace(*[w.fixed for w in walks])
+    wanted = np.array([[n not in w.known for n in w.neighbours()] for w in walks], np.uint8).reshape(-1, 3, 3, 3)
+    out = xp.zeros(wanted.shape)
+    fixed = xp.stack([w.fixed for w in walks])
+    moving = xp.stack([w.window() for w in walks])
+    pearson_shifts(fixed, moving, xp.asarray(wanted), out)
+    for walk, correlations in zip(walks, to_host(out), strict=True):
+        walk.learn(correlations)
+
+
+def peak(around: npt.ArrayLike) -> tuple[float, float, float]:
+    """Sub-voxel position of the maximum of 27 correlations, relative to the middle one.
+
+    A quadratic in three variables with all mixed terms is fitted to the 27 values by weighted least squares; the
+    weights fall off towards the corners, where a correlation peak is no longer a parabola.
+
+    Parameters
+    ----------
+    around
+        Correlations, shape (3, 3, 3).
+
+    Returns
+    -------
+    tuple
+        (z, y, x), each within -1..1; zeros where the values have no maximum (the quadratic is not concave).
+    """
+    values = np.asarray(around, dtype=np.float64).reshape(27)
+    c = _FIT @ values
+    hessian = np.array([[2 * c[4], c[7], c[8]], [c[7], 2 * c[5], c[9]], [c[8], c[9], 2 * c[6]]])
+    if not np.isfinite(hessian).all() or np.linalg.eigvalsh(hessian)[-1] >= 0:
+        return 0.0, 0.0, 0.0
+    z, y, x = np.clip(np.linalg.solve(hessian, -c[1:4]), -1, 1).tolist()
+    return z, y, x
+
+
+def _quadratic_fit() -> npt.NDArray[np.float64]:
+    """Matrix (10, 27) from 27 values to the coefficients of 1, z, y, x, z², y², x², zy, zx, yx."""
+    z, y, x = np.array(_SHIFTS, dtype=np.float64).T
+    terms = np.column_stack([np.ones(27), z, y, x, z * z, y * y, x * x, z * y, z * x, y * x])
+    weights = np.exp(-2 * (z**2 + y**2 + x**2))[:, None]
+    return np.asarray(np.linalg.pinv(terms * weights) * weights.T)
+
+
+_FIT = _quadratic_fit()

@@ -1,0 +1,161 @@
+"""Where windows of two overlapping tiles may lie, and which of their points to compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Device, on, to_device, to_host
+from gpustitch.model import ZYX, Box, Coverage, Volume
+from gpustitch.oblique.align.blobs import find_blobs
+from gpustitch.running.threads import Workers, ordered_map
+
+# Voxels read around a box in which blobs are sought, for the filters.
+_BLOB_CONTEXT_PX = 8
+# Boxes searched at a time, and at most for each point that is wanted.
+_PATCHES_AT_ONCE = 24
+_PATCHES_PER_POINT = 2
+
+Points = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two volumes; ``offset`` is where the first voxel of ``moving`` is thought to lie in the grid of ``fixed``."""
+
+    fixed: Volume
+    moving: Volume
+    offset: ZYX
+
+    @property
+    def shape(self) -> ZYX:
+        """Shape (z, y, x) of the box that both grids share; along x as wide as both coverages are on one plane."""
+        a, b = self.fixed.coverage, self.moving.coverage
+        z, y, _ = Box.of_shape(a.shape).intersect(Box.of_shape(b.shape, self.offset)).shape
+        centres = Centres(self, (0, 0, 0))
+        return z, y, max(0, math.floor(centres.widest_x + 1)) if z and y else 0
+
+
+class Centres:
+    """The voxels of the fixed grid about which a window lies within the coverage of both tiles.
+
+    Parameters
+    ----------
+    overlap
+        The tiles.
+    half
+        Half windows (z, y, x), not counting the centre.
+    """
+
+    def __init__(self, overlap: Overlap, half: Sequence[int]) -> None:
+        self._tiles = ((overlap.fixed.coverage, (0, 0, 0)), (overlap.moving.coverage, overlap.offset))
+        self._half = tuple(half)
+        planes, rows = (self._range(axis) for axis in (0, 1))
+        self._rows = rows
+        z = np.arange(planes[0], planes[1] + 1)
+        first, last = self.x_bounds(z)
+        room = np.floor(last) - np.ceil(first) + 1
+        self._planes, self._columns = z[room > 0], room[room > 0]
+        self.widest_x = float((last - first).max()) if z.size else -1.0
+
+    def _range(self, axis: int) -> tuple[int, int]:
+        """First and last place along z or y."""
+        half = self._half[axis]
+        starts = [offset[axis] + half for _, offset in self._tiles]
+        stops = [offset[axis] + coverage.shape[axis] - 1 - half for coverage, offset in self._tiles]
+        return max(starts), min(stops)
+
+    def x_bounds(self, z: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """First and last place along x on the planes ``z``; the sheared tile is narrowest at the window's corners."""
+        first, last = np.full(z.shape, -np.inf), np.full(z.shape, np.inf)
+        depth, _, width = self._half
+        for coverage, offset in self._tiles:
+            first = np.maximum(first, coverage.x_bounds(z - offset[0] + depth)[0] + offset[2] + width)
+            last = np.minimum(last, coverage.x_bounds(z - offset[0] - depth)[1] + offset[2] - width)
+        return first, last
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no such voxel."""
+        return self._rows[1] < self._rows[0] or self._planes.size == 0
+
+    @property
+    def bounds(self) -> Box:
+        """The smallest box around them."""
+        if self.is_empty:
+            return Box((0, 0, 0), (0, 0, 0))
+        first, last = self.x_bounds(self._planes)
+        z, y = self._planes, self._rows
+        return Box(
+            (int(z[0]), y[0], math.ceil(first.min())),
+            (int(z[-1]) + 1, y[1] + 1, math.floor(last.max()) + 1),
+        )
+
+    def contains(self, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which points (n, 3) are among them."""
+        z, y, x = np.asarray(points).reshape(-1, 3).T
+        planes = self._range(0)
+        first, last = self.x_bounds(z)
+        inside = (z >= planes[0]) & (z <= planes[1]) & (y >= self._rows[0]) & (y <= self._rows[1])
+        return np.asarray(inside & (x >= first) & (x <= last))
+
+    def sample(self, rng: np.random.Generator, count: int) -> Points:
+        """``count`` of them, each as likely as any other, shape (count, 3)."""
+        z = rng.choice(self._planes, count, p=self._columns / self._columns.sum())
+        y = rng.integers(self._rows[0], self._rows[1] + 1, count)
+        first, last = self.x_bounds(z)
+        low, high = np.ceil(first).astype(np.int64), np.floor(last).astype(np.int64)
+        return np.column_stack([z, y, rng.integers(low, high + 1)])
+
+
+def is_covered(coverage: Coverage, centre: ZYX, half: Sequence[int]) -> bool:
+    """Whether all of a window is covered."""
+    first = coverage.x_bounds(centre[0] + half[0])[0]
+    last = coverage.x_bounds(centre[0] - half[0])[1]
+    inside = all(h <= c <= n - 1 - h for c, h, n in zip(centre[:2], half, coverage.shape, strict=False))
+    return bool(inside and first + half[2] <= centre[2] <= last - half[2])
+
+
+def draw_points(
+    volume: Volume, centres: Centres, window: Sequence[int], count: int, rng: np.random.Generator, workers: Workers
+) -> Points:
+    """At most ``count`` blobs of ``volume`` at places among ``centres``, drawn with probability ~ their contrast.
+
+    Blobs are sought in boxes of shape ``window`` about random places, until twice ``count`` were found or twice as
+    many boxes were searched. If fewer than ``count`` were found, random places are added. Shape (n, 3), (z, y, x) in
+    voxels of ``volume``, sorted.
+    """
+    found: dict[tuple[int, ...], float] = {}
+    searched = 0
+    boxes_in_all = math.ceil(centres.bounds.size / math.prod(window))
+    most = min(max(_PATCHES_AT_ONCE, _PATCHES_PER_POINT * count), 2 * boxes_in_all)
+    while len(found) < 2 * count and searched < most:
+        places = centres.sample(rng, min(_PATCHES_AT_ONCE, max(4, (count + 1) // 2), most - searched))
+        searched += len(places)
+        boxes = [_patch(volume, centres, window, place) for place in places.tolist()]
+        for blobs in ordered_map(lambda box: _blobs(volume, centres, box, workers.device), boxes, workers.n):
+            found.update(blobs)
+    points = np.array(sorted(found), np.int64).reshape(-1, 3)
+    if len(points) < count:
+        return np.unique(np.concatenate([points, centres.sample(rng, count - len(points))]), axis=0)
+    contrast = np.array([found[tuple(p)] for p in points.tolist()])
+    return points[np.sort(rng.choice(len(points), count, replace=False, p=contrast / contrast.sum()))]
+
+
+def _patch(volume: Volume, centres: Centres, window: Sequence[int], place: Sequence[int]) -> Box:
+    box = Box.of_shape(window, [p - w // 2 for p, w in zip(place, window, strict=True)])
+    wanted = box.intersect(centres.bounds).pad((_BLOB_CONTEXT_PX,) * 3)
+    return wanted.intersect(Box.of_shape(volume.coverage.shape))
+
+
+def _blobs(volume: Volume, centres: Centres, box: Box, device: Device) -> dict[tuple[int, ...], float]:
+    voxels = volume.read(box)
+    with on(device):
+        positions, contrast = map(to_host, find_blobs(to_device(voxels, device), volume.spacing))
+    positions = positions + np.array(box.start)
+    allowed = centres.contains(positions)
+    return {tuple(p): float(c) for p, c in zip(positions[allowed].tolist(), contrast[allowed], strict=True)}

@@ -1,0 +1,297 @@
+"""Align the tiles of a mosaic: link the pairs that overlap, then solve all positions and the voxel size."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from gpustitch.array import CPU, Device
+from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.io.atomic import atomic_file, check_file_output
+from gpustitch.io.provenance import provenance
+from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume
+from gpustitch.oblique.align.link import LinkCount, MatchOptions, link_tiles
+from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.align.report import FIGURE_SUFFIXES, check_matplotlib, draw_report, report_text
+from gpustitch.oblique.align.solve import solve_positions
+from gpustitch.oblique.align.voxel_size import VoxelSize, estimate_voxel_size
+from gpustitch.oblique.mosaic.file import AlignmentRecord, write_alignment
+from gpustitch.oblique.mosaic.folders import find_volume_mosaic
+from gpustitch.oblique.mosaic.placing import mosaic_spacing, stage_origins
+from gpustitch.oblique.mosaic.tiles import open_tile
+from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.threads import Workers, checked_workers
+
+# Tiles whose stage positions differ along an axis by less than this part of their extent are beside each other there.
+_BESIDE = 0.05
+_ROUNDS = 3
+
+Px = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """What to align, and how.
+
+    Parameters
+    ----------
+    input
+        Folder of volumes ``X/X_Y/Z``; None if ``mosaic`` and ``volumes`` are given.
+    output, report
+        Alignment file to write, and a report for people: a picture if it ends in .png, .pdf or .svg, otherwise a
+        table in Markdown; None for none.
+    voxel_size_um, x_step_um
+        Nominal camera pixel and stage step; None for what the volumes state.
+    matching
+        How points are compared.
+    align_xz
+        Solve x and z too; otherwise they stay as the stage says.
+    negative_y
+        The stage's y runs against the camera's.
+    z_offset
+        Put the distinct z positions so many voxels apart; None for what the names say.
+    is_oblique
+        Whether volumes that do not say which of their voxels were seen come from an oblique scan.
+    mosaic, volumes
+        Tiles, and by name what each holds (raw frames de-obliqued on demand, arrays), in place of ``input``.
+    device
+        Where windows are compared.
+    """
+
+    input: Path | None = None
+    output: Path | None = None
+    report: Path | None = None
+    voxel_size_um: float | None = None
+    x_step_um: float | None = None
+    matching: MatchOptions = field(default_factory=MatchOptions)
+    align_xz: bool = True
+    negative_y: bool = False
+    z_offset: int | None = None
+    is_oblique: bool = False
+    n_workers: int | None = None
+    overwrite: bool = False
+    mosaic: Mosaic | None = None
+    volumes: Mapping[str, Volume] | None = None
+    device: Device = CPU
+
+
+@dataclass(frozen=True)
+class AlignPlan:
+    """An alignment about to be made: nominal spacing, whole-voxel positions and the pairs to link."""
+
+    options: AlignOptions
+    mosaic: Mosaic
+    volumes: Mapping[str, Volume]
+    spacing: Spacing
+    nominal_px: Mapping[str, ZYX]
+    pairs: tuple[tuple[str, str], ...]
+    n_workers: int
+
+
+@dataclass(frozen=True)
+class AlignResult:
+    """Solved positions in voxels of ``spacing``, the voxel size, and how many points each link rests on."""
+
+    placement: Placement
+    voxel_size: VoxelSize
+    spacing: Spacing
+    counts: Mapping[tuple[str, str], LinkCount]
+    record: AlignmentRecord
+
+
+def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
+    if options.input is None and (options.mosaic is None or options.volumes is None):
+        raise ParameterError("alignment needs a folder of volumes, or a mosaic and its volumes")
+    mosaic, volumes = options.mosaic, options.volumes
+    if options.input is not None:
+        mosaic = find_volume_mosaic(options.input)
+        volumes = {tile.name: open_tile(tile.path) for tile in mosaic.tiles}
+    assert mosaic is not None and volumes is not None
+    missing = [tile.name for tile in mosaic.tiles if tile.name not in volumes]
+    if missing:
+        raise ParameterError(f"no volumes were given for the tiles {missing}")
+    if options.is_oblique:
+        volumes = {name: volume if volume.coverage.shear else _Oblique(volume) for name, volume in volumes.items()}
+    return mosaic, volumes
+
+
+class _Oblique:
+    """A volume of which only the parallelogram that an oblique scan sees is covered."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self.dtype = volume.dtype
+        self.spacing = volume.spacing
+        z, y, x = volume.coverage.shape
+        shear = math.sqrt(max(0.0, self.spacing.y_um**2 - self.spacing.z_um**2)) / self.spacing.x_um
+        n_frames = x - math.ceil((z - 1) * shear - 1e-6)
+        if n_frames < 1:
+            raise LayoutError(
+                f"a volume of {x} x {y} x {z} voxels (x, y, z) is too short to come from an oblique scan of "
+                f"{self.spacing.y_um} um pixels; leave out --is-oblique"
+            )
+        self.coverage = Coverage(n_frames, y, z, (x - n_frames) / (z - 1) if z > 1 else 0.0)
+        self.read = volume.read
+
+
+def plan(options: AlignOptions) -> AlignPlan:
+    """Check everything and choose the pairs, before anything is read or written.
+
+    Raises
+    ------
+    ParameterError, LayoutError
+        If a size is out of range or the tiles are not alike.
+    OutputExistsError, OutputError
+        If the output exists or cannot be written.
+    """
+    if options.report is not None and options.report.suffix.lower() in FIGURE_SUFFIXES:
+        check_matplotlib()
+    for path in (options.output, options.report):
+        if path is not None:
+            check_file_output(path, overwrite=options.overwrite)
+    workers = checked_workers(options.n_workers)
+    mosaic, volumes = _opened(options)
+    spacing = mosaic_spacing(
+        mosaic, [volumes[tile.name] for tile in mosaic.tiles], options.x_step_um, options.voxel_size_um
+    )
+    nominal = {name: _rounded(p) for name, p in _nominal(options, mosaic, spacing).items()}
+    pairs = tuple(_pairs(nominal, {name: volume.coverage.shape for name, volume in volumes.items()}))
+    return AlignPlan(options, mosaic, volumes, spacing, nominal, pairs, workers)
+
+
+def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
+    """Link, solve, and write what was asked for."""
+    options = plan.options
+    links: list[Link] = []
+    counts: dict[tuple[str, str], LinkCount] = {}
+    for pair in tracked(plan.pairs, progress, "Aligning", len(plan.pairs), "overlaps"):
+        link, counts[pair] = _link(plan, pair)
+        links.append(link)
+    placement, voxel_size, spacing = _solve(plan, links)
+    _tell(progress, placement, voxel_size)
+    record = AlignmentRecord(
+        placement=placement,
+        stage_um={tile.name: tile.stage_um for tile in plan.mosaic.tiles},
+        nominal_px=plan.nominal_px,
+        spacing=spacing,
+        voxel_size_nominal_um=plan.spacing.y_um,
+        voxel_size_estimate_um=voxel_size.estimate_um,
+        voxel_size_uncertainty_um=voxel_size.uncertainty_um,
+        counts={pair: (c.sampled, c.correlated, c.agreeing) for pair, c in counts.items()},
+        align_xz=options.align_xz,
+        negative_y=options.negative_y,
+        provenance=_provenance(options, plan.mosaic),
+    )
+    if options.output is not None:
+        write_alignment(options.output, record, overwrite=options.overwrite)
+    if options.report is not None:
+        _write_report(options.report, record, overwrite=options.overwrite)
+    return AlignResult(placement, voxel_size, spacing, counts, record)
+
+
+def _write_report(path: Path, record: AlignmentRecord, *, overwrite: bool) -> None:
+    with atomic_file(path, overwrite=overwrite) as partial:
+        if path.suffix.lower() in FIGURE_SUFFIXES:
+            draw_report(partial, record, path.suffix.lower()[1:])
+        else:
+            partial.write_text(report_text(record), encoding="utf-8")
+
+
+def _link(plan: AlignPlan, pair: tuple[str, str]) -> tuple[Link, LinkCount]:
+    options = plan.options
+    stage = {tile.name: tile.stage_um for tile in plan.mosaic.tiles}
+    seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in stage[name])]
+    z, y, x = (b - a for a, b in zip(*(plan.nominal_px[name] for name in pair), strict=True))
+    overlap = Overlap(plan.volumes[pair[0]], plan.volumes[pair[1]], (z, y, x))
+    workers = Workers(plan.n_workers, options.device)
+    return link_tiles(overlap, pair, options.matching, np.random.default_rng(seed), workers)
+
+
+def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
+    """Positions and voxel size; either helps to tell which links of the other are wrong."""
+    options, spacing = plan.options, plan.spacing
+    sine = spacing.z_um / spacing.y_um
+    stage = {name: _moved(options, um) for name, um in ((t.name, t.stage_um) for t in plan.mosaic.tiles)}
+    judged: Sequence[Link] = links
+    for _ in range(_ROUNDS):
+        angle = math.degrees(math.asin(min(1.0, sine)))
+        voxel_size = estimate_voxel_size(judged, stage, plan.spacing.y_um, spacing.x_um, angle)
+        spacing = Spacing(voxel_size.used_um * sine, voxel_size.used_um, spacing.x_um)
+        axes = (options.align_xz, True, options.align_xz)
+        placement = solve_positions(_nominal(options, plan.mosaic, spacing), links, axes=axes)
+        if [k.reason for k in placement.links] == [k.reason for k in judged]:
+            break
+        judged = placement.links
+    return placement, voxel_size, spacing
+
+
+def _moved(options: AlignOptions, stage_um: UmXYZ) -> UmXYZ:
+    x, y, z = stage_um
+    return x, -y if options.negative_y else y, z
+
+
+def _nominal(options: AlignOptions, mosaic: Mosaic, spacing: Spacing) -> dict[str, Px]:
+    """Stage positions (z, y, x) in voxels, least coordinate 0."""
+    origins = stage_origins(mosaic, spacing, z_offset=options.z_offset, negative_y=options.negative_y)
+    z, y, x = (min(p[axis] for p in origins.values()) for axis in range(3))
+    return {name: (p[0] - z, p[1] - y, p[2] - x) for name, p in origins.items()}
+
+
+def _rounded(position: Px) -> ZYX:
+    z, y, x = (math.floor(v + 0.5) for v in position)
+    return z, y, x
+
+
+def _pairs(origins: Mapping[str, ZYX], shapes: Mapping[str, ZYX]) -> Iterator[tuple[str, str]]:
+    """Overlapping pairs that are neighbours along one axis, and those of diagonal neighbours that no others connect."""
+    names = sorted(origins, key=lambda name: tuple(reversed(origins[name])))
+    diagonal = []
+    label = {name: i for i, name in enumerate(names)}
+    for a, b in itertools.combinations(names, 2):
+        box_a, box_b = (Box.of_shape(shapes[n], origins[n]) for n in (a, b))
+        if box_a.intersect(box_b).is_empty:
+            continue
+        apart = [abs(p - q) > _BESIDE * n for p, q, n in zip(origins[a], origins[b], shapes[a], strict=True)]
+        if sum(apart) > 1:
+            diagonal.append((a, b))
+            continue
+        yield a, b
+        label = _merged(label, a, b)
+    for a, b in diagonal:
+        if label[a] != label[b]:
+            yield a, b
+            label = _merged(label, a, b)
+
+
+def _merged(label: Mapping[str, int], a: str, b: str) -> dict[str, int]:
+    return {name: label[a] if group == label[b] else group for name, group in label.items()}
+
+
+def _provenance(options: AlignOptions, mosaic: Mosaic) -> dict[str, object]:
+    parameters = {
+        "voxel_size_um": options.voxel_size_um, "x_step_um": options.x_step_um, "align_xz": options.align_xz,
+        "negative_y": options.negative_y, "z_offset": options.z_offset, "matching": options.matching,
+    }  # fmt: skip
+    return provenance(parameters, [tile.path for tile in mosaic.tiles if tile.path.exists()])
+
+
+def _tell(progress: Progress, placement: Placement, voxel_size: VoxelSize) -> None:
+    for link in placement.links:
+        if link.reason:
+            progress.note(f"link {link.fixed} - {link.moving} rejected: {link.reason}")
+    if len(placement.origin_px) > 1:
+        for name in placement.unlinked:
+            progress.warn(f"tile {name} is linked to no other and keeps its stage position")
+    if placement.links and all(link.reason for link in placement.links):
+        progress.warn("no overlap agrees: check voxel size, step size, orientation of the frames and --negative-y")
+    if voxel_size.estimate_um is not None:
+        progress.note(
+            f"y voxel size {voxel_size.estimate_um:.4f} +- {voxel_size.uncertainty_um:.4f} um (95 %) from "
+            f"{voxel_size.n_links} links along y, nominal {voxel_size.nominal_um:g} um: going on with "
+            f"{voxel_size.used_um:.4f} um"
+        )

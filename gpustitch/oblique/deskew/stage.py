@@ -1,0 +1,394 @@
+"""From raw frames to a de-obliqued volume on disk: every frame is read and corrected once, every chunk written once.
+
+Frames come in batches. A block of the volume is interpolated as soon as the last frame it needs is there, and frames
+are forgotten as soon as no block needs them any more; while one batch is interpolated and written the next is read
+and corrected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpustitch.array import CPU, Array, Device, empty, on, to_device, to_host
+from gpustitch.array.transfer import hosted
+from gpustitch.errors import ParameterError
+from gpustitch.io.atomic import check_apart, check_free_space, check_output
+from gpustitch.io.frames.opening import Oriented, Slice, open_frames, source_files, truncation
+from gpustitch.io.provenance import provenance
+from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
+from gpustitch.model import ZYX, Box, Frames, ObliqueScan
+from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.ops.pyramid import downsample
+from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.threads import checked_workers
+
+# Blocks about this wide share most of the frames they need (depth * shear more than their width).
+_BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
+_BATCH_FRAMES = 64
+_FRAME_TYPES = ("uint8", "uint16", "float32")
+
+
+@dataclass(frozen=True)
+class _Grain:
+    """Frames corrected, and rows interpolated, at a time."""
+
+    frames: int
+    rows: int
+
+
+# On the host few frames, so that every thread has some, and rows whose frames stay in the cache between being gathered
+# and being transposed; on a device as much as keeps all of it busy.
+_HOST_GRAIN, _DEVICE_GRAIN = _Grain(8, 64), _Grain(16, 1 << 30)
+# What a pixel takes on a device while it is corrected: coefficients, weights and results in float32.
+_CORRECTION_BYTES = 24
+
+
+@dataclass(frozen=True)
+class DeobliqueOptions:
+    """What to de-oblique and how.
+
+    Parameters
+    ----------
+    input
+        DCIMG file, folder of images, multi-page TIFF or a glob pattern of image files.
+    output
+        Folder of the precomputed volume.
+    pixel_um, step_um, angle_deg
+        Camera pixel in the sample, distance between frames, angle of the sheet: :class:`gpustitch.model.ObliqueScan`.
+    start, stop
+        Half-open range of frames to use; None for the first and the end.
+    rotate_90, flip_ud
+        Quarter turns of each frame, then whether it is flipped upside down, so that columns run along the sheet.
+    correction
+        Flat field and destriping of each frame; None for nothing.
+    levels, chunk_shape
+        Pyramid levels, voxels (z, y, x) of a stored chunk.
+    n_workers, n_writers
+        Threads that compute (None: one per CPU) and that write files.
+    overwrite
+        Replace the output if it exists.
+    allow_truncated
+        Use the whole frames of a DCIMG file that ends early.
+    flush
+        Wait until the disk has everything; not needed for a volume that is read once and removed.
+    device
+        Where frames are corrected and interpolated.
+    """
+
+    input: str | Path
+    output: Path
+    pixel_um: float = 1.8
+    step_um: float = 1.28
+    angle_deg: float = 45.0
+    start: int | None = None
+    stop: int | None = None
+    rotate_90: int = 0
+    flip_ud: bool = False
+    correction: Correction | None = None
+    levels: int = 5
+    chunk_shape: ZYX = DEFAULT_CHUNK
+    n_workers: int | None = None
+    n_writers: int = N_WRITERS
+    overwrite: bool = False
+    flush: bool = True
+    allow_truncated: bool = False
+    device: Device = CPU
+
+
+@dataclass(frozen=True)
+class DeobliquePlan:
+    """A checked job: the frames, their geometry, and what the run will take.
+
+    ``output_bytes`` is what the chunks take at most; ``memory_bytes`` what the run holds at most in frames, blocks and
+    unwritten chunks.
+    """
+
+    options: DeobliqueOptions
+    frames: Frames
+    scan: ObliqueScan
+    block_shape: ZYX
+    n_workers: int
+    output_bytes: int
+    memory_bytes: int
+
+    @property
+    def shape(self) -> ZYX:
+        """Shape (z, y, x) of the volume."""
+        return self.scan.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the volume's voxels: that of the frames, or uint16 once they are corrected."""
+        return _voxel_type(self.options, self.frames)
+
+
+@dataclass(frozen=True)
+class DeobliqueResult:
+    """What was written."""
+
+    path: Path
+    scan: ObliqueScan
+    n_blocks: int
+
+
+def plan(options: DeobliqueOptions) -> DeobliquePlan:
+    """Open the frames and check everything that can be checked before the output is touched.
+
+    Raises
+    ------
+    InputMissingError, DamagedInputError
+        If the frames cannot be opened.
+    ParameterError
+        If an option is out of range.
+    OutputExistsError, OutputError
+        If the output exists, cannot be created, or would not fit on the disk.
+    """
+    check_output(options.output, overwrite=options.overwrite)
+    n_workers = checked_workers(options.n_workers)
+    checked_writers(options.n_writers)
+    block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
+    check_apart(options.output, source_files(options.input))
+    frames = _opened(options)
+    if frames.dtype.name not in _FRAME_TYPES:
+        raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")
+    scan = ObliqueScan(*frames.shape, options.pixel_um, options.step_um, options.angle_deg)
+    if options.correction is not None:
+        options.correction.check_shape((scan.n_rows, scan.n_columns))
+    dtype = _voxel_type(options, frames)
+    check_block(block_shape, scan.shape, dtype)
+    output_bytes = _output_bytes(scan, dtype, options)
+    check_free_space(options.output, output_bytes)
+    memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers)
+    _check_device(options, scan, dtype, block_shape)
+    return DeobliquePlan(options, frames, scan, block_shape, n_workers, output_bytes, memory_bytes)
+
+
+def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
+    """Read, correct, de-oblique and write.
+
+    Raises
+    ------
+    DamagedInputError
+        If a frame cannot be read.
+    OutputError
+        If the output cannot be written; nothing is left of it then.
+    """
+    options = plan.options
+    warning = truncation(options.input) if options.allow_truncated else ""
+    if warning:
+        progress.warn(warning)
+    sidecar = {
+        **provenance(options, [Path(options.input)] if Path(options.input).exists() else []),
+        "scan": dataclasses.asdict(plan.scan),
+    }
+    with VolumeWriter(
+        options.output,
+        plan.shape,
+        plan.dtype,
+        plan.scan.spacing,
+        downsample=hosted(downsample, options.device),
+        levels=options.levels,
+        chunk_shape=options.chunk_shape,
+        sidecar=sidecar,
+        overwrite=options.overwrite,
+        n_writers=options.n_writers,
+        flush=options.flush,
+    ) as writer:
+        n_blocks = _Sweep(plan, writer).run(progress)
+    return DeobliqueResult(options.output, plan.scan, n_blocks)
+
+
+def _opened(options: DeobliqueOptions) -> Frames:
+    frames = open_frames(options.input, allow_truncated=options.allow_truncated)
+    if options.start is not None or options.stop is not None:
+        frames = Slice(frames, options.start or 0, options.stop)
+    if options.rotate_90 % 4 or options.flip_ud:
+        frames = Oriented(frames, options.rotate_90, options.flip_ud)
+    return frames
+
+
+def _voxel_type(options: DeobliqueOptions, frames: Frames) -> np.dtype[Any]:
+    return np.dtype(frames.dtype if options.correction is None else np.uint16)
+
+
+def _block_shape(levels: int, chunk_shape: ZYX) -> ZYX:
+    z, y, x = block_shape_of(levels, chunk_shape)
+    return z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x)
+
+
+def _output_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOptions) -> int:
+    """Bytes of the chunks that the parallelogram touches: it and a margin of one chunk along x, on all levels."""
+    whole = pyramid_bytes(scan.shape, dtype, options.levels)
+    depth, _, width = (min(c, n) for c, n in zip(options.chunk_shape, scan.shape, strict=True))
+    covered = min(1.0, (scan.n_frames + scan.shear * depth + 2 * width) / scan.shape[2])
+    return math.ceil(whole * covered)
+
+
+def _memory_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX, n_workers: int) -> int:
+    frame_bytes = scan.n_rows * scan.n_columns * dtype.itemsize
+    window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * _BATCH_FRAMES)
+    block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, scan.shape, strict=True)) * dtype.itemsize
+    # Unfinished chunks of the coarse levels lie across the moving front, and lean with it.
+    unfinished = scan.n_rows * scan.n_columns * block_shape[2] * dtype.itemsize // 3
+    return window * frame_bytes + 3 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
+
+
+def _check_device(options: DeobliqueOptions, scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX) -> None:
+    """Refuse a CUDA device that cannot hold the frames which a block needs, and what correcting more of them takes."""
+    if options.device.memory_bytes is None:
+        return
+    frame = scan.n_rows * scan.n_columns
+    window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * _BATCH_FRAMES)
+    working = 0 if options.correction is None else _CORRECTION_BYTES * frame * _DEVICE_GRAIN.frames
+    needed = window * frame * dtype.itemsize + 2 * working
+    if needed > options.device.memory_bytes:
+        raise ParameterError(
+            f"{options.input} needs about {needed / 1e9:.1f} GB of the device's memory, of which "
+            f"{options.device.memory_bytes / 1e9:.1f} GB may be taken; pass --device cpu, fewer --levels or a smaller "
+            "--chunk-size"
+        )
+
+
+class _Window:
+    """The corrected frames in memory, on the device that computes."""
+
+    def __init__(self) -> None:
+        self._pieces: list[tuple[int, Array]] = []
+
+    def append(self, start: int, piece: Array) -> None:
+        self._pieces.append((start, piece))
+
+    def forget_before(self, number: int) -> None:
+        self._pieces = [(start, piece) for start, piece in self._pieces if start + len(piece) > number]
+
+    def copy_to(self, out: Array, start: int, rows: slice, columns: slice) -> None:
+        """Fill ``out`` with ``rows`` and ``columns`` of the frames from ``start`` on."""
+        for first, piece in self._pieces:
+            a, b = max(start, first), min(start + len(out), first + len(piece))
+            if a < b:
+                out[a - start : b - start] = piece[a - first : b - first, rows, columns]
+
+
+class _Buffers:
+    """Arrays to use again: fresh memory costs the operating system more time than the interpolation takes."""
+
+    def __init__(self, dtype: np.dtype[Any], device: Device) -> None:
+        self._dtype = dtype
+        self._device = device
+        self._free: deque[Array] = deque()
+
+    def take(self, shape: tuple[int, ...]) -> tuple[Array, Callable[[], None]]:
+        """An array of that shape, and what to call when it is no longer used."""
+        size = math.prod(shape)
+        try:
+            buffer = self._free.pop()
+        except IndexError:
+            buffer = empty((size,), self._dtype, self._device)
+        if buffer.size < size:
+            buffer = empty((size,), self._dtype, self._device)
+        return buffer[:size].reshape(shape), functools.partial(self._free.append, buffer)
+
+
+class _Sweep:
+    """One pass over the frames."""
+
+    def __init__(self, plan: DeobliquePlan, writer: VolumeWriter) -> None:
+        self._plan = plan
+        self._scan = plan.scan
+        self._writer = writer
+        self._window = _Window()
+        self._device = plan.options.device
+        self._grain = _DEVICE_GRAIN if self._device.is_cuda else _HOST_GRAIN
+        self._blocks, self._stacks = (_Buffers(plan.dtype, self._device) for _ in range(2))
+        depth, _, width = plan.block_shape
+        planes, rows, columns = plan.shape
+        slabs = [(z, min(z + depth, planes)) for z in range(0, planes, depth)]
+        starts = range(0, columns, width)
+        # For each slab of planes, its columns of blocks still to do, the next one last.
+        self._todo = [
+            [Box((z, 0, x), (z_stop, rows, min(x + width, columns))) for x in reversed(starts)] for z, z_stop in slabs
+        ]
+
+    def run(self, progress: Progress) -> int:
+        n_frames, n_blocks, held = self._scan.n_frames, 0, 0
+        progress.start("de-oblique", n_frames, "frames")
+        with ThreadPoolExecutor(self._plan.n_workers, thread_name_prefix="gpustitch") as pool:
+            try:
+                while held < n_frames or any(self._todo):
+                    n_read, n_written = self._step(pool, held)
+                    held += n_read
+                    n_blocks += n_written
+                    progress.advance(n_read)
+            finally:
+                pool.shutdown(cancel_futures=True)
+                progress.finish()
+        return n_blocks
+
+    def _step(self, pool: ThreadPoolExecutor, held: int) -> tuple[int, int]:
+        """Read the next batch while the blocks that need no more than the frames held are made."""
+        stop = min(held + _BATCH_FRAMES, self._scan.n_frames)
+        starts = range(held, stop, self._grain.frames)
+        pieces = [pool.submit(self._load, start, min(start + self._grain.frames, stop)) for start in starts]
+        blocks = [pool.submit(self._emit, box) for box in self._ready(held)]
+        for block in blocks:
+            block.result()
+        for start, piece in zip(starts, pieces, strict=True):
+            self._window.append(start, piece.result())
+        self._window.forget_before(self._oldest_needed())
+        return stop - held, len(blocks)
+
+    def _load(self, start: int, stop: int) -> Array:
+        raw = self._plan.frames.read(start, stop)
+        correction = self._plan.options.correction
+        with on(self._device):
+            frames = to_device(raw, self._device)
+            return frames if correction is None else correction.apply(frames)
+
+    def _ready(self, held: int) -> Iterator[Box]:
+        """Take the blocks that need no frame beyond those held; those that no frame reaches are skipped."""
+        rows = self._plan.block_shape[1]
+        for todo in self._todo:
+            while todo and self._scan.frames_of(todo[-1])[1] <= held:
+                box = todo.pop()
+                if not self._scan.coverage.intersects(box):
+                    self._writer.skip(box)
+                    continue
+                yield from box.blocks((box.stop[0], rows, box.stop[2]))
+
+    def _oldest_needed(self) -> int:
+        return min((self._scan.frames_of(todo[-1])[0] for todo in self._todo if todo), default=self._scan.n_frames)
+
+    def _emit(self, box: Box) -> None:
+        start, stop = self._scan.frames_of(box)
+        columns = slice(box.start[0], box.stop[0])
+        with on(self._device):
+            out, release = self._blocks.take(box.shape)
+            n_rows = min(self._grain.rows, box.shape[1])
+            room, done = self._stacks.take(((stop - start) * n_rows * box.shape[0],))
+            for part in box.blocks((box.stop[0], n_rows, box.stop[2])):
+                rows = slice(part.start[1], part.stop[1])
+                shape = (stop - start, part.shape[1], part.shape[0])
+                frames = room[: math.prod(shape)].reshape(shape)
+                self._window.copy_to(frames, start, rows, columns)
+                deoblique(frames, part, self._scan.shear, first_frame=start, out=out[part.slices(box.start)])
+            voxels = to_host(out)
+        # Not before: another thread's stream would write what this one's may still read.
+        done()
+        if voxels is out:
+            self._writer.write(box, voxels, release)
+        else:
+            release()
+            self._writer.write(box, voxels)

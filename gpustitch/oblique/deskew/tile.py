@@ -1,0 +1,121 @@
+"""Volumes that alignment and fusion may ask for boxes: raw frames, arrays, volumes on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import ParameterError
+from gpustitch.model import ZYX, Box, Frames, ObliqueScan
+from gpustitch.oblique.deskew.deoblique import deoblique
+
+if TYPE_CHECKING:
+    from gpustitch.oblique.destripe.correction import Correction
+
+CACHED_FRAMES_BYTES = 1 << 28
+
+
+class ObliqueTile:
+    """Raw frames as a :class:`gpustitch.model.Volume`, de-obliqued on demand.
+
+    Only the frames, rows and columns that a box needs are read. Frames are corrected and rounded to uint16 before
+    they are interpolated, so a box equals the same box of the volume that ``dcimg2oblique`` writes. A correction that
+    destripes needs whole frames: those corrected last are kept, up to ``cache_bytes``. May be read from several
+    threads.
+
+    Parameters
+    ----------
+    frames
+        The camera's frames, already turned so that columns run along the sheet.
+    scan
+        Their geometry.
+    correction
+        What is done to each frame first; None for nothing.
+    cache_bytes
+        Bound on the corrected frames kept.
+
+    Raises
+    ------
+    ParameterError
+        If ``scan`` is of another shape than ``frames``.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        scan: ObliqueScan,
+        correction: Correction | None = None,
+        *,
+        cache_bytes: int = CACHED_FRAMES_BYTES,
+    ) -> None:
+        if tuple(frames.shape) != (scan.n_frames, scan.n_rows, scan.n_columns):
+            raise ParameterError(
+                f"the frames are of shape {tuple(frames.shape)} (frame, row, column) but the scan has "
+                f"{scan.n_frames} frames of {scan.n_rows} x {scan.n_columns}"
+            )
+        self.frames = frames
+        self.scan = scan
+        self.correction = correction
+        self.spacing = scan.spacing
+        self.coverage = scan.coverage
+        self.dtype: np.dtype[Any] = np.dtype(frames.dtype if correction is None else np.uint16)
+        self._limit = cache_bytes
+        self._cache: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def shape(self) -> ZYX:
+        """Shape (z, y, x) of the de-obliqued grid."""
+        return self.scan.shape
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Voxels of ``box``, shape ``box.shape``; zero outside the coverage."""
+        out = np.zeros(box.shape, self.dtype)
+        inside = box.intersect(Box.of_shape(self.shape))
+        if not self.coverage.intersects(inside):
+            return out
+        start, stop = self.scan.frames_of(inside)
+        rows, columns = slice(inside.start[1], inside.stop[1]), slice(inside.start[0], inside.stop[0])
+        frames = self._corrected(start, stop, rows, columns)
+        block = deoblique(frames, inside, self.scan.shear, first_frame=start)
+        if inside == box:
+            return block
+        out[inside.slices(box.start)] = block
+        return out
+
+    def _corrected(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        if self.correction is None:
+            return self.frames.read(start, stop, rows, columns)
+        pointwise = _windowed(self.correction, rows, columns)
+        if pointwise is not None:
+            return np.stack([pointwise.apply(f) for f in self.frames.read(start, stop, rows, columns)])
+        return np.stack([self._whole(number)[rows, columns] for number in range(start, stop)])
+
+    def _whole(self, number: int) -> npt.NDArray[Any]:
+        """A whole corrected frame, from those kept if it is among them."""
+        with self._lock:
+            frame = self._cache.get(number)
+            if frame is not None:
+                self._cache.move_to_end(number)
+                return frame
+        assert self.correction is not None
+        frame = self.correction.apply(self.frames.read(number, number + 1)[0])
+        with self._lock:
+            self._cache[number] = frame
+            while len(self._cache) > 1 and len(self._cache) * frame.nbytes > self._limit:
+                self._cache.popitem(last=False)
+        return frame
+
+
+def _windowed(correction: Correction, rows: slice, columns: slice) -> Correction | None:
+    """The correction of a window of the frame, or None if it depends on the whole frame (destriping)."""
+    if correction.destripes:
+        return None
+    if correction.flat is None:
+        return correction
+    return dataclasses.replace(correction, flat=correction.flat[rows, columns])

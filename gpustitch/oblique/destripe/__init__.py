@@ -1,0 +1,1 @@
+"""Stripes along the rows of frames, and what is done to each frame."""

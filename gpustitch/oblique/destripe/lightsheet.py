@@ -1,0 +1,136 @@
+"""Stripes removed by comparing a percentile along the sheet with one around the pixel (ClearMap's correction).
+
+C. Kirst et al., Cell 180, 780 (2020). A percentile in a window along the rows estimates the stripe, one in a large
+square window the background; where the stripe is not much brighter than the background it is subtracted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpustitch.array import Array, namespace
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.oblique.destripe.percentile import subtract_stripes, window_percentiles
+
+BACKGROUND_SPACING_PX = 25
+BACKGROUND_STEP_PX = 2
+_COUNTS = ("uint8", "uint16", "uint32", "float32")
+
+
+@dataclass(frozen=True)
+class LightsheetOptions:
+    """How stripes along the rows are estimated.
+
+    Parameters
+    ----------
+    artifact_length
+        Length of the window along the rows, in pixels.
+    background_window_size
+        Side of the square window, in pixels.
+    percentile
+        Percentile that is a window's estimate, as a fraction from 0 to 1.
+    lightsheet_vs_background
+        The background's estimate is multiplied by this before it is compared with the one along the rows.
+
+    Raises
+    ------
+    ParameterError
+        If one is out of range.
+    """
+
+    artifact_length: int = 150
+    background_window_size: int = 200
+    percentile: float = 0.25
+    lightsheet_vs_background: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name, length in (
+            ("--artifact-length", self.artifact_length),
+            ("--background-window-size", self.background_window_size),
+        ):
+            if length < 1:
+                raise ParameterError(f"{name} must be at least 1 pixel, not {length}")
+        if not 0 <= self.percentile <= 1:
+            raise ParameterError(f"--percentile must be from 0 to 1, not {self.percentile}")
+        if not (math.isfinite(self.lightsheet_vs_background) and self.lightsheet_vs_background >= 0):
+            raise ParameterError(
+                f"--lightsheet-vs-background must be 0 or a positive number, not {self.lightsheet_vs_background}"
+            )
+
+
+def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
+    """The image less its stripes along the rows: ``I - min(I, line, weight * background)``.
+
+    Parameters
+    ----------
+    image
+        Counts (rows, columns), or images (frames, rows, columns) that are destriped one by one. Any real dtype;
+        others than uint8, uint16, uint32 and float32 are converted to float32.
+
+    Returns
+    -------
+    float32 image of the same shape.
+
+    Raises
+    ------
+    ParameterError
+        If the image is not 2-D or 3-D and real.
+    DamagedInputError
+        If it holds NaN.
+    """
+    xp = namespace(image)
+    if image.ndim not in (2, 3) or image.dtype.kind not in "uif" or image.size == 0:
+        raise ParameterError(
+            "images (rows, columns) of real numbers are destriped, "
+            f"not an array of shape {tuple(image.shape)} of {image.dtype}"
+        )
+    images = image if image.ndim == 3 else image[None]
+    if images.dtype.name not in _COUNTS:
+        images = images.astype(np.float32)
+    if images.dtype.kind == "f" and bool(xp.isnan(images).any()):
+        raise DamagedInputError("the image holds NaN; replace those pixels before destriping")
+    out = xp.empty(images.shape, np.float32)
+    line, background = line_estimate(images, options), background_estimate(images, options)
+    subtract_stripes(images, line, background, out, options.lightsheet_vs_background)
+    return out.reshape(image.shape)  # type: ignore[no-any-return]
+
+
+def line_estimate(images: Array, options: LightsheetOptions) -> Array:
+    """Percentile along the rows of images (frames, rows, columns), as a float32 grid of each.
+
+    It has every row, and as many windows side by side in it as fit.
+    """
+    rows, columns = images.shape[1:]
+    length = options.artifact_length
+    return _percentiles(images, (1, length), (centres(rows, 1), centres(columns, length)), 1, options.percentile)
+
+
+def background_estimate(images: Array, options: LightsheetOptions) -> Array:
+    """Percentile in square windows of images (frames, rows, columns), as a float32 grid of each.
+
+    Every second pixel either way is looked at; the grid has every 25th row and column.
+    """
+    size = options.background_window_size
+    at = [centres(n, BACKGROUND_SPACING_PX) for n in images.shape[1:]]
+    return _percentiles(images, (size, size), (at[0], at[1]), BACKGROUND_STEP_PX, options.percentile)
+
+
+def centres(length: int, spacing: int) -> Array:
+    """Window centres along an axis: as many as fit at this spacing but at least one, in the middle of the axis."""
+    count = max(1, length // spacing)
+    return np.arange(count) * spacing + (length - (count - 1) * spacing) // 2
+
+
+def _percentiles(images: Array, size: tuple[int, int], at: tuple[Array, Array], step: int, fraction: float) -> Array:
+    xp = namespace(images)
+    limits = []
+    for centre, length, stop in zip(at, size, images.shape[1:], strict=True):
+        first = centre - length // 2
+        limits.append((xp.asarray(np.maximum(first, 0)), xp.asarray(np.minimum(first + length, stop))))
+    out = xp.empty((len(images), len(at[0]), len(at[1])), np.float32)
+    (top, bottom), (left, right) = limits
+    window_percentiles(images, top, bottom, left, right, out, step, fraction)
+    return out  # type: ignore[no-any-return]

@@ -1,0 +1,324 @@
+"""Stripes removed from an image, a tree of images or the frames of a DCIMG file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import CPU, Device
+from gpustitch.array.transfer import hosted
+from gpustitch.errors import (
+    DamagedInputError,
+    DeviceError,
+    GpustitchError,
+    InputMissingError,
+    OutputExistsError,
+    ParameterError,
+)
+from gpustitch.io.atomic import check_free_space, check_output
+from gpustitch.io.found import natural_key
+from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.images.files import (
+    JP2_SUFFIXES,
+    TIFF_SUFFIXES,
+    check_compression,
+    encode_tiff,
+    read_image,
+    write_tiff,
+)
+from gpustitch.io.provenance import provenance, write_json
+from gpustitch.model import Frames
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.threads import checked_workers, ordered_map
+
+OnError = Literal["stop", "skip"]
+Image = npt.NDArray[Any]
+
+_SUFFIX = "_destriped"
+_IMAGES = (*TIFF_SUFFIXES, *JP2_SUFFIXES, ".png")
+_DCIMG = ".dcimg"
+PROVENANCE = "destripe.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestripeOptions:
+    """What to correct and where to.
+
+    Parameters
+    ----------
+    input
+        An image, a folder of images and DCIMG files (with those below it), or a DCIMG file.
+    output
+        A TIFF for an image, a folder otherwise; None puts it beside the input, ``_destriped`` appended to its name.
+    correction
+        What is done to each image.
+    rotate
+        Whether images are first turned by 90 degrees counter-clockwise.
+    compression
+        Level of zlib, 0 for none.
+    zstep_um
+        Distance between frames of a DCIMG file. If given, frames are named after their position in tenths of a micron,
+        the file's name being that of the first one, and lie beside each other; if not, ``img_%05d.tiff`` in a folder
+        for each file.
+    keep_type
+        Write images of the input's type, clipped to it, rather than uint16.
+    on_error
+        Whether the first damaged file stops the run, or damaged files are skipped and reported.
+    device
+        Where images are corrected.
+    """
+
+    input: Path
+    output: Path | None = None
+    correction: Correction
+    rotate: bool = False
+    compression: int = 1
+    zstep_um: float | None = None
+    keep_type: bool = False
+    on_error: OnError = "stop"
+    n_workers: int | None = None
+    overwrite: bool = False
+    device: Device = CPU
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One image about to be written: a whole file, or frame ``number`` of ``frames``."""
+
+    source: Path
+    target: Path
+    frames: Frames | None = None
+    number: int = 0
+
+    def read(self) -> Image:
+        if self.frames is None:
+            return read_image(self.source)
+        image: Image = self.frames.read(self.number, self.number + 1)[0]
+        return image
+
+
+@dataclass(frozen=True)
+class DestripePlan:
+    """Checked work. ``unreadable`` maps files that could not even be opened to the reason."""
+
+    options: DestripeOptions
+    output: Path
+    jobs: tuple[_Job, ...]
+    unreadable: dict[Path, str]
+    output_bytes: int
+    n_workers: int
+
+
+@dataclass(frozen=True)
+class DestripeResult:
+    """What was written, and which files were skipped for which reason."""
+
+    output: Path
+    n_images: int
+    skipped: dict[Path, str]
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        skipped = f"; skipped {len(self.skipped)} damaged files" if self.skipped else ""
+        return f"{self.output}: {self.n_images} images{skipped}"
+
+
+def plan(options: DestripeOptions) -> DestripePlan:
+    """Find the images and refuse what cannot be done, before anything is written.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no input, or no image in it.
+    DamagedInputError
+        If a DCIMG file or the first image is damaged and ``on_error`` is ``"stop"``.
+    ParameterError
+        If nothing is to be done, an option is out of range, the flat is of another shape than the first image, two
+        images would get one name, or the output lies in the input.
+    OutputExistsError, OutputError
+        If an output exists, cannot be written, or does not fit on the disk.
+    """
+    check_compression(options.compression)
+    n_workers = checked_workers(options.n_workers)
+    if options.on_error not in get_args(OnError):
+        raise ParameterError(f"--on-error is stop or skip, not {options.on_error!r}")
+    if options.zstep_um is not None and not options.zstep_um >= 0.1:
+        raise ParameterError(f"--zstep must be at least 0.1 um, not {options.zstep_um}")
+    if options.correction.is_identity:
+        raise ParameterError("nothing to do: pass --sigma1 or --sigma2, --lightsheet, --flat or --dark")
+    source = options.input
+    if not source.exists():
+        raise InputMissingError(f"there is no file or folder {source}")
+    output = options.output or _beside(source)
+    unreadable: dict[Path, str] = {}
+    jobs = tuple(_jobs(options, output, unreadable))
+    if not jobs and not unreadable:
+        raise InputMissingError(f"{source} holds no .tif, .tiff, .jp2, .png or .dcimg file")
+    _check_outputs(options, output, jobs)
+    output_bytes = _estimated_bytes(options, jobs)
+    check_free_space(output, output_bytes)
+    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers)
+
+
+def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
+    """Correct and write every image; each file appears whole.
+
+    A folder also gets ``destripe.json``, which says how it was made and what was skipped. After an error the images
+    written before it stay, and are counted.
+
+    Raises
+    ------
+    GpustitchError
+        If an image is damaged or of another shape than the flat and ``on_error`` is ``"stop"``, or every image is;
+        the text names the file.
+    OutputError
+        If an image cannot be written.
+    """
+    skipped = dict(plan.unreadable)
+    done = 0
+    try:
+        failures = ordered_map(lambda job: _destripe(job, plan.options), plan.jobs, plan.n_workers)
+        for job, reason in zip(
+            plan.jobs, tracked(failures, progress, "Destriping", len(plan.jobs), "images"), strict=True
+        ):
+            if reason:
+                skipped.setdefault(job.source, reason)
+            done += not reason
+    except BaseException:
+        if plan.jobs:
+            progress.note(f"stopped after {done} of {len(plan.jobs)} images; those in {plan.output} are not all")
+        raise
+    for reason in skipped.values():
+        progress.warn(f"skipped: {reason}")
+    if not done:
+        raise DamagedInputError(
+            f"none of the images in {plan.options.input} can be read: {next(iter(skipped.values()))}"
+        )
+    if plan.options.input.is_dir() or plan.options.input.suffix.lower() == _DCIMG:
+        record = provenance(plan.options, [plan.options.input])
+        record |= {"images": done, "skipped": {str(path): reason for path, reason in skipped.items()}}
+        write_json(plan.output / PROVENANCE, record, overwrite=True)
+    return DestripeResult(plan.output, done, skipped)
+
+
+def _destripe(job: _Job, options: DestripeOptions) -> str:
+    """Write one image; the reason if it is skipped."""
+    try:
+        result = _corrected(job, options)
+    except DeviceError:
+        raise
+    except GpustitchError as error:
+        text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
+        if options.on_error == "skip":
+            return text
+        raise type(error)(text) from error
+    write_tiff(job.target, result, compression=options.compression, overwrite=options.overwrite)
+    return ""
+
+
+def _corrected(job: _Job, options: DestripeOptions) -> Image:
+    image = job.read()
+    pages = image.reshape(-1, *image.shape[-2:])
+    if options.rotate:
+        pages = np.rot90(pages, axes=(1, 2))
+    result = hosted(options.correction.apply, options.device)(pages)
+    if options.keep_type and image.dtype != np.uint16:
+        if image.dtype.kind in "iu":
+            result = np.minimum(result, np.iinfo(image.dtype).max)
+        result = result.astype(image.dtype)
+    return result if image.ndim == 3 else result[0]
+
+
+def _beside(source: Path) -> Path:
+    """Where the result goes when no output is named."""
+    source = source.absolute()
+    if source.is_dir():
+        return source.with_name(source.name + _SUFFIX)
+    suffix = source.suffix.lower()
+    kept = "" if suffix == _DCIMG else source.suffix if suffix in TIFF_SUFFIXES else ".tif"
+    return source.with_name(source.stem + _SUFFIX + kept)
+
+
+def _jobs(options: DestripeOptions, output: Path, unreadable: dict[Path, str]) -> Iterator[_Job]:
+    source = options.input
+    if source.is_dir():
+        for path in _files_below(source):
+            place = output / path.relative_to(source)
+            if path.suffix.lower() == _DCIMG:
+                folder = place.with_suffix("") if options.zstep_um is None else place.parent
+                yield from _frame_jobs(path, folder, options, unreadable)
+            else:
+                yield _Job(path, place if path.suffix.lower() in TIFF_SUFFIXES else place.with_suffix(".tif"))
+    elif source.suffix.lower() == _DCIMG:
+        yield from _frame_jobs(source, output, options, unreadable)
+    elif source.suffix.lower() not in _IMAGES:
+        raise ParameterError(f"{source}: images are read from .tif, .tiff, .jp2 and .png files, frames from .dcimg")
+    elif output.suffix.lower() not in TIFF_SUFFIXES:
+        raise ParameterError(f"--output {output} should end in .tif or .tiff, as the input is a single image")
+    else:
+        yield _Job(source, output)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    paths = (p for p in folder.rglob("*") if p.suffix.lower() in (*_IMAGES, _DCIMG))
+    return sorted((p for p in paths if p.is_file() and not p.name.startswith(".")), key=natural_key)
+
+
+def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: dict[Path, str]) -> Iterator[_Job]:
+    try:
+        frames = open_frames(path)
+    except GpustitchError as error:
+        if options.on_error == "stop":
+            raise
+        unreadable[path] = str(error)
+        return
+    first = 0
+    if options.zstep_um is not None:
+        if not path.stem.isdecimal():
+            raise ParameterError(f"{path}: with --zstep the name must be the position in tenths of a micron")
+        first = int(path.stem)
+    for number in range(frames.shape[0]):
+        if options.zstep_um is None:
+            name = f"img_{number:05d}.tiff"
+        else:
+            name = f"{first + number * int(options.zstep_um * 10):04d}.tif"
+        yield _Job(path, folder / name, frames, number)
+
+
+def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[_Job, ...]) -> None:
+    source, target = options.input.resolve(), output.resolve()
+    if target == source or (source.is_dir() and source in target.parents):
+        raise ParameterError(f"--output {output} lies in the input, which is never written to; choose another place")
+    counts = Counter(job.target for job in jobs)
+    for path, count in counts.items():
+        if count > 1:
+            raise ParameterError(f"{count} images would be written to {path}; give them different names")
+    existing = [path for path in counts if path.exists()]
+    if existing and not options.overwrite:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise OutputExistsError(f"{existing[0]}{more} exist already; choose another --output or pass --overwrite")
+    for folder in {path.parent: path for path in counts}.values():
+        check_output(folder, overwrite=options.overwrite)
+
+
+def _estimated_bytes(options: DestripeOptions, jobs: tuple[_Job, ...]) -> int:
+    """What all images would take if they were as large as the first that can be read."""
+    for job in jobs:
+        try:
+            image = job.read()
+        except GpustitchError:
+            if options.on_error == "stop":
+                raise
+            continue
+        rows, columns = image.shape[-2:]
+        options.correction.check_shape((columns, rows) if options.rotate else (rows, columns))
+        return len(jobs) * len(encode_tiff(image, options.compression))
+    return 0

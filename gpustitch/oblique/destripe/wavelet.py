@@ -1,0 +1,342 @@
+"""Stripes along the rows removed by a notch in the wavelet domain: pystripe's dual-band wavelet-FFT filter.
+
+With I the image, L = log(1 + I) and a two-dimensional wavelet transform of L, the horizontal detail of every level
+(high pass down the columns, low pass along the rows) loses its low frequencies along the rows. Everything else stays,
+so only what is taken away is transformed back. With d this part, negated, the result is (1 + I) exp(d) - 1.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pywt
+
+from gpustitch.array import Array, kernel, namespace, resident
+from gpustitch.array.product import batches, product_along_columns, product_along_rows
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.oblique.destripe.dwt import (
+    BAND,
+    BLOCK,
+    analyse_image,
+    analyse_low_pass,
+    fill_extended,
+    levels_of,
+    max_level,
+    synthesis_matrices,
+    synthesise,
+    synthesised_band,
+    wavelet_taps,
+)
+from gpustitch.oblique.destripe.notch import RowLowPass
+from gpustitch.oblique.destripe.otsu import otsu_of_frames
+
+OTSU = -1.0
+# No camera's frame can be halved more often than this.
+_MOST_LEVELS = 20
+# pystripe smooths the share of the foreground by one pixel; SciPy cuts a Gaussian off at four sigmas.
+_SMOOTHING_PX = 1.0
+_REACH = 4
+# Types that are read as they are; others are first made float32.
+_READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
+
+
+@dataclass(frozen=True)
+class WaveletOptions:
+    """How stripes along the rows are removed.
+
+    Parameters
+    ----------
+    sigma1, sigma2
+        Bandwidth of the notch for foreground and background, in pixels of the frame; larger removes more, 0 leaves
+        the band as it is. Equal ones filter the image without splitting it.
+    level
+        Number of wavelet levels, 0 for as many as the image allows.
+    wavelet
+        Name of a discrete wavelet of PyWavelets.
+    crossover
+        Counts over which background passes into foreground.
+    threshold
+        Counts that separate background from foreground; -1 for Otsu's.
+    compat
+        Notch real and imaginary parts of a frequency differently, as pystripe does; stages also truncate its result.
+
+    Raises
+    ------
+    ParameterError
+        If one is out of range.
+    """
+
+    sigma1: float = 0.0
+    sigma2: float = 0.0
+    level: int = 0
+    wavelet: str = "db3"
+    crossover: float = 10.0
+    threshold: float = OTSU
+    compat: bool = False
+
+    def __post_init__(self) -> None:
+        for name, sigma in (("--sigma1", self.sigma1), ("--sigma2", self.sigma2)):
+            if not (math.isfinite(sigma) and sigma >= 0):
+                raise ParameterError(f"{name} must be 0 or a positive number of pixels, not {sigma}")
+        if not 0 <= self.level <= _MOST_LEVELS:
+            raise ParameterError(f"--level must be from 0 (as many as possible) to {_MOST_LEVELS}, not {self.level}")
+        if self.wavelet not in pywt.wavelist(kind="discrete"):
+            raise ParameterError(f"--wavelet {self.wavelet!r} is not a discrete wavelet such as db3, sym4 or haar")
+        if not (math.isfinite(self.crossover) and self.crossover > 0):
+            raise ParameterError(f"--crossover must be a positive number of counts, not {self.crossover}")
+        if not (self.threshold == OTSU or (math.isfinite(self.threshold) and self.threshold >= 0)):
+            raise ParameterError(f"--threshold must be -1 (Otsu's) or a number of counts, not {self.threshold}")
+
+
+def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
+    """The image, or each of the frames, without its stripes along the rows.
+
+    With different sigmas the image is split at the threshold t: the foreground max(I, t) is filtered with ``sigma1``,
+    the background min(I, t) with ``sigma2``. The share of the foreground in the result is the logistic function of
+    (I - t) / crossover, smoothed by a Gaussian of one pixel. Levels are extended symmetrically at the borders, odd
+    sizes by their last row or column; the notch takes a row of coefficients as periodic (`taken_by_notch`).
+
+    Parameters
+    ----------
+    images
+        Counts (rows, columns) or (frames, rows, columns), any real dtype; values below 0 count as 0.
+
+    Returns
+    -------
+    float32 array of the same shape, not clipped. Every frame is what it would be alone.
+
+    Raises
+    ------
+    ParameterError
+        If the images are of another number of axes, empty, or not real.
+    DamagedInputError
+        If they hold NaN or infinity.
+    """
+    if images.ndim not in (2, 3) or images.dtype.kind not in "uif" or images.size == 0:
+        raise ParameterError(
+            "an image (rows, columns) or frames (frames, rows, columns) of real numbers are destriped, not an array "
+            f"of shape {tuple(images.shape)} and type {images.dtype}"
+        )
+    frames = images[None] if images.ndim == 2 else images
+    out = namespace(images).empty(frames.shape, np.float32)
+    filters = _filters(tuple(frames.shape[1:]), options)
+    for part in batches(frames):
+        _destripe(frames[part], filters, options, out[part])
+    return out.reshape(images.shape)  # type: ignore[no-any-return]
+
+
+def _destripe(frames: Array, filters: tuple[_BandFilter | None, ...], options: WaveletOptions, out: Array) -> None:
+    """Destripe frames that are worked on together."""
+    xp = namespace(frames)
+    if frames.dtype.kind == "f" and not bool(xp.isfinite(frames).all()):
+        raise DamagedInputError("an image holds NaN or infinity; replace those pixels before destriping")
+    if not filters:
+        out[...] = frames
+        return
+    if frames.dtype.name not in _READ_AS_THEY_ARE:
+        frames = frames.astype(np.float32)
+    taps = resident(wavelet_taps(options.wavelet)[1], frames)
+    if len(filters) == 1:
+        limits = _limits(frames, 0.0, math.inf)
+        restore_band(frames, limits, _removed(filters[0], frames, limits), taps, out)
+        return
+    thresholds = otsu_of_frames(frames) if options.threshold == OTSU else np.full(len(frames), options.threshold)
+    foreground = _removed(filters[0], frames, _limits(frames, thresholds, math.inf))
+    background = _removed(filters[1], frames, _limits(frames, 0.0, thresholds))
+    blend_bands(
+        frames, xp.asarray(thresholds.astype(np.float32)), foreground, background, taps, resident(_SMOOTHING, frames),
+        out, filters[0] is not None, filters[1] is not None, options.crossover,
+    )  # fmt: skip
+
+
+class _BandFilter:
+    """The notch of one bandwidth for frames of one shape; used by any number of threads at once."""
+
+    def __init__(self, shape: tuple[int, int], sigma: float, options: WaveletOptions) -> None:
+        self.taps = wavelet_taps(options.wavelet)
+        padded = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)
+        length = self.taps[0].shape[1]
+        self.levels = levels_of(shape, length, options.level or max_level(padded, options.wavelet))
+        self.notches = [
+            RowLowPass.of(level.coefficients[1], sigma * level.coefficients[0] / padded[0], compat=options.compat)
+            for level in self.levels
+        ]
+
+    def removed(self, frames: Array, limits: Array) -> Array:
+        """What the notches take away from the logarithm of the frames clipped to ``limits``, negated.
+
+        These are the coefficients of the finest level (frames, rows, 2, columns), the low pass being what deeper
+        levels take away; without any level the array has no rows.
+        """
+        xp = namespace(frames)
+        analysis, synthesis = (resident(taps, frames) for taps in self.taps)
+        arrays: list[Array] = []
+        for level, notch in zip(self.levels, self.notches, strict=True):
+            out = level.buffer(len(frames), analysis.shape[1], xp)
+            if arrays:
+                analyse_low_pass(arrays[-1], analysis, out, *level.shape)
+            else:
+                analyse_image(frames, limits, analysis, out)
+            notch.apply(out)
+            arrays.append(out)
+        if not arrays:
+            return _nothing(frames)
+        arrays[-1][:, :, 0] = 0
+        for number in range(len(arrays) - 1, 0, -1):
+            synthesise(arrays[number], synthesis, arrays[number - 1], *self.levels[number].shape)
+        return arrays[0]
+
+
+@functools.lru_cache(maxsize=8)
+def _filters(shape: tuple[int, int], options: WaveletOptions) -> tuple[_BandFilter | None, ...]:
+    """Filters of foreground and background (None: left as it is); one if they are the same, none if both stay."""
+    sigmas = (options.sigma1, options.sigma2)
+    if sigmas == (0, 0):
+        return ()
+    if sigmas[0] == sigmas[1]:
+        return (_BandFilter(shape, sigmas[0], options),)
+    return tuple(_BandFilter(shape, sigma, options) if sigma else None for sigma in sigmas)
+
+
+def _removed(chosen: _BandFilter | None, frames: Array, limits: Array) -> Array:
+    return _nothing(frames) if chosen is None else chosen.removed(frames, limits)
+
+
+def _nothing(frames: Array) -> Array:
+    return namespace(frames).empty((len(frames), 0, 2, 0), np.float32)  # type: ignore[no-any-return]
+
+
+def _limits(frames: Array, least: float | Array, most: float | Array) -> Array:
+    """Least and most of each frame, float32 (frames, 2), where the frames are."""
+    limits = np.empty((len(frames), 2), np.float32)
+    limits[:, 0], limits[:, 1] = least, most
+    return namespace(frames).asarray(limits)  # type: ignore[no-any-return]
+
+
+def _gaussian() -> npt.NDArray[np.float32]:
+    taps = np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / _SMOOTHING_PX) ** 2)
+    return (taps / taps.sum()).astype(np.float32)  # type: ignore[no-any-return]
+
+
+_SMOOTHING = _gaussian()
+
+
+@kernel("wavelet.cu", tile=(1, 32, 64), threads=(256,), T="images: uint8 uint16 uint32 float32")
+def restore_band(images: Array, limits: Array, coefficients: Array, taps: Array, out: Array) -> None:
+    """``out = (1 + I) exp(d) - 1`` with I the clipped counts and d the synthesis of the finest coefficients.
+
+    Parameters
+    ----------
+    images, limits
+        Counts (frames, rows, columns), and their least and most, float32 (frames, 2).
+    coefficients
+        float32 (frames, rows, 2, columns) as of `synthesise`; without rows d is 0.
+    taps
+        Low and high pass of the synthesis, float32 (2, F).
+    out
+        float32 (frames, rows, columns).
+    """
+    matrices = synthesis_matrices(taps)
+    for image, limit, removed, target in zip(images, limits, coefficients, out, strict=True):
+        for start in range(0, len(image), BAND):
+            part = image[start : start + BAND].astype(np.float32)
+            target[start : start + BAND] = _restored(part, limit[0], limit[1], removed, matrices, start)
+
+
+@kernel("wavelet.cu", tile=(1, 32, 64), threads=(256,), T="images: uint8 uint16 uint32 float32")
+def blend_bands(
+    images: Array,
+    thresholds: Array,
+    foreground: Array,
+    background: Array,
+    taps: Array,
+    smoothing: Array,
+    out: Array,
+    split_foreground: bool,
+    split_background: bool,
+    crossover: float,
+) -> None:
+    """Restore foreground and background as `restore_band` does, and blend them.
+
+    The share of the foreground is ``1 / (1 + exp((t - I) / crossover))`` smoothed down the columns and along the
+    rows; odd sizes are first made even by repeating the last row or column, borders are half-sample symmetric.
+
+    Parameters
+    ----------
+    images, thresholds
+        Counts (frames, rows, columns), and the threshold t of each frame, float32 (frames,).
+    foreground, background
+        Coefficients of either, as for `restore_band`.
+    taps, smoothing
+        Low and high pass of the synthesis, float32 (2, F); symmetric taps that sum to 1, float32 (9,).
+    out
+        float32 (frames, rows, columns).
+    split_foreground, split_background
+        Whether the foreground is max(I, t) and the background min(max(I, 0), t), rather than I.
+    """
+    matrices = synthesis_matrices(taps)
+    for number, (image, t) in enumerate(zip(images, thresholds, strict=True)):
+        least = t if split_foreground else -math.inf
+        most = t if split_background else math.inf
+        for start in range(0, len(image), BAND):
+            part = image[start : start + BAND].astype(np.float32)
+            above = _restored(part, least, math.inf, foreground[number], matrices, start)
+            below = _restored(part, 0.0 if split_background else -math.inf, most, background[number], matrices, start)
+            target = out[number, start : start + BAND]
+            np.subtract(above, below, out=target)
+            target *= share_of_foreground(image, t, crossover, smoothing, start)
+            target += below
+
+
+def _restored(
+    part: Array, least: float, most: float, removed: Array, matrices: tuple[Array, Array], start: int
+) -> Array:
+    """``(1 + I) exp(d) - 1`` of the clipped rows from ``start``."""
+    clipped: Array = np.clip(part, least, most)
+    if not len(removed):
+        return clipped
+    difference = synthesised_band(removed, matrices, start, part.shape[1])[: part.shape[0], : part.shape[1]]
+    np.exp(difference, out=difference)
+    clipped += 1
+    clipped *= difference
+    clipped -= 1
+    return clipped
+
+
+def share_of_foreground(image: Array, threshold: float, crossover: float, smoothing: Array, start: int) -> Array:
+    """The share of the foreground in the rows (of an image on the host) from ``start``, ``BAND`` or those left."""
+    down, across = _smoothing_matrices(smoothing.tobytes())
+    rows, columns = (_mirrored(n) for n in image.shape)
+    width = -(-image.shape[1] // BLOCK) * BLOCK
+    wide = np.zeros((BAND + 2 * _REACH, width + 2 * _REACH), np.float32)
+    fill_extended(image, rows[start : start + len(wide)], columns[: wide.shape[1]], _REACH, wide)
+    wide -= np.float32(threshold)
+    wide *= np.float32(0.5 / crossover)
+    # The logistic of z is (1 + tanh(z / 2)) / 2.
+    np.tanh(wide, out=wide)
+    smooth = np.empty((BAND, wide.shape[1]), np.float32)
+    product_along_rows(down, wide, smooth, BLOCK)
+    share = np.empty((BAND, width), np.float32)
+    product_along_columns(smooth, across, share, BLOCK)
+    share *= np.float32(0.5)
+    share += np.float32(0.5)
+    return share[: min(BAND, image.shape[0] - start), : image.shape[1]]
+
+
+@functools.lru_cache(maxsize=4)
+def _smoothing_matrices(taps: bytes) -> tuple[Array, Array]:
+    matrix = np.zeros((BLOCK, BLOCK + 2 * _REACH), np.float32)
+    for i in range(BLOCK):
+        matrix[i, i : i + 2 * _REACH + 1] = np.frombuffer(taps, np.float32)
+    return matrix, np.ascontiguousarray(matrix.T)
+
+
+@functools.lru_cache(maxsize=16)
+def _mirrored(stored: int) -> Array:
+    """Indices of ``stored`` samples, made even by repeating the last and continued by mirrored copies."""
+    index = np.arange(stored + stored % 2)
+    return np.minimum(np.pad(index, (_REACH, _REACH + BAND), mode="symmetric"), stored - 1)

@@ -1,0 +1,62 @@
+"""Frames to JPEG 2000 files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from gpustitch.io.images.jp2 import DEFAULT_PSNR_DB, check_psnr, encode_jp2
+from gpustitch.oblique.export.stage import ExportOptions, ExportPlan, ExportResult, plan_export, run_export
+from gpustitch.running.progress import SILENT, Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jp2Options(ExportOptions):
+    """``psnr_db`` are the quality layers; a last one of 0 is lossless."""
+
+    psnr_db: tuple[float, ...] = DEFAULT_PSNR_DB
+
+
+@dataclass(frozen=True)
+class Jp2Plan:
+    """Frames about to be written, and the quality layers of each file."""
+
+    export: ExportPlan
+    psnr_db: tuple[float, ...]
+
+
+def plan(options: Jp2Options) -> Jp2Plan:
+    """Open the input and refuse what cannot be done.
+
+    Raises
+    ------
+    ParameterError
+        If the layers do not rise or the pixels are not whole numbers; further as
+        :func:`gpustitch.oblique.export.stage.plan_export`.
+    """
+    psnr_db = check_psnr(options.psnr_db)
+    encode = functools.partial(encode_jp2, psnr_db=psnr_db)
+    return Jp2Plan(plan_export(options, (".jp2",), encode), psnr_db)
+
+
+def run(plan: Jp2Plan, progress: Progress = SILENT) -> ExportResult:
+    """Write the files.
+
+    Several quality layers are encoded in processes of their own, since Pillow's encoder holds the interpreter lock; a
+    script that calls this needs the usual ``if __name__ == "__main__"``.
+    """
+    export = plan.export
+    if len(plan.psnr_db) == 1 or export.n_workers == 1:
+        return run_export(export, "Writing JPEG 2000", progress)
+    with ProcessPoolExecutor(export.n_workers, multiprocessing.get_context("spawn")) as pool:
+
+        def encode(frame: npt.NDArray[Any]) -> bytes:
+            return pool.submit(encode_jp2, frame, plan.psnr_db).result()
+
+        return run_export(dataclasses.replace(export, encode=encode), "Writing JPEG 2000", progress)

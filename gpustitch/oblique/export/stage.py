@@ -1,0 +1,144 @@
+"""What ``dcimg2tif`` and ``dcimg2jp2`` share: frames in, one image file for each out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import OutputExistsError, ParameterError
+from gpustitch.io.atomic import atomic_file, check_free_space, check_output
+from gpustitch.io.frames.opening import Oriented, Slice, open_frames, source_files, truncation
+from gpustitch.model import Frames
+from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.threads import checked_workers, ordered_map
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Which frames to write where.
+
+    ``input`` is what :func:`gpustitch.io.frames.opening.open_frames` takes; ``output_pattern`` is a printf pattern that
+    the number of the frame in the input goes into (``"img_%05d.tiff"``); ``stop`` None is the number of frames;
+    ``allow_truncated`` uses the whole frames of a DCIMG file that ends early.
+    """
+
+    input: str | Path
+    output_pattern: str
+    n_workers: int | None = None
+    rotate_90: int = 0
+    flip_ud: bool = False
+    start: int = 0
+    stop: int | None = None
+    allow_truncated: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """Frames about to be written, one to each of ``paths``; ``output_bytes`` is an estimate from the middle one."""
+
+    frames: Frames
+    paths: tuple[Path, ...]
+    encode: Callable[[npt.NDArray[Any]], bytes]
+    output_bytes: int
+    n_workers: int
+    overwrite: bool
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The files that were written, and their size beside that of the frames."""
+
+    paths: tuple[Path, ...]
+    output_bytes: int
+    frame_bytes: int
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        megabytes, share = self.output_bytes / 1e6, self.output_bytes / self.frame_bytes
+        return f"{len(self.paths)} files in {self.paths[0].parent}, {megabytes:.3g} MB, {share:.0%} of the frames' size"
+
+
+def plan_export(
+    options: ExportOptions, suffixes: tuple[str, ...], encode: Callable[[npt.NDArray[Any]], bytes]
+) -> ExportPlan:
+    """Open the input, name the outputs and refuse what cannot be done.
+
+    Raises
+    ------
+    ParameterError
+        If the pattern does not tell frames apart or ends otherwise than in ``suffixes``, the range is not inside the
+        input, or an output is one of the input's files.
+    OutputExistsError, OutputError
+        If an output exists, cannot be written, or the disk is too small.
+    """
+    n_workers = checked_workers(options.n_workers)
+    chosen = Slice(open_frames(options.input, allow_truncated=options.allow_truncated), options.start, options.stop)
+    frames = Oriented(chosen, options.rotate_90, options.flip_ud)
+    paths = _named(options.output_pattern, range(options.start, options.start + chosen.shape[0]), suffixes)
+    _check_outputs(paths, source_files(options.input), overwrite=options.overwrite)
+    n_frames = frames.shape[0]
+    middle = n_frames // 2
+    output_bytes = n_frames * len(encode(frames.read(middle, middle + 1)[0]))
+    check_free_space(paths[0], output_bytes)
+    warning = truncation(options.input) if options.allow_truncated else ""
+    return ExportPlan(frames, paths, encode, output_bytes, n_workers, options.overwrite, warning)
+
+
+def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> ExportResult:
+    """Write every frame; each file appears whole. After an error the frames written before it stay, and are counted."""
+
+    def export(index: int) -> int:
+        data = plan.encode(plan.frames.read(index, index + 1)[0])
+        with atomic_file(plan.paths[index], overwrite=plan.overwrite) as partial:
+            partial.write_bytes(data)
+        return len(data)
+
+    if plan.warning:
+        progress.warn(plan.warning)
+    n_frames, n_rows, n_columns = plan.frames.shape
+    done = output_bytes = 0
+    try:
+        results = ordered_map(export, range(n_frames), plan.n_workers)
+        for size in tracked(results, progress, label, n_frames, "frames"):
+            done, output_bytes = done + 1, output_bytes + size
+    except BaseException:
+        progress.note(f"stopped after {done} of {n_frames} frames; those in {plan.paths[0].parent} are not all")
+        raise
+    frame_bytes = n_frames * n_rows * n_columns * np.dtype(plan.frames.dtype).itemsize
+    return ExportResult(plan.paths, output_bytes, frame_bytes)
+
+
+def _named(pattern: str, numbers: range, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
+    try:
+        names = [pattern % number for number in numbers]
+        distinct = pattern % 0 != pattern % 1
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"--output-pattern {pattern!r} takes no frame number ({error}); use img_%05d") from error
+    if not distinct or len(set(names)) < len(names):
+        raise ParameterError(f"--output-pattern {pattern!r} gives two frames one name; use img_%05d")
+    if not names[0].lower().endswith(suffixes):
+        raise ParameterError(f"--output-pattern {pattern!r} should end in {' or '.join(suffixes)}")
+    return tuple(Path(name) for name in names)
+
+
+def _check_outputs(paths: tuple[Path, ...], inputs: list[Path], *, overwrite: bool) -> None:
+    sources = {path.resolve() for path in inputs}
+    for path in paths:
+        if path.resolve() in sources:
+            raise ParameterError(f"{path} is both input and output; choose another --output-pattern")
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise OutputExistsError(
+            f"{existing[0]}{f' and {len(existing) - 1} more' if len(existing) > 1 else ''} exist already; "
+            "choose another --output-pattern or pass --overwrite"
+        )
+    for folder in {path.parent for path in paths}:
+        check_output(next(path for path in paths if path.parent == folder), overwrite=overwrite)

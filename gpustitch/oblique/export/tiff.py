@@ -1,0 +1,29 @@
+"""Frames to TIFF files."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from gpustitch.io.images.files import TIFF_SUFFIXES, check_compression, encode_tiff
+from gpustitch.oblique.export.stage import ExportOptions, ExportPlan, ExportResult, plan_export, run_export
+from gpustitch.running.progress import SILENT, Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class TifOptions(ExportOptions):
+    """``compression`` is a zlib level, 0 for none."""
+
+    compression: int = 3
+
+
+def plan(options: TifOptions) -> ExportPlan:
+    """Open the input and refuse what cannot be done; raises as :func:`gpustitch.oblique.export.stage.plan_export`."""
+    check_compression(options.compression)
+    encode = functools.partial(encode_tiff, compression=options.compression)
+    return plan_export(options, TIFF_SUFFIXES, encode)
+
+
+def run(plan: ExportPlan, progress: Progress = SILENT) -> ExportResult:
+    """Write the files."""
+    return run_export(plan, "Writing TIFF", progress)

@@ -1,0 +1,1 @@
+"""Illumination of the camera: its histogram, its fit, its file."""

@@ -1,0 +1,304 @@
+"""The flat field of a camera, estimated from the frames themselves."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import CPU, Device, empty, on, to_device, to_host
+from gpustitch.errors import InputMissingError, LayoutError, ParameterError
+from gpustitch.io.atomic import check_apart, check_file_output
+from gpustitch.io.frames.opening import open_frames, source_files
+from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
+from gpustitch.model import Frames
+from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, fit_flat
+from gpustitch.oblique.flat.histogram import check_bins, count_between, percentile_bin
+from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.threads import checked_workers, ordered_map
+
+Image = npt.NDArray[np.int32]
+
+# spimstitch's seed, so that the same frames are taken.
+_FRAME_SEED = 1234
+_FRAMES_PER_READ = 32
+_COMPRESSION = 3
+# One frame in so many tells how much is too bright for the bins, and more than this part of the tissue is much.
+_FRAMES_SAMPLED, _TOO_BRIGHT = 8, 0.02
+# Bands this thin make many small reads of one frame's bytes.
+_THIN_BAND_ROWS = 8
+# What a pixel of the frame takes while the model is fitted: about ten float64 images.
+_FIT_BYTES_PER_PIXEL = 96
+
+
+@dataclass(frozen=True)
+class IlluminationOptions:
+    """What to estimate a flat from, and how.
+
+    ``paths`` are DCIMG files, folders or patterns of images; ``n_frames`` of all their frames together are taken at
+    random (all of them if None). ``rotate_90`` and ``flip_ud`` turn the result, as they turn frames in the stages
+    that use it. ``memory_bytes`` bounds what is held at once; ``device`` is where pixels are counted.
+    The rest: `FlatOptions`, `percentile_bin`.
+    """
+
+    paths: tuple[str | Path, ...]
+    output: Path
+    intermediate_output: Path | None = None
+    n_frames: int | None = None
+    n_bins: int = 1024
+    values_per_bin: int = 4
+    min_samples: int = 20
+    percentile: float = 95.0
+    background: int = 150
+    dark: float = 0.0
+    model: FlatModel = "reference"
+    seed: int = 0
+    rotate_90: int = 0
+    flip_ud: bool = False
+    n_workers: int | None = None
+    overwrite: bool = False
+    allow_truncated: bool = False
+    memory_bytes: int = 1 << 30
+    device: Device = CPU
+
+    def fit_options(self) -> FlatOptions:
+        """The part that is about the fit; ParameterError if it is out of range."""
+        return FlatOptions(
+            self.n_bins, self.values_per_bin, self.background, self.dark, self.min_samples, self.model, self.seed
+        )
+
+
+@dataclass(frozen=True)
+class IlluminationPlan:
+    """Checked work: ``chosen`` are the frames taken of each source, read in bands of ``band_rows`` rows."""
+
+    options: IlluminationOptions
+    fit_options: FlatOptions
+    sources: tuple[Frames, ...]
+    chosen: tuple[npt.NDArray[np.int64], ...]
+    band_rows: int
+    n_workers: int
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames taken."""
+        return sum(len(c) for c in self.chosen)
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of a frame as the camera wrote it."""
+        return self.sources[0].shape[1], self.sources[0].shape[2]
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most that is held at once, in bytes."""
+        rows, columns = self.frame_shape
+        band = (self.n_frames + _FRAMES_PER_READ) * self.band_rows * columns * self.sources[0].dtype.itemsize
+        return max(self.n_workers * band + 8 * rows * columns, _FIT_BYTES_PER_PIXEL * rows * columns)
+
+
+@dataclass(frozen=True)
+class IlluminationResult:
+    """The fitted flat, the percentile image it was fitted to (counts, oriented alike), and the frames taken."""
+
+    fit: FlatFit
+    percentile_image: npt.NDArray[np.uint32]
+    n_frames: int
+
+    @property
+    def flat(self) -> npt.NDArray[np.float32]:
+        """The flat scaled to maximum 1."""
+        return self.fit.flat
+
+    @property
+    def summary(self) -> str:
+        """What was found, in one line for people."""
+        rows, columns = self.fit.counts.shape
+        terms = " ".join(f"{value:+.6g} {name}" for name, value in self.fit.coefficients.items())
+        return (
+            f"flat of {rows} x {columns} pixels from {self.n_frames} frames: {100 * self.fit.used_pixels:.1f} % of the "
+            f"pixels used, {100 * self.fit.inlier_fraction:.1f} % of those agree, "
+            f"residual {100 * self.fit.residual:.2f} %; {terms}"
+        )
+
+
+def plan(options: IlluminationOptions) -> IlluminationPlan:
+    """Open the inputs and check everything before any work.
+
+    Raises
+    ------
+    ParameterError
+        If an option is out of range, more frames are asked for than there are, or a band does not fit in memory.
+    LayoutError
+        If the inputs' frames differ in shape or type.
+    OutputExistsError, OutputError
+        If an output exists or cannot be written.
+    """
+    if not 0 <= options.percentile <= 100:
+        raise ParameterError(f"--percentile must be from 0 to 100, not {options.percentile}")
+    if not options.paths:
+        raise ParameterError("at least one DCIMG file is needed")
+    fit_options = options.fit_options()
+    _check_outputs(options)
+    sources = tuple(open_frames(path, allow_truncated=options.allow_truncated) for path in options.paths)
+    _check_alike(options.paths, sources)
+    check_bins(sources[0].dtype, options.n_bins, options.values_per_bin, options.background)
+    chosen = choose_frames([source.shape[0] for source in sources], options.n_frames)
+    n_workers, band_rows = _cut(
+        sources[0], sum(len(c) for c in chosen), checked_workers(options.n_workers), options.memory_bytes
+    )
+    return IlluminationPlan(options, fit_options, sources, chosen, band_rows, n_workers)
+
+
+def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:
+    """Estimate the flat and write it, in counts, as a float32 TIFF (and the percentile image, as it was asked for).
+
+    Raises
+    ------
+    ParameterError
+        If too few pixels are brighter than the background.
+    OutputError
+        If an output cannot be written.
+    """
+    options = plan.options
+    if plan.band_rows < _THIN_BAND_ROWS < plan.frame_shape[0]:
+        progress.note(
+            f"{plan.n_frames} frames fit in memory {plan.band_rows} rows at a time, which makes many small reads; "
+            "--n-frames 2000 gives nearly the same flat sooner"
+        )
+    bins, count = percentile_bins(plan, progress)
+    fit = fit_flat(_oriented(bins, options), _oriented(count, options), plan.fit_options)
+    image = (_oriented(bins, options) * options.values_per_bin).astype(np.uint32)
+    if options.intermediate_output is not None:
+        shown = np.minimum(image, 65535).astype(np.uint16)
+        write_tiff(options.intermediate_output, shown, compression=_COMPRESSION, overwrite=options.overwrite)
+    write_tiff(options.output, fit.counts, compression=_COMPRESSION, overwrite=options.overwrite)
+    return IlluminationResult(fit, image, plan.n_frames)
+
+
+def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tuple[Image, Image]:
+    """Percentile bin and number of counted values of each pixel, int32 (rows, columns), as the camera wrote frames."""
+    rows, columns = plan.frame_shape
+    bins, count = np.zeros((rows, columns), np.int32), np.zeros((rows, columns), np.int32)
+    lit = beyond = 0
+    starts = range(0, rows, plan.band_rows)
+    bands = ordered_map(lambda start: _band(plan, start), starts, plan.n_workers)
+    for start, (band_bins, band_count, band_lit, band_beyond) in zip(
+        starts, tracked(bands, progress, "Illumination", len(starts), "bands"), strict=True
+    ):
+        bins[start : start + plan.band_rows] = band_bins
+        count[start : start + plan.band_rows] = band_count
+        lit, beyond = lit + band_lit, beyond + band_beyond
+    if beyond > _TOO_BRIGHT * lit:
+        options = plan.options
+        progress.warn(
+            f"{100 * beyond / lit:.0f} % of what is brighter than {options.background} is not counted, as "
+            f"{options.n_bins} bins of {options.values_per_bin} end at {options.n_bins * options.values_per_bin}: the "
+            "flat may be wrong; raise --values-per-bin (16 holds all values of a 14-bit camera, 64 of a 16-bit one)"
+        )
+    return bins, count
+
+
+def choose_frames(lengths: Sequence[int], n_frames: int | None) -> tuple[npt.NDArray[np.int64], ...]:
+    """Which frames of each source to take: ``n_frames`` at random of all together, always the same; all if None.
+
+    Raises
+    ------
+    ParameterError
+        If there are not so many, or it is less than one.
+    """
+    total = sum(lengths)
+    if total < 1:
+        raise ParameterError("the inputs hold no frames")
+    taken = np.arange(total)
+    if n_frames is not None:
+        if not 1 <= n_frames <= total:
+            raise ParameterError(f"--n-frames is {n_frames}, but the inputs hold {total} frames; it is from 1 to that")
+        taken = np.sort(np.random.RandomState(_FRAME_SEED).choice(total, n_frames, replace=False))
+    ends = np.cumsum(lengths)
+    parts = np.split(taken, np.searchsorted(taken, ends[:-1]))
+    return tuple((part - end + n).astype(np.int64) for part, end, n in zip(parts, ends, lengths, strict=True))
+
+
+def _band(plan: IlluminationPlan, start: int) -> tuple[Image, Image, int, int]:
+    """Bins and counts of the band, and of every so many values those above the background and beyond the bins."""
+    options = plan.options
+    rows = slice(start, min(start + plan.band_rows, plan.frame_shape[0]))
+    shape = (rows.stop - start, plan.frame_shape[1])
+    frames = np.empty((plan.n_frames, *shape), plan.sources[0].dtype.newbyteorder("="))
+    at = 0
+    for source, chosen in zip(plan.sources, plan.chosen, strict=True):
+        for first, stop in _runs(chosen):
+            frames[at : at + stop - first] = source.read(first, stop, rows=rows)
+            at += stop - first
+    end = options.n_bins * options.values_per_bin
+    with on(options.device):
+        moved = to_device(frames, options.device)
+        count, bins = (empty(shape, np.int32, options.device) for _ in range(2))
+        count_between(moved, count, options.background, end)
+        percentile_bin(
+            moved, count, bins, options.percentile, options.n_bins, options.values_per_bin, options.background
+        )
+        count, bins = to_host(count), to_host(bins)
+    some = frames[::_FRAMES_SAMPLED]
+    return bins, count, int(np.count_nonzero(some >= options.background)), int(np.count_nonzero(some >= end))
+
+
+def _runs(indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Half-open runs of consecutive frames, none longer than one read."""
+    for run in np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1):
+        for first in range(0, len(run), _FRAMES_PER_READ):
+            part = run[first : first + _FRAMES_PER_READ]
+            yield int(part[0]), int(part[-1]) + 1
+
+
+def _oriented(image: Image, options: IlluminationOptions) -> Image:
+    turned = np.rot90(image, options.rotate_90)
+    return np.ascontiguousarray(np.flipud(turned) if options.flip_ud else turned)
+
+
+def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tuple[int, int]:
+    """Workers and rows of a band so that all bands at work fit in the memory."""
+    _, rows, columns = source.shape
+    row_bytes = (n_frames + _FRAMES_PER_READ) * columns * source.dtype.itemsize
+    if row_bytes > memory_bytes:
+        raise ParameterError(
+            f"one row of {n_frames} frames takes {row_bytes / 1e9:.2f} GB, more than the {memory_bytes / 1e9:.2f} GB "
+            f"that is kept for it; pass --n-frames {max(1, n_frames * memory_bytes // row_bytes // 2)} or less"
+        )
+    n_workers = min(n_workers, memory_bytes // row_bytes)
+    fair = -(-rows // (4 * n_workers))
+    return n_workers, min(fair, memory_bytes // (n_workers * row_bytes))
+
+
+def _check_outputs(options: IlluminationOptions) -> None:
+    for path in (options.output, options.intermediate_output):
+        if path is not None and path.suffix.lower() not in TIFF_SUFFIXES:
+            raise ParameterError(f"{path} will be a TIFF file; its name should end in .tif or .tiff")
+    check_file_output(options.output, overwrite=options.overwrite)
+    check_apart(options.output, _files(options))
+    if options.intermediate_output is not None:
+        if options.intermediate_output.absolute() == options.output.absolute():
+            raise ParameterError(f"--output and --intermediate-output are both {options.output}")
+        check_file_output(options.intermediate_output, overwrite=options.overwrite)
+        check_apart(options.intermediate_output, _files(options))
+
+
+def _files(options: IlluminationOptions) -> Iterator[Path]:
+    for path in options.paths:
+        with contextlib.suppress(InputMissingError):  # opening it tells
+            yield from source_files(path)
+
+
+def _check_alike(paths: Sequence[str | Path], sources: Sequence[Frames]) -> None:
+    first = sources[0]
+    for path, source in zip(paths, sources, strict=True):
+        if source.shape[1:] != first.shape[1:] or source.dtype != first.dtype:
+            raise LayoutError(
+                f"{path} has frames of {source.shape[1]} x {source.shape[2]} {source.dtype}, but {paths[0]} has "
+                f"{first.shape[1]} x {first.shape[2]} {first.dtype}; pass files of one camera setting"
+            )

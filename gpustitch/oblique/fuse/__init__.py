@@ -1,0 +1,1 @@
+"""Tiles to one volume: blended, evened out, written with its pyramid."""

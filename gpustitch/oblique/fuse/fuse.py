@@ -1,0 +1,192 @@
+"""Fusion: one block of the mosaic from the tiles that cover it.
+
+:func:`plan_block` says which box of which tile is needed; :func:`fuse_block` turns these boxes into the block.
+Tiles are moved by their sub-voxel positions by linear interpolation (positions that are whole copy exactly) and
+blended by the weights of :mod:`gpustitch.oblique.fuse.blend`. A voxel whose interpolation needs a neighbour that its
+tile does not cover is not covered by that tile; one that no tile covers is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, kernel, namespace
+from gpustitch.model import Box, PlacedVolume
+from gpustitch.oblique.fuse.blend import Footprint, weights
+from gpustitch.oblique.fuse.shifted import add_weighted, resample
+from gpustitch.oblique.fuse.tables import Cell, Tables, cells
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """How a block is fused, and the box (in a tile's own grid) that must be read of each tile.
+
+    ``numbers`` are the tiles that cover any of the block, in the order in which they are summed and in which
+    ``tables`` (None without tiles) holds them, with places in the tiles' whole grids. ``cells`` are the parts of the
+    block (in its own voxels) that any of them covers; their tiles are counted in that order.
+    """
+
+    box: Box
+    tiles: tuple[PlacedVolume, ...]
+    numbers: tuple[int, ...]
+    tables: Tables | None
+    cells: tuple[Cell, ...]
+    reads: Mapping[int, Box]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no tile covers any of the block."""
+        return not self.cells
+
+
+def plan_block(box: Box, tiles: Sequence[PlacedVolume]) -> BlockPlan:
+    """Find the tiles that cover any of ``box`` (mosaic voxels), and say what to read of each.
+
+    The boxes to read may reach beyond a tile's grid by some columns: these must be read as 0, as
+    :meth:`gpustitch.model.Volume.read` does.
+    """
+    prints = {
+        number: Footprint.of(tiles[number], box.start[0], box.stop[0])
+        for number in _by_position([n for n, tile in enumerate(tiles) if _may_cover(tile, box)], tiles)
+    }
+    prints = {number: footprint for number, footprint in prints.items() if _covers(footprint, box)}
+    if not prints:
+        return BlockPlan(box, tuple(tiles), (), None, (), {})
+    tables = Tables.of(box, [tiles[number] for number in prints], list(prints.values()))
+    parts = tuple(cell for cell in cells(tables.bounds, tables.columns, box.shape) if cell.tiles)
+    reads = {
+        number: tables.needed(place, [cell.box for cell in parts if place in cell.tiles])
+        for place, number in enumerate(prints)
+    }
+    return BlockPlan(box, tuple(tiles), tuple(prints), tables, parts, dict(sorted(reads.items())))
+
+
+def fuse_block(
+    plan: BlockPlan, voxels: Mapping[int, Array], gains: Mapping[int, npt.NDArray[np.float32]] | None = None
+) -> Array:
+    """The voxels of a block.
+
+    Parameters
+    ----------
+    plan
+        Of :func:`plan_block`; not an empty one.
+    voxels
+        For each tile in ``plan.reads`` the voxels of that box, all of one dtype.
+    gains
+        Factor for each row of a tile, for the tiles that need one (see :mod:`gpustitch.oblique.fuse.intensity`).
+
+    Returns
+    -------
+    array
+        Shape ``plan.box.shape``, dtype of the tiles. Whole numbers are rounded and clipped to their range.
+
+    Raises
+    ------
+    ValueError
+        If the voxels are not of the boxes that were asked for, or of several dtypes.
+    """
+    if plan.tables is None:
+        raise ValueError(f"no tile covers {plan.box}")
+    _check(plan, voxels)
+    xp = namespace(*voxels.values())
+    gains_of = {place: gains[number] for place, number in enumerate(plan.numbers) if gains and number in gains}
+    tables = plan.tables.in_boxes([plan.reads[number] for number in plan.numbers], gains_of).moved_to(xp)
+    sources = [voxels[number] for number in plan.numbers]
+    out: Array = xp.empty(plan.box.shape, sources[0].dtype)
+    fuse_tiles(sources, tables.bounds, tables.columns, tables.edges, tables.planes, tables.rows, tables.axes, out)
+    return out
+
+
+@kernel("fuse.cu", T="out: uint8 uint16 float32", tile=(4, 16, 62), threads=(256,))
+def fuse_tiles(
+    voxels: Sequence[Array],
+    bounds: Array,
+    columns: Array,
+    edges: Array,
+    planes: Array,
+    rows: Array,
+    axes: Array,
+    out: Array,
+) -> None:
+    """One block from the voxels of n tiles.
+
+    Parameters
+    ----------
+    voxels
+        For each tile its voxels, 3-D, in the order in which they are summed.
+    bounds, columns, edges, planes, rows, axes
+        Tables of the tiles' geometry: :class:`gpustitch.oblique.fuse.tables.Tables`.
+    out
+        3-D, dtype of the tiles. Written whole: where one tile without gain covers a voxel its interpolated value,
+        where several do their sum by the weights of :func:`gpustitch.oblique.fuse.blend.weights`, 0 where none does.
+        Whole numbers are rounded (ties to even) and clipped.
+
+    Notes
+    -----
+    Interpolation is linear along z, then y, then x, in float32. A tile's voxels at places that it does not cover are
+    finite numbers.
+    """
+    tables = Tables(bounds, columns, edges, planes, rows, axes)
+    for cell in cells(bounds, columns, out.shape):
+        part = out[cell.box.slices()]
+        if not cell.tiles:
+            part[...] = 0
+        elif len(cell.tiles) == 1 and tables.gains(cell.tiles[0], cell.box) is None:
+            tile = cell.tiles[0]
+            resample(voxels[tile], tables.place(tile, cell.box), tables.covered(tile, cell.box), part)
+        else:
+            _blend_into(part, voxels, tables, cell.tiles, cell.box)
+
+
+def _blend_into(out: Array, voxels: Sequence[Array], tables: Tables, tiles: tuple[int, ...], cell: Box) -> None:
+    x = np.arange(cell.shape[2])
+    columns = [tables.covered(tile, cell)[:, None, :] for tile in tiles]
+    covered = [(x >= c[..., :1]) & (x < c[..., 1:]) for c in columns]
+    shares = weights([tables.near(tile, cell) for tile in tiles], covered, tables.axes[np.ix_(tiles, tiles)])
+    total = np.zeros(cell.shape, np.float32)
+    for tile, share in zip(tiles, shares, strict=True):
+        gain = tables.gains(tile, cell)
+        add_weighted(voxels[tile], tables.place(tile, cell), share if gain is None else share * gain, total, out)
+
+
+def _check(plan: BlockPlan, voxels: Mapping[int, Array]) -> None:
+    if set(voxels) != set(plan.reads):
+        raise ValueError(f"fusing {plan.box} takes tiles {sorted(plan.reads)}, not {sorted(voxels)}")
+    for number, need in plan.reads.items():
+        if voxels[number].shape != need.shape:
+            name = plan.tiles[number].name
+            raise ValueError(f"tile {name}: {need} is of shape {need.shape}, not {voxels[number].shape}")
+    dtypes = {str(array.dtype) for array in voxels.values()}
+    if len(dtypes) > 1:
+        raise ValueError(f"tiles of one mosaic must be of one dtype, not {sorted(dtypes)}")
+
+
+def _by_position(numbers: Sequence[int], tiles: Sequence[PlacedVolume]) -> list[int]:
+    """In an order that does not depend on the one in which the tiles were given, so that sums do not either."""
+    return sorted(numbers, key=lambda n: (tiles[n].origin_px, tiles[n].name))
+
+
+def _covers(footprint: Footprint, box: Box) -> bool:
+    """Whether the tile covers a voxel of ``box``; the footprint is that on its planes."""
+    planes, rows = (
+        (max(a, box.start[n]), min(b, box.stop[n])) for n, (a, b) in enumerate((footprint.depths, footprint.rows))
+    )
+    columns = footprint.columns[planes[0] - box.start[0] : max(0, planes[1] - box.start[0])]
+    first, stop = np.maximum(columns[:, 0], box.start[2]), np.minimum(columns[:, 1], box.stop[2])
+    return rows[0] < rows[1] and bool((first < stop).any())
+
+
+def _may_cover(tile: PlacedVolume, box: Box) -> bool:
+    """Whether the box around the tile meets ``box``; spares most tiles of a large mosaic the exact question."""
+    coverage = tile.volume.coverage
+    depth = coverage.n_columns - 1
+    drifts = (0.0, (coverage.shear + tile.shear_px) * depth)
+    reach = ((0.0, depth), (0.0, coverage.n_rows - 1), (min(drifts), max(drifts) + coverage.n_frames - 1))
+    return all(
+        start - 1 <= origin + last and origin + first <= stop
+        for start, stop, origin, (first, last) in zip(box.start, box.stop, tile.origin_px, reach, strict=True)
+    )

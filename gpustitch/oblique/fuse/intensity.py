@@ -1,0 +1,146 @@
+"""Brightness that falls off linearly along y within each tile: its correction, and its estimate from overlaps.
+
+The model: a tile shows the sample times ``1 + (c - 1) * t`` where t runs from 0 at the tile's first row to 1 at its
+last, and c is the brightness of the last row as a fraction of that of the first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import ParameterError
+from gpustitch.model import Box, PlacedVolume
+from gpustitch.oblique.fuse.blend import Footprint, differing_axes
+
+# Voxels of a patch along z and x; along y it spans the overlap.
+_PATCH_PLANES, _PATCH_COLUMNS = 32, 64
+_LEAST_ROWS = 4
+# Each iteration leaves less than a tenth of the error before it, in overlaps of up to half a tile.
+_ITERATIONS = 5
+
+
+def row_gains(n_rows: int, last_to_first: float) -> npt.NDArray[np.float32]:
+    """The factor for each row of a tile that makes its brightness even, shape (n_rows,); 1 for the first row.
+
+    Raises
+    ------
+    ParameterError
+        If ``last_to_first`` is not a positive number.
+    """
+    if not (math.isfinite(last_to_first) and last_to_first > 0):
+        raise ParameterError(
+            "the brightness of a tile's last row as a fraction of its first row's must be a positive number, "
+            f"not {last_to_first}"
+        )
+    t = np.arange(n_rows) / max(1, n_rows - 1)
+    return np.asarray(1 / (1 + (last_to_first - 1) * t), dtype=np.float32)
+
+
+def overlap_patches(tiles: Sequence[PlacedVolume], count: int, seed: int = 0) -> list[tuple[int, int, Box]]:
+    """Boxes (mosaic voxels) within the overlaps of neighbours along y, each with the tile before and the one after.
+
+    Every voxel of a box is covered by both tiles. Overlaps are drawn in turn, places within them at random.
+    """
+    pairs = [
+        (i, j)
+        for i, a in enumerate(tiles)
+        for j, b in enumerate(tiles)
+        if a.origin_px[1] < b.origin_px[1] and differing_axes(a, b) == (False, True, False) and _shared_rows(a, b)
+    ]
+    random = np.random.default_rng(seed)
+    patches = []
+    for number in range(count if pairs else 0):
+        i, j = pairs[number % len(pairs)]
+        box = _patch(tiles[i], tiles[j], random)
+        if box is not None:
+            patches.append((i, j, box))
+    return patches
+
+
+def patch_last_to_first(
+    before: npt.NDArray[Any],
+    after: npt.NDArray[Any],
+    t_before: npt.NDArray[np.float64],
+    t_after: npt.NDArray[np.float64],
+    *,
+    min_mean: float,
+    min_correlation: float,
+) -> float | None:
+    """The estimate of c from one patch seen by two tiles, or None where the patch says nothing.
+
+    Parameters
+    ----------
+    before, after
+        The same patch (z, y, x) in the tile that ends there and in the one that begins.
+    t_before, t_after
+        Where its rows lie in each tile (0 first row, 1 last).
+    min_mean, min_correlation
+        Least mean brightness of the patch in either tile, and least Pearson correlation between the two tiles; below
+        either the patch says nothing.
+
+    Notes
+    -----
+    The ratio of the two brightnesses is the slope of a total least-squares line through the pairs of voxel values,
+    since both images are equally noisy. It gives c for the middle row. The rows are then corrected with this c, and
+    the ratio that remains improves it, a few times over.
+    """
+    first, second = (np.asarray(v, dtype=np.float64) for v in (before, after))
+    if min(first.mean(), second.mean()) < min_mean:
+        return None
+    estimate = 1.0
+    for _ in range(_ITERATIONS):
+        shown = [1 + (estimate - 1) * t for t in (t_before, t_after)]
+        left = _slope(first / shown[0][None, :, None], second / shown[1][None, :, None], min_correlation)
+        if left is None:
+            return None
+        middle = [float(t.mean()) for t in (t_before, t_after)]
+        ratio = left * (1 + (estimate - 1) * middle[1]) / (1 + (estimate - 1) * middle[0])
+        # ratio = (1 + (c - 1) t_after) / (1 + (c - 1) t_before)
+        lever = ratio * middle[0] - middle[1]
+        estimate = 1 + (1 - ratio) / lever if lever > 0 else math.nan
+        if not (math.isfinite(estimate) and estimate > 0):
+            return None
+    return estimate
+
+
+def _slope(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], min_correlation: float) -> float | None:
+    """Slope of the total least-squares line through the pairs; None if they correlate less than asked."""
+    a, b = (first - first.mean()).ravel(), (second - second.mean()).ravel()
+    saa, sbb, sab = float(a @ a), float(b @ b), float(a @ b)
+    if sab <= 0 or sab < min_correlation * math.sqrt(saa * sbb):
+        return None
+    return (sbb - saa + math.hypot(sbb - saa, 2 * sab)) / (2 * sab)
+
+
+def _shared_rows(a: PlacedVolume, b: PlacedVolume) -> tuple[int, int] | None:
+    prints = [Footprint.of(tile, 0, 1) for tile in (a, b)]
+    first, stop = max(p.rows[0] for p in prints), min(p.rows[1] for p in prints)
+    return (first, stop) if stop - first >= _LEAST_ROWS else None
+
+
+def _patch(a: PlacedVolume, b: PlacedVolume, random: np.random.Generator) -> Box | None:
+    """A box that both tiles cover wholly, None where the planes drawn share too few columns."""
+    rows = _shared_rows(a, b)
+    depths = [Footprint.of(tile, 0, 1).depths for tile in (a, b)]
+    first, stop = max(d[0] for d in depths), min(d[1] for d in depths)
+    if rows is None or stop <= first:
+        return None
+    planes = min(_PATCH_PLANES, stop - first)
+    z = first + int(random.integers(stop - first - planes + 1))
+    columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]
+    left, right = max(int(c[:, 0].max()) for c in columns), min(int(c[:, 1].min()) for c in columns)
+    # Over these planes the slant may move a tile by more columns than it has frames: take fewer planes.
+    while right - left < _PATCH_COLUMNS and planes > 1:
+        planes = (planes + 1) // 2
+        columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]
+        left, right = max(int(c[:, 0].max()) for c in columns), min(int(c[:, 1].min()) for c in columns)
+    width = min(_PATCH_COLUMNS, right - left)
+    if width < 1:
+        return None
+    x = left + int(random.integers(right - left - width + 1))
+    return Box((z, rows[0], x), (z + planes, rows[1], x + width))

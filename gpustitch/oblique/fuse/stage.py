@@ -1,0 +1,377 @@
+"""From tiles to one volume: every block of the mosaic is read, fused, written and reduced while in memory."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import CPU, Device, on, to_device, to_host
+from gpustitch.array.transfer import hosted
+from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.io.atomic import check_apart, check_free_space, check_output
+from gpustitch.io.provenance import provenance
+from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.pyramid_layout import (
+    DEFAULT_CHUNK,
+    block_shape_of,
+    check_block,
+    checked_levels,
+    level_shape,
+    pyramid_bytes,
+)
+from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS
+from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
+from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
+from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains
+from gpustitch.oblique.mosaic.folders import find_volume_mosaic
+from gpustitch.oblique.mosaic.placing import PlacedMosaic, cropped, place_found
+from gpustitch.ops.pyramid import downsample
+from gpustitch.ops.robust import median_and_scatter
+from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.threads import checked_workers, ordered_map
+
+# A chunk of a tile at a block's border is read for both blocks: wide blocks read less of them.
+_BLOCK_ROWS, _BLOCK_WIDTH = 256, 256
+_FUSED_TYPES = ("uint8", "uint16", "float32")
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Correction of brightness that falls off along y within each tile (:mod:`gpustitch.oblique.fuse.intensity`).
+
+    Parameters
+    ----------
+    last_to_first
+        Brightness of a tile's last row as a fraction of its first row's; None to estimate it at the overlaps.
+    n_patches, min_mean, min_correlation, seed
+        For the estimate: number of patches, least mean and least correlation of one that counts, and the seed that
+        decides where they lie.
+    """
+
+    last_to_first: float | None = None
+    n_patches: int = 1000
+    min_mean: float = 100
+    min_correlation: float = 0.8
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class StitchOptions:
+    """How a mosaic is fused and written.
+
+    Parameters
+    ----------
+    output
+        Folder of the precomputed volume.
+    levels, chunk_shape
+        Pyramid levels, voxels (z, y, x) of a stored chunk.
+    size, offset
+        The part (z, y, x) of the mosaic that is written, in voxels; None for all.
+    intensity
+        Correction along y; None for none.
+    n_workers, n_writers
+        Threads that compute (None: one per CPU) and that write files.
+    overwrite
+        Replace the output if it exists.
+    device
+        Where blocks are fused and reduced.
+    """
+
+    output: Path
+    levels: int = 5
+    chunk_shape: ZYX = DEFAULT_CHUNK
+    size: ZYX | None = None
+    offset: ZYX | None = None
+    intensity: Intensity | None = None
+    n_workers: int | None = None
+    n_writers: int = N_WRITERS
+    overwrite: bool = False
+    device: Device = CPU
+
+
+@dataclass(frozen=True)
+class TreeOptions:
+    """Where the volumes are and how they are placed: the parameters of
+    :func:`gpustitch.oblique.mosaic.placing.place_found`."""
+
+    input: Path
+    alignment: Path | None = None
+    x_step_um: float | None = None
+    y_voxel_um: float | None = None
+    z_offset: int | None = None
+    negative_y: bool = False
+
+
+@dataclass(frozen=True)
+class StitchPlan:
+    """A checked job.
+
+    ``mosaic`` is placed in the output's voxels. ``n_chunks`` and ``output_bytes`` are what is written at most (less
+    where no tile is), ``memory_bytes`` what the run holds at most in blocks and unwritten chunks.
+    """
+
+    options: StitchOptions
+    source: TreeOptions | None
+    mosaic: PlacedMosaic
+    shape: ZYX
+    dtype: np.dtype[Any]
+    block_shape: ZYX
+    n_workers: int
+    n_chunks: int
+    output_bytes: int
+    memory_bytes: int
+
+    @property
+    def spacing(self) -> Spacing:
+        """Spacing of the output."""
+        return self.mosaic.spacing
+
+    def blocks(self) -> Iterator[Box]:
+        """The output cut into blocks, z fastest: the planes that two blocks share are read once."""
+        for y, x in itertools.product(*(range(0, self.shape[axis], self.block_shape[axis]) for axis in (1, 2))):
+            column = Box((0, y, x), (self.shape[0], y + self.block_shape[1], x + self.block_shape[2]))
+            yield from column.intersect(Box.of_shape(self.shape)).blocks(self.block_shape)
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+        return math.prod(-(-n // b) for n, b in zip(self.shape, self.block_shape, strict=True))
+
+
+@dataclass(frozen=True)
+class StitchResult:
+    """What was written: blocks that hold anything and all blocks, and the y correction that was used, if any."""
+
+    path: Path
+    shape: ZYX
+    spacing: Spacing
+    n_written: int
+    n_blocks: int
+    last_to_first: float | None
+
+
+def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
+    """Open the volumes below a folder, place them, and check everything before the output is touched.
+
+    Raises
+    ------
+    InputMissingError, DamagedInputError
+        If there are no volumes, or one or the alignment cannot be opened.
+    LayoutError
+        If they do not make one mosaic, or the alignment does not name all of them.
+    ParameterError
+        If an option is out of range.
+    OutputExistsError, OutputError
+        If the output exists, cannot be created, or would not fit on the disk.
+    """
+    check_output(options.output, overwrite=options.overwrite)
+    check_apart(options.output, (tile.path for tile in find_volume_mosaic(source.input).tiles))
+    mosaic = place_found(
+        source.input,
+        alignment=source.alignment,
+        x_step_um=source.x_step_um,
+        y_voxel_um=source.y_voxel_um,
+        z_offset=source.z_offset,
+        negative_y=source.negative_y,
+    )
+    return plan(mosaic, options, source=source)
+
+
+def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StitchPlan:
+    """Check the fusion of volumes that are open and placed. Raises as :func:`plan_tree` does."""
+    check_output(options.output, overwrite=options.overwrite)
+    n_workers = checked_workers(options.n_workers)
+    _check_intensity(options.intensity)
+    offset, shape = _part(mosaic.shape, options)
+    dtype = _dtype(mosaic)
+    levels = checked_levels(options.levels)
+    if min(options.chunk_shape) < 1:
+        raise ParameterError(f"a chunk is at least one voxel along each axis, not {options.chunk_shape} (z, y, x)")
+    z, y, x = block_shape_of(levels, options.chunk_shape)
+    block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
+    check_block(block_shape, shape, dtype)
+    counts = [
+        math.prod(-(-n // c) for n, c in zip(level_shape(shape, level), options.chunk_shape, strict=True))
+        for level in range(levels)
+    ]
+    output_bytes = _output_bytes(mosaic, shape, dtype, options)
+    check_free_space(options.output, output_bytes)
+    block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * dtype.itemsize
+    # A worker holds a block, the tiles' voxels for it (most blocks: one or two tiles) and float32 sums of a part.
+    memory_bytes = 5 * n_workers * block_bytes + IN_FLIGHT_BYTES
+    return StitchPlan(
+        options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers, sum(counts), output_bytes,
+        memory_bytes,
+    )  # fmt: skip
+
+
+def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
+    """Read, fuse and write.
+
+    Raises
+    ------
+    DamagedInputError
+        If a tile cannot be read.
+    ParameterError
+        If the intensity correction cannot be estimated from the overlaps.
+    OutputError
+        If the output cannot be written; nothing is left of it then.
+    """
+    options, tiles = plan.options, plan.mosaic.tiles
+    for note in plan.mosaic.notes:
+        progress.warn(note)
+    last_to_first = _last_to_first(plan, progress)
+    gains = {} if last_to_first is None else _gains(tiles, last_to_first)
+    with VolumeWriter(
+        options.output,
+        plan.shape,
+        plan.dtype,
+        plan.spacing,
+        downsample=hosted(downsample, options.device),
+        levels=options.levels,
+        chunk_shape=options.chunk_shape,
+        sidecar=_sidecar(plan, last_to_first),
+        overwrite=options.overwrite,
+        n_writers=options.n_writers,
+    ) as writer:
+        fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=options.device)
+        results = ordered_map(fuse, plan.blocks(), plan.n_workers)
+        n_written = sum(tracked(results, progress, "stitch", plan.n_blocks, "blocks"))
+    return StitchResult(options.output, plan.shape, plan.spacing, n_written, plan.n_blocks, last_to_first)
+
+
+def _fuse_and_write(
+    box: Box,
+    tiles: tuple[PlacedVolume, ...],
+    gains: Mapping[int, npt.NDArray[np.float32]],
+    writer: VolumeWriter,
+    device: Device,
+) -> bool:
+    """Whether the block holds anything."""
+    block = plan_block(box, tiles)
+    if block.is_empty:
+        writer.skip(box)
+        return False
+    read = {number: tiles[number].volume.read(need) for number, need in block.reads.items()}
+    with on(device):
+        voxels = {number: to_device(array, device) for number, array in read.items()}
+        fused = to_host(fuse_block(block, voxels, gains))
+    writer.write(box, fused)
+    return True
+
+
+def _part(whole: ZYX, options: StitchOptions) -> tuple[ZYX, ZYX]:
+    """First voxel and shape (z, y, x) of what is written."""
+    offset = options.offset or (0, 0, 0)
+    if min(offset) < 0 or any(o >= n for o, n in zip(offset, whole, strict=True)):
+        raise ParameterError(
+            f"the output offset x,y,z must be within the mosaic of {_xyz(whole)} voxels, not {_xyz(offset)}"
+        )
+    if options.size is None:
+        z, y, x = (n - o for n, o in zip(whole, offset, strict=True))
+        return offset, (z, y, x)
+    if min(options.size) < 1:
+        raise ParameterError(f"the output size x,y,z must be at least 1 voxel each, not {_xyz(options.size)}")
+    return offset, options.size
+
+
+def _xyz(zyx: ZYX) -> str:
+    return ",".join(str(n) for n in zyx[::-1])
+
+
+def _dtype(mosaic: PlacedMosaic) -> np.dtype[Any]:
+    dtypes = {tile.volume.dtype for tile in mosaic.tiles}
+    if len(dtypes) > 1:
+        raise LayoutError(f"tiles of one mosaic must hold voxels of one type, not {sorted(map(str, dtypes))}")
+    dtype = dtypes.pop()
+    if dtype.name not in _FUSED_TYPES:
+        raise LayoutError(f"tiles of {', '.join(_FUSED_TYPES)} voxels can be fused, not of {dtype}")
+    return dtype
+
+
+def _output_bytes(mosaic: PlacedMosaic, shape: ZYX, dtype: np.dtype[Any], options: StitchOptions) -> int:
+    """Bytes of the chunks on all levels: those that a tile touches, or all if these are fewer."""
+    whole = pyramid_bytes(shape, dtype, options.levels)
+    touched = 0.0
+    depth, height, width = options.chunk_shape
+    for tile in mosaic.tiles:
+        cover = tile.volume.coverage
+        slant = cover.shear * depth
+        touched += (cover.n_columns + depth) * (cover.n_rows + height) * (cover.n_frames + slant + 2 * width)
+    return math.ceil(whole * min(1.0, touched / math.prod(shape)))
+
+
+def _check_intensity(intensity: Intensity | None) -> None:
+    if intensity is None:
+        return
+    if intensity.last_to_first is not None:
+        row_gains(1, intensity.last_to_first)
+    if intensity.n_patches < 1:
+        raise ParameterError(f"the number of intensity patches must be at least 1, not {intensity.n_patches}")
+    if not 0 <= intensity.min_correlation < 1:
+        raise ParameterError(
+            f"the least correlation of an intensity patch must be from 0 to below 1, not {intensity.min_correlation}"
+        )
+
+
+def _last_to_first(plan: StitchPlan, progress: Progress) -> float | None:
+    intensity = plan.options.intensity
+    if intensity is None or intensity.last_to_first is not None:
+        return None if intensity is None else intensity.last_to_first
+    tiles = plan.mosaic.tiles
+    patches = overlap_patches(tiles, intensity.n_patches, intensity.seed)
+    estimate = functools.partial(_estimated, tiles=tiles, intensity=intensity)
+    values = tracked(ordered_map(estimate, patches, plan.n_workers), progress, "y intensity", len(patches), "patches")
+    kept = [value for value in values if value is not None]
+    if not kept:
+        raise ParameterError(
+            f"the y intensity correction cannot be estimated: of {len(patches)} patches in overlaps along y none has a "
+            f"mean of {intensity.min_mean:g} and a correlation of {intensity.min_correlation:g}; lower these or give "
+            "the correction as a number"
+        )
+    median, scatter = map(float, median_and_scatter(kept))
+    spread = scatter / math.sqrt(len(kept))
+    progress.note(
+        f"y intensity: the last row of a tile is {median:.4f} +- {spread:.4f} as bright as the first "
+        f"({len(kept)} of {len(patches)} patches)"
+    )
+    return median
+
+
+def _estimated(patch: tuple[int, int, Box], tiles: tuple[PlacedVolume, ...], intensity: Intensity) -> float | None:
+    numbers, box = patch[:2], patch[2]
+    seen, places = [], []
+    for number in numbers:
+        tile = tiles[number]
+        alone = plan_block(box, [tile])
+        seen.append(fuse_block(alone, {0: tile.volume.read(alone.reads[0])}))
+        rows = np.arange(box.start[1], box.stop[1]) - tile.origin_px[1]
+        places.append(rows / max(1, tile.volume.coverage.n_rows - 1))
+    return patch_last_to_first(
+        seen[0], seen[1], places[0], places[1],
+        min_mean=intensity.min_mean, min_correlation=intensity.min_correlation,
+    )  # fmt: skip
+
+
+def _gains(tiles: tuple[PlacedVolume, ...], last_to_first: float) -> dict[int, npt.NDArray[np.float32]]:
+    return {number: row_gains(tile.volume.coverage.n_rows, last_to_first) for number, tile in enumerate(tiles)}
+
+
+def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
+    alignment = [] if plan.source is None or plan.source.alignment is None else [plan.source.alignment]
+    return {
+        **provenance({"mosaic": plan.source, "output": plan.options}, alignment),
+        "tiles": [
+            {"name": tile.name, "origin_px": list(tile.origin_px), "shear_px": tile.shear_px}
+            for tile in plan.mosaic.tiles
+        ],
+        "y_intensity_last_to_first": last_to_first,
+    }

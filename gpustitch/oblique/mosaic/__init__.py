@@ -1,0 +1,1 @@
+"""Tiles: their folders, their volumes, the alignment file, their places."""

@@ -1,0 +1,121 @@
+"""Finds the tiles of a channel in a spimstitch folder tree: ``X/X_Y/Z``, names in tenths of a micron."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from gpustitch.errors import InputMissingError, LayoutError
+from gpustitch.io.images.files import TIFF_SUFFIXES
+from gpustitch.io.volumes.opening import is_volume
+from gpustitch.model import Mosaic, TilePath, UmXYZ
+
+_NUMBER = r"[+-]?\d+"
+_PAIR = rf"({_NUMBER})_({_NUMBER})"
+
+
+def find_raw_mosaic(root: str | Path) -> Mosaic:
+    """The raw tiles of a channel: ``ROOT/X/X_Y/Z.dcimg``, ``ROOT/X/X_Y/Z/*.tiff``, or one DCIMG file alone.
+
+    A lone file whose parents' names do not fit, or that lies in ROOT itself, is at (0, 0, 0).
+
+    Raises
+    ------
+    InputMissingError
+        If there is nothing or no tile.
+    LayoutError
+        If a name is not a position, or two tiles are at one place.
+    """
+    root = Path(root)
+    return _find(root, _is_raw, "raw tile (X/X_Y/Z.dcimg or X/X_Y/Z/*.tiff)")
+
+
+def find_volume_mosaic(root: str | Path) -> Mosaic:
+    """The volumes of a channel, precomputed, blockfs or OME-Zarr: ``ROOT/X/X_Y/Z`` or ``ROOT/X/X_Y``.
+
+    A lone volume whose parents' names do not fit is at (0, 0, 0). Raises as :func:`find_raw_mosaic`.
+    """
+    root = Path(root)
+    return _find(root, is_volume, "volume (X/X_Y/Z with a file info, zarr.json or 1_1_1/precomputed.blockfs)")
+
+
+def _is_raw(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix.lower() == ".dcimg"
+    return any(file.suffix.lower() in TIFF_SUFFIXES for file in _entries(path))
+
+
+def _find(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
+    if not root.exists():
+        raise InputMissingError(f"there is no file or folder {root}")
+    if is_tile(root):
+        return Mosaic((TilePath(root, _position(root) or (0.0, 0.0, 0.0)),))
+    if root.is_file():
+        raise InputMissingError(f"{root} is not a {what}")
+    tiles = [tile for x_folder in _x_folders(root) for tile in _tiles_in(x_folder, is_tile)]
+    if not tiles:
+        return _lone(root, is_tile, what)
+    return Mosaic(tuple(sorted(tiles, key=lambda tile: tile.stage_um)))
+
+
+def _lone(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
+    """The mosaic of the only tile that lies in ``root`` itself."""
+    files = [entry for entry in _entries(root) if entry.is_file() and is_tile(entry)]
+    if not files:
+        raise InputMissingError(f"{root} holds no {what}")
+    if len(files) > 1:
+        raise LayoutError(f"{root} holds {len(files)} DCIMG files that are not in folders X/X_Y; name one of them")
+    return Mosaic((TilePath(files[0], (0.0, 0.0, 0.0)),))
+
+
+def _tiles_in(x_folder: Path, is_tile: Callable[[Path], bool]) -> Iterator[TilePath]:
+    for column in _entries(x_folder):
+        if not column.is_dir():
+            continue
+        found = [entry for entry in _entries(column) if is_tile(entry)]
+        # A picture beside Z.dcimg makes no tile of X_Y, and 1_1_1 in a volume X_Y is no Z.
+        has_z = any(re.fullmatch(_NUMBER, entry.name.partition(".")[0]) for entry in found)
+        yield from map(_tile, [column] if is_tile(column) and not has_z else found)
+
+
+def _tile(path: Path) -> TilePath:
+    position = _position(path)
+    if position is None:
+        raise LayoutError(
+            f"{path}: the names of a tile and its two parents should be X/X_Y/Z (or X/X_Y), "
+            "whole numbers in tenths of a micron, with the same X twice; rename or move it"
+        )
+    return TilePath(path, position)
+
+
+def _x_folders(root: Path) -> list[Path]:
+    """The folders X in ``root``, or itself if it is one; also those with another name that hold folders X_Y."""
+    if re.fullmatch(_NUMBER, root.absolute().name) and _holds_pairs(root):
+        return [root]
+    folders = [entry for entry in _entries(root) if entry.is_dir()]
+    return [folder for folder in folders if re.fullmatch(_NUMBER, folder.name) or _holds_pairs(folder)]
+
+
+def _holds_pairs(folder: Path) -> bool:
+    return any(re.fullmatch(_PAIR, entry.name) and entry.is_dir() for entry in _entries(folder))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except PermissionError as error:
+        raise InputMissingError(f"{folder} cannot be listed: no permission to read it") from error
+
+
+def _position(path: Path) -> UmXYZ | None:
+    """Stage position (um) from the names of ``X/X_Y/Z`` or ``X/X_Y``, or None if they do not fit."""
+    path = path.absolute()
+    for x_name, xy_name, z_name in (
+        (path.parent.parent.name, path.parent.name, path.name.partition(".")[0]),
+        (path.parent.name, path.name, "0"),
+    ):
+        pair = re.fullmatch(_PAIR, xy_name)
+        if pair and re.fullmatch(_NUMBER, z_name) and re.fullmatch(_NUMBER, x_name) and int(x_name) == int(pair[1]):
+            return int(pair[1]) / 10, int(pair[2]) / 10, int(z_name) / 10
+    return None

@@ -1,0 +1,205 @@
+"""The tiles of a mosaic, opened and put where the stage or an alignment says they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.model import ZYX, Mosaic, PlacedVolume, Spacing, TilePath, UmXYZ, Volume
+from gpustitch.oblique.mosaic.file import read_alignment
+from gpustitch.oblique.mosaic.folders import find_volume_mosaic
+from gpustitch.oblique.mosaic.tiles import open_tile
+
+_SAME = 1e-6
+Px = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class PlacedMosaic:
+    """Tiles in one grid of ``spacing``, the least coordinate on each axis being 0; ``notes`` are for people."""
+
+    tiles: tuple[PlacedVolume, ...]
+    spacing: Spacing
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> ZYX:
+        """Shape (z, y, x) of the grid that holds all the tiles."""
+        stops = [_stop(tile) for tile in self.tiles]
+        z, y, x = (max(stop[axis] for stop in stops) for axis in range(3))
+        return z, y, x
+
+
+def place_found(
+    root: Path,
+    *,
+    alignment: Path | None = None,
+    x_step_um: float | None = None,
+    y_voxel_um: float | None = None,
+    z_offset: int | None = None,
+    negative_y: bool = False,
+) -> PlacedMosaic:
+    """Open the volumes below ``root`` and place them.
+
+    Parameters
+    ----------
+    root
+        Folder of volumes ``X/X_Y/Z``. Each is opened by :func:`gpustitch.oblique.mosaic.tiles.open_tile`.
+    alignment
+        JSON that says where each is; None for the positions of the stage.
+    x_step_um, y_voxel_um
+        Spacing along x and y; None for what the alignment or, without one, the tiles say.
+    z_offset, negative_y
+        As in :func:`stage_origins`; not looked at with an alignment.
+
+    Raises
+    ------
+    InputMissingError, DamagedInputError
+        If there are no volumes, or one cannot be opened.
+    LayoutError
+        If they do not make one mosaic, or the alignment does not name all of them.
+    ParameterError
+        If a size is out of range.
+    """
+    mosaic = find_volume_mosaic(root)
+    volumes = [open_tile(tile.path) for tile in mosaic.tiles]
+    found = None if alignment is None else read_alignment(alignment)
+    if found is not None:
+        y_voxel_um = found.voxel_size_um if y_voxel_um is None else y_voxel_um
+        x_step_um = found.x_step_um if x_step_um is None else x_step_um
+    spacing = mosaic_spacing(mosaic, volumes, x_step_um, y_voxel_um)
+    if found is None:
+        origins = stage_origins(mosaic, spacing, z_offset=z_offset, negative_y=negative_y)
+    else:
+        assert alignment is not None
+        at = mosaic_spacing(mosaic, volumes, found.x_step_um, found.voxel_size_um)
+        origins = _aligned(mosaic, found.origin_um, at, alignment)
+    return place(mosaic, volumes, origins, spacing)
+
+
+def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, Px], spacing: Spacing) -> PlacedMosaic:
+    """Put opened volumes into one grid.
+
+    Parameters
+    ----------
+    mosaic, volumes
+        The tiles and what they hold, in one order.
+    origins
+        Position (z, y, x) of each tile by its name, in voxels of the grid.
+    spacing
+        Of the grid. Where it differs from a tile's own, the tile is sheared by the difference in slant.
+    """
+    least = [min(origins[tile.name][axis] for tile in mosaic.tiles) for axis in range(3)]
+    tiles = []
+    for tile, volume in zip(mosaic.tiles, volumes, strict=True):
+        z, y, x = (v - low for v, low in zip(origins[tile.name], least, strict=True))
+        tiles.append(PlacedVolume(tile.name, volume, (z, y, x), _more_shear(volume, spacing)))
+    return PlacedMosaic(tuple(tiles), spacing, _missing_notes(mosaic, volumes))
+
+
+def stage_origins(
+    mosaic: Mosaic, spacing: Spacing, *, z_offset: int | None = None, negative_y: bool = False
+) -> dict[str, Px]:
+    """Where the stage says the tiles are, in voxels (z, y, x).
+
+    ``z_offset`` puts the tiles' distinct z positions that many voxels apart, in place of what their names say;
+    ``negative_y`` is for a stage whose y runs against the camera's.
+    """
+    depths = sorted({tile.stage_um[2] for tile in mosaic.tiles})
+    origins = {}
+    for tile in mosaic.tiles:
+        x_um, y_um, z_um = tile.stage_um
+        z = z_um / spacing.z_um if z_offset is None else float(z_offset * depths.index(z_um))
+        origins[tile.name] = (z, (-y_um if negative_y else y_um) / spacing.y_um, x_um / spacing.x_um)
+    return origins
+
+
+def mosaic_spacing(
+    mosaic: Mosaic, volumes: Sequence[Volume], x_step_um: float | None = None, y_voxel_um: float | None = None
+) -> Spacing:
+    """The spacing that all tiles share, with another step or pixel if given.
+
+    The pixel is square, so another y spacing means another z spacing in proportion.
+
+    Raises
+    ------
+    LayoutError
+        If the tiles differ in spacing or dtype.
+    ParameterError
+        If a size is not positive.
+    """
+    own = volumes[0].spacing
+    for tile, volume in zip(mosaic.tiles, volumes, strict=True):
+        if not all(math.isclose(a, b, rel_tol=_SAME) for a, b in zip(volume.spacing.zyx_um, own.zyx_um, strict=True)):
+            raise _unlike(tile, mosaic.tiles[0], f"voxels of {volume.spacing.zyx_um} um (z, y, x)", f"{own.zyx_um} um")
+        if volume.dtype != volumes[0].dtype:
+            raise _unlike(tile, mosaic.tiles[0], f"{volume.dtype} voxels", f"{volumes[0].dtype}")
+    for name, value in (("x step size", x_step_um), ("y voxel size", y_voxel_um)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ParameterError(f"the {name} must be a positive number of um, not {value}")
+    y_um = own.y_um if y_voxel_um is None else y_voxel_um
+    return Spacing(own.z_um * (y_um / own.y_um), y_um, own.x_um if x_step_um is None else x_step_um)
+
+
+def cropped(mosaic: PlacedMosaic, offset: ZYX) -> PlacedMosaic:
+    """The mosaic with voxel ``offset`` as its first."""
+    tiles = []
+    for tile in mosaic.tiles:
+        z, y, x = (o - d for o, d in zip(tile.origin_px, offset, strict=True))
+        tiles.append(replace(tile, origin_px=(z, y, x)))
+    return replace(mosaic, tiles=tuple(tiles))
+
+
+def _missing_notes(mosaic: Mosaic, volumes: Sequence[Volume]) -> tuple[str, ...]:
+    """A line for each place of the grid that has no tile."""
+    cover, own = volumes[0].coverage, volumes[0].spacing
+    extent = (cover.n_frames * own.x_um, cover.n_rows * own.y_um, cover.n_columns * own.z_um)
+    return tuple(
+        f"no tile near {_position(place)}: the volume is empty there" for place in mosaic.missing_positions(extent)
+    )
+
+
+def check_aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], file: Path) -> None:
+    """Raise LayoutError if an alignment read from ``file`` does not say where all tiles are."""
+    absent = [_position(tile.stage_um) for tile in mosaic.tiles if tile.stage_um not in origin_um]
+    if absent:
+        raise LayoutError(
+            f"{file} does not say where these tiles are: {'; '.join(absent)}. "
+            "Align the mosaic again, or leave out the alignment"
+        )
+
+
+def _aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], spacing: Spacing, file: Path) -> dict[str, Px]:
+    check_aligned(mosaic, origin_um, file)
+    origins = {}
+    for tile in mosaic.tiles:
+        x_um, y_um, z_um = origin_um[tile.stage_um]
+        origins[tile.name] = (z_um / spacing.z_um, y_um / spacing.y_um, x_um / spacing.x_um)
+    return origins
+
+
+def _more_shear(volume: Volume, spacing: Spacing) -> float:
+    """Columns per plane that the grid's slant (pixel * cos(angle) / step) has more than the tile's own."""
+    own = volume.spacing
+    factor = (spacing.y_um / own.y_um) * (own.x_um / spacing.x_um)
+    return 0.0 if abs(factor - 1) < _SAME else volume.coverage.shear * (factor - 1)
+
+
+def _stop(tile: PlacedVolume) -> ZYX:
+    coverage = tile.volume.coverage
+    slant = max(0.0, (coverage.shear + tile.shear_px) * (coverage.n_columns - 1))
+    last = (coverage.n_columns - 1, coverage.n_rows - 1, slant + coverage.n_frames - 1)
+    z, y, x = (math.ceil(o + n - 1e-5) + 1 for o, n in zip(tile.origin_px, last, strict=True))
+    return z, y, x
+
+
+def _position(stage: UmXYZ) -> str:
+    x, y, z = stage
+    return f"x {x:g}, y {y:g}, z {z:g} um"
+
+
+def _unlike(tile: TilePath, first: TilePath, has: str, expected: str) -> LayoutError:
+    return LayoutError(f"{tile.path} has {has} but {first.path} {expected}; tiles of one mosaic must be alike")

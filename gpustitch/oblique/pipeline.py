@@ -1,0 +1,333 @@
+"""The whole way: raw tiles of one channel to one stitched volume, as spimstitch's pipeline script goes.
+
+Flat field, then every tile corrected and de-obliqued, then the tiles aligned, then all of them fused. Everything is
+written into one folder, which appears when all of it is there.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import CPU, Device
+from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
+from gpustitch.io.images.files import read_image
+from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.model import ZYX, Mosaic, TilePath
+from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.stage import AlignOptions
+from gpustitch.oblique.deskew import stage as deoblique
+from gpustitch.oblique.deskew.stage import DeobliqueOptions, DeobliquePlan
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.flat import stage as illumination
+from gpustitch.oblique.flat.flatfield import normalized_flat
+from gpustitch.oblique.flat.stage import IlluminationOptions, IlluminationPlan
+from gpustitch.oblique.fuse import stage as stitch
+from gpustitch.oblique.fuse.stage import StitchOptions, StitchResult, TreeOptions
+from gpustitch.oblique.mosaic.file import read_alignment
+from gpustitch.oblique.mosaic.folders import find_raw_mosaic
+from gpustitch.oblique.mosaic.placing import check_aligned
+from gpustitch.running.progress import SILENT, Progress
+
+FLAT, ALIGNMENT, TILES, VOLUME, PROVENANCE = "flat.tiff", "align.json", "tiles", "volume", "provenance.json"
+
+# More frames than this hardly move the percentile of a pixel.
+FLAT_FRAMES = 2000
+
+PIPELINE_MATCHING = MatchOptions(sample_count=100, window_px=(51, 51, 51))
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """What to make of which channel.
+
+    Parameters
+    ----------
+    channel
+        Folder ``X/X_Y/Z.dcimg`` (or ``X/X_Y/Z/*.tiff``), or one DCIMG file.
+    output
+        Folder that will hold ``volume/``, ``flat.tiff``, ``align.json`` and ``provenance.json``.
+    x_step_um, y_voxel_um, angle_deg
+        Stage step, nominal camera pixel in the sample, angle of the sheet.
+    correction
+        Destriping and dark offset; its flat is found or read.
+    flat
+        Flat-field image to use; None to make one from the frames.
+    correct_flat
+        Whether to correct the illumination at all.
+    illumination
+        How the flat is made; its paths, output and orientation are filled in.
+    align_file
+        Alignment of another channel to use as it is; None to align.
+    matching, align_xz
+        How tiles are compared, and whether x and z are solved beside y.
+    stitch
+        How tiles are fused; its output is filled in.
+    z_offset, negative_y
+        As in :class:`gpustitch.oblique.fuse.stage.TreeOptions`.
+    rotate_90, flip_ud
+        Orientation of the frames (:class:`gpustitch.io.frames.opening.Oriented`).
+    keep_tiles
+        Keep the volumes of the single tiles in ``tiles/``.
+    allow_truncated
+        Use the whole frames of DCIMG files that end early.
+    n_workers
+        Threads; None for one per CPU.
+    overwrite
+        Replace the output if it exists.
+    device
+        Where every stage computes.
+    """
+
+    channel: Path
+    output: Path
+    x_step_um: float = 1.28
+    y_voxel_um: float = 1.8
+    angle_deg: float = 45.0
+    correction: Correction = field(default_factory=Correction)
+    flat: Path | None = None
+    correct_flat: bool = True
+    illumination: IlluminationOptions = field(default_factory=lambda: IlluminationOptions((), Path(FLAT)))
+    align_file: Path | None = None
+    matching: MatchOptions = field(default_factory=lambda: PIPELINE_MATCHING)
+    align_xz: bool = True
+    stitch: StitchOptions = field(default_factory=lambda: StitchOptions(Path(VOLUME)))
+    z_offset: int | None = None
+    negative_y: bool = False
+    rotate_90: int = 0
+    flip_ud: bool = False
+    keep_tiles: bool = False
+    allow_truncated: bool = False
+    n_workers: int | None = None
+    overwrite: bool = False
+    device: Device = CPU
+
+
+@dataclass(frozen=True)
+class PipelinePlan:
+    """A checked job.
+
+    ``flat`` is the image given, ``illumination`` the plan to make one; ``tiles`` de-oblique each tile of ``mosaic``;
+    ``disk_bytes`` is what the disk must hold at most while it runs.
+    """
+
+    options: PipelineOptions
+    mosaic: Mosaic
+    flat: npt.NDArray[np.float32] | None
+    illumination: IlluminationPlan | None
+    tiles: tuple[DeobliquePlan, ...]
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What was written, and the flat (maximum 1) that was used, if any."""
+
+    output: Path
+    flat: npt.NDArray[np.float32] | None
+    stitched: StitchResult
+
+    @property
+    def volume(self) -> Path:
+        """The stitched volume."""
+        return self.output / VOLUME
+
+    @property
+    def alignment(self) -> Path | None:
+        """The alignment that was used; None for a single tile."""
+        path = self.output / ALIGNMENT
+        return path if path.exists() else None
+
+
+def plan(options: PipelineOptions) -> PipelinePlan:
+    """Find the tiles, open all of them, and check everything before any output is touched.
+
+    Raises
+    ------
+    InputMissingError, DamagedInputError
+        If a file is not there, damaged or truncated.
+    LayoutError
+        If the tiles do not make a mosaic: names, doubles, frames of different sizes.
+    ParameterError
+        If an option is out of range.
+    OutputExistsError, OutputError
+        If the output exists, cannot be written, or the disk is too small.
+    """
+    check_output(options.output, overwrite=options.overwrite)
+    mosaic = find_raw_mosaic(options.channel)
+    check_apart(options.output, (tile.path for tile in mosaic.tiles))
+    block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
+    if options.align_file is not None:
+        _check_alignment(options, mosaic, options.align_file)
+    tiles = tuple(deoblique.plan(job) for job in _tile_options(options, mosaic))
+    for tile, job in zip(mosaic.tiles, tiles, strict=True):
+        if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames):
+            raise LayoutError(
+                f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
+                f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
+            )
+    check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
+    flat, making = None, None
+    if options.flat is not None:
+        flat = normalized_flat(read_image(options.flat))
+        Correction(flat=flat).check_shape((tiles[0].scan.n_rows, tiles[0].scan.n_columns))
+    elif options.correct_flat:
+        making = illumination.plan(_illumination_options(options, mosaic, [job.scan.n_frames for job in tiles]))
+    tile_bytes = sum(job.output_bytes for job in tiles)
+    stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
+    disk_bytes = tile_bytes + min(stitched_bytes, 2 * tile_bytes)
+    check_free_space(options.output, disk_bytes)
+    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes)
+
+
+def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
+    """Run every stage; the output folder appears when all of it is written.
+
+    Raises
+    ------
+    GpustitchError
+        Whatever a stage raises; nothing is left of the output then.
+    """
+    options = plan.options
+    caution = options.correction.caution(plan.tiles[0].scan.n_columns)
+    if caution:
+        progress.warn(caution)
+    with atomic_directory(options.output, overwrite=options.overwrite) as folder:
+        flat = _flat(plan, folder, progress)
+        correction = replace(options.correction, flat=flat)
+        for number, job in enumerate(plan.tiles, 1):
+            place = folder / job.options.output.relative_to(options.output)
+            progress.note(f"tile {number} of {len(plan.tiles)}: {plan.mosaic.tiles[number - 1].path}")
+            placed = replace(job.options, output=place, correction=_or_none(correction))
+            deoblique.run(replace(job, options=placed), progress)
+        alignment = _aligned(plan, folder, progress)
+        tree = TreeOptions(
+            folder / TILES,
+            alignment,
+            x_step_um=options.x_step_um,
+            z_offset=options.z_offset,
+            negative_y=options.negative_y,
+        )
+        stitching = replace(options.stitch, output=folder / VOLUME, n_workers=options.n_workers, device=options.device)
+        stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
+        if not options.keep_tiles:
+            shutil.rmtree(folder / TILES)
+        write_json(folder / PROVENANCE, provenance(options, _inputs(options, plan.mosaic)))
+    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME))
+
+
+def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
+    found = read_alignment(file)
+    check_aligned(mosaic, found.origin_um, file)
+    if found.x_step_um is not None and not math.isclose(found.x_step_um, options.x_step_um, rel_tol=1e-6):
+        raise ParameterError(
+            f"{file} was made with a step of {found.x_step_um:g} um, but --x-step-size is {options.x_step_um:g}; "
+            "channels that share an alignment share the step"
+        )
+
+
+def _least_shape(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> ZYX:
+    """About the shape (z, y, x) of the stitched volume: the stage's extent and one tile."""
+    spacing = tiles[0].scan.spacing.zyx_um
+    stage = [[tile.stage_um[axis] for tile in mosaic.tiles] for axis in (2, 1, 0)]
+    z, y, x = (round((max(at) - min(at)) / um) + n for at, um, n in zip(stage, spacing, tiles[0].shape, strict=True))
+    return z, y, x
+
+
+def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[DeobliqueOptions]:
+    for tile in mosaic.tiles:
+        yield DeobliqueOptions(
+            tile.path,
+            options.output / TILES / _tile_folder(tile),
+            pixel_um=options.y_voxel_um,
+            step_um=options.x_step_um,
+            angle_deg=options.angle_deg,
+            rotate_90=options.rotate_90,
+            flip_ud=options.flip_ud,
+            correction=_or_none(options.correction),
+            levels=1,
+            flush=options.keep_tiles,
+            allow_truncated=options.allow_truncated,
+            device=options.device,
+            n_workers=options.n_workers,
+            overwrite=options.overwrite,
+        )
+
+
+def _tile_folder(tile: TilePath) -> Path:
+    x, y, z = (f"{round(v * 10)}" for v in tile.stage_um)
+    return Path(x) / f"{x}_{y}" / z
+
+
+def _or_none(correction: Correction) -> Correction | None:
+    return None if correction.is_identity else correction
+
+
+def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: list[int]) -> IlluminationOptions:
+    asked = options.illumination
+    return replace(
+        asked,
+        paths=tuple(tile.path for tile in mosaic.tiles),
+        output=options.output / FLAT,
+        n_frames=min(FLAT_FRAMES, sum(n_frames)) if asked.n_frames is None else asked.n_frames,
+        dark=options.correction.dark,
+        rotate_90=options.rotate_90,
+        flip_ud=options.flip_ud,
+        allow_truncated=options.allow_truncated,
+        device=options.device,
+        n_workers=options.n_workers,
+        overwrite=options.overwrite,
+    )
+
+
+def _flat(plan: PipelinePlan, folder: Path, progress: Progress) -> npt.NDArray[np.float32] | None:
+    """The flat to use, which is then also in the output folder."""
+    if plan.illumination is not None:
+        making = plan.illumination
+        return illumination.run(replace(making, options=replace(making.options, output=folder / FLAT)), progress).flat
+    if plan.options.flat is not None:
+        shutil.copyfile(plan.options.flat, folder / FLAT)
+    return plan.flat
+
+
+def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | None:
+    """The alignment to use, which is then also in the output folder; None for a single tile."""
+    options, target = plan.options, folder / ALIGNMENT
+    if options.align_file is not None:
+        shutil.copyfile(options.align_file, target)
+        size = read_alignment(target).voxel_size_um
+        if size is not None:
+            progress.note(f"tile positions and the y voxel size, {size:.4f} um, are those of {options.align_file}")
+        return target
+    if len(plan.mosaic.tiles) == 1:
+        progress.note("one tile: nothing to align")
+        return None
+    aligning = AlignOptions(
+        folder / TILES,
+        target,
+        matching=options.matching,
+        align_xz=options.align_xz,
+        z_offset=options.z_offset,
+        negative_y=options.negative_y,
+        device=options.device,
+        n_workers=options.n_workers,
+    )
+    align.run(align.plan(aligning), progress)
+    return target
+
+
+def _inputs(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Path]:
+    for tile in mosaic.tiles:
+        yield tile.path
+    for path in (options.flat, options.align_file):
+        if path is not None:
+            yield path

@@ -1,0 +1,1 @@
+"""Evenly spaced planes from uneven ones."""

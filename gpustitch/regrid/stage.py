@@ -1,0 +1,269 @@
+"""Evenly spaced planes made of a stack of planes, block by block in bounded memory, into a volume of any format.
+
+The volume is cut into columns along z, as wide as memory allows (all of it, mostly), and these into slabs. Slabs are
+made from the bottom up, so that each plane of the source is read once for each column and held no longer than the
+slabs that need it. Slabs that are a copy of planes read theirs at once, those next to other slabs once more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import CPU, Array, Device, on, to_device, to_host
+from gpustitch.errors import ParameterError
+from gpustitch.io.planes.opening import Planes
+from gpustitch.io.write.opening import DEFAULT_LEVELS, FORMATS, IN_ORDER, VolumeOutput
+from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES
+from gpustitch.model import ZYX, Box
+from gpustitch.regrid.columns import Cut, cut_columns, slab_depth
+from gpustitch.regrid.plan import EXACT, Deformation, ZGrid, ZPlan
+from gpustitch.regrid.plane_shift import PlaneShifts, shifted_planes
+from gpustitch.regrid.shared_reads import SharedReads
+from gpustitch.regrid.zresample import deformed_planes, planes_between
+from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.threads import ordered_map
+
+RENDERED_TYPES = ("uint8", "uint16", "int16", "float32")
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a volume is made.
+
+    Attributes
+    ----------
+    planes
+        The source.
+    order
+        int64: numbers of its planes along z, as a :class:`Deformation` counts them.
+    sources
+        What each plane is made of; a :class:`Deformation` where that differs over it.
+    grid
+        Where the planes are.
+    nearest
+        Of a deformation: take the nearer of two sections.
+    shifts
+        Where planes of the source, once interpolated, lie in those of the volume; None for the same place.
+    background
+        Value of voxels that are made of nothing.
+    device
+        Where planes are interpolated.
+    """
+
+    planes: Planes
+    order: npt.NDArray[np.int64]
+    sources: ZPlan | Deformation
+    grid: ZGrid
+    nearest: bool = False
+    shifts: PlaneShifts | None = None
+    background: float = 0.0
+    device: Device = CPU
+
+    @property
+    def shape(self) -> ZYX:
+        """Shape (z, y, x) of the volume."""
+        rows, columns = self.planes.shape[1:] if self.shifts is None else self.shifts.shape
+        return self.grid.n_planes, rows, columns
+
+    def sections(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Numbers in the source, int64, of the planes that planes ``start <= z < stop`` of the volume are made of.
+
+        Ascending for a :class:`ZPlan`; for a :class:`Deformation` in the order of the sections along z.
+        """
+        if isinstance(self.sources, ZPlan):
+            return self.sources.slab(start, stop)[0]
+        low, high = self.grid.positions(start, stop)[[0, -1]]
+        return self.order[self.sources.needed(float(low), float(high))]
+
+    def groups(self, box: Box) -> list[int]:
+        """Groups of planes stored together that a box is made of."""
+        return np.unique(self.sections(box.start[0], box.stop[0]) // self.planes.depth).tolist()  # type: ignore[no-any-return]
+
+    def copied(self, box: Box, column: Box) -> slice | None:
+        """The planes of the source that a box is a copy of, if they can be read at once without reading any twice."""
+        if not isinstance(self.sources, ZPlan) or self.shifts is not None or self.planes.depth > 1:
+            return None
+        z = box.slices()[0]
+        lower = self.sources.lower[z]
+        follow = (self.sources.kind[z] == EXACT).all() and (np.diff(lower) == 1).all()
+        return slice(int(lower[0]), int(lower[-1]) + 1) if follow and box.shape[1:] == column.shape[1:] else None
+
+    def window(self, box: Box) -> tuple[slice, slice]:
+        """Rows and columns of the source that a box may be made of."""
+        if self.shifts is None:
+            return box.slices()[1:]
+        return self.shifts.window(box.slices()[1:], self.planes.shape[1:])
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A volume cut into pieces of work.
+
+    Attributes
+    ----------
+    making
+        What is cut.
+    cut
+        Columns and pieces: each plane of the source is read once for each column.
+    n_workers
+        Threads that make pieces.
+    memory_bytes
+        Most host memory that is held, about.
+    """
+
+    making: Making
+    cut: Cut
+    n_workers: int
+    memory_bytes: int
+
+
+def output_block(
+    kind: str, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None
+) -> tuple[ZYX, int]:
+    """Least block that an output of a format takes, and its size in bytes.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such format, or it is not written so.
+    """
+    if kind not in FORMATS:
+        raise ParameterError(f"the format of a volume is one of {', '.join(FORMATS)}, not {kind}")
+    if kind in IN_ORDER:
+        return (1, shape[1], shape[2]), math.prod(shape) * dtype.itemsize
+    levels = checked_levels(DEFAULT_LEVELS if levels is None else levels)
+    block = block_shape_of(levels, chunk_shape or DEFAULT_CHUNK)
+    check_block(block, shape, dtype)
+    return block, pyramid_bytes(shape, dtype, levels)
+
+
+def cut_blocks(making: Making, block: ZYX, memory_bytes: int, n_workers: int) -> Blocks:
+    """Cut a volume so that planes of the source take no more than ``memory_bytes``, and one block at least."""
+    shape, planes = making.shape, making.planes
+    itemsize = planes.dtype.itemsize if making.shifts is None else max(4, planes.dtype.itemsize)
+    depth = slab_depth(shape, block, itemsize)
+    slabs = (Box((z, 0, 0), (min(z + depth, shape[0]), *shape[1:])) for z in range(0, shape[0], depth))
+    # Two slabs at a time are under way; their planes are held with those stored with them.
+    held = 2 * max(len(making.groups(slab)) for slab in slabs) * planes.depth
+    cut = cut_columns(shape, block, itemsize, held, memory_bytes)
+    items_bytes = 3 * (n_workers + 1) * math.prod(cut.item) * itemsize
+    held_bytes = held * math.prod(cut.column) * itemsize
+    return Blocks(making, cut, n_workers, held_bytes + items_bytes + IN_FLIGHT_BYTES)
+
+
+def write_blocks(blocks: Blocks, output: VolumeOutput, *, in_order: bool, progress: Progress = SILENT) -> int:
+    """Read, resample and write; how many planes of the source were read, again for each column.
+
+    Raises
+    ------
+    DamagedInputError
+        If a plane cannot be read.
+    OutputError, DeviceError
+        If the output cannot be written or the device fails.
+    """
+    render = functools.partial(_render, blocks.making, None if in_order else output)
+    items = ordered_map(render, _items(blocks), blocks.n_workers, in_flight=blocks.n_workers + 1)
+    n_read = 0
+    for item in tracked(items, progress, "render", blocks.cut.n_items, "blocks"):
+        n_read += item.n_read
+        if in_order:
+            _write(output, item)
+    return n_read
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A box of the output and the planes that it is made of, read together with other boxes; then its voxels."""
+
+    box: Box
+    column: Box
+    reads: SharedReads
+    voxels: npt.NDArray[Any] | None = None
+    n_read: int = 0
+
+
+def _items(blocks: Blocks) -> Iterator[_Item]:
+    """All boxes: column after column, and in each from the first plane to the last."""
+    making = blocks.making
+    for column in blocks.cut.columns():
+        boxes = blocks.cut.pieces(column)
+        groups = (making.groups(box) for box in boxes if making.copied(box, column) is None)
+        reads = SharedReads(functools.partial(_read, making, column), Counter(itertools.chain.from_iterable(groups)))
+        for box in boxes:
+            yield _Item(box, column, reads)
+
+
+def _read(making: Making, column: Box, group: int) -> npt.NDArray[Any]:
+    """Planes that are stored together, cut to what the column is made of."""
+    depth = making.planes.depth
+    rows, columns = making.window(column)
+    return making.planes.read(group * depth, min((group + 1) * depth, making.planes.shape[0]), rows, columns)
+
+
+def _render(making: Making, output: VolumeOutput | None, item: _Item) -> _Item:
+    """The item with its voxels; or, where they are written here, without."""
+    numbers, depth = making.sections(item.box.start[0], item.box.stop[0]).tolist(), making.planes.depth
+    n_read, voxels = 0, None
+    copied = making.copied(item.box, item.column)
+    if copied is not None:
+        voxels, n_read = making.planes.read(copied.start, copied.stop, *making.window(item.box)), len(numbers)
+    elif numbers:
+        groups = making.groups(item.box)
+        read, n_read = item.reads.take(groups)
+        rows, window = making.window(item.box)[0], making.window(item.column)[0]
+        part = slice(rows.start - window.start, rows.stop - window.start)
+        voxels = _resampled(making, item.box, [read[i // depth][i % depth, part] for i in numbers])
+        del read
+        item.reads.give_back(groups)
+    elif making.background:
+        voxels = np.full(item.box.shape, making.background, making.planes.dtype)
+    done = dataclasses.replace(item, voxels=voxels, n_read=n_read)
+    if output is None:
+        return done
+    _write(output, done)
+    return dataclasses.replace(done, voxels=None)
+
+
+def _resampled(making: Making, box: Box, sections: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    z, rows, columns = box.slices()
+    with on(making.device):
+        there: list[Array] = [to_device(section, making.device) for section in sections]
+        if isinstance(making.sources, Deformation):
+            low, high = making.grid.positions(z.start, z.stop)[[0, -1]]
+            first = making.sources.needed(float(low), float(high)).start
+            return to_host(
+                deformed_planes(
+                    there, making.sources, making.grid, first_section=first, planes=z, rows=rows, columns=columns,
+                    nearest=making.nearest,
+                )
+            )  # fmt: skip
+        _, lower, upper = making.sources.slab(z.start, z.stop)
+        weight, shifts = making.sources.weight[z], making.shifts
+        if shifts is not None:
+            # In place before they are rounded: voxels are rounded once.
+            there = [section.astype(np.float32) for section in there]
+        made = planes_between(there, lower, upper, weight)
+        if shifts is not None:
+            made = shifted_planes(made, making.window(box), shifts, box, making.background, making.planes.dtype)
+        if making.background:
+            for k in np.flatnonzero(lower < 0).tolist():
+                made[k] = making.background
+        return to_host(made)
+
+
+def _write(output: VolumeOutput, item: _Item) -> None:
+    if item.voxels is None:
+        output.skip(item.box)
+    else:
+        output.write(item.box, item.voxels)

@@ -1,0 +1,69 @@
+"""How a stage says how far it is; the command line draws it, a library caller may ignore it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """What a stage reports to. Called from the thread that runs the stage only."""
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        """Begin ``total`` pieces of work, counted in ``unit`` (``"frames"``, ``"blocks"`` ...)."""
+
+    def advance(self, count: int = 1) -> None:
+        """Some pieces are done."""
+
+    def finish(self) -> None:
+        """The work begun last is done."""
+
+    def note(self, message: str) -> None:
+        """One line that a person should see (a choice that was made, what was found)."""
+
+    def warn(self, message: str) -> None:
+        """One line that a person must see: the result is not all that it could be."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        """Do nothing."""
+
+    def advance(self, count: int = 1) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+    def note(self, message: str) -> None:
+        """Do nothing."""
+
+    def warn(self, message: str) -> None:
+        """Do nothing."""
+
+
+SILENT: Progress = Silent()
+
+
+def tracked(items: Iterable[T], progress: Progress, label: str, total: int, unit: str) -> Iterator[T]:
+    """Yield the items, advancing the progress by one after each."""
+    progress.start(label, total, unit)
+    try:
+        for item in items:
+            yield item
+            progress.advance()
+    finally:
+        progress.finish()
+
+
+_NAMED = 20
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Numbers for people: the first of them, and how many more there are."""
+    text = ", ".join(str(i) for i in numbers[:_NAMED])
+    return text if len(numbers) <= _NAMED else f"{text} and {len(numbers) - _NAMED} more"

@@ -1,0 +1,1 @@
+"""Damaged, constant, duplicate, missing and swapped sections."""

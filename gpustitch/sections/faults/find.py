@@ -1,0 +1,359 @@
+"""Finds what is wrong with a series of sections: duplicates, gaps, wrong order, damage, constant sections.
+
+The evidence is the similarity of each section to those near it. Whatever can be is measured against the series itself
+(its own curve of similarity by distance, its own scatter), so that noise and texture need no settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gpustitch.errors import ParameterError
+from gpustitch.model.arrays import Bools, Floats, Integers
+from gpustitch.ops.robust import MAD_TO_SIGMA, median_and_scatter
+from gpustitch.sections.faults.losses import (
+    QUALITY_WINDOW,
+    corrected,
+    displacements,
+    fit_curve_and_quality,
+    local_median,
+    loss_band_of,
+    loss_between,
+    position_among,
+)
+
+KINDS = ("constant", "damaged", "duplicate", "missing", "swapped")
+
+# A finding must stand out from the scatter of its kind by this many standard deviations. Quality has a long tail.
+_SIGMAS = 6.0
+_GAP_SIGMAS = 3.3
+_ORDER_SIGMAS = 3.0
+# A damaged section has lost at least this part of its similarity.
+_LEAST_LOSS = 0.05
+# Of that loss, the neighbours on either side must show this part when they are compared across the section.
+_CONFIRMED = 0.5
+# In local spacings: nearer than this is the same place, farther than this in the wrong direction is the wrong order.
+_SAME_PLACE = 0.25
+# Sections recorded twice see each other at most this far away, in local spacings: noise counts as distance here, but
+# for this many standard deviations of it.
+_NEIGHBOUR = 2.0
+_DIRECT_SIGMAS = 2.0
+# Where the similarity knows no order, spacings are still taken to be this part of the usual one.
+_LEAST_SPACING = 0.1
+# Standard error of a displacement that no section sees.
+_UNSEEN = 1e6
+# A gap is at least this wide, in local spacings: halfway to one section missing.
+_LEAST_GAP = 1.5
+# Coefficients of the same pixels differ from 1 by rounding only (float32 input).
+_SAME_PIXELS = 2e-6
+# Sections whose median is the local spacing, and sections within which an order can be judged.
+_SPACING_WINDOW = 31
+_ORDER_REACH = 8
+# Part of the misfit of the positions given below which others are taken instead.
+_CLEARLY_BETTER = 0.9
+# Times that positions are found anew from what the sections say of each other.
+_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class SectionFault:
+    """Something wrong with sections, numbered in the order of recording.
+
+    Attributes
+    ----------
+    kind
+        ``constant`` (no similarity is defined), ``damaged`` (correlates less with its neighbours than they with each
+        other), ``duplicate`` (of the same place), ``missing`` (between the two sections named), ``swapped`` (all
+        sections within the stretch whose order is wrong).
+    sections
+        The sections concerned, ascending.
+    confidence
+        0.5 where it only just stands out, towards 1 the clearer it is.
+    missing
+        Estimated number of missing sections, 0 for other kinds.
+    """
+
+    kind: str
+    sections: tuple[int, ...]
+    confidence: float
+    missing: int = 0
+
+
+def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = None) -> list[SectionFault]:
+    """Faults of a series of sections, sorted by their first section.
+
+    Parameters
+    ----------
+    half_strip
+        (n, reach + 1) similarities: [i, d] is that of sections i and i + d, NaN where undefined and beyond the end.
+    positions
+        (n,) estimated positions in the order of recording, in sections. They need not be exact. Where they show wrong
+        order, longer blocks are found; the numbers of the sections will do where the spacing is about even.
+    weights
+        (n,) how far each section is trusted as a witness, not negative; all alike by default.
+
+    Returns
+    -------
+    At most one fault of each kind for a section, except that a section may bound two gaps.
+
+    Raises
+    ------
+    ParameterError
+        If shapes do not fit, there are fewer than 3 sections, or positions or weights are not finite.
+
+    Notes
+    -----
+    Duplicates and wrong order are told from how third sections see two neighbours, which does not depend on the
+    quality of either. Neighbours and blocks of 2 in the wrong order are found from similarity alone, blocks of 4 where
+    the positions show them. Runs of up to 7 damaged sections are found. Some duplicates are missed with a reach
+    below 5, and in noise that more than halves similarity. The first and the last section are seen from one side only,
+    where damage cannot be told from a gap: it is called damage. Where spacings scatter by 0.5 and more, some are as
+    near as duplicates or as wide as gaps, and are reported so.
+    """
+    strip, at, trust = _checked(half_strip, positions, weights)
+    constant = _undefined(strip)
+    known = np.flatnonzero(~constant)
+    faults = [SectionFault("constant", (int(i),), 1.0) for i in np.flatnonzero(constant)]
+    if len(known) >= 3:
+        series, damaged = _judged(_Series(_without(strip, known), at[known], trust[known], known))
+        faults += [SectionFault("damaged", (int(known[i]),), sure) for i, sure in damaged]
+        sound = series.part(np.delete(np.arange(len(known)), [i for i, _ in damaged]))
+        if len(sound.numbers) >= 3:
+            faults += _misplaced(sound)
+    return sorted(faults, key=lambda fault: (fault.sections, fault.kind))
+
+
+def _judged(given: _Series) -> tuple[_Series, list[tuple[int, float]]]:
+    """The series as its sections see each other, and which of them are damaged.
+
+    It starts from the positions given, or from the numbers of the sections where that explains the similarities
+    clearly better: an estimate may have turned a whole stretch around.
+    """
+    ways = []
+    by_number = np.asarray(given.numbers * given.spacing(), np.float64)
+    for start in (given.within_reach(), replace(given, positions=by_number)):
+        series, damaged = start, _damaged(start)
+        for _ in range(_ROUNDS):
+            series = series.settled([i for i, _ in damaged])
+            damaged = _damaged(series)
+        ways.append((series, damaged))
+    apart = sorted({i for _, damaged in ways for i, _ in damaged})
+    sound = np.delete(np.arange(len(given.numbers)), apart)
+    if len(sound) < 3:
+        return ways[0]
+    misfit = [series.part(sound).misfit() for series, _ in ways]
+    return ways[int(misfit[1] < _CLEARLY_BETTER * misfit[0])]
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Similarities of the sections of the given numbers, all defined, and what is thought of their positions."""
+
+    strip: Floats
+    positions: Floats
+    weights: Floats
+    numbers: Integers
+
+    def part(self, kept: Integers) -> _Series:
+        """Some of the sections, those at the given places."""
+        return _Series(_without(self.strip, kept), self.positions[kept], self.weights[kept], self.numbers[kept])
+
+    def steps(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """Displacements of neighbours, their standard errors, and loss and distance by their own similarity.
+
+        Displacements that no third section sees are those of the positions, with a very large error. The distance is
+        the least one that the scatter of similarities lets be.
+        """
+        band = loss_band_of(self.strip)
+        curve, own = fit_curve_and_quality(band, self.positions, self.weights)
+        loss = corrected(band, own)
+        step, error = displacements(loss, curve, self.positions, self.weights)
+        unseen = ~np.isfinite(step)
+        step = np.where(unseen, np.diff(self.positions), step)
+        beside = band.reach + 1
+        noise = _DIRECT_SIGMAS * float(curve.scatter_at(np.zeros(1))[0])
+        direct = curve.distance_of(loss[:-1, beside] - noise)
+        return step, np.where(unseen, _UNSEEN, error), band.loss[:-1, beside], direct
+
+    def spacing(self) -> float:
+        """Usual distance of sections recorded one after the other."""
+        return float(np.median(np.abs(np.diff(self.positions)) / np.diff(self.numbers)))
+
+    def within_reach(self) -> _Series:
+        """The same with sections further from those around them than similarity reaches put back in between.
+
+        Nothing can have told that they lie there.
+        """
+        reach = self.strip.shape[1] - 1
+        by_number = self.numbers * float(np.median(np.diff(self.positions) / np.diff(self.numbers)))
+        drift = self.positions - by_number
+        usual = local_median(drift, 2 * reach + 1)
+        far = np.abs(drift - usual) > max(reach, 1) * self.spacing()
+        return replace(self, positions=np.where(far, by_number + usual, self.positions))
+
+    def misfit(self) -> float:
+        """Mean distance of the losses from the curve, once the quality of sections is taken out."""
+        band = loss_band_of(self.strip)
+        curve, own = fit_curve_and_quality(band, self.positions, self.weights)
+        distance = np.abs(self.positions[band.neighbours()] - self.positions[:, None])
+        left_over = np.abs(corrected(band, own) - curve.at(distance))
+        return float(np.nanmean(left_over)) if np.isfinite(left_over).any() else 0.0
+
+    def settled(self, damaged: list[int]) -> _Series:
+        """The same with positions as the sound sections see each other; damaged ones lie between their neighbours.
+
+        Only distances within the reach matter, so that errors may add up along the series.
+        """
+        kept = np.delete(np.arange(len(self.numbers)), damaged)
+        if len(kept) < 3:
+            return self
+        sound = self.part(kept)
+        step = sound.steps()[0]
+        usual, found = sound.spacing(), float(np.median(step / np.diff(sound.numbers)))
+        if not found > _LEAST_SPACING * usual:
+            return self
+        place = np.concatenate([[0.0], np.cumsum(step) * (usual / found)])
+        positions = np.interp(self.numbers, sound.numbers, place)
+        positions += usual * (
+            np.minimum(self.numbers - sound.numbers[0], 0) + np.maximum(self.numbers - sound.numbers[-1], 0)
+        )
+        curve, own = fit_curve_and_quality(loss_band_of(sound.strip), place, sound.weights)
+        loss = loss_band_of(self.strip).loss
+        reach = loss.shape[1] // 2
+        for i in damaged:
+            offset = kept - i
+            near = np.abs(offset) <= min(_ORDER_REACH, reach)
+            seen = loss[i, reach + offset[near]] - own[near]
+            positions[i] = position_among(seen, place[near], curve, positions[i], _ORDER_REACH)
+        return replace(self, positions=positions)
+
+
+def _checked(half_strip: Floats, positions: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
+    """All three as float64; ParameterError as of :func:`find_faults`."""
+    strip, at = np.asarray(half_strip, dtype=np.float64), np.asarray(positions, dtype=np.float64)
+    if strip.ndim != 2 or strip.shape[0] < 3 or strip.shape[1] < 2:
+        raise ParameterError(f"a half strip is (n, reach + 1), of at least 3 sections, not of shape {strip.shape}")
+    trust = np.ones(len(strip)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if at.shape != (len(strip),) or trust.shape != (len(strip),):
+        raise ParameterError(f"{len(strip)} sections take as many positions and weights, not {at.shape}, {trust.shape}")
+    if not np.isfinite(at).all() or not np.isfinite(trust).all() or trust.min() < 0:
+        raise ParameterError("positions and weights must be finite numbers, weights not negative")
+    return strip[:, : len(strip)], at, trust
+
+
+def _undefined(strip: Floats) -> Bools:
+    """Sections without any similarity to another one, or with none to themselves."""
+    return np.isnan(loss_band_of(strip).loss).all(axis=1) | np.isnan(strip[:, 0])
+
+
+def _without(strip: Floats, kept: Integers) -> Floats:
+    """Half strip of the sections kept: of those next to each other in what is left."""
+    n, width = len(kept), strip.shape[1]
+    out = np.full((n, min(width, n)), np.nan)
+    for d in range(out.shape[1]):
+        distance = kept[d:] - kept[: n - d]
+        inside = distance < width
+        out[: n - d, d][inside] = strip[kept[: n - d][inside], distance[inside]]
+    return out
+
+
+def _damaged(series: _Series) -> list[tuple[int, float]]:
+    """Sections of exceptionally low quality for their part of the series, and how sure that is."""
+    band = loss_band_of(series.strip)
+    own = fit_curve_and_quality(band, series.positions, series.weights)[1]
+    excess = own - local_median(own, QUALITY_WINDOW, own_ends=True)
+    above = excess - np.nanmedian(excess)
+    scatter = MAD_TO_SIGMA * float(np.median(above[above >= 0]))
+    least = max(_SIGMAS * scatter, -np.log1p(-_LEAST_LOSS))
+    with np.errstate(invalid="ignore"):
+        denied = loss_between(band) < _CONFIRMED * excess
+    return [(int(i), _confidence(float(excess[i]), least)) for i in np.flatnonzero((excess > least) & ~denied)]
+
+
+def _misplaced(sound: _Series) -> list[SectionFault]:
+    """Duplicates, gaps and wrong order among sections of about the same quality."""
+    step, error, loss, direct = sound.steps()
+    numbers = sound.numbers
+    spacing = np.maximum(local_median(step / np.diff(numbers), _SPACING_WINDOW), _LEAST_SPACING * sound.spacing())
+    stretches = _disordered(step, error, spacing)
+    faults = [SectionFault("swapped", tuple(int(i) for i in numbers[a:b]), sure) for a, b, sure in stretches]
+    ordered = np.ones(len(step), np.bool_)
+    for a, b, _ in stretches:
+        ordered[a : b - 1] = False
+    faults += _duplicates(loss, direct / spacing, step / spacing, error / spacing, ordered, numbers)
+    faults += _gaps(step, error, spacing, stretches, numbers)
+    return faults
+
+
+def _disordered(step: Floats, error: Floats, spacing: Floats) -> list[tuple[int, int, float]]:
+    """Stretches (start, stop, confidence) of sections within which some lie before one recorded earlier."""
+    n = len(step) + 1
+    place = np.concatenate([[0.0], np.cumsum(step)])
+    noise = np.concatenate([[0.0], np.cumsum(error**2)])
+    found: list[tuple[int, int, float]] = []
+    for i in range(n - 1):
+        for j in range(min(n - 1, i + _ORDER_REACH), i, -1):
+            least = max(_SAME_PLACE * spacing[i], _ORDER_SIGMAS * np.sqrt(noise[j] - noise[i]))
+            if place[i] - place[j] <= least:
+                continue
+            sure = _confidence(float(place[i] - place[j]), least)
+            if found and i < found[-1][1]:
+                start, stop, before = found.pop()
+                found.append((start, max(stop, j + 1), max(before, sure)))
+            else:
+                found.append((i, j + 1, sure))
+    return found
+
+
+def _duplicates(
+    loss: Floats, direct: Floats, step: Floats, error: Floats, ordered: Bools, numbers: Integers
+) -> list[SectionFault]:
+    """Neighbours at the same place: third sections see no step between them, nor does their own similarity."""
+    with np.errstate(invalid="ignore"):
+        same_pixels = loss < _SAME_PIXELS
+        same_place = (np.abs(step) + error < _SAME_PLACE) & (direct < _NEIGHBOUR) & ordered
+    faults: list[SectionFault] = []
+    for i in np.flatnonzero(same_pixels | same_place):
+        sure = 1.0 if same_pixels[i] else _confidence(_SAME_PLACE, abs(float(step[i])) + float(error[i]))
+        pair = (int(numbers[i]), int(numbers[i + 1]))
+        if faults and faults[-1].sections[-1] == pair[0]:
+            last = faults.pop()
+            faults.append(SectionFault("duplicate", (*last.sections, pair[1]), min(last.confidence, sure)))
+        else:
+            faults.append(SectionFault("duplicate", pair, sure))
+    return faults
+
+
+def _gaps(
+    step: Floats, error: Floats, spacing: Floats, stretches: list[tuple[int, int, float]], numbers: Integers
+) -> list[SectionFault]:
+    """Steps between sections next to each other in their true order that are wider than the spacing's scatter.
+
+    The first and the last section are seen from one side, where too far away is the same as damaged: they are called
+    damaged.
+    """
+    place = np.concatenate([[0.0], np.cumsum(step)])
+    order = np.arange(len(place))
+    for a, b, _ in stretches:
+        order[a:b] = a + np.argsort(place[a:b], kind="stable")
+    gap = np.diff(place[order]) / spacing - (np.maximum(np.diff(numbers), 1) - 1)
+    middle, scatter = median_and_scatter(gap)
+    least = max(_LEAST_GAP, float(middle + _GAP_SIGMAS * scatter))
+    sure = gap - np.where(error < _UNSEEN, error, 0) / spacing
+    faults = []
+    for i in np.flatnonzero(sure > least):
+        if i in (0, len(gap) - 1):
+            outer = int(numbers[order[i + (i > 0)]])
+            faults.append(SectionFault("damaged", (outer,), _confidence(float(sure[i]), least)))
+            continue
+        pair = sorted((int(numbers[order[i]]), int(numbers[order[i + 1]])))
+        missing = max(1, round(float(gap[i])) - 1)
+        faults.append(SectionFault("missing", (pair[0], pair[1]), _confidence(float(sure[i]), least), missing))
+    return faults
+
+
+def _confidence(found: float, least: float) -> float:
+    """0.5 at the threshold, 0.75 at twice the threshold, towards 1."""
+    return float(1 - 0.5 * least / max(found, least, 1e-300))

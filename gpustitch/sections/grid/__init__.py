@@ -1,0 +1,1 @@
+"""Positions that differ over a section, on a grid of windows."""

@@ -1,0 +1,1 @@
+"""Where sections lie along z, from their similarities."""

@@ -1,0 +1,146 @@
+"""Positions of the sections of a series, from how similarity to their neighbours falls off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import AlignmentError, ParameterError
+from gpustitch.model.arrays import Floats
+from gpustitch.sections.model import ZSpacingOptions, ZSpacingResult
+from gpustitch.sections.positions.band import band_of
+from gpustitch.sections.positions.compat import compat_steps
+from gpustitch.sections.positions.quality import number_of_partners
+from gpustitch.sections.positions.solve import solve
+
+Progress = Callable[[int, float], None]
+
+
+def estimate_positions(
+    similarity: npt.NDArray[np.floating],
+    options: ZSpacingOptions | None = None,
+    *,
+    starting_coordinates: Floats | None = None,
+    starting_factors: Floats | None = None,
+    section_weights: Floats | None = None,
+    pair_weights: Floats | None = None,
+    progress: Progress | None = None,
+) -> ZSpacingResult:
+    """Positions of the sections along z, in sections.
+
+    Parameters
+    ----------
+    similarity
+        Matrix (n, n), symmetric, or half strip (n, width), ``[i, d]`` = similarity of i and i + d; NaN where there is
+        none. See :func:`gpustitch.sections.similarity.banded.banded_correlation`.
+    options
+        The plugin's defaults if not given.
+    starting_coordinates
+        (n,): positions to start from; the section numbers by default.
+    starting_factors
+        (n,): what the similarities of each section are multiplied by at the start; 1 by default.
+    section_weights
+        (n,), at least 0: how much each section's votes count; 1 by default.
+    pair_weights
+        (n,) or symmetric (n, n), at least 0: how much pairs count in the curve and in the factors; of (n,) a pair's
+        is the product. 1 by default.
+    progress
+        Called after each update with its number and the largest move in sections.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than three sections (``compat``: two), the range is larger than the stack or than the half
+        strip, the array is no matrix or half strip, a section has similarities to others and NaN on the diagonal,
+        positions or weights are not finite or not of the right size, or no pair counts: all have weight 0 or at most
+        the minimum correlation (``compat``: all stay where they are).
+    AlignmentError
+        If no section has a similarity to any other, or positions grow beyond all bounds.
+
+    Notes
+    -----
+    A section without any similarity gets no vote and keeps its place; such are listed in ``without_votes``.
+
+    With ``compat`` the result is that of Fiji's plugin (Hanslovsky, Bogovic and Saalfeld, ISBI 2015,
+    doi 10.1109/ISBI.2015.7163922). The default has the same model: similarity falls with distance on one curve, and
+    is smaller for bad sections. It fits positions and qualities of all sections at once, counting the correlation of
+    errors of pairs that share a section; see :mod:`gpustitch.sections.positions.normal`. Long waves of the positions
+    are held against those that independent spacings make; see :mod:`gpustitch.sections.positions.waves`. Uncertainties
+    are standard errors after the best affine map; see :mod:`gpustitch.sections.positions.error`. They are NaN if there
+    are no more pairs than positions and qualities, as with a range of 1 or 2: nothing tells the error then. On
+    simulated series that nothing was calibrated with, of 100 to 1000 sections, 90 % intervals cover 0.86 to 0.97 of the
+    sections on average over four to eight series of a kind (0.93 over all twenty kinds); one series may be far off.
+    Similarity that changes along the series looks like spacing that does: positions then follow it, and where slow
+    waves are too high for chance they count as uncertain. If they are not, as where spacings differ much anyway, the
+    error of these waves is far greater than the one given.
+    """
+    options = options or ZSpacingOptions()
+    band = band_of(similarity, options.neighborhood_range)
+    n = band.shape[1]
+    if np.isinf(band).any():
+        raise ParameterError("similarities must be finite, or NaN where there is none")
+    odd = np.flatnonzero(np.isnan(band[0]) & (number_of_partners(np.isfinite(band[1:])) > 0))
+    if len(odd):
+        raise ParameterError(f"NaN on the diagonal of sections with similarities to others: {odd[:10].tolist()}")
+    if not np.isfinite(band[1:]).any():
+        raise AlignmentError(f"none of the {n} sections has a similarity to any other")
+    start = _given("starting_coordinates", starting_coordinates, (n,), np.arange(n, dtype=np.float64))
+    factors = _given("starting_factors", starting_factors, (n,), np.ones(n))
+    votes = _given("section_weights", section_weights, (n,), np.ones(n), least=0)
+    of_pairs = None
+    if pair_weights is not None:
+        of_pairs = _given("pair_weights", pair_weights, (n,) if pair_weights.ndim == 1 else (n, n), least=0)
+    if not options.compat:
+        if n < 3:
+            raise ParameterError(f"at least three sections are needed, not {n}")
+        if (factors <= 0).any():
+            raise ParameterError("starting_factors must be above 0")
+        return solve(band, options, start, factors, votes, of_pairs, progress)
+    return _compat(band, options, start, factors, votes, of_pairs, progress)
+
+
+def _compat(
+    band: Floats,
+    options: ZSpacingOptions,
+    start: Floats,
+    factors: Floats,
+    votes: Floats,
+    of_pairs: Floats | None,
+    progress: Progress | None,
+) -> ZSpacingResult:
+    """All iterations of the plugin."""
+    steps = compat_steps(band, options, start, factors, votes, of_pairs)
+    before, move = start, 0.0
+    for number, step in zip(range(1, options.outer_iterations + 1), steps, strict=False):
+        if not np.isfinite(step.positions).all():
+            raise AlignmentError(f"positions are no longer finite after {number} iterations: the sections collapsed")
+        move = float(np.abs(step.positions - before).max())
+        before = step.positions
+        if progress is not None:
+            progress(number, move)
+    return ZSpacingResult(
+        positions=step.positions,
+        order=step.order,
+        weights=step.factors,
+        uncertainty=np.full(len(start), np.nan),
+        curves=-step.curves,
+        without_votes=np.flatnonzero(~step.voted),
+        iterations=number,
+        largest_move=move,
+    )
+
+
+def _given(
+    name: str, values: Floats | None, shape: tuple[int, ...], default: Floats | None = None, least: float = -np.inf
+) -> Floats:
+    """Values of the caller as float64, checked."""
+    if values is None:
+        assert default is not None
+        return default
+    array = np.array(values, np.float64)
+    if array.shape != shape or not np.isfinite(array).all() or (array < least).any():
+        bound = "" if least == -np.inf else f" of at least {least:g}"
+        raise ParameterError(f"{name} must be finite numbers{bound} of shape {shape}, not of shape {array.shape}")
+    return array

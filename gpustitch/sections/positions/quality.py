@@ -1,0 +1,79 @@
+"""How far a section's similarities can be relied upon."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.model.arrays import Floats, Integers
+from gpustitch.ops.robust import MAD_TO_SIGMA
+from gpustitch.sections.positions.normal import FLOOR, Expected
+
+# A section whose residuals are this many times those of the others begins to lose weight.
+TOLERATED = 3.0
+# Weight of a section that has none: above 0, for equations that can be solved.
+LEAST = 1e-6
+# Similarities up to this one have no logarithm that means something.
+_LEAST_SIMILARITY = 0.05
+# A section stands out if its log quality is below 0 by so many standard deviations of all and by this much more.
+_OUTSTANDING, _LEAST_LOSS = 4.0, 0.02
+
+
+def first_quality(similarity: Floats, counts: Floats, lags: int) -> Floats:
+    """Log quality (n,) of sections before anything is fitted: their similarities against what is usual at the same lag.
+
+    Parameters
+    ----------
+    similarity, counts
+        (range, n): ``[d - 1, i]`` is the similarity of sections i and i + d, and the weight of the pair.
+    lags
+        Number of lags that are looked at, at most the range.
+
+    Notes
+    -----
+    It is the median over a section's partners. Only sections that stand out as worse differ from 0; smaller
+    differences cannot be told from spacing yet.
+    """
+    n = similarity.shape[1]
+    both = np.full((2 * lags, n), np.nan)
+    for d in range(lags):
+        some = (counts[d] > 0) & (similarity[d] > _LEAST_SIMILARITY)
+        if some.any():
+            logs = np.log(similarity[d, some])
+            both[2 * d, some] = logs - np.median(logs)
+            both[2 * d + 1, np.flatnonzero(some) + d + 1] = both[2 * d, some]
+    found = np.zeros(n)
+    known = np.isfinite(both).any(axis=0)
+    if not known.any():
+        return found
+    found[known] = np.nanmedian(both[:, known], axis=0)
+    usual = MAD_TO_SIGMA * float(np.median(np.abs(found[known])))
+    return np.where(found < -_OUTSTANDING * usual - _LEAST_LOSS, found, 0)
+
+
+def number_of_partners(counts: Floats) -> Integers:
+    """Number of sections (n,) that each one was compared with."""
+    some = counts > 0
+    return both_ways(some.astype(np.float64), some).astype(np.int64)
+
+
+def both_ways(values: Floats, some: npt.NDArray[np.bool_]) -> Floats:
+    """Sum over the pairs (lags, n) that are used, at both of their sections."""
+    used = np.where(some, values, 0)
+    total: Floats = used.sum(axis=0)
+    for d in range(1, min(len(used), len(total) - 1) + 1):
+        total[d:] += used[d - 1, : len(total) - d]
+    return total
+
+
+def trust_in_sections(expected: Expected, lags: int, alone: npt.NDArray[np.bool_]) -> Floats:
+    """Weights (n,), 1 for most: less the larger a section's residuals are against those of the others.
+
+    Residuals of the first ``lags`` lags are looked at; sections that are ``alone``, bool (n,), have the least weight.
+    Square roots keep a bad neighbour from counting for more than it should.
+    """
+    residual, some = expected.residual[:lags], expected.counts[:lags] > 0
+    roots = np.sqrt(np.abs(residual) / np.maximum(1 - expected.similarity[:lags] ** 2, FLOOR))
+    typical = (both_ways(roots, some) / np.maximum(both_ways(np.ones_like(roots), some), 1)) ** 2
+    usual = np.median(typical[~alone]) + 1e-9
+    return np.where(alone, LEAST, np.minimum(1, (TOLERATED * usual / np.maximum(typical, 1e-12)) ** 2))

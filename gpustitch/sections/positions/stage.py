@@ -1,0 +1,341 @@
+"""Positions of the sections of a series, from their images or from a similarity matrix."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from gpustitch.errors import AlignmentError, DamagedInputError, LayoutError, ParameterError
+from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
+from gpustitch.io.provenance import provenance, write_json
+from gpustitch.model.arrays import Floats
+from gpustitch.running.progress import SILENT, Progress, listed
+from gpustitch.sections.faults.find import SectionFault, find_faults
+from gpustitch.sections.model import ZSpacingOptions, ZSpacingResult
+from gpustitch.sections.positions.estimate import estimate_positions
+from gpustitch.sections.positions.figure import check_figure, draw_report
+from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_z_positions
+from gpustitch.sections.similarity import stage as similarity
+from gpustitch.sections.similarity.bands import half_strip_of, undefined_planes
+from gpustitch.sections.similarity.file import (
+    SimilarityFile,
+    is_similarity_file,
+    read_pair_weights,
+    read_similarity,
+    sidecar_of,
+)
+from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan, checked_reach
+
+_LEAST_SECTIONS = 3
+
+
+@dataclass(frozen=True)
+class ZSpacingRequest:
+    """What to estimate positions from, and how.
+
+    Parameters
+    ----------
+    images
+        The stack of sections and how they are compared, or at its ``input`` a file of similarities. Its ``reach``
+        (None for 10, or less if there is less) is the range of the estimate too; its ``output`` must be None.
+    output
+        CSV to write (:mod:`gpustitch.sections.positions.file`); None for none.
+    estimate
+        Parameters of the estimate; ``neighborhood_range`` is replaced by the range above.
+    report
+        Picture to draw, .pdf, .png or .svg; None for none.
+    start, section_weights
+        CSV of positions to start from, and of how much the votes of each section count (its column ``weight``, which
+        is the quality where z-spacing wrote it); None for the section numbers, and for 1.
+    pair_weights
+        File of how much each pair counts (:func:`gpustitch.sections.similarity.file.read_pair_weights`); None for 1.
+    """
+
+    images: SimilarityOptions
+    output: Path | None = None
+    estimate: ZSpacingOptions = field(default_factory=ZSpacingOptions)
+    report: Path | None = None
+    start: Path | None = None
+    section_weights: Path | None = None
+    overwrite: bool = False
+    pair_weights: Path | None = None
+
+    @property
+    def inputs(self) -> list[Path]:
+        """What is read."""
+        given = (self.images.input, self.images.mask, self.start, self.section_weights, self.pair_weights)
+        return [path for path in given if path is not None]
+
+
+@dataclass(frozen=True)
+class ZSpacingPlan:
+    """Checked work: the ``half_strip`` of a file (``repaired`` as in `SimilarityFile`), or ``images`` to compare."""
+
+    asked: ZSpacingRequest
+    estimate: ZSpacingOptions
+    images: SimilarityPlan | None = None
+    half_strip: Floats | None = None
+    repaired: tuple[int, ...] = ()
+    start: Floats | None = None
+    weights: Floats | None = None
+    pair_weights: Floats | None = None
+
+
+@dataclass(frozen=True)
+class ZSpacingOutcome:
+    """Similarities, float64 (n, range + 1), the estimate from them, and what is wrong with the sections."""
+
+    half_strip: Floats
+    result: ZSpacingResult
+    faults: tuple[SectionFault, ...]
+
+    @property
+    def z(self) -> ZPositions:
+        """The result as it is written."""
+        found = self.result
+        return ZPositions(found.positions, found.order, found.uncertainty, found.weights)
+
+    @property
+    def spacing(self) -> Floats:
+        """Distances of neighbours along z, in sections: (n - 1,)."""
+        return np.diff(self.result.positions[self.result.order])
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """Sections that come at another place along z than they were recorded at."""
+        return tuple(int(i) for i in np.flatnonzero(self.z.rank != np.arange(len(self.result.order))))
+
+    @property
+    def summary(self) -> str:
+        """What was found, one line each for spacing, order and uncertainty, and for each kind of fault."""
+        least, low, middle, high, most = np.percentile(self.spacing, (0, 5, 50, 95, 100))
+        spread = f"median {middle:.3f}, 5 to 95 % {low:.3f} to {high:.3f}, least {least:.3f}, most {most:.3f}"
+        lines = [
+            f"spacing of {len(self.result.order)} sections, in nominal ones: {spread}",
+            f"sections reordered: {len(self.moved)}" + (f" ({listed(self.moved)})" if self.moved else ""),
+        ]
+        known = np.flatnonzero(np.isfinite(self.result.uncertainty))
+        if known.size:
+            worst = known[np.argmax(self.result.uncertainty[known])]
+            lines.append(
+                f"standard error of a position: median {np.median(self.result.uncertainty[known]):.3f}, most "
+                f"{self.result.uncertainty[worst]:.3f} (section {worst})"
+            )
+        return "\n".join(lines + fault_lines(self.faults))
+
+
+def fault_lines(faults: tuple[SectionFault, ...]) -> list[str]:
+    """Faults for people: a line for each kind, with the confidence of each."""
+    lines = []
+    for kind in sorted({fault.kind for fault in faults}):
+        of_kind = [fault for fault in faults if fault.kind == kind]
+        named = ", ".join(_named(fault) for fault in of_kind)
+        lines.append(f"{kind}: {named}")
+    return lines
+
+
+def _named(fault: SectionFault) -> str:
+    """One fault: ``7|8`` for sections missing between two, ``7-9`` for a stretch in the wrong order, ``7=8`` for one
+    place recorded twice, ``7`` for a single section.
+    """
+    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.kind, "")
+    ends = (fault.sections[0], fault.sections[-1]) if fault.kind == "swapped" else fault.sections
+    text = joined.join(str(i) for i in ends)
+    details = [f"{fault.missing} missing"] if fault.missing else []
+    return f"{text} ({', '.join([*details, f'{100 * fault.confidence:.0f} %'])})"
+
+
+def plan(asked: ZSpacingRequest) -> ZSpacingPlan:
+    """Check everything and open the input, before anything is computed.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range, there are fewer than three sections, or the range is larger than the stack or
+        than what the file holds.
+    InputMissingError, DamagedInputError, LayoutError, OutputExistsError, OutputError
+        If an input cannot be read or is not what it should be, or an output exists or cannot be written.
+    MissingExtraError
+        If a report is asked for and cannot be drawn.
+    """
+    if asked.report is not None:
+        check_figure(asked.report)
+    for path in (asked.output, asked.output and sidecar_of(asked.output), asked.report):
+        if path is not None:
+            check_file_output(path, overwrite=asked.overwrite)
+            check_apart(path, asked.inputs)
+    if asked.output is not None and asked.report is not None and asked.output.absolute() == asked.report.absolute():
+        raise ParameterError(f"--output and --report are both {asked.output}")
+    path = asked.images.input
+    if asked.images.planes is None and is_similarity_file(path):
+        given = read_similarity(path)
+        prior = _prior(asked, given.number)
+        reach = _reach_in(asked, given)
+        estimate = replace(asked.estimate, neighborhood_range=reach)
+        return ZSpacingPlan(asked, estimate, None, _strip_in(given, reach, path), given.repaired, *prior)
+    images = similarity.plan(asked.images)
+    prior = _prior(asked, images.planes.shape[0])
+    estimate = replace(asked.estimate, neighborhood_range=images.reach)
+    return ZSpacingPlan(asked, estimate, images, None, (), *prior)
+
+
+def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingOutcome:
+    """Compare the sections if that is not done, estimate positions, look for faults, write what was asked for.
+
+    Raises
+    ------
+    AlignmentError
+        If no section has a similarity to any other, or positions grow beyond all bounds.
+    DamagedInputError, OutputError, DeviceError
+        If the input cannot be read, an output cannot be written, or the device fails.
+    """
+    half_strip = _half_strip(plan, progress)
+    result = _estimate(plan, half_strip, progress)
+    faults = tuple(find_faults(half_strip, result.positions))
+    outcome = ZSpacingOutcome(half_strip, result, faults)
+    _tell(plan, outcome, progress)
+    with contextlib.ExitStack() as stack:
+        # A report that cannot be drawn leaves no positions either.
+        if plan.asked.report is not None:
+            partial = stack.enter_context(atomic_file(plan.asked.report, overwrite=plan.asked.overwrite))
+            draw_report(partial, half_strip, result, faults, plan.asked.report.suffix.lower()[1:])
+        _write(plan, outcome)
+    return outcome
+
+
+def check_number(number: int) -> None:
+    """Raise ParameterError if there are too few sections to tell distances of some from those of others."""
+    if number < _LEAST_SECTIONS:
+        raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {number}")
+
+
+def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats | None, Floats | None]:
+    """Positions to start from, weights of sections and of pairs, of as many sections as there are."""
+    check_number(number)
+    start = None if asked.start is None else read_z_positions(asked.start).positions
+    weights = None if asked.section_weights is None else read_z_positions(asked.section_weights).weights
+    for path, values in ((asked.start, start), (asked.section_weights, weights)):
+        if values is not None and len(values) != number:
+            raise LayoutError(f"{path} is about {len(values)} sections, {asked.images.input} has {number}")
+    if start is not None and np.ptp(start) == 0:
+        raise DamagedInputError(f"{asked.start} has all sections at the position {start[0]:g}; nothing starts there")
+    if weights is not None and not (weights >= 0).all():
+        raise DamagedInputError(f"{asked.section_weights} does not say a weight of at least 0 for each section")
+    of_pairs = None if asked.pair_weights is None else read_pair_weights(asked.pair_weights, number)
+    return start, weights, of_pairs
+
+
+def _reach_in(asked: ZSpacingRequest, given: SimilarityFile) -> int:
+    """The range asked for, or what the file holds up to the default one."""
+    reach = checked_reach(asked.images.reach, given.number)
+    if reach <= given.reach:
+        return reach
+    if asked.images.reach is None:
+        return given.reach
+    raise ParameterError(f"--range is {reach}, but {asked.images.input} holds similarities within {given.reach} only")
+
+
+def _strip_in(given: SimilarityFile, reach: int, path: Path) -> Floats:
+    """The half strip of a file, as wide as is needed; DamagedInputError if its matrix is not symmetric."""
+    if given.is_half_strip:
+        return np.ascontiguousarray(given.values[:, : reach + 1])
+    strip = half_strip_of(given.values, reach)
+    if not np.allclose(strip, half_strip_of(given.values.T, reach), rtol=0, atol=1e-6, equal_nan=True):
+        hint = "; a TIFF of one page is taken for one, a stack has several" if path.suffix.lower() != ".npz" else ""
+        raise DamagedInputError(f"{path}: the similarity matrix is not symmetric within {reach} of its diagonal{hint}")
+    return strip
+
+
+def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
+    """The similarities, compared now or read before; what is odd about those of a file is told."""
+    if plan.images is not None:
+        return similarity.run(plan.images, progress).half_strip
+    assert plan.half_strip is not None
+    images = plan.asked.images
+    if images.mask is not None or images.scale != (1.0, 1.0):
+        progress.warn(f"{images.input} holds similarities, not images: --mask and --scale change nothing")
+    if plan.repaired:
+        progress.warn(f"similarity to itself was NaN and is taken as 1: sections {listed(plan.repaired)}")
+    if undefined := undefined_planes(plan.half_strip):
+        progress.warn(f"without similarity to any other: sections {listed(undefined)}")
+    return plan.half_strip
+
+
+def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> ZSpacingResult:
+    """The estimate; AlignmentError if nothing counts, or positions grow beyond all bounds."""
+    _check_evidence(plan, half_strip)
+    progress.start("Positions", plan.estimate.outer_iterations, "iterations")
+    try:
+        return estimate_positions(
+            half_strip,
+            plan.estimate,
+            starting_coordinates=plan.start,
+            section_weights=plan.weights,
+            pair_weights=plan.pair_weights,
+            progress=lambda _number, _move: progress.advance(),
+        )
+    finally:
+        progress.finish()
+
+
+def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
+    """Raise AlignmentError if similarities and weights leave no pair that counts."""
+    least, beside = plan.estimate.minimum_correlation, half_strip[:, 1:]
+    if not np.isfinite(beside).any():
+        return  # which is said of the similarities themselves
+    first, distance = np.nonzero(beside > least)
+    if not first.size:
+        raise AlignmentError(
+            f"no two sections are more similar than {np.nanmax(beside):.4g}, not above the {least:g} that counts "
+            "(--minimum-correlation); there is nothing to estimate positions from"
+        )
+    second = first + distance + 1
+    counts = np.ones(len(first)) if plan.weights is None else plan.weights[first] * plan.weights[second]
+    if plan.pair_weights is not None:
+        counts = counts * plan.pair_weights[first, second]
+    if not counts.any():
+        given = [path for path in (plan.asked.section_weights, plan.asked.pair_weights) if path is not None]
+        raise AlignmentError(f"{' and '.join(map(str, given))}: no pair of sections has a weight above 0")
+
+
+def _write(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> None:
+    """Write the positions and, beside them, where they come from, if a file was asked for."""
+    asked = plan.asked
+    if asked.output is not None:
+        write_z_positions(asked.output, outcome.z, overwrite=asked.overwrite)
+        write_json(sidecar_of(asked.output), _record(plan, outcome), overwrite=asked.overwrite)
+
+
+def _record(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> dict[str, object]:
+    """What is written beside the positions: where they come from, and what is wrong with which sections."""
+    asked = plan.asked
+    images = {key: value for key, value in vars(asked.images).items() if key not in ("planes", "output", "overwrite")}
+    parameters = {**images, **vars(plan.estimate), "start": asked.start, "section_weights": asked.section_weights}
+    parameters |= {"pair_weights": asked.pair_weights, "reach": plan.estimate.neighborhood_range}
+    return {
+        **provenance(parameters, [path for path in asked.inputs if path.is_file()]),
+        "iterations": outcome.result.iterations,
+        "largest_move_sections": outcome.result.largest_move,
+        "reordered": list(outcome.moved),
+        "without_votes": outcome.result.without_votes.tolist(),
+        "faults": [vars(fault) for fault in outcome.faults],
+    }
+
+
+def _tell(plan: ZSpacingPlan, outcome: ZSpacingOutcome, progress: Progress) -> None:
+    """Say which sections had no votes, and whether positions had come to rest."""
+    result, options = outcome.result, plan.estimate
+    named = set(undefined_planes(outcome.half_strip))
+    if named:
+        progress.warn("sections without similarity give and get no votes; they are left between their neighbours")
+    if others := [int(i) for i in result.without_votes if int(i) not in named]:
+        progress.warn(f"without votes, left between their neighbours: sections {listed(others)}")
+    if result.largest_move > options.tolerance and result.iterations >= options.outer_iterations:
+        text = f"positions still moved by {result.largest_move:.2g} sections in iteration {result.iterations}"
+        if options.compat:
+            progress.note(text)
+        else:
+            progress.warn(f"{text}; --outer-iterations allows more")

@@ -1,0 +1,149 @@
+"""Long waves of section positions, which similarities tell least about, held against what equal spacing allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.special import chdtri
+
+from gpustitch.model.arrays import Floats, Integers
+from gpustitch.ops.robust import MAD_TO_SIGMA
+
+# Wavelengths in sections: of the shortest wave that is held back, and of the shortest that may be no spacing at all.
+SHORTEST, SLOW = 10, 50
+# Waves at most, the longest ones: memory and time go with their number.
+MOST = 300
+# Degrees of freedom of the distribution of spacings: a few are far from the others, as at a gap.
+FREEDOM = 4.0
+# Probability of slow waves that are still taken as chance.
+CHANCE = 1e-4
+# Rounds in which weights and centre of the spacings settle.
+_ROUNDS = 10
+# Sections squared: keeps spacings that are all the same from having no variance.
+_LEAST_VARIANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Held:
+    """Positions with their long waves held back; arrays float64 (n,), in the order of the positions given.
+
+    Attributes
+    ----------
+    positions
+        In sections.
+    less
+        By how much the variance of each position is smaller for that, in sections squared.
+    usual
+        Standard deviation of the long waves that independent spacings make.
+    doubtful
+        Height of the slow waves at each section if spacings would not make such by chance; else 0.
+    """
+
+    positions: Floats
+    less: Floats
+    usual: Floats
+    doubtful: Floats
+
+
+def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Floats]) -> Held:
+    """Weigh the long waves of the positions by their error against what independent spacings make.
+
+    Parameters
+    ----------
+    positions, order
+        (n,): positions, and the sections in order of position.
+    times
+        Product of the positions' covariance matrix and columns (n, m).
+
+    Notes
+    -----
+    Errors of positions add up along the series, and so do differences of spacing. Of independent spacings, whose
+    spread is seen in neighbours, the covariance P of waves is known; with their error E the best estimate is
+    ``P (P + E)^-1`` of what was found (Wiener). Offset and scale stay.
+
+    Slow waves far beyond P + E are a change of thickness along the series or one of the texture: similarities cannot
+    tell which. They stay, and are returned as doubtful.
+    """
+    n = len(positions)
+    count = min(2 * n // SHORTEST, n - 2, MOST)
+    if count < 1:
+        return Held(positions, np.zeros(n), np.zeros(n), np.zeros(n))
+    phase = np.pi * (np.arange(n) + 0.5) / n
+    cosines = np.cos(np.arange(2, count + 2)[:, None] * phase)
+    waves = np.linalg.qr(np.concatenate([np.ones((1, n)), positions[order][None], cosines]).T)[0][:, 2:]
+    centre, variance = _of_spacings(np.diff(positions[order]))
+    # Each spacing moves all sections after it.
+    moved = waves[::-1].cumsum(axis=0)[::-1][1:]
+    expected = (moved * variance[:, None]).T @ moved
+    placed = np.empty_like(waves)
+    placed[order] = waves
+    error = placed.T @ times(placed)
+    gain = np.linalg.solve(expected + error, expected).T
+    height = -centre * (waves.T @ np.arange(n))
+    doubtful = np.zeros(n)
+    slow = min(max(2 * n // SLOW - 1, 1), count)
+    seen = height[:slow] @ np.linalg.solve((expected + error)[:slow, :slow], height[:slow])
+    if seen > chdtri(slow, CHANCE):
+        doubtful = np.abs(placed[:, :slow] @ height[:slow])
+    return Held(
+        positions + placed @ (gain @ height - height),
+        ((placed @ (error - gain @ error)) * placed).sum(axis=1),
+        np.sqrt(((placed @ expected) * placed).sum(axis=1)),
+        doubtful,
+    )
+
+
+def _of_spacings(spacing: Floats) -> tuple[float, Floats]:
+    """Centre of Student's distribution of spacings, and the variance that each one may come from."""
+    centre = float(np.median(spacing))
+    usual = (MAD_TO_SIGMA * float(np.median(np.abs(spacing - centre)))) ** 2 + _LEAST_VARIANCE
+    for _ in range(_ROUNDS):
+        variance = (FREEDOM * usual + (spacing - centre) ** 2) / (FREEDOM + 1)
+        centre = float(np.average(spacing, weights=1 / variance))
+    return centre, variance
+
+
+# Sections of a stretch whose mean spacing is taken.
+STRETCH = 30
+# Standard deviation, in sections, of the Gaussian that is the slow part of the spacing.
+_SLOW = STRETCH / 2.5
+# No mean spacing and no slow part is taken to be less than these, in sections: both are divided by.
+_LEAST_MEAN, _LEAST_SLOW = 1e-9, 1e-3
+
+
+def without_trend(
+    positions: Floats, order: Integers, local_estimates: int, ratio: float
+) -> tuple[Floats, Floats] | None:
+    """Positions with a mean spacing that is the same all along the series, and the scale taken out at each section.
+
+    Parameters
+    ----------
+    positions, order
+        (n,): positions, and the sections in order of position.
+    local_estimates
+        More than 1 if similarity is known to change along the series.
+    ratio
+        Nothing is changed unless the mean spacings of two stretches of 30 sections differ by more than this factor,
+        or by its root if similarity is known to change: sections are hardly cut with three times the thickness, while
+        textures do become finer.
+
+    Returns
+    -------
+    Both (n,), float64, positions from 0. None if nothing is changed, as in series of no more than 30 sections.
+    """
+    n = len(positions)
+    spacing = np.diff(positions[order])
+    limit = ratio if local_estimates == 1 else np.sqrt(ratio)
+    if n <= STRETCH:
+        return None
+    means = np.convolve(spacing, np.full(STRETCH, 1 / STRETCH), "valid")
+    if means.max() <= limit * max(means.min(), _LEAST_MEAN):
+        return None
+    smooth = np.maximum(gaussian_filter1d(spacing, _SLOW, mode="nearest"), _LEAST_SLOW)
+    out, scale = np.empty(n), np.empty(n)
+    out[order] = np.concatenate([[0], np.cumsum(spacing / smooth)])
+    scale[order] = np.concatenate([smooth[:1], (smooth[1:] + smooth[:-1]) / 2, smooth[-1:]])
+    return out, scale

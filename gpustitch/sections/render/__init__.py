@@ -1,0 +1,1 @@
+"""Evenly spaced planes of sections and their positions."""

@@ -1,0 +1,1 @@
+"""How alike the sections of a series are, near the diagonal."""

@@ -1,0 +1,258 @@
+"""Similarity matrices of sections, whole or as half strips, in .npz, .npy and TIFF files."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
+from gpustitch.io.atomic import atomic_file, check_file_output
+from gpustitch.io.images.files import TIFF_SUFFIXES, reading, write_tiff
+from gpustitch.io.images.tiff_open import opened_tiff
+from gpustitch.io.provenance import write_json
+from gpustitch.model.arrays import Floats
+
+MATRIX_SUFFIXES = (".npz", *TIFF_SUFFIXES)
+# A TIFF holds all of the matrix; beyond this many sections that is more than a gigabyte and mostly NaN.
+MOST_IN_TIFF = 16384
+_KEYS = ("half_strip", "matrix")
+_MOST_SIMILAR = 1 + 1e-3  # rounding, and other programs' single precision
+
+
+@dataclass(frozen=True)
+class SimilarityFile:
+    """Similarities read from a file, float64.
+
+    ``values`` is a half strip (n, reach + 1), ``[i, d]`` = similarity of sections i and i + d, NaN beyond the last, if
+    ``is_half_strip``, otherwise a matrix (n, n). ``repaired`` are sections whose NaN on the diagonal became 1.
+    """
+
+    values: Floats
+    is_half_strip: bool
+    repaired: tuple[int, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """Number of sections."""
+        return int(self.values.shape[0])
+
+    @property
+    def reach(self) -> int:
+        """Greatest distance of two sections that the file can hold."""
+        return int(self.values.shape[1]) - 1
+
+
+def is_similarity_file(path: str | Path) -> bool:
+    """Whether a path is a file of similarities rather than of planes: any .npz, a TIFF of one page, a 2-D .npy.
+
+    Raises
+    ------
+    InputMissingError, DamagedInputError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return not path.is_dir()
+    if not path.is_file():
+        return False
+    if suffix == ".npy":
+        with reading(path, "a NumPy array"):
+            return bool(np.lib.format.open_memmap(path, mode="r").ndim == 2)
+    if suffix in TIFF_SUFFIXES:
+        with opened_tiff(path) as tiff:
+            # ImageJ describes a stack beyond 4 GB as one page, followed by the others.
+            return len(tiff.pages) == 1 and tiff.series[0].ndim == 2
+    return False
+
+
+def read_similarity(path: str | Path) -> SimilarityFile:
+    """Similarities from an .npz (key ``half_strip`` or ``matrix``), a TIFF of one page or a 2-D .npy.
+
+    An array without a name is a matrix if it is square. A section that has similarities to others and NaN on the
+    diagonal gets 1 there, which is what it is by definition; one that has none keeps NaN.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no such file.
+    DamagedInputError
+        If it cannot be read, is neither a square matrix nor a half strip of real numbers, holds infinities or numbers
+        above 1, or its diagonal is less than what stands beside it (distances rather than similarities).
+    """
+    path = Path(path)
+    with reading(path, "a similarity matrix"):
+        name, array = _load(path)
+    if array.ndim != 2 or array.dtype.kind not in "uif" or array.size == 0:
+        raise DamagedInputError(
+            f"{path} holds {array.dtype} of shape {array.shape}; a similarity matrix is a square of real numbers"
+        )
+    values = np.array(array, np.float64)
+    is_half_strip = _is_half_strip(path, name, values)
+    if np.isinf(values).any():
+        raise DamagedInputError(f"{path} holds infinite similarities; NaN says that there is none")
+    repaired = _repair_diagonal(values, is_half_strip)
+    _check_diagonal(path, values, is_half_strip)
+    if (most := np.nanmax(values, initial=0)) > _MOST_SIMILAR:
+        raise DamagedInputError(f"{path} holds similarities up to {most:g}; correlations, at most 1, were expected")
+    return SimilarityFile(values, is_half_strip, repaired)
+
+
+def check_similarity_output(path: Path, n_sections: int) -> None:
+    """Raise ParameterError if similarities of so many sections are not written to a file of that name."""
+    suffix = path.suffix.lower()
+    if suffix not in MATRIX_SUFFIXES:
+        raise ParameterError(f"{path}: similarities are written as {', '.join(MATRIX_SUFFIXES)}")
+    if suffix != ".npz" and n_sections > MOST_IN_TIFF:
+        raise ParameterError(
+            f"{path} would hold {n_sections} x {n_sections} values, {4e-9 * n_sections**2:.1f} GB, nearly all NaN; "
+            "write an .npz, which holds only those within the range"
+        )
+
+
+def write_similarity(
+    path: Path, half_strip: Floats, *, provenance: Mapping[str, Any] | None = None, overwrite: bool = False
+) -> None:
+    """Write similarities: an .npz with ``half_strip`` (n, reach + 1), float64, or the matrix as a float32 TIFF.
+
+    Parameters
+    ----------
+    half_strip
+        [i, d] is the similarity of i and i + d.
+    provenance
+        Where it comes from, kept as JSON: under ``provenance`` of an .npz, beside a TIFF as ``<name>.json``.
+
+    Raises
+    ------
+    OutputExistsError, OutputError, ParameterError
+        If the file exists, cannot be written, or cannot hold it.
+    """
+    n = len(half_strip)
+    check_similarity_output(path, n)
+    if path.suffix.lower() != ".npz":
+        if provenance is not None:
+            check_file_output(sidecar_of(path), overwrite=overwrite)
+        write_tiff(path, _symmetric(half_strip), compression=1, overwrite=overwrite)
+        if provenance is not None:
+            write_json(sidecar_of(path), provenance, overwrite=overwrite)
+        return
+    with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, half_strip=half_strip, provenance=np.array(json.dumps(provenance or {})))
+
+
+def read_pair_weights(path: str | Path, number: int) -> Floats:
+    """How much each pair of sections counts, float64 (n, n), from a file as :func:`read_similarity` takes.
+
+    Pairs beyond a half strip get 1.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no such file.
+    DamagedInputError
+        If it cannot be read, is not a symmetric matrix or a half strip, or a weight is NaN, infinite or below 0.
+    LayoutError
+        If it is of another number of sections than ``number``.
+    """
+    path = Path(path)
+    with reading(path, "weights of pairs"):
+        name, array = _load(path)
+    if array.ndim != 2 or array.dtype.kind not in "uif" or array.size == 0:
+        raise DamagedInputError(f"{path} holds {array.dtype} of shape {array.shape}; weights of pairs are a matrix")
+    values = np.array(array, np.float64)
+    if len(values) != number:
+        raise LayoutError(f"{path} holds weights of {len(values)} sections; there are {number}")
+    if name == "half_strip" or values.shape[1] != number:
+        values = _weights_of_strip(values)
+    if values.shape != (number, number) or not (values >= 0).all() or np.isinf(values).any():
+        raise DamagedInputError(f"{path}: weights of pairs are finite numbers of at least 0, none of them missing")
+    if not np.allclose(values, values.T, rtol=1e-6, atol=0):
+        raise DamagedInputError(f"{path}: the weights of pairs are not symmetric")
+    return values
+
+
+def _weights_of_strip(strip: Floats) -> Floats:
+    n = len(strip)
+    matrix = np.ones((n, n))
+    for d in range(min(n, strip.shape[1])):
+        i = np.arange(n - d)
+        matrix[i, i + d] = matrix[i + d, i] = strip[: n - d, d]
+    return matrix
+
+
+def sidecar_of(path: Path) -> Path:
+    """The file beside ``path`` that says where it comes from."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:
+    """The array in a file and its name there, if it has one."""
+    if path.suffix.lower() == ".npz":
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise DamagedInputError(f"{path} is no .npz, or is cut short")
+        with np.load(path, allow_pickle=False) as archive:
+            for key in _KEYS:
+                if key in archive:
+                    return key, archive[key]
+            found = ", ".join(archive.files) or "nothing"
+            raise DamagedInputError(f"{path} holds {found}; an array 'matrix' or 'half_strip' was expected")
+    if path.suffix.lower() == ".npy":
+        return "", np.lib.format.open_memmap(path, mode="r")
+    with opened_tiff(path) as tiff:
+        return "", tiff.asarray()
+
+
+def _is_half_strip(path: Path, name: str, values: Floats) -> bool:
+    n, width = values.shape
+    if name == "matrix" or (not name and n == width):
+        if n != width:
+            raise DamagedInputError(f"{path}: a similarity matrix is square, not {n} x {width}")
+        return False
+    if not 2 <= width <= n or not np.isnan(values[np.add.outer(np.arange(n), np.arange(width)) >= n]).all():
+        raise DamagedInputError(
+            f"{path} holds {n} x {width} values, neither a square matrix nor a half strip (sections, range + 1) that "
+            "is NaN beyond the last section"
+        )
+    return True
+
+
+def _repair_diagonal(values: Floats, is_half_strip: bool) -> tuple[int, ...]:
+    n, width = values.shape
+    diagonal = values[:, 0] if is_half_strip else np.diagonal(values)
+    missing = np.isnan(diagonal)
+    known = np.isfinite(values)
+    has_any: npt.NDArray[np.bool_] = np.any(known, axis=1)
+    if is_half_strip:
+        for d in range(1, width):
+            has_any[d:] |= known[: n - d, d]
+    repaired = np.flatnonzero(missing & has_any)
+    values[repaired, 0 if is_half_strip else repaired] = 1
+    return tuple(int(i) for i in repaired)
+
+
+def _check_diagonal(path: Path, values: Floats, is_half_strip: bool) -> None:
+    n = len(values)
+    diagonal = values[:, 0] if is_half_strip else np.diagonal(values)
+    beside = values[: n - 1, 1] if is_half_strip else np.diagonal(values, 1)
+    known, near = diagonal[~np.isnan(diagonal)], beside[~np.isnan(beside)]
+    if known.size and near.size and np.median(known) < np.median(near):
+        raise DamagedInputError(
+            f"{path}: sections are less similar to themselves ({np.median(known):g}) than to their neighbours "
+            f"({np.median(near):g}); distances are not similarities"
+        )
+
+
+def _symmetric(half_strip: Floats) -> npt.NDArray[np.float32]:
+    n, width = half_strip.shape
+    matrix = np.full((n, n), np.nan, np.float32)
+    for d in range(min(n, width)):
+        i = np.arange(n - d)
+        matrix[i, i + d] = matrix[i + d, i] = half_strip[: n - d, d]
+    return matrix

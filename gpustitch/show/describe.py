@@ -1,0 +1,154 @@
+"""Says what a path holds, in lines for people: a channel of tiles, frames, a volume, an alignment."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from gpustitch.array import Device, cpu_count, cuda_devices
+from gpustitch.array.transfer import hosted
+from gpustitch.errors import GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.volumes.ome_zarr import OmeZarrVolume, is_ome_zarr
+from gpustitch.io.volumes.opening import is_volume, open_volume
+from gpustitch.io.volumes.precomputed import PrecomputedVolume, read_info
+from gpustitch.model import Mosaic, TilePath
+from gpustitch.oblique.mosaic.file import read_alignment
+from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic
+from gpustitch.oblique.pipeline import ALIGNMENT, VOLUME
+from gpustitch.ops.pyramid import downsample
+
+_PACKAGES = (
+    "gpustitch", "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "imagecodecs", "typer",
+)  # fmt: skip
+# Stage positions that differ by less than a quarter of this are one column or row of tiles.
+_SAME_PLACE_UM = (20.0, 20.0, 20.0)
+_OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
+
+
+def describe_machine(taken: Device) -> Iterator[str]:
+    """Processors, CUDA devices (or why there are none), the one that is ``taken``, and versions."""
+    yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {cpu_count()} CPUs"
+    devices, reason = cuda_devices()
+    for found in devices:
+        yield f"cuda:{found.index}: {found.name}, {found.memory_bytes / 2**30:.0f} GiB, capability {found.capability}"
+        yield f"  {_working(Device(found.index, found.name))}"
+    if not devices:
+        yield f"no CUDA device: {reason}"
+    yield f"commands take device {taken.why}"
+    yield ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    for name in _OPTIONAL:
+        if _version(name):
+            yield f"optional: {name} {_version(name)}"
+
+
+def _working(device: Device) -> str:
+    """Whether bodies are compiled and run, and whether cuCIM is there."""
+    volume = np.arange(64, dtype=np.uint16).reshape(4, 4, 4)
+    try:
+        reduced = hosted(downsample, device)(volume)
+    except GpustitchError as error:
+        return f"DOES NOT WORK: {error}"
+    if not np.array_equal(reduced, downsample(volume)):
+        return "DOES NOT WORK: a kernel ran but its result is wrong"
+    if any(map(_version, ("cucim-cu12", "cucim-cu13"))):
+        return "kernels compile and run; cuCIM is installed"
+    return "kernels compile and run; cuCIM is not installed (wavelet thresholds of float images need it)"
+
+
+def _version(name: str) -> str:
+    """Version of an installed package; empty if it is not."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def describe_path(path: Path) -> Iterator[str]:
+    """What lies at ``path``; damaged tiles are named, not raised.
+
+    Raises
+    ------
+    InputMissingError
+        If nothing is there.
+    ParameterError
+        If it is nothing that gpustitch reads.
+    """
+    if not path.exists():
+        raise InputMissingError(f"there is no file or folder {path}")
+    if path.suffix.lower() == ".json":
+        yield from _alignment(path)
+        return
+    if path.is_dir() and (is_volume(path) or is_ome_zarr(path)):
+        yield from _volume(path)
+        return
+    if is_volume(path / VOLUME):  # what the pipeline made
+        yield from _volume(path / VOLUME)
+        if (path / ALIGNMENT).is_file():
+            yield from _alignment(path / ALIGNMENT)
+        return
+    for find, what in ((find_raw_mosaic, _raw_tile), (find_volume_mosaic, _volume_tile)):
+        try:
+            mosaic = find(path)
+        except InputMissingError:
+            continue
+        if path.is_file() or [tile.path for tile in mosaic.tiles] == [path]:
+            break
+        yield from _mosaic(path, mosaic)
+        for tile in mosaic.tiles:
+            try:
+                yield f"  {tile.name}: {what(tile)}"
+            except GpustitchError as error:
+                yield f"  {tile.name}: DAMAGED: {error}"
+        return
+    try:
+        frames = open_frames(path)
+    except InputMissingError:
+        raise ParameterError(
+            f"{path} holds nothing that gpustitch reads: no tiles X/X_Y/Z.dcimg, no DCIMG, TIFF or JPEG 2000 frames, "
+            "no precomputed, blockfs or OME-Zarr volume"
+        ) from None
+    count, rows, columns = frames.shape
+    yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
+
+
+def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
+    counts = [len(places) for places in mosaic.grid_um(_SAME_PLACE_UM)]
+    yield f"{path}: {len(mosaic.tiles)} tiles on a grid of {counts[0]} x {counts[1]} x {counts[2]} (x, y, z)"
+    for x_um, y_um, z_um in mosaic.missing_positions(_SAME_PLACE_UM):
+        yield f"  no tile near x {x_um:g}, y {y_um:g}, z {z_um:g} um"
+
+
+def _raw_tile(tile: TilePath) -> str:
+    count, rows, columns = open_frames(tile.path).shape
+    return f"{count} frames of {rows} x {columns}"
+
+
+def _volume_tile(tile: TilePath) -> str:
+    z, y, x = open_volume(tile.path).coverage.shape
+    return f"volume of {z} x {y} x {x} voxels (z, y, x)"
+
+
+def _volume(path: Path) -> Iterator[str]:
+    volume = open_volume(path)
+    z, y, x = volume.coverage.shape
+    levels = 1
+    spacing = ", ".join(f"{v:g}" for v in volume.spacing.zyx_um) + " um"
+    if isinstance(volume, PrecomputedVolume):
+        levels = len(read_info(path)["scales"])
+    elif isinstance(volume, OmeZarrVolume):
+        levels = volume.levels
+        spacing = spacing if volume.stated_spacing else "unknown size"
+    yield f"{path}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing}, {volume.dtype}, {levels} levels"
+    if volume.coverage.shear:
+        yield f"  one oblique tile of {volume.coverage.n_frames} frames, {volume.coverage.shear:g} columns per plane"
+
+
+def _alignment(path: Path) -> Iterator[str]:
+    alignment = read_alignment(path)
+    size = "unknown" if alignment.voxel_size_um is None else f"{alignment.voxel_size_um:g} um"
+    yield f"{path}: alignment of {len(alignment.origin_um)} tiles, y voxel size {size}"

@@ -1,0 +1,1 @@
+"""Series of slices as scanners write them: how they lie, and an even volume of them."""

@@ -1,0 +1,1 @@
+"""Positions of slices explained: one spacing, holes, stretches."""

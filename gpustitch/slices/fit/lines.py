@@ -1,0 +1,106 @@
+"""Lines through points whose errors are bounded, or small: for positions that were written with few decimals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpustitch.model.arrays import Floats
+
+# More than float64 has bits.
+_HALVINGS = 60
+
+
+def least_squares_line(x: Floats, y: Floats) -> tuple[float, float, float]:
+    """Slope, intercept, and standard error of the slope (0 for two points).
+
+    Parameters
+    ----------
+    x, y
+        float64 (n,), n >= 2, ``x`` not all equal.
+    """
+    x_mean, y_mean = float(x.mean()), float(y.mean())
+    dx, dy = x - x_mean, y - y_mean
+    square = float(dx @ dx)
+    slope = float(dx @ dy) / square
+    rest = dy - slope * dx
+    freedom = len(x) - 2
+    error = float(np.sqrt(rest @ rest / freedom / square)) if freedom > 0 else 0.0
+    return slope, y_mean - slope * x_mean, error
+
+
+def narrowest_band(x: Floats, y: Floats) -> tuple[float, float]:
+    """Slope and half height of the lowest band between two parallel lines that holds all points.
+
+    Parameters
+    ----------
+    x, y
+        float64 (n,), n >= 2, ``x`` strictly ascending.
+
+    Returns
+    -------
+    Slope; half of the band's height along y, 0 for points on a line.
+
+    Notes
+    -----
+    The height of the band is a convex, piecewise linear function of its slope, with corners at the slopes of the edges
+    of the convex hull.
+    """
+    upper, lower = _chain(x, y, 1.0), _chain(x, y, -1.0)
+    slopes = np.concatenate([np.diff(y[c]) / np.diff(x[c]) for c in (upper, lower)])
+    low, high = 0, len(slopes) - 1
+    slopes.sort()
+    while high - low > 2:
+        third = (high - low) // 3
+        if _height(x, y, upper, lower, slopes[low + third]) <= _height(x, y, upper, lower, slopes[high - third]):
+            high -= third
+        else:
+            low += third
+    heights = [_height(x, y, upper, lower, slope) for slope in slopes[low : high + 1]]
+    best = int(np.argmin(heights))
+    return float(slopes[low + best]), heights[best] / 2
+
+
+def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
+    """Least and greatest slope of a band of a given half height that holds all points.
+
+    Parameters
+    ----------
+    x, y
+        float64 (n,), n >= 2, ``x`` strictly ascending.
+    half
+        Half height, no less than that of :func:`narrowest_band`.
+    """
+    upper, lower = _chain(x, y, 1.0), _chain(x, y, -1.0)
+    best, _ = narrowest_band(x, y)
+    # The first and the last point lie 2 half off the slope at most, so that no two slopes differ by more.
+    reach = 4 * half / float(x[-1] - x[0]) + 1e-300
+    ends = []
+    for side in (-1.0, 1.0):
+        inside, outside = best, best + side * reach
+        for _ in range(_HALVINGS):
+            middle = (inside + outside) / 2
+            if _height(x, y, upper, lower, middle) <= 2 * half:
+                inside = middle
+            else:
+                outside = middle
+        ends.append(inside)
+    return ends[0], ends[1]
+
+
+def _height(x: Floats, y: Floats, upper: list[int], lower: list[int], slope: float) -> float:
+    """Height along y of the band of a slope, from the points of the convex hull alone."""
+    return float((y[upper] - slope * x[upper]).max() - (y[lower] - slope * x[lower]).min())
+
+
+def _chain(x: Floats, y: Floats, sign: float) -> list[int]:
+    """Numbers of the points on the upper (1) or lower (-1) side of the convex hull, from left to right."""
+    px, py = x.tolist(), (sign * y).tolist()
+    chain: list[int] = []
+    for i in range(len(px)):
+        while len(chain) > 1:
+            a, b = chain[-2], chain[-1]
+            if (py[b] - py[a]) * (px[i] - px[a]) > (py[i] - py[a]) * (px[b] - px[a]):
+                break
+            chain.pop()
+        chain.append(i)
+    return chain

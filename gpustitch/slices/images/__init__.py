@@ -1,0 +1,1 @@
+"""Slices in image files: TIFF, OME, PNG, JPEG, BMP."""

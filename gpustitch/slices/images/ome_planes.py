@@ -1,0 +1,122 @@
+"""Which page of which file holds each plane, as an OME-XML description says (Open Microscopy Environment, 2016-06)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from gpustitch.io.images.tiff_facts import ome_um
+from gpustitch.model.arrays import LengthsZYX
+
+_MOST_PLANES = 1 << 24  # a description of more is damaged
+_AXES = "ZCT"
+
+
+@dataclass(frozen=True)
+class OmeStack:
+    """Planes of one image, channel and time.
+
+    Attributes
+    ----------
+    image, channel, time
+        Numbers of these, from 0, and in ``n_images``, ``n_channels``, ``n_times`` how many there are.
+    pages
+        For each z (file name, page); the name is empty for the file with the description, the pair None for a plane
+        that no file holds.
+    shape
+        (rows, columns).
+    pixels
+        Type, as ``uint8`` or ``uint8 x 3``.
+    stated_um
+        PhysicalSizeZ, Y and X; None for each that is not stated.
+    """
+
+    image: int
+    channel: int
+    time: int
+    n_images: int
+    n_channels: int
+    n_times: int
+    pages: tuple[tuple[str, int] | None, ...]
+    shape: tuple[int, int]
+    pixels: str
+    stated_um: LengthsZYX
+
+
+def ome_stacks(text: str) -> list[OmeStack]:
+    """Stacks that an OME-XML text describes; none if it only names the file with the metadata.
+
+    Raises
+    ------
+    ValueError
+        If it is not XML, or no description of images.
+    """
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"its OME description is not XML ({error})") from error
+    images = root.findall("./{*}Image/{*}Pixels")
+    own = root.get("UUID", "")
+    try:
+        return [stack for n, image in enumerate(images) for stack in _stacks(image, n, len(images), own)]
+    except KeyError as error:
+        raise ValueError(f"its OME description lacks {error.args[0]}") from error
+
+
+def metadata_file(text: str) -> str:
+    """Name of the file that holds the metadata of this one; empty if that is the file itself."""
+    try:
+        binary = ElementTree.fromstring(text).find("./{*}BinaryOnly")
+    except ElementTree.ParseError:
+        return ""
+    return "" if binary is None else binary.get("MetadataFile", "")
+
+
+def _stacks(pixels: ElementTree.Element, image: int, n_images: int, own: str) -> Iterator[OmeStack]:
+    stated = pixels.attrib
+    samples = _samples(pixels)
+    sizes = {axis: int(stated.get(f"Size{axis}", 1)) for axis in _AXES}
+    sizes["C"] //= samples
+    if min(sizes.values()) < 1 or sizes["Z"] * sizes["C"] * sizes["T"] > _MOST_PLANES:
+        raise ValueError(f"its OME description counts {sizes['Z']} x {sizes['C']} x {sizes['T']} planes (z, c, t)")
+    places = _places(pixels, stated.get("DimensionOrder", "XYZCT")[2:], sizes, own)
+    kind = {"float": "float32", "double": "float64"}.get(stated["Type"], stated["Type"])
+    for time in range(sizes["T"]):
+        for channel in range(sizes["C"]):
+            yield OmeStack(
+                image, channel, time, n_images, sizes["C"], sizes["T"],
+                pages=tuple(places.get((z, channel, time)) for z in range(sizes["Z"])),
+                shape=(int(stated["SizeY"]), int(stated["SizeX"])),
+                pixels=kind if samples == 1 else f"{kind} x {samples}",
+                stated_um=ome_um(stated),
+            )  # fmt: skip
+
+
+def _samples(pixels: ElementTree.Element) -> int:
+    channel = pixels.find("./{*}Channel")
+    return 1 if channel is None else max(1, int(channel.get("SamplesPerPixel", 1)))
+
+
+def _places(
+    pixels: ElementTree.Element, order: str, sizes: Mapping[str, int], own: str
+) -> dict[tuple[int, int, int], tuple[str, int]]:
+    """(z, c, t) -> (file, page). A TiffData names its first plane and page; the others follow in the order of axes."""
+    if sorted(order) != sorted(_AXES):
+        raise ValueError(f"its OME description has the DimensionOrder XY{order}")
+    n_planes = sizes["Z"] * sizes["C"] * sizes["T"]
+    places: dict[tuple[int, int, int], tuple[str, int]] = {}
+    for data in pixels.findall("./{*}TiffData"):
+        uuid = data.find("./{*}UUID")
+        is_own = uuid is None or (own and (uuid.text or "").strip() == own)
+        name = "" if uuid is None or is_own else uuid.get("FileName", "")
+        page = int(data.get("IFD", 0))
+        count = int(data.get("PlaneCount", 1 if "IFD" in data.attrib else n_planes))
+        first = {axis: int(data.get(f"First{axis}", 0)) for axis in _AXES}
+        linear = first[order[0]] + sizes[order[0]] * (first[order[1]] + sizes[order[1]] * first[order[2]])
+        for step in range(min(count, n_planes - linear)):
+            rest, index = linear + step, {}
+            for axis in order:
+                rest, index[axis] = divmod(rest, sizes[axis])
+            places[index["Z"], index["C"], index["T"]] = (name, page + step)
+    return places

@@ -1,0 +1,227 @@
+"""Series of slices in TIFF, PNG, JPEG and BMP files, and the spacing that these state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gpustitch.errors import GpustitchError
+from gpustitch.io.images.files import TIFF_SUFFIXES
+from gpustitch.io.units import Resolution
+from gpustitch.model.arrays import LengthsZYX
+from gpustitch.slices.found import path_key
+from gpustitch.slices.images.names import holes_text, numbered, stacks_of_names
+from gpustitch.slices.images.stacks import ImageStack, image_stacks
+from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries
+
+_RTOL = 1e-4  # as PixelSpacing of DICOM
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class _Stated:
+    spacing_mm: LengthsZYX
+    notes: tuple[Note, ...]
+
+
+def find_image_series(files: Sequence[Path], trust_resolution: bool = False) -> list[SliceSeries]:
+    """Series in image files: stacks of single images, and files of many planes.
+
+    Images of a folder make a stack if their names differ in one number, and their size and type are the same. A file
+    of several planes is a series for itself, or one for each channel and time. All files of a multi-file OME-TIFF are
+    one. Numbers in names (or of planes, from 1) become ``SliceHeader.number``.
+
+    The distance of planes is that of ImageJ's or OME's description; a plain image states none. Distances in plane are
+    taken from its resolution only when asked, since programs and cameras write one nobody meant: that is noted.
+
+    Files that cannot be read are named in a note of the series that their names belong to, or in a series without
+    slices.
+
+    Parameters
+    ----------
+    files
+        TIFF, PNG, JPEG and BMP.
+    trust_resolution
+        Take distances in plane from the resolution (dots per inch) of plain images.
+
+    Returns
+    -------
+    The series in the natural order of their first files; no error is raised for a file.
+    """
+    singles: list[tuple[Path, ImageStack]] = []
+    series: list[SliceSeries] = []
+    unread: list[tuple[Path, Note]] = []
+    covered: set[Path] = set()
+    for path in sorted(files, key=path_key):
+        if path in covered:
+            continue
+        try:
+            stacks = image_stacks(path)
+        except GpustitchError as error:
+            unread.append((path, Note(Code.UNREADABLE_FILE, str(error))))
+            continue
+        covered |= {place[0] for stack in stacks for place in stack.places}
+        if len(stacks) == 1 and len(stacks[0].places) == 1:
+            singles.append((path, stacks[0]))
+        else:
+            series += [_of_file(path, stack, trust_resolution) for stack in stacks]
+    series += _of_singles(singles, unread, trust_resolution)
+    return sorted(series, key=lambda one: path_key(one.headers[0].path if one.headers else Path(one.name)))
+
+
+def _of_file(path: Path, stack: ImageStack, trust: bool) -> SliceSeries:
+    numbers = [z + 1 for _, _, z in stack.places]
+    stated = _spacing(str(path), stack, trust)
+    label = ", ".join(f"{name} {number}" for name, number in stack.key.items())
+    several = len({place[0] for place in stack.places}) > 1
+    name = f"{path} and the files it names" if several else str(path)
+    return SliceSeries(
+        f"{name}, {label}" if label else name,
+        "tiff",
+        _headers(stack, numbers, stated.spacing_mm),
+        (*stack.notes, *stated.notes),
+        dict(stack.key),
+        stated.spacing_mm,
+    )
+
+
+def _headers(stack: ImageStack, numbers: Sequence[int | None], spacing_mm: LengthsZYX) -> tuple[SliceHeader, ...]:
+    _, y, x = spacing_mm
+    pixel = (y, x) if y is not None and x is not None else None
+    return tuple(
+        SliceHeader(file, page, stack.shape, pixel_spacing_mm=pixel, number=number)
+        for (file, page, _), number in zip(stack.places, numbers, strict=True)
+    )
+
+
+def _of_singles(
+    singles: Sequence[tuple[Path, ImageStack]], unread: Sequence[tuple[Path, Note]], trust: bool
+) -> list[SliceSeries]:
+    """Stacks of files by their names, then by size and type; files that were not read are noted where they belong."""
+    stacks, notes = dict(singles), dict(unread)
+    series = []
+    for paths in stacks_of_names(sorted([*stacks, *notes], key=path_key)):
+        kinds: dict[tuple[tuple[int, int], str], list[Path]] = {}
+        for path in paths:
+            if path in stacks:
+                kinds.setdefault((stacks[path].shape, stacks[path].pixels), []).append(path)
+        damaged = tuple(notes[path] for path in paths if path in notes)
+        if not kinds:
+            kind = "tiff" if paths[0].suffix.lower() in TIFF_SUFFIXES else "image"
+            series.append(SliceSeries(_name(paths), kind, (), damaged))
+        split = _split_note(kinds)
+        most = max(kinds.values(), key=len, default=[])
+        for some in kinds.values():
+            more = (*split, *damaged) if some is most else split
+            series.append(_of_files(some, [stacks[path] for path in some], paths, more, trust))
+    return series
+
+
+def _split_note(kinds: dict[tuple[tuple[int, int], str], list[Path]]) -> tuple[Note, ...]:
+    if len(kinds) < 2:
+        return ()
+    found = "; ".join(
+        f"{shape[0]} x {shape[1]} {pixels}: {_name(paths)}" for (shape, pixels), paths in list(kinds.items())[:_NAMED]
+    )
+    text = f"images of one name differ in size or type, and are series of their own: {found}"
+    return (Note(Code.SERIES_SPLIT, text),)
+
+
+def _of_files(
+    paths: list[Path], stacks: list[ImageStack], named: list[Path], notes: tuple[Note, ...], trust: bool
+) -> SliceSeries:
+    numbers = _numbers(named, paths)
+    name = _name(paths)
+    stated = _agreed(name, paths, [_spacing(name, stack, trust) for stack in stacks])
+    headers = tuple(
+        header
+        for stack, number in zip(stacks, numbers, strict=True)
+        for header in _headers(stack, [number], stated.spacing_mm)
+    )
+    lost = holes_text(paths, numbers)
+    return SliceSeries(
+        name,
+        "tiff" if paths[0].suffix.lower() in TIFF_SUFFIXES else "image",
+        headers,
+        (
+            *dict.fromkeys(note for stack in stacks for note in stack.notes),
+            *notes,
+            *((Note(Code.FILES_LOST, lost),) if lost else ()),
+            *stated.notes,
+        ),
+        {},
+        stated.spacing_mm,
+    )
+
+
+def _name(paths: Sequence[Path]) -> str:
+    return str(paths[0]) if len(paths) == 1 else f"{paths[0]} ... {paths[-1].name} ({len(paths)} files)"
+
+
+def _agreed(name: str, paths: Sequence[Path], stated: Sequence[_Stated]) -> _Stated:
+    """What most files state; a file that states something else is named."""
+    most = Counter(map(_rounded, stated)).most_common(1)[0][0]
+    usual = next(one for one in stated if _rounded(one) == most)
+    others = [path for path, one in zip(paths, stated, strict=True) if not _same(one.spacing_mm, usual.spacing_mm)]
+    if not others:
+        return usual
+    named = ", ".join(path.name for path in others[:_NAMED])
+    text = (
+        f"{name}: {len(others)} of {len(paths)} files state other distances than the rest ({named}); those are not used"
+    )
+    return _Stated(usual.spacing_mm, (*usual.notes, Note(Code.SPACING_TAG_MISMATCH, text)))
+
+
+def _rounded(one: _Stated) -> tuple[float | None, ...]:
+    return tuple(None if mm is None else float(f"{mm:.5g}") for mm in one.spacing_mm)
+
+
+def _same(one: LengthsZYX, other: LengthsZYX) -> bool:
+    return all(
+        (a is None) == (b is None) and (a is None or b is None or bool(np.isclose(a, b, rtol=_RTOL, atol=0)))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _numbers(named: Sequence[Path], paths: Sequence[Path]) -> list[int | None]:
+    """Numbers of files among those of one name, some of which may not have been read."""
+    known = dict(zip(named, numbered(named), strict=True))
+    return [known[path] for path in paths]
+
+
+def _spacing(name: str, stack: ImageStack, trust: bool) -> _Stated:
+    """Distances of a stack, and notes on those that are not known or were not meant."""
+    z, y, x = stack.stated_mm
+    plain, notes = stack.resolution, []
+    if z is not None and stack.z_is_implied:
+        text = f"ImageJ's description has no distance of planes, which stands for {z:.6g} mm and for one never set"
+        notes.append(Note(Code.RESOLUTION_IS_DEFAULT, f"{name}: {text}"))
+    is_plain = not stack.source and plain is not None
+    if plain is not None and plain.is_default and (is_plain or _is_of(plain, y, x)):
+        text = f"its resolution, {plain.text}, is what programs and cameras write unasked"
+        notes.append(Note(Code.RESOLUTION_IS_DEFAULT, f"{name}: {text}"))
+    if is_plain and plain is not None and trust:
+        y, x = plain.spacing_mm or (None, None)
+    if y is None or x is None:
+        notes.append(Note(Code.NO_PIXEL_SPACING, f"{name}: {_why_unknown(stack)}"))
+    return _Stated((z, y, x), tuple(notes))
+
+
+def _is_of(plain: Resolution, y: float | None, x: float | None) -> bool:
+    """Whether distances that ImageJ states are no more than the resolution the image was opened with."""
+    return plain.spacing_mm is not None and _same((None, *plain.spacing_mm), (None, y, x))
+
+
+def _why_unknown(stack: ImageStack) -> str:
+    if stack.source:
+        return f"{stack.source}'s description states no distance of pixels"
+    if stack.resolution is None:
+        return "it states no distance of pixels"
+    if stack.resolution.spacing_mm is None:
+        return f"its resolution, {stack.resolution.text}, is no length"
+    y, x = stack.resolution.spacing_mm
+    return f"its resolution, {stack.resolution.text} ({y:.6g} x {x:.6g} mm), is taken only with --trust-resolution"

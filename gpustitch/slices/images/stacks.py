@@ -1,0 +1,280 @@
+"""Planes in one image file, or in the files that one OME description names, and what is stated of their spacing."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from gpustitch.errors import DamagedInputError, GpustitchError
+from gpustitch.io.images.files import TIFF_SUFFIXES, reading
+from gpustitch.io.images.tiff_facts import facts_of
+from gpustitch.io.images.tiff_open import opened_tiff
+from gpustitch.io.units import Resolution
+from gpustitch.model.arrays import LengthsZYX
+from gpustitch.slices.images.headers import read_header
+from gpustitch.slices.images.ome_planes import OmeStack, metadata_file, ome_stacks
+from gpustitch.slices.model import Code, Note
+
+_SPLIT_AXES = "CT"
+_NAMED = 5
+_LEAST_PAGE_BYTES = 100  # eight tags; a damaged chain of pages may lead through thousands that are none
+
+
+@dataclass(frozen=True)
+class ImageStack:
+    """Planes of one size and type.
+
+    Attributes
+    ----------
+    places
+        For each plane its file, page in it and number along z (from 0).
+    shape, pixels
+        (rows, columns), and the type of pixels (``uint16``, ``uint8 x 3``).
+    stated_mm
+        (z, y, x) by ImageJ's or OME's description.
+    source
+        Whose description that is.
+    z_is_implied
+        ImageJ's description leaves z out, which stands for one unit and for never set.
+    resolution
+        In plane, as any other program would understand the tags.
+    key
+        What tells the stack from others in the file (channel, time, image).
+    notes
+        What was noticed.
+    """
+
+    places: tuple[tuple[Path, int, int], ...]
+    shape: tuple[int, int]
+    pixels: str
+    stated_mm: LengthsZYX = (None, None, None)
+    source: str = ""
+    z_is_implied: bool = False
+    resolution: Resolution | None = None
+    key: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+
+
+def image_stacks(path: Path) -> list[ImageStack]:
+    """Stacks in an image file; a multi-file OME-TIFF stands for all its files.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no such file.
+    DamagedInputError
+        If it cannot be read or ends early.
+    """
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        header = read_header(path)
+        return [ImageStack(((path, 0, 0),), header.shape, header.pixels, resolution=header.resolution)]
+    with _quiet():
+        return _tiff_stacks(path)
+
+
+def _tiff_stacks(path: Path) -> list[ImageStack]:
+    text = _ome_text(path)
+    problem = ""
+    if text:
+        try:
+            master = metadata_file(text)
+            source = path.parent / master if master else path
+            if source.is_file():
+                described = ome_stacks(_ome_text(source) if master else text)
+                if described:
+                    return _whole_or_own(path, [_of_ome(source, stack) for stack in described])
+                problem = f"the OME description in {source} is empty"
+            else:
+                problem = f"its metadata are in {source}, which is not there"
+        except ValueError as error:
+            problem = str(error)
+        except DamagedInputError as error:
+            problem = f"its metadata cannot be read: {error}"
+    stacks = _of_pages(path) if text else _of_tiff(path)
+    notes = (Note(Code.UNREADABLE_FILE, f"{path}: {problem}; its pages are taken as they are"),) if problem else ()
+    return [replace(stack, notes=(*stack.notes, *notes)) for stack in stacks]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what tifffile logs from being printed where nobody has set logging up; it is checked otherwise."""
+    logger, handler = logging.getLogger("tifffile"), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _ome_text(path: Path) -> str:
+    with reading(path, "TIFF"), tifffile.TiffFile(path) as tiff:
+        return str(tiff.ome_metadata) if tiff.is_ome else ""
+
+
+def _of_ome(path: Path, stack: OmeStack) -> ImageStack:
+    files = ((z, place) for z, place in enumerate(stack.pages) if place is not None)
+    places = tuple((path.parent / name if name else path, page, z) for z, (name, page) in files)
+    key = {
+        name: str(number + 1)
+        for name, number, count in (
+            ("image", stack.image, stack.n_images),
+            ("channel", stack.channel, stack.n_channels),
+            ("time", stack.time, stack.n_times),
+        )
+        if count > 1
+    }
+    missing = len(stack.pages) - len(places)
+    notes = [Note(Code.FILES_LOST, f"{path}: {missing} of {len(stack.pages)} planes are in no file")] if missing else []
+    stated = _mm(stack.stated_um)
+    return ImageStack(places, stack.shape, stack.pixels, stated, "OME", key=key, notes=tuple(notes))
+
+
+def _mm(lengths_um: LengthsZYX) -> LengthsZYX:
+    z, y, x = (None if um is None else um / 1e3 for um in lengths_um)
+    return z, y, x
+
+
+def _whole_or_own(path: Path, stacks: list[ImageStack]) -> list[ImageStack]:
+    """The stacks, without planes whose file is missing or damaged; those of the file alone if no other is there."""
+    pages: dict[Path, int] = {}
+    for file, page, _ in (place for stack in stacks for place in stack.places):
+        pages[file] = max(page, pages.get(file, 0))
+    whys = {file: why for file, page in pages.items() if (why := _unusable(file, page, stacks[0].shape))}
+    if path in whys:
+        raise DamagedInputError(whys[path])
+    checked = []
+    gone: tuple[Note, ...] = ()
+    for stack in stacks:
+        lost = sorted({place[0] for place in stack.places} & set(whys))
+        kept = tuple(place for place in stack.places if place[0] not in whys)
+        if lost and len(kept) == 1 and kept[0][0] == path:
+            # The set was taken apart or renamed: the file stands for itself, and its name says where it belongs.
+            checked.append(replace(stack, places=kept, key={}))
+        elif kept:
+            notes = tuple(Note(Code.FILES_LOST, whys[file]) for file in lost[:_NAMED])
+            if len(lost) > _NAMED:
+                notes += (Note(Code.FILES_LOST, f"{len(lost) - _NAMED} more files of {path} are not there or damaged"),)
+            checked.append(replace(stack, places=kept, notes=(*stack.notes, *notes)))
+        else:
+            which = " ".join(f"{name} {number}" for name, number in stack.key.items()) or "its planes"
+            why = f" ({whys[lost[0]]})" if lost else ""
+            gone += (Note(Code.FILES_LOST, f"{path}: no file of {which} can be used{why}"),)
+    if not checked:
+        raise DamagedInputError(gone[0].text)
+    return [replace(stack, notes=(*stack.notes, *gone)) for stack in checked]
+
+
+def _unusable(file: Path, last_page: int, shape: tuple[int, int]) -> str:
+    """Why planes of a file, up to a page, cannot be used; empty if they can."""
+    try:
+        with reading(file, "TIFF"), tifffile.TiffFile(file, _multifile=False) as tiff:
+            n_pages, first = len(tiff.pages), tiff.pages.first
+            last = tiff.pages[n_pages - 1]
+            ends = [start + count for start, count in zip(last.dataoffsets, last.databytecounts, strict=False)]
+            if n_pages == 1 and not first.is_tiled and first.compression == 1:
+                # Planes may lie one after the other behind a single page.
+                n_pages = max(1, (tiff.filehandle.size - first.dataoffsets[0]) // max(1, first.nbytes))
+            if max(ends, default=0) > tiff.filehandle.size:
+                return f"{file} is cut short"
+            found = _shape(first)
+    except GpustitchError as error:
+        return str(error)
+    if last_page >= n_pages:
+        return f"{file} has {n_pages} pages, not the {last_page + 1} that its OME description needs"
+    return "" if found == shape else f"{file} is {_by(found)}, not {_by(shape)} as its OME description says"
+
+
+def _of_pages(path: Path) -> list[ImageStack]:
+    """Pages of a file as they lie in it, by size and type."""
+    with reading(path, "TIFF"), tifffile.TiffFile(path, _multifile=False) as tiff:
+        if len(tiff.pages) * _LEAST_PAGE_BYTES > tiff.filehandle.size:
+            raise DamagedInputError(f"{path} is damaged: {len(tiff.pages)} pages cannot be in a file of its size")
+        resolution = facts_of(tiff).resolution
+        groups: dict[tuple[tuple[int, int], str], list[int]] = {}
+        for number, page in enumerate(tiff.pages):
+            groups.setdefault((_shape(page), _pixels(page)), []).append(number)
+    notes = () if len(groups) == 1 else (Note(Code.SERIES_SPLIT, f"{path} holds pages of different sizes or types"),)
+    return [
+        ImageStack(_places(path, pages), shape, pixels, resolution=resolution, notes=notes)
+        for (shape, pixels), pages in groups.items()
+    ]
+
+
+def _of_tiff(path: Path) -> list[ImageStack]:
+    with opened_tiff(path) as tiff:
+        facts = facts_of(tiff)
+        if len(tiff.series) == 1:
+            (series,) = tiff.series
+            page = series.keyframe
+            notes = _count_notes(path, series, len(tiff.pages))
+            return [
+                ImageStack(
+                    _places(path, pages), _shape(page), _pixels(page), _mm(facts.stated_um), facts.source,
+                    facts.z_is_implied, facts.resolution, key, notes,
+                )
+                for key, pages in _along_z(series, len(tiff.pages))
+            ]  # fmt: skip
+    return _of_pages(path)
+
+
+def _n_planes(series: Any) -> int:
+    """How many planes a description counts."""
+    return max(1, int(np.prod(series.shape, dtype=np.int64) // np.prod(series.keyframe.shape, dtype=np.int64)))
+
+
+def _count_notes(path: Path, series: Any, n_in_file: int) -> tuple[Note, ...]:
+    n_planes = _n_planes(series)
+    if n_in_file in (1, n_planes):  # all planes may lie behind one page
+        return ()
+    code = Code.FILES_LOST if n_in_file < n_planes else Code.SERIES_SPLIT
+    return (Note(code, f"{path} holds {n_in_file} pages, but its description counts {n_planes} planes"),)
+
+
+def _along_z(series: Any, n_in_file: int) -> list[tuple[dict[str, str], list[int]]]:
+    """Pages of each channel and time; channels or times alone are as good as planes."""
+    page, n_planes = series.keyframe, _n_planes(series)
+    numbers = np.arange(n_planes)
+    if n_in_file not in (1, n_planes):
+        numbers = np.array([part.index if part is not None else -1 for part in series.pages])
+    n_other = len(series.shape) - len(page.shape)
+    axes, lengths = series.axes[:n_other], series.shape[:n_other]
+    if not series.axes.endswith(page.axes) or len(numbers) != np.prod(lengths, dtype=np.int64):
+        axes, lengths = "Z", (len(numbers),)
+    many = [axis for axis, length in zip(axes, lengths, strict=True) if length > 1]
+    split = [axis for axis in many if axis in _SPLIT_AXES]
+    if len(split) == len(many):
+        split = split[1:] if split[:1] == ["T"] else split[:-1]  # of times and channels, times are the planes
+    table = np.moveaxis(numbers.reshape(lengths), [axes.index(axis) for axis in split], range(len(split)))
+    names = {"C": "channel", "T": "time"}
+    return [
+        (
+            {names[axis]: str(i + 1) for axis, i in zip(split, index, strict=True)},
+            [int(n) for n in table[index].ravel()],
+        )
+        for index in itertools.product(*(range(n) for n in table.shape[: len(split)]))
+    ]
+
+
+def _places(path: Path, pages: list[int]) -> tuple[tuple[Path, int, int], ...]:
+    return tuple((path, page, z) for z, page in enumerate(pages) if page >= 0)
+
+
+def _shape(page: Any) -> tuple[int, int]:
+    return int(page.imagelength), int(page.imagewidth)
+
+
+def _pixels(page: Any) -> str:
+    name = np.dtype(page.dtype).name
+    return name if page.samplesperpixel == 1 else f"{name} x {page.samplesperpixel}"
+
+
+def _by(shape: tuple[int, int]) -> str:
+    return f"{shape[0]} x {shape[1]}"

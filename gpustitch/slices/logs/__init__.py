@@ -1,0 +1,1 @@
+"""What micro-CT scanners write beside their images."""

@@ -1,0 +1,306 @@
+"""Series of slices as scanners write them, and what is found out about their spacing.
+
+Positions and directions are those of DICOM: mm, x to the patient's left, y to the back, z to the head (LPS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from gpustitch.model.arrays import Floats, Integers, LengthsZYX
+
+
+class SpacingClass(StrEnum):
+    """How the slices of a series lie along their normal; the first that fits."""
+
+    UNIFORM = "UNIFORM"  # equally spaced
+    MISSING = "MISSING"  # equally spaced, but a few slices are not there
+    RUNS_WITH_GAPS = "RUNS_WITH_GAPS"  # stretches of one spacing with gaps between them
+    VARIABLE = "VARIABLE"  # stretches of different spacings
+    IRREGULAR = "IRREGULAR"  # none of these
+    SINGLE = "SINGLE"  # one slice
+    UNKNOWN = "UNKNOWN"  # nothing says where the slices are
+
+
+class Code(StrEnum):
+    """What a warning is about."""
+
+    FILE_ORDER = "FILE_ORDER"  # names of the files do not follow the positions
+    POSITIONS_ROUNDED = "POSITIONS_ROUNDED"  # positions are even but for the decimals they were written with
+    SLICES_MISSING = "SLICES_MISSING"  # holes of a few slices
+    FILES_LOST = "FILES_LOST"  # the instance numbers skip what the positions skip
+    NEVER_ACQUIRED = "NEVER_ACQUIRED"  # the instance numbers run on across a hole
+    GAPS = "GAPS"
+    VARIABLE_SPACING = "VARIABLE_SPACING"
+    IRREGULAR_SPACING = "IRREGULAR_SPACING"
+    SAME_INSTANCE = "SAME_INSTANCE"  # one SOP instance more than once; the copy was dropped
+    SAME_SLICE = "SAME_SLICE"  # slices at one position with equal pixels; the copy was dropped
+    SLICES_CONFLICT = "SLICES_CONFLICT"  # slices at one position with different pixels (unusable)
+    MULTI_VOLUME = "MULTI_VOLUME"  # each position has as many slices as every other: several volumes
+    SHEARED = "SHEARED"  # slices move sideways: gantry tilt
+    SPACING_TAG_MISMATCH = "SPACING_TAG_MISMATCH"  # SpacingBetweenSlices is not the spacing
+    SPACING_TAG_ALONG_BED = "SPACING_TAG_ALONG_BED"  # SpacingBetweenSlices is measured along the tilted bed
+    SPACING_TAG_NEGATIVE = "SPACING_TAG_NEGATIVE"
+    USER_SPACING_USED = "USER_SPACING_USED"
+    SLICE_LOCATION_USED = "SLICE_LOCATION_USED"
+    SPACING_TAG_USED = "SPACING_TAG_USED"
+    THICKNESS_USED = "THICKNESS_USED"
+    NO_SPACING = "NO_SPACING"  # nothing states where slices are (unusable)
+    NO_PIXEL_SPACING = "NO_PIXEL_SPACING"
+    VOLUME_FRAME = "VOLUME_FRAME"  # positions are those in the volume of an ultrasound probe, not in the body
+    DETECTOR_SPACING = "DETECTOR_SPACING"  # only ImagerPixelSpacing: at the detector, not in the body
+    RESOLUTION_IS_DEFAULT = "RESOLUTION_IS_DEFAULT"  # 1/1 of tifffile, 96 dpi of a BMP: what programs write unasked
+    SCANNER_LOG_USED = "SCANNER_LOG_USED"  # spacing of an image stack from the log of its reconstruction
+    SCANNER_LOG_MISMATCH = "SCANNER_LOG_MISMATCH"  # a log beside the images is not of them, or contradicts itself
+    SINGLE_SLICE = "SINGLE_SLICE"
+    ORIENTATION_BAD = "ORIENTATION_BAD"
+    POSITION_BAD = "POSITION_BAD"
+    TAG_BAD = "TAG_BAD"  # a tag does not hold what it should; taken as missing
+    RESCALE_VARIES = "RESCALE_VARIES"
+    UNREADABLE_FILE = "UNREADABLE_FILE"
+    NOT_AN_IMAGE = "NOT_AN_IMAGE"  # DICOM without pixels: a directory, a report, a presentation state; passed over
+    UNREADABLE_PIXELS = "UNREADABLE_PIXELS"
+    INVERTED_GREY = "INVERTED_GREY"  # MONOCHROME1: low values are meant to be bright; pixels are left as stored
+    SERIES_SPLIT = "SERIES_SPLIT"  # one SeriesInstanceUID holds slices of different size, spacing or orientation
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to know about a series: a code for programs and a sentence for people."""
+
+    code: Code
+    text: str
+
+
+@dataclass(frozen=True)
+class StoredPixels:
+    """How a DICOM file stores the pixels of a slice.
+
+    Attributes
+    ----------
+    syntax
+        TransferSyntaxUID; empty if the file does not state it.
+    stored_as
+        NumPy type with byte order, such as ``<u2``; empty for types that must be decoded.
+    offset
+        Where the slice's pixels begin in the file, in bytes; None where they must be decoded.
+    bits_stored, high_bit
+        BitsStored, HighBit.
+    is_signed
+        PixelRepresentation.
+    photometric
+        PhotometricInterpretation.
+    slope, intercept
+        Value = slope x stored + intercept.
+    items
+        Where the items of compressed pixels begin in the file, in bytes; None for pixels that are not in items.
+    n_frames
+        Slices in the file.
+    has_table
+        Whether a ModalityLUTSequence gives the values instead of slope and intercept.
+    """
+
+    syntax: str
+    stored_as: str
+    offset: int | None
+    bits_stored: int
+    high_bit: int
+    is_signed: bool
+    photometric: str = "MONOCHROME2"
+    slope: float = 1.0
+    intercept: float = 0.0
+    items: int | None = None
+    n_frames: int = 1
+    has_table: bool = False
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """What a file states about one slice; None where it states nothing (usable).
+
+    Attributes
+    ----------
+    path, frame
+        File, and the number of the slice in it.
+    shape
+        Rows and columns.
+    position_mm
+        ImagePositionPatient: center of the first pixel (x, y, z).
+    quantum_mm
+        Value of the last decimal that each of the three was written with; 0 for binary numbers.
+    row_direction, column_direction
+        ImageOrientationPatient: unit vectors along a row (to higher columns) and along a column (to higher rows).
+    pixel_spacing_mm
+        (y, x): distance of rows, distance of columns; PixelSpacing is in this order.
+    number
+        InstanceNumber.
+    instance
+        SOPInstanceUID; with ``frame`` the name of a slice.
+    slice_location_mm, spacing_between_mm, thickness_mm, tilt_deg
+        The tags SliceLocation, SpacingBetweenSlices, SliceThickness, GantryDetectorTilt.
+    pixels
+        How they are stored; None for what is not DICOM.
+    """
+
+    path: Path
+    frame: int
+    shape: tuple[int, int]
+    position_mm: tuple[float, float, float] | None = None
+    quantum_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    row_direction: tuple[float, float, float] | None = None
+    column_direction: tuple[float, float, float] | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    number: int | None = None
+    instance: str = ""
+    slice_location_mm: float | None = None
+    spacing_between_mm: float | None = None
+    thickness_mm: float | None = None
+    tilt_deg: float | None = None
+    pixels: StoredPixels | None = None
+
+
+@dataclass(frozen=True)
+class SliceSeries:
+    """Slices that belong together, in the order of their files' names, and what was noticed while they were read.
+
+    Attributes
+    ----------
+    name
+        What messages call it: the series' description and number, or the file.
+    kind
+        ``dicom``, ``tiff``, ``image`` or ``scanner log``.
+    key
+        Tags by which it was told from others (SeriesInstanceUID ...), for the report.
+    headers
+        One for each slice; empty for files that could not be read, which the notes name.
+    notes
+        What was noticed.
+    spacing_mm
+        (z, y, x) where a file states it outright (TIFF, scanner log); None for DICOM.
+    numbers_apart
+        Instance numbers of slices that were taken for another series though their SeriesInstanceUID is this one's.
+    """
+
+    name: str
+    kind: str
+    headers: tuple[SliceHeader, ...]
+    notes: tuple[Note, ...] = ()
+    key: Mapping[str, str] = field(default_factory=dict)
+    spacing_mm: LengthsZYX | None = None
+    numbers_apart: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Run:
+    """Equally spaced slices one after another: ``first <= k < stop`` in the order along the normal.
+
+    One slice that belongs to none is a run of its own; its spacing is NaN where the runs have different ones.
+    """
+
+    first: int
+    stop: int
+    spacing_mm: float
+
+
+@dataclass(frozen=True)
+class SpacingFit:
+    """Positions along the normal, explained.
+
+    Attributes
+    ----------
+    kind
+        Class.
+    spacing_mm, uncertainty_mm
+        Distance of neighbours (VARIABLE: of the finest run; IRREGULAR: the median) and how far it may be off:
+        2 e / (n - 1) or the standard error of the fit, whichever is more. e is ``rounding_mm``; n the planes of the
+        grid (RUNS_WITH_GAPS: the slices of the longest run, VARIABLE: of the finest). IRREGULAR: the standard
+        deviation of the intervals. NaN where nothing is known.
+    origin_mm
+        Where slice 0 of the fitted grid is, along the normal; the first position where there is no grid.
+    steps
+        int64 (n,): number in the fitted grid of each slice in order, 0 first; 0 .. n - 1 for classes without such a
+        grid: RUNS_WITH_GAPS, VARIABLE, IRREGULAR.
+    residual_mm
+        Greatest distance of a slice from the grid, or from that of its run (IRREGULAR: from the straight line).
+    rounding_mm
+        e: greatest error along the normal from the decimals of the positions.
+    is_rounded
+        The positions fit only because they are rounded.
+    by_number
+        Positions are coarser than the spacing; the order is that of the instance numbers.
+    runs
+        All slices, cut at the holes (MISSING: all of one spacing), at the gaps or where the spacing changes; one for
+        UNIFORM, none for IRREGULAR, SINGLE and UNKNOWN.
+    n_output
+        Planes of an even volume over all slices; 0 for UNKNOWN.
+    """
+
+    kind: SpacingClass
+    spacing_mm: float
+    uncertainty_mm: float
+    origin_mm: float
+    steps: Integers
+    residual_mm: float
+    rounding_mm: float
+    is_rounded: bool
+    by_number: bool
+    runs: tuple[Run, ...]
+    n_output: int
+
+
+@dataclass(frozen=True)
+class SliceStack:
+    """A series judged: its slices in order along the normal, where they are, and all that was found.
+
+    Attributes
+    ----------
+    series
+        What was judged.
+    order
+        int64 (n,): numbers in ``series.headers`` of the slices kept, along the normal.
+    positions_mm
+        float64 (n,): where they are along the normal, as written (ascending).
+    fit
+        The explanation.
+    spacing_mm
+        (z, y, x) of the even volume; None where unknown.
+    uncertainty_mm
+        How far each may be off (only z is known); None where unknown.
+    origin_mm, directions
+        Center of the first voxel of the even volume (x, y, z, LPS); unit vectors (3, 3), in rows, of its axes z, y, x.
+        None where the series does not state them.
+    shear
+        (y, x): mm that slices move along columns and along rows for each mm along the normal; 0, 0 for upright stacks.
+    notes
+        Warnings, in order of weight.
+    evidence
+        Sentences of what was measured.
+    others_mm
+        Slice spacing that common programs would have taken, mm, by program; None for refusing. SliceThickness, which
+        some take, is among them under its own name.
+    advice
+        What to do, a sentence or two.
+    """
+
+    series: SliceSeries
+    order: Integers
+    positions_mm: Floats
+    fit: SpacingFit
+    spacing_mm: LengthsZYX
+    uncertainty_mm: LengthsZYX
+    origin_mm: tuple[float, float, float] | None
+    directions: Floats | None
+    shear: tuple[float, float]
+    notes: tuple[Note, ...]
+    evidence: tuple[str, ...]
+    others_mm: Mapping[str, float | None]
+    advice: str
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a volume can be made of it."""
+        unusable = {Code.SLICES_CONFLICT, Code.NO_SPACING}
+        return len(self.order) > 1 and not unusable & {note.code for note in self.notes}

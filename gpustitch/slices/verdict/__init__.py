@@ -1,0 +1,1 @@
+"""A series judged: class, spacing, warnings, what to do."""

@@ -1,0 +1,208 @@
+"""Slices of a series that are at one place: copies, several volumes, positions too coarse to tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpustitch.errors import GpustitchError, ParameterError
+from gpustitch.model.arrays import Floats, Integers
+from gpustitch.slices.fit.classes import fit_slices
+from gpustitch.slices.fit.geometry import same_places
+from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SpacingFit
+from gpustitch.slices.verdict.places import Places, instance_numbers
+from gpustitch.slices.verdict.text import listed, plural, slice_name
+from gpustitch.slices.verdict.words import ANY_SPLIT
+
+PixelsEqual = Callable[[SliceHeader, SliceHeader], bool]
+
+
+@dataclass(frozen=True)
+class Single:
+    """One slice at each place.
+
+    Attributes
+    ----------
+    chosen
+        int64 (n,): numbers in the arrays of :class:`Places`, along the normal.
+    notes
+        What was left out and why.
+    fit
+        The explanation, if it took the instance numbers to tell slices apart.
+    """
+
+    chosen: Integers
+    notes: tuple[Note, ...] = ()
+    fit: SpacingFit | None = None
+
+
+def without_same_instances(series: SliceSeries) -> tuple[list[int], tuple[Note, ...]]:
+    """Numbers of the headers without those that name the same SOP instance, frame, number and position as another.
+
+    Of two, the first is kept, unless its file ends before its pixels do.
+    """
+    seen: dict[object, int] = {}
+    kept: list[int] = []
+    copies: list[str] = []
+    for i, header in enumerate(series.headers):
+        name = (header.instance, header.frame, header.number, header.position_mm, header.slice_location_mm)
+        if header.instance and name in seen:
+            k = seen[name]
+            if _is_whole(header) and not _is_whole(series.headers[kept[k]]):
+                kept[k], i = i, kept[k]
+            copies.append(_pair(series.headers[i], "of", series.headers[kept[k]]))
+        else:
+            seen[name] = len(kept)
+            kept.append(i)
+    if not copies:
+        return kept, ()
+    text = f"{plural(len(copies), 'copy', 'copies')} of the same SOP instance left out: {listed(copies)}"
+    return kept, (Note(Code.SAME_INSTANCE, text),)
+
+
+def _is_whole(header: SliceHeader) -> bool:
+    """Whether a file is long enough for the slice's pixels, as far as that is known without decoding them."""
+    pixels = header.pixels
+    if pixels is None or pixels.offset is None or not pixels.stored_as:
+        return True
+    try:
+        n_bytes = header.path.stat().st_size
+    except OSError:
+        return False
+    rows, columns = header.shape
+    return n_bytes >= pixels.offset + rows * columns * int(pixels.stored_as[2:])
+
+
+def one_at_each_place(
+    series: SliceSeries, places: Places, tolerance: float, pixels: PixelsEqual | None, hint_mm: float | None
+) -> Single:
+    """Choose one slice at each place.
+
+    Parameters
+    ----------
+    series
+        The slices.
+    places
+        Where they are.
+    tolerance
+        Of the fit, a part of the spacing.
+    pixels
+        Whether the pixels of two slices are equal; None if they cannot be read.
+    hint_mm
+        |SpacingBetweenSlices|, which decides where two readings are possible.
+    """
+    headers = [series.headers[i] for i in places.kept]
+    numbers = np.array([-1 if header.number is None else header.number for header in headers], np.int64)
+    order = np.lexsort((numbers, places.along_mm))
+    t = places.along_mm[order]
+    place = same_places(t)
+    n_places = int(place[-1]) + 1
+    if n_places == len(t):
+        return Single(order.astype(np.int64))
+    groups = np.split(order.astype(np.int64), np.flatnonzero(np.diff(place)) + 1)
+    is_even = len({len(group) for group in groups}) == 1
+    if n_places > 1 and _have_numbers(headers):
+        told = _told_by_number(t, order, places.rounding_mm, numbers, tolerance)
+        if told is not None and (not is_even or _agrees(told.fit, hint_mm, tolerance) or _differ(places, groups)):
+            return told
+    if is_even and not _is_equal(headers, groups[0], pixels):
+        return _first_volume(headers, groups)
+    single = _without_copies(headers, groups, pixels)
+    if is_even and any(note.code is Code.SLICES_CONFLICT for note in single.notes):
+        return _first_volume(headers, groups)
+    return single
+
+
+def _told_by_number(t: Floats, order: Integers, rounding: float, numbers: Integers, tolerance: float) -> Single | None:
+    try:
+        fit = fit_slices(t, rounding, numbers[order], tolerance)
+    except ParameterError:
+        return None
+    if not fit.by_number:
+        return None
+    return Single(ordered_by_number(t, order, numbers), (), fit)
+
+
+def ordered_by_number(t: Floats, order: Integers, numbers: Integers) -> Integers:
+    """The slices ``order``, at ascending positions ``t``, in the order of their numbers, up along the normal."""
+    by_number = np.argsort(numbers[order], kind="stable")
+    if t[by_number[0]] > t[by_number[-1]]:
+        by_number = by_number[::-1]
+    return order[by_number].astype(np.int64)
+
+
+def _have_numbers(headers: Sequence[SliceHeader]) -> bool:
+    """Whether each slice has an InstanceNumber of its own."""
+    numbers = instance_numbers(headers)
+    return numbers is not None and len(np.unique(numbers)) == len(numbers)
+
+
+def _agrees(fit: SpacingFit | None, hint_mm: float | None, tolerance: float) -> bool:
+    """As many slices at each place as at any other are several volumes, unless the tag says they are too close."""
+    return fit is not None and hint_mm is not None and abs(hint_mm - fit.spacing_mm) <= tolerance * fit.spacing_mm
+
+
+def _differ(places: Places, groups: list[Integers]) -> bool:
+    """Whether slices at one place along the normal lie beside each other: those of several volumes do not."""
+    at = places.positions_mm
+    return at is not None and any((at[group] != at[group[0]]).any() for group in groups)
+
+
+def _is_equal(headers: Sequence[SliceHeader], group: Integers, pixels: PixelsEqual | None) -> bool:
+    try:
+        return pixels is not None and all(pixels(headers[group[0]], headers[i]) for i in group[1:])
+    except GpustitchError:
+        return False
+
+
+def _first_volume(headers: Sequence[SliceHeader], groups: list[Integers]) -> Single:
+    n = len(groups[0])
+    numbers = [[headers[i].number for i in group[:2]] for group in groups]
+    is_ordered = all(None not in pair and pair[0] != pair[1] for pair in numbers)
+    first = (
+        "the first was taken" if is_ordered else "of each place the first file was taken, perhaps of several volumes"
+    )
+    if len(groups) == 1:
+        text = f"all {n} slices are at one place and differ: a series in time, not a volume; the first was taken"
+    else:
+        text = (
+            f"{n} different slices at each of {len(groups)} places: {n} volumes in one series; {first} "
+            f"({ANY_SPLIT} tells them apart)"
+        )
+    return Single(np.array([group[0] for group in groups], np.int64), (Note(Code.MULTI_VOLUME, text),))
+
+
+def _without_copies(headers: Sequence[SliceHeader], groups: list[Integers], pixels: PixelsEqual | None) -> Single:
+    copies: list[str] = []
+    conflicts: list[str] = []
+    failures: list[str] = []
+    for group in groups:
+        first = headers[group[0]]
+        for other in (headers[i] for i in group[1:]):
+            pair = _pair(other, "and", first)
+            try:
+                is_copy = pixels is not None and pixels(first, other)
+            except GpustitchError as error:
+                failures.append(str(error))
+                is_copy = False
+            (copies if is_copy else conflicts).append(pair)
+    notes: list[Note] = []
+    if conflicts:
+        what = "were not compared" if pixels is None else "differ"
+        text = f"{plural(len(conflicts), 'slice is', 'slices are')} at the place of another, and their pixels {what}"
+        notes.append(Note(Code.SLICES_CONFLICT, f"{text}: {listed(conflicts)}"))
+    if failures:
+        notes.append(Note(Code.UNREADABLE_PIXELS, listed(failures)))
+    if copies:
+        text = f"{plural(len(copies), 'copy', 'copies')} with equal pixels at the same place left out"
+        notes.append(Note(Code.SAME_SLICE, f"{text}: {listed(copies)}"))
+    return Single(np.array([group[0] for group in groups], np.int64), tuple(notes))
+
+
+def _pair(one: SliceHeader, word: str, other: SliceHeader) -> str:
+    """Two slices by name, with their folders if the names are one."""
+    if slice_name(one) != slice_name(other):
+        return f"{slice_name(one)} {word} {slice_name(other)}"
+    return f"{one.path.parent.name}/{slice_name(one)} {word} {other.path.parent.name}/{slice_name(other)}"

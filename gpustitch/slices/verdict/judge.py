@@ -1,0 +1,339 @@
+"""Judges the slice spacing of one series: where slices are, how they lie, and what is wrong with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpustitch.errors import ParameterError
+from gpustitch.model.arrays import Floats, Integers, LengthsZYX
+from gpustitch.slices.dicom.series import SPLIT_NAMES
+from gpustitch.slices.fit.classes import TOLERANCE, fit_slices, stated_grid
+from gpustitch.slices.fit.geometry import Drift, drift, first_voxel, least_shear
+from gpustitch.slices.fit.holes import holes
+from gpustitch.slices.fit.peers import peers
+from gpustitch.slices.images.names import number_step
+from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack, SpacingClass, SpacingFit
+from gpustitch.slices.verdict import words
+from gpustitch.slices.verdict.copies import (
+    PixelsEqual,
+    Single,
+    one_at_each_place,
+    ordered_by_number,
+    without_same_instances,
+)
+from gpustitch.slices.verdict.places import Places, counted, instance_numbers, located, numbered_order, positioned
+from gpustitch.slices.verdict.text import mm, slice_name
+
+# What series can be split by, as on the command line, and what the reader calls it.
+SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
+# Heaviest first; codes that are not here keep their order after those.
+_WEIGHT = (
+    Code.SLICES_CONFLICT, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.ORIENTATION_BAD,
+    Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
+    Code.NEVER_ACQUIRED, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
+)  # fmt: skip
+# Notes that say where the spacing is from: evidence, no warning.
+_SOURCES = (Code.SCANNER_LOG_USED,)
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """How series are judged.
+
+    Attributes
+    ----------
+    spacing_mm
+        Distance of slices for series whose files do not state positions (None: not given).
+    tolerance
+        Greatest distance of a slice from an even grid, as a part of the spacing; above 0, below 0.5.
+    use_thickness
+        Take SliceThickness where nothing else states the distance of slices.
+    trust_resolution
+        Believe resolutions of plain images, which many programs write unasked.
+    split_by
+        What else parts series: names in ``SPLITS``.
+    keep_going
+        Judge the rest where a file cannot be read; False raises its error.
+
+    Raises
+    ------
+    ParameterError
+        If one is out of range.
+    """
+
+    spacing_mm: float | None = None
+    tolerance: float = TOLERANCE
+    use_thickness: bool = False
+    trust_resolution: bool = False
+    split_by: tuple[str, ...] = ()
+    keep_going: bool = True
+
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None and not (math.isfinite(self.spacing_mm) and self.spacing_mm > 0):
+            raise ParameterError(f"slices are a positive distance apart, not {self.spacing_mm} mm")
+        if not 0 < self.tolerance < 0.5:
+            raise ParameterError(f"the tolerance is a part of the spacing, above 0 and below 0.5, not {self.tolerance}")
+        unknown = [name for name in self.split_by if name not in SPLITS]
+        if unknown:
+            raise ParameterError(f"series are split by {', '.join(SPLITS)}, not by {unknown[0]}")
+
+
+DEFAULT = JudgeOptions()
+
+
+def judge_series(series: SliceSeries, options: JudgeOptions = DEFAULT, pixels: PixelsEqual | None = None) -> SliceStack:
+    """Judge one series from its headers.
+
+    Parameters
+    ----------
+    series
+        Slices in the order of their files' names.
+    options
+        How.
+    pixels
+        Whether the pixels of two slices are equal: asked for slices at one place only. None if they cannot be read.
+
+    Raises
+    ------
+    ParameterError
+        If the series has no slice.
+    """
+    if not series.headers:
+        raise ParameterError(f"{series.name} has no slices")
+    if series.spacing_mm is not None:
+        return _stated(series, series.spacing_mm, options)
+    kept, notes = without_same_instances(series)
+    found = _places(series, kept, options)
+    if not isinstance(found, Places):
+        return _unknown(series, kept, (*notes, *found))
+    hint = words.spacing_tag([series.headers[i] for i in kept])
+    single = one_at_each_place(series, found, options.tolerance, pixels, None if hint is None else abs(hint))
+    return _measured(series, found, single, (*notes, *found.notes), options)
+
+
+def _places(series: SliceSeries, kept: Sequence[int], options: JudgeOptions) -> Places | tuple[Note, ...]:
+    """From the first source that says where slices are, or what is wrong with the series if none does."""
+    by_position = positioned(series, kept)
+    if isinstance(by_position, Places):
+        is_one_place = len(kept) > 1 and np.ptp(by_position.along_mm) == 0
+        if not is_one_place or (options.spacing_mm is None and located(series, kept) is None):
+            return by_position
+        wrong: tuple[Note, ...] = (Note(Code.POSITION_BAD, "ImagePositionPatient is the same in all slices"),)
+    else:
+        wrong = by_position
+    found = _without_positions(series, kept, options)
+    if found is None:
+        return wrong
+    places, note = found
+    return dataclasses.replace(places, notes=(*wrong, *([note] if note else [])))
+
+
+def _without_positions(
+    series: SliceSeries, kept: Sequence[int], options: JudgeOptions
+) -> tuple[Places, Note | None] | None:
+    headers = [series.headers[i] for i in kept]
+    if len(kept) == 1:
+        return counted(series, kept, 1.0, ""), None
+    if options.spacing_mm is not None:
+        text = f"no positions; the given {mm(options.spacing_mm)} mm was used"
+        return counted(series, kept, options.spacing_mm, "--spacing-z"), Note(Code.USER_SPACING_USED, text)
+    places = located(series, kept)
+    if places is not None:
+        return places, Note(Code.SLICE_LOCATION_USED, "no positions; SliceLocation was used, which need not be one")
+    tag = words.spacing_tag(headers)
+    if tag is not None and all(header.spacing_between_mm is not None for header in headers):
+        text = f"no positions; SpacingBetweenSlices ({mm(abs(tag))} mm) was believed, order is by InstanceNumber"
+        return counted(series, kept, abs(tag), "SpacingBetweenSlices"), Note(Code.SPACING_TAG_USED, text)
+    thickness = headers[0].thickness_mm
+    if options.use_thickness and thickness is not None and thickness > 0:
+        text = f"no positions; SliceThickness ({mm(thickness)} mm) was used as asked: gaps or overlap are unknown"
+        return counted(series, kept, thickness, "SliceThickness"), Note(Code.THICKNESS_USED, text)
+    return None
+
+
+def _measured(
+    series: SliceSeries, places: Places, single: Single, notes: tuple[Note, ...], options: JudgeOptions
+) -> SliceStack:
+    """The stack of slices whose places are known."""
+    chosen = single.chosen
+    headers = [series.headers[i] for i in places.kept]
+    fit = single.fit
+    if fit is None:
+        numbers = instance_numbers([headers[i] for i in chosen])
+        fit = fit_slices(places.along_mm[chosen], places.rounding_mm, numbers, options.tolerance)
+        if fit.by_number:
+            all_numbers = np.array([-1 if header.number is None else header.number for header in headers])
+            chosen = ordered_by_number(places.along_mm[chosen], chosen, all_numbers)
+    along = places.along_mm[chosen]
+    if places.source not in words.MEASURED:
+        fit = dataclasses.replace(fit, uncertainty_mm=math.nan)
+    stacked = [headers[i] for i in chosen]
+    sideways, crooked = _sideways(places, chosen, fit, stacked)
+    found = words.Findings(
+        headers=stacked,
+        order=places.kept[chosen],
+        along_mm=along,
+        source=places.source,
+        fit=fit,
+        drift=sideways,
+        holes=holes(fit, along, instance_numbers(stacked)),
+        present=series.numbers_apart | {h.number for h in series.headers if h.number is not None},
+    )
+    return _stack(series, found, places, (*notes, *single.notes, *crooked), options.spacing_mm)
+
+
+def _sideways(
+    places: Places, chosen: Integers, fit: SpacingFit, headers: Sequence[SliceHeader]
+) -> tuple[Drift | None, list[Note]]:
+    """How the slices move sideways; stacks that are not straight are taken as upright."""
+    if places.directions is None or places.positions_mm is None or places.quantum_mm is None:
+        return None, []
+    along = places.along_mm[chosen]
+    at = places.positions_mm[chosen] @ places.directions[1:].T
+    if fit.kind is SpacingClass.SINGLE:
+        return drift(along, at, 0.0), []
+    cosines = places.cosines if places.cosines is not None else places.directions
+    # Decimals of positions that are coarser than the spacing would shear the fit.
+    line = drift(along, at, least_shear(places.quantum_mm, cosines, float(along[-1] - along[0])))
+    pixel = headers[0].pixel_spacing_mm
+    limit = max(min(pixel) / 2 if pixel else fit.spacing_mm / 2, float(places.quantum_mm.sum()))
+    if line.crooked_mm <= limit:
+        return line, []
+    beside = np.hypot(*(at - np.array(line.start_mm) - np.outer(along, line.slope)).T)
+    worst = slice_name(headers[int(beside.argmax())])
+    text = (
+        f"slices lie up to {mm(line.crooked_mm, 0.01)} mm beside a straight line by ImagePositionPatient "
+        f"({worst}); they are not shifted back"
+    )
+    upright = Drift((float(at[0, 0]), float(at[0, 1])), (0.0, 0.0), (0.0, 0.0), line.crooked_mm)
+    return upright, [Note(Code.POSITION_BAD, text)]
+
+
+def _stack(
+    series: SliceSeries,
+    found: words.Findings,
+    places: Places,
+    notes: tuple[Note, ...],
+    given_mm: float | None = None,
+) -> SliceStack:
+    fit, sideways = found.fit, found.drift
+    everything = [
+        *(note for note in series.notes if note.code not in _SOURCES), *notes, *words.fit_notes(found),
+        *words.drift_notes(found), *words.order_notes(found), *words.tag_notes(found),
+        *_pixel_notes(series, found.headers),
+    ]  # fmt: skip
+    origin = None
+    if sideways is not None and places.directions is not None:
+        origin = first_voxel(fit.origin_mm, sideways, places.directions)
+    pixel = found.headers[0].pixel_spacing_mm or (None, None)
+    z = fit.spacing_mm if math.isfinite(fit.spacing_mm) else None
+    return SliceStack(
+        series=series,
+        order=found.order,
+        positions_mm=found.along_mm,
+        fit=fit,
+        spacing_mm=(z, *pixel),
+        uncertainty_mm=(fit.uncertainty_mm if math.isfinite(fit.uncertainty_mm) else None, None, None),
+        origin_mm=origin,
+        directions=places.directions,
+        shear=(0.0, 0.0) if sideways is None else sideways.shear,
+        notes=_weighed(everything),
+        evidence=(*words.evidence(found), *words.against_given(found, given_mm), *_sources(series)),
+        others_mm=_others(series, places),
+        advice=words.advice(found, {note.code for note in everything}),
+    )
+
+
+def _pixel_notes(series: SliceSeries, headers: Sequence[SliceHeader]) -> list[Note]:
+    stated = series.spacing_mm[1:] if series.spacing_mm is not None else headers[0].pixel_spacing_mm or (None,)
+    if None not in stated or any(note.code is Code.NO_PIXEL_SPACING for note in series.notes):
+        return []
+    return [Note(Code.NO_PIXEL_SPACING, "the size of pixels is not stated")]
+
+
+def _others(series: SliceSeries, places: Places) -> dict[str, float | None]:
+    """What other programs take for a DICOM series of single slices; files of many frames they read otherwise."""
+    n = len(series.headers)
+    is_plain = series.kind == "dicom" and n > 1 and len({header.path for header in series.headers}) == n
+    # Files whose position was not believed state one all the same; what comes of it is not known.
+    stated = [h.position_mm is not None and bool(np.isfinite(h.position_mm).all()) for h in series.headers]
+    is_plain &= all(stated) or not any(stated)
+    return peers(series.headers, places.normal) if is_plain else {}
+
+
+def _sources(series: SliceSeries) -> tuple[str, ...]:
+    return tuple(note.text for note in series.notes if note.code in _SOURCES)
+
+
+def _weighed(notes: Sequence[Note]) -> tuple[Note, ...]:
+    unique = dict.fromkeys(notes)
+    return tuple(sorted(unique, key=lambda note: _WEIGHT.index(note.code) if note.code in _WEIGHT else len(_WEIGHT)))
+
+
+def _unknown(series: SliceSeries, kept: Sequence[int], notes: tuple[Note, ...]) -> SliceStack:
+    """A series of which nothing says where the slices are."""
+    order = np.array(kept, np.int64)[numbered_order([series.headers[i] for i in kept])]
+    note = Note(Code.NO_SPACING, "nothing states the distance of slices")
+    return _without_places(series, order, SpacingClass.UNKNOWN, (note, *notes), series.headers[0].pixel_spacing_mm)
+
+
+def _stated(series: SliceSeries, stated: LengthsZYX, options: JudgeOptions) -> SliceStack:
+    """A series whose files say outright how far apart its slices are; a given spacing counts for more."""
+    z, y, x = stated
+    n = len(series.headers)
+    order = np.arange(n, dtype=np.int64)
+    pixel = None if y is None or x is None else (y, x)
+    notes: tuple[Note, ...] = ()
+    if options.spacing_mm is not None and n > 1:
+        said = "nothing states the distance of slices" if z is None else f"files say {mm(z)} mm"
+        notes = (Note(Code.USER_SPACING_USED, f"{said}; the given {mm(options.spacing_mm)} mm was used"),)
+        z = options.spacing_mm
+    if n == 1:
+        return _without_places(series, order, SpacingClass.SINGLE, notes, pixel)
+    if z is None:
+        note = Note(Code.NO_SPACING, "nothing states the distance of slices")
+        return _without_places(series, order, SpacingClass.UNKNOWN, (note,), pixel)
+    fit = stated_grid(z, _planes(series))
+    along: Floats = z * fit.steps.astype(np.float64)
+    found = words.Findings(series.headers, order, along, _source(series, notes), fit, None, holes(fit, along, None))
+    places = Places(order, along, 0.0, found.source)
+    stack = _stack(series, found, places, notes)
+    evidence = (f"{found.source}: {mm(z)} mm for {n} slices",)
+    return dataclasses.replace(stack, spacing_mm=(z, y, x), evidence=_sources(series) or evidence)
+
+
+def _planes(series: SliceSeries) -> Integers:
+    """Plane of each slice from 0: that of its number where the reader has found that numbers are missing."""
+    every = np.arange(len(series.headers), dtype=np.int64)
+    numbers = [header.number for header in series.headers]
+    step = number_step(numbers)
+    if step is None or all(note.code is not Code.FILES_LOST for note in series.notes):
+        return every
+    planes = (np.array(numbers, np.int64) - int(numbers[0] or 0)) // step
+    return planes if (np.diff(planes) > 0).all() else every
+
+
+def _source(series: SliceSeries, notes: tuple[Note, ...]) -> str:
+    if notes:
+        return "given"
+    return {"tiff": "stated by the TIFF file", "image": "stated by the images"}.get(
+        series.kind, f"from the {series.kind}"
+    )
+
+
+def _without_places(
+    series: SliceSeries, order: Integers, kind: SpacingClass, notes: tuple[Note, ...], pixel: tuple[float, float] | None
+) -> SliceStack:
+    nothing: Floats = np.full(len(order), np.nan)
+    nan = math.nan
+    n_output = 1 if kind is SpacingClass.SINGLE else 0
+    fit = SpacingFit(kind, nan, nan, nan, np.arange(len(order)), nan, nan, False, False, (), n_output)
+    headers = [series.headers[i] for i in order]
+    found = words.Findings(headers, order, nothing, "", fit, None, ())
+    stack = _stack(series, found, Places(order, nothing, nan, ""), notes)
+    return dataclasses.replace(stack, spacing_mm=(None, *(pixel or (None, None))))

@@ -1,0 +1,157 @@
+"""Judges the slice spacing of all series at paths: DICOM, images, and what scanners' logs say of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError
+from gpustitch.running.progress import SILENT, Progress
+from gpustitch.slices.dicom.pixels import pixels_equal
+from gpustitch.slices.dicom.series import find_dicom_series
+from gpustitch.slices.found import slice_files
+from gpustitch.slices.images.series import find_image_series
+from gpustitch.slices.logs.matching import logs_for, with_logs
+from gpustitch.slices.logs.scanners import read_scanner_log
+from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack
+from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_series
+from gpustitch.slices.verdict.split import with_split
+from gpustitch.slices.verdict.text import plural
+
+__all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "judge", "judge_series"]
+
+# Unreadable files that are named with a series; of more it is said how many.
+_MOST_NAMED = 3
+
+
+def judge(
+    paths: str | Path | Iterable[str | Path], options: JudgeOptions = DEFAULT, progress: Progress = SILENT
+) -> list[SliceStack]:
+    """Judge all series at paths.
+
+    Parameters
+    ----------
+    paths
+        Files, folders (with all folders in them) and globs; one or several.
+    options
+        How.
+    progress
+        Told how many headers are read, and warned of files that cannot be and belong to no series.
+
+    Returns
+    -------
+    The series, DICOM first, in the order of their first files. Files that cannot be read are named in the notes of
+    the series in their folder.
+
+    Raises
+    ------
+    InputMissingError
+        If nothing is at a path, or no file is of a series.
+    DamagedInputError
+        If all files that should be of a series are unreadable, or one is and ``keep_going`` is False.
+    """
+    named = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    files = slice_files(named)
+    dicom, notes = _dicom(files.dicom, options, progress)
+    images, lone = _series_beside(dicom, _images(files.images, options))
+    found = [*dicom, *images]
+    if not found:
+        found, notes = _of_logs(files.logs, notes)
+    loose = [*files.notes, *notes, *lone, *(note for one in found if not one.headers for note in one.notes)]
+    series = [one for one in found if one.headers]
+    bad = [note for note in (*loose, *(note for one in series for note in one.notes)) if _is_bad(note)]
+    if bad and (not series or not options.keep_going):
+        raise DamagedInputError(
+            bad[0].text if len(bad) == 1 else f"{bad[0].text} (and {plural(len(bad) - 1, 'more file')})"
+        )
+    if not series:
+        raise InputMissingError(f"there are no slices (DICOM, TIFF, PNG, JPEG, BMP) in {', '.join(named)}")
+    folders = {note: _folders(note, [*files.dicom, *files.images]) for note in loose}
+    series, loose = _attached(series, folders)
+    for is_bad, text in _few([(note, folders[note]) for note in loose]):
+        (progress.warn if is_bad else progress.note)(text)
+    judged = [judge_series(one, options, pixels_equal if one.kind == "dicom" else None) for one in series]
+    return [with_split(stack, options) for stack in judged]
+
+
+def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> tuple[list[SliceSeries], list[Note]]:
+    if not files:
+        return [], []
+    progress.start("Headers", len(files), "files")
+    try:
+        return find_dicom_series(files, [SPLITS[name] for name in options.split_by], lambda _: progress.advance())
+    finally:
+        progress.finish()
+
+
+def _images(files: Sequence[Path], options: JudgeOptions) -> list[SliceSeries]:
+    """Series of images, with the spacing of scanners' logs; files of other programs may end in .log too."""
+    series = find_image_series(files, options.trust_resolution)
+    near = dict.fromkeys(path for one in series if one.headers for path in logs_for(one))
+    return with_logs(series, slice_files(near).logs)
+
+
+def _series_beside(dicom: Sequence[SliceSeries], images: Sequence[SliceSeries]) -> tuple[list[SliceSeries], list[Note]]:
+    """Series of images; where there is DICOM, single images are previews or pictures of the screen, and only noted."""
+    lone = [one for one in images if dicom and len(one.headers) == 1]
+    notes = [Note(Code.NOT_AN_IMAGE, f"{one.headers[0].path} is a single image beside DICOM; left out") for one in lone]
+    return [one for one in images if one not in lone], notes
+
+
+def _of_logs(paths: Sequence[Path], notes: Sequence[Note]) -> tuple[list[SliceSeries], list[Note]]:
+    """What logs say of slices that are not there."""
+    series, bad = [], list(notes)
+    for path in paths:
+        try:
+            log = read_scanner_log(path)
+        except GpustitchError as error:
+            bad.append(Note(Code.UNREADABLE_FILE, str(error)))
+            continue
+        n, rows, columns = log.shape
+        if n is None or rows is None or columns is None or log.spacing_mm[0] is None:
+            sizes = " x ".join("?" if size is None else f"{size:.7g}" for size in log.spacing_mm)
+            bad.append(Note(Code.UNREADABLE_FILE, f"{path} states voxels of {sizes} mm (z, y, x), but not how many"))
+            continue
+        _, y, x = log.spacing_mm
+        pixel = None if y is None or x is None else (y, x)
+        headers = tuple(SliceHeader(path, k, (rows, columns), pixel_spacing_mm=pixel) for k in range(n))
+        note = Note(Code.NOT_AN_IMAGE, f"the images of {path} are not there; this is what it says of them")
+        series.append(SliceSeries(str(path), "scanner log", headers, (note,), {}, log.spacing_mm))
+    return series, bad
+
+
+def _is_bad(note: Note) -> bool:
+    return note.code is Code.UNREADABLE_FILE
+
+
+def _folders(note: Note, files: Sequence[Path]) -> set[Path]:
+    """Folders of the files that a note names."""
+    return {file.parent for file in files if str(file) in note.text}
+
+
+def _attached(series: Sequence[SliceSeries], folders: Mapping[Note, set[Path]]) -> tuple[list[SliceSeries], list[Note]]:
+    """The series with the notes of unreadable files in their folders, and the notes of the other files."""
+    noted: list[SliceSeries] = []
+    used: set[Note] = set()
+    for one in series:
+        places = {header.path.parent for header in one.headers}
+        own = [note for note, there in folders.items() if _is_bad(note) and places & there]
+        if len(own) <= _MOST_NAMED:
+            used.update(own)
+        else:
+            own = [Note(Code.UNREADABLE_FILE, f"{len(own)} files beside these cannot be read")]
+        noted.append(dataclasses.replace(one, notes=(*one.notes, *own)) if own else one)
+    return noted, [note for note in folders if note not in used]
+
+
+def _few(notes: Sequence[tuple[Note, set[Path]]]) -> Iterator[tuple[bool, str]]:
+    """Whether a file is unreadable, and the text: all of a few, the first of many in one folder."""
+    groups: dict[tuple[Code, tuple[Path, ...]], list[Note]] = {}
+    for note, there in notes:
+        groups.setdefault((note.code, tuple(sorted(there))), []).append(note)
+    for some in groups.values():
+        shown = some if len(some) <= _MOST_NAMED + 1 else some[:_MOST_NAMED]
+        yield from ((_is_bad(note), note.text) for note in shown)
+        if len(some) > len(shown):
+            yield _is_bad(some[0]), f"and {len(some) - len(shown)} more files in the same folder ({some[0].code})"

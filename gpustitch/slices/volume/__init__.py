@@ -1,0 +1,1 @@
+"""An even volume of a series."""

@@ -1,0 +1,88 @@
+"""Which series is taken, whether a volume can be made of it, and its slices as planes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.slices.model import SliceStack
+
+_UID = "SeriesInstanceUID"
+_MOST_NAMED = 10
+_MOST_DIGITS = 4  # of the number of a series; more are part of a UID
+
+
+def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack:
+    """The series asked for, or the only one that is there or that a volume can be made of.
+
+    Parameters
+    ----------
+    stacks
+        All series, judged.
+    series
+        A number from 1 on in this order, or the beginning or end of a SeriesInstanceUID; None for the only one.
+
+    Raises
+    ------
+    DamagedInputError
+        If there is none.
+    ParameterError
+        If there are several, or none or several that are called so.
+    """
+    if not stacks:
+        raise DamagedInputError("no series of slices was found")
+    if series is None:
+        usable = [stack for stack in stacks if stack.is_usable]
+        found = list(stacks) if len(stacks) == 1 else usable
+        if len(found) == 1:
+            return found[0]
+        raise ParameterError(f"{_number(len(stacks))} were found; choose one with --series:\n{_listed(stacks)}")
+    if series.isdigit() and len(series) <= _MOST_DIGITS:
+        if 1 <= int(series) <= len(stacks):
+            return stacks[int(series) - 1]
+        raise ParameterError(f"--series {series}: there are these:\n{_listed(stacks)}")
+    named = [
+        stack for stack in stacks if (uid := stack.series.key.get(_UID, "")).startswith(series) or uid.endswith(series)
+    ]
+    if len(named) != 1:
+        raise ParameterError(f"--series {series} is {_number(len(named))} of these:\n{_listed(stacks)}")
+    return named[0]
+
+
+def check_usable(stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None = None) -> SliceStack:
+    """The stack, with the pixel spacing (y, x) if one is given.
+
+    Raises
+    ------
+    DamagedInputError
+        If no volume can be made of it; the text is that of the verdict.
+    ParameterError
+        If the pixel spacing is not known, or is not positive.
+    """
+    if not stack.is_usable:
+        reasons = "; ".join(note.text for note in stack.notes) or f"it is {stack.fit.kind}"
+        raise DamagedInputError(f"no volume can be made of {stack.series.name}: {reasons}. {stack.advice}".rstrip())
+    z_mm, y_mm, x_mm = stack.spacing_mm
+    if pixel_spacing_mm is not None:
+        y_mm, x_mm = pixel_spacing_mm
+    if y_mm is None or x_mm is None:
+        raise ParameterError(
+            f"{stack.series.name} does not state its pixel spacing; give it: --pixel-spacing x,y in mm"
+        )
+    if not (y_mm > 0 and x_mm > 0):
+        raise ParameterError(f"--pixel-spacing is two positive numbers of mm, not {x_mm:g}, {y_mm:g}")
+    return dataclasses.replace(stack, spacing_mm=(z_mm, y_mm, x_mm))
+
+
+def _number(count: int) -> str:
+    return {0: "no series", 1: "one series"}.get(count, f"{count} series")
+
+
+def _listed(stacks: Sequence[SliceStack]) -> str:
+    lines = [
+        f"  {k}  {stack.series.name}, {stack.fit.kind}, {len(stack.order)} slices {stack.series.key.get(_UID, '')}"
+        for k, stack in enumerate(stacks[:_MOST_NAMED], 1)
+    ]
+    more = len(stacks) - _MOST_NAMED
+    return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)

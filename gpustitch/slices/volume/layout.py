@@ -1,0 +1,141 @@
+"""Where slices of a judged series are taken to lie, how wide a gap may be, and the even volume over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpustitch.errors import ParameterError
+from gpustitch.model.arrays import Floats, Integers
+from gpustitch.regrid.plan import Series, ZGrid, gap_limits, planes_over
+from gpustitch.slices.fit.classes import GAP_FACTOR
+from gpustitch.slices.fit.geometry import volume_affine
+from gpustitch.slices.model import Run, SliceStack, SpacingClass, SpacingFit
+
+# An interval of just as many spacings is no gap, whatever the last bits of positions are.
+_ARITHMETIC = 1e-6
+# Where intervals follow no pattern, those up to this percentile are usual, even beside three that are narrower.
+_USUAL = 80
+_ON_A_GRID = (SpacingClass.UNIFORM, SpacingClass.MISSING)
+_IN_RUNS = (SpacingClass.RUNS_WITH_GAPS, SpacingClass.VARIABLE)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Slices along their normal and evenly spaced planes over them.
+
+    Attributes
+    ----------
+    series
+        Slices, numbered along the normal, and their places in mm.
+    limits
+        float64 (n - 1,): intervals wider than this are gaps, mm.
+    grid
+        The planes, mm.
+    """
+
+    series: Series
+    limits: Floats
+    grid: ZGrid
+
+
+def fitted_places(fit: SpacingFit, positions_mm: Floats) -> Floats:
+    """Where the slices are once the error of written positions is taken out.
+
+    Slices of a grid (UNIFORM, MISSING) are at its steps, those of a run at the steps of the run. All others, and those
+    of runs that would then cross, stay at ``positions_mm``.
+
+    Parameters
+    ----------
+    fit
+        The explanation of the positions.
+    positions_mm
+        float64 (n,): as written, in order along the normal.
+
+    Returns
+    -------
+    float64 (n,), ascending.
+    """
+    if fit.kind in _ON_A_GRID:
+        return np.asarray(fit.origin_mm + fit.spacing_mm * fit.steps)
+    places = np.array(positions_mm, np.float64)
+    if fit.kind not in _IN_RUNS:
+        return places
+    for run in fit.runs:
+        if run.stop - run.first > 1:
+            places[run.first : run.stop] = _of_run(places[run.first : run.stop], run.spacing_mm)
+    return places if (np.diff(places) > 0).all() else np.array(positions_mm, np.float64)
+
+
+def layout(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) -> Layout:
+    """Evenly spaced planes from the first slice to the last or just beyond it.
+
+    Parameters
+    ----------
+    fit, positions_mm
+        As :func:`fitted_places` takes them.
+    step_mm
+        Distance of the planes; None for the fitted one, for VARIABLE that of the finest run.
+
+    Raises
+    ------
+    ParameterError
+        If the step is not positive.
+    """
+    places = fitted_places(fit, positions_mm)
+    if fit.kind in (*_ON_A_GRID, SpacingClass.RUNS_WITH_GAPS):
+        limits = np.full(len(places) - 1, GAP_FACTOR * fit.spacing_mm * (1 + _ARITHMETIC))
+    else:
+        limits = gap_limits(places, GAP_FACTOR)
+    if fit.kind is SpacingClass.IRREGULAR:
+        limits = np.maximum(limits, GAP_FACTOR * np.percentile(np.diff(places), _USUAL))
+    return _layout(
+        np.arange(len(places), dtype=np.int64), places, limits, fit.spacing_mm if step_mm is None else step_mm
+    )
+
+
+def run_layout(fit: SpacingFit, positions_mm: Floats, run: Run, step_mm: float | None = None) -> Layout:
+    """As :func:`layout`, for the slices of one run of two or more; they are copied exactly at its own spacing."""
+    numbers = np.arange(run.first, run.stop, dtype=np.int64)
+    places = fitted_places(fit, positions_mm)[numbers]
+    spacing = float(places[-1] - places[0]) / (len(places) - 1)
+    return _layout(numbers, places, np.full(len(places) - 1, np.inf), spacing if step_mm is None else step_mm)
+
+
+def layout_affine(stack: SliceStack, along: Layout, *, unsheared: bool) -> Floats | None:
+    """Matrix from voxel (x, y, z, 1) of the volume to mm (LPS); None where the series does not say where it is.
+
+    Parameters
+    ----------
+    stack
+        With pixel spacing.
+    along
+        Planes along the normal.
+    unsheared
+        The planes were moved sideways over plane 0; else they lie where the slices were.
+    """
+    if stack.origin_mm is None or stack.directions is None:
+        return None
+    _, y_mm, x_mm = stack.spacing_mm
+    if y_mm is None or x_mm is None:
+        return None
+    axes = np.asarray(stack.directions, np.float64)
+    normal_with_shear = axes[0] + stack.shear[0] * axes[1] + stack.shear[1] * axes[2]
+    x, y, z = np.asarray(stack.origin_mm) + (along.grid.first - stack.fit.origin_mm) * normal_with_shear
+    shear = (0.0, 0.0) if unsheared else stack.shear
+    return volume_affine((x, y, z), axes, (along.grid.step, y_mm, x_mm), shear)[:, [2, 1, 0, 3]]
+
+
+def _layout(numbers: Integers, places: Floats, limits: Floats, step: float) -> Layout:
+    if not 0 < step < np.inf:
+        raise ParameterError(f"planes are a positive distance apart, not {step} mm")
+    return Layout(
+        Series(numbers, places), limits, ZGrid(float(places[0]), step, planes_over(float(np.ptp(places)), step))
+    )
+
+
+def _of_run(positions: Floats, spacing: float) -> Floats:
+    """Steps of a spacing through positions, as near as possible to the one furthest off."""
+    rest = positions - spacing * np.arange(len(positions))
+    return np.asarray((rest.max() + rest.min()) / 2 + spacing * np.arange(len(positions)))

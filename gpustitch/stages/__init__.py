@@ -1,1 +1,0 @@
-"""One module per command: plan, then run; composes ops and io."""

@@ -1,0 +1,96 @@
+"""The command ``oblique-align``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from typer.testing import CliRunner, Result
+
+from gpustitch.cli.main import app
+from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.model import Box, Spacing
+from gpustitch.ops.pyramid import downsample
+
+SPACING = Spacing(1.8 / 2**0.5, 1.8, 1.28)
+WINDOWS = ("--window-size", "13,13,11", "--search-size", "8,8,8", "--sample-count", "12")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["oblique-align", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tiles 40 voxels apart in y by the stage, in truth 43, with 2 in x and -1 in z."""
+    root = tmp_path_factory.mktemp("tiles")
+    rng = np.random.default_rng(0)
+    cells = np.zeros((52, 120, 70), np.float32)
+    at = tuple(rng.integers(0, n, cells.size // 800) for n in cells.shape)
+    cells[at] = rng.uniform(2e4, 2e5, len(at[0]))
+    whole = rng.poisson(300 + ndimage.gaussian_filter(cells, 2.0)).astype(np.uint16)
+    shape = (48, 72, 64)
+    for y, start in ((0, (2, 1, 1)), (720, (1, 44, 3))):
+        path = root / "0" / f"0_{y}" / "0"
+        tile = whole[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))]
+        with VolumeWriter(path, shape, np.uint16, SPACING, downsample=downsample, levels=1) as writer:
+            for box in Box.of_shape(shape).blocks(writer.block_shape):
+                writer.write(box, tile[box.slices()])
+    return root
+
+
+def test_finds_the_tile(volumes: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "align.json", tmp_path / "align.md"
+    result = call("--input", volumes, "--output", output, "--report", report, *WINDOWS, "--voxel-size", 1.8,
+                  "--x-step-size", 1.28, "--n-cores", 1, "--sigma", 2.4, "--blob-detection-window-size", "40,39,38",
+                  "--border-size", "6,5,4", "--min-correlation", 0.9, "--align-xz", "--seed", 7)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    content = json.loads(output.read_text())
+    first, second = (np.array(content["alignments"][f"[0.0, {y}, 0.0]"]) for y in ("0.0", "72.0"))
+    moved = (second - first) / [1.28, content["voxel_size"], content["voxel_sizes"][2]]
+    np.testing.assert_allclose(moved, [2, 43, -1], atol=0.15)
+    asked = content["provenance"]["parameters"]["matching"]
+    assert (asked["sigma_um"], asked["sample_count"], asked["min_correlation"], asked["seed"]) == (2.4, 12, 0.9, 7)
+    assert (asked["window_px"], asked["search_px"]) == ([11, 13, 13], [8, 8, 8])
+    assert (asked["blob_window_px"], asked["border_px"]) == ([38, 39, 40], [4, 5, 6])
+    assert "1 links accepted" in report.read_text()
+    assert call("--input", volumes, "--output", output, *WINDOWS).exit_code == 7
+    assert call("--input", volumes, "--output", output, *WINDOWS, "--overwrite", "--quiet").exit_code == 0
+
+
+def test_leaves_x_and_z_alone_when_told(volumes: Path, tmp_path: Path) -> None:
+    output = tmp_path / "align.json"
+    assert call("--input", volumes, "--output", output, *WINDOWS, "--no-align-xz").exit_code == 0
+    content = json.loads(output.read_text())
+    assert content["align-z"] is False
+    assert [content["alignments"]["[0.0, 72.0, 0.0]"][i] for i in (0, 2)] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("--window-size", "20,21,21"), 3, "odd"),
+        (("--window-size", "21,21"), 3, "--window-size"),
+        (("--border-size", "a,b,c"), 3, "--border-size"),
+        (("--border-size", "-1,0,0"), 3, "negative"),
+        (("--sample-count", "0"), 3, "sample count"),
+        (("--voxel-size", "-1.8"), 3, "voxel size"),
+        (("--n-cores", "0"), 3, "workers"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    volumes: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, text: str
+) -> None:
+    output = tmp_path / "align.json"
+    result = call("--input", volumes, "--output", output, *arguments)
+    assert result.exit_code == code, result.output
+    assert text in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_volumes(tmp_path: Path) -> None:
+    assert call("--input", tmp_path / "nothing", "--output", tmp_path / "a.json").exit_code == 4
+    assert call("--input", tmp_path, "--output", tmp_path / "a.json").exit_code == 4

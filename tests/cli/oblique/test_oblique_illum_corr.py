@@ -1,0 +1,71 @@
+"""The command ``oblique-illum-corr``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from gpustitch.cli.main import app
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.oblique.flat.stage import IlluminationOptions, plan, run
+from tests.paths import DATA
+
+
+@pytest.fixture(scope="module")
+def dcimg(tmp_path_factory):
+    frames = np.load(DATA / "illum_40x48.npz")["frames"]
+    path = tmp_path_factory.mktemp("illum") / "a.dcimg"
+    write_dcimg(path, frames, len(frames), frames.shape[1:])
+    return str(path)
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["oblique-illum-corr", *map(str, arguments)])
+
+
+def test_all_options(dcimg, tmp_path):
+    flat, percentile = tmp_path / "flat.tiff", tmp_path / "percentile.tiff"
+    result = call(
+        "--output", flat, "--intermediate-output", percentile, "--n-frames", 100, "--n-bins", 64,
+        "--values-per-bin", 16, "--min-samples", 25, "--percentile", 90, "--background", 140, "--rotate-90", 3,
+        "--flip-ud", "--n-workers", 1, "--quiet", "--seed", 4, "--dark", 100, "--model", "product", dcimg,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "100 frames" in result.output
+    options = IlluminationOptions(
+        (dcimg,), tmp_path / "expected.tiff", None, 100, 64, 16, 25, 90, 140, 100, "product", 4, 3, True
+    )
+    expected = run(plan(options))
+    assert tifffile.imread(flat).shape == (48, 40)
+    np.testing.assert_array_equal(tifffile.imread(flat), expected.fit.counts)
+    np.testing.assert_array_equal(tifffile.imread(percentile), expected.percentile_image)
+
+
+def test_defaults_and_overwrite(dcimg, tmp_path):
+    flat = tmp_path / "flat.tiff"
+    assert call("--output", flat, dcimg, dcimg).exit_code == 0
+    refused = call("--output", flat, dcimg)
+    assert refused.exit_code == 7
+    assert "--overwrite" in refused.output
+    assert call("--output", flat, "--overwrite", dcimg).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--n-frames", "161"], 3, "160 frames"),
+        (["--background", "5000"], 3, "lower --background"),
+        (["--model", "cubic"], 3, "reference, product"),
+    ],
+)
+def test_bad_options_leave_with_their_code_and_no_output(arguments, code, says, dcimg, tmp_path):
+    result = call("--output", tmp_path / "flat.tiff", *arguments, dcimg)
+    assert result.exit_code == code
+    assert says in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_shows_an_example():
+    assert "Example: gpustitch oblique-illum-corr" in " ".join(call("--help").output.split())

@@ -1,0 +1,105 @@
+"""The command ``pipeline``: what its options and environment variables ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gpustitch.cli.main import app
+from gpustitch.errors import ParameterError
+from gpustitch.oblique import pipeline
+from gpustitch.oblique.pipeline import PipelineOptions
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[PipelineOptions]:
+    """The options of each call; nothing is run."""
+    seen: list[PipelineOptions] = []
+
+    def plan(options: PipelineOptions) -> None:
+        seen.append(options)
+        raise ParameterError("enough")
+
+    monkeypatch.setattr(pipeline, "plan", plan)
+    return seen
+
+
+def call(*arguments: object, **environment: str) -> None:
+    result = CliRunner().invoke(app, ["pipeline", *map(str, arguments)], env=environment)
+    assert result.exit_code == ParameterError.exit_code and "enough" in result.output
+
+
+def test_defaults(asked: list[PipelineOptions]) -> None:
+    call("raw", "--output", "out")
+    (options,) = asked
+    assert (options.channel, options.output) == (Path("raw"), Path("out"))
+    assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (1.28, 1.8, 45)
+    assert (options.rotate_90, options.flip_ud, options.align_xz, options.negative_y) == (0, False, True, False)
+    assert options.correction.method == "lightsheet" and options.correction.dark == 0
+    assert options.correct_flat and options.flat is None and options.illumination.background == 150
+    assert options.matching.sample_count == 100 and options.matching.window_px == (51, 51, 51)
+    assert options.stitch.levels == 7 and options.stitch.intensity is None
+    assert options.align_file is None and options.z_offset is None and not options.keep_tiles
+
+
+def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> None:
+    call(
+        "raw", "--output", "out", "--x-step-size", 2, "--y-voxel-size", 1.5, "--angle", 40, "--rotate-90", 1,
+        "--flip-ud", "--illum-corr", "flat.tiff", "--n-frames", 7, "--flat-background", 99, "--destripe-method",
+        "wavelet", "--background", 12, "--sigma1", 3, "--sigma2", 4, "--wavelet", "haar", "--crossover", 5,
+        "--align-file", "a.json", "--no-align-xz", "--sample-count", 11, "--window-size", "9,11,13", "--z-offset", 77,
+        "--negative-y", "--compute-y-illum-corr", "--levels", 2, "--chunk-size", "8,16,32", "--keep-tiles",
+        "--n-workers", 3, "--overwrite",
+    )  # fmt: skip
+    (options,) = asked
+    assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (2, 1.5, 40)
+    assert (options.rotate_90, options.flip_ud, options.align_xz, options.negative_y) == (1, True, False, True)
+    assert options.flat == Path("flat.tiff") and options.align_file == Path("a.json")
+    assert (options.illumination.n_frames, options.illumination.background) == (7, 99)
+    assert (options.correction.method, options.correction.dark) == ("wavelet", 12)
+    wavelet = options.correction.wavelet
+    assert (wavelet.sigma1, wavelet.sigma2, wavelet.wavelet, wavelet.crossover) == (3, 4, "haar", 5)
+    assert (options.matching.sample_count, options.matching.window_px) == (11, (13, 11, 9))
+    assert (options.stitch.levels, options.stitch.chunk_shape) == (2, (32, 16, 8))
+    assert options.stitch.intensity is not None and options.stitch.intensity.last_to_first is None
+    assert (options.z_offset, options.keep_tiles, options.n_workers, options.overwrite) == (77, True, 3, True)
+
+
+def test_environment_variables_of_the_script_are_honoured_and_options_win(asked: list[PipelineOptions]) -> None:
+    environment = {
+        "X_STEP_SIZE": "2", "Y_VOXEL_SIZE": "1.5", "ILLUM_CORR": "flat.tiff", "USE_WAVELETS": "1", "BACKGROUND": "12",
+        "ALIGN_FILE": "a.json", "Z_OFFSET": "77", "NEGATIVE_Y": "1", "ALIGN_XZ": "0",
+    }  # fmt: skip
+    call("raw", "--output", "out", **environment)
+    call("raw", "--output", "out", "--x-step-size", 3, "--align-xz", **environment)
+    first, second = asked
+    assert (first.x_step_um, first.y_voxel_um, first.z_offset) == (2, 1.5, 77)
+    assert (first.flat, first.align_file) == (Path("flat.tiff"), Path("a.json"))
+    assert (first.correction.method, first.correction.dark) == ("wavelet", 12)
+    assert (first.negative_y, first.align_xz) == (True, False)
+    assert (second.x_step_um, second.align_xz) == (3, True)
+
+
+def test_preset_of_the_chung_lab(asked: list[PipelineOptions]) -> None:
+    call("raw", "--output", "out", "--preset", "chunglab")
+    call("raw", "--output", "out", "--preset", "chunglab", "--rotate-90", 0, "--no-flip-ud")
+    assert [(options.rotate_90, options.flip_ud) for options in asked] == [(3, True), (0, False)]
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "--negative-y", "anything"])
+def test_any_value_of_a_switch_in_the_environment_is_on(asked: list[PipelineOptions], value: str) -> None:
+    call("raw", "--output", "out", NEGATIVE_Y=value, ALIGN_XZ=value, USE_WAVELETS=value)
+    assert (asked[0].negative_y, asked[0].align_xz, asked[0].correction.method) == (True, True, "wavelet")
+
+
+@pytest.mark.parametrize("value", ["0", "no", "Off", "false"])
+def test_a_no_in_the_environment_is_off(asked: list[PipelineOptions], value: str) -> None:
+    call("raw", "--output", "out", NEGATIVE_Y=value, ALIGN_XZ=value, USE_WAVELETS=value)
+    assert (asked[0].negative_y, asked[0].align_xz, asked[0].correction.method) == (False, False, "lightsheet")
+
+
+def test_options_win_over_the_environment(asked: list[PipelineOptions]) -> None:
+    call("raw", "--output", "out", "--no-negative-y", "--destripe-method", "none", NEGATIVE_Y="1", USE_WAVELETS="1")
+    assert (asked[0].negative_y, asked[0].correction.method) == (False, "none")

@@ -1,0 +1,76 @@
+"""The demo as a whole, on the smallest phantom: every part runs and its figures come from the files it wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpustitch.demo import brain as demo
+from gpustitch.demo.brain import DemoOptions, DemoResult, spec_of
+from gpustitch.demo.phantom.stage import SIZES
+from gpustitch.errors import OutputExistsError, ParameterError
+from gpustitch.io.images.files import read_image
+
+# One worker makes the phantom and stitches it, for all tests.
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
+    spec = replace(SIZES["tiny"], stage_error_um=4.0, pixel_error=0.01, chunglab=True, negative_y=True, seed=3)
+    return demo.run(demo.plan(DemoOptions(tmp_path_factory.mktemp("demo") / "d", spec)))
+
+
+def test_tiles_are_found_and_cells_with_them(result: DemoResult) -> None:
+    figures = {figure.name: figure for figure in result.evaluation.figures}
+    assert figures["stage error, median"].value > 1
+    for name in ("tile position error, median", "tile position error, worst", "y voxel size error", "cell recall"):
+        assert figures[name].passed, figures[name]
+    assert figures["stripe energy, down by"].value > 5
+    assert figures["cell centroid error, median"].value < 0.5
+
+
+def test_the_report_holds_the_figures(result: DemoResult) -> None:
+    report = json.loads(result.report.read_text())
+    assert report["passed"] == result.evaluation.passed
+    names = [figure["name"] for figure in report["figures"]]
+    assert names == [figure.name for figure in result.evaluation.figures]
+    assert len(report["tiles"]) == 4
+    assert set(report["seconds"]) == {"phantom", "pipeline", "evaluation", "pictures"}
+    assert report["spec"]["seed"] == 3
+
+
+@pytest.mark.parametrize("name", ["overview", "frames", "alignment", "planes"])
+def test_pictures_show_something(result: DemoResult, name: str) -> None:
+    picture = result.overview.with_name(f"{name}.png")
+    assert picture.stat().st_size > 10_000
+    pixels = np.asarray(Image.open(picture))
+    assert pixels.shape[2] == 3
+    assert pixels.std() > 20
+
+
+def test_the_flat_is_of_upright_frames(result: DemoResult) -> None:
+    flat = read_image(result.stitched.output / "flat.tiff")
+    assert flat.shape == (SIZES["tiny"].n_rows, SIZES["tiny"].n_columns)
+
+
+def test_a_second_run_needs_overwrite(result: DemoResult) -> None:
+    folder = result.report.parent
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        demo.plan(DemoOptions(folder, SIZES["tiny"]))
+    demo.plan(DemoOptions(folder, SIZES["tiny"], overwrite=True))
+
+
+def test_bad_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="--size"):
+        spec_of("huge")
+    with pytest.raises(ParameterError, match="--seed"):
+        spec_of("small", seed=-1)
+    with pytest.raises(ParameterError):
+        demo.plan(DemoOptions(tmp_path / "d", n_workers=0))
+    assert not (tmp_path / "d").exists()

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from gpustitch.errors import AlignmentError
+from gpustitch.model import Link, Match
+from gpustitch.oblique.align.solve import solve_positions
+
+SPACING_PX = np.array([60, 140, 130])
+
+
+def grid(shape: tuple[int, int, int], stage_error: float = 4.0, seed: int = 0) -> tuple[dict, dict]:
+    """Nominal and true positions of tiles named by their place in the grid."""
+    rng = np.random.default_rng(seed)
+    nominal, true = {}, {}
+    for place in itertools.product(*map(range, shape)):
+        name = "".join(map(str, place))
+        nominal[name] = tuple(np.array(place) * SPACING_PX.astype(float))
+        true[name] = np.array(nominal[name]) + rng.uniform(-stage_error, stage_error, 3)
+    return nominal, true
+
+
+def link(true: dict, a: str, b: str, noise: np.ndarray | float = 0.0, n: int = 15, scatter: float = 0.05) -> Link:
+    offset = tuple((true[b] - true[a] + noise).tolist())
+    return Link(a, b, offset, (scatter,) * 3, tuple(Match((0, 0, 0), (0.0, 0.0, 0.0), 0.99) for _ in range(n)))
+
+
+def neighbours(true: dict) -> list[tuple[str, str]]:
+    return [(a, b) for a, b in itertools.combinations(true, 2) if sum(int(p != q) for p, q in zip(a, b)) == 1]  # noqa: B905
+
+
+def errors(placement, true: dict) -> np.ndarray:
+    found = np.array([placement.origin_px[n] for n in true])
+    wanted = np.array(list(true.values()))
+    return (found - found.mean(axis=0)) - (wanted - wanted.mean(axis=0))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (1, 2, 2), (2, 2, 2), (1, 3, 4), (2, 3, 1)])
+def test_exact_links_give_exact_positions(shape: tuple[int, int, int]) -> None:
+    """Offsets are subtracted from the stage position, not added to it; a 2 x 2 x 2 grid is like any other."""
+    nominal, true = grid(shape)
+    placement = solve_positions(nominal, [link(true, a, b) for a, b in neighbours(true)])
+    np.testing.assert_allclose(errors(placement, true), 0, atol=1e-4)
+    assert np.min(list(placement.origin_px.values()), axis=0) == pytest.approx([0, 0, 0])
+    assert placement.unlinked == ()
+    assert max(abs(v) for r in placement.residual_px.values() for v in r) < 1e-4
+
+
+def test_direction_of_a_link_does_not_matter() -> None:
+    nominal, true = grid((1, 2, 2))
+    links = [link(true, b, a) for a, b in neighbours(true)]
+    np.testing.assert_allclose(errors(solve_positions(nominal, links), true), 0, atol=1e-4)
+
+
+def test_loops_average_the_noise() -> None:
+    rng = np.random.default_rng(3)
+    nominal, true = grid((1, 4, 4))
+    links = [link(true, a, b, rng.normal(0, 0.1, 3)) for a, b in neighbours(true)]
+    placement = solve_positions(nominal, links)
+    assert not [k.reason for k in placement.links if k.reason]
+    assert np.sqrt((errors(placement, true) ** 2).mean()) < 0.12
+    for k in placement.links:
+        a, b = (np.array(placement.origin_px[n]) for n in (k.fixed, k.moving))
+        np.testing.assert_allclose(placement.residual_px[k.fixed, k.moving], b - a - np.array(k.offset_px))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("wrong", [0, 1, 2, 3])
+def test_a_link_16_voxels_off_is_rejected_even_in_a_single_loop(wrong: int, axis: int) -> None:
+    nominal, true = grid((1, 2, 2), stage_error=3.0, seed=wrong)
+    pairs = neighbours(true)
+    links = [link(true, a, b, 16 * np.eye(3)[axis] if i == wrong else 0.0) for i, (a, b) in enumerate(pairs)]
+    placement = solve_positions(nominal, links)
+    assert [bool(k.reason) for k in placement.links] == [i == wrong for i in range(4)]
+    assert "contradicts the other links by 16.0 voxels" in placement.links[wrong].reason
+    assert pairs[wrong] not in placement.residual_px
+    np.testing.assert_allclose(errors(placement, true), 0, atol=1e-4)
+
+
+def test_several_wrong_links_are_all_found() -> None:
+    nominal, true = grid((1, 4, 4))
+    pairs = neighbours(true)
+    wrong = {2: [0, 9, 0], 11: [-12, 0, 5], 19: [0, 0, -20]}
+    links = [link(true, a, b, np.array(wrong.get(i, [0, 0, 0]))) for i, (a, b) in enumerate(pairs)]
+    placement = solve_positions(nominal, links)
+    assert {i for i, k in enumerate(placement.links) if k.reason} == set(wrong)
+    np.testing.assert_allclose(errors(placement, true), 0, atol=1e-4)
+
+
+def test_precise_links_count_more() -> None:
+    nominal, true = grid((1, 1, 2))
+    good, bad = link(true, "000", "001"), link(true, "001", "000", 0.7, n=3, scatter=1.0)
+    assert np.abs(errors(solve_positions(nominal, [good, bad]), true)).max() < 0.05
+
+
+def test_a_link_that_is_somewhat_off_pulls_no_harder_than_its_limit() -> None:
+    """One link says 10.6; two paths of two links each, all as sure of themselves, say 10."""
+    nominal = {name: (0.0, 0.0, x) for name, x in (("a", 0.0), ("c", 5.0), ("d", 5.0), ("b", 10.0))}
+    true = {name: np.array(position) for name, position in nominal.items()}
+    pairs = [("a", "c"), ("c", "b"), ("a", "d"), ("d", "b")]
+    links = [link(true, *pair, scatter=0.0) for pair in pairs] + [
+        link(true, "a", "b", np.array([0, 0, 0.6]), scatter=0)
+    ]
+    found = solve_positions(nominal, links).origin_px
+    # Least squares would say 10.3. A pull of 2.5 sigma of 0.05 moves the two paths, half as stiff each, by 0.125.
+    assert found["b"][2] - found["a"][2] == pytest.approx(10.125, abs=0.005)
+
+
+def test_links_with_scatter_may_be_off_by_five_times_as_much() -> None:
+    nominal, true = grid((1, 2, 2))
+    pairs = neighbours(true)
+    for scatter, rejected in ((0.05, 1), (2.0, 0)):
+        links = [link(true, *pair, 4.0 if i == 0 else 0.0, scatter=scatter) for i, pair in enumerate(pairs)]
+        assert sum(bool(k.reason) for k in solve_positions(nominal, links).links) == rejected
+
+
+def test_a_tile_without_links_keeps_its_stage_position() -> None:
+    nominal, true = grid((1, 1, 3))
+    rejected = Link("001", "002", (0.0, 0.0, 500.0), (0.0, 0.0, 0.0), (), "no room")
+    placement = solve_positions(nominal, [link(true, "000", "001"), rejected])
+    assert placement.unlinked == ("002",)
+    linked = np.mean([np.subtract(placement.origin_px[n], nominal[n]) for n in ("000", "001")], axis=0)
+    np.testing.assert_allclose(np.subtract(placement.origin_px["002"], nominal["002"]), linked, atol=1e-6)
+    assert placement.links[1].reason == "no room"
+
+
+def test_each_group_stays_where_the_stage_has_its_mean() -> None:
+    nominal, true = grid((1, 2, 2))
+    placement = solve_positions(nominal, [link(true, "000", "001"), link(true, "010", "011")])
+    moved = {n: np.subtract(placement.origin_px[n], nominal[n]) for n in nominal}
+    np.testing.assert_allclose(moved["000"] + moved["001"], moved["010"] + moved["011"], atol=1e-6)
+    assert placement.unlinked == ()
+
+
+def test_axes_left_out_stay() -> None:
+    nominal, true = grid((1, 2, 2))
+    links = [link(true, a, b) for a, b in neighbours(true)]
+    placement = solve_positions(nominal, links, axes=(False, True, False))
+    found = np.array(list(placement.origin_px.values()))
+    np.testing.assert_allclose(found[:, [0, 2]], np.array(list(nominal.values()))[:, [0, 2]])
+    np.testing.assert_allclose(errors(placement, true)[:, 1], 0, atol=1e-4)
+
+
+def test_no_links_and_one_tile() -> None:
+    assert solve_positions({"a": (3.0, 4.0, 5.0)}, []).origin_px == {"a": (0.0, 0.0, 0.0)}
+
+
+def test_unknown_tile() -> None:
+    with pytest.raises(AlignmentError, match="nobody"):
+        solve_positions({"a": (0.0, 0.0, 0.0)}, [Link("a", "nobody", (0.0,) * 3, (0.0,) * 3, ())])

@@ -1,0 +1,153 @@
+"""Correction of a frame: order, flat and dark applied once, golden counts, odd sizes, threads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tifffile
+
+from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
+from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.flat.file import read_flat
+from gpustitch.oblique.flat.flatfield import normalized_flat
+from tests.paths import DATA
+
+GOLDEN = np.load(DATA / "filter_streaks_256x320.npz")
+CASES = json.loads(str(GOLDEN["params"]))
+WAVES = WaveletOptions(8, 30, wavelet="db2")
+
+
+def picture(rows, columns, seed=0):
+    return np.random.default_rng(seed).poisson(400, (rows, columns)).astype(np.uint16)
+
+
+def uneven(rows, columns):
+    y, x = np.mgrid[:rows, :columns]
+    return normalized_flat(1 + 0.02 * y + 0.01 * x)
+
+
+@pytest.mark.parametrize("name", ["dark", "dual_flat_dark", "dual"])
+def test_compat_gives_the_counts_of_pystripe(name):
+    case = CASES[name]
+    options = WaveletOptions(*case["sigma"], wavelet=case["wavelet"], crossover=case.get("crossover", 10), compat=True)
+    flat = GOLDEN["flat"] if "flat" in case else None
+    result = Correction("wavelet", options, flat=flat, dark=case.get("dark", 0)).apply(GOLDEN["img"])
+    difference = np.abs(result.astype(int) - (GOLDEN["img"].astype(int) + GOLDEN[f"diff_{name}"]))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.001
+
+
+@pytest.mark.parametrize("method", ["none", "wavelet", "lightsheet"])
+@pytest.mark.parametrize("shape", [(63, 97), (1, 1), (64, 40)])
+def test_stripes_go_first_then_dark_then_flat_each_once(method, shape):
+    # pystripe and spimstitch forget the dark after the lightsheet way, apply the flat twice after the wavelet way,
+    # and crash on odd sizes with a flat.
+    frame, flat = picture(*shape), uneven(*shape)
+    sheet = LightsheetOptions(20, 30, lightsheet_vs_background=0.3)
+    raw = {
+        "none": frame.astype(np.float64),
+        "wavelet": destripe_wavelet(frame, WAVES).astype(np.float64),
+        "lightsheet": destripe_lightsheet(frame, sheet).astype(np.float64),
+    }[method]
+    result = Correction(method, WAVES, sheet, flat, 100.0).apply(frame)
+    assert result.dtype == np.uint16
+    np.testing.assert_allclose(result, np.clip((raw - 100) / flat, 0, 65535), atol=0.51)
+
+
+def test_nothing_to_do_gives_a_copy():
+    frame = picture(20, 30)
+    for correction in (Correction(), Correction("wavelet")):
+        assert correction.is_identity
+        result = correction.apply(frame)
+        np.testing.assert_array_equal(result, frame)
+        assert not np.shares_memory(result, frame)
+    assert not Correction(dark=1).is_identity
+
+
+def test_bright_pixels_are_clipped_and_dark_ones_too():
+    frame = np.array([[65535, 60000], [90, 0]], np.uint16)
+    flat = np.array([[0.5, 1.0], [1.0, 0.0]], np.float32)
+    assert Correction(flat=flat, dark=100).apply(frame).tolist() == [[65535, 59900], [0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+def test_takes_any_real_type(dtype):
+    frame = np.minimum(picture(40, 50), 255).astype(dtype)
+    for method in ("none", "wavelet", "lightsheet"):
+        result = Correction(method, WAVES, dark=7).apply(frame)
+        expected = Correction(method, WAVES, dark=7).apply(frame.astype(np.uint16))
+        # Otsu's threshold is found among other bins.
+        assert np.abs(result.astype(int) - expected).max() <= (2 if method == "wavelet" else 0)
+
+
+def test_a_window_of_the_flat_corrects_a_window_of_the_frame():
+    frame, whole = picture(40, 50), Correction(flat=uneven(40, 50), dark=10)
+    window = dataclasses.replace(whole, flat=whole.flat[5:20, 30:41])
+    np.testing.assert_array_equal(window.apply(frame[5:20, 30:41]), whole.apply(frame)[5:20, 30:41])
+
+
+def test_threads_share_a_correction():
+    correction = Correction("wavelet", WAVES, flat=uneven(60, 71), dark=5)
+    frames = [picture(60, 71, seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(correction.apply, frames))
+    fresh = Correction("wavelet", WAVES, flat=uneven(60, 71), dark=5)
+    for frame, result in zip(frames, together, strict=True):
+        np.testing.assert_array_equal(result, fresh.apply(frame))
+
+
+def test_bad_parameters_are_refused():
+    for arguments, text in (
+        ({"method": "fourier"}, "destriping method"),
+        ({"dark": -1}, "--dark"),
+        ({"dark": np.nan}, "--dark"),
+        ({"flat": np.full((3, 3), np.nan)}, "NaN"),
+        ({"flat": np.full((3, 3), 500)}, "scaled to maximum 1"),
+    ):
+        with pytest.raises(ParameterError, match=text):
+            Correction(**arguments)
+    with pytest.raises(ParameterError, match="40 x 50 pixels but the frames are of 50 x 40"):
+        Correction(flat=uneven(40, 50)).apply(picture(50, 40))
+    for shape in ((4,), (1, 2, 3, 4)):
+        with pytest.raises(ParameterError, match="frames"):
+            Correction(dark=1).apply(np.ones(shape))
+
+
+@pytest.mark.parametrize("method", ["none", "wavelet", "lightsheet"])
+def test_frames_together_are_frames_one_by_one(method):
+    frames = np.stack([picture(41, 50, seed=seed) for seed in range(3)])
+    correction = Correction(method, WaveletOptions(3, 5), flat=uneven(41, 50), dark=3)
+    together = correction.apply(frames)
+    assert together.shape == frames.shape
+    np.testing.assert_array_equal(together, np.stack([correction.apply(frame) for frame in frames]))
+
+
+def test_flats_are_read_in_any_unit(tmp_path):
+    path = tmp_path / "flat.tiff"
+    tifffile.imwrite(path, np.array([[200, 400], [100, 0]], np.uint16))
+    assert read_flat(path).tolist() == [[0.5, 1], [0.25, 0]]
+    tifffile.imwrite(path, np.array([[np.nan, 1]], np.float32))
+    with pytest.raises(ParameterError, match=f"{path.name}: .*NaN"):
+        read_flat(path)
+    tifffile.imwrite(path, np.zeros((3, 4, 4), np.float32), photometric="minisblack")
+    with pytest.raises(ParameterError, match=f"{path.name}: .*2-D"):
+        read_flat(path)
+    path.write_bytes(b"no image")
+    with pytest.raises(DamagedInputError, match=path.name):
+        read_flat(path)
+    with pytest.raises(InputMissingError, match=r"none\.tif"):
+        read_flat(tmp_path / "none.tif")
+
+
+def test_a_notch_too_wide_for_the_frame_is_told() -> None:
+    usual = Correction("wavelet", WaveletOptions(sigma1=128, sigma2=512))
+    assert usual.caution(2048) == ""
+    assert "longer than 8 pixels" in usual.caution(512)
+    assert Correction("wavelet", WaveletOptions(sigma1=0, sigma2=512)).caution(512) == ""
+    assert Correction("lightsheet").caution(512) == ""

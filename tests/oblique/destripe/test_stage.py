@@ -1,0 +1,263 @@
+"""The stage and command ``destripe``: files, trees, DCIMG, names, damaged and existing files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from gpustitch.cli.main import app
+from gpustitch.errors import DamagedInputError, DeviceError, InputMissingError, OutputExistsError, ParameterError
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.oblique.destripe import stage
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
+from gpustitch.oblique.destripe.stage import DestripeOptions, plan, run
+from gpustitch.oblique.destripe.wavelet import WaveletOptions
+
+WAVES = Correction("wavelet", WaveletOptions(8, 30, wavelet="db2"))
+
+
+def picture(seed=0, shape=(40, 52)):
+    return np.random.default_rng(seed).poisson(400, shape).astype(np.uint16)
+
+
+def destripe(source, output=None, **options):
+    return run(plan(DestripeOptions(input=source, output=output, **{"correction": WAVES, **options})))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "raw"
+    for number, name in enumerate(("a.tif", "sub/b.tiff", "sub/deep/c.TIF")):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(path, picture(number))
+    (root / "notes.txt").write_text("not an image")
+    return root
+
+
+@pytest.fixture
+def dcimg(tmp_path):
+    path = tmp_path / "0012300.dcimg"
+    write_dcimg(path, [picture(n) for n in range(3)], 3, (40, 52))
+    return path
+
+
+def test_one_image(tmp_path):
+    source = tmp_path / "a.tif"
+    tifffile.imwrite(source, picture())
+    result = destripe(source)
+    assert result.output == tmp_path / "a_destriped.tif"
+    np.testing.assert_array_equal(tifffile.imread(result.output), WAVES.apply(picture()))
+    np.testing.assert_array_equal(tifffile.imread(source), picture())
+    other = tmp_path / "new" / "b.tiff"
+    assert destripe(source, other, compression=0).n_images == 1
+    np.testing.assert_array_equal(tifffile.imread(other), WAVES.apply(picture()))
+
+
+def test_pages_of_one_image(tmp_path):
+    pages = np.stack([picture(1), picture(2)])
+    tifffile.imwrite(tmp_path / "a.tif", pages)
+    result = destripe(tmp_path / "a.tif")
+    np.testing.assert_array_equal(tifffile.imread(result.output), np.stack([WAVES.apply(p) for p in pages]))
+
+
+def test_a_tree_keeps_its_structure(tree, tmp_path):
+    result = destripe(tree, n_workers=2)
+    assert result.output == tmp_path / "raw_destriped"
+    written = sorted(str(p.relative_to(result.output)) for p in result.output.rglob("*") if p.is_file())
+    assert written == ["a.tif", "destripe.json", "sub/b.tiff", "sub/deep/c.TIF"]
+    for number, name in enumerate(("a.tif", "sub/b.tiff", "sub/deep/c.TIF")):
+        np.testing.assert_array_equal(tifffile.imread(result.output / name), WAVES.apply(picture(number)))
+    record = json.loads((result.output / "destripe.json").read_text())
+    assert record["images"] == 3
+    assert record["parameters"]["correction"]["wavelet"]["sigma2"] == 30
+
+
+def test_frames_of_a_dcimg(dcimg, tmp_path):
+    result = destripe(dcimg)
+    assert result.output == tmp_path / "0012300_destriped"
+    for number in range(3):
+        image = tifffile.imread(result.output / f"img_{number:05d}.tiff")
+        np.testing.assert_array_equal(image, WAVES.apply(picture(number)))
+
+
+def test_frames_named_after_their_position(dcimg, tmp_path):
+    output = tmp_path / "out"
+    destripe(dcimg, output, zstep_um=2.0)
+    assert sorted(p.name for p in output.glob("*.tif")) == ["12300.tif", "12320.tif", "12340.tif"]
+    dcimg.rename(tmp_path / "run.dcimg")
+    with pytest.raises(ParameterError, match=r"run\.dcimg: with --zstep the name"):
+        destripe(tmp_path / "run.dcimg", output, zstep_um=2.0)
+
+
+def test_a_dcimg_in_a_tree(dcimg, tmp_path):
+    folder = tmp_path / "tree" / "x"
+    folder.mkdir(parents=True)
+    dcimg.rename(folder / dcimg.name)
+    plain = destripe(tmp_path / "tree", tmp_path / "plain")
+    assert (plain.output / "x" / "0012300" / "img_00002.tiff").is_file()
+    named = destripe(tmp_path / "tree", tmp_path / "named", zstep_um=2.0)
+    assert (named.output / "x" / "12340.tif").is_file()
+
+
+def test_turned_images(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", picture())
+    result = destripe(tmp_path / "a.tif", rotate=True)
+    np.testing.assert_array_equal(tifffile.imread(result.output), WAVES.apply(np.rot90(picture())))
+
+
+def test_output_type(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((20, 20), 250, np.uint8))
+    flat = np.full((20, 20), 1, np.float32)
+    flat[0] = 0.5
+    correction = Correction(flat=flat)
+    result = destripe(tmp_path / "a.tif", tmp_path / "16.tif", correction=correction)
+    assert tifffile.imread(result.output)[0, 0] == 500
+    result = destripe(tmp_path / "a.tif", tmp_path / "8.tif", correction=correction, keep_type=True)
+    kept = tifffile.imread(result.output)
+    assert kept.dtype == np.uint8
+    assert kept[0, 0] == 255
+    assert kept[1, 0] == 250
+
+
+def test_existing_outputs_are_refused_before_anything_is_read(tree, tmp_path):
+    output = tmp_path / "out"
+    destripe(tree, output)
+    with pytest.raises(OutputExistsError, match="and 2 more exist already"):
+        destripe(tree, output)
+    assert destripe(tree, output, overwrite=True).n_images == 3
+
+
+def test_the_input_is_never_written_to(tree):
+    for output in (tree, tree / "out", tree / "sub" / ".." / "new"):
+        with pytest.raises(ParameterError, match="lies in the input"):
+            destripe(tree, output, overwrite=True)
+    with pytest.raises(ParameterError, match="lies in the input"):
+        destripe(tree / "a.tif", tree / "a.tif", overwrite=True)
+
+
+def test_a_damaged_file_stops_the_run_or_is_skipped_and_named(tree, tmp_path):
+    (tree / "sub" / "b.tiff").write_bytes((tree / "sub" / "b.tiff").read_bytes()[:900])
+    with pytest.raises(DamagedInputError, match=r"b\.tiff"):
+        destripe(tree, tmp_path / "stopped")
+    result = destripe(tree, tmp_path / "skipped", on_error="skip")
+    assert result.n_images == 2
+    assert [path.name for path in result.skipped] == ["b.tiff"]
+    assert "skipped 1 damaged" in result.summary
+    assert not (tmp_path / "skipped" / "sub" / "b.tiff").exists()
+    record = json.loads((result.output / "destripe.json").read_text())
+    assert next(iter(record["skipped"])).endswith("b.tiff")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_damaged_dcimg_stops_the_run_or_is_skipped_and_named(tree, tmp_path):
+    (tree / "0.dcimg").write_bytes(b"DCIMG but not really")
+    with pytest.raises(DamagedInputError, match=r"0\.dcimg"):
+        destripe(tree, tmp_path / "stopped")
+    result = destripe(tree, tmp_path / "skipped", on_error="skip")
+    assert result.n_images == 3
+    assert [path.name for path in result.skipped] == ["0.dcimg"]
+
+
+def test_only_damaged_files_are_an_error_even_when_skipped(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.tif", "b.tif"):
+        (tmp_path / "in" / name).write_bytes(b"nothing")
+    with pytest.raises(DamagedInputError, match="none of the images"):
+        destripe(tmp_path / "in", on_error="skip")
+
+
+def test_an_image_of_another_shape_than_the_flat_is_named(tree, tmp_path):
+    correction = Correction(flat=np.ones((40, 52), np.float32))
+    tifffile.imwrite(tree / "sub" / "b.tiff", picture(0, (52, 40)))
+    with pytest.raises(ParameterError, match=r"b\.tiff: the flat field is of 40 x 52"):
+        destripe(tree, tmp_path / "out", correction=correction)
+    with pytest.raises(ParameterError, match="40 x 52"):
+        plan(DestripeOptions(input=tree, correction=correction, rotate=True))
+
+
+def test_impossible_jobs_are_refused(tree, tmp_path):
+    tifffile.imwrite(tree / "x.tif", picture())
+    tifffile.imwrite(tree / "x.tiff", picture())
+    for options, text in (
+        ({"correction": Correction("wavelet")}, "nothing to do"),
+        ({"compression": 11}, "--compression"),
+        ({"n_workers": 0}, "workers"),
+        ({"zstep_um": 0.0}, "--zstep"),
+        ({"on_error": "ignore"}, "--on-error"),
+    ):
+        with pytest.raises(ParameterError, match=text):
+            destripe(tree, tmp_path / "out", **options)
+    with pytest.raises(ParameterError, match=r"\.tif or \.tiff"):
+        destripe(tree / "a.tif", tmp_path / "out.png")
+    with pytest.raises(ParameterError, match="images are read from"):
+        destripe(tree / "notes.txt")
+    with pytest.raises(InputMissingError, match="no file or folder"):
+        destripe(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputMissingError, match="holds no"):
+        destripe(tmp_path / "empty")
+    assert not (tmp_path / "out").exists()
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, ["destripe", *map(str, arguments)])
+
+
+def test_command_as_the_pipeline_script_calls_it(tree, tmp_path):
+    output = tmp_path / "out"
+    result = command(
+        "--input", tree, "--output", output, "--sigma1", 16, "--sigma2", 64, "--wavelet", "db5", "--crossover", 10,
+        "--workers", 2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    options = WaveletOptions(16, 64, wavelet="db5", crossover=10)
+    np.testing.assert_array_equal(tifffile.imread(output / "a.tif"), Correction("wavelet", options).apply(picture()))
+
+
+def test_command_with_every_option(tree, tmp_path):
+    flat = tmp_path / "flat.tiff"
+    tifffile.imwrite(flat, np.full((52, 40), 800.0, np.float32))
+    result = command(
+        "-i", tree / "a.tif", "-o", tmp_path / "o.tif", "-s1", 9, "-s2", 20, "-l", 2, "-w", "haar", "-t", 300,
+        "-x", 20, "-c", 3, "-f", flat, "-d", 50, "-n", 1, "--chunks", 4, "-r", "--compat", "--dont-convert-16bit",
+        "--on-error", "stop", "--overwrite", "--quiet",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    waves = WaveletOptions(9, 20, 2, "haar", 20, 300, compat=True)
+    expected = Correction("wavelet", waves, flat=np.ones((52, 40), np.float32), dark=50).apply(np.rot90(picture()))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.tif"), expected)
+
+
+def test_command_for_the_lightsheet_way(tree, tmp_path):
+    result = command(
+        "-i", tree / "a.tif", "-o", tmp_path / "o.tif", "--lightsheet", "--artifact-length", 12, "--percentile", 0.3,
+        "--background-window-size", 30, "--lightsheet-vs-background", 0.5,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    expected = Correction("lightsheet", lightsheet=LightsheetOptions(12, 30, 0.3, 0.5)).apply(picture())
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.tif"), expected)
+
+
+def test_command_errors_are_one_line_and_an_exit_code(tree):
+    result = command("-i", tree, "--sigma1", -4)
+    assert result.exit_code == ParameterError.exit_code
+    assert "--sigma1 must be 0 or a positive number" in result.stderr
+    assert command("-i", tree / "none", "--sigma1", 4).exit_code == InputMissingError.exit_code
+
+
+def test_a_device_that_fails_is_no_damaged_image(tree, tmp_path, monkeypatch):
+    def fail(_, device):
+        def run(_):
+            raise DeviceError("cuda:0 failed: unspecified launch failure")
+
+        return run
+
+    monkeypatch.setattr(stage, "hosted", fail)
+    with pytest.raises(DeviceError, match="launch failure"):
+        destripe(tree, tmp_path / "out", on_error="skip")

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpustitch.errors import InputMissingError, LayoutError
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.io.images.files import write_tiff
+from gpustitch.io.volumes.opening import is_volume
+from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic
+
+FRAME = np.zeros((2, 2), np.uint8)
+
+
+def raw(path):
+    write_dcimg(path, [FRAME], 1, (2, 2))
+
+
+def volume(path, kind="info"):
+    (path / kind).parent.mkdir(parents=True, exist_ok=True)
+    (path / kind).write_text("{}")
+
+
+def positions(mosaic):
+    return [tile.stage_um for tile in mosaic.tiles]
+
+
+def test_names_are_tenths_of_a_micron_and_may_be_negative(tmp_path):
+    for x, y, z in [(-105, 20, -3), (-105, -7, -3), (300, 20, 12), (300, -7, 12)]:
+        raw(tmp_path / f"{x}" / f"{x}_{y}" / f"{z}.dcimg")
+    mosaic = find_raw_mosaic(tmp_path)
+    assert positions(mosaic) == [(-10.5, -0.7, -0.3), (-10.5, 2.0, -0.3), (30.0, -0.7, 1.2), (30.0, 2.0, 1.2)]
+    assert mosaic.tiles[0].path == tmp_path / "-105" / "-105_-7" / "-3.dcimg"
+    assert mosaic.tiles[0].name == "-105_-7_-3"
+
+
+def test_a_missing_tile_is_reported_by_the_mosaic(tmp_path):
+    for x, y in [(0, 0), (0, 10), (20, 0)]:
+        raw(tmp_path / f"{x}" / f"{x}_{y}" / "0.dcimg")
+    assert find_raw_mosaic(tmp_path).missing_positions() == [(2.0, 1.0, 0.0)]
+
+
+def test_a_folder_of_tiffs_is_a_tile_and_other_files_are_passed_over(tmp_path):
+    raw(tmp_path / "0" / "0_0" / "0.dcimg")
+    for i in range(2):
+        write_tiff(tmp_path / "0" / "0_50" / "7" / f"img_{i}.tiff", FRAME)
+    (tmp_path / "0" / "0_0" / "notes.txt").write_text("x")
+    (tmp_path / "0" / "0_0" / ".0.dcimg.partial").write_text("x")
+    (tmp_path / "0" / "0_0" / "logs").mkdir()
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "metadata.json").write_text("{}")
+    assert positions(find_raw_mosaic(tmp_path)) == [(0, 0, 0), (0, 5.0, 0.7)]
+
+
+def test_a_picture_beside_the_raw_files_is_no_tile(tmp_path):
+    raw(tmp_path / "0" / "0_0" / "12.dcimg")
+    write_tiff(tmp_path / "0" / "0_0" / "preview.tif", FRAME)
+    write_tiff(tmp_path / "0" / "0_70" / "img_0.tif", FRAME)
+    assert positions(find_raw_mosaic(tmp_path)) == [(0, 0, 1.2), (0, 7.0, 0)]
+
+
+@pytest.mark.parametrize(
+    "bad", ["0/0_0/first.dcimg", "0/0-0/0.dcimg", "0/zero_0/0.dcimg", "5/0_0/0.dcimg", "0/0_1.5/0.dcimg"]
+)
+def test_an_unreadable_name_is_named(tmp_path, bad):
+    raw(tmp_path / "0" / "0_90" / "0.dcimg")
+    raw(tmp_path / bad)
+    with pytest.raises(LayoutError, match=bad.rpartition("/")[2]):
+        find_raw_mosaic(tmp_path)
+
+
+def test_an_unreadable_x_folder_is_named(tmp_path):
+    raw(tmp_path / "0" / "0_0" / "0.dcimg")
+    raw(tmp_path / "left" / "0_0" / "0.dcimg")
+    with pytest.raises(LayoutError, match="left"):
+        find_raw_mosaic(tmp_path)
+
+
+def test_two_tiles_at_one_place_are_refused(tmp_path):
+    raw(tmp_path / "0" / "0_0" / "7.dcimg")
+    raw(tmp_path / "0" / "0_0" / "+07.dcimg")
+    with pytest.raises(LayoutError, match="both"):
+        find_raw_mosaic(tmp_path)
+
+
+def test_a_file_alone_is_a_tile(tmp_path):
+    raw(tmp_path / "scan 1.dcimg")
+    assert positions(find_raw_mosaic(tmp_path / "scan 1.dcimg")) == [(0, 0, 0)]
+    raw(tmp_path / "50" / "50_-20" / "3.dcimg")
+    assert positions(find_raw_mosaic(tmp_path / "50" / "50_-20" / "3.dcimg")) == [(5.0, -2.0, 0.3)]
+
+
+def test_a_file_alone_is_found_in_its_folder(tmp_path):
+    raw(tmp_path / "scan.dcimg")
+    assert positions(find_raw_mosaic(tmp_path)) == [(0, 0, 0)]
+    raw(tmp_path / "other.dcimg")
+    with pytest.raises(LayoutError, match="2 DCIMG files"):
+        find_raw_mosaic(tmp_path)
+
+
+def test_nothing_there_is_an_error(tmp_path):
+    with pytest.raises(InputMissingError, match="none"):
+        find_raw_mosaic(tmp_path / "none")
+    for find in (find_raw_mosaic, find_volume_mosaic):
+        with pytest.raises(InputMissingError, match=str(tmp_path)):
+            find(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputMissingError, match=r"a\.txt"):
+        find_raw_mosaic(tmp_path / "a.txt")
+
+
+def test_volumes_with_and_without_z(tmp_path):
+    volume(tmp_path / "0" / "0_0" / "0")
+    volume(tmp_path / "0" / "0_0" / "-40", "1_1_1/precomputed.blockfs")
+    volume(tmp_path / "0" / "0_50")
+    volume(tmp_path / "-9" / "-9_50", "1_1_1/precomputed.blockfs")
+    raw(tmp_path / "0" / "0_0" / "80.dcimg")
+    found = find_volume_mosaic(tmp_path)
+    assert positions(found) == [(-0.9, 5.0, 0.0), (0, 0, -4.0), (0, 0, 0), (0, 5.0, 0)]
+    assert positions(find_raw_mosaic(tmp_path)) == [(0, 0, 8.0)]
+
+
+def test_a_volume_alone_is_a_tile(tmp_path):
+    volume(tmp_path / "v")
+    assert positions(find_volume_mosaic(tmp_path / "v")) == [(0, 0, 0)]
+    volume(tmp_path / "30" / "30_-5" / "2")
+    assert positions(find_volume_mosaic(tmp_path / "30" / "30_-5" / "2")) == [(3.0, -0.5, 0.2)]
+    assert positions(find_volume_mosaic(tmp_path / "30")) == [(3.0, -0.5, 0.2)]
+
+
+def test_ome_zarr_volumes_are_tiles_too(tmp_path):
+    for y in ("0", "2000"):
+        (tmp_path / "0" / f"0_{y}" / "0").mkdir(parents=True)
+        (tmp_path / "0" / f"0_{y}" / "0" / "zarr.json").write_text("{}")
+    assert [tile.stage_um for tile in find_volume_mosaic(tmp_path).tiles] == [(0.0, 0.0, 0.0), (0.0, 200.0, 0.0)]
+    assert is_volume(tmp_path / "0" / "0_0" / "0") and not is_volume(tmp_path)

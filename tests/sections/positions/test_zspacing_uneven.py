@@ -1,0 +1,111 @@
+"""Series like an atlas with sections left out: nearly empty ends, a texture that changes, two sections swapped."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+from gpustitch.errors import ParameterError
+from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.positions.estimate import estimate_positions
+from gpustitch.sections.positions.order import all_agree
+
+SMOOTH = {"patches": 20000, "noise": 0.03, "length": 4.0, "fine": 0.05}
+ROUGH = {"patches": 400, "noise": 0.05, "length": 6.0, "fine": 0.3}
+
+
+@functools.cache
+def series(seed, patches, noise, length, fine):
+    """Positions (120,) of sections of which some are missing, and the correlations of their samples.
+
+    Correlation length grows by 1.7 along the series; a fine structure of its own falls off within a section.
+    """
+    rng = np.random.default_rng(seed)
+    truth = np.sort(rng.choice(170, 120, replace=False)).astype(float)
+    lengths = length * (1 + 0.7 * truth / 170)
+    stretched = np.concatenate([[0], np.cumsum(np.diff(truth) / ((lengths[1:] + lengths[:-1]) / 2))])
+    distance = np.abs(np.subtract.outer(stretched, stretched))
+    covariance = fine * np.exp(-2 * distance) + (1 - fine) * np.exp(-((distance / 8) ** 1.7))
+    texture = np.linalg.cholesky(covariance + 1e-9 * np.eye(120))
+    sections = texture @ rng.normal(size=(120, patches)) + noise * rng.normal(size=(120, patches))
+    sections[[0, 1, -1]] = rng.normal(size=(3, patches))
+    for values in (truth, sections):
+        values[[60, 61]] = values[[61, 60]]
+    return truth, np.corrcoef(sections)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"), [(ROUGH, 2), (ROUGH, 3), (SMOOTH, 3), (SMOOTH, 12), (SMOOTH, 18), (SMOOTH, 20)]
+)
+def test_swap_is_put_right_and_spacings_are_found(kind, seed):
+    truth, similarity = series(seed, **kind)
+    result = estimate_positions(similarity)
+    np.testing.assert_array_equal(result.order, np.argsort(truth))
+    inner = result.order[2:-1]
+    found, expected = np.diff(result.positions[inner]), np.diff(truth[inner])
+    assert np.corrcoef(found, expected)[0, 1] > 0.85
+    assert found.min() > 0.2
+    assert found.max() < 4.5
+    assert result.largest_move < 0.001
+
+
+def falling(positions, quality=1.0):
+    """Similarities (range 5, n) of sections at positions."""
+    n = len(positions)
+    quality = np.broadcast_to(quality, n)
+    out = np.zeros((5, n))
+    for d in range(1, 6):
+        near = np.exp(-np.abs(positions[d:] - positions[:-d]) / 6)
+        out[d - 1, : n - d] = near * quality[d:] * quality[:-d]
+    return out
+
+
+def test_partners_agree_only_on_sections_that_are_swapped():
+    positions = np.arange(12.0)
+    positions[[5, 6]] = 6, 5
+    quality = np.ones(12)
+    quality[5] = 0.6
+    for measured in (falling(positions), falling(positions, quality)):
+        assert all_agree(measured, 5, 6)
+        assert not all_agree(measured, 4, 5)
+        assert not all_agree(measured, 6, 7)
+    assert not all_agree(falling(np.arange(12.0), quality), 5, 6)
+    contrary = falling(positions)
+    contrary[2, 2] = 1.3 * contrary[3, 2]
+    assert not all_agree(contrary, 5, 6)
+    assert not all_agree(falling(positions)[:, :9], 5, 6), "two partners after both are too few"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"section_weights": np.zeros(12)},
+        {"pair_weights": np.zeros((12, 12))},
+        {"options": ZSpacingOptions(minimum_correlation=0.999)},
+    ],
+)
+def test_refuses_a_series_of_which_no_pair_counts(changes):
+    similarity = np.exp(-np.abs(np.subtract.outer(np.arange(12.0), np.arange(12.0))) / 5)
+    with pytest.raises(ParameterError, match="no pair of sections counts"):
+        estimate_positions(similarity, **changes)
+
+
+@pytest.mark.parametrize(
+    ("n", "reach", "known"), [(3, 2, False), (4, 3, False), (40, 1, False), (40, 2, False), (40, 4, True)]
+)
+def test_no_standard_errors_without_pairs_that_tell_them(n, reach, known):
+    positions = np.cumsum(np.random.default_rng(0).uniform(0.5, 1.5, n))
+    similarity = np.exp(-np.abs(np.subtract.outer(positions, positions)) / 5)
+    result = estimate_positions(similarity, ZSpacingOptions(neighborhood_range=reach))
+    assert np.isfinite(result.positions).all()
+    assert np.isfinite(result.uncertainty).all() == known
+    assert np.isnan(result.uncertainty).all() != known
+
+
+def test_curves_are_similarities_with_compat_too():
+    similarity = np.exp(-np.abs(np.subtract.outer(np.arange(30.0), np.arange(30.0))) / 5)
+    for compat in (False, True):
+        curve = estimate_positions(similarity, ZSpacingOptions(compat=compat)).curves[0]
+        np.testing.assert_allclose(curve[1:8], np.exp(-np.arange(1, 8) / 5), atol=0.02)

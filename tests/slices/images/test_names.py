@@ -1,0 +1,102 @@
+"""Stacks by the numbers in the names of files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpustitch.slices.images.names import holes_text, number_step, numbered, stacks_of_names
+
+
+def paths(*names):
+    return [Path("f", name) for name in names]
+
+
+def stacks(*names):
+    return [[path.name for path in stack] for stack in stacks_of_names(paths(*names))]
+
+
+def test_a_stack_differs_in_one_number():
+    names = [f"tooth12_rec{n}.tif" for n in range(8, 12)]
+    assert stacks(*names, "other_1.tif", "tooth12_rec12.png") == [names, ["other_1.tif"], ["tooth12_rec12.png"]]
+    assert numbered(paths(*names)) == [8, 9, 10, 11]
+
+
+def test_tif_and_tiff_are_one_and_folders_are_not():
+    assert stacks("a1.tif", "a2.TIFF", "a3.tiff") == [["a1.tif", "a2.TIFF", "a3.tiff"]]
+    assert len(stacks_of_names([Path("f/a1.tif"), Path("g/a2.tif")])) == 2
+
+
+def test_numbers_that_take_fewer_values_part_stacks():
+    names = [f"t{t}_z{z:03}_c{c}.tif" for t in (1, 2) for c in (0, 1) for z in range(5)]
+    assert [len(stack) for stack in stacks(*names)] == [5] * 4
+    assert numbered(paths(*names[:5])) == [0, 1, 2, 3, 4]
+    assert [len(stack) for stack in stacks("1_1.tif", "1_2.tif", "2_1.tif", "2_2.tif")] == [2, 2]
+
+
+def test_a_time_of_day_that_runs_along_parts_nothing():
+    names = [f"a_{n:04}_{120000 + n // 2}.tif" for n in range(12)]
+    assert stacks(*names) == [names] and numbered(paths(*names)) == list(range(12))
+
+
+def test_specimens_numbered_on_are_parted_if_each_has_many():
+    names = [f"tooth{12 + n // 20}_{n:04}.tif" for n in range(40)]
+    assert [len(stack) for stack in stacks(*names)] == [20, 20]
+
+
+def test_names_without_numbers():
+    assert stacks("a.tif", "b.tif") == [["a.tif"], ["b.tif"]]
+    assert numbered(paths("a.tif")) == [None] and numbered(paths("a7.tif")) == [7]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "step"),
+    [
+        ([1, 2, 3, 4], 1), ([0, 2, 4, 6], 2), ([4, 3, 2, 1], 1), ([1, 2, 3, 5, 6, 7], 1), ([7], None), ([], None),
+        ([1, None], None), ([1, 1, 2], None), ([0, 2, 4, 5], None), ([1, 5, 6, 20, 31], None),
+        ([0, 1, 2, 10, 11, 30, 31, 50, 51, 70], None),
+    ],
+)  # fmt: skip
+def test_step_of_numbers(numbers, step):
+    assert number_step(numbers) == step
+
+
+def test_missing_numbers_are_named():
+    numbers = [1, 2, 3, 5, 6, 10, 11, 12, 13, 14, 15, 16]
+    files = paths(*(f"s{n}.tif" for n in numbers))
+    assert holes_text(files, numbers).endswith("numbers 4, 7 to 9 are missing between s1.tif and s16.tif")
+    assert "number 4 is missing" in holes_text(files[:5], numbers[:5])
+    assert holes_text(files[:3], [2, 4, 6]) == holes_text(files[:2], [1, 3]) == ""
+    many = [n for n in range(100) if n % 10 != 5]
+    assert "75, and more are missing" in holes_text(paths(*(f"s{n}.tif" for n in many)), many)
+
+
+@settings(deadline=None)
+@given(
+    first=st.integers(0, 10_000), step=st.integers(1, 5), width=st.integers(0, 6), n=st.integers(20, 60),
+    lost=st.sets(st.integers(1, 58), max_size=4), other=st.integers(0, 99),
+)  # fmt: skip
+def test_whatever_is_lost_from_a_stack_is_named(first, step, width, n, lost, other):
+    kept = [first + step * k for k in range(n) if k not in lost or k == n - 1]
+    files = [Path(f"scan{other}_{number:0{width}}.tif") for number in kept]
+    assert stacks_of_names(files) == [files] and numbered(files) == kept
+    text = holes_text(files, kept)
+    missing = sorted({first + step * k for k in range(n)} - set(kept))
+    runs = [number for number in missing if number - step not in missing]
+    assert (text == "") == (not missing)
+    named = re.search(r"numbers? (.*) (is|are) missing", text)
+    listed = [] if named is None else [part.split(" to ")[0] for part in named[1].split(", ")]
+    assert [int(part) for part in listed] == runs
+
+
+@settings(deadline=None)
+@given(st.lists(st.from_regex(r"\A[ab]?\d{0,2}[_.]?\d{0,3}\.(tif|png)\Z"), max_size=30, unique=True))
+def test_no_file_is_lost_or_doubled_by_parting(names):
+    files = [Path(name) for name in names]
+    parted = stacks_of_names(files)
+    assert sorted(path for stack in parted for path in stack) == sorted(files) and all(parted)
+    assert all(len(numbered(stack)) == len(stack) for stack in parted)

@@ -1,0 +1,95 @@
+"""Pixels of slices that are images."""
+
+from __future__ import annotations
+
+import concurrent.futures
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+
+from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
+from gpustitch.slices.images.pixels import ImageSlices
+from gpustitch.slices.model import SliceHeader
+
+
+def noise(shape=(6, 20, 30), dtype="uint16"):
+    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+def headers(paths, frames=None):
+    return [SliceHeader(path, frame, (20, 30)) for path, frame in zip(paths, frames or [0] * len(paths), strict=True)]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("how", ["pages", "imagej", "contiguous", "files", "compressed", "big-endian"])
+def test_tiff(tmp_path, dtype, how):
+    planes = noise(dtype=dtype)
+    order = [3, 0, 5, 1, 4, 2]
+    one = tmp_path / "v.tif"
+    if how == "files":
+        paths = [tmp_path / f"{k}.tif" for k in range(6)]
+        for path, plane in zip(paths, planes, strict=True):
+            tifffile.imwrite(path, plane)
+        given = headers([paths[k] for k in order])
+    else:
+        if how == "imagej" and dtype == "int16":
+            pytest.skip("ImageJ has no int16")
+        options = {
+            "pages": {"photometric": "minisblack"},
+            "imagej": {"imagej": True},
+            "compressed": {"compression": "zlib", "photometric": "minisblack"},
+            "big-endian": {"byteorder": ">", "photometric": "minisblack"},
+        }.get(how, {})
+        if how == "contiguous":
+            tifffile.imwrite(one, planes[0], byteorder=">")
+            with one.open("ab") as file:
+                with tifffile.TiffFile(one) as tiff:
+                    assert tiff.pages.first.dataoffsets[0] + planes[0].nbytes == one.stat().st_size
+                file.write(planes[1:].astype(planes.dtype.newbyteorder(">")).tobytes())
+        else:
+            tifffile.imwrite(one, planes, **options)
+        given = headers([one] * 6, order)
+    found = ImageSlices(given, "images")
+    assert found.shape == (6, 20, 30) and found.dtype == dtype and found.dtype.isnative
+    np.testing.assert_array_equal(found.read(0, 6), planes[order])
+    np.testing.assert_array_equal(found.read(2, 4, slice(3, 9), slice(5, None)), planes[order][2:4, 3:9, 5:])
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda k: found.read(k % 6, k % 6 + 1)[0], range(60)))
+    np.testing.assert_array_equal(parts, planes[order * 10])
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp"])
+def test_grey_images_in_colours(tmp_path, kind):
+    planes = noise(dtype="uint8")
+    encode = {"png": imagecodecs.png_encode, "bmp": imagecodecs.bmp_encode}[kind]
+    paths = [tmp_path / f"{k}.{kind}" for k in range(6)]
+    for path, plane in zip(paths, planes, strict=True):
+        path.write_bytes(encode(np.repeat(plane[..., None], 3, 2)))
+    np.testing.assert_array_equal(ImageSlices(headers(paths), "images").read(0, 6), planes)
+    paths[0].write_bytes(encode(np.stack([planes[0], planes[1], planes[2]], 2)))
+    with pytest.raises((DamagedInputError, ParameterError), match=r"0\."):
+        ImageSlices(headers(paths), "images")
+
+
+def test_bad_files(tmp_path):
+    planes = noise()
+    paths = [tmp_path / f"{k}.tif" for k in range(6)]
+    for path, plane in zip(paths, planes, strict=True):
+        tifffile.imwrite(path, plane)
+    found = ImageSlices(headers(paths), "images")
+    with pytest.raises(ParameterError, match="not all there"):
+        found.read(4, 7)
+    tifffile.imwrite(paths[2], planes[2, :5])
+    paths[3].write_bytes(b"no image")
+    tifffile.imwrite(paths[4], planes[4].astype(np.float32))
+    paths[5].unlink()
+    for k, error in ((2, DamagedInputError), (3, DamagedInputError), (4, DamagedInputError), (5, InputMissingError)):
+        with pytest.raises(error, match=rf"{k}\.tif"):
+            found.read(k, k + 1)
+    with pytest.raises(InputMissingError, match="no slices"):
+        ImageSlices([], "images")
+    tifffile.imwrite(paths[0], planes[0].astype(np.complex64))
+    with pytest.raises(DamagedInputError, match="complex64"):
+        ImageSlices(headers(paths), "images")

@@ -1,0 +1,64 @@
+"""Series of several volumes: which tag tells them apart is found out and said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpustitch.slices.verdict.stage import JudgeOptions, judge
+from tests.slices.dicom.dicom_phantom import Gradient, write_series
+
+
+def write_volumes(folder, n, edit, *, names="v{v}_{k}", numbers=True):
+    """``n`` volumes of 8 slices in one series."""
+    for v in range(n):
+        write_series(
+            folder, np.arange(8) * 2.0, pixels=Gradient((v + 1.0, 1.0, 1.0)),
+            names=[names.format(v=v, k=k) for k in range(8)],
+            numbers=[8 * v + k if numbers else k for k in range(8)],
+            edit=lambda data, k, v=v: edit(data, k, v),
+        )  # fmt: skip
+
+
+def tagged(keyword, values):
+    def edit(data, k, v):
+        data.SOPInstanceUID = f"1.2.{v}.{k}"
+        setattr(data, keyword, values[v])
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values", "name"),
+    [
+        ("DiffusionBValue", [0.0, 500.0, 1000.0], "b-value"),
+        ("TriggerTime", ["0", "40", "80"], "time"),
+        ("AcquisitionNumber", [1, 2, 3], "acquisition"),
+    ],
+)
+def test_the_tag_that_tells_volumes_apart_is_named(tmp_path, keyword, values, name):
+    write_volumes(tmp_path, 3, tagged(keyword, values))
+    (stack,) = judge([tmp_path])
+    (note,) = stack.notes
+    assert note.code == "MULTI_VOLUME" and f"first was taken (--split-by {name} tells" in note.text
+    assert stack.advice == f"Tell the volumes apart (--split-by {name}) and use 2 mm for all slices."
+    assert not any(one.notes for one in judge([tmp_path], JudgeOptions(split_by=(name,))))
+
+
+def test_a_volume_that_lacks_a_slice_is_told_apart_too(tmp_path):
+    write_volumes(tmp_path, 3, tagged("EchoTime", ["2", "4", "6"]))
+    (tmp_path / "v2_3").unlink()
+    (stack,) = judge([tmp_path])
+    assert [note.code for note in stack.notes] == ["SLICES_CONFLICT"]
+    assert stack.advice == "Split the series (--split-by echo), or remove one of each two."
+
+
+def test_nothing_is_promised_where_no_tag_helps(tmp_path):
+    def edit(data, k, v):
+        tagged("SeriesDescription", ["a", "b"])(data, k, v)
+        data.TriggerTime = str(10 * k + v)
+
+    write_volumes(tmp_path, 2, edit, numbers=False, names="{k}_{v}")
+    (stack,) = judge([tmp_path])
+    (note,) = stack.notes
+    assert "perhaps of several volumes (perhaps --split-by acquisition, time" in note.text
