@@ -22,7 +22,7 @@ import numpy as np
 from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Coverage, ObliqueScan, PlacedVolume, Spacing
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
@@ -67,7 +67,7 @@ def write_tree(root: Path, scan: ObliqueScan) -> None:
             path = root / f"{x}" / f"{x}_{y}" / "0"
             path.parent.mkdir(parents=True, exist_ok=True)
             sidecar = {"scan": dataclasses.asdict(scan)}
-            with VolumeWriter(
+            with PrecomputedWriter(
                 path, scan.shape, np.uint16, scan.spacing, downsample=downsample, levels=1, sidecar=sidecar
             ) as writer:
                 for z in range(0, scan.n_columns, 64):

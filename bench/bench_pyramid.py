@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.common import best_seconds, disk_write_bytes_per_s, memcpy_bytes_per_s, report
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Spacing
 from gpustitch.ops.pyramid import downsample
 
@@ -26,7 +26,7 @@ def reshaped_mean(volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def written(volume: npt.NDArray[Any], levels: int, path: Path) -> None:
     """Write the volume block by block."""
-    with VolumeWriter(
+    with PrecomputedWriter(
         path, volume.shape, volume.dtype, Spacing(1, 1, 1), downsample=downsample, levels=levels, overwrite=True,
         flush=False,
     ) as writer:  # fmt: skip

@@ -32,32 +32,32 @@ def gemm_flops_per_s(n_threads: int) -> tuple[float, float]:
 
 
 def steady(
-    planes: npt.NDArray[Any], reach: int, n_threads: int, mask: npt.NDArray[np.bool_] | None = None
+    planes: npt.NDArray[Any], max_lag: int, n_threads: int, mask: npt.NDArray[np.bool_] | None = None
 ) -> tuple[float, float]:
     """Seconds a plane takes in the middle of a long stack, by the clock and of CPUs; whole blocks are pushed."""
-    stream = BandedCorrelation(SHAPE, reach, n_threads=n_threads)
-    n = default_block(reach)
+    stream = BandedCorrelation(SHAPE, max_lag, n_threads=n_threads)
+    n = default_block(max_lag)
     some, used = planes[:n], None if mask is None else mask[:n]
-    for _ in range(-(-reach // n)):
+    for _ in range(-(-max_lag // n)):
         stream.push(some, used)
     wall, cpu = best_seconds(lambda: stream.push(some, used), repeats=6 if mask is None else 1)
     return wall / n, cpu / n
 
 
-def parts(planes: npt.NDArray[Any], reach: int) -> dict[str, float]:
+def parts(planes: npt.NDArray[Any], max_lag: int) -> dict[str, float]:
     """CPU nanoseconds per plane and pixel of each part of the work on 4 tiles at a time, on one thread."""
     n, (tiles, width) = len(planes), tiles_of(SHAPE)
-    rows = np.zeros((4, reach + n, width), np.float32)
+    rows = np.zeros((4, max_lag + n, width), np.float32)
     sampled, mask, flat = sampled_scaling(planes), np.ones((1, 1, 1), np.uint8), planes.reshape(n, 1, -1)
     groups = [slice(start * width, (start + 4) * width) for start in range(0, tiles - 4, 4)]
     n_pixels = len(groups) * 4 * width
     seconds = {
         "sample": best_seconds(lambda: sampled_scaling(planes))[1] * n_pixels / N_PIXELS,
         "convert": best_seconds(
-            lambda: [centred_rows(flat[..., g], mask, sampled.scaling, rows, reach) for g in groups]
+            lambda: [centred_rows(flat[..., g], mask, sampled.scaling, rows, max_lag) for g in groups]
         )[1],
-        "sum": best_seconds(lambda: [row_sums(rows[:, reach:]) for _ in groups])[1],
-        "products": best_seconds(lambda: [band_products(rows, reach) for _ in groups])[1],
+        "sum": best_seconds(lambda: [row_sums(rows[:, max_lag:]) for _ in groups])[1],
+        "products": best_seconds(lambda: [band_products(rows, max_lag) for _ in groups])[1],
     }
     return {what: 1e9 * value / n / n_pixels for what, value in seconds.items()}
 
@@ -74,27 +74,27 @@ def pairwise(planes: npt.NDArray[Any]) -> float:
     return best_seconds(lambda: np.corrcoef(a, b), repeats=3)[0]
 
 
-def measured(planes: npt.NDArray[Any], reach: int, n_threads: int, copy: float) -> dict[str, Any]:
+def measured(planes: npt.NDArray[Any], max_lag: int, n_threads: int, copy: float) -> dict[str, Any]:
     """One row of the table, with the matrix product measured beside it."""
     gemm = gemm_flops_per_s(n_threads)
-    wall, cpu = (1e9 * seconds / N_PIXELS for seconds in steady(planes, reach, n_threads))
+    wall, cpu = (1e9 * seconds / N_PIXELS for seconds in steady(planes, max_lag, n_threads))
     again = gemm_flops_per_s(n_threads)
     flops, per_cpu = max(gemm[0], again[0]), max(gemm[1], again[1])
-    performed = reach + 1 if reach <= LONGEST_OF_VECTORS else reach + PLANES_TOGETHER
+    performed = max_lag + 1 if max_lag <= LONGEST_OF_VECTORS else max_lag + PLANES_TOGETHER
     # A pixel is read, and its float32 written; rows of the planes before are read again by each block.
-    moved = planes.itemsize + 4 + 4 * reach / default_block(reach)
+    moved = planes.itemsize + 4 + 4 * max_lag / default_block(max_lag)
     return {
-        "what": f"{planes.dtype}, reach {reach}, {n_threads} threads",
-        "ns_per_pair_pixel": wall / reach,
-        "cpu_ns_per_pair_pixel": cpu / reach,
-        "java_factor": JAVA_NS * reach / wall,
+        "what": f"{planes.dtype}, max_lag {max_lag}, {n_threads} threads",
+        "ns_per_pair_pixel": wall / max_lag,
+        "cpu_ns_per_pair_pixel": cpu / max_lag,
+        "java_factor": JAVA_NS * max_lag / wall,
         "gemm_gflops": flops / 1e9,
-        "of_gemm_in_band": 2e9 * reach / wall / flops,
+        "of_gemm_in_band": 2e9 * max_lag / wall / flops,
         "of_gemm_performed": 2e9 * performed / wall / flops,
-        "of_gemm_in_band_cpu": 2e9 * reach / cpu / per_cpu,
-        "floor_bytes_ns": moved / copy / 2 * 1e9 / reach / n_threads,
+        "of_gemm_in_band_cpu": 2e9 * max_lag / cpu / per_cpu,
+        "floor_bytes_ns": moved / copy / 2 * 1e9 / max_lag / n_threads,
         "floor_gemm_ns": 2e9 / flops,
-        "peak_MiB": peak_bytes(SHAPE, reach) / 2**20,
+        "peak_MiB": peak_bytes(SHAPE, max_lag) / 2**20,
     }
 
 
@@ -108,16 +108,16 @@ def main() -> None:
     for dtype in (np.uint16, np.float32):
         stack = planes.astype(dtype)
         rows.append({"what": f"exact moments, {np.dtype(dtype)}, CPU ns per plane and pixel", "figure": moments(stack)})
-        for reach in (10, 50):
-            for what, ns in parts(stack[: default_block(reach)], reach).items():
-                name = f"{what}, {np.dtype(dtype)}, reach {reach}, CPU ns per plane and pixel"
+        for max_lag in (10, 50):
+            for what, ns in parts(stack[: default_block(max_lag)], max_lag).items():
+                name = f"{what}, {np.dtype(dtype)}, max_lag {max_lag}, CPU ns per plane and pixel"
                 rows.append({"what": name, "figure": ns})
-            rows += [measured(stack, reach, n, copy) for n in sorted({1, cpu_count()})]
+            rows += [measured(stack, max_lag, n, copy) for n in sorted({1, cpu_count()})]
     mask = rng.random(planes.shape) > 0.1
-    for reach in (10, 50):
-        wall, cpu = (1e9 * s / N_PIXELS / reach for s in steady(planes, reach, cpu_count(), mask))
-        peak = peak_bytes(SHAPE, reach, some_excluded=True) / 2**20
-        name = f"uint16, reach {reach}, pixels excluded in each plane"
+    for max_lag in (10, 50):
+        wall, cpu = (1e9 * s / N_PIXELS / max_lag for s in steady(planes, max_lag, cpu_count(), mask))
+        peak = peak_bytes(SHAPE, max_lag, some_excluded=True) / 2**20
+        name = f"uint16, max_lag {max_lag}, pixels excluded in each plane"
         rows.append({"what": name, "ns_per_pair_pixel": wall, "cpu_ns_per_pair_pixel": cpu, "peak_MiB": peak})
     report("similarity", rows)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.common import best_seconds, report
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.compat import compat_steps
 from gpustitch.sections.positions.estimate import estimate_positions
@@ -21,7 +21,7 @@ LONG = {400: 3000, 2000: 1000}
 Floats = npt.NDArray[np.float64]
 
 
-def series(n: int, reach: int, pixels: int = 4000, seed: int = 0) -> tuple[Floats, Floats]:
+def series(n: int, max_lag: int, pixels: int = 4000, seed: int = 0) -> tuple[Floats, Floats]:
     """Half strip of a series of sections with uneven spacing, and their true positions.
 
     Pixels are independent: noise and three parts, which are forgotten over 3, 8 and 25 sections.
@@ -38,8 +38,8 @@ def series(n: int, reach: int, pixels: int = 4000, seed: int = 0) -> tuple[Float
             planes[i] += np.sqrt(share) * part
     planes -= planes.mean(axis=1, keepdims=True)
     planes /= np.linalg.norm(planes, axis=1, keepdims=True)
-    strip = np.full((n, reach + 1), np.nan)
-    for d in range(reach + 1):
+    strip = np.full((n, max_lag + 1), np.nan)
+    for d in range(max_lag + 1):
         strip[: n - d, d] = np.einsum("ij,ij->i", planes[: n - d], planes[d:])
     return strip, truth
 
@@ -50,38 +50,38 @@ def error(positions: Floats, truth: Floats) -> float:
     return float(np.sqrt(np.mean((slope * positions + offset - truth) ** 2)))
 
 
-def compat_ms(strip: Floats, reach: int) -> float:
+def compat_ms(strip: Floats, max_lag: int) -> float:
     """Milliseconds of an update, in the middle of many."""
-    n, options = len(strip), ZSpacingOptions(neighborhood_range=reach, compat=True)
-    steps = compat_steps(band_of(strip, reach), options, np.arange(n) * 1.0, np.ones(n), np.ones(n), None)
+    n, options = len(strip), EstimateOptions(max_lag=max_lag, compat=True)
+    steps = compat_steps(band_of(strip, max_lag), options, np.arange(n) * 1.0, np.ones(n), np.ones(n), None)
     return 1e3 * best_seconds(lambda: next(steps), repeats=10)[0]
 
 
-def seconds_until(strip: Floats, truth: Floats, reach: int, wanted: float) -> tuple[int, float]:
+def seconds_until(strip: Floats, truth: Floats, max_lag: int, wanted: float) -> tuple[int, float]:
     """Updates of the default, and the time they take, until its error is at most the wanted one."""
     for updates in range(1, 101):
-        options = ZSpacingOptions(neighborhood_range=reach, outer_iterations=updates)
+        options = EstimateOptions(max_lag=max_lag, outer_iterations=updates)
         if error(estimate_positions(strip, options).positions, truth) <= wanted:
             return updates, best_seconds(lambda o=options: estimate_positions(strip, o), repeats=5)[0]
     return 0, float("nan")
 
 
-def measured(n: int, reach: int) -> dict[str, Any]:
+def measured(n: int, max_lag: int) -> dict[str, Any]:
     """A row of the table. Times of the default include the uncertainties."""
-    strip, truth = series(n, reach)
-    java = JAVA_MS[n, reach]
-    update = compat_ms(strip, reach)
-    options = ZSpacingOptions(neighborhood_range=reach)
+    strip, truth = series(n, max_lag)
+    java = JAVA_MS[n, max_lag]
+    update = compat_ms(strip, max_lag)
+    options = EstimateOptions(max_lag=max_lag)
     plugin, long = (
         error(estimate_positions(strip, replace(options, compat=True, outer_iterations=number)).positions, truth)
         for number in (100, LONG[n])
     )
     ours = estimate_positions(strip, options)
     total = 1e3 * best_seconds(lambda: estimate_positions(strip, options), repeats=5)[0]
-    updates, until = seconds_until(strip, truth, reach, long)
+    updates, until = seconds_until(strip, truth, max_lag, long)
     return {
         "sections": n,
-        "range": reach,
+        "range": max_lag,
         "compat_ms_per_update": update,
         "java_over_compat": java / update,
         "default_ms": total,
@@ -100,7 +100,7 @@ def measured(n: int, reach: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print, store."""
-    report("zspacing", [measured(n, reach) for n, reach in JAVA_MS])
+    report("zspacing", [measured(n, max_lag) for n, max_lag in JAVA_MS])
 
 
 if __name__ == "__main__":

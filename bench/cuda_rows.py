@@ -32,7 +32,7 @@ DESTRIPED = (16, 2048, 2048)
 VOLUME = (256, 1024, 1024)
 WINDOWS = {21: 10_000, 51: 1_000}
 FUSED = (128, 512, 512)
-PLANES, REACH = (160, 1024, 1024), 50
+PLANES, MAX_LAG = (160, 1024, 1024), 50
 RENDERED = (128, 1024, 1024)
 
 
@@ -155,11 +155,11 @@ def fused(cupy: Any, device: Device, *, n_tiles: int) -> Work:
 def similarity(cupy: Any, device: Device) -> Work:
     """Every plane compared with those after it: the products of the band alone."""
     planes = random_of(cupy, device, PLANES, "uint16", 4095)
-    pairs = sum(min(REACH, PLANES[0] - 1 - i) for i in range(PLANES[0]))
+    pairs = sum(min(MAX_LAG, PLANES[0] - 1 - i) for i in range(PLANES[0]))
     pixels = PLANES[1] * PLANES[2]
     return Work(
-        f"banded_correlation, reach {REACH}",
-        partial(banded_correlation, planes, REACH),
+        f"banded_correlation, max_lag {MAX_LAG}",
+        partial(banded_correlation, planes, MAX_LAG),
         planes.nbytes,
         pairs * pixels,
         "pair_and_pixel",

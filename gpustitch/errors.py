@@ -1,10 +1,33 @@
-"""The tree of errors: each is also a builtin, and each carries the exit code of the command line."""
+"""The tree of errors: each is also a builtin, and each carries the exit code of the command line.
+
+Texts name parameters of the library in backquotes (```dark` must be at least 0``); the command line puts the name of
+its option there.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PARAMETER = re.compile(r"`(\w+)`")
 
 
 class GpustitchError(Exception):
-    """Anything gpustitch refuses or fails at. Its text says what was given, what was expected and what to do."""
+    """Anything gpustitch refuses or fails at. Its text says what was given, what was expected and what to do.
+
+    Parameters
+    ----------
+    message
+        The text; names of parameters are in backquotes.
+    parameter
+        The parameter at fault; by default the first that the text names.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        named = _PARAMETER.search(message)
+        self.parameter = parameter or (named[1] if named else None)
 
 
 class ParameterError(GpustitchError, ValueError):
@@ -25,14 +48,14 @@ class DamagedInputError(GpustitchError, OSError):
     exit_code = 5
 
 
-class LayoutError(GpustitchError, ValueError):
+class MosaicError(GpustitchError, ValueError):
     """Tiles do not make a mosaic: unreadable names, duplicates, frames of different sizes."""
 
     exit_code = 6
 
 
 class OutputExistsError(GpustitchError, FileExistsError):
-    """The output is there already and ``--overwrite`` was not given."""
+    """The output is there already and may not be replaced."""
 
     exit_code = 7
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from gpustitch.array.body import has_body
-from gpustitch.array.launch import Layout, declare_types, launch
+from gpustitch.array.launch import LaunchGrid, declare_types, launch
 from gpustitch.array.namespace import library_of
 from gpustitch.errors import DeviceError
 
@@ -24,15 +24,15 @@ _REGISTRY: dict[str, Kernel[..., Any]] = {}
 
 
 class Kernel(Generic[P, R]):
-    """One twin: ``name``, ``source`` (file in ``kernels/``), ``layout`` of its threads and the NumPy ``definition``.
+    """One twin: ``name``, ``source`` (file in ``kernels/``), ``grid`` of its threads and the NumPy ``definition``.
 
     The array called ``out`` is written; others may be too.
     """
 
-    def __init__(self, source: str, layout: Layout, definition: Callable[P, R]) -> None:
+    def __init__(self, source: str, grid: LaunchGrid, definition: Callable[P, R]) -> None:
         self.name = definition.__name__
         self.source = source
-        self.layout = layout
+        self.grid = grid
         self.definition = definition
         self._signature = inspect.signature(definition)
         parameters = self._signature.parameters.values()
@@ -48,7 +48,7 @@ class Kernel(Generic[P, R]):
         bound.apply_defaults()
         # A whole number is a float too where the definition asks for one.
         arguments = bound.arguments | {name: float(bound.arguments[name]) for name in self._floats}
-        launch(self.source, self.name, self.layout, arguments)
+        launch(self.source, self.name, self.grid, arguments)
         return None  # type: ignore[return-value]
 
     @property
@@ -71,20 +71,20 @@ def kernel(
     source
         File in ``kernels/``.
     tile, threads
-        How threads are laid over ``out``: :class:`gpustitch.array.launch.Layout`.
+        How threads are laid over ``out``: :class:`gpustitch.array.launch.LaunchGrid`.
     types
         Type names of the body: ``T="out: uint8 uint16"`` compiles it with T being the type of ``out``, which is one
         of these.
     """
     named = {name: (text.partition(":")[0], tuple(text.partition(":")[2].split())) for name, text in types.items()}
-    layout = Layout(named, tile, threads)
+    grid = LaunchGrid(named, tile, threads)
 
     def register(definition: Callable[P, R]) -> Kernel[P, R]:
-        twin = Kernel(source, layout, definition)
+        twin = Kernel(source, grid, definition)
         if twin.name in _REGISTRY:
             raise ValueError(f"two kernels are called {twin.name}")
         _REGISTRY[twin.name] = twin
-        declare_types(source, layout)
+        declare_types(source, grid)
         return twin
 
     return register

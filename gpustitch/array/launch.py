@@ -23,7 +23,7 @@ _type_names: dict[str, dict[str, str]] = {}
 
 
 @dataclass(frozen=True)
-class Layout:
+class LaunchGrid:
     """How a body's threads are laid over ``out``, and the types it is compiled for.
 
     Parameters
@@ -63,13 +63,13 @@ class Layout:
         return found
 
 
-def declare_types(source: str, layout: Layout) -> None:
+def declare_types(source: str, grid: LaunchGrid) -> None:
     """Note the type names of a body: a file is compiled whole, also for another of its bodies that lacks them."""
-    names = {name: C_TYPES[allowed[0]] for name, (_, allowed) in layout.types.items()}
+    names = {name: C_TYPES[allowed[0]] for name, (_, allowed) in grid.types.items()}
     _type_names[source] = names | _type_names.get(source, {})
 
 
-def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any]) -> None:
+def launch(source: str, name: str, grid: LaunchGrid, arguments: Mapping[str, Any]) -> None:
     """Run body ``name`` on these arguments.
 
     Arrays are passed as a pointer and their shape, lists of arrays as a table of pointers, a table of shapes and
@@ -84,12 +84,12 @@ def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any])
         If the body does not compile or cannot be launched; the text names it.
     """
     dtypes = {argument: _dtype(value) for argument, value in arguments.items()}
-    types = layout.c_types(name, dtypes)
+    types = grid.c_types(name, dtypes)
     _check(source, name, tuple(dtypes.items()), tuple(types.items()), tuple(map(_rank, arguments.values())))
     out = arguments["out"]
     if not out.size:
         return
-    n_blocks = layout.n_blocks(out.shape)
+    n_blocks = grid.n_blocks(out.shape)
     if n_blocks > _MOST_BLOCKS:
         raise DeviceError(f"{name} cannot write an array of shape {out.shape} in one launch; work on smaller blocks")
     cupy = importlib.import_module("cupy")
@@ -97,7 +97,7 @@ def launch(source: str, name: str, layout: Layout, arguments: Mapping[str, Any])
         with out.device:
             packed = {argument: _packed(value) for argument, value in arguments.items()}
             body = _compiled(source, name, tuple(types.items()), out.device.id)
-            body((n_blocks,), layout.threads, _flat_arguments(packed.values(), cupy))
+            body((n_blocks,), grid.threads, _flat_arguments(packed.values(), cupy))
             for written in (p.name for p in entry_points(source)[name] if p.pointers == 1 and not p.is_const):
                 if packed[written] is not arguments[written]:
                     arguments[written][...] = packed[written]

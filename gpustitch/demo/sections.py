@@ -23,7 +23,7 @@ from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.positions import stage as z_spacing
 from gpustitch.sections.positions.file import read_z_positions
-from gpustitch.sections.positions.stage import ZSpacingOutcome, ZSpacingRequest
+from gpustitch.sections.positions.stage import ZSpacingOptions, ZSpacingResult
 from gpustitch.sections.render import stage as z_render
 from gpustitch.sections.render.stage import RenderOptions
 from gpustitch.sections.similarity import stage as similarity
@@ -150,8 +150,8 @@ def run(plan: SectionDemoPlan, progress: Progress = SILENT) -> SectionDemoResult
         similarity.run(similarity.plan(_comparing(options, sections)), progress)
     with _timed(seconds, "z-spacing"):
         strip = SimilarityOptions(folder / SIMILARITY)
-        request = ZSpacingRequest(strip, positions, report=picture, overwrite=options.overwrite)
-        found = z_spacing.run(z_spacing.plan(request), progress)
+        placing = ZSpacingOptions(strip, positions, report=picture, overwrite=options.overwrite)
+        found = z_spacing.run(z_spacing.plan(placing), progress)
     with _timed(seconds, "z-render"):
         z_render.run(z_render.plan(_rendering(options, sections)), progress)
     with _timed(seconds, "evaluation"):
@@ -215,7 +215,7 @@ def _rendering(options: SectionDemoOptions, sections: Path) -> RenderOptions:
 
 
 def _write_report(
-    plan: SectionDemoPlan, evaluation: Evaluation, found: ZSpacingOutcome, seconds: dict[str, float]
+    plan: SectionDemoPlan, evaluation: Evaluation, found: ZSpacingResult, seconds: dict[str, float]
 ) -> None:
     """Write figures, errors of positions in nominal spacings, and faults, found and true."""
     options = plan.options

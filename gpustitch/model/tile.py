@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import LayoutError
+from gpustitch.errors import MosaicError
 from gpustitch.model.box import ZYX, Box
 from gpustitch.model.geometry import Coverage, Spacing
 
@@ -100,11 +100,11 @@ class Mosaic:
 
     def __post_init__(self) -> None:
         if not self.tiles:
-            raise LayoutError("a mosaic needs at least one tile")
+            raise MosaicError("a mosaic needs at least one tile")
         seen: dict[UmXYZ, Path] = {}
         for tile in self.tiles:
             if tile.stage_um in seen:
-                raise LayoutError(
+                raise MosaicError(
                     f"{tile.path} and {seen[tile.stage_um]} are both at stage position {tile.stage_um} um"
                 )
             seen[tile.stage_um] = tile.path

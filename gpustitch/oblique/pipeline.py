@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import CPU, Device
-from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
@@ -155,7 +155,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     ------
     InputMissingError, DamagedInputError
         If a file is not there, damaged or truncated.
-    LayoutError
+    MosaicError
         If the tiles do not make a mosaic: names, doubles, frames of different sizes.
     ParameterError
         If an option is out of range.
@@ -171,7 +171,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     tiles = tuple(deoblique.plan(job) for job in _tile_options(options, mosaic))
     for tile, job in zip(mosaic.tiles, tiles, strict=True):
         if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames):
-            raise LayoutError(
+            raise MosaicError(
                 f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
                 f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
             )

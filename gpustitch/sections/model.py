@@ -12,12 +12,12 @@ Regularization = Literal["border", "identity", "none"]
 
 
 @dataclass(frozen=True)
-class ZSpacingOptions:
+class EstimateOptions:
     """Parameters under the names of Fiji's z-spacing dialog, with its defaults. Positions are in sections.
 
     Attributes
     ----------
-    neighborhood_range
+    max_lag
         Greatest distance, in sections, of two sections that are compared.
     outer_iterations
         Updates of the positions; the most of them unless ``compat``.
@@ -55,7 +55,7 @@ class ZSpacingOptions:
         Repeat Fiji's plugin step by step.
     """
 
-    neighborhood_range: int = 10
+    max_lag: int = 10
     outer_iterations: int = 100
     outer_regularization: float = 0.4
     inner_iterations: int = 10
@@ -72,7 +72,7 @@ class ZSpacingOptions:
     compat: bool = False
 
     def __post_init__(self) -> None:
-        self._need(self.neighborhood_range >= 1, "neighborhood_range", "at least 1")
+        self._need(self.max_lag >= 1, "max_lag", "at least 1")
         self._need(self.outer_iterations >= 1, "outer_iterations", "at least 1")
         self._need(0 <= self.outer_regularization < 1, "outer_regularization", "0 to below 1")
         self._need(self.inner_iterations >= 0, "inner_iterations", "at least 0")
@@ -91,7 +91,7 @@ class ZSpacingOptions:
 
 
 @dataclass(frozen=True)
-class ZSpacingResult:
+class Estimate:
     """Positions of n sections. Arrays are in the order of the input, float64 (n,) unless said otherwise.
 
     Attributes
@@ -106,7 +106,7 @@ class ZSpacingResult:
     uncertainty
         Standard error of each position, in sections; NaN for a section that got no vote, and with ``compat``.
     curves
-        Similarity against distance 0, 1 ... neighborhood_range: (1, range + 1), or (n, range + 1) with local
+        Similarity against distance 0, 1 ... max_lag: (1, range + 1), or (n, range + 1) with local
         estimates.
     without_votes
         int64: sections that no other section had a vote for; they keep their place between their neighbours.

@@ -187,7 +187,7 @@ ndarray.__module__ = "cupy"
 
 
 class Flags:
-    """Layout of an array in memory."""
+    """LaunchGrid of an array in memory."""
 
     def __init__(self, flags):
         self.c_contiguous, self.f_contiguous, self.owndata = flags.c_contiguous, flags.f_contiguous, flags.owndata

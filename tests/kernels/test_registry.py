@@ -59,7 +59,7 @@ def test_body_takes_what_the_definition_takes(name: str) -> None:
 def test_every_dtype_has_a_case(name: str) -> None:
     cases = _cases_of(name)
     assert cases
-    for type_name, (argument, allowed) in TWINS[name].layout.types.items():
+    for type_name, (argument, allowed) in TWINS[name].grid.types.items():
         found = {_dtype(case.arguments()[argument]) for case in cases}
         assert found == set(allowed), type_name
 
@@ -91,7 +91,7 @@ def _check_kinds(twin: Any, annotation: str, taken: list[Parameter]) -> None:
     if annotation in NUMBERS:
         assert (first.c_type, first.pointers, rest) == (NUMBERS[annotation], 0, []), first.name
         return
-    assert first.c_type in {*C_TYPES.values(), *twin.layout.types}, first.name
+    assert first.c_type in {*C_TYPES.values(), *twin.grid.types}, first.name
     if annotation == "Sequence[Array]":
         assert first.pointers == 2, first.name
         assert rest == [(INTEGER, 1), (INTEGER, 0)], first.name

@@ -45,7 +45,7 @@ def twins() -> Mapping[str, Kernel]:
 
 def threads(name: str) -> int:
     """Threads of a block of a twin."""
-    return math.prod(twins()[name].layout.threads)
+    return math.prod(twins()[name].grid.threads)
 
 
 def variants(source: str) -> list[Variant]:
@@ -53,7 +53,7 @@ def variants(source: str) -> list[Variant]:
     found: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for name, twin in twins().items():
         if twin.source == source and twin.has_cuda_body:
-            types_of = sorted(twin.layout.types.items())
+            types_of = sorted(twin.grid.types.items())
             choices = [[(type_name, C_TYPES[dtype]) for dtype in dtypes] for type_name, (_, dtypes) in types_of]
             for combination in itertools.product(*choices):
                 found.setdefault(combination, []).append(name)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpustitch.errors import LayoutError
+from gpustitch.errors import MosaicError
 from gpustitch.model import Mosaic, TilePath
 
 
@@ -22,12 +22,12 @@ def test_the_name_is_the_position_in_tenths_of_a_micron(tenths):
 
 
 def test_a_mosaic_needs_tiles():
-    with pytest.raises(LayoutError, match="at least one"):
+    with pytest.raises(MosaicError, match="at least one"):
         Mosaic(())
 
 
 def test_two_tiles_at_one_place_are_refused_by_name():
-    with pytest.raises(LayoutError, match=r"second and first are both at stage position \(1\.0, 2\.0, 0\.0\)"):
+    with pytest.raises(MosaicError, match=r"second and first are both at stage position \(1\.0, 2\.0, 0\.0\)"):
         Mosaic((tile(1.0, 2.0, 0.0, "first"), tile(1.0, 2.0, 0.0, "second")))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gpustitch.errors import InputMissingError, MissingExtraError, ParameterError
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
 from gpustitch.show import view
@@ -23,7 +23,9 @@ from gpustitch.show.view import ViewOptions
 @pytest.fixture
 def volume(tmp_path: Path) -> Path:
     voxels = np.random.default_rng(0).integers(100, 4000, (40, 50, 60)).astype(np.uint16)
-    with VolumeWriter(tmp_path / "v", voxels.shape, np.uint16, Spacing(1.3, 1.8, 1.2), downsample=downsample) as writer:
+    with PrecomputedWriter(
+        tmp_path / "v", voxels.shape, np.uint16, Spacing(1.3, 1.8, 1.2), downsample=downsample
+    ) as writer:
         writer.write(Box.of_shape(voxels.shape), voxels)
     return tmp_path / "v"
 

@@ -47,7 +47,7 @@ def command(
     output: Annotated[
         Path, typer.Argument(metavar="OUT", help="File to write: .npz (half strip) or .tif (the matrix, for Fiji).")
     ],
-    reach: Annotated[
+    max_lag: Annotated[
         int | None,
         typer.Option(
             "--range",
@@ -77,7 +77,7 @@ def command(
             similarity.SimilarityOptions(
                 input=input_,
                 output=output,
-                reach=reach,
+                max_lag=max_lag,
                 scale=parsed_scale(scale),
                 mask=mask,
                 chunk=chunk,

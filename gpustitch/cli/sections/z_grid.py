@@ -14,7 +14,7 @@ from gpustitch.cli.sections.z_spacing import Regularization
 from gpustitch.cli.terminal import Overwrite, Quiet, TerminalProgress, Workers, reported_errors
 from gpustitch.errors import ParameterError
 from gpustitch.sections.grid import stage as z_grid
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.similarity.stage import SimilarityOptions
 
 
@@ -48,7 +48,7 @@ def command(
             show_default="up to the next points",
         ),
     ] = None,
-    reach: Annotated[
+    max_lag: Annotated[
         int | None,
         typer.Option("--range", help="Greatest distance of sections compared.", show_default="10, or what there is"),
     ] = None,
@@ -103,7 +103,7 @@ def command(
             progress.warn("with --positions nothing is changed by --regularization")
         images = SimilarityOptions(
             input=input_,
-            reach=reach,
+            max_lag=max_lag,
             scale=parsed_scale(scale),
             mask=mask,
             chunk=chunk,
@@ -112,13 +112,13 @@ def command(
             n_workers=n_workers,
             allow_truncated=allow_truncated,
         )
-        request = z_grid.ZGridRequest(
+        request = z_grid.ZGridOptions(
             images=images,
             output=output,
             grid=_pair(grid, "--grid"),
             window=None if window is None else _pair(window, "--window"),
             positions=positions,
-            estimate=ZSpacingOptions(
+            estimate=EstimateOptions(
                 allow_reordering=allow_reordering,
                 regularization=regularization.value,
                 local_estimates=local_estimates,

@@ -13,11 +13,11 @@ from gpustitch.cli.frame_options import AllowTruncated
 from gpustitch.cli.sections.similarity import Chunk, Mask, Memory, Scale, parsed_scale
 from gpustitch.cli.terminal import Overwrite, Quiet, TerminalProgress, Workers, reported_errors
 from gpustitch.errors import ParameterError
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions import stage as z_spacing
 from gpustitch.sections.similarity.stage import SimilarityOptions
 
-_DEFAULTS = ZSpacingOptions()
+_DEFAULTS = EstimateOptions()
 # Switches have two names; beside them the long names of numbers would be cut off at 80 columns.
 _ESTIMATE, _SWITCHES = "Estimate", "Estimate, on or off"
 # What nothing but --compat looks at, and what it does not look at.
@@ -65,7 +65,7 @@ def command(
     compat: Annotated[
         bool, _switch("--compat", "Repeat Fiji's z-spacing step by step, weaknesses and all (default: no).")
     ] = False,
-    reach: Annotated[
+    max_lag: Annotated[
         int | None,
         _option(
             "--range",
@@ -223,7 +223,7 @@ def command(
             progress.warn(f"{'with' if compat else 'without'} --compat nothing is changed by {', '.join(idle)}")
         images = SimilarityOptions(
             input=input_,
-            reach=reach,
+            max_lag=max_lag,
             scale=parsed_scale(scale),
             mask=mask,
             chunk=chunk,
@@ -232,7 +232,7 @@ def command(
             n_workers=n_workers,
             allow_truncated=allow_truncated,
         )
-        request = z_spacing.ZSpacingRequest(
+        request = z_spacing.ZSpacingOptions(
             images, output, estimate, report, start, section_weights, overwrite, pair_weights
         )
         plan = z_spacing.plan(request)
@@ -241,10 +241,10 @@ def command(
         print(z_spacing.run(plan, progress).summary)
 
 
-def _options(**values: Any) -> ZSpacingOptions:
+def _options(**values: Any) -> EstimateOptions:
     """The options, or ParameterError that names the one on the command line."""
     try:
-        return ZSpacingOptions(**values)
+        return EstimateOptions(**values)
     except ParameterError as error:
         name, _, rest = str(error).partition(" ")
         raise ParameterError(f"--{name.replace('_', '-')} {rest}") from error

@@ -20,11 +20,11 @@ from gpustitch.regrid.plan import ZGrid, plan_z, planes_within, sorted_series
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers, ordered_map
 from gpustitch.sections.faults.find import KINDS, SectionFault
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, read_z_positions
 from gpustitch.sections.similarity.banded import BandedCorrelation
-from gpustitch.sections.similarity.stage import DEFAULT_REACH
+from gpustitch.sections.similarity.stage import DEFAULT_MAX_LAG
 
 # Half width of a 90 % interval in standard errors.
 _NINETY_PERCENT = 1.645
@@ -189,10 +189,10 @@ def coverage_figures(inside: Sequence[npt.NDArray[np.bool_]]) -> list[Figure]:
 def _estimated(options: SectionOptions) -> tuple[SectionSeries, ZPositions]:
     """A series of other options, and positions found as by the commands with their defaults."""
     series = simulate_sections(options)
-    compared = BandedCorrelation((options.rows, options.columns), min(DEFAULT_REACH, options.number - 1))
+    compared = BandedCorrelation((options.rows, options.columns), min(DEFAULT_MAX_LAG, options.number - 1))
     strips = [compared.push(planes) for planes in series.chunks(_CHUNK)]
     half_strip = np.concatenate([*strips, compared.finish()])
-    found = estimate_positions(half_strip, ZSpacingOptions(neighborhood_range=half_strip.shape[1] - 1))
+    found = estimate_positions(half_strip, EstimateOptions(max_lag=half_strip.shape[1] - 1))
     return series, ZPositions(found.positions, found.order, found.uncertainty, found.weights)
 
 

@@ -14,7 +14,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.images.files import TIFF_SUFFIXES
 from gpustitch.io.write.nifti import NiftiVolumeWriter, is_nifti_name
 from gpustitch.io.write.ome_zarr import DEFAULT_COMPRESSION, VERSIONS, OmeZarrWriter
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK
 from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, Downsample
 from gpustitch.io.write.tiff import TiffVolumeWriter
@@ -153,7 +153,7 @@ def open_output(
         "chunk_shape": DEFAULT_CHUNK if chunk_shape is None else chunk_shape,
     }
     if kind == "precomputed":
-        return VolumeWriter(path, shape, dtype, spacing, **shared)
+        return PrecomputedWriter(path, shape, dtype, spacing, **shared)
     return OmeZarrWriter(
         path,
         shape,

@@ -18,7 +18,7 @@ from gpustitch.io.write.pyramid_writer import PyramidWriter
 from gpustitch.model import Box
 
 
-class VolumeWriter(PyramidWriter):
+class PrecomputedWriter(PyramidWriter):
     """Writes a precomputed volume block by block, as :class:`gpustitch.io.write.pyramid_writer.PyramidWriter` says.
 
     It holds uint8, uint16, int16, uint32 or float32. The sidecar lies beside ``info``.

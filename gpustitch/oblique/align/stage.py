@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gpustitch.array import CPU, Device
-from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import provenance
 from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume
@@ -131,7 +131,7 @@ class _Oblique:
         shear = math.sqrt(max(0.0, self.spacing.y_um**2 - self.spacing.z_um**2)) / self.spacing.x_um
         n_frames = x - math.ceil((z - 1) * shear - 1e-6)
         if n_frames < 1:
-            raise LayoutError(
+            raise MosaicError(
                 f"a volume of {x} x {y} x {z} voxels (x, y, z) is too short to come from an oblique scan of "
                 f"{self.spacing.y_um} um pixels; leave out --is-oblique"
             )
@@ -144,7 +144,7 @@ def plan(options: AlignOptions) -> AlignPlan:
 
     Raises
     ------
-    ParameterError, LayoutError
+    ParameterError, MosaicError
         If a size is out of range or the tiles are not alike.
     OutputExistsError, OutputError
         If the output exists or cannot be written.

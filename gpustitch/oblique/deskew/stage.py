@@ -25,7 +25,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames, source_files, truncation
 from gpustitch.io.provenance import provenance
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
 from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
@@ -194,7 +194,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         **provenance(options, [Path(options.input)] if Path(options.input).exists() else []),
         "scan": dataclasses.asdict(plan.scan),
     }
-    with VolumeWriter(
+    with PrecomputedWriter(
         options.output,
         plan.shape,
         plan.dtype,
@@ -305,7 +305,7 @@ class _Buffers:
 class _Sweep:
     """One pass over the frames."""
 
-    def __init__(self, plan: DeobliquePlan, writer: VolumeWriter) -> None:
+    def __init__(self, plan: DeobliquePlan, writer: PrecomputedWriter) -> None:
         self._plan = plan
         self._scan = plan.scan
         self._writer = writer

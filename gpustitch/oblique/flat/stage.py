@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import CPU, Device, empty, on, to_device, to_host
-from gpustitch.errors import InputMissingError, LayoutError, ParameterError
+from gpustitch.errors import InputMissingError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.opening import open_frames, source_files
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
@@ -133,7 +133,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     ------
     ParameterError
         If an option is out of range, more frames are asked for than there are, or a band does not fit in memory.
-    LayoutError
+    MosaicError
         If the inputs' frames differ in shape or type.
     OutputExistsError, OutputError
         If an output exists or cannot be written.
@@ -298,7 +298,7 @@ def _check_alike(paths: Sequence[str | Path], sources: Sequence[Frames]) -> None
     first = sources[0]
     for path, source in zip(paths, sources, strict=True):
         if source.shape[1:] != first.shape[1:] or source.dtype != first.dtype:
-            raise LayoutError(
+            raise MosaicError(
                 f"{path} has frames of {source.shape[1]} x {source.shape[2]} {source.dtype}, but {paths[0]} has "
                 f"{first.shape[1]} x {first.shape[2]} {first.dtype}; pass files of one camera setting"
             )

@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from gpustitch.array import CPU, Device, on, to_device, to_host
 from gpustitch.array.transfer import hosted
-from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.provenance import provenance
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
     block_shape_of,
@@ -165,7 +165,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
     ------
     InputMissingError, DamagedInputError
         If there are no volumes, or one or the alignment cannot be opened.
-    LayoutError
+    MosaicError
         If they do not make one mosaic, or the alignment does not name all of them.
     ParameterError
         If an option is out of range.
@@ -230,7 +230,7 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         progress.warn(note)
     last_to_first = _last_to_first(plan, progress)
     gains = {} if last_to_first is None else _gains(tiles, last_to_first)
-    with VolumeWriter(
+    with PrecomputedWriter(
         options.output,
         plan.shape,
         plan.dtype,
@@ -252,7 +252,7 @@ def _fuse_and_write(
     box: Box,
     tiles: tuple[PlacedVolume, ...],
     gains: Mapping[int, npt.NDArray[np.float32]],
-    writer: VolumeWriter,
+    writer: PrecomputedWriter,
     device: Device,
 ) -> bool:
     """Whether the block holds anything."""
@@ -290,10 +290,10 @@ def _xyz(zyx: ZYX) -> str:
 def _dtype(mosaic: PlacedMosaic) -> np.dtype[Any]:
     dtypes = {tile.volume.dtype for tile in mosaic.tiles}
     if len(dtypes) > 1:
-        raise LayoutError(f"tiles of one mosaic must hold voxels of one type, not {sorted(map(str, dtypes))}")
+        raise MosaicError(f"tiles of one mosaic must hold voxels of one type, not {sorted(map(str, dtypes))}")
     dtype = dtypes.pop()
     if dtype.name not in _FUSED_TYPES:
-        raise LayoutError(f"tiles of {', '.join(_FUSED_TYPES)} voxels can be fused, not of {dtype}")
+        raise MosaicError(f"tiles of {', '.join(_FUSED_TYPES)} voxels can be fused, not of {dtype}")
     return dtype
 
 

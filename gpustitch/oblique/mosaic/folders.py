@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gpustitch.errors import InputMissingError, LayoutError
+from gpustitch.errors import InputMissingError, MosaicError
 from gpustitch.io.images.files import TIFF_SUFFIXES
 from gpustitch.io.volumes.opening import is_volume
 from gpustitch.model import Mosaic, TilePath, UmXYZ
@@ -24,7 +24,7 @@ def find_raw_mosaic(root: str | Path) -> Mosaic:
     ------
     InputMissingError
         If there is nothing or no tile.
-    LayoutError
+    MosaicError
         If a name is not a position, or two tiles are at one place.
     """
     root = Path(root)
@@ -65,7 +65,7 @@ def _lone(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
     if not files:
         raise InputMissingError(f"{root} holds no {what}")
     if len(files) > 1:
-        raise LayoutError(f"{root} holds {len(files)} DCIMG files that are not in folders X/X_Y; name one of them")
+        raise MosaicError(f"{root} holds {len(files)} DCIMG files that are not in folders X/X_Y; name one of them")
     return Mosaic((TilePath(files[0], (0.0, 0.0, 0.0)),))
 
 
@@ -82,7 +82,7 @@ def _tiles_in(x_folder: Path, is_tile: Callable[[Path], bool]) -> Iterator[TileP
 def _tile(path: Path) -> TilePath:
     position = _position(path)
     if position is None:
-        raise LayoutError(
+        raise MosaicError(
             f"{path}: the names of a tile and its two parents should be X/X_Y/Z (or X/X_Y), "
             "whole numbers in tenths of a micron, with the same X twice; rename or move it"
         )

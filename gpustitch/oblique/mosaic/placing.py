@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.model import ZYX, Mosaic, PlacedVolume, Spacing, TilePath, UmXYZ, Volume
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
@@ -59,7 +59,7 @@ def place_found(
     ------
     InputMissingError, DamagedInputError
         If there are no volumes, or one cannot be opened.
-    LayoutError
+    MosaicError
         If they do not make one mosaic, or the alignment does not name all of them.
     ParameterError
         If a size is out of range.
@@ -126,7 +126,7 @@ def mosaic_spacing(
 
     Raises
     ------
-    LayoutError
+    MosaicError
         If the tiles differ in spacing or dtype.
     ParameterError
         If a size is not positive.
@@ -163,10 +163,10 @@ def _missing_notes(mosaic: Mosaic, volumes: Sequence[Volume]) -> tuple[str, ...]
 
 
 def check_aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], file: Path) -> None:
-    """Raise LayoutError if an alignment read from ``file`` does not say where all tiles are."""
+    """Raise MosaicError if an alignment read from ``file`` does not say where all tiles are."""
     absent = [_position(tile.stage_um) for tile in mosaic.tiles if tile.stage_um not in origin_um]
     if absent:
-        raise LayoutError(
+        raise MosaicError(
             f"{file} does not say where these tiles are: {'; '.join(absent)}. "
             "Align the mosaic again, or leave out the alignment"
         )
@@ -201,5 +201,5 @@ def _position(stage: UmXYZ) -> str:
     return f"x {x:g}, y {y:g}, z {z:g} um"
 
 
-def _unlike(tile: TilePath, first: TilePath, has: str, expected: str) -> LayoutError:
-    return LayoutError(f"{tile.path} has {has} but {first.path} {expected}; tiles of one mosaic must be alike")
+def _unlike(tile: TilePath, first: TilePath, has: str, expected: str) -> MosaicError:
+    return MosaicError(f"{tile.path} has {has} but {first.path} {expected}; tiles of one mosaic must be alike")

@@ -87,7 +87,7 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
     Parameters
     ----------
     half_strip
-        (n, reach + 1) similarities: [i, d] is that of sections i and i + d, NaN where undefined and beyond the end.
+        (n, max_lag + 1) similarities: [i, d] is that of sections i and i + d, NaN where undefined and beyond the end.
     positions
         (n,) estimated positions in the order of recording, in sections. They need not be exact. Where they show wrong
         order, longer blocks are found; the numbers of the sections will do where the spacing is about even.
@@ -107,7 +107,7 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
     -----
     Duplicates and wrong order are told from how third sections see two neighbours, which does not depend on the
     quality of either. Neighbours and blocks of 2 in the wrong order are found from similarity alone, blocks of 4 where
-    the positions show them. Runs of up to 7 damaged sections are found. Some duplicates are missed with a reach
+    the positions show them. Runs of up to 7 damaged sections are found. Some duplicates are missed with a max_lag
     below 5, and in noise that more than halves similarity. The first and the last section are seen from one side only,
     where damage cannot be told from a gap: it is called damage. Where spacings scatter by 0.5 and more, some are as
     near as duplicates or as wide as gaps, and are reported so.
@@ -172,7 +172,7 @@ class _Series:
         step, error = displacements(loss, curve, self.positions, self.weights)
         unseen = ~np.isfinite(step)
         step = np.where(unseen, np.diff(self.positions), step)
-        beside = band.reach + 1
+        beside = band.max_lag + 1
         noise = _DIRECT_SIGMAS * float(curve.scatter_at(np.zeros(1))[0])
         direct = curve.distance_of(loss[:-1, beside] - noise)
         return step, np.where(unseen, _UNSEEN, error), band.loss[:-1, beside], direct
@@ -186,11 +186,11 @@ class _Series:
 
         Nothing can have told that they lie there.
         """
-        reach = self.strip.shape[1] - 1
+        max_lag = self.strip.shape[1] - 1
         by_number = self.numbers * float(np.median(np.diff(self.positions) / np.diff(self.numbers)))
         drift = self.positions - by_number
-        usual = local_median(drift, 2 * reach + 1)
-        far = np.abs(drift - usual) > max(reach, 1) * self.spacing()
+        usual = local_median(drift, 2 * max_lag + 1)
+        far = np.abs(drift - usual) > max(max_lag, 1) * self.spacing()
         return replace(self, positions=np.where(far, by_number + usual, self.positions))
 
     def misfit(self) -> float:
@@ -204,7 +204,7 @@ class _Series:
     def settled(self, damaged: list[int]) -> _Series:
         """The same with positions as the sound sections see each other; damaged ones lie between their neighbours.
 
-        Only distances within the reach matter, so that errors may add up along the series.
+        Only distances within the max_lag matter, so that errors may add up along the series.
         """
         kept = np.delete(np.arange(len(self.numbers)), damaged)
         if len(kept) < 3:
@@ -221,11 +221,11 @@ class _Series:
         )
         curve, own = fit_curve_and_quality(loss_band_of(sound.strip), place, sound.weights)
         loss = loss_band_of(self.strip).loss
-        reach = loss.shape[1] // 2
+        max_lag = loss.shape[1] // 2
         for i in damaged:
             offset = kept - i
-            near = np.abs(offset) <= min(_ORDER_REACH, reach)
-            seen = loss[i, reach + offset[near]] - own[near]
+            near = np.abs(offset) <= min(_ORDER_REACH, max_lag)
+            seen = loss[i, max_lag + offset[near]] - own[near]
             positions[i] = position_among(seen, place[near], curve, positions[i], _ORDER_REACH)
         return replace(self, positions=positions)
 
@@ -234,7 +234,7 @@ def _checked(half_strip: Floats, positions: Floats, weights: Floats | None) -> t
     """All three as float64; ParameterError as of :func:`find_faults`."""
     strip, at = np.asarray(half_strip, dtype=np.float64), np.asarray(positions, dtype=np.float64)
     if strip.ndim != 2 or strip.shape[0] < 3 or strip.shape[1] < 2:
-        raise ParameterError(f"a half strip is (n, reach + 1), of at least 3 sections, not of shape {strip.shape}")
+        raise ParameterError(f"a half strip is (n, max_lag + 1), of at least 3 sections, not of shape {strip.shape}")
     trust = np.ones(len(strip)) if weights is None else np.asarray(weights, dtype=np.float64)
     if at.shape != (len(strip),) or trust.shape != (len(strip),):
         raise ParameterError(f"{len(strip)} sections take as many positions and weights, not {at.shape}, {trust.shape}")

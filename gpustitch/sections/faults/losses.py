@@ -41,21 +41,21 @@ _STEP = 0.25
 class LossBand:
     """Losses of sections near each other, on both sides.
 
-    ``loss``, float64 (n, 2 * reach + 1): ``[i, reach + d]`` is that of i and i + d, d from -reach to reach; NaN for
-    d = 0, where there is no similarity, and beyond the ends of the series.
+    ``loss``, float64 (n, 2 * max_lag + 1): ``[i, max_lag + d]`` is that of i and i + d, d from -max_lag to max_lag; NaN
+    for d = 0, where there is no similarity, and beyond the ends of the series.
     """
 
     loss: Floats
 
     @property
-    def reach(self) -> int:
+    def max_lag(self) -> int:
         """Greatest distance of two sections."""
         return int(self.loss.shape[1] // 2)
 
     def neighbours(self) -> Integers:
-        """Number of the other section of each entry, (n, 2 * reach + 1), clipped to the series."""
+        """Number of the other section of each entry, (n, 2 * max_lag + 1), clipped to the series."""
         n = len(self.loss)
-        return np.asarray(np.clip(np.arange(n)[:, None] + np.arange(-self.reach, self.reach + 1), 0, n - 1))
+        return np.asarray(np.clip(np.arange(n)[:, None] + np.arange(-self.max_lag, self.max_lag + 1), 0, n - 1))
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,15 @@ class LossCurve:
 
 
 def loss_band_of(half_strip: Floats) -> LossBand:
-    """Losses, in both directions, of a half strip (n, reach + 1) of similarities."""
+    """Losses, in both directions, of a half strip (n, max_lag + 1) of similarities."""
     n, width = half_strip.shape
-    reach = min(width - 1, n - 1)
+    max_lag = min(width - 1, n - 1)
     with np.errstate(invalid="ignore"):
         loss = -np.log(np.clip(half_strip, _LEAST_SIMILARITY, 1.0))
-    both = np.full((n, 2 * reach + 1), np.nan)
-    for d in range(1, reach + 1):
-        both[: n - d, reach + d] = loss[: n - d, d]
-        both[d:, reach - d] = loss[: n - d, d]
+    both = np.full((n, 2 * max_lag + 1), np.nan)
+    for d in range(1, max_lag + 1):
+        both[: n - d, max_lag + d] = loss[: n - d, d]
+        both[d:, max_lag - d] = loss[: n - d, d]
     return LossBand(both)
 
 
@@ -126,7 +126,7 @@ def fit_curve_and_quality(band: LossBand, positions: Floats, weights: Floats) ->
     """
     other = band.neighbours()
     distance = np.abs(positions[other] - positions[:, None])
-    near = np.abs(np.arange(-band.reach, band.reach + 1)) <= _NEAR
+    near = np.abs(np.arange(-band.max_lag, band.max_lag + 1)) <= _NEAR
     own = np.zeros(len(positions))
     for _ in range(_ROUNDS):
         curve = _curve(distance, band.loss - own[:, None] - own[other])
@@ -149,7 +149,7 @@ def displacements(loss: Floats, curve: LossCurve, positions: Floats, weights: Fl
     Parameters
     ----------
     loss
-        Corrected losses (n, 2 * reach + 1), as of :func:`corrected`.
+        Corrected losses (n, 2 * max_lag + 1), as of :func:`corrected`.
     curve
         The curve of loss by distance.
     positions
@@ -168,15 +168,15 @@ def displacements(loss: Floats, curve: LossCurve, positions: Floats, weights: Fl
     sign; one between them has no vote. The mean of the sides' medians is taken: an error of a section's quality
     cancels in it.
     """
-    n, reach = len(loss), loss.shape[1] // 2
+    n, max_lag = len(loss), loss.shape[1] // 2
     distance = curve.distance_of(loss)
     variance = 1 / np.maximum(curve.weight(distance), 1e-300)
-    before = np.arange(1, min(_NEAR, reach - 1) + 1)
+    before = np.arange(1, min(_NEAR, max_lag - 1) + 1)
     if not len(before):
         return np.full(n - 1, np.nan), np.full(n - 1, np.nan)
-    one = reach + np.concatenate([-before, before + 1])
+    one = max_lag + np.concatenate([-before, before + 1])
     two = one - 1
-    voter = np.clip(np.arange(n - 1)[:, None] + one - reach, 0, n - 1)
+    voter = np.clip(np.arange(n - 1)[:, None] + one - max_lag, 0, n - 1)
     seen = distance[:-1, one] - distance[1:, two]
     weight = weights[voter] / (variance[:-1, one] + variance[1:, two])
     weight[np.isnan(seen) | (weight < 1e-200)] = 0
@@ -200,14 +200,14 @@ def loss_between(band: LossBand) -> Floats:
     The half of ``loss(i - a, i) + loss(i, i + b) - loss(i - a, i + b)``, against what is usual nearby for the same a
     and b: the quality of the neighbours cancels, and no curve is needed. NaN where there is no neighbour on one side.
     """
-    n, reach = len(band.loss), band.reach
-    side = min(_BESIDE, reach - 1)
+    n, max_lag = len(band.loss), band.max_lag
+    side = min(_BESIDE, max_lag - 1)
     found = [np.full(n, np.nan)]
     for a in range(1, side + 1):
-        for b in range(1, min(side, reach - a) + 1):
+        for b in range(1, min(side, max_lag - a) + 1):
             half = np.full(n, np.nan)
-            across = band.loss[: n - a - b, reach + a + b]
-            half[a : n - b] = (band.loss[a : n - b, reach - a] + band.loss[a : n - b, reach + b] - across) / 2
+            across = band.loss[: n - a - b, max_lag + a + b]
+            half[a : n - b] = (band.loss[a : n - b, max_lag - a] + band.loss[a : n - b, max_lag + b] - across) / 2
             found.append(half - local_median(half, QUALITY_WINDOW))
     between = np.array(found)
     known = np.isfinite(between).any(axis=0)

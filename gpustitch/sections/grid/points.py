@@ -27,7 +27,7 @@ from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.arrays import Bools, Floats
 from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.sections.grid.field import LEAST_ERROR, UNKNOWN, correlation, distances, likely_field, smoothed
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.order import in_given_order
 
@@ -174,7 +174,7 @@ class GridPositions:
 
 
 def local_estimate(
-    half_strip: Floats, positions: Floats, options: ZSpacingOptions, start: Floats | None = None
+    half_strip: Floats, positions: Floats, options: EstimateOptions, start: Floats | None = None
 ) -> tuple[Floats, Floats] | None:
     """Deviations (n,) of a window's own positions from those it started from, and their standard errors (n,).
 

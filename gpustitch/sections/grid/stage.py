@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gpustitch.array import Array, namespace, on
-from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
+from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.model.arrays import Floats
 from gpustitch.running.progress import SILENT, Progress
@@ -32,7 +32,7 @@ from gpustitch.sections.grid.points import (
     grid_windows,
     local_estimate,
 )
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, read_z_positions
 from gpustitch.sections.positions.stage import check_number
@@ -49,7 +49,7 @@ _BLOCKS = (64, 32, 16, 8, 4)
 
 
 @dataclass(frozen=True)
-class ZGridRequest:
+class ZGridOptions:
     """What to estimate local positions from, and how.
 
     Parameters
@@ -61,7 +61,7 @@ class ZGridRequest:
     grid
         Rows and columns of points.
     window
-        Rows and columns of a window, in pixels of the stack; None for windows that reach to the neighbouring points.
+        Rows and columns of a window, in pixels of the stack; None for windows that max_lag to the neighbouring points.
     positions
         CSV of global positions (:mod:`gpustitch.sections.positions.file`); None to estimate them from the whole planes.
     estimate
@@ -74,7 +74,7 @@ class ZGridRequest:
     grid: tuple[int, int] = (16, 16)
     window: tuple[int, int] | None = None
     positions: Path | None = None
-    estimate: ZSpacingOptions = field(default_factory=ZSpacingOptions)
+    estimate: EstimateOptions = field(default_factory=EstimateOptions)
     overwrite: bool = False
 
 
@@ -86,17 +86,17 @@ class ZGridPlan:
     ``positions`` the global ones if they are given, ``peak_bytes`` the most host memory that is held.
     """
 
-    asked: ZGridRequest
+    asked: ZGridOptions
     images: SimilarityPlan
     windows: GridWindows
     block: int
-    estimate: ZSpacingOptions
+    estimate: EstimateOptions
     positions: ZPositions | None
     peak_bytes: int
 
 
 @dataclass(frozen=True)
-class ZGridOutcome:
+class ZGridResult:
     """Positions of n sections as a whole and at the points of the grid.
 
     Attributes
@@ -133,7 +133,7 @@ class ZGridOutcome:
         )
 
 
-def plan(asked: ZGridRequest) -> ZGridPlan:
+def plan(asked: ZGridOptions) -> ZGridPlan:
     """Check everything and open the input, before anything is computed.
 
     Raises
@@ -141,7 +141,7 @@ def plan(asked: ZGridRequest) -> ZGridPlan:
     ParameterError
         If a parameter is out of range, there are fewer than three sections, the grid does not fit the planes, or the
         memory does not suffice.
-    InputMissingError, DamagedInputError, LayoutError, OutputExistsError, OutputError
+    InputMissingError, DamagedInputError, MosaicError, OutputExistsError, OutputError
         If an input cannot be read or is not what it should be, or the output exists or cannot be written.
     """
     if asked.estimate.compat:
@@ -154,16 +154,16 @@ def plan(asked: ZGridRequest) -> ZGridPlan:
     check_number(n)
     given = None if asked.positions is None else read_z_positions(asked.positions)
     if given is not None and len(given.positions) != n:
-        raise LayoutError(f"{asked.positions} is about {len(given.positions)} sections, {asked.images.input} has {n}")
+        raise MosaicError(f"{asked.positions} is about {len(given.positions)} sections, {asked.images.input} has {n}")
     window = asked.window
     if window is not None:
         window = (-(-window[0] // images.factors[0]), -(-window[1] // images.factors[1]))
     windows = grid_windows(images.shape, asked.grid, window)
-    estimate = replace(asked.estimate, neighborhood_range=images.reach)
+    estimate = replace(asked.estimate, max_lag=images.max_lag)
     return _cut(asked, images, windows, estimate, given)
 
 
-def run(plan: ZGridPlan, progress: Progress = SILENT) -> ZGridOutcome:
+def run(plan: ZGridPlan, progress: Progress = SILENT) -> ZGridResult:
     """Compare, estimate, smooth, and write the grids if a file was asked for.
 
     Raises
@@ -184,33 +184,33 @@ def run(plan: ZGridPlan, progress: Progress = SILENT) -> ZGridOutcome:
             (plan.windows.row_centers, plan.windows.column_centers), plan.images.factors, strict=True
         )
     ]
-    outcome = ZGridOutcome(positions, placed.uncertainty, local, *centers)
+    found = ZGridResult(positions, placed.uncertainty, local, *centers)
     if plan.asked.output is not None:
-        write_z_grids(plan.asked.output, outcome.grids, overwrite=plan.asked.overwrite)
-    return outcome
+        write_z_grids(plan.asked.output, found.grids, overwrite=plan.asked.overwrite)
+    return found
 
 
 def _cut(
-    asked: ZGridRequest,
+    asked: ZGridOptions,
     images: SimilarityPlan,
     windows: GridWindows,
-    estimate: ZSpacingOptions,
+    estimate: EstimateOptions,
     given: ZPositions | None,
 ) -> ZGridPlan:
     """Blocks of the windows, and what the memory leaves to the whole planes: the largest blocks that fit."""
-    n, reach, memory = images.planes.shape[0], images.reach, asked.images.memory_bytes
+    n, max_lag, memory = images.planes.shape[0], images.max_lag, asked.images.memory_bytes
     on_host = not asked.images.device.is_cuda
     some_excluded = images.planes.dtype.kind == "f"
     points = math.prod(windows.grid)
     # Half strips and what joins them, deviations, errors and what looks at them; then matrices of the smoothing.
-    fixed = 8 * n * points * (2 * (reach + 1) + 24) + 48 * points**2 + min(4 * BATCH_BYTES, 32 * n * points**2)
+    fixed = 8 * n * points * (2 * (max_lag + 1) + 24) + 48 * points**2 + min(4 * BATCH_BYTES, 32 * n * points**2)
     own = 0
-    for block in (b for b in _BLOCKS if b <= default_block(reach)):
+    for block in (b for b in _BLOCKS if b <= default_block(max_lag)):
         rings = 0
         for rows, columns in windows.windows:
             shape = (rows.stop - rows.start, columns.stop - columns.start)
             if on_host and not windows.is_whole((rows, columns)):
-                rings += peak_bytes(shape, reach, block=block, some_excluded=some_excluded)
+                rings += peak_bytes(shape, max_lag, block=block, some_excluded=some_excluded)
         own = fixed + rings
         if own >= memory:
             continue
@@ -220,7 +220,7 @@ def _cut(
             continue
         return ZGridPlan(asked, rest, windows, block, estimate, given, rest.peak_bytes + own)
     raise ParameterError(
-        f"{points} windows on planes of {images.shape[0]} x {images.shape[1]} pixels within {reach} take "
+        f"{points} windows on planes of {images.shape[0]} x {images.shape[1]} pixels within {max_lag} take "
         f"{(own + images.peak_bytes) / 1e9:.2f} GB, more than the {memory / 1e9:.2f} GB that are kept for them; pass "
         f"--memory {math.ceil((own + images.peak_bytes) / 2**30)}G, --scale 0.5 or a smaller --window or --range"
     )
@@ -246,7 +246,7 @@ def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
         progress.finish()
     if plan.positions is None and not np.isfinite(found[0][:, 1:]).any():
         raise DamagedInputError(
-            f"no two of the {n} planes of {images.planes.name} within {images.reach} have a similarity: they are "
+            f"no two of the {n} planes of {images.planes.name} within {images.max_lag} have a similarity: they are "
             "constant or have fewer than two used pixels"
         )
     rest = iter(found[1:])
@@ -264,7 +264,7 @@ class _Stream:
         self._device = plan.images.options.device
         self._correlation = BandedCorrelation(
             shape,
-            plan.images.reach,
+            plan.images.max_lag,
             mask=None if mask is None else namespace(mask).ascontiguousarray(mask[window]),
             block=plan.images.block if self._is_whole else plan.block,
         )
@@ -277,7 +277,7 @@ class _Stream:
             self._strips.append(self._correlation.push(own))
 
     def finish(self) -> Floats:
-        """The half strip (n, reach + 1)."""
+        """The half strip (n, max_lag + 1)."""
         return np.concatenate([*self._strips, self._correlation.finish()])
 
 

@@ -13,7 +13,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers
 
 
-def band_of(similarity: npt.NDArray[np.floating], reach: int) -> Floats:
+def band_of(similarity: npt.NDArray[np.floating], max_lag: int) -> Floats:
     """The band of a matrix or of a half strip.
 
     Parameters
@@ -21,7 +21,7 @@ def band_of(similarity: npt.NDArray[np.floating], reach: int) -> Floats:
     similarity
         (n, n), symmetric, or a half strip (n, width), ``[i, d]`` = similarity of i and i + d. A square array is a
         half strip if it is NaN wherever i + d is beyond the last section.
-    reach
+    max_lag
         Greatest distance R of two sections; 1 to n - 1, and below the width of a half strip.
 
     Raises
@@ -35,17 +35,17 @@ def band_of(similarity: npt.NDArray[np.floating], reach: int) -> Floats:
             f"not an array of shape {similarity.shape} and dtype {similarity.dtype}"
         )
     n, width = similarity.shape
-    if reach >= n:
-        raise ParameterError(f"range {reach} is larger than the stack: {n} sections allow at most {n - 1}")
+    if max_lag >= n:
+        raise ParameterError(f"range {max_lag} is larger than the stack: {n} sections allow at most {n - 1}")
     is_strip = width != n or bool(np.isnan(similarity[_beyond(n, n)]).all())
     if is_strip and (width > n or width < 2):
         raise ParameterError(
             f"a similarity matrix is square and a half strip narrower, not of shape {similarity.shape}"
         )
-    if is_strip and width <= reach:
-        raise ParameterError(f"range {reach} needs a half strip of at least {reach + 1} columns, not {width}")
-    band = np.full((reach + 2, n), np.nan)
-    for d in range(reach + 1):
+    if is_strip and width <= max_lag:
+        raise ParameterError(f"range {max_lag} needs a half strip of at least {max_lag + 1} columns, not {width}")
+    band = np.full((max_lag + 2, n), np.nan)
+    for d in range(max_lag + 1):
         band[d, : n - d] = similarity[: n - d, d] if is_strip else np.diagonal(similarity, d)
         if not is_strip and not np.allclose(band[d, : n - d], np.diagonal(similarity, -d), 0, 1e-6, equal_nan=True):
             raise ParameterError(f"the similarity matrix is not symmetric at distance {d} from the diagonal")

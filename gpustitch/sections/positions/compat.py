@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import from_before, is_in_order, pairs, put_sorted, sorted_band
 from gpustitch.sections.positions.curve import inverse, inverse_of_curves, linear, on_curves
 
@@ -54,7 +54,7 @@ class _Weights:
 
 def compat_steps(
     band: Floats,
-    options: ZSpacingOptions,
+    options: EstimateOptions,
     start: Floats,
     factors: Floats,
     vote_weights: Floats,
@@ -77,7 +77,7 @@ def compat_steps(
     Sums are taken in another order than in the plugin; positions of all its golden cases agree to 1e-11 after 100
     updates. With the greatest range, n - 1, rounding decides whether the pair of the first and the last section counts.
     """
-    n, reach = len(start), options.neighborhood_range
+    n, max_lag = len(start), options.max_lag
     weights = _Weights(vote_weights, estimate_weights)
     nodes = _Nodes(n, options.local_estimates)
     order = np.argsort(start, kind="stable")
@@ -94,7 +94,7 @@ def compat_steps(
         unsorted[order], values[order], voted[order] = moved, in_order, np.isfinite(moves)
         order = np.argsort(unsorted, kind="stable")
         positions, in_order = unsorted[order], values[order]
-        yield Step(unsorted, values, order, found[:, : reach + 1], voted)
+        yield Step(unsorted, values, order, found[:, : max_lag + 1], voted)
 
 
 class _Nodes:
@@ -125,13 +125,13 @@ class _Nodes:
 
 
 def _curve(
-    scaled: Floats, order: Integers, positions: Floats, weights: _Weights, nodes: _Nodes, options: ZSpacingOptions
+    scaled: Floats, order: Integers, positions: Floats, weights: _Weights, nodes: _Nodes, options: EstimateOptions
 ) -> Floats:
     """Mean similarity, negative, at distance 0 to range: (nodes, range + 1)."""
-    n, reach = len(positions), options.neighborhood_range
-    steps = np.empty((2, reach + 1, n))
+    n, max_lag = len(positions), options.max_lag
+    steps = np.empty((2, max_lag + 1, n))
     steps[:, 0] = positions
-    for k in range(reach):
+    for k in range(max_lag):
         np.add(steps[0, k], 1, out=steps[0, k + 1])
         np.subtract(steps[1, k], 1, out=steps[1, k + 1])
     place = inverse(positions, steps)
@@ -193,27 +193,27 @@ def _falling(values: Floats, minimum: float, monotonic: bool) -> Flags:
 
 
 def _factors(
-    similarity: Floats, positions: Floats, factors: Floats, curves: Floats, weights: _Weights, options: ZSpacingOptions
+    similarity: Floats, positions: Floats, factors: Floats, curves: Floats, weights: _Weights, options: EstimateOptions
 ) -> Floats:
     """Factors that bring the similarities of each section to the curve, by sweeps from the first to the last.
 
     Neighbours are those at -range to range - 1. Sweep t may be at section i when sweep t - 1 is range sections ahead:
     all sweeps run at once, one behind the other.
     """
-    n, reach, sweeps = len(positions), options.neighborhood_range, options.inner_iterations
+    n, max_lag, sweeps = len(positions), options.max_lag, options.inner_iterations
     if sweeps == 0:
         return factors
-    products, squares = _windows(similarity, positions, curves, weights, reach)
-    padded = np.ones(n + 2 * reach)
-    inner = padded[reach : reach + n]
+    products, squares = _windows(similarity, positions, curves, weights, max_lag)
+    padded = np.ones(n + 2 * max_lag)
+    inner = padded[max_lag : max_lag + n]
     inner[:] = factors
-    window = sliding_window_view(padded, 2 * reach)
+    window = sliding_window_view(padded, 2 * max_lag)
     keep = options.inner_regularization
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        for step in range(n + (sweeps - 1) * reach):
-            first = step - min(sweeps - 1, step // reach) * reach
-            last = step - max(0, -(-(step - n + 1) // reach)) * reach
-            rows = slice(first, last + 1, reach)
+        for step in range(n + (sweeps - 1) * max_lag):
+            first = step - min(sweeps - 1, step // max_lag) * max_lag
+            last = step - max(0, -(-(step - n + 1) // max_lag)) * max_lag
+            rows = slice(first, last + 1, max_lag)
             around = window[rows]
             fitted = np.einsum("ij,ij->i", products[rows], around)
             fitted /= np.einsum("ij,ij->i", squares[rows], around * around)
@@ -223,19 +223,19 @@ def _factors(
 
 
 def _windows(
-    similarity: Floats, positions: Floats, curves: Floats, weights: _Weights, reach: int
+    similarity: Floats, positions: Floats, curves: Floats, weights: _Weights, max_lag: int
 ) -> tuple[Floats, Floats]:
     """(n, 2 range) of neighbours -range to range - 1: similarity times the curve at their distance, and squared."""
     n = len(positions)
-    products, squares = np.zeros((2 * reach, n)), np.zeros((2 * reach, n))
+    products, squares = np.zeros((2 * max_lag, n)), np.zeros((2 * max_lag, n))
     place = np.arange(n)
-    for d in range(1, min(reach, n - 1) + 1):
+    for d in range(1, min(max_lag, n - 1) + 1):
         pair = similarity[d, : n - d]
         distance = positions[d:] - positions[: n - d]
         weight = weights.of_pairs(place[: n - d], place[d:])
-        usable = (pair > 0) & (distance < reach)
-        for row, start in ((reach - d, d), (reach + d, 0)):
-            if row == 2 * reach:
+        usable = (pair > 0) & (distance < max_lag)
+        for row, start in ((max_lag - d, d), (max_lag + d, 0)):
+            if row == 2 * max_lag:
                 continue
             expected = -on_curves(curves, slice(start, start + n - d), distance)
             ok = usable & ~np.isnan(expected)
@@ -253,13 +253,13 @@ def _scale(similarity: Floats, factors: Floats) -> Floats:
     return scaled
 
 
-def _votes(scaled: Floats, positions: Floats, curves: Floats, weights: Floats, options: ZSpacingOptions) -> Floats:
+def _votes(scaled: Floats, positions: Floats, curves: Floats, weights: Floats, options: EstimateOptions) -> Floats:
     """Mean move that its neighbours want of each section, (n,); not finite where there is no vote.
 
     A section finds each similarity on its own curve: the distance there should be that to its neighbour. Votes for the
     section before are not multiplied by the voter's weight, though their number is.
     """
-    n, rows = len(positions), slice(1, options.neighborhood_range + 1)
+    n, rows = len(positions), slice(1, options.max_lag + 1)
     after, before = scaled[rows], from_before(scaled)[rows]
     after_ok, after_at = _wanted(after, curves, options)
     before_ok, before_at = _wanted(before, curves, options)
@@ -281,7 +281,7 @@ def _votes(scaled: Floats, positions: Floats, curves: Floats, weights: Floats, o
         return moves / total
 
 
-def _wanted(values: Floats, curves: Floats, options: ZSpacingOptions) -> tuple[Flags, Floats]:
+def _wanted(values: Floats, curves: Floats, options: EstimateOptions) -> tuple[Flags, Floats]:
     """Whether a section has a vote at a distance, and how far away it wants its neighbour (NaN if unclear)."""
     accepted = _falling(values, options.minimum_correlation, options.force_monotonicity)
     accepted &= (-values >= curves[:, 0]) & ~(-values > curves[:, -1])
@@ -295,7 +295,7 @@ def _seen_before(after: Flags, before: Flags) -> Flags:
     return seen
 
 
-def _update(positions: Floats, moves: Floats, start: Floats, options: ZSpacingOptions) -> Floats:
+def _update(positions: Floats, moves: Floats, start: Floats, options: EstimateOptions) -> Floats:
     """Positions after the moves, regularised, in the same order."""
     n, pull = len(positions), options.coordinate_regularizer
     wanted = pull * start + (1 - pull) * (positions + (1 - options.outer_regularization) * moves)

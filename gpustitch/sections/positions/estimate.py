@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.arrays import Floats
-from gpustitch.sections.model import ZSpacingOptions, ZSpacingResult
+from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.compat import compat_steps
 from gpustitch.sections.positions.quality import number_of_partners
@@ -20,14 +20,14 @@ Progress = Callable[[int, float], None]
 
 def estimate_positions(
     similarity: npt.NDArray[np.floating],
-    options: ZSpacingOptions | None = None,
+    options: EstimateOptions | None = None,
     *,
     starting_coordinates: Floats | None = None,
     starting_factors: Floats | None = None,
     section_weights: Floats | None = None,
     pair_weights: Floats | None = None,
     progress: Progress | None = None,
-) -> ZSpacingResult:
+) -> Estimate:
     """Positions of the sections along z, in sections.
 
     Parameters
@@ -76,8 +76,8 @@ def estimate_positions(
     waves are too high for chance they count as uncertain. If they are not, as where spacings differ much anyway, the
     error of these waves is far greater than the one given.
     """
-    options = options or ZSpacingOptions()
-    band = band_of(similarity, options.neighborhood_range)
+    options = options or EstimateOptions()
+    band = band_of(similarity, options.max_lag)
     n = band.shape[1]
     if np.isinf(band).any():
         raise ParameterError("similarities must be finite, or NaN where there is none")
@@ -103,13 +103,13 @@ def estimate_positions(
 
 def _compat(
     band: Floats,
-    options: ZSpacingOptions,
+    options: EstimateOptions,
     start: Floats,
     factors: Floats,
     votes: Floats,
     of_pairs: Floats | None,
     progress: Progress | None,
-) -> ZSpacingResult:
+) -> Estimate:
     """All iterations of the plugin."""
     steps = compat_steps(band, options, start, factors, votes, of_pairs)
     before, move = start, 0.0
@@ -120,7 +120,7 @@ def _compat(
         before = step.positions
         if progress is not None:
             progress(number, move)
-    return ZSpacingResult(
+    return Estimate(
         positions=step.positions,
         order=step.order,
         weights=step.factors,

@@ -12,7 +12,7 @@ import numpy as np
 from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.sections.faults.find import SectionFault
-from gpustitch.sections.model import ZSpacingResult
+from gpustitch.sections.model import Estimate
 
 FIGURE_SUFFIXES = (".pdf", ".png", ".svg")
 
@@ -50,7 +50,7 @@ def check_figure(path: Path) -> None:
 
 
 def draw_report(
-    path: Path, half_strip: Floats, result: ZSpacingResult, faults: Sequence[SectionFault], image_format: str
+    path: Path, half_strip: Floats, result: Estimate, faults: Sequence[SectionFault], image_format: str
 ) -> None:
     """Draw similarities before and after, curve, positions, spacing and flagged sections.
 
@@ -155,7 +155,7 @@ def _draw_similarity(
     )
 
 
-def _draw_curve(axes: Any, half_strip: Floats, result: ZSpacingResult) -> None:
+def _draw_curve(axes: Any, half_strip: Floats, result: Estimate) -> None:
     """Each pair at its estimated distance, and the curves that positions were found with."""
     n, width = half_strip.shape
     distances, values = [], []
@@ -176,7 +176,7 @@ def _draw_curve(axes: Any, half_strip: Floats, result: ZSpacingResult) -> None:
     axes.legend(fontsize=8, markerscale=5 if len(x) > _FEW_PAIRS else 1)
 
 
-def _draw_positions(axes: Any, result: ZSpacingResult, faults: Sequence[SectionFault]) -> None:
+def _draw_positions(axes: Any, result: Estimate, faults: Sequence[SectionFault]) -> None:
     """How far each section lies from where it was recorded: the curve itself would be a line at 45 degrees."""
     n = len(result.positions)
     index = np.arange(n)
@@ -211,7 +211,7 @@ def _draw_spacing(axes: Any, spacing: Floats) -> None:
     axes.legend(fontsize=8)
 
 
-def _draw_quality(axes: Any, half_strip: Floats, result: ZSpacingResult, faults: Sequence[SectionFault]) -> None:
+def _draw_quality(axes: Any, half_strip: Floats, result: Estimate, faults: Sequence[SectionFault]) -> None:
     """Weight of each section, and how similar it is to the next one recorded."""
     n = len(result.positions)
     axes.plot(np.arange(n), result.weights, color="tab:blue", linewidth=1, label="weight")
@@ -244,7 +244,7 @@ def _mark(axes: Any, sections: list[int], values: Floats, kind: str, label: str 
         axes.plot(sections, values[sections], "o", color=_COLORS.get(kind, "gray"), markersize=4, label=label)
 
 
-def _flagged(result: ZSpacingResult, faults: Sequence[SectionFault]) -> dict[str, list[int]]:
+def _flagged(result: Estimate, faults: Sequence[SectionFault]) -> dict[str, list[int]]:
     """Sections by what is wrong with them."""
     kinds = {fault.kind: sorted({i for f in faults if f.kind == fault.kind for i in f.sections}) for fault in faults}
     if result.without_votes.size:
@@ -252,7 +252,7 @@ def _flagged(result: ZSpacingResult, faults: Sequence[SectionFault]) -> dict[str
     return kinds
 
 
-def _write_flags(axes: Any, result: ZSpacingResult, faults: Sequence[SectionFault], lines: int = 15) -> None:
+def _write_flags(axes: Any, result: Estimate, faults: Sequence[SectionFault], lines: int = 15) -> None:
     """The flagged sections in words, kind by kind; of a kind with many as many as there is room for."""
     found = [_of_kind([fault for fault in faults if fault.kind == kind]) for kind in sorted({f.kind for f in faults})]
     in_faults = {i for fault in faults for i in fault.sections}

@@ -10,7 +10,7 @@ from gpustitch.model.arrays import Floats, Integers
 from gpustitch.sections.positions.normal import FLOOR, Expected
 
 # Places tried for a section, in sections from where it is.
-REACH, STEP = 6.0, 0.25
+MAX_LAG, STEP = 6.0, 0.25
 # A section's pairs are looked at this far, and count for at most CAP squared errors each.
 LAGS, CAP = 8, 25.0
 # A section is tried elsewhere if its mean squared error is SUSPECT times the usual one, and moved if what it has there
@@ -34,7 +34,7 @@ def relocated(expected: Expected, measured: Floats, positions: Floats) -> Floats
     suspects = np.flatnonzero((here[:, 0] / number > SUSPECT * usual) & (here[:, 0] > EVIDENCE))
     if not len(suspects):
         return None
-    offsets = np.arange(-REACH, REACH + STEP, STEP)
+    offsets = np.arange(-MAX_LAG, MAX_LAG + STEP, STEP)
     places = positions[suspects, None] + offsets
     pick = [a[suspects] for a in (positions[partner], value, level, some)]
     there = _cost(expected, places, *pick)
@@ -81,9 +81,9 @@ def all_agree(measured: Floats, i: int, j: int) -> bool:
     ``measured`` is (range, n) as in :mod:`gpustitch.sections.positions.normal`. Quality takes no part: one ratio of
     both sections' similarities has to keep those before from those after.
     """
-    reach, n = measured.shape
-    before = np.arange(max(0, j - min(LAGS, reach)), i)
-    after = np.arange(j + 1, min(n, i + min(LAGS, reach) + 1))
+    max_lag, n = measured.shape
+    before = np.arange(max(0, j - min(LAGS, max_lag)), i)
+    after = np.arange(j + 1, min(n, i + min(LAGS, max_lag) + 1))
     of_i_before = measured[i - before - 1, before]
     of_j_before = measured[j - before - 1, before]
     of_i_after, of_j_after = measured[after - i - 1, i], measured[after - j - 1, j]

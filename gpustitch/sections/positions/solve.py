@@ -9,7 +9,7 @@ import numpy as np
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.sections.model import ZSpacingOptions, ZSpacingResult
+from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.band import sorted_band
 from gpustitch.sections.positions.covariance import Covariance, factor, solution
 from gpustitch.sections.positions.curve import Curve, linear
@@ -86,7 +86,7 @@ class _Problem:
     def __init__(
         self,
         band: Floats,
-        options: ZSpacingOptions,
+        options: EstimateOptions,
         start: Floats,
         factors: Floats,
         weights: Floats,
@@ -150,13 +150,13 @@ class _Problem:
 
 def solve(
     band: Floats,
-    options: ZSpacingOptions,
+    options: EstimateOptions,
     start: Floats,
     factors: Floats,
     weights: Floats,
     pair_weights: Floats | None,
     progress: Callable[[int, float], None] | None,
-) -> ZSpacingResult:
+) -> Estimate:
     """Positions from the band of similarities; parameters are those of ``estimate_positions``."""
     problem = _Problem(band, options, start, factors, weights, pair_weights)
     quality = problem.first_quality()
@@ -207,10 +207,10 @@ def _better(state: _State, best: _State | None) -> tuple[_State, _State]:
     return state, replace(state, history=[]) if state.expected.noise < best.expected.noise else best
 
 
-def _pair_counts(weights: Floats, pair_weights: Floats | None, order: Integers, reach: int) -> Floats:
+def _pair_counts(weights: Floats, pair_weights: Floats | None, order: Integers, max_lag: int) -> Floats:
     """Weight of each pair (range, n): the product of its sections' weights and the pair's own."""
     n = len(order)
-    later = np.minimum(np.arange(n) + np.arange(1, reach + 1)[:, None], n - 1)
+    later = np.minimum(np.arange(n) + np.arange(1, max_lag + 1)[:, None], n - 1)
     counts: Floats = weights[later] * weights
     if pair_weights is not None:
         i, j = order[None, :], order[later]
@@ -254,7 +254,7 @@ def _accelerated(history: list[tuple[Floats, Floats]], here: Floats, there: Floa
     return here + step if np.abs(step).max() < FARTHEST * np.abs(change).max() else there
 
 
-def _regularised(positions: Floats, options: ZSpacingOptions, start: Floats) -> Floats:
+def _regularised(positions: Floats, options: EstimateOptions, start: Floats) -> Floats:
     """The whole series brought to its place: similarities tell neither its offset nor its scale."""
     n = len(positions)
     if options.regularization == "border":
@@ -292,7 +292,7 @@ def _add_priors(normal: Normal, state: _State, noise: float, problem: _Problem) 
         right[0::2] += share / (1 - share) * (problem.start - state.positions)
 
 
-def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
+def _finished(problem: _Problem, state: _State, number: int) -> Estimate:
     """The result, with uncertainties, in an order that the similarities are evidence for."""
     options, expected = problem.options, state.expected
     trust = trust_in_sections(expected, problem.block, problem.alone)
@@ -324,7 +324,7 @@ def _finished(problem: _Problem, state: _State, number: int) -> ZSpacingResult:
     sigma = sigma * np.ptp(placed) / np.ptp(positions)
     weights = trust * np.minimum(1, np.exp(state.log_quality))
     back = np.argsort(problem.order, kind="stable")
-    return ZSpacingResult(
+    return Estimate(
         positions=placed[back],
         order=problem.order[order],
         weights=np.where(problem.alone, 0, weights)[back],

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gpustitch.errors import AlignmentError, DamagedInputError, LayoutError, ParameterError
+from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.model.arrays import Floats
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.sections.faults.find import SectionFault, find_faults
-from gpustitch.sections.model import ZSpacingOptions, ZSpacingResult
+from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
 from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_z_positions
@@ -27,24 +27,24 @@ from gpustitch.sections.similarity.file import (
     read_similarity,
     sidecar_of,
 )
-from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan, checked_reach
+from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan, checked_max_lag
 
 _LEAST_SECTIONS = 3
 
 
 @dataclass(frozen=True)
-class ZSpacingRequest:
+class ZSpacingOptions:
     """What to estimate positions from, and how.
 
     Parameters
     ----------
     images
-        The stack of sections and how they are compared, or at its ``input`` a file of similarities. Its ``reach``
+        The stack of sections and how they are compared, or at its ``input`` a file of similarities. Its ``max_lag``
         (None for 10, or less if there is less) is the range of the estimate too; its ``output`` must be None.
     output
         CSV to write (:mod:`gpustitch.sections.positions.file`); None for none.
     estimate
-        Parameters of the estimate; ``neighborhood_range`` is replaced by the range above.
+        Parameters of the estimate; ``max_lag`` is replaced by the range above.
     report
         Picture to draw, .pdf, .png or .svg; None for none.
     start, section_weights
@@ -56,7 +56,7 @@ class ZSpacingRequest:
 
     images: SimilarityOptions
     output: Path | None = None
-    estimate: ZSpacingOptions = field(default_factory=ZSpacingOptions)
+    estimate: EstimateOptions = field(default_factory=EstimateOptions)
     report: Path | None = None
     start: Path | None = None
     section_weights: Path | None = None
@@ -74,8 +74,8 @@ class ZSpacingRequest:
 class ZSpacingPlan:
     """Checked work: the ``half_strip`` of a file (``repaired`` as in `SimilarityFile`), or ``images`` to compare."""
 
-    asked: ZSpacingRequest
-    estimate: ZSpacingOptions
+    asked: ZSpacingOptions
+    estimate: EstimateOptions
     images: SimilarityPlan | None = None
     half_strip: Floats | None = None
     repaired: tuple[int, ...] = ()
@@ -85,11 +85,11 @@ class ZSpacingPlan:
 
 
 @dataclass(frozen=True)
-class ZSpacingOutcome:
+class ZSpacingResult:
     """Similarities, float64 (n, range + 1), the estimate from them, and what is wrong with the sections."""
 
     half_strip: Floats
-    result: ZSpacingResult
+    result: Estimate
     faults: tuple[SectionFault, ...]
 
     @property
@@ -148,7 +148,7 @@ def _named(fault: SectionFault) -> str:
     return f"{text} ({', '.join([*details, f'{100 * fault.confidence:.0f} %'])})"
 
 
-def plan(asked: ZSpacingRequest) -> ZSpacingPlan:
+def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
     """Check everything and open the input, before anything is computed.
 
     Raises
@@ -156,7 +156,7 @@ def plan(asked: ZSpacingRequest) -> ZSpacingPlan:
     ParameterError
         If a parameter is out of range, there are fewer than three sections, or the range is larger than the stack or
         than what the file holds.
-    InputMissingError, DamagedInputError, LayoutError, OutputExistsError, OutputError
+    InputMissingError, DamagedInputError, MosaicError, OutputExistsError, OutputError
         If an input cannot be read or is not what it should be, or an output exists or cannot be written.
     MissingExtraError
         If a report is asked for and cannot be drawn.
@@ -173,16 +173,16 @@ def plan(asked: ZSpacingRequest) -> ZSpacingPlan:
     if asked.images.planes is None and is_similarity_file(path):
         given = read_similarity(path)
         prior = _prior(asked, given.number)
-        reach = _reach_in(asked, given)
-        estimate = replace(asked.estimate, neighborhood_range=reach)
-        return ZSpacingPlan(asked, estimate, None, _strip_in(given, reach, path), given.repaired, *prior)
+        max_lag = _max_lag_in(asked, given)
+        estimate = replace(asked.estimate, max_lag=max_lag)
+        return ZSpacingPlan(asked, estimate, None, _strip_in(given, max_lag, path), given.repaired, *prior)
     images = similarity.plan(asked.images)
     prior = _prior(asked, images.planes.shape[0])
-    estimate = replace(asked.estimate, neighborhood_range=images.reach)
+    estimate = replace(asked.estimate, max_lag=images.max_lag)
     return ZSpacingPlan(asked, estimate, images, None, (), *prior)
 
 
-def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingOutcome:
+def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
     """Compare the sections if that is not done, estimate positions, look for faults, write what was asked for.
 
     Raises
@@ -195,15 +195,15 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingOutcome:
     half_strip = _half_strip(plan, progress)
     result = _estimate(plan, half_strip, progress)
     faults = tuple(find_faults(half_strip, result.positions))
-    outcome = ZSpacingOutcome(half_strip, result, faults)
-    _tell(plan, outcome, progress)
+    found = ZSpacingResult(half_strip, result, faults)
+    _tell(plan, found, progress)
     with contextlib.ExitStack() as stack:
         # A report that cannot be drawn leaves no positions either.
         if plan.asked.report is not None:
             partial = stack.enter_context(atomic_file(plan.asked.report, overwrite=plan.asked.overwrite))
             draw_report(partial, half_strip, result, faults, plan.asked.report.suffix.lower()[1:])
-        _write(plan, outcome)
-    return outcome
+        _write(plan, found)
+    return found
 
 
 def check_number(number: int) -> None:
@@ -212,14 +212,14 @@ def check_number(number: int) -> None:
         raise ParameterError(f"positions are estimated of at least {_LEAST_SECTIONS} sections, not of {number}")
 
 
-def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats | None, Floats | None]:
+def _prior(asked: ZSpacingOptions, number: int) -> tuple[Floats | None, Floats | None, Floats | None]:
     """Positions to start from, weights of sections and of pairs, of as many sections as there are."""
     check_number(number)
     start = None if asked.start is None else read_z_positions(asked.start).positions
     weights = None if asked.section_weights is None else read_z_positions(asked.section_weights).weights
     for path, values in ((asked.start, start), (asked.section_weights, weights)):
         if values is not None and len(values) != number:
-            raise LayoutError(f"{path} is about {len(values)} sections, {asked.images.input} has {number}")
+            raise MosaicError(f"{path} is about {len(values)} sections, {asked.images.input} has {number}")
     if start is not None and np.ptp(start) == 0:
         raise DamagedInputError(f"{asked.start} has all sections at the position {start[0]:g}; nothing starts there")
     if weights is not None and not (weights >= 0).all():
@@ -228,24 +228,28 @@ def _prior(asked: ZSpacingRequest, number: int) -> tuple[Floats | None, Floats |
     return start, weights, of_pairs
 
 
-def _reach_in(asked: ZSpacingRequest, given: SimilarityFile) -> int:
+def _max_lag_in(asked: ZSpacingOptions, given: SimilarityFile) -> int:
     """The range asked for, or what the file holds up to the default one."""
-    reach = checked_reach(asked.images.reach, given.number)
-    if reach <= given.reach:
-        return reach
-    if asked.images.reach is None:
-        return given.reach
-    raise ParameterError(f"--range is {reach}, but {asked.images.input} holds similarities within {given.reach} only")
+    max_lag = checked_max_lag(asked.images.max_lag, given.number)
+    if max_lag <= given.max_lag:
+        return max_lag
+    if asked.images.max_lag is None:
+        return given.max_lag
+    raise ParameterError(
+        f"--range is {max_lag}, but {asked.images.input} holds similarities within {given.max_lag} only"
+    )
 
 
-def _strip_in(given: SimilarityFile, reach: int, path: Path) -> Floats:
+def _strip_in(given: SimilarityFile, max_lag: int, path: Path) -> Floats:
     """The half strip of a file, as wide as is needed; DamagedInputError if its matrix is not symmetric."""
     if given.is_half_strip:
-        return np.ascontiguousarray(given.values[:, : reach + 1])
-    strip = half_strip_of(given.values, reach)
-    if not np.allclose(strip, half_strip_of(given.values.T, reach), rtol=0, atol=1e-6, equal_nan=True):
+        return np.ascontiguousarray(given.values[:, : max_lag + 1])
+    strip = half_strip_of(given.values, max_lag)
+    if not np.allclose(strip, half_strip_of(given.values.T, max_lag), rtol=0, atol=1e-6, equal_nan=True):
         hint = "; a TIFF of one page is taken for one, a stack has several" if path.suffix.lower() != ".npz" else ""
-        raise DamagedInputError(f"{path}: the similarity matrix is not symmetric within {reach} of its diagonal{hint}")
+        raise DamagedInputError(
+            f"{path}: the similarity matrix is not symmetric within {max_lag} of its diagonal{hint}"
+        )
     return strip
 
 
@@ -264,7 +268,7 @@ def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
     return plan.half_strip
 
 
-def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> ZSpacingResult:
+def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> Estimate:
     """The estimate; AlignmentError if nothing counts, or positions grow beyond all bounds."""
     _check_evidence(plan, half_strip)
     progress.start("Positions", plan.estimate.outer_iterations, "iterations")
@@ -301,34 +305,34 @@ def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
         raise AlignmentError(f"{' and '.join(map(str, given))}: no pair of sections has a weight above 0")
 
 
-def _write(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> None:
+def _write(plan: ZSpacingPlan, found: ZSpacingResult) -> None:
     """Write the positions and, beside them, where they come from, if a file was asked for."""
     asked = plan.asked
     if asked.output is not None:
-        write_z_positions(asked.output, outcome.z, overwrite=asked.overwrite)
-        write_json(sidecar_of(asked.output), _record(plan, outcome), overwrite=asked.overwrite)
+        write_z_positions(asked.output, found.z, overwrite=asked.overwrite)
+        write_json(sidecar_of(asked.output), _record(plan, found), overwrite=asked.overwrite)
 
 
-def _record(plan: ZSpacingPlan, outcome: ZSpacingOutcome) -> dict[str, object]:
+def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
     """What is written beside the positions: where they come from, and what is wrong with which sections."""
     asked = plan.asked
     images = {key: value for key, value in vars(asked.images).items() if key not in ("planes", "output", "overwrite")}
     parameters = {**images, **vars(plan.estimate), "start": asked.start, "section_weights": asked.section_weights}
-    parameters |= {"pair_weights": asked.pair_weights, "reach": plan.estimate.neighborhood_range}
+    parameters |= {"pair_weights": asked.pair_weights, "max_lag": plan.estimate.max_lag}
     return {
         **provenance(parameters, [path for path in asked.inputs if path.is_file()]),
-        "iterations": outcome.result.iterations,
-        "largest_move_sections": outcome.result.largest_move,
-        "reordered": list(outcome.moved),
-        "without_votes": outcome.result.without_votes.tolist(),
-        "faults": [vars(fault) for fault in outcome.faults],
+        "iterations": found.result.iterations,
+        "largest_move_sections": found.result.largest_move,
+        "reordered": list(found.moved),
+        "without_votes": found.result.without_votes.tolist(),
+        "faults": [vars(fault) for fault in found.faults],
     }
 
 
-def _tell(plan: ZSpacingPlan, outcome: ZSpacingOutcome, progress: Progress) -> None:
+def _tell(plan: ZSpacingPlan, found: ZSpacingResult, progress: Progress) -> None:
     """Say which sections had no votes, and whether positions had come to rest."""
-    result, options = outcome.result, plan.estimate
-    named = set(undefined_planes(outcome.half_strip))
+    result, options = found.result, plan.estimate
+    named = set(undefined_planes(found.half_strip))
     if named:
         progress.warn("sections without similarity give and get no votes; they are left between their neighbours")
     if others := [int(i) for i in result.without_votes if int(i) not in named]:

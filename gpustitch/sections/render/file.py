@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpustitch.errors import DamagedInputError, InputMissingError, LayoutError, ParameterError
+from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, ParameterError
 from gpustitch.io.images.files import reading
 from gpustitch.io.planes.opening import Planes
 from gpustitch.model import Spacing
@@ -67,7 +67,7 @@ def sections_along_z(
     ------
     InputMissingError, DamagedInputError
         If a file is not there, cannot be read or does not say what is asked of it.
-    LayoutError
+    MosaicError
         If there are more or fewer positions than sections.
     ParameterError
         If ``leave_out`` is no such list, names sections that are not there, or too few sections are left.
@@ -75,7 +75,7 @@ def sections_along_z(
     given = read_z_grids(path) if path.suffix.lower() == ".npz" else read_z_positions(path)
     positions = given.positions
     if len(positions) != number:
-        raise LayoutError(f"{path} has positions of {len(positions)} sections, {name} has {number}")
+        raise MosaicError(f"{path} has positions of {len(positions)} sections, {name} has {number}")
     unused = _named(leave_out, path, number)
     if least_weight is not None:
         unused |= _light(given, path, least_weight)

@@ -167,7 +167,7 @@ def plan(options: RenderOptions) -> RenderPlan:
     ParameterError
         If an option is out of range, the input does not state its voxel size and none is given, or holds numbers
         that are not rendered.
-    LayoutError
+    MosaicError
         If there are more or fewer positions than planes.
     InputMissingError, DamagedInputError
         If an input is not there or cannot be read.

@@ -53,16 +53,16 @@ PIXEL_TYPES = ("uint8", "uint16", "float32")
 
 
 class BandedCorrelation:
-    """Correlation of each plane with the ``reach`` planes after it, of planes that come in order, some at a time.
+    """Correlation of each plane with the ``max_lag`` planes after it, of planes that come in order, some at a time.
 
-    It keeps ``reach`` planes and a block as float32, whatever the length of the stack: :func:`peak_bytes`. How the
+    It keeps ``max_lag`` planes and a block as float32, whatever the length of the stack: :func:`peak_bytes`. How the
     planes are cut into chunks does not change the result.
 
     Parameters
     ----------
     shape
         (rows, columns) of a plane.
-    reach
+    max_lag
         Greatest distance of two planes, at least 1.
     mask
         uint8 or bool (rows, columns): pixels used in all planes; None for all pixels. On the device of the planes.
@@ -85,7 +85,7 @@ class BandedCorrelation:
     def __init__(
         self,
         shape: tuple[int, int],
-        reach: int,
+        max_lag: int,
         *,
         mask: Array | None = None,
         block: int | None = None,
@@ -93,21 +93,21 @@ class BandedCorrelation:
     ) -> None:
         if len(shape) != 2 or min(shape) < 1:
             raise ParameterError(f"planes must be (rows, columns) of at least one pixel, not {tuple(shape)}")
-        if reach < 1 or (block is not None and block < 1):
-            raise ParameterError(f"reach and block must be at least 1, not {reach} and {block}")
+        if max_lag < 1 or (block is not None and block < 1):
+            raise ParameterError(f"max_lag and block must be at least 1, not {max_lag} and {block}")
         if n_threads is not None and n_threads < 1:
             raise ParameterError(f"the number of threads must be at least 1, not {n_threads}")
         if mask is not None and mask.shape != tuple(shape):
             raise ParameterError(f"the mask is of shape {tuple(mask.shape)}, the planes of {tuple(shape)}")
         self.undefined: list[int] = []
-        self._shape, self._reach, self._mask = (shape[0], shape[1]), reach, mask
+        self._shape, self._max_lag, self._mask = (shape[0], shape[1]), max_lag, mask
         self._n_in_common = math.prod(shape) if mask is None else int((mask != 0).sum())
-        self._block = block or default_block(reach)
+        self._block = block or default_block(max_lag)
         self._n_threads = n_threads or cpu_count()
         self._rows: Rows | None = None
         self._products_of_parts: list[Floats | None] = []  # of the current block; None where they are not made yet
         self._used: Array | None = None  # laid out as the rows; None as long as all planes use the same pixels
-        self._strip = np.empty((0, reach + 1))  # rows of the half strip that are begun and not returned
+        self._strip = np.empty((0, max_lag + 1))  # rows of the half strip that are begun and not returned
         self._n = self._n_correlated = self._n_done = 0  # planes taken, correlated with those before, returned
 
     def push(self, planes: Array, mask: Array | None = None) -> Floats:
@@ -122,7 +122,7 @@ class BandedCorrelation:
 
         Returns
         -------
-        float64 (finished, reach + 1) in host memory: [i, d] is the coefficient of a plane and the d-th after it,
+        float64 (finished, max_lag + 1) in host memory: [i, d] is the coefficient of a plane and the d-th after it,
         from the first plane that was not returned yet.
         """
         if planes.ndim != 3 or planes.shape[1:] != self._shape:
@@ -140,7 +140,7 @@ class BandedCorrelation:
             start = stop
             if self._n % self._block == 0:
                 self._correlate()
-        return self._finished(self._n_correlated - self._reach)
+        return self._finished(self._n_correlated - self._max_lag)
 
     def finish(self) -> Floats:
         """The rows of the half strip that are left, NaN beyond the last plane."""
@@ -152,15 +152,15 @@ class BandedCorrelation:
         """Planes as rows, all of the current block; their products if they were made at once, and are right."""
         rows, n = self._rows_like(planes), planes.shape[0]
         at = self._row_of(self._n)
-        if at == self._reach:
-            rows.begin_block(self._reach)
+        if at == self._max_lag:
+            rows.begin_block(self._max_lag)
         rows.plane[at : at + n] = np.arange(self._n, self._n + n)
         rows.varies[at : at + n] = rows.is_whole[at : at + n] = True
         products, is_sure = None, np.zeros(n, bool)
         if mask is None and self._mask is None and library_of(planes) == "numpy":
             products, is_sure = self._from_samples(planes, at)
-        elif at == self._reach:
-            move_rows(rows.centred, self._reach, 1)
+        elif at == self._max_lag:
+            move_rows(rows.centred, self._max_lag, 1)
         doubtful = [slice(0, n)] if not is_sure.any() else [slice(i, i + 1) for i in range(n) if not is_sure[i]]
         for some in doubtful:
             self._from_moments(planes[some], None if mask is None else mask[some], at + some.start)
@@ -179,15 +179,15 @@ class BandedCorrelation:
         sampled, flat, every = sampled_scaling(planes), planes.reshape(n, 1, -1), np.ones((1, 1, 1), np.uint8)
         width = rows.centred.shape[2]
         # Matrices are of whole blocks, so that results do not depend on how planes come.
-        at_once = n == self._block or self._reach <= LONGEST_OF_VECTORS
+        at_once = n == self._block or self._max_lag <= LONGEST_OF_VECTORS
 
         def prepare(tiles: slice) -> tuple[Floats, Floats | None]:
             part = rows.centred[tiles]
-            if at == self._reach:
-                move_rows(part, self._reach, 1)
+            if at == self._max_lag:
+                move_rows(part, self._max_lag, 1)
             centred_rows(flat[..., tiles.start * width : tiles.stop * width], every, sampled.scaling, part, at)
             with np.errstate(invalid="ignore", over="ignore"):
-                products = band_products(part[:, at - self._reach : at + n], self._reach) if at_once else None
+                products = band_products(part[:, at - self._max_lag : at + n], self._max_lag) if at_once else None
                 return row_sums(part[:, at : at + n]), products
 
         found = each_of(prepare, self._groups(planes), self._threads(n))
@@ -221,8 +221,8 @@ class BandedCorrelation:
         if self._used is None and not self._rows.is_whole[at : at + len(planes)].all():
             self._used = self._used_in_common(self._rows.centred)
         if self._used is not None:
-            if at == self._reach:
-                move_rows(self._used, self._reach, 1)
+            if at == self._max_lag:
+                move_rows(self._used, self._max_lag, 1)
             used_rows(planes, self._used_pixels(planes, mask), self._used, at)
 
     def _groups(self, like: Array) -> list[slice]:
@@ -238,12 +238,12 @@ class BandedCorrelation:
     def _rows_like(self, like: Array) -> Rows:
         """The rows, made with the first planes in the library that these are of."""
         if self._rows is None:
-            self._rows = Rows.none(self._shape, self._reach, self._block, like)
+            self._rows = Rows.none(self._shape, self._max_lag, self._block, like)
         return self._rows
 
     def _row_of(self, plane: int) -> int:
         """Row of a plane of the current block: those of the planes before it come first."""
-        return self._reach + plane % self._block
+        return self._max_lag + plane % self._block
 
     def _used_pixels(self, planes: Array, mask: Array | None) -> Array:
         """The mask as the twins take it: (1, 1, 1), (1, rows, columns) or that of each plane."""
@@ -266,13 +266,13 @@ class BandedCorrelation:
 
     def _correlate(self) -> None:
         """Coefficients of the planes prepared last with those before them."""
-        rows, reach = self._rows, self._reach
+        rows, max_lag = self._rows, self._max_lag
         assert rows is not None
         n_new, at = self._n - self._n_correlated, self._row_of(self._n_correlated)
-        window = slice(at - reach, at + n_new)
-        shape = (n_new, reach + n_new)
-        plane = entries_before(np.broadcast_to(rows.plane[window], shape), reach)
-        varies = entries_before(np.broadcast_to(rows.varies[window], shape), reach)
+        window = slice(at - max_lag, at + n_new)
+        shape = (n_new, max_lag + n_new)
+        plane = entries_before(np.broadcast_to(rows.plane[window], shape), max_lag)
+        varies = entries_before(np.broadcast_to(rows.varies[window], shape), max_lag)
         wanted = (plane >= 0) & varies & varies[:, :1]
         if rows.is_whole[window][rows.plane[window] >= 0].all():
             known = [products for products in self._products_of_parts if products is not None]
@@ -280,23 +280,23 @@ class BandedCorrelation:
             found = plain_correlation(products, self._n_in_common, rows.mean[window], rows.squares[window])
         else:
             assert self._used is not None
-            far = wanted & (np.arange(reach + 1) > 0)
+            far = wanted & (np.arange(max_lag + 1) > 0)
             pixels = rows.centred[:, window], self._used[:, window]
-            found, rows.squares[at : at + n_new] = masked_correlation(*pixels, reach, far)
+            found, rows.squares[at : at + n_new] = masked_correlation(*pixels, max_lag, far)
         self._products_of_parts = []
         found[:, 0] = 1
-        self._strip = np.concatenate([self._strip, np.full((n_new, reach + 1), np.nan)])
-        distance = np.broadcast_to(np.arange(reach + 1), plane.shape)
+        self._strip = np.concatenate([self._strip, np.full((n_new, max_lag + 1), np.nan)])
+        distance = np.broadcast_to(np.arange(max_lag + 1), plane.shape)
         self._strip[plane[wanted] - self._n_done, distance[wanted]] = found[wanted]
         self._n_correlated = self._n
 
     def _products(self, window: slice) -> Floats:
         """Products of the planes in a window with those before them."""
         assert self._rows is not None
-        centred, n = self._rows.centred, window.stop - window.start - self._reach
+        centred, n = self._rows.centred, window.stop - window.start - self._max_lag
 
         def multiply(tiles: slice) -> Floats:
-            return band_products(centred[tiles, window], self._reach)
+            return band_products(centred[tiles, window], self._max_lag)
 
         products: Floats = np.sum(each_of(multiply, self._groups(centred), self._threads(n)), axis=0)
         return products
@@ -309,27 +309,27 @@ class BandedCorrelation:
         return finished
 
 
-def banded_correlation(planes: Array, reach: int, mask: Array | None = None) -> Floats:
-    """Pearson's coefficient of each plane of a stack and each of the ``reach`` planes after it.
+def banded_correlation(planes: Array, max_lag: int, mask: Array | None = None) -> Floats:
+    """Pearson's coefficient of each plane of a stack and each of the ``max_lag`` planes after it.
 
     Parameters
     ----------
     planes
         (n, rows, columns) of uint8, uint16 or float32, at least two. Pixels that are NaN or infinite are not used.
-    reach
+    max_lag
         Greatest distance of two planes, 1 to n - 1.
     mask
         uint8 or bool, not 0 where a pixel is used: (rows, columns), (1, rows, columns) or (n, rows, columns).
 
     Returns
     -------
-    float64 (n, reach + 1) in host memory: [i, d] is the coefficient of planes i and i + d over the pixels used in
+    float64 (n, max_lag + 1) in host memory: [i, d] is the coefficient of planes i and i + d over the pixels used in
     both, 1 for d = 0, NaN beyond the last plane and where there is none: constant pixels, or fewer than two.
 
     Raises
     ------
     ParameterError
-        If a shape or dtype does not fit, or the reach is out of range.
+        If a shape or dtype does not fit, or the max_lag is out of range.
 
     Notes
     -----
@@ -341,39 +341,39 @@ def banded_correlation(planes: Array, reach: int, mask: Array | None = None) -> 
     if planes.ndim != 3 or planes.size == 0:
         raise ParameterError(f"correlation takes planes (n, rows, columns), not an array of shape {planes.shape}")
     n = planes.shape[0]
-    if not 1 <= reach < n:
-        raise ParameterError(f"reach must be 1 to {n - 1} for {n} planes (at least two are needed), not {reach}")
+    if not 1 <= max_lag < n:
+        raise ParameterError(f"max_lag must be 1 to {n - 1} for {n} planes (at least two are needed), not {max_lag}")
     common, own = mask, None
     if mask is not None and mask.ndim == 3:
         common, own = (mask[0], None) if mask.shape[0] == 1 else (None, mask)
-    stream = BandedCorrelation(planes.shape[1:], reach, mask=common, block=min(n, default_block(reach)))
+    stream = BandedCorrelation(planes.shape[1:], max_lag, mask=common, block=min(n, default_block(max_lag)))
     return np.concatenate([stream.push(planes, own), stream.finish()])
 
 
-def default_block(reach: int) -> int:
+def default_block(max_lag: int) -> int:
     """Planes correlated at once: enough for quick products, few enough to compute little beyond the band."""
-    return 64 if reach <= LONGEST_OF_VECTORS else 48
+    return 64 if max_lag <= LONGEST_OF_VECTORS else 48
 
 
-def peak_bytes(shape: tuple[int, int], reach: int, *, block: int | None = None, some_excluded: bool = False) -> int:
+def peak_bytes(shape: tuple[int, int], max_lag: int, *, block: int | None = None, some_excluded: bool = False) -> int:
     """Most memory that :class:`BandedCorrelation` holds, in bytes, besides the planes pushed and their masks.
 
     Parameters
     ----------
-    shape, reach, block
+    shape, max_lag, block
         As of :class:`BandedCorrelation`.
     some_excluded
         Whether pixels are excluded in some planes and not in others.
 
     Notes
     -----
-    Rows of whole planes take (reach + block) * pixels * 4 bytes, and one byte more a pixel where pixels are excluded.
+    Rows of whole planes take (max_lag + block) * pixels * 4 bytes, and one byte more a pixel where pixels are excluded.
     """
-    block = block or default_block(reach)
-    n_rows = reach + block
+    block = block or default_block(max_lag)
+    n_rows = max_lag + block
     tiles, width = tiles_of(shape)
     rows = n_rows * tiles * width * (5 if some_excluded else 4)
-    sums = cpu_count() * product_bytes(reach, block, _TILES_TOGETHER, width) + 80 * block * n_rows
+    sums = cpu_count() * product_bytes(max_lag, block, _TILES_TOGETHER, width) + 80 * block * n_rows
     if some_excluded:
         sums += 7 * 16 * block * n_rows + 6 * n_rows * width * 4 + 40 * tiles * width
     return rows + sums + block * (sample_bytes(shape) + 200 * -(-math.prod(shape) // SEGMENT)) + 24 * PIXELS_AT_A_TIME

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
+from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.images.files import TIFF_SUFFIXES, reading, write_tiff
 from gpustitch.io.images.tiff_open import opened_tiff
@@ -30,8 +30,8 @@ _MOST_SIMILAR = 1 + 1e-3  # rounding, and other programs' single precision
 class SimilarityFile:
     """Similarities read from a file, float64.
 
-    ``values`` is a half strip (n, reach + 1), ``[i, d]`` = similarity of sections i and i + d, NaN beyond the last, if
-    ``is_half_strip``, otherwise a matrix (n, n). ``repaired`` are sections whose NaN on the diagonal became 1.
+    ``values`` is a half strip (n, max_lag + 1), ``[i, d]`` = similarity of sections i and i + d, NaN beyond the last,
+    if ``is_half_strip``, otherwise a matrix (n, n). ``repaired`` are sections whose NaN on the diagonal became 1.
     """
 
     values: Floats
@@ -44,7 +44,7 @@ class SimilarityFile:
         return int(self.values.shape[0])
 
     @property
-    def reach(self) -> int:
+    def max_lag(self) -> int:
         """Greatest distance of two sections that the file can hold."""
         return int(self.values.shape[1]) - 1
 
@@ -120,7 +120,7 @@ def check_similarity_output(path: Path, n_sections: int) -> None:
 def write_similarity(
     path: Path, half_strip: Floats, *, provenance: Mapping[str, Any] | None = None, overwrite: bool = False
 ) -> None:
-    """Write similarities: an .npz with ``half_strip`` (n, reach + 1), float64, or the matrix as a float32 TIFF.
+    """Write similarities: an .npz with ``half_strip`` (n, max_lag + 1), float64, or the matrix as a float32 TIFF.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def read_pair_weights(path: str | Path, number: int) -> Floats:
         If there is no such file.
     DamagedInputError
         If it cannot be read, is not a symmetric matrix or a half strip, or a weight is NaN, infinite or below 0.
-    LayoutError
+    MosaicError
         If it is of another number of sections than ``number``.
     """
     path = Path(path)
@@ -168,7 +168,7 @@ def read_pair_weights(path: str | Path, number: int) -> Floats:
         raise DamagedInputError(f"{path} holds {array.dtype} of shape {array.shape}; weights of pairs are a matrix")
     values = np.array(array, np.float64)
     if len(values) != number:
-        raise LayoutError(f"{path} holds weights of {len(values)} sections; there are {number}")
+        raise MosaicError(f"{path} holds weights of {len(values)} sections; there are {number}")
     if name == "half_strip" or values.shape[1] != number:
         values = _weights_of_strip(values)
     if values.shape != (number, number) or not (values >= 0).all() or np.isinf(values).any():

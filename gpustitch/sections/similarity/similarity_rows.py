@@ -100,7 +100,7 @@ def used_rows(planes: Array, mask: Array, out: Array, first: int) -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """Prepared planes: ``reach`` rows of those before the current block, then its own.
+    """Prepared planes: ``max_lag`` rows of those before the current block, then its own.
 
     ``plane`` is which one each row holds (-1 none); ``mean`` is what is left of its mean, ``squares`` the squared
     deviations as the product rounds them.
@@ -113,25 +113,25 @@ class Rows:
     mean: Floats
     squares: Floats
 
-    def begin_block(self, reach: int) -> None:
+    def begin_block(self, max_lag: int) -> None:
         """Move what is known of the last planes before the block; not their pixels."""
         for known in (self.plane, self.varies, self.is_whole, self.mean, self.squares):
-            move_rows(known, reach, 0)
+            move_rows(known, max_lag, 0)
 
     @classmethod
-    def none(cls, shape: tuple[int, int], reach: int, block: int, like: Array) -> Rows:
+    def none(cls, shape: tuple[int, int], max_lag: int, block: int, like: Array) -> Rows:
         """Rows that hold no planes yet, in the library of ``like``."""
-        n, (tiles, width) = reach + block, tiles_of(shape)
+        n, (tiles, width) = max_lag + block, tiles_of(shape)
         centred = namespace(like).zeros((tiles, n, width), np.float32)
         return cls(centred, np.full(n, -1), np.zeros(n, bool), np.ones(n, bool), np.zeros(n), np.ones(n))
 
 
-def move_rows(rows: Array, reach: int, axis: int) -> None:
-    """Move the last ``reach`` rows along an axis to the front, in parts that do not overlap."""
-    block = rows.shape[axis] - reach
+def move_rows(rows: Array, max_lag: int, axis: int) -> None:
+    """Move the last ``max_lag`` rows along an axis to the front, in parts that do not overlap."""
+    block = rows.shape[axis] - max_lag
     before = (slice(None),) * axis
-    for start in range(0, reach, block):
-        stop = min(start + block, reach)
+    for start in range(0, max_lag, block):
+        stop = min(start + block, max_lag)
         rows[(*before, slice(start, stop))] = rows[(*before, slice(start + block, stop + block))]
 
 

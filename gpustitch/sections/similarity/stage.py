@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import CPU, Array, Device, cpu_count, on, to_device
-from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
+from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.opening import truncation
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
@@ -25,7 +25,7 @@ from gpustitch.sections.similarity.bands import undefined_planes
 from gpustitch.sections.similarity.binning import bin_planes
 from gpustitch.sections.similarity.file import check_similarity_output, sidecar_of, write_similarity
 
-DEFAULT_REACH = 10
+DEFAULT_MAX_LAG = 10
 # Types whose values are all float32 numbers; of other types they are rounded.
 _EXACT = (*PIXEL_TYPES, "int8", "int16")
 # Bytes of planes read at a time: enough for a disk, few enough that the first product begins soon.
@@ -47,7 +47,7 @@ class SimilarityOptions:
         What :func:`gpustitch.io.planes.opening.open_planes` opens.
     output
         File to write, .npz or TIFF; None for none.
-    reach
+    max_lag
         Greatest distance of two planes that are compared; None for 10, or less for a short stack.
     scale
         Factors, above 0 to 1, by which rows and columns are made fewer (means of blocks of pixels) before planes are
@@ -72,7 +72,7 @@ class SimilarityOptions:
 
     input: Path
     output: Path | None = None
-    reach: int | None = None
+    max_lag: int | None = None
     scale: tuple[float, float] = (1.0, 1.0)
     mask: Path | None = None
     chunk: int | None = None
@@ -95,7 +95,7 @@ class SimilarityPlan:
     options: SimilarityOptions
     planes: Planes
     mask: npt.NDArray[np.uint8] | None
-    reach: int
+    max_lag: int
     factors: tuple[int, int]
     shape: tuple[int, int]
     chunk: int
@@ -112,7 +112,7 @@ class SimilarityResult:
     Attributes
     ----------
     half_strip
-        float64 (n, reach + 1): ``[i, d]`` is the similarity of planes i and i + d, NaN where there is none.
+        float64 (n, max_lag + 1): ``[i, d]`` is the similarity of planes i and i + d, NaN where there is none.
     undefined
         Planes that have none to any other.
     """
@@ -140,7 +140,7 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
     ParameterError
         If a parameter is out of range, there are fewer than two planes, the memory does not suffice, or the output
         would be taken for a plane of the input.
-    LayoutError
+    MosaicError
         If the mask is not of the planes' size.
     InputMissingError, DamagedInputError, OutputExistsError, OutputError
         If an input cannot be read, or the output exists or cannot be written.
@@ -154,13 +154,13 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
     n_workers = checked_workers(options.n_workers)
     planes = options.planes or open_planes(options.input, allow_truncated=options.allow_truncated)
     n, rows, columns = planes.shape
-    reach = checked_reach(options.reach, n)
+    max_lag = checked_max_lag(options.max_lag, n)
     if options.output is not None:
         check_similarity_output(options.output, n)
     factors = _factors(options.scale, (rows, columns))
     mask = None if options.mask is None else _mask(options.mask, (rows, columns))
     shape = (rows // factors[0], columns // factors[1])
-    return _cut(options, planes, mask, reach, factors, shape, n_workers)
+    return _cut(options, planes, mask, max_lag, factors, shape, n_workers)
 
 
 def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
@@ -189,7 +189,7 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
         with on(options.device):
             compared = BandedCorrelation(
                 plan.shape,
-                plan.reach,
+                plan.max_lag,
                 mask=mask_to_compare(plan),
                 block=plan.block,
                 n_threads=min(plan.n_workers, cpu_count()),
@@ -204,7 +204,7 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
     undefined = tuple(undefined_planes(half_strip))
     if not np.isfinite(half_strip[:, 1:]).any():
         raise DamagedInputError(
-            f"no two of the {n} planes of {plan.planes.name} within {plan.reach} have a similarity: "
+            f"no two of the {n} planes of {plan.planes.name} within {plan.max_lag} have a similarity: "
             f"{len(undefined)} of them are constant or have fewer than two used pixels"
         )
     if undefined:
@@ -232,15 +232,15 @@ def mask_to_compare(plan: SimilarityPlan) -> Array | None:
     return to_device(mask, plan.options.device)
 
 
-def checked_reach(reach: int | None, n: int) -> int:
+def checked_max_lag(max_lag: int | None, n: int) -> int:
     """The range asked for, or the default one; ParameterError unless it is 1 to n - 1."""
     if n < 2:
         raise ParameterError(f"at least two planes are needed to compare them, not {n}")
-    if reach is None:
-        return min(DEFAULT_REACH, n - 1)
-    if not 1 <= reach < n:
-        raise ParameterError(f"--range is {reach}; of {n} planes it is 1 to {n - 1}")
-    return reach
+    if max_lag is None:
+        return min(DEFAULT_MAX_LAG, n - 1)
+    if not 1 <= max_lag < n:
+        raise ParameterError(f"--range is {max_lag}; of {n} planes it is 1 to {n - 1}")
+    return max_lag
 
 
 def _factors(scale: tuple[float, float], shape: tuple[int, int]) -> tuple[int, int]:
@@ -255,10 +255,10 @@ def _factors(scale: tuple[float, float], shape: tuple[int, int]) -> tuple[int, i
 
 
 def _mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """1 where the image is not 0, of the planes' shape; LayoutError or DamagedInputError if it will not do."""
+    """1 where the image is not 0, of the planes' shape; MosaicError or DamagedInputError if it will not do."""
     mask = read_image(path)
     if mask.shape != shape:
-        raise LayoutError(f"the mask {path} is of shape {mask.shape}, the planes of {shape}; draw it on one of them")
+        raise MosaicError(f"the mask {path} is of shape {mask.shape}, the planes of {shape}; draw it on one of them")
     used: npt.NDArray[np.uint8] = (mask != 0).astype(np.uint8)
     if np.count_nonzero(used) < 2:
         raise DamagedInputError(f"the mask {path} leaves {np.count_nonzero(used)} pixels; at least two are needed")
@@ -269,7 +269,7 @@ def _cut(
     options: SimilarityOptions,
     planes: Planes,
     mask: npt.NDArray[np.uint8] | None,
-    reach: int,
+    max_lag: int,
     factors: tuple[int, int],
     shape: tuple[int, int],
     n_workers: int,
@@ -278,16 +278,16 @@ def _cut(
     n = planes.shape[0]
     held_bytes, at_work_bytes = _plane_bytes(planes, factors, shape)
     some_excluded = planes.dtype.kind == "f"
-    fixed = 24 * n * (reach + 1) + n_workers * at_work_bytes + (0 if mask is None else 4 * mask.nbytes)
+    fixed = 24 * n * (max_lag + 1) + n_workers * at_work_bytes + (0 if mask is None else 4 * mask.nbytes)
     needed = 0
-    for block, chunk, held in _sizes(options, planes, min(default_block(reach), n), n_workers, held_bytes):
-        ring = 0 if options.device.is_cuda else peak_bytes(shape, reach, block=block, some_excluded=some_excluded)
+    for block, chunk, held in _sizes(options, planes, min(default_block(max_lag), n), n_workers, held_bytes):
+        ring = 0 if options.device.is_cuda else peak_bytes(shape, max_lag, block=block, some_excluded=some_excluded)
         needed = fixed + ring + held * chunk * held_bytes
         if needed <= options.memory_bytes:
-            return SimilarityPlan(options, planes, mask, reach, factors, shape, chunk, block, held, n_workers, needed)
+            return SimilarityPlan(options, planes, mask, max_lag, factors, shape, chunk, block, held, n_workers, needed)
     raise ParameterError(
-        f"comparing planes of {shape[0]} x {shape[1]} within {reach} takes {math.ceil(needed / 2**20)} MiB, more than "
-        f"the {options.memory_bytes / 2**20:.4g} that are kept for it; pass --memory {math.ceil(needed / 2**30)}G, "
+        f"comparing planes of {shape[0]} x {shape[1]} within {max_lag} takes {math.ceil(needed / 2**20)} MiB, "
+        f"more than the {options.memory_bytes / 2**20:.4g} kept for it; pass --memory {math.ceil(needed / 2**30)}G, "
         "--scale 0.5 or a smaller --range or --chunk"
     )
 
@@ -344,6 +344,6 @@ def _chunk(plan: SimilarityPlan, start: int) -> Array:
 def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     """What the output says of where it comes from."""
     options = plan.options
-    parameters = {"range": plan.reach, "scale": options.scale, "mask": options.mask, "input": options.input}
+    parameters = {"range": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
     parameters |= {"device": str(options.device), "allow_truncated": options.allow_truncated}
     return provenance(parameters, [options.input] if options.input.is_file() else [])

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.ops.pyramid import downsample
 
@@ -29,7 +29,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "0" / f"0_{y}" / "0"
         path.parent.mkdir(parents=True, exist_ok=True)
         sidecar = {"scan": dataclasses.asdict(SCAN)}
-        with VolumeWriter(
+        with PrecomputedWriter(
             path, SCAN.shape, np.uint16, SCAN.spacing, downsample=downsample, levels=1, sidecar=sidecar
         ) as writer:
             for box in writer.blocks():

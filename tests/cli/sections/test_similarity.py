@@ -48,7 +48,7 @@ def test_an_output_is_replaced_only_when_asked(stack, tmp_path):
     succeed("similarity", stack, out, "--quiet")
     fail(7, "similarity", stack, out)
     succeed("similarity", stack, out, "--overwrite", "--range", 2, "--quiet")
-    assert read_similarity(out).reach == 2
+    assert read_similarity(out).max_lag == 2
 
 
 @pytest.mark.parametrize(

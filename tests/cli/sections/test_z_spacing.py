@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_z_positions
 from tests.e2e.commands import fail, succeed
@@ -29,7 +29,7 @@ def arguments_of(case):
     o = case.options
     return [
         "--compat",
-        "--range", o.neighborhood_range,
+        "--range", o.max_lag,
         "--outer-iterations", o.outer_iterations,
         "--outer-regularization", o.outer_regularization,
         "--inner-iterations", o.inner_iterations,
@@ -110,7 +110,7 @@ def test_where_to_start_and_how_much_sections_count_are_taken_from_tables(matrix
     succeed("z-spacing", matrix, "-o", tmp_path / "z.csv", "--compat", "--start", prior, "--section-weights", prior)
     with np.load(matrix) as archive:
         expected = estimate_positions(
-            archive["matrix"], ZSpacingOptions(compat=True), starting_coordinates=start, section_weights=weights
+            archive["matrix"], EstimateOptions(compat=True), starting_coordinates=start, section_weights=weights
         )
     np.testing.assert_array_equal(read_z_positions(tmp_path / "z.csv").positions, expected.positions)
 
@@ -190,7 +190,7 @@ def test_pairs_may_count_differently(matrix, tmp_path):
         succeed("z-spacing", matrix, "-o", tmp_path / f"{name}.csv", "--compat", *more)
         found[name] = read_z_positions(tmp_path / f"{name}.csv").positions
     with np.load(matrix) as archive:
-        expected = estimate_positions(archive["matrix"], ZSpacingOptions(compat=True), pair_weights=weights)
+        expected = estimate_positions(archive["matrix"], EstimateOptions(compat=True), pair_weights=weights)
     np.testing.assert_array_equal(found["weighted"], expected.positions)
     assert np.abs(found["weighted"] - found["plain"]).max() > 1e-6
     np.savez(tmp_path / "short.npz", matrix=np.ones((5, 5)))
@@ -202,7 +202,7 @@ def test_where_positions_come_from_is_written_beside_them(matrix, tmp_path):
     succeed("z-spacing", matrix, "-o", tmp_path / "z.csv", "--range", 7, "--tolerance", 0.01)
     record = json.loads((tmp_path / "z.csv.json").read_text())
     assert record["program"] == "gpustitch" and record["inputs"][0]["path"] == str(matrix)
-    assert record["parameters"]["reach"] == 7 and record["parameters"]["tolerance"] == 0.01
+    assert record["parameters"]["max_lag"] == 7 and record["parameters"]["tolerance"] == 0.01
     assert record["faults"] == [] and record["reordered"] == [] and record["iterations"] >= 1
     (tmp_path / "z.csv").unlink()
     assert "z.csv.json exists already" in fail(7, "z-spacing", matrix, "-o", tmp_path / "z.csv")

@@ -18,7 +18,7 @@ from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import PlanesVolume, open_planes
 from gpustitch.io.units import um_per
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import precomputed_info
 from gpustitch.io.write.tiff import TiffVolumeWriter
 from gpustitch.model import Box, Spacing
@@ -70,7 +70,7 @@ def source(folder, kind, volume):
     if kind == "pages":
         return written(TiffVolumeWriter(folder / "v.tif", *described, compression=1), volume)
     if kind == "precomputed":
-        return written(VolumeWriter(folder / "v", *described, **options), volume)
+        return written(PrecomputedWriter(folder / "v", *described, **options), volume)
     version = "0.4" if kind == "zarr2" else "0.5"
     return written(OmeZarrWriter(folder / "v.zarr", *described, version=version, **options), volume)
 

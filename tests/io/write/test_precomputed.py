@@ -19,7 +19,7 @@ import tensorstore as ts
 from gpustitch.errors import DamagedInputError, InputMissingError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.precomputed import SIDECAR, PrecomputedVolume
 from gpustitch.io.write import precomputed as volume_writer
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, level_shape, pyramid_bytes
 from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
 from tests.paths import DATA, ROOT
@@ -41,7 +41,7 @@ def noise(shape, dtype=np.uint16, seed=0):
 
 def write(path, volume, boxes=None, **options):
     options = {"downsample": halved, "levels": 3, "chunk_shape": (8, 8, 8), "flush": False, **options}
-    with VolumeWriter(path, volume.shape, volume.dtype, SPACING, **options) as writer:
+    with PrecomputedWriter(path, volume.shape, volume.dtype, SPACING, **options) as writer:
         for box in writer.blocks() if boxes is None else boxes:
             writer.write(box, volume[box.slices()])
     return path
@@ -85,7 +85,7 @@ def test_order_size_and_threads_do_not_matter(tmp_path):
     np.random.default_rng(1).shuffle(boxes)
     options = {"downsample": halved, "levels": 4, "chunk_shape": (8, 8, 8), "in_flight_bytes": 10_000}
     with (
-        VolumeWriter(tmp_path / "v", volume.shape, volume.dtype, SPACING, **options) as writer,
+        PrecomputedWriter(tmp_path / "v", volume.shape, volume.dtype, SPACING, **options) as writer,
         ThreadPoolExecutor(6) as pool,
     ):
         list(pool.map(lambda box: writer.write(box, volume[box.slices()]), boxes))
@@ -107,7 +107,7 @@ def test_every_chunk_is_written_once(tmp_path, monkeypatch):
 
 def test_blocks_come_in_an_order_that_keeps_little_unfinished(tmp_path, monkeypatch):
     volume = noise((64, 64, 64))
-    with VolumeWriter(
+    with PrecomputedWriter(
         tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=4, chunk_shape=(8, 8, 8)
     ) as writer:
         boxes, most = list(writer.blocks()), 0
@@ -121,7 +121,7 @@ def test_blocks_come_in_an_order_that_keeps_little_unfinished(tmp_path, monkeypa
 def test_skipped_zero_and_missing_blocks_are_zero(tmp_path):
     volume = noise((32, 16, 16))
     volume[8:24] = 0
-    with VolumeWriter(
+    with PrecomputedWriter(
         tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=3, chunk_shape=(8, 8, 8)
     ) as writer:
         writer.write(Box((0, 0, 0), (8, 16, 16)), volume[:8])
@@ -141,7 +141,7 @@ def test_an_empty_volume_has_no_chunks(tmp_path):
 def test_reference_pyramid(tmp_path):
     data = np.load(DATA / "pyramid_70x133x129.npz")
     theirs = json.loads(str(data["params"]))["info"]
-    with VolumeWriter(
+    with PrecomputedWriter(
         tmp_path / "v", (70, 133, 129), np.uint16, Spacing(1.272, 1.8, 1.272), downsample=halved, levels=3
     ) as writer:
         for box in writer.blocks():
@@ -197,7 +197,7 @@ def test_a_volume_is_there_whole_or_not_at_all(tmp_path):
     volume = noise((16, 16, 16))
     with (
         pytest.raises(ZeroDivisionError),
-        VolumeWriter(tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved) as writer,
+        PrecomputedWriter(tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved) as writer,
     ):
         writer.write(Box.of_shape(volume.shape), volume)
         assert not (tmp_path / "v").exists()
@@ -212,7 +212,7 @@ def test_an_existing_volume_is_kept_until_the_new_one_is_whole(tmp_path):
         write(tmp_path / "v", new)
     with (
         pytest.raises(ZeroDivisionError),
-        VolumeWriter(tmp_path / "v", old.shape, old.dtype, SPACING, downsample=halved, overwrite=True),
+        PrecomputedWriter(tmp_path / "v", old.shape, old.dtype, SPACING, downsample=halved, overwrite=True),
     ):
         raise ZeroDivisionError
     np.testing.assert_array_equal(read(tmp_path / "v"), old)
@@ -235,7 +235,7 @@ def test_a_failed_write_stops_the_writes_after_it(tmp_path, monkeypatch):
     volume, failed = noise((64, 8, 8)), threading.Event()
     with (
         pytest.raises(OutputError, match="could not be written"),
-        VolumeWriter(
+        PrecomputedWriter(
             tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=1, chunk_shape=(8, 8, 8)
         ) as writer,
     ):
@@ -269,7 +269,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
         real(folder, chunk, part)
 
     monkeypatch.setattr(volume_writer, "_write_chunk", slow)
-    with VolumeWriter(
+    with PrecomputedWriter(
         tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=1, chunk_shape=(8, 8, 8),
         in_flight_bytes=2048, n_writers=1,
     ) as writer:  # fmt: skip
@@ -282,7 +282,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
 
 def test_release_is_called_when_the_array_is_written(tmp_path):
     released = []
-    with VolumeWriter(
+    with PrecomputedWriter(
         tmp_path / "v", (8, 8, 8), np.uint16, SPACING, downsample=halved, levels=1, chunk_shape=(8, 8, 8)
     ) as writer:
         writer.write(Box.of_shape((8, 8, 8)), noise((8, 8, 8)), lambda: released.append(1))
@@ -301,7 +301,7 @@ def test_release_is_called_when_the_array_is_written(tmp_path):
 def test_refuses_boxes_that_are_not_blocks(tmp_path, box, shape, message):
     with (
         pytest.raises(ParameterError, match=message),
-        VolumeWriter(
+        PrecomputedWriter(
             tmp_path / "v", (20, 16, 16), np.uint16, SPACING, downsample=halved, levels=1, chunk_shape=(8, 8, 8)
         ) as writer,
     ):
@@ -313,13 +313,13 @@ def test_refuses_a_block_given_twice_or_of_another_type(tmp_path):
     box = Box.of_shape((8, 8, 8))
     with (
         pytest.raises(ParameterError, match="written before"),
-        VolumeWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, **options) as writer,
+        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, **options) as writer,
     ):
         writer.skip(box)
         writer.write(box, noise((8, 8, 8)))
     with (
         pytest.raises(ParameterError, match="uint16 voxels"),
-        VolumeWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, **options) as writer,
+        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, **options) as writer,
     ):
         writer.write(box, noise((8, 8, 8), np.uint8))
 
@@ -329,14 +329,14 @@ def test_refuses_a_block_given_twice_or_of_another_type(tmp_path):
 )
 def test_refuses_options_out_of_range(tmp_path, options):
     with pytest.raises(ParameterError):
-        VolumeWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, **{"downsample": halved, **options})
+        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, **{"downsample": halved, **options})
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((0, 8, 8), np.uint16), ((8, 8, 8), np.int64)])
 def test_refuses_volumes_that_cannot_be_stored(tmp_path, shape, dtype):
     with pytest.raises(ParameterError):
-        VolumeWriter(tmp_path / "v", shape, dtype, SPACING, downsample=halved)
+        PrecomputedWriter(tmp_path / "v", shape, dtype, SPACING, downsample=halved)
 
 
 def test_flushes_every_file(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gpustitch.errors import LayoutError, MissingExtraError, OutputExistsError, ParameterError
+from gpustitch.errors import MissingExtraError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, Mosaic, ObliqueScan, Spacing, TilePath
 from gpustitch.oblique.align import stage as align
@@ -305,7 +305,7 @@ def test_nothing_to_align() -> None:
     with pytest.raises(ParameterError, match="no volumes"):
         align.plan(AlignOptions(mosaic=mosaic, volumes={}))
     volumes[next(iter(volumes))] = ArrayVolume(np.zeros((3, 3, 3), np.uint16), Spacing(1, 1, 1))
-    with pytest.raises(LayoutError):
+    with pytest.raises(MosaicError):
         align.plan(AlignOptions(mosaic=mosaic, volumes=volumes))
 
 
@@ -315,5 +315,5 @@ def test_volumes_called_oblique_get_a_parallelogram() -> None:
     coverage = next(iter(plan.volumes.values())).coverage
     assert coverage.shape == SHAPE and coverage.shear == pytest.approx(1.8 / 2**0.5 / 1.28, rel=0.02)
     volumes = {name: ArrayVolume(np.zeros((50, 3, 20), np.uint16), SPACING) for name in volumes}
-    with pytest.raises(LayoutError, match="too short"):
+    with pytest.raises(MosaicError, match="too short"):
         align.plan(AlignOptions(mosaic=mosaic, volumes=volumes, is_oblique=True))

@@ -11,7 +11,7 @@ import pytest
 from gpustitch.errors import InputMissingError, ParameterError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.io.volumes.opening import open_volume
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.stage import AlignOptions
@@ -130,7 +130,7 @@ def test_array_volume_is_zero_outside():
 
 def test_open_volume(tmp_path):
     voxels = np.random.default_rng(2).integers(0, 65536, (9, 8, 7), np.uint16)
-    with VolumeWriter(
+    with PrecomputedWriter(
         tmp_path / "v", voxels.shape, voxels.dtype, Spacing(1, 2, 3), downsample=downsample, levels=1, flush=False
     ) as writer:
         writer.write(Box.of_shape(voxels.shape), voxels)

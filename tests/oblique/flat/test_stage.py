@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.errors import InputMissingError, LayoutError, OutputExistsError, ParameterError
+from gpustitch.errors import InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.oblique.flat import stage as illumination
 from gpustitch.oblique.flat.stage import IlluminationOptions, choose_frames, percentile_bins, plan, run
@@ -170,7 +170,7 @@ def test_saturated_frames_are_refused_with_the_remedy(options, tmp_path):
 
 def test_frames_of_another_size_are_refused(options, tmp_path):
     other = write(tmp_path / "other.dcimg", np.zeros((2, 48, 40), np.uint16))
-    with pytest.raises(LayoutError, match=r"other\.dcimg has frames of 48 x 40"):
+    with pytest.raises(MosaicError, match=r"other\.dcimg has frames of 48 x 40"):
         plan(replace(options, paths=(*options.paths, other)))
 
 

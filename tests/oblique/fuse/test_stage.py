@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gpustitch.errors import InputMissingError, LayoutError, OutputExistsError, ParameterError
+from gpustitch.errors import InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
-from gpustitch.io.write.precomputed import VolumeWriter
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
@@ -33,7 +33,7 @@ def write_tile(root: Path, x: int, y: int, z: int, values: npt.NDArray[Any], sca
     path = root / f"{x}" / f"{x}_{y}" / f"{z}"
     path.parent.mkdir(parents=True, exist_ok=True)
     covered = values * scan.coverage.mask(Box.of_shape(scan.shape))
-    with VolumeWriter(
+    with PrecomputedWriter(
         path,
         scan.shape,
         values.dtype,
@@ -147,7 +147,7 @@ def test_a_tile_that_the_alignment_does_not_name(tree: Path, tmp_path: Path) -> 
     alignment = tmp_path / "alignment.json"
     found = {"[0.0, 0.0, 0.0]": [0.0, 0.0, 0.0]}
     alignment.write_text(json.dumps({"voxel_size": 1.8, "x_step_size": 1.28, "alignments": found}))
-    with pytest.raises(LayoutError, match=r"x 0, y 50, z 0 um; x 37, y 0\.3, z 0 um; x 37\.3, y 49\.8"):
+    with pytest.raises(MosaicError, match=r"x 0, y 50, z 0 um; x 37, y 0\.3, z 0 um; x 37\.3, y 49\.8"):
         plan_tree(TreeOptions(tree, alignment), StitchOptions(tmp_path / "o"))
 
 
@@ -226,7 +226,7 @@ def test_tiles_must_be_alike(tmp_path: Path) -> None:
     write_tile(root, 0, 0, 0, seen(0, 0))
     other = dataclasses.replace(SCAN, step_um=2.0)
     write_tile(root, 0, 500, 0, np.ones(other.shape, np.uint16), other)
-    with pytest.raises(LayoutError, match="0_500/0 has voxels of"):
+    with pytest.raises(MosaicError, match="0_500/0 has voxels of"):
         plan_tree(TreeOptions(root), StitchOptions(tmp_path / "o"))
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpustitch.errors import InputMissingError, LayoutError
+from gpustitch.errors import InputMissingError, MosaicError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.images.files import write_tiff
 from gpustitch.io.volumes.opening import is_volume
@@ -65,21 +65,21 @@ def test_a_picture_beside_the_raw_files_is_no_tile(tmp_path):
 def test_an_unreadable_name_is_named(tmp_path, bad):
     raw(tmp_path / "0" / "0_90" / "0.dcimg")
     raw(tmp_path / bad)
-    with pytest.raises(LayoutError, match=bad.rpartition("/")[2]):
+    with pytest.raises(MosaicError, match=bad.rpartition("/")[2]):
         find_raw_mosaic(tmp_path)
 
 
 def test_an_unreadable_x_folder_is_named(tmp_path):
     raw(tmp_path / "0" / "0_0" / "0.dcimg")
     raw(tmp_path / "left" / "0_0" / "0.dcimg")
-    with pytest.raises(LayoutError, match="left"):
+    with pytest.raises(MosaicError, match="left"):
         find_raw_mosaic(tmp_path)
 
 
 def test_two_tiles_at_one_place_are_refused(tmp_path):
     raw(tmp_path / "0" / "0_0" / "7.dcimg")
     raw(tmp_path / "0" / "0_0" / "+07.dcimg")
-    with pytest.raises(LayoutError, match="both"):
+    with pytest.raises(MosaicError, match="both"):
         find_raw_mosaic(tmp_path)
 
 
@@ -94,7 +94,7 @@ def test_a_file_alone_is_found_in_its_folder(tmp_path):
     raw(tmp_path / "scan.dcimg")
     assert positions(find_raw_mosaic(tmp_path)) == [(0, 0, 0)]
     raw(tmp_path / "other.dcimg")
-    with pytest.raises(LayoutError, match="2 DCIMG files"):
+    with pytest.raises(MosaicError, match="2 DCIMG files"):
         find_raw_mosaic(tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpustitch.errors import LayoutError, ParameterError
+from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Coverage, Mosaic, Spacing, TilePath
 from gpustitch.oblique.mosaic.placing import cropped, mosaic_spacing, place, stage_origins
@@ -52,9 +52,9 @@ def test_another_spacing_changes_the_slant() -> None:
 
 def test_tiles_that_differ_are_refused() -> None:
     tiles = mosaic((0.0, 0.0, 0.0), (0.0, 15.0, 0.0))
-    with pytest.raises(LayoutError, match="t1 has voxels of"):
+    with pytest.raises(MosaicError, match="t1 has voxels of"):
         mosaic_spacing(tiles, [volume(), volume(Spacing(1.2, 1.7, 1.4))])
-    with pytest.raises(LayoutError, match="t1 has uint8 voxels"):
+    with pytest.raises(MosaicError, match="t1 has uint8 voxels"):
         mosaic_spacing(tiles, [volume(), volume(dtype="uint8")])
     with pytest.raises(ParameterError, match="y voxel size"):
         mosaic_spacing(tiles, [volume()] * 2, y_voxel_um=0)

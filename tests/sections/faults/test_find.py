@@ -47,18 +47,18 @@ def series_of(seed: int, **changes: object) -> SectionSeries:
     return simulate_sections(SectionOptions(**{**given, **changes}))  # type: ignore[arg-type]
 
 
-def found_in(series: SectionSeries, noise: float = 0.1, reach: int = 10) -> list[SectionFault]:
+def found_in(series: SectionSeries, noise: float = 0.1, max_lag: int = 10) -> list[SectionFault]:
     jitter = np.random.default_rng([series.options.seed, 9]).normal(0, noise, len(series))
-    return find_faults(banded_correlation(series.planes(), reach), series.positions + jitter)
+    return find_faults(banded_correlation(series.planes(), max_lag), series.positions + jitter)
 
 
-def ideal(positions: np.ndarray, reach: int, quality: np.ndarray | None = None) -> np.ndarray:
+def ideal(positions: np.ndarray, max_lag: int, quality: np.ndarray | None = None) -> np.ndarray:
     """Half strip of sections whose similarity is exactly a curve of their distance times their qualities."""
     q = np.ones(len(positions)) if quality is None else quality
     distance = np.abs(positions[:, None] - positions)
     matrix = 0.95 * np.exp(-distance / 12) * q[:, None] * q
     np.fill_diagonal(matrix, 1)
-    return half_strip_of(matrix, reach)
+    return half_strip_of(matrix, max_lag)
 
 
 def kinds_and_sections(faults: list[SectionFault]) -> list[tuple[str, tuple[int, ...]]]:
@@ -220,16 +220,16 @@ def test_strange_similarities_raise_no_warning() -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         n = int(rng.integers(3, 25))
-        reach = int(rng.integers(1, n))
+        max_lag = int(rng.integers(1, n))
         strip = [
-            ideal(np.arange(float(n)), reach),
-            rng.uniform(-1, 1, (n, reach + 1)),
-            np.ones((n, reach + 1)),
-            np.where(rng.uniform(size=(n, reach + 1)) < 0.4, np.nan, 0.5),
-            np.full((n, reach + 1), np.nan),
-            np.zeros((n, reach + 1)),
+            ideal(np.arange(float(n)), max_lag),
+            rng.uniform(-1, 1, (n, max_lag + 1)),
+            np.ones((n, max_lag + 1)),
+            np.where(rng.uniform(size=(n, max_lag + 1)) < 0.4, np.nan, 0.5),
+            np.full((n, max_lag + 1), np.nan),
+            np.zeros((n, max_lag + 1)),
         ][seed % 6].copy()
-        for d in range(reach + 1):
+        for d in range(max_lag + 1):
             strip[n - d :, d] = np.nan
         faults = find_faults(strip, np.arange(n) + rng.normal(0, 0.1, n))
         for fault in faults:

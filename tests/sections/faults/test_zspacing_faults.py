@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.similarity.banded import banded_correlation
 from tests.sections.positions.zspacing_golden import rms_error
@@ -36,7 +36,7 @@ def test_sound_sections_are_where_they_should_be_and_in_order(kind, seed):
     sound = np.ones(120, bool)
     sound[sorted(series.faulty("damaged") | series.faulty("constant"))] = False
     result = estimate_positions(strip)
-    plugin = estimate_positions(strip, ZSpacingOptions(compat=True))
+    plugin = estimate_positions(strip, EstimateOptions(compat=True))
     error = rms_error(result.positions[sound], series.positions[sound])
     assert error < 0.7 * rms_error(plugin.positions[sound], series.positions[sound])
     assert error < 0.4

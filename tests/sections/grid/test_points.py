@@ -7,7 +7,7 @@ import pytest
 
 from gpustitch.errors import ParameterError
 from gpustitch.sections.grid.points import Deviations, grid_positions, grid_windows, local_estimate
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.similarity.banded import banded_correlation
 from tests.regrid.deformed_sections import deformed_sections
@@ -120,7 +120,7 @@ def test_sections_keep_their_order_at_every_point():
 
 
 def test_sections_without_votes_say_nothing():
-    options = ZSpacingOptions(neighborhood_range=6)
+    options = EstimateOptions(max_lag=6)
     planes = deformed_sections(n=60, size=64, amplitude=0).planes
     strip = banded_correlation(planes, 6)
     positions = estimate_positions(strip, options).positions

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.errors import DamagedInputError, LayoutError, ParameterError
+from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.running.progress import Silent
 from gpustitch.sections.grid import stage as z_grid
 from gpustitch.sections.grid.file import read_z_grids
-from gpustitch.sections.grid.stage import ZGridRequest
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.grid.stage import ZGridOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, write_z_positions
 from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.stage import SimilarityOptions
 from tests.regrid.deformed_sections import deformed_sections
 
-REACH = 8
+MAX_LAG = 8
 
 
 class Told(Silent):
@@ -42,8 +42,8 @@ class Told(Silent):
 def request(folder, planes, grid=(4, 4), output=None, **changes):
     np.save(folder / "stack.npy", planes)
     own = {name: changes.pop(name) for name in ("window", "positions", "estimate") if name in changes}
-    images = SimilarityOptions(folder / "stack.npy", **{"reach": REACH, "n_workers": 2, **changes})
-    return ZGridRequest(images, output, grid, **own)
+    images = SimilarityOptions(folder / "stack.npy", **{"max_lag": MAX_LAG, "n_workers": 2, **changes})
+    return ZGridOptions(images, output, grid, **own)
 
 
 def estimated(folder, planes, told=None, **changes):
@@ -54,8 +54,8 @@ def rms(values):
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def global_positions(planes, reach=REACH):
-    return estimate_positions(banded_correlation(planes, reach), ZSpacingOptions(neighborhood_range=reach)).positions
+def global_positions(planes, max_lag=MAX_LAG):
+    return estimate_positions(banded_correlation(planes, max_lag), EstimateOptions(max_lag=max_lag)).positions
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_global_positions_may_be_given(tmp_path, flat):
     found = estimated(tmp_path, flat.planes, grid=(2, 2), positions=tmp_path / "z.csv")
     np.testing.assert_array_equal(found.positions, at)
     assert rms(found.local.positions - at[:, None, None]) < 0.15
-    with pytest.raises(LayoutError, match=f"about {n} sections"):
+    with pytest.raises(MosaicError, match=f"about {n} sections"):
         z_grid.plan(request(tmp_path, flat.planes[:-1], positions=tmp_path / "z.csv"))
 
 
@@ -171,12 +171,12 @@ def test_bad_requests(tmp_path, flat):
     for changes, message in (
         ({"grid": (200, 2)}, "does not fit"),
         ({"window": (4, 4)}, "gaps"),
-        ({"estimate": ZSpacingOptions(compat=True)}, "compat"),
+        ({"estimate": EstimateOptions(compat=True)}, "compat"),
     ):
         with pytest.raises(ParameterError, match=message):
             z_grid.plan(request(tmp_path, flat.planes, **changes))
     with pytest.raises(ParameterError, match="at least 3"):
-        z_grid.plan(request(tmp_path, flat.planes[:2], reach=1))
+        z_grid.plan(request(tmp_path, flat.planes[:2], max_lag=1))
     with pytest.raises(DamagedInputError, match="have a similarity"):
         estimated(tmp_path, np.full_like(flat.planes, 3))
 

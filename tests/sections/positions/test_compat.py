@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.compat import compat_steps
 from gpustitch.sections.positions.estimate import estimate_positions
@@ -53,7 +53,7 @@ def test_golden_through_the_front_door(name):
     assert not len(result.without_votes)
 
 
-def series(seed, n, reach, noise):
+def series(seed, n, max_lag, noise):
     """Half strip of a series with swapped, damaged and missing similarities."""
     rng = np.random.default_rng(seed)
     truth = np.cumsum(rng.uniform(0.2, 1.8, n))
@@ -64,8 +64,8 @@ def series(seed, n, reach, noise):
     matrix[3, :] = matrix[:, 3] = np.nan
     matrix[7, 9] = matrix[9, 7] = np.nan
     np.fill_diagonal(matrix, 1)
-    strip = np.full((n, reach + 1), np.nan)
-    for d in range(reach + 1):
+    strip = np.full((n, max_lag + 1), np.nan)
+    for d in range(max_lag + 1):
         strip[: n - d, d] = np.diagonal(matrix, d)
     return strip
 
@@ -75,8 +75,8 @@ VARIANTS = {
     "not monotonic, local": {"force_monotonicity": False, "local_estimates": 3},
     "no reordering, no border": {"allow_reordering": False, "regularization": "none", "minimum_section_thickness": 0.1},
     "identity, drawn to the start": {"regularization": "identity", "coordinate_regularizer": 0.1},
-    "range 1": {"neighborhood_range": 1},
-    "nearly the whole stack": {"neighborhood_range": 22, "inner_iterations": 3},
+    "range 1": {"max_lag": 1},
+    "nearly the whole stack": {"max_lag": 22, "inner_iterations": 3},
 }
 
 
@@ -85,14 +85,14 @@ VARIANTS = {
 def test_follows_its_definition(variant, weights):
     """Pair by pair in plain loops; weights of votes and of pairs, too, for which there is no golden case."""
     n = 24
-    options = ZSpacingOptions(**({"neighborhood_range": 6, "compat": True} | VARIANTS[variant]))
+    options = EstimateOptions(**({"max_lag": 6, "compat": True} | VARIANTS[variant]))
     rng = np.random.default_rng(5)
     votes = np.ones(n) if weights == "equal" else rng.uniform(0, 1, n)
     of_pairs = None if weights == "equal" else rng.uniform(0, 1, n)
     if weights == "matrix":
         of_pairs = np.add.outer(of_pairs, of_pairs)
-    strip = series(len(variant), n, options.neighborhood_range, 0.02)
-    band = band_of(strip, options.neighborhood_range)
+    strip = series(len(variant), n, options.max_lag, 0.02)
+    band = band_of(strip, options.max_lag)
     start, factors = np.arange(n) * 1.0, np.ones(n)
     steps = compat_steps(band, options, start, factors, votes, of_pairs)
     expected = definition(strip, options, start, factors, votes, of_pairs)

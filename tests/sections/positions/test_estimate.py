@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from gpustitch.errors import AlignmentError, ParameterError
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.similarity.bands import full_matrix
 from tests.sections.positions.zspacing_golden import golden
 
-COMPAT = ZSpacingOptions(compat=True, outer_iterations=5)
+COMPAT = EstimateOptions(compat=True, outer_iterations=5)
 
 
-def strip_of(n=30, reach=10):
-    return golden("small_plugin_r10").similarity[:n, : reach + 1].astype(np.float64)
+def strip_of(n=30, max_lag=10):
+    return golden("small_plugin_r10").similarity[:n, : max_lag + 1].astype(np.float64)
 
 
 def test_a_matrix_and_its_half_strip_are_the_same():
@@ -29,7 +29,7 @@ def test_a_half_strip_as_wide_as_the_stack_is_long():
     strip = np.full((6, 6), np.nan)
     for d in range(6):
         strip[: 6 - d, d] = np.diagonal(matrix, d)
-    options = ZSpacingOptions(compat=True, neighborhood_range=4, outer_iterations=3)
+    options = EstimateOptions(compat=True, max_lag=4, outer_iterations=3)
     np.testing.assert_array_equal(
         estimate_positions(strip, options).positions, estimate_positions(matrix, options).positions
     )
@@ -80,11 +80,11 @@ def test_refuses_a_diagonal_that_is_not_finite(value, message):
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 8, 40])
-@pytest.mark.parametrize("reach", [1, 2, 7])
+@pytest.mark.parametrize("max_lag", [1, 2, 7])
 @pytest.mark.parametrize("kind", ["noise", "ones", "zeros", "sparse", "negative"])
-def test_whatever_comes_there_is_a_position_for_every_section(n, reach, kind):
+def test_whatever_comes_there_is_a_position_for_every_section(n, max_lag, kind):
     """Similarities that make no sense end in finite positions or in an error with a text."""
-    rng = np.random.default_rng(n + reach)
+    rng = np.random.default_rng(n + max_lag)
     matrix = {"noise": rng.uniform(0, 1, (n, n)), "ones": np.ones((n, n)), "zeros": np.zeros((n, n))}.get(
         kind, rng.uniform(-1, 0.5, (n, n))
     )
@@ -92,7 +92,7 @@ def test_whatever_comes_there_is_a_position_for_every_section(n, reach, kind):
     matrix = (matrix + matrix.T) / 2
     np.fill_diagonal(matrix, 1)
     try:
-        result = estimate_positions(matrix, ZSpacingOptions(neighborhood_range=min(reach, n - 1)))
+        result = estimate_positions(matrix, EstimateOptions(max_lag=min(max_lag, n - 1)))
     except AlignmentError as error:
         assert str(error)
     else:
@@ -108,7 +108,7 @@ def test_refuses_a_stack_without_similarities():
 @pytest.mark.parametrize(
     "given",
     [
-        {"neighborhood_range": 0},
+        {"max_lag": 0},
         {"outer_iterations": 0},
         {"outer_regularization": 1.0},
         {"inner_iterations": -1},
@@ -123,4 +123,4 @@ def test_refuses_a_stack_without_similarities():
 )
 def test_options_out_of_range(given):
     with pytest.raises(ParameterError, match=f"{next(iter(given))} must be"):
-        ZSpacingOptions(**given)
+        EstimateOptions(**given)

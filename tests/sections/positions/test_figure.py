@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from gpustitch.sections.faults.find import SectionFault
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions import figure as z_figure
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import draw_report, similarity_picture
 from gpustitch.sections.similarity.bands import full_matrix
 
 
-def strip_of(positions, reach):
+def strip_of(positions, max_lag):
     n = len(positions)
-    strip = np.full((n, reach + 1), np.nan)
-    for d in range(reach + 1):
+    strip = np.full((n, max_lag + 1), np.nan)
+    for d in range(max_lag + 1):
         strip[: n - d, d] = np.exp(-np.abs(positions[d:] - positions[: n - d]) / 5)
     return strip
 
@@ -29,7 +29,7 @@ def uneven(n):
 
 
 def estimated(strip, **changed):
-    options = ZSpacingOptions(neighborhood_range=strip.shape[1] - 1, **changed)
+    options = EstimateOptions(max_lag=strip.shape[1] - 1, **changed)
     return estimate_positions(strip, options)
 
 
@@ -69,10 +69,10 @@ def test_a_report_is_drawn(tmp_path, image_format):
     assert content[:5] in (b"%PDF-", b"\x89PNG\r", b"<?xml")
 
 
-@pytest.mark.parametrize(("n", "reach"), [(3, 1), (3, 2), (4, 3), (400, 3)])
+@pytest.mark.parametrize(("n", "max_lag"), [(3, 1), (3, 2), (4, 3), (400, 3)])
 @pytest.mark.parametrize("compat", [False, True])
-def test_short_and_long_series_are_drawn(tmp_path, n, reach, compat):
-    strip = strip_of(uneven(n), reach)
+def test_short_and_long_series_are_drawn(tmp_path, n, max_lag, compat):
+    strip = strip_of(uneven(n), max_lag)
     draw_report(tmp_path / "report", strip, estimated(strip, compat=compat), [], "png")
     assert (tmp_path / "report").stat().st_size > 10_000
 
@@ -137,8 +137,8 @@ def test_no_text_of_a_report_overlaps_another(tmp_path):
     faults = [SectionFault(kind, (9 * k + 3,), 0.9) for k, kind in enumerate(z_figure._COLORS)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), drawn(figure, *a, **k)))
-        for n, reach in ((12, 5), (300, 8)):
-            strip = strip_of(uneven(n), reach)
+        for n, max_lag in ((12, 5), (300, 8)):
+            strip = strip_of(uneven(n), max_lag)
             draw_report(tmp_path / f"{n}.png", strip, estimated(strip), faults[:1] if n == 12 else faults, "png")
     for figure in figures:
         figure.draw_without_rendering()

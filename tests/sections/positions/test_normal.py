@@ -8,13 +8,13 @@ from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from gpustitch.sections.positions.normal import Normal, expect, in_blocks
 
-N, REACH, BLOCK, NUGGET = 40, 10, 8, 2e-3
+N, MAX_LAG, BLOCK, NUGGET = 40, 10, 8, 2e-3
 
 
 def equations(positions: np.ndarray, quality: np.ndarray, spread: np.ndarray) -> Normal:
     """Those of sections whose similarity falls off exponentially from 0.94."""
-    later = np.minimum(np.arange(N) + np.arange(1, REACH + 1)[:, None], N - 1)
-    some = np.arange(N) + np.arange(1, REACH + 1)[:, None] < N
+    later = np.minimum(np.arange(N) + np.arange(1, MAX_LAG + 1)[:, None], N - 1)
+    some = np.arange(N) + np.arange(1, MAX_LAG + 1)[:, None] < N
     distance = np.abs(positions[later] - positions)
     measured = 0.94 * np.exp(-distance / 8) * quality[later] * quality
     return in_blocks(expect(measured, some.astype(float), positions, quality, None), spread, BLOCK)

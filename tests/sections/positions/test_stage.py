@@ -9,19 +9,19 @@ import pytest
 
 from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
 from gpustitch.errors import AlignmentError, DamagedInputError, MissingExtraError, OutputExistsError, ParameterError
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import read_z_positions
-from gpustitch.sections.positions.stage import ZSpacingRequest, plan, run
+from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
 from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.bands import full_matrix
 from gpustitch.sections.similarity.file import write_similarity
 from gpustitch.sections.similarity.stage import SimilarityOptions
 from tests.sections.similarity.test_stage import Told
 
-N, REACH = 60, 6
+N, MAX_LAG = 60, 6
 SOUND = SectionOptions(number=N, rows=96, columns=96, seed=5, spacing_cv=0.25)
-COMPAT = ZSpacingOptions(compat=True)
+COMPAT = EstimateOptions(compat=True)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def series():
 
 @pytest.fixture(scope="module")
 def strip(series):
-    return banded_correlation(series.planes(), REACH)
+    return banded_correlation(series.planes(), MAX_LAG)
 
 
 def saved(tmp_path, **arrays):
@@ -39,8 +39,8 @@ def saved(tmp_path, **arrays):
     return tmp_path / "s.npz"
 
 
-def asked(path, reach=None, **changed):
-    return ZSpacingRequest(SimilarityOptions(input=path, reach=reach), **changed)
+def asked(path, max_lag=None, **changed):
+    return ZSpacingOptions(SimilarityOptions(input=path, max_lag=max_lag), **changed)
 
 
 def error_of(outcome, truth):
@@ -50,10 +50,10 @@ def error_of(outcome, truth):
 
 @pytest.mark.parametrize("compat", [False, True])
 def test_images_a_half_strip_and_a_matrix_give_the_same(series, strip, tmp_path, compat):
-    estimate = ZSpacingOptions(compat=compat)
+    estimate = EstimateOptions(compat=compat)
     np.save(tmp_path / "stack.npy", series.planes())
     found = [
-        run(plan(asked(path, REACH, estimate=estimate)))
+        run(plan(asked(path, MAX_LAG, estimate=estimate)))
         for path in (
             tmp_path / "stack.npy",
             saved(tmp_path, half_strip=strip),
@@ -72,14 +72,14 @@ def error_of_none(series):
 def test_a_matrix_is_estimated_within_the_range_asked_for(strip, tmp_path):
     path = saved(tmp_path, matrix=full_matrix(strip))
     outcome = run(plan(asked(path, 4, estimate=COMPAT)))
-    expected = estimate_positions(strip[:, :5], ZSpacingOptions(compat=True, neighborhood_range=4))
+    expected = estimate_positions(strip[:, :5], EstimateOptions(compat=True, max_lag=4))
     np.testing.assert_array_equal(outcome.result.positions, expected.positions)
 
 
 def test_without_a_range_a_file_is_used_as_far_as_it_goes(strip, tmp_path):
-    assert plan(asked(saved(tmp_path, half_strip=strip))).estimate.neighborhood_range == REACH
-    assert plan(asked(saved(tmp_path, matrix=full_matrix(strip)))).estimate.neighborhood_range == 10
-    assert plan(asked(saved(tmp_path, matrix=np.eye(5)))).estimate.neighborhood_range == 4
+    assert plan(asked(saved(tmp_path, half_strip=strip))).estimate.max_lag == MAX_LAG
+    assert plan(asked(saved(tmp_path, matrix=full_matrix(strip)))).estimate.max_lag == 10
+    assert plan(asked(saved(tmp_path, matrix=np.eye(5)))).estimate.max_lag == 4
 
 
 def test_faults_are_found_and_named_and_no_position_is_nan(tmp_path):
@@ -113,7 +113,7 @@ def test_a_row_of_nan_gets_no_votes_and_a_place_between_its_neighbours(strip, tm
     matrix = full_matrix(strip)
     matrix[20, :] = matrix[:, 20] = np.nan
     told = Told()
-    outcome = run(plan(asked(saved(tmp_path, matrix=matrix), REACH)), told)
+    outcome = run(plan(asked(saved(tmp_path, matrix=matrix), MAX_LAG)), told)
     assert outcome.result.without_votes.tolist() == [20]
     assert np.isfinite(outcome.result.positions).all()
     assert outcome.result.positions[19] < outcome.result.positions[20] < outcome.result.positions[21]
@@ -124,22 +124,22 @@ def test_nan_on_the_diagonal_changes_nothing_and_is_told(strip, tmp_path):
     matrix = full_matrix(strip)
     matrix[7, 7] = np.nan
     told = Told()
-    found = run(plan(asked(saved(tmp_path, matrix=matrix), REACH)), told)
+    found = run(plan(asked(saved(tmp_path, matrix=matrix), MAX_LAG)), told)
     assert told.lines[0] == "similarity to itself was NaN and is taken as 1: sections 7"
-    expected = run(plan(asked(saved(tmp_path, matrix=full_matrix(strip)), REACH)))
+    expected = run(plan(asked(saved(tmp_path, matrix=full_matrix(strip)), MAX_LAG)))
     np.testing.assert_array_equal(found.result.positions, expected.result.positions)
 
 
 def test_too_few_iterations_are_told(strip, tmp_path):
     path = saved(tmp_path, half_strip=strip)
     told = Told()
-    run(plan(asked(path, estimate=ZSpacingOptions(outer_iterations=1))), told)
+    run(plan(asked(path, estimate=EstimateOptions(outer_iterations=1))), told)
     assert "--outer-iterations allows more" in told.lines[-1]
     assert told.total == 1
 
 
 @pytest.mark.parametrize(
-    ("arrays", "reach", "error", "said"),
+    ("arrays", "max_lag", "error", "said"),
     [
         ({"matrix": np.eye(2)}, None, ParameterError, "at least 3 sections, not of 2"),
         ({"matrix": np.eye(1)}, None, ParameterError, "two|3"),
@@ -149,9 +149,9 @@ def test_too_few_iterations_are_told(strip, tmp_path):
         ({"matrix": np.eye(5) + np.diag([0.5] * 4, 1)}, None, DamagedInputError, "not symmetric"),
     ],
 )
-def test_files_and_ranges_that_will_not_do(tmp_path, arrays, reach, error, said):
+def test_files_and_ranges_that_will_not_do(tmp_path, arrays, max_lag, error, said):
     with pytest.raises(error, match=said):
-        plan(asked(saved(tmp_path, **arrays), reach))
+        plan(asked(saved(tmp_path, **arrays), max_lag))
 
 
 def test_a_range_that_the_file_does_not_hold(strip, tmp_path):
@@ -193,7 +193,7 @@ def test_a_report_that_cannot_be_drawn_leaves_nothing(strip, tmp_path, monkeypat
 
     monkeypatch.setattr("gpustitch.sections.positions.stage.draw_report", broken)
     job = plan(
-        asked(saved(tmp_path, matrix=full_matrix(strip)), REACH, output=tmp_path / "z.csv", report=tmp_path / "z.png")
+        asked(saved(tmp_path, matrix=full_matrix(strip)), MAX_LAG, output=tmp_path / "z.csv", report=tmp_path / "z.png")
     )
     before = sorted(tmp_path.iterdir())
     with pytest.raises(ValueError, match="no ink"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpustitch.errors import ParameterError
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.curve import fit_curve
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.order import accepted_order, in_given_order
@@ -135,7 +135,7 @@ def test_the_series_is_brought_to_its_place():
         _, result = estimate("random_plugin_r10", regularization=regularization)
         np.testing.assert_allclose(np.polyfit(result.positions, np.arange(n), 1), [1, 0], atol=1e-9)
     shifted = estimate_positions(
-        case.similarity, ZSpacingOptions(regularization="none"), starting_coordinates=100 + 2 * np.arange(n)
+        case.similarity, EstimateOptions(regularization="none"), starting_coordinates=100 + 2 * np.arange(n)
     )
     np.testing.assert_allclose(shifted.positions, 100 + 2 * result.positions, atol=1e-6)
     np.testing.assert_allclose(shifted.uncertainty, 2 * result.uncertainty, rtol=1e-6)
@@ -163,7 +163,7 @@ def test_a_tenth_of_the_series_far_away_is_found():
 
 def test_refuses_two_sections():
     with pytest.raises(ParameterError, match="at least three sections"):
-        estimate_positions(np.ones((2, 2)), ZSpacingOptions(neighborhood_range=1))
+        estimate_positions(np.ones((2, 2)), EstimateOptions(max_lag=1))
 
 
 def test_refuses_factors_of_zero():

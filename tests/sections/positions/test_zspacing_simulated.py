@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.waves import held_waves
 from gpustitch.sections.similarity.banded import banded_correlation
@@ -54,7 +54,7 @@ def test_error_is_no_greater_than_the_plugin(name):
     ratios = []
     for seed in SEEDS:
         series, strip, ours = simulated(name, seed)
-        plugin = estimate_positions(strip, ZSpacingOptions(compat=True))
+        plugin = estimate_positions(strip, EstimateOptions(compat=True))
         ratios.append(rms_error(ours.positions, series.positions) / rms_error(plugin.positions, series.positions))
     assert max(ratios) < 1, ratios
     assert np.mean(ratios) < 0.75, ratios

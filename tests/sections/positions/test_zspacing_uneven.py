@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpustitch.errors import ParameterError
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.order import all_agree
 
@@ -83,7 +83,7 @@ def test_partners_agree_only_on_sections_that_are_swapped():
     [
         {"section_weights": np.zeros(12)},
         {"pair_weights": np.zeros((12, 12))},
-        {"options": ZSpacingOptions(minimum_correlation=0.999)},
+        {"options": EstimateOptions(minimum_correlation=0.999)},
     ],
 )
 def test_refuses_a_series_of_which_no_pair_counts(changes):
@@ -93,12 +93,12 @@ def test_refuses_a_series_of_which_no_pair_counts(changes):
 
 
 @pytest.mark.parametrize(
-    ("n", "reach", "known"), [(3, 2, False), (4, 3, False), (40, 1, False), (40, 2, False), (40, 4, True)]
+    ("n", "max_lag", "known"), [(3, 2, False), (4, 3, False), (40, 1, False), (40, 2, False), (40, 4, True)]
 )
-def test_no_standard_errors_without_pairs_that_tell_them(n, reach, known):
+def test_no_standard_errors_without_pairs_that_tell_them(n, max_lag, known):
     positions = np.cumsum(np.random.default_rng(0).uniform(0.5, 1.5, n))
     similarity = np.exp(-np.abs(np.subtract.outer(positions, positions)) / 5)
-    result = estimate_positions(similarity, ZSpacingOptions(neighborhood_range=reach))
+    result = estimate_positions(similarity, EstimateOptions(max_lag=max_lag))
     assert np.isfinite(result.positions).all()
     assert np.isfinite(result.uncertainty).all() == known
     assert np.isnan(result.uncertainty).all() != known
@@ -107,5 +107,5 @@ def test_no_standard_errors_without_pairs_that_tell_them(n, reach, known):
 def test_curves_are_similarities_with_compat_too():
     similarity = np.exp(-np.abs(np.subtract.outer(np.arange(30.0), np.arange(30.0))) / 5)
     for compat in (False, True):
-        curve = estimate_positions(similarity, ZSpacingOptions(compat=compat)).curves[0]
+        curve = estimate_positions(similarity, EstimateOptions(compat=compat)).curves[0]
         np.testing.assert_allclose(curve[1:8], np.exp(-np.arange(1, 8) / 5), atol=0.02)

@@ -22,9 +22,9 @@ def inverse(rising, value):
 
 def definition(strip, options, start, factors, vote_weights, of_pairs):
     """Updates, without end. Arguments are those of ``compat_steps``, similarities a half strip."""
-    n, reach = len(start), options.neighborhood_range
+    n, max_lag = len(start), options.max_lag
     similarity = np.full((n, n), np.nan)
-    for d in range(reach + 1):
+    for d in range(max_lag + 1):
         i = np.arange(n - d)
         similarity[i, i + d] = similarity[i + d, i] = strip[: n - d, d]
     weights = np.ones((n, n)) if of_pairs is None else of_pairs
@@ -37,7 +37,7 @@ def definition(strip, options, start, factors, vote_weights, of_pairs):
         sections = curves if len(curves) > 1 else np.repeat(curves, n, axis=0)
         _sweeps(similarity[np.ix_(order, order)], c, s, sections, weights, options)
         for k in range(n):
-            for j in range(max(k - reach, 0), min(k + reach, n - 1) + 1):
+            for j in range(max(k - max_lag, 0), min(k + max_lag, n - 1) + 1):
                 if j != k:
                     scaled[order[k], order[j]] = s[k] * s[j] * similarity[order[k], order[j]]
         moves = _votes(scaled[np.ix_(order, order)], c, sections, vote_weights, options)
@@ -50,17 +50,17 @@ def definition(strip, options, start, factors, vote_weights, of_pairs):
 
 
 def _curves(a, c, weights, options):
-    n, reach = len(c), options.neighborhood_range
+    n, max_lag = len(c), options.max_lag
     radius = max(n // options.local_estimates, 1)
     count = max(n // radius, 1)
-    total, weight = np.zeros((count, reach + 1)), np.zeros((count, reach + 1))
+    total, weight = np.zeros((count, max_lag + 1)), np.zeros((count, max_lag + 1))
     whole = (c == np.arange(n)).all()
     for z in range(n):
         t = (z - radius) / radius
         nodes = [0] if t <= 0 else [count - 1] if t >= count - 1 else [math.floor(t), math.floor(t) + 1]
         for sign in (1, -1):
             p, last = c[z], math.inf
-            for k in range(reach + 1):
+            for k in range(max_lag + 1):
                 x = inverse(c, p)
                 p += sign
                 if x is None or math.isnan(x):
@@ -89,13 +89,13 @@ def _bilinear(a, z, x):
 
 
 def _sweeps(similarity, c, s, curves, weights, options):
-    n, reach, keep = len(c), options.neighborhood_range, options.inner_regularization
+    n, max_lag, keep = len(c), options.max_lag, options.inner_regularization
     for _ in range(options.inner_iterations):
         for i in range(n):
             product = square = 0.0
-            for j in range(max(i - reach, 0), min(i + reach, n)):
+            for j in range(max(i - max_lag, 0), min(i + max_lag, n)):
                 distance = abs(c[j] - c[i])
-                if j == i or not distance < reach or not similarity[i, j] > 0:
+                if j == i or not distance < max_lag or not similarity[i, j] > 0:
                     continue
                 k = math.floor(distance)
                 expected = -(curves[i, k] * (1 - (distance - k)) + curves[i, k + 1] * (distance - k))
@@ -110,7 +110,7 @@ def _votes(a, c, curves, weights, options):
     n, total, weight = len(c), np.zeros(len(c)), np.zeros(len(c))
     for i in range(n):
         last = {1: math.inf, -1: math.inf}
-        for d in range(1, options.neighborhood_range + 1):
+        for d in range(1, options.max_lag + 1):
             for sign in (1, -1):
                 j = i + sign * d
                 if not 0 <= j < n or not a[i, j] > options.minimum_correlation:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.sections.model import ZSpacingOptions
+from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.compat import compat_steps
 from tests.paths import DATA
@@ -22,7 +22,7 @@ class Golden:
     """A case: similarities, parameters, optional inputs, and the plugin's results at ``iterations``."""
 
     similarity: Any
-    options: ZSpacingOptions
+    options: EstimateOptions
     starting_coordinates: Any
     starting_factors: Any
     pair_weights: Any
@@ -35,10 +35,10 @@ class Golden:
 
     def steps(self):
         """Updates of the compatible estimator."""
-        n, reach = len(self.truth), self.options.neighborhood_range
+        n, max_lag = len(self.truth), self.options.max_lag
         start = np.arange(n) * 1.0 if self.starting_coordinates is None else self.starting_coordinates
         factors = np.ones(n) if self.starting_factors is None else self.starting_factors
-        band = band_of(self.similarity, reach)
+        band = band_of(self.similarity, max_lag)
         return compat_steps(band, self.options, start, factors, np.ones(n), self.pair_weights)
 
 
@@ -47,8 +47,8 @@ def golden(name: str) -> Golden:
     with np.load(FOLDER / f"{name}.npz") as data:
         given = json.loads(str(data["options"]))
         n, radius = int(data["n"]), given["estimateWindowRadius"]
-        options = ZSpacingOptions(
-            neighborhood_range=given["comparisonRange"],
+        options = EstimateOptions(
+            max_lag=given["comparisonRange"],
             outer_iterations=given["nIterations"],
             outer_regularization=1 - given["shiftProportion"],
             inner_iterations=given["scalingFactorEstimationIterations"],

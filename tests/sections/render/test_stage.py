@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from gpustitch.array import choose_device
-from gpustitch.errors import DamagedInputError, InputMissingError, LayoutError, OutputExistsError, ParameterError
+from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.images.files import write_tiff
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import open_planes
@@ -251,7 +251,7 @@ def test_a_plane_that_cannot_be_read_ends_the_run(tmp_path):
 
 def test_bad_input(tmp_path):
     planes, positions = series(n=10)
-    with pytest.raises(LayoutError, match="positions of 9 sections, sections has 10"):
+    with pytest.raises(MosaicError, match="positions of 9 sections, sections has 10"):
         plan(options(tmp_path, planes, positions[:-1], "v"))
     for more, text in (
         ({"max_gap": 0}, "--max-gap"),

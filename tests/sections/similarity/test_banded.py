@@ -20,13 +20,13 @@ from gpustitch.sections.similarity.similarity_rows import centred_rows, plane_mo
 from tests.cuda_cpu import shim
 
 
-def naive(planes, reach, mask=None):
+def naive(planes, max_lag, mask=None):
     """Pair by pair in float64, over the pixels that are finite and used in both."""
     n = len(planes)
     used = np.isfinite(planes) if mask is None else np.isfinite(planes) & (np.broadcast_to(mask, planes.shape) != 0)
-    strip = np.full((n, reach + 1), np.nan)
+    strip = np.full((n, max_lag + 1), np.nan)
     for i in range(n):
-        for j in range(i, min(n, i + reach + 1)):
+        for j in range(i, min(n, i + max_lag + 1)):
             both = used[i] & used[j]
             a, b = planes[i][both].astype(np.float64), planes[j][both].astype(np.float64)
             if a.size > 1 and np.ptp(a) > 0 and np.ptp(b) > 0:
@@ -64,10 +64,10 @@ def test_agrees_with_every_pair_by_itself(dtype, masked, shape):
     np.testing.assert_allclose(result, naive(planes, 3, mask), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("reach", [1, 2, 24, 25, 47, 48, 49, 139])
-def test_any_reach_over_several_blocks(reach):
+@pytest.mark.parametrize("max_lag", [1, 2, 24, 25, 47, 48, 49, 139])
+def test_any_reach_over_several_blocks(max_lag):
     planes = series(140, (9, 11)).astype(np.float32)
-    np.testing.assert_allclose(banded_correlation(planes, reach), naive(planes, reach), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(banded_correlation(planes, max_lag), naive(planes, max_lag), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("step", [1, 0.25])
@@ -199,13 +199,13 @@ def test_a_sample_is_believed_only_within_the_contrast_of_all_pixels():
     ("float32", 1e7, 30), ("float32", -1e-3, 1e-6),
     ("float32", 1e12, 1e8), ("float32", 0.5, 1e-5), ("float32", 3e6, 0.3),
 ])  # fmt: skip
-@pytest.mark.parametrize("reach", [3, 30])
-def test_high_backgrounds_and_small_contrasts(dtype, mean, contrast, reach):
-    planes = mean + series(reach + 2, (150, 151), seed=4) * contrast
+@pytest.mark.parametrize("max_lag", [3, 30])
+def test_high_backgrounds_and_small_contrasts(dtype, mean, contrast, max_lag):
+    planes = mean + series(max_lag + 2, (150, 151), seed=4) * contrast
     if dtype != "float32":
         planes = np.clip(np.rint(planes), 0, np.iinfo(dtype).max)
     planes = planes.astype(dtype)
-    np.testing.assert_allclose(banded_correlation(planes, reach), naive(planes, reach), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(banded_correlation(planes, max_lag), naive(planes, max_lag), rtol=0, atol=1e-6)
 
 
 def test_pixels_outside_the_sample_that_are_not_finite():
@@ -217,43 +217,43 @@ def test_pixels_outside_the_sample_that_are_not_finite():
     np.testing.assert_allclose(banded_correlation(planes, 1), naive(planes, 1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("reach", [5, 30])
-def test_the_number_of_threads_does_not_change_the_result(reach, monkeypatch):
+@pytest.mark.parametrize("max_lag", [5, 30])
+def test_the_number_of_threads_does_not_change_the_result(max_lag, monkeypatch):
     monkeypatch.setattr(similarity, "_LEAST_OF_THREADS", 1)
     planes = series(60, (150, 140)).astype(np.float32)
     planes[33, 40:] = np.nan
     results = []
     for n_threads in (1, 2, 7):
-        stream = BandedCorrelation(planes.shape[1:], reach, block=16, n_threads=n_threads)
+        stream = BandedCorrelation(planes.shape[1:], max_lag, block=16, n_threads=n_threads)
         results.append(np.concatenate([stream.push(planes[:20]), stream.push(planes[20:]), stream.finish()]))
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
-    np.testing.assert_allclose(results[0], naive(planes, reach), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(results[0], naive(planes, max_lag), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "reach", "width"), [(5, 3, 240), (50, 26, 480), (7, 24, 3840), (3, 300, 960)])
-def test_products_of_a_band(n, reach, width):
-    rows = np.random.default_rng(0).integers(-9, 9, (2, reach + n + 1, width)).astype(np.float32)[:, 1:]
-    flat = rows.swapaxes(0, 1).reshape(reach + n, -1)
-    expected = [[flat[reach + i] @ flat[reach + i - d] for d in range(reach + 1)] for i in range(n)]
-    np.testing.assert_array_equal(band_products(rows, reach), expected)
+@pytest.mark.parametrize(("n", "max_lag", "width"), [(5, 3, 240), (50, 26, 480), (7, 24, 3840), (3, 300, 960)])
+def test_products_of_a_band(n, max_lag, width):
+    rows = np.random.default_rng(0).integers(-9, 9, (2, max_lag + n + 1, width)).astype(np.float32)[:, 1:]
+    flat = rows.swapaxes(0, 1).reshape(max_lag + n, -1)
+    expected = [[flat[max_lag + i] @ flat[max_lag + i - d] for d in range(max_lag + 1)] for i in range(n)]
+    np.testing.assert_array_equal(band_products(rows, max_lag), expected)
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.integers(1, 30), st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_chunks_do_not_change_the_result(sizes, reach, has_nan):
+def test_chunks_do_not_change_the_result(sizes, max_lag, has_nan):
     planes = series(sum(sizes), (12, 13)).astype(np.float32)
     if has_nan:
         planes[len(planes) // 2, 3:5] = np.nan
-    whole = BandedCorrelation((12, 13), reach, block=8)
+    whole = BandedCorrelation((12, 13), max_lag, block=8)
     expected = np.concatenate([whole.push(planes), whole.finish()])
-    stream, rows, start = BandedCorrelation((12, 13), reach, block=8), [], 0
+    stream, rows, start = BandedCorrelation((12, 13), max_lag, block=8), [], 0
     for size in sizes:
         rows.append(stream.push(planes[start : start + size]))
         start += size
     rows.append(stream.finish())
     np.testing.assert_array_equal(np.concatenate(rows), expected)
-    np.testing.assert_allclose(expected, naive(planes, reach), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(expected, naive(planes, max_lag), rtol=0, atol=1e-6)
 
 
 def test_rows_come_as_soon_as_their_block_is_done():
@@ -278,12 +278,12 @@ def test_scale_and_offset_do_not_matter(seed, n):
 @given(st.integers(2, 12), st.data())
 @settings(max_examples=30, deadline=None)
 def test_matrix_and_half_strip(n, data):
-    reach = data.draw(st.integers(1, n - 1))
-    matrix = full_matrix(banded_correlation(series(n, (4, 5)).astype(np.float32), reach))
+    max_lag = data.draw(st.integers(1, n - 1))
+    matrix = full_matrix(banded_correlation(series(n, (4, 5)).astype(np.float32), max_lag))
     np.testing.assert_array_equal(matrix, matrix.T)
-    far = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) > reach
+    far = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) > max_lag
     np.testing.assert_array_equal(np.isnan(matrix), far)
-    np.testing.assert_array_equal(full_matrix(half_strip_of(matrix, reach)), matrix)
+    np.testing.assert_array_equal(full_matrix(half_strip_of(matrix, max_lag)), matrix)
 
 
 @pytest.mark.parametrize("some_excluded", [False, True])
@@ -343,13 +343,13 @@ def test_rows_are_laid_out_in_tiles():
 
 
 @pytest.mark.parametrize(
-    ("shape", "reach", "says"),
+    ("shape", "max_lag", "says"),
     [((0, 3, 3), 1, "planes"), ((3, 3), 1, "planes"), ((1, 3, 3), 1, "at least two"), ((4, 3, 3), 0, "1 to 3"),
      ((4, 3, 3), 4, "1 to 3"), ((4, 0, 3), 1, "planes")],
 )  # fmt: skip
-def test_refuses_stacks_and_reaches(shape, reach, says):
+def test_refuses_stacks_and_reaches(shape, max_lag, says):
     with pytest.raises(ParameterError, match=says):
-        banded_correlation(np.zeros(shape, np.float32), reach)
+        banded_correlation(np.zeros(shape, np.float32), max_lag)
 
 
 def test_refuses_what_does_not_fit():
@@ -361,9 +361,9 @@ def test_refuses_what_does_not_fit():
             banded_correlation(planes, 1, mask)
     with pytest.raises(ParameterError, match="shape"):
         BandedCorrelation((3, 4), 1).push(planes)
-    for shape, reach, block in (((3, 4), 0, None), ((0, 4), 1, None), ((3, 4), 1, 0)):
+    for shape, max_lag, block in (((3, 4), 0, None), ((0, 4), 1, None), ((3, 4), 1, 0)):
         with pytest.raises(ParameterError, match="at least"):
-            BandedCorrelation(shape, reach, block=block)
+            BandedCorrelation(shape, max_lag, block=block)
     with pytest.raises(ParameterError, match="square"):
         half_strip_of(np.zeros((3, 4)), 1)
     with pytest.raises(ParameterError, match="1 to 2"):

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.errors import DamagedInputError, InputMissingError, LayoutError, OutputExistsError, ParameterError
+from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.sections.similarity.bands import full_matrix
 from gpustitch.sections.similarity.file import is_similarity_file, read_pair_weights, read_similarity, write_similarity
 
-N, REACH = 9, 3
+N, MAX_LAG = 9, 3
 
 
 @pytest.fixture
 def strip():
     rng = np.random.default_rng(0)
-    strip = np.exp(-0.2 * np.arange(REACH + 1)) * rng.uniform(0.9, 1, (N, REACH + 1))
+    strip = np.exp(-0.2 * np.arange(MAX_LAG + 1)) * rng.uniform(0.9, 1, (N, MAX_LAG + 1))
     strip[:, 0] = 1
-    strip[np.add.outer(np.arange(N), np.arange(REACH + 1)) >= N] = np.nan
+    strip[np.add.outer(np.arange(N), np.arange(MAX_LAG + 1)) >= N] = np.nan
     return strip
 
 
@@ -28,7 +28,7 @@ def test_a_half_strip_is_read_back_exactly_with_where_it_came_from(strip, tmp_pa
     path = tmp_path / "s.npz"
     write_similarity(path, strip, provenance={"program": "gpustitch"})
     found = read_similarity(path)
-    assert found.is_half_strip and (found.number, found.reach) == (N, REACH)
+    assert found.is_half_strip and (found.number, found.max_lag) == (N, MAX_LAG)
     np.testing.assert_array_equal(found.values, strip)
     with np.load(path) as archive:
         assert json.loads(str(archive["provenance"])) == {"program": "gpustitch"}
@@ -156,7 +156,7 @@ def test_weights_of_pairs(tmp_path):
     np.savez(tmp_path / "h.npz", half_strip=strip)
     near = np.abs(np.subtract.outer(np.arange(6), np.arange(6))) <= 2
     np.testing.assert_array_equal(read_pair_weights(tmp_path / "h.npz", 6), np.where(near, weights, 1))
-    with pytest.raises(LayoutError, match="weights of 6 sections; there are 7"):
+    with pytest.raises(MosaicError, match="weights of 6 sections; there are 7"):
         read_pair_weights(tmp_path / "w.npz", 7)
     for bad, match in ((-1, "at least 0"), (np.nan, "at least 0"), (np.inf, "finite"), (5, "not symmetric")):
         changed = weights.copy()

@@ -11,7 +11,7 @@ import tifffile
 
 from gpustitch.array import Device, cpu_count
 from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
-from gpustitch.errors import DamagedInputError, InputMissingError, LayoutError, OutputExistsError, ParameterError
+from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.running.progress import Silent
@@ -64,7 +64,7 @@ def saved(tmp_path, planes, name="planes.npy"):
 @pytest.mark.parametrize("changed", [{}, {"chunk": 7}, {"n_workers": 1}, {"n_workers": 5, "chunk": 1}])
 def test_is_the_operation_however_the_stack_is_read(stack, planes, changed):
     told = Told()
-    found = run(plan(SimilarityOptions(input=stack, reach=6, **changed)), told)
+    found = run(plan(SimilarityOptions(input=stack, max_lag=6, **changed)), told)
     np.testing.assert_allclose(found.half_strip, banded_correlation(planes, 6), atol=1e-6)
     assert (told.done, told.total) == (N, N) and not told.lines
     assert found.undefined == ()
@@ -75,7 +75,7 @@ def test_is_the_operation_however_the_stack_is_read(stack, planes, changed):
 def test_volumes_and_camera_files_are_stacks_too(name):
     path = DATA / name
     source = open_planes(path)
-    found = run(plan(SimilarityOptions(input=path, reach=2)))
+    found = run(plan(SimilarityOptions(input=path, max_lag=2)))
     np.testing.assert_allclose(found.half_strip, banded_correlation(source.read(0, source.shape[0]), 2), atol=1e-6)
 
 
@@ -94,14 +94,14 @@ def test_planes_are_compared_by_as_many_threads_as_asked_for(stack, monkeypatch)
 
 
 def test_the_range_is_10_or_what_a_short_stack_allows(stack, tmp_path):
-    assert plan(SimilarityOptions(input=stack)).reach == 10
+    assert plan(SimilarityOptions(input=stack)).max_lag == 10
     short = saved(tmp_path, np.random.default_rng(0).integers(0, 9, (4, 8, 8), np.uint8))
-    assert plan(SimilarityOptions(input=short)).reach == 3
+    assert plan(SimilarityOptions(input=short)).max_lag == 3
 
 
 def test_the_file_says_what_was_compared(stack, planes, tmp_path):
     output = tmp_path / "new" / "s.npz"
-    run(plan(SimilarityOptions(input=stack, output=output, reach=4)))
+    run(plan(SimilarityOptions(input=stack, output=output, max_lag=4)))
     np.testing.assert_allclose(read_similarity(output).values, banded_correlation(planes, 4), atol=1e-6)
     with np.load(output) as archive:
         said = json.loads(str(archive["provenance"]))
@@ -109,7 +109,7 @@ def test_the_file_says_what_was_compared(stack, planes, tmp_path):
 
 
 def test_planes_are_made_smaller_first(stack, planes):
-    found = run(plan(SimilarityOptions(input=stack, reach=3, scale=(0.5, 1 / 3))))
+    found = run(plan(SimilarityOptions(input=stack, max_lag=3, scale=(0.5, 1 / 3))))
     np.testing.assert_allclose(found.half_strip, banded_correlation(bin_planes(planes, (2, 3)), 3), atol=1e-6)
 
 
@@ -118,7 +118,7 @@ def test_masked_pixels_are_not_compared(stack, planes, tmp_path, scale):
     mask = np.zeros(planes.shape[1:], np.uint8)
     mask[10:50, 20:60] = 255
     tifffile.imwrite(tmp_path / "mask.tif", mask)
-    found = run(plan(SimilarityOptions(input=stack, reach=3, mask=tmp_path / "mask.tif", scale=(scale, scale))))
+    found = run(plan(SimilarityOptions(input=stack, max_lag=3, mask=tmp_path / "mask.tif", scale=(scale, scale))))
     inside = planes[:, 10:50, 20:60]
     if scale < 1:
         inside = bin_planes(inside, (2, 2))
@@ -129,7 +129,7 @@ def test_masked_pixels_are_not_compared(stack, planes, tmp_path, scale):
 def test_other_types_are_compared_in_float32(planes, tmp_path, dtype):
     path = saved(tmp_path, planes.astype(dtype))
     told = Told()
-    found = run(plan(SimilarityOptions(input=path, reach=3)), told)
+    found = run(plan(SimilarityOptions(input=path, max_lag=3)), told)
     np.testing.assert_allclose(found.half_strip, banded_correlation(planes, 3), atol=1e-6)
     assert bool(told.lines) == (dtype in ("int32", "uint32", "float64"))
 
@@ -139,7 +139,7 @@ def test_constant_planes_and_planes_of_nan_are_named(planes, tmp_path):
     broken[5], broken[17] = 7, np.nan
     broken[20, 3:9] = np.nan
     told = Told()
-    found = run(plan(SimilarityOptions(input=saved(tmp_path, broken), reach=3)), told)
+    found = run(plan(SimilarityOptions(input=saved(tmp_path, broken), max_lag=3)), told)
     assert found.undefined == (5, 17)
     assert told.lines[-1].endswith("planes 5, 17")
     assert np.isnan(found.half_strip[[2, 3, 4, 5, 17], [3, 2, 1, 0, 1]]).all()
@@ -157,7 +157,7 @@ def test_no_more_memory_is_held_than_planned(tmp_path):
     rng = np.random.default_rng(0)
     for dtype, scale in (("uint16", 1.0), ("float32", 1.0), ("float64", 0.5), ("uint16", 0.5)):
         source = ArrayPlanes(rng.integers(0, 999, (80, 128, 160)).astype(dtype))
-        made = plan(SimilarityOptions(input=tmp_path, planes=source, reach=8, scale=(scale, scale), chunk=8))
+        made = plan(SimilarityOptions(input=tmp_path, planes=source, max_lag=8, scale=(scale, scale), chunk=8))
         tracemalloc.start()
         run(made)
         peak = tracemalloc.get_traced_memory()[1]
@@ -172,10 +172,10 @@ def test_memory_does_not_grow_with_the_stack_and_work_is_cut_to_fit(tmp_path):
         return plan(SimilarityOptions(input=tmp_path, planes=ArrayPlanes(plane), **changed))
 
     assert planned(100_000).peak_bytes - planned(1000).peak_bytes < 40 << 20
-    assert planned(1000, reach=10).peak_bytes <= 1 << 30
-    assert planned(1000, reach=10).block < planned(1000, reach=10, memory_bytes=8 << 30).block
+    assert planned(1000, max_lag=10).peak_bytes <= 1 << 30
+    assert planned(1000, max_lag=10).block < planned(1000, max_lag=10, memory_bytes=8 << 30).block
     with pytest.raises(ParameterError, match=r"--memory \dG"):
-        planned(1000, reach=100)
+        planned(1000, max_lag=100)
 
 
 def test_planes_stored_together_are_read_together(tmp_path):
@@ -194,15 +194,15 @@ def test_planes_stored_together_are_read_together(tmp_path):
 def test_runs_on_a_device(stack, planes):
     with shim.installed():
         device = Device(0, "cuda:0: emulated", 1 << 30)
-        found = run(plan(SimilarityOptions(input=stack, reach=3, scale=(0.5, 0.5), device=device)))
+        found = run(plan(SimilarityOptions(input=stack, max_lag=3, scale=(0.5, 0.5), device=device)))
     np.testing.assert_allclose(found.half_strip, banded_correlation(bin_planes(planes, (2, 2)), 3), atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"reach": 0}, "--range is 0; of 40 planes it is 1 to 39"),
-        ({"reach": 40}, "--range is 40"),
+        ({"max_lag": 0}, "--range is 0; of 40 planes it is 1 to 39"),
+        ({"max_lag": 40}, "--range is 40"),
         ({"scale": (0.4, 1.0)}, "--scale"),
         ({"scale": (2.0, 2.0)}, "--scale"),
         ({"scale": (0.0, 1.0)}, "--scale"),
@@ -223,7 +223,7 @@ def test_inputs_and_outputs_that_will_not_do(stack, planes, tmp_path):
     tifffile.imwrite(tmp_path / "one.tif", planes[0])
     with pytest.raises(ParameterError, match="at least two planes"):
         plan(SimilarityOptions(input=tmp_path / "one.tif"))
-    with pytest.raises(LayoutError, match=r"mask .* is of shape \(5, 5\)"):
+    with pytest.raises(MosaicError, match=r"mask .* is of shape \(5, 5\)"):
         tifffile.imwrite(tmp_path / "mask.tif", np.ones((5, 5), np.uint8))
         plan(SimilarityOptions(input=stack, mask=tmp_path / "mask.tif"))
     with pytest.raises(DamagedInputError, match="leaves 0 pixels"):
