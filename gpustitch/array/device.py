@@ -66,13 +66,13 @@ def cuda_devices() -> tuple[list[CudaDevice], str]:
     return devices, "" if devices else "the CUDA driver reports no device"
 
 
-def choose_device(spec: str = "auto", memory_bytes: int | None = None) -> Device:
+def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) -> Device:
     """Take the device that ``spec`` (``auto``, ``cpu``, ``cuda`` or ``cuda:N``) names.
 
     Parameters
     ----------
     spec
-        ``auto`` is the first CUDA device, or the host where there is none.
+        ``auto`` is the first CUDA device, or the host where there is none. A device stays what it is.
     memory_bytes
         Most of a CUDA device's memory that arrays may take, in bytes; None for all of it.
 
@@ -83,11 +83,13 @@ def choose_device(spec: str = "auto", memory_bytes: int | None = None) -> Device
     DeviceError
         If a CUDA device is named and cannot be used; the text says what was found.
     """
+    if isinstance(spec, Device):
+        return spec
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", spec)
     if match is None or (match[2] and match[1] != "cuda"):
-        raise ParameterError(f"--device is auto, cpu, cuda or cuda:N, not {spec!r}")
+        raise ParameterError(f"`device` is auto, cpu, cuda or cuda:N, not {spec!r}")
     if memory_bytes is not None and memory_bytes < 1:
-        raise ParameterError(f"--device-memory must be at least one byte, not {memory_bytes}")
+        raise ParameterError(f"`device_memory_bytes` must be at least one byte, not {memory_bytes}")
     if match[1] == "cpu":
         return CPU
     devices, reason = cuda_devices()
@@ -98,7 +100,7 @@ def choose_device(spec: str = "auto", memory_bytes: int | None = None) -> Device
         return Device(index, f"cuda:{index}: {found.name}", min(memory_bytes or found.memory_bytes, found.memory_bytes))
     if match[1] == "auto":
         return Device(None, f"cpu: {reason}")
-    raise DeviceError(f"--device {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
+    raise DeviceError(f"`device` {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
 
 
 CPU = Device(None, "cpu: as asked")

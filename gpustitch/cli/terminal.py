@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Annotated
 
@@ -41,8 +42,9 @@ class _Rate(ProgressColumn):
 class TerminalProgress:
     """Draws a bar with rate and remaining time on a terminal; on anything else, one line per finished part."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, flags: Mapping[str, str] | None = None) -> None:
         self._quiet = quiet
+        self._flags = flags or {}
         self._bar: RichProgress | None = None
         self._label = ""
         self._unit = ""
@@ -77,11 +79,20 @@ class TerminalProgress:
     def note(self, message: str) -> None:
         """Print a line, above the bar if one is drawn."""
         if not self._quiet:
-            _console.print(message, highlight=False, markup=False, soft_wrap=True)
+            self.warn(message)
 
     def warn(self, message: str) -> None:
         """Print a line, quiet or not."""
-        _console.print(message, highlight=False, markup=False, soft_wrap=True)
+        _console.print(as_typed(message, self._flags), highlight=False, markup=False, soft_wrap=True)
+
+    def result(self, message: str) -> None:
+        """Print a line to standard output, quiet or not: what the command was run for."""
+        typer.echo(message)
+
+
+def as_typed(message: str, flags: Mapping[str, str]) -> str:
+    """A message of the library with the names of options, which are in backquotes there, as they are typed."""
+    return re.sub(r"`(\w+)`", lambda name: flags.get(name[1], name[1]), message)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -93,9 +104,10 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def reported_errors() -> Iterator[None]:
+def reported_errors(flags: Mapping[str, str] | None = None) -> Iterator[None]:
     """Print a gpustitch error as one line and leave with its exit code; Ctrl-C leaves with 130, SIGTERM with 143.
 
+    ``flags`` says what parameters are called on the command line.
     Either way what was half written is removed on the way out.
     """
     handles_signals = threading.current_thread() is threading.main_thread()
@@ -103,7 +115,7 @@ def reported_errors() -> Iterator[None]:
     try:
         yield
     except GpustitchError as error:
-        print(f"gpustitch: error: {error}", file=sys.stderr)
+        print(f"gpustitch: error: {as_typed(str(error), flags or {})}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
     except _Terminated as stop:
         print("gpustitch: terminated", file=sys.stderr)

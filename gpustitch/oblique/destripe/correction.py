@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from gpustitch.array import Array, namespace, resident
 from gpustitch.errors import ParameterError
+from gpustitch.model.options import documented, nested, option
+from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
 from gpustitch.oblique.flat.flatfield import check_scaled_flat, flat_counts, inverse_flat, to_uint16
@@ -20,20 +22,13 @@ _LEAST_KEPT_PX = 20
 Method = Literal["none", "wavelet", "lightsheet"]
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Correction:
     """Destriping, then dark offset, then flat field; one object serves any number of frames and threads.
 
-    Parameters
-    ----------
-    method
-        How stripes along the rows are removed, from the raw counts.
-    wavelet, lightsheet
-        Options of the two ways to destripe.
-    flat
-        Illumination (rows, columns) scaled to maximum 1, or None. Where it is 0 the result is 0.
-    dark
-        Counts that the camera gives without light, subtracted once.
+    Stripes are removed from the raw counts; the dark offset is subtracted once. ``flat`` is the illumination (rows,
+    columns) scaled to maximum 1, or None; where it is 0 the result is 0.
 
     Raises
     ------
@@ -41,17 +36,25 @@ class Correction:
         If the flat is not scaled, not finite or negative, or ``dark`` is negative or not finite.
     """
 
-    method: Method = "none"
-    wavelet: WaveletOptions = field(default_factory=WaveletOptions)
-    lightsheet: LightsheetOptions = field(default_factory=LightsheetOptions)
+    method: Method = option(
+        "none", flag="--destripe-method", help="How stripes along the rows are removed.", panel=DESTRIPING
+    )
+    wavelet: WaveletOptions = nested(WaveletOptions)
+    lightsheet: LightsheetOptions = nested(LightsheetOptions)
     flat: Array | None = None
-    dark: float = 0.0
+    dark: float = option(
+        0.0,
+        flag="--dark -d",
+        at_least=0,
+        help="Counts that the camera shows without light.",
+        panel=DESTRIPING,
+    )
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
-            raise ParameterError(f"the destriping method is one of {get_args(Method)}, not {self.method!r}")
+            raise ParameterError(f"`method` is one of {get_args(Method)}, not {self.method!r}")
         if not (np.isfinite(self.dark) and self.dark >= 0):
-            raise ParameterError(f"--dark must be 0 or a positive number of counts, not {self.dark}")
+            raise ParameterError(f"`dark` must be 0 or a positive number of counts, not {self.dark}")
         if self.flat is not None:
             check_scaled_flat(self.flat)
 
@@ -73,8 +76,8 @@ class Correction:
         if self.method != "wavelet" or sigma <= 0 or 2 * n_columns / sigma >= _LEAST_KEPT_PX:
             return ""
         return (
-            f"sigma1 {sigma:g} on frames of {n_columns} columns also removes what is longer than "
-            f"{2 * n_columns / sigma:.0f} pixels along the rows, cells perhaps: give a --sigma1 below "
+            f"`sigma1` {sigma:g} on frames of {n_columns} columns also removes what is longer than "
+            f"{2 * n_columns / sigma:.0f} pixels along the rows, cells perhaps: give `sigma1` a value below "
             f"{2 * n_columns / _LEAST_KEPT_PX:.0f}"
         )
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from gpustitch.array import Array, namespace
 from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.model.options import documented, option
+from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.percentile import subtract_stripes, window_percentiles
 
 BACKGROUND_SPACING_PX = 25
@@ -20,20 +22,10 @@ BACKGROUND_STEP_PX = 2
 _COUNTS = ("uint8", "uint16", "uint32", "float32")
 
 
+@documented
 @dataclass(frozen=True)
 class LightsheetOptions:
-    """How stripes along the rows are estimated.
-
-    Parameters
-    ----------
-    artifact_length
-        Length of the window along the rows, in pixels.
-    background_window_size
-        Side of the square window, in pixels.
-    percentile
-        Percentile that is a window's estimate, as a fraction from 0 to 1.
-    lightsheet_vs_background
-        The background's estimate is multiplied by this before it is compared with the one along the rows.
+    """How stripes along the rows are estimated, by the light-sheet method.
 
     Raises
     ------
@@ -41,23 +33,38 @@ class LightsheetOptions:
         If one is out of range.
     """
 
-    artifact_length: int = 150
-    background_window_size: int = 200
-    percentile: float = 0.25
-    lightsheet_vs_background: float = 2.0
+    artifact_length: int = option(
+        150, at_least=1, help="Light-sheet method: length of the window along the rows, pixels.", panel=DESTRIPING
+    )
+    background_window_size: int = option(
+        200, at_least=1, help="Light-sheet method: side of the square background window, pixels.", panel=DESTRIPING
+    )
+    percentile: float = option(
+        0.25,
+        at_least=0,
+        at_most=1,
+        help="Light-sheet method: percentile that is a window's estimate, as a fraction.",
+        panel=DESTRIPING,
+    )
+    lightsheet_vs_background: float = option(
+        2.0,
+        at_least=0,
+        help="Light-sheet method: factor on the background's estimate before the two are compared.",
+        panel=DESTRIPING,
+    )
 
     def __post_init__(self) -> None:
         for name, length in (
-            ("--artifact-length", self.artifact_length),
-            ("--background-window-size", self.background_window_size),
+            ("`artifact_length`", self.artifact_length),
+            ("`background_window_size`", self.background_window_size),
         ):
             if length < 1:
                 raise ParameterError(f"{name} must be at least 1 pixel, not {length}")
         if not 0 <= self.percentile <= 1:
-            raise ParameterError(f"--percentile must be from 0 to 1, not {self.percentile}")
+            raise ParameterError(f"`percentile` must be from 0 to 1, not {self.percentile}")
         if not (math.isfinite(self.lightsheet_vs_background) and self.lightsheet_vs_background >= 0):
             raise ParameterError(
-                f"--lightsheet-vs-background must be 0 or a positive number, not {self.lightsheet_vs_background}"
+                f"`lightsheet_vs_background` must be 0 or a positive number, not {self.lightsheet_vs_background}"
             )
 
 

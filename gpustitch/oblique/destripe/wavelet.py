@@ -18,6 +18,8 @@ import pywt
 from gpustitch.array import Array, kernel, namespace, resident
 from gpustitch.array.product import batches, product_along_columns, product_along_rows
 from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.model.options import documented, option
+from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.dwt import (
     BAND,
     BLOCK,
@@ -44,25 +46,10 @@ _REACH = 4
 _READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
 
 
+@documented
 @dataclass(frozen=True)
 class WaveletOptions:
-    """How stripes along the rows are removed.
-
-    Parameters
-    ----------
-    sigma1, sigma2
-        Bandwidth of the notch for foreground and background, in pixels of the frame; larger removes more, 0 leaves
-        the band as it is. Equal ones filter the image without splitting it.
-    level
-        Number of wavelet levels, 0 for as many as the image allows.
-    wavelet
-        Name of a discrete wavelet of PyWavelets.
-    crossover
-        Counts over which background passes into foreground.
-    threshold
-        Counts that separate background from foreground; -1 for Otsu's.
-    compat
-        Notch real and imaginary parts of a frequency differently, as pystripe does; stages also truncate its result.
+    """How stripes along the rows are removed. Equal bandwidths filter the image without splitting it.
 
     Raises
     ------
@@ -70,26 +57,59 @@ class WaveletOptions:
         If one is out of range.
     """
 
-    sigma1: float = 0.0
-    sigma2: float = 0.0
-    level: int = 0
-    wavelet: str = "db3"
-    crossover: float = 10.0
-    threshold: float = OTSU
-    compat: bool = False
+    sigma1: float = option(
+        0.0,
+        flag="--sigma1 -s1",
+        at_least=0,
+        help="Bandwidth for the foreground, pixels; larger removes more, 0 nothing.",
+        panel=DESTRIPING,
+    )
+    sigma2: float = option(
+        0.0,
+        flag="--sigma2 -s2",
+        at_least=0,
+        help="Bandwidth for the background, pixels; larger removes more, 0 nothing.",
+        panel=DESTRIPING,
+    )
+    level: int = option(
+        0,
+        flag="--decomposition-levels -l",
+        at_least=0,
+        at_most=_MOST_LEVELS,
+        help="Number of wavelet levels, 0 for as many as the frame allows.",
+        panel=DESTRIPING,
+    )
+    wavelet: str = option("db3", flag="--wavelet -w", help="Name of the wavelet in PyWavelets.", panel=DESTRIPING)
+    crossover: float = option(
+        10.0,
+        flag="--crossover -x",
+        help="Width of the transition from background to foreground, counts.",
+        panel=DESTRIPING,
+    )
+    threshold: float = option(
+        OTSU,
+        flag="--threshold -t",
+        help="Counts that separate background from foreground; -1 for Otsu's threshold.",
+        panel=DESTRIPING,
+    )
+    compat: bool = option(
+        False,
+        help="Reproduce pystripe's wavelet results: its order of frequencies, truncated counts.",
+        panel=DESTRIPING,
+    )
 
     def __post_init__(self) -> None:
-        for name, sigma in (("--sigma1", self.sigma1), ("--sigma2", self.sigma2)):
+        for name, sigma in (("`sigma1`", self.sigma1), ("`sigma2`", self.sigma2)):
             if not (math.isfinite(sigma) and sigma >= 0):
                 raise ParameterError(f"{name} must be 0 or a positive number of pixels, not {sigma}")
         if not 0 <= self.level <= _MOST_LEVELS:
-            raise ParameterError(f"--level must be from 0 (as many as possible) to {_MOST_LEVELS}, not {self.level}")
+            raise ParameterError(f"`level` must be from 0 (as many as possible) to {_MOST_LEVELS}, not {self.level}")
         if self.wavelet not in pywt.wavelist(kind="discrete"):
-            raise ParameterError(f"--wavelet {self.wavelet!r} is not a discrete wavelet such as db3, sym4 or haar")
+            raise ParameterError(f"`wavelet` {self.wavelet!r} is not a discrete wavelet such as db3, sym4 or haar")
         if not (math.isfinite(self.crossover) and self.crossover > 0):
-            raise ParameterError(f"--crossover must be a positive number of counts, not {self.crossover}")
+            raise ParameterError(f"`crossover` must be a positive number of counts, not {self.crossover}")
         if not (self.threshold == OTSU or (math.isfinite(self.threshold) and self.threshold >= 0)):
-            raise ParameterError(f"--threshold must be -1 (Otsu's) or a number of counts, not {self.threshold}")
+            raise ParameterError(f"`threshold` must be -1 (Otsu's) or a number of counts, not {self.threshold}")
 
 
 def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:

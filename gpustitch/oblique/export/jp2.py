@@ -12,15 +12,24 @@ from typing import Any
 import numpy.typing as npt
 
 from gpustitch.io.images.jp2 import DEFAULT_PSNR_DB, check_psnr, encode_jp2
+from gpustitch.model.options import documented, option
 from gpustitch.oblique.export.stage import ExportOptions, ExportPlan, ExportResult, plan_export, run_export
 from gpustitch.running.progress import SILENT, Progress
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Jp2Options(ExportOptions):
-    """``psnr_db`` are the quality layers; a last one of 0 is lossless."""
+    """Which frames to write where, and how faithfully."""
 
-    psnr_db: tuple[float, ...] = DEFAULT_PSNR_DB
+    psnr_db: tuple[float, ...] = option(
+        DEFAULT_PSNR_DB,
+        flag="--psnr",
+        text="rising",
+        metavar="DB,DB",
+        help="Quality layers: rising peak signal-to-noise ratios in dB, separated by commas. 80 dB is lossy: pixels "
+        "are off by 7 counts of 65535 (root mean square), at most by about 35. A last one of 0 is lossless.",
+    )
 
 
 @dataclass(frozen=True)

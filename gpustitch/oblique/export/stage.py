@@ -10,32 +10,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.array import Device
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_free_space, check_output
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames, source_files, truncation
 from gpustitch.model import Frames
+from gpustitch.model.options import documented, option
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """Which frames to write where.
+    """Which frames to write where; ``input`` is what :func:`gpustitch.io.frames.opening.open_frames` takes."""
 
-    ``input`` is what :func:`gpustitch.io.frames.opening.open_frames` takes; ``output_pattern`` is a printf pattern that
-    the number of the frame in the input goes into (``"img_%05d.tiff"``); ``stop`` None is the number of frames;
-    ``allow_truncated`` uses the whole frames of a DCIMG file that ends early.
-    """
-
-    input: str | Path
-    output_pattern: str
-    n_workers: int | None = None
-    rotate_90: int = 0
-    flip_ud: bool = False
-    start: int = 0
-    stop: int | None = None
-    allow_truncated: bool = False
-    overwrite: bool = False
+    input: str | Path = option(help="DCIMG file; also a folder or quoted glob of TIFF or JPEG 2000 files, or one TIFF.")
+    output_pattern: str = option(
+        help="Names of the files, with a place for the frame's number in the input: out/img_%05d.tiff"
+    )
+    n_workers: int | None = shared.n_workers()
+    rotate_90: int = shared.rotate_90()
+    flip_ud: bool = shared.flip_ud()
+    start: int = option(0, help="First frame; files keep the number of their frame.")
+    stop: int | None = option(None, help="Frame to stop before.", shown="all frames")
+    allow_truncated: bool = shared.allow_truncated()
+    overwrite: bool = shared.overwrite()
+    device: str | Device = shared.idle_device()
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,11 @@ def _named(pattern: str, numbers: range, suffixes: tuple[str, ...]) -> tuple[Pat
         names = [pattern % number for number in numbers]
         distinct = pattern % 0 != pattern % 1
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"--output-pattern {pattern!r} takes no frame number ({error}); use img_%05d") from error
+        raise ParameterError(f"`output_pattern` {pattern!r} takes no frame number ({error}); use img_%05d") from error
     if not distinct or len(set(names)) < len(names):
-        raise ParameterError(f"--output-pattern {pattern!r} gives two frames one name; use img_%05d")
+        raise ParameterError(f"`output_pattern` {pattern!r} gives two frames one name; use img_%05d")
     if not names[0].lower().endswith(suffixes):
-        raise ParameterError(f"--output-pattern {pattern!r} should end in {' or '.join(suffixes)}")
+        raise ParameterError(f"`output_pattern` {pattern!r} should end in {' or '.join(suffixes)}")
     return tuple(Path(name) for name in names)
 
 
@@ -133,12 +135,12 @@ def _check_outputs(paths: tuple[Path, ...], inputs: list[Path], *, overwrite: bo
     sources = {path.resolve() for path in inputs}
     for path in paths:
         if path.resolve() in sources:
-            raise ParameterError(f"{path} is both input and output; choose another --output-pattern")
+            raise ParameterError(f"{path} is both input and output; choose another `output_pattern`")
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         raise OutputExistsError(
             f"{existing[0]}{f' and {len(existing) - 1} more' if len(existing) > 1 else ''} exist already; "
-            "choose another --output-pattern or pass --overwrite"
+            "choose another `output_pattern`, or `overwrite` them"
         )
     for folder in {path.parent for path in paths}:
         check_output(next(path for path in paths if path.parent == folder), overwrite=overwrite)

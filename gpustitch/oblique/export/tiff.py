@@ -6,15 +6,17 @@ import functools
 from dataclasses import dataclass
 
 from gpustitch.io.images.files import TIFF_SUFFIXES, check_compression, encode_tiff
+from gpustitch.model.options import documented, option
 from gpustitch.oblique.export.stage import ExportOptions, ExportPlan, ExportResult, plan_export, run_export
 from gpustitch.running.progress import SILENT, Progress
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class TifOptions(ExportOptions):
-    """``compression`` is a zlib level, 0 for none."""
+    """Which frames to write where, and how small."""
 
-    compression: int = 3
+    compression: int = option(3, help="zlib level, 0 (none) to 9 (smallest).")
 
 
 def plan(options: TifOptions) -> ExportPlan:

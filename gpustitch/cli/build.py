@@ -1,0 +1,177 @@
+"""A typer command from a dataclass of options, whose fields :func:`gpustitch.model.options.option` made."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpustitch.array import choose_device
+from gpustitch.cli.terminal import TerminalProgress, reported_errors
+from gpustitch.cli.values import TEXTS, parsed
+from gpustitch.model.options import Declared, Leaf, changed, filled, leaves
+
+_OFF = ("0", "no", "off", "false")
+_STATED = ("COMMANDLINE", "ENVIRONMENT")
+_QUIET = Annotated[bool, typer.Option("--quiet", "--silent", help="Print nothing but errors, warnings and results.")]
+
+
+class Given(frozenset[str]):
+    """Names of the options that were stated, on the command line or in the environment."""
+
+
+def command_of(function: Callable[..., None]) -> Callable[..., None]:
+    """Make ``function(options, progress, ...)`` a command.
+
+    Its first parameter is annotated with the dataclass whose fields become options, its second takes a
+    :class:`gpustitch.cli.terminal.TerminalProgress`. Others are passed to typer as they are; one annotated with
+    :class:`Given` takes the names of the options that were stated. The docstring is the help. Errors become one line
+    and an exit code; names of options in backquotes are written as they are typed.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    own = list(inspect.signature(function).parameters.values())
+    kind = hints[own[0].name]
+    progress_type = hints[own[1].name]
+    found = leaves(kind)
+    flags = flags_of(found)
+    extra = [p.replace(annotation=hints[p.name]) for p in own[2:] if hints[p.name] is not Given]
+    takes_given = [p.name for p in own[2:] if hints[p.name] is Given]
+
+    def command(*, context: typer.Context, **values: Any) -> None:
+        progress = progress_type(quiet=values.pop("quiet"), flags=flags)
+        with reported_errors(flags):
+            others = {parameter.name: values.pop(parameter.name) for parameter in extra}
+            stated = {leaf.path: value for leaf in found if (value := _stated(leaf, values, context)) is not None}
+            options = filled(kind, stated)
+            if takes_given:
+                others[takes_given[0]] = Given(path[-1] for path in stated)
+            function(_on_device(options, progress), progress, **others)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("context", keyword, annotation=typer.Context),
+        *map(_parameter, found),
+        *(parameter.replace(kind=keyword) for parameter in extra),
+        inspect.Parameter("quiet", keyword, default=False, annotation=_QUIET),
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = function.__doc__
+    command.options_type = kind  # type: ignore[attr-defined]
+    return command
+
+
+def flags_of(found: list[Leaf]) -> dict[str, str]:
+    """What each option is called on the command line, by the name of its field.
+
+    Raises
+    ------
+    ValueError
+        If two options have one flag, or two fields of one name are called differently.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for leaf in found:
+        shown = leaf.flags[0].partition("/")[0] if leaf.flags else leaf.declared.metavar or leaf.name.upper()
+        both = taken & set(leaf.flags)
+        if both or names.get(leaf.name, shown) != shown:
+            raise ValueError(f"two options are called {leaf.name} or {', '.join(both)}: {'.'.join(leaf.path)}")
+        taken |= set(leaf.flags)
+        names[leaf.name] = shown
+    return names
+
+
+def _key(leaf: Leaf) -> str:
+    return "__".join(leaf.path)
+
+
+def _parameter(leaf: Leaf) -> inspect.Parameter:
+    """The parameter that typer sees."""
+    declared = leaf.declared
+    text = declared.help + (f" It is {declared.range_text}." if declared.range_text else "")
+    settings: dict[str, Any] = {"help": text, "hidden": declared.is_hidden, "rich_help_panel": declared.panel}
+    settings["metavar"] = declared.metavar or _metavar(declared)
+    settings["show_default"] = declared.shown or True
+    if declared.env and _is_switch(leaf):
+        settings["help"] = f"{text} (environment: {declared.env})"
+    elif declared.env:
+        settings["envvar"] = declared.env
+    hint = _shown_type(leaf)
+    default = inspect.Parameter.empty if leaf.is_required else _shown_default(leaf)
+    shown = typer.Argument(**settings) if declared.is_argument else typer.Option(*leaf.flags, **settings)
+    annotation = Annotated[hint | None if default is None else hint, shown]  # type: ignore[valid-type]
+    return inspect.Parameter(_key(leaf), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _metavar(declared: Declared) -> str | None:
+    if declared.text:
+        return TEXTS[declared.text].metavar
+    return declared.unit.upper() if declared.unit else None
+
+
+def _shown_type(leaf: Leaf) -> Any:
+    """The type of an option as typer knows it."""
+    if leaf.declared.text is not None:
+        return str
+    hint = leaf.type
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        # A path or a pattern, a device or its name: what is typed is the text.
+        hint = str if str in parts else parts[0]
+    if typing.get_origin(hint) in (tuple, list, Sequence):
+        inner = typing.get_args(hint)[0]
+        return list[inner if inner in (str, int, float, Path) else str]  # type: ignore[misc]
+    return hint
+
+
+def _shown_default(leaf: Leaf) -> Any:
+    """The default as it would be typed; None if there is nothing to type."""
+    default = leaf.default
+    if leaf.declared.text is not None and default is not None:
+        return TEXTS[leaf.declared.text].show(default) or None
+    return list(default) or None if isinstance(default, tuple) else default
+
+
+def _is_switch(leaf: Leaf) -> bool:
+    """Whether its environment variable switches something on, and holds no value."""
+    return leaf.declared.env_means is not None or _shown_type(leaf) is bool
+
+
+def _stated(leaf: Leaf, values: Mapping[str, Any], context: typer.Context) -> Any:
+    """The value that was stated, as the options take it; None if none was."""
+    declared, value = leaf.declared, values[_key(leaf)]
+    source = context.get_parameter_source(_key(leaf))
+    if source is None or source.name not in _STATED:
+        is_on = environment_switch(declared.env) if declared.env and _is_switch(leaf) else None
+        if declared.env_means is not None:
+            return declared.env_means if is_on else None
+        return is_on
+    if declared.text is not None:
+        return parsed(declared.text, value, leaf.name)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def environment_switch(name: str) -> bool | None:
+    """Whether an environment variable switches something on: None if it is not set, False for 0, no, off, false.
+
+    spimstitch's scripts take any value for on; those who write 0 mean off.
+    """
+    value = os.environ.get(name, "").strip().lower()
+    return value not in _OFF if value else None
+
+
+def _on_device(options: Any, progress: TerminalProgress) -> Any:
+    """The options with the device that they name, which ``progress`` is told in a line."""
+    values: Mapping[str, Any] = vars(options)
+    if not isinstance(values.get("device"), str):
+        return options
+    device = choose_device(values["device"], values.get("device_memory_bytes"))
+    if "device_memory_bytes" in values:
+        progress.note(f"device {device.why}")
+    return changed(options, {("device",): device})

@@ -1,0 +1,93 @@
+"""Options that many stages share: what computes, on how many threads, in how much memory, and what it may replace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK
+from gpustitch.io.write.pyramid_writer import N_WRITERS
+from gpustitch.model.options import option
+
+_DEVICE = "Device"
+
+
+def device() -> Any:
+    """Where a stage computes: a name for :func:`gpustitch.array.choose_device`, or a device."""
+    return option(
+        "auto",
+        env="GPUSTITCH_DEVICE",
+        help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N.",
+        panel=_DEVICE,
+    )
+
+
+def idle_device() -> Any:
+    """The device of a stage that computes nothing which a GPU could take over."""
+    return option(
+        "auto",
+        env="GPUSTITCH_DEVICE",
+        help="Accepted as by every command; this one computes nothing that a GPU could take over.",
+        panel=_DEVICE,
+    )
+
+
+def device_memory() -> Any:
+    """Bound on the device's memory."""
+    return option(
+        None,
+        flag="--device-memory",
+        text="bytes",
+        help="Most memory of the GPU to take, such as 20G.",
+        shown="all of it",
+        panel=_DEVICE,
+    )
+
+
+def n_workers(**other: Any) -> Any:
+    """Number of threads."""
+    return option(None, **{"help": "Number of threads.", "shown": "one per CPU", **other})
+
+
+def n_writers() -> Any:
+    """Number of writing threads."""
+    return option(N_WRITERS, help="Number of files written at the same time.")
+
+
+def overwrite() -> Any:
+    """Whether an output that is there may be replaced."""
+    return option(False, help="Replace the output if it exists.")
+
+
+def allow_truncated() -> Any:
+    """Whether recordings that end early are used."""
+    return option(False, help="Use the whole frames of DCIMG files that end early.")
+
+
+def memory(default: int, what: str = "Most memory to hold, such as 512M or 4G.") -> Any:
+    """Bound on what is held at once, in bytes."""
+    return option(default, flag="--memory", text="bytes", help=what)
+
+
+def rotate_90(default: int | None = 0, **other: Any) -> Any:
+    """Quarter turns of each frame."""
+    return option(
+        default,
+        **{"flag": "--rotate-90 -r", "help": "Quarter turns of each frame, as numpy.rot90 makes them.", **other},
+    )
+
+
+def flip_ud(default: bool | None = False, **other: Any) -> Any:
+    """Whether frames are flipped upside down."""
+    return option(default, **{"help": "Flip each frame upside down, after turning it.", **other})
+
+
+def levels(default: int | None, **other: Any) -> Any:
+    """Number of levels of a pyramid."""
+    return option(default, **{"help": "Number of pyramid levels.", **other})
+
+
+def chunk_shape(default: Any = DEFAULT_CHUNK, **other: Any) -> Any:
+    """Shape (z, y, x) of a stored chunk."""
+    return option(
+        default, **{"flag": "--chunk-size", "text": "xyz", "help": "Voxels of a stored chunk along x,y,z.", **other}
+    )
