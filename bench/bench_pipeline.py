@@ -19,8 +19,9 @@ from scipy import ndimage
 
 from bench.common import disk_write_bytes_per_s, memcpy_bytes_per_s, report
 from gpustitch.io.frames.dcimg_writer import write_dcimg
-from gpustitch.oblique import pipeline
 from gpustitch.oblique.fuse.stage import StitchOptions
+from gpustitch.oblique.pipeline import stage as pipeline
+from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.running.progress import Silent
 
 N_FRAMES, SIZE, PERIOD = 256, 1024, 160
@@ -100,7 +101,7 @@ def main() -> None:
         channel, true = make_channel(work / "channel")
         pixels = len(ERRORS) * N_FRAMES * SIZE**2
         times = StageTimes()
-        options = pipeline.PipelineOptions(
+        options = PipelineOptions(
             channel, work / "out", STEP_UM, PIXEL_UM, stitch=StitchOptions(work / "out", levels=5)
         )
         begin, cpu = time.perf_counter(), time.process_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import types
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from gpustitch.array import choose_device
-from gpustitch.cli.terminal import TerminalProgress, reported_errors
+from gpustitch.cli.terminal import TerminalProgress, as_typed, reported_errors
 from gpustitch.cli.values import TEXTS, parsed
 from gpustitch.model.options import Declared, Leaf, changed, filled, leaves
 
@@ -26,19 +27,21 @@ class Given(frozenset[str]):
     """Names of the options that were stated, on the command line or in the environment."""
 
 
-def command_of(function: Callable[..., None]) -> Callable[..., None]:
-    """Make ``function(options, progress, ...)`` a command.
+def command_of(function: Callable[..., None] | None = None, *, without: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Make ``function(options, progress, ...)`` a command; ``without`` are options that it does not have.
 
     Its first parameter is annotated with the dataclass whose fields become options, its second takes a
     :class:`gpustitch.cli.terminal.TerminalProgress`. Others are passed to typer as they are; one annotated with
     :class:`Given` takes the names of the options that were stated. The docstring is the help. Errors become one line
     and an exit code; names of options in backquotes are written as they are typed.
     """
+    if function is None:
+        return functools.partial(command_of, without=without)
     hints = typing.get_type_hints(function, include_extras=True)
     own = list(inspect.signature(function).parameters.values())
     kind = hints[own[0].name]
     progress_type = hints[own[1].name]
-    found = leaves(kind)
+    found = leaves(kind, without)
     flags = flags_of(found)
     extra = [p.replace(annotation=hints[p.name]) for p in own[2:] if hints[p.name] is not Given]
     takes_given = [p.name for p in own[2:] if hints[p.name] is Given]
@@ -51,12 +54,12 @@ def command_of(function: Callable[..., None]) -> Callable[..., None]:
             options = filled(kind, stated)
             if takes_given:
                 others[takes_given[0]] = Given(path[-1] for path in stated)
-            function(_on_device(options, progress), progress, **others)
+            function(_on_device(options, found, progress), progress, **others)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         inspect.Parameter("context", keyword, annotation=typer.Context),
-        *map(_parameter, found),
+        *(_parameter(leaf, flags) for leaf in found),
         *(parameter.replace(kind=keyword) for parameter in extra),
         inspect.Parameter("quiet", keyword, default=False, annotation=_QUIET),
     ]
@@ -91,13 +94,13 @@ def _key(leaf: Leaf) -> str:
     return "__".join(leaf.path)
 
 
-def _parameter(leaf: Leaf) -> inspect.Parameter:
+def _parameter(leaf: Leaf, flags: Mapping[str, str]) -> inspect.Parameter:
     """The parameter that typer sees."""
     declared = leaf.declared
-    text = declared.help + (f" It is {declared.range_text}." if declared.range_text else "")
+    text = as_typed(declared.help, flags) + (f" It is {declared.range_text}." if declared.range_text else "")
     settings: dict[str, Any] = {"help": text, "hidden": declared.is_hidden, "rich_help_panel": declared.panel}
     settings["metavar"] = declared.metavar or _metavar(declared)
-    settings["show_default"] = declared.shown or True
+    settings["show_default"] = as_typed(declared.shown, flags) if declared.shown else True
     if declared.env and _is_switch(leaf):
         settings["help"] = f"{text} (environment: {declared.env})"
     elif declared.env:
@@ -166,12 +169,13 @@ def environment_switch(name: str) -> bool | None:
     return value not in _OFF if value else None
 
 
-def _on_device(options: Any, progress: TerminalProgress) -> Any:
+def _on_device(options: Any, found: list[Leaf], progress: TerminalProgress) -> Any:
     """The options with the device that they name, which ``progress`` is told in a line."""
-    values: Mapping[str, Any] = vars(options)
-    if not isinstance(values.get("device"), str):
+    values = {leaf.name: leaf.value_in(options) for leaf in found}
+    path = next((leaf.path for leaf in found if leaf.name == "device"), None)
+    if path is None:
         return options
     device = choose_device(values["device"], values.get("device_memory_bytes"))
     if "device_memory_bytes" in values:
         progress.note(f"device {device.why}")
-    return changed(options, {("device",): device})
+    return changed(options, {path: device})

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gpustitch.array import CPU, Device
+from gpustitch.array import Device
 from gpustitch.demo.phantom import stage as phantom
 from gpustitch.demo.phantom.stage import SIZES, PhantomOptions, PhantomPlan
 from gpustitch.demo.phantom.truth import PhantomSpec, Truth
@@ -18,11 +18,12 @@ from gpustitch.demo.score.pictures import PictureOptions
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
-from gpustitch.oblique import pipeline
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet import WaveletOptions
-from gpustitch.oblique.pipeline import PipelineOptions, PipelineResult
+from gpustitch.oblique.pipeline import stage as pipeline
+from gpustitch.oblique.pipeline.options import FLAT, TILES, PipelineOptions
+from gpustitch.oblique.pipeline.stage import PipelineResult
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
@@ -46,15 +47,16 @@ class DemoOptions:
         The phantom.
     overwrite
         Replace these if they exist; nothing else in the folder is touched.
-    device
-        Where the pipeline computes; making the phantom and measuring do not.
+    device, device_memory_bytes
+        Where the pipeline computes (:func:`gpustitch.array.choose_device`); the phantom is made on the host.
     """
 
     folder: Path
     spec: PhantomSpec = field(default_factory=lambda: SIZES["small"])
     n_workers: int | None = None
     overwrite: bool = False
-    device: Device = CPU
+    device: str | Device = "auto"
+    device_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ def spec_of(size: str, *, seed: int = 1, pixel_error: float = 0.01, stage_error_
         If there is no such size, or a figure is out of range.
     """
     if size not in SIZES:
-        raise ParameterError(f"--size is one of {', '.join(SIZES)}, not {size!r}")
+        raise ParameterError(f"`size` is one of {', '.join(SIZES)}, not {size!r}")
     if seed < 0:
-        raise ParameterError(f"--seed must not be negative, not {seed}")
+        raise ParameterError(f"`seed` must not be negative, not {seed}")
     return replace(SIZES[size], seed=seed, pixel_error=pixel_error, stage_error_um=stage_error_um)
 
 
@@ -145,6 +147,7 @@ def pipeline_options(truth: Truth, options: DemoOptions) -> PipelineOptions:
         flip_ud=evaluate.CHUNGLAB_FLIP_UD if spec.chunglab else False,
         keep_tiles=True,
         device=options.device,
+        device_memory_bytes=options.device_memory_bytes,
         n_workers=options.n_workers,
         overwrite=options.overwrite,
     )
@@ -161,8 +164,8 @@ def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOption
         solved = Solved({tile.name: (0.0, 0.0, 0.0) for tile in truth.tiles}, None, None)
     else:
         solved = Solved.read(stitched.alignment, stitched.volume)
-    flat = stitched.output / pipeline.FLAT
-    tiles = stitched.output / pipeline.TILES
+    flat = stitched.output / FLAT
+    tiles = stitched.output / TILES
     return EvaluateOptions(truth, stitched.volume, solved, flat, tiles, n_workers=options.n_workers)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from gpustitch.array import CPU, Device
+from gpustitch.array import Device, choose_device
 from gpustitch.demo.score import sections as section_evaluate
 from gpustitch.demo.score.brain import Evaluation
 from gpustitch.demo.score.sections import SectionEvaluateOptions
@@ -75,15 +75,16 @@ class SectionDemoOptions:
         The series to be simulated.
     overwrite
         Replace these if they exist; nothing else in the folder is touched.
-    device
-        Where the stages compute; making the series and measuring do not.
+    device, device_memory_bytes
+        Where the stages compute (:func:`gpustitch.array.choose_device`); the series is made on the host.
     """
 
     folder: Path
     series: SectionOptions = field(default_factory=lambda: SIZES["small"])
     n_workers: int | None = None
     overwrite: bool = False
-    device: Device = CPU
+    device: str | Device = "auto"
+    device_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ class SectionDemoResult:
 def series_of(size: str, *, seed: int = 1) -> SectionOptions:
     """The series of a size by name; ParameterError if there is no such size or the seed is negative."""
     if size not in SIZES:
-        raise ParameterError(f"--size is one of {', '.join(SIZES)}, not {size!r}")
+        raise ParameterError(f"`size` is one of {', '.join(SIZES)}, not {size!r}")
     if seed < 0:
-        raise ParameterError(f"--seed must not be negative, not {seed}")
+        raise ParameterError(f"`seed` must not be negative, not {seed}")
     return replace(SIZES[size], seed=seed)
 
 
@@ -196,7 +197,7 @@ def _comparing(options: SectionDemoOptions, sections: Path) -> SimilarityOptions
     return SimilarityOptions(
         sections,
         options.folder / SIMILARITY,
-        device=options.device,
+        device=choose_device(options.device, options.device_memory_bytes),
         n_workers=options.n_workers,
         overwrite=options.overwrite,
     )
@@ -210,7 +211,7 @@ def _rendering(options: SectionDemoOptions, sections: Path) -> RenderOptions:
         options.folder / VOLUME,
         n_workers=options.n_workers,
         overwrite=options.overwrite,
-        device=options.device,
+        device=choose_device(options.device, options.device_memory_bytes),
     )
 
 

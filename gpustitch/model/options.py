@@ -8,8 +8,9 @@ its docstring.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, TypeVar
 
@@ -82,10 +83,15 @@ class Declared:
 
 @dataclass(frozen=True)
 class Nested:
-    """What a field says that holds other options: which of them are left out, and what is declared otherwise here."""
+    """What a field says that holds other options.
+
+    ``without`` are those left out, ``changed`` what is declared otherwise here. ``kind`` is the class of those that
+    must be given, as it has options without a default; None for those that have a default.
+    """
 
     without: frozenset[str]
     changed: Mapping[str, Mapping[str, Any]]
+    kind: type | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,10 @@ class Leaf:
     def is_required(self) -> bool:
         """Whether it must be given."""
         return self.default is MISSING or self.declared.is_needed
+
+    def value_in(self, options: Any) -> Any:
+        """Its value in an object of the class."""
+        return functools.reduce(getattr, self.path, options)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -139,18 +149,23 @@ def nested(
     Parameters
     ----------
     factory
-        Makes the default.
+        Makes the default. A dataclass with fields that must be given makes a field that must be given.
     without
         Fields of it that are no options here: those filled in by the class that holds them.
     **changed
         By field, what is declared otherwise here, such as ``background={"flag": "--flat-background"}``.
     """
+    if isinstance(factory, type) and any(leaf.default is MISSING for leaf in leaves(factory)):
+        return dataclasses.field(metadata={_KEY: Nested(frozenset(without), changed, factory)})
     return dataclasses.field(default_factory=factory, metadata={_KEY: Nested(frozenset(without), changed)})
 
 
-def leaves(kind: type) -> list[Leaf]:
-    """The options of a dataclass, those of nested ones in place, in the order in which they are declared."""
-    return list(_leaves(kind, (), None, Nested(frozenset(), {})))
+def leaves(kind: type, without: Iterable[str] = ()) -> list[Leaf]:
+    """The options of a dataclass, those of nested ones in place, in the order in which they are declared.
+
+    Those in ``without`` are left out.
+    """
+    return list(_leaves(kind, (), None, Nested(frozenset(without), {})))
 
 
 def _leaves(kind: type, path: tuple[str, ...], base: Any, outer: Nested) -> Iterator[Leaf]:
@@ -159,10 +174,10 @@ def _leaves(kind: type, path: tuple[str, ...], base: Any, outer: Nested) -> Iter
         found = field.metadata.get(_KEY)
         if found is None or field.name in outer.without:
             continue
-        default = _default(field) if base is None else getattr(base, field.name)
+        default = _default(field) if base is None or base is MISSING else getattr(base, field.name)
         if isinstance(found, Nested):
             inner = Nested(found.without | outer.without, {**found.changed, **outer.changed})
-            yield from _leaves(type(default), (*path, field.name), default, inner)
+            yield from _leaves(found.kind or type(default), (*path, field.name), default, inner)
         else:
             declared = dataclasses.replace(found, **outer.changed.get(field.name, {}))
             yield Leaf((*path, field.name), hints[field.name], default, declared)
@@ -181,7 +196,8 @@ def filled(kind: type[T], values: Mapping[tuple[str, ...], Any]) -> T:
             parts.setdefault(path[0], {})[path[1:]] = value
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name, inner in parts.items():
-        own[name] = changed(_default(fields[name]), inner)
+        found = fields[name].metadata[_KEY]
+        own[name] = filled(found.kind, inner) if found.kind else changed(_default(fields[name]), inner)
     return kind(**own)
 
 
@@ -201,10 +217,7 @@ def changed(base: T, values: Mapping[tuple[str, ...], Any]) -> T:
 def check_ranges(options: Any) -> None:
     """Raise ParameterError for the first option outside of its declared range; None is never outside."""
     for leaf in leaves(type(options)):
-        value = options
-        for name in leaf.path:
-            value = getattr(value, name)
-        declared = leaf.declared
+        value, declared = leaf.value_in(options), leaf.declared
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         low, high = declared.at_least, declared.at_most

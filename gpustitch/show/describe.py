@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-from gpustitch.array import Device, cpu_count, cuda_devices
+from gpustitch.array import Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import GpustitchError, InputMissingError, ParameterError
 from gpustitch.io.frames.opening import open_frames
@@ -17,10 +18,12 @@ from gpustitch.io.volumes.ome_zarr import OmeZarrVolume, is_ome_zarr
 from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume, read_info
 from gpustitch.model import Mosaic, TilePath
+from gpustitch.model.options import documented, option
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic
-from gpustitch.oblique.pipeline import ALIGNMENT, VOLUME
+from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
 from gpustitch.ops.pyramid import downsample
+from gpustitch.running import options as shared
 
 _PACKAGES = (
     "gpustitch", "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "imagecodecs", "typer",
@@ -28,6 +31,25 @@ _PACKAGES = (
 # Stage positions that differ by less than a quarter of this are one column or row of tiles.
 _SAME_PLACE_UM = (20.0, 20.0, 20.0)
 _OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
+
+
+@documented
+@dataclass(frozen=True)
+class InfoOptions:
+    """What to describe: paths, or this machine if there are none."""
+
+    paths: tuple[Path, ...] = option(
+        (), help="Channels, DCIMG files, volumes, alignments.", is_argument=True, metavar="PATHS..."
+    )
+    device: str | Device = shared.device()
+
+
+def described(options: InfoOptions) -> Iterator[str]:
+    """Lines on each path, or on this machine. Raises as :func:`describe_path` and ``choose_device`` do."""
+    if not options.paths:
+        yield from describe_machine(choose_device(options.device))
+    for path in options.paths:
+        yield from describe_path(path)
 
 
 def describe_machine(taken: Device) -> Iterator[str]:

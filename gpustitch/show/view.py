@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
+from gpustitch.array import Device
 from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.model import Box
+from gpustitch.model.options import check_ranges, documented, option
+from gpustitch.running import options as shared
 
 # Shading that shows a pixel's brightness between the two values, in the colour that is put in.
 _SHADER = """#uicontrol invlerp normalized(range=[{low}, {high}])
@@ -24,13 +27,18 @@ _PERCENTILES = (1.0, 99.0)
 _LARGEST_SAMPLE = 1 << 24
 
 
+@documented
 @dataclass(frozen=True)
 class ViewOptions:
-    """Volumes to show as layers of one view, and where to serve them; port 0 takes any that is free."""
+    """Volumes to show as layers of one view, and where to serve them."""
 
-    paths: Sequence[Path]
-    address: str = "127.0.0.1"
-    port: int = 0
+    paths: Sequence[Path] = option(
+        help="Precomputed volumes, shown on top of each other.", is_argument=True, metavar="VOLUMES..."
+    )
+    address: str = option("127.0.0.1", help="Address to serve on; 0.0.0.0 lets other machines look.")
+    port: int = option(0, at_least=0, at_most=(1 << 16) - 1, help="Port to serve on; 0: any that is free.")
+    browser: bool = option(True, flag="--browser/--no-browser", help="Open the view in a browser.")
+    device: str | Device = shared.idle_device()
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,7 @@ def plan(options: ViewOptions) -> ViewPlan:
     """
     if not options.paths:
         raise ParameterError("at least one volume is needed")
-    if not 0 <= options.port < 1 << 16:
-        raise ParameterError(f"--port is from 0 to 65535, not {options.port}")
+    check_ranges(options)
     _neuroglancer()
     volumes = tuple(PrecomputedVolume(path) for path in options.paths)
     return ViewPlan(options, volumes, tuple(_contrast(path) for path in options.paths))

@@ -61,15 +61,15 @@ def test_the_flat_is_of_upright_frames(result: DemoResult) -> None:
 
 def test_a_second_run_needs_overwrite(result: DemoResult) -> None:
     folder = result.report.parent
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         demo.plan(DemoOptions(folder, SIZES["tiny"]))
     demo.plan(DemoOptions(folder, SIZES["tiny"], overwrite=True))
 
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="--size"):
+    with pytest.raises(ParameterError, match="`size`"):
         spec_of("huge")
-    with pytest.raises(ParameterError, match="--seed"):
+    with pytest.raises(ParameterError, match="`seed`"):
         spec_of("small", seed=-1)
     with pytest.raises(ParameterError):
         demo.plan(DemoOptions(tmp_path / "d", n_workers=0))

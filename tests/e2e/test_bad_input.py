@@ -165,7 +165,7 @@ def test_a_disk_too_small_is_refused_before_the_first_read(truth: Truth, small_d
 def test_a_disk_that_fills_up_leaves_nothing_half(
     truth: Truth, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pipeline", "deskew.stage", "fuse.stage"):
+    for module in ("pipeline.stage", "deskew.stage", "fuse.stage"):
         monkeypatch.setattr(f"gpustitch.oblique.{module}.check_free_space", lambda path, needed: None)
     said = fail(8, "pipeline", truth.channel(), "--output", small_disk / "out", *PLAIN)
     assert "full" in said

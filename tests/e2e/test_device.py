@@ -13,11 +13,11 @@ from gpustitch.demo import brain as demo
 from gpustitch.demo.phantom.stage import make_phantom
 from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from gpustitch.model import ZYX
-from gpustitch.oblique import pipeline
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.wavelet import WaveletOptions
-from gpustitch.oblique.pipeline import PipelineOptions
+from gpustitch.oblique.pipeline import stage as pipeline
+from gpustitch.oblique.pipeline.options import PipelineOptions
 from tests.cuda_cpu import build, shim
 from tests.e2e.commands import read_level
 

@@ -3,63 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from gpustitch.cli.device_options import DeviceMemory, DeviceName, taken_device
-from gpustitch.cli.terminal import Overwrite, Quiet, TerminalProgress, Workers, reported_errors
-from gpustitch.demo import brain as demo
-from gpustitch.demo import sections as section_demo
+from gpustitch.cli.build import Given, command_of
+from gpustitch.cli.terminal import TerminalProgress
+from gpustitch.demo import brain, sections
+from gpustitch.demo.options import ACQUISITION_ONLY, DemoChoice
 from gpustitch.demo.score.brain import Evaluation, Figure
 
 EXIT_TARGET_MISSED = 20
-# What says nothing about a section series.
-_ACQUISITION_ONLY = ("pixel_error", "stage_error")
 
 
-class Size(StrEnum):
-    """Size of the demo."""
-
-    small = "small"
-    medium = "medium"
-
-
-def command(
-    context: typer.Context,
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder for the raw data, the stitched volume, pictures and report.")
-    ] = Path("gpustitch-demo"),
-    section_series: Annotated[
-        bool,
-        typer.Option(
-            "--section-series",
-            help="A series of sections at uneven positions, with faults: similarity, z-spacing and z-render.",
-        ),
-    ] = False,
-    size: Annotated[
-        Size,
-        typer.Option(
-            help="small: 4 tiles, about a minute; medium: 6 tiles, some minutes. Of a series: 400 or 1000 sections."
-        ),
-    ] = Size.small,
-    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 1,
-    pixel_error: Annotated[
-        float, typer.Option(help="Part by which the nominal camera pixel is too large; the run must find that out.")
-    ] = 0.01,
-    stage_error: Annotated[
-        float, typer.Option(help="Most by which each tile is off along each axis, um; the run must find that out.")
-    ] = 5.0,
-    n_workers: Workers = None,
-    overwrite: Overwrite = False,
-    device: DeviceName = "auto",
-    device_memory: DeviceMemory = None,
-    quiet: Quiet = False,
-) -> None:
+@command_of
+def command(options: DemoChoice, progress: TerminalProgress, given: Given) -> None:
     """Make a synthetic acquisition, run the pipeline on it, and measure the result against the truth.
 
     Writes DIR/phantom (raw DCIMG tiles, truth.json), DIR/stitched (the volume, flat field, alignment), DIR/pictures and
@@ -68,31 +28,16 @@ def command(
 
     Example: gpustitch demo /tmp/demo --size medium
     """
-    progress = TerminalProgress(quiet=quiet)
-    if section_series:
-        if idle := [name for name in _ACQUISITION_ONLY if _is_given(context, name)]:
-            names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-            progress.warn(f"with --section-series nothing is changed by {names}")
-        with reported_errors():
-            series = section_demo.series_of(size.value, seed=seed)
-            taken = taken_device(device, device_memory, progress)
-            wanted = section_demo.SectionDemoOptions(folder, series, n_workers, overwrite, taken)
-            found = section_demo.run(section_demo.plan(wanted), progress)
+    if options.section_series:
+        if idle := [f"`{name}`" for name in ACQUISITION_ONLY if name in given]:
+            progress.warn(f"with `section_series` nothing is changed by {', '.join(idle)}")
+        found = sections.run(sections.plan(options.of_series()), progress)
         paths = {"sections": found.sections, "positions": found.positions, "picture": found.picture}
         _finish(found.evaluation, found.seconds, {**paths, "volume": found.volume, "report": found.report})
-        return
-    with reported_errors():
-        spec = demo.spec_of(size.value, seed=seed, pixel_error=pixel_error, stage_error_um=stage_error)
-        options = demo.DemoOptions(folder, spec, n_workers, overwrite, taken_device(device, device_memory, progress))
-        result = demo.run(demo.plan(options), progress)
-    written = {"volume": result.stitched.volume, "pictures": result.overview, "report": result.report}
-    _finish(result.evaluation, result.seconds, written)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether an option was named on the command line."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    else:
+        result = brain.run(brain.plan(options.of_acquisition()), progress)
+        written = {"volume": result.stitched.volume, "pictures": result.overview, "report": result.report}
+        _finish(result.evaluation, result.seconds, written)
 
 
 def _finish(evaluation: Evaluation, seconds: dict[str, float], written: Mapping[str, Path | None]) -> None:

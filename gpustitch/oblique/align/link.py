@@ -14,6 +14,8 @@ import numpy.typing as npt
 from gpustitch.array import Array, Device, on, to_device, to_host
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX, Box, Link, Match, Volume
+from gpustitch.model.options import documented, option
+from gpustitch.oblique.align import ALIGNMENT
 from gpustitch.oblique.align.ascend import Summit, ascend, peak
 from gpustitch.oblique.align.consensus import consensus
 from gpustitch.oblique.align.points import Centres, Overlap, draw_points, is_covered
@@ -35,62 +37,67 @@ _FETCHES = 10
 _AGREEING_PART = 1 / 3
 
 
+@documented
 @dataclass(frozen=True)
 class MatchOptions:
     """How points of two tiles are compared. Triples are voxels in the order (z, y, x).
 
-    Parameters
-    ----------
-    sigma_um
-        Standard deviation of the Gaussian that both tiles are smoothed with, um.
-    sample_count
-        Points per overlap.
-    window_px
-        Size of the window around a point whose voxels are correlated; odd.
-    blob_window_px
-        Size of the boxes in which points are sought.
-    border_px
-        Voxels of the moving tile that are read on each side of the window, so that it can move.
-    search_px
-        How far from the stage position a coarse search looks for the tile before any point is followed uphill; 0 for
-        no search.
-    min_correlation
-        Points that correlate less are dropped.
-    min_matches
-        Points that must agree for a link to be accepted.
-    seed
-        Decides, together with the tiles' positions, which points are drawn.
+    The points that are drawn depend on ``seed`` and the tiles' positions.
     """
 
-    sigma_um: float = 2.5
-    sample_count: int = 20
-    window_px: ZYX = (21, 21, 21)
-    blob_window_px: ZYX = (64, 64, 64)
-    border_px: ZYX = (10, 10, 10)
-    search_px: ZYX = (24, 24, 24)
-    min_correlation: float = 0.95
-    min_matches: int = 3
-    seed: int = 0
+    sigma_um: float = option(
+        2.5, flag="--sigma", unit="um", help="Smoothing of both tiles before correlation, um.", panel=ALIGNMENT
+    )
+    sample_count: int = option(20, help="Points compared in each overlap.", panel=ALIGNMENT)
+    window_px: ZYX = option(
+        (21, 21, 21),
+        flag="--window-size",
+        text="xyz",
+        help="Window around a point that is correlated, odd numbers of voxels x,y,z.",
+        panel=ALIGNMENT,
+    )
+    blob_window_px: ZYX = option(
+        (64, 64, 64),
+        flag="--blob-detection-window-size",
+        text="xyz",
+        help="Size of the boxes in which points are sought, voxels x,y,z.",
+        panel=ALIGNMENT,
+    )
+    border_px: ZYX = option(
+        (10, 10, 10),
+        flag="--border-size",
+        text="xyz",
+        help="Voxels x,y,z read on each side of a window, so that it can move.",
+        panel=ALIGNMENT,
+    )
+    search_px: ZYX = option(
+        (24, 24, 24),
+        flag="--search-size",
+        text="xyz",
+        help="How far the stage may be wrong, voxels x,y,z: a coarse search looks there first; 0,0,0 for none.",
+        panel=ALIGNMENT,
+    )
+    min_correlation: float = option(0.95, help="Points that correlate less are dropped.", panel=ALIGNMENT)
+    min_matches: int = option(3, help="Points that must agree for a link to be accepted.", panel=ALIGNMENT)
+    seed: int = option(0, help="Start of the random choice of points.", panel=ALIGNMENT)
 
     def __post_init__(self) -> None:
         if any(n < 1 or n % 2 == 0 for n in self.window_px):
-            raise ParameterError(f"the window sizes must be odd and positive, not {_xyz(self.window_px)} (x,y,z)")
+            raise ParameterError(f"`window_px` must be odd and positive, not {_xyz(self.window_px)} (x,y,z)")
         if min(self.blob_window_px) < 1 or min(self.border_px) < 0 or min(self.search_px) < 0:
             raise ParameterError(
                 "sizes must not be negative (and the blob detection window not 0): blob detection window "
                 f"{_xyz(self.blob_window_px)}, border {_xyz(self.border_px)}, search {_xyz(self.search_px)} (x,y,z)"
             )
         if not (math.isfinite(self.sigma_um) and self.sigma_um >= 0):
-            raise ParameterError(f"sigma must be a number of um, 0 or more, not {self.sigma_um}")
-        if self.sample_count < 1 or self.min_matches < 1:
-            raise ParameterError(
-                f"the sample count and the least number of matches must be at least 1, not {self.sample_count} and "
-                f"{self.min_matches}"
-            )
+            raise ParameterError(f"`sigma_um` must be a number of um, 0 or more, not {self.sigma_um}")
+        for name, least in (("sample_count", self.sample_count), ("min_matches", self.min_matches)):
+            if least < 1:
+                raise ParameterError(f"`{name}` must be at least 1, not {least}")
         if self.seed < 0:
-            raise ParameterError(f"the seed must not be negative, not {self.seed}")
+            raise ParameterError(f"`seed` must not be negative, not {self.seed}")
         if not -1 <= self.min_correlation <= 1:
-            raise ParameterError(f"the least correlation must be between -1 and 1, not {self.min_correlation}")
+            raise ParameterError(f"`min_correlation` must be between -1 and 1, not {self.min_correlation}")
 
     @property
     def half_px(self) -> ZYX:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from gpustitch.array import CPU, Device
+from gpustitch.array import Device, choose_device
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import provenance
 from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume
+from gpustitch.model.options import documented, nested, option
+from gpustitch.oblique.align import ALIGNMENT
 from gpustitch.oblique.align.link import LinkCount, MatchOptions, link_tiles
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.report import FIGURE_SUFFIXES, check_matplotlib, draw_report, report_text
@@ -24,6 +26,7 @@ from gpustitch.oblique.mosaic.file import AlignmentRecord, write_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import mosaic_spacing, stage_origins
 from gpustitch.oblique.mosaic.tiles import open_tile
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import Workers, checked_workers
 
@@ -34,50 +37,45 @@ _ROUNDS = 3
 Px = tuple[float, float, float]
 
 
+@documented
 @dataclass(frozen=True)
 class AlignOptions:
     """What to align, and how.
 
-    Parameters
-    ----------
-    input
-        Folder of volumes ``X/X_Y/Z``; None if ``mosaic`` and ``volumes`` are given.
-    output, report
-        Alignment file to write, and a report for people: a picture if it ends in .png, .pdf or .svg, otherwise a
-        table in Markdown; None for none.
-    voxel_size_um, x_step_um
-        Nominal camera pixel and stage step; None for what the volumes state.
-    matching
-        How points are compared.
-    align_xz
-        Solve x and z too; otherwise they stay as the stage says.
-    negative_y
-        The stage's y runs against the camera's.
-    z_offset
-        Put the distinct z positions so many voxels apart; None for what the names say.
-    is_oblique
-        Whether volumes that do not say which of their voxels were seen come from an oblique scan.
-    mosaic, volumes
-        Tiles, and by name what each holds (raw frames de-obliqued on demand, arrays), in place of ``input``.
-    device
-        Where windows are compared.
+    In place of ``input`` there may be ``mosaic``, the tiles, and ``volumes``, by name what each holds (raw frames
+    de-obliqued on demand, arrays). A report is a picture if it ends in .png, .pdf or .svg, otherwise a table in
+    Markdown.
     """
 
-    input: Path | None = None
-    output: Path | None = None
-    report: Path | None = None
-    voxel_size_um: float | None = None
-    x_step_um: float | None = None
-    matching: MatchOptions = field(default_factory=MatchOptions)
-    align_xz: bool = True
-    negative_y: bool = False
-    z_offset: int | None = None
-    is_oblique: bool = False
-    n_workers: int | None = None
-    overwrite: bool = False
+    input: Path | None = option(None, help="Folder of de-obliqued volumes X/X_Y/Z.", is_needed=True)
+    output: Path | None = option(None, help="Alignment file (JSON) to write.", is_needed=True)
+    report: Path | None = option(
+        None, help="Report to write: a picture (.png, .pdf, .svg) or a table (.md).", shown="none"
+    )
+    voxel_size_um: float | None = option(
+        None, flag="--voxel-size", unit="um", help="Camera pixel, um.", shown="what the volumes state"
+    )
+    x_step_um: float | None = option(
+        None, flag="--x-step-size", unit="um", help="Stage step, um.", shown="what the volumes state"
+    )
+    matching: MatchOptions = nested(MatchOptions, without=("min_matches",))
+    align_xz: bool = option(
+        True,
+        flag="--align-xz/--no-align-xz",
+        help="Solve x and z too, or leave them to the stage.",
+        panel=ALIGNMENT,
+    )
+    negative_y: bool = option(False, help="The stage's y runs against the camera's.")
+    z_offset: int | None = option(None, help="Voxels between tiles along z.", shown="what their names say")
+    is_oblique: bool = option(
+        False, help="Volumes that do not say which voxels the camera saw come from an oblique scan."
+    )
+    n_workers: int | None = shared.n_workers(flag="--n-cores --n-workers")
+    overwrite: bool = shared.overwrite()
     mosaic: Mosaic | None = None
     volumes: Mapping[str, Volume] | None = None
-    device: Device = CPU
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ class AlignPlan:
     nominal_px: Mapping[str, ZYX]
     pairs: tuple[tuple[str, str], ...]
     n_workers: int
+    device: Device
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class _Oblique:
         if n_frames < 1:
             raise MosaicError(
                 f"a volume of {x} x {y} x {z} voxels (x, y, z) is too short to come from an oblique scan of "
-                f"{self.spacing.y_um} um pixels; leave out --is-oblique"
+                f"{self.spacing.y_um} um pixels; leave out `is_oblique`"
             )
         self.coverage = Coverage(n_frames, y, z, (x - n_frames) / (z - 1) if z > 1 else 0.0)
         self.read = volume.read
@@ -161,7 +160,8 @@ def plan(options: AlignOptions) -> AlignPlan:
     )
     nominal = {name: _rounded(p) for name, p in _nominal(options, mosaic, spacing).items()}
     pairs = tuple(_pairs(nominal, {name: volume.coverage.shape for name, volume in volumes.items()}))
-    return AlignPlan(options, mosaic, volumes, spacing, nominal, pairs, workers)
+    device = choose_device(options.device, options.device_memory_bytes)
+    return AlignPlan(options, mosaic, volumes, spacing, nominal, pairs, workers, device)
 
 
 def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
@@ -208,7 +208,7 @@ def _link(plan: AlignPlan, pair: tuple[str, str]) -> tuple[Link, LinkCount]:
     seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in stage[name])]
     z, y, x = (b - a for a, b in zip(*(plan.nominal_px[name] for name in pair), strict=True))
     overlap = Overlap(plan.volumes[pair[0]], plan.volumes[pair[1]], (z, y, x))
-    workers = Workers(plan.n_workers, options.device)
+    workers = Workers(plan.n_workers, plan.device)
     return link_tiles(overlap, pair, options.matching, np.random.default_rng(seed), workers)
 
 
@@ -288,7 +288,7 @@ def _tell(progress: Progress, placement: Placement, voxel_size: VoxelSize) -> No
         for name in placement.unlinked:
             progress.warn(f"tile {name} is linked to no other and keeps its stage position")
     if placement.links and all(link.reason for link in placement.links):
-        progress.warn("no overlap agrees: check voxel size, step size, orientation of the frames and --negative-y")
+        progress.warn("no overlap agrees: check voxel size, step size, orientation of the frames and `negative_y`")
     if voxel_size.estimate_um is not None:
         progress.note(
             f"y voxel size {voxel_size.estimate_um:.4f} +- {voxel_size.uncertainty_um:.4f} um (95 %) from "

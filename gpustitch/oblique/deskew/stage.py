@@ -19,19 +19,24 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.array import CPU, Array, Device, empty, on, to_device, to_host
+from gpustitch.array import Array, Device, choose_device, empty, on, to_device, to_host
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames, source_files, truncation
 from gpustitch.io.provenance import provenance
+from gpustitch.io.write.opening import DEFAULT_LEVELS
 from gpustitch.io.write.precomputed import PrecomputedWriter
-from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
+from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, checked_writers
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
+from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.flat.file import read_flat
 from gpustitch.ops.pyramid import downsample
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
@@ -56,71 +61,54 @@ _HOST_GRAIN, _DEVICE_GRAIN = _Grain(8, 64), _Grain(16, 1 << 30)
 _CORRECTION_BYTES = 24
 
 
+@documented
 @dataclass(frozen=True)
 class DeobliqueOptions:
-    """What to de-oblique and how.
+    """What to de-oblique and how; the geometry is that of :class:`gpustitch.model.ObliqueScan`."""
 
-    Parameters
-    ----------
-    input
-        DCIMG file, folder of images, multi-page TIFF or a glob pattern of image files.
-    output
-        Folder of the precomputed volume.
-    pixel_um, step_um, angle_deg
-        Camera pixel in the sample, distance between frames, angle of the sheet: :class:`gpustitch.model.ObliqueScan`.
-    start, stop
-        Half-open range of frames to use; None for the first and the end.
-    rotate_90, flip_ud
-        Quarter turns of each frame, then whether it is flipped upside down, so that columns run along the sheet.
-    correction
-        Flat field and destriping of each frame; None for nothing.
-    levels, chunk_shape
-        Pyramid levels, voxels (z, y, x) of a stored chunk.
-    n_workers, n_writers
-        Threads that compute (None: one per CPU) and that write files.
-    overwrite
-        Replace the output if it exists.
-    allow_truncated
-        Use the whole frames of a DCIMG file that ends early.
-    flush
-        Wait until the disk has everything; not needed for a volume that is read once and removed.
-    device
-        Where frames are corrected and interpolated.
-    """
-
-    input: str | Path
-    output: Path
-    pixel_um: float = 1.8
-    step_um: float = 1.28
-    angle_deg: float = 45.0
-    start: int | None = None
-    stop: int | None = None
-    rotate_90: int = 0
-    flip_ud: bool = False
-    correction: Correction | None = None
-    levels: int = 5
-    chunk_shape: ZYX = DEFAULT_CHUNK
-    n_workers: int | None = None
-    n_writers: int = N_WRITERS
-    overwrite: bool = False
+    input: str | Path = option(help="DCIMG file; also a folder or quoted glob of TIFF or JPEG 2000 files, or one TIFF.")
+    output: Path = option(help="Folder of the precomputed volume to write.")
+    pixel_um: float = option(1.8, flag="--y-voxel-size", unit="um", help="Camera pixel in the sample, um.")
+    step_um: float = option(1.28, flag="--x-step-size", unit="um", help="Distance between frames, um.")
+    angle_deg: float = option(45.0, flag="--angle", help="Angle between the sheet and the stage's motion, degrees.")
+    start: int | None = option(None, help="First frame to use.", shown="0")
+    stop: int | None = option(None, help="Frame to stop before.", shown="all frames")
+    rotate_90: int = shared.rotate_90()
+    flip_ud: bool = shared.flip_ud()
+    correction: Correction = nested(Correction)
+    levels: int = shared.levels(DEFAULT_LEVELS)
+    chunk_shape: ZYX = shared.chunk_shape()
+    n_workers: int | None = shared.n_workers()
+    n_writers: int = shared.n_writers()
+    overwrite: bool = shared.overwrite()
+    # Wait until the disk has everything; not needed for a volume that is read once and removed.
     flush: bool = True
-    allow_truncated: bool = False
-    device: Device = CPU
+    allow_truncated: bool = shared.allow_truncated()
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
+    flat: Path | None = option(
+        None,
+        flag="--flat -f",
+        help="Flat-field image to divide by, as oblique-illum-corr writes it.",
+        panel=DESTRIPING,
+    )
 
 
 @dataclass(frozen=True)
 class DeobliquePlan:
     """A checked job: the frames, their geometry, and what the run will take.
 
-    ``output_bytes`` is what the chunks take at most; ``memory_bytes`` what the run holds at most in frames, blocks and
-    unwritten chunks.
+    ``correction`` is what is done to each frame, None for nothing. ``output_bytes`` is what the chunks take at most;
+    ``memory_bytes`` what the run holds at most in frames, blocks and unwritten chunks.
     """
 
     options: DeobliqueOptions
     frames: Frames
     scan: ObliqueScan
+    correction: Correction | None
     block_shape: ZYX
     n_workers: int
+    device: Device
     output_bytes: int
     memory_bytes: int
 
@@ -132,7 +120,17 @@ class DeobliquePlan:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the volume's voxels: that of the frames, or uint16 once they are corrected."""
-        return _voxel_type(self.options, self.frames)
+        return _voxel_type(self.correction, self.frames)
+
+    @property
+    def summary(self) -> str:
+        """What will be made of what, and what it takes, in one line for people."""
+        z, y, x = self.shape
+        return (
+            f"{self.scan.n_frames} frames of {self.scan.n_rows} x {self.scan.n_columns} to {x} x {y} x {z} voxels "
+            f"(x, y, z), at most {self.output_bytes / 1e9:.2f} GB on disk and about {self.memory_bytes / 1e9:.2f} GB "
+            "of memory"
+        )
 
 
 @dataclass(frozen=True)
@@ -165,15 +163,18 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     if frames.dtype.name not in _FRAME_TYPES:
         raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")
     scan = ObliqueScan(*frames.shape, options.pixel_um, options.step_um, options.angle_deg)
-    if options.correction is not None:
-        options.correction.check_shape((scan.n_rows, scan.n_columns))
-    dtype = _voxel_type(options, frames)
+    correction = _correction(options)
+    if correction is not None:
+        correction.check_shape((scan.n_rows, scan.n_columns))
+    dtype = _voxel_type(correction, frames)
     check_block(block_shape, scan.shape, dtype)
     output_bytes = _output_bytes(scan, dtype, options)
     check_free_space(options.output, output_bytes)
     memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers)
-    _check_device(options, scan, dtype, block_shape)
-    return DeobliquePlan(options, frames, scan, block_shape, n_workers, output_bytes, memory_bytes)
+    device = choose_device(options.device, options.device_memory_bytes)
+    job = DeobliquePlan(options, frames, scan, correction, block_shape, n_workers, device, output_bytes, memory_bytes)
+    _check_device(job)
+    return job
 
 
 def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
@@ -199,7 +200,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         plan.shape,
         plan.dtype,
         plan.scan.spacing,
-        downsample=hosted(downsample, options.device),
+        downsample=hosted(downsample, plan.device),
         levels=options.levels,
         chunk_shape=options.chunk_shape,
         sidecar=sidecar,
@@ -220,8 +221,16 @@ def _opened(options: DeobliqueOptions) -> Frames:
     return frames
 
 
-def _voxel_type(options: DeobliqueOptions, frames: Frames) -> np.dtype[Any]:
-    return np.dtype(frames.dtype if options.correction is None else np.uint16)
+def _correction(options: DeobliqueOptions) -> Correction | None:
+    """What is done to each frame, with the flat that is in a file; None for nothing."""
+    correction = options.correction
+    if options.flat is not None:
+        correction = dataclasses.replace(correction, flat=read_flat(options.flat))
+    return None if correction.is_identity else correction
+
+
+def _voxel_type(correction: Correction | None, frames: Frames) -> np.dtype[Any]:
+    return np.dtype(frames.dtype if correction is None else np.uint16)
 
 
 def _block_shape(levels: int, chunk_shape: ZYX) -> ZYX:
@@ -246,19 +255,20 @@ def _memory_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX, n_w
     return window * frame_bytes + 3 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
 
 
-def _check_device(options: DeobliqueOptions, scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX) -> None:
+def _check_device(plan: DeobliquePlan) -> None:
     """Refuse a CUDA device that cannot hold the frames which a block needs, and what correcting more of them takes."""
-    if options.device.memory_bytes is None:
+    if plan.device.memory_bytes is None:
         return
+    scan, block_shape = plan.scan, plan.block_shape
     frame = scan.n_rows * scan.n_columns
     window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * _BATCH_FRAMES)
-    working = 0 if options.correction is None else _CORRECTION_BYTES * frame * _DEVICE_GRAIN.frames
-    needed = window * frame * dtype.itemsize + 2 * working
-    if needed > options.device.memory_bytes:
+    working = 0 if plan.correction is None else _CORRECTION_BYTES * frame * _DEVICE_GRAIN.frames
+    needed = window * frame * plan.dtype.itemsize + 2 * working
+    if needed > plan.device.memory_bytes:
         raise ParameterError(
-            f"{options.input} needs about {needed / 1e9:.1f} GB of the device's memory, of which "
-            f"{options.device.memory_bytes / 1e9:.1f} GB may be taken; pass --device cpu, fewer --levels or a smaller "
-            "--chunk-size"
+            f"{plan.options.input} needs about {needed / 1e9:.1f} GB of the device's memory, of which "
+            f"{plan.device.memory_bytes / 1e9:.1f} GB may be taken; give `device` cpu, fewer `levels` or a smaller "
+            "`chunk_shape`"
         )
 
 
@@ -310,7 +320,7 @@ class _Sweep:
         self._scan = plan.scan
         self._writer = writer
         self._window = _Window()
-        self._device = plan.options.device
+        self._device = plan.device
         self._grain = _DEVICE_GRAIN if self._device.is_cuda else _HOST_GRAIN
         self._blocks, self._stacks = (_Buffers(plan.dtype, self._device) for _ in range(2))
         depth, _, width = plan.block_shape
@@ -352,7 +362,7 @@ class _Sweep:
 
     def _load(self, start: int, stop: int) -> Array:
         raw = self._plan.frames.read(start, stop)
-        correction = self._plan.options.correction
+        correction = self._plan.correction
         with on(self._device):
             frames = to_device(raw, self._device)
             return frames if correction is None else correction.apply(frames)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import CPU, Device
+from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import (
     DamagedInputError,
@@ -34,7 +34,11 @@ from gpustitch.io.images.files import (
 )
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.model import Frames
+from gpustitch.model.options import documented, nested, option
+from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.flat.file import read_flat
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
@@ -47,45 +51,42 @@ _DCIMG = ".dcimg"
 PROVENANCE = "destripe.json"
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class DestripeOptions:
     """What to correct and where to.
 
-    Parameters
-    ----------
-    input
-        An image, a folder of images and DCIMG files (with those below it), or a DCIMG file.
-    output
-        A TIFF for an image, a folder otherwise; None puts it beside the input, ``_destriped`` appended to its name.
-    correction
-        What is done to each image.
-    rotate
-        Whether images are first turned by 90 degrees counter-clockwise.
-    compression
-        Level of zlib, 0 for none.
-    zstep_um
-        Distance between frames of a DCIMG file. If given, frames are named after their position in tenths of a micron,
-        the file's name being that of the first one, and lie beside each other; if not, ``img_%05d.tiff`` in a folder
-        for each file.
-    keep_type
-        Write images of the input's type, clipped to it, rather than uint16.
-    on_error
-        Whether the first damaged file stops the run, or damaged files are skipped and reported.
-    device
-        Where images are corrected.
+    Frames of a DCIMG file are ``img_%05d.tiff`` in a folder for each file. With ``zstep_um`` they lie beside each
+    other, named after their position in tenths of a micron; the file's name is the position of the first one.
     """
 
-    input: Path
-    output: Path | None = None
-    correction: Correction
-    rotate: bool = False
-    compression: int = 1
-    zstep_um: float | None = None
-    keep_type: bool = False
-    on_error: OnError = "stop"
-    n_workers: int | None = None
-    overwrite: bool = False
-    device: Device = CPU
+    input: Path = option(flag="--input -i", help="Image, folder of images (and all below it) or DCIMG file.")
+    output: Path | None = option(None, flag="--output -o", help="TIFF or folder.", shown="INPUT_destriped")
+    correction: Correction = nested(lambda: Correction("wavelet"), level={"flag": "--level -l"})
+    rotate: bool = option(False, flag="--rotate -r", help="First turn images by 90 degrees counter-clockwise.")
+    compression: int = option(1, flag="--compression -c", help="Level of zlib, 0 for none.")
+    zstep_um: float | None = option(
+        None,
+        flag="--zstep -z",
+        unit="um",
+        help="Distance between DCIMG frames, um; names TIFFs after their position.",
+    )
+    keep_type: bool = option(
+        False, flag="--dont-convert-16bit", help="Write images of the input's type instead of 16-bit ones."
+    )
+    on_error: OnError = option("stop", help="What to do about a damaged file.")
+    n_workers: int | None = shared.n_workers(
+        flag="--workers -n --n-workers", help="Number of threads, 0 for one per CPU."
+    )
+    overwrite: bool = shared.overwrite()
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
+    flat: Path | None = option(
+        None,
+        flag="--flat -f",
+        help="Flat-field image to divide by, as oblique-illum-corr writes it.",
+        panel=DESTRIPING,
+    )
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class DestripePlan:
     unreadable: dict[Path, str]
     output_bytes: int
     n_workers: int
+    device: Device
 
 
 @dataclass(frozen=True)
@@ -147,13 +149,15 @@ def plan(options: DestripeOptions) -> DestripePlan:
         If an output exists, cannot be written, or does not fit on the disk.
     """
     check_compression(options.compression)
-    n_workers = checked_workers(options.n_workers)
+    n_workers = checked_workers(options.n_workers or None)
     if options.on_error not in get_args(OnError):
-        raise ParameterError(f"--on-error is stop or skip, not {options.on_error!r}")
+        raise ParameterError(f"`on_error` is stop or skip, not {options.on_error!r}")
     if options.zstep_um is not None and not options.zstep_um >= 0.1:
-        raise ParameterError(f"--zstep must be at least 0.1 um, not {options.zstep_um}")
+        raise ParameterError(f"`zstep_um` must be at least 0.1 um, not {options.zstep_um}")
+    if options.flat is not None:
+        options = replace(options, correction=replace(options.correction, flat=read_flat(options.flat)))
     if options.correction.is_identity:
-        raise ParameterError("nothing to do: pass --sigma1 or --sigma2, --lightsheet, --flat or --dark")
+        raise ParameterError("nothing to do: give `sigma1` or `sigma2`, another `method`, `flat` or `dark`")
     source = options.input
     if not source.exists():
         raise InputMissingError(f"there is no file or folder {source}")
@@ -165,7 +169,8 @@ def plan(options: DestripeOptions) -> DestripePlan:
     _check_outputs(options, output, jobs)
     output_bytes = _estimated_bytes(options, jobs)
     check_free_space(output, output_bytes)
-    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers)
+    device = choose_device(options.device, options.device_memory_bytes)
+    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device)
 
 
 def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
@@ -185,7 +190,7 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     skipped = dict(plan.unreadable)
     done = 0
     try:
-        failures = ordered_map(lambda job: _destripe(job, plan.options), plan.jobs, plan.n_workers)
+        failures = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
         for job, reason in zip(
             plan.jobs, tracked(failures, progress, "Destriping", len(plan.jobs), "images"), strict=True
         ):
@@ -209,10 +214,11 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     return DestripeResult(plan.output, done, skipped)
 
 
-def _destripe(job: _Job, options: DestripeOptions) -> str:
+def _destripe(job: _Job, plan: DestripePlan) -> str:
     """Write one image; the reason if it is skipped."""
+    options = plan.options
     try:
-        result = _corrected(job, options)
+        result = _corrected(job, options, plan.device)
     except DeviceError:
         raise
     except GpustitchError as error:
@@ -224,12 +230,12 @@ def _destripe(job: _Job, options: DestripeOptions) -> str:
     return ""
 
 
-def _corrected(job: _Job, options: DestripeOptions) -> Image:
+def _corrected(job: _Job, options: DestripeOptions, device: Device) -> Image:
     image = job.read()
     pages = image.reshape(-1, *image.shape[-2:])
     if options.rotate:
         pages = np.rot90(pages, axes=(1, 2))
-    result = hosted(options.correction.apply, options.device)(pages)
+    result = hosted(options.correction.apply, device)(pages)
     if options.keep_type and image.dtype != np.uint16:
         if image.dtype.kind in "iu":
             result = np.minimum(result, np.iinfo(image.dtype).max)
@@ -262,7 +268,7 @@ def _jobs(options: DestripeOptions, output: Path, unreadable: dict[Path, str]) -
     elif source.suffix.lower() not in _IMAGES:
         raise ParameterError(f"{source}: images are read from .tif, .tiff, .jp2 and .png files, frames from .dcimg")
     elif output.suffix.lower() not in TIFF_SUFFIXES:
-        raise ParameterError(f"--output {output} should end in .tif or .tiff, as the input is a single image")
+        raise ParameterError(f"`output` {output} should end in .tif or .tiff, as the input is a single image")
     else:
         yield _Job(source, output)
 
@@ -283,7 +289,7 @@ def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: 
     first = 0
     if options.zstep_um is not None:
         if not path.stem.isdecimal():
-            raise ParameterError(f"{path}: with --zstep the name must be the position in tenths of a micron")
+            raise ParameterError(f"{path}: with `zstep_um` the name must be the position in tenths of a micron")
         first = int(path.stem)
     for number in range(frames.shape[0]):
         if options.zstep_um is None:
@@ -296,7 +302,7 @@ def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: 
 def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[_Job, ...]) -> None:
     source, target = options.input.resolve(), output.resolve()
     if target == source or (source.is_dir() and source in target.parents):
-        raise ParameterError(f"--output {output} lies in the input, which is never written to; choose another place")
+        raise ParameterError(f"`output` {output} lies in the input, which is never written to; choose another place")
     counts = Counter(job.target for job in jobs)
     for path, count in counts.items():
         if count > 1:
@@ -304,7 +310,7 @@ def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[_Job, ...
     existing = [path for path in counts if path.exists()]
     if existing and not options.overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise OutputExistsError(f"{existing[0]}{more} exist already; choose another --output or pass --overwrite")
+        raise OutputExistsError(f"{existing[0]}{more} exist already; choose another `output`, or `overwrite` them")
     for folder in {path.parent: path for path in counts}.values():
         check_output(folder, overwrite=options.overwrite)
 

@@ -91,19 +91,19 @@ class FlatOptions:
 
     def __post_init__(self) -> None:
         if self.model not in get_args(FlatModel):
-            raise ParameterError(f"--model is one of {', '.join(get_args(FlatModel))}, not {self.model!r}")
+            raise ParameterError(f"`model` is one of {', '.join(get_args(FlatModel))}, not {self.model!r}")
         if self.min_samples < len(_TERMS):
             raise ParameterError(
-                f"--min-samples must be at least {len(_TERMS)}, the number of terms of the "
+                f"`min_samples` must be at least {len(_TERMS)}, the number of terms of the "
                 f"{self.model} model, not {self.min_samples}"
             )
         if not 0 <= self.dark < max(self.background, 1):
             raise ParameterError(
-                f"--dark must be from 0 to less than --background ({self.background}), not {self.dark}: "
+                f"`dark` must be from 0 to less than `background` ({self.background}), not {self.dark}: "
                 "values under the background never count"
             )
         if self.seed < 0:
-            raise ParameterError(f"--seed must not be negative, not {self.seed}")
+            raise ParameterError(f"`seed` must not be negative, not {self.seed}")
 
 
 def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
@@ -171,14 +171,14 @@ def _usable(bins: Array, count: Array, options: FlatOptions) -> npt.NDArray[np.b
     if found >= options.min_samples:
         return use
     if np.count_nonzero(lit & saturated) > found:
-        remedy = f"most bright pixels reach the last of {options.n_bins} bins; raise --values-per-bin or --n-bins"
+        remedy = f"most bright pixels reach the last of {options.n_bins} bins; raise `values_per_bin` or `n_bins`"
     else:
         remedy = (
             f"hardly anything is from {options.background} to {options.n_bins * options.values_per_bin} counts; lower "
-            "--background (pipeline: --flat-background), raise --values-per-bin or take more --n-frames"
+            "`background`, raise `values_per_bin` or take more `n_frames`"
         )
     raise ParameterError(
-        f"the illumination cannot be fitted: {found} of {bins.size} pixels can be used and --min-samples is "
+        f"the illumination cannot be fitted: {found} of {bins.size} pixels can be used and `min_samples` is "
         f"{options.min_samples}; {remedy}"
     )
 

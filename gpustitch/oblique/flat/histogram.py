@@ -39,14 +39,14 @@ def check_bins(dtype: np.dtype[Any], n_bins: int, values_per_bin: int, backgroun
     if dtype.kind != "u" or dtype.itemsize > 4:
         raise ParameterError(f"histograms are taken of frames of uint8, uint16 or uint32, not of {dtype}")
     if n_bins < 1 or values_per_bin < 1:
-        raise ParameterError(f"--n-bins and --values-per-bin must be at least 1, not {n_bins} and {values_per_bin}")
+        raise ParameterError(f"`n_bins` and `values_per_bin` must be at least 1, not {n_bins} and {values_per_bin}")
     if background < 0:
-        raise ParameterError(f"--background must not be negative, not {background}")
+        raise ParameterError(f"`background` must not be negative, not {background}")
     end = min(n_bins * values_per_bin, _end_of(dtype))
     if background >= end:
         raise ParameterError(
-            f"no value counts: --background is {background}, but {n_bins} bins of {values_per_bin} of {dtype} end at "
-            f"{end}; lower --background or raise --n-bins or --values-per-bin"
+            f"no value counts: `background` is {background}, but {n_bins} bins of {values_per_bin} of {dtype} end at "
+            f"{end}; lower `background` or raise `n_bins` or `values_per_bin`"
         )
 
 

@@ -10,18 +10,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import CPU, Device, empty, on, to_device, to_host
+from gpustitch.array import Device, choose_device, empty, on, to_device, to_host
 from gpustitch.errors import InputMissingError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.opening import open_frames, source_files
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
 from gpustitch.model import Frames
+from gpustitch.model.options import check_ranges, documented, option
 from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, fit_flat
 from gpustitch.oblique.flat.histogram import check_bins, count_between, percentile_bin
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
 Image = npt.NDArray[np.int32]
+
+FLAT = "Flat field"  # heading of the options
 
 # spimstitch's seed, so that the same frames are taken.
 _FRAME_SEED = 1234
@@ -35,35 +39,52 @@ _THIN_BAND_ROWS = 8
 _FIT_BYTES_PER_PIXEL = 96
 
 
+@documented
 @dataclass(frozen=True)
 class IlluminationOptions:
-    """What to estimate a flat from, and how.
+    """What to estimate a flat from, and how: :class:`FlatOptions`, :func:`percentile_bin`.
 
-    ``paths`` are DCIMG files, folders or patterns of images; ``n_frames`` of all their frames together are taken at
-    random (all of them if None). ``rotate_90`` and ``flip_ud`` turn the result, as they turn frames in the stages
-    that use it. ``memory_bytes`` bounds what is held at once; ``device`` is where pixels are counted.
-    The rest: `FlatOptions`, `percentile_bin`.
+    ``paths`` are files, folders or patterns of images. ``rotate_90`` and ``flip_ud`` turn the result, as they turn
+    frames in the stages that use it.
     """
 
-    paths: tuple[str | Path, ...]
-    output: Path
-    intermediate_output: Path | None = None
-    n_frames: int | None = None
-    n_bins: int = 1024
-    values_per_bin: int = 4
-    min_samples: int = 20
-    percentile: float = 95.0
-    background: int = 150
-    dark: float = 0.0
-    model: FlatModel = "reference"
-    seed: int = 0
-    rotate_90: int = 0
-    flip_ud: bool = False
-    n_workers: int | None = None
-    overwrite: bool = False
-    allow_truncated: bool = False
-    memory_bytes: int = 1 << 30
-    device: Device = CPU
+    paths: tuple[str | Path, ...] = option(
+        help="Files of raw frames, all of one size.", is_argument=True, metavar="DCIMG..."
+    )
+    output: Path = option(help="TIFF to write: the illumination in counts, float32.")
+    intermediate_output: Path | None = option(None, help="TIFF to write: the percentile of each pixel, before the fit.")
+    n_frames: int | None = option(None, help="Frames to take, at random of all.", shown="all of them", panel=FLAT)
+    n_bins: int = option(1024, help="Bins of the histogram of each pixel.", panel=FLAT)
+    values_per_bin: int = option(
+        4, help="Counts in a bin; values of at least `n_bins` times this are not counted.", panel=FLAT
+    )
+    min_samples: int = option(20, help="Pixels in each random sample that the robust fit starts from.", panel=FLAT)
+    percentile: float = option(
+        95.0,
+        at_least=0,
+        at_most=100,
+        help="Percentile of each pixel's counted values that the fit goes through.",
+        panel=FLAT,
+    )
+    background: int = option(150, help="Values below this are not tissue and are not counted.", panel=FLAT)
+    dark: float = option(
+        0.0,
+        help="What the camera shows without light, less than `background`. It is subtracted, which makes the flat "
+        "proportional to the light: give what destriping is given.",
+        panel=FLAT,
+    )
+    model: FlatModel = option(
+        "reference", help="'reference' is A x^2 + B x + C y + D; 'product' is the exponential of that.", panel=FLAT
+    )
+    seed: int = option(0, help="Start of the fit's random numbers.", panel=FLAT)
+    rotate_90: int = shared.rotate_90()
+    flip_ud: bool = shared.flip_ud()
+    n_workers: int | None = shared.n_workers()
+    overwrite: bool = shared.overwrite()
+    allow_truncated: bool = shared.allow_truncated()
+    memory_bytes: int = shared.memory(1 << 30)
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
 
     def fit_options(self) -> FlatOptions:
         """The part that is about the fit; ParameterError if it is out of range."""
@@ -82,6 +103,7 @@ class IlluminationPlan:
     chosen: tuple[npt.NDArray[np.int64], ...]
     band_rows: int
     n_workers: int
+    device: Device
 
     @property
     def n_frames(self) -> int:
@@ -138,8 +160,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     OutputExistsError, OutputError
         If an output exists or cannot be written.
     """
-    if not 0 <= options.percentile <= 100:
-        raise ParameterError(f"--percentile must be from 0 to 100, not {options.percentile}")
+    check_ranges(options)
     if not options.paths:
         raise ParameterError("at least one DCIMG file is needed")
     fit_options = options.fit_options()
@@ -151,7 +172,8 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     n_workers, band_rows = _cut(
         sources[0], sum(len(c) for c in chosen), checked_workers(options.n_workers), options.memory_bytes
     )
-    return IlluminationPlan(options, fit_options, sources, chosen, band_rows, n_workers)
+    device = choose_device(options.device, options.device_memory_bytes)
+    return IlluminationPlan(options, fit_options, sources, chosen, band_rows, n_workers, device)
 
 
 def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:
@@ -168,7 +190,7 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
     if plan.band_rows < _THIN_BAND_ROWS < plan.frame_shape[0]:
         progress.note(
             f"{plan.n_frames} frames fit in memory {plan.band_rows} rows at a time, which makes many small reads; "
-            "--n-frames 2000 gives nearly the same flat sooner"
+            "2000 `n_frames` give nearly the same flat sooner"
         )
     bins, count = percentile_bins(plan, progress)
     fit = fit_flat(_oriented(bins, options), _oriented(count, options), plan.fit_options)
@@ -198,7 +220,7 @@ def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tupl
         progress.warn(
             f"{100 * beyond / lit:.0f} % of what is brighter than {options.background} is not counted, as "
             f"{options.n_bins} bins of {options.values_per_bin} end at {options.n_bins * options.values_per_bin}: the "
-            "flat may be wrong; raise --values-per-bin (16 holds all values of a 14-bit camera, 64 of a 16-bit one)"
+            "flat may be wrong; raise `values_per_bin` (16 holds all values of a 14-bit camera, 64 of a 16-bit one)"
         )
     return bins, count
 
@@ -217,7 +239,7 @@ def choose_frames(lengths: Sequence[int], n_frames: int | None) -> tuple[npt.NDA
     taken = np.arange(total)
     if n_frames is not None:
         if not 1 <= n_frames <= total:
-            raise ParameterError(f"--n-frames is {n_frames}, but the inputs hold {total} frames; it is from 1 to that")
+            raise ParameterError(f"`n_frames` is {n_frames}, but the inputs hold {total} frames; it is from 1 to that")
         taken = np.sort(np.random.RandomState(_FRAME_SEED).choice(total, n_frames, replace=False))
     ends = np.cumsum(lengths)
     parts = np.split(taken, np.searchsorted(taken, ends[:-1]))
@@ -236,9 +258,9 @@ def _band(plan: IlluminationPlan, start: int) -> tuple[Image, Image, int, int]:
             frames[at : at + stop - first] = source.read(first, stop, rows=rows)
             at += stop - first
     end = options.n_bins * options.values_per_bin
-    with on(options.device):
-        moved = to_device(frames, options.device)
-        count, bins = (empty(shape, np.int32, options.device) for _ in range(2))
+    with on(plan.device):
+        moved = to_device(frames, plan.device)
+        count, bins = (empty(shape, np.int32, plan.device) for _ in range(2))
         count_between(moved, count, options.background, end)
         percentile_bin(
             moved, count, bins, options.percentile, options.n_bins, options.values_per_bin, options.background
@@ -268,7 +290,7 @@ def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tu
     if row_bytes > memory_bytes:
         raise ParameterError(
             f"one row of {n_frames} frames takes {row_bytes / 1e9:.2f} GB, more than the {memory_bytes / 1e9:.2f} GB "
-            f"that is kept for it; pass --n-frames {max(1, n_frames * memory_bytes // row_bytes // 2)} or less"
+            f"that is kept for it; take {max(1, n_frames * memory_bytes // row_bytes // 2)} `n_frames` or less"
         )
     n_workers = min(n_workers, memory_bytes // row_bytes)
     fair = -(-rows // (4 * n_workers))
@@ -283,7 +305,7 @@ def _check_outputs(options: IlluminationOptions) -> None:
     check_apart(options.output, _files(options))
     if options.intermediate_output is not None:
         if options.intermediate_output.absolute() == options.output.absolute():
-            raise ParameterError(f"--output and --intermediate-output are both {options.output}")
+            raise ParameterError(f"`output` and `intermediate_output` are both {options.output}")
         check_file_output(options.intermediate_output, overwrite=options.overwrite)
         check_apart(options.intermediate_output, _files(options))
 

@@ -13,101 +13,121 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import CPU, Device, on, to_device, to_host
+from gpustitch.array import Device, choose_device, on, to_device, to_host
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.provenance import provenance
+from gpustitch.io.write.opening import DEFAULT_LEVELS
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import (
-    DEFAULT_CHUNK,
     block_shape_of,
     check_block,
     checked_levels,
     level_shape,
     pyramid_bytes,
 )
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS
+from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES
 from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
+from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, cropped, place_found
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.robust import median_and_scatter
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
 # A chunk of a tile at a block's border is read for both blocks: wide blocks read less of them.
 _BLOCK_ROWS, _BLOCK_WIDTH = 256, 256
+VOLUME = "Volume"  # heading of the options
 _FUSED_TYPES = ("uint8", "uint16", "float32")
 
 
+@documented
 @dataclass(frozen=True)
 class Intensity:
     """Correction of brightness that falls off along y within each tile (:mod:`gpustitch.oblique.fuse.intensity`).
 
-    Parameters
-    ----------
-    last_to_first
-        Brightness of a tile's last row as a fraction of its first row's; None to estimate it at the overlaps.
-    n_patches, min_mean, min_correlation, seed
-        For the estimate: number of patches, least mean and least correlation of one that counts, and the seed that
-        decides where they lie.
+    Without ``last_to_first`` and ``is_estimated`` nothing is corrected. ``seed`` decides where the patches lie.
     """
 
-    last_to_first: float | None = None
-    n_patches: int = 1000
-    min_mean: float = 100
-    min_correlation: float = 0.8
+    last_to_first: float | None = option(
+        None,
+        flag="--y-illum-corr",
+        help="Brightness of each tile's last row over that of its first; tiles are evened out by it.",
+        panel=VOLUME,
+    )
+    is_estimated: bool = option(
+        False,
+        flag="--compute-y-illum-corr",
+        help="Estimate that brightness where tiles overlap along y, and even tiles out by it.",
+        panel=VOLUME,
+    )
+    n_patches: int = option(1000, flag="--n-y-illum-patches", help="Patches to estimate it from.", panel=VOLUME)
+    min_mean: float = option(100, flag="--min-y-illum-mean", help="Least mean of a patch that counts.", panel=VOLUME)
+    min_correlation: float = option(
+        0.8,
+        flag="--min-y-illum-corr-coef",
+        help="Least correlation of the two tiles in such a patch.",
+        panel=VOLUME,
+    )
     seed: int = 0
 
 
+@documented
 @dataclass(frozen=True)
 class StitchOptions:
-    """How a mosaic is fused and written.
+    """How a mosaic is fused and written. ``size`` and ``offset`` are the part (z, y, x) of it that is written."""
 
-    Parameters
-    ----------
-    output
-        Folder of the precomputed volume.
-    levels, chunk_shape
-        Pyramid levels, voxels (z, y, x) of a stored chunk.
-    size, offset
-        The part (z, y, x) of the mosaic that is written, in voxels; None for all.
-    intensity
-        Correction along y; None for none.
-    n_workers, n_writers
-        Threads that compute (None: one per CPU) and that write files.
-    overwrite
-        Replace the output if it exists.
-    device
-        Where blocks are fused and reduced.
-    """
+    output: Path = option(help="Folder of the precomputed volume to write.")
+    levels: int = shared.levels(DEFAULT_LEVELS, panel=VOLUME)
+    chunk_shape: ZYX = shared.chunk_shape(panel=VOLUME)
+    size: ZYX | None = option(
+        None, flag="--output-size", text="xyz", help="Voxels x,y,z to write.", shown="the whole mosaic", panel=VOLUME
+    )
+    offset: ZYX | None = option(
+        None, flag="--output-offset", text="xyz", help="First voxel x,y,z to write.", shown="0,0,0", panel=VOLUME
+    )
+    intensity: Intensity = nested(Intensity)
+    n_workers: int | None = shared.n_workers()
+    n_writers: int = shared.n_writers()
+    overwrite: bool = shared.overwrite()
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
 
-    output: Path
-    levels: int = 5
-    chunk_shape: ZYX = DEFAULT_CHUNK
-    size: ZYX | None = None
-    offset: ZYX | None = None
-    intensity: Intensity | None = None
-    n_workers: int | None = None
-    n_writers: int = N_WRITERS
-    overwrite: bool = False
-    device: Device = CPU
+
+@documented
+@dataclass(frozen=True)
+class TreeOptions:
+    """Where the volumes are and how they are placed (:func:`gpustitch.oblique.mosaic.placing.place_found`)."""
+
+    input: Path = option(help="Folder of the volumes: X/X_Y/Z, tenths of a micron.")
+    alignment: Path | None = option(None, help="JSON of oblique-align.", shown="the stage's positions")
+    x_step_um: float | None = option(
+        None, flag="--x-step-size", unit="um", help="Distance between frames, um.", shown="what the volumes say"
+    )
+    y_voxel_um: float | None = option(
+        None,
+        flag="--y-voxel-size",
+        unit="um",
+        help="Camera pixel, um.",
+        shown="what the alignment says, else the volumes",
+    )
+    z_offset: int | None = option(
+        None, help="Voxels from a tile to the next along z.", shown="what the folders' names say"
+    )
+    negative_y: bool = option(False, help="The stage's y runs against the camera's (not with `alignment`).")
 
 
 @dataclass(frozen=True)
-class TreeOptions:
-    """Where the volumes are and how they are placed: the parameters of
-    :func:`gpustitch.oblique.mosaic.placing.place_found`."""
+class StitchTreeOptions:
+    """Volumes in a folder, and how they are fused."""
 
-    input: Path
-    alignment: Path | None = None
-    x_step_um: float | None = None
-    y_voxel_um: float | None = None
-    z_offset: int | None = None
-    negative_y: bool = False
+    source: TreeOptions = nested(TreeOptions)
+    stitch: StitchOptions = nested(StitchOptions)
 
 
 @dataclass(frozen=True)
@@ -125,9 +145,16 @@ class StitchPlan:
     dtype: np.dtype[Any]
     block_shape: ZYX
     n_workers: int
+    device: Device
     n_chunks: int
     output_bytes: int
     memory_bytes: int
+
+    @property
+    def summary(self) -> str:
+        """What will be written, in one line for people."""
+        z, y, x = self.shape
+        return f"{len(self.mosaic.tiles)} tiles to {x} x {y} x {z} voxels, at most {self.output_bytes / 1e9:.2f} GB"
 
     @property
     def spacing(self) -> Spacing:
@@ -208,8 +235,8 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     # A worker holds a block, the tiles' voxels for it (most blocks: one or two tiles) and float32 sums of a part.
     memory_bytes = 5 * n_workers * block_bytes + IN_FLIGHT_BYTES
     return StitchPlan(
-        options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers, sum(counts), output_bytes,
-        memory_bytes,
+        options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
+        choose_device(options.device, options.device_memory_bytes), sum(counts), output_bytes, memory_bytes,
     )  # fmt: skip
 
 
@@ -235,14 +262,14 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         plan.shape,
         plan.dtype,
         plan.spacing,
-        downsample=hosted(downsample, options.device),
+        downsample=hosted(downsample, plan.device),
         levels=options.levels,
         chunk_shape=options.chunk_shape,
         sidecar=_sidecar(plan, last_to_first),
         overwrite=options.overwrite,
         n_writers=options.n_writers,
     ) as writer:
-        fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=options.device)
+        fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=plan.device)
         results = ordered_map(fuse, plan.blocks(), plan.n_workers)
         n_written = sum(tracked(results, progress, "stitch", plan.n_blocks, "blocks"))
     return StitchResult(options.output, plan.shape, plan.spacing, n_written, plan.n_blocks, last_to_first)
@@ -272,14 +299,12 @@ def _part(whole: ZYX, options: StitchOptions) -> tuple[ZYX, ZYX]:
     """First voxel and shape (z, y, x) of what is written."""
     offset = options.offset or (0, 0, 0)
     if min(offset) < 0 or any(o >= n for o, n in zip(offset, whole, strict=True)):
-        raise ParameterError(
-            f"the output offset x,y,z must be within the mosaic of {_xyz(whole)} voxels, not {_xyz(offset)}"
-        )
+        raise ParameterError(f"`offset` x,y,z must be within the mosaic of {_xyz(whole)} voxels, not {_xyz(offset)}")
     if options.size is None:
         z, y, x = (n - o for n, o in zip(whole, offset, strict=True))
         return offset, (z, y, x)
     if min(options.size) < 1:
-        raise ParameterError(f"the output size x,y,z must be at least 1 voxel each, not {_xyz(options.size)}")
+        raise ParameterError(f"`size` x,y,z must be at least 1 voxel each, not {_xyz(options.size)}")
     return offset, options.size
 
 
@@ -309,23 +334,21 @@ def _output_bytes(mosaic: PlacedMosaic, shape: ZYX, dtype: np.dtype[Any], option
     return math.ceil(whole * min(1.0, touched / math.prod(shape)))
 
 
-def _check_intensity(intensity: Intensity | None) -> None:
-    if intensity is None:
-        return
+def _check_intensity(intensity: Intensity) -> None:
     if intensity.last_to_first is not None:
+        if intensity.is_estimated:
+            raise ParameterError("`last_to_first` gives what `is_estimated` would estimate; choose one of them")
         row_gains(1, intensity.last_to_first)
     if intensity.n_patches < 1:
-        raise ParameterError(f"the number of intensity patches must be at least 1, not {intensity.n_patches}")
+        raise ParameterError(f"`n_patches` must be at least 1, not {intensity.n_patches}")
     if not 0 <= intensity.min_correlation < 1:
-        raise ParameterError(
-            f"the least correlation of an intensity patch must be from 0 to below 1, not {intensity.min_correlation}"
-        )
+        raise ParameterError(f"`min_correlation` must be from 0 to below 1, not {intensity.min_correlation}")
 
 
 def _last_to_first(plan: StitchPlan, progress: Progress) -> float | None:
     intensity = plan.options.intensity
-    if intensity is None or intensity.last_to_first is not None:
-        return None if intensity is None else intensity.last_to_first
+    if not intensity.is_estimated:
+        return intensity.last_to_first
     tiles = plan.mosaic.tiles
     patches = overlap_patches(tiles, intensity.n_patches, intensity.seed)
     estimate = functools.partial(_estimated, tiles=tiles, intensity=intensity)

@@ -76,7 +76,7 @@ def test_leaves_x_and_z_alone_when_told(volumes: Path, tmp_path: Path) -> None:
         (("--window-size", "21,21"), 3, "--window-size"),
         (("--border-size", "a,b,c"), 3, "--border-size"),
         (("--border-size", "-1,0,0"), 3, "negative"),
-        (("--sample-count", "0"), 3, "sample count"),
+        (("--sample-count", "0"), 3, "--sample-count must be at least 1"),
         (("--voxel-size", "-1.8"), 3, "voxel size"),
         (("--n-cores", "0"), 3, "workers"),
     ],

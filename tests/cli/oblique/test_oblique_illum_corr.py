@@ -57,7 +57,7 @@ def test_defaults_and_overwrite(dcimg, tmp_path):
     [
         (["--n-frames", "161"], 3, "160 frames"),
         (["--background", "5000"], 3, "lower --background"),
-        (["--model", "cubic"], 3, "reference, product"),
+        (["--model", "cubic"], 2, "reference"),
     ],
 )
 def test_bad_options_leave_with_their_code_and_no_output(arguments, code, says, dcimg, tmp_path):

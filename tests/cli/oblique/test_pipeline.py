@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
 from gpustitch.errors import ParameterError
-from gpustitch.oblique import pipeline
-from gpustitch.oblique.pipeline import PipelineOptions
+from gpustitch.oblique.fuse.stage import Intensity
+from gpustitch.oblique.pipeline.options import PipelineOptions
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[PipelineOptions]:
         seen.append(options)
         raise ParameterError("enough")
 
-    monkeypatch.setattr(pipeline, "plan", plan)
+    monkeypatch.setattr("gpustitch.cli.oblique.pipeline.plan", plan)
     return seen
 
 
@@ -36,11 +36,11 @@ def test_defaults(asked: list[PipelineOptions]) -> None:
     (options,) = asked
     assert (options.channel, options.output) == (Path("raw"), Path("out"))
     assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (1.28, 1.8, 45)
-    assert (options.rotate_90, options.flip_ud, options.align_xz, options.negative_y) == (0, False, True, False)
+    assert (*options.orientation, options.align_xz, options.negative_y) == (0, False, True, False)
     assert options.correction.method == "lightsheet" and options.correction.dark == 0
     assert options.correct_flat and options.flat is None and options.illumination.background == 150
     assert options.matching.sample_count == 100 and options.matching.window_px == (51, 51, 51)
-    assert options.stitch.levels == 7 and options.stitch.intensity is None
+    assert options.stitch.levels == 7 and options.stitch.intensity == Intensity()
     assert options.align_file is None and options.z_offset is None and not options.keep_tiles
 
 
@@ -55,7 +55,7 @@ def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> Non
     )  # fmt: skip
     (options,) = asked
     assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (2, 1.5, 40)
-    assert (options.rotate_90, options.flip_ud, options.align_xz, options.negative_y) == (1, True, False, True)
+    assert (*options.orientation, options.align_xz, options.negative_y) == (1, True, False, True)
     assert options.flat == Path("flat.tiff") and options.align_file == Path("a.json")
     assert (options.illumination.n_frames, options.illumination.background) == (7, 99)
     assert (options.correction.method, options.correction.dark) == ("wavelet", 12)
@@ -63,7 +63,7 @@ def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> Non
     assert (wavelet.sigma1, wavelet.sigma2, wavelet.wavelet, wavelet.crossover) == (3, 4, "haar", 5)
     assert (options.matching.sample_count, options.matching.window_px) == (11, (13, 11, 9))
     assert (options.stitch.levels, options.stitch.chunk_shape) == (2, (32, 16, 8))
-    assert options.stitch.intensity is not None and options.stitch.intensity.last_to_first is None
+    assert options.stitch.intensity == Intensity(is_estimated=True)
     assert (options.z_offset, options.keep_tiles, options.n_workers, options.overwrite) == (77, True, 3, True)
 
 
@@ -85,7 +85,7 @@ def test_environment_variables_of_the_script_are_honoured_and_options_win(asked:
 def test_preset_of_the_chung_lab(asked: list[PipelineOptions]) -> None:
     call("raw", "--output", "out", "--preset", "chunglab")
     call("raw", "--output", "out", "--preset", "chunglab", "--rotate-90", 0, "--no-flip-ud")
-    assert [(options.rotate_90, options.flip_ud) for options in asked] == [(3, True), (0, False)]
+    assert [options.orientation for options in asked] == [(3, True), (0, False)]
 
 
 @pytest.mark.parametrize("value", ["1", "yes", "--negative-y", "anything"])

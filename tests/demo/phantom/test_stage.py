@@ -115,7 +115,7 @@ def test_impossible_phantoms_are_refused(change: dict[str, object], error: type[
 
 
 def test_existing_output_and_missing_truth_are_refused(truth: Truth, tmp_path: Path) -> None:
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         plan(PhantomOptions(truth.folder, SPEC))
     with pytest.raises(ParameterError, match="same place"):
         plan(PhantomOptions(tmp_path / "x", replace(SPEC, overlap=0.9999)))

@@ -214,7 +214,7 @@ def test_refuses_other_pixels_an_existing_output_and_a_full_disk(tmp_path, sourc
         plan(options_of(tmp_path))
     source(frames_of((4, 4, 4)))
     run(plan(options_of(tmp_path)))
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         plan(options_of(tmp_path))
     run(plan(options_of(tmp_path, overwrite=True)))
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())

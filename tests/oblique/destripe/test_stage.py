@@ -91,7 +91,7 @@ def test_frames_named_after_their_position(dcimg, tmp_path):
     destripe(dcimg, output, zstep_um=2.0)
     assert sorted(p.name for p in output.glob("*.tif")) == ["12300.tif", "12320.tif", "12340.tif"]
     dcimg.rename(tmp_path / "run.dcimg")
-    with pytest.raises(ParameterError, match=r"run\.dcimg: with --zstep the name"):
+    with pytest.raises(ParameterError, match=r"run\.dcimg: with `zstep_um` the name"):
         destripe(tmp_path / "run.dcimg", output, zstep_um=2.0)
 
 
@@ -188,8 +188,8 @@ def test_impossible_jobs_are_refused(tree, tmp_path):
         ({"correction": Correction("wavelet")}, "nothing to do"),
         ({"compression": 11}, "--compression"),
         ({"n_workers": 0}, "workers"),
-        ({"zstep_um": 0.0}, "--zstep"),
-        ({"on_error": "ignore"}, "--on-error"),
+        ({"zstep_um": 0.0}, "`zstep_um`"),
+        ({"on_error": "ignore"}, "`on_error`"),
     ):
         with pytest.raises(ParameterError, match=text):
             destripe(tree, tmp_path / "out", **options)

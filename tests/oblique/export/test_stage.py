@@ -96,7 +96,7 @@ def test_existing_files_are_kept_unless_told(raw, frames):
     kept = raw.parent / "out" / "img_003.tiff"
     kept.parent.mkdir()
     kept.write_bytes(b"kept")
-    with pytest.raises(OutputExistsError, match=r"img_003\.tiff.*--overwrite"):
+    with pytest.raises(OutputExistsError, match=r"img_003\.tiff.*`overwrite`"):
         tif(raw)
     assert kept.read_bytes() == b"kept" and list(kept.parent.iterdir()) == [kept]
     assert np.array_equal(tifffile.imread(tif(raw, overwrite=True).paths[3]), frames[3])

@@ -133,7 +133,7 @@ def test_any_shape_keeps_a_constant(rows, columns, level, model):
     image = np.full((rows, columns), level)
     options = FlatOptions(model=model)
     if image.size < options.min_samples:
-        with pytest.raises(ParameterError, match="--min-samples"):
+        with pytest.raises(ParameterError, match="`min_samples`"):
             fit_flat(as_bins(image), full(image), options)
         return
     fit = fit_flat(as_bins(image), full(image), options)
@@ -158,24 +158,24 @@ def test_the_flat_is_never_below_the_background():
 
 
 def test_without_foreground_the_error_says_to_lower_the_background():
-    with pytest.raises(ParameterError, match="lower --background"):
+    with pytest.raises(ParameterError, match="lower `background`"):
         fit_flat(np.full((30, 30), 20), np.zeros((30, 30), int), FlatOptions())
 
 
 def test_with_everything_saturated_the_error_says_to_widen_the_bins():
-    with pytest.raises(ParameterError, match="raise --values-per-bin"):
+    with pytest.raises(ParameterError, match="raise `values_per_bin`"):
         fit_flat(np.full((30, 30), 1023), np.full((30, 30), 50), FlatOptions())
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"model": "cubic"}, "--model"),
-        ({"min_samples": 3}, "--min-samples"),
-        ({"dark": 150.0}, "--dark"),
-        ({"dark": -1.0}, "--dark"),
-        ({"dark": float("nan")}, "--dark"),
-        ({"seed": -1}, "--seed"),
+        ({"model": "cubic"}, "`model`"),
+        ({"min_samples": 3}, "`min_samples`"),
+        ({"dark": 150.0}, "`dark`"),
+        ({"dark": -1.0}, "`dark`"),
+        ({"dark": float("nan")}, "`dark`"),
+        ({"seed": -1}, "`seed`"),
     ],
 )
 def test_impossible_options_are_refused(options, says):

@@ -140,11 +140,11 @@ def test_no_histogram_is_held():
     [
         (np.float32, 1024, 4, 150, "float32"),
         (np.int16, 1024, 4, 150, "int16"),
-        (np.uint16, 0, 4, 150, "--n-bins"),
-        (np.uint16, 1024, -1, 150, "--values-per-bin"),
-        (np.uint16, 1024, 4, -1, "--background"),
-        (np.uint16, 1024, 4, 4096, "lower --background"),
-        (np.uint8, 1024, 4, 300, "lower --background"),
+        (np.uint16, 0, 4, 150, "`n_bins`"),
+        (np.uint16, 1024, -1, 150, "`values_per_bin`"),
+        (np.uint16, 1024, 4, -1, "`background`"),
+        (np.uint16, 1024, 4, 4096, "lower `background`"),
+        (np.uint8, 1024, 4, 300, "lower `background`"),
     ],
 )
 def test_impossible_bins_are_refused(dtype, n_bins, values_per_bin, background, says):

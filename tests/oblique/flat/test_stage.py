@@ -129,7 +129,7 @@ def test_a_big_camera_is_planned_within_two_gibibytes(n_frames, n_workers, monke
 
 
 def test_more_frames_than_a_row_of_fits_in_memory_is_refused(options):
-    with pytest.raises(ParameterError, match="--n-frames"):
+    with pytest.raises(ParameterError, match="`n_frames`"):
         plan(replace(options, memory_bytes=1000))
 
 
@@ -157,14 +157,14 @@ def test_the_dark_offset_makes_the_flat_proportional_to_light(options):
 
 def test_dark_frames_are_refused_with_the_remedy_and_leave_nothing(options, tmp_path):
     dark = write(tmp_path / "dark.dcimg", np.full((5, 30, 30), 100, np.uint16))
-    with pytest.raises(ParameterError, match="lower --background"):
+    with pytest.raises(ParameterError, match="lower `background`"):
         run(plan(replace(options, paths=(dark,))))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dark.dcimg"]
 
 
 def test_saturated_frames_are_refused_with_the_remedy(options, tmp_path):
     bright = write(tmp_path / "bright.dcimg", np.full((5, 30, 30), 1020, np.uint16))
-    with pytest.raises(ParameterError, match="raise --values-per-bin"):
+    with pytest.raises(ParameterError, match="raise `values_per_bin`"):
         run(plan(replace(options, paths=(bright,))))
 
 
@@ -176,7 +176,7 @@ def test_frames_of_another_size_are_refused(options, tmp_path):
 
 def test_outputs_are_checked_first(options, tmp_path):
     (tmp_path / "flat.tiff").write_text("mine")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         plan(replace(options, paths=("missing.dcimg",)))
     with pytest.raises(ParameterError, match="both"):
         plan(replace(options, overwrite=True, intermediate_output=options.output))
@@ -189,11 +189,11 @@ def test_outputs_are_checked_first(options, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"percentile": 100.5}, "--percentile"),
-        ({"percentile": float("nan")}, "--percentile"),
-        ({"n_bins": 0}, "--n-bins"),
-        ({"background": 1024}, "lower --background"),
-        ({"min_samples": 1}, "--min-samples"),
+        ({"percentile": 100.5}, "`percentile`"),
+        ({"percentile": float("nan")}, "`percentile`"),
+        ({"n_bins": 0}, "`n_bins`"),
+        ({"background": 1024}, "lower `background`"),
+        ({"min_samples": 1}, "`min_samples`"),
         ({"n_workers": 0}, "workers"),
         ({"paths": ()}, "at least one"),
     ],
@@ -215,6 +215,6 @@ def test_tissue_too_bright_for_the_bins_is_told(tmp_path, top, warned):
     options = IlluminationOptions((write(tmp_path / "a.dcimg", frames),), tmp_path / "flat.tiff")
     run(plan(options), Recorder())
     assert len(warnings) == warned
-    assert all("bins of 4 end at 4096" in w and "--values-per-bin" in w for w in warnings)
+    assert all("bins of 4 end at 4096" in w and "`values_per_bin`" in w for w in warnings)
     run(plan(replace(options, output=tmp_path / "wide.tiff", values_per_bin=8)), Recorder())
     assert len(warnings) == warned

@@ -201,7 +201,7 @@ def test_y_intensity(tmp_path: Path, given: bool) -> None:
     dim = 1 - 0.3 * np.arange(scan.n_rows)[None, :, None] / (scan.n_rows - 1)
     for y in (0, 450):
         write_tile(root, 0, y, 0, np.rint(seen(0, y / 10, scan=scan) * dim).astype(np.uint16), scan)
-    intensity = Intensity(0.7 if given else None, n_patches=30)
+    intensity = Intensity(0.7 if given else None, is_estimated=not given, n_patches=30)
     plan = plan_tree(TreeOptions(root), StitchOptions(tmp_path / "o", levels=1, intensity=intensity))
     result = stitch.run(plan)
     assert result.last_to_first == pytest.approx(0.7, abs=0.01)
@@ -215,7 +215,7 @@ def test_y_intensity(tmp_path: Path, given: bool) -> None:
 def test_y_intensity_needs_an_overlap(tmp_path: Path) -> None:
     root = tmp_path / "tiles"
     write_tile(root, 0, 0, 0, seen(0, 0))
-    plan = plan_tree(TreeOptions(root), StitchOptions(tmp_path / "o", levels=1, intensity=Intensity()))
+    plan = plan_tree(TreeOptions(root), StitchOptions(tmp_path / "o", levels=1, intensity=Intensity(is_estimated=True)))
     with pytest.raises(ParameterError, match="of 0 patches"):
         stitch.run(plan)
     assert not (tmp_path / "o").exists()
@@ -240,6 +240,7 @@ def test_bad_options_are_refused_before_anything_is_written(tree: Path, tmp_path
         ({}, {"size": (0, 5, 5)}),
         ({}, {"n_workers": 0}),
         ({}, {"intensity": Intensity(-1.0)}),
+        ({}, {"intensity": Intensity(0.7, is_estimated=True)}),
         ({}, {"intensity": Intensity(n_patches=0)}),
         ({}, {"intensity": Intensity(min_correlation=1.5)}),
         ({"x_step_um": -1.0}, {}),

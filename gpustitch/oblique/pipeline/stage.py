@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import CPU, Device
+from gpustitch.array import choose_device
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
 from gpustitch.io.images.files import read_image
@@ -23,7 +23,6 @@ from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
 from gpustitch.model import ZYX, Mosaic, TilePath
 from gpustitch.oblique.align import stage as align
-from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, DeobliquePlan
@@ -32,84 +31,21 @@ from gpustitch.oblique.flat import stage as illumination
 from gpustitch.oblique.flat.flatfield import normalized_flat
 from gpustitch.oblique.flat.stage import IlluminationOptions, IlluminationPlan
 from gpustitch.oblique.fuse import stage as stitch
-from gpustitch.oblique.fuse.stage import StitchOptions, StitchResult, TreeOptions
+from gpustitch.oblique.fuse.stage import StitchResult, TreeOptions
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.mosaic.placing import check_aligned
+from gpustitch.oblique.pipeline.options import (
+    ALIGNMENT,
+    FLAT,
+    FLAT_FRAMES,
+    ORIENTATIONS,
+    PROVENANCE,
+    TILES,
+    VOLUME,
+    PipelineOptions,
+)
 from gpustitch.running.progress import SILENT, Progress
-
-FLAT, ALIGNMENT, TILES, VOLUME, PROVENANCE = "flat.tiff", "align.json", "tiles", "volume", "provenance.json"
-
-# More frames than this hardly move the percentile of a pixel.
-FLAT_FRAMES = 2000
-
-PIPELINE_MATCHING = MatchOptions(sample_count=100, window_px=(51, 51, 51))
-
-
-@dataclass(frozen=True)
-class PipelineOptions:
-    """What to make of which channel.
-
-    Parameters
-    ----------
-    channel
-        Folder ``X/X_Y/Z.dcimg`` (or ``X/X_Y/Z/*.tiff``), or one DCIMG file.
-    output
-        Folder that will hold ``volume/``, ``flat.tiff``, ``align.json`` and ``provenance.json``.
-    x_step_um, y_voxel_um, angle_deg
-        Stage step, nominal camera pixel in the sample, angle of the sheet.
-    correction
-        Destriping and dark offset; its flat is found or read.
-    flat
-        Flat-field image to use; None to make one from the frames.
-    correct_flat
-        Whether to correct the illumination at all.
-    illumination
-        How the flat is made; its paths, output and orientation are filled in.
-    align_file
-        Alignment of another channel to use as it is; None to align.
-    matching, align_xz
-        How tiles are compared, and whether x and z are solved beside y.
-    stitch
-        How tiles are fused; its output is filled in.
-    z_offset, negative_y
-        As in :class:`gpustitch.oblique.fuse.stage.TreeOptions`.
-    rotate_90, flip_ud
-        Orientation of the frames (:class:`gpustitch.io.frames.opening.Oriented`).
-    keep_tiles
-        Keep the volumes of the single tiles in ``tiles/``.
-    allow_truncated
-        Use the whole frames of DCIMG files that end early.
-    n_workers
-        Threads; None for one per CPU.
-    overwrite
-        Replace the output if it exists.
-    device
-        Where every stage computes.
-    """
-
-    channel: Path
-    output: Path
-    x_step_um: float = 1.28
-    y_voxel_um: float = 1.8
-    angle_deg: float = 45.0
-    correction: Correction = field(default_factory=Correction)
-    flat: Path | None = None
-    correct_flat: bool = True
-    illumination: IlluminationOptions = field(default_factory=lambda: IlluminationOptions((), Path(FLAT)))
-    align_file: Path | None = None
-    matching: MatchOptions = field(default_factory=lambda: PIPELINE_MATCHING)
-    align_xz: bool = True
-    stitch: StitchOptions = field(default_factory=lambda: StitchOptions(Path(VOLUME)))
-    z_offset: int | None = None
-    negative_y: bool = False
-    rotate_90: int = 0
-    flip_ud: bool = False
-    keep_tiles: bool = False
-    allow_truncated: bool = False
-    n_workers: int | None = None
-    overwrite: bool = False
-    device: Device = CPU
 
 
 @dataclass(frozen=True)
@@ -137,6 +73,13 @@ class PipelineResult:
     stitched: StitchResult
 
     @property
+    def summary(self) -> str:
+        """What was written, in one line for people."""
+        z, y, x = self.stitched.shape
+        spacing = " x ".join(f"{v:.4g}" for v in self.stitched.spacing.zyx_um)
+        return f"{self.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um"
+
+    @property
     def volume(self) -> Path:
         """The stitched volume."""
         return self.output / VOLUME
@@ -162,6 +105,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     OutputExistsError, OutputError
         If the output exists, cannot be written, or the disk is too small.
     """
+    options = _settled(options)
     check_output(options.output, overwrite=options.overwrite)
     mosaic = find_raw_mosaic(options.channel)
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
@@ -202,13 +146,14 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     if caution:
         progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
-        flat = _flat(plan, folder, progress)
+        flat = _flat_used(plan, folder, progress)
         correction = replace(options.correction, flat=flat)
         for number, job in enumerate(plan.tiles, 1):
             place = folder / job.options.output.relative_to(options.output)
             progress.note(f"tile {number} of {len(plan.tiles)}: {plan.mosaic.tiles[number - 1].path}")
-            placed = replace(job.options, output=place, correction=_or_none(correction))
-            deoblique.run(replace(job, options=placed), progress)
+            placed = replace(job.options, output=place, correction=correction)
+            used = None if correction.is_identity else correction
+            deoblique.run(replace(job, options=placed, correction=used), progress)
         alignment = _aligned(plan, folder, progress)
         tree = TreeOptions(
             folder / TILES,
@@ -225,12 +170,21 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME))
 
 
+def _settled(options: PipelineOptions) -> PipelineOptions:
+    """The options with what they leave to be worked out: orientation and device."""
+    if options.preset not in ORIENTATIONS:
+        raise ParameterError(f"`preset` is one of {', '.join(ORIENTATIONS)}, not {options.preset!r}")
+    rotate_90, flip_ud = options.orientation
+    device = choose_device(options.device, options.device_memory_bytes)
+    return replace(options, rotate_90=rotate_90, flip_ud=flip_ud, device=device)
+
+
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
     found = read_alignment(file)
     check_aligned(mosaic, found.origin_um, file)
     if found.x_step_um is not None and not math.isclose(found.x_step_um, options.x_step_um, rel_tol=1e-6):
         raise ParameterError(
-            f"{file} was made with a step of {found.x_step_um:g} um, but --x-step-size is {options.x_step_um:g}; "
+            f"{file} was made with a step of {found.x_step_um:g} um, but `x_step_um` is {options.x_step_um:g}; "
             "channels that share an alignment share the step"
         )
 
@@ -251,9 +205,9 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Deobliqu
             pixel_um=options.y_voxel_um,
             step_um=options.x_step_um,
             angle_deg=options.angle_deg,
-            rotate_90=options.rotate_90,
-            flip_ud=options.flip_ud,
-            correction=_or_none(options.correction),
+            rotate_90=options.orientation[0],
+            flip_ud=options.orientation[1],
+            correction=options.correction,
             levels=1,
             flush=options.keep_tiles,
             allow_truncated=options.allow_truncated,
@@ -268,10 +222,6 @@ def _tile_folder(tile: TilePath) -> Path:
     return Path(x) / f"{x}_{y}" / z
 
 
-def _or_none(correction: Correction) -> Correction | None:
-    return None if correction.is_identity else correction
-
-
 def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: list[int]) -> IlluminationOptions:
     asked = options.illumination
     return replace(
@@ -280,8 +230,8 @@ def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: li
         output=options.output / FLAT,
         n_frames=min(FLAT_FRAMES, sum(n_frames)) if asked.n_frames is None else asked.n_frames,
         dark=options.correction.dark,
-        rotate_90=options.rotate_90,
-        flip_ud=options.flip_ud,
+        rotate_90=options.orientation[0],
+        flip_ud=options.orientation[1],
         allow_truncated=options.allow_truncated,
         device=options.device,
         n_workers=options.n_workers,
@@ -289,7 +239,7 @@ def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: li
     )
 
 
-def _flat(plan: PipelinePlan, folder: Path, progress: Progress) -> npt.NDArray[np.float32] | None:
+def _flat_used(plan: PipelinePlan, folder: Path, progress: Progress) -> npt.NDArray[np.float32] | None:
     """The flat to use, which is then also in the output folder."""
     if plan.illumination is not None:
         making = plan.illumination

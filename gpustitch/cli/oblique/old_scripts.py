@@ -1,0 +1,15 @@
+"""Options that commands accept for the sake of spimstitch's scripts; they change nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+LogLevel = Annotated[
+    str, typer.Option("--log-level", help="Accepted for spimstitch's scripts; see --quiet.", hidden=True)
+]
+Chunks = Annotated[int, typer.Option("--chunks", help="Accepted for old scripts; changes nothing.", hidden=True)]
+Jp2k = Annotated[
+    bool, typer.Option("--jp2k", help="Accepted for old scripts: the kind of files is seen from their names.")
+]

@@ -1,0 +1,65 @@
+"""Which demo to show, and of what size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gpustitch.array import Device
+from gpustitch.demo import brain, sections
+from gpustitch.model.options import documented, option
+from gpustitch.running import options as shared
+
+# What says nothing about a section series.
+ACQUISITION_ONLY = ("pixel_error", "stage_error_um")
+
+
+@documented
+@dataclass(frozen=True)
+class DemoChoice:
+    """A synthetic acquisition, or a series of sections, that is put right and measured against its truth."""
+
+    folder: Path = option(
+        Path("gpustitch-demo"),
+        help="Folder for the raw data, the stitched volume, pictures and report.",
+        is_argument=True,
+        metavar="DIR",
+    )
+    section_series: bool = option(
+        False, help="A series of sections at uneven positions, with faults: similarity, z-spacing and z-render."
+    )
+    size: Literal["small", "medium"] = option(
+        "small",
+        help="small: 4 tiles, about a minute; medium: 6 tiles, some minutes. Of a series: 400 or 1000 sections.",
+    )
+    seed: int = option(1, help="Decides everything that is random.")
+    pixel_error: float = option(
+        0.01, help="Part by which the nominal camera pixel is too large; the run must find that out."
+    )
+    stage_error_um: float = option(
+        5.0,
+        flag="--stage-error",
+        unit="um",
+        help="Most by which each tile is off along each axis, um; the run must find that out.",
+    )
+    n_workers: int | None = shared.n_workers()
+    overwrite: bool = shared.overwrite()
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
+
+    def of_acquisition(self) -> brain.DemoOptions:
+        """The demo of an acquisition; ParameterError if an option is out of range."""
+        spec = brain.spec_of(
+            self.size, seed=self.seed, pixel_error=self.pixel_error, stage_error_um=self.stage_error_um
+        )
+        return brain.DemoOptions(
+            self.folder, spec, self.n_workers, self.overwrite, self.device, self.device_memory_bytes
+        )
+
+    def of_series(self) -> sections.SectionDemoOptions:
+        """The demo of a section series; ParameterError if an option is out of range."""
+        series = sections.series_of(self.size, seed=self.seed)
+        return sections.SectionDemoOptions(
+            self.folder, series, self.n_workers, self.overwrite, self.device, self.device_memory_bytes
+        )

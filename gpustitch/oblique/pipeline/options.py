@@ -1,0 +1,144 @@
+"""Options of the pipeline, and the names of what it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gpustitch.array import Device
+from gpustitch.model.options import documented, nested, option
+from gpustitch.oblique.align import ALIGNMENT as ALIGNMENT_PANEL
+from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.flat.stage import FLAT as FLAT_PANEL
+from gpustitch.oblique.flat.stage import IlluminationOptions
+from gpustitch.oblique.fuse.stage import VOLUME as VOLUME_PANEL
+from gpustitch.oblique.fuse.stage import StitchOptions
+from gpustitch.running import options as shared
+
+FLAT, ALIGNMENT, TILES, VOLUME, PROVENANCE = "flat.tiff", "align.json", "tiles", "volume", "provenance.json"
+
+# More frames than this hardly move the percentile of a pixel.
+FLAT_FRAMES = 2000
+
+# Quarter turns and flip that put the frames of a known microscope upright, as spimstitch-pipeline.sh does.
+ORIENTATIONS = {"plain": (0, False), "chunglab": (3, True)}
+Preset = Literal["plain", "chunglab"]
+_GEOMETRY = "Geometry"
+# What the stages have in common, and the pipeline gives them.
+_FILLED_IN = ("output", "n_workers", "n_writers", "overwrite", "device", "device_memory_bytes", "allow_truncated")
+_FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_90", "flip_ud", "memory_bytes")
+
+
+@documented
+@dataclass(frozen=True)
+class PipelineOptions:
+    """What to make of which channel, a folder of ``X/X_Y/Z.dcimg`` (or ``X/X_Y/Z/*.tiff``), or one DCIMG file."""
+
+    channel: Path = option(
+        help="Folder CHANNEL/X/X_Y/Z.dcimg (tenths of a micron), or a DCIMG file.", is_argument=True, metavar="CHANNEL"
+    )
+    output: Path = option(help="Folder to create: volume/, flat.tiff, align.json, provenance.json.")
+    x_step_um: float = option(
+        1.28,
+        flag="--x-step-size",
+        unit="um",
+        env="X_STEP_SIZE",
+        help="Stage step between frames, um.",
+        panel=_GEOMETRY,
+    )
+    y_voxel_um: float = option(
+        1.8,
+        flag="--y-voxel-size",
+        unit="um",
+        env="Y_VOXEL_SIZE",
+        help="Nominal camera pixel in the sample, um; it is measured too.",
+        panel=_GEOMETRY,
+    )
+    angle_deg: float = option(
+        45.0, flag="--angle", help="Angle between the sheet and the stage's motion, degrees.", panel=_GEOMETRY
+    )
+    correction: Correction = nested(
+        lambda: Correction("lightsheet", WaveletOptions(128.0, 512.0, wavelet="db5")),
+        dark={"flag": "--background --dark", "env": "BACKGROUND"},
+        method={
+            "env": "USE_WAVELETS",
+            "env_means": "wavelet",
+            "metavar": "METHOD",
+            "help": "none, wavelet or lightsheet. lightsheet removes the smooth background too; wavelet keeps it.",
+        },
+    )
+    flat: Path | None = option(
+        None,
+        flag="--illum-corr",
+        env="ILLUM_CORR",
+        help="Flat-field image to use.",
+        shown="made from the frames",
+        panel=FLAT_PANEL,
+    )
+    correct_flat: bool = option(True, flag="--flat/--no-flat", help="Correct the illumination.", panel=FLAT_PANEL)
+    illumination: IlluminationOptions = nested(
+        lambda: IlluminationOptions((), Path(FLAT)),
+        without=(*_FLAT_FILLED_IN, "min_samples", "percentile", "model", "seed"),
+        n_frames={"help": "Frames to make the flat from.", "shown": str(FLAT_FRAMES)},
+        background={"flag": "--flat-background", "help": "Counts below this are not tissue, for the flat."},
+    )
+    align_file: Path | None = option(
+        None, env="ALIGN_FILE", help="Alignment of another channel to use as it is.", panel=ALIGNMENT_PANEL
+    )
+    matching: MatchOptions = nested(
+        lambda: MatchOptions(sample_count=100, window_px=(51, 51, 51)),
+        without=("sigma_um", "blob_window_px", "border_px", "search_px", "min_correlation", "min_matches", "seed"),
+    )
+    align_xz: bool = option(
+        True,
+        flag="--align-xz/--no-align-xz",
+        env="ALIGN_XZ",
+        help="Solve x and z, not only y.",
+        panel=ALIGNMENT_PANEL,
+    )
+    stitch: StitchOptions = nested(
+        lambda: StitchOptions(Path(VOLUME), levels=7),
+        without=(*_FILLED_IN, "size", "offset", "last_to_first", "n_patches", "min_mean", "min_correlation"),
+        is_estimated={"help": "Even out the brightness of tiles along y at the overlaps."},
+    )
+    z_offset: int | None = option(
+        None,
+        env="Z_OFFSET",
+        help="Voxels between tiles in z.",
+        shown="from the names of the tiles",
+        panel=_GEOMETRY,
+    )
+    negative_y: bool = option(
+        False,
+        flag="--negative-y/--no-negative-y",
+        env="NEGATIVE_Y",
+        help="The stage's y runs against the camera's.",
+        panel=_GEOMETRY,
+    )
+    rotate_90: int | None = shared.rotate_90(None, shown="as `preset` says", panel=_GEOMETRY)
+    flip_ud: bool | None = shared.flip_ud(
+        None, flag="--flip-ud/--no-flip-ud", shown="as `preset` says", panel=_GEOMETRY
+    )
+    keep_tiles: bool = option(False, help="Keep the volumes of the single tiles.", panel=VOLUME_PANEL)
+    allow_truncated: bool = shared.allow_truncated()
+    n_workers: int | None = shared.n_workers()
+    overwrite: bool = shared.overwrite()
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
+    preset: Preset = option(
+        "plain",
+        help="Orientation of the frames of a known microscope; chunglab turns them by 3 quarters and flips them.",
+        panel=_GEOMETRY,
+    )
+
+    @property
+    def orientation(self) -> tuple[int, bool]:
+        """Quarter turns of each frame, and whether it is then flipped: what is given, else what the preset says."""
+        turns, is_flipped = ORIENTATIONS[self.preset]
+        return (
+            turns if self.rotate_90 is None else self.rotate_90,
+            is_flipped if self.flip_ud is None else self.flip_ud,
+        )
