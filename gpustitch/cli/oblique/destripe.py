@@ -28,6 +28,8 @@ def command(
 
     Example: gpustitch destripe -i raw -o destriped --sigma1 128 --sigma2 512 --wavelet db5 --flat flat.tiff --dark 100
     """
+    if options.n_workers == 0:  # pystripe's one per CPU
+        options = replace(options, n_workers=None)
     if lightsheet:
         options = replace(options, correction=replace(options.correction, method="lightsheet"))
     progress.note(run(plan(options), progress).summary)

@@ -75,9 +75,7 @@ class DestripeOptions:
         False, flag="--dont-convert-16bit", help="Write images of the input's type instead of 16-bit ones."
     )
     on_error: OnError = option("stop", help="What to do about a damaged file.")
-    n_workers: int | None = shared.n_workers(
-        flag="--workers -n --n-workers", help="Number of threads, 0 for one per CPU."
-    )
+    n_workers: int | None = shared.n_workers(flag="--workers -n --n-workers")
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
@@ -149,7 +147,7 @@ def plan(options: DestripeOptions) -> DestripePlan:
         If an output exists, cannot be written, or does not fit on the disk.
     """
     check_compression(options.compression)
-    n_workers = checked_workers(options.n_workers or None)
+    n_workers = checked_workers(options.n_workers)
     if options.on_error not in get_args(OnError):
         raise ParameterError(f"`on_error` is stop or skip, not {options.on_error!r}")
     if options.zstep_um is not None and not options.zstep_um >= 0.1:

@@ -104,7 +104,7 @@ def test_threads_share_a_correction():
 
 def test_bad_parameters_are_refused():
     for arguments, text in (
-        ({"method": "fourier"}, "destriping method"),
+        ({"method": "fourier"}, "`method`"),
         ({"dark": -1}, "`dark`"),
         ({"dark": np.nan}, "`dark`"),
         ({"flat": np.full((3, 3), np.nan)}, "NaN"),
