@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from gpustitch.array.sources import own_folder
 from gpustitch.errors import DeviceError, ParameterError
 
 
@@ -66,31 +67,31 @@ def cuda_devices() -> tuple[list[CudaDevice], str]:
     return devices, "" if devices else "the CUDA driver reports no device"
 
 
-def choose_device(spec: str = "auto", memory_bytes: int | None = None) -> Device:
-    """Take the device that ``spec`` (``auto``, ``cpu``, ``cuda`` or ``cuda:N``) names.
+def choose_device(device: str = "auto", memory_bytes: int | None = None) -> Device:
+    """Take the device that is named: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Parameters
     ----------
-    spec
-        ``auto`` is the first CUDA device, or the host where there is none.
+    device
+        ``auto`` is the first CUDA device, or the host where there is none that can be used.
     memory_bytes
         Most of a CUDA device's memory that arrays may take, in bytes; None for all of it.
 
     Raises
     ------
     ParameterError
-        If ``spec`` is none of these, or ``memory_bytes`` is less than one.
+        If ``device`` is none of these, or ``memory_bytes`` is less than one.
     DeviceError
         If a CUDA device is named and cannot be used; the text says what was found.
     """
-    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", spec)
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device)
     if match is None or (match[2] and match[1] != "cuda"):
-        raise ParameterError(f"--device is auto, cpu, cuda or cuda:N, not {spec!r}")
+        raise ParameterError(f"`device` is auto, cpu, cuda or cuda:N, not {device!r}")
     if memory_bytes is not None and memory_bytes < 1:
-        raise ParameterError(f"--device-memory must be at least one byte, not {memory_bytes}")
+        raise ParameterError(f"`device_memory` must be at least one byte, not {memory_bytes}")
     if match[1] == "cpu":
         return CPU
-    devices, reason = cuda_devices()
+    devices, reason = _usable_devices()
     index = int(match[2] or 0)
     if index < len(devices):
         _limit_memory(index, memory_bytes)
@@ -98,10 +99,22 @@ def choose_device(spec: str = "auto", memory_bytes: int | None = None) -> Device
         return Device(index, f"cuda:{index}: {found.name}", min(memory_bytes or found.memory_bytes, found.memory_bytes))
     if match[1] == "auto":
         return Device(None, f"cpu: {reason}")
-    raise DeviceError(f"--device {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
+    raise DeviceError(f"`device` {device} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
 
 
 CPU = Device(None, "cpu: as asked")
+
+
+def _usable_devices() -> tuple[list[CudaDevice], str]:
+    """CUDA devices, none of them if gpustitch's bodies are not there, and why there are none."""
+    devices, reason = cuda_devices()
+    if not devices:
+        return [], reason
+    try:
+        own_folder()
+    except DeviceError as error:
+        return [], str(error)
+    return devices, ""
 
 
 def _limit_memory(index: int, memory_bytes: int | None) -> None:
