@@ -67,28 +67,28 @@ def cuda_devices() -> tuple[list[CudaDevice], str]:
     return devices, "" if devices else "the CUDA driver reports no device"
 
 
-def choose_device(device: str = "auto", memory_bytes: int | None = None) -> Device:
-    """Take the device that is named: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+def choose_device(spec: str = "auto", memory_bytes: int | None = None) -> Device:
+    """Take the device that ``spec`` (``auto``, ``cpu``, ``cuda`` or ``cuda:N``) names.
 
     Parameters
     ----------
-    device
-        ``auto`` is the first CUDA device, or the host where there is none that can be used.
+    spec
+        ``auto`` is the first CUDA device, or the host where there is none.
     memory_bytes
         Most of a CUDA device's memory that arrays may take, in bytes; None for all of it.
 
     Raises
     ------
     ParameterError
-        If ``device`` is none of these, or ``memory_bytes`` is less than one.
+        If ``spec`` is none of these, or ``memory_bytes`` is less than one.
     DeviceError
         If a CUDA device is named and cannot be used; the text says what was found.
     """
-    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device)
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", spec)
     if match is None or (match[2] and match[1] != "cuda"):
-        raise ParameterError(f"`device` is auto, cpu, cuda or cuda:N, not {device!r}")
+        raise ParameterError(f"`device` is auto, cpu, cuda or cuda:N, not {spec!r}")
     if memory_bytes is not None and memory_bytes < 1:
-        raise ParameterError(f"`device_memory` must be at least one byte, not {memory_bytes}")
+        raise ParameterError(f"`device_memory_bytes` must be at least one byte, not {memory_bytes}")
     if match[1] == "cpu":
         return CPU
     devices, reason = _usable_devices()
@@ -99,7 +99,7 @@ def choose_device(device: str = "auto", memory_bytes: int | None = None) -> Devi
         return Device(index, f"cuda:{index}: {found.name}", min(memory_bytes or found.memory_bytes, found.memory_bytes))
     if match[1] == "auto":
         return Device(None, f"cpu: {reason}")
-    raise DeviceError(f"`device` {device} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
+    raise DeviceError(f"`device` {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
 
 
 CPU = Device(None, "cpu: as asked")

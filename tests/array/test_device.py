@@ -76,7 +76,7 @@ def test_the_memory_of_a_device_can_be_limited(cupy):
     assert choose_device("cuda", 1 << 30).memory_bytes == 1 << 30
     choose_device("cuda")
     assert cupy.limits == [1 << 30, 0], "without a limit an earlier one is lifted"
-    with pytest.raises(ParameterError, match="`device_memory`"):
+    with pytest.raises(ParameterError, match="`device_memory_bytes`"):
         choose_device("auto", 0)
 
 
@@ -160,7 +160,7 @@ def test_too_little_memory_names_the_limit(cupy):
     with (
         pytest.raises(
             DeviceError,
-            match=r"may be taken \(1,000 bytes\) does not suffice: 2000 bytes wanted; raise `device_memory`",
+            match=r"may be taken \(1,000 bytes\) does not suffice: 2000 bytes wanted; raise `device_memory_bytes`",
         ),
         on(Device(0, "", 1000)),
     ):
