@@ -15,6 +15,7 @@ import numpy as np
 from bench.bench_z_render import best_in_turn
 from bench.common import report
 from gpustitch.array import cpu_count
+from gpustitch.demo.series.dicom import write_series
 from gpustitch.io.write.opening import open_output
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample, signed_too
@@ -24,7 +25,6 @@ from gpustitch.slices.dicom.pixels import DicomPlanes
 from gpustitch.slices.model import SliceStack
 from gpustitch.slices.verdict.stage import judge
 from gpustitch.slices.volume.stage import ResampleOptions, plan, run
-from tests.slices.dicom.dicom_phantom import write_series
 
 _SLICES, _SIDE = 1000, 512
 _SPACING = Spacing(583.0, 500.0, 500.0)

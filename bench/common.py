@@ -8,11 +8,13 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from gpustitch.version import VERSION
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -57,13 +59,21 @@ def machine() -> dict[str, str]:
     if cpuinfo.exists():
         lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else ""
-    packages = ("gpustitch", "numpy", "scipy", "PyWavelets", "tensorstore", "imagecodecs")
+    packages = ("numpy", "scipy", "PyWavelets", "tensorstore", "imagecodecs")
     return {
         "cpu": model or platform.processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        "gpustitch": VERSION,
+        **{name: _version(name) for name in packages},
     }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def report(bench: str, rows: list[dict[str, Any]]) -> None:

@@ -11,17 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.kernels import nvrtc
-from tests.kernels.variants import ARCHITECTURES, Variant, compiled, threads, variants
+from bench import nvrtc
+from bench.variants import ARCHITECTURES, Variant, compiled, threads, variants
+from gpustitch.array.sources import own_sources
 
 RESULTS = Path(__file__).parent / "results" / "kernel_resources.json"
-KERNELS = Path(__file__).parents[1] / "kernels"
 
 
 def measure() -> list[dict[str, Any]]:
     """One row for each body and types; what differs between devices is by their names."""
     rows = []
-    for source in sorted(path.name for path in KERNELS.glob("*.cu")):
+    for source in own_sources():
         for variant in variants(source):
             by_device = {f"sm_{a}": compiled(variant, a).resources for a in ARCHITECTURES}
             rows += [_row(name, variant, {k: taken[name] for k, taken in by_device.items()}) for name in variant.twins]

@@ -1,5 +1,5 @@
 """GPU-accelerated stitching, destriping and scaling of oblique light-sheet acquisitions."""
 
-from importlib.metadata import version
+from gpustitch.version import VERSION as __version__
 
-__version__ = version("gpustitch")
+__all__ = ["__version__"]

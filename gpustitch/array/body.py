@@ -7,11 +7,12 @@ put in place of their ``#include``, so that the text is complete and every cache
 from __future__ import annotations
 
 import functools
-import importlib.resources
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gpustitch.array.sources import Source, header_of, said, source_text
 from gpustitch.errors import DeviceError
 
 C_TYPES: Mapping[str, str] = {
@@ -38,8 +39,8 @@ class Parameter:
     is_const: bool = False
 
 
-def program(source: str, types: Mapping[str, str]) -> str:
-    """What the compiler is given: a file in ``kernels/`` and the headers it includes, with its type names defined.
+def program(source: Source, types: Mapping[str, str]) -> str:
+    """What the compiler is given: a file of bodies and the headers it includes, with its type names defined.
 
     Line numbers in errors are the file's own. Types are defined in the text because a macro ``T`` would also replace
     the T of templates in the compiler's own headers.
@@ -47,46 +48,47 @@ def program(source: str, types: Mapping[str, str]) -> str:
     Raises
     ------
     DeviceError
-        If the file, or a header that it names, is not installed.
+        If the file, or a header that it names, is not there.
     """
     aliases = "".join(f"using {name} = {c_type};\n" for name, c_type in sorted(types.items()))
     return aliases + _text(source, set())
 
 
 @functools.cache
-def entry_points(source: str) -> Mapping[str, tuple[Parameter, ...]]:
-    """The parameters of every body in a file, by its name."""
-    text = _COMMENT.sub(" ", _read(source))
+def entry_points(source: Source) -> Mapping[str, tuple[Parameter, ...]]:
+    """The parameters of every body in a file, by its name.
+
+    Raises
+    ------
+    DeviceError
+        If the file is not there.
+    """
+    text = _COMMENT.sub(" ", source_text(source))
     return {name: tuple(map(_parameter, _split(parameters))) for name, parameters in _ENTRY.findall(text)}
 
 
-def has_body(source: str, name: str) -> bool:
-    """Whether the file is installed and holds a body of that name."""
-    return bool(_file(source).is_file()) and name in entry_points(source)
+def why_no_body(source: Source, name: str) -> str:
+    """Why there is no body of that name in the file; empty if there is one."""
+    try:
+        found = entry_points(source)
+    except DeviceError as error:
+        return str(error)
+    return "" if name in found else f'{said(source)} holds no extern "C" __global__ void {name}(...)'
 
 
-def _text(source: str, included: set[str]) -> str:
+def _text(source: Source, included: set[Source]) -> str:
+    path = json.dumps(said(source), ensure_ascii=False)  # quoted as C does it
+
     def header(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in included:
+        found = header_of(source, match[1])
+        if found in included:
             return ""
-        included.add(name)
+        included.add(found)
         line = text.count("\n", 0, match.start()) + 2
-        return f'{_text(name, included)}\n#line {line} "kernels/{source}"'
+        return f"{_text(found, included)}\n#line {line} {path}"
 
-    text = _read(source)
-    return f'#line 1 "kernels/{source}"\n' + _INCLUDE.sub(header, text)
-
-
-def _read(name: str) -> str:
-    file = _file(name)
-    if not file.is_file():
-        raise DeviceError(f"kernels/{name} is not installed; install gpustitch again")
-    return str(file.read_text(encoding="utf-8"))
-
-
-def _file(name: str) -> importlib.resources.abc.Traversable:
-    return importlib.resources.files("gpustitch.kernels") / name
+    text = source_text(source)
+    return f"#line 1 {path}\n" + _INCLUDE.sub(header, text)
 
 
 def _split(parameters: str) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from gpustitch.array.sources import own_folder
 from gpustitch.errors import DeviceError, ParameterError
 
 
@@ -92,7 +93,7 @@ def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) 
         raise ParameterError(f"`device_memory_bytes` must be at least one byte, not {memory_bytes}")
     if match[1] == "cpu":
         return CPU
-    devices, reason = cuda_devices()
+    devices, reason = _usable_devices()
     index = int(match[2] or 0)
     if index < len(devices):
         _limit_memory(index, memory_bytes)
@@ -104,6 +105,18 @@ def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) 
 
 
 CPU = Device(None, "cpu: as asked")
+
+
+def _usable_devices() -> tuple[list[CudaDevice], str]:
+    """CUDA devices, none of them if gpustitch's bodies are not there, and why there are none."""
+    devices, reason = cuda_devices()
+    if not devices:
+        return [], reason
+    try:
+        own_folder()
+    except DeviceError as error:
+        return [], str(error)
+    return devices, ""
 
 
 def _limit_memory(index: int, memory_bytes: int | None) -> None:

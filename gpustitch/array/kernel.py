@@ -3,6 +3,25 @@
 The NumPy function (the *definition*) is reference, documentation and CPU path. A twin called with NumPy arrays runs it;
 called with CuPy arrays it compiles the *body*, the CUDA function of that name in the ``.cu`` file, and launches it with
 the same arguments in the same order. A *tile* is here what one block of threads writes, not a stage run.
+
+Another package adds an operation the same way, with the path of its own file::
+
+    @kernel(Path(__file__).with_name("invert.cu"), T="out: uint8 uint16")
+    def invert(values: Array, out: Array, most: int) -> None:
+        # out = most - values, element by element
+        np.subtract(most, values, out=out)
+
+and beside it ``invert.cu``, whose headers are its own, or gpustitch's where it has none of that name::
+
+    #include "common.cuh"
+
+    extern "C" __global__ void invert(const T* values, long long n_values, T* out, long long n, long long most) {
+        const int64 i = thread_number();
+        if (i < n) out[i] = (T)(most - values[i]);
+    }
+
+An array arrives as a pointer and its lengths along each axis, a whole number as ``long long``, another as ``double``, a
+list of arrays as a table of pointers, a table of shapes and their number. Twins write arrays and return nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +31,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from gpustitch.array.body import has_body
+from gpustitch.array.body import why_no_body
 from gpustitch.array.launch import LaunchGrid, declare_types, launch
 from gpustitch.array.namespace import library_of
-from gpustitch.errors import DeviceError
+from gpustitch.array.sources import Source, checked_source
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,12 +43,12 @@ _REGISTRY: dict[str, Kernel[..., Any]] = {}
 
 
 class Kernel(Generic[P, R]):
-    """One twin: ``name``, ``source`` (file in ``kernels/``), ``grid`` of its threads and the NumPy ``definition``.
+    """One twin: ``name``, ``source`` of its body, ``grid`` of its threads and the NumPy ``definition``.
 
     The array called ``out`` is written; others may be too.
     """
 
-    def __init__(self, source: str, grid: LaunchGrid, definition: Callable[P, R]) -> None:
+    def __init__(self, source: Source, grid: LaunchGrid, definition: Callable[P, R]) -> None:
         self.name = definition.__name__
         self.source = source
         self.grid = grid
@@ -42,8 +61,6 @@ class Kernel(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if library_of(*_arrays(args), *_arrays(kwargs.values())) == "numpy":
             return self.definition(*args, **kwargs)
-        if not self.has_cuda_body:
-            raise DeviceError(f"{self.name} has no CUDA body yet; run it with --device cpu")
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         # A whole number is a float too where the definition asks for one.
@@ -53,12 +70,12 @@ class Kernel(Generic[P, R]):
 
     @property
     def has_cuda_body(self) -> bool:
-        """Whether the CUDA source is installed and holds the body."""
-        return has_body(self.source, self.name)
+        """Whether the CUDA source is there and holds the body."""
+        return not why_no_body(self.source, self.name)
 
 
 def kernel(
-    source: str,
+    source: Source,
     *,
     tile: tuple[int | None, ...] | None = None,
     threads: tuple[int, ...] = (256,),
@@ -69,13 +86,21 @@ def kernel(
     Parameters
     ----------
     source
-        File in ``kernels/``.
+        Name of a file of gpustitch's own kernels, or the absolute path of any other file.
     tile, threads
         How threads are laid over ``out``: :class:`gpustitch.array.launch.LaunchGrid`.
     types
         Type names of the body: ``T="out: uint8 uint16"`` compiles it with T being the type of ``out``, which is one
         of these.
+
+    Raises
+    ------
+    ParameterError
+        If the source is neither.
+    ValueError
+        If another twin has this name.
     """
+    source = checked_source(source)
     named = {name: (text.partition(":")[0], tuple(text.partition(":")[2].split())) for name, text in types.items()}
     grid = LaunchGrid(named, tile, threads)
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_points, program
+from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_points, program, why_no_body
+from gpustitch.array.sources import Source, said
 from gpustitch.errors import DeviceError
 
 # No product and sum is contracted into one rounding: bodies then round as NumPy does. They write fmaf where it helps.
@@ -19,7 +20,7 @@ from gpustitch.errors import DeviceError
 OPTIONS = ("--std=c++17", "--fmad=false")
 _MOST_BLOCKS = 2**31 - 1
 # For every source all type names of its bodies, each with a type that it may stand for.
-_type_names: dict[str, dict[str, str]] = {}
+_type_names: dict[Source, dict[str, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,13 @@ class LaunchGrid:
         return found
 
 
-def declare_types(source: str, grid: LaunchGrid) -> None:
+def declare_types(source: Source, grid: LaunchGrid) -> None:
     """Note the type names of a body: a file is compiled whole, also for another of its bodies that lacks them."""
     names = {name: C_TYPES[allowed[0]] for name, (_, allowed) in grid.types.items()}
     _type_names[source] = names | _type_names.get(source, {})
 
 
-def launch(source: str, name: str, grid: LaunchGrid, arguments: Mapping[str, Any]) -> None:
+def launch(source: Source, name: str, grid: LaunchGrid, arguments: Mapping[str, Any]) -> None:
     """Run body ``name`` on these arguments.
 
     Arrays are passed as a pointer and their shape, lists of arrays as a table of pointers, a table of shapes and
@@ -102,28 +103,38 @@ def launch(source: str, name: str, grid: LaunchGrid, arguments: Mapping[str, Any
                 if packed[written] is not arguments[written]:
                     arguments[written][...] = packed[written]
     except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
-        raise DeviceError(f"{name} (kernels/{source}) failed: {error}") from error
+        raise DeviceError(f"{name} ({said(source)}) failed: {error}") from error
+
+
+def launched_text(source: Source, types: Mapping[str, str]) -> str:
+    """The text that is compiled, with ``OPTIONS``, for a launch of any of the file's bodies with these types.
+
+    Raises
+    ------
+    DeviceError
+        If the file, or a header that it names, is not there.
+    """
+    return program(source, _type_names.get(source, {}) | dict(types))
 
 
 @functools.cache
-def _compiled(source: str, name: str, types: tuple[tuple[str, str], ...], _device: int) -> Any:
+def _compiled(source: Source, name: str, types: tuple[tuple[str, str], ...], _device: int) -> Any:
     """The body for these types; CuPy keeps the binary on disk, under a key that the whole text is part of."""
     cupy = importlib.import_module("cupy")
-    text = program(source, _type_names.get(source, {}) | dict(types))
-    return cupy.RawModule(code=text, options=OPTIONS).get_function(name)
+    return cupy.RawModule(code=launched_text(source, dict(types)), options=OPTIONS).get_function(name)
 
 
 @functools.lru_cache(maxsize=1024)
 def _check(
-    source: str,
+    source: Source,
     name: str,
     dtypes: tuple[tuple[str, str], ...],
     types: tuple[tuple[str, str], ...],
     ranks: tuple[int, ...],
 ) -> None:
     """Compare the arguments with what the body declares: a wrong pointer would be read without a word."""
-    if name not in entry_points(source):
-        raise DeviceError(f'kernels/{source} holds no body extern "C" __global__ void {name}(...)')
+    if missing := why_no_body(source, name):
+        raise DeviceError(f"{name} has no CUDA body: {missing}; `device` cpu computes it")
     declared = list(entry_points(source)[name])
     c_types = dict(types)
     for (argument, dtype), rank in zip(dtypes, ranks, strict=True):
@@ -131,15 +142,15 @@ def _check(
         found, declared = declared[: len(expected)], declared[len(expected) :]
         resolved = [Parameter(p.name, c_types.get(p.c_type, p.c_type), p.pointers) for p in found]
         if len(resolved) < len(expected) or resolved[0].name != argument:
-            raise DeviceError(f"kernels/{source}: {name} does not take {argument} where its definition does")
+            raise DeviceError(f"{said(source)}: {name} does not take {argument} where its definition does")
         for ours, theirs in zip(expected, resolved, strict=True):
             if (ours.c_type, ours.pointers) != (theirs.c_type, theirs.pointers):
                 raise TypeError(
-                    f"{name}: {argument} of {dtype} would be passed as {_said(ours)}, but kernels/{source} declares "
+                    f"{name}: {argument} of {dtype} would be passed as {_said(ours)}, but {said(source)} declares "
                     f"{_said(theirs)} {theirs.name}"
                 )
     if declared:
-        raise DeviceError(f"kernels/{source}: {name} takes more than its definition, from {declared[0].name} on")
+        raise DeviceError(f"{said(source)}: {name} takes more than its definition, from {declared[0].name} on")
 
 
 def _expected(argument: str, dtype: str, rank: int) -> list[Parameter]:

@@ -58,7 +58,7 @@ def on(device: Device) -> Iterator[None]:
     except cupy.cuda.memory.OutOfMemoryError as error:
         raise DeviceError(
             f"the memory of cuda:{device.index} that may be taken ({device.memory_bytes or 0:,} bytes) does not "
-            f"suffice: {error}; raise --device-memory or pass --device cpu"
+            f"suffice: {error}; raise `device_memory_bytes`, or `device` cpu computes it"
         ) from error
     except RuntimeError as error:
         # Of the runtime, the driver (CuPy's own kernels), cuBLAS or cuFFT, each with a class of its own.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from gpustitch.version import VERSION
 
 # Verb and the module whose function ``command`` carries it out, imported when it is called for.
 COMMANDS: dict[str, str] = {
@@ -62,7 +63,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"gpustitch {version('gpustitch')}")
+        typer.echo(f"gpustitch {VERSION}")
         raise typer.Exit
 
 

@@ -8,13 +8,13 @@ import json
 import math
 import platform
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gpustitch.io.atomic import atomic_file
+from gpustitch.version import VERSION
 
 
 def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
     """
     return {
         "program": "gpustitch",
-        "version": version("gpustitch"),
+        "version": VERSION,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

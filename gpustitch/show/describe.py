@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from gpustitch.array import Device, choose_device, cpu_count, cuda_devices
+from gpustitch.array.sources import own_folder
 from gpustitch.array.transfer import hosted
-from gpustitch.errors import GpustitchError, InputMissingError, ParameterError
+from gpustitch.errors import DeviceError, GpustitchError, InputMissingError, ParameterError
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume, is_ome_zarr
 from gpustitch.io.volumes.opening import is_volume, open_volume
@@ -24,9 +25,10 @@ from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
+from gpustitch.version import VERSION
 
 _PACKAGES = (
-    "gpustitch", "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "imagecodecs", "typer",
+    "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "imagecodecs", "typer",
 )  # fmt: skip
 # Stage positions that differ by less than a quarter of this are one column or row of tiles.
 _SAME_PLACE_UM = (20.0, 20.0, 20.0)
@@ -62,10 +64,19 @@ def describe_machine(taken: Device) -> Iterator[str]:
     if not devices:
         yield f"no CUDA device: {reason}"
     yield f"commands take device {taken.why}"
-    yield ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    yield f"kernels: {_kernels()}"
+    yield ", ".join([f"gpustitch {VERSION}", *(f"{name} {_version(name) or 'unknown'}" for name in _PACKAGES)])
     for name in _OPTIONAL:
         if _version(name):
             yield f"optional: {name} {_version(name)}"
+
+
+def _kernels() -> str:
+    """Where the CUDA bodies are taken from."""
+    try:
+        return str(own_folder())
+    except DeviceError as error:
+        return f"NOT FOUND: {error}"
 
 
 def _working(device: Device) -> str:

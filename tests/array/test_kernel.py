@@ -7,16 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-from gpustitch.array import body, kernel, kernels
+from bench.variants import twins
+from gpustitch.array import kernel, kernels, sources
 from gpustitch.errors import DeviceError
 from tests.array.fake_cupy import FakeArray
-from tests.kernels.variants import twins
 
 
 @pytest.fixture
 def bodies(tmp_path, monkeypatch):
     """A folder of CUDA sources in place of the installed ones."""
-    monkeypatch.setattr(body, "_file", lambda name: tmp_path / name)
+    monkeypatch.setattr(sources, "own_folder", lambda: tmp_path)
     return tmp_path
 
 

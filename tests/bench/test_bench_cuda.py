@@ -12,7 +12,7 @@ from tests.cuda_cpu import build, shim
 
 SMALL = {
     "FRAMES": (40, 6, 8), "COUNTED": (5, 4, 20), "DESTRIPED": (2, 40, 44), "VOLUME": (4, 6, 10),
-    "WINDOWS": {21: 1, 51: 1}, "FUSED": (4, 6, 8), "PLANES": (5, 6, 7), "REACH": 3, "RENDERED": (6, 5, 7),
+    "WINDOWS": {21: 1, 51: 1}, "FUSED": (4, 6, 8), "PLANES": (5, 6, 7), "MAX_LAG": 3, "RENDERED": (6, 5, 7),
 }  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernels import nvrtc
-from tests.kernels.variants import ARCHITECTURES, compiled, threads, variants
+from bench import nvrtc
+from bench.variants import ARCHITECTURES, compiled, threads, variants
 from tests.paths import ROOT
 
 SOURCES = sorted(path.name for path in (ROOT / "kernels").glob("*.cu"))

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.variants import twins
 from gpustitch.array import cuda_devices
 from tests.cuda_cpu import module, shim
 from tests.kernels.case import Case
 from tests.kernels.cases import all_cases
 from tests.kernels.compare import Arguments, compare, mapped
-from tests.kernels.variants import twins
 
 TWINS = twins()
 CASES = {f"{name}-{case.twin}-{case.id}": case for name, cases in all_cases().items() for case in cases}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import inspect
 import itertools
 from typing import Any
@@ -10,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.variants import twins
 from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_points
+from gpustitch.array.sources import own_sources
 from tests.kernels.case import Case
 from tests.kernels.cases import all_cases
-from tests.kernels.variants import twins
 
 TWINS = twins()
 CASES = all_cases()
-FILES = sorted(f.name for f in importlib.resources.files("gpustitch.kernels").iterdir() if f.name.endswith(".cu"))
+FILES = own_sources()
 NUMBERS = {"int": INTEGER, "bool": INTEGER, "float": FLOATING}
 
 

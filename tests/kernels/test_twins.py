@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from tests.kernels.variants import twins
+from bench.variants import twins
 
 TWINS = twins()
 

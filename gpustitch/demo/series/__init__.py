@@ -1,1 +1,1 @@
-"""A simulated series of sections with faults."""
+"""Simulated series: sections with faults, DICOM slices of known geometry."""

@@ -50,7 +50,28 @@ class _Stack:
         raise NotImplementedError
 
 
-class _OneFilePerFrame(_Stack):
+class OneFilePerFrame(_Stack):
+    """Image files in the order given, one for each frame; formats are derived from it.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    describe
+        Shape and dtype of a file, without reading its pixels.
+    load
+        Pixels of a file.
+    types
+        Names of the dtypes that are taken.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no file.
+    DamagedInputError
+        If one is not a single grey image, or of another size or type than the first.
+    """
+
     def __init__(
         self,
         paths: Sequence[Path],
@@ -84,7 +105,7 @@ class _OneFilePerFrame(_Stack):
         return frame
 
 
-class Jp2Frames(_OneFilePerFrame):
+class Jp2Frames(OneFilePerFrame):
     """JPEG 2000 files in the order given (:class:`gpustitch.model.Frames`); may be read from several threads.
 
     Raises
@@ -99,7 +120,7 @@ class Jp2Frames(_OneFilePerFrame):
         super().__init__([Path(p) for p in paths], jp2_shape_and_dtype, read_jp2)
 
 
-class TiffFrames(_OneFilePerFrame):
+class TiffFrames(OneFilePerFrame):
     """TIFF files of one page each in the order given (:class:`gpustitch.model.Frames`).
 
     May be read from several threads. Pixels are of one of ``types``.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.io.frames.stacks import _OneFilePerFrame
+from gpustitch.io.frames.stacks import OneFilePerFrame
 from gpustitch.io.images.files import read_image, reading
 from gpustitch.model import Box, Frames, Spacing, Volume
 
@@ -102,7 +102,7 @@ def _span(wanted: range) -> tuple[int, int, int]:
     return min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1, wanted.step
 
 
-class PngFrames(_OneFilePerFrame):
+class PngFrames(OneFilePerFrame):
     """PNG files in the order given (:class:`gpustitch.model.Frames`); may be read from several threads.
 
     Raises

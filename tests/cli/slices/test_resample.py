@@ -19,10 +19,11 @@ import tifffile
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
+from gpustitch.demo.series.dicom import ORIGIN, Gradient, write_series
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from tests.paths import ROOT
-from tests.slices.dicom.dicom_phantom import EXPECTED, ORIGIN, Gradient, oblique_sagittal, scenario, write_series
+from tests.slices.dicom.scenarios import EXPECTED, oblique_sagittal, scenario
 
 PIXEL = (0.75, 0.5)
 TILT = np.radians(20)

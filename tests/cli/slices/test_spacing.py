@@ -13,8 +13,9 @@ import pydicom
 import pytest
 
 from gpustitch.cli.main import app
+from gpustitch.demo.series.dicom import write_series
 from tests.e2e.commands import fail, run, succeed
-from tests.slices.dicom.dicom_phantom import EXPECTED, scenario, write_series
+from tests.slices.dicom.scenarios import EXPECTED, scenario
 
 REAL = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests"
 

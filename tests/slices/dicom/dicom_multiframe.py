@@ -16,7 +16,7 @@ from pydicom.uid import (
     RTDoseStorage,
 )
 
-from tests.slices.dicom.dicom_phantom import AXIAL, ORIGIN, data_set, decimal_string, save, set_pixels
+from gpustitch.demo.series.dicom import AXIAL, ORIGIN, data_set, decimal_string, save, set_pixels
 
 SHAPE = (6, 5)
 

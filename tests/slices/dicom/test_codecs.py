@@ -25,12 +25,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from gpustitch.demo.series.dicom import data_set, save, set_pixels
 from gpustitch.errors import DamagedInputError, MissingExtraError, ParameterError
 from gpustitch.slices.dicom import codecs as dicom_codecs
 from gpustitch.slices.dicom.headers import read_dicom
 from gpustitch.slices.dicom.pixels import DicomPlanes
 from gpustitch.slices.dicom.series import find_dicom_series
-from tests.slices.dicom.dicom_phantom import data_set, save, set_pixels
 
 WHEEL = Path(get_testdata_file("CT_small.dcm", download=False)).parent
 LOSSLESS = [

@@ -16,12 +16,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from gpustitch.demo.series.dicom import ORIGIN
 from gpustitch.slices.dicom.headers import read_dicom
 from gpustitch.slices.dicom.pixels import DicomPlanes
 from gpustitch.slices.dicom.series import find_dicom_series
 from gpustitch.slices.model import Code
 from tests.slices.dicom.dicom_multiframe import write_dose, write_enhanced, write_nuclear, write_plain
-from tests.slices.dicom.dicom_phantom import ORIGIN
 
 OBLIQUE = ((0.6, 0.8, 0.0), (0.0, 0.0, -1.0))
 ALONG = [0.0, 2.5, 5.0, 10.0]

@@ -10,10 +10,10 @@ from pydicom.data import get_testdata_file
 from pydicom.dataelem import DataElement
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from gpustitch.demo.series.dicom import write_series
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.slices.dicom.headers import read_dicom
 from gpustitch.slices.model import Code
-from tests.slices.dicom.dicom_phantom import write_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 SYNTAXES = [None, ImplicitVRLittleEndian, ExplicitVRBigEndian]

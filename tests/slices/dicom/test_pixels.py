@@ -18,13 +18,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from gpustitch.demo.series.dicom import Gradient, set_pixels, write_series
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.planes.opening import Planes
 from gpustitch.model import Spacing
 from gpustitch.slices.dicom.pixels import DicomPlanes, pixels_equal
 from gpustitch.slices.dicom.series import find_dicom_series
 from tests.slices.dicom.dicom_multiframe import write_plain
-from tests.slices.dicom.dicom_phantom import Gradient, set_pixels, write_series
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless, JPEG2000Lossless]
 COARSE = Gradient((2.0, 4.0, 1.0), 120.0)

@@ -9,10 +9,11 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from gpustitch.demo.series.dicom import write_series
 from gpustitch.errors import ParameterError
 from gpustitch.slices.dicom.series import find_dicom_series
 from gpustitch.slices.model import Code
-from tests.slices.dicom.dicom_phantom import EXPECTED, scenario, write_series
+from tests.slices.dicom.scenarios import EXPECTED, scenario
 
 WHEEL = Path(get_testdata_file("CT_small.dcm", download=False)).parent
 CORONAL = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0))

@@ -8,7 +8,7 @@ import SimpleITK
 
 from gpustitch.slices.dicom.series import find_dicom_series
 from gpustitch.slices.fit.peers import peers
-from tests.slices.dicom.dicom_phantom import scenario
+from tests.slices.dicom.scenarios import scenario
 from tests.slices.slice_headers import series_of
 
 

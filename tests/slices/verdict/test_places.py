@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gpustitch.demo.series.dicom import write_series
 from gpustitch.slices.verdict.stage import judge
-from tests.slices.dicom.dicom_phantom import write_series
 
 UNPLACED = {"origin_mm": None, "directions": None, "spacing_between": 3.0}
 

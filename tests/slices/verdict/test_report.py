@@ -13,7 +13,7 @@ from gpustitch.slices.model import SliceSeries, StoredPixels
 from gpustitch.slices.verdict.report import common_path, headline, verdict, verdict_dict
 from gpustitch.slices.verdict.stage import JudgeOptions, judge, judge_series
 from gpustitch.slices.verdict.text import mm, percent
-from tests.slices.dicom.dicom_phantom import scenario
+from tests.slices.dicom.scenarios import scenario
 from tests.slices.slice_headers import series_of
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gpustitch.demo.series.dicom import Gradient, write_series
 from gpustitch.slices.verdict.stage import JudgeOptions, judge
-from tests.slices.dicom.dicom_phantom import Gradient, write_series
 
 
 def write_volumes(folder, n, edit, *, names="v{v}_{k}", numbers=True):

@@ -9,12 +9,13 @@ import pydicom
 import pytest
 import tifffile
 
+from gpustitch.demo.series.dicom import write_series
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.running.progress import Silent
 from gpustitch.slices.dicom.series import find_dicom_series
 from gpustitch.slices.verdict.stage import JudgeOptions, judge, judge_series
 from tests.slices.dicom.dicom_multiframe import write_enhanced
-from tests.slices.dicom.dicom_phantom import EXPECTED, scenario, write_series
+from tests.slices.dicom.scenarios import EXPECTED, scenario
 from tests.slices.slice_headers import codes, text
 
 REAL = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests"

@@ -1,11 +1,12 @@
+"""The scenarios are as their geometry says."""
+
 from __future__ import annotations
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from tests.slices.dicom.dicom_phantom import EXPECTED, Gradient, scenario, write_series
+from tests.slices.dicom.scenarios import EXPECTED, scenario
 
 
 @pytest.mark.parametrize("number", EXPECTED)
@@ -28,27 +29,3 @@ def test_scenarios_are_as_their_geometry_says(tmp_path, number):
 def test_the_tilted_series_moves_along_the_bed(tmp_path):
     places = [np.array(pydicom.dcmread(path).ImagePositionPatient, float) for path in scenario(4, tmp_path)]
     assert np.diff(places, axis=0) == pytest.approx(np.tile([0, 0, 5.0], (19, 1)), abs=1e-9)
-
-
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless, JPEG2000Lossless])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
-def test_pixels_are_the_function_of_the_place(tmp_path, syntax, dtype):
-    function = Gradient((1.0, 2.0, 3.0), 90.0)
-    paths = write_series(
-        tmp_path,
-        [0, 2],
-        pixels=function,
-        dtype=dtype,
-        slope=[1.0, 0.5],
-        intercept=[20, 40],
-        origin_mm=(3.0, 4.0, 5.0),
-        transfer_syntax=syntax,
-    )
-    for k, path in enumerate(paths):
-        data = pydicom.dcmread(path)
-        assert data.file_meta.TransferSyntaxUID == syntax
-        y, x = np.indices((6, 5)) * np.array([0.75, 0.5])[:, None, None]
-        expected = function(3 + x, 4 + y, 5 + 2.0 * k)
-        found = data.pixel_array * float(data.RescaleSlope) + float(data.RescaleIntercept)
-        assert data.pixel_array.dtype.name == dtype
-        assert np.abs(found - expected).max() <= data.RescaleSlope / 2

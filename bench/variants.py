@@ -7,16 +7,14 @@ import importlib
 import itertools
 import math
 import pkgutil
-import sys
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from unittest import mock
 
 import gpustitch
-from gpustitch.array import Kernel, kernels, launch
+from bench import nvrtc
+from gpustitch.array import Kernel, kernels
 from gpustitch.array.body import C_TYPES
-from tests.kernels import nvrtc
+from gpustitch.array.launch import OPTIONS, launched_text
 
 _DTYPES = {c_type: dtype for dtype, c_type in C_TYPES.items()}
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
@@ -62,18 +60,7 @@ def variants(source: str) -> list[Variant]:
 
 def program(variant: Variant) -> tuple[str, tuple[str, ...]]:
     """Text and options that the launcher gives to CuPy."""
-    given = {}
-
-    class RawModule:
-        def __init__(self, code: str, options: tuple[str, ...]) -> None:
-            given["program"] = code, options
-
-        def get_function(self, name: str) -> None:
-            return None
-
-    with mock.patch.dict(sys.modules, {"cupy": types.SimpleNamespace(RawModule=RawModule)}):  # type: ignore[dict-item]
-        launch._compiled.__wrapped__(variant.source, variant.twins[0], variant.names, 0)
-    return given["program"]
+    return launched_text(variant.source, dict(variant.names)), OPTIONS
 
 
 def compiled(variant: Variant, architecture: int) -> nvrtc.Compiled:
