@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import InputMissingError, ParameterError
-from gpustitch.io.found import natural_key
+from gpustitch.io.found import found_files
 from gpustitch.io.frames.dcimg import DcimgFrames
 from gpustitch.io.frames.stacks import Jp2Frames, TiffFrames, TiffPages
 from gpustitch.io.images.files import JP2_SUFFIXES, TIFF_SUFFIXES
@@ -63,22 +62,13 @@ def truncation(pattern_or_path: str | Path) -> str:
 
 def source_files(pattern_or_path: str | Path) -> list[Path]:
     """The files that :func:`open_frames` would read, in order; InputMissingError if there are none."""
-    path = Path(pattern_or_path)
+    if Path(pattern_or_path).is_file():
+        return [Path(pattern_or_path)]
     suffixes = {suffix for kind in _KINDS for suffix in kind}
-    if path.is_dir():
-        files = [file for file in path.iterdir() if file.suffix.lower() in suffixes and not file.name.startswith(".")]
-    elif path.exists():
-        return [path]
-    elif glob.has_magic(str(pattern_or_path)):
-        # A folder that is there is meant as it is named, "brain [3]" too.
-        pattern = Path(glob.escape(str(path.parent))) / path.name if path.parent.is_dir() else path
-        files = [Path(name) for name in glob.glob(str(pattern))]  # noqa: PTH207 (absolute patterns)
-        files = [file for file in files if file.suffix.lower() in suffixes]
-    else:
-        raise InputMissingError(f"there is no file or folder {path}")
+    files = [file for file in found_files(pattern_or_path) if file.suffix.lower() in suffixes]
     if not files:
         raise InputMissingError(f"{pattern_or_path}: no .dcimg, .tif, .tiff or .jp2 file there")
-    return sorted(files, key=natural_key)
+    return files
 
 
 class Oriented:

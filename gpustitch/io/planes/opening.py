@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.io.found import natural_key
+from gpustitch.io.found import found_files
 from gpustitch.io.frames.opening import open_frames, source_files
 from gpustitch.io.frames.stacks import PLANE_TYPES, TiffFrames, TiffPages
 from gpustitch.io.images.files import JP2_SUFFIXES, TIFF_SUFFIXES, reading
@@ -129,22 +128,13 @@ def _map_npy(path: Path) -> npt.NDArray[Any]:
 
 def _png_files(pattern_or_path: str | Path) -> list[Path]:
     """The PNG files there in order, if there are any; ParameterError if there are other images too."""
-    path = Path(pattern_or_path)
-    if path.is_file():
-        found = [path]
-    elif path.is_dir():
-        found = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    else:
-        # A folder that is there is meant as it is named, "brain [3]" too.
-        pattern = Path(glob.escape(str(path.parent))) / path.name if path.parent.is_dir() else path
-        found = [Path(name) for name in glob.glob(str(pattern))]  # noqa: PTH207 (absolute patterns)
-    images = [file for file in found if file.suffix.lower() in (*_FRAMES, _PNG)]
+    images = [file for file in found_files(pattern_or_path) if file.suffix.lower() in (*_FRAMES, _PNG)]
     kinds = {file.suffix.lower() for file in images}
     if _PNG in kinds and len(kinds) > 1:
         raise ParameterError(
             f"{pattern_or_path} holds files of several kinds ({', '.join(sorted(kinds))}); name those to read"
         )
-    return sorted(images, key=natural_key) if kinds == {_PNG} else []
+    return images if kinds == {_PNG} else []
 
 
 def _tiff_spacing(files: list[Path]) -> Spacing | None:

@@ -22,7 +22,7 @@ from gpustitch.errors import (
     ParameterError,
 )
 from gpustitch.io.atomic import check_free_space, check_output
-from gpustitch.io.found import natural_key
+from gpustitch.io.found import found_files
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.images.files import (
     JP2_SUFFIXES,
@@ -250,7 +250,9 @@ def _beside(source: Path) -> Path:
 def _jobs(options: DestripeOptions, output: Path, unreadable: dict[Path, str]) -> Iterator[_Job]:
     source = options.input
     if source.is_dir():
-        for path in _files_below(source):
+        for path in found_files(source, below=True):
+            if path.suffix.lower() not in (*_IMAGES, _DCIMG):
+                continue
             place = output / path.relative_to(source)
             if path.suffix.lower() == _DCIMG:
                 folder = place.with_suffix("") if options.zstep_um is None else place.parent
@@ -265,11 +267,6 @@ def _jobs(options: DestripeOptions, output: Path, unreadable: dict[Path, str]) -
         raise ParameterError(f"--output {output} should end in .tif or .tiff, as the input is a single image")
     else:
         yield _Job(source, output)
-
-
-def _files_below(folder: Path) -> list[Path]:
-    paths = (p for p in folder.rglob("*") if p.suffix.lower() in (*_IMAGES, _DCIMG))
-    return sorted((p for p in paths if p.is_file() and not p.name.startswith(".")), key=natural_key)
 
 
 def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: dict[Path, str]) -> Iterator[_Job]:
