@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from gpustitch.array import CPU, Array, Device, on, to_device, to_host
 from gpustitch.errors import ParameterError
-from gpustitch.io.planes.opening import Planes
+from gpustitch.io.planes.format import Planes
 from gpustitch.io.write.opening import DEFAULT_LEVELS, FORMATS, IN_ORDER, VolumeOutput
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
 from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES

@@ -23,7 +23,8 @@ from gpustitch.array import CPU, Array, Device, empty, on, to_device, to_host
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, source_files, truncation
+from gpustitch.io.frames.formats import frame_files
+from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
@@ -160,7 +161,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     n_workers = checked_workers(options.n_workers)
     checked_writers(options.n_writers)
     block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
-    check_apart(options.output, source_files(options.input))
+    check_apart(options.output, frame_files(options.input))
     frames = _opened(options)
     if frames.dtype.name not in _FRAME_TYPES:
         raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")

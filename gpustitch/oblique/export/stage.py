@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_free_space, check_output
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, source_files, truncation
+from gpustitch.io.frames.formats import frame_files
+from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
 from gpustitch.model import Frames
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
@@ -83,7 +84,7 @@ def plan_export(
     chosen = Slice(open_frames(options.input, allow_truncated=options.allow_truncated), options.start, options.stop)
     frames = Oriented(chosen, options.rotate_90, options.flip_ud)
     paths = _named(options.output_pattern, range(options.start, options.start + chosen.shape[0]), suffixes)
-    _check_outputs(paths, source_files(options.input), overwrite=options.overwrite)
+    _check_outputs(paths, frame_files(options.input), overwrite=options.overwrite)
     n_frames = frames.shape[0]
     middle = n_frames // 2
     output_bytes = n_frames * len(encode(frames.read(middle, middle + 1)[0]))

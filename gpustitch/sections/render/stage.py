@@ -18,7 +18,8 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.opening import truncation
-from gpustitch.io.planes.opening import Planes, check_outside, open_planes
+from gpustitch.io.planes.format import Planes
+from gpustitch.io.planes.opening import check_outside, open_planes
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.opening import IN_ORDER, format_of, open_output
 from gpustitch.io.write.pyramid_writer import N_WRITERS

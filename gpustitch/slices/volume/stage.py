@@ -20,7 +20,8 @@ from gpustitch.array import CPU, Device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output
-from gpustitch.io.planes.opening import Planes, check_outside
+from gpustitch.io.planes.format import Planes
+from gpustitch.io.planes.opening import check_outside
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.opening import IN_ORDER, format_of, open_output
 from gpustitch.io.write.pyramid_writer import N_WRITERS

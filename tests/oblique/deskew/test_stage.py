@@ -46,7 +46,7 @@ def source(monkeypatch):
     def use(frames):
         recorded = Recorded(frames)
         monkeypatch.setattr(stage, "open_frames", lambda _, allow_truncated: recorded)
-        monkeypatch.setattr(stage, "source_files", lambda _: [])
+        monkeypatch.setattr(stage, "frame_files", lambda _: [])
         return recorded
 
     monkeypatch.setattr(stage, "_BATCH_FRAMES", 16)
