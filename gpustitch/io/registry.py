@@ -97,6 +97,6 @@ class Registry(Generic[F]):
 
 
 def either(words: Iterable[str]) -> str:
-    """``a``, ``a or b``, ``a, b or c``."""
-    *first, last = words
+    """``a``, ``a or b``, ``a, b or c``; ``none`` of no words."""
+    *first, last = list(words) or ["none"]
     return f"{', '.join(first)} or {last}" if first else last

@@ -69,4 +69,4 @@ def test_a_format_that_cannot_be_loaded_is_warned_of(monkeypatch):
 
 
 def test_lists_for_people():
-    assert [either(words) for words in ("a", "ab", "abc")] == ["a", "a or b", "a, b or c"]
+    assert [either(words) for words in ("", "a", "ab", "abc")] == ["none", "a", "a or b", "a, b or c"]

@@ -48,8 +48,3 @@ def open_volume(path: str | Path, fallback: Spacing | None = None) -> StoredVolu
 def volume_marks() -> str:
     """The files that betray a volume, for people."""
     return either(format.marks[0] for format in VOLUME_FORMATS)
-
-
-def volume_names() -> str:
-    """The names of all formats, for people."""
-    return either(VOLUME_FORMATS.names)

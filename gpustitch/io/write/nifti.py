@@ -20,15 +20,13 @@ import numpy.typing as npt
 from gpustitch.errors import MissingExtraError, OutputError, ParameterError
 from gpustitch.io.atomic import atomic_file, os_errors
 from gpustitch.io.images.files import check_compression
+from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
 from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter
-from gpustitch.model import Spacing
+from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DEFAULT_COMPRESSION = 1
-
-
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 _MOST_OF_NIFTI_1 = 32767  # its lengths are 16 bits wide
 _PIECE_BYTES = 1 << 20  # compressed apart from others: a loss of some bytes for each
@@ -39,11 +37,6 @@ _UPRIGHT = 1e-4
 # Header of a gzip file without name and time; an empty last block, which ends a stream cut into whole bytes.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _DEFLATE_END = b"\x03\x00"
-
-
-def is_nifti_name(path: str | Path) -> bool:
-    """Whether a name is that of a NIfTI file: ``*.nii`` or ``*.nii.gz``."""
-    return Path(path).name.lower().endswith(NIFTI_SUFFIXES)
 
 
 class NiftiVolumeWriter(SlabWriter):
@@ -226,3 +219,19 @@ def _nibabel() -> Any:
         return importlib.import_module("nibabel")
     except ImportError as error:
         raise MissingExtraError("NIfTI needs nibabel: pip install 'gpustitch[nifti]'") from error
+
+
+class NiftiOutput(OutputFormat):
+    """One NIfTI file, plain or compressed."""
+
+    name, title = "nifti", "NIfTI"
+    suffixes = (".nii", ".nii.gz")
+    takes = frozenset({"compression", "affine_lps_mm"})
+    in_order = True
+
+    def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
+        """A writer of a volume."""
+        compression, affine = writing.compression, writing.affine_lps_mm
+        return NiftiVolumeWriter(
+            path, shape, dtype, spacing, compression=compression, affine_lps_mm=affine, **writing.shared
+        )

@@ -20,8 +20,10 @@ import numpy.typing as npt
 from gpustitch.errors import OutputError, ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.volumes.precomputed import SIDECAR
+from gpustitch.io.write.format import Downsample
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
+    DEFAULT_LEVELS,
     block_shape_of,
     check_block,
     checked_levels,
@@ -29,8 +31,6 @@ from gpustitch.io.write.pyramid_layout import (
     triple,
 )
 from gpustitch.model import ZYX, Box, Spacing
-
-Downsample = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 IN_FLIGHT_BYTES = 1 << 27
 N_WRITERS = 2
@@ -94,7 +94,7 @@ class PyramidWriter(ABC):
         spacing: Spacing,
         *,
         downsample: Downsample,
-        levels: int = 5,
+        levels: int = DEFAULT_LEVELS,
         chunk_shape: Sequence[int] = DEFAULT_CHUNK,
         sidecar: Mapping[str, Any] | None = None,
         overwrite: bool = False,

@@ -15,15 +15,17 @@ from types import TracebackType
 from typing import Any
 
 import imagecodecs
+import numpy as np
 import numpy.typing as npt
 import tifffile
 
 from gpustitch.errors import OutputError, ParameterError
 from gpustitch.io.atomic import atomic_file, os_errors
-from gpustitch.io.images.files import check_compression
+from gpustitch.io.images.files import TIFF_SUFFIXES, check_compression
+from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
 from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter
-from gpustitch.model import Spacing
+from gpustitch.model import ZYX, Spacing
 
 METADATA = ("imagej", "ome")
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
@@ -234,3 +236,18 @@ def tiff_metadata(spacing: Spacing, kind: str) -> dict[str, Any]:
     sizes = zip("ZYX", spacing.zyx_um, strict=True)
     lengths = {f"PhysicalSize{axis}": size for axis, size in sizes}
     return {"axes": "ZYX", **lengths, **{f"{name}Unit": "µm" for name in lengths}}
+
+
+class TiffOutput(OutputFormat):
+    """One TIFF of a page for each plane."""
+
+    name, title = "tiff", "TIFF"
+    suffixes = (*TIFF_SUFFIXES, *(f".ome{suffix}" for suffix in TIFF_SUFFIXES))
+    takes = frozenset({"compression"})
+    in_order = True
+    is_image = True
+
+    def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
+        """A writer of a volume."""
+        compression = writing.compression or 0
+        return TiffVolumeWriter(path, shape, dtype, spacing, compression=compression, **writing.shared)
