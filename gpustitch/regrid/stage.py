@@ -22,7 +22,7 @@ import numpy.typing as npt
 from gpustitch.array import CPU, Array, Device, on, to_device, to_host
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.write.format import VolumeOutput
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.model import ZYX, Box
 from gpustitch.regrid.columns import Cut, cut_columns, slab_depth
 from gpustitch.regrid.plan import EXACT, Deformation, ZGrid, ZPlan

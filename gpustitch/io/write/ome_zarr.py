@@ -16,8 +16,9 @@ import tensorstore as ts
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.write.format import Downsample, PyramidFormat, VolumeOutput, Writing
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, DEFAULT_LEVELS, level_shape, triple
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, PyramidWriter
+from gpustitch.io.write.pyramid_writer import N_WRITERS, PyramidWriter
 from gpustitch.model import ZYX, Box, Spacing
 from gpustitch.model.arrays import Floats
 

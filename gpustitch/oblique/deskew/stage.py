@@ -26,9 +26,10 @@ from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
 from gpustitch.io.provenance import provenance
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
+from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import deoblique
 from gpustitch.oblique.destripe.correction import Correction

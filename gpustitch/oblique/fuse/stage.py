@@ -18,6 +18,7 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.provenance import provenance
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
@@ -27,7 +28,7 @@ from gpustitch.io.write.pyramid_layout import (
     level_shape,
     pyramid_bytes,
 )
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS
+from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains

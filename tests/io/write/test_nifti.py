@@ -166,7 +166,7 @@ def test_nothing_is_left_of_a_failed_run(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
 def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path, name, monkeypatch):
-    def full(self, data):
+    def full(self, file, data):
         raise OSError(28, "No space left on device")
 
     volume = noise((4, 5, 6))
