@@ -26,9 +26,18 @@ from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
 from gpustitch.io.provenance import provenance
+from gpustitch.io.write.format import VolumeOutput
+from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.precomputed import PrecomputedWriter
-from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.pyramid_layout import (
+    DEFAULT_CHUNK,
+    DEFAULT_LEVELS,
+    block_shape_of,
+    check_block,
+    checked_levels,
+    pyramid_bytes,
+)
 from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import deoblique
@@ -67,7 +76,7 @@ class DeobliqueOptions:
     input
         DCIMG file, folder of images, multi-page TIFF or a glob pattern of image files.
     output
-        Folder of the precomputed volume.
+        Folder of the volume: OME-Zarr if it is named so (``*.zarr``), else precomputed.
     pixel_um, step_um, angle_deg
         Camera pixel in the sample, distance between frames, angle of the sheet: :class:`gpustitch.model.ObliqueScan`.
     start, stop
@@ -100,7 +109,7 @@ class DeobliqueOptions:
     rotate_90: int = 0
     flip_ud: bool = False
     correction: Correction | None = None
-    levels: int = 5
+    levels: int = DEFAULT_LEVELS
     chunk_shape: ZYX = DEFAULT_CHUNK
     n_workers: int | None = None
     n_writers: int = N_WRITERS
@@ -159,6 +168,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
         If the output exists, cannot be created, or would not fit on the disk.
     """
     check_output(options.output, overwrite=options.overwrite)
+    unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
     checked_writers(options.n_writers)
     block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
@@ -196,7 +206,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         **provenance(options, [Path(options.input)] if Path(options.input).exists() else []),
         "scan": dataclasses.asdict(plan.scan),
     }
-    with PrecomputedWriter(
+    with open_output(
         options.output,
         plan.shape,
         plan.dtype,
@@ -307,7 +317,7 @@ class _Buffers:
 class _Sweep:
     """One pass over the frames."""
 
-    def __init__(self, plan: DeobliquePlan, writer: PrecomputedWriter) -> None:
+    def __init__(self, plan: DeobliquePlan, writer: VolumeOutput) -> None:
         self._plan = plan
         self._scan = plan.scan
         self._writer = writer

@@ -18,10 +18,13 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.provenance import provenance
+from gpustitch.io.write.format import VolumeOutput
+from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.precomputed import PrecomputedWriter
+from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
+    DEFAULT_LEVELS,
     block_shape_of,
     check_block,
     checked_levels,
@@ -71,7 +74,7 @@ class StitchOptions:
     Parameters
     ----------
     output
-        Folder of the precomputed volume.
+        Folder of the volume: OME-Zarr if it is named so (``*.zarr``), else precomputed.
     levels, chunk_shape
         Pyramid levels, voxels (z, y, x) of a stored chunk.
     size, offset
@@ -87,7 +90,7 @@ class StitchOptions:
     """
 
     output: Path
-    levels: int = 5
+    levels: int = DEFAULT_LEVELS
     chunk_shape: ZYX = DEFAULT_CHUNK
     size: ZYX | None = None
     offset: ZYX | None = None
@@ -189,6 +192,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
 def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StitchPlan:
     """Check the fusion of volumes that are open and placed. Raises as :func:`plan_tree` does."""
     check_output(options.output, overwrite=options.overwrite)
+    unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
     _check_intensity(options.intensity)
     offset, shape = _part(mosaic.shape, options)
@@ -231,7 +235,7 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         progress.warn(note)
     last_to_first = _last_to_first(plan, progress)
     gains = {} if last_to_first is None else _gains(tiles, last_to_first)
-    with PrecomputedWriter(
+    with open_output(
         options.output,
         plan.shape,
         plan.dtype,
@@ -253,7 +257,7 @@ def _fuse_and_write(
     box: Box,
     tiles: tuple[PlacedVolume, ...],
     gains: Mapping[int, npt.NDArray[np.float32]],
-    writer: PrecomputedWriter,
+    writer: VolumeOutput,
     device: Device,
 ) -> bool:
     """Whether the block holds anything."""
