@@ -1,11 +1,86 @@
-"""Files in the order people count."""
+"""The one search for files: at a path, in a folder, by a glob; in the order in which people count."""
 
 from __future__ import annotations
 
+import functools
+import glob
+import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gpustitch.errors import InputMissingError
 
-def natural_key(path: Path) -> tuple[tuple[int, int | str], ...]:
+NameKey = tuple[tuple[int, int | str], ...]
+_LITTER = (".", "__MACOSX")  # how the names of files and folders begin that programs leave unasked
+
+
+def natural_key(path: Path) -> NameKey:
     """Sorts ``img_2.tif`` before ``img_10.tif``."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", path.name) if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", path.name) if part)
+
+
+def path_key(path: Path) -> tuple[NameKey, ...]:
+    """Sorts paths folder by folder, in each as people count: ``scan_2/im_9`` before ``scan_10/im_1``."""
+    return (*_folder_key(path.parent), natural_key(path))
+
+
+@functools.lru_cache(maxsize=1024)
+def _folder_key(folder: Path) -> tuple[NameKey, ...]:
+    return tuple(natural_key(Path(part)) for part in folder.parts)
+
+
+def found_files(
+    place: str | Path, *, below: bool = False, failed: Callable[[OSError], None] | None = None
+) -> list[Path]:
+    """The files at a path in the order of :func:`path_key`: the file itself, those in a folder, or those of a glob.
+
+    Hidden files and folders are left out unless they are named themselves. A folder that is there is meant as it is
+    named, ``brain [3]`` too; ``**`` in a glob stands for any number of folders.
+
+    Parameters
+    ----------
+    place
+        A file, a folder or a glob pattern.
+    below
+        Take the files in all folders below too, and those in folders that the glob matches.
+    failed
+        Told of each folder below that cannot be listed; by default that is an error.
+
+    Raises
+    ------
+    InputMissingError
+        If nothing is at the path, or it cannot be looked at.
+    """
+    path = Path(place)
+    try:
+        if path.is_dir():
+            return sorted(_in_folder(path, below, failed), key=path_key)
+        if path.exists():
+            return [path]
+        matches = list(_matches(path))
+        if not matches:
+            raise InputMissingError(f"there is no file or folder {place}")
+        files = [match for match in matches if not match.is_dir()]
+        for folder in set(matches).difference(files) if below else ():
+            files.extend(_in_folder(folder, below, failed))
+    except InputMissingError:
+        raise
+    except OSError as error:
+        raise InputMissingError(f"{place} cannot be opened: {error.strerror or error}") from error
+    return sorted(files, key=path_key)
+
+
+def _matches(pattern: Path) -> Iterator[Path]:
+    # A folder that is there is meant as it is named, "brain [3]" too.
+    text = Path(glob.escape(str(pattern.parent))) / pattern.name if pattern.parent.is_dir() else pattern
+    return map(Path, glob.iglob(str(text), recursive=True))  # noqa: PTH207 (absolute patterns)
+
+
+def _in_folder(folder: Path, below: bool, failed: Callable[[OSError], None] | None) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=failed or refuse):
+        folders[:] = [name for name in folders if below and not name.startswith(_LITTER)]
+        yield from (Path(parent, name) for name in names if not name.startswith("."))

@@ -20,11 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import CPU, Array, Device, on, to_device, to_host
-from gpustitch.errors import ParameterError
-from gpustitch.io.planes.opening import Planes
-from gpustitch.io.write.opening import DEFAULT_LEVELS, FORMATS, IN_ORDER, VolumeOutput
-from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, block_shape_of, check_block, checked_levels, pyramid_bytes
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES
+from gpustitch.io.planes.format import Planes
+from gpustitch.io.write.format import VolumeOutput
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.model import ZYX, Box
 from gpustitch.regrid.columns import Cut, cut_columns, slab_depth
 from gpustitch.regrid.plan import EXACT, Deformation, ZGrid, ZPlan
@@ -126,26 +124,6 @@ class Blocks:
     cut: Cut
     n_workers: int
     memory_bytes: int
-
-
-def output_block(
-    kind: str, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None
-) -> tuple[ZYX, int]:
-    """Least block that an output of a format takes, and its size in bytes.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such format, or it is not written so.
-    """
-    if kind not in FORMATS:
-        raise ParameterError(f"the format of a volume is one of {', '.join(FORMATS)}, not {kind}")
-    if kind in IN_ORDER:
-        return (1, shape[1], shape[2]), math.prod(shape) * dtype.itemsize
-    levels = checked_levels(DEFAULT_LEVELS if levels is None else levels)
-    block = block_shape_of(levels, chunk_shape or DEFAULT_CHUNK)
-    check_block(block, shape, dtype)
-    return block, pyramid_bytes(shape, dtype, levels)
 
 
 def cut_blocks(making: Making, block: ZYX, memory_bytes: int, n_workers: int) -> Blocks:

@@ -15,13 +15,12 @@ from gpustitch.array.sources import own_folder
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import DeviceError, GpustitchError, InputMissingError, ParameterError
 from gpustitch.io.frames.opening import open_frames
-from gpustitch.io.volumes.ome_zarr import OmeZarrVolume, is_ome_zarr
+from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
 from gpustitch.io.volumes.opening import is_volume, open_volume
-from gpustitch.io.volumes.precomputed import PrecomputedVolume, read_info
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
 from gpustitch.oblique.mosaic.file import read_alignment
-from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic
+from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_places
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
@@ -116,7 +115,7 @@ def describe_path(path: Path) -> Iterator[str]:
     if path.suffix.lower() == ".json":
         yield from _alignment(path)
         return
-    if path.is_dir() and (is_volume(path) or is_ome_zarr(path)):
+    if is_volume(path):
         yield from _volume(path)
         return
     if is_volume(path / VOLUME):  # what the pipeline made
@@ -138,12 +137,16 @@ def describe_path(path: Path) -> Iterator[str]:
             except GpustitchError as error:
                 yield f"  {tile.name}: DAMAGED: {error}"
         return
+    if any(format.has_suffix(path) for format in PLANE_FORMATS):
+        planes = open_planes(path)
+        count, rows, columns = planes.shape
+        yield f"{path}: {count} planes of {rows} rows x {columns} columns, {planes.dtype}"
+        return
     try:
         frames = open_frames(path)
     except InputMissingError:
         raise ParameterError(
-            f"{path} holds nothing that gpustitch reads: no tiles X/X_Y/Z.dcimg, no DCIMG, TIFF or JPEG 2000 frames, "
-            "no precomputed, blockfs or OME-Zarr volume"
+            f"{path} holds nothing that gpustitch reads: no tiles ({raw_places()}), no {plane_sources()}"
         ) from None
     count, rows, columns = frames.shape
     yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
@@ -169,14 +172,9 @@ def _volume_tile(tile: TilePath) -> str:
 def _volume(path: Path) -> Iterator[str]:
     volume = open_volume(path)
     z, y, x = volume.coverage.shape
-    levels = 1
-    spacing = ", ".join(f"{v:g}" for v in volume.spacing.zyx_um) + " um"
-    if isinstance(volume, PrecomputedVolume):
-        levels = len(read_info(path)["scales"])
-    elif isinstance(volume, OmeZarrVolume):
-        levels = volume.levels
-        spacing = spacing if volume.stated_spacing else "unknown size"
-    yield f"{path}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing}, {volume.dtype}, {levels} levels"
+    stated = volume.stated_spacing
+    spacing = "unknown size" if stated is None else ", ".join(f"{v:g}" for v in stated.zyx_um) + " um"
+    yield f"{path}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing}, {volume.dtype}, {volume.levels} levels"
     if volume.coverage.shear:
         yield f"  one oblique tile of {volume.coverage.n_frames} frames, {volume.coverage.shear:g} columns per plane"
 

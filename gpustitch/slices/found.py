@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpustitch.errors import InputMissingError
-from gpustitch.io.found import natural_key
+from gpustitch.io.found import found_files, path_key
 from gpustitch.io.images.files import TIFF_SUFFIXES
 from gpustitch.slices.model import Code, Note
 
@@ -69,15 +67,13 @@ def slice_files(paths: Iterable[str | Path]) -> SliceFiles:
         If nothing is at one of the paths, or it cannot be looked at.
     """
     notes: list[Note] = []
+
+    def failed(error: OSError) -> None:
+        notes.append(Note(Code.UNREADABLE_FILE, f"folder {error.filename} cannot be opened: {error.strerror}"))
+
     found: dict[str, Path] = {}
     for path in paths:
-        try:
-            reached = list(_reached(path, notes))
-        except InputMissingError:
-            raise
-        except OSError as error:
-            raise InputMissingError(f"{path} cannot be opened: {error.strerror or error}") from error
-        for file in reached:
+        for file in found_files(path, below=True, failed=failed):
             found.setdefault(os.path.abspath(file), file)  # noqa: PTH100 (links stay as they are named)
     files = sorted(found.values(), key=path_key)
     names = {(file.parent, file.name.lower()) for file in files}
@@ -89,39 +85,6 @@ def slice_files(paths: Iterable[str | Path]) -> SliceFiles:
             notes.append(Note(Code.UNREADABLE_FILE, f"{file} cannot be opened: {error.strerror or error}"))
     dicom, images, logs, others = (tuple(kinds[kind]) for kind in ("dicom", "images", "logs", "others"))
     return SliceFiles(dicom, images, logs, others, tuple(notes))
-
-
-def path_key(path: Path) -> tuple[tuple[tuple[int, int | str], ...], ...]:
-    """Sorts paths folder by folder, in each as people count: ``scan_2/im_9`` before ``scan_10/im_1``."""
-    return tuple(natural_key(Path(part)) for part in path.parts)
-
-
-def _reached(path: str | Path, notes: list[Note]) -> Iterator[Path]:
-    place = Path(path)
-    if place.is_dir():
-        yield from _walked(place, notes)
-    elif place.exists():
-        yield place
-    else:
-        # A folder that is there is meant as it is named, "brain [3]" too.
-        pattern = Path(glob.escape(str(place.parent))) / place.name if place.parent.is_dir() else place
-        matches = [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207 (absolute patterns)
-        if not matches:
-            raise InputMissingError(f"there is no file or folder {path}")
-        for match in matches:
-            if match.is_dir():
-                yield from _walked(match, notes)
-            else:
-                yield match
-
-
-def _walked(folder: Path, notes: list[Note]) -> Iterator[Path]:
-    def failed(error: OSError) -> None:
-        notes.append(Note(Code.UNREADABLE_FILE, f"folder {error.filename} cannot be opened: {error.strerror}"))
-
-    for parent, folders, names in os.walk(folder, onerror=failed):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def _kind(file: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
+from gpustitch.io.frames.format import Files, FrameFormat, Reading
+from gpustitch.io.images.files import reading as reading_file
+from gpustitch.model import Frames
 
 MAGIC = b"DCIMG\0\0\0"
 VERSION_0 = 7
@@ -303,3 +307,28 @@ def _checked_count(path: Path, header: DcimgHeader, file_bytes: int, allow_trunc
             "pass --allow-truncated to use those"
         )
     return header.n_frames
+
+
+class DcimgFormat(FrameFormat):
+    """DCIMG: one file for each stage run."""
+
+    name = "DCIMG"
+    suffixes = (".dcimg",)
+    files = Files.ONE
+
+    def open(self, files: Sequence[Path], reading: Reading) -> Frames:
+        """The frames in the file."""
+        return DcimgFrames(files[0], reading.allow_truncated)
+
+    def recognises(self, file: Path) -> bool:
+        """Whether the file begins as DCIMG does."""
+        with reading_file(file, self.name), file.open("rb") as stream:
+            return stream.read(len(MAGIC)) == MAGIC
+
+    def truncation(self, file: Path) -> str:
+        """How many of the frames that its header promises are there."""
+        frames = DcimgFrames(file, allow_truncated=True)
+        promised = max(frames.header.n_frames, frames.header.n_frames_in_file)
+        if frames.shape[0] == promised:
+            return ""
+        return f"{file} is truncated: {frames.shape[0]} whole frames are used, its header promises {promised}"

@@ -2,83 +2,57 @@
 
 from __future__ import annotations
 
-import glob
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import InputMissingError, ParameterError
-from gpustitch.io.found import natural_key
-from gpustitch.io.frames.dcimg import DcimgFrames
-from gpustitch.io.frames.stacks import Jp2Frames, TiffFrames, TiffPages
-from gpustitch.io.images.files import JP2_SUFFIXES, TIFF_SUFFIXES
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.io.frames.format import FRAME_TYPES, FrameFormat, Reading
+from gpustitch.io.frames.formats import common_format, frame_files, frame_format, frame_names
 from gpustitch.model import Frames
 
 _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of the target are written
-_KINDS = ((".dcimg",), TIFF_SUFFIXES, JP2_SUFFIXES)
 
 
-def open_frames(pattern_or_path: str | Path, *, allow_truncated: bool = False) -> Frames:
-    """Frames of a DCIMG file, a folder or glob of TIFF or JPEG 2000 files, or one TIFF of many pages.
+def open_frames(
+    pattern_or_path: str | Path, *, allow_truncated: bool = False, types: Sequence[str] = FRAME_TYPES
+) -> Frames:
+    """Frames of a file, or of the files in a folder or of a glob, of any format in :data:`FRAME_FORMATS`.
 
     Files of a folder or glob are sorted naturally: ``img_2`` before ``img_10``. ``allow_truncated`` takes the
-    whole frames of a DCIMG file that ends early.
+    whole frames of a file that ends early; pixels are of one of ``types``.
 
     Raises
     ------
     InputMissingError
         If nothing is there.
     ParameterError
-        If files of several kinds, or several DCIMG files, are there.
+        If files of several formats, or several that are a stack each, are there.
     DamagedInputError
-        If a file is damaged or the frames differ in size or type.
+        If a file is damaged or of no format, or the frames differ in size or type.
     """
-    files = source_files(pattern_or_path)
-    kinds = {kind for kind in _KINDS for file in files if file.suffix.lower() in kind}
-    if len(kinds) > 1:
-        found = ", ".join(sorted({file.suffix.lower() for file in files}))
-        raise ParameterError(f"{pattern_or_path} holds files of several kinds ({found}); name those to read")
-    if kinds == {TIFF_SUFFIXES}:
-        return TiffPages(files[0]) if len(files) == 1 else TiffFrames(files)
-    if kinds == {JP2_SUFFIXES}:
-        return Jp2Frames(files)
-    if len(files) > 1:
-        raise ParameterError(f"{pattern_or_path} holds {len(files)} DCIMG files; name one of them")
-    return DcimgFrames(files[0], allow_truncated)
+    return open_files(pattern_or_path, frame_files(pattern_or_path), Reading(types, allow_truncated))[0]
+
+
+def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tuple[Frames, FrameFormat]:
+    """The frames in the files that are at a place, and their format; raises as :func:`open_frames`."""
+    format = common_format(place, files)
+    if format is None:
+        raise DamagedInputError(f"{files[0]} is no {frame_names()} file, which frames are read from")
+    frames = format.open(files, reading)
+    if frames.dtype.name not in reading.types:
+        raise DamagedInputError(f"{place} holds {frames.dtype} pixels; frames are {', '.join(reading.types)}")
+    return frames, format
 
 
 def truncation(pattern_or_path: str | Path) -> str:
-    """What to be told of a DCIMG file that ends early and is used all the same; empty for a whole one."""
+    """What to be told of a file that ends early and is used all the same; empty for a whole one."""
     path = Path(pattern_or_path)
-    if path.suffix.lower() != ".dcimg":
-        return ""
-    frames = DcimgFrames(path, allow_truncated=True)
-    promised = max(frames.header.n_frames, frames.header.n_frames_in_file)
-    if frames.shape[0] == promised:
-        return ""
-    return f"{path} is truncated: {frames.shape[0]} whole frames are used, its header promises {promised}"
-
-
-def source_files(pattern_or_path: str | Path) -> list[Path]:
-    """The files that :func:`open_frames` would read, in order; InputMissingError if there are none."""
-    path = Path(pattern_or_path)
-    suffixes = {suffix for kind in _KINDS for suffix in kind}
-    if path.is_dir():
-        files = [file for file in path.iterdir() if file.suffix.lower() in suffixes and not file.name.startswith(".")]
-    elif path.exists():
-        return [path]
-    elif glob.has_magic(str(pattern_or_path)):
-        # A folder that is there is meant as it is named, "brain [3]" too.
-        pattern = Path(glob.escape(str(path.parent))) / path.name if path.parent.is_dir() else path
-        files = [Path(name) for name in glob.glob(str(pattern))]  # noqa: PTH207 (absolute patterns)
-        files = [file for file in files if file.suffix.lower() in suffixes]
-    else:
-        raise InputMissingError(f"there is no file or folder {path}")
-    if not files:
-        raise InputMissingError(f"{pattern_or_path}: no .dcimg, .tif, .tiff or .jp2 file there")
-    return sorted(files, key=natural_key)
+    format = frame_format(path)
+    return "" if format is None or not path.is_file() else format.truncation(path)
 
 
 class Oriented:

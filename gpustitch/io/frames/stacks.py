@@ -1,26 +1,20 @@
-"""Stacks of frames in image files: TIFF (one per frame, or pages of one) and JPEG 2000."""
+"""What stacks of frames in image files share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.io.images.files import reading
-from gpustitch.io.images.jp2 import jp2_shape_and_dtype, read_jp2
-from gpustitch.io.images.tiff_open import open_tiff, opened_tiff
-
-# Types that every stage takes; stages that compare or resample planes take the others too.
-_DTYPES = ("uint8", "uint16", "float32")
-PLANE_TYPES = (*_DTYPES, "int8", "int16", "int32", "uint32", "float64")
+from gpustitch.io.frames.format import FRAME_TYPES
 
 
-class _Stack:
+class Stack(ABC):
     """Frames, one read at a time by ``_frame``."""
 
     shape: tuple[int, int, int]
@@ -46,11 +40,12 @@ class _Stack:
             out[index - start] = self._frame(index)[rows, columns]
         return out
 
+    @abstractmethod
     def _frame(self, index: int) -> npt.NDArray[Any]:
-        raise NotImplementedError
+        """The pixels of a frame."""
 
 
-class OneFilePerFrame(_Stack):
+class OneFilePerFrame(Stack):
     """Image files in the order given, one for each frame; formats are derived from it.
 
     Parameters
@@ -77,7 +72,7 @@ class OneFilePerFrame(_Stack):
         paths: Sequence[Path],
         describe: Callable[[Path], tuple[tuple[int, ...], np.dtype[Any]]],
         load: Callable[[Path], npt.NDArray[Any]],
-        types: Sequence[str] = _DTYPES,
+        types: Sequence[str] = FRAME_TYPES,
     ) -> None:
         self.paths = tuple(paths)
         if not self.paths:
@@ -85,7 +80,7 @@ class OneFilePerFrame(_Stack):
         self.name = f"{self.paths[0]} ... {self.paths[-1].name}" if len(self.paths) > 1 else str(self.paths[0])
         self._load = load
         first = describe(self.paths[0])
-        shape, self.dtype = _checked(self.paths[0], *first, types)
+        shape, self.dtype = checked_frame(self.paths[0], *first, types)
         for path in self.paths[1:]:
             other = describe(path)
             if other != first:
@@ -105,100 +100,10 @@ class OneFilePerFrame(_Stack):
         return frame
 
 
-class Jp2Frames(OneFilePerFrame):
-    """JPEG 2000 files in the order given (:class:`gpustitch.model.Frames`); may be read from several threads.
-
-    Raises
-    ------
-    InputMissingError
-        If there is none.
-    DamagedInputError
-        If one is not JPEG 2000 or of another size or type than the first.
-    """
-
-    def __init__(self, paths: Iterable[str | Path]) -> None:
-        super().__init__([Path(p) for p in paths], jp2_shape_and_dtype, read_jp2)
-
-
-class TiffFrames(OneFilePerFrame):
-    """TIFF files of one page each in the order given (:class:`gpustitch.model.Frames`).
-
-    May be read from several threads. Pixels are of one of ``types``.
-
-    Raises
-    ------
-    InputMissingError
-        If there is none.
-    DamagedInputError
-        If one is not a TIFF, or of another size or type than the first.
-    """
-
-    def __init__(self, paths: Iterable[str | Path], types: Sequence[str] = _DTYPES) -> None:
-        super().__init__([Path(p) for p in paths], _describe_tiff, _load_tiff, types)
-
-
-class TiffPages(_Stack):
-    """The pages of one TIFF or ImageJ hyperstack, in file order (:class:`gpustitch.model.Frames`).
-
-    Pixels are of one of ``types``.
-
-    Raises
-    ------
-    InputMissingError
-        If there is no such file.
-    DamagedInputError
-        If it is not a TIFF, ends early, or its pages differ in size or type.
-    """
-
-    def __init__(self, path: str | Path, types: Sequence[str] = _DTYPES) -> None:
-        self.path = Path(path)
-        self.name = str(self.path)
-        with reading(self.path, "TIFF"):
-            self._file = open_tiff(self.path)
-            self._file.filehandle.set_lock(True)
-            series = self._file.series
-            # Pages written one at a time each say that they are a series of their own.
-            pages = [page for part in series for page in part.pages] if len(series) > 1 else []
-            if len({(part.keyframe.shape, part.dtype) for part in series}) != 1:
-                raise DamagedInputError(f"{self.path} has {len(pages)} pages of different sizes or types")
-            shape = tuple(series[0].keyframe.shape)
-            frame, self.dtype = _checked(self.path, shape, np.dtype(series[0].dtype), types)
-            n_frames = len(pages) or int(np.prod(series[0].shape, dtype=np.int64)) // (frame[0] * frame[1])
-            self._mapped: npt.NDArray[Any] | None = None
-            if not pages and series[0].dataoffset is not None:
-                self._mapped = np.memmap(
-                    self.path,
-                    self.dtype.newbyteorder(self._file.byteorder),
-                    "r",
-                    series[0].dataoffset,
-                    (n_frames, *frame),
-                )
-            self._pages: list[Any] = pages or (list(series[0].pages) if self._mapped is None else [])
-        self.shape = (n_frames, *frame)
-
-    def _frame(self, index: int) -> npt.NDArray[Any]:
-        if self._mapped is not None:
-            return np.asarray(self._mapped[index])
-        with reading(self.path, f"TIFF, page {index} of {self.shape[0]}"):
-            return np.asarray(self._pages[index].asarray(maxworkers=1))
-
-
-def _describe_tiff(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with opened_tiff(path) as tiff:
-        if len(tiff.pages) != 1:
-            raise DamagedInputError(f"{path} has {len(tiff.pages)} pages; in a stack of files each holds one frame")
-        page = tiff.pages[0]
-        return tuple(page.shape), np.dtype(page.dtype)
-
-
-def _load_tiff(path: Path) -> npt.NDArray[Any]:
-    with reading(path, "TIFF"):
-        return np.asarray(tifffile.imread(path, maxworkers=1))
-
-
-def _checked(
+def checked_frame(
     path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], types: Sequence[str]
 ) -> tuple[tuple[int, int], np.dtype[Any]]:
+    """Shape and type of a frame; DamagedInputError if it is not grey or of none of ``types``."""
     if len(shape) != 2:
         raise DamagedInputError(f"{path} holds an image of shape {shape}; frames are grey, rows x columns")
     if dtype.name not in types:

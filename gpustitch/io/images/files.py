@@ -18,6 +18,8 @@ from gpustitch.io.atomic import atomic_file
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 JP2_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx")
+PNG_SUFFIX = ".png"
+IMAGE_SUFFIXES = (*TIFF_SUFFIXES, *JP2_SUFFIXES, PNG_SUFFIX)  # of what :func:`read_image` reads
 _STRIP_BYTES = 1 << 18  # of a compressed TIFF: a reader need not hold much more than it asks for
 
 
@@ -52,12 +54,12 @@ def read_image(path: str | Path) -> npt.NDArray[Any]:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in (*TIFF_SUFFIXES, *JP2_SUFFIXES, ".png"):
-        raise ParameterError(f"{path}: images are read from .tif, .tiff, .png and .jp2 files")
+    if suffix not in IMAGE_SUFFIXES:
+        raise ParameterError(f"{path}: images are read from {', '.join(IMAGE_SUFFIXES)} files")
     with reading(path, "an image"):
         if suffix in TIFF_SUFFIXES:
             image = tifffile.imread(path)
-        elif suffix == ".png":
+        elif suffix == PNG_SUFFIX:
             image = imagecodecs.png_decode(path.read_bytes())
         else:
             image = imagecodecs.jpeg2k_decode(path.read_bytes())

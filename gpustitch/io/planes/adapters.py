@@ -1,26 +1,18 @@
-"""Frames, volumes, arrays and PNG files as stacks of planes."""
+"""Frames, volumes and arrays as stacks of planes."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.io.frames.stacks import OneFilePerFrame
-from gpustitch.io.images.files import read_image, reading
 from gpustitch.model import Box, Frames, Spacing, Volume
-
-_PNG_HEADER = struct.Struct(">8s4x4sIIBB")
-_PNG_GREY: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
 
 
 class FramePlanes:
-    """Frames as planes (:class:`gpustitch.io.planes.opening.Planes`)."""
+    """Frames as planes (:class:`gpustitch.io.planes.format.Planes`)."""
 
     depth = 1
 
@@ -38,7 +30,7 @@ class FramePlanes:
 
 class ArrayPlanes:
     """An array (plane, row, column), which may be a map of a file, as planes
-    (:class:`gpustitch.io.planes.opening.Planes`).
+    (:class:`gpustitch.io.planes.format.Planes`).
 
     Raises
     ------
@@ -67,7 +59,7 @@ class ArrayPlanes:
 
 
 class VolumePlanes:
-    """A volume's planes of constant z (:class:`gpustitch.io.planes.opening.Planes`).
+    """A volume's planes of constant z (:class:`gpustitch.io.planes.format.Planes`).
 
     ``spacing`` is what the source states, perhaps None; ``depth`` the thickness of its chunks in planes.
     """
@@ -100,33 +92,3 @@ def _span(wanted: range) -> tuple[int, int, int]:
     if not wanted:
         return 0, 0, 1
     return min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1, wanted.step
-
-
-class PngFrames(OneFilePerFrame):
-    """PNG files in the order given (:class:`gpustitch.model.Frames`); may be read from several threads.
-
-    Raises
-    ------
-    InputMissingError
-        If there is none.
-    DamagedInputError
-        If one is not a grey PNG of 8 or 16 bits, or of another size or type than the first.
-    """
-
-    def __init__(self, paths: Iterable[str | Path]) -> None:
-        super().__init__([Path(path) for path in paths], _describe_png, read_image)
-
-
-def _describe_png(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with reading(path, "PNG"), path.open("rb") as file:
-        header = file.read(_PNG_HEADER.size)
-        if len(header) < _PNG_HEADER.size:
-            raise DamagedInputError(f"{path} has {len(header)} bytes; a PNG is longer")
-        signature, chunk, n_columns, n_rows, bits, colour = _PNG_HEADER.unpack(header)
-        if signature != b"\x89PNG\r\n\x1a\n" or chunk != b"IHDR":
-            raise DamagedInputError(f"{path} is not a PNG: it begins with {signature!r}")
-        if colour != 0 or bits not in _PNG_GREY:
-            raise DamagedInputError(
-                f"{path} is a PNG of colour type {colour} and {bits} bits; planes are grey, 8 or 16"
-            )
-        return (int(n_rows), int(n_columns)), _PNG_GREY[bits]

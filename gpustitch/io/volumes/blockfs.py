@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
+from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
 from gpustitch.io.volumes.precomputed import read_info
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 
@@ -61,6 +62,13 @@ class BlockfsVolume:
     spacing
         Voxel spacing; by default that of the file ``info`` in the volume's folder.
 
+    Attributes
+    ----------
+    stated_spacing
+        That of the file ``info``; None if another was given.
+    depth, levels
+        Planes of a block; 1, as there is no pyramid.
+
     Raises
     ------
     InputMissingError
@@ -75,6 +83,9 @@ class BlockfsVolume:
         self.path = Path(path)
         self._directory = _read_directory(_directory_file(self.path))
         self.spacing = _spacing_of(self._directory.path) if spacing is None else spacing
+        self.stated_spacing = self.spacing if spacing is None else None
+        self.depth = self._directory.block_shape[0]
+        self.levels = 1
         self.dtype = self._directory.dtype
         z, y, x = self._directory.shape
         self.coverage = Coverage(x, y, z)
@@ -175,3 +186,19 @@ def _spacing_of(directory_file: Path) -> Spacing:
             ) from error
         return Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
     raise ParameterError(f"{directory_file}: there is no file {folder.parent / 'info'} with its voxel size; give it")
+
+
+class BlockfsFormat(VolumeFormat):
+    """blockfs, in the folder of a volume or in its subfolder ``1_1_1``."""
+
+    name = "blockfs"
+    marks = (f"1_1_1/{BLOCKFS_FILE}", BLOCKFS_FILE)
+
+    def open(self, folder: Path, fallback: Spacing | None = None) -> StoredVolume:
+        """The volume in a folder."""
+        try:
+            return BlockfsVolume(folder)
+        except ParameterError:  # it states no voxel size
+            if fallback is None:
+                raise
+            return BlockfsVolume(folder, fallback)

@@ -15,6 +15,7 @@ import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.units import spacing_of, um_per
+from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
 from gpustitch.io.volumes.precomputed import SIDECAR, read_scan
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 
@@ -149,8 +150,10 @@ class OmeZarrVolume:
         Voxel spacing, None unless the image states it on all three axes with a unit of length.
     spacing
         The same; where it is not stated, the scale's numbers taken as um (their ratio is then right), or 1 um.
-    chunk_shape
-        Voxels (z, y, x) that are stored together.
+    chunk_shape, depth
+        Voxels (z, y, x) that are stored together; planes of them.
+    levels
+        Number of levels.
 
     Raises
     ------
@@ -172,6 +175,7 @@ class OmeZarrVolume:
         if len(axes) != store.ndim:
             raise DamagedInputError(f"{self.path} names {len(axes)} axes but its array has {store.ndim}")
         self._store, self.chunk_shape = self._upright(store, axes)
+        self.depth = self.chunk_shape[0]
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
         if self.dtype.kind not in "uif":
             raise DamagedInputError(f"{self.path} holds {self.dtype} voxels; whole or real numbers were expected")
@@ -248,3 +252,14 @@ class OmeZarrVolume:
         out = np.zeros(box.shape, self.dtype)
         out[inside.slices(box.start)] = voxels
         return out
+
+
+class OmeZarrFormat(VolumeFormat):
+    """OME-Zarr, and bare zarr arrays."""
+
+    name = "OME-Zarr"
+    marks = _METADATA
+
+    def open(self, folder: Path, fallback: Spacing | None = None) -> StoredVolume:
+        """The volume in a folder."""
+        return OmeZarrVolume(folder)

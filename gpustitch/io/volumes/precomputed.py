@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
 from gpustitch.io.volumes.raw_chunks import RawChunks
 from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
 
@@ -77,6 +78,13 @@ class PrecomputedVolume:
     level
         0 for full resolution.
 
+    Attributes
+    ----------
+    stated_spacing
+        The spacing, which is always stated.
+    depth, levels
+        Planes of a chunk; number of levels.
+
     Raises
     ------
     InputMissingError, DamagedInputError
@@ -93,7 +101,9 @@ class PrecomputedVolume:
             raise ParameterError(f"{self.path} has levels 0 to {len(info['scales']) - 1}, not {level}")
         scale = info["scales"][level]
         x_nm, y_nm, z_nm = (float(v) for v in scale["resolution"])
-        self.spacing = Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
+        self.spacing = self.stated_spacing = Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
+        self.depth = int(scale["chunk_sizes"][0][2])
+        self.levels = len(info["scales"])
         self._store = self._open()
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
         z, y, x = self._store.shape
@@ -156,3 +166,14 @@ def _raw_chunks(path: Path, scale: dict[str, Any], shape: ZYX, dtype: np.dtype[A
     x_chunk, y_chunk, z_chunk = scale["chunk_sizes"][0]
     x, y, z = scale.get("voxel_offset", (0, 0, 0))
     return RawChunks(path / scale["key"], shape, (z_chunk, y_chunk, x_chunk), (z, y, x), dtype)
+
+
+class PrecomputedFormat(VolumeFormat):
+    """Neuroglancer's precomputed."""
+
+    name = "precomputed"
+    marks = ("info",)
+
+    def open(self, folder: Path, fallback: Spacing | None = None) -> StoredVolume:
+        """The volume in a folder."""
+        return PrecomputedVolume(folder)

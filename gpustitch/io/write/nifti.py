@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import collections
-import contextlib
+import functools
 import importlib
+import io
 import math
-import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import MissingExtraError, OutputError, ParameterError
-from gpustitch.io.atomic import atomic_file, os_errors
+from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.io.images.files import check_compression
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
+from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter
-from gpustitch.model import Spacing
+from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DEFAULT_COMPRESSION = 1
-
-
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 _MOST_OF_NIFTI_1 = 32767  # its lengths are 16 bits wide
 _PIECE_BYTES = 1 << 20  # compressed apart from others: a loss of some bytes for each
@@ -39,11 +34,6 @@ _UPRIGHT = 1e-4
 # Header of a gzip file without name and time; an empty last block, which ends a stream cut into whole bytes.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _DEFLATE_END = b"\x03\x00"
-
-
-def is_nifti_name(path: str | Path) -> bool:
-    """Whether a name is that of a NIfTI file: ``*.nii`` or ``*.nii.gz``."""
-    return Path(path).name.lower().endswith(NIFTI_SUFFIXES)
 
 
 class NiftiVolumeWriter(SlabWriter):
@@ -84,6 +74,8 @@ class NiftiVolumeWriter(SlabWriter):
         If the file exists or cannot be created.
     """
 
+    _threads = "gpustitch-nifti"
+
     def __init__(
         self,
         path: str | Path,
@@ -98,86 +90,51 @@ class NiftiVolumeWriter(SlabWriter):
         n_writers: int = N_WRITERS,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
     ) -> None:
-        super().__init__(path, shape, dtype, spacing, sidecar, overwrite)
+        super().__init__(path, shape, dtype, spacing, sidecar, overwrite, in_flight_bytes)
         self._level = _checked_level(self.path, compression)
         if self.dtype.name not in _TYPES:
             raise ParameterError(f"a NIfTI volume holds {', '.join(_TYPES)} voxels, not {self.dtype}")
         n_threads = min(checked_writers(n_writers), n_writers if self._level else 1)
         head = nifti_header(self.shape, self.dtype, spacing, affine_lps_mm)
-        self._limit, self._in_flight = in_flight_bytes, 0  # bytes handed over and not yet written
         self._check, self._size = 0, 0  # CRC-32 and length of the plain bytes, which end a gzip file
-        self._queue: collections.deque[tuple[Future[Any], int, Callable[[], None] | None]] = collections.deque()
-        self._check_sidecar()
-        with contextlib.ExitStack() as stack:
-            partial = stack.enter_context(atomic_file(self.path, overwrite=overwrite))
-            self._file = stack.enter_context(partial.open("wb", buffering=0))
-            self._pool = stack.enter_context(ThreadPoolExecutor(n_threads, "gpustitch-nifti"))
-            if self._level:
-                self._file.write(_GZIP_HEADER)
-            self._hand_over(np.frombuffer(head, np.uint8), None)
-            self._stack = stack.pop_all()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        with self._stack:
-            # Raised in here, an error makes the stack remove the partial file.
-            if error is not None:
-                for future, _, _ in self._queue:
-                    future.cancel()
-                raise error
-            self._zeros(self.shape[0] - self._next)
-            self._drain(0)
-            with os_errors(self.path):
-                if self._level:
-                    tail = self._check.to_bytes(4, "little") + (self._size % (1 << 32)).to_bytes(4, "little")
-                    self._put(_DEFLATE_END + tail)
-                os.fsync(self._file.fileno())
-        self._write_sidecar()
+        self._start(n_threads, head)
 
     def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
-        """Queue the bytes, first waiting while too many are on their way; those that are ready are written."""
+        """Queue the bytes, cut into pieces where they are compressed."""
         data = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
-        self._drain(max(0, self._limit - len(data)))
-        pieces = [data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES)] if self._level else [data]
-        for number, piece in enumerate(pieces):
-            done = release if number == len(pieces) - 1 else None
-            work = self._packed if self._level else self._put
-            self._queue.append((self._pool.submit(work, piece), len(piece), done))
-            self._in_flight += len(piece)
+        self._in_flight.enter(len(data))
+        step = _PIECE_BYTES if self._level else len(data)
+        for start in range(0, len(data), step):
+            piece = data[start : start + step]
+            self._pieces.put(
+                [functools.partial(self._packed, piece)], len(piece), release if start + step >= len(data) else None
+            )
             if self._level:
                 self._check = zlib.crc32(piece, self._check)
                 self._size += len(piece)
 
-    def _packed(self, piece: memoryview) -> bytes:
+    def _packed(self, piece: memoryview) -> bytes | memoryview:
         """A piece of a Deflate stream that ends with a whole byte, so that the next can be put behind it."""
+        if not self._level:
+            return piece
         packer = zlib.compressobj(self._level, zlib.DEFLATED, -zlib.MAX_WBITS)
         return packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
 
-    def _put(self, data: memoryview | bytes) -> None:
+    def _write_file(self) -> None:
+        """Write the pieces, between what begins and ends a gzip file if they are compressed."""
+        with self._file.open("wb", buffering=0) as file:
+            if self._level:
+                self._put(file, _GZIP_HEADER)
+            for piece in self._pieces.taken():
+                self._put(file, piece)
+            if self._level:
+                tail = self._check.to_bytes(4, "little") + (self._size % (1 << 32)).to_bytes(4, "little")
+                self._put(file, _DEFLATE_END + tail)
+
+    def _put(self, file: io.FileIO, data: bytes | memoryview) -> None:
         left = memoryview(data)
         while len(left):
-            left = left[self._file.write(left) :]
-
-    def _drain(self, most: int) -> None:
-        """Finish what was queued first until no more than ``most`` bytes are on their way."""
-        while self._queue and (self._in_flight > most or self._queue[0][0].done()):
-            future, size, release = self._queue.popleft()
-            self._in_flight -= size
-            try:
-                with os_errors(self.path):
-                    packed = future.result()
-                    if packed is not None:
-                        self._put(packed)
-            except OutputError:
-                raise
-            except Exception as error:
-                raise OutputError(f"{self.path}: planes could not be written: {error}") from error
-            if release is not None:
-                release()
+            left = left[file.write(left) :]
 
 
 def _checked_level(path: Path, compression: int | None) -> int:
@@ -226,3 +183,19 @@ def _nibabel() -> Any:
         return importlib.import_module("nibabel")
     except ImportError as error:
         raise MissingExtraError("NIfTI needs nibabel: pip install 'gpustitch[nifti]'") from error
+
+
+class NiftiOutput(OutputFormat):
+    """One NIfTI file, plain or compressed."""
+
+    name, title = "nifti", "NIfTI"
+    suffixes = (".nii", ".nii.gz")
+    takes = frozenset({"compression", "affine_lps_mm"})
+    in_order = True
+
+    def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
+        """A writer of a volume."""
+        compression, affine = writing.compression, writing.affine_lps_mm
+        return NiftiVolumeWriter(
+            path, shape, dtype, spacing, compression=compression, affine_lps_mm=affine, **writing.shared
+        )

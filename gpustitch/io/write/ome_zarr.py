@@ -10,13 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, level_shape, triple
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, N_WRITERS, Downsample, PyramidWriter
+from gpustitch.io.write.format import Downsample, PyramidFormat, VolumeOutput, Writing
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, DEFAULT_LEVELS, level_shape, triple
+from gpustitch.io.write.pyramid_writer import N_WRITERS, PyramidWriter
 from gpustitch.model import ZYX, Box, Spacing
+from gpustitch.model.arrays import Floats
 
 VERSIONS = ("0.5", "0.4")
 DEFAULT_COMPRESSION = 1  # 3 takes 40 % more time for 7 % less space
@@ -64,7 +68,7 @@ class OmeZarrWriter(PyramidWriter):
         spacing: Spacing,
         *,
         downsample: Downsample,
-        levels: int = 5,
+        levels: int = DEFAULT_LEVELS,
         chunk_shape: Sequence[int] = DEFAULT_CHUNK,
         shard_shape: Sequence[int] | None = None,
         version: str = VERSIONS[0],
@@ -204,3 +208,41 @@ def _tensorstore_errors() -> Iterator[None]:
             raise
         number = int(found[1])
         raise OSError(number, os.strerror(number)) from error
+
+
+def origin_along_axes_um(affine_lps_mm: Floats) -> tuple[float, float, float]:
+    """How far (z, y, x) the first voxel is from the patient's origin along the rows, columns and normal of the planes.
+
+    For axial planes these are the patient's own axes; volumes of other orientations agree with those of the same one.
+    """
+    x, y = (affine_lps_mm[:3, i] / np.linalg.norm(affine_lps_mm[:3, i]) for i in (0, 1))
+    normal = np.cross(x, y)
+    along_z, along_y, along_x = (float(axis @ affine_lps_mm[:3, 3]) * 1000 for axis in (normal, y, x))
+    return along_z, along_y, along_x
+
+
+class OmeZarrOutput(PyramidFormat):
+    """OME-Zarr."""
+
+    name, title = "ome-zarr", "OME-Zarr"
+    suffixes = (".zarr", ".ome.zarr")
+    takes = PyramidFormat.takes | {"shard_shape", "version", "compression"}
+
+    def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
+        """A writer of a volume."""
+        affine = writing.affine_lps_mm
+        return OmeZarrWriter(
+            path,
+            shape,
+            dtype,
+            spacing,
+            downsample=writing.downsample,
+            levels=writing.levels,
+            chunk_shape=writing.chunk_shape,
+            shard_shape=writing.shard_shape,
+            version=writing.version or VERSIONS[0],
+            compression=DEFAULT_COMPRESSION if writing.compression is None else writing.compression,
+            origin_um=None if affine is None else origin_along_axes_um(affine),
+            flush=writing.flush,
+            **writing.shared,
+        )

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
 from gpustitch.io.write.pyramid_layout import precomputed_info
 from gpustitch.io.write.pyramid_writer import PyramidWriter
-from gpustitch.model import Box
+from gpustitch.model import ZYX, Box, Spacing
 
 
 class PrecomputedWriter(PyramidWriter):
@@ -43,3 +44,23 @@ def _write_chunk(folder: Path, chunk: Box, voxels: npt.NDArray[Any]) -> None:
     data = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
     with (folder / "_".join(f"{start}-{stop}" for start, stop in bounds)).open("wb") as file:
         file.write(data.data)
+
+
+class PrecomputedOutput(PyramidFormat):
+    """Neuroglancer's precomputed, uncompressed: what a name without a known suffix asks for."""
+
+    name = title = "precomputed"
+
+    def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
+        """A writer of a volume."""
+        return PrecomputedWriter(
+            path,
+            shape,
+            dtype,
+            spacing,
+            downsample=writing.downsample,
+            levels=writing.levels,
+            chunk_shape=writing.chunk_shape,
+            flush=writing.flush,
+            **writing.shared,
+        )

@@ -13,6 +13,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX, Spacing
 
 DEFAULT_CHUNK: ZYX = (64, 64, 64)
+DEFAULT_LEVELS = 5
 # Some blocks are held at once by every worker.
 _LARGEST_BLOCK_BYTES = 1 << 29
 

@@ -17,11 +17,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import OutputError, ParameterError
+from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.volumes.precomputed import SIDECAR
+from gpustitch.io.write.format import Downsample
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, InFlight
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
+    DEFAULT_LEVELS,
     block_shape_of,
     check_block,
     checked_levels,
@@ -30,9 +33,6 @@ from gpustitch.io.write.pyramid_layout import (
 )
 from gpustitch.model import ZYX, Box, Spacing
 
-Downsample = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-
-IN_FLIGHT_BYTES = 1 << 27
 N_WRITERS = 2
 
 
@@ -94,7 +94,7 @@ class PyramidWriter(ABC):
         spacing: Spacing,
         *,
         downsample: Downsample,
-        levels: int = 5,
+        levels: int = DEFAULT_LEVELS,
         chunk_shape: Sequence[int] = DEFAULT_CHUNK,
         sidecar: Mapping[str, Any] | None = None,
         overwrite: bool = False,
@@ -113,11 +113,9 @@ class PyramidWriter(ABC):
         self.block_shape = block_shape_of(self.levels, self.chunk_shape)
         check_block(self.block_shape, self.shape, self.dtype)
         self._downsample = downsample
-        self._limit = in_flight_bytes
         self._flush = flush
-        self._in_flight = 0
-        self._error: BaseException | None = None
-        self._turn = threading.Condition()
+        self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
+        self._lock = threading.Lock()  # of what follows
         self._pending: dict[tuple[int, ZYX], _Pending] = {}
         self._given: set[ZYX] = set()
         self._closed = False
@@ -198,10 +196,10 @@ class PyramidWriter(ABC):
             # Raised in here, an error makes the stack remove the partial folder.
             if error is None:
                 self._finish()
-            self._wait_for_all()
+            self._in_flight.wait_for_all()
             if error is not None:
                 raise error
-            self._raise_failure()
+            self._in_flight.raise_failure()
             if self._flush:
                 files = [Path(root, name) for root, _, names in os.walk(self._folder) for name in names]
                 with os_errors(self.path):
@@ -228,7 +226,7 @@ class PyramidWriter(ABC):
 
     def _claim(self, box: Box) -> None:
         starts = {block.start for block in box.blocks(self.block_shape)}
-        with self._turn:
+        with self._lock:
             if self._given & starts:
                 raise ParameterError(f"{self.path}: blocks of {box} were written before")
             self._given |= starts
@@ -237,13 +235,7 @@ class PyramidWriter(ABC):
         self, level: int, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None
     ) -> None:
         """Queue the chunks of ``box``, waiting while too many bytes are on their way."""
-        size_bytes = voxels.nbytes
-        with self._turn:
-            self._turn.wait_for(
-                lambda: self._error is not None or not self._in_flight or self._in_flight + size_bytes <= self._limit
-            )
-            self._raise_failure()
-            self._in_flight += size_bytes
+        self._in_flight.enter(voxels.nbytes)
         self._pool.submit(self._write_chunks, level, box, voxels, release)
 
     def _write_chunks(self, level: int, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
@@ -251,31 +243,13 @@ class PyramidWriter(ABC):
         try:
             for chunk in box.blocks(self.chunk_shape):
                 part = voxels[chunk.slices(box.start)]
-                if self._error is None and part.any():
+                if not self._in_flight.has_failed and part.any():
                     self._store(level, chunk, part)
             if release is not None:
                 release()
         except BaseException as error:
             failure = error
-        with self._turn:
-            self._in_flight -= voxels.nbytes
-            self._error = self._error or failure
-            self._turn.notify_all()
-
-    def _wait_for_all(self) -> None:
-        with self._turn:
-            self._turn.wait_for(lambda: self._in_flight == 0)
-
-    def _raise_failure(self) -> None:
-        if self._error is None:
-            return
-        try:
-            with os_errors(self.path):
-                raise self._error
-        except OutputError:
-            raise
-        except BaseException as error:
-            raise OutputError(f"{self.path}: a chunk could not be written: {error}") from error
+        self._in_flight.leave(voxels.nbytes, failure)
 
     def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:
         """Add a piece of a coarse level (None: zeros) and write the chunks that it completes."""
@@ -292,7 +266,7 @@ class PyramidWriter(ABC):
     def _assemble(self, level: int, chunk: Box, piece: Box, part: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
         """Put a piece into its chunk; the chunk's voxels if that completes it and they are not all zero."""
         key = (level, chunk.start)
-        with self._turn:
+        with self._lock:
             pending = self._pending.setdefault(key, _Pending(chunk, chunk.size))
             if part is not None:
                 if pending.voxels is None:

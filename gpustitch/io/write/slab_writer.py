@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.atomic import check_file_output
+from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import write_json
+from gpustitch.io.write.in_flight import InFlight, InTurn, Stopped
 from gpustitch.io.write.pyramid_layout import triple
 from gpustitch.model import Box, Spacing
 
@@ -36,6 +40,8 @@ class SlabWriter(abc.ABC):
         Shape of the slabs that are asked for.
     """
 
+    _threads: ClassVar[str]  # what the threads of a format are called
+
     def __init__(
         self,
         path: str | Path,
@@ -44,6 +50,7 @@ class SlabWriter(abc.ABC):
         spacing: Spacing,
         sidecar: Mapping[str, Any] | None,
         overwrite: bool,
+        in_flight_bytes: int,
     ) -> None:
         self.path = Path(path)
         self.shape = triple(shape, "volume shape")
@@ -54,6 +61,31 @@ class SlabWriter(abc.ABC):
         self._sidecar, self._overwrite = sidecar, overwrite
         self._next, self._closed = 0, False
         self._order = threading.Lock()
+        self._in_flight = InFlight(self.path, in_flight_bytes, "a plane")
+
+    def _start(self, n_writers: int, head: bytes = b"") -> None:
+        """Start the threads that make pieces and the one that writes them; ``head`` comes before the planes."""
+        self._check_sidecar()
+        with contextlib.ExitStack() as stack:
+            self._file = stack.enter_context(atomic_file(self.path, overwrite=self._overwrite))
+            self._pool = stack.enter_context(ThreadPoolExecutor(n_writers, self._threads))
+            self._pieces = InTurn(self._in_flight, self._pool)
+            self._thread = threading.Thread(target=self._run, name=f"{self._threads}-write", daemon=True)
+            self._thread.start()
+            if head:
+                self._hand_over(np.frombuffer(head, np.uint8), None)
+            self._stack = stack.pop_all()
+
+    def _run(self) -> None:
+        """Write the file: pieces are taken and put into it by a thread of its own."""
+        try:
+            self._write_file()
+            with self._file.open("rb") as file:
+                os.fsync(file.fileno())
+        except Stopped:
+            pass
+        except BaseException as error:
+            self._in_flight.leave(0, error)
 
     @property
     def _plane_bytes(self) -> int:
@@ -115,14 +147,33 @@ class SlabWriter(abc.ABC):
     def __enter__(self) -> Self:
         return self
 
-    @abc.abstractmethod
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with self._stack:
+            # Raised in here, an error makes the stack remove the partial file.
+            try:
+                if error is None:
+                    self._zeros(self.shape[0] - self._next)
+                    self._pieces.complete()
+            finally:
+                self._pieces.stop()
+                self._thread.join()
+            if error is not None:
+                raise error
+            self._in_flight.raise_failure()
+        self._write_sidecar()
+
+    @abc.abstractmethod
+    def _write_file(self) -> None:
+        """Write all pieces that are taken in turn, and what goes before and after them."""
 
     @abc.abstractmethod
     def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
-        """Take planes (n, y, x), first waiting while too many bytes are on their way."""
+        """Put the pieces of planes (n, y, x), first waiting while too many bytes are on their way."""
 
     def _advance(self, box: Box) -> None:
         """Check that the box is the slab that follows those given, and count it as given."""

@@ -23,12 +23,21 @@ from gpustitch.array import Array, Device, choose_device, empty, on, to_device, 
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, source_files, truncation
+from gpustitch.io.frames.formats import frame_files, frames_help
+from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
 from gpustitch.io.provenance import provenance
-from gpustitch.io.write.opening import DEFAULT_LEVELS
-from gpustitch.io.write.precomputed import PrecomputedWriter
-from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES, checked_writers
+from gpustitch.io.write.format import VolumeOutput
+from gpustitch.io.write.formats import unordered_format
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.pyramid_layout import (
+    DEFAULT_LEVELS,
+    block_shape_of,
+    check_block,
+    checked_levels,
+    pyramid_bytes,
+)
+from gpustitch.io.write.pyramid_writer import checked_writers
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.deoblique import deoblique
@@ -66,8 +75,8 @@ _CORRECTION_BYTES = 24
 class DeobliqueOptions:
     """What to de-oblique and how; the geometry is that of :class:`gpustitch.model.ObliqueScan`."""
 
-    input: str | Path = option(help="DCIMG file; also a folder or quoted glob of TIFF or JPEG 2000 files, or one TIFF.")
-    output: Path = option(help="Folder of the precomputed volume to write.")
+    input: str | Path = option(help=frames_help())
+    output: Path = option(help="Folder of the volume to write: OME-Zarr if it is named so (*.zarr), else precomputed.")
     pixel_um: float = option(1.8, flag="--y-voxel-size", unit="um", help="Camera pixel in the sample, um.")
     step_um: float = option(1.28, flag="--x-step-size", unit="um", help="Distance between frames, um.")
     angle_deg: float = option(45.0, flag="--angle", help="Angle between the sheet and the stage's motion, degrees.")
@@ -81,8 +90,7 @@ class DeobliqueOptions:
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
-    # Wait until the disk has everything; not needed for a volume that is read once and removed.
-    flush: bool = True
+    flush: bool = True  # wait until the disk has everything; not needed for what is read once and removed
     allow_truncated: bool = shared.allow_truncated()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
@@ -155,10 +163,11 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
         If the output exists, cannot be created, or would not fit on the disk.
     """
     check_output(options.output, overwrite=options.overwrite)
+    unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
     checked_writers(options.n_writers)
     block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
-    check_apart(options.output, source_files(options.input))
+    check_apart(options.output, frame_files(options.input))
     frames = _opened(options)
     if frames.dtype.name not in _FRAME_TYPES:
         raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")
@@ -195,7 +204,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         **provenance(options, [Path(options.input)] if Path(options.input).exists() else []),
         "scan": dataclasses.asdict(plan.scan),
     }
-    with PrecomputedWriter(
+    with open_output(
         options.output,
         plan.shape,
         plan.dtype,
@@ -315,7 +324,7 @@ class _Buffers:
 class _Sweep:
     """One pass over the frames."""
 
-    def __init__(self, plan: DeobliquePlan, writer: PrecomputedWriter) -> None:
+    def __init__(self, plan: DeobliquePlan, writer: VolumeOutput) -> None:
         self._plan = plan
         self._scan = plan.scan
         self._writer = writer

@@ -22,10 +22,11 @@ from gpustitch.errors import (
     ParameterError,
 )
 from gpustitch.io.atomic import check_free_space, check_output
-from gpustitch.io.found import natural_key
+from gpustitch.io.found import found_files
+from gpustitch.io.frames.formats import raw_suffixes
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.images.files import (
-    JP2_SUFFIXES,
+    IMAGE_SUFFIXES,
     TIFF_SUFFIXES,
     check_compression,
     encode_tiff,
@@ -33,6 +34,7 @@ from gpustitch.io.images.files import (
     write_tiff,
 )
 from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.registry import either
 from gpustitch.model import Frames
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
@@ -46,8 +48,6 @@ OnError = Literal["stop", "skip"]
 Image = npt.NDArray[Any]
 
 _SUFFIX = "_destriped"
-_IMAGES = (*TIFF_SUFFIXES, *JP2_SUFFIXES, ".png")
-_DCIMG = ".dcimg"
 PROVENANCE = "destripe.json"
 
 
@@ -163,7 +163,7 @@ def plan(options: DestripeOptions) -> DestripePlan:
     unreadable: dict[Path, str] = {}
     jobs = tuple(_jobs(options, output, unreadable))
     if not jobs and not unreadable:
-        raise InputMissingError(f"{source} holds no .tif, .tiff, .jp2, .png or .dcimg file")
+        raise InputMissingError(f"{source} holds no {either((*IMAGE_SUFFIXES, *raw_suffixes(one=True)))} file")
     _check_outputs(options, output, jobs)
     output_bytes = _estimated_bytes(options, jobs)
     check_free_space(output, output_bytes)
@@ -205,7 +205,7 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
         raise DamagedInputError(
             f"none of the images in {plan.options.input} can be read: {next(iter(skipped.values()))}"
         )
-    if plan.options.input.is_dir() or plan.options.input.suffix.lower() == _DCIMG:
+    if plan.options.input.is_dir() or _is_stack(plan.options.input):
         record = provenance(plan.options, [plan.options.input])
         record |= {"images": done, "skipped": {str(path): reason for path, reason in skipped.items()}}
         write_json(plan.output / PROVENANCE, record, overwrite=True)
@@ -246,34 +246,34 @@ def _beside(source: Path) -> Path:
     source = source.absolute()
     if source.is_dir():
         return source.with_name(source.name + _SUFFIX)
-    suffix = source.suffix.lower()
-    kept = "" if suffix == _DCIMG else source.suffix if suffix in TIFF_SUFFIXES else ".tif"
+    kept = "" if _is_stack(source) else source.suffix if source.suffix.lower() in TIFF_SUFFIXES else ".tif"
     return source.with_name(source.stem + _SUFFIX + kept)
 
 
 def _jobs(options: DestripeOptions, output: Path, unreadable: dict[Path, str]) -> Iterator[_Job]:
     source = options.input
     if source.is_dir():
-        for path in _files_below(source):
+        for path in found_files(source, below=True):
             place = output / path.relative_to(source)
-            if path.suffix.lower() == _DCIMG:
+            if _is_stack(path):
                 folder = place.with_suffix("") if options.zstep_um is None else place.parent
                 yield from _frame_jobs(path, folder, options, unreadable)
-            else:
+            elif path.suffix.lower() in IMAGE_SUFFIXES:
                 yield _Job(path, place if path.suffix.lower() in TIFF_SUFFIXES else place.with_suffix(".tif"))
-    elif source.suffix.lower() == _DCIMG:
+    elif _is_stack(source):
         yield from _frame_jobs(source, output, options, unreadable)
-    elif source.suffix.lower() not in _IMAGES:
-        raise ParameterError(f"{source}: images are read from .tif, .tiff, .jp2 and .png files, frames from .dcimg")
+    elif source.suffix.lower() not in IMAGE_SUFFIXES:
+        images, stacks = either(IMAGE_SUFFIXES), either(raw_suffixes(one=True))
+        raise ParameterError(f"{source}: images are read from {images} files, frames from {stacks}")
     elif output.suffix.lower() not in TIFF_SUFFIXES:
         raise ParameterError(f"`output` {output} should end in .tif or .tiff, as the input is a single image")
     else:
         yield _Job(source, output)
 
 
-def _files_below(folder: Path) -> list[Path]:
-    paths = (p for p in folder.rglob("*") if p.suffix.lower() in (*_IMAGES, _DCIMG))
-    return sorted((p for p in paths if p.is_file() and not p.name.startswith(".")), key=natural_key)
+def _is_stack(path: Path) -> bool:
+    """Whether a file holds a whole stage run of frames."""
+    return path.name.lower().endswith(raw_suffixes(one=True))
 
 
 def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: dict[Path, str]) -> Iterator[_Job]:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from gpustitch.array import Device
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_free_space, check_output
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, source_files, truncation
+from gpustitch.io.frames.formats import frame_files, frames_help
+from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
 from gpustitch.model import Frames
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
@@ -26,7 +27,7 @@ from gpustitch.running.threads import checked_workers, ordered_map
 class ExportOptions:
     """Which frames to write where; ``input`` is what :func:`gpustitch.io.frames.opening.open_frames` takes."""
 
-    input: str | Path = option(help="DCIMG file; also a folder or quoted glob of TIFF or JPEG 2000 files, or one TIFF.")
+    input: str | Path = option(help=frames_help())
     output_pattern: str = option(
         help="Names of the files, with a place for the frame's number in the input: out/img_%05d.tiff"
     )
@@ -85,7 +86,7 @@ def plan_export(
     chosen = Slice(open_frames(options.input, allow_truncated=options.allow_truncated), options.start, options.stop)
     frames = Oriented(chosen, options.rotate_90, options.flip_ud)
     paths = _named(options.output_pattern, range(options.start, options.start + chosen.shape[0]), suffixes)
-    _check_outputs(paths, source_files(options.input), overwrite=options.overwrite)
+    _check_outputs(paths, frame_files(options.input), overwrite=options.overwrite)
     n_frames = frames.shape[0]
     middle = n_frames // 2
     output_bytes = n_frames * len(encode(frames.read(middle, middle + 1)[0]))

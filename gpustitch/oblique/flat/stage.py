@@ -13,7 +13,8 @@ import numpy.typing as npt
 from gpustitch.array import Device, choose_device, empty, on, to_device, to_host
 from gpustitch.errors import InputMissingError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
-from gpustitch.io.frames.opening import open_frames, source_files
+from gpustitch.io.frames.formats import frame_files
+from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
 from gpustitch.model import Frames
 from gpustitch.model.options import check_ranges, documented, option
@@ -313,7 +314,7 @@ def _check_outputs(options: IlluminationOptions) -> None:
 def _files(options: IlluminationOptions) -> Iterator[Path]:
     for path in options.paths:
         with contextlib.suppress(InputMissingError):  # opening it tells
-            yield from source_files(path)
+            yield from frame_files(path)
 
 
 def _check_alike(paths: Sequence[str | Path], sources: Sequence[Frames]) -> None:

@@ -18,16 +18,18 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.provenance import provenance
-from gpustitch.io.write.opening import DEFAULT_LEVELS
-from gpustitch.io.write.precomputed import PrecomputedWriter
+from gpustitch.io.write.format import VolumeOutput
+from gpustitch.io.write.formats import unordered_format
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.pyramid_layout import (
+    DEFAULT_LEVELS,
     block_shape_of,
     check_block,
     checked_levels,
     level_shape,
     pyramid_bytes,
 )
-from gpustitch.io.write.pyramid_writer import IN_FLIGHT_BYTES
 from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
@@ -82,7 +84,7 @@ class Intensity:
 class StitchOptions:
     """How a mosaic is fused and written. ``size`` and ``offset`` are the part (z, y, x) of it that is written."""
 
-    output: Path = option(help="Folder of the precomputed volume to write.")
+    output: Path = option(help="Folder of the volume to write: OME-Zarr if it is named so (*.zarr), else precomputed.")
     levels: int = shared.levels(DEFAULT_LEVELS, panel=VOLUME)
     chunk_shape: ZYX = shared.chunk_shape(panel=VOLUME)
     size: ZYX | None = option(
@@ -215,6 +217,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
 def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StitchPlan:
     """Check the fusion of volumes that are open and placed. Raises as :func:`plan_tree` does."""
     check_output(options.output, overwrite=options.overwrite)
+    unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
     _check_intensity(options.intensity)
     offset, shape = _part(mosaic.shape, options)
@@ -257,7 +260,7 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         progress.warn(note)
     last_to_first = _last_to_first(plan, progress)
     gains = {} if last_to_first is None else _gains(tiles, last_to_first)
-    with PrecomputedWriter(
+    with open_output(
         options.output,
         plan.shape,
         plan.dtype,
@@ -279,7 +282,7 @@ def _fuse_and_write(
     box: Box,
     tiles: tuple[PlacedVolume, ...],
     gains: Mapping[int, npt.NDArray[np.float32]],
-    writer: PrecomputedWriter,
+    writer: VolumeOutput,
     device: Device,
 ) -> bool:
     """Whether the block holds anything."""

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gpustitch.errors import InputMissingError, MosaicError
-from gpustitch.io.images.files import TIFF_SUFFIXES
-from gpustitch.io.volumes.opening import is_volume
+from gpustitch.io.frames.formats import frame_format, raw_suffixes
+from gpustitch.io.registry import either
+from gpustitch.io.volumes.opening import is_volume, volume_marks
 from gpustitch.model import Mosaic, TilePath, UmXYZ
 
 _NUMBER = r"[+-]?\d+"
@@ -17,6 +18,8 @@ _PAIR = rf"({_NUMBER})_({_NUMBER})"
 
 def find_raw_mosaic(root: str | Path) -> Mosaic:
     """The raw tiles of a channel: ``ROOT/X/X_Y/Z.dcimg``, ``ROOT/X/X_Y/Z/*.tiff``, or one DCIMG file alone.
+
+    So for every format of frames that is raw: one file or a folder of files, as the format has it.
 
     A lone file whose parents' names do not fit, or that lies in ROOT itself, is at (0, 0, 0).
 
@@ -28,22 +31,29 @@ def find_raw_mosaic(root: str | Path) -> Mosaic:
         If a name is not a position, or two tiles are at one place.
     """
     root = Path(root)
-    return _find(root, _is_raw, "raw tile (X/X_Y/Z.dcimg or X/X_Y/Z/*.tiff)")
+    return _find(root, _is_raw, f"raw tile ({raw_places()})")
+
+
+def raw_places() -> str:
+    """Where raw tiles are looked for, for people."""
+    files = (f"X/X_Y/Z{suffix}" for suffix in raw_suffixes(one=True))
+    return either([*files, *(f"X/X_Y/Z/*{suffix}" for suffix in raw_suffixes(one=False))])
 
 
 def find_volume_mosaic(root: str | Path) -> Mosaic:
-    """The volumes of a channel, precomputed, blockfs or OME-Zarr: ``ROOT/X/X_Y/Z`` or ``ROOT/X/X_Y``.
+    """The volumes of a channel, of any format: ``ROOT/X/X_Y/Z`` or ``ROOT/X/X_Y``.
 
     A lone volume whose parents' names do not fit is at (0, 0, 0). Raises as :func:`find_raw_mosaic`.
     """
     root = Path(root)
-    return _find(root, is_volume, "volume (X/X_Y/Z with a file info, zarr.json or 1_1_1/precomputed.blockfs)")
+    return _find(root, is_volume, f"volume (X/X_Y/Z with a file {volume_marks()})")
 
 
 def _is_raw(path: Path) -> bool:
     if path.is_file():
-        return path.suffix.lower() == ".dcimg"
-    return any(file.suffix.lower() in TIFF_SUFFIXES for file in _entries(path))
+        return path.name.lower().endswith(raw_suffixes(one=True))
+    suffixes = raw_suffixes(one=False)
+    return any(file.name.lower().endswith(suffixes) for file in _entries(path))
 
 
 def _find(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
@@ -65,7 +75,8 @@ def _lone(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
     if not files:
         raise InputMissingError(f"{root} holds no {what}")
     if len(files) > 1:
-        raise MosaicError(f"{root} holds {len(files)} DCIMG files that are not in folders X/X_Y; name one of them")
+        names = "/".join(sorted({format.name for file in files if (format := frame_format(file)) is not None}))
+        raise MosaicError(f"{root} holds {len(files)} {names} files that are not in folders X/X_Y; name one of them")
     return Mosaic((TilePath(files[0], (0.0, 0.0, 0.0)),))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, ParameterError
 from gpustitch.io.images.files import reading
-from gpustitch.io.planes.opening import Planes
+from gpustitch.io.planes.format import Planes
 from gpustitch.model import Spacing
 from gpustitch.regrid.plan import Series, sorted_series
 from gpustitch.sections.grid.file import ZGrids, read_z_grids

@@ -18,9 +18,11 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.opening import truncation
-from gpustitch.io.planes.opening import Planes, check_outside, open_planes
+from gpustitch.io.planes.format import Planes
+from gpustitch.io.planes.opening import check_outside, open_planes
 from gpustitch.io.provenance import provenance
-from gpustitch.io.write.opening import IN_ORDER, format_of, open_output
+from gpustitch.io.write.formats import format_for
+from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import ZYX, Spacing
 from gpustitch.ops.pyramid import downsample, signed_too
@@ -37,7 +39,7 @@ from gpustitch.regrid.plan import (
     planes_within,
     runs,
 )
-from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, output_block, write_blocks
+from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.render.file import SectionsAlongZ, output_spacing, sections_along_z
@@ -176,7 +178,8 @@ def plan(options: RenderOptions) -> RenderPlan:
     """
     check_output(options.output, overwrite=options.overwrite)
     check_apart(options.output, [options.input, options.positions])
-    check_outside(options.output, options.input, is_image=_kind(options) in IN_ORDER)
+    format = format_for(options.output, options.format)
+    check_outside(options.output, options.input, is_image=format.in_order)
     n_workers = checked_workers(options.n_workers)
     if not options.max_gap > 0:
         raise ParameterError(f"--max-gap is a number of sections above 0, not {options.max_gap}")
@@ -189,7 +192,7 @@ def plan(options: RenderOptions) -> RenderPlan:
     grid = ZGrid(first, step, planes_within(last - first, step))
     shape = (grid.n_planes, planes.shape[1], planes.shape[2])
     # Before anything is made for each plane: with a wrong unit there are billions.
-    block, output_bytes = output_block(_kind(options), shape, planes.dtype, options.levels, options.chunk_shape)
+    block, output_bytes = format.block(shape, planes.dtype, options.levels, options.chunk_shape)
     check_free_space(options.output, output_bytes)
     sources = _sources(options, planes, used, grid)
     making = Making(planes, used.series.order, sources, grid, options.nearest, device=options.device)
@@ -235,12 +238,10 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         overwrite=options.overwrite,
         n_writers=options.n_writers,
     ) as output:
-        n_read = write_blocks(plan.blocks, output, in_order=_kind(options) in IN_ORDER, progress=progress)
+        n_read = write_blocks(
+            plan.blocks, output, in_order=format_for(options.output, options.format).in_order, progress=progress
+        )
     return RenderResult(options.output, plan.shape, plan.spacing, n_read)
-
-
-def _kind(options: RenderOptions) -> str:
-    return options.format or format_of(options.output)
 
 
 def _sources(options: RenderOptions, planes: Planes, used: SectionsAlongZ, grid: ZGrid) -> ZPlan | Deformation:

@@ -15,7 +15,8 @@ from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.opening import truncation
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
-from gpustitch.io.planes.opening import Planes, check_outside, open_planes
+from gpustitch.io.planes.format import Planes
+from gpustitch.io.planes.opening import check_outside, open_planes
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.running.progress import SILENT, Progress, listed

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tifffile
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.io.frames.stacks import PLANE_TYPES
+from gpustitch.io.frames.format import PLANE_TYPES
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image, reading
 from gpustitch.model import Spacing
 from gpustitch.slices.model import SliceHeader

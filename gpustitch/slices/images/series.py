@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from gpustitch.errors import GpustitchError
+from gpustitch.io.found import path_key
 from gpustitch.io.images.files import TIFF_SUFFIXES
 from gpustitch.io.units import Resolution
 from gpustitch.model.arrays import LengthsZYX
-from gpustitch.slices.found import path_key
 from gpustitch.slices.images.names import holes_text, numbered, stacks_of_names
 from gpustitch.slices.images.stacks import ImageStack, image_stacks
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries

@@ -20,16 +20,19 @@ from gpustitch.array import CPU, Device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output
-from gpustitch.io.planes.opening import Planes, check_outside
+from gpustitch.io.planes.format import Planes
+from gpustitch.io.planes.opening import check_outside
 from gpustitch.io.provenance import provenance
-from gpustitch.io.write.opening import IN_ORDER, format_of, open_output
+from gpustitch.io.write.format import OutputFormat
+from gpustitch.io.write.formats import format_for, volume_suffix
+from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.regrid.plan import BETWEEN, EXACT, FILLED, GAP, OUTSIDE, ZPlan, plan_z, runs
 from gpustitch.regrid.plane_shift import plane_shifts
-from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, output_block, write_blocks
+from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 from gpustitch.slices.dicom.pixels import DicomPlanes
@@ -43,9 +46,6 @@ from gpustitch.slices.volume.layout import Layout, layout, layout_affine, run_la
 KINDS = {OUTSIDE: "OUTSIDE", GAP: "GAP", FILLED: "FILLED", BETWEEN: "BETWEEN", EXACT: "EXACT"}
 # More planes than any scanner makes: memory for the table of planes would not be bounded.
 _MOST_PLANES = 1_000_000
-# Formats that say of a volume where its axes point.
-_WITH_AXES = ("nifti",)
-_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr", ".nii.gz", ".tiff", ".tif", ".zarr", ".nii")
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class ResampleOptions:
     planes: Planes | None = None
 
     @property
-    def output_format(self) -> str:
-        """Format asked for, or that of the output's name."""
-        return self.format or format_of(self.output)
+    def output_format(self) -> OutputFormat:
+        """Format asked for, or that of the output's name; ParameterError if there is none."""
+        return format_for(self.output, self.format)
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,11 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
         If an output exists, cannot be created, or would not fit on the disk.
     """
     check_output(options.output, overwrite=options.overwrite)
-    if options.output_format in IN_ORDER:
+    if options.output_format.in_order:
         check_file_output(options.output, overwrite=options.overwrite)
     check_apart(options.output, options.inputs)
     for source in options.inputs:
-        check_outside(options.output, source, is_image=options.output_format == "tiff")
+        check_outside(options.output, source, is_image=options.output_format.is_image)
     n_workers = checked_workers(options.n_workers)
     stack = options.stack or chosen_stack(judge(options.inputs, options.judge, progress), options.series)
     stack = check_usable(stack, options.pixel_spacing_mm)
@@ -225,7 +225,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             plan.planes.dtype,
             volume.spacing,
             downsample=signed_too(hosted(downsample, options.device)),
-            format=options.output_format,
+            format=options.format,
             levels=options.levels,
             chunk_shape=options.chunk_shape,
             compression=options.compression,
@@ -234,7 +234,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             overwrite=options.overwrite,
             n_writers=options.n_writers,
         ) as output:
-            write_blocks(volume.blocks, output, in_order=options.output_format in IN_ORDER, progress=progress)
+            write_blocks(volume.blocks, output, in_order=options.output_format.in_order, progress=progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
             partial.write_text(_table(plan.stack, volume), encoding="utf-8", newline="")
     return tuple(volume.path for volume in plan.volumes)
@@ -282,9 +282,8 @@ def _volume(
             f"{stack.series.name}: planes {along.grid.step:g} mm apart over {extent:g} mm are {along.grid.n_planes}, "
             f"more than {_MOST_PLANES}; check units, positions (gpustitch spacing) and --spacing"
         )
-    _, output_bytes = output_block(
-        options.output_format, (along.grid.n_planes, *shape), planes.dtype, options.levels, options.chunk_shape
-    )
+    format, stored = options.output_format, (planes.dtype, options.levels, options.chunk_shape)
+    _, output_bytes = format.block((along.grid.n_planes, *shape), *stored)
     check_free_space(path, output_bytes)
     shifts = None
     if unshears:
@@ -296,9 +295,7 @@ def _volume(
     making = Making(
         planes, along.series.order, sources, along.grid, options.nearest, shifts, options.background, options.device
     )
-    block, output_bytes = output_block(
-        options.output_format, making.shape, planes.dtype, options.levels, options.chunk_shape
-    )
+    block, output_bytes = format.block(making.shape, *stored)
     blocks = cut_blocks(making, block, options.memory_bytes, n_workers)
     affine = layout_affine(stack, along, unsheared=unshears)
     if affine is not None and shifts is not None:
@@ -310,8 +307,7 @@ def _volume(
 
 def _numbered(path: Path, number: int) -> Path:
     """The name with the number of a run before its suffix."""
-    suffix = next((part for part in _SUFFIXES if path.name.lower().endswith(part)), "")
-    stem = path.name[: len(path.name) - len(suffix)]
+    stem = path.name[: len(path.name) - len(volume_suffix(path))]
     return path.with_name(f"{stem}_run{number}{path.name[len(stem) :]}")
 
 
@@ -330,11 +326,11 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
     if options.runs and loose:
         yield f"slices that are in no run: {loose}; they are in {options.output.name} alone"
     is_sheared = any(stack.shear) and not options.unshear
-    if is_sheared and options.output_format in _WITH_AXES:
+    if is_sheared and "affine_lps_mm" in options.output_format.takes:
         yield "the stack is sheared and so is its affine; programs with ITK refuse that (--unshear moves the planes)"
     elif is_sheared:
         yield (
-            f"the stack is sheared, which {options.output_format} cannot state: the volume looks skewed; "
+            f"the stack is sheared, which {options.output_format.title} cannot state: the volume looks skewed; "
             "--unshear moves its planes into place (affine_lps in the sidecar is right)"
         )
 

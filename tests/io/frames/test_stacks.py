@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import threading
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.io.frames.jp2 import Jp2Frames
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames
-from gpustitch.io.frames.stacks import Jp2Frames, TiffFrames, TiffPages
+from gpustitch.io.frames.tiff import TiffFrames, TiffPages
 from gpustitch.io.images.files import write_tiff
 from gpustitch.io.images.jp2 import encode_jp2
 
@@ -222,3 +224,31 @@ def test_a_range_of_frames_counts_from_its_start():
     for start, stop in ((-1, 3), (4, 4), (0, 10), (9, None)):
         with pytest.raises(ParameterError, match="--start"):
             Slice(_Recorded(raw), start, stop)
+
+
+def test_png_stacks(tmp_path):
+    frames = RNG.integers(0, 65536, (11, 8, 6), dtype=np.uint16)
+    for i, frame in enumerate(frames):
+        (tmp_path / f"{i}.png").write_bytes(imagecodecs.png_encode(frame))
+    opened = open_frames(tmp_path)
+    assert opened.dtype == np.uint16 and np.array_equal(opened.read(0, 11), frames)
+    assert np.array_equal(open_frames(tmp_path / "1?.png").read(0, 1)[0], frames[10])
+    (tmp_path / "3.png").write_bytes(imagecodecs.png_encode(np.zeros((8, 6, 3), np.uint8)))
+    with pytest.raises(DamagedInputError, match=r"3\.png is a PNG of colour type 2 and 8 bits; frames are grey"):
+        open_frames(tmp_path)
+
+
+def test_a_dcimg_file_of_another_name_is_known_by_how_it_begins(tmp_path):
+    frame = RNG.integers(0, 99, (3, 4), dtype=np.uint16)
+    write_dcimg(tmp_path / "raw.bin", [frame], 1, (3, 4))
+    assert np.array_equal(open_frames(tmp_path / "raw.bin").read(0, 1)[0], frame)
+
+
+def test_types_that_the_caller_does_not_take_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), np.int16))
+    with pytest.raises(DamagedInputError, match="int16"):
+        open_frames(tmp_path / "a.tif")
+    assert open_frames(tmp_path / "a.tif", types=("int16",)).dtype == np.int16
+    write_dcimg(tmp_path / "b.dcimg", [np.zeros((3, 4), np.uint8)], 1, (3, 4))
+    with pytest.raises(DamagedInputError, match="holds uint8 pixels; frames are uint16"):
+        open_frames(tmp_path / "b.dcimg", types=("uint16",))

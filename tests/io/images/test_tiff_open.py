@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from gpustitch.errors import DamagedInputError, InputMissingError
-from gpustitch.io.frames.stacks import TiffFrames, TiffPages
+from gpustitch.io.frames.tiff import TiffFrames, TiffPages
 from gpustitch.io.images.tiff_facts import tiff_facts
 from gpustitch.io.images.tiff_open import opened_tiff
 from gpustitch.io.planes.opening import open_planes

@@ -14,7 +14,8 @@ import SimpleITK
 
 from gpustitch.errors import MissingExtraError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.write import nifti as nifti_volume
-from gpustitch.io.write.nifti import NiftiVolumeWriter, is_nifti_name, nifti_header
+from gpustitch.io.write.formats import format_of
+from gpustitch.io.write.nifti import NiftiVolumeWriter, nifti_header
 from gpustitch.model import Box, Spacing
 
 SPACING = Spacing(3000.0, 500.0, 250.0)
@@ -165,7 +166,7 @@ def test_nothing_is_left_of_a_failed_run(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
 def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path, name, monkeypatch):
-    def full(self, data):
+    def full(self, file, data):
         raise OSError(28, "No space left on device")
 
     volume = noise((4, 5, 6))
@@ -207,4 +208,4 @@ def test_bad_parameters(tmp_path, monkeypatch):
 
 
 def test_names():
-    assert is_nifti_name("a/b.nii") and is_nifti_name("b.NII.gz") and not is_nifti_name("b.gz")
+    assert format_of("a/b.nii") == format_of("b.NII.gz") == "nifti" != format_of("b.gz")

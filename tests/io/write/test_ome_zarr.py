@@ -168,7 +168,7 @@ def test_a_killed_writer_leaves_no_volume_and_the_next_one_replaces_what_it_left
         f"writer = OmeZarrWriter({str(tmp_path / 'v')!r}, (64, 32, 32), 'uint16', Spacing(1, 1, 1), levels=1,\n"
         "    chunk_shape=(32, 32, 32), downsample=None)\n"
         "writer.write(Box((0, 0, 0), (32, 32, 32)), np.ones((32, 32, 32), np.uint16))\n"
-        "writer._wait_for_all()\n"
+        "writer._in_flight.wait_for_all()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
@@ -217,7 +217,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
     ) as writer:  # fmt: skip
         for box in writer.blocks():
             writer.write(box, volume[box.slices()])
-            most.append(writer._in_flight)
+            most.append(writer._in_flight.n_bytes)
     assert max(most) <= 2048
     np.testing.assert_array_equal(read(tmp_path / "v"), volume)
 

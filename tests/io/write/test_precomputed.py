@@ -240,7 +240,7 @@ def test_a_failed_write_stops_the_writes_after_it(tmp_path, monkeypatch):
         ) as writer,
     ):
         writer.write(Box.of_shape((8, 8, 8)), volume[:8], failed.set)
-        writer._wait_for_all()
+        writer._in_flight.wait_for_all()
         writer.write(Box.of_shape((8, 8, 8), (8, 0, 0)), volume[8:16])
     assert not failed.is_set()
 
@@ -275,7 +275,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
     ) as writer:  # fmt: skip
         for box in writer.blocks():
             writer.write(box, volume[box.slices()])
-            most.append(writer._in_flight)
+            most.append(writer._in_flight.n_bytes)
     assert max(most) <= 2048
     np.testing.assert_array_equal(read(tmp_path / "v"), volume)
 

@@ -12,6 +12,7 @@ import gpustitch.oblique.deskew.stage as stage
 from gpustitch.array import Device, choose_device, transfer
 from gpustitch.errors import InputMissingError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.images.files import write_tiff
+from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.model import Box
 from gpustitch.oblique.deskew.deoblique import deoblique
@@ -46,7 +47,7 @@ def source(monkeypatch):
     def use(frames):
         recorded = Recorded(frames)
         monkeypatch.setattr(stage, "open_frames", lambda _, allow_truncated: recorded)
-        monkeypatch.setattr(stage, "source_files", lambda _: [])
+        monkeypatch.setattr(stage, "frame_files", lambda _: [])
         return recorded
 
     monkeypatch.setattr(stage, "_BATCH_FRAMES", 16)
@@ -268,4 +269,24 @@ def test_a_device_with_too_little_memory_is_refused_before_anything_is_written(t
     small = Device(0, "small", memory_bytes=10_000)
     with pytest.raises(ParameterError, match=r"needs about .* GB of the device's memory"):
         plan(options_of(tmp_path, device=small))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_may_ask_for_ome_zarr(tmp_path, source):
+    recorded = source(frames_of((40, 20, 30)))
+    job = plan(options_of(tmp_path, output=tmp_path / "v.zarr"))
+    run(job)
+    expected = deoblique(recorded.frames, Box.of_shape(job.shape), job.scan.shear)
+    for level in range(3):
+        volume = OmeZarrVolume(tmp_path / "v.zarr", level)
+        np.testing.assert_array_equal(volume.read(Box.of_shape(volume.shape)), expected)
+        expected = downsample(expected)
+    written = OmeZarrVolume(tmp_path / "v.zarr")
+    assert written.coverage == job.scan.coverage and written.spacing == job.scan.spacing
+
+
+def test_formats_that_are_written_in_order_are_refused(tmp_path, source):
+    source(frames_of((40, 20, 30)))
+    with pytest.raises(ParameterError, match=r"`output` .*v\.tif is named as TIFF.* name it \*\.zarr, or without"):
+        plan(options_of(tmp_path, output=tmp_path / "v.tif"))
     assert not list(tmp_path.iterdir())

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from gpustitch.errors import InputMissingError, MosaicError, OutputExistsError, ParameterError
+from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
@@ -267,3 +268,13 @@ def test_a_damaged_tile_leaves_no_output(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="has 100 bytes"):
         stitched(tree, tmp_path / "o")
     assert [path.name for path in tmp_path.iterdir()] == ["tiles"]
+
+
+def test_the_name_tells_the_format(tree: Path, tmp_path: Path) -> None:
+    expected = stitched(tree, tmp_path / "v")
+    options = StitchOptions(tmp_path / "v.ome.zarr", levels=1, chunk_shape=(16, 16, 16))
+    stitch.run(plan_tree(TreeOptions(tree), options))
+    volume = OmeZarrVolume(tmp_path / "v.ome.zarr")
+    np.testing.assert_array_equal(volume.read(Box.of_shape(volume.shape)), expected)
+    with pytest.raises(ParameterError, match="named as NIfTI, which is written from the first plane to the last"):
+        plan_tree(TreeOptions(tree), StitchOptions(tmp_path / "v.nii"))

@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from gpustitch.demo.series.dicom import Gradient, set_pixels, write_series
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.io.planes.opening import Planes
+from gpustitch.io.planes.format import Planes
 from gpustitch.model import Spacing
 from gpustitch.slices.dicom.pixels import DicomPlanes, pixels_equal
 from gpustitch.slices.dicom.series import find_dicom_series

@@ -1,0 +1,92 @@
+"""The formats that volumes are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpustitch.errors import ParameterError
+from gpustitch.io.registry import Registry, either
+from gpustitch.io.write.format import OutputFormat
+from gpustitch.io.write.nifti import NiftiOutput
+from gpustitch.io.write.ome_zarr import OmeZarrOutput
+from gpustitch.io.write.precomputed import PrecomputedOutput
+from gpustitch.io.write.tiff import TiffOutput
+
+OUTPUT_FORMATS: Registry[OutputFormat] = Registry(
+    "volumes to write", "gpustitch.outputs", (PrecomputedOutput(), OmeZarrOutput(), TiffOutput(), NiftiOutput())
+)
+# What is said of formats that lack something.
+_LACKS = {
+    "levels": "have one level",
+    "chunk_shape": "have no chunks",
+    "shard_shape": "have no shards",
+    "version": "have no versions",
+    "compression": "are written without compression",
+    "flush": "always wait for the disk",
+}
+
+
+def format_for(path: str | Path, format: str | None = None) -> OutputFormat:
+    """The format of that name; by default what the name of ``path`` asks for: that of the longest suffix it ends in.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such format.
+    """
+    if format is not None:
+        return OUTPUT_FORMATS.get(format)
+    suffix = volume_suffix(path)
+    return next(format for format in OUTPUT_FORMATS if suffix in (format.suffixes or ("",)))
+
+
+def format_of(path: str | Path) -> str:
+    """The name of the format that a name asks for: ``ome-zarr`` for ``v.zarr``."""
+    return format_for(path).name
+
+
+def unordered_format(path: str | Path) -> OutputFormat:
+    """The format that a name asks for, if it takes blocks in any order; ParameterError otherwise."""
+    format = format_for(path)
+    if format.in_order:
+        others = either(f"*{other.suffixes[0]}" for other in OUTPUT_FORMATS if not other.in_order and other.suffixes)
+        raise ParameterError(
+            f"`output` {path} is named as {format.title}, which is written from the first plane to the last; name it "
+            f"{others}, or without a suffix"
+        )
+    return format
+
+
+def volume_suffix(path: str | Path) -> str:
+    """The longest suffix of a format that a name ends in; empty if it is of none."""
+    name = Path(path).name.lower()
+    known = (suffix for format in OUTPUT_FORMATS for suffix in format.suffixes)
+    return max((suffix for suffix in known if name.endswith(suffix)), key=len, default="")
+
+
+def check_takes(format: OutputFormat, given: Mapping[str, Any]) -> None:
+    """Raise ParameterError for what a format has not, rather than leave it out in silence.
+
+    ``given`` are parameters in :attr:`OutputFormat.takes`; None for those that were not given.
+    """
+    nothing = {"levels": 1, "compression": 0, "flush": True}
+    for parameter, value in given.items():
+        if value is None or parameter in format.takes or value == nothing.get(parameter):
+            continue
+        raise ParameterError(
+            f"{format.title} volumes {_LACKS[parameter]}; leave out `{parameter}`, which is for "
+            f"{titles(parameter)}, or choose another format"
+        )
+
+
+def titles(parameter: str, *, with_it: bool = True) -> str:
+    """The formats that have a parameter of :attr:`OutputFormat.takes`, or those that have it not, for people."""
+    return either(format.title for format in OUTPUT_FORMATS if (parameter in format.takes) == with_it)
+
+
+def names_of_outputs() -> str:
+    """Which name asks for which format, for people: ``*.zarr OME-Zarr, other names precomputed``."""
+    named = [f"*{format.suffixes[0]} {format.title}" for format in OUTPUT_FORMATS if format.suffixes]
+    return ", ".join([*named, *(f"other names {format.title}" for format in OUTPUT_FORMATS if not format.suffixes)])

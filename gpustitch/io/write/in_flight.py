@@ -1,0 +1,127 @@
+"""The one queue of writers: bytes handed over and not yet written, bounded, and the first failure to write them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+from gpustitch.errors import OutputError
+from gpustitch.io.atomic import os_errors
+
+IN_FLIGHT_BYTES = 1 << 27
+
+
+class InFlight:
+    """Counts the bytes on their way to ``path``; may be used from several threads.
+
+    Parameters
+    ----------
+    path
+        The output.
+    limit_bytes
+        Bound on the bytes, or what is handed over at once.
+    what
+        What an error says could not be written: ``a chunk``.
+    """
+
+    def __init__(self, path: Path, limit_bytes: int, what: str) -> None:
+        self._path = path
+        self._limit = limit_bytes
+        self._what = what
+        self._error: BaseException | None = None
+        self._turn = threading.Condition()
+        self.n_bytes = 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether anything could not be written."""
+        return self._error is not None
+
+    def enter(self, n_bytes: int) -> None:
+        """Wait until so many bytes may be on their way, and count them; OutputError if a write failed."""
+        with self._turn:
+            self._turn.wait_for(lambda: self.has_failed or not self.n_bytes or self.n_bytes + n_bytes <= self._limit)
+            self.raise_failure()
+            self.n_bytes += n_bytes
+
+    def leave(self, n_bytes: int, error: BaseException | None = None) -> None:
+        """Say that so many bytes are written, or why they are not."""
+        with self._turn:
+            self.n_bytes -= n_bytes
+            self._error = self._error or error
+            self._turn.notify_all()
+
+    def wait_for_all(self) -> None:
+        """Wait until nothing is on its way."""
+        with self._turn:
+            self._turn.wait_for(lambda: self.n_bytes == 0)
+
+    def raise_failure(self) -> None:
+        """Raise OutputError if anything could not be written."""
+        if self._error is None:
+            return
+        try:
+            with os_errors(self._path):
+                raise self._error
+        except OutputError:
+            raise
+        except BaseException as error:
+            raise OutputError(f"{self._path}: {self._what} could not be written: {error}") from error
+
+
+class Stopped(Exception):
+    """The output is given up: what waits for the next piece ends."""
+
+
+class InTurn:
+    """Pieces of one file: made by several threads, taken in order by the one that writes, and bounded in bytes.
+
+    Parameters
+    ----------
+    in_flight
+        Counts them.
+    pool
+        Makes them.
+    """
+
+    _COMPLETE, _STOP = object(), object()
+
+    def __init__(self, in_flight: InFlight, pool: Executor) -> None:
+        self._in_flight = in_flight
+        self._pool = pool
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def put(self, makes: Iterable[Callable[[], Any]], n_bytes: int, release: Callable[[], None] | None = None) -> None:
+        """Queue pieces that take ``n_bytes`` until all of them are written; then ``release`` is called.
+
+        Bytes are counted by :meth:`InFlight.enter` before.
+        """
+        for make in makes:
+            self._queue.put(self._pool.submit(make))
+        if release is not None:
+            self._queue.put(release)
+        self._queue.put(n_bytes)
+
+    def complete(self) -> None:
+        """Say that no more pieces follow."""
+        self._queue.put(self._COMPLETE)
+
+    def stop(self) -> None:
+        """End :meth:`taken` with :class:`Stopped`, if it is not at its end."""
+        self._queue.put(self._STOP)
+
+    def taken(self) -> Iterator[Any]:
+        """The pieces as they come; when the next one is asked for, those before it are in the file."""
+        while (item := self._queue.get()) is not self._COMPLETE:
+            if item is self._STOP:
+                raise Stopped
+            if isinstance(item, Future):
+                yield item.result()
+            elif callable(item):
+                item()
+            else:
+                self._in_flight.leave(item)
