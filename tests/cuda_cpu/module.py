@@ -5,7 +5,7 @@ with a device's limits and every argument with the kind and size that the compil
 would be read without a word. Then the library's runtime calls the body for every thread, in the order that
 :func:`settings` chooses. Launches take turns: the threads' state is global to a library.
 
-With the environment variable ``gpustitchITCH_CUDA_CPU_SANITIZED=1`` bodies are compiled with the address and undefined
+With the environment variable ``GPUSTITCH_CUDA_CPU_SANITIZED=1`` bodies are compiled with the address and undefined
 behaviour sanitizers (Python must then be started with their libraries preloaded); each array is copied into a block of
 memory of exactly its size, so that one element past the end is noticed.
 """
@@ -31,7 +31,7 @@ from tests.cuda_cpu.build import CompileError, why_not
 __all__ = ["CompileError", "EmulatorError", "Function", "RawModule", "launches", "settings", "why_not"]
 
 ORDERS = ("forward", "reverse", "random")
-SANITIZED = "gpustitchITCH_CUDA_CPU_SANITIZED"
+SANITIZED = "GPUSTITCH_CUDA_CPU_SANITIZED"
 _MOST_SHARED_BYTES = 48 << 10
 _MOST_THREADS = 1024
 _MOST_BLOCK = (1024, 1024, 64)
