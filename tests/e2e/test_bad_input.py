@@ -157,11 +157,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.posix
 def test_a_disk_too_small_is_refused_before_the_first_read(truth: Truth, small_disk: Path) -> None:
     assert "free" in fail(8, "pipeline", truth.channel(), "--output", small_disk / "out", *PLAIN)
     assert not any(small_disk.iterdir())
 
 
+@pytest.mark.posix
 def test_a_disk_that_fills_up_leaves_nothing_half(
     truth: Truth, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half(
     assert not any(small_disk.iterdir())
 
 
+@pytest.mark.posix
 def test_a_disk_that_may_not_be_written(channel: Path, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for arguments in (
@@ -182,6 +185,7 @@ def test_a_disk_that_may_not_be_written(channel: Path, small_disk: Path) -> None
         assert str(small_disk) in fail(8, *arguments).replace("\n", "")
 
 
+@pytest.mark.posix
 def test_a_killed_run_leaves_no_output_and_can_be_run_again(truth: Truth, plain_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = [

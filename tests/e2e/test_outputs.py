@@ -97,6 +97,7 @@ def test_tiles_that_cannot_be_linked_are_told_even_when_quiet(raw: Path, tmp_pat
     assert "seed" in fail(3, "oblique-align", "--input", tmp_path / "out", "--output", "a.json", "--seed", -1)
 
 
+@pytest.mark.posix
 def test_a_terminated_run_leaves_nothing(raw: Path, tmp_path: Path) -> None:
     frames = np.ones((2000, 64, 64), np.uint16)
     long = tmp_path / "long.dcimg"

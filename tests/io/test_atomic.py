@@ -67,6 +67,7 @@ def test_a_partial_directory_left_by_a_killed_run_is_replaced(tmp_path: Path) ->
         assert not any(partial.iterdir())
 
 
+@pytest.mark.posix
 def test_two_runs_into_one_output_do_not_mix(tmp_path: Path) -> None:
     with atomic_directory(tmp_path / "volume") as first:
         (first / "mine").touch()
@@ -85,6 +86,7 @@ def test_an_output_that_appeared_meanwhile_is_kept(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["volume"]
 
 
+@pytest.mark.posix
 def test_a_link_to_a_folder_stays_and_its_target_is_written(tmp_path: Path) -> None:
     (tmp_path / "big disk" / "out").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "big disk" / "out")
@@ -95,6 +97,7 @@ def test_a_link_to_a_folder_stays_and_its_target_is_written(tmp_path: Path) -> N
     assert (tmp_path / "big disk" / "out" / "new").exists()
 
 
+@pytest.mark.posix
 def test_outputs_that_would_replace_an_input_are_refused(tmp_path: Path) -> None:
     raw = tmp_path / "channel" / "raw.dcimg"
     raw.parent.mkdir()
@@ -132,7 +135,8 @@ def test_output_below_a_file_is_refused(tmp_path: Path) -> None:
         check_output(tmp_path / "file" / "below", overwrite=False)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.posix
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
 def test_read_only_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="no permission"):

@@ -162,6 +162,7 @@ def refused(path):
     return path
 
 
+@pytest.mark.posix
 def test_broken_links_and_devices_do_no_harm(tmp_path):
     (tmp_path / "gone.dcm").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "pipe.dcm")
@@ -172,6 +173,7 @@ def test_broken_links_and_devices_do_no_harm(tmp_path):
     assert sorted(names(found.others, tmp_path)) == ["gone.dcm", "pipe.dcm"]
 
 
+@pytest.mark.posix
 def test_a_path_that_cannot_be_looked_at_is_named(tmp_path):
     with pytest.raises(InputMissingError, match="cannot be opened: File name too long"):
         slice_files([tmp_path / ("a" * 300)])

@@ -7,8 +7,6 @@ Where slices are missing there is background: what each plane is made of is in t
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +28,7 @@ from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
 from gpustitch.ops.pyramid import downsample, signed_too
-from gpustitch.regrid.plan import BETWEEN, EXACT, FILLED, GAP, OUTSIDE, ZPlan, plan_z, runs
+from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, ZPlan, plan_z, runs
 from gpustitch.regrid.plane_shift import plane_shifts
 from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
 from gpustitch.running.progress import SILENT, Progress
@@ -41,9 +39,9 @@ from gpustitch.slices.model import SliceStack
 from gpustitch.slices.verdict.report import verdict_dict
 from gpustitch.slices.verdict.stage import JudgeOptions, judge
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
+from gpustitch.slices.volume.file import KINDS, planes_table
 from gpustitch.slices.volume.layout import Layout, layout, layout_affine, run_layout
 
-KINDS = {OUTSIDE: "OUTSIDE", GAP: "GAP", FILLED: "FILLED", BETWEEN: "BETWEEN", EXACT: "EXACT"}
 # More planes than any scanner makes: memory for the table of planes would not be bounded.
 _MOST_PLANES = 1_000_000
 
@@ -236,7 +234,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
         ) as output:
             write_blocks(volume.blocks, output, in_order=options.output_format.in_order, progress=progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
-            partial.write_text(_table(plan.stack, volume), encoding="utf-8", newline="")
+            partial.write_text(planes_table(volume.layout.grid, volume.sources), encoding="utf-8", newline="")
     return tuple(volume.path for volume in plan.volumes)
 
 
@@ -368,22 +366,6 @@ def _slices(stack: SliceStack, volume: VolumePlan) -> list[dict[str, Any]]:
             {"slice": k, "file": str(header.path), "frame": header.frame, "stated_mm": written, "taken_mm": place}
         )
     return listed
-
-
-def _table(stack: SliceStack, volume: VolumePlan) -> str:
-    """What each plane is made of, as CSV."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("plane", "position_mm", "kind", "lower_slice", "upper_slice", "upper_weight"))
-    sources = volume.sources
-    rows = zip(
-        volume.layout.grid.positions().tolist(), sources.kind.tolist(), sources.lower.tolist(), sources.upper.tolist(),
-        sources.weight.tolist(), strict=True,
-    )  # fmt: skip
-    for k, (position, kind, lower, upper, weight) in enumerate(rows):
-        made_of = (lower, upper, f"{weight:.7g}") if lower >= 0 else ("", "", "")
-        table.writerow((k, f"{position:.9g}", KINDS[kind], *made_of))
-    return text.getvalue()
 
 
 def slice_planes(stack: SliceStack) -> Planes:

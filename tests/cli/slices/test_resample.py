@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -223,7 +222,7 @@ def test_series_of_a_scanner(tmp_path, name, shape):
         np.testing.assert_array_equal(voxels[round(z)], wanted)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX systems")
+@pytest.mark.posix
 @pytest.mark.parametrize("name", ["v.nii.gz", "v.zarr"])
 def test_a_terminated_run_leaves_nothing(tmp_path, name):
     write_series(tmp_path / "in", np.arange(40) * 1.0, shape=(128, 128), pixels=lambda x, y, z: 0 * (x + y + z))

@@ -121,6 +121,7 @@ def test_names_that_the_terminal_cannot_show(tmp_path):
     assert shown.returncode == 0 and b"/?" in shown.stdout
 
 
+@pytest.mark.posix
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 def test_a_full_disk_for_the_verdict(tmp_path):
     write_series(tmp_path, np.arange(5.0))

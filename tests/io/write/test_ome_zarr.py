@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -160,6 +159,7 @@ def test_a_volume_is_there_whole_or_not_at_all(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "v"), new)
 
 
+@pytest.mark.posix
 def test_a_killed_writer_leaves_no_volume_and_the_next_one_replaces_what_it_left(tmp_path):
     code = (
         "import os, signal, numpy as np\n"
@@ -178,7 +178,9 @@ def test_a_killed_writer_leaves_no_volume_and_the_next_one_replaces_what_it_left
     assert [entry.name for entry in tmp_path.iterdir()] == ["v"]
 
 
+@pytest.mark.posix
 def test_what_the_system_says_is_reported(tmp_path):
+    resource = pytest.importorskip("resource")
     code = (
         "import resource, signal\n"
         "from tests.io.volumes.test_ome_zarr import write, noise\n"

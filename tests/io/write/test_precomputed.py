@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -245,7 +244,9 @@ def test_a_failed_write_stops_the_writes_after_it(tmp_path, monkeypatch):
     assert not failed.is_set()
 
 
+@pytest.mark.posix
 def test_a_real_limit_of_the_system_is_reported(tmp_path):
+    resource = pytest.importorskip("resource")
     code = (
         "import resource, numpy as np\n"
         "from tests.io.write.test_precomputed import write, noise\n"

@@ -202,6 +202,7 @@ def test_the_sidecar_is_beside_the_file(tmp_path):
     assert not (tmp_path / "v.tif").exists()
 
 
+@pytest.mark.posix
 def test_a_killed_writer_leaves_no_file(tmp_path):
     code = (
         "import os, signal, numpy as np\n"
@@ -218,6 +219,7 @@ def test_a_killed_writer_leaves_no_file(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["v.tif"]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("compression", [0, 1])
 def test_what_the_system_says_is_reported(tmp_path, compression):
     code = (
