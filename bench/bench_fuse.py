@@ -26,7 +26,8 @@ from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Coverage, ObliqueScan, PlacedVolume, Spacing
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
-from gpustitch.oblique.fuse.stage import StitchOptions, TreeOptions, plan_tree
+from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
+from gpustitch.oblique.fuse.stage import plan_tree
 from gpustitch.ops.pyramid import downsample
 
 REFERENCE_NS = {1: 42.0, 5: 61.0}

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from bench.common import disk_write_bytes_per_s, memcpy_bytes_per_s, report
 from gpustitch.io.frames.dcimg_writer import write_dcimg
-from gpustitch.oblique.fuse.stage import StitchOptions
+from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.running.progress import Silent

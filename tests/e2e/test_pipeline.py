@@ -19,7 +19,7 @@ from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.fuse import stage as stitch
-from gpustitch.oblique.fuse.stage import StitchOptions
+from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.mosaic.placing import place
 from tests.e2e.commands import read_level, succeed

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gpustitch.cli.build import command_of
 from gpustitch.cli.oblique.old_scripts import LogLevel
 from gpustitch.cli.terminal import TerminalProgress
-from gpustitch.oblique.fuse.stage import StitchTreeOptions, plan_tree, run
+from gpustitch.oblique.fuse.options import StitchTreeOptions
+from gpustitch.oblique.fuse.stage import plan_tree, run
 
 
 @command_of

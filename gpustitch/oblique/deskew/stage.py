@@ -8,25 +8,20 @@ and corrected.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpustitch.array import Array, Device, choose_device, empty, on, to_device, to_host
+from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
 from gpustitch.io.provenance import provenance
-from gpustitch.io.write.format import VolumeOutput
 from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.opening import open_output
@@ -38,34 +33,22 @@ from gpustitch.io.write.pyramid_layout import (
     pyramid_bytes,
 )
 from gpustitch.io.write.pyramid_writer import checked_writers
-from gpustitch.model import ZYX, Box, Frames, ObliqueScan
+from gpustitch.model import ZYX, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
-from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, Sweep, Work
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.file import read_flat
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
-from gpustitch.running.threads import checked_workers
+from gpustitch.running.threads import Workers, checked_workers
 
 # Blocks about this wide share most of the frames they need (depth * shear more than their width).
 _BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
-_BATCH_FRAMES = 64
 _FRAME_TYPES = ("uint8", "uint16", "float32")
 
 
-@dataclass(frozen=True)
-class _Grain:
-    """Frames corrected, and rows interpolated, at a time."""
-
-    frames: int
-    rows: int
-
-
-# On the host few frames, so that every thread has some, and rows whose frames stay in the cache between being gathered
-# and being transposed; on a device as much as keeps all of it busy.
-_HOST_GRAIN, _DEVICE_GRAIN = _Grain(8, 64), _Grain(16, 1 << 30)
 # What a pixel takes on a device while it is corrected: coefficients, weights and results in float32.
 _CORRECTION_BYTES = 24
 
@@ -200,6 +183,9 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
     warning = truncation(options.input) if options.allow_truncated else ""
     if warning:
         progress.warn(warning)
+    work = Work(
+        plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
+    )
     sidecar = {
         **provenance(options, [Path(options.input)] if Path(options.input).exists() else []),
         "scan": dataclasses.asdict(plan.scan),
@@ -217,7 +203,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         n_writers=options.n_writers,
         flush=options.flush,
     ) as writer:
-        n_blocks = _Sweep(plan, writer).run(progress)
+        n_blocks = Sweep(work, writer).run(progress)
     return DeobliqueResult(options.output, plan.scan, n_blocks)
 
 
@@ -257,7 +243,7 @@ def _output_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOpt
 
 def _memory_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX, n_workers: int) -> int:
     frame_bytes = scan.n_rows * scan.n_columns * dtype.itemsize
-    window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * _BATCH_FRAMES)
+    window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * BATCH_FRAMES)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, scan.shape, strict=True)) * dtype.itemsize
     # Unfinished chunks of the coarse levels lie across the moving front, and lean with it.
     unfinished = scan.n_rows * scan.n_columns * block_shape[2] * dtype.itemsize // 3
@@ -270,8 +256,8 @@ def _check_device(plan: DeobliquePlan) -> None:
         return
     scan, block_shape = plan.scan, plan.block_shape
     frame = scan.n_rows * scan.n_columns
-    window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * _BATCH_FRAMES)
-    working = 0 if plan.correction is None else _CORRECTION_BYTES * frame * _DEVICE_GRAIN.frames
+    window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * BATCH_FRAMES)
+    working = 0 if plan.correction is None else _CORRECTION_BYTES * frame * DEVICE_GRAIN.frames
     needed = window * frame * plan.dtype.itemsize + 2 * working
     if needed > plan.device.memory_bytes:
         raise ParameterError(
@@ -279,135 +265,3 @@ def _check_device(plan: DeobliquePlan) -> None:
             f"{plan.device.memory_bytes / 1e9:.1f} GB may be taken; give `device` cpu, fewer `levels` or a smaller "
             "`chunk_shape`"
         )
-
-
-class _Window:
-    """The corrected frames in memory, on the device that computes."""
-
-    def __init__(self) -> None:
-        self._pieces: list[tuple[int, Array]] = []
-
-    def append(self, start: int, piece: Array) -> None:
-        self._pieces.append((start, piece))
-
-    def forget_before(self, number: int) -> None:
-        self._pieces = [(start, piece) for start, piece in self._pieces if start + len(piece) > number]
-
-    def copy_to(self, out: Array, start: int, rows: slice, columns: slice) -> None:
-        """Fill ``out`` with ``rows`` and ``columns`` of the frames from ``start`` on."""
-        for first, piece in self._pieces:
-            a, b = max(start, first), min(start + len(out), first + len(piece))
-            if a < b:
-                out[a - start : b - start] = piece[a - first : b - first, rows, columns]
-
-
-class _Buffers:
-    """Arrays to use again: fresh memory costs the operating system more time than the interpolation takes."""
-
-    def __init__(self, dtype: np.dtype[Any], device: Device) -> None:
-        self._dtype = dtype
-        self._device = device
-        self._free: deque[Array] = deque()
-
-    def take(self, shape: tuple[int, ...]) -> tuple[Array, Callable[[], None]]:
-        """An array of that shape, and what to call when it is no longer used."""
-        size = math.prod(shape)
-        try:
-            buffer = self._free.pop()
-        except IndexError:
-            buffer = empty((size,), self._dtype, self._device)
-        if buffer.size < size:
-            buffer = empty((size,), self._dtype, self._device)
-        return buffer[:size].reshape(shape), functools.partial(self._free.append, buffer)
-
-
-class _Sweep:
-    """One pass over the frames."""
-
-    def __init__(self, plan: DeobliquePlan, writer: VolumeOutput) -> None:
-        self._plan = plan
-        self._scan = plan.scan
-        self._writer = writer
-        self._window = _Window()
-        self._device = plan.device
-        self._grain = _DEVICE_GRAIN if self._device.is_cuda else _HOST_GRAIN
-        self._blocks, self._stacks = (_Buffers(plan.dtype, self._device) for _ in range(2))
-        depth, _, width = plan.block_shape
-        planes, rows, columns = plan.shape
-        slabs = [(z, min(z + depth, planes)) for z in range(0, planes, depth)]
-        starts = range(0, columns, width)
-        # For each slab of planes, its columns of blocks still to do, the next one last.
-        self._todo = [
-            [Box((z, 0, x), (z_stop, rows, min(x + width, columns))) for x in reversed(starts)] for z, z_stop in slabs
-        ]
-
-    def run(self, progress: Progress) -> int:
-        n_frames, n_blocks, held = self._scan.n_frames, 0, 0
-        progress.start("de-oblique", n_frames, "frames")
-        with ThreadPoolExecutor(self._plan.n_workers, thread_name_prefix="gpustitch") as pool:
-            try:
-                while held < n_frames or any(self._todo):
-                    n_read, n_written = self._step(pool, held)
-                    held += n_read
-                    n_blocks += n_written
-                    progress.advance(n_read)
-            finally:
-                pool.shutdown(cancel_futures=True)
-                progress.finish()
-        return n_blocks
-
-    def _step(self, pool: ThreadPoolExecutor, held: int) -> tuple[int, int]:
-        """Read the next batch while the blocks that need no more than the frames held are made."""
-        stop = min(held + _BATCH_FRAMES, self._scan.n_frames)
-        starts = range(held, stop, self._grain.frames)
-        pieces = [pool.submit(self._load, start, min(start + self._grain.frames, stop)) for start in starts]
-        blocks = [pool.submit(self._emit, box) for box in self._ready(held)]
-        for block in blocks:
-            block.result()
-        for start, piece in zip(starts, pieces, strict=True):
-            self._window.append(start, piece.result())
-        self._window.forget_before(self._oldest_needed())
-        return stop - held, len(blocks)
-
-    def _load(self, start: int, stop: int) -> Array:
-        raw = self._plan.frames.read(start, stop)
-        correction = self._plan.correction
-        with on(self._device):
-            frames = to_device(raw, self._device)
-            return frames if correction is None else correction.apply(frames)
-
-    def _ready(self, held: int) -> Iterator[Box]:
-        """Take the blocks that need no frame beyond those held; those that no frame reaches are skipped."""
-        rows = self._plan.block_shape[1]
-        for todo in self._todo:
-            while todo and self._scan.frames_of(todo[-1])[1] <= held:
-                box = todo.pop()
-                if not self._scan.coverage.intersects(box):
-                    self._writer.skip(box)
-                    continue
-                yield from box.blocks((box.stop[0], rows, box.stop[2]))
-
-    def _oldest_needed(self) -> int:
-        return min((self._scan.frames_of(todo[-1])[0] for todo in self._todo if todo), default=self._scan.n_frames)
-
-    def _emit(self, box: Box) -> None:
-        start, stop = self._scan.frames_of(box)
-        columns = slice(box.start[0], box.stop[0])
-        with on(self._device):
-            out, release = self._blocks.take(box.shape)
-            n_rows = min(self._grain.rows, box.shape[1])
-            room, done = self._stacks.take(((stop - start) * n_rows * box.shape[0],))
-            for part in box.blocks((box.stop[0], n_rows, box.stop[2])):
-                rows = slice(part.start[1], part.stop[1])
-                shape = (stop - start, part.shape[1], part.shape[0])
-                frames = room[: math.prod(shape)].reshape(shape)
-                self._window.copy_to(frames, start, rows, columns)
-                deoblique(frames, part, self._scan.shear, first_frame=start, out=out[part.slices(box.start)])
-            voxels = to_host(out)
-        # Not before: another thread's stream would write what this one's may still read.
-        done()
-        if voxels is out:
-            self._writer.write(box, voxels, release)
-        else:
-            release()
-            self._writer.write(box, voxels)

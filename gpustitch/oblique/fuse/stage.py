@@ -23,7 +23,6 @@ from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.pyramid_layout import (
-    DEFAULT_LEVELS,
     block_shape_of,
     check_block,
     checked_levels,
@@ -31,105 +30,19 @@ from gpustitch.io.write.pyramid_layout import (
     pyramid_bytes,
 )
 from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
-from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains
+from gpustitch.oblique.fuse.options import Intensity, StitchOptions, TreeOptions
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, cropped, place_found
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.robust import median_and_scatter
-from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
 # A chunk of a tile at a block's border is read for both blocks: wide blocks read less of them.
 _BLOCK_ROWS, _BLOCK_WIDTH = 256, 256
-VOLUME = "Volume"  # heading of the options
 _FUSED_TYPES = ("uint8", "uint16", "float32")
-
-
-@documented
-@dataclass(frozen=True)
-class Intensity:
-    """Correction of brightness that falls off along y within each tile (:mod:`gpustitch.oblique.fuse.intensity`).
-
-    Without ``last_to_first`` and ``is_estimated`` nothing is corrected. ``seed`` decides where the patches lie.
-    """
-
-    last_to_first: float | None = option(
-        None,
-        flag="--y-illum-corr",
-        help="Brightness of each tile's last row over that of its first; tiles are evened out by it.",
-        panel=VOLUME,
-    )
-    is_estimated: bool = option(
-        False,
-        flag="--compute-y-illum-corr",
-        help="Estimate that brightness where tiles overlap along y, and even tiles out by it.",
-        panel=VOLUME,
-    )
-    n_patches: int = option(1000, flag="--n-y-illum-patches", help="Patches to estimate it from.", panel=VOLUME)
-    min_mean: float = option(100, flag="--min-y-illum-mean", help="Least mean of a patch that counts.", panel=VOLUME)
-    min_correlation: float = option(
-        0.8,
-        flag="--min-y-illum-corr-coef",
-        help="Least correlation of the two tiles in such a patch.",
-        panel=VOLUME,
-    )
-    seed: int = 0
-
-
-@documented
-@dataclass(frozen=True)
-class StitchOptions:
-    """How a mosaic is fused and written. ``size`` and ``offset`` are the part (z, y, x) of it that is written."""
-
-    output: Path = option(help="Folder of the volume to write: OME-Zarr if it is named so (*.zarr), else precomputed.")
-    levels: int = shared.levels(DEFAULT_LEVELS, panel=VOLUME)
-    chunk_shape: ZYX = shared.chunk_shape(panel=VOLUME)
-    size: ZYX | None = option(
-        None, flag="--output-size", text="xyz", help="Voxels x,y,z to write.", shown="the whole mosaic", panel=VOLUME
-    )
-    offset: ZYX | None = option(
-        None, flag="--output-offset", text="xyz", help="First voxel x,y,z to write.", shown="0,0,0", panel=VOLUME
-    )
-    intensity: Intensity = nested(Intensity)
-    n_workers: int | None = shared.n_workers()
-    n_writers: int = shared.n_writers()
-    overwrite: bool = shared.overwrite()
-    device: str | Device = shared.device()
-    device_memory_bytes: int | None = shared.device_memory()
-
-
-@documented
-@dataclass(frozen=True)
-class TreeOptions:
-    """Where the volumes are and how they are placed (:func:`gpustitch.oblique.mosaic.placing.place_found`)."""
-
-    input: Path = option(help="Folder of the volumes: X/X_Y/Z, tenths of a micron.")
-    alignment: Path | None = option(None, help="JSON of oblique-align.", shown="the stage's positions")
-    x_step_um: float | None = option(
-        None, flag="--x-step-size", unit="um", help="Distance between frames, um.", shown="what the volumes say"
-    )
-    y_voxel_um: float | None = option(
-        None,
-        flag="--y-voxel-size",
-        unit="um",
-        help="Camera pixel, um.",
-        shown="what the alignment says, else the volumes",
-    )
-    z_offset: int | None = option(
-        None, help="Voxels from a tile to the next along z.", shown="what the folders' names say"
-    )
-    negative_y: bool = option(False, help="The stage's y runs against the camera's (not with `alignment`).")
-
-
-@dataclass(frozen=True)
-class StitchTreeOptions:
-    """Volumes in a folder, and how they are fused."""
-
-    source: TreeOptions = nested(TreeOptions)
-    stitch: StitchOptions = nested(StitchOptions)
 
 
 @dataclass(frozen=True)

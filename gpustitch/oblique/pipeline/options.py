@@ -14,8 +14,8 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet import WaveletOptions
 from gpustitch.oblique.flat.stage import FLAT as FLAT_PANEL
 from gpustitch.oblique.flat.stage import IlluminationOptions
-from gpustitch.oblique.fuse.stage import VOLUME as VOLUME_PANEL
-from gpustitch.oblique.fuse.stage import StitchOptions
+from gpustitch.oblique.fuse.options import VOLUME as VOLUME_PANEL
+from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.running import options as shared
 
 FLAT, ALIGNMENT, TILES, VOLUME, PROVENANCE = "flat.tiff", "align.json", "tiles", "volume", "provenance.json"

@@ -31,7 +31,8 @@ from gpustitch.oblique.flat import stage as illumination
 from gpustitch.oblique.flat.flatfield import normalized_flat
 from gpustitch.oblique.flat.stage import IlluminationOptions, IlluminationPlan
 from gpustitch.oblique.fuse import stage as stitch
-from gpustitch.oblique.fuse.stage import StitchResult, TreeOptions
+from gpustitch.oblique.fuse.options import TreeOptions
+from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.mosaic.placing import check_aligned

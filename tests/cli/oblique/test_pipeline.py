@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
 from gpustitch.errors import ParameterError
-from gpustitch.oblique.fuse.stage import Intensity
+from gpustitch.oblique.fuse.options import Intensity
 from gpustitch.oblique.pipeline.options import PipelineOptions
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gpustitch.oblique.deskew.stage as stage
+import gpustitch.oblique.deskew.sweep as sweep
 from gpustitch.array import Device, choose_device, transfer
 from gpustitch.errors import InputMissingError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.images.files import write_tiff
@@ -50,10 +51,10 @@ def source(monkeypatch):
         monkeypatch.setattr(stage, "frame_files", lambda _: [])
         return recorded
 
-    monkeypatch.setattr(stage, "_BATCH_FRAMES", 16)
+    monkeypatch.setattr(sweep, "BATCH_FRAMES", 16)
     monkeypatch.setattr(stage, "_BLOCK_WIDTH", 16)
     monkeypatch.setattr(stage, "_BLOCK_ROWS", 16)
-    monkeypatch.setattr(stage, "_HOST_GRAIN", stage._Grain(frames=8, rows=8))
+    monkeypatch.setattr(sweep, "HOST_GRAIN", sweep.Grain(frames=8, rows=8))
     return use
 
 
@@ -139,9 +140,9 @@ def test_range_turn_and_flip(tmp_path, source):
 def test_frames_held_are_bounded(tmp_path, source, monkeypatch):
     source(frames_of((400, 4, 16)))
     held = []
-    real = stage._Window.forget_before
+    real = sweep.Window.forget_before
     monkeypatch.setattr(
-        stage._Window,
+        sweep.Window,
         "forget_before",
         lambda self, number: (held.append(sum(len(p) for _, p in self._pieces)), real(self, number)),
     )
@@ -251,13 +252,13 @@ def test_a_device_makes_what_the_host_makes(tmp_path, source, step, dtype):
 @pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
 def test_buffers_are_used_again_only_when_the_device_has_finished(tmp_path, source, monkeypatch):
     source(frames_of((45, 20, 19)))
-    take, at_work = stage._Buffers.take, []
+    take, at_work = sweep.Buffers.take, []
 
     def watched(buffers, shape):
         array, release = take(buffers, shape)
         return array, lambda: (at_work.append(bool(transfer._held())), release())
 
-    monkeypatch.setattr(stage._Buffers, "take", watched)
+    monkeypatch.setattr(sweep.Buffers, "take", watched)
     with shim.installed():
         run(plan(options_of(tmp_path, device=choose_device("cuda"))))
     assert at_work

@@ -19,7 +19,8 @@ from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
-from gpustitch.oblique.fuse.stage import Intensity, StitchOptions, TreeOptions, plan_tree
+from gpustitch.oblique.fuse.options import Intensity, StitchOptions, TreeOptions
+from gpustitch.oblique.fuse.stage import plan_tree
 from gpustitch.ops.pyramid import downsample
 
 SCAN = ObliqueScan(n_frames=40, n_rows=36, n_columns=20, pixel_um=1.8, step_um=1.28)

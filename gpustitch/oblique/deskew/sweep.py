@@ -1,0 +1,195 @@
+"""One pass over frames: read and corrected in batches, blocks interpolated as soon as their last frame is there.
+
+Frames are forgotten as soon as no block needs them any more. While one batch is interpolated and written, the next is
+read and corrected.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, Device, empty, on, to_device, to_host
+from gpustitch.model import ZYX, Box, Frames, ObliqueScan
+from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.running.progress import Progress
+from gpustitch.running.threads import Workers
+
+BATCH_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Grain:
+    """Frames corrected, and rows interpolated, at a time."""
+
+    frames: int
+    rows: int
+
+
+# On the host few frames, so that every thread has some, and rows whose frames stay in the cache between being gathered
+# and being transposed; on a device as much as keeps all of it busy.
+HOST_GRAIN, DEVICE_GRAIN = Grain(8, 64), Grain(16, 1 << 30)
+
+
+class Window:
+    """The corrected frames in memory, on the device that computes."""
+
+    def __init__(self) -> None:
+        self._pieces: list[tuple[int, Array]] = []
+
+    def append(self, start: int, piece: Array) -> None:
+        self._pieces.append((start, piece))
+
+    def forget_before(self, number: int) -> None:
+        self._pieces = [(start, piece) for start, piece in self._pieces if start + len(piece) > number]
+
+    def copy_to(self, out: Array, start: int, rows: slice, columns: slice) -> None:
+        """Fill ``out`` with ``rows`` and ``columns`` of the frames from ``start`` on."""
+        for first, piece in self._pieces:
+            a, b = max(start, first), min(start + len(out), first + len(piece))
+            if a < b:
+                out[a - start : b - start] = piece[a - first : b - first, rows, columns]
+
+
+class Buffers:
+    """Arrays to use again: fresh memory costs the operating system more time than the interpolation takes."""
+
+    def __init__(self, dtype: np.dtype[Any], device: Device) -> None:
+        self._dtype = dtype
+        self._device = device
+        self._free: deque[Array] = deque()
+
+    def take(self, shape: tuple[int, ...]) -> tuple[Array, Callable[[], None]]:
+        """An array of that shape, and what to call when it is no longer used."""
+        size = math.prod(shape)
+        try:
+            buffer = self._free.pop()
+        except IndexError:
+            buffer = empty((size,), self._dtype, self._device)
+        if buffer.size < size:
+            buffer = empty((size,), self._dtype, self._device)
+        return buffer[:size].reshape(shape), functools.partial(self._free.append, buffer)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Frames to be de-obliqued, what is done to each first (None for nothing), and who makes blocks of what."""
+
+    frames: Frames
+    scan: ObliqueScan
+    correction: Correction | None
+    dtype: np.dtype[Any]
+    block_shape: ZYX
+    workers: Workers
+
+
+class Sink(Protocol):
+    """What takes blocks, as :class:`gpustitch.io.write.format.VolumeOutput` does."""
+
+    def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
+        """Take the voxels of a box, which stay unchanged until ``release`` is called."""
+
+    def skip(self, box: Box) -> None:
+        """Learn that a box holds only zeros."""
+
+
+class Sweep:
+    """One pass over the frames."""
+
+    def __init__(self, work: Work, writer: Sink) -> None:
+        self._work = work
+        self._scan = work.scan
+        self._writer = writer
+        self._window = Window()
+        self._device = work.workers.device
+        self._grain = DEVICE_GRAIN if self._device.is_cuda else HOST_GRAIN
+        self._blocks, self._stacks = (Buffers(work.dtype, self._device) for _ in range(2))
+        depth, _, width = work.block_shape
+        planes, rows, columns = work.scan.shape
+        slabs = [(z, min(z + depth, planes)) for z in range(0, planes, depth)]
+        starts = range(0, columns, width)
+        # For each slab of planes, its columns of blocks still to do, the next one last.
+        self._todo = [
+            [Box((z, 0, x), (z_stop, rows, min(x + width, columns))) for x in reversed(starts)] for z, z_stop in slabs
+        ]
+
+    def run(self, progress: Progress) -> int:
+        """Read, correct, interpolate and hand over everything; the number of blocks that were written."""
+        n_frames, n_blocks, held = self._scan.n_frames, 0, 0
+        progress.start("de-oblique", n_frames, "frames")
+        with ThreadPoolExecutor(self._work.workers.n, thread_name_prefix="gpustitch") as pool:
+            try:
+                while held < n_frames or any(self._todo):
+                    n_read, n_written = self._step(pool, held)
+                    held += n_read
+                    n_blocks += n_written
+                    progress.advance(n_read)
+            finally:
+                pool.shutdown(cancel_futures=True)
+                progress.finish()
+        return n_blocks
+
+    def _step(self, pool: ThreadPoolExecutor, held: int) -> tuple[int, int]:
+        """Read the next batch while the blocks that need no more than the frames held are made."""
+        stop = min(held + BATCH_FRAMES, self._scan.n_frames)
+        starts = range(held, stop, self._grain.frames)
+        pieces = [pool.submit(self._load, start, min(start + self._grain.frames, stop)) for start in starts]
+        blocks = [pool.submit(self._emit, box) for box in self._ready(held)]
+        for block in blocks:
+            block.result()
+        for start, piece in zip(starts, pieces, strict=True):
+            self._window.append(start, piece.result())
+        self._window.forget_before(self._oldest_needed())
+        return stop - held, len(blocks)
+
+    def _load(self, start: int, stop: int) -> Array:
+        raw = self._work.frames.read(start, stop)
+        correction = self._work.correction
+        with on(self._device):
+            frames = to_device(raw, self._device)
+            return frames if correction is None else correction.apply(frames)
+
+    def _ready(self, held: int) -> Iterator[Box]:
+        """Take the blocks that need no frame beyond those held; those that no frame reaches are skipped."""
+        rows = self._work.block_shape[1]
+        for todo in self._todo:
+            while todo and self._scan.frames_of(todo[-1])[1] <= held:
+                box = todo.pop()
+                if not self._scan.coverage.intersects(box):
+                    self._writer.skip(box)
+                    continue
+                yield from box.blocks((box.stop[0], rows, box.stop[2]))
+
+    def _oldest_needed(self) -> int:
+        return min((self._scan.frames_of(todo[-1])[0] for todo in self._todo if todo), default=self._scan.n_frames)
+
+    def _emit(self, box: Box) -> None:
+        start, stop = self._scan.frames_of(box)
+        columns = slice(box.start[0], box.stop[0])
+        with on(self._device):
+            out, release = self._blocks.take(box.shape)
+            n_rows = min(self._grain.rows, box.shape[1])
+            room, done = self._stacks.take(((stop - start) * n_rows * box.shape[0],))
+            for part in box.blocks((box.stop[0], n_rows, box.stop[2])):
+                rows = slice(part.start[1], part.stop[1])
+                shape = (stop - start, part.shape[1], part.shape[0])
+                frames = room[: math.prod(shape)].reshape(shape)
+                self._window.copy_to(frames, start, rows, columns)
+                deoblique(frames, part, self._scan.shear, first_frame=start, out=out[part.slices(box.start)])
+            voxels = to_host(out)
+        # Not before: another thread's stream would write what this one's may still read.
+        done()
+        if voxels is out:
+            self._writer.write(box, voxels, release)
+        else:
+            release()
+            self._writer.write(box, voxels)
