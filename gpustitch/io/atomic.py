@@ -28,7 +28,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         If no file can be created at ``path``.
     """
     if not overwrite and path.exists() and not _is_empty_directory(path):
-        raise OutputExistsError(f"{path} exists already; choose another output or pass --overwrite")
+        raise OutputExistsError(f"{path} exists already; choose another output, or `overwrite` it")
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent

@@ -1,7 +1,7 @@
 """Frozen descriptions of geometry and plans: no voxels, no I/O."""
 
 from gpustitch.model.box import ZYX, Box
-from gpustitch.model.geometry import Coverage, ObliqueScan, Spacing
+from gpustitch.model.geometry import Coverage, ObliqueScan, Spacing, column_step_um, shear_of
 from gpustitch.model.tile import (
     Frames,
     Link,
@@ -30,5 +30,7 @@ __all__ = [
     "TilePath",
     "UmXYZ",
     "Volume",
+    "column_step_um",
+    "shear_of",
     "tile_name",
 ]

@@ -23,6 +23,17 @@ WHOLE_FRAME = 1e-9
 _WHOLE_SHEAR = 5e-7
 
 
+def column_step_um(pixel_um: float, angle_deg: float) -> tuple[float, float]:
+    """How far a camera column lies from the one before along x and z, um: p*cos(theta), p*sin(theta)."""
+    angle = math.radians(angle_deg)
+    return pixel_um * math.cos(angle), pixel_um * math.sin(angle)
+
+
+def shear_of(pixel_um: float, step_um: float, angle_deg: float) -> float:
+    """Grid columns by which each plane z of a scan is displaced along x: k = p*cos(theta)/s."""
+    return column_step_um(pixel_um, angle_deg)[0] / step_um
+
+
 @dataclass(frozen=True)
 class Spacing:
     """Distance between neighbouring voxels along z, y and x, in um."""
@@ -44,6 +55,11 @@ class Spacing:
     def xyz_nm(self) -> tuple[float, float, float]:
         """The three spacings as precomputed volumes state them: x first, nanometres."""
         return self.x_um * 1000, self.y_um * 1000, self.z_um * 1000
+
+    @property
+    def sheet_angle_deg(self) -> float:
+        """Angle of the sheet that a de-obliqued grid of this spacing was seen with; 90 if there is none."""
+        return math.degrees(math.asin(min(1.0, self.z_um / self.y_um)))
 
 
 @dataclass(frozen=True)
@@ -129,16 +145,16 @@ class ObliqueScan:
     @property
     def spacing(self) -> Spacing:
         """Spacing of the de-obliqued grid: (p*sin(theta), p, s)."""
-        return Spacing(self.pixel_um * math.sin(math.radians(self.angle_deg)), self.pixel_um, self.step_um)
+        return Spacing(column_step_um(self.pixel_um, self.angle_deg)[1], self.pixel_um, self.step_um)
 
     @property
     def shear(self) -> float:
-        """Grid columns by which each plane z is displaced along x: k = p*cos(theta)/s.
+        """Grid columns by which each plane z is displaced along x: :func:`shear_of`.
 
         A value within rounding of a whole number is that number, so that p = s*sqrt(2) at 45 degrees
         is an exact copy.
         """
-        shear = self.pixel_um * math.cos(math.radians(self.angle_deg)) / self.step_um
+        shear = shear_of(self.pixel_um, self.step_um, self.angle_deg)
         whole = round(shear)
         return float(whole) if abs(shear - whole) < _WHOLE_SHEAR else shear
 

@@ -34,7 +34,7 @@ def test_failed_file_leaves_nothing_and_keeps_the_old_one(tmp_path: Path) -> Non
 @pytest.mark.parametrize("manager", [atomic_file, atomic_directory])
 def test_existing_output_is_refused(tmp_path: Path, manager: type) -> None:
     (tmp_path / "taken").write_bytes(b"x")
-    with pytest.raises(OutputExistsError, match="--overwrite"), manager(tmp_path / "taken"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"), manager(tmp_path / "taken"):
         pytest.fail("must not be entered")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
-from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
+from gpustitch.model import Box, Coverage, ObliqueScan, Spacing, column_step_um, shear_of
 
 scans = st.builds(
     ObliqueScan,
@@ -208,3 +208,17 @@ def test_a_scan_of_nothing_is_refused(shape):
 
 def test_spacing_in_nanometres_is_x_first():
     assert Spacing(1.0, 2.0, 3.5).xyz_nm == (3500.0, 2000.0, 1000.0)
+
+
+@pytest.mark.parametrize("angle_deg", [10.0, 30.0, 45.0, 60.0, 89.0])
+def test_the_shear_and_the_step_of_a_column_are_those_of_the_scan(angle_deg):
+    scan = ObliqueScan(10, 20, 30, pixel_um=1.8, step_um=1.28, angle_deg=angle_deg)
+    x_um, z_um = column_step_um(1.8, angle_deg)
+    assert np.hypot(x_um, z_um) == pytest.approx(1.8) and np.degrees(np.arctan2(z_um, x_um)) == pytest.approx(angle_deg)
+    assert shear_of(1.8, 1.28, angle_deg) == x_um / 1.28 == pytest.approx(scan.shear, abs=1e-6)
+    assert scan.spacing == Spacing(z_um, 1.8, 1.28)
+    assert scan.spacing.sheet_angle_deg == pytest.approx(angle_deg)
+
+
+def test_a_grid_that_is_no_deeper_than_its_pixels_has_no_sheet():
+    assert Spacing(2.0, 1.0, 1.0).sheet_angle_deg == 90

@@ -7,13 +7,12 @@ upright volumes alike.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.model import ObliqueScan, UmXYZ
+from gpustitch.model import ObliqueScan, UmXYZ, column_step_um
 from gpustitch.model.arrays import Floats
 
 Image = npt.NDArray[np.float32]
@@ -47,8 +46,7 @@ class Lattice:
     @classmethod
     def of_frames(cls, scan: ObliqueScan, origin_um: UmXYZ) -> Lattice:
         """Camera pixels (frame, row, column) of a scan whose pixel (0, 0, 0) lies at ``origin_um``."""
-        angle = math.radians(scan.angle_deg)
-        along_sheet = (scan.pixel_um * math.cos(angle), scan.pixel_um * math.sin(angle))
+        along_sheet = column_step_um(scan.pixel_um, scan.angle_deg)
         shape = (scan.n_frames, scan.n_rows, scan.n_columns)
         return cls(origin_um, (scan.step_um, 0.0), scan.pixel_um, along_sheet, shape)
 

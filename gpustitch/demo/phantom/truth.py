@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from gpustitch.demo.phantom.camera import Illumination, Sensor, Stripes
 from gpustitch.demo.phantom.scene import make_scene
 from gpustitch.demo.phantom.specimen import Lattice, Scene
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.model import ObliqueScan, UmXYZ
+from gpustitch.model import ObliqueScan, UmXYZ, column_step_um
 
 CHANNELS = ("Ex_488_Em_525", "Ex_642_Em_680")
 FLAT_NAME = "flat.tiff"
@@ -207,7 +206,8 @@ class Truth:
 def scene_of(spec: PhantomSpec, tiles: tuple[TileTruth, ...], channel: int) -> Scene:
     """The specimen that fills the tiles of a phantom."""
     scan = spec.scan
-    slant = 1 / math.tan(math.radians(scan.angle_deg))
+    x_um, z_um = column_step_um(scan.pixel_um, scan.angle_deg)
+    slant = x_um / z_um
     # The specimen must not depend on the stage's errors, so it fills the nominal positions.
     places = np.array([nominal_um(spec, tile.stage_um) for tile in tiles])
     places[:, 0] -= slant * places[:, 2]

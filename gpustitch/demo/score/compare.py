@@ -13,7 +13,7 @@ from scipy import ndimage
 from gpustitch.demo.phantom.specimen import Lattice, Scene, render_tissue, with_blobs
 from gpustitch.demo.phantom.truth import TileTruth, Truth
 from gpustitch.errors import InputMissingError
-from gpustitch.model import ZYX, Box, Volume
+from gpustitch.model import ZYX, Box, Volume, column_step_um, shear_of
 from gpustitch.model.arrays import Floats
 
 Image = npt.NDArray[np.float32]
@@ -59,13 +59,13 @@ class Footing:
     def shear(self) -> float:
         """Columns by which the mosaic displaces each further plane of a frame."""
         spec = self.truth.spec
-        return self.pixel_um * math.cos(math.radians(spec.angle_deg)) / spec.step_um
+        return shear_of(self.pixel_um, spec.step_um, spec.angle_deg)
 
     @property
     def slant_um(self) -> float:
         """By how much x truly changes from plane to plane at a constant column: not 0 if the pixel size is wrong."""
         spec = self.truth.spec
-        return (spec.true_pixel_um - self.pixel_um) * math.cos(math.radians(spec.angle_deg))
+        return column_step_um(spec.true_pixel_um - self.pixel_um, spec.angle_deg)[0]
 
     def solved_px(self) -> Floats:
         """Solved positions in the truth's order, (n, 3).

@@ -293,18 +293,18 @@ def _checked_count(path: Path, header: DcimgHeader, file_bytes: int, allow_trunc
     if header.n_frames != header.n_frames_in_file:
         raise DamagedInputError(
             f"{path}: the file header counts {header.n_frames_in_file} frames, the session header {header.n_frames}; "
-            f"the file is long enough for {whole}; pass --allow-truncated to use the lesser number"
+            f"the file is long enough for {whole}; `allow_truncated` takes the lesser number"
         )
     if whole < header.n_frames:
         expected = header.data_offset + header.n_frames * header.stride
         raise DamagedInputError(
             f"{path} is truncated: {header.n_frames} frames need {expected} bytes, the file has {file_bytes}, "
-            f"which is {whole} whole frames; copy it again, or pass --allow-truncated to use those"
+            f"which is {whole} whole frames; copy it again, or `allow_truncated` takes those"
         )
     if header.n_frames == 0:
         raise DamagedInputError(
             f"{path}: its header says 0 frames (was the recording cut short?); the file is long enough for {whole}; "
-            "pass --allow-truncated to use those"
+            "`allow_truncated` takes those"
         )
     return header.n_frames
 

@@ -116,8 +116,8 @@ class Slice:
         last = n_frames if stop is None else stop
         if not 0 <= start < last <= n_frames:
             raise ParameterError(
-                f"frames {start} to {last} (--start, --stop) were asked for, but there are frames 0 to {n_frames}; "
-                "--start must be less than --stop, and --stop at most the number of frames"
+                f"frames {start} to {last} (`start`, `stop`) were asked for, but there are frames 0 to {n_frames}; "
+                "`start` must be less than `stop`, and `stop` at most the number of frames"
             )
         self.frames = frames
         self.start = start

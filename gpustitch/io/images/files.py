@@ -97,7 +97,7 @@ def write_tiff(path: str | Path, image: npt.NDArray[Any], *, compression: int = 
 def check_compression(level: int) -> None:
     """Raise ParameterError unless ``level`` is 0 to 9."""
     if not 0 <= level <= 9:
-        raise ParameterError(f"--compression is a zlib level from 0 (none) to 9, not {level}")
+        raise ParameterError(f"`compression` is a zlib level from 0 (none) to 9, not {level}")
 
 
 def encode_tiff(image: npt.NDArray[Any], compression: int = 0) -> bytes:

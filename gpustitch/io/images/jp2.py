@@ -113,7 +113,7 @@ def check_psnr(psnr_db: Sequence[float]) -> tuple[float, ...]:
     layers = tuple(float(value) for value in psnr_db)
     order = [math.inf if value == 0 else value for value in layers]
     if not layers or not all(math.isfinite(v) and v >= 0 for v in layers) or sorted(set(order)) != order:
-        raise ParameterError(f"--psnr takes rising numbers of dB, of which the last may be 0 (lossless), not {layers}")
+        raise ParameterError(f"`psnr_db` takes rising numbers of dB, the last perhaps 0 (lossless), not {layers}")
     return layers
 
 

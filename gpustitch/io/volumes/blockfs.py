@@ -185,7 +185,7 @@ def _spacing_of(directory_file: Path) -> Spacing:
                 f"{holder / 'info'} does not state a voxel size: {type(error).__name__}: {error}"
             ) from error
         return Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
-    raise ParameterError(f"{directory_file}: there is no file {folder.parent / 'info'} with its voxel size; give it")
+    raise ParameterError(f"{directory_file}: no file {folder.parent / 'info'} tells its voxel size; give `spacing`")
 
 
 class BlockfsFormat(VolumeFormat):

@@ -169,7 +169,7 @@ class OmeZarrVolume:
         self.image = read_ome_image(self.path)
         self.levels = len(self.image.paths)
         if not 0 <= level < self.levels:
-            raise ParameterError(f"{self.path} has levels 0 to {self.levels - 1}, not {level}")
+            raise ParameterError(f"{self.path} has levels 0 to {self.levels - 1}; `level` is {level}")
         store = self._open(self.path / self.image.paths[level])
         axes = self.image.axes or tuple("tczyx"[-store.ndim :])
         if len(axes) != store.ndim:

@@ -98,7 +98,7 @@ class PrecomputedVolume:
         self.level = level
         info = read_info(self.path)
         if not 0 <= level < len(info["scales"]):
-            raise ParameterError(f"{self.path} has levels 0 to {len(info['scales']) - 1}, not {level}")
+            raise ParameterError(f"{self.path} has levels 0 to {len(info['scales']) - 1}; `level` is {level}")
         scale = info["scales"][level]
         x_nm, y_nm, z_nm = (float(v) for v in scale["resolution"])
         self.spacing = self.stated_spacing = Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)

@@ -93,7 +93,7 @@ class NiftiVolumeWriter(SlabWriter):
         super().__init__(path, shape, dtype, spacing, sidecar, overwrite, in_flight_bytes)
         self._level = _checked_level(self.path, compression)
         if self.dtype.name not in _TYPES:
-            raise ParameterError(f"a NIfTI volume holds {', '.join(_TYPES)} voxels, not {self.dtype}")
+            raise ParameterError(f"`dtype` of a NIfTI volume is one of {', '.join(_TYPES)}, not {self.dtype}")
         n_threads = min(checked_writers(n_writers), n_writers if self._level else 1)
         head = nifti_header(self.shape, self.dtype, spacing, affine_lps_mm)
         self._check, self._size = 0, 0  # CRC-32 and length of the plain bytes, which end a gzip file
@@ -143,7 +143,7 @@ def _checked_level(path: Path, compression: int | None) -> int:
     level = (DEFAULT_COMPRESSION if is_packed else 0) if compression is None else compression
     check_compression(level)
     if is_packed != (level > 0):
-        raise ParameterError(f"{path}: NIfTI is compressed if and only if its name ends in .nii.gz")
+        raise ParameterError(f"{path}: NIfTI has a `compression` if and only if its name ends in .nii.gz, not {level}")
     return level
 
 

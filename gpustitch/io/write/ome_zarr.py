@@ -80,20 +80,20 @@ class OmeZarrWriter(PyramidWriter):
         in_flight_bytes: int = IN_FLIGHT_BYTES,
         flush: bool = True,
     ) -> None:
-        self.inner_shape = triple(chunk_shape, "chunk size")
+        self.inner_shape = triple(chunk_shape, "chunk_shape")
         self.version = version
         self.compression = compression
         self.origin_um = origin_um
         self.sharded = shard_shape is not None
-        unit = self.inner_shape if shard_shape is None else triple(shard_shape, "shard size")
+        unit = self.inner_shape if shard_shape is None else triple(shard_shape, "shard_shape")
         if version not in VERSIONS:
-            raise ParameterError(f"OME-Zarr is written as version {' or '.join(VERSIONS)}, not {version}")
+            raise ParameterError(f"`version` of OME-Zarr is {' or '.join(VERSIONS)}, not {version}")
         if not 0 <= compression <= 9:
-            raise ParameterError(f"the compression of OME-Zarr is a level from 0 (none) to 9, not {compression}")
+            raise ParameterError(f"`compression` of OME-Zarr is a level from 0 (none) to 9, not {compression}")
         if self.sharded and version == "0.4":
-            raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write version 0.5 or leave the shard size out")
+            raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or leave out `shard_shape`")
         if any(u % c for u, c in zip(unit, self.inner_shape, strict=True)):
-            raise ParameterError(f"a shard of {unit} voxels is not of whole chunks of {self.inner_shape}")
+            raise ParameterError(f"`shard_shape` must be of whole chunks of {self.inner_shape} voxels, not {unit}")
         super().__init__(
             path,
             shape,

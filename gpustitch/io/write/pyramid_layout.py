@@ -52,7 +52,7 @@ def level_shape(shape: ZYX, level: int) -> ZYX:
 
 def block_shape_of(levels: int, chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:
     """Least block (z, y, x) that is whole chunks and whole voxels of every level."""
-    z, y, x = (math.lcm(n, 1 << (levels - 1)) for n in triple(chunk_shape, "chunk size"))
+    z, y, x = (math.lcm(n, 1 << (levels - 1)) for n in triple(chunk_shape, "chunk_shape"))
     return z, y, x
 
 
@@ -62,7 +62,7 @@ def check_block(block_shape: ZYX, shape: ZYX, dtype: npt.DTypeLike) -> None:
     if held > _LARGEST_BLOCK_BYTES:
         raise ParameterError(
             f"with this chunk size and so many levels a block takes {held / 1e9:.1f} GB of memory; "
-            "give fewer --levels, or a --chunk-size of powers of two"
+            "give fewer `levels`, or a `chunk_shape` of powers of two"
         )
 
 
@@ -74,13 +74,13 @@ def pyramid_bytes(shape: ZYX, dtype: npt.DTypeLike, levels: int) -> int:
 def checked_levels(levels: int) -> int:
     """``levels``, or ParameterError if it is not from 1 to 16."""
     if not 1 <= levels <= 16:
-        raise ParameterError(f"the number of levels must be from 1 to 16, not {levels}")
+        raise ParameterError(f"`levels` must be from 1 to 16, not {levels}")
     return levels
 
 
 def triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:
-    """Three numbers (z, y, x); ParameterError names what they should be if they are not, or less than ``least``."""
+    """Three numbers (z, y, x); ParameterError names the parameter if they are not, or less than ``least``."""
     if len(values) != 3 or min(values) < least:
-        raise ParameterError(f"the {name} must be three numbers (z, y, x) of at least {least}, not {tuple(values)}")
+        raise ParameterError(f"`{name}` must be three numbers (z, y, x) of at least {least}, not {tuple(values)}")
     z, y, x = (int(v) for v in values)
     return z, y, x

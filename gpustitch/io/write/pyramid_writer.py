@@ -104,12 +104,12 @@ class PyramidWriter(ABC):
     ) -> None:
         self.path = Path(path)
         self.dtype = np.dtype(dtype)
-        self.shape = triple(shape, "volume shape")
+        self.shape = triple(shape, "shape")
         self.spacing = spacing
-        self.chunk_shape = triple(chunk_shape, "chunk size")
+        self.chunk_shape = triple(chunk_shape, "chunk_shape")
         self.levels = checked_levels(levels)
         if self.dtype.name not in self.written_types:
-            raise ParameterError(f"a volume holds one of {', '.join(self.written_types)}, not {self.dtype}")
+            raise ParameterError(f"`dtype` of a volume is one of {', '.join(self.written_types)}, not {self.dtype}")
         self.block_shape = block_shape_of(self.levels, self.chunk_shape)
         check_block(self.block_shape, self.shape, self.dtype)
         self._downsample = downsample
@@ -279,7 +279,7 @@ class PyramidWriter(ABC):
 def checked_writers(n_writers: int) -> int:
     """``n_writers``, or ParameterError if it is less than 1."""
     if n_writers < 1:
-        raise ParameterError(f"the number of writers must be at least 1, not {n_writers}")
+        raise ParameterError(f"`n_writers` must be at least 1, not {n_writers}")
     return n_writers
 
 

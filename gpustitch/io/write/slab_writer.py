@@ -53,7 +53,7 @@ class SlabWriter(abc.ABC):
         in_flight_bytes: int,
     ) -> None:
         self.path = Path(path)
-        self.shape = triple(shape, "volume shape")
+        self.shape = triple(shape, "shape")
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.spacing = spacing
         n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, self._plane_bytes)))

@@ -94,14 +94,14 @@ class TiffVolumeWriter(SlabWriter):
         if metadata is None:
             metadata = "ome" if named_ome or self.big or self.dtype.name not in _IMAGEJ_TYPES else "imagej"
         if metadata not in METADATA:
-            raise ParameterError(f"the metadata of a TIFF are {' or '.join(METADATA)}, not {metadata}")
+            raise ParameterError(f"`metadata` of a TIFF are {' or '.join(METADATA)}, not {metadata}")
         if named_ome and metadata != "ome":
             raise ParameterError(f"{self.path} is named as OME-TIFF; give it another name for {metadata} metadata")
         if self.big and metadata == "imagej":
             raise ParameterError(f"{self.path} may grow beyond 4 GiB, which ImageJ cannot open; choose ome metadata")
         types = _IMAGEJ_TYPES if metadata == "imagej" else _OME_TYPES
         if self.dtype.name not in types:
-            raise ParameterError(f"a TIFF with {metadata} metadata holds {', '.join(types)} voxels, not {self.dtype}")
+            raise ParameterError(f"`dtype` with {metadata} metadata is one of {', '.join(types)}, not {self.dtype}")
         return metadata
 
     def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:

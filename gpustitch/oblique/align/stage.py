@@ -14,7 +14,7 @@ from gpustitch.array import Device, choose_device
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import provenance
-from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume
+from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, shear_of
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT
 from gpustitch.oblique.align.link import LinkCount, MatchOptions, link_tiles
@@ -127,7 +127,7 @@ class _Oblique:
         self.dtype = volume.dtype
         self.spacing = volume.spacing
         z, y, x = volume.coverage.shape
-        shear = math.sqrt(max(0.0, self.spacing.y_um**2 - self.spacing.z_um**2)) / self.spacing.x_um
+        shear = shear_of(self.spacing.y_um, self.spacing.x_um, self.spacing.sheet_angle_deg)
         n_frames = x - math.ceil((z - 1) * shear - 1e-6)
         if n_frames < 1:
             raise MosaicError(
@@ -215,11 +215,10 @@ def _link(plan: AlignPlan, pair: tuple[str, str]) -> tuple[Link, LinkCount]:
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
     """Positions and voxel size; either helps to tell which links of the other are wrong."""
     options, spacing = plan.options, plan.spacing
-    sine = spacing.z_um / spacing.y_um
+    sine, angle = spacing.z_um / spacing.y_um, spacing.sheet_angle_deg
     stage = {name: _moved(options, um) for name, um in ((t.name, t.stage_um) for t in plan.mosaic.tiles)}
     judged: Sequence[Link] = links
     for _ in range(_ROUNDS):
-        angle = math.degrees(math.asin(min(1.0, sine)))
         voxel_size = estimate_voxel_size(judged, stage, plan.spacing.y_um, spacing.x_um, angle)
         spacing = Spacing(voxel_size.used_um * sine, voxel_size.used_um, spacing.x_um)
         axes = (options.align_xz, True, options.align_xz)

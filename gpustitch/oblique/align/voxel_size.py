@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from gpustitch.model import Link, UmXYZ
+from gpustitch.model import Link, UmXYZ, column_step_um
 from gpustitch.oblique.align.solve import SYSTEMATIC_PX, link_sigma
 from gpustitch.ops.robust import MEDIAN_ERROR, weighted_median
 
@@ -83,7 +83,7 @@ def estimate_voxel_size(
         if m.fixed_px[1] != m.moving_px[1]
     ]
     estimate = abs(weighted_median(*zip(*sizes, strict=True)))
-    spacing_xz = np.array([step_um, estimate * np.sin(np.radians(angle_deg))])
+    spacing_xz = np.array([step_um, column_step_um(estimate, angle_deg)[1]])
     aside_um = [
         v
         for k in accepted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from gpustitch.io.volumes.blockfs import BlockfsVolume
 from gpustitch.io.volumes.opening import open_volume
-from gpustitch.model import Box, Coverage, Volume
+from gpustitch.model import Box, Coverage, Volume, shear_of
 
 
 def open_tile(path: str | Path) -> Volume:
@@ -33,7 +32,7 @@ class SpimstitchTile:
         self.dtype: np.dtype[Any] = volume.dtype
         self.spacing = volume.spacing
         planes, rows, columns = volume.coverage.shape
-        shear = self.spacing.y_um * math.cos(math.pi / 4) / self.spacing.x_um
+        shear = shear_of(self.spacing.y_um, self.spacing.x_um, 45)
         # spimstitch copies, with a shear of 1, where the step is within 0.01 um of the exact one.
         shear = 1.0 if abs(shear - 1) * self.spacing.x_um < 0.01 else shear
         self.coverage = Coverage(max(1, columns - planes), rows, planes, shear)

@@ -333,7 +333,7 @@ def test_a_writer_refuses_what_the_format_cannot_hold(tmp_path, frames):
 
 
 def test_an_existing_file_is_kept_unless_told(path, frames):
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         write_dcimg(path, frames[:1], *_told(frames[:1]))
     write_dcimg(path, frames[:1], *_told(frames[:1]), overwrite=True)
     assert DcimgFrames(path).shape == (1, 1027, 9)

@@ -222,7 +222,7 @@ def test_a_range_of_frames_counts_from_its_start():
     assert part.shape == (5, 4, 5)
     assert np.array_equal(part.read(1, 3, slice(1, 2)), raw[3:5, 1:2])
     for start, stop in ((-1, 3), (4, 4), (0, 10), (9, None)):
-        with pytest.raises(ParameterError, match="--start"):
+        with pytest.raises(ParameterError, match="`start`"):
             Slice(_Recorded(raw), start, stop)
 
 

@@ -150,7 +150,7 @@ def test_a_volume_is_there_whole_or_not_at_all(tmp_path):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
     write(tmp_path / "v", old)
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         write(tmp_path / "v", new)
     with pytest.raises(ZeroDivisionError), OmeZarrWriter(tmp_path / "v", (8, 8, 8), "uint16", SPACING, **options):
         raise ZeroDivisionError
@@ -250,5 +250,5 @@ def test_refuses_options_out_of_range(tmp_path, options, message):
 
 @pytest.mark.parametrize("dtype", [np.int32, np.bool_, np.complex64])
 def test_refuses_types(tmp_path, dtype):
-    with pytest.raises(ParameterError, match="holds one of"):
+    with pytest.raises(ParameterError, match="`dtype` of a volume is one of"):
         write(tmp_path / "v", noise((8, 8, 8), dtype))

@@ -107,7 +107,7 @@ def test_nothing_is_left_of_a_failed_run(tmp_path, name):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
     write(tmp_path / name, noise((2, 3, 4)))
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         write(tmp_path / name, noise((2, 3, 4)))
     write(tmp_path / name, noise((5, 3, 4)), overwrite=True)
     assert open_planes(tmp_path / name).shape == (5, 3, 4)

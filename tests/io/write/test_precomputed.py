@@ -207,7 +207,7 @@ def test_a_volume_is_there_whole_or_not_at_all(tmp_path):
 def test_an_existing_volume_is_kept_until_the_new_one_is_whole(tmp_path):
     old, new = noise((8, 8, 8)), noise((8, 8, 8), seed=1)
     write(tmp_path / "v", old)
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         write(tmp_path / "v", new)
     with (
         pytest.raises(ZeroDivisionError),

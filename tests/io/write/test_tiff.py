@@ -158,8 +158,8 @@ def test_refuses_arrays_that_do_not_fit(tmp_path):
 @pytest.mark.parametrize(
     ("name", "dtype", "options", "message"),
     [
-        ("v.tif", "int32", {}, "ome metadata holds"),
-        ("v.tif", "uint32", {"metadata": "imagej"}, "imagej metadata holds"),
+        ("v.tif", "int32", {}, "`dtype` with ome metadata is one of"),
+        ("v.tif", "uint32", {"metadata": "imagej"}, "`dtype` with imagej metadata is one of"),
         ("v.tif", "uint8", {"metadata": "lsm"}, "imagej or ome"),
         ("v.ome.tif", "uint8", {"metadata": "imagej"}, "named as OME-TIFF"),
         ("v.tif", "uint8", {"compression": 10}, "from 0"),
@@ -186,7 +186,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
         else:
             assert not list(tmp_path.iterdir())
             write(path, old)
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         write(path, new)
     write(path, new, overwrite=True)
     np.testing.assert_array_equal(tifffile.imread(path), new)

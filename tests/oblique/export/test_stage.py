@@ -68,7 +68,7 @@ def test_a_range_keeps_the_numbers_of_its_frames(raw, frames):
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (2, 2), (3, 1), (0, 6), (5, None)])
 def test_a_range_that_is_not_there_is_refused(raw, start, stop):
-    with pytest.raises(ParameterError, match="--start"):
+    with pytest.raises(ParameterError, match="`start`"):
         tif(raw, start=start, stop=stop)
     assert not (raw.parent / "out").exists()
 
@@ -176,7 +176,7 @@ def test_a_last_layer_of_0_is_lossless_and_turned(raw, frames):
 
 @pytest.mark.parametrize("psnr", [(), (40, 30), (0, 40), (40, 40), (-3,), (float("nan"),), (float("inf"),)])
 def test_layers_that_do_not_rise_are_refused(raw, psnr):
-    with pytest.raises(ParameterError, match="--psnr"):
+    with pytest.raises(ParameterError, match="`psnr_db`"):
         jp2(raw, psnr_db=psnr)
 
 

@@ -308,7 +308,7 @@ def test_what_is_there_is_not_replaced(tmp_path):
             if path.name == name:
                 continue
             path.rename(path.with_name(f"kept {path.name}"))
-        with pytest.raises(OutputExistsError, match="--overwrite"):
+        with pytest.raises(OutputExistsError, match="`overwrite`"):
             plan(options(tmp_path, stack, planes, "v.nii", runs=True))
         for path in list(tmp_path.iterdir()):
             path.rename(path.with_name(path.name.removeprefix("kept ")))
