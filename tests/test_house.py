@@ -156,7 +156,8 @@ def test_every_name_in_the_code_can_be_imported(name):
     blocks = code_blocks(name)
     assert blocks or name == "docs/ARCHITECTURE.md"
     for module, member in (found for code in blocks for found in imports(code)):
-        assert hasattr(importlib.import_module(module), member), f"{module} has no {member}"
+        if not hasattr(importlib.import_module(module), member):
+            importlib.import_module(f"{module}.{member}")
 
 
 def test_every_command_of_the_readme_is_there_and_every_command_is_in_it():
