@@ -66,7 +66,7 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     command.__doc__ = function.__doc__
-    command.options_type = kind  # type: ignore[attr-defined]
+    command.options_type, command.without = kind, without  # type: ignore[attr-defined]
     return command
 
 
@@ -90,7 +90,8 @@ def flags_of(found: list[Leaf]) -> dict[str, str]:
     return names
 
 
-def _key(leaf: Leaf) -> str:
+def leaf_key(leaf: Leaf) -> str:
+    """Name of the parameter that typer knows it by."""
     return "__".join(leaf.path)
 
 
@@ -109,7 +110,7 @@ def _parameter(leaf: Leaf, flags: Mapping[str, str]) -> inspect.Parameter:
     default = inspect.Parameter.empty if leaf.is_required else _shown_default(leaf)
     shown = typer.Argument(**settings) if declared.is_argument else typer.Option(*leaf.flags, **settings)
     annotation = Annotated[hint | None if default is None else hint, shown]  # type: ignore[valid-type]
-    return inspect.Parameter(_key(leaf), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(leaf_key(leaf), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _metavar(declared: Declared) -> str | None:
@@ -148,8 +149,8 @@ def _is_switch(leaf: Leaf) -> bool:
 
 def _stated(leaf: Leaf, values: Mapping[str, Any], context: typer.Context) -> Any:
     """The value that was stated, as the options take it; None if none was."""
-    declared, value = leaf.declared, values[_key(leaf)]
-    source = context.get_parameter_source(_key(leaf))
+    declared, value = leaf.declared, values[leaf_key(leaf)]
+    source = context.get_parameter_source(leaf_key(leaf))
     if source is None or source.name not in _STATED:
         is_on = environment_switch(declared.env) if declared.env and _is_switch(leaf) else None
         if declared.env_means is not None:

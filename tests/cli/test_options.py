@@ -65,7 +65,7 @@ def test_the_device_taken_is_stated_in_one_line(image, tmp_path, no_cupy):
 def test_a_device_that_is_not_there_ends_the_command_before_it_writes(image, tmp_path, no_cupy):
     out = tmp_path / "out.tif"
     said = fail(9, "destripe", "-i", image, "-o", out, "--dark", 100, "--device", "cuda")
-    assert re.search("(--|`)?device`? cuda cannot be used: CuPy is not installed", said)
+    assert "--device cuda cannot be used: CuPy is not installed" in said
     fail(3, "destripe", "-i", image, "-o", out, "--dark", 100, "--device", "gpu")
     fail(3, "destripe", "-i", image, "-o", out, "--dark", 100, "--device-memory", "lots")
     fail(9, "info", "--device", "cuda:1")

@@ -1,0 +1,101 @@
+"""Rules that all commands follow: built from the library's options, defaults alike, an example in the help."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from gpustitch.cli.build import leaf_key
+from gpustitch.cli.main import COMMANDS
+from gpustitch.cli.values import parsed
+from gpustitch.model.options import Leaf, filled, leaves
+from tests.paths import ROOT
+
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+# What is given to other programs.
+OTHER_PROGRAMS = {"--std=c++17", "--fmad=false"}
+
+
+def command(name: str) -> Any:
+    """The function of a command."""
+    return importlib.import_module(COMMANDS[name]).command
+
+
+def parameters(name: str) -> dict[str, Any]:
+    """What typer makes of the parameters of a command, by name."""
+    alone = typer.Typer()
+    alone.command()(command(name))
+    return {parameter.name: parameter for parameter in typer.main.get_command(alone).params}
+
+
+def as_taken(leaf: Leaf, default: Any) -> Any:
+    """A default of the command line as the options would take it."""
+    if default is not None and leaf.declared.text is not None:
+        return parsed(leaf.declared.text, default, leaf.name)
+    if default is None and leaf.default == ():
+        return ()
+    return tuple(default) if isinstance(default, list | tuple) else default
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_default_of_a_command_is_that_of_its_options(name):
+    options = command(name).options_type
+    shown = parameters(name)
+    required = {leaf.path: "given" for leaf in leaves(options) if leaf.is_required}
+    made = filled(options, required)
+    compared = 0
+    for leaf in leaves(options, command(name).without):
+        if leaf.is_required:
+            assert shown[leaf_key(leaf)].required, leaf.name
+        else:
+            assert as_taken(leaf, shown[leaf_key(leaf)].default) == leaf.value_in(made), leaf.name
+            compared += 1
+    assert compared > 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_that_calls_it(name):
+    lines = (command(name).__doc__ or "").splitlines()
+    assert any(line.strip().startswith(f"Example: gpustitch {name} ") for line in lines)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_does(name):
+    for leaf in leaves(command(name).options_type):
+        assert len(leaf.declared.help.split()) > 1 and not FLAG.search(leaf.declared.help), leaf.name
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Strings of a module that people may be shown: all but docstrings and declarations of flags."""
+    tree = ast.parse(path.read_text("utf-8"))
+    passed: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            passed |= {id(node.value)}
+        elif isinstance(node, ast.keyword) and node.arg == "flag":
+            passed |= {id(inner) for inner in ast.walk(node.value)}
+        elif isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            passed |= {id(v) for k, v in pairs if isinstance(k, ast.Constant) and k.value == "flag"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in passed:
+            yield node.lineno, node.value
+
+
+def test_no_text_of_the_library_names_a_flag():
+    package = ROOT / "gpustitch"
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text}"
+        for path in sorted(package.rglob("*.py"))
+        if path.relative_to(package).parts[0] != "cli"
+        for line, text in texts(path)
+        if text not in OTHER_PROGRAMS and FLAG.search(text)
+    ]
+    assert not found

@@ -1,0 +1,195 @@
+"""A command and the library, given the same options, write the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from gpustitch.demo.phantom.truth import Truth
+from gpustitch.model import Spacing
+from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.stage import AlignOptions
+from gpustitch.oblique.deskew import stage as deskew
+from gpustitch.oblique.deskew.stage import DeobliqueOptions
+from gpustitch.oblique.destripe import stage as destripe
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.stage import DestripeOptions
+from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.export import jp2, tiff
+from gpustitch.oblique.flat import stage as flat
+from gpustitch.oblique.flat.stage import IlluminationOptions
+from gpustitch.oblique.fuse import stage as fuse
+from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
+from gpustitch.oblique.pipeline import stage as pipeline
+from gpustitch.oblique.pipeline.options import TILES, PipelineOptions
+from gpustitch.sections.grid import stage as grid
+from gpustitch.sections.grid.stage import ZGridOptions
+from gpustitch.sections.positions import stage as positions
+from gpustitch.sections.positions.stage import ZSpacingOptions
+from gpustitch.sections.render import stage as render
+from gpustitch.sections.render.stage import RenderOptions
+from gpustitch.sections.similarity import stage as similarity
+from gpustitch.sections.similarity.stage import SimilarityOptions
+from gpustitch.slices.volume import stage as volume
+from gpustitch.slices.volume.stage import ResampleOptions
+from tests.e2e.commands import succeed
+from tests.slices.dicom.scenarios import scenario
+
+# When it was made, and of and into what.
+VARYING = {"written", "parameters", "inputs", "provenance"}
+
+
+def contents(place: Path) -> dict[str, Any]:
+    """What lies in a folder, or of a file and those beside it that bear its name: bytes, or JSON but what varies."""
+    files = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else list(beside(place))
+    root = place if place.is_dir() else place.parent
+    return {str(path.relative_to(root)): content(path) for path in files}
+
+
+def beside(file: Path) -> list[Path]:
+    """A file and the records about it."""
+    return [path for path in file.parent.iterdir() if path.name.startswith(file.name)]
+
+
+def content(path: Path) -> Any:
+    """The bytes of a file; of JSON the object without what varies."""
+    data = path.read_bytes()
+    if path.suffix == ".json" and path.name != "zarr.json":
+        return {key: value for key, value in json.loads(data).items() if key not in VARYING}
+    return data
+
+
+def tile_of(truth: Truth) -> Path:
+    """The frames of one tile."""
+    return min(truth.channel().rglob("*.dcimg"))
+
+
+def go(stage: Any, options: Any) -> None:
+    """Run a stage as the library does."""
+    stage.run(stage.plan(options))
+
+
+def same(typed: Path, called: Path) -> int:
+    """Number of files that both wrote alike."""
+    expected, found = contents(typed), contents(called)
+    assert found.keys() == expected.keys()
+    assert not [name for name in found if found[name] != expected[name]]
+    return len(found)
+
+
+@pytest.fixture(scope="module")
+def sections_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short series of sections whose texture changes along z."""
+    rng = np.random.default_rng(3)
+    depths = np.sort(rng.uniform(0, 30, 30))
+    waves = rng.normal(size=(6, 48, 64))
+    stack = sum(np.cos(depths[:, None, None] / (2 + k) + 6 * wave) for k, wave in enumerate(waves))
+    path = tmp_path_factory.mktemp("sections") / "sections.tif"
+    tifffile.imwrite(path, np.asarray(1000 + 100 * stack, np.uint16))
+    return path
+
+
+def test_frames_to_images(truth: Truth, tmp_path: Path) -> None:
+    raw = tile_of(truth)
+    for name, options, suffix in (("dcimg2tif", tiff.TifOptions, "tif"), ("dcimg2jp2", jp2.Jp2Options, "jp2")):
+        module = tiff if suffix == "tif" else jp2
+        pattern = {side: tmp_path / name / side / f"a%04d.{suffix}" for side in ("typed", "called")}
+        succeed(name, "--input", raw, "--output-pattern", pattern["typed"], "--stop", 4, "--rotate-90", 1)
+        go(module, options(input=raw, output_pattern=str(pattern["called"]), stop=4, rotate_90=1))
+        assert same(pattern["typed"].parent, pattern["called"].parent) == 4
+
+
+def test_flat_and_destriping(truth: Truth, tmp_path: Path) -> None:
+    raw = tile_of(truth)
+    typed, called = tmp_path / "typed.tiff", tmp_path / "called.tiff"
+    succeed("oblique-illum-corr", raw, "--output", typed, "--n-frames", 60)
+    go(flat, IlluminationOptions((raw,), called, n_frames=60))
+    assert typed.read_bytes() == called.read_bytes()
+    words = ("--sigma1", 8, "--sigma2", 16, "--dark", 100, "--flat", typed)
+    succeed("destripe", "-i", raw, "-o", tmp_path / "typed", *words)
+    correction = Correction("wavelet", WaveletOptions(8, 16), dark=100)
+    go(destripe, DestripeOptions(input=raw, output=tmp_path / "called", correction=correction, flat=typed))
+    assert same(tmp_path / "typed", tmp_path / "called") > 100
+
+
+@pytest.mark.parametrize("form", ["typed", "typed.zarr"])
+def test_deskew(truth: Truth, tmp_path: Path, form: str) -> None:
+    raw, called = tile_of(truth), form.replace("typed", "called")
+    succeed("dcimg2oblique", "--input", raw, "--output", tmp_path / form, "--destripe-method", "lightsheet", "-d", 90)
+    go(deskew, DeobliqueOptions(raw, tmp_path / called, correction=Correction("lightsheet", dark=90)))
+    assert same(tmp_path / form, tmp_path / called) > 10
+
+
+def test_align_and_stitch(plain_run: Path, tmp_path: Path) -> None:
+    tiles = plain_run / TILES
+    typed, called = tmp_path / "typed.json", tmp_path / "called.json"
+    succeed("oblique-align", "--input", tiles, "--output", typed, "--sample-count", 10)
+    go(align, AlignOptions(tiles, called, matching=MatchOptions(sample_count=10)))
+    assert content(typed) == content(called)
+    succeed("oblique2stitched", "--input", tiles, "--output", tmp_path / "typed", "--alignment", typed)
+    job = fuse.plan_tree(TreeOptions(tiles, typed), StitchOptions(tmp_path / "called"))
+    fuse.run(job)
+    assert same(tmp_path / "typed", tmp_path / "called") > 10
+
+
+def test_pipeline_with_its_defaults(truth: Truth, tmp_path: Path) -> None:
+    """Nothing is given but where: the library and the command do the same, lightsheet and 7 levels."""
+    raw = tile_of(truth)
+    succeed("pipeline", raw, "--output", tmp_path / "typed")
+    go(pipeline, PipelineOptions(raw, tmp_path / "called"))
+    assert same(tmp_path / "typed", tmp_path / "called") > 10
+    info = json.loads((tmp_path / "called" / "volume" / "info").read_text())
+    assert len(info["scales"]) == 7
+
+
+@pytest.mark.parametrize("stage", ["similarity", "z-spacing", "z-spacing-grid"])
+def test_sections(sections_file: Path, tmp_path: Path, stage: str) -> None:
+    suffix = "csv" if stage == "z-spacing" else "npz"
+    typed, called = tmp_path / "typed" / f"o.{suffix}", tmp_path / "called" / f"o.{suffix}"
+    for path in (typed, called):
+        path.parent.mkdir()
+    images = SimilarityOptions(sections_file, max_lag=6)
+    jobs: dict[str, Callable[[], None]] = {
+        "similarity": lambda: go(similarity, SimilarityOptions(sections_file, called, max_lag=6)),
+        "z-spacing": lambda: go(positions, ZSpacingOptions(images, called)),
+        "z-spacing-grid": lambda: go(grid, ZGridOptions(images, called, grid=(2, 2))),
+    }
+    words = {
+        "similarity": (sections_file, typed),
+        "z-spacing": (sections_file, "--output", typed),
+        "z-spacing-grid": (sections_file, typed, "--grid", "2,2"),
+    }
+    succeed(stage, *words[stage], "--range", 6)
+    jobs[stage]()
+    if suffix == "csv":
+        assert same(typed, called) == 2
+    else:
+        with np.load(typed) as expected, np.load(called) as found:
+            assert set(found) == set(expected)
+            assert all(np.array_equal(found[name], expected[name], equal_nan=True) for name in found)
+
+
+def test_render(sections_file: Path, tmp_path: Path) -> None:
+    csv = tmp_path / "z.csv"
+    succeed("z-spacing", sections_file, "--output", csv, "--range", 6)
+    words = ("--z-spacing", 0.05, "--voxel-size", "0.01,0.01,0.05")
+    succeed("z-render", sections_file, csv, tmp_path / "typed", *words)
+    spacing = Spacing(0.05, 0.01, 0.01)
+    go(render, RenderOptions(sections_file, csv, tmp_path / "called", z_spacing_um=0.05, spacing=spacing))
+    assert same(tmp_path / "typed", tmp_path / "called") > 5
+
+
+def test_slices(tmp_path: Path) -> None:
+    folder = tmp_path / "CT"
+    scenario(1, folder)
+    succeed("resample", folder, tmp_path / "typed.tif")
+    go(volume, ResampleOptions((folder,), tmp_path / "called.tif"))
+    assert (tmp_path / "typed.tif").read_bytes() == (tmp_path / "called.tif").read_bytes()
+    assert (tmp_path / "typed.tif.planes.csv").read_text() == (tmp_path / "called.tif.planes.csv").read_text()
