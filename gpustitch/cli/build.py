@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from gpustitch.array import choose_device
-from gpustitch.cli.terminal import TerminalProgress, reported_errors
+from gpustitch.cli.terminal import TerminalProgress, as_typed, reported_errors
 from gpustitch.cli.values import TEXTS, parsed
 from gpustitch.model.options import Declared, Leaf, changed, filled, leaves
 
@@ -56,7 +56,7 @@ def command_of(function: Callable[..., None]) -> Callable[..., None]:
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         inspect.Parameter("context", keyword, annotation=typer.Context),
-        *map(_parameter, found),
+        *(_parameter(leaf, flags) for leaf in found),
         *(parameter.replace(kind=keyword) for parameter in extra),
         inspect.Parameter("quiet", keyword, default=False, annotation=_QUIET),
     ]
@@ -91,10 +91,10 @@ def _key(leaf: Leaf) -> str:
     return "__".join(leaf.path)
 
 
-def _parameter(leaf: Leaf) -> inspect.Parameter:
-    """The parameter that typer sees."""
+def _parameter(leaf: Leaf, flags: Mapping[str, str]) -> inspect.Parameter:
+    """The parameter that typer sees; its help names options as they are typed."""
     declared = leaf.declared
-    text = declared.help + (f" It is {declared.range_text}." if declared.range_text else "")
+    text = as_typed(declared.help, flags) + (f" It is {declared.range_text}." if declared.range_text else "")
     settings: dict[str, Any] = {"help": text, "hidden": declared.is_hidden, "rich_help_panel": declared.panel}
     settings["metavar"] = declared.metavar or _metavar(declared)
     settings["show_default"] = declared.shown or True

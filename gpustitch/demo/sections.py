@@ -110,9 +110,9 @@ class SectionDemoResult:
 def series_of(size: str, *, seed: int = 1) -> SectionOptions:
     """The series of a size by name; ParameterError if there is no such size or the seed is negative."""
     if size not in SIZES:
-        raise ParameterError(f"--size is one of {', '.join(SIZES)}, not {size!r}")
+        raise ParameterError(f"`size` is one of {', '.join(SIZES)}, not {size!r}")
     if seed < 0:
-        raise ParameterError(f"--seed must not be negative, not {seed}")
+        raise ParameterError(f"`seed` must not be negative, not {seed}")
     return replace(SIZES[size], seed=seed)
 
 
@@ -149,8 +149,9 @@ def run(plan: SectionDemoPlan, progress: Progress = SILENT) -> SectionDemoResult
     with _timed(seconds, "similarity"):
         similarity.run(similarity.plan(_comparing(options, sections)), progress)
     with _timed(seconds, "z-spacing"):
-        strip = SimilarityOptions(folder / SIMILARITY)
-        placing = ZSpacingOptions(strip, positions, report=picture, overwrite=options.overwrite)
+        placing = ZSpacingOptions(
+            folder / SIMILARITY, positions, report=picture, overwrite=options.overwrite, device=options.device
+        )
         found = z_spacing.run(z_spacing.plan(placing), progress)
     with _timed(seconds, "z-render"):
         z_render.run(z_render.plan(_rendering(options, sections)), progress)

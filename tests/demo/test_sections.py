@@ -105,9 +105,9 @@ def test_without_matplotlib_there_is_no_picture(tmp_path: Path, monkeypatch: pyt
 
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="--size"):
+    with pytest.raises(ParameterError, match="`size`"):
         series_of("huge")
-    with pytest.raises(ParameterError, match="--seed"):
+    with pytest.raises(ParameterError, match="`seed`"):
         series_of("small", seed=-1)
     with pytest.raises(ParameterError):
         section_demo.plan(SectionDemoOptions(tmp_path / "d", n_workers=0))

@@ -73,7 +73,7 @@ def command(
         if idle := [name for name in _ACQUISITION_ONLY if _is_given(context, name)]:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
             progress.warn(f"with --section-series nothing is changed by {names}")
-        with reported_errors():
+        with reported_errors({"size": "--size", "seed": "--seed"}):
             series = section_demo.series_of(size.value, seed=seed)
             taken = taken_device(device, device_memory, progress)
             wanted = section_demo.SectionDemoOptions(folder, series, n_workers, overwrite, taken)

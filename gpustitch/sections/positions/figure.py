@@ -42,11 +42,11 @@ _PANEL_WIDTH = 48  # characters of a line of flagged sections
 def check_figure(path: Path) -> None:
     """Raise ParameterError for a name that is no picture's, MissingExtraError if pictures cannot be drawn."""
     if path.suffix.lower() not in FIGURE_SUFFIXES:
-        raise ParameterError(f"--report is a picture, {', '.join(FIGURE_SUFFIXES)}, not {path}")
+        raise ParameterError(f"`report` is a picture, {', '.join(FIGURE_SUFFIXES)}, not {path}")
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("--report needs matplotlib: pip install 'gpustitch[report]'") from error
+        raise MissingExtraError("`report` needs matplotlib: pip install 'gpustitch[report]'") from error
 
 
 def draw_report(
@@ -191,7 +191,7 @@ def _draw_positions(axes: Any, result: Estimate, faults: Sequence[SectionFault])
         _mark(axes, sections, shift, kind, label=kind)
     axes.axhline(0, color="gray", linewidth=0.5)
     axes.set(xlabel="section as recorded", ylabel="position - number, sections", xlim=(-0.5, n - 0.5))
-    is_known = "" if np.isfinite(margin).any() else " (no uncertainty is estimated with --compat)"
+    is_known = "" if np.isfinite(margin).any() else " (no uncertainty is estimated with compat)"
     axes.set_title(f"How far sections were moved{is_known}", fontsize=10)
     _legend_above(axes)
 

@@ -101,7 +101,7 @@ def output_spacing(planes: Planes, stated: Spacing | None, z_um: float | None) -
     """
     known = stated or planes.spacing
     if known is None:
-        raise ParameterError(f"{planes.name} does not state its voxel size; give it: --voxel-size x,y,z in um")
+        raise ParameterError(f"{planes.name} does not state its voxel size; give it: `spacing` x,y,z in um")
     if z_um is None:
         return known, 1.0
     return Spacing(z_um, known.y_um, known.x_um), z_um / known.z_um
@@ -116,10 +116,10 @@ def _named(text: str, path: Path, number: int) -> set[int]:
             continue
         match = _NUMBERS.fullmatch(part)
         if match is None:
-            raise ParameterError(f"--leave-out takes numbers, ranges such as 7-9, {' and '.join(KINDS)}, not {part!r}")
+            raise ParameterError(f"`leave_out` takes numbers, ranges such as 7-9, {' and '.join(KINDS)}, not {part!r}")
         first, last = int(match[1]), int(match[2] or match[1])
         if not first <= last < number:
-            raise ParameterError(f"--leave-out {part}: there are sections 0 to {number - 1}")
+            raise ParameterError(f"`leave_out` {part}: there are sections 0 to {number - 1}")
         found |= set(range(first, last + 1))
     return found
 
@@ -128,7 +128,7 @@ def _faulty(kind: str, path: Path) -> set[int]:
     """Sections that z-spacing named so."""
     record = sidecar_of(path)
     if not record.is_file():
-        raise InputMissingError(f"--leave-out {kind} needs {record}, which z-spacing writes; give numbers of sections")
+        raise InputMissingError(f"`leave_out` {kind} needs {record}, which z-spacing writes; give numbers of sections")
     with reading(record, "what z-spacing found"):
         faults = json.loads(record.read_text(encoding="utf-8"))["faults"]
         return {int(i) for fault in faults if fault["kind"] == kind for i in fault["sections"]}
@@ -137,5 +137,5 @@ def _faulty(kind: str, path: Path) -> set[int]:
 def _light(table: ZPositions | ZGrids, path: Path, least: float) -> set[int]:
     """Sections of too little weight."""
     if isinstance(table, ZGrids) or not np.isfinite(table.weights).any():
-        raise DamagedInputError(f"{path} states no weights of sections, which --least-weight is about")
+        raise DamagedInputError(f"{path} states no weights of sections, which `least_weight` is about")
     return {int(i) for i in np.flatnonzero(~(table.weights >= least))}

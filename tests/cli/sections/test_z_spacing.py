@@ -137,7 +137,7 @@ def test_quiet_prints_results_and_warnings_only(matrix, tmp_path):
     ("arguments", "code", "said"),
     [
         (("--range", 40), 3, "--range is 40"),
-        (("--outer-iterations", 0), 3, "--outer-iterations must be at least 1"),
+        (("--outer-iterations", 0), 3, "--outer-iterations is 0, but it must be at least 1"),
         (("--outer-regularization", 1), 3, "--outer-regularization"),
         (("--inner-regularization", 2), 3, "--inner-regularization"),
         (("--coordinate-regularizer", -1), 3, "--coordinate-regularizer"),

@@ -16,7 +16,6 @@ from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
 from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.bands import full_matrix
 from gpustitch.sections.similarity.file import write_similarity
-from gpustitch.sections.similarity.stage import SimilarityOptions
 from tests.sections.similarity.test_stage import Told
 
 N, MAX_LAG = 60, 6
@@ -40,7 +39,7 @@ def saved(tmp_path, **arrays):
 
 
 def asked(path, max_lag=None, **changed):
-    return ZSpacingOptions(SimilarityOptions(input=path, max_lag=max_lag), **changed)
+    return ZSpacingOptions(input=path, max_lag=max_lag, **changed)
 
 
 def error_of(outcome, truth):
@@ -134,7 +133,7 @@ def test_too_few_iterations_are_told(strip, tmp_path):
     path = saved(tmp_path, half_strip=strip)
     told = Told()
     run(plan(asked(path, estimate=EstimateOptions(outer_iterations=1))), told)
-    assert "--outer-iterations allows more" in told.lines[-1]
+    assert "`outer_iterations` allows more" in told.lines[-1]
     assert told.total == 1
 
 
@@ -143,8 +142,8 @@ def test_too_few_iterations_are_told(strip, tmp_path):
     [
         ({"matrix": np.eye(2)}, None, ParameterError, "at least 3 sections, not of 2"),
         ({"matrix": np.eye(1)}, None, ParameterError, "two|3"),
-        ({"matrix": np.eye(5)}, 5, ParameterError, "--range is 5; of 5 planes it is 1 to 4"),
-        ({"matrix": np.eye(5)}, 0, ParameterError, "--range"),
+        ({"matrix": np.eye(5)}, 5, ParameterError, "`max_lag` is 5; of 5 planes it is 1 to 4"),
+        ({"matrix": np.eye(5)}, 0, ParameterError, "`max_lag`"),
         ({"matrix": np.ones((5, 4))}, None, DamagedInputError, "square"),
         ({"matrix": np.eye(5) + np.diag([0.5] * 4, 1)}, None, DamagedInputError, "not symmetric"),
     ],
@@ -155,7 +154,7 @@ def test_files_and_ranges_that_will_not_do(tmp_path, arrays, max_lag, error, sai
 
 
 def test_a_range_that_the_file_does_not_hold(strip, tmp_path):
-    with pytest.raises(ParameterError, match=r"--range is 9, but .* holds similarities within 6 only"):
+    with pytest.raises(ParameterError, match=r"`max_lag` is 9, but .* holds similarities within 6 only"):
         plan(asked(saved(tmp_path, half_strip=strip), 9))
 
 
