@@ -96,7 +96,7 @@ class Making:
             return None
         z = box.slices()[0]
         lower = self.sources.lower[z]
-        follow = (self.sources.kind[z] == EXACT).all() and (np.diff(lower) == 1).all()
+        follow = (self.sources.plane_origin[z] == EXACT).all() and (np.diff(lower) == 1).all()
         return slice(int(lower[0]), int(lower[-1]) + 1) if follow and box.shape[1:] == column.shape[1:] else None
 
     def window(self, box: Box) -> tuple[slice, slice]:
@@ -129,7 +129,7 @@ class Blocks:
 
 
 def output_block(
-    kind: str, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None
+    volume_format: str, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None
 ) -> tuple[ZYX, int]:
     """Least block that an output of a format takes, and its size in bytes.
 
@@ -138,9 +138,9 @@ def output_block(
     ParameterError
         If there is no such format, or it is not written so.
     """
-    if kind not in FORMATS:
-        raise ParameterError(f"the format of a volume is one of {', '.join(FORMATS)}, not {kind}")
-    if kind in IN_ORDER:
+    if volume_format not in FORMATS:
+        raise ParameterError(f"the format of a volume is one of {', '.join(FORMATS)}, not {volume_format}")
+    if volume_format in IN_ORDER:
         return (1, shape[1], shape[2]), math.prod(shape) * dtype.itemsize
     levels = checked_levels(DEFAULT_LEVELS if levels is None else levels)
     block = block_shape_of(levels, chunk_shape or DEFAULT_CHUNK)

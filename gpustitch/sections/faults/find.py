@@ -24,9 +24,9 @@ from gpustitch.sections.faults.losses import (
     position_among,
 )
 
-KINDS = ("constant", "damaged", "duplicate", "missing", "swapped")
+FAULT_TYPES = ("constant", "damaged", "duplicate", "missing", "swapped")
 
-# A finding must stand out from the scatter of its kind by this many standard deviations. Quality has a long tail.
+# A finding must stand out from the scatter of its type by this many standard deviations. Quality has a long tail.
 _SIGMAS = 6.0
 _GAP_SIGMAS = 3.3
 _ORDER_SIGMAS = 3.0
@@ -63,7 +63,7 @@ class SectionFault:
 
     Attributes
     ----------
-    kind
+    fault_type
         ``constant`` (no similarity is defined), ``damaged`` (correlates less with its neighbours than they with each
         other), ``duplicate`` (of the same place), ``missing`` (between the two sections named), ``swapped`` (all
         sections within the stretch whose order is wrong).
@@ -72,10 +72,10 @@ class SectionFault:
     confidence
         0.5 where it only just stands out, towards 1 the clearer it is.
     missing
-        Estimated number of missing sections, 0 for other kinds.
+        Estimated number of missing sections, 0 for other types.
     """
 
-    kind: str
+    fault_type: str
     sections: tuple[int, ...]
     confidence: float
     missing: int = 0
@@ -96,7 +96,7 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
 
     Returns
     -------
-    At most one fault of each kind for a section, except that a section may bound two gaps.
+    At most one fault of each type for a section, except that a section may bound two gaps.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
         sound = series.part(np.delete(np.arange(len(known)), [i for i, _ in damaged]))
         if len(sound.numbers) >= 3:
             faults += _misplaced(sound)
-    return sorted(faults, key=lambda fault: (fault.sections, fault.kind))
+    return sorted(faults, key=lambda fault: (fault.sections, fault.fault_type))
 
 
 def _judged(given: _Series) -> tuple[_Series, list[tuple[int, float]]]:

@@ -11,7 +11,7 @@ import numpy as np
 from gpustitch.array import Device, choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
-from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, nested, option
 from gpustitch.running.progress import SILENT, Progress, listed
@@ -19,7 +19,7 @@ from gpustitch.sections.faults.find import SectionFault, find_faults
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
-from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_z_positions
+from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_record, write_z_positions
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.bands import half_strip_of, undefined_planes
 from gpustitch.sections.similarity.file import (
@@ -127,7 +127,7 @@ class ZSpacingResult:
 
     @property
     def summary(self) -> str:
-        """What was found, one line each for spacing, order and uncertainty, and for each kind of fault."""
+        """What was found, one line each for spacing, order and uncertainty, and for each type of fault."""
         least, low, middle, high, most = np.percentile(self.spacing, (0, 5, 50, 95, 100))
         spread = f"median {middle:.3f}, 5 to 95 % {low:.3f} to {high:.3f}, least {least:.3f}, most {most:.3f}"
         lines = [
@@ -145,12 +145,11 @@ class ZSpacingResult:
 
 
 def fault_lines(faults: tuple[SectionFault, ...]) -> list[str]:
-    """Faults for people: a line for each kind, with the confidence of each."""
+    """Faults for people: a line for each type, with the confidence of each."""
     lines = []
-    for kind in sorted({fault.kind for fault in faults}):
-        of_kind = [fault for fault in faults if fault.kind == kind]
-        named = ", ".join(_named(fault) for fault in of_kind)
-        lines.append(f"{kind}: {named}")
+    for fault_type in sorted({fault.fault_type for fault in faults}):
+        named = ", ".join(_named(fault) for fault in faults if fault.fault_type == fault_type)
+        lines.append(f"{fault_type}: {named}")
     return lines
 
 
@@ -158,8 +157,8 @@ def _named(fault: SectionFault) -> str:
     """One fault: ``7|8`` for sections missing between two, ``7-9`` for a stretch in the wrong order, ``7=8`` for one
     place recorded twice, ``7`` for a single section.
     """
-    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.kind, "")
-    ends = (fault.sections[0], fault.sections[-1]) if fault.kind == "swapped" else fault.sections
+    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.fault_type, "")
+    ends = (fault.sections[0], fault.sections[-1]) if fault.fault_type == "swapped" else fault.sections
     text = joined.join(str(i) for i in ends)
     details = [f"{fault.missing} missing"] if fault.missing else []
     return f"{text} ({', '.join([*details, f'{100 * fault.confidence:.0f} %'])})"
@@ -326,11 +325,11 @@ def _write(plan: ZSpacingPlan, found: ZSpacingResult) -> None:
     asked = plan.asked
     if asked.output is not None:
         write_z_positions(asked.output, found.z, overwrite=asked.overwrite)
-        write_json(sidecar_of(asked.output), _record(plan, found), overwrite=asked.overwrite)
+        write_record(asked.output, _record(plan, found), found.faults, overwrite=asked.overwrite)
 
 
 def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
-    """What is written beside the positions: where they come from, and what is wrong with which sections."""
+    """What is written beside the positions, apart from faults: where they come from, and how they were found."""
     asked = plan.asked
     given = {key: value for key, value in vars(asked).items() if key not in _NOT_RECORDED}
     parameters = {**given, "device": plan.device, **vars(plan.estimate)}
@@ -340,7 +339,6 @@ def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
         "largest_move_sections": found.result.largest_move,
         "reordered": list(found.moved),
         "without_votes": found.result.without_votes.tolist(),
-        "faults": [vars(fault) for fault in found.faults],
     }
 
 

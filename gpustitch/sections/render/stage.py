@@ -158,8 +158,8 @@ class RenderPlan:
         """Numbers of planes that are background in gaps, and that are interpolated across gaps."""
         if isinstance(self.sources, Deformation):
             return 0, 0
-        kinds = self.sources.kind
-        return int(np.isin(kinds, (GAP, OUTSIDE)).sum()), int((kinds == FILLED).sum())
+        origins = self.sources.plane_origin
+        return int(np.isin(origins, (GAP, OUTSIDE)).sum()), int((origins == FILLED).sum())
 
 
 @dataclass(frozen=True)
@@ -290,6 +290,6 @@ def _sidecar(plan: RenderPlan) -> dict[str, Any]:
         "sections_left_out": sorted([*plan.sections_used.left_out, *plan.sections_used.doubled]),
     }
     if isinstance(plan.sources, ZPlan):
-        content["background_planes"] = runs(np.isin(plan.sources.kind, (GAP, OUTSIDE)))
-        content["planes_across_gaps"] = runs(plan.sources.kind == FILLED)
+        content["background_planes"] = runs(np.isin(plan.sources.plane_origin, (GAP, OUTSIDE)))
+        content["planes_across_gaps"] = runs(plan.sources.plane_origin == FILLED)
     return content

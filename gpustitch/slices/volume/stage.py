@@ -161,7 +161,7 @@ class VolumePlan:
 
     def count(self, *kinds: int) -> int:
         """Planes of some kinds."""
-        return int(np.isin(self.sources.kind, kinds).sum())
+        return int(np.isin(self.sources.plane_origin, kinds).sum())
 
 
 @dataclass(frozen=True)
@@ -351,7 +351,7 @@ def _sidecar(plan: ResamplePlan, volume: VolumePlan) -> dict[str, Any]:
         "directions_lps": None if affine is None else _directions(affine),
         "voxel_size_mm": [v / 1000 for v in volume.spacing.zyx_um],
         "planes_moved_sideways": volume.blocks.making.shifts is not None,
-        "planes": {name: runs(volume.sources.kind == kind) for kind, name in KINDS.items()},
+        "planes": {name: runs(volume.sources.plane_origin == kind) for kind, name in KINDS.items()},
         "slices": _slices(stack, volume),
     }
 
@@ -381,8 +381,8 @@ def _table(stack: SliceStack, volume: VolumePlan) -> str:
     table.writerow(("plane", "position_mm", "kind", "lower_slice", "upper_slice", "upper_weight"))
     sources = volume.sources
     rows = zip(
-        volume.layout.grid.positions().tolist(), sources.kind.tolist(), sources.lower.tolist(), sources.upper.tolist(),
-        sources.weight.tolist(), strict=True,
+        volume.layout.grid.positions().tolist(), sources.plane_origin.tolist(), sources.lower.tolist(),
+        sources.upper.tolist(), sources.weight.tolist(), strict=True,
     )  # fmt: skip
     for k, (position, kind, lower, upper, weight) in enumerate(rows):
         made_of = (lower, upper, f"{weight:.7g}") if lower >= 0 else ("", "", "")

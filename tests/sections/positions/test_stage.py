@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
+from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.errors import AlignmentError, DamagedInputError, MissingExtraError, OutputExistsError, ParameterError
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
@@ -19,13 +19,13 @@ from gpustitch.sections.similarity.file import write_similarity
 from tests.sections.similarity.test_stage import Told
 
 N, MAX_LAG = 60, 6
-SOUND = SectionOptions(number=N, rows=96, columns=96, seed=5, spacing_cv=0.25)
+SOUND = SimulationOptions(number=N, rows=96, columns=96, seed=5, spacing_cv=0.25)
 COMPAT = EstimateOptions(compat=True)
 
 
 @pytest.fixture(scope="module")
 def series():
-    return simulate_sections(SOUND)
+    return simulate_series(SOUND)
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +82,14 @@ def test_without_a_range_a_file_is_used_as_far_as_it_goes(strip, tmp_path):
 
 
 def test_faults_are_found_and_named_and_no_position_is_nan(tmp_path):
-    faulty = simulate_sections(
-        SectionOptions(number=90, rows=128, columns=128, seed=3, gaps=1, gap_sections=(4, 4), duplicates=1, swaps=1,
+    faulty = simulate_series(
+        SimulationOptions(number=90, rows=128, columns=128, seed=3, gaps=1, gap_sections=(4, 4), duplicates=1, swaps=1,
                        damaged=1, damages=("blank",), constant=1)
     )  # fmt: skip
     np.save(tmp_path / "stack.npy", faulty.planes())
     told = Told()
     outcome = run(plan(asked(tmp_path / "stack.npy", output=tmp_path / "z.csv", report=tmp_path / "z.png")), told)
-    truth = {fault.kind: fault.sections for fault in faulty.faults}
+    truth = {fault.fault_type: fault.sections for fault in faulty.faults}
     lines = dict(line.split(": ", 1) for line in outcome.summary.splitlines())
     assert lines["constant"].startswith(f"{truth['constant'][0]} (")
     assert "{}={} (".format(*truth["duplicate"]) in lines["duplicate"]
@@ -100,8 +100,10 @@ def test_faults_are_found_and_named_and_no_position_is_nan(tmp_path):
     named = [line for line in told.lines if line.endswith(f" {truth['constant'][0]}")]
     assert len(named) == 1 and named[0].startswith("without similarity to any other, constant or ")
     assert any("get no votes; they are left between their neighbours" in line for line in told.lines)
-    recorded = json.loads((tmp_path / "z.csv.json").read_text())["faults"]
-    assert {"kind": "constant", "sections": list(truth["constant"]), "confidence": 1.0, "missing": 0} in recorded
+    recorded = json.loads((tmp_path / "z.csv.json").read_text())
+    constant = {"fault_type": "constant", "sections": list(truth["constant"]), "confidence": 1.0, "missing": 0}
+    assert constant in recorded["faults"] and recorded["schema"] == 2
+    assert recorded["parameters"]["max_lag"] == 10 and recorded["parameters"]["outer_iterations"] == 100
     z = read_z_positions(tmp_path / "z.csv")
     np.testing.assert_array_equal(z.positions, outcome.result.positions)
     np.testing.assert_array_equal(z.order, outcome.result.order)

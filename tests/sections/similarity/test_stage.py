@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from gpustitch.array import Device, cpu_count
-from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
+from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import open_planes
@@ -28,7 +28,7 @@ N = 40
 
 @pytest.fixture(scope="module")
 def planes():
-    return simulate_sections(SectionOptions(number=N, rows=60, columns=70, seed=1)).planes()
+    return simulate_series(SimulationOptions(number=N, rows=60, columns=70, seed=1)).planes()
 
 
 @pytest.fixture(scope="module")
