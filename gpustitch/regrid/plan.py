@@ -1,7 +1,7 @@
 """Between which sections of a series every plane of an evenly spaced volume lies.
 
-Positions are along z, of any unit: sections, um, mm. Nothing is asked of their order. Where two sections have the same
-position the first of them (in the order of the input) is taken, the others are left out: a mean would blur them.
+Positions are along z, of any unit: sections, um, mm. Nothing is asked of their order. Of sections with the same
+position the first one in the input is taken, and the others are left out: a mean would blur them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Says how near the positions found of a simulated section series, and the volume made with them, are to the truth."""
+"""Measures the positions found of a simulated series, and the volume made with them, against the truth."""
 
 from __future__ import annotations
 
@@ -170,8 +170,8 @@ def within_intervals(series: SimulatedSeries, z: ZPositions) -> npt.NDArray[np.b
 def coverage_figures(inside: Sequence[npt.NDArray[np.bool_]]) -> list[Figure]:
     """Share of true positions within their intervals: of the series, which is the first, and of all with others.
 
-    Errors of one series are long waves, so that all its sections are within together, or none: the mean of a few series
-    is uncertain itself, and misses its target only if it does so by more than twice its standard error.
+    Errors of one series are long waves: all its sections are within together, or none. The mean of a few series is
+    uncertain itself. So it misses its target only by more than twice its standard error.
     """
     shares = [100 * float(one.mean()) if one.size else 0.0 for one in inside]
     mean = float(np.mean(shares))

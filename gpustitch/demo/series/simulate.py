@@ -107,7 +107,7 @@ class SimulationOptions:
         if self.number < 1 or self.rows < 1 or self.columns < 1 or min(*counts, self.constant, self.nan_sections) < 0:
             raise ParameterError("a series needs at least one section of one pixel, and no negative number of faults")
         if self.apart < 1 or self.block < 1 or not 1 <= self.gap_sections[0] <= self.gap_sections[1]:
-            raise ParameterError("apart, block and gap_sections must be at least 1 and in order")
+            raise ParameterError("`apart`, `block` and `gap_sections` must be at least 1 and in order")
         if self.correlation_px < 0 or self.correlation_z <= 0 or not 0 <= self.correlation_change < 1:
             raise ParameterError("correlation lengths must be above 0 and their change within 0 and 1")
         if min(self.spacing_cv, self.brightness_cv, self.contrast_cv, self.read_noise, self.counts_per_electron) < 0:

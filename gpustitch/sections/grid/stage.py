@@ -39,7 +39,8 @@ from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, read_z_positions
 from gpustitch.sections.positions.stage import check_number
 from gpustitch.sections.similarity import stage as similarity
-from gpustitch.sections.similarity.banded import BandedCorrelation, default_block, peak_bytes
+from gpustitch.sections.similarity.banded import BandedCorrelation
+from gpustitch.sections.similarity.blocks import default_block, peak_bytes
 from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan
 
 # Updates of local positions, which start near their end. They are taken to be within sqrt((1 - w) / w) = 1.2 sections
@@ -71,9 +72,9 @@ _NOT_ASKED = (
 class ZGridOptions(SimilarityOptions):
     """What to estimate local positions from, and how; ``output`` None writes no file.
 
-    ``max_lag`` is the range of the estimate too. ``estimate`` is that of whole sections. Local ones make 15 updates,
-    keep the order, and are held to where they start, the global positions or those of a coarser grid, by a coordinate
-    regularizer of at least 0.4.
+    ``max_lag`` is the range of the estimate too. ``estimate`` is that of whole sections. Local ones make 15 updates
+    and keep the order. They start at the global positions or those of a coarser grid. A coordinate regularizer of at
+    least 0.4 holds them there.
     """
 
     output: Path | None = option(
@@ -114,8 +115,8 @@ class ZGridOptions(SimilarityOptions):
 class ZGridPlan:
     """Checked work.
 
-    ``windows`` are those of planes as they are compared, ``block`` the planes of a window correlated at once,
-    ``positions`` the global ones if they are given, ``peak_bytes`` the most host memory that is held.
+    ``windows`` are those of planes as they are compared, ``block`` the planes of a window correlated at once.
+    ``positions`` are the global ones if they are given, ``peak_bytes`` is the most host memory that is held.
     """
 
     asked: ZGridOptions
@@ -176,8 +177,8 @@ def plan(asked: ZGridOptions) -> ZGridPlan:
     Raises
     ------
     ParameterError
-        If a parameter is out of range, there are fewer than three sections, the grid does not fit the planes, or the
-        memory does not suffice.
+        If a parameter is out of range, there are fewer than three sections, or the memory does not suffice. Also if
+        the grid does not fit the planes.
     InputMissingError, DamagedInputError, MosaicError, OutputExistsError, OutputError
         If an input cannot be read or is not what it should be, or the output exists or cannot be written.
     DeviceError

@@ -191,7 +191,7 @@ def _draw_positions(axes: Any, result: Estimate, faults: Sequence[SectionFault])
         _mark(axes, sections, shift, flag, label=flag)
     axes.axhline(0, color="gray", linewidth=0.5)
     axes.set(xlabel="section as recorded", ylabel="position - number, sections", xlim=(-0.5, n - 0.5))
-    is_known = "" if np.isfinite(margin).any() else " (no uncertainty is estimated with compat)"
+    is_known = "" if np.isfinite(margin).any() else " (compat estimates no uncertainty)"
     axes.set_title(f"How far sections were moved{is_known}", fontsize=10)
     _legend_above(axes)
 

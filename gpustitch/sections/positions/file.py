@@ -84,10 +84,9 @@ class ZPositions:
 def write_z_positions(path: Path, z: ZPositions, *, overwrite: bool = False) -> None:
     """Write positions as CSV under a line of column names (:data:`COLUMNS`); the file appears whole.
 
-    Row k holds the section k (``z-index``), its position (``mapping``), the k-th position along z (``sorted mapping``),
-    the place of section k along z (``forward permutation``), the section at the k-th place (``backward permutation``),
-    and the standard error and the weight of section k. Numbers are written with all their digits, ``nan`` where they
-    are not known.
+    Row k is about section k: its number (``z-index``), position (``mapping``), place along z (``forward permutation``),
+    standard error and weight. It is also about the k-th place along z: the position there (``sorted mapping``) and the
+    section there (``backward permutation``). Numbers have all their digits, and are ``nan`` where they are not known.
 
     Raises
     ------
@@ -116,7 +115,7 @@ def read_z_positions(path: Path) -> ZPositions:
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it is no such table, a section is missing or there twice, or a position is not a finite number.
+        If it is no such table, a section is missing or there twice, or a position is no finite number.
     """
     with reading(path, "CSV of positions"):
         text = path.read_text(encoding="utf-8-sig")

@@ -154,9 +154,7 @@ def fault_lines(faults: tuple[SectionFault, ...]) -> list[str]:
 
 
 def _named(fault: SectionFault) -> str:
-    """One fault: ``7|8`` for sections missing between two, ``7-9`` for a stretch in the wrong order, ``7=8`` for one
-    place recorded twice, ``7`` for a single section.
-    """
+    """One fault: ``7|8`` lacks sections between, ``7-9`` is in wrong order, ``7=8`` is one place, ``7`` one section."""
     joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.fault_type, "")
     ends = (fault.sections[0], fault.sections[-1]) if fault.fault_type == "swapped" else fault.sections
     text = joined.join(str(i) for i in ends)
@@ -170,8 +168,8 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
     Raises
     ------
     ParameterError
-        If a parameter is out of range, there are fewer than three sections, or the range is larger than the stack or
-        than what the file holds.
+        If a parameter is out of range, there are fewer than three sections, or ``max_lag`` is beyond the stack or what
+        the file holds.
     InputMissingError, DamagedInputError, MosaicError, OutputExistsError, OutputError
         If an input cannot be read or is not what it should be, or an output exists or cannot be written.
     MissingExtraError, DeviceError

@@ -178,8 +178,8 @@ def plan(options: RenderOptions) -> RenderPlan:
     Raises
     ------
     ParameterError
-        If an option is out of range, the input does not state its voxel size and none is given, or holds numbers
-        that are not rendered.
+        If an option is out of range, or the input holds numbers that are not rendered. Also if its voxel size is
+        neither stated nor given.
     MosaicError
         If there are more or fewer positions than planes.
     InputMissingError, DamagedInputError

@@ -23,9 +23,10 @@ from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers, ordered_map
-from gpustitch.sections.similarity.banded import PIXEL_TYPES, BandedCorrelation, default_block, peak_bytes
+from gpustitch.sections.similarity.banded import PIXEL_TYPES, BandedCorrelation
 from gpustitch.sections.similarity.bands import undefined_planes
 from gpustitch.sections.similarity.binning import bin_planes
+from gpustitch.sections.similarity.blocks import default_block, peak_bytes
 from gpustitch.sections.similarity.file import check_similarity_output, sidecar_of, write_similarity
 
 DEFAULT_MAX_LAG = 10
@@ -88,8 +89,8 @@ class SimilarityOptions:
 class SimilarityPlan:
     """Checked work: planes read ``chunk`` at a time, ``block`` of them correlated at once.
 
-    ``shape`` is that of the planes as they are compared, ``factors`` the blocks of pixels that are averaged to it,
-    ``chunks_held`` the number of chunks in memory at a time, ``peak_bytes`` the most host memory that is held.
+    ``shape`` is that of the planes as they are compared, ``factors`` the blocks of pixels that are averaged to it.
+    ``chunks_held`` is the number of chunks in memory at a time, ``peak_bytes`` the most host memory that is held.
     """
 
     options: SimilarityOptions
@@ -150,8 +151,8 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
     Raises
     ------
     ParameterError
-        If a parameter is out of range, there are fewer than two planes, the memory does not suffice, or the output
-        would be taken for a plane of the input.
+        If a parameter is out of range, there are fewer than two planes, or the memory does not suffice. Also if the
+        output would be taken for a plane of the input.
     MosaicError
         If the mask is not of the planes' size.
     InputMissingError, DamagedInputError, OutputExistsError, OutputError
@@ -333,7 +334,7 @@ def _sizes(
 
 
 def _plane_bytes(planes: Planes, factors: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
-    """What a plane of a chunk takes, as it is read and as it is compared, and what a worker takes to make it so."""
+    """Bytes of a plane of a chunk, both as it is read and as it is compared; bytes that a worker needs on the way."""
     pixels = planes.shape[1] * planes.shape[2]
     read = pixels * planes.dtype.itemsize
     if factors == (1, 1):

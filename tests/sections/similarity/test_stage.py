@@ -16,8 +16,9 @@ from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.running.progress import Silent
 from gpustitch.sections.similarity import stage as similarity
-from gpustitch.sections.similarity.banded import banded_correlation, default_block
+from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.binning import bin_planes
+from gpustitch.sections.similarity.blocks import default_block
 from gpustitch.sections.similarity.file import read_similarity
 from gpustitch.sections.similarity.stage import SimilarityOptions, plan, run
 from tests.cuda_cpu import shim
