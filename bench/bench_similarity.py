@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.array import cpu_count
-from gpustitch.sections.similarity.banded import BandedCorrelation, default_block, peak_bytes
+from gpustitch.sections.similarity.banded import BandedCorrelation
 from gpustitch.sections.similarity.bands import LONGEST_OF_VECTORS, PLANES_TOGETHER, band_products, each_of
+from gpustitch.sections.similarity.blocks import default_block, peak_bytes
 from gpustitch.sections.similarity.parts import row_sums, sampled_scaling
 from gpustitch.sections.similarity.similarity_rows import centred_rows, plane_moments, tiles_of
 

@@ -96,7 +96,7 @@ def leaf_key(leaf: Leaf) -> str:
 
 
 def _parameter(leaf: Leaf, flags: Mapping[str, str]) -> inspect.Parameter:
-    """The parameter that typer sees."""
+    """The parameter that typer sees; its help names options as they are typed."""
     declared = leaf.declared
     text = as_typed(declared.help, flags) + (f" It is {declared.range_text}." if declared.range_text else "")
     settings: dict[str, Any] = {"help": text, "hidden": declared.is_hidden, "rich_help_panel": declared.panel}

@@ -13,7 +13,7 @@ from gpustitch.array import Device, choose_device
 from gpustitch.demo.score import sections as section_evaluate
 from gpustitch.demo.score.brain import Evaluation
 from gpustitch.demo.score.sections import SectionEvaluateOptions
-from gpustitch.demo.series.simulate import SectionOptions, SectionSeries, simulate_sections
+from gpustitch.demo.series.simulate import SimulatedSeries, SimulationOptions, simulate_series
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, check_free_space, check_output
 from gpustitch.io.provenance import write_json
@@ -35,7 +35,7 @@ SIMILARITY, POSITIONS, PICTURE, VOLUME, REPORT = "similarity.npz", "z.csv", "z.p
 # Sections of 50 nm and pixels of 10 nm, as in serial-section electron microscopy.
 SPACING = Spacing(0.05, 0.01, 0.01)
 
-_SMALL = SectionOptions(
+_SMALL = SimulationOptions(
     number=400,
     rows=256,
     columns=256,
@@ -50,7 +50,7 @@ _SMALL = SectionOptions(
     brightness_cv=0.1,
     contrast_cv=0.1,
 )
-SIZES: dict[str, SectionOptions] = {
+SIZES: dict[str, SimulationOptions] = {
     "tiny": replace(
         _SMALL, number=120, rows=96, columns=96, gaps=2, duplicates=1, near_duplicates=1, swaps=2, block_swaps=1,
         damaged=3, constant=1,
@@ -80,7 +80,7 @@ class SectionDemoOptions:
     """
 
     folder: Path
-    series: SectionOptions = field(default_factory=lambda: SIZES["small"])
+    series: SimulationOptions = field(default_factory=lambda: SIZES["small"])
     n_workers: int | None = None
     overwrite: bool = False
     device: str | Device = "auto"
@@ -92,7 +92,7 @@ class SectionDemoPlan:
     """The series to be made; the rest follows from it."""
 
     options: SectionDemoOptions
-    series: SectionSeries
+    series: SimulatedSeries
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class SectionDemoResult:
     picture: Path | None
 
 
-def series_of(size: str, *, seed: int = 1) -> SectionOptions:
+def series_of(size: str, *, seed: int = 1) -> SimulationOptions:
     """The series of a size by name; ParameterError if there is no such size or the seed is negative."""
     if size not in SIZES:
         raise ParameterError(f"`size` is one of {', '.join(SIZES)}, not {size!r}")
@@ -129,7 +129,7 @@ def plan(options: SectionDemoOptions) -> SectionDemoPlan:
     """
     checked_workers(options.n_workers)
     check_output(options.folder, overwrite=options.overwrite)
-    made = simulate_sections(options.series)
+    made = simulate_series(options.series)
     section_evaluate.true_texture(options.series)
     n, rows, columns = made.shape
     # The stack and the volume, which may have more planes than there are sections, with its pyramid.
@@ -150,8 +150,9 @@ def run(plan: SectionDemoPlan, progress: Progress = SILENT) -> SectionDemoResult
     with _timed(seconds, "similarity"):
         similarity.run(similarity.plan(_comparing(options, sections)), progress)
     with _timed(seconds, "z-spacing"):
-        strip = SimilarityOptions(folder / SIMILARITY)
-        placing = ZSpacingOptions(strip, positions, report=picture, overwrite=options.overwrite)
+        placing = ZSpacingOptions(
+            folder / SIMILARITY, positions, report=picture, overwrite=options.overwrite, device=options.device
+        )
         found = z_spacing.run(z_spacing.plan(placing), progress)
     with _timed(seconds, "z-render"):
         z_render.run(z_render.plan(_rendering(options, sections)), progress)

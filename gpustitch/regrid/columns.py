@@ -1,4 +1,4 @@
-"""How a volume that is made plane by plane is cut into pieces of work, so that planes of its source are read once."""
+"""How a volume made plane by plane is cut into pieces of work, so that planes of its source are read once."""
 
 from __future__ import annotations
 

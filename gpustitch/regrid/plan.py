@@ -1,7 +1,7 @@
 """Between which sections of a series every plane of an evenly spaced volume lies.
 
-Positions are along z, of any unit: sections, um, mm. Nothing is asked of their order. Where two sections have the same
-position the first of them (in the order of the input) is taken, the others are left out: a mean would blur them.
+Positions are along z, of any unit: sections, um, mm. Nothing is asked of their order. Of sections with the same
+position the first one in the input is taken, and the others are left out: a mean would blur them.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ class ZPlan:
         int64 (planes,): numbers of sections in the input; -1 where there is nothing.
     weight
         float32 (planes,), 0 <= weight < 1; where it is 0 upper is lower.
-    kind
+    plane_origin
         uint8 (planes,): OUTSIDE, GAP, FILLED, BETWEEN or EXACT.
     """
 
     lower: Integers
     upper: Integers
     weight: npt.NDArray[np.float32]
-    kind: npt.NDArray[np.uint8]
+    plane_origin: npt.NDArray[np.uint8]
 
     def slab(self, start: int, stop: int) -> tuple[Integers, Integers, Integers]:
         """The sections that the planes ``start <= k < stop`` need, ascending, and ``lower`` and ``upper`` in terms of
@@ -201,21 +201,21 @@ def plan_z(
     fraction = (z - at[i]) / np.maximum(at[i + 1] - at[i], LEAST_INTERVAL)
     at_lower, at_upper = np.abs(fraction) <= AT_SECTION, np.abs(fraction - 1) <= AT_SECTION
     wide = at[i + 1] - at[i] > widest[i]
-    kind = np.where(wide, FILLED if fill_gaps else GAP, BETWEEN)
-    kind[(fraction < 0) | (fraction > 1)] = OUTSIDE
-    kind[at_lower | at_upper] = EXACT
+    origin = np.where(wide, FILLED if fill_gaps else GAP, BETWEEN)
+    origin[(fraction < 0) | (fraction > 1)] = OUTSIDE
+    origin[at_lower | at_upper] = EXACT
     weight = np.where(at_lower, 0, np.where(at_upper, 1, fraction))
     if nearest:
         weight = np.floor(weight + 0.5)
     lower = order[np.where(weight >= 1, i + 1, i)]
     upper = np.where((weight > 0) & (weight < 1), order[i + 1], lower)
-    nothing = (kind == OUTSIDE) | (kind == GAP)
+    nothing = (origin == OUTSIDE) | (origin == GAP)
     weight[nothing | (weight >= 1)] = 0
     return ZPlan(
         np.where(nothing, -1, lower).astype(np.int64),
         np.where(nothing, -1, upper).astype(np.int64),
         weight.astype(np.float32),
-        kind.astype(np.uint8),
+        origin.astype(np.uint8),
     )
 
 

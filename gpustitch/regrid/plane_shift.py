@@ -116,7 +116,7 @@ def _along(shift: float, wanted: slice, window: slice) -> tuple[slice, float, sl
     if weight > 1 - AT_PIXEL:
         whole, weight = whole + 1, 0.0
     more = int(weight > AT_PIXEL)
-    # Pixel p of the box is between pixels p + whole and, if it is not at the first of them, p + whole + 1.
+    # Pixel p of the box is at pixel p + whole of the plane, or between that one and the next.
     first = max(wanted.start, window.start - whole)
     stop = max(first, min(wanted.stop, window.stop - whole - more))
     taken = slice(first + whole - window.start, stop + whole + more - window.start)

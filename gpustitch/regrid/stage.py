@@ -1,8 +1,8 @@
-"""Evenly spaced planes made of a stack of planes, block by block in bounded memory, into a volume of any format.
+"""A stack of planes to a volume of evenly spaced ones, of any format, block by block in bounded memory.
 
-The volume is cut into columns along z, as wide as memory allows (all of it, mostly), and these into slabs. Slabs are
-made from the bottom up, so that each plane of the source is read once for each column and held no longer than the
-slabs that need it. Slabs that are a copy of planes read theirs at once, those next to other slabs once more.
+The volume is cut into columns along z, and these into slabs. A column is as wide as memory allows, mostly the whole
+plane. Slabs are made from the bottom up: each column reads a plane of the source once, and holds it until no slab needs
+it. Slabs that are a copy of planes read theirs at once, those next to other slabs once more.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ class Making:
         return np.unique(self.sections(box.start[0], box.stop[0]) // self.planes.depth).tolist()  # type: ignore[no-any-return]
 
     def copied(self, box: Box, column: Box) -> slice | None:
-        """The planes of the source that a box is a copy of, if they can be read at once without reading any twice."""
+        """The planes of the source that a box copies, if one read fetches them and none is read twice."""
         if not isinstance(self.sources, ZPlan) or self.shifts is not None or self.planes.depth > 1:
             return None
         z = box.slices()[0]
         lower = self.sources.lower[z]
-        follow = (self.sources.kind[z] == EXACT).all() and (np.diff(lower) == 1).all()
+        follow = (self.sources.plane_origin[z] == EXACT).all() and (np.diff(lower) == 1).all()
         return slice(int(lower[0]), int(lower[-1]) + 1) if follow and box.shape[1:] == column.shape[1:] else None
 
     def window(self, box: Box) -> tuple[slice, slice]:

@@ -1,7 +1,7 @@
 """Resampling a series of sections, each somewhere along z, to evenly spaced planes.
 
 A plane is one section, or lies between two neighbours and is interpolated between them; :mod:`gpustitch.regrid.plan`
-says which. Sections are a list of planes, so that neither their order nor their number in memory is given by an array.
+says which. Sections are a list of planes: they need not lie in one array, nor in any order.
 """
 
 from __future__ import annotations
@@ -122,11 +122,10 @@ def resample_local(
 ) -> None:
     """Interpolate planes between sections whose positions differ from pixel to pixel.
 
-    At row y the grid lies between its rows ``j = row_node[y]`` and ``j + 1`` (at most the last) with the weight
-    ``row_weight[y]`` of the second, and so along x: the position of section i at a pixel is bilinear in
-    ``positions[i]``. Plane k is at ``z = first + step * (start + k)``. It lies between the sections i and i + 1 with
-    ``position[i] <= z < position[i + 1]``, and takes of the second the part
-    ``w = (z - position[i]) / (position[i + 1] - position[i])``. It is
+    The position of section i at a pixel is bilinear in ``positions[i]``. At row y it lies between the grid's rows
+    ``j = row_node[y]`` and ``j + 1`` (at most the last), with the weight ``row_weight[y]`` of the second; columns are
+    alike. Plane k is at ``z = first + step * (start + k)``. Let ``position[i] <= z < position[i + 1]``. The part of
+    section i + 1 is ``w = (z - position[i]) / (position[i + 1] - position[i])``. The plane is there
 
     - one of them, if w is within 1e-6 of 0 or 1;
     - 0 elsewhere in an interval wider than its limit, and before the first and after the last section;

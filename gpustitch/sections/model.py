@@ -3,91 +3,118 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers
+from gpustitch.model.options import check_ranges, documented, option
 
 Regularization = Literal["border", "identity", "none"]
 
 
+# What nothing but ``compat`` looks at, and what it does not look at.
+COMPAT_ONLY = ("outer_regularization", "inner_iterations", "inner_regularization")
+NOT_COMPAT = ("tolerance", "spacing_ratio")
+# Switches have two names; beside them the long names of numbers would be cut off at 80 columns.
+_ESTIMATE, _SWITCHES = "Estimate", "Estimate, on or off"
+
+
+@documented
 @dataclass(frozen=True)
 class EstimateOptions:
     """Parameters under the names of Fiji's z-spacing dialog, with its defaults. Positions are in sections.
 
-    Attributes
-    ----------
-    max_lag
-        Greatest distance, in sections, of two sections that are compared.
-    outer_iterations
-        Updates of the positions; the most of them unless ``compat``.
-    outer_regularization
-        Fraction of a proposed move that is not made, 0 to below 1. ``compat`` only: the default solves for all
-        positions at once.
-    inner_iterations, inner_regularization
-        Sweeps that estimate the quality of sections, and how much of the last value each keeps (0 to 1); no sweeps
-        leave all at their starting value. ``compat`` only.
-    allow_reordering
-        Whether sections may change places; the default asks for evidence before it does that.
-    force_monotonicity
-        Whether similarities that do not fall with distance are left out. ``compat`` only.
-    minimum_section_thickness
-        Least distance of neighbours. ``compat`` applies it only where sections would change places, and without
-        reordering only.
-    minimum_correlation
-        Similarities up to this one give no vote.
-    coordinate_regularizer
-        Weight w, 0 to 1, that draws positions to the starting ones; the default takes those as right to
-        ``sqrt((1 - w) / w)`` sections.
-    regularization
-        What keeps the whole series in place: the first and the last section stay ("border"), the affine map that
-        brings positions closest to the section numbers ("identity"), or nothing ("none"; the default brings them
-        closest to the starting ones then, for similarities tell neither offset nor scale).
-    local_estimates
-        Number of curves along the series, for similarity that changes on the way; 1 is one curve for all. The default
-        solves with one curve, and takes a change of scale out afterwards (``spacing_ratio``).
-    spacing_ratio
-        Greatest ratio of the mean spacings of two stretches of the series that the default believes. Beyond it, the
-        similarity is taken to change along the series. With several local estimates its root counts.
-    tolerance
-        The default stops when no section moves further than this. ``compat`` makes all iterations.
-    compat
-        Repeat Fiji's plugin step by step.
+    ``compat`` makes all updates that are asked for; the default, which solves for all positions at once, at most so
+    many. ``compat`` applies the least thickness only without reordering, where sections would change places. The
+    default changes their places only on evidence. It takes starting positions as right to ``sqrt((1 - w) / w)``
+    sections, w being the coordinate regularizer. With no regularization it brings positions closest to those, for
+    similarities tell neither offset nor scale. It solves with one curve, and takes a change of scale out afterwards:
+    beyond ``spacing_ratio``, whose root counts with several local estimates, similarity is taken to change along the
+    series.
     """
 
-    max_lag: int = 10
-    outer_iterations: int = 100
-    outer_regularization: float = 0.4
-    inner_iterations: int = 10
-    inner_regularization: float = 0.1
-    allow_reordering: bool = True
-    force_monotonicity: bool = True
-    minimum_section_thickness: float = 1e-9
-    minimum_correlation: float = 0.0
-    coordinate_regularizer: float = 0.0
-    regularization: Regularization = "border"
-    local_estimates: int = 1
-    spacing_ratio: float = 2.5
-    tolerance: float = 1e-4
-    compat: bool = False
+    max_lag: int = option(10, at_least=1, help="Greatest distance, in sections, of two sections that are compared.")
+    outer_iterations: int = option(
+        100, at_least=1, panel=_ESTIMATE, help="Number of updates of the positions; without `compat` the most of them."
+    )
+    outer_regularization: float = option(
+        0.4, panel=_ESTIMATE, help="Part of each move that is not made, 0 to below 1; `compat` only."
+    )
+    inner_iterations: int = option(
+        10,
+        at_least=0,
+        panel=_ESTIMATE,
+        help="Number of sweeps over the quality of sections in each update; `compat` only.",
+    )
+    inner_regularization: float = option(
+        0.1,
+        at_least=0,
+        at_most=1,
+        panel=_ESTIMATE,
+        help="Part of its last quality that each sweep keeps; `compat` only.",
+    )
+    allow_reordering: bool = option(
+        True,
+        flag="--allow-reordering/--no-reordering",
+        panel=_SWITCHES,
+        help="Whether sections may change places.",
+    )
+    force_monotonicity: bool = option(
+        True,
+        flag="--force-monotonicity/--no-force-monotonicity",
+        panel=_SWITCHES,
+        help="Leave out similarities that rise with distance; `compat` only.",
+    )
+    minimum_section_thickness: float = option(
+        1e-9, panel=_ESTIMATE, help="Least distance of neighbours along z, in sections, 0 to below 1."
+    )
+    minimum_correlation: float = option(
+        0.0, panel=_ESTIMATE, help="Similarities (correlations, at most 1) up to this one do not count."
+    )
+    coordinate_regularizer: float = option(
+        0.0,
+        at_least=0,
+        at_most=1,
+        panel=_ESTIMATE,
+        help="How much sections are drawn to where they start (as recorded, or `start`), 0 (not) to 1 (fully).",
+    )
+    regularization: Regularization = option(
+        "border",
+        panel=_ESTIMATE,
+        metavar="KIND",
+        help="What keeps the series in place: its first and last section (border), the best line through all positions "
+        "(identity), or nothing (none).",
+    )
+    local_estimates: int = option(
+        1,
+        at_least=1,
+        panel=_ESTIMATE,
+        help="Number of curves of similarity against distance along a series that changes.",
+    )
+    spacing_ratio: float = option(
+        2.5,
+        panel=_ESTIMATE,
+        help="Greatest ratio of the mean spacings of two stretches that is believed; not with `compat`.",
+    )
+    tolerance: float = option(
+        1e-4, panel=_ESTIMATE, help="Stop when no section moves further, in sections; not with `compat`."
+    )
+    compat: bool = option(
+        False, flag="--compat", panel=_SWITCHES, help="Repeat Fiji's z-spacing step by step, weaknesses and all."
+    )
 
     def __post_init__(self) -> None:
-        self._need(self.max_lag >= 1, "max_lag", "at least 1")
-        self._need(self.outer_iterations >= 1, "outer_iterations", "at least 1")
+        check_ranges(self)
         self._need(0 <= self.outer_regularization < 1, "outer_regularization", "0 to below 1")
-        self._need(self.inner_iterations >= 0, "inner_iterations", "at least 0")
-        self._need(0 <= self.inner_regularization <= 1, "inner_regularization", "0 to 1")
         self._need(0 <= self.minimum_section_thickness < 1, "minimum_section_thickness", "0 to below 1")
         self._need(self.minimum_correlation < 1, "minimum_correlation", "below 1")
-        self._need(0 <= self.coordinate_regularizer <= 1, "coordinate_regularizer", "0 to 1")
-        self._need(self.regularization in ("border", "identity", "none"), "regularization", "border, identity or none")
-        self._need(self.local_estimates >= 1, "local_estimates", "at least 1")
+        self._need(self.regularization in get_args(Regularization), "regularization", "border, identity or none")
         self._need(self.spacing_ratio > 1, "spacing_ratio", "above 1")
         self._need(self.tolerance > 0, "tolerance", "above 0")
 
     def _need(self, holds: Any, name: str, wanted: str) -> None:
         if not holds:
-            raise ParameterError(f"{name} must be {wanted}, not {getattr(self, name)}")
+            raise ParameterError(f"`{name}` is {getattr(self, name)}, but it must be {wanted}")
 
 
 @dataclass(frozen=True)

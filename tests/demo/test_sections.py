@@ -15,7 +15,7 @@ from gpustitch.demo import sections as section_demo
 from gpustitch.demo.score import sections as section_evaluate
 from gpustitch.demo.score.sections import Affine
 from gpustitch.demo.sections import SIZES, SPACING, SectionDemoOptions, SectionDemoResult, series_of
-from gpustitch.demo.series.simulate import SectionOptions, SectionSeries, simulate_sections
+from gpustitch.demo.series.simulate import SimulatedSeries, SimulationOptions, simulate_series
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.sections.faults.find import SectionFault
@@ -34,8 +34,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> SectionDemoResult:
 
 
 @pytest.fixture(scope="module")
-def series() -> SectionSeries:
-    return simulate_sections(TINY)
+def series() -> SimulatedSeries:
+    return simulate_series(TINY)
 
 
 def positions_of(positions: Sequence[float] | np.ndarray, uncertainty: float = 0.1) -> ZPositions:
@@ -61,7 +61,7 @@ def test_sections_are_put_in_their_places(result: SectionDemoResult) -> None:
     assert figures.figure("spacing error, RMS").value < 0.5 * figures.figure("spacing error as recorded, RMS").value
 
 
-def test_the_files_are_those_of_the_commands(result: SectionDemoResult, series: SectionSeries) -> None:
+def test_the_files_are_those_of_the_commands(result: SectionDemoResult, series: SimulatedSeries) -> None:
     folder = result.report.parent
     sections, volume = open_planes(result.sections), open_planes(result.volume)
     assert sections.spacing is not None and volume.spacing is not None
@@ -78,7 +78,7 @@ def test_the_files_are_those_of_the_commands(result: SectionDemoResult, series: 
     assert result.picture is not None and result.picture.stat().st_size > 50_000
 
 
-def test_the_report_holds_the_figures(result: SectionDemoResult, series: SectionSeries) -> None:
+def test_the_report_holds_the_figures(result: SectionDemoResult, series: SimulatedSeries) -> None:
     report = json.loads(result.report.read_text())
     assert report["passed"] == result.evaluation.passed
     assert [f["name"] for f in report["figures"]] == [f.name for f in result.evaluation.figures]
@@ -99,7 +99,7 @@ def test_a_second_run_needs_overwrite(result: SectionDemoResult) -> None:
 
 def test_without_matplotlib_there_is_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    short = SectionOptions(number=20, rows=32, columns=32, correlation_px=2)
+    short = SimulationOptions(number=20, rows=32, columns=32, correlation_px=2)
     result = section_demo.run(section_demo.plan(SectionDemoOptions(tmp_path / "d", short)))
     assert result.picture is None and not (tmp_path / "d" / "z.png").exists()
 
@@ -120,25 +120,27 @@ def test_bad_options_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_size_has_every_fault_and_room_for_it(size: str) -> None:
-    made = simulate_sections(series_of(size, seed=5))
-    assert {fault.kind for fault in made.faults} == {"constant", "damaged", "duplicate", "missing", "swapped"}
+    made = simulate_series(series_of(size, seed=5))
+    assert {fault.fault_type for fault in made.faults} == {"constant", "damaged", "duplicate", "missing", "swapped"}
 
 
-def test_true_positions_of_any_scale_have_no_error(series: SectionSeries) -> None:
+def test_true_positions_of_any_scale_have_no_error(series: SimulatedSeries) -> None:
     figures = {f.name: f for f in section_evaluate.position_figures(series, positions_of(3 + 0.5 * series.positions))}
     assert figures["position error, RMS"].value < 1e-9
     assert figures["spacing error, RMS"].value < 1e-9
     assert figures["position error as recorded, RMS"].value > 0.5
 
 
-def test_the_numbers_of_the_sections_miss_the_target(series: SectionSeries) -> None:
+def test_the_numbers_of_the_sections_miss_the_target(series: SimulatedSeries) -> None:
     figures = {f.name: f for f in section_evaluate.position_figures(series, positions_of(np.arange(120.0)))}
     assert figures["position error, RMS"].passed is False
     assert figures["spacing error, RMS"].value == figures["spacing error as recorded, RMS"].value
 
 
 @pytest.mark.parametrize(("stated", "passed"), [(1.0, True), (0.3, False), (10.0, False)])
-def test_intervals_must_be_neither_too_narrow_nor_too_wide(series: SectionSeries, stated: float, passed: bool) -> None:
+def test_intervals_must_be_neither_too_narrow_nor_too_wide(
+    series: SimulatedSeries, stated: float, passed: bool
+) -> None:
     noise = np.random.default_rng(0).normal(0, 0.05, len(series))
     z = positions_of((series.positions + noise - 2) * 4, uncertainty=stated * 0.05 * 4)
     one, mean = section_evaluate.coverage_figures([section_evaluate.within_intervals(series, z)])
@@ -146,7 +148,7 @@ def test_intervals_must_be_neither_too_narrow_nor_too_wide(series: SectionSeries
     assert mean.passed is passed
 
 
-def test_without_any_interval_coverage_fails(series: SectionSeries) -> None:
+def test_without_any_interval_coverage_fails(series: SimulatedSeries) -> None:
     inside = section_evaluate.within_intervals(series, positions_of(series.positions, np.nan))
     assert inside.size == 0
     assert section_evaluate.coverage_figures([inside])[1].passed is False
@@ -166,14 +168,14 @@ def test_coverage_of_few_series_is_given_its_standard_error() -> None:
     assert not figure(99, 99, 98, 97).passed and not figure(70, 60, 75, 65).passed
 
 
-def test_faults_are_counted_whole(series: SectionSeries) -> None:
+def test_faults_are_counted_whole(series: SimulatedSeries) -> None:
     """Half of a duplicate is not found; a section named that has no such fault is a false alarm."""
-    counts = {count.kind: count for count in section_evaluate.fault_counts(series, series.faults)}
+    counts = {count.fault_type: count for count in section_evaluate.fault_counts(series, series.faults)}
     assert all(count.recall == 1 and count.n_wrong == 0 for count in counts.values())
-    one = next(fault for fault in series.faults if fault.kind == "duplicate")
+    one = next(fault for fault in series.faults if fault.fault_type == "duplicate")
     sound = next(i for i in range(120) if not any(i in fault.sections for fault in series.faults))
     named = [SectionFault("duplicate", one.sections[:1], 1.0), SectionFault("damaged", (sound,), 1.0)]
-    counts = {count.kind: count for count in section_evaluate.fault_counts(series, named)}
+    counts = {count.fault_type: count for count in section_evaluate.fault_counts(series, named)}
     assert (counts["duplicate"].n_found, counts["duplicate"].n_wrong) == (0, 0)
     assert (counts["damaged"].n_found, counts["damaged"].n_wrong) == (0, 1)
     figures = {figure.name: figure for figure in section_evaluate.fault_figures(series, named)}
@@ -183,7 +185,7 @@ def test_faults_are_counted_whole(series: SectionSeries) -> None:
 
 def test_the_true_texture_is_that_of_the_sections() -> None:
     """Without noise sections at their true positions have no error but rounding; a constant plane shows nothing."""
-    made = simulate_sections(replace(TINY, seed=3, counts_per_electron=0, read_noise=0, damaged=0))
+    made = simulate_series(replace(TINY, seed=3, counts_per_electron=0, read_noise=0, damaged=0))
     errors = section_evaluate.texture_errors(made, iter(made.planes(0, 30)), made.positions[:30])
     assert errors[~np.isin(np.arange(30), sorted(made.faulty("constant")))].max() < 1e-3
     flat = section_evaluate.texture_errors(made, [np.full((96, 96), 7)], made.positions[:1])

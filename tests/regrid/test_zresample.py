@@ -259,11 +259,13 @@ def test_gaps_are_background_unless_filled():
     limits = gap_limits(series.positions)
     plan = plan_z(series, grid, limits=limits)
     expected = [OUTSIDE] * 2 + [EXACT, BETWEEN] * 2 + [EXACT] + [GAP] * 7 + [EXACT, BETWEEN, EXACT] + [OUTSIDE] * 2
-    np.testing.assert_array_equal(plan.kind, expected)
-    assert ((plan.lower < 0) == np.isin(plan.kind, (OUTSIDE, GAP))).all() and (plan.weight[plan.lower < 0] == 0).all()
+    np.testing.assert_array_equal(plan.plane_origin, expected)
+    assert ((plan.lower < 0) == np.isin(plan.plane_origin, (OUTSIDE, GAP))).all() and (
+        plan.weight[plan.lower < 0] == 0
+    ).all()
     assert ((plan.upper < 0) == (plan.lower < 0)).all()
     filled = plan_z(series, grid, limits=limits, fill_gaps=True)
-    np.testing.assert_array_equal(filled.kind, np.where(plan.kind == GAP, FILLED, plan.kind))
+    np.testing.assert_array_equal(filled.plane_origin, np.where(plan.plane_origin == GAP, FILLED, plan.plane_origin))
     np.testing.assert_array_equal(filled.weight[7:14], np.arange(1, 8) / 8)
     values = resampled(np.full((5, 1, 1), 9, np.uint8), positions, grid, limits=2.0)
     np.testing.assert_array_equal(values.ravel() == 0, plan.lower < 0)
@@ -291,7 +293,7 @@ def test_one_section():
         plan = plan_z(sorted_series([2.0]), ZGrid(1, 0.5, 5), fill_gaps=fill)
         np.testing.assert_array_equal(plan.lower, [-1, -1, 0, -1, -1])
         np.testing.assert_array_equal(plan.upper, plan.lower)
-        np.testing.assert_array_equal(plan.kind, [OUTSIDE, OUTSIDE, EXACT, OUTSIDE, OUTSIDE])
+        np.testing.assert_array_equal(plan.plane_origin, [OUTSIDE, OUTSIDE, EXACT, OUTSIDE, OUTSIDE])
 
 
 def test_rounding_of_positions_makes_no_plane_miss_its_section():
@@ -300,7 +302,7 @@ def test_rounding_of_positions_makes_no_plane_miss_its_section():
         extent = positions[-1] - positions[0]
         assert planes_over(extent, step) == planes_within(extent, step) == 500
         plan = plan_z(sorted_series(np.cumsum(np.full(500, step))), ZGrid(step, step, 500))
-        assert (plan.kind == EXACT).all() and (plan.lower == np.arange(500)).all()
+        assert (plan.plane_origin == EXACT).all() and (plan.lower == np.arange(500)).all()
     assert (planes_over(9.5, 1), planes_within(9.5, 1)) == (11, 10)
 
 

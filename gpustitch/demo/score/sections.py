@@ -1,4 +1,4 @@
-"""Says how near the positions found of a simulated section series, and the volume made with them, are to the truth."""
+"""Measures the positions found of a simulated series, and the volume made with them, against the truth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.demo.score.brain import Figure
-from gpustitch.demo.series.simulate import SectionOptions, SectionSeries, simulate_sections, texture_of
+from gpustitch.demo.series.simulate import SimulatedSeries, SimulationOptions, simulate_series, texture_of
 from gpustitch.demo.series.texture import LayeredTexture
 from gpustitch.errors import ParameterError
 from gpustitch.io.planes.opening import open_planes
@@ -19,7 +19,7 @@ from gpustitch.model.arrays import Floats
 from gpustitch.regrid.plan import ZGrid, plan_z, planes_within, sorted_series
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers, ordered_map
-from gpustitch.sections.faults.find import KINDS, SectionFault
+from gpustitch.sections.faults.find import FAULT_TYPES, SectionFault
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, read_z_positions
@@ -32,7 +32,7 @@ _NINETY_PERCENT = 1.645
 _CHUNK = 16
 # Series made at once: each holds a few dozen planes.
 _MOST_AT_ONCE = 4
-# Kinds of fault that must be found. A gap of one section differs too little from uneven spacing to promise that.
+# Types of fault that must be found. A gap of one section differs too little from uneven spacing to promise that.
 _PROMISED = ("constant", "damaged", "duplicate", "swapped")
 
 
@@ -44,7 +44,7 @@ class SectionEvaluateOptions:
     series are long waves, so that most of its sections are within them or few.
     """
 
-    series: SectionSeries
+    series: SimulatedSeries
     sections: Path
     positions: Path
     volume: Path
@@ -74,9 +74,9 @@ class Affine:
 
 @dataclass(frozen=True)
 class FaultCount:
-    """Faults of one kind: how many there are, how many were found whole, and sections named wrongly."""
+    """Faults of one type: how many there are, how many were found whole, and sections named wrongly."""
 
-    kind: str
+    fault_type: str
     n_true: int
     n_found: int
     n_wrong: int
@@ -106,7 +106,7 @@ def run(options: SectionEvaluateOptions, progress: Progress = SILENT) -> tuple[F
     return (*measured, *coverage_figures(inside))
 
 
-def position_figures(series: SectionSeries, z: ZPositions) -> list[Figure]:
+def position_figures(series: SimulatedSeries, z: ZPositions) -> list[Figure]:
     """Errors of positions and of spacings, as recorded and as estimated, each after the best affine map."""
     recorded = np.arange(len(series), dtype=np.float64)
     sound = ~np.isin(np.arange(len(series)), sorted(series.faulty("damaged") | series.faulty("constant")))
@@ -125,41 +125,41 @@ def position_figures(series: SectionSeries, z: ZPositions) -> list[Figure]:
     ]  # fmt: skip
 
 
-def fault_figures(series: SectionSeries, found: Sequence[SectionFault]) -> list[Figure]:
-    """Recall and false alarms of each kind of fault."""
+def fault_figures(series: SimulatedSeries, found: Sequence[SectionFault]) -> list[Figure]:
+    """Recall and false alarms of each type of fault."""
     figures = []
     for count in fault_counts(series, found):
-        is_promised = count.kind in _PROMISED
+        is_promised = count.fault_type in _PROMISED
         wrong = count.n_wrong / len(series)
         if count.n_true:
             figures.append(
                 Figure(
-                    f"{count.kind}: found", 100 * count.recall, "%", ">= 95" if is_promised else "",
+                    f"{count.fault_type}: found", 100 * count.recall, "%", ">= 95" if is_promised else "",
                     count.recall >= 0.95 if is_promised else None, f"{count.n_found} of {count.n_true}",
                 )
             )  # fmt: skip
         figures.append(
             Figure(
-                f"{count.kind}: false alarms", 100 * wrong, "%", "<= 1" if is_promised else "",
+                f"{count.fault_type}: false alarms", 100 * wrong, "%", "<= 1" if is_promised else "",
                 wrong <= 0.01 if is_promised else None, f"{count.n_wrong} of {len(series)} sections",
             )
         )  # fmt: skip
     return figures
 
 
-def fault_counts(series: SectionSeries, found: Sequence[SectionFault]) -> list[FaultCount]:
-    """How the faults named compare with the true ones: one is found if all its sections are named for its kind."""
+def fault_counts(series: SimulatedSeries, found: Sequence[SectionFault]) -> list[FaultCount]:
+    """How the faults named compare with the true ones: one is found if all its sections are named for its type."""
     counts = []
-    for kind in KINDS:
-        named = {i for fault in found if fault.kind == kind for i in fault.sections}
-        true = [set(fault.sections) for fault in series.faults if fault.kind == kind]
+    for fault_type in FAULT_TYPES:
+        named = {i for fault in found if fault.fault_type == fault_type for i in fault.sections}
+        true = [set(fault.sections) for fault in series.faults if fault.fault_type == fault_type]
         counts.append(
-            FaultCount(kind, len(true), sum(s <= named for s in true), len(named - series.faulty(kind)))
+            FaultCount(fault_type, len(true), sum(s <= named for s in true), len(named - series.faulty(fault_type)))
         )  # fmt: skip
     return counts
 
 
-def within_intervals(series: SectionSeries, z: ZPositions) -> npt.NDArray[np.bool_]:
+def within_intervals(series: SimulatedSeries, z: ZPositions) -> npt.NDArray[np.bool_]:
     """Whether each true position is within its 90 % interval, of the sections that have one."""
     fit = Affine.fit(z.positions, series.positions)
     error = np.abs(fit.at(z.positions) - series.positions)
@@ -170,8 +170,8 @@ def within_intervals(series: SectionSeries, z: ZPositions) -> npt.NDArray[np.boo
 def coverage_figures(inside: Sequence[npt.NDArray[np.bool_]]) -> list[Figure]:
     """Share of true positions within their intervals: of the series, which is the first, and of all with others.
 
-    Errors of one series are long waves, so that all its sections are within together, or none: the mean of a few series
-    is uncertain itself, and misses its target only if it does so by more than twice its standard error.
+    Errors of one series are long waves: all its sections are within together, or none. The mean of a few series is
+    uncertain itself. So it misses its target only by more than twice its standard error.
     """
     shares = [100 * float(one.mean()) if one.size else 0.0 for one in inside]
     mean = float(np.mean(shares))
@@ -186,9 +186,9 @@ def coverage_figures(inside: Sequence[npt.NDArray[np.bool_]]) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _estimated(options: SectionOptions) -> tuple[SectionSeries, ZPositions]:
+def _estimated(options: SimulationOptions) -> tuple[SimulatedSeries, ZPositions]:
     """A series of other options, and positions found as by the commands with their defaults."""
-    series = simulate_sections(options)
+    series = simulate_series(options)
     compared = BandedCorrelation((options.rows, options.columns), min(DEFAULT_MAX_LAG, options.number - 1))
     strips = [compared.push(planes) for planes in series.chunks(_CHUNK)]
     half_strip = np.concatenate([*strips, compared.finish()])
@@ -219,7 +219,7 @@ def texture_figures(options: SectionEvaluateOptions, z: ZPositions) -> list[Figu
     ]  # fmt: skip
 
 
-def texture_errors(series: SectionSeries, planes: Iterable[npt.NDArray[Any]], depths: Floats) -> Floats:
+def texture_errors(series: SimulatedSeries, planes: Iterable[npt.NDArray[Any]], depths: Floats) -> Floats:
     """RMS difference of planes, at their best brightness and contrast, from the true texture, in parts of its contrast.
 
     That is ``sqrt(1 - r**2)`` of their correlation r: 0 for the very texture, 1 for a plane that shows nothing of it.
@@ -228,7 +228,7 @@ def texture_errors(series: SectionSeries, planes: Iterable[npt.NDArray[Any]], de
     return np.array([_unlike(plane, texture.at(float(z))) for plane, z in zip(planes, depths, strict=True)])
 
 
-def true_texture(options: SectionOptions) -> LayeredTexture:
+def true_texture(options: SimulationOptions) -> LayeredTexture:
     """The texture of a simulated series, by position; ParameterError if its correlation length changes along z."""
     if options.correlation_change != 0:
         raise ParameterError("the true texture is known where its correlation length is the same at every depth")
@@ -270,12 +270,12 @@ def _read(path: Path) -> Iterator[npt.NDArray[Any]]:
         yield from planes.read(start, min(start + planes.depth, planes.shape[0]))
 
 
-def _position_errors(series: SectionSeries, positions: Floats) -> Floats:
+def _position_errors(series: SimulatedSeries, positions: Floats) -> Floats:
     """Errors (n,) after the best affine map, in nominal spacings."""
     return Affine.fit(positions, series.positions).at(positions) - series.positions
 
 
-def _spacing_errors(series: SectionSeries, positions: Floats) -> Floats:
+def _spacing_errors(series: SimulatedSeries, positions: Floats) -> Floats:
     """Errors of the distances of sections that truly follow one another."""
     return np.diff(_position_errors(series, positions)[np.argsort(series.rank)])
 

@@ -15,21 +15,21 @@ _SATURATED = np.float32(2**17)
 _Damage = Callable[[Image, np.random.Generator, float], Image]
 
 
-def damage(image: Image, kind: str, rng: np.random.Generator, level: float) -> Image:
+def damage(image: Image, damage_type: str, rng: np.random.Generator, level: float) -> Image:
     """A damaged copy of an image, float32 of the same shape.
 
     Parameters
     ----------
     image
         float32 (rows, columns), expected counts.
-    kind
+    damage_type
         One of :data:`DAMAGES`; KeyError for others.
     rng
         Where the damage lies and how large it is.
     level
         Counts of the bare background, where there is no tissue.
     """
-    return _DAMAGES[kind](image, rng, level)
+    return _DAMAGES[damage_type](image, rng, level)
 
 
 def expose(

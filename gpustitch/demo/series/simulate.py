@@ -32,7 +32,7 @@ _SIMULATION = 37
 
 
 @dataclass(frozen=True)
-class SectionOptions:
+class SimulationOptions:
     """A series of sections to be simulated; lengths along z are in nominal spacings.
 
     Parameters
@@ -58,7 +58,7 @@ class SectionOptions:
     swaps, block_swaps, block
         Neighbours recorded in the wrong order, and neighbouring blocks of ``block`` sections.
     damaged, damages
-        Number of damaged sections, and the kinds of damage, taken in turn.
+        Number of damaged sections, and the types of damage, taken in turn.
     constant
         Sections whose pixels are all the same.
     nan_sections
@@ -107,7 +107,7 @@ class SectionOptions:
         if self.number < 1 or self.rows < 1 or self.columns < 1 or min(*counts, self.constant, self.nan_sections) < 0:
             raise ParameterError("a series needs at least one section of one pixel, and no negative number of faults")
         if self.apart < 1 or self.block < 1 or not 1 <= self.gap_sections[0] <= self.gap_sections[1]:
-            raise ParameterError("apart, block and gap_sections must be at least 1 and in order")
+            raise ParameterError("`apart`, `block` and `gap_sections` must be at least 1 and in order")
         if self.correlation_px < 0 or self.correlation_z <= 0 or not 0 <= self.correlation_change < 1:
             raise ParameterError("correlation lengths must be above 0 and their change within 0 and 1")
         if min(self.spacing_cv, self.brightness_cv, self.contrast_cv, self.read_noise, self.counts_per_electron) < 0:
@@ -115,11 +115,11 @@ class SectionOptions:
         if unknown := set(self.damages) - set(DAMAGES):
             raise ParameterError(f"damage is one of {', '.join(DAMAGES)}, not {', '.join(sorted(unknown))}")
         if self.nan_sections > self.number or (self.damaged and not self.damages):
-            raise ParameterError("more sections with NaN than sections, or damage of no kind")
+            raise ParameterError("more sections with NaN than sections, or damage of no type")
 
 
 @dataclass(frozen=True)
-class SectionSeries:
+class SimulatedSeries:
     """A simulated series; its planes are made when asked for, the same whatever else was asked for before.
 
     Attributes
@@ -133,12 +133,12 @@ class SectionSeries:
     faults
         What is wrong with it, sorted by the first section, with confidence 1.
     damages
-        Kind of damage of each damaged section.
+        Type of damage of each damaged section.
     nan_sections
         Sections that have a region of NaN.
     """
 
-    options: SectionOptions
+    options: SimulationOptions
     positions: Floats
     rank: Integers
     faults: tuple[SectionFault, ...]
@@ -184,9 +184,9 @@ class SectionSeries:
         """Expected correlation of the texture, without noise, of sections at a distance in nominal spacings."""
         return self._texture.correlation(distance)
 
-    def faulty(self, kind: str) -> set[int]:
-        """All sections that have a fault of this kind."""
-        return {i for fault in self.faults if fault.kind == kind for i in fault.sections}
+    def faulty(self, fault_type: str) -> set[int]:
+        """All sections that have a fault of this type."""
+        return {i for fault in self.faults if fault.fault_type == fault_type for i in fault.sections}
 
     def _plane(self, section: int) -> npt.NDArray[np.uint16]:
         """Camera counts (rows, columns) of a section, before any region of NaN."""
@@ -195,7 +195,7 @@ class SectionSeries:
         rng = _stream(o, _LIGHT, source)
         brightness, contrast = 1 + np.array([o.brightness_cv, o.contrast_cv]) * rng.standard_normal(2)
         level = o.mean * max(brightness, _LEAST_LIGHT)
-        if any(f.kind == "constant" and source in f.sections for f in self.faults):
+        if any(f.fault_type == "constant" and source in f.sections for f in self.faults):
             return np.full(self.shape[1:], round(min(level, 65535)), np.uint16)
         image = self._texture.at(float(self._depths[source]))
         image *= np.float32(level * o.contrast * max(contrast, _LEAST_LIGHT))
@@ -209,15 +209,15 @@ class SectionSeries:
 class _Event:
     """A fault to be made of ``length`` sections in a row.
 
-    ``detail`` is the number of missing sections, "exact" or "near" of a duplicate, or the kind of damage.
+    ``detail`` is the number of missing sections, "exact" or "near" of a duplicate, or the type of damage.
     """
 
-    kind: str
+    fault_type: str
     length: int
     detail: str = ""
 
 
-def simulate_sections(options: SectionOptions) -> SectionSeries:
+def simulate_series(options: SimulationOptions) -> SimulatedSeries:
     """A series of sections with known positions and faults.
 
     Raises
@@ -239,21 +239,21 @@ def simulate_sections(options: SectionOptions) -> SectionSeries:
     for event, first in zip(events, firsts, strict=True):
         sections = tuple(range(first, first + event.length))
         missing = 0
-        if event.kind == "missing":
+        if event.fault_type == "missing":
             missing = int(event.detail)
             spacing[first] += missing
-        elif event.kind == "duplicate":
+        elif event.fault_type == "duplicate":
             spacing[first] = 0
             if event.detail == "exact":
                 copied[first + 1] = first
-        elif event.kind == "swapped":
+        elif event.fault_type == "swapped":
             order[list(sections)] = np.roll(sections, event.length // 2)
-        elif event.kind == "damaged":
+        elif event.fault_type == "damaged":
             damages[first] = event.detail
-        faults.append(SectionFault(event.kind, sections, 1.0, missing))
+        faults.append(SectionFault(event.fault_type, sections, 1.0, missing))
     place = np.concatenate([[0.0], np.cumsum(spacing)])
     nan = _stream(o, _NAN_SECTIONS).choice(o.number, o.nan_sections, replace=False)
-    return SectionSeries(
+    return SimulatedSeries(
         o,
         place[order],
         order,
@@ -266,7 +266,7 @@ def simulate_sections(options: SectionOptions) -> SectionSeries:
     )
 
 
-def texture_of(options: SectionOptions) -> LayeredTexture:
+def texture_of(options: SimulationOptions) -> LayeredTexture:
     """The texture of a series, whose length along z is ``correlation_z`` at every depth.
 
     A position in nominal spacings is a depth in it, unless ``correlation_change`` stretches the one against the other.
@@ -279,12 +279,12 @@ def texture_of(options: SectionOptions) -> LayeredTexture:
     )
 
 
-def _stream(options: SectionOptions, *key: int) -> np.random.Generator:
+def _stream(options: SimulationOptions, *key: int) -> np.random.Generator:
     """The random numbers of one thing, and of one section of it."""
     return np.random.default_rng([options.seed, _SIMULATION, *key])
 
 
-def _events(o: SectionOptions) -> list[_Event]:
+def _events(o: SimulationOptions) -> list[_Event]:
     """All faults of the series, in the random order in which they come."""
     rng = _stream(o, _EVENTS)
     low, high = o.gap_sections
@@ -298,7 +298,7 @@ def _events(o: SectionOptions) -> list[_Event]:
     return [events[i] for i in rng.permutation(len(events))]
 
 
-def _places(o: SectionOptions, events: list[_Event]) -> list[int]:
+def _places(o: SimulationOptions, events: list[_Event]) -> list[int]:
     """First section of each event: what is left of the series is shared out between them at random."""
     slack = o.number - sum(event.length + o.apart for event in events) - o.apart
     if events and slack < 0:
@@ -309,7 +309,7 @@ def _places(o: SectionOptions, events: list[_Event]) -> list[int]:
     return [int(a + b) + o.apart for a, b in zip(before, lengths, strict=True)]
 
 
-def _spacings(o: SectionOptions) -> Floats:
+def _spacings(o: SimulationOptions) -> Floats:
     """Distances (number - 1,) of neighbours in their true order, before faults, in nominal spacings."""
     if o.spacing_cv == 0 or o.number == 1:
         return np.ones(o.number - 1)
@@ -317,7 +317,7 @@ def _spacings(o: SectionOptions) -> Floats:
     return np.asarray(rng.gamma(o.spacing_cv**-2, o.spacing_cv**2, o.number - 1))
 
 
-def _warped(o: SectionOptions, positions: Floats) -> Floats:
+def _warped(o: SimulationOptions, positions: Floats) -> Floats:
     """Depth in the texture, which has one length along z, of positions in the series, where the length changes."""
     if o.correlation_change == 0:
         return positions

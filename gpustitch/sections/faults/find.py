@@ -1,7 +1,7 @@
 """Finds what is wrong with a series of sections: duplicates, gaps, wrong order, damage, constant sections.
 
-The evidence is the similarity of each section to those near it. Whatever can be is measured against the series itself
-(its own curve of similarity by distance, its own scatter), so that noise and texture need no settings.
+The evidence is the similarity of each section to those near it. It is measured against the series itself wherever that
+can be: its curve of similarity by distance, and its scatter. So noise and texture need no settings.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from gpustitch.sections.faults.losses import (
     position_among,
 )
 
-KINDS = ("constant", "damaged", "duplicate", "missing", "swapped")
+FAULT_TYPES = ("constant", "damaged", "duplicate", "missing", "swapped")
 
-# A finding must stand out from the scatter of its kind by this many standard deviations. Quality has a long tail.
+# A finding must stand out from the scatter of its type by this many standard deviations. Quality has a long tail.
 _SIGMAS = 6.0
 _GAP_SIGMAS = 3.3
 _ORDER_SIGMAS = 3.0
@@ -63,19 +63,19 @@ class SectionFault:
 
     Attributes
     ----------
-    kind
-        ``constant`` (no similarity is defined), ``damaged`` (correlates less with its neighbours than they with each
-        other), ``duplicate`` (of the same place), ``missing`` (between the two sections named), ``swapped`` (all
-        sections within the stretch whose order is wrong).
+    fault_type
+        ``constant``: no similarity is defined. ``damaged``: it correlates less with its neighbours than they with each
+        other. ``duplicate``: the sections are of one place. ``missing``: others lack between the two sections named.
+        ``swapped``: all sections from the first to the last one in the wrong order.
     sections
         The sections concerned, ascending.
     confidence
         0.5 where it only just stands out, towards 1 the clearer it is.
     missing
-        Estimated number of missing sections, 0 for other kinds.
+        Estimated number of missing sections, 0 for other types.
     """
 
-    kind: str
+    fault_type: str
     sections: tuple[int, ...]
     confidence: float
     missing: int = 0
@@ -96,7 +96,7 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
 
     Returns
     -------
-    At most one fault of each kind for a section, except that a section may bound two gaps.
+    At most one fault of each type for a section, except that a section may bound two gaps.
 
     Raises
     ------
@@ -105,12 +105,12 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
 
     Notes
     -----
-    Duplicates and wrong order are told from how third sections see two neighbours, which does not depend on the
-    quality of either. Neighbours and blocks of 2 in the wrong order are found from similarity alone, blocks of 4 where
-    the positions show them. Runs of up to 7 damaged sections are found. Some duplicates are missed with a max_lag
+    Duplicates and wrong order are told from how third sections see two neighbours: the quality of either does not
+    matter there. Similarity alone shows neighbours and blocks of 2 in the wrong order; blocks of 4 are found where the
+    positions show them. Runs of up to 7 damaged sections are found. Some duplicates are missed with a max_lag
     below 5, and in noise that more than halves similarity. The first and the last section are seen from one side only,
-    where damage cannot be told from a gap: it is called damage. Where spacings scatter by 0.5 and more, some are as
-    near as duplicates or as wide as gaps, and are reported so.
+    where damage cannot be told from a gap: it is called damage. Spacings that scatter by 0.5
+    and more hold some as near as duplicates, or as wide as gaps. These are reported so.
     """
     strip, at, trust = _checked(half_strip, positions, weights)
     constant = _undefined(strip)
@@ -122,7 +122,7 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
         sound = series.part(np.delete(np.arange(len(known)), [i for i, _ in damaged]))
         if len(sound.numbers) >= 3:
             faults += _misplaced(sound)
-    return sorted(faults, key=lambda fault: (fault.sections, fault.kind))
+    return sorted(faults, key=lambda fault: (fault.sections, fault.fault_type))
 
 
 def _judged(given: _Series) -> tuple[_Series, list[tuple[int, float]]]:

@@ -197,8 +197,8 @@ def displacements(loss: Floats, curve: LossCurve, positions: Floats, weights: Fl
 def loss_between(band: LossBand) -> Floats:
     """Own loss of each section as its neighbours show it, who correlate with each other across it: float64 (n,).
 
-    The half of ``loss(i - a, i) + loss(i, i + b) - loss(i - a, i + b)``, against what is usual nearby for the same a
-    and b: the quality of the neighbours cancels, and no curve is needed. NaN where there is no neighbour on one side.
+    It is half of ``loss(i - a, i) + loss(i, i + b) - loss(i - a, i + b)``, less what is usual nearby for this a and b.
+    The quality of the neighbours cancels, and no curve is needed. NaN where there is no neighbour on one side.
     """
     n, max_lag = len(band.loss), band.max_lag
     side = min(_BESIDE, max_lag - 1)

@@ -1,8 +1,8 @@
 """Deviations on a grid as a Gaussian field: the most likely one, and what it makes of estimates (simple kriging).
 
-The true deviations of a section are taken as a field of mean 0 over the grid, alike in all sections, whose variance and
-correlation with distance (Matern, 3/2) are the most likely ones. Errors of estimates are as stated or larger by the
-most likely factor, and shared by windows as far as these overlap. The smoothing is Tikhonov's regularisation with the
+The true deviations of a section are a field of mean 0 over the grid, alike in all sections. Its variance and its
+correlation with distance (Matern, 3/2) are the most likely ones. Errors of estimates are as stated, or larger by the
+most likely factor. Windows share them as far as they overlap. The smoothing is Tikhonov's regularisation with the
 field's covariance. Distances are in points of the grid, deviations and errors in sections.
 """
 

@@ -19,7 +19,7 @@ def levels_of(grid: tuple[int, int], least: int = 2) -> list[tuple[int, int]]:
 def pooling(grid: tuple[int, int], level: tuple[int, int]) -> Floats:
     """Share (points of the level, points of the grid) of each point in those of a coarser grid; rows add up to 1.
 
-    A point of the coarser grid has the windows of the cells that its own cell covers, each by the part that it covers.
+    A point of the coarser grid has the windows of the cells under its own cell, each by the part covered.
     """
     along = [_shares(n, coarse) for n, coarse in zip(grid, level, strict=True)]
     return np.asarray(np.kron(along[0], along[1]), np.float64)
@@ -44,7 +44,7 @@ def pooled_overlap(overlap: Floats, shares: Floats) -> Floats:
 
 
 def refined(positions: Floats, grid: tuple[int, int]) -> Floats:
-    """Positions (n, ly, lx) of a coarser grid, linear between its points and beyond them, at those of a finer one."""
+    """Positions (n, ly, lx) of a coarser grid at the points of a finer one: linear between points and beyond them."""
     rows, columns = (_between(fine, coarse) for fine, coarse in zip(grid, positions.shape[1:], strict=True))
     return np.asarray(np.einsum("yi,nij,xj->nyx", rows, positions, columns, optimize=True))
 

@@ -1,8 +1,8 @@
 """Section positions that differ over the sections: local estimates on a grid, and what their neighbours say of them.
 
-Each point of a grid has a window of pixels around it, and positions of its own are estimated from the similarities
-there. Estimates start from the global positions and are kept as deviations from these. A deviation is only as good as
-the texture of its window:
+Each point of a grid has a window of pixels around it. The similarities there give it positions of its own. Estimates
+start from the global positions and are kept as deviations from these. A deviation is only as good as the texture of its
+window:
 
 - Outliers are found by the median of the eight points around (Hampel's filter) and left out.
 - Estimates are drawn to where they start, so that grids go from coarse to fine: each starts from the last one.
@@ -97,8 +97,8 @@ def grid_windows(shape: tuple[int, int], grid: tuple[int, int], window: tuple[in
     Raises
     ------
     ParameterError
-        If there are more points than pixels along an axis, or windows do not cover the plane or are not of at least
-        2 pixels.
+        If there are more points than pixels along an axis, windows do not cover the plane, or one has less than 2
+        pixels.
     """
     axes: list[tuple[slice, ...]] = []
     centers: list[Floats] = []
@@ -293,8 +293,8 @@ def _outliers(found: Deviations) -> Bools:
 def _common(values: Floats, errors: Floats) -> Floats:
     """What all points of a section (n, 1, 1) deviate by: their mean, each over the variance of errors and field.
 
-    Errors alone would do where there is no field only: where it lifts sections their spacing, and so the errors, are
-    others than where it sinks them, and weights by errors would take the one side for the mean.
+    Errors alone would do only where there is no field. A field that lifts sections changes their spacing, and so the
+    errors, otherwise than one that sinks them. Weights by errors alone would take one side for the mean.
     """
     good = np.isfinite(errors)
     count = np.maximum(good.sum(axis=(1, 2), keepdims=True), 1)

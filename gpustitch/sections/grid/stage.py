@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from gpustitch.array import Array, namespace, on
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.model.arrays import Floats
+from gpustitch.model.options import documented, nested, option
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import ordered_map
 from gpustitch.sections.grid.file import ZGrids, write_z_grids
@@ -37,7 +39,8 @@ from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, read_z_positions
 from gpustitch.sections.positions.stage import check_number
 from gpustitch.sections.similarity import stage as similarity
-from gpustitch.sections.similarity.banded import BandedCorrelation, default_block, peak_bytes
+from gpustitch.sections.similarity.banded import BandedCorrelation
+from gpustitch.sections.similarity.blocks import default_block, peak_bytes
 from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan
 
 # Updates of local positions, which start near their end. They are taken to be within sqrt((1 - w) / w) = 1.2 sections
@@ -46,44 +49,74 @@ LOCAL_ITERATIONS = 15
 LOCAL_REGULARIZER = 0.4
 # Planes of a window correlated at once, to be tried until the memory suffices.
 _BLOCKS = (64, 32, 16, 8, 4)
+# Options of the estimate that the command does not offer: local positions do not heed them.
 
 
+_NOT_ASKED = (
+    "max_lag",
+    "outer_iterations",
+    "outer_regularization",
+    "inner_iterations",
+    "inner_regularization",
+    "force_monotonicity",
+    "minimum_section_thickness",
+    "coordinate_regularizer",
+    "spacing_ratio",
+    "tolerance",
+    "compat",
+)
+
+
+@documented
 @dataclass(frozen=True)
-class ZGridOptions:
-    """What to estimate local positions from, and how.
+class ZGridOptions(SimilarityOptions):
+    """What to estimate local positions from, and how; ``output`` None writes no file.
 
-    Parameters
-    ----------
-    images
-        The stack of sections and how they are compared; its ``output`` must be None.
-    output
-        ``.npz`` to write (:mod:`gpustitch.sections.grid.file`); None for none.
-    grid
-        Rows and columns of points.
-    window
-        Rows and columns of a window, in pixels of the stack; None for windows that max_lag to the neighbouring points.
-    positions
-        CSV of global positions (:mod:`gpustitch.sections.positions.file`); None to estimate them from the whole planes.
-    estimate
-        Parameters of the global estimate. Local ones make 15 updates, keep the order, and are held to where they start,
-        the global positions or those of a coarser grid, by a coordinate regulariser of at least 0.4.
+    ``max_lag`` is the range of the estimate too. ``estimate`` is that of whole sections. Local ones make 15 updates
+    and keep the order. They start at the global positions or those of a coarser grid. A coordinate regularizer of at
+    least 0.4 holds them there.
     """
 
-    images: SimilarityOptions
-    output: Path | None = None
-    grid: tuple[int, int] = (16, 16)
-    window: tuple[int, int] | None = None
-    positions: Path | None = None
-    estimate: EstimateOptions = field(default_factory=EstimateOptions)
-    overwrite: bool = False
+    output: Path | None = option(
+        None,
+        is_argument=True,
+        is_needed=True,
+        metavar="OUT",
+        help="File to write, .npz: positions and uncertainty (n, gy, gx).",
+    )
+    max_lag: int | None = option(
+        None, flag="--range", help="Greatest distance of sections compared.", shown="10, or what there is"
+    )
+    memory_bytes: int = shared.memory(2 << 30)
+    grid: tuple[int, int] = option((16, 16), text="counts xy", help="Points along x and y.")
+    window: tuple[int, int] | None = option(
+        None,
+        text="counts xy",
+        help="Pixels of IN around each point that are compared.",
+        shown="up to the next points",
+    )
+    positions: Path | None = option(None, help="CSV of z-spacing that points deviate from.", shown="estimated")
+    estimate: EstimateOptions = nested(
+        EstimateOptions,
+        without=_NOT_ASKED,
+        allow_reordering={"panel": None, "help": "Whether sections may change places, all over at once."},
+        regularization={
+            "panel": None,
+            "metavar": None,
+            "help": "Of the positions of whole sections: the first and last one stay (border), the best line "
+            "(identity).",
+        },
+        local_estimates={"panel": None, "help": "Curves along a series whose similarity changes on the way."},
+        minimum_correlation={"panel": None, "help": "Similarities up to this one do not count."},
+    )
 
 
 @dataclass(frozen=True)
 class ZGridPlan:
     """Checked work.
 
-    ``windows`` are those of planes as they are compared, ``block`` the planes of a window correlated at once,
-    ``positions`` the global ones if they are given, ``peak_bytes`` the most host memory that is held.
+    ``windows`` are those of planes as they are compared, ``block`` the planes of a window correlated at once.
+    ``positions`` are the global ones if they are given, ``peak_bytes`` is the most host memory that is held.
     """
 
     asked: ZGridOptions
@@ -93,6 +126,11 @@ class ZGridPlan:
     estimate: EstimateOptions
     positions: ZPositions | None
     peak_bytes: int
+
+    @property
+    def summary(self) -> str:
+        """What the work takes, in one line."""
+        return f"at most {self.peak_bytes / 2**20:.0f} MiB are held at a time"
 
 
 @dataclass(frozen=True)
@@ -139,22 +177,24 @@ def plan(asked: ZGridOptions) -> ZGridPlan:
     Raises
     ------
     ParameterError
-        If a parameter is out of range, there are fewer than three sections, the grid does not fit the planes, or the
-        memory does not suffice.
+        If a parameter is out of range, there are fewer than three sections, or the memory does not suffice. Also if
+        the grid does not fit the planes.
     InputMissingError, DamagedInputError, MosaicError, OutputExistsError, OutputError
         If an input cannot be read or is not what it should be, or the output exists or cannot be written.
+    DeviceError
+        If the device cannot be used.
     """
     if asked.estimate.compat:
-        raise ParameterError("local positions are not part of Fiji's plugin: there is no compat for them")
+        raise ParameterError("local positions are not part of Fiji's plugin: there is no `compat` for them")
     if asked.output is not None:
         check_file_output(asked.output, overwrite=asked.overwrite)
-        check_apart(asked.output, [p for p in (asked.images.input, asked.images.mask, asked.positions) if p])
-    images = similarity.plan(asked.images)
+        check_apart(asked.output, [p for p in (asked.input, asked.mask, asked.positions) if p])
+    images = similarity.plan(similarity.comparison(asked))
     n = images.planes.shape[0]
     check_number(n)
     given = None if asked.positions is None else read_z_positions(asked.positions)
     if given is not None and len(given.positions) != n:
-        raise MosaicError(f"{asked.positions} is about {len(given.positions)} sections, {asked.images.input} has {n}")
+        raise MosaicError(f"{asked.positions} is about {len(given.positions)} sections, {asked.input} has {n}")
     window = asked.window
     if window is not None:
         window = (-(-window[0] // images.factors[0]), -(-window[1] // images.factors[1]))
@@ -173,6 +213,8 @@ def run(plan: ZGridPlan, progress: Progress = SILENT) -> ZGridResult:
     DamagedInputError, OutputError, DeviceError
         If the input cannot be read, the output cannot be written, or the device fails.
     """
+    if plan.positions is not None and plan.estimate.regularization != "border":
+        progress.warn("with `positions` nothing is changed by `regularization`")
     whole, strips = _strips(plan, progress)
     placed = plan.positions or estimate_positions(whole, plan.estimate)
     positions = placed.positions
@@ -198,8 +240,8 @@ def _cut(
     given: ZPositions | None,
 ) -> ZGridPlan:
     """Blocks of the windows, and what the memory leaves to the whole planes: the largest blocks that fit."""
-    n, max_lag, memory = images.planes.shape[0], images.max_lag, asked.images.memory_bytes
-    on_host = not asked.images.device.is_cuda
+    n, max_lag, memory = images.planes.shape[0], images.max_lag, asked.memory_bytes
+    on_host = not images.device.is_cuda
     some_excluded = images.planes.dtype.kind == "f"
     points = math.prod(windows.grid)
     # Half strips and what joins them, deviations, errors and what looks at them; then matrices of the smoothing.
@@ -215,14 +257,15 @@ def _cut(
         if own >= memory:
             continue
         try:
-            rest = similarity.plan(replace(asked.images, planes=images.planes, memory_bytes=memory - own))
+            rest = similarity.plan(replace(images.options, planes=images.planes, memory_bytes=memory - own))
         except ParameterError:
             continue
         return ZGridPlan(asked, rest, windows, block, estimate, given, rest.peak_bytes + own)
     raise ParameterError(
         f"{points} windows on planes of {images.shape[0]} x {images.shape[1]} pixels within {max_lag} take "
         f"{(own + images.peak_bytes) / 1e9:.2f} GB, more than the {memory / 1e9:.2f} GB that are kept for them; pass "
-        f"--memory {math.ceil((own + images.peak_bytes) / 2**30)}G, --scale 0.5 or a smaller --window or --range"
+        f"`memory_bytes` {math.ceil((own + images.peak_bytes) / 2**30)}G, `scale` 0.5 or a smaller `window` or "
+        "`max_lag`"
     )
 
 
@@ -236,7 +279,7 @@ def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
     n = images.planes.shape[0]
     progress.start("Similarity", n, "planes")
     try:
-        with on(images.options.device):
+        with on(images.device):
             streams = [_Stream(plan, part, mask) for part in parts]
             for chunk in similarity.planes_to_compare(images):
                 deque(ordered_map(partial(_Stream.push, planes=chunk), streams, images.n_workers), 0)
@@ -261,7 +304,7 @@ class _Stream:
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         self._window = (slice(None), rows, columns)
         self._is_whole = plan.windows.is_whole(window)
-        self._device = plan.images.options.device
+        self._device = plan.images.device
         self._correlation = BandedCorrelation(
             shape,
             plan.images.max_lag,

@@ -1,7 +1,7 @@
 """Similarities near the diagonal: ``lags[d, i]`` is the value of sections i and i + d.
 
-A band of range R is float64 (R + 2, n). It is NaN beyond the last section and in row R + 1, so that pairs too far
-apart can be looked up as well.
+A band of range R is float64 (R + 2, n). It is NaN beyond the last section and in row R + 1: there pairs too far apart
+are looked up.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ def band_of(similarity: npt.NDArray[np.floating], max_lag: int) -> Floats:
     """
     if similarity.ndim != 2 or similarity.shape[0] < 2 or similarity.dtype.kind != "f":
         raise ParameterError(
-            f"similarity must be a matrix (n, n) or a half strip (n, range + 1) of floats and at least two sections, "
+            f"`similarity` must be a matrix (n, n) or a half strip (n, range + 1) of floats and at least two sections, "
             f"not an array of shape {similarity.shape} and dtype {similarity.dtype}"
         )
     n, width = similarity.shape
     if max_lag >= n:
-        raise ParameterError(f"range {max_lag} is larger than the stack: {n} sections allow at most {n - 1}")
+        raise ParameterError(f"`max_lag` {max_lag} is larger than the stack: {n} sections allow at most {n - 1}")
     is_strip = width != n or bool(np.isnan(similarity[_beyond(n, n)]).all())
     if is_strip and (width > n or width < 2):
         raise ParameterError(
             f"a similarity matrix is square and a half strip narrower, not of shape {similarity.shape}"
         )
     if is_strip and width <= max_lag:
-        raise ParameterError(f"range {max_lag} needs a half strip of at least {max_lag + 1} columns, not {width}")
+        raise ParameterError(f"`max_lag` {max_lag} needs a half strip of at least {max_lag + 1} columns, not {width}")
     band = np.full((max_lag + 2, n), np.nan)
     for d in range(max_lag + 1):
         band[d, : n - d] = similarity[: n - d, d] if is_strip else np.diagonal(similarity, d)

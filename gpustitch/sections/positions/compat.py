@@ -1,8 +1,8 @@
 """Section positions as Fiji's z-spacing estimates them, step by step (Hanslovsky, Bogovic and Saalfeld, ISBI 2015).
 
-Sections are kept sorted by position. An update takes the mean ``curve`` of similarity against distance, ``factors``
-that bring each section's similarities to the curve, ``votes`` of each section for the positions of its neighbours,
-and moves the sections. Arrays are lag-major: ``[d, k]`` belongs to the sorted sections k and k + d, or k - d.
+Sections are kept sorted by position. An update takes the mean ``curve`` of similarity against distance, and ``factors``
+that bring each section's similarities to it. Then each section ``votes`` for the positions of its neighbours, and all
+move. Arrays are lag-major: ``[d, k]`` belongs to the sorted sections k and k + d, or k - d.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
 
     Notes
     -----
-    Pairs are averaged in bins of distance first, each one shared by two bins so that the curve does not jump. The
+    Pairs are averaged in bins of distance first. Two bins share each pair, so that the curve does not jump. The
     spline is a sum of falling steps with factors of at least 0; its knots lie the further apart the greater the
     distance.
     """
@@ -95,7 +95,7 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
 
 
 def _knots(longest: float) -> Floats:
-    """Knots from 0, half a section apart up to 4 sections and then by an eighth of the distance, until the longest."""
+    """Knots from 0 to the longest distance: half a section apart up to 4 sections, then an eighth of the distance."""
     inner = [0.0]
     while inner[-1] < longest:
         inner.append(inner[-1] + max(_LEAST_STEP, inner[-1] * _STEP))

@@ -9,10 +9,10 @@ from gpustitch.model.arrays import Floats
 from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.sections.positions.normal import FLOOR, Expected
 
-# Calibrated on simulated series: error of a similarity against the residuals of the first LAGS lags, and how many times
-# the residuals it may be where the error of the texture is larger.
+# Calibrated on simulated series: the error of a similarity is SHARED times the residuals of the first LAGS lags. Where
+# the error of the texture is larger, it is at most MOST times these.
 SHARED, LAGS, MOST = 3.5, 10, 25.0
-# Part of the residuals that has to come from the texture somewhere, and the factor that counts if it does not.
+# Part of a residual that the texture must make up somewhere, and the factor that counts if it does not.
 LEAST_SHARE, UNSEEN = 0.3, 16.0
 # Lags and blocks that the texture's error needs, and blocks that are looked at.
 FEWEST_LAGS, FEWEST_BLOCKS, MOST_BLOCKS = 5, 20, 500
@@ -29,8 +29,8 @@ def error_of_similarities(expected: Expected) -> float:
     -----
     Pairs of the same neighbourhood share most of their error, which the positions follow: residuals show the rest.
     How much that is depends on the curve, so the larger one of two measures counts. One is the median residual times
-    a constant. The other is :func:`texture_error`. Where the similarity falls so little that the texture cannot be
-    told from the noise of pixels, the first one is multiplied by another constant.
+    a constant. The other is :func:`texture_error`. If the similarity hardly falls, the texture cannot be told from
+    the noise of pixels. Then the first one counts, with another constant.
     """
     lags = min(LAGS, len(expected.residual))
     some = expected.counts[:lags] > 0
@@ -51,9 +51,9 @@ def texture_error(expected: Expected) -> tuple[float, float] | None:
 
     Notes
     -----
-    In the eigenvectors u of the similarities of a block of sections, whose eigenvalues are t of the texture plus v of
-    the noise of pixels, sample covariances differ from the expected ones by the variance
-    ``t_a t_b / N + (t_a v + v t_b + v^2) / M`` of N patches and M pixels (twice that for a = b). Positions and
+    The similarities of a block of sections have eigenvectors. Their eigenvalues are t of the texture plus v of the
+    noise of pixels. In these vectors sample covariances scatter about the expected ones. The variance is
+    ``t_a t_b / N + (t_a v + v t_b + v^2) / M`` for N patches and M pixels; it is twice that for a = b. Positions and
     qualities follow the first two, level and slope; the others are left, and 1 / N and 1 / M are fitted to them.
     """
     values, spread = _in_eigenvectors(expected)

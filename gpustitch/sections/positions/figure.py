@@ -42,11 +42,11 @@ _PANEL_WIDTH = 48  # characters of a line of flagged sections
 def check_figure(path: Path) -> None:
     """Raise ParameterError for a name that is no picture's, MissingExtraError if pictures cannot be drawn."""
     if path.suffix.lower() not in FIGURE_SUFFIXES:
-        raise ParameterError(f"--report is a picture, {', '.join(FIGURE_SUFFIXES)}, not {path}")
+        raise ParameterError(f"`report` is a picture, {', '.join(FIGURE_SUFFIXES)}, not {path}")
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("--report needs matplotlib: pip install 'gpustitch[report]'") from error
+        raise MissingExtraError("`report` needs matplotlib: pip install 'gpustitch[report]'") from error
 
 
 def draw_report(
@@ -187,11 +187,11 @@ def _draw_positions(axes: Any, result: Estimate, faults: Sequence[SectionFault])
             index, shift - margin, shift + margin, color="tab:blue", alpha=0.3, linewidth=0, label="90 % interval"
         )
     axes.plot(index, shift, color="tab:blue", linewidth=1, label="estimate")
-    for kind, sections in _flagged(result, faults).items():
-        _mark(axes, sections, shift, kind, label=kind)
+    for flag, sections in _flagged(result, faults).items():
+        _mark(axes, sections, shift, flag, label=flag)
     axes.axhline(0, color="gray", linewidth=0.5)
     axes.set(xlabel="section as recorded", ylabel="position - number, sections", xlim=(-0.5, n - 0.5))
-    is_known = "" if np.isfinite(margin).any() else " (no uncertainty is estimated with --compat)"
+    is_known = "" if np.isfinite(margin).any() else " (compat estimates no uncertainty)"
     axes.set_title(f"How far sections were moved{is_known}", fontsize=10)
     _legend_above(axes)
 
@@ -218,8 +218,8 @@ def _draw_quality(axes: Any, half_strip: Floats, result: Estimate, faults: Seque
     axes.plot(
         np.arange(n - 1) + 0.5, half_strip[: n - 1, 1], color="tab:gray", linewidth=0.7, label="similarity to next"
     )
-    for kind, sections in _flagged(result, faults).items():
-        _mark(axes, sections, result.weights, kind)
+    for flag, sections in _flagged(result, faults).items():
+        _mark(axes, sections, result.weights, flag)
     axes.set(xlabel="section as recorded", xlim=(-0.5, n - 0.5))
     axes.set(ylabel="weight, similarity")
     axes.set_title("Quality of sections", fontsize=10)
@@ -236,25 +236,29 @@ def _legend_above(axes: Any) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _mark(axes: Any, sections: list[int], values: Floats, kind: str, label: str | None = None) -> None:
-    """Dots of the kind's colour; a ring around others where there were no votes."""
-    if kind == _NO_VOTES:
+def _mark(axes: Any, sections: list[int], values: Floats, flag: str, label: str | None = None) -> None:
+    """Dots of the flag's colour; a ring around others where there were no votes."""
+    if flag == _NO_VOTES:
         axes.plot(sections, values[sections], "o", color="gray", fillstyle="none", markersize=8, label=label)
     else:
-        axes.plot(sections, values[sections], "o", color=_COLORS.get(kind, "gray"), markersize=4, label=label)
+        axes.plot(sections, values[sections], "o", color=_COLORS.get(flag, "gray"), markersize=4, label=label)
 
 
 def _flagged(result: Estimate, faults: Sequence[SectionFault]) -> dict[str, list[int]]:
     """Sections by what is wrong with them."""
-    kinds = {fault.kind: sorted({i for f in faults if f.kind == fault.kind for i in f.sections}) for fault in faults}
+    flagged = {
+        fault_type: sorted({i for fault in faults if fault.fault_type == fault_type for i in fault.sections})
+        for fault_type in dict.fromkeys(fault.fault_type for fault in faults)
+    }
     if result.without_votes.size:
-        kinds[_NO_VOTES] = [int(i) for i in result.without_votes]
-    return kinds
+        flagged[_NO_VOTES] = [int(i) for i in result.without_votes]
+    return flagged
 
 
 def _write_flags(axes: Any, result: Estimate, faults: Sequence[SectionFault], lines: int = 15) -> None:
-    """The flagged sections in words, kind by kind; of a kind with many as many as there is room for."""
-    found = [_of_kind([fault for fault in faults if fault.kind == kind]) for kind in sorted({f.kind for f in faults})]
+    """The flagged sections in words, type by type; of a type with many as many as there is room for."""
+    types = sorted({fault.fault_type for fault in faults})
+    found = [_of_one_type([fault for fault in faults if fault.fault_type == fault_type]) for fault_type in types]
     in_faults = {i for fault in faults for i in fault.sections}
     if others := [int(i) for i in result.without_votes if int(i) not in in_faults]:
         found.insert(0, f"{_NO_VOTES}: {', '.join(map(str, others))}")
@@ -265,15 +269,15 @@ def _write_flags(axes: Any, result: Estimate, faults: Sequence[SectionFault], li
     axes.text(0, 1, text or "none", va="top", fontsize=8, family="monospace", transform=axes.transAxes)
 
 
-def _of_kind(faults: Sequence[SectionFault]) -> str:
-    """Faults of one kind: how sure they are, and the sections; missing ones between two, or stretches, as ranges."""
+def _of_one_type(faults: Sequence[SectionFault]) -> str:
+    """Faults of one type: how sure they are, and the sections; missing ones between two, or stretches, as ranges."""
     sure = sorted(round(100 * fault.confidence) for fault in faults)
     span = f"{sure[0]} %" if sure[0] == sure[-1] else f"{sure[0]} to {sure[-1]} %"
     named = []
     for fault in faults:
         several = f"{fault.sections[0]}-{fault.sections[-1]}" if len(fault.sections) > 1 else str(fault.sections[0])
         named.append(several + (f" ({fault.missing})" if fault.missing else ""))
-    return f"{faults[0].kind} ({span}): {', '.join(named)}"
+    return f"{faults[0].fault_type} ({span}): {', '.join(named)}"
 
 
 def _wrapped(words: str, lines: int) -> str:

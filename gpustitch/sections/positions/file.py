@@ -1,11 +1,17 @@
-"""Positions of sections as CSV: the columns of Fiji's z-spacing, then uncertainty and weight."""
+"""Positions of sections as CSV: the columns of Fiji's z-spacing, then uncertainty and weight.
+
+A record beside the table, ``<table>.json``, says where the positions come from and which sections have faults.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +19,9 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.atomic import atomic_file
 from gpustitch.io.images.files import reading
+from gpustitch.io.provenance import write_json
+from gpustitch.sections.faults.find import SectionFault
+from gpustitch.sections.similarity.file import sidecar_of
 
 COLUMNS = (
     "z-index",
@@ -24,6 +33,8 @@ COLUMNS = (
     "weight",
 )
 _PLUGIN_COLUMNS = 5
+# Version of the record. Version 1 did not state it, and its faults have a ``kind`` for their ``fault_type``.
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -73,10 +84,9 @@ class ZPositions:
 def write_z_positions(path: Path, z: ZPositions, *, overwrite: bool = False) -> None:
     """Write positions as CSV under a line of column names (:data:`COLUMNS`); the file appears whole.
 
-    Row k holds the section k (``z-index``), its position (``mapping``), the k-th position along z (``sorted mapping``),
-    the place of section k along z (``forward permutation``), the section at the k-th place (``backward permutation``),
-    and the standard error and the weight of section k. Numbers are written with all their digits, ``nan`` where they
-    are not known.
+    Row k is about section k: its number (``z-index``), position (``mapping``), place along z (``forward permutation``),
+    standard error and weight. It is also about the k-th place along z: the position there (``sorted mapping``) and the
+    section there (``backward permutation``). Numbers have all their digits, and are ``nan`` where they are not known.
 
     Raises
     ------
@@ -105,7 +115,7 @@ def read_z_positions(path: Path) -> ZPositions:
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it is no such table, a section is missing or there twice, or a position is not a finite number.
+        If it is no such table, a section is missing or there twice, or a position is no finite number.
     """
     with reading(path, "CSV of positions"):
         text = path.read_text(encoding="utf-8-sig")
@@ -172,3 +182,31 @@ def _is_order_of(order: npt.NDArray[np.floating | np.integer], positions: npt.ND
     if not np.array_equal(np.sort(order), np.arange(len(positions))):
         return False
     return bool((np.diff(positions[order.astype(np.int64)]) >= 0).all())
+
+
+def write_record(
+    table: Path, content: Mapping[str, Any], faults: Sequence[SectionFault], *, overwrite: bool = False
+) -> None:
+    """Write the record beside a table of positions; OutputExistsError or OutputError if that cannot be."""
+    record = {"schema": SCHEMA, **content, "faults": [vars(fault) for fault in faults]}
+    write_json(sidecar_of(table), record, overwrite=overwrite)
+
+
+def read_faulty(table: Path, fault_type: str) -> set[int]:
+    """Sections with faults of one type, from the record beside a table of positions.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no record.
+    DamagedInputError
+        If it cannot be read, or a later version of gpustitch wrote it.
+    """
+    record = sidecar_of(table)
+    with reading(record, "what z-spacing found"):
+        content = json.loads(record.read_text(encoding="utf-8"))
+        schema = content.get("schema", 1)
+        if schema not in (1, SCHEMA):
+            raise DamagedInputError(f"{record} is of schema {schema}; this version of gpustitch reads 1 to {SCHEMA}")
+        key = "kind" if schema == 1 else "fault_type"
+        return {int(i) for fault in content["faults"] if fault[key] == fault_type for i in fault["sections"]}

@@ -1,12 +1,12 @@
 """Normal equations of positions and qualities: which moves bring the expected similarities to the measured ones.
 
-The similarity of sections i and j is expected to be ``q_i * q_j * g(|z_i - z_j|)`` with a quality q of each section.
+Sections i and j, of qualities q, are expected to be similar by ``q_i * q_j * g(|z_i - z_j|)``.
 Unknown are the changes of z and of log q, interleaved: ``z_0, log q_0, z_1, log q_1 ...``. Matrices are symmetric and
 banded, in the lower form of :func:`scipy.linalg.solveh_banded`. Two ways to them:
 
 - ``pairwise``: each pair of sections counts for itself, the more the smaller its expected error. Never far off.
 - ``in_blocks``: the errors of pairs that share a section are correlated. Sections are taken as samples of a Gaussian
-  process, of which each one depends on those in the block before it (Vecchia); a step of Fisher scoring. Two to four
+  process; each one depends on those in the block before it (Vecchia). This is a step of Fisher scoring, two to four
   times as accurate as ``pairwise``.
 """
 
@@ -187,8 +187,8 @@ def in_blocks(pairs: Expected, spread: Floats, length: int) -> Normal:
 def _of_covariances(similarity: Floats, spread: Floats) -> Floats:
     """Variances (n,), increased where blocks (m, size, size) would be no covariance matrices with them.
 
-    Expected similarities need not be those of any process: two sections with the same pixels are expected to be more
-    similar than each is to itself if their qualities are above the usual one. Information has no meaning then.
+    Expected similarities need not be those of any process. Two sections with the same pixels and qualities above the
+    usual one are expected to be more similar than each is to itself. Information has no meaning then.
     """
     count, size = similarity.shape[:2]
     spread, place = spread.copy(), np.arange(size)
@@ -222,8 +222,9 @@ def _add_blocks(
 ) -> None:
     """Add the information of blocks (m, size, size), the first one of which begins at section ``start``.
 
-    Row a of ``by_position`` is the derivative of the covariance's row a by the position of a. With W the precision
-    and X, Y such derivatives the information is ``(X W)_ab (Y W)_ba + (X W Y')_ab W_ab``, the score ``(X W S W)_aa``.
+    Row a of ``by_position`` is the derivative of the covariance's row a by the position of a. Let W be the precision,
+    S the residuals, and X and Y such derivatives. The information is ``(X W)_ab (Y W)_ba + (X W Y')_ab W_ab``, and the
+    score is ``(X W S W)_aa``.
     """
     count, size = precision.shape[:2]
     smoothed = precision @ residuals @ precision

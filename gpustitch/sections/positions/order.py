@@ -10,11 +10,11 @@ from gpustitch.model.arrays import Floats, Integers
 from gpustitch.sections.positions.normal import FLOOR, Expected
 
 # Places tried for a section, in sections from where it is.
-MAX_LAG, STEP = 6.0, 0.25
+FARTHEST, STEP = 6.0, 0.25
 # A section's pairs are looked at this far, and count for at most CAP squared errors each.
 LAGS, CAP = 8, 25.0
-# A section is tried elsewhere if its mean squared error is SUSPECT times the usual one, and moved if what it has there
-# is less than half of it and smaller by EVIDENCE.
+# A section is tried elsewhere if its mean squared error is SUSPECT times the usual one. It is moved if the error there
+# is less than half as large, and smaller by EVIDENCE.
 SUSPECT, EVIDENCE = 4.0, 20.0
 # Standard errors by which two sections have to be in the wrong order.
 CERTAIN = 3.0
@@ -34,7 +34,7 @@ def relocated(expected: Expected, measured: Floats, positions: Floats) -> Floats
     suspects = np.flatnonzero((here[:, 0] / number > SUSPECT * usual) & (here[:, 0] > EVIDENCE))
     if not len(suspects):
         return None
-    offsets = np.arange(-MAX_LAG, MAX_LAG + STEP, STEP)
+    offsets = np.arange(-FARTHEST, FARTHEST + STEP, STEP)
     places = positions[suspects, None] + offsets
     pick = [a[suspects] for a in (positions[partner], value, level, some)]
     there = _cost(expected, places, *pick)
@@ -100,10 +100,10 @@ def accepted_order(
     allowed: bool,
     agreed: Callable[[int, int], bool] = lambda i, j: False,
 ) -> Integers:
-    """The order by position, in which two sections have changed places only if they are certain to be the other way.
+    """The order by position, in which sections change places only where it is certain that they have.
 
-    ``error(i, j)`` is the standard error of the distance of two sections; ``agreed(i, j)`` tells of sections i < j
-    whether all others have them the other way round, and less is asked then. Without leave the order stays.
+    ``error(i, j)`` is the standard error of the distance of two sections; ``agreed(i, j)`` says whether all
+    others have sections i < j the other way round; less is asked then. Unless ``allowed``, the order stays.
     """
     n = len(positions)
     order = np.arange(n)

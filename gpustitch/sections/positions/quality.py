@@ -15,7 +15,7 @@ TOLERATED = 3.0
 LEAST = 1e-6
 # Similarities up to this one have no logarithm that means something.
 _LEAST_SIMILARITY = 0.05
-# A section stands out if its log quality is below 0 by so many standard deviations of all and by this much more.
+# A section stands out if its log quality is below 0 by so many standard deviations of all, and this much more.
 _OUTSTANDING, _LEAST_LOSS = 4.0, 0.02
 
 

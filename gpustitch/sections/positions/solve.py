@@ -1,4 +1,35 @@
-"""Section positions solved for all at once, with the quality of each section and its uncertainty."""
+"""Section positions solved for all at once, with the quality of each section and its uncertainty.
+
+How the solver works. Two sections i and j are expected to be similar by ``q_i * q_j * g(|z_i - z_j|)``. Unknown are the
+position z of each section, its quality q, and the curve g, which falls with distance.
+
+What is alternated. An update first fits the curve to all pairs at the present positions and qualities
+(:mod:`~gpustitch.sections.positions.curve`). Then it keeps the curve and solves for changes of all positions and
+qualities at once. These are banded normal equations (:mod:`~gpustitch.sections.positions.normal`): pair by pair while
+positions are rough, then in blocks, which counts that pairs share errors. Priors join them: spacings are near 1,
+qualities are alike. Now and then a section that fits better elsewhere is moved there.
+
+Why it converges. Nothing proves that it must; these rules keep it from running away:
+
+- Weak priors make the equations positive definite, and a change of spacing is at most one section.
+- What sections are trusted by stays fixed after 10 updates in blocks, and the curve after 20. From there on the same
+  function is iterated, and Anderson's acceleration shortens the way.
+- If residuals grow threefold, the best state so far comes back, and sections are trusted less.
+- After 30 updates, a value that turns back goes half as far.
+- If most sections still move after 24 updates, the series begins again with smaller blocks and less trust.
+
+It ends when no section moves further than the tolerance, or with the last update allowed.
+
+Where long waves are held. Similarity tells distances within the range only, so errors add up along the series. Fixing
+both ends settles offset and scale, but not the waves between. After the last update, waves longer than 10 sections are
+weighed by their error against those that independent spacings make (:mod:`~gpustitch.sections.positions.waves`).
+
+How uncertainty comes out. The covariance of the positions is the inverse of the last normal equations, once the
+error of a similarity is known. Residuals show only part of that error (:mod:`~gpustitch.sections.positions.error`).
+Offset and scale are taken out of the covariance, and so is the variance that holding the waves removed. Slow waves too
+high for chance stay in the positions and count as error. The error is NaN for a section without votes, and for a series
+whose pairs do not outnumber its unknowns.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +59,12 @@ ROUGH = 0.05
 SETTLED = 10
 # Updates before that Anderson's acceleration looks at, and how many times as far as the last one it may go.
 DEPTH, FARTHEST = 3, 20.0
-# Updates after which, if most sections still move by UNSETTLED in most of the last RECENT, the similarities do not
-# follow the process closely: the series begins again with smaller blocks and a larger variance beyond it.
+# After these updates the recent moves are looked at. If most sections still move by UNSETTLED in most of the last
+# RECENT, similarities do not follow the process closely. The series begins again, with smaller blocks and a larger
+# variance beyond the process.
 ATTEMPTS, RECENT, UNSETTLED = (24, 32, 40), 8, 0.1
 CAREFUL_BLOCK, CAREFUL_NUGGET = 4, 0.1
-# Updates after which a value that turns back moves less far, and the least part of its way that is left to it: two
+# After PATIENCE updates a value that turns back moves less far, but at least LEAST_STEP of its way. Two
 # sections of one place are at the peak of the curve, and would change sides at every update.
 PATIENCE, LEAST_STEP = 30, 1 / 2**14
 # Updates between looks for sections that belong elsewhere, and the last of them.
@@ -96,7 +128,7 @@ class _Problem:
         self.order: Integers = np.argsort(start, kind="stable")
         self.given = start[self.order].astype(np.float64)
         if self.given[-1] == self.given[0]:
-            raise ParameterError("starting_coordinates must not be the same for all sections")
+            raise ParameterError("`starting_coordinates` must not be the same for all sections")
         self.start = _between_borders(self.given)
         self.factors = factors[self.order]
         here = sorted_band(band, self.order)[1:-1]
@@ -108,7 +140,7 @@ class _Problem:
         if self.alone.all():
             raise ParameterError(
                 "no pair of sections counts: all weights are 0, or no similarity within the range is above "
-                f"minimum_correlation ({low:g})"
+                f"`minimum_correlation` ({low:g})"
             )
         self.block = min(BLOCK, len(here), len(start) - 1)
         self.careful, self.nugget = False, NUGGET

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from gpustitch.array import Device, choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
-from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
+from gpustitch.model.options import documented, nested, option
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.sections.faults.find import SectionFault, find_faults
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
-from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_z_positions
+from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_record, write_z_positions
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.bands import half_strip_of, undefined_planes
 from gpustitch.sections.similarity.file import (
@@ -30,43 +32,57 @@ from gpustitch.sections.similarity.file import (
 from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan, checked_max_lag
 
 _LEAST_SECTIONS = 3
+# Options that do not change the positions, and those of the estimate, which are recorded one by one.
+_NOT_RECORDED = ("planes", "output", "report", "overwrite", "estimate")
 
 
+@documented
 @dataclass(frozen=True)
-class ZSpacingOptions:
-    """What to estimate positions from, and how.
+class ZSpacingOptions(SimilarityOptions):
+    """What to estimate positions from, and how; ``output`` and ``report`` None write no file.
 
-    Parameters
-    ----------
-    images
-        The stack of sections and how they are compared, or at its ``input`` a file of similarities. Its ``max_lag``
-        (None for 10, or less if there is less) is the range of the estimate too; its ``output`` must be None.
-    output
-        CSV to write (:mod:`gpustitch.sections.positions.file`); None for none.
-    estimate
-        Parameters of the estimate; ``max_lag`` is replaced by the range above.
-    report
-        Picture to draw, .pdf, .png or .svg; None for none.
-    start, section_weights
-        CSV of positions to start from, and of how much the votes of each section count (its column ``weight``, which
-        is the quality where z-spacing wrote it); None for the section numbers, and for 1.
-    pair_weights
-        File of how much each pair counts (:func:`gpustitch.sections.similarity.file.read_pair_weights`); None for 1.
+    ``max_lag`` is the range of the estimate too, ``estimate.max_lag`` is not looked at. Without ``start`` positions
+    start at the section numbers. What z-spacing wrote may be given for ``start`` and ``section_weights``.
     """
 
-    images: SimilarityOptions
-    output: Path | None = None
-    estimate: EstimateOptions = field(default_factory=EstimateOptions)
-    report: Path | None = None
-    start: Path | None = None
-    section_weights: Path | None = None
-    overwrite: bool = False
-    pair_weights: Path | None = None
+    input: Path = option(
+        is_argument=True,
+        metavar="IN",
+        help="Stack (TIFF, folder of images, precomputed, OME-Zarr, DCIMG, .npy), or similarities: .npz with 'matrix' "
+        "or 'half_strip', a TIFF of one page.",
+    )
+    output: Path | None = option(
+        None,
+        flag="--output -o",
+        is_needed=True,
+        help="CSV to write: columns of Fiji's z-spacing, uncertainty, weight. OUTPUT.json says from what.",
+    )
+    max_lag: int | None = option(
+        None,
+        flag="--range",
+        panel="Estimate",
+        help="Neighborhood range: greatest distance of two compared sections, in sections.",
+        shown="10, or less",
+    )
+    estimate: EstimateOptions = nested(EstimateOptions, without=("max_lag",))
+    report: Path | None = option(None, help="Picture to draw: .pdf, .png or .svg.", shown="none")
+    start: Path | None = option(
+        None, panel="Estimate", help="CSV of positions to start from.", shown="as they were recorded"
+    )
+    section_weights: Path | None = option(
+        None, panel="Estimate", help="CSV whose column 'weight' says how much each section counts.", shown="1"
+    )
+    pair_weights: Path | None = option(
+        None,
+        panel="Estimate",
+        help="How much each pair of sections counts, at least 0: .npz with 'matrix' or 'half_strip', or TIFF.",
+        shown="1",
+    )
 
     @property
     def inputs(self) -> list[Path]:
         """What is read."""
-        given = (self.images.input, self.images.mask, self.start, self.section_weights, self.pair_weights)
+        given = (self.input, self.mask, self.start, self.section_weights, self.pair_weights)
         return [path for path in given if path is not None]
 
 
@@ -75,6 +91,7 @@ class ZSpacingPlan:
     """Checked work: the ``half_strip`` of a file (``repaired`` as in `SimilarityFile`), or ``images`` to compare."""
 
     asked: ZSpacingOptions
+    device: Device
     estimate: EstimateOptions
     images: SimilarityPlan | None = None
     half_strip: Floats | None = None
@@ -110,7 +127,7 @@ class ZSpacingResult:
 
     @property
     def summary(self) -> str:
-        """What was found, one line each for spacing, order and uncertainty, and for each kind of fault."""
+        """What was found, one line each for spacing, order and uncertainty, and for each type of fault."""
         least, low, middle, high, most = np.percentile(self.spacing, (0, 5, 50, 95, 100))
         spread = f"median {middle:.3f}, 5 to 95 % {low:.3f} to {high:.3f}, least {least:.3f}, most {most:.3f}"
         lines = [
@@ -128,21 +145,18 @@ class ZSpacingResult:
 
 
 def fault_lines(faults: tuple[SectionFault, ...]) -> list[str]:
-    """Faults for people: a line for each kind, with the confidence of each."""
+    """Faults for people: a line for each type, with the confidence of each."""
     lines = []
-    for kind in sorted({fault.kind for fault in faults}):
-        of_kind = [fault for fault in faults if fault.kind == kind]
-        named = ", ".join(_named(fault) for fault in of_kind)
-        lines.append(f"{kind}: {named}")
+    for fault_type in sorted({fault.fault_type for fault in faults}):
+        named = ", ".join(_named(fault) for fault in faults if fault.fault_type == fault_type)
+        lines.append(f"{fault_type}: {named}")
     return lines
 
 
 def _named(fault: SectionFault) -> str:
-    """One fault: ``7|8`` for sections missing between two, ``7-9`` for a stretch in the wrong order, ``7=8`` for one
-    place recorded twice, ``7`` for a single section.
-    """
-    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.kind, "")
-    ends = (fault.sections[0], fault.sections[-1]) if fault.kind == "swapped" else fault.sections
+    """One fault: ``7|8`` lacks sections between, ``7-9`` is in wrong order, ``7=8`` is one place, ``7`` one section."""
+    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.fault_type, "")
+    ends = (fault.sections[0], fault.sections[-1]) if fault.fault_type == "swapped" else fault.sections
     text = joined.join(str(i) for i in ends)
     details = [f"{fault.missing} missing"] if fault.missing else []
     return f"{text} ({', '.join([*details, f'{100 * fault.confidence:.0f} %'])})"
@@ -154,12 +168,12 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
     Raises
     ------
     ParameterError
-        If a parameter is out of range, there are fewer than three sections, or the range is larger than the stack or
-        than what the file holds.
+        If a parameter is out of range, there are fewer than three sections, or ``max_lag`` is beyond the stack or what
+        the file holds.
     InputMissingError, DamagedInputError, MosaicError, OutputExistsError, OutputError
         If an input cannot be read or is not what it should be, or an output exists or cannot be written.
-    MissingExtraError
-        If a report is asked for and cannot be drawn.
+    MissingExtraError, DeviceError
+        If a report is asked for and cannot be drawn, or the device cannot be used.
     """
     if asked.report is not None:
         check_figure(asked.report)
@@ -168,18 +182,19 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
             check_file_output(path, overwrite=asked.overwrite)
             check_apart(path, asked.inputs)
     if asked.output is not None and asked.report is not None and asked.output.absolute() == asked.report.absolute():
-        raise ParameterError(f"--output and --report are both {asked.output}")
-    path = asked.images.input
-    if asked.images.planes is None and is_similarity_file(path):
+        raise ParameterError(f"`output` and `report` are both {asked.output}")
+    device = choose_device(asked.device, asked.device_memory_bytes)
+    path = asked.input
+    if asked.planes is None and is_similarity_file(path):
         given = read_similarity(path)
         prior = _prior(asked, given.number)
         max_lag = _max_lag_in(asked, given)
         estimate = replace(asked.estimate, max_lag=max_lag)
-        return ZSpacingPlan(asked, estimate, None, _strip_in(given, max_lag, path), given.repaired, *prior)
-    images = similarity.plan(asked.images)
+        return ZSpacingPlan(asked, device, estimate, None, _strip_in(given, max_lag, path), given.repaired, *prior)
+    images = similarity.plan(similarity.comparison(asked, device=device))
     prior = _prior(asked, images.planes.shape[0])
     estimate = replace(asked.estimate, max_lag=images.max_lag)
-    return ZSpacingPlan(asked, estimate, images, None, (), *prior)
+    return ZSpacingPlan(asked, device, estimate, images, None, (), *prior)
 
 
 def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
@@ -219,7 +234,7 @@ def _prior(asked: ZSpacingOptions, number: int) -> tuple[Floats | None, Floats |
     weights = None if asked.section_weights is None else read_z_positions(asked.section_weights).weights
     for path, values in ((asked.start, start), (asked.section_weights, weights)):
         if values is not None and len(values) != number:
-            raise MosaicError(f"{path} is about {len(values)} sections, {asked.images.input} has {number}")
+            raise MosaicError(f"{path} is about {len(values)} sections, {asked.input} has {number}")
     if start is not None and np.ptp(start) == 0:
         raise DamagedInputError(f"{asked.start} has all sections at the position {start[0]:g}; nothing starts there")
     if weights is not None and not (weights >= 0).all():
@@ -230,14 +245,12 @@ def _prior(asked: ZSpacingOptions, number: int) -> tuple[Floats | None, Floats |
 
 def _max_lag_in(asked: ZSpacingOptions, given: SimilarityFile) -> int:
     """The range asked for, or what the file holds up to the default one."""
-    max_lag = checked_max_lag(asked.images.max_lag, given.number)
+    max_lag = checked_max_lag(asked.max_lag, given.number)
     if max_lag <= given.max_lag:
         return max_lag
-    if asked.images.max_lag is None:
+    if asked.max_lag is None:
         return given.max_lag
-    raise ParameterError(
-        f"--range is {max_lag}, but {asked.images.input} holds similarities within {given.max_lag} only"
-    )
+    raise ParameterError(f"`max_lag` is {max_lag}, but {asked.input} holds similarities within {given.max_lag} only")
 
 
 def _strip_in(given: SimilarityFile, max_lag: int, path: Path) -> Floats:
@@ -258,9 +271,9 @@ def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
     if plan.images is not None:
         return similarity.run(plan.images, progress).half_strip
     assert plan.half_strip is not None
-    images = plan.asked.images
-    if images.mask is not None or images.scale != (1.0, 1.0):
-        progress.warn(f"{images.input} holds similarities, not images: --mask and --scale change nothing")
+    asked = plan.asked
+    if asked.mask is not None or asked.scale != (1.0, 1.0):
+        progress.warn(f"{asked.input} holds similarities, not images: `mask` and `scale` change nothing")
     if plan.repaired:
         progress.warn(f"similarity to itself was NaN and is taken as 1: sections {listed(plan.repaired)}")
     if undefined := undefined_planes(plan.half_strip):
@@ -294,7 +307,7 @@ def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
     if not first.size:
         raise AlignmentError(
             f"no two sections are more similar than {np.nanmax(beside):.4g}, not above the {least:g} that counts "
-            "(--minimum-correlation); there is nothing to estimate positions from"
+            "(`minimum_correlation`); there is nothing to estimate positions from"
         )
     second = first + distance + 1
     counts = np.ones(len(first)) if plan.weights is None else plan.weights[first] * plan.weights[second]
@@ -310,22 +323,20 @@ def _write(plan: ZSpacingPlan, found: ZSpacingResult) -> None:
     asked = plan.asked
     if asked.output is not None:
         write_z_positions(asked.output, found.z, overwrite=asked.overwrite)
-        write_json(sidecar_of(asked.output), _record(plan, found), overwrite=asked.overwrite)
+        write_record(asked.output, _record(plan, found), found.faults, overwrite=asked.overwrite)
 
 
 def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
-    """What is written beside the positions: where they come from, and what is wrong with which sections."""
+    """What is written beside the positions, apart from faults: where they come from, and how they were found."""
     asked = plan.asked
-    images = {key: value for key, value in vars(asked.images).items() if key not in ("planes", "output", "overwrite")}
-    parameters = {**images, **vars(plan.estimate), "start": asked.start, "section_weights": asked.section_weights}
-    parameters |= {"pair_weights": asked.pair_weights, "max_lag": plan.estimate.max_lag}
+    given = {key: value for key, value in vars(asked).items() if key not in _NOT_RECORDED}
+    parameters = {**given, "device": plan.device, **vars(plan.estimate)}
     return {
         **provenance(parameters, [path for path in asked.inputs if path.is_file()]),
         "iterations": found.result.iterations,
         "largest_move_sections": found.result.largest_move,
         "reordered": list(found.moved),
         "without_votes": found.result.without_votes.tolist(),
-        "faults": [vars(fault) for fault in found.faults],
     }
 
 
@@ -342,4 +353,4 @@ def _tell(plan: ZSpacingPlan, found: ZSpacingResult, progress: Progress) -> None
         if options.compat:
             progress.note(text)
         else:
-            progress.warn(f"{text}; --outer-iterations allows more")
+            progress.warn(f"{text}; `outer_iterations` allows more")

@@ -126,9 +126,9 @@ def without_trend(
     local_estimates
         More than 1 if similarity is known to change along the series.
     ratio
-        Nothing is changed unless the mean spacings of two stretches of 30 sections differ by more than this factor,
-        or by its root if similarity is known to change: sections are hardly cut with three times the thickness, while
-        textures do become finer.
+        Nothing is changed unless the mean spacings of two stretches of 30 sections differ by more than this factor.
+        Its root counts if similarity is known to change. Sections are hardly cut three times as thick, while textures
+        do become finer.
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, ParameterError
-from gpustitch.io.images.files import reading
 from gpustitch.io.planes.format import Planes
 from gpustitch.model import Spacing
 from gpustitch.regrid.plan import Series, sorted_series
 from gpustitch.sections.grid.file import ZGrids, read_z_grids
-from gpustitch.sections.positions.file import ZPositions, read_z_positions
+from gpustitch.sections.positions.file import ZPositions, read_faulty, read_z_positions
 from gpustitch.sections.similarity.file import sidecar_of
 
-KINDS = ("damaged", "constant")  # faults of whole sections, which may be left out by name
+LEFT_OUT_BY_NAME = ("damaged", "constant")  # types of faults of whole sections
 _LEAST_SECTIONS = 2
 _NUMBERS = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -101,7 +99,7 @@ def output_spacing(planes: Planes, stated: Spacing | None, z_um: float | None) -
     """
     known = stated or planes.spacing
     if known is None:
-        raise ParameterError(f"{planes.name} does not state its voxel size; give it: --voxel-size x,y,z in um")
+        raise ParameterError(f"{planes.name} does not state its voxel size; give it: `spacing` x,y,z in um")
     if z_um is None:
         return known, 1.0
     return Spacing(z_um, known.y_um, known.x_um), z_um / known.z_um
@@ -111,31 +109,32 @@ def _named(text: str, path: Path, number: int) -> set[int]:
     """Sections of a list such as ``5,7-9,damaged``."""
     found: set[int] = set()
     for part in filter(None, (part.strip().lower() for part in text.split(","))):
-        if part in KINDS:
+        if part in LEFT_OUT_BY_NAME:
             found |= _faulty(part, path)
             continue
         match = _NUMBERS.fullmatch(part)
         if match is None:
-            raise ParameterError(f"--leave-out takes numbers, ranges such as 7-9, {' and '.join(KINDS)}, not {part!r}")
+            names = " and ".join(LEFT_OUT_BY_NAME)
+            raise ParameterError(f"`leave_out` takes numbers, ranges such as 7-9, {names}, not {part!r}")
         first, last = int(match[1]), int(match[2] or match[1])
         if not first <= last < number:
-            raise ParameterError(f"--leave-out {part}: there are sections 0 to {number - 1}")
+            raise ParameterError(f"`leave_out` {part}: there are sections 0 to {number - 1}")
         found |= set(range(first, last + 1))
     return found
 
 
-def _faulty(kind: str, path: Path) -> set[int]:
+def _faulty(fault_type: str, path: Path) -> set[int]:
     """Sections that z-spacing named so."""
     record = sidecar_of(path)
     if not record.is_file():
-        raise InputMissingError(f"--leave-out {kind} needs {record}, which z-spacing writes; give numbers of sections")
-    with reading(record, "what z-spacing found"):
-        faults = json.loads(record.read_text(encoding="utf-8"))["faults"]
-        return {int(i) for fault in faults if fault["kind"] == kind for i in fault["sections"]}
+        raise InputMissingError(
+            f"`leave_out` {fault_type} needs {record}, which z-spacing writes; give numbers of sections"
+        )
+    return read_faulty(path, fault_type)
 
 
 def _light(table: ZPositions | ZGrids, path: Path, least: float) -> set[int]:
     """Sections of too little weight."""
     if isinstance(table, ZGrids) or not np.isfinite(table.weights).any():
-        raise DamagedInputError(f"{path} states no weights of sections, which --least-weight is about")
+        raise DamagedInputError(f"{path} states no weights of sections, which `least_weight` is about")
     return {int(i) for i in np.flatnonzero(~(table.weights >= least))}

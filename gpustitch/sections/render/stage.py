@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import CPU, Device
+from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
@@ -23,9 +23,10 @@ from gpustitch.io.planes.opening import check_outside, open_planes
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
-from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import ZYX, Spacing
+from gpustitch.model.options import documented, option
 from gpustitch.ops.pyramid import downsample, signed_too
+from gpustitch.regrid import options as volume_options
 from gpustitch.regrid.columns import Cut
 from gpustitch.regrid.plan import (
     FILLED,
@@ -40,64 +41,63 @@ from gpustitch.regrid.plan import (
     runs,
 )
 from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.render.file import SectionsAlongZ, output_spacing, sections_along_z
 
 
+@documented
 @dataclass(frozen=True)
 class RenderOptions:
-    """What is rendered, and how.
+    """What is rendered, and how; ``planes`` stand in for those at ``input``."""
 
-    Attributes
-    ----------
-    input
-        What :func:`gpustitch.io.planes.opening.open_planes` opens.
-    positions
-        Positions in sections: CSV of :func:`gpustitch.sections.positions.file.read_z_positions`, or, where they differ
-        over each section, ``.npz`` of :func:`gpustitch.sections.grid.file.read_z_grids`.
-    output, format
-        What to write; None for the format that the name asks for.
-    z_spacing_um
-        Distance of the planes; None for that of the input.
-    spacing
-        Voxel size of the input; None for what it states.
-    nearest
-        Take the nearer section in place of an interpolation.
-    max_gap
-        Widest gap between sections, in sections, that is interpolated.
-    fill_gaps
-        Interpolate all gaps.
-    leave_out, least_weight
-        Sections that are not used, as :func:`gpustitch.sections.render.file.sections_along_z` takes them; planes at
-        their place are made of the sections on either side.
-    levels, chunk_shape
-        Of the output, if it has any; None for its default.
-    memory_bytes
-        Most memory for planes of the input.
-    planes
-        The planes themselves, in place of those at ``input``.
-    """
-
-    input: Path
-    positions: Path
-    output: Path
-    z_spacing_um: float | None = None
-    spacing: Spacing | None = None
-    nearest: bool = False
-    max_gap: float = 5.0
-    fill_gaps: bool = False
-    leave_out: str = ""
-    least_weight: float | None = None
-    format: str | None = None
-    levels: int | None = None
-    chunk_shape: ZYX | None = None
-    memory_bytes: int = 1 << 30
-    n_workers: int | None = None
-    n_writers: int = N_WRITERS
-    overwrite: bool = False
-    allow_truncated: bool = False
-    device: Device = CPU
+    input: Path = option(
+        is_argument=True,
+        metavar="IN",
+        help="Sections: TIFF, folder of images, precomputed, OME-Zarr, DCIMG or .npy.",
+    )
+    positions: Path = option(
+        is_argument=True,
+        metavar="POSITIONS",
+        help="CSV of z-spacing; or .npz with an array 'positions' (n, gy, gx), where they differ over a section.",
+    )
+    output: Path = option(
+        is_argument=True,
+        metavar="OUT",
+        help="Volume: *.zarr OME-Zarr, *.tif TIFF, *.nii NIfTI, other names precomputed.",
+    )
+    z_spacing_um: float | None = option(
+        None, flag="--z-spacing", unit="um", help="Distance of the planes, um.", shown="that of IN"
+    )
+    spacing: Spacing | None = option(
+        None, flag="--voxel-size", text="spacing", help="Voxel size of IN, um.", shown="what it states"
+    )
+    nearest: bool = option(False, help="Take the nearer section, unchanged; else two are interpolated.")
+    max_gap: float = option(5.0, help="Widest gap, in sections, that is interpolated; wider ones stay black.")
+    fill_gaps: bool = option(False, help="Interpolate all gaps.")
+    leave_out: str = option(
+        "",
+        metavar="LIST",
+        help="Sections not to use: numbers, ranges, and 'damaged' or 'constant' for those that z-spacing named so, "
+        "as in 5,7-9,damaged. Planes there are interpolated between the sections on either side.",
+        shown="all are used",
+    )
+    least_weight: float | None = option(
+        None,
+        help="Do not use sections whose weight in POSITIONS, 0 to 1, is less or unknown: 0.5 leaves out bad ones.",
+        shown="weights are not looked at",
+    )
+    format: str | None = volume_options.volume_format()
+    levels: int | None = volume_options.levels()
+    chunk_shape: ZYX | None = volume_options.chunk_shape()
+    memory_bytes: int = shared.memory(1 << 30, "Most memory for planes of IN, such as 4G.")
+    n_workers: int | None = shared.n_workers()
+    n_writers: int = shared.n_writers()
+    overwrite: bool = shared.overwrite()
+    allow_truncated: bool = shared.allow_truncated()
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
     planes: Planes | None = None
 
 
@@ -118,6 +118,7 @@ class RenderPlan:
     """
 
     options: RenderOptions
+    device: Device
     planes: Planes
     sections_used: SectionsAlongZ
     sources: ZPlan | Deformation
@@ -143,12 +144,24 @@ class RenderPlan:
         return self.blocks.memory_bytes
 
     @property
+    def summary(self) -> str:
+        """What is made of what, and what that takes, in one line."""
+        n, rows, columns = self.planes.shape
+        z_um, y_um, x_um = self.spacing.zyx_um
+        text = (
+            f"{n} sections to {self.shape[0]} planes of {columns} x {rows}; voxels of {x_um:g} x {y_um:g} x {z_um:g} "
+            f"um; at most {_size(self.output_bytes)} on disk and about {_size(self.memory_bytes)} of memory"
+        )
+        n_columns = self.cut.n_columns
+        return text if n_columns == 1 else f"{text}; sections are read {n_columns} times (`memory_bytes`)"
+
+    @property
     def background(self) -> tuple[int, int]:
         """Numbers of planes that are background in gaps, and that are interpolated across gaps."""
         if isinstance(self.sources, Deformation):
             return 0, 0
-        kinds = self.sources.kind
-        return int(np.isin(kinds, (GAP, OUTSIDE)).sum()), int((kinds == FILLED).sum())
+        origins = self.sources.plane_origin
+        return int(np.isin(origins, (GAP, OUTSIDE)).sum()), int((origins == FILLED).sum())
 
 
 @dataclass(frozen=True)
@@ -167,22 +180,25 @@ def plan(options: RenderOptions) -> RenderPlan:
     Raises
     ------
     ParameterError
-        If an option is out of range, the input does not state its voxel size and none is given, or holds numbers
-        that are not rendered.
+        If an option is out of range, or the input holds numbers that are not rendered. Also if its voxel size is
+        neither stated nor given.
     MosaicError
         If there are more or fewer positions than planes.
     InputMissingError, DamagedInputError
         If an input is not there or cannot be read.
     OutputExistsError, OutputError
         If the output exists, cannot be created, or would not fit on the disk.
+    DeviceError
+        If the device cannot be used.
     """
+    device = choose_device(options.device, options.device_memory_bytes)
     check_output(options.output, overwrite=options.overwrite)
     check_apart(options.output, [options.input, options.positions])
     format = format_for(options.output, options.format)
     check_outside(options.output, options.input, is_image=format.in_order)
     n_workers = checked_workers(options.n_workers)
     if not options.max_gap > 0:
-        raise ParameterError(f"--max-gap is a number of sections above 0, not {options.max_gap}")
+        raise ParameterError(f"`max_gap` is a number of sections above 0, not {options.max_gap}")
     planes = options.planes or open_planes(options.input, allow_truncated=options.allow_truncated)
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"planes of {', '.join(RENDERED_TYPES)} are rendered; {planes.name} holds {planes.dtype}")
@@ -195,9 +211,9 @@ def plan(options: RenderOptions) -> RenderPlan:
     block, output_bytes = format.block(shape, planes.dtype, options.levels, options.chunk_shape)
     check_free_space(options.output, output_bytes)
     sources = _sources(options, planes, used, grid)
-    making = Making(planes, used.series.order, sources, grid, options.nearest, device=options.device)
+    making = Making(planes, used.series.order, sources, grid, options.nearest, device=device)
     blocks = cut_blocks(making, block, options.memory_bytes, n_workers)
-    return RenderPlan(options, planes, used, sources, grid, shape, spacing, blocks, output_bytes)
+    return RenderPlan(options, device, planes, used, sources, grid, shape, spacing, blocks, output_bytes)
 
 
 def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
@@ -221,7 +237,7 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
     if background:
         progress.warn(
             f"{background} of {plan.shape[0]} planes are background: they lie in gaps wider than {options.max_gap:g} "
-            "sections (--fill-gaps interpolates there)"
+            "sections (`fill_gaps` interpolates there)"
         )
     if filled:
         progress.warn(f"{filled} of {plan.shape[0]} planes are interpolated across gaps wider than {options.max_gap:g}")
@@ -230,7 +246,7 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         plan.shape,
         plan.planes.dtype,
         plan.spacing,
-        downsample=signed_too(hosted(downsample, options.device)),
+        downsample=signed_too(hosted(downsample, plan.device)),
         format=options.format,
         levels=options.levels,
         chunk_shape=options.chunk_shape,
@@ -242,6 +258,10 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
             plan.blocks, output, in_order=format_for(options.output, options.format).in_order, progress=progress
         )
     return RenderResult(options.output, plan.shape, plan.spacing, n_read)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{math.ceil(n_bytes / 1e6)} MB"
 
 
 def _sources(options: RenderOptions, planes: Planes, used: SectionsAlongZ, grid: ZGrid) -> ZPlan | Deformation:
@@ -261,13 +281,14 @@ def _sources(options: RenderOptions, planes: Planes, used: SectionsAlongZ, grid:
 def _sidecar(plan: RenderPlan) -> dict[str, Any]:
     options = plan.options
     files = [path for path in (options.input, options.positions) if path.is_file()]
+    given = {key: value for key, value in vars(options).items() if key != "planes"} | {"device": plan.device}
     content = {
-        **provenance({key: value for key, value in vars(options).items() if key != "planes"}, files),
+        **provenance(given, files),
         "first_plane_at_section": plan.grid.first,
         "plane_distance_in_sections": plan.grid.step,
         "sections_left_out": sorted([*plan.sections_used.left_out, *plan.sections_used.doubled]),
     }
     if isinstance(plan.sources, ZPlan):
-        content["background_planes"] = runs(np.isin(plan.sources.kind, (GAP, OUTSIDE)))
-        content["planes_across_gaps"] = runs(plan.sources.kind == FILLED)
+        content["background_planes"] = runs(np.isin(plan.sources.plane_origin, (GAP, OUTSIDE)))
+        content["planes_across_gaps"] = runs(plan.sources.plane_origin == FILLED)
     return content

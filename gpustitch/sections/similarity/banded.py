@@ -1,8 +1,38 @@
 """Similarity of neighbouring planes of a stack: banded normalised cross-correlation (Pearson), as matrix products.
 
-A plane becomes a row of about centred pixels; coefficients come from the products of rows. Rows are kept in tiles of
-pixels, ``rows[t, i, k]`` = pixel ``t * TILE + k`` of plane i, so that every product is one of contiguous matrices short
-enough to be summed in float32; tiles are put together in float64.
+How :class:`BandedCorrelation` works. Planes come in order, a few at a time. Each one becomes a row of numbers: its
+pixels less about their mean. The product of two rows is a covariance, and a few corrections make it Pearson's
+coefficient. A plane meets only the ``max_lag`` planes before it, so older rows may be forgotten.
+
+Blocks. Rows are multiplied when a block of them is complete, for large products are quick ones. A block begins at a
+multiple of its length, counted from the first plane. So it does not matter in what chunks the planes were pushed.
+
+The ring of rows. Memory holds ``max_lag + block`` rows: those of the last planes before the block, then its own. When
+the next block begins, the last ``max_lag`` rows move to the front, and the new ones overwrite the others::
+
+    max_lag = 3, block = 4         before  |   block
+    rows while planes 3-6 come     0  1  2 | 3  4  5  6
+    rows while planes 7-10 come    4  5  6 | 7  8  9  10
+
+The half strip. Each row of a block is multiplied with the ``max_lag`` rows before it and with itself::
+
+            0  1  2  3  4  5  6             half strip: row i, column d
+    3       x  x  x  1                      0 | 1 (0,1) (0,2) (0,3)   finished by plane 3
+    4          x  x  x  1                   3 | 1 (3,4) (3,5) (3,6)   finished by plane 6
+    5             x  x  x  1                4 | 1 (4,5) (4,6)  ...    waits for plane 7
+    6                x  x  x  1
+
+Entry (i, i + d) is found with the later plane, and kept in row i of the half strip. So row i is finished once plane
+i + max_lag has been correlated. :meth:`~BandedCorrelation.push` returns the finished rows and forgets them;
+:meth:`~BandedCorrelation.finish` returns the others, which are NaN beyond the last plane.
+
+Precision. Rows lie in tiles of pixels: ``rows[t, i, k]`` is pixel ``t * TILE + k`` of plane i. Products of tiles are
+short enough to be summed in float32, and tiles are added in float64. What a row's mean is off 0 is taken out of the
+products afterwards.
+
+One pass or two. Whole planes on the host are centred by the mean of a sample. The threads that write a tile also
+multiply it while it is in their cache. All other planes, and those that their sample misjudged, are centred by the
+moments of all their used pixels. Once planes differ in which pixels are used, a second ring holds these, one byte each.
 """
 
 from __future__ import annotations
@@ -23,13 +53,11 @@ from gpustitch.sections.similarity.bands import (
     entries_before,
     masked_correlation,
     plain_correlation,
-    product_bytes,
 )
+from gpustitch.sections.similarity.blocks import TILES_TOGETHER, default_block
 from gpustitch.sections.similarity.parts import (
-    PIXELS_AT_A_TIME,
     combined_moments,
     row_sums,
-    sample_bytes,
     sampled_scaling,
     scaling_of,
 )
@@ -43,8 +71,6 @@ from gpustitch.sections.similarity.similarity_rows import (
     used_rows,
 )
 
-# Tiles worked on together by a thread of the host: rows that were just written are then multiplied from its cache.
-_TILES_TOGETHER = 2
 # Pixels from which threads are worth starting.
 _LEAST_OF_THREADS = 1 << 22
 # Greatest part of the sum of squares that may be the mean's: the rest is variance, and sums have lost little.
@@ -55,7 +81,8 @@ PIXEL_TYPES = ("uint8", "uint16", "float32")
 class BandedCorrelation:
     """Correlation of each plane with the ``max_lag`` planes after it, of planes that come in order, some at a time.
 
-    It keeps ``max_lag`` planes and a block as float32, whatever the length of the stack: :func:`peak_bytes`. How the
+    It keeps ``max_lag`` planes and a block as float32, whatever the length of the stack:
+    :func:`gpustitch.sections.similarity.blocks.peak_bytes`. How the
     planes are cut into chunks does not change the result.
 
     Parameters
@@ -94,9 +121,9 @@ class BandedCorrelation:
         if len(shape) != 2 or min(shape) < 1:
             raise ParameterError(f"planes must be (rows, columns) of at least one pixel, not {tuple(shape)}")
         if max_lag < 1 or (block is not None and block < 1):
-            raise ParameterError(f"max_lag and block must be at least 1, not {max_lag} and {block}")
+            raise ParameterError(f"`max_lag` and `block` must be at least 1, not {max_lag} and {block}")
         if n_threads is not None and n_threads < 1:
-            raise ParameterError(f"the number of threads must be at least 1, not {n_threads}")
+            raise ParameterError(f"`n_threads` must be at least 1, not {n_threads}")
         if mask is not None and mask.shape != tuple(shape):
             raise ParameterError(f"the mask is of shape {tuple(mask.shape)}, the planes of {tuple(shape)}")
         self.undefined: list[int] = []
@@ -122,8 +149,8 @@ class BandedCorrelation:
 
         Returns
         -------
-        float64 (finished, max_lag + 1) in host memory: [i, d] is the coefficient of a plane and the d-th after it,
-        from the first plane that was not returned yet.
+        float64 (finished, max_lag + 1) in host memory: [i, d] is the coefficient of a plane and the d-th after it.
+        Row 0 is the first plane that was not returned yet.
         """
         if planes.ndim != 3 or planes.shape[1:] != self._shape:
             raise ParameterError(f"planes must be of shape (n, *{self._shape}), not {tuple(planes.shape)}")
@@ -228,7 +255,7 @@ class BandedCorrelation:
     def _groups(self, like: Array) -> list[slice]:
         """Tiles worked on together: some on the host, all on a device."""
         tiles = tiles_of(self._shape)[0]
-        together = _TILES_TOGETHER if library_of(like) == "numpy" else tiles
+        together = TILES_TOGETHER if library_of(like) == "numpy" else tiles
         return [slice(start, min(start + together, tiles)) for start in range(0, tiles, together)]
 
     def _threads(self, n: int) -> int:
@@ -333,47 +360,18 @@ def banded_correlation(planes: Array, max_lag: int, mask: Array | None = None) -
 
     Notes
     -----
-    Errors against float64 are below 1e-6 on a CPU and 1e-5 on a GPU, also for a small contrast on a high background.
-    Where pixels are excluded in one plane only, this holds if those that two planes have in common lie within 1000
-    times their own contrast of the mean of their plane. Planes of two or three values that are no small whole numbers
-    apart, whose float32 products are all rounded the same way, are right to 3e-6.
+    Errors against float64 are below 1e-6 on a CPU and 1e-5 on a GPU, even of small contrasts on a high background.
+    Where one plane alone excludes pixels, that needs one thing of the pixels in common. They must lie within 1000
+    times their own contrast of their plane's mean. Planes of two or three values are right to 3e-6, unless these are
+    small whole numbers apart: float32 rounds all their products the same way.
     """
     if planes.ndim != 3 or planes.size == 0:
         raise ParameterError(f"correlation takes planes (n, rows, columns), not an array of shape {planes.shape}")
     n = planes.shape[0]
     if not 1 <= max_lag < n:
-        raise ParameterError(f"max_lag must be 1 to {n - 1} for {n} planes (at least two are needed), not {max_lag}")
+        raise ParameterError(f"`max_lag` must be 1 to {n - 1} for {n} planes (at least two are needed), not {max_lag}")
     common, own = mask, None
     if mask is not None and mask.ndim == 3:
         common, own = (mask[0], None) if mask.shape[0] == 1 else (None, mask)
     stream = BandedCorrelation(planes.shape[1:], max_lag, mask=common, block=min(n, default_block(max_lag)))
     return np.concatenate([stream.push(planes, own), stream.finish()])
-
-
-def default_block(max_lag: int) -> int:
-    """Planes correlated at once: enough for quick products, few enough to compute little beyond the band."""
-    return 64 if max_lag <= LONGEST_OF_VECTORS else 48
-
-
-def peak_bytes(shape: tuple[int, int], max_lag: int, *, block: int | None = None, some_excluded: bool = False) -> int:
-    """Most memory that :class:`BandedCorrelation` holds, in bytes, besides the planes pushed and their masks.
-
-    Parameters
-    ----------
-    shape, max_lag, block
-        As of :class:`BandedCorrelation`.
-    some_excluded
-        Whether pixels are excluded in some planes and not in others.
-
-    Notes
-    -----
-    Rows of whole planes take (max_lag + block) * pixels * 4 bytes, and one byte more a pixel where pixels are excluded.
-    """
-    block = block or default_block(max_lag)
-    n_rows = max_lag + block
-    tiles, width = tiles_of(shape)
-    rows = n_rows * tiles * width * (5 if some_excluded else 4)
-    sums = cpu_count() * product_bytes(max_lag, block, _TILES_TOGETHER, width) + 80 * block * n_rows
-    if some_excluded:
-        sums += 7 * 16 * block * n_rows + 6 * n_rows * width * 4 + 40 * tiles * width
-    return rows + sums + block * (sample_bytes(shape) + 200 * -(-math.prod(shape) // SEGMENT)) + 24 * PIXELS_AT_A_TIME

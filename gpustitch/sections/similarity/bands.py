@@ -120,8 +120,8 @@ def masked_correlation(
     used
         uint8 of the same shape: 1 where a pixel is used.
     wanted
-        (n, max_lag + 1): pairs that must be right. Where the common pixels of one plane are far from its mean, or
-        hardly vary, the pair is done again in float64.
+        (n, max_lag + 1): pairs that must be right. A pair is done again in float64 where the common pixels of a
+        plane hardly vary or are far from its mean.
 
     Returns
     -------
@@ -223,7 +223,7 @@ def half_strip_of(matrix: Floats, max_lag: int) -> Floats:
         raise ParameterError(f"a similarity matrix is square, not of shape {matrix.shape}")
     n = matrix.shape[0]
     if not 1 <= max_lag < n:
-        raise ParameterError(f"max_lag must be 1 to {n - 1} for {n} planes (at least two are needed), not {max_lag}")
+        raise ParameterError(f"`max_lag` must be 1 to {n - 1} for {n} planes (at least two are needed), not {max_lag}")
     strip = np.full((n, max_lag + 1), np.nan)
     for d in range(max_lag + 1):
         strip[: n - d, d] = np.diagonal(matrix, d)

@@ -30,8 +30,8 @@ _MOST_SIMILAR = 1 + 1e-3  # rounding, and other programs' single precision
 class SimilarityFile:
     """Similarities read from a file, float64.
 
-    ``values`` is a half strip (n, max_lag + 1), ``[i, d]`` = similarity of sections i and i + d, NaN beyond the last,
-    if ``is_half_strip``, otherwise a matrix (n, n). ``repaired`` are sections whose NaN on the diagonal became 1.
+    If ``is_half_strip``, ``values`` is (n, max_lag + 1): ``[i, d]`` = similarity of sections i and i + d, NaN beyond
+    the last. Otherwise it is a matrix (n, n). ``repaired`` are sections whose NaN on the diagonal became 1.
     """
 
     values: Floats
@@ -84,8 +84,8 @@ def read_similarity(path: str | Path) -> SimilarityFile:
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it cannot be read, is neither a square matrix nor a half strip of real numbers, holds infinities or numbers
-        above 1, or its diagonal is less than what stands beside it (distances rather than similarities).
+        If it cannot be read, or is neither a square matrix nor a half strip of real numbers. Also if it holds
+        infinities, numbers above 1, or distances: then the diagonal is less than what stands beside it.
     """
     path = Path(path)
     with reading(path, "a similarity matrix"):
@@ -157,7 +157,7 @@ def read_pair_weights(path: str | Path, number: int) -> Floats:
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it cannot be read, is not a symmetric matrix or a half strip, or a weight is NaN, infinite or below 0.
+        If it cannot be read, or is no symmetric matrix or half strip; if a weight is NaN, infinite or below 0.
     MosaicError
         If it is of another number of sections than ``number``.
     """

@@ -102,10 +102,10 @@ class Sampled:
 
 
 def sampled_scaling(planes: npt.NDArray[Any]) -> Sampled:
-    """Scaling of planes (n, rows, columns) of which all pixels are hoped to be used, from one in 63 of them.
+    """Scaling of planes (n, rows, columns), from one in 63 of their pixels, if all are used.
 
-    A part s of the pixels has at most 1 / s times the variance of all. So a mean that is within sqrt(s) of the sample's
-    contrast of the true one is within the true contrast of it.
+    A part s of the pixels has at most 1 / s times the variance of all. Let a mean be off the true one by at most
+    ``sqrt(s)`` times the sample's contrast: then it is off by at most the true contrast.
     """
     n, n_pixels = len(planes), math.prod(planes.shape[1:])
     sample = planes.reshape(n, -1)

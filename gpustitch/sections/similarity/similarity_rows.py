@@ -41,8 +41,8 @@ def plane_moments(planes: Array, mask: Array, out: Array) -> None:
         that are NaN or infinite are never used.
     out
         float64 (n, segments, 3): a segment is :data:`SEGMENT` pixels in reading order, the last may be shorter. A
-        segment without a used pixel is 0, 0, 0. Exactly 0 squares are given where, and only where, all values are
-        equal, if contrasts in float32 planes are between 1e-15 and 1e15.
+        segment without a used pixel is 0, 0, 0. Squares are exactly 0 where all values are equal, and nowhere else;
+        contrasts in float32 planes must be between 1e-15 and 1e15 for that.
     """
     n_pixels = math.prod(planes.shape[1:])
     for i in range(planes.shape[0]):
@@ -63,8 +63,8 @@ def centred_rows(planes: Array, mask: Array, scaling: Array, out: Array, first: 
     planes, mask
         As of :func:`plane_moments`.
     scaling
-        float32 (n, 4): the mean in two parts, high and low, the factor, and 1 where all the plane's pixels are used
-        (0 has every pixel looked up).
+        float32 (n, 4): the mean in two parts, high and low; the factor; 1 where all pixels of the plane are used, 0
+        where each one has to be looked up.
     out
         float32 (tiles, rows, width), pixel ``t * width + k`` at ``[t, :, k]``; 0 where a pixel is not used and beyond
         the last one. Other rows are left as they are.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import CPU, Array, Device, cpu_count, on, to_device
+from gpustitch.array import Array, Device, choose_device, cpu_count, on, to_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.opening import truncation
@@ -19,11 +20,14 @@ from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
+from gpustitch.model.options import documented, option
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers, ordered_map
-from gpustitch.sections.similarity.banded import PIXEL_TYPES, BandedCorrelation, default_block, peak_bytes
+from gpustitch.sections.similarity.banded import PIXEL_TYPES, BandedCorrelation
 from gpustitch.sections.similarity.bands import undefined_planes
 from gpustitch.sections.similarity.binning import bin_planes
+from gpustitch.sections.similarity.blocks import default_block, peak_bytes
 from gpustitch.sections.similarity.file import check_similarity_output, sidecar_of, write_similarity
 
 DEFAULT_MAX_LAG = 10
@@ -35,53 +39,50 @@ _CHUNK_BYTES = 32 << 20
 _LEAST_BLOCK, _LEAST_HELD = 4, 2
 # A scale is given with a few digits: 0.33 is a third.
 _SCALE_TOLERANCE = 0.02
-# Numbers of planes that a message lists.
 
 
+@documented
 @dataclass(frozen=True)
 class SimilarityOptions:
-    """What planes to compare, and how.
+    """What planes to compare, and how; ``planes`` stand in for those at ``input``, ``output`` None writes no file.
 
-    Parameters
-    ----------
-    input
-        What :func:`gpustitch.io.planes.opening.open_planes` opens.
-    output
-        File to write, .npz or TIFF; None for none.
-    max_lag
-        Greatest distance of two planes that are compared; None for 10, or less for a short stack.
-    scale
-        Factors, above 0 to 1, by which rows and columns are made fewer (means of blocks of pixels) before planes are
-        compared; the inverse of each is a whole number, to 2 %.
-    mask
-        Image, not 0 where a pixel is used.
-    chunk
-        Planes read at a time; None for a good number.
-    memory_bytes
-        Most host memory to hold.
-    device
-        Where planes are compared.
-    n_workers
-        Threads that read planes ahead; None for one per CPU.
-    overwrite
-        Replace the output if it exists.
-    allow_truncated
-        Use the whole frames of DCIMG files that end early.
-    planes
-        The planes themselves, in place of those at ``input``.
+    The inverse of each ``scale`` is a whole number, to 2 %.
     """
 
-    input: Path
-    output: Path | None = None
-    max_lag: int | None = None
-    scale: tuple[float, float] = (1.0, 1.0)
-    mask: Path | None = None
-    chunk: int | None = None
-    memory_bytes: int = 1 << 30
-    device: Device = CPU
-    n_workers: int | None = None
-    overwrite: bool = False
-    allow_truncated: bool = False
+    input: Path = option(
+        is_argument=True,
+        metavar="IN",
+        help="Stack: TIFF, folder of images, precomputed, OME-Zarr, DCIMG or .npy.",
+    )
+    output: Path | None = option(
+        None,
+        is_argument=True,
+        is_needed=True,
+        metavar="OUT",
+        help="File to write: .npz (half strip) or .tif (the matrix, for Fiji).",
+    )
+    max_lag: int | None = option(
+        None,
+        flag="--range",
+        help="Neighborhood range: greatest distance of two compared planes, in planes.",
+        shown="10, or less",
+    )
+    scale: tuple[float, float] = option(
+        (1.0, 1.0),
+        text="scale",
+        help="Make planes smaller before they are compared, by averaging pixels: 1, 0.5, 0.3333, 0.25 ... (one over "
+        "a whole number), or two such numbers x,y.",
+    )
+    mask: Path | None = option(
+        None, help="Image of the planes' size, 0 where pixels are not compared.", shown="all pixels are"
+    )
+    chunk: int | None = option(None, help="Planes read at a time.", shown="what suits them")
+    memory_bytes: int = shared.memory(1 << 30)
+    n_workers: int | None = shared.n_workers()
+    allow_truncated: bool = shared.allow_truncated()
+    overwrite: bool = shared.overwrite()
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
     planes: Planes | None = None
 
 
@@ -89,11 +90,12 @@ class SimilarityOptions:
 class SimilarityPlan:
     """Checked work: planes read ``chunk`` at a time, ``block`` of them correlated at once.
 
-    ``shape`` is that of the planes as they are compared, ``factors`` the blocks of pixels that are averaged to it,
-    ``chunks_held`` the number of chunks in memory at a time, ``peak_bytes`` the most host memory that is held.
+    ``shape`` is that of the planes as they are compared, ``factors`` the blocks of pixels that are averaged to it.
+    ``chunks_held`` is the number of chunks in memory at a time, ``peak_bytes`` the most host memory that is held.
     """
 
     options: SimilarityOptions
+    device: Device
     planes: Planes
     mask: npt.NDArray[np.uint8] | None
     max_lag: int
@@ -104,6 +106,11 @@ class SimilarityPlan:
     chunks_held: int
     n_workers: int
     peak_bytes: int
+
+    @property
+    def summary(self) -> str:
+        """What the comparison takes, in one line."""
+        return f"at most {self.peak_bytes / 2**20:.0f} MiB of planes are held at a time"
 
 
 @dataclass(frozen=True)
@@ -133,18 +140,26 @@ class SimilarityResult:
         return text
 
 
+def comparison(options: SimilarityOptions, **changed: Any) -> SimilarityOptions:
+    """The options of the comparison alone, without an output, from those of a stage that goes on from there."""
+    own = {field.name: getattr(options, field.name) for field in fields(SimilarityOptions)}
+    return SimilarityOptions(**{**own, "output": None, **changed})
+
+
 def plan(options: SimilarityOptions) -> SimilarityPlan:
     """Open the planes, check everything and cut the work to the memory, before anything is compared.
 
     Raises
     ------
     ParameterError
-        If a parameter is out of range, there are fewer than two planes, the memory does not suffice, or the output
-        would be taken for a plane of the input.
+        If a parameter is out of range, there are fewer than two planes, or the memory does not suffice. Also if the
+        output would be taken for a plane of the input.
     MosaicError
         If the mask is not of the planes' size.
     InputMissingError, DamagedInputError, OutputExistsError, OutputError
         If an input cannot be read, or the output exists or cannot be written.
+    DeviceError
+        If the device cannot be used.
     """
     if options.output is not None:
         check_file_output(options.output, overwrite=options.overwrite)
@@ -161,7 +176,8 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
     factors = _factors(options.scale, (rows, columns))
     mask = None if options.mask is None else _mask(options.mask, (rows, columns))
     shape = (rows // factors[0], columns // factors[1])
-    return _cut(options, planes, mask, max_lag, factors, shape, n_workers)
+    device = choose_device(options.device, options.device_memory_bytes)
+    return _cut(options, device, planes, mask, max_lag, factors, shape, n_workers)
 
 
 def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
@@ -182,12 +198,12 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
     if plan.chunk % plan.planes.depth and plan.chunk < n:
         progress.note(
             f"planes are stored {plan.planes.depth} together and read {plan.chunk} at a time, which decodes them "
-            "several times; more --memory helps"
+            "several times; more `memory_bytes` helps"
         )
     strips: list[Floats] = []
     progress.start("Similarity", n, "planes")
     try:
-        with on(options.device):
+        with on(plan.device):
             compared = BandedCorrelation(
                 plan.shape,
                 plan.max_lag,
@@ -230,7 +246,7 @@ def mask_to_compare(plan: SimilarityPlan) -> Array | None:
     mask = plan.mask
     if plan.factors != (1, 1):
         mask = (bin_planes(plan.mask[None], plan.factors)[0] > 0).astype(np.uint8)
-    return to_device(mask, plan.options.device)
+    return to_device(mask, plan.device)
 
 
 def checked_max_lag(max_lag: int | None, n: int) -> int:
@@ -240,7 +256,7 @@ def checked_max_lag(max_lag: int | None, n: int) -> int:
     if max_lag is None:
         return min(DEFAULT_MAX_LAG, n - 1)
     if not 1 <= max_lag < n:
-        raise ParameterError(f"--range is {max_lag}; of {n} planes it is 1 to {n - 1}")
+        raise ParameterError(f"`max_lag` is {max_lag}; of {n} planes it is 1 to {n - 1}")
     return max_lag
 
 
@@ -249,9 +265,9 @@ def _factors(scale: tuple[float, float], shape: tuple[int, int]) -> tuple[int, i
     for value, length in zip(scale, shape, strict=True):
         whole = round(1 / value) if 0 < value <= 1 else 0
         if whole < 1 or abs(whole * value - 1) > _SCALE_TOLERANCE:
-            raise ParameterError(f"--scale is 1, 0.5, 0.3333, 0.25 ... (one over a whole number), not {value:g}")
+            raise ParameterError(f"`scale` is 1, 0.5, 0.3333, 0.25 ... (one over a whole number), not {value:g}")
         if whole > length:
-            raise ParameterError(f"--scale {value:g} leaves nothing of planes of {shape[0]} x {shape[1]} pixels")
+            raise ParameterError(f"`scale` {value:g} leaves nothing of planes of {shape[0]} x {shape[1]} pixels")
     return round(1 / scale[0]), round(1 / scale[1])
 
 
@@ -268,6 +284,7 @@ def _mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 def _cut(
     options: SimilarityOptions,
+    device: Device,
     planes: Planes,
     mask: npt.NDArray[np.uint8] | None,
     max_lag: int,
@@ -282,14 +299,15 @@ def _cut(
     fixed = 24 * n * (max_lag + 1) + n_workers * at_work_bytes + (0 if mask is None else 4 * mask.nbytes)
     needed = 0
     for block, chunk, held in _sizes(options, planes, min(default_block(max_lag), n), n_workers, held_bytes):
-        ring = 0 if options.device.is_cuda else peak_bytes(shape, max_lag, block=block, some_excluded=some_excluded)
+        ring = 0 if device.is_cuda else peak_bytes(shape, max_lag, block=block, some_excluded=some_excluded)
         needed = fixed + ring + held * chunk * held_bytes
         if needed <= options.memory_bytes:
-            return SimilarityPlan(options, planes, mask, max_lag, factors, shape, chunk, block, held, n_workers, needed)
+            cut = (chunk, block, held, n_workers, needed)
+            return SimilarityPlan(options, device, planes, mask, max_lag, factors, shape, *cut)
     raise ParameterError(
         f"comparing planes of {shape[0]} x {shape[1]} within {max_lag} takes {math.ceil(needed / 2**20)} MiB, "
-        f"more than the {options.memory_bytes / 2**20:.4g} kept for it; pass --memory {math.ceil(needed / 2**30)}G, "
-        "--scale 0.5 or a smaller --range or --chunk"
+        f"more than the {options.memory_bytes / 2**20:.4g} kept for it; pass `memory_bytes` "
+        f"{math.ceil(needed / 2**30)}G, `scale` 0.5 or a smaller `max_lag` or `chunk`"
     )
 
 
@@ -298,7 +316,7 @@ def _sizes(
 ) -> Iterator[tuple[int, int, int]]:
     """Planes of a block, planes of a chunk and chunks held, to be tried: the preferred ones first."""
     if options.chunk is not None and options.chunk < 1:
-        raise ParameterError(f"--chunk is a number of planes, at least 1, not {options.chunk}")
+        raise ParameterError(f"`chunk` is a number of planes, at least 1, not {options.chunk}")
     chunk = options.chunk or max(1, min(block, _CHUNK_BYTES // plane_bytes))
     if options.chunk is None:
         # Planes stored together are decoded once if they are read together.
@@ -317,7 +335,7 @@ def _sizes(
 
 
 def _plane_bytes(planes: Planes, factors: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
-    """What a plane of a chunk takes, as it is read and as it is compared, and what a worker takes to make it so."""
+    """Bytes of a plane of a chunk, both as it is read and as it is compared; bytes that a worker needs on the way."""
     pixels = planes.shape[1] * planes.shape[2]
     read = pixels * planes.dtype.itemsize
     if factors == (1, 1):
@@ -336,15 +354,15 @@ def _chunk(plan: SimilarityPlan, start: int) -> Array:
     elif read.dtype.name not in PIXEL_TYPES:
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and not used
             read = read.astype(np.float32)
-    if not plan.options.device.is_cuda:
+    if not plan.device.is_cuda:
         return read
-    with on(plan.options.device):
-        return to_device(read, plan.options.device)
+    with on(plan.device):
+        return to_device(read, plan.device)
 
 
 def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     """What the output says of where it comes from."""
     options = plan.options
-    parameters = {"range": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
-    parameters |= {"device": str(options.device), "allow_truncated": options.allow_truncated}
+    parameters = {"max_lag": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
+    parameters |= {"device": str(plan.device), "allow_truncated": options.allow_truncated}
     return provenance(parameters, [options.input] if options.input.is_file() else [])

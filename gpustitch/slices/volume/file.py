@@ -19,7 +19,7 @@ def planes_table(grid: ZGrid, sources: ZPlan) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("plane", "position_mm", "kind", "lower_slice", "upper_slice", "upper_weight"))
     rows = zip(
-        grid.positions().tolist(), sources.kind.tolist(), sources.lower.tolist(), sources.upper.tolist(),
+        grid.positions().tolist(), sources.plane_origin.tolist(), sources.lower.tolist(), sources.upper.tolist(),
         sources.weight.tolist(), strict=True,
     )  # fmt: skip
     for k, (position, kind, lower, upper, weight) in enumerate(rows):

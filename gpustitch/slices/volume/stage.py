@@ -159,7 +159,7 @@ class VolumePlan:
 
     def count(self, *kinds: int) -> int:
         """Planes of some kinds."""
-        return int(np.isin(self.sources.kind, kinds).sum())
+        return int(np.isin(self.sources.plane_origin, kinds).sum())
 
 
 @dataclass(frozen=True)
@@ -345,7 +345,7 @@ def _sidecar(plan: ResamplePlan, volume: VolumePlan) -> dict[str, Any]:
         "directions_lps": None if affine is None else _directions(affine),
         "voxel_size_mm": [v / 1000 for v in volume.spacing.zyx_um],
         "planes_moved_sideways": volume.blocks.making.shifts is not None,
-        "planes": {name: runs(volume.sources.kind == kind) for kind, name in KINDS.items()},
+        "planes": {name: runs(volume.sources.plane_origin == kind) for kind, name in KINDS.items()},
         "slices": _slices(stack, volume),
     }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
+from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.bands import full_matrix
 from gpustitch.sections.similarity.binning import bin_planes
@@ -16,7 +16,7 @@ from tests.e2e.commands import fail, succeed
 
 @pytest.fixture(scope="module")
 def planes():
-    return simulate_sections(SectionOptions(number=20, rows=40, columns=48, seed=3)).planes()
+    return simulate_series(SimulationOptions(number=20, rows=40, columns=48, seed=3)).planes()
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def test_refusals(tmp_path):
     assert "at least 1" in fail(3, *arguments, "--window", "0")
     assert "does not fit" in fail(3, *arguments, "--grid", "40")
     assert fail(2, *arguments, "--regularization", "some")
-    assert "local_estimates" in fail(3, *arguments, "--local-estimates", "0")
+    assert "--local-estimates" in fail(3, *arguments, "--local-estimates", "0")
     assert not (tmp_path / "z.npz").exists()
 
 

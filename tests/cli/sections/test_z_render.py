@@ -80,7 +80,7 @@ def test_defaults_and_what_it_says(series, tmp_path):
     ("arguments", "code", "text"),
     [
         ((), 3, "--voxel-size"),
-        (("--voxel-size", "1,1"), 3, "takes 3 numbers"),
+        (("--voxel-size", "1,1"), 3, "takes 3 positive numbers"),
         (("--voxel-size", "1,1,0"), 3, "positive"),
         (("--voxel-size", "1,1,1", "--chunk-size", "5"), 3, "--chunk-size"),
         (("--voxel-size", "1,1,1", "--format", "nrrd"), 3, "precomputed, ome-zarr, tiff"),

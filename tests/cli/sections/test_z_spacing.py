@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
+from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_z_positions
@@ -65,7 +65,7 @@ def test_what_is_not_said_is_the_plugin_s_default(tmp_path):
 
 
 def test_a_tiff_stack_becomes_positions_and_a_report(tmp_path):
-    series = simulate_sections(SectionOptions(number=50, rows=96, columns=96, seed=2, constant=1, spacing_cv=0.2))
+    series = simulate_series(SimulationOptions(number=50, rows=96, columns=96, seed=2, constant=1, spacing_cv=0.2))
     tifffile.imwrite(tmp_path / "stack.tif", series.planes(), photometric="minisblack")
     said = succeed(
         "z-spacing", tmp_path / "stack.tif", "--output", tmp_path / "z.csv", "--report", tmp_path / "z.pdf",
@@ -87,7 +87,7 @@ def test_a_tiff_stack_becomes_positions_and_a_report(tmp_path):
 
 
 def test_similarity_then_z_spacing_is_z_spacing(tmp_path):
-    series = simulate_sections(SectionOptions(number=30, rows=64, columns=64, seed=4, spacing_cv=0.2))
+    series = simulate_series(SimulationOptions(number=30, rows=64, columns=64, seed=4, spacing_cv=0.2))
     np.save(tmp_path / "stack.npy", series.planes())
     found = {}
     for suffix in ("npz", "tif"):
@@ -137,7 +137,7 @@ def test_quiet_prints_results_and_warnings_only(matrix, tmp_path):
     ("arguments", "code", "said"),
     [
         (("--range", 40), 3, "--range is 40"),
-        (("--outer-iterations", 0), 3, "--outer-iterations must be at least 1"),
+        (("--outer-iterations", 0), 3, "--outer-iterations is 0, but it must be at least 1"),
         (("--outer-regularization", 1), 3, "--outer-regularization"),
         (("--inner-regularization", 2), 3, "--inner-regularization"),
         (("--coordinate-regularizer", -1), 3, "--coordinate-regularizer"),

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from gpustitch.demo.series.camera import DAMAGES, damage, expose
-from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
+from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.demo.series.texture import LayeredTexture, layer_weights
 from gpustitch.errors import ParameterError
 from gpustitch.sections.similarity.banded import banded_correlation
 
-ALL = SectionOptions(
+ALL = SimulationOptions(
     number=90,
     rows=48,
     columns=40,
@@ -30,22 +30,22 @@ ALL = SectionOptions(
     brightness_cv=0.1,
     contrast_cv=0.1,
 )
-NOISELESS = SectionOptions(number=3, rows=40, columns=40, counts_per_electron=0.0, read_noise=0.0)
+NOISELESS = SimulationOptions(number=3, rows=40, columns=40, counts_per_electron=0.0, read_noise=0.0)
 
 
 def test_planes_do_not_depend_on_what_was_asked_for_before() -> None:
-    series = simulate_sections(ALL)
+    series = simulate_series(ALL)
     planes = series.planes()
     assert planes.shape == series.shape == (90, 48, 40) and planes.dtype == np.uint16
     for size in (1, 7, 90, 200):
-        np.testing.assert_array_equal(np.concatenate(list(simulate_sections(ALL).chunks(size))), planes)
+        np.testing.assert_array_equal(np.concatenate(list(simulate_series(ALL).chunks(size))), planes)
     backwards = np.stack([series.planes(i, i + 1)[0] for i in reversed(range(90))])
     np.testing.assert_array_equal(backwards[::-1], planes)
     assert series.planes(4, 4).shape == (0, 48, 40)
 
 
 def test_the_seed_decides() -> None:
-    one, same, other = (simulate_sections(replace(ALL, seed=seed)) for seed in (3, 3, 4))
+    one, same, other = (simulate_series(replace(ALL, seed=seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.positions, same.positions)
     assert one.faults == same.faults != other.faults
     assert (one.planes(0, 1) != other.planes(0, 1)).mean() > 0.9
@@ -94,13 +94,13 @@ def test_correlation_can_change_along_z() -> None:
     options = replace(
         options, gaps=0, duplicates=0, near_duplicates=0, swaps=0, block_swaps=0, damaged=0, constant=0, spacing_cv=0.0
     )
-    strip = banded_correlation(simulate_sections(options).planes(), 5)
+    strip = banded_correlation(simulate_series(options).planes(), 5)
     assert np.mean(strip[15:35, 5]) > np.mean(strip[65:85, 5]) + 0.2
 
 
 @pytest.mark.parametrize("cv", [0.0, 0.3, 0.7])
 def test_spacings_have_their_variation(cv: float) -> None:
-    series = simulate_sections(SectionOptions(number=4000, rows=1, columns=1, spacing_cv=cv))
+    series = simulate_series(SimulationOptions(number=4000, rows=1, columns=1, spacing_cv=cv))
     spacing = np.diff(series.positions)
     assert series.positions[0] == 0 and (spacing >= 0).all()
     assert spacing.mean() == pytest.approx(1, abs=0.05) and spacing.std() == pytest.approx(cv, abs=0.05)
@@ -108,9 +108,9 @@ def test_spacings_have_their_variation(cv: float) -> None:
 
 
 def test_truth_of_positions_and_faults() -> None:
-    series = simulate_sections(ALL)
+    series = simulate_series(ALL)
     planes = series.planes()
-    kinds = [fault.kind for fault in series.faults]
+    kinds = [fault.fault_type for fault in series.faults]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
         "missing": 2,
         "duplicate": 4,
@@ -123,16 +123,16 @@ def test_truth_of_positions_and_faults() -> None:
     for fault in series.faults:
         a, b = fault.sections[0], fault.sections[-1]
         spacing = np.diff(series.positions[a - 1 : b + 2])
-        if fault.kind == "missing":
+        if fault.fault_type == "missing":
             assert 1 <= fault.missing <= 3 and fault.missing < spacing[1] < fault.missing + 3
-        if fault.kind == "duplicate":
+        if fault.fault_type == "duplicate":
             assert spacing[1] == 0
             exact += np.array_equal(planes[a], planes[b])
-        if fault.kind == "swapped":
+        if fault.fault_type == "swapped":
             half = len(fault.sections) // 2
             assert list(series.rank[a : b + 1]) == [*range(a + half, b + 1), *range(a, a + half)]
             assert (spacing < 0).sum() == 1 and spacing[half] < 0
-        if fault.kind == "constant":
+        if fault.fault_type == "constant":
             assert np.ptp(planes[a]) == 0
     assert exact == 2
     assert sorted(series.damages.values()) == sorted(DAMAGES) and set(series.damages) == series.faulty("damaged")
@@ -141,20 +141,20 @@ def test_truth_of_positions_and_faults() -> None:
 
 
 def test_regions_of_nan() -> None:
-    series = simulate_sections(replace(ALL, nan_sections=7))
+    series = simulate_series(replace(ALL, nan_sections=7))
     planes = series.planes()
     assert planes.dtype == series.dtype == np.float32
     assert tuple(np.flatnonzero(np.isnan(planes).any(axis=(1, 2)))) == series.nan_sections
     assert len(series.nan_sections) == 7
     share = np.isnan(planes[list(series.nan_sections)]).mean(axis=(1, 2))
     assert share.min() > 0.02 and share.max() < 0.25
-    sound = simulate_sections(ALL).planes()
+    sound = simulate_series(ALL).planes()
     np.testing.assert_array_equal(planes[~np.isnan(planes)], sound[~np.isnan(planes)])
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_damage_lowers_correlation(kind: str) -> None:
-    image = simulate_sections(replace(NOISELESS, rows=96, columns=80)).planes(0, 1)[0].astype(np.float32)
+    image = simulate_series(replace(NOISELESS, rows=96, columns=80)).planes(0, 1)[0].astype(np.float32)
     for seed in range(5):
         bad = damage(image, kind, np.random.default_rng(seed), 800.0)
         assert bad.shape == image.shape and bad.dtype == np.float32 and np.isfinite(bad).all()
@@ -173,14 +173,14 @@ def test_noise_is_that_of_photons_and_reading() -> None:
 
 def test_brightness_and_contrast_vary() -> None:
     options = replace(NOISELESS, number=200, brightness_cv=0.1, contrast_cv=0.2, correlation_px=1.0)
-    planes = simulate_sections(options).planes().astype(np.float64)
+    planes = simulate_series(options).planes().astype(np.float64)
     level, scatter = planes.mean(axis=(1, 2)), planes.std(axis=(1, 2))
     assert level.std() / level.mean() == pytest.approx(0.1, abs=0.03)
     assert (scatter / level).std() / (scatter / level).mean() == pytest.approx(0.2, abs=0.05)
 
 
 def test_the_shortest_series() -> None:
-    series = simulate_sections(SectionOptions(number=1, rows=1, columns=1))
+    series = simulate_series(SimulationOptions(number=1, rows=1, columns=1))
     assert series.planes().shape == (1, 1, 1) and series.positions.tolist() == [0] and len(series) == 1
     assert series.faults == ()
 
@@ -207,10 +207,10 @@ def test_options_that_make_no_sense(wrong: dict[str, object]) -> None:
 
 def test_faults_that_do_not_fit() -> None:
     with pytest.raises(ParameterError, match=r"need \d+ sections"):
-        simulate_sections(replace(ALL, number=60))
+        simulate_series(replace(ALL, number=60))
     with pytest.raises(ParameterError):
-        simulate_sections(replace(ALL, components=((1.0, 0.0),)))
-    series = simulate_sections(ALL)
+        simulate_series(replace(ALL, components=((1.0, 0.0),)))
+    series = simulate_series(ALL)
     with pytest.raises(ParameterError):
         series.planes(5, 91)
     with pytest.raises(ParameterError):

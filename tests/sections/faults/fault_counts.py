@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gpustitch.demo.series.simulate import SectionSeries
-from gpustitch.sections.faults.find import KINDS, SectionFault
+from gpustitch.demo.series.simulate import SimulatedSeries
+from gpustitch.sections.faults.find import FAULT_TYPES, SectionFault
 
 
 @dataclass
@@ -18,12 +18,12 @@ class FaultCounts:
     found: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
 
-    def add(self, series: SectionSeries, faults: Iterable[SectionFault]) -> None:
+    def add(self, series: SimulatedSeries, faults: Iterable[SectionFault]) -> None:
         """Count those of one more series."""
         faults = list(faults)
-        for kind in KINDS:
-            named = {i for fault in faults if fault.kind == kind for i in fault.sections}
-            true = [set(fault.sections) for fault in series.faults if fault.kind == kind]
+        for kind in FAULT_TYPES:
+            named = {i for fault in faults if fault.fault_type == kind for i in fault.sections}
+            true = [set(fault.sections) for fault in series.faults if fault.fault_type == kind]
             self.true[kind] += len(true)
             self.found[kind] += sum(sections <= named for sections in true)
             self.wrong[kind] += len(named - series.faulty(kind))

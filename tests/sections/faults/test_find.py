@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpustitch.demo.series.simulate import SectionOptions, SectionSeries, simulate_sections
+from gpustitch.demo.series.simulate import SimulatedSeries, SimulationOptions, simulate_series
 from gpustitch.errors import ParameterError
-from gpustitch.sections.faults.find import KINDS, SectionFault, find_faults
+from gpustitch.sections.faults.find import FAULT_TYPES, SectionFault, find_faults
 from gpustitch.sections.faults.losses import (
     corrected,
     displacements,
@@ -42,12 +42,12 @@ SETTINGS = {
 }
 
 
-def series_of(seed: int, **changes: object) -> SectionSeries:
+def series_of(seed: int, **changes: object) -> SimulatedSeries:
     given = {"number": 150, "rows": 128, "columns": 128, "correlation_px": 3.0, "contrast_cv": 0.05, "seed": seed}
-    return simulate_sections(SectionOptions(**{**given, **changes}))  # type: ignore[arg-type]
+    return simulate_series(SimulationOptions(**{**given, **changes}))  # type: ignore[arg-type]
 
 
-def found_in(series: SectionSeries, noise: float = 0.1, max_lag: int = 10) -> list[SectionFault]:
+def found_in(series: SimulatedSeries, noise: float = 0.1, max_lag: int = 10) -> list[SectionFault]:
     jitter = np.random.default_rng([series.options.seed, 9]).normal(0, noise, len(series))
     return find_faults(banded_correlation(series.planes(), max_lag), series.positions + jitter)
 
@@ -62,7 +62,7 @@ def ideal(positions: np.ndarray, max_lag: int, quality: np.ndarray | None = None
 
 
 def kinds_and_sections(faults: list[SectionFault]) -> list[tuple[str, tuple[int, ...]]]:
-    return [(fault.kind, fault.sections) for fault in faults]
+    return [(fault.fault_type, fault.sections) for fault in faults]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -87,14 +87,14 @@ def test_recall_and_false_alarms(name: str) -> None:
 def test_sound_series_have_no_faults() -> None:
     for seed in range(4):
         faults = found_in(series_of(seed, spacing_cv=0.3 * (seed % 2)))
-        assert all(fault.kind == "missing" for fault in faults) and len(faults) <= 2 * (seed % 2)
+        assert all(fault.fault_type == "missing" for fault in faults) and len(faults) <= 2 * (seed % 2)
 
 
 def test_positions_may_be_the_numbers_of_the_sections() -> None:
     series = series_of(1, **FAULTS, spacing_cv=0.2)
     faults = find_faults(banded_correlation(series.planes(), 10), np.arange(150.0))
     for kind in ("swapped", "duplicate", "damaged", "constant"):
-        assert {i for fault in faults if fault.kind == kind for i in fault.sections} == series.faulty(kind)
+        assert {i for fault in faults if fault.fault_type == kind for i in fault.sections} == series.faulty(kind)
 
 
 @pytest.mark.parametrize(("seed", "first"), [(1, 120), (2, 0)])
@@ -105,7 +105,7 @@ def test_a_stretch_that_the_positions_turn_around_is_in_order(seed: int, first: 
     positions[first : first + 9] = positions[first : first + 9][::-1]
     faults = find_faults(banded_correlation(series.planes(), 10), positions)
     for kind in ("swapped", "damaged", "constant"):
-        assert {i for fault in faults if fault.kind == kind for i in fault.sections} == series.faulty(kind)
+        assert {i for fault in faults if fault.fault_type == kind for i in fault.sections} == series.faulty(kind)
 
 
 def test_sections_that_the_positions_throw_far_away_change_nothing() -> None:
@@ -190,7 +190,9 @@ def test_weights_silence_a_witness() -> None:
     weights[10::10] = 1e-6
     plain, weighed = (find_faults(strip, series.positions, w) for w in (None, weights))
     for kind in ("swapped", "damaged", "constant"):
-        assert [f.sections for f in plain if f.kind == kind] == [f.sections for f in weighed if f.kind == kind]
+        assert [f.sections for f in plain if f.fault_type == kind] == [
+            f.sections for f in weighed if f.fault_type == kind
+        ]
 
 
 def test_displacements_are_the_spacings() -> None:
@@ -233,7 +235,7 @@ def test_strange_similarities_raise_no_warning() -> None:
             strip[n - d :, d] = np.nan
         faults = find_faults(strip, np.arange(n) + rng.normal(0, 0.1, n))
         for fault in faults:
-            assert fault.kind in KINDS and 0.5 <= fault.confidence <= 1
+            assert fault.fault_type in FAULT_TYPES and 0.5 <= fault.confidence <= 1
             assert (
                 list(fault.sections) == sorted(set(fault.sections)) and 0 <= fault.sections[0] <= fault.sections[-1] < n
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpustitch.demo.series.simulate import SectionOptions, SectionSeries, simulate_sections
-from gpustitch.sections.faults.find import KINDS, SectionFault, find_faults
+from gpustitch.demo.series.simulate import SimulatedSeries, SimulationOptions, simulate_series
+from gpustitch.sections.faults.find import FAULT_TYPES, SectionFault, find_faults
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.similarity.banded import BandedCorrelation
 from tests.sections.faults.fault_counts import FaultCounts
@@ -29,7 +29,7 @@ SETTINGS = {
 }
 
 
-def faults_of(series: SectionSeries) -> list[SectionFault]:
+def faults_of(series: SimulatedSeries) -> list[SectionFault]:
     """Faults found from the planes alone."""
     compared = BandedCorrelation(series.shape[1:], 10)
     strips = [compared.push(planes) for planes in series.chunks(16)]
@@ -45,11 +45,11 @@ def test_recall_and_false_alarms_from_images() -> None:
     total = FaultCounts()
     for seed, name in zip((1006, 1010, 1014, 1019), SETTINGS, strict=True):
         given = {"number": N, "contrast_cv": 0.1, "seed": seed, **FAULTS, **SETTINGS[name]}
-        series, counts = simulate_sections(SectionOptions(**given)), FaultCounts()  # type: ignore[arg-type]
+        series, counts = simulate_series(SimulationOptions(**given)), FaultCounts()  # type: ignore[arg-type]
         faults = faults_of(series)
         for each in (counts, total):
             each.add(series, faults)
-        assert max(counts.wrong[kind] for kind in KINDS if kind != "missing") <= 0.01 * N, name
+        assert max(counts.wrong[kind] for kind in FAULT_TYPES if kind != "missing") <= 0.01 * N, name
         assert counts.wrong["missing"] <= 0.05 * N, name
     assert total.wrong["missing"] <= 0.015 * len(SETTINGS) * N
     for kind in ("damaged", "duplicate", "swapped"):

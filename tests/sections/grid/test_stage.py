@@ -16,7 +16,6 @@ from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, write_z_positions
 from gpustitch.sections.similarity.banded import banded_correlation
-from gpustitch.sections.similarity.stage import SimilarityOptions
 from tests.regrid.deformed_sections import deformed_sections
 
 MAX_LAG = 8
@@ -42,8 +41,8 @@ class Told(Silent):
 def request(folder, planes, grid=(4, 4), output=None, **changes):
     np.save(folder / "stack.npy", planes)
     own = {name: changes.pop(name) for name in ("window", "positions", "estimate") if name in changes}
-    images = SimilarityOptions(folder / "stack.npy", **{"max_lag": MAX_LAG, "n_workers": 2, **changes})
-    return ZGridOptions(images, output, grid, **own)
+    images = {"max_lag": MAX_LAG, "n_workers": 2, **changes}
+    return ZGridOptions(folder / "stack.npy", output, grid=grid, **images, **own)
 
 
 def estimated(folder, planes, told=None, **changes):
@@ -163,7 +162,7 @@ def test_memory_is_stated_and_bounds_the_blocks(tmp_path, flat):
     tight = z_grid.plan(request(tmp_path, flat.planes, memory_bytes=wide.peak_bytes - 1))
     assert tight.peak_bytes < wide.peak_bytes <= 1 << 30
     np.testing.assert_allclose(z_grid.run(tight).local.positions, z_grid.run(wide).local.positions, atol=1e-3)
-    with pytest.raises(ParameterError, match="--memory"):
+    with pytest.raises(ParameterError, match="`memory_bytes`"):
         z_grid.plan(request(tmp_path, flat.planes, memory_bytes=4 << 20))
 
 
@@ -183,7 +182,7 @@ def test_bad_requests(tmp_path, flat):
 
 def test_planes_are_read_once(tmp_path, flat):
     asked = request(tmp_path, flat.planes)
-    planes = open_planes(asked.images.input)
+    planes = open_planes(asked.input)
     read = []
     original = type(planes).read
 

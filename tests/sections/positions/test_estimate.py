@@ -122,5 +122,5 @@ def test_refuses_a_stack_without_similarities():
     ],
 )
 def test_options_out_of_range(given):
-    with pytest.raises(ParameterError, match=f"{next(iter(given))} must be"):
+    with pytest.raises(ParameterError, match=f"`{next(iter(given))}` is .*, but it must be"):
         EstimateOptions(**given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
+from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.similarity.banded import banded_correlation
@@ -30,8 +30,8 @@ SERIES = {
 @pytest.mark.parametrize("seed", [0, 3])
 @pytest.mark.parametrize("kind", SERIES)
 def test_sound_sections_are_where_they_should_be_and_in_order(kind, seed):
-    options = SectionOptions(number=120, rows=128, columns=128, seed=seed, spacing_cv=0.2, **SERIES[kind])
-    series = simulate_sections(options)
+    options = SimulationOptions(number=120, rows=128, columns=128, seed=seed, spacing_cv=0.2, **SERIES[kind])
+    series = simulate_series(options)
     strip = banded_correlation(series.planes(), 10)
     sound = np.ones(120, bool)
     sound[sorted(series.faulty("damaged") | series.faulty("constant"))] = False

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import pytest
 
-from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
+from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.waves import held_waves
@@ -36,7 +36,7 @@ def simulated(name, seed):
     changes = {"number": 100, "rows": 80, "columns": 80, "spacing_cv": 0.2} | SERIES.get(name, {})
     if name == "changing texture":
         changes["correlation_change"] = 0.4
-    series = simulate_sections(SectionOptions(seed=seed, **changes))
+    series = simulate_series(SimulationOptions(seed=seed, **changes))
     strip = banded_correlation(series.planes(), 10)
     return series, strip, estimate_positions(strip)
 

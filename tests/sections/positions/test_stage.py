@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
+from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.errors import AlignmentError, DamagedInputError, MissingExtraError, OutputExistsError, ParameterError
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
@@ -16,17 +16,16 @@ from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
 from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.bands import full_matrix
 from gpustitch.sections.similarity.file import write_similarity
-from gpustitch.sections.similarity.stage import SimilarityOptions
 from tests.sections.similarity.test_stage import Told
 
 N, MAX_LAG = 60, 6
-SOUND = SectionOptions(number=N, rows=96, columns=96, seed=5, spacing_cv=0.25)
+SOUND = SimulationOptions(number=N, rows=96, columns=96, seed=5, spacing_cv=0.25)
 COMPAT = EstimateOptions(compat=True)
 
 
 @pytest.fixture(scope="module")
 def series():
-    return simulate_sections(SOUND)
+    return simulate_series(SOUND)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def saved(tmp_path, **arrays):
 
 
 def asked(path, max_lag=None, **changed):
-    return ZSpacingOptions(SimilarityOptions(input=path, max_lag=max_lag), **changed)
+    return ZSpacingOptions(input=path, max_lag=max_lag, **changed)
 
 
 def error_of(outcome, truth):
@@ -83,14 +82,14 @@ def test_without_a_range_a_file_is_used_as_far_as_it_goes(strip, tmp_path):
 
 
 def test_faults_are_found_and_named_and_no_position_is_nan(tmp_path):
-    faulty = simulate_sections(
-        SectionOptions(number=90, rows=128, columns=128, seed=3, gaps=1, gap_sections=(4, 4), duplicates=1, swaps=1,
+    faulty = simulate_series(
+        SimulationOptions(number=90, rows=128, columns=128, seed=3, gaps=1, gap_sections=(4, 4), duplicates=1, swaps=1,
                        damaged=1, damages=("blank",), constant=1)
     )  # fmt: skip
     np.save(tmp_path / "stack.npy", faulty.planes())
     told = Told()
     outcome = run(plan(asked(tmp_path / "stack.npy", output=tmp_path / "z.csv", report=tmp_path / "z.png")), told)
-    truth = {fault.kind: fault.sections for fault in faulty.faults}
+    truth = {fault.fault_type: fault.sections for fault in faulty.faults}
     lines = dict(line.split(": ", 1) for line in outcome.summary.splitlines())
     assert lines["constant"].startswith(f"{truth['constant'][0]} (")
     assert "{}={} (".format(*truth["duplicate"]) in lines["duplicate"]
@@ -101,8 +100,10 @@ def test_faults_are_found_and_named_and_no_position_is_nan(tmp_path):
     named = [line for line in told.lines if line.endswith(f" {truth['constant'][0]}")]
     assert len(named) == 1 and named[0].startswith("without similarity to any other, constant or ")
     assert any("get no votes; they are left between their neighbours" in line for line in told.lines)
-    recorded = json.loads((tmp_path / "z.csv.json").read_text())["faults"]
-    assert {"kind": "constant", "sections": list(truth["constant"]), "confidence": 1.0, "missing": 0} in recorded
+    recorded = json.loads((tmp_path / "z.csv.json").read_text())
+    constant = {"fault_type": "constant", "sections": list(truth["constant"]), "confidence": 1.0, "missing": 0}
+    assert constant in recorded["faults"] and recorded["schema"] == 2
+    assert recorded["parameters"]["max_lag"] == 10 and recorded["parameters"]["outer_iterations"] == 100
     z = read_z_positions(tmp_path / "z.csv")
     np.testing.assert_array_equal(z.positions, outcome.result.positions)
     np.testing.assert_array_equal(z.order, outcome.result.order)
@@ -134,7 +135,7 @@ def test_too_few_iterations_are_told(strip, tmp_path):
     path = saved(tmp_path, half_strip=strip)
     told = Told()
     run(plan(asked(path, estimate=EstimateOptions(outer_iterations=1))), told)
-    assert "--outer-iterations allows more" in told.lines[-1]
+    assert "`outer_iterations` allows more" in told.lines[-1]
     assert told.total == 1
 
 
@@ -143,8 +144,8 @@ def test_too_few_iterations_are_told(strip, tmp_path):
     [
         ({"matrix": np.eye(2)}, None, ParameterError, "at least 3 sections, not of 2"),
         ({"matrix": np.eye(1)}, None, ParameterError, "two|3"),
-        ({"matrix": np.eye(5)}, 5, ParameterError, "--range is 5; of 5 planes it is 1 to 4"),
-        ({"matrix": np.eye(5)}, 0, ParameterError, "--range"),
+        ({"matrix": np.eye(5)}, 5, ParameterError, "`max_lag` is 5; of 5 planes it is 1 to 4"),
+        ({"matrix": np.eye(5)}, 0, ParameterError, "`max_lag`"),
         ({"matrix": np.ones((5, 4))}, None, DamagedInputError, "square"),
         ({"matrix": np.eye(5) + np.diag([0.5] * 4, 1)}, None, DamagedInputError, "not symmetric"),
     ],
@@ -155,7 +156,7 @@ def test_files_and_ranges_that_will_not_do(tmp_path, arrays, max_lag, error, sai
 
 
 def test_a_range_that_the_file_does_not_hold(strip, tmp_path):
-    with pytest.raises(ParameterError, match=r"--range is 9, but .* holds similarities within 6 only"):
+    with pytest.raises(ParameterError, match=r"`max_lag` is 9, but .* holds similarities within 6 only"):
         plan(asked(saved(tmp_path, half_strip=strip), 9))
 
 

@@ -12,16 +12,17 @@ from gpustitch.errors import DamagedInputError, InputMissingError, OutputError, 
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.model import Spacing
 from gpustitch.regrid.plan import sorted_series
+from gpustitch.sections.faults.find import SectionFault
 from gpustitch.sections.grid.file import ZGrids, write_z_grids
-from gpustitch.sections.positions.file import ZPositions, write_z_positions
+from gpustitch.sections.positions.file import ZPositions, write_record, write_z_positions
 from gpustitch.sections.render.file import sections_along_z
 from gpustitch.sections.render.stage import RenderOptions, plan, run
 
 N = 12
 
 
-@pytest.fixture
-def table(tmp_path):
+@pytest.fixture(params=[1, 2])
+def table(tmp_path, request):
     """Positions in a changed order, weights, and what z-spacing found."""
     positions = np.arange(N, dtype=np.float64) + 0.1 * np.sin(np.arange(N))
     positions[[3, 4]] = positions[[4, 3]]
@@ -29,13 +30,27 @@ def table(tmp_path):
     weights[[2, 7]] = (0.1, np.nan)
     path = tmp_path / "z.csv"
     write_z_positions(path, ZPositions(positions, np.argsort(positions), np.full(N, np.nan), weights))
-    faults = [
-        {"kind": "damaged", "sections": [5], "confidence": 0.9, "missing": 0},
-        {"kind": "constant", "sections": [7], "confidence": 1.0, "missing": 0},
-        {"kind": "duplicate", "sections": [8, 9], "confidence": 1.0, "missing": 0},
+    found = [
+        SectionFault("damaged", (5,), 0.9),
+        SectionFault("constant", (7,), 1.0),
+        SectionFault("duplicate", (8, 9), 1.0),
     ]
-    (tmp_path / "z.csv.json").write_text(json.dumps({"faults": faults}))
+    write_record(path, {"iterations": 9}, found)
+    if request.param == 1:
+        faults = [
+            {"kind": "damaged", "sections": [5], "confidence": 0.9, "missing": 0},
+            {"kind": "constant", "sections": [7], "confidence": 1.0, "missing": 0},
+            {"kind": "duplicate", "sections": [8, 9], "confidence": 1.0, "missing": 0},
+        ]
+        (tmp_path / "z.csv.json").write_text(json.dumps({"faults": faults}))
     return path
+
+
+def test_a_record_of_a_later_version_is_refused(table):
+    record = table.with_name("z.csv.json")
+    record.write_text(json.dumps({"schema": 3, "faults": []}))
+    with pytest.raises(DamagedInputError, match="is of schema 3; this version of gpustitch reads 1 to 2"):
+        sections_along_z(table, N, "stack", "damaged")
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ def test_bad_input(tmp_path):
     with pytest.raises(MosaicError, match="positions of 9 sections, sections has 10"):
         plan(options(tmp_path, planes, positions[:-1], "v"))
     for more, text in (
-        ({"max_gap": 0}, "--max-gap"),
+        ({"max_gap": 0}, "`max_gap`"),
         ({"z_spacing_um": -1.0}, "positive"),
         ({"format": "hdf5"}, "format"),
         ({"n_workers": 0}, "workers"),

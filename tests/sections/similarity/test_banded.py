@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from gpustitch.errors import ParameterError
 from gpustitch.sections.similarity import banded as similarity
 from gpustitch.sections.similarity import similarity_rows
-from gpustitch.sections.similarity.banded import BandedCorrelation, banded_correlation, peak_bytes
+from gpustitch.sections.similarity.banded import BandedCorrelation, banded_correlation
 from gpustitch.sections.similarity.bands import band_products, full_matrix, half_strip_of, undefined_planes
+from gpustitch.sections.similarity.blocks import peak_bytes
 from gpustitch.sections.similarity.parts import sampled_scaling
 from gpustitch.sections.similarity.similarity_rows import centred_rows, plane_moments, used_rows
 from tests.cuda_cpu import shim

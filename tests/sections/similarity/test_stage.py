@@ -10,14 +10,15 @@ import pytest
 import tifffile
 
 from gpustitch.array import Device, cpu_count
-from gpustitch.demo.series.simulate import SectionOptions, simulate_sections
+from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.running.progress import Silent
 from gpustitch.sections.similarity import stage as similarity
-from gpustitch.sections.similarity.banded import banded_correlation, default_block
+from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.binning import bin_planes
+from gpustitch.sections.similarity.blocks import default_block
 from gpustitch.sections.similarity.file import read_similarity
 from gpustitch.sections.similarity.stage import SimilarityOptions, plan, run
 from tests.cuda_cpu import shim
@@ -28,7 +29,7 @@ N = 40
 
 @pytest.fixture(scope="module")
 def planes():
-    return simulate_sections(SectionOptions(number=N, rows=60, columns=70, seed=1)).planes()
+    return simulate_series(SimulationOptions(number=N, rows=60, columns=70, seed=1)).planes()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_the_file_says_what_was_compared(stack, planes, tmp_path):
     np.testing.assert_allclose(read_similarity(output).values, banded_correlation(planes, 4), atol=1e-6)
     with np.load(output) as archive:
         said = json.loads(str(archive["provenance"]))
-    assert said["parameters"]["range"] == 4 and said["inputs"][0]["path"] == str(stack)
+    assert said["parameters"]["max_lag"] == 4 and said["inputs"][0]["path"] == str(stack)
 
 
 def test_planes_are_made_smaller_first(stack, planes):
@@ -174,7 +175,7 @@ def test_memory_does_not_grow_with_the_stack_and_work_is_cut_to_fit(tmp_path):
     assert planned(100_000).peak_bytes - planned(1000).peak_bytes < 40 << 20
     assert planned(1000, max_lag=10).peak_bytes <= 1 << 30
     assert planned(1000, max_lag=10).block < planned(1000, max_lag=10, memory_bytes=8 << 30).block
-    with pytest.raises(ParameterError, match=r"--memory \dG"):
+    with pytest.raises(ParameterError, match=r"`memory_bytes` \dG"):
         planned(1000, max_lag=100)
 
 
@@ -201,15 +202,15 @@ def test_runs_on_a_device(stack, planes):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"max_lag": 0}, "--range is 0; of 40 planes it is 1 to 39"),
-        ({"max_lag": 40}, "--range is 40"),
-        ({"scale": (0.4, 1.0)}, "--scale"),
-        ({"scale": (2.0, 2.0)}, "--scale"),
-        ({"scale": (0.0, 1.0)}, "--scale"),
+        ({"max_lag": 0}, "`max_lag` is 0; of 40 planes it is 1 to 39"),
+        ({"max_lag": 40}, "`max_lag` is 40"),
+        ({"scale": (0.4, 1.0)}, "`scale`"),
+        ({"scale": (2.0, 2.0)}, "`scale`"),
+        ({"scale": (0.0, 1.0)}, "`scale`"),
         ({"scale": (0.01, 1.0)}, "leaves nothing"),
-        ({"chunk": 0}, "--chunk"),
+        ({"chunk": 0}, "`chunk`"),
         ({"n_workers": 0}, "workers"),
-        ({"memory_bytes": 1000}, "--memory 1G"),
+        ({"memory_bytes": 1000}, "`memory_bytes` 1G"),
     ],
 )
 def test_parameters_out_of_range(stack, changed, said):

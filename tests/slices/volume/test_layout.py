@@ -16,7 +16,7 @@ VARIABLE = np.r_[np.arange(20) * 2.5, 47.5 + np.arange(1, 13) * 7.5]
 
 
 def kinds(along):
-    return plan_z(along.series, along.grid, limits=along.limits).kind
+    return plan_z(along.series, along.grid, limits=along.limits).plane_origin
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 9])
