@@ -60,8 +60,7 @@ def fit_slices(
     ParameterError
         If there is no slice, a position is not a number, positions descend, or the tolerance is out of range.
     """
-    if not 0 < tolerance < 0.5:
-        raise ParameterError(f"the tolerance is a part of the spacing, above 0 and below 0.5, not {tolerance}")
+    check_tolerance(tolerance)
     t = np.asarray(positions_mm, np.float64)
     if t.ndim != 1 or not len(t) or not np.isfinite(t).all() or (np.diff(t) < 0).any():
         raise ParameterError("positions of slices are ascending numbers, at least one")
@@ -81,6 +80,12 @@ def fit_slices(
     if not are_apart:
         raise ParameterError("several slices have one position")
     return as_written or _even(t, slack) or _runs(t, slack) or _irregular(t, rounding_mm)
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise ParameterError unless it is above 0 and below 0.5."""
+    if not 0 < tolerance < 0.5:
+        raise ParameterError(f"`tolerance` is {tolerance}, but it must be a part of the spacing, above 0 and below 0.5")
 
 
 def stated_grid(spacing_mm: float, steps: Integers) -> SpacingFit:

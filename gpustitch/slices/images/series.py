@@ -224,4 +224,4 @@ def _why_unknown(stack: ImageStack) -> str:
     if stack.resolution.spacing_mm is None:
         return f"its resolution, {stack.resolution.text}, is no length"
     y, x = stack.resolution.spacing_mm
-    return f"its resolution, {stack.resolution.text} ({y:.6g} x {x:.6g} mm), is taken only with --trust-resolution"
+    return f"its resolution, {stack.resolution.text} ({y:.6g} x {x:.6g} mm), is taken only with `trust_resolution`"

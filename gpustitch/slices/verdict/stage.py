@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from gpustitch.array import Device
 from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError
+from gpustitch.model.options import documented, nested, option
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.slices.dicom.pixels import pixels_equal
 from gpustitch.slices.dicom.series import find_dicom_series
@@ -19,7 +23,22 @@ from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_
 from gpustitch.slices.verdict.split import with_split
 from gpustitch.slices.verdict.text import plural
 
-__all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "judge", "judge_series"]
+__all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "SpacingOptions", "judge", "judge_series"]
+
+
+@documented
+@dataclass(frozen=True)
+class SpacingOptions:
+    """Which series are judged, and how."""
+
+    inputs: tuple[Path, ...] = option(
+        is_argument=True, metavar="PATH", help="Folders, files or globs: DICOM, TIFF, other images."
+    )
+    judge: JudgeOptions = nested(
+        JudgeOptions, without=("keep_going",), slice_spacing_mm={"flag": "--spacing-z --spacing"}
+    )
+    device: str | Device = shared.idle_device()
+
 
 # Unreadable files that are named with a series; of more it is said how many.
 _MOST_NAMED = 3

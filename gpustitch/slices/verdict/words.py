@@ -21,8 +21,8 @@ AGREES = 0.01
 # Tags that say where each slice is; others only say how far apart slices are.
 MEASURED = ("ImagePositionPatient", "SliceLocation")
 # What may tell volumes in one series apart, and what does.
-ANY_SPLIT = "perhaps --split-by acquisition, time, echo, b-value or image-type"
-ONE_SPLIT = "--split-by {}"
+ANY_SPLIT = "perhaps `split_by` acquisition, time, echo, b-value or image-type"
+ONE_SPLIT = "`split_by` {}"
 # Runs, or pieces that file names fall into, that are named one by one.
 _MOST_PIECES = 12
 # Instance numbers of lost files that are named.
@@ -286,19 +286,19 @@ def advice(found: Findings, codes: set[Code]) -> str:
     elif fit.kind is SpacingClass.MISSING:
         again = "Fetch the lost files again, or let" if Code.FILES_LOST in codes else "Let"
         text = f"{again} gpustitch resample make {fit.n_output} planes at {fitted(fit)}"
-        text += ", empty in the holes (--fill-gaps: interpolated)."
+        text += ", empty in the holes (`fill_gaps`: interpolated)."
     elif fit.kind is SpacingClass.RUNS_WITH_GAPS:
-        text = f"{use} within each stretch: {resampled}, empty in the gaps (--runs: each stretch by itself too)."
+        text = f"{use} within each stretch: {resampled}, empty in the gaps (`runs`: each stretch by itself too)."
     else:
         text = f"Do not stack as it is: {resampled}."
     if Code.SHEARED in codes:
-        text += " Keep the shear in the matrix, or move the slices over each other (gpustitch resample --unshear)."
+        text += " Keep the shear in the matrix, or move the slices over each other (gpustitch resample `unshear`)."
     return text
 
 
 def _unknown_advice(found: Findings) -> str:
-    text = "Give the distance of slices with --spacing-z MM; the protocol or the scanner's log has it."
+    text = "Give the distance of slices with `slice_spacing_mm` MM; the protocol or the scanner's log has it."
     thickness = found.headers[0].thickness_mm
     if thickness is not None:
-        text += f" SliceThickness ({thickness:g} mm) need not be it (--use-thickness takes it)."
+        text += f" SliceThickness ({thickness:g} mm) need not be it (`use_thickness` takes it)."
     return text

@@ -8,28 +8,31 @@ Where slices are missing there is background: what each plane is made of is in t
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpustitch.array import CPU, Device
+from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output
 from gpustitch.io.planes.opening import Planes, check_outside
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.opening import IN_ORDER, format_of, open_output
-from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
+from gpustitch.model.options import documented, nested, option
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.regrid.plan import BETWEEN, EXACT, FILLED, GAP, OUTSIDE, ZPlan, plan_z, runs
 from gpustitch.regrid.plane_shift import plane_shifts
 from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, output_block, write_blocks
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 from gpustitch.slices.dicom.pixels import DicomPlanes
@@ -48,70 +51,73 @@ _WITH_AXES = ("nifti",)
 _SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr", ".nii.gz", ".tiff", ".tif", ".zarr", ".nii")
 
 
+@documented
 @dataclass(frozen=True)
 class ResampleOptions:
     """What is resampled, and how.
 
-    Attributes
-    ----------
-    inputs
-        Folders and files of the series.
-    output, format
-        What to write; None for the format that the name asks for.
-    spacing_mm
-        Distance of the planes; None for the fitted one, that of the finest run where it varies.
-    series
-        Which of several series: its number from 1 on, or the beginning or end of its SeriesInstanceUID.
-    judge
-        How the series is judged.
-    pixel_spacing_mm
-        (y, x) in place of what the files state; None for that.
-    fill_gaps
-        Interpolate across gaps and missing slices; they are background otherwise.
-    runs
-        Write each run of equally spaced slices as a volume of its own, too.
-    unshear
-        Move the planes of a sheared stack over each other; else they stay, and only the affine is sheared.
-    nearest
-        Take the nearer slice (and whole pixels) in place of interpolation.
-    background
-        Value of voxels that are made of nothing.
-    levels, chunk_shape, compression
-        Of the output, if it has any; None for its default.
-    memory_bytes
-        Most memory for slices.
-    n_workers, n_writers
-        Threads that make blocks (None: one for each core) and that write them.
-    overwrite
-        Replace outputs that exist.
-    device
-        Where planes are interpolated.
-    stack, planes
-        The series judged already, and its slices in the order of ``stack.order``, in place of those at ``inputs``.
+    ``inputs`` is a path or several. A program may give the series judged already as ``stack``, and its slices in the
+    order of ``stack.order`` as ``planes``; then nothing is read at ``inputs``.
     """
 
-    inputs: tuple[Path, ...]
-    output: Path
-    spacing_mm: float | None = None
-    series: str | None = None
-    judge: JudgeOptions = field(default_factory=JudgeOptions)
-    pixel_spacing_mm: tuple[float, float] | None = None
-    fill_gaps: bool = False
-    runs: bool = False
-    unshear: bool = False
-    nearest: bool = False
-    background: float = 0.0
-    format: str | None = None
-    levels: int | None = None
-    chunk_shape: ZYX | None = None
-    compression: int | None = None
-    memory_bytes: int = 1 << 30
-    n_workers: int | None = None
-    n_writers: int = N_WRITERS
-    overwrite: bool = False
-    device: Device = CPU
+    inputs: Path | tuple[Path, ...] = option(
+        is_argument=True,
+        metavar="PATH",
+        help="A folder, file or glob of DICOM or image slices, or a TIFF of pages.",
+    )
+    output: Path = option(
+        is_argument=True,
+        metavar="OUT",
+        help="Volume: *.nii, *.nii.gz NIfTI, *.zarr OME-Zarr, *.tif TIFF, other names precomputed.",
+    )
+    spacing_mm: float | None = option(
+        None,
+        flag="--spacing",
+        unit="mm",
+        help="Distance of the planes, mm.",
+        shown="that of the slices; the finest, if it varies",
+    )
+    series: str | None = option(
+        None,
+        metavar="N|UID",
+        help="Which of several series: number in the list, or beginning or end of the SeriesInstanceUID.",
+        shown="the only one",
+    )
+    fill_gaps: bool = option(
+        False, help="Interpolate where slices are missing too; else there is background: nothing is made up."
+    )
+    runs: bool = option(
+        False, help="Write each run of equally spaced slices as a volume of its own too: OUT_run1 and so on."
+    )
+    unshear: bool = option(
+        False,
+        flag="--unshear/--keep-shear",
+        help="Stacks of a tilted gantry: move the planes over each other, in a wider volume; or keep them as they are, "
+        "the affine sheared (NIfTI and the sidecar hold it).",
+    )
+    nearest: bool = option(False, help="Take the nearer slice, unchanged; else two are interpolated.")
+    background: float = option(0.0, help="Value where there is nothing; for CT in HU perhaps -1024.")
+    pixel_spacing_mm: tuple[float, float] | None = option(
+        None, flag="--pixel-spacing", text="positive xy", help="Size of a pixel, mm.", shown="what the files state"
+    )
+    judge: JudgeOptions = nested(JudgeOptions, without=("keep_going",))
+    format: str | None = option(None, help="precomputed, ome-zarr, tiff or nifti.", shown="what the name of OUT says")
+    levels: int | None = shared.levels(None, shown="5; TIFF, NIfTI: 1")
+    chunk_shape: ZYX | None = shared.chunk_shape(None, shown="64,64,64; TIFF, NIfTI: none")
+    compression: int | None = option(None, help="0 (none) to 9.", shown="1 for OME-Zarr and .nii.gz, 0 for TIFF")
+    memory_bytes: int = shared.memory(1 << 30, "Most memory for slices, such as 4G.")
+    n_workers: int | None = shared.n_workers()
+    n_writers: int = shared.n_writers()
+    overwrite: bool = shared.overwrite()
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
     stack: SliceStack | None = None
     planes: Planes | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The inputs, one or several."""
+        return (Path(self.inputs),) if isinstance(self.inputs, str | Path) else tuple(map(Path, self.inputs))
 
     @property
     def output_format(self) -> str:
@@ -166,12 +172,32 @@ class VolumePlan:
 
 @dataclass(frozen=True)
 class ResamplePlan:
-    """Checked work: the whole volume, then those of the runs."""
+    """Checked work: ``volumes`` are the whole one, then those of the runs."""
 
     options: ResampleOptions
     stack: SliceStack
     planes: Planes
-    volumes: tuple[VolumePlan, ...]
+    device: Device
+    n_workers: int
+    volumes: tuple[VolumePlan, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """What is resampled, and each volume in a line, for people."""
+        lines = [f"{self.stack.series.name}: {self.stack.fit.kind}, {len(self.stack.order)} slices"]
+        for volume in self.volumes:
+            z_um, y_um, x_um = volume.spacing.zyx_um
+            n, rows, columns = volume.shape
+            lines.append(
+                f"{volume.path}: {n} planes of {columns} x {rows}, voxels of {x_um / 1000:.6g} x {y_um / 1000:.6g} x "
+                f"{z_um / 1000:.6g} mm, at most {_size(volume.output_bytes)} on disk and about "
+                f"{_size(volume.blocks.memory_bytes)} of memory"
+            )
+        return "\n".join(lines)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{math.ceil(n_bytes / 1e6)} MB"
 
 
 def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
@@ -189,20 +215,22 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     check_output(options.output, overwrite=options.overwrite)
     if options.output_format in IN_ORDER:
         check_file_output(options.output, overwrite=options.overwrite)
-    check_apart(options.output, options.inputs)
-    for source in options.inputs:
+    check_apart(options.output, options.paths)
+    for source in options.paths:
         check_outside(options.output, source, is_image=options.output_format == "tiff")
     n_workers = checked_workers(options.n_workers)
-    stack = options.stack or chosen_stack(judge(options.inputs, options.judge, progress), options.series)
+    device = choose_device(options.device, options.device_memory_bytes)
+    stack = options.stack or chosen_stack(judge(options.paths, options.judge, progress), options.series)
     stack = check_usable(stack, options.pixel_spacing_mm)
     planes = options.planes or slice_planes(stack)
     _check_pixels(options, planes)
-    volumes = tuple(_volume(options, stack, planes, along, path, n_workers) for path, along in _layouts(options, stack))
-    for volume in volumes:
+    job = ResamplePlan(options, stack, planes, device, n_workers)
+    job = dataclasses.replace(job, volumes=tuple(_volume(job, path, along) for path, along in _layouts(options, stack)))
+    for volume in job.volumes:
         check_output(volume.path, overwrite=options.overwrite)
         check_file_output(volume.table, overwrite=options.overwrite)
-    check_free_space(options.output, sum(volume.output_bytes for volume in volumes))
-    return ResamplePlan(options, stack, planes, volumes)
+    check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes))
+    return job
 
 
 def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
@@ -224,7 +252,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             volume.shape,
             plan.planes.dtype,
             volume.spacing,
-            downsample=signed_too(hosted(downsample, options.device)),
+            downsample=signed_too(hosted(downsample, plan.device)),
             format=options.output_format,
             levels=options.levels,
             chunk_shape=options.chunk_shape,
@@ -247,11 +275,11 @@ def _check_pixels(options: ResampleOptions, planes: Planes) -> None:
         limits = np.iinfo(planes.dtype)
         if not (limits.min <= options.background <= limits.max and float(options.background).is_integer()):
             raise ParameterError(
-                f"--background is a whole number from {limits.min} to {limits.max} for slices of {planes.dtype}, not "
-                f"{options.background:g}"
+                f"`background` is {options.background:g}, but for slices of {planes.dtype} it must be a whole number "
+                f"from {limits.min} to {limits.max}"
             )
     if options.spacing_mm is not None and not 0 < options.spacing_mm < np.inf:
-        raise ParameterError(f"--spacing is a positive number of mm, not {options.spacing_mm:g}")
+        raise ParameterError(f"`spacing_mm` is {options.spacing_mm:g}, but it must be a positive number of mm")
 
 
 def _layouts(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, Layout]]:
@@ -262,14 +290,13 @@ def _layouts(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path
         return
     long = [part for part in fit.runs if part.stop - part.first > 1]
     if len(fit.runs) < 2 or not long:
-        raise ParameterError(f"--runs: {stack.series.name} is {fit.kind} and has no runs to write one by one")
+        raise ParameterError(f"`runs`: {stack.series.name} is {fit.kind} and has no runs to write one by one")
     for number, part in enumerate(long, 1):
         yield _numbered(options.output, number), run_layout(fit, positions, part, options.spacing_mm)
 
 
-def _volume(
-    options: ResampleOptions, stack: SliceStack, planes: Planes, along: Layout, path: Path, n_workers: int
-) -> VolumePlan:
+def _volume(job: ResamplePlan, path: Path, along: Layout) -> VolumePlan:
+    options, stack, planes = job.options, job.stack, job.planes
     _, y_mm, x_mm = stack.spacing_mm
     assert y_mm is not None
     assert x_mm is not None
@@ -280,7 +307,7 @@ def _volume(
         extent = float(np.ptp(along.series.positions))
         raise ParameterError(
             f"{stack.series.name}: planes {along.grid.step:g} mm apart over {extent:g} mm are {along.grid.n_planes}, "
-            f"more than {_MOST_PLANES}; check units, positions (gpustitch spacing) and --spacing"
+            f"more than {_MOST_PLANES}; check units, positions (gpustitch spacing) and `spacing_mm`"
         )
     _, output_bytes = output_block(
         options.output_format, (along.grid.n_planes, *shape), planes.dtype, options.levels, options.chunk_shape
@@ -294,12 +321,12 @@ def _volume(
         along.series, along.grid, limits=along.limits, fill_gaps=options.fill_gaps, nearest=options.nearest
     )
     making = Making(
-        planes, along.series.order, sources, along.grid, options.nearest, shifts, options.background, options.device
+        planes, along.series.order, sources, along.grid, options.nearest, shifts, options.background, job.device
     )
     block, output_bytes = output_block(
         options.output_format, making.shape, planes.dtype, options.levels, options.chunk_shape
     )
-    blocks = cut_blocks(making, block, options.memory_bytes, n_workers)
+    blocks = cut_blocks(making, block, options.memory_bytes, job.n_workers)
     affine = layout_affine(stack, along, unsheared=unshears)
     if affine is not None and shifts is not None:
         # Plane 0 of the slices is not at the corner of the wider planes.
@@ -321,7 +348,7 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
         yield f"{note.code}: {note.text}"
     n, gaps, filled = whole.shape[0], whole.count(GAP), whole.count(FILLED)
     if gaps:
-        yield f"{gaps} of {n} planes are background: slices are missing there (--fill-gaps interpolates)"
+        yield f"{gaps} of {n} planes are background: slices are missing there (`fill_gaps` interpolates)"
     if filled:
         yield f"{filled} of {n} planes are interpolated across gaps: nothing was measured there"
     if whole.count(OUTSIDE):
@@ -331,17 +358,18 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
         yield f"slices that are in no run: {loose}; they are in {options.output.name} alone"
     is_sheared = any(stack.shear) and not options.unshear
     if is_sheared and options.output_format in _WITH_AXES:
-        yield "the stack is sheared and so is its affine; programs with ITK refuse that (--unshear moves the planes)"
+        yield "the stack is sheared and so is its affine; programs with ITK refuse that (`unshear` moves the planes)"
     elif is_sheared:
         yield (
             f"the stack is sheared, which {options.output_format} cannot state: the volume looks skewed; "
-            "--unshear moves its planes into place (affine_lps in the sidecar is right)"
+            "`unshear` moves its planes into place (affine_lps in the sidecar is right)"
         )
 
 
 def _sidecar(plan: ResamplePlan, volume: VolumePlan) -> dict[str, Any]:
     stack, options, affine = plan.stack, plan.options, volume.affine
     asked = {key: value for key, value in vars(options).items() if key not in ("stack", "planes")}
+    asked |= {"inputs": options.paths, "device": plan.device}
     files = dict.fromkeys(stack.series.headers[k].path for k in stack.order.tolist())
     return {
         **provenance(asked, [path for path in files if path.is_file()]),

@@ -69,7 +69,7 @@ def test_without_positions_sources_are_tried_in_order():
         (bare, JudgeOptions(use_thickness=True), 5.0, "THICKNESS_USED"),
         (tagged, JudgeOptions(use_thickness=True), 3.0, "SPACING_TAG_USED"),
         (located, JudgeOptions(use_thickness=True), 2.25, "SLICE_LOCATION_USED"),
-        (located, JudgeOptions(spacing_mm=1.5), 1.5, "USER_SPACING_USED"),
+        (located, JudgeOptions(slice_spacing_mm=1.5), 1.5, "USER_SPACING_USED"),
     ):
         stack = judge_series(series, options)
         assert stack.spacing_mm[0] == (None if spacing is None else pytest.approx(spacing))
@@ -78,7 +78,7 @@ def test_without_positions_sources_are_tried_in_order():
 
 
 def test_a_given_spacing_does_not_displace_positions():
-    stack = judge_series(series_of(0.58333 * np.arange(40)), JudgeOptions(spacing_mm=0.6))
+    stack = judge_series(series_of(0.58333 * np.arange(40)), JudgeOptions(slice_spacing_mm=0.6))
     assert stack.spacing_mm[0] == pytest.approx(0.58333)
     assert any("0.6 mm was not used: it would stretch the volume by 2.9 %" in said for said in stack.evidence)
 
@@ -114,7 +114,7 @@ def test_different_slices_at_one_place_make_the_series_unusable():
     series = with_copies(series_of(2.5 * np.arange(9)), [(3, "other.dcm")], number=99)
     stack = judge_series(series, pixels=lambda a, b: False)
     assert not stack.is_usable and "other.dcm and f00003.dcm" in text(stack, "SLICES_CONFLICT")
-    assert "--split-by" in stack.advice
+    assert "`split_by`" in stack.advice
     assert "not compared" in text(judge_series(series), "SLICES_CONFLICT")
     same = judge_series(series, pixels=lambda a, b: True)
     assert same.is_usable and codes(same) == {"SAME_SLICE"} and same.order.tolist() == list(range(9))
@@ -242,8 +242,8 @@ def test_a_tolerance_can_be_given():
 @pytest.mark.parametrize(
     ("bad", "text"),
     [
-        ({"spacing_mm": 0.0}, "positive distance"),
-        ({"spacing_mm": np.nan}, "positive distance"),
+        ({"slice_spacing_mm": 0.0}, "positive distance"),
+        ({"slice_spacing_mm": np.nan}, "positive distance"),
         ({"tolerance": 0.5}, "tolerance"),
         ({"split_by": ("phase",)}, "split by acquisition"),
     ],

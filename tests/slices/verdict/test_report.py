@@ -69,7 +69,7 @@ def test_which_of_several_spacings_is_meant(stacks):
 
 def test_what_is_unknown_is_called_so(stacks):
     text = said(stacks[8], 120)
-    assert "z unknown" in text and "--spacing-z MM" in text and "(5 mm) need not be it" in text
+    assert "z unknown" in text and "`slice_spacing_mm` MM" in text and "(5 mm) need not be it" in text
     assert "nan" not in text.lower()
 
 
@@ -102,7 +102,7 @@ def test_the_dictionary(stacks):
 def test_numbers_of_any_source_are_json():
     bare = series_of(np.arange(5.0), position_mm=None)
     for stack in (
-        judge_series(bare, JudgeOptions(spacing_mm=2.0)),
+        judge_series(bare, JudgeOptions(slice_spacing_mm=2.0)),
         judge_series(SliceSeries("log", "scanner log", bare.headers, spacing_mm=(0.1, None, None))),
         judge_series(series_of([1.0])),
     ):

@@ -120,7 +120,7 @@ def test_images_are_as_they_say(tmp_path):
         tifffile.imwrite(tmp_path / f"plain_{k}.tif", stack[0])
     (plain,) = judge([tmp_path / "plain_*.tif"])
     assert plain.fit.kind == "UNKNOWN" and not plain.is_usable
-    (given,) = judge([tmp_path / "plain_*.tif"], JudgeOptions(spacing_mm=0.04))
+    (given,) = judge([tmp_path / "plain_*.tif"], JudgeOptions(slice_spacing_mm=0.04))
     assert given.spacing_mm[0] == 0.04 and "USER_SPACING_USED" in codes(given)
 
 

@@ -244,7 +244,7 @@ def test_background_and_what_is_said_of_it(tmp_path):
     np.testing.assert_array_equal(open_planes(tmp_path / "v").read(0, len(voxels)), voxels)
     found = kinds(tmp_path / "v")
     assert ((voxels == -1024).all((1, 2)) == np.isin(found, ["GAP", "OUTSIDE"])).all()
-    with pytest.raises(ParameterError, match="--background"):
+    with pytest.raises(ParameterError, match="`background`"):
         plan(options(tmp_path, stack, planes.astype(np.uint8), "w", background=-1))
 
 
@@ -268,7 +268,7 @@ def test_a_shear_that_a_format_cannot_state_is_warned_of(tmp_path):
     ):
         watched = Watched()
         run(plan(options(tmp_path, stack, planes, output, unshear=unshear)), watched)
-        assert any("--unshear" in line for line in watched.warnings) == warned
+        assert any("`unshear`" in line for line in watched.warnings) == warned
 
 
 def test_runs_of_a_tilted_stack(tmp_path):
@@ -322,13 +322,13 @@ def test_refusals(tmp_path):
     with pytest.raises(DamagedInputError, match=r"IM1\.dcm and IM2\.dcm .* Keep one of them"):
         plan(options(tmp_path, unusable, planes))
     bare = dataclasses.replace(stack, spacing_mm=(2.5, None, None))
-    with pytest.raises(ParameterError, match="--pixel-spacing"):
+    with pytest.raises(ParameterError, match="`pixel_spacing_mm`"):
         plan(options(tmp_path, bare, planes))
     given = plan(options(tmp_path, bare, planes, pixel_spacing_mm=(0.3, 0.2)))
     assert given.volumes[0].spacing.zyx_um == pytest.approx((2500, 300, 200))
     for more, text in (
-        ({"spacing_mm": 0.0}, "--spacing"),
-        ({"spacing_mm": float("nan")}, "--spacing"),
+        ({"spacing_mm": 0.0}, "`spacing_mm`"),
+        ({"spacing_mm": float("nan")}, "`spacing_mm`"),
         ({"format": "hdf5"}, "format"),
         ({"pixel_spacing_mm": (0.0, 1.0)}, "positive"),
         ({"n_workers": 0}, "workers"),
