@@ -13,7 +13,7 @@ def command(options: ResampleOptions, progress: TerminalProgress) -> None:
 
     The spacing is judged as gpustitch spacing does. Slices of an even series are copied exactly, wherever rounding has
     put them; others are interpolated linearly. What each plane is made of is written beside the volume
-    (OUT.planes.csv), origin, directions, affine and warnings into gpustitch.json (OUT.json for one file).
+    (OUT.planes.csv). Origin, directions, affine and warnings go into gpustitch.json (OUT.json for one file).
 
     Example: gpustitch resample CT/ head.nii.gz
     """

@@ -105,7 +105,7 @@ def _exit_code(stacks: Sequence[SliceStack], *, is_warned: bool) -> int:
 
 def _few_single(stacks: Sequence[SliceStack]) -> tuple[list[SliceStack], int]:
     """The verdicts to print, and how many single slices are not: radial series are parts of one slice each."""
-    single = [stack for stack in stacks if stack.fit.kind is SpacingClass.SINGLE]
+    single = [stack for stack in stacks if stack.fit.spacing_class is SpacingClass.SINGLE]
     hidden = set(map(id, single[_MOST_SINGLE:]))
     return [stack for stack in stacks if id(stack) not in hidden], len(hidden)
 
@@ -118,8 +118,8 @@ def _print(stacks: Sequence[SliceStack]) -> None:
     for i, stack in enumerate(shown):
         if i:
             console.print()
-        kind = "red" if not stack.is_usable else "yellow" if stack.notes else "green"
-        console.print(Text(headline(stack), style=f"bold {kind}"))
+        color = "red" if not stack.is_usable else "yellow" if stack.notes else "green"
+        console.print(Text(headline(stack), style=f"bold {color}"))
         style = ""
         for line in verdict(stack, width):
             label = line[:12].strip()

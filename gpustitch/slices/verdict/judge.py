@@ -190,7 +190,7 @@ def _sideways(
         return None, []
     along = places.along_mm[chosen]
     at = places.positions_mm[chosen] @ places.directions[1:].T
-    if fit.kind is SpacingClass.SINGLE:
+    if fit.spacing_class is SpacingClass.SINGLE:
         return drift(along, at, 0.0), []
     cosines = places.cosines if places.cosines is not None else places.directions
     # Decimals of positions that are coarser than the spacing would shear the fit.
@@ -254,7 +254,7 @@ def _pixel_notes(series: SliceSeries, headers: Sequence[SliceHeader]) -> list[No
 def _others(series: SliceSeries, places: Places) -> dict[str, float | None]:
     """What other programs take for a DICOM series of single slices; files of many frames they read otherwise."""
     n = len(series.headers)
-    is_plain = series.kind == "dicom" and n > 1 and len({header.path for header in series.headers}) == n
+    is_plain = series.source_format == "dicom" and n > 1 and len({header.path for header in series.headers}) == n
     # Files whose position was not believed state one all the same; what comes of it is not known.
     stated = [h.position_mm is not None and bool(np.isfinite(h.position_mm).all()) for h in series.headers]
     is_plain &= all(stated) or not any(stated)
@@ -317,17 +317,21 @@ def _source(series: SliceSeries, notes: tuple[Note, ...]) -> str:
     if notes:
         return "given"
     return {"tiff": "stated by the TIFF file", "image": "stated by the images"}.get(
-        series.kind, f"from the {series.kind}"
+        series.source_format, f"from the {series.source_format}"
     )
 
 
 def _without_places(
-    series: SliceSeries, order: Integers, kind: SpacingClass, notes: tuple[Note, ...], pixel: tuple[float, float] | None
+    series: SliceSeries,
+    order: Integers,
+    spacing_class: SpacingClass,
+    notes: tuple[Note, ...],
+    pixel: tuple[float, float] | None,
 ) -> SliceStack:
     nothing: Floats = np.full(len(order), np.nan)
     nan = math.nan
-    n_output = 1 if kind is SpacingClass.SINGLE else 0
-    fit = SpacingFit(kind, nan, nan, nan, np.arange(len(order)), nan, nan, False, False, (), n_output)
+    n_output = 1 if spacing_class is SpacingClass.SINGLE else 0
+    fit = SpacingFit(spacing_class, nan, nan, nan, np.arange(len(order)), nan, nan, False, False, (), n_output)
     headers = [series.headers[i] for i in order]
     found = words.Findings(headers, order, nothing, "", fit, None, ())
     stack = _stack(series, found, Places(order, nothing, nan, ""), notes)

@@ -22,7 +22,7 @@ def with_split(stack: SliceStack, options: JudgeOptions) -> SliceStack:
 
     The headers are read once more, of series with several slices at one place only.
     """
-    if stack.series.kind != "dicom" or not _is_several(stack):
+    if stack.series.source_format != "dicom" or not _is_several(stack):
         return stack
     name = _helpful(stack.series, options)
     if name is None:

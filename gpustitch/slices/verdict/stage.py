@@ -90,7 +90,7 @@ def judge(
     series, loose = _attached(series, folders)
     for is_bad, text in _few([(note, folders[note]) for note in loose]):
         (progress.warn if is_bad else progress.note)(text)
-    judged = [judge_series(one, options, pixels_equal if one.kind == "dicom" else None) for one in series]
+    judged = [judge_series(one, options, pixels_equal if one.source_format == "dicom" else None) for one in series]
     return [with_split(stack, options) for stack in judged]
 
 

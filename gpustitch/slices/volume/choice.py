@@ -61,7 +61,7 @@ def check_usable(stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None
         If the pixel spacing is not known, or is not positive.
     """
     if not stack.is_usable:
-        reasons = "; ".join(note.text for note in stack.notes) or f"it is {stack.fit.kind}"
+        reasons = "; ".join(note.text for note in stack.notes) or f"it is {stack.fit.spacing_class}"
         raise DamagedInputError(f"no volume can be made of {stack.series.name}: {reasons}. {stack.advice}".rstrip())
     z_mm, y_mm, x_mm = stack.spacing_mm
     if pixel_spacing_mm is not None:
@@ -79,8 +79,8 @@ def _number(count: int) -> str:
 
 def _listed(stacks: Sequence[SliceStack]) -> str:
     lines = [
-        f"  {k}  {stack.series.name}, {stack.fit.kind}, {len(stack.order)} slices {stack.series.key.get(_UID, '')}"
-        for k, stack in enumerate(stacks[:_MOST_NAMED], 1)
+        f"  {k}  {one.series.name}, {one.fit.spacing_class}, {len(one.order)} slices {one.series.key.get(_UID, '')}"
+        for k, one in enumerate(stacks[:_MOST_NAMED], 1)
     ]
     more = len(stacks) - _MOST_NAMED
     return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)

@@ -1,15 +1,12 @@
 """From a judged series of slices to a volume of evenly spaced planes with its place in the body.
 
-Slices of a grid are at its steps, not where rounding has written them, so that a uniform series is copied exactly.
-Where slices are missing there is background: what each plane is made of is in the sidecar and in
-``<output>.planes.csv``.
+Slices of a grid are taken at its steps, not where rounding has written them: a uniform series is copied exactly.
+Where slices are missing there is background.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,27 +20,25 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output
 from gpustitch.io.planes.opening import Planes, check_outside
-from gpustitch.io.provenance import provenance
 from gpustitch.io.write.opening import IN_ORDER, format_of, open_output
 from gpustitch.model import ZYX, Spacing
-from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, nested, option
 from gpustitch.ops.pyramid import downsample, signed_too
-from gpustitch.regrid.plan import BETWEEN, EXACT, FILLED, GAP, OUTSIDE, ZPlan, plan_z, runs
+from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
-from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, output_block, write_blocks
+from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, output_block, write_blocks
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 from gpustitch.slices.dicom.pixels import DicomPlanes
 from gpustitch.slices.images.pixels import ImageSlices
 from gpustitch.slices.model import SliceStack
-from gpustitch.slices.verdict.report import verdict_dict
 from gpustitch.slices.verdict.stage import JudgeOptions, judge
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
-from gpustitch.slices.volume.layout import Layout, layout, layout_affine, run_layout
+from gpustitch.slices.volume.file import planes_table, sidecar
+from gpustitch.slices.volume.plane_grid import PlaneGrid, grid_affine, plane_grid, stretch_grid
+from gpustitch.slices.volume.planned import VolumePlan
 
-KINDS = {OUTSIDE: "OUTSIDE", GAP: "GAP", FILLED: "FILLED", BETWEEN: "BETWEEN", EXACT: "EXACT"}
 # More planes than any scanner makes: memory for the table of planes would not be bounded.
 _MOST_PLANES = 1_000_000
 # Formats that say of a volume where its axes point.
@@ -86,8 +81,10 @@ class ResampleOptions:
     fill_gaps: bool = option(
         False, help="Interpolate where slices are missing too; else there is background: nothing is made up."
     )
-    runs: bool = option(
-        False, help="Write each run of equally spaced slices as a volume of its own too: OUT_run1 and so on."
+    stretches: bool = option(
+        False,
+        flag="--stretches --runs",
+        help="Write each stretch of equally spaced slices as a volume of its own too: OUT_run1 and so on.",
     )
     unshear: bool = option(
         False,
@@ -126,53 +123,8 @@ class ResampleOptions:
 
 
 @dataclass(frozen=True)
-class VolumePlan:
-    """One volume to write.
-
-    Attributes
-    ----------
-    path
-        Of the volume.
-    layout
-        Slices and planes along the normal.
-    sources
-        What each plane is made of.
-    affine
-        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS); None where the series does not say where it is.
-    spacing
-        Voxel size.
-    blocks
-        The volume cut into pieces of work.
-    output_bytes
-        Size on the disk before compression.
-    """
-
-    path: Path
-    layout: Layout
-    sources: ZPlan
-    affine: Floats | None
-    spacing: Spacing
-    blocks: Blocks
-    output_bytes: int
-
-    @property
-    def shape(self) -> ZYX:
-        """Shape (z, y, x)."""
-        return self.blocks.making.shape
-
-    @property
-    def table(self) -> Path:
-        """Where it is written what each plane is made of."""
-        return self.path.with_name(f"{self.path.name}.planes.csv")
-
-    def count(self, *kinds: int) -> int:
-        """Planes of some kinds."""
-        return int(np.isin(self.sources.kind, kinds).sum())
-
-
-@dataclass(frozen=True)
 class ResamplePlan:
-    """Checked work: ``volumes`` are the whole one, then those of the runs."""
+    """Checked work: ``volumes`` are the whole one, then those of the stretches."""
 
     options: ResampleOptions
     stack: SliceStack
@@ -184,7 +136,7 @@ class ResamplePlan:
     @property
     def summary(self) -> str:
         """What is resampled, and each volume in a line, for people."""
-        lines = [f"{self.stack.series.name}: {self.stack.fit.kind}, {len(self.stack.order)} slices"]
+        lines = [f"{self.stack.series.name}: {self.stack.fit.spacing_class}, {len(self.stack.order)} slices"]
         for volume in self.volumes:
             z_um, y_um, x_um = volume.spacing.zyx_um
             n, rows, columns = volume.shape
@@ -206,7 +158,7 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     Raises
     ------
     ParameterError
-        If an option is out of range, several series are there and none is chosen, or the pixel size is not known.
+        If an option is out of range, none of several series is chosen, or the pixel size is not known.
     InputMissingError, DamagedInputError
         If an input is not there or cannot be read, or no volume can be made of the series.
     OutputExistsError, OutputError
@@ -225,7 +177,7 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     planes = options.planes or slice_planes(stack)
     _check_pixels(options, planes)
     job = ResamplePlan(options, stack, planes, device, n_workers)
-    job = dataclasses.replace(job, volumes=tuple(_volume(job, path, along) for path, along in _layouts(options, stack)))
+    job = dataclasses.replace(job, volumes=tuple(_volume(job, path, along) for path, along in _grids(options, stack)))
     for volume in job.volumes:
         check_output(volume.path, overwrite=options.overwrite)
         check_file_output(volume.table, overwrite=options.overwrite)
@@ -258,13 +210,13 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             chunk_shape=options.chunk_shape,
             compression=options.compression,
             affine_lps_mm=volume.affine,
-            sidecar=_sidecar(plan, volume),
+            sidecar=sidecar(_parameters(plan), plan.stack, volume),
             overwrite=options.overwrite,
             n_writers=options.n_writers,
         ) as output:
             write_blocks(volume.blocks, output, in_order=options.output_format in IN_ORDER, progress=progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
-            partial.write_text(_table(plan.stack, volume), encoding="utf-8", newline="")
+            partial.write_text(planes_table(volume), encoding="utf-8", newline="")
     return tuple(volume.path for volume in plan.volumes)
 
 
@@ -282,20 +234,22 @@ def _check_pixels(options: ResampleOptions, planes: Planes) -> None:
         raise ParameterError(f"`spacing_mm` is {options.spacing_mm:g}, but it must be a positive number of mm")
 
 
-def _layouts(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, Layout]]:
+def _grids(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, PlaneGrid]]:
     """The volumes to write."""
     fit, positions = stack.fit, stack.positions_mm
-    yield options.output, layout(fit, positions, options.spacing_mm)
-    if not options.runs:
+    yield options.output, plane_grid(fit, positions, options.spacing_mm)
+    if not options.stretches:
         return
-    long = [part for part in fit.runs if part.stop - part.first > 1]
-    if len(fit.runs) < 2 or not long:
-        raise ParameterError(f"`runs`: {stack.series.name} is {fit.kind} and has no runs to write one by one")
+    long = [part for part in fit.stretches if part.n_slices > 1]
+    if len(fit.stretches) < 2 or not long:
+        raise ParameterError(
+            f"`stretches`: {stack.series.name} is {fit.spacing_class} and has no stretches to write one by one"
+        )
     for number, part in enumerate(long, 1):
-        yield _numbered(options.output, number), run_layout(fit, positions, part, options.spacing_mm)
+        yield _numbered(options.output, number), stretch_grid(fit, positions, part, options.spacing_mm)
 
 
-def _volume(job: ResamplePlan, path: Path, along: Layout) -> VolumePlan:
+def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
     options, stack, planes = job.options, job.stack, job.planes
     _, y_mm, x_mm = stack.spacing_mm
     assert y_mm is not None
@@ -327,7 +281,7 @@ def _volume(job: ResamplePlan, path: Path, along: Layout) -> VolumePlan:
         options.output_format, making.shape, planes.dtype, options.levels, options.chunk_shape
     )
     blocks = cut_blocks(making, block, options.memory_bytes, job.n_workers)
-    affine = layout_affine(stack, along, unsheared=unshears)
+    affine = grid_affine(stack, along, unsheared=unshears)
     if affine is not None and shifts is not None:
         # Plane 0 of the slices is not at the corner of the wider planes.
         affine[:3, 3] -= shifts.columns[0] * affine[:3, 0] + shifts.rows[0] * affine[:3, 1]
@@ -336,7 +290,7 @@ def _volume(job: ResamplePlan, path: Path, along: Layout) -> VolumePlan:
 
 
 def _numbered(path: Path, number: int) -> Path:
-    """The name with the number of a run before its suffix."""
+    """The name with the number of a stretch before its suffix."""
     suffix = next((part for part in _SUFFIXES if path.name.lower().endswith(part)), "")
     stem = path.name[: len(path.name) - len(suffix)]
     return path.with_name(f"{stem}_run{number}{path.name[len(stem) :]}")
@@ -353,9 +307,9 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
         yield f"{filled} of {n} planes are interpolated across gaps: nothing was measured there"
     if whole.count(OUTSIDE):
         yield "the last plane is background: it lies beyond the last slice"
-    loose = sum(part.stop - part.first == 1 for part in stack.fit.runs)
-    if options.runs and loose:
-        yield f"slices that are in no run: {loose}; they are in {options.output.name} alone"
+    loose = sum(part.n_slices == 1 for part in stack.fit.stretches)
+    if options.stretches and loose:
+        yield f"slices that are in no stretch: {loose}; they are in {options.output.name} alone"
     is_sheared = any(stack.shear) and not options.unshear
     if is_sheared and options.output_format in _WITH_AXES:
         yield "the stack is sheared and so is its affine; programs with ITK refuse that (`unshear` moves the planes)"
@@ -366,56 +320,10 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
         )
 
 
-def _sidecar(plan: ResamplePlan, volume: VolumePlan) -> dict[str, Any]:
-    stack, options, affine = plan.stack, plan.options, volume.affine
-    asked = {key: value for key, value in vars(options).items() if key not in ("stack", "planes")}
-    asked |= {"inputs": options.paths, "device": plan.device}
-    files = dict.fromkeys(stack.series.headers[k].path for k in stack.order.tolist())
-    return {
-        **provenance(asked, [path for path in files if path.is_file()]),
-        "verdict": verdict_dict(stack),
-        "affine_lps": None if affine is None else affine.tolist(),
-        "origin_lps_mm": None if affine is None else affine[:3, 3].tolist(),
-        "directions_lps": None if affine is None else _directions(affine),
-        "voxel_size_mm": [v / 1000 for v in volume.spacing.zyx_um],
-        "planes_moved_sideways": volume.blocks.making.shifts is not None,
-        "planes": {name: runs(volume.sources.kind == kind) for kind, name in KINDS.items()},
-        "slices": _slices(stack, volume),
-    }
-
-
-def _directions(affine: Floats) -> list[list[float]]:
-    """Unit vectors of the volume's axes z, y, x."""
-    axes = affine[:3, 2::-1].T
-    return (axes / np.linalg.norm(axes, axis=1, keepdims=True)).tolist()  # type: ignore[no-any-return]
-
-
-def _slices(stack: SliceStack, volume: VolumePlan) -> list[dict[str, Any]]:
-    """File of each slice in order along the normal, where it was written to be and where it was taken to be."""
-    listed = []
-    for k, place in zip(volume.layout.series.order.tolist(), volume.layout.series.positions.tolist(), strict=True):
-        header = stack.series.headers[stack.order[k]]
-        written = float(stack.positions_mm[k])
-        listed.append(
-            {"slice": k, "file": str(header.path), "frame": header.frame, "stated_mm": written, "taken_mm": place}
-        )
-    return listed
-
-
-def _table(stack: SliceStack, volume: VolumePlan) -> str:
-    """What each plane is made of, as CSV."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("plane", "position_mm", "kind", "lower_slice", "upper_slice", "upper_weight"))
-    sources = volume.sources
-    rows = zip(
-        volume.layout.grid.positions().tolist(), sources.kind.tolist(), sources.lower.tolist(), sources.upper.tolist(),
-        sources.weight.tolist(), strict=True,
-    )  # fmt: skip
-    for k, (position, kind, lower, upper, weight) in enumerate(rows):
-        made_of = (lower, upper, f"{weight:.7g}") if lower >= 0 else ("", "", "")
-        table.writerow((k, f"{position:.9g}", KINDS[kind], *made_of))
-    return text.getvalue()
+def _parameters(plan: ResamplePlan) -> dict[str, Any]:
+    """What was asked for, as the sidecar has it; ``runs`` is what ``stretches`` was called in schema 1."""
+    asked = {key: value for key, value in vars(plan.options).items() if key not in ("stack", "planes")}
+    return {**asked, "inputs": plan.options.paths, "device": plan.device, "runs": plan.options.stretches}
 
 
 def slice_planes(stack: SliceStack) -> Planes:
@@ -426,6 +334,6 @@ def slice_planes(stack: SliceStack) -> Planes:
     InputMissingError, DamagedInputError
         If pixels cannot be read.
     """
-    if stack.series.kind == "dicom":
+    if stack.series.source_format == "dicom":
         return DicomPlanes(stack.series, stack.order)
     return ImageSlices([stack.series.headers[k] for k in stack.order.tolist()], stack.series.name)

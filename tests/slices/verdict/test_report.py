@@ -95,8 +95,16 @@ def test_the_dictionary(stacks):
     unknown = verdict_dict(stacks[8])
     assert unknown["spacing_mm"] == [None, 0.75, 0.5] and unknown["spacing_uncertainty_mm"] is None
     assert unknown["warnings"] == ["NO_SPACING"] and not unknown["usable"] and unknown["n_output"] == 0
-    runs = verdict_dict(stacks[2])["runs"]
-    assert [run[:2] for run in runs] == [[0, 100], [100, 200], [200, 300]]
+    gaps = verdict_dict(stacks[2])
+    assert [stretch[:2] for stretch in gaps["stretches"]] == [[0, 100], [100, 200], [200, 300]]
+
+
+def test_the_names_of_schema_1_are_there_too(stacks):
+    for stack in stacks.values():
+        told = verdict_dict(stack)
+        assert told["schema"] == 2 and told["source_format"] == "dicom"
+        for new, old in (("spacing_class", "class"), ("stretches", "runs"), ("source_format", "kind")):
+            assert told[new] == told[old]
 
 
 def test_numbers_of_any_source_are_json():
