@@ -255,7 +255,7 @@ def test_the_table_says_what_planes_are_made_of(tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 56
     assert list(rows[20].values()) == ["20", "50", "BETWEEN", "19", "20", "0.3333333", "BETWEEN"]
-    assert list(rows[22].values()) == ["22", "55", "EXACT", "20", "20", "0"]
+    assert list(rows[22].values()) == ["22", "55", "EXACT", "20", "20", "0", "EXACT"]
 
 
 def test_a_shear_that_a_format_cannot_state_is_warned_of(tmp_path):
