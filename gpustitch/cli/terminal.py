@@ -1,16 +1,14 @@
-"""What the commands share: progress on a terminal, errors as one line and an exit code, lists in options."""
+"""What the commands share: progress on a terminal, errors as one line and an exit code."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -18,17 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from gpustitch.errors import GpustitchError, ParameterError
-from gpustitch.model import ZYX
-
-Quiet = Annotated[bool, typer.Option("--quiet", "--silent", help="Print nothing but errors, warnings and results.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
-Workers = Annotated[int | None, typer.Option("--n-workers", help="Number of threads (default: one per CPU).")]
-RotateK = Annotated[
-    int,
-    typer.Option("--rotate-90", "-r", help="Turn each frame by this many quarter turns, as numpy.rot90 does."),
-]
-FlipUd = Annotated[bool, typer.Option("--flip-ud", help="Flip each frame upside down, after turning it.")]
+from gpustitch.errors import GpustitchError
 
 _console = Console(stderr=True)
 
@@ -126,21 +114,3 @@ def reported_errors(flags: Mapping[str, str] | None = None) -> Iterator[None]:
     finally:
         if handles_signals:
             signal.signal(signal.SIGTERM, previous)
-
-
-def environment_flag(name: str) -> bool | None:
-    """Whether an environment variable switches something on: None if it is not set, False for 0, no, off, false.
-
-    spimstitch's scripts take any value for on; those who write 0 mean off.
-    """
-    value = os.environ.get(name, "").strip().lower()
-    return value not in ("0", "no", "off", "false") if value else None
-
-
-def parsed_zyx(text: str, name: str) -> ZYX:
-    """Three whole numbers in array order from the text ``"x,y,z"`` of option ``name``; ParameterError otherwise."""
-    try:
-        x, y, z = (int(part) for part in text.split(","))
-    except ValueError:
-        raise ParameterError(f"{name} takes 3 whole numbers separated by commas, not {text!r}") from None
-    return z, y, x

@@ -15,7 +15,7 @@ from gpustitch.slices.model import Code, Note
 
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp")
 LOG_SUFFIXES = (".log", ".pca", ".pcr", ".xtekct", ".txm", ".txrm")
-# A file of these names is meant to be DICOM, so a damaged one goes to the reader, which says what is wrong with it.
+# Files of these names are meant to be DICOM: damaged ones go to the reader, which says what is wrong with them.
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 _LITTER = ("thumbs.db", "desktop.ini")
 _SKYSCAN_SECTIONS = re.compile(r"^\s*\[(Acquisition|Reconstruction)\]\s*$", re.IGNORECASE | re.MULTILINE)

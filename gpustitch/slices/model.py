@@ -170,7 +170,7 @@ class SliceSeries:
     ----------
     name
         What messages call it: the series' description and number, or the file.
-    kind
+    source_format
         ``dicom``, ``tiff``, ``image`` or ``scanner log``.
     key
         Tags by which it was told from others (SeriesInstanceUID ...), for the report.
@@ -185,7 +185,7 @@ class SliceSeries:
     """
 
     name: str
-    kind: str
+    source_format: str
     headers: tuple[SliceHeader, ...]
     notes: tuple[Note, ...] = ()
     key: Mapping[str, str] = field(default_factory=dict)
@@ -194,15 +194,20 @@ class SliceSeries:
 
 
 @dataclass(frozen=True)
-class Run:
-    """Equally spaced slices one after another: ``first <= k < stop`` in the order along the normal.
+class Stretch:
+    """Equally spaced slices in a row: ``first <= k < stop`` in the order along the normal.
 
-    One slice that belongs to none is a run of its own; its spacing is NaN where the runs have different ones.
+    A slice that belongs to no other is a stretch by itself; its spacing is NaN where stretches have different ones.
     """
 
     first: int
     stop: int
     spacing_mm: float
+
+    @property
+    def n_slices(self) -> int:
+        """Number of its slices."""
+        return self.stop - self.first
 
 
 @dataclass(frozen=True)
@@ -211,12 +216,12 @@ class SpacingFit:
 
     Attributes
     ----------
-    kind
-        Class.
+    spacing_class
+        How the slices lie.
     spacing_mm, uncertainty_mm
-        Distance of neighbours (VARIABLE: of the finest run; IRREGULAR: the median) and how far it may be off:
+        Distance of neighbours (VARIABLE: of the finest stretch; IRREGULAR: the median) and how far it may be off:
         2 e / (n - 1) or the standard error of the fit, whichever is more. e is ``rounding_mm``; n the planes of the
-        grid (RUNS_WITH_GAPS: the slices of the longest run, VARIABLE: of the finest). IRREGULAR: the standard
+        grid (RUNS_WITH_GAPS: the slices of the longest stretch, VARIABLE: of the finest). IRREGULAR: the standard
         deviation of the intervals. NaN where nothing is known.
     origin_mm
         Where slice 0 of the fitted grid is, along the normal; the first position where there is no grid.
@@ -224,21 +229,21 @@ class SpacingFit:
         int64 (n,): number in the fitted grid of each slice in order, 0 first; 0 .. n - 1 for classes without such a
         grid: RUNS_WITH_GAPS, VARIABLE, IRREGULAR.
     residual_mm
-        Greatest distance of a slice from the grid, or from that of its run (IRREGULAR: from the straight line).
+        Greatest distance of a slice from the grid, or from that of its stretch (IRREGULAR: from the straight line).
     rounding_mm
         e: greatest error along the normal from the decimals of the positions.
     is_rounded
         The positions fit only because they are rounded.
     by_number
         Positions are coarser than the spacing; the order is that of the instance numbers.
-    runs
+    stretches
         All slices, cut at the holes (MISSING: all of one spacing), at the gaps or where the spacing changes; one for
         UNIFORM, none for IRREGULAR, SINGLE and UNKNOWN.
     n_output
         Planes of an even volume over all slices; 0 for UNKNOWN.
     """
 
-    kind: SpacingClass
+    spacing_class: SpacingClass
     spacing_mm: float
     uncertainty_mm: float
     origin_mm: float
@@ -247,7 +252,7 @@ class SpacingFit:
     rounding_mm: float
     is_rounded: bool
     by_number: bool
-    runs: tuple[Run, ...]
+    stretches: tuple[Stretch, ...]
     n_output: int
 
 

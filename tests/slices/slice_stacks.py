@@ -20,10 +20,16 @@ PIXEL = (0.75, 0.5)
 # Positions along the normal, in mm.
 UNIFORM = np.arange(20) * 2.5
 MISSING = np.delete(np.arange(30), [9, 20]) * 1.5
-RUNS = np.concatenate([np.arange(9) * 0.6, 20.4 + np.arange(8) * 0.6, 55.81 + np.arange(10) * 0.6])
+STRETCHES = np.concatenate([np.arange(9) * 0.6, 20.4 + np.arange(8) * 0.6, 55.81 + np.arange(10) * 0.6])
 VARIABLE = np.r_[np.arange(20) * 2.5, 47.5 + np.arange(1, 13) * 7.5]
 IRREGULAR = np.cumsum([0, 1, 1.3, 0.7, 2, 1.1, 0.9, 1.7, 1.2, 8.0, 0.8, 1.4, 1.9, 1.0])
-CLASSES = {"UNIFORM": UNIFORM, "MISSING": MISSING, "RUNS_WITH_GAPS": RUNS, "VARIABLE": VARIABLE, "IRREGULAR": IRREGULAR}
+CLASSES = {
+    "UNIFORM": UNIFORM,
+    "MISSING": MISSING,
+    "RUNS_WITH_GAPS": STRETCHES,
+    "VARIABLE": VARIABLE,
+    "IRREGULAR": IRREGULAR,
+}
 
 
 def oblique(seed=3):
@@ -79,15 +85,17 @@ def options(tmp_path, stack, planes, output="v.nii", **more):
 
 
 def resampled(tmp_path, stack, planes, output="v.nii", **more):
-    """Voxels, affine (x, y, z), kind of each plane, sidecar."""
+    """Voxels, affine (x, y, z), origin of each plane, sidecar."""
     (path, *_) = run(plan(options(tmp_path, stack, planes, output, **more)))
     image = nibabel.load(path)
     told = json.loads(Path(f"{path}.json").read_text())
     np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ image.affine, told["affine_lps"], rtol=1e-6, atol=1e-5)
-    return np.asarray(image.dataobj).T, np.array(told["affine_lps"]), kinds(path), told
+    return np.asarray(image.dataobj).T, np.array(told["affine_lps"]), plane_origins(path), told
 
 
-def kinds(path):
-    """Kind of each plane of a volume, by the table beside it."""
+def plane_origins(path):
+    """What each plane of a volume is made of, by the table beside it."""
     with Path(f"{path}.planes.csv").open(newline="") as file:
-        return np.array([row["kind"] for row in csv.DictReader(file)])
+        rows = list(csv.DictReader(file))
+    assert all(row["kind"] == row["plane_origin"] for row in rows)
+    return np.array([row["plane_origin"] for row in rows])

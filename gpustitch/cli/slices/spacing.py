@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from gpustitch.array import choose_device
-from gpustitch.cli.device_options import IdleDevice
-from gpustitch.cli.terminal import Quiet, TerminalProgress, reported_errors
+from gpustitch.cli.build import command_of, flags_of
+from gpustitch.cli.terminal import TerminalProgress, as_typed
 from gpustitch.errors import OutputError
-from gpustitch.slices.fit.classes import TOLERANCE
+from gpustitch.model.options import leaves
 from gpustitch.slices.model import SliceStack, SpacingClass
 from gpustitch.slices.verdict.report import headline, verdict, verdict_dict
-from gpustitch.slices.verdict.stage import SPLITS, JudgeOptions, judge
+from gpustitch.slices.verdict.stage import SpacingOptions, judge
+from gpustitch.slices.volume.stage import ResampleOptions
 
 # Exit codes of series that are not clean, and of those that no volume can be made of.
 WARNED, UNUSABLE = 21, 22
@@ -31,51 +31,29 @@ _WIDEST = 100
 _MOST_SINGLE = 5
 _STYLES = {"warning": "yellow", "warnings": "yellow", "do": "bold"}
 
-Spacing = Annotated[
-    float | None,
-    typer.Option(
-        "--spacing-z", "--spacing", metavar="MM", help="Distance of slices, for files that do not say where slices are."
-    ),
-]
-Tolerance = Annotated[
-    float,
-    typer.Option("--tolerance", help="Greatest distance of a slice from an even grid, as a part of the spacing."),
-]
-UseThickness = Annotated[
-    bool,
-    typer.Option("--use-thickness", help="Take SliceThickness for the distance of slices where nothing else says it."),
-]
-TrustResolution = Annotated[
-    bool,
-    typer.Option(
-        "--trust-resolution", help="Believe the resolution of plain images, which many programs write unasked."
-    ),
-]
-SplitBy = Annotated[
-    str,
-    typer.Option("--split-by", metavar="NAMES", help=f"Part series by these, with commas: {', '.join(SPLITS)}."),
-]
+
+class _Warned(TerminalProgress):
+    """Progress that remembers whether it was warned of anything."""
+
+    is_warned = False
+
+    def note(self, message: str) -> None:
+        if not self._quiet:
+            super().warn(message)
+
+    def warn(self, message: str) -> None:
+        self.is_warned = True
+        super().warn(f"gpustitch: warning: {message}")
 
 
-def parsed_split(text: str) -> tuple[str, ...]:
-    """Names separated by commas; image type is image-type."""
-    return tuple(name.strip().replace(" ", "-") for name in text.split(",") if name.strip())
-
-
+@command_of
 def command(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH", help="Folders, files or globs: DICOM, TIFF, other images.")
-    ],
+    options: SpacingOptions,
+    progress: _Warned,
+    *,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a list of one object per series for programs.")
     ] = False,
-    spacing: Spacing = None,
-    tolerance: Tolerance = TOLERANCE,
-    use_thickness: UseThickness = False,
-    trust_resolution: TrustResolution = False,
-    split_by: SplitBy = "",
-    device: IdleDevice = "auto",
-    quiet: Quiet = False,
 ) -> None:
     """Say how far apart the slices of each series are, what is wrong with it, and what other programs would make of it.
 
@@ -83,17 +61,24 @@ def command(
 
     Example: gpustitch spacing CT-folder --json
     """
-    with reported_errors():
-        choose_device(device)
-        options = JudgeOptions(spacing, tolerance, use_thickness, trust_resolution, parsed_split(split_by))
-        progress = _Warned(quiet=quiet)
-        stacks = judge(paths, options, progress)
-        with _stdout():
-            if as_json:
-                print(json.dumps([verdict_dict(stack) for stack in stacks], indent=2, allow_nan=False))
-            else:
-                _print(stacks)
-        raise typer.Exit(_exit_code(stacks, is_warned=progress.is_warned))
+    stacks = [_typed(stack) for stack in judge(options.inputs, options.judge, progress)]
+    with _stdout():
+        if as_json:
+            print(json.dumps([verdict_dict(stack) for stack in stacks], indent=2, allow_nan=False))
+        else:
+            _print(stacks)
+    raise typer.Exit(_exit_code(stacks, is_warned=progress.is_warned))
+
+
+def _typed(stack: SliceStack) -> SliceStack:
+    """A verdict whose sentences call options as they are typed, those of ``resample`` too."""
+    flags = flags_of(leaves(ResampleOptions))
+    return dataclasses.replace(
+        stack,
+        notes=tuple(dataclasses.replace(note, text=as_typed(note.text, flags)) for note in stack.notes),
+        evidence=tuple(as_typed(text, flags) for text in stack.evidence),
+        advice=as_typed(stack.advice, flags),
+    )
 
 
 @contextlib.contextmanager
@@ -112,16 +97,6 @@ def _stdout() -> Iterator[None]:
         raise OutputError(f"the verdict cannot be written: {error.strerror}") from error
 
 
-class _Warned(TerminalProgress):
-    """Progress that remembers whether it was warned of anything."""
-
-    is_warned = False
-
-    def warn(self, message: str) -> None:
-        self.is_warned = True
-        super().warn(f"gpustitch: warning: {message}")
-
-
 def _exit_code(stacks: Sequence[SliceStack], *, is_warned: bool) -> int:
     if any(not stack.is_usable for stack in stacks):
         return UNUSABLE
@@ -130,7 +105,7 @@ def _exit_code(stacks: Sequence[SliceStack], *, is_warned: bool) -> int:
 
 def _few_single(stacks: Sequence[SliceStack]) -> tuple[list[SliceStack], int]:
     """The verdicts to print, and how many single slices are not: radial series are parts of one slice each."""
-    single = [stack for stack in stacks if stack.fit.kind is SpacingClass.SINGLE]
+    single = [stack for stack in stacks if stack.fit.spacing_class is SpacingClass.SINGLE]
     hidden = set(map(id, single[_MOST_SINGLE:]))
     return [stack for stack in stacks if id(stack) not in hidden], len(hidden)
 
@@ -143,8 +118,8 @@ def _print(stacks: Sequence[SliceStack]) -> None:
     for i, stack in enumerate(shown):
         if i:
             console.print()
-        kind = "red" if not stack.is_usable else "yellow" if stack.notes else "green"
-        console.print(Text(headline(stack), style=f"bold {kind}"))
+        color = "red" if not stack.is_usable else "yellow" if stack.notes else "green"
+        console.print(Text(headline(stack), style=f"bold {color}"))
         style = ""
         for line in verdict(stack, width):
             label = line[:12].strip()

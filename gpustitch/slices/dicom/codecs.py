@@ -50,8 +50,8 @@ _DECODERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_JPEG_2000, ("jpeg2k_decode",)),
     RLELossless: ("dicomrle_decode",),
 }
-# pydicom's plugins that may be tried on what imagecodecs refuses, which is damaged more often than not: GDCM ends the
-# process on some damaged streams, pyjpegls hangs on some, and Pillow's decoders are those of imagecodecs.
+# pydicom's plugins that are tried on what imagecodecs refuses, which mostly is damaged. The others are left out: GDCM
+# ends the process on some damaged streams, pyjpegls hangs on some, and Pillow's decoders are those of imagecodecs.
 _FALLBACKS = ("pydicom", "pylibjpeg")
 # SOC and SIZ: how a JPEG 2000 stream begins.
 _SIZE = b"\xff\x4f\xff\x51"
@@ -107,8 +107,8 @@ def decode_slice(header: SliceHeader) -> Image:
 
     Returns
     -------
-    Signed or not as PixelRepresentation says, in 8, 16 or 32 bits. What lies above BitsStored may be anything, but
-    values of lossy pixels that overshoot BitsStored are cut to its range.
+    Signed or not as PixelRepresentation says, in 8, 16 or 32 bits. Bits above BitsStored may be anything, but values of
+    lossy pixels that overshoot BitsStored are cut to its range.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Where the slices of a DICOM file are: one per file, or many frames in one.
 
-Enhanced objects state it per frame or for all frames (functional groups); a dose grid by offsets of its planes; nuclear
-medicine by one position and the distance of slices. Frames without any of these have no position.
+Enhanced objects state it for each frame or for all frames (functional groups). A dose grid states offsets of its
+planes, nuclear medicine one position and the distance of slices. Frames without any of these have no position.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SPLIT_TAGS: Mapping[str, tuple[str, ...]] = {
     "time": ("TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime", "FrameReferenceTime"),
     "stack": ("StackID",),
 }
-# Offsets of a dose grid are coordinates, not distances, if the first is the position's own z to this many mm.
+# Offsets of a dose grid are coordinates, not distances, if the first is the position's z within this many mm.
 _SAME_MM = 1e-3
 
 
@@ -150,7 +150,7 @@ def _part(find: Callable[[str], Values], split: str) -> str:
 
 
 def _enhanced(values: Values, header: SliceHeader, n_frames: int, split_by: tuple[str, ...]) -> list[Slice]:
-    """Frames with functional groups: what a frame does not state is looked up in what all share, then in the file."""
+    """Frames with functional groups: what a frame does not state, the shared groups or else the file may state."""
     shared = values.items("SharedFunctionalGroupsSequence")[:1]
     frames = values.items("PerFrameFunctionalGroupsSequence")
     if len(frames) != n_frames:

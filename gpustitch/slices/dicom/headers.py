@@ -71,7 +71,7 @@ def read_dicom(path: Path, split_by: tuple[str, ...] = ()) -> DicomFile:
 
     Returns
     -------
-    A DICOMDIR, a report and the like are a file without slices and with a problem of code NOT_AN_IMAGE.
+    What was read; a DICOMDIR, a report and the like have no slices, but a problem of code NOT_AN_IMAGE.
 
     Raises
     ------

@@ -26,10 +26,10 @@ class DicomPlanes:
 
     Values are rescaled: slope x stored + intercept, each slice with its own. They stay whole numbers if all slopes are
     1 and all intercepts whole: of the first of uint8, uint16 and int16 that holds all that BitsStored,
-    PixelRepresentation and the intercepts allow. Otherwise they are float32, which holds whole numbers to 2^24 exactly:
-    so does CT of 16 signed bits with an intercept of -1024, whose headers allow more than int16 holds although its
-    pixels hardly ever need it; only reading them all would tell. MONOCHROME1 (low values are bright) is left as it is
-    stored. May be read from several threads.
+    PixelRepresentation and the intercepts allow. Otherwise they are float32, which holds whole numbers to 2^24 exactly.
+    CT of 16 signed bits with an intercept of -1024 becomes float32: its headers allow more than int16 holds. Its pixels
+    hardly ever need that, but only reading them all would tell. MONOCHROME1 (low values are bright) is left as it is
+    stored. Several threads may read at the same time.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class DicomPlanes:
     Raises
     ------
     ParameterError
-        If there is no slice, slices are not grey or differ in size, or rescaled values are not whole but ``dtype`` is.
+        If there is no slice, slices are not grey or differ in size, or ``dtype`` cannot hold rescaled values.
     MissingExtraError
         If pixels are compressed in a way that needs the extra ``dicom``.
     """
@@ -175,7 +175,7 @@ def _holds(dtype: np.dtype[Any], values: tuple[int, int]) -> bool:
 def _check_type(name: str, slices: Sequence[StoredPixels], dtype: np.dtype[Any]) -> None:
     """ParameterError if slices cannot be read as the type that was asked for."""
     if dtype not in (*_WHOLE, np.float32):
-        raise ParameterError(f"slices are read as uint8, uint16, int16 or float32, not as {dtype}")
+        raise ParameterError(f"`dtype` is {dtype}, but slices are read as uint8, uint16, int16 or float32")
     if dtype.kind != "f" and not all(map(_is_whole, set(slices))):
         raise ParameterError(f"{name} cannot be read as {dtype}: rescaled values are not whole numbers")
 

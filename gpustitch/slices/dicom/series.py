@@ -17,7 +17,7 @@ from gpustitch.slices.dicom.headers import DicomFile, read_dicom
 from gpustitch.slices.dicom.values import Problem, cross_product
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries
 
-# Pixel spacings are equal to this part, directions if no cosine differs by more.
+# Pixel spacings are equal up to this part; directions, if no cosine differs by more.
 _SAME_SPACING = 1e-4
 _SAME_COSINE = 1e-3
 # Parts whose sizes are told one by one.
@@ -62,7 +62,7 @@ def find_dicom_series(
     """
     unknown = sorted(set(split_by) - set(SPLIT_NAMES))
     if unknown:
-        raise ParameterError(f"series cannot be split by {unknown[0]!r}; choose from {', '.join(SPLIT_NAMES)}")
+        raise ParameterError(f"`split_by` is {unknown[0]!r}; choose from {', '.join(SPLIT_NAMES)}")
     paths = _in_natural_order(Path(file) for file in files)
     tags = tuple(split for split in split_by if split != BY_FILE)
     read, notes = [], []
@@ -194,7 +194,7 @@ def _kind(one: Slice, file: DicomFile, *, by_file: bool) -> _Kind:
 
 
 def _split_note(kinds: list[_Kind], groups: list[list[tuple[DicomFile, Slice]]]) -> Note | None:
-    """That one SeriesInstanceUID was split by more than what the user asked for, and by what."""
+    """Says that one SeriesInstanceUID was split by more than the user asked for, and by what; None if it was not."""
     what = {
         "size": len({kind.shape for kind in kinds}),
         "PixelSpacing": _distinct([kind.spacing for kind in kinds], 0, _SAME_SPACING),
@@ -239,7 +239,7 @@ def _series(
     notes = [*_merged(files), *misplaced, *_pixel_notes(headers), *([split] if split else [])]
     return SliceSeries(
         name=_name(first.series, first.path) + part,
-        kind="dicom",
+        source_format="dicom",
         headers=tuple(headers),
         notes=tuple(notes),
         key=key,
@@ -271,7 +271,7 @@ def _merged(files: list[DicomFile]) -> list[Note]:
 
 
 def _without_false_zeros(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[Note]]:
-    """Take positions of 0, 0, 0 for none where all slices have it, or where the others lie on a line that misses it."""
+    """Take 0, 0, 0 as no position if all slices have it or the others' line misses it."""
     zeros = [header for header in headers if header.position_mm == (0.0, 0.0, 0.0)]
     others = [header.position_mm for header in headers if header.position_mm and any(header.position_mm)]
     if not zeros or len(headers) == 1 or (others and not (len(zeros) < len(others) and _misses_zero(others))):
@@ -283,7 +283,7 @@ def _without_false_zeros(headers: list[SliceHeader]) -> tuple[list[SliceHeader],
 
 
 def _misses_zero(places: Sequence[tuple[float, float, float]]) -> bool:
-    """Whether the line through the outermost places is more than 1 mm and 1 % of their extent from the origin."""
+    """Whether the line through the outermost places misses the origin by over 1 mm and 1 % of their extent."""
     start = places[0]
     end = max(places, key=lambda place: _length([a - b for a, b in zip(place, start, strict=True)]))
     line = [b - a for a, b in zip(start, end, strict=True)]

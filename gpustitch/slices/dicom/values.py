@@ -1,7 +1,7 @@
 """Values of DICOM tags as they are written: decimals kept, nonsense told from absence.
 
-pydicom finds the elements; their bytes are read here, because a malformed value must neither stop the reading nor
-pass for a number, and because the count of decimals is lost in a float.
+pydicom finds the elements, and this module reads their bytes. A malformed value must neither stop the reading nor pass
+for a number. A float would lose the count of decimals.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 
 from gpustitch.slices.model import Code, Note
 
-# Tag and how DICOM says it is encoded, which files of implicit VR leave out; the two b-values are makers' own.
+# Tag and its encoding by the standard, which files of implicit VR leave out. SiemensBValue and GEBValue are private.
 TAGS: dict[str, tuple[int, str]] = {
     "MediaStorageSOPClassUID": (0x00020002, "UI"),
     "SpecificCharacterSet": (0x00080005, "CS"),
@@ -94,7 +94,7 @@ TAGS: dict[str, tuple[int, str]] = {
 _BINARY = {"FD": "d", "FL": "f", "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q"}
 _TEXT = frozenset({"DS", "IS", "CS", "LO", "SH", "ST", "LT", "UI", "UC", "UT", "DA", "TM", "DT", "AS", "PN"})
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?(\d*)|\.(\d+))(?:[eE]([+-]?\d{1,3}))?")
-# What of a wrong value is shown.
+# Characters of a wrong value that are shown.
 _SHOWN = 60
 
 
@@ -260,7 +260,7 @@ def unit_vectors(
 
 
 def pair_of_spacings(find: Callable[[str], Values]) -> tuple[float, float] | None:
-    """(y, x) in mm from PixelSpacing, or with a problem from the spacing at the detector or on the film, or None.
+    """(y, x) in mm from PixelSpacing; with a problem, the spacing at the detector or on the film; None without any.
 
     ``find`` returns the values that hold a tag.
     """

@@ -1,4 +1,4 @@
-"""How slices lie along their normal: equally spaced, with holes, in runs, or irregular.
+"""How slices lie along their normal: equally spaced, with holes, in stretches, or irregular.
 
 The classes are tried in order and the first that fits is taken. Positions are written with few decimals in many
 series; what rounding explains is not called irregular.
@@ -17,7 +17,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.regrid.plan import planes_over
 from gpustitch.slices.fit.lines import band_slopes, least_squares_line, narrowest_band
-from gpustitch.slices.model import Run, SpacingClass, SpacingFit
+from gpustitch.slices.model import SpacingClass, SpacingFit, Stretch
 
 # Greatest distance of a slice from the grid, as a part of the spacing.
 TOLERANCE = 0.01
@@ -25,12 +25,12 @@ TOLERANCE = 0.01
 # be holes.
 MOST_STEPS = 5
 MOST_HOLES = 0.2
-# An interval wider than this many spacings is a gap between runs: nothing is interpolated across it unasked.
+# An interval wider than this many spacings is a gap between stretches: nothing is interpolated across it unasked.
 GAP_FACTOR = 1.5
-# Fewest slices that make a run, and the part of all slices that may be in shorter pieces.
-SHORTEST_RUN = 3
+# Fewest slices that make a stretch, and the greatest part of all slices that may lie in shorter pieces.
+SHORTEST_STRETCH = 3
 MOST_LOOSE = 0.25
-# Probability at which equal spacings of a few slices are no longer taken for chance.
+# Equal spacings of a few slices count as chance if they are more probable than this.
 CHANCE = 0.05
 
 
@@ -60,8 +60,7 @@ def fit_slices(
     ParameterError
         If there is no slice, a position is not a number, positions descend, or the tolerance is out of range.
     """
-    if not 0 < tolerance < 0.5:
-        raise ParameterError(f"the tolerance is a part of the spacing, above 0 and below 0.5, not {tolerance}")
+    check_tolerance(tolerance)
     t = np.asarray(positions_mm, np.float64)
     if t.ndim != 1 or not len(t) or not np.isfinite(t).all() or (np.diff(t) < 0).any():
         raise ParameterError("positions of slices are ascending numbers, at least one")
@@ -73,14 +72,20 @@ def fit_slices(
     slack = _Slack(rounding_mm, min(rounding_mm, float(t[-1] - t[0]) / (len(t) - 1) / 2), tolerance)
     are_apart = bool((np.diff(t) > 0).all())
     as_written = _even(t, dataclasses.replace(slack, allowed=0.0)) if are_apart else None
-    if as_written is not None and as_written.kind is SpacingClass.UNIFORM:
+    if as_written is not None and as_written.spacing_class is SpacingClass.UNIFORM:
         return as_written
     counted = _by_number(t, rounding_mm, numbers)
     if counted is not None and not (are_apart and _is_plain(counted, as_written)):
         return counted
     if not are_apart:
         raise ParameterError("several slices have one position")
-    return as_written or _even(t, slack) or _runs(t, slack) or _irregular(t, rounding_mm)
+    return as_written or _even(t, slack) or _stretches(t, slack) or _irregular(t, rounding_mm)
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise ParameterError unless it is above 0 and below 0.5."""
+    if not 0 < tolerance < 0.5:
+        raise ParameterError(f"`tolerance` is {tolerance}, but it must be a part of the spacing, above 0 and below 0.5")
 
 
 def stated_grid(spacing_mm: float, steps: Integers) -> SpacingFit:
@@ -93,14 +98,24 @@ def stated_grid(spacing_mm: float, steps: Integers) -> SpacingFit:
     steps
         int64 (n,): plane of each slice, ascending from 0.
     """
-    kind = SpacingClass.UNIFORM if steps[-1] == len(steps) - 1 else SpacingClass.MISSING
+    spacing_class = SpacingClass.UNIFORM if steps[-1] == len(steps) - 1 else SpacingClass.MISSING
     grid = _Grid(spacing_mm, 0.0, 0.0, math.nan)
-    return _explained(spacing_mm * steps.astype(np.float64), kind, grid, steps, 0.0, is_rounded=False)
+    return _explained(spacing_mm * steps.astype(np.float64), spacing_class, grid, steps, 0.0, is_rounded=False)
 
 
 @dataclass(frozen=True)
 class _Slack:
-    """How far slices may be off: by the decimals, of which ``allowed`` may excuse them, and a part of the spacing."""
+    """How far slices may be off.
+
+    Attributes
+    ----------
+    rounding
+        Greatest error from the decimals, mm.
+    allowed
+        As much of that as may excuse a slice off the grid, mm.
+    tolerance
+        Part of the spacing that may excuse it as well.
+    """
 
     rounding: float
     allowed: float
@@ -124,8 +139,8 @@ def _even(t: Floats, slack: _Slack) -> SpacingFit | None:
         for steps in (every, *_holes(t)):
             grid = _fit(t, steps, slack.rounding, error)
             if grid.residual <= error + slack.tolerance * grid.spacing:
-                kind = SpacingClass.UNIFORM if steps is every else SpacingClass.MISSING
-                return _explained(t, kind, grid, steps, slack.rounding, is_rounded=error > 0)
+                spacing_class = SpacingClass.UNIFORM if steps is every else SpacingClass.MISSING
+                return _explained(t, spacing_class, grid, steps, slack.rounding, is_rounded=error > 0)
         if slack.allowed == 0:
             break
     return None
@@ -169,10 +184,10 @@ def _fit(t: Floats, steps: Integers, rounding: float, error: float) -> _Grid:
 
 
 def _explained(
-    t: Floats, kind: SpacingClass, grid: _Grid, steps: Integers, rounding: float, *, is_rounded: bool
+    t: Floats, spacing_class: SpacingClass, grid: _Grid, steps: Integers, rounding: float, *, is_rounded: bool
 ) -> SpacingFit:
     return SpacingFit(
-        kind=kind,
+        spacing_class=spacing_class,
         spacing_mm=grid.spacing,
         uncertainty_mm=grid.uncertainty,
         origin_mm=grid.origin,
@@ -181,16 +196,16 @@ def _explained(
         rounding_mm=rounding,
         is_rounded=is_rounded,
         by_number=False,
-        runs=_between_holes(steps, grid.spacing),
+        stretches=_between_holes(steps, grid.spacing),
         n_output=int(steps[-1]) + 1,
     )
 
 
-def _between_holes(steps: Integers, spacing: float) -> tuple[Run, ...]:
-    """Runs of slices without a hole."""
+def _between_holes(steps: Integers, spacing: float) -> tuple[Stretch, ...]:
+    """Stretches of slices without a hole."""
     edges = np.flatnonzero(np.diff(steps) > 1) + 1
     bounds = [0, *edges.tolist(), len(steps)]
-    return tuple(Run(a, b, spacing) for a, b in itertools.pairwise(bounds))
+    return tuple(Stretch(a, b, spacing) for a, b in itertools.pairwise(bounds))
 
 
 def _is_plain(counted: SpacingFit, as_written: SpacingFit | None) -> bool:
@@ -217,18 +232,18 @@ def _by_number(t: Floats, rounding: float, numbers: Integers | None) -> SpacingF
         is_ordered = (np.diff(values) >= 0).all() or values[-1] - values[0] > 4 * rounding
         if half <= rounding * (1 + 1e-9) and values[-1] > values[0] and is_ordered:
             grid = _fit(values, steps, rounding, rounding)
-            kind = SpacingClass.UNIFORM if steps[-1] == len(t) - 1 else SpacingClass.MISSING
-            fit = _explained(values, kind, grid, steps, rounding, is_rounded=True)
+            spacing_class = SpacingClass.UNIFORM if steps[-1] == len(t) - 1 else SpacingClass.MISSING
+            fit = _explained(values, spacing_class, grid, steps, rounding, is_rounded=True)
             return dataclasses.replace(fit, by_number=True)
     return None
 
 
-def _runs(t: Floats, slack: _Slack) -> SpacingFit | None:
-    """RUNS_WITH_GAPS or VARIABLE; None if too few slices lie in runs."""
-    return _separate_runs(t, slack) or _variable(t, slack)
+def _stretches(t: Floats, slack: _Slack) -> SpacingFit | None:
+    """RUNS_WITH_GAPS or VARIABLE; None if too few slices lie in stretches."""
+    return _separate_stretches(t, slack) or _variable(t, slack)
 
 
-def _separate_runs(t: Floats, slack: _Slack) -> SpacingFit | None:
+def _separate_stretches(t: Floats, slack: _Slack) -> SpacingFit | None:
     """Cut at the wide gaps; one spacing must then fit all pieces, each with an offset of its own."""
     gaps = np.diff(t)
     usual = _usual_gap(gaps)
@@ -237,18 +252,18 @@ def _separate_runs(t: Floats, slack: _Slack) -> SpacingFit | None:
     if not edges:
         return None
     bounds = list(itertools.pairwise([0, *edges, len(t)]))
-    real = [(a, b) for a, b in bounds if b - a >= SHORTEST_RUN]
+    real = [(a, b) for a, b in bounds if b - a >= SHORTEST_STRETCH]
     loose = len(t) - sum(b - a for a, b in real)
-    if not real or loose > MOST_LOOSE * len(t) or 2 + sum(b - a - 2 for a, b in real) < _least_run(t, slack):
+    if not real or loose > MOST_LOOSE * len(t) or 2 + sum(b - a - 2 for a, b in real) < _least_stretch(t, slack):
         return None
-    if any(b - a < SHORTEST_RUN and d - c < SHORTEST_RUN for (a, b), (c, d) in itertools.pairwise(bounds)):
+    if any(b - a < SHORTEST_STRETCH and d - c < SHORTEST_STRETCH for (a, b), (c, d) in itertools.pairwise(bounds)):
         return None
     spacing = _shared_spacing([t[a:b] for a, b in bounds if b - a > 1], slack)
     if spacing is None or (gaps[np.array(edges) - 1] <= GAP_FACTOR * spacing).any():
         return None
     longest = max(b - a for a, b in real)
-    runs = tuple(Run(a, b, spacing) for a, b in bounds)
-    return _of_runs(t, SpacingClass.RUNS_WITH_GAPS, runs, spacing, 2 * slack.rounding / (longest - 1), slack)
+    stretches = tuple(Stretch(a, b, spacing) for a, b in bounds)
+    return _of_stretches(t, SpacingClass.RUNS_WITH_GAPS, stretches, spacing, 2 * slack.rounding / (longest - 1), slack)
 
 
 def _shared_spacing(pieces: list[Floats], slack: _Slack) -> float | None:
@@ -268,27 +283,32 @@ def _shared_spacing(pieces: list[Floats], slack: _Slack) -> float | None:
 
 
 def _variable(t: Floats, slack: _Slack) -> SpacingFit | None:
-    """Runs of different spacings, one after another."""
-    runs = _cut(t, slack)
-    least = _least_run(t, slack)
-    real = [run for run in runs if run.stop - run.first >= least]
-    loose = len(t) - sum(run.stop - run.first for run in real)
+    """Stretches of different spacings, one after another."""
+    stretches = _cut(t, slack)
+    least = _least_stretch(t, slack)
+    real = [stretch for stretch in stretches if stretch.n_slices >= least]
+    loose = len(t) - sum(stretch.n_slices for stretch in real)
     if not real or loose > MOST_LOOSE * len(t):
         return None
-    finest = min(real, key=lambda run: run.spacing_mm)
-    if all(_agree(run, finest, slack) for run in real):
+    finest = min(real, key=lambda stretch: stretch.spacing_mm)
+    if all(_agree(stretch, finest, slack) for stretch in real):
         return None
-    uncertainty = 2 * slack.rounding / (finest.stop - finest.first - 1)
-    return _of_runs(t, SpacingClass.VARIABLE, tuple(runs), finest.spacing_mm, uncertainty, slack)
+    uncertainty = 2 * slack.rounding / (finest.n_slices - 1)
+    return _of_stretches(t, SpacingClass.VARIABLE, tuple(stretches), finest.spacing_mm, uncertainty, slack)
 
 
-def _of_runs(
-    t: Floats, kind: SpacingClass, runs: tuple[Run, ...], spacing: float, uncertainty: float, slack: _Slack
+def _of_stretches(
+    t: Floats,
+    spacing_class: SpacingClass,
+    stretches: tuple[Stretch, ...],
+    spacing: float,
+    uncertainty: float,
+    slack: _Slack,
 ) -> SpacingFit:
-    long = [t[run.first : run.stop] for run in runs if run.stop - run.first >= SHORTEST_RUN]
+    long = [t[stretch.first : stretch.stop] for stretch in stretches if stretch.n_slices >= SHORTEST_STRETCH]
     residual = max(narrowest_band(np.arange(len(piece), dtype=np.float64), piece)[1] for piece in long)
     return SpacingFit(
-        kind=kind,
+        spacing_class=spacing_class,
         spacing_mm=spacing,
         uncertainty_mm=uncertainty,
         origin_mm=float(t[0]),
@@ -297,55 +317,55 @@ def _of_runs(
         rounding_mm=slack.rounding,
         is_rounded=residual > slack.tolerance * spacing,
         by_number=False,
-        runs=runs,
+        stretches=stretches,
         n_output=planes_over(float(t[-1] - t[0]), spacing),
     )
 
 
-def _least_run(t: Floats, slack: _Slack) -> int:
-    """Slices that must be equally spaced for it not to be chance: rounded positions are so more easily.
+def _least_stretch(t: Floats, slack: _Slack) -> int:
+    """Fewest equally spaced slices that are no chance: rounded positions are equally spaced more easily.
 
-    Two slices are a run always. Each one after them is in the band by chance if it lies within twice the band's half
-    height of where the two before point, to either side: 4 half heights of the spacing over which it might lie.
+    Two slices always are a stretch. The two slices before another one point to a place for it. By chance it lies in the
+    band if it is within two half heights of that place: on 4 half heights of the spacing over which it might lie.
     """
     # 1 would say that no number of slices is evidence.
     chance = min(4 * (slack.allowed / float(np.median(np.diff(t))) + slack.tolerance), 0.95)
-    return max(SHORTEST_RUN, 2 + math.ceil(math.log(CHANCE) / math.log(chance)))
+    return max(SHORTEST_STRETCH, 2 + math.ceil(math.log(CHANCE) / math.log(chance)))
 
 
-def _agree(one: Run, other: Run, slack: _Slack) -> bool:
-    """Whether the spacings of two runs are equal but for rounding."""
-    off = sum(2 * slack.rounding / (run.stop - run.first - 1) for run in (one, other))
+def _agree(one: Stretch, other: Stretch, slack: _Slack) -> bool:
+    """Whether the spacings of two stretches are equal but for rounding."""
+    off = sum(2 * slack.rounding / (stretch.n_slices - 1) for stretch in (one, other))
     return abs(one.spacing_mm - other.spacing_mm) <= off + slack.tolerance * other.spacing_mm
 
 
-def _cut(t: Floats, slack: _Slack) -> list[Run]:
-    """Runs one after another, each as long as its slices are equally spaced; a slice that starts none is one."""
-    runs: list[Run] = []
+def _cut(t: Floats, slack: _Slack) -> list[Stretch]:
+    """Stretches one after another, each as long as its slices are equally spaced; a slice that starts none is one."""
+    stretches: list[Stretch] = []
     first = 0
     while first < len(t):
-        stop = _end_of_run(t, first, slack)
+        stop = _end_of_stretch(t, first, slack)
         steps = np.arange(stop - first)
         spacing = np.nan
         if len(steps) > 1:
             spacing = _fit(t[first:stop], steps, slack.rounding, slack.allowed).spacing
-        runs.append(Run(first, stop, spacing))
+        stretches.append(Stretch(first, stop, spacing))
         first = stop
-    return runs
+    return stretches
 
 
-def _end_of_run(t: Floats, first: int, slack: _Slack) -> int:
-    """One past the last slice of the longest run from ``first``; ``first + 1`` if not even three slices are one."""
+def _end_of_stretch(t: Floats, first: int, slack: _Slack) -> int:
+    """One past the last slice of the longest stretch from ``first``; ``first + 1`` if not even three slices are one."""
 
     def fits(stop: int) -> bool:
         steps = np.arange(stop - first, dtype=np.float64)
         spacing, half = narrowest_band(steps, t[first:stop])
         return half <= min(slack.allowed, spacing / 4) + slack.tolerance * spacing
 
-    if first + SHORTEST_RUN > len(t) or not fits(first + SHORTEST_RUN):
+    if first + SHORTEST_STRETCH > len(t) or not fits(first + SHORTEST_STRETCH):
         return first + 1
     # By doubling, then by halving: not every length is tried.
-    low, high = first + SHORTEST_RUN, first + SHORTEST_RUN + 1
+    low, high = first + SHORTEST_STRETCH, first + SHORTEST_STRETCH + 1
     while high <= len(t) and fits(high):
         low, high = high, min(len(t), 2 * high - first) if high < len(t) else high + 1
     high = min(high, len(t) + 1)
@@ -360,7 +380,7 @@ def _irregular(t: Floats, rounding: float) -> SpacingFit:
     spacing = float(np.median(gaps))
     slope, origin, _ = least_squares_line(steps.astype(np.float64), t)
     return SpacingFit(
-        kind=SpacingClass.IRREGULAR,
+        spacing_class=SpacingClass.IRREGULAR,
         spacing_mm=spacing,
         uncertainty_mm=float(np.std(gaps)),
         origin_mm=float(t[0]),
@@ -369,7 +389,7 @@ def _irregular(t: Floats, rounding: float) -> SpacingFit:
         rounding_mm=rounding,
         is_rounded=False,
         by_number=False,
-        runs=(),
+        stretches=(),
         n_output=planes_over(float(t[-1] - t[0]), spacing),
     )
 

@@ -19,15 +19,15 @@ from gpustitch.slices.fit.lines import least_squares_line
 NOT_A_FRAME = 0.02
 # Positions nearer than this part of the usual interval are one.
 SAME_PLACE = 1e-3
-# An interval more than _FAR times as wide as all others leads to a slice whose position is wrong, if those are _SERIES
-# or more and differ by less than the factor _ALIKE: far beyond gaps of series and beyond spacings that vary.
+# An interval more than _FAR times as wide as all others leads to a slice whose position is wrong. The others must be
+# _SERIES or more and differ by less than the factor _ALIKE. Gaps of series and spacings that vary stay far below.
 _FAR = 50
 _SERIES = 8
 _ALIKE = 8
 # Shift sideways for each mm along the normal above which a stack is sheared.
 SHEARED = 1e-3
 _MOST_DECIMALS = 12  # about as many as float64 holds of hundreds of mm
-# Error of a position along the normal that is computed from three binary numbers, as a part of the greatest of them.
+# A position along the normal is computed from three binary numbers: its error, as a part of the greatest of them.
 _ARITHMETIC = 8 * np.finfo(np.float64).eps
 
 
@@ -46,7 +46,7 @@ def mean_directions(rows: Floats, columns: Floats) -> Floats:
     Raises
     ------
     ParameterError
-        If a vector is not a number or not of unit length, two are not perpendicular, or slices are not parallel.
+        If a vector is no unit vector, two are not perpendicular, or slices are not parallel.
     """
     pairs = np.stack([columns, rows], 1).astype(np.float64)
     grams = pairs @ pairs.transpose(0, 2, 1)
@@ -197,7 +197,7 @@ def volume_affine(
     spacing_mm: tuple[float, float, float],
     shear: tuple[float, float] = (0.0, 0.0),
 ) -> Floats:
-    """Matrix from voxel (z, y, x, 1) to place (x, y, z, 1) in mm, LPS.
+    """Matrix from voxel (x, y, z, 1) to mm (LPS).
 
     Parameters
     ----------
@@ -213,6 +213,6 @@ def volume_affine(
     axes = np.array(directions, np.float64)
     axes[0] += shear[0] * axes[1] + shear[1] * axes[2]
     matrix = np.eye(4)
-    matrix[:3, :3] = (axes * np.asarray(spacing_mm)[:, None]).T
+    matrix[:3, 2::-1] = (axes * np.asarray(spacing_mm)[:, None]).T
     matrix[:3, 3] = origin_mm
     return matrix

@@ -48,11 +48,11 @@ def holes(fit: SpacingFit, positions_mm: Floats, numbers: Integers | None) -> li
     numbers
         int64 (n,): instance numbers in that order, if all have one.
     """
-    if fit.kind not in (SpacingClass.MISSING, SpacingClass.RUNS_WITH_GAPS):
+    if fit.spacing_class not in (SpacingClass.MISSING, SpacingClass.RUNS_WITH_GAPS):
         return []
-    after = np.array([run.stop - 1 for run in fit.runs[:-1]], np.int64)
+    after = np.array([stretch.stop - 1 for stretch in fit.stretches[:-1]], np.int64)
     widths = np.diff(positions_mm)[after] / fit.spacing_mm
-    if fit.kind is SpacingClass.MISSING:
+    if fit.spacing_class is SpacingClass.MISSING:
         widths = np.diff(fit.steps)[after].astype(np.float64)
     skipped = _skipped(after, numbers)
     return [

@@ -42,7 +42,7 @@ def narrowest_band(x: Floats, y: Floats) -> tuple[float, float]:
 
     Notes
     -----
-    The height of the band is a convex, piecewise linear function of its slope, with corners at the slopes of the edges
+    The height of the band is a convex, piecewise linear function of its slope. Its corners are the slopes of the edges
     of the convex hull.
     """
     upper, lower = _chain(x, y, 1.0), _chain(x, y, -1.0)
@@ -72,7 +72,7 @@ def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
     """
     upper, lower = _chain(x, y, 1.0), _chain(x, y, -1.0)
     best, _ = narrowest_band(x, y)
-    # The first and the last point lie 2 half off the slope at most, so that no two slopes differ by more.
+    # The first and the last point lie at most 2 half off the line: no two slopes differ by more than this.
     reach = 4 * half / float(x[-1] - x[0]) + 1e-300
     ends = []
     for side in (-1.0, 1.0):

@@ -2,13 +2,13 @@
 
 SimpleITK (the reader of series of ITK, file names sorted by GDCM): distance of the first slice from the last, over the
 number of intervals; 1 where that is nothing. 3D Slicer reads with the same reader. dcm2niix: distance of the two lowest
-slices along the normal (where distances vary it also writes a volume of its own interpolation). dicom2nifti: as
-SimpleITK with one slice of each position, but refuses three slices or fewer, intervals that differ and slices that move
+slices along the normal (where distances vary it also writes an interpolated volume). dicom2nifti: as
+SimpleITK with one slice of each position. It refuses three slices or fewer, intervals that differ and slices that move
 sideways. ImageJ (File > Import > Image Sequence): z of the first slice less z of the last, in the order of
 InstanceNumber, over the number of intervals; where that is nothing the tag.
 
-Tried on the series of the tests: SimpleITK 2.5, dcm2niix 1.0.20260724, dicom2nifti 2.6. 3D Slicer and ImageJ are told
-from their sources only.
+SimpleITK 2.5, dcm2niix 1.0.20260724 and dicom2nifti 2.6 were tried on the series of the tests. What 3D Slicer and
+ImageJ do is known from their sources only.
 """
 
 from __future__ import annotations

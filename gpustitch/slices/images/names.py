@@ -12,9 +12,9 @@ import numpy as np
 from gpustitch.io.images.files import TIFF_SUFFIXES
 
 _DIGITS = re.compile(r"(\d+)")
-# Numbers that differ in every file make one stack, unless another number parts them into stacks at least this long.
+# Numbers that differ in every file make one stack, unless another number parts it into stacks at least this long.
 _LONG_STACK = 10
-# Part of all intervals that may be holes, as in the classes of slice_fit; with more, numbers do not count slices.
+# Part of all intervals that may be holes, as in gpustitch.slices.fit.classes; with more, numbers do not count slices.
 _MOST_HOLES = 0.2
 # Holes that a note names.
 _NAMED = 8

@@ -31,15 +31,15 @@ class _Stated:
 def find_image_series(files: Sequence[Path], trust_resolution: bool = False) -> list[SliceSeries]:
     """Series in image files: stacks of single images, and files of many planes.
 
-    Images of a folder make a stack if their names differ in one number, and their size and type are the same. A file
-    of several planes is a series for itself, or one for each channel and time. All files of a multi-file OME-TIFF are
-    one. Numbers in names (or of planes, from 1) become ``SliceHeader.number``.
+    Images of a folder make a stack if their names differ in one number, with one size and type. A file of several
+    planes is a series by itself, or one for each channel and time. All files of a multi-file OME-TIFF are one series.
+    Numbers in names (or of planes, from 1) become ``SliceHeader.number``.
 
-    The distance of planes is that of ImageJ's or OME's description; a plain image states none. Distances in plane are
-    taken from its resolution only when asked, since programs and cameras write one nobody meant: that is noted.
+    The distance of planes is that of ImageJ's or OME's description; a plain image states none. Its
+    resolution counts only when asked for, since programs and cameras write one that nobody meant; a note says so.
 
-    Files that cannot be read are named in a note of the series that their names belong to, or in a series without
-    slices.
+    A file that cannot be read is named in a note of the series that its name belongs to. If that has no other file, it
+    is a series without slices.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def _of_singles(
                 kinds.setdefault((stacks[path].shape, stacks[path].pixels), []).append(path)
         damaged = tuple(notes[path] for path in paths if path in notes)
         if not kinds:
-            kind = "tiff" if paths[0].suffix.lower() in TIFF_SUFFIXES else "image"
-            series.append(SliceSeries(_name(paths), kind, (), damaged))
+            source_format = "tiff" if paths[0].suffix.lower() in TIFF_SUFFIXES else "image"
+            series.append(SliceSeries(_name(paths), source_format, (), damaged))
         split = _split_note(kinds)
         most = max(kinds.values(), key=len, default=[])
         for some in kinds.values():
@@ -224,4 +224,4 @@ def _why_unknown(stack: ImageStack) -> str:
     if stack.resolution.spacing_mm is None:
         return f"its resolution, {stack.resolution.text}, is no length"
     y, x = stack.resolution.spacing_mm
-    return f"its resolution, {stack.resolution.text} ({y:.6g} x {x:.6g} mm), is taken only with --trust-resolution"
+    return f"its resolution, {stack.resolution.text} ({y:.6g} x {x:.6g} mm), is taken only with `trust_resolution`"

@@ -1,4 +1,4 @@
-"""Planes in one image file, or in the files that one OME description names, and what is stated of their spacing."""
+"""Planes in an image file, or in the files that one OME description names, and the spacing that is stated."""
 
 from __future__ import annotations
 

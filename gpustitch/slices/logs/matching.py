@@ -19,7 +19,7 @@ _MORE_PROJECTIONS = 2  # taken again at the end, to see whether something moved
 
 
 def logs_for(series: SliceSeries) -> list[Path]:
-    """Logs in the folder of a stack, then in the folder above it (scanners put slices in a folder beside the log)."""
+    """Logs in the folder of a stack, then in the one above it: scanners put slices in a folder beside the log."""
     found: list[Path] = []
     for folder in _folders(series):
         try:
@@ -33,9 +33,9 @@ def with_logs(series: Sequence[SliceSeries], logs: Iterable[Path] | None = None)
     """Series of images with the spacing of the log that is theirs.
 
     A log is looked for in the folder of the images and the one above. It is theirs if the numbers of rows, columns and
-    slices agree; where a log states none, if no other log is nearer. Of several that agree, those of a reconstruction,
-    in the images' own folder, whose name or file prefix is that of the images come first. Logs that contradict the
-    images, or each other, are named in a note and not used.
+    slices agree; where a log states none, if no other log is nearer. Several may agree: those of a reconstruction come
+    first, then those named as the images, then those in their folder. Logs that contradict the images, or each other,
+    are named in a note and not used.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def series_with_log(series: SliceSeries, log: ScannerLog) -> SliceSeries:
     """A series with the spacing of a log: what it does not state itself, and a note on where that is from.
 
     Distances that the images only imply, or that are written unasked, give way to the log's. A log whose size
-    contradicts the images', or that is of their projections, is named in a note and not used.
+    contradicts the images', or that is of their projections, is noted and not used.
     """
     wrong = contradiction(series, log)
     if wrong:
@@ -70,13 +70,13 @@ def series_with_log(series: SliceSeries, log: ScannerLog) -> SliceSeries:
         return _noted(series, notes)
     lengths = " x ".join("?" if mm is None else f"{mm:.7g}" for mm in spacing)
     which = "" if len(taken) == len(own) else f" {', '.join(taken)}"
-    said = f"{lengths} mm (z, y, x),{which} from {log.path} ({log.kind}): {'; '.join(log.quotes)}"
+    said = f"{lengths} mm (z, y, x),{which} from {log.path} ({log.log_type}): {'; '.join(log.quotes)}"
     notes.append(Note(Code.SCANNER_LOG_USED, f"{said}; {_agreement(series, log)}"))
     kept = tuple(note for note in series.notes if note.code not in _answered(spacing))
     pixel = (y, x) if y is not None and x is not None else None
     return replace(
         series,
-        kind="scanner log" if "z" in taken else series.kind,
+        source_format="scanner log" if "z" in taken else series.source_format,
         headers=tuple(replace(header, pixel_spacing_mm=pixel) for header in series.headers),
         notes=(*kept, *notes),
         spacing_mm=(z, y, x),
@@ -118,7 +118,7 @@ def _beginning(log: ScannerLog) -> str:
 
 
 def _is_turned(log: ScannerLog, size: tuple[int, int, int]) -> bool:
-    """Whether slices were cut across another axis; where voxels are cubes that does not matter."""
+    """Whether slices were cut across another axis of cubes: their spacing is the same."""
     known = [count for count in log.shape if count is not None]
     return len(known) == 3 and sorted(known) == sorted(size) and len(set(log.spacing_mm)) == 1
 
@@ -165,7 +165,7 @@ def _answered(spacing: Sequence[float | None]) -> set[Code]:
 
 
 def _with_nearby(series: SliceSeries, logs: list[Path] | None, read: dict[Path, ScannerLog | Note]) -> SliceSeries:
-    if series.kind == "dicom" or not series.headers:
+    if series.source_format == "dicom" or not series.headers:
         return series
     folders = _folders(series)
     near = logs_for(series) if logs is None else [path for path in logs if path.parent.absolute() in folders]

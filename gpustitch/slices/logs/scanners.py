@@ -27,8 +27,8 @@ class ScannerLog:
     ----------
     path
         File.
-    kind
-        What it is, for messages.
+    log_type
+        Whose log it is and of what, for messages.
     spacing_mm
         (z, y, x) of the reconstruction; None for each that is not stated, or if it is no log of a reconstruction.
     shape
@@ -48,7 +48,7 @@ class ScannerLog:
     """
 
     path: Path
-    kind: str
+    log_type: str
     spacing_mm: LengthsZYX
     shape: Counts = _UNKNOWN
     quotes: tuple[str, ...] = ()

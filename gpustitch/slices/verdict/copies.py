@@ -140,7 +140,7 @@ def _have_numbers(headers: Sequence[SliceHeader]) -> bool:
 
 
 def _agrees(fit: SpacingFit | None, hint_mm: float | None, tolerance: float) -> bool:
-    """As many slices at each place as at any other are several volumes, unless the tag says they are too close."""
+    """Whether SpacingBetweenSlices is the fitted spacing: then slices at one place are close, not several volumes."""
     return fit is not None and hint_mm is not None and abs(hint_mm - fit.spacing_mm) <= tolerance * fit.spacing_mm
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers, LengthsZYX
+from gpustitch.model.options import documented, option
 from gpustitch.slices.dicom.series import SPLIT_NAMES
-from gpustitch.slices.fit.classes import TOLERANCE, fit_slices, stated_grid
+from gpustitch.slices.fit.classes import TOLERANCE, check_tolerance, fit_slices, stated_grid
 from gpustitch.slices.fit.geometry import Drift, drift, first_voxel, least_shear
 from gpustitch.slices.fit.holes import holes
 from gpustitch.slices.fit.peers import peers
@@ -41,46 +42,40 @@ _WEIGHT = (
 _SOURCES = (Code.SCANNER_LOG_USED,)
 
 
+@documented
 @dataclass(frozen=True)
 class JudgeOptions:
-    """How series are judged.
+    """How series are judged; ParameterError if an option is out of range."""
 
-    Attributes
-    ----------
-    spacing_mm
-        Distance of slices for series whose files do not state positions (None: not given).
-    tolerance
-        Greatest distance of a slice from an even grid, as a part of the spacing; above 0, below 0.5.
-    use_thickness
-        Take SliceThickness where nothing else states the distance of slices.
-    trust_resolution
-        Believe resolutions of plain images, which many programs write unasked.
-    split_by
-        What else parts series: names in ``SPLITS``.
-    keep_going
-        Judge the rest where a file cannot be read; False raises its error.
-
-    Raises
-    ------
-    ParameterError
-        If one is out of range.
-    """
-
-    spacing_mm: float | None = None
-    tolerance: float = TOLERANCE
-    use_thickness: bool = False
-    trust_resolution: bool = False
-    split_by: tuple[str, ...] = ()
-    keep_going: bool = True
+    slice_spacing_mm: float | None = option(
+        None,
+        flag="--spacing-z",
+        unit="mm",
+        help="Distance of the slices of files that do not state where they are, mm.",
+        shown="what other tags state",
+    )
+    tolerance: float = option(
+        TOLERANCE, help="Greatest distance of a slice from an even grid, as a part of the spacing."
+    )
+    use_thickness: bool = option(
+        False, help="Take SliceThickness for the distance of slices where nothing else says it."
+    )
+    trust_resolution: bool = option(
+        False, help="Believe the resolution of plain images, which many programs write unasked."
+    )
+    split_by: tuple[str, ...] = option(
+        (), text="names", help=f"Part series by these, with commas: {', '.join(SPLITS)}."
+    )
+    keep_going: bool = option(True, help="Judge the rest where a file cannot be read; else it is an error.")
 
     def __post_init__(self) -> None:
-        if self.spacing_mm is not None and not (math.isfinite(self.spacing_mm) and self.spacing_mm > 0):
-            raise ParameterError(f"slices are a positive distance apart, not {self.spacing_mm} mm")
-        if not 0 < self.tolerance < 0.5:
-            raise ParameterError(f"the tolerance is a part of the spacing, above 0 and below 0.5, not {self.tolerance}")
+        spacing = self.slice_spacing_mm
+        if spacing is not None and not (math.isfinite(spacing) and spacing > 0):
+            raise ParameterError(f"`slice_spacing_mm` is {spacing}; slices are a positive distance apart, in mm")
+        check_tolerance(self.tolerance)
         unknown = [name for name in self.split_by if name not in SPLITS]
         if unknown:
-            raise ParameterError(f"series are split by {', '.join(SPLITS)}, not by {unknown[0]}")
+            raise ParameterError(f"`split_by` is {unknown[0]}; series are split by {', '.join(SPLITS)}")
 
 
 DEFAULT = JudgeOptions()
@@ -121,7 +116,7 @@ def _places(series: SliceSeries, kept: Sequence[int], options: JudgeOptions) -> 
     by_position = positioned(series, kept)
     if isinstance(by_position, Places):
         is_one_place = len(kept) > 1 and np.ptp(by_position.along_mm) == 0
-        if not is_one_place or (options.spacing_mm is None and located(series, kept) is None):
+        if not is_one_place or (options.slice_spacing_mm is None and located(series, kept) is None):
             return by_position
         wrong: tuple[Note, ...] = (Note(Code.POSITION_BAD, "ImagePositionPatient is the same in all slices"),)
     else:
@@ -139,9 +134,9 @@ def _without_positions(
     headers = [series.headers[i] for i in kept]
     if len(kept) == 1:
         return counted(series, kept, 1.0, ""), None
-    if options.spacing_mm is not None:
-        text = f"no positions; the given {mm(options.spacing_mm)} mm was used"
-        return counted(series, kept, options.spacing_mm, "--spacing-z"), Note(Code.USER_SPACING_USED, text)
+    if options.slice_spacing_mm is not None:
+        text = f"no positions; the given {mm(options.slice_spacing_mm)} mm was used"
+        return counted(series, kept, options.slice_spacing_mm, "`slice_spacing_mm`"), Note(Code.USER_SPACING_USED, text)
     places = located(series, kept)
     if places is not None:
         return places, Note(Code.SLICE_LOCATION_USED, "no positions; SliceLocation was used, which need not be one")
@@ -184,7 +179,7 @@ def _measured(
         holes=holes(fit, along, instance_numbers(stacked)),
         present=series.numbers_apart | {h.number for h in series.headers if h.number is not None},
     )
-    return _stack(series, found, places, (*notes, *single.notes, *crooked), options.spacing_mm)
+    return _stack(series, found, places, (*notes, *single.notes, *crooked), options.slice_spacing_mm)
 
 
 def _sideways(
@@ -195,7 +190,7 @@ def _sideways(
         return None, []
     along = places.along_mm[chosen]
     at = places.positions_mm[chosen] @ places.directions[1:].T
-    if fit.kind is SpacingClass.SINGLE:
+    if fit.spacing_class is SpacingClass.SINGLE:
         return drift(along, at, 0.0), []
     cosines = places.cosines if places.cosines is not None else places.directions
     # Decimals of positions that are coarser than the spacing would shear the fit.
@@ -259,7 +254,7 @@ def _pixel_notes(series: SliceSeries, headers: Sequence[SliceHeader]) -> list[No
 def _others(series: SliceSeries, places: Places) -> dict[str, float | None]:
     """What other programs take for a DICOM series of single slices; files of many frames they read otherwise."""
     n = len(series.headers)
-    is_plain = series.kind == "dicom" and n > 1 and len({header.path for header in series.headers}) == n
+    is_plain = series.source_format == "dicom" and n > 1 and len({header.path for header in series.headers}) == n
     # Files whose position was not believed state one all the same; what comes of it is not known.
     stated = [h.position_mm is not None and bool(np.isfinite(h.position_mm).all()) for h in series.headers]
     is_plain &= all(stated) or not any(stated)
@@ -289,10 +284,10 @@ def _stated(series: SliceSeries, stated: LengthsZYX, options: JudgeOptions) -> S
     order = np.arange(n, dtype=np.int64)
     pixel = None if y is None or x is None else (y, x)
     notes: tuple[Note, ...] = ()
-    if options.spacing_mm is not None and n > 1:
+    if options.slice_spacing_mm is not None and n > 1:
         said = "nothing states the distance of slices" if z is None else f"files say {mm(z)} mm"
-        notes = (Note(Code.USER_SPACING_USED, f"{said}; the given {mm(options.spacing_mm)} mm was used"),)
-        z = options.spacing_mm
+        notes = (Note(Code.USER_SPACING_USED, f"{said}; the given {mm(options.slice_spacing_mm)} mm was used"),)
+        z = options.slice_spacing_mm
     if n == 1:
         return _without_places(series, order, SpacingClass.SINGLE, notes, pixel)
     if z is None:
@@ -322,17 +317,21 @@ def _source(series: SliceSeries, notes: tuple[Note, ...]) -> str:
     if notes:
         return "given"
     return {"tiff": "stated by the TIFF file", "image": "stated by the images"}.get(
-        series.kind, f"from the {series.kind}"
+        series.source_format, f"from the {series.source_format}"
     )
 
 
 def _without_places(
-    series: SliceSeries, order: Integers, kind: SpacingClass, notes: tuple[Note, ...], pixel: tuple[float, float] | None
+    series: SliceSeries,
+    order: Integers,
+    spacing_class: SpacingClass,
+    notes: tuple[Note, ...],
+    pixel: tuple[float, float] | None,
 ) -> SliceStack:
     nothing: Floats = np.full(len(order), np.nan)
     nan = math.nan
-    n_output = 1 if kind is SpacingClass.SINGLE else 0
-    fit = SpacingFit(kind, nan, nan, nan, np.arange(len(order)), nan, nan, False, False, (), n_output)
+    n_output = 1 if spacing_class is SpacingClass.SINGLE else 0
+    fit = SpacingFit(spacing_class, nan, nan, nan, np.arange(len(order)), nan, nan, False, False, (), n_output)
     headers = [series.headers[i] for i in order]
     found = words.Findings(headers, order, nothing, "", fit, None, ())
     stack = _stack(series, found, Places(order, nothing, nan, ""), notes)

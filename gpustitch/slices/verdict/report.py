@@ -14,6 +14,8 @@ from gpustitch.slices.model import SliceStack, SpacingClass
 from gpustitch.slices.verdict.text import mm, percent
 from gpustitch.slices.verdict.words import fitted
 
+# Of the dictionaries of verdicts and of the sidecars of volumes.
+SCHEMA = 2
 # Spacings that differ by a smaller part are the same.
 _SAME = 1e-4
 # Characters of the column of labels; longer ones push their first line to the right.
@@ -24,7 +26,7 @@ _NUMBER = re.compile(r"(\d) (mm|%)")
 
 def headline(stack: SliceStack) -> str:
     """Name and class of a series."""
-    return f"{stack.series.name}: {stack.fit.kind}"
+    return f"{stack.series.name}: {stack.fit.spacing_class}"
 
 
 def verdict(stack: SliceStack, width: int = 80) -> Iterator[str]:
@@ -76,12 +78,12 @@ def _summary(stack: SliceStack) -> str:
     return {
         SpacingClass.UNIFORM: f"{n}, equally spaced",
         SpacingClass.MISSING: f"{n} of {fit.n_output}, equally spaced but for holes",
-        SpacingClass.RUNS_WITH_GAPS: f"{n} in {len(fit.runs)} stretches of one spacing, with gaps between",
+        SpacingClass.RUNS_WITH_GAPS: f"{n} in {len(fit.stretches)} stretches of one spacing, with gaps between",
         SpacingClass.VARIABLE: f"{n}, with spacing that changes on the way",
         SpacingClass.IRREGULAR: f"{n}, unevenly spaced",
         SpacingClass.SINGLE: "1",
         SpacingClass.UNKNOWN: f"{n}, an unknown distance apart",
-    }[fit.kind]
+    }[fit.spacing_class]
 
 
 def _files(stack: SliceStack) -> str:
@@ -110,7 +112,9 @@ def _spacing(stack: SliceStack) -> str:
         # Errors of arithmetic are not worth a line.
         if error is not None and error > 1e-6 * z:
             along += f" ± {error:.2g}"
-        along += {SpacingClass.VARIABLE: " (the finest)", SpacingClass.IRREGULAR: " (median)"}.get(stack.fit.kind, "")
+        along += {SpacingClass.VARIABLE: " (the finest)", SpacingClass.IRREGULAR: " (median)"}.get(
+            stack.fit.spacing_class, ""
+        )
     across = [f"{axis} {'unknown' if value is None else mm(value)}" for axis, value in (("y", y), ("x", x))]
     return ",  ".join([along, *across]) + " mm"
 
@@ -133,8 +137,8 @@ def _said(stack: SliceStack, other: float | None) -> str:
     error = stack.uncertainty_mm[0] or 0.0
     is_same = abs(other - here) <= max(_SAME * here, error if stack.fit.is_rounded else 0.0)
     # Where slices are missing, the right distance still moves what lies behind the hole.
-    whole = volume_stretch(stack, other)
-    moved = stack.fit.kind is not SpacingClass.UNIFORM and whole is not None and abs(whole) > 0.01
+    whole = volume_change(stack, other)
+    moved = stack.fit.spacing_class is not SpacingClass.UNIFORM and whole is not None and abs(whole) > 0.01
     volume = f"volume {percent(whole)}" if moved and whole is not None else ""
     if is_same:
         return f"the same ({volume})" if volume else "the same"
@@ -142,7 +146,7 @@ def _said(stack: SliceStack, other: float | None) -> str:
     return f"{mm(other)} mm ({stretch})"
 
 
-def volume_stretch(stack: SliceStack, other_mm: float) -> float | None:
+def volume_change(stack: SliceStack, other_mm: float) -> float | None:
     """How much longer the volume is with its slices another distance apart, as a part; None if that is unknown."""
     extent = float(stack.positions_mm[-1] - stack.positions_mm[0])
     if not math.isfinite(extent) or extent == 0:
@@ -151,21 +155,27 @@ def volume_stretch(stack: SliceStack, other_mm: float) -> float | None:
 
 
 def verdict_dict(stack: SliceStack) -> dict[str, Any]:
-    """A series for JSON: no NaN, lengths in mm.
+    """A series for JSON: no NaN, lengths in mm. Null is what is not known.
 
-    ``class``, ``spacing_mm`` [z, y, x], ``spacing_uncertainty_mm`` (of z), ``n_slices``, ``n_output``, ``shear`` (mm
-    sideways for each mm along the normal; ``shear_yx`` along columns and along rows), ``warnings`` (codes),
-    ``messages`` (their texts) and what else is known. ``shape`` is rows, columns; ``directions`` are unit vectors (x,
-    y, z, LPS) of the axes z, y, x, ``origin_mm`` is the center of the first voxel (x, y, z, LPS). ``runs`` are [first,
-    stop, spacing] with first <= k < stop in the order along the normal. ``others_mm`` are spacings that other programs
-    take (null: refused), ``others_stretch`` how much more they are than ``spacing_mm[0]``, as a part. Null is what is
-    not known.
+    ``spacing_class``, ``spacing_mm`` [z, y, x], ``spacing_uncertainty_mm`` (of z), ``n_slices``, ``n_output``,
+    ``warnings`` (codes), ``messages`` (their texts) and what else is known. ``shear`` is mm sideways for each mm along
+    the normal, ``shear_yx`` the same along columns and along rows. ``shape`` is rows, columns. ``directions`` are unit
+    vectors (x, y, z, LPS) of the axes z, y, x; ``origin_mm`` is the center of the first voxel (x, y, z, LPS).
+    ``stretches`` are [first, stop, spacing] with first <= k < stop in the order along the normal. ``others_mm`` are
+    spacings that other programs take (null: refused); ``others_stretch`` is how much more they are than
+    ``spacing_mm[0]``, as a part.
+
+    ``class``, ``runs`` and ``kind`` are the names that schema 1 had for ``spacing_class``, ``stretches`` and
+    ``source_format``.
     """
     fit = stack.fit
+    stretches = [[part.first, part.stop, number(part.spacing_mm)] for part in fit.stretches]
     shear_yx = [number(value) for value in stack.shear]
     return {
+        "schema": SCHEMA,
         "name": stack.series.name,
-        "class": str(fit.kind),
+        "spacing_class": str(fit.spacing_class),
+        "class": str(fit.spacing_class),
         "spacing_mm": [number(value) for value in stack.spacing_mm],
         "spacing_uncertainty_mm": number(stack.uncertainty_mm[0]),
         "n_slices": len(stack.order),
@@ -177,7 +187,8 @@ def verdict_dict(stack: SliceStack) -> dict[str, Any]:
         "shape": list(stack.series.headers[0].shape),
         "origin_mm": None if stack.origin_mm is None else [number(value) for value in stack.origin_mm],
         "directions": None if stack.directions is None else stack.directions.tolist(),
-        "runs": [[run.first, run.stop, number(run.spacing_mm)] for run in fit.runs],
+        "stretches": stretches,
+        "runs": stretches,
         "residual_mm": number(fit.residual_mm),
         "rounding_mm": number(fit.rounding_mm),
         "others_mm": {program: number(value) for program, value in stack.others_mm.items()},
@@ -185,7 +196,8 @@ def verdict_dict(stack: SliceStack) -> dict[str, Any]:
         "messages": [{"code": str(note.code), "text": note.text} for note in stack.notes],
         "evidence": list(stack.evidence),
         "advice": stack.advice,
-        "kind": stack.series.kind,
+        "source_format": stack.series.source_format,
+        "kind": stack.series.source_format,
         "path": str(common_path(stack)),
         "n_files": len({header.path for header in stack.series.headers}),
         "series_uid": stack.series.key.get("SeriesInstanceUID"),

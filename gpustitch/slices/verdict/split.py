@@ -18,11 +18,11 @@ _SEVERAL = {Code.MULTI_VOLUME, Code.SLICES_CONFLICT}
 
 
 def with_split(stack: SliceStack, options: JudgeOptions) -> SliceStack:
-    """The verdict with the one ``--split-by`` that leaves one slice at each place, if there is one.
+    """The verdict with the one ``split_by`` that leaves one slice at each place, if there is one.
 
     The headers are read once more, of series with several slices at one place only.
     """
-    if stack.series.kind != "dicom" or not _is_several(stack):
+    if stack.series.source_format != "dicom" or not _is_several(stack):
         return stack
     name = _helpful(stack.series, options)
     if name is None:

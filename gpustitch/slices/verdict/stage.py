@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from gpustitch.array import Device
 from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError
+from gpustitch.model.options import documented, nested, option
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.slices.dicom.pixels import pixels_equal
 from gpustitch.slices.dicom.series import find_dicom_series
@@ -19,7 +23,22 @@ from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_
 from gpustitch.slices.verdict.split import with_split
 from gpustitch.slices.verdict.text import plural
 
-__all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "judge", "judge_series"]
+__all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "SpacingOptions", "judge", "judge_series"]
+
+
+@documented
+@dataclass(frozen=True)
+class SpacingOptions:
+    """Which series are judged, and how."""
+
+    inputs: tuple[Path, ...] = option(
+        is_argument=True, metavar="PATH", help="Folders, files or globs: DICOM, TIFF, other images."
+    )
+    judge: JudgeOptions = nested(
+        JudgeOptions, without=("keep_going",), slice_spacing_mm={"flag": "--spacing-z --spacing"}
+    )
+    device: str | Device = shared.idle_device()
+
 
 # Unreadable files that are named with a series; of more it is said how many.
 _MOST_NAMED = 3
@@ -71,7 +90,7 @@ def judge(
     series, loose = _attached(series, folders)
     for is_bad, text in _few([(note, folders[note]) for note in loose]):
         (progress.warn if is_bad else progress.note)(text)
-    judged = [judge_series(one, options, pixels_equal if one.kind == "dicom" else None) for one in series]
+    judged = [judge_series(one, options, pixels_equal if one.source_format == "dicom" else None) for one in series]
     return [with_split(stack, options) for stack in judged]
 
 

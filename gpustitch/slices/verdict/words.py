@@ -12,7 +12,7 @@ from gpustitch.model.arrays import Floats, Integers
 from gpustitch.slices.fit.classes import MOST_STEPS
 from gpustitch.slices.fit.geometry import Drift
 from gpustitch.slices.fit.holes import Hole
-from gpustitch.slices.model import Code, Note, Run, SliceHeader, SpacingClass, SpacingFit
+from gpustitch.slices.model import Code, Note, SliceHeader, SpacingClass, SpacingFit, Stretch
 from gpustitch.slices.verdict.places import instance_numbers
 from gpustitch.slices.verdict.text import listed, mm, percent, plural
 
@@ -21,9 +21,9 @@ AGREES = 0.01
 # Tags that say where each slice is; others only say how far apart slices are.
 MEASURED = ("ImagePositionPatient", "SliceLocation")
 # What may tell volumes in one series apart, and what does.
-ANY_SPLIT = "perhaps --split-by acquisition, time, echo, b-value or image-type"
-ONE_SPLIT = "--split-by {}"
-# Runs, or pieces that file names fall into, that are named one by one.
+ANY_SPLIT = "perhaps `split_by` acquisition, time, echo, b-value or image-type"
+ONE_SPLIT = "`split_by` {}"
+# Stretches, or pieces that file names fall into, that are named one by one.
 _MOST_PIECES = 12
 # Instance numbers of lost files that are named.
 _MOST_NUMBERS = 6
@@ -78,18 +78,18 @@ def fit_notes(found: Findings) -> list[Note]:
     """Warnings of the class."""
     fit = found.fit
     notes = []
-    if fit.kind is SpacingClass.SINGLE:
+    if fit.spacing_class is SpacingClass.SINGLE:
         notes.append(Note(Code.SINGLE_SLICE, "one slice is no volume"))
-    elif fit.kind is SpacingClass.MISSING:
+    elif fit.spacing_class is SpacingClass.MISSING:
         n = fit.n_output - len(found.order)
         notes.append(Note(Code.SLICES_MISSING, f"{plural(n, 'slice')} missing in {_where(found.holes)}"))
-    elif fit.kind is SpacingClass.RUNS_WITH_GAPS:
-        sizes = ", ".join(str(run.stop - run.first) for run in fit.runs[:_MOST_PIECES])
-        sizes += ", ..." if len(fit.runs) > _MOST_PIECES else ""
+    elif fit.spacing_class is SpacingClass.RUNS_WITH_GAPS:
+        sizes = ", ".join(str(stretch.n_slices) for stretch in fit.stretches[:_MOST_PIECES])
+        sizes += ", ..." if len(fit.stretches) > _MOST_PIECES else ""
         notes.append(Note(Code.GAPS, f"stretches of {sizes} slices with {_where(found.holes)}"))
-    elif fit.kind is SpacingClass.VARIABLE:
-        notes.append(Note(Code.VARIABLE_SPACING, _runs_text(fit.runs)))
-    elif fit.kind is SpacingClass.IRREGULAR:
+    elif fit.spacing_class is SpacingClass.VARIABLE:
+        notes.append(Note(Code.VARIABLE_SPACING, _stretches_text(fit.stretches)))
+    elif fit.spacing_class is SpacingClass.IRREGULAR:
         low, middle, high = np.percentile(np.diff(found.along_mm), [0, 50, 100])
         text = f"intervals of {low:.3g} to {high:.3g} mm, half of them up to {middle:.3g} mm, follow no pattern"
         notes.append(Note(Code.IRREGULAR_SPACING, text))
@@ -102,12 +102,12 @@ def _where(holes: Sequence[Hole]) -> str:
     return f"{plural(len(holes), one)} of {widths}"
 
 
-def _runs_text(runs: Sequence[Run]) -> str:
+def _stretches_text(stretches: Sequence[Stretch]) -> str:
     parts = [
-        f"{run.stop - run.first} slices at {mm(run.spacing_mm)} mm" if run.stop - run.first > 1 else "1 slice apart"
-        for run in runs[:_MOST_PIECES]
+        f"{stretch.n_slices} slices at {mm(stretch.spacing_mm)} mm" if stretch.n_slices > 1 else "1 slice apart"
+        for stretch in stretches[:_MOST_PIECES]
     ]
-    return ", then ".join(parts) + (" ..." if len(runs) > _MOST_PIECES else "")
+    return ", then ".join(parts) + (" ..." if len(stretches) > _MOST_PIECES else "")
 
 
 def _hole_notes(found: Findings) -> list[Note]:
@@ -219,24 +219,26 @@ def spacing_tag(headers: Sequence[SliceHeader]) -> float | None:
 
 
 def _compared(fit: SpacingFit, tag: float | None) -> float | None:
-    """The spacing that a tag should be: that of the run nearest to it."""
-    if tag is None or fit.kind in (SpacingClass.IRREGULAR, SpacingClass.SINGLE, SpacingClass.UNKNOWN):
+    """The spacing that a tag should be: that of the stretch nearest to it."""
+    if tag is None or fit.spacing_class in (SpacingClass.IRREGULAR, SpacingClass.SINGLE, SpacingClass.UNKNOWN):
         return None
-    spacings = [run.spacing_mm for run in fit.runs if math.isfinite(run.spacing_mm)] or [fit.spacing_mm]
+    spacings = [stretch.spacing_mm for stretch in fit.stretches if math.isfinite(stretch.spacing_mm)] or [
+        fit.spacing_mm
+    ]
     return min(spacings, key=lambda spacing: abs(spacing - abs(tag)))
 
 
 def evidence(found: Findings) -> tuple[str, ...]:
     """What was measured."""
     fit, n = found.fit, len(found.order)
-    if fit.kind in (SpacingClass.SINGLE, SpacingClass.UNKNOWN):
+    if fit.spacing_class in (SpacingClass.SINGLE, SpacingClass.UNKNOWN):
         return ()
     if not found.is_measured:
         return (f"{found.source}: {mm(fit.spacing_mm)} mm, {n} slices in the order of {_ordered_by(found)}",)
     extent = float(found.along_mm[-1] - found.along_mm[0])
     said = [f"{found.source} of {n} slices over {mm(extent)} mm"]
-    grid = "an even grid" if fit.kind in (SpacingClass.UNIFORM, SpacingClass.MISSING) else "their stretch"
-    if fit.kind is not SpacingClass.IRREGULAR and n > 2:
+    grid = "an even grid" if fit.spacing_class in (SpacingClass.UNIFORM, SpacingClass.MISSING) else "their stretch"
+    if fit.spacing_class is not SpacingClass.IRREGULAR and n > 2:
         is_exact = fit.residual_mm < 1e-4 * fit.spacing_mm
         said.append(f"all on {grid}" if is_exact else f"at most {fit.residual_mm:.2g} mm off {grid}")
     tag = spacing_tag(found.headers)
@@ -264,7 +266,7 @@ def _ordered_by(found: Findings) -> str:
 
 def fitted(fit: SpacingFit) -> str:
     """The spacing with its unit, to the digits that are known where positions are rounded or irregular."""
-    is_vague = fit.is_rounded or fit.kind is SpacingClass.IRREGULAR
+    is_vague = fit.is_rounded or fit.spacing_class is SpacingClass.IRREGULAR
     return f"{mm(fit.spacing_mm, fit.uncertainty_mm if is_vague else 0.0)} mm"
 
 
@@ -273,32 +275,32 @@ def advice(found: Findings, codes: set[Code]) -> str:
     fit = found.fit
     if Code.SLICES_CONFLICT in codes:
         return f"Split the series ({ANY_SPLIT}), or remove one of each two."
-    if fit.kind is SpacingClass.UNKNOWN:
+    if fit.spacing_class is SpacingClass.UNKNOWN:
         return _unknown_advice(found)
-    if fit.kind is SpacingClass.SINGLE:
+    if fit.spacing_class is SpacingClass.SINGLE:
         return "Nothing to stack."
     use = f"Use {fitted(fit)}"
     resampled = f"gpustitch resample makes {fit.n_output} planes at {fitted(fit)}"
-    if fit.kind is SpacingClass.UNIFORM:
+    if fit.spacing_class is SpacingClass.UNIFORM:
         text = f"{use} for all slices."
         if Code.MULTI_VOLUME in codes:
             text = f"Tell the volumes apart ({ANY_SPLIT}) and {text[0].lower()}{text[1:]}"
-    elif fit.kind is SpacingClass.MISSING:
+    elif fit.spacing_class is SpacingClass.MISSING:
         again = "Fetch the lost files again, or let" if Code.FILES_LOST in codes else "Let"
         text = f"{again} gpustitch resample make {fit.n_output} planes at {fitted(fit)}"
-        text += ", empty in the holes (--fill-gaps: interpolated)."
-    elif fit.kind is SpacingClass.RUNS_WITH_GAPS:
-        text = f"{use} within each stretch: {resampled}, empty in the gaps (--runs: each stretch by itself too)."
+        text += ", empty in the holes (`fill_gaps`: interpolated)."
+    elif fit.spacing_class is SpacingClass.RUNS_WITH_GAPS:
+        text = f"{use} within each stretch: {resampled}, empty in the gaps (`stretches`: each stretch by itself too)."
     else:
         text = f"Do not stack as it is: {resampled}."
     if Code.SHEARED in codes:
-        text += " Keep the shear in the matrix, or move the slices over each other (gpustitch resample --unshear)."
+        text += " Keep the shear in the matrix, or move the slices over each other (gpustitch resample `unshear`)."
     return text
 
 
 def _unknown_advice(found: Findings) -> str:
-    text = "Give the distance of slices with --spacing-z MM; the protocol or the scanner's log has it."
+    text = "Give the distance of slices with `slice_spacing_mm` MM; the protocol or the scanner's log has it."
     thickness = found.headers[0].thickness_mm
     if thickness is not None:
-        text += f" SliceThickness ({thickness:g} mm) need not be it (--use-thickness takes it)."
+        text += f" SliceThickness ({thickness:g} mm) need not be it (`use_thickness` takes it)."
     return text

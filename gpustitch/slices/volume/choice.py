@@ -37,16 +37,16 @@ def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack
         found = list(stacks) if len(stacks) == 1 else usable
         if len(found) == 1:
             return found[0]
-        raise ParameterError(f"{_number(len(stacks))} were found; choose one with --series:\n{_listed(stacks)}")
+        raise ParameterError(f"{_number(len(stacks))} were found; choose one with `series`:\n{_listed(stacks)}")
     if series.isdigit() and len(series) <= _MOST_DIGITS:
         if 1 <= int(series) <= len(stacks):
             return stacks[int(series) - 1]
-        raise ParameterError(f"--series {series}: there are these:\n{_listed(stacks)}")
+        raise ParameterError(f"`series` is {series}; there are these:\n{_listed(stacks)}")
     named = [
         stack for stack in stacks if (uid := stack.series.key.get(_UID, "")).startswith(series) or uid.endswith(series)
     ]
     if len(named) != 1:
-        raise ParameterError(f"--series {series} is {_number(len(named))} of these:\n{_listed(stacks)}")
+        raise ParameterError(f"`series` {series} is {_number(len(named))} of these:\n{_listed(stacks)}")
     return named[0]
 
 
@@ -61,17 +61,15 @@ def check_usable(stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None
         If the pixel spacing is not known, or is not positive.
     """
     if not stack.is_usable:
-        reasons = "; ".join(note.text for note in stack.notes) or f"it is {stack.fit.kind}"
+        reasons = "; ".join(note.text for note in stack.notes) or f"it is {stack.fit.spacing_class}"
         raise DamagedInputError(f"no volume can be made of {stack.series.name}: {reasons}. {stack.advice}".rstrip())
     z_mm, y_mm, x_mm = stack.spacing_mm
     if pixel_spacing_mm is not None:
         y_mm, x_mm = pixel_spacing_mm
     if y_mm is None or x_mm is None:
-        raise ParameterError(
-            f"{stack.series.name} does not state its pixel spacing; give it: --pixel-spacing x,y in mm"
-        )
+        raise ParameterError(f"{stack.series.name} does not state its pixel spacing; give it: `pixel_spacing_mm`")
     if not (y_mm > 0 and x_mm > 0):
-        raise ParameterError(f"--pixel-spacing is two positive numbers of mm, not {x_mm:g}, {y_mm:g}")
+        raise ParameterError(f"`pixel_spacing_mm` is {x_mm:g}, {y_mm:g}, but it must be two positive numbers of mm")
     return dataclasses.replace(stack, spacing_mm=(z_mm, y_mm, x_mm))
 
 
@@ -81,8 +79,8 @@ def _number(count: int) -> str:
 
 def _listed(stacks: Sequence[SliceStack]) -> str:
     lines = [
-        f"  {k}  {stack.series.name}, {stack.fit.kind}, {len(stack.order)} slices {stack.series.key.get(_UID, '')}"
-        for k, stack in enumerate(stacks[:_MOST_NAMED], 1)
+        f"  {k}  {one.series.name}, {one.fit.spacing_class}, {len(one.order)} slices {one.series.key.get(_UID, '')}"
+        for k, one in enumerate(stacks[:_MOST_NAMED], 1)
     ]
     more = len(stacks) - _MOST_NAMED
     return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)

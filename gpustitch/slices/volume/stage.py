@@ -1,115 +1,120 @@
 """From a judged series of slices to a volume of evenly spaced planes with its place in the body.
 
-Slices of a grid are at its steps, not where rounding has written them, so that a uniform series is copied exactly.
-Where slices are missing there is background: what each plane is made of is in the sidecar and in
-``<output>.planes.csv``.
+Slices of a grid are taken at its steps, not where rounding has written them: a uniform series is copied exactly.
+Where slices are missing there is background.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpustitch.array import CPU, Device
+from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside
-from gpustitch.io.provenance import provenance
 from gpustitch.io.write.format import OutputFormat
 from gpustitch.io.write.formats import format_for, volume_suffix
 from gpustitch.io.write.opening import open_output
-from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import ZYX, Spacing
-from gpustitch.model.arrays import Floats
+from gpustitch.model.options import documented, nested, option
 from gpustitch.ops.pyramid import downsample, signed_too
-from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, ZPlan, plan_z, runs
+from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
-from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
+from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, write_blocks
+from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 from gpustitch.slices.dicom.pixels import DicomPlanes
 from gpustitch.slices.images.pixels import ImageSlices
 from gpustitch.slices.model import SliceStack
-from gpustitch.slices.verdict.report import verdict_dict
 from gpustitch.slices.verdict.stage import JudgeOptions, judge
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
-from gpustitch.slices.volume.file import KINDS, planes_table
-from gpustitch.slices.volume.layout import Layout, layout, layout_affine, run_layout
+from gpustitch.slices.volume.file import planes_table, sidecar
+from gpustitch.slices.volume.plane_grid import PlaneGrid, grid_affine, plane_grid, stretch_grid
+from gpustitch.slices.volume.planned import VolumePlan
 
 # More planes than any scanner makes: memory for the table of planes would not be bounded.
 _MOST_PLANES = 1_000_000
 
 
+@documented
 @dataclass(frozen=True)
 class ResampleOptions:
     """What is resampled, and how.
 
-    Attributes
-    ----------
-    inputs
-        Folders and files of the series.
-    output, format
-        What to write; None for the format that the name asks for.
-    spacing_mm
-        Distance of the planes; None for the fitted one, that of the finest run where it varies.
-    series
-        Which of several series: its number from 1 on, or the beginning or end of its SeriesInstanceUID.
-    judge
-        How the series is judged.
-    pixel_spacing_mm
-        (y, x) in place of what the files state; None for that.
-    fill_gaps
-        Interpolate across gaps and missing slices; they are background otherwise.
-    runs
-        Write each run of equally spaced slices as a volume of its own, too.
-    unshear
-        Move the planes of a sheared stack over each other; else they stay, and only the affine is sheared.
-    nearest
-        Take the nearer slice (and whole pixels) in place of interpolation.
-    background
-        Value of voxels that are made of nothing.
-    levels, chunk_shape, compression
-        Of the output, if it has any; None for its default.
-    memory_bytes
-        Most memory for slices.
-    n_workers, n_writers
-        Threads that make blocks (None: one for each core) and that write them.
-    overwrite
-        Replace outputs that exist.
-    device
-        Where planes are interpolated.
-    stack, planes
-        The series judged already, and its slices in the order of ``stack.order``, in place of those at ``inputs``.
+    ``inputs`` is a path or several. A program may give the series judged already as ``stack``, and its slices in the
+    order of ``stack.order`` as ``planes``; then nothing is read at ``inputs``.
     """
 
-    inputs: tuple[Path, ...]
-    output: Path
-    spacing_mm: float | None = None
-    series: str | None = None
-    judge: JudgeOptions = field(default_factory=JudgeOptions)
-    pixel_spacing_mm: tuple[float, float] | None = None
-    fill_gaps: bool = False
-    runs: bool = False
-    unshear: bool = False
-    nearest: bool = False
-    background: float = 0.0
-    format: str | None = None
-    levels: int | None = None
-    chunk_shape: ZYX | None = None
-    compression: int | None = None
-    memory_bytes: int = 1 << 30
-    n_workers: int | None = None
-    n_writers: int = N_WRITERS
-    overwrite: bool = False
-    device: Device = CPU
+    inputs: Path | tuple[Path, ...] = option(
+        is_argument=True,
+        metavar="PATH",
+        help="A folder, file or glob of DICOM or image slices, or a TIFF of pages.",
+    )
+    output: Path = option(
+        is_argument=True,
+        metavar="OUT",
+        help="Volume: *.nii, *.nii.gz NIfTI, *.zarr OME-Zarr, *.tif TIFF, other names precomputed.",
+    )
+    spacing_mm: float | None = option(
+        None,
+        flag="--spacing",
+        unit="mm",
+        help="Distance of the planes, mm.",
+        shown="that of the slices; the finest, if it varies",
+    )
+    series: str | None = option(
+        None,
+        metavar="N|UID",
+        help="Which of several series: number in the list, or beginning or end of the SeriesInstanceUID.",
+        shown="the only one",
+    )
+    fill_gaps: bool = option(
+        False, help="Interpolate where slices are missing too; else there is background: nothing is made up."
+    )
+    stretches: bool = option(
+        False,
+        flag="--stretches --runs",
+        help="Write each stretch of equally spaced slices as a volume of its own too: OUT_run1 and so on.",
+    )
+    unshear: bool = option(
+        False,
+        flag="--unshear/--keep-shear",
+        help="Stacks of a tilted gantry: move the planes over each other, in a wider volume; or keep them as they are, "
+        "the affine sheared (NIfTI and the sidecar hold it).",
+    )
+    nearest: bool = option(False, help="Take the nearer slice, unchanged; else two are interpolated.")
+    background: float = option(0.0, help="Value where there is nothing; for CT in HU perhaps -1024.")
+    pixel_spacing_mm: tuple[float, float] | None = option(
+        None, flag="--pixel-spacing", text="positive xy", help="Size of a pixel, mm.", shown="what the files state"
+    )
+    judge: JudgeOptions = nested(JudgeOptions, without=("keep_going",))
+    format: str | None = option(None, help="precomputed, ome-zarr, tiff or nifti.", shown="what the name of OUT says")
+    levels: int | None = shared.levels(None, shown="5; TIFF, NIfTI: 1")
+    chunk_shape: ZYX | None = shared.chunk_shape(None, shown="64,64,64; TIFF, NIfTI: none")
+    compression: int | None = option(None, help="0 (none) to 9.", shown="1 for OME-Zarr and .nii.gz, 0 for TIFF")
+    memory_bytes: int = shared.memory(1 << 30, "Most memory for slices, such as 4G.")
+    n_workers: int | None = shared.n_workers()
+    n_writers: int = shared.n_writers()
+    overwrite: bool = shared.overwrite()
+    device: str | Device = shared.device()
+    device_memory_bytes: int | None = shared.device_memory()
     stack: SliceStack | None = None
     planes: Planes | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The inputs, one or several."""
+        return (Path(self.inputs),) if isinstance(self.inputs, str | Path) else tuple(map(Path, self.inputs))
 
     @property
     def output_format(self) -> OutputFormat:
@@ -118,58 +123,33 @@ class ResampleOptions:
 
 
 @dataclass(frozen=True)
-class VolumePlan:
-    """One volume to write.
-
-    Attributes
-    ----------
-    path
-        Of the volume.
-    layout
-        Slices and planes along the normal.
-    sources
-        What each plane is made of.
-    affine
-        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS); None where the series does not say where it is.
-    spacing
-        Voxel size.
-    blocks
-        The volume cut into pieces of work.
-    output_bytes
-        Size on the disk before compression.
-    """
-
-    path: Path
-    layout: Layout
-    sources: ZPlan
-    affine: Floats | None
-    spacing: Spacing
-    blocks: Blocks
-    output_bytes: int
-
-    @property
-    def shape(self) -> ZYX:
-        """Shape (z, y, x)."""
-        return self.blocks.making.shape
-
-    @property
-    def table(self) -> Path:
-        """Where it is written what each plane is made of."""
-        return self.path.with_name(f"{self.path.name}.planes.csv")
-
-    def count(self, *kinds: int) -> int:
-        """Planes of some kinds."""
-        return int(np.isin(self.sources.plane_origin, kinds).sum())
-
-
-@dataclass(frozen=True)
 class ResamplePlan:
-    """Checked work: the whole volume, then those of the runs."""
+    """Checked work: ``volumes`` are the whole one, then those of the stretches."""
 
     options: ResampleOptions
     stack: SliceStack
     planes: Planes
-    volumes: tuple[VolumePlan, ...]
+    device: Device
+    n_workers: int
+    volumes: tuple[VolumePlan, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """What is resampled, and each volume in a line, for people."""
+        lines = [f"{self.stack.series.name}: {self.stack.fit.spacing_class}, {len(self.stack.order)} slices"]
+        for volume in self.volumes:
+            z_um, y_um, x_um = volume.spacing.zyx_um
+            n, rows, columns = volume.shape
+            lines.append(
+                f"{volume.path}: {n} planes of {columns} x {rows}, voxels of {x_um / 1000:.6g} x {y_um / 1000:.6g} x "
+                f"{z_um / 1000:.6g} mm, at most {_size(volume.output_bytes)} on disk and about "
+                f"{_size(volume.blocks.memory_bytes)} of memory"
+            )
+        return "\n".join(lines)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{math.ceil(n_bytes / 1e6)} MB"
 
 
 def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
@@ -178,7 +158,7 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     Raises
     ------
     ParameterError
-        If an option is out of range, several series are there and none is chosen, or the pixel size is not known.
+        If an option is out of range, none of several series is chosen, or the pixel size is not known.
     InputMissingError, DamagedInputError
         If an input is not there or cannot be read, or no volume can be made of the series.
     OutputExistsError, OutputError
@@ -187,20 +167,22 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     check_output(options.output, overwrite=options.overwrite)
     if options.output_format.in_order:
         check_file_output(options.output, overwrite=options.overwrite)
-    check_apart(options.output, options.inputs)
-    for source in options.inputs:
+    check_apart(options.output, options.paths)
+    for source in options.paths:
         check_outside(options.output, source, is_image=options.output_format.is_image)
     n_workers = checked_workers(options.n_workers)
-    stack = options.stack or chosen_stack(judge(options.inputs, options.judge, progress), options.series)
+    device = choose_device(options.device, options.device_memory_bytes)
+    stack = options.stack or chosen_stack(judge(options.paths, options.judge, progress), options.series)
     stack = check_usable(stack, options.pixel_spacing_mm)
     planes = options.planes or slice_planes(stack)
     _check_pixels(options, planes)
-    volumes = tuple(_volume(options, stack, planes, along, path, n_workers) for path, along in _layouts(options, stack))
-    for volume in volumes:
+    job = ResamplePlan(options, stack, planes, device, n_workers)
+    job = dataclasses.replace(job, volumes=tuple(_volume(job, path, along) for path, along in _grids(options, stack)))
+    for volume in job.volumes:
         check_output(volume.path, overwrite=options.overwrite)
         check_file_output(volume.table, overwrite=options.overwrite)
-    check_free_space(options.output, sum(volume.output_bytes for volume in volumes))
-    return ResamplePlan(options, stack, planes, volumes)
+    check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes))
+    return job
 
 
 def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
@@ -222,19 +204,19 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             volume.shape,
             plan.planes.dtype,
             volume.spacing,
-            downsample=signed_too(hosted(downsample, options.device)),
+            downsample=signed_too(hosted(downsample, plan.device)),
             format=options.format,
             levels=options.levels,
             chunk_shape=options.chunk_shape,
             compression=options.compression,
             affine_lps_mm=volume.affine,
-            sidecar=_sidecar(plan, volume),
+            sidecar=sidecar(_parameters(plan), plan.stack, volume),
             overwrite=options.overwrite,
             n_writers=options.n_writers,
         ) as output:
             write_blocks(volume.blocks, output, in_order=options.output_format.in_order, progress=progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
-            partial.write_text(planes_table(volume.layout.grid, volume.sources), encoding="utf-8", newline="")
+            partial.write_text(planes_table(volume), encoding="utf-8", newline="")
     return tuple(volume.path for volume in plan.volumes)
 
 
@@ -245,29 +227,30 @@ def _check_pixels(options: ResampleOptions, planes: Planes) -> None:
         limits = np.iinfo(planes.dtype)
         if not (limits.min <= options.background <= limits.max and float(options.background).is_integer()):
             raise ParameterError(
-                f"--background is a whole number from {limits.min} to {limits.max} for slices of {planes.dtype}, not "
-                f"{options.background:g}"
+                f"`background` is {options.background:g}, but for slices of {planes.dtype} it must be a whole number "
+                f"from {limits.min} to {limits.max}"
             )
     if options.spacing_mm is not None and not 0 < options.spacing_mm < np.inf:
-        raise ParameterError(f"--spacing is a positive number of mm, not {options.spacing_mm:g}")
+        raise ParameterError(f"`spacing_mm` is {options.spacing_mm:g}, but it must be a positive number of mm")
 
 
-def _layouts(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, Layout]]:
+def _grids(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, PlaneGrid]]:
     """The volumes to write."""
     fit, positions = stack.fit, stack.positions_mm
-    yield options.output, layout(fit, positions, options.spacing_mm)
-    if not options.runs:
+    yield options.output, plane_grid(fit, positions, options.spacing_mm)
+    if not options.stretches:
         return
-    long = [part for part in fit.runs if part.stop - part.first > 1]
-    if len(fit.runs) < 2 or not long:
-        raise ParameterError(f"--runs: {stack.series.name} is {fit.kind} and has no runs to write one by one")
+    long = [part for part in fit.stretches if part.n_slices > 1]
+    if len(fit.stretches) < 2 or not long:
+        raise ParameterError(
+            f"`stretches`: {stack.series.name} is {fit.spacing_class} and has no stretches to write one by one"
+        )
     for number, part in enumerate(long, 1):
-        yield _numbered(options.output, number), run_layout(fit, positions, part, options.spacing_mm)
+        yield _numbered(options.output, number), stretch_grid(fit, positions, part, options.spacing_mm)
 
 
-def _volume(
-    options: ResampleOptions, stack: SliceStack, planes: Planes, along: Layout, path: Path, n_workers: int
-) -> VolumePlan:
+def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
+    options, stack, planes = job.options, job.stack, job.planes
     _, y_mm, x_mm = stack.spacing_mm
     assert y_mm is not None
     assert x_mm is not None
@@ -278,7 +261,7 @@ def _volume(
         extent = float(np.ptp(along.series.positions))
         raise ParameterError(
             f"{stack.series.name}: planes {along.grid.step:g} mm apart over {extent:g} mm are {along.grid.n_planes}, "
-            f"more than {_MOST_PLANES}; check units, positions (gpustitch spacing) and --spacing"
+            f"more than {_MOST_PLANES}; check units, positions (gpustitch spacing) and `spacing_mm`"
         )
     format, stored = options.output_format, (planes.dtype, options.levels, options.chunk_shape)
     _, output_bytes = format.block((along.grid.n_planes, *shape), *stored)
@@ -291,11 +274,11 @@ def _volume(
         along.series, along.grid, limits=along.limits, fill_gaps=options.fill_gaps, nearest=options.nearest
     )
     making = Making(
-        planes, along.series.order, sources, along.grid, options.nearest, shifts, options.background, options.device
+        planes, along.series.order, sources, along.grid, options.nearest, shifts, options.background, job.device
     )
     block, output_bytes = format.block(making.shape, *stored)
-    blocks = cut_blocks(making, block, options.memory_bytes, n_workers)
-    affine = layout_affine(stack, along, unsheared=unshears)
+    blocks = cut_blocks(making, block, options.memory_bytes, job.n_workers)
+    affine = grid_affine(stack, along, unsheared=unshears)
     if affine is not None and shifts is not None:
         # Plane 0 of the slices is not at the corner of the wider planes.
         affine[:3, 3] -= shifts.columns[0] * affine[:3, 0] + shifts.rows[0] * affine[:3, 1]
@@ -304,7 +287,7 @@ def _volume(
 
 
 def _numbered(path: Path, number: int) -> Path:
-    """The name with the number of a run before its suffix."""
+    """The name with the number of a stretch before its suffix."""
     stem = path.name[: len(path.name) - len(volume_suffix(path))]
     return path.with_name(f"{stem}_run{number}{path.name[len(stem) :]}")
 
@@ -315,57 +298,28 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
         yield f"{note.code}: {note.text}"
     n, gaps, filled = whole.shape[0], whole.count(GAP), whole.count(FILLED)
     if gaps:
-        yield f"{gaps} of {n} planes are background: slices are missing there (--fill-gaps interpolates)"
+        yield f"{gaps} of {n} planes are background: slices are missing there (`fill_gaps` interpolates)"
     if filled:
         yield f"{filled} of {n} planes are interpolated across gaps: nothing was measured there"
     if whole.count(OUTSIDE):
         yield "the last plane is background: it lies beyond the last slice"
-    loose = sum(part.stop - part.first == 1 for part in stack.fit.runs)
-    if options.runs and loose:
-        yield f"slices that are in no run: {loose}; they are in {options.output.name} alone"
+    loose = sum(part.n_slices == 1 for part in stack.fit.stretches)
+    if options.stretches and loose:
+        yield f"slices that are in no stretch: {loose}; they are in {options.output.name} alone"
     is_sheared = any(stack.shear) and not options.unshear
     if is_sheared and "affine_lps_mm" in options.output_format.takes:
-        yield "the stack is sheared and so is its affine; programs with ITK refuse that (--unshear moves the planes)"
+        yield "the stack is sheared and so is its affine; programs with ITK refuse that (`unshear` moves the planes)"
     elif is_sheared:
         yield (
             f"the stack is sheared, which {options.output_format.title} cannot state: the volume looks skewed; "
-            "--unshear moves its planes into place (affine_lps in the sidecar is right)"
+            "`unshear` moves its planes into place (affine_lps in the sidecar is right)"
         )
 
 
-def _sidecar(plan: ResamplePlan, volume: VolumePlan) -> dict[str, Any]:
-    stack, options, affine = plan.stack, plan.options, volume.affine
-    asked = {key: value for key, value in vars(options).items() if key not in ("stack", "planes")}
-    files = dict.fromkeys(stack.series.headers[k].path for k in stack.order.tolist())
-    return {
-        **provenance(asked, [path for path in files if path.is_file()]),
-        "verdict": verdict_dict(stack),
-        "affine_lps": None if affine is None else affine.tolist(),
-        "origin_lps_mm": None if affine is None else affine[:3, 3].tolist(),
-        "directions_lps": None if affine is None else _directions(affine),
-        "voxel_size_mm": [v / 1000 for v in volume.spacing.zyx_um],
-        "planes_moved_sideways": volume.blocks.making.shifts is not None,
-        "planes": {name: runs(volume.sources.plane_origin == kind) for kind, name in KINDS.items()},
-        "slices": _slices(stack, volume),
-    }
-
-
-def _directions(affine: Floats) -> list[list[float]]:
-    """Unit vectors of the volume's axes z, y, x."""
-    axes = affine[:3, 2::-1].T
-    return (axes / np.linalg.norm(axes, axis=1, keepdims=True)).tolist()  # type: ignore[no-any-return]
-
-
-def _slices(stack: SliceStack, volume: VolumePlan) -> list[dict[str, Any]]:
-    """File of each slice in order along the normal, where it was written to be and where it was taken to be."""
-    listed = []
-    for k, place in zip(volume.layout.series.order.tolist(), volume.layout.series.positions.tolist(), strict=True):
-        header = stack.series.headers[stack.order[k]]
-        written = float(stack.positions_mm[k])
-        listed.append(
-            {"slice": k, "file": str(header.path), "frame": header.frame, "stated_mm": written, "taken_mm": place}
-        )
-    return listed
+def _parameters(plan: ResamplePlan) -> dict[str, Any]:
+    """What was asked for, as the sidecar has it; ``runs`` is what ``stretches`` was called in schema 1."""
+    asked = {key: value for key, value in vars(plan.options).items() if key not in ("stack", "planes")}
+    return {**asked, "inputs": plan.options.paths, "device": plan.device, "runs": plan.options.stretches}
 
 
 def slice_planes(stack: SliceStack) -> Planes:
@@ -376,6 +330,6 @@ def slice_planes(stack: SliceStack) -> Planes:
     InputMissingError, DamagedInputError
         If pixels cannot be read.
     """
-    if stack.series.kind == "dicom":
+    if stack.series.source_format == "dicom":
         return DicomPlanes(stack.series, stack.order)
     return ImageSlices([stack.series.headers[k] for k in stack.order.tolist()], stack.series.name)

@@ -21,6 +21,8 @@ from gpustitch.cli.main import app
 from gpustitch.demo.series.dicom import ORIGIN, Gradient, write_series
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
+from gpustitch.slices.verdict.stage import JudgeOptions
+from gpustitch.slices.volume.stage import ResampleOptions, plan, run
 from tests.paths import ROOT
 from tests.slices.dicom.scenarios import EXPECTED, oblique_sagittal, scenario
 
@@ -120,7 +122,11 @@ def test_all_options(tmp_path):
     assert whole.levels == 2 and whole.spacing.zyx_um == pytest.approx((800, 600, 400))
     assert [OmeZarrVolume(tmp_path / f"v_run{k}").shape[0] for k in (1, 2, 3)] == [76, 76, 76]
     told = json.loads((tmp_path / "v" / "gpustitch.json").read_text())
-    assert told["parameters"]["runs"] is True and told["planes"]["FILLED"] and not told["planes"]["GAP"]
+    assert (
+        told["parameters"]["runs"] is told["parameters"]["stretches"] is True
+        and told["planes"]["FILLED"]
+        and not told["planes"]["GAP"]
+    )
     assert (tmp_path / "v.planes.csv").exists() and (tmp_path / "v_run3.planes.csv").exists()
 
 
@@ -180,6 +186,22 @@ def test_images(tmp_path, kind):
     np.testing.assert_allclose(found.read(0, 12).astype(int), planes, atol=40 if kind == "jpg" else 0)
 
 
+def test_the_library_makes_the_same(tmp_path):
+    scenario(3, tmp_path / "in")
+    asked = {"fill_gaps": True, "stretches": True, "judge": JudgeOptions(slice_spacing_mm=2.0)}
+    run(plan(ResampleOptions(tmp_path / "in", tmp_path / "a.nii", **asked)))
+    result = call(tmp_path / "in", tmp_path / "b.nii", "--fill-gaps", "--stretches", "--spacing-z", 2)
+    assert result.exit_code == 0, result.output
+    made = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("a"))
+    assert len(made) > 3
+    for name in made:
+        one, other = (tmp_path / name).read_bytes(), (tmp_path / name.replace("a", "b", 1)).read_bytes()
+        if name.endswith(".json"):
+            one, other = (json.loads(text) | {"written": ""} for text in (one, other))
+            assert one["parameters"].pop("output") != other["parameters"].pop("output")
+        assert one == other, name
+
+
 def test_bad_parameters(tmp_path):
     scenario(6, tmp_path / "in")
     for more, code in (
@@ -190,6 +212,7 @@ def test_bad_parameters(tmp_path):
         (["--format", "minc"], 3),
         (["--split-by", "colour"], 3),
         (["--runs"], 3),
+        (["--stretches"], 3),
     ):
         result = call(tmp_path / "in", tmp_path / "v.nii", *more)
         assert result.exit_code == code and "error" in result.output, (more, result.output)
@@ -234,9 +257,9 @@ def test_a_terminated_run_leaves_nothing(tmp_path, name):
         "from gpustitch.cli.main import main; sys.argv[0] = 'gpustitch'; main()"
     )
     command = [sys.executable, "-c", slow, "resample", str(tmp_path / "in"), str(tmp_path / name)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as run:
-        assert run.stdout.readline() == b"reading\n"
-        run.send_signal(signal.SIGTERM)
-        run.communicate(timeout=120)
-    assert run.returncode == 143
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout.readline() == b"reading\n"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+    assert process.returncode == 143
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

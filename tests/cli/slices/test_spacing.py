@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import tifffile
 
 from gpustitch.cli.main import app
 from gpustitch.demo.series.dicom import write_series
@@ -90,6 +91,22 @@ def test_a_warning_of_a_file_elsewhere_is_no_clean_exit(tmp_path):
     write_series(tmp_path / "a", 2.5 * np.arange(9))
     (tmp_path / "b.dcm").write_bytes(b"rubbish")
     assert "b.dcm" in fail(21, "spacing", tmp_path, "--quiet")
+
+
+def test_a_note_is_no_warning(tmp_path):
+    write_series(tmp_path, 2.5 * np.arange(9))
+    tifffile.imwrite(tmp_path / "preview.tif", np.zeros((6, 5), np.uint8))
+    for more, told in (((), True), (("--quiet",), False)):
+        result = run("spacing", tmp_path, *more)
+        assert result.exit_code == 0 and ("single image beside DICOM" in result.stderr) == told
+        assert "warning: " not in result.stderr
+
+
+def test_advice_calls_options_as_they_are_typed(tmp_path):
+    scenario(8, tmp_path / "8")
+    scenario(3, tmp_path / "3")
+    assert "with --spacing-z MM; " in judged(tmp_path / "8")[1][0]["advice"]
+    assert "(--fill-gaps: interpolated)" in " ".join(fail(21, "spacing", tmp_path / "3").split())
 
 
 def test_refusals(tmp_path):

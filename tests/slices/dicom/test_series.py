@@ -31,7 +31,7 @@ def _turned(angle):
 def test_each_scenario_is_one_series(tmp_path, number):
     written = scenario(number, tmp_path)
     (series,), notes = find_dicom_series(tmp_path.iterdir())
-    assert notes == [] and series.notes == () and series.kind == "dicom" and series.spacing_mm is None
+    assert notes == [] and series.notes == () and series.source_format == "dicom" and series.spacing_mm is None
     assert {header.path for header in series.headers} == set(written)
     assert series.name == f"scenario {number} (series 1)"
     by_path = {header.path: header for header in series.headers}

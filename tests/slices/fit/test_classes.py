@@ -40,7 +40,7 @@ def three_runs() -> Floats:
 )
 def test_classes(positions: Floats, rounding: float, kind: str, spacing: float, n_output: int) -> None:
     fit = fit_slices(positions, rounding)
-    assert fit.kind == kind
+    assert fit.spacing_class == kind
     assert fit.spacing_mm == pytest.approx(spacing, abs=5e-3 if kind == "IRREGULAR" else fit.uncertainty_mm + 1e-5)
     assert fit.n_output == n_output
 
@@ -55,8 +55,8 @@ def test_rounded_positions_say_so_and_how_far_the_spacing_may_be_off() -> None:
 
 def test_rounding_does_not_excuse_a_missing_slice() -> None:
     fit = fit_slices(np.delete(np.round(0.7 * np.arange(80), 1), 33), 0.05)
-    assert fit.kind is SpacingClass.MISSING
-    assert (fit.n_output, len(fit.runs)) == (80, 2)
+    assert fit.spacing_class is SpacingClass.MISSING
+    assert (fit.n_output, len(fit.stretches)) == (80, 2)
     assert fit.steps[32:34].tolist() == [32, 34]
 
 
@@ -66,7 +66,7 @@ def test_positions_coarser_than_the_spacing_are_told_apart_by_number() -> None:
     down = fit_slices(np.round(true), 0.5, np.arange(50)[::-1].copy())
     for fit in (up, down):
         assert fit.by_number and fit.is_rounded
-        assert fit.kind is SpacingClass.UNIFORM
+        assert fit.spacing_class is SpacingClass.UNIFORM
         assert abs(fit.spacing_mm - 0.3) <= fit.uncertainty_mm
     with pytest.raises(ParameterError, match="one position"):
         fit_slices(np.round(true), 0.5)
@@ -80,19 +80,19 @@ def test_numbers_that_contradict_coarse_positions_are_not_believed() -> None:
 
 def test_whole_millimetres_that_fit_exactly_are_not_called_rounded() -> None:
     fit = fit_slices(np.arange(30.0), 0.5, np.arange(30))
-    assert (fit.kind, fit.is_rounded, fit.by_number) == ("UNIFORM", False, False)
+    assert (fit.spacing_class, fit.is_rounded, fit.by_number) == ("UNIFORM", False, False)
     steps = np.delete(np.arange(30), [7, 19])
     fit = fit_slices(steps.astype(float), 0.5, steps)
-    assert (fit.kind, fit.is_rounded, fit.by_number, fit.n_output) == ("MISSING", False, False, 30)
+    assert (fit.spacing_class, fit.is_rounded, fit.by_number, fit.n_output) == ("MISSING", False, False, 30)
     steps = np.concatenate([np.arange(60), 100 + np.arange(60)])
     fit = fit_slices(steps.astype(float), 0.5, steps)
-    assert (fit.kind, fit.n_output) == ("RUNS_WITH_GAPS", 160)
+    assert (fit.spacing_class, fit.n_output) == ("RUNS_WITH_GAPS", 160)
 
 
 def test_numbers_that_skip_are_no_missing_slices_if_all_do() -> None:
     fit = fit_slices(np.round(1.1 * np.arange(20)), 0.5, 3 * np.arange(20) + 1)
     assert fit.by_number
-    assert (fit.kind, fit.n_output, fit.steps.tolist()) == ("UNIFORM", 20, list(range(20)))
+    assert (fit.spacing_class, fit.n_output, fit.steps.tolist()) == ("UNIFORM", 20, list(range(20)))
 
 
 def test_rounding_that_turns_neighbours_around_does_not_hide_the_order() -> None:
@@ -101,21 +101,21 @@ def test_rounding_that_turns_neighbours_around_does_not_hide_the_order() -> None
     order = np.argsort(written, kind="stable")
     assert (np.diff(written) < 0).any()
     fit = fit_slices(written[order], 0.75, order)
-    assert fit.by_number and fit.kind is SpacingClass.UNIFORM
+    assert fit.by_number and fit.spacing_class is SpacingClass.UNIFORM
     assert abs(fit.spacing_mm - 0.9) <= fit.uncertainty_mm
 
 
 def test_five_slices_lost_in_a_row_are_a_gap_and_four_are_missing() -> None:
     for lost, kind in ((4, SpacingClass.MISSING), (5, SpacingClass.RUNS_WITH_GAPS)):
         steps = np.delete(np.arange(40), 20 + np.arange(lost))
-        assert fit_slices(1.5 * steps, EXACT).kind is kind
+        assert fit_slices(1.5 * steps, EXACT).spacing_class is kind
 
 
 def test_the_tolerance_says_how_far_off_the_grid_is_still_even() -> None:
     jitter = np.random.default_rng(2).uniform(-0.04, 0.04, 60)
     positions = 2.0 * np.arange(60) + jitter
-    assert fit_slices(positions, EXACT).kind is not SpacingClass.UNIFORM
-    assert fit_slices(positions, EXACT, tolerance=0.03).kind is SpacingClass.UNIFORM
+    assert fit_slices(positions, EXACT).spacing_class is not SpacingClass.UNIFORM
+    assert fit_slices(positions, EXACT, tolerance=0.03).spacing_class is SpacingClass.UNIFORM
     for bad in (0.0, 0.5, np.nan):
         with pytest.raises(ParameterError, match="tolerance"):
             fit_slices(positions, EXACT, tolerance=bad)
@@ -138,7 +138,7 @@ def test_senseless_positions_are_refused(bad: list[float], text: str) -> None:
 
 def test_one_slice() -> None:
     fit = fit_slices(np.array([3.0]), EXACT)
-    assert fit.kind is SpacingClass.SINGLE
+    assert fit.spacing_class is SpacingClass.SINGLE
     assert np.isnan(fit.spacing_mm)
 
 
@@ -185,12 +185,12 @@ def test_a_thousand_series_are_read_right() -> None:
             continue
         n_tried += 1
         fit = fit_slices(series.positions, series.rounding)
-        right = fit.kind == series.kind
+        right = fit.spacing_class == series.kind
         if series.n_output is not None:
             right &= fit.n_output == series.n_output
             right &= abs(fit.spacing_mm - series.spacing) <= fit.uncertainty_mm * (1 + 1e-6) + 1e-9
         if not right:
-            wrong.append((seed, series.kind, str(fit.kind), series.spacing, fit.spacing_mm, series.rounding))
+            wrong.append((seed, series.kind, str(fit.spacing_class), series.spacing, fit.spacing_mm, series.rounding))
     assert n_tried >= 1000
     assert not wrong
 
@@ -205,5 +205,5 @@ def test_the_stated_uncertainty_holds(spacing: float, start: float, n: int, quan
     drift = np.random.default_rng(seed).uniform(-0.5, 0.5)
     written = np.round((start + drift * quantum + spacing * np.arange(n)) / quantum) * quantum
     fit = fit_slices(written, quantum / 2 * (1 + 1e-6))
-    assert fit.kind is SpacingClass.UNIFORM
+    assert fit.spacing_class is SpacingClass.UNIFORM
     assert abs(fit.spacing_mm - spacing) <= fit.uncertainty_mm * (1 + 1e-6) + 1e-9

@@ -143,6 +143,6 @@ def test_the_affine_of_a_sheared_volume_leads_to_its_slices():
     matrix = volume_affine(origin, frame, spacing, shear)
     slice_7 = np.array(origin) + 7 * 4.5 * (frame[0] + shear[0] * frame[1] + shear[1] * frame[2])
     pixel = slice_7 + 3 * 0.7 * frame[1] + 2 * 0.5 * frame[2]
-    np.testing.assert_allclose(matrix @ [7, 3, 2, 1], [*pixel, 1])
+    np.testing.assert_allclose(matrix @ [2, 3, 7, 1], [*pixel, 1])
     upright = volume_affine(origin, frame, spacing)
-    np.testing.assert_allclose((upright @ [7, 0, 0, 1])[:3], np.array(origin) + 31.5 * frame[0])
+    np.testing.assert_allclose((upright @ [0, 0, 7, 1])[:3], np.array(origin) + 31.5 * frame[0])

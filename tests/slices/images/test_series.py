@@ -55,7 +55,7 @@ def test_files_of_a_name_are_a_stack_in_natural_order(tmp_path):
     assert [header.path.name for header in found.headers] == [f"s_{n}.tif" for n in range(12)]
     assert [header.number for header in found.headers] == list(range(12))
     assert {(header.frame, header.shape, header.pixel_spacing_mm) for header in found.headers} == {(0, SHAPE, None)}
-    assert found.kind == "tiff" and found.spacing_mm == (None, None, None)
+    assert found.source_format == "tiff" and found.spacing_mm == (None, None, None)
     assert found.name == f"{tmp_path}/a/s_0.tif ... s_11.tif (12 files)"
 
 
@@ -65,7 +65,7 @@ def test_folders_names_sizes_and_types_make_series(tmp_path):
     tiffs(tmp_path / "a", 2, "other_{}.tif")
     for number in (1, 2):
         Image.fromarray(plane(np.uint8)).save(tmp_path / "a" / f"s_{number}.png")
-    assert sorted((len(s.headers), s.kind) for s in series(tmp_path)) == [
+    assert sorted((len(s.headers), s.source_format) for s in series(tmp_path)) == [
         (2, "image"), (2, "tiff"), (3, "tiff"), (4, "tiff"),
     ]  # fmt: skip
 
@@ -318,7 +318,7 @@ def test_plain_images_state_distances_in_plane_at_most(tmp_path, suffix):
     for number in range(3):
         Image.fromarray(plane(np.uint8)).save(tmp_path / f"s{number}.{suffix}", dpi=(300, 300))
     found = one(tmp_path)
-    assert found.kind == "image" and found.spacing_mm == (None, None, None) and len(found.headers) == 3
+    assert found.source_format == "image" and found.spacing_mm == (None, None, None) and len(found.headers) == 3
     assert codes(found) == {Code.NO_PIXEL_SPACING}
     found = one(tmp_path, trust_resolution=True)
     assert found.notes == () and found.spacing_mm[0] is None

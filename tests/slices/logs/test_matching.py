@@ -71,7 +71,7 @@ def test_a_stack_gets_the_spacing_of_the_log_beside_it(tmp_path):
     bmps(tmp_path)
     log = skyscan(tmp_path / "a_rec.log", um=7.5, step=2, n=N)
     series = one(tmp_path)
-    assert series.spacing_mm == pytest.approx((0.015, 0.0075, 0.0075)) and series.kind == "scanner log"
+    assert series.spacing_mm == pytest.approx((0.015, 0.0075, 0.0075)) and series.source_format == "scanner log"
     assert all(header.pixel_spacing_mm == series.spacing_mm[1:] for header in series.headers)
     assert codes(series) == {Code.SCANNER_LOG_USED}
     said = text(series, Code.SCANNER_LOG_USED)
@@ -103,7 +103,7 @@ def test_a_log_of_another_size_is_named_and_not_used(tmp_path, shape, n, match):
     bmps(tmp_path, range(N))  # numbers that are none of the log's sections
     skyscan(tmp_path / "a_rec.log", shape=shape, n=n)
     series = one(tmp_path)
-    assert series.spacing_mm == (None, None, None) and series.kind == "image"
+    assert series.spacing_mm == (None, None, None) and series.source_format == "image"
     assert match in text(series, Code.SCANNER_LOG_MISMATCH) and "a_rec.log is not used" in str(series.notes)
     direct = series_with_log(
         find_image_series(slice_files([tmp_path]).images)[0], read_scanner_log(tmp_path / "a_rec.log")
@@ -237,7 +237,7 @@ def test_what_the_images_state_themselves_counts_and_a_difference_is_named(tmp_p
     tiff(tmp_path / "a.tif", f"ImageJ=1.54f\nimages={N}\nslices={N}\nunit=mm\nspacing=0.5\n", resolution=(4, 4))
     pcr(tmp_path / "a.pcr", mm=0.25)
     series = one(tmp_path)
-    assert series.spacing_mm == (0.5, 0.25, 0.25) and series.kind == "tiff"
+    assert series.spacing_mm == (0.5, 0.25, 0.25) and series.source_format == "tiff"
     assert "0.5 mm along z" in text(series, Code.SPACING_TAG_MISMATCH) and Code.SCANNER_LOG_USED not in codes(series)
     tiff(tmp_path / "a.tif", f"ImageJ=1.54f\nimages={N}\nslices={N}\nunit=mm\nspacing=0.2501\n", resolution=(4, 4))
     assert one(tmp_path).notes == ()

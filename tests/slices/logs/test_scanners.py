@@ -109,7 +109,7 @@ def test_without_a_step_the_distance_of_slices_is_not_known(tmp_path):
 def test_the_log_of_skyscan_s_projections_states_no_voxel_size(tmp_path):
     found = log(tmp_path, SKYSCAN[: SKYSCAN.index("[Reconstruction]")], "a.log")
     assert found.spacing_mm == (None, None, None) and found.shape == (None, None, None)
-    assert found.kind == "SkyScan projections" and "_rec.log" in found.problems[0]
+    assert found.log_type == "SkyScan projections" and "_rec.log" in found.problems[0]
     assert found.projections == (601, 1536, 1944)
 
 

@@ -18,8 +18,8 @@ from tests.slices.verdict.drawn_series import drawn, pixels_equal
 def misread(found, stack):
     """What is wrong with the verdict on a drawn series."""
     wrong = []
-    if (stack.fit.kind, len(stack.order)) != (found.kind, found.n_slices):
-        wrong.append(f"{stack.fit.kind}, {len(stack.order)} slices")
+    if (stack.fit.spacing_class, len(stack.order)) != (found.kind, found.n_slices):
+        wrong.append(f"{stack.fit.spacing_class}, {len(stack.order)} slices")
     if found.n_output is not None:
         z, error = stack.spacing_mm[0], stack.uncertainty_mm[0]
         if stack.fit.n_output != found.n_output or abs(z - found.spacing) > error * (1 + 1e-6) + 1e-7 * z:
@@ -69,7 +69,7 @@ def test_without_positions_sources_are_tried_in_order():
         (bare, JudgeOptions(use_thickness=True), 5.0, "THICKNESS_USED"),
         (tagged, JudgeOptions(use_thickness=True), 3.0, "SPACING_TAG_USED"),
         (located, JudgeOptions(use_thickness=True), 2.25, "SLICE_LOCATION_USED"),
-        (located, JudgeOptions(spacing_mm=1.5), 1.5, "USER_SPACING_USED"),
+        (located, JudgeOptions(slice_spacing_mm=1.5), 1.5, "USER_SPACING_USED"),
     ):
         stack = judge_series(series, options)
         assert stack.spacing_mm[0] == (None if spacing is None else pytest.approx(spacing))
@@ -78,7 +78,7 @@ def test_without_positions_sources_are_tried_in_order():
 
 
 def test_a_given_spacing_does_not_displace_positions():
-    stack = judge_series(series_of(0.58333 * np.arange(40)), JudgeOptions(spacing_mm=0.6))
+    stack = judge_series(series_of(0.58333 * np.arange(40)), JudgeOptions(slice_spacing_mm=0.6))
     assert stack.spacing_mm[0] == pytest.approx(0.58333)
     assert any("0.6 mm was not used: it would stretch the volume by 2.9 %" in said for said in stack.evidence)
 
@@ -114,7 +114,7 @@ def test_different_slices_at_one_place_make_the_series_unusable():
     series = with_copies(series_of(2.5 * np.arange(9)), [(3, "other.dcm")], number=99)
     stack = judge_series(series, pixels=lambda a, b: False)
     assert not stack.is_usable and "other.dcm and f00003.dcm" in text(stack, "SLICES_CONFLICT")
-    assert "--split-by" in stack.advice
+    assert "`split_by`" in stack.advice
     assert "not compared" in text(judge_series(series), "SLICES_CONFLICT")
     same = judge_series(series, pixels=lambda a, b: True)
     assert same.is_usable and codes(same) == {"SAME_SLICE"} and same.order.tolist() == list(range(9))
@@ -136,7 +136,7 @@ def test_as_many_slices_at_each_place_are_volumes(order):
     # Whole millimetres: by their numbers alone, interleaved ones could also be a third of a millimetre apart.
     series = series_of(along, decimals=0)
     stack = judge_series(series, pixels=lambda a, b: False)
-    assert (stack.fit.kind, stack.spacing_mm[0], len(stack.order)) == ("UNIFORM", 1.0, 8)
+    assert (stack.fit.spacing_class, stack.spacing_mm[0], len(stack.order)) == ("UNIFORM", 1.0, 8)
     assert "3 volumes" in text(stack, "MULTI_VOLUME")
     expected = range(8) if order == "blocks" else range(0, 24, 3)
     assert stack.order.tolist() == list(expected)
@@ -157,7 +157,7 @@ def test_a_blank_first_slice_does_not_hide_volumes():
 
 def test_a_series_in_time_is_one_slice():
     stack = judge_series(series_of(np.zeros(12)), pixels=lambda a, b: False)
-    assert stack.fit.kind == "SINGLE" and not stack.is_usable
+    assert stack.fit.spacing_class == "SINGLE" and not stack.is_usable
     assert "series in time" in text(stack, "MULTI_VOLUME")
 
 
@@ -167,7 +167,7 @@ def test_coarse_positions_of_equal_number_need_the_tag():
     tagged = series_of(true, decimals=0, spacing_between_mm=0.5)
     assert "MULTI_VOLUME" in codes(judge_series(coarse, pixels=lambda a, b: False))
     stack = judge_series(tagged, pixels=lambda a, b: False)
-    assert (stack.fit.kind, len(stack.order)) == ("UNIFORM", 24)
+    assert (stack.fit.spacing_class, len(stack.order)) == ("UNIFORM", 24)
     assert stack.spacing_mm[0] == pytest.approx(0.5, abs=stack.uncertainty_mm[0])
     assert stack.order.tolist() == list(range(24))
 
@@ -186,7 +186,7 @@ def edited(series, changes):
 @pytest.mark.parametrize("bad", [None, (np.nan, 0.0, 1.0), (np.inf, 0.0, 1.0)])
 def test_slices_without_a_position_are_left_out_and_named(bad):
     stack = judge_series(edited(series_of(2.5 * np.arange(9)), {4: {"position_mm": bad}}))
-    assert (stack.fit.kind, len(stack.order)) == ("MISSING", 8)
+    assert (stack.fit.spacing_class, len(stack.order)) == ("MISSING", 8)
     assert "f00004.dcm" in text(stack, "POSITION_BAD")
     assert "FILES_LOST" not in codes(stack) and not stack.others_mm
 
@@ -218,7 +218,7 @@ def test_slices_beside_the_line_are_named_and_not_shifted():
 
 def test_one_slice_and_none():
     stack = judge_series(series_of([3.0]))
-    assert (stack.fit.kind, stack.spacing_mm) == ("SINGLE", (None, 0.7, 0.5))
+    assert (stack.fit.spacing_class, stack.spacing_mm) == ("SINGLE", (None, 0.7, 0.5))
     assert not stack.is_usable and codes(stack) == {"SINGLE_SLICE"}
     assert stack.origin_mm == pytest.approx((-100.0, -120.0, 33.0))
     with pytest.raises(ParameterError, match="no slices"):
@@ -235,15 +235,15 @@ def test_names_in_reverse_or_plain_order_are_in_order():
 def test_a_tolerance_can_be_given():
     jitter = np.random.default_rng(0).uniform(-0.06, 0.06, 40)
     series = series_of(2.5 * np.arange(40) + jitter)
-    assert judge_series(series).fit.kind != "UNIFORM"
-    assert judge_series(series, JudgeOptions(tolerance=0.05)).fit.kind == "UNIFORM"
+    assert judge_series(series).fit.spacing_class != "UNIFORM"
+    assert judge_series(series, JudgeOptions(tolerance=0.05)).fit.spacing_class == "UNIFORM"
 
 
 @pytest.mark.parametrize(
     ("bad", "text"),
     [
-        ({"spacing_mm": 0.0}, "positive distance"),
-        ({"spacing_mm": np.nan}, "positive distance"),
+        ({"slice_spacing_mm": 0.0}, "positive distance"),
+        ({"slice_spacing_mm": np.nan}, "positive distance"),
         ({"tolerance": 0.5}, "tolerance"),
         ({"split_by": ("phase",)}, "split by acquisition"),
     ],

@@ -69,7 +69,7 @@ def test_which_of_several_spacings_is_meant(stacks):
 
 def test_what_is_unknown_is_called_so(stacks):
     text = said(stacks[8], 120)
-    assert "z unknown" in text and "--spacing-z MM" in text and "(5 mm) need not be it" in text
+    assert "z unknown" in text and "`slice_spacing_mm` MM" in text and "(5 mm) need not be it" in text
     assert "nan" not in text.lower()
 
 
@@ -95,14 +95,22 @@ def test_the_dictionary(stacks):
     unknown = verdict_dict(stacks[8])
     assert unknown["spacing_mm"] == [None, 0.75, 0.5] and unknown["spacing_uncertainty_mm"] is None
     assert unknown["warnings"] == ["NO_SPACING"] and not unknown["usable"] and unknown["n_output"] == 0
-    runs = verdict_dict(stacks[2])["runs"]
-    assert [run[:2] for run in runs] == [[0, 100], [100, 200], [200, 300]]
+    gaps = verdict_dict(stacks[2])
+    assert [stretch[:2] for stretch in gaps["stretches"]] == [[0, 100], [100, 200], [200, 300]]
+
+
+def test_the_names_of_schema_1_are_there_too(stacks):
+    for stack in stacks.values():
+        told = verdict_dict(stack)
+        assert told["schema"] == 2 and told["source_format"] == "dicom"
+        for new, old in (("spacing_class", "class"), ("stretches", "runs"), ("source_format", "kind")):
+            assert told[new] == told[old]
 
 
 def test_numbers_of_any_source_are_json():
     bare = series_of(np.arange(5.0), position_mm=None)
     for stack in (
-        judge_series(bare, JudgeOptions(spacing_mm=2.0)),
+        judge_series(bare, JudgeOptions(slice_spacing_mm=2.0)),
         judge_series(SliceSeries("log", "scanner log", bare.headers, spacing_mm=(0.1, None, None))),
         judge_series(series_of([1.0])),
     ):

@@ -40,8 +40,8 @@ def test_the_tag_that_tells_volumes_apart_is_named(tmp_path, keyword, values, na
     write_volumes(tmp_path, 3, tagged(keyword, values))
     (stack,) = judge([tmp_path])
     (note,) = stack.notes
-    assert note.code == "MULTI_VOLUME" and f"first was taken (--split-by {name} tells" in note.text
-    assert stack.advice == f"Tell the volumes apart (--split-by {name}) and use 2 mm for all slices."
+    assert note.code == "MULTI_VOLUME" and f"first was taken (`split_by` {name} tells" in note.text
+    assert stack.advice == f"Tell the volumes apart (`split_by` {name}) and use 2 mm for all slices."
     assert not any(one.notes for one in judge([tmp_path], JudgeOptions(split_by=(name,))))
 
 
@@ -50,7 +50,7 @@ def test_a_volume_that_lacks_a_slice_is_told_apart_too(tmp_path):
     (tmp_path / "v2_3").unlink()
     (stack,) = judge([tmp_path])
     assert [note.code for note in stack.notes] == ["SLICES_CONFLICT"]
-    assert stack.advice == "Split the series (--split-by echo), or remove one of each two."
+    assert stack.advice == "Split the series (`split_by` echo), or remove one of each two."
 
 
 def test_nothing_is_promised_where_no_tag_helps(tmp_path):
@@ -61,4 +61,4 @@ def test_nothing_is_promised_where_no_tag_helps(tmp_path):
     write_volumes(tmp_path, 2, edit, numbers=False, names="{k}_{v}")
     (stack,) = judge([tmp_path])
     (note,) = stack.notes
-    assert "perhaps of several volumes (perhaps --split-by acquisition, time" in note.text
+    assert "perhaps of several volumes (perhaps `split_by` acquisition, time" in note.text

@@ -36,7 +36,7 @@ def test_the_eight_series(number, tmp_path):
     scenario(number, tmp_path)
     (stack,) = judge([tmp_path])
     right = EXPECTED[number]
-    assert (stack.fit.kind, stack.fit.n_output) == (right.kind, right.n_output)
+    assert (stack.fit.spacing_class, stack.fit.n_output) == (right.kind, right.n_output)
     if right.spacing_mm is None:
         assert stack.spacing_mm[0] is None
     else:
@@ -56,23 +56,23 @@ def test_the_tilted_gantry(tmp_path):
 
 def test_real_series():
     (head,) = judge(REAL / "98892001/CT5N")
-    assert (head.fit.kind, head.spacing_mm[0], head.notes) == ("UNIFORM", 2.5, ())
+    assert (head.fit.spacing_class, head.spacing_mm[0], head.notes) == ("UNIFORM", 2.5, ())
     (hole,) = judge([REAL / "77654033/CT2"])
-    assert (hole.fit.kind, hole.spacing_mm[0]) == ("RUNS_WITH_GAPS", 1.25)
+    assert (hole.fit.spacing_class, hole.spacing_mm[0]) == ("RUNS_WITH_GAPS", 1.25)
     assert codes(hole) == {"GAPS", "FILES_LOST"} and "202.5 mm" in text(hole, "GAPS")
 
 
 def test_several_series_in_a_folder_are_judged_apart(tmp_path):
     for number in (3, 5, 8):
         scenario(number, tmp_path / str(number))
-    assert [stack.fit.kind for stack in judge([tmp_path])] == ["MISSING", "VARIABLE", "UNKNOWN"]
+    assert [stack.fit.spacing_class for stack in judge([tmp_path])] == ["MISSING", "VARIABLE", "UNKNOWN"]
 
 
 def test_an_unreadable_file_is_named_and_the_rest_is_judged(tmp_path):
     files = scenario(6, tmp_path)
     files[3].write_bytes(files[3].read_bytes()[:400])
     (stack,) = judge([tmp_path])
-    assert stack.fit.kind == "MISSING"
+    assert stack.fit.spacing_class == "MISSING"
     assert files[3].name in text(stack, "UNREADABLE_FILE")
     with pytest.raises(DamagedInputError, match=files[3].name):
         judge([tmp_path], JudgeOptions(keep_going=False))
@@ -115,13 +115,13 @@ def test_images_are_as_they_say(tmp_path):
         path, stack, imagej=True, resolution=(2, 2), metadata={"spacing": 3.0, "unit": "mm", "axes": "ZYX"}
     )
     (judged,) = judge([path])
-    assert (judged.fit.kind, judged.spacing_mm) == ("UNIFORM", (3.0, 0.5, 0.5))
+    assert (judged.fit.spacing_class, judged.spacing_mm) == ("UNIFORM", (3.0, 0.5, 0.5))
     assert (len(judged.order), judged.fit.n_output, judged.uncertainty_mm[0]) == (7, 7, None)
     for k in range(4):
         tifffile.imwrite(tmp_path / f"plain_{k}.tif", stack[0])
     (plain,) = judge([tmp_path / "plain_*.tif"])
-    assert plain.fit.kind == "UNKNOWN" and not plain.is_usable
-    (given,) = judge([tmp_path / "plain_*.tif"], JudgeOptions(spacing_mm=0.04))
+    assert plain.fit.spacing_class == "UNKNOWN" and not plain.is_usable
+    (given,) = judge([tmp_path / "plain_*.tif"], JudgeOptions(slice_spacing_mm=0.04))
     assert given.spacing_mm[0] == 0.04 and "USER_SPACING_USED" in codes(given)
 
 
@@ -148,7 +148,7 @@ def test_copies_in_files_are_told_by_their_pixels(tmp_path):
 def test_frames_of_one_file(tmp_path):
     write_enhanced(tmp_path / "a.dcm", [5, 2.5, 0, 7.5, 10])
     (stack,) = judge([tmp_path])
-    assert (stack.fit.kind, stack.spacing_mm[0], codes(stack)) == ("UNIFORM", 2.5, {"FILE_ORDER"})
+    assert (stack.fit.spacing_class, stack.spacing_mm[0], codes(stack)) == ("UNIFORM", 2.5, {"FILE_ORDER"})
     assert "frames" in text(stack, "FILE_ORDER") and not stack.others_mm
     assert stack.order.tolist() == [2, 1, 0, 3, 4]
 
@@ -187,10 +187,10 @@ def test_sections_missing_from_a_stack_of_images_leave_holes(tmp_path):
     write_images(tmp_path / "lost", [k for k in range(30) if k not in (7, 20, 21)])
     write_images(tmp_path / "whole", range(30))
     lost, whole = judge([tmp_path])
-    assert (lost.fit.kind, len(lost.order), lost.fit.n_output) == ("MISSING", 27, 30)
+    assert (lost.fit.spacing_class, len(lost.order), lost.fit.n_output) == ("MISSING", 27, 30)
     assert lost.fit.steps[[6, 7, -1]].tolist() == [6, 8, 29] and lost.positions_mm[-1] == pytest.approx(29 * 0.0085)
     assert "3 slices missing in 2 holes" in text(lost, "SLICES_MISSING") and "FILES_LOST" in codes(lost)
-    assert (whole.fit.kind, whole.fit.n_output) == ("UNIFORM", 30) and not whole.notes
+    assert (whole.fit.spacing_class, whole.fit.n_output) == ("UNIFORM", 30) and not whole.notes
 
 
 def test_slices_of_another_size_are_not_called_lost(tmp_path):
@@ -200,7 +200,7 @@ def test_slices_of_another_size_are_not_called_lost(tmp_path):
 
     write_series(tmp_path, np.arange(20) * 2.0, edit=edit)
     stack, single = judge([tmp_path])
-    assert codes(stack) == {"SLICES_MISSING", "SERIES_SPLIT"} and single.fit.kind == "SINGLE"
+    assert codes(stack) == {"SLICES_MISSING", "SERIES_SPLIT"} and single.fit.spacing_class == "SINGLE"
     (tmp_path / "IM0012.dcm").unlink()
     assert "files were lost (12)" in text(judge([tmp_path])[0], "FILES_LOST")
 
@@ -208,8 +208,8 @@ def test_slices_of_another_size_are_not_called_lost(tmp_path):
 def test_a_picture_beside_dicom_is_no_series(tmp_path):
     write_series(tmp_path, np.arange(5.0))
     tifffile.imwrite(tmp_path / "preview.tif", np.zeros((6, 5), np.uint8))
-    assert [stack.series.kind for stack in judge([tmp_path])] == ["dicom"]
-    assert [stack.fit.kind for stack in judge([tmp_path / "preview.tif"])] == ["SINGLE"]
+    assert [stack.series.source_format for stack in judge([tmp_path])] == ["dicom"]
+    assert [stack.fit.spacing_class for stack in judge([tmp_path / "preview.tif"])] == ["SINGLE"]
 
 
 def test_a_slice_beside_the_others_is_named(tmp_path):
@@ -229,7 +229,7 @@ def test_a_slice_far_from_its_series_does_not_make_the_others_one_place(tmp_path
 
     write_series(tmp_path, np.arange(20) * 2.0, edit=edit)
     (stack,) = judge([tmp_path])
-    assert (stack.fit.kind, stack.spacing_mm[0], len(stack.order)) == ("RUNS_WITH_GAPS", 2.0, 20)
+    assert (stack.fit.spacing_class, stack.spacing_mm[0], len(stack.order)) == ("RUNS_WITH_GAPS", 2.0, 20)
     assert "99931 mm" in text(stack, "GAPS") and "FILES_LOST" not in codes(stack)
 
 

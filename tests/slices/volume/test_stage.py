@@ -26,14 +26,14 @@ from tests.slices.slice_stacks import (
     MISSING,
     ORIGIN,
     PIXEL,
-    RUNS,
+    STRETCHES,
     UNIFORM,
     VARIABLE,
     expected,
-    kinds,
     made,
     oblique,
     options,
+    plane_origins,
     resampled,
 )
 
@@ -54,7 +54,7 @@ class Watched(Silent):
 @pytest.mark.parametrize("fill_gaps", [False, True])
 def test_a_gradient_is_exact_in_every_class(tmp_path, kind, spacing, directions, fill_gaps):
     stack, planes = made(CLASSES[kind], directions=directions)
-    assert stack.fit.kind == kind
+    assert stack.fit.spacing_class == kind
     voxels, affine, found, _ = resampled(tmp_path, stack, planes, spacing_mm=spacing, fill_gaps=fill_gaps)
     nothing = np.isin(found, ["GAP", "OUTSIDE"])
     np.testing.assert_allclose(voxels[~nothing], expected(affine, voxels.shape)[~nothing], rtol=5e-7)
@@ -117,7 +117,7 @@ def test_a_gradient_in_random_stacks(tmp_path, seed):
 def test_a_rounded_uniform_series_is_copied(tmp_path):
     true = np.arange(306) * 7 / 12
     stack, planes = made(true, written=np.round(true, 1), rounding=0.05)
-    assert stack.fit.kind == "UNIFORM" and stack.fit.is_rounded
+    assert stack.fit.spacing_class == "UNIFORM" and stack.fit.is_rounded
     voxels, affine, found, told = resampled(tmp_path, stack, planes)
     np.testing.assert_array_equal(voxels, planes)
     assert (found == "EXACT").all() and told["planes"]["EXACT"] == [[0, 305]]
@@ -129,7 +129,7 @@ def test_a_rounded_uniform_series_is_copied(tmp_path):
 def test_rounded_missing_slices(tmp_path):
     true = MISSING * 0.93
     stack, planes = made(true, written=np.round(true, 1), rounding=0.05)
-    assert stack.fit.kind == "MISSING" and stack.fit.is_rounded
+    assert stack.fit.spacing_class == "MISSING" and stack.fit.is_rounded
     voxels, _, found, told = resampled(tmp_path, stack, planes)
     np.testing.assert_array_equal(voxels[found == "EXACT"], planes)
     np.testing.assert_array_equal(np.flatnonzero(found == "GAP"), [9, 20])
@@ -140,23 +140,23 @@ def test_rounded_missing_slices(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "n_runs", "name"),
+    ("kind", "n_stretches", "name"),
     [("RUNS_WITH_GAPS", 3, "v.nii.gz"), ("VARIABLE", 2, "v.nii"), ("MISSING", 3, "v.nii")],
 )
-def test_each_run_is_exact(tmp_path, kind, n_runs, name):
+def test_each_stretch_is_exact(tmp_path, kind, n_stretches, name):
     stack, planes = made(CLASSES[kind], directions=oblique())
-    paths = run(plan(options(tmp_path, stack, planes, name, runs=True)))
-    numbered = [name.replace("v", f"v_run{k}") for k in range(1, n_runs + 1)]
+    paths = run(plan(options(tmp_path, stack, planes, name, stretches=True)))
+    numbered = [name.replace("v", f"v_run{k}") for k in range(1, n_stretches + 1)]
     assert [path.name for path in paths] == [name, *numbered]
-    for path, part in zip(paths[1:], stack.fit.runs, strict=True):
+    for path, part in zip(paths[1:], stack.fit.stretches, strict=True):
         image = nibabel.load(path)
         voxels = np.asarray(image.dataobj).T
         np.testing.assert_array_equal(voxels, planes[part.first : part.stop])
         truth = expected(np.diag([-1, -1, 1, 1]) @ image.affine, voxels.shape)
         np.testing.assert_allclose(voxels, truth, rtol=1e-5)
-    with pytest.raises(ParameterError, match="has no runs"):
+    with pytest.raises(ParameterError, match="has no stretches"):
         stack, planes = made(UNIFORM)
-        plan(options(tmp_path, stack, planes, "w.nii", runs=True))
+        plan(options(tmp_path, stack, planes, "w.nii", stretches=True))
 
 
 @pytest.mark.parametrize("output", ["v", "v.zarr", "v.tif", "v.ome.tif"])
@@ -231,7 +231,7 @@ def test_nearest(tmp_path):
 
 
 def test_background_and_what_is_said_of_it(tmp_path):
-    stack, planes = made(RUNS)
+    stack, planes = made(STRETCHES)
     stack = dataclasses.replace(stack, notes=(Note(Code.GAPS, "stretches with gaps"),))
     for output in ("v.nii", "v"):
         watched = Watched()
@@ -242,9 +242,9 @@ def test_background_and_what_is_said_of_it(tmp_path):
         assert any("beyond the last slice" in line for line in watched.warnings)
     voxels = np.asarray(nibabel.load(tmp_path / "v.nii").dataobj).T
     np.testing.assert_array_equal(open_planes(tmp_path / "v").read(0, len(voxels)), voxels)
-    found = kinds(tmp_path / "v")
+    found = plane_origins(tmp_path / "v")
     assert ((voxels == -1024).all((1, 2)) == np.isin(found, ["GAP", "OUTSIDE"])).all()
-    with pytest.raises(ParameterError, match="--background"):
+    with pytest.raises(ParameterError, match="`background`"):
         plan(options(tmp_path, stack, planes.astype(np.uint8), "w", background=-1))
 
 
@@ -254,8 +254,8 @@ def test_the_table_says_what_planes_are_made_of(tmp_path):
     with (tmp_path / "v.tif.planes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 56
-    assert list(rows[20].values()) == ["20", "50", "BETWEEN", "19", "20", "0.3333333"]
-    assert list(rows[22].values()) == ["22", "55", "EXACT", "20", "20", "0"]
+    assert list(rows[20].values()) == ["20", "50", "BETWEEN", "19", "20", "0.3333333", "BETWEEN"]
+    assert list(rows[22].values()) == ["22", "55", "EXACT", "20", "20", "0", "EXACT"]
 
 
 def test_a_shear_that_a_format_cannot_state_is_warned_of(tmp_path):
@@ -268,21 +268,21 @@ def test_a_shear_that_a_format_cannot_state_is_warned_of(tmp_path):
     ):
         watched = Watched()
         run(plan(options(tmp_path, stack, planes, output, unshear=unshear)), watched)
-        assert any("--unshear" in line for line in watched.warnings) == warned
+        assert any("`unshear`" in line for line in watched.warnings) == warned
 
 
-def test_runs_of_a_tilted_stack(tmp_path):
-    stack, planes = made(np.r_[RUNS, RUNS[-1] + 9.0], shear=(0.4, 0.1), shape=(15, 17))
-    assert stack.fit.kind == "RUNS_WITH_GAPS"
+def test_stretches_of_a_tilted_stack(tmp_path):
+    stack, planes = made(np.r_[STRETCHES, STRETCHES[-1] + 9.0], shear=(0.4, 0.1), shape=(15, 17))
+    assert stack.fit.spacing_class == "RUNS_WITH_GAPS"
     watched = Watched()
-    paths = run(plan(options(tmp_path, stack, planes, runs=True, unshear=True, background=-1e5)), watched)
-    assert len(paths) == 4 and any("in no run: 1" in line for line in watched.warnings)
+    paths = run(plan(options(tmp_path, stack, planes, stretches=True, unshear=True, background=-1e5)), watched)
+    assert len(paths) == 4 and any("in no stretch: 1" in line for line in watched.warnings)
     for path in paths:
         image = nibabel.load(path)
         voxels = np.asarray(image.dataobj).T
         inside = voxels != -1e5
         truth = expected(json.loads(Path(f"{path}.json").read_text())["affine_lps"], voxels.shape)
-        assert (inside[np.isin(kinds(path), ["EXACT", "BETWEEN"])].sum((1, 2)) >= 14 * 16).all()
+        assert (inside[np.isin(plane_origins(path), ["EXACT", "BETWEEN"])].sum((1, 2)) >= 14 * 16).all()
         np.testing.assert_allclose(voxels[inside], truth[inside], rtol=2e-6)
 
 
@@ -301,18 +301,18 @@ def test_a_slice_that_cannot_be_read_leaves_nothing(tmp_path):
 
 
 def test_what_is_there_is_not_replaced(tmp_path):
-    stack, planes = made(RUNS)
-    run(plan(options(tmp_path, stack, planes, "v.nii", runs=True)))
+    stack, planes = made(STRETCHES)
+    run(plan(options(tmp_path, stack, planes, "v.nii", stretches=True)))
     for name in ("v.nii", "v_run2.nii", "v.nii.planes.csv"):
         for path in list(tmp_path.iterdir()):
             if path.name == name:
                 continue
             path.rename(path.with_name(f"kept {path.name}"))
         with pytest.raises(OutputExistsError, match="`overwrite`"):
-            plan(options(tmp_path, stack, planes, "v.nii", runs=True))
+            plan(options(tmp_path, stack, planes, "v.nii", stretches=True))
         for path in list(tmp_path.iterdir()):
             path.rename(path.with_name(path.name.removeprefix("kept ")))
-    run(plan(options(tmp_path, stack, planes, "v.nii", runs=True, overwrite=True)))
+    run(plan(options(tmp_path, stack, planes, "v.nii", stretches=True, overwrite=True)))
 
 
 def test_refusals(tmp_path):
@@ -322,13 +322,13 @@ def test_refusals(tmp_path):
     with pytest.raises(DamagedInputError, match=r"IM1\.dcm and IM2\.dcm .* Keep one of them"):
         plan(options(tmp_path, unusable, planes))
     bare = dataclasses.replace(stack, spacing_mm=(2.5, None, None))
-    with pytest.raises(ParameterError, match="--pixel-spacing"):
+    with pytest.raises(ParameterError, match="`pixel_spacing_mm`"):
         plan(options(tmp_path, bare, planes))
     given = plan(options(tmp_path, bare, planes, pixel_spacing_mm=(0.3, 0.2)))
     assert given.volumes[0].spacing.zyx_um == pytest.approx((2500, 300, 200))
     for more, text in (
-        ({"spacing_mm": 0.0}, "--spacing"),
-        ({"spacing_mm": float("nan")}, "--spacing"),
+        ({"spacing_mm": 0.0}, "`spacing_mm`"),
+        ({"spacing_mm": float("nan")}, "`spacing_mm`"),
         ({"format": "hdf5"}, "format"),
         ({"pixel_spacing_mm": (0.0, 1.0)}, "positive"),
         ({"n_workers": 0}, "workers"),

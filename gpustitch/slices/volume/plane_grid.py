@@ -1,4 +1,4 @@
-"""Where slices of a judged series are taken to lie, how wide a gap may be, and the even volume over them."""
+"""Where the slices of a judged series lie, which intervals are gaps, and evenly spaced planes over them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from gpustitch.model.arrays import Floats, Integers
 from gpustitch.regrid.plan import Series, ZGrid, gap_limits, planes_over
 from gpustitch.slices.fit.classes import GAP_FACTOR
 from gpustitch.slices.fit.geometry import volume_affine
-from gpustitch.slices.model import Run, SliceStack, SpacingClass, SpacingFit
+from gpustitch.slices.model import SliceStack, SpacingClass, SpacingFit, Stretch
 
-# An interval of just as many spacings is no gap, whatever the last bits of positions are.
+# An interval just as wide as a gap may be is none, whatever the last bits of positions are.
 _ARITHMETIC = 1e-6
 # Where intervals follow no pattern, those up to this percentile are usual, even beside three that are narrower.
 _USUAL = 80
 _ON_A_GRID = (SpacingClass.UNIFORM, SpacingClass.MISSING)
-_IN_RUNS = (SpacingClass.RUNS_WITH_GAPS, SpacingClass.VARIABLE)
+_IN_STRETCHES = (SpacingClass.RUNS_WITH_GAPS, SpacingClass.VARIABLE)
 
 
 @dataclass(frozen=True)
-class Layout:
+class PlaneGrid:
     """Slices along their normal and evenly spaced planes over them.
 
     Attributes
@@ -43,8 +43,8 @@ class Layout:
 def fitted_places(fit: SpacingFit, positions_mm: Floats) -> Floats:
     """Where the slices are once the error of written positions is taken out.
 
-    Slices of a grid (UNIFORM, MISSING) are at its steps, those of a run at the steps of the run. All others, and those
-    of runs that would then cross, stay at ``positions_mm``.
+    Slices of a grid (UNIFORM, MISSING) are at its steps, those of a stretch at the steps of the stretch. All others
+    stay at ``positions_mm``, and so do those of stretches that would cross otherwise.
 
     Parameters
     ----------
@@ -57,18 +57,18 @@ def fitted_places(fit: SpacingFit, positions_mm: Floats) -> Floats:
     -------
     float64 (n,), ascending.
     """
-    if fit.kind in _ON_A_GRID:
+    if fit.spacing_class in _ON_A_GRID:
         return np.asarray(fit.origin_mm + fit.spacing_mm * fit.steps)
     places = np.array(positions_mm, np.float64)
-    if fit.kind not in _IN_RUNS:
+    if fit.spacing_class not in _IN_STRETCHES:
         return places
-    for run in fit.runs:
-        if run.stop - run.first > 1:
-            places[run.first : run.stop] = _of_run(places[run.first : run.stop], run.spacing_mm)
+    for stretch in fit.stretches:
+        if stretch.n_slices > 1:
+            places[stretch.first : stretch.stop] = _of_stretch(places[stretch.first : stretch.stop], stretch.spacing_mm)
     return places if (np.diff(places) > 0).all() else np.array(positions_mm, np.float64)
 
 
-def layout(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) -> Layout:
+def plane_grid(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) -> PlaneGrid:
     """Evenly spaced planes from the first slice to the last or just beyond it.
 
     Parameters
@@ -76,7 +76,7 @@ def layout(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) 
     fit, positions_mm
         As :func:`fitted_places` takes them.
     step_mm
-        Distance of the planes; None for the fitted one, for VARIABLE that of the finest run.
+        Distance of the planes; None for the fitted one, for VARIABLE that of the finest stretch.
 
     Raises
     ------
@@ -84,26 +84,26 @@ def layout(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = None) 
         If the step is not positive.
     """
     places = fitted_places(fit, positions_mm)
-    if fit.kind in (*_ON_A_GRID, SpacingClass.RUNS_WITH_GAPS):
+    if fit.spacing_class in (*_ON_A_GRID, SpacingClass.RUNS_WITH_GAPS):
         limits = np.full(len(places) - 1, GAP_FACTOR * fit.spacing_mm * (1 + _ARITHMETIC))
     else:
         limits = gap_limits(places, GAP_FACTOR)
-    if fit.kind is SpacingClass.IRREGULAR:
+    if fit.spacing_class is SpacingClass.IRREGULAR:
         limits = np.maximum(limits, GAP_FACTOR * np.percentile(np.diff(places), _USUAL))
-    return _layout(
+    return _plane_grid(
         np.arange(len(places), dtype=np.int64), places, limits, fit.spacing_mm if step_mm is None else step_mm
     )
 
 
-def run_layout(fit: SpacingFit, positions_mm: Floats, run: Run, step_mm: float | None = None) -> Layout:
-    """As :func:`layout`, for the slices of one run of two or more; they are copied exactly at its own spacing."""
-    numbers = np.arange(run.first, run.stop, dtype=np.int64)
+def stretch_grid(fit: SpacingFit, positions_mm: Floats, stretch: Stretch, step_mm: float | None = None) -> PlaneGrid:
+    """As :func:`plane_grid`, for a stretch of two slices or more; at its own spacing they are copied exactly."""
+    numbers = np.arange(stretch.first, stretch.stop, dtype=np.int64)
     places = fitted_places(fit, positions_mm)[numbers]
     spacing = float(places[-1] - places[0]) / (len(places) - 1)
-    return _layout(numbers, places, np.full(len(places) - 1, np.inf), spacing if step_mm is None else step_mm)
+    return _plane_grid(numbers, places, np.full(len(places) - 1, np.inf), spacing if step_mm is None else step_mm)
 
 
-def layout_affine(stack: SliceStack, along: Layout, *, unsheared: bool) -> Floats | None:
+def grid_affine(stack: SliceStack, along: PlaneGrid, *, unsheared: bool) -> Floats | None:
     """Matrix from voxel (x, y, z, 1) of the volume to mm (LPS); None where the series does not say where it is.
 
     Parameters
@@ -124,18 +124,18 @@ def layout_affine(stack: SliceStack, along: Layout, *, unsheared: bool) -> Float
     normal_with_shear = axes[0] + stack.shear[0] * axes[1] + stack.shear[1] * axes[2]
     x, y, z = np.asarray(stack.origin_mm) + (along.grid.first - stack.fit.origin_mm) * normal_with_shear
     shear = (0.0, 0.0) if unsheared else stack.shear
-    return volume_affine((x, y, z), axes, (along.grid.step, y_mm, x_mm), shear)[:, [2, 1, 0, 3]]
+    return volume_affine((x, y, z), axes, (along.grid.step, y_mm, x_mm), shear)
 
 
-def _layout(numbers: Integers, places: Floats, limits: Floats, step: float) -> Layout:
+def _plane_grid(numbers: Integers, places: Floats, limits: Floats, step: float) -> PlaneGrid:
     if not 0 < step < np.inf:
         raise ParameterError(f"planes are a positive distance apart, not {step} mm")
-    return Layout(
+    return PlaneGrid(
         Series(numbers, places), limits, ZGrid(float(places[0]), step, planes_over(float(np.ptp(places)), step))
     )
 
 
-def _of_run(positions: Floats, spacing: float) -> Floats:
+def _of_stretch(positions: Floats, spacing: float) -> Floats:
     """Steps of a spacing through positions, as near as possible to the one furthest off."""
     rest = positions - spacing * np.arange(len(positions))
     return np.asarray((rest.max() + rest.min()) / 2 + spacing * np.arange(len(positions)))

@@ -8,10 +8,10 @@ import pytest
 from gpustitch.errors import ParameterError
 from gpustitch.regrid.plan import EXACT, GAP, plan_z
 from gpustitch.slices.fit.classes import fit_slices
-from gpustitch.slices.volume.layout import fitted_places, layout, layout_affine, run_layout
+from gpustitch.slices.volume.plane_grid import fitted_places, grid_affine, plane_grid, stretch_grid
 from tests.slices.slice_stacks import AXIAL, ORIGIN, PIXEL, made, oblique
 
-RUNS = np.concatenate([np.arange(100) * 0.6, 120.4 + np.arange(100) * 0.6, 295.8 + np.arange(100) * 0.6])
+STRETCHES = np.concatenate([np.arange(100) * 0.6, 120.4 + np.arange(100) * 0.6, 295.8 + np.arange(100) * 0.6])
 VARIABLE = np.r_[np.arange(20) * 2.5, 47.5 + np.arange(1, 13) * 7.5]
 
 
@@ -25,7 +25,7 @@ def test_slices_of_a_grid_are_at_its_steps(decimals):
     for steps in (np.arange(306), kept):
         written = np.round(steps * 7 / 12, decimals)
         fit = fit_slices(written, 0.5 * 10.0**-decimals)
-        along = layout(fit, written)
+        along = plane_grid(fit, written)
         np.testing.assert_allclose(along.series.positions, steps * 7 / 12, atol=0.5 * 10.0**-decimals)
         assert along.grid.n_planes == fit.n_output == 306
         found = kinds(along)
@@ -36,44 +36,44 @@ def test_slices_of_a_grid_are_at_its_steps(decimals):
 @pytest.mark.parametrize("spacing", [0.2, 0.6, 1.7])
 def test_wide_and_narrow_planes(spacing):
     fit = fit_slices(np.arange(11) * 0.6, 0.0)
-    along = layout(fit, np.arange(11) * 0.6, spacing)
+    along = plane_grid(fit, np.arange(11) * 0.6, spacing)
     assert along.grid.step == spacing and along.grid.first == 0
     assert (along.grid.n_planes - 2) * spacing < 6 - 1e-9 <= (along.grid.n_planes - 1) * spacing
     for step in (-1.0, 0.0, np.nan):
         with pytest.raises(ParameterError, match="positive"):
-            layout(fit, np.arange(11) * 0.6, step)
+            plane_grid(fit, np.arange(11) * 0.6, step)
 
 
-def test_runs_are_put_right_each_for_itself():
+def test_stretches_are_put_right_each_for_itself():
     rng = np.random.default_rng(0)
-    written = np.round(RUNS + rng.uniform(-0.04, 0.04, len(RUNS)), 1)
+    written = np.round(STRETCHES + rng.uniform(-0.04, 0.04, len(STRETCHES)), 1)
     fit = fit_slices(written, 0.05)
-    assert fit.kind == "RUNS_WITH_GAPS"
+    assert fit.spacing_class == "RUNS_WITH_GAPS"
     places = fitted_places(fit, written)
     assert np.abs(places - written).max() < 0.1
-    for run in fit.runs:
-        np.testing.assert_allclose(np.diff(places[run.first : run.stop]), fit.spacing_mm, rtol=1e-9)
-    along = layout(fit, written)
+    for stretch in fit.stretches:
+        np.testing.assert_allclose(np.diff(places[stretch.first : stretch.stop]), fit.spacing_mm, rtol=1e-9)
+    along = plane_grid(fit, written)
     assert np.isin(kinds(along), GAP).sum() > 250
-    for run in fit.runs:
-        part = run_layout(fit, written, run)
+    for stretch in fit.stretches:
+        part = stretch_grid(fit, written, stretch)
         assert part.grid.n_planes == 100 and (kinds(part) == EXACT).all()
-        np.testing.assert_array_equal(part.series.order, np.arange(run.first, run.stop))
+        np.testing.assert_array_equal(part.series.order, np.arange(stretch.first, stretch.stop))
 
 
 def test_two_spacings_have_no_gap():
     fit = fit_slices(VARIABLE, 0.0)
-    along = layout(fit, VARIABLE)
+    along = plane_grid(fit, VARIABLE)
     assert (along.grid.step, along.grid.n_planes) == (2.5, 56)
     assert not np.isin(kinds(along), GAP).any()
-    finest, coarse = (run_layout(fit, VARIABLE, run) for run in fit.runs)
+    finest, coarse = (stretch_grid(fit, VARIABLE, stretch) for stretch in fit.stretches)
     assert coarse.grid.step == pytest.approx(7.5) and (kinds(coarse) == EXACT).all()
     assert finest.grid.step == pytest.approx(2.5)
 
 
-def test_runs_that_would_cross_stay_where_they_are_written():
-    fit = fit_slices(RUNS, 0.0)
-    crossing = RUNS.copy()
+def test_stretches_that_would_cross_stay_where_they_are_written():
+    fit = fit_slices(STRETCHES, 0.0)
+    crossing = STRETCHES.copy()
     crossing[99] = 400.0
     np.testing.assert_array_equal(fitted_places(fit, crossing), crossing)
 
@@ -81,10 +81,10 @@ def test_runs_that_would_cross_stay_where_they_are_written():
 @pytest.mark.parametrize("directions", [AXIAL, oblique()])
 @pytest.mark.parametrize("shear", [(0.0, 0.0), (0.36, -0.1)])
 def test_the_affine(directions, shear):
-    stack, _ = made(RUNS + 5, directions=directions, shear=shear)
-    along = run_layout(stack.fit, stack.positions_mm, stack.fit.runs[1])
+    stack, _ = made(STRETCHES + 5, directions=directions, shear=shear)
+    along = stretch_grid(stack.fit, stack.positions_mm, stack.fit.stretches[1])
     for unsheared in (False, True):
-        affine = layout_affine(stack, along, unsheared=unsheared)
+        affine = grid_affine(stack, along, unsheared=unsheared)
         sideways = np.array([1, *shear]) @ directions
         np.testing.assert_allclose(affine @ [0, 0, 0, 1], [*(ORIGIN + 125.4 * sideways), 1], atol=1e-9)
         np.testing.assert_allclose(affine[:3, 0], PIXEL[1] * directions[2])
@@ -95,6 +95,6 @@ def test_the_affine(directions, shear):
 def test_usual_intervals_of_an_irregular_series_are_no_gaps():
     alternating = np.cumsum([0.0, *np.tile([0.7, 1.3], 12), 9.0, *np.tile([1.3, 0.7], 12)])
     fit = fit_slices(alternating, 0.0)
-    found = layout(fit, alternating)
-    assert fit.kind == "IRREGULAR"
+    found = plane_grid(fit, alternating)
+    assert fit.spacing_class == "IRREGULAR"
     assert np.flatnonzero(np.diff(alternating) > found.limits).tolist() == [24]

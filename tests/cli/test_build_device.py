@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.cli.device_options import parsed_bytes
 from gpustitch.cli.main import COMMANDS
-from gpustitch.errors import ParameterError
 from tests.e2e.commands import fail, succeed
 
 
@@ -25,28 +23,6 @@ def image(tmp_path):
     path = tmp_path / "image.tif"
     tifffile.imwrite(path, np.full((40, 50), 300, np.uint16))
     return path
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("1", 1),
-        ("512M", 512 << 20),
-        ("20G", 20 << 30),
-        ("20g", 20 << 30),
-        ("1.5 GiB", 3 << 29),
-        ("2T", 2 << 40),
-        ("7kB", 7 << 10),
-    ],
-)
-def test_bytes_are_read_with_their_unit(text, expected):
-    assert parsed_bytes(text, "--device-memory") == expected
-
-
-@pytest.mark.parametrize("text", ["", "G", "-1G", "12X", "1,5G", "1e9"])
-def test_other_texts_are_no_bytes(text):
-    with pytest.raises(ParameterError, match="--device-memory takes"):
-        parsed_bytes(text, "--device-memory")
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
