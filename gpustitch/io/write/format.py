@@ -104,8 +104,8 @@ class OutputFormat(ABC):
         Whether it is one file, written from the first plane to the last.
     is_image
         Whether a reader of a folder of images would take the file for one of them.
-    default_levels, default_chunk
-        What is written where none are given.
+    default_levels, default_chunk, default_compression
+        What is written where none are given; the last in words.
     """
 
     name: str
@@ -116,6 +116,15 @@ class OutputFormat(ABC):
     is_image: ClassVar[bool] = False
     default_levels: ClassVar[int] = 1
     default_chunk: ClassVar[ZYX] = DEFAULT_CHUNK
+    default_compression: ClassVar[str] = "none"
+
+    def default_of(self, parameter: str) -> str:
+        """What is written where ``levels``, ``chunk_shape`` or ``compression`` is not given, for people."""
+        if parameter == "levels":
+            return str(self.default_levels)
+        if parameter == "compression":
+            return self.default_compression
+        return ",".join(map(str, self.default_chunk[::-1])) if "chunk_shape" in self.takes else "none"
 
     @abstractmethod
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:

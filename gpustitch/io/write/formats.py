@@ -90,3 +90,15 @@ def names_of_outputs() -> str:
     """Which name asks for which format, for people: ``*.zarr OME-Zarr, other names precomputed``."""
     named = [f"*{format.suffixes[0]} {format.title}" for format in OUTPUT_FORMATS if format.suffixes]
     return ", ".join([*named, *(f"other names {format.title}" for format in OUTPUT_FORMATS if not format.suffixes)])
+
+
+def defaults_of(parameter: str) -> str:
+    """What formats write where a parameter is not given, for people: ``5; TIFF, NIfTI: 1``.
+
+    ``parameter`` is ``levels``, ``chunk_shape`` or ``compression``. The first format needs no name.
+    """
+    alike: dict[str, list[str]] = {}
+    for format in OUTPUT_FORMATS:
+        alike.setdefault(format.default_of(parameter), []).append(format.title)
+    (first, _), *others = alike.items()
+    return "; ".join([first, *(f"{', '.join(names)}: {text}" for text, names in others)])

@@ -191,6 +191,7 @@ class NiftiOutput(OutputFormat):
     name, title = "nifti", "NIfTI"
     suffixes = (".nii", ".nii.gz")
     takes = frozenset({"compression", "affine_lps_mm"})
+    default_compression = f"{DEFAULT_COMPRESSION} for *.nii.gz"
     in_order = True
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:

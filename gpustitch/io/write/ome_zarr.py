@@ -227,6 +227,7 @@ class OmeZarrOutput(PyramidFormat):
     name, title = "ome-zarr", "OME-Zarr"
     suffixes = (".zarr", ".ome.zarr")
     takes = PyramidFormat.takes | {"shard_shape", "version", "compression"}
+    default_compression = str(DEFAULT_COMPRESSION)
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""

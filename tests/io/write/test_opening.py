@@ -12,7 +12,7 @@ from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
-from gpustitch.io.write.formats import format_of
+from gpustitch.io.write.formats import OUTPUT_FORMATS, defaults_of, format_of, names_of_outputs
 from gpustitch.io.write.ome_zarr import origin_along_axes_um
 from gpustitch.io.write.opening import open_output
 from gpustitch.model import Box, Spacing
@@ -143,3 +143,11 @@ def test_refuses_what_a_format_has_not(tmp_path, name, options, message):
         write(tmp_path / name, noise((8, 8, 8)), **options)
     assert not list(tmp_path.iterdir())
     write(tmp_path / "w.tif", noise((2, 3, 4)), levels=1)
+
+
+def test_what_people_are_told_of_formats():
+    assert OUTPUT_FORMATS.names == ("precomputed", "ome-zarr", "tiff", "nifti")
+    assert names_of_outputs() == "*.zarr OME-Zarr, *.tif TIFF, *.nii NIfTI, other names precomputed"
+    assert defaults_of("levels") == "5; TIFF, NIfTI: 1"
+    assert defaults_of("chunk_shape") == "64,64,64; TIFF, NIfTI: none"
+    assert defaults_of("compression") == "none; OME-Zarr: 1; TIFF: 0; NIfTI: 1 for *.nii.gz"
