@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from bench.bench_wavelet import striped_frame
 from bench.common import best_seconds, memcpy_bytes_per_s, report
+from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, background_estimate, centres, line_estimate
 
-Image = npt.NDArray[Any]
 
-
-def reference_estimate(image: Image, size: tuple[int, int], spacing: tuple[int, int], step: int, dtype: Any) -> Image:
+def reference_estimate(
+    image: HostArray, size: tuple[int, int], spacing: tuple[int, int], step: int, dtype: Any
+) -> HostArray:
     """One call of numpy.percentile for every window, and scipy.ndimage.zoom."""
     rows, columns = (centres(n, s) for n, s in zip(image.shape, spacing, strict=True))
     values = np.zeros((len(rows), len(columns)), dtype)
@@ -32,7 +32,7 @@ def reference_estimate(image: Image, size: tuple[int, int], spacing: tuple[int, 
     return np.asarray(ndimage.zoom(values, zoom, order=1))
 
 
-def reference(image: Image) -> Image:
+def reference(image: HostArray) -> HostArray:
     """Both estimates and the subtraction."""
     line = reference_estimate(image, (1, 150), (1, 150), 1, image.dtype)
     background = reference_estimate(image, (200, 200), (25, 25), 2, np.float32)

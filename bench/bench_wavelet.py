@@ -17,10 +17,10 @@ from skimage.filters import threshold_otsu
 
 from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.array import Device, choose_device, cpu_count, cuda_devices, on, to_device
+from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
 
-Image = npt.NDArray[Any]
 SIZE = 2048
 BATCH = 16
 CASES = (
@@ -43,7 +43,7 @@ def striped_frame(size: int = SIZE) -> npt.NDArray[np.uint16]:
     return rng.poisson((smooth + ndimage.gaussian_filter(cells, 3)) * stripes).astype(np.uint16)
 
 
-def reference_band(image: Image, sigma: float, wavelet: str) -> Image:
+def reference_band(image: HostArray, sigma: float, wavelet: str) -> HostArray:
     """One band by a full transform both ways and packed FFTs in float64."""
     approximation, *details = pywt.wavedec2(np.log(1 + image), wavelet, mode="symmetric")
     notched = []
@@ -54,7 +54,7 @@ def reference_band(image: Image, sigma: float, wavelet: str) -> Image:
     return np.exp(pywt.waverec2([approximation, *notched], wavelet, mode="symmetric")) - 1
 
 
-def reference(frame: Image, options: WaveletOptions) -> Image:
+def reference(frame: HostArray, options: WaveletOptions) -> HostArray:
     """The arithmetic of pystripe's filter, uint16 in and out."""
     threshold = threshold_otsu(frame)
     image = frame.astype(np.float64)
@@ -94,7 +94,7 @@ def main() -> None:
     report("wavelet", rows)
 
 
-def _all_cores(frame: Image, options: WaveletOptions, floor_s: float) -> dict[str, Any]:
+def _all_cores(frame: HostArray, options: WaveletOptions, floor_s: float) -> dict[str, Any]:
     """Wall time a frame when every core works on its own frame."""
     cores = cpu_count()
     apply = Correction("wavelet", options).apply
@@ -108,7 +108,7 @@ def _all_cores(frame: Image, options: WaveletOptions, floor_s: float) -> dict[st
     }
 
 
-def _on_device(frame: Image, device: Device, name: str) -> list[dict[str, Any]]:
+def _on_device(frame: HostArray, device: Device, name: str) -> list[dict[str, Any]]:
     """Wall time a frame in batches of frames that are on the device already."""
     frames = to_device(np.stack([frame] * BATCH), device)
     rows = []

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.common import best_seconds, report
+from gpustitch.model.arrays import Floats
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.compat import compat_steps
@@ -18,7 +18,6 @@ from gpustitch.sections.positions.estimate import estimate_positions
 JAVA_MS = {(400, 10): 8.8, (400, 50): 34.9, (2000, 10): 59.6, (2000, 50): 205.0}
 # Updates of the plugin after which it is compared.
 LONG = {400: 3000, 2000: 1000}
-Floats = npt.NDArray[np.float64]
 
 
 def series(n: int, max_lag: int, pixels: int = 4000, seed: int = 0) -> tuple[Floats, Floats]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gpustitch.array.device import Device
 from gpustitch.array.namespace import Array, library_of
 from gpustitch.errors import DeviceError
+from gpustitch.model.arrays import HostArray
 
 # Below this a copy is over before a pinned buffer is found.
 _PINNED_BYTES = 1 << 16
@@ -157,9 +158,6 @@ def _stream(cupy: Any, index: int) -> Any:
         except IndexError:
             held[index] = cupy.cuda.Stream(non_blocking=True)
     return held[index]
-
-
-HostArray = npt.NDArray[Any]
 
 
 def hosted(op: Callable[[Array], Array], device: Device) -> Callable[[HostArray], HostArray]:

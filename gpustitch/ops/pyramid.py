@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gpustitch.array import Array, kernel, namespace
 from gpustitch.errors import ParameterError
 from gpustitch.model import Box
+from gpustitch.model.arrays import HostArray
 
 _TYPES = ("uint8", "uint16", "uint32", "float32", "float64")
 _LABEL_TYPES = ("uint8", "uint16", "uint32")
@@ -188,8 +188,6 @@ def _mode(volume: Array) -> Array:
         np.maximum(longest, run, out=longest)
     return mode
 
-
-HostArray = npt.NDArray[Any]
 
 _HALF = np.uint16(1 << 15)
 

@@ -6,11 +6,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any
 
-import numpy.typing as npt
-
-HostArray = npt.NDArray[Any]
+from gpustitch.model.arrays import HostArray
 
 
 class SharedReads:

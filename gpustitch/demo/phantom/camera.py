@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from gpustitch.model.arrays import Floats
-
-Image = npt.NDArray[np.float32]
+from gpustitch.model.arrays import Floats, Floats32
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Illumination:
     width: float = 0.72
     tilt: float = -0.14
 
-    def flat(self, n_rows: int, n_columns: int) -> Image:
+    def flat(self, n_rows: int, n_columns: int) -> Floats32:
         """Gain of each pixel, float32 (rows, columns), scaled to maximum 1."""
         along = np.exp(-0.5 * ((_parts(n_columns) - self.peak_at) / self.width) ** 2)
         across = 1 + self.tilt * (_parts(n_rows) - 0.5)
@@ -62,7 +60,7 @@ class Stripes:
         """No stripes at all."""
         return cls(np.ones(n_rows), *(np.zeros(0) for _ in range(7)))
 
-    def gain(self, frames: npt.NDArray[np.int64], n_columns: int) -> Image:
+    def gain(self, frames: npt.NDArray[np.int64], n_columns: int) -> Floats32:
         """Gains of the given frames, float32 (frames, rows, columns)."""
         rows, columns = np.arange(len(self.row_gain)), np.arange(n_columns)
         when = np.exp(-0.5 * ((frames[:, None] - self.frame) / self.duration) ** 2)
@@ -96,7 +94,7 @@ def make_stripes(rng: np.random.Generator, n_frames: int, n_rows: int, n_columns
     return replace(stripes, row_gain=row_gain / float(stripes.gain(some_frames, n_columns).mean()))
 
 
-def expose(light: Image, sensor: Sensor, rng: np.random.Generator | None) -> npt.NDArray[np.uint16]:
+def expose(light: Floats32, sensor: Sensor, rng: np.random.Generator | None) -> npt.NDArray[np.uint16]:
     """Counts that a camera reports for ``light`` (counts, float32, overwritten); without ``rng`` no noise.
 
     Shot noise has variance ``light * counts_per_electron``; the result is rounded and clipped to the sensor's range.

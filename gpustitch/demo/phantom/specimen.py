@@ -10,12 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from gpustitch.model import ObliqueScan, UmXYZ, column_step_um
-from gpustitch.model.arrays import Floats
-
-Image = npt.NDArray[np.float32]
+from gpustitch.model.arrays import Floats, Floats32
 
 # A blob is cut off where it has fallen to exp(-4.5**2 / 2) = 4e-5 of its peak.
 _REACH = 4.5
@@ -140,7 +137,7 @@ class Scene:
     tissue: float
 
 
-def render(scene: Scene, lattice: Lattice) -> Image:
+def render(scene: Scene, lattice: Lattice) -> Floats32:
     """Counts of the scene at the lattice's points, without camera or noise.
 
     Returns
@@ -150,7 +147,7 @@ def render(scene: Scene, lattice: Lattice) -> Image:
     return with_blobs(render_tissue(scene, lattice), scene, lattice)
 
 
-def render_tissue(scene: Scene, lattice: Lattice) -> Image:
+def render_tissue(scene: Scene, lattice: Lattice) -> Floats32:
     """As `render`, without cells and vessels."""
     image = _textured(scene.texture, lattice)
     image += 1.0
@@ -161,14 +158,14 @@ def render_tissue(scene: Scene, lattice: Lattice) -> Image:
     return image
 
 
-def with_blobs(image: Image, scene: Scene, lattice: Lattice) -> Image:
+def with_blobs(image: Floats32, scene: Scene, lattice: Lattice) -> Floats32:
     """Put the scene's vessels and cells into an image of its tissue, which is overwritten and returned."""
     add_blobs(image, scene.vessels.joined(scene.cells), lattice)
     np.maximum(image, np.float32(scene.empty), out=image)
     return image
 
 
-def inside(outline: Outline, lattice: Lattice) -> Image:
+def inside(outline: Outline, lattice: Lattice) -> Floats32:
     """1 in the tissue, 0 outside, a smooth step between them; float32 of ``lattice.shape``."""
     n0, n1, n2 = lattice.shape
     x0, y0, z0 = lattice.origin_um
@@ -185,7 +182,7 @@ def inside(outline: Outline, lattice: Lattice) -> Image:
     return np.asarray(ramp * ramp * (3 - 2 * ramp), dtype=np.float32)
 
 
-def add_blobs(image: Image, blobs: Blobs, lattice: Lattice) -> None:
+def add_blobs(image: Floats32, blobs: Blobs, lattice: Lattice) -> None:
     """Add each blob to ``image`` (float32 of ``lattice.shape``) where it is not negligible."""
     if not len(blobs):
         return
@@ -206,7 +203,7 @@ def add_blobs(image: Image, blobs: Blobs, lattice: Lattice) -> None:
         image[i0:i1, j0:j1, k0:k1] += in_plane[:, None, :] * along_y[None, :, None]
 
 
-def _textured(texture: Texture, lattice: Lattice) -> Image:
+def _textured(texture: Texture, lattice: Lattice) -> Floats32:
     """The plane waves' sum: its phase is a sum over the axes, so each slice is one matrix product."""
     n0, n1, n2 = lattice.shape
     kx, ky, kz = texture.wave_rad_per_um.T

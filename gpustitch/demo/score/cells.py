@@ -10,9 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from gpustitch.model.arrays import Floats
-
-Image = npt.NDArray[np.float32]
+from gpustitch.model.arrays import Floats, Floats32
 
 SMALL_UM = 2.5
 LARGE_UM = 5.5
@@ -51,7 +49,7 @@ def find_cells(volume: npt.NDArray[np.generic], spacing_um: tuple[float, float, 
     return _refined(response, candidates)
 
 
-def cell_amount(volume: Image, centre_px: Floats, spacing_um: tuple[float, float, float], radius_um: float) -> float:
+def cell_amount(volume: Floats32, centre_px: Floats, spacing_um: tuple[float, float, float], radius_um: float) -> float:
     """Sum of a cell's brightness within ``radius_um`` above the median of the shell 1.5 times as wide.
 
     Unlike the peak, the sum is not changed by interpolation.
@@ -90,7 +88,7 @@ def match_cells(true_um: Floats, found_um: Floats, radius_um: float) -> CellMatc
     return CellMatches(pairs, distance[mutual], len(pairs) / len(true_um), len(pairs) / len(found_um))
 
 
-def _refined(response: Image, candidates: npt.NDArray[np.int64]) -> Floats:
+def _refined(response: Floats32, candidates: npt.NDArray[np.int64]) -> Floats:
     """The candidates that are not below any neighbour, moved to the top of the parabola on each axis."""
     if not len(candidates):
         return np.zeros((0, 3))

@@ -7,17 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from gpustitch.demo.phantom.specimen import Lattice, Scene, render_tissue, with_blobs
 from gpustitch.demo.phantom.truth import TileTruth, Truth
 from gpustitch.errors import InputMissingError
 from gpustitch.model import ZYX, Box, Volume, column_step_um, shear_of
-from gpustitch.model.arrays import Floats
-
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from gpustitch.model.arrays import Bools, Floats, Floats32
 
 # Where cells and vessels change the tissue by more than this, voxels are not used to compare brightness.
 _PURE_TISSUE = 0.03
@@ -27,9 +23,9 @@ _PURE_TISSUE = 0.03
 class Compared:
     """One block (z, y, x): measured voxels and ideal ones, float32, and which of them show tissue alone, bool."""
 
-    image: Image
-    ideal: Image
-    usable: Mask
+    image: Floats32
+    ideal: Floats32
+    usable: Bools
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ class Footing:
             origins[name] = (float(z), float(y), float(x + (nominal.shear - self.shear) * z))
         return replace(nominal, origin_px=origins)
 
-    def within_tile(self, tile: TileTruth, box: Box) -> tuple[Image, Image, Image]:
+    def within_tile(self, tile: TileTruth, box: Box) -> tuple[Floats32, Floats32, Floats32]:
         """Frame, row and column of the tile at each voxel of a mosaic box, broadcastable to (z, y, x)."""
         z, y, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
         oz, oy, ox = self.origin_px[tile.name]
@@ -114,7 +110,7 @@ class Footing:
         frame = (x - ox)[None, None, :] - self.shear * column
         return frame.astype(np.float32), (y - oy)[None, :, None].astype(np.float32), column.astype(np.float32)
 
-    def depth_px(self, tile: TileTruth, box: Box) -> Image:
+    def depth_px(self, tile: TileTruth, box: Box) -> Floats32:
         """How many frames, rows or columns (the least of them) each voxel of a box is inside the tile."""
         spec = self.truth.spec
         depth = np.full(box.shape, np.inf, np.float32)
@@ -129,7 +125,7 @@ def compare(volume: Volume, box: Box, scene: Scene, lattice: Lattice) -> Compare
     return compared(image, scene, lattice)
 
 
-def compared(image: Image, scene: Scene, lattice: Lattice) -> Compared:
+def compared(image: Floats32, scene: Scene, lattice: Lattice) -> Compared:
     """Render the ideal of an image whose voxels lie on the lattice."""
     tissue = render_tissue(scene, lattice)
     ideal = with_blobs(tissue.copy(), scene, lattice)
@@ -137,7 +133,7 @@ def compared(image: Image, scene: Scene, lattice: Lattice) -> Compared:
     return Compared(image, ideal, usable)
 
 
-def tile_alone(footing: Footing, tile: TileTruth, volume: Volume, box: Box) -> Image:
+def tile_alone(footing: Footing, tile: TileTruth, volume: Volume, box: Box) -> Floats32:
     """What a tile shows of a box of the mosaic, interpolated linearly from its own volume; 0 where it shows nothing."""
     z, y, x = footing.truth.spec.n_columns, footing.truth.spec.n_rows, volume.coverage.shape[2]
     place = [v.astype(np.float64) for v in footing.within_tile(tile, box)]
@@ -151,7 +147,7 @@ def tile_alone(footing: Footing, tile: TileTruth, volume: Volume, box: Box) -> I
     return np.asarray(ndimage.map_coordinates(volume.read(own).astype(np.float32), at, order=1, mode="constant"))
 
 
-def truly_inside(truth: Truth, points_um: Floats, margin_px: float) -> Mask:
+def truly_inside(truth: Truth, points_um: Floats, margin_px: float) -> Bools:
     """Which points (n, 3) as x, y, z some tile saw, at least ``margin_px`` frames, rows and columns from its edges."""
     spec = truth.spec
     last = np.array([spec.n_frames, spec.n_rows, spec.n_columns]) - 1.0

@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from gpustitch.model.arrays import Floats
+from gpustitch.model.arrays import Bools, Floats, Floats32
 
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 # Relative deviation of each row, and which rows are known.
-RowProfile = tuple[Floats, Mask]
+RowProfile = tuple[Floats, Bools]
 
 # Structure across the stripes that is coarser than this is illumination, not stripe.
 _STRIPE_SMOOTHING_ROWS = 8.0
@@ -50,14 +48,14 @@ def position_errors(solved_px: npt.ArrayLike, true_px: npt.ArrayLike, spacing_um
     return PositionErrors(error, error * np.asarray(spacing_um))
 
 
-def flat_rmse(found: npt.ArrayLike, true: npt.ArrayLike, seen: Mask | None = None) -> float:
+def flat_rmse(found: npt.ArrayLike, true: npt.ArrayLike, seen: Bools | None = None) -> float:
     """Relative RMS difference of two flat fields (rows, columns), both scaled to mean 1 over the pixels ``seen``."""
     pixels = np.ones(np.shape(true), np.bool_) if seen is None else seen
     a, b = np.asarray(found, np.float64)[pixels], np.asarray(true, np.float64)[pixels]
     return float(np.sqrt(np.mean((a / a.mean() / (b / b.mean()) - 1) ** 2)))
 
 
-def row_profile(image: Image, ideal: Image, usable: Mask, *, least_share: float = 0.2) -> RowProfile:
+def row_profile(image: Floats32, ideal: Floats32, usable: Bools, *, least_share: float = 0.2) -> RowProfile:
     """Mean of log(image / ideal) per row, free of what is smooth from row to row, and which rows are known.
 
     Parameters
@@ -108,7 +106,7 @@ def stripe_energy(profiles: Sequence[RowProfile], patterns: Sequence[RowProfile]
     return found / made if made > 0 else float("nan")
 
 
-def seam_step(image: Image, ideal: Image, distance_px: Image, usable: Mask, *, depth_px: int = 3) -> float:
+def seam_step(image: Floats32, ideal: Floats32, distance_px: Floats32, usable: Bools, *, depth_px: int = 3) -> float:
     """Relative step of ``image`` at a border, what the ideal does there taken off.
 
     Image / ideal is averaged over layers one voxel thick, parallel to the border. The step is the greatest change from

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from gpustitch.demo.phantom.truth import TileTruth, Truth
 from gpustitch.demo.score.brain import EvaluateOptions, raw_frames
@@ -16,11 +15,10 @@ from gpustitch.io.images.files import read_image, write_png
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume, read_info
 from gpustitch.model import ZYX, Box, Volume
+from gpustitch.model.arrays import Floats32
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.flatfield import normalized_flat
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
-
-Image = npt.NDArray[np.float32]
 
 OVERVIEW = "overview.png"
 _SLAB_UM = 16.0
@@ -205,7 +203,7 @@ def _slab_px(footing: Footing) -> int:
     return max(1, round(_SLAB_UM / footing.spacing_um[0]))
 
 
-def _brightest(volume: Volume, box: Box) -> Image:
+def _brightest(volume: Volume, box: Box) -> Floats32:
     return np.asarray(volume.read(box).max(axis=0), dtype=np.float32)
 
 

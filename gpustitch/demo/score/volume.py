@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from gpustitch.demo.phantom.specimen import Lattice, Scene, render
 from gpustitch.demo.phantom.truth import TileTruth, Truth
@@ -15,14 +14,10 @@ from gpustitch.demo.score.cells import CellMatches, cell_amount, find_cells, hal
 from gpustitch.demo.score.compare import Compared, Footing, box_about, compare, compared, tile_alone, truly_inside
 from gpustitch.demo.score.errors import RowProfile, row_energy, row_profile, seam_step, stripe_energy
 from gpustitch.model import Box, Frames, Volume
-from gpustitch.model.arrays import Floats
+from gpustitch.model.arrays import Bools, Floats, Floats32, PxZYX
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import ordered_map
-
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-Px = tuple[float, float, float]
 
 _CELL_BLOCK = (96, 128, 128)
 _MATCH_RADIUS_UM = 5.0
@@ -110,7 +105,7 @@ def _raw_block(truth: Truth, tile: TileTruth, source: ObliqueTile, box: Box, sce
     return compared(light, scene, whole.part(box.start, box.stop))
 
 
-def _gain(truth: Truth, tile: TileTruth, box: Box) -> Image:
+def _gain(truth: Truth, tile: TileTruth, box: Box) -> Floats32:
     """The true gain of the stripes at the voxels of a block of the tile's de-obliqued grid."""
     z, _, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
     frame = np.rint(x[None, :] - truth.spec.scan.shear * z[:, None]).astype(np.int64)
@@ -159,7 +154,7 @@ def measure_seams(
     """
     patches = [(tile, *face) for tile in footing.truth.tiles for face in _faces(footing.truth, tile)]
 
-    def seam(patch: tuple[TileTruth, TileTruth, int, bool, Px]) -> float:
+    def seam(patch: tuple[TileTruth, TileTruth, int, bool, PxZYX]) -> float:
         tile, other, axis, far, centre = patch
         box, distance, usable = _patch(footing, tile, axis, far, centre)
         if tiles is None:
@@ -207,7 +202,7 @@ def _kept(footing: Footing, volume: Volume, scene: Scene, whole: Lattice, centre
     return amounts[0] / amounts[1]
 
 
-def _faces(truth: Truth, tile: TileTruth) -> Iterator[tuple[TileTruth, int, bool, Px]]:
+def _faces(truth: Truth, tile: TileTruth) -> Iterator[tuple[TileTruth, int, bool, PxZYX]]:
     """Patches of a tile's six faces: the other tile there, axis (frame, row, column), whether the far end, centre."""
     spec = truth.spec
     counts = (spec.n_frames, spec.n_rows, spec.n_columns)
@@ -223,7 +218,7 @@ def _faces(truth: Truth, tile: TileTruth) -> Iterator[tuple[TileTruth, int, bool
             yield seen[n][0], axis, far, seen[n][1]
 
 
-def _others_at(truth: Truth, tile: TileTruth, pixel: Px) -> list[TileTruth]:
+def _others_at(truth: Truth, tile: TileTruth, pixel: PxZYX) -> list[TileTruth]:
     """The other tiles that see what a pixel of this tile sees."""
     point = truth.lattice(tile).point_of(np.array([pixel]))
     spec = truth.spec
@@ -232,7 +227,7 @@ def _others_at(truth: Truth, tile: TileTruth, pixel: Px) -> list[TileTruth]:
     return [other for other, index in others if bool(((index >= 0) & (index <= last)).all())]
 
 
-def _patch(footing: Footing, tile: TileTruth, axis: int, far: bool, centre: Px) -> tuple[Box, Image, Mask]:
+def _patch(footing: Footing, tile: TileTruth, axis: int, far: bool, centre: PxZYX) -> tuple[Box, Floats32, Bools]:
     """A patch of a tile's face: box, distance inside the tile from the face, and the voxels one other tile sees."""
     spec = footing.truth.spec
     half = [float(_SEAM_PATCH_PX)] * 3

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-Image = npt.NDArray[np.float32]
+from gpustitch.model.arrays import Floats32
+
 # Counts above those of any camera of 16 bits, noise and all.
 _SATURATED = np.float32(2**17)
 
-_Damage = Callable[[Image, np.random.Generator, float], Image]
+_Damage = Callable[[Floats32, np.random.Generator, float], Floats32]
 
 
-def damage(image: Image, damage_type: str, rng: np.random.Generator, level: float) -> Image:
+def damage(image: Floats32, damage_type: str, rng: np.random.Generator, level: float) -> Floats32:
     """A damaged copy of an image, float32 of the same shape.
 
     Parameters
@@ -33,7 +34,7 @@ def damage(image: Image, damage_type: str, rng: np.random.Generator, level: floa
 
 
 def expose(
-    image: Image, rng: np.random.Generator, counts_per_electron: float, read_noise: float, saturation: int = 65535
+    image: Floats32, rng: np.random.Generator, counts_per_electron: float, read_noise: float, saturation: int = 65535
 ) -> npt.NDArray[np.uint16]:
     """Camera counts of expected counts: photon noise (as a normal distribution), read noise, rounding, clipping.
 
@@ -67,7 +68,7 @@ def ellipse(shape: tuple[int, int], rng: np.random.Generator, share: tuple[float
     return np.asarray((y / aspect) ** 2 + (x * aspect) ** 2 <= area)
 
 
-def _fold(image: Image, rng: np.random.Generator, level: float) -> Image:
+def _fold(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:
     """A dark crease across the section, beyond which the tissue is pulled towards it."""
     rows, columns = image.shape
     turned = rng.uniform() < 0.5
@@ -87,7 +88,7 @@ def _fold(image: Image, rng: np.random.Generator, level: float) -> Image:
     return np.ascontiguousarray(moved.T if turned else moved, dtype=np.float32).reshape(rows, columns)
 
 
-def _scratch(image: Image, rng: np.random.Generator, level: float) -> Image:
+def _scratch(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:
     """Bright and dark straight lines."""
     rows, columns = image.shape
     out = image.copy()
@@ -101,17 +102,17 @@ def _scratch(image: Image, rng: np.random.Generator, level: float) -> Image:
     return out
 
 
-def _blank(image: Image, rng: np.random.Generator, level: float) -> Image:
+def _blank(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:
     """A part of the section is missing."""
     return np.where(ellipse(image.shape, rng, (0.3, 0.6)), np.float32(level), image)
 
 
-def _blur(image: Image, rng: np.random.Generator, level: float) -> Image:
+def _blur(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:
     """Far out of focus."""
     return np.asarray(ndimage.gaussian_filter(image, rng.uniform(6, 12), mode="wrap"), dtype=np.float32)
 
 
-def _saturate(image: Image, rng: np.random.Generator, level: float) -> Image:
+def _saturate(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:
     """A part so bright that the camera clips."""
     return np.where(ellipse(image.shape, rng, (0.08, 0.3)), _SATURATED, image)
 

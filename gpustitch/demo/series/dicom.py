@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import imagecodecs
 import numpy as np
-import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -33,8 +31,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-Numbers = npt.NDArray[Any]
-Encoder = Callable[[Numbers, int], bytes | bytearray]
+from gpustitch.model.arrays import HostArray
+
+Encoder = Callable[[HostArray, int], bytes | bytearray]
 
 ORIGIN = (-12.0, -20.0, 30.0)
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
@@ -47,7 +46,7 @@ class Gradient:
     slope: tuple[float, float, float] = (3.0, 5.0, 7.0)
     offset: float = 1000.0
 
-    def __call__(self, x: Numbers, y: Numbers, z: Numbers) -> Numbers:
+    def __call__(self, x: HostArray, y: HostArray, z: HostArray) -> HostArray:
         return self.offset + self.slope[0] * x + self.slope[1] * y + self.slope[2] * z
 
 
@@ -69,7 +68,7 @@ def write_series(
     thickness: float | None = None,
     slice_location: bool = False,
     series: str = "phantom",
-    pixels: Callable[[Numbers, Numbers, Numbers], Numbers] = Gradient(),
+    pixels: Callable[[HostArray, HostArray, HostArray], HostArray] = Gradient(),
     dtype: str = "int16",
     slope: float | Sequence[float] = 1.0,
     intercept: float | Sequence[float] = 0.0,
@@ -166,7 +165,7 @@ def decimal_string(value: float) -> str:
     return next(text for text in (f"{value:.{n}g}" for n in range(16, 0, -1)) if len(text) <= 16)
 
 
-def stored(values: Numbers, dtype: str, slope: float = 1.0, intercept: float = 0.0) -> Numbers:
+def stored(values: HostArray, dtype: str, slope: float = 1.0, intercept: float = 0.0) -> HostArray:
     """Values as they are stored; ValueError if the type does not hold them."""
     whole = np.rint((values - intercept) / slope)
     limits = np.iinfo(dtype)
@@ -191,7 +190,7 @@ def data_set(series: str, instance: str, transfer_syntax: str = ExplicitVRLittle
     return data
 
 
-def set_pixels(data: Dataset, pixels: Numbers) -> None:
+def set_pixels(data: Dataset, pixels: HostArray) -> None:
     """Set whole numbers (row, column) or (frame, row, column) and the tags that describe them."""
     data.Rows, data.Columns = pixels.shape[-2:]
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -206,12 +205,12 @@ def set_pixels(data: Dataset, pixels: Numbers) -> None:
     data["PixelData"].VR = "OB" if bits == 8 else "OW"
 
 
-def _plain_bits(frame: Numbers) -> Numbers:
+def _plain_bits(frame: HostArray) -> HostArray:
     """JPEG and JPEG-LS know no sign."""
     return np.ascontiguousarray(frame).view(f"u{frame.itemsize}")
 
 
-def _jpeg(frame: Numbers, bits: int) -> bytes | bytearray:
+def _jpeg(frame: HostArray, bits: int) -> bytes | bytearray:
     used = _plain_bits(frame) & ((1 << bits) - 1)
     return imagecodecs.jpeg8_encode(used, level=100, bitspersample=bits)
 

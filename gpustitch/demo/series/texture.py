@@ -9,9 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from gpustitch.errors import ParameterError
-from gpustitch.model.arrays import Floats
-
-Image = npt.NDArray[np.float32]
+from gpustitch.model.arrays import Floats, Floats32
 
 # Standard deviation of the kernel along z in layers: correlation then ripples by 2 exp(-(pi * 1.2)**2) = 1e-6.
 _KERNEL_LAYERS = 1.2
@@ -53,11 +51,11 @@ class LayeredTexture:
         total = sum(share for share, _ in components)
         self._amplitudes = [math.sqrt(share / total) for share, _ in components]
         self._layers_per_z = [2 * _KERNEL_LAYERS / length for _, length in components]
-        self._kept: list[dict[int, Image]] = [{} for _ in components]
+        self._kept: list[dict[int, Floats32]] = [{} for _ in components]
 
-    def at(self, z: float) -> Image:
+    def at(self, z: float) -> Floats32:
         """The plane at depth z, float32 (rows, columns)."""
-        image: Image = np.zeros(self._shape, np.float32)
+        image: Floats32 = np.zeros(self._shape, np.float32)
         for component, (amplitude, per_z) in enumerate(zip(self._amplitudes, self._layers_per_z, strict=True)):
             numbers, weights = layer_weights(z * per_z)
             kept = self._kept[component]
@@ -74,7 +72,7 @@ class LayeredTexture:
             curve += amplitude**2 * np.exp(-((d * per_z / (2 * _KERNEL_LAYERS)) ** 2))
         return curve
 
-    def _layer(self, component: int, number: int) -> Image:
+    def _layer(self, component: int, number: int) -> Floats32:
         """Smoothed noise of mean 0 and standard deviation 1; negative numbers are layers too."""
         rng = np.random.default_rng([self._seed, 31, component, abs(number), int(number < 0)])
         noise = rng.standard_normal(self._shape, dtype=np.float32)

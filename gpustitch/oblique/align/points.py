@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gpustitch.array import Device, on, to_device, to_host
 from gpustitch.model import ZYX, Box, Coverage, Volume
+from gpustitch.model.arrays import Integers
 from gpustitch.oblique.align.blobs import find_blobs
 from gpustitch.running.threads import Workers, ordered_map
 
@@ -19,8 +20,6 @@ _BLOB_CONTEXT_PX = 8
 # Boxes searched at a time, and at most for each point that is wanted.
 _PATCHES_AT_ONCE = 24
 _PATCHES_PER_POINT = 2
-
-Points = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Centres:
         inside = (z >= planes[0]) & (z <= planes[1]) & (y >= self._rows[0]) & (y <= self._rows[1])
         return np.asarray(inside & (x >= first) & (x <= last))
 
-    def sample(self, rng: np.random.Generator, count: int) -> Points:
+    def sample(self, rng: np.random.Generator, count: int) -> Integers:
         """``count`` of them, each as likely as any other, shape (count, 3)."""
         z = rng.choice(self._planes, count, p=self._columns / self._columns.sum())
         y = rng.integers(self._rows[0], self._rows[1] + 1, count)
@@ -122,7 +121,7 @@ def is_covered(coverage: Coverage, centre: ZYX, half: Sequence[int]) -> bool:
 
 def draw_points(
     volume: Volume, centres: Centres, window: Sequence[int], count: int, rng: np.random.Generator, workers: Workers
-) -> Points:
+) -> Integers:
     """At most ``count`` blobs of ``volume`` at places among ``centres``, drawn with probability ~ their contrast.
 
     Blobs are sought in boxes of shape ``window`` about random places, until twice ``count`` were found or twice as

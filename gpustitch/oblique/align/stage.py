@@ -15,6 +15,7 @@ from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import provenance
 from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, shear_of
+from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT
 from gpustitch.oblique.align.link import LinkCount, MatchOptions, link_tiles
@@ -33,8 +34,6 @@ from gpustitch.running.threads import Workers, checked_workers
 # Tiles whose stage positions differ along an axis by less than this part of their extent are beside each other there.
 _BESIDE = 0.05
 _ROUNDS = 3
-
-Px = tuple[float, float, float]
 
 
 @documented
@@ -234,14 +233,14 @@ def _moved(options: AlignOptions, stage_um: UmXYZ) -> UmXYZ:
     return x, -y if options.negative_y else y, z
 
 
-def _nominal(options: AlignOptions, mosaic: Mosaic, spacing: Spacing) -> dict[str, Px]:
+def _nominal(options: AlignOptions, mosaic: Mosaic, spacing: Spacing) -> dict[str, PxZYX]:
     """Stage positions (z, y, x) in voxels, least coordinate 0."""
     origins = stage_origins(mosaic, spacing, z_offset=options.z_offset, negative_y=options.negative_y)
     z, y, x = (min(p[axis] for p in origins.values()) for axis in range(3))
     return {name: (p[0] - z, p[1] - y, p[2] - x) for name, p in origins.items()}
 
 
-def _rounded(position: Px) -> ZYX:
+def _rounded(position: PxZYX) -> ZYX:
     z, y, x = (math.floor(v + 0.5) for v in position)
     return z, y, x
 

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
@@ -36,6 +35,7 @@ from gpustitch.io.images.files import (
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.registry import either
 from gpustitch.model import Frames
+from gpustitch.model.arrays import HostArray
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction
@@ -45,7 +45,6 @@ from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
 OnError = Literal["stop", "skip"]
-Image = npt.NDArray[Any]
 
 _SUFFIX = "_destriped"
 PROVENANCE = "destripe.json"
@@ -96,10 +95,10 @@ class _Job:
     frames: Frames | None = None
     number: int = 0
 
-    def read(self) -> Image:
+    def read(self) -> HostArray:
         if self.frames is None:
             return read_image(self.source)
-        image: Image = self.frames.read(self.number, self.number + 1)[0]
+        image: HostArray = self.frames.read(self.number, self.number + 1)[0]
         return image
 
 
@@ -228,7 +227,7 @@ def _destripe(job: _Job, plan: DestripePlan) -> str:
     return ""
 
 
-def _corrected(job: _Job, options: DestripeOptions, device: Device) -> Image:
+def _corrected(job: _Job, options: DestripeOptions, device: Device) -> HostArray:
     image = job.read()
     pages = image.reshape(-1, *image.shape[-2:])
     if options.rotate:

@@ -17,14 +17,13 @@ from gpustitch.io.frames.formats import frame_files
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
 from gpustitch.model import Frames
+from gpustitch.model.arrays import Integers32
 from gpustitch.model.options import check_ranges, documented, option
 from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, fit_flat
 from gpustitch.oblique.flat.histogram import check_bins, count_between, percentile_bin
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
-
-Image = npt.NDArray[np.int32]
 
 FLAT = "Flat field"  # heading of the options
 
@@ -203,7 +202,7 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
     return IlluminationResult(fit, image, plan.n_frames)
 
 
-def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tuple[Image, Image]:
+def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tuple[Integers32, Integers32]:
     """Percentile bin and number of counted values of each pixel, int32 (rows, columns), as the camera wrote frames."""
     rows, columns = plan.frame_shape
     bins, count = np.zeros((rows, columns), np.int32), np.zeros((rows, columns), np.int32)
@@ -247,7 +246,7 @@ def choose_frames(lengths: Sequence[int], n_frames: int | None) -> tuple[npt.NDA
     return tuple((part - end + n).astype(np.int64) for part, end, n in zip(parts, ends, lengths, strict=True))
 
 
-def _band(plan: IlluminationPlan, start: int) -> tuple[Image, Image, int, int]:
+def _band(plan: IlluminationPlan, start: int) -> tuple[Integers32, Integers32, int, int]:
     """Bins and counts of the band, and of every so many values those above the background and beyond the bins."""
     options = plan.options
     rows = slice(start, min(start + plan.band_rows, plan.frame_shape[0]))
@@ -279,7 +278,7 @@ def _runs(indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
             yield int(part[0]), int(part[-1]) + 1
 
 
-def _oriented(image: Image, options: IlluminationOptions) -> Image:
+def _oriented(image: Integers32, options: IlluminationOptions) -> Integers32:
     turned = np.rot90(image, options.rotate_90)
     return np.ascontiguousarray(np.flipud(turned) if options.flip_ud else turned)
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from gpustitch.array import Array
 from gpustitch.model import PlacedVolume
+from gpustitch.model.arrays import Floats, Floats32
 
 # A position this close to a whole voxel is whole: 65535 counts change by less than one over that distance.
 _WHOLE = 1e-5
@@ -37,13 +38,11 @@ _NOT_COVERED = 1e-30
 # Less than the sum of weights of a covered voxel; where none covers it 0 is divided by this.
 _LEAST_SUM = 1e-37
 
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 # Distances to a tile's nearer edge along z, y and x, of shapes (z, 1, 1), (1, y, 1) and (z, 1, x).
-Near = tuple[Float32, Float32, Float32]
+Near = tuple[Floats32, Floats32, Floats32]
 
 
-def _snapped(position: npt.ArrayLike) -> Float64:
+def _snapped(position: npt.ArrayLike) -> Floats:
     """Positions, those within rounding of a whole number being that number."""
     value = np.asarray(position, dtype=np.float64)
     whole = np.rint(value)
@@ -62,11 +61,11 @@ class Footprint:
 
     shift_z: float
     shift_y: float
-    shift_x: Float64
+    shift_x: Floats
     z_edges: tuple[float, float]
     y_edges: tuple[float, float]
-    first_x: Float64
-    last_x: Float64
+    first_x: Floats
+    last_x: Floats
 
     @classmethod
     def of(cls, tile: PlacedVolume, z_start: int, z_stop: int) -> Footprint:

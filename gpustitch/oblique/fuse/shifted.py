@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from gpustitch.array import Array
+from gpustitch.model.arrays import Floats32
 
 # Voxels interpolated at a time: two float32 buffers of this size are as large as a core's level-2 cache.
 _VOXELS_IN_CACHE = 1 << 17
 _PLANES_IN_CACHE = 16
 
-Float32 = npt.NDArray[np.float32]
 Part = tuple[slice, slice, slice]
 
 
@@ -94,13 +93,13 @@ def _where_it_changes(where: Part, shape: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(cut if n > 1 else slice(None) for cut, n in zip(where, shape, strict=True))
 
 
-def _round_into(values: Float32, out: Array) -> None:
+def _round_into(values: Floats32, out: Array) -> None:
     if out.dtype.kind in "ui":
         np.rint(values, out=values)
     np.copyto(out, values, casting="unsafe")
 
 
-def _interpolated(source: Array, place: Place, shape: tuple[int, ...]) -> Iterator[tuple[Part, Float32]]:
+def _interpolated(source: Array, place: Place, shape: tuple[int, ...]) -> Iterator[tuple[Part, Floats32]]:
     """Parts of the output that stay in cache, each with its interpolated values (float32, free to be changed)."""
     n_planes, n_rows, n_columns = shape
     planes = min(n_planes, _PLANES_IN_CACHE)
@@ -125,8 +124,8 @@ def _lerp_part(
     fraction_x: Array,
     size: tuple[int, ...],
     fractions: tuple[float, float],
-    buffers: Float32,
-) -> Float32:
+    buffers: Floats32,
+) -> Floats32:
     """One part: z, then y, then x, so that each pass works on what the one before has made smaller."""
     nz, ny, nx = size
     z, y, columns = start
@@ -160,11 +159,11 @@ def _lerp_part(
     return shifted
 
 
-def _lerp(lower: Float32, upper: Float32, fraction: float, out: Float32) -> Float32:
+def _lerp(lower: Floats32, upper: Floats32, fraction: float, out: Floats32) -> Floats32:
     np.subtract(upper, lower, out=out)
     np.multiply(out, np.float32(fraction), out=out)
     return np.add(out, lower, out=out)
 
 
-def _shaped(buffer: Float32, shape: tuple[int, int, int]) -> Float32:
+def _shaped(buffer: Floats32, shape: tuple[int, int, int]) -> Floats32:
     return buffer[: shape[0] * shape[1] * shape[2]].reshape(shape)

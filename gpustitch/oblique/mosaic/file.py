@@ -19,8 +19,7 @@ from typing import Any
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.io.provenance import write_json
 from gpustitch.model import ZYX, Link, Match, Placement, Spacing, UmXYZ, tile_name
-
-Px = tuple[float, float, float]
+from gpustitch.model.arrays import PxZYX
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Alignment:
     voxel_size_estimate_um: float | None = None
     voxel_size_uncertainty_um: float | None = None
     links: tuple[Link, ...] = ()
-    residual_px: Mapping[tuple[str, str], Px] = field(default_factory=dict)
+    residual_px: Mapping[tuple[str, str], PxZYX] = field(default_factory=dict)
     unlinked: tuple[str, ...] = ()
 
     def placement(self, spacing: Spacing) -> Placement:
@@ -217,5 +216,5 @@ def _xyz(values: Any) -> tuple[float, float, float]:
     return first, second, third
 
 
-def _zyx(um: UmXYZ, spacing: Spacing) -> Px:
+def _zyx(um: UmXYZ, spacing: Spacing) -> PxZYX:
     return um[2] / spacing.z_um, um[1] / spacing.y_um, um[0] / spacing.x_um

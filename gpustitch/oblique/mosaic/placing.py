@@ -9,12 +9,12 @@ from pathlib import Path
 
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.model import ZYX, Mosaic, PlacedVolume, Spacing, TilePath, UmXYZ, Volume
+from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.tiles import open_tile
 
 _SAME = 1e-6
-Px = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def place_found(
     return place(mosaic, volumes, origins, spacing)
 
 
-def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, Px], spacing: Spacing) -> PlacedMosaic:
+def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, PxZYX], spacing: Spacing) -> PlacedMosaic:
     """Put opened volumes into one grid.
 
     Parameters
@@ -102,7 +102,7 @@ def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, Px], 
 
 def stage_origins(
     mosaic: Mosaic, spacing: Spacing, *, z_offset: int | None = None, negative_y: bool = False
-) -> dict[str, Px]:
+) -> dict[str, PxZYX]:
     """Where the stage says the tiles are, in voxels (z, y, x).
 
     ``z_offset`` puts the tiles' distinct z positions that many voxels apart, in place of what their names say;
@@ -172,7 +172,7 @@ def check_aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], file: Path) 
         )
 
 
-def _aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], spacing: Spacing, file: Path) -> dict[str, Px]:
+def _aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], spacing: Spacing, file: Path) -> dict[str, PxZYX]:
     check_aligned(mosaic, origin_um, file)
     origins = {}
     for tile in mosaic.tiles:

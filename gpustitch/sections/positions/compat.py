@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from gpustitch.model.arrays import Floats, Integers
+from gpustitch.model.arrays import Bools, Floats, Integers
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import from_before, is_in_order, pairs, put_sorted, sorted_band
 from gpustitch.sections.positions.curve import inverse, inverse_of_curves, linear, on_curves
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Step:
     factors: Floats
     order: Integers
     curves: Floats
-    voted: Flags
+    voted: Bools
 
 
 @dataclass
@@ -183,7 +180,7 @@ def _interpolated_weights(weights: _Weights, place: Floats) -> Floats | float:
     return weights.of_pairs(row, low) * (1 - part) + weights.of_pairs(row, np.minimum(low + 1, n - 1)) * part
 
 
-def _falling(values: Floats, minimum: float, monotonic: bool) -> Flags:
+def _falling(values: Floats, minimum: float, monotonic: bool) -> Bools:
     """Values (..., distance, n) above the minimum and, if monotonic, below all such values at smaller distances."""
     accepted = values > minimum
     if monotonic:
@@ -281,14 +278,14 @@ def _votes(scaled: Floats, positions: Floats, curves: Floats, weights: Floats, o
         return moves / total
 
 
-def _wanted(values: Floats, curves: Floats, options: EstimateOptions) -> tuple[Flags, Floats]:
+def _wanted(values: Floats, curves: Floats, options: EstimateOptions) -> tuple[Bools, Floats]:
     """Whether a section has a vote at a distance, and how far away it wants its neighbour (NaN if unclear)."""
     accepted = _falling(values, options.minimum_correlation, options.force_monotonicity)
     accepted &= (-values >= curves[:, 0]) & ~(-values > curves[:, -1])
     return accepted, inverse_of_curves(curves, np.where(accepted, -values, -1))
 
 
-def _seen_before(after: Flags, before: Flags) -> Flags:
+def _seen_before(after: Bools, before: Bools) -> Bools:
     """Where a voter had an unclear vote earlier: it goes by distance, and at each one to the section after first."""
     seen = np.logical_or.accumulate(after, axis=0)
     seen[1:] |= np.logical_or.accumulate(before, axis=0)[:-1]

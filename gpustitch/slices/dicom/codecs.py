@@ -9,7 +9,6 @@ from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
-import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -33,9 +32,8 @@ from pydicom.uid import (
 
 from gpustitch.errors import DamagedInputError, MissingExtraError, ParameterError
 from gpustitch.io.images.files import reading
+from gpustitch.model.arrays import HostArray
 from gpustitch.slices.model import SliceHeader, StoredPixels
-
-Image = npt.NDArray[Any]
 
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 _JPEG_LS = (JPEGLSLossless, JPEGLSNearLossless)
@@ -102,7 +100,7 @@ def check_decodable(path: Path, syntax: str) -> None:
         raise MissingExtraError(f"{path} is compressed ({_named(syntax)}): pip install 'gpustitch[dicom]' to read it")
 
 
-def decode_slice(header: SliceHeader) -> Image:
+def decode_slice(header: SliceHeader) -> HostArray:
     """A slice that is not stored as plain numbers, as (rows, columns).
 
     Returns
@@ -133,7 +131,7 @@ def decode_slice(header: SliceHeader) -> Image:
     return image
 
 
-def _by_imagecodecs(data: bytes, header: SliceHeader, pixels: StoredPixels) -> Image:
+def _by_imagecodecs(data: bytes, header: SliceHeader, pixels: StoredPixels) -> HostArray:
     """Decoded by imagecodecs, or else by a plugin of pydicom; one error tells why neither could."""
     try:
         return _decoded(data, header, pixels)
@@ -154,7 +152,7 @@ def _by_imagecodecs(data: bytes, header: SliceHeader, pixels: StoredPixels) -> I
         ) from first
 
 
-def _by_pydicom(header: SliceHeader, syntax: str, **options: Any) -> Image:
+def _by_pydicom(header: SliceHeader, syntax: str, **options: Any) -> HostArray:
     # pydicom's own treatment of unused bits takes HighBit for BitsStored - 1.
     options |= {"index": header.frame, "raw": True, "correct_unused_bits": False}
     if syntax not in ("", DeflatedExplicitVRLittleEndian):
@@ -176,7 +174,7 @@ def _frame_bytes(header: SliceHeader, pixels: StoredPixels, items: int) -> bytes
             ) from error
 
 
-def _decoded(data: bytes, header: SliceHeader, pixels: StoredPixels) -> Image:
+def _decoded(data: bytes, header: SliceHeader, pixels: StoredPixels) -> HostArray:
     """By the first function of imagecodecs that can."""
     kind = "i" if pixels.is_signed else "u"
     if pixels.syntax == RLELossless:
@@ -220,7 +218,7 @@ def _checked_stream(data: bytes, header: SliceHeader, syntax: str) -> Stream:
     return stream
 
 
-def _as_stored(image: Image, stream: Stream, pixels: StoredPixels, container: np.dtype[Any]) -> Image:
+def _as_stored(image: HostArray, stream: Stream, pixels: StoredPixels, container: np.dtype[Any]) -> HostArray:
     """Bits in the type that the header states, and the sign that the compressed stream may not have."""
     if container.itemsize < image.dtype.itemsize:
         container = np.dtype(f"{container.kind}{image.dtype.itemsize}")

@@ -12,13 +12,12 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.images.files import reading
 from gpustitch.io.planes.adapters import check_range
 from gpustitch.model import Spacing
-from gpustitch.model.arrays import Integers
+from gpustitch.model.arrays import HostArray, Integers
 from gpustitch.slices.dicom.codecs import check_decodable, decode_slice
 from gpustitch.slices.model import SliceHeader, SliceSeries, StoredPixels
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _WHOLE = (np.uint8, np.uint16, np.int16)
-Image = npt.NDArray[Any]
 
 
 class DicomPlanes:
@@ -74,7 +73,7 @@ class DicomPlanes:
         if dtype is not None:
             _check_type(self.name, self._pixels, self.dtype)
 
-    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> Image:
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> HostArray:
         """Planes ``start <= z < stop``, cut to ``rows`` and ``columns``, as a new array.
 
         Raises
@@ -119,7 +118,7 @@ def pixels_equal(one: SliceHeader, other: SliceHeader) -> bool:
     return bool(np.array_equal(images[0], images[1], equal_nan=images[0].dtype.kind == "f"))
 
 
-def _rescaled(stored: Image, pixels: StoredPixels) -> npt.NDArray[np.float64]:
+def _rescaled(stored: HostArray, pixels: StoredPixels) -> npt.NDArray[np.float64]:
     """In float64, so that only the last step rounds."""
     values = np.multiply(stored, pixels.slope, dtype=np.float64)
     values += pixels.intercept
@@ -180,7 +179,7 @@ def _check_type(name: str, slices: Sequence[StoredPixels], dtype: np.dtype[Any])
         raise ParameterError(f"{name} cannot be read as {dtype}: rescaled values are not whole numbers")
 
 
-def _check_values(header: SliceHeader, stored: Image, pixels: StoredPixels, dtype: np.dtype[Any]) -> None:
+def _check_values(header: SliceHeader, stored: HostArray, pixels: StoredPixels, dtype: np.dtype[Any]) -> None:
     """ParameterError if whole values are outside a type."""
     if not stored.size:
         return
@@ -192,7 +191,7 @@ def _check_values(header: SliceHeader, stored: Image, pixels: StoredPixels, dtyp
         )
 
 
-def _stored(header: SliceHeader, pixels: StoredPixels, rows: slice, columns: slice) -> Image:
+def _stored(header: SliceHeader, pixels: StoredPixels, rows: slice, columns: slice) -> HostArray:
     """Pixels as stored, unused bits made to follow from the others."""
     wanted = range(header.shape[0])[rows]
     if pixels.offset is None:
@@ -211,7 +210,7 @@ def _stored(header: SliceHeader, pixels: StoredPixels, rows: slice, columns: sli
     return image >> (bits - pixels.bits_stored)
 
 
-def _read_rows(header: SliceHeader, pixels: StoredPixels, first: int, stop: int) -> Image:
+def _read_rows(header: SliceHeader, pixels: StoredPixels, first: int, stop: int) -> HostArray:
     """Rows of an uncompressed slice; reads no other part of the file."""
     n_columns, dtype = header.shape[1], np.dtype(pixels.stored_as)
     count = (stop - first) * n_columns
