@@ -44,3 +44,13 @@ def test_what_keeps_the_whole_series_in_place_may_be_chosen(tmp_path):
     border, identity = (read_z_grids(tmp_path / name).positions[:, 0, 0] for name in ("border.npz", "identity.npz"))
     np.testing.assert_allclose(border[[0, -1]], [0, 23], atol=1e-9)
     np.testing.assert_allclose(np.polyfit(identity, np.arange(24), 1), [1, 0], atol=1e-9)
+
+
+def test_what_given_positions_make_idle_is_told(tmp_path):
+    np.save(tmp_path / "stack.npy", deformed_sections(n=24, size=32, amplitude=0).planes)
+    (tmp_path / "z.csv").write_text("z-index,mapping\n" + "".join(f"{i},{i}\n" for i in range(24)))
+    given = ("--positions", tmp_path / "z.csv", "--grid", "1", "--range", 5, "--quiet")
+    told = "with --positions nothing is changed by --regularization"
+    assert told not in succeed("z-spacing-grid", tmp_path / "stack.npy", tmp_path / "a.npz", *given)
+    options = (*given, "--regularization", "identity")
+    assert told in succeed("z-spacing-grid", tmp_path / "stack.npy", tmp_path / "b.npz", *options)

@@ -12,6 +12,7 @@ from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_z_positions
+from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
 from tests.e2e.commands import fail, succeed
 from tests.sections.positions.zspacing_golden import FOLDER, golden
 
@@ -218,3 +219,18 @@ def test_a_start_that_is_the_same_for_all_is_named(matrix, tmp_path):
 def test_one_image_is_not_taken_for_a_stack(tmp_path):
     tifffile.imwrite(tmp_path / "one.tif", np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8))
     assert "a TIFF of one page is taken for one" in fail(5, "z-spacing", tmp_path / "one.tif", "-o", tmp_path / "z.csv")
+
+
+def test_library_and_command_write_the_same_bytes(matrix, tmp_path):
+    stated = {"max_lag": 7, "estimate": EstimateOptions(regularization="identity", spacing_ratio=3.0)}
+    run(plan(ZSpacingOptions(matrix, tmp_path / "library.csv", **stated)))
+    options = ("--range", 7, "--regularization", "identity", "--spacing-ratio", 3)
+    succeed("z-spacing", matrix, "-o", tmp_path / "command.csv", *options)
+    assert (tmp_path / "library.csv").read_bytes() == (tmp_path / "command.csv").read_bytes()
+    records = [json.loads((tmp_path / f"{name}.csv.json").read_text()) for name in ("library", "command")]
+    assert records[0]["parameters"] == records[1]["parameters"]
+
+
+def test_help_names_options_as_they_are_typed():
+    said = " ".join(succeed("z-spacing", "--help").replace("│", " ").split())
+    assert "; --compat only." in said and "or --start)" in said and "`" not in said
