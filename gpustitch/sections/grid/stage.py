@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -49,22 +49,8 @@ LOCAL_ITERATIONS = 15
 LOCAL_REGULARIZER = 0.4
 # Planes of a window correlated at once, to be tried until the memory suffices.
 _BLOCKS = (64, 32, 16, 8, 4)
-# Options of the estimate that the command does not offer: local positions do not heed them.
-
-
-_NOT_ASKED = (
-    "max_lag",
-    "outer_iterations",
-    "outer_regularization",
-    "inner_iterations",
-    "inner_regularization",
-    "force_monotonicity",
-    "minimum_section_thickness",
-    "coordinate_regularizer",
-    "spacing_ratio",
-    "tolerance",
-    "compat",
-)
+# Options of the estimate that the command offers: local positions do not heed the others.
+_ASKED = ("allow_reordering", "regularization", "local_estimates", "minimum_correlation")
 
 
 @documented
@@ -98,7 +84,7 @@ class ZGridOptions(SimilarityOptions):
     positions: Path | None = option(None, help="CSV of z-spacing that points deviate from.", shown="estimated")
     estimate: EstimateOptions = nested(
         EstimateOptions,
-        without=_NOT_ASKED,
+        without=tuple(field.name for field in fields(EstimateOptions) if field.name not in _ASKED),
         allow_reordering={"panel": None, "help": "Whether sections may change places, all over at once."},
         regularization={
             "panel": None,
