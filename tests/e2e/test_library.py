@@ -172,7 +172,9 @@ def test_sections(sections_file: Path, tmp_path: Path, stage: str) -> None:
     else:
         with np.load(typed) as expected, np.load(called) as found:
             assert set(found) == set(expected)
-            assert all(np.array_equal(found[name], expected[name], equal_nan=True) for name in found)
+            assert all(
+                found[name].tobytes() == expected[name].tobytes() for name in found if found[name].dtype.kind != "U"
+            )
 
 
 def test_render(sections_file: Path, tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_render(sections_file: Path, tmp_path: Path) -> None:
     assert same(tmp_path / "typed", tmp_path / "called") > 5
 
 
-@pytest.mark.parametrize("name", ["v.tif", "v"])
+@pytest.mark.parametrize("name", ["v.zarr", "v"])
 def test_slices(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "CT"
     scenario(1, folder)
