@@ -86,10 +86,14 @@ def titles(parameter: str, *, with_it: bool = True) -> str:
     return either(format.title for format in OUTPUT_FORMATS if (parameter in format.takes) == with_it)
 
 
-def names_of_outputs() -> str:
-    """Which name asks for which format, for people: ``*.zarr OME-Zarr, other names precomputed``."""
-    named = [f"*{format.suffixes[0]} {format.title}" for format in OUTPUT_FORMATS if format.suffixes]
-    return ", ".join([*named, *(f"other names {format.title}" for format in OUTPUT_FORMATS if not format.suffixes)])
+def names_of_outputs(*, in_order: bool = True) -> str:
+    """Which name asks for which format, for people: ``*.zarr OME-Zarr, other names precomputed``.
+
+    ``in_order`` counts those too that are written from the first plane to the last.
+    """
+    formats = [format for format in OUTPUT_FORMATS if in_order or not format.in_order]
+    named = [f"*{format.suffixes[0]} {format.title}" for format in formats if format.suffixes]
+    return ", ".join([*named, *(f"other names {format.title}" for format in formats if not format.suffixes)])
 
 
 def defaults_of(parameter: str) -> str:

@@ -22,7 +22,7 @@ from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
 from gpustitch.io.provenance import provenance
-from gpustitch.io.write.formats import unordered_format
+from gpustitch.io.write.formats import names_of_outputs, unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.pyramid_layout import (
@@ -59,7 +59,7 @@ class DeobliqueOptions:
     """What to de-oblique and how; the geometry is that of :class:`gpustitch.model.ObliqueScan`."""
 
     input: str | Path = option(help=frames_help())
-    output: Path = option(help="Folder of the volume to write: OME-Zarr if it is named so (*.zarr), else precomputed.")
+    output: Path = option(help=f"Folder of the volume to write: {names_of_outputs(in_order=False)}.")
     pixel_um: float = option(1.8, flag="--y-voxel-size", unit="um", help="Camera pixel in the sample, um.")
     step_um: float = option(1.28, flag="--x-step-size", unit="um", help="Distance between frames, um.")
     angle_deg: float = option(45.0, flag="--angle", help="Angle between the sheet and the stage's motion, degrees.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpustitch.array import Device
+from gpustitch.io.write.formats import names_of_outputs
 from gpustitch.io.write.pyramid_layout import DEFAULT_LEVELS
 from gpustitch.model import ZYX
 from gpustitch.model.options import documented, nested, option
@@ -50,7 +51,7 @@ class Intensity:
 class StitchOptions:
     """How a mosaic is fused and written. ``size`` and ``offset`` are the part (z, y, x) of it that is written."""
 
-    output: Path = option(help="Folder of the volume to write: OME-Zarr if it is named so (*.zarr), else precomputed.")
+    output: Path = option(help=f"Folder of the volume to write: {names_of_outputs(in_order=False)}.")
     levels: int = shared.levels(DEFAULT_LEVELS, panel=VOLUME)
     chunk_shape: ZYX = shared.chunk_shape(panel=VOLUME)
     size: ZYX | None = option(

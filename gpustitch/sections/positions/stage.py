@@ -11,6 +11,7 @@ import numpy as np
 from gpustitch.array import Device, choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
+from gpustitch.io.planes.opening import plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, nested, option
@@ -48,8 +49,7 @@ class ZSpacingOptions(SimilarityOptions):
     input: Path = option(
         is_argument=True,
         metavar="IN",
-        help="Stack (TIFF, folder of images, precomputed, OME-Zarr, DCIMG, .npy), or similarities: .npz with 'matrix' "
-        "or 'half_strip', a TIFF of one page.",
+        help=f"Stack: {plane_sources()}; or similarities: .npz with 'matrix' or 'half_strip', a TIFF of one page.",
     )
     output: Path | None = option(
         None,

@@ -19,7 +19,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.opening import truncation
 from gpustitch.io.planes.format import Planes
-from gpustitch.io.planes.opening import check_outside, open_planes
+from gpustitch.io.planes.opening import check_outside, open_planes, plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
@@ -55,18 +55,14 @@ class RenderOptions:
     input: Path = option(
         is_argument=True,
         metavar="IN",
-        help="Sections: TIFF, folder of images, precomputed, OME-Zarr, DCIMG or .npy.",
+        help=f"Sections: {plane_sources()}.",
     )
     positions: Path = option(
         is_argument=True,
         metavar="POSITIONS",
         help="CSV of z-spacing; or .npz with an array 'positions' (n, gy, gx), where they differ over a section.",
     )
-    output: Path = option(
-        is_argument=True,
-        metavar="OUT",
-        help="Volume: *.zarr OME-Zarr, *.tif TIFF, *.nii NIfTI, other names precomputed.",
-    )
+    output: Path = volume_options.output()
     z_spacing_um: float | None = option(
         None, flag="--z-spacing", unit="um", help="Distance of the planes, um.", shown="that of IN"
     )

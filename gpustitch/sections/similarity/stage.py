@@ -17,7 +17,7 @@ from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.opening import truncation
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
 from gpustitch.io.planes.format import Planes
-from gpustitch.io.planes.opening import check_outside, open_planes
+from gpustitch.io.planes.opening import check_outside, open_planes, plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, option
@@ -52,7 +52,7 @@ class SimilarityOptions:
     input: Path = option(
         is_argument=True,
         metavar="IN",
-        help="Stack: TIFF, folder of images, precomputed, OME-Zarr, DCIMG or .npy.",
+        help=f"Stack: {plane_sources()}.",
     )
     output: Path | None = option(
         None,

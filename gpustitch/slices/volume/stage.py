@@ -27,6 +27,7 @@ from gpustitch.io.write.opening import open_output
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.options import documented, nested, option
 from gpustitch.ops.pyramid import downsample, signed_too
+from gpustitch.regrid import options as volume_options
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
 from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, write_blocks
@@ -60,11 +61,7 @@ class ResampleOptions:
         metavar="PATH",
         help="A folder, file or glob of DICOM or image slices, or a TIFF of pages.",
     )
-    output: Path = option(
-        is_argument=True,
-        metavar="OUT",
-        help="Volume: *.nii, *.nii.gz NIfTI, *.zarr OME-Zarr, *.tif TIFF, other names precomputed.",
-    )
+    output: Path = volume_options.output()
     spacing_mm: float | None = option(
         None,
         flag="--spacing",
@@ -98,10 +95,10 @@ class ResampleOptions:
         None, flag="--pixel-spacing", text="positive xy", help="Size of a pixel, mm.", shown="what the files state"
     )
     judge: JudgeOptions = nested(JudgeOptions, without=("keep_going",))
-    format: str | None = option(None, help="precomputed, ome-zarr, tiff or nifti.", shown="what the name of OUT says")
-    levels: int | None = shared.levels(None, shown="5; TIFF, NIfTI: 1")
-    chunk_shape: ZYX | None = shared.chunk_shape(None, shown="64,64,64; TIFF, NIfTI: none")
-    compression: int | None = option(None, help="0 (none) to 9.", shown="1 for OME-Zarr and .nii.gz, 0 for TIFF")
+    format: str | None = volume_options.volume_format()
+    levels: int | None = volume_options.levels()
+    chunk_shape: ZYX | None = volume_options.chunk_shape()
+    compression: int | None = volume_options.compression()
     memory_bytes: int = shared.memory(1 << 30, "Most memory for slices, such as 4G.")
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()

@@ -148,6 +148,7 @@ def test_refuses_what_a_format_has_not(tmp_path, name, options, message):
 def test_what_people_are_told_of_formats():
     assert OUTPUT_FORMATS.names == ("precomputed", "ome-zarr", "tiff", "nifti")
     assert names_of_outputs() == "*.zarr OME-Zarr, *.tif TIFF, *.nii NIfTI, other names precomputed"
+    assert names_of_outputs(in_order=False) == "*.zarr OME-Zarr, other names precomputed"
     assert defaults_of("levels") == "5; TIFF, NIfTI: 1"
     assert defaults_of("chunk_shape") == "64,64,64; TIFF, NIfTI: none"
     assert defaults_of("compression") == "none; OME-Zarr: 1; TIFF: 0; NIfTI: 1 for *.nii.gz"
