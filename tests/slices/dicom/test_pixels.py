@@ -332,6 +332,8 @@ def test_unknown_encodings_are_named(tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_files_of_the_wheel_are_what_pydicom_reads(name):
     path = get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip(f"this pydicom brings no {name}")
     (series,), _ = find_dicom_series([path])
     data = pydicom.dcmread(path)
     stored = data.pixel_array.reshape(-1, data.Rows, data.Columns).astype(np.float64)

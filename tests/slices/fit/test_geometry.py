@@ -23,7 +23,7 @@ from gpustitch.slices.fit.geometry import (
 
 
 def random_frame(seed):
-    row, column, _ = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
+    row, column, _ = Rotation.random(None, np.random.default_rng(seed)).as_matrix()
     return np.stack([np.cross(row, column), column, row])
 
 

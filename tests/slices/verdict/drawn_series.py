@@ -85,7 +85,7 @@ def _directions(rng):
     """Axial, or any orientation, written with many decimals."""
     if rng.random() < 0.4:
         return tuple(np.array(v) for v in AXIAL)
-    row, column, _ = Rotation.random(rng=rng).as_matrix()
+    row, column, _ = Rotation.random(None, rng).as_matrix()
     return np.round(row, 8), np.round(column, 8)
 
 
