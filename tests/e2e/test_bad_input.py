@@ -105,7 +105,7 @@ def test_a_missing_tile_is_told_and_the_rest_is_made(channel: Path, tmp_path: Pa
         (("--levels", "0"), "--levels must be"),
         (("--chunk-size", "0,64,64"), "--chunk-size must be"),
         (("--n-workers", "0"), "workers"),
-        (("--background", "-5"), "dark"),
+        (("--background", "-5"), "--background must be 0 or a positive number"),
         (("--flat", "--n-frames", "25"), "--n-frames is 25"),
     ],
 )
