@@ -22,6 +22,10 @@ from gpustitch.model import ZYX, Link, Match, Placement, Spacing, UmXYZ, tile_na
 from gpustitch.model.arrays import PxZYX
 
 
+# Version of the file. What spimstitch and earlier versions wrote states none and is read as version 1.
+SCHEMA = 1
+
+
 @dataclass(frozen=True)
 class AlignmentRecord:
     """All that is written about one alignment.
@@ -94,6 +98,7 @@ def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
         if link.matches:
             key = json.dumps([list(stage[link.fixed]), list(stage[link.moving])])
             content[key] = [_point(record, link, match) for match in link.matches]
+    content["schema"] = SCHEMA
     content["voxel_size"] = spacing.y_um
     content["voxel_sizes"] = [spacing.x_um, spacing.y_um, spacing.z_um]
     content["voxel_size_nominal"] = record.voxel_size_nominal_um
@@ -121,7 +126,7 @@ def read_alignment(path: str | Path) -> Alignment:
     InputMissingError
         If there is none.
     DamagedInputError
-        If it is not an alignment file.
+        If it is not an alignment file, or a later version of gpustitch wrote it.
     """
     path = Path(path)
     try:
@@ -137,6 +142,9 @@ def read_alignment(path: str | Path) -> Alignment:
 
 
 def _parsed(content: dict[str, Any]) -> Alignment:
+    schema = content.get("schema", SCHEMA)
+    if schema != SCHEMA:
+        raise ValueError(f"it is of schema {schema}, and this version of gpustitch reads schema {SCHEMA}")
     origins = {_xyz(json.loads(key)): _xyz(value) for key, value in content.get("alignments", {}).items()}
     if "voxel_size" not in content and not origins:
         raise KeyError("alignments")

@@ -100,6 +100,19 @@ def test_file_is_strict_json_and_not_replaced_unasked(tmp_path: Path) -> None:
     write_alignment(path, record(), overwrite=True)
 
 
+def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "align.json"
+    write_alignment(path, record())
+    content = json.loads(path.read_text())
+    assert content["schema"] == 1
+    path.write_text(json.dumps(content | {"schema": 2}))
+    with pytest.raises(DamagedInputError, match="of schema 2, and this version of gpustitch reads schema 1"):
+        read_alignment(path)
+    del content["schema"]
+    path.write_text(json.dumps(content))
+    assert read_alignment(path).voxel_size_um is not None
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputMissingError, match="alignment file"):
         read_alignment(tmp_path / "align.json")
