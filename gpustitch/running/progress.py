@@ -60,10 +60,7 @@ def tracked(items: Iterable[T], progress: Progress, label: str, total: int, unit
         progress.finish()
 
 
-_NAMED = 20
-
-
-def listed(numbers: Sequence[int]) -> str:
-    """Numbers for people: the first of them, and how many more there are."""
-    text = ", ".join(str(i) for i in numbers[:_NAMED])
-    return text if len(numbers) <= _NAMED else f"{text} and {len(numbers) - _NAMED} more"
+def listed(items: Sequence[object], most: int = 20) -> str:
+    """Numbers or names for people: the first of them, and how many more there are."""
+    text = ", ".join(map(str, items[:most]))
+    return text if len(items) <= most else f"{text} and {len(items) - most} more"

@@ -38,7 +38,7 @@ from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, Sweep, Work
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.flat.file import read_flat
+from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
@@ -77,12 +77,7 @@ class DeobliqueOptions:
     allow_truncated: bool = shared.allow_truncated()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
-    flat: Path | None = option(
-        None,
-        flag="--flat -f",
-        help="Flat-field image to divide by, as oblique-illum-corr writes it.",
-        panel=DESTRIPING,
-    )
+    flat: Path | None = flat_file(DESTRIPING)
 
 
 @dataclass(frozen=True)

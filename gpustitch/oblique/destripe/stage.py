@@ -39,7 +39,7 @@ from gpustitch.model.arrays import HostArray
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.flat.file import read_flat
+from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
@@ -78,12 +78,7 @@ class DestripeOptions:
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
-    flat: Path | None = option(
-        None,
-        flag="--flat -f",
-        help="Flat-field image to divide by, as oblique-illum-corr writes it.",
-        panel=DESTRIPING,
-    )
+    flat: Path | None = flat_file(DESTRIPING)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.images.files import read_image
+from gpustitch.model.options import option
 from gpustitch.oblique.flat.flatfield import normalized_flat
+
+
+def flat_file(panel: str) -> Any:
+    """The option of a stage that divides frames by a flat; ``panel`` is its heading."""
+    return option(
+        None,
+        flag="--flat -f",
+        help="Flat-field image to divide by, as oblique-illum-corr writes it.",
+        panel=panel,
+    )
 
 
 def read_flat(path: Path) -> npt.NDArray[np.float32]:

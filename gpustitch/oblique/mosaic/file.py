@@ -21,7 +21,6 @@ from gpustitch.io.provenance import write_json
 from gpustitch.model import ZYX, Link, Match, Placement, Spacing, UmXYZ, tile_name
 from gpustitch.model.arrays import PxZYX
 
-
 # Version of the file. What spimstitch and earlier versions wrote states none and is read as version 1.
 SCHEMA = 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from gpustitch.running import progress
 from gpustitch.slices.model import SliceHeader
 
 # Of more names it is said how many.
@@ -38,8 +39,7 @@ def plural(n: int, one: str, many: str = "") -> str:
 
 def listed(names: Sequence[str]) -> str:
     """The first few of some names, and how many more there are."""
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+    return progress.listed(names, _NAMED)
 
 
 def slice_name(header: SliceHeader) -> str:
