@@ -188,12 +188,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def filled(kind: type[T], values: Mapping[tuple[str, ...], Any]) -> T:
-    """An object of a dataclass with these values, by the path of their leaf; the others keep their defaults."""
-    own = {path[0]: value for path, value in values.items() if len(path) == 1}
-    parts: dict[str, dict[tuple[str, ...], Any]] = {}
-    for path, value in values.items():
-        if len(path) > 1:
-            parts.setdefault(path[0], {})[path[1:]] = value
+    """An object of a dataclass with these values, by the path of their leaf. The others keep their defaults."""
+    own, parts = _split(values)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name, inner in parts.items():
         found = fields[name].metadata[_KEY]
@@ -203,6 +199,13 @@ def filled(kind: type[T], values: Mapping[tuple[str, ...], Any]) -> T:
 
 def changed(base: T, values: Mapping[tuple[str, ...], Any]) -> T:
     """A copy of options with these values, by the path of their leaf."""
+    own, parts = _split(values)
+    own |= {name: changed(getattr(base, name), inner) for name, inner in parts.items()}
+    return dataclasses.replace(base, **own)  # type: ignore[type-var]
+
+
+def _split(values: Mapping[tuple[str, ...], Any]) -> tuple[dict[str, Any], dict[str, dict[tuple[str, ...], Any]]]:
+    """Values of a dataclass's own fields by name, and of those nested in each field by the rest of their path."""
     own: dict[str, Any] = {}
     parts: dict[str, dict[tuple[str, ...], Any]] = {}
     for path, value in values.items():
@@ -210,8 +213,7 @@ def changed(base: T, values: Mapping[tuple[str, ...], Any]) -> T:
             own[path[0]] = value
         else:
             parts.setdefault(path[0], {})[path[1:]] = value
-    own |= {name: changed(getattr(base, name), inner) for name, inner in parts.items()}
-    return dataclasses.replace(base, **own)  # type: ignore[type-var]
+    return own, parts
 
 
 def check_ranges(options: Any) -> None:
