@@ -26,7 +26,7 @@ def idle_device() -> Any:
     return option(
         "auto",
         env="GPUSTITCH_DEVICE",
-        help="Accepted as by every command; this one computes nothing that a GPU could take over.",
+        help="Accepted by every command. This command computes nothing that a GPU could take over.",
         panel=_DEVICE,
     )
 
