@@ -64,6 +64,6 @@ _NAMED = 20
 
 
 def listed(numbers: Sequence[int]) -> str:
-    """Numbers as text for people: the first 20, and how many more there are."""
+    """Numbers as text for people: the first ones, and how many more there are."""
     text = ", ".join(str(i) for i in numbers[:_NAMED])
     return text if len(numbers) <= _NAMED else f"{text} and {len(numbers) - _NAMED} more"

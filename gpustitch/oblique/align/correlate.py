@@ -6,7 +6,7 @@ import numpy as np
 
 from gpustitch.array import Array, kernel
 
-# Products of so many voxels are summed in float32, those sums in float64. A chunk also stays in the fastest cache.
+# Products of this many voxels are summed in float32, such sums in float64. A chunk also stays in the fastest cache.
 _CHUNK = 16384
 # A window whose standard deviation is below this fraction of its level holds nothing but rounding.
 _FLAT = 1e-6
@@ -18,8 +18,8 @@ def pearson_shifts(fixed: Array, moving: Array, wanted: Array, out: Array) -> No
 
     Where ``wanted[p, i, j, k]`` is not 0, ``out[p, i, j, k]`` becomes Pearson's correlation of ``fixed[p]`` with
     ``moving[p, i:i+Z, j:j+Y, k:k+X]``. Elsewhere ``out`` keeps its values.
-    The correlation with a constant window is undefined; 0 is written for it, never NaN. Where ``fixed[p]`` or
-    ``moving[p]`` holds a NaN or an infinity anywhere, 0 is written for all wanted shifts.
+    The correlation with a constant window is undefined: 0 is written, never NaN. If ``fixed[p]`` or ``moving[p]``
+    holds a NaN or an infinity anywhere, all wanted shifts become 0.
 
     Parameters
     ----------

@@ -23,13 +23,13 @@ from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.running.threads import Workers, ordered_map
 
-# The coarse search averages so many windows and looks at every second voxel: enough to tell the peak from noise.
+# The coarse search averages this many windows and looks at every second voxel: enough to tell the peak from noise.
 # From there each match walks uphill by single voxels.
 _SEARCH_POINTS = 8
 _SEARCH_STEP = 2
 # Below this mean correlation of the windows, the search does not know where the tile is.
 _SEARCH_TRUST = 0.3
-# Handicap of a mean over n windows: this over sqrt(n) is taken off before means are compared.
+# Handicap of a mean over few windows: this value over sqrt(n), for n windows, is subtracted before means are compared.
 _SEARCH_NOISE = 0.2
 # Most reads for one match: voxels are read again where a window has walked to the edge of the voxels read.
 _FETCHES = 10

@@ -124,8 +124,8 @@ def draw_points(
 ) -> Integers:
     """At most ``count`` blobs of ``volume`` at places among ``centres``, drawn with probability ~ their contrast.
 
-    Blobs are sought in boxes of shape ``window`` about random places, until twice ``count`` are found. The most boxes
-    are twice ``count`` or one batch, if that is larger, but never more than fill the overlap twice. If fewer than
+    Blobs are sought in boxes of shape ``window`` about random places, until twice ``count`` are found. The number of
+    boxes is at most twice ``count`` (or one batch), and never more than fill the overlap twice. If fewer than
     ``count`` blobs are found, random places are added. Shape (n, 3), (z, y, x) in voxels of ``volume``, sorted.
     """
     found: dict[tuple[int, ...], float] = {}

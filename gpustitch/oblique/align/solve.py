@@ -20,7 +20,7 @@ SYSTEMATIC_PX = 0.05
 # Beyond this many standard errors a residual counts linearly instead of squared.
 _HUBER = 2.5
 _ROUNDS = 20
-# So many links with the worst residuals are tried as the link to drop.
+# This many links with the worst residuals are tried as the link to drop.
 _CANDIDATES = 12
 
 

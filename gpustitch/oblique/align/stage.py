@@ -130,7 +130,7 @@ class _Oblique:
         n_frames = x - math.ceil((z - 1) * shear - 1e-6)
         if n_frames < 1:
             raise MosaicError(
-                f"{x} x {y} x {z} voxels (x, y, z) are too short along x for an oblique scan with "
+                f"{x} x {y} x {z} voxels (x, y, z) are too short in x for an oblique scan with "
                 f"{self.spacing.y_um} um pixels; leave out `is_oblique`"
             )
         self.coverage = Coverage(n_frames, y, z, (x - n_frames) / (z - 1) if z > 1 else 0.0)

@@ -31,7 +31,7 @@ FLAT = "Flat field"  # heading of the options
 _FRAME_SEED = 1234
 _FRAMES_PER_READ = 32
 _COMPRESSION = 3
-# One frame in so many is checked for values beyond the bins; a greater part of the tissue than this is a warning.
+# Step between frames checked for values beyond the bins, and the part of the tissue beyond that raises a warning.
 _FRAMES_SAMPLED, _TOO_BRIGHT = 8, 0.02
 # Bands this thin make many small reads of one frame's bytes.
 _THIN_BAND_ROWS = 8
