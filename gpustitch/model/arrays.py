@@ -1,4 +1,4 @@
-"""Types of arrays of the host, and of triples along z, y, x: each has its name here, once."""
+"""Names of the types of host arrays and of triples along z, y, x. Each name is defined here, once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Integers = npt.NDArray[np.int64]
 Integers32 = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
-# (z, y, x) in voxels, to a fraction of one.
+# (z, y, x) in voxels, not rounded.
 PxZYX = tuple[float, float, float]
-# (z, y, x); None for each that is not known.
+# (z, y, x); None where a length is not known.
 LengthsZYX = tuple[float | None, float | None, float | None]

@@ -43,14 +43,14 @@ class Box:
         return self.size == 0
 
     def intersect(self, other: Box) -> Box:
-        """Voxels of both boxes (perhaps an empty box)."""
+        """The box of the voxels that both boxes hold; it may be empty."""
         return Box(
             _triple([max(a, b) for a, b in zip(self.start, other.start, strict=True)]),
             _triple([min(a, b) for a, b in zip(self.stop, other.stop, strict=True)]),
         )
 
     def contains(self, other: Box) -> bool:
-        """Whether every voxel of ``other`` is in this box (an empty box always is)."""
+        """Whether every voxel of ``other`` is in this box; true if ``other`` is empty."""
         return other.is_empty or self.intersect(other) == other
 
     def shift(self, offset: Sequence[int]) -> Box:
@@ -61,7 +61,7 @@ class Box:
         )
 
     def pad(self, halo: Sequence[int]) -> Box:
-        """The box grown (shrunk where negative) by ``halo`` voxels on both sides of each axis."""
+        """The box grown by ``halo`` voxels on both sides of each axis; a negative halo shrinks it."""
         return Box(
             _triple([a - d for a, d in zip(self.start, halo, strict=True)]),
             _triple([b + d for b, d in zip(self.stop, halo, strict=True)]),
@@ -73,7 +73,7 @@ class Box:
         Raises
         ------
         ValueError
-            If the box holds voxels before the origin, which a slice would take from the array's end.
+            If the box holds voxels before the origin: a slice would take them from the array's end.
         """
         if not self.is_empty and any(a < o for a, o in zip(self.start, origin, strict=True)):
             raise ValueError(f"{self} begins before the array's first voxel {tuple(origin)}")

@@ -1,6 +1,6 @@
 """Geometry of an oblique scan: camera frames in, an upright grid of voxels out.
 
-Axis 0 of a frame stack is the frame f, axis 1 the camera row r, axis 2 the camera column c, which runs
+Axis 0 of a frame stack is the frame f, axis 1 the camera row r, axis 2 the camera column c. Columns run
 along the tilted sheet. With camera pixel p, stage step s and sheet angle theta, pixel (f, r, c) lies at
 
     x = f*s + c*p*cos(theta)        y = r*p        z = c*p*sin(theta)
@@ -17,14 +17,14 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.model.box import ZYX, Box
 
-# A frame position this close to a whole frame is that frame: x - shear * z of a large scan is not exact.
+# A frame position this close to a whole frame counts as that frame: x - shear * z of a large scan is not exact.
 WHOLE_FRAME = 1e-9
 # A shear this close to a whole number moves no voxel of a 2048-column frame by 1/1000 voxel.
 _WHOLE_SHEAR = 5e-7
 
 
 def column_step_um(pixel_um: float, angle_deg: float) -> tuple[float, float]:
-    """How far a camera column lies from the one before along x and z, um: p*cos(theta), p*sin(theta)."""
+    """Distance between neighbouring camera columns along x and z, um: p*cos(theta), p*sin(theta)."""
     angle = math.radians(angle_deg)
     return pixel_um * math.cos(angle), pixel_um * math.sin(angle)
 
@@ -58,13 +58,13 @@ class Spacing:
 
     @property
     def sheet_angle_deg(self) -> float:
-        """Angle of the sheet that a de-obliqued grid of this spacing was seen with; 90 if there is none."""
+        """Sheet angle that a de-obliqued grid of this spacing implies: asin(z / y), degrees; 90 where z >= y."""
         return math.degrees(math.asin(min(1.0, self.z_um / self.y_um)))
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """The voxels of a tile's grid that the camera saw: a parallelogram in (z, x), a whole interval in y.
+    """The voxels of a tile's grid that the camera saw: a parallelogram in (z, x), an interval in y.
 
     Voxel (z, y, x) is covered where ``0 <= x - shear*z <= n_frames - 1``, ``0 <= y < n_rows`` and
     ``0 <= z < n_columns``. A box-shaped volume has shear 0.
@@ -136,11 +136,11 @@ class ObliqueScan:
                 f"a scan needs at least one frame, row and column, not "
                 f"{self.n_frames} x {self.n_rows} x {self.n_columns}"
             )
-        for name, value in (("voxel size", self.pixel_um), ("step size", self.step_um)):
+        for name, value in (("voxel size `pixel_um`", self.pixel_um), ("step size `step_um`", self.step_um)):
             if not (math.isfinite(value) and value > 0):
                 raise ParameterError(f"the {name} must be a positive number of um, not {value}")
         if not 0 < self.angle_deg < 90:
-            raise ParameterError(f"the sheet angle must be between 0 and 90 degrees, not {self.angle_deg}")
+            raise ParameterError(f"the sheet angle `angle_deg` must be between 0 and 90 degrees, not {self.angle_deg}")
 
     @property
     def spacing(self) -> Spacing:
@@ -151,8 +151,8 @@ class ObliqueScan:
     def shear(self) -> float:
         """Grid columns by which each plane z is displaced along x: :func:`shear_of`.
 
-        A value within rounding of a whole number is that number, so that p = s*sqrt(2) at 45 degrees
-        is an exact copy.
+        A value within rounding of a whole number becomes that number. So p = s*sqrt(2) at 45 degrees
+        makes an exact copy.
         """
         shear = shear_of(self.pixel_um, self.step_um, self.angle_deg)
         whole = round(shear)
@@ -160,7 +160,7 @@ class ObliqueScan:
 
     @property
     def coverage(self) -> Coverage:
-        """What the camera saw of the de-obliqued grid."""
+        """The voxels of the de-obliqued grid that the camera saw."""
         return Coverage(self.n_frames, self.n_rows, self.n_columns, self.shear)
 
     @property
@@ -169,7 +169,7 @@ class ObliqueScan:
         return self.coverage.shape
 
     def frames_of(self, box: Box) -> tuple[int, int]:
-        """Half-open range of frames that ``box`` (in grid voxels) is interpolated from; may be empty."""
+        """Half-open range of the frames that interpolating ``box`` (in grid voxels) needs; may be empty."""
         box = box.intersect(Box.of_shape(self.shape))
         if box.is_empty:
             return 0, 0

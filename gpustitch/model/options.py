@@ -1,8 +1,8 @@
-"""Options declared once: fields of dataclasses that also say what a command line needs to know of them.
+"""Options, each declared once: a dataclass field that also holds what its command-line option needs.
 
-A field made by :func:`option` carries help, unit, range, flag and environment variable as metadata; :func:`nested`
-takes in the options of another dataclass. ``gpustitch.cli.build`` makes a command of such a class, :func:`documented`
-its docstring.
+A field made by :func:`option` carries help, unit, range, flag and environment variable as metadata. A field made by
+:func:`nested` holds the options of another dataclass. ``gpustitch.cli.build`` makes a command of such a class, and
+:func:`documented` writes its docstring.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEY = "gpustitch"
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """What one field says of itself.
+    """What one field declares about its option.
 
     Attributes
     ----------
@@ -32,27 +32,27 @@ class Declared:
     flag
         Names on the command line, separated by spaces; by default the field's own name.
     unit
-        Unit of the number (``um``, ``mm``); shown as what is to be typed.
+        Unit of the number (``um``, ``mm``). The help shows it as the placeholder of the value.
     at_least, at_most
-        The values that are allowed, both ends included; None for no bound.
+        Least and greatest allowed value, both included; None for no bound.
     panel
-        Heading under which the help shows it.
+        Heading under which the help shows the option.
     env
-        Environment variable that is taken when the flag is not given.
+        Environment variable that supplies the value when the flag is not given.
     env_means
-        What a variable that is switched on stands for, where it holds no value itself.
+        The value that a switched-on variable stands for, where the variable is only a switch.
     metavar
-        What is to be typed, where the unit or the type does not say it.
+        Placeholder of the value in the help, where neither unit nor type gives it.
     text
-        How a value is written as text, a name of ``gpustitch.cli.values``; None where the type says it.
+        How a value is written as text: a name of ``gpustitch.cli.values``. None where the type decides.
     shown
-        What the help calls the default, where that is worked out later.
+        What the help calls the default, where the stage works out the default later.
     is_argument
-        Whether the command line takes it by its place.
+        Whether the command line takes the value by position, without a flag.
     is_needed
-        Whether the command line must have it, although a program may give something else instead.
+        Whether the command line requires the option, although a program may give something else instead.
     is_hidden
-        Whether the help leaves it out.
+        Whether the help leaves the option out.
     """
 
     help: str
@@ -83,10 +83,10 @@ class Declared:
 
 @dataclass(frozen=True)
 class Nested:
-    """What a field says that holds other options.
+    """What a field declares that holds the options of another dataclass.
 
-    ``without`` are those left out, ``changed`` what is declared otherwise here. ``kind`` is the class of those that
-    must be given, as it has options without a default; None for those that have a default.
+    ``without`` names the options left out, ``changed`` holds by field what is declared differently here. ``kind`` is
+    the other dataclass if some of its options have no default, else None.
     """
 
     without: frozenset[str]
@@ -96,7 +96,7 @@ class Nested:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One option of a class or of those nested in it: ``path`` are the names of the fields that lead to it."""
+    """One option of a class or of a class nested in it; ``path`` holds the names of the fields that lead there."""
 
     path: tuple[str, ...]
     type: Any
@@ -110,28 +110,28 @@ class Leaf:
 
     @property
     def is_required(self) -> bool:
-        """Whether it must be given."""
+        """Whether the option must be given."""
         return self.default is MISSING or self.declared.is_needed
 
     def value_in(self, options: Any) -> Any:
-        """Its value in an object of the class."""
+        """The option's value in an object of the class."""
         return functools.reduce(getattr, self.path, options)
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Its names on a command line, the first one the one that messages use; none if it is taken by its place."""
+        """The option's names on a command line; messages use the first. Empty if it is taken by position."""
         if self.declared.is_argument:
             return ()
         return tuple((self.declared.flag or f"--{self.name.replace('_', '-')}").split())
 
 
 def option(default: Any = MISSING, **declared: Any) -> Any:
-    """A field of a dataclass, which must be given if it has no default.
+    """Make a dataclass field that is an option; without a default the option must be given.
 
     Parameters
     ----------
     default
-        Its default.
+        Default of the option.
     **declared
         Fields of :class:`Declared`.
     """
@@ -144,16 +144,17 @@ def nested(
     without: tuple[str, ...] = (),
     **changed: Mapping[str, Any],
 ) -> Any:
-    """A field that holds other options, whose defaults are those of what ``factory`` makes.
+    """Make a dataclass field that holds the options of another dataclass.
 
     Parameters
     ----------
     factory
-        Makes the default. A dataclass with fields that must be given makes a field that must be given.
+        Makes the object whose values are the defaults. If it is a dataclass with required options, the field is
+        required too.
     without
-        Fields of it that are no options here: those filled in by the class that holds them.
+        Fields of the other dataclass that are no options here, because the outer class fills them in.
     **changed
-        By field, what is declared otherwise here, such as ``background={"flag": "--flat-background"}``.
+        By field, what is declared differently here, such as ``background={"flag": "--flat-background"}``.
     """
     if isinstance(factory, type) and any(leaf.default is MISSING for leaf in leaves(factory)):
         return dataclasses.field(metadata={_KEY: Nested(frozenset(without), changed, factory)})
@@ -161,9 +162,9 @@ def nested(
 
 
 def leaves(kind: type, without: Iterable[str] = ()) -> list[Leaf]:
-    """The options of a dataclass, those of nested ones in place, in the order in which they are declared.
+    """The options of a dataclass in the order of their declaration, nested options in place.
 
-    Those in ``without`` are left out.
+    Options named in ``without`` are left out.
     """
     return list(_leaves(kind, (), None, Nested(frozenset(without), {})))
 
@@ -217,19 +218,19 @@ def _split(values: Mapping[tuple[str, ...], Any]) -> tuple[dict[str, Any], dict[
 
 
 def check_ranges(options: Any) -> None:
-    """Raise ParameterError for the first option outside of its declared range; None is never outside."""
+    """Raise ParameterError for the first option outside its declared range; None is never outside."""
     for leaf in leaves(type(options)):
         value, declared = leaf.value_in(options), leaf.declared
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         low, high = declared.at_least, declared.at_most
-        # Written so that NaN is outside of every range.
+        # Written so that NaN is outside every range.
         if (low is not None and not value >= low) or (high is not None and not value <= high):
             raise ParameterError(f"`{leaf.name}` is {value}, but it must be {declared.range_text}")
 
 
 def documented(kind: type[T]) -> type[T]:
-    """Class decorator, outside of ``@dataclass``: adds the options and their help to the docstring."""
+    """Add the options and their help to the docstring: a class decorator, applied after ``@dataclass``."""
     lines = ["", "", "Parameters", "----------"]
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         found = field.metadata.get(_KEY)

@@ -1,4 +1,4 @@
-"""Tiles and mosaics: what is where, as the stage reported it and as alignment found it."""
+"""Tiles and mosaics: what each tile holds, where the stage reported it and where alignment found it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ UmXYZ = tuple[float, float, float]
 
 
 def tile_name(stage_um: UmXYZ) -> str:
-    """How messages and reports call the tile at a stage position: ``X_Y_Z`` in tenths of a micron, as on disk."""
+    """Name of the tile at a stage position in messages and reports: ``X_Y_Z`` in tenths of a micron, as on disk."""
     return "_".join(f"{round(v * 10)}" for v in stage_um)
 
 
 class Frames(Protocol):
-    """A stack of camera frames that can be asked for any part of it."""
+    """A stack of camera frames that can be read in parts."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -42,7 +42,7 @@ class Frames(Protocol):
 class Volume(Protocol):
     """Anything that can be asked for a box of voxels in an upright grid.
 
-    Raw frames de-obliqued on demand, a precomputed volume on disk, an array: alignment and fusion see only this.
+    Raw frames de-obliqued on demand, a precomputed volume on disk, an array: alignment and fusion see only a Volume.
     """
 
     @property
@@ -65,7 +65,8 @@ class Volume(Protocol):
 class TilePath:
     """Where a tile's data lie on disk, and where the stage said the tile was.
 
-    ``stage_um`` is (x, y, z), from the names ``X/X_Y/Z`` (in tenths of a micron there). It also names the tile.
+    ``stage_um`` is (x, y, z) in um, read from the folder names ``X/X_Y/Z`` in tenths of a micron. It also names the
+    tile.
     """
 
     path: Path
@@ -81,9 +82,9 @@ class TilePath:
 class PlacedVolume:
     """A volume and where its grid lies in the mosaic.
 
-    ``origin_px`` is the position (z, y, x) of its first voxel in the mosaic grid, in voxels and not rounded.
-    ``shear_px`` is the number of mosaic columns by which each plane z is displaced along x against the plane before,
-    beyond what the volume's own grid has: 0 unless the pixel size turned out to differ from the one used to de-oblique.
+    ``origin_px`` is the position (z, y, x) of the volume's first voxel in the mosaic grid, in voxels, not rounded.
+    ``shear_px`` displaces each plane z along x against the plane before, in mosaic columns. It adds to the shear of
+    the volume's own grid. It is 0 unless the pixel size turned out to differ from the one used to de-oblique.
     """
 
     name: str
@@ -110,12 +111,12 @@ class Mosaic:
             seen[tile.stage_um] = tile.path
 
     def grid_um(self, tile_um: UmXYZ = (0.0, 0.0, 0.0)) -> tuple[list[float], list[float], list[float]]:
-        """The distinct x, y and z of the tiles; those closer than a quarter of a tile's extent are one place."""
+        """The distinct x, y and z of the tiles, um; positions closer than a quarter of ``tile_um`` are one place."""
         x, y, z = (_places([tile.stage_um[axis] for tile in self.tiles], tile_um[axis] / 4) for axis in range(3))
         return x, y, z
 
     def missing_positions(self, tile_um: UmXYZ = (0.0, 0.0, 0.0)) -> list[UmXYZ]:
-        """Places of the grid of :meth:`grid_um` that no tile is at."""
+        """Places (x, y, z) of the grid of :meth:`grid_um` that hold no tile, um."""
         grid = self.grid_um(tile_um)
         filled = {
             tuple(bisect.bisect_right(places, at) - 1 for places, at in zip(grid, tile.stage_um, strict=True))
@@ -135,7 +136,10 @@ def _places(positions: Sequence[float], apart: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Match:
-    """One point found in two tiles: grid voxels (z, y, x), the second sub-voxel, and their correlation."""
+    """One point found in two tiles: its grid voxel (z, y, x) in each tile, and the correlation of the two windows.
+
+    ``fixed_px`` is a whole voxel, ``moving_px`` is sub-voxel.
+    """
 
     fixed_px: ZYX
     moving_px: tuple[float, float, float]
@@ -148,7 +152,7 @@ class Link:
 
     ``offset_px`` is the position (z, y, x) of the moving tile's first voxel in the fixed tile's grid:
     the robust median over ``matches`` of ``fixed_px - moving_px``. ``scatter_px`` is 1.4826 times the median absolute
-    deviation per axis. ``reason`` says why a link was rejected, and is empty for an accepted one.
+    deviation per axis. ``reason`` says why the link was rejected; it is empty for an accepted link.
     """
 
     fixed: str
@@ -163,8 +167,8 @@ class Link:
 class Placement:
     """Solved tile positions.
 
-    ``origin_px`` maps tile names to (z, y, x) in mosaic voxels, the least coordinate on each axis being 0;
-    ``residual_px`` maps (fixed, moving) to what the solution leaves of each accepted link;
+    ``origin_px`` maps tile names to (z, y, x) in mosaic voxels; the least coordinate on each axis is 0.
+    ``residual_px`` maps (fixed, moving) to the solved offset of an accepted link less its measured offset.
     ``unlinked`` names the tiles that kept their stage position because no accepted link reaches them.
     """
 

@@ -15,10 +15,10 @@ from gpustitch.model.arrays import HostArray
 
 _TYPES = ("uint8", "uint16", "uint32", "float32", "float64")
 _LABEL_TYPES = ("uint8", "uint16", "uint32")
-# Planes and rows worked on at a time: with rows of up to 256 voxels the sums stay in the second-level cache, and
-# they are small enough for the allocator to reuse them without fresh (zeroed, slow) pages.
+# Planes and rows worked on at a time. With rows of up to 256 voxels the sums stay in the second-level cache.
+# The allocator reuses arrays this small without fresh (zeroed, slow) pages.
 _TILE = (16, 64)
-# Exchanges that put eight values in order (Batcher's odd-even merge sort).
+# Exchanges that sort eight values (Batcher's odd-even merge sort).
 _NETWORK = (
     (0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (1, 2), (5, 6),
     (0, 4), (1, 5), (2, 6), (3, 7), (2, 4), (3, 5), (1, 2), (3, 4), (5, 6),
@@ -27,7 +27,7 @@ _NETWORK = (
 
 @kernel("pyramid.cu", T="out: uint8 uint16 uint32 float32 float64", tile=(1, 16, 64), threads=(256,))
 def halve(volume: Array, out: Array) -> None:
-    """Mean of each 2 x 2 x 2 cell of ``volume``, of the voxels that exist in the last cell of an odd axis.
+    """Mean of each 2 x 2 x 2 cell of ``volume``; the last cell of an odd axis has fewer voxels.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def halve_max(volume: Array, out: Array) -> None:
 
 @kernel("pyramid.cu", T="out: uint8 uint16 uint32", tile=(1, 16, 64), threads=(256,))
 def halve_mode(volume: Array, out: Array) -> None:
-    """Most frequent value of each 2 x 2 x 2 cell of ``volume``, the least of those that are equally frequent.
+    """Most frequent value of each 2 x 2 x 2 cell of ``volume``; of equally frequent values the least.
 
     Parameters
     ----------
@@ -88,20 +88,21 @@ def downsample(volume: Array, method: str = "mean") -> Array:
     volume
         Array (z, y, x) of uint8, uint16, uint32, float32 or float64, no axis empty.
     method
-        ``mean`` (:func:`halve`), ``max`` (:func:`halve_max`), ``mode`` (:func:`halve_mode`; labels, unsigned integers
-        only) or ``stride``: the first voxel of each cell.
+        ``mean`` (:func:`halve`), ``max`` (:func:`halve_max`), ``mode`` (:func:`halve_mode`; labels of uint8, uint16
+        or uint32 only) or ``stride``: the first voxel of each cell.
 
     Returns
     -------
-    A new array of shape ``ceil(n / 2)`` and the same dtype; the functions named state rounding, odd sizes and NaN.
+    A new array of shape ``ceil(n / 2)`` and the same dtype. The functions named above state rounding, odd sizes and
+    NaN.
 
     Raises
     ------
     ParameterError
-        If the array is not three-dimensional, is empty or has another dtype, or the method is another.
+        If the array is not three-dimensional, is empty or has another dtype, or ``method`` is not one of these.
     """
     if method not in ("mean", "max", "mode", "stride"):
-        raise ParameterError(f"the method of downsampling is mean, max, mode or stride, not {method!r}")
+        raise ParameterError(f"`method` of downsampling must be mean, max, mode or stride, not {method!r}")
     if volume.ndim != 3 or volume.size == 0:
         raise ParameterError(f"downsampling takes a non-empty volume (z, y, x), not an array of shape {volume.shape}")
     types = _LABEL_TYPES if method == "mode" else _TYPES
@@ -115,7 +116,7 @@ def downsample(volume: Array, method: str = "mean") -> Array:
 
 
 def _in_tiles(volume: Array, out: Array, reduce: Callable[[Array], Array]) -> None:
-    """Reduce the cells of a few planes and rows at a time, of which every axis is made even."""
+    """Reduce the cells of a few planes and rows at a time, every axis made even first."""
     depth, height, width = _TILE[0] // 2, _TILE[1] // 2, out.shape[2]
     for cells in Box.of_shape(out.shape).blocks((depth, height, width)):
         (z, y, x), (z_stop, y_stop, x_stop) = cells.start, cells.stop
@@ -123,7 +124,7 @@ def _in_tiles(volume: Array, out: Array, reduce: Callable[[Array], Array]) -> No
 
 
 def _even(volume: Array) -> Array:
-    """Repeat the last voxel of odd axes: a cell of eight voxels has the mean, maximum and mode of those that exist."""
+    """Repeat the last voxel of odd axes: this keeps the mean, maximum and mode of the voxels that exist."""
     if all(n % 2 == 0 for n in volume.shape):
         return volume
     return np.pad(volume, [(0, n % 2) for n in volume.shape], mode="edge")
@@ -151,10 +152,10 @@ def _integer_mean(volume: Array) -> Array:
 
 
 def _pair_sums(volume: Array) -> Array:
-    """Sums of neighbours along x in an integer that holds the sum of eight.
+    """Sums of neighbours along x, in an integer type that also holds the sum of eight.
 
-    A pair of integers is looked at as one integer of twice the width, whose halves are added: contiguous
-    arithmetic in place of two strided reads and a conversion.
+    A view takes a pair of integers as one integer of twice the width, and the two halves are added. This is
+    contiguous arithmetic in place of two strided reads and a conversion.
     """
     wide: Any = {1: np.uint16, 2: np.uint32, 4: np.uint64}[volume.dtype.itemsize]
     bits = 8 * volume.dtype.itemsize
@@ -171,7 +172,7 @@ def _maximum(volume: Array) -> Array:
 
 
 def _mode(volume: Array) -> Array:
-    """Put each cell's values in order, and keep the first of the longest runs of equal ones."""
+    """Sort each cell's values, and keep the value of the first longest run of equal values."""
     values = [volume[z::2, y::2, x::2].copy() for z in (0, 1) for y in (0, 1) for x in (0, 1)]
     spare = np.empty_like(values[0])
     for low, high in _NETWORK:
@@ -193,10 +194,11 @@ _HALF = np.uint16(1 << 15)
 
 
 def signed_too(op: Callable[[HostArray], HostArray]) -> Callable[[HostArray], HostArray]:
-    """``op``, which takes unsigned voxels, for int16 too.
+    """Make ``op``, which takes unsigned voxels, take int16 too.
 
-    They are shifted by 32768 before and back after it. That is exact for what keeps between the least and the greatest
-    of its voxels and moves with them, such as their mean: 32768 is even, so that halves are rounded to the same side.
+    int16 voxels are shifted by 32768 before ``op`` and back after it. This is exact for an ``op`` like the mean: its
+    result lies between the least and the greatest voxel and shifts with the voxels. 32768 is even, so halves round to
+    the same side.
     """
 
     def either(voxels: HostArray) -> HostArray:

@@ -1,4 +1,4 @@
-"""Statistics that a few wrong values do not spoil."""
+"""Robust statistics: a few wrong values do not spoil them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def median_and_scatter(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], 
 
 
 def weighted_median(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
-    """The value at which half the weight lies on either side; between two values with exactly half, their mean.
+    """The value with half the weight on either side; the mean of two values where exactly half lies between them.
 
     The order of the values does not matter. Weights must not be negative nor all zero.
     """

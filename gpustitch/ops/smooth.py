@@ -15,16 +15,16 @@ TRUNCATE = 4.0
 
 
 def gaussian_radius(sigma_px: float) -> int:
-    """Voxels that a Gaussian of ``sigma_px`` reaches to either side before it is cut off."""
+    """Voxels on either side at which a Gaussian of ``sigma_px`` is cut off."""
     return int(TRUNCATE * sigma_px + 0.5)
 
 
 def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (slice(None),) * 3) -> Array:
     """Smooth a window with a Gaussian, as ``scipy.ndimage.gaussian_filter`` does with mode ``reflect``.
 
-    The filter along one axis is a banded matrix, reflection at the edges included; for windows of up to some two
-    hundred voxels a dense product with it is several times faster than a sliding sum, and what ``keep`` leaves out is
-    never computed.
+    The filter along one axis is a banded matrix, which includes the reflection at the edges. For windows of up to
+    about 200 voxels a dense product with it is several times faster than a sliding sum. Voxels that ``keep`` leaves
+    out are never computed.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (sl
     Returns
     -------
     array
-        float32, the shape that ``keep`` cuts out.
+        float32, of the shape that ``keep`` cuts out.
     """
     xp = namespace(volume)
     depth, height, width = (
         xp.asarray(_gaussian_matrix(n, float(s))[k]) for n, s, k in zip(volume.shape, sigma_px, keep, strict=True)
     )
-    # Plane by plane: products this small stay on the calling thread, where one large one would wake all others.
+    # Plane by plane: products this small stay on the calling thread. One large product would wake all threads.
     planes = xp.asarray(volume, dtype=xp.float32).transpose(1, 0, 2)
     planes = xp.matmul(height, xp.matmul(depth, planes).transpose(1, 0, 2))
     smoothed: Array = xp.matmul(planes, width.T)
@@ -53,7 +53,7 @@ def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (sl
 
 @functools.lru_cache(maxsize=64)
 def _gaussian_matrix(n: int, sigma_px: float) -> npt.NDArray[np.float32]:
-    """Row i holds the weights with which the n voxels make up the smoothed voxel i."""
+    """Matrix (n, n): row i holds the weights of the n voxels in the smoothed voxel i."""
     identity = np.eye(n)
     if sigma_px > 0:
         identity = ndimage.gaussian_filter1d(identity, sigma_px, axis=0, mode="reflect", truncate=TRUNCATE)

@@ -1,1 +1,1 @@
-"""How a run goes: progress, threads."""
+"""What every run shares: progress, threads, common options."""

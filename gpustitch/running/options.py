@@ -1,4 +1,4 @@
-"""Options that many stages share: what computes, on how many threads, in how much memory, and what it may replace."""
+"""Options that many stages share: device, threads, memory, overwriting, orientation of frames, pyramid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DEVICE = "Device"
 
 
 def device() -> Any:
-    """Where a stage computes: a name for :func:`gpustitch.array.choose_device`, or a device."""
+    """Device on which a stage computes: a name for :func:`gpustitch.array.choose_device`, or a device."""
     return option(
         "auto",
         env="GPUSTITCH_DEVICE",
@@ -22,11 +22,11 @@ def device() -> Any:
 
 
 def idle_device() -> Any:
-    """The device of a stage that computes nothing which a GPU could take over."""
+    """The device option of a stage that computes nothing a GPU could take over."""
     return option(
         "auto",
         env="GPUSTITCH_DEVICE",
-        help="Accepted as by every command; this one computes nothing that a GPU could take over.",
+        help="Accepted by every command. This command computes nothing that a GPU could take over.",
         panel=_DEVICE,
     )
 
@@ -54,17 +54,17 @@ def n_writers() -> Any:
 
 
 def overwrite() -> Any:
-    """Whether an output that is there may be replaced."""
+    """Whether a stage may replace an existing output."""
     return option(False, help="Replace the output if it exists.")
 
 
 def allow_truncated() -> Any:
-    """Whether recordings that end early are used."""
+    """Whether a stage uses recordings that end early."""
     return option(False, help="Use the whole frames of DCIMG files that end early.")
 
 
 def memory(default: int, what: str = "Most memory to hold, such as 512M or 4G.") -> Any:
-    """Bound on what is held at once, in bytes."""
+    """Bound on the memory held at once, in bytes."""
     return option(default, flag="--memory", text="bytes", help=what)
 
 

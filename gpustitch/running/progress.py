@@ -1,4 +1,4 @@
-"""How a stage says how far it is; the command line draws it, a library caller may ignore it."""
+"""Progress of a stage: the command line draws it, a library caller may ignore it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """What a stage reports to. Called from the thread that runs the stage only."""
+    """What a stage reports to. Only the thread that runs the stage calls it."""
 
     def start(self, label: str, total: int, unit: str) -> None:
         """Begin ``total`` pieces of work, counted in ``unit`` (``"frames"``, ``"blocks"`` ...)."""
 
     def advance(self, count: int = 1) -> None:
-        """Some pieces are done."""
+        """``count`` more pieces are done."""
 
     def finish(self) -> None:
         """The work begun last is done."""
 
     def note(self, message: str) -> None:
-        """One line that a person should see (a choice that was made, what was found)."""
+        """One line that a person should see: a choice the stage made, or what it found."""
 
     def warn(self, message: str) -> None:
-        """One line that a person must see: the result is not all that it could be."""
+        """One line that a person must see: something is missing from the result or may be wrong."""
 
 
 class Silent:
@@ -50,7 +50,7 @@ SILENT: Progress = Silent()
 
 
 def tracked(items: Iterable[T], progress: Progress, label: str, total: int, unit: str) -> Iterator[T]:
-    """Yield the items, advancing the progress by one after each."""
+    """Yield the items, and advance ``progress`` by one after each."""
     progress.start(label, total, unit)
     try:
         for item in items:

@@ -17,32 +17,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workers:
-    """Who works: ``n`` threads, which compute on ``device``."""
+    """``n`` threads, which compute on ``device``."""
 
     n: int
     device: Device = CPU
 
 
 def checked_workers(n_workers: int | None) -> int:
-    """``n_workers``, or one for each CPU where it is None.
+    """``n_workers``, or one for each CPU if it is None.
 
     Raises
     ------
     ParameterError
-        If it is less than one.
+        If ``n_workers`` is less than one.
     """
     workers = cpu_count() if n_workers is None else n_workers
     if workers < 1:
-        raise ParameterError(f"the number of workers must be at least 1, not {workers}")
+        raise ParameterError(f"`n_workers` must be at least 1, not {workers}")
     return workers
 
 
 def ordered_map(
     function: Callable[[S], T], items: Iterable[S], n_workers: int, *, in_flight: int | None = None
 ) -> Iterator[T]:
-    """Results of ``function`` in the order of ``items``, at most ``in_flight`` (2 per worker) of them waiting.
+    """Results of ``function`` in the order of ``items``; at most ``in_flight`` (2 per worker) of them wait.
 
-    The first error is raised where its result would be yielded; work not begun by then is dropped.
+    The first error is raised where its result would be yielded. Work not begun by then is dropped.
     """
     limit = in_flight or 2 * n_workers
     waiting: deque[Future[T]] = deque()

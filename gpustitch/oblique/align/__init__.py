@@ -1,3 +1,3 @@
-"""Where tiles lie: points compared, links, all positions solved at once."""
+"""Where tiles lie: compare points, link pairs of tiles, solve all positions at once."""
 
 ALIGNMENT = "Alignment"  # heading of the options

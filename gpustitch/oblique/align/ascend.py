@@ -21,10 +21,10 @@ _SHIFTS = list(itertools.product((-1, 0, 1), repeat=3))
 class Summit:
     """Where one walk ended.
 
-    ``position`` is the first voxel (z, y, x), in the moving array, of the window that correlates best, and
-    ``around`` the correlations at the 27 shifts about it. ``settled`` is false where the walk would have left
-    the array or ran out of steps: ``around`` then belongs to the last position at which all 27 were known,
-    or is all 0 if there was none.
+    ``position`` is the first voxel (z, y, x), in the moving array, of the window that correlates best.
+    ``around`` holds the correlations at the 27 shifts about ``position``, shape (3, 3, 3). ``settled`` is false where
+    the walk would have left the array or ran out of steps. ``around`` then belongs to the last position with all 27
+    correlations known, or is all 0 if there was none.
     """
 
     position: ZYX
@@ -80,11 +80,11 @@ def ascend(
     fixed
         Windows of one shape (z, y, x), float32.
     moving
-        For each window the array to look in, float32, any shapes.
+        For each window the array to search, float32, any shapes.
     start
-        First voxel, in the moving array, of the window to begin with.
+        For each window the voxel (z, y, x) of the moving array at which the first compared window begins.
     max_steps
-        Steps after which a walk is given up.
+        Steps after which a walk gives up.
 
     Returns
     -------
@@ -98,11 +98,14 @@ def ascend(
 
     Notes
     -----
-    A correlation found once is not computed again: a step across a face, an edge or a corner needs 9, 15 or 19 new
-    ones instead of 27.
+    No correlation is computed twice. A step across a face, an edge or a corner needs 9, 15 or 19 new correlations
+    instead of 27.
     """
     if not len(fixed) == len(moving) == len(start) or len({f.shape for f in fixed}) > 1:
-        raise ParameterError("ascend takes as many moving arrays and starts as it takes windows, all of one shape")
+        raise ParameterError(
+            f"`fixed`, `moving` and `start` must be equally long, not {len(fixed)}, {len(moving)} and {len(start)}; "
+            f"all windows must have one shape, not {sorted({f.shape for f in fixed})}"
+        )
     walks = [_Walk(f, m, s) for f, m, s in zip(fixed, moving, start, strict=True)]
     for _ in range(max_steps):
         active = [w for w in walks if w.walking]
@@ -126,8 +129,8 @@ def _step(walks: list[_Walk]) -> None:
 def peak(around: npt.ArrayLike) -> tuple[float, float, float]:
     """Sub-voxel position of the maximum of 27 correlations, relative to the middle one.
 
-    A quadratic in three variables with all mixed terms is fitted to the 27 values by weighted least squares; the
-    weights fall off towards the corners, where a correlation peak is no longer a parabola.
+    Weighted least squares fit a quadratic in three variables, with all mixed terms, to the 27 values. The weights
+    fall off towards the corners, where a correlation peak is no longer a parabola.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.model import Spacing
 from gpustitch.ops.smooth import smooth
 
-# Blobs nearer than this to the edge of the volume are left out: there the filters see its reflection.
+# Blobs nearer than this to the edge of the volume are left out: there the filters see the volume's reflection.
 MARGIN_PX = 3
 
 
@@ -26,7 +26,7 @@ def find_blobs(
     volume
         Window, shape (z, y, x), any real dtype.
     spacing
-        Its voxel spacing.
+        Voxel spacing of the window.
     radius_um
         Standard deviation of the narrow Gaussian and radius of the ball in which a blob is the maximum, um.
     surround
@@ -34,9 +34,11 @@ def find_blobs(
 
     Returns
     -------
-    positions, contrast
-        Voxels (z, y, x) of the blobs, shape (n, 3), int64, at least ``MARGIN_PX`` voxels from every edge, in the
-        order of the array; and the difference of Gaussians there, shape (n,), float32, always positive.
+    positions
+        Voxels (z, y, x) of the blobs, shape (n, 3), int64, in the order of the array. Each is at least ``MARGIN_PX``
+        voxels from every edge.
+    contrast
+        Difference of Gaussians at the blobs, shape (n,), float32, always positive.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def find_blobs(
         If ``radius_um`` is not positive or ``surround`` is not above 1.
     """
     if not (radius_um > 0 and surround > 1):
-        raise ParameterError(f"blobs need a radius above 0 and a surround above 1, not {radius_um} um and {surround}")
+        raise ParameterError(f"`radius_um` must be above 0 and `surround` above 1, not {radius_um} um and {surround}")
     xp = namespace(volume)
     sigma_px = [radius_um / um for um in spacing.zyx_um]
     contrast = smooth(volume, sigma_px)
@@ -54,9 +56,9 @@ def find_blobs(
 
 
 def _local_maxima(contrast: Array, radius_px: Sequence[float]) -> Array:
-    """Positive voxels inside the margin that nothing within the ellipsoid exceeds, shape (n, 3).
+    """Positive voxels inside the margin that no voxel within the ellipsoid exceeds, shape (n, 3).
 
-    Neighbours beyond the edge of the array do not count. Of touching voxels of one value only the first stays.
+    Neighbours beyond the edge of the array do not count. Of touching voxels of equal value only the first stays.
     """
     xp = namespace(contrast)
     inside = tuple(slice(MARGIN_PX, n - MARGIN_PX) for n in contrast.shape)

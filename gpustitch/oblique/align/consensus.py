@@ -12,7 +12,11 @@ from gpustitch.ops.robust import median_and_scatter
 
 @dataclass(frozen=True)
 class Consensus:
-    """The agreed offset (z, y, x), its scatter per axis (1.4826 times the median absolute deviation) and who agrees."""
+    """The offset (z, y, x) that most matches agree on.
+
+    ``scatter_px`` is 1.4826 times the median absolute deviation per axis. ``agrees`` says for each match whether its
+    offset agrees, shape (n,).
+    """
 
     offset_px: tuple[float, float, float]
     scatter_px: tuple[float, float, float]
@@ -24,16 +28,16 @@ def consensus(
 ) -> Consensus:
     """Find the largest group of offsets that agree, and its median.
 
-    A plain median fails once half of the matches are false. So the search starts from the offset that has most others
-    within ``radius_px`` on every axis (of several, the one whose neighbours are nearest) and takes the median of that
-    group. The group is then redrawn: it is all offsets that lie, on every axis, within ``limit`` times the group's
-    scatter of its median, where that reach is at least ``floor_px`` and at most ``radius_px``. Its median and scatter
-    are the result.
+    A plain median fails once half of the matches are false. So the search starts from the offset with most others
+    within ``radius_px`` on every axis. Of several such offsets it takes the one with the nearest neighbours. Offset and
+    neighbours form a first group. The final group holds all offsets near the first group's median on every axis. Near
+    means within ``limit`` times the first group's scatter, but at least ``floor_px`` and at most ``radius_px``. Median
+    and scatter of the final group are the result.
 
     Parameters
     ----------
     offsets_px
-        Offsets (z, y, x) of single matches, shape (n, 3), n at least 1.
+        Offset (z, y, x) of each match, shape (n, 3), n at least 1.
     """
     offsets = np.asarray(offsets_px, dtype=np.float64)
     apart = np.abs(offsets[:, None] - offsets[None]).max(axis=2)

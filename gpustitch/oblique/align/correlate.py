@@ -1,4 +1,4 @@
-"""Pearson correlation of a window with another at the 27 shifts of at most one voxel along each axis."""
+"""Pearson correlation of two windows at the 27 shifts of at most one voxel along each axis."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 
 from gpustitch.array import Array, kernel
 
-# Products are summed in float32 over this many voxels and beyond it in float64; it also stays in the fastest cache.
+# Products of this many voxels are summed in float32, such sums in float64. A chunk also stays in the fastest cache.
 _CHUNK = 16384
-# A window whose deviation is below this part of its level holds nothing but rounding.
+# A window whose standard deviation is below this fraction of its level holds nothing but rounding.
 _FLAT = 1e-6
 
 
 @kernel("correlate.cu", tile=(1, 1, 3, 3), threads=(256,))
 def pearson_shifts(fixed: Array, moving: Array, wanted: Array, out: Array) -> None:
-    """Correlate windows with windows of other arrays, moved by -1, 0 and 1 voxel along each axis.
+    """Correlate windows with windows of other arrays, shifted by -1, 0 and 1 voxel along each axis.
 
-    ``out[p, i, j, k]`` becomes Pearson's correlation of ``fixed[p]`` with
-    ``moving[p, i:i+Z, j:j+Y, k:k+X]`` where ``wanted[p, i, j, k]`` is not 0, and is left alone elsewhere.
-    The correlation with a constant window is undefined; 0 is written for it, never NaN. Where ``fixed[p]`` or
-    ``moving[p]`` holds a NaN or an infinity anywhere, 0 is written for all 27 shifts.
+    Where ``wanted[p, i, j, k]`` is not 0, ``out[p, i, j, k]`` becomes Pearson's correlation of ``fixed[p]`` with
+    ``moving[p, i:i+Z, j:j+Y, k:k+X]``. Elsewhere ``out`` keeps its values.
+    The correlation with a constant window is undefined: 0 is written, never NaN. If ``fixed[p]`` or ``moving[p]``
+    holds a NaN or an infinity anywhere, all wanted shifts become 0.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ def pearson_shifts(fixed: Array, moving: Array, wanted: Array, out: Array) -> No
     Notes
     -----
     Both windows are centred first, so that float32 products lose nothing to a high background. The 27 sums and sums
-    of squares of ``moving`` come from one pass over it. The fixed window, laid out with the row length of the moving
-    one, makes each of the 27 cross sums a dot product of two runs of memory. Coefficients are good to 2e-7
-    where the level is 10,000 times the noise, and to 2e-6 for windows of only two values.
+    of squares of ``moving`` come from one pass over it. The fixed window is laid out with the row length of the moving
+    window. So each of the 27 cross sums is a dot product of two runs of memory. Coefficients are good to 2e-7 where
+    the level is 10,000 times the noise, and to 2e-6 for windows of two values.
     """
     for f, m, w, o in zip(fixed, moving, wanted, out, strict=True):
         if w.any():
@@ -63,7 +63,10 @@ def _one_window(fixed: Array, moving: Array, wanted: Array, out: Array) -> None:
 
 
 def _padded(fixed: Array, shape: tuple[int, ...]) -> tuple[Array, float, float]:
-    """The centred fixed window as one run of memory in rows and planes of ``shape``, its sum and sum of squares."""
+    """The centred fixed window as one run of memory, and the window's sum and sum of squares.
+
+    The run has the row and plane lengths of ``shape``.
+    """
     depth, height, width = fixed.shape
     planes = np.zeros((depth, *shape[1:]), np.float32)
     inside = planes[:, :height, :width]
@@ -74,7 +77,7 @@ def _padded(fixed: Array, shape: tuple[int, ...]) -> tuple[Array, float, float]:
 
 
 def _cross_sums(padded: Array, moving: Array, wanted: Array) -> Array:
-    """Sum of products of the padded run with ``moving`` at the wanted of the 27 shifts, float64."""
+    """Sums of products of the padded run with ``moving`` at the wanted shifts, float64, shape (3, 3, 3)."""
     _, height, width = moving.shape
     shifts = np.argwhere(wanted)
     offsets = shifts @ np.array([height * width, width, 1])

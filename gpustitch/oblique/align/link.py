@@ -1,4 +1,4 @@
-"""Link two overlapping tiles: find the same points in both, and the offset that they agree on."""
+"""Link two overlapping tiles: find the same points in both, and the offset that the points agree on."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.running.threads import Workers, ordered_map
 
-# The coarse search averages so many windows and looks at every second voxel: that is enough to tell the peak from
-# noise, and a match is followed uphill from there by single voxels anyway.
+# The coarse search averages this many windows and looks at every second voxel: enough to tell the peak from noise.
+# From there each match walks uphill by single voxels.
 _SEARCH_POINTS = 8
 _SEARCH_STEP = 2
-# If the mean correlation of these windows is below this, the search does not know where the tile is.
+# Below this mean correlation of the windows, the search does not know where the tile is.
 _SEARCH_TRUST = 0.3
-# Handicap of a mean over few windows: 0.2 / sqrt(n) is taken off before means are compared.
+# Handicap of a mean over few windows: this value over sqrt(n), for n windows, is subtracted before means are compared.
 _SEARCH_NOISE = 0.2
-# Times that voxels are read again around a window that has walked to the edge of those it has.
+# Most reads for one match: voxels are read again where a window has walked to the edge of the voxels read.
 _FETCHES = 10
-# Of the matches that correlate, more than this fraction must agree.
+# More than this fraction of the matches that correlate must agree.
 _AGREEING_PART = 1 / 3
 
 
@@ -42,7 +42,7 @@ _AGREEING_PART = 1 / 3
 class MatchOptions:
     """How points of two tiles are compared. Triples are voxels in the order (z, y, x).
 
-    The points that are drawn depend on ``seed`` and the tiles' positions.
+    The random points depend on ``seed`` and the stage positions of the tiles.
     """
 
     sigma_um: float = option(
@@ -86,8 +86,8 @@ class MatchOptions:
             raise ParameterError(f"`window_px` must be odd and positive, not {_xyz(self.window_px)} (x,y,z)")
         if min(self.blob_window_px) < 1 or min(self.border_px) < 0 or min(self.search_px) < 0:
             raise ParameterError(
-                "sizes must not be negative (and the blob detection window not 0): blob detection window "
-                f"{_xyz(self.blob_window_px)}, border {_xyz(self.border_px)}, search {_xyz(self.search_px)} (x,y,z)"
+                "`blob_window_px` must be at least 1, `border_px` and `search_px` at least 0, not "
+                f"{_xyz(self.blob_window_px)}, {_xyz(self.border_px)} and {_xyz(self.search_px)} (x,y,z)"
             )
         if not (math.isfinite(self.sigma_um) and self.sigma_um >= 0):
             raise ParameterError(f"`sigma_um` must be a number of um, 0 or more, not {self.sigma_um}")
@@ -95,20 +95,20 @@ class MatchOptions:
             if least < 1:
                 raise ParameterError(f"`{name}` must be at least 1, not {least}")
         if self.seed < 0:
-            raise ParameterError(f"`seed` must not be negative, not {self.seed}")
+            raise ParameterError(f"`seed` must be at least 0, not {self.seed}")
         if not -1 <= self.min_correlation <= 1:
             raise ParameterError(f"`min_correlation` must be between -1 and 1, not {self.min_correlation}")
 
     @property
     def half_px(self) -> ZYX:
-        """Half of the window, not counting its centre."""
+        """Half of the window (z, y, x), not counting its centre."""
         z, y, x = (n // 2 for n in self.window_px)
         return z, y, x
 
 
 @dataclass(frozen=True)
 class LinkCount:
-    """How many points of an overlap were compared, correlated well enough, and agreed."""
+    """How many points of an overlap were compared, how many correlated well enough, and how many agreed."""
 
     sampled: int = 0
     correlated: int = 0
@@ -118,7 +118,7 @@ class LinkCount:
 def link_tiles(
     overlap: Overlap, names: tuple[str, str], options: MatchOptions, rng: np.random.Generator, workers: Workers
 ) -> tuple[Link, LinkCount]:
-    """Find where the moving tile lies; a link that cannot be trusted says why in its ``reason``."""
+    """Find where the moving tile lies; the ``reason`` of a link says why it cannot be trusted."""
     starts = [overlap]
     tried, centres = _roomiest(overlap, options)
     if any(options.search_px) and not centres.is_empty:
@@ -138,8 +138,8 @@ def coarse_shift(
 ) -> tuple[int, int, int] | None:
     """Offset of the moving tile less ``overlap.offset``, to within two voxels; None if nothing stands out.
 
-    A few windows are compared with the moving tile at every second shift up to ``search_px``, and the correlations
-    are averaged over the windows: each has its false peaks at other shifts.
+    A few windows are compared with the moving tile at every second shift up to ``search_px``. Their correlations are
+    averaged, because the false peaks of each window lie at other shifts.
     """
     half = options.half_px
     points = draw_points(overlap.fixed, Centres(overlap, half), options.blob_window_px, _SEARCH_POINTS, rng, workers)
@@ -158,7 +158,7 @@ def coarse_shift(
     best = np.unravel_index(int(np.argmax(score)), score.shape)
     if mean[best] < _SEARCH_TRUST:
         return None
-    # A window that is found further along in the moving tile means that the tile begins that much earlier.
+    # A window found further along in the moving tile means that the tile begins that much earlier.
     z, y, x = (-(int(i) - r) * _SEARCH_STEP for i, r in zip(best, reach, strict=True))
     return z, y, x
 
@@ -166,7 +166,7 @@ def coarse_shift(
 def _look_around(
     overlap: Overlap, options: MatchOptions, reach: Sequence[int], device: Device, point: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Correlation of the window about ``point`` at all shifts, and at which of them the moving tile covers it."""
+    """Correlation of the window about ``point`` at all shifts, and at which shifts the moving tile covers it."""
     half, sigma = options.half_px, _sigma_px(overlap.fixed, options)
     step = (slice(None, None, _SEARCH_STEP),) * 3
     there = point - np.array(overlap.offset)
@@ -207,10 +207,10 @@ def _follow(
 
 
 def _roomiest(overlap: Overlap, options: MatchOptions) -> tuple[MatchOptions, Centres]:
-    """Places at which a window and all that smoothing draws on are covered by both tiles.
+    """Places where both tiles cover a window and all voxels that smoothing draws on.
 
-    If there is no such place, the margin for smoothing is reduced, then the depth of the window: slanted tiles share
-    a slanted strip, which a deep window does not fit into.
+    If there is no such place, the margin for smoothing is reduced, then the depth of the window. Slanted tiles share
+    a slanted strip, and a deep window does not fit into it.
     """
     reach = [gaussian_radius(s) + 1 for s in _sigma_px(overlap.fixed, options)]
     depth, height, width = options.window_px
@@ -252,7 +252,7 @@ def _match(overlap: Overlap, options: MatchOptions, device: Device, point: npt.N
 
 
 def _smoothed_window(volume: Volume, centre: ZYX, half: ZYX, sigma_px: Sequence[float], device: Device) -> Array:
-    """The window, smoothed together with its surroundings, so that its edges are those of a larger array."""
+    """The window, smoothed together with its surroundings, so that no edge of an array falls on it."""
     window = _window(centre, half)
     around = window.pad([gaussian_radius(s) for s in sigma_px]).intersect(Box.of_shape(volume.coverage.shape))
     voxels = volume.read(around)
@@ -288,7 +288,7 @@ def _no_room(overlap: Overlap, options: MatchOptions) -> str:
     z, y, x = options.window_px
     shear = max(overlap.fixed.coverage.shear, overlap.moving.coverage.shear)
     needed = (z + 2, y + 2, math.ceil(x + 2 + (z + 1) * shear))
-    return f"the overlap of {_xyz(overlap.shape)} voxels (x,y,z) has no room for a window, which takes {_xyz(needed)}"
+    return f"the overlap of {_xyz(overlap.shape)} voxels (x,y,z) has no room for a window, which needs {_xyz(needed)}"
 
 
 def _xyz(zyx: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Where windows of two overlapping tiles may lie, and which of their points to compare."""
+"""Where windows of two overlapping tiles may lie, and which points to compare."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gpustitch.model.arrays import Integers
 from gpustitch.oblique.align.blobs import find_blobs
 from gpustitch.running.threads import Workers, ordered_map
 
-# Voxels read around a box in which blobs are sought, for the filters.
+# Voxels that the filters need around a box in which blobs are sought.
 _BLOB_CONTEXT_PX = 8
-# Boxes searched at a time, and at most for each point that is wanted.
+# Most boxes searched at a time, and for each wanted point.
 _PATCHES_AT_ONCE = 24
 _PATCHES_PER_POINT = 2
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two volumes; ``offset`` is where the first voxel of ``moving`` is thought to lie in the grid of ``fixed``."""
+    """Two volumes; ``offset`` is the assumed place (z, y, x) of the first voxel of ``moving`` in ``fixed``'s grid."""
 
     fixed: Volume
     moving: Volume
@@ -32,7 +32,7 @@ class Overlap:
 
     @property
     def shape(self) -> ZYX:
-        """Shape (z, y, x) of the box that both grids share; along x as wide as both coverages are on one plane."""
+        """Shape (z, y, x) of the box that both grids share; along x the widest overlap of coverage on one plane."""
         a, b = self.fixed.coverage, self.moving.coverage
         z, y, _ = Box.of_shape(a.shape).intersect(Box.of_shape(b.shape, self.offset)).shape
         centres = Centres(self, (0, 0, 0))
@@ -40,14 +40,14 @@ class Overlap:
 
 
 class Centres:
-    """The voxels of the fixed grid about which a window lies within the coverage of both tiles.
+    """The centres of windows that lie within the coverage of both tiles: voxels of the fixed grid.
 
     Parameters
     ----------
     overlap
         The tiles.
     half
-        Half windows (z, y, x), not counting the centre.
+        Half window (z, y, x), not counting the centre.
     """
 
     def __init__(self, overlap: Overlap, half: Sequence[int]) -> None:
@@ -62,14 +62,14 @@ class Centres:
         self.widest_x = float((last - first).max()) if z.size else -1.0
 
     def _range(self, axis: int) -> tuple[int, int]:
-        """First and last place along z or y."""
+        """First and last centre along z or y."""
         half = self._half[axis]
         starts = [offset[axis] + half for _, offset in self._tiles]
         stops = [offset[axis] + coverage.shape[axis] - 1 - half for coverage, offset in self._tiles]
         return max(starts), min(stops)
 
     def x_bounds(self, z: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """First and last place along x on the planes ``z``; the sheared tile is narrowest at the window's corners."""
+        """First and last centre along x on the planes ``z``; the window's corners meet a sheared tile's edge first."""
         first, last = np.full(z.shape, -np.inf), np.full(z.shape, np.inf)
         depth, _, width = self._half
         for coverage, offset in self._tiles:
@@ -79,12 +79,12 @@ class Centres:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no such voxel."""
+        """Whether there is no centre."""
         return self._rows[1] < self._rows[0] or self._planes.size == 0
 
     @property
     def bounds(self) -> Box:
-        """The smallest box around them."""
+        """The smallest box around all centres."""
         if self.is_empty:
             return Box((0, 0, 0), (0, 0, 0))
         first, last = self.x_bounds(self._planes)
@@ -95,7 +95,7 @@ class Centres:
         )
 
     def contains(self, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Which points (n, 3) are among them."""
+        """Which points (n, 3) are centres, shape (n,)."""
         z, y, x = np.asarray(points).reshape(-1, 3).T
         planes = self._range(0)
         first, last = self.x_bounds(z)
@@ -103,7 +103,7 @@ class Centres:
         return np.asarray(inside & (x >= first) & (x <= last))
 
     def sample(self, rng: np.random.Generator, count: int) -> Integers:
-        """``count`` of them, each as likely as any other, shape (count, 3)."""
+        """``count`` random centres, each as likely as any other, shape (count, 3)."""
         z = rng.choice(self._planes, count, p=self._columns / self._columns.sum())
         y = rng.integers(self._rows[0], self._rows[1] + 1, count)
         first, last = self.x_bounds(z)
@@ -112,7 +112,7 @@ class Centres:
 
 
 def is_covered(coverage: Coverage, centre: ZYX, half: Sequence[int]) -> bool:
-    """Whether all of a window is covered."""
+    """Whether a whole window is covered."""
     first = coverage.x_bounds(centre[0] + half[0])[0]
     last = coverage.x_bounds(centre[0] - half[0])[1]
     inside = all(h <= c <= n - 1 - h for c, h, n in zip(centre[:2], half, coverage.shape, strict=False))
@@ -124,9 +124,9 @@ def draw_points(
 ) -> Integers:
     """At most ``count`` blobs of ``volume`` at places among ``centres``, drawn with probability ~ their contrast.
 
-    Blobs are sought in boxes of shape ``window`` about random places, until twice ``count`` were found or twice as
-    many boxes were searched. If fewer than ``count`` were found, random places are added. Shape (n, 3), (z, y, x) in
-    voxels of ``volume``, sorted.
+    Blobs are sought in boxes of shape ``window`` about random places, until twice ``count`` are found. The number of
+    boxes is at most twice ``count`` (or one batch), and never more than fill the overlap twice. If fewer than
+    ``count`` blobs are found, random places are added. Shape (n, 3), (z, y, x) in voxels of ``volume``, sorted.
     """
     found: dict[tuple[int, ...], float] = {}
     searched = 0

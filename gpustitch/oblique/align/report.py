@@ -1,4 +1,4 @@
-"""The report of an alignment for people, in Markdown."""
+"""The report of an alignment for people: a table in Markdown or a picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpustitch.oblique.mosaic.file import AlignmentRecord
 
 
 def report_text(record: AlignmentRecord) -> str:
-    """Voxel size, positions, links with scatter and residuals, and what was rejected and why."""
+    """Markdown: voxel size, positions, accepted links with scatter and residuals, rejected links with reasons."""
     placement = record.placement
     accepted = [k for k in placement.links if not k.reason]
     rejected = [k for k in placement.links if k.reason]
@@ -97,7 +97,7 @@ def check_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            "a report as a picture needs matplotlib: pip install 'gpustitch[report]', or name a .md file"
+            "`report` as a picture needs matplotlib: pip install 'gpustitch[report]', or name a .md file"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Pearson correlation at every shift at which a window fits into a region: a coarse search before the walk uphill."""
+"""Coarse search: Pearson correlation at every shift at which a window fits into a region."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, namespace, scipy_of
 from gpustitch.errors import ParameterError
 
-# Variance of a window, in mean squares of its region, below which it is nothing but rounding.
+# A window whose variance is below this fraction of the mean square of its region holds nothing but rounding.
 _FLAT = 1e-6
 
 
@@ -25,8 +25,8 @@ def correlate_all_shifts(fixed: Array, moving: Array) -> Array:
     Returns
     -------
     array
-        float32, of shape ``moving.shape - fixed.shape + 1``; entry (i, j, k) belongs to the window of ``moving`` that
-        begins at voxel (i, j, k). 0 where one of the windows is constant.
+        float32, of shape ``moving.shape - fixed.shape + 1``. Entry (i, j, k) belongs to the window of ``moving`` that
+        begins at voxel (i, j, k). An entry is 0 where one of the windows is constant.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def correlate_all_shifts(fixed: Array, moving: Array) -> Array:
 
     Notes
     -----
-    The cross sums come from one product of Fourier transforms, the sums over windows from banded matrices
+    The cross sums come from one product of Fourier transforms. The sums over windows come from banded matrices
     (Lewis, "Fast normalized cross-correlation", 1995).
     """
     if any(m < f for m, f in zip(moving.shape, fixed.shape, strict=True)):
@@ -59,7 +59,7 @@ def correlate_all_shifts(fixed: Array, moving: Array) -> Array:
 
 
 def _sums(volume: Array, window: tuple[int, ...]) -> Array:
-    """Sum over the window at every place where it fits."""
+    """Sum over the window at every place where the window fits."""
     xp = namespace(volume)
     z, y, x = (xp.asarray(_bands(n, w)) for n, w in zip(volume.shape, window, strict=True))
     planes = xp.matmul(y, xp.matmul(z, volume.transpose(1, 0, 2)).transpose(1, 0, 2))

@@ -15,12 +15,12 @@ from gpustitch.model import Link, Placement
 from gpustitch.model.arrays import Floats
 from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR
 
-# What a link's median may be off by, however many matches agree: bias of the sub-voxel fit, distortion.
+# Error of a link's median, however many matches agree: bias of the sub-voxel fit, distortion.
 SYSTEMATIC_PX = 0.05
 # Beyond this many standard errors a residual counts linearly instead of squared.
 _HUBER = 2.5
 _ROUNDS = 20
-# Of the links with the worst residuals, how many are tried as the one to drop.
+# This many links with the worst residuals are tried as the link to drop.
 _CANDIDATES = 12
 
 
@@ -40,23 +40,24 @@ def solve_positions(
     """Positions of all tiles that fit all links best.
 
     Each accepted link asks that ``position[moving] - position[fixed]`` be its offset, weighted by its standard error.
-    Links that contradict the loops they close are rejected first: while any residual exceeds ``max_residual_px`` and
-    five times its link's scatter, one link is dropped, the one without which the others fit their loops best (and,
-    where that does not decide, the stage). The remaining links are solved by least squares with Huber weights.
+    Links that contradict the loops they close are rejected first. While any residual exceeds ``max_residual_px`` and
+    five times its link's scatter, one link is dropped. The dropped link is the one without which the others fit their
+    loops best. Where the loops do not decide, the fit to the stage does. The remaining links are solved by least
+    squares with Huber weights.
 
-    Links say nothing about where the mosaic as a whole lies: the mean position of each connected group of tiles is
-    that of its nominal positions. A tile without an accepted link keeps its nominal position.
+    Links say nothing about where the mosaic as a whole lies. So each connected group of tiles keeps the mean of its
+    nominal positions. A tile without an accepted link keeps its nominal position.
 
     Parameters
     ----------
     nominal_px
-        Position (z, y, x) of each tile's first voxel by the stage, in voxels.
+        Position (z, y, x) at which the stage puts each tile's first voxel, in voxels.
     links
-        Links; those with a reason are not used.
+        Links; a link with a ``reason`` is not used.
     axes
-        Which of z, y and x to solve; on the others nominal positions stay.
+        Which of z, y and x to solve; on the other axes nominal positions stay.
     max_residual_px
-        Residual, on any axis, up to which a link is accepted whatever its scatter.
+        A link is accepted, whatever its scatter, if its residual on every axis is at most this.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def solve_positions(
     number = {name: i for i, name in enumerate(names)}
     unknown = sorted({n for link in links for n in (link.fixed, link.moving)} - number.keys())
     if unknown:
-        raise AlignmentError(f"links name the tiles {unknown}, which have no stage position")
+        raise AlignmentError(f"links name the tiles {unknown}, but `nominal_px` holds no position for them")
     problem = _Problem(
         np.array([nominal_px[n] for n in names], dtype=np.float64).reshape(-1, 3), number, np.array(axes)
     )
@@ -105,7 +106,7 @@ class _Problem:
         return np.where(self.axes, position[moving] - position[fixed] - offsets, 0)
 
     def solve(self, links: Sequence[Link]) -> Floats:
-        """Positions by least squares with Huber weights, each component at the mean of its nominal positions."""
+        """Positions by least squares with Huber weights; each connected group keeps its mean nominal position."""
         sigma = np.array([link_sigma(k) for k in links]).reshape(-1, 3)
         weights = sigma**-2
         position = self.nominal.copy()
@@ -147,20 +148,20 @@ class _Problem:
         return position
 
     def cost(self, links: Sequence[Link], stage_sigma: float) -> float:
-        """Misfit of the loops plus, far weaker, of the stage."""
+        """Misfit of the loops plus, with far less weight, misfit of the stage."""
         weights = np.array([link_sigma(k) for k in links]).reshape(-1, 3) ** -2
         position = self.weighted(links, weights, stage_sigma**-2)
         misfit = (weights * self.residuals(position, links) ** 2).sum()
         return float(misfit + ((position - self.nominal) ** 2).sum() / stage_sigma**2)
 
     def stage_sigma(self, links: Sequence[Link]) -> float:
-        """How far the links are from what the stage said, voxels: a robust scale, at least 1."""
+        """How far the links are from the stage's positions, voxels: a robust standard deviation, at least 1."""
         deviation = np.abs(self.residuals(self.nominal, links))[:, self.axes]
         return max(1.0, MAD_TO_SIGMA * float(np.median(deviation))) if deviation.size else 1.0
 
 
 def _contradictions(problem: _Problem, links: list[Link], max_residual_px: float) -> dict[tuple[str, str], str]:
-    """Links that do not fit the loops, and by how much each is off."""
+    """The reason for each link that does not fit the loops: by how much it is off."""
     reasons: dict[tuple[str, str], str] = {}
     links = list(links)
     stage_sigma = problem.stage_sigma(links)

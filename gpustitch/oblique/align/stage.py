@@ -31,7 +31,7 @@ from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import Workers, checked_workers
 
-# Tiles whose stage positions differ along an axis by less than this part of their extent are beside each other there.
+# Along an axis, stage positions that differ by less than this part of a tile's extent count as one.
 _BESIDE = 0.05
 _ROUNDS = 3
 
@@ -41,9 +41,9 @@ _ROUNDS = 3
 class AlignOptions:
     """What to align, and how.
 
-    In place of ``input`` there may be ``mosaic``, the tiles, and ``volumes``, by name what each holds (raw frames
-    de-obliqued on demand, arrays). A report is a picture if it ends in .png, .pdf or .svg, otherwise a table in
-    Markdown.
+    A program may give ``mosaic`` and ``volumes`` in place of ``input``. ``mosaic`` holds the tiles, ``volumes`` the
+    volume of each by name (raw frames de-obliqued on demand, arrays). A report is a picture if it ends in .png, .pdf
+    or .svg, otherwise a table in Markdown.
     """
 
     input: Path | None = option(None, help="Folder of de-obliqued volumes X/X_Y/Z.", is_needed=True)
@@ -79,7 +79,7 @@ class AlignOptions:
 
 @dataclass(frozen=True)
 class AlignPlan:
-    """An alignment about to be made: nominal spacing, whole-voxel positions and the pairs to link."""
+    """A checked alignment: nominal spacing, nominal positions in whole voxels (z, y, x) and the pairs to link."""
 
     options: AlignOptions
     mosaic: Mosaic
@@ -104,7 +104,7 @@ class AlignResult:
 
 def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
     if options.input is None and (options.mosaic is None or options.volumes is None):
-        raise ParameterError("alignment needs a folder of volumes, or a mosaic and its volumes")
+        raise ParameterError("alignment needs `input`, a folder of volumes, or both `mosaic` and `volumes`")
     mosaic, volumes = options.mosaic, options.volumes
     if options.input is not None:
         mosaic = find_volume_mosaic(options.input)
@@ -112,14 +112,14 @@ def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
     assert mosaic is not None and volumes is not None
     missing = [tile.name for tile in mosaic.tiles if tile.name not in volumes]
     if missing:
-        raise ParameterError(f"no volumes were given for the tiles {missing}")
+        raise ParameterError(f"`volumes` holds no volume for the tiles {missing}; give one for each tile of `mosaic`")
     if options.is_oblique:
         volumes = {name: volume if volume.coverage.shear else _Oblique(volume) for name, volume in volumes.items()}
     return mosaic, volumes
 
 
 class _Oblique:
-    """A volume of which only the parallelogram that an oblique scan sees is covered."""
+    """A volume with the coverage of an oblique scan: a parallelogram."""
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
@@ -130,7 +130,7 @@ class _Oblique:
         n_frames = x - math.ceil((z - 1) * shear - 1e-6)
         if n_frames < 1:
             raise MosaicError(
-                f"a volume of {x} x {y} x {z} voxels (x, y, z) is too short to come from an oblique scan of "
+                f"{x} x {y} x {z} voxels (x, y, z) are too short in x for an oblique scan with "
                 f"{self.spacing.y_um} um pixels; leave out `is_oblique`"
             )
         self.coverage = Coverage(n_frames, y, z, (x - n_frames) / (z - 1) if z > 1 else 0.0)
@@ -138,12 +138,12 @@ class _Oblique:
 
 
 def plan(options: AlignOptions) -> AlignPlan:
-    """Check everything and choose the pairs, before anything is read or written.
+    """Check the options and choose the pairs, before any voxel is read or a file written.
 
     Raises
     ------
     ParameterError, MosaicError
-        If a size is out of range or the tiles are not alike.
+        If a size is out of range, or the tiles differ in spacing or dtype.
     OutputExistsError, OutputError
         If the output exists or cannot be written.
     """
@@ -164,7 +164,7 @@ def plan(options: AlignOptions) -> AlignPlan:
 
 
 def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
-    """Link, solve, and write what was asked for."""
+    """Link the tiles, solve their positions, and write the alignment file and the report if they are named."""
     options = plan.options
     links: list[Link] = []
     counts: dict[tuple[str, str], LinkCount] = {}
@@ -212,7 +212,7 @@ def _link(plan: AlignPlan, pair: tuple[str, str]) -> tuple[Link, LinkCount]:
 
 
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
-    """Positions and voxel size; either helps to tell which links of the other are wrong."""
+    """Positions and voxel size, solved in turns: links that the positions reject no longer count for the voxel size."""
     options, spacing = plan.options, plan.spacing
     sine, angle = spacing.z_um / spacing.y_um, spacing.sheet_angle_deg
     stage = {name: _moved(options, um) for name, um in ((t.name, t.stage_um) for t in plan.mosaic.tiles)}
@@ -234,7 +234,7 @@ def _moved(options: AlignOptions, stage_um: UmXYZ) -> UmXYZ:
 
 
 def _nominal(options: AlignOptions, mosaic: Mosaic, spacing: Spacing) -> dict[str, PxZYX]:
-    """Stage positions (z, y, x) in voxels, least coordinate 0."""
+    """Stage positions (z, y, x) in voxels, the least coordinate on each axis 0."""
     origins = stage_origins(mosaic, spacing, z_offset=options.z_offset, negative_y=options.negative_y)
     z, y, x = (min(p[axis] for p in origins.values()) for axis in range(3))
     return {name: (p[0] - z, p[1] - y, p[2] - x) for name, p in origins.items()}
@@ -246,7 +246,7 @@ def _rounded(position: PxZYX) -> ZYX:
 
 
 def _pairs(origins: Mapping[str, ZYX], shapes: Mapping[str, ZYX]) -> Iterator[tuple[str, str]]:
-    """Overlapping pairs that are neighbours along one axis, and those of diagonal neighbours that no others connect."""
+    """Overlapping pairs of neighbours along one axis, and the diagonal pairs that no other pairs connect."""
     names = sorted(origins, key=lambda name: tuple(reversed(origins[name])))
     diagonal = []
     label = {name: i for i, name in enumerate(names)}
@@ -286,7 +286,7 @@ def _tell(progress: Progress, placement: Placement, voxel_size: VoxelSize) -> No
         for name in placement.unlinked:
             progress.warn(f"tile {name} is linked to no other and keeps its stage position")
     if placement.links and all(link.reason for link in placement.links):
-        progress.warn("no overlap agrees: check voxel size, step size, orientation of the frames and `negative_y`")
+        progress.warn("no overlap gave a link: check voxel size, step size, `negative_y` and orientation of the frames")
     if voxel_size.estimate_um is not None:
         progress.note(
             f"y voxel size {voxel_size.estimate_um:.4f} +- {voxel_size.uncertainty_um:.4f} um (95 %) from "

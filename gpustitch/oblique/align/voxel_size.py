@@ -14,7 +14,7 @@ from gpustitch.ops.robust import MEDIAN_ERROR, weighted_median
 
 # A link runs along y if it spans at least this fraction of the longest y distance.
 _Y_LINK = 0.5
-# Links that span less than this fraction of it along z say how far the stage errs in x and z.
+# Links that span less than this fraction of that distance along z show the stage's error in x and z.
 _SAME_DEPTH = 0.1
 
 
@@ -22,9 +22,9 @@ _SAME_DEPTH = 0.1
 class VoxelSize:
     """Estimate of the y voxel size.
 
-    ``estimate_um`` is the median of stage distance / matched distance over the matches of all links along y, in which
-    every link has the same weight; ``uncertainty_um`` is the half width of its 95 % interval. Both are None without a
-    link along y, of which there are ``n_links``.
+    ``n_links`` links run along y. Each of their matches gives a size: stage distance in um / matched distance in
+    voxels. ``estimate_um`` is the median of these sizes, weighted so that every link counts the same.
+    ``uncertainty_um`` is the half width of its 95 % interval. Both are None without a link along y.
     """
 
     nominal_um: float
@@ -48,12 +48,12 @@ class VoxelSize:
 def estimate_voxel_size(
     links: Sequence[Link], stage_um: Mapping[str, UmXYZ], nominal_um: float, step_um: float, angle_deg: float
 ) -> VoxelSize:
-    """Estimate the y voxel size and how far it may be off.
+    """Estimate the y voxel size and its uncertainty.
 
     Parameters
     ----------
     links
-        Links between tiles; rejected ones (with a reason) are not used.
+        Links between tiles; rejected links (with a ``reason``) are not used.
     stage_um
         Stage position (x, y, z) of each tile, um.
     nominal_um, step_um, angle_deg
@@ -61,10 +61,10 @@ def estimate_voxel_size(
 
     Notes
     -----
-    Two things make the estimate wrong. Matches scatter: by how much is known for each link. And the stage is not where
-    it says: this shows in how links along y differ among each other and, since a mosaic often has only two of them,
-    in how far links deviate from the stage along x and z, where the pixel size hardly matters. Both go into one
-    standard deviation; the number of independent deviations in it sets Student's factor.
+    Two errors make the estimate wrong: the scatter of the matches, known for each link, and the error of the stage.
+    The stage's error shows in the differences among links along y. A mosaic often has only two of those links. So the
+    deviations of links from the stage along x and z count too: the pixel size hardly matters there. All go into one
+    standard deviation. The number of its independent deviations sets Student's factor.
     """
     accepted = [k for k in links if not k.reason]
     apart_um = {(k.fixed, k.moving): np.subtract(stage_um[k.moving], stage_um[k.fixed]) for k in accepted}
@@ -113,13 +113,13 @@ def _uncertainty(
     pooled = float(np.sum(between_um**2) + np.mean(np.square(aside_um)) * n_aside) / freedom if freedom else 0.0
     matching_um = np.array([max(float(link_sigma(k)[1]), SYSTEMATIC_PX) for k in y_links]) * estimate_um
     one_link_um = np.sqrt(pooled + np.mean(matching_um**2)) / np.median(distance_um) * estimate_um
-    # Student's factor for a two-sided 95 %, and what a median loses against a mean (two links: it is one).
+    # Student's factor for a two-sided 95 %, times a median's loss against a mean; of two links it is the mean.
     factor = float(stdtrit(max(freedom, 1), 0.975)) * (MEDIAN_ERROR if len(y_links) > 2 else 1.0)
     return float(factor * one_link_um / len(y_links) ** 0.5)
 
 
 def _aside(link: Link, apart_um: Mapping[tuple[str, str], np.ndarray], spacing_xz: np.ndarray) -> tuple[float, float]:
-    """How far a link is from what the stage said along x and z, um."""
+    """Deviation of a link from the stage along x and z, um."""
     stage = apart_um[link.fixed, link.moving]
     x = link.offset_px[2] * spacing_xz[0] - stage[0]
     z = link.offset_px[0] * spacing_xz[1] - stage[2]

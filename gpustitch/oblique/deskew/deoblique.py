@@ -1,9 +1,9 @@
 """De-obliquing: resampling tilted camera frames onto an upright grid.
 
-Voxel (z, y, x) of the grid lies between the frames at ``f = x - shear * z``, on camera row y and column z
-(:mod:`gpustitch.model.geometry`). Only the stage's direction is interpolated, and the weight of the two frames
-is the same on a whole plane z, so this is one linear interpolation of two columns of frames per plane; with a whole
-shear it is a copy.
+Voxel (z, y, x) of the grid lies at the real-valued frame ``f = x - shear * z``, on camera row y and column z
+(:mod:`gpustitch.model.geometry`). Interpolation runs along the stage's direction only. The weight of the two frames
+around f is the same on a whole plane z. So each plane is one linear interpolation of two frame columns. A whole shear
+makes it a copy.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from gpustitch.model import Box
 from gpustitch.model.geometry import WHOLE_FRAME
 
 _TYPES = ("uint8", "uint16", "float32")
-# Columns of 32 uint16 fill a cache line; 4 rows of 160 such frames fit the first-level cache while they are
-# transposed, and 64 rows the second-level cache while they are interpolated.
+# 32 columns of uint16 fill a cache line. 4 rows of 160 such frames fit the first-level cache for transposing.
+# 64 rows fit the second-level cache for interpolating.
 _TILE_PLANES, _TILE_ROWS, _GATHER_ROWS = 32, 64, 4
 
 
 def plane_offsets(shear: float, z_start: int, n_planes: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Where the planes ``z_start, z_start + 1, ...`` find their frames.
+    """Frames and weights from which the planes ``z_start, z_start + 1, ...`` are interpolated.
 
     Parameters
     ----------
     shear
         Grid columns by which each further plane is displaced along x.
     z_start, n_planes
-        The planes.
+        First plane and number of planes.
 
     Returns
     -------
     offset : int64, (n_planes,)
         Column x of a plane is interpolated between the frames ``x + offset`` and ``x + offset + 1``.
     weight : float32, (n_planes,)
-        Weight of the second frame, 0 <= weight <= 1; 0 where the first is met exactly.
+        Weight of the second frame, 0 <= weight <= 1; 0 where the plane meets the first frame exactly.
 
-    Computed in double precision from the plane's absolute number, so blocks of a volume agree with the whole.
+    Both are computed in double precision from the plane's absolute number, so blocks of a volume agree with the whole.
     """
     displacement = shear * np.arange(z_start, z_start + n_planes, dtype=np.float64)
     whole = np.ceil(displacement - WHOLE_FRAME)
@@ -59,23 +59,24 @@ def shear_lerp(frames: Array, out: Array, offset: Array, weight: Array) -> None:
         out[z, y, x] = frames[i, y, z]                                            where w = 0
         out[z, y, x] = frames[i, y, z] + w * (frames[i + 1, y, z] - frames[i, y, z])  elsewhere
 
-    and 0 where a frame it needs is not in the stack.
+    A voxel is 0 where a frame that it needs is not in the stack.
 
     Parameters
     ----------
     frames
-        (frame, row, column): the rows and columns of the block, and the frames that it needs.
+        (frame, row, column): the rows and columns of the block, and the frames that the block needs.
     out
-        (z, y, x) with as many planes as ``frames`` has columns and as many rows; of the same dtype. Written whole.
+        (z, y, x) of the dtype of ``frames``. Its planes are as many as the columns of ``frames``, its rows as many as
+        the rows. Written whole.
     offset, weight
         int64 and float32, one of each per plane: :func:`plane_offsets`, with ``x_start - first_frame`` added to the
         offsets.
 
     Notes
     -----
-    Arithmetic is in float32. Integers up to 16 bits are rounded to nearest (halves up): differences of such integers
-    are exact in float32 and the result is off by less than 0.004 before it is rounded. A NaN reaches only the
-    voxels that are interpolated from it with a weight above 0.
+    Arithmetic is in float32. Integers up to 16 bits are rounded to nearest (halves up). Differences of such integers
+    are exact in float32, and the result is off by less than 0.004 before rounding. A NaN reaches only the voxels in
+    which its frame has a weight above 0.
     """
     n_frames, n_rows, width = frames.shape[0], out.shape[1], out.shape[2]
     for z in range(0, out.shape[0], _TILE_PLANES):
@@ -90,7 +91,7 @@ def shear_lerp(frames: Array, out: Array, offset: Array, weight: Array) -> None:
 
 
 class _Tile:
-    """:func:`shear_lerp` of a few planes and rows, whose intermediate arrays fit the cache and are used again."""
+    """:func:`shear_lerp` of a few planes and rows; its intermediate arrays fit the cache and are reused."""
 
     def __init__(self, offset: Array, weight: Array, n_frames: int, n_rows: int, dtype: np.dtype[Any]) -> None:
         self._offset = offset
@@ -119,13 +120,13 @@ class _Tile:
             out[z, :, first:stop] = lerp[z, :, first + shift : stop + shift]
 
     def _gather(self, frames: Array) -> None:
-        """Copy ``frames`` to samples (column, row, frame), a few rows at a time in the first-level cache."""
+        """Copy ``frames`` to samples (column, row, frame), as few rows at a time as fit the first-level cache."""
         for y in range(0, frames.shape[1], _GATHER_ROWS):
             rows = slice(y, min(y + _GATHER_ROWS, frames.shape[1]))
             self._samples[:, rows] = np.ascontiguousarray(frames[:, rows]).transpose(2, 1, 0)
 
     def _interpolate(self, samples: Array, lerp: Array) -> None:
-        """Values between each sample and the next; samples themselves on planes of weight 0."""
+        """Interpolate between each sample and the next; on planes of weight 0 copy the samples."""
         near, between = samples[..., :-1], lerp[..., :-1]
         np.subtract(samples[..., 1:], near, out=between)
         between *= self._weight[:, None, None]
@@ -137,13 +138,13 @@ class _Tile:
 
 
 def deoblique(frames: Array, box: Box, shear: float, *, first_frame: int = 0, out: Array | None = None) -> Array:
-    """The voxels of ``box`` from the frames that it needs.
+    """Interpolate the voxels of ``box`` from frames.
 
     Parameters
     ----------
     frames
-        (frame, row, column) of uint8, uint16 or float32: rows ``box.start[1]`` to ``box.stop[1]`` and columns
-        ``box.start[0]`` to ``box.stop[0]`` of the frames from ``first_frame`` on.
+        (frame, row, column) of uint8, uint16 or float32, the frames from ``first_frame`` on. They are cut to rows
+        ``box.start[1]`` to ``box.stop[1]`` and columns ``box.start[0]`` to ``box.stop[0]``.
     box
         Voxels (z, y, x) of the de-obliqued grid.
     shear
@@ -155,28 +156,28 @@ def deoblique(frames: Array, box: Box, shear: float, *, first_frame: int = 0, ou
 
     Returns
     -------
-    ``out``, of shape ``box.shape`` and the dtype of ``frames``; 0 where the frames do not reach. Frames before or after
-    those of :meth:`gpustitch.model.ObliqueScan.frames_of` are not needed.
+    ``out``, of shape ``box.shape`` and the dtype of ``frames``; 0 where the frames do not reach. No frames are needed
+    but those of :meth:`gpustitch.model.ObliqueScan.frames_of`.
 
     Raises
     ------
     ParameterError
-        If the rows or columns of ``frames`` are not those of ``box``, ``out`` does not fit, or the dtype is another.
+        If ``frames`` lacks the rows and columns of ``box`` or has another dtype, or ``out`` has another shape or dtype.
     """
     xp = namespace(frames)
     n_planes, n_rows, _ = box.shape
     if frames.ndim != 3 or frames.shape[1:] != (n_rows, n_planes):
         raise ParameterError(
-            f"a block of shape {box.shape} (z, y, x) needs frames of {n_rows} rows and {n_planes} columns, "
-            f"not frames of shape {frames.shape}"
+            f"`frames` for a block of shape {box.shape} (z, y, x) need {n_rows} rows and {n_planes} columns, "
+            f"not the shape {frames.shape}"
         )
     if frames.dtype.name not in _TYPES:
-        raise ParameterError(f"frames hold one of {', '.join(_TYPES)}, not {frames.dtype}")
+        raise ParameterError(f"`frames` must hold one of {', '.join(_TYPES)}, not {frames.dtype}")
     offset, weight = plane_offsets(shear, box.start[0], n_planes)
     offset += box.start[2] - first_frame
     if out is None:
         out = xp.empty(box.shape, frames.dtype)
     elif out.shape != box.shape or out.dtype != frames.dtype:
-        raise ParameterError(f"out must be of shape {box.shape} and {frames.dtype}, not {out.shape} and {out.dtype}")
+        raise ParameterError(f"`out` must be of shape {box.shape} and {frames.dtype}, not {out.shape} and {out.dtype}")
     shear_lerp(frames, out, xp.asarray(offset), xp.asarray(weight))
     return out

@@ -1,8 +1,6 @@
 """From raw frames to a de-obliqued volume on disk: every frame is read and corrected once, every chunk written once.
 
-Frames come in batches. A block of the volume is interpolated as soon as the last frame it needs is there, and frames
-are forgotten as soon as no block needs them any more; while one batch is interpolated and written the next is read
-and corrected.
+:mod:`gpustitch.oblique.deskew.sweep` makes the one pass over the frames.
 """
 
 from __future__ import annotations
@@ -44,12 +42,12 @@ from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import Workers, checked_workers
 
-# Blocks about this wide share most of the frames they need (depth * shear more than their width).
+# A block needs depth * shear frames more than it is wide: neighbours about this wide share most of their frames.
 _BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
 _FRAME_TYPES = ("uint8", "uint16", "float32")
 
 
-# What a pixel takes on a device while it is corrected: coefficients, weights and results in float32.
+# Bytes that correcting a pixel takes on a device: coefficients, weights and results in float32.
 _CORRECTION_BYTES = 24
 
 
@@ -73,7 +71,7 @@ class DeobliqueOptions:
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
-    flush: bool = True  # wait until the disk has everything; not needed for what is read once and removed
+    flush: bool = True  # wait until the disk has everything; a volume that is read once and removed needs no flush
     allow_truncated: bool = shared.allow_truncated()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
@@ -82,10 +80,10 @@ class DeobliqueOptions:
 
 @dataclass(frozen=True)
 class DeobliquePlan:
-    """A checked job: the frames, their geometry, and what the run will take.
+    """A checked job: the frames, their geometry, and the disk and memory that the run will need.
 
-    ``correction`` is what is done to each frame, None for nothing. ``output_bytes`` is what the chunks take at most;
-    ``memory_bytes`` what the run holds at most in frames, blocks and unwritten chunks.
+    ``correction`` is applied to each frame; None leaves frames alone. ``output_bytes`` bounds the chunks on disk.
+    ``memory_bytes`` bounds the frames, blocks and unwritten chunks in memory.
     """
 
     options: DeobliqueOptions
@@ -105,16 +103,16 @@ class DeobliquePlan:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the volume's voxels: that of the frames, or uint16 once they are corrected."""
+        """Type of the volume's voxels: uint16 for corrected frames, else the type of the frames."""
         return _voxel_type(self.correction, self.frames)
 
     @property
     def summary(self) -> str:
-        """What will be made of what, and what it takes, in one line for people."""
+        """Frames in, voxels out, disk and memory, in one line for people."""
         z, y, x = self.shape
         return (
             f"{self.scan.n_frames} frames of {self.scan.n_rows} x {self.scan.n_columns} to {x} x {y} x {z} voxels "
-            f"(x, y, z), at most {self.output_bytes / 1e9:.2f} GB on disk and about {self.memory_bytes / 1e9:.2f} GB "
+            f"(x, y, z), at most {self.output_bytes / 1e9:.2f} GB on disk, about {self.memory_bytes / 1e9:.2f} GB "
             "of memory"
         )
 
@@ -129,7 +127,7 @@ class DeobliqueResult:
 
 
 def plan(options: DeobliqueOptions) -> DeobliquePlan:
-    """Open the frames and check everything that can be checked before the output is touched.
+    """Open the frames and check the job, before the output is touched.
 
     Raises
     ------
@@ -172,7 +170,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
     DamagedInputError
         If a frame cannot be read.
     OutputError
-        If the output cannot be written; nothing is left of it then.
+        If the output cannot be written. Then no part of the output remains.
     """
     options = plan.options
     warning = truncation(options.input) if options.allow_truncated else ""
@@ -212,7 +210,7 @@ def _opened(options: DeobliqueOptions) -> Frames:
 
 
 def _correction(options: DeobliqueOptions) -> Correction | None:
-    """What is done to each frame, with the flat that is in a file; None for nothing."""
+    """The correction of each frame, with the flat read from its file; None if frames stay as they are."""
     correction = options.correction
     if options.flat is not None:
         correction = dataclasses.replace(correction, flat=read_flat(options.flat))
@@ -229,7 +227,7 @@ def _block_shape(levels: int, chunk_shape: ZYX) -> ZYX:
 
 
 def _output_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOptions) -> int:
-    """Bytes of the chunks that the parallelogram touches: it and a margin of one chunk along x, on all levels."""
+    """Bytes of the chunks that the covered parallelogram touches, on all levels, with a margin of one chunk along x."""
     whole = pyramid_bytes(scan.shape, dtype, options.levels)
     depth, _, width = (min(c, n) for c, n in zip(options.chunk_shape, scan.shape, strict=True))
     covered = min(1.0, (scan.n_frames + scan.shear * depth + 2 * width) / scan.shape[2])
@@ -240,13 +238,13 @@ def _memory_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX, n_w
     frame_bytes = scan.n_rows * scan.n_columns * dtype.itemsize
     window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * BATCH_FRAMES)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, scan.shape, strict=True)) * dtype.itemsize
-    # Unfinished chunks of the coarse levels lie across the moving front, and lean with it.
+    # Unfinished chunks of the coarse levels lie across the moving front, which leans with the sheet.
     unfinished = scan.n_rows * scan.n_columns * block_shape[2] * dtype.itemsize // 3
     return window * frame_bytes + 3 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
 
 
 def _check_device(plan: DeobliquePlan) -> None:
-    """Refuse a CUDA device that cannot hold the frames which a block needs, and what correcting more of them takes."""
+    """Refuse a CUDA device that cannot hold the frames of a block and the arrays that correct the next frames."""
     if plan.device.memory_bytes is None:
         return
     scan, block_shape = plan.scan, plan.block_shape
@@ -256,7 +254,6 @@ def _check_device(plan: DeobliquePlan) -> None:
     needed = window * frame * plan.dtype.itemsize + 2 * working
     if needed > plan.device.memory_bytes:
         raise ParameterError(
-            f"{plan.options.input} needs about {needed / 1e9:.1f} GB of the device's memory, of which "
-            f"{plan.device.memory_bytes / 1e9:.1f} GB may be taken; give `device` cpu, fewer `levels` or a smaller "
-            "`chunk_shape`"
+            f"{plan.options.input} needs about {needed / 1e9:.1f} GB of the device's memory, but may take only "
+            f"{plan.device.memory_bytes / 1e9:.1f} GB; give `device` cpu, fewer `levels` or a smaller `chunk_shape`"
         )

@@ -1,7 +1,7 @@
-"""One pass over frames: read and corrected in batches, blocks interpolated as soon as their last frame is there.
+"""One pass over the frames, in batches: read, correct, interpolate, hand over.
 
-Frames are forgotten as soon as no block needs them any more. While one batch is interpolated and written, the next is
-read and corrected.
+A block is interpolated as soon as its last frame is there. A frame is forgotten as soon as no block needs it any more.
+While blocks are interpolated and written, the next batch is read and corrected.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ BATCH_FRAMES = 64
 
 @dataclass(frozen=True)
 class Grain:
-    """Frames corrected, and rows interpolated, at a time."""
+    """Frames corrected at a time, and rows interpolated at a time."""
 
     frames: int
     rows: int
 
 
-# On the host few frames, so that every thread has some, and rows whose frames stay in the cache between being gathered
-# and being transposed; on a device as much as keeps all of it busy.
+# On the host: so few frames that every thread has some, and so few rows that their frames stay in the cache.
+# On a device: enough to keep all of it busy.
 HOST_GRAIN, DEVICE_GRAIN = Grain(8, 64), Grain(16, 1 << 30)
 
 
@@ -61,7 +61,7 @@ class Window:
 
 
 class Buffers:
-    """Arrays to use again: fresh memory costs the operating system more time than the interpolation takes."""
+    """Arrays to reuse: fresh memory costs the operating system more time than the interpolation takes."""
 
     def __init__(self, dtype: np.dtype[Any], device: Device) -> None:
         self._dtype = dtype
@@ -69,7 +69,7 @@ class Buffers:
         self._free: deque[Array] = deque()
 
     def take(self, shape: tuple[int, ...]) -> tuple[Array, Callable[[], None]]:
-        """An array of that shape, and what to call when it is no longer used."""
+        """An array of that shape, and a function that returns it to the buffers after use."""
         size = math.prod(shape)
         try:
             buffer = self._free.pop()
@@ -82,7 +82,7 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Work:
-    """Frames to be de-obliqued, what is done to each first (None for nothing), and who makes blocks of what."""
+    """Frames to de-oblique, the correction of each frame (None for none), the blocks to make, and the threads."""
 
     frames: Frames
     scan: ObliqueScan
@@ -93,7 +93,7 @@ class Work:
 
 
 class Sink(Protocol):
-    """What takes blocks, as :class:`gpustitch.io.write.format.VolumeOutput` does."""
+    """An object that takes blocks, such as :class:`gpustitch.io.write.format.VolumeOutput`."""
 
     def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
         """Take the voxels of a box, which stay unchanged until ``release`` is called."""
@@ -117,13 +117,13 @@ class Sweep:
         planes, rows, columns = work.scan.shape
         slabs = [(z, min(z + depth, planes)) for z in range(0, planes, depth)]
         starts = range(0, columns, width)
-        # For each slab of planes, its columns of blocks still to do, the next one last.
+        # For each slab of planes, the boxes along x still to do, the next box last.
         self._todo = [
             [Box((z, 0, x), (z_stop, rows, min(x + width, columns))) for x in reversed(starts)] for z, z_stop in slabs
         ]
 
     def run(self, progress: Progress) -> int:
-        """Read, correct, interpolate and hand over everything; the number of blocks that were written."""
+        """Read, correct, interpolate and hand over everything; returns the number of blocks written."""
         n_frames, n_blocks, held = self._scan.n_frames, 0, 0
         progress.start("de-oblique", n_frames, "frames")
         with ThreadPoolExecutor(self._work.workers.n, thread_name_prefix="gpustitch") as pool:
@@ -139,7 +139,7 @@ class Sweep:
         return n_blocks
 
     def _step(self, pool: ThreadPoolExecutor, held: int) -> tuple[int, int]:
-        """Read the next batch while the blocks that need no more than the frames held are made."""
+        """Read the next batch, and meanwhile make the blocks that the frames held suffice for."""
         stop = min(held + BATCH_FRAMES, self._scan.n_frames)
         starts = range(held, stop, self._grain.frames)
         pieces = [pool.submit(self._load, start, min(start + self._grain.frames, stop)) for start in starts]
@@ -159,7 +159,7 @@ class Sweep:
             return frames if correction is None else correction.apply(frames)
 
     def _ready(self, held: int) -> Iterator[Box]:
-        """Take the blocks that need no frame beyond those held; those that no frame reaches are skipped."""
+        """Take the blocks that need only frames held; skip the boxes that no frame reaches."""
         rows = self._work.block_shape[1]
         for todo in self._todo:
             while todo and self._scan.frames_of(todo[-1])[1] <= held:
@@ -186,7 +186,7 @@ class Sweep:
                 self._window.copy_to(frames, start, rows, columns)
                 deoblique(frames, part, self._scan.shear, first_frame=start, out=out[part.slices(box.start)])
             voxels = to_host(out)
-        # Not before: another thread's stream would write what this one's may still read.
+        # Only now: earlier, another thread's stream could overwrite frames that this thread's stream still reads.
         done()
         if voxels is out:
             self._writer.write(box, voxels, release)

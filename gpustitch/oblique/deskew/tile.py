@@ -1,4 +1,4 @@
-"""Volumes that alignment and fusion may ask for boxes: raw frames, arrays, volumes on disk."""
+"""Raw frames as a volume that alignment and fusion can ask for boxes."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ class ObliqueTile:
     """Raw frames as a :class:`gpustitch.model.Volume`, de-obliqued on demand.
 
     Only the frames, rows and columns that a box needs are read. Frames are corrected and rounded to uint16 before
-    they are interpolated, so a box equals the same box of the volume that ``dcimg2oblique`` writes. A correction that
-    destripes needs whole frames: those corrected last are kept, up to ``cache_bytes``. May be read from several
-    threads.
+    interpolation. So a box equals the same box of the volume that ``dcimg2oblique`` writes. A correction that
+    destripes needs whole frames: the last corrected frames are kept, up to ``cache_bytes``. Several threads may read
+    at once.
 
     Parameters
     ----------
     frames
         The camera's frames, already turned so that columns run along the sheet.
     scan
-        Their geometry.
+        Geometry of the frames.
     correction
-        What is done to each frame first; None for nothing.
+        Correction of each frame before interpolation; None for none.
     cache_bytes
-        Bound on the corrected frames kept.
+        Bound on the corrected frames kept, in bytes; the last one always stays.
 
     Raises
     ------
     ParameterError
-        If ``scan`` is of another shape than ``frames``.
+        If ``scan`` and ``frames`` differ in shape.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class ObliqueTile:
     ) -> None:
         if tuple(frames.shape) != (scan.n_frames, scan.n_rows, scan.n_columns):
             raise ParameterError(
-                f"the frames are of shape {tuple(frames.shape)} (frame, row, column) but the scan has "
-                f"{scan.n_frames} frames of {scan.n_rows} x {scan.n_columns}"
+                f"`frames` has shape {tuple(frames.shape)} (frame, row, column) but `scan` has "
+                f"{scan.n_frames} frames of {scan.n_rows} x {scan.n_columns}; give the scan the shape of the frames"
             )
         self.frames = frames
         self.scan = scan
@@ -97,7 +97,7 @@ class ObliqueTile:
         return np.stack([self._whole(number)[rows, columns] for number in range(start, stop)])
 
     def _whole(self, number: int) -> npt.NDArray[Any]:
-        """A whole corrected frame, from those kept if it is among them."""
+        """A whole corrected frame, from the cache if it is there."""
         with self._lock:
             frame = self._cache.get(number)
             if frame is not None:

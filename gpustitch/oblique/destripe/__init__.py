@@ -1,3 +1,3 @@
-"""Stripes along the rows of frames, and what is done to each frame."""
+"""Remove stripes along the rows of frames, subtract the dark offset, divide by the flat field."""
 
 DESTRIPING = "Destriping"  # heading of the options

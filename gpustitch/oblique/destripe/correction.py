@@ -1,4 +1,4 @@
-"""What is done to each camera frame before anything else: destriping, dark offset, flat field."""
+"""The correction of each camera frame, before all other steps: destriping, dark offset, flat field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_li
 from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
 from gpustitch.oblique.flat.flatfield import check_scaled_flat, flat_counts, inverse_flat, to_uint16
 
-# The notch takes about half of a foreground structure of 2 * columns / sigma1 pixels; cells are shorter than this.
+# The notch takes about half of a foreground structure of 2 * columns / sigma1 pixels. Cells are shorter than this.
 _LEAST_KEPT_PX = 20
 
 Method = Literal["none", "wavelet", "lightsheet"]
@@ -27,8 +27,8 @@ Method = Literal["none", "wavelet", "lightsheet"]
 class Correction:
     """Destriping, then dark offset, then flat field; one object serves any number of frames and threads.
 
-    Stripes are removed from the raw counts; the dark offset is subtracted once. ``flat`` is the illumination (rows,
-    columns) scaled to maximum 1, or None; where it is 0 the result is 0.
+    Stripes are removed from the raw counts, and the dark offset is subtracted once. ``flat`` is the illumination
+    (rows, columns) scaled to maximum 1, or None. Where ``flat`` is 0 the result is 0.
 
     Raises
     ------
@@ -37,7 +37,7 @@ class Correction:
     """
 
     method: Method = option(
-        "none", flag="--destripe-method", help="How stripes along the rows are removed.", panel=DESTRIPING
+        "none", flag="--destripe-method", help="How to remove stripes along the rows.", panel=DESTRIPING
     )
     wavelet: WaveletOptions = nested(WaveletOptions)
     lightsheet: LightsheetOptions = nested(LightsheetOptions)
@@ -52,7 +52,7 @@ class Correction:
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
-            raise ParameterError(f"`method` is one of {get_args(Method)}, not {self.method!r}")
+            raise ParameterError(f"`method` must be one of {', '.join(get_args(Method))}, not {self.method!r}")
         if not (np.isfinite(self.dark) and self.dark >= 0):
             raise ParameterError(f"`dark` must be 0 or a positive number of counts, not {self.dark}")
         if self.flat is not None:
@@ -60,7 +60,7 @@ class Correction:
 
     @property
     def is_identity(self) -> bool:
-        """Whether frames are left as they are."""
+        """Whether the correction changes nothing."""
         return not self.destripes and self.flat is None and self.dark == 0
 
     @property
@@ -71,18 +71,18 @@ class Correction:
         return self.method == "lightsheet"
 
     def caution(self, n_columns: int) -> str:
-        """What to be told before frames of so many columns are destriped; empty if there is nothing to say."""
+        """A warning about destriping frames of ``n_columns`` columns; empty if there is none."""
         sigma = self.wavelet.sigma1
         if self.method != "wavelet" or sigma <= 0 or 2 * n_columns / sigma >= _LEAST_KEPT_PX:
             return ""
         return (
-            f"`sigma1` {sigma:g} on frames of {n_columns} columns also removes what is longer than "
-            f"{2 * n_columns / sigma:.0f} pixels along the rows, cells perhaps: give `sigma1` a value below "
+            f"`sigma1` {sigma:g} on frames of {n_columns} columns also removes structures longer than "
+            f"{2 * n_columns / sigma:.0f} pixels along the rows, perhaps cells: give `sigma1` a value below "
             f"{2 * n_columns / _LEAST_KEPT_PX:.0f}"
         )
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise ParameterError if the flat is not of the shape of frames (rows, columns)."""
+        """Raise ParameterError if the flat and frames of ``shape`` (rows, columns) differ in shape."""
         if self.flat is not None and tuple(self.flat.shape) != tuple(shape):
             raise ParameterError(
                 f"the flat field is of {self.flat.shape[0]} x {self.flat.shape[1]} pixels but the frames are of "
@@ -97,10 +97,13 @@ class Correction:
         Raises
         ------
         ParameterError
-            If the frame is neither 2-D nor 3-D, or of another shape than the flat.
+            If the frame is neither 2-D nor 3-D, or differs in shape from the flat.
         """
         if frame.ndim not in (2, 3):
-            raise ParameterError(f"frames (rows, columns) are corrected, not an array of shape {tuple(frame.shape)}")
+            raise ParameterError(
+                "`frame` must be (rows, columns) or (frames, rows, columns), "
+                f"not an array of shape {tuple(frame.shape)}"
+            )
         self.check_shape(frame.shape[-2:])
         if self.is_identity:
             return to_uint16(frame)

@@ -1,14 +1,14 @@
-"""One level of a separable wavelet transform of frames, of which two of the four subbands are needed.
+"""One level of a separable wavelet transform of frames: two of its four subbands.
 
-These are the low pass (along both axes) and the horizontal detail (high pass down the columns, low pass along the
-rows). Boundaries are half-sample symmetric, numbers of coefficients those of PyWavelets' mode ``symmetric``.
+One is the low pass along both axes. The other is the horizontal detail: high pass down the columns, low pass along the
+rows. Boundaries are half-sample symmetric. The numbers of coefficients are those of PyWavelets' mode ``symmetric``.
 
 Coefficients of a level lie in one array (frames, rows, 2, columns): ``[:, :, 0]`` the low pass, ``[:, :, 1]`` the
-detail. It has more rows and columns than there are coefficients (`Level.buffer`); what is beyond is 0.
+detail. The array has more rows and columns than there are coefficients (`Level.buffer`); the surplus is 0.
 
-On the host a transform along an axis is the same everywhere, so a block of outputs is one matrix times a window of
-inputs, and all blocks are one product over overlapping views. The matrices are small enough for BLAS to keep to one
-thread, and bands of rows for a core's cache. In their shapes B is ``BLOCK``; F is the number of taps of a filter.
+On the host, the transform along an axis is the same everywhere. So a block of outputs is one matrix times a window of
+inputs. All blocks are one product over overlapping views. The matrices are so small that BLAS keeps to one
+thread, and the bands of rows fit a core's cache. In matrix shapes B is ``BLOCK`` and F the number of taps of a filter.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from gpustitch.array import Array, kernel
 from gpustitch.array.product import product_along_columns, product_along_rows
 
 BLOCK = 16
-# Rows of coefficients, and of the image, worked on at once on the host: what they need stays in a core's cache.
+# Rows of coefficients, and of the image, worked on at once on the host: their arrays stay in a core's cache.
 BAND = 2 * BLOCK
-# The longest filters of PyWavelets, those of coif17; the CUDA bodies have room for as many.
+# Taps of the longest filters of PyWavelets, those of coif17; the CUDA bodies have room for as many.
 MOST_TAPS = 102
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level of a transform: ``shape`` in, ``coefficients`` out (each rows, columns)."""
+    """One level of a transform: an image of ``shape`` in, ``coefficients`` out, each (rows, columns)."""
 
     shape: tuple[int, int]
     coefficients: tuple[int, int]
 
     def buffer(self, frames: int, length: int, xp: Any) -> Array:
-        """An array (frames, rows, 2, columns) of arbitrary content, with the room that whole blocks need."""
+        """An array (frames, rows, 2, columns) of arbitrary content, with room for whole blocks."""
         rows, columns = (
             _ceil(max(c, _ceil(n, 2 * BLOCK) // 2 + length // 2 - 1), 2 * BLOCK)
             for n, c in zip(self.shape, self.coefficients, strict=True)
@@ -48,7 +48,7 @@ class Level:
 
 @functools.lru_cache(maxsize=16)
 def wavelet_taps(name: str) -> tuple[Array, Array]:
-    """Filters of PyWavelets' wavelet ``name``: of the analysis and of the synthesis, each float32 (low and high, F)."""
+    """Filters of PyWavelets' wavelet ``name`` for analysis and synthesis, each float32 (2, F): low and high pass."""
     wavelet = pywt.Wavelet(name)
     return (
         np.array([wavelet.dec_lo, wavelet.dec_hi], np.float32),
@@ -62,7 +62,7 @@ def max_level(shape: tuple[int, int], name: str) -> int:
 
 
 def levels_of(shape: tuple[int, int], length: int, count: int) -> list[Level]:
-    """``count`` levels of an image of ``shape``, odd sizes first made even by repeating the last row or column."""
+    """``count`` levels of an image of ``shape``; odd sizes are first made even by repeating the last row or column."""
     size = _even(shape)
     levels: list[Level] = []
     for _ in range(count):
@@ -83,7 +83,7 @@ def analyse_image(images: Array, limits: Array, taps: Array, out: Array) -> None
     images
         Counts (frames, rows, columns), finite.
     limits
-        Least and most of the counts of each frame, float32 (frames, 2); others are clipped to them.
+        Least and greatest count of each frame, float32 (frames, 2); other counts are clipped to them.
     taps
         Low and high pass of the analysis, float32 (2, F).
     out
@@ -100,7 +100,7 @@ def analyse_low_pass(coefficients: Array, taps: Array, out: Array, rows: int, co
     Parameters
     ----------
     coefficients
-        Of the finer level, float32 (frames, more than ``rows``, 2, more than ``columns``).
+        Coefficients of the finer level, float32 (frames, at least ``rows``, 2, at least ``columns``).
     taps, out
         As for `analyse_image`.
     """
@@ -110,14 +110,14 @@ def analyse_low_pass(coefficients: Array, taps: Array, out: Array, rows: int, co
 
 @kernel("dwt.cu", tile=(1, 32, None, 64), threads=(256,), T="coefficients: float32")
 def synthesise(coefficients: Array, taps: Array, out: Array, rows: int, columns: int) -> None:
-    """The low pass (``rows``, ``columns``) of the next finer level, without the subbands that are not kept.
+    """The low pass (``rows``, ``columns``) of the next finer level, from the two subbands alone.
 
     Sample i along an axis is the sum over k of ``taps[i - 2k + F - 2] * c[k]``.
 
     Parameters
     ----------
     coefficients
-        Of this level, float32 (frames, rows, 2, columns).
+        Coefficients of this level, float32 (frames, rows, 2, columns).
     taps
         Low and high pass of the synthesis, float32 (2, F).
     out
@@ -131,7 +131,7 @@ def synthesise(coefficients: Array, taps: Array, out: Array, rows: int, columns:
 
 
 def synthesis_matrices(taps: Array) -> tuple[Array, Array]:
-    """(2B, 2B+F-2) that doubles columns from low and high pass, interleaved, and (B+F/2-1, 2B) that doubles a row."""
+    """The matrices (2B, 2B+F-2) that double columns from interleaved low and high pass, and (B+F/2-1, 2B) for rows."""
     return _up_matrices(taps.tobytes())
 
 
@@ -158,9 +158,9 @@ def fill_extended(image: Array, rows: Array, columns: Array, early: int, out: Ar
 
 
 def _analyse(image: Array, size: tuple[int, int], limits: Array | None, taps: Array, out: Array) -> None:
-    """Coefficients (rows, 2, columns) of an image of ``size``, of which the last row or column may not be stored.
+    """Coefficients (rows, 2, columns) of an image of ``size``; ``image`` may lack the repeated last row or column.
 
-    With ``limits`` the logarithm of the clipped values is taken first.
+    With ``limits`` the image is log(1 + I) of the clipped counts I.
     """
     length = taps.shape[1]
     early = length - 2
@@ -185,7 +185,10 @@ def _analyse(image: Array, size: tuple[int, int], limits: Array | None, taps: Ar
 
 @functools.lru_cache(maxsize=16)
 def _down_matrices(taps: bytes) -> tuple[Array, Array]:
-    """(2B+F-2, B) that low-passes and halves a row; (2B, 2B+F-2) that halves columns into low and high, interleaved."""
+    """The matrices (2B+F-2, B) that low-pass and halve a row, and (2B, 2B+F-2) that halve columns.
+
+    The halved columns hold low and high pass, interleaved.
+    """
     low, high = (_down(t) for t in np.frombuffer(taps, np.float32).reshape(2, -1))
     return np.ascontiguousarray(low.T), np.stack([low, high], axis=1).reshape(2 * BLOCK, -1)
 
@@ -197,7 +200,7 @@ def _up_matrices(taps: bytes) -> tuple[Array, Array]:
 
 
 def _down(taps: Array) -> Array:
-    """(B, 2B+F-2): output i is the sum over m of ``taps[m] * x[2i + 1 - m]``, x beginning F-2 places early."""
+    """Matrix (B, 2B+F-2): output i is the sum over m of ``taps[m] * x[2i + 1 - m]``; x begins F-2 places early."""
     length = len(taps)
     matrix = np.zeros((BLOCK, 2 * BLOCK + length - 2), np.float32)
     for i in range(BLOCK):
@@ -206,7 +209,7 @@ def _down(taps: Array) -> Array:
 
 
 def _up(taps: Array) -> Array:
-    """(2B, B+F/2-1): output i is the sum over k of ``taps[i - 2k + F - 2] * c[k]``."""
+    """Matrix (2B, B+F/2-1): output i is the sum over k of ``taps[i - 2k + F - 2] * c[k]``."""
     length = len(taps)
     matrix = np.zeros((2 * BLOCK, BLOCK + length // 2 - 1), np.float32)
     for i in range(2 * BLOCK):
@@ -218,7 +221,7 @@ def _up(taps: Array) -> Array:
 
 @functools.lru_cache(maxsize=64)
 def _extended(size: int, stored: int, length: int) -> Array:
-    """Indices of the input at all places of the extended input: F-2 places early, to where whole blocks end."""
+    """Indices of the input at all places of the extended input: from F-2 places early to the end of whole blocks."""
     needed = 2 * _ceil((size + length - 1) // 2, 2 * BLOCK) + length - 2
     index = np.pad(np.arange(size), (length - 2, length - 1), mode="symmetric")
     index = np.pad(index, (0, max(0, needed - len(index))), mode="edge")[:needed]

@@ -1,7 +1,7 @@
-"""Stripes removed by comparing a percentile along the sheet with one around the pixel (ClearMap's correction).
+"""Remove stripes by comparing a percentile along the sheet with one around the pixel (ClearMap's correction).
 
-C. Kirst et al., Cell 180, 780 (2020). A percentile in a window along the rows estimates the stripe, one in a large
-square window the background; where the stripe is not much brighter than the background it is subtracted.
+C. Kirst et al., Cell 180, 780 (2020). A percentile in a window along the rows estimates the stripe. A percentile in a
+large square window estimates the background. A pixel loses the least of itself, the stripe and the weighted background.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _COUNTS = ("uint8", "uint16", "uint32", "float32")
 @documented
 @dataclass(frozen=True)
 class LightsheetOptions:
-    """How stripes along the rows are estimated, by the light-sheet method.
+    """How the light-sheet method estimates stripes along the rows.
 
     Raises
     ------
     ParameterError
-        If one is out of range.
+        If an option is out of range.
     """
 
     artifact_length: int = option(
@@ -43,13 +43,13 @@ class LightsheetOptions:
         0.25,
         at_least=0,
         at_most=1,
-        help="Light-sheet method: percentile that is a window's estimate, as a fraction.",
+        help="Light-sheet method: percentile of a window that serves as its estimate, as a fraction.",
         panel=DESTRIPING,
     )
     lightsheet_vs_background: float = option(
         2.0,
         at_least=0,
-        help="Light-sheet method: factor on the background's estimate before the two are compared.",
+        help="Light-sheet method: factor on the background's estimate before it is compared with the stripe's.",
         panel=DESTRIPING,
     )
 
@@ -74,8 +74,10 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
     Parameters
     ----------
     image
-        Counts (rows, columns), or images (frames, rows, columns) that are destriped one by one. Any real dtype;
-        others than uint8, uint16, uint32 and float32 are converted to float32.
+        Counts (rows, columns), or images (frames, rows, columns) that are destriped one by one. Any real dtype.
+        Other dtypes than uint8, uint16, uint32 and float32 are converted to float32.
+    options
+        Windows, percentile and weight.
 
     Returns
     -------
@@ -84,14 +86,14 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
     Raises
     ------
     ParameterError
-        If the image is not 2-D or 3-D and real.
+        If the image is neither 2-D nor 3-D, or is empty or not real.
     DamagedInputError
-        If it holds NaN.
+        If the image holds NaN.
     """
     xp = namespace(image)
     if image.ndim not in (2, 3) or image.dtype.kind not in "uif" or image.size == 0:
         raise ParameterError(
-            "images (rows, columns) of real numbers are destriped, "
+            "`image` must be (rows, columns) or (frames, rows, columns) of real numbers, "
             f"not an array of shape {tuple(image.shape)} of {image.dtype}"
         )
     images = image if image.ndim == 3 else image[None]
@@ -108,7 +110,7 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
 def line_estimate(images: Array, options: LightsheetOptions) -> Array:
     """Percentile along the rows of images (frames, rows, columns), as a float32 grid of each.
 
-    It has every row, and as many windows side by side in it as fit.
+    The grid has every row, and in each row as many windows as fit side by side.
     """
     rows, columns = images.shape[1:]
     length = options.artifact_length
@@ -118,7 +120,7 @@ def line_estimate(images: Array, options: LightsheetOptions) -> Array:
 def background_estimate(images: Array, options: LightsheetOptions) -> Array:
     """Percentile in square windows of images (frames, rows, columns), as a float32 grid of each.
 
-    Every second pixel either way is looked at; the grid has every 25th row and column.
+    A window samples every second row and column. The grid has every 25th row and column.
     """
     size = options.background_window_size
     at = [centres(n, BACKGROUND_SPACING_PX) for n in images.shape[1:]]
@@ -126,7 +128,7 @@ def background_estimate(images: Array, options: LightsheetOptions) -> Array:
 
 
 def centres(length: int, spacing: int) -> Array:
-    """Window centres along an axis: as many as fit at this spacing but at least one, in the middle of the axis."""
+    """Window centres along an axis: as many as fit at this spacing but at least one, about the axis's middle."""
     count = max(1, length // spacing)
     return np.arange(count) * spacing + (length - (count - 1) * spacing) // 2
 

@@ -1,4 +1,4 @@
-"""A Gaussian notch at frequency 0 of rows of coefficients: what it takes away."""
+"""The part that a Gaussian notch at frequency 0 takes away from rows of coefficients."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gpustitch.array.product import matmul_rows, product_along_columns
 _BLOCK = 32
 # Rows convolved at once on the host.
 _BAND = 32
-# Outer taps are left out whose absolute sum is below this.
+# Outer taps whose absolute sum is below this are left out.
 _TAIL = 2e-5
-# Frequencies are left out of which less than this fraction is taken away.
+# Frequencies that lose less than this fraction are left out.
 _NEGLIGIBLE = 1e-7
 # Taps on either side for which the CUDA body has room.
 _MOST_REACH = 512
@@ -25,8 +25,8 @@ _MOST_REACH = 512
 def taken_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, Array]:
     """The fraction of each frequency's real and imaginary part that the notch takes away, float64 (width // 2 + 1,).
 
-    It is ``exp(-i**2 / (2 sigma**2))`` with i = 2k for frequency k: the place of the frequency in a packed real
-    spectrum (DC, Re 1, Im 1, Re 2, ...). ``compat`` takes i = 2k - 1 for the real part, as that spectrum has it.
+    The fraction is ``exp(-i**2 / (2 sigma**2))`` with i = 2k for frequency k: the place of its imaginary part in a
+    packed real spectrum (DC, Re 1, Im 1, Re 2, ...). ``compat`` takes i = 2k - 1 for the real part, its own place.
     """
     k = np.arange(width // 2 + 1)
     imaginary = np.exp(-((2.0 * k) ** 2) / (2 * sigma**2))
@@ -38,9 +38,13 @@ def taken_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, Ar
 class RowLowPass:
     """Minus the low frequencies that the notch takes away from each row; rows are taken as periodic.
 
-    The cheapest of three forms is used: ``taps`` (2*reach + 1,) convolve the rows; or the rows are multiplied by
-    ``factors``, which are the whole operator (width, width), or a transform to a few frequencies (width, n) and back
-    (n, width). All are float32 arrays on the host.
+    The operator has the cheapest of three forms:
+
+    - ``taps`` (2*reach + 1,), which convolve the rows;
+    - one of ``factors``: the whole operator (width, width);
+    - two of ``factors``: a transform to a few frequencies (width, n) and back (n, width).
+
+    All are float32 arrays on the host.
     """
 
     width: int
@@ -68,7 +72,7 @@ class RowLowPass:
     def apply(self, coefficients: Array) -> None:
         """Replace the rows ``[:, :, 1, :width]`` of coefficients (frames, rows, 2, columns) in place.
 
-        The number of columns is a multiple of 32; those beyond ``width`` stay 0.
+        The number of columns is a multiple of 32; columns beyond ``width`` stay 0.
         """
         if self.taps is not None:
             low_pass_rows(resident(self.taps, coefficients), coefficients, self.width)
@@ -86,7 +90,7 @@ class RowLowPass:
 
 @kernel("notch.cu", tile=(1, 1, None, None), threads=(128,))
 def low_pass_rows(taps: Array, out: Array, width: int) -> None:
-    """Convolve the rows ``[:, :, 1, :width]`` of coefficients in place; they are taken as periodic.
+    """Convolve the rows ``[:, :, 1, :width]`` of coefficients in place; rows are taken as periodic.
 
     Parameters
     ----------
@@ -114,7 +118,7 @@ def low_pass_rows(taps: Array, out: Array, width: int) -> None:
 def multiply_rows(x: Array, matrix: Array, out: Array, from_column: int, to_column: int) -> None:
     """``out[:, to_column : to_column + m] = x[:, from_column : from_column + n] @ matrix``.
 
-    A row's result does not depend on how many other rows there are; that of a device's BLAS does.
+    A row's result does not depend on the number of rows; a row's result from a device's BLAS does.
 
     Parameters
     ----------
@@ -128,7 +132,7 @@ def multiply_rows(x: Array, matrix: Array, out: Array, from_column: int, to_colu
 
 
 def _spectrum(width: int, real: Array, imaginary: Array) -> tuple[Array, Array]:
-    """The cosines and sines (width, n) of which more than a trace is taken away, and the weight of each."""
+    """The cosines and sines (width, n) of which the notch takes more than a trace, and the weight of each."""
     k = np.arange(width // 2 + 1)
     share = np.where((k == 0) | (2 * k == width), 1.0, 2.0) / width
     angle = 2 * math.pi * (np.outer(np.arange(width), k) % width) / width
@@ -149,7 +153,7 @@ def _reach(taps: Array) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _convolution_matrix(taps: bytes) -> Array:
-    """(2*reach + 32, 32): the product with it convolves a window to 32 columns."""
+    """Matrix (2*reach + 32, 32): a window times this matrix is the convolution at 32 columns."""
     values = np.frombuffer(taps, np.float32)
     matrix = np.zeros((_BLOCK + len(values) - 1, _BLOCK), np.float32)
     for i in range(_BLOCK):

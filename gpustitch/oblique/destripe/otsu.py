@@ -14,15 +14,15 @@ _CHUNK = 1 << 17
 
 
 def otsu(image: Array) -> float:
-    """Otsu's threshold of an image (rows, columns); the value itself where there is only one.
+    """Otsu's threshold of an image (rows, columns); of an image with one value, that value.
 
-    It separates single counts of uint8 and uint16 images, and 256 bins of any other.
+    The threshold separates single counts of uint8 and uint16 images, and 256 bins of other images.
     """
     return float(otsu_of_frames(image[None])[0])
 
 
 def otsu_of_frames(frames: Array) -> npt.NDArray[np.float64]:
-    """Otsu's threshold of each of the frames (frames, rows, columns), as `otsu` has it."""
+    """Otsu's threshold of each frame of (frames, rows, columns), float64 (frames,), as in `otsu`."""
     if frames.dtype not in (np.uint8, np.uint16):
         threshold_otsu = skimage_of(frames).filters.threshold_otsu
         return np.array([float(threshold_otsu(frame.astype(np.float32, copy=False))) for frame in frames])
@@ -33,14 +33,14 @@ def otsu_of_frames(frames: Array) -> npt.NDArray[np.float64]:
 
 @kernel("otsu.cu", tile=(1, 512), threads=(256,), T="frames: uint8 uint16")
 def count_values_of_frames(frames: Array, out: Array) -> None:
-    """``out[f, v]`` grows by the number of pixels of frame f that are v.
+    """Add to ``out[f, v]`` the number of pixels of frame f with value v.
 
     Parameters
     ----------
     frames
         Counts (frames, rows, columns), uint8 or uint16.
     out
-        uint32 (frames, 65536).
+        uint32 (frames, 65536); added to.
     """
     for frame, counts in zip(frames, out, strict=True):
         flat = frame.reshape(-1)
@@ -50,7 +50,7 @@ def count_values_of_frames(frames: Array, out: Array) -> None:
 
 
 def _otsu_of_counts(counts: npt.NDArray[np.uint32]) -> float:
-    # A value that no pixel has changes no class: only those that occur are passed on.
+    # A value that no pixel has changes no class: scikit-image gets only values that occur.
     values = np.flatnonzero(counts)
     if len(values) == 1:
         return float(values[0])

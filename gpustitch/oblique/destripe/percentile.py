@@ -1,4 +1,4 @@
-"""Percentiles in windows of an image, and stripes subtracted that are known on coarse grids."""
+"""Percentiles in windows of an image, and the subtraction of stripes that are known on coarse grids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def window_percentiles(
     """``out[f, i, j]`` = percentile of the window of image f from ``row_starts[i]`` and ``column_starts[j]``.
 
     A window is ``images[f, row_starts[i]:row_stops[i]:step, column_starts[j]:column_stops[j]:step]``. The percentile
-    lies at ``fraction * (n - 1)`` in its n values, sorted, linear in between; it is computed as float64.
+    lies at ``fraction * (n - 1)`` in the window's n sorted values, linear in between. It is computed in float64.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ def window_percentiles(
     out
         Shape (frames, i, j), float32; written.
     step
-        Every so many rows and columns of a window are looked at.
+        Distance between the sampled rows, and columns, of a window.
     fraction
-        0 to 1.
+        Percentile as a fraction, 0 to 1.
     """
     columns = _runs(column_starts, column_stops, step)
     for i, height in _runs(row_starts, row_stops, step):
@@ -62,8 +62,8 @@ def subtract_stripes(images: Array, line: Array, background: Array, out: Array, 
     images
         Shape (frames, rows, columns), uint8, uint16, uint32 or float32 without NaN.
     line, background
-        Finite float32 grids of each frame, shape (frames, any number of rows, of columns). Their corners lie on the
-        image's corners; in between they are bilinear.
+        Finite float32 grids of each frame, shape (frames, any number of rows, of columns). The grid's corners lie on
+        the image's corners. In between a grid is bilinear.
     out
         Shape of ``images``, float32; written.
     weight
@@ -92,7 +92,7 @@ def subtract_stripes(images: Array, line: Array, background: Array, out: Array, 
 def _blend(length: int, count: int, part: slice) -> tuple[slice, Array]:
     """Linear interpolation of ``count`` samples, spread evenly over ``length`` places, at the places ``part``.
 
-    Returns the slice of samples that are needed and their weights (places, samples).
+    Returns the slice of the samples needed, and their weights (places, samples).
     """
     at = np.arange(part.start, part.stop) * (count - 1)
     step = max(1, length - 1)
@@ -106,7 +106,7 @@ def _blend(length: int, count: int, part: slice) -> tuple[slice, Array]:
 
 
 def _runs(starts: Array, stops: Array, step: int) -> list[tuple[slice, int]]:
-    """Runs of windows at equal distances that hold the same number of samples; each with that number."""
+    """Runs of windows at equal distances with equally many samples, and the number of samples of each run."""
     counts = -(-(stops - starts) // step)
     runs = []
     first = 0
@@ -125,7 +125,7 @@ def _gap(starts: Array) -> int:
 
 
 def _percentiles_of(windows: Array, out: Array, fraction: float) -> None:
-    """Percentile over the last two axes of (i, j, rows, columns) windows, some of them copied at a time."""
+    """Percentile over the last two axes of (i, j, rows, columns) windows; a few windows are copied at a time."""
     height, width, *size = windows.shape
     samples = size[0] * size[1]
     lower = int(fraction * (samples - 1))
@@ -136,7 +136,7 @@ def _percentiles_of(windows: Array, out: Array, fraction: float) -> None:
         for j in range(0, width, across):
             values = windows[i : i + down, j : j + across].copy()
             values = values.reshape(*values.shape[:2], samples)
-            # With the upper of the two values at its place, the lower is the largest of those before it.
+            # With the upper of the two values in its place, the lower is the largest value before it.
             values.partition(lower + (share > 0), axis=-1)
             found = values[..., lower + (share > 0)].astype(np.float64)
             if share > 0:

@@ -1,4 +1,4 @@
-"""Stripes removed from an image, a tree of images or the frames of a DCIMG file."""
+"""Correct an image, a tree of images or the frames of a DCIMG file: stripes, dark offset, flat field."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ PROVENANCE = "destripe.json"
 @documented
 @dataclass(frozen=True, kw_only=True)
 class DestripeOptions:
-    """What to correct and where to.
+    """What to correct, how, and where to write the result.
 
-    Frames of a DCIMG file are ``img_%05d.tiff`` in a folder for each file. With ``zstep_um`` they lie beside each
-    other, named after their position in tenths of a micron; the file's name is the position of the first one.
+    Frames of a DCIMG file become ``img_%05d.tiff`` in a folder for each file. With ``zstep_um`` they lie beside each
+    other, named after their position in tenths of a micron. The DCIMG file's name is the position of the first frame.
     """
 
     input: Path = option(flag="--input -i", help="Image, folder of images (and all below it) or DCIMG file.")
@@ -99,7 +99,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class DestripePlan:
-    """Checked work. ``unreadable`` maps files that could not even be opened to the reason."""
+    """A checked job. ``unreadable`` maps each file that could not be opened to the reason."""
 
     options: DestripeOptions
     output: Path
@@ -112,7 +112,7 @@ class DestripePlan:
 
 @dataclass(frozen=True)
 class DestripeResult:
-    """What was written, and which files were skipped for which reason."""
+    """What was written, and for each skipped file the reason."""
 
     output: Path
     n_images: int
@@ -126,7 +126,7 @@ class DestripeResult:
 
 
 def plan(options: DestripeOptions) -> DestripePlan:
-    """Find the images and refuse what cannot be done, before anything is written.
+    """Find the images and refuse impossible jobs, before any output is written.
 
     Raises
     ------
@@ -135,8 +135,8 @@ def plan(options: DestripeOptions) -> DestripePlan:
     DamagedInputError
         If a DCIMG file or the first image is damaged and ``on_error`` is ``"stop"``.
     ParameterError
-        If nothing is to be done, an option is out of range, the flat is of another shape than the first image, two
-        images would get one name, or the output lies in the input.
+        If the correction would change nothing or an option is out of range. If the flat differs in shape from the
+        first image. If two images would get one name, or the output lies in the input.
     OutputExistsError, OutputError
         If an output exists, cannot be written, or does not fit on the disk.
     """
@@ -169,13 +169,13 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     """Correct and write every image; each file appears whole.
 
     A folder also gets ``destripe.json``, which says how it was made and what was skipped. After an error the images
-    written before it stay, and are counted.
+    written so far stay, and a note counts them.
 
     Raises
     ------
     GpustitchError
-        If an image is damaged or of another shape than the flat and ``on_error`` is ``"stop"``, or every image is;
-        the text names the file.
+        If an image is damaged or differs in shape from the flat, and ``on_error`` is ``"stop"``. With ``"skip"``, if
+        every image does. The text names the file.
     OutputError
         If an image cannot be written.
     """
@@ -191,7 +191,7 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
             done += not reason
     except BaseException:
         if plan.jobs:
-            progress.note(f"stopped after {done} of {len(plan.jobs)} images; those in {plan.output} are not all")
+            progress.note(f"stopped after {done} of {len(plan.jobs)} images; {plan.output} is not complete")
         raise
     for reason in skipped.values():
         progress.warn(f"skipped: {reason}")
@@ -207,7 +207,7 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
 
 
 def _destripe(job: _Job, plan: DestripePlan) -> str:
-    """Write one image; the reason if it is skipped."""
+    """Write one image; returns the reason if the image is skipped, else an empty text."""
     options = plan.options
     try:
         result = _corrected(job, options, plan.device)
@@ -236,7 +236,7 @@ def _corrected(job: _Job, options: DestripeOptions, device: Device) -> HostArray
 
 
 def _beside(source: Path) -> Path:
-    """Where the result goes when no output is named."""
+    """Default of the output, beside the input."""
     source = source.absolute()
     if source.is_dir():
         return source.with_name(source.name + _SUFFIX)
@@ -308,7 +308,7 @@ def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[_Job, ...
 
 
 def _estimated_bytes(options: DestripeOptions, jobs: tuple[_Job, ...]) -> int:
-    """What all images would take if they were as large as the first that can be read."""
+    """Bytes that all images would take, if all were as large as the first readable image."""
     for job in jobs:
         try:
             image = job.read()

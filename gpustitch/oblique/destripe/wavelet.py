@@ -1,8 +1,8 @@
-"""Stripes along the rows removed by a notch in the wavelet domain: pystripe's dual-band wavelet-FFT filter.
+"""Remove stripes along the rows by a notch in the wavelet domain: pystripe's dual-band wavelet-FFT filter.
 
-With I the image, L = log(1 + I) and a two-dimensional wavelet transform of L, the horizontal detail of every level
-(high pass down the columns, low pass along the rows) loses its low frequencies along the rows. Everything else stays,
-so only what is taken away is transformed back. With d this part, negated, the result is (1 + I) exp(d) - 1.
+A two-dimensional wavelet transform is taken of L = log(1 + I), where I is the image. At every level the horizontal
+detail loses its low frequencies along the rows (:mod:`gpustitch.oblique.destripe.dwt`). All else stays, so only the
+lost part is transformed back. With d the lost part, negated, the result is (1 + I) exp(d) - 1.
 """
 
 from __future__ import annotations
@@ -37,24 +37,26 @@ from gpustitch.oblique.destripe.notch import RowLowPass
 from gpustitch.oblique.destripe.otsu import otsu_of_frames
 
 OTSU = -1.0
-# No camera's frame can be halved more often than this.
+# No camera frame can be halved more often than this.
 _MOST_LEVELS = 20
-# pystripe smooths the share of the foreground by one pixel; SciPy cuts a Gaussian off at four sigmas.
+# pystripe smooths the share of the foreground by one pixel. SciPy cuts a Gaussian off at four sigmas.
 _SMOOTHING_PX = 1.0
 _REACH = 4
-# Types that are read as they are; others are first made float32.
+# Types that the kernels read; frames of other types are first converted to float32.
 _READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
 
 
 @documented
 @dataclass(frozen=True)
 class WaveletOptions:
-    """How stripes along the rows are removed. Equal bandwidths filter the image without splitting it.
+    """How the wavelet method removes stripes along the rows.
+
+    Equal bandwidths filter the image without splitting it into foreground and background.
 
     Raises
     ------
     ParameterError
-        If one is out of range.
+        If an option is out of range.
     """
 
     sigma1: float = option(
@@ -115,31 +117,33 @@ class WaveletOptions:
 def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
     """The image, or each of the frames, without its stripes along the rows.
 
-    With different sigmas the image is split at the threshold t: the foreground max(I, t) is filtered with ``sigma1``,
+    With different sigmas the image is split at the threshold t. The foreground max(I, t) is filtered with ``sigma1``,
     the background min(I, t) with ``sigma2``. The share of the foreground in the result is the logistic function of
-    (I - t) / crossover, smoothed by a Gaussian of one pixel. Levels are extended symmetrically at the borders, odd
-    sizes by their last row or column; the notch takes a row of coefficients as periodic (`taken_by_notch`).
+    (I - t) / crossover. A Gaussian of one pixel smooths the share. Levels are extended symmetrically at the borders,
+    odd sizes by their last row or column. The notch takes a row of coefficients as periodic (`taken_by_notch`).
 
     Parameters
     ----------
     images
         Counts (rows, columns) or (frames, rows, columns), any real dtype; values below 0 count as 0.
+    options
+        Bandwidths, wavelet, levels and split.
 
     Returns
     -------
-    float32 array of the same shape, not clipped. Every frame is what it would be alone.
+    float32 array of the same shape, not clipped. The result of a frame does not depend on the other frames.
 
     Raises
     ------
     ParameterError
-        If the images are of another number of axes, empty, or not real.
+        If the images have another number of axes, are empty, or are not real.
     DamagedInputError
-        If they hold NaN or infinity.
+        If the images hold NaN or infinity.
     """
     if images.ndim not in (2, 3) or images.dtype.kind not in "uif" or images.size == 0:
         raise ParameterError(
-            "an image (rows, columns) or frames (frames, rows, columns) of real numbers are destriped, not an array "
-            f"of shape {tuple(images.shape)} and type {images.dtype}"
+            "`images` must be (rows, columns) or (frames, rows, columns) of real numbers, not an array of shape "
+            f"{tuple(images.shape)} and type {images.dtype}"
         )
     frames = images[None] if images.ndim == 2 else images
     out = namespace(images).empty(frames.shape, np.float32)
@@ -150,7 +154,7 @@ def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
 
 
 def _destripe(frames: Array, filters: tuple[_BandFilter | None, ...], options: WaveletOptions, out: Array) -> None:
-    """Destripe frames that are worked on together."""
+    """Destripe one batch of frames."""
     xp = namespace(frames)
     if frames.dtype.kind == "f" and not bool(xp.isfinite(frames).all()):
         raise DamagedInputError("an image holds NaN or infinity; replace those pixels before destriping")
@@ -187,10 +191,10 @@ class _BandFilter:
         ]
 
     def removed(self, frames: Array, limits: Array) -> Array:
-        """What the notches take away from the logarithm of the frames clipped to ``limits``, negated.
+        """The part, negated, that the notches take away from log(1 + I) of the frames clipped to ``limits``.
 
-        These are the coefficients of the finest level (frames, rows, 2, columns), the low pass being what deeper
-        levels take away; without any level the array has no rows.
+        It is given as coefficients of the finest level (frames, rows, 2, columns). Their low pass is the part that
+        deeper levels take away. Without any level the array has no rows.
         """
         xp = namespace(frames)
         analysis, synthesis = (resident(taps, frames) for taps in self.taps)
@@ -213,7 +217,7 @@ class _BandFilter:
 
 @functools.lru_cache(maxsize=8)
 def _filters(shape: tuple[int, int], options: WaveletOptions) -> tuple[_BandFilter | None, ...]:
-    """Filters of foreground and background (None: left as it is); one if they are the same, none if both stay."""
+    """Filters of foreground and background, None for no filter; one filter if both are equal, none if both are 0."""
     sigmas = (options.sigma1, options.sigma2)
     if sigmas == (0, 0):
         return ()
@@ -231,7 +235,7 @@ def _nothing(frames: Array) -> Array:
 
 
 def _limits(frames: Array, least: float | Array, most: float | Array) -> Array:
-    """Least and most of each frame, float32 (frames, 2), where the frames are."""
+    """Least and greatest count of each frame, float32 (frames, 2), on the device of the frames."""
     limits = np.empty((len(frames), 2), np.float32)
     limits[:, 0], limits[:, 1] = least, most
     return namespace(frames).asarray(limits)  # type: ignore[no-any-return]
@@ -252,9 +256,9 @@ def restore_band(images: Array, limits: Array, coefficients: Array, taps: Array,
     Parameters
     ----------
     images, limits
-        Counts (frames, rows, columns), and their least and most, float32 (frames, 2).
+        Counts (frames, rows, columns), and the least and greatest of each frame, float32 (frames, 2).
     coefficients
-        float32 (frames, rows, 2, columns) as of `synthesise`; without rows d is 0.
+        float32 (frames, rows, 2, columns) as for `synthesise`; without rows d is 0.
     taps
         Low and high pass of the synthesis, float32 (2, F).
     out
@@ -283,14 +287,14 @@ def blend_bands(
     """Restore foreground and background as `restore_band` does, and blend them.
 
     The share of the foreground is ``1 / (1 + exp((t - I) / crossover))`` smoothed down the columns and along the
-    rows; odd sizes are first made even by repeating the last row or column, borders are half-sample symmetric.
+    rows. Odd sizes are first made even by repeating the last row or column. Borders are half-sample symmetric.
 
     Parameters
     ----------
     images, thresholds
         Counts (frames, rows, columns), and the threshold t of each frame, float32 (frames,).
     foreground, background
-        Coefficients of either, as for `restore_band`.
+        Coefficients of foreground and background, as for `restore_band`.
     taps, smoothing
         Low and high pass of the synthesis, float32 (2, F); symmetric taps that sum to 1, float32 (9,).
     out
@@ -328,7 +332,7 @@ def _restored(
 
 
 def share_of_foreground(image: Array, threshold: float, crossover: float, smoothing: Array, start: int) -> Array:
-    """The share of the foreground in the rows (of an image on the host) from ``start``, ``BAND`` or those left."""
+    """The share of the foreground in ``BAND`` rows from ``start``, or the rows left, of an image on the host."""
     down, across = _smoothing_matrices(smoothing.tobytes())
     rows, columns = (_mirrored(n) for n in image.shape)
     width = -(-image.shape[1] // BLOCK) * BLOCK
@@ -357,6 +361,6 @@ def _smoothing_matrices(taps: bytes) -> tuple[Array, Array]:
 
 @functools.lru_cache(maxsize=16)
 def _mirrored(stored: int) -> Array:
-    """Indices of ``stored`` samples, made even by repeating the last and continued by mirrored copies."""
+    """Indices of ``stored`` samples, made even by repeating the last sample, then continued by mirrored copies."""
     index = np.arange(stored + stored % 2)
     return np.minimum(np.pad(index, (_REACH, _REACH + BAND), mode="symmetric"), stored - 1)

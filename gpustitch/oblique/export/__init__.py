@@ -1,1 +1,1 @@
-"""Frames to one image file each."""
+"""Frames to image files, one file for each frame."""

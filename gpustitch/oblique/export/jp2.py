@@ -28,7 +28,7 @@ class Jp2Options(ExportOptions):
         text="rising",
         metavar="DB,DB",
         help="Quality layers: rising peak signal-to-noise ratios in dB, separated by commas. 80 dB is lossy: pixels "
-        "are off by 7 counts of 65535 (root mean square), at most by about 35. A last one of 0 is lossless.",
+        "are off by 7 counts of 65535 (root mean square), at most by about 35. A last value of 0 is lossless.",
     )
 
 
@@ -41,12 +41,12 @@ class Jp2Plan:
 
 
 def plan(options: Jp2Options) -> Jp2Plan:
-    """Open the input and refuse what cannot be done.
+    """Open the input and refuse impossible jobs.
 
     Raises
     ------
     ParameterError
-        If the layers do not rise or the pixels are not whole numbers; further as
+        If the layers do not rise or the pixels are not whole numbers. Other errors are those of
         :func:`gpustitch.oblique.export.stage.plan_export`.
     """
     psnr_db = check_psnr(options.psnr_db)
@@ -57,8 +57,8 @@ def plan(options: Jp2Options) -> Jp2Plan:
 def run(plan: Jp2Plan, progress: Progress = SILENT) -> ExportResult:
     """Write the files.
 
-    Several quality layers are encoded in processes of their own, since Pillow's encoder holds the interpreter lock; a
-    script that calls this needs the usual ``if __name__ == "__main__"``.
+    Several quality layers are encoded in separate processes, since Pillow's encoder holds the interpreter lock. A
+    script that calls this function needs the usual ``if __name__ == "__main__"``.
     """
     export = plan.export
     if len(plan.psnr_db) == 1 or export.n_workers == 1:

@@ -43,7 +43,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """Frames about to be written, one to each of ``paths``; ``output_bytes`` is an estimate from the middle one."""
+    """A checked job: one frame for each of ``paths``; ``output_bytes`` is an estimate from the middle frame."""
 
     frames: Frames
     paths: tuple[Path, ...]
@@ -56,7 +56,7 @@ class ExportPlan:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The files that were written, and their size beside that of the frames."""
+    """The files written, their size and the size of the frames, in bytes."""
 
     paths: tuple[Path, ...]
     output_bytes: int
@@ -72,12 +72,12 @@ class ExportResult:
 def plan_export(
     options: ExportOptions, suffixes: tuple[str, ...], encode: Callable[[npt.NDArray[Any]], bytes]
 ) -> ExportPlan:
-    """Open the input, name the outputs and refuse what cannot be done.
+    """Open the input, name the outputs and refuse impossible jobs.
 
     Raises
     ------
     ParameterError
-        If the pattern does not tell frames apart or ends otherwise than in ``suffixes``, the range is not inside the
+        If the pattern does not tell frames apart or ends in none of ``suffixes``. If the range is not inside the
         input, or an output is one of the input's files.
     OutputExistsError, OutputError
         If an output exists, cannot be written, or the disk is too small.
@@ -96,7 +96,10 @@ def plan_export(
 
 
 def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> ExportResult:
-    """Write every frame; each file appears whole. After an error the frames written before it stay, and are counted."""
+    """Write every frame; each file appears whole.
+
+    After an error the frames written so far stay, and a note counts them.
+    """
 
     def export(index: int) -> int:
         data = plan.encode(plan.frames.read(index, index + 1)[0])
@@ -113,7 +116,7 @@ def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> Exp
         for size in tracked(results, progress, label, n_frames, "frames"):
             done, output_bytes = done + 1, output_bytes + size
     except BaseException:
-        progress.note(f"stopped after {done} of {n_frames} frames; those in {plan.paths[0].parent} are not all")
+        progress.note(f"stopped after {done} of {n_frames} frames; {plan.paths[0].parent} is not complete")
         raise
     frame_bytes = n_frames * n_rows * n_columns * np.dtype(plan.frames.dtype).itemsize
     return ExportResult(plan.paths, output_bytes, frame_bytes)

@@ -20,7 +20,7 @@ class TifOptions(ExportOptions):
 
 
 def plan(options: TifOptions) -> ExportPlan:
-    """Open the input and refuse what cannot be done; raises as :func:`gpustitch.oblique.export.stage.plan_export`."""
+    """Open the input and refuse impossible jobs, as :func:`gpustitch.oblique.export.stage.plan_export` does."""
     check_compression(options.compression)
     encode = functools.partial(encode_tiff, compression=options.compression)
     return plan_export(options, TIFF_SUFFIXES, encode)

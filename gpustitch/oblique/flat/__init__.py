@@ -1,1 +1,1 @@
-"""Illumination of the camera: its histogram, its fit, its file."""
+"""Illumination of the camera: percentiles of its frames, the fitted flat field, its file."""

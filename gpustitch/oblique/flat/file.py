@@ -1,4 +1,4 @@
-"""The illumination image in a file."""
+"""Read an illumination image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_flat(path: Path) -> npt.NDArray[np.float32]:
     InputMissingError, DamagedInputError
         If the file is not there or cannot be read.
     ParameterError
-        If it is not one image of finite values, none negative and one above zero; the text names the file.
+        If the file is not one image of finite values, none negative and one above zero; the text names the file.
     """
     image = read_image(path)
     try:

@@ -1,10 +1,10 @@
 """Illumination of the camera frame, fitted to the percentile bin of every pixel.
 
-Taken over many frames of tissue, the percentile of each pixel follows the light. A smooth model is fitted to it
-robustly. The start holds even if nearly half of the pixels contradict it (least trimmed squares from random samples,
-Rousseeuw and Van Driessen 2006); from there Tukey's bisquare is minimised by reweighted least squares over all pixels
-(Yohai 1987). The result depends on the random start only where the data allow several answers, so that different
-seeds agree, unlike those of a plain RANSAC.
+Taken over many frames of tissue, the percentile of each pixel follows the light. A robust fit finds a smooth model of
+these percentiles. The start holds even if nearly half of the pixels contradict it: least trimmed squares from random
+samples (Rousseeuw and Van Driessen 2006). From there, reweighted least squares over all pixels minimise Tukey's
+bisquare (Yohai 1987). The result depends on the random start only where the data allow several answers. So different
+seeds agree, unlike the seeds of a plain RANSAC.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from gpustitch.ops.robust import MAD_TO_SIGMA
 
 FlatModel = Literal["reference", "product"]
 
-# (degree along y, degree along x) of the terms of the light or its logarithm. A term x*y, or higher ones, would follow
-# dim tissue in a part of the frame more readily than dim light.
+# (degree along y, degree along x) of the terms of the light or its logarithm.
+# Terms such as x*y would follow dim tissue in part of a frame more readily than dim light.
 _TERMS = ((0, 0), (0, 1), (0, 2), (1, 0))
-# Pixels above the background in a smaller fraction of the frames than this, against the best seen pixels, show noise.
+# A pixel that counted in fewer frames than this fraction of the best seen pixels' frames shows noise.
 _LEAST_COVERAGE = 0.1
-# Random samples of each size for the start, the pixels they are drawn from, and steps from each to its better half.
+# For the start: random samples of each size, pixels to draw from, and refits of each sample to its better half.
 _TRIALS = 100
 _TRIAL_PIXELS = 1 << 12
 _CONCENTRATIONS = 4
-# Pixels of the coarse grid on which the bisquare iterations run; the last ones take all pixels.
+# Pixels of the coarse grid on which the bisquare iterations run; the last iterations take all pixels.
 _COARSE_PIXELS = 1 << 17
 # Bisquare: residuals beyond this many standard deviations weigh nothing; 95 % efficiency on normal errors.
 _BISQUARE = 4.685
-# Standard deviation of a value that is only known to a bin, in bins.
+# Standard deviation of a value known only to a bin, in bins.
 _BIN_SIGMA = 12**-0.5
 
 
@@ -50,12 +50,12 @@ class FlatFit:
     counts
         Brightness of each pixel in camera counts above ``dark``, float32, shape (rows, columns).
     coefficients
-        Of ``x^2``, ``x``, ``y`` and ``1``, x and y in pixels: of the counts, or of their logarithm for the product
-        model.
+        Coefficients of ``x^2``, ``x``, ``y`` and ``1``, x and y in pixels. They give the counts or, for the product
+        model, the logarithm of the counts.
     used_pixels
         Fraction of the frame's pixels that the fit used.
     inlier_fraction
-        Fraction of those that had any weight in the end.
+        Fraction of the used pixels that had any weight in the end.
     residual
         Robust standard deviation of the pixels about the fit, as a fraction of the fit's mean.
     """
@@ -76,9 +76,9 @@ class FlatFit:
 class FlatOptions:
     """How percentile bins become a flat.
 
-    ``n_bins``, ``values_per_bin`` and ``background`` are those of the histogram. ``dark`` is what the camera shows
-    without light: it is subtracted, so that the flat is proportional to the light. ``min_samples`` is the number of
-    pixels in each random sample, ``seed`` the start of the random numbers.
+    ``n_bins``, ``values_per_bin`` and ``background`` are those of the histogram. ``dark`` is the count that the camera
+    shows without light. It is subtracted, so that the flat is proportional to the light. ``min_samples`` is the number
+    of pixels in each random sample, ``seed`` the start of the random numbers.
     """
 
     n_bins: int = 1024
@@ -91,7 +91,7 @@ class FlatOptions:
 
     def __post_init__(self) -> None:
         if self.model not in get_args(FlatModel):
-            raise ParameterError(f"`model` is one of {', '.join(get_args(FlatModel))}, not {self.model!r}")
+            raise ParameterError(f"`model` must be one of {', '.join(get_args(FlatModel))}, not {self.model!r}")
         if self.min_samples < len(_TERMS):
             raise ParameterError(
                 f"`min_samples` must be at least {len(_TERMS)}, the number of terms of the "
@@ -103,18 +103,18 @@ class FlatOptions:
                 "values under the background never count"
             )
         if self.seed < 0:
-            raise ParameterError(f"`seed` must not be negative, not {self.seed}")
+            raise ParameterError(f"`seed` must be at least 0, not {self.seed}")
 
 
 def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
     """Fit the illumination to percentile bins.
 
-    A pixel is used if its bin is neither below the background's nor the last one (saturated), and if it was above the
-    background in at least a tenth as many frames as the best seen pixels: a pixel outside the tissue, above the
-    background now and then by noise alone, says nothing about the light.
+    A pixel is used if its bin is at least the background's bin and not the last one (saturated). It must also have
+    counted in at least a tenth as many frames as the best seen pixels. A pixel outside the tissue counts now and then
+    by noise alone, and says nothing about the light.
 
     The fit assumes that all pixels saw similar tissue over the frames. If one side of the frame always saw dimmer
-    tissue, the flat is too dim there; more frames, of more tiles, are the remedy.
+    tissue, the flat is too dim there. The remedy is more frames, of more tiles.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
     Returns
     -------
     FlatFit
-        Its ``counts`` are never less than ``background - dark`` (and never less than 1).
+        The fitted illumination. Its ``counts`` are at least ``background - dark`` and at least 1.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
 
     Notes
     -----
-    The reference model, ``A x^2 + B x + C y + D``, is spimstitch's; there it is fitted by an unseeded RANSAC.
+    The reference model is that of spimstitch, ``A x^2 + B x + C y + D``. spimstitch fits it by an unseeded RANSAC.
     The product model is the exponential of such a polynomial: a Gaussian beam along x, attenuated along y.
     """
     bins, count = to_host(bins), to_host(count)
@@ -174,17 +174,17 @@ def _usable(bins: Array, count: Array, options: FlatOptions) -> npt.NDArray[np.b
         remedy = f"most bright pixels reach the last of {options.n_bins} bins; raise `values_per_bin` or `n_bins`"
     else:
         remedy = (
-            f"hardly anything is from {options.background} to {options.n_bins * options.values_per_bin} counts; lower "
-            "`background`, raise `values_per_bin` or take more `n_frames`"
+            f"hardly any values are from {options.background} to {options.n_bins * options.values_per_bin} counts; "
+            "lower `background`, raise `values_per_bin` or take more `n_frames`"
         )
     raise ParameterError(
-        f"the illumination cannot be fitted: {found} of {bins.size} pixels can be used and `min_samples` is "
+        f"the illumination cannot be fitted: only {found} of {bins.size} pixels can be used, but `min_samples` is "
         f"{options.min_samples}; {remedy}"
     )
 
 
 class _Basis:
-    """Products of Legendre polynomials over a frame, or over every ``step``-th row and column of it."""
+    """Products of Legendre polynomials on the pixels of a frame, or on every ``step``-th row and column."""
 
     def __init__(self, shape: tuple[int, int], terms: tuple[tuple[int, int], ...]) -> None:
         self.shape = shape
@@ -213,7 +213,7 @@ class _Basis:
         return self.y @ matrix @ self.x.T
 
     def least_squares(self, values: Floats, weights: Floats) -> Floats:
-        """Coefficients of the weighted least-squares fit (the smallest ones if several are as good).
+        """Coefficients of the weighted least-squares fit; of equally good fits the smallest coefficients.
 
         The polynomials are products, so the sums over all pixels are two small matrix products.
         """
@@ -274,9 +274,9 @@ def _trimmed_start(
 ) -> Floats:
     """Coefficients that leave the least sum of squares over the better half of the pixels.
 
-    Starts are all pixels, and random samples of ``min_samples`` and of as few pixels as the model allows (the smaller,
-    the likelier free of outliers); each is refitted to its better half a few times. Of fits that bins cannot tell
-    apart the first is kept.
+    The fit starts from all pixels and from random samples of two sizes: ``min_samples``, and one more than the terms of
+    the model. The smaller a sample, the likelier it is free of outliers. Each fit is refitted to its better half a few
+    times. Of fits that the width of a bin cannot tell apart, the first is kept.
     """
     rng = np.random.default_rng(options.seed)
     y, x = np.nonzero(use)
@@ -305,7 +305,7 @@ def _least_squares(design: Floats, target: Floats) -> Floats:
 
 
 def _bisquare(residual: Floats, use: npt.NDArray[np.bool_], sigma: float) -> Floats:
-    """Tukey's weights of the pixels in use; others weigh nothing."""
+    """Tukey's weights of the pixels in use; other pixels weigh nothing."""
     weights = residual / (_BISQUARE * sigma)
     np.square(weights, out=weights)
     np.subtract(1, weights, out=weights)
@@ -316,7 +316,7 @@ def _bisquare(residual: Floats, use: npt.NDArray[np.bool_], sigma: float) -> Flo
 
 
 def _coarse_step(use: npt.NDArray[np.bool_]) -> int:
-    """The step of a grid of about `_COARSE_PIXELS` of the pixels in use; 1 if they are few, or few on that grid."""
+    """Step of a grid that holds about `_COARSE_PIXELS` pixels in use; 1 if there are few, or few on that grid."""
     wanted = min(_COARSE_PIXELS, int(np.count_nonzero(use)))
     step = max(1, int((np.count_nonzero(use) / wanted) ** 0.5))
     return step if np.count_nonzero(use[::step, ::step]) > wanted // 4 else 1

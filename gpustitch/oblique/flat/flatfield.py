@@ -8,12 +8,12 @@ from gpustitch.array import Array, kernel, namespace
 from gpustitch.errors import ParameterError
 
 UINT16_MAX = 65535
-# Rows are worked on in bands of about this many pixels, which stay in a core's cache.
+# Pixels of a band of rows worked on at once: a band stays in a core's cache.
 _BAND_PIXELS = 1 << 16
 
 
 def normalized_flat(flat: Array) -> Array:
-    """A measured or fitted illumination image scaled to maximum 1.
+    """Scale a measured or fitted illumination image to maximum 1.
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ def normalized_flat(flat: Array) -> Array:
     Raises
     ------
     ParameterError
-        If it is not a 2-D image, holds a NaN, an infinity or a negative value, or nothing above zero.
+        If ``flat`` is not a 2-D image, holds NaN, infinity or a negative value, or is 0 everywhere.
     """
     xp = namespace(flat)
     _check_flat(flat)
     largest = float(flat.max())
     if largest <= 0:
-        raise ParameterError("the flat field holds no value above zero")
+        raise ParameterError("the flat field holds no value above zero; estimate it again from frames with tissue")
     scaled: Array = xp.asarray(flat, dtype=np.float64) / largest
     return scaled.astype(np.float32)
 
@@ -51,8 +51,18 @@ def check_scaled_flat(flat: Array) -> None:
 def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: bool) -> None:
     """``out = (images - dark) * gain``, rounded half to even (or truncated) and clipped to 0..65535; NaN gives 0.
 
-    ``images`` is float32 (frames, rows, columns), ``gain`` float32 (rows, columns) or (1, 1) for one factor
-    everywhere, ``out`` uint16 of the shape of ``images``.
+    Parameters
+    ----------
+    images
+        Counts, float32 (frames, rows, columns).
+    gain
+        Factor of each pixel, float32 (rows, columns), or (1, 1) for one factor everywhere.
+    out
+        Shape of ``images``, uint16; written.
+    dark
+        Counts to subtract.
+    truncate
+        Truncate instead of rounding.
     """
     to_integer = np.trunc if truncate else np.rint
     _, rows, columns = images.shape
@@ -79,7 +89,7 @@ def inverse_flat(flat: Array) -> Array:
 
 
 def to_uint16(image: Array) -> Array:
-    """The image rounded to the nearest integer (half to even) and clipped to 0..65535; NaN becomes 0.
+    """Round an image to the nearest integer (half to even) and clip it to 0..65535; NaN becomes 0.
 
     Integer images are only clipped. The result is always a new array.
     """
@@ -99,8 +109,10 @@ def to_uint16(image: Array) -> Array:
 def _check_flat(flat: Array) -> None:
     xp = namespace(flat)
     if flat.ndim != 2 or flat.size == 0:
-        raise ParameterError(f"the flat field must be one 2-D image, not of shape {tuple(flat.shape)}")
+        raise ParameterError(f"the flat field must be one 2-D image, not an array of shape {tuple(flat.shape)}")
     if not bool(xp.isfinite(flat).all()):
         raise ParameterError("the flat field holds NaN or infinity; estimate it again or mask those pixels to 0")
     if float(flat.min()) < 0:
-        raise ParameterError(f"the flat field holds negative values (least {float(flat.min())})")
+        raise ParameterError(
+            f"the flat field holds negative values (least {float(flat.min())}), but it must be 0 or more everywhere"
+        )

@@ -3,9 +3,9 @@
 A pixel's value v counts where ``background <= v < n_bins * values_per_bin``, in bin ``v // values_per_bin``.
 Source of the rule: spimstitch's illumination correction.
 
-The percentile bin needs no histogram: the number of a pixel's values at or below a limit is a comparison and a
-sum over frames, so bisecting the limit finds the bin in log2(n_bins) passes over data that stay in the cache. Its
-CUDA body selects by the digits of the bin's number, in shared memory.
+The percentile bin needs no histogram. A comparison and a sum over frames give the number of a pixel's values up to a
+limit. So bisecting the limit finds the bin in log2(n_bins) passes over data that stay in the cache. The CUDA body of
+:func:`percentile_bin` selects by the digits of the bin's number, in shared memory.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from gpustitch.errors import ParameterError
 _BLOCK_ELEMENTS = 1 << 18
 _LEAST_BLOCK_PIXELS = 1024
 _FRAMES = "frames: uint8 uint16 uint32"
-# As many ones as a uint8 sum of a boolean mask can hold.
+# Most rows of a boolean mask whose sum a uint8 can hold.
 _MASK_ROWS = 255
 
 
 def check_bins(dtype: np.dtype[Any], n_bins: int, values_per_bin: int, background: int) -> None:
-    """Refuse a histogram that cannot be taken of frames of ``dtype``.
+    """Refuse a histogram that frames of ``dtype`` cannot give.
 
     Raises
     ------
     ParameterError
-        If a number is out of range, the bins reach no value above the background, or the frames are not of
-        unsigned integers of at most 32 bits.
+        If a number is out of range, or the bins reach no value above the background. If ``dtype`` is not an unsigned
+        integer of at most 32 bits.
     """
     if dtype.kind != "u" or dtype.itemsize > 4:
-        raise ParameterError(f"histograms are taken of frames of uint8, uint16 or uint32, not of {dtype}")
+        raise ParameterError(f"a histogram needs frames of uint8, uint16 or uint32, not of {dtype}")
     if n_bins < 1 or values_per_bin < 1:
         raise ParameterError(f"`n_bins` and `values_per_bin` must be at least 1, not {n_bins} and {values_per_bin}")
     if background < 0:
-        raise ParameterError(f"`background` must not be negative, not {background}")
+        raise ParameterError(f"`background` must be at least 0, not {background}")
     end = min(n_bins * values_per_bin, _end_of(dtype))
     if background >= end:
         raise ParameterError(
@@ -54,7 +54,7 @@ def check_bins(dtype: np.dtype[Any], n_bins: int, values_per_bin: int, backgroun
 def histogram(frames: Array, out: Array, background: int, values_per_bin: int) -> None:
     """Add one to ``out[y, x, frames[f, y, x] // values_per_bin]`` for every frame f.
 
-    Values below ``background`` and values beyond the last bin are not counted.
+    Values below ``background`` and values beyond the last bin do not count.
 
     Parameters
     ----------
@@ -101,9 +101,9 @@ def percentile_bin(
 ) -> None:
     """``out[y, x]`` = the bin at which the pixel's cumulative histogram comes nearest to a share of its total.
 
-    With c(b) the number of the pixel's counted values in bins 0..b, it is the first bin b at which
-    ``|c(b) - percentile * c(n_bins - 1) / 100|`` is least; 0 for a pixel with no counted value.
-    The same as taking `histogram` and then `histogram_percentile`, without the histogram.
+    Let c(b) be the number of the pixel's counted values in bins 0..b. The result is the first bin b at which
+    ``|c(b) - percentile * c(n_bins - 1) / 100|`` is least. It is 0 for a pixel without counted values.
+    `histogram` followed by `histogram_percentile` gives the same, but needs the histogram.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def histogram_percentile(counts: Array, out: Array, percentile: float) -> None:
 
 
 class _Block:
-    """Values of some pixels in all frames, relative to the background (those below it wrap to beyond any limit)."""
+    """Values of some pixels in all frames, relative to the background; values below it wrap to beyond any limit."""
 
     def __init__(self, values: Array, background: int) -> None:
         self._values = np.subtract(values, values.dtype.type(background), dtype=values.dtype)
@@ -155,7 +155,10 @@ class _Block:
         self._last = _end_of(values.dtype) - 1
 
     def count_through(self, limits: Array) -> Array:
-        """Number of each pixel's values from the background to its limit, inclusive; no limit is below it."""
+        """Number of each pixel's values from the background to the pixel's limit, inclusive.
+
+        No limit may be below the background.
+        """
         relative = np.minimum(limits, self._last) - self._background
         np.less_equal(self._values, relative.astype(self._values.dtype), out=self._mask)
         ones = self._mask.view(np.uint8)
@@ -165,7 +168,7 @@ class _Block:
         return total
 
     def greatest_through(self, limits: Array) -> Array:
-        """Each pixel's greatest value that `count_through` counts, the background if there is none. Ends the block."""
+        """Each pixel's greatest value that `count_through` counts, or the background. The block is then used up."""
         self.count_through(limits)
         np.multiply(self._values, self._mask, out=self._values)
         greatest: Array = np.maximum.reduce(self._values, axis=0, initial=0).astype(np.int64) + self._background
@@ -173,9 +176,9 @@ class _Block:
 
 
 def _bisected_bins(block: _Block, count: Array, percentile: float, bins: range, values_per_bin: int) -> Array:
-    """Percentile bins of a block's pixels; ``bins`` are those that can hold values, ``count`` their total."""
+    """Percentile bins of a block's pixels; ``bins`` can hold values, ``count`` is each pixel's number of them."""
     target = percentile * count / 100
-    # Invariant: c(low) < target <= c(high); below the first bin c is 0.
+    # Invariant: c(low) < target <= c(high). Below the first bin c is 0.
     low, high = np.full(len(count), bins.start - 1), np.full(len(count), bins.stop - 1)
     count_low, count_high = np.zeros(len(count), np.int32), count.copy()
     for _ in range((len(bins) - 1).bit_length()):
@@ -187,14 +190,14 @@ def _bisected_bins(block: _Block, count: Array, percentile: float, bins: range, 
         np.logical_not(enough, out=enough)
         np.copyto(low, middle, where=enough)
         np.copyto(count_low, reached, where=enough)
-    # c reaches count_low in the bin of the greatest value up to bin low; a c of 0 it has from bin 0 on.
+    # c first reaches count_low in the bin of the greatest value up to bin low. If count_low is 0, that is bin 0.
     earlier = block.greatest_through((np.maximum(low, bins.start) + 1) * values_per_bin - 1) // values_per_bin
     nearest_low = np.where(count_low > 0, earlier, 0)
     return np.where(target - count_low <= count_high - target, nearest_low, high)
 
 
 def _pixel_blocks(frames: Array) -> Iterator[tuple[slice, Array]]:
-    """Pixels of (frames, rows, columns) in runs that fit the cache: their slice and values (frames, pixels)."""
+    """Runs of the pixels of (frames, rows, columns) that fit the cache: slice and values (frames, pixels)."""
     values = frames.reshape(len(frames), math.prod(frames.shape[1:]))
     length = max(_LEAST_BLOCK_PIXELS, _BLOCK_ELEMENTS // max(1, len(frames)))
     for start in range(0, values.shape[1], length):

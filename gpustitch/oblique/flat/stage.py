@@ -27,25 +27,25 @@ from gpustitch.running.threads import checked_workers, ordered_map
 
 FLAT = "Flat field"  # heading of the options
 
-# spimstitch's seed, so that the same frames are taken.
+# The seed of spimstitch, so that both take the same frames.
 _FRAME_SEED = 1234
 _FRAMES_PER_READ = 32
 _COMPRESSION = 3
-# One frame in so many tells how much is too bright for the bins, and more than this part of the tissue is much.
+# Step between frames checked for values beyond the bins, and the part of the tissue beyond that raises a warning.
 _FRAMES_SAMPLED, _TOO_BRIGHT = 8, 0.02
 # Bands this thin make many small reads of one frame's bytes.
 _THIN_BAND_ROWS = 8
-# What a pixel of the frame takes while the model is fitted: about ten float64 images.
+# Bytes of a pixel while the model is fitted: about ten float64 images.
 _FIT_BYTES_PER_PIXEL = 96
 
 
 @documented
 @dataclass(frozen=True)
 class IlluminationOptions:
-    """What to estimate a flat from, and how: :class:`FlatOptions`, :func:`percentile_bin`.
+    """Frames to estimate a flat from, and how; see :class:`FlatOptions` and :func:`percentile_bin`.
 
-    ``paths`` are files, folders or patterns of images. ``rotate_90`` and ``flip_ud`` turn the result, as they turn
-    frames in the stages that use it.
+    ``paths`` are files, folders or patterns of images. ``rotate_90`` and ``flip_ud`` turn the flat, just as they turn
+    frames in the stages that use the flat.
     """
 
     paths: tuple[str | Path, ...] = option(
@@ -69,8 +69,8 @@ class IlluminationOptions:
     background: int = option(150, help="Values below this are not tissue and are not counted.", panel=FLAT)
     dark: float = option(
         0.0,
-        help="What the camera shows without light, less than `background`. It is subtracted, which makes the flat "
-        "proportional to the light: give what destriping is given.",
+        help="Counts that the camera shows without light, less than `background`. They are subtracted, which makes "
+        "the flat proportional to the light: give the same value as for destriping.",
         panel=FLAT,
     )
     model: FlatModel = option(
@@ -87,7 +87,7 @@ class IlluminationOptions:
     device_memory_bytes: int | None = shared.device_memory()
 
     def fit_options(self) -> FlatOptions:
-        """The part that is about the fit; ParameterError if it is out of range."""
+        """The options of the fit; ParameterError if one is out of range."""
         return FlatOptions(
             self.n_bins, self.values_per_bin, self.background, self.dark, self.min_samples, self.model, self.seed
         )
@@ -95,7 +95,7 @@ class IlluminationOptions:
 
 @dataclass(frozen=True)
 class IlluminationPlan:
-    """Checked work: ``chosen`` are the frames taken of each source, read in bands of ``band_rows`` rows."""
+    """A checked job: ``chosen`` holds the frame numbers of each source, read in bands of ``band_rows`` rows."""
 
     options: IlluminationOptions
     fit_options: FlatOptions
@@ -117,7 +117,7 @@ class IlluminationPlan:
 
     @property
     def peak_bytes(self) -> int:
-        """Most that is held at once, in bytes."""
+        """Most memory held at once, in bytes."""
         rows, columns = self.frame_shape
         band = (self.n_frames + _FRAMES_PER_READ) * self.band_rows * columns * self.sources[0].dtype.itemsize
         return max(self.n_workers * band + 8 * rows * columns, _FIT_BYTES_PER_PIXEL * rows * columns)
@@ -125,7 +125,7 @@ class IlluminationPlan:
 
 @dataclass(frozen=True)
 class IlluminationResult:
-    """The fitted flat, the percentile image it was fitted to (counts, oriented alike), and the frames taken."""
+    """The fitted flat, the percentile image of the fit (counts, same orientation), and the number of frames."""
 
     fit: FlatFit
     percentile_image: npt.NDArray[np.uint32]
@@ -138,23 +138,23 @@ class IlluminationResult:
 
     @property
     def summary(self) -> str:
-        """What was found, in one line for people."""
+        """The fit in one line for people."""
         rows, columns = self.fit.counts.shape
         terms = " ".join(f"{value:+.6g} {name}" for name, value in self.fit.coefficients.items())
         return (
             f"flat of {rows} x {columns} pixels from {self.n_frames} frames: {100 * self.fit.used_pixels:.1f} % of the "
-            f"pixels used, {100 * self.fit.inlier_fraction:.1f} % of those agree, "
+            f"pixels used, {100 * self.fit.inlier_fraction:.1f} % of the used pixels agree, "
             f"residual {100 * self.fit.residual:.2f} %; {terms}"
         )
 
 
 def plan(options: IlluminationOptions) -> IlluminationPlan:
-    """Open the inputs and check everything before any work.
+    """Open the inputs and check the job, before any frame is read.
 
     Raises
     ------
     ParameterError
-        If an option is out of range, more frames are asked for than there are, or a band does not fit in memory.
+        If an option is out of range, ``n_frames`` exceeds the frames found, or a band exceeds the memory.
     MosaicError
         If the inputs' frames differ in shape or type.
     OutputExistsError, OutputError
@@ -162,7 +162,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     """
     check_ranges(options)
     if not options.paths:
-        raise ParameterError("at least one DCIMG file is needed")
+        raise ParameterError("`paths` is empty; give at least one file of raw frames, such as a DCIMG file")
     fit_options = options.fit_options()
     _check_outputs(options)
     sources = tuple(open_frames(path, allow_truncated=options.allow_truncated) for path in options.paths)
@@ -177,7 +177,9 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
 
 
 def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:
-    """Estimate the flat and write it, in counts, as a float32 TIFF (and the percentile image, as it was asked for).
+    """Estimate the flat and write it, in counts, as a float32 TIFF.
+
+    If ``intermediate_output`` is given, the percentile image is written too, as uint16.
 
     Raises
     ------
@@ -203,7 +205,10 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
 
 
 def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tuple[Integers32, Integers32]:
-    """Percentile bin and number of counted values of each pixel, int32 (rows, columns), as the camera wrote frames."""
+    """Percentile bin and number of counted values of each pixel, both int32 (rows, columns).
+
+    The orientation is that of the frames as the camera wrote them.
+    """
     rows, columns = plan.frame_shape
     bins, count = np.zeros((rows, columns), np.int32), np.zeros((rows, columns), np.int32)
     lit = beyond = 0
@@ -218,7 +223,7 @@ def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tupl
     if beyond > _TOO_BRIGHT * lit:
         options = plan.options
         progress.warn(
-            f"{100 * beyond / lit:.0f} % of what is brighter than {options.background} is not counted, as "
+            f"{100 * beyond / lit:.0f} % of the values from {options.background} up are not counted, as "
             f"{options.n_bins} bins of {options.values_per_bin} end at {options.n_bins * options.values_per_bin}: the "
             "flat may be wrong; raise `values_per_bin` (16 holds all values of a 14-bit camera, 64 of a 16-bit one)"
         )
@@ -226,12 +231,12 @@ def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tupl
 
 
 def choose_frames(lengths: Sequence[int], n_frames: int | None) -> tuple[npt.NDArray[np.int64], ...]:
-    """Which frames of each source to take: ``n_frames`` at random of all together, always the same; all if None.
+    """Which frames of each source to take: ``n_frames`` at random of all together, always the same; None for all.
 
     Raises
     ------
     ParameterError
-        If there are not so many, or it is less than one.
+        If there are fewer than ``n_frames`` frames or none, or ``n_frames`` is less than one.
     """
     total = sum(lengths)
     if total < 1:
@@ -239,7 +244,7 @@ def choose_frames(lengths: Sequence[int], n_frames: int | None) -> tuple[npt.NDA
     taken = np.arange(total)
     if n_frames is not None:
         if not 1 <= n_frames <= total:
-            raise ParameterError(f"`n_frames` is {n_frames}, but the inputs hold {total} frames; it is from 1 to that")
+            raise ParameterError(f"`n_frames` is {n_frames}, but the inputs hold {total} frames; give 1 to {total}")
         taken = np.sort(np.random.RandomState(_FRAME_SEED).choice(total, n_frames, replace=False))
     ends = np.cumsum(lengths)
     parts = np.split(taken, np.searchsorted(taken, ends[:-1]))
@@ -247,7 +252,7 @@ def choose_frames(lengths: Sequence[int], n_frames: int | None) -> tuple[npt.NDA
 
 
 def _band(plan: IlluminationPlan, start: int) -> tuple[Integers32, Integers32, int, int]:
-    """Bins and counts of the band, and of every so many values those above the background and beyond the bins."""
+    """Bins and counts of the band; also, in a sample of its frames, how many values are tissue and beyond the bins."""
     options = plan.options
     rows = slice(start, min(start + plan.band_rows, plan.frame_shape[0]))
     shape = (rows.stop - start, plan.frame_shape[1])
@@ -271,7 +276,7 @@ def _band(plan: IlluminationPlan, start: int) -> tuple[Integers32, Integers32, i
 
 
 def _runs(indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Half-open runs of consecutive frames, none longer than one read."""
+    """Half-open runs of consecutive frames, each at most one read long."""
     for run in np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1):
         for first in range(0, len(run), _FRAMES_PER_READ):
             part = run[first : first + _FRAMES_PER_READ]
@@ -284,13 +289,13 @@ def _oriented(image: Integers32, options: IlluminationOptions) -> Integers32:
 
 
 def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tuple[int, int]:
-    """Workers and rows of a band so that all bands at work fit in the memory."""
+    """Number of workers and rows of a band, so that the bands of all workers fit in the memory."""
     _, rows, columns = source.shape
     row_bytes = (n_frames + _FRAMES_PER_READ) * columns * source.dtype.itemsize
     if row_bytes > memory_bytes:
         raise ParameterError(
             f"one row of {n_frames} frames takes {row_bytes / 1e9:.2f} GB, more than the {memory_bytes / 1e9:.2f} GB "
-            f"that is kept for it; take {max(1, n_frames * memory_bytes // row_bytes // 2)} `n_frames` or less"
+            f"allowed; take at most {max(1, n_frames * memory_bytes // row_bytes // 2)} `n_frames`"
         )
     n_workers = min(n_workers, memory_bytes // row_bytes)
     fair = -(-rows // (4 * n_workers))

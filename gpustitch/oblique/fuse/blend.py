@@ -1,14 +1,16 @@
-"""Where a placed tile covers the mosaic, and how much of each tile a voxel is.
+"""Where a placed tile covers the mosaic, and the weight of each tile in a voxel.
 
-With two tiles the weight is ``d1**2 / (d1**2 + d2**2)``, d being the least distance in voxels to the tile's edge
-over the axes in which the two tiles differ. With more, a tile's weight is the product of its weights against each
-of the others that cover the voxel, divided by the sum of these products. (``d**2 / sum(d**2)`` agrees with this for
-two tiles; but its d would depend on which other tiles are there, and jump where one that differs in other axes
-begins. In the product a tile begins with weight 0 and changes nothing.)
+With two tiles the weight of the first is ``d1**2 / (d1**2 + d2**2)``. Here d is the distance in voxels to the tile's
+nearest edge along the axes in which the tiles differ. With more tiles, a tile's weights against each other tile that
+covers the voxel are multiplied. The tile's weight is its product divided by the sum of all tiles' products.
+
+For two tiles ``d**2 / sum(d**2)`` would be the same. With more, that d would depend on which other tiles are there. It
+would jump where a tile begins that differs in other axes. In the product a tile begins with weight 0 and changes
+nothing.
 
 Stage errors make tiles that lie side by side along y end at slightly different x. Where one of them ends, its weight
-would drop at once from what its distance along y gives it to nothing. So, along the axes in which two tiles do not
-differ, the one whose edge is nearer fades out over its last voxels; where both end together nothing changes.
+from the distance along y would drop to nothing at once. So tiles also fade along the axes in which they do not differ:
+the tile with the nearer edge fades out over its last voxels. Where both tiles end together nothing changes.
 """
 
 from __future__ import annotations
@@ -26,16 +28,16 @@ from gpustitch.model.arrays import Floats, Floats32
 
 # A position this close to a whole voxel is whole: 65535 counts change by less than one over that distance.
 _WHOLE = 1e-5
-# Two tiles differ in an axis if their offset along it, as a fraction of the tile's extent, is at least this fraction of
-# their largest such offset. A stage error of a few voxels is then no difference; a step of the grid always is.
+# Offsets of two tiles are taken as fractions of the tile's extent. Two tiles differ in an axis if their offset is at
+# least this part of their largest offset. So a stage error of a few voxels is no difference, a step of the grid is.
 _DIFFERS = 0.125
-# A tile that ends before its neighbour does fades out over this many voxels.
+# A tile that ends before its neighbour fades out over this many voxels.
 _FADE = 16.0
-# Least distance of a covered voxel, so that two tiles that meet at their edges share it evenly.
+# Least distance of a covered voxel, so that two tiles that meet at their edges share the voxel evenly.
 _LEAST_DISTANCE = 1 / 32
 # Less than any covered voxel's squared distance, however faded.
 _NOT_COVERED = 1e-30
-# Less than the sum of weights of a covered voxel; where none covers it 0 is divided by this.
+# Less than the sum of weights of a covered voxel; where no tile covers a voxel, 0 is divided by this.
 _LEAST_SUM = 1e-37
 
 # Distances to a tile's nearer edge along z, y and x, of shapes (z, 1, 1), (1, y, 1) and (z, 1, x).
@@ -43,7 +45,7 @@ Near = tuple[Floats32, Floats32, Floats32]
 
 
 def _snapped(position: npt.ArrayLike) -> Floats:
-    """Positions, those within rounding of a whole number being that number."""
+    """Positions; a position within rounding of a whole number becomes that number."""
     value = np.asarray(position, dtype=np.float64)
     whole = np.rint(value)
     return np.where(np.abs(value - whole) < _WHOLE, whole, value)
@@ -51,12 +53,12 @@ def _snapped(position: npt.ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one tile covers of some planes of the mosaic, and how its grid lies there.
+    """The part of some mosaic planes that one tile covers, and how the tile's grid lies there.
 
-    A mosaic voxel (z, y, x) lies at ``(z + shift_z, y + shift_y, x + shift_x[plane])`` in the tile's grid. It is
-    covered where all neighbours that its interpolation needs are: ``z_edges[0] <= z <= z_edges[1]``, the same for y,
-    and ``first_x[plane] <= x <= last_x[plane]`` (real numbers, mosaic voxels). These are also the edges that
-    distances are measured from. Where all shifts are whole they are the edges of the tile's coverage itself.
+    Mosaic voxel (z, y, x) lies at ``(z + shift_z, y + shift_y, x + shift_x[plane])`` of the tile's grid. The
+    tile covers it if it covers all neighbours that the interpolation needs: ``z_edges[0] <= z <= z_edges[1]``, the
+    same for y, and ``first_x[plane] <= x <= last_x[plane]`` (real numbers, mosaic voxels). Distances are measured from
+    the same edges. Where all shifts are whole, they are the edges of the tile's coverage itself.
     """
 
     shift_z: float
@@ -74,7 +76,7 @@ class Footprint:
         shift_z, shift_y = (float(_snapped(-origin)) for origin in tile.origin_px[:2])
         z = _snapped(np.arange(z_start, z_stop) + shift_z)
         shift_x = _snapped(-tile.origin_px[2] - tile.shear_px * z)
-        # Frames (x - shear * z) that the neighbours of a voxel lie on, less those of x.
+        # Frames x - shear * z of the neighbours of a voxel, without the part x.
         frames = np.stack([-coverage.shear * np.floor(z), -coverage.shear * np.ceil(z)])
         return cls(
             shift_z=shift_z,
@@ -98,7 +100,7 @@ class Footprint:
 
     @property
     def columns(self) -> npt.NDArray[np.int64]:
-        """Half-open range of covered mosaic x on each plane, shape (planes, 2); an empty one where stop <= start."""
+        """Half-open range of covered mosaic x on each plane, shape (planes, 2); empty where stop <= start."""
         first, last = np.ceil(self.first_x - _WHOLE), np.floor(self.last_x + _WHOLE)
         return np.stack([first, last + 1], axis=1).astype(np.int64)
 
@@ -110,8 +112,8 @@ def _whole_range(first: float, last: float) -> tuple[int, int]:
 def differing_axes(a: PlacedVolume, b: PlacedVolume) -> tuple[bool, bool, bool]:
     """In which axes (z, y, x) two tiles lie apart, errors of the stage aside.
 
-    Offsets are compared as parts of the smaller tile's extent; along x the offset is that of the covered columns of
-    one plane, so tiles stacked along z with one stage x differ in x too. All axes for tiles that lie at one place.
+    Offsets are compared as fractions of the smaller tile's extent. Along x the offset is that of the covered columns on
+    one plane. So tiles stacked along z with one stage x differ in x too. Tiles at one place differ in all axes.
     """
     covers = a.volume.coverage, b.volume.coverage
     extents = [max(1, min(getattr(cover, name) for cover in covers)) for name in ("n_columns", "n_rows", "n_frames")]
@@ -123,21 +125,21 @@ def differing_axes(a: PlacedVolume, b: PlacedVolume) -> tuple[bool, bool, bool]:
 
 
 def weights(near: Sequence[Near], covered: Sequence[npt.NDArray[np.bool_]], axes: npt.NDArray[np.uint8]) -> list[Array]:
-    """The weight of each tile on a box; they sum to 1 wherever a tile covers the voxel, and are 0 elsewhere.
+    """The weight of each tile on a box; weights sum to 1 wherever a tile covers the voxel, and are 0 elsewhere.
 
     Parameters
     ----------
     near
-        For each tile the distances to its nearer edge. Every tile covers all planes and all rows of the box.
+        For each tile the distances to its nearer edge, voxels. Every tile covers all planes and all rows of the box.
     covered
-        For each tile which columns it covers, shape (z, 1, x).
+        For each tile the columns that it covers, shape (z, 1, x).
     axes
         ``axes[i, j]``: in which axes (z, y, x) tiles i and j differ (:func:`differing_axes`).
 
     Returns
     -------
     list of arrays
-        float32, 3-D, of the box's shape or of length 1 along an axis on which the weight does not change.
+        float32, 3-D, of the box's shape. An axis along which the weight does not change may have length 1.
     """
     masks = [None if mask.all() else mask.astype(np.float32) for mask in covered]
     result: list[Array] = [np.ones((1, 1, 1), np.float32) if mask is None else mask for mask in masks]
@@ -155,7 +157,7 @@ def weights(near: Sequence[Near], covered: Sequence[npt.NDArray[np.bool_]], axes
 
 
 def _closeness(near: Near, axes: npt.NDArray[np.uint8], mask: Array | None) -> Array:
-    """Squared least distance over the axes, 0 outside the mask."""
+    """Square of the least distance over the axes that differ, 0 outside the mask."""
     least: Array | None = None
     for distance, differs in zip(near, axes, strict=True):
         if differs:
@@ -168,7 +170,7 @@ def _closeness(near: Near, axes: npt.NDArray[np.uint8], mask: Array | None) -> A
 def _faded(
     mine: Array, other: Array, near_mine: Near, near_other: Near, axes: npt.NDArray[np.uint8]
 ) -> tuple[Array, Array]:
-    """The closeness of two tiles, less for the one which ends first in an axis they do not differ in."""
+    """The closeness of two tiles; less for the tile that ends first along an axis in which they do not differ."""
     for a, b, differs in zip(near_mine, near_other, axes, strict=True):
         if differs or min(a.min(), b.min()) >= _FADE:
             continue

@@ -1,9 +1,9 @@
 """Fusion: one block of the mosaic from the tiles that cover it.
 
-:func:`plan_block` says which box of which tile is needed; :func:`fuse_block` turns these boxes into the block.
-Tiles are moved by their sub-voxel positions by linear interpolation (positions that are whole copy exactly) and
-blended by the weights of :mod:`gpustitch.oblique.fuse.blend`. A voxel whose interpolation needs a neighbour that its
-tile does not cover is not covered by that tile; one that no tile covers is 0.
+:func:`plan_block` says which box of which tile is needed. :func:`fuse_block` turns these boxes into the block.
+Linear interpolation moves tiles to their sub-voxel positions; tiles at whole positions are copied exactly. The weights
+of :mod:`gpustitch.oblique.fuse.blend` blend the tiles. A tile covers a voxel only if it covers all neighbours that the
+interpolation needs. A voxel that no tile covers is 0.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from gpustitch.oblique.fuse.tables import Cell, Tables, cells
 class BlockPlan:
     """How a block is fused, and the box (in a tile's own grid) that must be read of each tile.
 
-    ``numbers`` are the tiles that cover any of the block, in the order in which they are summed and in which
-    ``tables`` (None without tiles) holds them, with places in the tiles' whole grids. ``cells`` are the parts of the
-    block (in its own voxels) that any of them covers; their tiles are counted in that order.
+    ``numbers`` are the numbers in ``tiles`` of the tiles that cover part of the block, in the order of summation.
+    ``tables`` holds their geometry in the same order, with places in the tiles' whole grids; None without tiles.
+    ``cells`` are the covered parts of the block, in its own voxels. A cell counts its tiles in the same order.
+    ``reads`` maps the number of each tile to the box to read.
     """
 
     box: Box
@@ -39,14 +40,14 @@ class BlockPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no tile covers any of the block."""
+        """Whether no tile covers a voxel of the block."""
         return not self.cells
 
 
 def plan_block(box: Box, tiles: Sequence[PlacedVolume]) -> BlockPlan:
-    """Find the tiles that cover any of ``box`` (mosaic voxels), and say what to read of each.
+    """Find the tiles that cover part of ``box`` (mosaic voxels), and the box to read of each tile.
 
-    The boxes to read may reach beyond a tile's grid by some columns: these must be read as 0, as
+    The boxes to read may reach some columns beyond a tile's grid. Those columns must read as 0, as
     :meth:`gpustitch.model.Volume.read` does.
     """
     prints = {
@@ -73,9 +74,9 @@ def fuse_block(
     Parameters
     ----------
     plan
-        Of :func:`plan_block`; not an empty one.
+        Plan from :func:`plan_block`, not empty.
     voxels
-        For each tile in ``plan.reads`` the voxels of that box, all of one dtype.
+        For each tile number in ``plan.reads`` the voxels of that box, all of one dtype.
     gains
         Factor for each row of a tile, for the tiles that need one (see :mod:`gpustitch.oblique.fuse.intensity`).
 
@@ -87,7 +88,7 @@ def fuse_block(
     Raises
     ------
     ValueError
-        If the voxels are not of the boxes that were asked for, or of several dtypes.
+        If the plan is empty, or the voxels do not fit the boxes of ``plan.reads`` or have several dtypes.
     """
     if plan.tables is None:
         raise ValueError(f"no tile covers {plan.box}")
@@ -112,23 +113,22 @@ def fuse_tiles(
     axes: Array,
     out: Array,
 ) -> None:
-    """One block from the voxels of n tiles.
+    """Fuse one block from the voxels of n tiles.
 
     Parameters
     ----------
     voxels
-        For each tile its voxels, 3-D, in the order in which they are summed.
+        The voxels of each tile, 3-D, in the order of summation.
     bounds, columns, edges, planes, rows, axes
         Tables of the tiles' geometry: :class:`gpustitch.oblique.fuse.tables.Tables`.
     out
-        3-D, dtype of the tiles. Written whole: where one tile without gain covers a voxel its interpolated value,
-        where several do their sum by the weights of :func:`gpustitch.oblique.fuse.blend.weights`, 0 where none does.
-        Whole numbers are rounded (ties to even) and clipped.
+        3-D, dtype of the tiles. Written whole. A voxel that one tile without gain covers is its interpolated value.
+        Other covered voxels are sums with the weights of :func:`gpustitch.oblique.fuse.blend.weights`, times gains. A
+        voxel that no tile covers is 0. Whole numbers are rounded (ties to even) and clipped.
 
     Notes
     -----
-    Interpolation is linear along z, then y, then x, in float32. A tile's voxels at places that it does not cover are
-    finite numbers.
+    Interpolation is linear along z, then y, then x, in float32. A tile's voxels outside its coverage must be finite.
     """
     tables = Tables(bounds, columns, edges, planes, rows, axes)
     for cell in cells(bounds, columns, out.shape):
@@ -155,23 +155,23 @@ def _blend_into(out: Array, voxels: Sequence[Array], tables: Tables, tiles: tupl
 
 def _check(plan: BlockPlan, voxels: Mapping[int, Array]) -> None:
     if set(voxels) != set(plan.reads):
-        raise ValueError(f"fusing {plan.box} takes tiles {sorted(plan.reads)}, not {sorted(voxels)}")
+        raise ValueError(f"fusing {plan.box} needs the tiles {sorted(plan.reads)}, not {sorted(voxels)}")
     for number, need in plan.reads.items():
         if voxels[number].shape != need.shape:
             name = plan.tiles[number].name
-            raise ValueError(f"tile {name}: {need} is of shape {need.shape}, not {voxels[number].shape}")
+            raise ValueError(f"tile {name}: {need} needs voxels of shape {need.shape}, not {voxels[number].shape}")
     dtypes = {str(array.dtype) for array in voxels.values()}
     if len(dtypes) > 1:
         raise ValueError(f"tiles of one mosaic must be of one dtype, not {sorted(dtypes)}")
 
 
 def _by_position(numbers: Sequence[int], tiles: Sequence[PlacedVolume]) -> list[int]:
-    """In an order that does not depend on the one in which the tiles were given, so that sums do not either."""
+    """Tile numbers sorted by position and name, so that sums do not depend on the order of the given tiles."""
     return sorted(numbers, key=lambda n: (tiles[n].origin_px, tiles[n].name))
 
 
 def _covers(footprint: Footprint, box: Box) -> bool:
-    """Whether the tile covers a voxel of ``box``; the footprint is that on its planes."""
+    """Whether the tile covers a voxel of ``box``; ``footprint`` is the tile's footprint on the planes of the box."""
     planes, rows = (
         (max(a, box.start[n]), min(b, box.stop[n])) for n, (a, b) in enumerate((footprint.depths, footprint.rows))
     )
@@ -181,7 +181,7 @@ def _covers(footprint: Footprint, box: Box) -> bool:
 
 
 def _may_cover(tile: PlacedVolume, box: Box) -> bool:
-    """Whether the box around the tile meets ``box``; spares most tiles of a large mosaic the exact question."""
+    """Whether the box around the tile meets ``box``: a quick test that spares most tiles of a mosaic the exact one."""
     coverage = tile.volume.coverage
     depth = coverage.n_columns - 1
     drifts = (0.0, (coverage.shear + tile.shear_px) * depth)

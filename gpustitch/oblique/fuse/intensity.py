@@ -1,7 +1,7 @@
 """Brightness that falls off linearly along y within each tile: its correction, and its estimate from overlaps.
 
-The model: a tile shows the sample times ``1 + (c - 1) * t`` where t runs from 0 at the tile's first row to 1 at its
-last, and c is the brightness of the last row as a fraction of that of the first.
+The model: a tile shows the sample times ``1 + (c - 1) * t``. Here t runs from 0 at the tile's first row to 1 at its
+last row. c is the brightness of the last row divided by that of the first row.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from gpustitch.errors import ParameterError
 from gpustitch.model import Box, PlacedVolume
 from gpustitch.oblique.fuse.blend import Footprint, differing_axes
 
-# Voxels of a patch along z and x; along y it spans the overlap.
+# Voxels of a patch along z and x; along y a patch spans the overlap.
 _PATCH_PLANES, _PATCH_COLUMNS = 32, 64
 _LEAST_ROWS = 4
-# Each iteration leaves less than a tenth of the error before it, in overlaps of up to half a tile.
+# In overlaps of up to half a tile, each iteration leaves less than a tenth of the error.
 _ITERATIONS = 5
 
 
@@ -34,7 +34,7 @@ def row_gains(n_rows: int, last_to_first: float) -> npt.NDArray[np.float32]:
     """
     if not (math.isfinite(last_to_first) and last_to_first > 0):
         raise ParameterError(
-            "the brightness of a tile's last row as a fraction of its first row's must be a positive number, "
+            "`last_to_first`, the brightness of a tile's last row over that of its first, must be a positive number, "
             f"not {last_to_first}"
         )
     t = np.arange(n_rows) / max(1, n_rows - 1)
@@ -42,9 +42,10 @@ def row_gains(n_rows: int, last_to_first: float) -> npt.NDArray[np.float32]:
 
 
 def overlap_patches(tiles: Sequence[PlacedVolume], count: int, seed: int = 0) -> list[tuple[int, int, Box]]:
-    """Boxes (mosaic voxels) within the overlaps of neighbours along y, each with the tile before and the one after.
+    """Boxes (mosaic voxels) within the overlaps of neighbours along y, each with the numbers of its two tiles.
 
-    Every voxel of a box is covered by both tiles. Overlaps are drawn in turn, places within them at random.
+    The first number is the tile that ends there, the second the tile that begins. Both tiles cover every voxel of a
+    box. Overlaps take turns; places within an overlap are random.
     """
     pairs = [
         (i, j)
@@ -76,18 +77,18 @@ def patch_last_to_first(
     Parameters
     ----------
     before, after
-        The same patch (z, y, x) in the tile that ends there and in the one that begins.
+        The same patch (z, y, x) in the tile that ends there and in the tile that begins there.
     t_before, t_after
-        Where its rows lie in each tile (0 first row, 1 last).
+        Place of each row of the patch in each tile, shape (y,): 0 is the tile's first row, 1 its last row.
     min_mean, min_correlation
-        Least mean brightness of the patch in either tile, and least Pearson correlation between the two tiles; below
-        either the patch says nothing.
+        Least mean brightness of the patch in either tile, and least Pearson correlation between the two tiles. Below
+        one of them the patch says nothing.
 
     Notes
     -----
-    The ratio of the two brightnesses is the slope of a total least-squares line through the pairs of voxel values,
-    since both images are equally noisy. It gives c for the middle row. The rows are then corrected with this c, and
-    the ratio that remains improves it, a few times over.
+    Both images are equally noisy. So a total least-squares line is fitted to the pairs of voxel values. Its slope is
+    the ratio of the two brightnesses, which gives c for the middle row. The rows are then corrected with this c, and
+    the remaining ratio improves c, a few times over.
     """
     first, second = (np.asarray(v, dtype=np.float64) for v in (before, after))
     if min(first.mean(), second.mean()) < min_mean:
@@ -109,7 +110,7 @@ def patch_last_to_first(
 
 
 def _slope(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], min_correlation: float) -> float | None:
-    """Slope of the total least-squares line through the pairs; None if they correlate less than asked."""
+    """Slope of the total least-squares line through the pairs; None if the pairs correlate too little."""
     a, b = (first - first.mean()).ravel(), (second - second.mean()).ravel()
     saa, sbb, sab = float(a @ a), float(b @ b), float(a @ b)
     if sab <= 0 or sab < min_correlation * math.sqrt(saa * sbb):
@@ -124,7 +125,7 @@ def _shared_rows(a: PlacedVolume, b: PlacedVolume) -> tuple[int, int] | None:
 
 
 def _patch(a: PlacedVolume, b: PlacedVolume, random: np.random.Generator) -> Box | None:
-    """A box that both tiles cover wholly, None where the planes drawn share too few columns."""
+    """A random box that both tiles cover wholly; None if the tiles share none on the drawn planes."""
     rows = _shared_rows(a, b)
     depths = [Footprint.of(tile, 0, 1).depths for tile in (a, b)]
     first, stop = max(d[0] for d in depths), min(d[1] for d in depths)
@@ -134,7 +135,7 @@ def _patch(a: PlacedVolume, b: PlacedVolume, random: np.random.Generator) -> Box
     z = first + int(random.integers(stop - first - planes + 1))
     columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]
     left, right = max(int(c[:, 0].max()) for c in columns), min(int(c[:, 1].min()) for c in columns)
-    # Over these planes the slant may move a tile by more columns than it has frames: take fewer planes.
+    # The slant may move a tile over these planes by more columns than it has frames: take fewer planes.
     while right - left < _PATCH_COLUMNS and planes > 1:
         planes = (planes + 1) // 2
         columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]

@@ -20,27 +20,27 @@ VOLUME = "Volume"  # heading of the options
 class Intensity:
     """Correction of brightness that falls off along y within each tile (:mod:`gpustitch.oblique.fuse.intensity`).
 
-    Without ``last_to_first`` and ``is_estimated`` nothing is corrected. ``seed`` decides where the patches lie.
+    Without ``last_to_first`` and ``is_estimated`` there is no correction. ``seed`` decides where the patches lie.
     """
 
     last_to_first: float | None = option(
         None,
         flag="--y-illum-corr",
-        help="Brightness of each tile's last row over that of its first; tiles are evened out by it.",
+        help="Brightness of each tile's last row over that of its first row; corrects the tiles' brightness along y.",
         panel=VOLUME,
     )
     is_estimated: bool = option(
         False,
         flag="--compute-y-illum-corr",
-        help="Estimate that brightness where tiles overlap along y, and even tiles out by it.",
+        help="Estimate this brightness ratio where tiles overlap along y, and correct the tiles by it.",
         panel=VOLUME,
     )
-    n_patches: int = option(1000, flag="--n-y-illum-patches", help="Patches to estimate it from.", panel=VOLUME)
+    n_patches: int = option(1000, flag="--n-y-illum-patches", help="Patches for this estimate.", panel=VOLUME)
     min_mean: float = option(100, flag="--min-y-illum-mean", help="Least mean of a patch that counts.", panel=VOLUME)
     min_correlation: float = option(
         0.8,
         flag="--min-y-illum-corr-coef",
-        help="Least correlation of the two tiles in such a patch.",
+        help="Least correlation of the two tiles in a patch that counts.",
         panel=VOLUME,
     )
     seed: int = 0
@@ -49,7 +49,7 @@ class Intensity:
 @documented
 @dataclass(frozen=True)
 class StitchOptions:
-    """How a mosaic is fused and written. ``size`` and ``offset`` are the part (z, y, x) of it that is written."""
+    """How a mosaic is fused and written. ``size`` and ``offset`` (z, y, x) select the part of the mosaic to write."""
 
     output: Path = option(help=f"Folder of the volume to write: {names_of_outputs(in_order=False)}.")
     levels: int = shared.levels(DEFAULT_LEVELS, panel=VOLUME)

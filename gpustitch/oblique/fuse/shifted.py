@@ -1,4 +1,4 @@
-"""Moving voxels of one tile by a fraction of a voxel, a part of the output at a time that stays in a CPU's cache."""
+"""Move the voxels of one tile by a fraction of a voxel, in parts that stay in a CPU's cache."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Part = tuple[slice, slice, slice]
 class Place:
     """Where, in a tile's voxels, the first voxel of an output lies: a whole part and a fraction on each axis.
 
-    ``start`` and ``fraction`` are those of z and y; along x there is one for each plane of the output (int32 and
-    float32, shape (planes,)), because a tile may be sheared. 0 <= fraction < 1.
+    ``start`` and ``fraction`` hold the place along z and y. A tile may be sheared, so along x each plane of the output
+    has its own: ``start_x`` is int32, ``fraction_x`` float32, both of shape (planes,). 0 <= fraction < 1.
     """
 
     start: tuple[int, int]
@@ -42,15 +42,14 @@ def resample(source: Array, place: Place, columns: Array, out: Array) -> None:
     place
         Place of ``out``'s first voxel in ``source``.
     columns
-        Whole numbers, shape (planes of ``out``, 2): on each plane the first covered x of ``out`` and the x after the
-        last one.
+        Whole numbers, shape (planes of ``out``, 2): on each plane the half-open range of the covered x of ``out``.
     out
         Written whole. Same dtype as ``source``; whole numbers are rounded (ties to even), not truncated.
 
     Notes
     -----
-    An axis whose fraction is 0 needs no second neighbour; where all fractions are 0 the voxels are copied
-    exactly. Every neighbour that is needed must lie in ``source``.
+    An axis whose fraction is 0 needs no second neighbour. If all fractions are 0, the voxels are copied exactly. Every
+    needed neighbour must lie in ``source``.
     """
     if not any(place.fraction) and not place.fraction_x.any():
         z, y = place.start
@@ -71,14 +70,14 @@ def add_weighted(source: Array, place: Place, weight: Array, total: Array, out: 
     Parameters
     ----------
     source, place
-        As in :func:`resample`; but what is covered is decided by ``weight`` alone.
+        As in :func:`resample`, but ``weight`` alone decides which voxels are covered.
     weight
-        float32, 3-D: ``out``'s shape, or 1 along an axis on which it does not change.
+        float32, 3-D: ``out``'s shape, or 1 along an axis on which the weight does not change. Never negative.
     total
         float32, ``out``'s shape: the weighted sum over the tiles so far; added to.
     out
-        Written whole: ``total``, rounded and no more than ``out``'s dtype (that of ``source``) can hold. Right once
-        every tile of the sum was added. Weights and whole-number voxels are not negative.
+        Same dtype as ``source``. Written whole: ``total``, rounded and clipped to the greatest value of the dtype. The
+        result is right once every tile of the sum is added. Whole-number voxels are never negative.
     """
     for where, values in _interpolated(source, place, out.shape):
         np.multiply(values, weight[_where_it_changes(where, weight.shape)], out=values)
@@ -100,7 +99,7 @@ def _round_into(values: Floats32, out: Array) -> None:
 
 
 def _interpolated(source: Array, place: Place, shape: tuple[int, ...]) -> Iterator[tuple[Part, Floats32]]:
-    """Parts of the output that stay in cache, each with its interpolated values (float32, free to be changed)."""
+    """Parts of the output that stay in cache, each with its interpolated values (float32, free to change)."""
     n_planes, n_rows, n_columns = shape
     planes = min(n_planes, _PLANES_IN_CACHE)
     width = min(n_columns, _VOXELS_IN_CACHE // planes)
@@ -126,7 +125,7 @@ def _lerp_part(
     fractions: tuple[float, float],
     buffers: Floats32,
 ) -> Floats32:
-    """One part: z, then y, then x, so that each pass works on what the one before has made smaller."""
+    """Interpolate one part along z, then y, then x: each pass leaves fewer voxels to the next."""
     nz, ny, nx = size
     z, y, columns = start
     first_x, last_x = int(columns.min()), int(columns.max())
@@ -144,7 +143,7 @@ def _lerp_part(
     if not fraction_x.any() and first_x == last_x:
         return values
     if first_x == last_x and np.all(fraction_x == fraction_x[0]):
-        # Shifting the flat array by one costs one pass over long runs; the last of each row is not looked at.
+        # Shifting the flat array by one costs one pass over long runs. The last voxel of each row is never used.
         shifted, flat = _shaped(spare, (nz, ny, span)), values.reshape(-1)
         _lerp(flat[:-1], flat[1:], fraction_x[0], shifted.reshape(-1)[:-1])
         return shifted[:, :, :nx]

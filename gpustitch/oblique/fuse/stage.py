@@ -1,4 +1,4 @@
-"""From tiles to one volume: every block of the mosaic is read, fused, written and reduced while in memory."""
+"""From tiles to one volume: every block of the mosaic is read, fused, written, and reduced while in memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from gpustitch.ops.robust import median_and_scatter
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
-# A chunk of a tile at a block's border is read for both blocks: wide blocks read less of them.
+# A chunk of a tile at a block's border is read for both blocks: wide blocks read fewer such chunks.
 _BLOCK_ROWS, _BLOCK_WIDTH = 256, 256
 _FUSED_TYPES = ("uint8", "uint16", "float32")
 
@@ -49,8 +49,8 @@ _FUSED_TYPES = ("uint8", "uint16", "float32")
 class StitchPlan:
     """A checked job.
 
-    ``mosaic`` is placed in the output's voxels. ``n_chunks`` and ``output_bytes`` are what is written at most (less
-    where no tile is), ``memory_bytes`` what the run holds at most in blocks and unwritten chunks.
+    ``mosaic`` is placed in the output's voxels. ``n_chunks`` and ``output_bytes`` bound the output; places without a
+    tile take less. ``memory_bytes`` bounds the blocks and unwritten chunks in memory.
     """
 
     options: StitchOptions
@@ -67,7 +67,7 @@ class StitchPlan:
 
     @property
     def summary(self) -> str:
-        """What will be written, in one line for people."""
+        """Tiles in, voxels out, disk, in one line for people."""
         z, y, x = self.shape
         return f"{len(self.mosaic.tiles)} tiles to {x} x {y} x {z} voxels, at most {self.output_bytes / 1e9:.2f} GB"
 
@@ -77,7 +77,7 @@ class StitchPlan:
         return self.mosaic.spacing
 
     def blocks(self) -> Iterator[Box]:
-        """The output cut into blocks, z fastest: the planes that two blocks share are read once."""
+        """The output cut into blocks, z fastest, so that planes which two blocks share are read once."""
         for y, x in itertools.product(*(range(0, self.shape[axis], self.block_shape[axis]) for axis in (1, 2))):
             column = Box((0, y, x), (self.shape[0], y + self.block_shape[1], x + self.block_shape[2]))
             yield from column.intersect(Box.of_shape(self.shape)).blocks(self.block_shape)
@@ -90,7 +90,7 @@ class StitchPlan:
 
 @dataclass(frozen=True)
 class StitchResult:
-    """What was written: blocks that hold anything and all blocks, and the y correction that was used, if any."""
+    """What was written: number of blocks with a tile, number of all blocks, and the y correction used, if any."""
 
     path: Path
     shape: ZYX
@@ -101,14 +101,14 @@ class StitchResult:
 
 
 def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
-    """Open the volumes below a folder, place them, and check everything before the output is touched.
+    """Open the volumes below a folder, place them, and check the job, before the output is touched.
 
     Raises
     ------
     InputMissingError, DamagedInputError
-        If there are no volumes, or one or the alignment cannot be opened.
+        If there are no volumes, or a volume or the alignment cannot be opened.
     MosaicError
-        If they do not make one mosaic, or the alignment does not name all of them.
+        If the volumes do not make one mosaic, or the alignment does not name all of them.
     ParameterError
         If an option is out of range.
     OutputExistsError, OutputError
@@ -128,7 +128,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
 
 
 def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StitchPlan:
-    """Check the fusion of volumes that are open and placed. Raises as :func:`plan_tree` does."""
+    """Check the fusion of open and placed volumes. Errors are those of :func:`plan_tree`."""
     check_output(options.output, overwrite=options.overwrite)
     unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
@@ -137,7 +137,7 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     dtype = _dtype(mosaic)
     levels = checked_levels(options.levels)
     if min(options.chunk_shape) < 1:
-        raise ParameterError(f"a chunk is at least one voxel along each axis, not {options.chunk_shape} (z, y, x)")
+        raise ParameterError(f"`chunk_shape` must be at least 1 along each axis, not {options.chunk_shape} (z, y, x)")
     z, y, x = block_shape_of(levels, options.chunk_shape)
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, shape, dtype)
@@ -148,7 +148,7 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     output_bytes = _output_bytes(mosaic, shape, dtype, options)
     check_free_space(options.output, output_bytes)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * dtype.itemsize
-    # A worker holds a block, the tiles' voxels for it (most blocks: one or two tiles) and float32 sums of a part.
+    # A worker holds a block, the voxels of its tiles (mostly one or two) and float32 sums of a part.
     memory_bytes = 5 * n_workers * block_bytes + IN_FLIGHT_BYTES
     return StitchPlan(
         options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
@@ -166,7 +166,7 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
     ParameterError
         If the intensity correction cannot be estimated from the overlaps.
     OutputError
-        If the output cannot be written; nothing is left of it then.
+        If the output cannot be written. Then no part of the output remains.
     """
     options, tiles = plan.options, plan.mosaic.tiles
     for note in plan.mosaic.notes:
@@ -198,7 +198,7 @@ def _fuse_and_write(
     writer: VolumeOutput,
     device: Device,
 ) -> bool:
-    """Whether the block holds anything."""
+    """Fuse and write one block; returns whether a tile covers part of it."""
     block = plan_block(box, tiles)
     if block.is_empty:
         writer.skip(box)
@@ -212,7 +212,7 @@ def _fuse_and_write(
 
 
 def _part(whole: ZYX, options: StitchOptions) -> tuple[ZYX, ZYX]:
-    """First voxel and shape (z, y, x) of what is written."""
+    """First voxel and shape (z, y, x) of the written part of the mosaic."""
     offset = options.offset or (0, 0, 0)
     if min(offset) < 0 or any(o >= n for o, n in zip(offset, whole, strict=True)):
         raise ParameterError(f"`offset` x,y,z must be within the mosaic of {_xyz(whole)} voxels, not {_xyz(offset)}")
@@ -234,12 +234,12 @@ def _dtype(mosaic: PlacedMosaic) -> np.dtype[Any]:
         raise MosaicError(f"tiles of one mosaic must hold voxels of one type, not {sorted(map(str, dtypes))}")
     dtype = dtypes.pop()
     if dtype.name not in _FUSED_TYPES:
-        raise MosaicError(f"tiles of {', '.join(_FUSED_TYPES)} voxels can be fused, not of {dtype}")
+        raise MosaicError(f"tiles must hold voxels of {', '.join(_FUSED_TYPES)} to be fused, not of {dtype}")
     return dtype
 
 
 def _output_bytes(mosaic: PlacedMosaic, shape: ZYX, dtype: np.dtype[Any], options: StitchOptions) -> int:
-    """Bytes of the chunks on all levels: those that a tile touches, or all if these are fewer."""
+    """Bytes of the chunks that tiles touch, on all levels, but at most the bytes of all chunks."""
     whole = pyramid_bytes(shape, dtype, options.levels)
     touched = 0.0
     depth, height, width = options.chunk_shape
@@ -272,9 +272,9 @@ def _last_to_first(plan: StitchPlan, progress: Progress) -> float | None:
     kept = [value for value in values if value is not None]
     if not kept:
         raise ParameterError(
-            f"the y intensity correction cannot be estimated: of {len(patches)} patches in overlaps along y none has a "
-            f"mean of {intensity.min_mean:g} and a correlation of {intensity.min_correlation:g}; lower these or give "
-            "the correction as a number"
+            f"the y intensity correction cannot be estimated: none of {len(patches)} patches in overlaps along y has a "
+            f"mean of {intensity.min_mean:g} and a correlation of {intensity.min_correlation:g}; lower `min_mean` or "
+            "`min_correlation`, or give `last_to_first`"
         )
     median, scatter = map(float, median_and_scatter(kept))
     spread = scatter / math.sqrt(len(kept))

@@ -1,6 +1,6 @@
-"""The tables that one block of the mosaic is fused by: what each tile covers of it, and how its grid lies there.
+"""Tables for fusing one block of the mosaic: the part that each tile covers, and how the tile's grid lies there.
 
-All of them are in voxels of the block: its first voxel is (0, 0, 0).
+All tables are in voxels of the block: its first voxel is (0, 0, 0).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gpustitch.model import ZYX, Box, PlacedVolume
 from gpustitch.oblique.fuse.blend import Footprint, Near, differing_axes
 from gpustitch.oblique.fuse.shifted import Place
 
-# Tables that are moved together begin at multiples of this, which is as much as any of their elements needs.
+# Tables that are moved together begin at multiples of this many bytes, the alignment of their largest elements.
 _ALIGNMENT = 8
 
 
@@ -30,26 +30,28 @@ class Tables:
     Parameters
     ----------
     bounds
-        int32, shape (n, 7): first plane of the block that a tile covers and the one after the last, the same for
-        rows; whole part of the place of the block's first voxel in the tile's voxels, z and y; 1 if the tile has gains.
+        int32, shape (n, 7). Elements 0 and 1: half-open range of the planes of the block that a tile covers. 2 and 3:
+        the same for rows. 4 and 5: whole part, along z and y, of the place of the block's first voxel in the tile's
+        voxels. 6: 1 if the tile has gains.
     columns
-        int32, shape (n, Z, 3): on each plane the first covered column, the one after the last (not before the
-        first), and the whole part of the place of the block's first column in the tile's voxels.
+        int32, shape (n, Z, 3). Elements 0 and 1: half-open range of covered columns on each plane, stop >= start. 2:
+        whole part of the place of the block's first column in the tile's voxels.
     edges
-        float64, shape (n, Z, 2): the tile's edges along x on each plane, between which distances are measured.
+        float64, shape (n, Z, 2): the tile's two edges along x on each plane, from which distances are measured.
     planes
-        float32, shape (n, Z, 4): fractions (z, y, x) of the place of a plane's voxels in the tile's, 0 <= fraction < 1
-        (those of z and y are the same on all planes), and distance of the plane to the nearer edge along z.
+        float32, shape (n, Z, 4). Elements 0 to 2: fractions (z, y, x) of the place of a plane's voxels in the tile's
+        voxels, 0 <= fraction < 1. Those of z and y are the same on all planes. 3: distance of the plane to the nearer
+        edge along z.
     rows
         float32, shape (n, Y, 2): distance of each row to the nearer edge along y, and the factor of its brightness.
     axes
-        uint8, shape (n, n, 3): 1 for the axes (z, y, x) that two tiles differ in.
+        uint8, shape (n, n, 3): 1 for the axes (z, y, x) in which two tiles differ.
 
     Notes
     -----
-    A voxel is covered by a tile if its plane, its row and its column are. A voxel's place in the tile is its index
-    plus the whole part plus the fraction. All neighbours that a covered voxel's interpolation needs are in the tile's
-    voxels; an axis whose fraction is 0 needs no second one.
+    A tile covers a voxel if it covers the voxel's plane, row and column. A voxel's place in the tile is its index plus
+    the whole part plus the fraction. The tile's voxels hold all neighbours that a covered voxel's interpolation needs.
+    An axis whose fraction is 0 needs no second neighbour.
     """
 
     bounds: Array
@@ -61,7 +63,7 @@ class Tables:
 
     @classmethod
     def of(cls, box: Box, tiles: Sequence[PlacedVolume], prints: Sequence[Footprint]) -> Tables:
-        """The tables of ``box`` (mosaic voxels), places being those in the tiles' whole grids, and no gains.
+        """The tables of ``box`` (mosaic voxels), with places in the tiles' whole grids and without gains.
 
         ``prints`` are the tiles' footprints on the planes of the box.
         """
@@ -78,7 +80,7 @@ class Tables:
         )
 
     def in_boxes(self, boxes: Sequence[Box], gains: Mapping[int, npt.NDArray[np.float32]]) -> Tables:
-        """The same with places in the voxels of a box of each tile's grid, and gains for some tiles' rows."""
+        """The same tables with places in a box of each tile's grid, and gains for the rows of some tiles."""
         bounds, columns, rows = self.bounds.copy(), self.columns.copy(), self.rows.copy()
         for tile, box in enumerate(boxes):
             if tile in gains:
@@ -90,7 +92,7 @@ class Tables:
         return dataclasses.replace(self, bounds=bounds, columns=columns, rows=rows)
 
     def needed(self, tile: int, cells: Sequence[Box]) -> Box:
-        """The box of the tile's voxels that its interpolation on the cells needs."""
+        """The box of the tile's voxels that interpolation on the cells needs."""
         low = [cell.start[2] + int(self._start_x(tile, cell).min()) for cell in cells]
         high = [cell.stop[2] + int(self._end_x(tile, cell).max()) for cell in cells]
         starts = self.bounds[tile, 4:6].tolist()
@@ -109,7 +111,7 @@ class Tables:
         return Place((z, y), start_x, (float(fractions[0, 0]), float(fractions[0, 1])), fractions[:, 2])
 
     def covered(self, tile: int, cell: Box) -> npt.NDArray[np.int32]:
-        """Half-open range of covered columns on each plane of a cell, counted from its first column."""
+        """Half-open range of covered columns on each plane of a cell, counted from the cell's first column."""
         columns = self.columns[tile, cell.start[0] : cell.stop[0], :2]
         return np.clip(columns - np.int32(cell.start[2]), 0, cell.shape[2])
 
@@ -122,13 +124,13 @@ class Tables:
         return self.planes[tile, planes, 3, None, None], self.rows[tile, None, rows, 0, None], along_x[:, None, :]
 
     def gains(self, tile: int, cell: Box) -> npt.NDArray[np.float32] | None:
-        """Factors of the rows of a cell, shape (1, rows, 1), None for a tile without any."""
+        """Factors of the rows of a cell, shape (1, rows, 1); None for a tile without gains."""
         if not self.bounds[tile, 6]:
             return None
         return self.rows[tile, None, cell.start[1] : cell.stop[1], 1, None]
 
     def moved_to(self, xp: Any) -> Tables:
-        """The tables as arrays of the library ``xp``, moved as one: each transfer takes as long as a small kernel."""
+        """The tables as arrays of the library ``xp``, moved in one transfer: each costs as much as a small kernel."""
         names = [field.name for field in dataclasses.fields(self)]
         arrays = [np.ascontiguousarray(getattr(self, name)) for name in names]
         ends = np.cumsum([-(-array.nbytes // _ALIGNMENT) * _ALIGNMENT for array in arrays]).tolist()
@@ -179,11 +181,11 @@ def _rows(footprint: Footprint, box: Box) -> npt.NDArray[np.float64]:
     return np.stack([near, np.ones_like(near)], axis=1)
 
 
-# A slanted tile's columns drift from plane to plane; over this many planes the drift is small beside an overlap.
+# Most planes of a cell: a slanted tile's columns drift over so few planes by little beside an overlap.
 _PLANES = 16
-# Pieces of a cell narrower than this cost more to start than to compute with one tile too many.
+# Least columns of a cell: a narrower cell costs more to start than to compute with one tile too many.
 _LEAST_WIDTH = 8
-# Voxels of a cell of several tiles, for which there are half a dozen arrays of weights and sums.
+# Most voxels of a cell of several tiles: half a dozen arrays of weights and sums have this size.
 _WEIGHTED_VOXELS = 1 << 17
 
 Range = tuple[int, int]
@@ -191,21 +193,21 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class Cell:
-    """A part of a block of which each of ``tiles`` covers all planes and rows, and perhaps not all columns."""
+    """A part of a block: each of ``tiles`` covers all its planes and rows, and some or all of its columns."""
 
     box: Box
     tiles: tuple[int, ...]
 
 
 def cells(bounds: npt.NDArray[np.int32], columns: npt.NDArray[np.int32], shape: ZYX) -> Iterator[Cell]:
-    """Cut a block into cells; those without tiles are among them, so that together they are the block.
+    """Cut a block into cells; cells without tiles are included, so that all cells together are the block.
 
     Parameters
     ----------
     bounds, columns
-        What the tiles cover: :class:`gpustitch.oblique.fuse.tables.Tables`.
+        Coverage of the tiles: :class:`gpustitch.oblique.fuse.tables.Tables`.
     shape
-        Of the block.
+        Shape (z, y, x) of the block.
     """
     depths, rows = [[(a, b) for a, b in bounds[:, cut].tolist()] for cut in (slice(0, 2), slice(2, 4))]
     for z in _cut(shape[0], depths, _PLANES):
@@ -219,7 +221,7 @@ def cells(bounds: npt.NDArray[np.int32], columns: npt.NDArray[np.int32], shape: 
 
 
 def _in_cache(box: Box, tiles: tuple[int, ...]) -> Iterator[Cell]:
-    """One cell, or where weights are computed several whose weights stay in cache."""
+    """One cell; for several tiles, whose weights take memory, as many cells as keep the weights in cache."""
     rows = box.shape[1]
     if len(tiles) > 1:
         rows = max(1, _WEIGHTED_VOXELS // (box.shape[0] * box.shape[2]))
@@ -234,7 +236,7 @@ def _envelope(columns: npt.NDArray[np.int32]) -> Range:
 
 
 def _cut(length: int, ranges: Sequence[Range], run: int | None = None, least: int = 1) -> list[Range]:
-    """Cut 0 to ``length`` at the bounds of the ranges, into pieces of ``least`` to ``run`` where possible."""
+    """Cut 0 to ``length`` at the bounds of the ranges, into pieces from ``least`` to ``run`` long where possible."""
     bounds = sorted({bound for pair in ranges for bound in pair if 0 < bound < length})
     kept = [0]
     for bound in bounds:

@@ -1,10 +1,17 @@
 """Alignment files: spimstitch's JSON with its keys and meanings, and what gpustitch adds.
 
-spimstitch's keys: for each pair of tiles, named by their stage positions ``[[x, y, z], [x, y, z]]`` in um, the matched
-points (``xa`` .. ``zb`` in whole voxels of the mosaic by the stage, ``corr``); ``voxel_size``; ``voxel_sizes``;
-``alignments``, the um (x, y, z) at which each tile begins; ``align-z``.
-Added: sub-voxel points (``fixed_px``, ``moving_px``: z, y, x in each tile's own voxels), ``links``, ``unlinked``,
-``x_step_size``, ``angle``, the estimate of the voxel size with its uncertainty, and provenance.
+Keys of spimstitch:
+
+- the stage positions of a pair of tiles, ``[[x, y, z], [x, y, z]]`` in um: the matched points of the pair, each with
+  ``xa`` .. ``zb`` in whole voxels of the mosaic by the stage, and ``corr``;
+- ``voxel_size`` (y) and ``voxel_sizes`` (x, y, z), um; ``align-z``;
+- ``alignments``: by stage position the um (x, y, z) at which the tile begins.
+
+Added by gpustitch:
+
+- sub-voxel points: ``fixed_px`` and ``moving_px``, (z, y, x) in each tile's own voxels;
+- ``links``, ``unlinked``, ``x_step_size``, ``angle``, ``negative_y``;
+- nominal voxel size, its estimate and uncertainty, and provenance.
 """
 
 from __future__ import annotations
@@ -27,7 +34,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class AlignmentRecord:
-    """All that is written about one alignment.
+    """The content of an alignment file about to be written.
 
     Parameters
     ----------
@@ -36,13 +43,15 @@ class AlignmentRecord:
     stage_um
         Stage position (x, y, z) of each tile by name, as on disk.
     nominal_px
-        Where the stage puts each tile's first voxel, in whole voxels (z, y, x).
+        Whole voxel (z, y, x) at which the stage puts each tile's first voxel.
     spacing
-        Of the mosaic, with the voxel size to go on with.
-    voxel_size_nominal_um, voxel_size_estimate_um, voxel_size_uncertainty_um
-        Size the tiles were made with; what the links say it is, with the half width of the 95 % interval.
+        Spacing of the mosaic, with the voxel size that later stages should use.
+    voxel_size_nominal_um
+        Voxel size that the tiles were made with.
+    voxel_size_estimate_um, voxel_size_uncertainty_um
+        Voxel size that the links give, and the half width of its 95 % interval.
     counts
-        For each link (fixed, moving) how many points were sampled, correlated and agreed.
+        For each link (fixed, moving) how many points were sampled, how many correlated and how many agreed.
     """
 
     placement: Placement
@@ -63,7 +72,7 @@ class Alignment:
     """What an alignment file says.
 
     ``origin_um`` maps stage positions (x, y, z) to the um (x, y, z) at which the tiles begin. Sizes are None where the
-    file does not state them (spimstitch states no step). Links and residuals are only in files of gpustitch.
+    file does not state them (spimstitch states no step). Only files of gpustitch hold links and residuals.
     """
 
     origin_um: Mapping[UmXYZ, UmXYZ]
@@ -77,7 +86,7 @@ class Alignment:
     unlinked: tuple[str, ...] = ()
 
     def placement(self, spacing: Spacing) -> Placement:
-        """Tile positions in voxels of ``spacing``, the least coordinate on each axis being 0."""
+        """Tile positions in voxels of ``spacing``, the least coordinate on each axis 0."""
         px = {tile_name(stage): _zyx(um, spacing) for stage, um in self.origin_um.items()}
         least = [min((p[axis] for p in px.values()), default=0.0) for axis in range(3)]
         origin = {name: (p[0] - least[0], p[1] - least[1], p[2] - least[2]) for name, p in px.items()}
@@ -123,7 +132,7 @@ def read_alignment(path: str | Path) -> Alignment:
     Raises
     ------
     InputMissingError
-        If there is none.
+        If there is no such file.
     DamagedInputError
         If it is not an alignment file, or a later version of gpustitch wrote it.
     """

@@ -19,14 +19,14 @@ _PAIR = rf"({_NUMBER})_({_NUMBER})"
 def find_raw_mosaic(root: str | Path) -> Mosaic:
     """The raw tiles of a channel: ``ROOT/X/X_Y/Z.dcimg``, ``ROOT/X/X_Y/Z/*.tiff``, or one DCIMG file alone.
 
-    So for every format of frames that is raw: one file or a folder of files, as the format has it.
+    Other raw formats of frames work alike: each tile is one file or a folder of files.
 
-    A lone file whose parents' names do not fit, or that lies in ROOT itself, is at (0, 0, 0).
+    A lone file is at (0, 0, 0) if it lies in ROOT itself or if its parents' names are not positions.
 
     Raises
     ------
     InputMissingError
-        If there is nothing or no tile.
+        If ``root`` does not exist or holds no tile.
     MosaicError
         If a name is not a position, or two tiles are at one place.
     """
@@ -35,7 +35,7 @@ def find_raw_mosaic(root: str | Path) -> Mosaic:
 
 
 def raw_places() -> str:
-    """Where raw tiles are looked for, for people."""
+    """The places of raw tiles, as text for people."""
     files = (f"X/X_Y/Z{suffix}" for suffix in raw_suffixes(one=True))
     return either([*files, *(f"X/X_Y/Z/*{suffix}" for suffix in raw_suffixes(one=False))])
 
@@ -43,7 +43,7 @@ def raw_places() -> str:
 def find_volume_mosaic(root: str | Path) -> Mosaic:
     """The volumes of a channel, of any format: ``ROOT/X/X_Y/Z`` or ``ROOT/X/X_Y``.
 
-    A lone volume whose parents' names do not fit is at (0, 0, 0). Raises as :func:`find_raw_mosaic`.
+    A lone volume is at (0, 0, 0) if its parents' names are not positions. Errors are those of :func:`find_raw_mosaic`.
     """
     root = Path(root)
     return _find(root, is_volume, f"volume (X/X_Y/Z with a file {volume_marks()})")
@@ -85,7 +85,7 @@ def _tiles_in(x_folder: Path, is_tile: Callable[[Path], bool]) -> Iterator[TileP
         if not column.is_dir():
             continue
         found = [entry for entry in _entries(column) if is_tile(entry)]
-        # A picture beside Z.dcimg makes no tile of X_Y, and 1_1_1 in a volume X_Y is no Z.
+        # X_Y with Z.dcimg and a picture in it is no tile itself, and 1_1_1 in a volume X_Y is no Z.
         has_z = any(re.fullmatch(_NUMBER, entry.name.partition(".")[0]) for entry in found)
         yield from map(_tile, [column] if is_tile(column) and not has_z else found)
 
@@ -94,14 +94,14 @@ def _tile(path: Path) -> TilePath:
     position = _position(path)
     if position is None:
         raise MosaicError(
-            f"{path}: the names of a tile and its two parents should be X/X_Y/Z (or X/X_Y), "
-            "whole numbers in tenths of a micron, with the same X twice; rename or move it"
+            f"{path} should be named X/X_Y/Z or X/X_Y: X, Y and Z are whole numbers in tenths of a micron, "
+            "and both X are the same; rename or move it"
         )
     return TilePath(path, position)
 
 
 def _x_folders(root: Path) -> list[Path]:
-    """The folders X in ``root``, or itself if it is one; also those with another name that hold folders X_Y."""
+    """The folders X in ``root``, or ``root`` itself if it is one; folders of any name that hold X_Y count too."""
     if re.fullmatch(_NUMBER, root.absolute().name) and _holds_pairs(root):
         return [root]
     folders = [entry for entry in _entries(root) if entry.is_dir()]

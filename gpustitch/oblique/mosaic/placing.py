@@ -1,4 +1,4 @@
-"""The tiles of a mosaic, opened and put where the stage or an alignment says they are."""
+"""Open the tiles of a mosaic, and put them where the stage or an alignment says they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAME = 1e-6
 
 @dataclass(frozen=True)
 class PlacedMosaic:
-    """Tiles in one grid of ``spacing``, the least coordinate on each axis being 0; ``notes`` are for people."""
+    """Tiles in one grid of ``spacing``, the least coordinate on each axis 0; ``notes`` are for people."""
 
     tiles: tuple[PlacedVolume, ...]
     spacing: Spacing
@@ -49,18 +49,18 @@ def place_found(
     root
         Folder of volumes ``X/X_Y/Z``. Each is opened by :func:`gpustitch.oblique.mosaic.tiles.open_tile`.
     alignment
-        JSON that says where each is; None for the positions of the stage.
+        Alignment file that says where each tile begins; None for the positions of the stage.
     x_step_um, y_voxel_um
-        Spacing along x and y; None for what the alignment or, without one, the tiles say.
+        Spacing along x and y; None for the spacing of the alignment or, without an alignment, of the tiles.
     z_offset, negative_y
-        As in :func:`stage_origins`; not looked at with an alignment.
+        As in :func:`stage_origins`; unused with an alignment.
 
     Raises
     ------
     InputMissingError, DamagedInputError
-        If there are no volumes, or one cannot be opened.
+        If there are no volumes, or a volume cannot be opened.
     MosaicError
-        If they do not make one mosaic, or the alignment does not name all of them.
+        If the volumes do not make one mosaic, or the alignment does not name all of them.
     ParameterError
         If a size is out of range.
     """
@@ -86,11 +86,11 @@ def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, PxZYX
     Parameters
     ----------
     mosaic, volumes
-        The tiles and what they hold, in one order.
+        The tiles, and the volume of each in the same order.
     origins
         Position (z, y, x) of each tile by its name, in voxels of the grid.
     spacing
-        Of the grid. Where it differs from a tile's own, the tile is sheared by the difference in slant.
+        Spacing of the grid. A tile of another spacing is sheared by the difference in slant.
     """
     least = [min(origins[tile.name][axis] for tile in mosaic.tiles) for axis in range(3)]
     tiles = []
@@ -105,8 +105,8 @@ def stage_origins(
 ) -> dict[str, PxZYX]:
     """Where the stage says the tiles are, in voxels (z, y, x).
 
-    ``z_offset`` puts the tiles' distinct z positions that many voxels apart, in place of what their names say;
-    ``negative_y`` is for a stage whose y runs against the camera's.
+    ``z_offset`` puts the tiles' distinct z positions that many voxels apart, whatever their names say.
+    ``negative_y`` is for a stage whose y runs against the camera's y.
     """
     depths = sorted({tile.stage_um[2] for tile in mosaic.tiles})
     origins = {}
@@ -120,7 +120,7 @@ def stage_origins(
 def mosaic_spacing(
     mosaic: Mosaic, volumes: Sequence[Volume], x_step_um: float | None = None, y_voxel_um: float | None = None
 ) -> Spacing:
-    """The spacing that all tiles share, with another step or pixel if given.
+    """The spacing that all tiles share, or with the given step and pixel in place of its own.
 
     The pixel is square, so another y spacing means another z spacing in proportion.
 
@@ -137,7 +137,7 @@ def mosaic_spacing(
             raise _unlike(tile, mosaic.tiles[0], f"voxels of {volume.spacing.zyx_um} um (z, y, x)", f"{own.zyx_um} um")
         if volume.dtype != volumes[0].dtype:
             raise _unlike(tile, mosaic.tiles[0], f"{volume.dtype} voxels", f"{volumes[0].dtype}")
-    for name, value in (("x step size", x_step_um), ("y voxel size", y_voxel_um)):
+    for name, value in (("x step size `x_step_um`", x_step_um), ("y voxel size `y_voxel_um`", y_voxel_um)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise ParameterError(f"the {name} must be a positive number of um, not {value}")
     y_um = own.y_um if y_voxel_um is None else y_voxel_um
@@ -145,7 +145,7 @@ def mosaic_spacing(
 
 
 def cropped(mosaic: PlacedMosaic, offset: ZYX) -> PlacedMosaic:
-    """The mosaic with voxel ``offset`` as its first."""
+    """The mosaic cut so that voxel ``offset`` (z, y, x) becomes its first voxel."""
     tiles = []
     for tile in mosaic.tiles:
         z, y, x = (o - d for o, d in zip(tile.origin_px, offset, strict=True))
@@ -154,7 +154,7 @@ def cropped(mosaic: PlacedMosaic, offset: ZYX) -> PlacedMosaic:
 
 
 def _missing_notes(mosaic: Mosaic, volumes: Sequence[Volume]) -> tuple[str, ...]:
-    """A line for each place of the grid that has no tile."""
+    """A line for each place of the grid that holds no tile."""
     cover, own = volumes[0].coverage, volumes[0].spacing
     extent = (cover.n_frames * own.x_um, cover.n_rows * own.y_um, cover.n_columns * own.z_um)
     return tuple(
@@ -182,7 +182,7 @@ def _aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], spacing: Spacing,
 
 
 def _more_shear(volume: Volume, spacing: Spacing) -> float:
-    """Columns per plane that the grid's slant (pixel * cos(angle) / step) has more than the tile's own."""
+    """Shear of the grid, pixel * cos(angle) / step, less the tile's own shear; columns per plane."""
     own = volume.spacing
     factor = (spacing.y_um / own.y_um) * (own.x_um / spacing.x_um)
     return 0.0 if abs(factor - 1) < _SAME else volume.coverage.shear * (factor - 1)

@@ -14,7 +14,7 @@ from gpustitch.model import Box, Coverage, Volume, shear_of
 
 
 def open_tile(path: str | Path) -> Volume:
-    """The volume of one tile: as :func:`open_volume`, but a blockfs volume is a :class:`SpimstitchTile`."""
+    """Open the volume of one tile with :func:`open_volume`; a blockfs volume becomes a :class:`SpimstitchTile`."""
     volume = open_volume(path)
     return SpimstitchTile(volume) if isinstance(volume, BlockfsVolume) else volume
 
@@ -22,9 +22,9 @@ def open_tile(path: str | Path) -> Volume:
 class SpimstitchTile:
     """A tile that spimstitch de-obliqued, with the coverage that its files do not state.
 
-    spimstitch gives a tile frames + planes columns, whatever the step, and knows sheets at 45 degrees only; so number
-    of frames and slant follow from shape and spacing. Where that width was too small for the scan (a step below
-    pixel / sqrt(2)) spimstitch lost the end, which counts as covered here and reads as 0.
+    spimstitch makes a tile of frames + planes columns, whatever the step, and knows sheets at 45 degrees only. So the
+    number of frames and the slant follow from shape and spacing. If the step is below pixel / sqrt(2), that width is
+    too small and spimstitch lost the end of the scan. The lost end counts as covered here and reads as 0.
     """
 
     def __init__(self, volume: Volume) -> None:

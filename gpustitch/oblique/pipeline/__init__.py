@@ -1,1 +1,1 @@
-"""The whole way: raw tiles of one channel to one stitched volume."""
+"""The pipeline: raw tiles of one channel to one stitched volume."""

@@ -27,7 +27,7 @@ FLAT_FRAMES = 2000
 ORIENTATIONS = {"plain": (0, False), "chunglab": (3, True)}
 Preset = Literal["plain", "chunglab"]
 _GEOMETRY = "Geometry"
-# What the stages have in common, and the pipeline gives them.
+# Options that the stages share: the pipeline fills them in.
 _FILLED_IN = ("output", "n_workers", "n_writers", "overwrite", "device", "device_memory_bytes", "allow_truncated")
 _FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_90", "flip_ud", "memory_bytes")
 
@@ -35,7 +35,7 @@ _FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_
 @documented
 @dataclass(frozen=True)
 class PipelineOptions:
-    """What to make of which channel, a folder of ``X/X_Y/Z.dcimg`` (or ``X/X_Y/Z/*.tiff``), or one DCIMG file."""
+    """Which channel to stitch, and how: a folder of ``X/X_Y/Z.dcimg`` or ``X/X_Y/Z/*.tiff``, or one DCIMG file."""
 
     channel: Path = option(
         help="Folder CHANNEL/X/X_Y/Z.dcimg (tenths of a micron), or a DCIMG file.", is_argument=True, metavar="CHANNEL"
@@ -54,7 +54,7 @@ class PipelineOptions:
         flag="--y-voxel-size",
         unit="um",
         env="Y_VOXEL_SIZE",
-        help="Nominal camera pixel in the sample, um; it is measured too.",
+        help="Nominal camera pixel in the sample, um; the alignment measures it too.",
         panel=_GEOMETRY,
     )
     angle_deg: float = option(
@@ -136,7 +136,7 @@ class PipelineOptions:
 
     @property
     def orientation(self) -> tuple[int, bool]:
-        """Quarter turns of each frame, and whether it is then flipped: what is given, else what the preset says."""
+        """Quarter turns of each frame, and whether to flip it then: as given, else as the preset says."""
         turns, is_flipped = ORIENTATIONS[self.preset]
         return (
             turns if self.rotate_90 is None else self.rotate_90,

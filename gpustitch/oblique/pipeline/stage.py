@@ -1,7 +1,7 @@
-"""The whole way: raw tiles of one channel to one stitched volume, as spimstitch's pipeline script goes.
+"""The pipeline: raw tiles of one channel to one stitched volume, in the steps of spimstitch's pipeline script.
 
-Flat field, then every tile corrected and de-obliqued, then the tiles aligned, then all of them fused. Everything is
-written into one folder, which appears when all of it is there.
+It estimates the flat field, corrects and de-obliques every tile, aligns the tiles, and fuses them. Everything is
+written into one folder, which appears when it is complete.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ from gpustitch.running.progress import SILENT, Progress
 class PipelinePlan:
     """A checked job.
 
-    ``flat`` is the image given, ``illumination`` the plan to make one; ``tiles`` de-oblique each tile of ``mosaic``;
-    ``disk_bytes`` is what the disk must hold at most while it runs.
+    ``flat`` is the given flat, ``illumination`` the plan to make one. ``tiles`` are the plans that de-oblique the tiles
+    of ``mosaic``. ``disk_bytes`` bounds the disk space that the run needs.
     """
 
     options: PipelineOptions
@@ -67,7 +67,7 @@ class PipelinePlan:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What was written, and the flat (maximum 1) that was used, if any."""
+    """What was written, and the flat (maximum 1) used, if any."""
 
     output: Path
     flat: npt.NDArray[np.float32] | None
@@ -87,20 +87,20 @@ class PipelineResult:
 
     @property
     def alignment(self) -> Path | None:
-        """The alignment that was used; None for a single tile."""
+        """The alignment file used; None for a single tile."""
         path = self.output / ALIGNMENT
         return path if path.exists() else None
 
 
 def plan(options: PipelineOptions) -> PipelinePlan:
-    """Find the tiles, open all of them, and check everything before any output is touched.
+    """Find and open all tiles, and check the job, before any output is touched.
 
     Raises
     ------
     InputMissingError, DamagedInputError
         If a file is not there, damaged or truncated.
     MosaicError
-        If the tiles do not make a mosaic: names, doubles, frames of different sizes.
+        If the tiles do not make a mosaic: unreadable names, duplicates, frames of different sizes.
     ParameterError
         If an option is out of range.
     OutputExistsError, OutputError
@@ -135,12 +135,12 @@ def plan(options: PipelineOptions) -> PipelinePlan:
 
 
 def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
-    """Run every stage; the output folder appears when all of it is written.
+    """Run every stage; the output folder appears when it is complete.
 
     Raises
     ------
     GpustitchError
-        Whatever a stage raises; nothing is left of the output then.
+        Any error of a stage. Then no part of the output remains.
     """
     options = plan.options
     caution = options.correction.caution(plan.tiles[0].scan.n_columns)
@@ -172,9 +172,9 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:
-    """The options with what they leave to be worked out: orientation and device."""
+    """The options with orientation and device worked out."""
     if options.preset not in ORIENTATIONS:
-        raise ParameterError(f"`preset` is one of {', '.join(ORIENTATIONS)}, not {options.preset!r}")
+        raise ParameterError(f"`preset` must be one of {', '.join(ORIENTATIONS)}, not {options.preset!r}")
     rotate_90, flip_ud = options.orientation
     device = choose_device(options.device, options.device_memory_bytes)
     return replace(options, rotate_90=rotate_90, flip_ud=flip_ud, device=device)
@@ -191,7 +191,7 @@ def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> No
 
 
 def _least_shape(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> ZYX:
-    """About the shape (z, y, x) of the stitched volume: the stage's extent and one tile."""
+    """Approximate shape (z, y, x) of the stitched volume: the extent of the stage positions and one tile."""
     spacing = tiles[0].scan.spacing.zyx_um
     stage = [[tile.stage_um[axis] for tile in mosaic.tiles] for axis in (2, 1, 0)]
     z, y, x = (round((max(at) - min(at)) / um) + n for at, um, n in zip(stage, spacing, tiles[0].shape, strict=True))
@@ -241,7 +241,7 @@ def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: li
 
 
 def _flat_used(plan: PipelinePlan, folder: Path, progress: Progress) -> npt.NDArray[np.float32] | None:
-    """The flat to use, which is then also in the output folder."""
+    """Make or take the flat, and put it into the output folder too; None for no flat."""
     if plan.illumination is not None:
         making = plan.illumination
         return illumination.run(replace(making, options=replace(making.options, output=folder / FLAT)), progress).flat
@@ -251,7 +251,7 @@ def _flat_used(plan: PipelinePlan, folder: Path, progress: Progress) -> npt.NDAr
 
 
 def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | None:
-    """The alignment to use, which is then also in the output folder; None for a single tile."""
+    """Make or copy the alignment file in the output folder; None for a single tile."""
     options, target = plan.options, folder / ALIGNMENT
     if options.align_file is not None:
         shutil.copyfile(options.align_file, target)

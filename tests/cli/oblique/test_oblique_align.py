@@ -75,10 +75,10 @@ def test_leaves_x_and_z_alone_when_told(volumes: Path, tmp_path: Path) -> None:
         (("--window-size", "20,21,21"), 3, "odd"),
         (("--window-size", "21,21"), 3, "--window-size"),
         (("--border-size", "a,b,c"), 3, "--border-size"),
-        (("--border-size", "-1,0,0"), 3, "negative"),
+        (("--border-size", "-1,0,0"), 3, "--border-size and --search-size at least 0"),
         (("--sample-count", "0"), 3, "--sample-count must be at least 1"),
         (("--voxel-size", "-1.8"), 3, "voxel size"),
-        (("--n-cores", "0"), 3, "workers"),
+        (("--n-cores", "0"), 3, "--n-cores must be at least 1"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(

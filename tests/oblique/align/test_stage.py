@@ -302,7 +302,7 @@ def test_nothing_to_align() -> None:
     with pytest.raises(ParameterError, match="a folder of volumes"):
         align.plan(AlignOptions())
     mosaic, volumes, _ = tiles((1, 2, 1), 0)
-    with pytest.raises(ParameterError, match="no volumes"):
+    with pytest.raises(ParameterError, match="`volumes` holds no volume for the tiles"):
         align.plan(AlignOptions(mosaic=mosaic, volumes={}))
     volumes[next(iter(volumes))] = ArrayVolume(np.zeros((3, 3, 3), np.uint16), Spacing(1, 1, 1))
     with pytest.raises(MosaicError):

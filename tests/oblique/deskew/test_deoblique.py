@@ -156,7 +156,7 @@ def test_refuses_bad_arguments():
         deoblique(frames[:, :3], box, 1.0)
     with pytest.raises(ParameterError, match="int32"):
         deoblique(frames.astype(np.int32), box, 1.0)
-    with pytest.raises(ParameterError, match="out must be"):
+    with pytest.raises(ParameterError, match="`out` must be of shape"):
         deoblique(frames, box, 1.0, out=np.empty((5, 4, 9), np.uint16))
 
 

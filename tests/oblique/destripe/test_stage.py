@@ -186,7 +186,7 @@ def test_impossible_jobs_are_refused(tree, tmp_path):
     tifffile.imwrite(tree / "x.tiff", picture())
     for options, text in (
         ({"correction": Correction("wavelet")}, "nothing to do"),
-        ({"compression": 11}, "--compression"),
+        ({"compression": 11}, "`compression`"),
         ({"n_workers": 0}, "workers"),
         ({"zstep_um": 0.0}, "`zstep_um`"),
         ({"on_error": "ignore"}, "`on_error`"),

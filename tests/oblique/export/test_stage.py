@@ -152,7 +152,7 @@ def test_a_full_disk_is_refused_before_and_reported_during(raw, monkeypatch):
         export_frames.run_export(
             export_frames.ExportPlan(planned.frames, planned.paths, failing, 0, 1, False), "Writing", Progress()
         )
-    assert notes == [f"stopped after 0 of 5 frames; those in {raw.parent / 'out'} are not all"]
+    assert notes == [f"stopped after 0 of 5 frames; {raw.parent / 'out'} is not complete"]
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])

@@ -329,9 +329,9 @@ def test_only_what_is_needed_is_read() -> None:
 def test_wrong_voxels_are_refused() -> None:
     placed = oblique(5, 5, 5, 1.0, (0, 0, 0), 1)
     plan = plan_block(Box((0, 0, 0), (4, 4, 4)), [placed])
-    with pytest.raises(ValueError, match="takes tiles"):
+    with pytest.raises(ValueError, match="needs the tiles"):
         fuse_block(plan, {})
-    with pytest.raises(ValueError, match="is of shape"):
+    with pytest.raises(ValueError, match="needs voxels of shape"):
         fuse_block(plan, {0: np.zeros((1, 1, 1), np.uint16)})
     pair = [placed, oblique(5, 5, 5, 1.0, (0, 3, 0), 1)]
     plan = plan_block(Box((0, 0, 0), (4, 4, 4)), pair)
