@@ -27,9 +27,11 @@ _ANY_SPACING = Spacing(1.0, 1.0, 1.0)
 def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -> Planes:
     """The planes of whatever lies at a path.
 
-    The path may be a file of frames, or a folder or glob of them in natural order (``img_2`` before ``img_10``).
-    The path may be the folder of a volume (level 0, planes of constant z), or of a pipeline's result with a volume.
-    The path may be a file of a format in :data:`PLANE_FORMATS`, such as ``.npy`` (plane, row, column).
+    The path may lead to
+
+    - a file of frames, or a folder or glob of such files in natural order (``img_2`` before ``img_10``);
+    - a folder with a volume (level 0, planes of constant z), or a pipeline's output folder;
+    - a file of a format in :data:`PLANE_FORMATS`, such as ``.npy`` (plane, row, column).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Writing a precomputed volume with its pyramid: asynchronously, bounded, every chunk once, whole or not at all.
 
 A raw chunk is a file of voxels and nothing else. This module writes the files itself, in half the time of tensorstore's
-copies, and errors keep the operating system's own number. Tests read the files with tensorstore.
+copies. Errors then keep the operating system's own number. Tests read the files with tensorstore.
 """
 
 from __future__ import annotations
