@@ -121,8 +121,8 @@ def sorted_series(positions: npt.ArrayLike) -> Series:
 def gap_limits(positions: Floats, factor: float = 1.5) -> Floats:
     """The greatest width of each interval that is no gap: ``factor`` times the spacing around the interval.
 
-    The spacing around an interval is the median of the three intervals before, or of the three after, whichever is
-    wider. A mere change of spacing is then no gap.
+    The spacing around an interval is the wider of two medians: of the three intervals before, and of the three after.
+    A mere change of spacing is then no gap.
 
     Parameters
     ----------
@@ -182,7 +182,8 @@ def plan_z(
 
     Returns
     -------
-    The plan. Each entry depends on the number of its plane alone, so any part of a plan equals that part of the whole.
+    The plan. Each entry depends on the number of its plane alone. A part of a plan therefore equals that part of the
+    whole plan.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From a stack of planes to a volume of evenly spaced planes in any format, block by block in bounded memory.
+"""From a stack of planes to a volume of evenly spaced planes, block by block in bounded memory.
 
 The volume is cut into columns along z, and each column into slabs. A column is as wide as memory allows, mostly the
 whole plane. Slabs are made from the first plane to the last. Each column reads a plane of the source once, and holds it
@@ -163,7 +163,7 @@ def write_blocks(blocks: Blocks, output: VolumeOutput, *, in_order: bool, progre
 
 @dataclass(frozen=True)
 class _Item:
-    """A box of the output, the reads that it shares with other boxes of its column, and, once made, its voxels."""
+    """A box of the output, the reads that it shares with boxes of its column, and its voxels once made."""
 
     box: Box
     column: Box

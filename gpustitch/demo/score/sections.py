@@ -171,7 +171,7 @@ def coverage_figures(inside: Sequence[npt.NDArray[np.bool_]]) -> list[Figure]:
     """Share of true positions within their intervals: for the first (the shown) series, and the mean of all series.
 
     Errors of one series are long waves: its sections are within their intervals together or not at all. The mean of a
-    few series is itself uncertain, so it misses its target only by more than twice its standard error.
+    few series is itself uncertain. Only a mean off by more than twice its standard error misses its target.
     """
     shares = [100 * float(one.mean()) if one.size else 0.0 for one in inside]
     mean = float(np.mean(shares))

@@ -118,7 +118,7 @@ def _gain(truth: Truth, tile: TileTruth, box: Box) -> Floats32:
 def measure_cells(
     footing: Footing, volume: Volume, scene: Scene, n_workers: int, progress: Progress, *, seed: int = 0
 ) -> CellFigures:
-    """Find cells in the volume without the truth, match them with the true cells, and weigh a sample of true cells."""
+    """Find cells in the volume without the truth, match them with true cells, and weigh some true cells."""
     truth = footing.truth
     true_um = scene.cells.centre_um
     true_um = true_um[truly_inside(truth, true_um, _EDGE_PX)]

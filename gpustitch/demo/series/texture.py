@@ -21,7 +21,7 @@ class LayeredTexture:
     """Gaussian random field of mean 0 and standard deviation 1 on a periodic plane, at any depth along z.
 
     Smoothed white noise lies in layers at equal distances. A plane at depth z is the sum of nearby layers, weighted by
-    a Gaussian of their distance and scaled to a variance of 1. Planes ``d`` apart therefore have the expected
+    a Gaussian of their distance. Weights are scaled to a variance of 1. Planes ``d`` apart therefore have the expected
     correlation ``exp(-(d / length)**2)`` everywhere. Chance adds to it, as a plane has few independent patches.
     Several components of different length add up to a curve with a longer tail.
 
@@ -34,8 +34,8 @@ class LayeredTexture:
     length_px
         Distance within the plane at which correlation has fallen to 1/e, in pixels.
     components
-        For each component, its share of the variance and the length along z at which its correlation has fallen to
-        1/e. Shares are divided by their sum.
+        For each component, its share of the variance and its length along z: the correlation falls to 1/e over this
+        length. Shares are divided by their sum.
 
     Notes
     -----
