@@ -1,8 +1,8 @@
 """Fusion: nanoseconds per voxel of moving and blending in memory, and of a mosaic from disk to disk.
 
 The mosaic is 2 x 2 tiles of 256 frames of 1024 x 1024 (``--small``: 64 of 512 x 512), overlaps of 15 to 20 %, at
-sub-voxel positions. CPU seconds of all threads are divided by the voxels of the output volume, with the empty corners
-of the parallelogram. A second figure divides by the voxels that a tile covers. spimstitch took 38 to 47 ns (one level)
+sub-voxel positions. CPU seconds of all threads are divided by the voxels of the output volume; empty corners of the
+parallelogram count. A second figure divides by the voxels that a tile covers. spimstitch took 38 to 47 ns (one level)
 and 61 ns (five levels) of CPU per voxel. The floor is the system's time to write the same chunk files.
 """
 

@@ -22,7 +22,7 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
 @dataclass(frozen=True)
 class Variant:
-    """A file of bodies with types for its names such as ``T``, and the twins that are launched with these types."""
+    """A file of bodies with types for its names such as ``T``, and the twins launched with these types."""
 
     source: str
     names: tuple[tuple[str, str], ...]

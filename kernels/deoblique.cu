@@ -2,7 +2,7 @@
 //
 // A block of threads writes one row y of 32 planes and 128 columns x. Shared memory holds a window of frames and
 // transposes their samples: reads run along the columns of a frame, writes along x, and every frame is fetched once.
-// For a shear up to 2 the frames of all 32 planes fit the window. A thread writes the voxels of one 4-byte word, and a
+// For a shear up to 2 the frames of all 32 planes fit the window. A thread writes the voxels of one 4-byte word. A
 // pitch of 33 voxels puts the words of a warp into different banks. Neighbouring blocks in x share a quarter of their
 // frames through the L2 cache.
 #include "common.cuh"

@@ -1,7 +1,7 @@
 #include "dwt.cuh"
 
 // Analysis. A block of 256 threads makes 32 x 32 coefficients of both subbands. The block reads 32 rows of its window
-// at a time (fewer for filters of more than 12 taps), coalesced and in pairs, and keeps even and odd columns apart. A
+// at a time (fewer for filters of more than 12 taps). Reads are coalesced, in pairs; even and odd columns stay apart. A
 // lane low-passes each row; pitches are odd, so that lanes meet in no bank. Once all rows are halved, a lane low-passes
 // and high-passes each column. As in dwt.cuh, a thread keeps four results at a time in registers. Reads of neighbouring
 // blocks overlap by the filter's length less 2, in the L2 cache. T is the type of the samples read.

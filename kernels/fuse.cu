@@ -3,9 +3,9 @@
 // Fusion: a block of the mosaic from the voxels of its tiles, each tile one stage run.
 //
 // A warp writes 31 columns of 16 rows of one plane, 8 rows at a time. A block has 2 such warps side by side on each of
-// 4 planes, so that most neighbours along y and z are in the multiprocessor's cache. A lane interpolates one column of
-// voxels along z and y, each value once, and takes its neighbour along x from the next lane. The last lane only serves
-// the lane before it. First each lane tests one tile, and tiles that miss the warp's voxels drop out. Most warps keep a
+// 4 planes. Most neighbours along y and z are then in the multiprocessor's cache. A lane interpolates one column of
+// voxels along z and y, each value once. The neighbour along x comes from the next lane; the last lane only serves the
+// lane before it. First each lane tests one tile, and tiles that miss the warp's voxels drop out. Most warps keep a
 // single tile, and compute no weights. At a tile's border reads are clamped, not skipped, so that all reads overlap;
 // surplus values are not used.
 constexpr int ROWS = 8, ALL_ROWS = 16, COLUMNS = 31, PLANES = 4, ACROSS = 2;

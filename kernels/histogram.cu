@@ -259,7 +259,7 @@ __device__ inline int64 last_filled(const T* counts, int64 first, int64 stop, in
     return -1;
 }
 
-// A warp takes one pixel. The warp sums all bins, then runs of 128 until the sum reaches the target, and then only the
+// A warp takes one pixel. The warp sums all bins, then runs of 128 until the sum reaches the target. Last come only the
 // bins of that run. Neighbouring threads read neighbouring bins; the second reading finds a pixel's few kilobytes in
 // the cache.
 extern "C" __global__ void __launch_bounds__(THREADS) histogram_percentile(

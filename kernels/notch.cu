@@ -56,8 +56,8 @@ extern "C" __global__ void __launch_bounds__(128) low_pass_rows(
     }
 }
 
-// A block of 256 threads makes 64 x 64 elements of a product from slices of 16 terms in shared memory, each thread 4 x
-// 4 elements in registers. Every element is summed in the order of its terms, for any number of rows.
+// A block of 256 threads makes 64 x 64 elements of a product from slices of 16 terms in shared memory. A thread makes 4
+// x 4 elements in registers. Every element is summed in the order of its terms, for any number of rows.
 constexpr int SIDE = 64, SLICE = 16, OF_PRODUCT = 4, PRODUCT_THREADS = 256;
 
 extern "C" __global__ void __launch_bounds__(256) multiply_rows(

@@ -1,7 +1,7 @@
 // Halving a volume along every axis: each 2 x 2 x 2 cell of voxels becomes one.
 //
 // A block of threads writes 16 rows of 64 voxels. A thread reads the four rows of its cells as words of 2 RUN voxels (8
-// bytes, 16 for float64) and writes RUN voxels (4 bytes, 8 for float64). Neighbouring threads take neighbouring words,
+// bytes, 16 for float64). It writes RUN voxels (4 bytes, 8 for float64). Neighbouring threads take neighbouring words,
 // so that few reads bring many bytes. Rows that do not begin at such a word are read voxel by voxel. Past the end of an
 // odd axis the last voxel is repeated: mean, maximum and mode are then those of the existing voxels.
 #include "common.cuh"
