@@ -21,7 +21,7 @@ __device__ inline float number_of(T voxel, int64 is_signed) {
     else return voxel;
 }
 
-// Whole numbers are rounded, halves to even; the low bits of an int are those of a signed voxel too.
+// Whole numbers are rounded, halves to even; the low bits of an int also represent a signed voxel.
 __device__ inline T voxel_of(float value) {
     if constexpr (Voxel<T>::is_whole) return (T)(int)rintf(value);
     else return value;

@@ -49,7 +49,7 @@ class LaunchGrid:
         return math.prod(1 if t is None else -(-n // t) for n, t in zip(shape, self.tile, strict=True))
 
     def c_types(self, name: str, dtypes: Mapping[str, str]) -> dict[str, str]:
-        """What the type names stand for, given the dtypes of the arguments.
+        """The C type of each type name, given the dtypes of the arguments.
 
         Raises
         ------

@@ -16,7 +16,7 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 @dataclass(frozen=True)
 class Text:
-    """How the command line writes values of one kind: ``parse`` reads a text, ``show`` gives it, ``metavar`` names it.
+    """The text form of one kind of value: ``parse`` reads a text, ``show`` writes one, ``metavar`` names the form.
 
     ``expected`` completes "`name` takes ...".
     """

@@ -37,7 +37,7 @@ MATCHING = MatchOptions(sample_count=100, window_px=(21, 21, 21))
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What to show.
+    """Options of the demo of an acquisition.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ class DemoChoice:
         "small",
         help="small: 4 tiles, about a minute; medium: 6 tiles, some minutes. Of a series: 400 or 1000 sections.",
     )
-    seed: int = option(1, help="Decides everything that is random.")
+    seed: int = option(1, help="Seed of all random numbers.")
     pixel_error: float = option(
         0.01, help="Fraction by which the nominal camera pixel is too large; the run must find it."
     )

@@ -65,7 +65,7 @@ SIZES: dict[str, SimulationOptions] = {
 
 @dataclass(frozen=True)
 class SectionDemoOptions:
-    """What to show.
+    """Options of the demo of a section series.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ AT_PIXEL = 1e-6
 
 @dataclass(frozen=True)
 class PlaneShifts:
-    """Where planes of a source lie in wider planes.
+    """The places of a source's planes in wider planes.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ RENDERED_TYPES = ("uint8", "uint16", "int16", "float32")
 
 @dataclass(frozen=True)
 class Making:
-    """How a volume is made.
+    """The parameters of making a volume.
 
     Attributes
     ----------

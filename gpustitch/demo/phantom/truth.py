@@ -26,7 +26,7 @@ _CELL_COLUMNS = ("x_um", "y_um", "z_um", "sigma_um", "peak_counts")
 
 @dataclass(frozen=True)
 class PhantomSpec:
-    """How to make a phantom.
+    """Parameters of a phantom.
 
     Parameters
     ----------

@@ -189,7 +189,7 @@ def _neighbours_along_y(truth: Truth) -> tuple[TileTruth, TileTruth] | None:
 
 
 def _busiest(footing: Footing, shape: ZYX) -> ZYX:
-    """Where to cut so that each slab shows tissue and tile borders: depth, and an overlap along y and x."""
+    """Voxel (z, y, x) where slabs show tissue and tile borders: a depth, and overlaps along y and x."""
     middle = (
         footing.solved_px().mean(axis=0)
         + np.array([footing.truth.spec.n_columns, footing.truth.spec.n_rows, footing.truth.spec.n_frames]) / 2

@@ -301,12 +301,12 @@ def _checked_count(path: Path, header: DcimgHeader, file_bytes: int, allow_trunc
         expected = header.data_offset + header.n_frames * header.stride
         raise DamagedInputError(
             f"{path} is truncated: {header.n_frames} frames need {expected} bytes, the file has {file_bytes}, "
-            f"which is {whole} whole frames; copy it again, or `allow_truncated` takes those"
+            f"which is {whole} whole frames; copy it again, or `allow_truncated` takes the whole frames"
         )
     if header.n_frames == 0:
         raise DamagedInputError(
             f"{path}: its header says 0 frames (was the recording cut short?); the file is long enough for {whole}; "
-            "`allow_truncated` takes those"
+            "`allow_truncated` takes these frames"
         )
     return header.n_frames
 

@@ -67,12 +67,12 @@ def raw_suffixes(*, one: bool) -> tuple[str, ...]:
 
 
 def frame_suffixes() -> str:
-    """The suffixes of all formats, for people."""
+    """The suffixes of all formats, for messages and help."""
     return either(suffix for format in FRAME_FORMATS for suffix in format.suffixes)
 
 
 def frame_names() -> str:
-    """The names of all formats, for people."""
+    """The names of all formats, for messages and help."""
     return either(FRAME_FORMATS.names)
 
 

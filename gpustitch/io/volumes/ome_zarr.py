@@ -74,7 +74,7 @@ def read_ome_image(path: Path) -> OmeImage:
         return _image(ome["multiscales"][0], str(ome.get("version", "")))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise DamagedInputError(
-            f"{path} does not describe an OME-Zarr image as it should: {type(error).__name__}: {error}"
+            f"{path} does not describe an OME-Zarr image correctly: {type(error).__name__}: {error}"
         ) from error
 
 
