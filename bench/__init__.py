@@ -1,1 +1,1 @@
-"""Speed of every operation, against floors measured in the same run. ``python -m bench`` runs all of them."""
+"""Speed of every operation, against floors measured in the same run. ``python -m bench`` runs all benches."""

@@ -1,4 +1,4 @@
-"""Runs every bench, one after the other, each in a process of its own: ``python -m bench [NAME ...]``."""
+"""Runs every bench, one after another, each in a process of its own: ``python -m bench [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-# With one BLAS thread CPU seconds are those of the operation, not of threads that wait for work.
+# With one BLAS thread, CPU seconds count the operation, not threads that wait for work.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def main() -> int:
-    """Run the benches named, or all; the number of those that failed."""
+    """Run the named benches, or all; return the number of failed benches."""
     names = sys.argv[1:] or sorted(
         path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py")
     )

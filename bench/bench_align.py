@@ -1,4 +1,4 @@
-"""Aligning one overlap: CPU time per point, against the same steps by SciPy's and NumPy's own calls."""
+"""Aligning one overlap: CPU time per point, against the same steps with SciPy's and NumPy's own calls."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.align.stage import AlignOptions
 
-# The whole shift by the stage, and what the stage has wrong, in voxels (z, y, x).
+# The stage's nominal shift, and the stage's error, in voxels (z, y, x).
 NOMINAL, ERROR = (0, 140, 0), (3, -4, 5)
-# Steps of the ascent from the stage position, on average.
+# Mean number of steps of the ascent from the stage position.
 STEPS = 5
 
 
@@ -33,7 +33,7 @@ def tissue(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def reference_seconds(window: int, block: np.ndarray) -> float:
-    """CPU of one point: one search for blobs, two smoothed windows, and ``STEPS`` steps of 27 correlations."""
+    """CPU seconds of one point: one search for blobs, two smoothed windows, and ``STEPS`` steps of 27 correlations."""
     half = window // 2
     centre = [n // 2 for n in block.shape]
     fixed = block[tuple(slice(c - half, c + half + 1) for c in centre)]

@@ -1,4 +1,4 @@
-"""Pearson at 27 shifts, smoothing and blobs against NumPy's and SciPy's own calls and the floor of a matrix product."""
+"""Pearson at 27 shifts, smoothing and blobs, against NumPy's and SciPy's own calls and a matrix product."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGMA_PX = [2.5 / um for um in SPACING.zyx_um]
 
 
 def corrcoef_27(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    """The same by 27 calls of ``numpy.corrcoef``."""
+    """Pearson at 27 shifts with 27 calls of ``numpy.corrcoef``."""
     out = np.empty((3, 3, 3))
     for i, j, k in itertools.product(range(3), repeat=3):
         window = moving[i : i + fixed.shape[0], j : j + fixed.shape[1], k : k + fixed.shape[2]]
@@ -27,7 +27,7 @@ def corrcoef_27(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
 
 
 def scipy_blobs(volume: np.ndarray) -> np.ndarray:
-    """The same by two ``gaussian_filter`` and a ``grey_dilation``."""
+    """Blobs with two calls of ``gaussian_filter`` and one of ``grey_dilation``."""
     data = volume.astype(np.float32)
     sigma = [2 / um for um in SPACING.zyx_um]
     contrast = ndimage.gaussian_filter(data, sigma) - ndimage.gaussian_filter(data, [3 * s for s in sigma])

@@ -1,11 +1,11 @@
-"""What the CUDA bodies take on a device, beside the time of a copy of their bytes within its memory.
+"""Times of the CUDA bodies on a device, beside the time of copying their bytes within the device's memory.
 
-Run with ``python -m bench cuda``; where there is no CUDA device it says so and ends. ``CUDA_VISIBLE_DEVICES`` chooses
-one of several. The rows are in :mod:`bench.cuda_rows`.
+Run with ``python -m bench cuda``. Without a CUDA device the bench says so and ends. ``CUDA_VISIBLE_DEVICES`` chooses
+one of several devices. The rows are in :mod:`bench.cuda_rows`.
 
-The floor is the time in which the bytes that must be read and written are copied, or in which a float32 matrix product
-does the arithmetic that must be done, if that is longer; both are measured in the same run. Arguments are larger than
-the caches.
+A body must at least read and write some bytes, and do some arithmetic. The floor is the longer of two times: a copy of
+those bytes, and a float32 matrix product of that arithmetic. Both are measured in the same run. Arguments are larger
+than the caches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MATRIX = 4096
 
 
 def device_seconds(cupy: Any, launch: Callable[[], Any]) -> tuple[float, float]:
-    """Median seconds of a launch on the device, and seconds in which the host prepares one."""
+    """Median seconds of a launch on the device, and seconds that the host takes to prepare a launch."""
     for _ in range(WARM_UP):
         launch()
     cupy.cuda.get_current_stream().synchronize()

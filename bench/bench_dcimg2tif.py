@@ -1,7 +1,7 @@
 """Frames to TIFF (zlib 3) and to JPEG 2000 (six layers up to 80 dB), CPU time per camera pixel.
 
-The reference encodes TIFF with zlib itself and JPEG 2000 with OpenJPEG; both are measured here on the same frames. The
-floor is the copy of the frame in memory.
+The reference encodes TIFF with zlib and JPEG 2000 with OpenJPEG; both are measured here on the same frames. The floor
+is a copy of the frame in memory.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def tissue_frame() -> npt.NDArray[np.uint16]:
 
 
 def cpu_s(function: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Wall-clock and CPU seconds of a call, those of its processes included, and its result."""
+    """Wall-clock and CPU seconds of a call, with the processes that it starts, and its result."""
     wall, before = time.perf_counter(), sum(os.times()[:4])
     result = function()
     return time.perf_counter() - wall, sum(os.times()[:4]) - before, result
 
 
 def reference_jp2(frame: npt.NDArray[np.uint16]) -> int:
-    """Size of the frame as the reference encodes it: OpenJPEG with the 5/3 wavelet."""
+    """Size of the frame in the reference's encoding: OpenJPEG with the 5/3 wavelet."""
     buffer = io.BytesIO()
     options: dict[str, Any] = {"quality_mode": "dB", "quality_layers": list(DEFAULT_PSNR_DB), "irreversible": False}
     Image.fromarray(frame).save(buffer, "JPEG2000", **options)

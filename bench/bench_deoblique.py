@@ -1,8 +1,8 @@
 """De-obliquing: the operation alone, and the sweep from frames in memory to written chunks.
 
 Run with ``python -m bench.bench_deoblique [FOLDER]``: the volume is written in FOLDER, by default the temporary folder.
-What the system spends on new files and pages differs between machines and from minute to minute: it is given by itself,
-and so is that of a loop that does nothing but write as many new chunk files.
+The system's time for new files and pages differs between machines and from minute to minute. The table therefore states
+system time separately. The floor is a loop that only writes as many new chunk files.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Memory:
         self.dtype = frames.dtype
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
-        """A copy, as a file would give."""
+        """A copy, as from a file."""
         return self.frames[start:stop, rows, columns].copy()
 
 
 def cpu_seconds(function: Callable[[], Any], folder: Path, repeats: int = 3) -> tuple[float, float, float]:
-    """User, system and wall-clock seconds of the call that took least CPU; ``folder/v`` is removed before each."""
+    """User, system and wall-clock seconds of the call with least CPU; ``folder/v`` is removed before each call."""
     results = []
     for _ in range(repeats):
         shutil.rmtree(folder / "v", ignore_errors=True)
@@ -59,7 +59,7 @@ def cpu_seconds(function: Callable[[], Any], folder: Path, repeats: int = 3) -> 
 
 
 def chunk_files(folder: Path, n_chunks: int = 1280) -> dict[str, Any]:
-    """The floor of writing: new files of a chunk each, their bytes at hand."""
+    """The floor of writing: new files of one chunk each, from bytes in memory."""
     chunk = os.urandom(64**3 * 2)
 
     def write() -> None:
@@ -83,7 +83,7 @@ def operation(frames: npt.NDArray[Any], name: str, copy_ns: float) -> dict[str, 
 
 
 def sweep(frames: npt.NDArray[Any], name: str, levels: int, n_workers: int, folder: Path) -> dict[str, Any]:
-    """Everything between the camera file and the finished volume."""
+    """All steps from frames in memory to the finished volume."""
 
     def whole() -> None:
         options = DeobliqueOptions(

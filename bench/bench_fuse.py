@@ -1,9 +1,9 @@
 """Fusion: nanoseconds per voxel of moving and blending in memory, and of a mosaic from disk to disk.
 
 The mosaic is 2 x 2 tiles of 256 frames of 1024 x 1024 (``--small``: 64 of 512 x 512), overlaps of 15 to 20 %, at
-sub-voxel positions. CPU seconds of all threads are divided by the voxels of the output volume (as a user sees it, the
-empty corners of the parallelogram included) and by those that a tile covers. spimstitch took 38 to 47 ns (one level)
-and 61 ns (five levels) of CPU per voxel. The floor is what the kernel takes to write the same chunk files.
+sub-voxel positions. CPU seconds of all threads are divided by the voxels of the output volume; empty corners of the
+parallelogram count. A second figure divides by the voxels that a tile covers. spimstitch took 38 to 47 ns (one level)
+and 61 ns (five levels) of CPU per voxel. The floor is the system's time to write the same chunk files.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def in_memory() -> list[dict[str, Any]]:
 
 
 def write_tree(root: Path, scan: ObliqueScan) -> None:
-    """2 x 2 tiles of noise, overlapping by 20 % along x and 15 % along y, at positions that are no whole voxels."""
+    """Write 2 x 2 tiles of noise, overlapping by 20 % along x and 15 % along y, at sub-voxel positions."""
     slab = np.random.default_rng(0).integers(100, 4000, (64, scan.n_rows, scan.n_frames), dtype=np.uint16)
     for i in range(2):
         for j in range(2):
@@ -79,7 +79,7 @@ def write_tree(root: Path, scan: ObliqueScan) -> None:
 
 
 def write_files_cpu_s(folder: Path, sizes: list[int]) -> float:
-    """CPU seconds to create files of these sizes, as one ``write`` each."""
+    """CPU seconds to create files of these sizes, with one ``write`` each."""
     data = os.urandom(max(sizes))
     before = cpu_s()
     for number, size in enumerate(sizes):
@@ -93,7 +93,7 @@ def cpu_s() -> float:
 
 
 def disk_to_disk(scan: ObliqueScan) -> list[dict[str, Any]]:
-    """The whole stage, tiles on disk (cached by the system) to a volume on disk."""
+    """The whole stage, from tiles on disk (cached by the system) to a volume on disk."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
@@ -127,7 +127,7 @@ def disk_to_disk(scan: ObliqueScan) -> list[dict[str, Any]]:
 
 
 def _covered(plan: stitch.StitchPlan) -> int:
-    """Voxels of the output that a tile covers: those that are not 0, as no voxel of these tiles is."""
+    """Number of output voxels that a tile covers: voxels other than 0, as no voxel of these tiles is 0."""
     volume = PrecomputedVolume(plan.options.output)
     return sum(int(np.count_nonzero(volume.read(box))) for box in plan.blocks())
 

@@ -1,7 +1,7 @@
 """Percentile bins and the fit: CPU per pixel and frame, against a copy of the frames and other ways to the bins.
 
-The reference program takes about 150 ms of CPU per frame of 1 Mpixel (143 ns per pixel and frame) and holds 26 kB per
-pixel at 1024 bins; both were measured on 2 cores of an EPYC, in other runs than this one.
+The reference program takes about 150 ms of CPU per frame of 1 Mpixel (143 ns per pixel and frame). At 1024 bins it
+holds 26 kB per pixel. Both figures were measured in other runs, on 2 cores of an EPYC.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def row(what: str, seconds: tuple[float, float], size: int, floor_s: float) -> d
 
 
 def bisected(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The way the program takes."""
+    """Bins by bisection, as in gpustitch."""
     count, bins = np.empty(frames.shape[1:], np.int32), np.empty(frames.shape[1:], np.int32)
     count_between(frames, count, BACKGROUND, N_BINS * WIDTH)
     percentile_bin(frames, count, bins, PERCENTILE, N_BINS, WIDTH, BACKGROUND)
@@ -53,7 +53,7 @@ def bisected(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def by_histogram(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The definition."""
+    """Bins by a histogram, the definition of the operation."""
     counts = np.zeros((*frames.shape[1:], N_BINS), np.uint16)
     histogram(frames, counts, BACKGROUND, WIDTH)
     bins = np.empty(frames.shape[1:], np.int32)
@@ -62,13 +62,13 @@ def by_histogram(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def by_sorting(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A selection per pixel (the rank alone: the background's share of each pixel is not even considered)."""
+    """A selection per pixel, for the rank alone: without the background's share of each pixel."""
     values = np.ascontiguousarray(frames.reshape(len(frames), -1).T)
     return np.partition(values, round(PERCENTILE / 100 * len(frames)), axis=1)
 
 
 def main() -> None:
-    """Run all."""
+    """Measure, print, store."""
     rate = memcpy_bytes_per_s()
     rows = []
     for n_frames, height in ((64, 64), (256, 32), (1024, 16)):

@@ -20,7 +20,7 @@ from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, background_
 def reference_estimate(
     image: HostArray, size: tuple[int, int], spacing: tuple[int, int], step: int, dtype: Any
 ) -> HostArray:
-    """One call of numpy.percentile for every window, and scipy.ndimage.zoom."""
+    """The estimate with one call of numpy.percentile for every window, and scipy.ndimage.zoom."""
     rows, columns = (centres(n, s) for n, s in zip(image.shape, spacing, strict=True))
     values = np.zeros((len(rows), len(columns)), dtype)
     for i, r in enumerate(rows):

@@ -1,7 +1,7 @@
 """The whole pipeline on 2 x 2 tiles of 256 frames of 1024 x 1024 pixels, five levels, no destriping.
 
-The specimen is a periodic texture of blobs, so that making 2 GiB of camera files takes seconds; tiles are displaced by
-known stage errors and must be found again, or the figures are not printed.
+The specimen is a periodic texture of blobs, so that making 2 GiB of camera files takes seconds. Known stage errors
+displace the tiles. The bench prints figures only if the pipeline finds the tiles' true positions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ N_FRAMES, SIZE, PERIOD = 256, 1024, 160
 PIXEL_UM = 1.8
 STEP_UM = PIXEL_UM / math.sqrt(2)
 REFERENCE_S = 400.0
-# Voxels (z, y, x) of each tile's true place beside what the stage says.
+# Each tile's true position minus the stage's, in voxels (z, y, x).
 ERRORS = ((0, 0, 0), (2, -3, 4), (-1, 5, -2), (3, 2, 1))
 
 
@@ -42,7 +42,7 @@ class StageTimes(Silent):
         self.begun.append((label, time.perf_counter()))
 
     def seconds(self, end: float) -> dict[str, float]:
-        """Seconds from the beginning of each part to that of the next."""
+        """Seconds from the beginning of each part to the beginning of the next."""
         total: dict[str, float] = {}
         for (label, at), (_, then) in zip(self.begun, [*self.begun[1:], ("", end)], strict=True):
             total[label] = total.get(label, 0.0) + then - at
@@ -59,7 +59,7 @@ def texture() -> np.ndarray:
 
 
 def frames(world: np.ndarray, corner: tuple[int, int, int]) -> Iterator[np.ndarray]:
-    """Camera frames of a tile whose first voxel is at ``corner``; at 45 degrees pixel (f, r, c) is (c, r, f+c)."""
+    """Camera frames of a tile with its first voxel at ``corner``; at 45 degrees pixel (f, r, c) is (c, r, f+c)."""
     rng = np.random.default_rng([v % PERIOD for v in corner])
     z, y, x = corner
     rows = (np.arange(SIZE) + y)[:, None] % PERIOD
@@ -70,7 +70,7 @@ def frames(world: np.ndarray, corner: tuple[int, int, int]) -> Iterator[np.ndarr
 
 
 def make_channel(folder: Path) -> tuple[Path, np.ndarray]:
-    """Write the four tiles; the folder, and where they truly are in voxels (z, y, x)."""
+    """Write the four tiles; return the folder and the tiles' true positions in voxels (z, y, x)."""
     world = texture()
     true = []
     for number, error in enumerate(ERRORS):
@@ -95,7 +95,7 @@ def worst_error_px(alignment: Path, true: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Make the channel, run the pipeline, print where the time goes."""
+    """Make the channel, run the pipeline, and print the time of each part."""
     work = Path(tempfile.mkdtemp(prefix="bench-pipeline-"))
     try:
         channel, true = make_channel(work / "channel")

@@ -18,7 +18,7 @@ from gpustitch.ops.pyramid import downsample
 
 
 def reshaped_mean(volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The usual NumPy expression."""
+    """Downsampling with the usual NumPy expression."""
     z, y, x = (n // 2 for n in volume.shape)
     mean = volume.reshape(z, 2, y, 2, x, 2).mean((1, 3, 5), dtype=np.float32)
     return np.rint(mean).astype(volume.dtype)

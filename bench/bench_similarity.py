@@ -1,6 +1,6 @@
-"""Banded correlation of planes: per pair and pixel, against a matrix product on the same threads and the bytes moved.
+"""Banded correlation of planes: time per pair and pixel, against a matrix product on the same threads and a copy.
 
-Every thread has its own matrix products: run with OPENBLAS_NUM_THREADS=1, as ``python -m bench`` does.
+Every thread computes its own matrix products: run with OPENBLAS_NUM_THREADS=1, as ``python -m bench`` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpustitch.sections.similarity.blocks import default_block, peak_bytes
 from gpustitch.sections.similarity.parts import row_sums, sampled_scaling
 from gpustitch.sections.similarity.similarity_rows import centred_rows, plane_moments, tiles_of
 
-# z-spacing (Java), two threads on two cores, not measured in this run.
+# z-spacing (Java), two threads on two cores, from another run.
 JAVA_NS = 2.5
 SHAPE = (1024, 1024)
 N_PIXELS = SHAPE[0] * SHAPE[1]
@@ -26,7 +26,7 @@ _N_GEMM = 1536
 
 
 def gemm_flops_per_s(n_threads: int) -> tuple[float, float]:
-    """Floating-point operations per second of float32 matrix products, one on each thread: by the clock and of CPUs."""
+    """Operations per second of float32 matrix products, one on each thread, by wall-clock and by CPU time."""
     a = np.random.default_rng(0).random((_N_GEMM, _N_GEMM), np.float32)
     wall, cpu = best_seconds(lambda: each_of(lambda _: a @ a, range(n_threads), n_threads), repeats=4)
     return 2 * _N_GEMM**3 * n_threads / wall, 2 * _N_GEMM**3 * n_threads / cpu
@@ -35,7 +35,7 @@ def gemm_flops_per_s(n_threads: int) -> tuple[float, float]:
 def steady(
     planes: npt.NDArray[Any], max_lag: int, n_threads: int, mask: npt.NDArray[np.bool_] | None = None
 ) -> tuple[float, float]:
-    """Seconds a plane takes in the middle of a long stack, by the clock and of CPUs; whole blocks are pushed."""
+    """Wall-clock and CPU seconds of a plane in the middle of a long stack; whole blocks are pushed."""
     stream = BandedCorrelation(SHAPE, max_lag, n_threads=n_threads)
     n = default_block(max_lag)
     some, used = planes[:n], None if mask is None else mask[:n]
@@ -64,25 +64,25 @@ def parts(planes: npt.NDArray[Any], max_lag: int) -> dict[str, float]:
 
 
 def moments(planes: npt.NDArray[Any]) -> float:
-    """CPU nanoseconds per plane and pixel of exact moments, of planes that a sample does not do for."""
+    """CPU nanoseconds per plane and pixel of exact moments, for planes where a sample does not suffice."""
     out = np.empty((len(planes), -(-N_PIXELS // 16384), 3))
     return 1e9 * best_seconds(lambda: plane_moments(planes, np.ones((1, 1, 1), np.uint8), out))[1] / planes.size
 
 
 def pairwise(planes: npt.NDArray[Any]) -> float:
-    """Seconds a pair takes with ``numpy.corrcoef``."""
+    """Seconds of a pair with ``numpy.corrcoef``."""
     a, b = planes[0].reshape(-1), planes[1].reshape(-1)
     return best_seconds(lambda: np.corrcoef(a, b), repeats=3)[0]
 
 
 def measured(planes: npt.NDArray[Any], max_lag: int, n_threads: int, copy: float) -> dict[str, Any]:
-    """One row of the table, with the matrix product measured beside it."""
+    """One row of the table, with the matrix product measured in the same run."""
     gemm = gemm_flops_per_s(n_threads)
     wall, cpu = (1e9 * seconds / N_PIXELS for seconds in steady(planes, max_lag, n_threads))
     again = gemm_flops_per_s(n_threads)
     flops, per_cpu = max(gemm[0], again[0]), max(gemm[1], again[1])
     performed = max_lag + 1 if max_lag <= LONGEST_OF_VECTORS else max_lag + PLANES_TOGETHER
-    # A pixel is read, and its float32 written; rows of the planes before are read again by each block.
+    # A pixel is read, and its float32 written; each block reads the rows of earlier planes again.
     moved = planes.itemsize + 4 + 4 * max_lag / default_block(max_lag)
     return {
         "what": f"{planes.dtype}, max_lag {max_lag}, {n_threads} threads",

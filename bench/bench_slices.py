@@ -1,4 +1,4 @@
-"""Slice series: judged, and resampled from DICOM files to volumes against reading and writing alone."""
+"""Slice series: judging, and resampling from DICOM files to volumes, against reading and writing alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _OUTPUTS = (
 
 
 def write_head(folder: Path) -> None:
-    """CT slices at 7/12 mm, positions rounded to 0.1 mm; noise of 12 bits, as air and tissue have it."""
+    """Write CT slices 7/12 mm apart, positions rounded to 0.1 mm; noise of 12 bits, as in air and tissue."""
     rng = np.random.default_rng(0)
 
     def pixels(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -54,12 +54,12 @@ def write_head(folder: Path) -> None:
 
 
 def twelve_bits(data: Any, _number: int) -> None:
-    """As scanners store CT: rescaled it is int16."""
+    """Store 12 bits as scanners store CT; rescaled values are int16."""
     data.BitsStored, data.HighBit = 12, 11
 
 
 def copied(stack: SliceStack, target: Path, levels: int | None, n_planes: int) -> None:
-    """The floor: all slices are read, and as many as the result has planes written, by the same reader and writer."""
+    """The floor: read all slices, and write as many planes as the result has, with the same reader and writer."""
     planes = DicomPlanes(stack.series, stack.order)
     shape = (n_planes, *planes.shape[1:])
 
@@ -76,14 +76,14 @@ def copied(stack: SliceStack, target: Path, levels: int | None, n_planes: int) -
 
 
 def bytes_copied(folder: Path, target: Path) -> None:
-    """The bytes of all files, one after another, into one file: no header is read, no voxel looked at."""
+    """Copy the bytes of all files, one after another, into one file, without reading headers or voxels."""
     with target.open("wb", buffering=0) as file:
         for path in sorted(folder.iterdir()):
             file.write(path.read_bytes())
 
 
 def resampled(stack: SliceStack, target: Path, levels: int | None, spacing_mm: float | None) -> None:
-    """From headers that are read to a volume."""
+    """From a verdict to a volume."""
     run(plan(ResampleOptions((), target, spacing_mm, stack=stack, levels=levels, overwrite=True)))
 
 

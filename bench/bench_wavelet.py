@@ -1,6 +1,6 @@
 """Wavelet destriping of one 2048 x 2048 frame on one core, against pystripe's arithmetic in PyWavelets and SciPy.
 
-Run with OMP_NUM_THREADS=1 for figures per core. Where there is a CUDA device, batches of frames on it too.
+Run with OMP_NUM_THREADS=1 for figures per core. On a machine with a CUDA device, batches of frames run there too.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def striped_frame(size: int = SIZE) -> npt.NDArray[np.uint16]:
 
 
 def reference_band(image: HostArray, sigma: float, wavelet: str) -> HostArray:
-    """One band by a full transform both ways and packed FFTs in float64."""
+    """One band with a full transform both ways and packed FFTs in float64."""
     approximation, *details = pywt.wavedec2(np.log(1 + image), wavelet, mode="symmetric")
     notched = []
     for horizontal, vertical, diagonal in details:
@@ -69,7 +69,7 @@ def reference(frame: HostArray, options: WaveletOptions) -> HostArray:
 
 
 def main() -> None:
-    """Measure every case, and what all cores give together."""
+    """Measure every case on one core, and one case on all cores together."""
     frame = striped_frame()
     floor_s = frame.nbytes * 2 / memcpy_bytes_per_s()
     rows = []
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _all_cores(frame: HostArray, options: WaveletOptions, floor_s: float) -> dict[str, Any]:
-    """Wall time a frame when every core works on its own frame."""
+    """Wall time of a frame when every core works on its own frame."""
     cores = cpu_count()
     apply = Correction("wavelet", options).apply
     with ThreadPoolExecutor(cores) as pool:
@@ -109,7 +109,7 @@ def _all_cores(frame: HostArray, options: WaveletOptions, floor_s: float) -> dic
 
 
 def _on_device(frame: HostArray, device: Device, name: str) -> list[dict[str, Any]]:
-    """Wall time a frame in batches of frames that are on the device already."""
+    """Wall time of a frame in batches of frames that lie on the device already."""
     frames = to_device(np.stack([frame] * BATCH), device)
     rows = []
     for case, options in CASES:

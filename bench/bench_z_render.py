@@ -1,4 +1,4 @@
-"""Resampling of sections along z: the operation alone, and from a file to a volume against reading and writing."""
+"""Resampling sections along z: the operation alone, and from a file to a volume, against reading and writing."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def op_rows() -> list[dict[str, Any]]:
 
 
 def copied(source: Path, target: Path, levels: int | None) -> None:
-    """The floor: all planes are read and written as they are, in blocks, by the same reader and writer."""
+    """The floor: read all planes and write them unchanged, in blocks, with the same reader and writer."""
     planes = open_planes(source)
     with open_output(target, planes.shape, planes.dtype, _SPACING, downsample=downsample, levels=levels,
                      overwrite=True) as output:  # fmt: skip
@@ -85,7 +85,7 @@ def rendered(options: RenderOptions) -> None:
 
 
 def best_in_turn(*functions: Callable[[], None], repeats: int = 4) -> list[tuple[float, float]]:
-    """Least wall-clock and least CPU seconds of each; they run in turn, as others use the machine too."""
+    """Least wall-clock and CPU seconds of each function; functions run in turn, as other programs run too."""
     seconds: list[list[tuple[float, float]]] = [[] for _ in functions]
     for _ in range(repeats):
         for function, taken in zip(functions, seconds, strict=True):

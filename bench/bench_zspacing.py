@@ -1,4 +1,4 @@
-"""Section positions: time of an update as in Fiji's z-spacing, and of the whole default solution with its error."""
+"""Section positions: time of an update as in Fiji's z-spacing, and time and error of the default solution."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.compat import compat_steps
 from gpustitch.sections.positions.estimate import estimate_positions
 
-# z-spacing (Java), one thread, ms per iteration with ten inner ones, measured on a machine of the same kind.
+# z-spacing (Java), one thread, ms per iteration with ten inner iterations, measured on a machine of the same kind.
 JAVA_MS = {(400, 10): 8.8, (400, 50): 34.9, (2000, 10): 59.6, (2000, 50): 205.0}
-# Updates of the plugin after which it is compared.
+# Updates of the plugin before the comparison.
 LONG = {400: 3000, 2000: 1000}
 
 
 def series(n: int, max_lag: int, pixels: int = 4000, seed: int = 0) -> tuple[Floats, Floats]:
     """Half strip of a series of sections with uneven spacing, and their true positions.
 
-    Pixels are independent: noise and three parts, which are forgotten over 3, 8 and 25 sections.
+    Pixels are independent: noise and three parts, whose correlation decays over 3, 8 and 25 sections.
     """
     rng = np.random.default_rng(seed)
     truth = np.cumsum(rng.uniform(0.4, 1.6, n))
@@ -50,14 +50,14 @@ def error(positions: Floats, truth: Floats) -> float:
 
 
 def compat_ms(strip: Floats, max_lag: int) -> float:
-    """Milliseconds of an update, in the middle of many."""
+    """Milliseconds of an update amid many updates."""
     n, options = len(strip), EstimateOptions(max_lag=max_lag, compat=True)
     steps = compat_steps(band_of(strip, max_lag), options, np.arange(n) * 1.0, np.ones(n), np.ones(n), None)
     return 1e3 * best_seconds(lambda: next(steps), repeats=10)[0]
 
 
 def seconds_until(strip: Floats, truth: Floats, max_lag: int, wanted: float) -> tuple[int, float]:
-    """Updates of the default, and the time they take, until its error is at most the wanted one."""
+    """Updates of the default until its error is at most ``wanted``, and the seconds that they take."""
     for updates in range(1, 101):
         options = EstimateOptions(max_lag=max_lag, outer_iterations=updates)
         if error(estimate_positions(strip, options).positions, truth) <= wanted:

@@ -1,4 +1,4 @@
-"""What the benches share: timing, floors measured in the same run, and the results file."""
+"""Shared by all benches: timing, floors measured in the same run, and the results file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def best_seconds(function: Callable[[], Any], *, repeats: int = 5) -> tuple[float, float]:
-    """Least wall-clock and least CPU seconds of ``function`` over ``repeats`` calls, after one to warm up."""
+    """Least wall-clock and least CPU seconds of ``function`` over ``repeats`` calls, after one warm-up call."""
     function()
     wall, cpu = [], []
     for _ in range(repeats):
@@ -32,7 +32,7 @@ def best_seconds(function: Callable[[], Any], *, repeats: int = 5) -> tuple[floa
 
 
 def memcpy_bytes_per_s(size_bytes: int = 1 << 28) -> float:
-    """Bytes copied per second by ``numpy.copyto`` on one core, beyond the cache."""
+    """Bytes per second that ``numpy.copyto`` copies on one core, beyond the cache."""
     source = np.ones(size_bytes, np.uint8)
     target = np.empty_like(source)
     return size_bytes / best_seconds(lambda: np.copyto(target, source))[0]
@@ -53,7 +53,7 @@ def gemm_flops_per_s(n: int = 2048) -> float:
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+    """The machine and the versions that the figures were measured with."""
     model = ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

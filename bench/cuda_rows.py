@@ -1,4 +1,4 @@
-"""The rows of the bench of CUDA bodies: each puts arguments on the device and says what has to be done with them."""
+"""The rows of the bench of CUDA bodies: each row puts arguments on the device and states the least work on them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from gpustitch.regrid.plan import ZGrid, plan_z, sorted_series
 from gpustitch.regrid.zresample import planes_between
 from gpustitch.sections.similarity.banded import banded_correlation
 
-# Frames, rows and columns that are de-obliqued, counted, destriped; voxels that are halved; windows that are
-# correlated, by their side; voxels that are fused; planes that are compared, and with how many after them.
+# Sizes: frames, rows and columns to de-oblique, count and destripe; voxels to halve; windows to correlate, by side;
+# voxels to fuse; planes to compare, each with how many later planes.
 FRAMES = (512, 1024, 256)
 COUNTED = (256, 512, 1024)
 DESTRIPED = (16, 2048, 2048)
@@ -38,10 +38,10 @@ RENDERED = (128, 1024, 1024)
 
 @dataclass(frozen=True)
 class Work:
-    """One operation on arguments that are on the device.
+    """One operation on arguments that lie on the device.
 
-    ``n_bytes`` must at least be read and written, ``flops`` operations on floats must at least be done, for ``items``
-    of a ``unit``.
+    For ``items`` of a ``unit``, the operation must at least read and write ``n_bytes``. It must do at least ``flops``
+    operations on floats.
     """
 
     what: str
@@ -65,7 +65,7 @@ def random_of(cupy: Any, device: Device, shape: tuple[int, ...], dtype: str, mos
 
 
 def deoblique(cupy: Any, device: Device, *, dtype: str, shear: float) -> Work:
-    """A block inside the coverage: a frame's voxel is read for each that is written."""
+    """A block inside the coverage: one frame voxel is read for each voxel written."""
     n_frames, n_rows, n_planes = FRAMES
     frames = random_of(cupy, device, FRAMES, dtype, np.iinfo(dtype).max if dtype != "float32" else 65535)
     first = int(np.ceil(shear * n_planes))
@@ -78,7 +78,7 @@ def deoblique(cupy: Any, device: Device, *, dtype: str, shear: float) -> Work:
 
 
 def pyramid(cupy: Any, device: Device, *, twin: Callable[[Array, Array], None], dtype: str, odd: bool = False) -> Work:
-    """A volume halved; of odd length, rows do not begin at whole words."""
+    """A volume halved; rows of odd length do not begin at whole words."""
     shape = tuple(n - odd for n in VOLUME)
     volume = random_of(cupy, device, shape, dtype, 3 if twin is halve_mode else 255)
     out = cupy.empty([-(-n // 2) for n in shape], dtype)
@@ -103,14 +103,14 @@ def correlate(cupy: Any, device: Device, *, side: int) -> Work:
 
 
 def counted(cupy: Any, device: Device, *, what: str) -> Work:
-    """Pixels of frames counted: a histogram of 1024 bins of 4, or the percentile bin without one."""
+    """Pixels of frames counted: a histogram of 1024 bins of 4 counts, or the percentile bin without a histogram."""
     frames = random_of(cupy, device, COUNTED, "uint16", 4095)
     count, bins = (cupy.zeros(COUNTED[1:], "int32") for _ in range(2))
     count_between(frames, count, 150, 4096)
     if what == "histogram":
         out = cupy.zeros((*COUNTED[1:], 1024), "uint32")
         histogram(frames, out, 150, 4)
-        added_bytes = 2 * out.itemsize * int(cupy.count_nonzero(out))  # a bin that is hit is read and written
+        added_bytes = 2 * out.itemsize * int(cupy.count_nonzero(out))  # each bin that is hit is read and written
         return Work(what, partial(histogram, frames, out, 150, 4), frames.nbytes + added_bytes, frames.size, "sample")
     if what == "count_between":
         launch: Callable[[], Any] = partial(count_between, frames, count, 150, 4096)
@@ -138,7 +138,7 @@ def destriped(cupy: Any, device: Device, *, method: str) -> Work:
 
 
 def fused(cupy: Any, device: Device, *, n_tiles: int) -> Work:
-    """A block of which every voxel is seen by so many tiles at sub-voxel positions."""
+    """A block where ``n_tiles`` tiles at sub-voxel positions see every voxel."""
     depth, height, width = (n + 4 for n in FUSED)
     values = np.random.default_rng(0).integers(0, 65536, (depth, height, width), dtype=np.uint16)
     volume = ArrayVolume(values, Spacing(1, 1, 1), Coverage(width, height, depth))
@@ -153,7 +153,7 @@ def fused(cupy: Any, device: Device, *, n_tiles: int) -> Work:
 
 
 def similarity(cupy: Any, device: Device) -> Work:
-    """Every plane compared with those after it: the products of the band alone."""
+    """Every plane compared with the planes after it: the products of the band alone."""
     planes = random_of(cupy, device, PLANES, "uint16", 4095)
     pairs = sum(min(MAX_LAG, PLANES[0] - 1 - i) for i in range(PLANES[0]))
     pixels = PLANES[1] * PLANES[2]

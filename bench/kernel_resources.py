@@ -1,7 +1,7 @@
-"""What the CUDA bodies take: ``python -m bench.kernel_resources`` compiles them (no device needed) and prints a table.
+"""Resources of the CUDA bodies: ``python -m bench.kernel_resources`` compiles them, without a device, into a table.
 
-Registers, shared memory and spills are the least and the most over devices; occupancy is the fraction of the 64 warps
-of a multiprocessor of compute capability 9.0 that run together.
+The table has the least and the most registers, shared memory and spills over devices. Occupancy is the fraction of the
+64 warps of a multiprocessor of compute capability 9.0 that run together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parent / "results" / "kernel_resources.json"
 
 
 def measure() -> list[dict[str, Any]]:
-    """One row for each body and types; what differs between devices is by their names."""
+    """One row for each body and types; values that differ between devices are keyed by the devices' names."""
     rows = []
     for source in own_sources():
         for variant in variants(source):
@@ -36,7 +36,7 @@ def _row(name: str, variant: Variant, taken: dict[str, nvrtc.Resources]) -> dict
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table of Markdown; rows of one body that say the same are one."""
+    """The rows as a Markdown table; equal rows of one body are merged."""
     lines: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         figures = [_range(row[key]) for key in ("registers", "shared_bytes", "spill_bytes")]
@@ -54,7 +54,7 @@ def _range(by_device: dict[str, int]) -> str:
 
 
 def main() -> int:
-    """Print the table and keep every row; 1 where there is no compiler."""
+    """Print the table and store every row; return 1 without a compiler."""
     if nvrtc.why_not():
         print(nvrtc.why_not(), file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""NVIDIA's runtime compiler, called without a device: CUDA C to a binary, and what ptxas says about it.
+"""NVIDIA's runtime compiler, called without a device: from CUDA C to a binary and the report of ptxas.
 
 The compiler comes in the wheel ``nvidia-cuda-nvrtc``; no driver is needed.
 """
@@ -23,7 +23,7 @@ _WARNING = re.compile(r"warning", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Resources:
-    """What one thread (registers, bytes of stack and spills) and one block (bytes of static shared memory) take."""
+    """Resources of a thread (registers, bytes of stack and spills) and of a block (bytes of static shared memory)."""
 
     registers: int
     stack_bytes: int
@@ -33,8 +33,8 @@ class Resources:
     def occupancy(self, threads: int) -> float:
         """Fraction of the 64 warps of a multiprocessor of compute capability 9.0 that run together."""
         warps = -(-threads // 32)
-        # Registers are given to warps in units of 256, in each quarter of the multiprocessor; a block takes 1 KiB more
-        # shared memory than it declares, in units of 128 bytes.
+        # Warps get registers in units of 256, in each quarter of the multiprocessor. A block takes 1 KiB more shared
+        # memory than it declares, in units of 128 bytes.
         warps_of_registers = 4 * (16384 // (-(-self.registers * 32 // 256) * 256))
         blocks_of_shared = (228 << 10) // (-(-self.shared_bytes // 128) * 128 + 1024)
         return min(32, 64 // warps, warps_of_registers // warps, blocks_of_shared) * warps / 64
@@ -42,7 +42,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Result of a compilation: resources of each body, and the lines of the compiler that are warnings."""
+    """Result of a compilation: resources of each body, the compiler's warnings, and the binary."""
 
     resources: dict[str, Resources]
     warnings: list[str]
@@ -54,12 +54,12 @@ class CompileError(Exception):
 
 
 def why_not() -> str:
-    """Why there is no compiler here; empty where there is."""
+    """Why there is no compiler; empty if there is one."""
     return "" if _path() else "NVRTC is not installed (pip install nvidia-cuda-nvrtc)"
 
 
 def version() -> str:
-    """Version of the compiler, as 13.0."""
+    """Version of the compiler, such as 13.0."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     _check(_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
     return f"{major.value}.{minor.value}"
@@ -98,14 +98,14 @@ def compile_text(text: str, options: Sequence[str], architecture: int) -> Compil
 
 
 def _resources(log: str) -> dict[str, Resources]:
-    """Resources of each body, from what ``ptxas -v`` prints."""
+    """Resources of each body, from the output of ``ptxas -v``."""
     parts = _FUNCTION.split(log)[1:]
     found = {}
     for name, text in zip(parts[::3], parts[2::3], strict=True):
         stack, stores, loads = map(int, match.groups()) if (match := _SPILL.search(text)) else (0, 0, 0)
         registers, shared = _REGISTERS.search(text), _SHARED.search(text)
         if registers is None:
-            raise CompileError(f"ptxas does not say what {name} takes:\n{log}")
+            raise CompileError(f"ptxas states no resources of {name}:\n{log}")
         found[name] = Resources(int(registers[1]), stack, max(stores, loads), int(shared[1]) if shared else 0)
     return found
 

@@ -1,4 +1,4 @@
-"""What the launcher compiles: every file of bodies with every combination of its types."""
+"""The texts that the launcher compiles: every file of bodies with every combination of its types."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
 @dataclass(frozen=True)
 class Variant:
-    """A file of bodies with types for its names such as ``T``, and the twins that are launched with just these."""
+    """A file of bodies with types for its names such as ``T``, and the twins launched with these types."""
 
     source: str
     names: tuple[tuple[str, str], ...]
@@ -30,24 +30,24 @@ class Variant:
 
     @property
     def types(self) -> str:
-        """The types in a few words."""
+        """The types as a short text."""
         return " ".join(f"{name}={_DTYPES[c_type]}" for name, c_type in self.names)
 
 
 def twins() -> Mapping[str, Kernel]:
-    """All twins of the package, which is imported whole."""
+    """All twins of the package; every module is imported first."""
     for module in pkgutil.walk_packages(gpustitch.__path__, "gpustitch."):
         importlib.import_module(module.name)
     return {name: twin for name, twin in kernels().items() if twin.definition.__module__.startswith("gpustitch.")}
 
 
 def threads(name: str) -> int:
-    """Threads of a block of a twin."""
+    """Number of threads in a twin's block."""
     return math.prod(twins()[name].grid.threads)
 
 
 def variants(source: str) -> list[Variant]:
-    """The variants of one file that twins with a body are launched with."""
+    """The variants of one file with which twins are launched."""
     found: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for name, twin in twins().items():
         if twin.source == source and twin.has_cuda_body:
@@ -64,7 +64,7 @@ def program(variant: Variant) -> tuple[str, tuple[str, ...]]:
 
 
 def compiled(variant: Variant, architecture: int) -> nvrtc.Compiled:
-    """The variant as NVRTC compiles it; variants that are given as the same text are compiled once."""
+    """The variant compiled by NVRTC; variants with the same text are compiled once."""
     return _compiled(*program(variant), architecture)
 
 

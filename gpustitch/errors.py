@@ -12,7 +12,7 @@ _PARAMETER = re.compile(r"`(\w+)`")
 
 
 class GpustitchError(Exception):
-    """Anything gpustitch refuses or fails at. Its text says what was given, what was expected and what to do.
+    """Anything gpustitch refuses or fails at. The text says what was given, what was expected and what to do.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ class ParameterError(GpustitchError, ValueError):
 
 
 class InputMissingError(GpustitchError, FileNotFoundError):
-    """A file, directory or tile that should be read is not there."""
+    """A file, directory or tile to be read is not there."""
 
     exit_code = 4
 
 
 class DamagedInputError(GpustitchError, OSError):
-    """A file is not of the format it should be, truncated, or contradicts itself."""
+    """A file is not of the expected format, is truncated, or contradicts itself."""
 
     exit_code = 5
 

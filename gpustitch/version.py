@@ -1,4 +1,4 @@
-"""The version of the package that runs, which need not be the one that is installed."""
+"""The version of the running package; another version may be installed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ UNKNOWN = "0+unknown"
 
 
 def version_beside(folder: Path) -> str:
-    """Version of gpustitch as the folder that holds its package states it.
+    """Version of gpustitch that the folder holding its package states.
 
     Parameters
     ----------
     folder
-        A checkout with its pyproject.toml, or where packages are installed, with their metadata.
+        A checkout with its pyproject.toml, or a folder of installed packages with their metadata.
 
     Returns
     -------
     str
-        The version; ``UNKNOWN`` if neither states one, as for a package that was only copied.
+        The version; ``UNKNOWN`` if neither states one, for example for a package that was only copied.
     """
     stated = folder / "pyproject.toml"
     if stated.is_file():

@@ -1,4 +1,4 @@
 """CUDA C bodies of the kernel twins, one file per operation, read as text by :mod:`gpustitch.array`."""
 
-# By this line gpustitch knows its own kernels from another project's folder of that name.
+# This line tells gpustitch's own kernels from another project's folder "kernels".
 OWNER = "gpustitch"

@@ -1,15 +1,15 @@
-// What several bodies need. No system header is included, so that every compiler of CUDA C takes the files as they are.
+// Shared by several bodies. Without system headers, every compiler of CUDA C takes the files unchanged.
 #pragma once
 
 typedef long long int64;
 
-// Types of voxels: whether they are whole numbers, and the greatest of them.
+// Types of voxels: whether values are whole numbers, and the greatest value.
 template <typename V> struct Voxel;
 template <> struct Voxel<unsigned char> { static constexpr bool is_whole = true; static constexpr float most = 255.0f; };
 template <> struct Voxel<unsigned short> { static constexpr bool is_whole = true; static constexpr float most = 65535.0f; };
 template <> struct Voxel<float> { static constexpr bool is_whole = false; static constexpr float most = 0.0f; };
 
-// A float as a voxel: whole numbers are rounded, halves to even, and clipped to what the type holds; NaN becomes 0.
+// A float as a voxel: whole numbers are rounded, halves to even, and clipped to the type's range; NaN becomes 0.
 template <typename V> __device__ inline V to_voxel(float value) {
     if constexpr (Voxel<V>::is_whole) {
         return (V)fminf(fmaxf(rintf(value), 0.0f), Voxel<V>::most);
@@ -21,7 +21,7 @@ template <typename V> __device__ inline V to_voxel(float value) {
 // Number of this thread in the launch.
 __device__ inline int64 thread_number() { return (int64)blockIdx.x * blockDim.x + threadIdx.x; }
 
-// Whole voxels as one word, the first in its lowest bits; compilers write a pair of 16 bits one by one.
+// Voxels of whole numbers as one word, the first in the lowest bits; compilers would write two of 16 bits one by one.
 template <typename V, int N> __device__ inline unsigned packed(const V (&voxels)[N]) {
     unsigned word = 0;
 #pragma unroll

@@ -1,16 +1,16 @@
 // Pearson correlation of a window with another at 27 shifts.
 //
-// A block of threads works on one window at one shift along z. A thread walks along y at one (z, x), neighbours beside
-// each other in x, with three rows of three voxels of the moving window in registers: four reads, mostly from the L1
-// cache, give the products, sums and squares at nine shifts. They are summed in float32 over 16 voxels, beyond that
-// with what each sum lost carried along, over a warp as a tree, and over the block in float64, which consumer cards are
-// slow in.
+// A block of threads computes one window at one shift along z. A thread walks along y at one (z, x); neighbouring
+// threads are neighbours in x. A thread holds three rows of three voxels of the moving window in registers. Four reads,
+// mostly from the L1 cache, then give the products, sums and squares at nine shifts.
+// A thread sums 16 voxels in plain float32, more voxels with Kahan's correction. A warp sums as a tree. Only the sum
+// over the block is in float64, which is slow on consumer cards.
 #include "common.cuh"
 
 constexpr int RUN = 16, SHIFTS = 9, N_SUMS = 3 * SHIFTS + 2, WARPS = 8;
-constexpr double FLAT = 1e-6;  // as in correlate.py
+constexpr double FLAT = 1e-6;  // as in gpustitch/oblique/align/correlate.py
 
-// A sum in float32 that does not grow less exact with the number of its terms (Kahan).
+// A float32 sum whose error does not grow with the number of terms (Kahan).
 struct Total {
     float sum = 0.0f, lost = 0.0f;
     __device__ inline void add(float value) {
@@ -20,7 +20,7 @@ struct Total {
     }
 };
 
-// Sums over the block; every thread may read them after this.
+// Sums over the block, readable by every thread afterwards.
 template <int N> __device__ inline void block_sums(const Total (&total)[N], double (*of_warp)[N_SUMS], double* sums) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
@@ -39,13 +39,14 @@ template <int N> __device__ inline void block_sums(const Total (&total)[N], doub
     __syncthreads();
 }
 
-// Size of a fixed window, and of the moving one, in voxels.
+// Size of a window in voxels.
 struct Size {
     unsigned depth, height, width;
     __device__ inline int64 count() const { return (int64)depth * height * width; }
 };
 
-// Sums of the moving window without its outermost voxels, and of the fixed one; whether all are finite.
+// Sums of the moving window without its outermost voxels, and of the fixed window; returns whether all voxels are
+// finite.
 __device__ inline bool sum_levels(const float* fixed, const float* moving, Size size, Total (&total)[2]) {
     const Size outer = {size.depth + 2, size.height + 2, size.width + 2};
     bool finite = true;
@@ -68,7 +69,7 @@ __device__ inline bool sum_levels(const float* fixed, const float* moving, Size 
     return finite;
 }
 
-// Products, sums and squares of the centred windows at shifts (0, dy, dx) of moving, sum and squares of fixed.
+// Products, sums and squares of the centred windows at shifts (0, dy, dx) of moving; sum and squares of fixed.
 __device__ inline void sum_products(
     const float* fixed, const float* moving, Size size, float fixed_level, float level, Total (&total)[N_SUMS]
 ) {

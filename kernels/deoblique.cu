@@ -1,15 +1,16 @@
 // De-obliquing: camera frames (frame, row, column) become planes (z = column, y = row, x).
 //
-// A block of threads writes one row y of 32 planes and 128 columns x. Planes whose frames fit the window, for a shear
-// up to 2 all 32 of them, are turned over in shared memory: reads run along the columns of a frame, writes along x, and
-// every frame is fetched once. A thread writes the voxels of one 4-byte word, and a pitch of 33 voxels puts the words
-// of a warp into different banks. Blocks beside each other in x share a quarter of their frames through the L2 cache.
+// A block of threads writes one row y of 32 planes and 128 columns x. Shared memory holds a window of frames and
+// transposes their samples: reads run along the columns of a frame, writes along x, and every frame is fetched once.
+// For a shear up to 2 the frames of all 32 planes fit the window. A thread writes the voxels of one 4-byte word. A
+// pitch of 33 voxels puts the words of a warp into different banks. Neighbouring blocks in x share a quarter of their
+// frames through the L2 cache.
 #include "common.cuh"
 
 constexpr int PLANES = 32, COLUMNS = 128, WINDOW = 192, PITCH = PLANES + 1;
 constexpr int RUN = 4 / sizeof(T), SEGMENTS = COLUMNS / (32 * RUN);
 
-// Where a plane finds its frames, for the columns x of this block: x + offset; those of from..to are all there.
+// A plane's frames: column x of this block lies at frame x + offset; for columns from..to both frames exist.
 struct Plane {
     int64 offset;
     int from, to;
@@ -18,7 +19,7 @@ struct Plane {
 
 __device__ inline Plane plane_of(int64 offset, float weight, int64 x_start, int64 n_frames, int columns) {
     Plane plane;
-    // Beyond these bounds no frame is met; sums of columns and offsets cannot overflow between them.
+    // Beyond these bounds no column meets a frame; within them sums of columns and offsets cannot overflow.
     plane.offset = max(-x_start - COLUMNS, min(n_frames, offset)) + x_start;
     plane.from = (int)min(max(-plane.offset, (int64)0), (int64)columns);
     plane.to = (int)max(min(n_frames - (weight != 0.0f) - plane.offset, (int64)columns), (int64)0);
@@ -26,7 +27,7 @@ __device__ inline Plane plane_of(int64 offset, float weight, int64 x_start, int6
     return plane;
 }
 
-// Number of planes from the first on whose frames, for all columns, fit the window; the least of their offsets.
+// Number of planes, from the first on, whose frames for all columns fit the window; also the least of their offsets.
 __device__ inline int fitting(const Plane* planes, int n_planes, int64* least) {
     int64 low = planes[0].offset, high = low;
     int n = 1;
@@ -40,15 +41,15 @@ __device__ inline int fitting(const Plane* planes, int n_planes, int64* least) {
     return n;
 }
 
-// Multiplied and added in the steps of the definition; whole numbers are rounded to nearest, halves up. A whole number
-// of weight 0 is near whatever the next sample; of floats the next could be NaN.
+// Multiplies and adds in the steps of the definition; whole numbers are rounded to nearest, halves up. With weight 0 a
+// whole number equals `near`, whatever `next` is; a float `next` could be NaN.
 __device__ inline T between(T near, T next, float weight) {
     const float value = ((float)next - (float)near) * weight + (float)near;
     if constexpr (Voxel<T>::is_whole) return (T)(value + 0.5f);
     else return weight != 0.0f ? value : near;
 }
 
-// The voxels x, x + 1, ... of a plane from samples in shared memory, as one word if they may be written so.
+// Writes voxels x, x + 1, ... of a plane from samples in shared memory, as one word if `as_word`.
 __device__ inline void write_run(T* target, const T* near, Plane plane, int x, int columns, bool as_word) {
     T voxel[RUN];
     if (x >= plane.from && x + RUN <= plane.to) {

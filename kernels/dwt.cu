@@ -1,28 +1,28 @@
 #include "dwt.cuh"
 
-// Analysis. A block of 256 threads makes 32 x 32 coefficients of both subbands. It reads 32 rows of its window at a
-// time (fewer for filters of more than 12 taps), coalesced and in pairs, even and odd columns apart, and low-passes
-// them along the rows, a lane for each row: pitches are odd, so that lanes meet in no bank. When all rows are halved it
-// passes low and high down the columns, a lane for each column. As in dwt.cuh four results at a time are in registers.
-// Reads overlap those of the neighbours by the filter's length less 2: in L2. T is the type of what is read.
+// Analysis. A block of 256 threads makes 32 x 32 coefficients of both subbands. The block reads 32 rows of its window
+// at a time (fewer for filters of more than 12 taps). Reads are coalesced, in pairs; even and odd columns stay apart. A
+// lane low-passes each row; pitches are odd, so that lanes meet in no bank. Once all rows are halved, a lane low-passes
+// and high-passes each column. As in dwt.cuh, a thread keeps four results at a time in registers. Reads of neighbouring
+// blocks overlap by the filter's length less 2, in the L2 cache. T is the type of the samples read.
 constexpr int SIDE = 32;
 // Room for 32 rows of a window of 12 taps: 37 pairs and one float between rows.
 constexpr int SEGMENT_SIZE = 2400, HALVED_PITCH = SIDE + 1;
 
-// Blocks of the analysis that share a multiprocessor at least.
+// Least number of analysis blocks that share a multiprocessor.
 #if __CUDA_ARCH__ >= 800
 constexpr int ANALYSES = 5;
 #else
 constexpr int ANALYSES = 2;
 #endif
 
-// Two neighbours, read at once.
+// Two neighbouring samples, read at once.
 template <typename V> struct __align__(2 * sizeof(V)) Pair {
     V x, y;
 };
 
-// Logarithm of a finite x >= 1, half as long as logf. With x = 2^e (1 + f), -1/3 <= f < 1/3, the polynomial in f
-// differs from log(1 + f) by at most 4.3e-8, a float's rounding at 1; it was fitted to the least maximum of that.
+// Logarithm of a finite x >= 1, in half the time of logf. With x = 2^e (1 + f), -1/3 <= f < 1/3, a polynomial in f
+// stands for log(1 + f). The polynomial minimises the greatest difference, 4.3e-8, a float's rounding at 1.
 __device__ inline float logarithm(float x) {
     const int bits = __float_as_int(x), exponent = (bits - 0x3f2aaaab) & (int)0xff800000;
     const float f = __int_as_float(bits - exponent) - 1.0f;
@@ -36,7 +36,7 @@ __device__ inline float logarithm(float x) {
     return fmaf((float)exponent, log_2_of_exponent, fmaf(p, f * f, f));
 }
 
-// log(1 + I) of an image's clipped counts.
+// log(1 + I) of an image's clipped counts I.
 struct Logarithm {
     typedef T Raw;
     const T* samples;
@@ -55,13 +55,13 @@ struct LowPass {
     __device__ float value(float coefficient) const { return coefficient; }
 };
 
-// Size of a signal (rows, columns), of which the last row or column may only repeat the stored one before.
+// Size of a signal (rows, columns); its last row or column may be no stored one but repeat the one before.
 struct Size {
     int rows, columns, stored_rows, stored_columns;
 };
 
-// What a block reads: `rows` rows of `places` pairs of samples, from `row` and `column` of the signal on. A thread has
-// every 256th pair; `first_row`, `first_place` are its first.
+// The samples that a block reads: `rows` rows of `places` pairs, from `row` and `column` of the signal on. A thread
+// reads every 256th pair, first the pair at `first_row`, `first_place`.
 struct Window {
     int row, column, rows, places, first_row, first_place;
 
@@ -69,7 +69,7 @@ struct Window {
         : row(2 * tile.row + 2 - length), column(2 * tile.column + 2 - length), rows(2 * SIDE + length - 2),
           places(SIDE + length / 2 - 1), first_row(threadIdx.x / places), first_place(threadIdx.x % places) {}
 
-    // Whether the pairs are there and can be read at once.
+    // Whether all pairs are stored, and aligned to be read at once.
     template <typename Source> __device__ bool is_plain(const Source& source, const Size& size) const {
         const bool inside = row >= 0 && column >= 0 && row + rows <= size.stored_rows &&
                             column + 2 * places <= size.stored_columns;
@@ -92,7 +92,7 @@ __device__ inline Pair<typename Source::Raw> pair_at(const Source& source, const
     }
 }
 
-// `n` rows of the window from row `start` of it on into `segment`: the pairs' first samples, then their second ones.
+// Reads `n` rows of the window, from its row `start` on, into `segment`: first samples of pairs, then second samples.
 template <bool plain, typename Source>
 __device__ inline void load_rows(
     const Source& source, const Size& size, const Window& window, int start, int n, float* segment) {
@@ -120,7 +120,7 @@ __device__ inline void load_rows(
     }
 }
 
-// Low pass of `n` rows at 32 columns; a thread has four columns of one row.
+// Low pass of `n` rows at 32 columns; a thread computes four columns of one row.
 __device__ inline void halve_rows(
     const float* segment, int n, int places, const float4* weights, int steps, float* halved) {
     const int row = threadIdx.x % n, first = threadIdx.x / n * AT_ONCE;
@@ -166,7 +166,7 @@ __device__ inline void halve_column(const float* halved, const float4* weights, 
     }
 }
 
-// The block's coefficients of one frame (rows, 2, columns), 0 where there are none.
+// The block's coefficients of one frame (rows, 2, columns); 0 beyond the last coefficients.
 template <typename Source>
 __device__ inline void analyse(
     Source source, Size size, const float* taps, int length, Tile tile, float* out, int64 rows, int64 columns) {

@@ -3,9 +3,9 @@
 
 #include "common.cuh"
 
-// A block of 256 threads synthesises 32 x 64 samples: down the columns into shared memory, then along the rows, where
-// a thread has four rows of two neighbours. Filters are stepped through with four results at a time in registers, so
-// that a value that is read serves several of them, and with any number of taps.
+// A block of 256 threads synthesises 32 x 64 samples: down the columns into shared memory, then along the rows. There a
+// thread computes four rows of two neighbours. A filter may have any number of taps. A thread keeps four results at a
+// time in registers, so that each value read serves several results.
 constexpr int MOST_TAPS = 102, HALF_TAPS = MOST_TAPS / 2;
 constexpr int TILE_THREADS = 256, TILE_ROWS = 32, TILE_COLUMNS = 64;
 constexpr int DOUBLED_PITCH = TILE_COLUMNS / 2 + HALF_TAPS - 1;
@@ -25,13 +25,13 @@ struct Tile {
     }
 };
 
-// Where sample i of n is stored: the signal is continued by mirrored copies, samples from `stored` on repeat the last.
+// Where sample i of n is stored. Mirrored copies continue the signal; samples from `stored` on repeat the last one.
 __device__ inline int mirrored(int i, int n, int stored) {
     while (i < 0 || i >= n) i = i < 0 ? -1 - i : 2 * n - 1 - i;
     return min(i, stored - 1);
 }
 
-// Two floats to neighbouring places; the second is left out unless `both`.
+// Writes two floats to neighbouring places, the second only if `both`.
 __device__ inline void store_pair(float* at, float2 values, bool both) {
     if (both && (unsigned long long)at % sizeof(float2) == 0) {
         *(float2*)at = values;
@@ -41,8 +41,8 @@ __device__ inline void store_pair(float* at, float2 values, bool both) {
     }
 }
 
-// Taps (low, high) of a synthesis by steps u: c[p + u] times x of the low pass, z of the high, gives sample 2p, and
-// times y and w sample 2p + 1.
+// Taps of a synthesis by steps u, for coefficients c of the low pass and d of the high pass: sample 2p is the sum of
+// c[p + u] * x + d[p + u] * z, sample 2p + 1 the sum of c[p + u] * y + d[p + u] * w.
 __device__ inline void load_synthesis(const float* taps, int length, float4* weights) {
     for (int u = threadIdx.x; u < length / 2; u += TILE_THREADS) {
         const float *low = taps + length - 2 - 2 * u, *high = low + length;
@@ -50,8 +50,8 @@ __device__ inline void load_synthesis(const float* taps, int length, float4* wei
     }
 }
 
-// Rows doubled from low pass and detail (rows, 2, columns), for the tile at `row`, `column`: its 32 rows, and as many
-// columns of coefficients as its samples need. Past the last coefficients are samples that nobody keeps.
+// Rows doubled from low pass and detail (rows, 2, columns), for the tile at `row`, `column`: 32 rows, and as many
+// columns of coefficients as the tile's samples need. Samples past the last coefficients are not kept.
 __device__ inline void double_rows(
     const float* coefficients, int rows, int columns, const float4* weights, int steps, int row, int column,
     float* doubled) {
@@ -87,7 +87,7 @@ __device__ inline void double_rows(
     }
 }
 
-// This thread's samples: of rows 4 * warp + 0..3 of the tile those at columns 2 * lane and 2 * lane + 1.
+// This thread's samples: rows 4 * warp + 0..3 of the tile, columns 2 * lane and 2 * lane + 1.
 __device__ inline void double_columns(const float* doubled, const float4* weights, int steps, float2* samples) {
     const float* at = doubled + threadIdx.x / 32 * AT_ONCE * DOUBLED_PITCH + threadIdx.x % 32;
 #pragma unroll

@@ -3,7 +3,7 @@
 constexpr int THREADS = 256, PER_THREAD = 4;
 
 // A block writes 1024 columns of one row in all frames, so that the gain is read once. A thread takes every 256th
-// column: reads and writes are coalesced at any number of columns, and four of them are on their way at a time.
+// column: accesses are coalesced at any number of columns, and four reads of a thread overlap.
 extern "C" __global__ void __launch_bounds__(THREADS) flat_counts(
     const float* images, long long n_images, long long rows, long long columns, const float* gain, long long gain_rows,
     long long gain_columns, unsigned short* out, long long out_images, long long out_rows, long long out_columns,
@@ -30,7 +30,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) flat_counts(
 #pragma unroll
         for (int k = 0; k < PER_THREAD; ++k) {
             const int64 x = first + k * THREADS;
-            // Clipped before it is rounded, which comes to the same; fmaxf turns NaN into 0.
+            // Clipping before rounding gives the same count as after; fmaxf turns NaN into 0.
             const float clipped = fminf(fmaxf((value[k] - offset) * factor[k], 0.0f), 65535.0f);
             if (x < columns) out[row + x] = (unsigned short)(truncate ? clipped : rintf(clipped));
         }

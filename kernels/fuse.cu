@@ -1,18 +1,19 @@
 #include "common.cuh"
 
-// Fusion: a block of the mosaic from the voxels of its tiles, each a tile as the stage saw it.
+// Fusion: a block of the mosaic from the voxels of its tiles, each tile one stage run.
 //
-// A warp writes 31 columns of 16 rows of one plane, 8 rows at a time; a block 2 such warps side by side on each of 4
-// planes, so that most neighbours along y and z are in the multiprocessor's cache. A lane interpolates one column of
-// voxels along z and y, each value once, and takes its neighbour along x from the next lane; the last lane only serves
-// the one before. Tiles that miss the warp's voxels are sorted out first, by one lane each; most warps are left with a
-// single tile, and compute no weights. At a tile's border reads are clamped, not skipped, so that all are under way at
-// once; what was read in vain is not used.
+// A warp writes 31 columns of 16 rows of one plane, 8 rows at a time. A block has 2 such warps side by side on each of
+// 4 planes. Most neighbours along y and z are then in the multiprocessor's cache. A lane interpolates one column of
+// voxels along z and y, each value once. The neighbour along x comes from the next lane; the last lane only serves the
+// lane before it. First each lane tests one tile, and tiles that miss the warp's voxels drop out. Most warps keep a
+// single tile, and compute no weights. At a tile's border reads are clamped, not skipped, so that all reads overlap;
+// surplus values are not used.
 constexpr int ROWS = 8, ALL_ROWS = 16, COLUMNS = 31, PLANES = 4, ACROSS = 2;
 constexpr unsigned ALL = 0xffffffffu;
 
-// As in blend.py: least distance of a covered voxel, voxels over which a tile fades out, less than any covered voxel's
-// squared distance, and less than a covered voxel's sum of weights.
+// As in gpustitch/oblique/fuse/blend.py: the least distance of a covered voxel, and the voxels over which a tile fades
+// out. Then a bound below every covered voxel's squared distance, and a bound below every covered voxel's sum of
+// weights.
 constexpr float LEAST_DISTANCE = 1.0f / 32.0f, FADE = 16.0f, NOT_COVERED = 1e-30f, LEAST_SUM = 1e-37f;
 
 struct Tables {
@@ -28,7 +29,7 @@ struct Voxels {
     int z, y, x, left;
 };
 
-// What a tile covers of the warp's plane, and its distances and gains by rows.
+// A tile's part of the warp's plane, and its distances and gains by rows.
 struct Tile {
     int first_row, stop_row, first, stop, has_gain;
     const float* rows;
@@ -45,7 +46,7 @@ struct Tile {
     __device__ float gain(int y) const { return has_gain ? rows[2 * y + 1] : 1.0f; }
 };
 
-// A tile's voxels: ``offset`` is that of the lane's column in the row at which row 0 of ``out`` lies.
+// A tile's voxels; ``offset`` belongs to the lane's column, in the tile's row at row 0 of ``out``.
 struct Source {
     const T* voxels;
     int64 offset, row, plane;
@@ -53,7 +54,7 @@ struct Source {
     int first_row, stop_row;
 };
 
-// Distances to the nearer edge of a tile.
+// Distances to the nearer edge of a tile along each axis.
 struct Near {
     float z, y, x;
 };
@@ -64,7 +65,7 @@ __device__ inline float lerp(float lower, float upper, float fraction) { return 
 
 __device__ inline int clamped(int value, int first, int last) { return max(first, min(value, last)); }
 
-// Which of 32 tiles, beginning with ``base``, cover anything of the warp's voxels.
+// Which of 32 tiles, beginning with ``base``, cover any of the warp's voxels.
 __device__ inline unsigned meeting(const Tables& tables, int base, const Voxels& at) {
     const int number = base + threadIdx.x % 32;
     bool meets = false;
@@ -84,7 +85,7 @@ __device__ inline Near near_edges(const Tables& tables, int tile, const Voxels& 
     return {tables.planes[plane * 4 + 3], 0.0f, (float)(before < after ? before : after)};
 }
 
-// Along an axis that two tiles do not differ in, the one whose edge is nearer fades.
+// Along an axis in which two tiles do not differ, the tile with the nearer edge fades.
 __device__ inline void fade(float& mine, float& other, float near_mine, float near_other) {
     if (fminf(near_mine, near_other) >= FADE) return;
     const float a = fminf(fmaxf(near_mine, LEAST_DISTANCE), FADE), b = fminf(fmaxf(near_other, LEAST_DISTANCE), FADE);
@@ -111,7 +112,7 @@ __device__ inline float share(const Near& a, const Near& b, Axes differ) {
     return mine / fmaxf(mine + other, NOT_COVERED);
 }
 
-// Multiplies a tile's weights by those against another one.
+// Multiplies a tile's weights by its weights against another tile.
 __device__ inline void weigh(const Tables& tables, int number, int other, const Voxels& at, float (&weight)[ROWS]) {
     const Tile tile(tables, number, at), against(tables, other, at);
     if (!against.covers_column(at.x)) return;
@@ -141,7 +142,7 @@ __device__ inline Source source_of(const Tables& tables, int number, const T* vo
 }
 
 // A lane's column of interpolated voxels, rows y to y + ROWS, of a tile that meets the warp: along z, then y, then x.
-// Rows are clamped to what the tile covers, unless it ``is_inner``: covers all of them and the next.
+// Rows are clamped to the tile's rows. A tile that ``is_inner`` covers all these rows and the next, without clamping.
 template <bool is_inner>
 __device__ inline void interpolate(const Source& source, int y, float (&value)[ROWS + 1]) {
     const int first = source.first_row, last = min(source.stop_row, y + ROWS) - (source.along_y == 0.0f);
@@ -164,7 +165,7 @@ __device__ inline void interpolate(const Source& source, int y, float (&value)[R
     }
 }
 
-// The weighted sum of all tiles that meet the warp; ``met`` are those of the first 32.
+// The weighted sum of all tiles that meet the warp; ``met`` marks the meeting tiles among the first 32.
 __device__ inline void blend(const Tables& tables, unsigned met, const T* const* voxels, const int64* shapes,
                              const Voxels& at, float (&total)[ROWS + 1]) {
     float sum[ROWS];

@@ -1,13 +1,13 @@
 #include "common.cuh"
 
-// T is the type of what a body reads, frames or histograms, COUNT that of what it writes.
+// T is the type of a body's input, frames or histograms; COUNT is the type of its output.
 
 constexpr int THREADS = 256;
-// A block owns 16 neighbouring pixels, which are one 32-byte sector of uint16, and 16 threads share a pixel's frames.
-// A pixel's counters lie 16 words apart: the 32 threads of a warp then meet in a bank two at a time at most.
+// A block owns 16 neighbouring pixels, one 32-byte sector of uint16, and 16 threads share a pixel's frames.
+// A pixel's counters lie 16 words apart: at most two of the 32 threads of a warp then meet in a bank.
 constexpr int PIXELS = 16, LANES = THREADS / PIXELS;
 
-// The values first <= v < stop by one comparison.
+// Tests first <= v < stop with one comparison.
 struct Range {
     unsigned first, span;
     bool any;
@@ -21,7 +21,7 @@ struct Range {
     __device__ bool holds(unsigned value) const { return value - first <= span; }
 };
 
-// value / values_per_bin. Of 16 bits it is a product, which is exact as value * (width * factor - 2^32) < 2^32.
+// value / values_per_bin. For 16 bits a product replaces the division, exactly: value * (width * factor - 2^32) < 2^32.
 struct Bins {
     unsigned width;
     unsigned long long factor;
@@ -38,7 +38,7 @@ struct Bins {
     }
 };
 
-// Calls use(value) for frames first, first + STRIDE, ... of a pixel; eight reads are on their way at a time.
+// Calls use(value) for frames first, first + STRIDE, ... of a pixel; eight reads overlap.
 template <int STRIDE, typename Use>
 __device__ inline void for_values(const T* pixel, int64 frame_size, int64 first, int64 stop, Use use) {
     constexpr int batch = 8;
@@ -76,8 +76,9 @@ __device__ inline void add_counters(const unsigned* counters, COUNT* out, int64 
     }
 }
 
-// A block counts 1024 bins of 16 pixels in shared memory, bins b and b + 512 in the halves of one word, and adds what
-// is not zero to global memory. More bins are other blocks. Runs of frames are no longer than 16 bits can count.
+// A block counts 1024 bins of 16 pixels in shared memory, bins b and b + 512 in the halves of one word. Then the block
+// adds nonzero counts to global memory. Other blocks take further bins. Runs of frames are as long as 16 bits can
+// count.
 extern "C" __global__ void __launch_bounds__(THREADS) histogram(
     const T* frames, long long n_frames, long long rows, long long columns, COUNT* out, long long out_rows,
     long long out_columns, long long n_bins, long long background, long long values_per_bin) {
@@ -137,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) count_between(
 
 constexpr int DIGIT_BITS = 8, MOST_DIGITS = 1 << DIGIT_BITS;
 
-// How the numbers of the bins 0 ... last_bin are cut into digits of at most 8 bits, all of the same width.
+// Cuts the numbers of bins 0 ... last_bin into digits of one width, at most 8 bits.
 struct Digits {
     int width, count, passes;
 
@@ -150,19 +151,19 @@ struct Digits {
     }
 };
 
-// A thread's share of a pixel's counters, of which there is one for each digit.
+// A thread's share of a pixel's counters; a pixel has one counter for each digit.
 struct Part {
     int sum, last;  // last digit with a count, -1 if there is none
 };
 
-// The first digit through which at least target values are counted: how many before it and how many with it, and the
-// last digit before it with a count (-1: none).
+// The first digit at which the running count reaches target: the count before the digit, the count with the digit, and
+// the last digit before it with a count (-1: none).
 struct Found {
     bool here;  // by this thread
     int digit, before, count, filled;
 };
 
-// Finds that digit for a thread's pixel; before is what is counted before all digits. All of the block call it.
+// Finds that digit for a thread's pixel; before is the count before all digits. All threads of the block call it.
 __device__ inline Found digit_reaching(double target, const unsigned* counters, int n_digits, Part* parts, int before) {
     const int pixel = threadIdx.x % PIXELS, lane = threadIdx.x / PIXELS, length = max(1, n_digits / LANES);
     const int first = min(lane * length, n_digits), stop = min(first + length, n_digits);
@@ -188,8 +189,8 @@ __device__ inline Found digit_reaching(double target, const unsigned* counters, 
 }
 
 // Selection by the digits of the bin's number, the highest first: each pass over the frames counts how often each digit
-// follows the digits already known. 10 bits of 1024 bins are two passes of 5 bits; a block's values are still in
-// the L2 cache at the second. The last pass also finds the greatest value below all those with the known digits.
+// follows the known digits. The 10 bits of 1024 bins take two passes of 5 bits. In the second pass a block's values are
+// still in the L2 cache. The last pass also finds the greatest value below all values with the known digits.
 extern "C" __global__ void __launch_bounds__(THREADS) percentile_bin(
     const T* frames, long long n_frames, long long rows, long long columns, const int* count, long long count_rows,
     long long count_columns, int* out, long long out_rows, long long out_columns, double percentile, long long n_bins,
@@ -248,7 +249,7 @@ __device__ inline int64 sum_of_warp(int64 value) {
     return value;
 }
 
-// Last bin before stop, of those from first on, with a count; -1 if there is none. All of a warp calls it.
+// Last bin with a count among first <= bin < stop; -1 if there is none. All threads of a warp call it.
 __device__ inline int64 last_filled(const T* counts, int64 first, int64 stop, int lane) {
     for (int64 start = stop - WARP; start > first - WARP; start -= WARP) {
         const int64 bin = start + lane;
@@ -258,14 +259,15 @@ __device__ inline int64 last_filled(const T* counts, int64 first, int64 stop, in
     return -1;
 }
 
-// A warp takes one pixel: it sums all bins, then runs of 128 until the target is reached, and only that run bin by bin.
-// Bins are read by neighbouring threads; the second reading finds a pixel's few kilobytes in the cache.
+// A warp takes one pixel. The warp sums all bins, then runs of 128 until the sum reaches the target. Last come only the
+// bins of that run. Neighbouring threads read neighbouring bins; the second reading finds a pixel's few kilobytes in
+// the cache.
 extern "C" __global__ void __launch_bounds__(THREADS) histogram_percentile(
     const T* counts, long long rows, long long columns, long long n_bins, int* out, long long out_rows,
     long long out_columns, double percentile) {
     const int64 place = thread_number() / WARP;
     const int lane = threadIdx.x % WARP;
-    if (place >= rows * columns) return;  // the whole warp
+    if (place >= rows * columns) return;  // the whole warp returns
     const T* mine = counts + place * n_bins;
     int64 sum = 0;
     for (int64 bin = lane; bin < n_bins; bin += WARP) sum += mine[bin];

@@ -1,7 +1,7 @@
 #include "common.cuh"
 
-// One block of 128 threads convolves one row of the detail in place, 1152 samples at a time: a window of them and what
-// lies within reach on either side is in shared memory, so that what is written is not read again. A thread has nine
+// One block of 128 threads convolves one row of the detail in place, 1152 samples at a time. Shared memory holds these
+// samples and all within reach on either side, so that no written result is read again. A thread keeps nine
 // neighbouring results in registers and reads each sample once; nine is odd, so lanes meet in no bank. Results go back
 // through shared memory, so that writes are coalesced too.
 constexpr int THREADS = 128, OF_THREAD = 9, SEGMENT = THREADS * OF_THREAD;
@@ -26,7 +26,7 @@ extern "C" __global__ void __launch_bounds__(128) low_pass_rows(
     __syncthreads();
     const int mine = threadIdx.x * OF_THREAD;
     for (int64 first = 0; first < width; first += SEGMENT) {
-        // The window's first 2 * reach samples are there already; a row goes on from its start.
+        // The window's first 2 * reach samples are in place already; past its end a row continues from its start.
         for (int i = 2 * reach + threadIdx.x; i < SEGMENT + 2 * reach; i += THREADS) {
             const int64 place = first - reach + i;
             window[i] = place < width ? row[place] : place < width + reach ? head[place - width] : 0.0f;
@@ -56,8 +56,8 @@ extern "C" __global__ void __launch_bounds__(128) low_pass_rows(
     }
 }
 
-// A block of 256 threads makes 64 x 64 elements of a product, a thread 4 x 4 in registers, from slices of 16 terms in
-// shared memory. Every element is summed in the order of the terms, however many rows there are.
+// A block of 256 threads makes 64 x 64 elements of a product from slices of 16 terms in shared memory. A thread makes 4
+// x 4 elements in registers. Every element is summed in the order of its terms, for any number of rows.
 constexpr int SIDE = 64, SLICE = 16, OF_PRODUCT = 4, PRODUCT_THREADS = 256;
 
 extern "C" __global__ void __launch_bounds__(256) multiply_rows(
@@ -65,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(256) multiply_rows(
     const float* matrix, long long n, long long m,
     float* out, long long rows, long long out_columns,
     long long from_column, long long to_column) {
-    // Of x transposed, and with room between its slices so that they begin in other banks.
+    // Slices of x are transposed; room between them makes them begin in different banks.
     __shared__ __align__(16) float left[SLICE][SIDE + OF_PRODUCT];
     __shared__ __align__(16) float right[SLICE][SIDE];
     const int64 across = (out_columns + SIDE - 1) / SIDE;

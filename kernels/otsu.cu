@@ -1,9 +1,9 @@
 #include "common.cuh"
 
-// A block of 256 threads counts its share of a frame's pixels: values below 8192, which are nearly all of a camera's
-// dark frames, in shared memory, others in the result itself. A frame of uint8 has few values that many threads would
-// meet at: every warp has counters of its own. A thread reads eight pixels before it counts any, and counts equal ones
-// among them at once, so that saturated or empty frames do not wait for a single counter. T is the type of frames.
+// A block of 256 threads counts its share of a frame's pixels. Values below 8192, nearly all of a camera's dark frames,
+// are counted in shared memory, others in the result itself. In a frame of uint8 many threads would meet at few
+// counters: every warp has counters of its own there. A thread reads eight pixels before counting, and counts equal
+// pixels at once. Saturated or empty frames then do not wait for a single counter. T is the type of frames.
 constexpr int THREADS = 256, WARPS = THREADS / 32, AT_ONCE = 8;
 constexpr int VALUES = sizeof(T) == 1 ? 256 : 8192, COPIES = sizeof(T) == 1 ? WARPS : 1;
 // Columns of the result that stand for one block.

@@ -2,7 +2,7 @@
 
 constexpr int THREADS = 256, WARP = 32, WARPS = THREADS / WARP;
 
-// Unsigned numbers in the order of the values, and back. NaN comes last.
+// Unsigned numbers that sort like the values, and the way back. NaN comes last.
 template <typename V> struct Key {
     static __device__ unsigned of(V value) { return value; }
     static __device__ double value(unsigned key) { return key; }
@@ -36,7 +36,7 @@ struct Samples {
         wrap = step * (columns - width);
     }
 
-    // Calls use(key) for all of them; four reads are on their way at a time.
+    // Calls use(key) for all of the thread's samples; four reads overlap.
     template <typename Use> __device__ void for_keys(Use use) const {
         constexpr int batch = 4;
         const T* at = first;
@@ -59,7 +59,7 @@ struct Samples {
 
 constexpr int DIGITS = 256, COPY_BITS = 4, MANY_SAMPLES = 1024;
 
-// Number of samples with this thread's digit, in all copies; the copies are read in turns that keep to different banks.
+// Number of samples with this thread's digit, over all copies; threads read the copies in turns, from different banks.
 __device__ inline unsigned digit_count(const unsigned* counters, int copy_bits) {
     const unsigned mine = threadIdx.x << copy_bits, turn = threadIdx.x >> (5 - copy_bits), copies = 1u << copy_bits;
     unsigned sum = 0;
@@ -82,7 +82,7 @@ __device__ inline unsigned sum_before(unsigned value, unsigned* warp_sums) {
     return before;
 }
 
-// The least key above another. All threads of a block call it; *shared is 0xffffffff before.
+// The least key above a given key. All threads of a block call it; *shared must be 0xffffffff before.
 __device__ inline unsigned least_above(const Samples& samples, unsigned key, unsigned* shared) {
     unsigned least = 0xffffffffu;
     samples.for_keys([&](unsigned sample) { least = sample > key ? min(least, sample) : least; });
@@ -95,8 +95,9 @@ __device__ inline unsigned least_above(const Samples& samples, unsigned key, uns
 }
 
 // A block takes one window and finds the sample of a rank by its digits of 8 bits, the highest first: one pass over the
-// window for each byte of T. Windows overlap, so that the passes read the caches. Of many samples, which often share
-// their highest digit, 16 copies of the counters are kept: two threads of a warp meet in a bank at most.
+// window for each byte of T. Windows overlap, so that passes mostly read the caches. Many samples often share their
+// highest digit. For many samples a block keeps 16 copies of the counters: at most two threads of a warp meet in a
+// bank.
 extern "C" __global__ void __launch_bounds__(THREADS) window_percentiles(
     const T* images, long long n_images, long long rows, long long columns, const long long* row_starts,
     long long n_row_starts, const long long* row_stops, long long n_row_stops, const long long* column_starts,
@@ -137,8 +138,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) window_percentiles(
     }
 }
 
-// Where a pixel lies between the samples of a grid that is stretched over an axis, corners on corners: how far the two
-// samples are from the first, and what share they have. A grid has fewer than 2^32 samples.
+// A pixel's place between the samples of a grid stretched over an axis, corners on corners: offsets of the two samples
+// from the first sample, and their shares. A grid has fewer than 2^32 samples.
 struct __align__(16) Place {
     unsigned lower, upper;
     float of_lower, of_upper;
@@ -166,7 +167,7 @@ struct Column {
     __device__ float value(const Place& down) const {
         return fmaf(down.of_lower, blended(down.lower), down.of_upper * blended(down.upper));
     }
-    // The same of pixels one below the other: keeps what is blended along the row until the row of samples changes.
+    // The value at the next pixel down the column; values blended along the row stay until the row of samples changes.
     __device__ float next_value(const Place& down) {
         if (down.lower != held) {
             lower = blended(down.lower), upper = blended(down.upper);
@@ -178,9 +179,10 @@ struct Column {
 
 constexpr int BAND = 32, BATCH = 4;
 
-// A block takes 32 rows of 256 columns, a thread one column: reads and writes are coalesced, places along the row are
-// computed once for 32 pixels, those along the column once for 256. Four pixels and their samples of the line, which
-// has many rows, are read at a time; those of the background, which has few, where their row changes.
+// A block takes 32 rows of 256 columns, a thread one column, so that reads and writes are coalesced. Places along the
+// row are computed once for 32 pixels, places along the column once for 256. The line has many rows: four pixels and
+// their samples of the line are read at a time. The background has few rows: its samples are read when their row
+// changes.
 extern "C" __global__ void __launch_bounds__(THREADS) subtract_stripes(
     const T* images, long long n_images, long long rows, long long columns, const float* line, long long line_images,
     long long line_rows, long long line_columns, const float* background, long long background_images,

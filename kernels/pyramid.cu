@@ -1,9 +1,9 @@
 // Halving a volume along every axis: each 2 x 2 x 2 cell of voxels becomes one.
 //
 // A block of threads writes 16 rows of 64 voxels. A thread reads the four rows of its cells as words of 2 RUN voxels (8
-// bytes, 16 of float64) and writes RUN voxels (4 bytes, 8 of float64), neighbours beside each other, so that few reads
-// bring many bytes. Rows that do not begin at such a word are read voxel by voxel. Past the end of an odd axis the last
-// voxel is repeated: mean, maximum and mode are then those of the voxels that exist.
+// bytes, 16 for float64). It writes RUN voxels (4 bytes, 8 for float64). Neighbouring threads take neighbouring words,
+// so that few reads bring many bytes. Rows that do not begin at such a word are read voxel by voxel. Past the end of an
+// odd axis the last voxel is repeated: mean, maximum and mode are then those of the existing voxels.
 #include "common.cuh"
 
 constexpr int ROWS = 16, COLUMNS = 64;
@@ -19,14 +19,14 @@ template <> struct Sum<unsigned int> { typedef unsigned long long type; };
 template <> struct Sum<float> { typedef float type; };
 template <> struct Sum<double> { typedef double type; };
 
-// An eighth; of whole numbers rounded, halves to even.
+// An eighth of a sum; whole numbers are rounded, halves to even.
 template <typename S> __device__ inline S eighth(S total) { return (total + 3 + ((total >> 3) & 1)) >> 3; }
 __device__ inline float eighth(float total) { return total * 0.125f; }
 __device__ inline double eighth(double total) { return total * 0.125; }
 
 // One voxel from the eight v[4 z + 2 y + x] of its cell.
 struct Mean {
-    // Floats are added in the order of the definition.
+    // Floats are added in the definition's order.
     static __device__ inline T of(const T (&v)[8]) {
         typedef typename Sum<T>::type S;
         const S left = ((S)v[0] + (S)v[4]) + ((S)v[2] + (S)v[6]), right = ((S)v[1] + (S)v[5]) + ((S)v[3] + (S)v[7]);
@@ -35,7 +35,7 @@ struct Mean {
 };
 
 struct Max {
-    // A NaN is greater than all.
+    // NaN is greater than all numbers.
     static __device__ inline T of(const T (&v)[8]) {
         T most = v[0];
 #pragma unroll
@@ -50,7 +50,8 @@ struct Mode {
         b = a < b ? b : a;
         a = less;
     }
-    // Ordered by a network of 19 exchanges, equal values are neighbours; the first of the longest runs is the least.
+    // A network of 19 exchanges sorts the values, so that equal values are neighbours. The first longest run wins: of
+    // several modes it has the least value.
     static __device__ inline T of(T (&v)[8]) {
         order(v[0], v[1]), order(v[2], v[3]), order(v[4], v[5]), order(v[6], v[7]);
         order(v[0], v[2]), order(v[1], v[3]), order(v[4], v[6]), order(v[5], v[7]);

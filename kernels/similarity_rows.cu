@@ -1,22 +1,22 @@
 #include "common.cuh"
 
-// Parts of the similarity of planes: moments of their pixels, and their pixels, centred or as used or not, as rows of a
-// matrix whose columns are cut into tiles. T is the type of planes.
+// Parts of the similarity of planes: moments of pixels, and rows of a matrix whose columns are cut into tiles. A row
+// holds a plane's centred pixels, or which pixels are used. T is the type of planes.
 //
-// A thread sums RUN pixels in float32; a block takes SEGMENT of them for moments, and writes ACROSS of a row.
+// A thread sums RUN pixels in float32; a block takes SEGMENT pixels for moments, and writes ACROSS pixels of a row.
 constexpr int THREADS = 256, SEGMENT = 16384, RUN = 32, ACROSS = 4096;
 
 template <typename V> struct alignas(4 * sizeof(V)) Quad { V pixel[4]; };
 
-// The pixels of a plane, read four neighbours at a time: one wide read where memory is aligned to it. The mask may hold
-// one value for all of them.
+// The pixels of a plane, read four neighbours at a time, in one wide read if memory is aligned. The mask may hold one
+// value for all pixels.
 template <typename V> struct Pixels {
     const V* values;
     const unsigned char* mask;
     int64 count;
     bool one_for_all;
 
-    // Values of pixels p to p + 3, and which of them are used: a bit each. Unless `check` all that exist are.
+    // Values of pixels p to p + 3, and a bit for each pixel that is used. Without `check` all existing pixels are used.
     __device__ int read(int64 p, bool check, float value[4]) const {
         int used = 0;
         if (p + 4 <= count && (unsigned long long)(values + p) % sizeof(Quad<V>) == 0) {
@@ -47,7 +47,7 @@ __device__ Pixels<V> pixels_of(const V* planes, int64 i, int64 count, const unsi
     return {planes + i * count, mask + (mask_planes > 1 ? i * mask_count : 0), count, mask_count == 1};
 }
 
-// Number of values, their mean, and the sum of squared deviations from it.
+// Number of values, their mean, and the sum of squared deviations from the mean.
 struct Moments {
     double n, mean, squares;
 
@@ -65,9 +65,9 @@ __device__ inline Moments from_lane(const Moments& mine, int offset) {
             __shfl_down_sync(0xffffffffu, mine.squares, offset)};
 }
 
-// A block takes 16384 pixels of one plane, a thread four neighbours of every 1024. Sums of 32 pixels are taken in
-// float32 relative to the first used of them, so that a background cancels exactly; runs, lanes and warps are put
-// together in double.
+// A block takes 16384 pixels of one plane, a thread four neighbours of every 1024. A thread sums 32 pixels in float32
+// relative to the first used pixel, so that a background cancels exactly. Sums of runs, lanes and warps are combined in
+// double.
 extern "C" __global__ void __launch_bounds__(THREADS) plane_moments(
     const T* planes, long long n, long long rows, long long columns, const unsigned char* mask, long long mask_planes,
     long long mask_rows, long long mask_columns, double* out, long long out_planes, long long segments,
@@ -111,7 +111,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) plane_moments(
     }
 }
 
-// Where a block of threads writes: 4096 pixels of one row of one tile of pixels.
+// The place where a block of threads writes: 4096 pixels of one row of one tile of pixels.
 struct Place {
     int64 tile, row, start;
 };
@@ -132,7 +132,7 @@ template <typename V> __device__ inline void write(V* row, int64 at, int64 width
     }
 }
 
-// A thread writes four neighbours of every 1024 pixels, 16 bytes at once. The mean is taken off in two parts: the
+// A thread writes four neighbours of every 1024 pixels, 16 bytes at once. The mean is subtracted in two parts: the
 // first difference is exact for a high background, so that a small contrast keeps all its digits.
 extern "C" __global__ void __launch_bounds__(THREADS) centred_rows(
     const T* planes, long long n, long long rows, long long columns, const unsigned char* mask, long long mask_planes,
@@ -158,7 +158,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) centred_rows(
     }
 }
 
-// As centred_rows, a byte for each pixel.
+// Like centred_rows, but a byte for each pixel: whether the pixel is used.
 extern "C" __global__ void __launch_bounds__(THREADS) used_rows(
     const T* planes, long long n, long long rows, long long columns, const unsigned char* mask, long long mask_planes,
     long long mask_rows, long long mask_columns, unsigned char* out, long long tiles, long long n_rows,

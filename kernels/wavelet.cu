@@ -1,8 +1,8 @@
 #include "dwt.cuh"
 
-// A block of 256 threads restores 32 x 64 pixels: dwt.cuh gives a thread what is taken away from its eight. When two
-// bands are blended it first smooths the share of the foreground, from a tile with four pixels more on every side;
-// the coefficients then take the place of that tile in shared memory. T is the type of images.
+// A block of 256 threads restores 32 x 64 pixels; dwt.cuh gives each thread the stripes to remove from its eight
+// pixels. To blend two bands, the block first smooths the share of the foreground, from a tile with four more pixels on
+// every side. The coefficients then replace that tile in shared memory. T is the type of images.
 constexpr int REACH = 4, TAPS = 2 * REACH + 1;
 constexpr int WIDE_ROWS = TILE_ROWS + 2 * REACH, WIDE_COLUMNS = TILE_COLUMNS + 2 * REACH;
 constexpr int SMOOTHED_AT_ONCE = 8;
@@ -10,7 +10,7 @@ constexpr float MOST_FLOAT = 3.402823466e38f;
 
 static_assert(WIDE_ROWS * WIDE_COLUMNS >= TILE_ROWS * DOUBLED_PITCH, "the coefficients need more room than the tile");
 
-// Counts, clipped; limits of +-MOST_FLOAT leave them as they are.
+// Limits that clip counts; limits of +-MOST_FLOAT leave counts unchanged.
 struct Limits {
     float least, most;
 
@@ -26,7 +26,7 @@ struct Pixels {
         : image(images + tile.frame * n_rows * n_columns), rows((int)n_rows), columns((int)n_columns),
           row(tile.row + threadIdx.x / 32 * AT_ONCE), column(tile.column + threadIdx.x % 32 * 2) {}
 
-    // The two of row q; 0 beyond the image.
+    // The two pixels of row q; 0 beyond the image.
     __device__ float2 pair(int q) const {
         if (row + q >= rows || column >= columns) return make_float2(0.0f, 0.0f);
         const T* at = image + (int64)(row + q) * columns + column;
@@ -38,7 +38,7 @@ struct Pixels {
     }
 };
 
-// Coefficients (rows, 2, columns) of one frame; without rows nothing is taken away.
+// Coefficients (rows, 2, columns) of one frame; without rows nothing is removed.
 struct Coefficients {
     const float* values;
     int rows, columns;
@@ -47,7 +47,7 @@ struct Coefficients {
         : values(all + tile.frame * n_rows * 2 * n_columns), rows((int)n_rows), columns((int)n_columns) {}
 };
 
-// (1 + I) exp(d) - 1 of this thread's clipped pixels. All threads of the block come here.
+// (1 + I) exp(d) - 1 of this thread's clipped pixels I. All threads of the block call this function.
 __device__ inline void restore(
     Pixels pixels, Limits limits, Coefficients removed, const float4* weights, int steps, Tile tile, float* doubled,
     float2* restored) {
@@ -68,7 +68,7 @@ __device__ inline void restore(
     }
 }
 
-// tanh((I - t) / (2 crossover)) of the tile and the pixels around it.
+// tanh((I - t) / (2 crossover)) of the tile and of the pixels around the tile; t is the threshold.
 __device__ inline void load_wide(Pixels pixels, Tile tile, float threshold, float scale, float* wide) {
     const int even_rows = pixels.rows + pixels.rows % 2, even_columns = pixels.columns + pixels.columns % 2;
     for (int item = threadIdx.x; item < WIDE_ROWS * WIDE_COLUMNS; item += TILE_THREADS) {
@@ -79,7 +79,7 @@ __device__ inline void load_wide(Pixels pixels, Tile tile, float threshold, floa
     }
 }
 
-// Smoothed down the columns: eight rows of a column at a time.
+// Smooths down the columns, eight rows of a column at a time.
 __device__ inline void smooth_columns(const float* wide, const float* smoothing, float* smooth) {
     for (int item = threadIdx.x; item < WIDE_COLUMNS * (TILE_ROWS / SMOOTHED_AT_ONCE); item += TILE_THREADS) {
         const int start = item / WIDE_COLUMNS * SMOOTHED_AT_ONCE * WIDE_COLUMNS + item % WIDE_COLUMNS;
@@ -97,8 +97,8 @@ __device__ inline void smooth_columns(const float* wide, const float* smoothing,
     }
 }
 
-// Smoothed along the rows, in place: only one warp reads a row. The share of the foreground at this thread's pixels;
-// the logistic of z is (1 + tanh(z / 2)) / 2.
+// Smooths along the rows, in place: only one warp reads a row. The result is the share of the foreground at this
+// thread's pixels. The logistic function of z is (1 + tanh(z / 2)) / 2.
 __device__ inline void smooth_rows(float* smooth, const float* smoothing) {
     float* at = smooth + threadIdx.x / 32 * AT_ONCE * WIDE_COLUMNS + threadIdx.x % 32 * 2;
 #pragma unroll
@@ -165,8 +165,8 @@ extern "C" __global__ void __launch_bounds__(256, 4) blend_bands(
     __syncthreads();
     smooth_rows(smooth, gaussian);
     float2 below[AT_ONCE], above[AT_ONCE] = {};
-    // The background, then the foreground, in one loop: both at once would take too many registers. What was restored
-    // last is above.
+    // The background, then the foreground, in one loop: both at once would take too many registers. `above` holds the
+    // band that was restored last.
 #pragma unroll 1
     for (int band = 0; band < 2; ++band) {
         const bool split = band ? split_foreground : split_background;

@@ -1,18 +1,18 @@
-// Sections somewhere along z become evenly spaced planes.
+// Sections at uneven positions along z become evenly spaced planes.
 //
-// resample_z: a block of threads writes 2048 pixels of 16 planes, a thread the same few pixels, 16 bytes of them where
-// they are 2 or 4 bytes wide, of all these planes. It goes up along z and keeps the two sections it is between in
-// registers, as floats: of a section that several planes lie next to, each pixel is fetched once. Pixels are taken one
-// by one only where a plane does not begin at a whole word, and at its end.
+// resample_z: a block of threads writes 2048 pixels of 16 planes. A thread writes the same few pixels of all these
+// planes: 16 bytes of pixels that are 2 or 4 bytes wide. The thread goes up along z and keeps the two sections around
+// the plane in registers, as floats. Each pixel of a section next to several planes is then fetched once. Pixels are
+// taken one by one only in planes that do not begin at a whole word, and at the end of a plane.
 //
-// resample_local: a thread has one pixel of 32 planes. It looks for the first interval by halving, goes up from there
-// in the same way, and computes the position of each section it comes to from the four nodes around the pixel, which
-// neighbours share. Positions are doubles: a volume in blocks is then the same as the whole.
+// resample_local: a thread has one pixel of 32 planes. The thread finds the first interval by bisection, and goes up
+// from there. The position of each section comes from the four nodes around the pixel, which neighbouring threads
+// share. Positions are doubles, so that a volume in blocks equals the whole volume.
 #include "common.cuh"
 
 constexpr int PLANES = 16, PIXELS = 2048, RUN = sizeof(T) == 4 ? 4 : 8;
 constexpr int LOCAL_PLANES = 32, LOCAL_ROWS = 4, LOCAL_COLUMNS = 64;
-// Of zplan.py.
+// As in gpustitch/regrid/plan.py.
 constexpr double AT_SECTION = 1e-6, LEAST_INTERVAL = 1e-30;
 
 __device__ inline float number_of(T voxel, int64 is_signed) {
@@ -21,7 +21,7 @@ __device__ inline float number_of(T voxel, int64 is_signed) {
     else return voxel;
 }
 
-// Whole numbers are rounded, halves to even; the low bits of an int are those of a signed voxel too.
+// Whole numbers are rounded, halves to even; the low bits of an int also represent a signed voxel.
 __device__ inline T voxel_of(float value) {
     if constexpr (Voxel<T>::is_whole) return (T)(int)rintf(value);
     else return value;
@@ -139,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(256) resample_z(
     }
 }
 
-// Where a pixel lies between the nodes of the grid of positions.
+// A pixel's place between the nodes of the grid of positions.
 struct Nodes {
     const double* positions;
     int64 each, above_left, above_right, below_left, below_right;
@@ -185,7 +185,7 @@ extern "C" __global__ void __launch_bounds__(256) resample_local(
                          row_weight[y], column_weight[x]};
     const int64 pixel = y * n_columns + x;
 
-    // The last section that is not above the first plane; the one before last if none is above.
+    // The last section not above the first plane, but at most the last section but one.
     const double bottom = first + step * (double)(start + first_plane);
     int64 low = 0, above = n_sections - 1;
     while (above - low > 1) {

@@ -1,7 +1,7 @@
-"""CUDA bodies as text: what is compiled, and what its entry points take.
+"""CUDA bodies as text: the text to compile, and the parameters of its entry points.
 
-A body is found in its file by name, as ``extern "C" __global__ void name(parameters)``; the file's own headers are
-put in place of their ``#include``, so that the text is complete and every cache keyed by it knows of them.
+A body is found in its file by name, as ``extern "C" __global__ void name(parameters)``. The text of
+each header replaces its ``#include``. The whole is then complete, and a cache keyed by it sees every changed header.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Parameter:
 
 
 def program(source: Source, types: Mapping[str, str]) -> str:
-    """What the compiler is given: a file of bodies and the headers it includes, with its type names defined.
+    """The text for the compiler: a file of bodies and the headers it includes, with its type names defined.
 
-    Line numbers in errors are the file's own. Types are defined in the text because a macro ``T`` would also replace
-    the T of templates in the compiler's own headers.
+    Line numbers in errors are the file's own. The text defines the types. A macro ``T`` would also replace the T of
+    templates in the compiler's own headers.
 
     Raises
     ------

@@ -18,7 +18,7 @@ def cpu_count() -> int:
 
 @dataclass(frozen=True)
 class Device:
-    """Where arrays live: the host (``index`` None) or CUDA device ``index``; ``why`` is one line for people.
+    """Where arrays live: the host (``index`` None) or CUDA device ``index``; ``why`` is one line to show.
 
     ``memory_bytes`` is the most of a CUDA device's memory that may be taken; None if it is not known.
     """
@@ -44,7 +44,7 @@ class CudaDevice:
 
 
 def cuda_devices() -> tuple[list[CudaDevice], str]:
-    """CUDA devices that CuPy can use, and, where there are none, why."""
+    """CUDA devices that CuPy can use, and the reason if there are none."""
     try:
         runtime = importlib.import_module("cupy").cuda.runtime
     except ImportError:
@@ -73,16 +73,16 @@ def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) 
     Parameters
     ----------
     spec
-        ``auto`` is the first CUDA device, or the host where there is none. A device stays what it is.
+        ``auto`` is the first CUDA device, or the host where there is none. A :class:`Device` is returned unchanged.
     memory_bytes
         Most of a CUDA device's memory that arrays may take, in bytes; None for all of it.
 
     Raises
     ------
     ParameterError
-        If ``spec`` is none of these, or ``memory_bytes`` is less than one.
+        If ``spec`` is no such name, or ``memory_bytes`` is less than one.
     DeviceError
-        If a CUDA device is named and cannot be used; the text says what was found.
+        If ``spec`` names a CUDA device that cannot be used; the text says what was found.
     """
     if isinstance(spec, Device):
         return spec
@@ -108,7 +108,7 @@ CPU = Device(None, "cpu: as asked")
 
 
 def _usable_devices() -> tuple[list[CudaDevice], str]:
-    """CUDA devices, none of them if gpustitch's bodies are not there, and why there are none."""
+    """CUDA devices, and the reason if there are none; without gpustitch's bodies no device is usable."""
     devices, reason = cuda_devices()
     if not devices:
         return [], reason

@@ -1,8 +1,9 @@
 """Kernel twins: a NumPy function that defines an operation, and a CUDA body of the same name.
 
-The NumPy function (the *definition*) is reference, documentation and CPU path. A twin called with NumPy arrays runs it;
-called with CuPy arrays it compiles the *body*, the CUDA function of that name in the ``.cu`` file, and launches it with
-the same arguments in the same order. A *tile* is here what one block of threads writes, not a stage run.
+The NumPy function (the *definition*) is reference, documentation and CPU path. Called with NumPy arrays, a twin runs
+its definition. Called with CuPy arrays, the twin compiles and launches the *body*: the CUDA function of its name in the
+``.cu`` file. The body takes the same arguments in the same order.
+A *tile* here is the part of ``out`` that one block of threads writes, not a stage run.
 
 Another package adds an operation the same way, with the path of its own file::
 
@@ -11,7 +12,7 @@ Another package adds an operation the same way, with the path of its own file::
         # out = most - values, element by element
         np.subtract(most, values, out=out)
 
-and beside it ``invert.cu``, whose headers are its own, or gpustitch's where it has none of that name::
+The file ``invert.cu`` lies beside it. A header that is not beside ``invert.cu`` is taken from gpustitch::
 
     #include "common.cuh"
 
@@ -20,8 +21,9 @@ and beside it ``invert.cu``, whose headers are its own, or gpustitch's where it 
         if (i < n) out[i] = (T)(most - values[i]);
     }
 
-An array arrives as a pointer and its lengths along each axis, a whole number as ``long long``, another as ``double``, a
-list of arrays as a table of pointers, a table of shapes and their number. Twins write arrays and return nothing.
+The body receives an array as a pointer and its length along each axis. A whole number arrives as ``long long``, any
+other number as ``double``. A list of arrays arrives as a table of pointers, a table of shapes and the number of arrays.
+Twins write arrays and return nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class Kernel(Generic[P, R]):
             return self.definition(*args, **kwargs)
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        # A whole number is a float too where the definition asks for one.
+        # Where the definition asks for a float, a caller may pass a whole number.
         arguments = bound.arguments | {name: float(bound.arguments[name]) for name in self._floats}
         launch(self.source, self.name, self.grid, arguments)
         return None  # type: ignore[return-value]
@@ -88,15 +90,14 @@ def kernel(
     source
         Name of a file of gpustitch's own kernels, or the absolute path of any other file.
     tile, threads
-        How threads are laid over ``out``: :class:`gpustitch.array.launch.LaunchGrid`.
+        How threads cover ``out``: :class:`gpustitch.array.launch.LaunchGrid`.
     types
-        Type names of the body: ``T="out: uint8 uint16"`` compiles it with T being the type of ``out``, which is one
-        of these.
+        Type names of the body. ``T="out: uint8 uint16"`` makes T the type of ``out``, which is uint8 or uint16.
 
     Raises
     ------
     ParameterError
-        If the source is neither.
+        If ``source`` is neither a file name nor an absolute path.
     ValueError
         If another twin has this name.
     """
@@ -121,7 +122,7 @@ def kernels() -> Mapping[str, Kernel[..., Any]]:
 
 
 def _arrays(values: Any) -> Any:
-    """The arguments, the arrays of lists one by one."""
+    """The arguments, with the arrays of lists one by one."""
     for value in values:
         if isinstance(value, list | tuple):
             yield from value

@@ -15,22 +15,22 @@ from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_po
 from gpustitch.array.sources import Source, said
 from gpustitch.errors import DeviceError
 
-# No product and sum is contracted into one rounding: bodies then round as NumPy does. They write fmaf where it helps.
+# Without contraction of a product and a sum, bodies round as NumPy does. They write fmaf where one rounding helps.
 # CuPy adds -ftz=true: float32 numbers below 1.2e-38 are 0 on a device.
 OPTIONS = ("--std=c++17", "--fmad=false")
 _MOST_BLOCKS = 2**31 - 1
-# For every source all type names of its bodies, each with a type that it may stand for.
+# For every source: all type names of its bodies, each with one type that the name may stand for.
 _type_names: dict[Source, dict[str, str]] = {}
 
 
 @dataclass(frozen=True)
 class LaunchGrid:
-    """How a body's threads are laid over ``out``, and the types it is compiled for.
+    """How a body's threads cover ``out``, and the types that the body is compiled for.
 
     Parameters
     ----------
     types
-        For each type name in the body the argument whose dtype it stands for, and the dtypes that it may have.
+        For each type name in the body: the argument whose dtype the name stands for, and the allowed dtypes.
     tile
         Elements of ``out``, along its axes, that one block of threads writes (None: the whole axis). Blocks are
         numbered in C order by ``blockIdx.x``. Without a tile there is one thread per element.
@@ -49,12 +49,12 @@ class LaunchGrid:
         return math.prod(1 if t is None else -(-n // t) for n, t in zip(shape, self.tile, strict=True))
 
     def c_types(self, name: str, dtypes: Mapping[str, str]) -> dict[str, str]:
-        """What the type names stand for, given the dtypes of the arguments.
+        """The C type of each type name, given the dtypes of the arguments.
 
         Raises
         ------
         TypeError
-            If an argument has a dtype that the body is not made for.
+            If the body does not take the dtype of an argument.
         """
         found = {}
         for type_name, (argument, allowed) in self.types.items():
@@ -65,7 +65,7 @@ class LaunchGrid:
 
 
 def declare_types(source: Source, grid: LaunchGrid) -> None:
-    """Note the type names of a body: a file is compiled whole, also for another of its bodies that lacks them."""
+    """Note the type names of a body: its file is compiled whole, also for bodies without these names."""
     names = {name: C_TYPES[allowed[0]] for name, (_, allowed) in grid.types.items()}
     _type_names[source] = names | _type_names.get(source, {})
 
@@ -73,9 +73,9 @@ def declare_types(source: Source, grid: LaunchGrid) -> None:
 def launch(source: Source, name: str, grid: LaunchGrid, arguments: Mapping[str, Any]) -> None:
     """Run body ``name`` on these arguments.
 
-    Arrays are passed as a pointer and their shape, lists of arrays as a table of pointers, a table of shapes and
-    their number; shapes and integers are 64-bit, other numbers doubles. The bodies index rows one after another:
-    views are copied, and what was written is copied back.
+    An array is passed as a pointer and its shape. A list of arrays is passed as a table of pointers, a table of shapes
+    and the number of arrays. Shapes and integers are 64-bit, other numbers doubles. Bodies expect C-contiguous
+    arrays: other views are copied, and results are copied back.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def launch(source: Source, name: str, grid: LaunchGrid, arguments: Mapping[str, 
 
 
 def launched_text(source: Source, types: Mapping[str, str]) -> str:
-    """The text that is compiled, with ``OPTIONS``, for a launch of any of the file's bodies with these types.
+    """The text to compile, with ``OPTIONS``, before any body of the file is launched with these types.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def launched_text(source: Source, types: Mapping[str, str]) -> str:
 
 @functools.cache
 def _compiled(source: Source, name: str, types: tuple[tuple[str, str], ...], _device: int) -> Any:
-    """The body for these types; CuPy keeps the binary on disk, under a key that the whole text is part of."""
+    """The body for these types; CuPy keeps the binary on disk, under a key that includes the whole text."""
     cupy = importlib.import_module("cupy")
     return cupy.RawModule(code=launched_text(source, dict(types)), options=OPTIONS).get_function(name)
 
@@ -132,7 +132,7 @@ def _check(
     types: tuple[tuple[str, str], ...],
     ranks: tuple[int, ...],
 ) -> None:
-    """Compare the arguments with what the body declares: a wrong pointer would be read without a word."""
+    """Compare the arguments with the body's declaration: CUDA would read through a wrong pointer without an error."""
     if missing := why_no_body(source, name):
         raise DeviceError(f"{name} has no CUDA body: {missing}; `device` cpu computes it")
     declared = list(entry_points(source)[name])

@@ -1,4 +1,4 @@
-"""Which library owns an array. The array decides; nothing below a mission's ``stage.py`` is told."""
+"""Which library owns an array. The array decides; no function below a mission's ``stage.py`` takes a library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 def library_of(*arrays: object) -> str:
     """Name of the library, ``"numpy"`` or ``"cupy"``, that owns all the arrays.
 
-    Scalars and None own nothing and are passed over; without any array the library is NumPy.
+    Scalars and None belong to no library and do not count; without any array the library is NumPy.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Products of float32 matrices, and how many frames are worked on together.
 
-On the host a product is cut into pieces that OpenBLAS keeps to the calling thread: threads are for whole frames, and
-those of BLAS would spin while they wait. On a device it is one product of its BLAS.
+On the host, a product is cut into pieces so small that OpenBLAS computes each in the calling thread. Threads are for
+whole frames, and OpenBLAS's own threads would spin while they wait. On a device, its BLAS computes the product at once.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import numpy as np
 
 from gpustitch.array.namespace import Array, library_of, namespace
 
-# OpenBLAS keeps products of fewer multiplications to the calling thread.
+# OpenBLAS computes products of fewer multiplications in the calling thread.
 _MAX_MULTIPLICATIONS = 1 << 18
-# Rows, and terms that are summed up, in one piece of `matmul_rows`; more would leave it few columns.
+# Rows and summed terms in one piece of `matmul_rows`; more would leave few columns in a piece.
 _ROWS_AT_ONCE = 32
 _SUMMED_AT_ONCE = 128
-# Pixels of a device's frames worked on together: 16 camera frames fill it, and intermediate arrays stay below 1 GB.
+# Pixels that a device works on together: 16 camera frames keep it busy, and intermediate arrays stay below 1 GB.
 _DEVICE_PIXELS = 1 << 26
 
 
 def batches(frames: Array) -> Iterator[slice]:
-    """Ranges of ``frames`` (frames, ...) to work on together: single frames on the host, many on a device."""
+    """Ranges of ``frames`` (frames, ...) to compute together: single frames on the host, many on a device."""
     together = 1
     if library_of(frames) != "numpy":
         together = max(1, _DEVICE_PIXELS * len(frames) // max(1, frames.size))
@@ -45,9 +45,10 @@ def matmul_rows(x: Array, matrix: Array) -> Array:
 
 
 def product_along_rows(matrix: Array, x: Array, out: Array, step: int) -> None:
-    """``out[b*B + i, c] = sum_k matrix[i, k] * x[b*step + k, c]`` for all blocks b that fit in ``out``; on the host.
+    """Apply ``matrix`` to windows of the rows of ``x``, on the host, for all blocks b that fit in ``out``.
 
-    ``matrix`` is (B, K), ``x`` and ``out`` are (rows, columns); surplus columns of ``x`` are left out.
+    ``out[b*B + i, c] = sum_k matrix[i, k] * x[b*step + k, c]``. ``matrix`` is (B, K), ``x`` and ``out`` are
+    (rows, columns); surplus columns of ``x`` are left out.
     """
     block, window = matrix.shape
     count, columns = out.shape[0] // block, out.shape[1]
@@ -63,7 +64,11 @@ def product_along_rows(matrix: Array, x: Array, out: Array, step: int) -> None:
 
 
 def product_along_columns(x: Array, matrix: Array, out: Array, step: int) -> None:
-    """``out[r, b*B + i] = sum_k x[r, b*step + k] * matrix[k, i]`` for all blocks b that fit in ``out``; on the host."""
+    """Apply ``matrix`` to windows of the columns of ``x``, on the host, for all blocks b that fit in ``out``.
+
+    ``out[r, b*B + i] = sum_k x[r, b*step + k] * matrix[k, i]``. ``matrix`` is (K, B), ``x`` and ``out`` are
+    (rows, columns).
+    """
     window, block = matrix.shape
     rows, count = out.shape[0], out.shape[1] // block
     most = max(1, _MAX_MULTIPLICATIONS // (block * window) - 1)
@@ -75,7 +80,10 @@ def product_along_columns(x: Array, matrix: Array, out: Array, step: int) -> Non
 
 
 def _view(x: Array, shape: tuple[int, int, int, int], rows: tuple[int, int], columns: tuple[int, int]) -> Array:
-    """Windows of a 2-D array: ``rows`` and ``columns`` are how far the first two axes step along either."""
+    """Windows of a 2-D array.
+
+    ``rows`` holds how many rows one step along the view's first and second axis crosses, ``columns`` how many columns.
+    """
     down, right = x.strides
     strides = (rows[0] * down + columns[0] * right, rows[1] * down + columns[1] * right, down, right)
     return np.lib.stride_tricks.as_strided(x, shape, strides)

@@ -1,7 +1,7 @@
-"""Where CUDA sources lie: gpustitch's own where its Python was imported from, those of other packages at their paths.
+"""Where CUDA sources lie: gpustitch's own beside its Python, those of other packages at their paths.
 
-A source is a name of gpustitch's own (``pyramid.cu``) or the absolute path of a file anywhere. Its own are never taken
-from another installation: Python of one version must not run bodies of another.
+A source is the name of one of gpustitch's own files (``pyramid.cu``) or the absolute path of any file. gpustitch never
+takes its own sources from another installation: Python of one version must not run bodies of another.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = str | Path
 
-# A line of kernels/__init__.py. Other projects have folders of that name beside their packages too.
+# A line of kernels/__init__.py. Other projects also have a folder "kernels" beside their packages.
 _MARK = 'OWNER = "gpustitch"'
 
 
 def checked_source(source: Source) -> Source:
-    """The same source, so that one file has one name.
+    """The source, its path resolved so that one file has one name.
 
     Raises
     ------
     ParameterError
-        If a text is more than the name of a file, or a path is not absolute.
+        If a text is not a bare file name, or a path is not absolute.
     """
     if isinstance(source, str) and (not source or PurePath(source).name != source):
         raise ParameterError(
@@ -51,7 +51,7 @@ def own_folder() -> Traversable:
     Raises
     ------
     DeviceError
-        If it is in neither place.
+        If the folder is in neither place.
     """
     places = (Path(__file__).parents[2] / "kernels", importlib.resources.files("gpustitch") / "kernels")
     for folder in places:
@@ -69,18 +69,18 @@ def own_sources() -> list[str]:
     Raises
     ------
     DeviceError
-        If they are not there.
+        If gpustitch's folder of sources is not there.
     """
     return sorted(file.name for file in own_folder().iterdir() if file.name.endswith(".cu"))
 
 
 def source_text(source: Source) -> str:
-    """Content of a file.
+    """Content of a source.
 
     Raises
     ------
     DeviceError
-        If it is not there; the text says where it was looked for.
+        If the file is not there; the text names the place.
     """
     if isinstance(source, Path):
         if not source.is_file():
@@ -93,12 +93,12 @@ def source_text(source: Source) -> str:
 
 
 def header_of(source: Source, name: str) -> Source:
-    """The header that a source includes by that name: beside it, else one of gpustitch's own.
+    """The header that a source includes under ``name``: a file beside the source, else one of gpustitch's own.
 
     Raises
     ------
     DeviceError
-        If it is in neither place.
+        If the header is in neither place.
     """
     if not isinstance(source, Path):
         return name
@@ -111,7 +111,7 @@ def header_of(source: Source, name: str) -> Source:
 
 
 def said(source: Source) -> str:
-    """How messages and the compiler's errors name a source."""
+    """Name of a source in messages and in the compiler's errors."""
     return source.as_posix() if isinstance(source, Path) else f"kernels/{source}"
 
 

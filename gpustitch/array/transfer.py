@@ -1,6 +1,6 @@
-"""Moving arrays between host and device, each thread at work on a stream of its own.
+"""Moving arrays between host and device, each thread on a stream of its own.
 
-Copies go through pinned memory (CuPy's pool of it), so that those of one thread overlap the work of another.
+Copies go through CuPy's pool of pinned memory, so that copies of one thread overlap the work of another.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from gpustitch.array.namespace import Array, library_of
 from gpustitch.errors import DeviceError
 from gpustitch.model.arrays import HostArray
 
-# Below this a copy is over before a pinned buffer is found.
+# A smaller copy ends before a pinned buffer is found.
 _PINNED_BYTES = 1 << 16
 
-# Threads on one device at a time: while one computes, one sends and one fetches; more would only take memory.
+# Threads on one device at a time: one computes, one sends and one fetches. More would only take memory.
 _AT_ONCE = 3
 
 _of_thread = threading.local()
 _turns: dict[int, threading.Semaphore] = {}
-# Streams go with the turns, not with the threads, of which there are more and which end: CuPy keeps freed memory for
-# the stream that it was made on.
+# Streams belong to turns, not to threads: CuPy keeps freed memory for the stream that allocated it.
+# Threads outnumber turns and end, so memory freed on a thread's own stream would be lost to the others.
 _idle_streams: dict[int, list[Any]] = {}
 _residents: dict[tuple[int, int], tuple[weakref.ref[npt.NDArray[Any]], Array]] = {}
 _upload = threading.Lock()
@@ -38,14 +38,14 @@ _upload = threading.Lock()
 
 @contextlib.contextmanager
 def on(device: Device) -> Iterator[None]:
-    """Work on ``device``: what is done inside goes to a stream of this thread alone, and is finished at the end.
+    """Work on ``device``: the block's work goes to a stream of this thread alone, and is finished at the end.
 
-    Only a few threads are let in at a time. May be nested.
+    Only a few threads work on a device at a time; others wait. Blocks may be nested.
 
     Raises
     ------
     DeviceError
-        If the device's memory, or the part of it that may be taken, does not suffice, or the driver or one of its
+        If the device's memory, or the part that may be taken, does not suffice. Also if the driver or one of its
         libraries reports an error.
     """
     if device.index is None:
@@ -62,7 +62,7 @@ def on(device: Device) -> Iterator[None]:
             f"suffice: {error}; raise `device_memory_bytes`, or `device` cpu computes it"
         ) from error
     except RuntimeError as error:
-        # Of the runtime, the driver (CuPy's own kernels), cuBLAS or cuFFT, each with a class of its own.
+        # The runtime, the driver (CuPy's own kernels), cuBLAS and cuFFT each raise a class of their own.
         if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
             raise
         raise DeviceError(f"cuda:{device.index} failed: {error}") from error
@@ -70,7 +70,7 @@ def on(device: Device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _turn(index: int) -> Iterator[None]:
-    """This thread's turn on the device, waited for unless it has one already."""
+    """Wait for this thread's turn on the device, unless the thread has one already."""
     held = _held()
     if index in held:
         yield
@@ -86,7 +86,7 @@ def _turn(index: int) -> Iterator[None]:
 
 
 def to_device(array: Array, device: Device) -> Array:
-    """The array on ``device`` (itself if it is there already)."""
+    """The array on ``device``; the same array if it lies there already."""
     if not device.is_cuda:
         return to_host(array)
     if library_of(array) == "numpy":
@@ -98,7 +98,7 @@ def to_device(array: Array, device: Device) -> Array:
 
 
 def to_host(array: Array) -> npt.NDArray[Any]:
-    """The array in host memory (itself if it is there already)."""
+    """The array in host memory; the same array if it lies there already."""
     if library_of(array) == "numpy":
         return np.asarray(array)
     device_array: Any = array
@@ -106,7 +106,7 @@ def to_host(array: Array) -> npt.NDArray[Any]:
         return device_array.get()  # type: ignore[no-any-return]
     try:
         host: npt.NDArray[Any] = importlib.import_module("cupyx").empty_pinned(array.shape, array.dtype)
-    except RuntimeError:  # the system gives no more memory that stays in place
+    except RuntimeError:  # the system gives no more pinned memory
         host = np.empty(array.shape, array.dtype)
     device_array.get(out=host)
     return host
@@ -123,7 +123,7 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, device: Device) -> Array
 
 
 def resident(host: npt.NDArray[Any], like: Array) -> Array:
-    """``host``, which must not change, where ``like`` lives; moved there once for as long as ``host`` exists."""
+    """``host`` on the device of ``like``, moved once as long as ``host`` exists; ``host`` must not change."""
     if library_of(like) == "numpy":
         return host
     owner: Any = like
@@ -135,7 +135,7 @@ def resident(host: npt.NDArray[Any], like: Array) -> Array:
         cupy = importlib.import_module("cupy")
         with owner.device as device:
             moved: Array = cupy.asarray(host)
-            # Threads with other streams use it too, and may still read those whose originals are gone.
+            # Threads with other streams use this copy too, and may still read copies whose originals are gone.
             device.synchronize()
         for gone in [k for k, (original, _) in _residents.items() if original() is None and k[1] == key[1]]:
             del _residents[gone]
@@ -144,7 +144,7 @@ def resident(host: npt.NDArray[Any], like: Array) -> Array:
 
 
 def _held() -> dict[int, Any]:
-    """Devices on which it is this thread's turn, and the streams that it works on."""
+    """The devices on which this thread has a turn, each with the stream that the thread works on."""
     held: dict[int, Any] = _of_thread.__dict__.setdefault("held", {})
     return held
 
@@ -161,7 +161,7 @@ def _stream(cupy: Any, index: int) -> Any:
 
 
 def hosted(op: Callable[[Array], Array], device: Device) -> Callable[[HostArray], HostArray]:
-    """``op`` as a function from host to host: its argument is moved to ``device``, its result back."""
+    """``op`` as a function from host to host: the argument is moved to ``device``, the result back."""
     return functools.partial(_run, op, device)
 
 

@@ -1,4 +1,4 @@
-"""A typer command from a dataclass of options, whose fields :func:`gpustitch.model.options.option` made."""
+"""Making a typer command from a dataclass of options with :func:`gpustitch.model.options.option` fields."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Given(frozenset[str]):
 
 
 def command_of(function: Callable[..., None] | None = None, *, without: tuple[str, ...] = ()) -> Callable[..., Any]:
-    """Make ``function(options, progress, ...)`` a command; ``without`` are options that it does not have.
+    """Make ``function(options, progress, ...)`` a command; ``without`` names fields that become no options.
 
-    Its first parameter is annotated with the dataclass whose fields become options, its second takes a
-    :class:`gpustitch.cli.terminal.TerminalProgress`. Others are passed to typer as they are; one annotated with
-    :class:`Given` takes the names of the options that were stated. The docstring is the help. Errors become one line
-    and an exit code; names of options in backquotes are written as they are typed.
+    The annotation of the first parameter is the dataclass whose fields become options. The second parameter takes a
+    :class:`gpustitch.cli.terminal.TerminalProgress`. A parameter annotated with :class:`Given` takes the names of the
+    stated options. typer gets all other parameters unchanged. The docstring is the help. Errors become one line and
+    an exit code; parameters in backquotes become the flags that users type.
     """
     if function is None:
         return functools.partial(command_of, without=without)
@@ -71,12 +71,12 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
 
 
 def flags_of(found: list[Leaf]) -> dict[str, str]:
-    """What each option is called on the command line, by the name of its field.
+    """The flag of each option on the command line, by the name of the option's field.
 
     Raises
     ------
     ValueError
-        If two options have one flag, or two fields of one name are called differently.
+        If two options share a flag, or two fields of one name have different flags.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
@@ -91,12 +91,12 @@ def flags_of(found: list[Leaf]) -> dict[str, str]:
 
 
 def leaf_key(leaf: Leaf) -> str:
-    """Name of the parameter that typer knows it by."""
+    """Name of the option's parameter in typer."""
     return "__".join(leaf.path)
 
 
 def _parameter(leaf: Leaf, flags: Mapping[str, str]) -> inspect.Parameter:
-    """The parameter that typer sees; its help names options as they are typed."""
+    """The option as typer's parameter; its help shows flags in place of field names."""
     declared = leaf.declared
     text = as_typed(declared.help, flags) + (f" It is {declared.range_text}." if declared.range_text else "")
     settings: dict[str, Any] = {"help": text, "hidden": declared.is_hidden, "rich_help_panel": declared.panel}
@@ -120,13 +120,13 @@ def _metavar(declared: Declared) -> str | None:
 
 
 def _shown_type(leaf: Leaf) -> Any:
-    """The type of an option as typer knows it."""
+    """The type that typer parses an option as."""
     if leaf.declared.text is not None:
         return str
     hint = leaf.type
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         parts = [part for part in typing.get_args(hint) if part is not type(None)]
-        # A path or a pattern, a device or its name: what is typed is the text.
+        # A path or a pattern, a device or its name: the command line gives the text.
         hint = str if str in parts else parts[0]
     if typing.get_origin(hint) in (tuple, list, Sequence):
         inner = typing.get_args(hint)[0]
@@ -135,7 +135,7 @@ def _shown_type(leaf: Leaf) -> Any:
 
 
 def _shown_default(leaf: Leaf) -> Any:
-    """The default as it would be typed; None if there is nothing to type."""
+    """The default as a user would type it; None if there is nothing to type."""
     default = leaf.default
     if leaf.declared.text is not None and default is not None:
         return TEXTS[leaf.declared.text].show(default) or None
@@ -143,12 +143,12 @@ def _shown_default(leaf: Leaf) -> Any:
 
 
 def _is_switch(leaf: Leaf) -> bool:
-    """Whether its environment variable switches something on, and holds no value."""
+    """Whether the option's environment variable switches something on, rather than hold a value."""
     return leaf.declared.env_means is not None or _shown_type(leaf) is bool
 
 
 def _stated(leaf: Leaf, values: Mapping[str, Any], context: typer.Context) -> Any:
-    """The value that was stated, as the options take it; None if none was."""
+    """The stated value, converted for the options; None if the user stated none."""
     declared, value = leaf.declared, values[leaf_key(leaf)]
     source = context.get_parameter_source(leaf_key(leaf))
     if source is None or source.name not in _STATED:
@@ -162,16 +162,16 @@ def _stated(leaf: Leaf, values: Mapping[str, Any], context: typer.Context) -> An
 
 
 def environment_switch(name: str) -> bool | None:
-    """Whether an environment variable switches something on: None if it is not set, False for 0, no, off, false.
+    """Whether an environment variable switches something on: None if unset, False for 0, no, off and false.
 
-    spimstitch's scripts take any value for on; those who write 0 mean off.
+    spimstitch's scripts take any value for on, but users who write 0 mean off.
     """
     value = os.environ.get(name, "").strip().lower()
     return value not in _OFF if value else None
 
 
 def _on_device(options: Any, found: list[Leaf], progress: TerminalProgress) -> Any:
-    """The options with the device that they name, which ``progress`` is told in a line."""
+    """The options with the device that they name; ``progress`` gets a line about the device."""
     values = {leaf.name: leaf.value_in(options) for leaf in found}
     path = next((leaf.path for leaf in found if leaf.name == "device"), None)
     if path is None:

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from gpustitch.version import VERSION
 
-# Verb and the module whose function ``command`` carries it out, imported when it is called for.
+# Verb, and the module with its function ``command``; a verb's module is imported only when the verb is used.
 COMMANDS: dict[str, str] = {
     "pipeline": "gpustitch.cli.oblique.pipeline",
     "demo": "gpustitch.cli.about.demo",
@@ -35,7 +35,7 @@ _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 class _Stages(TyperGroup):
-    """Imports a command when it is asked for, so that one need not wait for what the others import."""
+    """Imports a command's module when the command is used, so that no command waits for the imports of others."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)

@@ -1,4 +1,4 @@
-"""What the commands share: progress on a terminal, errors as one line and an exit code."""
+"""Shared by all commands: progress on a terminal, errors as one line and an exit code."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ class TerminalProgress:
         _console.print(as_typed(message, self._flags), highlight=False, markup=False, soft_wrap=True)
 
     def result(self, message: str) -> None:
-        """Print a line to standard output, quiet or not: what the command was run for."""
+        """Print a line of the command's result to standard output, quiet or not."""
         typer.echo(message)
 
 
 def as_typed(message: str, flags: Mapping[str, str]) -> str:
-    """A message of the library with the names of options, which are in backquotes there, as they are typed."""
+    """A message of the library, with each parameter in backquotes replaced by the flag that users type."""
     return re.sub(r"`(\w+)`", lambda name: flags.get(name[1], name[1]), message)
 
 
@@ -95,8 +95,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 def reported_errors(flags: Mapping[str, str] | None = None) -> Iterator[None]:
     """Print a gpustitch error as one line and leave with its exit code; Ctrl-C leaves with 130, SIGTERM with 143.
 
-    ``flags`` says what parameters are called on the command line.
-    Either way what was half written is removed on the way out.
+    ``flags`` maps names of parameters to flags of the command line. In every case half-written outputs are removed.
     """
     handles_signals = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _terminate) if handles_signals else None

@@ -16,7 +16,7 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 @dataclass(frozen=True)
 class Text:
-    """How values of one kind are written: ``parse`` takes the text, ``show`` gives it, ``metavar`` names its form.
+    """The text form of one kind of value: ``parse`` reads a text, ``show`` writes one, ``metavar`` names the form.
 
     ``expected`` completes "`name` takes ...".
     """
@@ -28,7 +28,7 @@ class Text:
 
 
 def parsed(kind: str, text: str, name: str) -> Any:
-    """The value of option ``name`` that a text of this kind stands for; ParameterError if it is none."""
+    """The value of option ``name`` that a text of this kind stands for; ParameterError if the text is not valid."""
     form = TEXTS[kind]
     try:
         return form.parse(text)
@@ -37,7 +37,7 @@ def parsed(kind: str, text: str, name: str) -> Any:
 
 
 def parsed_bytes(text: str) -> int:
-    """A number of bytes: digits, perhaps followed by K, M, G or T (powers of 1024); ValueError otherwise."""
+    """A number of bytes from digits, perhaps followed by K, M, G or T (powers of 1024); ValueError otherwise."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise ValueError(text)

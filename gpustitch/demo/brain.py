@@ -1,4 +1,4 @@
-"""Shows that it works: makes a phantom, runs the pipeline on it, and measures the result against the truth."""
+"""The demo of an acquisition: makes a phantom, runs the pipeline on it, and measures the result against the truth."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from gpustitch.running.threads import checked_workers
 
 PHANTOM, STITCHED, PICTURES, REPORT = "phantom", "stitched", "pictures", "report.json"
 
-# A frame of some hundred columns needs a far narrower notch than the 2048 columns that the pipeline's defaults are for.
+# The pipeline's defaults are for frames of 2048 columns; a frame of some hundred columns needs a far narrower notch.
 DESTRIPING = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
-# The windows of the pipeline's defaults do not fit into overlaps of some 50 voxels.
+# The pipeline's default windows do not fit into overlaps of some 50 voxels.
 MATCHING = MatchOptions(sample_count=100, window_px=(21, 21, 21))
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What to show.
+    """Options of the demo of an acquisition.
 
     Parameters
     ----------
     folder
-        Will hold ``phantom/``, ``stitched/``, ``pictures/`` and ``report.json``.
+        Folder for ``phantom/``, ``stitched/``, ``pictures/`` and ``report.json``.
     spec
         The phantom.
     overwrite
-        Replace these if they exist; nothing else in the folder is touched.
+        Replace these four if they exist; nothing else in the folder is touched.
     device, device_memory_bytes
-        Where the pipeline computes (:func:`gpustitch.array.choose_device`); the phantom is made on the host.
+        Where the pipeline computes (:func:`gpustitch.array.choose_device`). The host makes the phantom.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class DemoOptions:
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """The phantom to be made; the rest follows from it."""
+    """The phantom to make; everything else follows from the phantom."""
 
     options: DemoOptions
     phantom: PhantomPlan
@@ -69,7 +69,7 @@ class DemoPlan:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What was measured, what was stitched, and how long each part took, in s."""
+    """The figures, the pipeline's result, and the duration of each part in s."""
 
     evaluation: Evaluation
     stitched: PipelineResult
@@ -79,12 +79,12 @@ class DemoResult:
 
 
 def spec_of(size: str, *, seed: int = 1, pixel_error: float = 0.01, stage_error_um: float = 5.0) -> PhantomSpec:
-    """The phantom of a size by name.
+    """The phantom of the size with this name.
 
     Raises
     ------
     ParameterError
-        If there is no such size, or a figure is out of range.
+        If there is no such size, or another argument is out of range.
     """
     if size not in SIZES:
         raise ParameterError(f"`size` is one of {', '.join(SIZES)}, not {size!r}")
@@ -94,17 +94,17 @@ def spec_of(size: str, *, seed: int = 1, pixel_error: float = 0.01, stage_error_
 
 
 def plan(options: DemoOptions) -> DemoPlan:
-    """Refuse what cannot be done before anything is written.
+    """Refuse an impossible demo before anything is written.
 
     Raises
     ------
     OutputExistsError, OutputError
-        If the folder exists (and nothing may be replaced), cannot be written, or the disk is too small.
+        If an output exists (without ``overwrite``), the folder cannot be written, or the disk is too small.
     """
     checked_workers(options.n_workers)
     check_output(options.folder, overwrite=options.overwrite)
     making = phantom.plan(PhantomOptions(options.folder / PHANTOM, options.spec, options.overwrite, options.n_workers))
-    # The frames, the tiles made of them (slanted into boxes) and the stitched volume with its pyramid.
+    # Six times the frames: frames, tiles (slanted, in boxes) and the stitched volume with its pyramid.
     check_free_space(options.folder, 6 * making.output_bytes)
     return DemoPlan(options, making)
 
@@ -132,7 +132,7 @@ def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
 
 
 def pipeline_options(truth: Truth, options: DemoOptions) -> PipelineOptions:
-    """How a phantom goes through the pipeline: with nominal sizes, as a user would call it."""
+    """The pipeline's options for a phantom: nominal sizes, as a user would state them."""
     spec = truth.spec
     return PipelineOptions(
         truth.channel(),
@@ -154,12 +154,12 @@ def pipeline_options(truth: Truth, options: DemoOptions) -> PipelineOptions:
 
 
 def destriping(truth: Truth) -> Correction:
-    """How the phantom's frames are corrected, but for the flat."""
+    """The correction of the phantom's frames, without the flat field."""
     return Correction("wavelet" if truth.spec.stripe_strength > 0 else "none", DESTRIPING, dark=truth.spec.sensor.dark)
 
 
 def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOptions) -> EvaluateOptions:
-    """What to measure of a stitched phantom."""
+    """Options to measure a stitched phantom."""
     if stitched.alignment is None:
         solved = Solved({tile.name: (0.0, 0.0, 0.0) for tile in truth.tiles}, None, None)
     else:

@@ -1,4 +1,4 @@
-"""Which demo to show, and of what size."""
+"""Options of the demo: which one to run, and its size."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gpustitch.demo import brain, sections
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
 
-# What says nothing about a section series.
+# Options without meaning for a section series.
 ACQUISITION_ONLY = ("pixel_error", "stage_error_um")
 
 
 @documented
 @dataclass(frozen=True)
 class DemoChoice:
-    """A synthetic acquisition, or a series of sections, that is put right and measured against its truth."""
+    """A synthetic acquisition or series of sections, processed and measured against its truth."""
 
     folder: Path = option(
         Path("gpustitch-demo"),
@@ -33,15 +33,15 @@ class DemoChoice:
         "small",
         help="small: 4 tiles, about a minute; medium: 6 tiles, some minutes. Of a series: 400 or 1000 sections.",
     )
-    seed: int = option(1, help="Decides everything that is random.")
+    seed: int = option(1, help="Seed of all random numbers.")
     pixel_error: float = option(
-        0.01, help="Part by which the nominal camera pixel is too large; the run must find that out."
+        0.01, help="Fraction by which the nominal camera pixel is too large; the run must find it."
     )
     stage_error_um: float = option(
         5.0,
         flag="--stage-error",
         unit="um",
-        help="Most by which each tile is off along each axis, um; the run must find that out.",
+        help="Greatest error of each tile's position along each axis, um; the run must find the errors.",
     )
     n_workers: int | None = shared.n_workers()
     overwrite: bool = shared.overwrite()

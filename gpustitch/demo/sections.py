@@ -1,4 +1,4 @@
-"""Shows that section series come right: simulates one, runs the three stages on it, measures them against the truth."""
+"""The demo of a section series: simulates a series, runs the three stages, and measures against the truth."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ SIZES: dict[str, SimulationOptions] = {
 
 @dataclass(frozen=True)
 class SectionDemoOptions:
-    """What to show.
+    """Options of the demo of a section series.
 
     Parameters
     ----------
     folder
-        Will hold ``series/``, ``similarity.npz``, ``z.csv``, ``z.png``, ``volume/`` and ``report.json``.
+        Folder for ``series/``, ``similarity.npz``, ``z.csv``, ``z.png``, ``volume/`` and ``report.json``.
     series
-        The series to be simulated.
+        The series to simulate.
     overwrite
-        Replace these if they exist; nothing else in the folder is touched.
+        Replace these outputs if they exist; nothing else in the folder is touched.
     device, device_memory_bytes
-        Where the stages compute (:func:`gpustitch.array.choose_device`); the series is made on the host.
+        Where the stages compute (:func:`gpustitch.array.choose_device`). The host makes the series.
     """
 
     folder: Path
@@ -89,7 +89,7 @@ class SectionDemoOptions:
 
 @dataclass(frozen=True)
 class SectionDemoPlan:
-    """The series to be made; the rest follows from it."""
+    """The series to make; everything else follows from the series."""
 
     options: SectionDemoOptions
     series: SimulatedSeries
@@ -97,7 +97,7 @@ class SectionDemoPlan:
 
 @dataclass(frozen=True)
 class SectionDemoResult:
-    """What was measured and written, and how long each part took, in s; ``picture`` is None without matplotlib."""
+    """The figures, the outputs, and the duration of each part in s; ``picture`` is None without matplotlib."""
 
     evaluation: Evaluation
     seconds: dict[str, float]
@@ -109,7 +109,7 @@ class SectionDemoResult:
 
 
 def series_of(size: str, *, seed: int = 1) -> SimulationOptions:
-    """The series of a size by name; ParameterError if there is no such size or the seed is negative."""
+    """The series of the size with this name; ParameterError if there is no such size or the seed is negative."""
     if size not in SIZES:
         raise ParameterError(f"`size` is one of {', '.join(SIZES)}, not {size!r}")
     if seed < 0:
@@ -118,21 +118,21 @@ def series_of(size: str, *, seed: int = 1) -> SimulationOptions:
 
 
 def plan(options: SectionDemoOptions) -> SectionDemoPlan:
-    """Refuse what cannot be done before anything is written.
+    """Refuse an impossible demo before anything is written.
 
     Raises
     ------
     ParameterError
         If the faults do not fit into the series, or its true texture is not known at every depth.
     OutputExistsError, OutputError
-        If the folder exists (and nothing may be replaced), cannot be written, or the disk is too small.
+        If an output exists (without ``overwrite``), the folder cannot be written, or the disk is too small.
     """
     checked_workers(options.n_workers)
     check_output(options.folder, overwrite=options.overwrite)
     made = simulate_series(options.series)
     section_evaluate.true_texture(options.series)
     n, rows, columns = made.shape
-    # The stack and the volume, which may have more planes than there are sections, with its pyramid.
+    # The stack, and the volume with its pyramid; the volume may have more planes than the stack has sections.
     check_free_space(options.folder, 4 * n * rows * columns * made.dtype.itemsize)
     return SectionDemoPlan(options, made)
 
@@ -166,14 +166,14 @@ def run(plan: SectionDemoPlan, progress: Progress = SILENT) -> SectionDemoResult
 
 @contextlib.contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Note how long what is done within takes, in s."""
+    """Note how long the ``with`` block takes, in s."""
     start = time.perf_counter()
     yield
     seconds[name] = round(time.perf_counter() - start, 2)
 
 
 def _make(plan: SectionDemoPlan, progress: Progress) -> None:
-    """Write the stack as a microscope would leave it, and beside it the truth."""
+    """Write the stack as a microscope would, with the truth beside it."""
     series, options = plan.series, plan.options
     with atomic_directory(options.folder / SERIES, overwrite=options.overwrite) as folder:
         progress.start("Making the series", len(series), "sections")
@@ -194,7 +194,7 @@ def _make(plan: SectionDemoPlan, progress: Progress) -> None:
 
 
 def _comparing(options: SectionDemoOptions, sections: Path) -> SimilarityOptions:
-    """``gpustitch similarity`` with its defaults."""
+    """Options of ``gpustitch similarity`` with their defaults."""
     return SimilarityOptions(
         sections,
         options.folder / SIMILARITY,
@@ -205,7 +205,7 @@ def _comparing(options: SectionDemoOptions, sections: Path) -> SimilarityOptions
 
 
 def _rendering(options: SectionDemoOptions, sections: Path) -> RenderOptions:
-    """``gpustitch z-render`` with its defaults."""
+    """Options of ``gpustitch z-render`` with their defaults."""
     return RenderOptions(
         sections,
         options.folder / POSITIONS,
@@ -219,7 +219,7 @@ def _rendering(options: SectionDemoOptions, sections: Path) -> RenderOptions:
 def _write_report(
     plan: SectionDemoPlan, evaluation: Evaluation, found: ZSpacingResult, seconds: dict[str, float]
 ) -> None:
-    """Write figures, errors of positions in nominal spacings, and faults, found and true."""
+    """Write figures, errors of positions in nominal spacings, and both the found and the true faults."""
     options = plan.options
     z = read_z_positions(options.folder / POSITIONS)
     fit = section_evaluate.Affine.fit(z.positions, plan.series.positions)

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all: written beside their place, then renamed into it."""
+"""Outputs that appear whole or not at all: written under a temporary name beside their place, then renamed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpustitch.errors import OutputError, OutputExistsError, ParameterError
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: two runs into one output are not told apart there
+except ImportError:  # not a POSIX system: a second run into the same output goes unnoticed there
     fcntl = None  # type: ignore[assignment]
 
 
@@ -28,7 +28,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         If no file can be created at ``path``.
     """
     if not overwrite and path.exists() and not _is_empty_directory(path):
-        raise OutputExistsError(f"{path} exists already; choose another output, or `overwrite` it")
+        raise OutputExistsError(f"{path} exists already; choose another output, or `overwrite` replaces it")
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
@@ -39,14 +39,14 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 
 def check_file_output(path: Path, *, overwrite: bool) -> None:
-    """As :func:`check_output`, for an output that is a file: a folder in its place is refused too."""
+    """Like :func:`check_output`, for an output that is a file: a folder in its place is refused too."""
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the name of the file to write")
     check_output(path, overwrite=overwrite)
 
 
 def check_apart(output: Path, inputs: Iterable[str | Path]) -> None:
-    """Raise ParameterError if ``output`` is one of the inputs or a folder that holds one: it would replace them."""
+    """Raise ParameterError if ``output`` would replace an input: is an input, or a folder that holds one."""
     target = output.resolve()
     for source in inputs:
         if Path(source).resolve().is_relative_to(target):
@@ -55,7 +55,7 @@ def check_apart(output: Path, inputs: Iterable[str | Path]) -> None:
 
 
 def check_free_space(path: Path, needed_bytes: int) -> None:
-    """Raise OutputError if the disk that will hold ``path`` has fewer than ``needed_bytes`` free."""
+    """Raise OutputError if the disk of ``path`` has fewer than ``needed_bytes`` free."""
     parent = path.absolute()
     while not parent.exists():
         parent = parent.parent
@@ -69,7 +69,7 @@ def check_free_space(path: Path, needed_bytes: int) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary path to write; on success it becomes ``path``, on any error it is removed."""
+    """Give a temporary path to write; on success the file becomes ``path``, on any error the file is removed."""
     check_file_output(path, overwrite=overwrite)
     partial = _partial(path)
     with os_errors(path):
@@ -84,17 +84,17 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a new directory to fill; on success it becomes ``path``, on any error it is removed.
+    """Give a new directory to fill; on success the directory becomes ``path``, on any error it is removed.
 
-    What a killed run left is replaced; while another run fills it, that one is left alone.
+    The remains of a killed run are replaced. A directory that another run fills is left alone.
 
     Raises
     ------
     OutputExistsError, OutputError
-        As :func:`check_output`, and if another run is writing ``path`` or has written it meanwhile.
+        As :func:`check_output` raises them. Also if another run is writing ``path`` or has written it meanwhile.
     """
     check_output(path, overwrite=overwrite)
-    path = path.resolve()  # a link stays, and what it points to is written
+    path = path.resolve()  # a link stays; its target is written
     partial = _partial(path)
     with os_errors(path), _locked(partial, path):
         try:
@@ -127,7 +127,7 @@ def _locked(partial: Path, path: Path) -> Iterator[None]:
 
 
 def _is_taken(descriptor: int, partial: Path) -> bool:
-    """Whether another run holds the directory that is open, or has just given it its name."""
+    """Whether another run holds the open directory, or has just given it its final name."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -144,7 +144,7 @@ def _clear(folder: Path) -> None:
 
 @contextlib.contextmanager
 def os_errors(path: Path) -> Iterator[None]:
-    """Turn what the operating system says while writing ``path`` into an OutputError that names it."""
+    """Turn an error of the operating system while writing ``path`` into an OutputError that names ``path``."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The one search for files: at a path, in a folder, by a glob; in the order in which people count."""
+"""The one search for files: at a path, in a folder, by a glob; numbers in names sort by value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from gpustitch.errors import InputMissingError
 
 NameKey = tuple[tuple[int, int | str], ...]
-_LITTER = (".", "__MACOSX")  # how the names of files and folders begin that programs leave unasked
+_LITTER = (".", "__MACOSX")  # first letters of files and folders that programs leave unasked
 
 
 def natural_key(path: Path) -> NameKey:
@@ -21,7 +21,7 @@ def natural_key(path: Path) -> NameKey:
 
 
 def path_key(path: Path) -> tuple[NameKey, ...]:
-    """Sorts paths folder by folder, in each as people count: ``scan_2/im_9`` before ``scan_10/im_1``."""
+    """Sorts paths folder by folder, each by :func:`natural_key`: ``scan_2/im_9`` before ``scan_10/im_1``."""
     return (*_folder_key(path.parent), natural_key(path))
 
 
@@ -33,24 +33,24 @@ def _folder_key(folder: Path) -> tuple[NameKey, ...]:
 def found_files(
     place: str | Path, *, below: bool = False, failed: Callable[[OSError], None] | None = None
 ) -> list[Path]:
-    """The files at a path in the order of :func:`path_key`: the file itself, those in a folder, or those of a glob.
+    """The files at a path in the order of :func:`path_key`: one file, the files in a folder, or those of a glob.
 
-    Hidden files and folders are left out unless they are named themselves. A folder that is there is meant as it is
-    named, ``brain [3]`` too; ``**`` in a glob stands for any number of folders.
+    Hidden files and folders are left out unless ``place`` names them. The name of an existing folder is no pattern,
+    even ``brain [3]``; ``**`` in a glob stands for any number of folders.
 
     Parameters
     ----------
     place
         A file, a folder or a glob pattern.
     below
-        Take the files in all folders below too, and those in folders that the glob matches.
+        Take also the files in all folders below, and in folders that the glob matches.
     failed
-        Told of each folder below that cannot be listed; by default that is an error.
+        Called with the error of each folder below that cannot be listed; by default the error is raised.
 
     Raises
     ------
     InputMissingError
-        If nothing is at the path, or it cannot be looked at.
+        If nothing is at the path, or the path cannot be opened.
     """
     path = Path(place)
     try:
@@ -72,7 +72,7 @@ def found_files(
 
 
 def _matches(pattern: Path) -> Iterator[Path]:
-    # A folder that is there is meant as it is named, "brain [3]" too.
+    # The name of an existing folder is no pattern, even "brain [3]".
     text = Path(glob.escape(str(pattern.parent))) / pattern.name if pattern.parent.is_dir() else pattern
     return map(Path, glob.iglob(str(text), recursive=True))  # noqa: PTH207 (absolute patterns)
 

@@ -23,9 +23,9 @@ def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
     Parameters
     ----------
     parameters
-        A dataclass or mapping of what the run was asked to do.
+        The run's parameters, as a dataclass or mapping.
     inputs
-        Files that were read; each is recorded with its size and time of last change.
+        Files that the run read; each is recorded with its size and time of last change.
     """
     return {
         "program": "gpustitch",
@@ -39,7 +39,7 @@ def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON can hold it: dataclasses as objects, paths as text, arrays as their shape and dtype."""
+    """``value`` in JSON's types: dataclasses as objects, paths as text, arrays as their shape and dtype."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Registries of file formats: in the order in which they are asked, each name once."""
+"""Registries of file formats: each name once, in the order in which formats are tried."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from gpustitch.errors import ParameterError
 
 
 class Format(Protocol):
-    """What all formats have."""
+    """The members that all formats share."""
 
     @property
     def name(self) -> str:
-        """How people call it."""
+        """The format's name in messages."""
 
 
 F = TypeVar("F", bound=Format)
 
 
 class Registry(Generic[F]):
-    """The formats of one kind; iterating gives them in the order in which they are asked.
+    """The formats of one kind; iterating gives them in the order in which they are tried.
 
-    Formats of other packages come after the built-in ones: by :meth:`register`, or from entry points, which name a
-    format or its class and are loaded when formats are first asked for.
+    Formats of other packages follow the built-in ones. They come from :meth:`register` or from entry points.
+    An entry point names a format or its class. The first use of the registry loads the entry points.
 
     Parameters
     ----------
     what
-        What they are formats of, in the plural.
+        The things that the formats hold, in the plural, such as ``frames``.
     group
         Group of entry points, such as ``gpustitch.frames``.
     built_in
-        Those that are always there.
+        The formats that are always registered.
     """
 
     def __init__(self, what: str, group: str, built_in: Iterable[F] = ()) -> None:
@@ -47,7 +47,7 @@ class Registry(Generic[F]):
             self.register(format)
 
     def register(self, format: F) -> None:
-        """Add a format after those that are there; ParameterError if its name is taken."""
+        """Add a format after the registered ones; ParameterError if its name is taken."""
         if format.name in self._formats:
             raise ParameterError(
                 f"there is a format {format.name} of {self.what} already; give the new one another name"
@@ -55,7 +55,7 @@ class Registry(Generic[F]):
         self._formats[format.name] = format
 
     def unregister(self, name: str) -> None:
-        """Take a format out; ParameterError if there is none of that name."""
+        """Remove a format; ParameterError if no format has that name."""
         self.get(name)
         del self._formats[name]
 
@@ -69,7 +69,7 @@ class Registry(Generic[F]):
             self.unregister(format.name)
 
     def get(self, name: str) -> F:
-        """The format of that name; ParameterError names those that there are."""
+        """The format of that name; ParameterError, with all names, if there is none."""
         self._load()
         if name not in self._formats:
             raise ParameterError(f"`format` must be one of {', '.join(self.names)} for {self.what}, not {name}")
@@ -77,7 +77,7 @@ class Registry(Generic[F]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names in order."""
+        """The names of all formats, in order."""
         return tuple(format.name for format in self)
 
     def __iter__(self) -> Iterator[F]:

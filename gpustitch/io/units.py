@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gpustitch.model import Spacing
 
-# UDUNITS-2 names (OME-Zarr), symbols (OME-XML) and what ImageJ's users type. The micro sign is always U+00B5 here.
+# UDUNITS-2 names (OME-Zarr), symbols (OME-XML) and spellings of ImageJ's users. The micro sign is always U+00B5 here.
 _UM = {
     1e-6: ("picometer", "pm"),
     1e-4: ("angstrom", "\u00c5"),
@@ -36,9 +36,9 @@ _SAME = {
 
 
 def um_per(unit: object) -> float | None:
-    """How many um one ``unit`` is; None if it is no name of a length (``pixel``, say).
+    """How many um one ``unit`` is; None if ``unit`` names no length (``pixel``, say).
 
-    Spaces around it, capitals, a plural s, British spelling and Java's escapes (``\\u00B5m``) do not matter.
+    Surrounding spaces, capitals, a plural s, British spelling and Java's escapes (``\\u00B5m``) do not matter.
     """
     if not isinstance(unit, str):
         return None
@@ -53,13 +53,13 @@ def um_per(unit: object) -> float | None:
 
 
 def mm_per(unit: object) -> float | None:
-    """How many mm one ``unit`` is; None if it is no name of a length."""
+    """How many mm one ``unit`` is; None if ``unit`` names no length."""
     um = um_per(unit)
     return None if um is None else um / 1e3
 
 
 def length_of(text: object, unit: object) -> float | None:
-    """A length in um, of a number (or its text) and its unit; None unless it is positive and finite."""
+    """The length in um of a number (or its text) with a unit; None unless the length is positive and finite."""
     um = um_per(unit)
     try:
         length = abs(float(text)) * um if um is not None else math.nan  # type: ignore[arg-type]
@@ -76,23 +76,23 @@ def spacing_of(z_um: float | None, y_um: float | None, x_um: float | None) -> Sp
 
 _INCH_MM = 25.4
 _METER_MM = 1000.0
-# What programs and cameras write unasked (Photoshop and cameras 72, Windows and Pillow's BMP 96).
+# Resolutions that programs write unasked: Photoshop and cameras 72, Windows and Pillow's BMP 96.
 _DEFAULT_DPI = (72.0, 96.0)
-_DPI_TOLERANCE = 0.05  # whole pixels for each meter: 3780 are 96.012 dpi
+_DPI_TOLERANCE = 0.05  # for rounding to whole pixels per meter: 3780 are 96.012 dpi
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a file says of its pixels in plane, outside of ImageJ's and OME's descriptions.
+    """The size of pixels within a plane that a file states outside of ImageJ's and OME's descriptions.
 
     Attributes
     ----------
     spacing_mm
         (y, x); None if there is no unit of length, or a number is not positive and finite.
     text
-        As the file has it, for messages.
+        The resolution as the file states it, for messages.
     is_default
-        A value that is written unasked: 1 for each unit, 72 or 96 dpi.
+        Whether programs write this value unasked: 1 for each unit, 72 or 96 dpi.
     """
 
     spacing_mm: tuple[float, float] | None
@@ -101,7 +101,7 @@ class Resolution:
 
 
 def resolution(per_y: float, per_x: float, unit_mm: float | None, unit: str) -> Resolution:
-    """Of pixels for each unit, down and across; ``unit_mm`` is None if the unit is no length."""
+    """The resolution of ``per_y`` pixels for each unit down and ``per_x`` across; ``unit_mm`` is None for no length."""
     number = f"{per_x:.6g}" if per_x == per_y else f"{per_x:.6g} x {per_y:.6g}"
     text = f"{number} pixels/{unit}" if unit != "inch" else f"{number} dpi"
     if not all(math.isfinite(per) and per > 0 for per in (per_y, per_x)):
@@ -114,12 +114,15 @@ def resolution(per_y: float, per_x: float, unit_mm: float | None, unit: str) -> 
 
 
 def tiff_resolution(y: tuple[int, int], x: tuple[int, int], unit: int) -> Resolution:
-    """Of the tags YResolution and XResolution (fractions) and ResolutionUnit (1 none, 2 inch, 3 centimeter)."""
+    """The resolution in a TIFF's tags: YResolution and XResolution (fractions) and ResolutionUnit.
+
+    ``unit`` is 1 for none, 2 for inch and 3 for centimeter.
+    """
     per_y, per_x = (value[0] / value[1] if value[1] else math.inf for value in (y, x))
     name, length = {2: ("inch", _INCH_MM), 3: ("cm", 10.0)}.get(unit, ("unit", None))
     return resolution(per_y, per_x, length, name)
 
 
 def meter_resolution(per_y: float, per_x: float) -> Resolution:
-    """Of pixels for each meter (PNG, BMP)."""
+    """The resolution of pixels for each meter (PNG, BMP)."""
     return resolution(per_y, per_x, _METER_MM, "m")

@@ -1,4 +1,4 @@
-"""How a volume made plane by plane is cut into pieces of work, so that planes of its source are read once."""
+"""Cutting a volume into pieces of work, so that each plane of its source is read once."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 
 from gpustitch.model import ZYX, Box
 
-# Voxels made at once: enough to be worth a thread's while, few enough to be in memory several times.
+# Bytes of voxels made at once: enough to occupy a thread, few enough for several pieces in memory.
 _ITEM_BYTES = 1 << 25
 _MOST_PLANES = 64
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Columns along z, each of the planes of the source read once for each of them, and pieces of them.
+    """A volume cut into columns along z, and columns cut into pieces. Each column reads each source plane once.
 
     Attributes
     ----------
     shape
-        Of the volume (z, y, x).
+        Shape (z, y, x) of the volume.
     column
-        Rows and columns of a column.
+        Extent (y, x) of a column, in voxels.
     item
-        Shape of a piece: those of a column are taken from the first plane to the last.
+        Shape of a piece; the pieces of a column follow each other from the first plane to the last.
     """
 
     shape: ZYX
@@ -32,7 +32,7 @@ class Cut:
     item: ZYX
 
     def columns(self) -> Iterator[Box]:
-        """The columns; those at the end of an axis are smaller."""
+        """The columns; columns at the end of an axis are smaller."""
         return Box.of_shape(self.shape).blocks((self.shape[0], *self.column))
 
     def pieces(self, column: Box) -> list[Box]:
@@ -51,27 +51,27 @@ class Cut:
 
 
 def slab_depth(shape: ZYX, block: ZYX, itemsize: int) -> int:
-    """Planes of a piece of work: those of a block, or, where a block is one plane, so many that they are some MB."""
+    """Planes of a piece of work: as many as a block has; for blocks of one plane, so many that a piece has some MB."""
     if block[0] > 1:
         return block[0]
     return max(1, min(_MOST_PLANES, _ITEM_BYTES // (shape[1] * shape[2] * itemsize)))
 
 
 def cut_columns(shape: ZYX, block: ZYX, itemsize: int, held: int, memory_bytes: int) -> Cut:
-    """Columns as wide as memory allows, mostly the whole volume, and pieces of whole blocks.
+    """Cut into columns as wide as memory allows, mostly the whole volume, and pieces of whole blocks.
 
     Parameters
     ----------
     shape
-        Of the volume.
+        Shape (z, y, x) of the volume.
     block
-        What is written at once, at least. A block of whole planes is not cut.
+        Shape (z, y, x) of the smallest box that the writer takes. A block of whole planes is not cut.
     itemsize
         Bytes of a voxel.
     held
-        Planes of the source that are held at a time.
+        Number of source planes in memory at a time.
     memory_bytes
-        Most memory for them; exceeded where one block takes more.
+        Most memory for these planes; a column of one block may exceed it.
     """
     depth = slab_depth(shape, block, itemsize)
     area = memory_bytes // max(1, held * itemsize)
@@ -86,5 +86,5 @@ def cut_columns(shape: ZYX, block: ZYX, itemsize: int, held: int, memory_bytes: 
 
 
 def _whole(length: int, block: int, most: int) -> int:
-    """The length in whole blocks, one at least."""
+    """The length rounded down to whole blocks: at least one block, at most ``most``."""
     return min(most, max(1, length // block) * block)

@@ -1,4 +1,4 @@
-"""Options of volumes of evenly spaced planes, which both missions that write them share."""
+"""Options of volumes of evenly spaced planes, shared by the missions that write such volumes."""
 
 from __future__ import annotations
 

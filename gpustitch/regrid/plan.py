@@ -1,7 +1,7 @@
-"""Between which sections of a series every plane of an evenly spaced volume lies.
+"""The sections of a series between which each plane of an evenly spaced volume lies.
 
-Positions are along z, of any unit: sections, um, mm. Nothing is asked of their order. Of sections with the same
-position the first one in the input is taken, and the others are left out: a mean would blur them.
+Positions are along z, in any unit (sections, um, mm) and in any order. Of sections at the same position, the first in
+the input is taken. The others are left out: a mean would blur them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers
 
-# What a plane of the volume is made of: nothing, as it is before or after all sections or in a gap that is not
-# filled; two sections, far apart, or neighbours; one section, unchanged.
+# Origin of a plane. OUTSIDE: no section, before the first or after the last. GAP: no section, in an unfilled gap.
+# FILLED: two sections on either side of a gap. BETWEEN: two neighbours. EXACT: one section, unchanged.
 OUTSIDE, GAP, FILLED, BETWEEN, EXACT = range(5)
 
-# A plane so near to a section, as a fraction of the interval it is in, is at it.
+# A plane nearer to a section than this fraction of its interval lies at the section.
 AT_SECTION = 1e-6
-# Least length of an interval: divided by, it makes two sections at one place neither near nor between.
+# Least divisor for the length of an interval: between two sections at one place then lies no plane.
 LEAST_INTERVAL = 1e-30
 _NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
 class ZGrid:
-    """Evenly spaced planes: plane k is at ``first + k * step``."""
+    """Evenly spaced planes: plane k lies at ``first + k * step``."""
 
     first: float
     step: float
@@ -37,7 +37,7 @@ class ZGrid:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.first) and math.isfinite(self.step) and self.step > 0):
             raise ParameterError(
-                f"planes begin at a number and are a positive step apart, not {self.first}, {self.step}"
+                f"planes begin at a finite number and are a positive step apart, not {self.first}, {self.step}"
             )
         if self.n_planes < 1:
             raise ParameterError(f"a volume has at least one plane, not {self.n_planes}")
@@ -54,9 +54,9 @@ class Series:
     Attributes
     ----------
     order
-        int64 (n,): number in the input of the k-th section.
+        int64 (n,): the k-th section's number in the input.
     positions
-        float64: position of the k-th section, ascending, (n,); or (n, gy, gx), where it differs over a section.
+        float64, ascending: the k-th section's position (n,), or a grid of positions over each section (n, gy, gx).
     """
 
     order: Integers
@@ -65,14 +65,14 @@ class Series:
 
 @dataclass(frozen=True)
 class ZPlan:
-    """What each plane is made of: ``(1 - weight) * lower + weight * upper``.
+    """The sections of each plane: a plane is ``(1 - weight) * lower + weight * upper``.
 
     Attributes
     ----------
     lower, upper
-        int64 (planes,): numbers of sections in the input; -1 where there is nothing.
+        int64 (planes,): numbers of sections in the input; -1 for a plane without sections.
     weight
-        float32 (planes,), 0 <= weight < 1; where it is 0 upper is lower.
+        float32 (planes,), 0 <= weight < 1. Where ``weight`` is 0, ``upper`` equals ``lower``.
     plane_origin
         uint8 (planes,): OUTSIDE, GAP, FILLED, BETWEEN or EXACT.
     """
@@ -83,8 +83,7 @@ class ZPlan:
     plane_origin: npt.NDArray[np.uint8]
 
     def slab(self, start: int, stop: int) -> tuple[Integers, Integers, Integers]:
-        """The sections that the planes ``start <= k < stop`` need, ascending, and ``lower`` and ``upper`` in terms of
-        them."""
+        """The sections of the planes ``start <= k < stop``, ascending; ``lower`` and ``upper`` as indices of them."""
         lower, upper = self.lower[start:stop], self.upper[start:stop]
         needed = np.unique(np.concatenate([lower, upper]))
         needed = needed[needed >= 0]
@@ -93,18 +92,19 @@ class ZPlan:
 
 
 def sorted_series(positions: npt.ArrayLike) -> Series:
-    """Sections in the order of their positions, without those at the place of another.
+    """Sections in the order of their positions; of sections at one place only the first remains.
 
     Parameters
     ----------
     positions
-        One of each section (n,), or a grid of them over each section (n, gy, gx). Grids are ordered by their mean.
-        Where a node then lies below the one of the section before it is moved up to it: sections do not cross.
+        A position for each section (n,), or a grid of positions over each section (n, gy, gx). The mean of a grid
+        orders it. A node that then lies below the same node of the section before is moved up to that node: sections
+        do not cross.
 
     Raises
     ------
     ParameterError
-        If there is none, a position is not a number, or the array has another number of axes.
+        If there is no position, a position is not a number, or the array has another number of axes.
     """
     given = np.asarray(positions, np.float64)
     if given.ndim not in (1, 3) or given.size == 0:
@@ -119,21 +119,21 @@ def sorted_series(positions: npt.ArrayLike) -> Series:
 
 
 def gap_limits(positions: Floats, factor: float = 1.5) -> Floats:
-    """The widest that each interval may be before it counts as a gap: ``factor`` times the spacing around it.
+    """The greatest width of each interval that is no gap: ``factor`` times the spacing around the interval.
 
-    That is the median of the three intervals before it or of the three after it, whichever is wider: where the
-    spacing changes there is no gap.
+    The spacing around an interval is the wider of two medians: of the three intervals before, and of the three after.
+    A mere change of spacing is then no gap.
 
     Parameters
     ----------
     positions
-        Ascending, (n,).
+        Ascending positions (n,).
     factor
         Above 1.
 
     Returns
     -------
-    float64 (n - 1,); infinite for an only interval.
+    float64 (n - 1,); infinite if there is only one interval.
     """
     if not factor > 1:
         raise ParameterError(f"a gap is wider than the spacing by a factor above 1, not {factor}")
@@ -148,12 +148,12 @@ def gap_limits(positions: Floats, factor: float = 1.5) -> Floats:
 
 
 def planes_over(extent: float, step: float) -> int:
-    """Number of planes, ``step`` apart, from the start of an extent to its end or just beyond it."""
+    """Number of planes, ``step`` apart, from the start of an extent to its end or just beyond its end."""
     return math.ceil(extent / step - AT_SECTION) + 1
 
 
 def planes_within(extent: float, step: float) -> int:
-    """Number of planes, ``step`` apart, from the start of an extent that lie within it."""
+    """Number of planes, ``step`` apart from the start of an extent on, that lie within the extent."""
     return math.floor(extent / step + AT_SECTION) + 1
 
 
@@ -165,29 +165,30 @@ def plan_z(
     fill_gaps: bool = False,
     nearest: bool = False,
 ) -> ZPlan:
-    """What each plane of a grid is made of.
+    """Find the sections that each plane of a grid is made of.
 
     Parameters
     ----------
     series
-        Of one position per section: :func:`sorted_series`.
+        A series with one position per section: :func:`sorted_series`.
     grid
         The planes.
     limits
         Intervals wider than this are gaps: one number, or one for each interval (n - 1,).
     fill_gaps
-        Interpolate in gaps too; planes in them are background otherwise, unless they are at a section.
+        Interpolate in gaps too. By default planes in a gap are background, unless they lie at a section.
     nearest
-        Take the nearer of the two sections (half way the upper) in place of their interpolation.
+        Take the nearer of the two sections (the upper one half way) in place of their interpolation.
 
     Returns
     -------
-    The plan. It is computed from each plane's number alone, so that any part of it is what the whole has there.
+    The plan. Each entry depends on the number of its plane alone. A part of a plan therefore equals that part of the
+    whole plan.
 
     Raises
     ------
     ParameterError
-        If positions differ over the sections, or there are more or fewer limits than intervals.
+        If positions differ over the sections, or the number of limits is not that of intervals.
     """
     at = series.positions
     if at.ndim != 1:
@@ -220,13 +221,13 @@ def plan_z(
 
 
 def runs(mask: npt.NDArray[np.bool_]) -> list[list[int]]:
-    """First and last plane of each run of those in ``mask``."""
+    """First and last plane of each run of true values in ``mask``."""
     edges = np.flatnonzero(np.diff(np.r_[0, mask.astype(np.int8), 0]))
     return [[int(start), int(stop) - 1] for start, stop in edges.reshape(-1, 2)]
 
 
 def interval_limits(limits: npt.ArrayLike, n_sections: int) -> Floats:
-    """One limit for each interval between sections; ParameterError if so many are neither given nor implied."""
+    """One limit for each interval between sections; ParameterError unless there is one limit for all or for each."""
     given = np.asarray(limits, np.float64)
     if given.shape not in ((), (n_sections - 1,)) or np.isnan(given).any():
         raise ParameterError(
@@ -241,21 +242,21 @@ def node_centers(n_pixels: int, n_nodes: int) -> Floats:
 
 
 def node_weights(n_pixels: int, centers: npt.ArrayLike) -> tuple[Integers, Floats]:
-    """How each pixel along an axis lies between the nodes of a grid.
+    """The place of each pixel along an axis between the nodes of a grid.
 
     Parameters
     ----------
     n_pixels
         Length of the axis.
     centers
-        Ascending pixel coordinates of the nodes; pixels beyond the outer ones take their value.
+        Ascending pixel coordinates of the nodes; pixels beyond an outer node take its value.
 
     Returns
     -------
     node : int64, (n_pixels,)
-        The node before the pixel; ``node + 1`` (at most the last) is the one after it.
+        The node before the pixel; ``node + 1`` (at most the last node) is the node after it.
     weight : float64, (n_pixels,)
-        Weight of the second, from 0 to 1.
+        Weight of the node after the pixel, from 0 to 1.
     """
     at = np.atleast_1d(np.asarray(centers, np.float64))
     if at.ndim != 1 or not np.isfinite(at).all() or (np.diff(at) <= 0).any():
@@ -276,7 +277,7 @@ class Deformation:
     series
         Positions (n, gy, gx), n >= 2: :func:`sorted_series`.
     limits
-        float64 (n - 1,): intervals wider than this are gaps, which stay background.
+        float64 (n - 1,): intervals wider than this are gaps; planes in gaps stay background.
     rows, columns
         Node and weight of each row and each column of a whole plane.
     """
@@ -287,7 +288,7 @@ class Deformation:
     columns: tuple[Integers, Floats]
 
     def needed(self, z_low: float, z_high: float) -> slice:
-        """The sections, in their order, that planes from ``z_low`` to ``z_high`` may lie between; two at least."""
+        """The sections that planes from ``z_low`` to ``z_high`` may lie between: a slice of at least two, in order."""
         at, last = self.series.positions, len(self.series.positions) - 1
         before = np.flatnonzero(at.max((1, 2)) <= z_low)
         after = np.flatnonzero(at.min((1, 2)) >= z_high)
@@ -308,7 +309,7 @@ def deformation(
     Parameters
     ----------
     series
-        With positions (n, gy, gx).
+        A series with positions (n, gy, gx).
     shape
         Rows and columns of a plane.
     limits

@@ -1,4 +1,4 @@
-"""Moving each plane of a volume sideways, by any part of a pixel."""
+"""Moving each plane of a volume sideways, also by a fraction of a pixel."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from gpustitch.array import Array, namespace
 from gpustitch.model import Box
 from gpustitch.model.arrays import Floats
 
-# A shift this near to a whole number of pixels is that number.
+# A shift this near to a whole number of pixels, in pixels, counts as that number.
 AT_PIXEL = 1e-6
 
 
 @dataclass(frozen=True)
 class PlaneShifts:
-    """Where planes of a source lie in wider planes.
+    """The places of a source's planes in wider planes.
 
     Attributes
     ----------
     rows, columns
-        float64 (planes,), 0 or more: place in the wide plane k of the first row and the first column of the source, px.
+        float64 (planes,), 0 or more: where source plane k's first row and first column lie in wide plane k, in px.
     shape
-        Rows and columns of the wide planes, which hold every plane of the source whole.
+        Rows and columns of the wide planes; they hold every plane of the source whole.
     """
 
     rows: Floats
@@ -33,7 +33,7 @@ class PlaneShifts:
     shape: tuple[int, int]
 
     def window(self, box: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:
-        """Rows and columns of the source (of ``shape``) that rows and columns of any wide plane may be made of."""
+        """Rows and columns of the source (of ``shape``) that ``box`` (rows, columns) of any wide plane may need."""
         y, x = (_window(part, along, n) for part, along, n in zip(box, (self.rows, self.columns), shape, strict=True))
         return y, x
 
@@ -44,7 +44,7 @@ def plane_shifts(along: Floats, slope_px: tuple[float, float], shape: tuple[int,
     Parameters
     ----------
     along
-        float64 (planes,): where the planes are along their normal.
+        float64 (planes,): positions of the planes along their normal.
     slope_px
         (y, x): pixels that planes move along columns and along rows for each unit of ``along``.
     shape
@@ -54,7 +54,7 @@ def plane_shifts(along: Floats, slope_px: tuple[float, float], shape: tuple[int,
 
     Returns
     -------
-    The shifts, counted from the least whole row and column that any plane reaches: plane 0 is at
+    The shifts, counted from the least whole row and column that any plane reaches. Plane 0 then begins at
     ``rows[0]``, ``columns[0]`` of the wide planes.
     """
     shifts, lengths = [], []
@@ -72,19 +72,19 @@ def shifted_planes(
 ) -> Array:
     """A box of the wide planes.
 
-    ``out[k, y, x]`` = ``source`` at ``(y - rows[k], x - columns[k])``, by linear interpolation; ``background`` where
-    that is before the first or after the last pixel of the source. Whole numbers are rounded, halves to even.
+    ``out[k, y, x]`` is ``source`` at ``(y - rows[k], x - columns[k])``, by linear interpolation. A place before the
+    first or after the last pixel of the source gives ``background``. Whole numbers are rounded, halves to even.
 
     Parameters
     ----------
     source
         float32 (planes, rows, columns): the planes of the box, cut to ``window`` (:meth:`PlaneShifts.window`).
     shifts
-        Those of the whole volume.
+        The shifts of the whole volume.
     box
-        Of the volume of wide planes.
+        A box of the volume of wide planes.
     dtype
-        Of the result.
+        Type of the result.
 
     Returns
     -------
@@ -110,13 +110,13 @@ def _window(wanted: slice, shifts: Floats, n: int) -> slice:
 
 
 def _along(shift: float, wanted: slice, window: slice) -> tuple[slice, float, slice]:
-    """Pixels of the window to take, weight of the one after each, and pixels of the box that they make."""
+    """Pixels of the window to take, weight of the pixel after each, and pixels of the box that they make."""
     whole = math.floor(-shift)
     weight = -shift - whole
     if weight > 1 - AT_PIXEL:
         whole, weight = whole + 1, 0.0
     more = int(weight > AT_PIXEL)
-    # Pixel p of the box is at pixel p + whole of the plane, or between that one and the next.
+    # Pixel p of the box lies at pixel p + whole of the plane, or between that pixel and the next.
     first = max(wanted.start, window.start - whole)
     stop = max(first, min(wanted.stop, window.stop - whole - more))
     taken = slice(first + whole - window.start, stop + whole + more - window.start)

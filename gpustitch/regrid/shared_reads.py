@@ -1,4 +1,4 @@
-"""Reads that several pieces of work need: each done once, and held until the last of them has it."""
+"""Reads that several pieces of work share: each is done once, and held until its last user gives it back."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from gpustitch.model.arrays import HostArray
 
 
 class SharedReads:
-    """What ``read`` gives for keys, for as many users of each key as said.
+    """The results of ``read``, each held for a given number of users.
 
-    May be used by several threads: those that need the same keys share the reading of them.
+    Several threads may use one object: threads that need the same key share one read.
 
     Parameters
     ----------
     read
         Gives the array of a key.
     users
-        How often each key will be taken and given back.
+        How many users will take and give back each key.
     """
 
     def __init__(self, read: Callable[[int], HostArray], users: Mapping[int, int]) -> None:
@@ -30,9 +30,9 @@ class SharedReads:
         self._turn = threading.Lock()
 
     def take(self, keys: Iterable[int]) -> tuple[dict[int, HostArray], int]:
-        """The arrays of some keys, and the number of planes (of their first axis) that were read here for them.
+        """The arrays of some keys, and the number of planes (along the first axis) that this call read.
 
-        An error of a read is raised by all that need it.
+        If a read fails, every caller that needs it raises the error.
         """
         wanted = list(keys)
         n_read = 0
@@ -49,7 +49,7 @@ class SharedReads:
                 raise
             own.set_result(array)
             n_read += len(array)
-        # All that this thread began is done: nobody waits for it while it waits for others.
+        # Every read that this thread began is done: no thread waits for this one while this one waits for others.
         return {key: self._reads[key].result() for key in wanted}, n_read
 
     def give_back(self, keys: Iterable[int]) -> None:

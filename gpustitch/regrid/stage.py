@@ -1,8 +1,9 @@
-"""A stack of planes to a volume of evenly spaced ones, of any format, block by block in bounded memory.
+"""From a stack of planes to a volume of evenly spaced planes, block by block in bounded memory.
 
-The volume is cut into columns along z, and these into slabs. A column is as wide as memory allows, mostly the whole
-plane. Slabs are made from the bottom up: each column reads a plane of the source once, and holds it until no slab needs
-it. Slabs that are a copy of planes read theirs at once, those next to other slabs once more.
+The volume is cut into columns along z, and each column into slabs. A column is as wide as memory allows, mostly the
+whole plane. Slabs are made from the first plane to the last. Each column reads a plane of the source once, and holds it
+until no slab needs it. A slab that only copies planes reads them all at once; a neighbour that interpolates may read
+its outer planes again.
 """
 
 from __future__ import annotations
@@ -37,24 +38,24 @@ RENDERED_TYPES = ("uint8", "uint16", "int16", "float32")
 
 @dataclass(frozen=True)
 class Making:
-    """How a volume is made.
+    """The parameters of making a volume.
 
     Attributes
     ----------
     planes
         The source.
     order
-        int64: numbers of its planes along z, as a :class:`Deformation` counts them.
+        int64: numbers of the source's planes in their order along z, for a :class:`Deformation`.
     sources
-        What each plane is made of; a :class:`Deformation` where that differs over it.
+        The sections of each plane; a :class:`Deformation` if positions differ over a section.
     grid
-        Where the planes are.
+        Positions of the volume's planes.
     nearest
-        Of a deformation: take the nearer of two sections.
+        With a deformation: take the nearer of two sections.
     shifts
-        Where planes of the source, once interpolated, lie in those of the volume; None for the same place.
+        Sideways shifts of the planes; None for no shift.
     background
-        Value of voxels that are made of nothing.
+        Value of voxels without data.
     device
         Where planes are interpolated.
     """
@@ -75,9 +76,9 @@ class Making:
         return self.grid.n_planes, rows, columns
 
     def sections(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        """Numbers in the source, int64, of the planes that planes ``start <= z < stop`` of the volume are made of.
+        """Numbers, int64, of the source's planes that the planes ``start <= z < stop`` of the volume need.
 
-        Ascending for a :class:`ZPlan`; for a :class:`Deformation` in the order of the sections along z.
+        The numbers ascend for a :class:`ZPlan`. For a :class:`Deformation` they follow the sections along z.
         """
         if isinstance(self.sources, ZPlan):
             return self.sources.slab(start, stop)[0]
@@ -85,11 +86,11 @@ class Making:
         return self.order[self.sources.needed(float(low), float(high))]
 
     def groups(self, box: Box) -> list[int]:
-        """Groups of planes stored together that a box is made of."""
+        """Numbers of the groups that a box needs; a group holds planes that are stored together."""
         return np.unique(self.sections(box.start[0], box.stop[0]) // self.planes.depth).tolist()  # type: ignore[no-any-return]
 
     def copied(self, box: Box, column: Box) -> slice | None:
-        """The planes of the source that a box copies, if one read fetches them and none is read twice."""
+        """The source planes that a box copies, if one read can fetch them; None otherwise."""
         if not isinstance(self.sources, ZPlan) or self.shifts is not None or self.planes.depth > 1:
             return None
         z = box.slices()[0]
@@ -98,7 +99,7 @@ class Making:
         return slice(int(lower[0]), int(lower[-1]) + 1) if follow and box.shape[1:] == column.shape[1:] else None
 
     def window(self, box: Box) -> tuple[slice, slice]:
-        """Rows and columns of the source that a box may be made of."""
+        """Rows and columns of the source that a box may need."""
         if self.shifts is None:
             return box.slices()[1:]
         return self.shifts.window(box.slices()[1:], self.planes.shape[1:])
@@ -111,13 +112,13 @@ class Blocks:
     Attributes
     ----------
     making
-        What is cut.
+        The volume to cut.
     cut
-        Columns and pieces: each plane of the source is read once for each column.
+        The columns and pieces.
     n_workers
         Threads that make pieces.
     memory_bytes
-        Most host memory that is held, about.
+        Approximate bound on host memory.
     """
 
     making: Making
@@ -127,12 +128,12 @@ class Blocks:
 
 
 def cut_blocks(making: Making, block: ZYX, memory_bytes: int, n_workers: int) -> Blocks:
-    """Cut a volume so that planes of the source take no more than ``memory_bytes``, and one block at least."""
+    """Cut a volume so that planes of the source take at most ``memory_bytes``, or columns are one block wide."""
     shape, planes = making.shape, making.planes
     itemsize = planes.dtype.itemsize if making.shifts is None else max(4, planes.dtype.itemsize)
     depth = slab_depth(shape, block, itemsize)
     slabs = (Box((z, 0, 0), (min(z + depth, shape[0]), *shape[1:])) for z in range(0, shape[0], depth))
-    # Two slabs at a time are under way; their planes are held with those stored with them.
+    # Two slabs at a time are under way, and whole groups of planes are held for them.
     held = 2 * max(len(making.groups(slab)) for slab in slabs) * planes.depth
     cut = cut_columns(shape, block, itemsize, held, memory_bytes)
     items_bytes = 3 * (n_workers + 1) * math.prod(cut.item) * itemsize
@@ -141,7 +142,7 @@ def cut_blocks(making: Making, block: ZYX, memory_bytes: int, n_workers: int) ->
 
 
 def write_blocks(blocks: Blocks, output: VolumeOutput, *, in_order: bool, progress: Progress = SILENT) -> int:
-    """Read, resample and write; how many planes of the source were read, again for each column.
+    """Read, resample and write; return the number of planes read, counted for each column.
 
     Raises
     ------
@@ -162,7 +163,7 @@ def write_blocks(blocks: Blocks, output: VolumeOutput, *, in_order: bool, progre
 
 @dataclass(frozen=True)
 class _Item:
-    """A box of the output and the planes that it is made of, read together with other boxes; then its voxels."""
+    """A box of the output, the reads that it shares with boxes of its column, and its voxels once made."""
 
     box: Box
     column: Box
@@ -172,7 +173,7 @@ class _Item:
 
 
 def _items(blocks: Blocks) -> Iterator[_Item]:
-    """All boxes: column after column, and in each from the first plane to the last."""
+    """All boxes: column after column, each column from the first plane to the last."""
     making = blocks.making
     for column in blocks.cut.columns():
         boxes = blocks.cut.pieces(column)
@@ -183,14 +184,14 @@ def _items(blocks: Blocks) -> Iterator[_Item]:
 
 
 def _read(making: Making, column: Box, group: int) -> npt.NDArray[Any]:
-    """Planes that are stored together, cut to what the column is made of."""
+    """The planes of a group, cut to the rows and columns that the column needs."""
     depth = making.planes.depth
     rows, columns = making.window(column)
     return making.planes.read(group * depth, min((group + 1) * depth, making.planes.shape[0]), rows, columns)
 
 
 def _render(making: Making, output: VolumeOutput | None, item: _Item) -> _Item:
-    """The item with its voxels; or, where they are written here, without."""
+    """The item with its voxels; with an ``output``, write the voxels and return the item without them."""
     numbers, depth = making.sections(item.box.start[0], item.box.stop[0]).tolist(), making.planes.depth
     n_read, voxels = 0, None
     copied = making.copied(item.box, item.column)
@@ -229,7 +230,7 @@ def _resampled(making: Making, box: Box, sections: Sequence[npt.NDArray[Any]]) -
         _, lower, upper = making.sources.slab(z.start, z.stop)
         weight, shifts = making.sources.weight[z], making.shifts
         if shifts is not None:
-            # In place before they are rounded: voxels are rounded once.
+            # Planes are shifted before rounding, so that voxels are rounded once.
             there = [section.astype(np.float32) for section in there]
         made = planes_between(there, lower, upper, weight)
         if shifts is not None:

@@ -1,7 +1,7 @@
 """Resampling a series of sections, each somewhere along z, to evenly spaced planes.
 
-A plane is one section, or lies between two neighbours and is interpolated between them; :mod:`gpustitch.regrid.plan`
-says which. Sections are a list of planes: they need not lie in one array, nor in any order.
+A plane is one section, or is interpolated between two neighbours; :mod:`gpustitch.regrid.plan` decides. Sections are a
+list of planes, which need not lie in one array or in any order.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from gpustitch.regrid.plan import AT_SECTION, LEAST_INTERVAL, Deformation, ZGrid
 
 _TYPES = ("uint8", "uint16", "int16", "float32")
 _SIGNED: dict[str, Any] = {"uint8": np.int8, "uint16": np.int16}
-# Pixels of a plane that are worked on together: four float32 arrays of them stay in the second-level cache.
+# Pixels of a plane that are computed together: four float32 arrays of so many pixels fit into the second-level cache.
 _PIXELS = 1 << 15
-# Rows and columns for a local deformation, over which positions differ little: most planes then meet one interval.
+# Rows and columns of a piece of a local deformation: positions differ little there, so most planes meet one interval.
 _ROWS, _COLUMNS = 32, 256
 
 
@@ -40,20 +40,20 @@ def resample_z(
     Parameters
     ----------
     sections
-        Of (pixels,) each, all of one length and the dtype of ``out``.
+        Arrays (pixels,), all of one length and of the dtype of ``out``.
     lower, upper
         int64 (planes,): numbers of sections, or -1 for a plane without data.
     weight
         float32 (planes,), 0 <= weight <= 1.
     is_signed
-        Whole numbers are signed ones of the same size: uint16 stands for int16.
+        Unsigned types stand for signed types of the same size: uint16 for int16.
     out
-        (planes, pixels) of uint8, uint16 or float32. Written whole.
+        (planes, pixels) of uint8, uint16 or float32. Every element is written.
 
     Notes
     -----
-    Arithmetic is in float32. Whole numbers are rounded, halves to even; they cannot leave the range of the two that
-    they lie between. A NaN reaches only planes that are made of it with a weight above 0.
+    Arithmetic is in float32. Whole numbers are rounded, halves to even. A result cannot leave the range of its two
+    sections' values. A NaN reaches only planes in which its section has a weight above 0.
     """
     if is_signed:
         dtype = _SIGNED[out.dtype.name]
@@ -66,7 +66,7 @@ def resample_z(
 
 
 def _fill_pixels(sections: Sequence[Array], plan: Sequence[tuple[int, int, np.float32]], out: Array) -> None:
-    """:func:`resample_z` of few pixels. Planes one after another mostly lie between the same sections, or the next."""
+    """:func:`resample_z` for few pixels. Consecutive planes mostly lie between the same two sections or the next."""
     is_whole, n_pixels = out.dtype.kind != "f", out.shape[1]
     spare = [np.empty(n_pixels, np.float32) for _ in range(2)]
     floats: dict[int, Array] = {}
@@ -92,7 +92,7 @@ def _fill_pixels(sections: Sequence[Array], plan: Sequence[tuple[int, int, np.fl
 def _floats(
     sections: Sequence[Array], wanted: tuple[int, int], before: dict[int, Array], spare: Sequence[Array]
 ) -> dict[int, Array]:
-    """The sections ``wanted`` as float32, those that are so ``before`` taken over; arrays of ``spare`` are used."""
+    """The sections ``wanted`` as float32: taken over from ``before``, or converted into an array of ``spare``."""
     if sections[wanted[0]].dtype == np.float32:
         return {number: sections[number] for number in wanted}
     floats = {number: before[number] for number in wanted if number in before}
@@ -122,32 +122,34 @@ def resample_local(
 ) -> None:
     """Interpolate planes between sections whose positions differ from pixel to pixel.
 
-    The position of section i at a pixel is bilinear in ``positions[i]``. At row y it lies between the grid's rows
-    ``j = row_node[y]`` and ``j + 1`` (at most the last), with the weight ``row_weight[y]`` of the second; columns are
-    alike. Plane k is at ``z = first + step * (start + k)``. Let ``position[i] <= z < position[i + 1]``. The part of
-    section i + 1 is ``w = (z - position[i]) / (position[i + 1] - position[i])``. The plane is there
+    The position of section i at a pixel is bilinear in ``positions[i]``. Row y lies between the grid's rows
+    ``j = row_node[y]`` and ``j + 1`` (at most the last row). ``row_weight[y]`` is the weight of row ``j + 1``. Columns
+    follow the same rule. Plane k lies at ``z = first + step * (start + k)``. Let ``position[i] <= z < position[i + 1]``
+    and ``w = (z - position[i]) / (position[i + 1] - position[i])``. The plane's value at the pixel is, in this order,
 
-    - one of them, if w is within 1e-6 of 0 or 1;
-    - 0 elsewhere in an interval wider than its limit, and before the first and after the last section;
-    - with ``nearest`` the nearer of them, half way the second;
-    - their interpolation as in :func:`resample_z`, with w rounded to float32.
+    - section i or section i + 1, if w is within 1e-6 of 0 or 1;
+    - 0 in an interval wider than its limit, and before the first and after the last section;
+    - with ``nearest`` the nearer section, section i + 1 half way;
+    - the interpolation of both sections as in :func:`resample_z`, with w rounded to float32.
 
     Parameters
     ----------
     sections
-        Of (rows, columns) each, at least two, of the dtype of ``out``.
+        At least two arrays (rows, columns), of the dtype of ``out``.
     positions
         float64 (sections, gy, gx), nowhere descending along the first axis.
     limits
         float64 (sections - 1,): widest interval that is interpolated.
     row_node, row_weight, column_node, column_weight
-        int64 and float64, one of each per row and column: :func:`gpustitch.regrid.plan.node_weights`.
+        int64 and float64 arrays, one value per row or column: :func:`gpustitch.regrid.plan.node_weights`.
     first, step, start
-        Where the planes are; the step is positive.
-    nearest, is_signed
-        As said above; whole numbers are signed ones of the same size.
+        Positions of the planes, as above; the step is positive.
+    nearest
+        Take the nearer section, as above.
+    is_signed
+        Unsigned types stand for signed types of the same size.
     out
-        (planes, rows, columns) of uint8, uint16 or float32. Written whole.
+        (planes, rows, columns) of uint8, uint16 or float32. Every element is written.
     """
     if is_signed:
         dtype = _SIGNED[out.dtype.name]
@@ -166,7 +168,7 @@ def resample_local(
 
 
 class _Positions:
-    """Positions of the sections over some rows and columns, computed when asked for; the last few are kept."""
+    """Positions of the sections over some rows and columns, computed on demand; the last few are kept."""
 
     def __init__(self, along_y: Array, column_node: Array, column_weight: Array) -> None:
         self._along_y, self._node, self._weight = along_y, column_node, column_weight
@@ -180,7 +182,7 @@ class _Positions:
 
 
 def _between_nodes(grid: Array, axis: int, node: Array, weight: Array) -> Array:
-    """``grid`` interpolated along an axis: its nodes there become pixels."""
+    """``grid`` interpolated along an axis: pixels replace the nodes."""
     after = np.take(grid, np.minimum(np.arange(grid.shape[axis]) + 1, grid.shape[axis] - 1), axis)
     shape = [1] * grid.ndim
     shape[axis] = -1
@@ -193,7 +195,7 @@ def _between_nodes(grid: Array, axis: int, node: Array, weight: Array) -> Array:
 def _fill_local(
     sections: Sequence[Array], at: _Positions, limits: Sequence[float], z: Array, nearest: bool, out: Array
 ) -> None:
-    """Fill what each interval between two sections holds of ``out``, which is 0."""
+    """Fill in ``out``, so far 0, the voxels between each two neighbouring sections."""
     last = len(sections) - 2
     for i in range(last + 1):
         lower, upper = at[i], at[i + 1]
@@ -216,7 +218,7 @@ def _fill_local(
 
 
 def _between(lower: Array, upper: Array, fraction: Array, nearest: bool) -> Array:
-    """Voxels between two sections, whole numbers as float32; of no meaning where the fraction is not from 0 to 1."""
+    """Voxels between two sections, whole numbers as float32; meaningless where the fraction is not from 0 to 1."""
     if nearest:
         return np.where(fraction >= 0.5, upper, lower)
     is_lower, is_upper = fraction <= AT_SECTION, fraction >= 1 - AT_SECTION
@@ -231,7 +233,7 @@ def _between(lower: Array, upper: Array, fraction: Array, nearest: bool) -> Arra
     if lower.dtype.kind != "f":
         np.rint(value, out=value)
     else:
-        # Not by their weight: a section is taken unchanged, and a NaN in the other one does not matter.
+        # Copied instead of weighted: the section stays unchanged, and a NaN in the other section does not matter.
         np.copyto(value, lower, where=is_lower)
         np.copyto(value, upper, where=is_upper)
     return value
@@ -245,9 +247,10 @@ def planes_between(
     Parameters
     ----------
     sections
-        Of (rows, columns) each, of one shape, of uint8, uint16, int16 or float32.
+        Arrays (rows, columns) of one shape, of uint8, uint16, int16 or float32.
     lower, upper, weight
-        One of each per plane: :class:`gpustitch.regrid.plan.ZPlan`, in numbers of ``sections``.
+        One value of each per plane, as in :class:`gpustitch.regrid.plan.ZPlan`; ``lower`` and ``upper`` index
+        ``sections``.
 
     Returns
     -------
@@ -256,7 +259,7 @@ def planes_between(
     Raises
     ------
     ParameterError
-        If sections are of several shapes or another dtype, or a plane needs one that is not there.
+        If sections differ in shape or have another dtype, or a plane needs a section that is not there.
     """
     flat, shape, signed = _checked(sections)
     xp = namespace(*sections)
@@ -286,10 +289,12 @@ def deformed_planes(
     Parameters
     ----------
     sections
-        Those from ``first_section`` of the series' order on that the planes need (:meth:`Deformation.needed`), cut to
-        ``rows`` and ``columns``; of one shape, of uint8, uint16, int16 or float32.
+        The sections that the planes need (:meth:`Deformation.needed`), cut to ``rows`` and ``columns``. The arrays have
+        one shape and hold uint8, uint16, int16 or float32.
     deformation, grid
         Positions and planes of the whole volume.
+    first_section
+        Place of the first of ``sections`` in the series' order.
     planes, rows, columns
         The block.
     nearest
@@ -297,13 +302,13 @@ def deformed_planes(
 
     Returns
     -------
-    A new array (planes, rows, columns) of the dtype of the sections; 0 where there are no data. Sections of ones of
-    uint8 give where that is.
+    A new array (planes, rows, columns) of the dtype of the sections; 0 without data. Sections of ones (uint8) give a
+    mask of the voxels with data.
 
     Raises
     ------
     ParameterError
-        If the sections do not fit.
+        If the sections do not fit the block.
     """
     flat, shape, signed = _checked(sections)
     xp = namespace(*sections)
@@ -312,8 +317,8 @@ def deformed_planes(
     nodes = [table[rows] for table in deformation.rows] + [table[columns] for table in deformation.columns]
     if len(sections) < 2 or len(at) != len(sections) or shape != (len(nodes[0]), len(nodes[2])):
         raise ParameterError(
-            f"a block of {len(nodes[0])} rows and {len(nodes[2])} columns needs two sections or more of "
-            f"{len(deformation.series.positions)}, not {len(sections)} of {shape} from {first_section} on"
+            f"the block needs two sections or more of {len(deformation.series.positions)}, not {len(sections)} of "
+            f"{shape} from {first_section} on; the block has {len(nodes[0])} rows and {len(nodes[2])} columns"
         )
     start, stop, _ = planes.indices(grid.n_planes)
     out: Array = xp.empty((stop - start, *shape), flat[0].dtype)
@@ -326,7 +331,7 @@ def deformed_planes(
 
 
 def _checked(sections: Sequence[Array]) -> tuple[list[Array], tuple[int, int], bool]:
-    """The sections, signed numbers as unsigned ones; their shape; and whether they are signed."""
+    """The sections, with unsigned views of signed types, their shape, and whether they are signed."""
     if not sections:
         raise ParameterError("there are no sections to resample")
     shapes, dtypes = {section.shape for section in sections}, {section.dtype for section in sections}

@@ -1,4 +1,4 @@
-"""Says what a path holds, in lines for people: a channel of tiles, frames, a volume, an alignment."""
+"""Describes what a path holds, in lines of text: a channel of tiles, frames, a volume, an alignment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gpustitch.version import VERSION
 _PACKAGES = (
     "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "imagecodecs", "typer",
 )  # fmt: skip
-# Stage positions that differ by less than a quarter of this are one column or row of tiles.
+# Stage positions that differ by less than a quarter of this belong to one column or row of tiles.
 _SAME_PLACE_UM = (20.0, 20.0, 20.0)
 _OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
 
@@ -46,7 +46,7 @@ class InfoOptions:
 
 
 def described(options: InfoOptions) -> Iterator[str]:
-    """Lines on each path, or on this machine. Raises as :func:`describe_path` and ``choose_device`` do."""
+    """Lines on each path, or on this machine; raises what :func:`describe_path` and ``choose_device`` raise."""
     if not options.paths:
         yield from describe_machine(choose_device(options.device))
     for path in options.paths:
@@ -54,7 +54,7 @@ def described(options: InfoOptions) -> Iterator[str]:
 
 
 def describe_machine(taken: Device) -> Iterator[str]:
-    """Processors, CUDA devices (or why there are none), the one that is ``taken``, and versions."""
+    """Processors, CUDA devices (or why there are none), the device that commands take, and versions."""
     yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {cpu_count()} CPUs"
     devices, reason = cuda_devices()
     for found in devices:
@@ -71,7 +71,7 @@ def describe_machine(taken: Device) -> Iterator[str]:
 
 
 def _kernels() -> str:
-    """Where the CUDA bodies are taken from."""
+    """The place of the CUDA bodies."""
     try:
         return str(own_folder())
     except DeviceError as error:
@@ -79,7 +79,7 @@ def _kernels() -> str:
 
 
 def _working(device: Device) -> str:
-    """Whether bodies are compiled and run, and whether cuCIM is there."""
+    """Whether bodies compile and run on the device, and whether cuCIM is installed."""
     volume = np.arange(64, dtype=np.uint16).reshape(4, 4, 4)
     try:
         reduced = hosted(downsample, device)(volume)
@@ -93,7 +93,7 @@ def _working(device: Device) -> str:
 
 
 def _version(name: str) -> str:
-    """Version of an installed package; empty if it is not."""
+    """Version of an installed package; empty if the package is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -106,9 +106,9 @@ def describe_path(path: Path) -> Iterator[str]:
     Raises
     ------
     InputMissingError
-        If nothing is there.
+        If nothing lies at the path.
     ParameterError
-        If it is nothing that gpustitch reads.
+        If gpustitch reads nothing of what lies there.
     """
     if not path.exists():
         raise InputMissingError(f"there is no file or folder {path}")
@@ -118,7 +118,7 @@ def describe_path(path: Path) -> Iterator[str]:
     if is_volume(path):
         yield from _volume(path)
         return
-    if is_volume(path / VOLUME):  # what the pipeline made
+    if is_volume(path / VOLUME):  # the pipeline's output
         yield from _volume(path / VOLUME)
         if (path / ALIGNMENT).is_file():
             yield from _alignment(path / ALIGNMENT)

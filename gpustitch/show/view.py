@@ -17,7 +17,7 @@ from gpustitch.model import Box
 from gpustitch.model.options import check_ranges, documented, option
 from gpustitch.running import options as shared
 
-# Shading that shows a pixel's brightness between the two values, in the colour that is put in.
+# Shader that scales brightness between the two values and shows it in the given colour.
 _SHADER = """#uicontrol invlerp normalized(range=[{low}, {high}])
 #uicontrol vec3 color color(default="{color}")
 void main() {{ emitRGB(color * normalized()); }}
@@ -60,10 +60,10 @@ def plan(options: ViewOptions) -> ViewPlan:
     InputMissingError, DamagedInputError
         If a volume is not there or cannot be opened.
     ParameterError
-        If there is none, or the port is out of range.
+        If there is no volume, or the port is out of range.
     """
     if not options.paths:
-        raise ParameterError("at least one volume is needed")
+        raise ParameterError("no volume is given; at least one is needed")
     check_ranges(options)
     _neuroglancer()
     volumes = tuple(PrecomputedVolume(path) for path in options.paths)
@@ -72,14 +72,14 @@ def plan(options: ViewOptions) -> ViewPlan:
 
 @dataclass(frozen=True)
 class View:
-    """A view that is served for as long as this object is kept: the server holds no more than a weak reference."""
+    """A view, served as long as this object is kept: the server holds only a weak reference."""
 
     url: str
     viewer: Any
 
 
 def run(plan: ViewPlan) -> View:
-    """Serve the volumes from threads of this process; the address to open in a browser."""
+    """Serve the volumes from threads of this process; the result has the address to open in a browser."""
     neuroglancer = _neuroglancer()
     neuroglancer.set_server_bind_address(plan.options.address, plan.options.port)
     viewer = neuroglancer.Viewer()
@@ -114,7 +114,7 @@ def _store(volume: PrecomputedVolume) -> Any:
 
 
 def _contrast(path: Path) -> tuple[float, float]:
-    """Brightness that a layer spans: percentiles of the coarsest level's voxels, where it holds data."""
+    """Brightness (low, high) that a layer spans: percentiles of the coarsest level's voxels with data."""
     coarsest = PrecomputedVolume(path)
     for level in range(1, 17):
         try:

@@ -1,1 +1,1 @@
-"""What the program is and what lies at a path."""
+"""Commands that show what lies at a path, and what the program does."""

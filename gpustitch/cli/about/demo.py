@@ -1,4 +1,4 @@
-"""``gpustitch demo``: a synthetic acquisition or section series, put right and measured against its truth."""
+"""``gpustitch demo``: a synthetic acquisition or section series, processed and measured against its truth."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def command(options: DemoChoice, progress: TerminalProgress, given: Given) -> No
     """Make a synthetic acquisition, run the pipeline on it, and measure the result against the truth.
 
     Writes DIR/phantom (raw DCIMG tiles, truth.json), DIR/stitched (the volume, flat field, alignment), DIR/pictures and
-    DIR/report.json; with --section-series DIR/series (sections.tif, truth.json), DIR/similarity.npz, DIR/z.csv,
-    DIR/z.png, DIR/volume and DIR/report.json. Leaves with exit code 20 if a figure misses its target.
+    DIR/report.json. With --section-series: DIR/series (sections.tif, truth.json), DIR/similarity.npz, DIR/z.csv,
+    DIR/z.png, DIR/volume and DIR/report.json. The exit code is 20 if a figure misses its target.
 
     Example: gpustitch demo /tmp/demo --size medium
     """
@@ -41,7 +41,7 @@ def command(options: DemoChoice, progress: TerminalProgress, given: Given) -> No
 
 
 def _finish(evaluation: Evaluation, seconds: dict[str, float], written: Mapping[str, Path | None]) -> None:
-    """Print the figures, times and what was written; leave with an exit code if a target is missed."""
+    """Print the figures, the times and the written paths; leave with an exit code if a target is missed."""
     _show(evaluation)
     for name, value in seconds.items():
         typer.echo(f"{name}: {value:.1f} s", err=True)
@@ -58,7 +58,7 @@ def _show(evaluation: Evaluation) -> None:
     for figure in evaluation.figures:
         table.add_row(*_row(figure))
     terminal = Console(highlight=False)
-    # Where nobody folds lines (a file, a log), no figure is broken in two.
+    # A file or a log does not fold lines: a wide console keeps each figure on one line there.
     (terminal if terminal.is_terminal else Console(highlight=False, width=160)).print(table)
 
 

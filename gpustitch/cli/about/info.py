@@ -9,7 +9,7 @@ from gpustitch.show.describe import InfoOptions, described
 
 @command_of
 def command(options: InfoOptions, progress: TerminalProgress) -> None:
-    """Say what paths hold; without one, which devices and versions there are, and which device would be taken.
+    """Say what paths hold; without paths, list devices and versions, and the device that commands take.
 
     Example: gpustitch info Ex_488_Em_1
     """

@@ -17,9 +17,10 @@ def command(
     chunks: Chunks = 1,
     log_level: LogLevel = "WARNING",
 ) -> None:
-    """Correct raw frames and resample them onto an upright grid, in one go: a Neuroglancer volume with its pyramid.
+    """Correct raw frames and resample them onto an upright grid: a Neuroglancer volume with its pyramid.
 
-    Each frame is turned and flipped, destriped, freed of the dark offset, divided by the flat field, and interpolated.
+    Each frame is turned, flipped and destriped; the dark offset is subtracted, the flat field divided out. The frames
+    are then interpolated.
 
     Example: gpustitch dcimg2oblique --input raw/0.dcimg --output oblique --destripe-method lightsheet --flat flat.tiff
     """

@@ -24,11 +24,11 @@ def command(
 ) -> None:
     """Remove stripes along the rows, dark offset and uneven illumination from images.
 
-    With --sigma1 and --sigma2 foreground and background are filtered apart, with equal ones the whole image at once.
+    --sigma1 filters the foreground and --sigma2 the background; equal values filter the whole image at once.
 
     Example: gpustitch destripe -i raw -o destriped --sigma1 128 --sigma2 512 --wavelet db5 --flat flat.tiff --dark 100
     """
-    if options.n_workers == 0:  # pystripe's one per CPU
+    if options.n_workers == 0:  # in pystripe, 0 is one worker per CPU
         options = replace(options, n_workers=None)
     if lightsheet:
         options = replace(options, correction=replace(options.correction, method="lightsheet"))

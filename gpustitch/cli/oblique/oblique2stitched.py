@@ -13,8 +13,8 @@ from gpustitch.oblique.fuse.stage import plan_tree, run
 def command(options: StitchTreeOptions, progress: TerminalProgress, *, log_level: LogLevel = "WARNING") -> None:
     """Fuse de-obliqued tiles into one Neuroglancer volume with its pyramid.
 
-    Tiles are put at their sub-voxel positions and blended where they overlap; tiles of one grid that are missing are
-    named. The voxel size written is the real one.
+    Tiles lie at their sub-voxel positions and are blended where they overlap. Missing tiles of the grid are named.
+    The volume states the measured voxel size.
 
     Example: gpustitch oblique2stitched --input Ex_1_oblique --output Ex_1_stitched --alignment alignment.json
     """

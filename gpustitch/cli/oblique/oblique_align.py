@@ -9,7 +9,7 @@ from gpustitch.oblique.align.stage import AlignOptions, plan, run
 
 @command_of
 def command(options: AlignOptions, progress: TerminalProgress) -> None:
-    """Find where each tile truly is and how large a voxel is, from what overlapping tiles both show.
+    """Find where each tile truly is and how large a voxel is, by comparing tiles where they overlap.
 
     Example: gpustitch oblique-align --input tiles --output align.json --report align.md
     """

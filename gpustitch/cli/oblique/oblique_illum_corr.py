@@ -11,7 +11,8 @@ from gpustitch.oblique.flat.stage import IlluminationOptions, plan, run
 def command(options: IlluminationOptions, progress: TerminalProgress) -> None:
     """Estimate the illumination of the camera frame from the tissue that many frames show.
 
-    Each pixel's percentile over the frames follows the light where tissue passes by; a smooth model is fitted to it.
+    Where tissue passes by, each pixel's percentile over the frames follows the light. A smooth model is fitted to the
+    percentiles.
 
     Example: gpustitch oblique-illum-corr --output flat.tiff --n-frames 2000 brain/*/*/*.dcimg
     """

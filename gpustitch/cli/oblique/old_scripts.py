@@ -1,4 +1,4 @@
-"""Options that commands accept for the sake of spimstitch's scripts; they change nothing."""
+"""Options that commands accept for spimstitch's scripts; they change nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,4 @@ LogLevel = Annotated[
     str, typer.Option("--log-level", help="Accepted for spimstitch's scripts; see --quiet.", hidden=True)
 ]
 Chunks = Annotated[int, typer.Option("--chunks", help="Accepted for old scripts; changes nothing.", hidden=True)]
-Jp2k = Annotated[
-    bool, typer.Option("--jp2k", help="Accepted for old scripts: the kind of files is seen from their names.")
-]
+Jp2k = Annotated[bool, typer.Option("--jp2k", help="Accepted for old scripts; names of files tell their kind.")]

@@ -12,8 +12,8 @@ from gpustitch.oblique.pipeline.stage import plan, run
 def command(options: PipelineOptions, progress: TerminalProgress) -> None:
     """Make one stitched Neuroglancer volume from the raw tiles of a channel.
 
-    Flat field, destriping, de-obliquing, alignment and fusion, as spimstitch-pipeline.sh does them; its environment
-    variables are honoured when set.
+    Flat field, destriping, de-obliquing, alignment and fusion, as in spimstitch-pipeline.sh. The environment variables
+    of spimstitch-pipeline.sh are honoured when set.
 
     Example: gpustitch pipeline Ex_488_Em_1 --output out-488 --preset chunglab
     """

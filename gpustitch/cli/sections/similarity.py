@@ -1,4 +1,4 @@
-"""``gpustitch similarity``: how alike the planes of a stack are to those near them."""
+"""``gpustitch similarity``: how alike the planes of a stack are to nearby planes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gpustitch.sections.similarity.stage import SimilarityOptions, plan, run
 
 @command_of
 def command(options: SimilarityOptions, progress: TerminalProgress) -> None:
-    """Measure how alike each plane of a stack is to those near it: Pearson's correlation of their pixels.
+    """Measure how alike each plane of a stack is to nearby planes: Pearson's correlation of their pixels.
 
-    OUT is read by z-spacing. Pixels that are NaN in either of two planes are not compared.
+    z-spacing reads OUT. Pixels that are NaN in either of two planes are not compared.
 
     Example: gpustitch similarity sections.tif similarity.npz --range 20 --scale 0.5
     """

@@ -1,4 +1,4 @@
-"""``gpustitch z-spacing-grid``: where the sections of a series lie along z, at points of a grid over them."""
+"""``gpustitch z-spacing-grid``: where sections lie along z, at points of a grid over each section."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gpustitch.sections.grid.stage import ZGridOptions, plan, run
 
 @command_of
 def command(options: ZGridOptions, progress: TerminalProgress) -> None:
-    """Find where each section of a series lies along z, at each point of a grid over it: sections are seldom flat.
+    """Find where each section of a series lies along z, at points of a grid over it: sections are seldom flat.
 
-    OUT is read by z-render, which interpolates between the points; it holds standard errors too. Points whose
-    surroundings have little texture stay near the positions of whole sections.
+    z-render reads OUT and interpolates between the points. OUT also holds standard errors. Points with little texture
+    around them stay near the positions of whole sections.
 
     Example: gpustitch z-spacing-grid sections.tif z.npz --grid 16,16 --range 20
     """

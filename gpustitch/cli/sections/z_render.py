@@ -11,8 +11,8 @@ from gpustitch.sections.render.stage import RenderOptions, plan, run
 def command(options: RenderOptions, progress: TerminalProgress) -> None:
     """Resample sections to evenly spaced planes, in the order of their positions.
 
-    The first plane is at the first position, the last at or before the last. Of several sections at one position the
-    first is taken. The voxel size is written into the volume, what each plane is made of into gpustitch.json.
+    The first plane lies at the first position, the last plane at or before the last position. Of several sections at
+    one position the first is taken. The volume states the voxel size; gpustitch.json lists the sections of each plane.
 
     Example: gpustitch z-render sections.tif z.csv corrected.zarr --z-spacing 0.05
     """

@@ -10,7 +10,7 @@ from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
 
 @command_of
 def command(options: ZSpacingOptions, progress: TerminalProgress, given: Given) -> None:
-    """Find where each section of a series lies along z, from how alike it is to those near it.
+    """Find where each section of a series lies along z, from how alike it is to nearby sections.
 
     Positions are in sections, numbered from 0. Damaged, constant, duplicate, missing and swapped sections are named.
 

@@ -11,9 +11,9 @@ from gpustitch.slices.volume.stage import ResampleOptions, plan, run
 def command(options: ResampleOptions, progress: TerminalProgress) -> None:
     """Resample a series of slices to evenly spaced planes.
 
-    The spacing is judged as gpustitch spacing does. Slices of an even series are copied exactly, wherever rounding has
-    put them; others are interpolated linearly. What each plane is made of is written beside the volume
-    (OUT.planes.csv). Origin, directions, affine and warnings go into gpustitch.json (OUT.json for one file).
+    gpustitch spacing judges series by the same rules. Slices of an even series are copied exactly, even if their stated
+    positions are rounded; planes of other series are interpolated linearly. OUT.planes.csv lists the slices of each
+    plane. Origin, directions, affine and warnings go into gpustitch.json (OUT.json for one file).
 
     Example: gpustitch resample CT/ head.nii.gz
     """

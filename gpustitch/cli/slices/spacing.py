@@ -25,7 +25,7 @@ from gpustitch.slices.verdict.report import headline, verdict, verdict_dict
 from gpustitch.slices.verdict.stage import SpacingOptions, judge
 from gpustitch.slices.volume.stage import ResampleOptions
 
-# Exit codes of series that are not clean, and of those that no volume can be made of.
+# Exit codes of series with warnings, and of series that no volume can be made of.
 WARNED, UNUSABLE = 21, 22
 _WIDEST = 100
 _MOST_SINGLE = 5
@@ -33,7 +33,7 @@ _STYLES = {"warning": "yellow", "warnings": "yellow", "do": "bold"}
 
 
 class _Warned(TerminalProgress):
-    """Progress that remembers whether it was warned of anything."""
+    """Progress that remembers whether there was a warning."""
 
     is_warned = False
 
@@ -52,12 +52,12 @@ def command(
     progress: _Warned,
     *,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a list of one object per series for programs.")
+        bool, typer.Option("--json", help="Print JSON for programs: a list with one object per series.")
     ] = False,
 ) -> None:
-    """Say how far apart the slices of each series are, what is wrong with it, and what other programs would make of it.
+    """Say how far apart slices are, what is wrong with a series, and what other programs would make of it.
 
-    Exit code: 0 if every series is clean, 21 if one has warnings, 22 if no volume can be made of one.
+    Exit code: 0 if every series is clean, 21 if a series has warnings, 22 if no volume can be made of a series.
 
     Example: gpustitch spacing CT-folder --json
     """
@@ -71,7 +71,7 @@ def command(
 
 
 def _typed(stack: SliceStack) -> SliceStack:
-    """A verdict whose sentences call options as they are typed, those of ``resample`` too."""
+    """The verdict with flags in place of parameter names, also for parameters of ``resample``."""
     flags = flags_of(leaves(ResampleOptions))
     return dataclasses.replace(
         stack,
@@ -83,7 +83,7 @@ def _typed(stack: SliceStack) -> SliceStack:
 
 @contextlib.contextmanager
 def _stdout() -> Iterator[None]:
-    """Characters that stdout has no code for are written as ``?``; OutputError if it cannot be written to."""
+    """Write ``?`` for characters that stdout cannot encode; raise OutputError if stdout cannot be written to."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -92,7 +92,7 @@ def _stdout() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # What is left in the buffer would fail again when Python ends.
+        # The rest of the buffer would fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError(f"the verdict cannot be written: {error.strerror}") from error
 
@@ -104,7 +104,7 @@ def _exit_code(stacks: Sequence[SliceStack], *, is_warned: bool) -> int:
 
 
 def _few_single(stacks: Sequence[SliceStack]) -> tuple[list[SliceStack], int]:
-    """The verdicts to print, and how many single slices are not: radial series are parts of one slice each."""
+    """The verdicts to print, and the number of left out single slices: a radial series falls into many."""
     single = [stack for stack in stacks if stack.fit.spacing_class is SpacingClass.SINGLE]
     hidden = set(map(id, single[_MOST_SINGLE:]))
     return [stack for stack in stacks if id(stack) not in hidden], len(hidden)

@@ -1,4 +1,4 @@
-"""What a camera and its light do to a specimen: illumination, stripes, shadows, noise, offset, saturation."""
+"""The effects of a camera and its light: illumination, stripes, shadows, noise, offset, saturation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Illumination:
-    """The sheet's profile: a Gaussian along the sheet (columns) and a tilt along the rows, in parts of the frame."""
+    """The sheet's profile in fractions of the frame: a Gaussian along the sheet (columns), a tilt along the rows."""
 
     peak_at: float = 0.42
     width: float = 0.72
@@ -41,9 +41,9 @@ class Illumination:
 class Stripes:
     """Gains along the sheet of one tile.
 
-    ``row_gain`` (rows,) multiplies whole rows of every frame. Each of n shadows darkens by ``depth`` a band of rows
-    about ``row`` with standard deviation ``width``, from column ``start`` on (rising over ``onset`` columns), in
-    the frames about ``frame`` with standard deviation ``duration``; all arrays (n,).
+    ``row_gain`` (rows,) multiplies whole rows of every frame. The other arrays (n,) describe n shadows. A shadow
+    darkens by ``depth`` a band of rows around ``row`` with standard deviation ``width``. The shadow begins at column
+    ``start``, rises over ``onset`` columns, and lasts for frames around ``frame`` with standard deviation ``duration``.
     """
 
     row_gain: Floats
@@ -57,7 +57,7 @@ class Stripes:
 
     @classmethod
     def none(cls, n_rows: int) -> Stripes:
-        """No stripes at all."""
+        """A tile without stripes."""
         return cls(np.ones(n_rows), *(np.zeros(0) for _ in range(7)))
 
     def gain(self, frames: npt.NDArray[np.int64], n_columns: int) -> Floats32:
@@ -73,7 +73,7 @@ class Stripes:
 def make_stripes(rng: np.random.Generator, n_frames: int, n_rows: int, n_columns: int, strength: float) -> Stripes:
     """Random stripes whose row gains vary by ``strength`` (standard deviation) with periods of about 4 to 20 rows.
 
-    Shadows darken; the rows' gains make up for it, so that the mean gain is 1.
+    Shadows darken; the rows' gains compensate, so that the mean gain is 1.
     """
     noise = rng.normal(size=n_rows)
     band = ndimage.gaussian_filter1d(noise, 1.0, mode="wrap") - ndimage.gaussian_filter1d(noise, 4.0, mode="wrap")
@@ -95,9 +95,9 @@ def make_stripes(rng: np.random.Generator, n_frames: int, n_rows: int, n_columns
 
 
 def expose(light: Floats32, sensor: Sensor, rng: np.random.Generator | None) -> npt.NDArray[np.uint16]:
-    """Counts that a camera reports for ``light`` (counts, float32, overwritten); without ``rng`` no noise.
+    """Counts that a camera reports for ``light`` (counts, float32, overwritten); without noise if ``rng`` is None.
 
-    Shot noise has variance ``light * counts_per_electron``; the result is rounded and clipped to the sensor's range.
+    Shot noise has the variance ``light * counts_per_electron``. Counts are rounded and clipped to the sensor's range.
     """
     if rng is not None:
         variance = light * np.float32(sensor.counts_per_electron)

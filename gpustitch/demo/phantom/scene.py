@@ -1,4 +1,4 @@
-"""Makes up specimens: seeded, so that the same numbers always make the same one."""
+"""Makes random specimens; the same seed always gives the same specimen."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _BORDER_UM = 22.0
 
 
 def make_scene(low_um: UmXYZ, high_um: UmXYZ, slant: float, seed: int, channel: int = 0) -> Scene:
-    """A specimen that nearly fills a box: ``low_um`` to ``high_um`` (x, y, z) at z = 0, slanted along x with z.
+    """A specimen that nearly fills a box from ``low_um`` to ``high_um`` (x, y, z), slanted along x with z.
 
     Parameters
     ----------
     low_um, high_um
-        Corners of the box whose x is counted from ``slant * z``.
+        Corners of the box; at depth z, x is counted from ``slant * z``.
     slant
-        By how many um the box moves along x per um of z.
+        How many um the box moves along x per um of z.
     seed
-        Decides everything random. Channels of one seed share outline and vessels.
+        Seed of all random numbers. Channels with one seed share outline and vessels.
     channel
         Other channels have other cells, another texture and other brightness.
     """
@@ -48,14 +48,14 @@ def make_scene(low_um: UmXYZ, high_um: UmXYZ, slant: float, seed: int, channel: 
 
 
 def depth_inside(outline: Outline, points_um: Floats) -> Floats:
-    """How far inside the outline the points (n, 3) are: 1 at its centre, 0 on the border, negative outside."""
+    """Depth of points (n, 3) inside the outline: 1 at its centre, 0 on the border, negative outside."""
     x, y, z = (np.asarray(points_um, dtype=np.float64) - np.asarray(outline.centre_um)).T
     a, b, c = outline.half_um
     return np.asarray(1 - ((x - outline.slant * z) / a) ** 4 - (y / b) ** 4 - (z / c) ** 4)
 
 
 def spread_points(candidates_um: Floats, least_distance_um: float) -> Floats:
-    """The points (n, 3) that are not too near to one kept before them, in their order."""
+    """The points (n, 3), in order, without points too near to an earlier kept one."""
     keep = np.ones(len(candidates_um), np.bool_)
     pairs = cKDTree(candidates_um).query_pairs(least_distance_um, output_type="ndarray")
     for first, second in pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]:

@@ -1,8 +1,8 @@
-"""A made-up specimen that is known exactly: evaluated at any point, never stored as voxels.
+"""A synthetic specimen that is known exactly: evaluated at any point, never stored as voxels.
 
-The specimen is a smooth piece of tissue with an outline and a texture, in which lie Gaussian blobs: single ones
-are cells, chains of them are vessels. It is rendered on a `Lattice`, which describes oblique camera frames and
-upright volumes alike.
+The specimen is a smooth piece of tissue with an outline and a texture. Gaussian blobs lie in the tissue: single blobs
+are cells, chains of blobs are vessels. A specimen is rendered on a `Lattice`, which describes oblique camera frames
+and upright volumes alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from gpustitch.model import ObliqueScan, UmXYZ, column_step_um
 from gpustitch.model.arrays import Floats, Floats32
 
-# A blob is cut off where it has fallen to exp(-4.5**2 / 2) = 4e-5 of its peak.
+# Standard deviations at which a blob is cut off: exp(-4.5**2 / 2) = 4e-5 of its peak is left there.
 _REACH = 4.5
 
 
@@ -114,9 +114,9 @@ class Texture:
 
 @dataclass(frozen=True)
 class Outline:
-    """Where the tissue ends: a box with very round corners, slanted along x by ``slant`` um per um of z.
+    """The border of the tissue: a box with very round corners, slanted along x by ``slant`` um per um of z.
 
-    Inside is where ``sum(((coordinate - centre) / half)**4) < 1``; the border is ``softness`` wide in that sum.
+    A point is inside where ``sum(((coordinate - centre) / half)**4) < 1``. The border is ``softness`` wide in that sum.
     """
 
     centre_um: UmXYZ
@@ -127,7 +127,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Scene:
-    """The specimen: ``empty`` and ``tissue`` are counts of the medium and, on average, of the tissue."""
+    """The specimen; ``empty`` is the counts of the medium, ``tissue`` the mean counts of the tissue."""
 
     outline: Outline
     texture: Texture
@@ -148,7 +148,7 @@ def render(scene: Scene, lattice: Lattice) -> Floats32:
 
 
 def render_tissue(scene: Scene, lattice: Lattice) -> Floats32:
-    """As `render`, without cells and vessels."""
+    """Like `render`, without cells and vessels."""
     image = _textured(scene.texture, lattice)
     image += 1.0
     np.maximum(image, 0.2, out=image)
@@ -159,7 +159,7 @@ def render_tissue(scene: Scene, lattice: Lattice) -> Floats32:
 
 
 def with_blobs(image: Floats32, scene: Scene, lattice: Lattice) -> Floats32:
-    """Put the scene's vessels and cells into an image of its tissue, which is overwritten and returned."""
+    """Put the scene's vessels and cells into an image of its tissue; overwrite and return the image."""
     add_blobs(image, scene.vessels.joined(scene.cells), lattice)
     np.maximum(image, np.float32(scene.empty), out=image)
     return image
@@ -183,7 +183,7 @@ def inside(outline: Outline, lattice: Lattice) -> Floats32:
 
 
 def add_blobs(image: Floats32, blobs: Blobs, lattice: Lattice) -> None:
-    """Add each blob to ``image`` (float32 of ``lattice.shape``) where it is not negligible."""
+    """Add each blob to ``image`` (float32 of ``lattice.shape``) where the blob is not negligible."""
     if not len(blobs):
         return
     centre = lattice.index_of(blobs.centre_um)
@@ -204,7 +204,7 @@ def add_blobs(image: Floats32, blobs: Blobs, lattice: Lattice) -> None:
 
 
 def _textured(texture: Texture, lattice: Lattice) -> Floats32:
-    """The plane waves' sum: its phase is a sum over the axes, so each slice is one matrix product."""
+    """The sum of the plane waves; a phase is a sum over the axes, so each slice is one matrix product."""
     n0, n1, n2 = lattice.shape
     kx, ky, kz = texture.wave_rad_per_um.T
     x0, y0, z0 = lattice.origin_um

@@ -1,4 +1,4 @@
-"""Makes a phantom: raw camera files of a specimen that is known exactly, with the truth beside them."""
+"""Makes a phantom: raw camera files of an exactly known specimen, with the truth beside them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SIZES: dict[str, PhantomSpec] = {
 
 @dataclass(frozen=True)
 class PhantomOptions:
-    """Where to make which phantom."""
+    """Which phantom to make, and where."""
 
     folder: Path
     spec: PhantomSpec
@@ -42,7 +42,7 @@ class PhantomOptions:
 
 @dataclass(frozen=True)
 class PhantomPlan:
-    """A phantom about to be made; ``truth`` is known before the first pixel."""
+    """A phantom to make; ``truth`` is known before the first pixel."""
 
     options: PhantomOptions
     truth: Truth
@@ -55,7 +55,7 @@ def make_phantom(folder: Path, spec: PhantomSpec | None = None, *, overwrite: bo
 
 
 def plan(options: PhantomOptions) -> PhantomPlan:
-    """Decide every position and stripe, and refuse what cannot be written.
+    """Decide every position and stripe, and refuse a phantom that cannot be written.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def plan(options: PhantomOptions) -> PhantomPlan:
 
 
 def run(plan: PhantomPlan, progress: Progress = SILENT) -> Truth:
-    """Write the camera files, ``truth.json`` and ``flat.tiff``; the folder appears when all is in it."""
+    """Write the camera files, ``truth.json`` and ``flat.tiff``; the folder appears once it holds everything."""
     options, truth = plan.options, plan.truth
     spec = truth.spec
     total = len(truth.tiles) * spec.n_channels * spec.n_frames
@@ -97,7 +97,7 @@ def run(plan: PhantomPlan, progress: Progress = SILENT) -> Truth:
 
 
 def camera_light(truth: Truth, scene: Scene, tile: TileTruth, start: int, stop: int) -> npt.NDArray[np.float32]:
-    """What reaches the camera in upright frames ``start <= f < stop``, in counts without noise or dark offset."""
+    """Light in upright frames ``start <= f < stop``, in counts without noise or dark offset."""
     spec = truth.spec
     part = truth.lattice(tile).part((start, 0, 0), (stop, spec.n_rows, spec.n_columns))
     light = render(scene, part)

@@ -1,4 +1,4 @@
-"""What is known about a phantom: how it was made, and where everything in it truly is."""
+"""The truth about a phantom: how it was made, and where everything in it truly is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CELL_COLUMNS = ("x_um", "y_um", "z_um", "sigma_um", "peak_counts")
 
 @dataclass(frozen=True)
 class PhantomSpec:
-    """How to make a phantom.
+    """Parameters of a phantom.
 
     Parameters
     ----------
@@ -35,15 +35,15 @@ class PhantomSpec:
     n_frames, n_rows, n_columns
         Shape of each tile's frame stack, in upright orientation.
     overlap
-        Part of a tile's extent that it shares with the next one.
+        Fraction of a tile's extent that the tile shares with the next one.
     pixel_um
-        Nominal camera pixel, um: what a user would believe.
+        Nominal camera pixel, um, as a user would state it.
     pixel_error
-        By which part the nominal pixel is too large: the true one is ``pixel_um / (1 + pixel_error)``.
+        Fraction by which the nominal pixel is too large: the true pixel is ``pixel_um / (1 + pixel_error)``.
     step_um, angle_deg
         Stage step between frames and sheet angle, both exact.
     stage_error_um
-        Each true tile position differs from the stage's by up to this on each axis, uniformly.
+        Bound on the uniform difference between a tile's true position and the stage's, on each axis.
     stripe_strength
         Standard deviation of the stripes' gain; 0 for none.
     noise
@@ -51,11 +51,11 @@ class PhantomSpec:
     n_channels
         1 or 2.
     chunglab
-        Whether frames are written such that ``--rotate-90 3 --flip-ud`` makes them upright.
+        Whether frames are written so that ``rotate_90=3`` with ``flip_ud`` makes them upright.
     negative_y
         Whether the stage's y decreases as rows increase.
     seed
-        Decides everything random.
+        Seed of all random numbers.
     """
 
     grid: tuple[int, int, int] = (2, 2, 1)
@@ -79,7 +79,7 @@ class PhantomSpec:
         if min(self.grid) < 1:
             raise ParameterError(f"a phantom needs at least one tile along each axis, not {self.grid}")
         if not 0 <= self.overlap < 1:
-            raise ParameterError(f"the overlap is a part of a tile, from 0 to less than 1, not {self.overlap}")
+            raise ParameterError(f"the overlap is a fraction of a tile, from 0 to less than 1, not {self.overlap}")
         if not self.pixel_error > -1:
             raise ParameterError(f"the pixel error must be more than -1, not {self.pixel_error}")
         if self.stage_error_um < 0 or self.stripe_strength < 0:
@@ -90,7 +90,7 @@ class PhantomSpec:
 
     @property
     def true_pixel_um(self) -> float:
-        """The camera pixel that the phantom is imaged with."""
+        """The true camera pixel of the phantom."""
         return self.pixel_um / (1 + self.pixel_error)
 
     @functools.cached_property
@@ -115,7 +115,7 @@ class PhantomSpec:
 
 @dataclass(frozen=True)
 class TileTruth:
-    """One tile: its file inside a channel's folder, what the stage said, where it truly is, and its stripes."""
+    """One tile: its file inside a channel's folder, the stage's position, its true position, and its stripes."""
 
     path: str
     stage_um: UmXYZ
@@ -124,13 +124,13 @@ class TileTruth:
 
     @property
     def name(self) -> str:
-        """The tile's name in messages and reports, as `gpustitch.model.TilePath.name`."""
+        """The tile's name in messages and reports, like `gpustitch.model.TilePath.name`."""
         return "_".join(f"{round(v * 10)}" for v in self.stage_um)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Everything that is known about a phantom; ``folder`` holds the channels, the truth and the true flat."""
+    """The whole truth about a phantom; ``folder`` holds the channels, the truth and the true flat."""
 
     folder: Path
     spec: PhantomSpec
@@ -141,15 +141,15 @@ class Truth:
         return self.folder / self.spec.channels[number]
 
     def scene(self, channel: int = 0) -> Scene:
-        """The specimen as this channel shows it."""
+        """The specimen in this channel."""
         return scene_of(self.spec, self.tiles, channel)
 
     def nominal_um(self, tile: TileTruth) -> UmXYZ:
-        """Where a tile would truly be if the stage were exact."""
+        """True position of a tile if the stage were exact."""
         return nominal_um(self.spec, tile.stage_um)
 
     def lattice(self, tile: TileTruth) -> Lattice:
-        """Where the pixels of a tile's upright frames truly are."""
+        """True places of the pixels of a tile's upright frames."""
         return Lattice.of_frames(self.spec.scan, tile.true_um)
 
     def save(self) -> None:
@@ -181,7 +181,7 @@ class Truth:
         InputMissingError
             If the folder holds no truth.
         DamagedInputError
-            If it is not one that this version wrote.
+            If another version wrote the truth, or the file is damaged.
         """
         path = folder / TRUTH_NAME
         if not path.is_file():
@@ -208,7 +208,7 @@ def scene_of(spec: PhantomSpec, tiles: tuple[TileTruth, ...], channel: int) -> S
     scan = spec.scan
     x_um, z_um = column_step_um(scan.pixel_um, scan.angle_deg)
     slant = x_um / z_um
-    # The specimen must not depend on the stage's errors, so it fills the nominal positions.
+    # The specimen must not depend on the stage's errors, so it fills the tiles at their nominal positions.
     places = np.array([nominal_um(spec, tile.stage_um) for tile in tiles])
     places[:, 0] -= slant * places[:, 2]
     size = ((scan.n_frames - 1) * scan.step_um, (scan.n_rows - 1) * scan.pixel_um, _depth_um(scan))
@@ -217,7 +217,7 @@ def scene_of(spec: PhantomSpec, tiles: tuple[TileTruth, ...], channel: int) -> S
 
 
 def nominal_um(spec: PhantomSpec, stage_um: UmXYZ) -> UmXYZ:
-    """Where a tile would be if the stage were exact, with the first tile at 0."""
+    """Position of a tile if the stage were exact, with the first tile at 0."""
     x, y, z = (a - b for a, b in zip(stage_um, STAGE_START_UM, strict=True))
     return x, (-y if spec.negative_y else y), z
 

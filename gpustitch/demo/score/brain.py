@@ -1,4 +1,4 @@
-"""Says how near a stitched phantom is to the truth; every figure is computed from the files that the run wrote."""
+"""Measures a stitched phantom against the truth; every figure comes from the files that the run wrote."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
-# The presets of the pipeline that undo how a phantom's frames are written.
+# The pipeline's preset that turns a phantom's frames upright.
 CHUNGLAB_ROTATE_90 = 3
 CHUNGLAB_FLIP_UD = True
 
 
 @dataclass(frozen=True)
 class Solved:
-    """What alignment found: tile positions (z, y, x) in mosaic voxels by name, and the pixel size it estimates."""
+    """The result of alignment: tile positions (z, y, x) in mosaic voxels by name, and the estimated pixel size."""
 
     origin_px: Mapping[str, tuple[float, float, float]]
     pixel_estimate_um: float | None
@@ -50,7 +50,7 @@ class Solved:
 
     @classmethod
     def read(cls, alignment: Path, volume: Path) -> Solved:
-        """What an alignment file says, in voxels of a stitched volume."""
+        """The result in an alignment file, in voxels of a stitched volume."""
         found = read_alignment(alignment)
         placement = found.placement(PrecomputedVolume(volume).spacing)
         return cls(placement.origin_px, found.voxel_size_estimate_um, found.voxel_size_uncertainty_um)
@@ -58,10 +58,10 @@ class Solved:
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """A phantom and what was made of one of its channels.
+    """A phantom and the outputs for one of its channels.
 
-    ``flat`` is None if no flat field was estimated, ``tiles`` (folder of the single tiles' volumes) if they were
-    not kept: then what destriping leaves at tile borders counts as seam.
+    ``flat`` is None if no flat field was estimated. ``tiles`` is the folder of the single tiles' volumes, None if they
+    were not kept. Without ``tiles``, destriping's remains at tile borders count as seams.
     """
 
     truth: Truth
@@ -76,7 +76,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class EvaluatePlan:
-    """Everything that will be measured is there."""
+    """The options, and the positions that the solution gives the mosaic's voxels."""
 
     options: EvaluateOptions
     footing: Footing
@@ -97,7 +97,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures, and those of each tile."""
+    """All figures, and a record for each tile."""
 
     figures: tuple[Figure, ...]
     tiles: tuple[Mapping[str, Any], ...]
@@ -119,7 +119,7 @@ class Evaluation:
 
 
 def plan(options: EvaluateOptions) -> EvaluatePlan:
-    """Open what is to be measured.
+    """Open the outputs to measure.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def position_figures(footing: Footing) -> tuple[list[Figure], list[dict[str, Any
 
 
 def stage_um(truth: Truth) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Where the stage said each tile is, (n, 3) as x, y, z in the truth's frame."""
+    """The stage's position of each tile, (n, 3) as x, y, z in the truth's frame."""
     return np.array([truth.nominal_um(tile) for tile in truth.tiles], np.float64)
 
 
@@ -222,7 +222,7 @@ def pixel_figures(truth: Truth, solved: Solved) -> list[Figure]:
 
 
 def stripe_figures(stripes: StripeFigures) -> list[Figure]:
-    """By which factor the energy of the stripes fell, and that of all that differs from row to row."""
+    """Factors by which stripe energy and all row-to-row error energy fell."""
     down = _ratio(stripes.pattern_before, stripes.pattern_after)
     rows = _ratio(stripes.rows_before, stripes.rows_after)
     before, after = 100 * stripes.rows_before**0.5, 100 * stripes.rows_after**0.5
@@ -261,7 +261,7 @@ def cell_figures(cells: CellFigures) -> list[Figure]:
 
 
 def seam_figures(seams: SeamFigures) -> list[Figure]:
-    """The worst and the typical step across tile borders; none without borders inside other tiles."""
+    """The worst and the typical step across tile borders; no figures without borders inside other tiles."""
     if not len(seams.steps):
         return []
     steps = np.abs(seams.steps)

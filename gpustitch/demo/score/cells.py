@@ -1,4 +1,4 @@
-"""Finds cells in a volume without knowing where they should be, and compares them with where they are."""
+"""Finds cells in a volume without the truth, and compares them with the true cells."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gpustitch.model.arrays import Floats, Floats32
 
 SMALL_UM = 2.5
 LARGE_UM = 5.5
-# Response of the filter, in parts of the local brightness, from which on a maximum is a cell.
+# Least response of the filter, as a fraction of the local brightness, at which a maximum is a cell.
 LEAST_CONTRAST = 0.33
 _TRUNCATE = 3.0
 
 
 def halo_px(spacing_um: tuple[float, float, float]) -> tuple[int, int, int]:
-    """Voxels around a block that its cells depend on, (z, y, x)."""
+    """Voxels (z, y, x) around a block on which the block's cells depend."""
     z, y, x = (int(np.ceil(_TRUNCATE * (SMALL_UM + LARGE_UM) / s)) + 2 for s in spacing_um)
     return z, y, x
 
@@ -28,7 +28,7 @@ def halo_px(spacing_um: tuple[float, float, float]) -> tuple[int, int, int]:
 def find_cells(volume: npt.NDArray[np.generic], spacing_um: tuple[float, float, float]) -> Floats:
     """Centres of cells, (n, 3) as z, y, x in voxels: maxima of a difference of Gaussians, refined by parabolas.
 
-    A cell must stand out by `LEAST_CONTRAST` of the brightness around it. Maxima in the outermost voxels are not found.
+    A cell must exceed the brightness around it by `LEAST_CONTRAST`. Maxima in the outermost voxels are not found.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def find_cells(volume: npt.NDArray[np.generic], spacing_um: tuple[float, float, 
 def cell_amount(volume: Floats32, centre_px: Floats, spacing_um: tuple[float, float, float], radius_um: float) -> float:
     """Sum of a cell's brightness within ``radius_um`` above the median of the shell 1.5 times as wide.
 
-    Unlike the peak, the sum is not changed by interpolation.
+    Interpolation changes the peak but not the sum.
     """
     axes = [(np.arange(n) - c) * s for n, c, s in zip(volume.shape, centre_px, spacing_um, strict=True)]
     square = axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2
@@ -63,7 +63,7 @@ def cell_amount(volume: Floats32, centre_px: Floats, spacing_um: tuple[float, fl
 
 @dataclass(frozen=True)
 class CellMatches:
-    """``pairs`` (n, 2) are indices into the true and the found cells that are one and the same."""
+    """Matched cells: ``pairs`` (n, 2) are indices of a true cell and of the same found cell."""
 
     pairs: npt.NDArray[np.int64]
     distance_um: Floats
@@ -74,7 +74,8 @@ class CellMatches:
 def match_cells(true_um: Floats, found_um: Floats, radius_um: float) -> CellMatches:
     """Pair true and found cells (n, 3) that are each other's nearest within ``radius_um``.
 
-    Recall is the share of true cells that were found (NaN without any), precision that of found cells that are true.
+    Recall is the share of true cells that were found, precision the share of found cells that are true. Recall is NaN
+    without true cells, precision NaN without found cells.
     """
     none = np.zeros((0, 2), np.int64)
     if len(true_um) == 0 or len(found_um) == 0:
@@ -89,7 +90,7 @@ def match_cells(true_um: Floats, found_um: Floats, radius_um: float) -> CellMatc
 
 
 def _refined(response: Floats32, candidates: npt.NDArray[np.int64]) -> Floats:
-    """The candidates that are not below any neighbour, moved to the top of the parabola on each axis."""
+    """The candidates that no neighbour exceeds, moved to the top of the parabola on each axis."""
     if not len(candidates):
         return np.zeros((0, 3))
     height = response[tuple(candidates.T)]
@@ -97,7 +98,7 @@ def _refined(response: Floats32, candidates: npt.NDArray[np.int64]) -> Floats:
     for step in itertools.product((-1, 0, 1), repeat=3):
         if any(step):
             beside = response[tuple((candidates + step).T)]
-            # Of two equal neighbours the first in order counts, so that a plateau is one cell.
+            # Of two equal neighbours only the first in order counts, so that a plateau is one cell.
             top &= (height > beside) if step > (0, 0, 0) else (height >= beside)
     peaks, height = candidates[top], height[top]
     refined = peaks.astype(np.float64)

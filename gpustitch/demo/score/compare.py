@@ -1,4 +1,4 @@
-"""A stitched volume beside what it should be: the phantom's scene, evaluated at the volume's own voxels."""
+"""A stitched volume beside its ideal: the phantom's scene, evaluated at the volume's own voxels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gpustitch.errors import InputMissingError
 from gpustitch.model import ZYX, Box, Volume, column_step_um, shear_of
 from gpustitch.model.arrays import Bools, Floats, Floats32
 
-# Where cells and vessels change the tissue by more than this, voxels are not used to compare brightness.
+# Brightness is compared only at voxels that cells and vessels change by at most this fraction of the tissue.
 _PURE_TISSUE = 0.03
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One block (z, y, x): measured voxels and ideal ones, float32, and which of them show tissue alone, bool."""
+    """One block (z, y, x): measured and ideal voxels, float32, and whether a voxel shows tissue alone, bool."""
 
     image: Floats32
     ideal: Floats32
@@ -30,16 +30,16 @@ class Compared:
 
 @dataclass(frozen=True)
 class Footing:
-    """Where a mosaic's voxels truly are, given where each tile was put.
+    """The true places of a mosaic's voxels, given the solved position of each tile.
 
     Parameters
     ----------
     truth
         The phantom.
     origin_px
-        Solved position (z, y, x) of each tile by name, mosaic voxels.
+        Solved position (z, y, x) of each tile by name, in mosaic voxels.
     pixel_um
-        Camera pixel that the mosaic's shear was computed with.
+        Camera pixel that the mosaic's shear assumes.
     """
 
     truth: Truth
@@ -48,18 +48,18 @@ class Footing:
 
     @property
     def spacing_um(self) -> tuple[float, float, float]:
-        """True voxel spacing (z, y, x): what the mosaic's would be with the true pixel size."""
+        """True voxel spacing (z, y, x) of the mosaic, with the true pixel size."""
         return self.truth.spec.scan.spacing.zyx_um
 
     @property
     def shear(self) -> float:
-        """Columns by which the mosaic displaces each further plane of a frame."""
+        """Columns by which the mosaic displaces each plane against the one before."""
         spec = self.truth.spec
         return shear_of(self.pixel_um, spec.step_um, spec.angle_deg)
 
     @property
     def slant_um(self) -> float:
-        """By how much x truly changes from plane to plane at a constant column: not 0 if the pixel size is wrong."""
+        """True change of x from plane to plane at a constant column, um; 0 only for the true pixel size."""
         spec = self.truth.spec
         return column_step_um(spec.true_pixel_um - self.pixel_um, spec.angle_deg)[0]
 
@@ -69,7 +69,7 @@ class Footing:
         Raises
         ------
         InputMissingError
-            If a tile has none.
+            If a tile has no solved position.
         """
         missing = [tile.name for tile in self.truth.tiles if tile.name not in self.origin_px]
         if missing:
@@ -77,13 +77,13 @@ class Footing:
         return np.array([self.origin_px[tile.name] for tile in self.truth.tiles], np.float64)
 
     def true_px(self) -> Floats:
-        """Positions that would put every tile where it truly is, (n, 3), but for a common displacement."""
+        """True position of every tile, (n, 3), up to a common displacement."""
         x, y, z = np.array([tile.true_um for tile in self.truth.tiles]).T
         dz, dy, dx = self.spacing_um
         return np.column_stack([z / dz, y / dy, (x - z / dz * self.slant_um) / dx])
 
     def lattice(self, box: Box) -> Lattice:
-        """Where the voxels (z, y, x) of a box of the mosaic truly are, as well as the solution as a whole allows."""
+        """True places of the voxels (z, y, x) of a mosaic box, with the mean displacement of all tiles corrected."""
         dz, dy, dx = self.spacing_um
         shift = (self.true_px() - self.solved_px()).mean(axis=0)
         origin_z, origin_y = shift[0] * dz, shift[1] * dy
@@ -92,7 +92,7 @@ class Footing:
         return whole.part(box.start, box.stop)
 
     def seen_from(self, tile: TileTruth) -> Footing:
-        """The same placement in the voxels of a tile that was de-obliqued alone, with the nominal pixel size."""
+        """The same footing for the volume of one tile, de-obliqued alone with the nominal pixel size."""
         spec = self.truth.spec
         nominal = replace(self, pixel_um=spec.pixel_um)
         own = np.array(self.origin_px[tile.name])
@@ -111,7 +111,7 @@ class Footing:
         return frame.astype(np.float32), (y - oy)[None, :, None].astype(np.float32), column.astype(np.float32)
 
     def depth_px(self, tile: TileTruth, box: Box) -> Floats32:
-        """How many frames, rows or columns (the least of them) each voxel of a box is inside the tile."""
+        """Depth of each voxel of a box inside the tile: the least of its frames, rows and columns to an edge."""
         spec = self.truth.spec
         depth = np.full(box.shape, np.inf, np.float32)
         for index, count in zip(self.within_tile(tile, box), (spec.n_frames, spec.n_rows, spec.n_columns), strict=True):
@@ -120,7 +120,7 @@ class Footing:
 
 
 def compare(volume: Volume, box: Box, scene: Scene, lattice: Lattice) -> Compared:
-    """Read a box and render the ideal of it; voxels that are not covered count as unusable."""
+    """Read a box and render its ideal; uncovered voxels count as unusable."""
     image = volume.read(box).astype(np.float32)
     return compared(image, scene, lattice)
 
@@ -134,7 +134,7 @@ def compared(image: Floats32, scene: Scene, lattice: Lattice) -> Compared:
 
 
 def tile_alone(footing: Footing, tile: TileTruth, volume: Volume, box: Box) -> Floats32:
-    """What a tile shows of a box of the mosaic, interpolated linearly from its own volume; 0 where it shows nothing."""
+    """A box of the mosaic as one tile shows it, interpolated linearly in the tile's own volume; 0 outside the tile."""
     z, y, x = footing.truth.spec.n_columns, footing.truth.spec.n_rows, volume.coverage.shape[2]
     place = [v.astype(np.float64) for v in footing.within_tile(tile, box)]
     across = place[0] + volume.coverage.shear * place[2]
@@ -148,7 +148,7 @@ def tile_alone(footing: Footing, tile: TileTruth, volume: Volume, box: Box) -> F
 
 
 def truly_inside(truth: Truth, points_um: Floats, margin_px: float) -> Bools:
-    """Which points (n, 3) as x, y, z some tile saw, at least ``margin_px`` frames, rows and columns from its edges."""
+    """Which points (n, 3) as x, y, z some tile saw at least ``margin_px`` frames, rows and columns inside its edges."""
     spec = truth.spec
     last = np.array([spec.n_frames, spec.n_rows, spec.n_columns]) - 1.0
     inside = np.zeros(len(points_um), np.bool_)
@@ -159,6 +159,6 @@ def truly_inside(truth: Truth, points_um: Floats, margin_px: float) -> Bools:
 
 
 def box_about(centre: tuple[float, float, float], half: ZYX) -> Box:
-    """The box of ``2*half + 1`` voxels about the voxel nearest to ``centre``."""
+    """The box of ``2*half + 1`` voxels around the voxel nearest to ``centre``."""
     z, y, x = (round(c) for c in centre)
     return Box((z, y, x), (z + 1, y + 1, x + 1)).pad(half)

@@ -1,4 +1,4 @@
-"""Small pictures for people: grey and two-colour images, outlines, labels, and sheets made of them.
+"""Small pictures: grey and two-colour images, outlines, labels, and sheets of pictures.
 
 A picture is a uint8 array (rows, columns, 3).
 """
@@ -57,7 +57,7 @@ def outlined(picture: Picture, polygons: Sequence[Points], colour: Colour, *, da
 
 
 def labelled(picture: Picture, text: str) -> Picture:
-    """The picture with a line of text above it; the picture is made wider if the text needs it."""
+    """The picture with a line of text above it, made wider if the text needs more room."""
     font = ImageFont.load_default(size=_FONT_SIZE)
     width = max(picture.shape[1], int(font.getlength(text)) + 4)
     canvas = Image.new("RGB", (width, picture.shape[0] + _LABEL_HEIGHT), PAPER)

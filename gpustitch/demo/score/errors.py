@@ -1,4 +1,4 @@
-"""Figures that say how near a result is to the truth: positions, flat field, stripes, seams."""
+"""Errors of a result against the truth: positions, flat field, stripes, seams."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from scipy import ndimage
 
 from gpustitch.model.arrays import Bools, Floats, Floats32
 
-# Relative deviation of each row, and which rows are known.
+# Relative deviation of each row, and whether the row is known.
 RowProfile = tuple[Floats, Bools]
 
-# Structure across the stripes that is coarser than this is illumination, not stripe.
+# Structure across the stripes coarser than this many rows is illumination, not a stripe.
 _STRIPE_SMOOTHING_ROWS = 8.0
 _LEAST_LAYER = 150
 
 
 @dataclass(frozen=True)
 class PositionErrors:
-    """Solved minus true position of each tile, (n, 3) as z, y, x, the common displacement of all tiles removed."""
+    """Solved minus true position of each tile, (n, 3) as z, y, x, without the common displacement of all tiles."""
 
     error_px: Floats
     error_um: Floats
 
     @property
     def distance_px(self) -> Floats:
-        """How far each tile is off, in voxels."""
+        """Distance of each tile from its true position, in voxels."""
         return np.asarray(np.linalg.norm(self.error_px, axis=1))
 
     @property
     def distance_um(self) -> Floats:
-        """How far each tile is off, in um."""
+        """Distance of each tile from its true position, in um."""
         return np.asarray(np.linalg.norm(self.error_um, axis=1))
 
 
@@ -56,12 +56,12 @@ def flat_rmse(found: npt.ArrayLike, true: npt.ArrayLike, seen: Bools | None = No
 
 
 def row_profile(image: Floats32, ideal: Floats32, usable: Bools, *, least_share: float = 0.2) -> RowProfile:
-    """Mean of log(image / ideal) per row, free of what is smooth from row to row, and which rows are known.
+    """Mean of log(image / ideal) per row without its smooth part, and which rows are known.
 
     Parameters
     ----------
     image, ideal
-        What was measured and what should have been, (z, y, x); rows are axis 1.
+        Measured and ideal voxels (z, y, x); rows are axis 1.
     usable
         Voxels to be compared.
     least_share
@@ -69,7 +69,7 @@ def row_profile(image: Floats32, ideal: Floats32, usable: Bools, *, least_share:
 
     Returns
     -------
-    Profile (rows,), 0 on rows that do not count, and the mask (rows,) of those that do.
+    Profile (rows,), 0 on rows that do not count, and the mask (rows,) of rows that count.
     """
     counted = usable & (image > 0) & (ideal > 0)
     log_ratio = np.zeros(image.shape, np.float64)
@@ -85,14 +85,14 @@ def row_profile(image: Floats32, ideal: Floats32, usable: Bools, *, least_share:
 
 
 def row_energy(profiles: Sequence[RowProfile]) -> float:
-    """Mean square over all known rows of the profiles: whatever differs from row to row. NaN where no row is known."""
+    """Mean square over all known rows of the profiles, so of all row-to-row differences; NaN if no row is known."""
     total = sum(float(np.square(profile[known]).sum()) for profile, known in profiles)
     count = sum(int(known.sum()) for _, known in profiles)
     return total / count if count else float("nan")
 
 
 def stripe_energy(profiles: Sequence[RowProfile], patterns: Sequence[RowProfile]) -> float:
-    """Energy of known stripes in the profiles, in parts of the stripes' own: 1 where they are as they were made.
+    """Energy of known stripes in the profiles, as a fraction of the patterns' energy: 1 for unchanged stripes.
 
     Each profile is projected on its pattern (the profile of the true gains at the same voxels). NaN without patterns.
     """
@@ -107,10 +107,10 @@ def stripe_energy(profiles: Sequence[RowProfile], patterns: Sequence[RowProfile]
 
 
 def seam_step(image: Floats32, ideal: Floats32, distance_px: Floats32, usable: Bools, *, depth_px: int = 3) -> float:
-    """Relative step of ``image`` at a border, what the ideal does there taken off.
+    """Relative step of ``image`` at a border, with the ideal divided out.
 
     Image / ideal is averaged over layers one voxel thick, parallel to the border. The step is the greatest change from
-    one layer to the next near the border: all of a sudden step, the slope of a gradual change.
+    one layer to the next near the border: the height of a sudden step, the slope of a gradual change.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures of a stitched phantom by which a person can judge it."""
+"""Pictures that let a person judge a stitched phantom."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SOLVED: Colour = (60, 220, 235)
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """What was evaluated and how, how frames were corrected (but for the flat), and the folder for the pictures."""
+    """The evaluation's options, the correction of frames without the flat, and the folder for the pictures."""
 
     evaluated: EvaluateOptions
     correction: Correction
@@ -40,7 +40,7 @@ class PictureOptions:
 
 
 def draw(options: PictureOptions) -> Path:
-    """Write the pictures into the folder, which must exist, and return the path of the one that shows them all."""
+    """Write the pictures into the folder, which must exist; return the path of the picture that shows them all."""
     volume = PrecomputedVolume(options.evaluated.volume)
     truth = options.evaluated.truth
     footing = Footing(truth, options.evaluated.solved.origin_px, volume.spacing.y_um)
@@ -58,7 +58,7 @@ def draw(options: PictureOptions) -> Path:
 
 
 def _frames(options: PictureOptions) -> list[Picture]:
-    """A raw frame, the same corrected, and the true and the found flat."""
+    """A raw frame, the corrected frame, and the true and the found flat."""
     truth, flat_path = options.evaluated.truth, options.evaluated.flat
     tile = truth.tiles[0]
     frames = raw_frames(truth, options.evaluated.channel)[tile.name]
@@ -80,7 +80,7 @@ def _frames(options: PictureOptions) -> list[Picture]:
 
 
 def _overlays(footing: Footing, options: PictureOptions, white: float) -> list[Picture]:
-    """The overlap of two tiles placed as the stage said and as alignment found, and the same place stitched."""
+    """The overlap of two tiles at the stage's and at alignment's positions, and the same place stitched."""
     truth, folder = footing.truth, options.evaluated.tiles
     pair = _neighbours_along_y(truth)
     if folder is None or pair is None:
@@ -139,7 +139,7 @@ def _planes(footing: Footing, volume: Volume, white: float) -> list[Picture]:
 
 
 def _outline(footing: Footing, tile: TileTruth, axis: int, place: int) -> list[tuple[float, float]]:
-    """Corners (column, row) of what a tile covers of the plane ``place`` across ``axis``; none if it does not."""
+    """Corners (column, row) of a tile's part of the plane ``place`` across ``axis``; empty if there is none."""
     spec = footing.truth.spec
     oz, oy, ox = footing.origin_px[tile.name]
     frames, rows, columns = spec.n_frames - 1, spec.n_rows - 1, spec.n_columns - 1
@@ -161,7 +161,7 @@ def _rectangle(left: float, top: float, right: float, bottom: float) -> list[tup
 
 
 def _by_stage(footing: Footing) -> Footing:
-    """The tiles where the stage said, in the same mosaic, without the mean of the stage's errors."""
+    """The tiles at the stage's positions in the same mosaic, without the mean of the stage's errors."""
     truth = footing.truth
     nominal = np.array([truth.nominal_um(tile) for tile in truth.tiles])[:, ::-1] / footing.spacing_um
     nominal += (footing.solved_px() - nominal).mean(axis=0)
@@ -171,7 +171,7 @@ def _by_stage(footing: Footing) -> Footing:
 
 
 def _neighbours_along_y(truth: Truth) -> tuple[TileTruth, TileTruth] | None:
-    """Two tiles that the stage set apart along y alone, those whose errors differ most."""
+    """Of the pairs of tiles that the stage set apart along y alone, the pair whose errors differ most."""
     pairs = [
         (a, b)
         for a in truth.tiles
@@ -189,7 +189,7 @@ def _neighbours_along_y(truth: Truth) -> tuple[TileTruth, TileTruth] | None:
 
 
 def _busiest(footing: Footing, shape: ZYX) -> ZYX:
-    """Where to cut so that each slab shows tissue and tile borders: depth, and an overlap along y and x."""
+    """Voxel (z, y, x) where slabs show tissue and tile borders: a depth, and overlaps along y and x."""
     middle = (
         footing.solved_px().mean(axis=0)
         + np.array([footing.truth.spec.n_columns, footing.truth.spec.n_rows, footing.truth.spec.n_frames]) / 2
@@ -222,7 +222,7 @@ def _size(shape: tuple[int, ...], scale: float) -> tuple[int, int]:
 
 
 def _white(volume: PrecomputedVolume) -> float:
-    """The count that is shown white: bright cells saturate, tissue does not."""
+    """The count shown as white: bright cells saturate, tissue does not."""
     levels = len(read_info(volume.path)["scales"])
     coarse = PrecomputedVolume(volume.path, min(2, levels - 1))
     middle = coarse.shape[0] // 2

@@ -1,4 +1,4 @@
-"""Measures the positions found of a simulated series, and the volume made with them, against the truth."""
+"""Measures the found positions of a simulated series, and the rendered volume, against the truth."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from gpustitch.sections.similarity.stage import DEFAULT_MAX_LAG
 
 # Half width of a 90 % interval in standard errors.
 _NINETY_PERCENT = 1.645
-# Planes made at a time of series that are not stored.
+# Planes made at a time for series that are not stored.
 _CHUNK = 16
-# Series made at once: each holds a few dozen planes.
+# Series made at the same time: each holds a few dozen planes.
 _MOST_AT_ONCE = 4
-# Types of fault that must be found. A gap of one section differs too little from uneven spacing to promise that.
+# Types of fault that must be found. A gap of one section differs too little from uneven spacing for a promise.
 _PROMISED = ("constant", "damaged", "duplicate", "swapped")
 
 
 @dataclass(frozen=True)
 class SectionEvaluateOptions:
-    """A series and what was made of it: stack, table of positions, rendered volume, and the faults that were named.
+    """A series and its outputs: stack, table of positions, rendered volume, and the named faults.
 
-    ``n_more`` further series, of other seeds, say how often true positions are within their intervals: errors of one
-    series are long waves, so that most of its sections are within them or few.
+    Errors of one series are long waves: either most of its sections lie within their intervals, or few. Therefore
+    ``n_more`` further series, of other seeds, also count how often true positions lie within their intervals.
     """
 
     series: SimulatedSeries
@@ -56,7 +56,7 @@ class SectionEvaluateOptions:
 
 @dataclass(frozen=True)
 class Affine:
-    """The straight line that brings positions closest to the truth: similarity tells neither offset nor scale."""
+    """The straight line that brings positions closest to the truth; similarity determines neither offset nor scale."""
 
     slope: float
     offset: float
@@ -74,7 +74,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class FaultCount:
-    """Faults of one type: how many there are, how many were found whole, and sections named wrongly."""
+    """Faults of one type: number of true faults, number found whole, and number of sections named wrongly."""
 
     fault_type: str
     n_true: int
@@ -83,19 +83,19 @@ class FaultCount:
 
     @property
     def recall(self) -> float:
-        """Part of the faults that was found."""
+        """Share of the true faults that were found."""
         return self.n_found / self.n_true if self.n_true else 1.0
 
 
 def run(options: SectionEvaluateOptions, progress: Progress = SILENT) -> tuple[Figure, ...]:
-    """Measure everything; positions and planes are those of the files that were written."""
+    """Measure everything, with the positions and planes of the written files."""
     z, series = read_z_positions(options.positions), options.series
     more = [replace(series.options, seed=series.options.seed + 1 + k) for k in range(options.n_more)]
     progress.note("Measuring positions, faults and planes against the truth")
     measured = [*position_figures(series, z), *fault_figures(series, options.faults), *texture_figures(options, z)]
     progress.start("Intervals of other series", len(more), "series")
     inside = [within_intervals(series, z)]
-    # Making planes takes most of the time, and one series makes its planes one after the other.
+    # Making planes takes most of the time, and a series makes its planes one after another.
     n_workers = min(checked_workers(options.n_workers), _MOST_AT_ONCE)
     try:
         for other, z_of_other in ordered_map(_estimated, more, n_workers):
@@ -148,7 +148,7 @@ def fault_figures(series: SimulatedSeries, found: Sequence[SectionFault]) -> lis
 
 
 def fault_counts(series: SimulatedSeries, found: Sequence[SectionFault]) -> list[FaultCount]:
-    """How the faults named compare with the true ones: one is found if all its sections are named for its type."""
+    """Named faults against true faults; a fault is found if all its sections are named with its type."""
     counts = []
     for fault_type in FAULT_TYPES:
         named = {i for fault in found if fault.fault_type == fault_type for i in fault.sections}
@@ -160,7 +160,7 @@ def fault_counts(series: SimulatedSeries, found: Sequence[SectionFault]) -> list
 
 
 def within_intervals(series: SimulatedSeries, z: ZPositions) -> npt.NDArray[np.bool_]:
-    """Whether each true position is within its 90 % interval, of the sections that have one."""
+    """Whether each true position is within its 90 % interval, for the sections with an interval."""
     fit = Affine.fit(z.positions, series.positions)
     error = np.abs(fit.at(z.positions) - series.positions)
     known = np.isfinite(z.uncertainty)
@@ -168,10 +168,10 @@ def within_intervals(series: SimulatedSeries, z: ZPositions) -> npt.NDArray[np.b
 
 
 def coverage_figures(inside: Sequence[npt.NDArray[np.bool_]]) -> list[Figure]:
-    """Share of true positions within their intervals: of the series, which is the first, and of all with others.
+    """Share of true positions within their intervals: for the first (the shown) series, and the mean of all series.
 
-    Errors of one series are long waves: all its sections are within together, or none. The mean of a few series is
-    uncertain itself. So it misses its target only by more than twice its standard error.
+    Errors of one series are long waves: its sections are within their intervals together or not at all. The mean of a
+    few series is itself uncertain. Only a mean off by more than twice its standard error misses its target.
     """
     shares = [100 * float(one.mean()) if one.size else 0.0 for one in inside]
     mean = float(np.mean(shares))
@@ -187,7 +187,7 @@ def coverage_figures(inside: Sequence[npt.NDArray[np.bool_]]) -> list[Figure]:
 
 
 def _estimated(options: SimulationOptions) -> tuple[SimulatedSeries, ZPositions]:
-    """A series of other options, and positions found as by the commands with their defaults."""
+    """The series of other options, and positions found with the commands' defaults."""
     series = simulate_series(options)
     compared = BandedCorrelation((options.rows, options.columns), min(DEFAULT_MAX_LAG, options.number - 1))
     strips = [compared.push(planes) for planes in series.chunks(_CHUNK)]
@@ -197,9 +197,9 @@ def _estimated(options: SimulationOptions) -> tuple[SimulatedSeries, ZPositions]
 
 
 def texture_figures(options: SectionEvaluateOptions, z: ZPositions) -> list[Figure]:
-    """What of the true, noiseless texture at its depth each plane does not show: as recorded, rendered, and at best.
+    """Errors of planes against the true, noiseless texture at their depth: as recorded, as rendered, and at best.
 
-    The best is what the same interpolation makes of the same sections, damaged ones too, at their true positions.
+    The best is the same interpolation of the same sections, damaged ones included, at their true positions.
     """
     series, truth = options.series, options.series.positions
     numbers = np.arange(len(series), dtype=np.float64)
@@ -220,9 +220,9 @@ def texture_figures(options: SectionEvaluateOptions, z: ZPositions) -> list[Figu
 
 
 def texture_errors(series: SimulatedSeries, planes: Iterable[npt.NDArray[Any]], depths: Floats) -> Floats:
-    """RMS difference of planes, at their best brightness and contrast, from the true texture, in parts of its contrast.
+    """RMS difference between planes, at best brightness and contrast, and the true texture, relative to its contrast.
 
-    That is ``sqrt(1 - r**2)`` of their correlation r: 0 for the very texture, 1 for a plane that shows nothing of it.
+    The error is ``sqrt(1 - r**2)`` with their correlation r: 0 for the exact texture, 1 for a plane without any of it.
     """
     texture = true_texture(series.options)
     return np.array([_unlike(plane, texture.at(float(z))) for plane, z in zip(planes, depths, strict=True)])
@@ -231,12 +231,12 @@ def texture_errors(series: SimulatedSeries, planes: Iterable[npt.NDArray[Any]], 
 def true_texture(options: SimulationOptions) -> LayeredTexture:
     """The texture of a simulated series, by position; ParameterError if its correlation length changes along z."""
     if options.correlation_change != 0:
-        raise ParameterError("the true texture is known where its correlation length is the same at every depth")
+        raise ParameterError("the true texture is known only if its correlation length is the same at every depth")
     return texture_of(options)
 
 
 def _unlike(plane: npt.NDArray[Any], texture: npt.NDArray[np.float32]) -> float:
-    """``sqrt(1 - r**2)`` of the correlation r of two images; 1 if one is constant or r is negative."""
+    """``sqrt(1 - r**2)`` with the correlation r of two images; 1 if an image is constant or r is negative."""
     a, b = plane.astype(np.float64), texture.astype(np.float64)
     a -= a.mean()
     b -= b.mean()
@@ -264,7 +264,7 @@ def _interpolated(options: SectionEvaluateOptions) -> tuple[Floats, Iterator[npt
 
 
 def _read(path: Path) -> Iterator[npt.NDArray[Any]]:
-    """The planes (rows, columns) of a stack, one after the other; read as they are stored together."""
+    """The planes (rows, columns) of a stack, one after another; planes stored together are read together."""
     planes = open_planes(path)
     for start in range(0, planes.shape[0], planes.depth):
         yield from planes.read(start, min(start + planes.depth, planes.shape[0]))
@@ -276,7 +276,7 @@ def _position_errors(series: SimulatedSeries, positions: Floats) -> Floats:
 
 
 def _spacing_errors(series: SimulatedSeries, positions: Floats) -> Floats:
-    """Errors of the distances of sections that truly follow one another."""
+    """Errors of the distances between sections that truly follow one another."""
     return np.diff(_position_errors(series, positions)[np.argsort(series.rank)])
 
 

@@ -1,4 +1,4 @@
-"""The figures that are measured in a stitched volume: stripes, cells and seams."""
+"""Figures measured in a stitched volume: stripes, cells and seams."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gpustitch.running.threads import ordered_map
 _CELL_BLOCK = (96, 128, 128)
 _MATCH_RADIUS_UM = 5.0
 _CELL_RADIUS_UM = 8.0
-# Cells nearer to the edge of what was imaged are not counted: their surroundings are missing.
+# Cells nearer to the edge of the imaged region are not counted: their surroundings are missing.
 _EDGE_PX = 8.0
 _MOST_CELLS_WEIGHED = 400
 _STRIPE_BLOCK_PX = 24
@@ -36,8 +36,8 @@ _SEAM_PATCHES_PER_FACE = 12
 class StripeFigures:
     """Stripes in the raw frames (``before``) and in the stitched volume (``after``).
 
-    ``pattern`` is the energy of the known stripes, in parts of what was made; ``rows`` the mean square of everything
-    that differs from row to row and should not.
+    ``pattern`` is the energy of the known stripes, relative to the stripes that were made. ``rows`` is the mean square
+    of all false differences from row to row.
     """
 
     pattern_before: float
@@ -48,7 +48,7 @@ class StripeFigures:
 
 @dataclass(frozen=True)
 class CellFigures:
-    """How cells were found: matches with the truth, numbers, and the found part of each weighed cell's brightness."""
+    """Found cells: matches with the truth and numbers; ``kept`` is the brightness left of each weighed cell."""
 
     matches: CellMatches
     n_true: int
@@ -66,12 +66,12 @@ class SeamFigures:
 def measure_stripes(footing: Footing, volume: Volume, scene: Scene, raw: Mapping[str, Frames]) -> StripeFigures:
     """Compare row profiles of the same blocks of tissue in the raw frames and in the volume.
 
-    Only voxels that a single tile saw are compared, because where tiles are blended so are their stripes.
+    Only voxels that a single tile saw are compared: blending tiles also blends their stripes.
 
     Parameters
     ----------
     footing, volume, scene
-        The stitched volume, where its voxels are and what is there.
+        True places of the volume's voxels, the stitched volume, and the true specimen.
     raw
         Upright raw frames of each tile by name.
     """
@@ -118,7 +118,7 @@ def _gain(truth: Truth, tile: TileTruth, box: Box) -> Floats32:
 def measure_cells(
     footing: Footing, volume: Volume, scene: Scene, n_workers: int, progress: Progress, *, seed: int = 0
 ) -> CellFigures:
-    """Find cells in the volume without the truth, match them with it, and weigh a sample of the true ones."""
+    """Find cells in the volume without the truth, match them with true cells, and weigh some true cells."""
     truth = footing.truth
     true_um = scene.cells.centre_um
     true_um = true_um[truly_inside(truth, true_um, _EDGE_PX)]
@@ -127,7 +127,7 @@ def measure_cells(
     found_px = list(tracked(cells, progress, "Finding cells", len(blocks), "blocks"))
     whole = footing.lattice(Box.of_shape(volume.coverage.shape))
     found_um = whole.point_of(np.concatenate([np.zeros((0, 3)), *found_px]))
-    # Cells at the very margin may be found or not: they count where the truth has them, else only well inside.
+    # Cells at the very margin may be found or not: found cells count only well inside, but may match any true cell.
     counted = found_um[truly_inside(truth, found_um, _EDGE_PX)]
     matches = match_cells(true_um, found_um, _MATCH_RADIUS_UM)
     precision = match_cells(scene.cells.centre_um, counted, _MATCH_RADIUS_UM).precision
@@ -140,15 +140,15 @@ def measure_cells(
 def measure_seams(
     footing: Footing, volume: Volume, scene: Scene, tiles: Mapping[str, Volume] | None, n_workers: int
 ) -> SeamFigures:
-    """Steps of brightness across the edges of each tile where they lie inside exactly one other tile.
+    """Steps of brightness across the edges of each tile where an edge lies inside exactly one other tile.
 
-    The volume is compared with what that other tile alone shows there: destriping may leave steps between rows
-    anywhere, and only those that stitching adds are seams.
+    The volume is compared with that other tile alone. Destriping may leave steps between rows anywhere; only steps
+    that stitching adds are seams.
 
     Parameters
     ----------
     footing, volume, scene
-        The stitched volume, where its voxels are and what is there.
+        True places of the volume's voxels, the stitched volume, and the true specimen.
     tiles
         The volume of each tile by name; None to compare with the scene instead.
     """
@@ -169,7 +169,7 @@ def measure_seams(
 
 
 def _stripe_boxes(truth: Truth) -> Iterator[Box]:
-    """Blocks of all rows spread over a tile, in its own de-obliqued grid."""
+    """Blocks of all rows, spread over a tile, in the tile's de-obliqued grid."""
     spec = truth.spec
     size = min(_STRIPE_BLOCK_PX, spec.n_columns, spec.n_frames)
     across = max(1, round((_STRIPE_BLOCKS_PER_TILE / 2) ** 0.5))
@@ -180,7 +180,7 @@ def _stripe_boxes(truth: Truth) -> Iterator[Box]:
 
 
 def _cells_in(footing: Footing, volume: Volume, box: Box) -> Floats:
-    """Cells whose centre is in the box, in voxels of the volume."""
+    """Cells with their centre in the box, in voxels of the volume."""
     around = box.pad(halo_px(footing.spacing_um)).intersect(Box.of_shape(volume.coverage.shape))
     voxels = volume.read(around)
     if not voxels.any():
@@ -191,7 +191,7 @@ def _cells_in(footing: Footing, volume: Volume, box: Box) -> Floats:
 
 
 def _kept(footing: Footing, volume: Volume, scene: Scene, whole: Lattice, centre_um: Floats) -> float:
-    """Brightness of a cell in the volume, in parts of what it should be."""
+    """Brightness of a cell in the volume, relative to its true brightness."""
     centre_px = whole.index_of(centre_um[None])[0]
     half = [int(np.ceil(1.5 * _CELL_RADIUS_UM / s)) + 1 for s in footing.spacing_um]
     box = box_about((centre_px[0], centre_px[1], centre_px[2]), (half[0], half[1], half[2]))
@@ -203,7 +203,7 @@ def _kept(footing: Footing, volume: Volume, scene: Scene, whole: Lattice, centre
 
 
 def _faces(truth: Truth, tile: TileTruth) -> Iterator[tuple[TileTruth, int, bool, PxZYX]]:
-    """Patches of a tile's six faces: the other tile there, axis (frame, row, column), whether the far end, centre."""
+    """Patches of a tile's six faces: other tile there, axis (frame, row, column), whether at the far end, centre."""
     spec = truth.spec
     counts = (spec.n_frames, spec.n_rows, spec.n_columns)
     rng = np.random.default_rng([spec.seed, 76])
@@ -219,7 +219,7 @@ def _faces(truth: Truth, tile: TileTruth) -> Iterator[tuple[TileTruth, int, bool
 
 
 def _others_at(truth: Truth, tile: TileTruth, pixel: PxZYX) -> list[TileTruth]:
-    """The other tiles that see what a pixel of this tile sees."""
+    """The other tiles that see the same place as a pixel of this tile."""
     point = truth.lattice(tile).point_of(np.array([pixel]))
     spec = truth.spec
     last = np.array([spec.n_frames, spec.n_rows, spec.n_columns]) - 1.0
@@ -228,7 +228,7 @@ def _others_at(truth: Truth, tile: TileTruth, pixel: PxZYX) -> list[TileTruth]:
 
 
 def _patch(footing: Footing, tile: TileTruth, axis: int, far: bool, centre: PxZYX) -> tuple[Box, Floats32, Bools]:
-    """A patch of a tile's face: box, distance inside the tile from the face, and the voxels one other tile sees."""
+    """A patch of a tile's face: box, distance inside the tile from the face, and mask of voxels one other tile sees."""
     spec = footing.truth.spec
     half = [float(_SEAM_PATCH_PX)] * 3
     half[axis] = _SEAM_DEPTH_PX + 1.0
@@ -241,7 +241,7 @@ def _patch(footing: Footing, tile: TileTruth, axis: int, far: bool, centre: PxZY
     box = Box((int(low[0]), int(low[1]), int(low[2])), (int(high[0]) + 1, int(high[1]) + 1, int(high[2]) + 1))
     within = footing.within_tile(tile, box)
     depth = np.array([footing.depth_px(other, box) for other in footing.truth.tiles if other.name != tile.name])
-    # At a tile's very edge interpolation lacks neighbours: one other tile well inside, and none just beginning.
+    # At a tile's edge interpolation lacks neighbours: one other tile must lie well inside, and none just begin.
     usable = (np.sum(depth > -2, axis=0) == 1) & (depth.max(axis=0) >= 3)
     for n in range(3):
         usable &= np.abs(within[n] - centre[n]) <= half[n]

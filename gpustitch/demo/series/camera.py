@@ -1,4 +1,4 @@
-"""What happens to a section on its way to a file: damage, uneven staining, noise."""
+"""Changes of a section on its way to a file: damage, uneven staining, noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from gpustitch.model.arrays import Floats32
 
-# Counts above those of any camera of 16 bits, noise and all.
+# Counts beyond any camera of 16 bits, noise included.
 _SATURATED = np.float32(2**17)
 
 _Damage = Callable[[Floats32, np.random.Generator, float], Floats32]
@@ -26,9 +26,9 @@ def damage(image: Floats32, damage_type: str, rng: np.random.Generator, level: f
     damage_type
         One of :data:`DAMAGES`; KeyError for others.
     rng
-        Where the damage lies and how large it is.
+        Decides where the damage lies and how large it is.
     level
-        Counts of the bare background, where there is no tissue.
+        Counts of the background without tissue.
     """
     return _DAMAGES[damage_type](image, rng, level)
 
@@ -41,9 +41,9 @@ def expose(
     Parameters
     ----------
     image
-        float32 (rows, columns), expected counts; negative ones are taken as 0.
+        float32 (rows, columns), expected counts; negative counts are taken as 0.
     rng
-        The noise.
+        Source of the noise.
     counts_per_electron
         Photon noise has the variance ``counts * counts_per_electron``.
     read_noise
@@ -59,7 +59,7 @@ def expose(
 
 
 def ellipse(shape: tuple[int, int], rng: np.random.Generator, share: tuple[float, float]) -> npt.NDArray[np.bool_]:
-    """An ellipse that lies at random and covers a share (from, to) of the plane, less where it meets the border."""
+    """A random ellipse that covers a share (from, to) of the plane; across the plane's border it covers less."""
     rows, columns = shape
     area, aspect = rng.uniform(*share) / np.pi, np.exp(rng.uniform(-0.5, 0.5))
     row, column = rng.uniform(0.25, 0.75, 2)
@@ -69,7 +69,7 @@ def ellipse(shape: tuple[int, int], rng: np.random.Generator, share: tuple[float
 
 
 def _fold(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:
-    """A dark crease across the section, beyond which the tissue is pulled towards it."""
+    """A dark crease across the section; the tissue beyond is pulled towards the crease."""
     rows, columns = image.shape
     turned = rng.uniform() < 0.5
     plane = image.T if turned else image

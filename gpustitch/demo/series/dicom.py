@@ -1,7 +1,7 @@
 """Synthetic DICOM series of known geometry, a few pixels to the slice.
 
-Positions and directions are x, y, z in mm (LPS). Pixels are any function of the place in the body, a linear gradient
-unless asked otherwise, so that a resampled volume can be compared with the function itself.
+Positions and directions are x, y, z in mm (LPS). Pixels are any function of the place in the body, by default a linear
+gradient. A resampled volume can then be compared with the function itself.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
 @dataclass(frozen=True)
 class Gradient:
-    """``offset + slope . (x, y, z)``: called with arrays of places in mm."""
+    """The function ``offset + slope . (x, y, z)`` of arrays of places in mm."""
 
     slope: tuple[float, float, float] = (3.0, 5.0, 7.0)
     offset: float = 1000.0
@@ -80,7 +80,7 @@ def write_series(
     Parameters
     ----------
     folder
-        Made if need be.
+        Folder for the files; made if it is not there.
     along_mm
         Positions along the normal, from ``origin_mm``.
     directions
@@ -90,27 +90,27 @@ def write_series(
     shear
         (y, x): mm that slices move along columns and along rows for each mm along the normal.
     shape, pixel_spacing_mm
-        Rows and columns; (y, x). A spacing of None is not written (pixels are then 1 mm apart).
+        Rows and columns; spacing (y, x). With None no spacing is written (pixels are then 1 mm apart).
     decimals
-        Of ImagePositionPatient and SliceLocation, zeros too; None writes as many as 16 characters hold.
+        Decimals of ImagePositionPatient and SliceLocation, zeros included; None writes as many as 16 characters hold.
     names
-        File of each slice, copies too; by default their natural order is that of the slices.
+        File name of each slice, copies included; by default names in natural order follow the slices.
     numbers
-        InstanceNumber of each; None within leaves it out. 1 .. n by default.
-    duplicates
-        Numbers of slices that are written once more, with the SOPInstanceUID of the first or one of their own.
+        InstanceNumber of each slice, 1 to n by default. An entry None leaves the tag out.
+    duplicates, same_instance
+        Numbers of slices to write once more; whether a copy keeps the SOPInstanceUID of the first or gets its own.
     spacing_between, thickness, slice_location
         SpacingBetweenSlices, SliceThickness; whether to write SliceLocation (the position along the normal).
     series
-        Files of the same name are of one SeriesInstanceUID.
+        Name of the series; all files of one name share one SeriesInstanceUID.
     pixels
-        Real-world values at places in mm; stored is the whole number nearest to (value - intercept) / slope.
+        Real-world values at places in mm. The file stores the whole number nearest to (value - intercept) / slope.
     dtype, slope, intercept
         Stored type (uint8, int8, uint16, int16) and RescaleSlope, RescaleIntercept, for all slices or each.
     transfer_syntax
-        UID; one of ``ENCODERS``, or what pydicom can write.
+        A UID: a key of ``ENCODERS``, or a syntax that pydicom can write.
     edit
-        Called with the data set and the number of the slice before it is written.
+        Called with the data set and the number of each slice before the slice is written.
 
     Raises
     ------
@@ -154,19 +154,19 @@ def write_series(
 
 
 def position_string(value: float, decimals: int | None = None) -> str:
-    """A number with its last zeros, as scanners write positions; by default all decimals that 16 characters hold."""
+    """A number with trailing zeros, as scanners write positions; by default all decimals that 16 characters hold."""
     if decimals is not None:
         return f"{value:.{decimals}f}"
     return next(text for text in (f"{value:.{n}f}" for n in range(14, -1, -1)) if len(text) <= 16)
 
 
 def decimal_string(value: float) -> str:
-    """A number as DICOM's decimal string, of 16 characters at most."""
+    """A number as DICOM's decimal string of at most 16 characters."""
     return next(text for text in (f"{value:.{n}g}" for n in range(16, 0, -1)) if len(text) <= 16)
 
 
 def stored(values: HostArray, dtype: str, slope: float = 1.0, intercept: float = 0.0) -> HostArray:
-    """Values as they are stored; ValueError if the type does not hold them."""
+    """The numbers to store for these values; ValueError if the type does not hold them."""
     whole = np.rint((values - intercept) / slope)
     limits = np.iinfo(dtype)
     if whole.min() < limits.min or whole.max() > limits.max:
@@ -206,7 +206,7 @@ def set_pixels(data: Dataset, pixels: HostArray) -> None:
 
 
 def _plain_bits(frame: HostArray) -> HostArray:
-    """JPEG and JPEG-LS know no sign."""
+    """The frame as unsigned numbers: JPEG and JPEG-LS know no sign."""
     return np.ascontiguousarray(frame).view(f"u{frame.itemsize}")
 
 
@@ -221,7 +221,7 @@ def _jpeg_lossless(predictor: int) -> Encoder:
     )
 
 
-# Frame and BitsStored to a stream.
+# Functions from a frame and BitsStored to a compressed stream.
 ENCODERS: dict[str, Encoder] = {
     JPEGBaseline8Bit: _jpeg,
     JPEGExtended12Bit: _jpeg,
@@ -237,7 +237,7 @@ ENCODERS: dict[str, Encoder] = {
 def save(data: Dataset, path: Path, has_bot: bool = True) -> Path:
     """Write a data set, compressed if its transfer syntax says so; return the path.
 
-    ``has_bot``: whether compressed frames are found by a table of offsets.
+    ``has_bot`` says whether the file has a table of the offsets of compressed frames.
     """
     syntax = data.file_meta.TransferSyntaxUID
     if encode := ENCODERS.get(syntax):

@@ -1,4 +1,4 @@
-"""A made-up series of sections whose every position and fault is known."""
+"""A simulated series of sections with known positions and faults."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ from gpustitch.sections.faults.find import SectionFault
 
 Planes = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 
-# Part of the mean counts that is left where there is no tissue.
+# Counts of the background without tissue, as a fraction of the mean counts.
 _BARE = 0.2
-# Depths at which the changing correlation length is summed, per section.
+# Steps per section in the sum over the changing correlation length.
 _WARP_STEPS = 16
-# Least brightness and contrast of a section, as a part of the usual ones: a normal distribution may fall below 0.
+# Least brightness and contrast of a section, relative to the usual: a normal distribution may fall below 0.
 _LEAST_LIGHT = 0.2
 # Shares of a section that a region of NaN may cover.
 _NAN_SHARE = (0.05, 0.2)
-# Streams of random numbers, one for each thing that is decided: none changes with how many another one took.
+# Streams of random numbers, one for each kind of decision: no stream depends on how many numbers another took.
 _EVENTS, _PLACES, _LIGHT, _DAMAGE, _NOISE, _NAN_REGION, _NAN_SECTIONS, _SPACINGS = range(8)
-# Keeps them apart from the streams of the texture, which have the same seed.
+# Separates these streams from the texture's streams, which have the same seed.
 _SIMULATION = 37
 
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """A series of sections to be simulated; lengths along z are in nominal spacings.
+    """Options of a simulated series of sections; lengths along z are in nominal spacings.
 
     Parameters
     ----------
     number, rows, columns
         Number of sections and their size.
     seed
-        Decides everything random.
+        Seed of all random numbers.
     correlation_px
-        Distance within a section at which its texture's correlation has fallen to 1/e.
+        Distance within a section at which the texture's correlation has fallen to 1/e, in pixels.
     correlation_z
-        The same along z.
+        Distance along z at which the texture's correlation has fallen to 1/e.
     components
-        (share of the variance, length in multiples of ``correlation_z``): several make a curve with a longer tail.
+        (share of the variance, length in multiples of ``correlation_z``). Several give a curve with a longer tail.
     correlation_change, change_period
         The length along z changes as ``correlation_z * (1 + correlation_change * sin(2 pi z / change_period))``.
     spacing_cv
-        Standard deviation of the spacing, which is gamma distributed with mean 1.
+        Standard deviation of the spacing; spacings are gamma distributed with mean 1.
     gaps, gap_sections
         Number of gaps, and (least, most) sections missing in each.
     duplicates, near_duplicates
-        Sections recorded twice: the same pixels, or the same place with another noise and brightness.
+        Number of sections recorded twice: with the same pixels, or with other noise and brightness at the same place.
     swaps, block_swaps, block
-        Neighbours recorded in the wrong order, and neighbouring blocks of ``block`` sections.
+        Number of neighbours, and of neighbouring blocks of ``block`` sections, recorded in the wrong order.
     damaged, damages
         Number of damaged sections, and the types of damage, taken in turn.
     constant
-        Sections whose pixels are all the same.
+        Number of sections with one value for all pixels.
     nan_sections
-        Sections with a region of NaN; planes are then float32. This is no fault.
+        Number of sections with a region of NaN; planes are then float32. Such a region is no fault.
     apart
-        Sound sections between two faults, and at either end.
+        Number of sound sections between two faults, and at either end.
     mean, contrast
-        Mean counts, and the texture's standard deviation as a part of it.
+        Mean counts, and the texture's standard deviation as a fraction of the mean.
     brightness_cv, contrast_cv
-        Standard deviation of both from section to section, as a part.
+        Relative standard deviation of brightness and of contrast from section to section.
     counts_per_electron, read_noise
         Photon noise has the variance ``counts * counts_per_electron``; ``read_noise`` is in counts.
     """
@@ -115,23 +115,23 @@ class SimulationOptions:
         if unknown := set(self.damages) - set(DAMAGES):
             raise ParameterError(f"damage is one of {', '.join(DAMAGES)}, not {', '.join(sorted(unknown))}")
         if self.nan_sections > self.number or (self.damaged and not self.damages):
-            raise ParameterError("more sections with NaN than sections, or damage of no type")
+            raise ParameterError("there are more sections with NaN than sections, or no type for damaged sections")
 
 
 @dataclass(frozen=True)
 class SimulatedSeries:
-    """A simulated series; its planes are made when asked for, the same whatever else was asked for before.
+    """A simulated series; planes are made on demand, and do not depend on earlier requests.
 
     Attributes
     ----------
     options
-        What it was made from.
+        Options that the series was made from.
     positions
-        float64 (n,): where each section truly lies, in nominal spacings, in the order of recording; the lowest at 0.
+        float64 (n,): true position of each section in the order of recording, in nominal spacings; the lowest is 0.
     rank
         int64 (n,): number of each section in the true order. Duplicates are in the order of recording.
     faults
-        What is wrong with it, sorted by the first section, with confidence 1.
+        All faults, sorted by the first section, with confidence 1.
     damages
         Type of damage of each damaged section.
     nan_sections
@@ -158,7 +158,7 @@ class SimulatedSeries:
 
     @property
     def dtype(self) -> np.dtype[np.uint16] | np.dtype[np.float32]:
-        """uint16, or float32 where there are NaN."""
+        """uint16, or float32 if there are NaN."""
         return np.dtype(np.float32) if self.nan_sections else np.dtype(np.uint16)
 
     def planes(self, start: int = 0, stop: int | None = None) -> Planes:
@@ -207,7 +207,7 @@ class SimulatedSeries:
 
 @dataclass(frozen=True)
 class _Event:
-    """A fault to be made of ``length`` sections in a row.
+    """A fault to make, of ``length`` sections in a row.
 
     ``detail`` is the number of missing sections, "exact" or "near" of a duplicate, or the type of damage.
     """
@@ -227,7 +227,7 @@ def simulate_series(options: SimulationOptions) -> SimulatedSeries:
 
     Notes
     -----
-    Only positions are made here, pixels when they are asked for: about 60 ms for a section of 1024x1024.
+    Only positions are made here. Pixels are made on demand, in about 60 ms for a section of 1024x1024.
     """
     o = options
     events = _events(o)
@@ -267,9 +267,9 @@ def simulate_series(options: SimulationOptions) -> SimulatedSeries:
 
 
 def texture_of(options: SimulationOptions) -> LayeredTexture:
-    """The texture of a series, whose length along z is ``correlation_z`` at every depth.
+    """The texture of a series; its length along z is ``correlation_z`` at every depth.
 
-    A position in nominal spacings is a depth in it, unless ``correlation_change`` stretches the one against the other.
+    A position in nominal spacings equals a depth in the texture, unless ``correlation_change`` warps the depths.
     """
     return LayeredTexture(
         (options.rows, options.columns),
@@ -280,12 +280,12 @@ def texture_of(options: SimulationOptions) -> LayeredTexture:
 
 
 def _stream(options: SimulationOptions, *key: int) -> np.random.Generator:
-    """The random numbers of one thing, and of one section of it."""
+    """The random numbers of one kind of decision (and of one section)."""
     return np.random.default_rng([options.seed, _SIMULATION, *key])
 
 
 def _events(o: SimulationOptions) -> list[_Event]:
-    """All faults of the series, in the random order in which they come."""
+    """All faults of the series, in random order."""
     rng = _stream(o, _EVENTS)
     low, high = o.gap_sections
     events = [_Event("missing", 2, str(rng.integers(low, high + 1))) for _ in range(o.gaps)]
@@ -299,7 +299,7 @@ def _events(o: SimulationOptions) -> list[_Event]:
 
 
 def _places(o: SimulationOptions, events: list[_Event]) -> list[int]:
-    """First section of each event: what is left of the series is shared out between them at random."""
+    """First section of each event; the spare sections of the series are spread between events at random."""
     slack = o.number - sum(event.length + o.apart for event in events) - o.apart
     if events and slack < 0:
         raise ParameterError(f"{len(events)} faults need {o.number - slack} sections, the series has {o.number}")
@@ -310,7 +310,7 @@ def _places(o: SimulationOptions, events: list[_Event]) -> list[int]:
 
 
 def _spacings(o: SimulationOptions) -> Floats:
-    """Distances (number - 1,) of neighbours in their true order, before faults, in nominal spacings."""
+    """Distances (number - 1,) of neighbours in their true order, without faults, in nominal spacings."""
     if o.spacing_cv == 0 or o.number == 1:
         return np.ones(o.number - 1)
     rng = _stream(o, _SPACINGS)
@@ -318,7 +318,7 @@ def _spacings(o: SimulationOptions) -> Floats:
 
 
 def _warped(o: SimulationOptions, positions: Floats) -> Floats:
-    """Depth in the texture, which has one length along z, of positions in the series, where the length changes."""
+    """Depths in the texture, with one length along z, for positions in the series, where the length changes."""
     if o.correlation_change == 0:
         return positions
     steps = np.linspace(0, positions.max(), max(2, math.ceil(positions.max() * _WARP_STEPS)))

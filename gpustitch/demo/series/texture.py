@@ -1,4 +1,4 @@
-"""A random texture that is known at any depth: sections of it need no stored volume."""
+"""A random texture that can be evaluated at any depth, so that its sections need no stored volume."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from scipy import ndimage
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Floats32
 
-# Standard deviation of the kernel along z in layers: correlation then ripples by 2 exp(-(pi * 1.2)**2) = 1e-6.
+# Standard deviation of the kernel along z, in layers: correlation then ripples by 2 exp(-(pi * 1.2)**2) = 1e-6.
 _KERNEL_LAYERS = 1.2
-# Layers on either side that a depth is made of; the next one would weigh exp(-(6 / 1.2)**2 / 2) = 4e-6.
+# Layers on either side that make a depth; the next layer would weigh exp(-(6 / 1.2)**2 / 2) = 4e-6.
 _SIDE_LAYERS = 6
 
 
 class LayeredTexture:
     """Gaussian random field of mean 0 and standard deviation 1 on a periodic plane, at any depth along z.
 
-    Smoothed white noise lies in layers at equal distances; a plane at depth z is the sum of the layers near it under
-    a Gaussian of their distances, scaled to a variance of 1. The correlation of planes ``d`` apart is therefore
-    ``exp(-(d / length)**2)`` everywhere, up to what chance makes of a plane's finite number of independent patches.
+    Smoothed white noise lies in layers at equal distances. A plane at depth z is the sum of nearby layers, weighted by
+    a Gaussian of their distance. Weights are scaled to a variance of 1. Planes ``d`` apart therefore have the expected
+    correlation ``exp(-(d / length)**2)`` everywhere. Chance adds to it, as a plane has few independent patches.
     Several components of different length add up to a curve with a longer tail.
 
     Parameters
@@ -30,16 +30,16 @@ class LayeredTexture:
     shape
         (rows, columns).
     seed
-        Decides all layers; each is made from its number alone, so depths may be asked for in any order.
+        Seed of all layers; each layer depends on its number alone, so depths may be asked for in any order.
     length_px
         Distance within the plane at which correlation has fallen to 1/e, in pixels.
     components
-        (share of the variance, length along z at which its correlation has fallen to 1/e) of each component. Shares
-        are divided by their sum.
+        For each component, its share of the variance and its length along z: the correlation falls to 1/e over this
+        length. Shares are divided by their sum.
 
     Notes
     -----
-    The layers used last are kept: 13 for each component, float32.
+    The last used layers are kept: 13 for each component, float32.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class LayeredTexture:
 
 
 def layer_weights(at: float) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Numbers of the layers that a depth (in layers) is made of, and their weights, whose squares add up to 1."""
+    """Numbers of the layers that make a depth (in layers), and their weights; squares of weights add up to 1."""
     first = math.floor(at) - _SIDE_LAYERS
     numbers = np.arange(first, first + 2 * _SIDE_LAYERS + 1)
     weights = np.exp(-0.5 * ((numbers - at) / _KERNEL_LAYERS) ** 2)

@@ -1,7 +1,7 @@
 """Hamamatsu DCIMG files, memory-mapped: frame ranges and windows of them, without reading the file whole.
 
-Both versions of the format are read. Fields are where the readers ``dcimg`` and spimstitch find them; in version 1 the
-size of the footer after each frame is taken from the header (Camera Link cameras write 32 bytes, USB cameras 16).
+Both versions of the format are read. The readers ``dcimg`` and spimstitch find fields in the same places.
+In version 1 the header states the size of the footer after each frame: Camera Link cameras write 32 bytes, USB 16.
 """
 
 from __future__ import annotations
@@ -26,20 +26,19 @@ VERSION_0 = 7
 VERSION_1 = 0x01000000
 
 _FILE_HEADER_BYTES = 0x48
-_STAMP_PIXELS = 4  # the camera writes a stamp over this many pixels and keeps the true ones elsewhere
-_STAMP_ROW = 1023  # where, in rows of the whole sensor (version 1)
-_STAMP_FOOTER_BYTES = 32  # only footers this long hold the true pixels
+_STAMP_PIXELS = 4  # the camera writes a stamp over this many pixels and keeps the true pixels elsewhere
+_STAMP_ROW = 1023  # row of the stamp on the whole sensor (version 1)
+_STAMP_FOOTER_BYTES = 32  # only footers of this size hold the true pixels
 _STAMP_IN_FOOTER = 12
 _FOOTER_LIMIT = 1 << 16  # a header that states a longer footer is damaged
 
 
 @dataclass(frozen=True)
 class DcimgHeader:
-    """What the headers of a DCIMG file say; bytes are counted from the start of the file.
+    """The headers of a DCIMG file; offsets are bytes from the start of the file.
 
-    ``n_frames`` is the session's count, ``n_frames_in_file`` that of the file header. ``stamp_row`` is the row
-    whose first four pixels are a camera stamp in the image itself, or None; the true pixels of frame f lie at
-    ``stamp_offset + f * stamp_stride``.
+    ``n_frames`` is the session's count, ``n_frames_in_file`` the file header's. ``stamp_row`` is the row whose first
+    four pixels hold a camera stamp, or None. The true pixels of frame f lie at ``stamp_offset + f * stamp_stride``.
     """
 
     version: int
@@ -62,7 +61,7 @@ class DcimgHeader:
         return self.image_bytes + self.footer_bytes
 
     def whole_frames(self, file_bytes: int) -> int:
-        """How many frames a file of this many bytes holds whole, whatever the headers count."""
+        """Number of whole frames in a file of this many bytes, whatever the headers count."""
         return max(0, file_bytes - self.data_offset) // self.stride
 
 
@@ -74,14 +73,14 @@ class DcimgFrames:
     path
         The file; it is opened read-only.
     allow_truncated
-        Take the frames that are whole where the file ends early or the two frame counts differ.
+        Take the whole frames if the file ends early or the two frame counts differ.
 
     Raises
     ------
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it is not a DCIMG file, is truncated, or its headers contradict each other.
+        If the file is not DCIMG, is truncated, or its headers contradict each other.
     """
 
     def __init__(self, path: str | Path, allow_truncated: bool = False) -> None:
@@ -132,7 +131,7 @@ class DcimgFrames:
         return packed and bool(rows) and rows.step == 1 and columns == range(self.shape[2]) and hasattr(os, "preadv")
 
     def _read_rows(self, start: int, stop: int, rows: range) -> npt.NDArray[Any]:
-        """Whole rows straight from the file: one request per frame, and a disk that fails is an error, not a signal."""
+        """Whole rows read with one request per frame; a failing disk raises an error, unlike a map."""
         out = np.empty((stop - start, len(rows), self.shape[2]), self.dtype)
         first = self.header.data_offset + rows.start * self.header.row_bytes
         for index, frame in enumerate(out):
@@ -240,7 +239,7 @@ def _session_0(fields: bytes, n_frames_in_file: int, session: int, file: Any, fi
 def _stamp_0(
     file: Any, footer: int, n_frames: int, pixel_bytes: int, row_bytes: int, file_bytes: int
 ) -> tuple[int | None, int]:
-    """Row of the stamp and where the true pixels lie: the session footer's last part, if it has that part."""
+    """Row of the stamp, and offset of the true pixels: the last part of the session footer, if the footer has it."""
     file.seek(footer)
     first = file.read(44)
     if len(first) < 44 or not row_bytes:
@@ -278,11 +277,14 @@ def _check_header(path: Path, header: DcimgHeader) -> None:
             f"{header.row_bytes} bytes make {header.row_bytes * header.n_rows}"
         )
     if header.footer_bytes > _FOOTER_LIMIT:
-        raise DamagedInputError(f"{path}: a footer of {header.footer_bytes} bytes after each frame cannot be")
+        raise DamagedInputError(
+            f"{path}: its header says {header.footer_bytes} bytes of footer after each frame; "
+            f"0 to {_FOOTER_LIMIT} were expected"
+        )
 
 
 def _checked_count(path: Path, header: DcimgHeader, file_bytes: int, allow_truncated: bool) -> int:
-    """Frames that can be read."""
+    """Number of frames that can be read."""
     whole = header.whole_frames(file_bytes)
     if allow_truncated:
         counts = [count for count in (header.n_frames, header.n_frames_in_file) if count]
@@ -293,18 +295,18 @@ def _checked_count(path: Path, header: DcimgHeader, file_bytes: int, allow_trunc
     if header.n_frames != header.n_frames_in_file:
         raise DamagedInputError(
             f"{path}: the file header counts {header.n_frames_in_file} frames, the session header {header.n_frames}; "
-            f"the file is long enough for {whole}; `allow_truncated` takes the lesser number"
+            f"the file is long enough for {whole}; `allow_truncated` takes the least of these numbers"
         )
     if whole < header.n_frames:
         expected = header.data_offset + header.n_frames * header.stride
         raise DamagedInputError(
             f"{path} is truncated: {header.n_frames} frames need {expected} bytes, the file has {file_bytes}, "
-            f"which is {whole} whole frames; copy it again, or `allow_truncated` takes those"
+            f"which is {whole} whole frames; copy it again, or `allow_truncated` takes the whole frames"
         )
     if header.n_frames == 0:
         raise DamagedInputError(
             f"{path}: its header says 0 frames (was the recording cut short?); the file is long enough for {whole}; "
-            "`allow_truncated` takes those"
+            "`allow_truncated` takes these frames"
         )
     return header.n_frames
 
@@ -321,12 +323,12 @@ class DcimgFormat(FrameFormat):
         return DcimgFrames(files[0], reading.allow_truncated)
 
     def recognises(self, file: Path) -> bool:
-        """Whether the file begins as DCIMG does."""
+        """Whether the file begins with DCIMG's first bytes."""
         with reading_file(file, self.name), file.open("rb") as stream:
             return stream.read(len(MAGIC)) == MAGIC
 
     def truncation(self, file: Path) -> str:
-        """How many of the frames that its header promises are there."""
+        """How many of the frames that the header promises are whole; empty for a whole file."""
         frames = DcimgFrames(file, allow_truncated=True)
         promised = max(frames.header.n_frames, frames.header.n_frames_in_file)
         if frames.shape[0] == promised:

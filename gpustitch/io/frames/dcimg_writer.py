@@ -16,7 +16,7 @@ from gpustitch.io.atomic import atomic_file
 from gpustitch.io.frames.dcimg import MAGIC, VERSION_1
 
 _SESSION = 112  # where the session header begins
-_DATA = {32: 760, 16: 816}  # from there to the first pixel, by size of the frame footer
+_DATA = {32: 760, 16: 816}  # bytes from the session header to the first pixel, by size of the frame footer
 _STAMP_ROW = 1023
 
 
@@ -36,15 +36,15 @@ def write_dcimg(
     Parameters
     ----------
     path
-        The file; it appears when all frames are in it.
+        The file; it appears once it holds all frames.
     frames
         Arrays of ``shape``, all uint8 or all uint16.
     n_frames
-        How many there are.
+        Number of frames.
     shape
         Rows and columns of a frame.
     footer_bytes
-        32 (Camera Link cameras: with the first four pixels of row 1023) or 16 (USB cameras).
+        32 (Camera Link cameras: the footer holds the first four pixels of row 1023) or 16 (USB cameras).
     frame_s, start_s
         Time between frames and Unix time of the first, for the time stamps.
     overwrite
@@ -53,7 +53,7 @@ def write_dcimg(
     Raises
     ------
     ParameterError
-        If a frame is of another shape or type, or there are not ``n_frames`` of them.
+        If a frame has another shape or type, or ``frames`` does not hold ``n_frames`` of them.
     OutputExistsError, OutputError
         If the file exists or cannot be written.
     """
@@ -62,7 +62,7 @@ def write_dcimg(
     if min(n_rows, n_columns, n_frames) < 1:
         raise ParameterError(f"{path}: a DCIMG file needs frames, not {n_frames} of {n_rows} x {n_columns}")
     if footer_bytes not in _DATA:
-        raise ParameterError(f"{path}: the footer of a frame is of 32 or 16 bytes, not {footer_bytes}")
+        raise ParameterError(f"{path}: the footer of a frame has 32 or 16 bytes, not {footer_bytes}")
     iterator = iter(frames)
     first = next(iterator, None)
     if first is None or first.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):

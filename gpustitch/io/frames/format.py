@@ -1,4 +1,4 @@
-"""What a format of frames is: a class with a name, suffixes, and a way to open its files."""
+"""The base of all formats of frames: a name, suffixes, and a way to open files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import ClassVar
 
 from gpustitch.model import Frames, Spacing
 
-# Types that every stage takes; stages that compare or resample planes take the others too.
+# Types that every stage takes; stages that compare or resample planes take other types too.
 FRAME_TYPES = ("uint8", "uint16", "float32")
 PLANE_TYPES = (*FRAME_TYPES, "int8", "int16", "int32", "uint32", "float64")
 
 
 class Files(enum.Enum):
-    """How many files a stack of frames is."""
+    """How many files hold a stack of frames."""
 
     ONE = "one file"
     EACH = "a file for each frame"
@@ -41,18 +41,18 @@ class Reading:
 
 
 class FrameFormat(ABC):
-    """A format of frames; one instance of it in :data:`gpustitch.io.frames.formats.FRAME_FORMATS` makes it known.
+    """A format of frames, in use once :data:`gpustitch.io.frames.formats.FRAME_FORMATS` holds an instance.
 
     Attributes
     ----------
     name
-        How people call it.
+        The format's name in messages.
     suffixes
-        Ends of file names, small, with the dot.
+        Ends of file names, in lower case, with the dot.
     files
-        How many files make a stack. What is :attr:`Files.ONE` is one stage run of a camera in each file.
+        How many files make a stack. With :attr:`Files.ONE`, each file holds one stage run of a camera.
     is_raw
-        Whether its files, in a tree of tiles, are tiles; others lie there as pictures.
+        Whether files of this format, in a tree of tiles, are tiles. Files of other formats are pictures there.
     """
 
     name: str
@@ -62,26 +62,26 @@ class FrameFormat(ABC):
 
     @abstractmethod
     def open(self, files: Sequence[Path], reading: Reading) -> Frames:
-        """The frames in files that are sorted, one at least; one alone for :attr:`Files.ONE`.
+        """The frames in sorted files: at least one file, exactly one for :attr:`Files.ONE`.
 
         Raises
         ------
         DamagedInputError
-            If a file is damaged, or frames differ in size or type, or are of none of ``reading.types``.
+            If a file is damaged, frames differ in size or type, or their type is not in ``reading.types``.
         """
 
     def has_suffix(self, file: Path) -> bool:
-        """Whether a file is named as of this format."""
+        """Whether the name of a file ends in a suffix of this format."""
         return file.name.lower().endswith(self.suffixes)
 
     def recognises(self, file: Path) -> bool:
-        """Whether a file that is there begins as this format does, whatever its name; False if that is not known."""
+        """Whether the first bytes of an existing file are this format's; False if the format has no such mark."""
         return False
 
     def spacing(self, files: Sequence[Path]) -> Spacing | None:
-        """Voxel spacing that the files state; None if not all three distances."""
+        """Voxel spacing that the files state; None unless they state all three distances."""
         return None
 
     def truncation(self, file: Path) -> str:
-        """What to be told of a file that ends early and is used all the same; empty for a whole one."""
+        """A warning about a file that ends early and is used all the same; empty for a whole file."""
         return ""

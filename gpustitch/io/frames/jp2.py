@@ -18,9 +18,9 @@ class Jp2Frames(OneFilePerFrame):
     Raises
     ------
     InputMissingError
-        If there is none.
+        If there is no file.
     DamagedInputError
-        If one is not JPEG 2000 or of another size or type than the first.
+        If a file is not JPEG 2000, or its size or type differs from the first file's.
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:

@@ -20,28 +20,28 @@ _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of t
 def open_frames(
     pattern_or_path: str | Path, *, allow_truncated: bool = False, types: Sequence[str] = FRAME_TYPES
 ) -> Frames:
-    """Frames of a file, or of the files in a folder or of a glob, of any format in :data:`FRAME_FORMATS`.
+    """Frames of a file, of a folder or of a glob, in any format of :data:`FRAME_FORMATS`.
 
     Files of a folder or glob are sorted naturally: ``img_2`` before ``img_10``. ``allow_truncated`` takes the
-    whole frames of a file that ends early; pixels are of one of ``types``.
+    whole frames of a file that ends early. ``types`` names the types that pixels may have.
 
     Raises
     ------
     InputMissingError
-        If nothing is there.
+        If nothing lies at the path.
     ParameterError
-        If files of several formats, or several that are a stack each, are there.
+        If the files have several formats, or each of several files holds a whole stack.
     DamagedInputError
-        If a file is damaged or of no format, or the frames differ in size or type.
+        If a file is damaged or of no known format, or the frames differ in size or type.
     """
     return open_files(pattern_or_path, frame_files(pattern_or_path), Reading(types, allow_truncated))[0]
 
 
 def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tuple[Frames, FrameFormat]:
-    """The frames in the files that are at a place, and their format; raises as :func:`open_frames`."""
+    """The frames in the files found at a place, and their format; raises what :func:`open_frames` raises."""
     format = common_format(place, files)
     if format is None:
-        raise DamagedInputError(f"{files[0]} is no {frame_names()} file, which frames are read from")
+        raise DamagedInputError(f"{files[0]} is no {frame_names()} file; frames are read from such files")
     frames = format.open(files, reading)
     if frames.dtype.name not in reading.types:
         raise DamagedInputError(f"{place} holds {frames.dtype} pixels; frames are {', '.join(reading.types)}")
@@ -49,7 +49,7 @@ def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tu
 
 
 def truncation(pattern_or_path: str | Path) -> str:
-    """What to be told of a file that ends early and is used all the same; empty for a whole one."""
+    """A warning about a file that ends early and is used all the same; empty for a whole file."""
     path = Path(pattern_or_path)
     format = frame_format(path)
     return "" if format is None or not path.is_file() else format.truncation(path)
@@ -58,7 +58,7 @@ def truncation(pattern_or_path: str | Path) -> str:
 class Oriented:
     """Frames turned by ``rotate_90`` quarter turns (:func:`numpy.rot90`), then flipped upside down if ``flip_ud``.
 
-    Only what a window needs is read from the frames beneath.
+    A window reads only its own part of the frames beneath.
     """
 
     def __init__(self, frames: Frames, rotate_90: int = 0, flip_ud: bool = False) -> None:
@@ -72,7 +72,7 @@ class Oriented:
         self._flip_columns = turn in (2, 3)
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
-        """Frames ``start <= f < stop`` as turned and flipped, cut to ``rows`` and ``columns``."""
+        """Frames ``start <= f < stop``, turned and flipped, cut to ``rows`` and ``columns``."""
         row_source, row_pick = _source(rows, self.shape[1], self._flip_rows)
         column_source, column_pick = _source(columns, self.shape[2], self._flip_columns)
         if not self._swap:
@@ -81,7 +81,7 @@ class Oriented:
 
 
 def _transposed(frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Each frame transposed, a new array; a few rows at a time, which is many times faster than all at once."""
+    """Each frame transposed, a new array; copying a few rows at a time is many times faster than all at once."""
     n_frames, n_rows, n_columns = frames.shape
     out = np.empty((n_frames, n_columns, n_rows), frames.dtype)
     for target, frame in zip(out, frames, strict=True):
@@ -91,7 +91,7 @@ def _transposed(frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _source(wanted: slice, length: int, flipped: bool) -> tuple[slice, slice]:
-    """The contiguous part of a source axis that holds the wanted indices, and the slice that picks them from it."""
+    """The contiguous part of a source axis that holds the wanted indices, and the slice that picks them there."""
     indices = range(length)[wanted]
     if flipped:
         indices = range(length - 1 - indices.start, length - 1 - indices.stop, -indices.step)
@@ -103,12 +103,12 @@ def _source(wanted: slice, length: int, flipped: bool) -> tuple[slice, slice]:
 
 
 class Slice:
-    """Frames ``start <= f < stop`` of others.
+    """Frames ``start <= f < stop`` of ``frames``.
 
     Raises
     ------
     ParameterError
-        If the range is empty or not inside them.
+        If the range is empty or not inside ``frames``.
     """
 
     def __init__(self, frames: Frames, start: int = 0, stop: int | None = None) -> None:

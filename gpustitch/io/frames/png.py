@@ -25,9 +25,9 @@ class PngFrames(OneFilePerFrame):
     Raises
     ------
     InputMissingError
-        If there is none.
+        If there is no file.
     DamagedInputError
-        If one is not a grey PNG of 8 or 16 bits, or of another size or type than the first.
+        If a file is not a grey PNG of 8 or 16 bits, or its size or type differs from the first file's.
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:

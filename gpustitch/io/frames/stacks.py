@@ -1,4 +1,4 @@
-"""What stacks of frames in image files share."""
+"""The shared parts of stacks of frames in image files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpustitch.io.frames.format import FRAME_TYPES
 
 
 class Stack(ABC):
-    """Frames, one read at a time by ``_frame``."""
+    """Frames that ``_frame`` reads one at a time."""
 
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
@@ -29,7 +29,7 @@ class Stack(ABC):
         ParameterError
             If the range is not inside the stack.
         DamagedInputError
-            If a file cannot be decoded or is of another size than when the stack was opened.
+            If a file cannot be decoded, or its size changed since the stack was opened.
         """
         n_frames, n_rows, n_columns = self.shape
         if not 0 <= start <= stop <= n_frames:
@@ -46,25 +46,25 @@ class Stack(ABC):
 
 
 class OneFilePerFrame(Stack):
-    """Image files in the order given, one for each frame; formats are derived from it.
+    """Image files in the order given, one for each frame; formats derive from this class.
 
     Parameters
     ----------
     paths
         The files.
     describe
-        Shape and dtype of a file, without reading its pixels.
+        Gives the shape and dtype of a file, without reading its pixels.
     load
-        Pixels of a file.
+        Gives the pixels of a file.
     types
-        Names of the dtypes that are taken.
+        Names of the dtypes that pixels may have.
 
     Raises
     ------
     InputMissingError
         If there is no file.
     DamagedInputError
-        If one is not a single grey image, or of another size or type than the first.
+        If a file is not a single grey image, or its size or type differs from the first file's.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class OneFilePerFrame(Stack):
 def checked_frame(
     path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], types: Sequence[str]
 ) -> tuple[tuple[int, int], np.dtype[Any]]:
-    """Shape and type of a frame; DamagedInputError if it is not grey or of none of ``types``."""
+    """Shape and type of a frame; DamagedInputError if the frame is not grey or its type is not in ``types``."""
     if len(shape) != 2:
         raise DamagedInputError(f"{path} holds an image of shape {shape}; frames are grey, rows x columns")
     if dtype.name not in types:

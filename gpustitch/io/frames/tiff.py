@@ -22,14 +22,14 @@ from gpustitch.model import Frames, Spacing
 class TiffFrames(OneFilePerFrame):
     """TIFF files of one page each in the order given (:class:`gpustitch.model.Frames`).
 
-    May be read from several threads. Pixels are of one of ``types``.
+    May be read from several threads. ``types`` names the types that pixels may have.
 
     Raises
     ------
     InputMissingError
-        If there is none.
+        If there is no file.
     DamagedInputError
-        If one is not a TIFF, or of another size or type than the first.
+        If a file is not a TIFF, or its size or type differs from the first file's.
     """
 
     def __init__(self, paths: Iterable[str | Path], types: Sequence[str] = FRAME_TYPES) -> None:
@@ -39,14 +39,14 @@ class TiffFrames(OneFilePerFrame):
 class TiffPages(Stack):
     """The pages of one TIFF or ImageJ hyperstack, in file order (:class:`gpustitch.model.Frames`).
 
-    Pixels are of one of ``types``.
+    ``types`` names the types that pixels may have.
 
     Raises
     ------
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it is not a TIFF, ends early, or its pages differ in size or type.
+        If the file is not a TIFF, ends early, or its pages differ in size or type.
     """
 
     def __init__(self, path: str | Path, types: Sequence[str] = FRAME_TYPES) -> None:
@@ -56,7 +56,7 @@ class TiffPages(Stack):
             self._file = open_tiff(self.path)
             self._file.filehandle.set_lock(True)
             series = self._file.series
-            # Pages written one at a time each say that they are a series of their own.
+            # A program that writes pages one at a time makes each page a series of its own.
             pages = [page for part in series for page in part.pages] if len(series) > 1 else []
             if len({(part.keyframe.shape, part.dtype) for part in series}) != 1:
                 raise DamagedInputError(f"{self.path} has {len(pages)} pages of different sizes or types")
@@ -107,13 +107,13 @@ class TiffFormat(FrameFormat):
         return TiffPages(files[0], reading.types) if len(files) == 1 else TiffFrames(files, reading.types)
 
     def spacing(self, files: Sequence[Path]) -> Spacing | None:
-        """What the first file states; DamagedInputError if one alone has images along several axes."""
+        """The spacing that the first file states; DamagedInputError if a lone file has images along several axes."""
         facts = tiff_facts(files[0])
         several = {axis: n for axis, n in facts.lengths.items() if n > 1}
         if len(files) == 1 and len(several) > 1:
             found = ", ".join(f"{axis} {n}" for axis, n in several.items())
             raise DamagedInputError(
-                f"{files[0]} has images along several axes ({found}); one stack of planes was expected, so save the "
-                "channel and time to be read in a file of its own"
+                f"{files[0]} has images along several axes ({found}); one stack of planes was expected. "
+                "Save the channel and time to be read in a file of its own"
             )
         return facts.spacing

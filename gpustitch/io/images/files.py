@@ -19,13 +19,13 @@ from gpustitch.io.atomic import atomic_file
 TIFF_SUFFIXES = (".tif", ".tiff")
 JP2_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx")
 PNG_SUFFIX = ".png"
-IMAGE_SUFFIXES = (*TIFF_SUFFIXES, *JP2_SUFFIXES, PNG_SUFFIX)  # of what :func:`read_image` reads
-_STRIP_BYTES = 1 << 18  # of a compressed TIFF: a reader need not hold much more than it asks for
+IMAGE_SUFFIXES = (*TIFF_SUFFIXES, *JP2_SUFFIXES, PNG_SUFFIX)  # of files that :func:`read_image` reads
+_STRIP_BYTES = 1 << 18  # of a compressed TIFF: a reader of few rows then decodes little more than these rows
 
 
 @contextlib.contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn what a decoder or the operating system says about ``path`` into an error that names it."""
+    """Turn errors of a decoder or the operating system about ``path`` into errors that name ``path``."""
     try:
         yield
     except FileNotFoundError as error:
@@ -48,9 +48,9 @@ def read_image(path: str | Path) -> npt.NDArray[Any]:
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it cannot be decoded.
+        If the file cannot be decoded.
     ParameterError
-        If it is not a grey image or of another format.
+        If the image is not grey or the file has another format.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -75,7 +75,7 @@ def write_tiff(path: str | Path, image: npt.NDArray[Any], *, compression: int = 
     Parameters
     ----------
     path
-        The file; it appears whole.
+        The file; it appears only when complete.
     image
         uint8, uint16 or float32, 2-D or 3-D.
     compression
@@ -101,7 +101,7 @@ def check_compression(level: int) -> None:
 
 
 def encode_tiff(image: npt.NDArray[Any], compression: int = 0) -> bytes:
-    """The bytes of the file that :func:`write_tiff` writes; ParameterError for another level than 0 to 9."""
+    """The bytes of the file that :func:`write_tiff` writes; ParameterError unless ``compression`` is 0 to 9."""
     check_compression(compression)
     buffer = io.BytesIO()
     _write_tiff(buffer, image, compression)

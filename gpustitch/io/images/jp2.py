@@ -1,7 +1,7 @@
 """JPEG 2000 frames.
 
-Several quality layers are encoded by Pillow, one by imagecodecs, whose encoder knows no layers but lets other threads
-run; both are OpenJPEG. Decoded in full, a file of several layers shows what its last layer alone would.
+Pillow encodes several quality layers. imagecodecs encodes a single layer: its encoder knows no layers but lets other
+threads run. Both use OpenJPEG. Decoded in full, a file of several layers gives the image of its last layer.
 """
 
 from __future__ import annotations
@@ -23,31 +23,30 @@ from gpustitch.io.images.files import reading
 
 DEFAULT_PSNR_DB = (30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
 _QUANTISATION_MARKER = b"\xff\x5c"
-_SPARE_GUARD_BITS = 3  # of the 5 that OpenJPEG leaves unused
-_ROUNDING_SHARE = 1 / 24  # of the squared error that a ratio allows
+_SPARE_GUARD_BITS = 3  # guard bits to use, of the 5 that OpenJPEG leaves unused
+_ROUNDING_SHARE = 1 / 24  # share of rounding in the squared error that a ratio allows
 _SIZE_MARKER = b"\xff\x4f\xff\x51"  # start of codestream, then image and tile size
 
 
 def encode_jp2(image: npt.NDArray[Any], psnr_db: Sequence[float] = DEFAULT_PSNR_DB) -> bytes:
     """A grey image as a JP2 file with one quality layer for each peak signal-to-noise ratio.
 
-    Lossy layers use the 9/7 wavelet: with the 5/3 wavelet OpenJPEG drops the wrong bits, and flat saturated or empty
-    images come back off by thousands of counts. Low bits that lie below the last layer's error are rounded away before
-    the image is encoded, because the encoder would spend most of its time on them; the quantisation steps in the file
-    are made larger to match.
+    Lossy layers use the 9/7 wavelet. With the 5/3 wavelet OpenJPEG drops the wrong bits: flat saturated or empty images
+    come back off by thousands of counts. The encoder would spend most of its time on low bits below the last layer's
+    error. Those bits are rounded away first, and the quantisation steps in the file are made larger to match.
 
     Parameters
     ----------
     image
         uint8 or uint16, (rows, columns).
     psnr_db
-        Ratio of 255 or 65535 to the root-mean-square error of each layer, dB, rising; 0 as the last one is lossless.
-        OpenJPEG meets them within about 3 dB in images of camera size, and 55 dB at most in uint8.
+        Ratio of 255 or 65535 to the root-mean-square error of each layer, in dB, rising. A last ratio of 0 is lossless.
+        OpenJPEG meets the ratios within about 3 dB in images of camera size, and at most 55 dB in uint8.
 
     Raises
     ------
     ParameterError
-        If the ratios do not rise or the image is of another type.
+        If the ratios do not rise or the image has another type.
     """
     layers = check_psnr(psnr_db)
     if image.ndim != 2 or image.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
@@ -71,7 +70,7 @@ def _encode(image: npt.NDArray[Any], layers: tuple[float, ...], *, lossless: boo
 
 
 def _bits_below_noise(dtype: np.dtype[Any], psnr_db: float) -> int:
-    """How many low bits can be rounded away for 1/24 of the squared error that this ratio allows."""
+    """How many low bits can be rounded away within ``_ROUNDING_SHARE`` of the squared error that this ratio allows."""
     allowed = (float(np.iinfo(dtype).max) / 10 ** (psnr_db / 20)) ** 2
     return max(0, min(_SPARE_GUARD_BITS, math.floor(math.log2(math.sqrt(12 * allowed * _ROUNDING_SHARE)))))
 
@@ -79,9 +78,9 @@ def _bits_below_noise(dtype: np.dtype[Any], psnr_db: float) -> int:
 def _without_low_bits(
     image: npt.NDArray[Any], bits: int, layers: tuple[float, ...]
 ) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
-    """The image rounded to multiples of ``2**bits`` and divided by that, and the ratios its layers then need.
+    """The image rounded to multiples of ``2**bits`` and divided by ``2**bits``, and the ratios its layers then need.
 
-    Mid-grey stays where it is: a decoder scales by the steps what lies above or below mid-grey.
+    Mid-grey keeps its value: a decoder scales differences from mid-grey by the quantisation steps.
     """
     middle = (int(np.iinfo(image.dtype).max) + 1) // 2
     coarse = (image.astype(np.uint32) + (1 << bits >> 1)) >> bits
@@ -96,7 +95,7 @@ def _without_low_bits(
 def _with_coarser_steps(data: bytes, bits: int) -> bytes:
     """The file with every quantisation step ``2**bits`` times as large (ISO 15444-1, A.6.4 and E.1).
 
-    The exponents of the steps become less, the guard bits more, so that no band changes its number of bit planes.
+    The exponents of the steps fall as the guard bits rise, so every band keeps its number of bit planes.
     """
     patched = bytearray(data)
     at = data.index(_QUANTISATION_MARKER)
@@ -109,7 +108,7 @@ def _with_coarser_steps(data: bytes, bits: int) -> bytes:
 
 
 def check_psnr(psnr_db: Sequence[float]) -> tuple[float, ...]:
-    """The ratios, if they can be quality layers; ParameterError otherwise."""
+    """The ratios, or ParameterError if they cannot be quality layers."""
     layers = tuple(float(value) for value in psnr_db)
     order = [math.inf if value == 0 else value for value in layers]
     if not layers or not all(math.isfinite(v) and v >= 0 for v in layers) or sorted(set(order)) != order:
@@ -125,14 +124,14 @@ def read_jp2(path: Path) -> npt.NDArray[Any]:
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it cannot be decoded.
+        If the file cannot be decoded.
     """
     with reading(path, "JPEG 2000"):
         return np.asarray(imagecodecs.jpeg2k_decode(path.read_bytes(), numthreads=1))
 
 
 def jp2_shape_and_dtype(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the image in a JPEG 2000 file, from its header alone; raises as :func:`read_jp2`."""
+    """Shape and type of the image in a JPEG 2000 file, from its header alone; raises what :func:`read_jp2` raises."""
     with reading(path, "JPEG 2000"):
         with path.open("rb") as file:
             start = file.read(1 << 16)

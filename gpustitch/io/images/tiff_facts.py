@@ -1,4 +1,4 @@
-"""What a TIFF says of itself in ImageJ's or OME's description, and in its tags: voxel size, channels and times."""
+"""Voxel size, channels and times that a TIFF states, in ImageJ's or OME's description and in its tags."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ _UNSTATED: LengthsZYX = (None, None, None)
 
 @dataclass(frozen=True)
 class TiffFacts:
-    """What is known of a TIFF.
+    """What a TIFF states of itself.
 
     Attributes
     ----------
     spacing
-        None unless all three distances are stated.
+        Voxel spacing; None unless all three distances are stated.
     lengths
-        Of the axes Z, C and T.
+        Number of images along the axes Z, C and T.
     stated_um
-        Distances (z, y, x) that ImageJ's or OME's description states; None for each that it does not.
+        Distances (z, y, x) that ImageJ's or OME's description states; None for each unstated distance.
     source
-        Whose description it is: ``ImageJ``, ``OME`` or nothing.
+        Author of the description: ``ImageJ``, ``OME`` or nothing.
     z_is_implied
-        ImageJ's description leaves out the distance of planes, which stands for one unit, and for never set.
+        Whether ImageJ's description leaves out the distance of planes. ImageJ does so if the distance is one unit, and
+        if no one ever set it.
     resolution
         XResolution and YResolution as any other program would understand them.
     """
@@ -47,19 +48,19 @@ class TiffFacts:
 
 
 def tiff_facts(path: Path) -> TiffFacts:
-    """Read the description in a TIFF; what cannot be understood counts as not stated.
+    """Read the description in a TIFF; a value that cannot be understood counts as not stated.
 
     Raises
     ------
     InputMissingError, DamagedInputError
-        If there is no such file, or it is not a TIFF or ends early.
+        If there is no such file, or the file is not a TIFF or ends early.
     """
     with opened_tiff(path) as tiff:
         return facts_of(tiff)
 
 
 def facts_of(tiff: tifffile.TiffFile) -> TiffFacts:
-    """As :func:`tiff_facts`, of an open file."""
+    """Like :func:`tiff_facts`, for an open file."""
     tags = {tag.name: tag.value for tag in tiff.pages.first.tags}
     plain = _resolution(tags)
     if tiff.is_ome and tiff.ome_metadata:
@@ -86,13 +87,13 @@ def _of_ome(stated: Mapping[str, str], plain: Resolution | None) -> TiffFacts:
 
 
 def _of_imagej(stated: Mapping[str, Any], tags: Mapping[str, Any], plain: Resolution | None) -> TiffFacts:
-    """ImageJ leaves out what is 1: a distance of one unit, an axis of one image."""
+    """Facts in ImageJ's description, which leaves out every 1: a distance of one unit, an axis of one image."""
     n_images = _count(stated.get("images", 1))
     lengths = {"C": _count(stated.get("channels", 1)), "T": _count(stated.get("frames", 1))}
     lengths["Z"] = _count(stated.get("slices", n_images // (lengths["C"] * lengths["T"])))
     unit = stated.get("unit")
     is_implied = um_per(unit) is not None and "spacing" not in stated and n_images > 1
-    # An inch is what ImageJ makes of dots per inch; no one means planes that far apart.
+    # ImageJ turns dots per inch into the unit inch; no one means planes an inch apart.
     z = stated.get("spacing", 1.0 if is_implied and um_per(unit) != um_per("inch") else None)
     z_um = length_of(z, stated.get("zunit", unit))
     y_um = length_of(_per_pixel(tags.get("YResolution")), stated.get("yunit", unit))
@@ -109,7 +110,7 @@ def _count(value: Any) -> int:
 
 
 def _per_pixel(resolution: Any) -> float | None:
-    """Units for each pixel, of a tag (pixels, units): 1 without the tag, None if it says nothing."""
+    """Units for each pixel, from a tag (pixels, units): 1 without the tag, None if the tag says nothing."""
     if resolution is None:
         return 1.0
     try:

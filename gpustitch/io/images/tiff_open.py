@@ -1,4 +1,4 @@
-"""Opening a TIFF so that one which ends early, or is damaged between its pages, is not taken for a shorter one."""
+"""Opening a TIFF: a file that ends early, or is damaged between pages, is never taken for a shorter file."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ import tifffile
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.images.files import reading
 
-# What tifffile only logs: the chain of pages leads out of the file, or the pages are not those of the description.
+# Damage that tifffile only logs: the chain of pages leaves the file, or the pages do not fit the description.
 _BROKEN = re.compile(r"invalid page offset|invalid offset to page|failed to reshape|series metadata invalid")
 
 
 @contextlib.contextmanager
 def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
-    """A TIFF whose pages are all there, closed when the ``with`` block ends.
+    """A TIFF with all its pages, closed when the ``with`` block ends.
 
     Raises
     ------
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it is not a TIFF, or ends before its last page does.
+        If the file is not a TIFF, or ends before its last page does.
     """
     with reading(path, "TIFF"), open_tiff(path) as tiff:
         yield tiff
 
 
 def open_tiff(path: Path) -> tifffile.TiffFile:
-    """As :func:`opened_tiff`, for a file that stays open; the decoder's own errors are raised as they are."""
+    """Like :func:`opened_tiff`, for a file that stays open; the decoder's own errors pass unchanged."""
     with _complaints() as said:
         tiff = tifffile.TiffFile(path)
         try:
@@ -53,7 +53,7 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
 
 
 class _Kept(logging.Handler):
-    """Keeps what this thread logs."""
+    """Keeps the messages that this thread logs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class _Kept(logging.Handler):
 
 @contextlib.contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """What tifffile logs inside the ``with`` block; it is not printed."""
+    """Collect the messages that tifffile logs inside the ``with`` block, and print none of them."""
     kept, logger = _Kept(), logging.getLogger("tifffile")
     logger.addHandler(kept)
     try:

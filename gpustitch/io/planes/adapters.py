@@ -29,13 +29,14 @@ class FramePlanes:
 
 
 class ArrayPlanes:
-    """An array (plane, row, column), which may be a map of a file, as planes
-    (:class:`gpustitch.io.planes.format.Planes`).
+    """An array (plane, row, column) as planes (:class:`gpustitch.io.planes.format.Planes`).
+
+    The array may be a map of a file.
 
     Raises
     ------
     DamagedInputError
-        If it has other than three axes, an empty one, or holds no whole or real numbers.
+        If the array has other than three axes, an axis is empty, or values are not whole or real numbers.
     """
 
     depth = 1
@@ -61,7 +62,7 @@ class ArrayPlanes:
 class VolumePlanes:
     """A volume's planes of constant z (:class:`gpustitch.io.planes.format.Planes`).
 
-    ``spacing`` is what the source states, perhaps None; ``depth`` the thickness of its chunks in planes.
+    ``spacing`` is the spacing that the source states, or None; ``depth`` is the thickness of its chunks in planes.
     """
 
     def __init__(self, volume: Volume, name: str, spacing: Spacing | None, depth: int = 1) -> None:
@@ -88,7 +89,7 @@ def check_range(name: str, n_planes: int, start: int, stop: int) -> None:
 
 
 def _span(wanted: range) -> tuple[int, int, int]:
-    """The contiguous range that holds the wanted indices, and the step that picks them from it."""
+    """Start and stop of the contiguous range that holds the wanted indices, and the step that picks them."""
     if not wanted:
         return 0, 0, 1
     return min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1, wanted.step

@@ -1,4 +1,4 @@
-"""What a stack of planes is, and a format of planes that is neither one of frames nor one of volumes."""
+"""The protocol of a stack of planes, and the base of formats that hold neither frames nor volumes."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from gpustitch.model import Frames, Spacing
 
 
 class Planes(Frames, Protocol):
-    """A stack of planes that can be asked for any part of it; ``shape`` is (planes, rows, columns)."""
+    """A stack of planes, readable in any part; ``shape`` is (planes, rows, columns)."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The stack's name in messages."""
 
     @property
     def spacing(self) -> Spacing | None:
-        """Distances that the source itself states; None if it does not state all three."""
+        """Spacing that the source itself states; None unless it states all three distances."""
 
     @property
     def depth(self) -> int:
-        """How many planes are stored together: reading fewer at a time decodes the same chunks again."""
+        """How many planes are stored together; reading fewer at a time decodes the same chunks again."""
 
 
 class PlaneFormat(ABC):
-    """A format of planes; one instance of it in :data:`gpustitch.io.planes.opening.PLANE_FORMATS` makes it known.
+    """A format of planes, in use once :data:`gpustitch.io.planes.opening.PLANE_FORMATS` holds an instance.
 
     Attributes
     ----------
     name
-        How people call it.
+        The format's name in messages.
     suffixes
-        Ends of file names, small, with the dot.
+        Ends of file names, in lower case, with the dot.
     """
 
     name: str
@@ -44,5 +44,5 @@ class PlaneFormat(ABC):
         """The planes in a file; DamagedInputError if they cannot be read."""
 
     def has_suffix(self, file: Path) -> bool:
-        """Whether a file is named as of this format."""
+        """Whether the name of a file ends in a suffix of this format."""
         return file.name.lower().endswith(self.suffixes)

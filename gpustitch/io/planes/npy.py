@@ -12,7 +12,7 @@ from gpustitch.io.planes.format import PlaneFormat, Planes
 
 
 class NpyFormat(PlaneFormat):
-    """An array (plane, row, column) in a ``.npy`` file, which is mapped into memory."""
+    """An array (plane, row, column) in a ``.npy`` file, mapped into memory."""
 
     name = ".npy"
     suffixes = (".npy",)

@@ -19,7 +19,7 @@ from gpustitch.io.registry import Registry, either
 from gpustitch.io.volumes.opening import PIPELINE_VOLUME, VOLUME_FORMATS, is_volume, open_volume
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 
-# Beside those of frames and volumes, whose planes are read too.
+# Formats of planes alone; planes are also read from all formats of frames and volumes.
 PLANE_FORMATS: Registry[PlaneFormat] = Registry("planes", "gpustitch.planes", (NpyFormat(),))
 _ANY_SPACING = Spacing(1.0, 1.0, 1.0)
 
@@ -27,23 +27,25 @@ _ANY_SPACING = Spacing(1.0, 1.0, 1.0)
 def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -> Planes:
     """The planes of whatever lies at a path.
 
-    That is a file, or the files in a folder or of a glob (in natural order: ``img_2`` before ``img_10``), of a format
-    of frames; a folder that is a volume (level 0, planes of constant z), or that the pipeline made and holds one; a
-    file of a format in :data:`PLANE_FORMATS`, as ``.npy`` (plane, row, column).
+    The path may lead to
+
+    - a file of frames, or a folder or glob of such files in natural order (``img_2`` before ``img_10``);
+    - a folder with a volume (level 0, planes of constant z), or a pipeline's output folder;
+    - a file of a format in :data:`PLANE_FORMATS`, such as ``.npy`` (plane, row, column).
 
     Parameters
     ----------
     pattern_or_path
-        Where they are.
+        The path, or a glob pattern.
     allow_truncated
         Take the whole frames of a file that ends early.
 
     Raises
     ------
     InputMissingError
-        If nothing is there.
+        If nothing lies at the path.
     ParameterError
-        If it is of no kind named above, or files of several kinds are there.
+        If the path leads to none of the kinds above, or to files of several kinds.
     DamagedInputError
         If a file is damaged, or planes differ in size or type.
     """
@@ -69,13 +71,13 @@ def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -
 
 
 def plane_sources() -> str:
-    """What planes are read from, for people."""
+    """The kinds of files and folders that planes are read from, for messages and help."""
     frames, volumes = either(FRAME_FORMATS.names), either(VOLUME_FORMATS.names)
     return f"{frames} files, a {either(PLANE_FORMATS.names)} array, a volume ({volumes})"
 
 
 def check_outside(output: Path, source: Path, *, is_image: bool) -> None:
-    """Raise ParameterError if an output lies in a volume that is read, or is an image in a folder of its planes."""
+    """Raise ParameterError if an output lies in the input volume, or is an image in the folder of input planes."""
     folder = source.resolve()
     parents = output.resolve().parents
     if folder.is_dir() and ((folder in parents and is_volume(folder)) or (is_image and parents[0] == folder)):
@@ -93,14 +95,14 @@ class PlanesVolume:
     Parameters
     ----------
     planes
-        A stack of them.
+        The stack of planes.
     spacing
-        Voxel spacing; by default what the planes state.
+        Voxel spacing; by default the spacing that the planes state.
 
     Raises
     ------
     ParameterError
-        If neither is known.
+        If ``spacing`` is not given and the planes state none.
     """
 
     def __init__(self, planes: Planes, spacing: Spacing | None = None) -> None:

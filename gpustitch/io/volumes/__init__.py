@@ -1,1 +1,1 @@
-"""Volumes on disk that can be asked for boxes."""
+"""Volumes on disk, read box by box."""

@@ -12,7 +12,7 @@ from gpustitch.model import ZYX, Box, Coverage, Spacing
 
 
 class ArrayVolume:
-    """An array (z, y, x) as a :class:`gpustitch.model.Volume`; ``coverage`` is the whole box unless given."""
+    """An array (z, y, x) as a :class:`gpustitch.model.Volume`; ``coverage`` is by default the whole box."""
 
     def __init__(self, array: npt.NDArray[Any], spacing: Spacing, coverage: Coverage | None = None) -> None:
         z, y, x = array.shape

@@ -1,6 +1,6 @@
 """Reading blockfs volumes: a directory file of block positions, and files of Blosc-compressed blocks.
 
-The format is that of blockfs 1.0 as spimstitch writes it, in ``1_1_1/precomputed.blockfs`` beside an ``info`` that
+spimstitch writes the format of blockfs 1.0 into ``1_1_1/precomputed.blockfs``. A file ``info`` in the volume's folder
 holds the voxel size.
 """
 
@@ -31,7 +31,7 @@ _INTEGERS = (
 
 @dataclass(frozen=True)
 class _Directory:
-    """What a directory file says. Block (i, j, k) has entry number ``i*stride_z + j*stride_y + k*stride_x``."""
+    """The content of a directory file. Block (i, j, k) has entry number ``i*stride_z + j*stride_y + k*stride_x``."""
 
     path: Path
     shape: ZYX
@@ -44,7 +44,7 @@ class _Directory:
     entries: bytes
 
     def place(self, entry: int) -> tuple[Path, int, int]:
-        """File, offset and size of the block with this entry number; size 0 if it was never written."""
+        """File, offset and size of the block with this entry number; the size of an unwritten block is 0."""
         width = (self.offset_bits + self.size_bits + 7) // 8
         packed = int.from_bytes(self.entries[entry * width : (entry + 1) * width], "little")
         offset = packed & ((1 << self.offset_bits) - 1)
@@ -60,23 +60,25 @@ class BlockfsVolume:
     path
         The folder of the volume, its subfolder ``1_1_1``, or the directory file ``precomputed.blockfs`` itself.
     spacing
-        Voxel spacing; by default that of the file ``info`` in the volume's folder.
+        Voxel spacing; by default the spacing in the file ``info`` in the volume's folder.
 
     Attributes
     ----------
     stated_spacing
-        That of the file ``info``; None if another was given.
-    depth, levels
-        Planes of a block; 1, as there is no pyramid.
+        The spacing in the file ``info``; None if ``spacing`` was given.
+    depth
+        Planes of a block.
+    levels
+        1, as blockfs has no pyramid.
 
     Raises
     ------
     InputMissingError
         If the directory file or a file of blocks is not there.
     DamagedInputError
-        If the directory file is not one, or contradicts itself.
+        If the directory file is not of that format, or contradicts itself.
     ParameterError
-        If neither ``spacing`` nor a file ``info`` tells the voxel size.
+        If neither ``spacing`` nor a file ``info`` states the voxel size.
     """
 
     def __init__(self, path: str | Path, spacing: Spacing | None = None) -> None:
@@ -163,7 +165,7 @@ def _read_directory(path: Path) -> _Directory:
 
 
 def _block_file(directory_file: Path, name: str) -> Path:
-    """A file of blocks: beside the directory (where it is after the volume was moved), or where it was written."""
+    """A file of blocks: beside the directory file, as in a moved volume, or where blockfs wrote the file."""
     candidates = (directory_file.parent / Path(name).name, Path(name), directory_file.parent / name)
     for candidate in candidates:
         if candidate.is_file():
@@ -185,7 +187,7 @@ def _spacing_of(directory_file: Path) -> Spacing:
                 f"{holder / 'info'} does not state a voxel size: {type(error).__name__}: {error}"
             ) from error
         return Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
-    raise ParameterError(f"{directory_file}: no file {folder.parent / 'info'} tells its voxel size; give `spacing`")
+    raise ParameterError(f"{directory_file}: no file {folder.parent / 'info'} states its voxel size; give `spacing`")
 
 
 class BlockfsFormat(VolumeFormat):
@@ -198,7 +200,7 @@ class BlockfsFormat(VolumeFormat):
         """The volume in a folder."""
         try:
             return BlockfsVolume(folder)
-        except ParameterError:  # it states no voxel size
+        except ParameterError:  # the volume states no voxel size
             if fallback is None:
                 raise
             return BlockfsVolume(folder, fallback)

@@ -1,4 +1,4 @@
-"""What a format of volumes in folders is: a class with a name, the files that betray it, and a way to open a folder."""
+"""The base of formats of volumes in folders: a name, the files that mark a volume, and a way to open a folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class StoredVolume(Volume, Protocol):
 
     @property
     def stated_spacing(self) -> Spacing | None:
-        """Voxel spacing that its files state; None if they do not state all of it with its unit."""
+        """Voxel spacing that the volume's files state; None unless they state all axes with a unit."""
 
     @property
     def depth(self) -> int:
-        """How many planes are stored together: reading fewer at a time decodes the same chunks again."""
+        """How many planes are stored together; reading fewer at a time decodes the same chunks again."""
 
     @property
     def levels(self) -> int:
@@ -26,14 +26,14 @@ class StoredVolume(Volume, Protocol):
 
 
 class VolumeFormat(ABC):
-    """A format of volumes; one instance of it in :data:`gpustitch.io.volumes.opening.VOLUME_FORMATS` makes it known.
+    """A format of volumes, in use once :data:`gpustitch.io.volumes.opening.VOLUME_FORMATS` holds an instance.
 
     Attributes
     ----------
     name
-        How people call it.
+        The format's name in messages.
     marks
-        Files in the folder of a volume; any of them betrays it. Messages name the first.
+        Names of files; any of them in a folder marks a volume of this format. Messages name the first.
     """
 
     name: str
@@ -45,19 +45,19 @@ class VolumeFormat(ABC):
 
     @abstractmethod
     def open(self, folder: Path, fallback: Spacing | None = None) -> StoredVolume:
-        """The volume in a folder that is one.
+        """The volume in a folder that :meth:`found_in` accepts.
 
         Parameters
         ----------
         folder
-            The volume's.
+            The volume's folder.
         fallback
-            Spacing of a volume that has nothing to go by.
+            Spacing of a volume whose files state no spacing at all.
 
         Raises
         ------
         DamagedInputError
-            If it cannot be opened.
+            If the volume cannot be opened.
         ParameterError
-            If it has nothing to go by and there is no ``fallback``.
+            If its files state no spacing at all and there is no ``fallback``.
         """

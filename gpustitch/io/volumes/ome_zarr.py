@@ -1,4 +1,4 @@
-"""Reading OME-Zarr images (OME-NGFF 0.4 in zarr 2, 0.5 in zarr 3; also older ones and bare zarr arrays)."""
+"""Reading OME-Zarr images (OME-NGFF 0.4 in zarr 2, 0.5 in zarr 3, also older images and bare zarr arrays)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _OLD_AXES = "tczyx"  # of images that do not name their axes (before 0.3)
 
 @dataclass(frozen=True)
 class OmeImage:
-    """What an image says of itself: the axes' names, and for each level where it is and how large its voxels are.
+    """The description of an image: the axes' names, and for each level its path, scale and translation.
 
-    ``scales`` are in um where all of z, y and x have a unit of length (``has_units``), in whatever unit otherwise.
+    ``scales`` are in um if z, y and x all have a unit of length (``has_units``). Otherwise their unit is unknown.
     """
 
     version: str
@@ -58,7 +58,7 @@ def read_ome_image(path: Path) -> OmeImage:
     InputMissingError
         If there is no zarr group or array.
     DamagedInputError
-        If it is not the description of an image.
+        If the group does not describe an image.
     """
     if not is_ome_zarr(path):
         raise InputMissingError(f"{path} is not an OME-Zarr image: there is no zarr.json or .zattrs in it")
@@ -74,12 +74,12 @@ def read_ome_image(path: Path) -> OmeImage:
         return _image(ome["multiscales"][0], str(ome.get("version", "")))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise DamagedInputError(
-            f"{path} does not describe an OME-Zarr image as it should: {type(error).__name__}: {error}"
+            f"{path} does not describe an OME-Zarr image correctly: {type(error).__name__}: {error}"
         ) from error
 
 
 def _attributes(path: Path) -> tuple[dict[str, Any], bool]:
-    """Attributes of a zarr group, or whether it is an array."""
+    """Attributes of a zarr group or array, and whether it is an array."""
     if (path / ".zarray").is_file():
         return {}, True
     file = next((path / name for name in _METADATA if (path / name).is_file()), path)
@@ -114,7 +114,7 @@ def _image(multiscales: dict[str, Any], version: str) -> OmeImage:
 
 
 def _transform(part: dict[str, Any], rank: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Scale and translation that the ``coordinateTransformations`` of a part amount to."""
+    """Scale and translation equivalent to all ``coordinateTransformations`` of a part."""
     scale, translation = np.ones(rank), np.zeros(rank)
     for step in part.get("coordinateTransformations", ()):
         kind = step["type"]
@@ -135,7 +135,7 @@ def _transform(part: dict[str, Any], rank: int) -> tuple[npt.NDArray[np.float64]
 class OmeZarrVolume:
     """One level of an OME-Zarr image on disk, a :class:`gpustitch.model.Volume`.
 
-    Axes may be in any order; those that are not z, y or x must be of length 1. An image without z is one plane.
+    Axes may be in any order; axes other than z, y and x must be of length 1. An image without z is one plane.
 
     Parameters
     ----------
@@ -147,20 +147,20 @@ class OmeZarrVolume:
     Attributes
     ----------
     stated_spacing
-        Voxel spacing, None unless the image states it on all three axes with a unit of length.
+        Voxel spacing; None unless the image states it on all three axes with a unit of length.
     spacing
-        The same; where it is not stated, the scale's numbers taken as um (their ratio is then right), or 1 um.
+        The stated spacing. Without one: the scale's numbers taken as um (their ratio is then right), or 1 um.
     chunk_shape, depth
-        Voxels (z, y, x) that are stored together; planes of them.
+        Voxels (z, y, x) that are stored together; their number of planes.
     levels
         Number of levels.
 
     Raises
     ------
     InputMissingError, DamagedInputError
-        If there is no such image, or it cannot be opened, or has several channels or times.
+        If there is no such image, or the image cannot be opened or has several channels or times.
     ParameterError
-        If it has no such level.
+        If the image has no such level.
     """
 
     def __init__(self, path: str | Path, level: int = 0) -> None:
@@ -214,7 +214,7 @@ class OmeZarrVolume:
             if axis not in kept and length != 1:
                 raise DamagedInputError(
                     f"{self.path} has {length} values along its axis {name}; a volume of one channel at one time was "
-                    "expected, so copy the one to be read into an image of its own"
+                    "expected. Copy the one to be read into an image of its own"
                 )
         upright = store[tuple(slice(None) if axis in kept else 0 for axis in range(store.ndim))]
         upright = upright.transpose([sorted(kept).index(axis) for axis in kept])
@@ -233,7 +233,7 @@ class OmeZarrVolume:
         return self.coverage.shape
 
     def read(self, box: Box) -> npt.NDArray[Any]:
-        """Voxels of ``box``, shape ``box.shape``; zero outside the volume, the fill value where no chunk was written.
+        """Voxels of ``box``, shape ``box.shape``: zero outside the volume, the fill value in unwritten chunks.
 
         Raises
         ------

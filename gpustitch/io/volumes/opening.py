@@ -1,4 +1,4 @@
-"""What volume lies in a folder."""
+"""Opening the volume that lies in a folder, whatever its format."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gpustitch.io.volumes.ome_zarr import OmeZarrFormat
 from gpustitch.io.volumes.precomputed import PrecomputedFormat
 from gpustitch.model import Spacing
 
-PIPELINE_VOLUME = "volume"  # in the folder that the pipeline makes, beside its flat field and alignment
-# spimstitch writes an info beside its blockfs data, and nothing that a reader of precomputed chunks would find.
+PIPELINE_VOLUME = "volume"  # folder in the pipeline's output, beside the flat field and the alignment
+# blockfs is tried first: spimstitch writes an info beside its blockfs data, but no precomputed chunks.
 VOLUME_FORMATS: Registry[VolumeFormat] = Registry(
     "volumes", "gpustitch.volumes", (BlockfsFormat(), PrecomputedFormat(), OmeZarrFormat())
 )
@@ -25,18 +25,18 @@ def is_volume(path: Path) -> bool:
 
 
 def open_volume(path: str | Path, fallback: Spacing | None = None) -> StoredVolume:
-    """The volume in folder ``path``: of the first format in :data:`VOLUME_FORMATS` that is found there.
+    """The volume in folder ``path``, in the first format of :data:`VOLUME_FORMATS` whose marks lie there.
 
-    ``fallback`` is the spacing of a volume that has nothing to go by.
+    ``fallback`` is the spacing of a volume whose files state no spacing at all.
 
     Raises
     ------
     InputMissingError
-        If the folder holds none.
+        If the folder holds no volume.
     DamagedInputError
-        If it holds one that cannot be opened.
+        If the volume cannot be opened.
     ParameterError
-        If nothing tells its voxel size and there is no ``fallback``.
+        If nothing states the voxel size and there is no ``fallback``.
     """
     folder = Path(path)
     for format in VOLUME_FORMATS:
@@ -46,5 +46,5 @@ def open_volume(path: str | Path, fallback: Spacing | None = None) -> StoredVolu
 
 
 def volume_marks() -> str:
-    """The files that betray a volume, for people."""
+    """The files that mark a volume, for messages and help."""
     return either(format.marks[0] for format in VOLUME_FORMATS)

@@ -32,9 +32,9 @@ def read_info(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputMissingError
-        If there is none.
+        If there is no file ``info``.
     DamagedInputError
-        If it is not the description of a precomputed image.
+        If the file does not describe a precomputed image.
     """
     file = path / "info"
     if not file.is_file():
@@ -51,7 +51,7 @@ def read_info(path: Path) -> dict[str, Any]:
 
 
 def read_scan(path: Path) -> ObliqueScan | None:
-    """The scan that the volume in folder ``path`` was de-obliqued from, as its sidecar says; None without one.
+    """The de-obliqued scan that the sidecar of the volume in folder ``path`` states; None without a sidecar.
 
     Raises
     ------
@@ -81,16 +81,16 @@ class PrecomputedVolume:
     Attributes
     ----------
     stated_spacing
-        The spacing, which is always stated.
+        The spacing; precomputed volumes always state it.
     depth, levels
         Planes of a chunk; number of levels.
 
     Raises
     ------
     InputMissingError, DamagedInputError
-        If there is no such volume, or it cannot be opened.
+        If there is no such volume, or the volume cannot be opened.
     ParameterError
-        If it has no such level.
+        If the volume has no such level.
     """
 
     def __init__(self, path: str | Path, level: int = 0) -> None:
@@ -160,7 +160,7 @@ class PrecomputedVolume:
 
 
 def _raw_chunks(path: Path, scale: dict[str, Any], shape: ZYX, dtype: np.dtype[Any]) -> RawChunks | None:
-    """The scale's chunk files, None if they are encoded or sharded."""
+    """The scale's chunk files; None if they are encoded or sharded."""
     if scale["encoding"] != "raw" or "sharding" in scale:
         return None
     x_chunk, y_chunk, z_chunk = scale["chunk_sizes"][0]

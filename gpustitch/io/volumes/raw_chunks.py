@@ -1,7 +1,7 @@
 """Reading the raw chunks of an unsharded precomputed volume straight from their files.
 
-A raw chunk is its voxels in a file, little-endian, x fastest. Mapping the file copies only what is asked for, once;
-a library that decodes whole chunks copies all of them several times.
+A raw chunk is a file of voxels, little-endian, x fastest. A map of the file copies only the wanted voxels, once.
+A library that decodes whole chunks copies all voxels several times.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from gpustitch.model import ZYX, Box
 
 
 class RawChunks:
-    """The chunk files in ``folder`` (that of one scale).
+    """The chunk files of one scale.
 
     Parameters
     ----------
     folder
-        Where the files ``x0-x1_y0-y1_z0-z1`` are.
+        The scale's folder, with files named ``x0-x1_y0-y1_z0-z1``.
     shape, chunk_shape
-        Of the volume and of a whole chunk, (z, y, x).
+        Shapes (z, y, x) of the volume and of a whole chunk.
     offset
-        The scale's ``voxel_offset`` as (z, y, x), which the files' names include.
+        The scale's ``voxel_offset`` as (z, y, x); the bounds in the files' names include it.
     dtype
-        Of a voxel.
+        Type of a voxel.
     """
 
     def __init__(self, folder: Path, shape: ZYX, chunk_shape: ZYX, offset: ZYX, dtype: np.dtype[Any]) -> None:
@@ -46,7 +46,7 @@ class RawChunks:
         Raises
         ------
         DamagedInputError
-            If a file cannot be read or is not of the size of its chunk.
+            If a file cannot be read or its size is not the chunk's.
         """
         out = np.zeros(box.shape, self._dtype.newbyteorder("="))
         for part in box.blocks(self._chunk_shape):
@@ -71,7 +71,7 @@ class RawChunks:
             with mmap.mmap(descriptor, expected, prot=mmap.PROT_READ) as mapped:
                 voxels = np.frombuffer(mapped, self._dtype).reshape(chunk.shape)
                 np.copyto(out, voxels[part.slices(chunk.start)])
-                # The map cannot be closed while an array looks at it.
+                # The map cannot be closed while an array refers to it.
                 del voxels
         finally:
             os.close(descriptor)

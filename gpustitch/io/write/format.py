@@ -1,4 +1,4 @@
-"""What a format of volumes to write is: a class with a name, suffixes, what it can hold, and a way to make a writer."""
+"""The base of formats of volumes to write: a name, suffixes, the parameters it takes, and a way to make a writer."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Downsample = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 
 class VolumeOutput(Protocol):
-    """What takes a volume block by block; it has its name when the ``with`` block ends without an error.
+    """A writer of a volume block by block; the output has its name once the ``with`` block ends without an error.
 
-    ``write`` takes one of :meth:`blocks` at a time (or a box of several) and returns before it is on the disk. Where
-    the format is not :attr:`OutputFormat.in_order`, blocks come in any order and from several threads; :meth:`blocks`
-    has the order that needs least memory. Else they are slabs of whole planes in order of z, of any thickness.
+    ``write`` takes one of :meth:`blocks`, or a box of several, and returns before the voxels are on the disk.
+    If the format is :attr:`OutputFormat.in_order`, blocks are slabs of whole planes of any thickness, in order of z.
+    Otherwise blocks come in any order and from several threads; :meth:`blocks` has the order that needs least memory.
     """
 
     @property
@@ -41,19 +41,19 @@ class VolumeOutput(Protocol):
 
     @property
     def block_shape(self) -> ZYX:
-        """Shape of a block; those at the end of an axis are smaller."""
+        """Shape of a block; blocks at the end of an axis are smaller."""
 
     def blocks(self) -> Iterator[Box]:
         """All blocks, in an order in which they may be written."""
 
     def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
-        """Hand over voxels, which stay unchanged until ``release`` is called; OutputError if a write failed."""
+        """Hand over voxels, to be left unchanged until ``release`` is called; OutputError if a write failed."""
 
     def skip(self, box: Box) -> None:
         """Say that a box holds only zeros."""
 
     def close(self) -> None:
-        """Wait for all writes and give the volume its name; what was never given is zero."""
+        """Wait for all writes and give the volume its name; voxels that were never given are zero."""
 
     def __enter__(self) -> Self: ...
 
@@ -64,9 +64,9 @@ class VolumeOutput(Protocol):
 
 @dataclass(frozen=True)
 class Writing:
-    """How a volume is written: parameters of :func:`gpustitch.io.write.opening.open_output`, which explains them.
+    """How a volume is written; :func:`gpustitch.io.write.opening.open_output` explains these parameters.
 
-    ``levels`` and ``chunk_shape`` are the format's own where none were given; the format takes all that is not None.
+    ``levels`` and ``chunk_shape`` not given are the format's defaults. The format takes every value that is not None.
     """
 
     downsample: Downsample
@@ -84,28 +84,29 @@ class Writing:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What every writer takes."""
+        """The parameters that every writer takes."""
         return {name: getattr(self, name) for name in ("sidecar", "overwrite", "n_writers", "in_flight_bytes")}
 
 
 class OutputFormat(ABC):
-    """A format to write; one instance of it in :data:`gpustitch.io.write.formats.OUTPUT_FORMATS` makes it known.
+    """A format to write, in use once :data:`gpustitch.io.write.formats.OUTPUT_FORMATS` holds an instance.
 
     Attributes
     ----------
     name, title
-        What ``format`` takes; what messages say.
+        The format's name as a value of ``format``; its name in messages.
     suffixes
-        Ends of file names, small, with the dot; the first is shown. A format without any takes all other names.
+        Ends of file names, in lower case, with the dot; help shows the first. A format without suffixes takes all
+        other names.
     takes
-        Which of ``levels``, ``chunk_shape``, ``shard_shape``, ``version``, ``compression``, ``flush`` it has; and
-        ``affine_lps_mm`` if it holds all of it.
+        The parameters that the format has, of ``levels``, ``chunk_shape``, ``shard_shape``, ``version``,
+        ``compression`` and ``flush``. Also ``affine_lps_mm`` if the format holds the whole matrix.
     in_order
-        Whether it is one file, written from the first plane to the last.
+        Whether the output is one file, written from the first plane to the last.
     is_image
-        Whether a reader of a folder of images would take the file for one of them.
+        Whether a reader of a folder of images would take the output for an image.
     default_levels, default_chunk, default_compression
-        What is written where none are given; the last in words.
+        The format's defaults; the last one in words.
     """
 
     name: str
@@ -119,7 +120,7 @@ class OutputFormat(ABC):
     default_compression: ClassVar[str] = "none"
 
     def default_of(self, parameter: str) -> str:
-        """What is written where ``levels``, ``chunk_shape`` or ``compression`` is not given, for people."""
+        """The default of ``levels``, ``chunk_shape`` or ``compression``, for messages and help."""
         if parameter == "levels":
             return str(self.default_levels)
         if parameter == "compression":
@@ -128,10 +129,10 @@ class OutputFormat(ABC):
 
     @abstractmethod
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
-        """A writer of a volume (z, y, x); raises as :func:`gpustitch.io.write.opening.open_output`."""
+        """A writer of a volume (z, y, x); raises what :func:`gpustitch.io.write.opening.open_output` raises."""
 
     def block(self, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None) -> tuple[ZYX, int]:
-        """Least block (z, y, x) that the writer takes, and the most bytes that the volume takes on disk."""
+        """Smallest block (z, y, x) that the writer takes, and the most bytes that the volume takes on disk."""
         return (1, shape[1], shape[2]), math.prod(shape) * dtype.itemsize
 
 
@@ -142,7 +143,7 @@ class PyramidFormat(OutputFormat):
     default_levels = DEFAULT_LEVELS
 
     def block(self, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None) -> tuple[ZYX, int]:
-        """As above; ParameterError if a block were too large."""
+        """As :meth:`OutputFormat.block`; ParameterError if a block would be too large."""
         levels = checked_levels(self.default_levels if levels is None else levels)
         block = block_shape_of(levels, chunk_shape or self.default_chunk)
         check_block(block, shape, dtype)

@@ -1,4 +1,4 @@
-"""The formats that volumes are written in."""
+"""The registry of formats that volumes are written in, and questions to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpustitch.io.write.tiff import TiffOutput
 OUTPUT_FORMATS: Registry[OutputFormat] = Registry(
     "volumes to write", "gpustitch.outputs", (PrecomputedOutput(), OmeZarrOutput(), TiffOutput(), NiftiOutput())
 )
-# What is said of formats that lack something.
+# Ends of messages about formats that lack a parameter.
 _LACKS = {
     "levels": "have one level",
     "chunk_shape": "have no chunks",
@@ -29,7 +29,7 @@ _LACKS = {
 
 
 def format_for(path: str | Path, format: str | None = None) -> OutputFormat:
-    """The format of that name; by default what the name of ``path`` asks for: that of the longest suffix it ends in.
+    """The format named ``format``; by default the format with the longest suffix that the name of ``path`` ends in.
 
     Raises
     ------
@@ -43,33 +43,33 @@ def format_for(path: str | Path, format: str | None = None) -> OutputFormat:
 
 
 def format_of(path: str | Path) -> str:
-    """The name of the format that a name asks for: ``ome-zarr`` for ``v.zarr``."""
+    """The name of the format that a file name asks for: ``ome-zarr`` for ``v.zarr``."""
     return format_for(path).name
 
 
 def unordered_format(path: str | Path) -> OutputFormat:
-    """The format that a name asks for, if it takes blocks in any order; ParameterError otherwise."""
+    """The format that a file name asks for; ParameterError if that format takes blocks only in order."""
     format = format_for(path)
     if format.in_order:
         others = either(f"*{other.suffixes[0]}" for other in OUTPUT_FORMATS if not other.in_order and other.suffixes)
         raise ParameterError(
-            f"`output` {path} is named as {format.title}, which is written from the first plane to the last; name it "
-            f"{others}, or without a suffix"
+            f"`output` {path} is named as {format.title}, which is written from the first plane to the last; give "
+            f"`output` a name in {others}, or a name without a suffix"
         )
     return format
 
 
 def volume_suffix(path: str | Path) -> str:
-    """The longest suffix of a format that a name ends in; empty if it is of none."""
+    """The longest suffix of a format that a file name ends in; empty if no suffix fits."""
     name = Path(path).name.lower()
     known = (suffix for format in OUTPUT_FORMATS for suffix in format.suffixes)
     return max((suffix for suffix in known if name.endswith(suffix)), key=len, default="")
 
 
 def check_takes(format: OutputFormat, given: Mapping[str, Any]) -> None:
-    """Raise ParameterError for what a format has not, rather than leave it out in silence.
+    """Raise ParameterError for a given parameter that the format lacks, rather than ignore the parameter.
 
-    ``given`` are parameters in :attr:`OutputFormat.takes`; None for those that were not given.
+    ``given`` maps parameters in :attr:`OutputFormat.takes` to values; None stands for "not given".
     """
     nothing = {"levels": 1, "compression": 0, "flush": True}
     for parameter, value in given.items():
@@ -77,19 +77,19 @@ def check_takes(format: OutputFormat, given: Mapping[str, Any]) -> None:
             continue
         raise ParameterError(
             f"{format.title} volumes {_LACKS[parameter]}; leave out `{parameter}`, which is for "
-            f"{titles(parameter)}, or choose another format"
+            f"{titles(parameter)}, or choose another `format`"
         )
 
 
 def titles(parameter: str, *, with_it: bool = True) -> str:
-    """The formats that have a parameter of :attr:`OutputFormat.takes`, or those that have it not, for people."""
+    """Titles of the formats with (or without) a parameter of :attr:`OutputFormat.takes`, for messages and help."""
     return either(format.title for format in OUTPUT_FORMATS if (parameter in format.takes) == with_it)
 
 
 def names_of_outputs(*, in_order: bool = True) -> str:
-    """Which name asks for which format, for people: ``*.zarr OME-Zarr, other names precomputed``.
+    """Which file name asks for which format, for messages and help: ``*.zarr OME-Zarr, other names precomputed``.
 
-    ``in_order`` counts those too that are written from the first plane to the last.
+    ``in_order`` includes the formats that are written from the first plane to the last.
     """
     formats = [format for format in OUTPUT_FORMATS if in_order or not format.in_order]
     named = [f"*{format.suffixes[0]} {format.title}" for format in formats if format.suffixes]
@@ -97,7 +97,7 @@ def names_of_outputs(*, in_order: bool = True) -> str:
 
 
 def defaults_of(parameter: str) -> str:
-    """What formats write where a parameter is not given, for people: ``5; TIFF, NIfTI: 1``.
+    """The formats' defaults of a parameter, for messages and help: ``5; TIFF, NIfTI: 1``.
 
     ``parameter`` is ``levels``, ``chunk_shape`` or ``compression``. The first format needs no name.
     """

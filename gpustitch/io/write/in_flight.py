@@ -1,4 +1,4 @@
-"""The one queue of writers: bytes handed over and not yet written, bounded, and the first failure to write them."""
+"""The one queue of writers: a bound on bytes handed over and not yet written, and the first failed write."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class InFlight:
     path
         The output.
     limit_bytes
-        Bound on the bytes, or what is handed over at once.
+        Bound on the bytes on their way. A larger amount handed over at once goes alone.
     what
-        What an error says could not be written: ``a chunk``.
+        Name of a piece in errors: ``a chunk`` could not be written.
     """
 
     def __init__(self, path: Path, limit_bytes: int, what: str) -> None:
@@ -42,14 +42,14 @@ class InFlight:
         return self._error is not None
 
     def enter(self, n_bytes: int) -> None:
-        """Wait until so many bytes may be on their way, and count them; OutputError if a write failed."""
+        """Wait until ``n_bytes`` more may be on their way, and count them; OutputError if a write failed."""
         with self._turn:
             self._turn.wait_for(lambda: self.has_failed or not self.n_bytes or self.n_bytes + n_bytes <= self._limit)
             self.raise_failure()
             self.n_bytes += n_bytes
 
     def leave(self, n_bytes: int, error: BaseException | None = None) -> None:
-        """Say that so many bytes are written, or why they are not."""
+        """Report that ``n_bytes`` are written, or the error that prevented it."""
         with self._turn:
             self.n_bytes -= n_bytes
             self._error = self._error or error
@@ -74,18 +74,18 @@ class InFlight:
 
 
 class Stopped(Exception):
-    """The output is given up: what waits for the next piece ends."""
+    """The output is given up: :meth:`InTurn.taken` ends instead of waiting for the next piece."""
 
 
 class InTurn:
-    """Pieces of one file: made by several threads, taken in order by the one that writes, and bounded in bytes.
+    """Pieces of one file: several threads make them, one thread writes them in order, their bytes are bounded.
 
     Parameters
     ----------
     in_flight
-        Counts them.
+        Counts the bytes of pieces.
     pool
-        Makes them.
+        Runs the functions that make pieces.
     """
 
     _COMPLETE, _STOP = object(), object()
@@ -96,9 +96,9 @@ class InTurn:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def put(self, makes: Iterable[Callable[[], Any]], n_bytes: int, release: Callable[[], None] | None = None) -> None:
-        """Queue pieces that take ``n_bytes`` until all of them are written; then ``release`` is called.
+        """Queue pieces of together ``n_bytes``; ``release`` is called once all are written.
 
-        Bytes are counted by :meth:`InFlight.enter` before.
+        The caller counts the bytes with :meth:`InFlight.enter` first.
         """
         for make in makes:
             self._queue.put(self._pool.submit(make))
@@ -111,11 +111,11 @@ class InTurn:
         self._queue.put(self._COMPLETE)
 
     def stop(self) -> None:
-        """End :meth:`taken` with :class:`Stopped`, if it is not at its end."""
+        """Make :meth:`taken` raise :class:`Stopped`, unless it has ended."""
         self._queue.put(self._STOP)
 
     def taken(self) -> Iterator[Any]:
-        """The pieces as they come; when the next one is asked for, those before it are in the file."""
+        """The pieces in order; the request for the next piece says that all earlier ones are in the file."""
         while (item := self._queue.get()) is not self._COMPLETE:
             if item is self._STOP:
                 raise Stopped

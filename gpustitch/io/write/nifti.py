@@ -1,4 +1,4 @@
-"""Writing a volume into one NIfTI file, some planes at a time, plain or compressed, with its place in the patient."""
+"""Writing a volume into one NIfTI file, some planes at a time, with its place in the patient."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from gpustitch.model.arrays import Floats
 
 DEFAULT_COMPRESSION = 1
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
-_MOST_OF_NIFTI_1 = 32767  # its lengths are 16 bits wide
-_PIECE_BYTES = 1 << 20  # compressed apart from others: a loss of some bytes for each
+_MOST_OF_NIFTI_1 = 32767  # longest axis: NIfTI-1 stores lengths in 16 bits
+_PIECE_BYTES = 1 << 20  # compressed apart from other pieces, which costs some bytes for each piece
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SCANNER = 1  # coordinates are those of the scanner
-# A matrix whose axes are further from upright than this is sheared: only the sform can hold it.
+_SCANNER = 1  # code for coordinates of the scanner
+# A matrix whose axes deviate more from right angles than this is sheared: only the sform can hold the matrix.
 _UPRIGHT = 1e-4
-# Header of a gzip file without name and time; an empty last block, which ends a stream cut into whole bytes.
+# Header of a gzip file without name and time. Then an empty last block, the end of a stream of whole bytes.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _DEFLATE_END = b"\x03\x00"
 
 
 class NiftiVolumeWriter(SlabWriter):
-    """Writes one NIfTI file from slabs of whole planes given in order.
+    """Writes one NIfTI file, plain or compressed, from slabs of whole planes given in order.
 
-    Use it as a context manager. The file is ``.<name>.partial`` until the ``with`` block ends without an error.
-    Slabs are compressed (``*.gz``) by ``n_writers`` threads, or written by one, while the next ones are computed. The
-    file is NIfTI-1, and NIfTI-2 where an axis is longer than 32767.
+    A context manager. The file is ``.<name>.partial`` until the ``with`` block ends without an error.
+    While the caller computes the next slab, ``n_writers`` threads compress (``*.gz``), or one thread writes. The file
+    is NIfTI-1, or NIfTI-2 if an axis is longer than 32767.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ class NiftiVolumeWriter(SlabWriter):
     shape, dtype, spacing
         The volume: (z, y, x); uint8, uint16, int16, uint32, float32 or float64.
     affine_lps_mm
-        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS, as DICOM's). It is stored as sform and qform (RAS); if its
-        axes are not at right angles as sform alone, as a qform cannot hold that. None where the place is not known:
-        both codes are 0 then, and the voxel size alone is stated.
+        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS, as in DICOM). The file stores the matrix as sform and qform
+        (RAS). A qform cannot hold axes that are not at right angles: then the sform alone holds the matrix.
+        None for an unknown place: both codes are then 0, and the file states the voxel size alone.
     compression
-        Level 1 to 9 of a compressed file, 1 by default; 0 for a plain one.
+        Level 1 to 9 of a compressed file, 1 by default; 0 for a plain file.
     sidecar
         Written as JSON to ``<name>.json`` beside the file.
     overwrite
@@ -62,7 +62,7 @@ class NiftiVolumeWriter(SlabWriter):
     n_writers
         Number of threads that compress.
     in_flight_bytes
-        Bound on the voxels handed over and not yet written, or one slab; ``write`` waits for its turn.
+        Bound on bytes handed over and not yet written (a larger slab goes alone); ``write`` waits for room.
 
     Raises
     ------
@@ -100,7 +100,7 @@ class NiftiVolumeWriter(SlabWriter):
         self._start(n_threads, head)
 
     def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
-        """Queue the bytes, cut into pieces where they are compressed."""
+        """Queue the bytes, cut into pieces if the file is compressed."""
         data = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
         self._in_flight.enter(len(data))
         step = _PIECE_BYTES if self._level else len(data)
@@ -114,14 +114,14 @@ class NiftiVolumeWriter(SlabWriter):
                 self._size += len(piece)
 
     def _packed(self, piece: memoryview) -> bytes | memoryview:
-        """A piece of a Deflate stream that ends with a whole byte, so that the next can be put behind it."""
+        """A piece of a Deflate stream; the piece ends with a whole byte, so that the next can follow."""
         if not self._level:
             return piece
         packer = zlib.compressobj(self._level, zlib.DEFLATED, -zlib.MAX_WBITS)
         return packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
 
     def _write_file(self) -> None:
-        """Write the pieces, between what begins and ends a gzip file if they are compressed."""
+        """Write the pieces; in a compressed file, between the head and the end of a gzip file."""
         with self._file.open("wb", buffering=0) as file:
             if self._level:
                 self._put(file, _GZIP_HEADER)
@@ -138,12 +138,14 @@ class NiftiVolumeWriter(SlabWriter):
 
 
 def _checked_level(path: Path, compression: int | None) -> int:
-    """Level of compression, 0 for a plain file; ParameterError if it is out of range or not what the name says."""
+    """Level of compression, 0 for a plain file; ParameterError if out of range or contradicting the name."""
     is_packed = path.name.lower().endswith(".gz")
     level = (DEFAULT_COMPRESSION if is_packed else 0) if compression is None else compression
     check_compression(level)
     if is_packed != (level > 0):
-        raise ParameterError(f"{path}: NIfTI has a `compression` if and only if its name ends in .nii.gz, not {level}")
+        raise ParameterError(
+            f"{path}: `compression` of NIfTI is 1 to 9 if the name ends in .nii.gz, and 0 otherwise, not {level}"
+        )
     return level
 
 

@@ -29,26 +29,26 @@ _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 class OmeZarrWriter(PyramidWriter):
-    """Writes an OME-Zarr image block by block, as :class:`gpustitch.io.write.pyramid_writer.PyramidWriter` says.
+    """Writes an OME-Zarr image block by block; the base class says how.
 
-    Level ``l`` has the path ``l``. Its voxels are means of ``2**l`` voxels along each axis, so their centres lie
-    ``(2**l - 1) / 2`` voxels of level 0 further along: its translation states that. Blocks may come in any order.
+    Level ``l`` has the path ``l``. Its voxels are means of ``2**l`` voxels along each axis. Their centres lie
+    ``(2**l - 1) / 2`` voxels of level 0 further along, as the level's translation states. Blocks come in any order.
 
     Parameters
     ----------
     path, shape, dtype, spacing, downsample, levels, sidecar, overwrite, n_writers, in_flight_bytes, flush
-        As there; the types are uint8, uint16, int16, uint32, float32 and float64.
+        As in :class:`gpustitch.io.write.pyramid_writer.PyramidWriter`; ``dtype`` is one of ``written_types``.
     chunk_shape
-        Voxels (z, y, x) that are compressed together; less where a level is smaller.
+        Voxels (z, y, x) that are compressed together; chunks are no larger than their level.
     shard_shape
-        Voxels (z, y, x) of a file that holds several chunks, whole multiples of a chunk; None for a file for each
-        chunk. Blocks are then whole shards.
+        Voxels (z, y, x) of a file of several chunks, in whole chunks; blocks are then whole shards. None gives each
+        chunk a file.
     version
-        ``0.5``, or ``0.4`` for readers that know no zarr 3 (no shards).
+        ``0.5``, or ``0.4`` (without shards) for readers that know no zarr 3.
     compression
         Level of Blosc's zstd, 1 to 9; 0 for none.
     origin_um
-        Where the centre of the first voxel is (z, y, x); None for 0.
+        Centre (z, y, x) of the first voxel; None for 0.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class OmeZarrWriter(PyramidWriter):
         else:
             ome = {"version": self.version, "multiscales": [image]}
             _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}})
-        # Files reach the disk together at the end: that waits once, not for each of them.
+        # Files are flushed together at the end: one wait instead of one for each file.
         context = ts.Context({"file_io_sync": False})
         self._stores = [self._create_level(folder / str(level), level, context) for level in range(self.levels)]
 
@@ -168,7 +168,7 @@ class OmeZarrWriter(PyramidWriter):
 def multiscales(
     name: str, spacing: Spacing, levels: int, origin_um: tuple[float, float, float] | None = None
 ) -> dict[str, Any]:
-    """The ``multiscales`` entry of an image (z, y, x) whose levels are each halved by means, without its version."""
+    """The ``multiscales`` entry, without version, of an image (z, y, x) whose levels are halved by means."""
     datasets = []
     for level in range(levels):
         factor = 1 << level
@@ -199,7 +199,7 @@ def _write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _tensorstore_errors() -> Iterator[None]:
-    """Give what the operating system said its number back, which tensorstore puts into a text."""
+    """Turn tensorstore's errors back into the operating system's: tensorstore puts the error number into a text."""
     try:
         yield
     except Exception as error:
@@ -211,9 +211,9 @@ def _tensorstore_errors() -> Iterator[None]:
 
 
 def origin_along_axes_um(affine_lps_mm: Floats) -> tuple[float, float, float]:
-    """How far (z, y, x) the first voxel is from the patient's origin along the rows, columns and normal of the planes.
+    """Distance (z, y, x) of the first voxel from the patient's origin, along normal, columns and rows of the planes.
 
-    For axial planes these are the patient's own axes; volumes of other orientations agree with those of the same one.
+    For axial planes these directions are the patient's own axes. Volumes of the same orientation agree with each other.
     """
     x, y = (affine_lps_mm[:3, i] / np.linalg.norm(affine_lps_mm[:3, i]) for i in (0, 1))
     normal = np.cross(x, y)

@@ -38,7 +38,7 @@ def open_output(
     in_flight_bytes: int = IN_FLIGHT_BYTES,
     flush: bool = True,
 ) -> VolumeOutput:
-    """A writer of a volume in the format that its name, or ``format``, asks for.
+    """A writer of a volume in the format that the name of ``path``, or ``format``, asks for.
 
     Parameters
     ----------
@@ -47,20 +47,20 @@ def open_output(
     shape, dtype, spacing
         The volume at full resolution (z, y, x). All formats hold uint8, uint16, int16, uint32 and float32.
     downsample
-        Halves a block on every axis: :func:`gpustitch.ops.pyramid.downsample`. Used where there are levels.
+        Halves a block on every axis: :func:`gpustitch.ops.pyramid.downsample`. Used for several levels.
     format
-        Name in :data:`OUTPUT_FORMATS`; None for that which the name asks for (:func:`format_of`).
+        Name in :data:`OUTPUT_FORMATS`; None for the format that the name of ``path`` asks for (:func:`format_of`).
     levels
-        Number of levels; None for the format's own.
+        Number of levels; None for the format's default.
     chunk_shape
-        Voxels (z, y, x) of a chunk; None for the format's own.
+        Voxels (z, y, x) of a chunk; None for the format's default.
     shard_shape, version
-        Voxels of a file of several chunks; version of the format, of those that have any.
+        Voxels (z, y, x) of a file of several chunks; version of the format. Both only for formats that have them.
     compression
-        0 for none to 9; None for the format's own.
+        0 (none) to 9; None for the format's default.
     affine_lps_mm
-        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds all of it, OME-Zarr the place
-        of the first voxel along the volume's axes; the others hold none of it.
+        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, OME-Zarr the
+        place of the first voxel along the volume's axes. Other formats hold none of it.
     sidecar
         Written as JSON: ``gpustitch.json`` in the folder, ``<name>.json`` beside a file.
     overwrite
@@ -68,12 +68,12 @@ def open_output(
     n_writers, in_flight_bytes
         Number of threads that write; bound on the voxels handed over and not yet written.
     flush
-        Wait at the end until the disk has everything.
+        Wait at the end until everything is on the disk.
 
     Raises
     ------
     ParameterError
-        If a parameter is out of range or the format has no such thing.
+        If a parameter is out of range or the format lacks it.
     OutputExistsError, OutputError
         If ``path`` exists or cannot be created.
     """

@@ -1,7 +1,7 @@
 """Writing a precomputed volume with its pyramid: asynchronously, bounded, every chunk once, whole or not at all.
 
-A raw chunk is its voxels in a file, nothing else, so the files are written here: that takes half the time that
-tensorstore's copies take, and an error keeps the operating system's own number. Tests read them with tensorstore.
+A raw chunk is a file of voxels and nothing else. This module writes the files itself, in half the time of tensorstore's
+copies. Errors then keep the operating system's own number. Tests read the files with tensorstore.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from gpustitch.model import ZYX, Box, Spacing
 
 
 class PrecomputedWriter(PyramidWriter):
-    """Writes a precomputed volume block by block, as :class:`gpustitch.io.write.pyramid_writer.PyramidWriter` says.
+    """Writes a precomputed volume block by block; the base class says how.
 
-    It holds uint8, uint16, int16, uint32 or float32. The sidecar lies beside ``info``.
+    ``dtype`` is one of ``written_types``. The sidecar lies beside ``info``.
     """
 
     written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32")
@@ -39,7 +39,7 @@ class PrecomputedWriter(PyramidWriter):
 
 
 def _write_chunk(folder: Path, chunk: Box, voxels: npt.NDArray[Any]) -> None:
-    """Write a raw chunk: little-endian voxels, x fastest, in a file called after its bounds, x first."""
+    """Write a raw chunk: little-endian voxels, x fastest, in a file named by the chunk's bounds, x first."""
     bounds = zip(chunk.start[::-1], chunk.stop[::-1], strict=True)
     data = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
     with (folder / "_".join(f"{start}-{stop}" for start, stop in bounds)).open("wb") as file:
@@ -47,7 +47,7 @@ def _write_chunk(folder: Path, chunk: Box, voxels: npt.NDArray[Any]) -> None:
 
 
 class PrecomputedOutput(PyramidFormat):
-    """Neuroglancer's precomputed, uncompressed: what a name without a known suffix asks for."""
+    """Neuroglancer's precomputed, uncompressed: the format of names without a known suffix."""
 
     name = title = "precomputed"
 

@@ -1,4 +1,4 @@
-"""How a precomputed volume with its pyramid is laid out: levels, chunks, blocks, the ``info`` file."""
+"""The layout of a precomputed volume with its pyramid: levels, chunks, blocks, the ``info`` file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gpustitch.model import ZYX, Spacing
 
 DEFAULT_CHUNK: ZYX = (64, 64, 64)
 DEFAULT_LEVELS = 5
-# Some blocks are held at once by every worker.
+# Every worker holds several blocks at once.
 _LARGEST_BLOCK_BYTES = 1 << 29
 
 
 def precomputed_info(
     shape: ZYX, dtype: npt.DTypeLike, spacing: Spacing, levels: int, chunk_shape: ZYX = DEFAULT_CHUNK
 ) -> dict[str, Any]:
-    """The ``info`` of a raw single-channel precomputed image whose level ``l`` is halved ``l`` times on every axis."""
+    """The ``info`` of a raw precomputed image of one channel; level ``l`` is halved ``l`` times on every axis."""
     scales = []
     for level in range(levels):
         factor = 1 << level
@@ -51,7 +51,7 @@ def level_shape(shape: ZYX, level: int) -> ZYX:
 
 
 def block_shape_of(levels: int, chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:
-    """Least block (z, y, x) that is whole chunks and whole voxels of every level."""
+    """Smallest block (z, y, x) of whole chunks and whole voxels of every level."""
     z, y, x = (math.lcm(n, 1 << (levels - 1)) for n in triple(chunk_shape, "chunk_shape"))
     return z, y, x
 
@@ -61,7 +61,7 @@ def check_block(block_shape: ZYX, shape: ZYX, dtype: npt.DTypeLike) -> None:
     held = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * np.dtype(dtype).itemsize
     if held > _LARGEST_BLOCK_BYTES:
         raise ParameterError(
-            f"with this chunk size and so many levels a block takes {held / 1e9:.1f} GB of memory; "
+            f"with these `levels` and this `chunk_shape` a block takes {held / 1e9:.1f} GB of memory; "
             "give fewer `levels`, or a `chunk_shape` of powers of two"
         )
 
@@ -72,14 +72,14 @@ def pyramid_bytes(shape: ZYX, dtype: npt.DTypeLike, levels: int) -> int:
 
 
 def checked_levels(levels: int) -> int:
-    """``levels``, or ParameterError if it is not from 1 to 16."""
+    """``levels``, or ParameterError unless it is from 1 to 16."""
     if not 1 <= levels <= 16:
         raise ParameterError(f"`levels` must be from 1 to 16, not {levels}")
     return levels
 
 
 def triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:
-    """Three numbers (z, y, x); ParameterError names the parameter if they are not, or less than ``least``."""
+    """Three numbers (z, y, x); ParameterError names the parameter unless there are three, each at least ``least``."""
     if len(values) != 3 or min(values) < least:
         raise ParameterError(f"`{name}` must be three numbers (z, y, x) of at least {least}, not {tuple(values)}")
     z, y, x = (int(v) for v in values)

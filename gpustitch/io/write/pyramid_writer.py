@@ -1,4 +1,4 @@
-"""What all writers of a volume with its pyramid share: blocks in, whole chunks out, bounded, whole or not at all."""
+"""The base of all writers of a volume with its pyramid: blocks in, whole chunks out, memory bounded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ N_WRITERS = 2
 
 @dataclass
 class _Pending:
-    """A chunk of a coarse level that is still being put together."""
+    """A chunk of a coarse level that still lacks pieces; ``missing`` counts their voxels."""
 
     box: Box
     missing: int
@@ -48,9 +48,9 @@ class _Pending:
 class PyramidWriter(ABC):
     """Takes a volume block by block and reduces the pyramid from the blocks while they are in memory.
 
-    Use it as a context manager. Everything is written into ``.<name>.partial``, which becomes ``path`` when the
-    ``with`` block ends without an error and every write has succeeded; otherwise it is removed. All methods may be
-    called from several threads. Chunks that hold only zeros need not exist: readers see zeros there.
+    A context manager. All files go into the folder ``.<name>.partial``. The folder becomes ``path`` when the ``with``
+    block ends without an error and every write has succeeded; otherwise the folder is removed. Methods may be called
+    from several threads. A chunk of zeros need not exist: readers see zeros there.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class PyramidWriter(ABC):
     levels
         Number of levels; each has half the resolution of the one before on every axis.
     chunk_shape
-        Voxels (z, y, x) that are written at once: a stored chunk, or a shard of chunks.
+        Voxels (z, y, x) that are written together: a stored chunk, or a shard of chunks.
     sidecar
         Written as ``gpustitch.json`` into the folder.
     overwrite
@@ -71,10 +71,10 @@ class PyramidWriter(ABC):
     n_writers
         Number of chunks written at the same time.
     in_flight_bytes
-        Bound on the voxels handed over and not yet written; ``write`` waits for its turn.
+        Bound on bytes handed over and not yet written; ``write`` waits for room.
     flush
-        Wait at the end until the disk has every file: a failing disk is then noticed, and a volume that has its name
-        is whole even after a power cut.
+        Wait at the end until every file is on the disk. A failing disk is then noticed, and a volume with its name is
+        whole even after a power cut.
 
     Raises
     ------
@@ -115,7 +115,7 @@ class PyramidWriter(ABC):
         self._downsample = downsample
         self._flush = flush
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
-        self._lock = threading.Lock()  # of what follows
+        self._lock = threading.Lock()  # for the attributes below
         self._pending: dict[tuple[int, ZYX], _Pending] = {}
         self._given: set[ZYX] = set()
         self._closed = False
@@ -129,16 +129,16 @@ class PyramidWriter(ABC):
 
     @abstractmethod
     def _create(self, folder: Path) -> None:
-        """Write into the empty folder what describes the volume."""
+        """Write the description of the volume into the empty folder."""
 
     @abstractmethod
     def _store(self, level: int, chunk: Box, voxels: npt.NDArray[Any]) -> None:
         """Write a chunk (smaller at the volume's end) that is not all zero; called from the writers' threads."""
 
     def blocks(self) -> Iterator[Box]:
-        """All blocks of the volume in an order that completes the coarse chunks soonest (a Morton curve).
+        """All blocks of the volume, in the order that completes coarse chunks soonest (a Morton curve).
 
-        Few unfinished chunks are then held in memory: about one per level and worker.
+        Memory then holds few unfinished chunks: about one per level and worker.
         """
         grid = triple([-(-n // b) for n, b in zip(self.shape, self.block_shape, strict=True)], "grid")
         whole = Box.of_shape(self.shape)
@@ -147,14 +147,14 @@ class PyramidWriter(ABC):
             yield Box.of_shape(self.block_shape, start).intersect(whole)
 
     def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
-        """Hand over the voxels of one block, or of a box of whole blocks; returns before they are on the disk.
+        """Hand over the voxels of one block, or of a box of whole blocks; returns before the voxels are on the disk.
 
-        The array must not be changed until it is written: never, or when ``release`` is called (from any thread).
+        The caller must not change the array before ``release`` is called (from any thread); never without ``release``.
 
         Raises
         ------
         ParameterError
-            If the box is not of whole blocks, was given before, or does not fit the array.
+            If the box does not consist of whole blocks, was given before, or does not fit the array.
         OutputError
             If an earlier write failed.
         """
@@ -167,7 +167,7 @@ class PyramidWriter(ABC):
         self._submit(0, box, voxels, release)
 
     def skip(self, box: Box) -> None:
-        """Say that a box of whole blocks holds only zeros: nothing is written for it."""
+        """Say that a box of whole blocks holds only zeros; no voxels are written for the box."""
         self._check(box, None)
         self._claim(box)
         for level in range(1, self.levels):
@@ -193,7 +193,7 @@ class PyramidWriter(ABC):
             return
         self._closed = True
         with self._stack:
-            # Raised in here, an error makes the stack remove the partial folder.
+            # An error raised inside this block makes the stack remove the partial folder.
             if error is None:
                 self._finish()
             self._in_flight.wait_for_all()
@@ -264,7 +264,7 @@ class PyramidWriter(ABC):
                 self._submit(level, chunk, part)
 
     def _assemble(self, level: int, chunk: Box, piece: Box, part: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-        """Put a piece into its chunk; the chunk's voxels if that completes it and they are not all zero."""
+        """Put a piece into its chunk; return the voxels of a now complete chunk unless all are zero."""
         key = (level, chunk.start)
         with self._lock:
             pending = self._pending.setdefault(key, _Pending(chunk, chunk.size))

@@ -1,4 +1,4 @@
-"""What the writers of one file share that take a volume in slabs of whole planes, one after another."""
+"""The base of writers of one file that take a volume in slabs of whole planes, one after another."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from gpustitch.io.write.in_flight import InFlight, InTurn, Stopped
 from gpustitch.io.write.pyramid_layout import triple
 from gpustitch.model import Box, Spacing
 
-# Slabs that are asked for: whole planes, as many as this at most and of this size, but one at least.
+# Slabs of `blocks`: at most this many planes and this many bytes, but at least one plane.
 _MOST_PLANES = 64
 _SLAB_BYTES = 1 << 26
 
 
 class SlabWriter(abc.ABC):
-    """Takes slabs of whole planes in order; what becomes of them is up to the format.
+    """Takes slabs of whole planes in order; the format's own class encodes and writes them.
 
     Attributes
     ----------
@@ -37,10 +37,10 @@ class SlabWriter(abc.ABC):
     shape, dtype, spacing
         The volume: (z, y, x); voxels in the machine's byte order.
     block_shape
-        Shape of the slabs that are asked for.
+        Shape of the slabs that :meth:`blocks` gives.
     """
 
-    _threads: ClassVar[str]  # what the threads of a format are called
+    _threads: ClassVar[str]  # name of a format's threads
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class SlabWriter(abc.ABC):
             self._stack = stack.pop_all()
 
     def _run(self) -> None:
-        """Write the file: pieces are taken and put into it by a thread of its own."""
+        """Write the file: this method runs in a thread of its own, which takes the pieces."""
         try:
             self._write_file()
             with self._file.open("rb") as file:
@@ -108,14 +108,14 @@ class SlabWriter(abc.ABC):
         yield from Box.of_shape(self.shape).blocks(self.block_shape)
 
     def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
-        """Hand over the next planes; returns before they are on the disk.
+        """Hand over the next planes; returns before the planes are on the disk.
 
-        The array must not be changed until it is written: never, or when ``release`` is called (from any thread).
+        The caller must not change the array before ``release`` is called (from any thread); never without ``release``.
 
         Raises
         ------
         ParameterError
-            If the box is not of whole planes, not the one that follows the last, or does not fit the array.
+            If the box does not consist of whole planes, does not follow the last one, or does not fit the array.
         OutputError
             If an earlier write failed.
         """
@@ -154,7 +154,7 @@ class SlabWriter(abc.ABC):
             return
         self._closed = True
         with self._stack:
-            # Raised in here, an error makes the stack remove the partial file.
+            # An error raised inside this block makes the stack remove the partial file.
             try:
                 if error is None:
                     self._zeros(self.shape[0] - self._next)
@@ -169,14 +169,14 @@ class SlabWriter(abc.ABC):
 
     @abc.abstractmethod
     def _write_file(self) -> None:
-        """Write all pieces that are taken in turn, and what goes before and after them."""
+        """Write the head of the file, all pieces in turn, and the end of the file."""
 
     @abc.abstractmethod
     def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
-        """Put the pieces of planes (n, y, x), first waiting while too many bytes are on their way."""
+        """Queue the pieces of planes (n, y, x), first waiting while too many bytes are on their way."""
 
     def _advance(self, box: Box) -> None:
-        """Check that the box is the slab that follows those given, and count it as given."""
+        """Check that the box follows the slabs given so far, and count it as given."""
         n_planes, n_rows, n_columns = self.shape
         whole = (box.start[1:], box.stop[1:]) == ((0, 0), (n_rows, n_columns))
         if not whole or box.start[0] != self._next or not self._next < box.stop[0] <= n_planes:

@@ -1,4 +1,4 @@
-"""Writing a volume into one TIFF, some planes at a time, with the voxel size where readers look for it."""
+"""Writing a volume into one TIFF, some planes at a time, with the voxel size where readers expect it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from gpustitch.model import ZYX, Spacing
 METADATA = ("imagej", "ome")
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _OME_TYPES = (*_IMAGEJ_TYPES, "int16", "uint32", "float64")
-_STRIP_BYTES = 1 << 18  # of a compressed plane: a reader need not hold much more than it asks for
-_CLASSIC_BYTES = (1 << 32) - (1 << 26)  # offsets of a classic TIFF have 32 bits; some are taken by its directories
+_STRIP_BYTES = 1 << 18  # of a compressed plane: a reader of few rows then decodes little more than these rows
+_CLASSIC_BYTES = (1 << 32) - (1 << 26)  # offsets of a classic TIFF have 32 bits; the directories take some bytes
 
 
 class TiffVolumeWriter(SlabWriter):
     """Writes one TIFF, a page for each plane, from slabs of whole planes given in order.
 
-    Use it as a context manager. The file is ``.<name>.partial`` until the ``with`` block ends without an error.
-    Slabs are compressed by ``n_writers`` threads and written by one more, while the next ones are computed. A file that
-    has its name is on the disk, whole even after a power cut.
+    A context manager. The file is ``.<name>.partial`` until the ``with`` block ends without an error. While the caller
+    computes the next slab, ``n_writers`` threads compress and one more writes. A file with its name is on the disk,
+    whole even after a power cut.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ class TiffVolumeWriter(SlabWriter):
     shape, dtype, spacing
         The volume: (z, y, x); uint8, uint16 and float32, with OME metadata also int16, uint32 and float64.
     metadata
-        ``imagej`` or ``ome``; None for what suits: ImageJ, as long as ImageJ itself can open the file (its types, and
-        less than 4 GiB), otherwise OME. Files that may grow beyond 4 GiB are BigTIFF, which ImageJ opens only
-        through Bio-Formats: it reads OME metadata.
+        ``imagej`` or ``ome``. None takes ``imagej`` if ImageJ itself can open the file (its types, and less than
+        4 GiB), otherwise ``ome``. Files that may grow beyond 4 GiB are BigTIFF. ImageJ opens BigTIFF only through
+        Bio-Formats, which reads OME metadata.
     compression
         Level 1 to 9 of zlib's Deflate; 0 for none.
     sidecar
@@ -55,7 +55,7 @@ class TiffVolumeWriter(SlabWriter):
     n_writers
         Number of threads that compress.
     in_flight_bytes
-        Bound on the voxels handed over and not yet written, or one slab; ``write`` waits for its turn.
+        Bound on bytes handed over and not yet written (a larger slab goes alone); ``write`` waits for room.
 
     Raises
     ------
@@ -118,11 +118,11 @@ class TiffVolumeWriter(SlabWriter):
         return data if self._compression == 0 else bytes(imagecodecs.deflate_encode(data, self._compression))
 
     def _write_file(self) -> None:
-        """Write the file, whose planes tifffile takes from an iterator."""
+        """Write the file: tifffile takes the strips of its planes from an iterator."""
         kind: dict[str, Any] = {"imagej": self.metadata == "imagej", "ome": self.metadata == "ome"}
-        # ImageJ counts in the unit of its description, others in one of those that TIFF knows.
+        # ImageJ takes the unit from its description; other programs need a unit that TIFF knows.
         unit, unit_um = ("none", 1.0) if self.metadata == "imagej" else ("centimeter", 1e4)
-        # With one column tifffile would take ImageJ's rows for columns, unless told that a pixel has one sample.
+        # In an image of one column tifffile would take rows for columns; a last axis of one sample prevents that.
         shape = (*self.shape, 1) if self.metadata == "imagej" else self.shape
         options: dict[str, Any] = (
             {"compression": "adobe_deflate", "rowsperstrip": self._rows} if self._compression else {}
@@ -130,7 +130,7 @@ class TiffVolumeWriter(SlabWriter):
         with tifffile.TiffWriter(self._file, bigtiff=self.big, byteorder="<", **kind) as tiff:
             strips = self._pieces.taken()
             tiff.write(
-                itertools.chain(strips),  # which, other than a generator, is not closed when tifffile has enough
+                itertools.chain(strips),  # a chain: a generator would be closed once tifffile has enough
                 shape=shape,
                 dtype=self.dtype.newbyteorder("<"),
                 photometric="minisblack",
@@ -139,12 +139,12 @@ class TiffVolumeWriter(SlabWriter):
                 metadata=tiff_metadata(self.spacing, self.metadata),
                 **options,
             )
-            # It asked for no more than it needed: what follows the last strip is still to be taken.
+            # tifffile stops at the last strip; one more step releases that strip and counts it as written.
             next(strips, None)
 
 
 def tiff_metadata(spacing: Spacing, kind: str) -> dict[str, Any]:
-    """What tifffile writes as the description of a volume (z, y, x): ``imagej`` or ``ome``."""
+    """The metadata of a volume (z, y, x) for tifffile's description, of kind ``imagej`` or ``ome``."""
     if kind == "imagej":
         return {"axes": "ZYXS", "spacing": spacing.z_um, "unit": "um"}
     sizes = zip("ZYX", spacing.zyx_um, strict=True)
