@@ -16,7 +16,7 @@ import typer
 from gpustitch.array import choose_device
 from gpustitch.cli.terminal import TerminalProgress, as_typed, reported_errors
 from gpustitch.cli.values import TEXTS, parsed
-from gpustitch.model.options import Declared, Leaf, changed, filled, leaves
+from gpustitch.model.options import Leaf, filled, leaves, with_values
 
 _OFF = ("0", "no", "off", "false")
 _STATED = ("COMMANDLINE", "ENVIRONMENT")
@@ -63,6 +63,7 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
         *(parameter.replace(kind=keyword) for parameter in extra),
         inspect.Parameter("quiet", keyword, default=False, annotation=_QUIET),
     ]
+    # typer reads these to learn what the command takes.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     command.__doc__ = function.__doc__
@@ -100,7 +101,7 @@ def _parameter(leaf: Leaf, flags: Mapping[str, str]) -> inspect.Parameter:
     declared = leaf.declared
     text = as_typed(declared.help, flags) + (f" It is {declared.range_text}." if declared.range_text else "")
     settings: dict[str, Any] = {"help": text, "hidden": declared.is_hidden, "rich_help_panel": declared.panel}
-    settings["metavar"] = declared.metavar or _metavar(declared)
+    settings["metavar"] = declared.metavar or _metavar(leaf)
     settings["show_default"] = as_typed(declared.shown, flags) if declared.shown else True
     if declared.env and _is_switch(leaf):
         settings["help"] = f"{text} (environment: {declared.env})"
@@ -113,10 +114,13 @@ def _parameter(leaf: Leaf, flags: Mapping[str, str]) -> inspect.Parameter:
     return inspect.Parameter(leaf_key(leaf), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _metavar(declared: Declared) -> str | None:
-    if declared.text:
-        return TEXTS[declared.text].metavar
-    return declared.unit.upper() if declared.unit else None
+def _metavar(leaf: Leaf) -> str | None:
+    """What stands for the value in the help; None leaves it to typer."""
+    if leaf.declared.text:
+        return TEXTS[leaf.declared.text].metavar
+    if leaf.declared.unit:
+        return leaf.declared.unit.upper()
+    return leaf.name.upper() if leaf.declared.is_argument else None
 
 
 def _shown_type(leaf: Leaf) -> Any:
@@ -139,7 +143,7 @@ def _shown_default(leaf: Leaf) -> Any:
     default = leaf.default
     if leaf.declared.text is not None and default is not None:
         return TEXTS[leaf.declared.text].show(default) or None
-    return list(default) or None if isinstance(default, tuple) else default
+    return (list(default) or None) if isinstance(default, tuple) else default
 
 
 def _is_switch(leaf: Leaf) -> bool:
@@ -179,4 +183,4 @@ def _on_device(options: Any, found: list[Leaf], progress: TerminalProgress) -> A
     device = choose_device(values["device"], values.get("device_memory_bytes"))
     if "device_memory_bytes" in values:
         progress.note(f"device {device.why}")
-    return changed(options, {path: device})
+    return with_values(options, {path: device})

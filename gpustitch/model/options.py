@@ -85,13 +85,13 @@ class Declared:
 class Nested:
     """What a field declares that holds the options of another dataclass.
 
-    ``without`` names the options left out, ``changed`` holds by field what is declared differently here. ``kind`` is
-    the other dataclass if some of its options have no default, else None.
+    ``without`` names the options left out, ``changed`` holds by field what is declared differently here.
+    ``required_kind`` is the other dataclass if some of its options have no default, else None.
     """
 
     without: frozenset[str]
     changed: Mapping[str, Mapping[str, Any]]
-    kind: type | None = None
+    required_kind: type | None = None
 
 
 @dataclass(frozen=True)
@@ -175,10 +175,11 @@ def _leaves(kind: type, path: tuple[str, ...], base: Any, outer: Nested) -> Iter
         found = field.metadata.get(_KEY)
         if found is None or field.name in outer.without:
             continue
-        default = _default(field) if base is None or base is MISSING else getattr(base, field.name)
+        default = _default(field) if base is None else getattr(base, field.name)
         if isinstance(found, Nested):
             inner = Nested(found.without | outer.without, {**found.changed, **outer.changed})
-            yield from _leaves(found.kind or type(default), (*path, field.name), default, inner)
+            needed = found.required_kind
+            yield from _leaves(needed or type(default), (*path, field.name), None if needed else default, inner)
         else:
             declared = dataclasses.replace(found, **outer.changed.get(field.name, {}))
             yield Leaf((*path, field.name), hints[field.name], default, declared)
@@ -194,14 +195,16 @@ def filled(kind: type[T], values: Mapping[tuple[str, ...], Any]) -> T:
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name, inner in parts.items():
         found = fields[name].metadata[_KEY]
-        own[name] = filled(found.kind, inner) if found.kind else changed(_default(fields[name]), inner)
+        own[name] = (
+            filled(found.required_kind, inner) if found.required_kind else with_values(_default(fields[name]), inner)
+        )
     return kind(**own)
 
 
-def changed(base: T, values: Mapping[tuple[str, ...], Any]) -> T:
+def with_values(base: T, values: Mapping[tuple[str, ...], Any]) -> T:
     """A copy of options with these values, by the path of their leaf."""
     own, parts = _split(values)
-    own |= {name: changed(getattr(base, name), inner) for name, inner in parts.items()}
+    own |= {name: with_values(getattr(base, name), inner) for name, inner in parts.items()}
     return dataclasses.replace(base, **own)  # type: ignore[type-var]
 
 

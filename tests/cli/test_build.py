@@ -16,7 +16,7 @@ from gpustitch.cli.build import Given, command_of
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX
-from gpustitch.model.options import changed, check_ranges, documented, filled, leaves, nested, option
+from gpustitch.model.options import check_ranges, documented, filled, leaves, nested, option, with_values
 from gpustitch.running import options as shared
 
 
@@ -77,7 +77,7 @@ def called(*words: str, **environment: str):
 def test_without_options_the_command_does_what_the_library_does():
     result, (options, given, times) = called("a.tif", "--device", "cpu")
     assert result.exit_code == 0 and result.output.endswith("done\n")
-    assert changed(options, {("device",): "auto"}) == Job("a.tif")
+    assert with_values(options, {("device",): "auto"}) == Job("a.tif")
     assert (given, times) == ({"input", "device"}, 1)
 
 

@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, dataclass
 import pytest
 
 from gpustitch.errors import ParameterError
-from gpustitch.model.options import changed, check_ranges, filled, leaves, nested, option
+from gpustitch.model.options import check_ranges, filled, leaves, nested, option, with_values
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def test_leaves_are_those_of_nested_options_with_their_defaults():
 def test_what_is_not_given_keeps_its_default():
     made = filled(Outer, {("source", "path"): "p", ("inner", "name"): "b"})
     assert made == Outer(Source("p"), Inner(0.25, "b"))
-    assert changed(made, {("source", "depth"): 5, ("other",): 1}) == Outer(Source("p", 5), Inner(0.25, "b"), 1)
+    assert with_values(made, {("source", "depth"): 5, ("other",): 1}) == Outer(Source("p", 5), Inner(0.25, "b"), 1)
     with pytest.raises(TypeError):
         filled(Outer, {})
     with pytest.raises(FrozenInstanceError):

@@ -70,6 +70,17 @@ def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -
     return FramePlanes(frames, str(pattern_or_path), format.spacing(files))
 
 
+def plane_files(pattern_or_path: str | Path) -> list[Path]:
+    """The path itself, and the files that :func:`open_planes` reads in a folder or of a glob: no output may be one."""
+    path = Path(pattern_or_path)
+    if path.is_file() or any(is_volume(folder) for folder in (path, path / PIPELINE_VOLUME)):
+        return [path]
+    try:
+        return [path, *frame_files(pattern_or_path)]
+    except InputMissingError:  # opening it tells
+        return [path]
+
+
 def plane_sources() -> str:
     """The kinds of files and folders that planes are read from, for messages and help."""
     frames, volumes = either(FRAME_FORMATS.names), either(VOLUME_FORMATS.names)

@@ -18,6 +18,7 @@ import numpy as np
 from gpustitch.array import Array, namespace, on
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
+from gpustitch.io.planes.opening import plane_files
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, nested, option
 from gpustitch.running import options as shared
@@ -174,7 +175,9 @@ def plan(asked: ZGridOptions) -> ZGridPlan:
         raise ParameterError("local positions are not part of Fiji's plugin: there is no `compat` for them")
     if asked.output is not None:
         check_file_output(asked.output, overwrite=asked.overwrite)
-        check_apart(asked.output, [p for p in (asked.input, asked.mask, asked.positions) if p])
+        check_apart(
+            asked.output, [*plane_files(asked.input), *(path for path in (asked.mask, asked.positions) if path)]
+        )
     images = similarity.plan(similarity.comparison(asked))
     n = images.planes.shape[0]
     check_number(n)

@@ -11,7 +11,7 @@ import numpy as np
 from gpustitch.array import Device, choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
-from gpustitch.io.planes.opening import plane_sources
+from gpustitch.io.planes.opening import plane_files, plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, nested, option
@@ -180,7 +180,7 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
     for path in (asked.output, asked.output and sidecar_of(asked.output), asked.report):
         if path is not None:
             check_file_output(path, overwrite=asked.overwrite)
-            check_apart(path, asked.inputs)
+            check_apart(path, [*plane_files(asked.input), *asked.inputs])
     if asked.output is not None and asked.report is not None and asked.output.absolute() == asked.report.absolute():
         raise ParameterError(f"`output` and `report` are both {asked.output}")
     device = choose_device(asked.device, asked.device_memory_bytes)

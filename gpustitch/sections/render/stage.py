@@ -19,7 +19,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.opening import truncation
 from gpustitch.io.planes.format import Planes
-from gpustitch.io.planes.opening import check_outside, open_planes, plane_sources
+from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
@@ -189,7 +189,7 @@ def plan(options: RenderOptions) -> RenderPlan:
     """
     device = choose_device(options.device, options.device_memory_bytes)
     check_output(options.output, overwrite=options.overwrite)
-    check_apart(options.output, [options.input, options.positions])
+    check_apart(options.output, [*plane_files(options.input), options.positions])
     format = format_for(options.output, options.format)
     check_outside(options.output, options.input, is_image=format.in_order)
     n_workers = checked_workers(options.n_workers)

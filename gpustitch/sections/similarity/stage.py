@@ -17,7 +17,7 @@ from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.opening import truncation
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
 from gpustitch.io.planes.format import Planes
-from gpustitch.io.planes.opening import check_outside, open_planes, plane_sources
+from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, option
@@ -163,7 +163,7 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
     """
     if options.output is not None:
         check_file_output(options.output, overwrite=options.overwrite)
-        check_apart(options.output, [options.input, *([options.mask] if options.mask else [])])
+        check_apart(options.output, [*plane_files(options.input), *([options.mask] if options.mask else [])])
         if options.output.suffix.lower() in TIFF_SUFFIXES:
             check_file_output(sidecar_of(options.output), overwrite=options.overwrite)
         check_outside(options.output, options.input, is_image=options.output.suffix.lower() in TIFF_SUFFIXES)

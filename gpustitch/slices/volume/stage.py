@@ -178,6 +178,8 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     for volume in job.volumes:
         check_output(volume.path, overwrite=options.overwrite)
         check_file_output(volume.table, overwrite=options.overwrite)
+        for path in (volume.path, volume.table):
+            check_apart(path, (header.path for header in stack.series.headers))
     check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes))
     return job
 

@@ -146,9 +146,11 @@ def test_refuses_what_a_format_has_not(tmp_path, name, options, message):
 
 
 def test_what_people_are_told_of_formats():
-    assert OUTPUT_FORMATS.names == ("precomputed", "ome-zarr", "tiff", "nifti")
-    assert names_of_outputs() == "*.zarr OME-Zarr, *.tif TIFF, *.nii NIfTI, other names precomputed"
-    assert names_of_outputs(in_order=False) == "*.zarr OME-Zarr, other names precomputed"
-    assert defaults_of("levels") == "5; TIFF, NIfTI: 1"
-    assert defaults_of("chunk_shape") == "64,64,64; TIFF, NIfTI: none"
-    assert defaults_of("compression") == "none; OME-Zarr: 1; TIFF: 0; NIfTI: 1 for *.nii.gz"
+    """Formats that come later may follow these four."""
+    assert OUTPUT_FORMATS.names[:4] == ("precomputed", "ome-zarr", "tiff", "nifti")
+    assert names_of_outputs().startswith("*.zarr OME-Zarr, *.tif TIFF, *.nii NIfTI")
+    assert names_of_outputs(in_order=False).startswith("*.zarr OME-Zarr")
+    assert "TIFF" not in names_of_outputs(in_order=False) and names_of_outputs().endswith("other names precomputed")
+    assert defaults_of("levels").startswith("5; TIFF, NIfTI") and ": 1" in defaults_of("levels")
+    assert defaults_of("chunk_shape").startswith("64,64,64; TIFF, NIfTI") and ": none" in defaults_of("chunk_shape")
+    assert defaults_of("compression").startswith("none; OME-Zarr: 1; TIFF: 0; NIfTI: 1 for *.nii.gz")
