@@ -18,6 +18,7 @@ from gpustitch.io.planes.npy import NpyFormat
 from gpustitch.io.registry import Registry, either
 from gpustitch.io.volumes.opening import PIPELINE_VOLUME, VOLUME_FORMATS, is_volume, open_volume
 from gpustitch.model import ZYX, Box, Coverage, Spacing
+from gpustitch.ops.padded import padded
 
 # Formats of planes alone; planes are also read from all formats of frames and volumes.
 PLANE_FORMATS: Registry[PlaneFormat] = Registry("planes", "gpustitch.planes", (NpyFormat(),))
@@ -133,13 +134,8 @@ class PlanesVolume:
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Voxels of ``box``, shape ``box.shape``; zero outside the planes."""
-        inside = box.intersect(Box.of_shape(self.shape))
-        if inside.is_empty:
-            return np.zeros(box.shape, self.dtype)
-        z, y, x = inside.slices()
-        voxels = self.planes.read(z.start, z.stop, y, x)
-        if inside == box:
-            return voxels
-        out = np.zeros(box.shape, self.dtype)
-        out[inside.slices(box.start)] = voxels
-        return out
+        return padded(box, self.shape, self.dtype, self._inside)
+
+    def _inside(self, box: Box) -> npt.NDArray[Any]:
+        z, y, x = box.slices()
+        return self.planes.read(z.start, z.stop, y, x)

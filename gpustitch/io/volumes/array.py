@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX, Box, Coverage, Spacing
+from gpustitch.ops.padded import padded
 
 
 class ArrayVolume:
@@ -30,8 +30,4 @@ class ArrayVolume:
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """A copy of the voxels of ``box``; zero outside the array."""
-        out = np.zeros(box.shape, self.dtype)
-        inside = box.intersect(Box.of_shape(self.shape))
-        if not inside.is_empty:
-            out[inside.slices(box.start)] = self.array[inside.slices()]
-        return out
+        return padded(box, self.shape, self.dtype, lambda inside: self.array[inside.slices()].copy())

@@ -18,6 +18,7 @@ from gpustitch.io.units import spacing_of, um_per
 from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
 from gpustitch.io.volumes.precomputed import SIDECAR, read_scan
 from gpustitch.model import ZYX, Box, Coverage, Spacing
+from gpustitch.ops.padded import padded
 
 _CACHE_BYTES = 1 << 28  # of decoded chunks: neighbouring blocks share many of them
 _METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
@@ -240,18 +241,13 @@ class OmeZarrVolume:
         DamagedInputError
             If a chunk cannot be read.
         """
-        inside = box.intersect(Box.of_shape(self.shape))
-        if inside.is_empty:
-            return np.zeros(box.shape, self.dtype)
+        return padded(box, self.shape, self.dtype, self._inside)
+
+    def _inside(self, box: Box) -> npt.NDArray[Any]:
         try:
-            voxels = np.ascontiguousarray(self._store[inside.slices()].read().result())
+            return np.ascontiguousarray(self._store[box.slices()].read().result())
         except (ValueError, OSError) as error:
-            raise DamagedInputError(f"{self.path}: voxels {inside} cannot be read: {error}") from error
-        if inside == box:
-            return voxels
-        out = np.zeros(box.shape, self.dtype)
-        out[inside.slices(box.start)] = voxels
-        return out
+            raise DamagedInputError(f"{self.path}: voxels {box} cannot be read: {error}") from error
 
 
 class OmeZarrFormat(VolumeFormat):

@@ -15,6 +15,7 @@ from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingErro
 from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
 from gpustitch.io.volumes.raw_chunks import RawChunks
 from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
+from gpustitch.ops.padded import padded
 
 SIDECAR = "gpustitch.json"
 _CACHE_BYTES = 1 << 28  # of decoded chunks: neighbouring blocks share many of them
@@ -142,15 +143,7 @@ class PrecomputedVolume:
         DamagedInputError
             If a chunk cannot be read.
         """
-        inside = box.intersect(Box.of_shape(self.shape))
-        if inside.is_empty:
-            return np.zeros(box.shape, self.dtype)
-        voxels = self._decoded(inside) if self._raw is None else self._raw.read(inside)
-        if inside == box:
-            return voxels
-        out = np.zeros(box.shape, self.dtype)
-        out[inside.slices(box.start)] = voxels
-        return out
+        return padded(box, self.shape, self.dtype, self._decoded if self._raw is None else self._raw.read)
 
     def _decoded(self, box: Box) -> npt.NDArray[Any]:
         try:

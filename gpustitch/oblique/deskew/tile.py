@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.ops.padded import padded
 
 if TYPE_CHECKING:
     from gpustitch.oblique.destripe.correction import Correction
@@ -75,18 +76,15 @@ class ObliqueTile:
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Voxels of ``box``, shape ``box.shape``; zero outside the coverage."""
-        out = np.zeros(box.shape, self.dtype)
-        inside = box.intersect(Box.of_shape(self.shape))
-        if not self.coverage.intersects(inside):
-            return out
-        start, stop = self.scan.frames_of(inside)
-        rows, columns = slice(inside.start[1], inside.stop[1]), slice(inside.start[0], inside.stop[0])
+        return padded(box, self.shape, self.dtype, self._inside)
+
+    def _inside(self, box: Box) -> npt.NDArray[Any]:
+        if not self.coverage.intersects(box):
+            return np.zeros(box.shape, self.dtype)
+        start, stop = self.scan.frames_of(box)
+        rows, columns = slice(box.start[1], box.stop[1]), slice(box.start[0], box.stop[0])
         frames = self._corrected(start, stop, rows, columns)
-        block = deoblique(frames, inside, self.scan.shear, first_frame=start)
-        if inside == box:
-            return block
-        out[inside.slices(box.start)] = block
-        return out
+        return deoblique(frames, box, self.scan.shear, first_frame=start)
 
     def _corrected(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         if self.correction is None:
