@@ -101,7 +101,7 @@ class PipelineOptions:
     )
     stitch: StitchOptions = nested(
         lambda: StitchOptions(Path(VOLUME), levels=7),
-        without=(*_FILLED_IN, "size", "offset", "last_to_first", "n_patches", "min_mean", "min_correlation"),
+        without=(*_FILLED_IN, "size", "offset"),
         is_estimated={"help": "Even out the brightness of tiles along y at the overlaps."},
     )
     z_offset: int | None = option(

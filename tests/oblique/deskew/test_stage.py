@@ -288,6 +288,7 @@ def test_a_name_may_ask_for_ome_zarr(tmp_path, source):
 
 def test_formats_that_are_written_in_order_are_refused(tmp_path, source):
     source(frames_of((40, 20, 30)))
-    with pytest.raises(ParameterError, match=r"`output` .*v\.tif is named as TIFF.* a name in \*\.zarr, or a name without"):
+    said = r"`output` .*v\.tif is named as TIFF.* a name in \*\.zarr, or a name without"
+    with pytest.raises(ParameterError, match=said):
         plan(options_of(tmp_path, output=tmp_path / "v.tif"))
     assert not list(tmp_path.iterdir())
