@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
@@ -64,3 +65,8 @@ def listed(items: Sequence[object], most: int = 20) -> str:
     """Numbers or names for people: the first of them, and how many more there are."""
     text = ", ".join(map(str, items[:most]))
     return text if len(items) <= most else f"{text} and {len(items) - most} more"
+
+
+def size_text(n_bytes: int) -> str:
+    """A number of bytes as text for people: GB to two digits from 1 GB on, else MB rounded up."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{math.ceil(n_bytes / 1e6)} MB"

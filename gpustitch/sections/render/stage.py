@@ -42,7 +42,7 @@ from gpustitch.regrid.plan import (
 )
 from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
 from gpustitch.running import options as shared
-from gpustitch.running.progress import SILENT, Progress, listed
+from gpustitch.running.progress import SILENT, Progress, listed, size_text
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.render.file import SectionsAlongZ, output_spacing, sections_along_z
 
@@ -146,7 +146,7 @@ class RenderPlan:
         z_um, y_um, x_um = self.spacing.zyx_um
         text = (
             f"{n} sections to {self.shape[0]} planes of {columns} x {rows}; voxels of {x_um:g} x {y_um:g} x {z_um:g} "
-            f"um; at most {_size(self.output_bytes)} on disk and about {_size(self.memory_bytes)} of memory"
+            f"um; at most {size_text(self.output_bytes)} on disk and about {size_text(self.memory_bytes)} of memory"
         )
         n_columns = self.cut.n_columns
         return text if n_columns == 1 else f"{text}; sections are read {n_columns} times (`memory_bytes`)"
@@ -254,10 +254,6 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
             plan.blocks, output, in_order=format_for(options.output, options.format).in_order, progress=progress
         )
     return RenderResult(options.output, plan.shape, plan.spacing, n_read)
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{math.ceil(n_bytes / 1e6)} MB"
 
 
 def _sources(options: RenderOptions, planes: Planes, used: SectionsAlongZ, grid: ZGrid) -> ZPlan | Deformation:

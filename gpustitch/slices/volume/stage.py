@@ -7,7 +7,6 @@ Where slices are missing there is background.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
 from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, write_blocks
 from gpustitch.running import options as shared
-from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
 from gpustitch.slices.dicom.pixels import DicomPlanes
 from gpustitch.slices.images.pixels import ImageSlices
@@ -139,14 +138,10 @@ class ResamplePlan:
             n, rows, columns = volume.shape
             lines.append(
                 f"{volume.path}: {n} planes of {columns} x {rows}, voxels of {x_um / 1000:.6g} x {y_um / 1000:.6g} x "
-                f"{z_um / 1000:.6g} mm, at most {_size(volume.output_bytes)} on disk and about "
-                f"{_size(volume.blocks.memory_bytes)} of memory"
+                f"{z_um / 1000:.6g} mm, at most {size_text(volume.output_bytes)} on disk and about "
+                f"{size_text(volume.blocks.memory_bytes)} of memory"
             )
         return "\n".join(lines)
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{math.ceil(n_bytes / 1e6)} MB"
 
 
 def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
