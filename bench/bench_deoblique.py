@@ -36,6 +36,8 @@ STEPS = {"isotropic": 1.8 / math.sqrt(2), "anisotropic": 2.0}
 class Memory:
     """Frames in memory."""
 
+    absent: frozenset[int] = frozenset()
+
     def __init__(self, frames: npt.NDArray[Any]) -> None:
         self.frames = frames
         self.shape = frames.shape

@@ -35,6 +35,10 @@ class Frames(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
 
+    @property
+    def absent(self) -> frozenset[int]:
+        """Frames that no file holds. They keep their place, read as zeros and cover nothing."""
+
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
         """Frames ``start <= f < stop``, cut to ``rows`` and ``columns``; shape (stop-start, rows, columns)."""
 

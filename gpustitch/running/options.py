@@ -58,9 +58,13 @@ def overwrite() -> Any:
     return option(False, help="Replace the output if it exists.")
 
 
-def allow_truncated() -> Any:
-    """Whether a stage uses recordings that end early."""
-    return option(False, help="Use the whole frames of DCIMG files that end early.")
+def allow_missing() -> Any:
+    """Whether a stage goes on where frames are absent: dropped by the camera, lost in a copy, cut off at the end."""
+    return option(
+        False,
+        flag="--allow-missing --allow-truncated",
+        help="Go on where frames are missing; they stay uncovered, and all other frames keep their place.",
+    )
 
 
 def memory(default: int, what: str = "Most memory to hold, such as 512M or 4G.") -> Any:

@@ -53,8 +53,8 @@ def test_damaged_files_are_named_before_anything_is_written(channel: Path, tmp_p
 def test_whole_frames_of_a_truncated_file_can_be_used_when_asked_for(channel: Path, tmp_path: Path) -> None:
     victim = channel / "0/0_144/0.dcimg"
     victim.write_bytes(victim.read_bytes()[:-200])
-    assert "--allow-truncated" in fail(5, "dcimg2tif", "--input", victim, "--output-pattern", tmp_path / "a_%02d.tif")
-    allow = "--allow-truncated"
+    assert "--allow-missing" in fail(5, "dcimg2tif", "--input", victim, "--output-pattern", tmp_path / "a_%02d.tif")
+    allow = "--allow-missing"
     said = succeed("dcimg2tif", "--input", victim, "--output-pattern", tmp_path / "a_%02d.tif", "--quiet", allow)
     assert "11 whole frames are used, its header promises 12" in said
     assert len(list(tmp_path.glob("a_*.tif"))) == 11

@@ -72,7 +72,7 @@ class DcimgFrames:
     ----------
     path
         The file; it is opened read-only.
-    allow_truncated
+    allow_missing
         Take the whole frames if the file ends early or the two frame counts differ.
 
     Raises
@@ -83,7 +83,9 @@ class DcimgFrames:
         If the file is not DCIMG, is truncated, or its headers contradict each other.
     """
 
-    def __init__(self, path: str | Path, allow_truncated: bool = False) -> None:
+    absent: frozenset[int] = frozenset()
+
+    def __init__(self, path: str | Path, allow_missing: bool = False) -> None:
         self.path = Path(path)
         try:
             self._file = self.path.open("rb")
@@ -95,7 +97,7 @@ class DcimgFrames:
             raise InputMissingError(f"{self.path} cannot be opened: no permission to read it") from error
         file_bytes = os.fstat(self._file.fileno()).st_size
         self.header = _read_header(self.path, self._file, file_bytes)
-        n_frames = _checked_count(self.path, self.header, file_bytes, allow_truncated)
+        n_frames = _checked_count(self.path, self.header, file_bytes, allow_missing)
         header = self.header
         self.shape = (n_frames, header.n_rows, header.n_columns)
         self.dtype: np.dtype[Any] = np.dtype(f"<u{header.pixel_bytes}")
@@ -283,10 +285,10 @@ def _check_header(path: Path, header: DcimgHeader) -> None:
         )
 
 
-def _checked_count(path: Path, header: DcimgHeader, file_bytes: int, allow_truncated: bool) -> int:
+def _checked_count(path: Path, header: DcimgHeader, file_bytes: int, allow_missing: bool) -> int:
     """Number of frames that can be read."""
     whole = header.whole_frames(file_bytes)
-    if allow_truncated:
+    if allow_missing:
         counts = [count for count in (header.n_frames, header.n_frames_in_file) if count]
         n_frames = min([whole, *counts])
         if n_frames == 0:
@@ -295,18 +297,18 @@ def _checked_count(path: Path, header: DcimgHeader, file_bytes: int, allow_trunc
     if header.n_frames != header.n_frames_in_file:
         raise DamagedInputError(
             f"{path}: the file header counts {header.n_frames_in_file} frames, the session header {header.n_frames}; "
-            f"the file is long enough for {whole}; `allow_truncated` takes the least of these numbers"
+            f"the file is long enough for {whole}; `allow_missing` takes the least of these numbers"
         )
     if whole < header.n_frames:
         expected = header.data_offset + header.n_frames * header.stride
         raise DamagedInputError(
             f"{path} is truncated: {header.n_frames} frames need {expected} bytes, the file has {file_bytes}, "
-            f"which is {whole} whole frames; copy it again, or `allow_truncated` takes the whole frames"
+            f"which is {whole} whole frames; copy it again, or `allow_missing` takes the whole frames"
         )
     if header.n_frames == 0:
         raise DamagedInputError(
             f"{path}: its header says 0 frames (was the recording cut short?); the file is long enough for {whole}; "
-            "`allow_truncated` takes these frames"
+            "`allow_missing` takes these frames"
         )
     return header.n_frames
 
@@ -320,7 +322,7 @@ class DcimgFormat(FrameFormat):
 
     def open(self, files: Sequence[Path], reading: Reading) -> Frames:
         """The frames in the file."""
-        return DcimgFrames(files[0], reading.allow_truncated)
+        return DcimgFrames(files[0], reading.allow_missing)
 
     def recognises(self, file: Path) -> bool:
         """Whether the file begins with DCIMG's first bytes."""
@@ -329,7 +331,7 @@ class DcimgFormat(FrameFormat):
 
     def truncation(self, file: Path) -> str:
         """How many of the frames that the header promises are whole; empty for a whole file."""
-        frames = DcimgFrames(file, allow_truncated=True)
+        frames = DcimgFrames(file, allow_missing=True)
         promised = max(frames.header.n_frames, frames.header.n_frames_in_file)
         if frames.shape[0] == promised:
             return ""

@@ -32,12 +32,12 @@ class Reading:
     ----------
     types
         Types of pixels that the caller takes.
-    allow_truncated
-        Take the whole frames of a file that ends early.
+    allow_missing
+        Go on where frames are missing, and name them in ``absent``.
     """
 
     types: Sequence[str] = FRAME_TYPES
-    allow_truncated: bool = False
+    allow_missing: bool = False
 
 
 class FrameFormat(ABC):

@@ -18,12 +18,12 @@ _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of t
 
 
 def open_frames(
-    pattern_or_path: str | Path, *, allow_truncated: bool = False, types: Sequence[str] = FRAME_TYPES
+    pattern_or_path: str | Path, *, allow_missing: bool = False, types: Sequence[str] = FRAME_TYPES
 ) -> Frames:
     """Frames of a file, of a folder or of a glob, in any format of :data:`FRAME_FORMATS`.
 
-    Files of a folder or glob are sorted naturally: ``img_2`` before ``img_10``. ``allow_truncated`` takes the
-    whole frames of a file that ends early. ``types`` names the types that pixels may have.
+    Files of a folder or glob are sorted naturally: ``img_2`` before ``img_10``. With ``allow_missing``, frames that
+    no file holds keep their place and are named in ``absent``. ``types`` names the types that pixels may have.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def open_frames(
     DamagedInputError
         If a file is damaged or of no known format, or the frames differ in size or type.
     """
-    return open_files(pattern_or_path, frame_files(pattern_or_path), Reading(types, allow_truncated))[0]
+    return open_files(pattern_or_path, frame_files(pattern_or_path), Reading(types, allow_missing))[0]
 
 
 def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tuple[Frames, FrameFormat]:
@@ -65,6 +65,7 @@ class Oriented:
         self.frames = frames
         n_frames, n_rows, n_columns = frames.shape
         self.dtype: np.dtype[Any] = frames.dtype
+        self.absent = frames.absent
         self._swap = rotate_90 % 2 == 1
         self.shape = (n_frames, n_columns, n_rows) if self._swap else (n_frames, n_rows, n_columns)
         turn = rotate_90 % 4
@@ -123,6 +124,7 @@ class Slice:
         self.start = start
         self.shape = (last - start, frames.shape[1], frames.shape[2])
         self.dtype: np.dtype[Any] = frames.dtype
+        self.absent = frozenset(f - start for f in frames.absent if start <= f < last)
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
         """Frames of the range, counted from its start; ParameterError outside it."""

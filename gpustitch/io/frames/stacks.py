@@ -20,6 +20,7 @@ class Stack(ABC):
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     name: str
+    absent: frozenset[int] = frozenset()
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
         """Frames ``start <= f < stop``, cut to ``rows`` and ``columns``, as a new array.

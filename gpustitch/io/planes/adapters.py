@@ -21,6 +21,7 @@ class FramePlanes:
         self.name = name
         self.spacing = spacing
         self.shape = frames.shape
+        self.absent = frames.absent
         self.dtype: np.dtype[Any] = frames.dtype.newbyteorder("=")
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
@@ -40,6 +41,7 @@ class ArrayPlanes:
     """
 
     depth = 1
+    absent: frozenset[int] = frozenset()
 
     def __init__(self, array: npt.NDArray[Any], name: str = "the array", spacing: Spacing | None = None) -> None:
         if array.ndim != 3 or 0 in array.shape or array.dtype.kind not in "uif":
@@ -64,6 +66,8 @@ class VolumePlanes:
 
     ``spacing`` is the spacing that the source states, or None; ``depth`` is the thickness of its chunks in planes.
     """
+
+    absent: frozenset[int] = frozenset()
 
     def __init__(self, volume: Volume, name: str, spacing: Spacing | None, depth: int = 1) -> None:
         self.volume = volume

@@ -25,7 +25,7 @@ PLANE_FORMATS: Registry[PlaneFormat] = Registry("planes", "gpustitch.planes", (N
 _ANY_SPACING = Spacing(1.0, 1.0, 1.0)
 
 
-def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -> Planes:
+def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False) -> Planes:
     """The planes of whatever lies at a path.
 
     The path may lead to
@@ -38,8 +38,8 @@ def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -
     ----------
     pattern_or_path
         The path, or a glob pattern.
-    allow_truncated
-        Take the whole frames of a file that ends early.
+    allow_missing
+        Go on where planes are missing; they keep their place.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_truncated: bool = False) -
         if path.is_dir():
             raise InputMissingError(f"{path} holds no planes: {plane_sources()}") from error
         raise
-    frames, format = open_files(pattern_or_path, files, Reading(PLANE_TYPES, allow_truncated))
+    frames, format = open_files(pattern_or_path, files, Reading(PLANE_TYPES, allow_missing))
     return FramePlanes(frames, str(pattern_or_path), format.spacing(files))
 
 

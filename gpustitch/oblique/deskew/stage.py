@@ -72,7 +72,7 @@ class DeobliqueOptions:
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
     flush: bool = True  # wait until the disk has everything; a volume that is read once and removed needs no flush
-    allow_truncated: bool = shared.allow_truncated()
+    allow_missing: bool = shared.allow_missing()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     flat: Path | None = flat_file(DESTRIPING)
@@ -173,7 +173,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         If the output cannot be written. Then no part of the output remains.
     """
     options = plan.options
-    warning = truncation(options.input) if options.allow_truncated else ""
+    warning = truncation(options.input) if options.allow_missing else ""
     if warning:
         progress.warn(warning)
     work = Work(
@@ -201,7 +201,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
 
 
 def _opened(options: DeobliqueOptions) -> Frames:
-    frames = open_frames(options.input, allow_truncated=options.allow_truncated)
+    frames = open_frames(options.input, allow_missing=options.allow_missing)
     if options.start is not None or options.stop is not None:
         frames = Slice(frames, options.start or 0, options.stop)
     if options.rotate_90 % 4 or options.flip_ud:

@@ -36,7 +36,7 @@ class ExportOptions:
     flip_ud: bool = shared.flip_ud()
     start: int = option(0, help="First frame; files keep the number of their frame.")
     stop: int | None = option(None, help="Frame to stop before.", shown="all frames")
-    allow_truncated: bool = shared.allow_truncated()
+    allow_missing: bool = shared.allow_missing()
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.idle_device()
 
@@ -83,7 +83,7 @@ def plan_export(
         If an output exists, cannot be written, or the disk is too small.
     """
     n_workers = checked_workers(options.n_workers)
-    chosen = Slice(open_frames(options.input, allow_truncated=options.allow_truncated), options.start, options.stop)
+    chosen = Slice(open_frames(options.input, allow_missing=options.allow_missing), options.start, options.stop)
     frames = Oriented(chosen, options.rotate_90, options.flip_ud)
     paths = _named(options.output_pattern, range(options.start, options.start + chosen.shape[0]), suffixes)
     _check_outputs(paths, frame_files(options.input), overwrite=options.overwrite)
@@ -91,7 +91,7 @@ def plan_export(
     middle = n_frames // 2
     output_bytes = n_frames * len(encode(frames.read(middle, middle + 1)[0]))
     check_free_space(paths[0], output_bytes)
-    warning = truncation(options.input) if options.allow_truncated else ""
+    warning = truncation(options.input) if options.allow_missing else ""
     return ExportPlan(frames, paths, encode, output_bytes, n_workers, options.overwrite, warning)
 
 

@@ -28,7 +28,7 @@ ORIENTATIONS = {"plain": (0, False), "chunglab": (3, True)}
 Preset = Literal["plain", "chunglab"]
 _GEOMETRY = "Geometry"
 # Options that the stages share: the pipeline fills them in.
-_FILLED_IN = ("output", "n_workers", "n_writers", "overwrite", "device", "device_memory_bytes", "allow_truncated")
+_FILLED_IN = ("output", "n_workers", "n_writers", "overwrite", "device", "device_memory_bytes", "allow_missing")
 _FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_90", "flip_ud", "memory_bytes")
 
 
@@ -123,7 +123,7 @@ class PipelineOptions:
         None, flag="--flip-ud/--no-flip-ud", shown="as `preset` says", panel=_GEOMETRY
     )
     keep_tiles: bool = option(False, help="Keep the volumes of the single tiles.", panel=VOLUME_PANEL)
-    allow_truncated: bool = shared.allow_truncated()
+    allow_missing: bool = shared.allow_missing()
     n_workers: int | None = shared.n_workers()
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.device()

@@ -91,7 +91,7 @@ class RenderOptions:
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
-    allow_truncated: bool = shared.allow_truncated()
+    allow_missing: bool = shared.allow_missing()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     planes: Planes | None = None
@@ -195,7 +195,7 @@ def plan(options: RenderOptions) -> RenderPlan:
     n_workers = checked_workers(options.n_workers)
     if not options.max_gap > 0:
         raise ParameterError(f"`max_gap` is a number of sections above 0, not {options.max_gap}")
-    planes = options.planes or open_planes(options.input, allow_truncated=options.allow_truncated)
+    planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing)
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"planes of {', '.join(RENDERED_TYPES)} are rendered; {planes.name} holds {planes.dtype}")
     spacing, step = output_spacing(planes, options.spacing, options.z_spacing_um)

@@ -79,7 +79,7 @@ class SimilarityOptions:
     chunk: int | None = option(None, help="Planes read at a time.", shown="what suits them")
     memory_bytes: int = shared.memory(1 << 30)
     n_workers: int | None = shared.n_workers()
-    allow_truncated: bool = shared.allow_truncated()
+    allow_missing: bool = shared.allow_missing()
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
@@ -168,7 +168,7 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
             check_file_output(sidecar_of(options.output), overwrite=options.overwrite)
         check_outside(options.output, options.input, is_image=options.output.suffix.lower() in TIFF_SUFFIXES)
     n_workers = checked_workers(options.n_workers)
-    planes = options.planes or open_planes(options.input, allow_truncated=options.allow_truncated)
+    planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing)
     n, rows, columns = planes.shape
     max_lag = checked_max_lag(options.max_lag, n)
     if options.output is not None:
@@ -364,5 +364,5 @@ def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     """What the output says of where it comes from."""
     options = plan.options
     parameters = {"max_lag": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
-    parameters |= {"device": str(plan.device), "allow_truncated": options.allow_truncated}
+    parameters |= {"device": str(plan.device), "allow_missing": options.allow_missing}
     return provenance(parameters, [options.input] if options.input.is_file() else [])

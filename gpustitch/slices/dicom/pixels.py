@@ -51,6 +51,7 @@ class DicomPlanes:
     """
 
     depth = 1
+    absent: frozenset[int] = frozenset()
 
     def __init__(
         self,

@@ -47,6 +47,7 @@ class ImageSlices:
     """
 
     depth = 1
+    absent: frozenset[int] = frozenset()
     spacing: Spacing | None = None
 
     def __init__(self, headers: Sequence[SliceHeader], name: str) -> None:

@@ -171,7 +171,7 @@ def test_a_recording_that_ends_early_is_used_as_far_as_it_goes_and_that_is_said(
         ("z-spacing", path, "-o", tmp_path / "p.csv"),
         ("z-render", path, tmp_path / "z.csv", tmp_path / "v.tif", *size),
     ):
-        assert "copy it again, or --allow-truncated takes the whole frames" in fail(5, *command, "--quiet")
+        assert "copy it again, or --allow-missing takes the whole frames" in fail(5, *command, "--quiet")
         assert "is truncated: 4 whole frames are used, its header promises 6" in succeed(
-            *command, "--quiet", "--allow-truncated"
+            *command, "--quiet", "--allow-missing"
         )

@@ -47,7 +47,7 @@ def test_all_options(series, tmp_path):
     result = call(
         folder / "in.npy", folder / "z.csv", tmp_path / "v", "--voxel-size", "0.5,0.25,2", "--z-spacing", 0.8,
         "--nearest", "--max-gap", 3, "--fill-gaps", "--format", "ome-zarr", "--levels", 2, "--chunk-size", "32,16,8",
-        "--memory", "1M", "--n-workers", 2, "--n-writers", 1, "--device", "cpu", "--allow-truncated", "--overwrite",
+        "--memory", "1M", "--n-workers", 2, "--n-writers", 1, "--device", "cpu", "--allow-missing", "--overwrite",
         "--quiet",
     )  # fmt: skip
     assert result.exit_code == 0 and not result.output, result.output

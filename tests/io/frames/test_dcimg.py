@@ -208,7 +208,7 @@ def test_a_file_that_is_not_there_or_a_folder(tmp_path):
 def test_what_is_no_dcimg_is_named(tmp_path, content, said):
     (tmp_path / "a.dcimg").write_bytes(content)
     with pytest.raises(DamagedInputError, match=rf"a\.dcimg.*{said}"):
-        DcimgFrames(tmp_path / "a.dcimg", allow_truncated=True)
+        DcimgFrames(tmp_path / "a.dcimg", allow_missing=True)
 
 
 @pytest.mark.parametrize(("offset", "value", "said"), [
@@ -233,7 +233,7 @@ def test_a_truncated_file_says_how_many_frames_are_whole(path, frames, lost):
     whole = 4 - -(-lost // stride)
     with pytest.raises(DamagedInputError, match=rf"truncated.*4 frames.*{size}.*{whole} whole"):
         DcimgFrames(path)
-    assert np.array_equal(DcimgFrames(path, allow_truncated=True).read(0, whole), frames[:whole])
+    assert np.array_equal(DcimgFrames(path, allow_missing=True).read(0, whole), frames[:whole])
 
 
 def test_a_file_without_one_whole_frame_is_refused_in_any_case(path):
@@ -241,7 +241,7 @@ def test_a_file_without_one_whole_frame_is_refused_in_any_case(path):
         file.truncate(900)
     for allow in (False, True):
         with pytest.raises(DamagedInputError, match="whole frame"):
-            DcimgFrames(path, allow_truncated=allow)
+            DcimgFrames(path, allow_missing=allow)
 
 
 def test_a_recording_whose_count_was_never_written(path, frames):
@@ -249,7 +249,7 @@ def test_a_recording_whose_count_was_never_written(path, frames):
     _patch(path, SESSION + 60, "<I", 0)
     with pytest.raises(DamagedInputError, match=r"0 frames.*enough for 4"):
         DcimgFrames(path)
-    assert np.array_equal(DcimgFrames(path, allow_truncated=True).read(0, 4), frames)
+    assert np.array_equal(DcimgFrames(path, allow_missing=True).read(0, 4), frames)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(path):
@@ -306,7 +306,7 @@ def test_version_0_without_stamp_or_without_its_end(tmp_path):
         file.truncate(332 + 2 * 112 + 5)
     with pytest.raises(DamagedInputError, match="2 whole"):
         DcimgFrames(tmp_path / "old.dcimg")
-    assert np.array_equal(DcimgFrames(tmp_path / "old.dcimg", allow_truncated=True).read(0, 2), frames[:2])
+    assert np.array_equal(DcimgFrames(tmp_path / "old.dcimg", allow_missing=True).read(0, 2), frames[:2])
 
 
 @pytest.mark.parametrize("count", [3, 5, 0])

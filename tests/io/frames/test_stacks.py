@@ -183,6 +183,8 @@ def test_frames_that_are_not_there_are_refused(tmp_path, frames, start, stop):
 class _Recorded:
     """Frames that remember what was asked of them."""
 
+    absent = frozenset()
+
     def __init__(self, array):
         self.array, self.shape, self.dtype, self.asked = array, array.shape, array.dtype, []
 

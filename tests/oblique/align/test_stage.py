@@ -236,6 +236,8 @@ def test_oblique_tiles_are_compared_only_where_both_were_seen() -> None:
 
 
 class _Stack:
+    absent: frozenset[int] = frozenset()
+
     def __init__(self, array: np.ndarray) -> None:
         self.array, self.shape, self.dtype = array, array.shape, array.dtype
 

@@ -30,6 +30,8 @@ CHUNK = (8, 8, 8)
 class Recorded:
     """Frames in memory that count how often each was read."""
 
+    absent = frozenset()
+
     def __init__(self, frames):
         self.frames = frames
         self.shape = frames.shape
@@ -47,7 +49,7 @@ def source(monkeypatch):
 
     def use(frames):
         recorded = Recorded(frames)
-        monkeypatch.setattr(stage, "open_frames", lambda _, allow_truncated: recorded)
+        monkeypatch.setattr(stage, "open_frames", lambda _, allow_missing: recorded)
         monkeypatch.setattr(stage, "frame_files", lambda _: [])
         return recorded
 

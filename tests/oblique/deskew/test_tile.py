@@ -28,6 +28,8 @@ from tests.io.volumes.test_blockfs import write_blockfs
 class Recorded:
     """Frames in memory that remember what was read."""
 
+    absent = frozenset()
+
     def __init__(self, frames):
         self.frames = frames
         self.shape = frames.shape
