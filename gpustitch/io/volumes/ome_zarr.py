@@ -155,6 +155,8 @@ class OmeZarrVolume:
         Voxels (z, y, x) that are stored together; their number of planes.
     levels
         Number of levels.
+    axes
+        Names of the stored array's axes.
 
     Raises
     ------
@@ -175,6 +177,7 @@ class OmeZarrVolume:
         axes = self.image.axes or tuple("tczyx"[-store.ndim :])
         if len(axes) != store.ndim:
             raise DamagedInputError(f"{self.path} names {len(axes)} axes but its array has {store.ndim}")
+        self.axes = tuple(axes)
         self._store, self.chunk_shape = self._upright(store, axes)
         self.depth = self.chunk_shape[0]
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)

@@ -29,7 +29,7 @@ from gpustitch.io.write.pyramid_layout import (
     level_shape,
     pyramid_bytes,
 )
-from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
+from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains
 from gpustitch.oblique.fuse.options import Intensity, StitchOptions, TreeOptions
@@ -309,8 +309,18 @@ def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
     return {
         **provenance({"mosaic": plan.source, "output": plan.options}, alignment),
         "tiles": [
-            {"name": tile.name, "origin_px": list(tile.origin_px), "shear_px": tile.shear_px}
+            {
+                "name": tile.name,
+                "origin_px": list(tile.origin_px),
+                "shear_px": tile.shear_px,
+                "coverage": _extent(tile.volume.coverage),
+            }
             for tile in plan.mosaic.tiles
         ],
         "y_intensity_last_to_first": last_to_first,
     }
+
+
+def _extent(cover: Coverage) -> dict[str, Any]:
+    names = ("n_frames", "n_rows", "n_columns", "shear")
+    return {name: getattr(cover, name) for name in names}
