@@ -53,7 +53,8 @@ class FolderServer(socketserver.ThreadingTCPServer):
     """Serves below ``/TOKEN/``, with a thread for each connection; nothing else is served, and no folder is listed.
 
     ``data/N/...`` are the files of ``folders[N]``, ``v/view/`` is the client, ``state.json`` is the state that the
-    client begins with. A chunk that lies compressed (``.gz``, ``.br``) or nested (``x/y/z``) is found by its plain name.
+    client begins with. A chunk that lies compressed (``.gz``, ``.br``) or nested (``x/y/z``) is found by its plain
+    name.
 
     Parameters
     ----------
@@ -272,9 +273,12 @@ def stored(folder: Path, name: Sequence[str]) -> tuple[Path, str] | None:
     if _CHUNK.fullmatch(name[-1]):
         names.append([*name[:-1], *name[-1].split("_")])
     for parts, (suffix, encoding) in itertools.product(names, _ENCODINGS):
+        place = folder.joinpath(*parts[:-1], parts[-1] + suffix)
         try:
-            file = folder.joinpath(*parts[:-1], parts[-1] + suffix).resolve(strict=True)
+            file = place.resolve(strict=True)
         except (FileNotFoundError, NotADirectoryError):
+            if place.is_symlink():  # the file was somewhere: what is lost is not empty
+                raise
             continue
         if not file.is_relative_to(folder):
             raise OutsideError(f"{'/'.join(parts)} leads to a file outside the folder that is served")

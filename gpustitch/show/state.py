@@ -13,7 +13,7 @@ import numpy as np
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
-from gpustitch.io.volumes.precomputed import SIDECAR, PrecomputedVolume
+from gpustitch.io.volumes.precomputed import SIDECAR, PrecomputedVolume, read_info
 from gpustitch.model import Coverage, Link, Spacing
 from gpustitch.model.arrays import PxZYX
 
@@ -107,12 +107,23 @@ def state_of(shown: Sequence[Shown], data: str) -> dict[str, Any]:
     return {
         "title": ", ".join(item.name for item in shown),
         "dimensions": _dimensions(spacing),
+        "position": _middle(shown[0].volume),
         "crossSectionScale": max(extents) / _PANEL_PX,
         "projectionScale": 1.5 * max(extents),
         "layers": layers,
         "layout": "4panel",
         "crossSectionBackgroundColor": "#000000",
     }
+
+
+def _middle(volume: PrecomputedVolume | OmeZarrVolume) -> list[float]:
+    """The middle (x, y, z) of a volume in its voxels, counted from the origin that its files state."""
+    if isinstance(volume, PrecomputedVolume):
+        first = read_info(volume.path)["scales"][0].get("voxel_offset", (0, 0, 0))
+    else:
+        at_um = dict(zip(volume.axes, volume.image.translations[0], strict=False))
+        first = [at_um.get(axis, 0.0) / um for axis, um in zip("xyz", volume.spacing.zyx_um[::-1], strict=True)]
+    return [start + n / 2 for start, n in zip(first, volume.coverage.shape[::-1], strict=True)]
 
 
 def _dimensions(spacing: Spacing, axes: Sequence[str] = "xyz") -> dict[str, Any]:
