@@ -1,4 +1,4 @@
-"""What Neuroglancer is told to show: volumes as layers of one view, the tiles of each and the links between them."""
+"""What Neuroglancer is told to show: volumes as layers of one view, the tiles of each, the links between them."""
 
 from __future__ import annotations
 
@@ -100,14 +100,15 @@ def state_of(shown: Sequence[Shown], data: str) -> dict[str, Any]:
         for item in shown
         for n, um in zip(item.volume.coverage.shape, item.volume.spacing.zyx_um, strict=True)
     ]
+    extra = sorted({axis for item in shown for axis in _axes_without_unit(item.volume)} - set("xyz"))
     colors = [_LONE] if len(shown) == 1 else [_COLORS[number % len(_COLORS)] for number in range(len(shown))]
     layers = [_image(item, f"{data}/{number}/", colors[number]) for number, item in enumerate(shown)]
     for number, item in enumerate(shown):
         layers += [{**layer, "visible": number == 0} for layer in (*_outlines(item), *_links(item))]
     return {
         "title": ", ".join(item.name for item in shown),
-        "dimensions": _dimensions(spacing),
-        "position": _middle(shown[0].volume),
+        "dimensions": _dimensions(spacing, ["x", "y", "z", *extra]),
+        "position": [*_middle(shown[0].volume), *(0 for _ in extra)],
         "crossSectionScale": max(extents) / _PANEL_PX,
         "projectionScale": 1.5 * max(extents),
         "layers": layers,
@@ -131,12 +132,19 @@ def _dimensions(spacing: Spacing, axes: Sequence[str] = "xyz") -> dict[str, Any]
     return {axis: [um[axis] * 1e-6, "m"] if axis in um else [1, ""] for axis in axes}
 
 
+def _axes_without_unit(volume: PrecomputedVolume | OmeZarrVolume) -> tuple[str, ...]:
+    """The stored axes of a volume whose files state no unit of length; none if they do."""
+    return volume.axes if isinstance(volume, OmeZarrVolume) and volume.stated_spacing is None else ()
+
+
 def _image(item: Shown, address: str, color: str) -> dict[str, Any]:
     low, high = item.contrast
     volume = item.volume
     source: dict[str, Any] = {"url": f"{'zarr' if isinstance(volume, OmeZarrVolume) else 'precomputed'}://{address}"}
-    if isinstance(volume, OmeZarrVolume) and volume.stated_spacing is None:
-        source["transform"] = {"outputDimensions": _dimensions(volume.spacing, volume.axes)}
+    if axes := _axes_without_unit(volume):
+        units = [1e-6 if axis in "xyz" else 1 for axis in axes]  # the reader takes such numbers as um
+        matrix = np.pad(np.diag(units), ((0, 0), (0, 1))).tolist()
+        source["transform"] = {"outputDimensions": _dimensions(volume.spacing, axes), "matrix": matrix}
     return {
         "type": "image",
         "name": item.name,

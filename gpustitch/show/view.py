@@ -82,11 +82,9 @@ class View:
     @property
     def caution(self) -> str:
         """What to know of who can look; empty if only this machine can."""
-        return (
-            ""
-            if self.server.is_local
-            else "`address` lets other machines look: whoever has the link can read these volumes"
-        )
+        if self.server.is_local:
+            return ""
+        return "`address` lets other machines look: whoever has the link can read these volumes"
 
     def close(self) -> None:
         """Serve no more."""
