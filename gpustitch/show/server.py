@@ -19,7 +19,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import imagecodecs
 
@@ -29,6 +29,7 @@ from gpustitch.errors import ParameterError
 _ENCODINGS = (("", ""), (".gz", "gzip"), (".br", "br"))
 _DECODERS: dict[str, Callable[[bytes], Any]] = {"gzip": gzip.decompress, "br": imagecodecs.brotli_decode}
 _CHUNK = re.compile(r"-?\d+--?\d+(_-?\d+--?\d+){2}")
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::\d+)?")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm"}
 _ANY = "application/octet-stream"
@@ -121,10 +122,8 @@ class FolderServer(socketserver.ThreadingTCPServer):
 
     def knows(self, host: str) -> bool:
         """Whether a request may name this host: a foreign name that leads here is a trick to read what is served."""
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+        match = _HOST.fullmatch(host.lower())
+        name = (match[1] or match[2]) if match else ""
         return name in self._names or (not self.is_local and _is_ip(name))
 
     def handle_error(self, request: Any, client_address: Any) -> None:

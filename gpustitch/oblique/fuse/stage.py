@@ -322,5 +322,6 @@ def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
 
 
 def _extent(cover: Coverage) -> dict[str, Any]:
+    """The outline of what the camera saw of a tile."""
     names = ("n_frames", "n_rows", "n_columns", "shear")
     return {name: getattr(cover, name) for name in names}
