@@ -24,6 +24,7 @@ from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
 from gpustitch.show import view
 from gpustitch.show.view import ViewOptions
+from tests.paths import DATA
 
 pytestmark = pytest.mark.skipif(find_spec("neuroglancer") is None, reason="the extra [view] is not installed")
 
@@ -146,6 +147,8 @@ def test_what_cannot_be_shown(volume: Path, tmp_path: Path, monkeypatch: pytest.
         view.plan(ViewOptions([volume], port=70000))
     with pytest.raises(InputMissingError):
         view.plan(ViewOptions([tmp_path / "none"]))
+    with pytest.raises(ParameterError, match="Neuroglancer does not read"):
+        view.plan(ViewOptions([DATA / "blockfs_70x133x129"]))
     monkeypatch.setitem(sys.modules, "neuroglancer", None)
     with pytest.raises(MissingExtraError, match="view"):
         view.plan(ViewOptions([volume]))
