@@ -120,7 +120,8 @@ def state_of(shown: Sequence[Shown], data: str) -> dict[str, Any]:
 def _middle(volume: PrecomputedVolume | OmeZarrVolume) -> list[float]:
     """The middle (x, y, z) of a volume in its voxels, counted from the origin that its files state."""
     if isinstance(volume, PrecomputedVolume):
-        first = read_info(volume.path)["scales"][0].get("voxel_offset", (0, 0, 0))
+        finest = min(read_info(volume.path)["scales"], key=lambda scale: min(scale["resolution"]))
+        first = finest.get("voxel_offset", (0, 0, 0))
     else:
         at_um = dict(zip(volume.axes, volume.image.translations[0], strict=False))
         first = [at_um.get(axis, 0.0) / um for axis, um in zip("xyz", volume.spacing.zyx_um[::-1], strict=True)]

@@ -16,7 +16,7 @@ from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
-from gpustitch.model import Box
+from gpustitch.model import Box, Spacing
 from gpustitch.model.options import check_ranges, documented, option
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
@@ -127,7 +127,7 @@ def _client() -> Path:
 def _shown(number: int, path: Path) -> Shown:
     """The volume at a path, or the one in an output of the pipeline, with its tiles and the links of its alignment."""
     folder = path / VOLUME if not is_volume(path) and is_volume(path / VOLUME) else path
-    volume = open_volume(folder)
+    volume = open_volume(folder, Spacing(1, 1, 1))  # formats that ask for a size are refused for another reason
     if not isinstance(volume, PrecomputedVolume | OmeZarrVolume):
         raise ParameterError(
             f"{folder} is of a format that Neuroglancer does not read; precomputed and OME-Zarr volumes can be shown"
