@@ -12,6 +12,7 @@ import re
 import secrets
 import socket
 import socketserver
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Sequence
@@ -127,7 +128,9 @@ class FolderServer(socketserver.ThreadingTCPServer):
         return name in self._names or (not self.is_local and _is_ip(name))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a browser that hangs up is no error, and answers tell of all others."""
+        """Say what is a fault of this program; a browser that hangs up is none."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

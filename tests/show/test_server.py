@@ -152,7 +152,7 @@ PARTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.lists(PARTS, max_size=6), st.sampled_from(["data/0", "data/1", "v/view", "data", ""]))
 def test_nothing_else_is_served(server: FolderServer, place: Path, parts: list[str], below: str) -> None:
     """Whatever is asked for, what comes is a file of the folder by its plain name."""
@@ -199,7 +199,7 @@ def test_a_file_that_cannot_be_read_is_not_absent(
     assert ask(server, "data/0/info")[0] == 500
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.integers(0, 40), st.one_of(st.none(), st.integers(0, 50)), st.one_of(st.none(), st.integers(0, 50)))
 def test_parts_of_files(server: FolderServer, place: Path, size: int, first: int | None, last: int | None) -> None:
     """A part is what the same slice of the bytes is; parts that are none are refused; what is no range is ignored."""
@@ -236,7 +236,7 @@ LAYOUTS = {
 }
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(-99, 99), st.integers(-99, 99)), min_size=3, max_size=3),
     st.sampled_from(sorted(LAYOUTS)),
