@@ -202,7 +202,7 @@ def test_a_file_that_is_not_there_or_a_folder(tmp_path):
         (b"", "not a DCIMG"),
         (b"II*\0" + bytes(900), "not a DCIMG"),
         (b"DCIMG\0\0\0\0\0\0\1", "truncated"),
-        (b"DCIMG\0\0\0\0\0\0\2" + bytes(900), "version 0x2000000"),
+        (b"DCIMG\0\0\0\0\0\0\3" + bytes(900), "version 0x3000000"),
     ],
 )
 def test_what_is_no_dcimg_is_named(tmp_path, content, said):
