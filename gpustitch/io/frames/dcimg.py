@@ -160,8 +160,8 @@ class DcimgFrames:
         """What a user must know: absent frames, odd times, and what was never tried on a file of a camera."""
         if self.absent:
             yield f"{self.path}: {self.losses}"
-        if self.n_cut_off and not self.header.version:
-            yield f"{self.path}: frame stamps and the pixels under the camera's stamp are at its end, which is cut off"
+        if self.header.is_cut_off:
+            yield f"{self.path}: its end is not there, which holds frame stamps and pixels under the camera's stamp"
         yield from self._doubts()
 
     def _doubts(self) -> Iterator[str]:

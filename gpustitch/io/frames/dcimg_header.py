@@ -33,8 +33,7 @@ _FOOTER_LIMIT = 1 << 16  # a header that states a longer footer is damaged
 _STAMPS_0 = 272  # from the session footer to the frame stamps (version 0)
 _MOST_FRAMES = 1 << 20  # a header that counts more frames than this, and more than the file can hold, is damaged
 
-ReadAt = Callable[[int, int], bytes]
-"""The bytes of a file from an offset on; fewer than asked where the file ends."""
+ReadAt = Callable[[int, int], bytes]  # the bytes of a file from an offset on; fewer than asked where it ends
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class DcimgHeader:
     ``n_frames`` is the session's count, ``n_frames_in_file`` the file header's. ``stamp_row`` is the row whose first
     ``stamp_bytes`` hold a camera stamp, or None. Version 0 has no footers of frames: its frame stamps lie at
     ``stamps_offset``, then its time stamps, and its true pixels at ``true_pixels_offset``; 0 where there are none.
+    ``is_cut_off`` says that the file ends inside the session footer, which holds them.
     """
 
     version: int
@@ -60,6 +60,7 @@ class DcimgHeader:
     stamp_bytes: int = STAMP_BYTES
     stamps_offset: int = 0
     true_pixels_offset: int = 0
+    is_cut_off: bool = False
 
     @property
     def stride(self) -> int:
@@ -121,34 +122,37 @@ def _session_0(path: Path, read_at: ReadAt, file: dict[str, int], file_bytes: in
     start = file["header_size"]
     layout = DCIMGFile.SESS_HDR_DTYPE
     session = _fields(path, layout, read_at(start, _bytes_of(layout)), "session header")
-    header = _header(0, file, session, footer_bytes=0, stamp_row=None)
-    footer = start + session["session_data_size"]
-    first, second = DCIMGFile.SESSION_FOOTER_DTYPE, DCIMGFile.SESSION_FOOTER2_DTYPE
-    if footer + _STAMPS_0 + 12 * header.n_frames > file_bytes or not header.n_frames or not header.row_bytes:
-        return header
-    ends = _fields(path, first, read_at(footer, _bytes_of(first)), "session footer")
-    at = footer + ends["offset_to_2nd_struct"]
-    if at + _bytes_of(second) > file_bytes:
-        return header
-    places = _fields(path, second, read_at(at, _bytes_of(second)), "session footer")
+    footer, n_frames = start + session["session_data_size"], session["nfrms"]
+    ends, places = _footer_0(path, read_at, footer, file_bytes)
+    if not ends or footer + max(ends["footer_size"], _STAMPS_0 + 12 * n_frames) > file_bytes:
+        return _header(0, file, session, footer_bytes=0, stamp_row=None, is_cut_off=True)
     # A footer that states another place than the package's contradicts it: then nothing is known of stamps.
     stamps = footer + _STAMPS_0 if places["offset_to_frame_counts"] in (0, _STAMPS_0) else 0
-    offset = places["offset_to_4px"]
-    pixels, rest = divmod(ends["footer_size"] - offset, header.n_frames)
-    row = places["4px_offset_in_frame"] // header.row_bytes
-    known = not rest and pixels in (4 * header.pixel_bytes, STAMP_BYTES) and row < header.n_rows
-    if not known or footer + offset + pixels * header.n_frames > file_bytes:
-        return _header(0, file, session, footer_bytes=0, stamp_row=None, stamps_offset=stamps)
+    pixels, rest = divmod(ends["footer_size"] - places["offset_to_4px"], max(1, n_frames))
+    row = places["4px_offset_in_frame"] // max(1, session["bytes_per_row"])
+    has_true_pixels = pixels in (4 * session["byte_depth"], STAMP_BYTES) and not rest and row < session["ysize"]
     return _header(
         0,
         file,
         session,
         footer_bytes=0,
-        stamp_row=row,
-        stamp_bytes=pixels,
+        stamp_row=row if has_true_pixels else None,
+        stamp_bytes=pixels if has_true_pixels else 0,
         stamps_offset=stamps,
-        true_pixels_offset=footer + offset,
+        true_pixels_offset=footer + places["offset_to_4px"] if has_true_pixels else 0,
     )
+
+
+def _footer_0(path: Path, read_at: ReadAt, footer: int, file_bytes: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Both parts of a session footer; nothing if the file ends inside them."""
+    first, second = DCIMGFile.SESSION_FOOTER_DTYPE, DCIMGFile.SESSION_FOOTER2_DTYPE
+    if footer + _bytes_of(first) > file_bytes:
+        return {}, {}
+    ends = _fields(path, first, read_at(footer, _bytes_of(first)), "session footer")
+    at = footer + ends["offset_to_2nd_struct"]
+    if at + _bytes_of(second) > file_bytes:
+        return {}, {}
+    return ends, _fields(path, second, read_at(at, _bytes_of(second)), "session footer")
 
 
 def _header(version: int, file: dict[str, int], session: dict[str, int], **rest: Any) -> DcimgHeader:
@@ -245,4 +249,9 @@ def _check_count(path: Path, header: DcimgHeader, file_bytes: int, whole: int) -
         raise DamagedInputError(
             f"{path}: its header says 0 frames (was the recording cut short?); the file is long enough for {whole}; "
             "`allow_missing` takes these frames"
+        )
+    if header.is_cut_off:
+        raise DamagedInputError(
+            f"{path} is truncated: its end is not there, which holds frame stamps and the pixels under the camera's "
+            "stamp; copy it again, or `allow_missing` goes on without them"
         )

@@ -86,7 +86,7 @@ def read_stamps(path: Path, read_at: ReadAt, header: DcimgHeader, n_frames: int)
         numbers[:] = counters[:n_frames]
         seconds, fractions = counters[header.n_frames :].reshape(-1, 2)[:n_frames].T
         times[:] = _microseconds(seconds, fractions)
-    size = header.stamp_bytes if header.true_pixels_offset else 0
+    size = header.stamp_bytes if header.stamp_row is not None else 0
     pixels = np.frombuffer(read_at(header.true_pixels_offset, n_frames * size), np.uint8)
     return Stamps(numbers, times, pixels.reshape(n_frames, size))
 
