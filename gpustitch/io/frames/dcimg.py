@@ -120,7 +120,7 @@ class DcimgFrames:
             self._read_into(line, first + row * self.header.row_bytes, held)
 
     def _read_into(self, target: npt.NDArray[np.uint8], offset: int, held: int) -> None:
-        view = memoryview(target).cast("B")
+        view = memoryview(target.data).cast("B")
         while view:
             try:
                 count = self._take(view, offset)

@@ -171,7 +171,7 @@ def _header(version: int, file: dict[str, int], session: dict[str, int], **rest:
 
 
 def _bytes_of(layout: Any) -> int:
-    return np.dtype(layout).itemsize
+    return int(np.dtype(layout).itemsize)
 
 
 def _fields(path: Path, layout: Any, data: bytes, part: str) -> dict[str, int]:

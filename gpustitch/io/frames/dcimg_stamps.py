@@ -115,7 +115,7 @@ def _in_footers(path: Path, read_at: ReadAt, header: DcimgHeader, n_frames: int)
 
 
 def _microseconds(seconds: npt.NDArray[Any], fractions: npt.NDArray[Any]) -> Integers:
-    return seconds.astype(np.int64) * 1_000_000 + fractions
+    return seconds.astype(np.int64) * 1_000_000 + fractions.astype(np.int64)
 
 
 def placed(path: Path, stamps: Stamps) -> Places:
