@@ -183,7 +183,7 @@ class DcimgFrames:
         """Version, rate, duration and drops, for people."""
         times = timing(self.places, self.stamps)
         if times is None:
-            timed = "no time stamps"
+            timed = "time stamps that do not run on" if self.stamps.times_us.any() else "no time stamps"
         else:
             rate = f"{1e6 / times.period_us:.4g} Hz, " if times.period_us else ""
             timed = f"{rate}{times.duration_us / 1e6:.4g} s from first to last frame"

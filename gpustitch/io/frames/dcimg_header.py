@@ -43,7 +43,7 @@ class DcimgHeader:
     ``n_frames`` is the session's count, ``n_frames_in_file`` the file header's. ``stamp_row`` is the row whose first
     ``stamp_bytes`` hold a camera stamp, or None. Version 0 has no footers of frames: its frame stamps lie at
     ``stamps_offset``, then its time stamps, and its true pixels at ``true_pixels_offset``; 0 where there are none.
-    ``is_cut_off`` says that the file ends inside the session footer, which holds them.
+    ``data_end`` is where its frames end, and ``is_cut_off`` says that the part behind, which holds these, is not all there.
     """
 
     version: int
@@ -60,6 +60,7 @@ class DcimgHeader:
     stamp_bytes: int = STAMP_BYTES
     stamps_offset: int = 0
     true_pixels_offset: int = 0
+    data_end: int | None = None
     is_cut_off: bool = False
 
     @property
@@ -69,7 +70,8 @@ class DcimgHeader:
 
     def whole_frames(self, file_bytes: int) -> int:
         """Number of whole frames in a file of this many bytes, whatever the headers count."""
-        return max(0, file_bytes - self.data_offset) // self.stride
+        end = file_bytes if self.data_end is None else min(file_bytes, self.data_end)
+        return max(0, end - self.data_offset) // self.stride
 
 
 def read_header(path: Path, read_at: ReadAt, file_bytes: int) -> DcimgHeader:
@@ -124,8 +126,10 @@ def _session_0(path: Path, read_at: ReadAt, file: dict[str, int], file_bytes: in
     session = _fields(path, layout, read_at(start, _bytes_of(layout)), "session header")
     footer, n_frames = start + session["session_data_size"], session["nfrms"]
     ends, places = _footer_0(path, read_at, footer, file_bytes)
-    if not ends or footer + max(ends["footer_size"], _STAMPS_0 + 12 * n_frames) > file_bytes:
-        return _header(0, file, session, footer_bytes=0, stamp_row=None, is_cut_off=True)
+    # A recording that was never closed has no count, and nothing behind its frames.
+    data_end = footer if n_frames or footer > start + session["offset_to_data"] else None
+    if not ends or not n_frames or footer + max(ends["footer_size"], _STAMPS_0 + 12 * n_frames) > file_bytes:
+        return _header(0, file, session, footer_bytes=0, stamp_row=None, data_end=data_end, is_cut_off=True)
     # A footer that states another place than the package's contradicts it: then nothing is known of stamps.
     stamps = footer + _STAMPS_0 if places["offset_to_frame_counts"] in (0, _STAMPS_0) else 0
     pixels, rest = divmod(ends["footer_size"] - places["offset_to_4px"], max(1, n_frames))
@@ -140,6 +144,7 @@ def _session_0(path: Path, read_at: ReadAt, file: dict[str, int], file_bytes: in
         stamp_bytes=pixels if has_true_pixels else 0,
         stamps_offset=stamps,
         true_pixels_offset=footer + places["offset_to_4px"] if has_true_pixels else 0,
+        data_end=data_end,
     )
 
 

@@ -174,6 +174,17 @@ def timing(places: Places, stamps: Stamps) -> Timing | None:
     if len(times) < 2 or not (passed >= 0).all() or not passed.any():
         return None
     period = float(np.median(passed / steps))
-    off = np.abs(passed - steps * period)
-    odd = off > max(_ODD_PERIODS * period, _ODD_SCATTERS * float(np.median(off)))
-    return Timing(period, int(times[-1] - times[0]), tuple(at[1:][odd].tolist()))
+    late = passed - steps * period
+    odd = np.zeros(0, np.int64)
+    if period:
+        limit = max(_ODD_PERIODS * period, _ODD_SCATTERS * float(np.median(np.abs(late))))
+        odd = at[1:][(np.abs(late) > limit) & (np.abs(_shifts(late)) > limit)]
+    return Timing(period, int(times[-1] - times[0]), tuple(odd.tolist()))
+
+
+def _shifts(late: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """By how much times are late from a frame on; one that is late alone, as a busy computer writes it, is not."""
+    error = np.pad(np.concatenate([[0.0], np.cumsum(late)]), 3, mode="edge")
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(error, 3), axis=1)
+    shifts: npt.NDArray[np.float64] = middle[4:-1] - middle[1:-4]
+    return shifts

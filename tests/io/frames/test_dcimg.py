@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import threading
 
@@ -243,6 +244,14 @@ def test_a_recording_whose_count_was_never_written(path, frames):
     with pytest.raises(DamagedInputError, match=r"0 frames.*enough for 4"):
         DcimgFrames(path)
     assert np.array_equal(DcimgFrames(path, allow_missing=True).read(0, 4), frames)
+
+
+def test_systems_without_positioned_reads(path, frames, monkeypatch):
+    for name in ("pread", "preadv"):
+        monkeypatch.delattr(os, name, raising=False)
+    read = DcimgFrames(path)
+    assert np.array_equal(read.read(0, 4), frames)
+    assert np.array_equal(read.read(1, 3, slice(1000, 1025, 3), slice(2, 7)), frames[1:3, 1000:1025:3, 2:7])
 
 
 @pytest.mark.parametrize("columns", [slice(None), slice(2, 4)])

@@ -126,8 +126,19 @@ def test_times_that_jump_where_stamps_do_not_are_told(tmp_path):
     times = [BEGIN_US + PERIOD_US * i + 25_000 * (i >= 6) for i in range(12)]
     (caution,) = _opened(_file(tmp_path, _frames(12), range(12), times), allow_missing=False).cautions()
     assert "time stamps, 10 ms a frame, jump at frames 6: a pause" in caution
+    once_late = [BEGIN_US + PERIOD_US * i + 9_000 * (i == 6) for i in range(12)]
+    assert not list(_opened(_file(tmp_path, _frames(12), range(12), once_late)).cautions())
     scattered = [BEGIN_US + PERIOD_US * i + (i * 7919) % 6000 for i in range(12)]
     assert not list(_opened(_file(tmp_path, _frames(12), range(12), scattered)).cautions())
+    steady = [BEGIN_US + PERIOD_US * i for i in range(12)]
+    said = " ".join(_opened(_file(tmp_path, _frames(12), [*range(6), *range(9, 15)], steady)).cautions())
+    assert "6 to 8 (3 dropped" in said and "jump at frames 9:" in said  # stamps say 3 frames, times say none
+    backward = [BEGIN_US, BEGIN_US - 5, *steady[2:]]
+    said = " ".join(_opened(_file(tmp_path, _frames(12), range(12), backward)).details())
+    assert "time stamps that do not run on, no dropped frames" in said
+    coarse = [BEGIN_US + i // 4 * 1_000_000 for i in range(12)]
+    read = _opened(_file(tmp_path, _frames(12), range(12), coarse))
+    assert "version 1, 2 s from" in next(iter(read.details())) and not list(read.cautions())
     dropped = [i for i in range(12) if i != 5]
     (caution,) = _opened(_file(tmp_path, _frames(11), dropped)).cautions()
     assert "dropped by the camera" in caution
@@ -170,6 +181,18 @@ def test_the_end_of_version_0_is_not_lost_without_a_word(tmp_path):
     with pytest.raises(DamagedInputError, match="truncated: its end is not there"):
         _opened(path, allow_missing=False)
     assert "its end is not there" in " ".join(_opened(path).cautions())
+
+
+def test_what_lies_behind_the_frames_of_version_0_is_no_frame(tmp_path):
+    frames = _frames(3)
+    path = _file(tmp_path, frames, range(3), version=0)
+    data = bytearray(path.read_bytes())
+    for offset in (0x24, 232 + 32):
+        struct.pack_into("<I", data, offset, 0)
+    path.write_bytes(data)
+    read = _opened(path)
+    _check(read, frames, range(3), 3)
+    assert "its end is not there" in " ".join(read.cautions())
 
 
 def test_what_was_never_tried_on_a_real_file_is_said(tmp_path):
