@@ -43,7 +43,7 @@ class DcimgHeader:
     ``n_frames`` is the session's count, ``n_frames_in_file`` the file header's. ``stamp_row`` is the row whose first
     ``stamp_bytes`` hold a camera stamp, or None. Version 0 has no footers of frames: its frame stamps lie at
     ``stamps_offset``, then its time stamps, and its true pixels at ``true_pixels_offset``; 0 where there are none.
-    ``data_end`` is where its frames end, and ``is_cut_off`` says that the part behind, which holds these, is not all there.
+    ``data_end`` is where its frames end; ``is_cut_off`` says that what follows, which holds these, is not all there.
     """
 
     version: int
