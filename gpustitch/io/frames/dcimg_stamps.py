@@ -15,7 +15,7 @@ from gpustitch.io.frames.dcimg_header import FRAME_STAMP, STAMP_IN_FOOTER, Dcimg
 
 Integers = npt.NDArray[np.int64]
 
-_READERS = 8  # requests at once: on a network or a disk each takes a while
+_READERS = 16  # requests at once: on a network or a disk each takes a while
 _COUNTERS = (16, 31, 32)  # bits of the counters that frame stamps may come from: they begin again at their end
 _MOST_DROPPED = 1 << 15  # a jump over more frames is damage
 _ODD_PERIODS = 0.75  # frames whose time is off by this part of the usual time between frames are named

@@ -48,6 +48,12 @@ def test_every_command_refuses_a_recording_with_drops(channel, tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["channel"]
 
 
+def test_all_tiles_with_drops_are_named_at_once(channel, tmp_path):
+    write_dcimg(channel / "0/0_0/0.dcimg", FRAMES, 9, (12, 8), dropped={2}, overwrite=True)
+    code, said = _run("pipeline", channel, "--output", tmp_path / "out", "--preset", "plain")
+    assert code == 5 and "2 of 2 tiles are damaged; " in said and "0_0/0.dcimg: 1 of 10" in said and SAID in said
+
+
 def test_the_gap_stays_open_where_it_is_allowed(channel, tmp_path):
     """A tile with drops has the shape of one whose frames are all there."""
     whole = tmp_path / "whole.dcimg"
