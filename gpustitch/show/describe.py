@@ -13,8 +13,8 @@ import numpy as np
 from gpustitch.array import Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.sources import own_folder
 from gpustitch.array.transfer import hosted
-from gpustitch.errors import DeviceError, GpustitchError, InputMissingError, ParameterError
-from gpustitch.io.frames.opening import open_frames
+from gpustitch.errors import DamagedInputError, DeviceError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.frames.opening import details, open_frames
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
 from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.model import Mosaic, TilePath
@@ -27,7 +27,7 @@ from gpustitch.running import options as shared
 from gpustitch.version import VERSION
 
 _PACKAGES = (
-    "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "imagecodecs", "typer",
+    "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "dcimg", "imagecodecs", "typer",
 )  # fmt: skip
 # Stage positions that differ by less than a quarter of this belong to one column or row of tiles.
 _SAME_PLACE_UM = (20.0, 20.0, 20.0)
@@ -142,14 +142,25 @@ def describe_path(path: Path) -> Iterator[str]:
         count, rows, columns = planes.shape
         yield f"{path}: {count} planes of {rows} rows x {columns} columns, {planes.dtype}"
         return
+    yield from _frames(path)
+
+
+def _frames(path: Path) -> Iterator[str]:
+    """What frames there are; of absent ones it is said that the file is damaged."""
     try:
-        frames = open_frames(path)
+        frames, damage = open_frames(path), ""
+    except DamagedInputError as error:
+        frames, damage = open_frames(path, allow_missing=True), f"  DAMAGED: {error}"
     except InputMissingError:
         raise ParameterError(
             f"{path} holds nothing that gpustitch reads: no tiles ({raw_places()}), no {plane_sources()}"
         ) from None
     count, rows, columns = frames.shape
     yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
+    for detail in details(path):
+        yield f"  {detail}"
+    if damage:
+        yield damage
 
 
 def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
@@ -161,7 +172,7 @@ def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
 
 def _raw_tile(tile: TilePath) -> str:
     count, rows, columns = open_frames(tile.path).shape
-    return f"{count} frames of {rows} x {columns}"
+    return ", ".join([f"{count} frames of {rows} x {columns}", *details(tile.path)])
 
 
 def _volume_tile(tile: TilePath) -> str:

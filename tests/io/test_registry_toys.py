@@ -41,8 +41,8 @@ class ToyFrames(FrameFormat):
     def open(self, files, reading):
         return ArrayPlanes(np.load(files[0]))
 
-    def truncation(self, file):
-        return f"{file} is a toy"
+    def cautions(self, file):
+        return (f"{file} is a toy",)
 
 
 class ToyPlanes(PlaneFormat):

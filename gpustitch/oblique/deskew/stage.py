@@ -18,7 +18,7 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
+from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
@@ -173,9 +173,8 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         If the output cannot be written. Then no part of the output remains.
     """
     options = plan.options
-    warning = truncation(options.input) if options.allow_missing else ""
-    if warning:
-        progress.warn(warning)
+    for caution in cautions(options.input):
+        progress.warn(caution)
     work = Work(
         plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
     )

@@ -23,7 +23,7 @@ from gpustitch.errors import (
 from gpustitch.io.atomic import check_free_space, check_output
 from gpustitch.io.found import found_files
 from gpustitch.io.frames.formats import raw_suffixes
-from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.frames.opening import cautions, open_frames
 from gpustitch.io.images.files import (
     IMAGE_SUFFIXES,
     TIFF_SUFFIXES,
@@ -179,6 +179,9 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     OutputError
         If an image cannot be written.
     """
+    for stack in dict.fromkeys(job.source for job in plan.jobs if job.frames is not None):
+        for caution in cautions(stack):
+            progress.warn(caution)
     skipped = dict(plan.unreadable)
     done = 0
     try:

@@ -14,7 +14,7 @@ from gpustitch.array import Device
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
+from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
 from gpustitch.model import Frames
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
@@ -51,7 +51,7 @@ class ExportPlan:
     output_bytes: int
     n_workers: int
     overwrite: bool
-    warning: str = ""
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ def plan_export(
     middle = n_frames // 2
     output_bytes = n_frames * len(encode(frames.read(middle, middle + 1)[0]))
     check_free_space(paths[0], output_bytes)
-    warning = truncation(options.input) if options.allow_missing else ""
-    return ExportPlan(frames, paths, encode, output_bytes, n_workers, options.overwrite, warning)
+    return ExportPlan(frames, paths, encode, output_bytes, n_workers, options.overwrite, cautions(options.input))
 
 
 def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> ExportResult:
@@ -107,8 +106,8 @@ def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> Exp
             partial.write_bytes(data)
         return len(data)
 
-    if plan.warning:
-        progress.warn(plan.warning)
+    for caution in plan.cautions:
+        progress.warn(caution)
     n_frames, n_rows, n_columns = plan.frames.shape
     done = output_bytes = 0
     try:

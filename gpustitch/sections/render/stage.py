@@ -17,7 +17,7 @@ from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
-from gpustitch.io.frames.opening import truncation
+from gpustitch.io.frames.opening import cautions
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
@@ -223,8 +223,8 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         If the output cannot be written or the device fails; nothing is left of the output then.
     """
     options, used = plan.options, plan.sections_used
-    if options.planes is None and (ends_early := truncation(options.input)):
-        progress.warn(ends_early)
+    for caution in () if options.planes is not None else cautions(options.input):
+        progress.warn(caution)
     if used.left_out:
         progress.note(f"left out as asked: sections {listed(used.left_out)}")
     if used.doubled:

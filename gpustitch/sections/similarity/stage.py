@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, Device, choose_device, cpu_count, on, to_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
-from gpustitch.io.frames.opening import truncation
+from gpustitch.io.frames.opening import cautions
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
@@ -191,8 +191,8 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
         If the output cannot be written, or the device fails.
     """
     options, n = plan.options, plan.planes.shape[0]
-    if options.planes is None and (ends_early := truncation(options.input)):
-        progress.warn(ends_early)
+    for caution in () if options.planes is not None else cautions(options.input):
+        progress.warn(caution)
     if plan.planes.dtype.name not in _EXACT:
         progress.note(f"planes of {plan.planes.dtype} are compared in float32, to 7 digits")
     if plan.chunk % plan.planes.depth and plan.chunk < n:
