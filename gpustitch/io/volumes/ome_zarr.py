@@ -220,8 +220,10 @@ class OmeZarrVolume:
 
     def _counted(self, folder: Path, allow_missing: bool) -> tuple[int, int]:
         """Number of files that the level should have, and of those that are missing; refuses what has lost files."""
-        record = read_record(self.path, is_due=self.image.has_record and not allow_missing)
-        recorded = None if record is None else record.written.get(self.image.paths[self.level])
+        # A level may be opened alone, as an array.
+        owner, name = (self.path, self.image.paths[self.level]) if self.image.axes else (folder.parent, folder.name)
+        record = read_record(owner, is_due=self.image.has_record and not allow_missing)
+        recorded = None if record is None else record.written.get(name)
         names = ZarrNames(folder)
         found = check_presence(
             folder,

@@ -161,15 +161,15 @@ def _listing(folder: Path, naming: Naming) -> _Listing:
         parted = naming.split(name)
         if parted is None:
             found.n_others += 1
-            found.other = found.other or name
+            found.other = min(found.other or name, name)
             continue
         parts, kind = parted
         index = tuple([axis.get(part, -1) for axis, part in zip(axes, parts, strict=False)])
         if len(parts) != len(axes) or -1 in index:
             found.n_outside += 1
-            found.outside = found.outside or name
+            found.outside = min(found.outside or name, name)
         elif found.kinds[index]:
-            found.doubled = f"{naming.name(index, int(found.kinds[index]))} and {name}"
+            found.doubled = " and ".join(sorted([naming.name(index, int(found.kinds[index])), name]))
         else:
             found.kinds[index] = kind
     return found
