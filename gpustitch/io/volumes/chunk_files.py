@@ -76,6 +76,9 @@ class ChunkFiles:
 
     def split(self, name: str) -> tuple[Sequence[str], int] | None:
         """As :class:`gpustitch.io.volumes.presence.Naming` says."""
+        plain = name.split("_")
+        if len(plain) == 3 and plain[2] in self.axes[0]:  # most are: no need to look closer
+            return plain[::-1], 1
         match = _NAME.fullmatch(name)
         if match is None:
             return None
