@@ -46,7 +46,7 @@ def test_damaged_files_are_named_before_anything_is_written(channel: Path, tmp_p
         said = fail(code, "pipeline", channel, "--output", tmp_path / "out", *PLAIN)
         assert text in said and str(victim) in said.replace("\n", "")
         assert victim.read_bytes() == damage
-        assert "DAMAGED" in succeed("info", channel)
+        assert "DAMAGED" in fail(5, "info", channel)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["channel"]
 
 

@@ -123,6 +123,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
         y_voxel_um=source.y_voxel_um,
         z_offset=source.z_offset,
         negative_y=source.negative_y,
+        allow_missing=source.allow_missing,
     )
     return plan(mosaic, options, source=source)
 
@@ -317,6 +318,7 @@ def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
             }
             for tile in plan.mosaic.tiles
         ],
+        "missing": list(plan.mosaic.notes),
         "y_intensity_last_to_first": last_to_first,
     }
 

@@ -21,6 +21,7 @@ from gpustitch.io.frames.opening import cautions
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
+from gpustitch.io.volumes.format import missing_text
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
 from gpustitch.model import ZYX, Spacing
@@ -225,6 +226,8 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
     options, used = plan.options, plan.sections_used
     for caution in () if options.planes is not None else cautions(options.input):
         progress.warn(caution)
+    if missing := missing_text(plan.planes, plan.planes.name):
+        progress.warn(missing)
     if used.left_out:
         progress.note(f"left out as asked: sections {listed(used.left_out)}")
     if used.doubled:
@@ -278,6 +281,7 @@ def _sidecar(plan: RenderPlan) -> dict[str, Any]:
         **provenance(given, files),
         "first_plane_at_section": plan.grid.first,
         "plane_distance_in_sections": plan.grid.step,
+        "missing": missing_text(plan.planes, plan.planes.name),
         "sections_left_out": sorted([*plan.sections_used.left_out, *plan.sections_used.doubled]),
     }
     if isinstance(plan.sources, ZPlan):

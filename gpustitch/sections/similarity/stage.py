@@ -19,6 +19,7 @@ from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
+from gpustitch.io.volumes.format import missing_text
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
@@ -193,6 +194,8 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
     options, n = plan.options, plan.planes.shape[0]
     for caution in () if options.planes is not None else cautions(options.input):
         progress.warn(caution)
+    if missing := missing_text(plan.planes, plan.planes.name):
+        progress.warn(missing)
     if plan.planes.dtype.name not in _EXACT:
         progress.note(f"planes of {plan.planes.dtype} are compared in float32, to 7 digits")
     if plan.chunk % plan.planes.depth and plan.chunk < n:
@@ -365,4 +368,5 @@ def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     options = plan.options
     parameters = {"max_lag": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
     parameters |= {"device": str(plan.device), "allow_missing": options.allow_missing}
+    parameters |= {"missing": missing_text(plan.planes, plan.planes.name)}
     return provenance(parameters, [options.input] if options.input.is_file() else [])
