@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from gpustitch.array import Array, namespace, resident
-from gpustitch.errors import ParameterError
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
-from gpustitch.oblique.flat.flatfield import check_scaled_flat, flat_counts, inverse_flat, to_uint16
+from gpustitch.oblique.flat.flatfield import check_scaled_flat, flattened, inverse_flat
 
 # The notch takes about half of a foreground structure of 2 * columns / sigma1 pixels. Cells are shorter than this.
 _LEAST_KEPT_PX = 20
 
 Method = Literal["none", "wavelet", "lightsheet"]
+OutputType = Literal["keep", "uint8", "uint16", "float32"]
+_KEPT = ("uint8", "uint16", "float32", "int8", "int16", "int32", "uint32", "float64")
+# Whole numbers up to this are exact in float32, in which corrections are computed.
+_MOST_EXACT = 1 << 24
 
 
 @documented
@@ -28,12 +32,13 @@ class Correction:
     """Destriping, then dark offset, then flat field; one object serves any number of frames and threads.
 
     Stripes are removed from the raw counts, and the dark offset is subtracted once. ``flat`` is the illumination
-    (rows, columns) scaled to maximum 1, or None. Where ``flat`` is 0 the result is 0.
+    (rows, columns) scaled to maximum 1, or None. Where ``flat`` is 0 the result is 0. Values below 0 count as 0 for
+    the destriping of others, and are left as they are by it.
 
     Raises
     ------
     ParameterError
-        If the flat is not scaled, not finite or negative, or ``dark`` is negative or not finite.
+        If the flat is not scaled, not finite or negative, or ``dark`` is negative or not finite, or a choice is none.
     """
 
     method: Method = option(
@@ -49,10 +54,16 @@ class Correction:
         help="Counts that the camera shows without light.",
         panel=DESTRIPING,
     )
+    dtype: OutputType = option(
+        "keep",
+        help="Type of corrected pixels; keep is the type of the frames. Values beyond the type are cut off and counted.",
+        panel=DESTRIPING,
+    )
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise ParameterError(f"`method` must be one of {', '.join(get_args(Method))}, not {self.method!r}")
+        for name, value, choices in (("method", self.method, Method), ("dtype", self.dtype, OutputType)):
+            if value not in get_args(choices):
+                raise ParameterError(f"`{name}` must be one of {', '.join(get_args(choices))}, not {value!r}")
         if not (np.isfinite(self.dark) and self.dark >= 0):
             raise ParameterError(f"`dark` must be 0 or a positive number of counts, not {self.dark}")
         if self.flat is not None:
@@ -61,7 +72,7 @@ class Correction:
     @property
     def is_identity(self) -> bool:
         """Whether the correction changes nothing."""
-        return not self.destripes and self.flat is None and self.dark == 0
+        return not self.destripes and self.flat is None and self.dark == 0 and self.dtype == "keep"
 
     @property
     def destripes(self) -> bool:
@@ -81,6 +92,19 @@ class Correction:
             f"{2 * n_columns / _LEAST_KEPT_PX:.0f}"
         )
 
+    def caution_about(self, frame: Array) -> str:
+        """A warning about destriping such a frame; empty if there is none."""
+        scale = self.wavelet.one_count * self.wavelet.crossover
+        if self.method != "wavelet" or not self.destripes or frame.dtype.kind != "f" or not frame.size:
+            return ""
+        greatest = float(frame.max())
+        if not 0 < greatest < scale:
+            return ""
+        return (
+            f"the wavelet method works on counts, but the frames reach only {greatest:.3g}: give `one_count`, the "
+            "value of one count in them (about 1.5e-5 for frames from 0 to 1)"
+        )
+
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ParameterError if the flat and frames of ``shape`` (rows, columns) differ in shape."""
         if self.flat is not None and tuple(self.flat.shape) != tuple(shape):
@@ -89,15 +113,33 @@ class Correction:
                 f"{shape[0]} x {shape[1]}; use a flat made from frames of this size and orientation"
             )
 
-    def apply(self, frame: Array) -> Array:
-        """The corrected frame (rows, columns), or frames (frames, rows, columns), as a new uint16 array.
-
-        Counts are rounded and clipped to 0..65535.
+    def result_type(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Type of the corrected pixels of frames of ``dtype``.
 
         Raises
         ------
         ParameterError
-            If the frame is neither 2-D nor 3-D, or differs in shape from the flat.
+            If frames of that type cannot be corrected, or not without a type stated in ``dtype``.
+        """
+        if self.dtype != "keep" and dtype.kind in "uif":
+            return np.dtype(self.dtype)
+        if dtype.name not in _KEPT:
+            advice = "state the `dtype` of the result" if dtype.kind in "uif" else "convert the frames"
+            raise ParameterError(f"pixels of {dtype} cannot keep their type, as {', '.join(_KEPT)} can; {advice}")
+        return dtype.newbyteorder("=")
+
+    def apply(self, frame: Array) -> Array:
+        """The corrected frame (rows, columns), or frames (frames, rows, columns), as a new array of `result_type`.
+
+        It is computed in float32. Whole numbers are rounded and clipped to the range of their type.
+
+        Raises
+        ------
+        ParameterError
+            If the frame is neither 2-D nor 3-D, or differs in shape from the flat. If its type cannot be kept, or
+            whole numbers are too great for float32 and ``dtype`` is ``"keep"``.
+        DamagedInputError
+            If the frame holds NaN or infinity.
         """
         if frame.ndim not in (2, 3):
             raise ParameterError(
@@ -105,13 +147,31 @@ class Correction:
                 f"not an array of shape {tuple(frame.shape)}"
             )
         self.check_shape(frame.shape[-2:])
+        dtype = self.result_type(frame.dtype)
         if self.is_identity:
-            return to_uint16(frame)
+            return frame.astype(dtype)
+        self._check_values(frame)
         frames = frame[None] if frame.ndim == 2 else frame
-        out = namespace(frame).empty(frames.shape, np.uint16)
         truncate = self.method == "wavelet" and self.wavelet.compat
-        flat_counts(self._destriped(frames), resident(self._gain, frames), out, self.dark, truncate)
+        out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, self.dark, truncate=truncate)
         return out.reshape(frame.shape)  # type: ignore[no-any-return]
+
+    def _check_values(self, frame: Array) -> None:
+        """Refuse values that float32 does not hold."""
+        xp = namespace(frame)
+        if frame.dtype.kind == "f":
+            broken = frame.size - int(xp.count_nonzero(xp.abs(frame) <= np.finfo(np.float32).max))
+            if broken:
+                raise DamagedInputError(
+                    f"{broken} pixels of a frame are NaN, infinite or beyond float32; mend them before the correction"
+                )
+        elif self.dtype == "keep" and frame.dtype.itemsize > 2 and frame.size:
+            greatest = max(int(frame.max()), -int(frame.min()))
+            if greatest > _MOST_EXACT:
+                raise ParameterError(
+                    f"a frame of {frame.dtype} holds {greatest}, and whole numbers above {_MOST_EXACT} would lose "
+                    "digits; give `dtype` float32 to accept that"
+                )
 
     @cached_property
     def _gain(self) -> Array:
@@ -121,6 +181,42 @@ class Correction:
         """The frames (frames, rows, columns) as float32 counts, without stripes."""
         if not self.destripes:
             return frames.astype(np.float32)
+        if frames.dtype.kind == "u":
+            return self._without_stripes(frames)
+        counts = frames.astype(np.float32, copy=False)
+        negative = namespace(frames).minimum(counts, 0)
+        destriped = self._without_stripes(counts - negative)
+        destriped += negative
+        return destriped
+
+    def _without_stripes(self, frames: Array) -> Array:
         if self.method == "wavelet":
             return destripe_wavelet(frames, self.wavelet)
         return destripe_lightsheet(frames, self.lightsheet)
+
+
+def n_cut_off(raw: Array, corrected: Array) -> int:
+    """Number of pixels that may have lost their value at an end of the corrected frames' type.
+
+    These have the type's greatest value, which the raw pixel did not have, or were below 0 in a type that ends at 0.
+    """
+    if corrected.dtype.kind == "f" or not corrected.size:
+        return 0
+    xp = namespace(raw)
+    count, most = 0, np.iinfo(corrected.dtype).max
+    if int(corrected.max()) == most:
+        at_end = corrected == most
+        if raw.dtype == corrected.dtype:
+            at_end &= raw != most
+        count = int(xp.count_nonzero(at_end))
+    if raw.dtype.kind != "u" and corrected.dtype.kind == "u":
+        count += int(xp.count_nonzero(raw < 0))
+    return count
+
+
+def cut_off_text(count: int) -> str:
+    """A warning about pixels that `n_cut_off` counts."""
+    return (
+        f"{count} pixels came to the greatest value of their type by the correction, or were below 0 in a type without "
+        "sign: give a wider `dtype`, such as float32, if their values matter"
+    )
