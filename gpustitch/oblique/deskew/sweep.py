@@ -21,7 +21,7 @@ from gpustitch.array import Array, Device, empty, on, to_device, to_host
 from gpustitch.errors import DamagedInputError
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import deoblique
-from gpustitch.oblique.destripe.correction import Correction, n_cut_off
+from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.running.progress import Progress
 from gpustitch.running.threads import Workers
 
@@ -167,7 +167,7 @@ class Sweep:
                 corrected = correction.apply(frames)
             except DamagedInputError as error:
                 raise DamagedInputError(f"frames {start} to {stop - 1}: {error}") from error
-            return corrected, n_cut_off(frames, corrected)
+            return corrected, correction.n_cut_off(frames, corrected)
 
     def _ready(self, held: int) -> Iterator[Box]:
         """Take the blocks that need only frames held; skip the boxes that no frame reaches."""

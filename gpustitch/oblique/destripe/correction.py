@@ -32,8 +32,7 @@ class Correction:
     """Destriping, then dark offset, then flat field; one object serves any number of frames and threads.
 
     Stripes are removed from the raw counts, and the dark offset is subtracted once. ``flat`` is the illumination
-    (rows, columns) scaled to maximum 1, or None. Where ``flat`` is 0 the result is 0. Values below 0 count as 0 for
-    the destriping of others, and are left as they are by it.
+    (rows, columns) scaled to maximum 1, or None. Where ``flat`` is 0 the result is 0.
 
     Raises
     ------
@@ -56,7 +55,7 @@ class Correction:
     )
     dtype: OutputType = option(
         "keep",
-        help="Type of corrected pixels; keep is the type of the frames. Values beyond the type are cut off and counted.",
+        help="Type of corrected pixels; keep is that of the frames. Another cuts off and counts what it cannot hold.",
         panel=DESTRIPING,
     )
 
@@ -93,12 +92,17 @@ class Correction:
         )
 
     def caution_about(self, frame: Array) -> str:
-        """A warning about destriping such a frame; empty if there is none."""
-        scale = self.wavelet.one_count * self.wavelet.crossover
-        if self.method != "wavelet" or not self.destripes or frame.dtype.kind != "f" or not frame.size:
+        """A warning about correcting frames like this one; empty if there is none."""
+        if frame.dtype.kind != "f" or not frame.size:
             return ""
         greatest = float(frame.max())
-        if not 0 < greatest < scale:
+        if 0 < greatest <= 1 and self.result_type(frame.dtype).kind == "u":
+            return (
+                f"the frames reach only {greatest:.3g}, of which the whole numbers of `dtype` {self.dtype} keep 0 and 1"
+            )
+        if self.method != "wavelet" or not self.destripes:
+            return ""
+        if not 0 < greatest < self.wavelet.one_count * self.wavelet.crossover:
             return ""
         return (
             f"the wavelet method works on counts, but the frames reach only {greatest:.3g}: give `one_count`, the "
@@ -136,8 +140,8 @@ class Correction:
         Raises
         ------
         ParameterError
-            If the frame is neither 2-D nor 3-D, or differs in shape from the flat. If its type cannot be kept, or
-            whole numbers are too great for float32 and ``dtype`` is ``"keep"``.
+            If the frame is neither 2-D nor 3-D, or differs in shape from the flat. With ``dtype`` ``"keep"``, if its
+            type cannot be kept, values are below 0 and to be destriped, or whole numbers are too great for float32.
         DamagedInputError
             If the frame holds NaN or infinity.
         """
@@ -150,28 +154,54 @@ class Correction:
         dtype = self.result_type(frame.dtype)
         if self.is_identity:
             return frame.astype(dtype)
-        self._check_values(frame)
+        self.check_values(frame)
         frames = frame[None] if frame.ndim == 2 else frame
         truncate = self.method == "wavelet" and self.wavelet.compat
         out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, self.dark, truncate=truncate)
         return out.reshape(frame.shape)  # type: ignore[no-any-return]
 
-    def _check_values(self, frame: Array) -> None:
-        """Refuse values that float32 does not hold."""
-        xp = namespace(frame)
-        if frame.dtype.kind == "f":
+    def check_values(self, frame: Array) -> None:
+        """Refuse a frame whose values the correction would lose; raises what `apply` raises about them."""
+        xp, kind = namespace(frame), frame.dtype.kind
+        if kind == "f":
             broken = frame.size - int(xp.count_nonzero(xp.abs(frame) <= np.finfo(np.float32).max))
             if broken:
                 raise DamagedInputError(
                     f"{broken} pixels of a frame are NaN, infinite or beyond float32; mend them before the correction"
                 )
-        elif self.dtype == "keep" and frame.dtype.itemsize > 2 and frame.size:
+        if self.dtype != "keep" or frame.size == 0:
+            return
+        if self.destripes and kind != "u" and float(frame.min()) < 0:
+            raise ParameterError(
+                f"a frame holds values down to {float(frame.min()):g}, but destriping takes 0 for no light: add an offset to "
+                "the frames, or state the `dtype` of the result, which cuts them off at 0"
+            )
+        if kind != "f" and frame.dtype.itemsize > 2:
             greatest = max(int(frame.max()), -int(frame.min()))
             if greatest > _MOST_EXACT:
                 raise ParameterError(
                     f"a frame of {frame.dtype} holds {greatest}, and whole numbers above {_MOST_EXACT} would lose "
                     "digits; give `dtype` float32 to accept that"
                 )
+
+    def n_cut_off(self, raw: Array, corrected: Array) -> int:
+        """Number of pixels of raw frames that may have lost their value at an end of a range.
+
+        They came to an end of the corrected frames' type, 0 aside, at which the raw pixel was not. Or they were below
+        0, where destriping or the type takes none of that.
+        """
+        xp, kind, count = namespace(raw), corrected.dtype.kind, 0
+        ends = np.iinfo(corrected.dtype) if kind != "f" and corrected.size else None
+        if ends and (int(corrected.max()) == ends.max or int(corrected.min()) == ends.min < 0):
+            at_end = corrected == ends.max
+            if kind == "i":
+                at_end |= corrected == ends.min
+            if raw.dtype == corrected.dtype:
+                at_end &= raw != corrected
+            count = int(xp.count_nonzero(at_end))
+        if raw.dtype.kind != "u" and (kind == "u" or self.destripes):
+            count += int(xp.count_nonzero(raw < 0))
+        return count
 
     @cached_property
     def _gain(self) -> Array:
@@ -181,42 +211,16 @@ class Correction:
         """The frames (frames, rows, columns) as float32 counts, without stripes."""
         if not self.destripes:
             return frames.astype(np.float32)
-        if frames.dtype.kind == "u":
-            return self._without_stripes(frames)
-        counts = frames.astype(np.float32, copy=False)
-        negative = namespace(frames).minimum(counts, 0)
-        destriped = self._without_stripes(counts - negative)
-        destriped += negative
-        return destriped
-
-    def _without_stripes(self, frames: Array) -> Array:
+        if frames.dtype.kind != "u" and self.dtype != "keep":
+            frames = namespace(frames).maximum(frames, 0)
         if self.method == "wavelet":
             return destripe_wavelet(frames, self.wavelet)
         return destripe_lightsheet(frames, self.lightsheet)
 
 
-def n_cut_off(raw: Array, corrected: Array) -> int:
-    """Number of pixels that may have lost their value at an end of the corrected frames' type.
-
-    These have the type's greatest value, which the raw pixel did not have, or were below 0 in a type that ends at 0.
-    """
-    if corrected.dtype.kind == "f" or not corrected.size:
-        return 0
-    xp = namespace(raw)
-    count, most = 0, np.iinfo(corrected.dtype).max
-    if int(corrected.max()) == most:
-        at_end = corrected == most
-        if raw.dtype == corrected.dtype:
-            at_end &= raw != most
-        count = int(xp.count_nonzero(at_end))
-    if raw.dtype.kind != "u" and corrected.dtype.kind == "u":
-        count += int(xp.count_nonzero(raw < 0))
-    return count
-
-
 def cut_off_text(count: int) -> str:
-    """A warning about pixels that `n_cut_off` counts."""
+    """A warning about pixels that `Correction.n_cut_off` counts."""
     return (
-        f"{count} pixels came to the greatest value of their type by the correction, or were below 0 in a type without "
-        "sign: give a wider `dtype`, such as float32, if their values matter"
+        f"{count} pixels were cut off at the greatest value of their type, or at 0; give a wider `dtype`, such as "
+        "float32, to keep what exceeds a type"
     )

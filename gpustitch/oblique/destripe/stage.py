@@ -38,7 +38,7 @@ from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.correction import Correction, cut_off_text, n_cut_off
+from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -113,7 +113,7 @@ class DestripePlan:
 
 @dataclass(frozen=True)
 class DestripeResult:
-    """What was written, for each skipped file the reason, and how many pixels `n_cut_off` counts."""
+    """What was written, for each skipped file the reason, and how many pixels were cut off (`Correction.n_cut_off`)."""
 
     output: Path
     n_images: int
@@ -138,7 +138,8 @@ def plan(options: DestripeOptions) -> DestripePlan:
         If a DCIMG file or the first image is damaged and ``on_error`` is ``"stop"``.
     ParameterError
         If the correction would change nothing or an option is out of range. If the flat differs in shape from the
-        first image, or the type of the first image cannot be kept. If two images would get one name, or the output lies in the input.
+        first image, or the type of the first image cannot be kept. If two images would get one name, or the output
+        lies in the input.
     OutputExistsError, OutputError
         If an output exists, cannot be written, or does not fit on the disk.
     """
@@ -245,7 +246,7 @@ def _corrected(job: _Job, options: DestripeOptions, device: Device) -> tuple[Hos
     if options.rotate:
         pages = np.rot90(pages, axes=(1, 2))
     result = hosted(options.correction.apply, device)(pages)
-    return result if image.ndim == 3 else result[0], n_cut_off(pages, result)
+    return result if image.ndim == 3 else result[0], options.correction.n_cut_off(pages, result)
 
 
 def _beside(source: Path) -> Path:
@@ -327,6 +328,7 @@ def _estimated(options: DestripeOptions, jobs: tuple[_Job, ...]) -> tuple[int, s
         try:
             image = job.read()
             dtype = correction.result_type(image.dtype)
+            correction.check_values(image)
         except GpustitchError as error:
             if options.on_error == "stop":
                 raise _named(error, job) from error
