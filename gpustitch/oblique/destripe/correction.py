@@ -97,9 +97,7 @@ class Correction:
             return ""
         greatest = float(frame.max())
         if 0 < greatest <= 1 and self.result_type(frame.dtype).kind == "u":
-            return (
-                f"the frames reach only {greatest:.3g}, of which the whole numbers of `dtype` {self.dtype} keep 0 and 1"
-            )
+            return f"the frames reach only {greatest:.3g}, of which `dtype` {self.dtype} keeps no more than 0 and 1"
         if self.method != "wavelet" or not self.destripes:
             return ""
         if not 0 < greatest < self.wavelet.one_count * self.wavelet.crossover:
@@ -167,14 +165,14 @@ class Correction:
             broken = frame.size - int(xp.count_nonzero(xp.abs(frame) <= np.finfo(np.float32).max))
             if broken:
                 raise DamagedInputError(
-                    f"{broken} pixels of a frame are NaN, infinite or beyond float32; mend them before the correction"
+                    f"{broken} of the {frame.size} pixels at hand are NaN, infinite or beyond float32; mend them first"
                 )
         if self.dtype != "keep" or frame.size == 0:
             return
         if self.destripes and kind != "u" and float(frame.min()) < 0:
             raise ParameterError(
-                f"a frame holds values down to {float(frame.min()):g}, but destriping takes 0 for no light: add an offset to "
-                "the frames, or state the `dtype` of the result, which cuts them off at 0"
+                f"a frame holds values down to {float(frame.min()):g}, but destriping takes 0 for no light: add an "
+                "offset to the frames, or state the `dtype` of the result, which cuts them off at 0"
             )
         if kind != "f" and frame.dtype.itemsize > 2:
             greatest = max(int(frame.max()), -int(frame.min()))
