@@ -156,7 +156,7 @@ class Correction:
         frames = frame[None] if frame.ndim == 2 else frame
         truncate = self.method == "wavelet" and self.wavelet.compat
         out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, self.dark, truncate=truncate)
-        return out.reshape(frame.shape)  # type: ignore[no-any-return]
+        return out.reshape(frame.shape)
 
     def check_values(self, frame: Array) -> None:
         """Refuse a frame whose values the correction would lose; raises what `apply` raises about them."""
