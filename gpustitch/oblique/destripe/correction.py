@@ -190,7 +190,7 @@ class Correction:
         """
         xp, kind, count = namespace(raw), corrected.dtype.kind, 0
         ends = np.iinfo(corrected.dtype) if kind != "f" and corrected.size else None
-        if ends and (int(corrected.max()) == ends.max or int(corrected.min()) == ends.min < 0):
+        if ends and (int(corrected.max()) == ends.max or (kind == "i" and int(corrected.min()) == ends.min)):
             at_end = corrected == ends.max
             if kind == "i":
                 at_end |= corrected == ends.min

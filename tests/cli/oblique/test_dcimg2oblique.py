@@ -136,18 +136,7 @@ def test_a_volume_has_the_type_of_its_frames_or_the_stated_one(tmp_path, dtype, 
     frames = (np.random.default_rng(0).uniform(5, 250, (6, ROWS, COLUMNS))).astype(dtype)
     for number, frame in enumerate(frames):
         write_tiff(tmp_path / f"{number}.tif", frame)
-    options = (
-        "--destripe-method",
-        "lightsheet",
-        "--dark",
-        3,
-        "--dtype",
-        stated,
-        "--levels",
-        1,
-        "--chunk-size",
-        "32,32,32",
-    )
+    options = ("--destripe-method", "lightsheet", "--dark", 3, "--dtype", stated, "--levels", 1)
     result = call("--input", tmp_path / "*.tif", "--output", tmp_path / name, "--x-step-size", 1.8 / 2**0.5, *options)
     assert result.exit_code == 0, result.output
     volume = open_volume(tmp_path / name)
