@@ -35,7 +35,7 @@ from gpustitch.model import ZYX, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, Sweep, Work
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
@@ -103,7 +103,7 @@ class DeobliquePlan:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the volume's voxels: uint16 for corrected frames, else the type of the frames."""
+        """Type of the volume's voxels: that of the frames, or the one that the correction states."""
         return _voxel_type(self.correction, self.frames)
 
     @property
@@ -119,11 +119,12 @@ class DeobliquePlan:
 
 @dataclass(frozen=True)
 class DeobliqueResult:
-    """What was written."""
+    """What was written, and how many pixels of corrected frames their type may have cut off."""
 
     path: Path
     scan: ObliqueScan
     n_blocks: int
+    n_cut_off: int = 0
 
 
 def plan(options: DeobliqueOptions) -> DeobliquePlan:
@@ -175,6 +176,11 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
     options = plan.options
     for caution in cautions(options.input):
         progress.warn(caution)
+    if plan.correction is not None and plan.frames.dtype.kind == "f":
+        middle = plan.frames.shape[0] // 2
+        caution = plan.correction.caution_about(plan.frames.read(middle, middle + 1))
+        if caution:
+            progress.warn(caution)
     work = Work(
         plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
     )
@@ -195,8 +201,11 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         n_writers=options.n_writers,
         flush=options.flush,
     ) as writer:
-        n_blocks = Sweep(work, writer).run(progress)
-    return DeobliqueResult(options.output, plan.scan, n_blocks)
+        sweep = Sweep(work, writer)
+        n_blocks = sweep.run(progress)
+    if sweep.n_cut_off:
+        progress.warn(cut_off_text(sweep.n_cut_off))
+    return DeobliqueResult(options.output, plan.scan, n_blocks, sweep.n_cut_off)
 
 
 def _opened(options: DeobliqueOptions) -> Frames:
@@ -217,7 +226,7 @@ def _correction(options: DeobliqueOptions) -> Correction | None:
 
 
 def _voxel_type(correction: Correction | None, frames: Frames) -> np.dtype[Any]:
-    return np.dtype(frames.dtype if correction is None else np.uint16)
+    return np.dtype(frames.dtype) if correction is None else correction.result_type(np.dtype(frames.dtype))
 
 
 def _block_shape(levels: int, chunk_shape: ZYX) -> ZYX:

@@ -38,7 +38,7 @@ from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -70,9 +70,6 @@ class DestripeOptions:
         unit="um",
         help="Distance between DCIMG frames, um; names TIFFs after their position.",
     )
-    keep_type: bool = option(
-        False, flag="--dont-convert-16bit", help="Write images of the input's type instead of 16-bit ones."
-    )
     on_error: OnError = option("stop", help="What to do about a damaged file.")
     n_workers: int | None = shared.n_workers(flag="--workers -n --n-workers")
     overwrite: bool = shared.overwrite()
@@ -99,7 +96,10 @@ class _Job:
 
 @dataclass(frozen=True)
 class DestripePlan:
-    """A checked job. ``unreadable`` maps each file that could not be opened to the reason."""
+    """A checked job. ``unreadable`` maps each file that could not be opened to the reason.
+
+    ``caution`` is a warning about the first image; empty if there is none.
+    """
 
     options: DestripeOptions
     output: Path
@@ -108,15 +108,17 @@ class DestripePlan:
     output_bytes: int
     n_workers: int
     device: Device
+    caution: str = ""
 
 
 @dataclass(frozen=True)
 class DestripeResult:
-    """What was written, and for each skipped file the reason."""
+    """What was written, for each skipped file the reason, and how many pixels were cut off (`Correction.n_cut_off`)."""
 
     output: Path
     n_images: int
     skipped: dict[Path, str]
+    n_cut_off: int = 0
 
     @property
     def summary(self) -> str:
@@ -136,7 +138,8 @@ def plan(options: DestripeOptions) -> DestripePlan:
         If a DCIMG file or the first image is damaged and ``on_error`` is ``"stop"``.
     ParameterError
         If the correction would change nothing or an option is out of range. If the flat differs in shape from the
-        first image. If two images would get one name, or the output lies in the input.
+        first image, or the type of the first image cannot be kept. If two images would get one name, or the output
+        lies in the input.
     OutputExistsError, OutputError
         If an output exists, cannot be written, or does not fit on the disk.
     """
@@ -159,10 +162,10 @@ def plan(options: DestripeOptions) -> DestripePlan:
     if not jobs and not unreadable:
         raise InputMissingError(f"{source} holds no {either((*IMAGE_SUFFIXES, *raw_suffixes(one=True)))} file")
     _check_outputs(options, output, jobs)
-    output_bytes = _estimated_bytes(options, jobs)
+    output_bytes, caution = _estimated(options, jobs)
     check_free_space(output, output_bytes)
     device = choose_device(options.device, options.device_memory_bytes)
-    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device)
+    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device, caution)
 
 
 def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
@@ -183,15 +186,17 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
         for caution in cautions(stack):
             progress.warn(caution)
     skipped = dict(plan.unreadable)
-    done = 0
+    done = cut_off = 0
+    if plan.caution:
+        progress.warn(plan.caution)
     try:
-        failures = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
-        for job, reason in zip(
-            plan.jobs, tracked(failures, progress, "Destriping", len(plan.jobs), "images"), strict=True
+        outcomes = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
+        for job, (reason, lost) in zip(
+            plan.jobs, tracked(outcomes, progress, "Destriping", len(plan.jobs), "images"), strict=True
         ):
             if reason:
                 skipped.setdefault(job.source, reason)
-            done += not reason
+            done, cut_off = done + (not reason), cut_off + lost
     except BaseException:
         if plan.jobs:
             progress.note(f"stopped after {done} of {len(plan.jobs)} images; {plan.output} is not complete")
@@ -202,40 +207,49 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
         raise DamagedInputError(
             f"none of the images in {plan.options.input} can be read: {next(iter(skipped.values()))}"
         )
+    if cut_off:
+        progress.warn(cut_off_text(cut_off))
     if plan.options.input.is_dir() or _is_stack(plan.options.input):
         record = provenance(plan.options, [plan.options.input])
-        record |= {"images": done, "skipped": {str(path): reason for path, reason in skipped.items()}}
+        record |= {
+            "images": done,
+            "cut_off_pixels": cut_off,
+            "skipped": {str(path): reason for path, reason in skipped.items()},
+        }
         write_json(plan.output / PROVENANCE, record, overwrite=True)
-    return DestripeResult(plan.output, done, skipped)
+    return DestripeResult(plan.output, done, skipped, cut_off)
 
 
-def _destripe(job: _Job, plan: DestripePlan) -> str:
-    """Write one image; returns the reason if the image is skipped, else an empty text."""
+def _destripe(job: _Job, plan: DestripePlan) -> tuple[str, int]:
+    """Write one image; returns the reason if the image is skipped, else an empty text, and the pixels cut off."""
     options = plan.options
     try:
-        result = _corrected(job, options, plan.device)
+        result, cut_off = _corrected(job, options, plan.device)
     except DeviceError:
         raise
     except GpustitchError as error:
-        text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
+        named = _named(error, job)
         if options.on_error == "skip":
-            return text
-        raise type(error)(text) from error
+            return str(named), 0
+        raise named from error
     write_tiff(job.target, result, compression=options.compression, overwrite=options.overwrite)
-    return ""
+    return "", cut_off
 
 
-def _corrected(job: _Job, options: DestripeOptions, device: Device) -> HostArray:
+def _named(error: GpustitchError, job: _Job) -> GpustitchError:
+    """The error with the name of the file in its text."""
+    text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
+    return type(error)(text)
+
+
+def _corrected(job: _Job, options: DestripeOptions, device: Device) -> tuple[HostArray, int]:
+    """The corrected image, and the number of pixels cut off."""
     image = job.read()
     pages = image.reshape(-1, *image.shape[-2:])
     if options.rotate:
         pages = np.rot90(pages, axes=(1, 2))
     result = hosted(options.correction.apply, device)(pages)
-    if options.keep_type and image.dtype != np.uint16:
-        if image.dtype.kind in "iu":
-            result = np.minimum(result, np.iinfo(image.dtype).max)
-        result = result.astype(image.dtype)
-    return result if image.ndim == 3 else result[0]
+    return result if image.ndim == 3 else result[0], options.correction.n_cut_off(pages, result)
 
 
 def _beside(source: Path) -> Path:
@@ -310,16 +324,20 @@ def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[_Job, ...
         check_output(folder, overwrite=options.overwrite)
 
 
-def _estimated_bytes(options: DestripeOptions, jobs: tuple[_Job, ...]) -> int:
-    """Bytes that all images would take, if all were as large as the first readable image."""
+def _estimated(options: DestripeOptions, jobs: tuple[_Job, ...]) -> tuple[int, str]:
+    """Bytes that all images would take, if all were as large as the first readable image, and a caution about it."""
+    correction = options.correction
     for job in jobs:
         try:
             image = job.read()
-        except GpustitchError:
+            dtype = correction.result_type(image.dtype)
+            correction.check_values(image)
+        except GpustitchError as error:
             if options.on_error == "stop":
-                raise
+                raise _named(error, job) from error
             continue
         rows, columns = image.shape[-2:]
-        options.correction.check_shape((columns, rows) if options.rotate else (rows, columns))
-        return len(jobs) * len(encode_tiff(image, options.compression))
-    return 0
+        correction.check_shape((columns, rows) if options.rotate else (rows, columns))
+        size = len(encode_tiff(image, options.compression)) * max(1, dtype.itemsize // image.itemsize)
+        return len(jobs) * size, correction.caution_about(image)
+    return 0, ""

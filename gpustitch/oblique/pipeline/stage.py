@@ -102,7 +102,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     InputMissingError, DamagedInputError
         If a file is not there, damaged or truncated.
     MosaicError
-        If the tiles do not make a mosaic: unreadable names, duplicates, frames of different sizes.
+        If the tiles do not make a mosaic: unreadable names, duplicates, frames of different sizes or types.
     ParameterError
         If an option is out of range.
     OutputExistsError, OutputError
@@ -121,6 +121,11 @@ def plan(options: PipelineOptions) -> PipelinePlan:
             raise MosaicError(
                 f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
                 f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
+            )
+        if job.dtype != tiles[0].dtype:
+            raise MosaicError(
+                f"{tile.path} gives {job.dtype} voxels but {mosaic.tiles[0].path} gives {tiles[0].dtype}; state one "
+                "`dtype` for all tiles"
             )
     check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
     flat, making = None, None
