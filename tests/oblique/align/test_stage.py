@@ -257,9 +257,10 @@ class _Seen:
         raise NotImplementedError
 
 
+@pytest.mark.parametrize("absent", [((), ()), ((11,), (14,)), ((0, 9, 10, 19), (3, 12))])
 @pytest.mark.parametrize("shear", [0.0, 0.7, 1.0])
-def test_centres_are_where_both_masks_hold_a_whole_window(shear: float) -> None:
-    a, b = Coverage(20, 9, 8, shear), Coverage(17, 8, 10, shear)
+def test_centres_are_where_both_masks_hold_a_whole_window(shear: float, absent: tuple[tuple[int, ...], ...]) -> None:
+    a, b = Coverage(20, 9, 8, shear, absent[0]), Coverage(17, 8, 10, shear, absent[1])
     offset, half = (1, -2, 6), (1, 2, 1)
     centres = Centres(Overlap(_Seen(a), _Seen(b), offset), half)
     size = [2 * h + 1 for h in half]
