@@ -69,7 +69,7 @@ def losses(draw):
     return n, draw(numbers), draw(numbers)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     losses(),
     st.sampled_from([1.0, 1.8 / 2**0.5, 1.28, 0.4, 3.0]),

@@ -374,7 +374,7 @@ def test_nan_stays_where_it_is() -> None:
 absences = st.sets(st.integers(0, 13), max_size=6).map(tuple)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(absences, absences, st.sampled_from([(0.0, 4.7, 0.6), (0.4, 0.2, 6.3), (2.0, 3.0, 4.0)]))
 def test_holes_leave_all_other_voxels_as_they_are(
     absent_a: tuple[int, ...], absent_b: tuple[int, ...], origin: tuple[float, float, float]
