@@ -205,7 +205,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         scan = dataclasses.replace(plan.scan, absent=tuple(plan.frames.absent))
         sidecar |= {"scan": dataclasses.asdict(scan), **lost.record}
     for line in lost.lines():
-        progress.warn(line)
+        progress.warn(f"{options.input}: {line}")
     return DeobliqueResult(options.output, scan, n_blocks, lost)
 
 

@@ -309,7 +309,12 @@ def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
     return {
         **provenance({"mosaic": plan.source, "output": plan.options}, alignment),
         "tiles": [
-            {"name": tile.name, "origin_px": list(tile.origin_px), "shear_px": tile.shear_px}
+            {
+                "name": tile.name,
+                "origin_px": list(tile.origin_px),
+                "shear_px": tile.shear_px,
+                "absent_frames": len(tile.volume.coverage.absent),
+            }
             for tile in plan.mosaic.tiles
         ],
         "y_intensity_last_to_first": last_to_first,
