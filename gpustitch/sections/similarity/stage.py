@@ -21,6 +21,7 @@ from gpustitch.io.planes.opening import check_outside, open_planes, plane_files,
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, option
+from gpustitch.model.runs import ranges_text
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers, ordered_map
@@ -224,9 +225,12 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
             f"no two of the {n} planes of {plan.planes.name} within {plan.max_lag} have a similarity: "
             f"{len(undefined)} of them are constant or have fewer than two used pixels"
         )
-    if undefined:
+    absent = plan.planes.absent
+    if absent:
+        progress.warn(f"without similarity to any other, as no file holds them: planes {ranges_text(absent)}")
+    if constant := sorted(set(undefined) - absent):
         progress.warn(
-            f"without similarity to any other, constant or with fewer than two used pixels: planes {listed(undefined)}"
+            f"without similarity to any other, constant or with fewer than two used pixels: planes {listed(constant)}"
         )
     if options.output is not None:
         write_similarity(options.output, half_strip, provenance=_provenance(plan), overwrite=options.overwrite)
@@ -365,4 +369,8 @@ def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     options = plan.options
     parameters = {"max_lag": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
     parameters |= {"device": str(plan.device), "allow_missing": options.allow_missing}
-    return provenance(parameters, [options.input] if options.input.is_file() else [])
+    record = provenance(parameters, [options.input] if options.input.is_file() else [])
+    return {
+        **record,
+        "absent_planes": {"count": len(plan.planes.absent), "planes": ranges_text(plan.planes.absent, None)},
+    }
