@@ -211,7 +211,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
 
 def _opened(options: DeobliqueOptions) -> Readable:
     skips = shared.checked_on_error(options.on_error)
-    frames = open_frames(options.input, allow_missing=options.allow_missing)
+    frames = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips)
     if options.start is not None or options.stop is not None:
         frames = Slice(frames, options.start or 0, options.stop)
     if options.rotate_90 % 4 or options.flip_ud:

@@ -97,7 +97,8 @@ def plan_export(
     """
     n_workers = checked_workers(options.n_workers)
     skips = shared.checked_on_error(options.on_error)
-    chosen = Slice(open_frames(options.input, allow_missing=options.allow_missing), options.start, options.stop)
+    opened = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips)
+    chosen = Slice(opened, options.start, options.stop)
     frames = Readable(Oriented(chosen, options.rotate_90, options.flip_ud), skips=skips)
     Lost.of(frames, options.start).check_any_left(options.input)
     _check_first(frames, options.start)

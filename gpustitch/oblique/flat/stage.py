@@ -172,7 +172,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     fit_options = options.fit_options()
     _check_outputs(options)
     skips = shared.checked_on_error(options.on_error)
-    opened = (open_frames(path, allow_missing=options.allow_missing) for path in options.paths)
+    opened = (open_frames(path, allow_missing=options.allow_missing, skip_damaged=skips) for path in options.paths)
     sources = tuple(Readable(frames, skips=skips) for frames in opened)
     _check_alike(options.paths, sources)
     check_bins(sources[0].dtype, options.n_bins, options.values_per_bin, options.background)

@@ -191,7 +191,7 @@ def test_frames_that_jpeg_2000_cannot_hold_are_refused(tmp_path, frames):
 @pytest.mark.parametrize("start", [0, 1])
 def test_a_frame_that_is_absent_or_skipped_leaves_a_hole_in_the_numbers(monkeypatch, raw, frames, start):
     holed = Holed(frames, absent={2}, broken={3})
-    monkeypatch.setattr(export_frames, "open_frames", lambda path, allow_missing: holed)
+    monkeypatch.setattr(export_frames, "open_frames", lambda path, **_: holed)
     with pytest.raises(DamagedInputError, match="frame 3 is broken"):
         tif(raw, start=start, output_pattern=str(raw.parent / "stopped" / "img_%03d.tiff"))
     seen = Seen()
@@ -212,14 +212,14 @@ def test_a_frame_that_is_absent_or_skipped_leaves_a_hole_in_the_numbers(monkeypa
 
 @pytest.mark.parametrize("holed", [{"absent": {0, 1}}, {"broken": {0, 1}}])
 def test_a_stack_that_would_begin_later_is_refused(monkeypatch, raw, frames, holed):
-    monkeypatch.setattr(export_frames, "open_frames", lambda path, allow_missing: Holed(frames, **holed))
+    monkeypatch.setattr(export_frames, "open_frames", lambda path, **_: Holed(frames, **holed))
     with pytest.raises(DamagedInputError, match="give `start` 2"):
         tif(raw, on_error="skip")
     assert tif(raw, on_error="skip", start=2, overwrite=True).paths
 
 
 def test_nothing_left_is_an_error(monkeypatch, raw, frames):
-    monkeypatch.setattr(export_frames, "open_frames", lambda path, allow_missing: Holed(frames, range(5)))
+    monkeypatch.setattr(export_frames, "open_frames", lambda path, **_: Holed(frames, range(5)))
     with pytest.raises(DamagedInputError, match="none of its 5 frames"):
         tif(raw, on_error="skip")
 

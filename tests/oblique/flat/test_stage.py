@@ -106,7 +106,7 @@ def test_absent_and_unreadable_frames_are_not_in_the_flat(options, golden, monke
     expected = run(plan(replace(options, paths=(write(tmp_path / "e.dcimg", there),), output=tmp_path / "e.tiff")))
     for name, broken in (("absent", set()), ("broken", lost)):
         holed = Holed(golden["frames"], lost - broken, broken)
-        monkeypatch.setattr(illumination, "open_frames", lambda path, allow_missing, holed=holed: holed)
+        monkeypatch.setattr(illumination, "open_frames", lambda path, holed=holed, **_: holed)
         if broken:
             with pytest.raises(DamagedInputError, match="is broken"):
                 run(plan(replace(options, output=tmp_path / "stopped.tiff")))
@@ -148,7 +148,7 @@ def test_a_big_camera_is_planned_within_two_gibibytes(n_frames, n_workers, monke
         shape = (n_frames, 2048, 2048)
         dtype = np.dtype("<u2")
 
-    monkeypatch.setattr(illumination, "open_frames", lambda path, allow_missing: Big())
+    monkeypatch.setattr(illumination, "open_frames", lambda path, **_: Big())
     work = plan(IlluminationOptions(("big",), tmp_path / "flat.tiff", n_workers=n_workers))
     assert work.peak_bytes <= 2 << 30
     assert 1 <= work.band_rows <= 2048

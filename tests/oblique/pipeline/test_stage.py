@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,9 +63,9 @@ def options_of(channel: Path, output: Path, **changed: object) -> PipelineOption
 def holed(channel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take frames away from both tiles."""
 
-    def opened(path: Path, *, allow_missing: bool) -> Holed:
+    def opened(path: Path, **options: Any) -> Holed:
         tile = sorted(channel.rglob("*.dcimg")).index(Path(path))
-        frames = open_frames(path, allow_missing=allow_missing)
+        frames = open_frames(path, **options)
         return Holed(frames.read(0, N_FRAMES), ABSENT[tile], BROKEN[tile])
 
     for stage in (deoblique, illumination):
