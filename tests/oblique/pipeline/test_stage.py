@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
@@ -59,17 +63,29 @@ def options_of(channel: Path, output: Path, **changed: object) -> PipelineOption
     return replace(options, correction=plain, stitch=replace(options.stitch, levels=1), **changed)
 
 
-@pytest.fixture
-def holed(channel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+Losses = dict[int, set[int]]  # frames by tile
+
+
+@contextmanager
+def frames_lost(channel: Path, absent: Losses, broken: Losses) -> Iterator[None]:
     """Take frames away from both tiles."""
 
     def opened(path: Path, **options: Any) -> Holed:
         tile = sorted(channel.rglob("*.dcimg")).index(Path(path))
         frames = open_frames(path, **options)
-        return Holed(frames.read(0, N_FRAMES), ABSENT[tile], BROKEN[tile])
+        return Holed(frames.read(0, N_FRAMES), absent[tile], broken[tile])
 
-    for stage in (deoblique, illumination):
-        monkeypatch.setattr(stage, "open_frames", opened)
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in (deoblique, illumination):
+            patch.setattr(stage, "open_frames", opened)
+        yield
+
+
+@pytest.fixture
+def holed(channel: Path) -> Iterator[None]:
+    """Take some frames away from both tiles."""
+    with frames_lost(channel, ABSENT, BROKEN):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -100,30 +116,37 @@ def test_positions_are_found_beside_holes(channel: Path, whole: PipelineResult, 
     assert any("2 frames cannot be read (60 to 61)" in line for line in seen.warnings)
 
 
+lost_frames = st.fixed_dictionaries({tile: st.sets(st.integers(0, N_FRAMES - 1), max_size=6) for tile in (0, 1)})
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(ABSENT, BROKEN)
+@given(lost_frames, lost_frames)
 def test_all_other_voxels_are_as_without_holes(
-    channel: Path, whole: PipelineResult, holed: None, tmp_path: Path
+    channel: Path, whole: PipelineResult, tmp_path_factory: pytest.TempPathFactory, absent: Losses, broken: Losses
 ) -> None:
-    given = whole.alignment
-    result = run(plan(options_of(channel, tmp_path / "out", on_error="skip", align_file=given)))
+    given, output = whole.alignment, tmp_path_factory.mktemp("holed") / "out"
+    with frames_lost(channel, absent, {tile: broken[tile] - absent[tile] for tile in broken}):
+        result = run(plan(options_of(channel, output, on_error="skip", align_file=given)))
     volumes = [open_volume(found.volume) for found in (whole, result)]
     box = Box.of_shape(volumes[0].coverage.shape)
     assert volumes[1].coverage.shape == box.shape
     before, after = (volume.read(box) for volume in volumes)
     whole_tiles, tiles = (place_found(found.output / "tiles", alignment=given).tiles for found in (whole, result))
-    for tile, full, absent in zip(tiles, whole_tiles, (ABSENT[0] | BROKEN[0], ABSENT[1] | BROKEN[1]), strict=True):
-        assert tile.volume.coverage == replace(full.volume.coverage, absent=tuple(absent))
+    for number, (tile, full) in enumerate(zip(tiles, whole_tiles, strict=True)):
+        lost = tuple(absent[number] | broken[number])
+        assert tile.volume.coverage == replace(full.volume.coverage, absent=lost)
         grid = Box.of_shape(full.volume.coverage.shape)
         np.testing.assert_array_equal(tile.volume.read(grid), full.volume.read(grid) * tile.volume.coverage.mask(grid))
     covers = [covered_by([tile], box) > 0 for tile in tiles]
     reached = [covered_by([tile], box) > 0 for tile in whole_tiles]
-    alone = [fused([tile], box) for tile in whole_tiles]
     for this, other in ((0, 1), (1, 0)):
         only = covers[this] & ~reached[other]
         assert only.any()
         np.testing.assert_array_equal(after[only], before[only])
         in_a_hole = covers[this] & reached[other] & ~covers[other]
-        assert in_a_hole.any(), "the overlap lies beside a hole"
-        np.testing.assert_array_equal(after[in_a_hole], alone[this][in_a_hole])
+        assert in_a_hole.any() or absent != ABSENT, "the overlap lies beside a hole"
+        np.testing.assert_array_equal(after[in_a_hole], fused([whole_tiles[this]], box)[in_a_hole])
     assert not after[~covers[0] & ~covers[1]].any()
 
 
