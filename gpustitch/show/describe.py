@@ -20,6 +20,7 @@ from gpustitch.io.volumes.format import StoredVolume
 from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
+from gpustitch.model.runs import ranges_text
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_places
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
@@ -201,6 +202,9 @@ def _volume(path: Path) -> Iterator[str]:
     yield f"{path}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing}, {volume.dtype}, {volume.levels} levels"
     if volume.coverage.shear:
         yield f"  one oblique tile of {volume.coverage.n_frames} frames, {volume.coverage.shear:g} columns per plane"
+    if volume.coverage.absent:
+        absent = volume.coverage.absent
+        yield f"  {len(absent)} of its frames are absent ({ranges_text(absent)}): empty there"
     if files := _files(volume, path):
         yield f"  {files}"
 

@@ -34,10 +34,13 @@ class Reading:
         Types of pixels that the caller takes.
     allow_missing
         Go on where frames are missing, and name them in ``absent``.
+    skip_damaged
+        Go on where a frame's file is damaged; the frame keeps its place, and reading it raises DamagedInputError.
     """
 
     types: Sequence[str] = FRAME_TYPES
     allow_missing: bool = False
+    skip_damaged: bool = False
 
 
 class FrameFormat(ABC):

@@ -66,7 +66,7 @@ class PyramidWriter(ABC):
     chunk_shape
         Voxels (z, y, x) that are written together: a stored chunk, or a shard of chunks.
     sidecar
-        Written as ``gpustitch.json`` into the folder.
+        Written as ``gpustitch.json`` into the folder when all voxels are given: until then it may still change.
     overwrite
         Replace ``path`` if it exists (when the new volume is complete).
     n_writers
@@ -115,6 +115,7 @@ class PyramidWriter(ABC):
         check_block(self.block_shape, self.shape, self.dtype)
         self._downsample = downsample
         self._flush = flush
+        self._sidecar = sidecar
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
         self._lock = threading.Lock()  # for the attributes below
         self._pending: dict[tuple[int, ZYX], _Pending] = {}
@@ -125,8 +126,6 @@ class PyramidWriter(ABC):
         with contextlib.ExitStack() as stack:
             self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
             self._level_names = self._create(self._folder)
-            if sidecar is not None:
-                (self._folder / SIDECAR).write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
             self._pool = stack.enter_context(ThreadPoolExecutor(checked_writers(n_writers), "gpustitch-write"))
             self._stack = stack.pop_all()
 
@@ -210,6 +209,8 @@ class PyramidWriter(ABC):
                     list(self._pool.map(_flush_to_disk, files))
 
     def _finish(self) -> None:
+        if self._sidecar is not None:
+            (self._folder / SIDECAR).write_text(json.dumps(self._sidecar, indent=1) + "\n", encoding="utf-8")
         for (level, _), pending in sorted(self._pending.items(), key=lambda item: item[0]):
             if pending.voxels is not None:
                 self._submit(level, pending.box, pending.voxels)

@@ -25,7 +25,7 @@ from gpustitch.oblique.align.solve import solve_positions
 from gpustitch.oblique.align.voxel_size import VoxelSize, estimate_voxel_size
 from gpustitch.oblique.mosaic.file import AlignmentRecord, write_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
-from gpustitch.oblique.mosaic.placing import missing_files, mosaic_spacing, stage_origins
+from gpustitch.oblique.mosaic.placing import absent_frames, missing_files, mosaic_spacing, stage_origins
 from gpustitch.oblique.mosaic.tiles import open_tile
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -190,6 +190,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         counts={pair: (c.sampled, c.correlated, c.agreeing) for pair, c in counts.items()},
         align_xz=options.align_xz,
         negative_y=options.negative_y,
+        absent_frames=absent_frames(plan.volumes),
         provenance={**_provenance(options, plan.mosaic), "missing": missing},
     )
     if options.output is not None:

@@ -19,6 +19,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
+from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
@@ -73,6 +74,7 @@ class DeobliqueOptions:
     overwrite: bool = shared.overwrite()
     flush: bool = True  # wait until the disk has everything; a volume that is read once and removed needs no flush
     allow_missing: bool = shared.allow_missing()
+    on_error: shared.OnError = shared.on_error()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     flat: Path | None = flat_file(DESTRIPING)
@@ -87,7 +89,7 @@ class DeobliquePlan:
     """
 
     options: DeobliqueOptions
-    frames: Frames
+    frames: Readable
     scan: ObliqueScan
     correction: Correction | None
     block_shape: ZYX
@@ -119,11 +121,15 @@ class DeobliquePlan:
 
 @dataclass(frozen=True)
 class DeobliqueResult:
-    """What was written, and how many pixels of corrected frames their type may have cut off."""
+    """What was written, and how many pixels of corrected frames their type may have cut off.
+
+    ``scan`` names as absent all frames that were not there or not readable; ``lost`` says why.
+    """
 
     path: Path
     scan: ObliqueScan
     n_blocks: int
+    lost: Lost
     n_cut_off: int = 0
 
 
@@ -148,7 +154,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     frames = _opened(options)
     if frames.dtype.name not in _FRAME_TYPES:
         raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")
-    scan = ObliqueScan(*frames.shape, options.pixel_um, options.step_um, options.angle_deg)
+    scan = ObliqueScan(*frames.shape, options.pixel_um, options.step_um, options.angle_deg, absent=tuple(frames.absent))
     correction = _correction(options)
     if correction is not None:
         correction.check_shape((scan.n_rows, scan.n_columns))
@@ -169,7 +175,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
     Raises
     ------
     DamagedInputError
-        If a frame cannot be read.
+        If a frame cannot be read, and ``on_error`` is ``"stop"``. With ``"skip"``, if no frame can be read.
     OutputError
         If the output cannot be written. Then no part of the output remains.
     """
@@ -186,7 +192,6 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
     )
     sidecar = {
         **provenance(options, [Path(options.input)] if Path(options.input).exists() else []),
-        "scan": dataclasses.asdict(plan.scan),
     }
     with open_output(
         options.output,
@@ -203,18 +208,28 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
     ) as writer:
         sweep = Sweep(work, writer)
         n_blocks = sweep.run(progress)
+        # Only now is it known which frames could be read.
+        lost = Lost.of(plan.frames, options.start or 0)
+        lost.check_any_left(options.input)
+        scan = dataclasses.replace(plan.scan, absent=tuple(plan.frames.absent))
+        sidecar |= {"scan": dataclasses.asdict(scan), **lost.record}
+    for line in lost.lines():
+        progress.warn(f"{options.input}: {line}")
     if sweep.n_cut_off:
         progress.warn(cut_off_text(sweep.n_cut_off))
-    return DeobliqueResult(options.output, plan.scan, n_blocks, sweep.n_cut_off)
+    return DeobliqueResult(options.output, scan, n_blocks, lost, sweep.n_cut_off)
 
 
-def _opened(options: DeobliqueOptions) -> Frames:
-    frames = open_frames(options.input, allow_missing=options.allow_missing)
+def _opened(options: DeobliqueOptions) -> Readable:
+    skips = shared.checked_on_error(options.on_error)
+    frames = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips)
     if options.start is not None or options.stop is not None:
         frames = Slice(frames, options.start or 0, options.stop)
     if options.rotate_90 % 4 or options.flip_ud:
         frames = Oriented(frames, options.rotate_90, options.flip_ud)
-    return frames
+    readable = Readable(frames, skips=skips)
+    Lost.of(readable, options.start or 0).check_any_left(options.input)
+    return readable
 
 
 def _correction(options: DeobliqueOptions) -> Correction | None:

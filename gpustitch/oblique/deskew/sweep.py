@@ -1,11 +1,12 @@
 """One pass over the frames, in batches: read, correct, interpolate, hand over.
 
 A block is interpolated as soon as its last frame is there. A frame is forgotten as soon as no block needs it any more.
-While blocks are interpolated and written, the next batch is read and corrected.
+While blocks are interpolated and written, the next batch is read and corrected. Voxels that need an absent frame are 0.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections import deque
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, Device, empty, on, to_device, to_host
 from gpustitch.errors import DamagedInputError
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
-from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.deskew.deoblique import clear_holes, deoblique
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.running.progress import Progress
 from gpustitch.running.threads import Workers
@@ -83,7 +84,10 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Work:
-    """Frames to de-oblique, the correction of each frame (None for none), the blocks to make, and the threads."""
+    """Frames to de-oblique, the correction of each frame (None for none), the blocks to make, and the threads.
+
+    Frames may become absent when they are read.
+    """
 
     frames: Frames
     scan: ObliqueScan
@@ -199,6 +203,8 @@ class Sweep:
             voxels = to_host(out)
         # Only now: earlier, another thread's stream could overwrite frames that this thread's stream still reads.
         done()
+        # All frames of the box were read before, so that by now it is known which of them are absent.
+        clear_holes(voxels, box, dataclasses.replace(self._scan, absent=tuple(self._work.frames.absent)).coverage)
         if voxels is out:
             self._writer.write(box, voxels, release)
         else:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from gpustitch.io.atomic import check_free_space, check_output
 from gpustitch.io.found import found_files
 from gpustitch.io.frames.formats import raw_suffixes
 from gpustitch.io.frames.opening import cautions, open_frames
+from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import (
     IMAGE_SUFFIXES,
     TIFF_SUFFIXES,
@@ -43,8 +43,6 @@ from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
-
-OnError = Literal["stop", "skip"]
 
 _SUFFIX = "_destriped"
 PROVENANCE = "destripe.json"
@@ -70,7 +68,8 @@ class DestripeOptions:
         unit="um",
         help="Distance between DCIMG frames, um; names TIFFs after their position.",
     )
-    on_error: OnError = option("stop", help="What to do about a damaged file.")
+    allow_missing: bool = shared.allow_missing()
+    on_error: shared.OnError = shared.on_error("What to do about a damaged file or frame: stop, or skip it.")
     n_workers: int | None = shared.n_workers(flag="--workers -n --n-workers")
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.device()
@@ -113,18 +112,25 @@ class DestripePlan:
 
 @dataclass(frozen=True)
 class DestripeResult:
-    """What was written, for each skipped file the reason, and how many pixels were cut off (`Correction.n_cut_off`)."""
+    """What was written, and what was not.
+
+    ``skipped`` has the reason for each file, ``lost`` the frames without an image of each file of many frames.
+    ``n_cut_off`` counts the pixels that the type cut off (`Correction.n_cut_off`).
+    """
 
     output: Path
     n_images: int
     skipped: dict[Path, str]
+    lost: dict[Path, Lost]
     n_cut_off: int = 0
 
     @property
     def summary(self) -> str:
         """One line for people."""
         skipped = f"; skipped {len(self.skipped)} damaged files" if self.skipped else ""
-        return f"{self.output}: {self.n_images} images{skipped}"
+        n_lost = sum(map(len, self.lost.values()))
+        lost = f"; without {n_lost} frames that are absent or cannot be read" if n_lost else ""
+        return f"{self.output}: {self.n_images} images{skipped}{lost}"
 
 
 def plan(options: DestripeOptions) -> DestripePlan:
@@ -145,8 +151,7 @@ def plan(options: DestripeOptions) -> DestripePlan:
     """
     check_compression(options.compression)
     n_workers = checked_workers(options.n_workers)
-    if options.on_error not in get_args(OnError):
-        raise ParameterError(f"`on_error` is stop or skip, not {options.on_error!r}")
+    shared.checked_on_error(options.on_error)
     if options.zstep_um is not None and not options.zstep_um >= 0.1:
         raise ParameterError(f"`zstep_um` must be at least 0.1 um, not {options.zstep_um}")
     if options.flat is not None:
@@ -189,35 +194,65 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     done = cut_off = 0
     if plan.caution:
         progress.warn(plan.caution)
+    unreadable: dict[Path, dict[int, str]] = {job.source: {} for job in plan.jobs if job.frames is not None}
     try:
         outcomes = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
-        for job, (reason, lost) in zip(
+        for job, (reason, n_cut) in zip(
             plan.jobs, tracked(outcomes, progress, "Destriping", len(plan.jobs), "images"), strict=True
         ):
-            if reason:
+            if reason and job.frames is not None:
+                unreadable[job.source][job.number] = reason
+            elif reason:
                 skipped.setdefault(job.source, reason)
-            done, cut_off = done + (not reason), cut_off + lost
+            done, cut_off = done + (not reason), cut_off + n_cut
     except BaseException:
         if plan.jobs:
             progress.note(f"stopped after {done} of {len(plan.jobs)} images; {plan.output} is not complete")
         raise
-    for reason in skipped.values():
-        progress.warn(f"skipped: {reason}")
+    lost = _told(plan, skipped, unreadable, progress)
     if not done:
-        raise DamagedInputError(
-            f"none of the images in {plan.options.input} can be read: {next(iter(skipped.values()))}"
-        )
+        reasons = [*skipped.values(), *(reason for frames in unreadable.values() for reason in frames.values())]
+        raise DamagedInputError(f"none of the images in {plan.options.input} can be read: {reasons[0]}")
     if cut_off:
         progress.warn(cut_off_text(cut_off))
     if plan.options.input.is_dir() or _is_stack(plan.options.input):
         record = provenance(plan.options, [plan.options.input])
-        record |= {
-            "images": done,
-            "cut_off_pixels": cut_off,
-            "skipped": {str(path): reason for path, reason in skipped.items()},
-        }
+        record |= {"images": done, "cut_off_pixels": cut_off, "skipped": {str(p): why for p, why in skipped.items()}}
+        record |= {"stacks": {str(path): of_stack.record for path, of_stack in lost.items()}}
         write_json(plan.output / PROVENANCE, record, overwrite=True)
-    return DestripeResult(plan.output, done, skipped, cut_off)
+    for path, of_stack in lost.items():
+        if 0 in of_stack.unreadable and plan.options.zstep_um is None:
+            raise _begins_later(path)
+    return DestripeResult(plan.output, done, skipped, lost, cut_off)
+
+
+def _told(
+    plan: DestripePlan,
+    skipped: Mapping[Path, str],
+    unreadable: Mapping[Path, Mapping[int, str]],
+    progress: Progress,
+) -> dict[Path, Lost]:
+    """Warn about all that was skipped; returns what each stack of frames lacks."""
+    for reason in skipped.values():
+        progress.warn(f"skipped: {reason}")
+    first = {job.target.parent: job.source for job in reversed(plan.jobs) if job.frames is None}
+    for path in sorted(skipped.keys() & set(first.values())):
+        progress.warn(f"{path} was skipped, the first image of its folder: the stack begins with another image now")
+    lost = {}
+    for path, frames in {job.source: job.frames for job in plan.jobs}.items():
+        if frames is not None:
+            lost[path] = Lost(frames.shape[0], tuple(sorted(frames.absent)), unreadable[path])
+            for line in lost[path].lines("no file is written"):
+                progress.warn(f"{path}: {line}")
+    return lost
+
+
+def _begins_later(path: Path) -> DamagedInputError:
+    return DamagedInputError(
+        f"{path}: frame 0, the first one, is not there or cannot be read: its images would begin with another frame, "
+        "and all places along x would be wrong; give `zstep_um`, which names images after their position, or leave "
+        "the file out"
+    )
 
 
 def _destripe(job: _Job, plan: DestripePlan) -> tuple[str, int]:
@@ -289,7 +324,9 @@ def _is_stack(path: Path) -> bool:
 
 def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: dict[Path, str]) -> Iterator[_Job]:
     try:
-        frames = open_frames(path)
+        frames = open_frames(path, allow_missing=options.allow_missing)
+        if 0 in frames.absent and options.zstep_um is None:
+            raise _begins_later(path)
     except GpustitchError as error:
         if options.on_error == "stop":
             raise
@@ -300,7 +337,8 @@ def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: 
         if not path.stem.isdecimal():
             raise ParameterError(f"{path}: with `zstep_um` the name must be the position in tenths of a micron")
         first = int(path.stem)
-    for number in range(frames.shape[0]):
+    # A frame that is not there leaves a hole in the numbers, which the next stage sees.
+    for number in sorted(set(range(frames.shape[0])) - frames.absent):
         if options.zstep_um is None:
             name = f"img_{number:05d}.tiff"
         else:

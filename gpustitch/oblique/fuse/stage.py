@@ -315,6 +315,7 @@ def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
                 "origin_px": list(tile.origin_px),
                 "shear_px": tile.shear_px,
                 "coverage": _extent(tile.volume.coverage),
+                "absent_frames": len(tile.volume.coverage.absent),
             }
             for tile in plan.mosaic.tiles
         ],

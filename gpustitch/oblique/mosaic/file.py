@@ -11,6 +11,7 @@ Added by gpustitch:
 
 - sub-voxel points: ``fixed_px`` and ``moving_px``, (z, y, x) in each tile's own voxels;
 - ``links``, ``unlinked``, ``x_step_size``, ``angle``, ``negative_y``;
+- ``absent_frames``: by stage position the number of frames that a tile lacks, for tiles that lack any;
 - nominal voxel size, its estimate and uncertainty, and provenance.
 """
 
@@ -52,6 +53,8 @@ class AlignmentRecord:
         Voxel size that the links give, and the half width of its 95 % interval.
     counts
         For each link (fixed, moving) how many points were sampled, how many correlated and how many agreed.
+    absent_frames
+        How many frames a tile lacks, by name; none where it is not named.
     """
 
     placement: Placement
@@ -64,6 +67,7 @@ class AlignmentRecord:
     counts: Mapping[tuple[str, str], tuple[int, int, int]]
     align_xz: bool
     negative_y: bool
+    absent_frames: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -122,6 +126,7 @@ def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
     content["negative_y"] = record.negative_y
     content["links"] = [_link(record, link) for link in placement.links]
     content["unlinked"] = [list(stage[name]) for name in placement.unlinked]
+    content["absent_frames"] = {json.dumps(list(stage[name])): n for name, n in record.absent_frames.items()}
     content["provenance"] = dict(record.provenance)
     return content
 

@@ -14,6 +14,7 @@ from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.tiles import open_tile
+from gpustitch.running.progress import listed
 
 _SAME = 1e-6
 
@@ -101,7 +102,7 @@ def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, PxZYX
     for tile, volume in zip(mosaic.tiles, volumes, strict=True):
         z, y, x = (v - low for v, low in zip(origins[tile.name], least, strict=True))
         tiles.append(PlacedVolume(tile.name, volume, (z, y, x), _more_shear(volume, spacing)))
-    return PlacedMosaic(tuple(tiles), spacing, _missing_notes(mosaic, volumes))
+    return PlacedMosaic(tuple(tiles), spacing, (*_missing_notes(mosaic, volumes), *_absent_notes(tiles)))
 
 
 def stage_origins(
@@ -173,6 +174,19 @@ def missing_files(mosaic: Mosaic, volumes: Sequence[Volume]) -> Iterator[str]:
     for tile, volume in zip(mosaic.tiles, volumes, strict=True):
         if text := missing_text(volume, f"tile {tile.name}"):
             yield text
+
+
+def absent_frames(volumes: Mapping[str, Volume]) -> dict[str, int]:
+    """The number of absent frames of each tile, by name, for the tiles that have any."""
+    return {name: len(volume.coverage.absent) for name, volume in volumes.items() if volume.coverage.absent}
+
+
+def _absent_notes(tiles: Sequence[PlacedVolume]) -> tuple[str, ...]:
+    counts = absent_frames({tile.name: tile.volume for tile in tiles})
+    if not counts:
+        return ()
+    named = listed([f"{name}: {count}" for name, count in counts.items()])
+    return (f"tiles lack frames ({named}): the volume is empty there where no other tile lies",)
 
 
 def check_aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], file: Path) -> None:

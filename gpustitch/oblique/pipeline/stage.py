@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from gpustitch.array import choose_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
+from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
@@ -69,18 +70,21 @@ class PipelinePlan:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What was written, and the flat (maximum 1) used, if any."""
+    """What was written, the flat (maximum 1) used, if any, and for each tile (by name) the frames that it lacks."""
 
     output: Path
     flat: npt.NDArray[np.float32] | None
     stitched: StitchResult
+    lost: Mapping[str, Lost]
 
     @property
     def summary(self) -> str:
         """What was written, in one line for people."""
         z, y, x = self.stitched.shape
         spacing = " x ".join(f"{v:.4g}" for v in self.stitched.spacing.zyx_um)
-        return f"{self.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um"
+        n_lost = sum(map(len, self.lost.values()))
+        lost = f"; without {n_lost} frames that are absent or cannot be read" if n_lost else ""
+        return f"{self.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um{lost}"
 
     @property
     def volume(self) -> Path:
@@ -117,7 +121,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         _check_alignment(options, mosaic, options.align_file)
     tiles = _planned(options, mosaic)
     for tile, job in zip(mosaic.tiles, tiles, strict=True):
-        if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames):
+        if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames, absent=job.scan.absent):
             raise MosaicError(
                 f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
                 f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
@@ -133,7 +137,8 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         flat = normalized_flat(read_image(options.flat))
         Correction(flat=flat).check_shape((tiles[0].scan.n_rows, tiles[0].scan.n_columns))
     elif options.correct_flat:
-        making = illumination.plan(_illumination_options(options, mosaic, [job.scan.n_frames for job in tiles]))
+        n_frames = sum(job.scan.n_frames - len(job.scan.absent) for job in tiles)
+        making = illumination.plan(_illumination_options(options, mosaic, n_frames))
     tile_bytes = sum(job.output_bytes for job in tiles)
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
     disk_bytes = tile_bytes + min(stitched_bytes, 2 * tile_bytes)
@@ -156,12 +161,13 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
         flat = _flat_used(plan, folder, progress)
         correction = replace(options.correction, flat=flat)
-        for number, job in enumerate(plan.tiles, 1):
+        lost = {}
+        for number, (tile, job) in enumerate(zip(plan.mosaic.tiles, plan.tiles, strict=True), 1):
             place = folder / job.options.output.relative_to(options.output)
-            progress.note(f"tile {number} of {len(plan.tiles)}: {plan.mosaic.tiles[number - 1].path}")
+            progress.note(f"tile {number} of {len(plan.tiles)}: {tile.path}")
             placed = replace(job.options, output=place, correction=correction)
             used = None if correction.is_identity else correction
-            deoblique.run(replace(job, options=placed, correction=used), progress)
+            lost[tile.name] = deoblique.run(replace(job, options=placed, correction=used), progress).lost
         alignment = _aligned(plan, folder, progress)
         tree = TreeOptions(
             folder / TILES,
@@ -174,8 +180,9 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
-        write_json(folder / PROVENANCE, provenance(options, _inputs(options, plan.mosaic)))
-    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME))
+        record = provenance(options, _inputs(options, plan.mosaic))
+        write_json(folder / PROVENANCE, record | {"tiles": {name: of_tile.record for name, of_tile in lost.items()}})
+    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME), lost)
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:
@@ -234,6 +241,7 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Deobliqu
             levels=1,
             flush=options.keep_tiles,
             allow_missing=options.allow_missing,
+            on_error=options.on_error,
             device=options.device,
             n_workers=options.n_workers,
             overwrite=options.overwrite,
@@ -245,17 +253,18 @@ def _tile_folder(tile: TilePath) -> Path:
     return Path(x) / f"{x}_{y}" / z
 
 
-def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: list[int]) -> IlluminationOptions:
+def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: int) -> IlluminationOptions:
     asked = options.illumination
     return replace(
         asked,
         paths=tuple(tile.path for tile in mosaic.tiles),
         output=options.output / FLAT,
-        n_frames=min(FLAT_FRAMES, sum(n_frames)) if asked.n_frames is None else asked.n_frames,
+        n_frames=min(FLAT_FRAMES, n_frames) if asked.n_frames is None else asked.n_frames,
         dark=options.correction.dark,
         rotate_90=options.orientation[0],
         flip_ud=options.orientation[1],
         allow_missing=options.allow_missing,
+        on_error=options.on_error,
         device=options.device,
         n_workers=options.n_workers,
         overwrite=options.overwrite,

@@ -22,6 +22,7 @@ from gpustitch.io.provenance import provenance
 from gpustitch.io.volumes.format import missing_text
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, option
+from gpustitch.model.runs import ranges_text
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers, ordered_map
@@ -227,9 +228,12 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
             f"no two of the {n} planes of {plan.planes.name} within {plan.max_lag} have a similarity: "
             f"{len(undefined)} of them are constant or have fewer than two used pixels"
         )
-    if undefined:
+    absent = plan.planes.absent
+    if absent:
+        progress.warn(f"without similarity to any other, as no file holds them: planes {ranges_text(absent)}")
+    if constant := sorted(set(undefined) - absent):
         progress.warn(
-            f"without similarity to any other, constant or with fewer than two used pixels: planes {listed(undefined)}"
+            f"without similarity to any other, constant or with fewer than two used pixels: planes {listed(constant)}"
         )
     if options.output is not None:
         write_similarity(options.output, half_strip, provenance=_provenance(plan), overwrite=options.overwrite)
@@ -369,4 +373,8 @@ def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     parameters = {"max_lag": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
     parameters |= {"device": str(plan.device), "allow_missing": options.allow_missing}
     parameters |= {"missing": missing_text(plan.planes, plan.planes.name)}
-    return provenance(parameters, [options.input] if options.input.is_file() else [])
+    record = provenance(parameters, [options.input] if options.input.is_file() else [])
+    return {
+        **record,
+        "absent_planes": {"count": len(plan.planes.absent), "planes": ranges_text(plan.planes.absent, None)},
+    }
