@@ -180,6 +180,7 @@ def test_frames_that_are_absent_or_skipped_leave_holes_and_are_counted(tmp_path,
     (tmp_path / "100.dcimg").touch()
     frames = np.stack([picture()] * 6)
     monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, {1, 2}, {4}))
+    monkeypatch.setattr(stage, "cautions", lambda path: ())
     with pytest.raises(DamagedInputError, match="frame 4 is broken"):
         destripe(tmp_path / "100.dcimg", tmp_path / "stopped")
     seen = Seen()
@@ -203,6 +204,7 @@ def test_a_stack_that_would_begin_later_is_refused_unless_names_are_positions(tm
     (tmp_path / "100.dcimg").touch()
     frames = np.stack([picture()] * 3)
     monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, **holed))
+    monkeypatch.setattr(stage, "cautions", lambda path: ())
     with pytest.raises(DamagedInputError, match="would begin with another frame"):
         destripe(tmp_path / "100.dcimg", tmp_path / "out", on_error="skip")
     result = destripe(tmp_path / "100.dcimg", tmp_path / "named", on_error="skip", zstep_um=2.0)
