@@ -59,12 +59,22 @@ def overwrite() -> Any:
     return option(False, help="Replace the output if it exists.")
 
 
-def allow_missing() -> Any:
+def allow_missing(**other: Any) -> Any:
     """Whether a stage goes on where frames are absent: dropped by the camera, lost in a copy, cut off at the end."""
     return option(
         False,
-        flag="--allow-missing --allow-truncated",
-        help="Go on where frames are missing; they stay uncovered, and all other frames keep their place.",
+        **{
+            "flag": "--allow-missing --allow-truncated",
+            "help": "Go on where frames are missing; they stay uncovered, and all other frames keep their place.",
+            **other,
+        },
+    )
+
+
+def allow_missing_chunks() -> Any:
+    """Whether a stage goes on where files of a volume's chunks are missing."""
+    return allow_missing(
+        flag="--allow-missing", help="Go on where chunks of a volume are missing; their voxels read as empty."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -85,6 +85,10 @@ class FrameFormat(ABC):
         """Voxel spacing that the files state; None unless they state all three distances."""
         return None
 
-    def truncation(self, file: Path) -> str:
-        """A warning about a file that ends early and is used all the same; empty for a whole file."""
-        return ""
+    def cautions(self, file: Path) -> Iterable[str]:
+        """Warnings about a file that is used all the same: frames are absent, or its kind was never tried."""
+        return ()
+
+    def details(self, file: Path) -> Iterable[str]:
+        """What else is known of a file, in lines for people; a damaged file is described as far as it goes."""
+        return ()

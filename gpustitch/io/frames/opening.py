@@ -55,11 +55,17 @@ def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tu
     return frames, format
 
 
-def truncation(pattern_or_path: str | Path) -> str:
-    """A warning about a file that ends early and is used all the same; empty for a whole file."""
+def cautions(pattern_or_path: str | Path) -> tuple[str, ...]:
+    """Warnings about a file that is used all the same: frames are absent, or its kind was never tried."""
     path = Path(pattern_or_path)
     format = frame_format(path)
-    return "" if format is None or not path.is_file() else format.truncation(path)
+    return () if format is None or not path.is_file() else tuple(format.cautions(path))
+
+
+def details(path: Path) -> tuple[str, ...]:
+    """What else is known of a file of frames, in lines for people."""
+    format = frame_format(path)
+    return () if format is None or not path.is_file() else tuple(format.details(path))
 
 
 class Oriented:

@@ -25,7 +25,7 @@ from gpustitch.oblique.align.solve import solve_positions
 from gpustitch.oblique.align.voxel_size import VoxelSize, estimate_voxel_size
 from gpustitch.oblique.mosaic.file import AlignmentRecord, write_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
-from gpustitch.oblique.mosaic.placing import absent_frames, mosaic_spacing, stage_origins
+from gpustitch.oblique.mosaic.placing import absent_frames, missing_files, mosaic_spacing, stage_origins
 from gpustitch.oblique.mosaic.tiles import open_tile
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -71,6 +71,7 @@ class AlignOptions:
     )
     n_workers: int | None = shared.n_workers(flag="--n-cores --n-workers")
     overwrite: bool = shared.overwrite()
+    allow_missing: bool = shared.allow_missing_chunks()
     mosaic: Mosaic | None = None
     volumes: Mapping[str, Volume] | None = None
     device: str | Device = shared.device()
@@ -108,7 +109,7 @@ def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
     mosaic, volumes = options.mosaic, options.volumes
     if options.input is not None:
         mosaic = find_volume_mosaic(options.input)
-        volumes = {tile.name: open_tile(tile.path) for tile in mosaic.tiles}
+        volumes = {tile.name: open_tile(tile.path, allow_missing=options.allow_missing) for tile in mosaic.tiles}
     assert mosaic is not None and volumes is not None
     missing = [tile.name for tile in mosaic.tiles if tile.name not in volumes]
     if missing:
@@ -135,6 +136,8 @@ class _Oblique:
             )
         self.coverage = Coverage(n_frames, y, z, (x - n_frames) / (z - 1) if z > 1 else 0.0)
         self.read = volume.read
+        self.n_files: int = getattr(volume, "n_files", 0)
+        self.n_missing: int = getattr(volume, "n_missing", 0)
 
 
 def plan(options: AlignOptions) -> AlignPlan:
@@ -166,6 +169,9 @@ def plan(options: AlignOptions) -> AlignPlan:
 def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     """Link the tiles, solve their positions, and write the alignment file and the report if they are named."""
     options = plan.options
+    missing = list(missing_files(plan.mosaic, [plan.volumes[tile.name] for tile in plan.mosaic.tiles]))
+    for text in missing:
+        progress.warn(text)
     links: list[Link] = []
     counts: dict[tuple[str, str], LinkCount] = {}
     for pair in tracked(plan.pairs, progress, "Aligning", len(plan.pairs), "overlaps"):
@@ -185,7 +191,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         align_xz=options.align_xz,
         negative_y=options.negative_y,
         absent_frames=absent_frames(plan.volumes),
-        provenance=_provenance(options, plan.mosaic),
+        provenance={**_provenance(options, plan.mosaic), "missing": missing},
     )
     if options.output is not None:
         write_alignment(options.output, record, overwrite=options.overwrite)

@@ -18,7 +18,7 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
+from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
@@ -36,7 +36,7 @@ from gpustitch.model import ZYX, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, Sweep, Work
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
@@ -105,7 +105,7 @@ class DeobliquePlan:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the volume's voxels: uint16 for corrected frames, else the type of the frames."""
+        """Type of the volume's voxels: that of the frames, or the one that the correction states."""
         return _voxel_type(self.correction, self.frames)
 
     @property
@@ -121,12 +121,16 @@ class DeobliquePlan:
 
 @dataclass(frozen=True)
 class DeobliqueResult:
-    """What was written. ``scan`` names as absent all frames that were not there or not readable; ``lost`` says why."""
+    """What was written, and how many pixels of corrected frames their type may have cut off.
+
+    ``scan`` names as absent all frames that were not there or not readable; ``lost`` says why.
+    """
 
     path: Path
     scan: ObliqueScan
     n_blocks: int
     lost: Lost
+    n_cut_off: int = 0
 
 
 def plan(options: DeobliqueOptions) -> DeobliquePlan:
@@ -176,9 +180,13 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         If the output cannot be written. Then no part of the output remains.
     """
     options = plan.options
-    warning = truncation(options.input) if options.allow_missing else ""
-    if warning:
-        progress.warn(warning)
+    for caution in cautions(options.input):
+        progress.warn(caution)
+    if plan.correction is not None and plan.frames.dtype.kind == "f":
+        middle = plan.frames.shape[0] // 2
+        caution = plan.correction.caution_about(plan.frames.read(middle, middle + 1))
+        if caution:
+            progress.warn(caution)
     work = Work(
         plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
     )
@@ -198,7 +206,8 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         n_writers=options.n_writers,
         flush=options.flush,
     ) as writer:
-        n_blocks = Sweep(work, writer).run(progress)
+        sweep = Sweep(work, writer)
+        n_blocks = sweep.run(progress)
         # Only now is it known which frames could be read.
         lost = Lost.of(plan.frames, options.start or 0)
         lost.check_any_left(options.input)
@@ -206,7 +215,9 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         sidecar |= {"scan": dataclasses.asdict(scan), **lost.record}
     for line in lost.lines():
         progress.warn(f"{options.input}: {line}")
-    return DeobliqueResult(options.output, scan, n_blocks, lost)
+    if sweep.n_cut_off:
+        progress.warn(cut_off_text(sweep.n_cut_off))
+    return DeobliqueResult(options.output, scan, n_blocks, lost, sweep.n_cut_off)
 
 
 def _opened(options: DeobliqueOptions) -> Readable:
@@ -230,7 +241,7 @@ def _correction(options: DeobliqueOptions) -> Correction | None:
 
 
 def _voxel_type(correction: Correction | None, frames: Frames) -> np.dtype[Any]:
-    return np.dtype(frames.dtype if correction is None else np.uint16)
+    return np.dtype(frames.dtype) if correction is None else correction.result_type(np.dtype(frames.dtype))
 
 
 def _block_shape(levels: int, chunk_shape: ZYX) -> ZYX:

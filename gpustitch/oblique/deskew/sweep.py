@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, Device, empty, on, to_device, to_host
+from gpustitch.errors import DamagedInputError
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import clear_holes, deoblique
 from gpustitch.oblique.destripe.correction import Correction
@@ -107,12 +108,13 @@ class Sink(Protocol):
 
 
 class Sweep:
-    """One pass over the frames."""
+    """One pass over the frames; ``n_cut_off`` counts the pixels that their type cut off in the correction."""
 
     def __init__(self, work: Work, writer: Sink) -> None:
         self._work = work
         self._scan = work.scan
         self._writer = writer
+        self.n_cut_off = 0
         self._window = Window()
         self._device = work.workers.device
         self._grain = DEVICE_GRAIN if self._device.is_cuda else HOST_GRAIN
@@ -151,16 +153,25 @@ class Sweep:
         for block in blocks:
             block.result()
         for start, piece in zip(starts, pieces, strict=True):
-            self._window.append(start, piece.result())
+            frames, cut_off = piece.result()
+            self._window.append(start, frames)
+            self.n_cut_off += cut_off
         self._window.forget_before(self._oldest_needed())
         return stop - held, len(blocks)
 
-    def _load(self, start: int, stop: int) -> Array:
+    def _load(self, start: int, stop: int) -> tuple[Array, int]:
+        """The corrected frames, and the number of pixels cut off."""
         raw = self._work.frames.read(start, stop)
         correction = self._work.correction
         with on(self._device):
             frames = to_device(raw, self._device)
-            return frames if correction is None else correction.apply(frames)
+            if correction is None:
+                return frames, 0
+            try:
+                corrected = correction.apply(frames)
+            except DamagedInputError as error:
+                raise DamagedInputError(f"frames {start} to {stop - 1}: {error}") from error
+            return corrected, correction.n_cut_off(frames, corrected)
 
     def _ready(self, held: int) -> Iterator[Box]:
         """Take the blocks that need only frames held; skip the boxes that no frame reaches."""

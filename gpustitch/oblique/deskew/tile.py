@@ -24,7 +24,7 @@ CACHED_FRAMES_BYTES = 1 << 28
 class ObliqueTile:
     """Raw frames as a :class:`gpustitch.model.Volume`, de-obliqued on demand.
 
-    Only the frames, rows and columns that a box needs are read. Frames are corrected and rounded to uint16 before
+    Only the frames, rows and columns that a box needs are read. Frames are corrected, in their own type, before
     interpolation. So a box equals the same box of the volume that ``dcimg2oblique`` writes. A correction that
     destripes needs whole frames: the last corrected frames are kept, up to ``cache_bytes``. Several threads may read
     at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when they are first read.
@@ -64,7 +64,7 @@ class ObliqueTile:
         self.correction = correction
         self.spacing = scan.spacing
         self._coverage = dataclasses.replace(scan.coverage, absent=(*scan.absent, *frames.absent))
-        self.dtype: np.dtype[Any] = np.dtype(frames.dtype if correction is None else np.uint16)
+        self.dtype: np.dtype[Any] = frames.dtype if correction is None else correction.result_type(frames.dtype)
         self._limit = cache_bytes
         self._cache: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()

@@ -22,7 +22,7 @@ from gpustitch.errors import (
 from gpustitch.io.atomic import check_free_space, check_output
 from gpustitch.io.found import found_files
 from gpustitch.io.frames.formats import raw_suffixes
-from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.frames.opening import cautions, open_frames
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import (
     IMAGE_SUFFIXES,
@@ -38,7 +38,7 @@ from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -68,9 +68,6 @@ class DestripeOptions:
         unit="um",
         help="Distance between DCIMG frames, um; names TIFFs after their position.",
     )
-    keep_type: bool = option(
-        False, flag="--dont-convert-16bit", help="Write images of the input's type instead of 16-bit ones."
-    )
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error("What to do about a damaged file or frame: stop, or skip it.")
     n_workers: int | None = shared.n_workers(flag="--workers -n --n-workers")
@@ -98,7 +95,10 @@ class _Job:
 
 @dataclass(frozen=True)
 class DestripePlan:
-    """A checked job. ``unreadable`` maps each file that could not be opened to the reason."""
+    """A checked job. ``unreadable`` maps each file that could not be opened to the reason.
+
+    ``caution`` is a warning about the first image; empty if there is none.
+    """
 
     options: DestripeOptions
     output: Path
@@ -107,16 +107,22 @@ class DestripePlan:
     output_bytes: int
     n_workers: int
     device: Device
+    caution: str = ""
 
 
 @dataclass(frozen=True)
 class DestripeResult:
-    """What was written, for each skipped file the reason, and for each file of many frames those without an image."""
+    """What was written, and what was not.
+
+    ``skipped`` has the reason for each file, ``lost`` the frames without an image of each file of many frames.
+    ``n_cut_off`` counts the pixels that the type cut off (`Correction.n_cut_off`).
+    """
 
     output: Path
     n_images: int
     skipped: dict[Path, str]
     lost: dict[Path, Lost]
+    n_cut_off: int = 0
 
     @property
     def summary(self) -> str:
@@ -138,7 +144,8 @@ def plan(options: DestripeOptions) -> DestripePlan:
         If a DCIMG file or the first image is damaged and ``on_error`` is ``"stop"``.
     ParameterError
         If the correction would change nothing or an option is out of range. If the flat differs in shape from the
-        first image. If two images would get one name, or the output lies in the input.
+        first image, or the type of the first image cannot be kept. If two images would get one name, or the output
+        lies in the input.
     OutputExistsError, OutputError
         If an output exists, cannot be written, or does not fit on the disk.
     """
@@ -160,10 +167,10 @@ def plan(options: DestripeOptions) -> DestripePlan:
     if not jobs and not unreadable:
         raise InputMissingError(f"{source} holds no {either((*IMAGE_SUFFIXES, *raw_suffixes(one=True)))} file")
     _check_outputs(options, output, jobs)
-    output_bytes = _estimated_bytes(options, jobs)
+    output_bytes, caution = _estimated(options, jobs)
     check_free_space(output, output_bytes)
     device = choose_device(options.device, options.device_memory_bytes)
-    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device)
+    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device, caution)
 
 
 def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
@@ -180,19 +187,24 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     OutputError
         If an image cannot be written.
     """
+    for stack in dict.fromkeys(job.source for job in plan.jobs if job.frames is not None):
+        for caution in cautions(stack):
+            progress.warn(caution)
     skipped = dict(plan.unreadable)
+    done = cut_off = 0
+    if plan.caution:
+        progress.warn(plan.caution)
     unreadable: dict[Path, dict[int, str]] = {job.source: {} for job in plan.jobs if job.frames is not None}
-    done = 0
     try:
-        failures = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
-        for job, reason in zip(
-            plan.jobs, tracked(failures, progress, "Destriping", len(plan.jobs), "images"), strict=True
+        outcomes = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
+        for job, (reason, n_cut) in zip(
+            plan.jobs, tracked(outcomes, progress, "Destriping", len(plan.jobs), "images"), strict=True
         ):
             if reason and job.frames is not None:
                 unreadable[job.source][job.number] = reason
             elif reason:
                 skipped.setdefault(job.source, reason)
-            done += not reason
+            done, cut_off = done + (not reason), cut_off + n_cut
     except BaseException:
         if plan.jobs:
             progress.note(f"stopped after {done} of {len(plan.jobs)} images; {plan.output} is not complete")
@@ -201,15 +213,17 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     if not done:
         reasons = [*skipped.values(), *(reason for frames in unreadable.values() for reason in frames.values())]
         raise DamagedInputError(f"none of the images in {plan.options.input} can be read: {reasons[0]}")
+    if cut_off:
+        progress.warn(cut_off_text(cut_off))
     if plan.options.input.is_dir() or _is_stack(plan.options.input):
         record = provenance(plan.options, [plan.options.input])
-        record |= {"images": done, "skipped": {str(path): reason for path, reason in skipped.items()}}
+        record |= {"images": done, "cut_off_pixels": cut_off, "skipped": {str(p): why for p, why in skipped.items()}}
         record |= {"stacks": {str(path): of_stack.record for path, of_stack in lost.items()}}
         write_json(plan.output / PROVENANCE, record, overwrite=True)
     for path, of_stack in lost.items():
         if 0 in of_stack.unreadable and plan.options.zstep_um is None:
             raise _begins_later(path)
-    return DestripeResult(plan.output, done, skipped, lost)
+    return DestripeResult(plan.output, done, skipped, lost, cut_off)
 
 
 def _told(
@@ -241,33 +255,36 @@ def _begins_later(path: Path) -> DamagedInputError:
     )
 
 
-def _destripe(job: _Job, plan: DestripePlan) -> str:
-    """Write one image; returns the reason if the image is skipped, else an empty text."""
+def _destripe(job: _Job, plan: DestripePlan) -> tuple[str, int]:
+    """Write one image; returns the reason if the image is skipped, else an empty text, and the pixels cut off."""
     options = plan.options
     try:
-        result = _corrected(job, options, plan.device)
+        result, cut_off = _corrected(job, options, plan.device)
     except DeviceError:
         raise
     except GpustitchError as error:
-        text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
+        named = _named(error, job)
         if options.on_error == "skip":
-            return text
-        raise type(error)(text) from error
+            return str(named), 0
+        raise named from error
     write_tiff(job.target, result, compression=options.compression, overwrite=options.overwrite)
-    return ""
+    return "", cut_off
 
 
-def _corrected(job: _Job, options: DestripeOptions, device: Device) -> HostArray:
+def _named(error: GpustitchError, job: _Job) -> GpustitchError:
+    """The error with the name of the file in its text."""
+    text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
+    return type(error)(text)
+
+
+def _corrected(job: _Job, options: DestripeOptions, device: Device) -> tuple[HostArray, int]:
+    """The corrected image, and the number of pixels cut off."""
     image = job.read()
     pages = image.reshape(-1, *image.shape[-2:])
     if options.rotate:
         pages = np.rot90(pages, axes=(1, 2))
     result = hosted(options.correction.apply, device)(pages)
-    if options.keep_type and image.dtype != np.uint16:
-        if image.dtype.kind in "iu":
-            result = np.minimum(result, np.iinfo(image.dtype).max)
-        result = result.astype(image.dtype)
-    return result if image.ndim == 3 else result[0]
+    return result if image.ndim == 3 else result[0], options.correction.n_cut_off(pages, result)
 
 
 def _beside(source: Path) -> Path:
@@ -345,16 +362,20 @@ def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[_Job, ...
         check_output(folder, overwrite=options.overwrite)
 
 
-def _estimated_bytes(options: DestripeOptions, jobs: tuple[_Job, ...]) -> int:
-    """Bytes that all images would take, if all were as large as the first readable image."""
+def _estimated(options: DestripeOptions, jobs: tuple[_Job, ...]) -> tuple[int, str]:
+    """Bytes that all images would take, if all were as large as the first readable image, and a caution about it."""
+    correction = options.correction
     for job in jobs:
         try:
             image = job.read()
-        except GpustitchError:
+            dtype = correction.result_type(image.dtype)
+            correction.check_values(image)
+        except GpustitchError as error:
             if options.on_error == "stop":
-                raise
+                raise _named(error, job) from error
             continue
         rows, columns = image.shape[-2:]
-        options.correction.check_shape((columns, rows) if options.rotate else (rows, columns))
-        return len(jobs) * len(encode_tiff(image, options.compression))
-    return 0
+        correction.check_shape((columns, rows) if options.rotate else (rows, columns))
+        size = len(encode_tiff(image, options.compression)) * max(1, dtype.itemsize // image.itemsize)
+        return len(jobs) * size, correction.caution_about(image)
+    return 0, ""

@@ -15,7 +15,7 @@ from gpustitch.array import Device
 from gpustitch.errors import DamagedInputError, OutputExistsError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
+from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
@@ -58,7 +58,7 @@ class ExportPlan:
     output_bytes: int
     n_workers: int
     overwrite: bool
-    warning: str = ""
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def plan_export(
     middle = list(paths)[len(paths) // 2]
     output_bytes = len(paths) * len(encode(frames.read(middle, middle + 1)[0]))
     check_free_space(paths[middle], output_bytes)
-    warning = truncation(options.input) if options.allow_missing else ""
-    return ExportPlan(frames, options.start, paths, encode, output_bytes, n_workers, options.overwrite, warning)
+    told = cautions(options.input)
+    return ExportPlan(frames, options.start, paths, encode, output_bytes, n_workers, options.overwrite, told)
 
 
 def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> ExportResult:
@@ -135,8 +135,8 @@ def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> Exp
             partial.write_bytes(data)
         return len(data)
 
-    if plan.warning:
-        progress.warn(plan.warning)
+    for caution in plan.cautions:
+        progress.warn(caution)
     n_frames, done, output_bytes = len(plan.paths), 0, 0
     folder = next(iter(plan.paths.values())).parent
     try:

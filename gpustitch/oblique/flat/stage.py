@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from gpustitch.array import Device, choose_device, empty, on, to_device, to_host
 from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.formats import frame_files
-from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.frames.opening import cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
 from gpustitch.model import Frames
@@ -197,6 +198,8 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
         If an output cannot be written.
     """
     options = plan.options
+    for caution in itertools.chain.from_iterable(map(cautions, options.paths)):
+        progress.warn(caution)
     if plan.band_rows < _THIN_BAND_ROWS < plan.frame_shape[0]:
         progress.note(
             f"{plan.n_frames} frames fit in memory {plan.band_rows} rows at a time, which makes many small reads; "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpustitch.errors import MosaicError, ParameterError
+from gpustitch.io.volumes.format import missing_text
 from gpustitch.model import ZYX, Mosaic, PlacedVolume, Spacing, TilePath, UmXYZ, Volume
 from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.mosaic.file import read_alignment
@@ -42,6 +43,7 @@ def place_found(
     y_voxel_um: float | None = None,
     z_offset: int | None = None,
     negative_y: bool = False,
+    allow_missing: bool = False,
 ) -> PlacedMosaic:
     """Open the volumes below ``root`` and place them.
 
@@ -55,6 +57,8 @@ def place_found(
         Spacing along x and y; None for the spacing of the alignment or, without an alignment, of the tiles.
     z_offset, negative_y
         As in :func:`stage_origins`; unused with an alignment.
+    allow_missing
+        Read chunks of volumes as empty where their files are missing.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def place_found(
         If a size is out of range.
     """
     mosaic = find_volume_mosaic(root)
-    volumes = [open_tile(tile.path) for tile in mosaic.tiles]
+    volumes = [open_tile(tile.path, allow_missing=allow_missing) for tile in mosaic.tiles]
     found = None if alignment is None else read_alignment(alignment)
     if found is not None:
         y_voxel_um = found.voxel_size_um if y_voxel_um is None else y_voxel_um
@@ -155,12 +159,21 @@ def cropped(mosaic: PlacedMosaic, offset: ZYX) -> PlacedMosaic:
 
 
 def _missing_notes(mosaic: Mosaic, volumes: Sequence[Volume]) -> tuple[str, ...]:
-    """A line for each place of the grid that holds no tile."""
+    """A line for each place of the grid that holds no tile, and for each tile whose files are not all there."""
     cover, own = volumes[0].coverage, volumes[0].spacing
     extent = (cover.n_frames * own.x_um, cover.n_rows * own.y_um, cover.n_columns * own.z_um)
-    return tuple(
-        f"no tile near {_position(place)}: the volume is empty there" for place in mosaic.missing_positions(extent)
+    places = mosaic.missing_positions(extent)
+    return (
+        *(f"no tile near {_position(place)}: the volume is empty there" for place in places),
+        *missing_files(mosaic, volumes),
     )
+
+
+def missing_files(mosaic: Mosaic, volumes: Sequence[Volume]) -> Iterator[str]:
+    """A line for each tile whose volume on disk lacks files of chunks; ``volumes`` in the order of the tiles."""
+    for tile, volume in zip(mosaic.tiles, volumes, strict=True):
+        if text := missing_text(volume, f"tile {tile.name}"):
+            yield text
 
 
 def absent_frames(volumes: Mapping[str, Volume]) -> dict[str, int]:

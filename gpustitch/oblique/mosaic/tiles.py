@@ -13,9 +13,9 @@ from gpustitch.io.volumes.opening import open_volume
 from gpustitch.model import Box, Coverage, Volume, shear_of
 
 
-def open_tile(path: str | Path) -> Volume:
+def open_tile(path: str | Path, *, allow_missing: bool = False) -> Volume:
     """Open the volume of one tile with :func:`open_volume`; a blockfs volume becomes a :class:`SpimstitchTile`."""
-    volume = open_volume(path)
+    volume = open_volume(path, allow_missing=allow_missing)
     return SpimstitchTile(volume) if isinstance(volume, BlockfsVolume) else volume
 
 

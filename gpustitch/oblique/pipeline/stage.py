@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import choose_device
-from gpustitch.errors import MosaicError, ParameterError
+from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import read_image
@@ -48,6 +48,8 @@ from gpustitch.oblique.pipeline.options import (
     PipelineOptions,
 )
 from gpustitch.running.progress import SILENT, Progress
+
+_MOST_NAMED = 5  # damaged tiles that a message names
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     InputMissingError, DamagedInputError
         If a file is not there, damaged or truncated.
     MosaicError
-        If the tiles do not make a mosaic: unreadable names, duplicates, frames of different sizes.
+        If the tiles do not make a mosaic: unreadable names, duplicates, frames of different sizes or types.
     ParameterError
         If an option is out of range.
     OutputExistsError, OutputError
@@ -117,12 +119,17 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
         _check_alignment(options, mosaic, options.align_file)
-    tiles = tuple(deoblique.plan(job) for job in _tile_options(options, mosaic))
+    tiles = _planned(options, mosaic)
     for tile, job in zip(mosaic.tiles, tiles, strict=True):
         if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames, absent=job.scan.absent):
             raise MosaicError(
                 f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
                 f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
+            )
+        if job.dtype != tiles[0].dtype:
+            raise MosaicError(
+                f"{tile.path} gives {job.dtype} voxels but {mosaic.tiles[0].path} gives {tiles[0].dtype}; state one "
+                "`dtype` for all tiles"
             )
     check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
     flat, making = None, None
@@ -203,6 +210,21 @@ def _least_shape(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> ZYX:
     stage = [[tile.stage_um[axis] for tile in mosaic.tiles] for axis in (2, 1, 0)]
     z, y, x = (round((max(at) - min(at)) / um) + n for at, um, n in zip(stage, spacing, tiles[0].shape, strict=True))
     return z, y, x
+
+
+def _planned(options: PipelineOptions, mosaic: Mosaic) -> tuple[DeobliquePlan, ...]:
+    """The plan of each tile; damaged ones are named together."""
+    plans, damage = [], []
+    for job in _tile_options(options, mosaic):
+        try:
+            plans.append(deoblique.plan(job))
+        except DamagedInputError as error:
+            damage.append(str(error))
+    if damage:
+        count = f"{len(damage)} of {len(mosaic.tiles)} tiles are damaged; " if len(damage) > 1 else ""
+        more = f"; and {len(damage) - _MOST_NAMED} more" if len(damage) > _MOST_NAMED else ""
+        raise DamagedInputError(count + "; ".join(damage[:_MOST_NAMED]) + more)
+    return tuple(plans)
 
 
 def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[DeobliqueOptions]:

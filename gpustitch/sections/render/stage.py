@@ -17,10 +17,11 @@ from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
-from gpustitch.io.frames.opening import truncation
+from gpustitch.io.frames.opening import cautions
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
+from gpustitch.io.volumes.format import missing_text
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
 from gpustitch.model import ZYX, Spacing
@@ -226,8 +227,10 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         If the output cannot be written or the device fails; nothing is left of the output then.
     """
     options, used = plan.options, plan.sections_used
-    if options.planes is None and (ends_early := truncation(options.input)):
-        progress.warn(ends_early)
+    for caution in () if options.planes is not None else cautions(options.input):
+        progress.warn(caution)
+    if missing := missing_text(plan.planes, plan.planes.name):
+        progress.warn(missing)
     if asked := sorted(set(used.left_out) - plan.planes.absent):
         progress.note(f"left out as asked: sections {listed(asked)}")
     if plan.planes.absent:
@@ -283,6 +286,7 @@ def _sidecar(plan: RenderPlan) -> dict[str, Any]:
         **provenance(given, files),
         "first_plane_at_section": plan.grid.first,
         "plane_distance_in_sections": plan.grid.step,
+        "missing": missing_text(plan.planes, plan.planes.name),
         "sections_absent": sorted(plan.planes.absent),
         "sections_left_out": sorted([*plan.sections_used.left_out, *plan.sections_used.doubled]),
     }

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from gpustitch.array import Array, Device, choose_device, cpu_count, on, to_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
-from gpustitch.io.frames.opening import truncation
+from gpustitch.io.frames.opening import cautions
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
+from gpustitch.io.volumes.format import missing_text
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
@@ -192,8 +193,10 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
         If the output cannot be written, or the device fails.
     """
     options, n = plan.options, plan.planes.shape[0]
-    if options.planes is None and (ends_early := truncation(options.input)):
-        progress.warn(ends_early)
+    for caution in () if options.planes is not None else cautions(options.input):
+        progress.warn(caution)
+    if missing := missing_text(plan.planes, plan.planes.name):
+        progress.warn(missing)
     if plan.planes.dtype.name not in _EXACT:
         progress.note(f"planes of {plan.planes.dtype} are compared in float32, to 7 digits")
     if plan.chunk % plan.planes.depth and plan.chunk < n:
@@ -369,6 +372,7 @@ def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     options = plan.options
     parameters = {"max_lag": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
     parameters |= {"device": str(plan.device), "allow_missing": options.allow_missing}
+    parameters |= {"missing": missing_text(plan.planes, plan.planes.name)}
     record = provenance(parameters, [options.input] if options.input.is_file() else [])
     return {
         **record,

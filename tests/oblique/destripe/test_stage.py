@@ -117,14 +117,15 @@ def test_output_type(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.full((20, 20), 250, np.uint8))
     flat = np.full((20, 20), 1, np.float32)
     flat[0] = 0.5
-    correction = Correction(flat=flat)
-    result = destripe(tmp_path / "a.tif", tmp_path / "16.tif", correction=correction)
+    result = destripe(tmp_path / "a.tif", tmp_path / "16.tif", correction=Correction(flat=flat, dtype="uint16"))
     assert tifffile.imread(result.output)[0, 0] == 500
-    result = destripe(tmp_path / "a.tif", tmp_path / "8.tif", correction=correction, keep_type=True)
+    assert result.n_cut_off == 0
+    result = destripe(tmp_path / "a.tif", tmp_path / "8.tif", correction=Correction(flat=flat))
     kept = tifffile.imread(result.output)
     assert kept.dtype == np.uint8
     assert kept[0, 0] == 255
     assert kept[1, 0] == 250
+    assert result.n_cut_off == 20
 
 
 def test_existing_outputs_are_refused_before_anything_is_read(tree, tmp_path):
