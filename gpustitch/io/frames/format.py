@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,7 +40,7 @@ class Reading:
 
     types: Sequence[str] = FRAME_TYPES
     allow_missing: bool = False
-    skip_damaged: bool = False
+    skip_damaged: bool = field(default=False, kw_only=True)
 
 
 class FrameFormat(ABC):

@@ -177,8 +177,8 @@ def test_a_damaged_dcimg_stops_the_run_or_is_skipped_and_named(tree, tmp_path):
 
 @pytest.mark.parametrize("zstep_um", [None, 2.0])
 def test_frames_that_are_absent_or_skipped_leave_holes_and_are_counted(tmp_path, monkeypatch, zstep_um):
-    (tmp_path / "100.dcimg").touch()
     frames = np.stack([picture()] * 6)
+    write_dcimg(tmp_path / "100.dcimg", frames, 6, frames.shape[1:])
     monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, {1, 2}, {4}))
     monkeypatch.setattr(stage, "cautions", lambda path: ())
     with pytest.raises(DamagedInputError, match="frame 4 is broken"):
@@ -201,8 +201,8 @@ def test_frames_that_are_absent_or_skipped_leave_holes_and_are_counted(tmp_path,
 
 @pytest.mark.parametrize("holed", [{"absent": {0}}, {"broken": {0, 1}}])
 def test_a_stack_that_would_begin_later_is_refused_unless_names_are_positions(tmp_path, monkeypatch, holed):
-    (tmp_path / "100.dcimg").touch()
     frames = np.stack([picture()] * 3)
+    write_dcimg(tmp_path / "100.dcimg", frames, 3, frames.shape[1:])
     monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, **holed))
     monkeypatch.setattr(stage, "cautions", lambda path: ())
     with pytest.raises(DamagedInputError, match="would begin with another frame"):
