@@ -137,6 +137,10 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         flat = normalized_flat(read_image(options.flat))
         Correction(flat=flat).check_shape((tiles[0].scan.n_rows, tiles[0].scan.n_columns))
     elif options.correct_flat:
+        if tiles[0].frames.dtype.kind == "f":
+            raise ParameterError(
+                "no flat can be made from float frames: give `flat`, a file, or do without `correct_flat`"
+            )
         n_frames = sum(job.scan.n_frames - len(job.scan.absent) for job in tiles)
         making = illumination.plan(_illumination_options(options, mosaic, n_frames))
     tile_bytes = sum(job.output_bytes for job in tiles)

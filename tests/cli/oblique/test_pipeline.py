@@ -107,6 +107,14 @@ def test_options_win_over_the_environment(asked: list[PipelineOptions]) -> None:
     assert (asked[0].negative_y, asked[0].correction.method) == (False, "none")
 
 
+def test_no_flat_is_made_of_float_frames(tmp_path: Path) -> None:
+    for number in range(4):
+        write_tiff(tmp_path / "raw" / "0" / "0_0" / "0" / f"{number}.tif", np.ones((20, 24), np.float32))
+    result = CliRunner().invoke(app, ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out")])
+    assert result.exit_code == ParameterError.exit_code
+    assert "no flat can be made from float frames: give --illum-corr" in result.output
+
+
 def test_tiles_of_several_types_are_refused_before_any_is_made(tmp_path: Path) -> None:
     for x, dtype in (("0", np.uint8), ("200", np.uint16)):
         for number in range(4):
