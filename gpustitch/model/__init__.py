@@ -12,6 +12,7 @@ from gpustitch.model.tile import (
     TilePath,
     UmXYZ,
     Volume,
+    is_unaligned,
     tile_name,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "UmXYZ",
     "Volume",
     "column_step_um",
+    "is_unaligned",
     "shear_of",
     "tile_name",
 ]

@@ -180,3 +180,23 @@ class Placement:
     residual_px: Mapping[tuple[str, str], tuple[float, float, float]]
     links: tuple[Link, ...]
     unlinked: tuple[str, ...]
+
+    @property
+    def is_unaligned(self) -> bool:
+        """Whether tiles overlap, but no link was accepted: all positions are those of the stage."""
+        return is_unaligned(self.links)
+
+    @property
+    def islands(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of tiles that accepted links join, the largest first; the links say nothing between two groups."""
+        group = {name: {name} for name in self.origin_px}
+        for link in (link for link in self.links if not link.reason):
+            joined = group[link.fixed] | group[link.moving]
+            group.update(dict.fromkeys(joined, joined))
+        apart = {min(members): tuple(sorted(members)) for members in group.values()}
+        return tuple(sorted(apart.values(), key=lambda members: (-len(members), members)))
+
+
+def is_unaligned(links: Sequence[Link]) -> bool:
+    """Whether there are links and all of them were rejected."""
+    return bool(links) and all(link.reason for link in links)

@@ -17,8 +17,9 @@ from gpustitch.io.provenance import provenance
 from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, shear_of
 from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
-from gpustitch.oblique.align import ALIGNMENT
+from gpustitch.oblique.align import ALIGNMENT, allow_unaligned
 from gpustitch.oblique.align.link import LinkCount, MatchOptions, link_tiles
+from gpustitch.oblique.align.outcome import check_linked, links_text, voxel_size_text, warnings_of
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.report import FIGURE_SUFFIXES, check_matplotlib, draw_report, report_text
 from gpustitch.oblique.align.solve import solve_positions
@@ -69,6 +70,7 @@ class AlignOptions:
     is_oblique: bool = option(
         False, help="Volumes that do not say which voxels the camera saw come from an oblique scan."
     )
+    allow_unaligned: bool = allow_unaligned()
     n_workers: int | None = shared.n_workers(flag="--n-cores --n-workers")
     overwrite: bool = shared.overwrite()
     mosaic: Mosaic | None = None
@@ -100,6 +102,11 @@ class AlignResult:
     spacing: Spacing
     counts: Mapping[tuple[str, str], LinkCount]
     record: AlignmentRecord
+
+    @property
+    def summary(self) -> str:
+        """What was linked and measured, in one line for people."""
+        return f"{links_text(self.placement)}; {voxel_size_text(self.voxel_size)}"
 
 
 def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
@@ -164,7 +171,13 @@ def plan(options: AlignOptions) -> AlignPlan:
 
 
 def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
-    """Link the tiles, solve their positions, and write the alignment file and the report if they are named."""
+    """Link the tiles, solve their positions, and write the alignment file and the report if they are named.
+
+    Raises
+    ------
+    AlignmentError
+        If tiles overlap but no link was accepted, unless `allow_unaligned`. Then nothing is written.
+    """
     options = plan.options
     links: list[Link] = []
     counts: dict[tuple[str, str], LinkCount] = {}
@@ -173,6 +186,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         links.append(link)
     placement, voxel_size, spacing = _solve(plan, links)
     _tell(progress, placement, voxel_size)
+    check_linked(placement, allow_unaligned=options.allow_unaligned)
     record = AlignmentRecord(
         placement=placement,
         stage_um={tile.name: tile.stage_um for tile in plan.mosaic.tiles},
@@ -184,7 +198,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         counts={pair: (c.sampled, c.correlated, c.agreeing) for pair, c in counts.items()},
         align_xz=options.align_xz,
         negative_y=options.negative_y,
-        provenance=_provenance(options, plan.mosaic),
+        provenance=_provenance(plan),
     )
     if options.output is not None:
         write_alignment(options.output, record, overwrite=options.overwrite)
@@ -270,26 +284,22 @@ def _merged(label: Mapping[str, int], a: str, b: str) -> dict[str, int]:
     return {name: label[a] if group == label[b] else group for name, group in label.items()}
 
 
-def _provenance(options: AlignOptions, mosaic: Mosaic) -> dict[str, object]:
+def _provenance(plan: AlignPlan) -> dict[str, object]:
+    options = plan.options
     parameters = {
         "voxel_size_um": options.voxel_size_um, "x_step_um": options.x_step_um, "align_xz": options.align_xz,
         "negative_y": options.negative_y, "z_offset": options.z_offset, "matching": options.matching,
+        "is_oblique": options.is_oblique, "allow_unaligned": options.allow_unaligned,
+        "n_workers": plan.n_workers, "device": plan.device,
     }  # fmt: skip
-    return provenance(parameters, [tile.path for tile in mosaic.tiles if tile.path.exists()])
+    return provenance(parameters, [tile.path for tile in plan.mosaic.tiles if tile.path.exists()])
 
 
 def _tell(progress: Progress, placement: Placement, voxel_size: VoxelSize) -> None:
     for link in placement.links:
         if link.reason:
             progress.note(f"link {link.fixed} - {link.moving} rejected: {link.reason}")
-    if len(placement.origin_px) > 1:
-        for name in placement.unlinked:
-            progress.warn(f"tile {name} is linked to no other and keeps its stage position")
-    if placement.links and all(link.reason for link in placement.links):
-        progress.warn("no overlap gave a link: check voxel size, step size, `negative_y` and orientation of the frames")
-    if voxel_size.estimate_um is not None:
-        progress.note(
-            f"y voxel size {voxel_size.estimate_um:.4f} +- {voxel_size.uncertainty_um:.4f} um (95 %) from "
-            f"{voxel_size.n_links} links along y, nominal {voxel_size.nominal_um:g} um: going on with "
-            f"{voxel_size.used_um:.4f} um"
-        )
+    for warning in warnings_of(placement):
+        progress.warn(warning)
+    say = progress.warn if voxel_size.estimate_um is None and len(placement.origin_px) > 1 else progress.note
+    say(voxel_size_text(voxel_size))

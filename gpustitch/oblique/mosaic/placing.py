@@ -77,7 +77,11 @@ def place_found(
         assert alignment is not None
         at = mosaic_spacing(mosaic, volumes, found.x_step_um, found.voxel_size_um)
         origins = _aligned(mosaic, found.origin_um, at, alignment)
-    return place(mosaic, volumes, origins, spacing)
+    placed = place(mosaic, volumes, origins, spacing)
+    if found is not None and found.is_unaligned:
+        note = f"UNALIGNED: no overlap gave a link, {alignment} holds the stage's positions"
+        return replace(placed, notes=(note, *placed.notes))
+    return placed
 
 
 def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, PxZYX], spacing: Spacing) -> PlacedMosaic:

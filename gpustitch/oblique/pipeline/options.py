@@ -9,6 +9,7 @@ from typing import Literal
 from gpustitch.array import Device
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT as ALIGNMENT_PANEL
+from gpustitch.oblique.align import allow_unaligned
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet import WaveletOptions
@@ -99,6 +100,7 @@ class PipelineOptions:
         help="Solve x and z, not only y.",
         panel=ALIGNMENT_PANEL,
     )
+    allow_unaligned: bool = allow_unaligned()
     stitch: StitchOptions = nested(
         lambda: StitchOptions(Path(VOLUME), levels=7),
         without=(*_FILLED_IN, "size", "offset"),

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import choose_device
-from gpustitch.errors import MosaicError, ParameterError
+from gpustitch.errors import AlignmentError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
@@ -67,18 +67,19 @@ class PipelinePlan:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What was written, and the flat (maximum 1) used, if any."""
+    """What was written, the flat (maximum 1) used, if any, and in words how the tiles were aligned."""
 
     output: Path
     flat: npt.NDArray[np.float32] | None
     stitched: StitchResult
+    aligned: str
 
     @property
     def summary(self) -> str:
-        """What was written, in one line for people."""
+        """What was written and how the tiles were aligned, in one line for people."""
         z, y, x = self.stitched.shape
         spacing = " x ".join(f"{v:.4g}" for v in self.stitched.spacing.zyx_um)
-        return f"{self.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um"
+        return f"{self.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um; {self.aligned}"
 
     @property
     def volume(self) -> Path:
@@ -155,7 +156,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             placed = replace(job.options, output=place, correction=correction)
             used = None if correction.is_identity else correction
             deoblique.run(replace(job, options=placed, correction=used), progress)
-        alignment = _aligned(plan, folder, progress)
+        alignment, aligned = _aligned(plan, folder, progress)
         tree = TreeOptions(
             folder / TILES,
             alignment,
@@ -168,7 +169,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
         write_json(folder / PROVENANCE, provenance(options, _inputs(options, plan.mosaic)))
-    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME))
+    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME), aligned)
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:
@@ -183,6 +184,11 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
     found = read_alignment(file)
     check_aligned(mosaic, found.origin_um, file)
+    if found.is_unaligned and not options.allow_unaligned:
+        raise AlignmentError(
+            f"{file} holds the stage's positions: none of its {len(found.links)} overlaps gave a link; align the "
+            "mosaic again, or keep these positions with `allow_unaligned`"
+        )
     if found.x_step_um is not None and not math.isclose(found.x_step_um, options.x_step_um, rel_tol=1e-6):
         raise ParameterError(
             f"{file} was made with a step of {found.x_step_um:g} um, but `x_step_um` is {options.x_step_um:g}; "
@@ -250,18 +256,19 @@ def _flat_used(plan: PipelinePlan, folder: Path, progress: Progress) -> npt.NDAr
     return plan.flat
 
 
-def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | None:
-    """Make or copy the alignment file in the output folder; None for a single tile."""
+def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> tuple[Path | None, str]:
+    """Make or copy the alignment file in the output folder, and what it came to; no file for a single tile."""
     options, target = plan.options, folder / ALIGNMENT
     if options.align_file is not None:
         shutil.copyfile(options.align_file, target)
         size = read_alignment(target).voxel_size_um
         if size is not None:
             progress.note(f"tile positions and the y voxel size, {size:.4f} um, are those of {options.align_file}")
-        return target
+        return target, f"aligned by {options.align_file}"
     if len(plan.mosaic.tiles) == 1:
-        progress.note("one tile: nothing to align")
-        return None
+        said = f"one tile: nothing to align, y voxel size NOT measured, nominal kept: {options.y_voxel_um:g} um"
+        progress.note(said)
+        return None, said
     aligning = AlignOptions(
         folder / TILES,
         target,
@@ -269,11 +276,11 @@ def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | Non
         align_xz=options.align_xz,
         z_offset=options.z_offset,
         negative_y=options.negative_y,
+        allow_unaligned=options.allow_unaligned,
         device=options.device,
         n_workers=options.n_workers,
     )
-    align.run(align.plan(aligning), progress)
-    return target
+    return target, align.run(align.plan(aligning), progress).summary
 
 
 def _inputs(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Path]:
