@@ -20,7 +20,7 @@ from tests.e2e.conftest import MATCHING
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
-PLAIN = ("--no-flat", "--destripe-method", "none", "--levels", 1)
+PLAIN = ("--no-flat", "--destripe-method", "none", "--levels", 1, "--preset", "plain")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -40,13 +41,16 @@ from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
     FLAT,
     FLAT_FRAMES,
-    ORIENTATIONS,
     PROVENANCE,
     TILES,
     VOLUME,
     PipelineOptions,
+    Preset,
 )
+from gpustitch.oblique.pipeline.orientation import Orientation
+from gpustitch.oblique.pipeline.upright import Upright, upright
 from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.threads import checked_workers
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class PipelinePlan:
     """A checked job.
 
     ``flat`` is the given flat, ``illumination`` the plan to make one. ``tiles`` are the plans that de-oblique the tiles
-    of ``mosaic``. ``disk_bytes`` bounds the disk space that the run needs.
+    of ``mosaic``. ``disk_bytes`` bounds the disk space that the run needs. ``upright`` says how frames are turned.
     """
 
     options: PipelineOptions
@@ -63,6 +67,7 @@ class PipelinePlan:
     illumination: IlluminationPlan | None
     tiles: tuple[DeobliquePlan, ...]
     disk_bytes: int
+    upright: Upright
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,8 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         If the tiles do not make a mosaic: unreadable names, duplicates, frames of different sizes.
     ParameterError
         If an option is out of range.
+    AlignmentError
+        If no orientation of the frames is stated, and none is clear.
     OutputExistsError, OutputError
         If the output exists, cannot be written, or the disk is too small.
     """
@@ -114,7 +121,9 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
         _check_alignment(options, mosaic, options.align_file)
-    tiles = tuple(deoblique.plan(job) for job in _tile_options(options, mosaic))
+    turned = upright(options, mosaic)
+    options = replace(options, rotate_90=turned.orientation[0], flip_ud=turned.orientation[1])
+    tiles = tuple(deoblique.plan(job) for job in _tile_options(options, mosaic, turned.orientation))
     for tile, job in zip(mosaic.tiles, tiles, strict=True):
         if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames):
             raise MosaicError(
@@ -127,12 +136,13 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         flat = normalized_flat(read_image(options.flat))
         Correction(flat=flat).check_shape((tiles[0].scan.n_rows, tiles[0].scan.n_columns))
     elif options.correct_flat:
-        making = illumination.plan(_illumination_options(options, mosaic, [job.scan.n_frames for job in tiles]))
+        n_frames = sum(job.scan.n_frames for job in tiles)
+        making = illumination.plan(_illumination_options(options, mosaic, n_frames, turned.orientation))
     tile_bytes = sum(job.output_bytes for job in tiles)
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
     disk_bytes = tile_bytes + min(stitched_bytes, 2 * tile_bytes)
     check_free_space(options.output, disk_bytes)
-    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes)
+    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned)
 
 
 def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
@@ -144,9 +154,11 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         Any error of a stage. Then no part of the output remains.
     """
     options = plan.options
-    caution = options.correction.caution(plan.tiles[0].scan.n_columns)
-    if caution:
-        progress.warn(caution)
+    if plan.upright.note:
+        progress.note(plan.upright.note)
+    for caution in (plan.upright.warning, options.correction.caution(plan.tiles[0].scan.n_columns)):
+        if caution:
+            progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
         flat = _flat_used(plan, folder, progress)
         correction = replace(options.correction, flat=flat)
@@ -173,12 +185,12 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:
-    """The options with orientation and device worked out."""
-    if options.preset not in ORIENTATIONS:
-        raise ParameterError(f"`preset` must be one of {', '.join(ORIENTATIONS)}, not {options.preset!r}")
-    rotate_90, flip_ud = options.orientation
+    """The options with device and threads worked out."""
+    presets = get_args(Preset)
+    if options.preset not in presets:
+        raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     device = choose_device(options.device, options.device_memory_bytes)
-    return replace(options, rotate_90=rotate_90, flip_ud=flip_ud, device=device)
+    return replace(options, device=device, n_workers=checked_workers(options.n_workers))
 
 
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
@@ -204,7 +216,7 @@ def _least_shape(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> ZYX:
     return z, y, x
 
 
-def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[DeobliqueOptions]:
+def _tile_options(options: PipelineOptions, mosaic: Mosaic, orientation: Orientation) -> Iterator[DeobliqueOptions]:
     for tile in mosaic.tiles:
         yield DeobliqueOptions(
             tile.path,
@@ -212,8 +224,8 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Deobliqu
             pixel_um=options.y_voxel_um,
             step_um=options.x_step_um,
             angle_deg=options.angle_deg,
-            rotate_90=options.orientation[0],
-            flip_ud=options.orientation[1],
+            rotate_90=orientation[0],
+            flip_ud=orientation[1],
             correction=options.correction,
             levels=1,
             flush=options.keep_tiles,
@@ -229,16 +241,18 @@ def _tile_folder(tile: TilePath) -> Path:
     return Path(x) / f"{x}_{y}" / z
 
 
-def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: list[int]) -> IlluminationOptions:
+def _illumination_options(
+    options: PipelineOptions, mosaic: Mosaic, n_frames: int, orientation: Orientation
+) -> IlluminationOptions:
     asked = options.illumination
     return replace(
         asked,
         paths=tuple(tile.path for tile in mosaic.tiles),
         output=options.output / FLAT,
-        n_frames=min(FLAT_FRAMES, sum(n_frames)) if asked.n_frames is None else asked.n_frames,
+        n_frames=min(FLAT_FRAMES, n_frames) if asked.n_frames is None else asked.n_frames,
         dark=options.correction.dark,
-        rotate_90=options.orientation[0],
-        flip_ud=options.orientation[1],
+        rotate_90=orientation[0],
+        flip_ud=orientation[1],
         allow_missing=options.allow_missing,
         device=options.device,
         n_workers=options.n_workers,
