@@ -14,7 +14,7 @@ from gpustitch.array import Device, choose_device
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import provenance
-from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, shear_of
+from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, check_um, shear_of
 from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT, allow_unaligned
@@ -24,10 +24,11 @@ from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.report import FIGURE_SUFFIXES, check_matplotlib, draw_report, report_text
 from gpustitch.oblique.align.solve import solve_positions
 from gpustitch.oblique.align.voxel_size import VoxelSize, estimate_voxel_size
+from gpustitch.oblique.mosaic.distances import check_distances
 from gpustitch.oblique.mosaic.file import AlignmentRecord, write_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import mosaic_spacing, stage_origins
-from gpustitch.oblique.mosaic.tiles import open_tile
+from gpustitch.oblique.mosaic.tiles import open_tiles
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import Workers, checked_workers
@@ -115,7 +116,7 @@ def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
     mosaic, volumes = options.mosaic, options.volumes
     if options.input is not None:
         mosaic = find_volume_mosaic(options.input)
-        volumes = {tile.name: open_tile(tile.path) for tile in mosaic.tiles}
+        volumes = {tile.name: volume for tile, volume in zip(mosaic.tiles, open_tiles(mosaic), strict=True)}
     assert mosaic is not None and volumes is not None
     missing = [tile.name for tile in mosaic.tiles if tile.name not in volumes]
     if missing:
@@ -160,11 +161,16 @@ def plan(options: AlignOptions) -> AlignPlan:
         if path is not None:
             check_file_output(path, overwrite=options.overwrite)
     workers = checked_workers(options.n_workers)
+    stated = {"voxel_size_um": ("voxel size", options.voxel_size_um), "x_step_um": ("step size", options.x_step_um)}
+    for name, (what, um) in stated.items():
+        if um is not None:
+            check_um(**{name: (what, um)})
     mosaic, volumes = _opened(options)
     spacing = mosaic_spacing(
         mosaic, [volumes[tile.name] for tile in mosaic.tiles], options.x_step_um, options.voxel_size_um
     )
     nominal = {name: _rounded(p) for name, p in _nominal(options, mosaic, spacing).items()}
+    check_distances(nominal, volumes[mosaic.tiles[0].name].coverage, spacing)
     pairs = tuple(_pairs(nominal, {name: volume.coverage.shape for name, volume in volumes.items()}))
     device = choose_device(options.device, options.device_memory_bytes)
     return AlignPlan(options, mosaic, volumes, spacing, nominal, pairs, workers, device)

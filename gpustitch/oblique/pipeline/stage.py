@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from gpustitch.array import choose_device
 from gpustitch.errors import AlignmentError, MosaicError, ParameterError
-from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
+from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
-from gpustitch.model import ZYX, Mosaic, TilePath
+from gpustitch.model import ZYX, Mosaic, TilePath, check_um
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew import stage as deoblique
@@ -106,7 +106,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     InputMissingError, DamagedInputError
         If a file is not there, damaged or truncated.
     MosaicError
-        If the tiles do not make a mosaic: unreadable names, duplicates, frames of different sizes.
+        If the tiles do not make a mosaic: unreadable names, impossible places, frames of different sizes.
     ParameterError
         If an option is out of range.
     AlignmentError
@@ -118,6 +118,8 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_output(options.output, overwrite=options.overwrite)
     mosaic = find_raw_mosaic(options.channel)
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
+    if options.channel.is_dir():
+        check_outside(options.output, options.channel)
     block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
         _check_alignment(options, mosaic, options.align_file)
@@ -189,6 +191,7 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
     presets = get_args(Preset)
     if options.preset not in presets:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
+    check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     device = choose_device(options.device, options.device_memory_bytes)
     return replace(options, device=device, n_workers=checked_workers(options.n_workers))
 

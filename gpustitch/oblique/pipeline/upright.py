@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.errors import AlignmentError
-from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.frames.opening import Oriented, open_frames
 from gpustitch.io.registry import either
-from gpustitch.model import Frames, Mosaic, Spacing, TilePath, column_step_um
+from gpustitch.model import Frames, Mosaic, ObliqueScan, Spacing, TilePath, column_step_um
+from gpustitch.oblique.mosaic.distances import check_distances
+from gpustitch.oblique.mosaic.placing import stage_origins
 from gpustitch.oblique.pipeline.options import ORIENTATIONS, PipelineOptions
 from gpustitch.oblique.pipeline.orientation import (
     WAYS,
@@ -43,6 +45,8 @@ def upright(options: PipelineOptions, mosaic: Mosaic) -> Upright:
     ------
     AlignmentError
         If none is stated, and the frames fit none or several; the text names these.
+    MosaicError
+        If no mosaic of such frames has the places that the tiles' names state.
     DamagedInputError
         If a frame cannot be read.
     """
@@ -50,12 +54,14 @@ def upright(options: PipelineOptions, mosaic: Mosaic) -> Upright:
     sheet = evidence.of_sheet()
     if options.orientation is not None:
         stated = options.orientation
+        evidence.check_places(stated)
         if stated in sheet:
             return Upright(stated)
         seen = either(map(named, sheet))
         return Upright(stated, warning=f"the frames look as if {seen} put them upright, not {named(stated)} as stated")
     if len(sheet) == len(WAYS):
         raise _undecided(sheet, "the frames show too little, or nothing but noise")
+    evidence.check_places(sheet[0])
     pairs = evidence.pairs()
     found = next((f for pair in pairs if len(f := evidence.of_overlap(pair, sheet)) == 1), sheet)
     if len(found) > 1:
@@ -124,6 +130,18 @@ class _Evidence:
             n = frames.shape[0]
             chosen.append((frames, sorted({round(n * (i + 0.5) / each - 0.5) for i in range(each)})))
         return by_sheet(chosen, self._spacing)
+
+    def check_places(self, orientation: Orientation) -> None:
+        """Raise MosaicError if no mosaic of such frames has these places."""
+        options = self._options
+        scan = ObliqueScan(
+            *Oriented(self._frames(self._tiles[0]), *orientation).shape,
+            options.y_voxel_um,
+            options.x_step_um,
+            options.angle_deg,
+        )
+        origins = stage_origins(self._mosaic, scan.spacing, z_offset=options.z_offset, negative_y=options.negative_y)
+        check_distances(origins, scan.coverage, scan.spacing)
 
     def of_overlap(self, pair: tuple[TilePath, TilePath], among: Sequence[Orientation]) -> tuple[Orientation, ...]:
         """Those orientations that an overlap along y allows too."""

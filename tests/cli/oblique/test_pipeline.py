@@ -51,8 +51,8 @@ def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> Non
         "--flip-ud", "--illum-corr", "flat.tiff", "--n-frames", 7, "--flat-background", 99, "--destripe-method",
         "wavelet", "--background", 12, "--sigma1", 3, "--sigma2", 4, "--wavelet", "haar", "--crossover", 5,
         "--align-file", "a.json", "--no-align-xz", "--sample-count", 11, "--window-size", "9,11,13", "--z-offset", 77,
-        "--allow-unaligned", "--negative-y", "--compute-y-illum-corr", "--levels", 2, "--chunk-size", "8,16,32", "--keep-tiles",
-        "--n-workers", 3, "--overwrite",
+        "--allow-unaligned", "--negative-y", "--compute-y-illum-corr", "--levels", 2, "--chunk-size", "8,16,32",
+        "--keep-tiles", "--n-workers", 3, "--overwrite",
     )  # fmt: skip
     (options,) = asked
     assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (2, 1.5, 40)
