@@ -115,6 +115,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
         If the output exists, cannot be created, or would not fit on the disk.
     """
     check_output(options.output, overwrite=options.overwrite)
+    unordered_format(options.output)
     check_apart(options.output, (tile.path for tile in find_volume_mosaic(source.input).tiles))
     mosaic = place_found(
         source.input,

@@ -21,6 +21,7 @@ from gpustitch.errors import AlignmentError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
 from gpustitch.model import ZYX, Mosaic, TilePath, check_um
 from gpustitch.oblique.align import stage as align
@@ -115,6 +116,12 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         If the output exists, cannot be written, or the disk is too small.
     """
     options = _settled(options)
+    named = format_for(options.output)
+    if named.suffixes:
+        raise ParameterError(
+            f"`output` {options.output} is named as {named.title}, but it will be a folder that holds more than a "
+            "volume; give a name without such a suffix"
+        )
     check_output(options.output, overwrite=options.overwrite)
     mosaic = find_raw_mosaic(options.channel)
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
