@@ -200,7 +200,8 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
             f"none of the images in {plan.options.input} can be read: {next(iter(skipped.values()))}"
         )
     if plan.options.input.is_dir() or _is_stack(plan.options.input):
-        record = provenance(plan.options, [plan.options.input])
+        used = replace(plan.options, n_workers=plan.n_workers, device=plan.device)
+        record = provenance(used, [plan.options.input])
         record |= {"images": done, "skipped": {str(path): reason for path, reason in skipped.items()}}
         write_json(plan.output / PROVENANCE, record, overwrite=True)
     return DestripeResult(plan.output, done, skipped)

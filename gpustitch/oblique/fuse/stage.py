@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -306,9 +306,10 @@ def _gains(tiles: tuple[PlacedVolume, ...], last_to_first: float) -> dict[int, n
 
 
 def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
+    used = replace(plan.options, n_workers=plan.n_workers, device=plan.device)
     alignment = [] if plan.source is None or plan.source.alignment is None else [plan.source.alignment]
     return {
-        **provenance({"mosaic": plan.source, "output": plan.options}, alignment),
+        **provenance({"mosaic": plan.source, "output": used}, alignment),
         "tiles": [
             {"name": tile.name, "origin_px": list(tile.origin_px), "shear_px": tile.shear_px}
             for tile in plan.mosaic.tiles

@@ -58,7 +58,7 @@ def _is_raw(path: Path) -> bool:
 def _find(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
     if not root.exists():
         raise InputMissingError(f"there is no file or folder {root}")
-    if is_tile(root):
+    if is_tile(root) and not _is_picture_folder(root, is_tile):
         return Mosaic((TilePath(root, stage_position(root) or (0.0, 0.0, 0.0)),))
     if root.is_file():
         raise InputMissingError(f"{root} is not a {what}")
@@ -97,8 +97,8 @@ def _lone(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
         channels = [entry for entry in _entries(root) if entry.is_dir() and _holds_tiles(entry, is_tile)]
         if channels:
             raise InputMissingError(
-                f"{root} holds no {what} itself, but {len(channels)} channels: "
-                f"{listed([channel.name for channel in channels])}; give one of them, such as {channels[0]}"
+                f"{root} holds no {what} itself, but channels: {listed([channel.name for channel in channels])}; give "
+                f"one of them, such as {channels[0]}"
             )
         raise InputMissingError(f"{root} holds no {what}")
     if len(files) > 1:
@@ -137,6 +137,15 @@ def _x_folders(root: Path) -> list[Path]:
 
 def _holds_pairs(folder: Path) -> bool:
     return any(map(_is_pair, _entries(folder)))
+
+
+def _is_picture_folder(root: Path, is_tile: Callable[[Path], bool]) -> bool:
+    """Whether images in a folder are no frames of a tile, but lie beside files or folders of tiles."""
+    if is_tile is not _is_raw or root.is_file():
+        return False
+    return bool(_x_folders(root)) or any(
+        is_tile(entry) if entry.is_file() else _holds_tiles(entry, is_tile) for entry in _entries(root)
+    )
 
 
 def _holds_tiles(folder: Path, is_tile: Callable[[Path], bool]) -> bool:
