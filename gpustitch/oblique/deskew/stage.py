@@ -191,8 +191,9 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
     work = Work(
         plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
     )
+    used = dataclasses.replace(options, n_workers=plan.n_workers, device=plan.device)
     sidecar = {
-        **provenance(options, [Path(options.input)] if Path(options.input).exists() else []),
+        **provenance(used, [Path(options.input)] if Path(options.input).exists() else []),
     }
     with open_output(
         options.output,
