@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice
 from gpustitch.model import Frames, Spacing
 
 # Types that every stage takes; stages that compare or resample planes take other types too.
@@ -34,10 +35,13 @@ class Reading:
         Types of pixels that the caller takes.
     allow_missing
         Go on where frames are missing, and name them in ``absent``.
+    choice
+        Which stack to read of several.
     """
 
     types: Sequence[str] = FRAME_TYPES
     allow_missing: bool = False
+    choice: StackChoice = NO_CHOICE
 
 
 class FrameFormat(ABC):

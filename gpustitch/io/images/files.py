@@ -16,7 +16,7 @@ import tifffile
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.atomic import atomic_file
 
-TIFF_SUFFIXES = (".tif", ".tiff")
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".tf2")
 JP2_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx")
 PNG_SUFFIX = ".png"
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, *JP2_SUFFIXES, PNG_SUFFIX)  # of files that :func:`read_image` reads

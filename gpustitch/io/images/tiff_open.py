@@ -20,7 +20,7 @@ _BROKEN = re.compile(r"invalid page offset|invalid offset to page|failed to resh
 
 @contextlib.contextmanager
 def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
-    """A TIFF with all its pages, closed when the ``with`` block ends.
+    """A TIFF with all its pages, closed when the ``with`` block ends; no other file that it names is opened.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 def open_tiff(path: Path) -> tifffile.TiffFile:
     """Like :func:`opened_tiff`, for a file that stays open; the decoder's own errors pass unchanged."""
     with _complaints() as said:
-        tiff = tifffile.TiffFile(path)
+        tiff = tifffile.TiffFile(path, _multifile=False)
         try:
             n_pages, series = len(tiff.pages), tiff.series
             last = tiff.pages[n_pages - 1]

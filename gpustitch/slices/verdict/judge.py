@@ -17,7 +17,7 @@ from gpustitch.slices.fit.classes import TOLERANCE, check_tolerance, fit_slices,
 from gpustitch.slices.fit.geometry import Drift, drift, first_voxel, least_shear
 from gpustitch.slices.fit.holes import holes
 from gpustitch.slices.fit.peers import peers
-from gpustitch.slices.images.names import number_step
+from gpustitch.io.stacks.holes import number_step
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack, SpacingClass, SpacingFit
 from gpustitch.slices.verdict import words
 from gpustitch.slices.verdict.copies import (
