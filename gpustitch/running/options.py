@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK
 from gpustitch.io.write.pyramid_writer import N_WRITERS
-from gpustitch.model.options import option
+from gpustitch.model.options import nested, option
 
 _DEVICE = "Device"
 
@@ -65,6 +66,11 @@ def allow_missing() -> Any:
         flag="--allow-missing --allow-truncated",
         help="Go on where frames are missing; they stay uncovered, and all other frames keep their place.",
     )
+
+
+def stack_choice(**changed: Any) -> Any:
+    """Which stack is read where a place holds several."""
+    return nested(StackChoice, **changed)
 
 
 def memory(default: int, what: str = "Most memory to hold, such as 512M or 4G.") -> Any:

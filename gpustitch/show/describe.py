@@ -14,8 +14,9 @@ from gpustitch.array import Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.sources import own_folder
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import DeviceError, GpustitchError, InputMissingError, ParameterError
-from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.frames.opening import open_frames, stacks_at
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
+from gpustitch.io.stacks.choice import stack_lines
 from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
@@ -143,13 +144,24 @@ def describe_path(path: Path) -> Iterator[str]:
         yield f"{path}: {count} planes of {rows} rows x {columns} columns, {planes.dtype}"
         return
     try:
-        frames = open_frames(path)
+        yield from _frames(path)
     except InputMissingError:
         raise ParameterError(
             f"{path} holds nothing that gpustitch reads: no tiles ({raw_places()}), no {plane_sources()}"
         ) from None
-    count, rows, columns = frames.shape
-    yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
+
+
+def _frames(path: Path) -> Iterator[str]:
+    """The frames at a path, or the stacks where there are several, and what is missing."""
+    stacks = stacks_at(path)
+    if len(stacks) > 1:
+        yield f"{path}: {len(stacks)} stacks; commands read one of them, by its number, channel or time"
+        yield from (f"  {line}" for line in stack_lines(stacks))
+    else:
+        frames = open_frames(path, allow_missing=bool(stacks))
+        count, rows, columns = frames.shape
+        yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
+    yield from (f"  MISSING: {stack.missing}" for stack in stacks if stack.missing)
 
 
 def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
@@ -160,8 +172,12 @@ def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
 
 
 def _raw_tile(tile: TilePath) -> str:
-    count, rows, columns = open_frames(tile.path).shape
-    return f"{count} frames of {rows} x {columns}"
+    stacks = stacks_at(tile.path)
+    if len(stacks) > 1:
+        return f"{len(stacks)} stacks: {'; '.join(stack_lines(stacks))}"
+    count, rows, columns = open_frames(tile.path, allow_missing=bool(stacks)).shape
+    missing = "".join(f"; MISSING: {stack.missing}" for stack in stacks if stack.missing)
+    return f"{count} frames of {rows} x {columns}{missing}"
 
 
 def _volume_tile(tile: TilePath) -> str:

@@ -13,8 +13,8 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.frames.format import FRAME_TYPES, Files, FrameFormat, Reading
 from gpustitch.io.frames.formats import common_format, frame_files, frame_format, frame_names
 from gpustitch.io.frames.tiff import TiffFormat
-from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice
-from gpustitch.io.stacks.finding import chosen_stack
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice
+from gpustitch.io.stacks.finding import FileStack, chosen_stack, find_stacks
 from gpustitch.model import Frames
 
 _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of the target are written
@@ -52,12 +52,26 @@ def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tu
     if format is None:
         raise DamagedInputError(f"{files[0]} is no {frame_names()} file; frames are read from such files")
     if format.files is Files.ONE or (Path(place).is_file() and not isinstance(format, TiffFormat)):
+        check_no_choice(place, reading.choice)
         frames = format.open(files, reading)
     else:
         frames = _of_stack(place, files, format, reading)
     if frames.dtype.name not in reading.types:
         raise DamagedInputError(f"{place} holds {frames.dtype} pixels; frames are {', '.join(reading.types)}")
     return frames, format
+
+
+def stacks_at(pattern_or_path: str | Path) -> list[FileStack]:
+    """The stacks that files at a place make; none where the place is a file that is no TIFF.
+
+    Raises what :func:`open_frames` raises, but for what is missing.
+    """
+    files = frame_files(pattern_or_path)
+    format = common_format(pattern_or_path, files)
+    is_tiff = isinstance(format, TiffFormat)
+    if format is None or format.files is Files.ONE or (Path(pattern_or_path).is_file() and not is_tiff):
+        return []
+    return find_stacks(pattern_or_path, files, are_tiffs=is_tiff)
 
 
 def _of_stack(place: str | Path, files: Sequence[Path], format: FrameFormat, reading: Reading) -> Frames:

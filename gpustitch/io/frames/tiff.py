@@ -105,7 +105,7 @@ class TiffPagesOfFiles(Stack):
             if len(self._opened) > _MOST_OPEN:
                 self._opened.popitem(last=False)
             opened = self._opened[file]
-        return opened.read(page, page + 1)[0]
+        return np.asarray(opened.read(page, page + 1)[0])
 
 
 def _describe_tiff(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -58,7 +58,7 @@ def read_image(path: str | Path) -> npt.NDArray[Any]:
         raise ParameterError(f"{path}: images are read from {', '.join(IMAGE_SUFFIXES)} files")
     with reading(path, "an image"):
         if suffix in TIFF_SUFFIXES:
-            image = tifffile.imread(path)
+            image = _read_tiff(path)
         elif suffix == PNG_SUFFIX:
             image = imagecodecs.png_decode(path.read_bytes())
         else:
@@ -67,6 +67,20 @@ def read_image(path: str | Path) -> npt.NDArray[Any]:
     if image.ndim not in (2, 3) or (image.ndim == 3 and suffix not in TIFF_SUFFIXES):
         raise ParameterError(f"{path} holds an array of shape {image.shape}; a grey image was expected")
     return image
+
+
+def _read_tiff(path: Path) -> npt.NDArray[Any]:
+    """What lies in the file itself, whatever its description counts; other files that it names are not looked at."""
+    with tifffile.TiffFile(path, _multifile=False) as tiff:
+        if tiff.pages.first.samplesperpixel > 1:
+            raise ParameterError(f"{path} holds an image in colours; a grey image was expected")
+        if len(tiff.pages) == 1:
+            series = tiff.series[0]  # equal planes may lie behind the page
+            return np.asarray(tiff.pages.first.asarray() if series.dataoffset is None else series.asarray())
+    with tifffile.TiffFile(path, _multifile=False, is_ome=False, is_imagej=False) as tiff:
+        if len(tiff.series) == 1:
+            return np.asarray(tiff.series[0].asarray())
+        return np.stack([page.asarray() for page in tiff.pages])
 
 
 def write_tiff(path: str | Path, image: npt.NDArray[Any], *, compression: int = 0, overwrite: bool = False) -> None:

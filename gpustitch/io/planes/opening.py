@@ -16,7 +16,7 @@ from gpustitch.io.planes.adapters import FramePlanes, VolumePlanes
 from gpustitch.io.planes.format import PlaneFormat, Planes
 from gpustitch.io.planes.npy import NpyFormat
 from gpustitch.io.registry import Registry, either
-from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice
 from gpustitch.io.volumes.opening import PIPELINE_VOLUME, VOLUME_FORMATS, is_volume, open_volume
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 from gpustitch.ops.padded import padded
@@ -57,10 +57,12 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, cho
     # The flat field beside the pipeline's volume is an image, but no plane of it.
     for folder in (path, path / PIPELINE_VOLUME):
         if is_volume(folder):
+            check_no_choice(folder, choice)
             return _volume_planes(folder)
     if path.is_file():
         for source in PLANE_FORMATS:
             if source.has_suffix(path):
+                check_no_choice(path, choice)
                 return source.open(path)
         if frame_format(path) is None:
             raise ParameterError(f"{path} is of no kind that planes are read from: {plane_sources()}")

@@ -33,11 +33,6 @@ class StackChoice:
         panel=_PANEL,
     )
 
-    @property
-    def is_given(self) -> bool:
-        """Whether anything was chosen."""
-        return self != NO_CHOICE
-
 
 NO_CHOICE = StackChoice()
 
@@ -81,23 +76,35 @@ def chosen_of(place: str | Path, stacks: Sequence[S], choice: StackChoice) -> S:
         return left[0][1]
     if not left:
         asked = ", ".join(f"`{name}` {value}" for name, value in vars(choice).items() if value is not None)
-        raise ParameterError(f"{place} holds no stack with {asked}, but {listed(stacks)}")
-    keys = [kind for kind in ("channel", "time") if len({stack.key.get(kind) for _, stack in left}) > 1]
-    options = [*(f"`stack_{kind}`" for kind in keys), "`stack_series`"]
+        raise ParameterError(f"{place} holds no stack with {asked}, but {_listed(stacks)}")
+    kinds = [kind for kind in ("channel", "time") if len({stack.key.get(kind) for _, stack in left}) > 1]
+    ways = [" and ".join(f"`stack_{kind}`" for kind in kinds), "`stack_series`"]
     raise ParameterError(
-        f"{place} holds {len(left)} stacks; choose one by {' and '.join(options[:-1]) or options[0]}"
-        f"{' or `stack_series`' if keys else ''}: {listed([stack for _, stack in left], [n for n, _ in left])}"
+        f"{place} holds {len(left)} stacks; choose one by {' or '.join(filter(None, ways))}: "
+        f"{_listed([stack for _, stack in left], [number for number, _ in left])}"
     )
 
 
-def listed(stacks: Sequence[Chosen], numbers: Sequence[int] | None = None) -> str:
-    """The stacks by number and name, for people."""
-    named = [
-        f"{number}: {stack.name} ({', '.join([*(f'{kind} {value}' for kind, value in stack.key.items()), stack.count_text])})"
-        for number, stack in zip(numbers or range(1, len(stacks) + 1), stacks, strict=True)
-    ]
-    more = f"; and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
-    return "; ".join(named[:_LISTED]) + more
+def check_no_choice(place: str | Path, choice: StackChoice) -> None:
+    """Raise ParameterError if a stack is chosen at a place that holds one thing alone."""
+    asked = [name for name, value in vars(choice).items() if value is not None]
+    if asked:
+        raise ParameterError(f"{place} holds one stack, so there is nothing to choose; leave out `{asked[0]}`")
+
+
+def stack_lines(stacks: Sequence[Chosen], numbers: Sequence[int] | None = None) -> list[str]:
+    """Number, name and size of each stack, for people."""
+    lines = []
+    for number, stack in zip(numbers or range(1, len(stacks) + 1), stacks, strict=True):
+        told = [*(f"{kind} {value}" for kind, value in stack.key.items()), stack.count_text]
+        lines.append(f"{number}: {stack.name} ({', '.join(told)})")
+    return lines
+
+
+def _listed(stacks: Sequence[Chosen], numbers: Sequence[int] | None = None) -> str:
+    lines = stack_lines(stacks, numbers)
+    more = f"; and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
+    return "; ".join(lines[:_LISTED]) + more
 
 
 def _matches(asked: str | None, own: str | None) -> bool:

@@ -120,7 +120,7 @@ def chosen_stack(
         )
     if stack.absent and not allow_missing:
         raise DamagedInputError(
-            f"{stack.missing}; bring the files back, or go on with `allow_missing`: these planes stay empty in their place"
+            f"{stack.missing}; bring the files back, or give `allow_missing`: these planes stay empty in their place"
         )
     return stack
 

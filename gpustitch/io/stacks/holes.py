@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def number_text(number: Fraction) -> str:
 
 def even_row(numbers: Sequence[Fraction]) -> EvenRow | None:
     """The even row that rising numbers lie in; None if they count no frames, or are less than two."""
-    gaps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(numbers)]
     if not gaps or min(gaps) <= 0:
         return None
     step = Fraction(statistics.median_low(gaps))
@@ -97,5 +98,5 @@ def number_step(numbers: Sequence[int | None]) -> int | None:
     row = even_row(known) if len(known) == len(numbers) else None
     if row is None or not row.is_exact or row.step.denominator != 1:
         return None
-    n_holes = sum(after - before > row.step for before, after in zip(known, known[1:], strict=False))
+    n_holes = sum(after - before > row.step for before, after in itertools.pairwise(known))
     return int(row.step) if n_holes <= max(1, _MOST_HOLES * (len(known) - 1)) else None

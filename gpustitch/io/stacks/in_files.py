@@ -18,9 +18,9 @@ from gpustitch.errors import DamagedInputError, GpustitchError
 from gpustitch.io.images.files import reading
 from gpustitch.io.images.tiff_facts import facts_of
 from gpustitch.io.images.tiff_open import opened_tiff
+from gpustitch.io.stacks.ome_planes import OmeStack, metadata_file, ome_stacks
 from gpustitch.io.units import Resolution
 from gpustitch.model.arrays import LengthsZYX
-from gpustitch.io.stacks.ome_planes import OmeStack, metadata_file, ome_stacks
 
 _SPLIT_AXES = "CT"
 _NAMED = 5
@@ -201,8 +201,8 @@ def _whole_or_own(path: Path, stacks: list[ImageStack], own_names: frozenset[str
                 notes += (
                     Remark(Trouble.FILES_LOST, f"{len(lost) - _NAMED} more files of {path} are not there or damaged"),
                 )
-            why = {file: whys[file] for file in lost}
-            checked.append(replace(stack, places=kept, notes=(*stack.notes, *notes), lost=why))
+            unused = {file: whys[file] for file in lost}
+            checked.append(replace(stack, places=kept, notes=(*stack.notes, *notes), lost=unused))
         else:
             which = " ".join(f"{name} {number}" for name, number in stack.key.items()) or "its planes"
             why = f" ({whys[lost[0]]})" if lost else ""

@@ -55,8 +55,8 @@ def stacks_of_names(paths: Sequence[Path], names: Sequence[str] | None = None) -
     """Stacks of files, by folder, name but for numbers, suffix, and all numbers but the one that counts.
 
     The number that counts stands behind a ``z`` or takes the most values (of equals the last even one): ``t1_z01``,
-    ``t1_z02`` and ``t2_z01`` are two stacks, and channels and times always are. A number that runs along with it, such as the time
-    of day, parts nothing.
+    ``t1_z02`` and ``t2_z01`` are two stacks, and channels and times always are. A number that runs along with it, such
+    as the time of day, parts nothing.
 
     Parameters
     ----------

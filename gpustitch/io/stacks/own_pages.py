@@ -30,8 +30,8 @@ def own_stacks(path: Path) -> list[ImageStack]:
     """
     planes = TiffPlanes(path)
     planes.close()
-    whole = ImageStack(tuple((path, z, z) for z in range(planes.count)), (0, 0), "")
-    whole = replace(whole, shape=planes.shape[:2], pixels=planes.dtype.name)
+    rows, columns, *_ = planes.shape
+    whole = ImageStack(tuple((path, z, z) for z in range(planes.count)), (rows, columns), planes.dtype.name)
     with opened_tiff(path) as tiff:
         text = str(tiff.ome_metadata) if tiff.is_ome and tiff.ome_metadata else ""
         if text:

@@ -20,6 +20,7 @@ from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
 from gpustitch.io.provenance import provenance
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.opening import open_output
@@ -73,6 +74,7 @@ class DeobliqueOptions:
     overwrite: bool = shared.overwrite()
     flush: bool = True  # wait until the disk has everything; a volume that is read once and removed needs no flush
     allow_missing: bool = shared.allow_missing()
+    choice: StackChoice = shared.stack_choice()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     flat: Path | None = flat_file(DESTRIPING)
@@ -201,7 +203,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
 
 
 def _opened(options: DeobliqueOptions) -> Frames:
-    frames = open_frames(options.input, allow_missing=options.allow_missing)
+    frames = open_frames(options.input, allow_missing=options.allow_missing, choice=options.choice)
     if options.start is not None or options.stop is not None:
         frames = Slice(frames, options.start or 0, options.stop)
     if options.rotate_90 % 4 or options.flip_ud:

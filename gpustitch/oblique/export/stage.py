@@ -15,6 +15,7 @@ from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model import Frames
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
@@ -37,6 +38,7 @@ class ExportOptions:
     start: int = option(0, help="First frame; files keep the number of their frame.")
     stop: int | None = option(None, help="Frame to stop before.", shown="all frames")
     allow_missing: bool = shared.allow_missing()
+    choice: StackChoice = shared.stack_choice()
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.idle_device()
 
@@ -83,7 +85,8 @@ def plan_export(
         If an output exists, cannot be written, or the disk is too small.
     """
     n_workers = checked_workers(options.n_workers)
-    chosen = Slice(open_frames(options.input, allow_missing=options.allow_missing), options.start, options.stop)
+    opened = open_frames(options.input, allow_missing=options.allow_missing, choice=options.choice)
+    chosen = Slice(opened, options.start, options.stop)
     frames = Oriented(chosen, options.rotate_90, options.flip_ud)
     paths = _named(options.output_pattern, range(options.start, options.start + chosen.shape[0]), suffixes)
     _check_outputs(paths, frame_files(options.input), overwrite=options.overwrite)

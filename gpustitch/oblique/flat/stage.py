@@ -16,6 +16,7 @@ from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.formats import frame_files
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model import Frames
 from gpustitch.model.arrays import Integers32
 from gpustitch.model.options import check_ranges, documented, option
@@ -82,6 +83,7 @@ class IlluminationOptions:
     n_workers: int | None = shared.n_workers()
     overwrite: bool = shared.overwrite()
     allow_missing: bool = shared.allow_missing()
+    choice: StackChoice = shared.stack_choice()
     memory_bytes: int = shared.memory(1 << 30)
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
@@ -165,7 +167,9 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
         raise ParameterError("`paths` is empty; give at least one file of raw frames, such as a DCIMG file")
     fit_options = options.fit_options()
     _check_outputs(options)
-    sources = tuple(open_frames(path, allow_missing=options.allow_missing) for path in options.paths)
+    sources = tuple(
+        open_frames(path, allow_missing=options.allow_missing, choice=options.choice) for path in options.paths
+    )
     _check_alike(options.paths, sources)
     check_bins(sources[0].dtype, options.n_bins, options.values_per_bin, options.background)
     chosen = choose_frames([source.shape[0] for source in sources], options.n_frames)

@@ -21,6 +21,7 @@ from gpustitch.io.frames.opening import truncation
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
 from gpustitch.model import ZYX, Spacing
@@ -92,6 +93,7 @@ class RenderOptions:
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
     allow_missing: bool = shared.allow_missing()
+    choice: StackChoice = shared.stack_choice()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     planes: Planes | None = None
@@ -195,11 +197,13 @@ def plan(options: RenderOptions) -> RenderPlan:
     n_workers = checked_workers(options.n_workers)
     if not options.max_gap > 0:
         raise ParameterError(f"`max_gap` is a number of sections above 0, not {options.max_gap}")
-    planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing)
+    planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing, choice=options.choice)
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"planes of {', '.join(RENDERED_TYPES)} are rendered; {planes.name} holds {planes.dtype}")
     spacing, step = output_spacing(planes, options.spacing, options.z_spacing_um)
-    used = sections_along_z(options.positions, planes.shape[0], planes.name, options.leave_out, options.least_weight)
+    used = sections_along_z(
+        options.positions, planes.shape[0], planes.name, options.leave_out, options.least_weight, planes.absent
+    )
     first, last = float(used.series.positions.min()), float(used.series.positions.max())
     grid = ZGrid(first, step, planes_within(last - first, step))
     shape = (grid.n_planes, planes.shape[1], planes.shape[2])
@@ -227,6 +231,8 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         progress.warn(ends_early)
     if used.left_out:
         progress.note(f"left out as asked: sections {listed(used.left_out)}")
+    if used.absent:
+        progress.warn(f"missing from the input, and so not used: sections {listed(used.absent)}")
     if used.doubled:
         progress.warn(f"left out, at the place of another: sections {listed(used.doubled)}")
     background, filled = plan.background
@@ -279,6 +285,7 @@ def _sidecar(plan: RenderPlan) -> dict[str, Any]:
         "first_plane_at_section": plan.grid.first,
         "plane_distance_in_sections": plan.grid.step,
         "sections_left_out": sorted([*plan.sections_used.left_out, *plan.sections_used.doubled]),
+        "sections_missing": list(plan.sections_used.absent),
     }
     if isinstance(plan.sources, ZPlan):
         content["background_planes"] = runs(np.isin(plan.sources.plane_origin, (GAP, OUTSIDE)))

@@ -49,7 +49,7 @@ def source(monkeypatch):
 
     def use(frames):
         recorded = Recorded(frames)
-        monkeypatch.setattr(stage, "open_frames", lambda _, allow_missing: recorded)
+        monkeypatch.setattr(stage, "open_frames", lambda *_, **__: recorded)
         monkeypatch.setattr(stage, "frame_files", lambda _: [])
         return recorded
 

@@ -121,7 +121,7 @@ def test_a_big_camera_is_planned_within_two_gibibytes(n_frames, n_workers, monke
         shape = (n_frames, 2048, 2048)
         dtype = np.dtype("<u2")
 
-    monkeypatch.setattr(illumination, "open_frames", lambda path, allow_missing: Big())
+    monkeypatch.setattr(illumination, "open_frames", lambda path, **_: Big())
     work = plan(IlluminationOptions(("big",), tmp_path / "flat.tiff", n_workers=n_workers))
     assert work.peak_bytes <= 2 << 30
     assert 1 <= work.band_rows <= 2048
