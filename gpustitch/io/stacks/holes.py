@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from gpustitch.io.stacks.numbers import Number
+
 # Numbers count frames if at least this part of their intervals is the usual one, and all are whole multiples of it to
 # this part: stage positions are rounded, and differ a little.
 _LEAST_USUAL, _TOLERANCE = 0.5, 0.25
@@ -33,9 +35,9 @@ class EvenRow:
         Whether all numbers lie in the row exactly.
     """
 
-    numbers: tuple[Fraction, ...]
+    numbers: tuple[Number, ...]
     places: tuple[int, ...]
-    step: Fraction
+    step: Number
     is_exact: bool
 
     @property
@@ -51,7 +53,7 @@ class EvenRow:
             before, after = self.numbers[at - 1], self.numbers[at]
             n = self.places[at] - self.places[at - 1]
             if n > 1:
-                step = (after - before) / n
+                step = Fraction(after - before) / n
                 holes.append((before + step, after - step))
         if not holes:
             return ""
@@ -60,22 +62,22 @@ class EvenRow:
         about = "" if self.is_exact else "about "
         return f"number {about}{named} is" if self.n_missing == 1 else f"numbers {about}{named}{more} are"
 
-    def _text(self, first: Fraction, last: Fraction) -> str:
+    def _text(self, first: Number, last: Number) -> str:
         low, high = number_text(first), number_text(last)
         return low if low == high else f"{low} to {high}"
 
 
-def number_text(number: Fraction) -> str:
+def number_text(number: Number) -> str:
     """A number as people write it."""
     return str(number.numerator) if number.denominator == 1 else f"{float(number):.6g}"
 
 
-def even_row(numbers: Sequence[Fraction]) -> EvenRow | None:
+def even_row(numbers: Sequence[Number]) -> EvenRow | None:
     """The even row that rising numbers lie in; None if they count no frames, or are less than two."""
     gaps = [after - before for before, after in itertools.pairwise(numbers)]
     if not gaps or min(gaps) <= 0:
         return None
-    step = Fraction(statistics.median_low(gaps))
+    step: Number = statistics.median_low(gaps)
     for _ in range(3):  # rounded numbers have no usual distance but on average
         counts = [max(1, round(gap / step)) for gap in gaps]
         if all(gap == n * step for gap, n in zip(gaps, counts, strict=True)):
@@ -83,7 +85,8 @@ def even_row(numbers: Sequence[Fraction]) -> EvenRow | None:
         step = sum(gaps, Fraction(0)) / sum(counts)
     if any(abs(gap / step - n) > _TOLERANCE for gap, n in zip(gaps, counts, strict=True)):
         return None
-    if counts.count(1) < _LEAST_USUAL * len(counts):
+    n_usual = counts.count(1)
+    if n_usual < _LEAST_USUAL * len(counts) or (n_usual == 1 and sum(counts) > 2 * len(counts) + 1):
         return None
     places = [0]
     for n in counts:
@@ -94,7 +97,7 @@ def even_row(numbers: Sequence[Fraction]) -> EvenRow | None:
 
 def number_step(numbers: Sequence[int | None]) -> int | None:
     """The distance of whole numbers in an even row, in any order; None if one is unknown or they count no slices."""
-    known = sorted(Fraction(number) for number in numbers if number is not None)
+    known = sorted(number for number in numbers if number is not None)
     row = even_row(known) if len(known) == len(numbers) else None
     if row is None or not row.is_exact or row.step.denominator != 1:
         return None

@@ -6,17 +6,18 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from gpustitch.io.images.files import TIFF_SUFFIXES
 from gpustitch.io.stacks.holes import even_row
-from gpustitch.io.stacks.numbers import ReadName, read_names
+from gpustitch.io.stacks.numbers import Number, ReadName, read_names
 
-Row = tuple[Fraction, ...]
+Row = tuple[Number, ...]
 
 # Numbers that differ in every file make one stack, unless another number parts it into stacks at least this long.
 _LONG_STACK = 10
+# Part of a stack that may be missing before another reading of the names is likelier.
+_MOST_LOST = 0.2
 _CHANNEL, _TIME = "channel", "time"
 # What stands before numbers that tell stacks apart, and before numbers that count planes.
 _PARTING = {
@@ -46,7 +47,7 @@ class NamedStack:
     """
 
     paths: tuple[Path, ...]
-    numbers: tuple[Fraction | None, ...]
+    numbers: tuple[Number | None, ...]
     label: str
     key: Mapping[str, str]
 
@@ -100,10 +101,11 @@ def _irregularity(rows: Sequence[Row]) -> tuple[int, ...]:
     n_bad = n_missing = 0
     for part in parts:
         if part.counting is None or len(part.indices) < 3:
+            n_bad += len(parts) > 1
             continue
         row = even_row(sorted(rows[index][part.counting] for index in part.indices))
         lost = 0 if row is None else row.n_missing
-        n_bad += row is None or lost > max(1, 0.2 * len(part.indices))
+        n_bad += row is None or lost > max(2, _MOST_LOST * len(part.indices))
         n_missing += lost
     return len(rows) - len(set(rows)), n_bad, len(parts), n_missing
 
@@ -174,7 +176,7 @@ def _alternate(rows: Sequence[Row], parts: Sequence[Sequence[int]], counting: in
 
 
 def _stack(paths: Sequence[Path], read: Sequence[ReadName], part: _Part) -> NamedStack:
-    numbers: dict[int, Fraction | None] = {}
+    numbers: dict[int, Number | None] = {}
     for index in part.indices:
         own, column = read[index].numbers, part.counting
         numbers[index] = (own[-1] if own else None) if column is None else own[column]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+
+Number = int | Fraction
 
 _MINUS = str.maketrans("\N{MINUS SIGN}", "-")
 # Names that are alike but for what may be numbers; they are read in one way.
@@ -16,6 +19,7 @@ _WHOLE, _DECIMAL = r"\d+", r"(?:(?<!\d[.,])\d+[.,]\d+(?![.,]?\d)|\d+)"
 _EXPONENT = r"(?:[eE][+-]?\d{1,2}(?!\d))?"
 _CLEAR_EXPONENT, _EXPONENT_LIKE = re.compile(r"\d[eE][+-]\d{1,2}(?!\d)"), re.compile(r"\d[eE]\d")
 _NEGATIVE_ZERO = re.compile(r"-0+")
+_INTEGER = re.compile(r"[+-]?\d+")
 _FRACTION = re.compile(r"[.,](\d+)")
 
 
@@ -26,18 +30,20 @@ class ReadName:
     texts: tuple[str, ...]
     written: tuple[str, ...]
 
-    @property
+    @functools.cached_property
     def pattern(self) -> tuple[str, ...]:
         """The texts without regard to case and spaces; names of one pattern differ in numbers alone."""
         return tuple(" ".join(text.split()).casefold() for text in self.texts)
 
-    @property
-    def numbers(self) -> tuple[Fraction, ...]:
+    @functools.cached_property
+    def numbers(self) -> tuple[Number, ...]:
         """The numbers."""
-        return tuple(Fraction(text.replace(",", ".")) for text in self.written)
+        return tuple(
+            int(text) if _INTEGER.fullmatch(text) else Fraction(text.replace(",", ".")) for text in self.written
+        )
 
 
-def read_names(names: Sequence[str], regular: Callable[[Sequence[tuple[Fraction, ...]]], tuple[int, ...]]) -> list[
+def read_names(names: Sequence[str], regular: Callable[[Sequence[tuple[Number, ...]]], tuple[int, ...]]) -> list[
     ReadName
 ]:  # fmt: skip
     """Each name taken apart; names that are alike are read in the same way.
@@ -63,7 +69,7 @@ def read_names(names: Sequence[str], regular: Callable[[Sequence[tuple[Fraction,
     return found
 
 
-def _best(names: Sequence[str], regular: Callable[[Sequence[tuple[Fraction, ...]]], tuple[int, ...]]) -> list[ReadName]:
+def _best(names: Sequence[str], regular: Callable[[Sequence[tuple[Number, ...]]], tuple[int, ...]]) -> list[ReadName]:
     readings = []
     for order, reader in enumerate(_readers("".join(names))):
         read = [_apart(name, reader) for name in names]
