@@ -136,7 +136,7 @@ def _check_copies(place: str | Path, files: Sequence[Path]) -> None:
 def _names(files: Sequence[Path]) -> list[str] | None:
     """Names with their folders, where each file has a folder of its own; None where folders hold stacks."""
     parents = {file.parent for file in files}
-    if len(files) == 1 or len(parents) < len(files):
+    if len(files) < 2 or len(parents) < len(files):
         return None
     depth = min(len(parent.parts) for parent in parents)
     while len({parent.parts[:depth] for parent in parents}) > 1:
@@ -181,7 +181,7 @@ def _described(files: Sequence[Path]) -> list[FileStack]:
         if len(found) == 1 and len(found[0].pages) == 1:
             single.append(path)
             continue
-        if all(file == path for stack in found for file, _, _ in stack.places):
+        if all(file == path and not stack.lost for stack in found for file, _, _ in stack.places):
             alone.append(path)
             found = own_stacks(path)
         stacks += [_of_image(path, stack) for stack in found]

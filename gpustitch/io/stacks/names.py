@@ -95,9 +95,10 @@ class _Part:
     parting: Mapping[str, int]
 
 
-def _irregularity(rows: Sequence[Row]) -> tuple[int, ...]:
+def _irregularity(names: Sequence[ReadName]) -> tuple[int, ...]:
     """Of names of one pattern: equal ones, stacks that count no frames or little but holes, stacks, missing numbers."""
-    parts = _parts(rows, ())
+    rows = [name.numbers for name in names]
+    parts = _parts(rows, names[0].texts)
     n_bad = n_missing = 0
     for part in parts:
         if part.counting is None or len(part.indices) < 3:
@@ -112,7 +113,7 @@ def _irregularity(rows: Sequence[Row]) -> tuple[int, ...]:
 
 def _parts(rows: Sequence[Row], texts: Sequence[str]) -> list[_Part]:
     varying = [i for i, column in enumerate(zip(*rows, strict=True)) if len(set(column)) > 1]
-    parting = {kind: i for i in varying for kind, names in _PARTING.items() if texts and names.search(texts[i])}
+    parting = {kind: i for i in varying for kind, names in _PARTING.items() if names.search(texts[i])}
     counting = _counting(rows, texts, varying, parting)
     parting = {kind: column for kind, column in parting.items() if column != counting}
     if counting is None:
@@ -129,7 +130,7 @@ def _counting(
     rows: Sequence[Row], texts: Sequence[str], varying: Sequence[int], parting: Mapping[str, int]
 ) -> int | None:
     """Column of the number that counts; None if no number does."""
-    columns = [column for column in varying if texts and _COUNTING.search(texts[column])]
+    columns = [column for column in varying if _COUNTING.search(texts[column])]
     columns = columns or [column for column in varying if column not in parting.values()]
     if not columns and _TIME in parting:
         columns = [parting[_TIME]]

@@ -43,9 +43,11 @@ class ReadName:
         )
 
 
-def read_names(names: Sequence[str], regular: Callable[[Sequence[tuple[Number, ...]]], tuple[int, ...]]) -> list[
-    ReadName
-]:  # fmt: skip
+# How regular the numbers of names of one pattern are; the least is the best.
+Regular = Callable[[Sequence[ReadName]], tuple[int, ...]]
+
+
+def read_names(names: Sequence[str], regular: Regular) -> list[ReadName]:
     """Each name taken apart; names that are alike are read in the same way.
 
     A ``-`` is a sign, and a ``.`` or ``,`` a decimal point, where this makes one pattern of the names, or makes their
@@ -56,7 +58,7 @@ def read_names(names: Sequence[str], regular: Callable[[Sequence[tuple[Number, .
     names
         Names without suffixes.
     regular
-        How regular the numbers of names of one pattern are; the least is the best.
+        Judges a reading of names.
     """
     alike: dict[str, list[int]] = {}
     plain = [name.translate(_MINUS) for name in names]
@@ -69,14 +71,14 @@ def read_names(names: Sequence[str], regular: Callable[[Sequence[tuple[Number, .
     return found
 
 
-def _best(names: Sequence[str], regular: Callable[[Sequence[tuple[Number, ...]]], tuple[int, ...]]) -> list[ReadName]:
+def _best(names: Sequence[str], regular: Callable[[Sequence[ReadName]], tuple[int, ...]]) -> list[ReadName]:
     readings = []
     for order, reader in enumerate(_readers("".join(names))):
         read = [_apart(name, reader) for name in names]
         if not _makes_sense(read):
             continue
         patterns = len({one.pattern for one in read})
-        how = regular([one.numbers for one in read]) if patterns == 1 else ()
+        how = regular(read) if patterns == 1 else ()
         readings.append(((patterns, *how, order), read))
     return min(readings, key=lambda one: one[0])[1]
 
@@ -85,9 +87,9 @@ def _readers(text: str) -> Iterator[re.Pattern[str]]:
     """Ways to read numbers, the likeliest first; none that the characters of the names rule out."""
     signs = (_CLEAR_SIGN, _ANY_SIGN, _NO_SIGN) if "-" in text or "+" in text else (_NO_SIGN,)
     values = (_DECIMAL, _WHOLE) if "." in text or "," in text else (_WHOLE,)
-    exponents = (
-        (_EXPONENT,) if _CLEAR_EXPONENT.search(text) else ("", _EXPONENT) if _EXPONENT_LIKE.search(text) else ("",)
-    )
+    exponents = ("", _EXPONENT) if _EXPONENT_LIKE.search(text) else ("",)
+    if _CLEAR_EXPONENT.search(text):
+        values, exponents = values[:1], (_EXPONENT,)
     for exponent, value, sign in itertools.product(exponents, values, signs):
         yield re.compile(f"({sign}{value}{exponent})")
 
