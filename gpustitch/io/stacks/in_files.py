@@ -131,14 +131,14 @@ def _tiff_stacks(path: Path) -> list[ImageStack]:
 
 
 def is_of_several(path: Path) -> bool:
-    """Whether a TIFF has several pages, or describes planes of other files; raises what :func:`tiff_stacks` raises."""
-    with opened_tiff(path) as tiff:
-        if len(tiff.pages) > 1 or planes_counted(tiff.series[0]) > 1:
-            return True
-    text = _ome_text(path)
+    """Whether a TIFF has several pages, or describes planes of other files; not if it cannot be read."""
     try:
+        with opened_tiff(path) as tiff:
+            if len(tiff.pages) > 1 or planes_counted(tiff.series[0]) > 1:
+                return True
+        text = _ome_text(path)
         described = ome_stacks(text) if text else []
-    except ValueError:
+    except (DamagedInputError, ValueError):
         return False
     return bool(metadata_file(text)) or any(place and place[0] for stack in described for place in stack.pages)
 

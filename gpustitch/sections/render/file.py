@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,24 +35,16 @@ class SectionsAlongZ:
         Sections that are not used because they lie at the place of another.
     grids
         Where positions differ over the sections, what was read of them.
-    absent
-        Sections that are not used because the input lacks them.
     """
 
     series: Series
     left_out: tuple[int, ...]
     doubled: tuple[int, ...]
     grids: ZGrids | None = None
-    absent: tuple[int, ...] = ()
 
 
 def sections_along_z(
-    path: Path,
-    number: int,
-    name: str,
-    leave_out: str = "",
-    least_weight: float | None = None,
-    absent: Iterable[int] = (),
+    path: Path, number: int, name: str, leave_out: str = "", least_weight: float | None = None
 ) -> SectionsAlongZ:
     """Read positions and decide which sections are used.
 
@@ -69,8 +60,6 @@ def sections_along_z(
         ``damaged`` and ``constant`` for those that z-spacing named so in ``<path>.json``.
     least_weight
         Sections are not used whose weight in the CSV is less than this, or not known; None for no such limit.
-    absent
-        Sections that the input lacks.
 
     Raises
     ------
@@ -88,8 +77,6 @@ def sections_along_z(
     unused = _named(leave_out, path, number)
     if least_weight is not None:
         unused |= _light(given, path, least_weight)
-    lacking = set(absent)
-    unused |= lacking
     used = np.setdiff1d(np.arange(number), sorted(unused))
     if unused and len(used) < _LEAST_SECTIONS:
         raise ParameterError(f"of {number} sections {len(unused)} are to be left out; at least two must be used")
@@ -98,10 +85,9 @@ def sections_along_z(
     doubled = np.setdiff1d(used, order)
     return SectionsAlongZ(
         Series(order, series.positions),
-        tuple(sorted(unused - lacking)),
+        tuple(sorted(unused)),
         tuple(int(i) for i in doubled),
         given if isinstance(given, ZGrids) else None,
-        tuple(sorted(lacking)),
     )
 
 

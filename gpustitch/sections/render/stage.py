@@ -201,9 +201,7 @@ def plan(options: RenderOptions) -> RenderPlan:
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"planes of {', '.join(RENDERED_TYPES)} are rendered; {planes.name} holds {planes.dtype}")
     spacing, step = output_spacing(planes, options.spacing, options.z_spacing_um)
-    used = sections_along_z(
-        options.positions, planes.shape[0], planes.name, options.leave_out, options.least_weight, planes.absent
-    )
+    used = sections_along_z(options.positions, planes.shape[0], planes.name, options.leave_out, options.least_weight)
     first, last = float(used.series.positions.min()), float(used.series.positions.max())
     grid = ZGrid(first, step, planes_within(last - first, step))
     shape = (grid.n_planes, planes.shape[1], planes.shape[2])
@@ -231,8 +229,6 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         progress.warn(ends_early)
     if used.left_out:
         progress.note(f"left out as asked: sections {listed(used.left_out)}")
-    if used.absent:
-        progress.warn(f"missing from the input, and so not used: sections {listed(used.absent)}")
     if used.doubled:
         progress.warn(f"left out, at the place of another: sections {listed(used.doubled)}")
     background, filled = plan.background
@@ -285,7 +281,6 @@ def _sidecar(plan: RenderPlan) -> dict[str, Any]:
         "first_plane_at_section": plan.grid.first,
         "plane_distance_in_sections": plan.grid.step,
         "sections_left_out": sorted([*plan.sections_used.left_out, *plan.sections_used.doubled]),
-        "sections_missing": list(plan.sections_used.absent),
     }
     if isinstance(plan.sources, ZPlan):
         content["background_planes"] = runs(np.isin(plan.sources.plane_origin, (GAP, OUTSIDE)))
