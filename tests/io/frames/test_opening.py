@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -245,3 +246,13 @@ def test_a_choice_where_there_is_nothing_to_choose_is_refused(tmp_path):
     for name in ("a.npy", "a.png"):
         with pytest.raises(ParameterError, match="nothing to choose; leave out `stack_time`"):
             open_planes(tmp_path / name, choice=StackChoice(stack_time="1"))
+
+
+def test_signed_jpeg_2000_is_read_right_or_refused(tmp_path):
+    planes = FRAMES.astype(np.int16)
+    for number, plane in enumerate(planes):
+        data = imagecodecs.jpeg2k_encode(plane, level=0, codecformat="jp2")
+        (tmp_path / f"{number}.jp2").write_bytes(data)
+    with pytest.raises(DamagedInputError, match="int16"):
+        open_frames(tmp_path)
+    np.testing.assert_array_equal(open_planes(tmp_path).read(0, 8), planes)
