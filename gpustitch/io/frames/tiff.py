@@ -109,11 +109,16 @@ class TiffPagesOfFiles(Stack):
 
 
 def _describe_tiff(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with opened_tiff(path) as tiff:
-        if len(tiff.pages) != 1:
-            raise DamagedInputError(f"{path} has {len(tiff.pages)} pages; in a stack of files each holds one frame")
-        page = tiff.pages[0]
-        return tuple(page.shape), np.dtype(page.dtype)
+    with opened_tiff(path, with_ome=False) as tiff:
+        page, n_pages = tiff.pages[0], len(tiff.pages)
+        has_room = tiff.filehandle.size >= page.dataoffsets[0] + 2 * page.nbytes
+    if n_pages == 1 and has_room:  # more planes may lie behind the page
+        planes = TiffPlanes(path)
+        planes.close()
+        n_pages = planes.count
+    if n_pages != 1:
+        raise DamagedInputError(f"{path} has {n_pages} pages; in a stack of files each holds one frame")
+    return tuple(page.shape), np.dtype(page.dtype)
 
 
 def _load_tiff(path: Path) -> npt.NDArray[Any]:

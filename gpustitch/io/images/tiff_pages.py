@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tifffile
 
 from gpustitch.errors import DamagedInputError
-from gpustitch.io.images.files import reading
+from gpustitch.io.images.reading import reading
 from gpustitch.io.images.tiff_open import opened_tiff
 
 
@@ -77,9 +77,13 @@ class TiffPlanes:
 
 def _planes_behind(tiff: tifffile.TiffFile) -> int:
     """How many planes lie behind the only page of a file, as ImageJ writes files of more than 4 GB; else 0."""
-    series = tiff.series
-    if len(tiff.pages) > 1 or len(series) != 1 or series[0].dataoffset is None:
+    if len(tiff.pages) > 1 or len(tiff.series) != 1:
         return 0
-    page = series[0].keyframe
-    n = int(np.prod(series[0].shape, dtype=np.int64) // np.prod(page.shape, dtype=np.int64))
-    return n if page.dataoffsets[0] + n * page.nbytes <= tiff.filehandle.size else 0
+    page, shape = tiff.pages.first, tiff.series[0].shape
+    n = int(np.prod(shape, dtype=np.int64) // np.prod(page.shape, dtype=np.int64))
+    if n < 2 or page.compression != 1 or not page.is_contiguous:
+        return 0
+    start, stop = page.dataoffsets[0], page.dataoffsets[0] + n * page.nbytes
+    # A description may be wrong: what it takes for planes must not be what the tags say.
+    others = (page.offset, *(tag.valueoffset for tag in page.tags))
+    return 0 if stop > tiff.filehandle.size or any(start <= at < stop for at in others) else n

@@ -37,7 +37,7 @@ class EvenRow:
 
     numbers: tuple[Number, ...]
     places: tuple[int, ...]
-    step: Number
+    step: Fraction
     is_exact: bool
 
     @property
@@ -77,7 +77,7 @@ def even_row(numbers: Sequence[Number]) -> EvenRow | None:
     gaps = [after - before for before, after in itertools.pairwise(numbers)]
     if not gaps or min(gaps) <= 0:
         return None
-    step: Number = statistics.median_low(gaps)
+    step = Fraction(statistics.median_low(gaps))
     for _ in range(3):  # rounded numbers have no usual distance but on average
         counts = [max(1, round(gap / step)) for gap in gaps]
         if all(gap == n * step for gap, n in zip(gaps, counts, strict=True)):

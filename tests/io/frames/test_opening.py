@@ -79,7 +79,7 @@ def test_copies_of_other_formats_are_refused_too(tmp_path):
 HYPER = np.random.default_rng(6).integers(1, 60000, (2, 4, 3, 6, 5), dtype=np.uint16)  # time, z, channel, y, x
 
 
-@pytest.mark.parametrize("kind", ["imagej", "imagej, one page", "ome", "ome, compressed"])
+@pytest.mark.parametrize("kind", ["imagej", "imagej, one page", "ome", "ome, one page", "ome, compressed"])
 def test_channels_and_times_in_one_file_are_chosen(tmp_path, kind):
     path = tmp_path / ("v.ome.tif" if kind.startswith("ome") else "v.tif")
     options = {"imagej": True} if kind.startswith("imagej") else {"photometric": "minisblack"}
@@ -218,11 +218,22 @@ def test_a_description_that_contradicts_the_pages_is_refused(tmp_path):
         open_frames(tmp_path / "a.tif")
 
 
-def test_planes_behind_one_page_are_frames(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", FRAMES, imagej=True, truncate=True, metadata={"axes": "ZYX"})
-    assert len(tifffile.TiffFile(tmp_path / "a.tif").pages) == 1
-    np.testing.assert_array_equal(open_frames(tmp_path / "a.tif").read(0, 8), FRAMES)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), FRAMES)
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+def test_planes_behind_one_page_are_frames(tmp_path, name):
+    kind = {"photometric": "minisblack"} if "ome" in name else {"imagej": True}
+    tifffile.imwrite(tmp_path / name, FRAMES, truncate=True, metadata={"axes": "ZYX"}, **kind)
+    assert len(tifffile.TiffFile(tmp_path / name).pages) == 1
+    np.testing.assert_array_equal(open_frames(tmp_path / name).read(0, 8), FRAMES)
+    np.testing.assert_array_equal(read_image(tmp_path / name), FRAMES)
+
+
+def test_a_description_of_planes_that_are_none_is_not_believed(tmp_path):
+    xml = '<?xml version="1.0"?><OME xmlns="x"><Image><Pixels DimensionOrder="XYZCT" Type="uint16" SizeX="5" SizeY="6" '
+    xml += 'SizeZ="3" SizeC="1" SizeT="1"><TiffData/></Pixels></Image></OME>'
+    tifffile.imwrite(tmp_path / "a.tif", FRAMES[0], description=xml, **PLAIN)
+    assert (tmp_path / "a.tif").stat().st_size > 3 * FRAMES[0].nbytes + 200
+    with pytest.raises(DamagedInputError, match="2 of 3 planes that its description counts are in no file"):
+        open_frames(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("suffix", [".btf", ".tf8", ".tf2"])
@@ -256,3 +267,12 @@ def test_signed_jpeg_2000_is_read_right_or_refused(tmp_path):
     with pytest.raises(DamagedInputError, match="int16"):
         open_frames(tmp_path)
     np.testing.assert_array_equal(open_planes(tmp_path).read(0, 8), planes)
+
+
+@pytest.mark.parametrize("options", [{"imagej": True, "metadata": {"axes": "ZYX"}}, {"metadata": {"axes": "ZYX"}}])
+def test_a_file_of_planes_behind_one_page_is_no_frame_among_others(tmp_path, options):
+    folder = folder_of(tmp_path / "s", [f"i_{n}.ome.tif" for n in range(8)])
+    tifffile.imwrite(folder / "i_5.ome.tif", FRAMES, truncate=True, photometric="minisblack", **options)
+    assert len(tifffile.TiffFile(folder / "i_5.ome.tif").pages) == 1
+    with pytest.raises(DamagedInputError, match=r"i_5.ome.tif has 8 pages; in a stack of files each holds one frame"):
+        open_frames(folder)
