@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,25 +75,25 @@ def number_text(number: Number) -> str:
 
 def even_row(numbers: Sequence[Number]) -> EvenRow | None:
     """The even row that rising numbers lie in; None if they count no frames, or are less than two."""
-    gaps = [after - before for before, after in itertools.pairwise(numbers)]
+    scale = math.lcm(*(number.denominator for number in numbers))
+    whole = [number.numerator * (scale // number.denominator) for number in numbers]
+    gaps = [after - before for before, after in itertools.pairwise(whole)]
     if not gaps or min(gaps) <= 0:
         return None
-    step = Fraction(statistics.median_low(gaps))
+    length, n_steps = statistics.median_low(gaps), 1  # so many steps are so long
     for _ in range(3):  # rounded numbers have no usual distance but on average
-        counts = [max(1, round(gap / step)) for gap in gaps]
-        if all(gap == n * step for gap, n in zip(gaps, counts, strict=True)):
+        counts = [max(1, round(gap * n_steps / length)) for gap in gaps]
+        is_exact = all(gap * n_steps == n * length for gap, n in zip(gaps, counts, strict=True))
+        if is_exact:
             break
-        step = sum(gaps, Fraction(0)) / sum(counts)
-    if any(abs(gap / step - n) > _TOLERANCE for gap, n in zip(gaps, counts, strict=True)):
+        length, n_steps = sum(gaps), sum(counts)
+    if any(abs(gap * n_steps / length - n) > _TOLERANCE for gap, n in zip(gaps, counts, strict=True)):
         return None
     n_usual = counts.count(1)
     if n_usual < _LEAST_USUAL * len(counts) or (n_usual == 1 and sum(counts) > 2 * len(counts) + 1):
         return None
-    places = [0]
-    for n in counts:
-        places.append(places[-1] + n)
-    is_exact = all(gap == n * step for gap, n in zip(gaps, counts, strict=True))
-    return EvenRow(tuple(numbers), tuple(places), step, is_exact)
+    places = tuple(itertools.accumulate(counts, initial=0))
+    return EvenRow(tuple(numbers), places, Fraction(length, n_steps * scale), is_exact)
 
 
 def number_step(numbers: Sequence[int | None]) -> int | None:

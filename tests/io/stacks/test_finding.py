@@ -175,7 +175,7 @@ def names_of_a_stack(draw):
     return [None if k in lost else name for k, name in enumerate(whole)]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(names_of_a_stack(), st.randoms(use_true_random=False))
 def test_any_stack_is_in_order_with_its_holes(truth, random):
     names = [name for name in truth if name is not None]
@@ -188,7 +188,7 @@ def test_any_stack_is_in_order_with_its_holes(truth, random):
         assert order(opened(names)) == truth
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     names_of_a_stack(), st.sampled_from(["C", "ch", "channel ", "t"]), st.booleans(), st.integers(2, 4),
     st.randoms(use_true_random=False),
@@ -209,7 +209,7 @@ def test_any_channels_and_times_are_told_apart(truth, token, is_before, n, rando
         assert order(opened(names, allow_missing=True, **{kind: str(number)})) == stack
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(names_of_a_stack(), st.data())
 def test_any_copy_is_refused(truth, data):
     names = [name for name in truth if name is not None]
@@ -219,7 +219,7 @@ def test_any_copy_is_refused(truth, data):
         opened([*names, made.format(stem) + suffix])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.from_regex(r"\A[ab]?-?\d{0,2}[_.]?\d{0,3}\.(tif|png)\Z"), min_size=1, max_size=12, unique=True))
 def test_no_file_is_lost_or_doubled(names):
     try:
