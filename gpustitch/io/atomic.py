@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gpustitch.errors import OutputError, OutputExistsError, ParameterError
+from gpustitch.model import channel_of
 
 try:
     import fcntl
@@ -49,12 +50,28 @@ def check_file_output(path: Path, *, overwrite: bool) -> None:
 
 
 def check_apart(output: Path, inputs: Iterable[str | Path]) -> None:
-    """Raise ParameterError if ``output`` would replace an input: is an input, or a folder that holds one."""
+    """Raise ParameterError if ``output`` would replace an input, or lie among the tiles of an input's channel.
+
+    An output replaces an input if it is the input or a folder that holds it. Links are followed.
+    """
     target = output.resolve()
-    for source in inputs:
-        if Path(source).resolve().is_relative_to(target):
-            what = "is" if Path(source).resolve() == target else "holds"
+    for source in map(Path, inputs):
+        true = source.resolve()
+        if true.is_relative_to(target):
+            what = "is" if true == target else "holds"
             raise ParameterError(f"{output} {what} the input {source}, which is never replaced; choose another output")
+        for channel in map(channel_of, (source, true)):
+            if channel is not None:
+                check_outside(output, channel)
+
+
+def check_outside(output: Path, folder: Path) -> None:
+    """Raise ParameterError if ``output`` lies in ``folder``, whose tiles are read. Links are followed."""
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise ParameterError(
+            f"`output` {output} lies in {folder}, among the tiles that are read; choose a place outside it",
+            parameter="output",
+        )
 
 
 def check_free_space(path: Path, needed_bytes: int) -> None:

@@ -1,7 +1,7 @@
 """Frozen descriptions of geometry and plans: no voxels, no I/O."""
 
 from gpustitch.model.box import ZYX, Box
-from gpustitch.model.geometry import Coverage, ObliqueScan, Spacing, column_step_um, shear_of
+from gpustitch.model.geometry import Coverage, ObliqueScan, Spacing, check_um, column_step_um, shear_of
 from gpustitch.model.tile import (
     Frames,
     Link,
@@ -12,6 +12,9 @@ from gpustitch.model.tile import (
     TilePath,
     UmXYZ,
     Volume,
+    channel_of,
+    is_unaligned,
+    stage_position,
     tile_name,
 )
 
@@ -30,7 +33,11 @@ __all__ = [
     "TilePath",
     "UmXYZ",
     "Volume",
+    "channel_of",
+    "check_um",
     "column_step_um",
+    "is_unaligned",
     "shear_of",
+    "stage_position",
     "tile_name",
 ]

@@ -26,6 +26,43 @@ WHOLE_FRAME = 1e-9
 _WHOLE_SHEAR = 5e-7
 
 
+# Pixels and steps outside these bounds are nm or mm taken for um.
+_PLAUSIBLE_UM = (0.01, 100.0)
+# Neither is so many times the other.
+_PLAUSIBLE_RATIO = 50
+
+
+def check_um(**sizes: tuple[str, float]) -> None:
+    """Refuse sizes that no microscope has.
+
+    Parameters
+    ----------
+    **sizes
+        By the name of the parameter what it is called, and its value in um: a pixel, a step, or both.
+
+    Raises
+    ------
+    ParameterError
+        If a size is not positive or not plausible, or two are too unlike.
+    """
+    low, high = _PLAUSIBLE_UM
+    for name, (what, um) in sizes.items():
+        if not (math.isfinite(um) and um > 0):
+            raise ParameterError(f"the {what} `{name}` must be a positive number of um, not {um}")
+        if not low <= um <= high:
+            unit, meant = ("nm", um / 1000) if um > high else ("mm", um * 1000)
+            raise ParameterError(
+                f"the {what} `{name}` is {um:g} um, but sizes are from {low:g} to {high:g} um; if {unit} were meant, "
+                f"give {meant:g}"
+            )
+    smallest, *_, largest = sorted([um for _, um in sizes.values()] * 2)
+    if largest > _PLAUSIBLE_RATIO * smallest:
+        both = " and ".join(f"the {what} `{name}` {um:g} um" for name, (what, um) in sizes.items())
+        raise ParameterError(
+            f"{both} do not go together: one is at most {_PLAUSIBLE_RATIO} times the other; is one in another unit?"
+        )
+
+
 def column_step_um(pixel_um: float, angle_deg: float) -> tuple[float, float]:
     """Distance between neighbouring camera columns along x and z, um: p*cos(theta), p*sin(theta)."""
     angle = math.radians(angle_deg)
@@ -199,9 +236,7 @@ class ObliqueScan:
                 f"a scan needs at least one frame, row and column, not "
                 f"{self.n_frames} x {self.n_rows} x {self.n_columns}"
             )
-        for name, value in (("voxel size `pixel_um`", self.pixel_um), ("step size `step_um`", self.step_um)):
-            if not (math.isfinite(value) and value > 0):
-                raise ParameterError(f"the {name} must be a positive number of um, not {value}")
+        check_um(pixel_um=("voxel size", self.pixel_um), step_um=("step size", self.step_um))
         if not 0 < self.angle_deg < 90:
             raise ParameterError(f"the sheet angle `angle_deg` must be between 0 and 90 degrees, not {self.angle_deg}")
         object.__setattr__(self, "absent", _checked_absent(self.absent, self.n_frames))

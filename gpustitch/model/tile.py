@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,36 @@ from gpustitch.model.geometry import Coverage, Spacing
 
 UmXYZ = tuple[float, float, float]
 
+# Names of folders and files that state a stage position, whole tenths of a micron: X or Z, and X_Y.
+WHOLE_NAME = r"[+-]?\d+"
+PAIR_NAME = rf"({WHOLE_NAME})_({WHOLE_NAME})"
+
 
 def tile_name(stage_um: UmXYZ) -> str:
     """Name of the tile at a stage position in messages and reports: ``X_Y_Z`` in tenths of a micron, as on disk."""
     return "_".join(f"{round(v * 10)}" for v in stage_um)
+
+
+def stage_position(path: Path) -> UmXYZ | None:
+    """Stage position (um) that the names ``X/X_Y/Z`` or ``X/X_Y`` at a path's end state; None if they state none."""
+    found = _named_place(path)
+    return None if found is None else found[0]
+
+
+def channel_of(path: Path) -> Path | None:
+    """The folder above ``X/X_Y/Z`` or ``X/X_Y`` at a path's end, which holds all tiles; None without such names."""
+    found = _named_place(path)
+    return None if found is None else found[1]
+
+
+def _named_place(path: Path) -> tuple[UmXYZ, Path] | None:
+    path = path.absolute()
+    z_name, above = path.name.partition(".")[0], path.parent
+    for folder, z in ((above, z_name), (path, "0")):
+        pair, x_name = re.fullmatch(PAIR_NAME, folder.name), folder.parent.name
+        if pair and re.fullmatch(WHOLE_NAME, z) and re.fullmatch(WHOLE_NAME, x_name) and int(x_name) == int(pair[1]):
+            return (int(pair[1]) / 10, int(pair[2]) / 10, int(z) / 10), folder.parent.parent
+    return None
 
 
 class Frames(Protocol):
@@ -180,3 +207,23 @@ class Placement:
     residual_px: Mapping[tuple[str, str], tuple[float, float, float]]
     links: tuple[Link, ...]
     unlinked: tuple[str, ...]
+
+    @property
+    def is_unaligned(self) -> bool:
+        """Whether tiles overlap, but no link was accepted: all positions are those of the stage."""
+        return is_unaligned(self.links)
+
+    @property
+    def islands(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of tiles that accepted links join, the largest first; the links say nothing between two groups."""
+        group = {name: {name} for name in self.origin_px}
+        for link in (link for link in self.links if not link.reason):
+            joined = group[link.fixed] | group[link.moving]
+            group.update(dict.fromkeys(joined, joined))
+        apart = {min(members): tuple(sorted(members)) for members in group.values()}
+        return tuple(sorted(apart.values(), key=lambda members: (-len(members), members)))
+
+
+def is_unaligned(links: Sequence[Link]) -> bool:
+    """Whether there are links and all of them were rejected."""
+    return bool(links) and all(link.reason for link in links)

@@ -17,7 +17,7 @@ from tests.e2e.commands import fail, succeed
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
-PLAIN = ("--no-flat", "--destripe-method", "none", "--levels", 1)
+PLAIN = ("--no-flat", "--destripe-method", "none", "--levels", 1, "--preset", "plain")
 
 
 @pytest.fixture
@@ -91,9 +91,14 @@ def test_tiles_that_cannot_be_linked_are_told_even_when_quiet(raw: Path, tmp_pat
     other.parent.mkdir()
     noise = np.random.default_rng(1).integers(200, 900, (12, 16, 8)).astype(np.uint16)
     write_dcimg(other, noise, 12, (16, 8))
-    said = succeed("pipeline", tmp_path / "channel", "--output", tmp_path / "out", "--window-size", "3,3,3", *PLAIN,
-                   "--quiet")  # fmt: skip
-    assert "tile 0_144_0 is linked to no other" in said and "--negative-y" in said
+    job = ("pipeline", tmp_path / "channel", "--output", tmp_path / "out", "--window-size", "3,3,3", *PLAIN, "--quiet")
+    said = fail(10, *job)
+    assert "none of 1 overlaps gave a link" in said and "--negative-y" in said and "--allow-unaligned" in said
+    assert not (tmp_path / "out").exists()
+    said = succeed(*job, "--allow-unaligned")
+    assert "UNALIGNED" in said.splitlines()[-1] and "NOT measured" in said.splitlines()[-1]
+    again = ("pipeline", tmp_path / "channel", "--output", tmp_path / "o2", *PLAIN, "--align-file")
+    assert "stage's positions" in fail(10, *again, tmp_path / "out/align.json")
     assert "seed" in fail(3, "oblique-align", "--input", tmp_path / "out", "--output", "a.json", "--seed", -1)
 
 
@@ -104,7 +109,7 @@ def test_a_terminated_run_leaves_nothing(raw: Path, tmp_path: Path) -> None:
     write_dcimg(long, frames, 2000, (64, 64))
     code = "import sys; from gpustitch.cli.main import main; sys.argv = sys.argv[1:]; main()"
     command = (sys.executable, "-c", code, "gpustitch", "pipeline", long, "--output", tmp_path / "out",
-               "--destripe-method", "wavelet", "--no-flat")  # fmt: skip
+               "--destripe-method", "wavelet", "--no-flat", "--preset", "plain")  # fmt: skip
     with subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob(".out.partial/tiles/*")):

@@ -109,6 +109,24 @@ def test_outputs_that_would_replace_an_input_are_refused(tmp_path: Path) -> None
     check_apart(tmp_path / "channel" / "volume", [raw, raw.parent])
 
 
+@pytest.mark.posix
+def test_outputs_among_the_tiles_of_a_channel_are_refused_through_links_too(tmp_path: Path) -> None:
+    raw = tmp_path / "channel/0/0_0/0.dcimg"
+    elsewhere = tmp_path / "store/90/90_-5/7"
+    for path in (raw, elsewhere):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (tmp_path / "link").symlink_to(tmp_path / "channel")
+    (raw.parent / "1.dcimg").symlink_to(elsewhere)
+    inputs = [raw, raw.parent / "1.dcimg"]
+    for output in ("channel/out", "channel/0/out.zarr", "channel/0/0_0/0", "link/out", "link/0/x/../y", "store/out"):
+        with pytest.raises(ParameterError, match="among the tiles") as refusal:
+            check_apart(tmp_path / output, inputs)
+        assert refusal.value.parameter == "output"
+    for output in ("out", "channel out", "stores/out"):
+        check_apart(tmp_path / output, inputs)
+
+
 @pytest.mark.parametrize(
     ("code", "text"),
     [

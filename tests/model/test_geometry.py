@@ -272,3 +272,32 @@ def test_the_shear_and_the_step_of_a_column_are_those_of_the_scan(angle_deg):
 
 def test_a_grid_that_is_no_deeper_than_its_pixels_has_no_sheet():
     assert Spacing(2.0, 1.0, 1.0).sheet_angle_deg == 90
+
+
+@given(
+    st.floats(0.1, 10),
+    st.floats(0.1, 10),
+    st.sampled_from([1e-3, 1e3]),
+    st.sampled_from(["pixel_um", "step_um", "both"]),
+)
+def test_sizes_in_another_unit_are_refused(pixel_um, step_um, unit, which):
+    sizes = {"pixel_um": pixel_um, "step_um": step_um}
+    ratio = max(pixel_um, step_um) / min(pixel_um, step_um)
+    if ratio <= 50:
+        ObliqueScan(3, 4, 5, **sizes)
+    mistaken = {name: um * unit if which in (name, "both") else um for name, um in sizes.items()}
+    if which == "both" and all(0.01 <= um <= 100 for um in mistaken.values()):
+        return
+    if max(mistaken.values()) / min(mistaken.values()) <= 50 and all(0.01 <= um <= 100 for um in mistaken.values()):
+        return
+    with pytest.raises(ParameterError, match="um"):
+        ObliqueScan(3, 4, 5, **mistaken)
+
+
+@pytest.mark.parametrize(("um", "text"), [(1800, "if nm were meant, give 1.8"), (0.0018, "if mm were meant, give 1.8")])
+def test_a_mistaken_unit_is_named(um, text):
+    with pytest.raises(ParameterError, match=text) as refusal:
+        ObliqueScan(3, 4, 5, pixel_um=um, step_um=1.28)
+    assert refusal.value.parameter == "pixel_um"
+    with pytest.raises(ParameterError, match="do not go together"):
+        ObliqueScan(3, 4, 5, pixel_um=0.02, step_um=1.28)

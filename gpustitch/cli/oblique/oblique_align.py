@@ -13,4 +13,4 @@ def command(options: AlignOptions, progress: TerminalProgress) -> None:
 
     Example: gpustitch oblique-align --input tiles --output align.json --report align.md
     """
-    run(plan(options), progress)
+    progress.result(f"{options.output}: {run(plan(options), progress).summary}")

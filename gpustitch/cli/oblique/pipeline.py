@@ -15,6 +15,6 @@ def command(options: PipelineOptions, progress: TerminalProgress) -> None:
     Flat field, destriping, de-obliquing, alignment and fusion, as in spimstitch-pipeline.sh. The environment variables
     of spimstitch-pipeline.sh are honoured when set.
 
-    Example: gpustitch pipeline Ex_488_Em_1 --output out-488 --preset chunglab
+    Example: gpustitch pipeline Ex_488_Em_1 --output out-488 --x-step-size 1.28 --y-voxel-size 1.8
     """
     progress.result(run(plan(options), progress).summary)

@@ -17,6 +17,11 @@ from gpustitch.io.write.tiff import TiffOutput
 OUTPUT_FORMATS: Registry[OutputFormat] = Registry(
     "volumes to write", "gpustitch.outputs", (PrecomputedOutput(), OmeZarrOutput(), TiffOutput(), NiftiOutput())
 )
+# Suffixes of formats of other programs, which a folder without a format of its own must not pretend to be.
+_OTHERS = (
+    ".h5", ".hdf5", ".ims", ".n5", ".nrrd", ".nhdr", ".mha", ".mhd", ".mrc", ".czi", ".lif", ".nd2", ".vtk", ".npy",
+    ".npz", ".raw", ".zip", ".png", ".jpg", ".jp2", ".dcm", ".dcimg", ".json",
+)  # fmt: skip
 # Ends of messages about formats that lack a parameter.
 _LACKS = {
     "levels": "have one level",
@@ -34,11 +39,15 @@ def format_for(path: str | Path, format: str | None = None) -> OutputFormat:
     Raises
     ------
     ParameterError
-        If there is no such format.
+        If there is no such format, or the name is that of a format which is not written.
     """
     if format is not None:
         return OUTPUT_FORMATS.get(format)
     suffix = volume_suffix(path)
+    if not suffix and Path(path).name.lower().endswith(_OTHERS):
+        raise ParameterError(
+            f"`output` {path} is named as a format in which no volume is written; formats by name: {names_of_outputs()}"
+        )
     return next(format for format in OUTPUT_FORMATS if suffix in (format.suffixes or ("",)))
 
 

@@ -32,6 +32,8 @@ def report_text(record: AlignmentRecord) -> str:
             (_tile(record, name) for name in placement.origin_px),
         ),
     ]
+    if placement.is_unaligned:
+        parts.insert(1, "UNALIGNED: no overlap gave a link, and all tiles are where the stage says.\n")
     if len(placement.origin_px) > 1 and placement.unlinked:
         parts.append(f"Linked to no other tile, at their stage position: {', '.join(placement.unlinked)}.\n")
     head = ("fixed", "moving", "offset x, y, z (voxels)", "scatter", "residual", "agreeing / correlated / sampled")
@@ -44,9 +46,9 @@ def report_text(record: AlignmentRecord) -> str:
 
 def _voxel_size(record: AlignmentRecord) -> str:
     if record.voxel_size_estimate_um is None:
-        return f"Voxel size: {record.voxel_size_nominal_um:g} um, as given (no links along y to estimate it from).\n"
+        return f"y voxel size: NOT measured (no links along y), nominal kept: {record.voxel_size_nominal_um:g} um.\n"
     return (
-        f"Voxel size: nominal {record.voxel_size_nominal_um:g} um, estimated {record.voxel_size_estimate_um:.4f} +- "
+        f"y voxel size: nominal {record.voxel_size_nominal_um:g} um, estimated {record.voxel_size_estimate_um:.4f} +- "
         f"{record.voxel_size_uncertainty_um:.4f} um (95 %), used {record.spacing.y_um:.4f} um.\n"
     )
 
@@ -126,10 +128,12 @@ def draw_report(path: Path, record: AlignmentRecord, image_format: str) -> None:
 def _headline(record: AlignmentRecord) -> str:
     accepted = sum(not link.reason for link in record.placement.links)
     text = f"{len(record.placement.origin_px)} tiles, {accepted} of {len(record.placement.links)} links accepted"
+    if record.placement.is_unaligned:
+        text += ": UNALIGNED"
     if record.voxel_size_estimate_um is None:
-        return text
+        return f"{text}; y voxel size not measured"
     return (
-        f"{text}; voxel size {record.voxel_size_estimate_um:.4f} ± {record.voxel_size_uncertainty_um:.4f} µm, "
+        f"{text}; y voxel size {record.voxel_size_estimate_um:.4f} ± {record.voxel_size_uncertainty_um:.4f} µm, "
         f"used {record.spacing.y_um:.4f} µm"
     )
 

@@ -14,19 +14,21 @@ from gpustitch.array import Device, choose_device
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import provenance
-from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, shear_of
+from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, check_um, shear_of
 from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
-from gpustitch.oblique.align import ALIGNMENT
+from gpustitch.oblique.align import ALIGNMENT, allow_unaligned
 from gpustitch.oblique.align.link import LinkCount, MatchOptions, link_tiles
+from gpustitch.oblique.align.outcome import check_linked, links_text, voxel_size_text, warnings_of
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.report import FIGURE_SUFFIXES, check_matplotlib, draw_report, report_text
 from gpustitch.oblique.align.solve import solve_positions
 from gpustitch.oblique.align.voxel_size import VoxelSize, estimate_voxel_size
+from gpustitch.oblique.mosaic.distances import check_distances
 from gpustitch.oblique.mosaic.file import AlignmentRecord, write_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import absent_frames, missing_files, mosaic_spacing, stage_origins
-from gpustitch.oblique.mosaic.tiles import open_tile
+from gpustitch.oblique.mosaic.tiles import open_tiles
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import Workers, checked_workers
@@ -69,6 +71,7 @@ class AlignOptions:
     is_oblique: bool = option(
         False, help="Volumes that do not say which voxels the camera saw come from an oblique scan."
     )
+    allow_unaligned: bool = allow_unaligned()
     n_workers: int | None = shared.n_workers(flag="--n-cores --n-workers")
     overwrite: bool = shared.overwrite()
     allow_missing: bool = shared.allow_missing_chunks()
@@ -102,6 +105,11 @@ class AlignResult:
     counts: Mapping[tuple[str, str], LinkCount]
     record: AlignmentRecord
 
+    @property
+    def summary(self) -> str:
+        """What was linked and measured, in one line for people."""
+        return f"{links_text(self.placement)}; {voxel_size_text(self.voxel_size)}"
+
 
 def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
     if options.input is None and (options.mosaic is None or options.volumes is None):
@@ -109,7 +117,8 @@ def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
     mosaic, volumes = options.mosaic, options.volumes
     if options.input is not None:
         mosaic = find_volume_mosaic(options.input)
-        volumes = {tile.name: open_tile(tile.path, allow_missing=options.allow_missing) for tile in mosaic.tiles}
+        opened = open_tiles(mosaic, allow_missing=options.allow_missing)
+        volumes = {tile.name: volume for tile, volume in zip(mosaic.tiles, opened, strict=True)}
     assert mosaic is not None and volumes is not None
     missing = [tile.name for tile in mosaic.tiles if tile.name not in volumes]
     if missing:
@@ -156,18 +165,29 @@ def plan(options: AlignOptions) -> AlignPlan:
         if path is not None:
             check_file_output(path, overwrite=options.overwrite)
     workers = checked_workers(options.n_workers)
+    stated = {"voxel_size_um": ("voxel size", options.voxel_size_um), "x_step_um": ("step size", options.x_step_um)}
+    for name, (what, um) in stated.items():
+        if um is not None:
+            check_um(**{name: (what, um)})
     mosaic, volumes = _opened(options)
     spacing = mosaic_spacing(
         mosaic, [volumes[tile.name] for tile in mosaic.tiles], options.x_step_um, options.voxel_size_um
     )
     nominal = {name: _rounded(p) for name, p in _nominal(options, mosaic, spacing).items()}
+    check_distances(nominal, volumes[mosaic.tiles[0].name].coverage, spacing)
     pairs = tuple(_pairs(nominal, {name: volume.coverage.shape for name, volume in volumes.items()}))
     device = choose_device(options.device, options.device_memory_bytes)
     return AlignPlan(options, mosaic, volumes, spacing, nominal, pairs, workers, device)
 
 
 def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
-    """Link the tiles, solve their positions, and write the alignment file and the report if they are named."""
+    """Link the tiles, solve their positions, and write the alignment file and the report if they are named.
+
+    Raises
+    ------
+    AlignmentError
+        If tiles overlap but no link was accepted, unless `allow_unaligned`. Then nothing is written.
+    """
     options = plan.options
     missing = list(missing_files(plan.mosaic, [plan.volumes[tile.name] for tile in plan.mosaic.tiles]))
     for text in missing:
@@ -179,6 +199,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         links.append(link)
     placement, voxel_size, spacing = _solve(plan, links)
     _tell(progress, placement, voxel_size)
+    check_linked(placement, allow_unaligned=options.allow_unaligned)
     record = AlignmentRecord(
         placement=placement,
         stage_um={tile.name: tile.stage_um for tile in plan.mosaic.tiles},
@@ -191,7 +212,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         align_xz=options.align_xz,
         negative_y=options.negative_y,
         absent_frames=absent_frames(plan.volumes),
-        provenance={**_provenance(options, plan.mosaic), "missing": missing},
+        provenance={**_provenance(plan), "missing": missing},
     )
     if options.output is not None:
         write_alignment(options.output, record, overwrite=options.overwrite)
@@ -277,26 +298,22 @@ def _merged(label: Mapping[str, int], a: str, b: str) -> dict[str, int]:
     return {name: label[a] if group == label[b] else group for name, group in label.items()}
 
 
-def _provenance(options: AlignOptions, mosaic: Mosaic) -> dict[str, object]:
+def _provenance(plan: AlignPlan) -> dict[str, object]:
+    options = plan.options
     parameters = {
         "voxel_size_um": options.voxel_size_um, "x_step_um": options.x_step_um, "align_xz": options.align_xz,
         "negative_y": options.negative_y, "z_offset": options.z_offset, "matching": options.matching,
+        "is_oblique": options.is_oblique, "allow_unaligned": options.allow_unaligned,
+        "n_workers": plan.n_workers, "device": plan.device,
     }  # fmt: skip
-    return provenance(parameters, [tile.path for tile in mosaic.tiles if tile.path.exists()])
+    return provenance(parameters, [tile.path for tile in plan.mosaic.tiles if tile.path.exists()])
 
 
 def _tell(progress: Progress, placement: Placement, voxel_size: VoxelSize) -> None:
     for link in placement.links:
         if link.reason:
             progress.note(f"link {link.fixed} - {link.moving} rejected: {link.reason}")
-    if len(placement.origin_px) > 1:
-        for name in placement.unlinked:
-            progress.warn(f"tile {name} is linked to no other and keeps its stage position")
-    if placement.links and all(link.reason for link in placement.links):
-        progress.warn("no overlap gave a link: check voxel size, step size, `negative_y` and orientation of the frames")
-    if voxel_size.estimate_um is not None:
-        progress.note(
-            f"y voxel size {voxel_size.estimate_um:.4f} +- {voxel_size.uncertainty_um:.4f} um (95 %) from "
-            f"{voxel_size.n_links} links along y, nominal {voxel_size.nominal_um:g} um: going on with "
-            f"{voxel_size.used_um:.4f} um"
-        )
+    for warning in warnings_of(placement):
+        progress.warn(warning)
+    say = progress.warn if voxel_size.estimate_um is None and len(placement.origin_px) > 1 else progress.note
+    say(voxel_size_text(voxel_size))

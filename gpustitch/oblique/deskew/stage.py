@@ -15,7 +15,7 @@ import numpy as np
 
 from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
-from gpustitch.errors import ParameterError
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
@@ -85,7 +85,8 @@ class DeobliquePlan:
     """A checked job: the frames, their geometry, and the disk and memory that the run will need.
 
     ``correction`` is applied to each frame; None leaves frames alone. ``output_bytes`` bounds the chunks on disk.
-    ``memory_bytes`` bounds the frames, blocks and unwritten chunks in memory.
+    ``memory_bytes`` bounds the frames, blocks and unwritten chunks in memory. ``caution`` is a warning about the
+    frames' values; empty if there is none.
     """
 
     options: DeobliqueOptions
@@ -97,6 +98,7 @@ class DeobliquePlan:
     device: Device
     output_bytes: int
     memory_bytes: int
+    caution: str = ""
 
     @property
     def shape(self) -> ZYX:
@@ -141,7 +143,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     InputMissingError, DamagedInputError
         If the frames cannot be opened.
     ParameterError
-        If an option is out of range.
+        If an option is out of range, or the correction cannot take the values of a float frame in the middle.
     OutputExistsError, OutputError
         If the output exists, cannot be created, or would not fit on the disk.
     """
@@ -164,7 +166,10 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     check_free_space(options.output, output_bytes)
     memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers)
     device = choose_device(options.device, options.device_memory_bytes)
-    job = DeobliquePlan(options, frames, scan, correction, block_shape, n_workers, device, output_bytes, memory_bytes)
+    caution = _caution(correction, frames)
+    job = DeobliquePlan(
+        options, frames, scan, correction, block_shape, n_workers, device, output_bytes, memory_bytes, caution
+    )
     _check_device(job)
     return job
 
@@ -180,18 +185,15 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         If the output cannot be written. Then no part of the output remains.
     """
     options = plan.options
-    for caution in cautions(options.input):
-        progress.warn(caution)
-    if plan.correction is not None and plan.frames.dtype.kind == "f":
-        middle = plan.frames.shape[0] // 2
-        caution = plan.correction.caution_about(plan.frames.read(middle, middle + 1))
+    for caution in (*cautions(options.input), plan.caution):
         if caution:
             progress.warn(caution)
     work = Work(
         plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
     )
+    used = dataclasses.replace(options, n_workers=plan.n_workers, device=plan.device)
     sidecar = {
-        **provenance(options, [Path(options.input)] if Path(options.input).exists() else []),
+        **provenance(used, [Path(options.input)] if Path(options.input).exists() else []),
     }
     with open_output(
         options.output,
@@ -238,6 +240,19 @@ def _correction(options: DeobliqueOptions) -> Correction | None:
     if options.flat is not None:
         correction = dataclasses.replace(correction, flat=read_flat(options.flat))
     return None if correction.is_identity else correction
+
+
+def _caution(correction: Correction | None, frames: Frames) -> str:
+    """Refuse values that the correction cannot take, or warn of them, by a frame in the middle; floats alone."""
+    if correction is None or frames.dtype.kind != "f":
+        return ""
+    middle = frames.shape[0] // 2
+    try:
+        frame = frames.read(middle, middle + 1)
+        correction.check_values(frame)
+    except DamagedInputError:
+        return ""  # the run names damaged frames
+    return correction.caution_about(frame)
 
 
 def _voxel_type(correction: Correction | None, frames: Frames) -> np.dtype[Any]:

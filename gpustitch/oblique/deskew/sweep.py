@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, Device, empty, on, to_device, to_host
-from gpustitch.errors import DamagedInputError
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import clear_holes, deoblique
 from gpustitch.oblique.destripe.correction import Correction
@@ -169,8 +169,8 @@ class Sweep:
                 return frames, 0
             try:
                 corrected = correction.apply(frames)
-            except DamagedInputError as error:
-                raise DamagedInputError(f"frames {start} to {stop - 1}: {error}") from error
+            except (DamagedInputError, ParameterError) as error:
+                raise type(error)(f"frames {start} to {stop - 1} of those used: {error}") from error
             return corrected, correction.n_cut_off(frames, corrected)
 
     def _ready(self, held: int) -> Iterator[Box]:

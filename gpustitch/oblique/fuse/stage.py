@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
         If the output exists, cannot be created, or would not fit on the disk.
     """
     check_output(options.output, overwrite=options.overwrite)
+    unordered_format(options.output)
     check_apart(options.output, (tile.path for tile in find_volume_mosaic(source.input).tiles))
     mosaic = place_found(
         source.input,
@@ -306,9 +307,10 @@ def _gains(tiles: tuple[PlacedVolume, ...], last_to_first: float) -> dict[int, n
 
 
 def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
+    used = replace(plan.options, n_workers=plan.n_workers, device=plan.device)
     alignment = [] if plan.source is None or plan.source.alignment is None else [plan.source.alignment]
     return {
-        **provenance({"mosaic": plan.source, "output": plan.options}, alignment),
+        **provenance({"mosaic": plan.source, "output": used}, alignment),
         "tiles": [
             {
                 "name": tile.name,

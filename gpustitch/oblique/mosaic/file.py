@@ -12,7 +12,10 @@ Added by gpustitch:
 - sub-voxel points: ``fixed_px`` and ``moving_px``, (z, y, x) in each tile's own voxels;
 - ``links``, ``unlinked``, ``x_step_size``, ``angle``, ``negative_y``;
 - ``absent_frames``: by stage position the number of frames that a tile lacks, for tiles that lack any;
-- nominal voxel size, its estimate and uncertainty, and provenance.
+- ``unaligned``: tiles overlap, but all positions are those of the stage; ``islands``: groups of tiles that links join;
+- ``voxel_sizes_measured``: which of ``voxel_sizes`` (x, y, z) were measured, and not kept as given. The z voxel size
+  follows from that of y;
+- nominal voxel size, its estimate and uncertainty (null if nothing was measured), and provenance.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from typing import Any
 
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.io.provenance import write_json
-from gpustitch.model import ZYX, Link, Match, Placement, Spacing, UmXYZ, tile_name
+from gpustitch.model import ZYX, Link, Match, Placement, Spacing, UmXYZ, is_unaligned, tile_name
 from gpustitch.model.arrays import PxZYX
 
 # Version of the file. What spimstitch and earlier versions wrote states none and is read as version 1.
@@ -70,6 +73,11 @@ class AlignmentRecord:
     absent_frames: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_size_measured(self) -> bool:
+        """Whether the y voxel size of ``spacing`` is the one that the links give, and not the nominal one."""
+        return self.voxel_size_estimate_um is not None and self.spacing.y_um == self.voxel_size_estimate_um
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -88,6 +96,11 @@ class Alignment:
     links: tuple[Link, ...] = ()
     residual_px: Mapping[tuple[str, str], PxZYX] = field(default_factory=dict)
     unlinked: tuple[str, ...] = ()
+
+    @property
+    def is_unaligned(self) -> bool:
+        """Whether no link was accepted: the positions are those of the stage."""
+        return is_unaligned(self.links)
 
     def placement(self, spacing: Spacing) -> Placement:
         """Tile positions in voxels of ``spacing``, the least coordinate on each axis 0."""
@@ -113,6 +126,7 @@ def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
     content["schema"] = SCHEMA
     content["voxel_size"] = spacing.y_um
     content["voxel_sizes"] = [spacing.x_um, spacing.y_um, spacing.z_um]
+    content["voxel_sizes_measured"] = [False, record.is_size_measured, record.is_size_measured]
     content["voxel_size_nominal"] = record.voxel_size_nominal_um
     content["voxel_size_estimate"] = record.voxel_size_estimate_um
     content["voxel_size_uncertainty"] = record.voxel_size_uncertainty_um
@@ -127,6 +141,8 @@ def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
     content["links"] = [_link(record, link) for link in placement.links]
     content["unlinked"] = [list(stage[name]) for name in placement.unlinked]
     content["absent_frames"] = {json.dumps(list(stage[name])): n for name, n in record.absent_frames.items()}
+    content["unaligned"] = placement.is_unaligned
+    content["islands"] = [[list(stage[name]) for name in members] for members in placement.islands]
     content["provenance"] = dict(record.provenance)
     return content
 

@@ -10,10 +10,9 @@ from gpustitch.errors import InputMissingError, MosaicError
 from gpustitch.io.frames.formats import frame_format, raw_suffixes
 from gpustitch.io.registry import either
 from gpustitch.io.volumes.opening import is_volume, volume_marks
-from gpustitch.model import Mosaic, TilePath, UmXYZ
-
-_NUMBER = r"[+-]?\d+"
-_PAIR = rf"({_NUMBER})_({_NUMBER})"
+from gpustitch.model import Mosaic, TilePath, stage_position
+from gpustitch.model.tile import PAIR_NAME, WHOLE_NAME
+from gpustitch.running.progress import listed
 
 
 def find_raw_mosaic(root: str | Path) -> Mosaic:
@@ -59,20 +58,48 @@ def _is_raw(path: Path) -> bool:
 def _find(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
     if not root.exists():
         raise InputMissingError(f"there is no file or folder {root}")
-    if is_tile(root):
-        return Mosaic((TilePath(root, _position(root) or (0.0, 0.0, 0.0)),))
+    if is_tile(root) and not _is_picture_folder(root, is_tile):
+        return Mosaic((TilePath(root, stage_position(root) or (0.0, 0.0, 0.0)),))
     if root.is_file():
         raise InputMissingError(f"{root} is not a {what}")
-    tiles = [tile for x_folder in _x_folders(root) for tile in _tiles_in(x_folder, is_tile)]
+    _check_whole(root)
+    tiles = _tiles_below(root, is_tile)
     if not tiles:
         return _lone(root, is_tile, what)
     return Mosaic(tuple(sorted(tiles, key=lambda tile: tile.stage_um)))
+
+
+def _tiles_below(root: Path, is_tile: Callable[[Path], bool]) -> list[TilePath]:
+    return [tile for x_folder in _x_folders(root) for tile in _tiles_in(x_folder, is_tile)]
+
+
+def _check_whole(root: Path) -> None:
+    """Raise MosaicError if ``root`` is a folder X or X_Y of a channel that has more of them."""
+    place = root.absolute()
+    for x_folder in (place, place.parent):
+        if re.fullmatch(WHOLE_NAME, x_folder.name) and (x_folder == place or re.fullmatch(PAIR_NAME, place.name)):
+            pairs = [pair for folder in _x_folders(x_folder.parent) for pair in _entries(folder) if _is_pair(pair)]
+            if any(not pair.is_relative_to(place) for pair in pairs):
+                raise MosaicError(
+                    f"{root} holds only a part of the channel {x_folder.parent}: {len(pairs)} places X/X_Y lie there; "
+                    f"give {x_folder.parent}"
+                )
+
+
+def _is_pair(path: Path) -> bool:
+    return re.fullmatch(PAIR_NAME, path.name) is not None and path.is_dir()
 
 
 def _lone(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
     """The mosaic of the only tile that lies in ``root`` itself."""
     files = [entry for entry in _entries(root) if entry.is_file() and is_tile(entry)]
     if not files:
+        channels = [entry for entry in _entries(root) if entry.is_dir() and _holds_tiles(entry, is_tile)]
+        if channels:
+            raise InputMissingError(
+                f"{root} holds no {what} itself, but channels: {listed([channel.name for channel in channels])}; give "
+                f"one of them, such as {channels[0]}"
+            )
         raise InputMissingError(f"{root} holds no {what}")
     if len(files) > 1:
         names = "/".join(sorted({format.name for file in files if (format := frame_format(file)) is not None}))
@@ -86,12 +113,12 @@ def _tiles_in(x_folder: Path, is_tile: Callable[[Path], bool]) -> Iterator[TileP
             continue
         found = [entry for entry in _entries(column) if is_tile(entry)]
         # X_Y with Z.dcimg and a picture in it is no tile itself, and 1_1_1 in a volume X_Y is no Z.
-        has_z = any(re.fullmatch(_NUMBER, entry.name.partition(".")[0]) for entry in found)
+        has_z = any(re.fullmatch(WHOLE_NAME, entry.name.partition(".")[0]) for entry in found)
         yield from map(_tile, [column] if is_tile(column) and not has_z else found)
 
 
 def _tile(path: Path) -> TilePath:
-    position = _position(path)
+    position = stage_position(path)
     if position is None:
         raise MosaicError(
             f"{path} should be named X/X_Y/Z or X/X_Y: X, Y and Z are whole numbers in tenths of a micron, "
@@ -102,14 +129,30 @@ def _tile(path: Path) -> TilePath:
 
 def _x_folders(root: Path) -> list[Path]:
     """The folders X in ``root``, or ``root`` itself if it is one; folders of any name that hold X_Y count too."""
-    if re.fullmatch(_NUMBER, root.absolute().name) and _holds_pairs(root):
+    if re.fullmatch(WHOLE_NAME, root.absolute().name) and _holds_pairs(root):
         return [root]
     folders = [entry for entry in _entries(root) if entry.is_dir()]
-    return [folder for folder in folders if re.fullmatch(_NUMBER, folder.name) or _holds_pairs(folder)]
+    return [folder for folder in folders if re.fullmatch(WHOLE_NAME, folder.name) or _holds_pairs(folder)]
 
 
 def _holds_pairs(folder: Path) -> bool:
-    return any(re.fullmatch(_PAIR, entry.name) and entry.is_dir() for entry in _entries(folder))
+    return any(map(_is_pair, _entries(folder)))
+
+
+def _is_picture_folder(root: Path, is_tile: Callable[[Path], bool]) -> bool:
+    """Whether images in a folder are no frames of a tile, but lie beside files or folders of tiles."""
+    if is_tile is not _is_raw or root.is_file():
+        return False
+    return bool(_x_folders(root)) or any(
+        is_tile(entry) if entry.is_file() else _holds_tiles(entry, is_tile) for entry in _entries(root)
+    )
+
+
+def _holds_tiles(folder: Path, is_tile: Callable[[Path], bool]) -> bool:
+    try:
+        return bool(_tiles_below(folder, is_tile))
+    except MosaicError:  # tiles, though not all are named rightly
+        return True
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -117,16 +160,3 @@ def _entries(folder: Path) -> list[Path]:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except PermissionError as error:
         raise InputMissingError(f"{folder} cannot be listed: no permission to read it") from error
-
-
-def _position(path: Path) -> UmXYZ | None:
-    """Stage position (um) from the names of ``X/X_Y/Z`` or ``X/X_Y``, or None if they do not fit."""
-    path = path.absolute()
-    for x_name, xy_name, z_name in (
-        (path.parent.parent.name, path.parent.name, path.name.partition(".")[0]),
-        (path.parent.name, path.name, "0"),
-    ):
-        pair = re.fullmatch(_PAIR, xy_name)
-        if pair and re.fullmatch(_NUMBER, z_name) and re.fullmatch(_NUMBER, x_name) and int(x_name) == int(pair[1]):
-            return int(pair[1]) / 10, int(pair[2]) / 10, int(z_name) / 10
-    return None

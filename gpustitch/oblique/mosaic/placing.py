@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpustitch.errors import MosaicError, ParameterError
+from gpustitch.errors import MosaicError
 from gpustitch.io.volumes.format import missing_text
-from gpustitch.model import ZYX, Mosaic, PlacedVolume, Spacing, TilePath, UmXYZ, Volume
+from gpustitch.model import ZYX, Mosaic, PlacedVolume, Spacing, TilePath, UmXYZ, Volume, check_um
 from gpustitch.model.arrays import PxZYX
+from gpustitch.oblique.mosaic.distances import check_distances
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
-from gpustitch.oblique.mosaic.tiles import open_tile
+from gpustitch.oblique.mosaic.tiles import open_tiles
 from gpustitch.running.progress import listed
 
 _SAME = 1e-6
@@ -70,19 +71,25 @@ def place_found(
         If a size is out of range.
     """
     mosaic = find_volume_mosaic(root)
-    volumes = [open_tile(tile.path, allow_missing=allow_missing) for tile in mosaic.tiles]
+    volumes = open_tiles(mosaic, allow_missing=allow_missing)
     found = None if alignment is None else read_alignment(alignment)
     if found is not None:
         y_voxel_um = found.voxel_size_um if y_voxel_um is None else y_voxel_um
         x_step_um = found.x_step_um if x_step_um is None else x_step_um
     spacing = mosaic_spacing(mosaic, volumes, x_step_um, y_voxel_um)
+    note = ""
     if found is None:
         origins = stage_origins(mosaic, spacing, z_offset=z_offset, negative_y=negative_y)
+        if not check_distances(origins, volumes[0].coverage, spacing):
+            note = "no two tiles overlap: the volume is empty between them"
     else:
         assert alignment is not None
         at = mosaic_spacing(mosaic, volumes, found.x_step_um, found.voxel_size_um)
         origins = _aligned(mosaic, found.origin_um, at, alignment)
-    return place(mosaic, volumes, origins, spacing)
+        if found.is_unaligned:
+            note = f"UNALIGNED: no overlap gave a link, {alignment} holds the stage's positions"
+    placed = place(mosaic, volumes, origins, spacing)
+    return replace(placed, notes=(note, *placed.notes)) if note else placed
 
 
 def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, PxZYX], spacing: Spacing) -> PlacedMosaic:
@@ -142,11 +149,9 @@ def mosaic_spacing(
             raise _unlike(tile, mosaic.tiles[0], f"voxels of {volume.spacing.zyx_um} um (z, y, x)", f"{own.zyx_um} um")
         if volume.dtype != volumes[0].dtype:
             raise _unlike(tile, mosaic.tiles[0], f"{volume.dtype} voxels", f"{volumes[0].dtype}")
-    for name, value in (("x step size `x_step_um`", x_step_um), ("y voxel size `y_voxel_um`", y_voxel_um)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise ParameterError(f"the {name} must be a positive number of um, not {value}")
-    y_um = own.y_um if y_voxel_um is None else y_voxel_um
-    return Spacing(own.z_um * (y_um / own.y_um), y_um, own.x_um if x_step_um is None else x_step_um)
+    y_um, x_um = (mine if given is None else given for mine, given in ((own.y_um, y_voxel_um), (own.x_um, x_step_um)))
+    check_um(y_voxel_um=("y voxel size", y_um), x_step_um=("x step size", x_um))
+    return Spacing(own.z_um * (y_um / own.y_um), y_um, x_um)
 
 
 def cropped(mosaic: PlacedMosaic, offset: ZYX) -> PlacedMosaic:

@@ -9,6 +9,7 @@ from typing import Literal
 from gpustitch.array import Device
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT as ALIGNMENT_PANEL
+from gpustitch.oblique.align import allow_unaligned
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet import WaveletOptions
@@ -23,9 +24,9 @@ FLAT, ALIGNMENT, TILES, VOLUME, PROVENANCE = "flat.tiff", "align.json", "tiles",
 # More frames than this hardly move the percentile of a pixel.
 FLAT_FRAMES = 2000
 
-# Quarter turns and flip that put the frames of a known microscope upright, as spimstitch-pipeline.sh does.
+# Quarter turns and flip that put the frames of a known microscope upright.
 ORIENTATIONS = {"plain": (0, False), "chunglab": (3, True)}
-Preset = Literal["plain", "chunglab"]
+Preset = Literal["auto", "plain", "chunglab"]
 _GEOMETRY = "Geometry"
 # Options that the stages share: the pipeline fills them in.
 _FILLED_IN = (
@@ -108,6 +109,7 @@ class PipelineOptions:
         help="Solve x and z, not only y.",
         panel=ALIGNMENT_PANEL,
     )
+    allow_unaligned: bool = allow_unaligned()
     stitch: StitchOptions = nested(
         lambda: StitchOptions(Path(VOLUME), levels=7),
         without=(*_FILLED_IN, "size", "offset"),
@@ -139,16 +141,22 @@ class PipelineOptions:
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     preset: Preset = option(
-        "plain",
-        help="Orientation of the frames of a known microscope; chunglab turns them by 3 quarters and flips them.",
+        "auto",
+        help="Orientation of the frames: of a known microscope (chunglab turns them by 3 quarters and flips them), or "
+        "auto, which finds the one that the frames and their overlaps fit.",
         panel=_GEOMETRY,
     )
 
     @property
-    def orientation(self) -> tuple[int, bool]:
-        """Quarter turns of each frame, and whether to flip it then: as given, else as the preset says."""
-        turns, is_flipped = ORIENTATIONS[self.preset]
+    def orientation(self) -> tuple[int, bool] | None:
+        """Quarter turns of each frame, and whether to flip it then: as given, else as the preset says.
+
+        None if nothing is given and the preset is ``auto``: the frames have to tell.
+        """
+        if self.preset == "auto" and self.rotate_90 is None and self.flip_ud is None:
+            return None
+        turns, is_flipped = ORIENTATIONS["plain" if self.preset == "auto" else self.preset]
         return (
-            turns if self.rotate_90 is None else self.rotate_90,
+            turns if self.rotate_90 is None else self.rotate_90 % 4,
             is_flipped if self.flip_ud is None else self.flip_ud,
         )

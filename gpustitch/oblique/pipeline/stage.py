@@ -11,18 +11,20 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import choose_device
-from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
-from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output
+from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
+from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
-from gpustitch.model import ZYX, Mosaic, TilePath
+from gpustitch.model import ZYX, Mosaic, TilePath, check_um
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew import stage as deoblique
@@ -41,13 +43,16 @@ from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
     FLAT,
     FLAT_FRAMES,
-    ORIENTATIONS,
     PROVENANCE,
     TILES,
     VOLUME,
     PipelineOptions,
+    Preset,
 )
+from gpustitch.oblique.pipeline.orientation import Orientation
+from gpustitch.oblique.pipeline.upright import Upright, upright
 from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.threads import checked_workers
 
 _MOST_NAMED = 5  # damaged tiles that a message names
 
@@ -57,7 +62,7 @@ class PipelinePlan:
     """A checked job.
 
     ``flat`` is the given flat, ``illumination`` the plan to make one. ``tiles`` are the plans that de-oblique the tiles
-    of ``mosaic``. ``disk_bytes`` bounds the disk space that the run needs.
+    of ``mosaic``. ``disk_bytes`` bounds the disk space that the run needs. ``upright`` says how frames are turned.
     """
 
     options: PipelineOptions
@@ -66,25 +71,30 @@ class PipelinePlan:
     illumination: IlluminationPlan | None
     tiles: tuple[DeobliquePlan, ...]
     disk_bytes: int
+    upright: Upright
 
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What was written, the flat (maximum 1) used, if any, and for each tile (by name) the frames that it lacks."""
+    """What was written, the flat (maximum 1) used, if any, and in words how the tiles were aligned.
+
+    ``lost`` has for each tile (by name) the frames that it lacks.
+    """
 
     output: Path
     flat: npt.NDArray[np.float32] | None
     stitched: StitchResult
+    aligned: str
     lost: Mapping[str, Lost]
 
     @property
     def summary(self) -> str:
-        """What was written, in one line for people."""
+        """What was written and how the tiles were aligned, in one line for people."""
         z, y, x = self.stitched.shape
         spacing = " x ".join(f"{v:.4g}" for v in self.stitched.spacing.zyx_um)
         n_lost = sum(map(len, self.lost.values()))
         lost = f"; without {n_lost} frames that are absent or cannot be read" if n_lost else ""
-        return f"{self.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um{lost}"
+        return f"{self.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um; {self.aligned}{lost}"
 
     @property
     def volume(self) -> Path:
@@ -106,20 +116,32 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     InputMissingError, DamagedInputError
         If a file is not there, damaged or truncated.
     MosaicError
-        If the tiles do not make a mosaic: unreadable names, duplicates, frames of different sizes or types.
+        If the tiles do not make a mosaic: unreadable names, impossible places, frames of different sizes or types.
     ParameterError
         If an option is out of range.
+    AlignmentError
+        If no orientation of the frames is stated, and none is clear.
     OutputExistsError, OutputError
         If the output exists, cannot be written, or the disk is too small.
     """
     options = _settled(options)
+    named = format_for(options.output)
+    if named.suffixes:
+        raise ParameterError(
+            f"`output` {options.output} is named as {named.title}, but it will be a folder that holds more than a "
+            "volume; give a name without such a suffix"
+        )
     check_output(options.output, overwrite=options.overwrite)
     mosaic = find_raw_mosaic(options.channel)
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
+    if options.channel.is_dir():
+        check_outside(options.output, options.channel)
     block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
         _check_alignment(options, mosaic, options.align_file)
-    tiles = _planned(options, mosaic)
+    turned = upright(options, mosaic)
+    options = replace(options, rotate_90=turned.orientation[0], flip_ud=turned.orientation[1])
+    tiles = _planned(options, mosaic, turned.orientation)
     for tile, job in zip(mosaic.tiles, tiles, strict=True):
         if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames, absent=job.scan.absent):
             raise MosaicError(
@@ -137,13 +159,17 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         flat = normalized_flat(read_image(options.flat))
         Correction(flat=flat).check_shape((tiles[0].scan.n_rows, tiles[0].scan.n_columns))
     elif options.correct_flat:
+        if tiles[0].frames.dtype.kind == "f":
+            raise ParameterError(
+                "no flat can be made from float frames: give `flat`, a file, or do without `correct_flat`"
+            )
         n_frames = sum(job.scan.n_frames - len(job.scan.absent) for job in tiles)
-        making = illumination.plan(_illumination_options(options, mosaic, n_frames))
+        making = illumination.plan(_illumination_options(options, mosaic, n_frames, turned.orientation))
     tile_bytes = sum(job.output_bytes for job in tiles)
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
     disk_bytes = tile_bytes + min(stitched_bytes, 2 * tile_bytes)
     check_free_space(options.output, disk_bytes)
-    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes)
+    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned)
 
 
 def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
@@ -155,9 +181,11 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         Any error of a stage. Then no part of the output remains.
     """
     options = plan.options
-    caution = options.correction.caution(plan.tiles[0].scan.n_columns)
-    if caution:
-        progress.warn(caution)
+    if plan.upright.note:
+        progress.note(plan.upright.note)
+    for caution in (plan.upright.warning, options.correction.caution(plan.tiles[0].scan.n_columns)):
+        if caution:
+            progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
         flat = _flat_used(plan, folder, progress)
         correction = replace(options.correction, flat=flat)
@@ -168,7 +196,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             placed = replace(job.options, output=place, correction=correction)
             used = None if correction.is_identity else correction
             lost[tile.name] = deoblique.run(replace(job, options=placed, correction=used), progress).lost
-        alignment = _aligned(plan, folder, progress)
+        alignment, aligned = _aligned(plan, folder, progress)
         tree = TreeOptions(
             folder / TILES,
             alignment,
@@ -182,21 +210,27 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             shutil.rmtree(folder / TILES)
         record = provenance(options, _inputs(options, plan.mosaic))
         write_json(folder / PROVENANCE, record | {"tiles": {name: of_tile.record for name, of_tile in lost.items()}})
-    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME), lost)
+    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME), aligned, lost)
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:
-    """The options with orientation and device worked out."""
-    if options.preset not in ORIENTATIONS:
-        raise ParameterError(f"`preset` must be one of {', '.join(ORIENTATIONS)}, not {options.preset!r}")
-    rotate_90, flip_ud = options.orientation
+    """The options with device and threads worked out."""
+    presets = get_args(Preset)
+    if options.preset not in presets:
+        raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
+    check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     device = choose_device(options.device, options.device_memory_bytes)
-    return replace(options, rotate_90=rotate_90, flip_ud=flip_ud, device=device)
+    return replace(options, device=device, n_workers=checked_workers(options.n_workers))
 
 
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
     found = read_alignment(file)
     check_aligned(mosaic, found.origin_um, file)
+    if found.is_unaligned and not options.allow_unaligned:
+        raise AlignmentError(
+            f"{file} holds the stage's positions: none of its {len(found.links)} overlaps gave a link; align the "
+            "mosaic again, or keep these positions with `allow_unaligned`"
+        )
     if found.x_step_um is not None and not math.isclose(found.x_step_um, options.x_step_um, rel_tol=1e-6):
         raise ParameterError(
             f"{file} was made with a step of {found.x_step_um:g} um, but `x_step_um` is {options.x_step_um:g}; "
@@ -212,10 +246,10 @@ def _least_shape(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> ZYX:
     return z, y, x
 
 
-def _planned(options: PipelineOptions, mosaic: Mosaic) -> tuple[DeobliquePlan, ...]:
+def _planned(options: PipelineOptions, mosaic: Mosaic, orientation: Orientation) -> tuple[DeobliquePlan, ...]:
     """The plan of each tile; damaged ones are named together."""
     plans, damage = [], []
-    for job in _tile_options(options, mosaic):
+    for job in _tile_options(options, mosaic, orientation):
         try:
             plans.append(deoblique.plan(job))
         except DamagedInputError as error:
@@ -227,7 +261,7 @@ def _planned(options: PipelineOptions, mosaic: Mosaic) -> tuple[DeobliquePlan, .
     return tuple(plans)
 
 
-def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[DeobliqueOptions]:
+def _tile_options(options: PipelineOptions, mosaic: Mosaic, orientation: Orientation) -> Iterator[DeobliqueOptions]:
     for tile in mosaic.tiles:
         yield DeobliqueOptions(
             tile.path,
@@ -235,8 +269,8 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Deobliqu
             pixel_um=options.y_voxel_um,
             step_um=options.x_step_um,
             angle_deg=options.angle_deg,
-            rotate_90=options.orientation[0],
-            flip_ud=options.orientation[1],
+            rotate_90=orientation[0],
+            flip_ud=orientation[1],
             correction=options.correction,
             levels=1,
             flush=options.keep_tiles,
@@ -253,7 +287,9 @@ def _tile_folder(tile: TilePath) -> Path:
     return Path(x) / f"{x}_{y}" / z
 
 
-def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: int) -> IlluminationOptions:
+def _illumination_options(
+    options: PipelineOptions, mosaic: Mosaic, n_frames: int, orientation: Orientation
+) -> IlluminationOptions:
     asked = options.illumination
     return replace(
         asked,
@@ -261,8 +297,8 @@ def _illumination_options(options: PipelineOptions, mosaic: Mosaic, n_frames: in
         output=options.output / FLAT,
         n_frames=min(FLAT_FRAMES, n_frames) if asked.n_frames is None else asked.n_frames,
         dark=options.correction.dark,
-        rotate_90=options.orientation[0],
-        flip_ud=options.orientation[1],
+        rotate_90=orientation[0],
+        flip_ud=orientation[1],
         allow_missing=options.allow_missing,
         on_error=options.on_error,
         device=options.device,
@@ -281,18 +317,19 @@ def _flat_used(plan: PipelinePlan, folder: Path, progress: Progress) -> npt.NDAr
     return plan.flat
 
 
-def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | None:
-    """Make or copy the alignment file in the output folder; None for a single tile."""
+def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> tuple[Path | None, str]:
+    """Make or copy the alignment file in the output folder, and what it came to; no file for a single tile."""
     options, target = plan.options, folder / ALIGNMENT
     if options.align_file is not None:
         shutil.copyfile(options.align_file, target)
         size = read_alignment(target).voxel_size_um
         if size is not None:
             progress.note(f"tile positions and the y voxel size, {size:.4f} um, are those of {options.align_file}")
-        return target
+        return target, f"aligned by {options.align_file}"
     if len(plan.mosaic.tiles) == 1:
-        progress.note("one tile: nothing to align")
-        return None
+        said = f"one tile: nothing to align, y voxel size NOT measured, nominal kept: {options.y_voxel_um:g} um"
+        progress.note(said)
+        return None, said
     aligning = AlignOptions(
         folder / TILES,
         target,
@@ -300,11 +337,11 @@ def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> Path | Non
         align_xz=options.align_xz,
         z_offset=options.z_offset,
         negative_y=options.negative_y,
+        allow_unaligned=options.allow_unaligned,
         device=options.device,
         n_workers=options.n_workers,
     )
-    align.run(align.plan(aligning), progress)
-    return target
+    return target, align.run(align.plan(aligning), progress).summary
 
 
 def _inputs(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Path]:

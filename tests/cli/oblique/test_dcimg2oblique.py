@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
-from gpustitch.errors import DamagedInputError
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.images.files import write_tiff
 from gpustitch.io.volumes.opening import open_volume
@@ -158,7 +158,7 @@ def test_frames_without_a_value_are_named_and_pixels_cut_off_are_counted(tmp_pat
     write_tiff(tmp_path / "4.tif", frames[4], overwrite=True)
     result = call(*arguments, "--output", tmp_path / "w")
     assert result.exit_code == DamagedInputError.exit_code
-    assert "frames 0 to 5: 1 of the 4608 pixels" in result.stderr
+    assert "frames 0 to 5 of those used: 1 of the 4608 pixels" in result.stderr
     assert not (tmp_path / "w").exists()
 
 
@@ -168,3 +168,13 @@ def test_frames_of_fractions_are_told_of(tmp_path):
     result = call(*arguments, "--destripe-method", "wavelet", "--sigma1", 4, "--sigma2", 4)
     assert result.exit_code == 0, result.output
     assert "give --one-count" in result.stderr
+
+
+def test_values_below_0_are_refused_before_the_output_is_touched(tmp_path):
+    frame = np.linspace(-20, 100, ROWS * COLUMNS, dtype=np.float32).reshape(ROWS, COLUMNS)
+    write_tiff(tmp_path / "0.tif", frame)
+    arguments = ("--input", tmp_path / "0.tif", "--output", tmp_path / "v", "--levels", 1)
+    result = call(*arguments, "--destripe-method", "lightsheet")
+    assert result.exit_code == ParameterError.exit_code
+    assert "values down to -20" in result.stderr and "the --dtype of the result" in result.stderr
+    assert not (tmp_path / "v").exists()

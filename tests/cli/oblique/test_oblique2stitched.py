@@ -12,9 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
+from gpustitch.oblique.fuse import stage as fuse
+from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.ops.pyramid import downsample
 
 SCAN = ObliqueScan(24, 30, 16, 1.8, 1.28)
@@ -105,3 +109,34 @@ def test_an_output_that_exists_is_kept(tree: Path, tmp_path: Path) -> None:
     result = call("--input", tree, "--output", tmp_path / "o")
     assert result.exit_code == 7
     assert (tmp_path / "o" / "precious").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"), [(name, "zarr.json") for name in ("x.zarr", "x.ome.zarr", "X.ZARR")] + [("x 1.8um", "info")]
+)
+def test_the_name_decides_the_format(tree: Path, tmp_path: Path, name: str, mark: str) -> None:
+    result = call("--input", tree, "--output", tmp_path / name, "--levels", 1, "--silent")
+    assert result.exit_code == 0, result.output
+    written = {path.name for path in (tmp_path / name).iterdir()}
+    assert mark in written and not written & {"info", "zarr.json"} - {mark}
+    whole = Box.of_shape(open_volume(tmp_path / name).shape)
+    tiles = fuse.plan_tree(TreeOptions(tree), StitchOptions(tmp_path / "plain", levels=1))
+    fuse.run(tiles)
+    np.testing.assert_array_equal(open_volume(tmp_path / name).read(whole), open_volume(tmp_path / "plain").read(whole))
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.ome.tiff", "x.nii.gz", "x.h5", "x.n5", "x.ims", "x.zarr.zip", "x.npy"])
+@pytest.mark.parametrize("command", ["oblique2stitched", "dcimg2oblique", "stack2oblique", "pipeline"])
+def test_a_format_that_is_not_written_is_refused(tmp_path: Path, command: str, name: str) -> None:
+    raw = tmp_path / "c/0/0_0/0.dcimg"
+    raw.parent.mkdir(parents=True)
+    write_dcimg(raw, np.zeros((4, 6, 5), np.uint16), 4, (6, 5))
+    (tmp_path / "c/0/0_0/0/1_1_1").mkdir(parents=True)
+    (tmp_path / "c/0/0_0/0/1_1_1/precomputed.blockfs").touch()
+    given = {"oblique2stitched": ("--input", tmp_path / "c"), "pipeline": (tmp_path / "c",)}.get(
+        command, ("--input", raw)
+    )
+    words = [command, *given, "--output", tmp_path / name]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 3 and f"--output {tmp_path / name} is named as" in result.output.replace("\n", "")
+    assert not (tmp_path / name).exists()

@@ -94,3 +94,20 @@ def test_bad_input_is_refused_before_anything_is_written(
 def test_no_volumes(tmp_path: Path) -> None:
     assert call("--input", tmp_path / "nothing", "--output", tmp_path / "a.json").exit_code == 4
     assert call("--input", tmp_path, "--output", tmp_path / "a.json").exit_code == 4
+
+
+def test_a_run_that_links_nothing_is_no_success(volumes: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "align.json", tmp_path / "align.md"
+    nothing = ("--input", volumes, "--output", output, "--report", report, *WINDOWS, "--negative-y")
+    result = call(*nothing)
+    assert result.exit_code == 10 and "none of 1 overlaps gave a link" in result.output
+    assert "--allow-unaligned" in result.output and not list(tmp_path.iterdir())
+    result = call(*nothing, "--allow-unaligned", "--quiet")
+    assert result.exit_code == 0
+    assert "UNALIGNED" in result.stdout and "y voxel size NOT measured (no links along y), nominal" in result.stdout
+    content = json.loads(output.read_text())
+    assert content["unaligned"] and content["voxel_sizes_measured"] == [False] * 3
+    assert content["voxel_size_estimate"] is None
+    assert content["provenance"]["parameters"]["n_workers"] >= 1
+    assert content["provenance"]["parameters"]["device"]["why"]
+    assert "UNALIGNED" in report.read_text() and "NOT measured" in report.read_text()

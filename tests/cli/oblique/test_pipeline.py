@@ -38,7 +38,8 @@ def test_defaults(asked: list[PipelineOptions]) -> None:
     (options,) = asked
     assert (options.channel, options.output) == (Path("raw"), Path("out"))
     assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (1.28, 1.8, 45)
-    assert (*options.orientation, options.align_xz, options.negative_y) == (0, False, True, False)
+    assert options.preset == "auto" and options.orientation is None, "the frames tell"
+    assert (options.align_xz, options.allow_unaligned, options.negative_y) == (True, False, False)
     assert options.correction.method == "lightsheet" and options.correction.dark == 0
     assert options.correct_flat and options.flat is None and options.illumination.background == 150
     assert options.matching.sample_count == 100 and options.matching.window_px == (51, 51, 51)
@@ -52,12 +53,13 @@ def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> Non
         "--flip-ud", "--illum-corr", "flat.tiff", "--n-frames", 7, "--flat-background", 99, "--destripe-method",
         "wavelet", "--background", 12, "--sigma1", 3, "--sigma2", 4, "--wavelet", "haar", "--crossover", 5,
         "--align-file", "a.json", "--no-align-xz", "--sample-count", 11, "--window-size", "9,11,13", "--z-offset", 77,
-        "--negative-y", "--compute-y-illum-corr", "--levels", 2, "--chunk-size", "8,16,32", "--keep-tiles",
-        "--n-workers", 3, "--overwrite",
+        "--allow-unaligned", "--negative-y", "--compute-y-illum-corr", "--levels", 2, "--chunk-size", "8,16,32",
+        "--keep-tiles", "--n-workers", 3, "--overwrite",
     )  # fmt: skip
     (options,) = asked
     assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (2, 1.5, 40)
     assert (*options.orientation, options.align_xz, options.negative_y) == (1, True, False, True)
+    assert options.allow_unaligned
     assert options.flat == Path("flat.tiff") and options.align_file == Path("a.json")
     assert (options.illumination.n_frames, options.illumination.background) == (7, 99)
     assert (options.correction.method, options.correction.dark) == ("wavelet", 12)
@@ -87,7 +89,8 @@ def test_environment_variables_of_the_script_are_honoured_and_options_win(asked:
 def test_preset_of_the_chung_lab(asked: list[PipelineOptions]) -> None:
     call("raw", "--output", "out", "--preset", "chunglab")
     call("raw", "--output", "out", "--preset", "chunglab", "--rotate-90", 0, "--no-flip-ud")
-    assert [options.orientation for options in asked] == [(3, True), (0, False)]
+    call("raw", "--output", "out", "--preset", "auto", "--rotate-90", 5)
+    assert [options.orientation for options in asked] == [(3, True), (0, False), (1, False)]
 
 
 @pytest.mark.parametrize("value", ["1", "yes", "--negative-y", "anything"])
@@ -105,6 +108,14 @@ def test_a_no_in_the_environment_is_off(asked: list[PipelineOptions], value: str
 def test_options_win_over_the_environment(asked: list[PipelineOptions]) -> None:
     call("raw", "--output", "out", "--no-negative-y", "--destripe-method", "none", NEGATIVE_Y="1", USE_WAVELETS="1")
     assert (asked[0].negative_y, asked[0].correction.method) == (False, "none")
+
+
+def test_no_flat_is_made_of_float_frames(tmp_path: Path) -> None:
+    for number in range(4):
+        write_tiff(tmp_path / "raw" / "0" / "0_0" / "0" / f"{number}.tif", np.ones((20, 24), np.float32))
+    result = CliRunner().invoke(app, ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out")])
+    assert result.exit_code == ParameterError.exit_code
+    assert "no flat can be made from float frames: give --illum-corr" in result.output
 
 
 def test_tiles_of_several_types_are_refused_before_any_is_made(tmp_path: Path) -> None:

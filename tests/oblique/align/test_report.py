@@ -29,7 +29,7 @@ def test_every_figure_stands_in_its_column() -> None:
         )
     )
     assert "3 tiles, 1 links accepted, 1 rejected, worst residual 0.02 voxels" in text
-    assert "nominal 1.8 um, estimated 1.7820 +- 0.0040 um (95 %), used 1.7820 um" in text
+    assert "y voxel size: nominal 1.8 um, estimated 1.7820 +- 0.0040 um (95 %), used 1.7820 um" in text
     # Moved by: where it begins less where the stage has it.
     assert "| 0_3312_0 | 0, 331.2, 0 | 0.00, 180.75, 0.88 | 0.00, -3.25, 0.88 |" in text
     accepted = "| 0_0_0 | 0_3312_0 | -2.88, 164.75, 0.88 | 0.30, 0.20, 0.10 | 0.00, -0.02, 0.01 | 2 / 5 / 20 |"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gpustitch.errors import MissingExtraError, MosaicError, OutputExistsError, ParameterError
+from gpustitch.errors import AlignmentError, MissingExtraError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.frames.readable import Readable
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, Mosaic, ObliqueScan, Spacing, TilePath
@@ -94,7 +94,8 @@ def test_catches_errors_beyond_the_reach_of_a_climb() -> None:
     true[names[1]] = true[names[1]] + [0, 15, 0]
     for search, reason in ((16, ""), (0, "none of")):
         matching = MatchOptions(window_px=(11, 13, 13), sample_count=12, search_px=(4, search, 4))
-        result = align.run(align.plan(AlignOptions(mosaic=mosaic, volumes=moved, matching=matching)))
+        options = AlignOptions(mosaic=mosaic, volumes=moved, matching=matching, allow_unaligned=True)
+        result = align.run(align.plan(options))
         assert result.placement.links[0].reason.startswith(reason)
         if search:
             assert np.abs(errors(result, true)).max() < 0.15
@@ -110,7 +111,7 @@ def test_only_y_without_align_xz() -> None:
 def test_negative_y() -> None:
     result, true = aligned((1, 2, 1), sign=-1, negative_y=True)
     assert np.abs(errors(result, true)).max() < 0.15
-    result, _ = aligned((1, 2, 1), sign=-1, negative_y=False)
+    result, _ = aligned((1, 2, 1), sign=-1, negative_y=False, allow_unaligned=True)
     assert result.placement.links[0].reason
 
 
@@ -151,7 +152,7 @@ def test_border_and_window_sizes_are_those_of_their_axis() -> None:
 
 def test_overlap_smaller_than_the_window() -> None:
     matching = MatchOptions(window_px=(51, 35, 51), search_px=(4, 4, 4))
-    result, _ = aligned((1, 2, 1), error_px=0, matching=matching)
+    result, _ = aligned((1, 2, 1), error_px=0, matching=matching, allow_unaligned=True)
     link = result.placement.links[0]
     assert "has no room for a window" in link.reason and link.matches == ()
     assert len(result.placement.unlinked) == 2
@@ -162,10 +163,16 @@ def test_flat_tiles_give_no_link_and_no_nan(value: int, tmp_path: Path) -> None:
     mosaic, volumes, _ = tiles((1, 2, 1), 0)
     flat = {name: ArrayVolume(np.full(SHAPE, value, np.uint16), SPACING) for name in volumes}
     output = tmp_path / "align.json"
-    result = align.run(align.plan(AlignOptions(mosaic=mosaic, volumes=flat, matching=FAST, output=output)))
+    options = AlignOptions(mosaic=mosaic, volumes=flat, matching=FAST, output=output)
+    with pytest.raises(AlignmentError, match="none of 1 overlaps gave a link"):
+        align.run(align.plan(options))
+    assert not output.exists()
+    result = align.run(align.plan(dataclasses.replace(options, allow_unaligned=True)))
     assert result.placement.links[0].reason.startswith("none of")
     assert len(result.placement.unlinked) == 2
-    json.loads(output.read_text(), parse_constant=lambda c: pytest.fail(c))
+    content = json.loads(output.read_text(), parse_constant=lambda c: pytest.fail(c))
+    assert content["unaligned"] is True and content["voxel_sizes_measured"] == [False, False, False]
+    assert content["voxel_size_estimate"] is None and content["voxel_size"] == 1.8
 
 
 def test_matches_that_do_not_agree_make_no_link() -> None:
@@ -176,7 +183,8 @@ def test_matches_that_do_not_agree_make_no_link() -> None:
     matching = MatchOptions(
         window_px=(9, 9, 9), search_px=(0, 0, 0), sample_count=40, min_correlation=-1, min_matches=1
     )
-    result = align.run(align.plan(AlignOptions(mosaic=mosaic, volumes=volumes, matching=matching)))
+    options = AlignOptions(mosaic=mosaic, volumes=volumes, matching=matching, allow_unaligned=True)
+    result = align.run(align.plan(options))
     assert "matches agree" in result.placement.links[0].reason
 
 
@@ -184,7 +192,8 @@ def test_unlike_tiles_are_told_apart() -> None:
     mosaic, volumes, _ = tiles((1, 2, 1), 0)
     name = list(volumes)[1]
     volumes[name] = ArrayVolume(tissue(SHAPE, seed=99), SPACING)
-    result = align.run(align.plan(AlignOptions(mosaic=mosaic, volumes=volumes, matching=FAST)))
+    options = AlignOptions(mosaic=mosaic, volumes=volumes, matching=FAST, allow_unaligned=True)
+    result = align.run(align.plan(options))
     assert result.placement.links[0].reason
     assert name in result.placement.unlinked
 

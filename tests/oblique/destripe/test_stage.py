@@ -78,6 +78,7 @@ def test_a_tree_keeps_its_structure(tree, tmp_path):
     record = json.loads((result.output / "destripe.json").read_text())
     assert record["images"] == 3
     assert record["parameters"]["correction"]["wavelet"]["sigma2"] == 30
+    assert record["parameters"]["n_workers"] == 2 and record["parameters"]["device"]["why"]
 
 
 def test_frames_of_a_dcimg(dcimg, tmp_path):
@@ -180,6 +181,7 @@ def test_frames_that_are_absent_or_skipped_leave_holes_and_are_counted(tmp_path,
     frames = np.stack([picture()] * 6)
     write_dcimg(tmp_path / "100.dcimg", frames, 6, frames.shape[1:])
     monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, {1, 2}, {4}))
+    monkeypatch.setattr(stage, "cautions", lambda path: ())
     with pytest.raises(DamagedInputError, match="frame 4 is broken"):
         destripe(tmp_path / "100.dcimg", tmp_path / "stopped")
     seen = Seen()
@@ -203,6 +205,7 @@ def test_a_stack_that_would_begin_later_is_refused_unless_names_are_positions(tm
     frames = np.stack([picture()] * 3)
     write_dcimg(tmp_path / "100.dcimg", frames, 3, frames.shape[1:])
     monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, **holed))
+    monkeypatch.setattr(stage, "cautions", lambda path: ())
     with pytest.raises(DamagedInputError, match="would begin with another frame"):
         destripe(tmp_path / "100.dcimg", tmp_path / "out", on_error="skip")
     result = destripe(tmp_path / "100.dcimg", tmp_path / "named", on_error="skip", zstep_um=2.0)

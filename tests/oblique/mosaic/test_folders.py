@@ -134,3 +134,46 @@ def test_ome_zarr_volumes_are_tiles_too(tmp_path):
         (tmp_path / "0" / f"0_{y}" / "0" / "zarr.json").write_text("{}")
     assert [tile.stage_um for tile in find_volume_mosaic(tmp_path).tiles] == [(0.0, 0.0, 0.0), (0.0, 200.0, 0.0)]
     assert is_volume(tmp_path / "0" / "0_0" / "0") and not is_volume(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["dcimg", "tiff", "volume", "flat volume"])
+def test_a_folder_of_the_wrong_level_names_the_right_one(tmp_path, kind):
+    find = find_volume_mosaic if "volume" in kind else find_raw_mosaic
+    channels = [tmp_path / "brain" / name for name in ("Ex_488_Em_1", "Ex_642_Em_2")]
+    for channel in channels:
+        for place in ("0/0_0", "0/0_90", "70/70_0", "70/70_90"):
+            if kind == "dcimg":
+                raw(channel / place / "0.dcimg")
+            elif kind == "tiff":
+                write_tiff(channel / place / "0" / "img_0.tiff", FRAME)
+            else:
+                volume(channel / place / "0" if kind == "volume" else channel / place)
+    assert len(find(channels[0]).tiles) == 4
+    with pytest.raises(InputMissingError, match="but channels: Ex_488_Em_1, Ex_642_Em_2; give one of them"):
+        find(tmp_path / "brain")
+    for low in ("0", "70"):
+        with pytest.raises(MosaicError, match=f"only a part of the channel {channels[0]}"):
+            find(channels[0] / low)
+    if kind != "flat volume":  # else X/X_Y is a tile itself
+        with pytest.raises(MosaicError, match=f"give {channels[0]}"):
+            find(channels[0] / "70" / "70_90")
+
+
+def test_pictures_above_the_tiles_do_not_make_a_tile_of_their_folder(tmp_path):
+    channel = tmp_path / "brain" / "Ex_488"
+    raw(channel / "0" / "0_0" / "0.dcimg")
+    raw(channel / "0" / "0_90" / "0.dcimg")
+    for folder in (channel, channel.parent, channel / "0", channel / "0" / "0_90"):
+        write_tiff(folder / "flat.tiff", FRAME)
+    assert len(find_raw_mosaic(channel).tiles) == 2
+    with pytest.raises(InputMissingError, match="channels: Ex_488"):
+        find_raw_mosaic(channel.parent)
+    with pytest.raises(MosaicError, match="only a part of the channel"):
+        find_raw_mosaic(channel / "0" / "0_90")
+    assert len(find_raw_mosaic(channel / "0").tiles) == 2
+
+
+def test_the_only_place_of_a_channel_may_be_named(tmp_path):
+    raw(tmp_path / "0" / "0_0" / "3.dcimg")
+    assert len(find_raw_mosaic(tmp_path / "0").tiles) == 1
+    assert len(find_raw_mosaic(tmp_path / "0" / "0_0").tiles) == 1

@@ -1,0 +1,130 @@
+"""A mosaic of which nothing, or only a part, could be linked: refused, or said on the screen and in the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpustitch.errors import AlignmentError
+from gpustitch.io.volumes.array import ArrayVolume
+from gpustitch.model import Link, Placement
+from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.outcome import check_linked, links_text, voxel_size_text, warnings_of
+from gpustitch.oblique.align.stage import AlignOptions
+from gpustitch.oblique.align.voxel_size import VoxelSize
+from gpustitch.oblique.mosaic.file import read_alignment
+from gpustitch.running.progress import Silent
+from tests.oblique.align.test_stage import FAST, SHAPE, SPACING, errors, tiles
+
+
+class Heard(Silent):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def placement(n_tiles: int, links: dict[tuple[int, int], str]) -> Placement:
+    """Tiles ``0`` .. ``n_tiles - 1`` and the reasons of the links between them."""
+    made = tuple(Link(str(a), str(b), (0, 0, 0), (0, 0, 0), (), reason) for (a, b), reason in links.items())
+    linked = {n for link in made if not link.reason for n in (link.fixed, link.moving)}
+    names = [str(i) for i in range(n_tiles)]
+    return Placement(dict.fromkeys(names, (0.0, 0.0, 0.0)), {}, made, tuple(n for n in names if n not in linked))
+
+
+def test_one_tile_is_no_error_and_has_nothing_to_align() -> None:
+    alone = placement(1, {})
+    check_linked(alone, allow_unaligned=False)
+    assert not list(warnings_of(alone)) and "nothing to align" in links_text(alone)
+
+
+def test_tiles_that_do_not_overlap_have_nothing_to_align() -> None:
+    apart = placement(2, {})
+    check_linked(apart, allow_unaligned=False)
+    assert not apart.is_unaligned
+    assert ["nothing to align" in text for text in warnings_of(apart)] == [True]
+
+
+@given(st.integers(2, 7).flatmap(lambda n: st.tuples(
+    st.just(n),
+    st.dictionaries(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda p: p[0] < p[1]),
+                    st.sampled_from(["", "no room"]), max_size=10),
+)))  # fmt: skip
+def test_every_tile_and_group_without_a_link_is_named(mosaic: tuple[int, dict[tuple[int, int], str]]) -> None:
+    placed = placement(*mosaic)
+    accepted = [pair for pair, reason in mosaic[1].items() if not reason]
+    if mosaic[1] and not accepted:
+        with pytest.raises(AlignmentError, match="no room"):
+            check_linked(placed, allow_unaligned=False)
+        check_linked(placed, allow_unaligned=True)
+        assert "UNALIGNED" in links_text(placed) and "UNALIGNED" in " ".join(warnings_of(placed))
+        return
+    check_linked(placed, allow_unaligned=False)
+    islands = placed.islands
+    assert sorted(n for members in islands for n in members) == sorted(placed.origin_px)
+    assert all(any({str(a), str(b)} <= set(members) for members in islands) for a, b in accepted)
+    said = " ".join(warnings_of(placed))
+    if accepted:
+        assert all(f"tile {name} is linked to no other" in said for name in placed.unlinked)
+        groups = [members for members in islands if len(members) > 1]
+        assert ("groups of tiles" in said) == (len(groups) > 1) == ("groups of tiles" in links_text(placed))
+        assert (f"{len(placed.unlinked)} tiles without a link" in links_text(placed)) == bool(placed.unlinked)
+
+
+def test_what_was_not_measured_is_not_stated_as_measured() -> None:
+    assert "NOT measured" in voxel_size_text(VoxelSize(1.8, None, None, 0))
+    assert voxel_size_text(VoxelSize(1.8, 1.81, 0.02, 2)).endswith("going on with the nominal 1.8 um")
+    assert voxel_size_text(VoxelSize(1.8, 1.81, 0.002, 2)).endswith("going on with 1.8100 um")
+
+
+BLANK = {
+    "empty": lambda rng: np.zeros(SHAPE, np.uint16),
+    "constant": lambda rng: np.full(SHAPE, 300, np.uint16),
+    "noise": lambda rng: rng.poisson(300, SHAPE).astype(np.uint16),
+}
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    spoiled=st.lists(st.sampled_from([None, None, *BLANK]), min_size=4, max_size=4),
+    is_shuffled=st.sampled_from([False, False, True]),
+)
+def test_no_mosaic_with_tiles_that_show_nothing_is_stitched_in_silence(
+    spoiled: list[str | None], is_shuffled: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    mosaic, volumes, true = tiles((1, 2, 2), 3)
+    for name, kind in zip(list(volumes), spoiled, strict=True):
+        if kind is not None:
+            volumes[name] = ArrayVolume(BLANK[kind](np.random.default_rng(len(name))), SPACING)
+    if is_shuffled:  # each tile holds what another one saw
+        volumes = dict(zip(volumes, reversed(volumes.values()), strict=True))
+    output = tmp_path_factory.mktemp("outcome") / "align.json"
+    heard = Heard()
+    matching = dataclasses.replace(FAST, search_px=(0, 0, 0), sample_count=8)
+    plan = align.plan(AlignOptions(mosaic=mosaic, volumes=volumes, matching=matching, output=output))
+    try:
+        result = align.run(plan, heard)
+    except AlignmentError:
+        assert not output.exists()
+        assert is_shuffled or sum(kind is None for kind in spoiled) < 3
+        return
+    found, content = read_alignment(output), json.loads(output.read_text())
+    linked = {n for k in result.placement.links if not k.reason for n in (k.fixed, k.moving)}
+    assert not is_shuffled and linked <= {n for n, kind in zip(volumes, spoiled, strict=True) if kind is None}
+    assert set(found.unlinked) == set(volumes) - linked and not content["unaligned"]
+    for name in found.unlinked:
+        assert any(name in warning for warning in heard.warnings)
+    assert (f"{len(found.unlinked)} tiles without a link" in result.summary) == bool(found.unlinked)
+    if len(linked) == 4:
+        assert np.abs(errors(result, true)).max() < 0.25
+    is_measured = content["voxel_size_estimate"] is not None
+    assert ("NOT measured" in " ".join(heard.warnings)) == (not is_measured) == ("NOT measured" in result.summary)
+    assert content["voxel_sizes_measured"][1] == (is_measured and content["voxel_size"] != 1.8)
