@@ -91,6 +91,13 @@ def test_what_is_missing_is_told_when_it_is_allowed(tree, name):
     assert code == 0, said
 
 
+@pytest.mark.parametrize("name", ["info", "oblique-align", "oblique2stitched", "similarity", "z-spacing", "z-render"])
+def test_a_volume_without_its_description_is_no_missing_tile(tree, name):
+    (tree / "tiles/0/0_160/0/info").unlink()
+    code, said = call(name, *runs(tree)[name], *([] if name == "info" else ["--allow-missing"]))
+    assert code == 5 and f"{tree}/tiles/0/0_160/0 has lost info" in said, said
+
+
 def test_what_is_missing_is_kept_in_the_provenance(tree):
     assert call("oblique2stitched", *runs(tree)["oblique2stitched"], "--allow-missing")[0] == 0
     assert NOTED in json.loads((tree / "out/gpustitch.json").read_text())["missing"][0]
