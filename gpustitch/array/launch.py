@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_points, program, why_no_body
+from gpustitch.array.device import said_by_cuda
 from gpustitch.array.sources import Source, said
 from gpustitch.errors import DeviceError
 
@@ -104,6 +105,10 @@ def launch(source: Source, name: str, grid: LaunchGrid, arguments: Mapping[str, 
                     arguments[written][...] = packed[written]
     except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
         raise DeviceError(f"{name} ({said(source)}) failed: {error}") from error
+    except RuntimeError as error:
+        if not (text := said_by_cuda(error)):
+            raise
+        raise DeviceError(f"{name} ({said(source)}) failed: {text}") from error
 
 
 def launched_text(source: Source, types: Mapping[str, str]) -> str:

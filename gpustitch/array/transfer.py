@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array.device import Device
+from gpustitch.array.device import Device, said_by_cuda
 from gpustitch.array.namespace import Array, library_of
 from gpustitch.errors import DeviceError
 from gpustitch.model.arrays import HostArray
@@ -40,7 +40,11 @@ _upload = threading.Lock()
 def on(device: Device) -> Iterator[None]:
     """Work on ``device``: the block's work goes to a stream of this thread alone, and is finished at the end.
 
-    Only a few threads work on a device at a time; others wait. Blocks may be nested.
+    It begins when the work is done that the thread has given to its current stream. Only a few threads work on a device
+    at a time; others wait. Blocks may be nested.
+
+    Arrays may go from one thread's block to another's: they are complete where the block ends that made them. What
+    other blocks made must live until this one ends, or be read in :func:`handed_over`.
 
     Raises
     ------
@@ -53,19 +57,41 @@ def on(device: Device) -> Iterator[None]:
         return
     cupy = importlib.import_module("cupy")
     try:
-        with _turn(device.index), cupy.cuda.Device(device.index), _stream(cupy, device.index) as stream:
-            yield
-            stream.synchronize()
+        with _turn(device.index), cupy.cuda.Device(device.index):
+            before, stream = cupy.cuda.get_current_stream(), _stream(cupy, device.index)
+            if before != stream:
+                stream.wait_event(before.record())
+            with stream:
+                try:
+                    yield
+                finally:
+                    # Also after an error: arrays that the block read are freed on other streams.
+                    stream.synchronize()
     except cupy.cuda.memory.OutOfMemoryError as error:
         raise DeviceError(
             f"the memory of cuda:{device.index} that may be taken ({device.memory_bytes or 0:,} bytes) does not "
             f"suffice: {error}; raise `device_memory_bytes`, or `device` cpu computes it"
         ) from error
-    except RuntimeError as error:
-        # The runtime, the driver (CuPy's own kernels), cuBLAS and cuFFT each raise a class of their own.
-        if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
-            raise
+    except cupy.cuda.compiler.CompileException as error:
         raise DeviceError(f"cuda:{device.index} failed: {error}") from error
+    except RuntimeError as error:
+        if not (text := said_by_cuda(error)):
+            raise
+        raise DeviceError(f"cuda:{device.index} failed: {text}") from error
+
+
+@contextlib.contextmanager
+def handed_over(*arrays: Array) -> Iterator[None]:
+    """Read, within a block of :func:`on`, arrays that another thread's block made, and which may go afterwards.
+
+    CuPy gives freed memory back to the stream on which it was made, at once, whoever may still read it. Here the arrays
+    live until this thread's stream has been waited for. On the host nothing is to be done.
+    """
+    try:
+        yield
+    finally:
+        if library_of(*arrays) != "numpy":
+            importlib.import_module("cupy").cuda.get_current_stream().synchronize()
 
 
 @contextlib.contextmanager
@@ -133,12 +159,14 @@ def resident(host: npt.NDArray[Any], like: Array) -> Array:
         if known is not None and known[0]() is host:
             return known[1]
         cupy = importlib.import_module("cupy")
+        # Before the wait: of originals that go later, streams may still read the copies.
+        gone = [k for k, (original, _) in _residents.items() if original() is None and k[1] == key[1]]
         with owner.device as device:
             moved: Array = cupy.asarray(host)
             # Threads with other streams use this copy too, and may still read copies whose originals are gone.
             device.synchronize()
-        for gone in [k for k, (original, _) in _residents.items() if original() is None and k[1] == key[1]]:
-            del _residents[gone]
+        for k in gone:
+            del _residents[k]
         _residents[key] = (weakref.ref(host), moved)
         return moved
 
