@@ -5,7 +5,7 @@ The only room that imports CuPy or cuCIM.
 
 from gpustitch.array.device import CPU, CudaDevice, Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.kernel import Kernel, kernel, kernels
-from gpustitch.array.namespace import Array, library_of, namespace, scipy_of, skimage_of
+from gpustitch.array.namespace import Array, library_of, namespace, refuse_unlike, scipy_of, skimage_of
 from gpustitch.array.transfer import empty, handed_over, on, resident, to_device, to_host
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "library_of",
     "namespace",
     "on",
+    "refuse_unlike",
     "resident",
     "scipy_of",
     "skimage_of",

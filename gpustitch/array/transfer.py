@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array.device import Device, said_by_cuda
-from gpustitch.array.namespace import Array, library_of
+from gpustitch.array.namespace import Array, library_of, refuse_unlike
 from gpustitch.errors import DeviceError
 from gpustitch.model.arrays import HostArray
 
+# The library for each kind of memory that DLPack knows: of the host, of CUDA, pinned, managed.
+_DLPACK = {1: "numpy", 2: "cupy", 3: "numpy", 13: "cupy"}
 # A smaller copy ends before a pinned buffer is found.
 _PINNED_BYTES = 1 << 16
 
@@ -111,8 +113,30 @@ def _turn(index: int) -> Iterator[None]:
                 _idle_streams.setdefault(index, []).append(stream)
 
 
+def taken(array: Any) -> Array:
+    """A NumPy or CuPy array of what any library holds: PyTorch, JAX, numba, dask, zarr ...; copied where it must be.
+
+    Raises
+    ------
+    TypeError
+        If the array is masked or a matrix, or lies on a device of another kind.
+    """
+    refuse_unlike(array)
+    if isinstance(array, np.ndarray) or type(array).__module__.partition(".")[0] == "cupy":
+        return array  # type: ignore[no-any-return]
+    if hasattr(array, "__cuda_array_interface__"):
+        return importlib.import_module("cupy").asarray(array)  # type: ignore[no-any-return]
+    if hasattr(array, "__array__") or hasattr(array, "__array_interface__") or not hasattr(array, "__dlpack__"):
+        return np.asarray(array)
+    kind = int(array.__dlpack_device__()[0])
+    if kind not in _DLPACK:
+        raise TypeError(f"the array lies on a device of DLPack's kind {kind}; move it to the host or a CUDA device")
+    return importlib.import_module(_DLPACK[kind]).from_dlpack(array)  # type: ignore[no-any-return]
+
+
 def to_device(array: Array, device: Device) -> Array:
-    """The array on ``device``; the same array if it lies there already."""
+    """The array of any library on ``device``; the same array if it lies there already."""
+    array = taken(array)
     if not device.is_cuda:
         return to_host(array)
     if library_of(array) == "numpy":
@@ -124,7 +148,8 @@ def to_device(array: Array, device: Device) -> Array:
 
 
 def to_host(array: Array) -> npt.NDArray[Any]:
-    """The array in host memory; the same array if it lies there already."""
+    """The array of any library in host memory; the same array if it lies there already."""
+    array = taken(array)
     if library_of(array) == "numpy":
         return np.asarray(array)
     device_array: Any = array
