@@ -2,5 +2,6 @@
 
 from __future__ import annotations
 
-# Float32 voxels whose standard deviation is below this fraction of their level hold nothing but rounding.
+# Float32 voxels whose standard deviation is below this fraction of their level hold nothing but rounding, and
+# similarities nearer to 1 than this are 1.
 FLAT = 1e-6

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpustitch.errors import AlignmentError
 from gpustitch.model import Spacing
 from gpustitch.oblique.align.ascend import ascend, peak
 from gpustitch.oblique.align.blobs import find_blobs
@@ -14,6 +15,8 @@ from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.oblique.destripe.otsu import otsu
 from gpustitch.oblique.fuse.intensity import patch_last_to_first
 from gpustitch.ops.smooth import smooth, smoothing_error
+from gpustitch.sections.model import EstimateOptions
+from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.binning import bin_planes
 
@@ -97,6 +100,17 @@ def test_constant_planes_have_no_similarity(level, factors, seed):
     for used in (None, mask):
         assert np.isnan(banded_correlation(bin_planes(planes, factors, used), 2)).all()
         assert np.isnan(banded_correlation(planes, 2, used)).all()
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 12), st.sampled_from([0, 1]))
+def test_sections_that_are_all_alike_have_no_positions(seed, n, off):
+    rng = np.random.default_rng(seed)
+    planes = np.repeat(rng.uniform(100, 4000, (1, 32, 32)), n, axis=0)
+    planes *= 1 + off * EPSILON * rng.integers(-1, 2, planes.shape)
+    similarity = banded_correlation(planes.astype(np.float32), 2)
+    with pytest.raises(AlignmentError, match="all sections within 2 of each other are alike"):
+        estimate_positions(similarity, EstimateOptions(max_lag=2))
 
 
 @settings(max_examples=30)
