@@ -103,8 +103,8 @@ def estimate_positions(
         least = float(np.nanmin(band[1:]))
         if least >= 1 - FLAT:
             raise AlignmentError(
-                f"all sections within {len(band) - 1} of each other are alike: their least similarity is 1 but for "
-                "rounding, and does not tell how far apart they are"
+                "all sections are alike: their similarities are 1 but for rounding, and do not tell how far apart they "
+                "are; are they copies of one image?"
             )
         return solve(band, options, start, factors, votes, of_pairs, progress)
     return _compat(band, options, start, factors, votes, of_pairs, progress)
