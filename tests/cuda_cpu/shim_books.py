@@ -12,6 +12,7 @@ Code that has such a fault may give right results a thousand times. ``shim.insta
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import threading
@@ -49,9 +50,8 @@ class Clock:
 class _Block:
     """Memory of one array and its views."""
 
-    def __init__(self, clock, where):
-        self.maker = clock
-        self.made = where
+    def __init__(self, clock, where, alive):
+        self.maker, self.alive = clock, alive
         self.written = (clock.number, clock.at, where)
         self.read = {}
 
@@ -63,7 +63,7 @@ class Books:
         # The garbage collector may free an array while another is noted.
         self._lock = threading.RLock()
         self._blocks = {}
-        self._clocks = weakref.WeakSet()
+        self._clocks = set()
         self._done = {}
         self._faults = []
 
@@ -73,8 +73,9 @@ class Books:
         with self._lock:
             if id(root) not in self._blocks:
                 self._step(clock)
-                self._blocks[id(root)] = _Block(clock, _where())
-                weakref.finalize(root, self._gone, id(root)).atexit = False
+                self._blocks[id(root)] = _Block(
+                    clock, _where(), weakref.ref(root, functools.partial(self._gone, id(root)))
+                )
 
     def use(self, host, clock, *, writes=False):
         """Note that work on a stream reads, or writes, an array."""
@@ -83,10 +84,10 @@ class Books:
             block = self._blocks[id(_root(host))]
             self._step(clock)
             where = _where()
-            self._check(clock, block.written, f"{'written' if writes else 'read'} {where}", "wrote it")
+            self._check(clock, block.written, "is written" if writes else "is read", where, "wrote it")
             if writes:
                 for number, (at, there) in block.read.items():
-                    self._check(clock, (number, at, there), f"written {where}", "reads it")
+                    self._check(clock, (number, at, there), "is written", where, "reads it")
                 block.written, block.read = (clock.number, clock.at, where), {}
             else:
                 block.read[clock.number] = (clock.at, where)
@@ -118,22 +119,19 @@ class Books:
         self._clocks.add(clock)
         clock.at += 1
 
-    def _gone(self, key):
+    def _gone(self, key, _):
         with self._lock:
             block = self._blocks.pop(key)
-            number, at, where = block.written
-            self._check(
-                block.maker, (number, at, where), f"freed {_where()} and made {block.made}", "may still write it"
-            )
-            for number, (at, where) in block.read.items():
-                self._check(
-                    block.maker, (number, at, where), f"freed {_where()} and made {block.made}", "may still read it"
-                )
+            what, where = "is freed", _where()
+            self._check(block.maker, block.written, what, where, "may still write it")
+            for number, (at, there) in block.read.items():
+                self._check(block.maker, (number, at, there), what, where, "may still read it")
 
-    def _check(self, clock, earlier, what, does):
-        number, at, where = earlier
+    def _check(self, clock, earlier, what, where, does):
+        number, at, there = earlier
         if number != clock.number and max(self._done.get(number, 0), clock.seen.get(number, 0)) < at:
-            self._faults.append(f"an array is {what} without waiting for the stream that {does}, {where}")
+            told = f"an array {what} {_said(where)} without waiting for the stream that {does}, {_said(there)}"
+            self._faults.append(told)
 
 
 def _advance(reached, other):
@@ -149,13 +147,18 @@ def _root(host):
 
 
 def _where():
-    """The innermost place outside the stand-in, the array layer and the libraries."""
+    """The innermost place outside the stand-in, the array layer and the libraries: file and line."""
     frame = sys._getframe(1)
     while frame.f_back is not None and not _is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
-    return f"at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return frame.f_code.co_filename, frame.f_lineno
 
 
+def _said(where):
+    return f"at {Path(where[0]).name}:{where[1]}"
+
+
+@functools.cache
 def _is_ours(module):
     return module.partition(".")[0] in ("gpustitch", "tests", "bench") and not module.startswith(_NOT_TOLD)
 
