@@ -6,7 +6,7 @@ constexpr int THREADS = 256, PER_THREAD = 4;
 // column: accesses are coalesced at any number of columns, and four reads of a thread overlap.
 extern "C" __global__ void __launch_bounds__(THREADS) flat_counts(
     const float* images, long long n_images, long long rows, long long columns, const float* gain, long long gain_rows,
-    long long gain_columns, unsigned short* out, long long out_images, long long out_rows, long long out_columns,
+    long long gain_columns, T* out, long long out_images, long long out_rows, long long out_columns,
     double dark, long long truncate) {
     const int64 blocks_across = (columns + THREADS * PER_THREAD - 1) / (THREADS * PER_THREAD);
     const int64 y = blockIdx.x / blocks_across;
@@ -30,9 +30,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) flat_counts(
 #pragma unroll
         for (int k = 0; k < PER_THREAD; ++k) {
             const int64 x = first + k * THREADS;
-            // Clipping before rounding gives the same count as after; fmaxf turns NaN into 0.
-            const float clipped = fminf(fmaxf((value[k] - offset) * factor[k], 0.0f), 65535.0f);
-            if (x < columns) out[row + x] = (unsigned short)(truncate ? clipped : rintf(clipped));
+            const float result = (value[k] - offset) * factor[k];
+            if (x < columns) out[row + x] = to_voxel<T>(Voxel<T>::is_whole && truncate ? truncf(result) : result);
         }
     }
 }

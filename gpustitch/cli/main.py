@@ -37,6 +37,10 @@ _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 class _Stages(TyperGroup):
     """Imports a command's module when the command is used, so that no command waits for the imports of others."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = dict.fromkeys(COMMANDS)  # typer looks for names like a mistyped one among these
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ try:
     import fcntl
 except ImportError:  # not a POSIX system: a second run into the same output goes unnoticed there
     fcntl = None  # type: ignore[assignment]
+
+_PARTIAL = re.compile(r"^\.(.+)\.partial$")
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -176,6 +179,11 @@ def os_errors(path: Path) -> Iterator[None]:
 
 def _is_empty_directory(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
+
+
+def final_place(path: Path) -> Path:
+    """Where a path lies once all unfinished outputs that hold it are whole."""
+    return Path(*(_PARTIAL.sub(r"\1", part) for part in path.parts))
 
 
 def _partial(path: Path) -> Path:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.io.atomic import atomic_file
+from gpustitch.io.atomic import atomic_file, final_place
 from gpustitch.version import VERSION
 
 
 def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
-    """A JSON-serialisable record of one run.
+    """A JSON-serialisable record of one run; the same run again gives the same record.
 
     Parameters
     ----------
@@ -32,14 +32,16 @@ def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
         "version": VERSION,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "parameters": plain(parameters),
         "inputs": [_described(path) for path in inputs],
     }
 
 
 def plain(value: Any) -> Any:
-    """``value`` in JSON's types: dataclasses as objects, paths as text, arrays as their shape and dtype."""
+    """``value`` in JSON's types: dataclasses as objects, arrays as their shape and dtype.
+
+    A path becomes the text of its final place, even while its folder is unfinished.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -52,6 +54,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, Path):
+        return str(final_place(value))
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)
@@ -66,4 +70,4 @@ def write_json(path: Path, content: Mapping[str, Any], *, overwrite: bool = Fals
 def _described(path: Path) -> dict[str, Any]:
     status = path.stat()
     changed = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
-    return {"path": str(path), "bytes": status.st_size, "changed": changed.isoformat(timespec="seconds")}
+    return {"path": str(final_place(path)), "bytes": status.st_size, "changed": changed.isoformat(timespec="seconds")}

@@ -49,6 +49,13 @@ class Box:
             _triple([min(a, b) for a, b in zip(self.stop, other.stop, strict=True)]),
         )
 
+    def hull(self, other: Box) -> Box:
+        """The smallest box around two boxes that are not empty."""
+        return Box(
+            _triple([min(a, b) for a, b in zip(self.start, other.start, strict=True)]),
+            _triple([max(a, b) for a, b in zip(self.stop, other.stop, strict=True)]),
+        )
+
     def contains(self, other: Box) -> bool:
         """Whether every voxel of ``other`` is in this box; true if ``other`` is empty."""
         return other.is_empty or self.intersect(other) == other

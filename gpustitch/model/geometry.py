@@ -8,7 +8,10 @@ along the tilted sheet. With camera pixel p, stage step s and sheet angle theta,
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +74,19 @@ def shear_of(pixel_um: float, step_um: float, angle_deg: float) -> float:
     return column_step_um(pixel_um, angle_deg)[0] / step_um
 
 
+def plane_frames(shear: float, z: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The two frames that the planes ``z`` are interpolated from, int64 and float64 of the shape of ``z``.
+
+    Column x of a plane lies between the frames ``x + offset`` and ``x + offset + 1``. The second frame has the weight
+    0 <= weight < 1. It is 0 where the plane meets the first frame exactly, and then the second one is not needed.
+    """
+    displacement = shear * z.astype(np.float64)
+    whole = np.ceil(displacement - WHOLE_FRAME)
+    weight = whole - displacement
+    weight[np.abs(weight) <= WHOLE_FRAME] = 0
+    return -whole.astype(np.int64), weight
+
+
 @dataclass(frozen=True)
 class Spacing:
     """Distance between neighbouring voxels along z, y and x, in um."""
@@ -99,38 +115,71 @@ class Spacing:
         return math.degrees(math.asin(min(1.0, self.z_um / self.y_um)))
 
 
+def _checked_absent(absent: Iterable[int], n_frames: int) -> tuple[int, ...]:
+    """The numbers of absent frames, sorted, each once; ParameterError if one is no frame."""
+    numbers = tuple(sorted({operator.index(number) for number in absent}))
+    if numbers and not 0 <= numbers[0] <= numbers[-1] < n_frames:
+        raise ParameterError(
+            f"`absent` names the frames {numbers[0]} to {numbers[-1]}, but there are frames 0 to {n_frames - 1}"
+        )
+    return numbers
+
+
 @dataclass(frozen=True)
 class Coverage:
-    """The voxels of a tile's grid that the camera saw: a parallelogram in (z, x), an interval in y.
+    """The voxels of a tile's grid that the camera saw: a parallelogram in (z, x) with holes, an interval in y.
 
-    Voxel (z, y, x) is covered where ``0 <= x - shear*z <= n_frames - 1``, ``0 <= y < n_rows`` and
-    ``0 <= z < n_columns``. A box-shaped volume has shear 0.
+    Voxel (z, y, x) lies at frame ``x - shear*z`` and is interpolated from the frames beside it, or from one frame
+    alone. It is covered if these frames are among ``0 .. n_frames - 1`` and none is ``absent``, and if
+    ``0 <= y < n_rows`` and ``0 <= z < n_columns``. A box-shaped volume has shear 0.
+
+    ``absent`` is kept sorted.
     """
 
     n_frames: int
     n_rows: int
     n_columns: int
     shear: float = 0.0
+    absent: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "absent", _checked_absent(self.absent, self.n_frames))
 
     @property
     def shape(self) -> ZYX:
-        """Shape (z, y, x) of the smallest grid that holds the coverage."""
+        """Shape (z, y, x) of the smallest grid that holds the parallelogram, holes included."""
         extent = (self.n_frames - 1) + (self.n_columns - 1) * self.shear
         return self.n_columns, self.n_rows, math.ceil(extent - WHOLE_FRAME) + 1
 
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """Half-open ranges of frames that are there without a gap, in order; each covers a parallelogram."""
+        ends = [-1, *self.absent, self.n_frames]
+        return tuple((a + 1, b) for a, b in itertools.pairwise(ends) if b > a + 1)
+
     def x_bounds(self, z: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """First and last covered x (inclusive, real-valued, in voxels) on the planes ``z``."""
+        """First and last x (inclusive, real-valued, in voxels) of the parallelogram on the planes ``z``."""
         first = np.asarray(z, dtype=np.float64) * self.shear
         return first, first + (self.n_frames - 1)
 
     def mask(self, box: Box) -> npt.NDArray[np.bool_]:
         """Which voxels of ``box`` are covered, shape ``box.shape``."""
-        z, y, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
-        frame = x[None, :] - self.shear * z[:, None]
-        covered_zx = (frame >= -WHOLE_FRAME) & (frame <= self.n_frames - 1 + WHOLE_FRAME)
+        z, y, _ = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
+        near, far = self._frames_beside(box)
+        covered_zx = (near >= 0) & (far < self.n_frames) & ~self._holes(near, far)
         covered_zx &= ((z >= 0) & (z < self.n_columns))[:, None]
         covered_y = (y >= 0) & (y < self.n_rows)
         return np.asarray(covered_zx[:, None, :] & covered_y[None, :, None])
+
+    def holes(self, box: Box) -> npt.NDArray[np.bool_]:
+        """Which (z, x) of ``box`` need an absent frame, on all rows, shape ``(box.shape[0], box.shape[2])``."""
+        return self._holes(*self._frames_beside(box))
+
+    def holds(self, first: npt.ArrayLike, last: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether all frames are there that positions from ``first`` to ``last`` (real frame numbers) need."""
+        low, high = np.floor(np.asarray(first) + WHOLE_FRAME), np.ceil(np.asarray(last) - WHOLE_FRAME)
+        absent = np.searchsorted(self.absent, low) < np.searchsorted(self.absent, high, "right")
+        return np.asarray((low >= 0) & (high <= self.n_frames - 1) & ~absent)
 
     def intersects(self, box: Box) -> bool:
         """Whether any voxel of ``box`` may be covered."""
@@ -142,6 +191,17 @@ class Coverage:
             inside.stop[2] - 1 >= frames[0] - WHOLE_FRAME
             and inside.start[2] <= frames[1] + self.n_frames - 1 + WHOLE_FRAME
         )
+
+    def _frames_beside(self, box: Box) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The frames before and after each (z, x) of ``box``; twice the same where the voxel lies on a frame."""
+        offset, weight = plane_frames(self.shear, np.arange(box.start[0], box.stop[0]))
+        near = np.arange(box.start[2], box.stop[2]) + offset[:, None]
+        return near, near + (weight > 0)[:, None]
+
+    def _holes(self, near: npt.NDArray[np.int64], far: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        if not self.absent:
+            return np.zeros(near.shape, bool)
+        return np.isin(near, self.absent) | np.isin(far, self.absent)
 
 
 @dataclass(frozen=True)
@@ -158,6 +218,8 @@ class ObliqueScan:
         Distance s that the stage moves between frames, um.
     angle_deg
         Angle theta between the sheet and the stage's motion, 0 < theta < 90.
+    absent
+        Frames that are not there, kept sorted. They keep their place and cover nothing.
     """
 
     n_frames: int
@@ -166,6 +228,7 @@ class ObliqueScan:
     pixel_um: float
     step_um: float
     angle_deg: float = 45.0
+    absent: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.n_frames, self.n_rows, self.n_columns) < 1:
@@ -176,6 +239,7 @@ class ObliqueScan:
         check_um(pixel_um=("voxel size", self.pixel_um), step_um=("step size", self.step_um))
         if not 0 < self.angle_deg < 90:
             raise ParameterError(f"the sheet angle `angle_deg` must be between 0 and 90 degrees, not {self.angle_deg}")
+        object.__setattr__(self, "absent", _checked_absent(self.absent, self.n_frames))
 
     @property
     def spacing(self) -> Spacing:
@@ -196,7 +260,7 @@ class ObliqueScan:
     @property
     def coverage(self) -> Coverage:
         """The voxels of the de-obliqued grid that the camera saw."""
-        return Coverage(self.n_frames, self.n_rows, self.n_columns, self.shear)
+        return Coverage(self.n_frames, self.n_rows, self.n_columns, self.shear, self.absent)
 
     @property
     def shape(self) -> ZYX:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
+from gpustitch.errors import ParameterError
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK
 from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model.options import option
@@ -58,13 +59,40 @@ def overwrite() -> Any:
     return option(False, help="Replace the output if it exists.")
 
 
-def allow_missing() -> Any:
+def allow_missing(**other: Any) -> Any:
     """Whether a stage goes on where frames are absent: dropped by the camera, lost in a copy, cut off at the end."""
     return option(
         False,
-        flag="--allow-missing --allow-truncated",
-        help="Go on where frames are missing; they stay uncovered, and all other frames keep their place.",
+        **{
+            "flag": "--allow-missing --allow-truncated",
+            "help": "Go on where frames are missing; they stay uncovered, and all other frames keep their place.",
+            **other,
+        },
     )
+
+
+def allow_missing_chunks() -> Any:
+    """Whether a stage goes on where files of a volume's chunks are missing."""
+    return allow_missing(
+        flag="--allow-missing", help="Go on where chunks of a volume are missing; their voxels read as empty."
+    )
+
+
+OnError = Literal["stop", "skip"]
+
+
+def on_error(
+    help: str = "What to do about a frame that cannot be read: stop, or skip it as if it were missing.",
+) -> Any:
+    """Whether a stage goes on where a frame or file is damaged: an :data:`OnError`."""
+    return option("stop", help=help)
+
+
+def checked_on_error(on_error: str) -> bool:
+    """Whether damaged frames are skipped; ParameterError if ``on_error`` is none of :data:`OnError`."""
+    if on_error not in get_args(OnError):
+        raise ParameterError(f"`on_error` is {' or '.join(get_args(OnError))}, not {on_error!r}")
+    return on_error == "skip"
 
 
 def memory(default: int, what: str = "Most memory to hold, such as 512M or 4G.") -> Any:

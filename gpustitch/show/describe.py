@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +13,14 @@ import numpy as np
 from gpustitch.array import Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.sources import own_folder
 from gpustitch.array.transfer import hosted
-from gpustitch.errors import DeviceError, GpustitchError, InputMissingError, ParameterError
-from gpustitch.io.frames.opening import open_frames
+from gpustitch.errors import DamagedInputError, DeviceError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.frames.opening import details, open_frames
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
+from gpustitch.io.volumes.format import StoredVolume
 from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
+from gpustitch.model.runs import ranges_text
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_places
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
@@ -27,7 +29,7 @@ from gpustitch.running import options as shared
 from gpustitch.version import VERSION
 
 _PACKAGES = (
-    "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "imagecodecs", "typer",
+    "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "dcimg", "imagecodecs", "typer",
 )  # fmt: skip
 # Stage positions that differ by less than a quarter of this belong to one column or row of tiles.
 _SAME_PLACE_UM = (20.0, 20.0, 20.0)
@@ -101,10 +103,12 @@ def _version(name: str) -> str:
 
 
 def describe_path(path: Path) -> Iterator[str]:
-    """What lies at ``path``; damaged tiles are named, not raised.
+    """What lies at ``path``.
 
     Raises
     ------
+    DamagedInputError
+        If the files of a volume are not all there. Damaged tiles are named first, each in its line.
     InputMissingError
         If nothing lies at the path.
     ParameterError
@@ -131,25 +135,32 @@ def describe_path(path: Path) -> Iterator[str]:
         if path.is_file() or [tile.path for tile in mosaic.tiles] == [path]:
             break
         yield from _mosaic(path, mosaic)
-        for tile in mosaic.tiles:
-            try:
-                yield f"  {tile.name}: {what(tile)}"
-            except GpustitchError as error:
-                yield f"  {tile.name}: DAMAGED: {error}"
+        yield from _tiles(path, mosaic, what)
         return
     if any(format.has_suffix(path) for format in PLANE_FORMATS):
         planes = open_planes(path)
         count, rows, columns = planes.shape
         yield f"{path}: {count} planes of {rows} rows x {columns} columns, {planes.dtype}"
         return
+    yield from _frames(path)
+
+
+def _frames(path: Path) -> Iterator[str]:
+    """What frames there are; of absent ones it is said that the file is damaged."""
     try:
-        frames = open_frames(path)
+        frames, damage = open_frames(path), ""
+    except DamagedInputError as error:
+        frames, damage = open_frames(path, allow_missing=True), f"  DAMAGED: {error}"
     except InputMissingError:
         raise ParameterError(
             f"{path} holds nothing that gpustitch reads: no tiles ({raw_places()}), no {plane_sources()}"
         ) from None
     count, rows, columns = frames.shape
     yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
+    for detail in details(path):
+        yield f"  {detail}"
+    if damage:
+        yield damage
 
 
 def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
@@ -159,14 +170,28 @@ def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
         yield f"  no tile near x {x_um:g}, y {y_um:g}, z {z_um:g} um"
 
 
+def _tiles(path: Path, mosaic: Mosaic, what: Callable[[TilePath], str]) -> Iterator[str]:
+    """A line for each tile; DamagedInputError at the end if any is damaged."""
+    n_damaged = 0
+    for tile in mosaic.tiles:
+        try:
+            yield f"  {tile.name}: {what(tile)}"
+        except GpustitchError as error:
+            n_damaged += 1
+            yield f"  {tile.name}: DAMAGED: {error}"
+    if n_damaged:
+        raise DamagedInputError(f"{path}: {n_damaged} of {len(mosaic.tiles)} tiles are damaged")
+
+
 def _raw_tile(tile: TilePath) -> str:
     count, rows, columns = open_frames(tile.path).shape
-    return f"{count} frames of {rows} x {columns}"
+    return ", ".join([f"{count} frames of {rows} x {columns}", *details(tile.path)])
 
 
 def _volume_tile(tile: TilePath) -> str:
-    z, y, x = open_volume(tile.path).coverage.shape
-    return f"volume of {z} x {y} x {x} voxels (z, y, x)"
+    volume = open_volume(tile.path)
+    z, y, x = volume.coverage.shape
+    return "; ".join(filter(None, [f"volume of {z} x {y} x {x} voxels (z, y, x)", _files(volume, tile.path)]))
 
 
 def _volume(path: Path) -> Iterator[str]:
@@ -177,6 +202,20 @@ def _volume(path: Path) -> Iterator[str]:
     yield f"{path}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing}, {volume.dtype}, {volume.levels} levels"
     if volume.coverage.shear:
         yield f"  one oblique tile of {volume.coverage.n_frames} frames, {volume.coverage.shear:g} columns per plane"
+    if volume.coverage.absent:
+        absent = volume.coverage.absent
+        yield f"  {len(absent)} of its frames are absent ({ranges_text(absent)}): empty there"
+    if files := _files(volume, path):
+        yield f"  {files}"
+
+
+def _files(volume: StoredVolume, path: Path) -> str:
+    """Whether the files of all levels are there; empty if the format cannot tell."""
+    levels = [volume, *(open_volume(path, level=level) for level in range(1, volume.levels))]
+    n_files, n_missing = sum(level.n_files for level in levels), sum(level.n_missing for level in levels)
+    if n_missing:
+        return f"{n_missing} of {n_files} files of chunks are not there: they are empty or lost"
+    return f"all {n_files} files of chunks are there" if n_files else ""
 
 
 def _alignment(path: Path) -> Iterator[str]:

@@ -1,30 +1,31 @@
-"""Shows volumes in Neuroglancer, served from this machine."""
+"""Shows volumes in Neuroglancer, which reads them from this machine by itself: no more than a screen needs."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import numpy as np
-import tensorstore as ts
 
 from gpustitch.array import Device
 from gpustitch.errors import MissingExtraError, ParameterError
+from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
+from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
-from gpustitch.model import Box
+from gpustitch.model import Box, Spacing
 from gpustitch.model.options import check_ranges, documented, option
+from gpustitch.oblique.mosaic.file import read_alignment
+from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
 from gpustitch.running import options as shared
+from gpustitch.show.server import FolderServer
+from gpustitch.show.state import Shown, read_outlines, state_of
 
-# Shader that scales brightness between the two values and shows it in the given colour.
-_SHADER = """#uicontrol invlerp normalized(range=[{low}, {high}])
-#uicontrol vec3 color color(default="{color}")
-void main() {{ emitRGB(color * normalized()); }}
-"""
-_COLORS = ("white", "lime", "magenta", "cyan", "yellow", "red")
 _PERCENTILES = (1.0, 99.0)
-_LARGEST_SAMPLE = 1 << 24
+_LARGEST_SAMPLE = 1 << 22
 
 
 @documented
@@ -33,7 +34,9 @@ class ViewOptions:
     """Volumes to show as layers of one view, and where to serve them."""
 
     paths: Sequence[Path] = option(
-        help="Precomputed volumes, shown on top of each other.", is_argument=True, metavar="VOLUMES..."
+        help="Precomputed or OME-Zarr volumes, or outputs of the pipeline, shown on top of each other.",
+        is_argument=True,
+        metavar="VOLUMES...",
     )
     address: str = option("127.0.0.1", help="Address to serve on; 0.0.0.0 lets other machines look.")
     port: int = option(0, at_least=0, at_most=(1 << 16) - 1, help="Port to serve on; 0: any that is free.")
@@ -43,11 +46,11 @@ class ViewOptions:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """Opened volumes, and for each the brightness (low, high) that its layer spans."""
+    """Opened volumes with what is shown of each, and the folder of the Neuroglancer client."""
 
     options: ViewOptions
-    volumes: tuple[PrecomputedVolume, ...]
-    contrast: tuple[tuple[float, float], ...]
+    shown: tuple[Shown, ...]
+    client: Path
 
 
 def plan(options: ViewOptions) -> ViewPlan:
@@ -60,74 +63,93 @@ def plan(options: ViewOptions) -> ViewPlan:
     InputMissingError, DamagedInputError
         If a volume is not there or cannot be opened.
     ParameterError
-        If there is no volume, or the port is out of range.
+        If there is no volume, one is of a format that Neuroglancer does not read, or the port is out of range.
     """
     if not options.paths:
         raise ParameterError("no volume is given; at least one is needed")
     check_ranges(options)
-    _neuroglancer()
-    volumes = tuple(PrecomputedVolume(path) for path in options.paths)
-    return ViewPlan(options, volumes, tuple(_contrast(path) for path in options.paths))
+    client = _client()
+    return ViewPlan(options, tuple(_shown(number, path) for number, path in enumerate(options.paths)), client)
 
 
 @dataclass(frozen=True)
 class View:
-    """A view, served as long as this object is kept: the server holds only a weak reference."""
+    """A view that is being served; leaving its ``with`` block ends that."""
 
     url: str
-    viewer: Any
+    server: FolderServer
+
+    @property
+    def caution(self) -> str:
+        """What to know of who can look; empty if only this machine can."""
+        if self.server.is_local:
+            return ""
+        return "`address` lets other machines look: whoever has the link can read these volumes"
+
+    def close(self) -> None:
+        """Serve no more."""
+        self.server.stop()
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def run(plan: ViewPlan) -> View:
-    """Serve the volumes from threads of this process; the result has the address to open in a browser."""
-    neuroglancer = _neuroglancer()
-    neuroglancer.set_server_bind_address(plan.options.address, plan.options.port)
-    viewer = neuroglancer.Viewer()
-    with viewer.txn() as state:
-        for number, (volume, (low, high)) in enumerate(zip(plan.volumes, plan.contrast, strict=True)):
-            name = volume.path.absolute().parent.name if volume.path.name == "volume" else volume.path.name
-            state.layers.append(
-                name=f"{number} {name}",
-                layer=neuroglancer.ImageLayer(source=neuroglancer.LocalVolume(_store(volume), _space(volume))),
-                shader=_SHADER.format(low=low, high=high, color=_COLORS[number % len(_COLORS)]),
-                blend="additive",
-            )
-    return View(str(viewer.get_viewer_url()), viewer)
+    """Serve the volumes from threads of this process; the result has the address to open in a browser.
+
+    Raises
+    ------
+    ParameterError
+        If the address is not one of this machine, or the port is not free.
+    """
+    folders = [item.volume.path for item in plan.shown]
+    state = functools.partial(state_of, plan.shown)
+    server = FolderServer(folders, plan.client, state, plan.options.address, plan.options.port)
+    server.start()
+    return View(server.url, server)
 
 
-def _neuroglancer() -> Any:
-    try:
-        import neuroglancer
-    except ImportError as error:
-        raise MissingExtraError("viewing needs Neuroglancer: pip install 'gpustitch[view]'") from error
-    return neuroglancer
+def _client() -> Path:
+    """The folder of the client that the package of Neuroglancer brings along."""
+    spec = find_spec("neuroglancer")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        client = Path(place) / "static" / "client"
+        if (client / "index.html").is_file():
+            return client
+    raise MissingExtraError("viewing needs Neuroglancer: pip install 'gpustitch[view]'")
 
 
-def _space(volume: PrecomputedVolume) -> Any:
-    metres = [um * 1e-6 for um in volume.spacing.zyx_um[::-1]]
-    return _neuroglancer().CoordinateSpace(names=["x", "y", "z"], units="m", scales=metres)
+def _shown(number: int, path: Path) -> Shown:
+    """The volume at a path, or the one in an output of the pipeline, with its tiles and the links of its alignment."""
+    folder = path / VOLUME if not is_volume(path) and is_volume(path / VOLUME) else path
+    volume = open_volume(folder, Spacing(1, 1, 1))  # formats that ask for a size are refused for another reason
+    if not isinstance(volume, PrecomputedVolume | OmeZarrVolume):
+        raise ParameterError(
+            f"{folder} is of a format that Neuroglancer does not read; precomputed and OME-Zarr volumes can be shown"
+        )
+    tiles, alignment = read_outlines(folder), folder.absolute().parent / ALIGNMENT
+    links = read_alignment(alignment).links if tiles and alignment.is_file() else ()
+    name = folder.absolute().parent.name if folder.name == VOLUME else folder.name
+    return Shown(f"{number} {name}", volume, _contrast(volume), tiles, links)
 
 
-def _store(volume: PrecomputedVolume) -> Any:
-    spec = {"driver": "neuroglancer_precomputed", "kvstore": {"driver": "file", "path": f"{volume.path.absolute()}/"}}
-    return ts.open(spec, read=True).result()[ts.d["channel"][0]]
-
-
-def _contrast(path: Path) -> tuple[float, float]:
-    """Brightness (low, high) that a layer spans: percentiles of the coarsest level's voxels with data."""
-    coarsest = PrecomputedVolume(path)
-    for level in range(1, 17):
-        try:
-            coarsest = PrecomputedVolume(path, level)
-        except ParameterError:
+def _contrast(volume: PrecomputedVolume | OmeZarrVolume) -> tuple[float, float]:
+    """Brightness (low, high) that a layer spans: percentiles of a coarse level's voxels with data."""
+    coarse = volume
+    for level in range(1, volume.levels):
+        if Box.of_shape(coarse.shape).size <= _LARGEST_SAMPLE:
             break
-        if Box.of_shape(coarsest.shape).size <= _LARGEST_SAMPLE:
-            break
-    box = Box.of_shape([min(n, 256) for n in coarsest.shape])
-    middle = [(n - m) // 2 for n, m in zip(coarsest.shape, box.shape, strict=True)]
-    voxels = coarsest.read(box.shift(middle))
-    voxels = voxels[voxels > 0]
+        coarse = type(volume)(volume.path, level)
+    box = Box.of_shape([min(n, 256) for n in coarse.shape])
+    middle = [(n - m) // 2 for n, m in zip(coarse.shape, box.shape, strict=True)]
+    voxels = coarse.read(box.shift(middle))
+    voxels = voxels[np.isfinite(voxels) & (voxels != 0)]
     if voxels.size == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(voxels, _PERCENTILES)
-    return float(low), float(max(high, low + 1))
+        return 0, 1
+    low, high = (v.item() for v in np.percentile(voxels, _PERCENTILES).astype(voxels.dtype))
+    return low, high if high > low else low + 1

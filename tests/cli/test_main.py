@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from gpustitch.cli.build import leaf_key
-from gpustitch.cli.main import COMMANDS
+from gpustitch.cli.main import COMMANDS, app
 from gpustitch.cli.values import parsed
 from gpustitch.model.options import Leaf, filled, leaves
 from tests.paths import ROOT
@@ -99,3 +100,14 @@ def test_no_text_of_the_library_names_a_flag():
         if text not in OTHER_PROGRAMS and FLAG.search(text)
     ]
     assert not found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_mistyped_command_or_option_names_the_one_that_was_meant(name):
+    typed = name[:-2] + name[-1] if len(name) > 4 else name + name[-1]
+    wide = {"COLUMNS": "200", "TERMINAL_WIDTH": "200"}
+    answer = CliRunner().invoke(app, [typed], env=wide)
+    assert answer.exit_code == 2 and re.search(rf"Did you mean .*'{name}'", answer.output)
+    flag = next(f for leaf in leaves(command(name).options_type, command(name).without) for f in leaf.flags if f[4:])
+    answer = CliRunner().invoke(app, [name, flag[:-1] + "q", "x"], env=wide)
+    assert answer.exit_code == 2 and re.search(rf"(Did you mean|Possible options:)[^)]*{flag}\b", answer.output)

@@ -14,6 +14,7 @@ from gpustitch.oblique.align.ascend import ascend, peak
 from gpustitch.oblique.align.blobs import find_blobs
 from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import (
     LightsheetOptions,
     background_estimate,
@@ -24,7 +25,7 @@ from gpustitch.oblique.destripe.notch import RowLowPass
 from gpustitch.oblique.destripe.otsu import otsu, otsu_of_frames
 from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
 from gpustitch.oblique.flat.fit import FlatOptions, fit_flat
-from gpustitch.oblique.flat.flatfield import check_scaled_flat, inverse_flat, normalized_flat, to_uint16
+from gpustitch.oblique.flat.flatfield import check_scaled_flat, flattened, inverse_flat, normalized_flat
 from gpustitch.oblique.flat.histogram import count_between, histogram, histogram_percentile, percentile_bin
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import row_gains
@@ -133,14 +134,21 @@ def test_normalized_flat(dtype):
             check_scaled_flat(shim.asarray(np.full((3, 3), 2.0)))
 
 
-@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int32, np.uint16, np.int64, np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(), (5,), (3, 17), (2, 3, 5), (0, 4)])
-def test_to_uint16(dtype, shape):
-    far = np.dtype(dtype).itemsize > 2
-    values = np.asarray(np.random.default_rng(1).normal(30000, 40000, shape) if far else np.ones(shape)).astype(dtype)
-    if values.dtype.kind == "f" and values.size:
-        values.reshape(-1)[0] = np.nan
-    check(to_uint16, values)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int16, np.int32, np.uint32, np.float32, np.float64])
+def test_flattened(dtype):
+    values = np.random.default_rng(1).normal(30000, 40000, (2, 3, 5)).astype(np.float32)
+    check(flattened, values, np.full((1, 1), 1.5, np.float32), np.dtype(dtype), 7.0, launches=1)
+
+
+@pytest.mark.parametrize("method", ["none", "wavelet", "lightsheet"])
+@pytest.mark.parametrize("dtype", ["keep", "uint8", "float32"])
+def test_correction_to_another_type(method, dtype):
+    frames = (noise((2, 20, 30), np.float32, high=400) - 20 * (dtype != "keep")).astype(np.int16)
+    correction = Correction(method, WaveletOptions(4, 4), LightsheetOptions(7, 9), dtype=dtype)
+    check(correction.apply, frames, rtol=1e-4, atol=1)
+    check_number = correction.n_cut_off(frames, correction.apply(frames))
+    with shim.installed():
+        assert correction.n_cut_off(shim.asarray(frames), shim.asarray(correction.apply(frames))) == check_number
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

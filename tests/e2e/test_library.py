@@ -42,8 +42,8 @@ from gpustitch.slices.volume.stage import ResampleOptions
 from tests.e2e.commands import succeed
 from tests.slices.dicom.scenarios import scenario
 
-# When it was made, and of and into what.
-VARYING = {"written", "parameters", "inputs", "provenance"}
+# Of and into what it was made.
+VARYING = {"parameters", "inputs", "provenance"}
 
 
 def contents(place: Path) -> dict[str, Any]:

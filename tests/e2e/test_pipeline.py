@@ -148,6 +148,8 @@ def test_output_holds_all_that_is_promised(truth: Truth, tmp_path: Path, monkeyp
     assert record["parameters"]["correction"]["method"] == "wavelet"
     assert record["parameters"]["correction"]["dark"] == 100
     assert {Path(i["path"]).name for i in record["inputs"]} == {Path(t.path).name for t in truth.tiles}
+    records = list((tmp_path / "out").rglob("*.json"))
+    assert len(records) >= 3 and not any(".partial" in file.read_text() for file in records)
 
 
 def test_a_single_file_becomes_a_volume(truth: Truth, tmp_path: Path) -> None:

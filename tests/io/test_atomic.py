@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpustitch.errors import OutputError, OutputExistsError, ParameterError
-from gpustitch.io.atomic import atomic_directory, atomic_file, check_apart, check_free_space, check_output
+from gpustitch.io.atomic import atomic_directory, atomic_file, check_apart, check_free_space, check_output, final_place
 
 
 def test_file_appears_only_on_success(tmp_path: Path) -> None:
@@ -166,3 +166,11 @@ def test_too_little_space_is_refused_and_the_need_is_stated(tmp_path: Path) -> N
     check_free_space(tmp_path / "new" / "out", 1)
     with pytest.raises(OutputError, match=r"needs about 1000000000\.00 GB"):
         check_free_space(tmp_path / "new" / "out", 10**18)
+
+
+def test_a_path_in_unfinished_outputs_is_told_as_it_will_be(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "out") as folder, atomic_file(folder / "tiles" / "a.json") as file:
+        assert final_place(file) == tmp_path / "out" / "tiles" / "a.json" and file != final_place(file)
+        file.touch()
+    for kept in ("a.partial", ".partial", "x/.a.partial.b", ".hidden"):
+        assert final_place(tmp_path / kept) == tmp_path / kept

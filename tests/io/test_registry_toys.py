@@ -41,8 +41,8 @@ class ToyFrames(FrameFormat):
     def open(self, files, reading):
         return ArrayPlanes(np.load(files[0]))
 
-    def truncation(self, file):
-        return f"{file} is a toy"
+    def cautions(self, file):
+        return (f"{file} is a toy",)
 
 
 class ToyPlanes(PlaneFormat):
@@ -58,7 +58,7 @@ class ToyPlanes(PlaneFormat):
 class ToyArray(ArrayVolume):
     """An array and what is known of it."""
 
-    stated_spacing, depth, levels = SPACING, 4, 1
+    stated_spacing, depth, levels, n_files, n_missing = SPACING, 4, 1, 0, 0
 
 
 class ToyVolumes(VolumeFormat):
@@ -67,7 +67,7 @@ class ToyVolumes(VolumeFormat):
     name = "toy box"
     marks = ("voxels.toybox",)
 
-    def open(self, folder, fallback=None):
+    def open(self, folder, fallback=None, *, level=0, allow_missing=False):
         with (folder / self.marks[0]).open("rb") as file:
             return ToyArray(np.load(file), SPACING)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +74,54 @@ def test_mask_is_the_definition(case):
             assert mask[index] or abs(frame - round(frame)) > 1e-12
         else:
             assert mask[index] == (inside_zy and 0 <= frame <= scan.n_frames - 1)
+
+
+@st.composite
+def scans_with_holes(draw):
+    scan, box = draw(scans_with_boxes())
+    return replace(scan, absent=tuple(draw(st.lists(st.integers(0, scan.n_frames - 1), max_size=4)))), box
+
+
+@given(scans_with_holes())
+def test_a_voxel_is_covered_if_every_frame_that_it_needs_is_there(case):
+    scan, box = case
+    mask, holes = scan.coverage.mask(box), scan.coverage.holes(box)
+    for index in np.ndindex(box.shape):
+        z, y, x = (i + o for i, o in zip(index, box.start, strict=True))
+        frame = x - scan.shear * z
+        if 0 < abs(frame - round(frame)) < 1e-8:
+            continue  # whether rounding puts it on the frame is tested above
+        needed = {round(frame)} if frame == round(frame) else {math.floor(frame), math.ceil(frame)}
+        inside = 0 <= z < scan.n_columns and 0 <= y < scan.n_rows and needed <= set(range(scan.n_frames))
+        assert mask[index] == (inside and needed.isdisjoint(scan.absent))
+        assert holes[index[0], index[2]] == (not needed.isdisjoint(scan.absent))
+
+
+@given(scans_with_holes())
+def test_runs_are_the_frames_that_are_there(case):
+    scan, _ = case
+    there = [f for a, b in scan.coverage.runs for f in range(a, b)]
+    assert there == [f for f in range(scan.n_frames) if f not in scan.absent]
+    assert all(b < c for (_, b), (c, _) in itertools.pairwise(scan.coverage.runs))
+
+
+@given(scans_with_holes(), st.floats(-3, 15), st.floats(0, 5))
+def test_a_span_holds_if_no_frame_that_it_meets_is_absent(case, first, length):
+    cover, last = case[0].coverage, first + length
+    needed = set(range(math.floor(first), math.ceil(last) + 1))
+    if all(abs(v - round(v)) > 1e-8 or v == round(v) for v in (first, last)):
+        assert cover.holds(first, last) == (needed <= set(range(cover.n_frames)) - set(cover.absent))
+
+
+def test_absent_frames_are_sorted_and_checked():
+    scan = ObliqueScan(5, 2, 2, 1.8, 1.28, absent=[3, 1, 3])
+    assert scan.absent == scan.coverage.absent == (1, 3)
+    assert hash(scan) == hash(replace(scan, absent=(1, 3)))
+    assert scan.shape == replace(scan, absent=()).shape
+    with pytest.raises(ParameterError, match="frames 0 to 4"):
+        ObliqueScan(5, 2, 2, 1.8, 1.28, absent=(5,))
+    with pytest.raises(TypeError):
+        ObliqueScan(5, 2, 2, 1.8, 1.28, absent=(1.5,))
 
 
 @given(scans_with_boxes())

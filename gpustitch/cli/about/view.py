@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import webbrowser
 
@@ -14,11 +15,13 @@ from gpustitch.show.view import ViewOptions, plan, run
 def command(options: ViewOptions, progress: TerminalProgress) -> None:
     """Show volumes in Neuroglancer, served from this machine until Ctrl-C.
 
-    Example: gpustitch view out-488/volume out-562/volume
+    Example: gpustitch view out-488 out-562
     """
-    served = run(plan(options))
-    progress.result(served.url)
-    if options.browser:
-        webbrowser.open(served.url)
-    while True:
-        time.sleep(3600)
+    with run(plan(options)) as served, contextlib.suppress(KeyboardInterrupt):
+        if served.caution:
+            progress.warn(served.caution)
+        progress.result(served.url)
+        if options.browser:
+            webbrowser.open(served.url)
+        while True:
+            time.sleep(3600)

@@ -21,6 +21,10 @@ def command(
         bool, typer.Option("--lightsheet", help="Compare local percentiles instead of notching wavelets.")
     ] = False,
     chunks: Annotated[int, typer.Option("--chunks", help="Accepted for old scripts; changes nothing.")] = 1,
+    keep_type: Annotated[
+        bool,
+        typer.Option("--dont-convert-16bit", help="Accepted for old scripts; images keep their type without it."),
+    ] = False,
 ) -> None:
     """Remove stripes along the rows, dark offset and uneven illumination from images.
 

@@ -8,7 +8,7 @@ from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, plan, run
 
 
-@command_of(without=("start", "stop", "rotate_90", "flip_ud", "correction", "flat", "allow_missing"))
+@command_of(without=("start", "stop", "rotate_90", "flip_ud", "correction", "flat"))
 def command(options: DeobliqueOptions, progress: TerminalProgress, *, log_level: LogLevel = "WARNING") -> None:
     """Resample frames of a tilted sheet onto an upright grid, as a Neuroglancer volume with its pyramid.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file
-from gpustitch.io.frames.dcimg import MAGIC, VERSION_1
+from gpustitch.io.frames.dcimg_header import MAGIC, STAMP_BYTES, STAMP_IN_FOOTER, STAMP_ROW, VERSION_1
 
 _SESSION = 112  # where the session header begins
 _DATA = {32: 760, 16: 816}  # bytes from the session header to the first pixel, by size of the frame footer
-_STAMP_ROW = 1023
 
 
 def write_dcimg(
@@ -29,6 +28,7 @@ def write_dcimg(
     footer_bytes: int = 32,
     frame_s: float = 0.01,
     start_s: int = 1_583_288_320,
+    dropped: Collection[int] = (),
     overwrite: bool = False,
 ) -> None:
     """Write ``n_frames`` frames, one after the other, as a DCIMG version 1 file.
@@ -47,6 +47,8 @@ def write_dcimg(
         32 (Camera Link cameras: the footer holds the first four pixels of row 1023) or 16 (USB cameras).
     frame_s, start_s
         Time between frames and Unix time of the first, for the time stamps.
+    dropped
+        Frames that the camera counts but does not record: frame stamps and time stamps jump over them.
     overwrite
         Replace the file if it exists.
 
@@ -67,6 +69,7 @@ def write_dcimg(
     first = next(iterator, None)
     if first is None or first.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
         raise ParameterError(f"{path}: frames are uint8 or uint16, not {'none' if first is None else first.dtype}")
+    numbers = (number for number in itertools.count() if number not in dropped)
     count = 0
     with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
         file.write(_header(n_frames, n_rows, n_columns, first.dtype.itemsize, footer_bytes))
@@ -78,7 +81,9 @@ def write_dcimg(
                 )
             little_endian = frame.astype(frame.dtype.newbyteorder("<"), copy=False)
             file.write(np.ascontiguousarray(little_endian).data)
-            file.write(_footer(frame, count - 1, start_s + (count - 1) * frame_s, footer_bytes))
+            number = next(numbers)
+            time_us = start_s * 1_000_000 + round(number * frame_s * 1e6)
+            file.write(_footer(little_endian, number, time_us, footer_bytes))
         if count != n_frames:
             raise ParameterError(f"{path}: {n_frames} frames were announced but there are {count}")
 
@@ -100,11 +105,10 @@ def _header(n_frames: int, n_rows: int, n_columns: int, pixel_bytes: int, footer
     return bytes(header)
 
 
-def _footer(frame: npt.NDArray[Any], number: int, time_s: float, footer_bytes: int) -> bytes:
+def _footer(frame: npt.NDArray[Any], number: int, time_us: int, footer_bytes: int) -> bytes:
     footer = bytearray(footer_bytes)
-    seconds = int(time_s)
-    struct.pack_into("<III", footer, 0, number, seconds, round((time_s - seconds) * 1e6) % 1_000_000)
-    if footer_bytes == 32 and frame.shape[0] > _STAMP_ROW:
-        pixels = frame[_STAMP_ROW, :4].astype(frame.dtype.newbyteorder("<")).tobytes()
-        footer[12 : 12 + len(pixels)] = pixels
+    struct.pack_into("<III", footer, 0, number, *divmod(time_us, 1_000_000))
+    if footer_bytes == 32 and frame.shape[0] > STAMP_ROW:
+        pixels = frame[STAMP_ROW].tobytes()[:STAMP_BYTES]
+        footer[STAMP_IN_FOOTER : STAMP_IN_FOOTER + len(pixels)] = pixels
     return bytes(footer)

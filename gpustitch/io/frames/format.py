@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,10 +34,13 @@ class Reading:
         Types of pixels that the caller takes.
     allow_missing
         Go on where frames are missing, and name them in ``absent``.
+    skip_damaged
+        Go on where a frame's file is damaged; the frame keeps its place, and reading it raises DamagedInputError.
     """
 
     types: Sequence[str] = FRAME_TYPES
     allow_missing: bool = False
+    skip_damaged: bool = field(default=False, kw_only=True)
 
 
 class FrameFormat(ABC):
@@ -82,6 +85,10 @@ class FrameFormat(ABC):
         """Voxel spacing that the files state; None unless they state all three distances."""
         return None
 
-    def truncation(self, file: Path) -> str:
-        """A warning about a file that ends early and is used all the same; empty for a whole file."""
-        return ""
+    def cautions(self, file: Path) -> Iterable[str]:
+        """Warnings about a file that is used all the same: frames are absent, or its kind was never tried."""
+        return ()
+
+    def details(self, file: Path) -> Iterable[str]:
+        """What else is known of a file, in lines for people; a damaged file is described as far as it goes."""
+        return ()

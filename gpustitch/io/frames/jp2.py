@@ -23,8 +23,8 @@ class Jp2Frames(OneFilePerFrame):
         If a file is not JPEG 2000, or its size or type differs from the first file's.
     """
 
-    def __init__(self, paths: Iterable[str | Path]) -> None:
-        super().__init__([Path(p) for p in paths], jp2_shape_and_dtype, read_jp2)
+    def __init__(self, paths: Iterable[str | Path], *, skip_damaged: bool = False) -> None:
+        super().__init__([Path(p) for p in paths], jp2_shape_and_dtype, read_jp2, skip_damaged=skip_damaged)
 
 
 class Jp2Format(FrameFormat):
@@ -36,4 +36,4 @@ class Jp2Format(FrameFormat):
 
     def open(self, files: Sequence[Path], reading: Reading) -> Frames:
         """The frames in files."""
-        return Jp2Frames(files)
+        return Jp2Frames(files, skip_damaged=reading.skip_damaged)

@@ -18,12 +18,17 @@ _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of t
 
 
 def open_frames(
-    pattern_or_path: str | Path, *, allow_missing: bool = False, types: Sequence[str] = FRAME_TYPES
+    pattern_or_path: str | Path,
+    *,
+    allow_missing: bool = False,
+    skip_damaged: bool = False,
+    types: Sequence[str] = FRAME_TYPES,
 ) -> Frames:
     """Frames of a file, of a folder or of a glob, in any format of :data:`FRAME_FORMATS`.
 
     Files of a folder or glob are sorted naturally: ``img_2`` before ``img_10``. With ``allow_missing``, frames that
-    no file holds keep their place and are named in ``absent``. ``types`` names the types that pixels may have.
+    no file holds keep their place and are named in ``absent``. With ``skip_damaged``, frames whose file is damaged keep
+    their place, and raise when they are read. ``types`` names the types that pixels may have.
 
     Raises
     ------
@@ -34,7 +39,9 @@ def open_frames(
     DamagedInputError
         If a file is damaged or of no known format, or the frames differ in size or type.
     """
-    return open_files(pattern_or_path, frame_files(pattern_or_path), Reading(types, allow_missing))[0]
+    return open_files(
+        pattern_or_path, frame_files(pattern_or_path), Reading(types, allow_missing, skip_damaged=skip_damaged)
+    )[0]
 
 
 def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tuple[Frames, FrameFormat]:
@@ -48,11 +55,17 @@ def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tu
     return frames, format
 
 
-def truncation(pattern_or_path: str | Path) -> str:
-    """A warning about a file that ends early and is used all the same; empty for a whole file."""
+def cautions(pattern_or_path: str | Path) -> tuple[str, ...]:
+    """Warnings about a file that is used all the same: frames are absent, or its kind was never tried."""
     path = Path(pattern_or_path)
     format = frame_format(path)
-    return "" if format is None or not path.is_file() else format.truncation(path)
+    return () if format is None or not path.is_file() else tuple(format.cautions(path))
+
+
+def details(path: Path) -> tuple[str, ...]:
+    """What else is known of a file of frames, in lines for people."""
+    format = frame_format(path)
+    return () if format is None or not path.is_file() else tuple(format.details(path))
 
 
 class Oriented:

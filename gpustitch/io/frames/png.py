@@ -30,8 +30,8 @@ class PngFrames(OneFilePerFrame):
         If a file is not a grey PNG of 8 or 16 bits, or its size or type differs from the first file's.
     """
 
-    def __init__(self, paths: Iterable[str | Path]) -> None:
-        super().__init__([Path(path) for path in paths], _describe_png, read_image)
+    def __init__(self, paths: Iterable[str | Path], *, skip_damaged: bool = False) -> None:
+        super().__init__([Path(path) for path in paths], _describe_png, read_image, skip_damaged=skip_damaged)
 
 
 def _describe_png(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -58,4 +58,4 @@ class PngFormat(FrameFormat):
 
     def open(self, files: Sequence[Path], reading: Reading) -> Frames:
         """The frames in files."""
-        return PngFrames(files)
+        return PngFrames(files, skip_damaged=reading.skip_damaged)

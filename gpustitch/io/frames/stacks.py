@@ -13,6 +13,8 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.frames.format import FRAME_TYPES
 
+Described = tuple[tuple[int, ...], np.dtype[Any]]  # shape and dtype of a frame
+
 
 class Stack(ABC):
     """Frames that ``_frame`` reads one at a time."""
@@ -59,46 +61,67 @@ class OneFilePerFrame(Stack):
         Gives the pixels of a file.
     types
         Names of the dtypes that pixels may have.
+    skip_damaged
+        Take damaged files too; only reading their frames raises.
 
     Raises
     ------
     InputMissingError
         If there is no file.
     DamagedInputError
-        If a file is not a single grey image, or its size or type differs from the first file's.
+        If a file is not a single grey image, or its size or type differs from the first readable file's.
     """
 
     def __init__(
         self,
         paths: Sequence[Path],
-        describe: Callable[[Path], tuple[tuple[int, ...], np.dtype[Any]]],
+        describe: Callable[[Path], Described],
         load: Callable[[Path], npt.NDArray[Any]],
         types: Sequence[str] = FRAME_TYPES,
+        skip_damaged: bool = False,
     ) -> None:
         self.paths = tuple(paths)
         if not self.paths:
             raise InputMissingError("a stack needs at least one image file")
         self.name = f"{self.paths[0]} ... {self.paths[-1].name}" if len(self.paths) > 1 else str(self.paths[0])
         self._load = load
-        first = describe(self.paths[0])
-        shape, self.dtype = checked_frame(self.paths[0], *first, types)
-        for path in self.paths[1:]:
-            other = describe(path)
+        found, self._damaged = _described(self.paths, describe, skip_damaged)
+        place, first = next(iter(found.items()))
+        shape, self.dtype = checked_frame(place, *first, types)
+        for path, other in found.items():
             if other != first:
                 raise DamagedInputError(
-                    f"{path} is {other[1]} of {_by(other[0])} but {self.paths[0]} is {first[1]} of {_by(shape)}; "
+                    f"{path} is {other[1]} of {_by(other[0])} but {place} is {first[1]} of {_by(shape)}; "
                     "all frames of a stack must be alike"
                 )
         self.shape = (len(self.paths), *shape)
 
     def _frame(self, index: int) -> npt.NDArray[Any]:
         path = self.paths[index]
+        if path in self._damaged:
+            raise DamagedInputError(self._damaged[path])
         frame = self._load(path)
         if frame.shape != self.shape[1:] or frame.dtype != self.dtype:
             raise DamagedInputError(
                 f"{path} is {frame.dtype} of {_by(frame.shape)}; it was {self.dtype} of {_by(self.shape[1:])} before"
             )
         return frame
+
+
+def _described(
+    paths: Sequence[Path], describe: Callable[[Path], Described], skip_damaged: bool
+) -> tuple[dict[Path, Described], dict[Path, str]]:
+    """Shape and dtype of each file and, for damaged files that are skipped, the reason; raises if all are damaged."""
+    found: dict[Path, Described] = {}
+    damaged: dict[Path, str] = {}
+    for path in paths:
+        try:
+            found[path] = describe(path)
+        except DamagedInputError as error:
+            damaged[path] = str(error)
+            if not skip_damaged or len(damaged) == len(paths):
+                raise
+    return found, damaged
 
 
 def checked_frame(

@@ -32,8 +32,10 @@ class TiffFrames(OneFilePerFrame):
         If a file is not a TIFF, or its size or type differs from the first file's.
     """
 
-    def __init__(self, paths: Iterable[str | Path], types: Sequence[str] = FRAME_TYPES) -> None:
-        super().__init__([Path(p) for p in paths], _describe_tiff, _load_tiff, types)
+    def __init__(
+        self, paths: Iterable[str | Path], types: Sequence[str] = FRAME_TYPES, *, skip_damaged: bool = False
+    ) -> None:
+        super().__init__([Path(p) for p in paths], _describe_tiff, _load_tiff, types, skip_damaged)
 
 
 class TiffPages(Stack):
@@ -104,7 +106,9 @@ class TiffFormat(FrameFormat):
 
     def open(self, files: Sequence[Path], reading: Reading) -> Frames:
         """The frames in files."""
-        return TiffPages(files[0], reading.types) if len(files) == 1 else TiffFrames(files, reading.types)
+        if len(files) == 1:
+            return TiffPages(files[0], reading.types)
+        return TiffFrames(files, reading.types, skip_damaged=reading.skip_damaged)
 
     def spacing(self, files: Sequence[Path]) -> Spacing | None:
         """The spacing that the first file states; DamagedInputError if a lone file has images along several axes."""

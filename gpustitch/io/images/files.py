@@ -48,7 +48,7 @@ def read_image(path: str | Path) -> npt.NDArray[Any]:
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If the file cannot be decoded.
+        If the file cannot be decoded, or its pages differ in size or type.
     ParameterError
         If the image is not grey or the file has another format.
     """
@@ -58,7 +58,7 @@ def read_image(path: str | Path) -> npt.NDArray[Any]:
         raise ParameterError(f"{path}: images are read from {', '.join(IMAGE_SUFFIXES)} files")
     with reading(path, "an image"):
         if suffix in TIFF_SUFFIXES:
-            image = tifffile.imread(path)
+            image = _read_tiff(path)
         elif suffix == PNG_SUFFIX:
             image = imagecodecs.png_decode(path.read_bytes())
         else:
@@ -67,6 +67,24 @@ def read_image(path: str | Path) -> npt.NDArray[Any]:
     if image.ndim not in (2, 3) or (image.ndim == 3 and suffix not in TIFF_SUFFIXES):
         raise ParameterError(f"{path} holds an array of shape {image.shape}; a grey image was expected")
     return image
+
+
+def _read_tiff(path: Path) -> npt.NDArray[Any]:
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        if page.samplesperpixel > 1:  # the shape alone does not tell colours from pages
+            raise ParameterError(
+                f"{path} is a colour image, of {page.samplesperpixel} samples a pixel; a grey image was expected. "
+                "Save each colour as an image of its own"
+            )
+        # A program that writes pages one at a time makes each page a series of its own.
+        parts = tiff.series
+        if len({(part.keyframe.shape, part.dtype) for part in parts}) != 1:
+            raise DamagedInputError(f"{path} has {len(parts)} series of pages of different sizes or types")
+        images = [part.asarray() for part in parts]
+    if len(images) == 1:
+        return images[0]
+    return np.concatenate([image.reshape(-1, *image.shape[-2:]) for image in images])
 
 
 def write_tiff(path: str | Path, image: npt.NDArray[Any], *, compression: int = 0, overwrite: bool = False) -> None:

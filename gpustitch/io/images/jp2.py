@@ -50,7 +50,9 @@ def encode_jp2(image: npt.NDArray[Any], psnr_db: Sequence[float] = DEFAULT_PSNR_
     """
     layers = check_psnr(psnr_db)
     if image.ndim != 2 or image.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
-        raise ParameterError(f"JPEG 2000 frames are grey uint8 or uint16, not {image.dtype} of shape {image.shape}")
+        raise ParameterError(
+            f"JPEG 2000 frames are grey uint8 or uint16, not {image.dtype} of shape {image.shape}; TIFF holds others"
+        )
     if layers[-1] == 0:
         return _encode(np.ascontiguousarray(image), layers, lossless=True)
     bits = _bits_below_noise(image.dtype, layers[-1])

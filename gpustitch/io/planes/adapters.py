@@ -65,6 +65,7 @@ class VolumePlanes:
     """A volume's planes of constant z (:class:`gpustitch.io.planes.format.Planes`).
 
     ``spacing`` is the spacing that the source states, or None; ``depth`` is the thickness of its chunks in planes.
+    ``n_files`` and ``n_missing`` are those of a volume on disk.
     """
 
     absent: frozenset[int] = frozenset()
@@ -75,6 +76,8 @@ class VolumePlanes:
         self.spacing = spacing
         self.depth = depth
         self.shape = volume.coverage.shape
+        self.n_files: int = getattr(volume, "n_files", 0)
+        self.n_missing: int = getattr(volume, "n_missing", 0)
         self.dtype: np.dtype[Any] = volume.dtype.newbyteorder("=")
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:

@@ -39,7 +39,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False) -> 
     pattern_or_path
         The path, or a glob pattern.
     allow_missing
-        Go on where planes are missing; they keep their place.
+        Go on where planes, or chunks of a volume, are missing; planes keep their place, chunks read as empty.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False) -> 
     # The flat field beside the pipeline's volume is an image, but no plane of it.
     for folder in (path, path / PIPELINE_VOLUME):
         if is_volume(folder):
-            return _volume_planes(folder)
+            return _volume_planes(folder, allow_missing)
     if path.is_file():
         for source in PLANE_FORMATS:
             if source.has_suffix(path):
@@ -96,8 +96,8 @@ def check_outside(output: Path, source: Path, *, is_image: bool) -> None:
         raise ParameterError(f"{output} lies in the input {source}; choose an output outside it")
 
 
-def _volume_planes(folder: Path) -> VolumePlanes:
-    volume = open_volume(folder, _ANY_SPACING)
+def _volume_planes(folder: Path, allow_missing: bool) -> VolumePlanes:
+    volume = open_volume(folder, _ANY_SPACING, allow_missing=allow_missing)
     return VolumePlanes(volume, str(folder), volume.stated_spacing, volume.depth)
 
 

@@ -70,6 +70,8 @@ class BlockfsVolume:
         Planes of a block.
     levels
         1, as blockfs has no pyramid.
+    n_files, n_missing
+        0, as blocks share files.
 
     Raises
     ------
@@ -88,6 +90,7 @@ class BlockfsVolume:
         self.stated_spacing = self.spacing if spacing is None else None
         self.depth = self._directory.block_shape[0]
         self.levels = 1
+        self.n_files = self.n_missing = 0
         self.dtype = self._directory.dtype
         z, y, x = self._directory.shape
         self.coverage = Coverage(x, y, z)
@@ -196,8 +199,10 @@ class BlockfsFormat(VolumeFormat):
     name = "blockfs"
     marks = (f"1_1_1/{BLOCKFS_FILE}", BLOCKFS_FILE)
 
-    def open(self, folder: Path, fallback: Spacing | None = None) -> StoredVolume:
-        """The volume in a folder."""
+    def open(
+        self, folder: Path, fallback: Spacing | None = None, *, level: int = 0, allow_missing: bool = False
+    ) -> StoredVolume:
+        """The volume in a folder, which has one level."""
         try:
             return BlockfsVolume(folder)
         except ParameterError:  # the volume states no voxel size

@@ -10,7 +10,7 @@ from gpustitch.model import Spacing, Volume
 
 
 class StoredVolume(Volume, Protocol):
-    """A volume on disk at full resolution."""
+    """A level of a volume on disk."""
 
     @property
     def stated_spacing(self) -> Spacing | None:
@@ -23,6 +23,20 @@ class StoredVolume(Volume, Protocol):
     @property
     def levels(self) -> int:
         """Number of pyramid levels."""
+
+    @property
+    def n_files(self) -> int:
+        """Number of files of chunks that the level should have; 0 for a format that cannot tell."""
+
+    @property
+    def n_missing(self) -> int:
+        """How many of these files are not there; their voxels read as empty."""
+
+
+def missing_text(source: object, name: str) -> str:
+    """What is missing of a volume or its planes, in a line for people; empty if nothing is, or nothing tells."""
+    missing, due = (getattr(source, attribute, 0) for attribute in ("n_missing", "n_files"))
+    return f"{name}: {missing} of {due} files of chunks are not there; they read as empty" if missing else ""
 
 
 class VolumeFormat(ABC):
@@ -44,8 +58,10 @@ class VolumeFormat(ABC):
         return any((folder / mark).is_file() for mark in self.marks)
 
     @abstractmethod
-    def open(self, folder: Path, fallback: Spacing | None = None) -> StoredVolume:
-        """The volume in a folder that :meth:`found_in` accepts.
+    def open(
+        self, folder: Path, fallback: Spacing | None = None, *, level: int = 0, allow_missing: bool = False
+    ) -> StoredVolume:
+        """A level of the volume in a folder that :meth:`found_in` accepts.
 
         Parameters
         ----------
@@ -53,11 +69,15 @@ class VolumeFormat(ABC):
             The volume's folder.
         fallback
             Spacing of a volume whose files state no spacing at all.
+        level
+            0 for full resolution; less than :attr:`StoredVolume.levels`.
+        allow_missing
+            Count files of chunks that are missing, and read their voxels as empty.
 
         Raises
         ------
         DamagedInputError
-            If the volume cannot be opened.
+            If the volume cannot be opened, or files are missing.
         ParameterError
             If its files state no spacing at all and there is no ``fallback``.
         """

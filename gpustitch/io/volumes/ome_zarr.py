@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from gpustitch.errors import DamagedInputError, InputMissingError, ParameterErro
 from gpustitch.io.units import spacing_of, um_per
 from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
 from gpustitch.io.volumes.precomputed import SIDECAR, read_scan
+from gpustitch.io.volumes.presence import check_presence
+from gpustitch.io.volumes.record import RECORD_KEY, read_record
+from gpustitch.io.volumes.zarr_files import ZarrNames
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 from gpustitch.ops.padded import padded
 
@@ -29,7 +32,8 @@ _OLD_AXES = "tczyx"  # of images that do not name their axes (before 0.3)
 class OmeImage:
     """The description of an image: the axes' names, and for each level its path, scale and translation.
 
-    ``scales`` are in um if z, y and x all have a unit of length (``has_units``). Otherwise their unit is unknown.
+    Levels are in order from fine to coarse. ``scales`` are in um if z, y and x all have a unit of length
+    (``has_units``). Otherwise their unit is unknown. ``has_record`` tells whether a record of files lies beside it.
     """
 
     version: str
@@ -38,6 +42,7 @@ class OmeImage:
     scales: tuple[tuple[float, ...], ...]
     translations: tuple[tuple[float, ...], ...]
     has_units: bool
+    has_record: bool = False
 
 
 @functools.cache
@@ -72,7 +77,8 @@ def read_ome_image(path: Path) -> OmeImage:
         hint = f"; name one of the groups in it, such as {path / inside[0]}" if inside else ""
         raise DamagedInputError(f"{path} is a zarr group but describes no OME-Zarr image (no multiscales){hint}")
     try:
-        return _image(ome["multiscales"][0], str(ome.get("version", "")))
+        image = _image(ome["multiscales"][0], str(ome.get("version", "")))
+        return replace(image, has_record=RECORD_KEY in attributes)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise DamagedInputError(
             f"{path} does not describe an OME-Zarr image correctly: {type(error).__name__}: {error}"
@@ -104,14 +110,14 @@ def _image(multiscales: dict[str, Any], version: str) -> OmeImage:
         raise ValueError("there are no datasets")
     outer = _transform(multiscales, len(axes))
     stated = any("coordinateTransformations" in part for part in (multiscales, datasets[0]))
-    scales, translations = [], []
-    for dataset in datasets:
+    paths, scales, translations = [], [], []
+    for dataset in sorted(datasets, key=lambda dataset: float(_transform(dataset, len(axes))[0].prod())):
         scale, translation = _transform(dataset, len(axes))
         scales.append(tuple(float(v) for v in scale * outer[0] * in_um))
         translations.append(tuple(float(v) for v in (translation * outer[0] + outer[1]) * in_um))
-    paths = tuple(str(dataset["path"]) for dataset in datasets)
+        paths.append(str(dataset["path"]))
     version = version or str(multiscales.get("version", ""))
-    return OmeImage(version, names, paths, tuple(scales), tuple(translations), has_units and stated)
+    return OmeImage(version, names, tuple(paths), tuple(scales), tuple(translations), has_units and stated)
 
 
 def _transform(part: dict[str, Any], rank: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -144,6 +150,8 @@ class OmeZarrVolume:
         Folder of the image's zarr group, or of a zarr array with the axes (..., z, y, x).
     level
         0 for full resolution.
+    allow_missing
+        Read the fill value, mostly 0, where files of chunks are missing.
 
     Attributes
     ----------
@@ -155,31 +163,39 @@ class OmeZarrVolume:
         Voxels (z, y, x) that are stored together; their number of planes.
     levels
         Number of levels.
+    axes
+        Names of the stored array's axes.
+    n_files, n_missing
+        Number of files of chunks or shards that the level should have, and how many of them are missing. zarr lets
+        files be absent: without a record nobody knows the lost ones from the unwritten ones, and both are counted.
 
     Raises
     ------
     InputMissingError, DamagedInputError
-        If there is no such image, or the image cannot be opened or has several channels or times.
+        If there is no such image, or the image cannot be opened, has lost files, or has several channels or times.
     ParameterError
         If the image has no such level.
     """
 
-    def __init__(self, path: str | Path, level: int = 0) -> None:
+    def __init__(self, path: str | Path, level: int = 0, *, allow_missing: bool = False) -> None:
         self.path = Path(path)
         self.level = level
         self.image = read_ome_image(self.path)
         self.levels = len(self.image.paths)
         if not 0 <= level < self.levels:
             raise ParameterError(f"{self.path} has levels 0 to {self.levels - 1}; `level` is {level}")
-        store = self._open(self.path / self.image.paths[level])
+        folder = self.path / self.image.paths[level]
+        store = self._open(folder)
         axes = self.image.axes or tuple("tczyx"[-store.ndim :])
         if len(axes) != store.ndim:
             raise DamagedInputError(f"{self.path} names {len(axes)} axes but its array has {store.ndim}")
+        self.axes = tuple(axes)
         self._store, self.chunk_shape = self._upright(store, axes)
         self.depth = self.chunk_shape[0]
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
         if self.dtype.kind not in "uif":
             raise DamagedInputError(f"{self.path} holds {self.dtype} voxels; whole or real numbers were expected")
+        self.n_files, self.n_missing = self._counted(folder, allow_missing)
         self.stated_spacing, self.spacing = self._spacings(axes)
         z, y, x = self._store.shape
         scan = read_scan(self.path) if level == 0 else None
@@ -204,6 +220,22 @@ class OmeZarrVolume:
             return ts.open(spec, read=True, context=_context()).result()
         except (ValueError, OSError, NotImplementedError) as error:
             raise DamagedInputError(f"{folder} cannot be opened as a zarr array: {error}") from error
+
+    def _counted(self, folder: Path, allow_missing: bool) -> tuple[int, int]:
+        """Number of files that the level should have, and of those that are missing; refuses what has lost files."""
+        # A level may be opened alone, as an array.
+        owner, name = (self.path, self.image.paths[self.level]) if self.image.axes else (folder.parent, folder.name)
+        record = read_record(owner, is_due=self.image.has_record and not allow_missing)
+        recorded = None if record is None else record.written.get(name)
+        names = ZarrNames(folder)
+        found = check_presence(
+            folder,
+            names,
+            recorded,
+            is_sparse=names.is_sparse and not self.image.has_record,
+            allow_missing=allow_missing,
+        )
+        return found.n_due, found.n_missing
 
     def _upright(self, store: Any, axes: Sequence[str]) -> tuple[Any, ZYX]:
         """The array as (z, y, x), and the shape of its chunks."""
@@ -256,6 +288,8 @@ class OmeZarrFormat(VolumeFormat):
     name = "OME-Zarr"
     marks = _METADATA
 
-    def open(self, folder: Path, fallback: Spacing | None = None) -> StoredVolume:
-        """The volume in a folder."""
-        return OmeZarrVolume(folder)
+    def open(
+        self, folder: Path, fallback: Spacing | None = None, *, level: int = 0, allow_missing: bool = False
+    ) -> StoredVolume:
+        """A level of the volume in a folder."""
+        return OmeZarrVolume(folder, level, allow_missing=allow_missing)

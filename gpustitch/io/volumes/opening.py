@@ -24,24 +24,27 @@ def is_volume(path: Path) -> bool:
     return any(format.found_in(path) for format in VOLUME_FORMATS)
 
 
-def open_volume(path: str | Path, fallback: Spacing | None = None) -> StoredVolume:
+def open_volume(
+    path: str | Path, fallback: Spacing | None = None, *, level: int = 0, allow_missing: bool = False
+) -> StoredVolume:
     """The volume in folder ``path``, in the first format of :data:`VOLUME_FORMATS` whose marks lie there.
 
-    ``fallback`` is the spacing of a volume whose files state no spacing at all.
+    ``fallback`` is the spacing of a volume whose files state no spacing at all. ``level`` 0 is the full resolution.
+    With ``allow_missing``, files of chunks that are missing are counted, and their voxels read as empty.
 
     Raises
     ------
     InputMissingError
         If the folder holds no volume.
     DamagedInputError
-        If the volume cannot be opened.
+        If the volume cannot be opened, or files are missing.
     ParameterError
         If nothing states the voxel size and there is no ``fallback``.
     """
     folder = Path(path)
     for format in VOLUME_FORMATS:
         if format.found_in(folder):
-            return format.open(folder, fallback)
+            return format.open(folder, fallback, level=level, allow_missing=allow_missing)
     raise InputMissingError(f"{folder} holds no volume: there is no file {volume_marks()} in it")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.volumes.chunk_files import ChunkFiles
 from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
-from gpustitch.io.volumes.raw_chunks import RawChunks
+from gpustitch.io.volumes.record import read_record
+from gpustitch.io.volumes.stored_chunks import StoredChunks, decoder
 from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
 from gpustitch.ops.padded import padded
 
@@ -28,7 +31,7 @@ def _context() -> Any:
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """The ``info`` of the precomputed volume in folder ``path``.
+    """The ``info`` of the precomputed volume in folder ``path``, its scales from fine to coarse.
 
     Raises
     ------
@@ -44,6 +47,7 @@ def read_info(path: Path) -> dict[str, Any]:
         info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if not info["scales"] or int(info["num_channels"]) != 1:
             raise ValueError("it needs at least one scale and exactly one channel")
+        info["scales"].sort(key=lambda scale: math.prod(map(float, scale["resolution"])))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DamagedInputError(
             f"{file} does not describe a single-channel precomputed image: {type(error).__name__}: {error}"
@@ -78,6 +82,8 @@ class PrecomputedVolume:
         Folder that holds ``info``.
     level
         0 for full resolution.
+    allow_missing
+        Read zeros where files of chunks are missing.
 
     Attributes
     ----------
@@ -85,16 +91,19 @@ class PrecomputedVolume:
         The spacing; precomputed volumes always state it.
     depth, levels
         Planes of a chunk; number of levels.
+    n_files, n_missing
+        Number of files of chunks that the level should have, and how many of them are missing. Both are 0 for a
+        sharded level, whose shards may lack any chunk.
 
     Raises
     ------
     InputMissingError, DamagedInputError
-        If there is no such volume, or the volume cannot be opened.
+        If there is no such volume, or the volume cannot be opened or has lost files.
     ParameterError
         If the volume has no such level.
     """
 
-    def __init__(self, path: str | Path, level: int = 0) -> None:
+    def __init__(self, path: str | Path, level: int = 0, *, allow_missing: bool = False) -> None:
         self.path = Path(path)
         self.level = level
         info = read_info(self.path)
@@ -105,10 +114,21 @@ class PrecomputedVolume:
         self.spacing = self.stated_spacing = Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
         self.depth = int(scale["chunk_sizes"][0][2])
         self.levels = len(info["scales"])
-        self._store = self._open()
+        self._store = self._open(scale)
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
         z, y, x = self._store.shape
-        self._raw = _raw_chunks(self.path, scale, (z, y, x), self.dtype)
+        self._chunks = None
+        self.n_files = self.n_missing = 0
+        record = read_record(self.path)
+        if "sharding" in scale:
+            _check_shards(self.path / scale["key"])
+        else:
+            files = ChunkFiles(self.path, scale, record, allow_missing=allow_missing)
+            self.n_files, self.n_missing = files.n_due, files.n_missing
+            if scale["encoding"] == "raw":
+                self._chunks = StoredChunks(files, self.dtype)
+            elif not files.is_plain:
+                self._chunks = StoredChunks(files, self.dtype, decoder(info, scale))
         scan = read_scan(self.path) if level == 0 else None
         self.coverage = Coverage(x, y, z) if scan is None else scan.coverage
         if self.coverage.shape != (z, y, x):
@@ -117,11 +137,11 @@ class PrecomputedVolume:
                 f"has {(z, y, x)}; remove it to use the whole box"
             )
 
-    def _open(self) -> Any:
+    def _open(self, scale: dict[str, Any]) -> Any:
         spec = {
             "driver": "neuroglancer_precomputed",
             "kvstore": {"driver": "file", "path": f"{self.path.absolute()}/"},
-            "scale_index": self.level,
+            "scale_metadata": {"key": scale["key"]},
             "recheck_cached_data": "open",
         }
         try:
@@ -136,14 +156,14 @@ class PrecomputedVolume:
         return self.coverage.shape
 
     def read(self, box: Box) -> npt.NDArray[Any]:
-        """Voxels of ``box``, shape ``box.shape``; zero outside the volume and where no chunk was written.
+        """Voxels of ``box``, shape ``box.shape``; zero outside the volume and in chunks of zeros.
 
         Raises
         ------
         DamagedInputError
             If a chunk cannot be read.
         """
-        return padded(box, self.shape, self.dtype, self._decoded if self._raw is None else self._raw.read)
+        return padded(box, self.shape, self.dtype, self._decoded if self._chunks is None else self._chunks.read)
 
     def _decoded(self, box: Box) -> npt.NDArray[Any]:
         try:
@@ -152,13 +172,10 @@ class PrecomputedVolume:
             raise DamagedInputError(f"{self.path}: voxels {box} cannot be read: {error}") from error
 
 
-def _raw_chunks(path: Path, scale: dict[str, Any], shape: ZYX, dtype: np.dtype[Any]) -> RawChunks | None:
-    """The scale's chunk files; None if they are encoded or sharded."""
-    if scale["encoding"] != "raw" or "sharding" in scale:
-        return None
-    x_chunk, y_chunk, z_chunk = scale["chunk_sizes"][0]
-    x, y, z = scale.get("voxel_offset", (0, 0, 0))
-    return RawChunks(path / scale["key"], shape, (z_chunk, y_chunk, x_chunk), (z, y, x), dtype)
+def _check_shards(folder: Path) -> None:
+    """Raise DamagedInputError if there are no shards; which chunks they should hold, nothing says."""
+    if not any(folder.glob("*.shard")):
+        raise DamagedInputError(f"{folder} should hold the shards of a level, but there is no file *.shard in it")
 
 
 class PrecomputedFormat(VolumeFormat):
@@ -167,6 +184,8 @@ class PrecomputedFormat(VolumeFormat):
     name = "precomputed"
     marks = ("info",)
 
-    def open(self, folder: Path, fallback: Spacing | None = None) -> StoredVolume:
-        """The volume in a folder."""
-        return PrecomputedVolume(folder)
+    def open(
+        self, folder: Path, fallback: Spacing | None = None, *, level: int = 0, allow_missing: bool = False
+    ) -> StoredVolume:
+        """A level of the volume in a folder."""
+        return PrecomputedVolume(folder, level, allow_missing=allow_missing)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import ParameterError
+from gpustitch.io.volumes.record import RECORD, RECORD_KEY
 from gpustitch.io.write.format import Downsample, PyramidFormat, VolumeOutput, Writing
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, DEFAULT_LEVELS, level_shape, triple
@@ -109,17 +110,19 @@ class OmeZarrWriter(PyramidWriter):
             flush=flush,
         )
 
-    def _create(self, folder: Path) -> None:
+    def _create(self, folder: Path) -> Sequence[str]:
         image = multiscales(self.path.name.split(".")[0], self.spacing, self.levels, self.origin_um)
         if self.version == "0.4":
             _write_json(folder / ".zgroup", {"zarr_format": 2})
-            _write_json(folder / ".zattrs", {"multiscales": [{"version": "0.4", **image}]})
+            _write_json(folder / ".zattrs", {"multiscales": [{"version": "0.4", **image}], RECORD_KEY: RECORD})
         else:
-            ome = {"version": self.version, "multiscales": [image]}
-            _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}})
+            attributes = {"ome": {"version": self.version, "multiscales": [image]}, RECORD_KEY: RECORD}
+            _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
         # Files are flushed together at the end: one wait instead of one for each file.
         context = ts.Context({"file_io_sync": False})
-        self._stores = [self._create_level(folder / str(level), level, context) for level in range(self.levels)]
+        names = [str(level) for level in range(self.levels)]
+        self._stores = [self._create_level(folder / name, level, context) for level, name in enumerate(names)]
+        return names
 
     def _create_level(self, folder: Path, level: int, context: Any) -> Any:
         shape = level_shape(self.shape, level)

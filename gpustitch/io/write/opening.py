@@ -62,7 +62,8 @@ def open_output(
         float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, OME-Zarr the
         place of the first voxel along the volume's axes. Other formats hold none of it.
     sidecar
-        Written as JSON: ``gpustitch.json`` in the folder, ``<name>.json`` beside a file.
+        Written as JSON at the end, with what it holds then: ``gpustitch.json`` in the folder, ``<name>.json`` beside a
+        file.
     overwrite
         Replace ``path`` if it exists (when the new volume is complete).
     n_writers, in_flight_bytes

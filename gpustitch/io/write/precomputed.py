@@ -7,6 +7,7 @@ copies. Errors then keep the operating system's own number. Tests read the files
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,12 +28,13 @@ class PrecomputedWriter(PyramidWriter):
 
     written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32")
 
-    def _create(self, folder: Path) -> None:
+    def _create(self, folder: Path) -> Sequence[str]:
         info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape)
         (folder / "info").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
         self._folders = [folder / scale["key"] for scale in info["scales"]]
         for level in self._folders:
             level.mkdir()
+        return [level.name for level in self._folders]
 
     def _store(self, level: int, chunk: Box, voxels: npt.NDArray[Any]) -> None:
         _write_chunk(self._folders[level], chunk, voxels)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.volumes.precomputed import SIDECAR
+from gpustitch.io.volumes.record import write_record
 from gpustitch.io.write.format import Downsample
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, InFlight
 from gpustitch.io.write.pyramid_layout import (
@@ -50,7 +51,7 @@ class PyramidWriter(ABC):
 
     A context manager. All files go into the folder ``.<name>.partial``. The folder becomes ``path`` when the ``with``
     block ends without an error and every write has succeeded; otherwise the folder is removed. Methods may be called
-    from several threads. A chunk of zeros need not exist: readers see zeros there.
+    from several threads. A chunk of zeros has no file; the record of files (``gpustitch.io.volumes.record``) says so.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class PyramidWriter(ABC):
     chunk_shape
         Voxels (z, y, x) that are written together: a stored chunk, or a shard of chunks.
     sidecar
-        Written as ``gpustitch.json`` into the folder.
+        Written as ``gpustitch.json`` into the folder when all voxels are given: until then it may still change.
     overwrite
         Replace ``path`` if it exists (when the new volume is complete).
     n_writers
@@ -114,22 +115,23 @@ class PyramidWriter(ABC):
         check_block(self.block_shape, self.shape, self.dtype)
         self._downsample = downsample
         self._flush = flush
+        self._sidecar = sidecar
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
         self._lock = threading.Lock()  # for the attributes below
         self._pending: dict[tuple[int, ZYX], _Pending] = {}
         self._given: set[ZYX] = set()
         self._closed = False
+        # Whether a chunk is written; each is set by the one thread that writes the chunk.
+        self._written = [np.zeros(self._grid(level), np.bool_) for level in range(self.levels)]
         with contextlib.ExitStack() as stack:
             self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
-            self._create(self._folder)
-            if sidecar is not None:
-                (self._folder / SIDECAR).write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
+            self._level_names = self._create(self._folder)
             self._pool = stack.enter_context(ThreadPoolExecutor(checked_writers(n_writers), "gpustitch-write"))
             self._stack = stack.pop_all()
 
     @abstractmethod
-    def _create(self, folder: Path) -> None:
-        """Write the description of the volume into the empty folder."""
+    def _create(self, folder: Path) -> Sequence[str]:
+        """Write the description of the volume into the empty folder; return the names of the levels' folders."""
 
     @abstractmethod
     def _store(self, level: int, chunk: Box, voxels: npt.NDArray[Any]) -> None:
@@ -200,16 +202,24 @@ class PyramidWriter(ABC):
             if error is not None:
                 raise error
             self._in_flight.raise_failure()
-            if self._flush:
-                files = [Path(root, name) for root, _, names in os.walk(self._folder) for name in names]
-                with os_errors(self.path):
+            with os_errors(self.path):
+                write_record(self._folder, dict(zip(self._level_names, self._written, strict=True)))
+                if self._flush:
+                    files = [Path(root, name) for root, _, names in os.walk(self._folder) for name in names]
                     list(self._pool.map(_flush_to_disk, files))
 
     def _finish(self) -> None:
+        if self._sidecar is not None:
+            (self._folder / SIDECAR).write_text(json.dumps(self._sidecar, indent=1) + "\n", encoding="utf-8")
         for (level, _), pending in sorted(self._pending.items(), key=lambda item: item[0]):
             if pending.voxels is not None:
                 self._submit(level, pending.box, pending.voxels)
         self._pending.clear()
+
+    def _grid(self, level: int) -> ZYX:
+        """Chunks of a level along each axis."""
+        z, y, x = (-(-n // c) for n, c in zip(level_shape(self.shape, level), self.chunk_shape, strict=True))
+        return z, y, x
 
     def _check(self, box: Box, voxels: npt.NDArray[Any] | None) -> None:
         for start, stop, block, size in zip(box.start, box.stop, self.block_shape, self.shape, strict=True):
@@ -245,6 +255,8 @@ class PyramidWriter(ABC):
                 part = voxels[chunk.slices(box.start)]
                 if not self._in_flight.has_failed and part.any():
                     self._store(level, chunk, part)
+                    z, y, x = (s // c for s, c in zip(chunk.start, self.chunk_shape, strict=True))
+                    self._written[level][z, y, x] = True
             if release is not None:
                 release()
         except BaseException as error:

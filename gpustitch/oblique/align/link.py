@@ -228,6 +228,9 @@ def _match(overlap: Overlap, options: MatchOptions, device: Device, point: npt.N
     half, sigma = options.half_px, _sigma_px(overlap.fixed, options)
     z, y, x = point.tolist()
     fixed = _smoothed_window(overlap.fixed, (z, y, x), half, sigma, device)
+    # A frame that could not be read just now is no longer covered.
+    if not is_covered(overlap.fixed.coverage, (z, y, x), half):
+        return None
     place: ZYX = (z - overlap.offset[0], y - overlap.offset[1], x - overlap.offset[2])
     grid = Box.of_shape(overlap.moving.coverage.shape)
     for _ in range(_FETCHES):

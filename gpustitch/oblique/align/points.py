@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gpustitch.array import Device, on, to_device, to_host
 from gpustitch.model import ZYX, Box, Coverage, Volume
 from gpustitch.model.arrays import Integers
+from gpustitch.model.geometry import WHOLE_FRAME
 from gpustitch.oblique.align.blobs import find_blobs
 from gpustitch.running.threads import Workers, ordered_map
 
@@ -20,6 +21,8 @@ _BLOB_CONTEXT_PX = 8
 # Most boxes searched at a time, and for each wanted point.
 _PATCHES_AT_ONCE = 24
 _PATCHES_PER_POINT = 2
+
+Run = tuple[int, int]  # half-open range of frames
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,13 @@ class Centres:
         planes, rows = (self._range(axis) for axis in (0, 1))
         self._rows = rows
         z = np.arange(planes[0], planes[1] + 1)
-        first, last = self.x_bounds(z)
-        room = np.floor(last) - np.ceil(first) + 1
-        self._planes, self._columns = z[room > 0], room[room > 0]
-        self.widest_x = float((last - first).max()) if z.size else -1.0
+        spans = [self._x_bounds(z, *runs) for runs in self._meeting_runs(z)]
+        first, last = np.array(spans).reshape(len(spans), 2, z.size).swapaxes(0, 1)
+        self.widest_x = float((last - first).max()) if first.size else -1.0
+        low, high = (np.ceil(first - WHOLE_FRAME).astype(np.int64), np.floor(last + WHOLE_FRAME).astype(np.int64))
+        has_room = high >= low
+        # The rows of voxels that hold the centres: each plane, and the first and last centre along x.
+        self._z, self._first, self._last = np.broadcast_to(z, low.shape)[has_room], low[has_room], high[has_room]
 
     def _range(self, axis: int) -> tuple[int, int]:
         """First and last centre along z or y."""
@@ -68,55 +74,79 @@ class Centres:
         stops = [offset[axis] + coverage.shape[axis] - 1 - half for coverage, offset in self._tiles]
         return max(starts), min(stops)
 
-    def x_bounds(self, z: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """First and last centre along x on the planes ``z``; the window's corners meet a sheared tile's edge first."""
+    def _meeting_runs(self, z: npt.NDArray[np.int64]) -> Iterator[tuple[Run, Run]]:
+        """Pairs of a run of frames of each tile that may hold a window's centre on one of the planes ``z``."""
+        if not z.size:
+            return
+        (a, _), (b, offset) = self._tiles
+        # Frame f of the second tile lies beside frame f + drift of the first.
+        drift = offset[2] + b.shear * (z - offset[0]) - a.shear * z
+        others = b.runs
+        starts, stops = np.array(others).reshape(-1, 2).T
+        for run in a.runs:
+            low = int(np.searchsorted(stops, run[0] - drift.max() - 1))
+            high = int(np.searchsorted(starts, run[1] - drift.min() + 1))
+            for other in others[low:high]:
+                yield run, other
+
+    def _x_bounds(self, z: npt.NDArray[np.int64], *runs: Run) -> npt.NDArray[np.float64]:
+        """First and last centre along x on the planes ``z``, shape (2, planes), within a run of frames of each tile.
+
+        The window's corners meet a sheared run's edge first.
+        """
         first, last = np.full(z.shape, -np.inf), np.full(z.shape, np.inf)
         depth, _, width = self._half
-        for coverage, offset in self._tiles:
-            first = np.maximum(first, coverage.x_bounds(z - offset[0] + depth)[0] + offset[2] + width)
-            last = np.minimum(last, coverage.x_bounds(z - offset[0] - depth)[1] + offset[2] - width)
-        return first, last
+        for (coverage, offset), (start, stop) in zip(self._tiles, runs, strict=True):
+            place = z - offset[0]
+            first = np.maximum(first, coverage.x_bounds(place + depth)[0] + start + offset[2] + width)
+            last = np.minimum(last, coverage.x_bounds(place - depth)[0] + stop - 1 + offset[2] - width)
+        return np.stack([first, last])
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no centre."""
-        return self._rows[1] < self._rows[0] or self._planes.size == 0
+        return self._rows[1] < self._rows[0] or self._z.size == 0
 
     @property
     def bounds(self) -> Box:
         """The smallest box around all centres."""
         if self.is_empty:
             return Box((0, 0, 0), (0, 0, 0))
-        first, last = self.x_bounds(self._planes)
-        z, y = self._planes, self._rows
+        y = self._rows
         return Box(
-            (int(z[0]), y[0], math.ceil(first.min())),
-            (int(z[-1]) + 1, y[1] + 1, math.floor(last.max()) + 1),
+            (int(self._z.min()), y[0], int(self._first.min())),
+            (int(self._z.max()) + 1, y[1] + 1, int(self._last.max()) + 1),
         )
 
     def contains(self, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Which points (n, 3) are centres, shape (n,)."""
-        z, y, x = np.asarray(points).reshape(-1, 3).T
-        planes = self._range(0)
-        first, last = self.x_bounds(z)
-        inside = (z >= planes[0]) & (z <= planes[1]) & (y >= self._rows[0]) & (y <= self._rows[1])
-        return np.asarray(inside & (x >= first) & (x <= last))
+        places = np.asarray(points).reshape(-1, 3)
+        inside = np.ones(len(places), np.bool_)
+        for coverage, offset in self._tiles:
+            inside &= _are_covered(coverage, places - np.array(offset), self._half)
+        return inside
 
     def sample(self, rng: np.random.Generator, count: int) -> Integers:
         """``count`` random centres, each as likely as any other, shape (count, 3)."""
-        z = rng.choice(self._planes, count, p=self._columns / self._columns.sum())
+        room = self._last - self._first + 1
+        rows = rng.choice(room.size, count, p=room / room.sum())
         y = rng.integers(self._rows[0], self._rows[1] + 1, count)
-        first, last = self.x_bounds(z)
-        low, high = np.ceil(first).astype(np.int64), np.floor(last).astype(np.int64)
-        return np.column_stack([z, y, rng.integers(low, high + 1)])
+        return np.column_stack([self._z[rows], y, rng.integers(self._first[rows], self._last[rows] + 1)])
 
 
 def is_covered(coverage: Coverage, centre: ZYX, half: Sequence[int]) -> bool:
     """Whether a whole window is covered."""
-    first = coverage.x_bounds(centre[0] + half[0])[0]
-    last = coverage.x_bounds(centre[0] - half[0])[1]
-    inside = all(h <= c <= n - 1 - h for c, h, n in zip(centre[:2], half, coverage.shape, strict=False))
-    return bool(inside and first + half[2] <= centre[2] <= last - half[2])
+    return bool(_are_covered(coverage, np.array([centre]), half)[0])
+
+
+def _are_covered(coverage: Coverage, centres: Integers, half: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """About which ``centres`` (n, 3) a whole window is covered, shape (n,)."""
+    z, y, x = centres.T
+    depth, height, width = half
+    n_planes, n_rows, _ = coverage.shape
+    inside = (z >= depth) & (z < n_planes - depth) & (y >= height) & (y < n_rows - height)
+    first, last = x - width - coverage.shear * (z + depth), x + width - coverage.shear * (z - depth)
+    return np.asarray(inside & coverage.holds(first, last))
 
 
 def draw_points(

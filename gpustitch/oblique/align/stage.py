@@ -27,7 +27,7 @@ from gpustitch.oblique.align.voxel_size import VoxelSize, estimate_voxel_size
 from gpustitch.oblique.mosaic.distances import check_distances
 from gpustitch.oblique.mosaic.file import AlignmentRecord, write_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
-from gpustitch.oblique.mosaic.placing import mosaic_spacing, stage_origins
+from gpustitch.oblique.mosaic.placing import absent_frames, missing_files, mosaic_spacing, stage_origins
 from gpustitch.oblique.mosaic.tiles import open_tiles
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -74,6 +74,7 @@ class AlignOptions:
     allow_unaligned: bool = allow_unaligned()
     n_workers: int | None = shared.n_workers(flag="--n-cores --n-workers")
     overwrite: bool = shared.overwrite()
+    allow_missing: bool = shared.allow_missing_chunks()
     mosaic: Mosaic | None = None
     volumes: Mapping[str, Volume] | None = None
     device: str | Device = shared.device()
@@ -116,7 +117,8 @@ def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
     mosaic, volumes = options.mosaic, options.volumes
     if options.input is not None:
         mosaic = find_volume_mosaic(options.input)
-        volumes = {tile.name: volume for tile, volume in zip(mosaic.tiles, open_tiles(mosaic), strict=True)}
+        opened = open_tiles(mosaic, allow_missing=options.allow_missing)
+        volumes = {tile.name: volume for tile, volume in zip(mosaic.tiles, opened, strict=True)}
     assert mosaic is not None and volumes is not None
     missing = [tile.name for tile in mosaic.tiles if tile.name not in volumes]
     if missing:
@@ -143,6 +145,8 @@ class _Oblique:
             )
         self.coverage = Coverage(n_frames, y, z, (x - n_frames) / (z - 1) if z > 1 else 0.0)
         self.read = volume.read
+        self.n_files: int = getattr(volume, "n_files", 0)
+        self.n_missing: int = getattr(volume, "n_missing", 0)
 
 
 def plan(options: AlignOptions) -> AlignPlan:
@@ -185,6 +189,9 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         If tiles overlap but no link was accepted, unless `allow_unaligned`. Then nothing is written.
     """
     options = plan.options
+    missing = list(missing_files(plan.mosaic, [plan.volumes[tile.name] for tile in plan.mosaic.tiles]))
+    for text in missing:
+        progress.warn(text)
     links: list[Link] = []
     counts: dict[tuple[str, str], LinkCount] = {}
     for pair in tracked(plan.pairs, progress, "Aligning", len(plan.pairs), "overlaps"):
@@ -204,7 +211,8 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         counts={pair: (c.sampled, c.correlated, c.agreeing) for pair, c in counts.items()},
         align_xz=options.align_xz,
         negative_y=options.negative_y,
-        provenance=_provenance(plan),
+        absent_frames=absent_frames(plan.volumes),
+        provenance={**_provenance(plan), "missing": missing},
     )
     if options.output is not None:
         write_alignment(options.output, record, overwrite=options.overwrite)

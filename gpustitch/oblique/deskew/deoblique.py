@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from gpustitch.array import Array, kernel, namespace
 from gpustitch.errors import ParameterError
-from gpustitch.model import Box
-from gpustitch.model.geometry import WHOLE_FRAME
+from gpustitch.model import Box, Coverage
+from gpustitch.model.geometry import plane_frames
 
 _TYPES = ("uint8", "uint16", "float32")
 # 32 columns of uint16 fill a cache line. 4 rows of 160 such frames fit the first-level cache for transposing.
@@ -43,11 +43,8 @@ def plane_offsets(shear: float, z_start: int, n_planes: int) -> tuple[npt.NDArra
 
     Both are computed in double precision from the plane's absolute number, so blocks of a volume agree with the whole.
     """
-    displacement = shear * np.arange(z_start, z_start + n_planes, dtype=np.float64)
-    whole = np.ceil(displacement - WHOLE_FRAME)
-    weight = whole - displacement
-    weight[np.abs(weight) <= WHOLE_FRAME] = 0
-    return -whole.astype(np.int64), weight.astype(np.float32)
+    offset, weight = plane_frames(shear, np.arange(z_start, z_start + n_planes))
+    return offset, weight.astype(np.float32)
 
 
 @kernel("deoblique.cu", T="out: uint8 uint16 float32", tile=(32, 1, 128), threads=(256,))
@@ -181,3 +178,10 @@ def deoblique(frames: Array, box: Box, shear: float, *, first_frame: int = 0, ou
         raise ParameterError(f"`out` must be of shape {box.shape} and {frames.dtype}, not {out.shape} and {out.dtype}")
     shear_lerp(frames, out, xp.asarray(offset), xp.asarray(weight))
     return out
+
+
+def clear_holes(voxels: npt.NDArray[Any], box: Box, coverage: Coverage) -> None:
+    """Set the voxels of ``box`` that need an absent frame to 0, in place; a NumPy array of shape ``box.shape``."""
+    holes = coverage.holes(box)
+    if holes.any():
+        voxels.swapaxes(1, 2)[holes] = 0

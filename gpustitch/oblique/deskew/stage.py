@@ -15,10 +15,11 @@ import numpy as np
 
 from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
-from gpustitch.errors import ParameterError
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
+from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
+from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
@@ -35,7 +36,7 @@ from gpustitch.model import ZYX, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, Sweep, Work
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
@@ -73,6 +74,7 @@ class DeobliqueOptions:
     overwrite: bool = shared.overwrite()
     flush: bool = True  # wait until the disk has everything; a volume that is read once and removed needs no flush
     allow_missing: bool = shared.allow_missing()
+    on_error: shared.OnError = shared.on_error()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     flat: Path | None = flat_file(DESTRIPING)
@@ -83,11 +85,12 @@ class DeobliquePlan:
     """A checked job: the frames, their geometry, and the disk and memory that the run will need.
 
     ``correction`` is applied to each frame; None leaves frames alone. ``output_bytes`` bounds the chunks on disk.
-    ``memory_bytes`` bounds the frames, blocks and unwritten chunks in memory.
+    ``memory_bytes`` bounds the frames, blocks and unwritten chunks in memory. ``caution`` is a warning about the
+    frames' values; empty if there is none.
     """
 
     options: DeobliqueOptions
-    frames: Frames
+    frames: Readable
     scan: ObliqueScan
     correction: Correction | None
     block_shape: ZYX
@@ -95,6 +98,7 @@ class DeobliquePlan:
     device: Device
     output_bytes: int
     memory_bytes: int
+    caution: str = ""
 
     @property
     def shape(self) -> ZYX:
@@ -103,7 +107,7 @@ class DeobliquePlan:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the volume's voxels: uint16 for corrected frames, else the type of the frames."""
+        """Type of the volume's voxels: that of the frames, or the one that the correction states."""
         return _voxel_type(self.correction, self.frames)
 
     @property
@@ -119,11 +123,16 @@ class DeobliquePlan:
 
 @dataclass(frozen=True)
 class DeobliqueResult:
-    """What was written."""
+    """What was written, and how many pixels of corrected frames their type may have cut off.
+
+    ``scan`` names as absent all frames that were not there or not readable; ``lost`` says why.
+    """
 
     path: Path
     scan: ObliqueScan
     n_blocks: int
+    lost: Lost
+    n_cut_off: int = 0
 
 
 def plan(options: DeobliqueOptions) -> DeobliquePlan:
@@ -134,7 +143,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     InputMissingError, DamagedInputError
         If the frames cannot be opened.
     ParameterError
-        If an option is out of range.
+        If an option is out of range, or the correction cannot take the values of a float frame in the middle.
     OutputExistsError, OutputError
         If the output exists, cannot be created, or would not fit on the disk.
     """
@@ -147,7 +156,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     frames = _opened(options)
     if frames.dtype.name not in _FRAME_TYPES:
         raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")
-    scan = ObliqueScan(*frames.shape, options.pixel_um, options.step_um, options.angle_deg)
+    scan = ObliqueScan(*frames.shape, options.pixel_um, options.step_um, options.angle_deg, absent=tuple(frames.absent))
     correction = _correction(options)
     if correction is not None:
         correction.check_shape((scan.n_rows, scan.n_columns))
@@ -157,7 +166,10 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     check_free_space(options.output, output_bytes)
     memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers)
     device = choose_device(options.device, options.device_memory_bytes)
-    job = DeobliquePlan(options, frames, scan, correction, block_shape, n_workers, device, output_bytes, memory_bytes)
+    caution = _caution(correction, frames)
+    job = DeobliquePlan(
+        options, frames, scan, correction, block_shape, n_workers, device, output_bytes, memory_bytes, caution
+    )
     _check_device(job)
     return job
 
@@ -168,21 +180,20 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
     Raises
     ------
     DamagedInputError
-        If a frame cannot be read.
+        If a frame cannot be read, and ``on_error`` is ``"stop"``. With ``"skip"``, if no frame can be read.
     OutputError
         If the output cannot be written. Then no part of the output remains.
     """
     options = plan.options
-    warning = truncation(options.input) if options.allow_missing else ""
-    if warning:
-        progress.warn(warning)
+    for caution in (*cautions(options.input), plan.caution):
+        if caution:
+            progress.warn(caution)
     work = Work(
         plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
     )
     used = dataclasses.replace(options, n_workers=plan.n_workers, device=plan.device)
     sidecar = {
         **provenance(used, [Path(options.input)] if Path(options.input).exists() else []),
-        "scan": dataclasses.asdict(plan.scan),
     }
     with open_output(
         options.output,
@@ -197,17 +208,30 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         n_writers=options.n_writers,
         flush=options.flush,
     ) as writer:
-        n_blocks = Sweep(work, writer).run(progress)
-    return DeobliqueResult(options.output, plan.scan, n_blocks)
+        sweep = Sweep(work, writer)
+        n_blocks = sweep.run(progress)
+        # Only now is it known which frames could be read.
+        lost = Lost.of(plan.frames, options.start or 0)
+        lost.check_any_left(options.input)
+        scan = dataclasses.replace(plan.scan, absent=tuple(plan.frames.absent))
+        sidecar |= {"scan": dataclasses.asdict(scan), **lost.record}
+    for line in lost.lines():
+        progress.warn(f"{options.input}: {line}")
+    if sweep.n_cut_off:
+        progress.warn(cut_off_text(sweep.n_cut_off))
+    return DeobliqueResult(options.output, scan, n_blocks, lost, sweep.n_cut_off)
 
 
-def _opened(options: DeobliqueOptions) -> Frames:
-    frames = open_frames(options.input, allow_missing=options.allow_missing)
+def _opened(options: DeobliqueOptions) -> Readable:
+    skips = shared.checked_on_error(options.on_error)
+    frames = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips)
     if options.start is not None or options.stop is not None:
         frames = Slice(frames, options.start or 0, options.stop)
     if options.rotate_90 % 4 or options.flip_ud:
         frames = Oriented(frames, options.rotate_90, options.flip_ud)
-    return frames
+    readable = Readable(frames, skips=skips)
+    Lost.of(readable, options.start or 0).check_any_left(options.input)
+    return readable
 
 
 def _correction(options: DeobliqueOptions) -> Correction | None:
@@ -218,8 +242,21 @@ def _correction(options: DeobliqueOptions) -> Correction | None:
     return None if correction.is_identity else correction
 
 
+def _caution(correction: Correction | None, frames: Frames) -> str:
+    """Refuse values that the correction cannot take, or warn of them, by a frame in the middle; floats alone."""
+    if correction is None or frames.dtype.kind != "f":
+        return ""
+    middle = frames.shape[0] // 2
+    try:
+        frame = frames.read(middle, middle + 1)
+        correction.check_values(frame)
+    except DamagedInputError:
+        return ""  # the run names damaged frames
+    return correction.caution_about(frame)
+
+
 def _voxel_type(correction: Correction | None, frames: Frames) -> np.dtype[Any]:
-    return np.dtype(frames.dtype if correction is None else np.uint16)
+    return np.dtype(frames.dtype) if correction is None else correction.result_type(np.dtype(frames.dtype))
 
 
 def _block_shape(levels: int, chunk_shape: ZYX) -> ZYX:

@@ -1,11 +1,12 @@
 """One pass over the frames, in batches: read, correct, interpolate, hand over.
 
 A block is interpolated as soon as its last frame is there. A frame is forgotten as soon as no block needs it any more.
-While blocks are interpolated and written, the next batch is read and corrected.
+While blocks are interpolated and written, the next batch is read and corrected. Voxels that need an absent frame are 0.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections import deque
@@ -18,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, Device, empty, on, to_device, to_host
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import ZYX, Box, Frames, ObliqueScan
-from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.deskew.deoblique import clear_holes, deoblique
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.running.progress import Progress
 from gpustitch.running.threads import Workers
@@ -82,7 +84,10 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Work:
-    """Frames to de-oblique, the correction of each frame (None for none), the blocks to make, and the threads."""
+    """Frames to de-oblique, the correction of each frame (None for none), the blocks to make, and the threads.
+
+    Frames may become absent when they are read.
+    """
 
     frames: Frames
     scan: ObliqueScan
@@ -103,12 +108,13 @@ class Sink(Protocol):
 
 
 class Sweep:
-    """One pass over the frames."""
+    """One pass over the frames; ``n_cut_off`` counts the pixels that their type cut off in the correction."""
 
     def __init__(self, work: Work, writer: Sink) -> None:
         self._work = work
         self._scan = work.scan
         self._writer = writer
+        self.n_cut_off = 0
         self._window = Window()
         self._device = work.workers.device
         self._grain = DEVICE_GRAIN if self._device.is_cuda else HOST_GRAIN
@@ -147,16 +153,25 @@ class Sweep:
         for block in blocks:
             block.result()
         for start, piece in zip(starts, pieces, strict=True):
-            self._window.append(start, piece.result())
+            frames, cut_off = piece.result()
+            self._window.append(start, frames)
+            self.n_cut_off += cut_off
         self._window.forget_before(self._oldest_needed())
         return stop - held, len(blocks)
 
-    def _load(self, start: int, stop: int) -> Array:
+    def _load(self, start: int, stop: int) -> tuple[Array, int]:
+        """The corrected frames, and the number of pixels cut off."""
         raw = self._work.frames.read(start, stop)
         correction = self._work.correction
         with on(self._device):
             frames = to_device(raw, self._device)
-            return frames if correction is None else correction.apply(frames)
+            if correction is None:
+                return frames, 0
+            try:
+                corrected = correction.apply(frames)
+            except (DamagedInputError, ParameterError) as error:
+                raise type(error)(f"frames {start} to {stop - 1} of those used: {error}") from error
+            return corrected, correction.n_cut_off(frames, corrected)
 
     def _ready(self, held: int) -> Iterator[Box]:
         """Take the blocks that need only frames held; skip the boxes that no frame reaches."""
@@ -188,6 +203,8 @@ class Sweep:
             voxels = to_host(out)
         # Only now: earlier, another thread's stream could overwrite frames that this thread's stream still reads.
         done()
+        # All frames of the box were read before, so that by now it is known which of them are absent.
+        clear_holes(voxels, box, dataclasses.replace(self._scan, absent=tuple(self._work.frames.absent)).coverage)
         if voxels is out:
             self._writer.write(box, voxels, release)
         else:

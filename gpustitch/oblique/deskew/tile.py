@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
-from gpustitch.model import ZYX, Box, Frames, ObliqueScan
-from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.model import ZYX, Box, Coverage, Frames, ObliqueScan
+from gpustitch.oblique.deskew.deoblique import clear_holes, deoblique
 from gpustitch.ops.padded import padded
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ CACHED_FRAMES_BYTES = 1 << 28
 class ObliqueTile:
     """Raw frames as a :class:`gpustitch.model.Volume`, de-obliqued on demand.
 
-    Only the frames, rows and columns that a box needs are read. Frames are corrected and rounded to uint16 before
+    Only the frames, rows and columns that a box needs are read. Frames are corrected, in their own type, before
     interpolation. So a box equals the same box of the volume that ``dcimg2oblique`` writes. A correction that
     destripes needs whole frames: the last corrected frames are kept, up to ``cache_bytes``. Several threads may read
-    at once.
+    at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when they are first read.
 
     Parameters
     ----------
@@ -63,11 +63,19 @@ class ObliqueTile:
         self.scan = scan
         self.correction = correction
         self.spacing = scan.spacing
-        self.coverage = scan.coverage
-        self.dtype: np.dtype[Any] = np.dtype(frames.dtype if correction is None else np.uint16)
+        self._coverage = dataclasses.replace(scan.coverage, absent=(*scan.absent, *frames.absent))
+        self.dtype: np.dtype[Any] = frames.dtype if correction is None else correction.result_type(frames.dtype)
         self._limit = cache_bytes
         self._cache: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which voxels hold data, as far as the frames read so far tell."""
+        coverage, absent = self._coverage, self.frames.absent
+        if not absent.issubset(coverage.absent):
+            coverage = self._coverage = dataclasses.replace(coverage, absent=(*coverage.absent, *absent))
+        return coverage
 
     @property
     def shape(self) -> ZYX:
@@ -84,7 +92,9 @@ class ObliqueTile:
         start, stop = self.scan.frames_of(box)
         rows, columns = slice(box.start[1], box.stop[1]), slice(box.start[0], box.stop[0])
         frames = self._corrected(start, stop, rows, columns)
-        return deoblique(frames, box, self.scan.shear, first_frame=start)
+        voxels: npt.NDArray[Any] = deoblique(frames, box, self.scan.shear, first_frame=start)
+        clear_holes(voxels, box, self.coverage)
+        return voxels
 
     def _corrected(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         if self.correction is None:

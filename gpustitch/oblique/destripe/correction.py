@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from gpustitch.array import Array, namespace, resident
-from gpustitch.errors import ParameterError
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
-from gpustitch.oblique.flat.flatfield import check_scaled_flat, flat_counts, inverse_flat, to_uint16
+from gpustitch.oblique.flat.flatfield import check_scaled_flat, flattened, inverse_flat
 
 # The notch takes about half of a foreground structure of 2 * columns / sigma1 pixels. Cells are shorter than this.
 _LEAST_KEPT_PX = 20
 
 Method = Literal["none", "wavelet", "lightsheet"]
+OutputType = Literal["keep", "uint8", "uint16", "float32"]
+_KEPT = ("uint8", "uint16", "float32", "int8", "int16", "int32", "uint32", "float64")
+# Whole numbers up to this are exact in float32, in which corrections are computed.
+_MOST_EXACT = 1 << 24
 
 
 @documented
@@ -33,7 +37,7 @@ class Correction:
     Raises
     ------
     ParameterError
-        If the flat is not scaled, not finite or negative, or ``dark`` is negative or not finite.
+        If the flat is not scaled, not finite or negative, or ``dark`` is negative or not finite, or a choice is none.
     """
 
     method: Method = option(
@@ -49,10 +53,16 @@ class Correction:
         help="Counts that the camera shows without light.",
         panel=DESTRIPING,
     )
+    dtype: OutputType = option(
+        "keep",
+        help="Type of corrected pixels; keep is that of the frames. Another cuts off and counts what it cannot hold.",
+        panel=DESTRIPING,
+    )
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise ParameterError(f"`method` must be one of {', '.join(get_args(Method))}, not {self.method!r}")
+        for name, value, choices in (("method", self.method, Method), ("dtype", self.dtype, OutputType)):
+            if value not in get_args(choices):
+                raise ParameterError(f"`{name}` must be one of {', '.join(get_args(choices))}, not {value!r}")
         if not (np.isfinite(self.dark) and self.dark >= 0):
             raise ParameterError(f"`dark` must be 0 or a positive number of counts, not {self.dark}")
         if self.flat is not None:
@@ -61,7 +71,7 @@ class Correction:
     @property
     def is_identity(self) -> bool:
         """Whether the correction changes nothing."""
-        return not self.destripes and self.flat is None and self.dark == 0
+        return not self.destripes and self.flat is None and self.dark == 0 and self.dtype == "keep"
 
     @property
     def destripes(self) -> bool:
@@ -81,6 +91,22 @@ class Correction:
             f"{2 * n_columns / _LEAST_KEPT_PX:.0f}"
         )
 
+    def caution_about(self, frame: Array) -> str:
+        """A warning about correcting frames like this one; empty if there is none."""
+        if frame.dtype.kind != "f" or not frame.size:
+            return ""
+        greatest = float(frame.max())
+        if 0 < greatest <= 1 and self.result_type(frame.dtype).kind == "u":
+            return f"the frames reach only {greatest:.3g}, of which `dtype` {self.dtype} keeps no more than 0 and 1"
+        if self.method != "wavelet" or not self.destripes:
+            return ""
+        if not 0 < greatest < self.wavelet.one_count * self.wavelet.crossover:
+            return ""
+        return (
+            f"the wavelet method works on counts, but the frames reach only {greatest:.3g}: give `one_count`, the "
+            "value of one count in them (about 1.5e-5 for frames from 0 to 1)"
+        )
+
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ParameterError if the flat and frames of ``shape`` (rows, columns) differ in shape."""
         if self.flat is not None and tuple(self.flat.shape) != tuple(shape):
@@ -89,15 +115,33 @@ class Correction:
                 f"{shape[0]} x {shape[1]}; use a flat made from frames of this size and orientation"
             )
 
-    def apply(self, frame: Array) -> Array:
-        """The corrected frame (rows, columns), or frames (frames, rows, columns), as a new uint16 array.
-
-        Counts are rounded and clipped to 0..65535.
+    def result_type(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Type of the corrected pixels of frames of ``dtype``.
 
         Raises
         ------
         ParameterError
-            If the frame is neither 2-D nor 3-D, or differs in shape from the flat.
+            If frames of that type cannot be corrected, or not without a type stated in ``dtype``.
+        """
+        if self.dtype != "keep" and dtype.kind in "uif":
+            return np.dtype(self.dtype)
+        if dtype.name not in _KEPT:
+            advice = "state the `dtype` of the result" if dtype.kind in "uif" else "convert the frames"
+            raise ParameterError(f"pixels of {dtype} cannot keep their type, as {', '.join(_KEPT)} can; {advice}")
+        return dtype.newbyteorder("=")
+
+    def apply(self, frame: Array) -> Array:
+        """The corrected frame (rows, columns), or frames (frames, rows, columns), as a new array of `result_type`.
+
+        It is computed in float32. Whole numbers are rounded and clipped to the range of their type.
+
+        Raises
+        ------
+        ParameterError
+            If the frame is neither 2-D nor 3-D, or differs in shape from the flat. With ``dtype`` ``"keep"``, if its
+            type cannot be kept, values are below 0 and to be destriped, or whole numbers are too great for float32.
+        DamagedInputError
+            If the frame holds NaN or infinity.
         """
         if frame.ndim not in (2, 3):
             raise ParameterError(
@@ -105,13 +149,57 @@ class Correction:
                 f"not an array of shape {tuple(frame.shape)}"
             )
         self.check_shape(frame.shape[-2:])
+        dtype = self.result_type(frame.dtype)
         if self.is_identity:
-            return to_uint16(frame)
+            return frame.astype(dtype)
+        self.check_values(frame)
         frames = frame[None] if frame.ndim == 2 else frame
-        out = namespace(frame).empty(frames.shape, np.uint16)
         truncate = self.method == "wavelet" and self.wavelet.compat
-        flat_counts(self._destriped(frames), resident(self._gain, frames), out, self.dark, truncate)
-        return out.reshape(frame.shape)  # type: ignore[no-any-return]
+        out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, self.dark, truncate=truncate)
+        return out.reshape(frame.shape)
+
+    def check_values(self, frame: Array) -> None:
+        """Refuse a frame whose values the correction would lose; raises what `apply` raises about them."""
+        xp, kind = namespace(frame), frame.dtype.kind
+        if kind == "f":
+            broken = frame.size - int(xp.count_nonzero(xp.abs(frame) <= np.finfo(np.float32).max))
+            if broken:
+                raise DamagedInputError(
+                    f"{broken} of the {frame.size} pixels at hand are NaN, infinite or beyond float32; mend them first"
+                )
+        if self.dtype != "keep" or frame.size == 0:
+            return
+        if self.destripes and kind != "u" and float(frame.min()) < 0:
+            raise ParameterError(
+                f"a frame holds values down to {float(frame.min()):g}, but destriping takes 0 for no light: add an "
+                "offset to the frames, or state the `dtype` of the result, which cuts them off at 0"
+            )
+        if kind != "f" and frame.dtype.itemsize > 2:
+            greatest = max(int(frame.max()), -int(frame.min()))
+            if greatest > _MOST_EXACT:
+                raise ParameterError(
+                    f"a frame of {frame.dtype} holds {greatest}, and whole numbers above {_MOST_EXACT} would lose "
+                    "digits; give `dtype` float32 to accept that"
+                )
+
+    def n_cut_off(self, raw: Array, corrected: Array) -> int:
+        """Number of pixels of raw frames that may have lost their value at an end of a range.
+
+        They came to an end of the corrected frames' type, 0 aside, at which the raw pixel was not. Or they were below
+        0, where destriping or the type takes none of that.
+        """
+        xp, kind, count = namespace(raw), corrected.dtype.kind, 0
+        ends = np.iinfo(corrected.dtype) if kind != "f" and corrected.size else None
+        if ends and (int(corrected.max()) == ends.max or (kind == "i" and int(corrected.min()) == ends.min)):
+            at_end = corrected == ends.max
+            if kind == "i":
+                at_end |= corrected == ends.min
+            if raw.dtype == corrected.dtype:
+                at_end &= raw != corrected
+            count = int(xp.count_nonzero(at_end))
+        if raw.dtype.kind != "u" and (kind == "u" or self.destripes):
+            count += int(xp.count_nonzero(raw < 0))
+        return count
 
     @cached_property
     def _gain(self) -> Array:
@@ -121,6 +209,16 @@ class Correction:
         """The frames (frames, rows, columns) as float32 counts, without stripes."""
         if not self.destripes:
             return frames.astype(np.float32)
+        if frames.dtype.kind != "u" and self.dtype != "keep":
+            frames = namespace(frames).maximum(frames, 0)
         if self.method == "wavelet":
             return destripe_wavelet(frames, self.wavelet)
         return destripe_lightsheet(frames, self.lightsheet)
+
+
+def cut_off_text(count: int) -> str:
+    """A warning about pixels that `Correction.n_cut_off` counts."""
+    return (
+        f"{count} pixels were cut off at the greatest value of their type, or at 0; give a wider `dtype`, such as "
+        "float32, to keep what exceeds a type"
+    )

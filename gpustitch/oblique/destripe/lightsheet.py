@@ -88,7 +88,7 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
     ParameterError
         If the image is neither 2-D nor 3-D, or is empty or not real.
     DamagedInputError
-        If the image holds NaN.
+        If the image holds NaN or infinity.
     """
     xp = namespace(image)
     if image.ndim not in (2, 3) or image.dtype.kind not in "uif" or image.size == 0:
@@ -99,8 +99,8 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
     images = image if image.ndim == 3 else image[None]
     if images.dtype.name not in _COUNTS:
         images = images.astype(np.float32)
-    if images.dtype.kind == "f" and bool(xp.isnan(images).any()):
-        raise DamagedInputError("the image holds NaN; replace those pixels before destriping")
+    if images.dtype.kind == "f" and not bool(xp.isfinite(images).all()):
+        raise DamagedInputError("the image holds NaN or infinity; replace those pixels before destriping")
     out = xp.empty(images.shape, np.float32)
     line, background = line_estimate(images, options), background_estimate(images, options)
     subtract_stripes(images, line, background, out, options.lightsheet_vs_background)

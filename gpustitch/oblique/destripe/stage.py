@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -23,7 +22,8 @@ from gpustitch.errors import (
 from gpustitch.io.atomic import check_free_space, check_output
 from gpustitch.io.found import found_files
 from gpustitch.io.frames.formats import raw_suffixes
-from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.frames.opening import cautions, open_frames
+from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import (
     IMAGE_SUFFIXES,
     TIFF_SUFFIXES,
@@ -38,13 +38,11 @@ from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
-
-OnError = Literal["stop", "skip"]
 
 _SUFFIX = "_destriped"
 PROVENANCE = "destripe.json"
@@ -70,10 +68,8 @@ class DestripeOptions:
         unit="um",
         help="Distance between DCIMG frames, um; names TIFFs after their position.",
     )
-    keep_type: bool = option(
-        False, flag="--dont-convert-16bit", help="Write images of the input's type instead of 16-bit ones."
-    )
-    on_error: OnError = option("stop", help="What to do about a damaged file.")
+    allow_missing: bool = shared.allow_missing()
+    on_error: shared.OnError = shared.on_error("What to do about a damaged file or frame: stop, or skip it.")
     n_workers: int | None = shared.n_workers(flag="--workers -n --n-workers")
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.device()
@@ -99,7 +95,10 @@ class _Job:
 
 @dataclass(frozen=True)
 class DestripePlan:
-    """A checked job. ``unreadable`` maps each file that could not be opened to the reason."""
+    """A checked job. ``unreadable`` maps each file that could not be opened to the reason.
+
+    ``caution`` is a warning about the first image; empty if there is none.
+    """
 
     options: DestripeOptions
     output: Path
@@ -108,21 +107,30 @@ class DestripePlan:
     output_bytes: int
     n_workers: int
     device: Device
+    caution: str = ""
 
 
 @dataclass(frozen=True)
 class DestripeResult:
-    """What was written, and for each skipped file the reason."""
+    """What was written, and what was not.
+
+    ``skipped`` has the reason for each file, ``lost`` the frames without an image of each file of many frames.
+    ``n_cut_off`` counts the pixels that the type cut off (`Correction.n_cut_off`).
+    """
 
     output: Path
     n_images: int
     skipped: dict[Path, str]
+    lost: dict[Path, Lost]
+    n_cut_off: int = 0
 
     @property
     def summary(self) -> str:
         """One line for people."""
         skipped = f"; skipped {len(self.skipped)} damaged files" if self.skipped else ""
-        return f"{self.output}: {self.n_images} images{skipped}"
+        n_lost = sum(map(len, self.lost.values()))
+        lost = f"; without {n_lost} frames that are absent or cannot be read" if n_lost else ""
+        return f"{self.output}: {self.n_images} images{skipped}{lost}"
 
 
 def plan(options: DestripeOptions) -> DestripePlan:
@@ -136,14 +144,14 @@ def plan(options: DestripeOptions) -> DestripePlan:
         If a DCIMG file or the first image is damaged and ``on_error`` is ``"stop"``.
     ParameterError
         If the correction would change nothing or an option is out of range. If the flat differs in shape from the
-        first image. If two images would get one name, or the output lies in the input.
+        first image, or the type of the first image cannot be kept. If two images would get one name, or the output
+        lies in the input.
     OutputExistsError, OutputError
         If an output exists, cannot be written, or does not fit on the disk.
     """
     check_compression(options.compression)
     n_workers = checked_workers(options.n_workers)
-    if options.on_error not in get_args(OnError):
-        raise ParameterError(f"`on_error` is stop or skip, not {options.on_error!r}")
+    shared.checked_on_error(options.on_error)
     if options.zstep_um is not None and not options.zstep_um >= 0.1:
         raise ParameterError(f"`zstep_um` must be at least 0.1 um, not {options.zstep_um}")
     if options.flat is not None:
@@ -159,10 +167,10 @@ def plan(options: DestripeOptions) -> DestripePlan:
     if not jobs and not unreadable:
         raise InputMissingError(f"{source} holds no {either((*IMAGE_SUFFIXES, *raw_suffixes(one=True)))} file")
     _check_outputs(options, output, jobs)
-    output_bytes = _estimated_bytes(options, jobs)
+    output_bytes, caution = _estimated(options, jobs)
     check_free_space(output, output_bytes)
     device = choose_device(options.device, options.device_memory_bytes)
-    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device)
+    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device, caution)
 
 
 def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
@@ -179,61 +187,105 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     OutputError
         If an image cannot be written.
     """
+    for stack in dict.fromkeys(job.source for job in plan.jobs if job.frames is not None):
+        for caution in cautions(stack):
+            progress.warn(caution)
     skipped = dict(plan.unreadable)
-    done = 0
+    done = cut_off = 0
+    if plan.caution:
+        progress.warn(plan.caution)
+    unreadable: dict[Path, dict[int, str]] = {job.source: {} for job in plan.jobs if job.frames is not None}
     try:
-        failures = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
-        for job, reason in zip(
-            plan.jobs, tracked(failures, progress, "Destriping", len(plan.jobs), "images"), strict=True
+        outcomes = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
+        for job, (reason, n_cut) in zip(
+            plan.jobs, tracked(outcomes, progress, "Destriping", len(plan.jobs), "images"), strict=True
         ):
-            if reason:
+            if reason and job.frames is not None:
+                unreadable[job.source][job.number] = reason
+            elif reason:
                 skipped.setdefault(job.source, reason)
-            done += not reason
+            done, cut_off = done + (not reason), cut_off + n_cut
     except BaseException:
         if plan.jobs:
             progress.note(f"stopped after {done} of {len(plan.jobs)} images; {plan.output} is not complete")
         raise
-    for reason in skipped.values():
-        progress.warn(f"skipped: {reason}")
+    lost = _told(plan, skipped, unreadable, progress)
     if not done:
-        raise DamagedInputError(
-            f"none of the images in {plan.options.input} can be read: {next(iter(skipped.values()))}"
-        )
+        reasons = [*skipped.values(), *(reason for frames in unreadable.values() for reason in frames.values())]
+        raise DamagedInputError(f"none of the images in {plan.options.input} can be read: {reasons[0]}")
+    if cut_off:
+        progress.warn(cut_off_text(cut_off))
     if plan.options.input.is_dir() or _is_stack(plan.options.input):
         used = replace(plan.options, n_workers=plan.n_workers, device=plan.device)
         record = provenance(used, [plan.options.input])
-        record |= {"images": done, "skipped": {str(path): reason for path, reason in skipped.items()}}
+        record |= {"images": done, "cut_off_pixels": cut_off, "skipped": {str(p): why for p, why in skipped.items()}}
+        record |= {"stacks": {str(path): of_stack.record for path, of_stack in lost.items()}}
         write_json(plan.output / PROVENANCE, record, overwrite=True)
-    return DestripeResult(plan.output, done, skipped)
+    for path, of_stack in lost.items():
+        if 0 in of_stack.unreadable and plan.options.zstep_um is None:
+            raise _begins_later(path)
+    return DestripeResult(plan.output, done, skipped, lost, cut_off)
 
 
-def _destripe(job: _Job, plan: DestripePlan) -> str:
-    """Write one image; returns the reason if the image is skipped, else an empty text."""
+def _told(
+    plan: DestripePlan,
+    skipped: Mapping[Path, str],
+    unreadable: Mapping[Path, Mapping[int, str]],
+    progress: Progress,
+) -> dict[Path, Lost]:
+    """Warn about all that was skipped; returns what each stack of frames lacks."""
+    for reason in skipped.values():
+        progress.warn(f"skipped: {reason}")
+    first = {job.target.parent: job.source for job in reversed(plan.jobs) if job.frames is None}
+    for path in sorted(skipped.keys() & set(first.values())):
+        progress.warn(f"{path} was skipped, the first image of its folder: the stack begins with another image now")
+    lost = {}
+    for path, frames in {job.source: job.frames for job in plan.jobs}.items():
+        if frames is not None:
+            lost[path] = Lost(frames.shape[0], tuple(sorted(frames.absent)), unreadable[path])
+            for line in lost[path].lines("no file is written"):
+                progress.warn(f"{path}: {line}")
+    return lost
+
+
+def _begins_later(path: Path) -> DamagedInputError:
+    return DamagedInputError(
+        f"{path}: frame 0, the first one, is not there or cannot be read: its images would begin with another frame, "
+        "and all places along x would be wrong; give `zstep_um`, which names images after their position, or leave "
+        "the file out"
+    )
+
+
+def _destripe(job: _Job, plan: DestripePlan) -> tuple[str, int]:
+    """Write one image; returns the reason if the image is skipped, else an empty text, and the pixels cut off."""
     options = plan.options
     try:
-        result = _corrected(job, options, plan.device)
+        result, cut_off = _corrected(job, options, plan.device)
     except DeviceError:
         raise
     except GpustitchError as error:
-        text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
+        named = _named(error, job)
         if options.on_error == "skip":
-            return text
-        raise type(error)(text) from error
+            return str(named), 0
+        raise named from error
     write_tiff(job.target, result, compression=options.compression, overwrite=options.overwrite)
-    return ""
+    return "", cut_off
 
 
-def _corrected(job: _Job, options: DestripeOptions, device: Device) -> HostArray:
+def _named(error: GpustitchError, job: _Job) -> GpustitchError:
+    """The error with the name of the file in its text."""
+    text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
+    return type(error)(text)
+
+
+def _corrected(job: _Job, options: DestripeOptions, device: Device) -> tuple[HostArray, int]:
+    """The corrected image, and the number of pixels cut off."""
     image = job.read()
     pages = image.reshape(-1, *image.shape[-2:])
     if options.rotate:
         pages = np.rot90(pages, axes=(1, 2))
     result = hosted(options.correction.apply, device)(pages)
-    if options.keep_type and image.dtype != np.uint16:
-        if image.dtype.kind in "iu":
-            result = np.minimum(result, np.iinfo(image.dtype).max)
-        result = result.astype(image.dtype)
-    return result if image.ndim == 3 else result[0]
+    return result if image.ndim == 3 else result[0], options.correction.n_cut_off(pages, result)
 
 
 def _beside(source: Path) -> Path:
@@ -273,7 +325,9 @@ def _is_stack(path: Path) -> bool:
 
 def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: dict[Path, str]) -> Iterator[_Job]:
     try:
-        frames = open_frames(path)
+        frames = open_frames(path, allow_missing=options.allow_missing)
+        if 0 in frames.absent and options.zstep_um is None:
+            raise _begins_later(path)
     except GpustitchError as error:
         if options.on_error == "stop":
             raise
@@ -284,7 +338,8 @@ def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: 
         if not path.stem.isdecimal():
             raise ParameterError(f"{path}: with `zstep_um` the name must be the position in tenths of a micron")
         first = int(path.stem)
-    for number in range(frames.shape[0]):
+    # A frame that is not there leaves a hole in the numbers, which the next stage sees.
+    for number in sorted(set(range(frames.shape[0])) - frames.absent):
         if options.zstep_um is None:
             name = f"img_{number:05d}.tiff"
         else:
@@ -308,16 +363,20 @@ def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[_Job, ...
         check_output(folder, overwrite=options.overwrite)
 
 
-def _estimated_bytes(options: DestripeOptions, jobs: tuple[_Job, ...]) -> int:
-    """Bytes that all images would take, if all were as large as the first readable image."""
+def _estimated(options: DestripeOptions, jobs: tuple[_Job, ...]) -> tuple[int, str]:
+    """Bytes that all images would take, if all were as large as the first readable image, and a caution about it."""
+    correction = options.correction
     for job in jobs:
         try:
             image = job.read()
-        except GpustitchError:
+            dtype = correction.result_type(image.dtype)
+            correction.check_values(image)
+        except GpustitchError as error:
             if options.on_error == "stop":
-                raise
+                raise _named(error, job) from error
             continue
         rows, columns = image.shape[-2:]
-        options.correction.check_shape((columns, rows) if options.rotate else (rows, columns))
-        return len(jobs) * len(encode_tiff(image, options.compression))
-    return 0
+        correction.check_shape((columns, rows) if options.rotate else (rows, columns))
+        size = len(encode_tiff(image, options.compression)) * max(1, dtype.itemsize // image.itemsize)
+        return len(jobs) * size, correction.caution_about(image)
+    return 0, ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -99,8 +99,15 @@ class WaveletOptions:
         help="Reproduce pystripe's wavelet results: its order of frequencies, truncated counts.",
         panel=DESTRIPING,
     )
+    one_count: float = option(
+        1.0,
+        help="Value of one count in the frames, for the wavelet method, such as 1.5e-5 in frames from 0 to 1.",
+        panel=DESTRIPING,
+    )
 
     def __post_init__(self) -> None:
+        if not (math.isfinite(self.one_count) and self.one_count > 0):
+            raise ParameterError(f"`one_count` must be a positive number, not {self.one_count}")
         for name, sigma in (("`sigma1`", self.sigma1), ("`sigma2`", self.sigma2)):
             if not (math.isfinite(sigma) and sigma >= 0):
                 raise ParameterError(f"{name} must be 0 or a positive number of pixels, not {sigma}")
@@ -119,7 +126,8 @@ def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
 
     With different sigmas the image is split at the threshold t. The foreground max(I, t) is filtered with ``sigma1``,
     the background min(I, t) with ``sigma2``. The share of the foreground in the result is the logistic function of
-    (I - t) / crossover. A Gaussian of one pixel smooths the share. Levels are extended symmetrically at the borders,
+    (I - t) / crossover. A Gaussian of one pixel smooths the share. I is in counts: images are divided by ``one_count``
+    first, and the result is multiplied by it. Levels are extended symmetrically at the borders,
     odd sizes by their last row or column. The notch takes a row of coefficients as periodic (`taken_by_notch`).
 
     Parameters
@@ -145,6 +153,10 @@ def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
             "`images` must be (rows, columns) or (frames, rows, columns) of real numbers, not an array of shape "
             f"{tuple(images.shape)} and type {images.dtype}"
         )
+    if options.one_count != 1:
+        scale = np.float32(options.one_count)
+        counts = images.astype(np.float32) / scale
+        return destripe_wavelet(counts, replace(options, one_count=1.0)) * scale
     frames = images[None] if images.ndim == 2 else images
     out = namespace(images).empty(frames.shape, np.float32)
     filters = _filters(tuple(frames.shape[1:]), options)

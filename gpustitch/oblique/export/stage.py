@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Device
-from gpustitch.errors import OutputExistsError, ParameterError
+from gpustitch.errors import DamagedInputError, OutputExistsError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
-from gpustitch.io.frames.opening import Oriented, Slice, open_frames, truncation
-from gpustitch.model import Frames
+from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
+from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -37,30 +38,40 @@ class ExportOptions:
     start: int = option(0, help="First frame; files keep the number of their frame.")
     stop: int | None = option(None, help="Frame to stop before.", shown="all frames")
     allow_missing: bool = shared.allow_missing()
+    on_error: shared.OnError = shared.on_error()
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.idle_device()
 
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """A checked job: one frame for each of ``paths``; ``output_bytes`` is an estimate from the middle frame."""
+    """A checked job: the file of each frame of ``frames`` that is there, by its number.
 
-    frames: Frames
-    paths: tuple[Path, ...]
+    ``first`` is the number of the first of ``frames`` in the input. ``output_bytes`` is an estimate from the middle
+    frame.
+    """
+
+    frames: Readable
+    first: int
+    paths: Mapping[int, Path]
     encode: Callable[[npt.NDArray[Any]], bytes]
     output_bytes: int
     n_workers: int
     overwrite: bool
-    warning: str = ""
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The files written, their size and the size of the frames, in bytes."""
+    """The files written, their size and the size of their frames, in bytes.
+
+    ``lost`` names the frames of the input without a file: they were not there, or could not be read.
+    """
 
     paths: tuple[Path, ...]
     output_bytes: int
     frame_bytes: int
+    lost: Lost
 
     @property
     def summary(self) -> str:
@@ -81,45 +92,78 @@ def plan_export(
         input, or an output is one of the input's files.
     OutputExistsError, OutputError
         If an output exists, cannot be written, or the disk is too small.
+    DamagedInputError
+        If a frame needed for the estimate cannot be read and is not to be skipped, or none can.
     """
     n_workers = checked_workers(options.n_workers)
-    chosen = Slice(open_frames(options.input, allow_missing=options.allow_missing), options.start, options.stop)
-    frames = Oriented(chosen, options.rotate_90, options.flip_ud)
-    paths = _named(options.output_pattern, range(options.start, options.start + chosen.shape[0]), suffixes)
-    _check_outputs(paths, frame_files(options.input), overwrite=options.overwrite)
+    skips = shared.checked_on_error(options.on_error)
+    opened = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips)
+    chosen = Slice(opened, options.start, options.stop)
+    frames = Readable(Oriented(chosen, options.rotate_90, options.flip_ud), skips=skips)
+    Lost.of(frames, options.start).check_any_left(options.input)
+    _check_first(frames, options.start)
     n_frames = frames.shape[0]
-    middle = n_frames // 2
-    output_bytes = n_frames * len(encode(frames.read(middle, middle + 1)[0]))
-    check_free_space(paths[0], output_bytes)
-    warning = truncation(options.input) if options.allow_missing else ""
-    return ExportPlan(frames, paths, encode, output_bytes, n_workers, options.overwrite, warning)
+    names = _named(options.output_pattern, range(options.start, options.start + n_frames), suffixes)
+    # A frame that is not there leaves a hole in the numbers, which the next stage sees.
+    paths = {number: path for number, path in enumerate(names) if number not in frames.absent}
+    _check_outputs(tuple(paths.values()), frame_files(options.input), overwrite=options.overwrite)
+    middle = list(paths)[len(paths) // 2]
+    output_bytes = len(paths) * len(encode(frames.read(middle, middle + 1)[0]))
+    check_free_space(paths[middle], output_bytes)
+    told = cautions(options.input)
+    return ExportPlan(frames, options.start, paths, encode, output_bytes, n_workers, options.overwrite, told)
 
 
 def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> ExportResult:
     """Write every frame; each file appears whole.
 
-    After an error the frames written so far stay, and a note counts them.
+    After an error the frames written so far stay, and a note counts them. A frame that is absent, or is skipped as it
+    cannot be read, gets no file; a warning names it.
+
+    Raises
+    ------
+    DamagedInputError
+        If a frame cannot be read, and ``on_error`` is ``"stop"``. With ``"skip"``, if no frame can be read.
     """
 
     def export(index: int) -> int:
-        data = plan.encode(plan.frames.read(index, index + 1)[0])
+        frame = plan.frames.read(index, index + 1)[0]
+        if index in plan.frames.absent:
+            return 0
+        data = plan.encode(frame)
         with atomic_file(plan.paths[index], overwrite=plan.overwrite) as partial:
             partial.write_bytes(data)
         return len(data)
 
-    if plan.warning:
-        progress.warn(plan.warning)
-    n_frames, n_rows, n_columns = plan.frames.shape
-    done = output_bytes = 0
+    for caution in plan.cautions:
+        progress.warn(caution)
+    n_frames, done, output_bytes = len(plan.paths), 0, 0
+    folder = next(iter(plan.paths.values())).parent
     try:
-        results = ordered_map(export, range(n_frames), plan.n_workers)
+        results = ordered_map(export, plan.paths, plan.n_workers)
         for size in tracked(results, progress, label, n_frames, "frames"):
             done, output_bytes = done + 1, output_bytes + size
     except BaseException:
-        progress.note(f"stopped after {done} of {n_frames} frames; {plan.paths[0].parent} is not complete")
+        progress.note(f"stopped after {done} of {n_frames} frames; {folder} is not complete")
         raise
-    frame_bytes = n_frames * n_rows * n_columns * np.dtype(plan.frames.dtype).itemsize
-    return ExportResult(plan.paths, output_bytes, frame_bytes)
+    lost = Lost.of(plan.frames, plan.first)
+    for line in lost.lines("no file is written"):
+        progress.warn(line)
+    lost.check_any_left(folder)
+    _check_first(plan.frames, plan.first)
+    paths = tuple(path for number, path in plan.paths.items() if number not in plan.frames.absent)
+    frame_bytes = len(paths) * math.prod(plan.frames.shape[1:]) * np.dtype(plan.frames.dtype).itemsize
+    return ExportResult(paths, output_bytes, frame_bytes, lost)
+
+
+def _check_first(frames: Readable, first: int) -> None:
+    """Raise DamagedInputError if the first frame is not there: no later stage would see that hole."""
+    if 0 in frames.absent:
+        beginning = next(first + number for number in range(frames.shape[0]) if number not in frames.absent)
+        raise DamagedInputError(
+            f"frame {first}, the first one, is not there or cannot be read: the files would begin with another frame, "
+            f"and all places along x would be wrong; give `start` {beginning} to take this upon you"
+        )
 
 
 def _named(pattern: str, numbers: range, suffixes: tuple[str, ...]) -> tuple[Path, ...]:

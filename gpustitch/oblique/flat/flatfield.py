@@ -1,13 +1,15 @@
-"""Dark offset and flat field of a camera, and counts as 16-bit integers."""
+"""Dark offset and flat field of a camera, and values as another type."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from gpustitch.array import Array, kernel, namespace
 from gpustitch.errors import ParameterError
 
-UINT16_MAX = 65535
+_WRITTEN = ("uint8", "uint16", "float32")
 # Pixels of a band of rows worked on at once: a band stays in a core's cache.
 _BAND_PIXELS = 1 << 16
 
@@ -47,9 +49,11 @@ def check_scaled_flat(flat: Array) -> None:
         )
 
 
-@kernel("flatfield.cu", tile=(None, 1, 1024))
+@kernel("flatfield.cu", T="out: uint8 uint16 float32", tile=(None, 1, 1024))
 def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: bool) -> None:
-    """``out = (images - dark) * gain``, rounded half to even (or truncated) and clipped to 0..65535; NaN gives 0.
+    """``out = (images - dark) * gain``.
+
+    Whole numbers are rounded half to even (or truncated) and clipped to the range of their type; NaN gives 0.
 
     Parameters
     ----------
@@ -58,12 +62,13 @@ def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: b
     gain
         Factor of each pixel, float32 (rows, columns), or (1, 1) for one factor everywhere.
     out
-        Shape of ``images``, uint16; written.
+        Shape of ``images``, uint8, uint16 or float32; written.
     dark
         Counts to subtract.
     truncate
-        Truncate instead of rounding.
+        Truncate whole numbers instead of rounding them.
     """
+    is_whole = out.dtype.kind == "u"
     to_integer = np.trunc if truncate else np.rint
     _, rows, columns = images.shape
     height = max(1, _BAND_PIXELS // max(1, columns))
@@ -74,10 +79,11 @@ def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: b
             values = room[: band.stop - start]
             np.subtract(image[band], np.float32(dark), out=values)
             np.multiply(values, gain if gain.shape[0] == 1 else gain[band], out=values)
-            to_integer(values, out=values)
-            # fmax turns NaN into 0; a cast would make it an arbitrary integer.
-            np.fmax(values, 0, out=values)
-            np.fmin(values, UINT16_MAX, out=values)
+            if is_whole:
+                to_integer(values, out=values)
+                # fmax turns NaN into 0; a cast would make it an arbitrary integer.
+                np.fmax(values, 0, out=values)
+                np.fmin(values, np.iinfo(out.dtype).max, out=values)
             np.copyto(counts[band], values, casting="unsafe")
 
 
@@ -88,22 +94,20 @@ def inverse_flat(flat: Array) -> Array:
     return xp.where(lit, 1 / xp.where(lit, flat, 1), 0).astype(np.float32)  # type: ignore[no-any-return]
 
 
-def to_uint16(image: Array) -> Array:
-    """Round an image to the nearest integer (half to even) and clip it to 0..65535; NaN becomes 0.
+def flattened(images: Array, gain: Array, dtype: np.dtype[Any], dark: float, *, truncate: bool = False) -> Array:
+    """``(images - dark) * gain`` as a new array of any real dtype, as `flat_counts` has it.
 
-    Integer images are only clipped. The result is always a new array.
+    ``images`` and ``gain`` are as there. What has no negative values in ``dtype`` is clipped at 0.
     """
-    xp = namespace(image)
-    if image.dtype == np.uint16:
-        return image.copy()
-    if image.dtype.kind in "iub":
-        return xp.clip(image, 0, UINT16_MAX).astype(np.uint16)  # type: ignore[no-any-return]
-    out = xp.empty(image.shape, np.uint16)
-    frame = (1, -1, image.shape[-1] if image.ndim else 1)
-    if image.size:
-        one = xp.ones((1, 1), np.float32)
-        flat_counts(image.reshape(frame).astype(np.float32, copy=False), one, out.reshape(frame), 0.0, False)
-    return out  # type: ignore[no-any-return]
+    xp = namespace(images)
+    out: Array = xp.empty(images.shape, dtype if dtype.name in _WRITTEN else np.float32)
+    flat_counts(images, gain, out, dark, truncate)
+    if dtype.kind == "f" or out.dtype == dtype:
+        return out.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+    # In float64, in which the limits of 32 bits are whole numbers.
+    values = (xp.trunc if truncate else xp.rint)(out.astype(np.float64))
+    return xp.clip(values, limits.min, limits.max).astype(dtype)  # type: ignore[no-any-return]
 
 
 def _check_flat(flat: Array) -> None:

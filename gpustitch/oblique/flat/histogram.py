@@ -37,7 +37,9 @@ def check_bins(dtype: np.dtype[Any], n_bins: int, values_per_bin: int, backgroun
         integer of at most 32 bits.
     """
     if dtype.kind != "u" or dtype.itemsize > 4:
-        raise ParameterError(f"a histogram needs frames of uint8, uint16 or uint32, not of {dtype}")
+        raise ParameterError(
+            f"a histogram needs frames of uint8, uint16 or uint32, not of {dtype}; make the flat from whole counts"
+        )
     if n_bins < 1 or values_per_bin < 1:
         raise ParameterError(f"`n_bins` and `values_per_bin` must be at least 1, not {n_bins} and {values_per_bin}")
     if background < 0:

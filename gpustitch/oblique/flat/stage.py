@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Device, choose_device, empty, on, to_device, to_host
-from gpustitch.errors import InputMissingError, MosaicError, ParameterError
+from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.formats import frame_files
-from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.frames.opening import cautions, open_frames
+from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
 from gpustitch.model import Frames
 from gpustitch.model.arrays import Integers32
@@ -82,6 +84,7 @@ class IlluminationOptions:
     n_workers: int | None = shared.n_workers()
     overwrite: bool = shared.overwrite()
     allow_missing: bool = shared.allow_missing()
+    on_error: shared.OnError = shared.on_error()
     memory_bytes: int = shared.memory(1 << 30)
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
@@ -99,7 +102,7 @@ class IlluminationPlan:
 
     options: IlluminationOptions
     fit_options: FlatOptions
-    sources: tuple[Frames, ...]
+    sources: tuple[Readable, ...]
     chosen: tuple[npt.NDArray[np.int64], ...]
     band_rows: int
     n_workers: int
@@ -125,11 +128,15 @@ class IlluminationPlan:
 
 @dataclass(frozen=True)
 class IlluminationResult:
-    """The fitted flat, the percentile image of the fit (counts, same orientation), and the number of frames."""
+    """The fitted flat, the percentile image of the fit (counts, same orientation), and the number of frames.
+
+    ``lost`` says what each input lacks: frames that were not there, and chosen ones that could not be read.
+    """
 
     fit: FlatFit
     percentile_image: npt.NDArray[np.uint32]
     n_frames: int
+    lost: tuple[Lost, ...]
 
     @property
     def flat(self) -> npt.NDArray[np.float32]:
@@ -165,10 +172,12 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
         raise ParameterError("`paths` is empty; give at least one file of raw frames, such as a DCIMG file")
     fit_options = options.fit_options()
     _check_outputs(options)
-    sources = tuple(open_frames(path, allow_missing=options.allow_missing) for path in options.paths)
+    skips = shared.checked_on_error(options.on_error)
+    opened = (open_frames(path, allow_missing=options.allow_missing, skip_damaged=skips) for path in options.paths)
+    sources = tuple(Readable(frames, skips=skips) for frames in opened)
     _check_alike(options.paths, sources)
     check_bins(sources[0].dtype, options.n_bins, options.values_per_bin, options.background)
-    chosen = choose_frames([source.shape[0] for source in sources], options.n_frames)
+    chosen = choose_frames([source.shape[0] for source in sources], options.n_frames, [s.absent for s in sources])
     n_workers, band_rows = _cut(
         sources[0], sum(len(c) for c in chosen), checked_workers(options.n_workers), options.memory_bytes
     )
@@ -189,6 +198,8 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
         If an output cannot be written.
     """
     options = plan.options
+    for caution in itertools.chain.from_iterable(map(cautions, options.paths)):
+        progress.warn(caution)
     if plan.band_rows < _THIN_BAND_ROWS < plan.frame_shape[0]:
         progress.note(
             f"{plan.n_frames} frames fit in memory {plan.band_rows} rows at a time, which makes many small reads; "
@@ -201,7 +212,11 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
         shown = np.minimum(image, 65535).astype(np.uint16)
         write_tiff(options.intermediate_output, shown, compression=_COMPRESSION, overwrite=options.overwrite)
     write_tiff(options.output, fit.counts, compression=_COMPRESSION, overwrite=options.overwrite)
-    return IlluminationResult(fit, image, plan.n_frames)
+    lost = tuple(Lost.of(source) for source in plan.sources)
+    for path, source in zip(options.paths, lost, strict=True):
+        for line in replace(source, missing=()).lines("not used for the flat"):
+            progress.warn(f"{path}: {line}")
+    return IlluminationResult(fit, image, plan.n_frames - sum(len(one.unreadable) for one in lost), lost)
 
 
 def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tuple[Integers32, Integers32]:
@@ -230,15 +245,23 @@ def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tupl
     return bins, count
 
 
-def choose_frames(lengths: Sequence[int], n_frames: int | None) -> tuple[npt.NDArray[np.int64], ...]:
+def choose_frames(
+    lengths: Sequence[int], n_frames: int | None, absent: Sequence[Collection[int]] | None = None
+) -> tuple[npt.NDArray[np.int64], ...]:
     """Which frames of each source to take: ``n_frames`` at random of all together, always the same; None for all.
+
+    ``absent`` names for each source the frames that are not there; they count for nothing.
 
     Raises
     ------
     ParameterError
         If there are fewer than ``n_frames`` frames or none, or ``n_frames`` is less than one.
     """
-    total = sum(lengths)
+    there = [
+        np.delete(np.arange(n), sorted(gone)) for n, gone in zip(lengths, absent or [()] * len(lengths), strict=True)
+    ]
+    ends = np.cumsum([len(numbers) for numbers in there])
+    total = int(ends[-1]) if len(ends) else 0
     if total < 1:
         raise ParameterError("the inputs hold no frames")
     taken = np.arange(total)
@@ -246,9 +269,8 @@ def choose_frames(lengths: Sequence[int], n_frames: int | None) -> tuple[npt.NDA
         if not 1 <= n_frames <= total:
             raise ParameterError(f"`n_frames` is {n_frames}, but the inputs hold {total} frames; give 1 to {total}")
         taken = np.sort(np.random.RandomState(_FRAME_SEED).choice(total, n_frames, replace=False))
-    ends = np.cumsum(lengths)
     parts = np.split(taken, np.searchsorted(taken, ends[:-1]))
-    return tuple((part - end + n).astype(np.int64) for part, end, n in zip(parts, ends, lengths, strict=True))
+    return tuple(numbers[part - end] for part, end, numbers in zip(parts, ends, there, strict=True))
 
 
 def _band(plan: IlluminationPlan, start: int) -> tuple[Integers32, Integers32, int, int]:
@@ -257,11 +279,16 @@ def _band(plan: IlluminationPlan, start: int) -> tuple[Integers32, Integers32, i
     rows = slice(start, min(start + plan.band_rows, plan.frame_shape[0]))
     shape = (rows.stop - start, plan.frame_shape[1])
     frames = np.empty((plan.n_frames, *shape), plan.sources[0].dtype.newbyteorder("="))
-    at = 0
+    at, lost = 0, []
     for source, chosen in zip(plan.sources, plan.chosen, strict=True):
         for first, stop in _runs(chosen):
             frames[at : at + stop - first] = source.read(first, stop, rows=rows)
+            lost += [at + number - first for number in source.absent.intersection(range(first, stop))]
             at += stop - first
+    if lost:
+        frames = np.delete(frames, lost, axis=0)
+    if not len(frames):
+        raise DamagedInputError(f"none of the {plan.n_frames} frames chosen for the flat can be read")
     end = options.n_bins * options.values_per_bin
     with on(plan.device):
         moved = to_device(frames, plan.device)

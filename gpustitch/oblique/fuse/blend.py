@@ -16,15 +16,16 @@ the tile with the nearer edge fades out over its last voxels. Where both tiles e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array
-from gpustitch.model import PlacedVolume
+from gpustitch.model import Coverage, PlacedVolume
 from gpustitch.model.arrays import Floats, Floats32
+from gpustitch.model.geometry import WHOLE_FRAME
 
 # A position this close to a whole voxel is whole: 65535 counts change by less than one over that distance.
 _WHOLE = 1e-5
@@ -58,7 +59,8 @@ class Footprint:
     Mosaic voxel (z, y, x) lies at ``(z + shift_z, y + shift_y, x + shift_x[plane])`` of the tile's grid. The
     tile covers it if it covers all neighbours that the interpolation needs: ``z_edges[0] <= z <= z_edges[1]``, the
     same for y, and ``first_x[plane] <= x <= last_x[plane]`` (real numbers, mosaic voxels). Distances are measured from
-    the same edges. Where all shifts are whole, they are the edges of the tile's coverage itself.
+    the same edges. Where all shifts are whole, they are the edges of the tile's coverage itself. Where frames are
+    absent, each run of frames in between has a footprint of its own: :meth:`by_runs`.
     """
 
     shift_z: float
@@ -71,7 +73,10 @@ class Footprint:
 
     @classmethod
     def of(cls, tile: PlacedVolume, z_start: int, z_stop: int) -> Footprint:
-        """The footprint on the mosaic planes ``z_start <= z < z_stop`` (some may lie above or below the tile)."""
+        """The footprint on the mosaic planes ``z_start <= z < z_stop`` (some may lie above or below the tile).
+
+        It is that of all the tile's frames, absent ones too.
+        """
         coverage = tile.volume.coverage
         shift_z, shift_y = (float(_snapped(-origin)) for origin in tile.origin_px[:2])
         z = _snapped(np.arange(z_start, z_stop) + shift_z)
@@ -88,6 +93,11 @@ class Footprint:
             last_x=coverage.n_frames - 1 - np.ceil(shift_x) - frames.max(axis=0),
         )
 
+    def by_runs(self, coverage: Coverage) -> Iterator[Footprint]:
+        """The footprints of the runs of frames that are there, in order; ``coverage`` is the tile's."""
+        for start, stop in coverage.runs:
+            yield replace(self, first_x=self.first_x + start, last_x=self.last_x - (coverage.n_frames - stop))
+
     @property
     def rows(self) -> tuple[int, int]:
         """Half-open range of covered mosaic y."""
@@ -101,7 +111,7 @@ class Footprint:
     @property
     def columns(self) -> npt.NDArray[np.int64]:
         """Half-open range of covered mosaic x on each plane, shape (planes, 2); empty where stop <= start."""
-        first, last = np.ceil(self.first_x - _WHOLE), np.floor(self.last_x + _WHOLE)
+        first, last = np.ceil(self.first_x - WHOLE_FRAME), np.floor(self.last_x + WHOLE_FRAME)
         return np.stack([first, last + 1], axis=1).astype(np.int64)
 
 

@@ -4,11 +4,14 @@
 Linear interpolation moves tiles to their sub-voxel positions; tiles at whole positions are copied exactly. The weights
 of :mod:`gpustitch.oblique.fuse.blend` blend the tiles. A tile covers a voxel only if it covers all neighbours that the
 interpolation needs. A voxel that no tile covers is 0.
+
+Where frames of a tile are absent, the runs of frames in between are fused like tiles of their own: each has its edges,
+and fades towards them. No two runs of one tile cover one voxel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +28,8 @@ from gpustitch.oblique.fuse.tables import Cell, Tables, cells
 class BlockPlan:
     """How a block is fused, and the box (in a tile's own grid) that must be read of each tile.
 
-    ``numbers`` are the numbers in ``tiles`` of the tiles that cover part of the block, in the order of summation.
+    ``numbers`` are the numbers in ``tiles`` of the tiles that cover part of the block, in the order of summation; a
+    tile with absent frames is there once for each of its runs of frames.
     ``tables`` holds their geometry in the same order, with places in the tiles' whole grids; None without tiles.
     ``cells`` are the covered parts of the block, in its own voxels. A cell counts its tiles in the same order.
     ``reads`` maps the number of each tile to the box to read.
@@ -50,20 +54,18 @@ def plan_block(box: Box, tiles: Sequence[PlacedVolume]) -> BlockPlan:
     The boxes to read may reach some columns beyond a tile's grid. Those columns must read as 0, as
     :meth:`gpustitch.model.Volume.read` does.
     """
-    prints = {
-        number: Footprint.of(tiles[number], box.start[0], box.stop[0])
-        for number in _by_position([n for n, tile in enumerate(tiles) if _may_cover(tile, box)], tiles)
-    }
-    prints = {number: footprint for number, footprint in prints.items() if _covers(footprint, box)}
+    near = _by_position([n for n, tile in enumerate(tiles) if _may_cover(tile, box)], tiles)
+    prints = [(number, footprint) for number in near for footprint in _footprints(tiles[number], box)]
     if not prints:
         return BlockPlan(box, tuple(tiles), (), None, (), {})
-    tables = Tables.of(box, [tiles[number] for number in prints], list(prints.values()))
+    numbers = tuple(number for number, _ in prints)
+    tables = Tables.of(box, [tiles[number] for number in numbers], [footprint for _, footprint in prints])
     parts = tuple(cell for cell in cells(tables.bounds, tables.columns, box.shape) if cell.tiles)
-    reads = {
-        number: tables.needed(place, [cell.box for cell in parts if place in cell.tiles])
-        for place, number in enumerate(prints)
-    }
-    return BlockPlan(box, tuple(tiles), tuple(prints), tables, parts, dict(sorted(reads.items())))
+    reads: dict[int, Box] = {}
+    for place, number in enumerate(numbers):
+        need = tables.needed(place, [cell.box for cell in parts if place in cell.tiles])
+        reads[number] = need.hull(reads.get(number, need))
+    return BlockPlan(box, tuple(tiles), numbers, tables, parts, dict(sorted(reads.items())))
 
 
 def fuse_block(
@@ -168,6 +170,12 @@ def _check(plan: BlockPlan, voxels: Mapping[int, Array]) -> None:
 def _by_position(numbers: Sequence[int], tiles: Sequence[PlacedVolume]) -> list[int]:
     """Tile numbers sorted by position and name, so that sums do not depend on the order of the given tiles."""
     return sorted(numbers, key=lambda n: (tiles[n].origin_px, tiles[n].name))
+
+
+def _footprints(tile: PlacedVolume, box: Box) -> Iterator[Footprint]:
+    """The footprints, on the planes of the box, of the tile's runs of frames that cover a voxel of the box."""
+    whole = Footprint.of(tile, box.start[0], box.stop[0])
+    return (footprint for footprint in whole.by_runs(tile.volume.coverage) if _covers(footprint, box))
 
 
 def _covers(footprint: Footprint, box: Box) -> bool:

@@ -6,6 +6,7 @@ last row. c is the brightness of the last row divided by that of the first row.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -133,15 +134,23 @@ def _patch(a: PlacedVolume, b: PlacedVolume, random: np.random.Generator) -> Box
         return None
     planes = min(_PATCH_PLANES, stop - first)
     z = first + int(random.integers(stop - first - planes + 1))
-    columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]
-    left, right = max(int(c[:, 0].max()) for c in columns), min(int(c[:, 1].min()) for c in columns)
+    left, right = _shared_columns(a, b, z, planes)
     # The slant may move a tile over these planes by more columns than it has frames: take fewer planes.
     while right - left < _PATCH_COLUMNS and planes > 1:
         planes = (planes + 1) // 2
-        columns = [Footprint.of(tile, z, z + planes).columns for tile in (a, b)]
-        left, right = max(int(c[:, 0].max()) for c in columns), min(int(c[:, 1].min()) for c in columns)
+        left, right = _shared_columns(a, b, z, planes)
     width = min(_PATCH_COLUMNS, right - left)
     if width < 1:
         return None
     x = left + int(random.integers(right - left - width + 1))
     return Box((z, rows[0], x), (z + planes, rows[1], x + width))
+
+
+def _shared_columns(a: PlacedVolume, b: PlacedVolume, z: int, planes: int) -> tuple[int, int]:
+    """The longest half-open range of x that a run of frames of each tile covers on all these planes; may be empty."""
+    spans = []
+    for tile in (a, b):
+        columns = [p.columns for p in Footprint.of(tile, z, z + planes).by_runs(tile.volume.coverage)]
+        spans.append([(int(c[:, 0].max()), int(c[:, 1].min())) for c in columns])
+    shared = [(max(p[0], q[0]), min(p[1], q[1])) for p, q in itertools.product(*spans)]
+    return max(shared, key=lambda span: span[1] - span[0], default=(0, 0))

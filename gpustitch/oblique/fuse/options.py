@@ -89,6 +89,7 @@ class TreeOptions:
         None, help="Voxels from a tile to the next along z.", shown="what the folders' names say"
     )
     negative_y: bool = option(False, help="The stage's y runs against the camera's (not with `alignment`).")
+    allow_missing: bool = shared.allow_missing_chunks()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from gpustitch.io.write.pyramid_layout import (
     level_shape,
     pyramid_bytes,
 )
-from gpustitch.model import ZYX, Box, PlacedVolume, Spacing
+from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains
 from gpustitch.oblique.fuse.options import Intensity, StitchOptions, TreeOptions
@@ -124,6 +124,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
         y_voxel_um=source.y_voxel_um,
         z_offset=source.z_offset,
         negative_y=source.negative_y,
+        allow_missing=source.allow_missing,
     )
     return plan(mosaic, options, source=source)
 
@@ -311,8 +312,21 @@ def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
     return {
         **provenance({"mosaic": plan.source, "output": used}, alignment),
         "tiles": [
-            {"name": tile.name, "origin_px": list(tile.origin_px), "shear_px": tile.shear_px}
+            {
+                "name": tile.name,
+                "origin_px": list(tile.origin_px),
+                "shear_px": tile.shear_px,
+                "coverage": _extent(tile.volume.coverage),
+                "absent_frames": len(tile.volume.coverage.absent),
+            }
             for tile in plan.mosaic.tiles
         ],
+        "missing": list(plan.mosaic.notes),
         "y_intensity_last_to_first": last_to_first,
     }
+
+
+def _extent(cover: Coverage) -> dict[str, Any]:
+    """The outline of what the camera saw of a tile."""
+    names = ("n_frames", "n_rows", "n_columns", "shear")
+    return {name: getattr(cover, name) for name in names}

@@ -10,7 +10,9 @@ Keys of spimstitch:
 Added by gpustitch:
 
 - sub-voxel points: ``fixed_px`` and ``moving_px``, (z, y, x) in each tile's own voxels;
-- ``links`` (one that is not ``measured`` holds the stage's offset), ``unlinked``, ``x_step_size``, ``angle``, ``negative_y``;
+- ``links`` (one that is not ``measured`` holds the stage's offset), ``unlinked``;
+- ``x_step_size``, ``angle``, ``negative_y``;
+- ``absent_frames``: by stage position the number of frames that a tile lacks, for tiles that lack any;
 - ``unaligned``: tiles overlap, but all positions are those of the stage; ``islands``: groups of tiles that links join;
 - ``voxel_sizes_measured``: which of ``voxel_sizes`` (x, y, z) were measured, and not kept as given. The z voxel size
   follows from that of y;
@@ -55,6 +57,8 @@ class AlignmentRecord:
         Voxel size that the links give, and the half width of its 95 % interval.
     counts
         For each link (fixed, moving) how many points were sampled, how many correlated and how many agreed.
+    absent_frames
+        How many frames a tile lacks, by name; none where it is not named.
     """
 
     placement: Placement
@@ -67,6 +71,7 @@ class AlignmentRecord:
     counts: Mapping[tuple[str, str], tuple[int, int, int]]
     align_xz: bool
     negative_y: bool
+    absent_frames: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -136,6 +141,7 @@ def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
     content["negative_y"] = record.negative_y
     content["links"] = [_link(record, link) for link in placement.links]
     content["unlinked"] = [list(stage[name]) for name in placement.unlinked]
+    content["absent_frames"] = {json.dumps(list(stage[name])): n for name, n in record.absent_frames.items()}
     content["unaligned"] = placement.is_unaligned
     content["islands"] = [[list(stage[name]) for name in members] for members in placement.islands]
     content["provenance"] = dict(record.provenance)

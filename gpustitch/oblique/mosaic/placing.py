@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpustitch.errors import MosaicError
+from gpustitch.io.volumes.format import missing_text
 from gpustitch.model import ZYX, Mosaic, PlacedVolume, Spacing, TilePath, UmXYZ, Volume, check_um
 from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.mosaic.distances import check_distances
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.tiles import open_tiles
+from gpustitch.running.progress import listed
 
 _SAME = 1e-6
 
@@ -42,6 +44,7 @@ def place_found(
     y_voxel_um: float | None = None,
     z_offset: int | None = None,
     negative_y: bool = False,
+    allow_missing: bool = False,
 ) -> PlacedMosaic:
     """Open the volumes below ``root`` and place them.
 
@@ -55,6 +58,8 @@ def place_found(
         Spacing along x and y; None for the spacing of the alignment or, without an alignment, of the tiles.
     z_offset, negative_y
         As in :func:`stage_origins`; unused with an alignment.
+    allow_missing
+        Read chunks of volumes as empty where their files are missing.
 
     Raises
     ------
@@ -66,7 +71,7 @@ def place_found(
         If a size is out of range.
     """
     mosaic = find_volume_mosaic(root)
-    volumes = open_tiles(mosaic)
+    volumes = open_tiles(mosaic, allow_missing=allow_missing)
     found = None if alignment is None else read_alignment(alignment)
     if found is not None:
         y_voxel_um = found.voxel_size_um if y_voxel_um is None else y_voxel_um
@@ -104,7 +109,7 @@ def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, PxZYX
     for tile, volume in zip(mosaic.tiles, volumes, strict=True):
         z, y, x = (v - low for v, low in zip(origins[tile.name], least, strict=True))
         tiles.append(PlacedVolume(tile.name, volume, (z, y, x), _more_shear(volume, spacing)))
-    return PlacedMosaic(tuple(tiles), spacing, _missing_notes(mosaic, volumes))
+    return PlacedMosaic(tuple(tiles), spacing, (*_missing_notes(mosaic, volumes), *_absent_notes(tiles)))
 
 
 def stage_origins(
@@ -159,12 +164,34 @@ def cropped(mosaic: PlacedMosaic, offset: ZYX) -> PlacedMosaic:
 
 
 def _missing_notes(mosaic: Mosaic, volumes: Sequence[Volume]) -> tuple[str, ...]:
-    """A line for each place of the grid that holds no tile."""
+    """A line for each place of the grid that holds no tile, and for each tile whose files are not all there."""
     cover, own = volumes[0].coverage, volumes[0].spacing
     extent = (cover.n_frames * own.x_um, cover.n_rows * own.y_um, cover.n_columns * own.z_um)
-    return tuple(
-        f"no tile near {_position(place)}: the volume is empty there" for place in mosaic.missing_positions(extent)
+    places = mosaic.missing_positions(extent)
+    return (
+        *(f"no tile near {_position(place)}: the volume is empty there" for place in places),
+        *missing_files(mosaic, volumes),
     )
+
+
+def missing_files(mosaic: Mosaic, volumes: Sequence[Volume]) -> Iterator[str]:
+    """A line for each tile whose volume on disk lacks files of chunks; ``volumes`` in the order of the tiles."""
+    for tile, volume in zip(mosaic.tiles, volumes, strict=True):
+        if text := missing_text(volume, f"tile {tile.name}"):
+            yield text
+
+
+def absent_frames(volumes: Mapping[str, Volume]) -> dict[str, int]:
+    """The number of absent frames of each tile, by name, for the tiles that have any."""
+    return {name: len(volume.coverage.absent) for name, volume in volumes.items() if volume.coverage.absent}
+
+
+def _absent_notes(tiles: Sequence[PlacedVolume]) -> tuple[str, ...]:
+    counts = absent_frames({tile.name: tile.volume for tile in tiles})
+    if not counts:
+        return ()
+    named = listed([f"{name}: {count}" for name, count in counts.items()])
+    return (f"tiles lack frames ({named}): the volume is empty there where no other tile lies",)
 
 
 def check_aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], file: Path) -> None:

@@ -16,14 +16,14 @@ from gpustitch.io.volumes.precomputed import SIDECAR
 from gpustitch.model import Box, Coverage, Mosaic, Volume, shear_of, stage_position
 
 
-def open_tile(path: str | Path) -> Volume:
+def open_tile(path: str | Path, *, allow_missing: bool = False) -> Volume:
     """Open the volume of one tile with :func:`open_volume`; a blockfs volume becomes a :class:`SpimstitchTile`."""
-    volume = open_volume(path)
+    volume = open_volume(path, allow_missing=allow_missing)
     return SpimstitchTile(volume) if isinstance(volume, BlockfsVolume) else volume
 
 
-def open_tiles(mosaic: Mosaic) -> list[Volume]:
-    """Open the volumes of all tiles, in the order of the mosaic.
+def open_tiles(mosaic: Mosaic, *, allow_missing: bool = False) -> list[Volume]:
+    """Open the volumes of all tiles with :func:`open_tile`, in the order of the mosaic.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def open_tiles(mosaic: Mosaic) -> list[Volume]:
         raise MosaicError(
             f"{only} is one volume, not a folder of tiles X/X_Y/Z; a stitched volume needs no alignment or fusion"
         )
-    return [open_tile(tile.path) for tile in mosaic.tiles]
+    return [open_tile(tile.path, allow_missing=allow_missing) for tile in mosaic.tiles]
 
 
 def _stitched_of(path: Path) -> int:

@@ -29,7 +29,16 @@ ORIENTATIONS = {"plain": (0, False), "chunglab": (3, True)}
 Preset = Literal["auto", "plain", "chunglab"]
 _GEOMETRY = "Geometry"
 # Options that the stages share: the pipeline fills them in.
-_FILLED_IN = ("output", "n_workers", "n_writers", "overwrite", "device", "device_memory_bytes", "allow_missing")
+_FILLED_IN = (
+    "output",
+    "n_workers",
+    "n_writers",
+    "overwrite",
+    "device",
+    "device_memory_bytes",
+    "allow_missing",
+    "on_error",
+)
 _FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_90", "flip_ud", "memory_bytes")
 
 
@@ -126,6 +135,7 @@ class PipelineOptions:
     )
     keep_tiles: bool = option(False, help="Keep the volumes of the single tiles.", panel=VOLUME_PANEL)
     allow_missing: bool = shared.allow_missing()
+    on_error: shared.OnError = shared.on_error()
     n_workers: int | None = shared.n_workers()
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.device()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import choose_device
-from gpustitch.errors import AlignmentError, MosaicError, ParameterError
+from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
+from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.write.formats import format_for
@@ -42,6 +43,7 @@ from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
     FLAT,
     FLAT_FRAMES,
+    ORIENTATIONS,
     PROVENANCE,
     TILES,
     VOLUME,
@@ -52,6 +54,8 @@ from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
+
+_MOST_NAMED = 5  # damaged tiles that a message names
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,25 @@ class PipelinePlan:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What was written, the flat (maximum 1) used, if any, and in words how the tiles were aligned."""
+    """What was written, the flat (maximum 1) used, if any, and in words how the tiles were aligned.
+
+    ``lost`` has for each tile (by name) the frames that it lacks.
+    """
 
     output: Path
     flat: npt.NDArray[np.float32] | None
     stitched: StitchResult
     aligned: str
+    lost: Mapping[str, Lost]
 
     @property
     def summary(self) -> str:
         """What was written and how the tiles were aligned, in one line for people."""
         z, y, x = self.stitched.shape
         spacing = " x ".join(f"{v:.4g}" for v in self.stitched.spacing.zyx_um)
-        return f"{self.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um; {self.aligned}"
+        n_lost = sum(map(len, self.lost.values()))
+        lost = f"; without {n_lost} frames that are absent or cannot be read" if n_lost else ""
+        return f"{self.volume}: {z} x {y} x {x} voxels (z, y, x) of {spacing} um; {self.aligned}{lost}"
 
     @property
     def volume(self) -> Path:
@@ -107,7 +117,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     InputMissingError, DamagedInputError
         If a file is not there, damaged or truncated.
     MosaicError
-        If the tiles do not make a mosaic: unreadable names, impossible places, frames of different sizes.
+        If the tiles do not make a mosaic: unreadable names, impossible places, frames of different sizes or types.
     ParameterError
         If an option is out of range.
     AlignmentError
@@ -130,14 +140,23 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
         _check_alignment(options, mosaic, options.align_file)
-    turned = upright(options, mosaic)
+    try:
+        turned = upright(options, mosaic)
+    except DamagedInputError:
+        _planned(options, mosaic, ORIENTATIONS["plain"])  # names all damaged tiles together
+        raise
     options = replace(options, rotate_90=turned.orientation[0], flip_ud=turned.orientation[1])
-    tiles = tuple(deoblique.plan(job) for job in _tile_options(options, mosaic, turned.orientation))
+    tiles = _planned(options, mosaic, turned.orientation)
     for tile, job in zip(mosaic.tiles, tiles, strict=True):
-        if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames):
+        if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames, absent=job.scan.absent):
             raise MosaicError(
                 f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
                 f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
+            )
+        if job.dtype != tiles[0].dtype:
+            raise MosaicError(
+                f"{tile.path} gives {job.dtype} voxels but {mosaic.tiles[0].path} gives {tiles[0].dtype}; state one "
+                "`dtype` for all tiles"
             )
     check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
     flat, making = None, None
@@ -145,7 +164,11 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         flat = normalized_flat(read_image(options.flat))
         Correction(flat=flat).check_shape((tiles[0].scan.n_rows, tiles[0].scan.n_columns))
     elif options.correct_flat:
-        n_frames = sum(job.scan.n_frames for job in tiles)
+        if tiles[0].frames.dtype.kind == "f":
+            raise ParameterError(
+                "no flat can be made from float frames: give `flat`, a file, or do without `correct_flat`"
+            )
+        n_frames = sum(job.scan.n_frames - len(job.scan.absent) for job in tiles)
         making = illumination.plan(_illumination_options(options, mosaic, n_frames, turned.orientation))
     tile_bytes = sum(job.output_bytes for job in tiles)
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
@@ -171,12 +194,13 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
         flat = _flat_used(plan, folder, progress)
         correction = replace(options.correction, flat=flat)
-        for number, job in enumerate(plan.tiles, 1):
+        lost = {}
+        for number, (tile, job) in enumerate(zip(plan.mosaic.tiles, plan.tiles, strict=True), 1):
             place = folder / job.options.output.relative_to(options.output)
-            progress.note(f"tile {number} of {len(plan.tiles)}: {plan.mosaic.tiles[number - 1].path}")
+            progress.note(f"tile {number} of {len(plan.tiles)}: {tile.path}")
             placed = replace(job.options, output=place, correction=correction)
             used = None if correction.is_identity else correction
-            deoblique.run(replace(job, options=placed, correction=used), progress)
+            lost[tile.name] = deoblique.run(replace(job, options=placed, correction=used), progress).lost
         alignment, aligned = _aligned(plan, folder, progress)
         tree = TreeOptions(
             folder / TILES,
@@ -189,8 +213,9 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
-        write_json(folder / PROVENANCE, provenance(options, _inputs(options, plan.mosaic)))
-    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME), aligned)
+        record = provenance(options, _inputs(options, plan.mosaic))
+        write_json(folder / PROVENANCE, record | {"tiles": {name: of_tile.record for name, of_tile in lost.items()}})
+    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME), aligned, lost)
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:
@@ -226,6 +251,21 @@ def _least_shape(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> ZYX:
     return z, y, x
 
 
+def _planned(options: PipelineOptions, mosaic: Mosaic, orientation: Orientation) -> tuple[DeobliquePlan, ...]:
+    """The plan of each tile; damaged ones are named together."""
+    plans, damage = [], []
+    for job in _tile_options(options, mosaic, orientation):
+        try:
+            plans.append(deoblique.plan(job))
+        except DamagedInputError as error:
+            damage.append(str(error))
+    if damage:
+        count = f"{len(damage)} of {len(mosaic.tiles)} tiles are damaged; " if len(damage) > 1 else ""
+        more = f"; and {len(damage) - _MOST_NAMED} more" if len(damage) > _MOST_NAMED else ""
+        raise DamagedInputError(count + "; ".join(damage[:_MOST_NAMED]) + more)
+    return tuple(plans)
+
+
 def _tile_options(options: PipelineOptions, mosaic: Mosaic, orientation: Orientation) -> Iterator[DeobliqueOptions]:
     for tile in mosaic.tiles:
         yield DeobliqueOptions(
@@ -240,6 +280,7 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic, orientation: Orienta
             levels=1,
             flush=options.keep_tiles,
             allow_missing=options.allow_missing,
+            on_error=options.on_error,
             device=options.device,
             n_workers=options.n_workers,
             overwrite=options.overwrite,
@@ -264,6 +305,7 @@ def _illumination_options(
         rotate_90=orientation[0],
         flip_ud=orientation[1],
         allow_missing=options.allow_missing,
+        on_error=options.on_error,
         device=options.device,
         n_workers=options.n_workers,
         overwrite=options.overwrite,

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpustitch.errors import AlignmentError
 from gpustitch.io.frames.opening import Oriented, open_frames
+from gpustitch.io.frames.readable import Readable
 from gpustitch.io.registry import either
 from gpustitch.model import Frames, Mosaic, ObliqueScan, Spacing, TilePath, column_step_um
 from gpustitch.oblique.mosaic.distances import check_distances
@@ -24,6 +25,7 @@ from gpustitch.oblique.pipeline.orientation import (
     by_sheet,
     mirrored,
 )
+from gpustitch.running.options import checked_on_error
 
 # Most tiles and frames that are looked at for the sheet, and most pairs of neighbours along y.
 _TILES, _FRAMES, _PAIRS = 8, 24, 4
@@ -127,8 +129,9 @@ class _Evidence:
         each = -(-_FRAMES // len(tiles))
         chosen = []
         for frames in map(self._frames, tiles):
-            n = frames.shape[0]
-            chosen.append((frames, sorted({round(n * (i + 0.5) / each - 0.5) for i in range(each)})))
+            there = sorted(set(range(frames.shape[0])) - frames.absent)
+            middles = (round(len(there) * (i + 0.5) / each - 0.5) for i in range(each) if there)
+            chosen.append((frames, sorted({there[i] for i in middles})))
         return by_sheet(chosen, self._spacing)
 
     def check_places(self, orientation: Orientation) -> None:
@@ -163,5 +166,7 @@ class _Evidence:
 
     def _frames(self, tile: TilePath) -> Frames:
         if tile.name not in self._opened:
-            self._opened[tile.name] = open_frames(tile.path, allow_missing=self._options.allow_missing)
+            skips = checked_on_error(self._options.on_error)
+            opened = open_frames(tile.path, allow_missing=self._options.allow_missing, skip_damaged=skips)
+            self._opened[tile.name] = Readable(opened, skips=skips)
         return self._opened[tile.name]

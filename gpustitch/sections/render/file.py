@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,12 @@ class SectionsAlongZ:
 
 
 def sections_along_z(
-    path: Path, number: int, name: str, leave_out: str = "", least_weight: float | None = None
+    path: Path,
+    number: int,
+    name: str,
+    leave_out: str = "",
+    least_weight: float | None = None,
+    absent: Iterable[int] = (),
 ) -> SectionsAlongZ:
     """Read positions and decide which sections are used.
 
@@ -60,6 +66,8 @@ def sections_along_z(
         ``damaged`` and ``constant`` for those that z-spacing named so in ``<path>.json``.
     least_weight
         Sections are not used whose weight in the CSV is less than this, or not known; None for no such limit.
+    absent
+        Sections that no file holds: they are not used.
 
     Raises
     ------
@@ -74,7 +82,7 @@ def sections_along_z(
     positions = given.positions
     if len(positions) != number:
         raise MosaicError(f"{path} has positions of {len(positions)} sections, {name} has {number}")
-    unused = _named(leave_out, path, number)
+    unused = _named(leave_out, path, number) | set(absent)
     if least_weight is not None:
         unused |= _light(given, path, least_weight)
     used = np.setdiff1d(np.arange(number), sorted(unused))

@@ -17,14 +17,16 @@ from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
-from gpustitch.io.frames.opening import truncation
+from gpustitch.io.frames.opening import cautions
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
+from gpustitch.io.volumes.format import missing_text
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.options import documented, option
+from gpustitch.model.runs import ranges_text
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.regrid import options as volume_options
 from gpustitch.regrid.columns import Cut
@@ -199,7 +201,9 @@ def plan(options: RenderOptions) -> RenderPlan:
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"planes of {', '.join(RENDERED_TYPES)} are rendered; {planes.name} holds {planes.dtype}")
     spacing, step = output_spacing(planes, options.spacing, options.z_spacing_um)
-    used = sections_along_z(options.positions, planes.shape[0], planes.name, options.leave_out, options.least_weight)
+    used = sections_along_z(
+        options.positions, planes.shape[0], planes.name, options.leave_out, options.least_weight, planes.absent
+    )
     first, last = float(used.series.positions.min()), float(used.series.positions.max())
     grid = ZGrid(first, step, planes_within(last - first, step))
     shape = (grid.n_planes, planes.shape[1], planes.shape[2])
@@ -223,10 +227,14 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         If the output cannot be written or the device fails; nothing is left of the output then.
     """
     options, used = plan.options, plan.sections_used
-    if options.planes is None and (ends_early := truncation(options.input)):
-        progress.warn(ends_early)
-    if used.left_out:
-        progress.note(f"left out as asked: sections {listed(used.left_out)}")
+    for caution in () if options.planes is not None else cautions(options.input):
+        progress.warn(caution)
+    if missing := missing_text(plan.planes, plan.planes.name):
+        progress.warn(missing)
+    if asked := sorted(set(used.left_out) - plan.planes.absent):
+        progress.note(f"left out as asked: sections {listed(asked)}")
+    if plan.planes.absent:
+        progress.warn(f"left out, as no file holds them: sections {ranges_text(plan.planes.absent)}")
     if used.doubled:
         progress.warn(f"left out, at the place of another: sections {listed(used.doubled)}")
     background, filled = plan.background
@@ -278,6 +286,8 @@ def _sidecar(plan: RenderPlan) -> dict[str, Any]:
         **provenance(given, files),
         "first_plane_at_section": plan.grid.first,
         "plane_distance_in_sections": plan.grid.step,
+        "missing": missing_text(plan.planes, plan.planes.name),
+        "sections_absent": sorted(plan.planes.absent),
         "sections_left_out": sorted([*plan.sections_used.left_out, *plan.sections_used.doubled]),
     }
     if isinstance(plan.sources, ZPlan):

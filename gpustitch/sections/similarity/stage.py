@@ -14,13 +14,15 @@ import numpy.typing as npt
 from gpustitch.array import Array, Device, choose_device, cpu_count, on, to_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
-from gpustitch.io.frames.opening import truncation
+from gpustitch.io.frames.opening import cautions
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
+from gpustitch.io.volumes.format import missing_text
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, option
+from gpustitch.model.runs import ranges_text
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers, ordered_map
@@ -191,8 +193,10 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
         If the output cannot be written, or the device fails.
     """
     options, n = plan.options, plan.planes.shape[0]
-    if options.planes is None and (ends_early := truncation(options.input)):
-        progress.warn(ends_early)
+    for caution in () if options.planes is not None else cautions(options.input):
+        progress.warn(caution)
+    if missing := missing_text(plan.planes, plan.planes.name):
+        progress.warn(missing)
     if plan.planes.dtype.name not in _EXACT:
         progress.note(f"planes of {plan.planes.dtype} are compared in float32, to 7 digits")
     if plan.chunk % plan.planes.depth and plan.chunk < n:
@@ -224,9 +228,12 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
             f"no two of the {n} planes of {plan.planes.name} within {plan.max_lag} have a similarity: "
             f"{len(undefined)} of them are constant or have fewer than two used pixels"
         )
-    if undefined:
+    absent = plan.planes.absent
+    if absent:
+        progress.warn(f"without similarity to any other, as no file holds them: planes {ranges_text(absent)}")
+    if constant := sorted(set(undefined) - absent):
         progress.warn(
-            f"without similarity to any other, constant or with fewer than two used pixels: planes {listed(undefined)}"
+            f"without similarity to any other, constant or with fewer than two used pixels: planes {listed(constant)}"
         )
     if options.output is not None:
         write_similarity(options.output, half_strip, provenance=_provenance(plan), overwrite=options.overwrite)
@@ -365,4 +372,9 @@ def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     options = plan.options
     parameters = {"max_lag": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
     parameters |= {"device": str(plan.device), "allow_missing": options.allow_missing}
-    return provenance(parameters, [options.input] if options.input.is_file() else [])
+    parameters |= {"missing": missing_text(plan.planes, plan.planes.name)}
+    record = provenance(parameters, [options.input] if options.input.is_file() else [])
+    return {
+        **record,
+        "absent_planes": {"count": len(plan.planes.absent), "planes": ranges_text(plan.planes.absent, None)},
+    }

@@ -7,8 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.images.files import write_tiff
+from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import deoblique
@@ -125,3 +127,54 @@ def test_a_truncated_file_leaves_nothing(raw, tmp_path):
     result = call("--input", cut, "--output", tmp_path / "v")
     assert result.exit_code == 5 and "cut.dcimg" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["cut.dcimg"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("name", ["v", "v.zarr"])
+@pytest.mark.parametrize("stated", ["keep", "uint16", "float32"])
+def test_a_volume_has_the_type_of_its_frames_or_the_stated_one(tmp_path, dtype, name, stated):
+    frames = (np.random.default_rng(0).uniform(5, 250, (6, ROWS, COLUMNS))).astype(dtype)
+    for number, frame in enumerate(frames):
+        write_tiff(tmp_path / f"{number}.tif", frame)
+    options = ("--destripe-method", "lightsheet", "--dark", 3, "--dtype", stated, "--levels", 1)
+    result = call("--input", tmp_path / "*.tif", "--output", tmp_path / name, "--x-step-size", 1.8 / 2**0.5, *options)
+    assert result.exit_code == 0, result.output
+    volume = open_volume(tmp_path / name)
+    correction = Correction("lightsheet", dark=3, dtype=stated)
+    assert volume.dtype == (dtype if stated == "keep" else np.dtype(stated))
+    np.testing.assert_array_equal(volume.read(Box.of_shape(volume.shape)), expected(frames, correction, 1.8 / 2**0.5))
+
+
+def test_frames_without_a_value_are_named_and_pixels_cut_off_are_counted(tmp_path):
+    frames = np.full((6, ROWS, COLUMNS), 200, np.float32)
+    frames[:, 0, 0] = 300
+    for number, frame in enumerate(frames):
+        write_tiff(tmp_path / f"{number}.tif", frame)
+    arguments = ("--input", tmp_path / "*.tif", "--levels", 1, "--destripe-method", "none", "--dtype", "uint8")
+    result = call(*arguments, "--output", tmp_path / "v")
+    assert result.exit_code == 0, result.output
+    assert "6 pixels were cut off" in result.stderr
+    frames[4, 3, 3] = np.nan
+    write_tiff(tmp_path / "4.tif", frames[4], overwrite=True)
+    result = call(*arguments, "--output", tmp_path / "w")
+    assert result.exit_code == DamagedInputError.exit_code
+    assert "frames 0 to 5 of those used: 1 of the 4608 pixels" in result.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_frames_of_fractions_are_told_of(tmp_path):
+    write_tiff(tmp_path / "0.tif", np.linspace(0, 1, ROWS * COLUMNS, dtype=np.float32).reshape(ROWS, COLUMNS))
+    arguments = ("--input", tmp_path / "0.tif", "--output", tmp_path / "v", "--levels", 1)
+    result = call(*arguments, "--destripe-method", "wavelet", "--sigma1", 4, "--sigma2", 4)
+    assert result.exit_code == 0, result.output
+    assert "give --one-count" in result.stderr
+
+
+def test_values_below_0_are_refused_before_the_output_is_touched(tmp_path):
+    frame = np.linspace(-20, 100, ROWS * COLUMNS, dtype=np.float32).reshape(ROWS, COLUMNS)
+    write_tiff(tmp_path / "0.tif", frame)
+    arguments = ("--input", tmp_path / "0.tif", "--output", tmp_path / "v", "--levels", 1)
+    result = call(*arguments, "--destripe-method", "lightsheet")
+    assert result.exit_code == ParameterError.exit_code
+    assert "values down to -20" in result.stderr and "the --dtype of the result" in result.stderr
+    assert not (tmp_path / "v").exists()

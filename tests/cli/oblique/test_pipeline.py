@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
-from gpustitch.errors import ParameterError
+from gpustitch.errors import MosaicError, ParameterError
+from gpustitch.io.images.files import write_tiff
 from gpustitch.oblique.fuse.options import Intensity
 from gpustitch.oblique.pipeline.options import PipelineOptions
 
@@ -106,3 +108,22 @@ def test_a_no_in_the_environment_is_off(asked: list[PipelineOptions], value: str
 def test_options_win_over_the_environment(asked: list[PipelineOptions]) -> None:
     call("raw", "--output", "out", "--no-negative-y", "--destripe-method", "none", NEGATIVE_Y="1", USE_WAVELETS="1")
     assert (asked[0].negative_y, asked[0].correction.method) == (False, "none")
+
+
+def test_no_flat_is_made_of_float_frames(tmp_path: Path) -> None:
+    for number in range(4):
+        write_tiff(tmp_path / "raw" / "0" / "0_0" / "0" / f"{number}.tif", np.ones((20, 24), np.float32))
+    result = CliRunner().invoke(app, ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out")])
+    assert result.exit_code == ParameterError.exit_code
+    assert "no flat can be made from float frames: give --illum-corr" in result.output
+
+
+def test_tiles_of_several_types_are_refused_before_any_is_made(tmp_path: Path) -> None:
+    for x, dtype in (("0", np.uint8), ("200", np.uint16)):
+        for number in range(4):
+            write_tiff(tmp_path / "raw" / x / f"{x}_0" / "0" / f"{number}.tif", np.full((20, 24), 7, dtype))
+    arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--no-flat"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == MosaicError.exit_code
+    assert "uint16 voxels but" in result.output and "state one --dtype" in result.output
+    assert not (tmp_path / "out").exists()

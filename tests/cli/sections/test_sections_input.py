@@ -164,14 +164,14 @@ def test_a_recording_that_ends_early_is_used_as_far_as_it_goes_and_that_is_said(
     write_dcimg(path, planes, N, planes.shape[1:])
     data = path.read_bytes()
     path.write_bytes(data[: int(0.8 * len(data))])
-    (tmp_path / "z.csv").write_text("z-index,mapping\n" + "".join(f"{i},{i}\n" for i in range(4)))
+    (tmp_path / "z.csv").write_text("z-index,mapping\n" + "".join(f"{i},{i}\n" for i in range(N)))
     size = ("--voxel-size", "1,1,3")
     for command in (
         ("similarity", path, tmp_path / "s.npz"),
         ("z-spacing", path, "-o", tmp_path / "p.csv"),
         ("z-render", path, tmp_path / "z.csv", tmp_path / "v.tif", *size),
     ):
-        assert "copy it again, or --allow-missing takes the whole frames" in fail(5, *command, "--quiet")
-        assert "is truncated: 4 whole frames are used, its header promises 6" in succeed(
+        assert "copy it again, or --allow-missing leaves these uncovered" in fail(5, *command, "--quiet")
+        assert "2 of 6 frames are absent: 4 to 5 (2 cut off at the end)" in succeed(
             *command, "--quiet", "--allow-missing"
         )

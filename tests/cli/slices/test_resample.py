@@ -197,7 +197,7 @@ def test_the_library_makes_the_same(tmp_path):
     for name in made:
         one, other = (tmp_path / name).read_bytes(), (tmp_path / name.replace("a", "b", 1)).read_bytes()
         if name.endswith(".json"):
-            one, other = (json.loads(text) | {"written": ""} for text in (one, other))
+            one, other = (json.loads(text) for text in (one, other))
             assert one["parameters"].pop("output") != other["parameters"].pop("output")
         assert one == other, name
 

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import os
 import struct
 import threading
 
-import dcimg as dcimg_package
 import numpy as np
 import pytest
 
 from gpustitch.errors import DamagedInputError, InputMissingError, OutputExistsError, ParameterError
 from gpustitch.io.frames.dcimg import DcimgFrames
 from gpustitch.io.frames.dcimg_writer import write_dcimg
+from tests.io.frames.camera_files import camera_file, opened_by_the_package
 from tests.paths import DATA
 
 SESSION = 112
@@ -104,17 +105,8 @@ def test_what_is_written_is_read_by_this_reader_and_by_the_layout(tmp_path, dtyp
     assert np.array_equal(_read_by_the_layout(tmp_path / "a.dcimg"), frames)
 
 
-class _Int(int):
-    """``int()`` as the dcimg package expects it: of arrays of one element too, which NumPy 2.4 refuses."""
-
-    def __new__(cls, value=0):
-        return int.__new__(int, np.asarray(value).item())
-
-
 def test_the_dcimg_package_reads_what_is_written(monkeypatch, path, frames):
-    monkeypatch.setattr(dcimg_package, "int", _Int, raising=False)
-    other = dcimg_package.DCIMGFile(path)
-    other._target_line = np.asarray(other._target_line).item()
+    other = opened_by_the_package(monkeypatch, path)
     assert np.array_equal(other[:, :, :], frames)
     assert [int(n) for n in other.framestamps] == [0, 1, 2, 3]
     seconds = (other.timestamps - other.timestamps[0]) / np.timedelta64(1, "s")
@@ -202,7 +194,7 @@ def test_a_file_that_is_not_there_or_a_folder(tmp_path):
         (b"", "not a DCIMG"),
         (b"II*\0" + bytes(900), "not a DCIMG"),
         (b"DCIMG\0\0\0\0\0\0\1", "truncated"),
-        (b"DCIMG\0\0\0\0\0\0\2" + bytes(900), "version 0x2000000"),
+        (b"DCIMG\0\0\0\0\0\0\3" + bytes(900), "version 0x3000000"),
     ],
 )
 def test_what_is_no_dcimg_is_named(tmp_path, content, said):
@@ -233,7 +225,9 @@ def test_a_truncated_file_says_how_many_frames_are_whole(path, frames, lost):
     whole = 4 - -(-lost // stride)
     with pytest.raises(DamagedInputError, match=rf"truncated.*4 frames.*{size}.*{whole} whole"):
         DcimgFrames(path)
-    assert np.array_equal(DcimgFrames(path, allow_missing=True).read(0, whole), frames[:whole])
+    read = DcimgFrames(path, allow_missing=True)
+    assert np.array_equal(read.read(0, whole), frames[:whole])
+    assert read.shape == frames.shape and read.absent == set(range(whole, 4)) and not read.read(whole, 4).any()
 
 
 def test_a_file_without_one_whole_frame_is_refused_in_any_case(path):
@@ -252,61 +246,47 @@ def test_a_recording_whose_count_was_never_written(path, frames):
     assert np.array_equal(DcimgFrames(path, allow_missing=True).read(0, 4), frames)
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_an_error(path):
+def test_systems_without_positioned_reads(path, frames, monkeypatch):
+    for name in ("pread", "preadv"):
+        monkeypatch.delattr(os, name, raising=False)
+    read = DcimgFrames(path)
+    assert np.array_equal(read.read(0, 4), frames)
+    assert np.array_equal(read.read(1, 3, slice(1000, 1025, 3), slice(2, 7)), frames[1:3, 1000:1025:3, 2:7])
+
+
+@pytest.mark.parametrize("columns", [slice(None), slice(2, 4)])
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(path, columns):
+    """Through a memory map it would be the end of the program (SIGBUS)."""
     read = DcimgFrames(path)
     with path.open("r+b") as file:
         file.truncate(30000)
     with pytest.raises(DamagedInputError, match="shorter"):
-        read.read(3, 4)
+        read.read(3, 4, columns=columns)
 
 
-def write_version_0(path, frames, stamped_row=None):
-    """DCIMG version 0 as the dcimg package describes it: frames without footers, all else behind them."""
-    n_frames, n_rows, n_columns = frames.shape
-    image = frames[0].nbytes
-    stored = frames.copy()
-    true_pixels = b""
-    if stamped_row is not None:
-        true_pixels = stored[:, stamped_row, :4].tobytes()
-        stored[:, stamped_row, :4] = 0xABCD
-    header, data = 232, 100
-    session = bytearray(data)
-    struct.pack_into("<7I", session, 32, n_frames, 2, 1, n_columns, 2 * n_columns, n_rows, image)
-    struct.pack_into("<I", session, 68, data)
-    struct.pack_into("<Q", session, 72, data + n_frames * image)
-    file_header = bytearray(header)
-    struct.pack_into("<8sI", file_header, 0, b"DCIMG", 7)
-    struct.pack_into("<III", file_header, 0x20, 1, n_frames, header)
-    footer = bytearray(272 + 12 * n_frames)
-    struct.pack_into("<Q", footer, 8, 140)
-    struct.pack_into("<I", footer, 40, len(footer) + len(true_pixels))
-    struct.pack_into("<Q", footer, 140 + 88, len(footer))
-    struct.pack_into("<I", footer, 140 + 100, (stamped_row or 0) * 2 * n_columns)
-    footer[272 : 272 + 4 * n_frames] = np.arange(n_frames, dtype="<u4").tobytes()
-    path.write_bytes(bytes(file_header) + bytes(session) + stored.tobytes() + bytes(footer) + true_pixels)
-
-
-@pytest.mark.parametrize("stamped_row", [0, 5])
-def test_version_0_is_read_with_its_true_pixels(tmp_path, stamped_row, monkeypatch):
+@pytest.mark.parametrize("stamp_row", [0, 5])
+def test_version_0_is_read_with_its_true_pixels(tmp_path, stamp_row, monkeypatch):
     frames = np.random.default_rng(2).integers(0, 65536, (3, 8, 7), dtype=np.uint16)
-    write_version_0(tmp_path / "old.dcimg", frames, stamped_row)
-    read = DcimgFrames(tmp_path / "old.dcimg")
+    path = tmp_path / "old.dcimg"
+    path.write_bytes(camera_file(frames, version=0, stamp_row=stamp_row))
+    read = DcimgFrames(path)
     assert np.array_equal(read.read(0, 3), frames)
     assert np.array_equal(read.read(1, 2, slice(4, 6), slice(3, 5)), frames[1:2, 4:6, 3:5])
-    monkeypatch.setattr(dcimg_package, "int", _Int, raising=False)
-    if stamped_row == 0:  # the package corrects the first row only
-        assert np.array_equal(dcimg_package.DCIMGFile(tmp_path / "old.dcimg")[:, :, :], frames)
+    if stamp_row == 0:  # the package corrects the first row only
+        assert np.array_equal(opened_by_the_package(monkeypatch, path)[:, :, :], frames)
 
 
 def test_version_0_without_stamp_or_without_its_end(tmp_path):
     frames = np.random.default_rng(2).integers(0, 65536, (3, 8, 7), dtype=np.uint16)
-    write_version_0(tmp_path / "old.dcimg", frames)
-    assert np.array_equal(DcimgFrames(tmp_path / "old.dcimg").read(0, 3), frames)
-    with (tmp_path / "old.dcimg").open("r+b") as file:
+    path = tmp_path / "old.dcimg"
+    path.write_bytes(camera_file(frames, version=0))
+    assert np.array_equal(DcimgFrames(path).read(0, 3), frames)
+    with path.open("r+b") as file:
         file.truncate(332 + 2 * 112 + 5)
     with pytest.raises(DamagedInputError, match="2 whole"):
-        DcimgFrames(tmp_path / "old.dcimg")
-    assert np.array_equal(DcimgFrames(tmp_path / "old.dcimg", allow_missing=True).read(0, 2), frames[:2])
+        DcimgFrames(path)
+    read = DcimgFrames(path, allow_missing=True)
+    assert np.array_equal(read.read(0, 2), frames[:2]) and read.shape[0] == 3 and read.absent == {2}
 
 
 @pytest.mark.parametrize("count", [3, 5, 0])

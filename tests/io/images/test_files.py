@@ -40,6 +40,41 @@ def test_a_picture_is_written_and_read(tmp_path):
         read_image(tmp_path / "rgb.png")
 
 
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((6, 7, 3), {"photometric": "rgb"}),
+        ((6, 7, 4), {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+        ((3, 6, 7), {"photometric": "rgb", "planarconfig": "separate"}),
+        ((5, 6, 7, 3), {"photometric": "rgb"}),
+        ((6, 7, 2), {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["unassalpha"]}),
+        ((6, 7, 4), {"photometric": "separated", "planarconfig": "contig"}),
+    ],
+)
+def test_colours_are_never_pages(tmp_path, shape, options):
+    tifffile.imwrite(tmp_path / "a.tif", RNG.integers(0, 256, shape, dtype=np.uint8), **options)
+    with pytest.raises(ParameterError, match=r"a\.tif is a colour image"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 7), (6, 7, 3), (4, 6, 7), (6, 7, 4)])
+def test_grey_pages_are_pages_whatever_their_number_and_width(tmp_path, shape):
+    pages = RNG.integers(0, 256, shape, dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+    assert np.array_equal(read_image(tmp_path / "a.tif"), pages)
+
+
+def test_pages_written_one_at_a_time_are_all_read(tmp_path):
+    pages = RNG.integers(0, 256, (4, 6, 7), dtype=np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in pages:
+            file.write(page, contiguous=False)
+    assert np.array_equal(read_image(tmp_path / "a.tif"), pages)
+    tifffile.imwrite(tmp_path / "a.tif", pages[0, :5], append=True)
+    with pytest.raises(DamagedInputError, match=r"a\.tif has 5 series of pages of different sizes"):
+        read_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("image", [np.zeros((3, 3), np.uint16), np.zeros((3, 3, 2), np.uint8), np.zeros(3, np.uint8)])
 def test_what_is_no_picture_is_refused(tmp_path, image):
     with pytest.raises(ParameterError, match="PNG"):

@@ -186,7 +186,8 @@ def test_reader_refuses_several_channels_and_other_types(tmp_path):
 def test_stages_take_and_describe_ome_zarr(tmp_path):
     path = write(tmp_path / "v.zarr", noise((9, 10, 11)))
     assert isinstance(open_volume(path), OmeZarrVolume)
-    (line,) = describe_path(path)
+    line, files = describe_path(path)
+    assert files == "  all 10 files of chunks are there"
     assert line == f"{path}: volume of 9 x 10 x 11 voxels (z, y, x) of 2, 0.5, 0.25 um, uint16, 3 levels"
-    (line,) = describe_path(path / "1")
+    line, _ = describe_path(path / "1")
     assert "5 x 5 x 6 voxels (z, y, x) of unknown size, uint16, 1 levels" in line

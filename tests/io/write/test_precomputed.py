@@ -17,6 +17,7 @@ import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, InputMissingError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.precomputed import SIDECAR, PrecomputedVolume
+from gpustitch.io.volumes.record import RECORD
 from gpustitch.io.write import precomputed as volume_writer
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, level_shape, pyramid_bytes
@@ -189,6 +190,9 @@ def test_coverage_comes_from_the_sidecar(tmp_path):
     assert PrecomputedVolume(path).coverage == scan.coverage
     assert PrecomputedVolume(path, 1).coverage == Coverage(*level_shape(scan.shape, 1)[::-1])
     (path / SIDECAR).unlink()
+    with pytest.raises(DamagedInputError, match=f"has lost {SIDECAR}; .* remove {RECORD} too"):
+        PrecomputedVolume(path)
+    (path / RECORD).unlink()
     assert PrecomputedVolume(path).coverage == Coverage(*scan.shape[::-1])
 
 
@@ -344,7 +348,7 @@ def test_flushes_every_file(tmp_path, monkeypatch):
     flushed, real = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (flushed.append(1), real(descriptor)))
     write(tmp_path / "v", noise((16, 8, 8)), levels=1, flush=True)
-    assert len(flushed) == 2 + 1
+    assert len(flushed) == 2 + 1 + 1
 
 
 def test_pyramid_bytes():

@@ -143,4 +143,16 @@ CASES = [
     case("eight, float32", lambda: of_type(grid(), "float32"), rtol=1e-6),
     case("saturated", saturated),
     case("more tiles than lanes", many, **APART),
+    case("one tile, frames absent", lambda: one((0, 0, 0), absent=(0, 7, 8, 21))),
+    case("one tile, sub-voxel, frames absent", lambda: one((0.3, 1.6, 2.45), 0.73, absent=(11, 30))),
+    case("one tile, most frames absent", lambda: one((0, 0, 0), absent=tuple(range(0, 40, 2)))),
+    case(
+        "two, frames absent",
+        lambda: [
+            oblique(40, 19, 9, 0.9, (0.3, 0.6, 0.45), 2, absent=(5, 20)),
+            oblique(40, 19, 9, 0.9, (0.2, 12.7, 0.6), 3, absent=(13,)),
+        ],
+        gains=GAINS,
+        **APART,
+    ),
 ]

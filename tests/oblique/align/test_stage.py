@@ -10,6 +10,7 @@ import pytest
 from scipy import ndimage
 
 from gpustitch.errors import AlignmentError, MissingExtraError, MosaicError, OutputExistsError, ParameterError
+from gpustitch.io.frames.readable import Readable
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, Mosaic, ObliqueScan, Spacing, TilePath
 from gpustitch.oblique.align import stage as align
@@ -18,6 +19,7 @@ from gpustitch.oblique.align.points import Centres, Overlap, is_covered
 from gpustitch.oblique.align.stage import AlignOptions, AlignResult
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.mosaic.file import read_alignment
+from tests.oblique.deskew.test_sweep import Holed
 
 SPACING = Spacing(1.8 / 2**0.5, 1.8, 1.28)
 SHAPE = (48, 72, 80)
@@ -244,6 +246,35 @@ def test_oblique_tiles_are_compared_only_where_both_were_seen() -> None:
     assert np.abs(errors(result, true)).max() < 0.15
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_points_beside_holes_are_compared_and_points_on_them_are_not(broken: bool) -> None:
+    """Frames are absent, or turn out to be unreadable while points are compared."""
+    step, n_frames, rows, columns = 1.8 / 2**0.5, 100, 60, 32
+    specimen = tissue((columns, rows + 40, n_frames + columns), seed=3)
+    lost = ({30, 31, 70}, {52})
+    volumes, paths, true = {}, [], {}
+    for i, y in enumerate((0, 38)):
+        cut = specimen[:, y : y + rows]
+        frames = np.stack([cut[range(columns), :, range(f, f + columns)].T for f in range(n_frames)])
+        tile = TilePath(Path("t"), (0.0, 1.8 * 36 * i, 0.0))
+        paths.append(tile)
+        stack = Holed(frames, () if broken else lost[i], lost[i] if broken else ())
+        scan = ObliqueScan(*frames.shape, 1.8, step)
+        volumes[tile.name] = ObliqueTile(Readable(stack, skips=True), scan)
+        true[tile.name] = np.array([0, y, 0])
+    matching = dataclasses.replace(FAST, sample_count=20)
+    result = align.run(align.plan(AlignOptions(mosaic=Mosaic(tuple(paths)), volumes=volumes, matching=matching)))
+    (link,) = result.placement.links
+    assert not link.reason and len(link.matches) >= 3
+    assert np.abs(errors(result, true)).max() < 0.15
+    fixed, moving = (volumes[tile.name].coverage for tile in paths)
+    assert broken or (set(fixed.absent), set(moving.absent)) == lost
+    half = matching.half_px
+    assert all(is_covered(fixed, match.fixed_px, half) for match in link.matches)
+    assert all(is_covered(moving, tuple(round(v) for v in match.moving_px), half) for match in link.matches)
+    assert result.record.absent_frames == ({tile.name: len(volumes[tile.name].coverage.absent) for tile in paths})
+
+
 class _Stack:
     absent: frozenset[int] = frozenset()
 
@@ -266,15 +297,19 @@ class _Seen:
         raise NotImplementedError
 
 
+@pytest.mark.parametrize("absent", [((), ()), ((11,), (14,)), ((0, 9, 10, 19), (3, 12))])
 @pytest.mark.parametrize("shear", [0.0, 0.7, 1.0])
-def test_centres_are_where_both_masks_hold_a_whole_window(shear: float) -> None:
-    a, b = Coverage(20, 9, 8, shear), Coverage(17, 8, 10, shear)
+def test_centres_are_where_both_masks_hold_a_whole_window(shear: float, absent: tuple[tuple[int, ...], ...]) -> None:
+    a, b = Coverage(20, 9, 8, shear, absent[0]), Coverage(17, 8, 10, shear, absent[1])
     offset, half = (1, -2, 6), (1, 2, 1)
     centres = Centres(Overlap(_Seen(a), _Seen(b), offset), half)
     size = [2 * h + 1 for h in half]
+    around = Box((-20,) * 3, (60,) * 3)
+    masks = {coverage: coverage.mask(around) for coverage in (a, b)}
 
     def fits(coverage: Coverage, at: tuple[int, ...]) -> bool:
-        return bool(coverage.mask(Box.of_shape(size, [p - h for p, h in zip(at, half, strict=True)])).all())
+        window = Box.of_shape(size, [p - h for p, h in zip(at, half, strict=True)])
+        return bool(masks[coverage][window.slices(around.start)].all())
 
     grid = np.array(list(np.ndindex(12, 12, 34))) - [1, 3, 1]
     expected = [fits(a, tuple(p)) and fits(b, tuple(p - offset)) for p in grid.tolist() for p in [np.array(p)]]
@@ -285,7 +320,8 @@ def test_centres_are_where_both_masks_hold_a_whole_window(shear: float) -> None:
     assert len(np.unique(drawn, axis=0)) > 0.5 * min(sum(expected), 300)
     inside = grid[np.array(expected)]
     assert centres.bounds.start == tuple(inside.min(axis=0)) and centres.bounds.stop == tuple(inside.max(axis=0) + 1)
-    assert [is_covered(a, tuple(p), half) for p in grid.tolist()] == [fits(a, tuple(p)) for p in grid.tolist()]
+    some = grid[:: 7 if a.absent else 1].tolist()
+    assert [is_covered(a, tuple(p), half) for p in some] == [fits(a, tuple(p)) for p in some]
 
 
 @pytest.mark.parametrize(

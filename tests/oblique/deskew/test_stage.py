@@ -49,7 +49,7 @@ def source(monkeypatch):
 
     def use(frames):
         recorded = Recorded(frames)
-        monkeypatch.setattr(stage, "open_frames", lambda _, allow_missing: recorded)
+        monkeypatch.setattr(stage, "open_frames", lambda *_, **__: recorded)
         monkeypatch.setattr(stage, "frame_files", lambda _: [])
         return recorded
 
@@ -174,6 +174,7 @@ def test_sidecar_and_spacing(tmp_path, source):
     assert sidecar["parameters"]["n_workers"] == job.n_workers and sidecar["parameters"]["device"]["why"]
     assert sidecar["scan"] == {
         "n_frames": 20, "n_rows": 8, "n_columns": 8, "pixel_um": 2.0, "step_um": 1.1, "angle_deg": 30.0,
+        "absent": [],
     }  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
 from gpustitch.oblique.destripe.stage import DestripeOptions, plan, run
 from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from tests.oblique.deskew.test_sweep import Holed
+from tests.oblique.export.test_stage import Seen
 
 WAVES = Correction("wavelet", WaveletOptions(8, 30, wavelet="db2"))
 
@@ -116,14 +118,15 @@ def test_output_type(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.full((20, 20), 250, np.uint8))
     flat = np.full((20, 20), 1, np.float32)
     flat[0] = 0.5
-    correction = Correction(flat=flat)
-    result = destripe(tmp_path / "a.tif", tmp_path / "16.tif", correction=correction)
+    result = destripe(tmp_path / "a.tif", tmp_path / "16.tif", correction=Correction(flat=flat, dtype="uint16"))
     assert tifffile.imread(result.output)[0, 0] == 500
-    result = destripe(tmp_path / "a.tif", tmp_path / "8.tif", correction=correction, keep_type=True)
+    assert result.n_cut_off == 0
+    result = destripe(tmp_path / "a.tif", tmp_path / "8.tif", correction=Correction(flat=flat))
     kept = tifffile.imread(result.output)
     assert kept.dtype == np.uint8
     assert kept[0, 0] == 255
     assert kept[1, 0] == 250
+    assert result.n_cut_off == 20
 
 
 def test_existing_outputs_are_refused_before_anything_is_read(tree, tmp_path):
@@ -156,6 +159,14 @@ def test_a_damaged_file_stops_the_run_or_is_skipped_and_named(tree, tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_a_folder_whose_first_image_is_skipped_is_told_of(tree):
+    (tree / "sub" / "a_1.tif").write_bytes(b"nothing")
+    (tree / "sub" / "a_2.tif").write_bytes((tree / "a.tif").read_bytes())
+    seen = Seen()
+    run(plan(DestripeOptions(input=tree, output=tree.parent / "out", correction=WAVES, on_error="skip")), seen)
+    assert any("the first image of its folder" in line for line in seen.warnings)
+
+
 def test_a_damaged_dcimg_stops_the_run_or_is_skipped_and_named(tree, tmp_path):
     (tree / "0.dcimg").write_bytes(b"DCIMG but not really")
     with pytest.raises(DamagedInputError, match=r"0\.dcimg"):
@@ -163,6 +174,42 @@ def test_a_damaged_dcimg_stops_the_run_or_is_skipped_and_named(tree, tmp_path):
     result = destripe(tree, tmp_path / "skipped", on_error="skip")
     assert result.n_images == 3
     assert [path.name for path in result.skipped] == ["0.dcimg"]
+
+
+@pytest.mark.parametrize("zstep_um", [None, 2.0])
+def test_frames_that_are_absent_or_skipped_leave_holes_and_are_counted(tmp_path, monkeypatch, zstep_um):
+    frames = np.stack([picture()] * 6)
+    write_dcimg(tmp_path / "100.dcimg", frames, 6, frames.shape[1:])
+    monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, {1, 2}, {4}))
+    monkeypatch.setattr(stage, "cautions", lambda path: ())
+    with pytest.raises(DamagedInputError, match="frame 4 is broken"):
+        destripe(tmp_path / "100.dcimg", tmp_path / "stopped")
+    seen = Seen()
+    options = DestripeOptions(
+        input=tmp_path / "100.dcimg", output=tmp_path / "out", correction=WAVES, on_error="skip", zstep_um=zstep_um
+    )
+    result = run(plan(options), seen)
+    names = [f"img_{n:05d}.tiff" if zstep_um is None else f"{100 + 20 * n:04d}.tif" for n in (0, 3, 5)]
+    assert sorted(path.name for path in result.output.glob("*.tif*")) == names
+    assert result.n_images == 3 and result.summary.endswith("; without 3 frames that are absent or cannot be read")
+    assert [line.split(": ", 1)[1] for line in seen.warnings] == [
+        "2 frames are absent (1 to 2): no file is written",
+        f"1 frame cannot be read (4): no file is written; {tmp_path / '100.dcimg'}: frame 4 is broken",
+    ]
+    record = next(iter(json.loads((result.output / "destripe.json").read_text())["stacks"].values()))
+    assert record["absent_frames"]["frames"] == "1 to 2" and record["unreadable_frames"]["frames"] == "4"
+
+
+@pytest.mark.parametrize("holed", [{"absent": {0}}, {"broken": {0, 1}}])
+def test_a_stack_that_would_begin_later_is_refused_unless_names_are_positions(tmp_path, monkeypatch, holed):
+    frames = np.stack([picture()] * 3)
+    write_dcimg(tmp_path / "100.dcimg", frames, 3, frames.shape[1:])
+    monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, **holed))
+    monkeypatch.setattr(stage, "cautions", lambda path: ())
+    with pytest.raises(DamagedInputError, match="would begin with another frame"):
+        destripe(tmp_path / "100.dcimg", tmp_path / "out", on_error="skip")
+    result = destripe(tmp_path / "100.dcimg", tmp_path / "named", on_error="skip", zstep_um=2.0)
+    assert result.n_images == 3 - len(next(iter(holed.values())))
 
 
 def test_only_damaged_files_are_an_error_even_when_skipped(tmp_path):

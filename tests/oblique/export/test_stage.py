@@ -16,6 +16,8 @@ from gpustitch.oblique.export import stage as export_frames
 from gpustitch.oblique.export import tiff as dcimg2tif
 from gpustitch.oblique.export.jp2 import Jp2Options
 from gpustitch.oblique.export.tiff import TifOptions
+from gpustitch.running.progress import Silent
+from tests.oblique.deskew.test_sweep import Holed
 
 
 @pytest.fixture
@@ -150,7 +152,7 @@ def test_a_full_disk_is_refused_before_and_reported_during(raw, monkeypatch):
 
     with pytest.raises(OutputError, match="disk is full"):
         export_frames.run_export(
-            export_frames.ExportPlan(planned.frames, planned.paths, failing, 0, 1, False), "Writing", Progress()
+            export_frames.ExportPlan(planned.frames, 0, planned.paths, failing, 0, 1, False), "Writing", Progress()
         )
     assert notes == [f"stopped after 0 of 5 frames; {raw.parent / 'out'} is not complete"]
 
@@ -184,3 +186,49 @@ def test_frames_that_jpeg_2000_cannot_hold_are_refused(tmp_path, frames):
     write_tiff(tmp_path / "a.tif", frames.astype(np.float32))
     with pytest.raises(ParameterError, match="float32"):
         jp2(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_frame_that_is_absent_or_skipped_leaves_a_hole_in_the_numbers(monkeypatch, raw, frames, start):
+    holed = Holed(frames, absent={2}, broken={3})
+    monkeypatch.setattr(export_frames, "open_frames", lambda path, **_: holed)
+    with pytest.raises(DamagedInputError, match="frame 3 is broken"):
+        tif(raw, start=start, output_pattern=str(raw.parent / "stopped" / "img_%03d.tiff"))
+    seen = Seen()
+    options = TifOptions(
+        input=raw, output_pattern=str(raw.parent / "out" / "img_%03d.tiff"), start=start, on_error="skip"
+    )
+    result = dcimg2tif.run(dcimg2tif.plan(options), seen)
+    left = [number for number in (0, 1, 4) if number >= start]
+    assert sorted(path.name for path in (raw.parent / "out").iterdir()) == [f"img_00{number}.tiff" for number in left]
+    for number, path in zip(left, result.paths, strict=True):
+        assert np.array_equal(tifffile.imread(path), frames[number])
+    assert result.lost.missing == (2,) and set(result.lost.unreadable) == {3}
+    assert seen.warnings == [
+        "1 frame is absent (2): no file is written",
+        "1 frame cannot be read (3): no file is written; frame 3 is broken",
+    ]
+
+
+@pytest.mark.parametrize("holed", [{"absent": {0, 1}}, {"broken": {0, 1}}])
+def test_a_stack_that_would_begin_later_is_refused(monkeypatch, raw, frames, holed):
+    monkeypatch.setattr(export_frames, "open_frames", lambda path, **_: Holed(frames, **holed))
+    with pytest.raises(DamagedInputError, match="give `start` 2"):
+        tif(raw, on_error="skip")
+    assert tif(raw, on_error="skip", start=2, overwrite=True).paths
+
+
+def test_nothing_left_is_an_error(monkeypatch, raw, frames):
+    monkeypatch.setattr(export_frames, "open_frames", lambda path, **_: Holed(frames, range(5)))
+    with pytest.raises(DamagedInputError, match="none of its 5 frames"):
+        tif(raw, on_error="skip")
+
+
+class Seen(Silent):
+    """Progress that keeps warnings."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, message):
+        self.warnings.append(message)

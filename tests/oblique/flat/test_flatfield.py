@@ -1,4 +1,4 @@
-"""Flat field, dark offset and rounding to 16 bits."""
+"""Flat field, dark offset, and rounding to a type."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpustitch.errors import ParameterError
-from gpustitch.oblique.flat.flatfield import check_scaled_flat, flat_counts, inverse_flat, normalized_flat, to_uint16
+from gpustitch.oblique.flat.flatfield import check_scaled_flat, flat_counts, flattened, inverse_flat, normalized_flat
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (4, 3, 5), (2, 70, 1001), (1, 1, 70000), (0, 3, 5)])
@@ -23,21 +23,37 @@ def test_counts_follow_their_definition(shape, everywhere, truncate):
     np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("truncate", [False, True])
+def test_float_counts_are_neither_rounded_nor_clipped(truncate):
+    images = np.array([[[-3.25, 0.3, 7e9, 101.5]]], np.float32)
+    out = np.empty_like(images)
+    flat_counts(images, np.full((1, 1), 0.5, np.float32), out, 1.0, truncate)
+    np.testing.assert_array_equal(out, (images - np.float32(1)) * np.float32(0.5))
+
+
+def as_type(values, dtype, *, truncate=False):
+    images = np.array([[values]], np.float32)
+    return flattened(images, np.ones((1, 1), np.float32), np.dtype(dtype), 0.0, truncate=truncate).reshape(-1)
+
+
 def test_rounding_clips_and_never_wraps():
-    image = np.array([[-3.0, -0.5, 0.49, 0.5, 1.5, 2.51, 65534.6, 65535.4, 7e4, np.inf, -np.inf, np.nan]])
-    expected = [[0, 0, 0, 0, 2, 3, 65535, 65535, 65535, 65535, 0, 0]]
-    for dtype in (np.float32, np.float64):
-        np.testing.assert_array_equal(to_uint16(image.astype(dtype)), expected)
-    assert to_uint16(np.array([-5, 70000, 12])).tolist() == [0, 65535, 12]
-    assert to_uint16(np.array([], np.float32)).shape == (0,)
-    assert to_uint16(np.float32(np.ones((2, 3, 4)))).shape == (2, 3, 4)
+    values = [-3.0, -0.5, 0.49, 0.5, 1.5, 2.51, 65534.6, 65535.4, 7e4, np.inf, -np.inf, np.nan]
+    assert as_type(values, np.uint16).tolist() == [0, 0, 0, 0, 2, 3, 65535, 65535, 65535, 65535, 0, 0]
+    assert as_type(values[:-1], np.uint8).tolist() == [0, 0, 0, 0, 2, 3, 255, 255, 255, 255, 0]
+    assert as_type([-1.5, 2.5, -1.9], np.int16, truncate=True).tolist() == [-1, 2, -1]
 
 
-def test_rounding_copies():
-    image = np.arange(5, dtype=np.uint16)
-    result = to_uint16(image)
-    result[:] = 0
-    assert image.tolist() == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int16, np.int32, np.uint32])
+def test_every_whole_type_ends_at_its_limits(dtype):
+    limits = np.iinfo(dtype)
+    assert as_type([-1e12, 1e12, 3.5, 2.5], dtype).tolist() == [limits.min, limits.max, 4, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_stay_floats(dtype):
+    found = as_type([-3.25, 0.1, 7e9], dtype)
+    assert found.dtype == dtype
+    assert found.tolist() == np.array([-3.25, 0.1, 7e9], np.float32).tolist()
 
 
 def test_flat_undoes_what_it_describes():

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from gpustitch.errors import InputMissingError, MosaicError, OutputExistsError, ParameterError
+from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.oblique.flat import stage as illumination
 from gpustitch.oblique.flat.stage import IlluminationOptions, choose_frames, percentile_bins, plan, run
 from gpustitch.running.progress import Silent
+from tests.oblique.deskew.test_sweep import Holed
 from tests.paths import DATA
 
 
@@ -90,6 +91,31 @@ def test_choose_frames_counts_from_the_start_of_each_file():
     np.testing.assert_array_equal(joined, np.sort(np.random.RandomState(1234).choice(100, 20, replace=False)))
 
 
+def test_absent_frames_are_not_chosen():
+    parts = choose_frames([3, 2, 4], None, [{1}, {0, 1}, ()])
+    assert [part.tolist() for part in parts] == [[0, 2], [], [0, 1, 2, 3]]
+    with pytest.raises(ParameterError, match="hold 6 frames"):
+        choose_frames([3, 2, 4], 7, [{1}, {0, 1}, ()])
+
+
+@pytest.mark.parametrize("background", [0, 150])
+@pytest.mark.parametrize("lost", [{3}, {0, 7, 8, 159}])
+def test_absent_and_unreadable_frames_are_not_in_the_flat(options, golden, monkeypatch, tmp_path, lost, background):
+    options = replace(options, background=background)
+    there = np.delete(golden["frames"], sorted(lost), axis=0)
+    expected = run(plan(replace(options, paths=(write(tmp_path / "e.dcimg", there),), output=tmp_path / "e.tiff")))
+    for name, broken in (("absent", set()), ("broken", lost)):
+        holed = Holed(golden["frames"], lost - broken, broken)
+        monkeypatch.setattr(illumination, "open_frames", lambda path, holed=holed, **_: holed)
+        if broken:
+            with pytest.raises(DamagedInputError, match="is broken"):
+                run(plan(replace(options, output=tmp_path / "stopped.tiff")))
+        result = run(plan(replace(options, on_error="skip", output=tmp_path / f"{name}.tiff")))
+        np.testing.assert_array_equal(result.flat, expected.flat)
+        assert result.n_frames == 160 - len(lost)
+        assert set(result.lost[0].unreadable) == broken and set(result.lost[0].missing) == lost - broken
+
+
 @pytest.mark.parametrize("n_frames", [0, -1, 161])
 def test_a_wrong_number_of_frames_is_refused(n_frames, options):
     with pytest.raises(ParameterError, match="hold 160 frames"):
@@ -118,10 +144,11 @@ def test_memory_stays_within_what_is_planned(tmp_path):
 @pytest.mark.parametrize("n_workers", [1, 2, 64])
 def test_a_big_camera_is_planned_within_two_gibibytes(n_frames, n_workers, monkeypatch, tmp_path):
     class Big:
+        absent = frozenset()
         shape = (n_frames, 2048, 2048)
         dtype = np.dtype("<u2")
 
-    monkeypatch.setattr(illumination, "open_frames", lambda path, allow_missing: Big())
+    monkeypatch.setattr(illumination, "open_frames", lambda path, **_: Big())
     work = plan(IlluminationOptions(("big",), tmp_path / "flat.tiff", n_workers=n_workers))
     assert work.peak_bytes <= 2 << 30
     assert 1 <= work.band_rows <= 2048

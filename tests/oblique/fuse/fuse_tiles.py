@@ -25,10 +25,11 @@ def tile(
     frames: int | None = None,
     shear_px: float = 0.0,
     name: str = "",
+    absent: tuple[int, ...] = (),
 ) -> PlacedVolume:
     """A tile of an array, or of a function of (z, y, x) in the tile's grid; zero outside its coverage."""
     array = np.asarray(values)
-    coverage = Coverage(frames or array.shape[2], array.shape[1], array.shape[0], shear)
+    coverage = Coverage(frames or array.shape[2], array.shape[1], array.shape[0], shear, absent)
     assert coverage.shape == array.shape
     array = array * coverage.mask(Box.of_shape(array.shape)).astype(array.dtype)
     position = tuple(float(v) for v in origin)
@@ -63,10 +64,10 @@ def covered_by(tiles: Sequence[PlacedVolume], box: Box) -> npt.NDArray[np.int64]
     """How many tiles can be interpolated at each voxel of the box."""
     count = np.zeros(box.shape, np.int64)
     for t in tiles:
-        footprint = Footprint.of(t, box.start[0], box.stop[0])
         z, y, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
-        deep = (z >= footprint.depths[0]) & (z < footprint.depths[1])
-        rows = (y >= footprint.rows[0]) & (y < footprint.rows[1])
-        columns = (x >= footprint.columns[:, :1]) & (x < footprint.columns[:, 1:])
-        count += (deep[:, None] & columns)[:, None, :] & rows[None, :, None]
+        for footprint in Footprint.of(t, box.start[0], box.stop[0]).by_runs(t.volume.coverage):
+            deep = (z >= footprint.depths[0]) & (z < footprint.depths[1])
+            rows = (y >= footprint.rows[0]) & (y < footprint.rows[1])
+            columns = (x >= footprint.columns[:, :1]) & (x < footprint.columns[:, 1:])
+            count += (deep[:, None] & columns)[:, None, :] & rows[None, :, None]
     return count

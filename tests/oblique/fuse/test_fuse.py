@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpustitch.model import Box, Coverage, PlacedVolume
 from gpustitch.oblique.fuse.blend import Footprint, differing_axes, weights
@@ -51,10 +53,13 @@ def naive_distances(placed: PlacedVolume, voxel: Sequence[int]) -> tuple[float, 
     cover = placed.volume.coverage
     z, y, x = place_in(placed, voxel)
     frames = [index[2] - cover.shear * index[0] for index, _ in neighbours((z, y, x))]
+    # The edges of the frames without a gap around the voxel.
+    before = max((f for f in (-1, *cover.absent) if f < min(frames)), default=-1)
+    after = min(f for f in (*cover.absent, cover.n_frames) if f > before)
     return (
         min(z, cover.n_columns - 1 - z),
         min(y, cover.n_rows - 1 - y),
-        min(min(frames), cover.n_frames - 1 - max(frames)),
+        min(min(frames) - (before + 1), after - 1 - max(frames)),
     )
 
 
@@ -135,7 +140,25 @@ CASES: dict[str, tuple[list[PlacedVolume], Box]] = {
         [oblique(4, 5, 4, 0.0, (0, 0, 0), 34), oblique(4, 5, 4, 0.0, (0, 4, 0), 35)],
         Box((0, 0, 0), (4, 9, 4)),
     ),
-}
+    "one, frames absent": ([oblique(12, 4, 6, 1.0, (0, 1, 2), 36, absent=(0, 4, 5, 9))], Box((0, 0, 0), (6, 5, 20))),
+    "one, sub-voxel, frames absent": (
+        [oblique(12, 4, 6, 0.73, (0.3, 1.6, 2.45), 37, absent=(5,))], Box((0, 0, 0), (7, 6, 20)),
+    ),
+    "one, more shear, frames absent": (
+        [oblique(12, 4, 6, 0.73, (0, 0, 0), 38, absent=(4, 11), shear_px=0.07)], Box((0, 0, 0), (6, 4, 18)),
+    ),
+    "two along y, frames absent": (
+        [oblique(14, 8, 6, 1.0, (0, 0, 0), 39, absent=(3, 8)), oblique(14, 8, 6, 1.0, (0.2, 4.7, 0.6), 40)],
+        Box((0, 0, 0), (7, 14, 20)),
+    ),
+    "two along x, both with frames absent": (
+        [
+            oblique(14, 3, 6, 1.0, (0, 0, 0), 41, absent=(9,)),
+            oblique(14, 3, 6, 1.0, (0.4, 0.2, 6.3), 42, absent=(1, 7)),
+        ],
+        Box((0, 0, 0), (7, 4, 26)),
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -159,13 +182,13 @@ def test_the_body_gives_the_same_to_a_count(name: str) -> None:
     plan = plan_block(box, tiles)
     voxels = {n: tiles[n].volume.read(need) for n, need in plan.reads.items()}
     gains = {0: np.linspace(1, 0.7, tiles[0].volume.coverage.n_rows, dtype=np.float32)}
-    for given in (None, gains):
+    for some in (None, gains):
         before = module.launches()
         with shim.installed():
             on_device = {n: shim.asarray(values) for n, values in voxels.items()}
-            result = shim.asnumpy(fuse_block(plan, on_device, given))
+            result = shim.asnumpy(fuse_block(plan, on_device, some))
         assert module.launches() == before + 1
-        np.testing.assert_allclose(result, fuse_block(plan, voxels, given), rtol=0, atol=len(tiles) > 2)
+        np.testing.assert_allclose(result, fuse_block(plan, voxels, some), rtol=0, atol=len(plan.numbers) > 2)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -346,3 +369,28 @@ def test_nan_stays_where_it_is() -> None:
     result = fused([tile(values, (0.0, 0.5, 0.0))], Box((0, 0, 0), (4, 6, 6)))
     assert np.isnan(result).sum() == 2
     assert np.isnan(result[2, 2:4, 2]).all()
+
+
+absences = st.sets(st.integers(0, 13), max_size=6).map(tuple)
+
+
+@settings(max_examples=25)
+@given(absences, absences, st.sampled_from([(0.0, 4.7, 0.6), (0.4, 0.2, 6.3), (2.0, 3.0, 4.0)]))
+def test_holes_leave_all_other_voxels_as_they_are(
+    absent_a: tuple[int, ...], absent_b: tuple[int, ...], origin: tuple[float, float, float]
+) -> None:
+    """Where one tile alone is left, the fused voxels are its own; where none is left they are 0."""
+    tiles = [
+        oblique(14, 6, 5, 0.8, (0, 0, 0), 1, absent=absent_a),
+        oblique(14, 6, 5, 0.8, origin, 2, absent=absent_b),
+    ]
+    whole = [oblique(14, 6, 5, 0.8, (0, 0, 0), 1), oblique(14, 6, 5, 0.8, origin, 2)]
+    box = whole_box(tiles)
+    result = fused(tiles, box)
+    a, b = (fused([t], box) for t in whole)
+    covers_a, covers_b = (covered_by([t], box) > 0 for t in tiles)
+    np.testing.assert_array_equal(result[covers_a & ~covers_b], a[covers_a & ~covers_b])
+    np.testing.assert_array_equal(result[covers_b & ~covers_a], b[covers_b & ~covers_a])
+    assert not result[~covers_a & ~covers_b].any()
+    both = covers_a & covers_b
+    assert (result[both] >= np.minimum(a, b)[both]).all() and (result[both] <= np.maximum(a, b)[both]).all()

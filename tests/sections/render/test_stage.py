@@ -94,6 +94,20 @@ def test_formats_and_types(tmp_path, dtype, output, more, nearest):
     assert found.dtype == dtype and spacing.zyx_um == pytest.approx(SPACING.zyx_um)
 
 
+def test_absent_sections_are_left_out_and_named(tmp_path):
+    planes, positions = series(n=30)
+    absent = {int(np.argmin(positions)), 4, 11, 12}
+    asked = plan(options(tmp_path, planes, positions, "asked", levels=1, leave_out=",".join(map(str, absent))))
+    planes[sorted(absent)] = 0
+    job = options(tmp_path, planes, positions, "out", levels=1)
+    job.planes.absent = frozenset(absent)
+    seen = Watched()
+    result, expected = run(plan(job), seen), run(asked)
+    np.testing.assert_array_equal(voxels_of(result.path)[0], voxels_of(expected.path)[0])
+    assert any(line.startswith("left out, as no file holds them: sections ") for line in seen.warnings)
+    assert json.loads((result.path / "gpustitch.json").read_text())["sections_absent"] == sorted(absent)
+
+
 @pytest.mark.parametrize(("z_um", "step"), [(0.7, 0.35), (5.0, 2.5), (2.0, 1.0)])
 def test_spacing_of_the_planes(tmp_path, z_um, step):
     planes, positions = series()

@@ -147,6 +147,24 @@ def test_constant_planes_and_planes_of_nan_are_named(planes, tmp_path):
     assert np.isfinite(found.half_strip[20]).all()
 
 
+def test_absent_planes_have_no_similarity_and_are_named(planes, tmp_path):
+    broken = planes.copy()
+    broken[[5, 6, 17]], broken[30] = 0, 9
+    stack = ArrayPlanes(broken)
+    stack.absent = frozenset({5, 6, 17})
+    told, output = Told(), tmp_path / "s.tif"
+    found = run(plan(SimilarityOptions(input=tmp_path / "s.npy", output=output, planes=stack, max_lag=3)), told)
+    assert found.undefined == (5, 6, 17, 30)
+    assert told.lines == [
+        "without similarity to any other, as no file holds them: planes 5 to 6, 17",
+        "without similarity to any other, constant or with fewer than two used pixels: planes 30",
+    ]
+    assert json.loads((tmp_path / "s.tif.json").read_text())["absent_planes"]["planes"] == "5 to 6, 17"
+    expected = banded_correlation(planes, 3)
+    there = np.isfinite(found.half_strip)
+    np.testing.assert_allclose(found.half_strip[there], expected[there], atol=1e-6)
+
+
 def test_a_stack_without_any_contrast_is_refused(tmp_path):
     path = saved(tmp_path, np.full((5, 8, 8), 3, np.uint8))
     with pytest.raises(DamagedInputError, match="no two of the 5 planes"):

@@ -1,4 +1,4 @@
-"""Raw chunks read from their files, against tensorstore."""
+"""Chunks read from their files, against tensorstore."""
 
 from __future__ import annotations
 
@@ -53,11 +53,14 @@ def test_what_is_read_may_be_changed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.read(box), values[:5, :4, :8])
 
 
-def test_a_missing_chunk_is_zero_and_a_short_one_an_error(tmp_path: Path) -> None:
+def test_a_missing_chunk_is_an_error_or_zero_as_asked_for_and_a_short_one_an_error(tmp_path: Path) -> None:
     values = written(tmp_path, offset=(0, 0, 0))
     folder = tmp_path / json.loads((tmp_path / "info").read_text())["scales"][0]["key"]
     (folder / "8-16_4-8_0-5").unlink()
-    volume = PrecomputedVolume(tmp_path)
+    with pytest.raises(DamagedInputError, match="1 of 24 files of chunks are missing, such as 8-16_4-8_0-5"):
+        PrecomputedVolume(tmp_path)
+    volume = PrecomputedVolume(tmp_path, allow_missing=True)
+    assert volume.n_missing == 1
     assert not volume.read(Box((0, 4, 8), (5, 8, 16))).any()
     np.testing.assert_array_equal(volume.read(Box((0, 4, 16), (5, 8, 21))), values[:5, 4:8, 16:])
     short = folder / "0-8_0-4_0-5"
@@ -66,4 +69,7 @@ def test_a_missing_chunk_is_zero_and_a_short_one_an_error(tmp_path: Path) -> Non
         volume.read(Box((0, 0, 0), (1, 1, 1)))
     short.write_bytes(b"")
     with pytest.raises(DamagedInputError, match="has 0 bytes"):
+        volume.read(Box((0, 0, 0), (1, 1, 1)))
+    short.unlink()
+    with pytest.raises(DamagedInputError, match="cannot be read: No such file"):
         volume.read(Box((0, 0, 0), (1, 1, 1)))

@@ -1,0 +1,114 @@
+"""The files of the chunks of an unsharded precomputed scale: their names, their layouts, and what compresses them."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+
+from gpustitch.errors import DamagedInputError
+from gpustitch.io.volumes.presence import Index, check_presence
+from gpustitch.io.volumes.record import FileRecord
+from gpustitch.model import ZYX, Box
+
+_BOUNDS = r"(-?\d+--?\d+)"
+# Names with other suffixes look like chunks, but no place of the grid has such a name.
+_NAME = re.compile(rf"{_BOUNDS}([_/]){_BOUNDS}\2{_BOUNDS}((?:\.\w+)?)")
+_DECODE: Mapping[str, Callable[[bytes], Any]] = {
+    "": bytes,
+    ".gz": gzip.decompress,
+    ".br": imagecodecs.brotli_decode,
+    ".zstd": imagecodecs.zstd_decode,
+}
+# Neuroglancer and cloud-volume put all files into one folder, neuroglancer-scripts also into a folder for x and for y.
+_KINDS = tuple((separator, suffix) for separator in "_/" for suffix in _DECODE)
+
+
+class ChunkFiles:
+    """The chunk files of one scale; their folder is listed when the object is made.
+
+    Parameters
+    ----------
+    volume
+        The volume's folder.
+    scale
+        The scale's description in the volume's ``info``.
+    record
+        The volume's record of files; None if there is none.
+    allow_missing
+        Take missing files for chunks of zeros.
+
+    Attributes
+    ----------
+    n_due, n_missing
+        Number of files that there should be, and how many of them are missing.
+    is_plain
+        Whether all files lie in the one folder, uncompressed.
+
+    Raises
+    ------
+    DamagedInputError
+        If files are missing, or are of another layout.
+    """
+
+    def __init__(self, volume: Path, scale: dict[str, Any], record: FileRecord | None, *, allow_missing: bool) -> None:
+        self.folder = volume / scale["key"]
+        x, y, z = (int(n) for n in scale["size"])
+        self._whole = Box.of_shape((z, y, x))
+        x, y, z = (int(n) for n in scale["chunk_sizes"][0])
+        self.chunk_shape: ZYX = (z, y, x)
+        x, y, z = (int(n) for n in scale.get("voxel_offset", (0, 0, 0)))
+        self._offset: ZYX = (z, y, x)
+        self.axes = [
+            {f"{at + start}-{at + min(start + step, size)}": i for i, start in enumerate(range(0, size, step))}
+            for at, step, size in zip(self._offset, self.chunk_shape, self._whole.shape, strict=True)
+        ]
+        recorded = None if record is None else record.written.get(scale["key"])
+        found = check_presence(self.folder, self, recorded, allow_missing=allow_missing)
+        self._kinds = found.kinds
+        self.n_due, self.n_missing = found.n_due, found.n_missing
+        self.is_plain = int(found.kinds.max(initial=0)) <= 1
+
+    def split(self, name: str) -> tuple[Sequence[str], int] | None:
+        """As :class:`gpustitch.io.volumes.presence.Naming` says."""
+        plain = name.split("_")
+        if len(plain) == 3 and plain[2] in self.axes[0]:  # most are: no need to look closer
+            return plain[::-1], 1
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        x, separator, y, z, suffix = match.groups()
+        if suffix not in _DECODE:
+            return (name,), 0
+        return (z, y, x), _KINDS.index((separator, suffix)) + 1
+
+    def name(self, index: Index, kind: int = 1) -> str:
+        """As :class:`gpustitch.io.volumes.presence.Naming` says."""
+        separator, suffix = _KINDS[kind - 1]
+        bounds = self.box(index).shift(self._offset)
+        return separator.join(f"{a}-{b}" for a, b in zip(bounds.start[::-1], bounds.stop[::-1], strict=True)) + suffix
+
+    def box(self, index: Index) -> Box:
+        """The voxels of a chunk; chunks at the end of an axis are smaller."""
+        corner = [i * n for i, n in zip(index, self.chunk_shape, strict=True)]
+        return Box.of_shape(self.chunk_shape, corner).intersect(self._whole)
+
+    def file(self, index: Index) -> tuple[Path, str] | None:
+        """The file of a chunk and the suffix that says how it is compressed; None for a chunk of zeros."""
+        kind = int(self._kinds[index])
+        return (self.folder / self.name(index, kind), _KINDS[kind - 1][1]) if kind else None
+
+
+def decompressed(file: Path, suffix: str) -> bytes:
+    """The content of a chunk file with this suffix; DamagedInputError if it cannot be read or decompressed."""
+    try:
+        return bytes(_DECODE[suffix](file.read_bytes()))
+    except OSError as error:
+        raise DamagedInputError(f"{file} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, RuntimeError, zlib.error) as error:
+        raise DamagedInputError(f"{file} cannot be decompressed: {error}") from error

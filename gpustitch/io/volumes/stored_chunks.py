@@ -1,0 +1,112 @@
+"""Reading the chunks of an unsharded precomputed scale straight from their files.
+
+A raw chunk is a file of voxels, little-endian, x fastest. A map of the file copies only the wanted voxels, once.
+A library that decodes whole chunks copies all voxels several times.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+from gpustitch.errors import DamagedInputError
+from gpustitch.io.volumes.chunk_files import ChunkFiles, decompressed
+from gpustitch.model import Box
+
+Decode = Callable[[Path, bytes, Box], npt.NDArray[Any]]
+
+
+class StoredChunks:
+    """The chunks of one scale.
+
+    Parameters
+    ----------
+    files
+        Their files.
+    dtype
+        Type of a voxel.
+    decode
+        Voxels of a chunk from a file's decompressed content; None for raw chunks.
+    """
+
+    def __init__(self, files: ChunkFiles, dtype: np.dtype[Any], decode: Decode | None = None) -> None:
+        self._files = files
+        self._dtype = dtype.newbyteorder("<")
+        self._is_raw = decode is None
+        self._decode = decode or self._voxels
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Voxels of ``box``, which lies in the volume; 0 in chunks of zeros, which have no file.
+
+        Raises
+        ------
+        DamagedInputError
+            If a file cannot be read or its size is not the chunk's.
+        """
+        out = np.zeros(box.shape, self._dtype.newbyteorder("="))
+        for part in box.blocks(self._files.chunk_shape):
+            z, y, x = (s // n for s, n in zip(part.start, self._files.chunk_shape, strict=True))
+            stored = self._files.file((z, y, x))
+            if stored is None:
+                continue
+            file, suffix = stored
+            chunk, to = self._files.box((z, y, x)), out[part.slices(box.start)]
+            if suffix or not self._is_raw:
+                np.copyto(to, self._decode(file, decompressed(file, suffix), chunk)[part.slices(chunk.start)])
+            else:
+                self._copy(file, chunk, part, to)
+        return out
+
+    def _copy(self, file: Path, chunk: Box, part: Box, out: npt.NDArray[Any]) -> None:
+        """Copy a part of a raw chunk from the map of its file."""
+        try:
+            descriptor = os.open(file, os.O_RDONLY)
+        except OSError as error:
+            raise DamagedInputError(f"{file} cannot be read: {error.strerror}") from error
+        try:
+            expected = self._checked_size(file, chunk, os.fstat(descriptor).st_size)
+            with mmap.mmap(descriptor, expected, prot=mmap.PROT_READ) as mapped:
+                voxels = np.frombuffer(mapped, self._dtype).reshape(chunk.shape)
+                np.copyto(out, voxels[part.slices(chunk.start)])
+                # The map cannot be closed while an array refers to it.
+                del voxels
+        finally:
+            os.close(descriptor)
+
+    def _voxels(self, file: Path, data: bytes, chunk: Box) -> npt.NDArray[Any]:
+        self._checked_size(file, chunk, len(data))
+        return np.frombuffer(data, self._dtype).reshape(chunk.shape)
+
+    def _checked_size(self, file: Path, chunk: Box, size: int) -> int:
+        expected = chunk.size * self._dtype.itemsize
+        if size != expected:
+            raise DamagedInputError(f"{file} has {size} bytes but a chunk of {chunk.shape} voxels has {expected}")
+        return expected
+
+
+def decoder(info: dict[str, Any], scale: dict[str, Any]) -> Decode:
+    """The function that decodes the chunks of a scale: tensorstore reads each as a volume of one chunk in memory."""
+
+    def decode(file: Path, data: bytes, chunk: Box) -> npt.NDArray[Any]:
+        size = list(chunk.shape[::-1])
+        alone = {**scale, "key": "c", "size": size, "chunk_sizes": [size], "voxel_offset": [0, 0, 0]}
+        context = ts.Context()  # each has its own memory, so that threads do not meet
+        memory = ts.KvStore.open({"driver": "memory"}, context=context).result()
+        memory["info"] = json.dumps({**info, "scales": [alone]}).encode()
+        memory["c/" + "_".join(f"0-{n}" for n in size)] = data
+        spec = {"driver": "neuroglancer_precomputed", "kvstore": {"driver": "memory"}}
+        try:
+            store = ts.open(spec, read=True, context=context).result()
+            return np.asarray(store[ts.d["channel"][0]].transpose([2, 1, 0]).read().result())
+        except (ValueError, OSError) as error:
+            raise DamagedInputError(f"{file} cannot be decoded as {scale['encoding']}: {error}") from error
+
+    return decode

@@ -1,0 +1,163 @@
+"""The pipeline over tiles of which frames are absent or cannot be read, against a specimen that is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from gpustitch.errors import DamagedInputError
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.volumes.opening import open_volume
+from gpustitch.model import Box, tile_name
+from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.deskew import stage as deoblique
+from gpustitch.oblique.flat import stage as illumination
+from gpustitch.oblique.mosaic.file import read_alignment
+from gpustitch.oblique.mosaic.placing import place_found
+from gpustitch.oblique.pipeline.options import PipelineOptions
+from gpustitch.oblique.pipeline.stage import PipelineResult, plan, run
+from gpustitch.running.progress import SILENT
+from tests.oblique.align.test_stage import tissue
+from tests.oblique.deskew.test_sweep import Holed
+from tests.oblique.export.test_stage import Seen
+from tests.oblique.fuse.fuse_tiles import covered_by, fused
+
+PIXEL, STEP = 1.8, 1.8 / 2**0.5
+N_FRAMES, ROWS, COLUMNS = 100, 60, 32
+# The stage says that the second tile lies 36 rows on; it lies 38 rows and 3 columns on.
+STAGE, TRUE = (0, 36, 0), (0, 38, 3)
+NAMES = [tile_name((0.0, PIXEL * y, 0.0)) for y in (0, STAGE[1])]
+ABSENT, BROKEN = {0: {48, 49, 80}, 1: {15}}, {0: {20}, 1: {60, 61}}
+
+
+@pytest.fixture(scope="module")
+def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two raw tiles cut out of one specimen."""
+    specimen = tissue((COLUMNS, ROWS + TRUE[1], N_FRAMES + COLUMNS + TRUE[2]), seed=5)
+    folder = tmp_path_factory.mktemp("raw")
+    for name, (_, y, x) in zip(NAMES, ((0, 0, 0), TRUE), strict=True):
+        cut = specimen[range(COLUMNS), y : y + ROWS]
+        frames = np.stack([[cut[c, :, x + f + c] for c in range(COLUMNS)] for f in range(N_FRAMES)]).swapaxes(1, 2)
+        path = folder / name.split("_")[0] / "_".join(name.split("_")[:2]) / f"{name.split('_')[2]}.dcimg"
+        path.parent.mkdir(parents=True)
+        write_dcimg(path, np.ascontiguousarray(frames), N_FRAMES, frames.shape[1:])
+    return folder
+
+
+def options_of(channel: Path, output: Path, **changed: object) -> PipelineOptions:
+    matching = MatchOptions(window_px=(11, 13, 13), sample_count=16, search_px=(8, 8, 8), blob_window_px=(32, 32, 32))
+    options = PipelineOptions(
+        channel, output, x_step_um=STEP, correct_flat=False, matching=matching, keep_tiles=True, n_workers=2
+    )
+    plain = replace(options.correction, method="none")
+    return replace(options, correction=plain, stitch=replace(options.stitch, levels=1), **changed)
+
+
+Losses = dict[int, set[int]]  # frames by tile
+
+
+@contextmanager
+def frames_lost(channel: Path, absent: Losses, broken: Losses) -> Iterator[None]:
+    """Take frames away from both tiles."""
+
+    def opened(path: Path, **options: Any) -> Holed:
+        tile = sorted(channel.rglob("*.dcimg")).index(Path(path))
+        frames = open_frames(path, **options)
+        return Holed(frames.read(0, N_FRAMES), absent[tile], broken[tile])
+
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in (deoblique, illumination):
+            patch.setattr(stage, "open_frames", opened)
+        yield
+
+
+@pytest.fixture
+def holed(channel: Path) -> Iterator[None]:
+    """Take some frames away from both tiles."""
+    with frames_lost(channel, ABSENT, BROKEN):
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(channel: Path, tmp_path_factory: pytest.TempPathFactory) -> PipelineResult:
+    return run(plan(options_of(channel, tmp_path_factory.mktemp("whole") / "out")))
+
+
+def errors_px(result: PipelineResult) -> np.ndarray:
+    assert result.alignment is not None
+    first, second = (read_alignment(result.alignment).placement(result.stitched.spacing).origin_px[n] for n in NAMES)
+    return np.subtract(second, first) - TRUE
+
+
+def test_positions_are_found_beside_holes(channel: Path, whole: PipelineResult, holed: None, tmp_path: Path) -> None:
+    seen = Seen()
+    result = run(plan(options_of(channel, tmp_path / "out", on_error="skip")), seen)
+    for found in (whole, result):
+        assert np.abs(errors_px(found)).max() < 0.3
+    assert "without 7 frames" in result.summary and "without" not in whole.summary
+    assert [set(result.lost[name].missing) for name in NAMES] == [ABSENT[0], ABSENT[1]]
+    record = json.loads((tmp_path / "out" / "provenance.json").read_text())["tiles"][NAMES[0]]
+    assert record["absent_frames"] == {"count": 3, "frames": "48 to 49, 80"}
+    assert record["unreadable_frames"]["frames"] == "20"
+    assert list(json.loads((tmp_path / "out" / "align.json").read_text())["absent_frames"].values()) == [4, 3]
+    sidecar = json.loads((tmp_path / "out" / "volume" / "gpustitch.json").read_text())
+    assert [tile["absent_frames"] for tile in sidecar["tiles"]] == [4, 3]
+    assert any("3 frames are absent (48 to 49, 80)" in line for line in seen.warnings)
+    assert any("2 frames cannot be read (60 to 61)" in line for line in seen.warnings)
+
+
+lost_frames = st.fixed_dictionaries({tile: st.sets(st.integers(0, N_FRAMES - 1), max_size=6) for tile in (0, 1)})
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(ABSENT, BROKEN)
+@given(lost_frames, lost_frames)
+def test_all_other_voxels_are_as_without_holes(
+    channel: Path, whole: PipelineResult, tmp_path_factory: pytest.TempPathFactory, absent: Losses, broken: Losses
+) -> None:
+    given, output = whole.alignment, tmp_path_factory.mktemp("holed") / "out"
+    with frames_lost(channel, absent, {tile: broken[tile] - absent[tile] for tile in broken}):
+        result = run(plan(options_of(channel, output, on_error="skip", align_file=given)))
+    volumes = [open_volume(found.volume) for found in (whole, result)]
+    box = Box.of_shape(volumes[0].coverage.shape)
+    assert volumes[1].coverage.shape == box.shape
+    before, after = (volume.read(box) for volume in volumes)
+    whole_tiles, tiles = (place_found(found.output / "tiles", alignment=given).tiles for found in (whole, result))
+    for number, (tile, full) in enumerate(zip(tiles, whole_tiles, strict=True)):
+        lost = tuple(absent[number] | broken[number])
+        assert tile.volume.coverage == replace(full.volume.coverage, absent=lost)
+        grid = Box.of_shape(full.volume.coverage.shape)
+        np.testing.assert_array_equal(tile.volume.read(grid), full.volume.read(grid) * tile.volume.coverage.mask(grid))
+    covers = [covered_by([tile], box) > 0 for tile in tiles]
+    reached = [covered_by([tile], box) > 0 for tile in whole_tiles]
+    for this, other in ((0, 1), (1, 0)):
+        only = covers[this] & ~reached[other]
+        assert only.any()
+        np.testing.assert_array_equal(after[only], before[only])
+        in_a_hole = covers[this] & reached[other] & ~covers[other]
+        assert in_a_hole.any() or absent != ABSENT, "the overlap lies beside a hole"
+        np.testing.assert_array_equal(after[in_a_hole], fused([whole_tiles[this]], box)[in_a_hole])
+    assert not after[~covers[0] & ~covers[1]].any()
+
+
+def test_an_unreadable_frame_stops_the_run(channel: Path, holed: None, tmp_path: Path) -> None:
+    with pytest.raises(DamagedInputError, match="is broken"):
+        run(plan(options_of(channel, tmp_path / "out")), SILENT)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_flat_is_made_of_what_is_there(channel: Path, holed: None, tmp_path: Path) -> None:
+    seen = Seen()
+    made = run(plan(options_of(channel, tmp_path / "out", on_error="skip", correct_flat=True)), seen)
+    assert made.flat is not None and np.isfinite(made.flat).all()
+    assert any("not used for the flat" in line for line in seen.warnings)
