@@ -42,6 +42,8 @@ from gpustitch.slices.volume.stage import ResampleOptions
 from tests.e2e.commands import succeed
 from tests.slices.dicom.scenarios import scenario
 
+pytestmark = pytest.mark.xdist_group("e2e")
+
 # Of and into what it was made.
 VARYING = {"parameters", "inputs", "provenance"}
 
