@@ -95,6 +95,17 @@ def checked_on_error(on_error: str) -> bool:
     return on_error == "skip"
 
 
+def write_empty(**other: Any) -> Any:
+    """Whether chunks of zeros get a file too."""
+    return option(
+        False,
+        **{
+            "help": "Write chunks of zeros too; to some readers, as cloud-volume, a missing one is an error.",
+            **other,
+        },
+    )
+
+
 def memory(default: int, what: str = "Most memory to hold, such as 512M or 4G.") -> Any:
     """Bound on the memory held at once, in bytes."""
     return option(default, flag="--memory", text="bytes", help=what)

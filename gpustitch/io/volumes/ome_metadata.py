@@ -29,9 +29,9 @@ class OmeImage:
     """The description of an image: the axes' names, and for each level its path, scale and translation.
 
     Names of axes are in lower case. Levels are in order from fine to coarse. ``scales`` are in um if z, y and x all
-    have a unit of length (``has_units``). Otherwise their unit is unknown. ``channels`` are the channels' labels, as far
-    as there are any. ``has_record`` tells whether a record of files lies beside it; ``is_bare`` is an array without a
-    group.
+    have a unit of length (``has_units``). Otherwise their unit is unknown. ``channels`` are the labels of channels, as
+    far as there are any. ``has_record`` tells whether a record of files lies beside it, ``is_bare`` whether it is an
+    array without a group.
     """
 
     version: str
