@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +73,7 @@ def open_zarr_array(folder: Path) -> ZarrArray:
         return _by_tensorstore(folder, array)
     except (ValueError, OSError, NotImplementedError) as refused:
         try:
-            return _by_zarr_python(folder)
+            return _by_zarr_python(folder, array)
         except MemoryError:
             raise
         except Exception as error:  # damaged metadata make it raise anything
@@ -112,12 +111,10 @@ def _by_tensorstore(folder: Path, array: dict[str, Any]) -> ZarrArray:
     )
 
 
-def _by_zarr_python(folder: Path) -> ZarrArray:
-    import zarr  # takes longer to import than most volumes to open
+def _by_zarr_python(folder: Path, description: dict[str, Any]) -> ZarrArray:
+    from gpustitch.io.volumes.zarr_python import open_by_zarr_python  # takes longer than to open most volumes
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of codecs that other programs may lack
-        array = zarr.open_array(folder, mode="r")
+    array = open_by_zarr_python(folder, description)
     dtype = np.dtype(array.dtype).newbyteorder("=")
     return ZarrArray(folder, array.shape, dtype, array.chunks, "zarr-python", lambda selection: array[selection])
 

@@ -1,0 +1,52 @@
+"""Arrays by zarr-python. This module alone imports it, and is imported when it is needed: it takes a while."""
+
+from __future__ import annotations
+
+import json
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from zarr.storage import LocalStore, WrapperStore
+
+from gpustitch.io.volumes.zarr_files import codec_names
+
+if TYPE_CHECKING:
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+_DESCRIPTIONS = (".zarray", "zarr.json")
+_BLOSC_HEADER = struct.Struct("<12xI")  # bytes in all, after versions, flags and sizes
+
+
+def open_by_zarr_python(folder: Path, array: dict[str, Any]) -> Any:
+    """The zarr array of a description, its chunks in ``folder``; zarr-python's own errors if it cannot be opened."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of codecs that other programs may lack
+        return zarr.open_array(_CheckedFiles(folder, array), mode="r", zarr_format=array["zarr_format"])
+
+
+class _CheckedFiles(WrapperStore[LocalStore]):
+    """The files of an array; its description is given.
+
+    Blosc's decoder is told no length, and makes voxels of whatever lies in memory behind a file that is cut off.
+    """
+
+    def __init__(self, folder: Path, array: dict[str, Any]) -> None:
+        super().__init__(LocalStore(folder, read_only=True))
+        self._description = json.dumps(array).encode()
+        last = codec_names({**array, "codecs": (array.get("codecs") or [])[-1:]})
+        self._is_blosc = last[-1:] in (["blosc"], ["numcodecs.blosc"])
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """As the base class; ValueError for a chunk that is cut off."""
+        if key in _DESCRIPTIONS:
+            return prototype.buffer.from_bytes(self._description)
+        value = await super().get(key, prototype, byte_range)
+        if value is not None and byte_range is None and self._is_blosc:
+            data = value.to_bytes()
+            if len(data) < 16 or _BLOSC_HEADER.unpack_from(data)[0] != len(data):
+                raise ValueError(f"the chunk {key} is cut off: its {len(data)} bytes are not those that it states")
+        return value
