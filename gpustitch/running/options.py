@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from gpustitch.errors import ParameterError
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK
 from gpustitch.io.write.pyramid_writer import N_WRITERS
-from gpustitch.model.options import option
+from gpustitch.model.options import nested, option
 
 _DEVICE = "Device"
 
@@ -104,6 +105,11 @@ def write_empty(**other: Any) -> Any:
             **other,
         },
     )
+
+
+def stack_choice(**changed: Any) -> Any:
+    """Which stack is read where a place holds several."""
+    return nested(StackChoice, **changed)
 
 
 def memory(default: int, what: str = "Most memory to hold, such as 512M or 4G.") -> Any:

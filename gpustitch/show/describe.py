@@ -14,8 +14,9 @@ from gpustitch.array import Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.sources import own_folder
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import DamagedInputError, DeviceError, GpustitchError, InputMissingError, ParameterError
-from gpustitch.io.frames.opening import details, open_frames
+from gpustitch.io.frames.opening import details, open_frames, stacks_at
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
+from gpustitch.io.stacks.choice import stack_lines
 from gpustitch.io.volumes.format import StoredVolume
 from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.model import Mosaic, TilePath
@@ -148,13 +149,20 @@ def describe_path(path: Path) -> Iterator[str]:
 def _frames(path: Path) -> Iterator[str]:
     """What frames there are; of absent ones it is said that the file is damaged."""
     try:
-        frames, damage = open_frames(path), ""
-    except DamagedInputError as error:
-        frames, damage = open_frames(path, allow_missing=True), f"  DAMAGED: {error}"
+        stacks = stacks_at(path)
     except InputMissingError:
         raise ParameterError(
             f"{path} holds nothing that gpustitch reads: no tiles ({raw_places()}), no {plane_sources()}"
         ) from None
+    if len(stacks) > 1:
+        yield f"{path}: {len(stacks)} stacks; commands read one of them, by its number, channel or time"
+        yield from (f"  {line}" for line in stack_lines(stacks))
+        yield from (f"  DAMAGED: {stack.missing}" for stack in stacks if stack.missing)
+        return
+    try:
+        frames, damage = open_frames(path), ""
+    except DamagedInputError as error:
+        frames, damage = open_frames(path, allow_missing=True), f"  DAMAGED: {error}"
     count, rows, columns = frames.shape
     yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
     for detail in details(path):
@@ -184,6 +192,9 @@ def _tiles(path: Path, mosaic: Mosaic, what: Callable[[TilePath], str]) -> Itera
 
 
 def _raw_tile(tile: TilePath) -> str:
+    stacks = stacks_at(tile.path)
+    if len(stacks) > 1:
+        return f"{len(stacks)} stacks: {'; '.join(stack_lines(stacks))}"
     count, rows, columns = open_frames(tile.path).shape
     return ", ".join([f"{count} frames of {rows} x {columns}", *details(tile.path)])
 

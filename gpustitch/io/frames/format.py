@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice
 from gpustitch.model import Frames, Spacing
 
 # Types that every stage takes; stages that compare or resample planes take other types too.
@@ -36,10 +37,13 @@ class Reading:
         Go on where frames are missing, and name them in ``absent``.
     skip_damaged
         Go on where a frame's file is damaged; the frame keeps its place, and reading it raises DamagedInputError.
+    choice
+        Which stack to read of several.
     """
 
     types: Sequence[str] = FRAME_TYPES
     allow_missing: bool = False
+    choice: StackChoice = NO_CHOICE
     skip_damaged: bool = field(default=False, kw_only=True)
 
 

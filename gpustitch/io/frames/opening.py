@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.io.frames.format import FRAME_TYPES, FrameFormat, Reading
+from gpustitch.io.frames.format import FRAME_TYPES, Files, FrameFormat, Reading
 from gpustitch.io.frames.formats import common_format, frame_files, frame_format, frame_names
+from gpustitch.io.frames.tiff import TiffFormat
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice
+from gpustitch.io.stacks.finding import FileStack, chosen_stack, find_stacks
 from gpustitch.model import Frames
 
 _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of the target are written
@@ -23,25 +26,26 @@ def open_frames(
     allow_missing: bool = False,
     skip_damaged: bool = False,
     types: Sequence[str] = FRAME_TYPES,
+    choice: StackChoice = NO_CHOICE,
 ) -> Frames:
     """Frames of a file, of a folder or of a glob, in any format of :data:`FRAME_FORMATS`.
 
-    Files of a folder or glob are sorted naturally: ``img_2`` before ``img_10``. With ``allow_missing``, frames that
-    no file holds keep their place and are named in ``absent``. With ``skip_damaged``, frames whose file is damaged keep
-    their place, and raise when they are read. ``types`` names the types that pixels may have.
+    Files of a folder or glob are ordered by the numbers in their names, or as an OME description says. With
+    ``allow_missing``, frames that no file holds keep their place and are named in ``absent``. With ``skip_damaged``,
+    frames whose file is damaged keep their place, and raise when they are read. ``types`` names the types that pixels
+    may have, ``choice`` which of several stacks to read.
 
     Raises
     ------
     InputMissingError
         If nothing lies at the path.
     ParameterError
-        If the files have several formats, or each of several files holds a whole stack.
+        If the files have several formats, make several stacks, or some are copies of others.
     DamagedInputError
-        If a file is damaged or of no known format, or the frames differ in size or type.
+        If a file is damaged or of no known format, the frames differ in size or type, or some are missing.
     """
-    return open_files(
-        pattern_or_path, frame_files(pattern_or_path), Reading(types, allow_missing, skip_damaged=skip_damaged)
-    )[0]
+    reading = Reading(types, allow_missing, choice, skip_damaged=skip_damaged)
+    return open_files(pattern_or_path, frame_files(pattern_or_path), reading)[0]
 
 
 def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tuple[Frames, FrameFormat]:
@@ -49,10 +53,41 @@ def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tu
     format = common_format(place, files)
     if format is None:
         raise DamagedInputError(f"{files[0]} is no {frame_names()} file; frames are read from such files")
-    frames = format.open(files, reading)
+    if format.files is Files.ONE or (Path(place).is_file() and not isinstance(format, TiffFormat)):
+        check_no_choice(place, reading.choice)
+        frames = format.open(files, reading)
+    else:
+        frames = _of_stack(place, files, format, reading)
     if frames.dtype.name not in reading.types:
         raise DamagedInputError(f"{place} holds {frames.dtype} pixels; frames are {', '.join(reading.types)}")
     return frames, format
+
+
+def stacks_at(pattern_or_path: str | Path) -> list[FileStack]:
+    """The stacks that files at a place make; none where the place is a file that is no TIFF.
+
+    Raises what :func:`open_frames` raises, but for what is missing.
+    """
+    files = frame_files(pattern_or_path)
+    format = common_format(pattern_or_path, files)
+    is_tiff = isinstance(format, TiffFormat)
+    if format is None or format.files is Files.ONE or (Path(pattern_or_path).is_file() and not is_tiff):
+        return []
+    return find_stacks(pattern_or_path, files, are_tiffs=is_tiff)
+
+
+def _of_stack(place: str | Path, files: Sequence[Path], format: FrameFormat, reading: Reading) -> Frames:
+    """The frames of the one stack that the files make, or that was chosen."""
+    stack = chosen_stack(
+        place, files, reading.choice, are_tiffs=isinstance(format, TiffFormat), allow_missing=reading.allow_missing
+    )
+    there = [page for page in stack.pages if page is not None]
+    numbered = [(file, page) for file, page in there if page is not None]
+    if numbered and isinstance(format, TiffFormat):
+        frames = format.open_pages(numbered, reading)
+    else:
+        frames = format.open([file for file, _ in there], reading)
+    return Spread(frames, stack.absent, len(stack.pages)) if stack.absent else frames
 
 
 def cautions(pattern_or_path: str | Path) -> tuple[str, ...]:
@@ -114,6 +149,31 @@ def _source(wanted: slice, length: int, flipped: bool) -> tuple[slice, slice]:
     low, high = min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1
     last = indices[-1] - low + indices.step
     return slice(low, high), slice(indices[0] - low, last if last >= 0 else None, indices.step)
+
+
+class Spread:
+    """Frames with gaps between them: those of numbers in ``absent``, of ``n_frames`` in all, read as zeros."""
+
+    def __init__(self, frames: Frames, absent: frozenset[int], n_frames: int) -> None:
+        self.frames = frames
+        self.absent = absent
+        self.shape = (n_frames, frames.shape[1], frames.shape[2])
+        self.dtype: np.dtype[Any] = frames.dtype
+        # How many frames there are before each, and in all.
+        self._before = np.cumsum([0, *(number not in absent for number in range(n_frames))])
+
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
+        """Frames ``start <= f < stop``, zeros where there is none; ParameterError outside them."""
+        n_frames = self.shape[0]
+        if not 0 <= start <= stop <= n_frames:
+            raise ParameterError(f"frames {start}..{stop - 1} are not among the {n_frames} of the stack")
+        read = self.frames.read(int(self._before[start]), int(self._before[stop]), rows, columns)
+        there = [number - start for number in range(start, stop) if number not in self.absent]
+        if len(there) == stop - start:
+            return read
+        out = np.zeros((stop - start, *read.shape[1:]), read.dtype)
+        out[there] = read
+        return out
 
 
 class Slice:

@@ -1,7 +1,9 @@
-"""Frames in TIFF files: one per file, or the pages of one."""
+"""Frames in TIFF files: one per file, or the pages of some."""
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from gpustitch.io.frames.format import FRAME_TYPES, Files, FrameFormat, Reading
 from gpustitch.io.frames.stacks import OneFilePerFrame, Stack, checked_frame
 from gpustitch.io.images.files import TIFF_SUFFIXES, reading
 from gpustitch.io.images.tiff_facts import tiff_facts
-from gpustitch.io.images.tiff_open import open_tiff, opened_tiff
+from gpustitch.io.images.tiff_open import opened_tiff
+from gpustitch.io.images.tiff_pages import TiffPlanes
 from gpustitch.model import Frames, Spacing
+
+_MOST_OPEN = 16  # files of several pages that stay open: threads read neighbours
 
 
 class TiffFrames(OneFilePerFrame):
@@ -39,9 +44,9 @@ class TiffFrames(OneFilePerFrame):
 
 
 class TiffPages(Stack):
-    """The pages of one TIFF or ImageJ hyperstack, in file order (:class:`gpustitch.model.Frames`).
+    """The pages of one TIFF, in file order (:class:`gpustitch.model.Frames`).
 
-    ``types`` names the types that pixels may have.
+    ``types`` names the types that pixels may have. ``pages`` are the numbers of the pages to take; by default all.
 
     Raises
     ------
@@ -51,50 +56,76 @@ class TiffPages(Stack):
         If the file is not a TIFF, ends early, or its pages differ in size or type.
     """
 
-    def __init__(self, path: str | Path, types: Sequence[str] = FRAME_TYPES) -> None:
+    def __init__(
+        self, path: str | Path, types: Sequence[str] = FRAME_TYPES, pages: Sequence[int] | None = None
+    ) -> None:
         self.path = Path(path)
         self.name = str(self.path)
-        with reading(self.path, "TIFF"):
-            self._file = open_tiff(self.path)
-            self._file.filehandle.set_lock(True)
-            series = self._file.series
-            # A program that writes pages one at a time makes each page a series of its own.
-            pages = [page for part in series for page in part.pages] if len(series) > 1 else []
-            if len({(part.keyframe.shape, part.dtype) for part in series}) != 1:
-                raise DamagedInputError(f"{self.path} has {len(pages)} pages of different sizes or types")
-            shape = tuple(series[0].keyframe.shape)
-            frame, self.dtype = checked_frame(self.path, shape, np.dtype(series[0].dtype), types)
-            n_frames = len(pages) or int(np.prod(series[0].shape, dtype=np.int64)) // (frame[0] * frame[1])
-            self._mapped: npt.NDArray[Any] | None = None
-            if not pages and series[0].dataoffset is not None:
-                self._mapped = np.memmap(
-                    self.path,
-                    self.dtype.newbyteorder(self._file.byteorder),
-                    "r",
-                    series[0].dataoffset,
-                    (n_frames, *frame),
-                )
-            self._pages: list[Any] = pages or (list(series[0].pages) if self._mapped is None else [])
-        self.shape = (n_frames, *frame)
+        self._planes = TiffPlanes(self.path)
+        frame, self.dtype = checked_frame(self.path, self._planes.shape, self._planes.dtype, types)
+        self._pages = range(self._planes.count) if pages is None else tuple(pages)
+        self.shape = (len(self._pages), *frame)
 
     def _frame(self, index: int) -> npt.NDArray[Any]:
-        if self._mapped is not None:
-            return np.asarray(self._mapped[index])
-        with reading(self.path, f"TIFF, page {index} of {self.shape[0]}"):
-            return np.asarray(self._pages[index].asarray(maxworkers=1))
+        return self._planes.read(self._pages[index])
+
+
+class TiffPagesOfFiles(Stack):
+    """Pages of several TIFFs, by file and page in the order given; ``types`` as of :class:`TiffPages`.
+
+    Raises
+    ------
+    InputMissingError, DamagedInputError
+        As :class:`TiffPages`; also if a file's planes differ from the first file's in size or type.
+    """
+
+    def __init__(self, pages: Sequence[tuple[Path, int]], types: Sequence[str] = FRAME_TYPES) -> None:
+        self.name = f"{pages[0][0]} ... {pages[-1][0].name}"
+        self._places = tuple(pages)
+        first = TiffPages(pages[0][0], types)
+        self.dtype, self.shape = first.dtype, (len(pages), *first.shape[1:])
+        self._opened: OrderedDict[Path, TiffPages] = OrderedDict()
+        self._lock = threading.Lock()
+        for file in dict.fromkeys(file for file, _ in pages):
+            self._checked(file, types)
+
+    def _checked(self, file: Path, types: Sequence[str]) -> TiffPages:
+        opened = TiffPages(file, types)
+        if opened.shape[1:] != self.shape[1:] or opened.dtype != self.dtype:
+            raise DamagedInputError(
+                f"{file} is {opened.dtype} of {opened.shape[1]} x {opened.shape[2]} but {self._places[0][0]} is "
+                f"{self.dtype} of {self.shape[1]} x {self.shape[2]}; all frames of a stack must be alike"
+            )
+        return opened
+
+    def _frame(self, index: int) -> npt.NDArray[Any]:
+        file, page = self._places[index]
+        with self._lock:
+            if file not in self._opened:
+                self._opened[file] = self._checked(file, [self.dtype.name])
+            self._opened.move_to_end(file)
+            if len(self._opened) > _MOST_OPEN:
+                self._opened.popitem(last=False)
+            opened = self._opened[file]
+        return np.asarray(opened.read(page, page + 1)[0])
 
 
 def _describe_tiff(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with opened_tiff(path) as tiff:
-        if len(tiff.pages) != 1:
-            raise DamagedInputError(f"{path} has {len(tiff.pages)} pages; in a stack of files each holds one frame")
-        page = tiff.pages[0]
-        return tuple(page.shape), np.dtype(page.dtype)
+    with opened_tiff(path, with_ome=False) as tiff:
+        page, n_pages = tiff.pages[0], len(tiff.pages)
+        has_room = tiff.filehandle.size >= page.dataoffsets[0] + 2 * page.nbytes
+    if n_pages == 1 and has_room:  # more planes may lie behind the page
+        planes = TiffPlanes(path)
+        planes.close()
+        n_pages = planes.count
+    if n_pages != 1:
+        raise DamagedInputError(f"{path} has {n_pages} pages; in a stack of files each holds one frame")
+    return tuple(page.shape), np.dtype(page.dtype)
 
 
 def _load_tiff(path: Path) -> npt.NDArray[Any]:
-    with reading(path, "TIFF"):
-        return np.asarray(tifffile.imread(path, maxworkers=1))
+    with reading(path, "TIFF"), tifffile.TiffFile(path, _multifile=False) as tiff:
+        return np.asarray(tiff.pages.first.asarray(maxworkers=1))
 
 
 class TiffFormat(FrameFormat):
@@ -110,14 +141,15 @@ class TiffFormat(FrameFormat):
             return TiffPages(files[0], reading.types)
         return TiffFrames(files, reading.types, skip_damaged=reading.skip_damaged)
 
+    def open_pages(self, pages: Sequence[tuple[Path, int]], reading: Reading) -> Frames:
+        """The frames on pages of files, by file and number of the page."""
+        files = {file for file, _ in pages}
+        if len(files) == 1:
+            return TiffPages(pages[0][0], reading.types, [page for _, page in pages])
+        if len(files) == len(pages) and all(page == 0 for _, page in pages):
+            return TiffFrames([file for file, _ in pages], reading.types, skip_damaged=reading.skip_damaged)
+        return TiffPagesOfFiles(pages, reading.types)
+
     def spacing(self, files: Sequence[Path]) -> Spacing | None:
-        """The spacing that the first file states; DamagedInputError if a lone file has images along several axes."""
-        facts = tiff_facts(files[0])
-        several = {axis: n for axis, n in facts.lengths.items() if n > 1}
-        if len(files) == 1 and len(several) > 1:
-            found = ", ".join(f"{axis} {n}" for axis, n in several.items())
-            raise DamagedInputError(
-                f"{files[0]} has images along several axes ({found}); one stack of planes was expected. "
-                "Save the channel and time to be read in a file of its own"
-            )
-        return facts.spacing
+        """The spacing that the first file states."""
+        return tiff_facts(files[0]).spacing

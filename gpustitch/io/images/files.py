@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
+from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file
+from gpustitch.io.images.reading import reading as reading
+from gpustitch.io.images.tiff_pages import TiffPlanes
 
-TIFF_SUFFIXES = (".tif", ".tiff")
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".tf2")
 JP2_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx")
 PNG_SUFFIX = ".png"
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, *JP2_SUFFIXES, PNG_SUFFIX)  # of files that :func:`read_image` reads
 _STRIP_BYTES = 1 << 18  # of a compressed TIFF: a reader of few rows then decodes little more than these rows
-
-
-@contextlib.contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn errors of a decoder or the operating system about ``path`` into errors that name ``path``."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise InputMissingError(f"there is no file {path}") from error
-    except IsADirectoryError as error:
-        raise InputMissingError(f"{path} is a directory, not a file") from error
-    except PermissionError as error:
-        raise InputMissingError(f"{path} cannot be opened: no permission to read it") from error
-    except (DamagedInputError, InputMissingError, ParameterError):
-        raise
-    except Exception as error:  # decoders raise many types, among them plain Exception and RuntimeError
-        raise DamagedInputError(f"{path} cannot be read as {what}: {error}") from error
 
 
 def read_image(path: str | Path) -> npt.NDArray[Any]:
@@ -70,21 +53,16 @@ def read_image(path: str | Path) -> npt.NDArray[Any]:
 
 
 def _read_tiff(path: Path) -> npt.NDArray[Any]:
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages.first
-        if page.samplesperpixel > 1:  # the shape alone does not tell colours from pages
+    planes = TiffPlanes(path)
+    try:
+        if len(planes.shape) != 2:  # the shape alone does not tell colours from pages
             raise ParameterError(
-                f"{path} is a colour image, of {page.samplesperpixel} samples a pixel; a grey image was expected. "
+                f"{path} is a colour image, of shape {planes.shape}; a grey image was expected. "
                 "Save each colour as an image of its own"
             )
-        # A program that writes pages one at a time makes each page a series of its own.
-        parts = tiff.series
-        if len({(part.keyframe.shape, part.dtype) for part in parts}) != 1:
-            raise DamagedInputError(f"{path} has {len(parts)} series of pages of different sizes or types")
-        images = [part.asarray() for part in parts]
-    if len(images) == 1:
-        return images[0]
-    return np.concatenate([image.reshape(-1, *image.shape[-2:]) for image in images])
+        return np.array(planes.read(0) if planes.count == 1 else [planes.read(k) for k in range(planes.count)])
+    finally:
+        planes.close()
 
 
 def write_tiff(path: str | Path, image: npt.NDArray[Any], *, compression: int = 0, overwrite: bool = False) -> None:

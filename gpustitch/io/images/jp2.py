@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -26,6 +26,7 @@ _QUANTISATION_MARKER = b"\xff\x5c"
 _SPARE_GUARD_BITS = 3  # guard bits to use, of the 5 that OpenJPEG leaves unused
 _ROUNDING_SHARE = 1 / 24  # share of rounding in the squared error that a ratio allows
 _SIZE_MARKER = b"\xff\x4f\xff\x51"  # start of codestream, then image and tile size
+_SIZE_BYTES = 44  # from there on, with the type of the first component
 
 
 def encode_jp2(image: npt.NDArray[Any], psnr_db: Sequence[float] = DEFAULT_PSNR_DB) -> bytes:
@@ -136,12 +137,28 @@ def jp2_shape_and_dtype(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type of the image in a JPEG 2000 file, from its header alone; raises what :func:`read_jp2` raises."""
     with reading(path, "JPEG 2000"):
         with path.open("rb") as file:
-            start = file.read(1 << 16)
-        at = start.find(_SIZE_MARKER)
-        if at < 0 or len(start) < at + 44:
+            file.seek(_codestream(file))
+            start = file.read(_SIZE_BYTES)
+        if not start.startswith(_SIZE_MARKER) or len(start) < _SIZE_BYTES:
             raise DamagedInputError(f"{path} is not a JPEG 2000 file: there is no image size in it")
-        right, bottom, left, top = struct.unpack_from(">4I", start, at + 8)
-        (components,) = struct.unpack_from(">H", start, at + 40)
-        bits = (start[at + 42] & 0x7F) + 1
+        right, bottom, left, top = struct.unpack_from(">4I", start, 8)
+        (components,) = struct.unpack_from(">H", start, 40)
+        bits, kind = (start[42] & 0x7F) + 1, "i" if start[42] & 0x80 else "u"
     shape = (bottom - top, right - left) if components == 1 else (bottom - top, right - left, components)
-    return shape, np.dtype(np.uint8 if bits <= 8 else np.uint16)
+    return shape, np.dtype(f"{kind}{1 if bits <= 8 else 2 if bits <= 16 else 4}")
+
+
+def _codestream(file: BinaryIO) -> int:
+    """Where the codestream begins: behind the header of the box that holds it, or at once in a file without boxes."""
+    if file.read(4) == _SIZE_MARKER:
+        return 0
+    at = 0
+    while True:
+        file.seek(at)
+        length, name, longer = struct.unpack(">I4sQ", file.read(16))  # an error where the file ends
+        header = 16 if length == 1 else 8
+        if name == b"jp2c":
+            return at + header
+        at += longer if length == 1 else length
+        if length == 0 or (length != 1 and length < header):
+            raise ValueError("a box of it has no length")

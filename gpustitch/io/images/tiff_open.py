@@ -12,15 +12,17 @@ from pathlib import Path
 import tifffile
 
 from gpustitch.errors import DamagedInputError
-from gpustitch.io.images.files import reading
+from gpustitch.io.images.reading import reading
 
 # Damage that tifffile only logs: the chain of pages leaves the file, or the pages do not fit the description.
 _BROKEN = re.compile(r"invalid page offset|invalid offset to page|failed to reshape|series metadata invalid")
 
 
 @contextlib.contextmanager
-def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
-    """A TIFF with all its pages, closed when the ``with`` block ends.
+def opened_tiff(path: Path, *, with_ome: bool = True) -> Iterator[tifffile.TiffFile]:
+    """A TIFF with all its pages, closed when the ``with`` block ends; no other file that it names is opened.
+
+    Without ``with_ome`` its OME description, which may be long, is not looked at.
 
     Raises
     ------
@@ -29,14 +31,14 @@ def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     DamagedInputError
         If the file is not a TIFF, or ends before its last page does.
     """
-    with reading(path, "TIFF"), open_tiff(path) as tiff:
+    with reading(path, "TIFF"), open_tiff(path, with_ome=with_ome) as tiff:
         yield tiff
 
 
-def open_tiff(path: Path) -> tifffile.TiffFile:
+def open_tiff(path: Path, *, with_ome: bool = True) -> tifffile.TiffFile:
     """Like :func:`opened_tiff`, for a file that stays open; the decoder's own errors pass unchanged."""
     with _complaints() as said:
-        tiff = tifffile.TiffFile(path)
+        tiff = tifffile.TiffFile(path, _multifile=False, is_ome=None if with_ome else False)
         try:
             n_pages, series = len(tiff.pages), tiff.series
             last = tiff.pages[n_pages - 1]

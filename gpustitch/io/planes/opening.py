@@ -16,6 +16,7 @@ from gpustitch.io.planes.adapters import FramePlanes, VolumePlanes
 from gpustitch.io.planes.format import PlaneFormat, Planes
 from gpustitch.io.planes.npy import NpyFormat
 from gpustitch.io.registry import Registry, either
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice
 from gpustitch.io.volumes.opening import PIPELINE_VOLUME, VOLUME_FORMATS, is_volume, open_volume
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 from gpustitch.ops.padded import padded
@@ -25,12 +26,12 @@ PLANE_FORMATS: Registry[PlaneFormat] = Registry("planes", "gpustitch.planes", (N
 _ANY_SPACING = Spacing(1.0, 1.0, 1.0)
 
 
-def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False) -> Planes:
+def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, choice: StackChoice = NO_CHOICE) -> Planes:
     """The planes of whatever lies at a path.
 
     The path may lead to
 
-    - a file of frames, or a folder or glob of such files in natural order (``img_2`` before ``img_10``);
+    - a file of frames, or a folder or glob of such files, by the numbers in their names;
     - a folder with a volume (level 0, planes of constant z), or a pipeline's output folder;
     - a file of a format in :data:`PLANE_FORMATS`, such as ``.npy`` (plane, row, column).
 
@@ -40,24 +41,28 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False) -> 
         The path, or a glob pattern.
     allow_missing
         Go on where planes, or chunks of a volume, are missing; planes keep their place, chunks read as empty.
+    choice
+        Which of several stacks to read.
 
     Raises
     ------
     InputMissingError
         If nothing lies at the path.
     ParameterError
-        If the path leads to none of the kinds above, or to files of several kinds.
+        If the path leads to none of the kinds above, to files of several kinds, or to several stacks.
     DamagedInputError
-        If a file is damaged, or planes differ in size or type.
+        If a file is damaged, planes differ in size or type, or some are missing.
     """
     path = Path(pattern_or_path)
     # The flat field beside the pipeline's volume is an image, but no plane of it.
     for folder in (path, path / PIPELINE_VOLUME):
         if is_volume(folder):
+            check_no_choice(folder, choice)
             return _volume_planes(folder, allow_missing)
     if path.is_file():
         for source in PLANE_FORMATS:
             if source.has_suffix(path):
+                check_no_choice(path, choice)
                 return source.open(path)
         if frame_format(path) is None:
             raise ParameterError(f"{path} is of no kind that planes are read from: {plane_sources()}")
@@ -67,7 +72,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False) -> 
         if path.is_dir():
             raise InputMissingError(f"{path} holds no planes: {plane_sources()}") from error
         raise
-    frames, format = open_files(pattern_or_path, files, Reading(PLANE_TYPES, allow_missing))
+    frames, format = open_files(pattern_or_path, files, Reading(PLANE_TYPES, allow_missing, choice))
     return FramePlanes(frames, str(pattern_or_path), format.spacing(files))
 
 

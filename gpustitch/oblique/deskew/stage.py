@@ -21,6 +21,7 @@ from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.provenance import provenance
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.opening import open_output
@@ -76,6 +77,7 @@ class DeobliqueOptions:
     flush: bool = True  # wait until the disk has everything; a volume that is read once and removed needs no flush
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
+    choice: StackChoice = shared.stack_choice()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     flat: Path | None = flat_file(DESTRIPING)
@@ -226,7 +228,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
 
 def _opened(options: DeobliqueOptions) -> Readable:
     skips = shared.checked_on_error(options.on_error)
-    frames = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips)
+    frames = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips, choice=options.choice)
     if options.start is not None or options.stop is not None:
         frames = Slice(frames, options.start or 0, options.stop)
     if options.rotate_90 % 4 or options.flip_ud:

@@ -17,6 +17,7 @@ from gpustitch.io.atomic import atomic_file, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -39,6 +40,7 @@ class ExportOptions:
     stop: int | None = option(None, help="Frame to stop before.", shown="all frames")
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
+    choice: StackChoice = shared.stack_choice()
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.idle_device()
 
@@ -97,7 +99,7 @@ def plan_export(
     """
     n_workers = checked_workers(options.n_workers)
     skips = shared.checked_on_error(options.on_error)
-    opened = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips)
+    opened = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips, choice=options.choice)
     chosen = Slice(opened, options.start, options.stop)
     frames = Readable(Oriented(chosen, options.rotate_90, options.flip_ud), skips=skips)
     Lost.of(frames, options.start).check_any_left(options.input)

@@ -18,6 +18,7 @@ from gpustitch.io.frames.formats import frame_files
 from gpustitch.io.frames.opening import cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model import Frames
 from gpustitch.model.arrays import Integers32
 from gpustitch.model.options import check_ranges, documented, option
@@ -85,6 +86,7 @@ class IlluminationOptions:
     overwrite: bool = shared.overwrite()
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
+    choice: StackChoice = shared.stack_choice()
     memory_bytes: int = shared.memory(1 << 30)
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
@@ -173,7 +175,10 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     fit_options = options.fit_options()
     _check_outputs(options)
     skips = shared.checked_on_error(options.on_error)
-    opened = (open_frames(path, allow_missing=options.allow_missing, skip_damaged=skips) for path in options.paths)
+    opened = (
+        open_frames(path, allow_missing=options.allow_missing, skip_damaged=skips, choice=options.choice)
+        for path in options.paths
+    )
     sources = tuple(Readable(frames, skips=skips) for frames in opened)
     _check_alike(options.paths, sources)
     check_bins(sources[0].dtype, options.n_bins, options.values_per_bin, options.background)

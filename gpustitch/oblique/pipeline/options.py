@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gpustitch.array import Device
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT as ALIGNMENT_PANEL
 from gpustitch.oblique.align import allow_unaligned
@@ -38,6 +39,7 @@ _FILLED_IN = (
     "device_memory_bytes",
     "allow_missing",
     "on_error",
+    "choice",
 )
 _FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_90", "flip_ud", "memory_bytes")
 
@@ -136,6 +138,7 @@ class PipelineOptions:
     keep_tiles: bool = option(False, help="Keep the volumes of the single tiles.", panel=VOLUME_PANEL)
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
+    choice: StackChoice = shared.stack_choice(stack_channel={"flag": "--stack-channel"})
     n_workers: int | None = shared.n_workers()
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.device()

@@ -166,7 +166,10 @@ class _Evidence:
 
     def _frames(self, tile: TilePath) -> Frames:
         if tile.name not in self._opened:
-            skips = checked_on_error(self._options.on_error)
-            opened = open_frames(tile.path, allow_missing=self._options.allow_missing, skip_damaged=skips)
+            options = self._options
+            skips = checked_on_error(options.on_error)
+            opened = open_frames(
+                tile.path, allow_missing=options.allow_missing, skip_damaged=skips, choice=options.choice
+            )
             self._opened[tile.name] = Readable(opened, skips=skips)
         return self._opened[tile.name]

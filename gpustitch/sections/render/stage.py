@@ -21,6 +21,7 @@ from gpustitch.io.frames.opening import cautions
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.format import missing_text
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
@@ -95,6 +96,7 @@ class RenderOptions:
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
     allow_missing: bool = shared.allow_missing()
+    choice: StackChoice = shared.stack_choice()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     planes: Planes | None = None
@@ -198,7 +200,7 @@ def plan(options: RenderOptions) -> RenderPlan:
     n_workers = checked_workers(options.n_workers)
     if not options.max_gap > 0:
         raise ParameterError(f"`max_gap` is a number of sections above 0, not {options.max_gap}")
-    planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing)
+    planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing, choice=options.choice)
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"planes of {', '.join(RENDERED_TYPES)} are rendered; {planes.name} holds {planes.dtype}")
     spacing, step = output_spacing(planes, options.spacing, options.z_spacing_um)

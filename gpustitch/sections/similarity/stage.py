@@ -19,6 +19,7 @@ from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside, open_planes, plane_files, plane_sources
 from gpustitch.io.provenance import provenance
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.format import missing_text
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, option
@@ -82,6 +83,7 @@ class SimilarityOptions:
     memory_bytes: int = shared.memory(1 << 30)
     n_workers: int | None = shared.n_workers()
     allow_missing: bool = shared.allow_missing()
+    choice: StackChoice = shared.stack_choice()
     overwrite: bool = shared.overwrite()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
@@ -170,7 +172,7 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
             check_file_output(sidecar_of(options.output), overwrite=options.overwrite)
         check_outside(options.output, options.input, is_image=options.output.suffix.lower() in TIFF_SUFFIXES)
     n_workers = checked_workers(options.n_workers)
-    planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing)
+    planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing, choice=options.choice)
     n, rows, columns = planes.shape
     max_lag = checked_max_lag(options.max_lag, n)
     if options.output is not None:

@@ -12,10 +12,12 @@ import numpy as np
 from gpustitch.errors import GpustitchError
 from gpustitch.io.found import path_key
 from gpustitch.io.images.files import TIFF_SUFFIXES
+from gpustitch.io.stacks.holes import even_row, number_step
+from gpustitch.io.stacks.in_files import ImageStack, tiff_stacks
+from gpustitch.io.stacks.names import NamedStack, stacks_of_names
 from gpustitch.io.units import Resolution
 from gpustitch.model.arrays import LengthsZYX
-from gpustitch.slices.images.names import holes_text, numbered, stacks_of_names
-from gpustitch.slices.images.stacks import ImageStack, image_stacks
+from gpustitch.slices.images.headers import read_header
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries
 
 _RTOL = 1e-4  # as PixelSpacing of DICOM
@@ -60,7 +62,7 @@ def find_image_series(files: Sequence[Path], trust_resolution: bool = False) -> 
         if path in covered:
             continue
         try:
-            stacks = image_stacks(path)
+            stacks = _stacks_in(path)
         except GpustitchError as error:
             unread.append((path, Note(Code.UNREADABLE_FILE, str(error))))
             continue
@@ -73,6 +75,18 @@ def find_image_series(files: Sequence[Path], trust_resolution: bool = False) -> 
     return sorted(series, key=lambda one: path_key(one.headers[0].path if one.headers else Path(one.name)))
 
 
+def _stacks_in(path: Path) -> list[ImageStack]:
+    """Stacks in an image file; a multi-file OME-TIFF stands for all its files."""
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return tiff_stacks(path)
+    header = read_header(path)
+    return [ImageStack(((path, 0, 0),), header.shape, header.pixels, resolution=header.resolution)]
+
+
+def _notes(stack: ImageStack) -> tuple[Note, ...]:
+    return tuple(Note(Code(remark.what), remark.text) for remark in stack.notes)
+
+
 def _of_file(path: Path, stack: ImageStack, trust: bool) -> SliceSeries:
     numbers = [z + 1 for _, _, z in stack.places]
     stated = _spacing(str(path), stack, trust)
@@ -83,7 +97,7 @@ def _of_file(path: Path, stack: ImageStack, trust: bool) -> SliceSeries:
         f"{name}, {label}" if label else name,
         "tiff",
         _headers(stack, numbers, stated.spacing_mm),
-        (*stack.notes, *stated.notes),
+        (*_notes(stack), *stated.notes),
         dict(stack.key),
         stated.spacing_mm,
     )
@@ -104,7 +118,8 @@ def _of_singles(
     """Stacks of files by their names, then by size and type; files that were not read are noted where they belong."""
     stacks, notes = dict(singles), dict(unread)
     series = []
-    for paths in stacks_of_names(sorted([*stacks, *notes], key=path_key)):
+    for named in stacks_of_names(sorted([*stacks, *notes], key=path_key)):
+        paths = named.paths
         kinds: dict[tuple[tuple[int, int], str], list[Path]] = {}
         for path in paths:
             if path in stacks:
@@ -117,7 +132,7 @@ def _of_singles(
         most = max(kinds.values(), key=len, default=[])
         for some in kinds.values():
             more = (*split, *damaged) if some is most else split
-            series.append(_of_files(some, [stacks[path] for path in some], paths, more, trust))
+            series.append(_of_files(some, [stacks[path] for path in some], named, more, trust))
     return series
 
 
@@ -132,9 +147,9 @@ def _split_note(kinds: dict[tuple[tuple[int, int], str], list[Path]]) -> tuple[N
 
 
 def _of_files(
-    paths: list[Path], stacks: list[ImageStack], named: list[Path], notes: tuple[Note, ...], trust: bool
+    paths: list[Path], stacks: list[ImageStack], named: NamedStack, notes: tuple[Note, ...], trust: bool
 ) -> SliceSeries:
-    numbers = _numbers(named, paths)
+    numbers, lost = _numbers(named, paths)
     name = _name(paths)
     stated = _agreed(name, paths, [_spacing(name, stack, trust) for stack in stacks])
     headers = tuple(
@@ -142,13 +157,12 @@ def _of_files(
         for stack, number in zip(stacks, numbers, strict=True)
         for header in _headers(stack, [number], stated.spacing_mm)
     )
-    lost = holes_text(paths, numbers)
     return SliceSeries(
         name,
         "tiff" if paths[0].suffix.lower() in TIFF_SUFFIXES else "image",
         headers,
         (
-            *dict.fromkeys(note for stack in stacks for note in stack.notes),
+            *dict.fromkeys(note for stack in stacks for note in _notes(stack)),
             *notes,
             *((Note(Code.FILES_LOST, lost),) if lost else ()),
             *stated.notes,
@@ -187,10 +201,21 @@ def _same(one: LengthsZYX, other: LengthsZYX) -> bool:
     )
 
 
-def _numbers(named: Sequence[Path], paths: Sequence[Path]) -> list[int | None]:
-    """Numbers of files among those of one name, some of which may not have been read."""
-    known = dict(zip(named, numbered(named), strict=True))
-    return [known[path] for path in paths]
+def _numbers(named: NamedStack, paths: Sequence[Path]) -> tuple[list[int | None], str]:
+    """Whole numbers of files among those of one name, and a sentence that names the missing ones.
+
+    Numbers with decimals become their places in an even row. Some files may not have been read.
+    """
+    written = dict(zip(named.paths, named.numbers, strict=True))
+    known = [number for path in paths if (number := written[path]) is not None]
+    row = even_row(known) if len(known) == len(paths) else None
+    if all(number.denominator == 1 for number in known):
+        numbers = [None if (number := written[path]) is None else int(number) for path in paths]
+    else:
+        numbers = [None] * len(paths) if row is None else list(row.places)
+    if row is None or row.n_missing == 0 or number_step(numbers) is None:
+        return numbers, ""
+    return numbers, f"{paths[0].parent}: {row.missing_text} missing between {paths[0].name} and {paths[-1].name}"
 
 
 def _spacing(name: str, stack: ImageStack, trust: bool) -> _Stated:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpustitch.errors import GpustitchError
+from gpustitch.io.stacks.holes import number_step
 from gpustitch.model.arrays import LengthsZYX
-from gpustitch.slices.images.names import number_step
 from gpustitch.slices.logs.scanners import ScannerLog, find_logs, read_scanner_log
 from gpustitch.slices.model import Code, Note, SliceSeries
 

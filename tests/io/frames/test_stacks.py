@@ -64,12 +64,6 @@ def test_pages_of_one_tiff(tmp_path, frames, kind):
     assert np.array_equal(opened.read(5, 6, slice(1, 2)), frames[5:6, 1:2])
 
 
-def test_an_imagej_hyperstack_is_frames_in_file_order(tmp_path):
-    stack = RNG.integers(0, 9999, (2, 3, 2, 6, 5), dtype=np.uint16)  # time, z, channel, y, x
-    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "TZCYX"})
-    assert np.array_equal(open_frames(tmp_path / "a.tif").read(0, 12), stack.reshape(12, 6, 5))
-
-
 def test_one_page_is_one_frame_even_of_one_row(tmp_path):
     for name, shape in (("a", (6, 5)), ("b", (1, 5)), ("c", (1, 1))):
         image = RNG.integers(0, 9999, shape, dtype=np.uint16)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -79,3 +81,34 @@ def test_other_arrays_are_refused():
     for image in (np.zeros((3, 3), np.float32), np.zeros((3, 3, 3), np.uint8)):
         with pytest.raises(ParameterError, match="grey uint8 or uint16"):
             encode_jp2(image)
+
+
+def boxed(codestream_file, n_bytes, *, long=False):
+    """A JP2 file with so many bytes in a box before its codestream, its length in 64 bits if ``long``."""
+    at = codestream_file.index(b"jp2c") - 4
+    header = struct.pack(">I4sQ", 1, b"uuid", 16 + n_bytes) if long else struct.pack(">I4s", 8 + n_bytes, b"uuid")
+    return codestream_file[:at] + header + b"\xff\x4f\xff\x51" * (n_bytes // 4) + codestream_file[at:]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int16])
+@pytest.mark.parametrize("kind", ["plain", "boxes", "long box", "codestream"])
+def test_size_and_type_are_those_of_the_pixels(tmp_path, dtype, kind):
+    limits = np.iinfo(dtype)
+    image = np.random.default_rng(2).integers(limits.min, limits.max, (30, 41), dtype, endpoint=True)
+    data = imagecodecs.jpeg2k_encode(image, level=0, codecformat="j2k" if kind == "codestream" else "jp2")
+    if "box" in kind:
+        data = boxed(data, 1 << 17, long=kind == "long box")
+    (tmp_path / "a.jp2").write_bytes(data)
+    assert jp2_shape_and_dtype(tmp_path / "a.jp2") == ((30, 41), dtype)
+    np.testing.assert_array_equal(read_jp2(tmp_path / "a.jp2"), image)
+
+
+@pytest.mark.parametrize("cut", [10, 60, 100])
+def test_a_file_cut_before_its_size_is_refused(tmp_path, cut):
+    data = bytes(imagecodecs.jpeg2k_encode(np.zeros((9, 9), np.uint16), level=0, codecformat="jp2"))
+    (tmp_path / "a.jp2").write_bytes(data[:cut])
+    with pytest.raises(DamagedInputError, match=r"a\.jp2"):
+        jp2_shape_and_dtype(tmp_path / "a.jp2")
+    (tmp_path / "b.jp2").write_bytes(data[:20] + bytes(100))
+    with pytest.raises(DamagedInputError, match=r"b\.jp2"):
+        jp2_shape_and_dtype(tmp_path / "b.jp2")

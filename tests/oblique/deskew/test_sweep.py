@@ -56,7 +56,7 @@ class Array:
 
 
 def swept(frames, scan, correction, block_shape):
-    dtype = np.dtype(np.uint16) if correction else frames.dtype
+    dtype = correction.result_type(frames.dtype) if correction else frames.dtype
     sink = Array(scan.shape, dtype)
     Sweep(Work(frames, scan, correction, dtype, block_shape, Workers(2)), sink).run(SILENT)
     return sink.voxels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpustitch.slices.images.ome_planes import metadata_file, ome_stacks
+from gpustitch.io.stacks.ome_planes import metadata_file, ome_stacks
 
 
 def xml(data, *, order="XYZCT", sizes=(4, 1, 1), more="", root="", channel=""):

@@ -1,4 +1,4 @@
-"""Planes in an image file, or in the files that one OME description names, and the spacing that is stated."""
+"""Planes in a TIFF file, or in the files that one OME description names, and the spacing that is stated."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,32 @@ import numpy as np
 import tifffile
 
 from gpustitch.errors import DamagedInputError, GpustitchError
-from gpustitch.io.images.files import TIFF_SUFFIXES, reading
+from gpustitch.io.images.files import reading
 from gpustitch.io.images.tiff_facts import facts_of
 from gpustitch.io.images.tiff_open import opened_tiff
+from gpustitch.io.stacks.ome_planes import OmeStack, metadata_file, ome_stacks
 from gpustitch.io.units import Resolution
 from gpustitch.model.arrays import LengthsZYX
-from gpustitch.slices.images.headers import read_header
-from gpustitch.slices.images.ome_planes import OmeStack, metadata_file, ome_stacks
-from gpustitch.slices.model import Code, Note
 
 _SPLIT_AXES = "CT"
 _NAMED = 5
 _LEAST_PAGE_BYTES = 100  # eight tags; a damaged chain of pages may lead through thousands that are none
+
+
+class Trouble(StrEnum):
+    """What is wrong with the files of a stack."""
+
+    FILES_LOST = "FILES_LOST"  # planes that no file holds
+    SERIES_SPLIT = "SERIES_SPLIT"  # pages that differ, or are more than described
+    UNREADABLE_FILE = "UNREADABLE_FILE"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something noticed: what it is for programs, and a sentence for people."""
+
+    what: Trouble
+    text: str
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,10 @@ class ImageStack:
         What tells the stack from others in the file (channel, time, image).
     notes
         What was noticed.
+    n_planes
+        Number of planes along z, also of those that no file holds; None for that of ``places``.
+    lost
+        Files of the stack that are not there or cannot be used, and why.
     """
 
     places: tuple[tuple[Path, int, int], ...]
@@ -60,11 +79,21 @@ class ImageStack:
     z_is_implied: bool = False
     resolution: Resolution | None = None
     key: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Remark, ...] = ()
+    n_planes: int | None = None
+    lost: Mapping[Path, str] = field(default_factory=dict)
+
+    @property
+    def pages(self) -> tuple[tuple[Path, int] | None, ...]:
+        """File and page of each plane; None for those that no file holds."""
+        pages: list[tuple[Path, int] | None] = [None] * (self.n_planes or len(self.places))
+        for at, (file, page, z) in enumerate(self.places):
+            pages[at if self.n_planes is None else z] = (file, page)
+        return tuple(pages)
 
 
-def image_stacks(path: Path) -> list[ImageStack]:
-    """Stacks in an image file; a multi-file OME-TIFF stands for all its files.
+def tiff_stacks(path: Path) -> list[ImageStack]:
+    """Stacks in a TIFF file; one file of a multi-file OME-TIFF stands for all of them.
 
     Raises
     ------
@@ -73,9 +102,6 @@ def image_stacks(path: Path) -> list[ImageStack]:
     DamagedInputError
         If it cannot be read or ends early.
     """
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        header = read_header(path)
-        return [ImageStack(((path, 0, 0),), header.shape, header.pixels, resolution=header.resolution)]
     with _quiet():
         return _tiff_stacks(path)
 
@@ -90,7 +116,8 @@ def _tiff_stacks(path: Path) -> list[ImageStack]:
             if source.is_file():
                 described = ome_stacks(_ome_text(source) if master else text)
                 if described:
-                    return _whole_or_own(path, [_of_ome(source, stack) for stack in described])
+                    own_names = frozenset(name for stack in described for name in stack.own_names)
+                    return _whole_or_own(path, [_of_ome(source, stack) for stack in described], own_names)
                 problem = f"the OME description in {source} is empty"
             else:
                 problem = f"its metadata are in {source}, which is not there"
@@ -99,8 +126,21 @@ def _tiff_stacks(path: Path) -> list[ImageStack]:
         except DamagedInputError as error:
             problem = f"its metadata cannot be read: {error}"
     stacks = _of_pages(path) if text else _of_tiff(path)
-    notes = (Note(Code.UNREADABLE_FILE, f"{path}: {problem}; its pages are taken as they are"),) if problem else ()
+    notes = (Remark(Trouble.UNREADABLE_FILE, f"{path}: {problem}; its pages are taken as they are"),) if problem else ()
     return [replace(stack, notes=(*stack.notes, *notes)) for stack in stacks]
+
+
+def is_of_several(path: Path) -> bool:
+    """Whether a TIFF has several pages, or describes planes of other files; not if it cannot be read."""
+    try:
+        with opened_tiff(path) as tiff:
+            if len(tiff.pages) > 1 or planes_counted(tiff.series[0]) > 1:
+                return True
+        text = _ome_text(path)
+        described = ome_stacks(text) if text else []
+    except (DamagedInputError, ValueError):
+        return False
+    return bool(metadata_file(text)) or any(place and place[0] for stack in described for place in stack.pages)
 
 
 @contextlib.contextmanager
@@ -115,26 +155,23 @@ def _quiet() -> Iterator[None]:
 
 
 def _ome_text(path: Path) -> str:
-    with reading(path, "TIFF"), tifffile.TiffFile(path) as tiff:
+    with reading(path, "TIFF"), tifffile.TiffFile(path, _multifile=False) as tiff:
         return str(tiff.ome_metadata) if tiff.is_ome else ""
 
 
 def _of_ome(path: Path, stack: OmeStack) -> ImageStack:
     files = ((z, place) for z, place in enumerate(stack.pages) if place is not None)
     places = tuple((path.parent / name if name else path, page, z) for z, (name, page) in files)
-    key = {
-        name: str(number + 1)
-        for name, number, count in (
-            ("image", stack.image, stack.n_images),
-            ("channel", stack.channel, stack.n_channels),
-            ("time", stack.time, stack.n_times),
-        )
-        if count > 1
-    }
     missing = len(stack.pages) - len(places)
-    notes = [Note(Code.FILES_LOST, f"{path}: {missing} of {len(stack.pages)} planes are in no file")] if missing else []
+    notes = (
+        [Remark(Trouble.FILES_LOST, f"{path}: {missing} of {len(stack.pages)} planes are in no file")]
+        if missing
+        else []
+    )
     stated = _mm(stack.stated_um)
-    return ImageStack(places, stack.shape, stack.pixels, stated, "OME", key=key, notes=tuple(notes))
+    return ImageStack(
+        places, stack.shape, stack.pixels, stated, "OME", key=stack.key, notes=tuple(notes), n_planes=len(stack.pages)
+    )
 
 
 def _mm(lengths_um: LengthsZYX) -> LengthsZYX:
@@ -142,7 +179,7 @@ def _mm(lengths_um: LengthsZYX) -> LengthsZYX:
     return z, y, x
 
 
-def _whole_or_own(path: Path, stacks: list[ImageStack]) -> list[ImageStack]:
+def _whole_or_own(path: Path, stacks: list[ImageStack], own_names: frozenset[str]) -> list[ImageStack]:
     """The stacks, without planes whose file is missing or damaged; those of the file alone if no other is there."""
     pages: dict[Path, int] = {}
     for file, page, _ in (place for stack in stacks for place in stack.places):
@@ -151,22 +188,25 @@ def _whole_or_own(path: Path, stacks: list[ImageStack]) -> list[ImageStack]:
     if path in whys:
         raise DamagedInputError(whys[path])
     checked = []
-    gone: tuple[Note, ...] = ()
+    gone: tuple[Remark, ...] = ()
     for stack in stacks:
         lost = sorted({place[0] for place in stack.places} & set(whys))
         kept = tuple(place for place in stack.places if place[0] not in whys)
-        if lost and len(kept) == 1 and kept[0][0] == path:
+        if lost and len(kept) == 1 and kept[0][0] == path and path.name not in own_names:
             # The set was taken apart or renamed: the file stands for itself, and its name says where it belongs.
-            checked.append(replace(stack, places=kept, key={}))
+            checked.append(replace(stack, places=kept, key={}, n_planes=None))
         elif kept:
-            notes = tuple(Note(Code.FILES_LOST, whys[file]) for file in lost[:_NAMED])
+            notes = tuple(Remark(Trouble.FILES_LOST, whys[file]) for file in lost[:_NAMED])
             if len(lost) > _NAMED:
-                notes += (Note(Code.FILES_LOST, f"{len(lost) - _NAMED} more files of {path} are not there or damaged"),)
-            checked.append(replace(stack, places=kept, notes=(*stack.notes, *notes)))
+                notes += (
+                    Remark(Trouble.FILES_LOST, f"{len(lost) - _NAMED} more files of {path} are not there or damaged"),
+                )
+            unused = {file: whys[file] for file in lost}
+            checked.append(replace(stack, places=kept, notes=(*stack.notes, *notes), lost=unused))
         else:
             which = " ".join(f"{name} {number}" for name, number in stack.key.items()) or "its planes"
             why = f" ({whys[lost[0]]})" if lost else ""
-            gone += (Note(Code.FILES_LOST, f"{path}: no file of {which} can be used{why}"),)
+            gone += (Remark(Trouble.FILES_LOST, f"{path}: no file of {which} can be used{why}"),)
     if not checked:
         raise DamagedInputError(gone[0].text)
     return [replace(stack, notes=(*stack.notes, *gone)) for stack in checked]
@@ -201,7 +241,9 @@ def _of_pages(path: Path) -> list[ImageStack]:
         groups: dict[tuple[tuple[int, int], str], list[int]] = {}
         for number, page in enumerate(tiff.pages):
             groups.setdefault((_shape(page), _pixels(page)), []).append(number)
-    notes = () if len(groups) == 1 else (Note(Code.SERIES_SPLIT, f"{path} holds pages of different sizes or types"),)
+    notes = (
+        () if len(groups) == 1 else (Remark(Trouble.SERIES_SPLIT, f"{path} holds pages of different sizes or types"),)
+    )
     return [
         ImageStack(_places(path, pages), shape, pixels, resolution=resolution, notes=notes)
         for (shape, pixels), pages in groups.items()
@@ -220,27 +262,27 @@ def _of_tiff(path: Path) -> list[ImageStack]:
                     _places(path, pages), _shape(page), _pixels(page), _mm(facts.stated_um), facts.source,
                     facts.z_is_implied, facts.resolution, key, notes,
                 )
-                for key, pages in _along_z(series, len(tiff.pages))
+                for key, pages in along_z(series, len(tiff.pages))
             ]  # fmt: skip
     return _of_pages(path)
 
 
-def _n_planes(series: Any) -> int:
+def planes_counted(series: Any) -> int:
     """How many planes a description counts."""
     return max(1, int(np.prod(series.shape, dtype=np.int64) // np.prod(series.keyframe.shape, dtype=np.int64)))
 
 
-def _count_notes(path: Path, series: Any, n_in_file: int) -> tuple[Note, ...]:
-    n_planes = _n_planes(series)
+def _count_notes(path: Path, series: Any, n_in_file: int) -> tuple[Remark, ...]:
+    n_planes = planes_counted(series)
     if n_in_file in (1, n_planes):  # all planes may lie behind one page
         return ()
-    code = Code.FILES_LOST if n_in_file < n_planes else Code.SERIES_SPLIT
-    return (Note(code, f"{path} holds {n_in_file} pages, but its description counts {n_planes} planes"),)
+    code = Trouble.FILES_LOST if n_in_file < n_planes else Trouble.SERIES_SPLIT
+    return (Remark(code, f"{path} holds {n_in_file} pages, but its description counts {n_planes} planes"),)
 
 
-def _along_z(series: Any, n_in_file: int) -> list[tuple[dict[str, str], list[int]]]:
+def along_z(series: Any, n_in_file: int) -> list[tuple[dict[str, str], list[int]]]:
     """Pages of each channel and time; channels or times alone are as good as planes."""
-    page, n_planes = series.keyframe, _n_planes(series)
+    page, n_planes = series.keyframe, planes_counted(series)
     numbers = np.arange(n_planes)
     if n_in_file not in (1, n_planes):
         numbers = np.array([part.index if part is not None else -1 for part in series.pages])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.slices.images.names import holes_text, number_step, numbered, stacks_of_names
+from gpustitch.io.stacks.holes import even_row, number_step
+from gpustitch.io.stacks.names import stacks_of_names
 
 
 def paths(*names):
@@ -17,7 +19,20 @@ def paths(*names):
 
 
 def stacks(*names):
-    return [[path.name for path in stack] for stack in stacks_of_names(paths(*names))]
+    return [[path.name for path in stack.paths] for stack in stacks_of_names(paths(*names))]
+
+
+def numbered(files):
+    """The numbers of the files of one stack."""
+    (stack,) = stacks_of_names(files)
+    assert sorted(stack.paths) == sorted(files)
+    return list(stack.numbers)
+
+
+def missing(numbers):
+    """The missing numbers in words."""
+    row = even_row([Fraction(number) for number in sorted(numbers)])
+    return "" if row is None else row.missing_text
 
 
 def test_a_stack_differs_in_one_number():
@@ -67,12 +82,10 @@ def test_step_of_numbers(numbers, step):
 
 def test_missing_numbers_are_named():
     numbers = [1, 2, 3, 5, 6, 10, 11, 12, 13, 14, 15, 16]
-    files = paths(*(f"s{n}.tif" for n in numbers))
-    assert holes_text(files, numbers).endswith("numbers 4, 7 to 9 are missing between s1.tif and s16.tif")
-    assert "number 4 is missing" in holes_text(files[:5], numbers[:5])
-    assert holes_text(files[:3], [2, 4, 6]) == holes_text(files[:2], [1, 3]) == ""
-    many = [n for n in range(100) if n % 10 != 5]
-    assert "75, and more are missing" in holes_text(paths(*(f"s{n}.tif" for n in many)), many)
+    assert missing(numbers) == "numbers 4, 7 to 9 are"
+    assert missing(numbers[:5]) == "number 4 is"
+    assert missing([2, 4, 6]) == missing([1, 3]) == ""
+    assert missing([n for n in range(100) if n % 10 != 5]).endswith("75, and more are")
 
 
 @settings(deadline=None)
@@ -83,12 +96,12 @@ def test_missing_numbers_are_named():
 def test_whatever_is_lost_from_a_stack_is_named(first, step, width, n, lost, other):
     kept = [first + step * k for k in range(n) if k not in lost or k == n - 1]
     files = [Path(f"scan{other}_{number:0{width}}.tif") for number in kept]
-    assert stacks_of_names(files) == [files] and numbered(files) == kept
-    text = holes_text(files, kept)
-    missing = sorted({first + step * k for k in range(n)} - set(kept))
-    runs = [number for number in missing if number - step not in missing]
-    assert (text == "") == (not missing)
-    named = re.search(r"numbers? (.*) (is|are) missing", text)
+    assert [list(stack.paths) for stack in stacks_of_names(files)] == [files] and numbered(files) == kept
+    text = missing(kept)
+    lost = sorted({first + step * k for k in range(n)} - set(kept))
+    runs = [number for number in lost if number - step not in lost]
+    assert (text == "") == (not lost)
+    named = re.search(r"numbers? (.*) (is|are)", text)
     listed = [] if named is None else [part.split(" to ")[0] for part in named[1].split(", ")]
     assert [int(part) for part in listed] == runs
 
@@ -98,5 +111,5 @@ def test_whatever_is_lost_from_a_stack_is_named(first, step, width, n, lost, oth
 def test_no_file_is_lost_or_doubled_by_parting(names):
     files = [Path(name) for name in names]
     parted = stacks_of_names(files)
-    assert sorted(path for stack in parted for path in stack) == sorted(files) and all(parted)
-    assert all(len(numbered(stack)) == len(stack) for stack in parted)
+    assert sorted(path for stack in parted for path in stack.paths) == sorted(files)
+    assert all(len(stack.numbers) == len(stack.paths) > 0 for stack in parted)

@@ -30,6 +30,8 @@ class OmeStack:
         Type, as ``uint8`` or ``uint8 x 3``.
     stated_um
         PhysicalSizeZ, Y and X; None for each that is not stated.
+    own_names
+        What the description calls the file that it is in.
     """
 
     image: int
@@ -42,6 +44,17 @@ class OmeStack:
     shape: tuple[int, int]
     pixels: str
     stated_um: LengthsZYX
+    own_names: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> dict[str, str]:
+        """Numbers, from 1, of the image, channel and time where there are several."""
+        numbers = (
+            ("image", self.image, self.n_images),
+            ("channel", self.channel, self.n_channels),
+            ("time", self.time, self.n_times),
+        )
+        return {name: str(number + 1) for name, number, count in numbers if count > 1}
 
 
 def ome_stacks(text: str) -> list[OmeStack]:
@@ -80,6 +93,7 @@ def _stacks(pixels: ElementTree.Element, image: int, n_images: int, own: str) ->
     sizes["C"] //= samples
     if min(sizes.values()) < 1 or sizes["Z"] * sizes["C"] * sizes["T"] > _MOST_PLANES:
         raise ValueError(f"its OME description counts {sizes['Z']} x {sizes['C']} x {sizes['T']} planes (z, c, t)")
+    uuids = [uuid for uuid in pixels.findall("./{*}TiffData/{*}UUID") if own and (uuid.text or "").strip() == own]
     places = _places(pixels, stated.get("DimensionOrder", "XYZCT")[2:], sizes, own)
     kind = {"float": "float32", "double": "float64"}.get(stated["Type"], stated["Type"])
     for time in range(sizes["T"]):
@@ -90,6 +104,7 @@ def _stacks(pixels: ElementTree.Element, image: int, n_images: int, own: str) ->
                 shape=(int(stated["SizeY"]), int(stated["SizeX"])),
                 pixels=kind if samples == 1 else f"{kind} x {samples}",
                 stated_um=ome_um(stated),
+                own_names=frozenset(uuid.get("FileName", "") for uuid in uuids),
             )  # fmt: skip
 
 

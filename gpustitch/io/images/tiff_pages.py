@@ -1,0 +1,89 @@
+"""Planes that one TIFF itself holds: its pages, or equal planes that lie one after the other behind a single page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from gpustitch.errors import DamagedInputError
+from gpustitch.io.images.reading import reading
+from gpustitch.io.images.tiff_open import opened_tiff
+
+
+class TiffPlanes:
+    """Planes of one TIFF, all of one size and type; may be read from several threads.
+
+    A description may count more or fewer planes, and name other files: what lies in the file counts.
+
+    Attributes
+    ----------
+    path
+        The file.
+    shape
+        Shape of a plane; (rows, columns) for grey planes.
+    dtype
+        Type of its pixels.
+    count
+        Number of planes.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no such file.
+    DamagedInputError
+        If the file is not a TIFF, ends early, or its pages differ in size or type.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with opened_tiff(path) as described:
+            self.count = _planes_behind(described)
+        with reading(path, "TIFF"):
+            self._file = tifffile.TiffFile(path, _multifile=False, is_ome=False, is_imagej=False)
+            self._file.filehandle.set_lock(True)
+            series = self._file.series
+            # A program that writes pages one at a time makes each page a series of its own.
+            pages = [page for part in series for page in part.pages] if len(series) > 1 else list(series[0].pages)
+            if len({(part.keyframe.shape, part.dtype) for part in series}) != 1:
+                raise DamagedInputError(f"{path} has {len(pages)} pages of different sizes or types")
+            first = series[0].keyframe
+            self.shape = tuple(int(n) for n in first.shape)
+            self.dtype: np.dtype[Any] = np.dtype(first.dtype)
+            self.count = self.count or len(pages)
+            self._pages: list[Any] = pages
+            self._mapped: npt.NDArray[Any] | None = None
+            at = series[0].dataoffset if len(series) == 1 else None
+            if self.count > len(pages):
+                at = first.dataoffsets[0]
+            if at is not None:
+                stored = self.dtype.newbyteorder(self._file.byteorder)
+                self._mapped = np.memmap(path, stored, "r", at, (self.count, *self.shape))
+
+    def read(self, index: int) -> npt.NDArray[Any]:
+        """A plane: mapped memory that must not be written to, or a new array."""
+        if self._mapped is not None:
+            return np.asarray(self._mapped[index])
+        with reading(self.path, f"TIFF, page {index} of {self.count}"):
+            return np.asarray(self._pages[index].asarray(maxworkers=1))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _planes_behind(tiff: tifffile.TiffFile) -> int:
+    """How many planes lie behind the only page of a file, as ImageJ writes files of more than 4 GB; else 0."""
+    if len(tiff.pages) > 1 or len(tiff.series) != 1:
+        return 0
+    page, shape = tiff.pages.first, tiff.series[0].shape
+    n = int(np.prod(shape, dtype=np.int64) // np.prod(page.shape, dtype=np.int64))
+    if n < 2 or page.compression != 1 or not page.is_contiguous:
+        return 0
+    start, stop = page.dataoffsets[0], page.dataoffsets[0] + n * page.nbytes
+    # A description may be wrong: what it takes for planes must not be what the tags say.
+    others = (page.offset, *(tag.valueoffset for tag in page.tags))
+    return 0 if stop > tiff.filehandle.size or any(start <= at < stop for at in others) else n
