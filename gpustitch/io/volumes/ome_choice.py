@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gpustitch.errors import DamagedInputError
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.stacks.choice import StackChoice, chosen_of, stack_lines
 from gpustitch.io.volumes.ome_metadata import Series
 
@@ -40,14 +40,14 @@ def chosen_series(path: Path, found: Sequence[Series], choice: StackChoice | Non
 
     Raises
     ------
-    ParameterError, DamagedInputError
+    ParameterError
         If there are several; the text lists them.
     """
     if len(found) == 1:
         return found[0]
     images = [_Image(series.name, str(series.folder), series) for series in found]
     if choice is None:
-        raise DamagedInputError(_several(path, images, "images", "name the folder of one"))
+        raise ParameterError(_several(path, images, "images", "name the folder of one"))
     return chosen_of(path, images, replace(choice, stack_channel=None, stack_time=None)).series
 
 
@@ -58,8 +58,10 @@ def chosen_place(
 
     Raises
     ------
-    ParameterError, DamagedInputError
-        If there are several channels or times, or the image has several values along another axis.
+    ParameterError
+        If there are several channels or times; the text lists them.
+    DamagedInputError
+        If the image has several values along another axis.
     """
     lengths = {axis: n for axis, n in zip(axes, shape, strict=True) if axis not in "zyx"}
     for axis, n in lengths.items():
@@ -79,7 +81,7 @@ def chosen_place(
         key = {_KINDS[axis]: str(number + 1) for axis, number in at.items()}
         volumes.append(_Volume(label or path.name, f"{size} voxels", key, dict.fromkeys(lengths, 0) | at))
     if choice is None:
-        raise DamagedInputError(_several(path, volumes, "volumes", "copy one into an image of its own"))
+        raise ParameterError(_several(path, volumes, "volumes", "copy one into an image of its own"))
     return chosen_of(path, volumes, choice).at
 
 

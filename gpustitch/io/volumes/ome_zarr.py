@@ -67,9 +67,9 @@ class OmeZarrVolume:
     Raises
     ------
     InputMissingError, DamagedInputError
-        If there is no such image, or the image cannot be opened, has lost files, or is one of several.
+        If there is no such image, or the image cannot be opened or has lost files.
     ParameterError
-        If the image has no such level, or ``choice`` leaves several or none.
+        If the image has no such level, or is one of several and ``choice`` does not leave one.
     """
 
     def __init__(
@@ -173,18 +173,25 @@ class OmeZarrFormat(VolumeFormat):
 
     name = "OME-Zarr"
     marks = METADATA
+    has_stacks = True
 
     def found_in(self, folder: Path) -> bool:
         """Whether a folder is a zarr group or array, or a file such a folder in a ZIP."""
         return super().found_in(folder) or _is_zipped(folder)
 
     def open(
-        self, folder: Path, fallback: Spacing | None = None, *, level: int = 0, allow_missing: bool = False
+        self,
+        folder: Path,
+        fallback: Spacing | None = None,
+        *,
+        level: int = 0,
+        allow_missing: bool = False,
+        choice: StackChoice | None = None,
     ) -> StoredVolume:
         """A level of the volume in a folder."""
         if _is_zipped(folder):
             raise ParameterError(f"{folder} is zarr in a ZIP, which is not read; unpack it and name the folder")
-        return OmeZarrVolume(folder, level, allow_missing=allow_missing)
+        return OmeZarrVolume(folder, level, allow_missing=allow_missing, choice=choice)
 
 
 def _is_zipped(path: Path) -> bool:

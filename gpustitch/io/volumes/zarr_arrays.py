@@ -80,7 +80,7 @@ def open_zarr_array(folder: Path) -> ZarrArray:
             codecs = ", ".join(codec_names(array)) or "none"
             raise DamagedInputError(
                 f"{folder} cannot be opened as a zarr array (its codecs: {codecs}); zarr-python says: {error}; "
-                f"tensorstore says: {refused}"
+                f"tensorstore says: {str(refused).partition(' [')[0]}"
             ) from error
 
 

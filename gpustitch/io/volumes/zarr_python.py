@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zarr
+from zarr.abc.store import RangeByteRequest
 from zarr.storage import LocalStore, WrapperStore
 
 from gpustitch.io.volumes.zarr_files import codec_names
@@ -31,7 +32,8 @@ def open_by_zarr_python(folder: Path, array: dict[str, Any]) -> Any:
 class _CheckedFiles(WrapperStore[LocalStore]):
     """The files of an array; its description is given.
 
-    Blosc's decoder is told no length, and makes voxels of whatever lies in memory behind a file that is cut off.
+    Blosc's decoder is told no length, and makes voxels of whatever lies in memory behind a file that is cut off. A
+    shard without bytes would be taken for an empty one.
     """
 
     def __init__(self, folder: Path, array: dict[str, Any]) -> None:
@@ -45,8 +47,14 @@ class _CheckedFiles(WrapperStore[LocalStore]):
         if key in _DESCRIPTIONS:
             return prototype.buffer.from_bytes(self._description)
         value = await super().get(key, prototype, byte_range)
-        if value is not None and byte_range is None and self._is_blosc:
-            data = value.to_bytes()
-            if len(data) < 16 or _BLOSC_HEADER.unpack_from(data)[0] != len(data):
-                raise ValueError(f"the chunk {key} is cut off: its {len(data)} bytes are not those that it states")
+        if value is not None and not key.startswith("."):
+            self._check(key, value.to_bytes(), byte_range)
         return value
+
+    def _check(self, key: str, data: bytes, byte_range: ByteRequest | None) -> None:
+        expected = byte_range.end - byte_range.start if isinstance(byte_range, RangeByteRequest) else 1
+        if byte_range is None and self._is_blosc:
+            header = data.ljust(_BLOSC_HEADER.size, b"\0")
+            expected = max(_BLOSC_HEADER.size, _BLOSC_HEADER.unpack_from(header)[0])
+        if len(data) < expected:
+            raise ValueError(f"the file {key} is cut off: it has {len(data)} bytes where {expected} were expected")

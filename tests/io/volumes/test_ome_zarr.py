@@ -176,7 +176,7 @@ def test_reader_refuses_metadata_that_contradict_themselves(tmp_path, multiscale
 def test_reader_refuses_several_channels_and_other_types(tmp_path):
     group(tmp_path / "v", "czyx", [{"type": "scale", "scale": [1, 1, 1, 1]}])
     array(tmp_path / "v" / "s0", noise((2, 3, 4, 5)), "zarr")
-    with pytest.raises(DamagedInputError, match=r"holds 2 volumes.* 2: v \(channel 2"):
+    with pytest.raises(ParameterError, match=r"holds 2 volumes.* 2: v \(channel 2"):
         OmeZarrVolume(tmp_path / "v")
     array(tmp_path / "complex", noise((3, 4, 5), np.complex64), "zarr")
     with pytest.raises(DamagedInputError, match="complex64"):

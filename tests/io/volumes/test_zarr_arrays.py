@@ -30,7 +30,7 @@ def box_of(data, shape):
     return Box(tuple(map(int, a)), tuple(map(int, b)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(layouts, st.data())
 def test_every_layout_is_read_exactly(layout, data):
     voxels = random_voxels(layout["dtype"])
@@ -47,7 +47,7 @@ def test_every_layout_is_read_exactly(layout, data):
         assert volume.reader == ("zarr-python" if is_beyond else "tensorstore")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(layouts, st.data())
 def test_chunks_that_were_not_written_hold_the_fill_value(layout, data):
     with folder() as path:
@@ -85,7 +85,7 @@ def chunk_file(path, data):
     return data.draw(st.sampled_from(sorted(f for f in path.rglob("*") if f.is_file() and f.name[0] in "c0123456789")))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(layouts, st.sampled_from([cut, garbage, other_separator]), st.data())
 def test_a_damaged_array_is_an_error(layout, damage, data):
     voxels = random_voxels(layout["dtype"])
