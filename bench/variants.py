@@ -17,6 +17,8 @@ from gpustitch.array.body import C_TYPES
 from gpustitch.array.launch import OPTIONS, launched_text
 
 _DTYPES = {c_type: dtype for dtype, c_type in C_TYPES.items()}
+# What CuPy adds to the launcher's options.
+OF_CUPY = ("-ftz=true",)
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
 
@@ -59,8 +61,8 @@ def variants(source: str) -> list[Variant]:
 
 
 def program(variant: Variant) -> tuple[str, tuple[str, ...]]:
-    """Text and options that the launcher gives to CuPy."""
-    return launched_text(variant.source, dict(variant.names)), OPTIONS
+    """Text and options that the launcher gives to CuPy, and CuPy to the compiler."""
+    return launched_text(variant.source, dict(variant.names)), (*OPTIONS, *OF_CUPY)
 
 
 def compiled(variant: Variant, architecture: int) -> nvrtc.Compiled:

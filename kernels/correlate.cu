@@ -8,7 +8,7 @@
 #include "common.cuh"
 
 constexpr int RUN = 16, SHIFTS = 9, N_SUMS = 3 * SHIFTS + 2, WARPS = 8;
-constexpr double FLAT = 1e-6;  // as in gpustitch/oblique/align/correlate.py
+constexpr double FLAT = 1e-6;  // as in gpustitch/ops/rounding.py
 
 // A float32 sum whose error does not grow with the number of terms (Kahan).
 struct Total {

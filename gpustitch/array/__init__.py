@@ -5,8 +5,8 @@ The only room that imports CuPy or cuCIM.
 
 from gpustitch.array.device import CPU, CudaDevice, Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.kernel import Kernel, kernel, kernels
-from gpustitch.array.namespace import Array, library_of, namespace, scipy_of, skimage_of
-from gpustitch.array.transfer import empty, on, resident, to_device, to_host
+from gpustitch.array.namespace import Array, library_of, namespace, refuse_unlike, scipy_of, skimage_of
+from gpustitch.array.transfer import empty, handed_over, on, resident, to_device, to_host
 
 __all__ = [
     "CPU",
@@ -18,11 +18,13 @@ __all__ = [
     "cpu_count",
     "cuda_devices",
     "empty",
+    "handed_over",
     "kernel",
     "kernels",
     "library_of",
     "namespace",
     "on",
+    "refuse_unlike",
     "resident",
     "scipy_of",
     "skimage_of",

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from gpustitch.array.sources import own_folder
 from gpustitch.errors import DeviceError, ParameterError
 
+_EXTRAS = "pip install 'gpustitch[cuda12]' or 'gpustitch[cuda13]'"
+# For each device: the limit of CuPy's pool that a caller had set, and the one that was set in its place.
+_limits: dict[int, tuple[int, int]] = {}
+
 
 def cpu_count() -> int:
     """Number of CPUs this process may use."""
@@ -48,7 +52,7 @@ def cuda_devices() -> tuple[list[CudaDevice], str]:
     try:
         runtime = importlib.import_module("cupy").cuda.runtime
     except ImportError:
-        return [], "CuPy is not installed (pip install 'gpustitch[cuda12]' or 'gpustitch[cuda13]')"
+        return [], f"CuPy is not installed ({_EXTRAS})"
     try:
         count = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
@@ -75,7 +79,8 @@ def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) 
     spec
         ``auto`` is the first CUDA device, or the host where there is none. A :class:`Device` is returned unchanged.
     memory_bytes
-        Most of a CUDA device's memory that arrays may take, in bytes; None for all of it.
+        Most of a CUDA device's memory that arrays may take, in bytes; None for all of it. A lower limit that a caller
+        has set on CuPy's pool of memory stays.
 
     Raises
     ------
@@ -96,15 +101,25 @@ def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) 
     devices, reason = _usable_devices()
     index = int(match[2] or 0)
     if index < len(devices):
-        _limit_memory(index, memory_bytes)
         found = devices[index]
-        return Device(index, f"cuda:{index}: {found.name}", min(memory_bytes or found.memory_bytes, found.memory_bytes))
+        most = _limit_memory(index, memory_bytes) or found.memory_bytes
+        return Device(index, f"cuda:{index}: {found.name}", min(most, found.memory_bytes))
     if match[1] == "auto":
         return Device(None, f"cpu: {reason}")
     raise DeviceError(f"`device` {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
 
 
 CPU = Device(None, "cpu: as asked")
+
+
+def said_by_cuda(error: RuntimeError) -> str:
+    """What CuPy or a library of CUDA says, in one line, and what to do; empty for an error of anything else."""
+    text = " ".join(str(error).split())
+    # CuPy loads NVRTC when it first compiles, and has no class for its absence.
+    if text.startswith("CuPy failed to load"):
+        return f"{text}; {_EXTRAS} brings CUDA's libraries"
+    # The runtime, the driver (CuPy's own kernels), cuBLAS and cuFFT each raise a class of their own.
+    return text if type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends") else ""
 
 
 def _usable_devices() -> tuple[list[CudaDevice], str]:
@@ -119,7 +134,16 @@ def _usable_devices() -> tuple[list[CudaDevice], str]:
     return devices, ""
 
 
-def _limit_memory(index: int, memory_bytes: int | None) -> None:
+def _limit_memory(index: int, memory_bytes: int | None) -> int:
+    """Limit CuPy's pool, and lift a limit set here before; the limit in bytes, 0 for none."""
     cupy = importlib.import_module("cupy")
     with cupy.cuda.Device(index):
-        cupy.get_default_memory_pool().set_limit(size=memory_bytes or 0)
+        pool = cupy.get_default_memory_pool()
+        there = int(pool.get_limit())
+        of_caller, set_here = _limits.get(index, (there, there))
+        of_caller = of_caller if there == set_here else there
+        limit = min((n for n in (of_caller, memory_bytes) if n), default=0)
+        if limit != there:
+            pool.set_limit(size=limit)
+    _limits[index] = (of_caller, limit)
+    return limit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_points, program, why_no_body
+from gpustitch.array.device import said_by_cuda
 from gpustitch.array.sources import Source, said
 from gpustitch.errors import DeviceError
 
@@ -19,6 +21,8 @@ from gpustitch.errors import DeviceError
 # CuPy adds -ftz=true: float32 numbers below 1.2e-38 are 0 on a device.
 OPTIONS = ("--std=c++17", "--fmad=false")
 _MOST_BLOCKS = 2**31 - 1
+# Threads that need the same body wait for the one that compiles it.
+_compiling = threading.Lock()
 # For every source: all type names of its bodies, each with one type that the name may stand for.
 _type_names: dict[Source, dict[str, str]] = {}
 
@@ -97,13 +101,18 @@ def launch(source: Source, name: str, grid: LaunchGrid, arguments: Mapping[str, 
     try:
         with out.device:
             packed = {argument: _packed(value) for argument, value in arguments.items()}
-            body = _compiled(source, name, tuple(types.items()), out.device.id)
+            with _compiling:
+                body = _compiled(source, name, tuple(types.items()), out.device.id)
             body((n_blocks,), grid.threads, _flat_arguments(packed.values(), cupy))
             for written in (p.name for p in entry_points(source)[name] if p.pointers == 1 and not p.is_const):
                 if packed[written] is not arguments[written]:
                     arguments[written][...] = packed[written]
     except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
         raise DeviceError(f"{name} ({said(source)}) failed: {error}") from error
+    except RuntimeError as error:
+        if not (text := said_by_cuda(error)):
+            raise
+        raise DeviceError(f"{name} ({said(source)}) failed: {text}") from error
 
 
 def launched_text(source: Source, types: Mapping[str, str]) -> str:

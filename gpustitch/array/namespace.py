@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 # CuPy arrays are NumPy arrays to the type checker: the two libraries share the interface that ops use.
 Array = npt.NDArray[Any]
+# By any of these a library says that an object is an array.
+_PROTOCOLS = ("__array_ufunc__", "__array__", "__array_interface__", "__cuda_array_interface__", "__dlpack__")
 
 
 def library_of(*arrays: object) -> str:
@@ -21,18 +23,37 @@ def library_of(*arrays: object) -> str:
     Raises
     ------
     TypeError
-        If arrays of both libraries are mixed.
+        If arrays of both libraries are mixed, or one is of another library, masked or a matrix.
     """
-    owners = {_owner(a) for a in arrays if hasattr(a, "__array_ufunc__") and not isinstance(a, np.generic)}
+    owners = {_owner(a) for a in arrays if is_array(a)}
     foreign = owners - {"numpy", "cupy"}
     if foreign:
-        raise TypeError(f"gpustitch works on NumPy and CuPy arrays, not on those of {sorted(foreign)}")
+        raise TypeError(
+            f"gpustitch works on NumPy and CuPy arrays, not on those of {', '.join(sorted(foreign))}; "
+            "numpy.asarray, or cupy.asarray on a device, makes one of them"
+        )
     if len(owners) > 1:
         raise TypeError("NumPy and CuPy arrays are mixed; move them to one device first")
     return owners.pop() if owners else "numpy"
 
 
+def is_array(value: object) -> bool:
+    """Whether this is an array of any library, and no scalar."""
+    return isinstance(value, np.ndarray) or (
+        not isinstance(value, np.generic) and any(hasattr(value, protocol) for protocol in _PROTOCOLS)
+    )
+
+
+def refuse_unlike(array: object) -> None:
+    """TypeError for arrays that would be taken for what they are not: masks get lost, and ``*`` is another product."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError("the array is masked, and its mask would be lost; fill it, or give the mask beside it")
+    if isinstance(array, np.matrix):
+        raise TypeError("the array is a numpy.matrix, whose products are others; numpy.asarray makes an array of it")
+
+
 def _owner(array: object) -> str:
+    refuse_unlike(array)
     return "numpy" if isinstance(array, np.ndarray) else type(array).__module__.partition(".")[0]
 
 

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array.device import Device
-from gpustitch.array.namespace import Array, library_of
+from gpustitch.array.device import Device, said_by_cuda
+from gpustitch.array.namespace import Array, library_of, refuse_unlike
 from gpustitch.errors import DeviceError
 from gpustitch.model.arrays import HostArray
 
+# The library for each kind of memory that DLPack knows: of the host, of CUDA, pinned, managed.
+_DLPACK = {1: "numpy", 2: "cupy", 3: "numpy", 13: "cupy"}
 # A smaller copy ends before a pinned buffer is found.
 _PINNED_BYTES = 1 << 16
 
@@ -40,7 +42,11 @@ _upload = threading.Lock()
 def on(device: Device) -> Iterator[None]:
     """Work on ``device``: the block's work goes to a stream of this thread alone, and is finished at the end.
 
-    Only a few threads work on a device at a time; others wait. Blocks may be nested.
+    It begins when the work is done that the thread has given to its current stream. Only a few threads work on a device
+    at a time; others wait. Blocks may be nested.
+
+    Arrays may go from one thread's block to another's: they are complete where the block ends that made them. What
+    other blocks made must live until this one ends, or be read in :func:`handed_over`.
 
     Raises
     ------
@@ -53,19 +59,41 @@ def on(device: Device) -> Iterator[None]:
         return
     cupy = importlib.import_module("cupy")
     try:
-        with _turn(device.index), cupy.cuda.Device(device.index), _stream(cupy, device.index) as stream:
-            yield
-            stream.synchronize()
+        with _turn(device.index), cupy.cuda.Device(device.index):
+            before, stream = cupy.cuda.get_current_stream(), _stream(cupy, device.index)
+            if before != stream:
+                stream.wait_event(before.record())
+            with stream:
+                try:
+                    yield
+                finally:
+                    # Also after an error: arrays that the block read are freed on other streams.
+                    stream.synchronize()
     except cupy.cuda.memory.OutOfMemoryError as error:
         raise DeviceError(
             f"the memory of cuda:{device.index} that may be taken ({device.memory_bytes or 0:,} bytes) does not "
             f"suffice: {error}; raise `device_memory_bytes`, or `device` cpu computes it"
         ) from error
-    except RuntimeError as error:
-        # The runtime, the driver (CuPy's own kernels), cuBLAS and cuFFT each raise a class of their own.
-        if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
-            raise
+    except cupy.cuda.compiler.CompileException as error:
         raise DeviceError(f"cuda:{device.index} failed: {error}") from error
+    except RuntimeError as error:
+        if not (text := said_by_cuda(error)):
+            raise
+        raise DeviceError(f"cuda:{device.index} failed: {text}") from error
+
+
+@contextlib.contextmanager
+def handed_over(*arrays: Array) -> Iterator[None]:
+    """Read, within a block of :func:`on`, arrays that another thread's block made, and which may go afterwards.
+
+    CuPy gives freed memory back to the stream on which it was made, at once, whoever may still read it. Here the arrays
+    live until this thread's stream has been waited for. On the host nothing is to be done.
+    """
+    try:
+        yield
+    finally:
+        if library_of(*arrays) != "numpy":
+            importlib.import_module("cupy").cuda.get_current_stream().synchronize()
 
 
 @contextlib.contextmanager
@@ -85,8 +113,30 @@ def _turn(index: int) -> Iterator[None]:
                 _idle_streams.setdefault(index, []).append(stream)
 
 
+def taken(array: Any) -> Array:
+    """A NumPy or CuPy array of what any library holds: PyTorch, JAX, numba, dask, zarr ...; copied where it must be.
+
+    Raises
+    ------
+    TypeError
+        If the array is masked or a matrix, or lies on a device of another kind.
+    """
+    refuse_unlike(array)
+    if isinstance(array, np.ndarray) or type(array).__module__.partition(".")[0] == "cupy":
+        return array  # type: ignore[no-any-return]
+    if hasattr(array, "__cuda_array_interface__"):
+        return importlib.import_module("cupy").asarray(array)  # type: ignore[no-any-return]
+    if hasattr(array, "__array__") or hasattr(array, "__array_interface__") or not hasattr(array, "__dlpack__"):
+        return np.asarray(array)
+    kind = int(array.__dlpack_device__()[0])
+    if kind not in _DLPACK:
+        raise TypeError(f"the array lies on a device of DLPack's kind {kind}; move it to the host or a CUDA device")
+    return importlib.import_module(_DLPACK[kind]).from_dlpack(array)  # type: ignore[no-any-return]
+
+
 def to_device(array: Array, device: Device) -> Array:
-    """The array on ``device``; the same array if it lies there already."""
+    """The array of any library on ``device``; the same array if it lies there already."""
+    array = taken(array)
     if not device.is_cuda:
         return to_host(array)
     if library_of(array) == "numpy":
@@ -98,7 +148,8 @@ def to_device(array: Array, device: Device) -> Array:
 
 
 def to_host(array: Array) -> npt.NDArray[Any]:
-    """The array in host memory; the same array if it lies there already."""
+    """The array of any library in host memory; the same array if it lies there already."""
+    array = taken(array)
     if library_of(array) == "numpy":
         return np.asarray(array)
     device_array: Any = array
@@ -133,12 +184,14 @@ def resident(host: npt.NDArray[Any], like: Array) -> Array:
         if known is not None and known[0]() is host:
             return known[1]
         cupy = importlib.import_module("cupy")
+        # Before the wait: of originals that go later, streams may still read the copies.
+        gone = [k for k, (original, _) in _residents.items() if original() is None and k[1] == key[1]]
         with owner.device as device:
             moved: Array = cupy.asarray(host)
             # Threads with other streams use this copy too, and may still read copies whose originals are gone.
             device.synchronize()
-        for gone in [k for k, (original, _) in _residents.items() if original() is None and k[1] == key[1]]:
-            del _residents[gone]
+        for k in gone:
+            del _residents[k]
         _residents[key] = (weakref.ref(host), moved)
         return moved
 

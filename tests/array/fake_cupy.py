@@ -85,10 +85,18 @@ class FakeStream:
 
     def __init__(self, non_blocking=False):
         self.non_blocking = non_blocking
-        self.waits = 0
+        self.waits = self.recorded = 0
+        self.waited_for = []
 
     def synchronize(self):
         self.waits += 1
+
+    def record(self):
+        self.recorded += 1
+        return self
+
+    def wait_event(self, event):
+        self.waited_for.append(event)
 
     def __enter__(self):
         return self
@@ -170,5 +178,7 @@ def make(devices=("Fake 100",), driver_error=None):
         driver=types.SimpleNamespace(CUDADriverError=FakeRuntimeError),
         memory=types.SimpleNamespace(OutOfMemoryError=FakeMemoryError),
     )
-    module.get_default_memory_pool = lambda: types.SimpleNamespace(set_limit=lambda size: module.limits.append(size))
+    module.get_default_memory_pool = lambda: types.SimpleNamespace(
+        set_limit=lambda size: module.limits.append(size), get_limit=lambda: (module.limits or [0])[-1]
+    )
     return module

@@ -6,11 +6,24 @@ import gc
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 
-from gpustitch.array import CPU, Device, choose_device, cuda_devices, empty, on, resident, to_device, to_host, transfer
+from gpustitch.array import (
+    CPU,
+    Device,
+    choose_device,
+    cuda_devices,
+    empty,
+    handed_over,
+    on,
+    resident,
+    to_device,
+    to_host,
+    transfer,
+)
 from gpustitch.errors import DeviceError, ParameterError
 from tests.array import fake_cupy as fake
 
@@ -80,6 +93,22 @@ def test_the_memory_of_a_device_can_be_limited(cupy):
         choose_device("auto", 0)
 
 
+def test_a_limit_that_the_caller_has_set_stays(cupy):
+    pool = cupy.get_default_memory_pool()
+    pool.set_limit(5000)
+    assert choose_device("cuda").memory_bytes == 5000
+    assert choose_device("cuda", 9000).memory_bytes == 5000
+    assert pool.get_limit() == 5000
+    assert choose_device("cuda", 3000).memory_bytes == pool.get_limit() == 3000
+    assert choose_device("auto").memory_bytes == pool.get_limit() == 5000, "the caller's, not none"
+    choose_device("cuda", 3000)
+    pool.set_limit(4000)
+    assert choose_device("cuda").memory_bytes == pool.get_limit() == 4000
+    pool.set_limit(0)
+    assert choose_device("cuda").memory_bytes == 80 << 30
+    assert pool.get_limit() == 0
+
+
 def test_host_arrays_stay_where_they_are():
     array = np.arange(3)
     assert to_host(array) is array
@@ -119,6 +148,35 @@ def test_a_thread_works_on_its_own_stream_and_waits_for_it(cupy):
     assert [(stream.non_blocking, stream.waits) for stream in cupy.streams] == [(True, 2), (True, 1)]
 
 
+def test_work_begins_after_what_the_caller_has_asked_for(cupy):
+    callers = fake.FakeStream()
+    cupy.cuda.get_current_stream = lambda: callers
+    with on(Device(0, "")):
+        assert cupy.streams[0].waited_for == [callers]
+        cupy.cuda.get_current_stream = lambda: cupy.streams[0]
+        with on(Device(0, "")):
+            assert cupy.streams[0].waited_for == [callers], "not for itself"
+    assert callers.recorded == 1
+
+
+def test_what_is_handed_over_is_freed_after_its_reader(cupy):
+    reader, array, alive = fake.FakeStream(), fake.FakeArray(np.zeros(3)), []
+    there = weakref.ref(array)
+    reader.synchronize = lambda: alive.append(there() is not None)
+    cupy.cuda.get_current_stream = lambda: reader
+    with handed_over(array):
+        del array
+        assert alive == []
+    assert alive == [True]
+    assert there() is None
+    with pytest.raises(ValueError, match="of its own"), handed_over(fake.FakeArray(np.zeros(3))):
+        raise ValueError("of its own")
+    assert len(alive) == 2, "also after an error"
+    with handed_over(np.zeros(3)):
+        pass
+    assert len(alive) == 2, "on the host nobody waits"
+
+
 def test_a_turn_that_is_over_leaves_its_stream_to_the_next(cupy):
     # CuPy keeps freed memory for the stream that it was made on: one for each thread would keep that of all of them.
     with pytest.raises(ValueError, match="of its own"), on(Device(0, "")):
@@ -127,7 +185,7 @@ def test_a_turn_that_is_over_leaves_its_stream_to_the_next(cupy):
         thread = threading.Thread(target=_work_on, args=(Device(0, ""),))
         thread.start()
         thread.join()
-    assert [stream.waits for stream in cupy.streams] == [4]
+    assert [stream.waits for stream in cupy.streams] == [5], "also after the error"
     _work_on(Device(1, ""))
     assert len(cupy.streams) == 2, "a stream belongs to one device"
 
@@ -171,6 +229,21 @@ def test_too_little_memory_names_the_limit(cupy):
 def test_failures_of_the_driver_and_its_libraries_are_device_errors(cupy, error):
     with pytest.raises(DeviceError, match="cuda:0 failed: illegal address"), on(Device(0, "")):
         raise error("illegal address")
+
+
+MISSING = "CuPy failed to load libnvrtc.so.12: OSError: libnvrtc.so.12: cannot open shared object\nfile"
+
+
+def test_a_missing_compiler_is_a_device_error_of_one_line_that_names_the_extra(cupy):
+    expected = r"cuda:0 failed: CuPy failed to load libnvrtc.so.12: .* object file; pip install 'gpustitch\[cuda12\]'"
+    with pytest.raises(DeviceError, match=expected) as caught, on(Device(0, "")):
+        raise RuntimeError(MISSING)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_compiler_says_of_other_kernels_is_a_device_error(cupy):
+    with pytest.raises(DeviceError, match="cuda:0 failed: no such architecture"), on(Device(0, "")):
+        raise cupy.cuda.compiler.CompileException("no such architecture")
 
 
 def test_other_errors_are_left_alone(cupy):

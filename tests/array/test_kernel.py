@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -212,6 +214,37 @@ def test_errors_of_compiler_and_driver_name_the_body(shift, bodies, cupy):
     cupy.on_launch = fail
     with pytest.raises(DeviceError, match=r"shift \(kernels/shift.cu\) failed: .*no such type"):
         shift(zeros(1, 1), zeros(1, 1), 0)
+
+
+def test_a_missing_compiler_is_an_error_of_one_line_that_names_the_body(shift, bodies, cupy):
+    (bodies / "shift.cu").write_text(BODY)
+
+    def missing(code, options):
+        raise RuntimeError("CuPy failed to load libnvrtc.so.12: OSError: libnvrtc.so.12:\n no such file")
+
+    cupy.RawModule = missing
+    with pytest.raises(
+        DeviceError, match=r"shift \(kernels/shift.cu\) failed: .*: no such file; pip install 'gpustitch"
+    ):
+        shift(zeros(1, 1), zeros(1, 1), 0)
+    cupy.RawModule = lambda code, options: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        shift(zeros(1, 1), zeros(1, 1), 0)
+
+
+def test_threads_that_need_the_same_body_compile_it_once(shift, bodies, cupy):
+    (bodies / "shift.cu").write_text(BODY)
+    compile_text, compiled = cupy.RawModule, []
+
+    def slow(code, options):
+        compiled.append(code)
+        time.sleep(0.02)
+        return compile_text(code, options)
+
+    cupy.RawModule = slow
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: shift(zeros(1, 1), zeros(1, 1), 0), range(4)))
+    assert (len(compiled), len(cupy.launches)) == (1, 4)
 
 
 def test_nothing_is_launched_for_an_empty_out(shift, bodies, cupy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -65,12 +66,15 @@ def library(code: str, options: tuple[str, ...] = (), *, sanitized: bool = False
     text = _translated(code)
     key = _key(text, str(sanitized))
     path = _folder() / f"{key}.so"
-    if not path.exists():
-        runtime = _runtime(sanitized)
-        source = _folder() / f"{key}.cpp"
-        _write(source, text)
-        flags = ["-include", str(HERE / "cuda_cpu.h"), "-shared", "-Wl,-Bsymbolic"]
-        _compile(path, [*_mode(sanitized), *flags, "-x", "c++", str(source), "-x", "none", str(runtime), "-lm"])
+    if path.exists():
+        return path
+    runtime = _runtime(sanitized)
+    with _alone(path) as is_missing:
+        if is_missing:
+            source = _folder() / f"{key}.cpp"
+            _write(source, text)
+            flags = ["-include", str(HERE / "cuda_cpu.h"), "-shared", "-Wl,-Bsymbolic"]
+            _compile(path, [*_mode(sanitized), *flags, "-x", "c++", str(source), "-x", "none", str(runtime), "-lm"])
     return path
 
 
@@ -110,10 +114,21 @@ def _translated(code: str) -> str:
 def _runtime(sanitized: bool) -> Path:
     """The runtime's object file. It is not instrumented itself: it fills shared arrays, red zones and all."""
     path = _folder() / f"{_key('runtime', str(sanitized))}.o"
-    if not path.exists():
-        flags = ["-O2", "-c", "-fno-zero-initialized-in-bss"] + ["-DCUDA_CPU_ASAN"] * sanitized
-        _compile(path, [*flags, str(HERE / "runtime.cpp")])
+    with _alone(path) as is_missing:
+        if is_missing:
+            flags = ["-O2", "-c", "-fno-zero-initialized-in-bss"] + ["-DCUDA_CPU_ASAN"] * sanitized
+            _compile(path, [*flags, str(HERE / "runtime.cpp")])
     return path
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether a file is missing, which then is made by this thread alone: other threads and processes wait for it."""
+    import fcntl  # Linux has it, where the emulator works
+
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not path.exists()
 
 
 def _compile(path: Path, arguments: list[str]) -> None:

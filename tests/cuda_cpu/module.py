@@ -150,6 +150,12 @@ class Function:
         self._entry = entry
         self._static_shared_bytes = static_shared_bytes
 
+    @property
+    def writes(self) -> list[bool]:
+        """For each parameter, whether the body may write through it."""
+        found = self._entry.contents
+        return [p.kind == b"p" and p.is_const == b"\0" for p in found.parameters[: found.n_parameters]]
+
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
         """Run ``grid`` blocks of ``block`` threads on ``args``: NumPy scalars and arrays of host memory.
 

@@ -25,7 +25,8 @@ import numpy as np
 
 from tests.cuda_cpu import shim_cuda as cuda_parts
 from tests.cuda_cpu import shim_names as names
-from tests.cuda_cpu.shim_array import call_ufunc, check_call, holds_array, ndarray, unwrap, wrap
+from tests.cuda_cpu.shim_array import call_ufunc, check_call, holds_array, ndarray, note, unwrap, wrap
+from tests.cuda_cpu.shim_books import BOOKS
 from tests.cuda_cpu.shim_cuda import POOL
 
 __all__ = ["POOL", "asarray", "asnumpy", "installed", "ndarray"]
@@ -37,6 +38,7 @@ def installed() -> Iterator[types.ModuleType]:
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in _ROOTS}
     sys.modules.update(_MODULES)
     _forget()
+    BOOKS.forget_faults()
     try:
         yield _MODULES["cupy"]
     finally:
@@ -45,6 +47,7 @@ def installed() -> Iterator[types.ModuleType]:
         for name in [name for name in sys.modules if name.partition(".")[0] in _ROOTS]:
             del sys.modules[name]
         sys.modules.update(before)
+    BOOKS.raise_faults()
 
 
 def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
@@ -57,11 +60,11 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
 def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
     """A new array of the device. Lists hold numbers, or arrays of one of the two libraries, never of both."""
     if isinstance(obj, ndarray):
-        obj = obj._host
+        obj = unwrap(obj)
     elif isinstance(obj, tuple | list) and holds_array(obj):
         if not all(isinstance(part, ndarray) for part in obj):
             ndarray.__array__(None)
-        obj = [part._host for part in obj]
+        obj = unwrap(obj)
     with np.errstate(all="ignore"):
         host = np.array(obj, dtype, order=order, ndmin=ndmin)
     return wrap(host.astype(host.dtype.newbyteorder("="), copy=False))
@@ -97,7 +100,7 @@ def _function(original, name, text, takes_arrays=True):
         for key in ("out", "output"):
             out = args[by_position.index(key)] if key in by_position[: len(args)] else kwargs.get(key)
             if isinstance(out, ndarray):
-                return out
+                return note(out, writes=True)
         return wrap(result)
 
     function.__name__ = name
@@ -151,6 +154,9 @@ class RawModule:
             for value in args:
                 if not isinstance(value, ndarray | np.generic):
                     raise TypeError(f"Unsupported type {type(value)}")
+            for value, is_written in zip(args, body.writes, strict=False):
+                if isinstance(value, ndarray):
+                    note(value, writes=is_written)
             return body(grid, block, args, shared_mem=shared_mem)
 
         return launch

@@ -8,7 +8,8 @@ import weakref
 import numpy as np
 
 from tests.cuda_cpu import shim_names as names
-from tests.cuda_cpu.shim_cuda import POOL, Device
+from tests.cuda_cpu.shim_books import BOOKS
+from tests.cuda_cpu.shim_cuda import POOL, Device, current_stream
 
 _KINDS = "?bhilqBHILQefdFD"
 _COMPARISONS = {
@@ -34,7 +35,7 @@ class ndarray:
     nbytes = property(lambda self: self._host.nbytes)
     strides = property(lambda self: self._host.strides)
     flags = property(lambda self: Flags(self._host.flags))
-    data = property(lambda self: MemoryPointer(self._host.ctypes.data))
+    data = property(lambda self: MemoryPointer(note(self)._host.ctypes.data))
     device = property(lambda self: Device(0))
     T = property(lambda self: wrap(self._host.T))
     real = property(lambda self: wrap(self._host.real))
@@ -79,8 +80,9 @@ class ndarray:
 
     def get(self, stream=None, order="C", out=None, blocking=True):
         """A copy in host memory, or ``out`` with the elements in it."""
+        host = _fetched(self)
         if out is None:
-            return self._host.copy(order)
+            return host.copy(order)
         if not isinstance(out, np.ndarray):
             raise TypeError("Only numpy.ndarray can be obtained from cupy.ndarray")
         if out.dtype != self.dtype:
@@ -89,7 +91,7 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Expected shape: {self.shape}, actual shape: {out.shape}")
         if not (out.flags.c_contiguous or out.flags.f_contiguous):
             raise RuntimeError("`out` cannot be specified when copying to non-contiguous ndarray")
-        out[...] = self._host
+        out[...] = host
         return out
 
     def set(self, arr, stream=None):
@@ -102,15 +104,16 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
-        self._host[...] = arr
+        note(self, writes=True)._host[...] = arr
 
     def fill(self, value):
         """Fill with one number."""
-        self._host.fill(_number_to_fill(value))
+        note(self, writes=True)._host.fill(_number_to_fill(value))
 
     def reshape(self, *shape, order="C"):
         """The elements in another shape; a view where that is possible."""
-        return wrap(self._host.reshape(*shape, order=order))
+        found = self._host.reshape(*shape, order=order)
+        return wrap(found if found.base is not None else note(self)._host.reshape(*shape, order=order))
 
     def transpose(self, *axes):
         """A view with the axes in another order."""
@@ -118,29 +121,29 @@ class ndarray:
 
     def item(self):
         """The only element, as a number of Python."""
-        return self._host.item()
+        return _fetched(self).item()
 
     def tolist(self):
         """The elements as lists."""
-        return self._host.tolist()
+        return _fetched(self).tolist()
 
     def tobytes(self, order="C"):
         """The elements as bytes."""
-        return self._host.tobytes(order)
+        return _fetched(self).tobytes(order)
 
     def __getitem__(self, key):
         key, is_view = _key(key)
-        found = self._host[key]
+        found = (self if is_view else note(self))._host[key]
         return wrap(found if is_view else np.array(found))
 
     def __setitem__(self, key, value):
         key, is_view = _key(key)
         if isinstance(value, ndarray):
-            value = value._host
+            value = note(value)._host
         elif is_view:
             value = _number_to_fill(value)
         with np.errstate(all="ignore"):
-            self._host[key] = value
+            note(self, writes=True)._host[key] = value
 
     def __len__(self):
         if not self.ndim:
@@ -153,25 +156,25 @@ class ndarray:
         return (self[i] for i in range(len(self)))
 
     def __bool__(self):
-        return bool(self._host)
+        return bool(_fetched(self))
 
     def __int__(self):
-        return int(self._host)
+        return int(_fetched(self))
 
     def __float__(self):
-        return float(self._host)
+        return float(_fetched(self))
 
     def __complex__(self):
-        return complex(self._host)
+        return complex(_fetched(self))
 
     def __format__(self, specification):
-        return format(self._host[()] if not self.ndim else self._host, specification)
+        return format(_fetched(self)[()] if not self.ndim else _fetched(self), specification)
 
     def __repr__(self):
-        return repr(self._host)
+        return repr(_fetched(self))
 
     def __str__(self):
-        return str(self._host)
+        return str(_fetched(self))
 
     def __matmul__(self, other):
         return _product(self, other)
@@ -213,6 +216,7 @@ def wrap(result):
             _own(array, host)
         else:
             array._host = host
+            BOOKS.make(host, current_stream().clock)
         return array
     if isinstance(result, tuple | list):
         return (
@@ -225,12 +229,26 @@ def _own(array, host):
     POOL.take(host.nbytes)
     weakref.finalize(host, POOL.give, host.nbytes).atexit = False
     array._host = host
+    BOOKS.make(host, current_stream().clock)
+
+
+def note(array, *, writes=False):
+    """The same array, after a note in the books that the current stream reads or writes it."""
+    BOOKS.use(array._host, current_stream().clock, writes=writes)
+    return array
+
+
+def _fetched(array):
+    """The elements, for which the current stream is waited for."""
+    host = note(array)._host
+    current_stream().synchronize()
+    return host
 
 
 def unwrap(value):
-    """The host memory of an array of the device; lists of them likewise. Arrays of NumPy are refused."""
+    """The host memory of an array of the device, to be read; lists of them likewise. Arrays of NumPy are refused."""
     if isinstance(value, ndarray):
-        return value._host
+        return note(value)._host
     if isinstance(value, np.ndarray):
         raise TypeError(f"Unsupported type {type(value)}")
     if isinstance(value, tuple | list):
@@ -257,7 +275,7 @@ def call_ufunc(name, *args, **kwargs):
         raise TypeError(f"return arrays must be of cupy.ndarray, not {type(out)}")
     with np.errstate(all="ignore"):
         result = ufunc(*map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()})
-    return wrap(result) if out is None else out
+    return wrap(result) if out is None else note(out, writes=True)
 
 
 def _product(left, right):
@@ -265,7 +283,7 @@ def _product(left, right):
         if not isinstance(value, ndarray):
             raise TypeError(f"Argument has incorrect type (expected cupy._core.core._ndarray_base, got {type(value)})")
     with np.errstate(all="ignore"):
-        return wrap(np.matmul(left._host, right._host))
+        return wrap(np.matmul(unwrap(left), unwrap(right)))
 
 
 def _number_to_fill(value):
@@ -274,7 +292,7 @@ def _number_to_fill(value):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         return value.item()
     if isinstance(value, ndarray) and value.ndim == 0:
-        return value._host[()]
+        return note(value)._host[()]
     if not isinstance(value, np.generic | bool | int | float | complex):
         raise TypeError(f"Unsupported type {type(value)}")
     return value
@@ -293,7 +311,7 @@ def _key(key):
             parts[i] = slice(*(end if end is None else _end(end) for end in (part.start, part.stop, part.step)))
         elif isinstance(part, ndarray | np.ndarray | list | tuple):
             is_view = False
-            parts[i] = part._host if isinstance(part, ndarray) else np.asarray(part)
+            parts[i] = note(part)._host if isinstance(part, ndarray) else np.asarray(part)
             if parts[i].size == 0 and isinstance(part, list | tuple):
                 parts[i] = parts[i].astype(int)
             if parts[i].dtype.kind not in "biu":
@@ -312,13 +330,14 @@ def _end(end):
 
 def _method(name, text):
     by_position, by_name = names.parameters(text)
+    result_is_self = name in ("partition", "sort")
 
     def method(self, *args, **kwargs):
         check_call(name, by_position, by_name, args, kwargs)
         args, hosts = tuple(map(unwrap, args)), {k: unwrap(v) for k, v in kwargs.items()}
         with np.errstate(all="ignore"):
-            result = getattr(self._host, name)(*args, **hosts)
-        return kwargs["out"] if kwargs.get("out") is not None else wrap(result)
+            result = getattr(note(self, writes=result_is_self)._host, name)(*args, **hosts)
+        return note(kwargs["out"], writes=True) if kwargs.get("out") is not None else wrap(result)
 
     method.__name__ = name
     setattr(ndarray, name, method)

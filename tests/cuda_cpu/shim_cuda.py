@@ -8,6 +8,8 @@ import types
 
 import numpy as np
 
+from tests.cuda_cpu.shim_books import BOOKS, Clock
+
 MEMORY_BYTES = 8 << 30
 _state = threading.local()
 
@@ -107,7 +109,8 @@ class Device:
         _state.device = self.id
 
     def synchronize(self):
-        """Everything is done already."""
+        """Everything is done already; the books may count on it from now on."""
+        BOOKS.all_done()
 
     def __enter__(self):
         _state.before = [*getattr(_state, "before", []), runtime.getDevice()]
@@ -139,9 +142,11 @@ class Stream:
         self.non_blocking = non_blocking
         self.ptr = 0 if null else id(self)
         self.done = True
+        self.clock = Clock()
 
     def synchronize(self):
-        """Everything is done already."""
+        """Everything is done already; the books may count on it from now on."""
+        BOOKS.done(self.clock.reached())
 
     def use(self):
         """Make this the current stream."""
@@ -155,7 +160,8 @@ class Stream:
         return event
 
     def wait_event(self, event):
-        """Everything is done already."""
+        """Everything is done already; the books may count on it for this stream."""
+        self.clock.wait_for(event.reached)
 
     def __enter__(self):
         _state.streams = [*getattr(_state, "streams", []), current_stream()]
@@ -179,13 +185,16 @@ class Event:
     def __init__(self, block=False, disable_timing=False, interprocess=False):
         self.time_s = None
         self.done = True
+        self.reached = {}
 
     def record(self, stream=None):
         """It happens now."""
         self.time_s = time.perf_counter()
+        self.reached = (stream or current_stream()).clock.reached()
 
     def synchronize(self):
         """It has happened."""
+        BOOKS.done(self.reached)
 
 
 def get_elapsed_time(start_event, end_event):
@@ -210,7 +219,7 @@ runtime = types.SimpleNamespace(
     getDevice=lambda: getattr(_state, "device", 0),
     getDeviceCount=lambda: 1,
     getDeviceProperties=_properties,
-    deviceSynchronize=lambda: None,
+    deviceSynchronize=BOOKS.all_done,
     memGetInfo=lambda: Device(0).mem_info,
     runtimeGetVersion=lambda: 13000,
     driverGetVersion=lambda: 13000,

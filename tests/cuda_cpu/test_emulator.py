@@ -235,12 +235,15 @@ def test_a_text_is_compiled_once(monkeypatch):
 
 
 def test_a_text_is_compiled_by_many_at_once(monkeypatch, tmp_path):
+    compile_to, made = build._compile, []
     monkeypatch.setattr(build, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(build, "_compile", lambda path, *more: (made.append(path.suffix), compile_to(path, *more)))
     code = 'extern "C" __global__ void many(int* out) { out[threadIdx.x] = 3; }'
     with ThreadPoolExecutor(4) as pool:
         paths = set(pool.map(build.library, [code] * 4))
     assert len(paths) == 1
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".cpp", ".o", ".so"]
+    assert sorted(p.suffix for p in tmp_path.iterdir() if p.suffix != ".lock") == [".cpp", ".o", ".so"]
+    assert sorted(made) == [".o", ".so"], "once each: the others wait"
     out = np.zeros(2, np.int32)
     RawModule(code=code).get_function("many")((1,), (2,), (out,))
     assert out.tolist() == [3, 3]

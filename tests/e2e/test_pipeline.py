@@ -165,13 +165,14 @@ def test_camera_that_is_turned(tmp_path: Path) -> None:
     upright = make_phantom(tmp_path / "upright", spec)
     turned = make_phantom(tmp_path / "turned", dataclasses.replace(spec, chunglab=True))
     volumes = []
-    for truth, preset in ((upright, "plain"), (turned, "chunglab")):
+    for truth, preset in ((upright, "plain"), (turned, "chunglab"), (turned, "auto")):
         out = tmp_path / preset
         succeed("pipeline", truth.channel(), "--output", out, "--preset", preset, "--destripe-method", "none",
                 "--no-flat", "--levels", 1, "--window-size", "9,9,9", "--sample-count", 5,
                 "--allow-unaligned")  # fmt: skip
         volumes.append(read_level(out / "volume"))
-    np.testing.assert_array_equal(*volumes)
+    np.testing.assert_array_equal(volumes[0], volumes[1])
+    np.testing.assert_array_equal(volumes[1], volumes[2])
 
 
 def test_info_says_what_is_there(truth: Truth, plain_run: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from bench import nvrtc
-from bench.variants import ARCHITECTURES, compiled, threads, variants
+from bench.variants import ARCHITECTURES, compiled, program, threads, variants
 from tests.paths import ROOT
 
 SOURCES = sorted(path.name for path in (ROOT / "kernels").glob("*.cu"))
@@ -24,6 +24,15 @@ needs_nvrtc = pytest.mark.skipif(bool(nvrtc.why_not()), reason=nvrtc.why_not() o
 @needs_nvrtc
 def test_the_compiler_knows_these_devices():
     assert set(ARCHITECTURES) <= set(nvrtc.architectures())
+
+
+@needs_nvrtc
+def test_what_is_compiled_flushes_small_numbers_to_zero_as_on_a_device():
+    _, options = program(variants("correlate.cu")[0])
+    assert options[-1] == "-ftz=true"
+    body = 'extern "C" __global__ void body(float* out) { out[0] *= out[1]; }'
+    flushed, kept = (nvrtc.compile_text(body, some, 90).cubin for some in (options, options[:-1]))
+    assert flushed != kept
 
 
 @needs_nvrtc

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.array import refuse_unlike, to_host
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, Frames, Spacing, Volume
 
@@ -32,10 +33,12 @@ class FramePlanes:
 class ArrayPlanes:
     """An array (plane, row, column) as planes (:class:`gpustitch.io.planes.format.Planes`).
 
-    The array may be a map of a file.
+    The array may be a map of a file, and of any library.
 
     Raises
     ------
+    TypeError
+        If the array is masked.
     DamagedInputError
         If the array has other than three axes, an axis is empty, or values are not whole or real numbers.
     """
@@ -44,6 +47,7 @@ class ArrayPlanes:
     absent: frozenset[int] = frozenset()
 
     def __init__(self, array: npt.NDArray[Any], name: str = "the array", spacing: Spacing | None = None) -> None:
+        refuse_unlike(array)
         if array.ndim != 3 or 0 in array.shape or array.dtype.kind not in "uif":
             raise DamagedInputError(
                 f"{name} holds {array.dtype} of shape {array.shape}; whole or real numbers (plane, row, column) "
@@ -58,7 +62,7 @@ class ArrayPlanes:
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
         """Planes ``start <= z < stop``, cut to ``rows`` and ``columns``, as a new array."""
         check_range(self.name, self.shape[0], start, stop)
-        return np.array(self.array[start:stop, rows, columns], self.dtype, order="C")
+        return np.array(to_host(self.array[start:stop, rows, columns]), self.dtype, order="C")
 
 
 class VolumePlanes:

@@ -158,6 +158,8 @@ def _read_directory(path: Path) -> _Directory:
         raise DamagedInputError(
             f"{path}: its description cannot be understood: {type(error).__name__}: {error}"
         ) from error
+    if not any(data[first_entry:]):
+        raise DamagedInputError(f"{path} names no block that was written, so the volume would be empty")
     shape, block_shape, strides = (
         (value[f"Z{what}"], value[f"Y{what}"], value[f"X{what}"]) for what in ("Extent", "BlockSize", "Stride")
     )

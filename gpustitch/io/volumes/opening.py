@@ -11,6 +11,7 @@ from gpustitch.io.volumes.blockfs import BlockfsFormat
 from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
 from gpustitch.io.volumes.ome_zarr import OmeZarrFormat
 from gpustitch.io.volumes.precomputed import PrecomputedFormat
+from gpustitch.io.volumes.record import RECORD, read_record
 from gpustitch.model import Spacing
 
 PIPELINE_VOLUME = "volume"  # folder in the pipeline's output, beside the flat field and the alignment
@@ -21,8 +22,8 @@ VOLUME_FORMATS: Registry[VolumeFormat] = Registry(
 
 
 def is_volume(path: Path) -> bool:
-    """Whether ``path`` is the folder of a volume of a format in :data:`VOLUME_FORMATS`."""
-    return any(format.found_in(path) for format in VOLUME_FORMATS)
+    """Whether ``path`` is the folder of a volume of a format in :data:`VOLUME_FORMATS`, even if its marks are lost."""
+    return any(format.found_in(path) for format in VOLUME_FORMATS) or (path / RECORD).is_file()
 
 
 def open_volume(
@@ -55,6 +56,7 @@ def open_volume(
             if choice is not None and not format.has_stacks:
                 check_no_choice(folder, choice)
             return format.open(folder, fallback, level=level, allow_missing=allow_missing, choice=choice)
+    read_record(folder)  # names the marks that are lost
     raise InputMissingError(f"{folder} holds no volume: there is no file {volume_marks()} in it")
 
 

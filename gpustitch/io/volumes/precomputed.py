@@ -16,7 +16,9 @@ from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingErro
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.chunk_files import ChunkFiles
 from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
+from gpustitch.io.volumes.presence import check_presence
 from gpustitch.io.volumes.record import read_record
+from gpustitch.io.volumes.shard_files import ShardNames
 from gpustitch.io.volumes.stored_chunks import StoredChunks, decoder
 from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
 from gpustitch.ops.padded import padded
@@ -93,8 +95,8 @@ class PrecomputedVolume:
     depth, levels
         Planes of a chunk; number of levels.
     n_files, n_missing
-        Number of files of chunks that the level should have, and how many of them are missing. Both are 0 for a
-        sharded level, whose shards may lack any chunk.
+        Number of files of chunks or shards that the level should have, and how many of them are missing. Which chunks
+        a shard should hold, nothing says.
 
     Raises
     ------
@@ -118,18 +120,7 @@ class PrecomputedVolume:
         self._store = self._open(scale)
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
         z, y, x = self._store.shape
-        self._chunks = None
-        self.n_files = self.n_missing = 0
-        record = read_record(self.path)
-        if "sharding" in scale:
-            _check_shards(self.path / scale["key"])
-        else:
-            files = ChunkFiles(self.path, scale, record, allow_missing=allow_missing)
-            self.n_files, self.n_missing = files.n_due, files.n_missing
-            if scale["encoding"] == "raw":
-                self._chunks = StoredChunks(files, self.dtype)
-            elif not files.is_plain:
-                self._chunks = StoredChunks(files, self.dtype, decoder(info, scale))
+        self._chunks = self._checked_chunks(info, scale, allow_missing)
         scan = read_scan(self.path) if level == 0 else None
         self.coverage = Coverage(x, y, z) if scan is None else scan.coverage
         if self.coverage.shape != (z, y, x):
@@ -151,6 +142,21 @@ class PrecomputedVolume:
             raise DamagedInputError(f"{self.path} cannot be opened as a precomputed volume: {error}") from error
         return store[ts.d["channel"][0]].translate_to[0].transpose([2, 1, 0])
 
+    def _checked_chunks(self, info: dict[str, Any], scale: dict[str, Any], allow_missing: bool) -> StoredChunks | None:
+        """Check that the files are there; return the chunks unless tensorstore reads them."""
+        record = read_record(self.path)
+        if scale.get("sharding"):
+            recorded = None if record is None else record.written.get(scale["key"])
+            folder = self.path / scale["key"]
+            found = check_presence(folder, ShardNames(scale), recorded, allow_missing=allow_missing)
+            self.n_files, self.n_missing = found.n_due, found.n_missing
+            return None
+        files = ChunkFiles(self.path, scale, record, allow_missing=allow_missing)
+        self.n_files, self.n_missing = files.n_due, files.n_missing
+        if scale["encoding"] == "raw":
+            return StoredChunks(files, self.dtype)
+        return None if files.is_plain else StoredChunks(files, self.dtype, decoder(info, scale))
+
     @property
     def shape(self) -> ZYX:
         """Shape (z, y, x)."""
@@ -171,12 +177,6 @@ class PrecomputedVolume:
             return np.asarray(self._store[box.slices()].read().result())
         except (ValueError, OSError) as error:
             raise DamagedInputError(f"{self.path}: voxels {box} cannot be read: {error}") from error
-
-
-def _check_shards(folder: Path) -> None:
-    """Raise DamagedInputError if there are no shards; which chunks they should hold, nothing says."""
-    if not any(folder.glob("*.shard")):
-        raise DamagedInputError(f"{folder} should hold the shards of a level, but there is no file *.shard in it")
 
 
 class PrecomputedFormat(VolumeFormat):

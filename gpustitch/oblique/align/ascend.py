@@ -13,6 +13,7 @@ from gpustitch.array import Array, namespace, to_host
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX
 from gpustitch.oblique.align.correlate import pearson_shifts
+from gpustitch.ops.rounding import FLAT
 
 _SHIFTS = list(itertools.product((-1, 0, 1), repeat=3))
 
@@ -140,12 +141,13 @@ def peak(around: npt.ArrayLike) -> tuple[float, float, float]:
     Returns
     -------
     tuple
-        (z, y, x), each within -1..1; zeros where the values have no maximum (the quadratic is not concave).
+        (z, y, x), each within -1..1; zeros where the values have no maximum. Then the quadratic is not concave, or by
+        no more than rounding.
     """
     values = np.asarray(around, dtype=np.float64).reshape(27)
     c = _FIT @ values
     hessian = np.array([[2 * c[4], c[7], c[8]], [c[7], 2 * c[5], c[9]], [c[8], c[9], 2 * c[6]]])
-    if not np.isfinite(hessian).all() or np.linalg.eigvalsh(hessian)[-1] >= 0:
+    if not np.isfinite(hessian).all() or np.linalg.eigvalsh(hessian)[-1] >= -FLAT * abs(values).max():
         return 0.0, 0.0, 0.0
     z, y, x = np.clip(np.linalg.solve(hessian, -c[1:4]), -1, 1).tolist()
     return z, y, x

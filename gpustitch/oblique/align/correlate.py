@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from gpustitch.array import Array, kernel
+from gpustitch.ops.rounding import FLAT
 
 # Products of this many voxels are summed in float32, such sums in float64. A chunk also stays in the fastest cache.
 _CHUNK = 16384
-# A window whose standard deviation is below this fraction of its level holds nothing but rounding.
-_FLAT = 1e-6
 
 
 @kernel("correlate.cu", tile=(1, 1, 3, 3), threads=(256,))
@@ -53,8 +52,8 @@ def _one_window(fixed: Array, moving: Array, wanted: Array, out: Array) -> None:
     squares = _window_sums(np.square(centred))
     variance = squares - sums**2 / count
     fixed_variance = fixed_squares - fixed_sum**2 / count
-    defined = (variance > count * (_FLAT * float(level)) ** 2) & (variance > _FLAT * squares)
-    if not fixed_variance > count * (_FLAT * float(fixed[0, 0, 0])) ** 2:
+    defined = (variance > count * (FLAT * float(level)) ** 2) & (variance > FLAT * squares)
+    if not fixed_variance > count * (FLAT * float(fixed[0, 0, 0])) ** 2:
         defined[:] = False
     cross = _cross_sums(padded, centred, wanted & defined) - fixed_sum * sums / count
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -12,19 +12,19 @@ from gpustitch.errors import MissingExtraError
 from gpustitch.model import Link
 from gpustitch.oblique.mosaic.file import AlignmentRecord
 
+_UNMEASURED = "not measured"
+
 
 def report_text(record: AlignmentRecord) -> str:
     """Markdown: voxel size, positions, accepted links with scatter and residuals, rejected links with reasons."""
     placement = record.placement
     accepted = [k for k in placement.links if not k.reason]
     rejected = [k for k in placement.links if k.reason]
-    worst = max((abs(v) for r in placement.residual_px.values() for v in r), default=0.0)
+    worst = max((abs(v) for r in placement.residual_px.values() for v in r), default=None)
+    residual = "" if worst is None else f", worst residual {worst:.2f} voxels"
     parts = [
         "# Alignment\n",
-        (
-            f"{len(placement.origin_px)} tiles, {len(accepted)} links accepted, {len(rejected)} rejected, "
-            f"worst residual {worst:.2f} voxels.\n"
-        ),
+        (f"{len(placement.origin_px)} tiles, {len(accepted)} links accepted, {len(rejected)} rejected{residual}.\n"),
         _voxel_size(record),
         "## Tiles\n",
         _table(
@@ -65,8 +65,8 @@ def _link(record: AlignmentRecord, link: Link) -> Sequence[str]:
     return (
         link.fixed,
         link.moving,
-        _xyz(link.offset_px),
-        _xyz(link.scatter_px),
+        _xyz(link.offset_px) if link.matches else _UNMEASURED,
+        _xyz(link.scatter_px) if link.matches else _UNMEASURED,
         "" if residual is None else _xyz(residual),
         _counts(record, link),
     )

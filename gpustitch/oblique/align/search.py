@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from gpustitch.array import Array, namespace, scipy_of
 from gpustitch.errors import ParameterError
+from gpustitch.ops.rounding import FLAT
 
-# A window whose variance is below this fraction of the mean square of its region holds nothing but rounding.
-_FLAT = 1e-6
+# Of the mean square of a region: windows of less variance hold the rounding of the region's transform.
+_FAINT = 1e-6
 
 
 def correlate_all_shifts(fixed: Array, moving: Array) -> Array:
@@ -50,8 +51,9 @@ def correlate_all_shifts(fixed: Array, moving: Array) -> Array:
     squares = _sums(m * m, fixed.shape)
     variance = squares - sums * sums / fixed.size
     fixed_variance = float((f * f).sum(dtype=np.float64))
-    defined = variance > _FLAT * float((m * m).mean(dtype=np.float64)) * fixed.size
-    if fixed_variance <= fixed.size * (_FLAT * float(abs(fixed).max())) ** 2:
+    least = max(_FAINT * float((m * m).mean(dtype=np.float64)), (FLAT * float(abs(moving).max())) ** 2)
+    defined = variance > least * fixed.size
+    if fixed_variance <= fixed.size * (FLAT * float(abs(fixed).max())) ** 2:
         defined = xp.zeros_like(defined)
     scale = xp.sqrt(xp.where(defined, variance * fixed_variance, 1))
     out: Array = xp.where(defined, cross / scale, 0).astype(xp.float32)

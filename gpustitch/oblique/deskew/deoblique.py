@@ -182,6 +182,5 @@ def deoblique(frames: Array, box: Box, shear: float, *, first_frame: int = 0, ou
 
 def clear_holes(voxels: npt.NDArray[Any], box: Box, coverage: Coverage) -> None:
     """Set the voxels of ``box`` that need an absent frame to 0, in place; a NumPy array of shape ``box.shape``."""
-    holes = coverage.holes(box)
-    if holes.any():
-        voxels.swapaxes(1, 2)[holes] = 0
+    if coverage.absent:
+        voxels.swapaxes(1, 2)[coverage.holes(box)] = 0

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.model import Box, PlacedVolume
 from gpustitch.oblique.fuse.blend import Footprint, differing_axes
+from gpustitch.ops.rounding import FLAT
 
 # Voxels of a patch along z and x; along y a patch spans the overlap.
 _PATCH_PLANES, _PATCH_COLUMNS = 32, 64
@@ -111,10 +112,11 @@ def patch_last_to_first(
 
 
 def _slope(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], min_correlation: float) -> float | None:
-    """Slope of the total least-squares line through the pairs; None if the pairs correlate too little."""
+    """Slope of the total least-squares line through the pairs; None if they correlate too little or one is constant."""
     a, b = (first - first.mean()).ravel(), (second - second.mean()).ravel()
     saa, sbb, sab = float(a @ a), float(b @ b), float(a @ b)
-    if sab <= 0 or sab < min_correlation * math.sqrt(saa * sbb):
+    least = [v.size * (FLAT * float(abs(v).max())) ** 2 for v in (first, second)]
+    if saa <= least[0] or sbb <= least[1] or sab <= 0 or sab < min_correlation * math.sqrt(saa * sbb):
         return None
     return (sbb - saa + math.hypot(sbb - saa, 2 * sab)) / (2 * sab)
 

@@ -10,7 +10,8 @@ Keys of spimstitch:
 Added by gpustitch:
 
 - sub-voxel points: ``fixed_px`` and ``moving_px``, (z, y, x) in each tile's own voxels;
-- ``links``, ``unlinked``, ``x_step_size``, ``angle``, ``negative_y``;
+- ``links`` (one that is not ``measured`` holds the stage's offset), ``unlinked``;
+- ``x_step_size``, ``angle``, ``negative_y``;
 - ``absent_frames``: by stage position the number of frames that a tile lacks, for tiles that lack any;
 - ``unaligned``: tiles overlap, but all positions are those of the stage; ``islands``: groups of tiles that links join;
 - ``voxel_sizes_measured``: which of ``voxel_sizes`` (x, y, z) were measured, and not kept as given. The z voxel size
@@ -217,6 +218,7 @@ def _link(record: AlignmentRecord, link: Link) -> dict[str, Any]:
         "moving": list(record.stage_um[link.moving]),
         "accepted": not link.reason,
         "reason": link.reason,
+        "measured": bool(link.matches),
         "offset_px": list(link.offset_px),
         "scatter_px": list(link.scatter_px),
         "residual_px": record.placement.residual_px.get((link.fixed, link.moving)),

@@ -43,6 +43,7 @@ from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
     FLAT,
     FLAT_FRAMES,
+    ORIENTATIONS,
     PROVENANCE,
     TILES,
     VOLUME,
@@ -139,7 +140,11 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
         _check_alignment(options, mosaic, options.align_file)
-    turned = upright(options, mosaic)
+    try:
+        turned = upright(options, mosaic)
+    except DamagedInputError:
+        _planned(options, mosaic, ORIENTATIONS["plain"])  # names all damaged tiles together
+        raise
     options = replace(options, rotate_90=turned.orientation[0], flip_ud=turned.orientation[1])
     tiles = _planned(options, mosaic, turned.orientation)
     for tile, job in zip(mosaic.tiles, tiles, strict=True):

@@ -261,7 +261,6 @@ def _cut(
 def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
     """Half strips of the whole planes and of each window, from one pass over the planes."""
     images = plan.images
-    mask = similarity.mask_to_compare(images)
     windows = [window for window in plan.windows.windows if not plan.windows.is_whole(window)]
     everything = (slice(0, images.shape[0]), slice(0, images.shape[1]))
     parts = [everything, *windows]
@@ -269,10 +268,12 @@ def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
     progress.start("Similarity", n, "planes")
     try:
         with on(images.device):
+            mask = similarity.mask_to_compare(images)
             streams = [_Stream(plan, part, mask) for part in parts]
-            for chunk in similarity.planes_to_compare(images):
-                deque(ordered_map(partial(_Stream.push, planes=chunk), streams, images.n_workers), 0)
-                progress.advance(chunk.shape[0])
+        for chunk in similarity.planes_to_compare(images):
+            deque(ordered_map(partial(_Stream.push, planes=chunk), streams, images.n_workers), 0)
+            progress.advance(chunk.shape[0])
+        with on(images.device):
             found = [stream.finish() for stream in streams]
     finally:
         progress.finish()

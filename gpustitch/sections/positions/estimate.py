@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.arrays import Floats
+from gpustitch.ops.rounding import FLAT
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.compat import compat_steps
@@ -57,7 +58,8 @@ def estimate_positions(
         Also if positions or weights are not finite or of another size, or no pair counts: all have weight 0 or at
         most the minimum correlation (``compat``: all stay where they are).
     AlignmentError
-        If no section has a similarity to any other, or positions grow beyond all bounds.
+        If no section has a similarity to any other, or all are the same section but for rounding (not with ``compat``),
+        or positions grow beyond all bounds.
 
     Notes
     -----
@@ -98,6 +100,12 @@ def estimate_positions(
             raise ParameterError(f"at least three sections are needed, not {n}")
         if (factors <= 0).any():
             raise ParameterError("`starting_factors` must be above 0")
+        least = float(np.nanmin(band[1:]))
+        if least >= 1 - FLAT:
+            raise AlignmentError(
+                "all sections are alike: their similarities are 1 but for rounding, and do not tell how far apart they "
+                "are; are they copies of one image?"
+            )
         return solve(band, options, start, factors, votes, of_pairs, progress)
     return _compat(band, options, start, factors, votes, of_pairs, progress)
 

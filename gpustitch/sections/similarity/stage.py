@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, Device, choose_device, cpu_count, on, to_device
+from gpustitch.array import Array, Device, choose_device, cpu_count, handed_over, on, to_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.opening import cautions
@@ -218,7 +218,8 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
                 n_threads=min(plan.n_workers, cpu_count()),
             )
             for chunk in planes_to_compare(plan):
-                strips.append(compared.push(chunk))
+                with handed_over(chunk):
+                    strips.append(compared.push(chunk))
                 progress.advance(chunk.shape[0])
             strips.append(compared.finish())
     finally:

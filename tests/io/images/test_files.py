@@ -71,7 +71,7 @@ def test_pages_written_one_at_a_time_are_all_read(tmp_path):
             file.write(page, contiguous=False)
     assert np.array_equal(read_image(tmp_path / "a.tif"), pages)
     tifffile.imwrite(tmp_path / "a.tif", pages[0, :5], append=True)
-    with pytest.raises(DamagedInputError, match=r"a\.tif has 5 series of pages of different sizes"):
+    with pytest.raises(DamagedInputError, match=r"a\.tif has 5 pages of different sizes"):
         read_image(tmp_path / "a.tif")
 
 

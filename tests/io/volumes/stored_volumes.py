@@ -94,3 +94,20 @@ def half_empty():
     voxels[:8, 8:] = 0
     voxels[:, :, 16:] = 0
     return voxels
+
+
+def array(path, voxels, *, driver="zarr3", separator="/", encoding="default", sharded=False, fill=0):
+    """An array as tensorstore writes it, in chunks of 8."""
+    codecs = [{"name": "bytes", "configuration": {"endian": "little"}}]
+    if driver == "zarr":
+        metadata = {"shape": voxels.shape, "chunks": [8] * 3, "dtype": "<u2", "fill_value": fill, "compressor": None}
+        metadata["dimension_separator"] = separator
+    else:
+        if sharded:
+            inner = {"chunk_shape": [4] * 3, "codecs": codecs}
+            codecs = [{"name": "sharding_indexed", "configuration": inner}]
+        metadata = {"shape": voxels.shape, "data_type": "uint16", "codecs": codecs, "fill_value": fill}
+        metadata["chunk_grid"] = {"name": "regular", "configuration": {"chunk_shape": [8] * 3}}
+        metadata["chunk_key_encoding"] = {"name": encoding, "configuration": {"separator": separator}}
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/"}, "metadata": metadata}
+    ts.open(spec, create=True).result().write(voxels).result()

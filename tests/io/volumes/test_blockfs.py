@@ -55,6 +55,12 @@ def volume(rng=np.random.default_rng(5)):
     return voxels
 
 
+def test_a_directory_without_any_block_is_refused(tmp_path):
+    write_blockfs(tmp_path / "v", np.zeros((4, 5, 6), np.uint16))
+    with pytest.raises(DamagedInputError, match="names no block that was written"):
+        BlockfsVolume(tmp_path / "v", SPACING)
+
+
 def test_a_directory_written_by_blockfs_is_read_exactly():
     volume = BlockfsVolume(REFERENCE, SPACING)
     voxels = volume.read(Box.of_shape(volume.shape))

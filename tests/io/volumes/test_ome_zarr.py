@@ -183,6 +183,17 @@ def test_reader_refuses_several_channels_and_other_types(tmp_path):
         OmeZarrVolume(tmp_path / "complex")
 
 
+def test_levels_listed_coarse_first_are_put_in_order(tmp_path):
+    volume = noise((9, 10, 11))
+    path = write(tmp_path / "v.zarr", volume)
+    group = json.loads((path / "zarr.json").read_text())
+    group["attributes"]["ome"]["multiscales"][0]["datasets"].reverse()
+    (path / "zarr.json").write_text(json.dumps(group))
+    reader = OmeZarrVolume(path)
+    assert reader.image.paths == ("0", "1", "2") and reader.spacing.zyx_um == (2, 0.5, 0.25)
+    np.testing.assert_array_equal(reader.read(Box.of_shape(volume.shape)), volume)
+
+
 def test_stages_take_and_describe_ome_zarr(tmp_path):
     path = write(tmp_path / "v.zarr", noise((9, 10, 11)))
     assert isinstance(open_volume(path), OmeZarrVolume)

@@ -8,7 +8,6 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorstore as ts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +16,7 @@ from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.volumes.record import RECORD
 from gpustitch.model import Box
 from gpustitch.ops.pyramid import downsample
-from tests.io.volumes.stored_volumes import MISSING, change_scales, folder, half_empty, ours, read
+from tests.io.volumes.stored_volumes import MISSING, array, change_scales, folder, half_empty, ours, read
 
 OURS = [
     ("v", {}),
@@ -48,7 +47,7 @@ def test_chunks_of_zeros_need_no_file(tmp_path, name, options):
     np.testing.assert_array_equal(read(tmp_path / name, allow_missing=True), voxels)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.sampled_from(OURS), st.data())
 def test_a_copy_of_ours_that_lost_files_is_an_error(kind, data):
     name, options = kind
@@ -89,23 +88,6 @@ def test_files_that_were_not_written_with_the_volume_are_refused(tmp_path):
 
 
 # zarr of other programs: files may be absent, so they are counted
-
-
-def array(path, voxels, *, driver="zarr3", separator="/", encoding="default", sharded=False, fill=0):
-    """An array as tensorstore writes it, in chunks of 8."""
-    codecs = [{"name": "bytes", "configuration": {"endian": "little"}}]
-    if driver == "zarr":
-        metadata = {"shape": voxels.shape, "chunks": [8] * 3, "dtype": "<u2", "fill_value": fill, "compressor": None}
-        metadata["dimension_separator"] = separator
-    else:
-        if sharded:
-            inner = {"chunk_shape": [4] * 3, "codecs": codecs}
-            codecs = [{"name": "sharding_indexed", "configuration": inner}]
-        metadata = {"shape": voxels.shape, "data_type": "uint16", "codecs": codecs, "fill_value": fill}
-        metadata["chunk_grid"] = {"name": "regular", "configuration": {"chunk_shape": [8] * 3}}
-        metadata["chunk_key_encoding"] = {"name": encoding, "configuration": {"separator": separator}}
-    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/"}, "metadata": metadata}
-    ts.open(spec, create=True).result().write(voxels).result()
 
 
 arrays = st.one_of(

@@ -254,6 +254,18 @@ def test_a_device_makes_what_the_host_makes(tmp_path, source, step, dtype):
 
 
 @pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
+def test_a_device_of_many_batches_frees_no_frame_too_early(tmp_path, source, monkeypatch):
+    source(frames_of((45, 20, 19)))
+    monkeypatch.setattr(sweep, "BATCH_FRAMES", 8)
+    monkeypatch.setattr(sweep, "DEVICE_GRAIN", sweep.Grain(3, 8))
+    host = options_of(tmp_path, step_um=1.28)
+    run(plan(host))
+    with shim.installed():
+        run(plan(replace(host, output=tmp_path / "device", device=choose_device("cuda"))))
+    np.testing.assert_array_equal(read(tmp_path / "device"), read(host.output))
+
+
+@pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
 def test_buffers_are_used_again_only_when_the_device_has_finished(tmp_path, source, monkeypatch):
     source(frames_of((45, 20, 19)))
     take, at_work = sweep.Buffers.take, []

@@ -15,8 +15,14 @@ from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_firs
 SPACING = Spacing(1.0, 1.0, 1.0)
 
 
-def empty(origin: tuple[float, float, float], frames: int = 90, rows: int = 60, planes: int = 40) -> PlacedVolume:
-    coverage = Coverage(frames, rows, planes, 1.0)
+def empty(
+    origin: tuple[float, float, float],
+    frames: int = 90,
+    rows: int = 60,
+    planes: int = 40,
+    absent: tuple[int, ...] = (),
+) -> PlacedVolume:
+    coverage = Coverage(frames, rows, planes, 1.0, absent)
     return PlacedVolume(str(origin), ArrayVolume(np.zeros(coverage.shape, np.uint16), SPACING, coverage), origin)
 
 
@@ -90,6 +96,17 @@ def test_patches_lie_where_both_tiles_are() -> None:
             assert tile.volume.coverage.mask(need.intersect(Box.of_shape(tile.volume.coverage.shape))).any()
     assert overlap_patches(tiles, 40, seed=3) == patches
     assert overlap_patches(tiles, 40, seed=4) != patches
+
+
+def test_patches_lie_beside_holes() -> None:
+    tiles = [empty((0, 0, 0), absent=(40, 41)), empty((0, 48, 2), absent=(20,))]
+    patches = overlap_patches(tiles, 40, seed=3)
+    assert len(patches) == 40
+    for _, _, box in patches:
+        for tile in tiles:
+            assert tile.volume.coverage.mask(box.shift([-round(o) for o in tile.origin_px])).all()
+    nothing = empty((0, 48, 2), absent=tuple(range(90)))
+    assert overlap_patches([tiles[0], nothing], 4) == []
 
 
 def test_no_overlap_no_patches() -> None:

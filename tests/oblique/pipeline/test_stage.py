@@ -24,6 +24,7 @@ from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.flat import stage as illumination
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.placing import place_found
+from gpustitch.oblique.pipeline import upright
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.pipeline.stage import PipelineResult, plan, run
 from gpustitch.running.progress import SILENT
@@ -57,7 +58,14 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options_of(channel: Path, output: Path, **changed: object) -> PipelineOptions:
     matching = MatchOptions(window_px=(11, 13, 13), sample_count=16, search_px=(8, 8, 8), blob_window_px=(32, 32, 32))
     options = PipelineOptions(
-        channel, output, x_step_um=STEP, correct_flat=False, matching=matching, keep_tiles=True, n_workers=2
+        channel,
+        output,
+        x_step_um=STEP,
+        correct_flat=False,
+        matching=matching,
+        keep_tiles=True,
+        n_workers=2,
+        preset="plain",
     )
     plain = replace(options.correction, method="none")
     return replace(options, correction=plain, stitch=replace(options.stitch, levels=1), **changed)
@@ -76,7 +84,7 @@ def frames_lost(channel: Path, absent: Losses, broken: Losses) -> Iterator[None]
         return Holed(frames.read(0, N_FRAMES), absent[tile], broken[tile])
 
     with pytest.MonkeyPatch.context() as patch:
-        for stage in (deoblique, illumination):
+        for stage in (deoblique, illumination, upright):
             patch.setattr(stage, "open_frames", opened)
         yield
 
@@ -119,7 +127,7 @@ def test_positions_are_found_beside_holes(channel: Path, whole: PipelineResult, 
 lost_frames = st.fixed_dictionaries({tile: st.sets(st.integers(0, N_FRAMES - 1), max_size=6) for tile in (0, 1)})
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(ABSENT, BROKEN)
 @given(lost_frames, lost_frames)
 def test_all_other_voxels_are_as_without_holes(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from gpustitch.array import Device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.running.progress import Silent
@@ -16,6 +17,7 @@ from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, write_z_positions
 from gpustitch.sections.similarity.banded import banded_correlation
+from tests.cuda_cpu import shim
 from tests.regrid.deformed_sections import deformed_sections
 
 MAX_LAG = 8
@@ -133,6 +135,15 @@ def test_chunks_and_workers_change_nothing(tmp_path, flat):
     plain = estimated(tmp_path, flat.planes, grid=(2, 3), chunk=7, n_workers=1)
     again = estimated(tmp_path, flat.planes, grid=(2, 3))
     np.testing.assert_allclose(again.local.positions, plain.local.positions, atol=1e-6)
+
+
+def test_runs_on_a_device(tmp_path, flat):
+    tifffile.imwrite(tmp_path / "mask.tif", np.ones(flat.planes.shape[1:], np.uint8))
+    changes = {"grid": (1, 2), "mask": tmp_path / "mask.tif"}
+    expected = estimated(tmp_path, flat.planes[:24], **changes)
+    with shim.installed():
+        found = estimated(tmp_path, flat.planes[:24], chunk=7, device=Device(0, "cuda:0: emulated", 1 << 30), **changes)
+    np.testing.assert_allclose(found.local.positions, expected.local.positions, atol=1e-3)
 
 
 def test_smaller_planes_have_their_points_at_the_same_pixels_of_the_stack(tmp_path, deformed):

@@ -210,10 +210,11 @@ def test_planes_stored_together_are_read_together(tmp_path):
     assert f"stored 24 together and read {little.chunk} at a time" in told.lines[0]
 
 
-def test_runs_on_a_device(stack, planes):
+@pytest.mark.parametrize("changed", [{}, {"chunk": 4}, {"chunk": 7, "n_workers": 3}])
+def test_runs_on_a_device(stack, planes, changed):
     with shim.installed():
         device = Device(0, "cuda:0: emulated", 1 << 30)
-        found = run(plan(SimilarityOptions(input=stack, max_lag=3, scale=(0.5, 0.5), device=device)))
+        found = run(plan(SimilarityOptions(input=stack, max_lag=3, scale=(0.5, 0.5), device=device, **changed)))
     np.testing.assert_allclose(found.half_strip, banded_correlation(bin_planes(planes, (2, 2)), 3), atol=1e-5)
 
 
