@@ -81,7 +81,11 @@ def chosen_place(
         key = {_KINDS[axis]: str(number + 1) for axis, number in at.items()}
         volumes.append(_Volume(label or path.name, f"{size} voxels", key, dict.fromkeys(lengths, 0) | at))
     if choice is None:
-        raise ParameterError(_several(path, volumes, "volumes", "copy one into an image of its own"))
+        raise ParameterError(
+            _several(
+                path, volumes, "volumes", "copy one into an image of its own, or use a command that lets you choose"
+            )
+        )
     return chosen_of(path, volumes, choice).at
 
 

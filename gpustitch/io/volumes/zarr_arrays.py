@@ -97,10 +97,10 @@ def _by_tensorstore(folder: Path, array: dict[str, Any]) -> ZarrArray:
         "kvstore": {"driver": "file", "path": f"{folder.absolute()}/"},
         "recheck_cached_data": "open",
     }
-    if not (folder / file).is_file():  # there is a consolidated copy
-        spec |= {"metadata": array, "recheck_cached_metadata": False}
-    given = {} if (folder / file).is_file() else {"assume_metadata": True}
-    store = ts.open(spec, read=True, context=_context(), **given).result()
+    is_there = (folder / file).is_file()  # else there is a consolidated copy
+    if not is_there:
+        spec["metadata"] = array
+    store: Any = ts.open(spec, read=True, context=_context(), assume_metadata=not is_there).result()
     return ZarrArray(
         folder,
         tuple(store.shape),
