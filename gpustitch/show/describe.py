@@ -30,7 +30,7 @@ from gpustitch.running import options as shared
 from gpustitch.version import VERSION
 
 _PACKAGES = (
-    "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "tifffile", "dcimg", "imagecodecs", "typer",
+    "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "zarr", "tifffile", "dcimg", "imagecodecs", "typer",
 )  # fmt: skip
 # Stage positions that differ by less than a quarter of this belong to one column or row of tiles.
 _SAME_PLACE_UM = (20.0, 20.0, 20.0)
