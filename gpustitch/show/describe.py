@@ -130,7 +130,7 @@ def describe_path(path: Path) -> Iterator[str]:
         return
     for find, what in ((find_raw_mosaic, _raw_tile), (find_volume_mosaic, _volume_tile)):
         try:
-            mosaic = find(path)
+            mosaic = find(path, may_be_part=True)
         except InputMissingError:
             continue
         if path.is_file() or [tile.path for tile in mosaic.tiles] == [path]:

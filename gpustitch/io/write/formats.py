@@ -20,7 +20,7 @@ OUTPUT_FORMATS: Registry[OutputFormat] = Registry(
 # Suffixes of formats of other programs, which a folder without a format of its own must not pretend to be.
 _OTHERS = (
     ".h5", ".hdf5", ".ims", ".n5", ".nrrd", ".nhdr", ".mha", ".mhd", ".mrc", ".czi", ".lif", ".nd2", ".vtk", ".npy",
-    ".npz", ".raw", ".zip", ".png", ".jpg", ".jp2", ".dcimg", ".json",
+    ".npz", ".raw", ".zip", ".png", ".jpg", ".jp2", ".json",
 )  # fmt: skip
 # Ends of messages about formats that lack a parameter.
 _LACKS = {

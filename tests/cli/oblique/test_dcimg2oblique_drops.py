@@ -94,7 +94,19 @@ def test_what_was_never_tried_on_a_real_file_is_said_by_every_command(channel, t
         ("oblique-illum-corr", raw, "--output", tmp_path / "c.tif", "--n-frames", 9, "--background", 0),
         ("destripe", "--input", raw, "--output", tmp_path / "d", "--sigma1", 2),
         ("similarity", raw, tmp_path / "e.npz"),
-        ("pipeline", channel, "--output", tmp_path / "f", "--no-flat", "--destripe-method", "none", "--levels", 1),
+        (
+            "pipeline",
+            channel,
+            "--output",
+            tmp_path / "f",
+            "--no-flat",
+            "--destripe-method",
+            "none",
+            "--levels",
+            1,
+            "--preset",
+            "plain",
+        ),
     ):
         _, said = _run(*command, "--quiet")
         assert "version 0x2000000, not verified on a real file" in said, (command, said)
