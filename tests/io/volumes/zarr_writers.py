@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import warnings
 
 import numcodecs
 import numpy as np
 import zarr
+import zarr.codecs.numcodecs
 from hypothesis import strategies as st
 
 SHAPE = (7, 9, 11)
 CHUNKS = (4, 5, 6)
-
-
-def numcodecs_of_zarr3(name, **options):
-    """A codec of numcodecs in zarr 3; the module has moved."""
-    for module in ("zarr.codecs.numcodecs", "numcodecs.zarr3"):
-        try:
-            return getattr(importlib.import_module(module), name)(**options)
-        except ImportError:
-            continue
-    raise AssertionError(f"there is no {name}")
 
 
 FILTERS = {
@@ -48,10 +38,10 @@ V3_CODECS = {
     "zstd": lambda: [zarr.codecs.ZstdCodec()],
     "blosc": lambda: [zarr.codecs.BloscCodec(cname="lz4", shuffle="shuffle")],
     "crc32c": lambda: [zarr.codecs.Crc32cCodec()],
-    "lz4": lambda: [numcodecs_of_zarr3("LZ4")],
-    "lzma": lambda: [numcodecs_of_zarr3("LZMA")],
-    "zlib": lambda: [numcodecs_of_zarr3("Zlib")],
-    "bz2": lambda: [numcodecs_of_zarr3("BZ2")],
+    "lz4": lambda: [zarr.codecs.numcodecs.LZ4()],
+    "lzma": lambda: [zarr.codecs.numcodecs.LZMA()],
+    "zlib": lambda: [zarr.codecs.numcodecs.Zlib()],
+    "bz2": lambda: [zarr.codecs.numcodecs.BZ2()],
 }
 dtypes = st.sampled_from(["|u1", "<u2", ">u2", "<i2", ">i4", "<u4", "<f4", ">f8"])
 v2_layouts = st.fixed_dictionaries(
