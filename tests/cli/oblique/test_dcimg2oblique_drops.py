@@ -73,7 +73,8 @@ def test_info_prints_what_the_camera_wrote(channel):
     code, said = _run("info", channel / "0/0_96/0.dcimg")
     assert code == 5 and "11 frames of 12 rows" in said and "2 dropped frames" in said and SAID in said
     code, said = _run("info", channel)
-    assert code == 5 and "1 of 2 tiles are damaged" in said and "0_0_0: 9 frames" in said and "no dropped frames" in said
+    assert code == 5 and "1 of 2 tiles are damaged" in said
+    assert "0_0_0: 9 frames" in said and "no dropped frames" in said
     assert f"0_96_0: DAMAGED: {channel}/0/0_96/0.dcimg: {SAID}" in said
 
 
