@@ -96,6 +96,17 @@ def checked_on_error(on_error: str) -> bool:
     return on_error == "skip"
 
 
+def write_empty(**other: Any) -> Any:
+    """Whether chunks of zeros get a file too."""
+    return option(
+        False,
+        **{
+            "help": "Write chunks of zeros too; to some readers, as cloud-volume, a missing one is an error.",
+            **other,
+        },
+    )
+
+
 def stack_choice(**changed: Any) -> Any:
     """Which stack is read where a place holds several."""
     return nested(StackChoice, **changed)

@@ -67,7 +67,7 @@ class ToyVolumes(VolumeFormat):
     name = "toy box"
     marks = ("voxels.toybox",)
 
-    def open(self, folder, fallback=None, *, level=0, allow_missing=False):
+    def open(self, folder, fallback=None, *, level=0, allow_missing=False, choice=None):
         with (folder / self.marks[0]).open("rb") as file:
             return ToyArray(np.load(file), SPACING)
 

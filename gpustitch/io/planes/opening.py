@@ -57,8 +57,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, cho
     # The flat field beside the pipeline's volume is an image, but no plane of it.
     for folder in (path, path / PIPELINE_VOLUME):
         if is_volume(folder):
-            check_no_choice(folder, choice)
-            return _volume_planes(folder, allow_missing)
+            return _volume_planes(folder, allow_missing, choice)
     if path.is_file():
         for source in PLANE_FORMATS:
             if source.has_suffix(path):
@@ -101,8 +100,8 @@ def check_outside(output: Path, source: Path, *, is_image: bool) -> None:
         raise ParameterError(f"{output} lies in the input {source}; choose an output outside it")
 
 
-def _volume_planes(folder: Path, allow_missing: bool) -> VolumePlanes:
-    volume = open_volume(folder, _ANY_SPACING, allow_missing=allow_missing)
+def _volume_planes(folder: Path, allow_missing: bool, choice: StackChoice) -> VolumePlanes:
+    volume = open_volume(folder, _ANY_SPACING, allow_missing=allow_missing, choice=choice)
     return VolumePlanes(volume, str(folder), volume.stated_spacing, volume.depth)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model import Spacing, Volume
 
 
@@ -48,10 +49,13 @@ class VolumeFormat(ABC):
         The format's name in messages.
     marks
         Names of files; any of them in a folder marks a volume of this format. Messages name the first.
+    has_stacks
+        Whether a folder may hold several volumes, so that ``choice`` means something.
     """
 
     name: str
     marks: tuple[str, ...]
+    has_stacks: ClassVar[bool] = False
 
     def found_in(self, folder: Path) -> bool:
         """Whether a folder is a volume of this format."""
@@ -59,7 +63,13 @@ class VolumeFormat(ABC):
 
     @abstractmethod
     def open(
-        self, folder: Path, fallback: Spacing | None = None, *, level: int = 0, allow_missing: bool = False
+        self,
+        folder: Path,
+        fallback: Spacing | None = None,
+        *,
+        level: int = 0,
+        allow_missing: bool = False,
+        choice: StackChoice | None = None,
     ) -> StoredVolume:
         """A level of the volume in a folder that :meth:`found_in` accepts.
 
@@ -73,11 +83,13 @@ class VolumeFormat(ABC):
             0 for full resolution; less than :attr:`StoredVolume.levels`.
         allow_missing
             Count files of chunks that are missing, and read their voxels as empty.
+        choice
+            Which volume to open, for a format that ``has_stacks``; None for a caller whose users cannot choose.
 
         Raises
         ------
         DamagedInputError
             If the volume cannot be opened, or files are missing.
         ParameterError
-            If its files state no spacing at all and there is no ``fallback``.
+            If its files state no spacing at all and there is no ``fallback``, or ``choice`` leaves several volumes.
         """

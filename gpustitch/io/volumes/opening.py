@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gpustitch.errors import InputMissingError
 from gpustitch.io.registry import Registry, either
+from gpustitch.io.stacks.choice import StackChoice, check_no_choice
 from gpustitch.io.volumes.blockfs import BlockfsFormat
 from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
 from gpustitch.io.volumes.ome_zarr import OmeZarrFormat
@@ -26,12 +27,18 @@ def is_volume(path: Path) -> bool:
 
 
 def open_volume(
-    path: str | Path, fallback: Spacing | None = None, *, level: int = 0, allow_missing: bool = False
+    path: str | Path,
+    fallback: Spacing | None = None,
+    *,
+    level: int = 0,
+    allow_missing: bool = False,
+    choice: StackChoice | None = None,
 ) -> StoredVolume:
     """The volume in folder ``path``, in the first format of :data:`VOLUME_FORMATS` whose marks lie there.
 
     ``fallback`` is the spacing of a volume whose files state no spacing at all. ``level`` 0 is the full resolution.
     With ``allow_missing``, files of chunks that are missing are counted, and their voxels read as empty.
+    ``choice`` says which volume to open, where there are several; None if the user of the caller cannot choose.
 
     Raises
     ------
@@ -40,12 +47,15 @@ def open_volume(
     DamagedInputError
         If the volume cannot be opened, or files are missing.
     ParameterError
-        If nothing states the voxel size and there is no ``fallback``.
+        If nothing states the voxel size and there is no ``fallback``. Also if there are several volumes and ``choice``
+        does not leave one.
     """
     folder = Path(path)
     for format in VOLUME_FORMATS:
         if format.found_in(folder):
-            return format.open(folder, fallback, level=level, allow_missing=allow_missing)
+            if choice is not None and not format.has_stacks:
+                check_no_choice(folder, choice)
+            return format.open(folder, fallback, level=level, allow_missing=allow_missing, choice=choice)
     read_record(folder)  # names the marks that are lost
     raise InputMissingError(f"{folder} holds no volume: there is no file {volume_marks()} in it")
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.chunk_files import ChunkFiles
 from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
 from gpustitch.io.volumes.presence import check_presence
@@ -185,7 +186,13 @@ class PrecomputedFormat(VolumeFormat):
     marks = ("info",)
 
     def open(
-        self, folder: Path, fallback: Spacing | None = None, *, level: int = 0, allow_missing: bool = False
+        self,
+        folder: Path,
+        fallback: Spacing | None = None,
+        *,
+        level: int = 0,
+        allow_missing: bool = False,
+        choice: StackChoice | None = None,
     ) -> StoredVolume:
         """A level of the volume in a folder."""
         return PrecomputedVolume(folder, level, allow_missing=allow_missing)

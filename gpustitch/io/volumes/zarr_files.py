@@ -1,17 +1,83 @@
-"""How the files of a zarr array are named: a file for each chunk, or for each shard of chunks."""
+"""The files of a zarr array: its description, and a file for each chunk, or for each shard of chunks."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.volumes.presence import Index
 
+CONSOLIDATED = ".zmetadata"  # of zarr 2: one file with copies of the descriptions of all groups and arrays below
 _LIKE_A_CHUNK = re.compile(r"c|(c[./])?\d+([./]\d+)*")
+_NESTING = 4  # an image may lie in a well of a plate
+
+
+def read_description(folder: Path, name: str) -> dict[str, Any] | None:
+    """The content of ``name``, such as ``.zarray``, in ``folder`` or its consolidated copy; None if there is neither.
+
+    Raises
+    ------
+    DamagedInputError
+        If the file is not JSON with named values.
+    """
+    file = folder / name
+    if file.is_file():
+        return _content(file)
+    places = [(folder, name), *((above, f"{folder.relative_to(above).as_posix()}/{name}") for above in folder.parents)]
+    for above, key in places[:_NESTING] if name != "zarr.json" else ():
+        if (above / CONSOLIDATED).is_file():
+            copies = _content(above / CONSOLIDATED).get("metadata")
+            found = copies.get(key) if isinstance(copies, dict) else None
+            return dict(found) if isinstance(found, dict) else None
+    return None
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DamagedInputError(f"{file} is not zarr metadata: {type(error).__name__}: {error}") from error
+
+
+def read_array(folder: Path) -> dict[str, Any] | None:
+    """The description of the zarr array in ``folder``; None if there is no array.
+
+    Raises
+    ------
+    DamagedInputError
+        If the file of the description cannot be read.
+    """
+    array = read_description(folder, "zarr.json")
+    if array is not None and array.get("node_type") != "group":
+        return array
+    return read_description(folder, ".zarray")
+
+
+def array_shape(array: Mapping[str, Any] | None) -> tuple[int, ...]:
+    """The shape in an array's description; empty if it cannot be understood."""
+    try:
+        return () if array is None else tuple(int(n) for n in array["shape"])
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def codec_names(array: Mapping[str, Any]) -> list[str]:
+    """Names of the filters and codecs in an array's description, those within shards too."""
+    return list(_codecs([array.get("filters"), array.get("compressor"), array.get("codecs")]))
+
+
+def _codecs(part: Any) -> Iterator[str]:
+    if isinstance(part, list):
+        for one in part:
+            yield from _codecs(one)
+    elif isinstance(part, dict):
+        yield str(part.get("name", part.get("id", "?")))
+        configuration = part.get("configuration")
+        yield from _codecs(configuration.get("codecs") if isinstance(configuration, dict) else None)
 
 
 class ZarrNames:
@@ -31,15 +97,14 @@ class ZarrNames:
     """
 
     def __init__(self, folder: Path) -> None:
-        file = folder / ("zarr.json" if (folder / "zarr.json").is_file() else ".zarray")
+        array = read_array(folder) or {}
         try:
-            array = json.loads(file.read_text(encoding="utf-8"))
             grid, self._prefix, self._separator = _described(array)
             # Without a fill value nothing says what a chunk without a file holds.
             self.is_sparse = array["fill_value"] is not None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
             raise DamagedInputError(
-                f"{file} does not describe a zarr array: {type(error).__name__}: {error}"
+                f"{folder} does not describe a zarr array: {type(error).__name__}: {error}"
             ) from error
         self.axes = [{str(i): i for i in range(n)} for n in grid]
 
@@ -55,7 +120,7 @@ class ZarrNames:
         return self._prefix + self._separator.join(map(str, index))
 
 
-def _described(array: dict[str, Any]) -> tuple[list[int], str, str]:
+def _described(array: Mapping[str, Any]) -> tuple[list[int], str, str]:
     """Files along each axis, what all names begin with, and what separates their numbers."""
     if array["zarr_format"] == 2:
         chunk, prefix, separator = array["chunks"], "", array.get("dimension_separator") or "."

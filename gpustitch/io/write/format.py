@@ -81,6 +81,7 @@ class Writing:
     n_writers: int
     in_flight_bytes: int
     flush: bool
+    write_empty: bool
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ class OutputFormat(ABC):
         other names.
     takes
         The parameters that the format has, of ``levels``, ``chunk_shape``, ``shard_shape``, ``version``,
-        ``compression`` and ``flush``. Also ``affine_lps_mm`` if the format holds the whole matrix.
+        ``compression``, ``flush`` and ``write_empty``. Also ``affine_lps_mm`` if the format holds the whole matrix.
     in_order
         Whether the output is one file, written from the first plane to the last.
     is_image
@@ -139,7 +140,7 @@ class OutputFormat(ABC):
 class PyramidFormat(OutputFormat):
     """A format of chunks and levels, in a folder."""
 
-    takes = frozenset({"levels", "chunk_shape", "flush"})
+    takes = frozenset({"levels", "chunk_shape", "flush", "write_empty"})
     default_levels = DEFAULT_LEVELS
 
     def block(self, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None) -> tuple[ZYX, int]:

@@ -20,7 +20,7 @@ OUTPUT_FORMATS: Registry[OutputFormat] = Registry(
 # Suffixes of formats of other programs, which a folder without a format of its own must not pretend to be.
 _OTHERS = (
     ".h5", ".hdf5", ".ims", ".n5", ".nrrd", ".nhdr", ".mha", ".mhd", ".mrc", ".czi", ".lif", ".nd2", ".vtk", ".npy",
-    ".npz", ".raw", ".zip", ".png", ".jpg", ".jp2", ".dcimg", ".json",
+    ".npz", ".raw", ".zip", ".png", ".jpg", ".jp2", ".json",
 )  # fmt: skip
 # Ends of messages about formats that lack a parameter.
 _LACKS = {
@@ -30,6 +30,7 @@ _LACKS = {
     "version": "have no versions",
     "compression": "are written without compression",
     "flush": "always wait for the disk",
+    "write_empty": "hold every voxel in any case",
 }
 
 
@@ -80,7 +81,7 @@ def check_takes(format: OutputFormat, given: Mapping[str, Any]) -> None:
 
     ``given`` maps parameters in :attr:`OutputFormat.takes` to values; None stands for "not given".
     """
-    nothing = {"levels": 1, "compression": 0, "flush": True}
+    nothing = {"levels": 1, "compression": 0, "flush": True, "write_empty": False}
     for parameter, value in given.items():
         if value is None or parameter in format.takes or value == nothing.get(parameter):
             continue

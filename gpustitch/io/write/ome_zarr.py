@@ -37,7 +37,7 @@ class OmeZarrWriter(PyramidWriter):
 
     Parameters
     ----------
-    path, shape, dtype, spacing, downsample, levels, sidecar, overwrite, n_writers, in_flight_bytes, flush
+    path, shape, dtype, spacing, downsample, levels, sidecar, overwrite, n_writers, in_flight_bytes, flush, write_empty
         As in :class:`gpustitch.io.write.pyramid_writer.PyramidWriter`; ``dtype`` is one of ``written_types``.
     chunk_shape
         Voxels (z, y, x) that are compressed together; chunks are no larger than their level.
@@ -80,6 +80,7 @@ class OmeZarrWriter(PyramidWriter):
         n_writers: int = N_WRITERS,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
         flush: bool = True,
+        write_empty: bool = False,
     ) -> None:
         self.inner_shape = triple(chunk_shape, "chunk_shape")
         self.version = version
@@ -108,6 +109,7 @@ class OmeZarrWriter(PyramidWriter):
             n_writers=n_writers,
             in_flight_bytes=in_flight_bytes,
             flush=flush,
+            write_empty=write_empty,
         )
 
     def _create(self, folder: Path) -> Sequence[str]:
@@ -159,6 +161,7 @@ class OmeZarrWriter(PyramidWriter):
             "driver": "zarr" if self.version == "0.4" else "zarr3",
             "kvstore": {"driver": "file", "path": f"{folder.absolute()}/"},
             "metadata": metadata,
+            "store_data_equal_to_fill_value": True,  # whether zeros are written, the base class decides
         }
         with _tensorstore_errors():
             return ts.open(spec, create=True, context=context).result()
@@ -248,5 +251,6 @@ class OmeZarrOutput(PyramidFormat):
             compression=DEFAULT_COMPRESSION if writing.compression is None else writing.compression,
             origin_um=None if affine is None else origin_along_axes_um(affine),
             flush=writing.flush,
+            write_empty=writing.write_empty,
             **writing.shared,
         )

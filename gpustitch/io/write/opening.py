@@ -37,6 +37,7 @@ def open_output(
     n_writers: int = N_WRITERS,
     in_flight_bytes: int = IN_FLIGHT_BYTES,
     flush: bool = True,
+    write_empty: bool = False,
 ) -> VolumeOutput:
     """A writer of a volume in the format that the name of ``path``, or ``format``, asks for.
 
@@ -70,6 +71,8 @@ def open_output(
         Number of threads that write; bound on the voxels handed over and not yet written.
     flush
         Wait at the end until everything is on the disk.
+    write_empty
+        Write chunks of zeros too. Otherwise they have no file, which is an error to some readers.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def open_output(
     """
     chosen = format_for(path, format)
     given = {"levels": levels, "chunk_shape": chunk_shape, "shard_shape": shard_shape, "version": version}
-    check_takes(chosen, {**given, "compression": compression, "flush": flush})
+    check_takes(chosen, {**given, "compression": compression, "flush": flush, "write_empty": write_empty})
     writing = Writing(
         downsample=downsample,
         levels=chosen.default_levels if levels is None else levels,
@@ -94,5 +97,6 @@ def open_output(
         n_writers=n_writers,
         in_flight_bytes=in_flight_bytes,
         flush=flush,
+        write_empty=write_empty,
     )
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)

@@ -64,5 +64,6 @@ class PrecomputedOutput(PyramidFormat):
             levels=writing.levels,
             chunk_shape=writing.chunk_shape,
             flush=writing.flush,
+            write_empty=writing.write_empty,
             **writing.shared,
         )

@@ -51,7 +51,8 @@ class PyramidWriter(ABC):
 
     A context manager. All files go into the folder ``.<name>.partial``. The folder becomes ``path`` when the ``with``
     block ends without an error and every write has succeeded; otherwise the folder is removed. Methods may be called
-    from several threads. A chunk of zeros has no file; the record of files (``gpustitch.io.volumes.record``) says so.
+    from several threads. A chunk of zeros has no file unless ``write_empty``; the record of files
+    (``gpustitch.io.volumes.record``) says so.
 
     Parameters
     ----------
@@ -76,6 +77,8 @@ class PyramidWriter(ABC):
     flush
         Wait at the end until every file is on the disk. A failing disk is then noticed, and a volume with its name is
         whole even after a power cut.
+    write_empty
+        Write chunks of zeros too, for readers to which a missing chunk is an error.
 
     Raises
     ------
@@ -102,6 +105,7 @@ class PyramidWriter(ABC):
         n_writers: int = N_WRITERS,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
         flush: bool = True,
+        write_empty: bool = False,
     ) -> None:
         self.path = Path(path)
         self.dtype = np.dtype(dtype)
@@ -115,6 +119,7 @@ class PyramidWriter(ABC):
         check_block(self.block_shape, self.shape, self.dtype)
         self._downsample = downsample
         self._flush = flush
+        self._write_empty = write_empty
         self._sidecar = sidecar
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
         self._lock = threading.Lock()  # for the attributes below
@@ -135,7 +140,7 @@ class PyramidWriter(ABC):
 
     @abstractmethod
     def _store(self, level: int, chunk: Box, voxels: npt.NDArray[Any]) -> None:
-        """Write a chunk (smaller at the volume's end) that is not all zero; called from the writers' threads."""
+        """Write a chunk (smaller at the volume's end), even if it is all zero; called from the writers' threads."""
 
     def blocks(self) -> Iterator[Box]:
         """All blocks of the volume, in the order that completes coarse chunks soonest (a Morton curve).
@@ -215,6 +220,18 @@ class PyramidWriter(ABC):
             if pending.voxels is not None:
                 self._submit(level, pending.box, pending.voxels)
         self._pending.clear()
+        if self._write_empty:
+            self._in_flight.wait_for_all()
+            self._fill()
+
+    def _fill(self) -> None:
+        """Write zeros in all chunks that have no voxels yet."""
+        for level, written in enumerate(self._written):
+            whole = Box.of_shape(level_shape(self.shape, level))
+            for index in np.argwhere(~written):
+                corner = [int(i) * n for i, n in zip(index, self.chunk_shape, strict=True)]
+                chunk = Box.of_shape(self.chunk_shape, corner).intersect(whole)
+                self._submit(level, chunk, np.zeros(chunk.shape, self.dtype))
 
     def _grid(self, level: int) -> ZYX:
         """Chunks of a level along each axis."""
@@ -253,7 +270,7 @@ class PyramidWriter(ABC):
         try:
             for chunk in box.blocks(self.chunk_shape):
                 part = voxels[chunk.slices(box.start)]
-                if not self._in_flight.has_failed and part.any():
+                if not self._in_flight.has_failed and (self._write_empty or part.any()):
                     self._store(level, chunk, part)
                     z, y, x = (s // c for s, c in zip(chunk.start, self.chunk_shape, strict=True))
                     self._written[level][z, y, x] = True

@@ -70,6 +70,7 @@ class DeobliqueOptions:
     correction: Correction = nested(Correction)
     levels: int = shared.levels(DEFAULT_LEVELS)
     chunk_shape: ZYX = shared.chunk_shape()
+    write_empty: bool = shared.write_empty()
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
@@ -209,6 +210,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         overwrite=options.overwrite,
         n_writers=options.n_writers,
         flush=options.flush,
+        write_empty=options.write_empty,
     ) as writer:
         sweep = Sweep(work, writer)
         n_blocks = sweep.run(progress)
@@ -267,8 +269,10 @@ def _block_shape(levels: int, chunk_shape: ZYX) -> ZYX:
 
 
 def _output_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOptions) -> int:
-    """Bytes of the chunks that the covered parallelogram touches, on all levels, with a margin of one chunk along x."""
+    """Bytes of the chunks that are written on all levels: those that the covered parallelogram touches, or all."""
     whole = pyramid_bytes(scan.shape, dtype, options.levels)
+    if options.write_empty:
+        return whole
     depth, _, width = (min(c, n) for c, n in zip(options.chunk_shape, scan.shape, strict=True))
     covered = min(1.0, (scan.n_frames + scan.shear * depth + 2 * width) / scan.shape[2])
     return math.ceil(whole * covered)

@@ -186,6 +186,7 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         sidecar=_sidecar(plan, last_to_first),
         overwrite=options.overwrite,
         n_writers=options.n_writers,
+        write_empty=options.write_empty,
     ) as writer:
         fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=plan.device)
         results = ordered_map(fuse, plan.blocks(), plan.n_workers)
@@ -241,8 +242,10 @@ def _dtype(mosaic: PlacedMosaic) -> np.dtype[Any]:
 
 
 def _output_bytes(mosaic: PlacedMosaic, shape: ZYX, dtype: np.dtype[Any], options: StitchOptions) -> int:
-    """Bytes of the chunks that tiles touch, on all levels, but at most the bytes of all chunks."""
+    """Bytes of the chunks that tiles touch, on all levels, or of all chunks, as it is asked for or if that is less."""
     whole = pyramid_bytes(shape, dtype, options.levels)
+    if options.write_empty:
+        return whole
     touched = 0.0
     depth, height, width = options.chunk_shape
     for tile in mosaic.tiles:

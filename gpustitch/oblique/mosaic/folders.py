@@ -15,22 +15,22 @@ from gpustitch.model.tile import PAIR_NAME, WHOLE_NAME
 from gpustitch.running.progress import listed
 
 
-def find_raw_mosaic(root: str | Path) -> Mosaic:
+def find_raw_mosaic(root: str | Path, *, may_be_part: bool = False) -> Mosaic:
     """The raw tiles of a channel: ``ROOT/X/X_Y/Z.dcimg``, ``ROOT/X/X_Y/Z/*.tiff``, or one DCIMG file alone.
 
     Other raw formats of frames work alike: each tile is one file or a folder of files.
 
-    A lone file is at (0, 0, 0) if it lies in ROOT itself or if its parents' names are not positions.
+    A lone file is at (0, 0, 0) if it lies in ROOT itself or if its parents' names are not positions. ``may_be_part``
+    allows a folder X or X_Y of a channel that has more of them.
 
     Raises
     ------
     InputMissingError
         If ``root`` does not exist or holds no tile.
     MosaicError
-        If a name is not a position, or two tiles are at one place.
+        If a name is not a position, or two tiles are at one place. If ``root`` is part of a channel, or holds several.
     """
-    root = Path(root)
-    return _find(root, _is_raw, f"raw tile ({raw_places()})")
+    return _find(Path(root), _is_raw, f"raw tile ({raw_places()})", may_be_part)
 
 
 def raw_places() -> str:
@@ -39,13 +39,12 @@ def raw_places() -> str:
     return either([*files, *(f"X/X_Y/Z/*{suffix}" for suffix in raw_suffixes(one=False))])
 
 
-def find_volume_mosaic(root: str | Path) -> Mosaic:
+def find_volume_mosaic(root: str | Path, *, may_be_part: bool = False) -> Mosaic:
     """The volumes of a channel, of any format: ``ROOT/X/X_Y/Z`` or ``ROOT/X/X_Y``.
 
     A lone volume is at (0, 0, 0) if its parents' names are not positions. Errors are those of :func:`find_raw_mosaic`.
     """
-    root = Path(root)
-    return _find(root, is_volume, f"volume (X/X_Y/Z with a file {volume_marks()})")
+    return _find(Path(root), is_volume, f"volume (X/X_Y/Z with a file {volume_marks()})", may_be_part)
 
 
 def _is_raw(path: Path) -> bool:
@@ -55,14 +54,15 @@ def _is_raw(path: Path) -> bool:
     return any(file.name.lower().endswith(suffixes) for file in _entries(path))
 
 
-def _find(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
+def _find(root: Path, is_tile: Callable[[Path], bool], what: str, may_be_part: bool) -> Mosaic:
     if not root.exists():
         raise InputMissingError(f"there is no file or folder {root}")
     if is_tile(root) and not _is_picture_folder(root, is_tile):
         return Mosaic((TilePath(root, stage_position(root) or (0.0, 0.0, 0.0)),))
     if root.is_file():
         raise InputMissingError(f"{root} is not a {what}")
-    _check_whole(root)
+    if not may_be_part:
+        _check_whole(root)
     tiles = _tiles_below(root, is_tile)
     if not tiles:
         return _lone(root, is_tile, what)
@@ -96,7 +96,7 @@ def _lone(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
     if not files:
         channels = [entry for entry in _entries(root) if entry.is_dir() and _holds_tiles(entry, is_tile)]
         if channels:
-            raise InputMissingError(
+            raise MosaicError(
                 f"{root} holds no {what} itself, but channels: {listed([channel.name for channel in channels])}; give "
                 f"one of them, such as {channels[0]}"
             )

@@ -38,11 +38,10 @@ _MARGIN, _ERRORS, _LEAST_PARTS = 0.05, 5.0, 5
 # How far the stage may be wrong, pixels along the frame and frames; every second frame is looked at.
 _SEARCH_PX, _SEARCH_FRAMES = 16, 12
 # Frames of the fixed tile that are compared, and the widest window in them.
-_PLACES, _OVERLAP_PX = 4, 96
-# An overlap that correlates: least correlation, and least distance to that of other orientations.
-_TRUST, _TRUST_MARGIN = 0.35, 0.15
-# A random peak is as high as a few standard deviations of the map of correlations.
-_TRUST_SIGMA = 6.0
+_PLACES, _OVERLAP_PX = 8, 96
+# An overlap that correlates: its mean less so many standard errors is at least this, and so far above that of others.
+_TRUST, _TRUST_MARGIN, _TRUST_ERRORS = 0.35, 0.1, 3.0
+# Least overlap that is compared, pixels.
 _ROOM_PX = 12
 
 
@@ -163,15 +162,15 @@ def by_overlap(pair: Neighbours, spacing: Spacing, among: Collection[Orientation
         if down not in found:
             fixed, moving = (Oriented(frames, *orientation) for frames in (pair.fixed, pair.moving))
             found[down] = _correlation(fixed, moving, offset)
-    (best, sigma), right = max((score, down) for down, score in found.items())
-    second = max((score for down, (score, _) in found.items() if down != right), default=0.0)
-    if best < max(_TRUST, _TRUST_SIGMA * sigma) or best - second < _TRUST_MARGIN:
+    (sure, _), right = max((score, down) for down, score in found.items())
+    second = max((most for down, (_, most) in found.items() if down != right), default=0.0)
+    if sure < max(_TRUST, second + _TRUST_MARGIN):
         return tuple(among)
     return tuple(o for o in among if directions(o)[0] == right)
 
 
 def _correlation(fixed: Frames, moving: Frames, frames_and_rows: tuple[int, int]) -> tuple[float, float]:
-    """Best mean correlation of windows in the overlap, and the standard deviation over all shifts."""
+    """The best mean correlation of windows in the overlap: less some standard errors of that mean, and as it is."""
     offset = (*frames_and_rows, 0)
     first = [max(0, o) for o in offset]
     last = [min(n, m + o) for n, m, o in zip(fixed.shape, moving.shape, offset, strict=True)]
@@ -180,19 +179,28 @@ def _correlation(fixed: Frames, moving: Frames, frames_and_rows: tuple[int, int]
     search = [min(_SEARCH_PX, (b - a) // 4) for a, b in zip(first[1:], last[1:], strict=True)]
     spans = [_middle(a, b, _OVERLAP_PX + 2 * s) for a, b, s in zip(first[1:], last[1:], search, strict=True)]
     there = [slice(s.start - o, s.stop - o) for s, o in zip(spans, offset[1:], strict=True)]
-    total: npt.NDArray[np.float32] | None = None
-    for number in np.linspace(first[0], last[0] - 1, _PLACES + 2)[1:-1].astype(int).tolist():
-        here = _detail(fixed.read(number, number + 1, *spans))
-        window = here[:, search[0] : here.shape[1] - search[0], search[1] : here.shape[2] - search[1]]
+    inner = tuple(slice(s, span.stop - span.start - s) for s, span in zip(search, spans, strict=True))
+    maps = []
+    for number, here in _most_detailed(fixed, range(first[0], last[0]), spans):
         numbers = range(number - offset[0] - _SEARCH_FRAMES, number - offset[0] + _SEARCH_FRAMES + 1, 2)
         # Beyond the ends of a tile there is nothing: its last frame again adds no false peak.
         inside = [min(max(n, 0), moving.shape[0] - 1) for n in numbers]
         around = _detail(np.concatenate([moving.read(n, n + 1, *there) for n in inside]))
-        found = correlate_all_shifts(np.ascontiguousarray(window), around)
-        total = found if total is None else total + found
-    assert total is not None
-    mean = total / _PLACES
-    return float(mean.max()), float(np.median(np.abs(mean)) * 1.4826)
+        maps.append(correlate_all_shifts(np.ascontiguousarray(here[:, *inner]), around))
+    if len(maps) < 2:
+        return 0.0, 0.0
+    found = np.array(maps).reshape(len(maps), -1)
+    # A true peak is high everywhere; a peak by chance is the mean of very unlike values.
+    peak = found[:, int(np.argmax(found.mean(axis=0)))]
+    error = float(peak.std(ddof=1)) / math.sqrt(len(peak))
+    return float(peak.mean()) - _TRUST_ERRORS * error, float(peak.mean())
+
+
+def _most_detailed(frames: Frames, numbers: range, spans: Sequence[slice]) -> list[tuple[int, npt.NDArray[np.float32]]]:
+    """The numbers and details of the windows that show most, of some that are spread evenly."""
+    spread = np.unique(np.linspace(numbers.start, numbers.stop - 1, 3 * _PLACES + 2)[1:-1].astype(int)).tolist()
+    seen = [(number, _detail(frames.read(number, number + 1, *spans))) for number in spread]
+    return sorted(seen, key=lambda window: -float(window[1].std()))[:_PLACES]
 
 
 def _middle(start: int, stop: int, most: int) -> slice:

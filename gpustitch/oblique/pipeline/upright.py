@@ -28,7 +28,7 @@ from gpustitch.oblique.pipeline.orientation import (
 from gpustitch.running.options import checked_on_error
 
 # Most tiles and frames that are looked at for the sheet, and most pairs of neighbours along y.
-_TILES, _FRAMES, _PAIRS = 8, 24, 4
+_TILES, _FRAMES, _PAIRS = 8, 24, 3
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class RenderOptions:
     format: str | None = volume_options.volume_format()
     levels: int | None = volume_options.levels()
     chunk_shape: ZYX | None = volume_options.chunk_shape()
+    write_empty: bool = shared.write_empty()
     memory_bytes: int = shared.memory(1 << 30, "Most memory for planes of IN, such as 4G.")
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
@@ -259,6 +260,7 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         sidecar=_sidecar(plan),
         overwrite=options.overwrite,
         n_writers=options.n_writers,
+        write_empty=options.write_empty,
     ) as output:
         n_read = write_blocks(
             plan.blocks, output, in_order=format_for(options.output, options.format).in_order, progress=progress

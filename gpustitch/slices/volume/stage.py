@@ -97,6 +97,7 @@ class ResampleOptions:
     format: str | None = volume_options.volume_format()
     levels: int | None = volume_options.levels()
     chunk_shape: ZYX | None = volume_options.chunk_shape()
+    write_empty: bool = shared.write_empty()
     compression: int | None = volume_options.compression()
     memory_bytes: int = shared.memory(1 << 30, "Most memory for slices, such as 4G.")
     n_workers: int | None = shared.n_workers()
@@ -207,6 +208,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             sidecar=sidecar(_parameters(plan), plan.stack, volume),
             overwrite=options.overwrite,
             n_writers=options.n_writers,
+            write_empty=options.write_empty,
         ) as output:
             write_blocks(volume.blocks, output, in_order=options.output_format.in_order, progress=progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:

@@ -113,7 +113,8 @@ def test_options_win_over_the_environment(asked: list[PipelineOptions]) -> None:
 def test_no_flat_is_made_of_float_frames(tmp_path: Path) -> None:
     for number in range(4):
         write_tiff(tmp_path / "raw" / "0" / "0_0" / "0" / f"{number}.tif", np.ones((20, 24), np.float32))
-    result = CliRunner().invoke(app, ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out")])
+    arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--preset", "plain"]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == ParameterError.exit_code
     assert "no flat can be made from float frames: give --illum-corr" in result.output
 
@@ -122,8 +123,22 @@ def test_tiles_of_several_types_are_refused_before_any_is_made(tmp_path: Path) -
     for x, dtype in (("0", np.uint8), ("200", np.uint16)):
         for number in range(4):
             write_tiff(tmp_path / "raw" / x / f"{x}_0" / "0" / f"{number}.tif", np.full((20, 24), 7, dtype))
-    arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--no-flat"]
+    arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--no-flat", "--preset", "plain"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == MosaicError.exit_code
     assert "uint16 voxels but" in result.output and "state one --dtype" in result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("counts", [(12, 12), (12, 11), (9, 12)])
+def test_a_tile_with_fewer_frames_than_others_is_named(tmp_path: Path, counts: tuple[int, int]) -> None:
+    for x, count in zip(("0", "200"), counts, strict=True):
+        for number in range(count):
+            write_tiff(tmp_path / "raw" / x / f"{x}_0" / "0" / f"{number}.tif", np.full((20, 24), 7, np.uint8))
+    arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--no-flat", "--quiet"]
+    plain = ["--preset", "plain", "--destripe-method", "none", "--allow-unaligned"]
+    result = CliRunner().invoke(app, [*arguments, *plain, "--levels", "1", "--x-step-size", "5"])
+    assert result.exit_code == 0, result.output
+    said = "".join(result.output.split())
+    assert ("1of2tileshavefewerthan12frames" in said) == (counts != (12, 12))
+    assert (f"_0_0:{min(counts)}" in said) == (counts != (12, 12))

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+import zarr
+from numcodecs import LZ4
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
@@ -114,3 +116,18 @@ def test_bad_input_and_existing_output(series, tmp_path):
 def test_help_has_an_example():
     result = call("--help")
     assert result.exit_code == 0 and "Example: gpustitch z-render" in result.output
+
+
+def test_one_channel_of_a_zarr_array_of_another_program(series, tmp_path):
+    planes, positions, folder = series
+    array = zarr.create_array(
+        tmp_path / "in", shape=(30, 2, 40, 50), chunks=(8, 1, 32, 32), dtype=">u2", zarr_format=2, compressors=LZ4()
+    )
+    array[:, 0], array[:, 1] = 7, planes
+    (tmp_path / "in/.zattrs").write_text(json.dumps({"_ARRAY_DIMENSIONS": list("ZCYX")}))
+    given = (tmp_path / "in", folder / "z.csv", tmp_path / "v", "--voxel-size", "0.5,0.25,2", "--write-empty")
+    refused = call(*given)
+    assert refused.exit_code == 3 and "choose one by --channel" in " ".join(refused.output.split())
+    assert call(*given, "--channel", "2").exit_code == 0
+    volume = PrecomputedVolume(tmp_path / "v")
+    np.testing.assert_array_equal(volume.read(Box.of_shape(volume.shape)), expected(planes, positions, 1.0))

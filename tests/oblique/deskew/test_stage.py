@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -308,3 +309,14 @@ def test_formats_that_are_written_in_order_are_refused(tmp_path, source):
     with pytest.raises(ParameterError, match=said):
         plan(options_of(tmp_path, output=tmp_path / "v.tif"))
     assert not list(tmp_path.iterdir())
+
+
+def test_chunks_of_zeros_are_written_on_request(tmp_path, source):
+    source(frames_of((40, 20, 30)))
+    counts = []
+    for write_empty in (False, True):
+        job = plan(options_of(tmp_path, output=tmp_path / f"v{write_empty}", write_empty=write_empty))
+        run(job)
+        counts.append(PrecomputedVolume(job.options.output).n_files)
+    n_chunks = math.prod(-(-n // c) for n, c in zip(job.shape, CHUNK, strict=True))
+    assert counts[0] < counts[1] == n_chunks

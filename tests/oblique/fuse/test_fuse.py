@@ -149,7 +149,7 @@ CASES: dict[str, tuple[list[PlacedVolume], Box]] = {
     ),
     "two along y, frames absent": (
         [oblique(14, 8, 6, 1.0, (0, 0, 0), 39, absent=(3, 8)), oblique(14, 8, 6, 1.0, (0.2, 4.7, 0.6), 40)],
-        Box((0, 0, 0), (7, 14, 20)),
+        Box((0, 3, 0), (7, 9, 20)),
     ),
     "two along x, both with frames absent": (
         [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -281,3 +282,11 @@ def test_the_name_tells_the_format(tree: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.read(Box.of_shape(volume.shape)), expected)
     with pytest.raises(ParameterError, match="named as NIfTI, which is written from the first plane to the last"):
         plan_tree(TreeOptions(tree), StitchOptions(tmp_path / "v.nii"))
+
+
+def test_chunks_of_zeros_are_written_on_request(tree: Path, tmp_path: Path) -> None:
+    small = {"levels": 2, "chunk_shape": (8, 8, 8)}
+    expected = stitched(tree, tmp_path / "v", **small)
+    np.testing.assert_array_equal(stitched(tree, tmp_path / "all", write_empty=True, **small), expected)
+    n_chunks = math.prod(-(-n // 8) for n in expected.shape)
+    assert PrecomputedVolume(tmp_path / "v").n_files < PrecomputedVolume(tmp_path / "all").n_files == n_chunks

@@ -149,11 +149,12 @@ def test_a_folder_of_the_wrong_level_names_the_right_one(tmp_path, kind):
             else:
                 volume(channel / place / "0" if kind == "volume" else channel / place)
     assert len(find(channels[0]).tiles) == 4
-    with pytest.raises(InputMissingError, match="but channels: Ex_488_Em_1, Ex_642_Em_2; give one of them"):
+    with pytest.raises(MosaicError, match="but channels: Ex_488_Em_1, Ex_642_Em_2; give one of them"):
         find(tmp_path / "brain")
     for low in ("0", "70"):
         with pytest.raises(MosaicError, match=f"only a part of the channel {channels[0]}"):
             find(channels[0] / low)
+        assert len(find(channels[0] / low, may_be_part=True).tiles) == 2
     if kind != "flat volume":  # else X/X_Y is a tile itself
         with pytest.raises(MosaicError, match=f"give {channels[0]}"):
             find(channels[0] / "70" / "70_90")
@@ -166,7 +167,7 @@ def test_pictures_above_the_tiles_do_not_make_a_tile_of_their_folder(tmp_path):
     for folder in (channel, channel.parent, channel / "0", channel / "0" / "0_90"):
         write_tiff(folder / "flat.tiff", FRAME)
     assert len(find_raw_mosaic(channel).tiles) == 2
-    with pytest.raises(InputMissingError, match="channels: Ex_488"):
+    with pytest.raises(MosaicError, match="channels: Ex_488"):
         find_raw_mosaic(channel.parent)
     with pytest.raises(MosaicError, match="only a part of the channel"):
         find_raw_mosaic(channel / "0" / "0_90")

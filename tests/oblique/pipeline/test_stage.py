@@ -127,7 +127,7 @@ def test_positions_are_found_beside_holes(channel: Path, whole: PipelineResult, 
 lost_frames = st.fixed_dictionaries({tile: st.sets(st.integers(0, N_FRAMES - 1), max_size=6) for tile in (0, 1)})
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(ABSENT, BROKEN)
 @given(lost_frames, lost_frames)
 def test_all_other_voxels_are_as_without_holes(
