@@ -216,7 +216,7 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     if cut_off:
         progress.warn(cut_off_text(cut_off))
     if plan.options.input.is_dir() or _is_stack(plan.options.input):
-        used = replace(plan.options, n_workers=plan.n_workers, device=plan.device)
+        used = shared.settled(plan.options, plan.device, plan.n_workers)
         record = provenance(used, [plan.options.input])
         record |= {"images": done, "cut_off_pixels": cut_off, "skipped": {str(p): why for p, why in skipped.items()}}
         record |= {"stacks": {str(path): of_stack.record for path, of_stack in lost.items()}}

@@ -52,6 +52,7 @@ from gpustitch.oblique.pipeline.options import (
 )
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
+from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 
@@ -200,7 +201,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             z_offset=options.z_offset,
             negative_y=options.negative_y,
         )
-        stitching = replace(options.stitch, output=folder / VOLUME, n_workers=options.n_workers, device=options.device)
+        stitching = replace(options.stitch, output=folder / VOLUME)
         stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
@@ -216,7 +217,7 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     device = choose_device(options.device, options.device_memory_bytes)
-    return replace(options, device=device, n_workers=checked_workers(options.n_workers))
+    return settled(options, device, checked_workers(options.n_workers))
 
 
 def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:
