@@ -110,7 +110,7 @@ def test_no_command_that_writes_is_left_out() -> None:
     """But demo, which runs the others, and stack2oblique, which is dcimg2oblique."""
     code = Path(__file__).read_text()
     left = " ".join(sorted(name for name in COMMANDS if f'"{name}"' not in code))
-    assert left == "demo info spacing stack2oblique view"
+    assert left == "demo spacing stack2oblique view"
 
 
 def test_frames_to_images(truth: Truth, tmp_path: Path) -> None:
