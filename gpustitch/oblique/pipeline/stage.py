@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gpustitch.array import choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
+from gpustitch.io.found import one_place
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
@@ -217,6 +218,7 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     device = choose_device(options.device, options.device_memory_bytes)
+    options = replace(options, channel=one_place(options.channel))
     return settled(options, device, checked_workers(options.n_workers))
 
 
