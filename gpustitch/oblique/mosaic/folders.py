@@ -36,6 +36,15 @@ def find_raw_mosaic(root: str | Path, *, may_be_part: bool = False) -> Mosaic:
     return _find(Path(root), _is_raw, f"raw tile ({raw_places()})", may_be_part)
 
 
+def raw_channels(root: Path) -> list[Path]:
+    """The folders of raw tiles in a folder that holds no tile itself."""
+    return [] if _tiles_below(root, _is_raw) else _channels(root, _is_raw)
+
+
+def _channels(root: Path, is_tile: Callable[[Path], bool]) -> list[Path]:
+    return [entry for entry in _entries(root) if entry.is_dir() and _holds_tiles(entry, is_tile)]
+
+
 def raw_places() -> str:
     """The places of raw tiles, as text for people."""
     files = (f"X/X_Y/Z{suffix}" for suffix in raw_suffixes(one=True))
@@ -96,8 +105,7 @@ def _lone(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
     """The mosaic of the only tile that lies in ``root`` itself."""
     files = [entry for entry in _entries(root) if entry.is_file() and is_tile(entry)]
     if not files:
-        channels = [entry for entry in _entries(root) if entry.is_dir() and _holds_tiles(entry, is_tile)]
-        if channels:
+        if channels := _channels(root, is_tile):
             raise MosaicError(
                 f"{root} holds no {what} itself, but channels: {listed([channel.name for channel in channels])}; give "
                 f"one of them, such as {channels[0]}"
