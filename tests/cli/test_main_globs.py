@@ -89,3 +89,10 @@ def test_destriped_images_lie_as_below_the_first_wildcard(folder: Path) -> None:
     assert sorted(path.name for path in (Path("out") / FOLDER).iterdir()) == [f"img_0{n}.tif" for n in range(10)]
     code, said = go("destripe", "a*/*.tif", f"{FOLDER}/out")
     assert code == 3 and "lies in the input" in said
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("info", "spacing")])
+def test_a_name_that_is_too_long_is_said_to_be(command: str, folder: Path) -> None:
+    code, said = go(command, FOLDER, "x" * 300)
+    assert code in (3, 8) and "long" in said, said
