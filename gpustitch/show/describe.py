@@ -147,7 +147,7 @@ def describe_path(path: Path) -> Iterator[str]:
 
 
 def _frames(path: Path) -> Iterator[str]:
-    """What frames there are; of absent ones it is said that the file is damaged."""
+    """The frames at a path, or the stacks where there are several; DamagedInputError at the end if some are absent."""
     try:
         stacks = stacks_at(path)
     except InputMissingError:
@@ -157,18 +157,20 @@ def _frames(path: Path) -> Iterator[str]:
     if len(stacks) > 1:
         yield f"{path}: {len(stacks)} stacks; commands read one of them, by its number, channel or time"
         yield from (f"  {line}" for line in stack_lines(stacks))
-        yield from (f"  DAMAGED: {stack.missing}" for stack in stacks if stack.missing)
+        lacking = [stack.missing for stack in stacks if stack.missing]
+        if lacking:
+            raise DamagedInputError(f"{len(lacking)} of {len(stacks)} stacks lack planes: {'; '.join(lacking)}")
         return
     try:
         frames, damage = open_frames(path), ""
     except DamagedInputError as error:
-        frames, damage = open_frames(path, allow_missing=True), f"  DAMAGED: {error}"
+        frames, damage = open_frames(path, allow_missing=True), str(error)
     count, rows, columns = frames.shape
     yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
     for detail in details(path):
         yield f"  {detail}"
     if damage:
-        yield damage
+        raise DamagedInputError(damage)
 
 
 def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:

@@ -52,7 +52,7 @@ from gpustitch.oblique.pipeline.options import (
 )
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
-from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 
 _MOST_NAMED = 5  # damaged tiles that a message names
@@ -147,17 +147,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         raise
     options = replace(options, rotate_90=turned.orientation[0], flip_ud=turned.orientation[1])
     tiles = _planned(options, mosaic, turned.orientation)
-    for tile, job in zip(mosaic.tiles, tiles, strict=True):
-        if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames, absent=job.scan.absent):
-            raise MosaicError(
-                f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
-                f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
-            )
-        if job.dtype != tiles[0].dtype:
-            raise MosaicError(
-                f"{tile.path} gives {job.dtype} voxels but {mosaic.tiles[0].path} gives {tiles[0].dtype}; state one "
-                "`dtype` for all tiles"
-            )
+    _check_alike(mosaic, tiles)
     check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
     flat, making = None, None
     if options.flat is not None:
@@ -188,7 +178,8 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     options = plan.options
     if plan.upright.note:
         progress.note(plan.upright.note)
-    for caution in (plan.upright.warning, options.correction.caution(plan.tiles[0].scan.n_columns)):
+    n_columns = plan.tiles[0].scan.n_columns
+    for caution in (plan.upright.warning, _shorter(plan), options.correction.caution(n_columns)):
         if caution:
             progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
@@ -226,6 +217,34 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     device = choose_device(options.device, options.device_memory_bytes)
     return replace(options, device=device, n_workers=checked_workers(options.n_workers))
+
+
+def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:
+    """Raise MosaicError unless the tiles are alike in the size of frames and the type of voxels."""
+    for tile, job in zip(mosaic.tiles, tiles, strict=True):
+        if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames, absent=job.scan.absent):
+            raise MosaicError(
+                f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
+                f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
+            )
+        if job.dtype != tiles[0].dtype:
+            raise MosaicError(
+                f"{tile.path} gives {job.dtype} voxels but {mosaic.tiles[0].path} gives {tiles[0].dtype}; state one "
+                "`dtype` for all tiles"
+            )
+
+
+def _shorter(plan: PipelinePlan) -> str:
+    """What to say of tiles with fewer frames than others, which may have lost their first or last ones; or nothing."""
+    counts = [job.scan.n_frames for job in plan.tiles]
+    most = max(counts)
+    named = [f"{tile.name}: {n}" for tile, n in zip(plan.mosaic.tiles, counts, strict=True) if n < most]
+    if not named:
+        return ""
+    return (
+        f"{len(named)} of {len(counts)} tiles have fewer than {most} frames ({listed(named)}): if the first ones of a "
+        "tile were lost, it lies in the wrong place along x"
+    )
 
 
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:

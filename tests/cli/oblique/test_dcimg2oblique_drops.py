@@ -71,9 +71,9 @@ def test_info_prints_what_the_camera_wrote(channel):
     assert code == 0 and "9 frames of 12 rows x 8 columns, uint16" in said
     assert "DCIMG version 1, 100 Hz, 0.08 s from first to last frame, no dropped frames" in said
     code, said = _run("info", channel / "0/0_96/0.dcimg")
-    assert code == 0 and "2 dropped frames" in said and "DAMAGED: " in said and SAID in said
+    assert code == 5 and "11 frames of 12 rows" in said and "2 dropped frames" in said and SAID in said
     code, said = _run("info", channel)
-    assert code == 0 and "0_0_0: 9 frames" in said and "no dropped frames" in said
+    assert code == 5 and "1 of 2 tiles are damaged" in said and "0_0_0: 9 frames" in said and "no dropped frames" in said
     assert f"0_96_0: DAMAGED: {channel}/0/0_96/0.dcimg: {SAID}" in said
 
 

@@ -128,3 +128,17 @@ def test_tiles_of_several_types_are_refused_before_any_is_made(tmp_path: Path) -
     assert result.exit_code == MosaicError.exit_code
     assert "uint16 voxels but" in result.output and "state one --dtype" in result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("counts", [(12, 12), (12, 11), (9, 12)])
+def test_a_tile_with_fewer_frames_than_others_is_named(tmp_path: Path, counts: tuple[int, int]) -> None:
+    for x, count in zip(("0", "200"), counts, strict=True):
+        for number in range(count):
+            write_tiff(tmp_path / "raw" / x / f"{x}_0" / "0" / f"{number}.tif", np.full((20, 24), 7, np.uint8))
+    arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--no-flat", "--quiet"]
+    plain = ["--preset", "plain", "--destripe-method", "none", "--allow-unaligned"]
+    result = CliRunner().invoke(app, [*arguments, *plain, "--levels", "1", "--x-step-size", "5"])
+    assert result.exit_code == 0, result.output
+    said = "".join(result.output.split())
+    assert ("1of2tileshavefewerthan12frames" in said) == (counts != (12, 12))
+    assert (f"_0_0:{min(counts)}" in said) == (counts != (12, 12))

@@ -109,11 +109,12 @@ def test_info_lists_stacks_channels_and_holes(tmp_path):
     assert code == 0 and "2 stacks" in said and "1: i_Z*_C1.tif (channel 1, 4 planes) 2: i_Z*_C2.tif (channel 2" in said
     (tmp_path / "s" / "i_Z2_C2.tif").unlink()
     code, said = run("info", tmp_path / "s")
-    assert code == 0 and "3 planes, 1 missing" in said and "MISSING:" in said and "number 2 is missing" in said
+    assert code == 5 and "3 planes, 1 missing" in said and "1 of 2 stacks lack planes" in said
+    assert "number 2 is missing" in said
     folder_of(tmp_path / "t", [f"i_{n}.tif" for n in range(8)])
     (tmp_path / "t" / "i_5.tif").unlink()
     code, said = run("info", tmp_path / "t")
-    assert code == 0 and "8 frames of 6 rows x 5 columns" in said and "number 5 is missing" in said
+    assert code == 5 and "8 frames of 6 rows x 5 columns" in said and "number 5 is missing" in said
 
 
 def test_copies_are_named(tmp_path):
