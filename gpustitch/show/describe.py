@@ -14,6 +14,8 @@ from gpustitch.array import Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.sources import own_folder
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import DamagedInputError, DeviceError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.found import found_places, one_place
+from gpustitch.io.frames.formats import raw_suffixes
 from gpustitch.io.frames.opening import details, open_frames, stacks_at
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
 from gpustitch.io.stacks.choice import stack_lines
@@ -29,6 +31,7 @@ from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
 from gpustitch.version import VERSION
 
+_PLANES = raw_suffixes(one=False)
 _PACKAGES = (
     "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "zarr", "tifffile", "dcimg", "imagecodecs", "typer",
 )  # fmt: skip
@@ -53,7 +56,11 @@ def described(options: InfoOptions) -> Iterator[str]:
     if not options.paths:
         yield from describe_machine(choose_device(options.device))
     for path in options.paths:
-        yield from describe_path(path)
+        places = found_places(path)
+        # Files of one plane each are a stack, which the glob names as a whole.
+        whole = not path.exists() and all(place.name.lower().endswith(_PLANES) for place in places)
+        for place in [path] if whole else places:
+            yield from _frames(place) if whole else describe_path(place)
 
 
 def describe_machine(taken: Device) -> Iterator[str]:
@@ -115,8 +122,7 @@ def describe_path(path: Path) -> Iterator[str]:
     ParameterError
         If gpustitch reads nothing of what lies there.
     """
-    if not path.exists():
-        raise InputMissingError(f"there is no file or folder {path}")
+    path = one_place(path)
     if path.suffix.lower() == ".json":
         yield from _alignment(path)
         return

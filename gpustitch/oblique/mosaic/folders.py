@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gpustitch.errors import InputMissingError, MosaicError
+from gpustitch.io.found import one_place
 from gpustitch.io.frames.formats import frame_format, raw_suffixes
 from gpustitch.io.registry import either
 from gpustitch.io.volumes.opening import is_volume, volume_marks
@@ -29,6 +30,8 @@ def find_raw_mosaic(root: str | Path, *, may_be_part: bool = False) -> Mosaic:
         If ``root`` does not exist or holds no tile.
     MosaicError
         If a name is not a position, or two tiles are at one place. If ``root`` is part of a channel, or holds several.
+    ParameterError
+        If ``root`` is a glob that matches several files and folders.
     """
     return _find(Path(root), _is_raw, f"raw tile ({raw_places()})", may_be_part)
 
@@ -55,8 +58,7 @@ def _is_raw(path: Path) -> bool:
 
 
 def _find(root: Path, is_tile: Callable[[Path], bool], what: str, may_be_part: bool) -> Mosaic:
-    if not root.exists():
-        raise InputMissingError(f"there is no file or folder {root}")
+    root = one_place(root)
     if is_tile(root) and not _is_picture_folder(root, is_tile):
         return Mosaic((TilePath(root, stage_position(root) or (0.0, 0.0, 0.0)),))
     if root.is_file():

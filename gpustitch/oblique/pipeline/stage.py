@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gpustitch.array import choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
+from gpustitch.io.found import one_place
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
@@ -52,6 +53,7 @@ from gpustitch.oblique.pipeline.options import (
 )
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
+from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 
@@ -200,7 +202,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             z_offset=options.z_offset,
             negative_y=options.negative_y,
         )
-        stitching = replace(options.stitch, output=folder / VOLUME, n_workers=options.n_workers, device=options.device)
+        stitching = replace(options.stitch, output=folder / VOLUME)
         stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
@@ -216,7 +218,8 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     device = choose_device(options.device, options.device_memory_bytes)
-    return replace(options, device=device, n_workers=checked_workers(options.n_workers))
+    options = replace(options, channel=one_place(options.channel))
+    return settled(options, device, checked_workers(options.n_workers))
 
 
 def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:
