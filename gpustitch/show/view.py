@@ -134,6 +134,8 @@ def _shown(number: int, path: Path) -> Shown:
         raise ParameterError(
             f"{folder} is of a format that Neuroglancer does not read; precomputed and OME-Zarr volumes can be shown"
         )
+    if isinstance(volume, OmeZarrVolume) and volume.reader != "tensorstore":  # such chunks would stay black
+        raise ParameterError(f"{folder} is compressed in a way that Neuroglancer does not read; write it again")
     tiles, alignment = read_outlines(folder), folder.absolute().parent / ALIGNMENT
     links = read_alignment(alignment).links if tiles and alignment.is_file() else ()
     name = folder.absolute().parent.name if folder.name == VOLUME else folder.name
