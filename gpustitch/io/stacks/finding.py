@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, chosen_of
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, chosen_of, stack_lines
 from gpustitch.io.stacks.copies import copies
 from gpustitch.io.stacks.holes import even_row
 from gpustitch.io.stacks.in_files import ImageStack, is_of_several, tiff_stacks
@@ -123,6 +123,28 @@ def chosen_stack(
             f"{stack.missing}; bring the files back, or give `allow_missing`: these planes stay empty in their place"
         )
     return stack
+
+
+def plane_order(path: Path) -> list[int]:
+    """Numbers of the planes in a TIFF, in the order of its one stack; for outputs that keep no description.
+
+    Raises
+    ------
+    ParameterError
+        If the file holds several stacks: the output would not tell them apart.
+    DamagedInputError
+        If the file cannot be read, or lacks planes that its description counts: nothing would keep their place.
+    """
+    stacks = find_stacks(path, [path], are_tiffs=True)
+    if len(stacks) > 1:
+        lines = "; ".join(stack_lines(stacks))
+        raise ParameterError(
+            f"{path} holds {len(stacks)} stacks, and an image does not tell them apart: {lines}; write each "
+            "as files of its own, as gpustitch dcimg2tif does"
+        )
+    if stacks[0].absent:
+        raise DamagedInputError(f"{stacks[0].missing}; write its frames as files, as gpustitch dcimg2tif does")
+    return [page[1] or 0 for page in stacks[0].pages if page is not None]
 
 
 def _check_copies(place: str | Path, files: Sequence[Path]) -> None:

@@ -58,7 +58,10 @@ class Presence:
 
 @dataclass
 class _Listing:
-    """A folder's files: on the grid (``kinds``), of another layout (``outside``), of another purpose (``others``)."""
+    """A folder's files: on the grid (``kinds``), of another layout (``outside``), of another purpose (``others``).
+
+    Names of the grid that are no files, as links whose files were not fetched, are ``broken``.
+    """
 
     kinds: npt.NDArray[np.uint8]
     n_outside: int = 0
@@ -66,6 +69,8 @@ class _Listing:
     n_others: int = 0
     other: str = ""
     doubled: str = ""
+    n_broken: int = 0
+    broken: str = ""
 
     @property
     def strange(self) -> str:
@@ -94,7 +99,7 @@ def check_presence(
         Whether the format allows files to be absent, as zarr does. Without a record they are then not refused, only
         counted, as long as there are any.
     allow_missing
-        Count missing files, too, instead of refusing the level.
+        Count missing files, too, instead of refusing the level. Links that lead nowhere are missing files.
 
     Raises
     ------
@@ -114,6 +119,11 @@ def check_presence(
     presence = Presence(found.kinds, int(due.sum()), int(missing.sum()))
     if found.doubled:
         raise DamagedInputError(f"{folder} holds {found.doubled} of one chunk; remove the one that is out of date")
+    if found.n_broken and not allow_missing:
+        raise DamagedInputError(
+            f"{folder}: {found.n_broken} of {presence.n_due} files of chunks are links that lead nowhere, or folders, "
+            f"such as {found.broken}; bring the files there, or read them as empty with `allow_missing`"
+        )
     if (there & ~due).any():
         surplus = naming.name(_first(there & ~due))
         raise DamagedInputError(
@@ -157,7 +167,7 @@ def _first(flags: npt.NDArray[np.bool_]) -> Index:
 def _listing(folder: Path, naming: Naming) -> _Listing:
     axes = naming.axes
     found = _Listing(np.zeros([len(axis) for axis in axes], np.uint8))
-    for name in _names(folder, len(axes) + 1):
+    for name, is_file in _names(folder, len(axes) + 1):
         parted = naming.split(name)
         if parted is None:
             found.n_others += 1
@@ -168,6 +178,9 @@ def _listing(folder: Path, naming: Naming) -> _Listing:
         if len(parts) != len(axes) or -1 in index:
             found.n_outside += 1
             found.outside = min(found.outside or name, name)
+        elif not is_file:
+            found.n_broken += 1
+            found.broken = min(found.broken or name, name)
         elif found.kinds[index]:
             found.doubled = " and ".join(sorted([naming.name(index, int(found.kinds[index])), name]))
         else:
@@ -175,8 +188,8 @@ def _listing(folder: Path, naming: Naming) -> _Listing:
     return found
 
 
-def _names(folder: Path | str, depth: int, above: str = "") -> Iterator[str]:
-    """Paths of the files below a folder, at most ``depth`` folders deep, with ``/`` between their parts."""
+def _names(folder: Path | str, depth: int, above: str = "") -> Iterator[tuple[str, bool]]:
+    """Paths below a folder, at most ``depth`` folders deep, with ``/`` between parts, and whether each is a file."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -185,7 +198,7 @@ def _names(folder: Path | str, depth: int, above: str = "") -> Iterator[str]:
                 if depth > 1 and entry.is_dir():
                     yield from _names(entry.path, depth - 1, f"{above}{entry.name}/")
                 else:
-                    yield above + entry.name
+                    yield above + entry.name, entry.is_file()
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:

@@ -34,6 +34,7 @@ from gpustitch.io.images.files import (
 )
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.registry import either
+from gpustitch.io.stacks.finding import plane_order
 from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
 from gpustitch.model.options import documented, nested, option
@@ -87,9 +88,12 @@ class _Job:
     number: int = 0
 
     def read(self) -> HostArray:
+        image: HostArray
         if self.frames is None:
-            return read_image(self.source)
-        image: HostArray = self.frames.read(self.number, self.number + 1)[0]
+            image = read_image(self.source)
+            # The output is pages without a description: their order must say all.
+            return image if image.ndim == 2 else image[plane_order(self.source)]
+        image = self.frames.read(self.number, self.number + 1)[0]
         return image
 
 
@@ -343,7 +347,7 @@ def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: 
         if options.zstep_um is None:
             name = f"img_{number:05d}.tiff"
         else:
-            name = f"{first + number * int(options.zstep_um * 10):04d}.tif"
+            name = f"{first + round(number * options.zstep_um * 10):04d}.tif"
         yield _Job(path, folder / name, frames, number)
 
 

@@ -15,6 +15,7 @@ from gpustitch.io.images.files import TIFF_SUFFIXES
 from gpustitch.io.stacks.holes import even_row, number_step
 from gpustitch.io.stacks.in_files import ImageStack, tiff_stacks
 from gpustitch.io.stacks.names import NamedStack, stacks_of_names
+from gpustitch.io.stacks.numbers import Number
 from gpustitch.io.units import Resolution
 from gpustitch.model.arrays import LengthsZYX
 from gpustitch.slices.images.headers import read_header
@@ -165,6 +166,7 @@ def _of_files(
             *dict.fromkeys(note for stack in stacks for note in _notes(stack)),
             *notes,
             *((Note(Code.FILES_LOST, lost),) if lost else ()),
+            *_same_numbers(named, paths),
             *stated.notes,
         ),
         {},
@@ -216,6 +218,21 @@ def _numbers(named: NamedStack, paths: Sequence[Path]) -> tuple[list[int | None]
     if row is None or row.n_missing == 0 or number_step(numbers) is None:
         return numbers, ""
     return numbers, f"{paths[0].parent}: {row.missing_text} missing between {paths[0].name} and {paths[-1].name}"
+
+
+def _same_numbers(named: NamedStack, paths: Sequence[Path]) -> tuple[Note, ...]:
+    """A note on files with the number of another, which nothing puts in order; pixels tell nobody which is right."""
+    seen: dict[Number, Path] = {}
+    again: list[str] = []
+    for path, number in zip(named.paths, named.numbers, strict=True):
+        if path in paths and number is not None and seen.setdefault(number, path) != path:
+            again.append(f"{path.name} (that of {seen[number].name})")
+    if not again:
+        return ()
+    more = f" and {len(again) - _NAMED} more" if len(again) > _NAMED else ""
+    what = "1 file has" if len(again) == 1 else f"{len(again)} files have"
+    text = f"{what} the same number as another: {', '.join(again[:_NAMED])}{more}"
+    return (Note(Code.SLICES_CONFLICT, text),)
 
 
 def _spacing(name: str, stack: ImageStack, trust: bool) -> _Stated:

@@ -116,6 +116,26 @@ def test_a_damaged_volume_is_an_error_or_still_exact(layout, damage, data):
             assert outcomes and all(str(path) in text for text in outcomes)
 
 
+@pytest.mark.posix
+@settings(max_examples=12, deadline=None)
+@given(layouts, st.data())
+def test_links_to_files_that_were_not_fetched_are_an_error(layout, data):
+    layout["chunk"] = (8, 8, 8)
+    with folder() as path:
+        voxels = precomputed(path, **layout)[0]
+        files = [file for file in chunk_files(path) if file.relative_to(path).parts[0] == "4"]
+        for file in data.draw(st.lists(st.sampled_from(files), unique=True)):
+            file.symlink_to(file.rename(path / file.relative_to(path).as_posix().replace("/", "+")))
+        np.testing.assert_array_equal(read(path), voxels)
+        lost = data.draw(st.lists(st.sampled_from(files), min_size=1, unique=True))
+        for file in lost:
+            file.unlink()
+            file.symlink_to(path / "objects" / file.name)
+        with pytest.raises(DamagedInputError, match=f"{len(lost)} of 12 files of chunks are links that lead nowhere"):
+            open_volume(path)
+        assert open_volume(path, allow_missing=True).n_missing == len(lost)
+
+
 @settings(max_examples=20, deadline=None)
 @given(layouts, st.data())
 def test_what_is_missing_reads_as_zero_only_when_asked_for(layout, data):

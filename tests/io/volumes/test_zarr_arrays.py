@@ -99,6 +99,20 @@ def test_a_damaged_array_is_an_error(layout, damage, data):
             read(path)
 
 
+@pytest.mark.posix
+@settings(max_examples=12, deadline=None)
+@given(layouts, st.data())
+def test_a_link_to_a_file_that_was_not_fetched_is_an_error(layout, data):
+    layout["axes"] = "zyx"
+    with folder() as path:
+        write(path, random_voxels(layout["dtype"]), layout)
+        file = chunk_file(path, data)
+        file.unlink()
+        file.symlink_to(path / "objects" / file.name)
+        with pytest.raises(DamagedInputError, match=r"1 of .* files of chunks are links that lead nowhere"):
+            read(path)
+
+
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_a_codec_that_nobody_knows_is_named(tmp_path, zarr_format):
     array = zarr.create_array(tmp_path / "v", shape=SHAPE, chunks=CHUNKS, dtype="u2", zarr_format=zarr_format)

@@ -81,6 +81,42 @@ def test_a_tree_keeps_its_structure(tree, tmp_path):
     assert record["parameters"]["n_workers"] == 2 and record["parameters"]["device"] in ("cpu", "cuda:0")
 
 
+@pytest.mark.parametrize("axes", ["ZCYX", "TZYX", "ZTCYX"])
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+def test_stacks_in_one_image_are_not_written_as_one(tmp_path, axes, kind):
+    file = tmp_path / ("a.tif" if kind == "imagej" else "a.ome.tif")
+    if kind == "imagej":
+        axes = "TZCYX"[-len(axes) :]
+    pages = np.stack([picture(n) for n in range(2 ** (len(axes) - 2))]).reshape(*[2] * (len(axes) - 2), 40, 52)
+    tifffile.imwrite(file, pages, imagej=kind == "imagej", metadata={"axes": axes})
+    with pytest.raises(ParameterError, match=r"holds [24] stacks, and an image does not tell them apart: 1: a"):
+        destripe(file)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def described(path, order, n_planes):
+    """A TIFF of three pages whose OME description says which page each plane is; the pages."""
+    text = "".join(f'<TiffData FirstZ="{z}" IFD="{page}" PlaneCount="1"/>' for z, page in enumerate(order))
+    sizes = f'SizeX="52" SizeY="40" SizeZ="{n_planes}" SizeC="1" SizeT="1"'
+    text = f'<Pixels DimensionOrder="XYZCT" Type="uint16" {sizes}>{text}</Pixels>'
+    text = f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image>{text}'
+    pages = np.stack([picture(n) for n in range(3)])
+    tifffile.imwrite(path, pages, description=text + "</Image></OME>", metadata=None, photometric="minisblack")
+    return pages
+
+
+def test_pages_are_written_in_the_order_of_their_description(tmp_path):
+    pages = described(tmp_path / "a.ome.tif", (2, 0, 1), 3)
+    result = destripe(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(tifffile.imread(result.output), np.stack([WAVES.apply(pages[n]) for n in (2, 0, 1)]))
+
+
+def test_an_image_that_lacks_pages_is_an_error(tmp_path):
+    described(tmp_path / "a.ome.tif", (0, 1, 2), 4)
+    with pytest.raises(DamagedInputError, match=r"1 of 4 planes that its description counts are in no file; write its"):
+        destripe(tmp_path / "a.ome.tif")
+
+
 def test_frames_of_a_dcimg(dcimg, tmp_path):
     result = destripe(dcimg)
     assert result.output == tmp_path / "0012300_destriped"
@@ -96,6 +132,12 @@ def test_frames_named_after_their_position(dcimg, tmp_path):
     dcimg.rename(tmp_path / "run.dcimg")
     with pytest.raises(ParameterError, match=r"run\.dcimg: with `zstep_um` the name"):
         destripe(tmp_path / "run.dcimg", output, zstep_um=2.0)
+
+
+@pytest.mark.parametrize(("zstep_um", "last"), [(1.28, 12326), (0.15, 12303), (2.96, 12359)])
+def test_positions_in_names_are_rounded_once(dcimg, tmp_path, zstep_um, last):
+    destripe(dcimg, tmp_path / "out", zstep_um=zstep_um)
+    assert (tmp_path / "out" / f"{last}.tif").is_file()
 
 
 def test_a_dcimg_in_a_tree(dcimg, tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 from gpustitch.slices.found import slice_files
 from gpustitch.slices.images.series import find_image_series
 from gpustitch.slices.model import Code
+from gpustitch.slices.verdict.judge import JudgeOptions, judge_series
 
 SHAPE = (8, 9)
 PLAIN = {"metadata": None, "photometric": "minisblack"}
@@ -88,6 +89,17 @@ def test_a_file_missing_from_a_stack_is_named(tmp_path):
     found = one(tmp_path)
     assert "number 3 is missing" in text(found, Code.FILES_LOST)
     assert [header.number for header in found.headers] == [0, 1, 2, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("other", ["s_002.tiff", "s_2.tif", "S_0002.TIF", "s_ 002.btf"])
+def test_files_of_one_number_are_no_stack(tmp_path, other):
+    folder = tiffs(tmp_path / "a", 4)
+    tifffile.imwrite(folder / other, plane() + 1, **PLAIN)
+    found = one(folder)
+    assert "1 file has the same number as another: " in text(found, Code.SLICES_CONFLICT)
+    assert other in text(found, Code.SLICES_CONFLICT) and "s_002.tif" in text(found, Code.SLICES_CONFLICT)
+    stack = judge_series(found, JudgeOptions(slice_spacing_mm=1.0))
+    assert not stack.is_usable
 
 
 def test_pages_of_a_tiff_are_a_series(tmp_path):
