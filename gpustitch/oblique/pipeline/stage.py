@@ -39,7 +39,7 @@ from gpustitch.oblique.fuse.options import TreeOptions
 from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
-from gpustitch.oblique.mosaic.placing import check_aligned
+from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
     FLAT,
@@ -253,6 +253,7 @@ def _shorter(plan: PipelinePlan) -> str:
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
     found = read_alignment(file)
     check_aligned(mosaic, found.origin_um, file)
+    check_angle(found.angle_deg, options.angle_deg, file)
     if found.is_unaligned and not options.allow_unaligned:
         raise AlignmentError(
             f"{file} holds the stage's positions: none of its {len(found.links)} overlaps gave a link; align the "

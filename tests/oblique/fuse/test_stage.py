@@ -156,6 +156,14 @@ def test_a_tile_that_the_alignment_does_not_name(tree: Path, tmp_path: Path) -> 
         plan_tree(TreeOptions(tree, alignment), StitchOptions(tmp_path / "o"))
 
 
+def test_an_alignment_of_tiles_with_another_sheet_angle(tree: Path, tmp_path: Path) -> None:
+    alignment = tmp_path / "alignment.json"
+    found = {json.dumps([x / 10, y / 10, 0.0]): [x / 10, y / 10, 0.0] for x, y, _ in POSITIONS}
+    alignment.write_text(json.dumps({"voxel_size": 1.8, "x_step_size": 1.28, "angle": 30.0, "alignments": found}))
+    with pytest.raises(MosaicError, match="at 30 degrees, but the tiles are of one at 45"):
+        plan_tree(TreeOptions(tree, alignment), StitchOptions(tmp_path / "o"))
+
+
 def test_another_pixel_size_stretches_z_and_shears(tmp_path: Path) -> None:
     """Tiles taken for pixels of 1.8 um that are 1.9: every plane lies where the camera saw it."""
     true = dataclasses.replace(SCAN, pixel_um=1.9)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gpustitch.errors import DamagedInputError
+from gpustitch.errors import DamagedInputError, MosaicError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.volumes.opening import open_volume
@@ -162,6 +162,11 @@ def test_an_unreadable_frame_stops_the_run(channel: Path, holed: None, tmp_path:
     with pytest.raises(DamagedInputError, match="is broken"):
         run(plan(options_of(channel, tmp_path / "out")), SILENT)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_alignment_of_another_sheet_angle_is_refused(channel: Path, whole: PipelineResult, tmp_path: Path) -> None:
+    with pytest.raises(MosaicError, match="at 45 degrees, but the tiles are of one at 30"):
+        plan(options_of(channel, tmp_path / "out", align_file=whole.alignment, angle_deg=30.0))
 
 
 def test_the_flat_is_made_of_what_is_there(channel: Path, holed: None, tmp_path: Path) -> None:
