@@ -17,6 +17,7 @@ from gpustitch.errors import DamagedInputError, GpustitchError
 from gpustitch.io.images.files import reading
 from gpustitch.io.images.tiff_facts import facts_of
 from gpustitch.io.images.tiff_open import opened_tiff, tiff_alone
+from gpustitch.io.stacks.ndtiff import ndtiff_stacks
 from gpustitch.io.stacks.ome_planes import OmeStack, metadata_file, ome_stacks
 from gpustitch.io.units import Resolution
 from gpustitch.model.arrays import LengthsZYX
@@ -252,6 +253,15 @@ def _of_pages(path: Path) -> list[ImageStack]:
 def _of_tiff(path: Path) -> list[ImageStack]:
     with opened_tiff(path) as tiff:
         facts = facts_of(tiff)
+        if (indexed := ndtiff_stacks(path, len(tiff.pages))) is not None:
+            page = tiff.pages.first
+            return [
+                ImageStack(
+                    tuple((path, *one) for one in stack.pages), _shape(page), _pixels(page),
+                    resolution=facts.resolution, key=stack.key, n_planes=stack.n_planes,
+                )
+                for stack in indexed
+            ]  # fmt: skip
         if len(tiff.series) == 1:
             (series,) = tiff.series
             page = series.keyframe

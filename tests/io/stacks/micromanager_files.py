@@ -50,3 +50,25 @@ def ome_text(places, shape, own):
         f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{schema}" UUID="urn:{own}"><Image>'
         f'<Pixels DimensionOrder="XYZCT" {sizes}>{channels}{data}</Pixels></Image></OME>'
     )
+
+
+def write_ndtiff(path, pages, axes):
+    """An NDTiff and its index; ``axes`` is a mapping for each page, such as ``{"z": 0, "channel": "DAPI"}``."""
+    head, (n_y, n_x), size = b"{}", pages[0].shape, pages[0].nbytes
+    n_ahead = 2 + 12 * 11 + 4
+    offsets = [28 + len(head) + k * (n_ahead + size) for k in range(len(pages))]
+    out = b"II*\0" + struct.pack("<6I", offsets[0], 483729, 3, 3, 2355492, len(head)) + head
+    index = b""
+    for k, page in enumerate(pages):
+        tags = [(256, 4, 1, n_x), (257, 4, 1, n_y), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1)]
+        tags += [(273, 4, 1, offsets[k] + n_ahead), (277, 3, 1, 1), (278, 3, 1, n_y), (279, 4, 1, size), (339, 3, 1, 1)]
+        tags.append((51123, 2, 3, int.from_bytes(b"{}", "little")))
+        following = offsets[k + 1] if k + 1 < len(pages) else 0
+        out += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        out += struct.pack("<I", following) + page.astype("<u2").tobytes()
+        text, name = json.dumps(axes[k]).encode(), path.name.encode()
+        index += struct.pack("<I", len(text)) + text + struct.pack("<I", len(name)) + name
+        index += struct.pack("<IiiiiIii", offsets[k] + n_ahead, n_x, n_y, 1, 0, 0, 0, 0)
+    path.write_bytes(out)
+    with (path.parent / "NDTiff.index").open("ab") as file:
+        file.write(index)
