@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.frames.format import FRAME_TYPES, Files, FrameFormat, Reading
 from gpustitch.io.frames.stacks import OneFilePerFrame, Stack, checked_frame
 from gpustitch.io.images.files import TIFF_SUFFIXES, reading
 from gpustitch.io.images.tiff_facts import tiff_facts
-from gpustitch.io.images.tiff_open import opened_tiff
+from gpustitch.io.images.tiff_open import opened_tiff, tiff_alone
 from gpustitch.io.images.tiff_pages import TiffPlanes
 from gpustitch.model import Frames, Spacing
 
@@ -123,8 +122,17 @@ def _describe_tiff(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return tuple(page.shape), np.dtype(page.dtype)
 
 
+def _has_one_page(path: Path) -> bool:
+    """Whether a TIFF has one page; true if it cannot be read, which is told where it is read."""
+    try:
+        with opened_tiff(path, with_ome=False) as tiff:
+            return len(tiff.pages) == 1
+    except DamagedInputError:
+        return True
+
+
 def _load_tiff(path: Path) -> npt.NDArray[Any]:
-    with reading(path, "TIFF"), tifffile.TiffFile(path, _multifile=False) as tiff:
+    with reading(path, "TIFF"), tiff_alone(path) as tiff:
         return np.asarray(tiff.pages.first.asarray(maxworkers=1))
 
 
@@ -146,7 +154,8 @@ class TiffFormat(FrameFormat):
         files = {file for file, _ in pages}
         if len(files) == 1:
             return TiffPages(pages[0][0], reading.types, [page for _, page in pages])
-        if len(files) == len(pages) and all(page == 0 for _, page in pages):
+        are_first = len(files) == len(pages) and not any(page for _, page in pages)
+        if are_first and _has_one_page(pages[0][0]):
             return TiffFrames([file for file, _ in pages], reading.types, skip_damaged=reading.skip_damaged)
         return TiffPagesOfFiles(pages, reading.types)
 

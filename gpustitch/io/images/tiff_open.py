@@ -35,10 +35,19 @@ def opened_tiff(path: Path, *, with_ome: bool = True) -> Iterator[tifffile.TiffF
         yield tiff
 
 
+def tiff_alone(path: Path, **flags: bool | None) -> tifffile.TiffFile:
+    """The file as its own pages, in their order; the decoder's errors pass unchanged.
+
+    Otherwise the decoder adds the files beside one of Micro-Manager, and sorts the pages by another index than OME's.
+    ``flags`` are those of the decoder, as ``is_ome``.
+    """
+    return tifffile.TiffFile(path, _multifile=False, is_mmstack=False, is_ndtiff=False, **flags)
+
+
 def open_tiff(path: Path, *, with_ome: bool = True) -> tifffile.TiffFile:
     """Like :func:`opened_tiff`, for a file that stays open; the decoder's own errors pass unchanged."""
     with _complaints() as said:
-        tiff = tifffile.TiffFile(path, _multifile=False, is_ome=None if with_ome else False)
+        tiff = tiff_alone(path, is_ome=None if with_ome else False)
         try:
             n_pages, series = len(tiff.pages), tiff.series
             last = tiff.pages[n_pages - 1]

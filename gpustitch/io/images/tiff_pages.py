@@ -11,7 +11,7 @@ import tifffile
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.images.reading import reading
-from gpustitch.io.images.tiff_open import opened_tiff
+from gpustitch.io.images.tiff_open import opened_tiff, tiff_alone
 
 
 class TiffPlanes:
@@ -43,7 +43,7 @@ class TiffPlanes:
         with opened_tiff(path) as described:
             self.count = _planes_behind(described)
         with reading(path, "TIFF"):
-            self._file = tifffile.TiffFile(path, _multifile=False, is_ome=False, is_imagej=False)
+            self._file = tiff_alone(path, is_ome=False, is_imagej=False)
             self._file.filehandle.set_lock(True)
             series = self._file.series
             # A program that writes pages one at a time makes each page a series of its own.

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from gpustitch.errors import DamagedInputError, GpustitchError
 from gpustitch.io.images.files import reading
 from gpustitch.io.images.tiff_facts import facts_of
-from gpustitch.io.images.tiff_open import opened_tiff
+from gpustitch.io.images.tiff_open import opened_tiff, tiff_alone
+from gpustitch.io.stacks.ndtiff import ndtiff_stacks
 from gpustitch.io.stacks.ome_planes import OmeStack, metadata_file, ome_stacks
 from gpustitch.io.units import Resolution
 from gpustitch.model.arrays import LengthsZYX
@@ -155,7 +155,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _ome_text(path: Path) -> str:
-    with reading(path, "TIFF"), tifffile.TiffFile(path, _multifile=False) as tiff:
+    with reading(path, "TIFF"), tiff_alone(path) as tiff:
         return str(tiff.ome_metadata) if tiff.is_ome else ""
 
 
@@ -215,7 +215,7 @@ def _whole_or_own(path: Path, stacks: list[ImageStack], own_names: frozenset[str
 def _unusable(file: Path, last_page: int, shape: tuple[int, int]) -> str:
     """Why planes of a file, up to a page, cannot be used; empty if they can."""
     try:
-        with reading(file, "TIFF"), tifffile.TiffFile(file, _multifile=False) as tiff:
+        with reading(file, "TIFF"), tiff_alone(file) as tiff:
             n_pages, first = len(tiff.pages), tiff.pages.first
             last = tiff.pages[n_pages - 1]
             ends = [start + count for start, count in zip(last.dataoffsets, last.databytecounts, strict=False)]
@@ -234,7 +234,7 @@ def _unusable(file: Path, last_page: int, shape: tuple[int, int]) -> str:
 
 def _of_pages(path: Path) -> list[ImageStack]:
     """Pages of a file as they lie in it, by size and type."""
-    with reading(path, "TIFF"), tifffile.TiffFile(path, _multifile=False) as tiff:
+    with reading(path, "TIFF"), tiff_alone(path) as tiff:
         if len(tiff.pages) * _LEAST_PAGE_BYTES > tiff.filehandle.size:
             raise DamagedInputError(f"{path} is damaged: {len(tiff.pages)} pages cannot be in a file of its size")
         resolution = facts_of(tiff).resolution
@@ -253,6 +253,15 @@ def _of_pages(path: Path) -> list[ImageStack]:
 def _of_tiff(path: Path) -> list[ImageStack]:
     with opened_tiff(path) as tiff:
         facts = facts_of(tiff)
+        if (indexed := ndtiff_stacks(path, len(tiff.pages))) is not None:
+            page = tiff.pages.first
+            return [
+                ImageStack(
+                    tuple((path, *one) for one in stack.pages), _shape(page), _pixels(page),
+                    resolution=facts.resolution, key=stack.key, n_planes=stack.n_planes,
+                )
+                for stack in indexed
+            ]  # fmt: skip
         if len(tiff.series) == 1:
             (series,) = tiff.series
             page = series.keyframe

@@ -13,6 +13,7 @@ from gpustitch.errors import DamagedInputError
 from gpustitch.io.images.tiff_open import opened_tiff
 from gpustitch.io.images.tiff_pages import TiffPlanes
 from gpustitch.io.stacks.in_files import ImageStack, along_z, planes_counted
+from gpustitch.io.stacks.ndtiff import ndtiff_stacks
 from gpustitch.io.stacks.ome_planes import OmeStack, ome_stacks
 
 
@@ -32,6 +33,12 @@ def own_stacks(path: Path) -> list[ImageStack]:
     planes.close()
     rows, columns, *_ = planes.shape
     whole = ImageStack(tuple((path, z, z) for z in range(planes.count)), (rows, columns), planes.dtype.name)
+    indexed = ndtiff_stacks(path, len(whole.places))
+    if indexed is not None:
+        return [
+            replace(whole, places=tuple((path, *page) for page in one.pages), key=one.key, n_planes=one.n_planes)
+            for one in indexed
+        ]
     with opened_tiff(path) as tiff:
         text = str(tiff.ome_metadata) if tiff.is_ome and tiff.ome_metadata else ""
         if text:

@@ -70,7 +70,7 @@ def read_record(folder: Path, *, is_due: bool = False) -> FileRecord | None:
         if version == _VERSION:
             files = tuple(map(str, record["files"]))
             written = {str(name): _flags(level) for name, level in record["levels"].items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a file is no volume
         if is_due:
             raise DamagedInputError(
                 f"{folder} has lost {RECORD}, which it should hold; copy the volume again"

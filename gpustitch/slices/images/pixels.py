@@ -11,11 +11,11 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
-import tifffile
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.frames.format import PLANE_TYPES
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image, reading
+from gpustitch.io.images.tiff_open import tiff_alone
 from gpustitch.model import Spacing
 from gpustitch.slices.model import SliceHeader
 
@@ -102,11 +102,11 @@ class ImageSlices:
         """A page of a TIFF; files of several slices stay open, as the way to a page leads through those before it."""
         with reading(path, f"TIFF, page {frame}"):
             if path not in self._several:
-                with tifffile.TiffFile(path, _multifile=False) as tiff:
+                with tiff_alone(path) as tiff:
                     return _grey(_read_page(tiff, frame), path)
             with self._lock:
                 if path not in self._open:
-                    self._open[path] = tifffile.TiffFile(path, _multifile=False)
+                    self._open[path] = tiff_alone(path)
                 return _grey(_read_page(self._open[path], frame), path)
 
 
