@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gpustitch.array import choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
+from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
@@ -39,6 +40,7 @@ from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
+from gpustitch.oblique.pipeline.lengths import later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
     FLAT,
@@ -52,7 +54,7 @@ from gpustitch.oblique.pipeline.options import (
 )
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
-from gpustitch.running.progress import SILENT, Progress, listed
+from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
 _MOST_NAMED = 5  # damaged tiles that a message names
@@ -179,7 +181,9 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     if plan.upright.note:
         progress.note(plan.upright.note)
     n_columns = plan.tiles[0].scan.n_columns
-    for caution in (plan.upright.warning, _shorter(plan), options.correction.caution(n_columns)):
+    counts = {tile.name: job.scan.n_frames for tile, job in zip(plan.mosaic.tiles, plan.tiles, strict=True)}
+    ends = {tile.name: numbers_of_ends(tile.path, options.choice) for tile in plan.mosaic.tiles}
+    for caution in (plan.upright.warning, shorter(counts), later(counts, ends), options.correction.caution(n_columns)):
         if caution:
             progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
@@ -232,19 +236,6 @@ def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:
                 f"{tile.path} gives {job.dtype} voxels but {mosaic.tiles[0].path} gives {tiles[0].dtype}; state one "
                 "`dtype` for all tiles"
             )
-
-
-def _shorter(plan: PipelinePlan) -> str:
-    """What to say of tiles with fewer frames than others, which may have lost their first or last ones; or nothing."""
-    counts = [job.scan.n_frames for job in plan.tiles]
-    most = max(counts)
-    named = [f"{tile.name}: {n}" for tile, n in zip(plan.mosaic.tiles, counts, strict=True) if n < most]
-    if not named:
-        return ""
-    return (
-        f"{len(named)} of {len(counts)} tiles have fewer than {most} frames ({listed(named)}): if the first ones of a "
-        "tile were lost, it lies in the wrong place along x"
-    )
 
 
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
