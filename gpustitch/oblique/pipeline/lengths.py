@@ -1,12 +1,45 @@
-"""Whether tiles may have lost their first or last frames, by how many they have and where their numbers begin."""
+"""Whether tiles may have lost frames, by how many they have and the numbers in the names of their files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
 
+from gpustitch.errors import DamagedInputError
 from gpustitch.io.stacks.numbers import Number
 from gpustitch.running.progress import listed
+
+Ends = Mapping[str, tuple[Number, Number] | None]
+
+# Numbers that are that many times as far apart as in another tile are no rounding.
+_WIDER = 1.5
+
+
+def check_steps(counts: Mapping[str, int], ends: Ends) -> None:
+    """Refuse tiles of which every second frame, or so, is lost: their numbers are evenly spaced all the same.
+
+    Parameters
+    ----------
+    counts
+        The number of frames of each tile by name, absent ones counted.
+    ends
+        The numbers of the first and last file of each tile; None where names count no frames.
+
+    Raises
+    ------
+    DamagedInputError
+        If the numbers of a tile are farther apart than those of another one.
+    """
+    steps = {
+        name: float(e[1] - e[0]) / (counts[name] - 1) for name, e in ends.items() if e is not None and counts[name] > 1
+    }
+    least = min(steps, key=lambda name: steps[name], default="")
+    wider = [f"{name}: {step:.4g}" for name, step in steps.items() if step > _WIDER * steps[least]]
+    if wider:
+        raise DamagedInputError(
+            f"the numbers of the files of {len(wider)} of {len(counts)} tiles are farther apart ({listed(wider)}) than "
+            f"those of {least}, {steps[least]:.4g}: frames between them are missing; bring the files back"
+        )
 
 
 def shorter(counts: Mapping[str, int]) -> str:
@@ -21,17 +54,15 @@ def shorter(counts: Mapping[str, int]) -> str:
     )
 
 
-def later(counts: Mapping[str, int], ends: Mapping[str, tuple[Number, Number] | None]) -> str:
+def later(counts: Mapping[str, int], ends: Ends) -> str:
     """What to say of tiles whose files begin at a later number than those of others; or nothing.
 
     Numbers that run on from tile to tile say nothing, and neither do those that differ by less than a frame.
 
     Parameters
     ----------
-    counts
-        The number of frames of each tile by name, absent ones counted.
-    ends
-        The numbers of the first and last file of each tile; None where names count no frames.
+    counts, ends
+        As in :func:`check_steps`.
     """
     known = {name: numbers for name, numbers in ends.items() if numbers is not None and counts[name] > 1}
     named = []

@@ -40,7 +40,7 @@ from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
-from gpustitch.oblique.pipeline.lengths import later, shorter
+from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
     FLAT,
@@ -66,6 +66,7 @@ class PipelinePlan:
 
     ``flat`` is the given flat, ``illumination`` the plan to make one. ``tiles`` are the plans that de-oblique the tiles
     of ``mosaic``. ``disk_bytes`` bounds the disk space that the run needs. ``upright`` says how frames are turned.
+    ``cautions`` are warnings about tiles; they may be empty.
     """
 
     options: PipelineOptions
@@ -75,6 +76,7 @@ class PipelinePlan:
     tiles: tuple[DeobliquePlan, ...]
     disk_bytes: int
     upright: Upright
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     options = replace(options, rotate_90=turned.orientation[0], flip_ud=turned.orientation[1])
     tiles = _planned(options, mosaic, turned.orientation)
     _check_alike(mosaic, tiles)
+    cautions = _cautions(options, mosaic, tiles)
     check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
     flat, making = None, None
     if options.flat is not None:
@@ -166,7 +169,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
     disk_bytes = tile_bytes + min(stitched_bytes, 2 * tile_bytes)
     check_free_space(options.output, disk_bytes)
-    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned)
+    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned, cautions)
 
 
 def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
@@ -181,9 +184,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     if plan.upright.note:
         progress.note(plan.upright.note)
     n_columns = plan.tiles[0].scan.n_columns
-    counts = {tile.name: job.scan.n_frames for tile, job in zip(plan.mosaic.tiles, plan.tiles, strict=True)}
-    ends = {tile.name: numbers_of_ends(tile.path, options.choice) for tile in plan.mosaic.tiles}
-    for caution in (plan.upright.warning, shorter(counts), later(counts, ends), options.correction.caution(n_columns)):
+    for caution in (plan.upright.warning, *plan.cautions, options.correction.caution(n_columns)):
         if caution:
             progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
@@ -236,6 +237,14 @@ def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:
                 f"{tile.path} gives {job.dtype} voxels but {mosaic.tiles[0].path} gives {tiles[0].dtype}; state one "
                 "`dtype` for all tiles"
             )
+
+
+def _cautions(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> tuple[str, ...]:
+    """What to say of frames that tiles may have lost; DamagedInputError where they surely have."""
+    counts = {tile.name: job.scan.n_frames for tile, job in zip(mosaic.tiles, tiles, strict=True)}
+    ends = {tile.name: numbers_of_ends(tile.path, options.choice) for tile in mosaic.tiles}
+    check_steps(counts, ends)
+    return shorter(counts), later(counts, ends)
 
 
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:

@@ -180,6 +180,10 @@ def test_a_tile_that_begins_later_than_others_is_named(channel: Path, whole: Pip
     seen = Seen()
     run(plan(options_of(tmp_path / "raw", tmp_path / "out", align_file=whole.alignment)), seen)
     assert [line for line in seen.warnings if f"({NAMES[0]}: 1): if these frames were lost" in line]
+    for file in sorted(folder.iterdir())[1::2]:
+        file.unlink()
+    with pytest.raises(DamagedInputError, match=rf"farther apart \({NAMES[1]}: 2\)"):
+        plan(options_of(tmp_path / "raw", tmp_path / "out2", align_file=whole.alignment, allow_missing=True))
 
 
 def test_the_flat_is_made_of_what_is_there(channel: Path, holed: None, tmp_path: Path) -> None:
