@@ -83,6 +83,7 @@ def test_refusals_are_one_line(volume: Path, tmp_path: Path) -> None:
             (3, f"--port {port} of 127.0.0.1 is in use", (volume, "--port", port)),
             (3, "--address '203.0.113.7' cannot be served on", (volume, "--address", "203.0.113.7")),
             (4, "holds no volume", (tmp_path / "empty",)),
+            (4, "holds no volume", (volume / "info",)),
         ):
             result = view(*arguments)
             assert result.exit_code == code, result.output
