@@ -17,7 +17,7 @@ from gpustitch.io.planes.format import PlaneFormat
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
 from gpustitch.io.registry import either
 from gpustitch.io.volumes.array import ArrayVolume
-from gpustitch.io.volumes.format import VolumeFormat
+from gpustitch.io.volumes.format import FULL, VolumeFormat
 from gpustitch.io.volumes.opening import VOLUME_FORMATS, is_volume, open_volume
 from gpustitch.io.write.format import OutputFormat
 from gpustitch.io.write.formats import OUTPUT_FORMATS, format_of, names_of_outputs, titles
@@ -67,7 +67,7 @@ class ToyVolumes(VolumeFormat):
     name = "toy box"
     marks = ("voxels.toybox",)
 
-    def open(self, folder, fallback=None, *, level=0, allow_missing=False, choice=None):
+    def open(self, folder, access=FULL):
         with (folder / self.marks[0]).open("rb") as file:
             return ToyArray(np.load(file), SPACING)
 

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.io.stacks.choice import StackChoice
-from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
+from gpustitch.io.volumes.format import FULL, Access, StoredVolume, VolumeFormat
 from gpustitch.io.volumes.precomputed import read_info
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 
@@ -202,19 +201,11 @@ class BlockfsFormat(VolumeFormat):
     name = "blockfs"
     marks = (f"1_1_1/{BLOCKFS_FILE}", BLOCKFS_FILE)
 
-    def open(
-        self,
-        folder: Path,
-        fallback: Spacing | None = None,
-        *,
-        level: int = 0,
-        allow_missing: bool = False,
-        choice: StackChoice | None = None,
-    ) -> StoredVolume:
+    def open(self, folder: Path, access: Access = FULL) -> StoredVolume:
         """The volume in a folder, which has one level."""
         try:
             return BlockfsVolume(folder)
         except ParameterError:  # the volume states no voxel size
-            if fallback is None:
+            if access.fallback is None:
                 raise
-            return BlockfsVolume(folder, fallback)
+            return BlockfsVolume(folder, access.fallback)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -40,6 +41,31 @@ def missing_text(source: object, name: str) -> str:
     return f"{name}: {missing} of {due} files of chunks are not there; they read as empty" if missing else ""
 
 
+@dataclass(frozen=True)
+class Access:
+    """How a volume is opened.
+
+    Parameters
+    ----------
+    fallback
+        Spacing of a volume whose files state no spacing at all.
+    level
+        0 for full resolution; less than :attr:`StoredVolume.levels`.
+    allow_missing
+        Count files of chunks that are missing, and read their voxels as empty.
+    choice
+        Which volume to open, for a format that ``has_stacks``; None for a caller whose users cannot choose.
+    """
+
+    fallback: Spacing | None = None
+    level: int = 0
+    allow_missing: bool = False
+    choice: StackChoice | None = None
+
+
+FULL = Access()
+
+
 class VolumeFormat(ABC):
     """A format of volumes, in use once :data:`gpustitch.io.volumes.opening.VOLUME_FORMATS` holds an instance.
 
@@ -62,34 +88,20 @@ class VolumeFormat(ABC):
         return any((folder / mark).is_file() for mark in self.marks)
 
     @abstractmethod
-    def open(
-        self,
-        folder: Path,
-        fallback: Spacing | None = None,
-        *,
-        level: int = 0,
-        allow_missing: bool = False,
-        choice: StackChoice | None = None,
-    ) -> StoredVolume:
+    def open(self, folder: Path, access: Access = FULL) -> StoredVolume:
         """A level of the volume in a folder that :meth:`found_in` accepts.
 
         Parameters
         ----------
         folder
             The volume's folder.
-        fallback
-            Spacing of a volume whose files state no spacing at all.
-        level
-            0 for full resolution; less than :attr:`StoredVolume.levels`.
-        allow_missing
-            Count files of chunks that are missing, and read their voxels as empty.
-        choice
-            Which volume to open, for a format that ``has_stacks``; None for a caller whose users cannot choose.
+        access
+            Which part of it, and what to do where its files say too little.
 
         Raises
         ------
         DamagedInputError
             If the volume cannot be opened, or files are missing.
         ParameterError
-            If its files state no spacing at all and there is no ``fallback``, or ``choice`` leaves several volumes.
+            If its files state no spacing and there is no ``access.fallback``, or ``access.choice`` leaves several.
         """

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.units import spacing_of
-from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
+from gpustitch.io.volumes.format import FULL, Access, StoredVolume, VolumeFormat
 from gpustitch.io.volumes.ome_choice import chosen_place, chosen_series
 from gpustitch.io.volumes.ome_metadata import METADATA, check_order, read_ome_image, read_series
 from gpustitch.io.volumes.precomputed import SIDECAR, read_scan
@@ -179,19 +179,11 @@ class OmeZarrFormat(VolumeFormat):
         """Whether a folder is a zarr group or array, or a file such a folder in a ZIP."""
         return super().found_in(folder) or _is_zipped(folder)
 
-    def open(
-        self,
-        folder: Path,
-        fallback: Spacing | None = None,
-        *,
-        level: int = 0,
-        allow_missing: bool = False,
-        choice: StackChoice | None = None,
-    ) -> StoredVolume:
+    def open(self, folder: Path, access: Access = FULL) -> StoredVolume:
         """A level of the volume in a folder."""
         if _is_zipped(folder):
             raise ParameterError(f"{folder} is zarr in a ZIP, which is not read; unpack it and name the folder")
-        return OmeZarrVolume(folder, level, allow_missing=allow_missing, choice=choice)
+        return OmeZarrVolume(folder, access.level, allow_missing=access.allow_missing, choice=access.choice)
 
 
 def _is_zipped(path: Path) -> bool:

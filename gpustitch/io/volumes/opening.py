@@ -8,7 +8,7 @@ from gpustitch.errors import InputMissingError
 from gpustitch.io.registry import Registry, either
 from gpustitch.io.stacks.choice import StackChoice, check_no_choice
 from gpustitch.io.volumes.blockfs import BlockfsFormat
-from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
+from gpustitch.io.volumes.format import Access, StoredVolume, VolumeFormat
 from gpustitch.io.volumes.ome_zarr import OmeZarrFormat
 from gpustitch.io.volumes.precomputed import PrecomputedFormat
 from gpustitch.io.volumes.record import RECORD, read_record
@@ -55,7 +55,7 @@ def open_volume(
         if format.found_in(folder):
             if choice is not None and not format.has_stacks:
                 check_no_choice(folder, choice)
-            return format.open(folder, fallback, level=level, allow_missing=allow_missing, choice=choice)
+            return format.open(folder, Access(fallback, level, allow_missing, choice))
     read_record(folder)  # names the marks that are lost
     raise InputMissingError(f"{folder} holds no volume: there is no file {volume_marks()} in it")
 

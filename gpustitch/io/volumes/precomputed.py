@@ -13,9 +13,8 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError, ParameterError
-from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.chunk_files import ChunkFiles
-from gpustitch.io.volumes.format import StoredVolume, VolumeFormat
+from gpustitch.io.volumes.format import FULL, Access, StoredVolume, VolumeFormat
 from gpustitch.io.volumes.presence import check_presence
 from gpustitch.io.volumes.record import read_record
 from gpustitch.io.volumes.shard_files import ShardNames
@@ -185,14 +184,6 @@ class PrecomputedFormat(VolumeFormat):
     name = "precomputed"
     marks = ("info",)
 
-    def open(
-        self,
-        folder: Path,
-        fallback: Spacing | None = None,
-        *,
-        level: int = 0,
-        allow_missing: bool = False,
-        choice: StackChoice | None = None,
-    ) -> StoredVolume:
+    def open(self, folder: Path, access: Access = FULL) -> StoredVolume:
         """A level of the volume in a folder."""
-        return PrecomputedVolume(folder, level, allow_missing=allow_missing)
+        return PrecomputedVolume(folder, access.level, allow_missing=access.allow_missing)
