@@ -1,15 +1,46 @@
-"""Tests that need a POSIX system are skipped on others; how long an example of Hypothesis takes is no failure."""
+"""Groups of tests stay with one worker; some need POSIX; how long an example of Hypothesis takes is no failure."""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.paths import ROOT
+
 # A busy machine is not a wrong result.
 settings.register_profile("gpustitch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gpustitch")
+
+_GROUP = re.compile(r'xdist_group\("([\w-]+)"\)')
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give files that say ``xdist_group("name")`` to one worker, whose fixtures are then made once.
+
+    xdist 3.8 writes a test's group into its id, which pytest 9.2 does not let it do.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByFile(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group_of(nodeid.partition("::")[0]) or super()._split_scope(nodeid)
+
+    return ByFile(config, log)
+
+
+@functools.cache
+def _group_of(file: str) -> str:
+    """The group that a file of tests names; empty if none."""
+    found = _GROUP.search((ROOT / file).read_text())
+    return found[1] if found else ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

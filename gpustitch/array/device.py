@@ -36,6 +36,10 @@ class Device:
         """Whether this is a CUDA device."""
         return self.index is not None
 
+    def __str__(self) -> str:
+        """The name by which the device is chosen: cpu, or cuda:N."""
+        return "cpu" if self.index is None else f"cuda:{self.index}"
+
 
 @dataclass(frozen=True)
 class CudaDevice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import signal
 import sys
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from gpustitch.errors import GpustitchError
+from gpustitch.errors import GpustitchError, ParameterError
 
 _console = Console(stderr=True)
 
@@ -104,6 +105,11 @@ def reported_errors(flags: Mapping[str, str] | None = None) -> Iterator[None]:
     except GpustitchError as error:
         print(f"gpustitch: error: {as_typed(str(error), flags or {})}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"gpustitch: error: the name is longer than the disk takes: {error.filename}", file=sys.stderr)
+        raise typer.Exit(ParameterError.exit_code) from error
     except _Terminated as stop:
         print("gpustitch: terminated", file=sys.stderr)
         raise typer.Exit(143) from stop

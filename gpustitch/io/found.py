@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gpustitch.errors import InputMissingError
+from gpustitch.errors import InputMissingError, ParameterError
 
 NameKey = tuple[tuple[int, int | str], ...]
 _LITTER = (".", "__MACOSX")  # first letters of files and folders that programs leave unasked
@@ -69,6 +69,45 @@ def found_files(
     except OSError as error:
         raise InputMissingError(f"{place} cannot be opened: {error.strerror or error}") from error
     return sorted(files, key=path_key)
+
+
+def found_places(place: str | Path) -> list[Path]:
+    """The file or folder at a path, or the files and folders that a glob matches, in the order of :func:`path_key`.
+
+    Raises
+    ------
+    InputMissingError
+        If nothing is at the path.
+    """
+    path = Path(place)
+    places = [path] if path.exists() else sorted(_matches(path), key=path_key)
+    if not places:
+        raise InputMissingError(f"there is no file or folder {place}")
+    return places
+
+
+def one_place(place: str | Path) -> Path:
+    """The file or folder at a path, or the one that a glob matches.
+
+    Raises
+    ------
+    InputMissingError
+        If nothing is at the path.
+    ParameterError
+        If the glob matches several.
+    """
+    first, *more = found_places(place)
+    if more:
+        raise ParameterError(f"{place} matches {len(more) + 1} files and folders; give one, such as {first}")
+    return first
+
+
+def root_of(place: str | Path) -> Path:
+    """The path itself if something is there; of a glob the folder above its first wildcard."""
+    path = Path(place)
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def _matches(pattern: Path) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gpustitch.array import Device
 from gpustitch.io.atomic import atomic_file, final_place
 from gpustitch.version import VERSION
 
@@ -38,10 +39,12 @@ def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """``value`` in JSON's types: dataclasses as objects, arrays as their shape and dtype.
+    """``value`` in JSON's types: dataclasses as objects, arrays as their shape and dtype, devices by name.
 
     A path becomes the text of its final place, even while its folder is unfinished.
     """
+    if isinstance(value, Device):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from gpustitch.array import Device
 from gpustitch.errors import ParameterError
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK
 from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model.options import nested, option
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _DEVICE = "Device"
+OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 
 
 def device() -> Any:
@@ -31,6 +37,23 @@ def idle_device() -> Any:
         help="Accepted by every command. This command computes nothing that a GPU could take over.",
         panel=_DEVICE,
     )
+
+
+def settled(options: OptionsT, device: Device, n_workers: int) -> OptionsT:
+    """The options as records state them: with the device and the number of threads that are used.
+
+    Fields ``device`` and ``n_workers`` are replaced, in options within the options too.
+    """
+    used = {"device": device, "n_workers": n_workers}
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name in used:
+            changed[field.name] = used[field.name]
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            changed[field.name] = settled(value, device, n_workers)
+    differs = any(value is not getattr(options, name) for name, value in changed.items())
+    return dataclasses.replace(options, **changed) if differs else options
 
 
 def device_memory() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from gpustitch.array import Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.sources import own_folder
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import DamagedInputError, DeviceError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.io.found import found_places, one_place
+from gpustitch.io.frames.formats import raw_suffixes
 from gpustitch.io.frames.opening import details, open_frames, stacks_at
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
 from gpustitch.io.stacks.choice import stack_lines
@@ -23,12 +26,20 @@ from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
 from gpustitch.oblique.mosaic.file import read_alignment
-from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_places
+from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_channels, raw_places
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
 from gpustitch.version import VERSION
 
+# What a record is of, by the first of these names in it.
+_RECORDS = {
+    "cut_off_pixels": "destriped images", "largest_move_sections": "positions of sections",
+    "first_plane_at_section": "a volume of sections", "verdict": "a volume of slices", "scan": "an oblique tile",
+    "tiles": "stitched tiles", "absent_planes": "similarities of sections",
+}  # fmt: skip
+_FILES = {"illumination": "truth of a phantom", "figures": "figures of a demo"}
+_PLANES = raw_suffixes(one=False)
 _PACKAGES = (
     "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "zarr", "tifffile", "dcimg", "imagecodecs", "typer",
 )  # fmt: skip
@@ -53,7 +64,11 @@ def described(options: InfoOptions) -> Iterator[str]:
     if not options.paths:
         yield from describe_machine(choose_device(options.device))
     for path in options.paths:
-        yield from describe_path(path)
+        places = found_places(path)
+        # Files of one plane each are a stack, which the glob names as a whole.
+        whole = not path.exists() and all(place.name.lower().endswith(_PLANES) for place in places)
+        for place in [path] if whole else places:
+            yield from _frames(place) if whole else describe_path(place)
 
 
 def describe_machine(taken: Device) -> Iterator[str]:
@@ -115,10 +130,9 @@ def describe_path(path: Path) -> Iterator[str]:
     ParameterError
         If gpustitch reads nothing of what lies there.
     """
-    if not path.exists():
-        raise InputMissingError(f"there is no file or folder {path}")
+    path = one_place(path)
     if path.suffix.lower() == ".json":
-        yield from _alignment(path)
+        yield _record(path) or next(_alignment(path))
         return
     if is_volume(path):
         yield from _volume(path)
@@ -127,6 +141,11 @@ def describe_path(path: Path) -> Iterator[str]:
         yield from _volume(path / VOLUME)
         if (path / ALIGNMENT).is_file():
             yield from _alignment(path / ALIGNMENT)
+        return
+    if path.is_dir() and (channels := raw_channels(path)):
+        yield f"{path}: {len(channels)} channels"
+        for channel in channels:
+            yield from describe_path(channel)
         return
     for find, what in ((find_raw_mosaic, _raw_tile), (find_volume_mosaic, _volume_tile)):
         try:
@@ -231,7 +250,27 @@ def _files(volume: StoredVolume, path: Path) -> str:
     return f"all {n_files} files of chunks are there" if n_files else ""
 
 
+def _record(path: Path) -> str:
+    """What a record of gpustitch is about, in a line; empty if the file is none, or an alignment."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return ""
+    if not isinstance(content, dict) or "alignments" in content:
+        return ""
+    if content.get("program") != "gpustitch":
+        what = next((what for key, what in _FILES.items() if key in content), "")
+        return f"{path}: {what}" if what else ""
+    what = next((what for key, what in _RECORDS.items() if key in content), "a run")
+    inputs = [entry["path"] for entry in content.get("inputs", [])]
+    made_of = f", made of {inputs[0]}" + (f" and {len(inputs) - 1} more" if inputs[1:] else "") if inputs else ""
+    return f"{path}: record of {what} by gpustitch {content.get('version', 'unknown')}{made_of}"
+
+
 def _alignment(path: Path) -> Iterator[str]:
     alignment = read_alignment(path)
     size = "unknown" if alignment.voxel_size_um is None else f"{alignment.voxel_size_um:g} um"
-    yield f"{path}: alignment of {len(alignment.origin_um)} tiles, y voxel size {size}"
+    if alignment.voxel_size_nominal_um is not None and alignment.voxel_size_estimate_um is None:
+        size += " (NOT measured, nominal)"
+    lies = "; UNALIGNED: all tiles lie where the stage says" if alignment.is_unaligned else ""
+    yield f"{path}: alignment of {len(alignment.origin_um)} tiles, y voxel size {size}{lies}"

@@ -13,6 +13,7 @@ import numpy as np
 
 from gpustitch.array import Device
 from gpustitch.errors import MissingExtraError, ParameterError
+from gpustitch.io.found import found_places
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
@@ -69,7 +70,8 @@ def plan(options: ViewOptions) -> ViewPlan:
         raise ParameterError("no volume is given; at least one is needed")
     check_ranges(options)
     client = _client()
-    return ViewPlan(options, tuple(_shown(number, path) for number, path in enumerate(options.paths)), client)
+    places = [place for path in options.paths for place in found_places(path)]
+    return ViewPlan(options, tuple(_shown(number, path) for number, path in enumerate(places)), client)
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ def _shown(number: int, path: Path) -> Shown:
         raise ParameterError(
             f"{folder} is of a format that Neuroglancer does not read; precomputed and OME-Zarr volumes can be shown"
         )
+    if isinstance(volume, OmeZarrVolume) and volume.reader != "tensorstore":  # such chunks would stay black
+        raise ParameterError(f"{folder} is compressed in a way that Neuroglancer does not read; write it again")
     tiles, alignment = read_outlines(folder), folder.absolute().parent / ALIGNMENT
     links = read_alignment(alignment).links if tiles and alignment.is_file() else ()
     name = folder.absolute().parent.name if folder.name == VOLUME else folder.name

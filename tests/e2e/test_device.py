@@ -23,7 +23,7 @@ from tests.e2e.commands import read_level
 
 pytestmark = pytest.mark.xdist_group("device")
 
-SPEC = PhantomSpec(n_frames=100, n_rows=96, n_columns=80, overlap=0.45, stage_error_um=3.0, grid=(1, 2, 1))
+SPEC = PhantomSpec(n_frames=64, n_rows=80, n_columns=48, overlap=0.45, stage_error_um=3.0, grid=(1, 2, 1))
 WINDOW: ZYX = (15, 15, 15)
 
 

@@ -9,10 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorstore as ts
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -152,3 +154,14 @@ def test_what_cannot_be_shown(volume: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "neuroglancer", None)
     with pytest.raises(MissingExtraError, match="view"):
         view.plan(ViewOptions([volume]))
+
+
+def test_codecs_that_neuroglancer_lacks_are_refused(tmp_path):
+    for name, compressor in (("a", numcodecs.Zlib()), ("b", numcodecs.LZMA())):
+        array = zarr.create_array(
+            tmp_path / name, shape=(4, 5, 6), chunks=(2, 5, 6), dtype="u2", zarr_format=2, compressors=compressor
+        )
+        array[:] = np.arange(120).reshape(4, 5, 6)
+    assert view.plan(ViewOptions([tmp_path / "a"])).shown
+    with pytest.raises(ParameterError, match="compressed in a way that Neuroglancer does not read"):
+        view.plan(ViewOptions([tmp_path / "b"]))

@@ -30,10 +30,11 @@ def series_of(
     numbers = range(1, n + 1) if numbers is None else numbers
     names = range(n) if names is None else names
     headers = []
-    for k, t in enumerate(along_mm):
-        place = np.round(np.asarray(origin_mm) + t * (normal + shear[0] * column + shear[1] * row), decimals)
+    along = np.asarray(along_mm, np.float64)[:, None]
+    places = np.round(np.asarray(origin_mm) + along * (normal + shear[0] * column + shear[1] * row), decimals)
+    for k, place in enumerate(places.tolist()):
         header = {
-            "position_mm": tuple(place.tolist()),
+            "position_mm": tuple(place),
             "quantum_mm": (10.0**-decimals,) * 3,
             "row_direction": tuple(row.tolist()),
             "column_direction": tuple(column.tolist()),

@@ -13,8 +13,9 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.frames.format import FRAME_TYPES, Files, FrameFormat, Reading
 from gpustitch.io.frames.formats import common_format, frame_files, frame_format, frame_names
 from gpustitch.io.frames.tiff import TiffFormat
-from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice, chosen_of
 from gpustitch.io.stacks.finding import FileStack, chosen_stack, find_stacks
+from gpustitch.io.stacks.numbers import Number
 from gpustitch.model import Frames
 
 _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of the target are written
@@ -74,6 +75,15 @@ def stacks_at(pattern_or_path: str | Path) -> list[FileStack]:
     if format is None or format.files is Files.ONE or (Path(pattern_or_path).is_file() and not is_tiff):
         return []
     return find_stacks(pattern_or_path, files, are_tiffs=is_tiff)
+
+
+def numbers_of_ends(place: str | Path, choice: StackChoice = NO_CHOICE) -> tuple[Number, Number] | None:
+    """The numbers that the first and the last frame's file have in their names; None where names count no frames.
+
+    Raises what :func:`stacks_at` raises, and ParameterError if there are several stacks and ``choice`` tells none.
+    """
+    stacks = stacks_at(place)
+    return chosen_of(place, stacks, choice).numbers if stacks else None
 
 
 def _of_stack(place: str | Path, files: Sequence[Path], format: FrameFormat, reading: Reading) -> Frames:

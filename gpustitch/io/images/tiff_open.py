@@ -35,11 +35,11 @@ def opened_tiff(path: Path, *, with_ome: bool = True) -> Iterator[tifffile.TiffF
         yield tiff
 
 
-def tiff_alone(path: Path, is_ome: bool | None = None, is_imagej: bool | None = None) -> tifffile.TiffFile:
+def tiff_alone(path: Path, *, is_ome: bool | None = None, is_imagej: bool | None = None) -> tifffile.TiffFile:
     """The file as its own pages, in their order; the decoder's errors pass unchanged.
 
-    Left alone, the decoder adds the files beside one of Micro-Manager, and sorts pages by another index than OME's.
-    Whether a file is OME or ImageJ it finds out by itself unless told.
+    Otherwise the decoder adds the files beside one of Micro-Manager, and sorts the pages by another index than OME's.
+    ``is_ome`` and ``is_imagej`` False leave such a description alone; by default the decoder looks for it.
     """
     return tifffile.TiffFile(
         path, _multifile=False, is_mmstack=False, is_ndtiff=False, is_ome=is_ome, is_imagej=is_imagej

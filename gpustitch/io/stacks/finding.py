@@ -12,6 +12,7 @@ from gpustitch.io.stacks.copies import copies
 from gpustitch.io.stacks.holes import even_row
 from gpustitch.io.stacks.in_files import ImageStack, is_of_several, tiff_stacks
 from gpustitch.io.stacks.names import NamedStack, stacks_of_names
+from gpustitch.io.stacks.numbers import Number
 from gpustitch.io.stacks.own_pages import own_stacks
 
 # Copies that a text names.
@@ -34,6 +35,8 @@ class FileStack:
         A sentence about the planes that no file holds; empty if all are there.
     is_countable
         Whether absent planes can keep their place; not if more are missing than there are.
+    numbers
+        The numbers of the first and last file, where the names count planes.
     """
 
     name: str
@@ -41,6 +44,7 @@ class FileStack:
     key: Mapping[str, str] = field(default_factory=dict)
     missing: str = ""
     is_countable: bool = True
+    numbers: tuple[Number, Number] | None = None
 
     @property
     def absent(self) -> frozenset[int]:
@@ -176,8 +180,9 @@ def _of_names(stack: NamedStack) -> FileStack:
             )
     row = even_row(known) if len(known) == len(stack.paths) else None
     pages: list[tuple[Path, int | None] | None] = [(path, None) for path in stack.paths]
+    ends = None if row is None else (known[0], known[-1])
     if row is None or row.n_missing == 0:
-        return FileStack(stack.label, tuple(pages), stack.key)
+        return FileStack(stack.label, tuple(pages), stack.key, numbers=ends)
     first, last = stack.paths[0], stack.paths[-1]
     missing = f"{first.parent}: {row.missing_text} missing between {first.name} and {last.name}: {row.n_missing} of "
     missing += f"{row.n_missing + len(pages)} planes"
@@ -186,7 +191,7 @@ def _of_names(stack: NamedStack) -> FileStack:
     placed: list[tuple[Path, int | None] | None] = [None] * (row.places[-1] + 1)
     for place, page in zip(row.places, pages, strict=True):
         placed[place] = page
-    return FileStack(stack.label, tuple(placed), stack.key, missing)
+    return FileStack(stack.label, tuple(placed), stack.key, missing, numbers=ends)
 
 
 def _described(files: Sequence[Path]) -> list[FileStack]:

@@ -194,7 +194,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
     work = Work(
         plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
     )
-    used = dataclasses.replace(options, n_workers=plan.n_workers, device=plan.device)
+    used = shared.settled(options, plan.device, plan.n_workers)
     sidecar = {
         **provenance(used, [Path(options.input)] if Path(options.input).exists() else []),
     }

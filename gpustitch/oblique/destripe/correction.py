@@ -161,6 +161,11 @@ class Correction:
     def check_values(self, frame: Array) -> None:
         """Refuse a frame whose values the correction would lose; raises what `apply` raises about them."""
         xp, kind = namespace(frame), frame.dtype.kind
+        if kind in "ui" and self.dark >= np.iinfo(frame.dtype).max:
+            raise ParameterError(
+                f"`dark` is {self.dark:g}, but frames of {frame.dtype} hold no more than {np.iinfo(frame.dtype).max}: "
+                "nothing would be left of them"
+            )
         if kind == "f":
             broken = frame.size - int(xp.count_nonzero(xp.abs(frame) <= np.finfo(np.float32).max))
             if broken:

@@ -20,7 +20,7 @@ from gpustitch.errors import (
     ParameterError,
 )
 from gpustitch.io.atomic import check_free_space, check_output
-from gpustitch.io.found import found_files
+from gpustitch.io.found import found_files, found_places, root_of
 from gpustitch.io.frames.formats import raw_suffixes
 from gpustitch.io.frames.opening import cautions, open_frames
 from gpustitch.io.frames.readable import Lost
@@ -163,9 +163,8 @@ def plan(options: DestripeOptions) -> DestripePlan:
     if options.correction.is_identity:
         raise ParameterError("nothing to do: give `sigma1` or `sigma2`, another `method`, `flat` or `dark`")
     source = options.input
-    if not source.exists():
-        raise InputMissingError(f"there is no file or folder {source}")
-    output = options.output or _beside(source)
+    found_places(source)
+    output = options.output or _beside(root_of(source))
     unreadable: dict[Path, str] = {}
     jobs = tuple(_jobs(options, output, unreadable))
     if not jobs and not unreadable:
@@ -219,9 +218,10 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
         raise DamagedInputError(f"none of the images in {plan.options.input} can be read: {reasons[0]}")
     if cut_off:
         progress.warn(cut_off_text(cut_off))
-    if plan.options.input.is_dir() or _is_stack(plan.options.input):
-        used = replace(plan.options, n_workers=plan.n_workers, device=plan.device)
-        record = provenance(used, [plan.options.input])
+    root = root_of(plan.options.input)
+    if root.is_dir() or _is_stack(root):
+        used = shared.settled(plan.options, plan.device, plan.n_workers)
+        record = provenance(used, [root])
         record |= {"images": done, "cut_off_pixels": cut_off, "skipped": {str(p): why for p, why in skipped.items()}}
         record |= {"stacks": {str(path): of_stack.record for path, of_stack in lost.items()}}
         write_json(plan.output / PROVENANCE, record, overwrite=True)
@@ -302,10 +302,10 @@ def _beside(source: Path) -> Path:
 
 
 def _jobs(options: DestripeOptions, output: Path, unreadable: dict[Path, str]) -> Iterator[_Job]:
-    source = options.input
-    if source.is_dir():
+    source, root = options.input, root_of(options.input)
+    if root.is_dir():
         for path in found_files(source, below=True):
-            place = output / path.relative_to(source)
+            place = output / path.relative_to(root)
             if _is_stack(path):
                 folder = place.with_suffix("") if options.zstep_um is None else place.parent
                 yield from _frame_jobs(path, folder, options, unreadable)
@@ -352,8 +352,10 @@ def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: 
 
 
 def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[_Job, ...]) -> None:
-    source, target = options.input.resolve(), output.resolve()
-    if target == source or (source.is_dir() and source in target.parents):
+    target, folders = output.resolve(), {options.input.resolve()}
+    if not options.input.exists():  # a glob
+        folders = {job.source.parent.resolve() for job in jobs}
+    if target in folders or any(folder.is_dir() and folder in target.parents for folder in folders):
         raise ParameterError(f"`output` {output} lies in the input, which is never written to; choose another place")
     counts = Counter(job.target for job in jobs)
     for path, count in counts.items():

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, cropped, place_found
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.robust import median_and_scatter
+from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
@@ -310,7 +311,7 @@ def _gains(tiles: tuple[PlacedVolume, ...], last_to_first: float) -> dict[int, n
 
 
 def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
-    used = replace(plan.options, n_workers=plan.n_workers, device=plan.device)
+    used = settled(plan.options, plan.device, plan.n_workers)
     alignment = [] if plan.source is None or plan.source.alignment is None else [plan.source.alignment]
     return {
         **provenance({"mosaic": plan.source, "output": used}, alignment),

@@ -97,6 +97,8 @@ class Alignment:
     links: tuple[Link, ...] = ()
     residual_px: Mapping[tuple[str, str], PxZYX] = field(default_factory=dict)
     unlinked: tuple[str, ...] = ()
+    angle_deg: float | None = None
+    negative_y: bool | None = None
 
     @property
     def is_unaligned(self) -> bool:
@@ -194,6 +196,8 @@ def _parsed(content: dict[str, Any]) -> Alignment:
         tuple(links),
         residuals,
         tuple(tile_name(_xyz(stage)) for stage in content.get("unlinked", [])),
+        _size(content, "angle"),
+        content.get("negative_y"),
     )
 
 

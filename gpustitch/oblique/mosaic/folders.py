@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gpustitch.errors import InputMissingError, MosaicError
+from gpustitch.io.found import one_place
 from gpustitch.io.frames.formats import frame_format, raw_suffixes
 from gpustitch.io.registry import either
 from gpustitch.io.volumes.opening import is_volume, volume_marks
@@ -29,8 +30,19 @@ def find_raw_mosaic(root: str | Path, *, may_be_part: bool = False) -> Mosaic:
         If ``root`` does not exist or holds no tile.
     MosaicError
         If a name is not a position, or two tiles are at one place. If ``root`` is part of a channel, or holds several.
+    ParameterError
+        If ``root`` is a glob that matches several files and folders.
     """
     return _find(Path(root), _is_raw, f"raw tile ({raw_places()})", may_be_part)
+
+
+def raw_channels(root: Path) -> list[Path]:
+    """The folders of raw tiles in a folder that holds no tile itself."""
+    return [] if _tiles_below(root, _is_raw) else _channels(root, _is_raw)
+
+
+def _channels(root: Path, is_tile: Callable[[Path], bool]) -> list[Path]:
+    return [entry for entry in _entries(root) if entry.is_dir() and _holds_tiles(entry, is_tile)]
 
 
 def raw_places() -> str:
@@ -55,8 +67,7 @@ def _is_raw(path: Path) -> bool:
 
 
 def _find(root: Path, is_tile: Callable[[Path], bool], what: str, may_be_part: bool) -> Mosaic:
-    if not root.exists():
-        raise InputMissingError(f"there is no file or folder {root}")
+    root = one_place(root)
     if is_tile(root) and not _is_picture_folder(root, is_tile):
         return Mosaic((TilePath(root, stage_position(root) or (0.0, 0.0, 0.0)),))
     if root.is_file():
@@ -94,8 +105,7 @@ def _lone(root: Path, is_tile: Callable[[Path], bool], what: str) -> Mosaic:
     """The mosaic of the only tile that lies in ``root`` itself."""
     files = [entry for entry in _entries(root) if entry.is_file() and is_tile(entry)]
     if not files:
-        channels = [entry for entry in _entries(root) if entry.is_dir() and _holds_tiles(entry, is_tile)]
-        if channels:
+        if channels := _channels(root, is_tile):
             raise MosaicError(
                 f"{root} holds no {what} itself, but channels: {listed([channel.name for channel in channels])}; give "
                 f"one of them, such as {channels[0]}"

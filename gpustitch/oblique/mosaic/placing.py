@@ -18,6 +18,8 @@ from gpustitch.oblique.mosaic.tiles import open_tiles
 from gpustitch.running.progress import listed
 
 _SAME = 1e-6
+# Sines of sheet angles that differ by less are one: volumes hold rounded spacings.
+_SAME_SINE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def place_found(
             note = "no two tiles overlap: the volume is empty between them"
     else:
         assert alignment is not None
+        check_angle(found.angle_deg, spacing.sheet_angle_deg, alignment)
         at = mosaic_spacing(mosaic, volumes, found.x_step_um, found.voxel_size_um)
         origins = _aligned(mosaic, found.origin_um, at, alignment)
         if found.is_unaligned:
@@ -201,6 +204,18 @@ def check_aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], file: Path) 
         raise MosaicError(
             f"{file} does not say where these tiles are: {'; '.join(absent)}. "
             "Align the mosaic again, or leave out the alignment"
+        )
+
+
+def check_angle(aligned_deg: float | None, angle_deg: float, file: Path) -> None:
+    """Raise MosaicError if an alignment read from ``file`` was made of tiles whose sheet has another angle."""
+    if aligned_deg is None:
+        return
+    ours, theirs = (math.sin(math.radians(angle)) for angle in (angle_deg, aligned_deg))
+    if abs(ours - theirs) > _SAME_SINE:
+        raise MosaicError(
+            f"{file} was made with a sheet at {aligned_deg:.4g} degrees, but the tiles are of one at {angle_deg:.4g}; "
+            "the positions of one angle are not those of another"
         )
 
 

@@ -19,6 +19,8 @@ import numpy.typing as npt
 from gpustitch.array import choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
+from gpustitch.io.found import one_place
+from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
@@ -38,7 +40,8 @@ from gpustitch.oblique.fuse.options import TreeOptions
 from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
-from gpustitch.oblique.mosaic.placing import check_aligned
+from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
+from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
     FLAT,
@@ -52,7 +55,8 @@ from gpustitch.oblique.pipeline.options import (
 )
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
-from gpustitch.running.progress import SILENT, Progress, listed
+from gpustitch.running.options import settled
+from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
 _MOST_NAMED = 5  # damaged tiles that a message names
@@ -64,6 +68,7 @@ class PipelinePlan:
 
     ``flat`` is the given flat, ``illumination`` the plan to make one. ``tiles`` are the plans that de-oblique the tiles
     of ``mosaic``. ``disk_bytes`` bounds the disk space that the run needs. ``upright`` says how frames are turned.
+    ``cautions`` are warnings about tiles; they may be empty.
     """
 
     options: PipelineOptions
@@ -73,6 +78,7 @@ class PipelinePlan:
     tiles: tuple[DeobliquePlan, ...]
     disk_bytes: int
     upright: Upright
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     options = replace(options, rotate_90=turned.orientation[0], flip_ud=turned.orientation[1])
     tiles = _planned(options, mosaic, turned.orientation)
     _check_alike(mosaic, tiles)
+    cautions = _cautions(options, mosaic, tiles)
     check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
     flat, making = None, None
     if options.flat is not None:
@@ -164,7 +171,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
     disk_bytes = tile_bytes + min(stitched_bytes, 2 * tile_bytes)
     check_free_space(options.output, disk_bytes)
-    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned)
+    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned, cautions)
 
 
 def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
@@ -179,7 +186,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     if plan.upright.note:
         progress.note(plan.upright.note)
     n_columns = plan.tiles[0].scan.n_columns
-    for caution in (plan.upright.warning, _shorter(plan), options.correction.caution(n_columns)):
+    for caution in (plan.upright.warning, *plan.cautions, options.correction.caution(n_columns)):
         if caution:
             progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
@@ -200,7 +207,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             z_offset=options.z_offset,
             negative_y=options.negative_y,
         )
-        stitching = replace(options.stitch, output=folder / VOLUME, n_workers=options.n_workers, device=options.device)
+        stitching = replace(options.stitch, output=folder / VOLUME)
         stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
@@ -216,7 +223,8 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     device = choose_device(options.device, options.device_memory_bytes)
-    return replace(options, device=device, n_workers=checked_workers(options.n_workers))
+    options = replace(options, channel=one_place(options.channel))
+    return settled(options, device, checked_workers(options.n_workers))
 
 
 def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:
@@ -234,22 +242,18 @@ def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:
             )
 
 
-def _shorter(plan: PipelinePlan) -> str:
-    """What to say of tiles with fewer frames than others, which may have lost their first or last ones; or nothing."""
-    counts = [job.scan.n_frames for job in plan.tiles]
-    most = max(counts)
-    named = [f"{tile.name}: {n}" for tile, n in zip(plan.mosaic.tiles, counts, strict=True) if n < most]
-    if not named:
-        return ""
-    return (
-        f"{len(named)} of {len(counts)} tiles have fewer than {most} frames ({listed(named)}): if the first ones of a "
-        "tile were lost, it lies in the wrong place along x"
-    )
+def _cautions(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> tuple[str, ...]:
+    """What to say of frames that tiles may have lost; DamagedInputError where they surely have."""
+    counts = {tile.name: job.scan.n_frames for tile, job in zip(mosaic.tiles, tiles, strict=True)}
+    ends = {tile.name: numbers_of_ends(tile.path, options.choice) for tile in mosaic.tiles}
+    check_steps(counts, ends)
+    return shorter(counts), later(counts, ends)
 
 
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
     found = read_alignment(file)
     check_aligned(mosaic, found.origin_um, file)
+    check_angle(found.angle_deg, options.angle_deg, file)
     if found.is_unaligned and not options.allow_unaligned:
         raise AlignmentError(
             f"{file} holds the stage's positions: none of its {len(found.links)} overlaps gave a link; align the "

@@ -15,6 +15,7 @@ from gpustitch.io.frames.readable import Readable
 from gpustitch.io.registry import either
 from gpustitch.model import Frames, Mosaic, ObliqueScan, Spacing, TilePath, column_step_um
 from gpustitch.oblique.mosaic.distances import check_distances
+from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.placing import stage_origins
 from gpustitch.oblique.pipeline.options import ORIENTATIONS, PipelineOptions
 from gpustitch.oblique.pipeline.orientation import (
@@ -58,7 +59,7 @@ def upright(options: PipelineOptions, mosaic: Mosaic) -> Upright:
         stated = options.orientation
         evidence.check_places(stated)
         if stated in sheet:
-            return Upright(stated)
+            return Upright(stated, warning=_mirrored_text(evidence, stated))
         seen = either(map(named, sheet))
         return Upright(stated, warning=f"the frames look as if {seen} put them upright, not {named(stated)} as stated")
     if len(sheet) == len(WAYS):
@@ -71,7 +72,7 @@ def upright(options: PipelineOptions, mosaic: Mosaic) -> Upright:
     orientation = found[0]
     mirror = mirrored(orientation)
     names = list(ORIENTATIONS.values())
-    other = "without `negative_y`" if options.negative_y else "with `negative_y`"
+    other = evidence.other_y
     if mirror in names and orientation not in names:
         raise AlignmentError(
             f"the overlaps along y fit {named(orientation)}, which is of no known microscope; its mirror image, "
@@ -82,6 +83,17 @@ def upright(options: PipelineOptions, mosaic: Mosaic) -> Upright:
     if orientation in names:
         return Upright(orientation, note)
     return Upright(orientation, warning=f"{note}; the mirror image, {named(mirror)} {other}, fits as well")
+
+
+def _mirrored_text(evidence: _Evidence, stated: Orientation) -> str:
+    """What to say if the overlaps along y fit the mirror image of the stated orientation alone; else nothing."""
+    mirror = mirrored(stated)
+    if not any(evidence.of_overlap(pair, (stated, mirror)) == (mirror,) for pair in evidence.pairs()):
+        return ""
+    return (
+        f"the overlaps along y fit {named(mirror)}, or {named(stated)} {evidence.other_y}, but not {named(stated)} as "
+        "stated: tiles along y lie in the wrong order"
+    )
 
 
 def named(orientation: Orientation) -> str:
@@ -120,6 +132,10 @@ class _Evidence:
         middle = np.mean([tile.stage_um for tile in mosaic.tiles], axis=0)
         self._tiles = sorted(mosaic.tiles, key=lambda tile: math.dist(tile.stage_um, middle))
         self._mosaic = mosaic
+        # Positions of an alignment file lie the way that it says.
+        aligned = None if options.align_file is None else read_alignment(options.align_file).negative_y
+        self._negative_y = options.negative_y if aligned is None else aligned
+        self.other_y = "without `negative_y`" if self._negative_y else "with `negative_y`"
         along_z = column_step_um(options.y_voxel_um, options.angle_deg)[1]
         self._spacing = Spacing(along_z, options.y_voxel_um, options.x_step_um)
 
@@ -143,14 +159,14 @@ class _Evidence:
             options.x_step_um,
             options.angle_deg,
         )
-        origins = stage_origins(self._mosaic, scan.spacing, z_offset=options.z_offset, negative_y=options.negative_y)
+        origins = stage_origins(self._mosaic, scan.spacing, z_offset=options.z_offset, negative_y=self._negative_y)
         check_distances(origins, scan.coverage, scan.spacing)
 
     def of_overlap(self, pair: tuple[TilePath, TilePath], among: Sequence[Orientation]) -> tuple[Orientation, ...]:
         """Those orientations that an overlap along y allows too."""
         first, second = pair
         x, y, _ = (b - a for a, b in zip(first.stage_um, second.stage_um, strict=True))
-        apart = (x, -y if self._options.negative_y else y)
+        apart = (x, -y if self._negative_y else y)
         return by_overlap(Neighbours(self._frames(first), self._frames(second), apart), self._spacing, among)
 
     def pairs(self) -> list[tuple[TilePath, TilePath]]:

@@ -15,7 +15,9 @@ from gpustitch.io.planes.opening import plane_files, plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, nested, option
+from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, listed
+from gpustitch.running.threads import checked_workers
 from gpustitch.sections.faults.find import SectionFault, find_faults
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
@@ -92,6 +94,7 @@ class ZSpacingPlan:
 
     asked: ZSpacingOptions
     device: Device
+    n_workers: int
     estimate: EstimateOptions
     images: SimilarityPlan | None = None
     half_strip: Floats | None = None
@@ -184,17 +187,19 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
     if asked.output is not None and asked.report is not None and asked.output.absolute() == asked.report.absolute():
         raise ParameterError(f"`output` and `report` are both {asked.output}")
     device = choose_device(asked.device, asked.device_memory_bytes)
+    n_workers = checked_workers(asked.n_workers)
     path = asked.input
     if asked.planes is None and is_similarity_file(path):
         given = read_similarity(path)
         prior = _prior(asked, given.number)
         max_lag = _max_lag_in(asked, given)
         estimate = replace(asked.estimate, max_lag=max_lag)
-        return ZSpacingPlan(asked, device, estimate, None, _strip_in(given, max_lag, path), given.repaired, *prior)
+        strip = _strip_in(given, max_lag, path)
+        return ZSpacingPlan(asked, device, n_workers, estimate, None, strip, given.repaired, *prior)
     images = similarity.plan(similarity.comparison(asked, device=device))
     prior = _prior(asked, images.planes.shape[0])
     estimate = replace(asked.estimate, max_lag=images.max_lag)
-    return ZSpacingPlan(asked, device, estimate, images, None, (), *prior)
+    return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), *prior)
 
 
 def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
@@ -329,8 +334,9 @@ def _write(plan: ZSpacingPlan, found: ZSpacingResult) -> None:
 def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
     """What is written beside the positions, apart from faults: where they come from, and how they were found."""
     asked = plan.asked
-    given = {key: value for key, value in vars(asked).items() if key not in _NOT_RECORDED}
-    parameters = {**given, "device": plan.device, **vars(plan.estimate)}
+    used = settled(asked, plan.device, plan.n_workers)
+    given = {key: value for key, value in vars(used).items() if key not in _NOT_RECORDED}
+    parameters = {**given, **vars(plan.estimate)}
     return {
         **provenance(parameters, [path for path in asked.inputs if path.is_file()]),
         "iterations": found.result.iterations,

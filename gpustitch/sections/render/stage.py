@@ -285,7 +285,8 @@ def _sources(options: RenderOptions, planes: Planes, used: SectionsAlongZ, grid:
 def _sidecar(plan: RenderPlan) -> dict[str, Any]:
     options = plan.options
     files = [path for path in (options.input, options.positions) if path.is_file()]
-    given = {key: value for key, value in vars(options).items() if key != "planes"} | {"device": plan.device}
+    used = shared.settled(options, plan.device, plan.blocks.n_workers)
+    given = {key: value for key, value in vars(used).items() if key != "planes"}
     content = {
         **provenance(given, files),
         "first_plane_at_section": plan.grid.first,

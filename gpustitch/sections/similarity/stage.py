@@ -374,7 +374,7 @@ def _provenance(plan: SimilarityPlan) -> dict[str, object]:
     """What the output says of where it comes from."""
     options = plan.options
     parameters = {"max_lag": plan.max_lag, "scale": options.scale, "mask": options.mask, "input": options.input}
-    parameters |= {"device": str(plan.device), "allow_missing": options.allow_missing}
+    parameters |= {"device": plan.device, "n_workers": plan.n_workers, "allow_missing": options.allow_missing}
     parameters |= {"missing": missing_text(plan.planes, plan.planes.name)}
     record = provenance(parameters, [options.input] if options.input.is_file() else [])
     return {

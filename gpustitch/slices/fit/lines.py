@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from gpustitch.model.arrays import Floats
@@ -45,17 +47,20 @@ def narrowest_band(x: Floats, y: Floats) -> tuple[float, float]:
     The height of the band is a convex, piecewise linear function of its slope. Its corners are the slopes of the edges
     of the convex hull.
     """
-    upper, lower = _chain(x, y, 1.0), _chain(x, y, -1.0)
-    slopes = np.concatenate([np.diff(y[c]) / np.diff(x[c]) for c in (upper, lower)])
+    return _narrowest(_Hull.of(x, y))
+
+
+def _narrowest(hull: _Hull) -> tuple[float, float]:
+    slopes = np.concatenate([np.diff(y) / np.diff(x) for x, y in (hull.upper, hull.lower)])
     low, high = 0, len(slopes) - 1
     slopes.sort()
     while high - low > 2:
         third = (high - low) // 3
-        if _height(x, y, upper, lower, slopes[low + third]) <= _height(x, y, upper, lower, slopes[high - third]):
+        if hull.height(slopes[low + third]) <= hull.height(slopes[high - third]):
             high -= third
         else:
             low += third
-    heights = [_height(x, y, upper, lower, slope) for slope in slopes[low : high + 1]]
+    heights = [hull.height(slope) for slope in slopes[low : high + 1]]
     best = int(np.argmin(heights))
     return float(slopes[low + best]), heights[best] / 2
 
@@ -70,8 +75,8 @@ def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
     half
         Half height, no less than that of :func:`narrowest_band`.
     """
-    upper, lower = _chain(x, y, 1.0), _chain(x, y, -1.0)
-    best, _ = narrowest_band(x, y)
+    hull = _Hull.of(x, y)
+    best, _ = _narrowest(hull)
     # The first and the last point lie at most 2 half off the line: no two slopes differ by more than this.
     reach = 4 * half / float(x[-1] - x[0]) + 1e-300
     ends = []
@@ -79,7 +84,7 @@ def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
         inside, outside = best, best + side * reach
         for _ in range(_HALVINGS):
             middle = (inside + outside) / 2
-            if _height(x, y, upper, lower, middle) <= 2 * half:
+            if hull.height(middle) <= 2 * half:
                 inside = middle
             else:
                 outside = middle
@@ -87,9 +92,22 @@ def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def _height(x: Floats, y: Floats, upper: list[int], lower: list[int], slope: float) -> float:
-    """Height along y of the band of a slope, from the points of the convex hull alone."""
-    return float((y[upper] - slope * x[upper]).max() - (y[lower] - slope * x[lower]).min())
+@dataclass(frozen=True)
+class _Hull:
+    """The points (x, y) on the upper and on the lower side of the convex hull, from left to right."""
+
+    upper: tuple[Floats, Floats]
+    lower: tuple[Floats, Floats]
+
+    @classmethod
+    def of(cls, x: Floats, y: Floats) -> _Hull:
+        upper, lower = _chain(x, y, 1.0), _chain(x, y, -1.0)
+        return cls((x[upper], y[upper]), (x[lower], y[lower]))
+
+    def height(self, slope: float) -> float:
+        """Height along y of the band of a slope."""
+        (upper_x, upper_y), (lower_x, lower_y) = self.upper, self.lower
+        return float((upper_y - slope * upper_x).max() - (lower_y - slope * lower_x).min())
 
 
 def _chain(x: Floats, y: Floats, sign: float) -> list[int]:

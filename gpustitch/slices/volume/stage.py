@@ -314,8 +314,9 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
 
 def _parameters(plan: ResamplePlan) -> dict[str, Any]:
     """What was asked for, as the sidecar has it; ``runs`` is what ``stretches`` was called in schema 1."""
-    asked = {key: value for key, value in vars(plan.options).items() if key not in ("stack", "planes")}
-    return {**asked, "inputs": plan.options.paths, "device": plan.device, "runs": plan.options.stretches}
+    used = shared.settled(plan.options, plan.device, plan.n_workers)
+    given = {key: value for key, value in vars(used).items() if key not in ("stack", "planes")}
+    return {**given, "inputs": plan.options.paths, "runs": plan.options.stretches}
 
 
 def slice_planes(stack: SliceStack) -> Planes:

@@ -9,7 +9,7 @@ import sys
 import numcodecs
 import numpy as np
 import pytest
-import zarr
+import zarr.codecs.numcodecs
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -148,6 +148,27 @@ def test_a_consolidated_description_stands_in_for_the_others(tmp_path, codec):
         (tmp_path / "v" / file).unlink(missing_ok=True)
     assert open_volume(tmp_path / "v").spacing.z_um == 0.5
     np.testing.assert_array_equal(read(tmp_path / "v"), voxels)
+
+
+@pytest.mark.parametrize("location", ["start", "end"])
+def test_a_shard_that_is_cut_off_within_a_blosc_chunk(tmp_path, location):
+    voxels = random_voxels("u2")
+    array = zarr.create_array(
+        tmp_path / "v",
+        shape=SHAPE,
+        dtype="u2",
+        chunks=CHUNKS,
+        shards={"shape": (8, 10, 12), "index_location": location},
+        filters=[zarr.codecs.numcodecs.Delta(dtype="<u2")],
+        compressors=[zarr.codecs.BloscCodec(cname="lz4")],
+    )
+    array[...] = voxels
+    if location == "end":
+        np.testing.assert_array_equal(read(tmp_path / "v"), voxels)
+    file = tmp_path / "v/c/0/0/0"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(DamagedInputError):
+        read(tmp_path / "v")
 
 
 def test_there_is_no_array(tmp_path):

@@ -164,3 +164,12 @@ def test_frames_of_fractions_are_told_of():
     assert correction("lightsheet").caution_about(fractions) == ""
     with pytest.raises(ParameterError, match="`one_count` must be"):
         WaveletOptions(one_count=0)
+
+
+@pytest.mark.parametrize("dtype", WHOLE)
+def test_a_dark_beyond_the_type_is_refused(dtype):
+    """A frame of zeros would be the result."""
+    greatest = float(np.iinfo(dtype).max)
+    with pytest.raises(ParameterError, match=r"`dark` is .*nothing would be left"):
+        correction(dark=greatest).apply(striped(dtype))
+    correction(dark=np.floor(greatest / 2)).apply(striped(dtype))

@@ -115,4 +115,4 @@ def test_colours_are_refused_by_name(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb")
     result = destripe(tmp_path / "a.tif", tmp_path / "b.tif", *WAVES)
     assert result.exit_code == ParameterError.exit_code
-    assert "a.tif is a colour image, of 3 samples a pixel" in result.stderr
+    assert "a.tif is a colour image, of shape (32, 48, 3)" in result.stderr

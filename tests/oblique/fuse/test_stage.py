@@ -93,7 +93,7 @@ def test_the_volume_is_the_sample(tree: Path, tmp_path: Path) -> None:
     record = json.loads((output / "gpustitch.json").read_text())
     assert record["program"] == "gpustitch"
     used = record["parameters"]["output"]
-    assert used["n_workers"] >= 1 and used["device"]["why"], "what was used, not what was asked for"
+    assert used["n_workers"] >= 1 and used["device"] in ("cpu", "cuda:0"), "what was used, not what was asked for"
     assert [tile["name"] for tile in record["tiles"]] == ["0_0_0", "0_500_0", "370_3_0", "373_498_0"]
 
 
@@ -153,6 +153,14 @@ def test_a_tile_that_the_alignment_does_not_name(tree: Path, tmp_path: Path) -> 
     found = {"[0.0, 0.0, 0.0]": [0.0, 0.0, 0.0]}
     alignment.write_text(json.dumps({"voxel_size": 1.8, "x_step_size": 1.28, "alignments": found}))
     with pytest.raises(MosaicError, match=r"x 0, y 50, z 0 um; x 37, y 0\.3, z 0 um; x 37\.3, y 49\.8"):
+        plan_tree(TreeOptions(tree, alignment), StitchOptions(tmp_path / "o"))
+
+
+def test_an_alignment_of_tiles_with_another_sheet_angle(tree: Path, tmp_path: Path) -> None:
+    alignment = tmp_path / "alignment.json"
+    found = {json.dumps([x / 10, y / 10, 0.0]): [x / 10, y / 10, 0.0] for x, y, _ in POSITIONS}
+    alignment.write_text(json.dumps({"voxel_size": 1.8, "x_step_size": 1.28, "angle": 30.0, "alignments": found}))
+    with pytest.raises(MosaicError, match="at 30 degrees, but the tiles are of one at 45"):
         plan_tree(TreeOptions(tree, alignment), StitchOptions(tmp_path / "o"))
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.volumes.array import ArrayVolume
-from gpustitch.model import Coverage, Mosaic, Spacing, TilePath
-from gpustitch.oblique.mosaic.placing import cropped, mosaic_spacing, place, stage_origins
+from gpustitch.model import Coverage, Mosaic, Spacing, TilePath, column_step_um
+from gpustitch.oblique.mosaic.placing import check_angle, cropped, mosaic_spacing, place, stage_origins
 
 
 def mosaic(*stages: tuple[float, float, float]) -> Mosaic:
@@ -58,3 +60,14 @@ def test_tiles_that_differ_are_refused() -> None:
         mosaic_spacing(tiles, [volume(), volume(dtype="uint8")])
     with pytest.raises(ParameterError, match="y voxel size"):
         mosaic_spacing(tiles, [volume()] * 2, y_voxel_um=0)
+
+
+@given(st.floats(5, 85), st.floats(5, 85), st.floats(0.1, 10))
+def test_an_alignment_of_another_sheet_angle_is_refused(aligned: float, angle: float, pixel: float) -> None:
+    """Angles that the rounded spacing of a volume brings are no others."""
+    file = Path("align.json")
+    check_angle(None, angle, file)
+    check_angle(angle, Spacing(round(column_step_um(pixel, angle)[1], 5), pixel, 1.0).sheet_angle_deg, file)
+    if abs(aligned - angle) > 1:
+        with pytest.raises(MosaicError, match="degrees, but the tiles are of one at"):
+            check_angle(aligned, angle, file)

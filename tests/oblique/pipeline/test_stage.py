@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gpustitch.errors import DamagedInputError
+from gpustitch.errors import DamagedInputError, MosaicError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.images.files import write_tiff
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.model import Box, tile_name
 from gpustitch.oblique.align.link import MatchOptions
@@ -162,6 +163,27 @@ def test_an_unreadable_frame_stops_the_run(channel: Path, holed: None, tmp_path:
     with pytest.raises(DamagedInputError, match="is broken"):
         run(plan(options_of(channel, tmp_path / "out")), SILENT)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_alignment_of_another_sheet_angle_is_refused(channel: Path, whole: PipelineResult, tmp_path: Path) -> None:
+    with pytest.raises(MosaicError, match="at 45 degrees, but the tiles are of one at 30"):
+        plan(options_of(channel, tmp_path / "out", align_file=whole.alignment, angle_deg=30.0))
+
+
+def test_a_tile_that_begins_later_than_others_is_named(channel: Path, whole: PipelineResult, tmp_path: Path) -> None:
+    for tile, numbers in zip(sorted(channel.rglob("*.dcimg")), (range(1, 40), range(39)), strict=True):
+        folder = tmp_path / "raw" / tile.relative_to(channel).with_suffix("")
+        folder.mkdir(parents=True)
+        frames = open_frames(tile).read(0, 40)
+        for number in numbers:
+            write_tiff(folder / f"{number:06d}.tif", frames[number])
+    seen = Seen()
+    run(plan(options_of(tmp_path / "raw", tmp_path / "out", align_file=whole.alignment)), seen)
+    assert [line for line in seen.warnings if f"({NAMES[0]}: 1): if these frames were lost" in line]
+    for file in sorted(folder.iterdir())[1::2]:
+        file.unlink()
+    with pytest.raises(DamagedInputError, match=rf"farther apart \({NAMES[1]}: 2\)"):
+        plan(options_of(tmp_path / "raw", tmp_path / "out2", align_file=whole.alignment, allow_missing=True))
 
 
 def test_the_flat_is_made_of_what_is_there(channel: Path, holed: None, tmp_path: Path) -> None:

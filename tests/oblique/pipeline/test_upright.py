@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +117,33 @@ def test_what_is_stated_is_taken_and_a_clear_contradiction_is_said(raw, orientat
     result = found(channel, preset="chunglab")
     assert result.orientation == CHUNGLAB and named(orientation) in result.warning
     assert found(channel, flip_ud=True).orientation == (0, True), "what is not stated is plain then"
+
+
+@pytest.mark.parametrize("runs_back", [False, True])
+def test_overlaps_that_contradict_what_is_stated_are_told(raw, runs_back: bool) -> None:
+    """The sheet fits, but rows or the stage run the other way: tiles along y would lie in the wrong order."""
+    channel = raw("y", CHUNGLAB, negative_y=True) if runs_back else raw("y", CHUNGLAB)
+    turns, flips = CHUNGLAB
+    assert found(channel, preset="chunglab", negative_y=runs_back) == Upright(CHUNGLAB)
+    for wrong in (
+        {"preset": "chunglab", "negative_y": not runs_back},
+        {"rotate_90": turns, "flip_ud": not flips, "negative_y": runs_back},
+    ):
+        result = found(channel, **wrong)
+        assert "in the wrong order" in result.warning and named(mirrored(result.orientation)) in result.warning
+
+
+def test_the_stage_runs_the_way_that_an_alignment_says(raw, tmp_path: Path) -> None:
+    channel = raw("y", PLAIN, negative_y=True)
+    for content in ({"negative_y": True}, {}):
+        file = tmp_path / "align.json"
+        file.write_text(json.dumps({"voxel_size": 1.8, "alignments": {}, **content}))
+        if content:
+            assert found(channel, align_file=file).orientation == PLAIN
+            continue
+        with pytest.raises(AlignmentError, match="with `negative_y`"):
+            found(channel, align_file=file)
+        assert found(channel, align_file=file, negative_y=True).orientation == PLAIN
 
 
 @pytest.mark.parametrize("kind", ["noise", "blank", "stripes", "flicker", "short"])
