@@ -21,14 +21,17 @@ _MARKS = (
 
 
 def copies(paths: Sequence[Path]) -> dict[Path, Path]:
-    """The files that are copies by their names, each with its original, which lies beside it."""
+    """The files that are copies by their names, or links to others of them, each with its original."""
     there = {_named(path, path.stem): path for path in paths}
     found = {}
     for path in paths:
         original = next((there[name] for name in _originals(path) if name in there), None)
         if original is not None:
             found[path] = original
-    return found
+    links = [path for path in paths if path.is_symlink()]
+    # Links to files elsewhere are frames; several may lead to one file where equal frames are stored once.
+    targets = {path.resolve(): path for path in paths if not path.is_symlink()} if links else {}
+    return found | {link: targets[link.resolve()] for link in links if link.resolve() in targets}
 
 
 def _originals(path: Path) -> Iterator[tuple[Path, str, str]]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.stacks.choice import StackChoice
+from gpustitch.io.stacks.copies import copies
 from gpustitch.io.stacks.finding import chosen_stack, find_stacks
 
 PLACE = "f"
@@ -104,6 +105,20 @@ def test_several_stacks_are_refused_with_their_list_and_one_is_chosen(names, n, 
 def test_copies_beside_their_originals_are_refused_by_name(copy):
     with pytest.raises(ParameterError, match=re.escape(f"copies of files, which are no frames: {copy} (of img_3.tif)")):
         opened([*(f"img_{n}.tif" for n in range(6)), copy])
+
+
+def test_a_link_to_a_frame_is_no_frame_and_links_to_files_elsewhere_are(tmp_path):
+    for folder in ("store", "links", "mixed"):
+        (tmp_path / folder).mkdir()
+    for n in range(4):
+        (tmp_path / "store" / f"blob{n % 3}").touch()  # two frames are stored once
+        (tmp_path / "links" / f"img_{n}.tif").symlink_to(tmp_path / "store" / f"blob{n % 3}")
+        (tmp_path / "mixed" / f"img_{n}.tif").touch()
+    links, mixed = (sorted((tmp_path / folder).iterdir()) for folder in ("links", "mixed"))
+    assert copies(links) == {}
+    added = tmp_path / "mixed" / "img_4.tif"
+    added.symlink_to("img_2.tif")
+    assert copies([*mixed, added]) == {added: mixed[2]}
 
 
 def test_equal_numbers_are_refused():
