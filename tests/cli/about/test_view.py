@@ -93,12 +93,18 @@ def test_refusals_are_one_line(volume: Path, tmp_path: Path) -> None:
 
 @pytest.mark.posix
 def test_ctrl_c_and_a_free_port_after_it(volume: Path) -> None:
-    line = [sys.executable, "-c", "from gpustitch.cli.main import main; main()", "view", str(volume), "--no-browser"]
+    # Tests that run in the background of a script inherit that Ctrl-C is ignored.
+    heeded = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heeded}; from gpustitch.cli.main import main; main()"
+    line = [sys.executable, "-c", program, "view", str(volume), "--no-browser"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
         url = process.stdout.readline().strip()
         with urllib.request.urlopen(f"{url}data/0/info") as answer:
             assert answer.status == 200
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(20) == 0
+        try:
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
         assert "Traceback" not in process.stderr.read()

@@ -100,13 +100,14 @@ CASES = [
             ("background of 30000", partial(pairs, 1, (11, 12, 13), 30000, 20)),
             ("background of 65000", partial(pairs, 1, (8, 33, 8), 65000, 5)),
             ("the same", same),
-            ("two levels", two_levels),
             ("constants", constants),
             ("constant at one shift", constant_at_one_shift),
             ("not finite", not_finite),
             ("bright border", bright_border),
         )
     ),
+    # Without fused multiply-add, as on old kinds of CPU, the definition's product rounds such levels twice as often.
+    Case("pearson_shifts", "two levels", partial(arguments, two_levels), atol=2e-6),
     # Of three voxels hardly anything is left when their mean is subtracted.
     Case("pearson_shifts", "3x1x1", partial(arguments, partial(pairs, 2, (3, 1, 1))), atol=5e-5),
     Case("pearson_shifts", "some shifts", partial(arguments, partial(pairs, 4, (5, 5, 5)), "some"), atol=ATOL),
