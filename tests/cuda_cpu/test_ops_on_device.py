@@ -158,6 +158,7 @@ def test_saturated_and_padded_frames(most):
     correction = Correction("wavelet", WaveletOptions(4, 4), dark=3)
     check(correction.apply, frames, rtol=1e-4, atol=1)
     assert (correction.apply(frames)[frames == most] == most - 3).all()
+    check(Correction("lightsheet", lightsheet=LightsheetOptions(7, 9)).apply, frames, atol=1)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

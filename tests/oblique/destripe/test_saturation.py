@@ -48,7 +48,7 @@ def scenes(draw):
     return Scene(padded, float(most) if share else math.inf, padded == 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scenes(), st.sampled_from(list(WAVES)), st.sampled_from([0.0, 3.0]))
 def test_the_wavelet_method_moves_neither_end(scene, name, dark):
     assert full_scale(scene.frame[None]) == scene.scale
