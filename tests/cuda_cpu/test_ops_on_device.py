@@ -151,6 +151,16 @@ def test_correction_to_another_type(method, dtype):
         assert correction.n_cut_off(shim.asarray(frames), shim.asarray(correction.apply(frames))) == check_number
 
 
+@pytest.mark.parametrize("most", [255, 4000, 4095, 65535])
+def test_saturated_and_padded_frames(most):
+    frames = np.minimum(noise((2, 20, 30), np.uint16, high=2 * most), most)
+    frames[:, :, :4] = 0
+    correction = Correction("wavelet", WaveletOptions(4, 4), dark=3)
+    check(correction.apply, frames, rtol=1e-4, atol=1)
+    assert (correction.apply(frames)[frames == most] == most - 3).all()
+    check(Correction("lightsheet", lightsheet=LightsheetOptions(7, 9)).apply, frames, atol=1)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_otsu(dtype):
     frames = np.concatenate([noise((2, 20, 30), dtype, high=60), 150 + noise((2, 20, 30), dtype, 1, high=80)], axis=1)

@@ -13,6 +13,7 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
+from gpustitch.oblique.destripe.saturation import keep_ends
 from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
 from gpustitch.oblique.flat.flatfield import check_scaled_flat, flattened, inverse_flat
 
@@ -31,8 +32,10 @@ _MOST_EXACT = 1 << 24
 class Correction:
     """Destriping, then dark offset, then flat field; one object serves any number of frames and threads.
 
-    Stripes are removed from the raw counts, and the dark offset is subtracted once. ``flat`` is the illumination
-    (rows, columns) scaled to maximum 1, or None. Where ``flat`` is 0 the result is 0.
+    Stripes are removed from the raw counts, and the dark offset is taken once: the lightsheet method takes it with the
+    background, so nothing is subtracted after it. After the wavelet method, but with ``compat``, pixels that were 0 or
+    saturated are so still (:mod:`gpustitch.oblique.destripe.saturation`). ``flat`` is the illumination (rows, columns)
+    scaled to maximum 1, or None. Where ``flat`` is 0 the result is 0.
 
     Raises
     ------
@@ -50,7 +53,7 @@ class Correction:
         0.0,
         flag="--dark -d",
         at_least=0,
-        help="Counts that the camera shows without light.",
+        help="Counts that the camera shows without light, taken off once: lightsheet does so with the background.",
         panel=DESTRIPING,
     )
     dtype: OutputType = option(
@@ -79,6 +82,16 @@ class Correction:
         if self.method == "wavelet":
             return self.wavelet.sigma1 > 0 or self.wavelet.sigma2 > 0
         return self.method == "lightsheet"
+
+    @property
+    def note(self) -> str:
+        """What users should know of the method before they take its result for tissue; empty if there is nothing."""
+        if self.method != "lightsheet":
+            return ""
+        return (
+            "`method` lightsheet removes the background, and the dark offset with it, for counting cells; "
+            "`method` wavelet keeps tissue"
+        )
 
     def caution(self, n_columns: int) -> str:
         """A warning about destriping frames of ``n_columns`` columns; empty if there is none."""
@@ -155,7 +168,8 @@ class Correction:
         self.check_values(frame)
         frames = frame[None] if frame.ndim == 2 else frame
         truncate = self.method == "wavelet" and self.wavelet.compat
-        out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, self.dark, truncate=truncate)
+        dark = 0.0 if self.method == "lightsheet" else self.dark
+        out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, dark, truncate=truncate)
         return out.reshape(frame.shape)
 
     def check_values(self, frame: Array) -> None:
@@ -211,13 +225,20 @@ class Correction:
         return np.ones((1, 1), np.float32) if self.flat is None else inverse_flat(self.flat)
 
     def _destriped(self, frames: Array) -> Array:
-        """The frames (frames, rows, columns) as float32 counts, without stripes."""
+        """The frames (frames, rows, columns) as float32 counts, without stripes; after lightsheet without offset."""
         if not self.destripes:
             return frames.astype(np.float32)
+        xp = namespace(frames)
         if frames.dtype.kind != "u" and self.dtype != "keep":
-            frames = namespace(frames).maximum(frames, 0)
+            frames = xp.maximum(frames, 0)
         if self.method == "wavelet":
-            return destripe_wavelet(frames, self.wavelet)
+            destriped = destripe_wavelet(frames, self.wavelet)
+            if not self.wavelet.compat:
+                keep_ends(frames, destriped)
+            return destriped
+        if self.lightsheet.lightsheet_vs_background < 1:
+            # Less than the background holds less than the offset.
+            frames = xp.maximum(frames.astype(np.float32) - np.float32(self.dark), 0)
         return destripe_lightsheet(frames, self.lightsheet)
 
 

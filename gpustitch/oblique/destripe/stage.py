@@ -195,6 +195,8 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
             progress.warn(caution)
     skipped = dict(plan.unreadable)
     done = cut_off = 0
+    if plan.options.correction.note:
+        progress.note(plan.options.correction.note)
     if plan.caution:
         progress.warn(plan.caution)
     unreadable: dict[Path, dict[int, str]] = {job.source: {} for job in plan.jobs if job.frames is not None}

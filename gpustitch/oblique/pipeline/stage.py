@@ -183,8 +183,9 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         Any error of a stage. Then no part of the output remains.
     """
     options = plan.options
-    if plan.upright.note:
-        progress.note(plan.upright.note)
+    for note in (plan.upright.note, options.correction.note):
+        if note:
+            progress.note(note)
     n_columns = plan.tiles[0].scan.n_columns
     for caution in (plan.upright.warning, *plan.cautions, options.correction.caution(n_columns)):
         if caution:

@@ -130,6 +130,16 @@ def test_tiles_of_several_types_are_refused_before_any_is_made(tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+def test_the_default_says_what_it_is_for(tmp_path: Path) -> None:
+    for number in range(4):
+        write_tiff(tmp_path / "raw" / "0" / "0_0" / "0" / f"{number}.tif", np.full((20, 24), 7, np.uint8))
+    arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--no-flat", "--preset", "plain"]
+    result = CliRunner().invoke(app, [*arguments, "--levels", "1", "--x-step-size", "5"])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert said.count("--destripe-method lightsheet removes the background, and the dark offset with it") == 1
+
+
 @pytest.mark.parametrize("counts", [(12, 12), (12, 11), (9, 12)])
 def test_a_tile_with_fewer_frames_than_others_is_named(tmp_path: Path, counts: tuple[int, int]) -> None:
     for x, count in zip(("0", "200"), counts, strict=True):

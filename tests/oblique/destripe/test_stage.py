@@ -330,6 +330,10 @@ def test_command_for_the_lightsheet_way(tree, tmp_path):
         "--background-window-size", 30, "--lightsheet-vs-background", 0.5,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert (
+        "--destripe-method lightsheet removes the background, and the dark offset with it, for counting cells" in said
+    )
     expected = Correction("lightsheet", lightsheet=LightsheetOptions(12, 30, 0.3, 0.5)).apply(picture())
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.tif"), expected)
 
