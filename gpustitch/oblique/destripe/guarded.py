@@ -98,7 +98,9 @@ def destripe_guarded(frames: Array, notch: Notch, dark: float) -> Array:
         grid, weights = window_grid(batch, dark)
         stripes = stripes_of(grid, weights, notch, frames.shape[2])
         places = resident(window_places(frames.shape[2]), batch)
-        apply_gains(batch, namespace(batch).exp(-stripes), places, full_scale(batch), out[part], dark)
+        apply_gains(
+            batch, namespace(batch).exp(-stripes), places, namespace(batch).asarray(full_scale(batch)), out[part], dark
+        )
     return out  # type: ignore[no-any-return]
 
 
@@ -191,5 +193,3 @@ def details(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Array, 
 def levels_in(rows: int, notch: Notch) -> int:
     """Number of levels of frames of ``rows`` rows."""
     return min(notch.level, int(pywt.dwt_max_level(rows, pywt.Wavelet(notch.wavelet).dec_len)) if rows > 1 else 0)
-
-
