@@ -12,6 +12,7 @@ from gpustitch.array import Array, namespace, resident
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
+from gpustitch.oblique.destripe.guarded import destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.destripe.saturation import keep_ends
 from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
@@ -80,8 +81,14 @@ class Correction:
     def destripes(self) -> bool:
         """Whether a pixel's result depends on other pixels of the frame."""
         if self.method == "wavelet":
-            return self.wavelet.sigma1 > 0 or self.wavelet.sigma2 > 0
+            wavelet = self.wavelet
+            return wavelet.sigma1 > 0 or wavelet.sigma2 > 0 or wavelet.notch_length_px is not None
         return self.method == "lightsheet"
+
+    @property
+    def takes_dark(self) -> bool:
+        """Whether the method takes the dark offset itself, before or with the stripes."""
+        return self.method == "lightsheet" or (self.method == "wavelet" and self.wavelet.notch is not None)
 
     @property
     def note(self) -> str:
@@ -168,7 +175,7 @@ class Correction:
         self.check_values(frame)
         frames = frame[None] if frame.ndim == 2 else frame
         truncate = self.method == "wavelet" and self.wavelet.compat
-        dark = 0.0 if self.method == "lightsheet" else self.dark
+        dark = 0.0 if self.takes_dark else self.dark
         out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, dark, truncate=truncate)
         return out.reshape(frame.shape)
 
@@ -188,7 +195,7 @@ class Correction:
                 )
         if self.dtype != "keep" or frame.size == 0:
             return
-        if self.destripes and kind != "u" and float(frame.min()) < 0:
+        if self.destripes and not self.wavelet.notch and kind != "u" and float(frame.min()) < 0:
             raise ParameterError(
                 f"a frame holds values down to {float(frame.min()):g}, but destriping takes 0 for no light: add an "
                 "offset to the frames, or state the `dtype` of the result, which cuts them off at 0"
@@ -225,10 +232,17 @@ class Correction:
         return np.ones((1, 1), np.float32) if self.flat is None else inverse_flat(self.flat)
 
     def _destriped(self, frames: Array) -> Array:
-        """The frames (frames, rows, columns) as float32 counts, without stripes; after lightsheet without offset."""
+        """The frames (frames, rows, columns) as float32 counts, without stripes; without offset if `takes_dark`."""
         if not self.destripes:
             return frames.astype(np.float32)
         xp = namespace(frames)
+        if self.method == "wavelet" and self.wavelet.notch is not None:
+            unit = self.wavelet.one_count
+            if unit == 1:
+                return destripe_guarded(frames, self.wavelet.notch, self.dark)
+            return destripe_guarded(
+                frames.astype(np.float32) / np.float32(unit), self.wavelet.notch, self.dark / unit
+            ) * np.float32(unit)
         if frames.dtype.kind != "u" and self.dtype != "keep":
             frames = xp.maximum(frames, 0)
         if self.method == "wavelet":

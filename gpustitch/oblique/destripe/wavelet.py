@@ -33,10 +33,15 @@ from gpustitch.oblique.destripe.dwt import (
     synthesised_band,
     wavelet_taps,
 )
+from gpustitch.oblique.destripe.guarded import Notch
 from gpustitch.oblique.destripe.notch import RowLowPass
 from gpustitch.oblique.destripe.otsu import otsu_of_frames
 
 OTSU = -1.0
+# Bandwidths of spimstitch's pipeline script.
+SIGMA1, SIGMA2 = 128.0, 512.0
+# The guarded filter, where no frames chose.
+NOTCH_LENGTH_PX, NOTCH_LEVELS = 1024.0, 4
 # No camera frame can be halved more often than this.
 _MOST_LEVELS = 20
 # pystripe smooths the share of the foreground by one pixel. SciPy cuts a Gaussian off at four sigmas.
@@ -51,7 +56,11 @@ _READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
 class WaveletOptions:
     """How the wavelet method removes stripes along the rows.
 
-    Equal bandwidths filter the image without splitting it into foreground and background.
+    There are two filters. Bandwidths (``sigma1``, ``sigma2``) are pystripe's; equal ones filter the image without
+    splitting it into foreground and background. A ``notch_length_px`` is the guarded filter, which keeps cells and
+    borders (`gpustitch.oblique.destripe.guarded`). Without either the frames may choose: `is_open`.
+
+    ``strengths`` are those of the guarded filter's levels, as the frames chose them.
 
     Raises
     ------
@@ -104,10 +113,28 @@ class WaveletOptions:
         help="Value of one count in the frames, for the wavelet method, such as 1.5e-5 in frames from 0 to 1.",
         panel=DESTRIPING,
     )
+    notch_length_px: float | None = option(
+        None,
+        flag="--notch-length",
+        unit="px",
+        help="Guarded wavelet filter, which keeps cells and borders: what is longer than this along the rows is a "
+        "stripe, pixels. 4 levels unless stated.",
+        shown="none",
+        panel=DESTRIPING,
+    )
+    strengths: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.one_count) and self.one_count > 0):
             raise ParameterError(f"`one_count` must be a positive number, not {self.one_count}")
+        length = self.notch_length_px
+        if length is not None and not (math.isfinite(length) and length > 0):
+            raise ParameterError(f"`notch_length_px` must be a positive number of pixels, not {length}")
+        if length is not None and (self.sigma1 or self.sigma2 or self.compat):
+            raise ParameterError(
+                "`notch_length_px` is of the guarded filter, but `sigma1`, `sigma2` and `compat` are of pystripe's: "
+                "give one or the other"
+            )
         for name, sigma in (("`sigma1`", self.sigma1), ("`sigma2`", self.sigma2)):
             if not (math.isfinite(sigma) and sigma >= 0):
                 raise ParameterError(f"{name} must be 0 or a positive number of pixels, not {sigma}")
@@ -119,6 +146,27 @@ class WaveletOptions:
             raise ParameterError(f"`crossover` must be a positive number of counts, not {self.crossover}")
         if not (self.threshold == OTSU or (math.isfinite(self.threshold) and self.threshold >= 0)):
             raise ParameterError(f"`threshold` must be -1 (Otsu's) or a number of counts, not {self.threshold}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing says how to filter, so that the frames may choose."""
+        return not (self.sigma1 or self.sigma2 or self.level or self.compat or self.notch_length_px)
+
+    @property
+    def notch(self) -> Notch | None:
+        """The guarded filter; None for pystripe's."""
+        if self.notch_length_px is None:
+            return None
+        return Notch(self.notch_length_px, self.level or NOTCH_LEVELS, self.wavelet, self.strengths)
+
+    @property
+    def completed(self) -> WaveletOptions:
+        """The options with a value for what was left open; spimstitch's bandwidths for one that is missing."""
+        if self.notch_length_px is not None or (self.sigma1 and self.sigma2):
+            return self
+        if self.sigma1 or self.sigma2 or self.compat:
+            return replace(self, sigma1=self.sigma1 or SIGMA1, sigma2=self.sigma2 or SIGMA2)
+        return replace(self, notch_length_px=NOTCH_LENGTH_PX)
 
 
 def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:

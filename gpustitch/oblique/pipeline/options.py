@@ -73,13 +73,14 @@ class PipelineOptions:
         45.0, flag="--angle", help="Angle between the sheet and the stage's motion, degrees.", panel=_GEOMETRY
     )
     correction: Correction = nested(
-        lambda: Correction("lightsheet", WaveletOptions(128.0, 512.0, wavelet="db5")),
+        lambda: Correction("lightsheet", WaveletOptions(wavelet="db5")),
         dark={"flag": "--background --dark", "env": "BACKGROUND"},
         method={
             "env": "USE_WAVELETS",
             "env_means": "wavelet",
             "metavar": "METHOD",
-            "help": "none, wavelet or lightsheet. lightsheet removes the smooth background too; wavelet keeps it.",
+            "help": "none, wavelet or lightsheet. lightsheet removes the background, for counting cells; wavelet keeps "
+            "tissue. How wavelet filters is chosen from eight frames, unless you say.",
         },
     )
     flat: Path | None = option(

@@ -41,6 +41,7 @@ from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
+from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
@@ -192,7 +193,8 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
         flat = _flat_used(plan, folder, progress)
-        correction = replace(options.correction, flat=flat)
+        destriping = judged_correction(options.correction, plan.tiles, plan.tiles[0].device, progress)
+        correction = replace(destriping.correction, flat=flat)
         lost = {}
         for number, (tile, job) in enumerate(zip(plan.mosaic.tiles, plan.tiles, strict=True), 1):
             place = folder / job.options.output.relative_to(options.output)
@@ -213,6 +215,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
         record = provenance(options, _inputs(options, plan.mosaic))
+        record["destriping"] = destriping.record
         write_json(folder / PROVENANCE, record | {"tiles": {name: of_tile.record for name, of_tile in lost.items()}})
     return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME), aligned, lost)
 
@@ -224,7 +227,10 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     device = choose_device(options.device, options.device_memory_bytes)
-    options = replace(options, channel=one_place(options.channel))
+    correction = options.correction
+    if correction.method == "wavelet" and not correction.wavelet.is_open:
+        correction = replace(correction, wavelet=correction.wavelet.completed)
+    options = replace(options, channel=one_place(options.channel), correction=correction)
     return settled(options, device, checked_workers(options.n_workers))
 
 
