@@ -89,7 +89,7 @@ def _entering(count: Array | int) -> tuple[Array | int, Array | int]:
     return first, np.maximum(last, first + 1)
 
 
-@kernel("window_grid.cu", T=_IMAGES, tile=(1, 1, 1024), threads=(256,))
+@kernel("window_grid.cu", T=_IMAGES, tile=(1, 32, 256), threads=(256,))
 def apply_gains(images: Array, gains: Array, places: Array, full_scale: Array, out: Array, dark: float) -> None:
     """``out = (images - dark) * gain``, where the gain is linear between the windows of a row.
 
