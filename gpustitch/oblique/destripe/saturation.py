@@ -22,7 +22,8 @@ def full_scale(frames: Array) -> npt.NDArray[np.float32]:
 
     It is the greatest count of a frame if nothing greater could be told. That is the maximum of an integer type, or
     ``2**k - 1`` with k of 8 or more that several pixels hold. It is also a plateau: a greatest count that many pixels
-    hold, and far more than the next count below it. Whole numbers below 255 are no plateau.
+    hold, and far more than the next count below it; rows of nothing else, which a stripe without noise makes, do not
+    count. Whole numbers below 255 are no plateau.
 
     Returns
     -------
@@ -60,10 +61,13 @@ def _full_scale(frame: Array, most: float) -> float:
         return most
     if most <= 0 or (is_whole and most < 2**_LEAST_BITS - 1):
         return math.inf
-    held = int(xp.count_nonzero(frame == most))
+    is_most = frame == most
+    held = int(xp.count_nonzero(is_most))
     if held >= _FEW and most >= 2**_LEAST_BITS - 1 and math.log2(most + 1).is_integer():
         return most
-    if held < _MANY or held == frame.size:
+    # A row of nothing else is a stripe without noise.
+    held -= frame.shape[1] * int(is_most.all(axis=1).sum())
+    if held < _MANY:
         return math.inf
-    following = xp.where(frame < most, frame, frame.min()).max()
+    following = xp.where(is_most, frame.min(), frame).max()
     return most if held > _ABOVE_NEXT * int(xp.count_nonzero(frame == following)) else math.inf
