@@ -8,7 +8,7 @@ from scipy import ndimage
 from gpustitch.array import Array, kernel
 
 
-@kernel("columns.cu", tile=(1, 1, 32), threads=(32,))
+@kernel("columns.cu", tile=(1, 128, 32), threads=(128,))
 def running_medians(grid: Array, out: Array, reach: int) -> None:
     """Median of the ``2 * reach + 1`` values about each place of a column.
 
@@ -21,12 +21,15 @@ def running_medians(grid: Array, out: Array, reach: int) -> None:
     reach
         Values on either side, at least 0.
     """
+    # SciPy's own borders are wrong where a window is longer than the column.
+    around = mirrored(np.arange(-reach, grid.shape[1] + reach), grid.shape[1])
+    inside = slice(reach, reach + grid.shape[1])
     for values, medians in zip(grid, out, strict=True):
         for column, median in zip(np.ascontiguousarray(values.T), medians.T, strict=True):
-            median[...] = ndimage.median_filter(column, 2 * reach + 1, mode="reflect")
+            median[...] = ndimage.median_filter(column[around], 2 * reach + 1)[inside]
 
 
-@kernel("columns.cu", tile=(1, 1, 32), threads=(32,))
+@kernel("columns.cu")
 def analyse_columns(grid: Array, taps: Array, out: Array, rows: int) -> None:
     """Low pass, then high pass of the first ``rows`` rows, both halved: coefficients of one level.
 
@@ -52,7 +55,7 @@ def analyse_columns(grid: Array, taps: Array, out: Array, rows: int) -> None:
                 np.multiply(values, tap, out=half)
 
 
-@kernel("columns.cu", tile=(1, 1, 32), threads=(32,))
+@kernel("columns.cu")
 def synthesise_columns(low: Array, high: Array, taps: Array, out: Array, rows: int) -> None:
     """The first ``rows`` rows of the next finer level, from both halves of a level.
 

@@ -131,16 +131,24 @@ def _filled(light: Array, empty: Array) -> Array:
     """The grid with the nearest row's value of the column, then of the next columns, where a window is empty."""
     xp = namespace(light)
     for axis in (1, 2):
-        places = xp.arange(light.shape[axis]).reshape((-1, 1) if axis == 1 else (1, -1))
-        none = xp.int64(4 * max(light.shape))
-        before = xp.maximum.accumulate(xp.where(empty, -none, places), axis=axis)
-        after = xp.flip(xp.minimum.accumulate(xp.flip(xp.where(empty, none, places), axis), axis=axis), axis)
+        length = light.shape[axis]
+        places = xp.arange(length).reshape((-1, 1) if axis == 1 else (1, -1))
+        before = _running_maximum(xp.where(empty, -2 * length, places), axis)
+        after = xp.flip(-_running_maximum(xp.flip(xp.where(empty, -2 * length, -places), axis), axis), axis)
         nearest = xp.where(places - before <= after - places, before, after)
-        found = (nearest >= 0) & (nearest < light.shape[axis])
-        nearest = xp.clip(nearest, 0, light.shape[axis] - 1)
-        light = xp.take_along_axis(light, nearest, axis=axis)
-        empty = ~found
+        empty = (nearest < 0) | (nearest >= length)
+        light = xp.take_along_axis(light, xp.clip(nearest, 0, length - 1), axis)
     return light
+
+
+def _running_maximum(values: Array, axis: int) -> Array:
+    """The greatest value up to each place along the axis, 1 or 2; CuPy has no such function."""
+    step = 1
+    moved = namespace(values).moveaxis(values, axis, -1)
+    while step < moved.shape[-1]:
+        moved[..., step:] = namespace(values).maximum(moved[..., step:], moved[..., :-step])
+        step *= 2
+    return values
 
 
 def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array:

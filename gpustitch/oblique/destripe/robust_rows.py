@@ -32,7 +32,7 @@ def low_pass_matrix(count: int, sigma: float) -> Array:
     return matrix.astype(np.float32)
 
 
-@kernel("robust_rows.cu", tile=(1, 1, None), threads=(128,))
+@kernel("robust_rows.cu", tile=(1, 1, None), threads=(64,))
 def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, strength: float) -> None:
     """Weighted low pass along the rows, in which outliers weigh less; times ``strength``.
 

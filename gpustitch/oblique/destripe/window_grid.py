@@ -89,7 +89,7 @@ def _entering(count: Array | int) -> tuple[Array | int, Array | int]:
     return first, np.maximum(last, first + 1)
 
 
-@kernel("window_grid.cu", T=_IMAGES, tile=(1, 1, 1024), threads=(256,))
+@kernel("window_grid.cu", T=_IMAGES, tile=(1, 32, 256), threads=(256,))
 def apply_gains(images: Array, gains: Array, places: Array, full_scale: Array, out: Array, dark: float) -> None:
     """``out = (images - dark) * gain``, where the gain is linear between the windows of a row.
 
@@ -112,15 +112,14 @@ def apply_gains(images: Array, gains: Array, places: Array, full_scale: Array, o
     """
     left = np.minimum(places.astype(np.int64), max(0, gains.shape[2] - 2))
     share = places - left.astype(np.float32)
-    for image, gain, most, target in zip(images, gains, full_scale, out, strict=True):
+    slopes = np.diff(gains, axis=2, append=gains[:, :, -1:])
+    for image, gain, slope, most, target in zip(images, gains, slopes, full_scale, out, strict=True):
         for start in range(0, len(image), _BAND):
             band = slice(start, start + _BAND)
             raw, result = image[band].astype(np.float32), target[band]
-            at, slope = gain[band], np.zeros_like(gain[band])
-            slope[:, :-1] = np.diff(at, axis=1)
-            np.take(slope, left, axis=1, out=result)
+            np.take(slope[band], left, axis=1, out=result, mode="clip")
             result *= share
-            result += np.take(at, left, axis=1)
+            result += np.take(gain[band], left, axis=1, mode="clip")
             result *= raw - np.float32(dark)
             result[raw == 0] = 0
             if np.isfinite(most):
