@@ -16,10 +16,10 @@ from gpustitch.oblique.destripe.guarded import Notch
 
 N_FRAMES = 8
 # The mildest notch comes first: a long one takes least of the tissue, few levels leave wide structures alone.
-LEVELS = (4, 5, 6)
-LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0)
-# A milder notch may leave so much more of the stripes' energy.
-_TIE = 0.05
+LEVELS = (4, 5, 7)
+LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0, 128.0)
+# A milder notch may leave so much more of the stripes' energy, and so much of the light at most, which hardly shows.
+_TIE, _UNSEEN = 0.05, 0.015
 # Stripes weaker than this, as a fraction of the light, are none.
 _NO_STRIPES = 1e-3
 
@@ -126,7 +126,7 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
                 trials.append(Trial(notch, whole.stripes(rows) ** 0.5, spread))
     chosen = None
     if trials:
-        bound = min(t.stripes_left for t in trials) ** 2 + _TIE * stripes
+        bound = min(t.stripes_left for t in trials) ** 2 + min(_TIE * stripes, _UNSEEN**2)
         chosen = next(t.notch for t in sorted(trials, key=_harshness) if t.stripes_left**2 <= bound)
     return Choice(chosen, stripes**0.5, tuple(trials), len(frames))
 

@@ -15,8 +15,9 @@ from gpustitch.array import Array
 from gpustitch.model.arrays import Floats, HostArray
 from gpustitch.oblique.destripe.guarded import Notch, details, levels_in, stripes_of, window_grid, without_tissue
 
-# Windows so far apart are compared: neighbours share texture.
-APART = 2
+# Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
+# one neighbours share too much tissue, and windows two apart are compared.
+_NEIGHBOURS_TO_LEVEL = 3
 # Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
 _SURE = 3.0
 
@@ -84,10 +85,10 @@ def _mean(grids: list[tuple[Array, Array]], notch: Notch) -> tuple[Floats, Float
 
 def _products(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Floats, Floats]]:
     """Weighted products of windows apart, and their weights, of each level."""
-    apart = min(APART, grid.shape[2] - 1)
-    if apart < 1 or not levels_in(grid.shape[1], notch):
+    if grid.shape[2] < 2 or not levels_in(grid.shape[1], notch):
         return
-    for detail, weight, _ in details(without_tissue(grid, notch.level), weights, notch):
+    for level, (detail, weight, _) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
+        apart = min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, grid.shape[2] - 1)
         values, w = detail[0].astype(np.float64), weight[0].astype(np.float64)
         both = w[:, apart:] * w[:, :-apart]
         yield values[:, apart:] * values[:, :-apart] * both, both
