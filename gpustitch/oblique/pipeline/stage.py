@@ -34,7 +34,8 @@ from gpustitch.oblique.deskew.stage import DeobliqueOptions, DeobliquePlan
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat import stage as illumination
 from gpustitch.oblique.flat.flatfield import normalized_flat
-from gpustitch.oblique.flat.stage import IlluminationOptions, IlluminationPlan
+from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import TreeOptions
 from gpustitch.oblique.fuse.stage import StitchResult

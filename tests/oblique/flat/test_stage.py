@@ -12,7 +12,8 @@ import tifffile
 from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.oblique.flat import stage as illumination
-from gpustitch.oblique.flat.stage import IlluminationOptions, choose_frames, percentile_bins, plan, run
+from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.oblique.flat.stage import choose_frames, percentile_bins, plan, run
 from gpustitch.running.progress import Silent
 from tests.oblique.deskew.test_sweep import Holed
 from tests.paths import DATA
