@@ -126,7 +126,9 @@ class Judge:
     def _judged(self, fit: FlatFit | None, first: Floats, second: Floats, scatter: float) -> Judged:
         errors = ((self._logs[0] - second) ** 2 + (self._logs[1] - first) ** 2) / 2
         noise = (self._logs[0] - self._logs[1]) ** 2 / 2
-        return Judged(fit, max(0.0, float((errors - noise).mean())) ** 0.5, scatter, errors)
+        # The flat of all frames scatters half as much as those of the halves, squared.
+        misfit = max(0.0, float((errors - noise).mean()) - scatter**2) ** 0.5
+        return Judged(fit, misfit, scatter, errors)
 
     def _log(self, image: Floats) -> Floats:
         """Logarithm of the means of the known blocks, less its mean."""
@@ -149,4 +151,4 @@ def best(judged: Sequence[Judged]) -> Judged:
 
 
 def _centred(values: Floats) -> Floats:
-    return values - values.mean()
+    return np.asarray(values - values.mean())

@@ -6,6 +6,7 @@ they differ it is tissue and noise. They hold every so many rows and columns, as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ class Chosen:
     def step(self) -> int:
         """The halves hold every so many rows and columns."""
         rows, columns = self.frame_shape
-        return max(1, round((rows * columns / _JUDGED_PIXELS) ** 0.5))
+        return max(1, round(math.sqrt(rows * columns / _JUDGED_PIXELS)))
 
     @property
     def peak_bytes(self) -> int:

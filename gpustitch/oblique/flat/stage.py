@@ -156,8 +156,13 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
         write_residual(result, options)
         record = provenance(options, _files(options)) | {"flat": result.verdict.record}
         write_json(options.record_output, record, overwrite=options.overwrite)
-    write_tiff(options.output, result.fit.counts, compression=_COMPRESSION, overwrite=options.overwrite)
+    write_flat(result, options)
     return result
+
+
+def write_flat(result: IlluminationResult, options: IlluminationOptions) -> None:
+    """Write the flat, in counts, as a float32 TIFF."""
+    write_tiff(options.output, result.fit.counts, compression=_COMPRESSION, overwrite=options.overwrite)
 
 
 def write_residual(result: IlluminationResult, options: IlluminationOptions) -> None:
@@ -300,8 +305,9 @@ def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tu
 
 
 def _check_outputs(options: IlluminationOptions) -> None:
-    outputs = {"output": options.output, "intermediate_output": options.intermediate_output}
-    outputs |= {"residual": options.residual_output, "record": options.record_output} if options.auto else {}
+    outputs: dict[str, Path | None] = {"output": options.output, "intermediate_output": options.intermediate_output}
+    if options.auto:
+        outputs |= {"residual": options.residual_output, "record": options.record_output}
     for name, path in outputs.items():
         if path is None:
             continue
@@ -309,10 +315,10 @@ def _check_outputs(options: IlluminationOptions) -> None:
             raise ParameterError(f"{path} will be a TIFF file; its name should end in .tif or .tiff")
         check_file_output(path, overwrite=options.overwrite)
         check_apart(path, _files(options))
-    if options.intermediate_output is not None:
-        for name, path in outputs.items():
-            if name != "intermediate_output" and path.absolute() == options.intermediate_output.absolute():
-                raise ParameterError(f"`{name}` and `intermediate_output` are both {path}")
+    places: dict[Path, str] = {}
+    for name, path in outputs.items():
+        if path is not None and (other := places.setdefault(path.absolute(), name)) != name:
+            raise ParameterError(f"`{other}` and `{name}` are both {path}")
 
 
 def _files(options: IlluminationOptions) -> Iterator[Path]:
