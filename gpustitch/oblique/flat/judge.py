@@ -7,7 +7,7 @@ one half is judged by the other. What it misses of the light shows in both ways 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,10 @@ _BLOCK_PX, _BLOCKS_ALONG, _LEAST_BLOCK_PX = 20, 6, 2
 # A block needs this part of its pixels; the frame is covered if this part of its blocks has them.
 _BLOCK_SHARE, _COVERED = 0.25, 0.99
 _LEAST_BLOCKS = 6
-# A richer model must be better than a simpler one by so many standard errors, and by this part of the misfit.
-_BETTER_ERRORS, _BETTER_SHARE = 2.0, 0.1
-# Differences of misfits less than this are none.
-_TIE = 0.003
+# What is told must exceed noise by so many standard errors. Blocks are not independent: this holds as if they were.
+_SURE = 2.0
+# A richer model must be better than a simpler one by this part of the misfit, and by this much.
+_BETTER_SHARE, _TIE = 0.1, 0.003
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,34 @@ class Judged:
         The flat.
     misfit
         Root mean square of what the model misses in blocks of the frame, as a fraction of the light. NaN if unknown.
+    sure_misfit
+        The part of it that noise does not explain.
     scatter
         Standard deviation of the flat over choices of frames, as a fraction of the light. NaN if unknown.
-    errors
-        Squared error of each block, judged by the other half, noise included.
+    model, errors, noise
+        Of each block: logarithm of the model, its squared error as judged by the other half, and the part of noise.
     """
 
     fit: FlatFit | None
-    misfit: float
-    scatter: float
-    errors: Floats
+    misfit: float = np.nan
+    sure_misfit: float = np.nan
+    scatter: float = np.nan
+    model: Floats = field(default_factory=lambda: np.empty(0))
+    errors: Floats = field(default_factory=lambda: np.empty(0))
+    noise: Floats = field(default_factory=lambda: np.empty(0))
 
     def is_better_than(self, other: Judged) -> bool:
-        """Whether this is surely and noticeably better than the other, by the errors in the same blocks."""
-        if not (len(self.errors) and len(other.errors)):
+        """Whether this is noticeably better than the other; False if that is unknown."""
+        return self.misfit < min((1 - _BETTER_SHARE) * other.misfit, other.misfit - _TIE)
+
+    def is_surely_better_than(self, other: Judged) -> bool:
+        """Whether this is noticeably better than the other, and not by chance; both are judged by the same blocks."""
+        if not self.is_better_than(other):
             return False
-        gain = other.errors - self.errors
-        if self.misfit > min((1 - _BETTER_SHARE) * other.misfit, other.misfit - _TIE):
-            return False
-        return bool(gain.mean() > _BETTER_ERRORS * gain.std() / len(gain) ** 0.5)
+        # Noise moves the gain of a block by this, at two judgements of each.
+        moved = 2 * (self.model - other.model) ** 2 * self.noise
+        gain = float((other.errors - self.errors).mean())
+        return gain > _SURE * float(moved.mean() / len(moved)) ** 0.5
 
 
 class Judge:
@@ -106,19 +115,19 @@ class Judge:
     def no_flat(self) -> Judged:
         """The judgement of frames that are left as they are."""
         if not self.is_able:
-            return Judged(None, np.nan, np.nan, np.empty(0))
+            return Judged(None)
         nothing = np.zeros_like(self._logs[0])
         return self._judged(None, nothing, nothing, 0.0)
 
     def judged(self, fit: FlatFit, options: FlatOptions) -> Judged:
         """The judgement of a flat that was fitted to all frames with these options."""
         if not self.is_able:
-            return Judged(fit, np.nan, np.nan, np.empty(0))
+            return Judged(fit)
         at = self._halves.rows, self._halves.columns
         try:
             models = [refitted_counts(fit, part.bins, part.count, at, options) for part in self._halves.parts]
         except ParameterError:
-            return Judged(fit, np.nan, np.nan, np.empty(0))
+            return Judged(fit)
         change = np.log(models[0]) - np.log(models[1])
         first, second = (self._log(model) for model in models)
         return self._judged(fit, first, second, float(change.std()) / 2)
@@ -127,8 +136,11 @@ class Judge:
         errors = ((self._logs[0] - second) ** 2 + (self._logs[1] - first) ** 2) / 2
         noise = (self._logs[0] - self._logs[1]) ** 2 / 2
         # The flat of all frames scatters half as much as those of the halves, squared.
-        misfit = max(0.0, float((errors - noise).mean()) - scatter**2) ** 0.5
-        return Judged(fit, misfit, scatter, errors)
+        square = float((errors - noise).mean()) - scatter**2
+        # A normal error's fourth power is 3 times its variance squared.
+        doubt = _SURE * float(np.square(noise).mean() / 3 / len(noise)) ** 0.5
+        misfit, sure_misfit = (max(0.0, one) ** 0.5 for one in (square, square - doubt))
+        return Judged(fit, misfit, sure_misfit, scatter, (first + second) / 2, errors, noise)
 
     def _log(self, image: Floats) -> Floats:
         """Logarithm of the means of the known blocks, less its mean."""
@@ -142,10 +154,10 @@ class Judge:
 
 
 def best(judged: Sequence[Judged]) -> Judged:
-    """The simplest of the flats, which are in the order of their simplicity, that no other is better than."""
+    """The simplest of the flats, which are in the order of their simplicity, that no richer one surely betters."""
     chosen = judged[0]
     for other in judged[1:]:
-        if other.is_better_than(chosen):
+        if other.is_surely_better_than(chosen):
             chosen = other
     return chosen
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.model.arrays import HostArray
+from gpustitch.oblique.flat.fit import FlatOptions
 from gpustitch.oblique.flat.offset import Offset, noticed_offset
 
 # Values of a frame that are looked at, at least.
 _VALUES = 1 << 14
 # The brightness of tissue is this percentile of the values above the floor.
 _BRIGHT = 90
+_LEAST = 0.1
 # Tissue begins this share of its brightness above the floor, and this many standard deviations of the camera's noise.
 _TISSUE_SHARE, _TISSUE_SIGMAS = 0.04, 6.0
 # The bins end at this many times the brightness of tissue, so that bright cells hardly widen the bins.
@@ -32,6 +34,8 @@ class Look:
         The camera's offset; None where no pixel shows it.
     floor
         Count that stands for no light: the offset if it is known, else the given ``dark``.
+    least
+        Count that hardly any value is below.
     bright
         Brightness of tissue above the floor, counts; 0 if there is none.
     saturation
@@ -40,6 +44,7 @@ class Look:
 
     offset: Offset | None
     floor: float
+    least: float
     bright: float
     saturation: int | None
 
@@ -57,7 +62,7 @@ class Look:
         end = int(np.ceil(self.floor + _BINS_END * self.bright)) + 1
         if self.saturation is not None:
             end = min(end, self.saturation + 1)
-        width = values_per_bin or max(1, -(-end // n_bins))
+        width = values_per_bin or (max(1, -(-end // n_bins)) if self.bright else FlatOptions.values_per_bin)
         if self.saturation is not None:
             n_bins = min(n_bins, self.saturation // width + 1)
         return n_bins, width
@@ -67,13 +72,14 @@ def first_look(frames: Sequence[HostArray], dark: float) -> Look:
     """Look at a few raw frames (rows, columns) of whole counts; ``dark`` is the offset as far as it is known."""
     offset = noticed_offset(frames)
     floor = offset.value if offset else dark
-    values = np.concatenate([_some(frame) for frame in frames])
+    values = np.concatenate([np.empty(0), *(_some(frame) for frame in frames)])
     lit = values[values > floor + (_TISSUE_SIGMAS * offset.sigma if offset else 0.0)]
     bright = float(np.percentile(lit, _BRIGHT)) - floor if len(lit) else 0.0
+    least = float(np.percentile(values, _LEAST)) if len(values) else 0.0
     top = int(values.max(initial=0))
     at_top = np.count_nonzero(values == top)
     is_end = bright > 0 and at_top > max(2, _SATURATED * len(values))
-    return Look(offset, floor, bright, top if is_end else None)
+    return Look(offset, floor, least, bright, top if is_end else None)
 
 
 def _some(frame: HostArray) -> HostArray:

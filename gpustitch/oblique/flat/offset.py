@@ -16,8 +16,8 @@ _BLOCKS = 1 << 12
 _DARKEST, _LEAST_BLOCKS = 0.005, 20
 # Half the width of the heap of empty blocks, in standard errors of a block's mean; at least half a count.
 _HEAP_ERRORS, _LEAST_HEAP = 4.0, 0.5
-# How much fuller the heap is than twice its width beside it, and how far above it something else must lie.
-_HEAPED, _LIT_SIGMAS = 3.0, 6.0
+# How much fuller the heap is than its width beside it.
+_HEAPED = 3.0
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,9 @@ def noticed_offset(frames: Iterable[HostArray]) -> Offset | None:
     half = max(half, _half_width(sigma[heap]))
     heap = np.abs(mean - centre) <= half
     beside = (mean > centre + half) & (mean <= centre + 3 * half)
-    is_heap = np.count_nonzero(heap) >= max(_LEAST_BLOCKS, _HEAPED * np.count_nonzero(beside))
-    noise = float(np.median(sigma[heap])) if heap.any() else 0.0
-    if not is_heap or np.quantile(mean, 0.95) <= centre + _LIT_SIGMAS * max(noise, _LEAST_HEAP):
+    if np.count_nonzero(heap) < max(_LEAST_BLOCKS, _HEAPED * np.count_nonzero(beside)):
         return None
-    return Offset(float(np.median(mean[heap])), noise)
+    return Offset(float(np.median(mean[heap])), float(np.median(sigma[heap])))
 
 
 def _half_width(sigma: Floats) -> float:

@@ -22,8 +22,8 @@ from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import ordered_map
 
 FRAMES_PER_READ = 32
-# Turns of consecutive frames that go to the halves.
-_TURNS = 16
+# Which half takes each turn of consecutive frames: brightness that drifts evenly, or bends, is the same in both.
+_TURNS = (0, 1, 1, 0, 1, 0, 0, 1)
 # Pixels of a frame that the halves hold, about.
 _JUDGED_PIXELS = 1 << 16
 # Step between frames checked for values beyond the bins.
@@ -176,8 +176,8 @@ def _read(chosen: Chosen, rows: slice) -> tuple[HostArray, int]:
     """The frames' rows, those of the first half first; and how many these are."""
     shape = (rows.stop - rows.start, chosen.frame_shape[1])
     frames = np.empty((chosen.n_frames, *shape), chosen.sources[0].dtype.newbyteorder("="))
-    turns = np.arange(chosen.n_frames) * min(_TURNS, chosen.n_frames) // chosen.n_frames
-    is_second = turns % 2 == 1
+    turns = np.arange(chosen.n_frames) * min(len(_TURNS), chosen.n_frames) // chosen.n_frames
+    is_second = np.array(_TURNS)[turns] == 1
     place = np.empty(chosen.n_frames, np.int64)
     place[np.argsort(is_second, kind="stable")] = np.arange(chosen.n_frames)
     at, lost = 0, []

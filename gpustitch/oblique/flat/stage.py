@@ -37,7 +37,7 @@ from gpustitch.running.threads import checked_workers
 _FRAME_SEED = 1234
 _COMPRESSION = 3
 # Frames of the first look.
-_LOOKED_AT = 12
+_LOOKED_AT = 24
 # Part of the tissue beyond the bins that raises a warning.
 _TOO_BRIGHT = 0.02
 # Bands this thin make many small reads of one frame's bytes.

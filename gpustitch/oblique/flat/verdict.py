@@ -13,7 +13,7 @@ from gpustitch.oblique.flat.judge import Judged
 from gpustitch.oblique.flat.look import Look
 
 # Errors of a flat, as fractions of the light, from which users are warned.
-_MISFIT, _SCATTER, _OFFSET = 0.025, 0.02, 0.01
+_MISFIT, _SCATTER, _OFFSET, _NO_OFFSET = 0.015, 0.02, 0.01, 0.03
 # A flat that errs less than this harms nobody, even where the light is more even still.
 _HARMLESS = 0.02
 # Part of the frame without tissue from which users are warned.
@@ -58,17 +58,27 @@ class Verdict:
     @property
     def is_refused(self) -> bool:
         """Whether the flat must not be used."""
-        return bool(self.refusal) and not self.allows_poor
+        return self.is_harmful and not self.allows_poor
+
+    @property
+    def is_harmful(self) -> bool:
+        """Whether the flat errs, and no less than frames without one."""
+        return self.judged.misfit >= max(self.none.misfit, _HARMLESS)
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether frames are better with the flat; False if it cannot be checked."""
+        return self.judged.is_better_than(self.none)
 
     @property
     def refusal(self) -> str:
-        """Why the flat is worse than none; empty if it is not."""
-        misfit, none = self.judged.misfit, self.none.misfit
-        if not misfit >= max(none, _HARMLESS):
+        """Why frames are not better with the flat; empty if they are, or if that is unknown."""
+        if self.is_useful or np.isnan(self.judged.misfit):
             return ""
         return (
-            f"the flat errs by {_percent(misfit)} of the light, frames without a flat by {_percent(none)}: it would "
-            "harm; take more `n_frames`, of more tiles, or use it all the same with `allow_poor_flat`"
+            f"the flat is not better than none: it errs by {_percent(self.judged.misfit)}, and without one the light "
+            f"seems uneven by {_percent(self.none.misfit)}; take more `n_frames`, of more tiles, or use it all the "
+            "same with `allow_poor_flat`"
         )
 
     @property
@@ -87,7 +97,7 @@ class Verdict:
             yield self.refusal
         if np.isnan(judged.misfit):
             yield "the flat cannot be checked: its frames show too little tissue; take more `n_frames`, of more tiles"
-        elif judged.misfit > _MISFIT:
+        elif judged.sure_misfit > _MISFIT:
             yield (
                 f"the flat may be wrong: the {self.fit.model} model misses {_percent(judged.misfit)} of the light "
                 f"(no flat: {_percent(none.misfit)}); try another `model`, or `auto`, which chooses one"
@@ -106,17 +116,29 @@ class Verdict:
         yield from self._about_the_background()
 
     def _about_the_offset(self) -> Iterator[str]:
-        offset = self.look.offset
+        offset, least = self.look.offset, self.look.least
         if offset is None:
-            return
-        light = self.fit.counts.astype(np.float64)
-        true = np.maximum(light + (self.options.dark - offset.value), 1.0)
-        change = float((light / light.mean() / (true / true.mean())).std())
-        if change > _OFFSET:
+            if least < self.options.dark and (change := self._moved_by(least)) > _OFFSET:
+                yield (
+                    f"`dark` is {self.options.dark:g}, but values go down to {least:.0f} counts, so the offset is less: "
+                    f"that moves the flat by {_percent(change)} or more; give a lower `dark`"
+                )
+            if self.options.dark == 0 and (change := self._moved_by(least)) > _NO_OFFSET:
+                yield (
+                    f"`dark` is 0, but no value is below {least:.0f} counts: if that is the camera's offset, the flat "
+                    f"is wrong by {_percent(change)}; give `dark`"
+                )
+        elif (change := self._moved_by(offset.value)) > _OFFSET:
             yield (
                 f"the camera's offset seems to be {offset.value:.0f} counts, but `dark` is {self.options.dark:g}: that "
                 f"moves the flat by {_percent(change)}; give {offset.value:.0f} for `dark`"
             )
+
+    def _moved_by(self, offset: float) -> float:
+        """How much the flat would differ with another offset, as a fraction of the light."""
+        light = self.fit.counts.astype(np.float64)
+        true = np.maximum(light + (self.options.dark - offset), 1.0)
+        return float((light / light.mean() / (true / true.mean())).std())
 
     def _about_the_background(self) -> Iterator[str]:
         look, background = self.look, self.options.background

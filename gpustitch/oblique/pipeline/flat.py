@@ -69,8 +69,8 @@ def flat_used(
         progress.warn(f"the volume is made WITHOUT a flat: {error}")
         return None, {"refused": str(error)}
     illumination.write_residual(made, making.options)
-    if made.verdict.is_refused:
-        progress.warn("the volume is made WITHOUT a flat, as the flat of these frames would harm")
+    if not (made.verdict.is_useful or making.options.allow_poor_flat):
+        progress.warn("the volume is made WITHOUT a flat")
         return None, made.verdict.record
     illumination.write_flat(made, making.options)
     return made.flat, made.verdict.record
