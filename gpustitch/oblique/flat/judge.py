@@ -18,7 +18,7 @@ from gpustitch.oblique.flat.fit import FlatFit, FlatOptions, counts_of, refitted
 from gpustitch.oblique.flat.percentiles import Percentiles
 
 # Side of the blocks in whose means the misfit is sought; small frames have smaller ones, to make so many along a side.
-_BLOCK_PX, _BLOCKS_ALONG, _LEAST_BLOCK_PX = 20, 6, 2
+_BLOCK_PX, _BLOCKS_ALONG, _LEAST_BLOCK_PX = 10, 12, 2
 # A block needs this part of its pixels; the frame is covered if this part of its blocks has them.
 _BLOCK_SHARE, _COVERED = 0.25, 0.99
 _LEAST_BLOCKS = 6
@@ -26,6 +26,8 @@ _LEAST_BLOCKS = 6
 _SURE = 2.0
 # A richer model must be better than a simpler one by this part of the misfit, and by this much.
 _BETTER_SHARE, _TIE = 0.1, 0.003
+# A model that surely misses no more than this needs no richer one.
+_GOOD = 0.01
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Judge:
             return
         self._seen = first & second
         self._known = self._sums(self._seen) > _BLOCK_SHARE * self._side**2
-        self._logs = [self._log(counts_of(part.bins, options)) for part in halves.parts]
+        if self.is_able:
+            self._logs = [self._log(counts_of(part.bins, options)) for part in halves.parts]
 
     @property
     def is_able(self) -> bool:
@@ -157,7 +160,7 @@ def best(judged: Sequence[Judged]) -> Judged:
     """The simplest of the flats, which are in the order of their simplicity, that no richer one surely betters."""
     chosen = judged[0]
     for other in judged[1:]:
-        if other.is_surely_better_than(chosen):
+        if chosen.sure_misfit > _GOOD and other.is_surely_better_than(chosen):
             chosen = other
     return chosen
 

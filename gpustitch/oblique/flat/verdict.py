@@ -13,7 +13,8 @@ from gpustitch.oblique.flat.judge import Judged
 from gpustitch.oblique.flat.look import Look
 
 # Errors of a flat, as fractions of the light, from which users are warned.
-_MISFIT, _SCATTER, _OFFSET, _NO_OFFSET = 0.015, 0.02, 0.01, 0.03
+_MISFIT, _SURE_MISFIT, _SCATTER = 0.022, 0.015, 0.02
+_OFFSET, _UNKNOWN_OFFSET = 0.01, 0.03
 # A flat that errs less than this harms nobody, even where the light is more even still.
 _HARMLESS = 0.02
 # Part of the frame without tissue from which users are warned.
@@ -97,7 +98,7 @@ class Verdict:
             yield self.refusal
         if np.isnan(judged.misfit):
             yield "the flat cannot be checked: its frames show too little tissue; take more `n_frames`, of more tiles"
-        elif judged.sure_misfit > _MISFIT:
+        elif judged.misfit > _MISFIT or judged.sure_misfit > _SURE_MISFIT:
             yield (
                 f"the flat may be wrong: the {self.fit.model} model misses {_percent(judged.misfit)} of the light "
                 f"(no flat: {_percent(none.misfit)}); try another `model`, or `auto`, which chooses one"
@@ -120,10 +121,10 @@ class Verdict:
         if offset is None:
             if least < self.options.dark and (change := self._moved_by(least)) > _OFFSET:
                 yield (
-                    f"`dark` is {self.options.dark:g}, but values go down to {least:.0f} counts, so the offset is less: "
-                    f"that moves the flat by {_percent(change)} or more; give a lower `dark`"
+                    f"`dark` is {self.options.dark:g}, but values go down to {least:.0f} counts: the offset is less, "
+                    f"which moves the flat by {_percent(change)} or more; give a lower `dark`"
                 )
-            if self.options.dark == 0 and (change := self._moved_by(least)) > _NO_OFFSET:
+            if self.options.dark == 0 and (change := self._moved_by(least)) > _UNKNOWN_OFFSET:
                 yield (
                     f"`dark` is 0, but no value is below {least:.0f} counts: if that is the camera's offset, the flat "
                     f"is wrong by {_percent(change)}; give `dark`"
