@@ -157,12 +157,22 @@ class Judge:
 
 
 def best(judged: Sequence[Judged]) -> Judged:
-    """The simplest of the flats, which are in the order of their simplicity, that no richer one surely betters."""
+    """The best of the flats, which are in the order of their simplicity; of flats as good, the simplest.
+
+    A model with more terms is taken only where the simpler one surely misses light, and the richer surely less.
+    """
     chosen = judged[0]
     for other in judged[1:]:
-        if chosen.sure_misfit > _GOOD and other.is_surely_better_than(chosen):
-            chosen = other
+        if _n_terms(other) == _n_terms(chosen):
+            is_taken = other.is_better_than(chosen)
+        else:
+            is_taken = chosen.sure_misfit > _GOOD and other.is_surely_better_than(chosen)
+        chosen = other if is_taken else chosen
     return chosen
+
+
+def _n_terms(judged: Judged) -> int:
+    return 0 if judged.fit is None else len(judged.fit.terms)
 
 
 def _centred(values: Floats) -> Floats:
