@@ -25,7 +25,7 @@ from gpustitch.oblique.destripe.stage import DestripeOptions
 from gpustitch.oblique.destripe.wavelet import WaveletOptions
 from gpustitch.oblique.export import jp2, tiff
 from gpustitch.oblique.flat import stage as flat
-from gpustitch.oblique.flat.stage import IlluminationOptions
+from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.fuse import stage as fuse
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.pipeline import stage as pipeline
