@@ -6,6 +6,10 @@ import shutil
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from gpustitch.array import Device
 from gpustitch.demo.phantom import stage as phantom
@@ -14,12 +18,13 @@ from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from gpustitch.demo.score import brain as evaluate
 from gpustitch.demo.score import pictures
 from gpustitch.demo.score.brain import EvaluateOptions, Evaluation, Solved
+from gpustitch.demo.score.destriping import NONE, TUNED, measure_destriping
 from gpustitch.demo.score.pictures import PictureOptions
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
 from gpustitch.oblique.align.link import MatchOptions
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.wavelet import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import FLAT, TILES, PipelineOptions
@@ -119,6 +124,11 @@ def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
     clock.lap("pipeline")
     measuring = evaluate_options(truth, stitched, options)
     evaluation = evaluate.run(evaluate.plan(measuring), progress)
+    if truth.spec.stripe_strength > 0:
+        n_workers = checked_workers(options.n_workers)
+        corrections = judged_corrections(truth, stitched.flat)
+        judged = measure_destriping(truth, corrections, n_workers=n_workers, progress=progress)
+        evaluation = replace(evaluation, destriping=judged)
     clock.lap("evaluation")
     folder = options.folder / PICTURES
     with os_errors(folder):
@@ -156,6 +166,18 @@ def pipeline_options(truth: Truth, options: DemoOptions) -> PipelineOptions:
 def destriping(truth: Truth) -> Correction:
     """The correction of the phantom's frames, without the flat field."""
     return Correction("wavelet" if truth.spec.stripe_strength > 0 else "none", DESTRIPING, dark=truth.spec.sensor.dark)
+
+
+def judged_corrections(truth: Truth, flat: npt.NDArray[np.float32] | None) -> dict[str, Correction]:
+    """Each method with the pipeline's default options, and the correction of the demo's own run, by name.
+
+    The camera's offset is stated, as a user states the sizes of voxels; all use the flat that the run found.
+    """
+    by_default = PipelineOptions(truth.channel(), Path(STITCHED)).correction
+    methods = {method: replace(by_default, method=method) for method in get_args(Method)}
+    chosen = {NONE: methods.pop("none"), TUNED: destriping(truth), **methods}
+    dark = truth.spec.sensor.dark
+    return {name: replace(correction, flat=flat, dark=dark) for name, correction in chosen.items()}
 
 
 def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOptions) -> EvaluateOptions:
