@@ -20,6 +20,8 @@ LEVELS = (4, 5, 7)
 LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0, 128.0)
 # A milder notch may leave so much more of the stripes' energy, and so much of the light at most, which hardly shows.
 _TIE, _UNSEEN = 0.05, 0.015
+# A running median of fewer than a quarter of the rows tells stripes from tissue.
+_LEAST_ROWS = 8
 # Stripes weaker than this, as a fraction of the light, are none.
 _NO_STRIPES = 1e-3
 
@@ -113,16 +115,17 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     unit = correction.wavelet.one_count
     counts = [frame if unit == 1 else frame.astype(np.float32) / np.float32(unit) for frame in frames]
     windows, wavelet = Windows(counts, correction.dark / unit), correction.wavelet.wavelet
-    whole = windows.likeness(LEVELS[-1], wavelet)
+    levels = [n for n in LEVELS if _LEAST_ROWS << n <= frames[0].shape[0]] or [LEVELS[0]]
+    whole = windows.likeness(levels[-1], wavelet)
     stripes, trials = whole.stripes(), []
     if stripes**0.5 >= _NO_STRIPES:
-        for level in LEVELS:
+        for level in levels:
             strengths = tuple(round(s, 3) for s in windows.likeness(level, wavelet).strengths)
             if not any(strengths):
                 continue
             for length in LENGTHS_PX:
                 notch = Notch(length, level, wavelet, strengths)
-                rows, spread = windows.after(notch, LEVELS[-1])
+                rows, spread = windows.after(notch, levels[-1])
                 trials.append(Trial(notch, whole.stripes(rows) ** 0.5, spread))
     chosen = None
     if trials:

@@ -7,6 +7,7 @@ the window, and so cells do not move it.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def _darker_means(windows: Array, number: Array, mean: Array) -> None:
     mean[...] = sums / np.maximum(enters.sum(axis=-1), 1)
 
 
-def _entering(count: Array | int) -> tuple[Array | int, Array | int]:
+def _entering(count: Any) -> tuple[Any, Any]:
     """First and end of the sorted pixels that enter the mean of ``count`` pixels."""
     first = count * _FROM[0] // _FROM[1]
     last = -(-count * _TO[0] // _TO[1])
