@@ -23,7 +23,8 @@ from gpustitch.oblique.destripe.lightsheet import (
 )
 from gpustitch.oblique.destripe.notch import RowLowPass
 from gpustitch.oblique.destripe.otsu import otsu, otsu_of_frames
-from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.fit import FlatOptions, fit_flat
 from gpustitch.oblique.flat.flatfield import check_scaled_flat, flattened, inverse_flat, normalized_flat
 from gpustitch.oblique.flat.histogram import count_between, histogram, histogram_percentile, percentile_bin

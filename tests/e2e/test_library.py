@@ -21,8 +21,8 @@ from gpustitch.oblique.deskew import stage as deskew
 from gpustitch.oblique.deskew.stage import DeobliqueOptions
 from gpustitch.oblique.destripe import stage as destripe
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.stage import DestripeOptions
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.options import DestripeOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.export import jp2, tiff
 from gpustitch.oblique.flat import stage as flat
 from gpustitch.oblique.flat.options import IlluminationOptions

@@ -12,10 +12,11 @@ from gpustitch.array import Array, namespace, resident
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.guarded import destripe_guarded
+from gpustitch.oblique.destripe.guarded_notch.notch import destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.destripe.saturation import keep_ends
-from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.flatfield import check_scaled_flat, flattened, inverse_flat
 
 # The notch takes about half of a foreground structure of 2 * columns / sigma1 pixels. Cells are shorter than this.

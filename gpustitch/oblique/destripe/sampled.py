@@ -10,12 +10,11 @@ import numpy as np
 
 from gpustitch.array import Device
 from gpustitch.array.transfer import hosted
+from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
-from gpustitch.model.frames import Frames
-from gpustitch.oblique.destripe.auto import N_FRAMES, Choice, choose_notch
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.direction import lines_direction
-from gpustitch.oblique.destripe.measures import DestripeMeasures, combined, measure
+from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES, Choice, choose_notch
+from gpustitch.oblique.destripe.measured.measures import DestripeMeasures, combined, measure
 
 # Frames looked at for each that is taken: empty ones say nothing.
 _LOOKED_AT = 3
@@ -68,8 +67,7 @@ def judged(frames: Sequence[HostArray], correction: Correction, device: Device, 
         measure(frame, apply(frame), dark=chosen.dark, background_removed=chosen.method == "lightsheet")
         for frame in frames
     ]
-    direction = lines_direction(frames, dark=chosen.dark)
-    return Judged(chosen, choice, replace(combined(measures), direction_deg=direction))
+    return Judged(chosen, choice, combined(measures))
 
 
 def brightest(frames: Iterable[HostArray], count: int = N_FRAMES) -> list[HostArray]:
@@ -87,7 +85,8 @@ def brightest(frames: Iterable[HostArray], count: int = N_FRAMES) -> list[HostAr
 
 def evenly(length: int, count: int = N_FRAMES * _LOOKED_AT) -> list[int]:
     """Up to ``count`` of ``length`` places, evenly spaced."""
-    return np.unique(np.linspace(0, length - 1, min(count, length) + 2)[1:-1].round().astype(int)).tolist()
+    places = np.linspace(0, length - 1, min(count, length) + 2)[1:-1]
+    return [int(place) for place in np.unique(places.round())]
 
 
 def sampled_frames(sources: Sequence[Frames], usable: Callable[[HostArray], bool]) -> list[HostArray]:

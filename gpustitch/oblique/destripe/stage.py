@@ -25,8 +25,8 @@ from gpustitch.io.images.files import (
 )
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.model.arrays import HostArray
-from gpustitch.oblique.destripe.auto import check_open
 from gpustitch.oblique.destripe.correction import cut_off_text
+from gpustitch.oblique.destripe.guarded_notch.choice import check_open
 from gpustitch.oblique.destripe.jobs import Job, begins_later, found_jobs, is_stack
 from gpustitch.oblique.destripe.options import DestripeOptions
 from gpustitch.oblique.destripe.sampled import Judged, brightest, evenly, judged

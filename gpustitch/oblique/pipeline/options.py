@@ -13,7 +13,7 @@ from gpustitch.oblique.align import ALIGNMENT as ALIGNMENT_PANEL
 from gpustitch.oblique.align import allow_unaligned
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.options import FLAT as FLAT_PANEL
 from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.fuse.options import VOLUME as VOLUME_PANEL

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.oblique.destripe.robust_rows import low_pass_matrix
-from gpustitch.oblique.destripe.window_grid import MOST_WINDOWS
+from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix
+from gpustitch.oblique.destripe.guarded_notch.window_grid import MOST_WINDOWS
 from tests.kernels.case import Case
 
 # Means of numbers of up to about 10, from sums in another order; and what this does to the weights of the next mean.

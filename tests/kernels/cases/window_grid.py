@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.oblique.destripe.window_grid import window_places, window_starts
+from gpustitch.oblique.destripe.guarded_notch.window_grid import window_places, window_starts
 from tests.kernels.case import Case
 
 Array = npt.NDArray[Any]

@@ -13,7 +13,8 @@ import tifffile
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
-from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.file import read_flat
 from gpustitch.oblique.flat.flatfield import normalized_flat
 from tests.paths import DATA

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.flatfield import normalized_flat
 from tests.oblique.destripe.test_percentile import picture
 from tests.paths import DATA

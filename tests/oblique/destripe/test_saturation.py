@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
 from gpustitch.oblique.destripe.saturation import full_scale, keep_ends
-from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 
 SHAPE = (38, 53)
 WAVES = {"dual": WaveletOptions(3, 9, wavelet="db2"), "single": WaveletOptions(12, 12), "fore": WaveletOptions(8, 0)}

@@ -15,8 +15,9 @@ from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.oblique.destripe import stage
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
-from gpustitch.oblique.destripe.stage import DestripeOptions, plan, run
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.options import DestripeOptions
+from gpustitch.oblique.destripe.stage import plan, run
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from tests.oblique.deskew.test_sweep import Holed
 from tests.oblique.export.test_stage import Seen
 

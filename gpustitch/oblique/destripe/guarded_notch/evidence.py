@@ -13,7 +13,14 @@ import numpy as np
 
 from gpustitch.array import Array
 from gpustitch.model.arrays import Floats, HostArray
-from gpustitch.oblique.destripe.guarded import Notch, details, levels_in, stripes_of, window_grid, without_tissue
+from gpustitch.oblique.destripe.guarded_notch.notch import (
+    Notch,
+    details,
+    levels_in,
+    stripes_of,
+    window_grid,
+    without_tissue,
+)
 
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
 # one neighbours share too much tissue, and windows two apart are compared.

@@ -11,8 +11,8 @@ import numpy as np
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.evidence import Windows
-from gpustitch.oblique.destripe.guarded import Notch
+from gpustitch.oblique.destripe.guarded_notch.evidence import Windows
+from gpustitch.oblique.destripe.guarded_notch.notch import Notch
 
 N_FRAMES = 8
 # The mildest notch comes first: a long one takes least of the tissue, few levels leave wide structures alone.

@@ -21,17 +21,17 @@ import pywt
 
 from gpustitch.array import Array, namespace, resident
 from gpustitch.array.product import batches
-from gpustitch.oblique.destripe.columns import analyse_columns, running_medians, synthesise_columns
 from gpustitch.oblique.destripe.dwt import wavelet_taps
-from gpustitch.oblique.destripe.robust_rows import low_pass_matrix, robust_low_pass
-from gpustitch.oblique.destripe.saturation import full_scale
-from gpustitch.oblique.destripe.window_grid import (
+from gpustitch.oblique.destripe.guarded_notch.columns import analyse_columns, running_medians, synthesise_columns
+from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
+from gpustitch.oblique.destripe.guarded_notch.window_grid import (
     WINDOW_PX,
     apply_gains,
     window_means,
     window_places,
     window_starts,
 )
+from gpustitch.oblique.destripe.saturation import full_scale
 
 MOST_LEVELS = 8
 # Fewer pixels than this fraction of a window say nothing.
@@ -178,7 +178,7 @@ def without_tissue(grid: Array, level: int) -> Array:
     """The grid less its running median down the columns, which is longer than stripes are wide."""
     medians = namespace(grid).empty_like(grid)
     running_medians(grid, medians, 1 << level)
-    return grid - medians
+    return grid - medians  # type: ignore[no-any-return]
 
 
 def details(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Array, Array, Array]]:

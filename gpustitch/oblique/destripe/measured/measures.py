@@ -11,8 +11,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from gpustitch.errors import ParameterError
-from gpustitch.oblique.destripe.row_lines import RowLines
-from gpustitch.oblique.destripe.spots import Spots
+from gpustitch.oblique.destripe.measured.row_lines import RowLines
+from gpustitch.oblique.destripe.measured.spots import Spots
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -85,4 +85,4 @@ def synthesise_columns(low: Array, high: Array, taps: Array, out: Array, rows: i
 def mirrored(places: Array, length: int) -> Array:
     """Indices into ``length`` samples for places on and beyond them; borders are half-sample symmetric."""
     turned = places % (2 * length)
-    return np.minimum(turned, 2 * length - 1 - turned)
+    return np.minimum(turned, 2 * length - 1 - turned)  # type: ignore[no-any-return]
