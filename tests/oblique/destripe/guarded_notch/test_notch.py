@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from gpustitch.oblique.destripe import guarded
-from gpustitch.oblique.destripe.guarded import Notch, destripe_guarded
+from gpustitch.oblique.destripe.guarded_notch import notch as module_of_notch
+from gpustitch.oblique.destripe.guarded_notch.notch import Notch, destripe_guarded
 from gpustitch.oblique.destripe.saturation import full_scale
 from tests.cuda_cpu import module, shim
 
@@ -162,7 +162,7 @@ def test_saturation_is_told_from_the_counts_of_the_frames_own_type():
 def test_empty_windows_hold_the_nearest_row_then_the_nearest_column(shape, share, seed):
     rng = np.random.default_rng(seed)
     light, empty = rng.random(shape).astype(np.float32), rng.random(shape) < share
-    found = guarded._filled(light, empty)
+    found = module_of_notch._filled(light, empty)
     for values, is_empty, filled in zip(light, empty, found, strict=True):
         columns = np.flatnonzero(~is_empty.all(0))
         for row, column in np.ndindex(shape[1:]):

@@ -8,8 +8,13 @@ import pywt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.oblique.destripe.columns import analyse_columns, mirrored, running_medians, synthesise_columns
 from gpustitch.oblique.destripe.dwt import wavelet_taps
+from gpustitch.oblique.destripe.guarded_notch.columns import (
+    analyse_columns,
+    mirrored,
+    running_medians,
+    synthesise_columns,
+)
 
 WAVELETS = ["haar", "db2", "db3", "sym5", "bior2.4", "coif17"]
 shapes = st.tuples(st.integers(1, 2), st.integers(1, 41), st.integers(1, 3))

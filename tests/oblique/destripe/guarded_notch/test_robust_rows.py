@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.oblique.destripe.robust_rows import low_pass_matrix, robust_low_pass
+from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
 
 
 def low_passed(values, weights, sigma, strength=1.0):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.oblique.destripe.window_grid import (
+from gpustitch.oblique.destripe.guarded_notch.window_grid import (
     MOST_WINDOWS,
     WINDOW_PX,
     apply_gains,
