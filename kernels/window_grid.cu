@@ -68,9 +68,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) apply_gains(
 #pragma unroll
         for (int k = 0; k < BATCH; ++k, to += columns) {
             float value = ((upper[k] - lower[k]) * share + lower[k]) * (counts[k] - offset);
-            if (counts[k] == 0.0f) value = 0.0f;
             if (saturated <= MOST_FLOAT) value = counts[k] >= saturated ? most : fminf(value, most);
-            if (start + k < height) *to = value;
+            if (start + k < height) *to = counts[k] == 0.0f ? 0.0f : value;
         }
     }
 }

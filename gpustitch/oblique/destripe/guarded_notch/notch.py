@@ -90,17 +90,15 @@ def destripe_guarded(frames: Array, notch: Notch, dark: float) -> Array:
     -------
     float32 array of the same shape, not clipped. The result of a frame does not depend on the other frames.
     """
-    out = namespace(frames).empty(frames.shape, np.float32)
+    xp = namespace(frames)
+    out = xp.empty(frames.shape, np.float32)
     for part in batches(frames):
-        batch = frames[part]
+        batch, scales = frames[part], xp.asarray(full_scale(frames[part]))
         if batch.dtype.name not in _READ_AS_THEY_ARE:
             batch = batch.astype(np.float32)
         grid, weights = window_grid(batch, dark)
         stripes = stripes_of(grid, weights, notch, frames.shape[2])
-        places = resident(window_places(frames.shape[2]), batch)
-        apply_gains(
-            batch, namespace(batch).exp(-stripes), places, namespace(batch).asarray(full_scale(batch)), out[part], dark
-        )
+        apply_gains(batch, xp.exp(-stripes), resident(window_places(frames.shape[2]), batch), scales, out[part], dark)
     return out  # type: ignore[no-any-return]
 
 
@@ -119,7 +117,8 @@ def window_grid(frames: Array, dark: float) -> tuple[Array, Array]:
     if bool(empty.any()):
         light = _filled(light, empty)
     # The mean weighted with itself: that of the tissue, however little of the frame it fills.
-    tissue = (light * light).sum((1, 2), dtype=np.float64) / xp.maximum(light.sum((1, 2), dtype=np.float64), 1e-9)
+    wide = light.astype(np.float64)
+    tissue = (wide * wide).sum((1, 2)) / xp.maximum(wide.sum((1, 2)), 1e-9)
     tissue = tissue.astype(np.float32)[:, None, None]
     weights = xp.clip(light / xp.maximum(_DARK * tissue, _FLOOR_COUNTS), 0, 1) ** 2
     weights[empty] = 0

@@ -122,7 +122,7 @@ def apply_gains(images: Array, gains: Array, places: Array, full_scale: Array, o
             result *= share
             result += np.take(gain[band], left, axis=1, mode="clip")
             result *= raw - np.float32(dark)
-            result[raw == 0] = 0
             if np.isfinite(most):
                 np.minimum(result, most - np.float32(dark), out=result)
                 result[raw >= most] = most - np.float32(dark)
+            result[raw == 0] = 0
