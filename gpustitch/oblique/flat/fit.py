@@ -150,7 +150,8 @@ def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
     Notes
     -----
     The reference model is that of spimstitch, ``A x^2 + B x + C y + D``. spimstitch fits it by an unseeded RANSAC.
-    The product model is the exponential of such a polynomial: a Gaussian beam along x, attenuated along y.
+    The product model is the exponential of such a polynomial: a Gaussian beam along x, attenuated along y. The smooth
+    model is the exponential of a polynomial of degree 4 in x and y, which follows tissue too where some is always dim.
     """
     bins, count = to_host(bins), to_host(count)
     use = usable(bins, count, options)

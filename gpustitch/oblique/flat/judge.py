@@ -67,7 +67,7 @@ class Judged:
 
     def is_better_than(self, other: Judged) -> bool:
         """Whether this is noticeably better than the other; False if that is unknown."""
-        return self.misfit < min((1 - _BETTER_SHARE) * other.misfit, other.misfit - _TIE)
+        return bool(self.misfit < min((1 - _BETTER_SHARE) * other.misfit, other.misfit - _TIE))
 
     def is_surely_better_than(self, other: Judged) -> bool:
         """Whether this is noticeably better than the other, and not by chance; both are judged by the same blocks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ _LEAST = 0.1
 _TISSUE_SHARE, _TISSUE_SIGMAS = 0.04, 6.0
 # The bins end at this many times the brightness of tissue, so that bright cells hardly widen the bins.
 _BINS_END = 4.0
+# Part of the values that is lit at least, where others show the offset.
+_LIT = 1e-3
 # A greatest value that more than this part of all values share is where the camera ends.
 _SATURATED = 2e-5
 
@@ -68,12 +70,21 @@ class Look:
         return n_bins, width
 
 
-def first_look(frames: Sequence[HostArray], dark: float) -> Look:
+def first_look(frames: Iterable[HostArray], dark: float) -> Look:
     """Look at a few raw frames (rows, columns) of whole counts; ``dark`` is the offset as far as it is known."""
-    offset = noticed_offset(frames)
+    some: list[HostArray] = [np.empty(0)]
+
+    def passing() -> Iterator[HostArray]:
+        for frame in frames:  # one at a time is in memory
+            some.append(_some(frame))
+            yield frame
+
+    offset = noticed_offset(passing())
+    values = np.concatenate(some)
+    lit = values[values > (offset.value + _TISSUE_SIGMAS * offset.sigma if offset else dark)]
+    if offset and offset.value > dark + _TISSUE_SIGMAS * offset.sigma and len(lit) < _LIT * len(values):
+        offset, lit = None, values  # all alike and brighter than dark: even light on an even sample
     floor = offset.value if offset else dark
-    values = np.concatenate([np.empty(0), *(_some(frame) for frame in frames)])
-    lit = values[values > floor + (_TISSUE_SIGMAS * offset.sigma if offset else 0.0)]
     bright = float(np.percentile(lit, _BRIGHT)) - floor if len(lit) else 0.0
     least = float(np.percentile(values, _LEAST)) if len(values) else 0.0
     top = int(values.max(initial=0))
@@ -84,4 +95,4 @@ def first_look(frames: Sequence[HostArray], dark: float) -> Look:
 
 def _some(frame: HostArray) -> HostArray:
     step = max(1, int((frame.size / _VALUES) ** 0.5))
-    return frame[::step, ::step].ravel()
+    return frame[::step, ::step].flatten()

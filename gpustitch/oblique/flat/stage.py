@@ -187,7 +187,7 @@ def estimated(plan: IlluminationPlan, progress: Progress = SILENT) -> Illuminati
             f"{chosen.n_frames} frames fit in memory {chosen.band_rows} rows at a time, which makes many small reads; "
             "2000 `n_frames` give nearly the same flat sooner"
         )
-    look = first_look(list(chosen.few(_LOOKED_AT)), options.dark)
+    look = first_look(chosen.few(_LOOKED_AT), options.dark)
     fit_options = options.fit_options(look)
     found = percentile_bins(plan, fit_options, progress)
     whole = _oriented(found.whole, options)
