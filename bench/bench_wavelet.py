@@ -19,7 +19,8 @@ from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.array import Device, choose_device, cpu_count, cuda_devices, on, to_device
 from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 
 SIZE = 2048
 BATCH = 16

@@ -15,7 +15,8 @@ from gpustitch.model import Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.align.correlate import pearson_shifts
 from gpustitch.oblique.deskew.deoblique import plane_offsets, shear_lerp
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
-from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.flatfield import flat_counts
 from gpustitch.oblique.flat.histogram import count_between, histogram, percentile_bin
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block

@@ -25,7 +25,7 @@ from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction, Method
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import FLAT, TILES, PipelineOptions
 from gpustitch.oblique.pipeline.stage import PipelineResult

@@ -15,7 +15,7 @@ from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from gpustitch.model import ZYX
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction, Method
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from tests.cuda_cpu import build, shim

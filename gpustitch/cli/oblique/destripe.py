@@ -9,7 +9,8 @@ import typer
 
 from gpustitch.cli.build import command_of
 from gpustitch.cli.terminal import TerminalProgress
-from gpustitch.oblique.destripe.stage import DestripeOptions, plan, run
+from gpustitch.oblique.destripe.options import DestripeOptions
+from gpustitch.oblique.destripe.stage import plan, run
 
 
 @command_of

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
 from gpustitch.io.frames.dcimg_writer import write_dcimg
-from gpustitch.oblique.flat.stage import IlluminationOptions, plan, run
+from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.oblique.flat.stage import plan, run
 from tests.paths import DATA
 
 

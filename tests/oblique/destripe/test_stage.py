@@ -15,8 +15,9 @@ from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.oblique.destripe import stage
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
-from gpustitch.oblique.destripe.stage import DestripeOptions, plan, run
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.options import DestripeOptions
+from gpustitch.oblique.destripe.stage import plan, run
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from tests.oblique.deskew.test_sweep import Holed
 from tests.oblique.export.test_stage import Seen
 
@@ -330,6 +331,10 @@ def test_command_for_the_lightsheet_way(tree, tmp_path):
         "--background-window-size", 30, "--lightsheet-vs-background", 0.5,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert (
+        "--destripe-method lightsheet removes the background, and the dark offset with it, for counting cells" in said
+    )
     expected = Correction("lightsheet", lightsheet=LightsheetOptions(12, 30, 0.3, 0.5)).apply(picture())
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.tif"), expected)
 
