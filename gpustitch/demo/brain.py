@@ -124,9 +124,9 @@ def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
     clock.lap("pipeline")
     measuring = evaluate_options(truth, stitched, options)
     evaluation = evaluate.run(evaluate.plan(measuring), progress)
+    corrections = judged_corrections(truth, stitched.flat)
     if truth.spec.stripe_strength > 0:
         n_workers = checked_workers(options.n_workers)
-        corrections = judged_corrections(truth, stitched.flat)
         judged = measure_destriping(truth, corrections, n_workers=n_workers, progress=progress)
         evaluation = replace(evaluation, destriping=judged)
     clock.lap("evaluation")
@@ -134,7 +134,8 @@ def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
     with os_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    overview = pictures.draw(PictureOptions(measuring, destriping(truth), folder))
+    shown = {f"{method} by default": corrections[method] for method in ("wavelet", "lightsheet")}
+    overview = pictures.draw(PictureOptions(measuring, shown, folder))
     clock.lap("pictures")
     report = options.folder / REPORT
     evaluation.write(report, seconds=clock.seconds, spec=plain(options.spec))

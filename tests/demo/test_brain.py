@@ -13,8 +13,11 @@ from PIL import Image
 from gpustitch.demo import brain as demo
 from gpustitch.demo.brain import DemoOptions, DemoResult, spec_of
 from gpustitch.demo.phantom.stage import SIZES
+from gpustitch.demo.phantom.truth import Truth
+from gpustitch.demo.score.destriping import KEPT
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.images.files import read_image
+from gpustitch.oblique.pipeline.options import PipelineOptions
 
 # One worker makes the phantom and stitches it, for all tests.
 pytestmark = pytest.mark.xdist_group("demo")
@@ -40,9 +43,24 @@ def test_the_report_holds_the_figures(result: DemoResult) -> None:
     assert report["passed"] == result.evaluation.passed
     names = [figure["name"] for figure in report["figures"]]
     assert names == [figure.name for figure in result.evaluation.figures]
+    assert list(report["destriping"]) == ["none", "tuned", "wavelet", "lightsheet"]
+    assert {figure["name"] for part in report["destriping"].values() for figure in part} > {"stripes left", KEPT}
     assert len(report["tiles"]) == 4
     assert set(report["seconds"]) == {"phantom", "pipeline", "evaluation", "pictures"}
     assert report["spec"]["seed"] == 3
+
+
+def test_methods_are_judged_with_the_options_that_the_pipeline_has_by_default(result: DemoResult) -> None:
+    truth = Truth.load(result.report.parent / "phantom")
+    flat = result.stitched.flat
+    judged = demo.judged_corrections(truth, flat)
+    by_default = PipelineOptions(Path("channel"), Path("out")).correction
+    for method in ("none", "wavelet", "lightsheet"):
+        assert judged[method].method == method
+        assert (judged[method].wavelet, judged[method].lightsheet) == (by_default.wavelet, by_default.lightsheet)
+    assert all(correction.flat is flat and correction.dark == 100 for correction in judged.values())
+    values = {name: {f.name: f.value for f in part} for name, part in result.evaluation.destriping.items()}
+    assert all(values[name]["stripes left"] < values["none"]["stripes left"] / 2 for name in list(values)[1:])
 
 
 @pytest.mark.parametrize("name", ["overview", "frames", "alignment", "planes"])

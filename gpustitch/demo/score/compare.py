@@ -134,7 +134,7 @@ def compared(image: Floats32, scene: Scene, lattice: Lattice) -> Compared:
 
 def calm_tissue(scene: Scene, tissue: Floats32, ideal: Floats32) -> Bools:
     """Which voxels show tissue alone, given the scene rendered without and with its cells and vessels."""
-    return (np.abs(ideal - tissue) < _PURE_TISSUE * tissue) & (tissue > 0.5 * scene.tissue)
+    return np.asarray((np.abs(ideal - tissue) < _PURE_TISSUE * tissue) & (tissue > 0.5 * scene.tissue), np.bool_)
 
 
 def tile_alone(footing: Footing, tile: TileTruth, volume: Volume, box: Box) -> Floats32:

@@ -86,9 +86,9 @@ def measure_destriping(
     n_workers: int = 1,
     progress: Progress = SILENT,
 ) -> dict[str, tuple[Figure, ...]]:
-    """Figures of each correction by name, on frames of the first tile; `NONE` must be among the names.
+    """Figures of each correction by name, on frames of the first tile; the first name must be `NONE`.
 
-    Corrections with the name `NONE` or `TUNED` have no targets here: the second is judged by the whole run.
+    The corrections `NONE` and `TUNED` have no targets here: the whole run judges the second.
     """
     tile, scene = truth.tiles[0], truth.scene(channel)
     n_frames = min(truth.spec.n_frames, _CELL_WINDOW[0])
