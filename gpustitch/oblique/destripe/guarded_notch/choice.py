@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,12 +120,10 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     whole = windows.likeness(levels[-1], wavelet)
     stripes, trials = whole.stripes(), []
     if stripes**0.5 >= _NO_STRIPES:
-        for level in levels:
-            strengths = tuple(round(s, 3) for s in windows.likeness(level, wavelet).strengths)
-            if not any(strengths):
-                continue
-            for length in LENGTHS_PX:
-                notch = Notch(length, level, wavelet, strengths)
+        strengths = tuple(round(strength, 3) for strength in whole.strengths)
+        for level, length in itertools.product(levels, LENGTHS_PX):
+            if any(strengths[:level]):
+                notch = Notch(length, level, wavelet, strengths[:level])
                 rows, spread = windows.after(notch, levels[-1])
                 trials.append(Trial(notch, whole.stripes(rows) ** 0.5, spread))
     chosen = None

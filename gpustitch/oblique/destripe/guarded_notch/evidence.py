@@ -26,21 +26,26 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
 # one neighbours share too much tissue, and windows two apart are compared.
 _NEIGHBOURS_TO_LEVEL = 3
 # Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
-_SURE = 3.0
+_SURE = 2.0
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Covariance of windows apart, at each level from the finest: along rows, along columns, and its standard error."""
+    """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors."""
 
     rows: Floats
     columns: Floats
-    error: Floats
+    rows_error: Floats
+    columns_error: Floats
 
     @property
     def strengths(self) -> tuple[float, ...]:
-        """Part of what is alike along rows that is stripes, for each level; 0 where stripes are not sure."""
-        found = self.rows > self.columns + _SURE * self.error
+        """Part of what is alike along rows that is stripes, for each level; 0 where stripes are not sure.
+
+        Stripes have borders, so they are found at neighbouring levels; a level found alone does not count.
+        """
+        found = self.rows > self.columns + _SURE * np.hypot(self.rows_error, self.columns_error)
+        found &= np.append(found[1:], False) | np.append(False, found[:-1])
         part = 1 - self.columns / np.where(found, self.rows, 1)
         return tuple(np.where(found, np.clip(part, 0, 1), 0).tolist())
 
@@ -61,9 +66,9 @@ class Windows:
     def likeness(self, level: int, wavelet: str) -> Likeness:
         """The covariances at ``level`` levels."""
         notch = Notch(1.0, level, wavelet)
-        rows, _ = _mean(self._upright, notch)
-        columns, error = _mean(self._turned, notch)
-        return Likeness(rows, np.maximum(columns, 0), error)
+        rows, rows_error = _mean(self._upright, notch)
+        columns, columns_error = _mean(self._turned, notch)
+        return Likeness(rows, np.maximum(columns, 0), rows_error, columns_error)
 
     def after(self, notch: Notch, level: int) -> tuple[Floats, float]:
         """Covariances along rows at ``level`` levels after a notch, and the standard deviation of its gains."""
@@ -76,18 +81,21 @@ class Windows:
 
 
 def _mean(grids: list[tuple[Array, Array]], notch: Notch) -> tuple[Floats, Floats]:
-    """Weighted mean product of windows apart at each level, and its standard error; 0 where there is no level."""
-    sums, weights, squares = (np.zeros(notch.level) for _ in range(3))
+    """Weighted mean product of windows apart at each level, and its standard error; 0 where there is no level.
+
+    One row of all frames counts as one sample: neighbouring frames show the same tissue, and stripes stay in place.
+    """
+    sums, weights, error = (np.zeros(notch.level) for _ in range(3))
     products = [list(_products(grid, weight, notch)) for grid, weight in grids]
     for of_frame in products:
         for level, (product, weight) in enumerate(of_frame):
             sums[level] += product.sum()
             weights[level] += weight.sum()
     mean = sums / np.maximum(weights, 1e-12)
-    for of_frame in products:
-        for level, (product, weight) in enumerate(of_frame):
-            squares[level] += ((product - weight * mean[level]).sum(axis=1) ** 2).sum()
-    return mean, np.sqrt(squares) / np.maximum(weights, 1e-12)
+    for level, of_level in enumerate(zip(*products, strict=True)):
+        of_rows = sum((product - weight * mean[level]).sum(axis=1) for product, weight in of_level)
+        error[level] = np.sqrt(np.square(of_rows).sum())
+    return mean, error / np.maximum(weights, 1e-12)
 
 
 def _products(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Floats, Floats]]:
