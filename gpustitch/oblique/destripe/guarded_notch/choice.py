@@ -17,8 +17,8 @@ from gpustitch.oblique.destripe.guarded_notch.notch import Notch
 
 N_FRAMES = 8
 # The mildest notch comes first: a long one takes least of the tissue, few levels leave wide structures alone.
-LEVELS = (4, 5, 7)
-LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0, 128.0)
+LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0)
+LEAST_LEVEL, MOST_LEVEL = 4, 7
 # A milder notch may leave so much more of the stripes' energy, and so much of the light at most, which hardly shows.
 _TIE, _UNSEEN = 0.05, 0.015
 # A running median of fewer than a quarter of the rows tells stripes from tissue.
@@ -116,7 +116,7 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     unit = correction.wavelet.one_count
     counts = [frame if unit == 1 else frame.astype(np.float32) / np.float32(unit) for frame in frames]
     windows, wavelet = Windows(counts, correction.dark / unit), correction.wavelet.wavelet
-    levels = [n for n in LEVELS if _LEAST_ROWS << n <= frames[0].shape[0]] or [LEVELS[0]]
+    levels = _levels(frames[0].shape[0])
     whole = windows.likeness(levels[-1], wavelet)
     stripes, trials = whole.stripes(), []
     if stripes**0.5 >= _NO_STRIPES:
@@ -131,6 +131,12 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
         bound = min(t.stripes_left for t in trials) ** 2 + min(_TIE * stripes, _UNSEEN**2)
         chosen = next(t.notch for t in sorted(trials, key=_harshness) if t.stripes_left**2 <= bound)
     return Choice(chosen, stripes**0.5, tuple(trials), len(frames))
+
+
+def _levels(rows: int) -> list[int]:
+    """Numbers of levels that are tried on frames of ``rows`` rows: the least, and the two most that fit."""
+    most = max(LEAST_LEVEL, min(MOST_LEVEL, (rows // _LEAST_ROWS).bit_length() - 1))
+    return sorted({LEAST_LEVEL, max(LEAST_LEVEL, most - 1), most})
 
 
 def _harshness(trial: Trial) -> tuple[float, float]:
