@@ -27,14 +27,15 @@ from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
+from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.options import FLAT, TILES, PipelineOptions
-from gpustitch.oblique.pipeline.stage import PipelineResult
+from gpustitch.oblique.pipeline.stage import PipelinePlan, PipelineResult
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
 PHANTOM, STITCHED, PICTURES, REPORT = "phantom", "stitched", "pictures", "report.json"
 
-# The pipeline's defaults are for frames of 2048 columns; a frame of some hundred columns needs a far narrower notch.
+# Bandwidths of pystripe's filter, found by hand for frames of some hundred columns.
 DESTRIPING = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
 # The pipeline's default windows do not fit into overlaps of some 50 voxels.
 MATCHING = MatchOptions(sample_count=100, window_px=(21, 21, 21))
@@ -120,11 +121,12 @@ def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
     clock = _Clock()
     truth = phantom.run(plan.phantom, progress)
     clock.lap("phantom")
-    stitched = pipeline.run(pipeline.plan(pipeline_options(truth, options)), progress)
+    planned = pipeline.plan(pipeline_options(truth, options))
+    stitched = pipeline.run(planned, progress)
     clock.lap("pipeline")
     measuring = evaluate_options(truth, stitched, options)
     evaluation = evaluate.run(evaluate.plan(measuring), progress)
-    corrections = judged_corrections(truth, stitched.flat)
+    corrections = judged_corrections(truth, planned, stitched.flat, progress)
     if truth.spec.stripe_strength > 0:
         n_workers = checked_workers(options.n_workers)
         judged = measure_destriping(truth, corrections, n_workers=n_workers, progress=progress)
@@ -169,16 +171,19 @@ def destriping(truth: Truth) -> Correction:
     return Correction("wavelet" if truth.spec.stripe_strength > 0 else "none", DESTRIPING, dark=truth.spec.sensor.dark)
 
 
-def judged_corrections(truth: Truth, flat: npt.NDArray[np.float32] | None) -> dict[str, Correction]:
-    """Each method with the pipeline's default options, and the correction of the demo's own run, by name.
+def judged_corrections(
+    truth: Truth, planned: PipelinePlan, flat: npt.NDArray[np.float32] | None, progress: Progress = SILENT
+) -> dict[str, Correction]:
+    """Each method as the pipeline uses it by default on the tiles, and the correction of the demo's own run, by name.
 
     The camera's offset is stated, as a user states the sizes of voxels; all use the flat that the run found.
     """
-    by_default = PipelineOptions(truth.channel(), Path(STITCHED)).correction
+    tiles, dark = planned.tiles, truth.spec.sensor.dark
+    by_default = replace(PipelineOptions(truth.channel(), Path(STITCHED)).correction, dark=dark)
     methods = {method: replace(by_default, method=method) for method in get_args(Method)}
+    methods["wavelet"] = judged_correction(methods["wavelet"], tiles, tiles[0].device, progress).correction
     chosen = {NONE: methods.pop("none"), TUNED: destriping(truth), **methods}
-    dark = truth.spec.sensor.dark
-    return {name: replace(correction, flat=flat, dark=dark) for name, correction in chosen.items()}
+    return {name: replace(correction, flat=flat) for name, correction in chosen.items()}
 
 
 def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOptions) -> EvaluateOptions:

@@ -17,7 +17,10 @@ from gpustitch.demo.phantom.truth import Truth
 from gpustitch.demo.score.destriping import KEPT
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.images.files import read_image
+from gpustitch.oblique.pipeline import stage as pipeline
+from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.options import PipelineOptions
+from gpustitch.running.progress import SILENT
 
 # One worker makes the phantom and stitches it, for all tests.
 pytestmark = pytest.mark.xdist_group("demo")
@@ -50,17 +53,26 @@ def test_the_report_holds_the_figures(result: DemoResult) -> None:
     assert report["spec"]["seed"] == 3
 
 
-def test_methods_are_judged_with_the_options_that_the_pipeline_has_by_default(result: DemoResult) -> None:
-    truth = Truth.load(result.report.parent / "phantom")
-    flat = result.stitched.flat
-    judged = demo.judged_corrections(truth, flat)
+def test_methods_are_judged_as_the_pipeline_uses_them_by_default(result: DemoResult) -> None:
+    folder, flat = result.report.parent, result.stitched.flat
+    truth = Truth.load(folder / "phantom")
+    planned = pipeline.plan(replace(demo.pipeline_options(truth, DemoOptions(folder)), output=folder / "other"))
+    corrections = demo.judged_corrections(truth, planned, flat)
     by_default = PipelineOptions(Path("channel"), Path("out")).correction
-    for method in ("none", "wavelet", "lightsheet"):
-        assert judged[method].method == method
-        assert (judged[method].wavelet, judged[method].lightsheet) == (by_default.wavelet, by_default.lightsheet)
-    assert all(correction.flat is flat and correction.dark == 100 for correction in judged.values())
-    values = {name: {f.name: f.value for f in part} for name, part in result.evaluation.destriping.items()}
-    assert all(values[name]["stripes left"] < values["none"]["stripes left"] / 2 for name in list(values)[1:])
+    tiles, wavelet = planned.tiles, replace(by_default, method="wavelet", dark=truth.spec.sensor.dark)
+    assert wavelet.wavelet.is_open
+    assert (
+        corrections["wavelet"].wavelet == judged_correction(wavelet, tiles, tiles[0].device, SILENT).correction.wavelet
+    )
+    assert corrections["lightsheet"].lightsheet == by_default.lightsheet
+    assert [c.method for c in corrections.values()] == ["none", "wavelet", "wavelet", "lightsheet"]
+    assert all(c.flat is flat and c.dark == truth.spec.sensor.dark for c in corrections.values())
+
+
+def test_each_method_removes_stripes(result: DemoResult) -> None:
+    left = {name: part[0] for name, part in result.evaluation.destriping.items()}
+    assert {figure.name for figure in left.values()} == {"stripes left"}
+    assert all(left[name].value < left["none"].value / 2 for name in ("tuned", "wavelet", "lightsheet"))
 
 
 @pytest.mark.parametrize("name", ["overview", "frames", "alignment", "planes"])
