@@ -25,6 +25,8 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
 # one neighbours share too much tissue, and windows two apart are compared.
 _NEIGHBOURS_TO_LEVEL = 3
+# Details beyond those of such a gain (its logarithm) are borders: no stripe is as strong.
+_MOST_GAIN = 0.4
 # Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
 _SURE = 2.0
 
@@ -104,6 +106,7 @@ def _products(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Float
         return
     for level, (detail, weight, _) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
         apart = min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, grid.shape[2] - 1)
-        values, w = detail[0].astype(np.float64), weight[0].astype(np.float64)
+        most = _MOST_GAIN * 2 ** (level / 2)
+        values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)
         both = w[:, apart:] * w[:, :-apart]
         yield values[:, apart:] * values[:, :-apart] * both, both

@@ -190,9 +190,10 @@ def details(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Array, 
         n = (rows + length - 1) // 2
         both = xp.empty((len(grid), 2 * n, grid.shape[2]), np.float32)
         analyse_columns(low, taps, both, rows)
-        # The weights of the two rows in the middle of the filter.
-        middle = xp.clip(2 * xp.arange(n) + 1 - length // 2, 0, rows - 1)
-        weights = xp.minimum(weights[:, middle], weights[:, xp.minimum(middle + 1, rows - 1)])
+        # The least weight of the four rows in the middle of the filter: one that is half in the dark says little.
+        middle = 2 * xp.arange(n) + 1 - length // 2
+        parts = [weights[:, xp.clip(middle + step, 0, rows - 1)] for step in (-1, 0, 1, 2)]
+        weights = xp.minimum(xp.minimum(parts[0], parts[1]), xp.minimum(parts[2], parts[3]))
         low = xp.ascontiguousarray(both[:, :n])
         yield xp.ascontiguousarray(both[:, n:]), weights, low
 
