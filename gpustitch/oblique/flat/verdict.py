@@ -128,9 +128,7 @@ class Verdict:
     @property
     def _remedy(self) -> str:
         if len(self.others) > 1:
-            return (
-                "look at the picture of the residual: what is smooth there the flat has missed, stripes it cannot have"
-            )
+            return "look at the picture of the residual: stripes and dirt there are no fault of the flat"
         return "try another `model`, or `auto`, which chooses one"
 
     def _about_the_offset(self) -> Iterator[str]:
