@@ -76,7 +76,7 @@ class Judged:
         # Noise moves the gain of a block by this, at two judgements of each.
         moved = 2 * (self.model - other.model) ** 2 * self.noise
         gain = float((other.errors - self.errors).mean())
-        return gain > _SURE * float(moved.mean() / len(moved)) ** 0.5
+        return bool(gain > _SURE * float(moved.mean() / len(moved)) ** 0.5)
 
 
 class Judge:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.flat.fit import FlatOptions
 from gpustitch.oblique.flat.offset import Offset, noticed_offset
+from gpustitch.oblique.flat.spots import Spots
 
 # Values of a frame that are looked at, at least.
 _VALUES = 1 << 14
@@ -42,6 +43,8 @@ class Look:
         Brightness of tissue above the floor, counts; 0 if there is none.
     saturation
         The value at which the camera ends; None if no frame reaches it.
+    spots
+        Bright spots.
     """
 
     offset: Offset | None
@@ -49,6 +52,7 @@ class Look:
     least: float
     bright: float
     saturation: int | None
+    spots: Spots = field(repr=False)
 
     @property
     def background(self) -> int:
@@ -73,10 +77,12 @@ class Look:
 def first_look(frames: Iterable[HostArray], dark: float) -> Look:
     """Look at a few raw frames (rows, columns) of whole counts; ``dark`` is the offset as far as it is known."""
     some: list[HostArray] = [np.empty(0)]
+    spots: list[Spots] = []
 
     def passing() -> Iterator[HostArray]:
         for frame in frames:  # one at a time is in memory
             some.append(_some(frame))
+            spots.append(Spots.of(frame))
             yield frame
 
     offset = noticed_offset(passing())
@@ -90,7 +96,7 @@ def first_look(frames: Iterable[HostArray], dark: float) -> Look:
     top = int(values.max(initial=0))
     at_top = np.count_nonzero(values == top)
     is_end = bright > 0 and at_top > max(2, _SATURATED * len(values))
-    return Look(offset, floor, least, bright, top if is_end else None)
+    return Look(offset, floor, least, bright, top if is_end else None, Spots.joined(spots))
 
 
 def _some(frame: HostArray) -> HostArray:

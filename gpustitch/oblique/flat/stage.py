@@ -234,7 +234,10 @@ def _chosen(
         of_model = replace(fit_options, model=model)
         judged.append(judge.judged(fit_flat(whole.bins, whole.count, of_model), of_model))
     allows = options.allow_poor_flat or not options.auto
-    return Verdict(best(judged), judged, judge.no_flat(), look, fit_options, allows)
+    chosen = best(judged)
+    assert chosen.fit is not None
+    trends = look.spots.trends(_turned_back(chosen.fit.counts, options))
+    return Verdict(chosen, judged, judge.no_flat(), look, fit_options, trends, allows)
 
 
 def _residual(whole: Percentiles, verdict: Verdict) -> Floats32:
@@ -288,6 +291,10 @@ def _oriented(found: Percentiles, options: IlluminationOptions) -> Percentiles:
 def _turned(image: HostArray, options: IlluminationOptions) -> HostArray:
     turned = np.rot90(image, options.rotate_90)
     return np.ascontiguousarray(np.flipud(turned) if options.flip_ud else turned)
+
+
+def _turned_back(image: HostArray, options: IlluminationOptions) -> HostArray:
+    return np.rot90(np.flipud(image) if options.flip_ud else image, -options.rotate_90)
 
 
 def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ class Verdict:
         What a few frames showed.
     options
         How the flat was fitted.
+    trends
+        By how much bright spots deny the flat, as `gpustitch.oblique.flat.spots.Spots.trends` has it.
     allows_poor
         Whether the flat is used even if it is worse than none.
     """
@@ -48,6 +50,7 @@ class Verdict:
     none: Judged
     look: Look
     options: FlatOptions
+    trends: Mapping[str, float]
     allows_poor: bool
 
     @property
@@ -101,7 +104,7 @@ class Verdict:
         elif judged.misfit > _MISFIT or judged.sure_misfit > _SURE_MISFIT:
             yield (
                 f"the flat may be wrong: the {self.fit.model} model misses {_percent(judged.misfit)} of the light "
-                f"(no flat: {_percent(none.misfit)}); try another `model`, or `auto`, which chooses one"
+                f"(no flat: {_percent(none.misfit)}); {self._remedy}"
             )
         if judged.scatter > _SCATTER:
             yield (
@@ -113,8 +116,20 @@ class Verdict:
                 f"{100 * unseen:.0f} % of the frame showed no tissue that can be used: there the flat is a guess from "
                 "the rest; take more `n_frames`, of more tiles"
             )
+        for name, trend in self.trends.items():
+            yield (
+                f"the flat may be wrong: once it is divided out, bright spots are {_percent(abs(trend))} "
+                f"{'brighter' if trend > 0 else 'dimmer'} in the second half of the camera's {name} than in the first; "
+                "perhaps it is tissue, not light, that differs there"
+            )
         yield from self._about_the_offset()
         yield from self._about_the_background()
+
+    @property
+    def _remedy(self) -> str:
+        if len(self.others) > 1:
+            return "look at the picture of the residual: stripes and dirt there are no fault of the flat"
+        return "try another `model`, or `auto`, which chooses one"
 
     def _about_the_offset(self) -> Iterator[str]:
         offset, least = self.look.offset, self.look.least
@@ -169,6 +184,7 @@ class Verdict:
             "background": self.options.background,
             "dark": self.options.dark,
             "noticed_offset": offset and {"counts": offset.value, "sigma": offset.sigma},
+            "spots_deny_percent": {name: 100 * trend for name, trend in self.trends.items()},
             "refused": self.refusal,
             "warnings": list(self.cautions()),
         }

@@ -23,16 +23,18 @@ def _tissue():
     rng = np.random.default_rng(1)
     texture = ndimage.gaussian_filter(rng.normal(size=(N, ROWS, COLUMNS)), (0, 3, 3), mode="wrap")
     cells = np.zeros((N, ROWS, COLUMNS))
-    cells[rng.random(cells.shape) < 3e-4] = 1
+    cells[rng.random(cells.shape) < 6e-4] = 1
     return texture / texture.std(), ndimage.gaussian_filter(cells, (0, 1.5, 1.5)) * 14, rng.normal(size=cells.shape)
 
 
-def frames(light=GAUSSIAN, n=N, *, level=900.0, dark=100.0, seen=EVEN, empty=0.0, drift=0.0, cells=3000.0, haze=0.0,
-           top=65535, texture=0.25, dtype=np.uint16):  # fmt: skip
+def frames(light=GAUSSIAN, n=N, *, level=900.0, dark=100.0, seen=EVEN, cells_seen=None, empty=0.0, drift=0.0,
+           cells=3000.0, haze=0.0, top=65535, texture=0.25, dtype=np.uint16):  # fmt: skip
     """Frames of tissue of so many counts; the part ``seen`` of each frame and all but ``empty`` frames hold tissue."""
     texture_of, cells_of, noise = (part[:n] for part in _tissue())
-    there = seen * (np.arange(n) % 10 >= 10 * empty)[:, None, None]
-    tissue = (np.clip(1 + texture * texture_of, 0.3, None) * level + cells * cells_of) * there
+    is_full = (np.arange(n) % 10 >= 10 * empty)[:, None, None]
+    there = seen * is_full
+    tissue = np.clip(1 + texture * texture_of, 0.3, None) * level * there
+    tissue = tissue + cells * cells_of * (seen if cells_seen is None else cells_seen) * is_full
     tissue = tissue + haze * level * (there == 0)
     counts = tissue * light * (1 + drift * (np.arange(n) / n - 0.5))[:, None, None]
     counts = counts + noise * np.sqrt(2.17 * counts + 9) + dark

@@ -44,6 +44,8 @@ SITUATIONS = {
     "offset not taken, no empty pixel": (VIGNETTE, {"level": 200}, {"dark": 0}),
     "offset higher than given": (VIGNETTE, {"level": 200, "dark": 120, "empty": 0.3}, {}),
     "offset lower than given": (VIGNETTE, {"level": 200, "dark": 70, "empty": 0.3}, {}),
+    "tissue dimmer along rows": (GAUSSIAN, {"seen": 1 + 0.4 * Y, "cells_seen": EVEN}, {}),
+    "tissue dimmer along columns": (GAUSSIAN, {"seen": 1 - 0.4 * X, "cells_seen": EVEN}, {}),
     "haze beside tissue": (GAUSSIAN, {"seen": HALF, "haze": 0.2}, {}),
 }  # fmt: skip
 # Light that the models can follow.
