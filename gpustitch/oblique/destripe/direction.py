@@ -89,14 +89,9 @@ def _spectra(light: Floats, lit: Mask) -> Floats:
     ]
     if size < _LEAST_PX or not corners:
         return np.zeros((0, size, size), np.float32)
-    share = ndimage.uniform_filter(lit.astype(np.float32), _LOCAL, mode="nearest")
-    mean = ndimage.uniform_filter(np.where(lit, light, 0), _LOCAL, mode="nearest")
-    inside = lit & (mean > 0)
-    ratio = np.divide(light * share, mean, out=np.ones_like(light), where=inside)
-    picture = np.clip(ratio - 1, -_CUT, _CUT)
     taper = np.hanning(size).astype(np.float32)
-    some = corners[:: -(-len(corners) // _MOST_WINDOWS)]
-    windows = np.stack([picture[y : y + size, x : x + size] for y, x in some]) * taper[:, None] * taper
+    some = [np.s_[y : y + size, x : x + size] for y, x in corners[:: -(-len(corners) // _MOST_WINDOWS)]]
+    windows = np.stack([_detail(light[part], lit[part]) for part in some]) * taper[:, None] * taper
     power = np.abs(np.fft.fftshift(np.fft.fft2(windows), axes=(1, 2))) ** 2
     spectra = np.log(power + 1e-12).astype(np.float32).reshape(len(some), -1)
     ky, kx = np.indices((size, size)) - size // 2
@@ -105,6 +100,14 @@ def _spectra(light: Floats, lit: Mask) -> Floats:
         at = np.flatnonzero(ring == radius)
         spectra[:, at] -= np.median(spectra[:, at], axis=1, keepdims=True)
     return spectra.reshape(windows.shape)
+
+
+def _detail(light: Floats, lit: Mask) -> Floats:
+    """Difference from the local mean, as a share of it, cut off; 0 where nothing is lit."""
+    share = ndimage.uniform_filter(lit.astype(np.float32), _LOCAL, mode="nearest")
+    mean = ndimage.uniform_filter(np.where(lit, light, 0), _LOCAL, mode="nearest")
+    ratio = np.divide(light * share, mean, out=np.ones_like(light), where=lit & (mean > 0))
+    return np.asarray(np.clip(ratio - 1, -_CUT, _CUT), np.float32)
 
 
 def _rays(spectrum: Floats, angles: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
