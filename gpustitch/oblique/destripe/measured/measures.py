@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from gpustitch.errors import ParameterError
+from gpustitch.oblique.destripe.measured.direction import direction_of, in_blocks
 from gpustitch.oblique.destripe.measured.row_lines import RowLines
 from gpustitch.oblique.destripe.measured.spots import Spots
 
@@ -33,6 +34,8 @@ _ROW_PX = 512
 _BRIGHT = 1.5
 # Fewer blocks of tissue say nothing.
 _LEAST_BLOCKS, _LEAST_SHARE = 100, 0.2
+# Directions of frames that differ by less are one.
+_ALIKE_DEG = 5.0
 # So many pixels at the greatest value are saturated, not the brightest few.
 _SATURATED_PIXELS = 8
 
@@ -138,6 +141,7 @@ class RawFrame:
     usable: Mask
     rows: RowLines
     spots: list[Spots]
+    direction_deg: float | None
 
     @classmethod
     def of(cls, raw: npt.NDArray[Any], dark: float) -> RawFrame:
@@ -153,7 +157,8 @@ class RawFrame:
         light = _light(raw, dark)
         usable = (raw != 0) & ~_saturated(raw)
         rows = RowLines.of(light)
-        return cls(light, usable, rows, Spots.found(light, usable, rows.light))
+        lit = usable & rows.lit_pixels(raw.shape[1])
+        return cls(light, usable, rows, Spots.found(light, usable, rows.light), direction_of(light, lit))
 
     def compared(self, corrected: npt.NDArray[Any], *, background_removed: bool = False) -> DestripeMeasures:
         """Measure what a correction made of the frame; arguments and errors as of `measure`."""
@@ -168,7 +173,7 @@ class RawFrame:
             self.rows.before(),
             self.rows.after_subtraction(after) if background_removed else self.rows.after(after),
             None if background_removed else _coarse(self, after),
-            None,
+            self.direction_deg,
             tuple(float(value) for kept, _ in of_spots for value in kept),
             tuple(float(value) for _, halos in of_spots for value in halos),
             background_removed=background_removed,
@@ -213,7 +218,7 @@ def combined(measures: Sequence[DestripeMeasures]) -> DestripeMeasures:
         _middle([each.stripes_left_before for each in measures]),
         _middle([each.stripes_left_after for each in measures]),
         _middle([each.coarse for each in measures]),
-        None,
+        _common_angle([each.direction_deg for each in measures]),
         tuple(value for each in measures for value in each.kept),
         tuple(value for each in measures for value in each.halos),
         sum(each.n_frames for each in measures),
@@ -224,6 +229,18 @@ def combined(measures: Sequence[DestripeMeasures]) -> DestripeMeasures:
 def _middle(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.median(known)) if known else None
+
+
+def _common_angle(angles: Sequence[float | None]) -> float | None:
+    """The angle that most frames have, whose lines are alike after half a turn; None if most have none or another."""
+    turned = np.exp(2j * np.deg2rad([angle for angle in angles if angle is not None]))
+    if 2 * len(turned) <= len(angles):
+        return None
+    middle = turned[np.abs(turned[:, None] - turned).sum(axis=1).argmin()]
+    alike = np.abs(np.angle(turned / middle, deg=True)) / 2 < _ALIKE_DEG
+    if 2 * np.count_nonzero(alike) <= len(angles):
+        return None
+    return float(np.angle(turned[alike].mean(), deg=True) / 2)
 
 
 def _percent(value: float | None) -> str:
@@ -255,7 +272,7 @@ def _coarse(frame: RawFrame, after: Floats) -> float | None:
     of_row, kept_of_row = (ndimage.uniform_filter1d(a, _ROW_PX, axis=1, mode="constant") for a in (light, kept))
     light *= np.divide(kept_of_row, of_row, out=np.ones_like(of_row), where=(of_row > 0) & (kept_of_row > 0))
     share, light, kept = (
-        ndimage.gaussian_filter(_blocks(values), _COARSE_PX / side, mode="nearest")
+        ndimage.gaussian_filter(in_blocks(values, side), _COARSE_PX / side, mode="nearest")
         for values in (tissue.astype(np.float32), light, kept)
     )
     known = (share > _LEAST_SHARE) & (light > 0.1 * share * frame.rows.light)
@@ -263,10 +280,3 @@ def _coarse(frame: RawFrame, after: Floats) -> float | None:
         return None
     change = np.log(np.maximum(kept[known], 1e-3 * light[known]) / light[known])
     return 100 * float(np.sqrt(np.mean(change**2, dtype=np.float64)))
-
-
-def _blocks(values: Floats) -> Floats:
-    """Means of square blocks."""
-    rows, columns = values.shape
-    down = values.reshape(rows // _BLOCK_PX, _BLOCK_PX, columns).sum(axis=1)
-    return np.asarray(sum(down[:, i::_BLOCK_PX] for i in range(_BLOCK_PX)) / _BLOCK_PX**2)

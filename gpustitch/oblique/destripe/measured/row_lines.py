@@ -58,6 +58,11 @@ class RowLines:
         lit = (means > _DIM * light) & (tenth > 0)
         return cls(length, means, light, lit, _calm(_log(means, light), lit))
 
+    def lit_pixels(self, columns: int) -> Mask:
+        """The pixels of lit segments of a frame of so many columns."""
+        pixels: Mask = np.repeat(self.lit, self.length, axis=1)
+        return np.pad(pixels, ((0, 0), (0, columns - pixels.shape[1])), mode="edge")
+
     def before(self) -> float | None:
         """Standard deviation of the lines of the raw frame, in % of the light; None if too little is lit."""
         return _deviation(_shared(_lines(_log(self.means, self.light), self.lit), self.calm, _GAPS))
@@ -82,7 +87,8 @@ class RowLines:
         For corrections that subtract the background, of which a logarithm would say nothing.
         """
         level = np.where(self.lit, _smooth(np.where(self.lit, self.means, 0), self.lit), 1)
-        lines = _lines(_trimmed(corrected, self.length)[0] / np.maximum(level, 1e-30), self.lit)
+        part = _trimmed(corrected, self.length)[0] / np.maximum(level, 1e-30)
+        lines = _lines(part.astype(np.float32), self.lit)
         return _deviation(_shared(lines, self.calm, _GAPS))
 
 
@@ -133,7 +139,7 @@ def _calm(means: Floats, lit: Mask) -> Mask:
         )
         beside.append(total / np.maximum(count, 1e-3))
     even = (np.abs(beside[0] - beside[1]) < _EDGE) | ~lit
-    calm: Mask = lit & ndimage.binary_erosion(even, np.ones((_BESIDE_EDGE_ROWS, 1)), border_value=1)
+    calm: Mask = lit & ndimage.binary_erosion(even, np.ones((_BESIDE_EDGE_ROWS, 1), bool), border_value=1)
     return calm
 
 

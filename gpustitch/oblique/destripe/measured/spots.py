@@ -102,10 +102,11 @@ class Spots:
         """
         band = corrected[self.rows]
         far, after = _far_sum(np.where(self.clear, band, 0), self.places), band[_boxes(self.places)]
+        expected = self.before.copy()
         if background_removed:
-            expected = self.before + ((far - self.far) / self.n_far)[:, :, None]
+            expected += ((far - self.far) / self.n_far)[:, :, None]
         else:
-            expected = self.before * (far / self.far)[:, :, None]
+            expected *= (far / self.far)[:, :, None]
         contrast, wanted = (_contrast(values, self.ring) for values in (after, expected))
         some = wanted > 0
         kept = 100 * contrast[some] / wanted[some]
