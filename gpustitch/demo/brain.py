@@ -6,10 +6,6 @@ import shutil
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
-
-import numpy as np
-import numpy.typing as npt
 
 from gpustitch.array import Device
 from gpustitch.demo.phantom import stage as phantom
@@ -24,19 +20,18 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
 from gpustitch.oblique.align.link import MatchOptions
-from gpustitch.oblique.destripe.correction import Correction, Method
+from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
-from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.options import FLAT, TILES, PipelineOptions
-from gpustitch.oblique.pipeline.stage import PipelinePlan, PipelineResult
+from gpustitch.oblique.pipeline.stage import PipelineResult
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
 PHANTOM, STITCHED, PICTURES, REPORT = "phantom", "stitched", "pictures", "report.json"
 
-# Bandwidths of pystripe's filter, found by hand for frames of some hundred columns.
-DESTRIPING = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
+# pystripe's filter as one tunes it by hand to these frames, which are far narrower than 2048 columns.
+BY_HAND = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
 # The pipeline's default windows do not fit into overlaps of some 50 voxels.
 MATCHING = MatchOptions(sample_count=100, window_px=(21, 21, 21))
 
@@ -121,12 +116,11 @@ def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
     clock = _Clock()
     truth = phantom.run(plan.phantom, progress)
     clock.lap("phantom")
-    planned = pipeline.plan(pipeline_options(truth, options))
-    stitched = pipeline.run(planned, progress)
+    stitched = pipeline.run(pipeline.plan(pipeline_options(truth, options)), progress)
     clock.lap("pipeline")
     measuring = evaluate_options(truth, stitched, options)
     evaluation = evaluate.run(evaluate.plan(measuring), progress)
-    corrections = judged_corrections(truth, planned, stitched.flat, progress)
+    corrections = judged_corrections(stitched.correction)
     if truth.spec.stripe_strength > 0:
         n_workers = checked_workers(options.n_workers)
         judged = measure_destriping(truth, corrections, n_workers=n_workers, progress=progress)
@@ -167,23 +161,21 @@ def pipeline_options(truth: Truth, options: DemoOptions) -> PipelineOptions:
 
 
 def destriping(truth: Truth) -> Correction:
-    """The correction of the phantom's frames, without the flat field."""
-    return Correction("wavelet" if truth.spec.stripe_strength > 0 else "none", DESTRIPING, dark=truth.spec.sensor.dark)
+    """The correction of the phantom's frames, without the flat field: the pipeline's default of the wavelet method.
 
-
-def judged_corrections(
-    truth: Truth, planned: PipelinePlan, flat: npt.NDArray[np.float32] | None, progress: Progress = SILENT
-) -> dict[str, Correction]:
-    """Each method as the pipeline uses it by default on the tiles, and the correction of the demo's own run, by name.
-
-    The camera's offset is stated, as a user states the sizes of voxels; all use the flat that the run found.
+    The camera's offset is stated, as a user states the sizes of voxels.
     """
-    tiles, dark = planned.tiles, truth.spec.sensor.dark
-    by_default = replace(PipelineOptions(truth.channel(), Path(STITCHED)).correction, dark=dark)
-    methods = {method: replace(by_default, method=method) for method in get_args(Method)}
-    methods["wavelet"] = judged_correction(methods["wavelet"], tiles, tiles[0].device, progress).correction
-    chosen = {NONE: methods.pop("none"), TUNED: destriping(truth), **methods}
-    return {name: replace(correction, flat=flat) for name, correction in chosen.items()}
+    by_default = PipelineOptions(truth.channel(), Path(STITCHED)).correction
+    return replace(
+        by_default, method="wavelet" if truth.spec.stripe_strength > 0 else "none", dark=truth.spec.sensor.dark
+    )
+
+
+def judged_corrections(used: Correction) -> dict[str, Correction]:
+    """Corrections to compare, by name: none, by hand, the one that the demo's run used, and lightsheet by default."""
+    tuned = replace(used, method="wavelet", wavelet=BY_HAND)
+    others = {NONE: replace(used, method="none"), TUNED: tuned, "wavelet": used}
+    return others | {"lightsheet": replace(used, method="lightsheet")}
 
 
 def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOptions) -> EvaluateOptions:

@@ -17,10 +17,7 @@ from gpustitch.demo.phantom.truth import Truth
 from gpustitch.demo.score.destriping import KEPT
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.images.files import read_image
-from gpustitch.oblique.pipeline import stage as pipeline
-from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.options import PipelineOptions
-from gpustitch.running.progress import SILENT
 
 # One worker makes the phantom and stitches it, for all tests.
 pytestmark = pytest.mark.xdist_group("demo")
@@ -53,20 +50,19 @@ def test_the_report_holds_the_figures(result: DemoResult) -> None:
     assert report["spec"]["seed"] == 3
 
 
-def test_methods_are_judged_as_the_pipeline_uses_them_by_default(result: DemoResult) -> None:
-    folder, flat = result.report.parent, result.stitched.flat
-    truth = Truth.load(folder / "phantom")
-    planned = pipeline.plan(replace(demo.pipeline_options(truth, DemoOptions(folder)), output=folder / "other"))
-    corrections = demo.judged_corrections(truth, planned, flat)
+def test_the_run_and_what_is_judged_beside_it_are_defaults(result: DemoResult) -> None:
+    truth = Truth.load(result.report.parent / "phantom")
     by_default = PipelineOptions(Path("channel"), Path("out")).correction
-    tiles, wavelet = planned.tiles, replace(by_default, method="wavelet", dark=truth.spec.sensor.dark)
-    assert wavelet.wavelet.is_open
-    assert (
-        corrections["wavelet"].wavelet == judged_correction(wavelet, tiles, tiles[0].device, SILENT).correction.wavelet
-    )
+    asked = demo.destriping(truth)
+    assert asked.wavelet.is_open
+    assert (asked.method, asked.wavelet, asked.dark) == ("wavelet", by_default.wavelet, truth.spec.sensor.dark)
+    used = result.stitched.correction
+    assert used.wavelet.notch is not None
+    corrections = demo.judged_corrections(used)
+    assert corrections["wavelet"] is used
     assert corrections["lightsheet"].lightsheet == by_default.lightsheet
     assert [c.method for c in corrections.values()] == ["none", "wavelet", "wavelet", "lightsheet"]
-    assert all(c.flat is flat and c.dark == truth.spec.sensor.dark for c in corrections.values())
+    assert all(c.flat is used.flat and c.dark == truth.spec.sensor.dark for c in corrections.values())
 
 
 def test_each_method_removes_stripes(result: DemoResult) -> None:

@@ -196,6 +196,7 @@ def _some_pages(plan: DestripePlan) -> Iterator[HostArray]:
     for at in evenly(len(plan.jobs)):
         try:
             pages = plan.jobs[at].pages(rotate=plan.options.rotate)
+            plan.options.correction.result_type(pages.dtype)
             plan.options.correction.check_values(pages)
         except GpustitchError:
             continue  # the run names it

@@ -30,6 +30,7 @@ from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, DeobliquePlan
+from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import TreeOptions
@@ -81,13 +82,14 @@ class PipelinePlan:
 class PipelineResult:
     """What was written, the flat (maximum 1) used, if any, and in words how the tiles were aligned.
 
-    ``lost`` has for each tile (by name) the frames that it lacks.
+    ``correction`` is what every frame went through. ``lost`` has for each tile (by name) the frames that it lacks.
     """
 
     output: Path
     flat: npt.NDArray[np.float32] | None
     stitched: StitchResult
     aligned: str
+    correction: Correction
     lost: Mapping[str, Lost]
 
     @property
@@ -204,7 +206,8 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         record |= {"flat": flat_record, "destriping": destriping.record}
         record |= {"tiles": {name: of_tile.record for name, of_tile in lost.items()}}
         write_json(folder / PROVENANCE, record)
-    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME), aligned, lost)
+    stitched = replace(stitched, path=options.output / VOLUME)
+    return PipelineResult(options.output, flat, stitched, aligned, correction, lost)
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:

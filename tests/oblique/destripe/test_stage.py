@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from gpustitch.cli.main import app
 from gpustitch.errors import DamagedInputError, DeviceError, InputMissingError, OutputExistsError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
-from gpustitch.oblique.destripe import stage
+from gpustitch.oblique.destripe import jobs, stage
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
 from gpustitch.oblique.destripe.options import DestripeOptions
@@ -223,7 +223,7 @@ def test_a_damaged_dcimg_stops_the_run_or_is_skipped_and_named(tree, tmp_path):
 def test_frames_that_are_absent_or_skipped_leave_holes_and_are_counted(tmp_path, monkeypatch, zstep_um):
     frames = np.stack([picture()] * 6)
     write_dcimg(tmp_path / "100.dcimg", frames, 6, frames.shape[1:])
-    monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, {1, 2}, {4}))
+    monkeypatch.setattr(jobs, "open_frames", lambda path, **_: Holed(frames, {1, 2}, {4}))
     monkeypatch.setattr(stage, "cautions", lambda path: ())
     with pytest.raises(DamagedInputError, match="frame 4 is broken"):
         destripe(tmp_path / "100.dcimg", tmp_path / "stopped")
@@ -247,7 +247,7 @@ def test_frames_that_are_absent_or_skipped_leave_holes_and_are_counted(tmp_path,
 def test_a_stack_that_would_begin_later_is_refused_unless_names_are_positions(tmp_path, monkeypatch, holed):
     frames = np.stack([picture()] * 3)
     write_dcimg(tmp_path / "100.dcimg", frames, 3, frames.shape[1:])
-    monkeypatch.setattr(stage, "open_frames", lambda path, **_: Holed(frames, **holed))
+    monkeypatch.setattr(jobs, "open_frames", lambda path, **_: Holed(frames, **holed))
     monkeypatch.setattr(stage, "cautions", lambda path: ())
     with pytest.raises(DamagedInputError, match="would begin with another frame"):
         destripe(tmp_path / "100.dcimg", tmp_path / "out", on_error="skip")
