@@ -67,7 +67,7 @@ def judged(frames: Sequence[HostArray], correction: Correction, device: Device, 
         measure(frame, apply(frame), dark=chosen.dark, background_removed=chosen.method == "lightsheet")
         for frame in frames
     ]
-    return Judged(chosen, choice, combined(measures))
+    return Judged(chosen, choice, replace(combined(measures), is_destriped=chosen.destripes))
 
 
 def brightest(frames: Iterable[HostArray], count: int = N_FRAMES) -> list[HostArray]:

@@ -61,9 +61,10 @@ class Choice:
     @property
     def lines(self) -> tuple[str, ...]:
         """The table of trials and the choice, for people."""
+        looked_at = f"{self.n_frames} frame{'s' if self.n_frames > 1 else ''}"
         if not self.trials:
-            return (f"destriping: no stripes along the rows in {self.n_frames} frames, none are removed",)
-        head = f"destriping, chosen on {self.n_frames} frames with stripes of {100 * self.stripes:.2f} %:"
+            return (f"destriping: no stripes along the rows in {looked_at}, none are removed",)
+        head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %:"
         rows = [
             f"  notch {t.notch.length_px:5.0f} px, {t.notch.level} levels: stripes left {100 * t.stripes_left:5.2f} %, "
             f"gains {100 * t.gain_spread:5.2f} %{'  <- chosen' if t.notch == self.notch else ''}"
