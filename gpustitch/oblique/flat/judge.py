@@ -29,8 +29,9 @@ _SURE = 2.0
 _STRIPE_PARTS = 4
 # A richer model must be better than a simpler one by this part of the misfit, and by this much.
 _BETTER_SHARE, _TIE = 0.1, 0.003
-# A model that surely misses no more than this needs no richer one.
-_GOOD = 0.01
+# A model that surely misses no more than this needs no richer one; nor one whose misfit that would not lessen to this
+# part. Halves share some tissue, and a rich model follows it.
+_GOOD, _MUCH_BETTER = 0.01, 0.5
 
 
 @dataclass(frozen=True)
@@ -208,14 +209,15 @@ class Judge:
 def best(judged: Sequence[Judged]) -> Judged:
     """The best of the flats, which are in the order of their simplicity; of flats as good, the simplest.
 
-    A model with more terms is taken only where the simpler one surely misses light, and the richer surely less.
+    A model with more terms is taken only where the simpler one surely misses light, and the richer surely much less.
     """
     chosen = judged[0]
     for other in judged[1:]:
         if _n_terms(other) == _n_terms(chosen):
             is_taken = other.is_better_than(chosen)
         else:
-            is_taken = chosen.sure_misfit > _GOOD and other.is_surely_better_than(chosen)
+            is_much_better = other.misfit < _MUCH_BETTER * chosen.misfit and other.is_surely_better_than(chosen)
+            is_taken = chosen.sure_misfit > _GOOD and is_much_better
         chosen = other if is_taken else chosen
     return chosen
 
