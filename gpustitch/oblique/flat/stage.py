@@ -123,6 +123,8 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     if not options.paths:
         raise ParameterError("`paths` is empty; give at least one file of raw frames, such as a DCIMG file")
     fit_options = options.fit_options()
+    if options.auto and options.model != FlatOptions.model:
+        raise ParameterError(f"`auto` chooses the model, but `model` is {options.model}; leave out one of them")
     for model in _models(options, is_covered=True):
         replace(fit_options, model=model)  # checks min_samples
     _check_outputs(options)
@@ -133,7 +135,10 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     )
     sources = tuple(Readable(frames, skips=skips) for frames in opened)
     _check_alike(options.paths, sources)
-    check_bins(sources[0].dtype, fit_options.n_bins, fit_options.values_per_bin, fit_options.background)
+    width = fit_options.values_per_bin
+    if options.auto and options.values_per_bin is None:  # the frames will tell it
+        width = max(width, fit_options.background // max(1, fit_options.n_bins) + 1)
+    check_bins(sources[0].dtype, fit_options.n_bins, width, fit_options.background)
     numbers = choose_frames([source.shape[0] for source in sources], options.n_frames, [s.absent for s in sources])
     n_workers, band_rows = _cut(
         sources[0], sum(len(c) for c in numbers), checked_workers(options.n_workers), options.memory_bytes
@@ -166,6 +171,9 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
         write_residual(result, options)
         record = provenance(options, _files(options)) | {"flat": result.record(is_used=True)}
         write_json(options.record_output, record, overwrite=options.overwrite)
+    else:
+        for path in filter(Path.exists, (options.residual_output, options.record_output)):
+            progress.warn(f"{path} is of an earlier flat, not of {options.output}")
     write_flat(result, options)
     return result
 

@@ -151,6 +151,17 @@ def test_a_fit_that_fails_says_why(side, level, says, monkeypatch, tmp_path):
         estimated(monkeypatch, tmp_path, frames(level=level)[:, :side, :side], auto=True)
 
 
+def test_a_background_that_wider_bins_reach_is_no_mistake(monkeypatch, tmp_path):
+    made, _ = estimated(monkeypatch, tmp_path, frames(level=20000), auto=True, background=5000)
+    assert made.verdict.options.background == 5000
+    assert flat_rmse(made.flat, GAUSSIAN) < 0.03
+
+
+def test_a_model_and_the_choice_of_one_contradict(monkeypatch, tmp_path):
+    with pytest.raises(ParameterError, match="`auto` chooses the model, but `model` is smooth"):
+        estimated(monkeypatch, tmp_path, frames(n=2), auto=True, model="smooth")
+
+
 def test_no_tissue_at_all_is_refused(monkeypatch, tmp_path):
     with pytest.raises(ParameterError, match="cannot be fitted"):
         estimated(monkeypatch, tmp_path, frames(empty=1), auto=True)
