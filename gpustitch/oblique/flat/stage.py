@@ -170,6 +170,7 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
     if options.auto:
         write_residual(result, options)
         record = provenance(options, _files(options)) | {"flat": result.record(is_used=True)}
+        record |= {"frames": {str(path): of.record for path, of in zip(options.paths, result.lost, strict=True)}}
         write_json(options.record_output, record, overwrite=options.overwrite)
     else:
         for path in filter(Path.exists, (options.residual_output, options.record_output)):

@@ -63,7 +63,9 @@ def flat_used(
     """
     given, making = planned
     if making is None:
-        if options.flat is not None:
+        if options.flat is not None and given is not None:
+            if unlit := float((given == 0).mean()):
+                progress.warn(f"{options.flat} is 0 in {100 * unlit:.2g} % of its pixels: so are the voxels there")
             shutil.copyfile(options.flat, folder / FLAT)
         return given, None
     making = replace(making, options=replace(making.options, output=folder / FLAT))

@@ -70,6 +70,9 @@ def test_auto_chooses_and_writes_what_the_flat_misses_and_a_record(tmp_path):
     assert "smooth is taken" in result.output
     record = json.loads((tmp_path / "flat.tiff.json").read_text())["flat"]
     assert record["model"] == "smooth" and set(record["misfit_percent"]) == {"reference", "product", "smooth"}
+    assert record["is_used"] and record["n_frames"] == len(frames())
+    (lost,) = json.loads((tmp_path / "flat.tiff.json").read_text())["frames"].values()
+    assert lost["unreadable_frames"]["count"] == lost["absent_frames"]["count"] == 0
     assert record["misfit_percent"]["smooth"] < 3 < 10 < record["misfit_without_flat_percent"]
     residual = tifffile.imread(tmp_path / "flat_residual.tiff")
     assert residual.dtype == np.float32 and residual.shape == light.shape

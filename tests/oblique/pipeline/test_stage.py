@@ -203,6 +203,19 @@ def test_the_flat_is_made_of_what_is_there(channel: Path, holed: None, tmp_path:
     assert (made.flat is None) != (made.output / "flat.tiff").exists()
 
 
+def test_a_given_flat_without_light_somewhere_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "0" / "0_0"
+    folder.mkdir(parents=True)
+    raw = flat_frames(n=2)
+    write_dcimg(folder / "0.dcimg", raw, len(raw), raw.shape[1:])
+    flat = np.ones(raw.shape[1:], np.float32)
+    flat[:, :24] = 0
+    write_tiff(tmp_path / "flat.tiff", flat)
+    options = options_of(tmp_path / "raw", tmp_path / "out", flat=tmp_path / "flat.tiff", correct_flat=True)
+    run(plan(options), seen := Seen())
+    assert any("flat.tiff is 0 in 25 % of its pixels" in line for line in seen.warnings)
+
+
 def test_a_flat_and_no_flat_contradict(channel: Path, tmp_path: Path) -> None:
     write_tiff(tmp_path / "flat.tiff", np.ones((ROWS, COLUMNS), np.float32))
     with pytest.raises(ParameterError, match="`flat` is given, but"):
@@ -230,9 +243,10 @@ def test_light_is_told_and_a_flat_that_is_no_better_than_none_left_out(tmp_path:
             assert made.flat is None and left_out and record["refused"]
             assert not (made.output / "flat.tiff").exists()
         if name == "dark":
-            given = replace(options.illumination, background=5000)
+            given = replace(options.illumination, background=70000)
             with pytest.raises(ParameterError, match="lower `background`"):
                 plan(replace(options, illumination=given, overwrite=True))
-            given = replace(options.illumination, background=2000)
-            with pytest.raises(ParameterError, match="cannot be fitted"):
-                run(plan(replace(options, illumination=given, overwrite=True)))
+            for background, says in {2000: "cannot be fitted", 5000: "lower `background`"}.items():
+                given = replace(options.illumination, background=background)
+                with pytest.raises(ParameterError, match=says):
+                    run(plan(replace(options, illumination=given, overwrite=True)))
