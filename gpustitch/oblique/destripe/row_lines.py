@@ -75,7 +75,7 @@ class RowLines:
         """
         means = _log(_trimmed(corrected, self.length)[0], self.light)
         change = _lines(means - _log(self.means, self.light), self.lit)
-        left, far = _shared(_lines(means, self.lit), self.calm, _GAPS), _shared(change, self.calm, _GAPS)
+        left, far = _shared(_lines(means, self.lit), self.calm, _GAPS), _shared(change, self.lit, _GAPS)
         near = _shared(change, self.lit, _GAPS[:1])
         if left is None or far is None or near is None:
             return None
