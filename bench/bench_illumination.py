@@ -17,7 +17,8 @@ from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.oblique.flat.fit import FlatOptions, fit_flat
 from gpustitch.oblique.flat.histogram import count_between, histogram, histogram_percentile, percentile_bin
-from gpustitch.oblique.flat.stage import IlluminationOptions, plan, run
+from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.oblique.flat.stage import plan, run
 
 REFERENCE_NS = 143.0
 N_BINS, WIDTH, BACKGROUND, PERCENTILE = 1024, 4, 150, 95.0

@@ -14,8 +14,10 @@ from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.align.correlate import pearson_shifts
 from gpustitch.oblique.deskew.deoblique import plane_offsets, shear_lerp
+from gpustitch.oblique.destripe.guarded_notch.notch import Notch, destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
-from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import NOTCH_LENGTH_PX, NOTCH_LEVELS, WaveletOptions
 from gpustitch.oblique.flat.flatfield import flat_counts
 from gpustitch.oblique.flat.histogram import count_between, histogram, percentile_bin
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
@@ -134,6 +136,8 @@ def destriped(cupy: Any, device: Device, *, method: str) -> Work:
     launch: Callable[[], Any] = partial(destripe_lightsheet, frames, LightsheetOptions())
     if method == "wavelet":
         launch = partial(destripe_wavelet, frames, WaveletOptions(128, 512, wavelet="db5"))
+    if method == "guarded notch":
+        launch = partial(destripe_guarded, frames, Notch(NOTCH_LENGTH_PX, NOTCH_LEVELS, "db3"), 100.0)
     return Work(f"{method} destripe, whole", launch, frames.nbytes + result_bytes, DESTRIPED[0], "frame")
 
 
@@ -200,6 +204,7 @@ ROWS: list[Row] = [
     partial(counted, what="histogram"),
     flat,
     partial(destriped, method="wavelet"),
+    partial(destriped, method="guarded notch"),
     partial(destriped, method="lightsheet"),
     partial(fused, n_tiles=1),
     partial(fused, n_tiles=2),

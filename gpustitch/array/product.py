@@ -33,15 +33,27 @@ def matmul_rows(x: Array, matrix: Array) -> Array:
     """``x @ matrix`` of float32 matrices (rows, n) and (n, m) as a new array."""
     if library_of(x, matrix) != "numpy":
         return namespace(x).matmul(x, matrix)  # type: ignore[no-any-return]
-    total = np.zeros((x.shape[0], matrix.shape[1]), np.float32)
-    part = np.empty((min(_ROWS_AT_ONCE, x.shape[0]), matrix.shape[1]), np.float32)
-    for first in range(0, x.shape[0], _ROWS_AT_ONCE):
-        rows = x[first : first + _ROWS_AT_ONCE]
-        for start in range(0, x.shape[1], _SUMMED_AT_ONCE):
-            summed = slice(start, start + _SUMMED_AT_ONCE)
-            product_along_rows(rows[:, summed], matrix[summed], part[: len(rows)], 0)
-            total[first : first + _ROWS_AT_ONCE] += part[: len(rows)]
-    return total
+    (n, m), whole = matrix.shape, len(x) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    out = np.empty((len(x), m), np.float32)
+    shape = (whole // _ROWS_AT_ONCE, _ROWS_AT_ONCE)
+    _multiply_pieces(x[:whole].reshape(*shape, n), matrix, out[:whole].reshape(*shape, m))
+    _multiply_pieces(x[whole:][None], matrix, out[whole:][None])
+    return out
+
+
+def _multiply_pieces(pieces: Array, matrix: Array, out: Array) -> None:
+    """Product of each piece (rows, n) and the matrix; NumPy goes through the pieces one by one."""
+    height, (n, m) = pieces.shape[1], matrix.shape
+    for start in range(0, n, _SUMMED_AT_ONCE):
+        terms, factors = pieces[..., start : start + _SUMMED_AT_ONCE], matrix[start : start + _SUMMED_AT_ONCE]
+        most = max(1, _MAX_MULTIPLICATIONS // max(1, height * len(factors)) - 1)
+        width = m // -(-m // most)
+        for first in range(0, m, width):
+            columns = slice(first, first + width)
+            if start:
+                out[..., columns] += np.matmul(terms, factors[:, columns])
+            else:
+                np.matmul(terms, factors[:, columns], out=out[..., columns])
 
 
 def product_along_rows(matrix: Array, x: Array, out: Array, step: int) -> None:

@@ -14,13 +14,14 @@ from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from gpustitch.demo.score import brain as evaluate
 from gpustitch.demo.score import pictures
 from gpustitch.demo.score.brain import EvaluateOptions, Evaluation, Solved
+from gpustitch.demo.score.destriping import NONE, TUNED, measure_destriping
 from gpustitch.demo.score.pictures import PictureOptions
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import FLAT, TILES, PipelineOptions
 from gpustitch.oblique.pipeline.stage import PipelineResult
@@ -29,8 +30,8 @@ from gpustitch.running.threads import checked_workers
 
 PHANTOM, STITCHED, PICTURES, REPORT = "phantom", "stitched", "pictures", "report.json"
 
-# The pipeline's defaults are for frames of 2048 columns; a frame of some hundred columns needs a far narrower notch.
-DESTRIPING = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
+# pystripe's filter as one tunes it by hand to these frames, which are far narrower than 2048 columns.
+BY_HAND = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
 # The pipeline's default windows do not fit into overlaps of some 50 voxels.
 MATCHING = MatchOptions(sample_count=100, window_px=(21, 21, 21))
 
@@ -119,12 +120,18 @@ def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
     clock.lap("pipeline")
     measuring = evaluate_options(truth, stitched, options)
     evaluation = evaluate.run(evaluate.plan(measuring), progress)
+    corrections = judged_corrections(stitched.correction)
+    if truth.spec.stripe_strength > 0:
+        n_workers = checked_workers(options.n_workers)
+        judged = measure_destriping(truth, corrections, n_workers=n_workers, progress=progress)
+        evaluation = replace(evaluation, destriping=judged)
     clock.lap("evaluation")
     folder = options.folder / PICTURES
     with os_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    overview = pictures.draw(PictureOptions(measuring, destriping(truth), folder))
+    shown = {f"{method} by default": corrections[method] for method in ("wavelet", "lightsheet")}
+    overview = pictures.draw(PictureOptions(measuring, shown, folder))
     clock.lap("pictures")
     report = options.folder / REPORT
     evaluation.write(report, seconds=clock.seconds, spec=plain(options.spec))
@@ -154,8 +161,21 @@ def pipeline_options(truth: Truth, options: DemoOptions) -> PipelineOptions:
 
 
 def destriping(truth: Truth) -> Correction:
-    """The correction of the phantom's frames, without the flat field."""
-    return Correction("wavelet" if truth.spec.stripe_strength > 0 else "none", DESTRIPING, dark=truth.spec.sensor.dark)
+    """The correction of the phantom's frames, without the flat field: the pipeline's default of the wavelet method.
+
+    The camera's offset is stated, as a user states the sizes of voxels.
+    """
+    by_default = PipelineOptions(truth.channel(), Path(STITCHED)).correction
+    return replace(
+        by_default, method="wavelet" if truth.spec.stripe_strength > 0 else "none", dark=truth.spec.sensor.dark
+    )
+
+
+def judged_corrections(used: Correction) -> dict[str, Correction]:
+    """Corrections to compare, by name: none, by hand, the one that the demo's run used, and lightsheet by default."""
+    tuned = replace(used, method="wavelet", wavelet=BY_HAND)
+    others = {NONE: replace(used, method="none"), TUNED: tuned, "wavelet": used}
+    return others | {"lightsheet": replace(used, method="lightsheet")}
 
 
 def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOptions) -> EvaluateOptions:

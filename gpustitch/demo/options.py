@@ -29,9 +29,10 @@ class DemoChoice:
     section_series: bool = option(
         False, help="A series of sections at uneven positions, with faults: similarity, z-spacing and z-render."
     )
-    size: Literal["small", "medium"] = option(
+    size: Literal["small", "wide", "medium"] = option(
         "small",
-        help="small: 4 tiles, about a minute; medium: 6 tiles, some minutes. Of a series: 400 or 1000 sections.",
+        help="small: 4 tiles, about a minute; wide: 2 tiles of 512 x 1024 pixels, some minutes; medium: 6 tiles, some "
+        "minutes. Of a series: small or medium, 400 or 1000 sections.",
     )
     seed: int = option(1, help="Seed of all random numbers.")
     pixel_error: float = option(

@@ -23,7 +23,8 @@ from gpustitch.oblique.destripe.lightsheet import (
 )
 from gpustitch.oblique.destripe.notch import RowLowPass
 from gpustitch.oblique.destripe.otsu import otsu, otsu_of_frames
-from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.fit import FlatOptions, fit_flat
 from gpustitch.oblique.flat.flatfield import check_scaled_flat, flattened, inverse_flat, normalized_flat
 from gpustitch.oblique.flat.histogram import count_between, histogram, histogram_percentile, percentile_bin
@@ -149,6 +150,16 @@ def test_correction_to_another_type(method, dtype):
     check_number = correction.n_cut_off(frames, correction.apply(frames))
     with shim.installed():
         assert correction.n_cut_off(shim.asarray(frames), shim.asarray(correction.apply(frames))) == check_number
+
+
+@pytest.mark.parametrize("most", [255, 4000, 4095, 65535])
+def test_saturated_and_padded_frames(most):
+    frames = np.minimum(noise((2, 20, 30), np.uint16, high=2 * most), most)
+    frames[:, :, :4] = 0
+    correction = Correction("wavelet", WaveletOptions(4, 4), dark=3)
+    check(correction.apply, frames, rtol=1e-4, atol=1)
+    assert (correction.apply(frames)[frames == most] == most - 3).all()
+    check(Correction("lightsheet", lightsheet=LightsheetOptions(7, 9)).apply, frames, atol=1)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

@@ -13,8 +13,11 @@ from PIL import Image
 from gpustitch.demo import brain as demo
 from gpustitch.demo.brain import DemoOptions, DemoResult, spec_of
 from gpustitch.demo.phantom.stage import SIZES
+from gpustitch.demo.phantom.truth import Truth
+from gpustitch.demo.score.destriping import KEPT
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.images.files import read_image
+from gpustitch.oblique.pipeline.options import PipelineOptions
 
 # One worker makes the phantom and stitches it, for all tests.
 pytestmark = pytest.mark.xdist_group("demo")
@@ -40,9 +43,32 @@ def test_the_report_holds_the_figures(result: DemoResult) -> None:
     assert report["passed"] == result.evaluation.passed
     names = [figure["name"] for figure in report["figures"]]
     assert names == [figure.name for figure in result.evaluation.figures]
+    assert list(report["destriping"]) == ["none", "tuned", "wavelet", "lightsheet"]
+    assert {figure["name"] for part in report["destriping"].values() for figure in part} > {"stripes left", KEPT}
     assert len(report["tiles"]) == 4
     assert set(report["seconds"]) == {"phantom", "pipeline", "evaluation", "pictures"}
     assert report["spec"]["seed"] == 3
+
+
+def test_the_run_and_what_is_judged_beside_it_are_defaults(result: DemoResult) -> None:
+    truth = Truth.load(result.report.parent / "phantom")
+    by_default = PipelineOptions(Path("channel"), Path("out")).correction
+    asked = demo.destriping(truth)
+    assert asked.wavelet.is_open
+    assert (asked.method, asked.wavelet, asked.dark) == ("wavelet", by_default.wavelet, truth.spec.sensor.dark)
+    used = result.stitched.correction
+    assert used.wavelet.notch is not None
+    corrections = demo.judged_corrections(used)
+    assert corrections["wavelet"] is used
+    assert corrections["lightsheet"].lightsheet == by_default.lightsheet
+    assert [c.method for c in corrections.values()] == ["none", "wavelet", "wavelet", "lightsheet"]
+    assert all(c.flat is used.flat and c.dark == truth.spec.sensor.dark for c in corrections.values())
+
+
+def test_each_method_removes_stripes(result: DemoResult) -> None:
+    left = {name: part[0] for name, part in result.evaluation.destriping.items()}
+    assert {figure.name for figure in left.values()} == {"stripes left"}
+    assert all(left[name].value < left["none"].value / 2 for name in ("tuned", "wavelet", "lightsheet"))
 
 
 @pytest.mark.parametrize("name", ["overview", "frames", "alignment", "planes"])

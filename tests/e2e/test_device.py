@@ -15,7 +15,7 @@ from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from gpustitch.model import ZYX
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction, Method
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from tests.cuda_cpu import build, shim
@@ -33,11 +33,20 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
     return make_phantom(tmp_path_factory.mktemp("device") / "phantom", SPEC)
 
 
-def _options(truth: Truth, output: Path, method: Method, device: Device) -> PipelineOptions:
+PYSTRIPES = WaveletOptions(3, 4, wavelet="db4", threshold=600, crossover=150)
+GUARDED = WaveletOptions(notch_length_px=60, level=3)
+CORRECTIONS: dict[str, tuple[Method, WaveletOptions]] = {
+    "none": ("none", PYSTRIPES), "pystripe's": ("wavelet", PYSTRIPES), "guarded": ("wavelet", GUARDED),
+    "lightsheet": ("lightsheet", PYSTRIPES),
+}  # fmt: skip
+
+
+def _options(truth: Truth, output: Path, name: str, device: Device) -> PipelineOptions:
+    method, wavelet = CORRECTIONS[name]
     base = PipelineOptions(
         truth.channel(),
         output,
-        correction=Correction(method, WaveletOptions(3, 4, wavelet="db4", threshold=600, crossover=150), dark=100),
+        correction=Correction(method, wavelet, dark=100),
         matching=MatchOptions(sample_count=12, window_px=WINDOW, blob_window_px=(32, 32, 32), search_px=(0, 0, 0)),
         device=device,
         n_workers=2,
@@ -47,12 +56,12 @@ def _options(truth: Truth, output: Path, method: Method, device: Device) -> Pipe
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
-@pytest.mark.parametrize("method", ["none", "wavelet", "lightsheet"])
-def test_a_device_makes_the_volume_that_the_cpu_makes(method: Method, truth: Truth, tmp_path: Path) -> None:
-    cpu = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cpu", method, choose_device("cpu"))))
+@pytest.mark.parametrize("name", CORRECTIONS)
+def test_a_device_makes_the_volume_that_the_cpu_makes(name: str, truth: Truth, tmp_path: Path) -> None:
+    cpu = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cpu", name, choose_device("cpu"))))
     with shim.installed():
         device = choose_device("cuda")
-        cuda = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cuda", method, device)))
+        cuda = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cuda", name, device)))
     assert cpu.flat is not None and cuda.flat is not None
     np.testing.assert_allclose(cuda.flat, cpu.flat, rtol=1e-6)
     for level in range(3):

@@ -21,11 +21,11 @@ from gpustitch.oblique.deskew import stage as deskew
 from gpustitch.oblique.deskew.stage import DeobliqueOptions
 from gpustitch.oblique.destripe import stage as destripe
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.stage import DestripeOptions
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.options import DestripeOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.export import jp2, tiff
 from gpustitch.oblique.flat import stage as flat
-from gpustitch.oblique.flat.stage import IlluminationOptions
+from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.fuse import stage as fuse
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.pipeline import stage as pipeline

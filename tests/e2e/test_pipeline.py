@@ -55,13 +55,13 @@ def test_by_hand_from_tiff_files_equals_the_pipeline(truth: Truth, plain_run: Pa
 def test_by_hand_with_flat_and_destriping_equals_the_pipeline(truth: Truth, tmp_path: Path) -> None:
     channel, flat = truth.channel(), tmp_path / "flat.tiff"
     succeed("pipeline", channel, "--output", tmp_path / "out", "--destripe-method", "wavelet", "--background", 100,
-            "--levels", 3, *MATCHING)  # fmt: skip
-    succeed("oblique-illum-corr", "--output", flat, "--dark", 100, *(channel / t.path for t in truth.tiles))
+            "--notch-length", 200, "--levels", 3, *MATCHING)  # fmt: skip
+    succeed("oblique-illum-corr", "--auto", "--output", flat, "--dark", 100, *(channel / t.path for t in truth.tiles))
     for tile in truth.tiles:
         place = Path(tile.path).with_suffix("")
         destriped = tmp_path / "destriped" / place
-        succeed("destripe", "--input", channel / tile.path, "--output", destriped, "--sigma1", 128, "--sigma2", 512,
-                "--wavelet", "db5", "--crossover", 10, "--flat", flat, "--dark", 100)  # fmt: skip
+        succeed("destripe", "--input", channel / tile.path, "--output", destriped, "--notch-length", 200,
+                "--wavelet", "db5", "--flat", flat, "--dark", 100)  # fmt: skip
         succeed("stack2oblique", "--input", destriped, "--output", tmp_path / "tiles" / place, "--levels", 1)
     by_hand = read_level(_align_and_stitch(tmp_path / "tiles", tmp_path))
     piped = read_level(tmp_path / "out" / "volume")
@@ -139,14 +139,20 @@ def test_output_holds_all_that_is_promised(truth: Truth, tmp_path: Path, monkeyp
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "align.json",
         "flat.tiff",
+        "flat_residual.tiff",
         "provenance.json",
         "volume",
     ]
     *warnings, result = said.splitlines()
-    assert "out/volume: " in result and all("sigma1 128" in w for w in warnings), "quiet prints warnings and the result"
+    assert "out/volume: " in result and not any("<- chosen" in w for w in warnings), (
+        "quiet prints warnings and the result"
+    )
     record = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert record["parameters"]["correction"]["method"] == "wavelet"
     assert record["parameters"]["correction"]["dark"] == 100
+    chosen, used = record["destriping"]["choice"]["notch"], record["parameters"]["correction"]["wavelet"]
+    assert {name: used[name] for name in chosen} == chosen
+    assert record["destriping"]["measures"]["frames"] == 8
     assert {Path(i["path"]).name for i in record["inputs"]} == {Path(t.path).name for t in truth.tiles}
     records = list((tmp_path / "out").rglob("*.json"))
     assert len(records) >= 3 and not any(".partial" in file.read_text() for file in records)

@@ -25,6 +25,7 @@ def command(options: DemoChoice, progress: TerminalProgress, given: Given) -> No
     Writes DIR/phantom (raw DCIMG tiles, truth.json), DIR/stitched (the volume, flat field, alignment), DIR/pictures and
     DIR/report.json. With --section-series: DIR/series (sections.tif, truth.json), DIR/similarity.npz, DIR/z.csv,
     DIR/z.png, DIR/volume and DIR/report.json. The exit code is 20 if a figure misses its target.
+    Destriping is also judged as the pipeline does it by default, on frames of the first tile.
 
     Example: gpustitch demo /tmp/demo --size medium
     """
@@ -54,14 +55,35 @@ def _finish(evaluation: Evaluation, seconds: dict[str, float], written: Mapping[
 
 
 def _show(evaluation: Evaluation) -> None:
+    terminal = Console(highlight=False)
+    # A file or a log does not fold lines: a wide console keeps each figure on one line there.
+    console = terminal if terminal.is_terminal else Console(highlight=False, width=160)
     table = Table("figure", "", "", "target", "", "", title="Against the truth", box=None)
     for figure in evaluation.figures:
         table.add_row(*_row(figure))
-    terminal = Console(highlight=False)
-    # A file or a log does not fold lines: a wide console keeps each figure on one line there.
-    (terminal if terminal.is_terminal else Console(highlight=False, width=160)).print(table)
+    console.print(table)
+    if evaluation.destriping:
+        console.print(_destriping(evaluation.destriping))
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
-    verdict = {True: "[green]pass[/green]", False: "[bold red]FAIL[/bold red]", None: ""}[figure.passed]
-    return figure.name, f"{figure.value:.4g}", figure.unit, figure.target, verdict, figure.note
+    return figure.name, f"{figure.value:.4g}", figure.unit, figure.target, _verdict(figure), figure.note
+
+
+def _destriping(judged: Mapping[str, tuple[Figure, ...]]) -> Table:
+    """A row for each figure, a column for each way of destriping."""
+    title = "Destriping by default options, in frames of the first tile"
+    table = Table("figure", "", *judged, "target", title=title, box=None)
+    by_method = {method: {figure.name: figure for figure in figures} for method, figures in judged.items()}
+    for name, unit in dict.fromkeys((f.name, f.unit) for figures in judged.values() for f in figures):
+        row = {method: figures[name] for method, figures in by_method.items() if name in figures}
+        values = [f"{row[m].value:.4g} {_verdict(row[m])}" if m in row else "" for m in judged]
+        targets = {method: figure.target for method, figure in row.items() if figure.target}
+        alike = len(set(targets.values())) == 1
+        text = next(iter(targets.values())) if alike else "; ".join(f"{m} {target}" for m, target in targets.items())
+        table.add_row(name, unit, *values, text)
+    return table
+
+
+def _verdict(figure: Figure) -> str:
+    return {True: "[green]pass[/green]", False: "[bold red]FAIL[/bold red]", None: ""}[figure.passed]

@@ -9,7 +9,8 @@ import typer
 
 from gpustitch.cli.build import command_of
 from gpustitch.cli.terminal import TerminalProgress
-from gpustitch.oblique.destripe.stage import DestripeOptions, plan, run
+from gpustitch.oblique.destripe.options import DestripeOptions
+from gpustitch.oblique.destripe.stage import plan, run
 
 
 @command_of
@@ -28,9 +29,10 @@ def command(
 ) -> None:
     """Remove stripes along the rows, dark offset and uneven illumination from images.
 
-    --sigma1 filters the foreground and --sigma2 the background; equal values filter the whole image at once.
+    --auto chooses the guarded filter from the images; it keeps cells and borders. --sigma1 and --sigma2 are pystripe's
+    filter, of foreground and background; equal values filter the whole image at once.
 
-    Example: gpustitch destripe -i raw -o destriped --sigma1 128 --sigma2 512 --wavelet db5 --flat flat.tiff --dark 100
+    Example: gpustitch destripe -i raw -o destriped --auto --flat flat.tiff --dark 100
     """
     if options.n_workers == 0:  # in pystripe, 0 is one worker per CPU
         options = replace(options, n_workers=None)

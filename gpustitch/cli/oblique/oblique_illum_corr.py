@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gpustitch.cli.build import command_of
 from gpustitch.cli.terminal import TerminalProgress
-from gpustitch.oblique.flat.stage import IlluminationOptions, plan, run
+from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.oblique.flat.stage import plan, run
 
 
 @command_of

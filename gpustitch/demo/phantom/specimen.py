@@ -165,6 +165,14 @@ def with_blobs(image: Floats32, scene: Scene, lattice: Lattice) -> Floats32:
     return image
 
 
+def render_cells(scene: Scene, lattice: Lattice) -> Floats32:
+    """What the cells add to the scene at the lattice's points, counts: the scene if it had no background."""
+    tissue = render_tissue(scene, lattice)
+    nothing = Blobs(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
+    without = with_blobs(tissue.copy(), replace(scene, cells=nothing), lattice)
+    return with_blobs(tissue, scene, lattice) - without
+
+
 def inside(outline: Outline, lattice: Lattice) -> Floats32:
     """1 in the tissue, 0 outside, a smooth step between them; float32 of ``lattice.shape``."""
     n0, n1, n2 = lattice.shape

@@ -26,6 +26,7 @@ _FRAMES_AT_ONCE = 16
 SIZES: dict[str, PhantomSpec] = {
     "tiny": PhantomSpec(n_frames=120, n_rows=128, n_columns=64, overlap=0.42),
     "small": PhantomSpec(),
+    "wide": PhantomSpec(grid=(1, 2, 1), n_frames=160, n_rows=512, n_columns=1024),
     "medium": PhantomSpec(grid=(2, 3, 1), n_frames=256, n_rows=512, n_columns=512, overlap=0.2),
 }
 

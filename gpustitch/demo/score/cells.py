@@ -25,10 +25,14 @@ def halo_px(spacing_um: tuple[float, float, float]) -> tuple[int, int, int]:
     return z, y, x
 
 
-def find_cells(volume: npt.NDArray[np.generic], spacing_um: tuple[float, float, float]) -> Floats:
+def find_cells(
+    volume: npt.NDArray[np.generic], spacing_um: tuple[float, float, float], *, removed: float = 0.0
+) -> Floats:
     """Centres of cells, (n, 3) as z, y, x in voxels: maxima of a difference of Gaussians, refined by parabolas.
 
     A cell must exceed the brightness around it by `LEAST_CONTRAST`. Maxima in the outermost voxels are not found.
+    Without its background a volume holds noise that exceeds the little around it: `LEAST_CONTRAST` is then of the
+    background that was there, so that a cell needs the height in counts that it needed before.
 
     Parameters
     ----------
@@ -36,6 +40,8 @@ def find_cells(volume: npt.NDArray[np.generic], spacing_um: tuple[float, float, 
         Voxels (z, y, x) of any numeric type.
     spacing_um
         Voxel spacing (z, y, x).
+    removed
+        Counts of background that were taken out of the volume.
     """
     if min(volume.shape) < 3:
         return np.zeros((0, 3))
@@ -44,7 +50,7 @@ def find_cells(volume: npt.NDArray[np.generic], spacing_um: tuple[float, float, 
     small = ndimage.gaussian_filter(volume.astype(np.float32), small_px, truncate=_TRUNCATE, mode="nearest")
     around = ndimage.gaussian_filter(small, rest_px, truncate=_TRUNCATE, mode="nearest")
     response = small - around
-    around += 50.0
+    around += 50.0 + removed
     candidates = np.argwhere(response[1:-1, 1:-1, 1:-1] > LEAST_CONTRAST * around[1:-1, 1:-1, 1:-1]) + 1
     return _refined(response, candidates)
 

@@ -129,8 +129,12 @@ def compared(image: Floats32, scene: Scene, lattice: Lattice) -> Compared:
     """Render the ideal of an image whose voxels lie on the lattice."""
     tissue = render_tissue(scene, lattice)
     ideal = with_blobs(tissue.copy(), scene, lattice)
-    usable = (np.abs(ideal - tissue) < _PURE_TISSUE * tissue) & (tissue > 0.5 * scene.tissue) & (image > 0)
-    return Compared(image, ideal, usable)
+    return Compared(image, ideal, calm_tissue(scene, tissue, ideal) & (image > 0))
+
+
+def calm_tissue(scene: Scene, tissue: Floats32, ideal: Floats32) -> Bools:
+    """Which voxels show tissue alone, given the scene rendered without and with its cells and vessels."""
+    return np.asarray((np.abs(ideal - tissue) < _PURE_TISSUE * tissue) & (tissue > 0.5 * scene.tissue), np.bool_)
 
 
 def tile_alone(footing: Footing, tile: TileTruth, volume: Volume, box: Box) -> Floats32:

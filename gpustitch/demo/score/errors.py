@@ -75,9 +75,18 @@ def row_profile(image: Floats32, ideal: Floats32, usable: Bools, *, least_share:
     log_ratio = np.zeros(image.shape, np.float64)
     np.log(image, out=log_ratio, where=counted)
     log_ratio -= np.log(ideal, out=np.zeros(image.shape, np.float64), where=counted)
-    number = counted.sum(axis=(0, 2))
-    known = number >= max(1.0, least_share * image.shape[0] * image.shape[2])
-    profile = np.where(known, log_ratio.sum(axis=(0, 2), where=counted) / np.maximum(number, 1), 0.0)
+    return mean_profile(log_ratio, counted, least_share=least_share)
+
+
+def mean_profile(values: Floats | Floats32, usable: Bools, *, least_share: float = 0.2) -> RowProfile:
+    """Mean of ``values`` (z, y, x) per row without its smooth part, and which rows are known, as `row_profile`.
+
+    Of differences between an image and its ideal in counts this is the profile of an image that may be 0.
+    """
+    number = usable.sum(axis=(0, 2))
+    known = number >= max(1.0, least_share * values.shape[0] * values.shape[2])
+    total = values.sum(axis=(0, 2), where=usable, dtype=np.float64)
+    profile = np.where(known, total / np.maximum(number, 1), 0.0)
     weight = known.astype(np.float64)
     smooth = ndimage.gaussian_filter1d(profile * weight, _STRIPE_SMOOTHING_ROWS, mode="constant")
     norm = ndimage.gaussian_filter1d(weight, _STRIPE_SMOOTHING_ROWS, mode="constant")

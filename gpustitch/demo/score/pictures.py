@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 
 OVERVIEW = "overview.png"
 _SLAB_UM = 16.0
-_FRAME_WIDTH = 600
+_FRAMES_WIDTH = 1230
 _PLANES_WIDTH = 1510
 _OVERLAY_ROWS, _OVERLAY_COLUMNS = 46, 120
 _ZOOM = 4
@@ -32,10 +33,10 @@ _SOLVED: Colour = (60, 220, 235)
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """The evaluation's options, the correction of frames without the flat, and the folder for the pictures."""
+    """The evaluation's options, corrections of frames by their titles, and the folder for the pictures."""
 
     evaluated: EvaluateOptions
-    correction: Correction
+    corrections: Mapping[str, Correction]
     folder: Path
 
 
@@ -58,19 +59,17 @@ def draw(options: PictureOptions) -> Path:
 
 
 def _frames(options: PictureOptions) -> list[Picture]:
-    """A raw frame, the corrected frame, and the true and the found flat."""
+    """A raw frame, the frame as each correction leaves it, and the true and the found flat."""
     truth, flat_path = options.evaluated.truth, options.evaluated.flat
     tile = truth.tiles[0]
     frames = raw_frames(truth, options.evaluated.channel)[tile.name]
     raw = frames.read(truth.spec.n_frames // 2, truth.spec.n_frames // 2 + 1)[0]
+    corrected = {text: correction.apply(raw) for text, correction in options.corrections.items()}
+    dark, high = truth.spec.sensor.dark, float(np.quantile(next(iter(corrected.values())), 0.995))
+    scale = _FRAMES_WIDTH / (1 + len(corrected)) / raw.shape[1]
+    row = [labelled(_shown(grey(raw, dark, high + dark), scale), "raw camera frame")]
+    row += [labelled(_shown(grey(frame, 0, high), scale), text) for text, frame in corrected.items()]
     flat = None if flat_path is None else normalized_flat(read_image(flat_path))
-    corrected = replace(options.correction, flat=flat).apply(raw)
-    dark, high = truth.spec.sensor.dark, float(np.quantile(corrected, 0.995))
-    scale = _FRAME_WIDTH / raw.shape[1]
-    row = [
-        labelled(_shown(grey(raw, dark, high + dark), scale), "raw camera frame"),
-        labelled(_shown(grey(corrected, 0, high), scale), "destriped, flat, without dark offset"),
-    ]
     if flat is not None:
         true = truth.spec.flat()
         low = float(true.min())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -116,14 +117,25 @@ def _gain(truth: Truth, tile: TileTruth, box: Box) -> Floats32:
 
 
 def measure_cells(
-    footing: Footing, volume: Volume, scene: Scene, n_workers: int, progress: Progress, *, seed: int = 0
+    footing: Footing,
+    volume: Volume,
+    scene: Scene,
+    n_workers: int,
+    progress: Progress,
+    *,
+    ideal_of: Callable[[Lattice], Floats32] | None = None,
+    removed: float = 0.0,
+    seed: int = 0,
 ) -> CellFigures:
-    """Find cells in the volume without the truth, match them with true cells, and weigh some true cells."""
+    """Find cells in the volume without the truth, match them with true cells, and weigh some true cells.
+
+    ``ideal_of`` renders what cells are weighed against, by default the scene; ``removed`` is that of `find_cells`.
+    """
     truth = footing.truth
     true_um = scene.cells.centre_um
     true_um = true_um[truly_inside(truth, true_um, _EDGE_PX)]
     blocks = list(Box.of_shape(volume.coverage.shape).blocks(_CELL_BLOCK))
-    cells = ordered_map(lambda box: _cells_in(footing, volume, box), blocks, n_workers)
+    cells = ordered_map(lambda box: _cells_in(footing, volume, box, removed), blocks, n_workers)
     found_px = list(tracked(cells, progress, "Finding cells", len(blocks), "blocks"))
     whole = footing.lattice(Box.of_shape(volume.coverage.shape))
     found_um = whole.point_of(np.concatenate([np.zeros((0, 3)), *found_px]))
@@ -133,7 +145,8 @@ def measure_cells(
     precision = match_cells(scene.cells.centre_um, counted, _MATCH_RADIUS_UM).precision
     matches = CellMatches(matches.pairs, matches.distance_um, matches.recall, precision)
     chosen = np.random.default_rng(seed).permutation(len(true_um))[:_MOST_CELLS_WEIGHED]
-    kept = [_kept(footing, volume, scene, whole, true_um[n]) for n in chosen]
+    ideal_of = ideal_of or partial(render, scene)
+    kept = [_kept(footing, volume, ideal_of, whole, true_um[n]) for n in chosen]
     return CellFigures(matches, len(true_um), len(counted), np.array(kept))
 
 
@@ -179,23 +192,25 @@ def _stripe_boxes(truth: Truth) -> Iterator[Box]:
             yield Box((int(z), 0, x), (int(z) + size, spec.n_rows, x + size))
 
 
-def _cells_in(footing: Footing, volume: Volume, box: Box) -> Floats:
+def _cells_in(footing: Footing, volume: Volume, box: Box, removed: float) -> Floats:
     """Cells with their centre in the box, in voxels of the volume."""
     around = box.pad(halo_px(footing.spacing_um)).intersect(Box.of_shape(volume.coverage.shape))
     voxels = volume.read(around)
     if not voxels.any():
         return np.zeros((0, 3))
-    cells = find_cells(voxels, footing.spacing_um) + np.asarray(around.start)
+    cells = find_cells(voxels, footing.spacing_um, removed=removed) + np.asarray(around.start)
     inside = (cells >= np.asarray(box.start) - 0.5) & (cells < np.asarray(box.stop) - 0.5)
     return np.asarray(cells[inside.all(axis=1)])
 
 
-def _kept(footing: Footing, volume: Volume, scene: Scene, whole: Lattice, centre_um: Floats) -> float:
+def _kept(
+    footing: Footing, volume: Volume, ideal_of: Callable[[Lattice], Floats32], whole: Lattice, centre_um: Floats
+) -> float:
     """Brightness of a cell in the volume, relative to its true brightness."""
     centre_px = whole.index_of(centre_um[None])[0]
     half = [int(np.ceil(1.5 * _CELL_RADIUS_UM / s)) + 1 for s in footing.spacing_um]
     box = box_about((centre_px[0], centre_px[1], centre_px[2]), (half[0], half[1], half[2]))
-    ideal = render(scene, footing.lattice(box))
+    ideal = ideal_of(footing.lattice(box))
     image = volume.read(box).astype(np.float32)
     where = centre_px - np.asarray(box.start)
     amounts = [cell_amount(v, where, footing.spacing_um, _CELL_RADIUS_UM) for v in (image, ideal)]

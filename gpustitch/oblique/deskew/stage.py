@@ -243,6 +243,8 @@ def _correction(options: DeobliqueOptions) -> Correction | None:
     correction = options.correction
     if options.flat is not None:
         correction = dataclasses.replace(correction, flat=read_flat(options.flat))
+    if correction.method == "wavelet":
+        correction = dataclasses.replace(correction, wavelet=correction.wavelet.completed)
     return None if correction.is_identity else correction
 
 

@@ -12,8 +12,11 @@ from gpustitch.array import Array, namespace, resident
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
+from gpustitch.oblique.destripe.guarded_notch.notch import destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
-from gpustitch.oblique.destripe.wavelet import WaveletOptions, destripe_wavelet
+from gpustitch.oblique.destripe.saturation import keep_ends
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.flatfield import check_scaled_flat, flattened, inverse_flat
 
 # The notch takes about half of a foreground structure of 2 * columns / sigma1 pixels. Cells are shorter than this.
@@ -31,8 +34,10 @@ _MOST_EXACT = 1 << 24
 class Correction:
     """Destriping, then dark offset, then flat field; one object serves any number of frames and threads.
 
-    Stripes are removed from the raw counts, and the dark offset is subtracted once. ``flat`` is the illumination
-    (rows, columns) scaled to maximum 1, or None. Where ``flat`` is 0 the result is 0.
+    Stripes are removed from the raw counts, and the dark offset is taken once: the lightsheet method takes it with the
+    background, so nothing is subtracted after it. After the wavelet method, but with ``compat``, pixels that were 0 or
+    saturated are so still (:mod:`gpustitch.oblique.destripe.saturation`). ``flat`` is the illumination (rows, columns)
+    scaled to maximum 1, or None. Where ``flat`` is 0 the result is 0.
 
     Raises
     ------
@@ -50,7 +55,7 @@ class Correction:
         0.0,
         flag="--dark -d",
         at_least=0,
-        help="Counts that the camera shows without light.",
+        help="Counts that the camera shows without light, taken off once: lightsheet does so with the background.",
         panel=DESTRIPING,
     )
     dtype: OutputType = option(
@@ -77,8 +82,24 @@ class Correction:
     def destripes(self) -> bool:
         """Whether a pixel's result depends on other pixels of the frame."""
         if self.method == "wavelet":
-            return self.wavelet.sigma1 > 0 or self.wavelet.sigma2 > 0
+            wavelet = self.wavelet
+            return wavelet.sigma1 > 0 or wavelet.sigma2 > 0 or wavelet.notch_length_px is not None
         return self.method == "lightsheet"
+
+    @property
+    def takes_dark(self) -> bool:
+        """Whether the method takes the dark offset itself, before or with the stripes."""
+        return self.method == "lightsheet" or (self.method == "wavelet" and self.wavelet.notch is not None)
+
+    @property
+    def note(self) -> str:
+        """What users should know of the method before they take its result for tissue; empty if there is nothing."""
+        if self.method != "lightsheet":
+            return ""
+        return (
+            "`method` lightsheet removes the background, and the dark offset with it, for counting cells; "
+            "`method` wavelet keeps tissue"
+        )
 
     def caution(self, n_columns: int) -> str:
         """A warning about destriping frames of ``n_columns`` columns; empty if there is none."""
@@ -155,7 +176,8 @@ class Correction:
         self.check_values(frame)
         frames = frame[None] if frame.ndim == 2 else frame
         truncate = self.method == "wavelet" and self.wavelet.compat
-        out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, self.dark, truncate=truncate)
+        dark = 0.0 if self.takes_dark else self.dark
+        out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, dark, truncate=truncate)
         return out.reshape(frame.shape)
 
     def check_values(self, frame: Array) -> None:
@@ -174,7 +196,7 @@ class Correction:
                 )
         if self.dtype != "keep" or frame.size == 0:
             return
-        if self.destripes and kind != "u" and float(frame.min()) < 0:
+        if self.destripes and not self.wavelet.notch and kind != "u" and float(frame.min()) < 0:
             raise ParameterError(
                 f"a frame holds values down to {float(frame.min()):g}, but destriping takes 0 for no light: add an "
                 "offset to the frames, or state the `dtype` of the result, which cuts them off at 0"
@@ -211,13 +233,27 @@ class Correction:
         return np.ones((1, 1), np.float32) if self.flat is None else inverse_flat(self.flat)
 
     def _destriped(self, frames: Array) -> Array:
-        """The frames (frames, rows, columns) as float32 counts, without stripes."""
+        """The frames (frames, rows, columns) as float32 counts, without stripes; without offset if `takes_dark`."""
         if not self.destripes:
             return frames.astype(np.float32)
+        xp = namespace(frames)
+        if self.method == "wavelet" and self.wavelet.notch is not None:
+            unit = self.wavelet.one_count
+            if unit == 1:
+                return destripe_guarded(frames, self.wavelet.notch, self.dark)
+            return destripe_guarded(
+                frames.astype(np.float32) / np.float32(unit), self.wavelet.notch, self.dark / unit
+            ) * np.float32(unit)
         if frames.dtype.kind != "u" and self.dtype != "keep":
-            frames = namespace(frames).maximum(frames, 0)
+            frames = xp.maximum(frames, 0)
         if self.method == "wavelet":
-            return destripe_wavelet(frames, self.wavelet)
+            destriped = destripe_wavelet(frames, self.wavelet)
+            if not self.wavelet.compat:
+                keep_ends(frames, destriped)
+            return destriped
+        if self.lightsheet.lightsheet_vs_background < 1:
+            # Less than the background holds less than the offset.
+            frames = xp.maximum(frames.astype(np.float32) - np.float32(self.dark), 0)
         return destripe_lightsheet(frames, self.lightsheet)
 
 

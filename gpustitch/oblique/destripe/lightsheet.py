@@ -15,6 +15,7 @@ from gpustitch.array import Array, namespace
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model.options import documented, option
 from gpustitch.oblique.destripe import DESTRIPING
+from gpustitch.oblique.destripe.margins import data_regions
 from gpustitch.oblique.destripe.percentile import subtract_stripes, window_percentiles
 
 BACKGROUND_SPACING_PX = 25
@@ -71,6 +72,8 @@ class LightsheetOptions:
 def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
     """The image less its stripes along the rows: ``I - min(I, line, weight * background)``.
 
+    Windows end where a margin of one value begins (:mod:`gpustitch.oblique.destripe.margins`), as they do at the edges.
+
     Parameters
     ----------
     image
@@ -102,9 +105,27 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
     if images.dtype.kind == "f" and not bool(xp.isfinite(images).all()):
         raise DamagedInputError("the image holds NaN or infinity; replace those pixels before destriping")
     out = xp.empty(images.shape, np.float32)
+    regions = data_regions(images)
+    if not any(regions):
+        _subtract(images, out, options)
+        return out.reshape(image.shape)  # type: ignore[no-any-return]
+    for number, region in enumerate(regions):
+        one = slice(number, number + 1)
+        if region is None:
+            _subtract(images[one], out[one], options)
+            continue
+        # Beyond the data both estimates are the pixel itself.
+        xp.multiply(images[one], np.float32(max(0.0, 1 - options.lightsheet_vs_background)), out=out[one])
+        data = xp.ascontiguousarray(images[one, *region])
+        destriped = xp.empty(data.shape, np.float32)
+        _subtract(data, destriped, options)
+        out[one, *region] = destriped
+    return out.reshape(image.shape)  # type: ignore[no-any-return]
+
+
+def _subtract(images: Array, out: Array, options: LightsheetOptions) -> None:
     line, background = line_estimate(images, options), background_estimate(images, options)
     subtract_stripes(images, line, background, out, options.lightsheet_vs_background)
-    return out.reshape(image.shape)  # type: ignore[no-any-return]
 
 
 def line_estimate(images: Array, options: LightsheetOptions) -> Array:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
@@ -15,86 +12,31 @@ from gpustitch.errors import (
     DamagedInputError,
     DeviceError,
     GpustitchError,
-    InputMissingError,
-    OutputExistsError,
     ParameterError,
 )
-from gpustitch.io.atomic import check_free_space, check_output
-from gpustitch.io.found import found_files, found_places, root_of
-from gpustitch.io.frames.formats import raw_suffixes
-from gpustitch.io.frames.opening import cautions, open_frames
+from gpustitch.io.atomic import check_free_space
+from gpustitch.io.found import root_of
+from gpustitch.io.frames.opening import cautions
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.images.files import (
-    IMAGE_SUFFIXES,
-    TIFF_SUFFIXES,
     check_compression,
     encode_tiff,
-    read_image,
     write_tiff,
 )
 from gpustitch.io.provenance import provenance, write_json
-from gpustitch.io.registry import either
-from gpustitch.io.stacks.finding import plane_order
-from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
-from gpustitch.model.options import documented, nested, option
-from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.correction import Correction, cut_off_text
-from gpustitch.oblique.flat.file import flat_file, read_flat
+from gpustitch.oblique.destripe.correction import cut_off_text
+from gpustitch.oblique.destripe.guarded_notch.choice import check_open
+from gpustitch.oblique.destripe.jobs import Job, begins_later, found_jobs, is_stack
+from gpustitch.oblique.destripe.options import DestripeOptions
+from gpustitch.oblique.destripe.sampled import Judged, brightest, evenly, judged
+from gpustitch.oblique.flat.file import read_flat
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
 _SUFFIX = "_destriped"
 PROVENANCE = "destripe.json"
-
-
-@documented
-@dataclass(frozen=True, kw_only=True)
-class DestripeOptions:
-    """What to correct, how, and where to write the result.
-
-    Frames of a DCIMG file become ``img_%05d.tiff`` in a folder for each file. With ``zstep_um`` they lie beside each
-    other, named after their position in tenths of a micron. The DCIMG file's name is the position of the first frame.
-    """
-
-    input: Path = option(flag="--input -i", help="Image, folder of images (and all below it) or DCIMG file.")
-    output: Path | None = option(None, flag="--output -o", help="TIFF or folder.", shown="INPUT_destriped")
-    correction: Correction = nested(lambda: Correction("wavelet"), level={"flag": "--level -l"})
-    rotate: bool = option(False, flag="--rotate -r", help="First turn images by 90 degrees counter-clockwise.")
-    compression: int = option(1, flag="--compression -c", help="Level of zlib, 0 for none.")
-    zstep_um: float | None = option(
-        None,
-        flag="--zstep -z",
-        unit="um",
-        help="Distance between DCIMG frames, um; names TIFFs after their position.",
-    )
-    allow_missing: bool = shared.allow_missing()
-    on_error: shared.OnError = shared.on_error("What to do about a damaged file or frame: stop, or skip it.")
-    n_workers: int | None = shared.n_workers(flag="--workers -n --n-workers")
-    overwrite: bool = shared.overwrite()
-    device: str | Device = shared.device()
-    device_memory_bytes: int | None = shared.device_memory()
-    flat: Path | None = flat_file(DESTRIPING)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One image about to be written: a whole file, or frame ``number`` of ``frames``."""
-
-    source: Path
-    target: Path
-    frames: Frames | None = None
-    number: int = 0
-
-    def read(self) -> HostArray:
-        image: HostArray
-        if self.frames is None:
-            image = read_image(self.source)
-            # The output is pages without a description: their order must say all.
-            return image if image.ndim == 2 else image[plane_order(self.source)]
-        image = self.frames.read(self.number, self.number + 1)[0]
-        return image
 
 
 @dataclass(frozen=True)
@@ -106,7 +48,7 @@ class DestripePlan:
 
     options: DestripeOptions
     output: Path
-    jobs: tuple[_Job, ...]
+    jobs: tuple[Job, ...]
     unreadable: dict[Path, str]
     output_bytes: int
     n_workers: int
@@ -160,16 +102,14 @@ def plan(options: DestripeOptions) -> DestripePlan:
         raise ParameterError(f"`zstep_um` must be at least 0.1 um, not {options.zstep_um}")
     if options.flat is not None:
         options = replace(options, correction=replace(options.correction, flat=read_flat(options.flat)))
-    if options.correction.is_identity:
-        raise ParameterError("nothing to do: give `sigma1` or `sigma2`, another `method`, `flat` or `dark`")
-    source = options.input
-    found_places(source)
-    output = options.output or _beside(root_of(source))
+    if options.auto:
+        check_open(options.correction)
+    elif options.correction.is_identity:
+        raise ParameterError(
+            "nothing to do: give `auto`, `notch_length_px`, `sigma1` or `sigma2`, another `method`, `flat` or `dark`"
+        )
     unreadable: dict[Path, str] = {}
-    jobs = tuple(_jobs(options, output, unreadable))
-    if not jobs and not unreadable:
-        raise InputMissingError(f"{source} holds no {either((*IMAGE_SUFFIXES, *raw_suffixes(one=True)))} file")
-    _check_outputs(options, output, jobs)
+    output, jobs = found_jobs(options, unreadable)
     output_bytes, caution = _estimated(options, jobs)
     check_free_space(output, output_bytes)
     device = choose_device(options.device, options.device_memory_bytes)
@@ -195,8 +135,12 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
             progress.warn(caution)
     skipped = dict(plan.unreadable)
     done = cut_off = 0
+    if plan.options.correction.note:
+        progress.note(plan.options.correction.note)
     if plan.caution:
         progress.warn(plan.caution)
+    checked = _checked_on_some(plan, progress)
+    plan = replace(plan, options=replace(plan.options, correction=checked.correction))
     unreadable: dict[Path, dict[int, str]] = {job.source: {} for job in plan.jobs if job.frames is not None}
     try:
         outcomes = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
@@ -219,16 +163,44 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     if cut_off:
         progress.warn(cut_off_text(cut_off))
     root = root_of(plan.options.input)
-    if root.is_dir() or _is_stack(root):
+    if root.is_dir() or is_stack(root):
         used = shared.settled(plan.options, plan.device, plan.n_workers)
         record = provenance(used, [root])
         record |= {"images": done, "cut_off_pixels": cut_off, "skipped": {str(p): why for p, why in skipped.items()}}
-        record |= {"stacks": {str(path): of_stack.record for path, of_stack in lost.items()}}
+        record |= {
+            "destriping": checked.record,
+            "stacks": {str(path): of_stack.record for path, of_stack in lost.items()},
+        }
         write_json(plan.output / PROVENANCE, record, overwrite=True)
     for path, of_stack in lost.items():
         if 0 in of_stack.unreadable and plan.options.zstep_um is None:
-            raise _begins_later(path)
+            raise begins_later(path)
     return DestripeResult(plan.output, done, skipped, lost, cut_off)
+
+
+def _checked_on_some(plan: DestripePlan, progress: Progress) -> Judged:
+    """Choose and measure the correction on some of the images, and say what came of it."""
+    options = plan.options
+    images = []
+    if options.auto or options.correction.destripes:
+        images = brightest(_some_pages(plan))
+    found = judged(images, options.correction, plan.device, choose=options.auto)
+    for line in found.lines():
+        progress.note(line)
+    for caution in found.cautions():
+        progress.warn(caution)
+    return found
+
+
+def _some_pages(plan: DestripePlan) -> Iterator[HostArray]:
+    for at in evenly(len(plan.jobs)):
+        try:
+            pages = plan.jobs[at].pages(rotate=plan.options.rotate)
+            plan.options.correction.result_type(pages.dtype)
+            plan.options.correction.check_values(pages)
+        except GpustitchError:
+            continue  # the run names it
+        yield pages[len(pages) // 2]
 
 
 def _told(
@@ -252,15 +224,7 @@ def _told(
     return lost
 
 
-def _begins_later(path: Path) -> DamagedInputError:
-    return DamagedInputError(
-        f"{path}: frame 0, the first one, is not there or cannot be read: its images would begin with another frame, "
-        "and all places along x would be wrong; give `zstep_um`, which names images after their position, or leave "
-        "the file out"
-    )
-
-
-def _destripe(job: _Job, plan: DestripePlan) -> tuple[str, int]:
+def _destripe(job: Job, plan: DestripePlan) -> tuple[str, int]:
     """Write one image; returns the reason if the image is skipped, else an empty text, and the pixels cut off."""
     options = plan.options
     try:
@@ -276,100 +240,20 @@ def _destripe(job: _Job, plan: DestripePlan) -> tuple[str, int]:
     return "", cut_off
 
 
-def _named(error: GpustitchError, job: _Job) -> GpustitchError:
+def _named(error: GpustitchError, job: Job) -> GpustitchError:
     """The error with the name of the file in its text."""
     text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
     return type(error)(text)
 
 
-def _corrected(job: _Job, options: DestripeOptions, device: Device) -> tuple[HostArray, int]:
+def _corrected(job: Job, options: DestripeOptions, device: Device) -> tuple[HostArray, int]:
     """The corrected image, and the number of pixels cut off."""
-    image = job.read()
-    pages = image.reshape(-1, *image.shape[-2:])
-    if options.rotate:
-        pages = np.rot90(pages, axes=(1, 2))
+    pages = job.pages(rotate=options.rotate)
     result = hosted(options.correction.apply, device)(pages)
-    return result if image.ndim == 3 else result[0], options.correction.n_cut_off(pages, result)
+    return result if len(pages) > 1 else result[0], options.correction.n_cut_off(pages, result)
 
 
-def _beside(source: Path) -> Path:
-    """Default of the output, beside the input."""
-    source = source.absolute()
-    if source.is_dir():
-        return source.with_name(source.name + _SUFFIX)
-    kept = "" if _is_stack(source) else source.suffix if source.suffix.lower() in TIFF_SUFFIXES else ".tif"
-    return source.with_name(source.stem + _SUFFIX + kept)
-
-
-def _jobs(options: DestripeOptions, output: Path, unreadable: dict[Path, str]) -> Iterator[_Job]:
-    source, root = options.input, root_of(options.input)
-    if root.is_dir():
-        for path in found_files(source, below=True):
-            place = output / path.relative_to(root)
-            if _is_stack(path):
-                folder = place.with_suffix("") if options.zstep_um is None else place.parent
-                yield from _frame_jobs(path, folder, options, unreadable)
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
-                yield _Job(path, place if path.suffix.lower() in TIFF_SUFFIXES else place.with_suffix(".tif"))
-    elif _is_stack(source):
-        yield from _frame_jobs(source, output, options, unreadable)
-    elif source.suffix.lower() not in IMAGE_SUFFIXES:
-        images, stacks = either(IMAGE_SUFFIXES), either(raw_suffixes(one=True))
-        raise ParameterError(f"{source}: images are read from {images} files, frames from {stacks}")
-    elif output.suffix.lower() not in TIFF_SUFFIXES:
-        raise ParameterError(f"`output` {output} should end in .tif or .tiff, as the input is a single image")
-    else:
-        yield _Job(source, output)
-
-
-def _is_stack(path: Path) -> bool:
-    """Whether a file holds a whole stage run of frames."""
-    return path.name.lower().endswith(raw_suffixes(one=True))
-
-
-def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: dict[Path, str]) -> Iterator[_Job]:
-    try:
-        frames = open_frames(path, allow_missing=options.allow_missing)
-        if 0 in frames.absent and options.zstep_um is None:
-            raise _begins_later(path)
-    except GpustitchError as error:
-        if options.on_error == "stop":
-            raise
-        unreadable[path] = str(error)
-        return
-    first = 0
-    if options.zstep_um is not None:
-        if not path.stem.isdecimal():
-            raise ParameterError(f"{path}: with `zstep_um` the name must be the position in tenths of a micron")
-        first = int(path.stem)
-    # A frame that is not there leaves a hole in the numbers, which the next stage sees.
-    for number in sorted(set(range(frames.shape[0])) - frames.absent):
-        if options.zstep_um is None:
-            name = f"img_{number:05d}.tiff"
-        else:
-            name = f"{first + round(number * options.zstep_um * 10):04d}.tif"
-        yield _Job(path, folder / name, frames, number)
-
-
-def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[_Job, ...]) -> None:
-    target, folders = output.resolve(), {options.input.resolve()}
-    if not options.input.exists():  # a glob
-        folders = {job.source.parent.resolve() for job in jobs}
-    if target in folders or any(folder.is_dir() and folder in target.parents for folder in folders):
-        raise ParameterError(f"`output` {output} lies in the input, which is never written to; choose another place")
-    counts = Counter(job.target for job in jobs)
-    for path, count in counts.items():
-        if count > 1:
-            raise ParameterError(f"{count} images would be written to {path}; give them different names")
-    existing = [path for path in counts if path.exists()]
-    if existing and not options.overwrite:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise OutputExistsError(f"{existing[0]}{more} exist already; choose another `output`, or `overwrite` them")
-    for folder in {path.parent: path for path in counts}.values():
-        check_output(folder, overwrite=options.overwrite)
-
-
-def _estimated(options: DestripeOptions, jobs: tuple[_Job, ...]) -> tuple[int, str]:
+def _estimated(options: DestripeOptions, jobs: tuple[Job, ...]) -> tuple[int, str]:
     """Bytes that all images would take, if all were as large as the first readable image, and a caution about it."""
     correction = options.correction
     for job in jobs:

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import pywt
 
 from gpustitch.array import Array, kernel, namespace, resident
 from gpustitch.array.product import batches, product_along_columns, product_along_rows
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.model.options import documented, option
-from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.dwt import (
     BAND,
     BLOCK,
@@ -35,90 +32,13 @@ from gpustitch.oblique.destripe.dwt import (
 )
 from gpustitch.oblique.destripe.notch import RowLowPass
 from gpustitch.oblique.destripe.otsu import otsu_of_frames
+from gpustitch.oblique.destripe.wavelet_options import OTSU, WaveletOptions
 
-OTSU = -1.0
-# No camera frame can be halved more often than this.
-_MOST_LEVELS = 20
 # pystripe smooths the share of the foreground by one pixel. SciPy cuts a Gaussian off at four sigmas.
 _SMOOTHING_PX = 1.0
 _REACH = 4
 # Types that the kernels read; frames of other types are first converted to float32.
 _READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
-
-
-@documented
-@dataclass(frozen=True)
-class WaveletOptions:
-    """How the wavelet method removes stripes along the rows.
-
-    Equal bandwidths filter the image without splitting it into foreground and background.
-
-    Raises
-    ------
-    ParameterError
-        If an option is out of range.
-    """
-
-    sigma1: float = option(
-        0.0,
-        flag="--sigma1 -s1",
-        at_least=0,
-        help="Bandwidth for the foreground, pixels; larger removes more, 0 nothing.",
-        panel=DESTRIPING,
-    )
-    sigma2: float = option(
-        0.0,
-        flag="--sigma2 -s2",
-        at_least=0,
-        help="Bandwidth for the background, pixels; larger removes more, 0 nothing.",
-        panel=DESTRIPING,
-    )
-    level: int = option(
-        0,
-        flag="--decomposition-levels -l",
-        at_least=0,
-        at_most=_MOST_LEVELS,
-        help="Number of wavelet levels, 0 for as many as the frame allows.",
-        panel=DESTRIPING,
-    )
-    wavelet: str = option("db3", flag="--wavelet -w", help="Name of the wavelet in PyWavelets.", panel=DESTRIPING)
-    crossover: float = option(
-        10.0,
-        flag="--crossover -x",
-        help="Width of the transition from background to foreground, counts.",
-        panel=DESTRIPING,
-    )
-    threshold: float = option(
-        OTSU,
-        flag="--threshold -t",
-        help="Counts that separate background from foreground; -1 for Otsu's threshold.",
-        panel=DESTRIPING,
-    )
-    compat: bool = option(
-        False,
-        help="Reproduce pystripe's wavelet results: its order of frequencies, truncated counts.",
-        panel=DESTRIPING,
-    )
-    one_count: float = option(
-        1.0,
-        help="Value of one count in the frames, for the wavelet method, such as 1.5e-5 in frames from 0 to 1.",
-        panel=DESTRIPING,
-    )
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.one_count) and self.one_count > 0):
-            raise ParameterError(f"`one_count` must be a positive number, not {self.one_count}")
-        for name, sigma in (("`sigma1`", self.sigma1), ("`sigma2`", self.sigma2)):
-            if not (math.isfinite(sigma) and sigma >= 0):
-                raise ParameterError(f"{name} must be 0 or a positive number of pixels, not {sigma}")
-        if not 0 <= self.level <= _MOST_LEVELS:
-            raise ParameterError(f"`level` must be from 0 (as many as possible) to {_MOST_LEVELS}, not {self.level}")
-        if self.wavelet not in pywt.wavelist(kind="discrete"):
-            raise ParameterError(f"`wavelet` {self.wavelet!r} is not a discrete wavelet such as db3, sym4 or haar")
-        if not (math.isfinite(self.crossover) and self.crossover > 0):
-            raise ParameterError(f"`crossover` must be a positive number of counts, not {self.crossover}")
-        if not (self.threshold == OTSU or (math.isfinite(self.threshold) and self.threshold >= 0)):
-            raise ParameterError(f"`threshold` must be -1 (Otsu's) or a number of counts, not {self.threshold}")
 
 
 def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:

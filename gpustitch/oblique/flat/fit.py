@@ -9,24 +9,26 @@ seeds agree, unlike the seeds of a plain RANSAC.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from numpy.polynomial import Legendre, Polynomial
 
 from gpustitch.array import Array, to_host
 from gpustitch.errors import ParameterError
-from gpustitch.model.arrays import Floats
+from gpustitch.model.arrays import Bools, Floats
+from gpustitch.oblique.flat.basis import QUADRATIC, Basis, Degrees
 from gpustitch.ops.robust import MAD_TO_SIGMA
 
-FlatModel = Literal["reference", "product"]
+FlatModel = Literal["reference", "product", "smooth"]
 
-# (degree along y, degree along x) of the terms of the light or its logarithm.
-# Terms such as x*y would follow dim tissue in part of a frame more readily than dim light.
-_TERMS = ((0, 0), (0, 1), (0, 2), (1, 0))
+# Of the light (reference) or its logarithm.
+_DEGREES: dict[str, Degrees] = {
+    "reference": QUADRATIC,
+    "product": QUADRATIC,
+    "smooth": tuple((i, j) for i in range(5) for j in range(5 - i)),
+}
 # A pixel that counted in fewer frames than this fraction of the best seen pixels' frames shows noise.
 _LEAST_COVERAGE = 0.1
 # For the start: random samples of each size, pixels to draw from, and refits of each sample to its better half.
@@ -51,13 +53,17 @@ class FlatFit:
         Brightness of each pixel in camera counts above ``dark``, float32, shape (rows, columns).
     coefficients
         Coefficients of ``x^2``, ``x``, ``y`` and ``1``, x and y in pixels. They give the counts or, for the product
-        model, the logarithm of the counts.
+        model, the logarithm of the counts. Of the smooth model, those of products of Legendre polynomials.
     used_pixels
         Fraction of the frame's pixels that the fit used.
     inlier_fraction
         Fraction of the used pixels that had any weight in the end.
     residual
         Robust standard deviation of the pixels about the fit, as a fraction of the fit's mean.
+    model
+        The model fitted.
+    basis, terms
+        The model's polynomials, and the coefficient of each.
     """
 
     counts: npt.NDArray[np.float32]
@@ -65,6 +71,9 @@ class FlatFit:
     used_pixels: float
     inlier_fraction: float
     residual: float
+    model: FlatModel = "reference"
+    basis: Basis = field(repr=False, kw_only=True)
+    terms: Floats = field(repr=False, kw_only=True)
 
     @property
     def flat(self) -> npt.NDArray[np.float32]:
@@ -78,7 +87,8 @@ class FlatOptions:
 
     ``n_bins``, ``values_per_bin`` and ``background`` are those of the histogram. ``dark`` is the count that the camera
     shows without light. It is subtracted, so that the flat is proportional to the light. ``min_samples`` is the number
-    of pixels in each random sample, ``seed`` the start of the random numbers.
+    of pixels in each random sample, ``seed`` the start of the random numbers. A bin stands for its least value or, if
+    it ``is_centred``, for the mean of its values.
     """
 
     n_bins: int = 1024
@@ -88,13 +98,14 @@ class FlatOptions:
     min_samples: int = 20
     model: FlatModel = "reference"
     seed: int = 0
+    is_centred: bool = False
 
     def __post_init__(self) -> None:
         if self.model not in get_args(FlatModel):
             raise ParameterError(f"`model` must be one of {', '.join(get_args(FlatModel))}, not {self.model!r}")
-        if self.min_samples < len(_TERMS):
+        if self.min_samples < len(_DEGREES[self.model]):
             raise ParameterError(
-                f"`min_samples` must be at least {len(_TERMS)}, the number of terms of the "
+                f"`min_samples` must be at least {len(_DEGREES[self.model])}, the number of terms of the "
                 f"{self.model} model, not {self.min_samples}"
             )
         if not 0 <= self.dark < max(self.background, 1):
@@ -139,32 +150,88 @@ def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
     Notes
     -----
     The reference model is that of spimstitch, ``A x^2 + B x + C y + D``. spimstitch fits it by an unseeded RANSAC.
-    The product model is the exponential of such a polynomial: a Gaussian beam along x, attenuated along y.
+    The product model is the exponential of such a polynomial: a Gaussian beam along x, attenuated along y. The smooth
+    model is the exponential of a polynomial of degree 4 in x and y, which follows tissue too where some is always dim.
     """
     bins, count = to_host(bins), to_host(count)
-    use = _usable(bins, count, options)
-    counts = np.maximum(bins * float(options.values_per_bin) - options.dark, 1.0)
-    is_log = options.model == "product"
-    values = np.log(counts) if is_log else counts
-    bin_sigma = options.values_per_bin * _BIN_SIGMA
-    least_sigma = bin_sigma / float(np.median(counts[use])) if is_log else bin_sigma
-    fit = _robust_fit(values, use, least_sigma, options)
-    surface = fit.basis.surface(fit.terms)
-    image = np.maximum(np.exp(surface) if is_log else surface, max(options.background - options.dark, 1.0))
+    use = usable(bins, count, options)
+    values, least_sigma = _values(bins, use, options)
+    basis = Basis((use.shape[0], use.shape[1]), _DEGREES[options.model])
+    start = _trimmed_start(basis, values, use, least_sigma, options)
+    fit = _reweighted(basis, start, values, use, least_sigma)
+    image = _counts(basis, fit.terms, options)
     return FlatFit(
         counts=image.astype(np.float32),
-        coefficients=fit.basis.coefficients(fit.terms),
+        coefficients=basis.coefficients(fit.terms),
         used_pixels=float(use.mean()),
         inlier_fraction=fit.inlier_fraction,
-        residual=fit.sigma if is_log else fit.sigma / float(image.mean()),
+        residual=fit.sigma if _is_log(options) else fit.sigma / float(image.mean()),
+        model=options.model,
+        basis=basis,
+        terms=fit.terms,
     )
 
 
-def _usable(bins: Array, count: Array, options: FlatOptions) -> npt.NDArray[np.bool_]:
+def refitted_counts(
+    fit: FlatFit, bins: Array, count: Array, at: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]], options: FlatOptions
+) -> Floats:
+    """Counts, as of `FlatFit`, that the model of ``fit`` has where it is fitted to other percentiles.
+
+    Parameters
+    ----------
+    fit
+        The fit to start from, of the model of ``options``.
+    bins, count
+        As in `fit_flat`, of some rows and columns of the frame.
+    at
+        Numbers of these rows and columns.
+    options
+        Bins, background, model.
+
+    Returns
+    -------
+    float64 of the shape of ``bins``.
+
+    Raises
+    ------
+    ParameterError
+        As in `fit_flat`.
+    """
+    use = usable(bins, count, options)
+    values, least_sigma = _values(bins, use, options)
+    basis = fit.basis.part(*at)
+    return _counts(basis, _reweighted(basis, fit.terms, values, use, least_sigma).terms, options)
+
+
+def counts_of(bins: Array, options: FlatOptions) -> Floats:
+    """Counts above ``dark`` that percentile bins stand for, float64, at least 1."""
+    middle = (options.values_per_bin - 1) / 2 if options.is_centred else 0.0
+    return np.maximum(bins * float(options.values_per_bin) + (middle - options.dark), 1.0)
+
+
+def _is_log(options: FlatOptions) -> bool:
+    return options.model != "reference"
+
+
+def _values(bins: Array, use: Bools, options: FlatOptions) -> tuple[Floats, float]:
+    """What the polynomials describe, and the least standard deviation that the width of a bin allows."""
+    counts, bin_sigma = counts_of(bins, options), options.values_per_bin * _BIN_SIGMA
+    if _is_log(options):
+        return np.log(counts), bin_sigma / float(np.median(counts[use]))
+    return counts, bin_sigma
+
+
+def _counts(basis: Basis, terms: Floats, options: FlatOptions) -> Floats:
+    surface = basis.surface(terms)
+    return np.maximum(np.exp(surface) if _is_log(options) else surface, max(options.background - options.dark, 1.0))
+
+
+def usable(bins: Array, count: Array, options: FlatOptions) -> Bools:
+    """Which pixels a fit uses, as `fit_flat` has it; ParameterError if they are too few."""
     lit = bins >= options.background // options.values_per_bin
     lit &= count > 0
     saturated = bins >= options.n_bins - 1
-    use: npt.NDArray[np.bool_] = lit & ~saturated
+    use: Bools = lit & ~saturated
     if use.any():
         use &= count >= _LEAST_COVERAGE * np.percentile(count[use], 99)
     found = int(np.count_nonzero(use))
@@ -183,78 +250,21 @@ def _usable(bins: Array, count: Array, options: FlatOptions) -> npt.NDArray[np.b
     )
 
 
-class _Basis:
-    """Products of Legendre polynomials on the pixels of a frame, or on every ``step``-th row and column."""
-
-    def __init__(self, shape: tuple[int, int], terms: tuple[tuple[int, int], ...]) -> None:
-        self.shape = shape
-        self.i = np.array([term[0] for term in terms])
-        self.j = np.array([term[1] for term in terms])
-        self.y, self.x = (
-            np.stack([Legendre.basis(d, domain=_domain(n))(np.arange(n)) for d in range(degree + 1)], axis=1)
-            for n, degree in zip(shape, (self.i.max(), self.j.max()), strict=True)
-        )
-
-    def every(self, step: int) -> _Basis:
-        """The same polynomials on the frame's pixels ``[::step, ::step]``."""
-        part = object.__new__(_Basis)
-        part.shape, part.i, part.j = self.shape, self.i, self.j
-        part.y, part.x = self.y[::step], self.x[::step]
-        return part
-
-    def at(self, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> Floats:
-        """Design matrix (pixels, terms) of single pixels."""
-        return self.y[y][:, self.i] * self.x[x][:, self.j]
-
-    def surface(self, terms: Floats) -> Floats:
-        """The polynomial with these coefficients on all pixels."""
-        matrix = np.zeros((self.y.shape[1], self.x.shape[1]))
-        matrix[self.i, self.j] = terms
-        return self.y @ matrix @ self.x.T
-
-    def least_squares(self, values: Floats, weights: Floats) -> Floats:
-        """Coefficients of the weighted least-squares fit; of equally good fits the smallest coefficients.
-
-        The polynomials are products, so the sums over all pixels are two small matrix products.
-        """
-        q, p = self.y.shape[1], self.x.shape[1]
-        xx = (self.x[:, :, None] * self.x[:, None, :]).reshape(-1, p * p)
-        yy = (self.y[:, :, None] * self.y[:, None, :]).reshape(-1, q * q)
-        moments = (yy.T @ (weights @ xx)).reshape(q, q, p, p)
-        normal = moments[self.i[:, None], self.i, self.j[:, None], self.j]
-        right = (self.y.T @ ((weights * values) @ self.x))[self.i, self.j]
-        return np.asarray(np.linalg.lstsq(normal, right, rcond=1e-12)[0])
-
-    def coefficients(self, terms: Floats) -> dict[str, float]:
-        """Coefficients by name, as `FlatFit` states them."""
-        constant, x1, x2, y1 = terms
-        along_x = _powers(Legendre([constant, x1, x2], domain=_domain(self.shape[1])), 3)
-        along_y = _powers(Legendre([0, y1], domain=_domain(self.shape[0])), 2)
-        return {"x^2": along_x[2], "x": along_x[1], "y": along_y[1], "1": along_x[0] + along_y[0]}
-
-
-def _domain(length: int) -> list[float]:
-    return [0.0, max(1.0, length - 1.0)]
-
-
-def _powers(series: Legendre, count: int) -> list[float]:
-    found = cast(Callable[..., Polynomial], series.convert)(kind=Polynomial, domain=[-1, 1]).coef
-    return [float(c) for c in found] + [0.0] * (count - len(found))
-
-
 @dataclass(frozen=True)
 class _Robust:
-    basis: _Basis
     terms: Floats
     sigma: float
     inlier_fraction: float
 
 
-def _robust_fit(values: Floats, use: npt.NDArray[np.bool_], least_sigma: float, options: FlatOptions) -> _Robust:
-    basis = _Basis((use.shape[0], use.shape[1]), _TERMS)
-    terms = _trimmed_start(basis, values, use, least_sigma, options)
+def _reweighted(basis: Basis, terms: Floats, values: Floats, use: Bools, least_sigma: float) -> _Robust:
+    """Reweighted least squares from a start on."""
     step = _coarse_step(use)
-    coarse, coarse_values, coarse_use = basis.every(step), values[::step, ::step], use[::step, ::step]
+    coarse, coarse_values, coarse_use = (
+        basis.part(slice(None, None, step), slice(None, None, step)),
+        values[::step, ::step],
+        use[::step, ::step],
+    )
     sigma = least_sigma
     for _ in range(50):
         residual = coarse_values - coarse.surface(terms)
@@ -266,12 +276,10 @@ def _robust_fit(values: Floats, use: npt.NDArray[np.bool_], least_sigma: float, 
     for _ in range(3):
         weights = _bisquare(values - basis.surface(terms), use, sigma)
         terms = basis.least_squares(values, weights)
-    return _Robust(basis, terms, sigma, float(np.count_nonzero(weights) / np.count_nonzero(use)))
+    return _Robust(terms, sigma, float(np.count_nonzero(weights) / np.count_nonzero(use)))
 
 
-def _trimmed_start(
-    basis: _Basis, values: Floats, use: npt.NDArray[np.bool_], least_sigma: float, options: FlatOptions
-) -> Floats:
+def _trimmed_start(basis: Basis, values: Floats, use: Bools, least_sigma: float, options: FlatOptions) -> Floats:
     """Coefficients that leave the least sum of squares over the better half of the pixels.
 
     The fit starts from all pixels and from random samples of two sizes: ``min_samples``, and one more than the terms of
@@ -304,7 +312,7 @@ def _least_squares(design: Floats, target: Floats) -> Floats:
     return np.asarray(np.linalg.lstsq(design.T @ design, design.T @ target, rcond=1e-10)[0])
 
 
-def _bisquare(residual: Floats, use: npt.NDArray[np.bool_], sigma: float) -> Floats:
+def _bisquare(residual: Floats, use: Bools, sigma: float) -> Floats:
     """Tukey's weights of the pixels in use; other pixels weigh nothing."""
     weights = residual / (_BISQUARE * sigma)
     np.square(weights, out=weights)
@@ -315,7 +323,7 @@ def _bisquare(residual: Floats, use: npt.NDArray[np.bool_], sigma: float) -> Flo
     return weights
 
 
-def _coarse_step(use: npt.NDArray[np.bool_]) -> int:
+def _coarse_step(use: Bools) -> int:
     """Step of a grid that holds about `_COARSE_PIXELS` pixels in use; 1 if there are few, or few on that grid."""
     wanted = min(_COARSE_PIXELS, int(np.count_nonzero(use)))
     step = max(1, int((np.count_nonzero(use) / wanted) ** 0.5))

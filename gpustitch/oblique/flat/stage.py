@@ -11,134 +11,74 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Device, choose_device, empty, on, to_device, to_host
-from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, ParameterError
+from gpustitch.array import choose_device
+from gpustitch.errors import InputMissingError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.frames.formats import frame_files
 from gpustitch.io.frames.opening import cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
-from gpustitch.io.stacks.choice import StackChoice
+from gpustitch.io.provenance import provenance, write_json
 from gpustitch.model import Frames
-from gpustitch.model.arrays import Integers32
-from gpustitch.model.options import check_ranges, documented, option
-from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, fit_flat
-from gpustitch.oblique.flat.histogram import check_bins, count_between, percentile_bin
+from gpustitch.model.arrays import Floats32, HostArray
+from gpustitch.model.options import check_ranges
+from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, counts_of, fit_flat, usable
+from gpustitch.oblique.flat.histogram import check_bins
+from gpustitch.oblique.flat.judge import Halves, Judge, Judged, best
+from gpustitch.oblique.flat.look import Look, first_look
+from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.oblique.flat.percentiles import FRAMES_PER_READ, Binning, Chosen, Found, Percentiles, find_percentiles
+from gpustitch.oblique.flat.verdict import Verdict
 from gpustitch.running import options as shared
-from gpustitch.running.progress import SILENT, Progress, tracked
-from gpustitch.running.threads import checked_workers, ordered_map
-
-FLAT = "Flat field"  # heading of the options
+from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.threads import checked_workers
 
 # The seed of spimstitch, so that both take the same frames.
 _FRAME_SEED = 1234
-_FRAMES_PER_READ = 32
 _COMPRESSION = 3
-# Step between frames checked for values beyond the bins, and the part of the tissue beyond that raises a warning.
-_FRAMES_SAMPLED, _TOO_BRIGHT = 8, 0.02
+# Frames of the first look.
+_LOOKED_AT = 24
+# Part of the tissue beyond the bins that raises a warning.
+_TOO_BRIGHT = 0.02
 # Bands this thin make many small reads of one frame's bytes.
 _THIN_BAND_ROWS = 8
 # Bytes of a pixel while the model is fitted: about ten float64 images.
 _FIT_BYTES_PER_PIXEL = 96
 
 
-@documented
-@dataclass(frozen=True)
-class IlluminationOptions:
-    """Frames to estimate a flat from, and how; see :class:`FlatOptions` and :func:`percentile_bin`.
-
-    ``paths`` are files, folders or patterns of images. ``rotate_90`` and ``flip_ud`` turn the flat, just as they turn
-    frames in the stages that use the flat.
-    """
-
-    paths: tuple[str | Path, ...] = option(
-        help="Files of raw frames, all of one size.", is_argument=True, metavar="DCIMG..."
-    )
-    output: Path = option(help="TIFF to write: the illumination in counts, float32.")
-    intermediate_output: Path | None = option(None, help="TIFF to write: the percentile of each pixel, before the fit.")
-    n_frames: int | None = option(None, help="Frames to take, at random of all.", shown="all of them", panel=FLAT)
-    n_bins: int = option(1024, help="Bins of the histogram of each pixel.", panel=FLAT)
-    values_per_bin: int = option(
-        4, help="Counts in a bin; values of at least `n_bins` times this are not counted.", panel=FLAT
-    )
-    min_samples: int = option(20, help="Pixels in each random sample that the robust fit starts from.", panel=FLAT)
-    percentile: float = option(
-        95.0,
-        at_least=0,
-        at_most=100,
-        help="Percentile of each pixel's counted values that the fit goes through.",
-        panel=FLAT,
-    )
-    background: int = option(150, help="Values below this are not tissue and are not counted.", panel=FLAT)
-    dark: float = option(
-        0.0,
-        help="Counts that the camera shows without light, less than `background`. They are subtracted, which makes "
-        "the flat proportional to the light: give the same value as for destriping.",
-        panel=FLAT,
-    )
-    model: FlatModel = option(
-        "reference", help="'reference' is A x^2 + B x + C y + D; 'product' is the exponential of that.", panel=FLAT
-    )
-    seed: int = option(0, help="Start of the fit's random numbers.", panel=FLAT)
-    rotate_90: int = shared.rotate_90()
-    flip_ud: bool = shared.flip_ud()
-    n_workers: int | None = shared.n_workers()
-    overwrite: bool = shared.overwrite()
-    allow_missing: bool = shared.allow_missing()
-    on_error: shared.OnError = shared.on_error()
-    choice: StackChoice = shared.stack_choice()
-    memory_bytes: int = shared.memory(1 << 30)
-    device: str | Device = shared.device()
-    device_memory_bytes: int | None = shared.device_memory()
-
-    def fit_options(self) -> FlatOptions:
-        """The options of the fit; ParameterError if one is out of range."""
-        return FlatOptions(
-            self.n_bins, self.values_per_bin, self.background, self.dark, self.min_samples, self.model, self.seed
-        )
-
-
 @dataclass(frozen=True)
 class IlluminationPlan:
-    """A checked job: ``chosen`` holds the frame numbers of each source, read in bands of ``band_rows`` rows."""
+    """A checked job: ``chosen`` holds the frames of the sources and how they are read."""
 
     options: IlluminationOptions
-    fit_options: FlatOptions
     sources: tuple[Readable, ...]
-    chosen: tuple[npt.NDArray[np.int64], ...]
-    band_rows: int
-    n_workers: int
-    device: Device
-
-    @property
-    def n_frames(self) -> int:
-        """Number of frames taken."""
-        return sum(len(c) for c in self.chosen)
-
-    @property
-    def frame_shape(self) -> tuple[int, int]:
-        """Rows and columns of a frame as the camera wrote it."""
-        return self.sources[0].shape[1], self.sources[0].shape[2]
+    chosen: Chosen
 
     @property
     def peak_bytes(self) -> int:
         """Most memory held at once, in bytes."""
-        rows, columns = self.frame_shape
-        band = (self.n_frames + _FRAMES_PER_READ) * self.band_rows * columns * self.sources[0].dtype.itemsize
-        return max(self.n_workers * band + 8 * rows * columns, _FIT_BYTES_PER_PIXEL * rows * columns)
+        rows, columns = self.chosen.frame_shape
+        return max(self.chosen.peak_bytes, _FIT_BYTES_PER_PIXEL * rows * columns)
 
 
 @dataclass(frozen=True)
 class IlluminationResult:
-    """The fitted flat, the percentile image of the fit (counts, same orientation), and the number of frames.
+    """The fitted flat, its judgement, images as of the fit in its orientation, and the number of frames.
 
+    ``percentile_image`` is in counts. ``residual_percent`` is what it is above the fit, 0 where pixels are not used.
     ``lost`` says what each input lacks: frames that were not there, and chosen ones that could not be read.
     """
 
-    fit: FlatFit
+    verdict: Verdict
     percentile_image: npt.NDArray[np.uint32]
+    residual_percent: Floats32
     n_frames: int
     lost: tuple[Lost, ...]
+
+    @property
+    def fit(self) -> FlatFit:
+        """The fit."""
+        return self.verdict.fit
 
     @property
     def flat(self) -> npt.NDArray[np.float32]:
@@ -173,6 +113,8 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     if not options.paths:
         raise ParameterError("`paths` is empty; give at least one file of raw frames, such as a DCIMG file")
     fit_options = options.fit_options()
+    for model in _models(options, is_covered=True):
+        replace(fit_options, model=model)  # checks min_samples
     _check_outputs(options)
     skips = shared.checked_on_error(options.on_error)
     opened = (
@@ -181,73 +123,137 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     )
     sources = tuple(Readable(frames, skips=skips) for frames in opened)
     _check_alike(options.paths, sources)
-    check_bins(sources[0].dtype, options.n_bins, options.values_per_bin, options.background)
-    chosen = choose_frames([source.shape[0] for source in sources], options.n_frames, [s.absent for s in sources])
+    check_bins(sources[0].dtype, fit_options.n_bins, fit_options.values_per_bin, fit_options.background)
+    numbers = choose_frames([source.shape[0] for source in sources], options.n_frames, [s.absent for s in sources])
     n_workers, band_rows = _cut(
-        sources[0], sum(len(c) for c in chosen), checked_workers(options.n_workers), options.memory_bytes
+        sources[0], sum(len(c) for c in numbers), checked_workers(options.n_workers), options.memory_bytes
     )
     device = choose_device(options.device, options.device_memory_bytes)
-    return IlluminationPlan(options, fit_options, sources, chosen, band_rows, n_workers, device)
+    return IlluminationPlan(options, sources, Chosen(sources, numbers, band_rows, n_workers, device))
 
 
 def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:
     """Estimate the flat and write it, in counts, as a float32 TIFF.
 
-    If ``intermediate_output`` is given, the percentile image is written too, as uint16.
+    If ``intermediate_output`` is given, the percentile image is written too, as uint16. With ``auto`` the residual and
+    a record of the choice are written as well.
+
+    Raises
+    ------
+    ParameterError
+        If too few pixels are brighter than the background, or ``auto`` finds no flat that is better than none.
+    OutputError
+        If an output cannot be written.
+    """
+    options = plan.options
+    result = estimated(plan, progress)
+    if result.verdict.is_refused:
+        raise ParameterError(result.verdict.refusal)
+    if options.intermediate_output is not None:
+        shown = np.minimum(result.percentile_image, 65535).astype(np.uint16)
+        write_tiff(options.intermediate_output, shown, compression=_COMPRESSION, overwrite=options.overwrite)
+    if options.auto:
+        write_residual(result, options)
+        record = provenance(options, _files(options)) | {"flat": result.verdict.record}
+        write_json(options.record_output, record, overwrite=options.overwrite)
+    write_flat(result, options)
+    return result
+
+
+def write_flat(result: IlluminationResult, options: IlluminationOptions) -> None:
+    """Write the flat, in counts, as a float32 TIFF."""
+    write_tiff(options.output, result.fit.counts, compression=_COMPRESSION, overwrite=options.overwrite)
+
+
+def write_residual(result: IlluminationResult, options: IlluminationOptions) -> None:
+    """Write what the flat misses, in percent, as a float32 TIFF beside the flat."""
+    image = result.residual_percent
+    write_tiff(options.residual_output, image, compression=_COMPRESSION, overwrite=options.overwrite)
+
+
+def estimated(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:
+    """Estimate the flat and judge it, without writing anything.
 
     Raises
     ------
     ParameterError
         If too few pixels are brighter than the background.
-    OutputError
-        If an output cannot be written.
     """
-    options = plan.options
+    options, chosen = plan.options, plan.chosen
     for caution in itertools.chain.from_iterable(map(cautions, options.paths)):
         progress.warn(caution)
-    if plan.band_rows < _THIN_BAND_ROWS < plan.frame_shape[0]:
+    if chosen.band_rows < _THIN_BAND_ROWS < chosen.frame_shape[0]:
         progress.note(
-            f"{plan.n_frames} frames fit in memory {plan.band_rows} rows at a time, which makes many small reads; "
+            f"{chosen.n_frames} frames fit in memory {chosen.band_rows} rows at a time, which makes many small reads; "
             "2000 `n_frames` give nearly the same flat sooner"
         )
-    bins, count = percentile_bins(plan, progress)
-    fit = fit_flat(_oriented(bins, options), _oriented(count, options), plan.fit_options)
-    image = (_oriented(bins, options) * options.values_per_bin).astype(np.uint32)
-    if options.intermediate_output is not None:
-        shown = np.minimum(image, 65535).astype(np.uint16)
-        write_tiff(options.intermediate_output, shown, compression=_COMPRESSION, overwrite=options.overwrite)
-    write_tiff(options.output, fit.counts, compression=_COMPRESSION, overwrite=options.overwrite)
+    look = first_look(chosen.few(_LOOKED_AT), options.dark)
+    fit_options = options.fit_options(look)
+    found = percentile_bins(plan, fit_options, progress)
+    whole = _oriented(found.whole, options)
+    verdict = _chosen(whole, _halves(found, options), look, fit_options, options)
+    progress.note(verdict.choice)
+    for caution in verdict.cautions():
+        progress.warn(caution)
+    image = (whole.bins * fit_options.values_per_bin).astype(np.uint32)
     lost = tuple(Lost.of(source) for source in plan.sources)
     for path, source in zip(options.paths, lost, strict=True):
         for line in replace(source, missing=()).lines("not used for the flat"):
             progress.warn(f"{path}: {line}")
-    return IlluminationResult(fit, image, plan.n_frames - sum(len(one.unreadable) for one in lost), lost)
+    n_frames = chosen.n_frames - sum(len(one.unreadable) for one in lost)
+    return IlluminationResult(verdict, image, _residual(whole, verdict), n_frames, lost)
 
 
-def percentile_bins(plan: IlluminationPlan, progress: Progress = SILENT) -> tuple[Integers32, Integers32]:
-    """Percentile bin and number of counted values of each pixel, both int32 (rows, columns).
-
-    The orientation is that of the frames as the camera wrote them.
-    """
-    rows, columns = plan.frame_shape
-    bins, count = np.zeros((rows, columns), np.int32), np.zeros((rows, columns), np.int32)
-    lit = beyond = 0
-    starts = range(0, rows, plan.band_rows)
-    bands = ordered_map(lambda start: _band(plan, start), starts, plan.n_workers)
-    for start, (band_bins, band_count, band_lit, band_beyond) in zip(
-        starts, tracked(bands, progress, "Illumination", len(starts), "bands"), strict=True
-    ):
-        bins[start : start + plan.band_rows] = band_bins
-        count[start : start + plan.band_rows] = band_count
-        lit, beyond = lit + band_lit, beyond + band_beyond
-    if beyond > _TOO_BRIGHT * lit:
-        options = plan.options
+def percentile_bins(plan: IlluminationPlan, options: FlatOptions, progress: Progress = SILENT) -> Found:
+    """Percentiles of the chosen frames, in the orientation of the camera; warns where the bins end too early."""
+    check_bins(plan.sources[0].dtype, options.n_bins, options.values_per_bin, options.background)
+    binning = Binning(plan.options.percentile, options.n_bins, options.values_per_bin, options.background)
+    found = find_percentiles(plan.chosen, binning, progress)
+    if found.beyond > _TOO_BRIGHT * found.lit:
         progress.warn(
-            f"{100 * beyond / lit:.0f} % of the values from {options.background} up are not counted, as "
-            f"{options.n_bins} bins of {options.values_per_bin} end at {options.n_bins * options.values_per_bin}: the "
-            "flat may be wrong; raise `values_per_bin` (16 holds all values of a 14-bit camera, 64 of a 16-bit one)"
+            f"{100 * found.beyond / found.lit:.0f} % of the values from {binning.background} up are not counted, as "
+            f"{binning.n_bins} bins of {binning.values_per_bin} end at {binning.end}: the flat may be wrong; raise "
+            "`values_per_bin` (16 holds all values of a 14-bit camera, 64 of a 16-bit one)"
         )
-    return bins, count
+    return found
+
+
+def _models(options: IlluminationOptions, *, is_covered: bool) -> tuple[FlatModel, ...]:
+    """The models to choose from, the simplest first; only where tissue passed everywhere can a rich one be told."""
+    if not options.auto:
+        return (options.model,)
+    return ("reference", "product", "smooth") if is_covered else ("reference", "product")
+
+
+def _chosen(
+    whole: Percentiles, halves: Halves, look: Look, fit_options: FlatOptions, options: IlluminationOptions
+) -> Verdict:
+    judge = Judge(halves, fit_options)
+    judged: list[Judged] = []
+    for model in _models(options, is_covered=judge.is_covered):
+        of_model = replace(fit_options, model=model)
+        judged.append(judge.judged(fit_flat(whole.bins, whole.count, of_model), of_model))
+    allows = options.allow_poor_flat or not options.auto
+    chosen = best(judged)
+    assert chosen.fit is not None
+    trends = look.spots.trends(_turned_back(chosen.fit.counts, options))
+    return Verdict(chosen, judged, judge.no_flat(), look, fit_options, trends, allows)
+
+
+def _residual(whole: Percentiles, verdict: Verdict) -> Floats32:
+    counts, fit = counts_of(whole.bins, verdict.options), verdict.fit.counts
+    used = usable(whole.bins, whole.count, verdict.options)
+    return np.where(used, 100 * (counts / fit - 1), 0).astype(np.float32)
+
+
+def _halves(found: Found, options: IlluminationOptions) -> Halves:
+    """The halves as turned for the fit, and where their pixels lie then."""
+    is_there = np.zeros(found.whole.bins.shape, np.bool_)
+    is_there[:: found.step, :: found.step] = True
+    is_there = _turned(is_there, options)
+    rows, columns = (np.flatnonzero(is_there.any(axis=axis)) for axis in (1, 0))
+    first, second = (_oriented(half, options) for half in found.halves)
+    return Halves((first, second), rows, columns)
 
 
 def choose_frames(
@@ -278,52 +284,23 @@ def choose_frames(
     return tuple(numbers[part - end] for part, end, numbers in zip(parts, ends, there, strict=True))
 
 
-def _band(plan: IlluminationPlan, start: int) -> tuple[Integers32, Integers32, int, int]:
-    """Bins and counts of the band; also, in a sample of its frames, how many values are tissue and beyond the bins."""
-    options = plan.options
-    rows = slice(start, min(start + plan.band_rows, plan.frame_shape[0]))
-    shape = (rows.stop - start, plan.frame_shape[1])
-    frames = np.empty((plan.n_frames, *shape), plan.sources[0].dtype.newbyteorder("="))
-    at, lost = 0, []
-    for source, chosen in zip(plan.sources, plan.chosen, strict=True):
-        for first, stop in _runs(chosen):
-            frames[at : at + stop - first] = source.read(first, stop, rows=rows)
-            lost += [at + number - first for number in source.absent.intersection(range(first, stop))]
-            at += stop - first
-    if lost:
-        frames = np.delete(frames, lost, axis=0)
-    if not len(frames):
-        raise DamagedInputError(f"none of the {plan.n_frames} frames chosen for the flat can be read")
-    end = options.n_bins * options.values_per_bin
-    with on(plan.device):
-        moved = to_device(frames, plan.device)
-        count, bins = (empty(shape, np.int32, plan.device) for _ in range(2))
-        count_between(moved, count, options.background, end)
-        percentile_bin(
-            moved, count, bins, options.percentile, options.n_bins, options.values_per_bin, options.background
-        )
-        count, bins = to_host(count), to_host(bins)
-    some = frames[::_FRAMES_SAMPLED]
-    return bins, count, int(np.count_nonzero(some >= options.background)), int(np.count_nonzero(some >= end))
+def _oriented(found: Percentiles, options: IlluminationOptions) -> Percentiles:
+    return Percentiles(_turned(found.bins, options), _turned(found.count, options))
 
 
-def _runs(indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Half-open runs of consecutive frames, each at most one read long."""
-    for run in np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1):
-        for first in range(0, len(run), _FRAMES_PER_READ):
-            part = run[first : first + _FRAMES_PER_READ]
-            yield int(part[0]), int(part[-1]) + 1
-
-
-def _oriented(image: Integers32, options: IlluminationOptions) -> Integers32:
+def _turned(image: HostArray, options: IlluminationOptions) -> HostArray:
     turned = np.rot90(image, options.rotate_90)
     return np.ascontiguousarray(np.flipud(turned) if options.flip_ud else turned)
+
+
+def _turned_back(image: HostArray, options: IlluminationOptions) -> HostArray:
+    return np.rot90(np.flipud(image) if options.flip_ud else image, -options.rotate_90)
 
 
 def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tuple[int, int]:
     """Number of workers and rows of a band, so that the bands of all workers fit in the memory."""
     _, rows, columns = source.shape
-    row_bytes = (n_frames + _FRAMES_PER_READ) * columns * source.dtype.itemsize
+    row_bytes = (n_frames + FRAMES_PER_READ) * columns * source.dtype.itemsize
     if row_bytes > memory_bytes:
         raise ParameterError(
             f"one row of {n_frames} frames takes {row_bytes / 1e9:.2f} GB, more than the {memory_bytes / 1e9:.2f} GB "
@@ -335,16 +312,20 @@ def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tu
 
 
 def _check_outputs(options: IlluminationOptions) -> None:
-    for path in (options.output, options.intermediate_output):
-        if path is not None and path.suffix.lower() not in TIFF_SUFFIXES:
+    outputs: dict[str, Path | None] = {"output": options.output, "intermediate_output": options.intermediate_output}
+    if options.auto:
+        outputs |= {"residual": options.residual_output, "record": options.record_output}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        if name != "record" and path.suffix.lower() not in TIFF_SUFFIXES:
             raise ParameterError(f"{path} will be a TIFF file; its name should end in .tif or .tiff")
-    check_file_output(options.output, overwrite=options.overwrite)
-    check_apart(options.output, _files(options))
-    if options.intermediate_output is not None:
-        if options.intermediate_output.absolute() == options.output.absolute():
-            raise ParameterError(f"`output` and `intermediate_output` are both {options.output}")
-        check_file_output(options.intermediate_output, overwrite=options.overwrite)
-        check_apart(options.intermediate_output, _files(options))
+        check_file_output(path, overwrite=options.overwrite)
+        check_apart(path, _files(options))
+    places: dict[Path, str] = {}
+    for name, path in outputs.items():
+        if path is not None and (other := places.setdefault(path.absolute(), name)) != name:
+            raise ParameterError(f"`{other}` and `{name}` are both {path}")
 
 
 def _files(options: IlluminationOptions) -> Iterator[Path]:

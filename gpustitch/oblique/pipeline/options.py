@@ -13,9 +13,9 @@ from gpustitch.oblique.align import ALIGNMENT as ALIGNMENT_PANEL
 from gpustitch.oblique.align import allow_unaligned
 from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
-from gpustitch.oblique.flat.stage import FLAT as FLAT_PANEL
-from gpustitch.oblique.flat.stage import IlluminationOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
+from gpustitch.oblique.flat.options import FLAT as FLAT_PANEL
+from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.fuse.options import VOLUME as VOLUME_PANEL
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.running import options as shared
@@ -29,6 +29,7 @@ FLAT_FRAMES = 2000
 ORIENTATIONS = {"plain": (0, False), "chunglab": (3, True)}
 Preset = Literal["auto", "plain", "chunglab"]
 _GEOMETRY = "Geometry"
+_AS_NEEDED = "as the frames need"
 # Options that the stages share: the pipeline fills them in.
 _FILLED_IN = (
     "output",
@@ -52,7 +53,7 @@ class PipelineOptions:
     channel: Path = option(
         help="Folder CHANNEL/X/X_Y/Z.dcimg (tenths of a micron), or a DCIMG file.", is_argument=True, metavar="CHANNEL"
     )
-    output: Path = option(help="Folder to create: volume/, flat.tiff, align.json, provenance.json.")
+    output: Path = option(help="Folder to create: volume/, flat.tiff, flat_residual.tiff, align.json, provenance.json.")
     x_step_um: float = option(
         1.28,
         flag="--x-step-size",
@@ -73,13 +74,14 @@ class PipelineOptions:
         45.0, flag="--angle", help="Angle between the sheet and the stage's motion, degrees.", panel=_GEOMETRY
     )
     correction: Correction = nested(
-        lambda: Correction("lightsheet", WaveletOptions(128.0, 512.0, wavelet="db5")),
+        lambda: Correction("lightsheet", WaveletOptions(wavelet="db5")),
         dark={"flag": "--background --dark", "env": "BACKGROUND"},
         method={
             "env": "USE_WAVELETS",
             "env_means": "wavelet",
             "metavar": "METHOD",
-            "help": "none, wavelet or lightsheet. lightsheet removes the smooth background too; wavelet keeps it.",
+            "help": "none, wavelet or lightsheet. lightsheet removes the background, for counting cells; wavelet keeps "
+            "tissue. How wavelet filters is chosen from eight frames, unless you say.",
         },
     )
     flat: Path | None = option(
@@ -92,10 +94,15 @@ class PipelineOptions:
     )
     correct_flat: bool = option(True, flag="--flat/--no-flat", help="Correct the illumination.", panel=FLAT_PANEL)
     illumination: IlluminationOptions = nested(
-        lambda: IlluminationOptions((), Path(FLAT)),
-        without=(*_FLAT_FILLED_IN, "min_samples", "percentile", "model", "seed"),
+        lambda: IlluminationOptions((), Path(FLAT), auto=True),
+        without=(*_FLAT_FILLED_IN, "min_samples", "percentile", "model", "seed", "auto"),
         n_frames={"help": "Frames to make the flat from.", "shown": str(FLAT_FRAMES)},
-        background={"flag": "--flat-background", "help": "Counts below this are not tissue, for the flat."},
+        values_per_bin={"shown": _AS_NEEDED},
+        background={
+            "flag": "--flat-background",
+            "help": "Counts below this are not tissue, for the flat.",
+            "shown": _AS_NEEDED,
+        },
     )
     align_file: Path | None = option(
         None, env="ALIGN_FILE", help="Alignment of another channel to use as it is.", panel=ALIGNMENT_PANEL

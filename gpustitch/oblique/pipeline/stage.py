@@ -22,7 +22,6 @@ from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space,
 from gpustitch.io.found import one_place
 from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
-from gpustitch.io.images.files import read_image
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
@@ -32,20 +31,18 @@ from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, DeobliquePlan
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.flat import stage as illumination
-from gpustitch.oblique.flat.flatfield import normalized_flat
-from gpustitch.oblique.flat.stage import IlluminationOptions, IlluminationPlan
+from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import TreeOptions
 from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
+from gpustitch.oblique.pipeline.destriping import judged_correction
+from gpustitch.oblique.pipeline.flat import flat_used, planned_flat
 from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
-    FLAT,
-    FLAT_FRAMES,
     ORIENTATIONS,
     PROVENANCE,
     TILES,
@@ -85,13 +82,14 @@ class PipelinePlan:
 class PipelineResult:
     """What was written, the flat (maximum 1) used, if any, and in words how the tiles were aligned.
 
-    ``lost`` has for each tile (by name) the frames that it lacks.
+    ``correction`` is what every frame went through. ``lost`` has for each tile (by name) the frames that it lacks.
     """
 
     output: Path
     flat: npt.NDArray[np.float32] | None
     stitched: StitchResult
     aligned: str
+    correction: Correction
     lost: Mapping[str, Lost]
 
     @property
@@ -156,17 +154,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     _check_alike(mosaic, tiles)
     cautions = _cautions(options, mosaic, tiles)
     check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
-    flat, making = None, None
-    if options.flat is not None:
-        flat = normalized_flat(read_image(options.flat))
-        Correction(flat=flat).check_shape((tiles[0].scan.n_rows, tiles[0].scan.n_columns))
-    elif options.correct_flat:
-        if tiles[0].frames.dtype.kind == "f":
-            raise ParameterError(
-                "no flat can be made from float frames: give `flat`, a file, or do without `correct_flat`"
-            )
-        n_frames = sum(job.scan.n_frames - len(job.scan.absent) for job in tiles)
-        making = illumination.plan(_illumination_options(options, mosaic, n_frames, turned.orientation))
+    flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
     tile_bytes = sum(job.output_bytes for job in tiles)
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
     disk_bytes = tile_bytes + min(stitched_bytes, 2 * tile_bytes)
@@ -183,22 +171,24 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         Any error of a stage. Then no part of the output remains.
     """
     options = plan.options
-    if plan.upright.note:
-        progress.note(plan.upright.note)
+    for note in (plan.upright.note, options.correction.note):
+        if note:
+            progress.note(note)
     n_columns = plan.tiles[0].scan.n_columns
     for caution in (plan.upright.warning, *plan.cautions, options.correction.caution(n_columns)):
         if caution:
             progress.warn(caution)
     with atomic_directory(options.output, overwrite=options.overwrite) as folder:
-        flat = _flat_used(plan, folder, progress)
-        correction = replace(options.correction, flat=flat)
+        flat, flat_record = flat_used(options, (plan.flat, plan.illumination), folder, progress)
+        destriping = judged_correction(options.correction, plan.tiles, plan.tiles[0].device, progress)
+        correction = replace(destriping.correction, flat=flat)
         lost = {}
         for number, (tile, job) in enumerate(zip(plan.mosaic.tiles, plan.tiles, strict=True), 1):
             place = folder / job.options.output.relative_to(options.output)
             progress.note(f"tile {number} of {len(plan.tiles)}: {tile.path}")
             placed = replace(job.options, output=place, correction=correction)
-            used = None if correction.is_identity else correction
-            lost[tile.name] = deoblique.run(replace(job, options=placed, correction=used), progress).lost
+            job = replace(job, options=placed, correction=None if correction.is_identity else correction)
+            lost[tile.name] = deoblique.run(job, progress).lost
         alignment, aligned = _aligned(plan, folder, progress)
         tree = TreeOptions(
             folder / TILES,
@@ -211,9 +201,13 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
         if not options.keep_tiles:
             shutil.rmtree(folder / TILES)
-        record = provenance(options, _inputs(options, plan.mosaic))
-        write_json(folder / PROVENANCE, record | {"tiles": {name: of_tile.record for name, of_tile in lost.items()}})
-    return PipelineResult(options.output, flat, replace(stitched, path=options.output / VOLUME), aligned, lost)
+        used = replace(options, correction=destriping.correction)
+        record = provenance(used, _inputs(options, plan.mosaic))
+        record |= {"flat": flat_record, "destriping": destriping.record}
+        record |= {"tiles": {name: of_tile.record for name, of_tile in lost.items()}}
+        write_json(folder / PROVENANCE, record)
+    stitched = replace(stitched, path=options.output / VOLUME)
+    return PipelineResult(options.output, flat, stitched, aligned, correction, lost)
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:
@@ -223,7 +217,10 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     device = choose_device(options.device, options.device_memory_bytes)
-    options = replace(options, channel=one_place(options.channel))
+    correction = options.correction
+    if correction.method == "wavelet" and not correction.wavelet.is_open:
+        correction = replace(correction, wavelet=correction.wavelet.completed)
+    options = replace(options, channel=one_place(options.channel), correction=correction)
     return settled(options, device, checked_workers(options.n_workers))
 
 
@@ -314,37 +311,6 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic, orientation: Orienta
 def _tile_folder(tile: TilePath) -> Path:
     x, y, z = (f"{round(v * 10)}" for v in tile.stage_um)
     return Path(x) / f"{x}_{y}" / z
-
-
-def _illumination_options(
-    options: PipelineOptions, mosaic: Mosaic, n_frames: int, orientation: Orientation
-) -> IlluminationOptions:
-    asked = options.illumination
-    return replace(
-        asked,
-        paths=tuple(tile.path for tile in mosaic.tiles),
-        output=options.output / FLAT,
-        n_frames=min(FLAT_FRAMES, n_frames) if asked.n_frames is None else asked.n_frames,
-        dark=options.correction.dark,
-        rotate_90=orientation[0],
-        flip_ud=orientation[1],
-        allow_missing=options.allow_missing,
-        on_error=options.on_error,
-        choice=options.choice,
-        device=options.device,
-        n_workers=options.n_workers,
-        overwrite=options.overwrite,
-    )
-
-
-def _flat_used(plan: PipelinePlan, folder: Path, progress: Progress) -> npt.NDArray[np.float32] | None:
-    """Make or take the flat, and put it into the output folder too; None for no flat."""
-    if plan.illumination is not None:
-        making = plan.illumination
-        return illumination.run(replace(making, options=replace(making.options, output=folder / FLAT)), progress).flat
-    if plan.options.flat is not None:
-        shutil.copyfile(plan.options.flat, folder / FLAT)
-    return plan.flat
 
 
 def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> tuple[Path | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +18,18 @@ from gpustitch.demo.score.brain import Evaluation, Figure
 RUNNER = CliRunner()
 
 
-def run_with(figures: tuple[Figure, ...], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Any, list[Any]]:
+def run_with(
+    figures: tuple[Figure, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    *arguments: str,
+    destriping: Mapping[str, tuple[Figure, ...]] | None = None,
+) -> tuple[Any, list[Any]]:
     plans: list[Any] = []
 
     def fake_run(plan: Any, progress: Any) -> Any:
         plans.append(plan)
         return SimpleNamespace(
-            evaluation=Evaluation(figures, ()),
+            evaluation=Evaluation(figures, (), destriping or {}),
             stitched=SimpleNamespace(volume=Path("volume")),
             seconds={"phantom": 1.0},
             report=Path("report.json"),
@@ -49,6 +55,30 @@ def test_a_missed_target_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     result, _ = run_with((Figure("cell recall", 50, "%", ">= 98", False),), monkeypatch, str(tmp_path / "d"))
     assert result.exit_code == 20
     assert "FAIL" in result.stdout
+
+
+def test_destriping_by_default_is_a_table_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    judged = {
+        "none": (Figure("stripes left", 75.0, "counts"), Figure("cell intensity kept", 101, "%")),
+        "wavelet": (
+            Figure("stripes left", 7.0, "counts", "<= 24", True),
+            Figure("cell intensity kept", 75.5, "%", "97 to 103", False),
+        ),
+        "lightsheet": (
+            Figure("stripes left", 8.0, "counts", "<= 24", True),
+            Figure("cell intensity kept", 98.5, "%", "90 to 110", True),
+            Figure("tissue that is 0", 35, "%"),
+        ),
+    }
+    result, _ = run_with((), monkeypatch, str(tmp_path / "d"), destriping=judged)
+    assert result.exit_code == 20
+    rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "figure none wavelet lightsheet target" in rows
+    assert "stripes left counts 75 7 pass 8 pass <= 24" in rows
+    assert "cell intensity kept % 101 75.5 FAIL 98.5 pass wavelet 97 to 103; lightsheet 90 to 110" in rows
+    assert "tissue that is 0 % 35" in rows
+    kept = {**judged, "wavelet": judged["wavelet"][:1]}
+    assert run_with((), monkeypatch, str(tmp_path / "d"), destriping=kept)[0].exit_code == 0
 
 
 def test_an_existing_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -16,7 +18,7 @@ from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import deoblique
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 
 ROWS, COLUMNS = 24, 32
 
@@ -77,7 +79,7 @@ def test_wavelet_with_all_options(raw, flat, tmp_path):
 
 
 def test_lightsheet_with_all_options(raw, tmp_path):
-    # The reference throws destriped frames away without --flat, and ignores --dark here; ours does neither.
+    # The reference throws destriped frames away without --flat. The method has taken --dark with the background.
     frames, path = raw
     result = call(
         "--input", path, "--output", tmp_path / "v", "--destripe-method", "lightsheet", "--artifact-length", 11,
@@ -87,6 +89,7 @@ def test_lightsheet_with_all_options(raw, tmp_path):
     correction = Correction("lightsheet", lightsheet=LightsheetOptions(11, 9, 0.3, 1.5), dark=80)
     volume = read(tmp_path / "v")
     np.testing.assert_array_equal(volume, expected(frames, correction, 1.28))
+    np.testing.assert_array_equal(volume, expected(frames, replace(correction, dark=0), 1.28))
     assert (volume != expected(frames, Correction(), 1.28)).any()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,7 +11,9 @@ from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
 from gpustitch.io.frames.dcimg_writer import write_dcimg
-from gpustitch.oblique.flat.stage import IlluminationOptions, plan, run
+from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.oblique.flat.stage import plan, run
+from tests.oblique.flat.scenes import EVEN, X, Y, frames
 from tests.paths import DATA
 
 
@@ -50,6 +54,43 @@ def test_defaults_and_overwrite(dcimg, tmp_path):
     assert refused.exit_code == 7
     assert "--overwrite" in refused.output
     assert call("--output", flat, "--overwrite", dcimg).exit_code == 0
+
+
+def written(folder, **scene):
+    made = frames(**scene)
+    write_dcimg(folder / "a.dcimg", made, len(made), made.shape[1:])
+    return folder / "a.dcimg"
+
+
+def test_auto_chooses_and_writes_what_the_flat_misses_and_a_record(tmp_path):
+    light = np.cos(np.arctan(1.4 * np.hypot(X, Y))) ** 4
+    raw, flat = written(tmp_path, light=light), tmp_path / "flat.tiff"
+    result = call("--auto", "--dark", 100, "--output", flat, raw)
+    assert result.exit_code == 0, result.output
+    assert "smooth is taken" in result.output
+    record = json.loads((tmp_path / "flat.tiff.json").read_text())["flat"]
+    assert record["model"] == "smooth" and set(record["misfit_percent"]) == {"reference", "product", "smooth"}
+    assert record["misfit_percent"]["smooth"] < 3 < 10 < record["misfit_without_flat_percent"]
+    residual = tifffile.imread(tmp_path / "flat_residual.tiff")
+    assert residual.dtype == np.float32 and residual.shape == light.shape
+    assert abs(np.median(residual)) < 1 and 1 < residual.std() < 30
+    assert call("--auto", "--output", flat, raw).exit_code == 7
+    (tmp_path / "flat.tiff").unlink()
+    assert "flat_residual.tiff" in call("--auto", "--output", flat, raw).output
+    plain = call("--dark", 100, "--output", tmp_path / "plain.tiff", raw)
+    assert plain.exit_code == 0 and "the flat may be wrong" in plain.output
+    assert not (tmp_path / "plain_residual.tiff").exists()
+
+
+def test_a_flat_that_is_worse_than_none_is_refused_unless_it_is_asked_for(tmp_path):
+    raw, flat = written(tmp_path, light=EVEN, n=2), tmp_path / "flat.tiff"
+    refused = call("--auto", "--dark", 100, "--output", flat, raw)
+    assert refused.exit_code == 3
+    assert "not better than none" in refused.output and "--allow-poor-flat" in refused.output
+    assert [path.name for path in tmp_path.iterdir()] == ["a.dcimg"]
+    allowed = call("--auto", "--dark", 100, "--allow-poor-flat", "--output", flat, raw)
+    assert allowed.exit_code == 0 and "not better than none" in allowed.output
+    assert flat.exists()
 
 
 @pytest.mark.parametrize(

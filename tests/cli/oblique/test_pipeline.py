@@ -41,7 +41,7 @@ def test_defaults(asked: list[PipelineOptions]) -> None:
     assert options.preset == "auto" and options.orientation is None, "the frames tell"
     assert (options.align_xz, options.allow_unaligned, options.negative_y) == (True, False, False)
     assert options.correction.method == "lightsheet" and options.correction.dark == 0
-    assert options.correct_flat and options.flat is None and options.illumination.background == 150
+    assert options.correct_flat and options.flat is None and options.illumination.background is None
     assert options.matching.sample_count == 100 and options.matching.window_px == (51, 51, 51)
     assert options.stitch.levels == 7 and options.stitch.intensity == Intensity()
     assert options.align_file is None and options.z_offset is None and not options.keep_tiles
@@ -128,6 +128,16 @@ def test_tiles_of_several_types_are_refused_before_any_is_made(tmp_path: Path) -
     assert result.exit_code == MosaicError.exit_code
     assert "uint16 voxels but" in result.output and "state one --dtype" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_default_says_what_it_is_for(tmp_path: Path) -> None:
+    for number in range(4):
+        write_tiff(tmp_path / "raw" / "0" / "0_0" / "0" / f"{number}.tif", np.full((20, 24), 7, np.uint8))
+    arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--no-flat", "--preset", "plain"]
+    result = CliRunner().invoke(app, [*arguments, "--levels", "1", "--x-step-size", "5"])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert said.count("--destripe-method lightsheet removes the background, and the dark offset with it") == 1
 
 
 @pytest.mark.parametrize("counts", [(12, 12), (12, 11), (9, 12)])

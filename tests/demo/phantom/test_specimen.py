@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from gpustitch.demo.phantom.specimen import (
     add_blobs,
     inside,
     render,
+    render_cells,
     render_tissue,
 )
 from gpustitch.model import ObliqueScan
@@ -68,6 +70,15 @@ def scene() -> Scene:
     vessels = Blobs(rng.uniform(0, 12, (3, 3)), np.full(3, 2.0), np.full(3, -300.0))
     outline = Outline((9.0, 3.0, 5.0), (9.0, 10.0, 8.0), 0.7, 0.3)
     return Scene(outline, texture, cells, vessels, 8.0, 1000.0)
+
+
+def test_cells_alone_are_the_scene_less_the_scene_without_cells(scene: Scene) -> None:
+    lattice = Lattice.of_frames(SCAN, ORIGIN)
+    points = points_of(lattice)
+    nothing = Blobs(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
+    expected = naive_scene(scene, points) - naive_scene(replace(scene, cells=nothing), points)
+    assert np.allclose(render_cells(scene, lattice), expected, atol=0.3)
+    assert expected.max() > 100
 
 
 def test_frames_lie_where_the_geometry_says() -> None:

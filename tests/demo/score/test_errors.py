@@ -179,6 +179,17 @@ def test_texture_and_flat_volumes_hold_no_cells() -> None:
     assert find_cells(np.zeros((1, 2, 1)), SPACING).shape == (0, 3)
 
 
+def test_without_its_background_a_volume_holds_texture_that_is_no_cell(cells: tuple[np.ndarray, np.ndarray]) -> None:
+    """What is left of a tissue's texture is far above what is left around it, and no cell."""
+    volume, true_um = cells
+    z, y, x = (np.sin(np.arange(n) * s * 2 * np.pi / 26) for n, s in zip(volume.shape, SPACING, strict=True))
+    alone = np.maximum(volume - 1000 + 250 * z[:, None, None] * y[:, None] * x, 0)
+    by_contrast = match_cells(true_um, find_cells(alone, SPACING) * SPACING, 4.0)
+    assert by_contrast.precision < 0.9
+    by_height = match_cells(true_um, find_cells(alone, SPACING, removed=1000) * SPACING, 4.0)
+    assert (by_height.recall, by_height.precision) == (1, 1)
+
+
 def test_a_plateau_is_one_cell() -> None:
     volume = np.full((40, 40, 40), 100, np.float32)
     volume[19:21, 19:21, 19:21] = 60000

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
-from gpustitch.oblique.destripe.wavelet import WaveletOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 
 METHODS = ("none", "wavelet", "lightsheet")
 WHOLE = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32)

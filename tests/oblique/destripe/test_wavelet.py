@@ -19,7 +19,8 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.oblique.destripe.dwt import MOST_TAPS
 from gpustitch.oblique.destripe.notch import RowLowPass
 from gpustitch.oblique.destripe.otsu import otsu
-from gpustitch.oblique.destripe.wavelet import _SMOOTHING, WaveletOptions, destripe_wavelet, share_of_foreground
+from gpustitch.oblique.destripe.wavelet import _SMOOTHING, destripe_wavelet, share_of_foreground
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from tests.cuda_cpu import module, shim
 from tests.paths import DATA
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gpustitch.errors import DamagedInputError, MosaicError
+from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.images.files import write_tiff
@@ -32,6 +33,8 @@ from gpustitch.running.progress import SILENT
 from tests.oblique.align.test_stage import tissue
 from tests.oblique.deskew.test_sweep import Holed
 from tests.oblique.export.test_stage import Seen
+from tests.oblique.flat.scenes import EVEN, X
+from tests.oblique.flat.scenes import frames as flat_frames
 from tests.oblique.fuse.fuse_tiles import covered_by, fused
 
 PIXEL, STEP = 1.8, 1.8 / 2**0.5
@@ -189,5 +192,39 @@ def test_a_tile_that_begins_later_than_others_is_named(channel: Path, whole: Pip
 def test_the_flat_is_made_of_what_is_there(channel: Path, holed: None, tmp_path: Path) -> None:
     seen = Seen()
     made = run(plan(options_of(channel, tmp_path / "out", on_error="skip", correct_flat=True)), seen)
-    assert made.flat is not None and np.isfinite(made.flat).all()
     assert any("not used for the flat" in line for line in seen.warnings)
+    record = json.loads((made.output / "provenance.json").read_text())["flat"]
+    assert record["warnings"] == [line for line in seen.warnings if line in record["warnings"]]
+    assert set(record["misfit_percent"]) >= {"reference", "product"} and "misfit_without_flat_percent" in record
+    residual = tifffile.imread(made.output / "flat_residual.tiff")
+    assert residual.shape == (ROWS, COLUMNS) and residual.any()
+    # This specimen is so small that its light cannot be told from its tissue.
+    assert (made.flat is None) == ("the volume is made WITHOUT a flat" in seen.warnings)
+    assert (made.flat is None) != (made.output / "flat.tiff").exists()
+
+
+def test_light_is_told_and_a_flat_that_is_no_better_than_none_left_out(tmp_path: Path) -> None:
+    light = np.exp(-0.5 * ((X + 0.08) / 0.5) ** 2)
+    for name, scene in {"lit": {"light": light}, "even": {"light": EVEN}, "dark": {"empty": 1}}.items():
+        folder = tmp_path / name / "0" / "0_0"
+        folder.mkdir(parents=True)
+        raw = flat_frames(**scene)
+        write_dcimg(folder / "0.dcimg", raw, len(raw), raw.shape[1:])
+        seen, options = Seen(), options_of(tmp_path / name, tmp_path / f"out-{name}", correct_flat=True)
+        options = replace(options, correction=replace(options.correction, dark=100.0), keep_tiles=False)
+        made = run(plan(options), seen)
+        left_out = [line for line in seen.warnings if "WITHOUT a flat" in line]
+        record = json.loads((made.output / "provenance.json").read_text())["flat"]
+        if name == "lit":
+            assert made.flat is not None and not left_out and not record["refused"]
+            assert np.abs(made.flat / made.flat.mean() / (light / light.mean()) - 1).mean() < 0.03
+        else:
+            assert made.flat is None and left_out and record["refused"]
+            assert not (made.output / "flat.tiff").exists()
+        if name == "dark":
+            given = replace(options.illumination, background=5000)
+            with pytest.raises(ParameterError, match="lower `background`"):
+                plan(replace(options, illumination=given, overwrite=True))
+            given = replace(options.illumination, background=2000)
+            with pytest.raises(ParameterError, match="cannot be fitted"):
+                run(plan(replace(options, illumination=given, overwrite=True)))

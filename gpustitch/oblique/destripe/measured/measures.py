@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from gpustitch.errors import ParameterError
-from gpustitch.oblique.destripe.direction import direction_of, in_blocks
-from gpustitch.oblique.destripe.row_lines import RowLines
-from gpustitch.oblique.destripe.spots import Spots
+from gpustitch.oblique.destripe.measured.direction import direction_of, in_blocks
+from gpustitch.oblique.destripe.measured.row_lines import RowLines
+from gpustitch.oblique.destripe.measured.spots import Spots
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -64,6 +64,8 @@ class DestripeMeasures:
         Number of frames.
     background_removed
         Whether the correction subtracts the background.
+    is_destriped
+        Whether the correction removes stripes at all.
     """
 
     stripes_left_before: float | None
@@ -75,6 +77,7 @@ class DestripeMeasures:
     halos: tuple[float, ...] = ()
     n_frames: int = 1
     background_removed: bool = False
+    is_destriped: bool = True
 
     @property
     def n_cells(self) -> int:
@@ -112,9 +115,12 @@ class DestripeMeasures:
         before, after = _percent(self.stripes_left_before), _percent(self.stripes_left_after)
         yield f"stripes: {before} before, {after} after; the tissue has {_percent(self.lines_across)} down the columns"
         unit = "counts" if self.background_removed else "contrast"
-        yield f"cells: {_percent(self.cells_kept)} of their {unit} kept ({self.n_cells} spots measured)"
+        if self.cells_kept is None:
+            yield f"cells: not measured, {self.n_cells} spots are too few"
+        else:
+            yield f"cells: {_percent(self.cells_kept)} of their {unit} kept ({self.n_cells} spots)"
         if not self.background_removed:
-            yield f"tissue: changed by {_percent(self.halo)} beside cells, by {_percent(self.coarse)} at 12 pixels"
+            yield f"tissue: change beside cells {_percent(self.halo)}, at a scale of 12 pixels {_percent(self.coarse)}"
         direction = "no lines" if self.direction_deg is None else f"lines at {self.direction_deg:.1f} degrees"
         yield f"direction: {direction} against the rows"
 
@@ -122,6 +128,8 @@ class DestripeMeasures:
         """What users should be warned of."""
         before, after, kept = self.stripes_left_before, self.stripes_left_after, self.cells_kept
         tissue = max(_NO_STRIPES, self.lines_across or 0)
+        if not self.is_destriped:
+            before = after = None
         if before is not None and after is not None and before > tissue and after > _REDUCED * before:
             yield f"stripes are not reduced: {before:.1f} % of the light before, {after:.1f} % after destriping"
         if kept is not None and kept < LEAST_KEPT:

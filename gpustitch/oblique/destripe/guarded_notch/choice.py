@@ -1,0 +1,148 @@
+"""Choose the guarded filter from the frames: about ten notches judged on a few frames."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gpustitch.errors import ParameterError
+from gpustitch.model.arrays import HostArray
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.guarded_notch.evidence import Windows
+from gpustitch.oblique.destripe.guarded_notch.notch import Notch
+
+N_FRAMES = 8
+# The mildest notch comes first: a long one takes least of the tissue, few levels leave wide structures alone.
+LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0)
+LEAST_LEVEL, MOST_LEVEL = 4, 7
+# A milder notch may leave so much more of the stripes' energy, and so much of the light at most, which hardly shows.
+_TIE, _UNSEEN = 0.05, 0.015
+# A running median of fewer than a quarter of the rows tells stripes from tissue.
+_LEAST_ROWS = 8
+# Stripes weaker than this, as a fraction of the light, are none.
+_NO_STRIPES = 1e-3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One notch, what it leaves of the stripes and the standard deviation of its gains, as fractions of the light."""
+
+    notch: Notch
+    stripes_left: float
+    gain_spread: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The notch chosen, None if the frames hold no stripes, and all that were tried.
+
+    ``stripes`` is the standard deviation of the stripes in the frames, as a fraction of the light.
+    """
+
+    notch: Notch | None
+    stripes: float
+    trials: tuple[Trial, ...]
+    n_frames: int
+
+    def correction(self, correction: Correction) -> Correction:
+        """The correction with the chosen filter."""
+        if self.notch is None:
+            return replace(correction, method="none")
+        chosen = self.notch
+        wavelet = replace(
+            correction.wavelet, notch_length_px=chosen.length_px, level=chosen.level, strengths=chosen.strengths
+        )
+        return replace(correction, wavelet=wavelet)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The table of trials and the choice, for people."""
+        looked_at = f"{self.n_frames} frame{'s' if self.n_frames > 1 else ''}"
+        if not self.trials:
+            return (f"destriping: no stripes along the rows in {looked_at}, none are removed",)
+        head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %:"
+        rows = [
+            f"  notch {t.notch.length_px:5.0f} px, {t.notch.level} levels: stripes left {100 * t.stripes_left:5.2f} %, "
+            f"gains {100 * t.gain_spread:5.2f} %{'  <- chosen' if t.notch == self.notch else ''}"
+            for t in self.trials
+        ]
+        return (head, *rows)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What provenance keeps."""
+        return {
+            "frames": self.n_frames,
+            "stripes": self.stripes,
+            "notch": None if self.notch is None else _notch_record(self.notch),
+            "trials": [
+                _notch_record(t.notch) | {"stripes_left": t.stripes_left, "gain_spread": t.gain_spread}
+                for t in self.trials
+            ],
+        }
+
+
+def check_open(correction: Correction) -> None:
+    """Raise ParameterError unless the correction leaves it to the frames how to destripe."""
+    if correction.method != "wavelet":
+        raise ParameterError(f"`auto` chooses a filter of `method` wavelet, not of {correction.method}")
+    if not correction.wavelet.is_open:
+        raise ParameterError(
+            "`auto` chooses the filter, but `sigma1`, `sigma2`, `level`, `notch_length_px` or `compat` is given too: "
+            "give one or the other"
+        )
+
+
+def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
+    """Choose the notch that leaves hardly more stripes than the best one, and of such the mildest.
+
+    Parameters
+    ----------
+    frames
+        Raw frames (rows, columns), all of one shape, upright: stripes lie along the rows.
+    correction
+        Gives the dark offset, the value of one count, and the wavelet.
+
+    Raises
+    ------
+    ParameterError
+        If there are no frames.
+    """
+    if not frames:
+        raise ParameterError("`frames` is empty: without frames no filter can be chosen")
+    unit = correction.wavelet.one_count
+    counts = [frame if unit == 1 else frame.astype(np.float32) / np.float32(unit) for frame in frames]
+    windows, wavelet = Windows(counts, correction.dark / unit), correction.wavelet.wavelet
+    levels = _levels(frames[0].shape[0])
+    whole = windows.likeness(levels[-1], wavelet)
+    stripes, trials = whole.stripes(), []
+    if stripes**0.5 >= _NO_STRIPES:
+        strengths = tuple(round(strength, 3) for strength in whole.strengths)
+        for level, length in itertools.product(levels, LENGTHS_PX):
+            if any(strengths[:level]):
+                notch = Notch(length, level, wavelet, strengths[:level])
+                rows, spread = windows.after(notch, levels[-1])
+                trials.append(Trial(notch, whole.stripes(rows) ** 0.5, spread))
+    chosen = None
+    if trials:
+        bound = min(t.stripes_left for t in trials) ** 2 + min(_TIE * stripes, _UNSEEN**2)
+        chosen = next(t.notch for t in sorted(trials, key=_harshness) if t.stripes_left**2 <= bound)
+    return Choice(chosen, stripes**0.5, tuple(trials), len(frames))
+
+
+def _levels(rows: int) -> list[int]:
+    """Numbers of levels that are tried on frames of ``rows`` rows: the least, and the two most that fit."""
+    most = max(LEAST_LEVEL, min(MOST_LEVEL, (rows // _LEAST_ROWS).bit_length() - 1))
+    return sorted({LEAST_LEVEL, max(LEAST_LEVEL, most - 1), most})
+
+
+def _harshness(trial: Trial) -> tuple[float, float]:
+    return -trial.notch.length_px, trial.notch.level
+
+
+def _notch_record(notch: Notch) -> dict[str, Any]:
+    return {"notch_length_px": notch.length_px, "level": notch.level, "strengths": list(notch.strengths)}

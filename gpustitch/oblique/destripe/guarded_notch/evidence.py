@@ -1,0 +1,112 @@
+"""How much of what is alike along the rows is stripes: tissue has no direction, stripes have.
+
+Windows of a row, some way apart, are alike by stripes and by tissue. Windows of a column are alike by tissue alone. The
+difference of their covariances, level by level, is the stripes' energy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpustitch.array import Array
+from gpustitch.model.arrays import Floats, HostArray
+from gpustitch.oblique.destripe.guarded_notch.notch import (
+    Notch,
+    details,
+    levels_in,
+    stripes_of,
+    window_grid,
+    without_tissue,
+)
+
+# Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
+# one neighbours share too much tissue, and windows two apart are compared.
+_NEIGHBOURS_TO_LEVEL = 3
+# Details beyond those of such a gain (its logarithm) are borders: no stripe is as strong.
+_MOST_GAIN = 0.4
+# Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
+_SURE = 2.0
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors."""
+
+    rows: Floats
+    columns: Floats
+    rows_error: Floats
+    columns_error: Floats
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Part of what is alike along rows that is stripes, for each level; 0 where stripes are not sure.
+
+        Stripes have borders, so they are found at neighbouring levels; a level found alone does not count.
+        """
+        found = self.rows > self.columns + _SURE * np.hypot(self.rows_error, self.columns_error)
+        found &= np.append(found[1:], False) | np.append(False, found[:-1])
+        part = 1 - self.columns / np.where(found, self.rows, 1)
+        return tuple(np.where(found, np.clip(part, 0, 1), 0).tolist())
+
+    def stripes(self, rows: Floats | None = None) -> float:
+        """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
+        excess = np.maximum((self.rows if rows is None else rows) - self.columns, 0)
+        return float((excess * 0.5 ** np.arange(1, len(excess) + 1)).sum())
+
+
+class Windows:
+    """Grids of some frames and of the frames turned by 90 degrees, from which notches are judged."""
+
+    def __init__(self, frames: list[HostArray], dark: float) -> None:
+        self._columns = frames[0].shape[1]
+        self._upright = [window_grid(frame[None], dark) for frame in frames]
+        self._turned = [window_grid(np.ascontiguousarray(frame.T)[None], dark) for frame in frames]
+
+    def likeness(self, level: int, wavelet: str) -> Likeness:
+        """The covariances at ``level`` levels."""
+        notch = Notch(1.0, level, wavelet)
+        rows, rows_error = _mean(self._upright, notch)
+        columns, columns_error = _mean(self._turned, notch)
+        return Likeness(rows, np.maximum(columns, 0), rows_error, columns_error)
+
+    def after(self, notch: Notch, level: int) -> tuple[Floats, float]:
+        """Covariances along rows at ``level`` levels after a notch, and the standard deviation of its gains."""
+        left, taken, weight = [], 0.0, 0.0
+        for grid, weights in self._upright:
+            stripes = stripes_of(grid, weights, notch, self._columns)
+            left.append((grid - stripes, weights))
+            taken, weight = taken + float((weights * stripes**2).sum()), weight + float(weights.sum())
+        return _mean(left, Notch(1.0, level, notch.wavelet))[0], float(np.sqrt(taken / weight))
+
+
+def _mean(grids: list[tuple[Array, Array]], notch: Notch) -> tuple[Floats, Floats]:
+    """Weighted mean product of windows apart at each level, and its standard error; 0 where there is no level.
+
+    One row of all frames counts as one sample: neighbouring frames show the same tissue, and stripes stay in place.
+    """
+    sums, weights, error = (np.zeros(notch.level) for _ in range(3))
+    products = [list(_products(grid, weight, notch)) for grid, weight in grids]
+    for of_frame in products:
+        for level, (product, weight) in enumerate(of_frame):
+            sums[level] += product.sum()
+            weights[level] += weight.sum()
+    mean = sums / np.maximum(weights, 1e-12)
+    for level, of_level in enumerate(zip(*products, strict=True)):
+        of_rows = sum((product - weight * mean[level]).sum(axis=1) for product, weight in of_level)
+        error[level] = np.sqrt(np.square(of_rows).sum())
+    return mean, error / np.maximum(weights, 1e-12)
+
+
+def _products(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Floats, Floats]]:
+    """Weighted products of windows apart, and their weights, of each level."""
+    if grid.shape[2] < 2 or not levels_in(grid.shape[1], notch):
+        return
+    for level, (detail, weight, _) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
+        apart = min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, grid.shape[2] - 1)
+        most = _MOST_GAIN * 2 ** (level / 2)
+        values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)
+        both = w[:, apart:] * w[:, :-apart]
+        yield values[:, apart:] * values[:, :-apart] * both, both

@@ -1,0 +1,203 @@
+"""Remove stripes along the rows, and nothing else: a wavelet notch of fixed length that cells and borders do not feel.
+
+The wavelet notch of pystripe (`gpustitch.oblique.destripe.wavelet`) takes a bright cell for a short bright stripe, and
+the border of a tissue for the border of a stripe. Here three estimates of the stripes are robust instead of linear:
+
+1. The low pass along the rows starts with the mean of the darker pixels in windows of 32 (`window_means`).
+2. A running median down the columns, too long for stripes, takes tissue and its borders out of their logarithm.
+3. What is left is split into wavelet levels. At each level a robust low pass along the rows keeps what stays alike over
+   the notch's length (`robust_low_pass`).
+
+All of it happens on the grid of windows. The gain found there is then applied to every pixel, bright or dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pywt
+
+from gpustitch.array import Array, namespace, resident
+from gpustitch.array.product import batches
+from gpustitch.oblique.destripe.dwt import wavelet_taps
+from gpustitch.oblique.destripe.guarded_notch.columns import analyse_columns, running_medians, synthesise_columns
+from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
+from gpustitch.oblique.destripe.guarded_notch.window_grid import (
+    WINDOW_PX,
+    apply_gains,
+    window_means,
+    window_places,
+    window_starts,
+)
+from gpustitch.oblique.destripe.saturation import full_scale
+
+MOST_LEVELS = 8
+# Fewer pixels than this fraction of a window say nothing.
+_LEAST_COUNTED = 0.25
+# Windows darker than this fraction of the tissue count less, by the square of how much darker they are.
+_DARK = 0.1
+# Added before the logarithm, as a fraction of the tissue, and at least in counts.
+_FLOOR, _FLOOR_COUNTS = 0.01, 1.0
+_LEAST_WEIGHT = 1e-6
+# Types that the kernels read; frames of other types are first converted to float32.
+_READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
+
+
+@dataclass(frozen=True)
+class Notch:
+    """How stripes are told from tissue.
+
+    Attributes
+    ----------
+    length_px
+        Structures longer than this along the rows are stripes. The notch's bandwidth is ``2 * columns / length_px``.
+    level
+        Number of wavelet levels. Level n holds periods of about ``2**n`` to ``2**(n + 1)`` rows.
+    wavelet
+        Name of the wavelet in PyWavelets.
+    strengths
+        Part of the stripes that is taken at each level, the finest first, from 0 to 1; all of them if it is empty.
+    """
+
+    length_px: float
+    level: int
+    wavelet: str
+    strengths: tuple[float, ...] = ()
+
+    def strength(self, level: int) -> float:
+        """Part of the stripes that is taken at ``level``, from 1 for the finest."""
+        return self.strengths[level - 1] if self.strengths else 1.0
+
+
+def destripe_guarded(frames: Array, notch: Notch, dark: float) -> Array:
+    """Frames without their offset and without stripes along the rows.
+
+    Borders are half-sample symmetric on both axes. Pixels of 0 are padding: they stay 0 and say nothing about stripes.
+    Saturated pixels stay saturated. Frames of too few rows for one level only lose their offset.
+
+    Parameters
+    ----------
+    frames
+        Counts (frames, rows, columns), finite, any real dtype.
+    notch
+        What a stripe is.
+    dark
+        Counts that the camera shows without light; they are subtracted first.
+
+    Returns
+    -------
+    float32 array of the same shape, not clipped. The result of a frame does not depend on the other frames.
+    """
+    xp = namespace(frames)
+    out = xp.empty(frames.shape, np.float32)
+    for part in batches(frames):
+        batch, scales = frames[part], xp.asarray(full_scale(frames[part]))
+        if batch.dtype.name not in _READ_AS_THEY_ARE:
+            batch = batch.astype(np.float32)
+        grid, weights = window_grid(batch, dark)
+        stripes = stripes_of(grid, weights, notch, frames.shape[2])
+        apply_gains(batch, xp.exp(-stripes), resident(window_places(frames.shape[2]), batch), scales, out[part], dark)
+    return out  # type: ignore[no-any-return]
+
+
+def window_grid(frames: Array, dark: float) -> tuple[Array, Array]:
+    """Logarithm of the mean light in windows of frames, and how much each counts, both float32.
+
+    Both have the shape (frames, rows, windows). Windows of padding hold the value of the nearest row with data.
+    """
+    xp = namespace(frames)
+    starts = window_starts(frames.shape[2])
+    shape = (*frames.shape[:2], len(starts))
+    means, counts = xp.empty(shape, np.float32), xp.empty(shape, np.int32)
+    window_means(frames, resident(starts, frames), counts, means)
+    light = xp.maximum(means - np.float32(dark), 0)
+    empty = counts < _LEAST_COUNTED * min(WINDOW_PX, frames.shape[2])
+    if bool(empty.any()):
+        light = _filled(light, empty)
+    # The mean weighted with itself: that of the tissue, however little of the frame it fills.
+    wide = light.astype(np.float64)
+    tissue = (wide * wide).sum((1, 2)) / xp.maximum(wide.sum((1, 2)), 1e-9)
+    tissue = tissue.astype(np.float32)[:, None, None]
+    weights = xp.clip(light / xp.maximum(_DARK * tissue, _FLOOR_COUNTS), 0, 1) ** 2
+    weights[empty] = 0
+    logarithm = xp.log(light + xp.maximum(_FLOOR * tissue, np.float32(_FLOOR_COUNTS)))
+    return logarithm, xp.maximum(weights, np.float32(_LEAST_WEIGHT))
+
+
+def _filled(light: Array, empty: Array) -> Array:
+    """The grid with the nearest row's value of the column, then of the next columns, where a window is empty."""
+    xp = namespace(light)
+    for axis in (1, 2):
+        length = light.shape[axis]
+        places = xp.arange(length).reshape((-1, 1) if axis == 1 else (1, -1))
+        before = _running_maximum(xp.where(empty, -2 * length, places), axis)
+        after = xp.flip(-_running_maximum(xp.flip(xp.where(empty, -2 * length, -places), axis), axis), axis)
+        nearest = xp.where(places - before <= after - places, before, after)
+        empty = (nearest < 0) | (nearest >= length)
+        light = xp.take_along_axis(light, xp.clip(nearest, 0, length - 1), axis)
+    return light
+
+
+def _running_maximum(values: Array, axis: int) -> Array:
+    """The greatest value up to each place along the axis, 1 or 2; CuPy has no such function."""
+    step = 1
+    moved = namespace(values).moveaxis(values, axis, -1)
+    while step < moved.shape[-1]:
+        moved[..., step:] = namespace(values).maximum(moved[..., step:], moved[..., :-step])
+        step *= 2
+    return values
+
+
+def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array:
+    """The logarithm of the stripes' gain on the grid of windows (frames, rows, windows) of frames of ``columns``."""
+    xp = namespace(grid)
+    sigma = notch.length_px / (2 * np.pi) * grid.shape[2] / columns
+    matrix = resident(low_pass_matrix(grid.shape[2], sigma), grid)
+    shapes, kept = [grid.shape[1]], []
+    for number, (detail, weight, low) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
+        taken = xp.zeros_like(detail)
+        if notch.strength(number) > 0:
+            robust_low_pass(detail, weight, matrix, taken, notch.strength(number))
+        kept.append(taken)
+        shapes.append(low.shape[1])
+    if not kept:
+        return xp.zeros_like(grid)  # type: ignore[no-any-return]
+    taps = resident(wavelet_taps(notch.wavelet)[1], grid)
+    low = xp.zeros_like(kept[-1])
+    for taken, rows in zip(reversed(kept), reversed(shapes[:-1]), strict=True):
+        finer = xp.empty((len(grid), rows, grid.shape[2]), np.float32)
+        synthesise_columns(low, taken, taps, finer, rows)
+        low = finer
+    # Levels have no mean, but shadows among light rows do: most rows of a column are light.
+    return low - xp.median(low, axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def without_tissue(grid: Array, level: int) -> Array:
+    """The grid less its running median down the columns, which is longer than stripes are wide."""
+    medians = namespace(grid).empty_like(grid)
+    running_medians(grid, medians, 1 << level)
+    return grid - medians  # type: ignore[no-any-return]
+
+
+def details(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Array, Array, Array]]:
+    """Detail, weights and low pass of each level down the columns, the finest first; none if there are too few rows."""
+    xp, taps = namespace(grid), resident(wavelet_taps(notch.wavelet)[0], grid)
+    length, low = taps.shape[1], grid
+    for _ in range(levels_in(grid.shape[1], notch)):
+        rows = low.shape[1]
+        n = (rows + length - 1) // 2
+        both = xp.empty((len(grid), 2 * n, grid.shape[2]), np.float32)
+        analyse_columns(low, taps, both, rows)
+        # The least weight of the four rows in the middle of the filter: one that is half in the dark says little.
+        middle = 2 * xp.arange(n) + 1 - length // 2
+        parts = [weights[:, xp.clip(middle + step, 0, rows - 1)] for step in (-1, 0, 1, 2)]
+        weights = xp.minimum(xp.minimum(parts[0], parts[1]), xp.minimum(parts[2], parts[3]))
+        low = xp.ascontiguousarray(both[:, :n])
+        yield xp.ascontiguousarray(both[:, n:]), weights, low
+
+
+def levels_in(rows: int, notch: Notch) -> int:
+    """Number of levels of frames of ``rows`` rows."""
+    return min(notch.level, int(pywt.dwt_max_level(rows, pywt.Wavelet(notch.wavelet).dec_len)) if rows > 1 else 0)

@@ -1,0 +1,128 @@
+"""A coarse grid of a frame: robust means of windows along its rows, and gains known on the grid put on the pixels.
+
+A window is short against a stripe and one row high, so its mean follows stripes. It is taken over the darker part of
+the window, and so cells do not move it.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from gpustitch.array import Array, kernel
+
+# A warp of 32 threads sorts one window.
+WINDOW_PX = 32
+# The mean goes over the sorted pixels from 1/20 to 2/5: the darkest may be dead, the brighter ones cells.
+_FROM, _TO = (1, 20), (2, 5)
+# Windows of the widest frames lie farther apart; a CUDA body has room for as many in a row.
+MOST_WINDOWS = 1024
+_BAND = 64
+_IMAGES = "images: uint8 uint16 uint32 float32"
+
+
+@functools.lru_cache(maxsize=16)
+def window_starts(columns: int) -> Array:
+    """First columns of windows that cover rows of ``columns`` pixels evenly, int64."""
+    count = min(max(1, columns // WINDOW_PX), MOST_WINDOWS)
+    return np.rint(np.linspace(0, max(0, columns - WINDOW_PX), count)).astype(np.int64)
+
+
+@functools.lru_cache(maxsize=16)
+def window_places(columns: int) -> Array:
+    """Where each of ``columns`` pixels lies between the centres of windows, in windows, float32."""
+    starts = window_starts(columns)
+    centres = starts + (min(WINDOW_PX, columns) - 1) / 2
+    return np.interp(np.arange(columns), centres, np.arange(len(centres))).astype(np.float32)
+
+
+@kernel("window_grid.cu", T=_IMAGES, tile=(1, 1, 8), threads=(256,))
+def window_means(images: Array, starts: Array, counts: Array, out: Array) -> None:
+    """Mean of the darker pixels of windows of 32 columns; pixels of 0 are padding and do not count.
+
+    Of m sorted pixels those from m // 20 up to ceil(2 m / 5) enter, at least one.
+
+    Parameters
+    ----------
+    images
+        Frames (frames, rows, columns) without NaN.
+    starts
+        First column of each window, int64 (windows,). Windows end with the row at the latest.
+    counts
+        Pixels of each window that count, int32 (frames, rows, windows); written.
+    out
+        Means, float32 (frames, rows, windows), 0 where no pixel counts; written.
+    """
+    width = min(WINDOW_PX, images.shape[2])
+    columns = starts[:, None] + np.arange(width)
+    whole = bool((columns.ravel() == np.arange(columns.size)).all())
+    for image, number, mean in zip(images, counts, out, strict=True):
+        for start in range(0, len(image), _BAND):
+            band = slice(start, start + _BAND)
+            rows = image[band].astype(np.float32)
+            windows = rows[:, : columns.size].reshape(-1, *columns.shape) if whole else rows[:, columns]
+            _darker_means(windows, number[band], mean[band])
+
+
+def _darker_means(windows: Array, number: Array, mean: Array) -> None:
+    width = windows.shape[-1]
+    if windows.min() > 0:
+        number[...] = width
+        windows.sort(axis=-1)
+        first, last = _entering(width)
+        mean[...] = windows[..., first:last].mean(axis=-1)
+        return
+    number[...] = np.count_nonzero(windows, axis=-1)
+    ordered = np.sort(np.where(windows == 0, np.float32(np.inf), windows), axis=-1)
+    place = np.arange(width)
+    first, last = (x[..., None] for x in _entering(number))
+    enters = (place >= first) & (place < np.minimum(last, number[..., None]))
+    sums = np.where(enters, ordered, 0).sum(axis=-1)
+    mean[...] = sums / np.maximum(enters.sum(axis=-1), 1)
+
+
+def _entering(count: Any) -> tuple[Any, Any]:
+    """First and end of the sorted pixels that enter the mean of ``count`` pixels."""
+    first = count * _FROM[0] // _FROM[1]
+    last = -(-count * _TO[0] // _TO[1])
+    return first, np.maximum(last, first + 1)
+
+
+@kernel("window_grid.cu", T=_IMAGES, tile=(1, 32, 256), threads=(256,))
+def apply_gains(images: Array, gains: Array, places: Array, full_scale: Array, out: Array, dark: float) -> None:
+    """``out = (images - dark) * gain``, where the gain is linear between the windows of a row.
+
+    Pixels of 0 are padding and give 0. Pixels at full scale keep their counts, and no other pixel gets more.
+
+    Parameters
+    ----------
+    images
+        Frames (frames, rows, columns) without NaN.
+    gains
+        Gain of each window, float32 (frames, rows, windows).
+    places
+        Place of each column between windows, float32 (columns,), from 0 to windows - 1.
+    full_scale
+        Counts at which each frame is saturated, float32 (frames,), infinite where it is not.
+    out
+        float32 (frames, rows, columns); written.
+    dark
+        Counts to subtract first.
+    """
+    left = np.minimum(places.astype(np.int64), max(0, gains.shape[2] - 2))
+    share = places - left.astype(np.float32)
+    slopes = np.diff(gains, axis=2, append=gains[:, :, -1:])
+    for image, gain, slope, most, target in zip(images, gains, slopes, full_scale, out, strict=True):
+        for start in range(0, len(image), _BAND):
+            band = slice(start, start + _BAND)
+            raw, result = image[band].astype(np.float32), target[band]
+            np.take(slope[band], left, axis=1, out=result, mode="clip")
+            result *= share
+            result += np.take(gain[band], left, axis=1, mode="clip")
+            result *= raw - np.float32(dark)
+            if np.isfinite(most):
+                np.minimum(result, most - np.float32(dark), out=result)
+                result[raw >= most] = most - np.float32(dark)
+            result[raw == 0] = 0

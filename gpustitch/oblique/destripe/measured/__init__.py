@@ -1,0 +1,1 @@
+"""What a correction did to frames, measured without truth."""

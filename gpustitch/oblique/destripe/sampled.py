@@ -1,0 +1,104 @@
+"""A correction on a few frames of a job: chosen by them where it is left open, and measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gpustitch.array import Device
+from gpustitch.array.transfer import hosted
+from gpustitch.model import Frames
+from gpustitch.model.arrays import HostArray
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES, Choice, choose_notch
+from gpustitch.oblique.destripe.measured.measures import DestripeMeasures, combined, measure
+
+# Frames looked at for each that is taken: empty ones say nothing.
+_LOOKED_AT = 3
+# The brightness of a frame is taken from every so many rows and columns.
+_EVERY = 8
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A correction, how it was chosen (None if it was given), and what it did to the frames looked at."""
+
+    correction: Correction
+    choice: Choice | None
+    measures: DestripeMeasures | None
+
+    def lines(self) -> Iterator[str]:
+        """What people should read."""
+        if self.choice is not None:
+            yield from self.choice.lines
+        if self.measures is not None:
+            yield from self.measures.lines()
+
+    def cautions(self) -> Iterator[str]:
+        """What people should be warned of."""
+        if self.measures is not None:
+            yield from self.measures.cautions()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What provenance keeps."""
+        return {
+            "method": self.correction.method,
+            "choice": None if self.choice is None else self.choice.record,
+            "measures": None if self.measures is None else self.measures.record,
+        }
+
+
+def judged(frames: Sequence[HostArray], correction: Correction, device: Device, *, choose: bool) -> Judged:
+    """Choose the filter from the frames if ``choose``, and measure what it does to them.
+
+    ``frames`` are raw, on the host, upright, of one shape. Without frames, or without destriping, nothing is measured.
+    """
+    choice = choose_notch(frames, correction) if choose and frames else None
+    chosen = correction if choice is None else choice.correction(correction)
+    if not frames or not (chosen.destripes or choice is not None):
+        return Judged(chosen, choice, None)
+    alone = replace(chosen, flat=None, dtype="float32")
+    apply = hosted(alone.apply, device)
+    measures = [
+        measure(frame, apply(frame), dark=chosen.dark, background_removed=chosen.method == "lightsheet")
+        for frame in frames
+    ]
+    return Judged(chosen, choice, replace(combined(measures), is_destriped=chosen.destripes))
+
+
+def brightest(frames: Iterable[HostArray], count: int = N_FRAMES) -> list[HostArray]:
+    """The ``count`` brightest of some frames, in their order; frames of another shape than the first are left out."""
+    kept: list[tuple[float, HostArray]] = []
+    for frame in frames:
+        if kept and frame.shape != kept[0][1].shape:
+            continue
+        light = frame[::_EVERY, ::_EVERY].astype(np.float64)
+        kept.append((float(np.square(light).mean()), frame))
+        if len(kept) > count:
+            kept.remove(min(kept, key=lambda pair: pair[0]))
+    return [frame for _, frame in kept]
+
+
+def evenly(length: int, count: int = N_FRAMES * _LOOKED_AT) -> list[int]:
+    """Up to ``count`` of ``length`` places, evenly spaced."""
+    places = np.linspace(0, length - 1, min(count, length) + 2)[1:-1]
+    return [int(place) for place in np.unique(places.round())]
+
+
+def sampled_frames(sources: Sequence[Frames], usable: Callable[[HostArray], bool]) -> list[HostArray]:
+    """The brightest of frames evenly spaced over all sources; absent frames are left out."""
+    there = [(source, n) for source in sources for n in range(source.shape[0]) if n not in source.absent]
+    return brightest(frame for frame in _read(there) if usable(frame))
+
+
+def _read(there: Sequence[tuple[Frames, int]]) -> Iterator[HostArray]:
+    for at in evenly(len(there)) if there else ():
+        source, number = there[at]
+        frame = source.read(number, number + 1)[0]
+        # Where unreadable frames are skipped, reading tells.
+        if number not in source.absent:
+            yield frame

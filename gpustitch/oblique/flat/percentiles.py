@@ -1,0 +1,204 @@
+"""Percentile bins of every pixel over frames, band by band: of all frames, and of two halves of them.
+
+The halves take turns of consecutive frames, which show much the same tissue. What both halves agree on is light; where
+they differ it is tissue and noise. They hold every so many rows and columns, as what is smooth shows there too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, Device, namespace, on, to_device, to_host
+from gpustitch.errors import DamagedInputError
+from gpustitch.model import Frames
+from gpustitch.model.arrays import HostArray, Integers32
+from gpustitch.oblique.flat.histogram import count_between, percentile_bin
+from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.threads import ordered_map
+
+FRAMES_PER_READ = 32
+# Which half takes each turn of consecutive frames: brightness that drifts evenly, or bends, is the same in both.
+_TURNS = (0, 1, 1, 0, 1, 0, 0, 1)
+# Pixels of a frame that the halves hold, about.
+_JUDGED_PIXELS = 1 << 16
+# Step between frames checked for values beyond the bins.
+_FRAMES_SAMPLED = 8
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Frames to take percentiles of: ``numbers`` of each source, read in bands of ``band_rows`` by ``n_workers``."""
+
+    sources: Sequence[Frames]
+    numbers: Sequence[npt.NDArray[np.int64]]
+    band_rows: int
+    n_workers: int
+    device: Device
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames taken."""
+        return sum(len(numbers) for numbers in self.numbers)
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of a frame as the camera wrote it."""
+        return self.sources[0].shape[1], self.sources[0].shape[2]
+
+    @property
+    def step(self) -> int:
+        """The halves hold every so many rows and columns."""
+        rows, columns = self.frame_shape
+        return max(1, round(math.sqrt(rows * columns / _JUDGED_PIXELS)))
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory held at once, in bytes."""
+        rows, columns = self.frame_shape
+        of_frames = self.n_frames if self.step == 1 else self.n_frames + self.n_frames // self.step**2
+        band = (of_frames + FRAMES_PER_READ) * self.band_rows * columns * self.sources[0].dtype.itemsize
+        return self.n_workers * band + 8 * rows * columns + 16 * (rows // self.step + 1) * (columns // self.step + 1)
+
+    def few(self, most: int) -> Iterator[HostArray]:
+        """At most so many of the frames, evenly chosen, one after the other; unreadable ones are left out."""
+        ends = np.cumsum([len(numbers) for numbers in self.numbers])
+        for place in np.unique(np.linspace(0, self.n_frames - 1, min(most, self.n_frames)).astype(np.int64)):
+            of = int(np.searchsorted(ends, place, side="right"))
+            source, number = self.sources[of], int(self.numbers[of][place - ends[of]])
+            frame = source.read(number, number + 1)[0]
+            if number not in source.absent:
+                yield frame
+
+
+@dataclass(frozen=True)
+class Binning:
+    """Which values count, in which bins, and which percentile is taken."""
+
+    percentile: float
+    n_bins: int
+    values_per_bin: int
+    background: int
+
+    @property
+    def end(self) -> int:
+        """Least value beyond the bins."""
+        return self.n_bins * self.values_per_bin
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Percentile bin of each pixel, and in how many frames its value counted; both int32 (rows, columns)."""
+
+    bins: Integers32
+    count: Integers32
+
+    @classmethod
+    def empty(cls, rows: int, columns: int) -> Percentiles:
+        """Of pixels that counted in no frame."""
+        return cls(np.zeros((rows, columns), np.int32), np.zeros((rows, columns), np.int32))
+
+    def put(self, first: int, part: Percentiles) -> None:
+        """Fill in the rows from ``first`` on."""
+        rows = slice(first, first + len(part.bins))
+        self.bins[rows], self.count[rows] = part.bins, part.count
+
+
+@dataclass(frozen=True)
+class Found:
+    """Percentiles of all frames, and those of the two halves in every ``step``-th row and column.
+
+    ``lit`` and ``beyond`` count, in some frames, values from the background up and those beyond the bins.
+    """
+
+    whole: Percentiles
+    halves: tuple[Percentiles, Percentiles]
+    step: int
+    lit: int
+    beyond: int
+
+
+def find_percentiles(chosen: Chosen, binning: Binning, progress: Progress = SILENT) -> Found:
+    """Percentiles of the chosen frames, each of which is read once. The orientation is that of the frames.
+
+    Raises
+    ------
+    DamagedInputError
+        If no frame can be read.
+    """
+    rows, columns = chosen.frame_shape
+    step = chosen.step
+    whole = Percentiles.empty(rows, columns)
+    halves = tuple(Percentiles.empty(-(-rows // step), -(-columns // step)) for _ in range(2))
+    lit = beyond = 0
+    starts = range(0, rows, chosen.band_rows)
+    bands = ordered_map(lambda start: _band(chosen, binning, start), starts, chosen.n_workers)
+    for start, band in zip(starts, tracked(bands, progress, "Illumination", len(starts), "bands"), strict=True):
+        whole.put(start, band.whole)
+        for half, part in zip(halves, band.halves, strict=True):
+            half.put(-(-start // step), part)
+        lit, beyond = lit + band.lit, beyond + band.beyond
+    return Found(whole, (halves[0], halves[1]), step, lit, beyond)
+
+
+def _band(chosen: Chosen, binning: Binning, start: int) -> Found:
+    rows = slice(start, min(start + chosen.band_rows, chosen.frame_shape[0]))
+    frames, n_first = _read(chosen, rows)
+    step = chosen.step
+    with on(chosen.device):
+        moved = to_device(frames, chosen.device)
+        whole = _percentiles(moved, binning)
+        some = (slice(-start % step, None, step), slice(None, None, step))
+        parts = [moved[:n_first], moved[n_first:]]
+        first, second = (_percentiles(part[:, *some] if step > 1 else part, binning) for part in parts)
+    sampled = frames[::_FRAMES_SAMPLED]
+    lit, beyond = (int(np.count_nonzero(sampled >= least)) for least in (binning.background, binning.end))
+    return Found(whole, (first, second), step, lit, beyond)
+
+
+def _percentiles(frames: Array, binning: Binning) -> Percentiles:
+    _, rows, columns = frames.shape
+    if not frames.size:
+        return Percentiles.empty(rows, columns)
+    xp = namespace(frames)
+    frames = xp.ascontiguousarray(frames)
+    count, bins = (xp.empty((rows, columns), np.int32) for _ in range(2))
+    count_between(frames, count, binning.background, binning.end)
+    percentile_bin(frames, count, bins, binning.percentile, binning.n_bins, binning.values_per_bin, binning.background)
+    return Percentiles(to_host(bins), to_host(count))
+
+
+def _read(chosen: Chosen, rows: slice) -> tuple[HostArray, int]:
+    """The frames' rows, those of the first half first; and how many these are."""
+    shape = (rows.stop - rows.start, chosen.frame_shape[1])
+    frames = np.empty((chosen.n_frames, *shape), chosen.sources[0].dtype.newbyteorder("="))
+    turns = np.arange(chosen.n_frames) * min(len(_TURNS), chosen.n_frames) // chosen.n_frames
+    is_second = np.array(_TURNS)[turns] == 1
+    place = np.empty(chosen.n_frames, np.int64)
+    place[np.argsort(is_second, kind="stable")] = np.arange(chosen.n_frames)
+    at, lost = 0, []
+    for source, numbers in zip(chosen.sources, chosen.numbers, strict=True):
+        for first, stop in _runs(numbers):
+            into = place[at : at + stop - first]
+            frames[into] = source.read(first, stop, rows=rows)
+            lost += [into[number - first] for number in source.absent.intersection(range(first, stop))]
+            at += stop - first
+    n_first = chosen.n_frames - int(np.count_nonzero(is_second))
+    if lost:
+        frames = np.delete(frames, lost, axis=0)
+        n_first -= sum(int(one < n_first) for one in lost)
+    if not len(frames):
+        raise DamagedInputError(f"none of the {chosen.n_frames} frames chosen for the flat can be read")
+    return frames, n_first
+
+
+def _runs(indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Half-open runs of consecutive frames, each at most one read long."""
+    for run in np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1):
+        for first in range(0, len(run), FRAMES_PER_READ):
+            part = run[first : first + FRAMES_PER_READ]
+            yield int(part[0]), int(part[-1]) + 1

@@ -1,0 +1,194 @@
+"""What to make of a flat: whether it is used, what users are warned of, and what is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpustitch.oblique.flat.fit import FlatFit, FlatOptions
+from gpustitch.oblique.flat.judge import Judged
+from gpustitch.oblique.flat.look import Look
+
+# Errors of a flat, as fractions of the light, from which users are warned.
+_MISFIT, _SURE_MISFIT, _SCATTER = 0.022, 0.015, 0.02
+_OFFSET, _UNKNOWN_OFFSET = 0.01, 0.03
+# A flat that errs less than this harms nobody, even where the light is more even still.
+_HARMLESS = 0.02
+# Part of the frame without tissue from which users are warned.
+_UNSEEN = 0.05
+# The background lies between these: standard deviations above the offset, and part of the brightness of tissue.
+_BACKGROUND_SIGMAS, _BACKGROUND_SHARE = 3.0, 0.3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of a flat, beside that of others and of no flat at all.
+
+    Attributes
+    ----------
+    judged
+        The flat.
+    others
+        All flats that were to choose from.
+    none
+        The judgement of frames without a flat.
+    look
+        What a few frames showed.
+    options
+        How the flat was fitted.
+    trends
+        By how much bright spots deny the flat, as `gpustitch.oblique.flat.spots.Spots.trends` has it.
+    allows_poor
+        Whether the flat is used even if it is worse than none.
+    """
+
+    judged: Judged
+    others: Sequence[Judged]
+    none: Judged
+    look: Look
+    options: FlatOptions
+    trends: Mapping[str, float]
+    allows_poor: bool
+
+    @property
+    def fit(self) -> FlatFit:
+        """The flat."""
+        assert self.judged.fit is not None
+        return self.judged.fit
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the flat must not be used."""
+        return self.is_harmful and not self.allows_poor
+
+    @property
+    def is_harmful(self) -> bool:
+        """Whether the flat errs, and no less than frames without one."""
+        return self.judged.misfit >= max(self.none.misfit, _HARMLESS)
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether frames are better with the flat; False if it cannot be checked."""
+        return self.judged.is_better_than(self.none)
+
+    @property
+    def refusal(self) -> str:
+        """Why frames are not better with the flat; empty if they are, or if that is unknown."""
+        if self.is_useful or np.isnan(self.judged.misfit):
+            return ""
+        return (
+            f"the flat is not better than none: it errs by {_percent(self.judged.misfit)}, and without one the light "
+            f"seems uneven by {_percent(self.none.misfit)}; take more `n_frames`, of more tiles, or use it all the "
+            "same with `allow_poor_flat`"
+        )
+
+    @property
+    def choice(self) -> str:
+        """The figures in one line for people."""
+        models = ", ".join(f"{one.fit.model} {_percent(one.misfit)}" for one in self.others if one.fit)
+        return (
+            f"misfit of flats, told by halves of the frames: none {_percent(self.none.misfit)}, {models}; "
+            f"{self.fit.model} is taken, its scatter is {_percent(self.judged.scatter)}"
+        )
+
+    def cautions(self) -> Iterator[str]:
+        """Warnings about the flat."""
+        judged, none = self.judged, self.none
+        if self.refusal:
+            yield self.refusal
+        if np.isnan(judged.misfit):
+            yield "the flat cannot be checked: its frames show too little tissue; take more `n_frames`, of more tiles"
+        elif judged.misfit > _MISFIT or judged.sure_misfit > _SURE_MISFIT:
+            yield (
+                f"the flat may be wrong: the {self.fit.model} model misses {_percent(judged.misfit)} of the light "
+                f"(no flat: {_percent(none.misfit)}); {self._remedy}"
+            )
+        if judged.scatter > _SCATTER:
+            yield (
+                f"the flat is uncertain by {_percent(judged.scatter)}: halves of the frames give different ones; take "
+                "more `n_frames`, of more tiles"
+            )
+        if (unseen := 1 - self.fit.used_pixels) > _UNSEEN:
+            yield (
+                f"{100 * unseen:.0f} % of the frame showed no tissue that can be used: there the flat is a guess from "
+                "the rest; take more `n_frames`, of more tiles"
+            )
+        for name, trend in self.trends.items():
+            yield (
+                f"the flat may be wrong: once it is divided out, bright spots are {_percent(abs(trend))} "
+                f"{'brighter' if trend > 0 else 'dimmer'} in the second half of the camera's {name} than in the first; "
+                "perhaps it is tissue, not light, that differs there"
+            )
+        yield from self._about_the_offset()
+        yield from self._about_the_background()
+
+    @property
+    def _remedy(self) -> str:
+        if len(self.others) > 1:
+            return "look at the picture of the residual: stripes and dirt there are no fault of the flat"
+        return "try another `model`, or `auto`, which chooses one"
+
+    def _about_the_offset(self) -> Iterator[str]:
+        offset, least = self.look.offset, self.look.least
+        if offset is None:
+            if least < self.options.dark and (change := self._moved_by(least)) > _OFFSET:
+                yield (
+                    f"`dark` is {self.options.dark:g}, but values go down to {least:.0f} counts: the offset is less, "
+                    f"which moves the flat by {_percent(change)} or more; give a lower `dark`"
+                )
+            if self.options.dark == 0 and (change := self._moved_by(least)) > _UNKNOWN_OFFSET:
+                yield (
+                    f"`dark` is 0, but no value is below {least:.0f} counts: if that is the camera's offset, the flat "
+                    f"is wrong by {_percent(change)}; give `dark`"
+                )
+        elif (change := self._moved_by(offset.value)) > _OFFSET:
+            yield (
+                f"the camera's offset seems to be {offset.value:.0f} counts, but `dark` is {self.options.dark:g}: that "
+                f"moves the flat by {_percent(change)}; give {offset.value:.0f} for `dark`"
+            )
+
+    def _moved_by(self, offset: float) -> float:
+        """How much the flat would differ with another offset, as a fraction of the light."""
+        light = self.fit.counts.astype(np.float64)
+        true = np.maximum(light + (self.options.dark - offset), 1.0)
+        return float((light / light.mean() / (true / true.mean())).std())
+
+    def _about_the_background(self) -> Iterator[str]:
+        look, background = self.look, self.options.background
+        if look.offset and background < look.offset.value + _BACKGROUND_SIGMAS * look.offset.sigma:
+            yield (
+                f"`background` {background} is too low: pixels without light, at {look.offset.value:.0f} counts, pass "
+                f"for tissue; give about {look.background}, or `auto`"
+            )
+        elif background - look.floor > _BACKGROUND_SHARE * look.bright > 0:
+            yield (
+                f"`background` {background} is too high for tissue of about {look.floor + look.bright:.0f} counts: dim "
+                f"tissue is not counted; give about {look.background}, or `auto`"
+            )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The figures for a record of provenance."""
+        offset = self.look.offset
+        return {
+            "model": self.fit.model,
+            "misfit_percent": {one.fit.model: 100 * one.misfit for one in self.others if one.fit},
+            "misfit_without_flat_percent": 100 * self.none.misfit,
+            "scatter_percent": 100 * self.judged.scatter,
+            "used_pixels_percent": 100 * self.fit.used_pixels,
+            "n_bins": self.options.n_bins,
+            "values_per_bin": self.options.values_per_bin,
+            "background": self.options.background,
+            "dark": self.options.dark,
+            "noticed_offset": offset and {"counts": offset.value, "sigma": offset.sigma},
+            "spots_deny_percent": {name: 100 * trend for name, trend in self.trends.items()},
+            "refused": self.refusal,
+            "warnings": list(self.cautions()),
+        }
+
+
+def _percent(part: float) -> str:
+    return "unknown" if np.isnan(part) else f"{100 * part:.1f} %"

@@ -1,0 +1,97 @@
+"""The flat of the pipeline: the given one, or one made of the frames if that is better than none."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gpustitch.errors import ParameterError
+from gpustitch.io.images.files import read_image
+from gpustitch.model import Mosaic
+from gpustitch.model.arrays import Floats32
+from gpustitch.oblique.deskew.stage import DeobliquePlan
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.flat import stage as illumination
+from gpustitch.oblique.flat.flatfield import normalized_flat
+from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.oblique.flat.stage import IlluminationPlan
+from gpustitch.oblique.pipeline.options import FLAT, FLAT_FRAMES, PipelineOptions
+from gpustitch.oblique.pipeline.orientation import Orientation
+from gpustitch.running.progress import Progress
+
+# The given flat, and the plan to make one: at most one of them.
+Planned = tuple[Floats32 | None, IlluminationPlan | None]
+
+
+def planned_flat(
+    options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan], orientation: Orientation
+) -> Planned:
+    """The given flat, checked, or the plan to make one; neither if the illumination is not to be corrected.
+
+    Raises
+    ------
+    GpustitchError
+        If the given flat cannot be used, or none can be made of such frames.
+    """
+    if options.flat is not None:
+        flat = normalized_flat(read_image(options.flat))
+        Correction(flat=flat).check_shape((tiles[0].scan.n_rows, tiles[0].scan.n_columns))
+        return flat, None
+    if not options.correct_flat:
+        return None, None
+    if tiles[0].frames.dtype.kind == "f":
+        raise ParameterError("no flat can be made from float frames: give `flat`, a file, or do without `correct_flat`")
+    n_frames = sum(job.scan.n_frames - len(job.scan.absent) for job in tiles)
+    return None, illumination.plan(_illumination_options(options, mosaic, n_frames, orientation))
+
+
+def flat_used(
+    options: PipelineOptions, planned: Planned, folder: Path, progress: Progress
+) -> tuple[Floats32 | None, Mapping[str, Any] | None]:
+    """Make or take the flat, put it into the output folder too, and say for the record how it fits; None for no flat.
+
+    A flat that no choice of the user's hinders, and that yet cannot be made or is worse than none, is left out.
+    """
+    given, making = planned
+    if making is None:
+        if options.flat is not None:
+            shutil.copyfile(options.flat, folder / FLAT)
+        return given, None
+    making = replace(making, options=replace(making.options, output=folder / FLAT))
+    try:
+        made = illumination.estimated(making, progress)
+    except ParameterError as error:
+        if making.options.background is not None or making.options.values_per_bin is not None:
+            raise
+        progress.warn(f"the volume is made WITHOUT a flat: {error}")
+        return None, {"refused": str(error)}
+    illumination.write_residual(made, making.options)
+    if not (made.verdict.is_useful or making.options.allow_poor_flat):
+        progress.warn("the volume is made WITHOUT a flat")
+        return None, made.verdict.record
+    illumination.write_flat(made, making.options)
+    return made.flat, made.verdict.record
+
+
+def _illumination_options(
+    options: PipelineOptions, mosaic: Mosaic, n_frames: int, orientation: Orientation
+) -> IlluminationOptions:
+    asked = options.illumination
+    return replace(
+        asked,
+        paths=tuple(tile.path for tile in mosaic.tiles),
+        output=options.output / FLAT,
+        n_frames=min(FLAT_FRAMES, n_frames) if asked.n_frames is None else asked.n_frames,
+        dark=options.correction.dark,
+        rotate_90=orientation[0],
+        flip_ud=orientation[1],
+        allow_missing=options.allow_missing,
+        on_error=options.on_error,
+        choice=options.choice,
+        device=options.device,
+        n_workers=options.n_workers,
+        overwrite=options.overwrite,
+    )

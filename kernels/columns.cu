@@ -1,0 +1,136 @@
+#include "common.cuh"
+
+constexpr int WARP = 32, THREADS = 128, RUN = 32, DOWN = THREADS / WARP * RUN;
+
+// Where sample i of n is stored; mirrored copies continue the samples on both sides.
+__device__ inline int mirrored(int i, int n) {
+    if (i >= 0 && i < n) return i;
+    i %= 2 * n;
+    if (i < 0) i += 2 * n;
+    return min(i, 2 * n - 1 - i);
+}
+
+// Unsigned numbers that sort like the values, and the way back.
+__device__ inline unsigned key_of(float value) {
+    const unsigned bits = __float_as_uint(value);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+__device__ inline float value_of(unsigned key) { return __uint_as_float(key >> 31 ? key & 0x7fffffffu : ~key); }
+
+// One column of a grid, mirrored at its ends.
+struct Column {
+    const float* values;
+    int64 pitch;
+    int rows;
+
+    __device__ unsigned key(int row) const { return key_of(values[mirrored(row, rows) * pitch]); }
+
+    // Calls use(key) for the rows from `first` up to `last`.
+    template <typename Use> __device__ void for_keys(int first, int last, Use use) const {
+        if (first >= 0 && last < rows) {
+            const float* at = values + first * pitch;
+#pragma unroll 4
+            for (int row = first; row <= last; ++row, at += pitch) use(key_of(*at));
+        } else {
+            for (int row = first; row <= last; ++row) use(key(row));
+        }
+    }
+};
+
+// The median of a window that moves down a column, and how many keys lie below it, and below or at it.
+struct Median {
+    unsigned key;
+    int below, up_to;
+
+    // The key of the middle, bit by bit: the greatest that at most `reach` keys lie below.
+    __device__ Median(const Column& column, int row, int reach) : key(0), below(0), up_to(0) {
+        for (unsigned bit = 1u << 31; bit; bit >>= 1) {
+            int smaller = 0;
+            column.for_keys(row - reach, row + reach, [&](unsigned k) { smaller += k < (key | bit); });
+            if (smaller <= reach) key |= bit;
+        }
+        column.for_keys(row - reach, row + reach, [&](unsigned k) { below += k < key, up_to += k <= key; });
+    }
+
+    // Moves on to `row`. The new median is the old one or its neighbour in order; complements turn the order round, so
+    // that lanes which look for the next greater and for the next smaller key go together.
+    __device__ void move(const Column& column, int row, int reach) {
+        const unsigned gone = column.key(row - 1 - reach), come = column.key(row + reach);
+        below += (come < key) - (gone < key);
+        up_to += (come <= key) - (gone <= key);
+        if (below <= reach && reach < up_to) return;
+        const unsigned turned = below > reach ? 0u : 0xffffffffu;
+        unsigned nearest = 0;
+        int equal = 0;
+        column.for_keys(row - reach, row + reach, [&](unsigned k) {
+            k ^= turned;
+            if (k >= (key ^ turned) || k < nearest) return;
+            equal = k > nearest ? 1 : equal + 1;
+            nearest = k;
+        });
+        key = nearest ^ turned;
+        if (turned) {
+            below = up_to, up_to += equal;
+        } else {
+            up_to = below, below -= equal;
+        }
+    }
+};
+
+// A block takes 128 rows of 32 columns, a warp 32 of these rows, a lane one column: reads are coalesced, and values are
+// read again from the L1 cache. A lane moves its window down 32 rows, which takes one pass over it or none for a row.
+extern "C" __global__ void __launch_bounds__(THREADS) running_medians(
+    const float* grid, long long n_frames, long long rows, long long windows, float* out, long long out_frames,
+    long long out_rows, long long out_windows, long long reach) {
+    const int64 across = (windows + WARP - 1) / WARP, down = (rows + DOWN - 1) / DOWN;
+    const int64 window = blockIdx.x % across * WARP + threadIdx.x % WARP, frame = blockIdx.x / across / down;
+    const int64 first = blockIdx.x / across % down * DOWN + threadIdx.x / WARP * RUN;
+    if (window >= windows || first >= rows) return;
+    const Column column = {grid + frame * rows * windows + window, windows, (int)rows};
+    float* to = out + (frame * rows + first) * windows + window;
+    const int stop = (int)min(first + RUN, (int64)rows);
+    Median median(column, (int)first, (int)reach);
+    *to = value_of(median.key);
+    for (int row = (int)first + 1; row < stop; ++row) {
+        median.move(column, row, (int)reach);
+        *(to += windows) = value_of(median.key);
+    }
+}
+
+// One thread per coefficient; neighbours read neighbouring columns.
+extern "C" __global__ void __launch_bounds__(256) analyse_columns(
+    const float* grid, long long n_frames, long long grid_rows, long long windows, const float* taps,
+    long long n_filters, long long length, float* out, long long out_frames, long long out_rows,
+    long long out_windows, long long rows) {
+    const int64 i = thread_number();
+    if (i >= out_frames * out_rows * windows) return;
+    const int64 n = out_rows / 2, row = i / windows % out_rows;
+    const float* column = grid + i / windows / out_rows * grid_rows * windows + i % windows;
+    const float* filter = taps + (row < n ? 0 : length);
+    const int place = 2 * (int)(row < n ? row : row - n) + 1;
+    float sum = 0.0f;
+#pragma unroll 4
+    for (int m = 0; m < (int)length; ++m) sum += filter[m] * column[mirrored(place - m, (int)rows) * windows];
+    out[i] = sum;
+}
+
+// One thread per sample of `out`; rows from `rows` on stay as they are.
+extern "C" __global__ void __launch_bounds__(256) synthesise_columns(
+    const float* low, long long n_low, long long low_rows, long long windows, const float* high, long long n_high,
+    long long high_rows, long long high_windows, const float* taps, long long n_filters, long long length, float* out,
+    long long out_frames, long long out_rows, long long out_windows, long long rows) {
+    const int64 i = thread_number();
+    const int64 row = i / windows % out_rows, frame = i / windows / out_rows;
+    if (frame >= out_frames || row >= rows) return;
+    const int64 k = row / 2, column = i % windows;
+    const float* c = low + (frame * low_rows + k) * windows + column;
+    const float* d = high + (frame * high_rows + k) * windows + column;
+    const float* filter = taps + length - 2 + row % 2;
+    float sum = 0.0f;
+#pragma unroll 4
+    for (int t = 0; t < (int)length / 2; ++t, c += windows, d += windows, filter -= 2) {
+        sum += filter[0] * *c;
+        sum += filter[length] * *d;
+    }
+    out[i] = sum;
+}

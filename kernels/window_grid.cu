@@ -1,0 +1,75 @@
+#include "common.cuh"
+
+// T is the type of images.
+constexpr int WARP = 32, THREADS = 256, WARPS = THREADS / WARP, BAND = 32, BATCH = 4;
+constexpr float MOST_FLOAT = 3.402823466e38f;
+
+// The lanes' values in ascending order, by bitonic sorting: 15 exchanges between lanes.
+__device__ inline float sorted(float value, int lane) {
+#pragma unroll
+    for (int size = 2; size <= WARP; size *= 2) {
+#pragma unroll
+        for (int distance = size / 2; distance; distance /= 2) {
+            const float other = __shfl_xor_sync(0xffffffffu, value, distance);
+            const bool keeps_less = !(lane & distance) == !(lane & size);
+            value = keeps_less ? fminf(value, other) : fmaxf(value, other);
+        }
+    }
+    return value;
+}
+
+// A warp takes a window, a lane one pixel of it; a block takes eight windows of a row. Pixels that do not count are
+// sorted to the end.
+extern "C" __global__ void __launch_bounds__(THREADS) window_means(
+    const T* images, long long n_images, long long rows, long long columns, const long long* starts,
+    long long n_starts, int* counts, long long count_images, long long count_rows, long long count_windows,
+    float* out, long long out_images, long long out_rows, long long windows) {
+    const int lane = threadIdx.x % WARP;
+    const int64 across = (windows + WARPS - 1) / WARPS, row = blockIdx.x / across;
+    const int64 window = blockIdx.x % across * WARPS + threadIdx.x / WARP;
+    if (window >= windows) return;
+    const float pixel = lane < columns ? (float)images[row * columns + starts[window] + lane] : 0.0f;
+    const int count = __popc(__ballot_sync(0xffffffffu, pixel != 0.0f));
+    const float ordered = sorted(pixel != 0.0f ? pixel : MOST_FLOAT, lane);
+    const int first = count / 20, last = min(count, max((2 * count + 4) / 5, first + 1));
+    float sum = first <= lane && lane < last ? ordered : 0.0f;
+#pragma unroll
+    for (int distance = WARP / 2; distance; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    if (lane == 0) {
+        counts[row * windows + window] = count;
+        out[row * windows + window] = sum / (float)max(1, last - first);
+    }
+}
+
+// A block takes 32 rows of 256 columns, a thread one column, so that reads and writes are coalesced and a column's
+// place is read once. Four pixels and their gains are read at a time.
+extern "C" __global__ void __launch_bounds__(THREADS) apply_gains(
+    const T* images, long long n_images, long long rows, long long columns, const float* gains,
+    long long gain_images, long long gain_rows, long long windows, const float* places, long long n_places,
+    const float* full_scale, long long n_full_scale, float* out, long long out_images, long long out_rows,
+    long long out_columns, double dark) {
+    const int64 across = (columns + THREADS - 1) / THREADS, bands = (rows + BAND - 1) / BAND;
+    const int64 first = blockIdx.x / across % bands * BAND, image = blockIdx.x / across / bands;
+    const int64 x = blockIdx.x % across * THREADS + threadIdx.x;
+    if (x >= columns) return;
+    const int height = (int)min((int64)BAND, rows - first), next = windows > 1;
+    const int left = max(0, min((int)places[x], (int)windows - 2));
+    const float share = places[x] - (float)left, offset = (float)dark;
+    const float saturated = full_scale[image], most = saturated - offset;
+    const float* gain = gains + (image * rows + first) * windows + left;
+    const T* from = images + (image * rows + first) * columns + x;
+    float* to = out + (image * rows + first) * columns + x;
+    for (int start = 0; start < height; start += BATCH) {
+        float counts[BATCH] = {}, lower[BATCH] = {}, upper[BATCH] = {};
+#pragma unroll
+        for (int k = 0; k < BATCH; ++k, from += columns, gain += windows) {
+            if (start + k < height) counts[k] = (float)*from, lower[k] = gain[0], upper[k] = gain[next];
+        }
+#pragma unroll
+        for (int k = 0; k < BATCH; ++k, to += columns) {
+            float value = ((upper[k] - lower[k]) * share + lower[k]) * (counts[k] - offset);
+            if (saturated <= MOST_FLOAT) value = counts[k] >= saturated ? most : fminf(value, most);
+            if (start + k < height) *to = counts[k] == 0.0f ? 0.0f : value;
+        }
+    }
+}

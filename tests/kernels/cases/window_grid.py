@@ -1,0 +1,94 @@
+"""Arguments of the bodies in window_grid.cu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.oblique.destripe.guarded_notch.window_grid import window_places, window_starts
+from tests.kernels.case import Case
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, int, int]
+MOST = {"uint8": 255, "uint16": 65535, "uint32": 2**32 - 1, "float32": 65535}
+# Sums of up to 13 numbers of one sign in another order, and a division.
+MEAN_RTOL = 1e-6
+
+
+def images_of(shape: Shape, dtype: str, padded: float = 0.1) -> Array:
+    """Noise with values at both ends of the type, ties, and ``padded`` of it 0: in places, and in whole windows."""
+    rng = np.random.default_rng(0)
+    images = np.minimum(1 + rng.gamma(3, 10 if dtype == "uint8" else 300, shape), MOST[dtype])
+    images = np.rint(images) if dtype != "float32" else images
+    images[rng.random(shape) < 0.05] = MOST[dtype]
+    images[rng.random(shape) < padded] = 0
+    if padded and shape[1] > 2:
+        images[:, 1, : shape[2] // 2] = 0
+        images[:, 2] = 0
+    return images.astype(dtype)
+
+
+def windows(shape: Shape, dtype: str, padded: float, less: float = 0.0) -> Callable[[], dict[str, Any]]:
+    """The windows of whole rows; pixels are ``less`` than otherwise, and so may be negative."""
+
+    def arguments() -> dict[str, Any]:
+        images = images_of(shape, dtype, padded)
+        images -= np.where(images == 0, 0, less).astype(dtype)
+        starts = window_starts(shape[2]).copy()
+        of_windows = (*shape[:2], len(starts))
+        return {
+            "images": images,
+            "starts": starts,
+            "counts": np.full(of_windows, -7, np.int32),
+            "out": np.full(of_windows, np.nan, np.float32),
+        }
+
+    return arguments
+
+
+def gains(shape: Shape, dtype: str, full_scale: tuple[float, ...], dark: float) -> Callable[[], dict[str, Any]]:
+    """Gains about 1; frames are saturated at ``full_scale``."""
+
+    def arguments() -> dict[str, Any]:
+        count = len(window_starts(shape[2]))
+        return {
+            "images": images_of(shape, dtype),
+            "gains": np.random.default_rng(1).uniform(0.5, 2, (*shape[:2], count)).astype(np.float32),
+            "places": window_places(shape[2]).copy(),
+            "full_scale": np.array(full_scale, np.float32),
+            "out": np.full(shape, np.nan, np.float32),
+            "dark": dark,
+        }
+
+    return arguments
+
+
+DTYPES = ("uint8", "uint16", "uint32", "float32")
+SHAPES: tuple[Shape, ...] = ((2, 5, 301), (1, 1, 1), (1, 3, 31), (2, 3, 33), (1, 1, 64), (1, 35, 70))
+CASES = [
+    *(
+        Case(
+            "window_means", f"{dtype}-{'x'.join(map(str, shape))}-{padded}", windows(shape, dtype, padded),
+            written=("counts", "out"), rtol=MEAN_RTOL,
+        )
+        for dtype in DTYPES
+        for shape, padded in ((SHAPES[0], 0.1), (SHAPES[0], 0.9), (SHAPES[1], 0.0), *((s, 0.3) for s in SHAPES[2:5]))
+    ),
+    Case("window_means", "plain", windows((1, 2, 96), "uint16", 0.0), written=("counts", "out"), rtol=MEAN_RTOL),
+    Case("window_means", "empty", windows((1, 2, 40), "uint16", 1.0), written=("counts", "out")),
+    Case(
+        "window_means", "negative", windows((1, 2, 70), "float32", 0.1, less=500.5), written=("counts", "out"),
+        rtol=MEAN_RTOL, atol=1e-3,
+    ),
+    *(
+        Case("apply_gains", f"{dtype}-{'x'.join(map(str, shape))}-{dark}", gains(shape, dtype, full_scale, dark))
+        for dtype in DTYPES
+        for shape, full_scale, dark in (
+            (SHAPES[0], (MOST[dtype], np.inf), 0.0), (SHAPES[0], (200, 100), 7.3), (SHAPES[1], (np.inf,), 1.0),
+            (SHAPES[2], (MOST[dtype],), 100.0), (SHAPES[3], (np.inf, 255), 0.0), (SHAPES[5], (250,), 30.0),
+        )
+    ),
+]  # fmt: skip

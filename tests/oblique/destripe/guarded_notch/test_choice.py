@@ -1,0 +1,120 @@
+"""The filter that frames choose: on scenes that nothing was tuned on, against the truth."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gpustitch.errors import ParameterError
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.guarded_notch.choice import check_open, choose_notch
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
+from tests.oblique.destripe.scenes import SceneSpec, scene, score
+
+OPEN = Correction("wavelet", WaveletOptions(wavelet="db5"), dark=100.0)
+# What the pipeline did by default before frames chose.
+FORMER = Correction("wavelet", WaveletOptions(128, 512, wavelet="db5"), dark=100.0, dtype="float32")
+N_FRAMES = 3
+
+S = SceneSpec
+SCENES = {
+    "narrow and faint": S(rows=256, amplitude=0.05, width=1),
+    "medium": S(rows=256),
+    "strong": S(rows=256, columns=400, amplitude=0.4, width=3),
+    "wide": S(rows=512, columns=320, amplitude=0.4, width=10),
+    "behind something": S(rows=256, columns=768, partial=True),
+    "dense cells": S(rows=256, cells=250),
+    "few bright cells": S(rows=256, cells=12, cell_counts=15000),
+    "saturated": S(rows=256, bits=12, cell_counts=6000),
+    "padding": S(rows=300, padding=30),
+    "dim": S(rows=256, level=150, cell_counts=400),
+    "odd sizes": S(rows=301, columns=419),
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_stripes_go_and_nothing_else(name):
+    spec = SCENES[name]
+    frames = [scene(replace(spec, seed=700 + i)) for i in range(N_FRAMES)]
+    choice = choose_notch([frame.raw for frame in frames], OPEN)
+    chosen = replace(choice.correction(OPEN), dtype="float32")
+    frame = frames[0]
+    none = score(frame, frame.raw.astype(np.float32) - 100)
+    former, made = score(frame, FORMER.apply(frame.raw)), score(frame, chosen.apply(frame.raw))
+    assert made.error < none.error
+    assert made.error <= 0.65 * former.error
+    assert made.energy <= 0.1 * none.energy
+    assert math.isnan(made.kept) or abs(made.kept - 100) < 3
+    assert math.isnan(made.halo) or abs(made.halo) < 1.5
+
+
+def test_frames_too_narrow_for_much_evidence_are_not_harmed():
+    frames = [scene(S(rows=512, columns=128, seed=700 + i)) for i in range(N_FRAMES)]
+    chosen = replace(choose_notch([frame.raw for frame in frames], OPEN).correction(OPEN), dtype="float32")
+    for frame in frames:
+        none = score(frame, frame.raw.astype(np.float32) - 100)
+        assert score(frame, chosen.apply(frame.raw)).error < none.error
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_there_are_no_stripes_nothing_changes(seed):
+    frames = [scene(S(rows=256, columns=320, amplitude=0, seed=800 + 10 * seed + i)).raw for i in range(3)]
+    choice = choose_notch(frames, OPEN)
+    assert choice.notch is None
+    assert "no stripes" in choice.lines[0]
+    corrected = choice.correction(replace(OPEN, dark=0.0)).apply(frames[0])
+    assert np.array_equal(corrected, frames[0])
+
+
+def test_wide_shadows_ask_for_more_levels_than_narrow_ones():
+    levels = {}
+    for width in (2, 20):
+        frames = [scene(S(rows=768, columns=192, amplitude=0.5, width=width, seed=900 + i)).raw for i in range(3)]
+        notch = choose_notch(frames, OPEN).notch
+        assert notch is not None
+        levels[width] = max(n for n, strength in enumerate(notch.strengths, 1) if strength > 0.5)
+    assert levels[2] < levels[20]
+
+
+def test_the_record_is_json_and_names_the_choice():
+    choice = choose_notch([scene(S(rows=256, columns=256, amplitude=0.3)).raw], OPEN)
+    record = json.loads(json.dumps(choice.record))
+    assert record["notch"] in [{k: t[k] for k in ("notch_length_px", "level", "strengths")} for t in record["trials"]]
+    assert sum("<- chosen" in line for line in choice.lines) == 1
+    assert choose_notch([scene(S(rows=256, columns=256, amplitude=0.3)).raw], OPEN) == choice
+
+
+def test_frames_of_another_unit_choose_the_same():
+    frame = scene(S(rows=256, columns=256, amplitude=0.3)).raw
+    unit = 1 / 65535
+    other = replace(OPEN, dark=100 * unit, wavelet=replace(OPEN.wavelet, one_count=unit))
+    chosen = choose_notch([(frame * unit).astype(np.float32)], other)
+    assert chosen.notch == choose_notch([frame], OPEN).notch
+    light = chosen.correction(replace(other, dtype="float32")).apply((frame * unit).astype(np.float32))
+    expected = choose_notch([frame], OPEN).correction(replace(OPEN, dtype="float32")).apply(frame)
+    np.testing.assert_allclose(light / unit, expected, rtol=1e-3, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    "correction",
+    [
+        Correction("lightsheet"),
+        Correction("none"),
+        Correction("wavelet", WaveletOptions(sigma1=3)),
+        Correction("wavelet", WaveletOptions(level=3)),
+        Correction("wavelet", WaveletOptions(compat=True)),
+        Correction("wavelet", WaveletOptions(notch_length_px=100)),
+    ],
+)
+def test_what_is_stated_is_not_chosen(correction):
+    with pytest.raises(ParameterError, match="auto"):
+        check_open(correction)
+
+
+def test_no_frames_are_refused():
+    with pytest.raises(ParameterError, match="frames"):
+        choose_notch([], OPEN)

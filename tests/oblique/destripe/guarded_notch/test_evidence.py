@@ -1,0 +1,56 @@
+"""Stripes are what rows have in common beyond columns: told from tissue, on scenes and on pictures of all kinds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+
+from gpustitch.oblique.destripe.guarded_notch.evidence import Windows
+from tests.oblique.destripe.scenes import SceneSpec, scene
+
+PICTURES = ["camera", "moon", "cell", "text", "gravel", "grass"]
+
+
+def strengths(frames, level=4, dark=100.0):
+    return Windows(frames, dark).likeness(level, "db5").strengths
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_without_stripes_have_none(name, turned):
+    try:
+        picture = getattr(skimage.data, name)()
+    except (OSError, ModuleNotFoundError) as error:  # not part of the wheel, and no network
+        pytest.skip(str(error))
+    picture = picture[:320, :320]
+    assert not any(strengths([np.ascontiguousarray(picture.T) if turned else picture], dark=0.0))
+
+
+@pytest.mark.parametrize("seed", range(60, 66))
+def test_tissue_with_borders_and_cells_has_none(seed):
+    made = scene(SceneSpec(rows=256, columns=320, amplitude=0, seed=seed))
+    assert not any(strengths([made.raw]))
+
+
+@pytest.mark.parametrize(("width", "level"), [(1, 1), (2, 1), (4, 2), (8, 3)])
+def test_stripes_are_found_at_the_levels_of_their_width(width, level):
+    made = scene(SceneSpec(rows=512, columns=320, amplitude=0.2, width=width, seed=80))
+    found = strengths([made.raw])
+    assert min(found[level - 1 : level + 1]) > 0.8
+    # The same stripes down the columns are none.
+    assert not any(strengths([np.ascontiguousarray(made.raw.T)]))
+
+
+def test_frames_speak_together():
+    faint = [scene(SceneSpec(rows=256, columns=256, amplitude=0.02, width=2, seed=seed)) for seed in range(90, 96)]
+    alone, together = strengths([faint[0].raw]), strengths([made.raw for made in faint])
+    assert sum(together) > sum(alone)
+    assert together[0] > 0.5
+
+
+def test_small_frames_say_nothing():
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (5, 400), (400, 5), (17, 17), (64, 33)):
+        frames = [rng.integers(100, 1000, shape).astype(np.uint16)]
+        assert not any(strengths(frames))

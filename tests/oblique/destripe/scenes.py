@@ -1,0 +1,191 @@
+"""Striped frames with truth: textured tissue with borders, cells in it, stripes of any width, a camera's noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Floats = npt.NDArray[np.float64]
+_FWHM = 2.355
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """What a scene is. ``amplitude`` is the depth of shadows, or two standard deviations of dense gains of rows."""
+
+    rows: int = 384
+    columns: int = 512
+    amplitude: float = 0.2
+    width: float = 4.0
+    dense: bool = True
+    partial: bool = False
+    cells: int = 60  # for each 256 x 256 pixels
+    cell_sigma: float = 2.2
+    cell_counts: float = 2000.0
+    level: float = 900.0
+    bits: int = 16
+    dark: float = 100.0
+    borders: bool = True
+    padding: int = 0
+    texture: float = 0.2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A frame and its truth in counts above the offset: light without stripes and noise, cells alone, gains."""
+
+    spec: SceneSpec
+    raw: npt.NDArray[np.uint16]
+    ideal: Floats
+    cells: Floats
+    gain: Floats
+    places: npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Truth about a correction, in % of the light.
+
+    ``error`` of tissue in means of 3 x 9 pixels; ``energy`` of the true stripes that is left; ``kept`` and ``halo`` of
+    cells, NaN if there are fewer than five.
+    """
+
+    error: float
+    energy: float
+    kept: float
+    halo: float
+
+
+def scene(spec: SceneSpec) -> Scene:
+    """Make the scene; the same for the same ``spec``."""
+    rng = np.random.default_rng(spec.seed)
+    shape = (spec.rows, spec.columns)
+    texture = 0.6 * _smooth(rng, shape, 30) + 0.6 * _smooth(rng, shape, 10) + 0.5 * _smooth(rng, shape, 3)
+    tissue = spec.level * np.exp(spec.texture * texture / texture.std() - spec.texture**2 / 2)
+    if spec.borders:
+        tissue *= _borders(rng, shape)
+    cells, places = _cells(rng, spec)
+    gain = _gain(rng, spec)
+    ideal = tissue + cells
+    light = ideal * gain
+    light += rng.normal(size=shape) * np.sqrt((2.17 if spec.bits == 16 else 0.5) * light + 9) + spec.dark
+    raw = np.clip(np.rint(light), 0, (1 << spec.bits) - 1).astype(np.uint16)
+    if spec.padding:
+        margin = np.ones(shape, bool)
+        margin[spec.padding : -spec.padding, 2 * spec.padding : -spec.padding] = False
+        raw[margin] = 0
+        ideal, cells = np.where(margin, 0, ideal), np.where(margin, 0, cells)
+    return Scene(spec, raw, ideal, cells, gain, places)
+
+
+def score(of: Scene, corrected: npt.NDArray[np.floating]) -> Score:
+    """Compare a corrected frame (counts above the offset, not rounded) with the truth.
+
+    The factor of every pixel is applied to the light without noise, so that noise is no error.
+    """
+    spec = of.spec
+    raw = of.raw.astype(float) - spec.dark
+    factor = np.where(raw > 3, corrected / np.maximum(raw, 1), 1)
+    made, tissue = of.ideal * of.gain * factor, of.ideal - of.cells
+    inside = ndimage.binary_erosion(tissue > 0.15 * spec.level, iterations=2 if spec.padding else 1)
+    cell = of.cells > 0.03 * tissue + 5
+    bright = of.ideal * of.gain + spec.dark >= (1 << spec.bits) - 1
+    calm = inside & ~ndimage.binary_dilation(cell, iterations=2) & ~bright
+    error = np.where(calm, (made - of.ideal) / np.maximum(tissue, 1), 0)
+    share = ndimage.uniform_filter(calm.astype(float), (3, 9))
+    mean = ndimage.uniform_filter(error, (3, 9)) / np.maximum(share, 0.05)
+    mean -= np.median(mean[calm])
+    stripes = np.where(calm, np.log(of.gain), 0)
+    left = (error * stripes).sum() / max((stripes**2).sum(), 1e-9)
+    kept, halo = _of_cells(of, made, tissue, calm, inside & ~bright, cell)
+    return Score(100 * float(np.sqrt((mean[calm] ** 2).mean())), 100 * float(left**2), kept, halo)
+
+
+def _of_cells(
+    of: Scene, made: Floats, tissue: Floats, calm: Floats, usable: Floats, cell: Floats
+) -> tuple[float, float]:
+    """Median intensity that cells keep, and the mean change beside them less that above and below."""
+    sigma, reach = of.spec.cell_sigma, 10
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    core, ring = np.maximum(abs(y), abs(x)) <= round(1.5 * sigma), abs(y) + abs(x) > 4 * sigma
+    kept, halos = [], []
+    for row, column in of.places:
+        box = np.s_[row - reach : row + reach + 1, column - reach : column + reach + 1]
+        if min(row, column) < reach or usable[box].shape != core.shape or not usable[box].all():
+            continue
+        around = ring & ~cell[box]
+        counts = of.cells[box][core].sum()
+        if around.sum() < 30 or counts < 0.3 * tissue[box].mean() * core.sum():
+            continue
+        level = np.median(made[box][around] / tissue[box][around])
+        kept.append((made[box] - level * tissue[box])[core].sum() / counts)
+        ratio = made[box] / of.ideal[box]
+        beside, far = calm[box] & (abs(y) <= sigma) & (abs(x) > 4 * sigma), calm[box] & (abs(y) > 4 * sigma)
+        if min(beside.sum(), far.sum()) > 5:
+            halos.append(ratio[beside].mean() - ratio[far].mean())
+    return (100 * float(np.median(kept)), 100 * float(np.mean(halos))) if len(kept) > 4 else (np.nan, np.nan)
+
+
+def _smooth(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> Floats:
+    margin = int(4 * sigma) + 1
+    noise = rng.normal(size=(shape[0] + 2 * margin, shape[1] + 2 * margin))
+    smooth = ndimage.gaussian_filter(noise, sigma)[margin:-margin, margin:-margin]
+    return smooth / smooth.std()
+
+
+def _borders(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
+    """An outline of any shape, beyond which it is nearly dark, and a straight-sided nucleus at any angle."""
+    inside = 1 / (1 + np.exp(-(_smooth(rng, shape, min(shape) / 6) + 0.9) / 0.03))
+    nucleus, angle = rng.choice([0.4, 2.2]), rng.uniform(0, np.pi)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    y, x = y - rng.uniform(0.3, 0.7) * shape[0], x - rng.uniform(0.3, 0.7) * shape[1]
+    within = (y * np.cos(angle) + x * np.sin(angle) > 0) & (x * np.cos(angle) - y * np.sin(angle) > 0)
+    return (0.01 + 0.99 * inside) * ndimage.gaussian_filter(np.where(within, nucleus, 1.0), 1.0)
+
+
+def _cells(rng: np.random.Generator, spec: SceneSpec) -> tuple[Floats, npt.NDArray[np.intp]]:
+    cells = np.zeros((spec.rows, spec.columns))
+    count = spec.cells * cells.size // 65536
+    places = np.column_stack([rng.uniform(0, n - 1, count) for n in cells.shape])
+    reach = int(5 * spec.cell_sigma)
+    for (row, column), counts in zip(places, spec.cell_counts * rng.lognormal(0, 0.5, count), strict=True):
+        top, left = max(0, int(row) - reach), max(0, int(column) - reach)
+        box = np.s_[top : int(row) + reach + 1, left : int(column) + reach + 1]
+        y, x = np.mgrid[top : top + cells[box].shape[0], left : left + cells[box].shape[1]]
+        cells[box] += counts * np.exp(-0.5 * ((y - row) ** 2 + (x - column) ** 2) / spec.cell_sigma**2)
+    return cells, np.rint(places).astype(np.intp)
+
+
+def _gain(rng: np.random.Generator, spec: SceneSpec) -> Floats:
+    if spec.amplitude == 0:
+        return np.ones((spec.rows, spec.columns))
+    logarithm = _dense(rng, spec) if spec.dense else _shadows(rng, spec)
+    return np.exp(logarithm)
+
+
+def _dense(rng: np.random.Generator, spec: SceneSpec) -> Floats:
+    """Every row has a gain; they vary at about ``width`` rows. Partial ones begin at some column."""
+    noise, sigma = rng.normal(size=spec.rows + 400), spec.width / _FWHM
+    fine = ndimage.gaussian_filter1d(noise, sigma) if spec.width > 1 else noise
+    gains = (fine - ndimage.gaussian_filter1d(noise, 4 * max(sigma, 0.5)))[200:-200]
+    gains *= spec.amplitude / 2 / gains.std()
+    if not spec.partial:
+        return np.repeat(gains[:, None], spec.columns, axis=1)
+    start = spec.columns * (0.5 + 0.3 * _smooth(rng, (max(spec.rows, 8), 1), spec.width * 2)[: spec.rows])
+    return gains[:, None] / (1 + np.exp(-(np.arange(spec.columns) - start) / 12))
+
+
+def _shadows(rng: np.random.Generator, spec: SceneSpec) -> Floats:
+    total = np.zeros((spec.rows, spec.columns))
+    for _ in range(max(3, int(spec.rows / (6 * max(spec.width, 3))))):
+        row, width = rng.uniform(0, spec.rows), spec.width * rng.uniform(0.7, 1.3)
+        distance = abs(np.arange(spec.rows) - row)
+        profile = np.exp(-0.5 * (distance * _FWHM / width) ** 2) if width > 1.5 else (distance <= 0.5).astype(float)
+        start = rng.uniform(-0.5, 0.8) * spec.columns if spec.partial else -1e9
+        behind = 1 / (1 + np.exp(-np.maximum(np.arange(spec.columns) - start, -500) / 10))
+        total += np.log1p(-spec.amplitude * rng.uniform(0.5, 1) * profile)[:, None] * behind
+    return total

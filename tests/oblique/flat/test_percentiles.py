@@ -1,0 +1,86 @@
+"""Percentiles of all frames and of halves: from one reading of the frames, however they are cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpustitch.array import CPU
+from gpustitch.errors import DamagedInputError
+from gpustitch.oblique.flat import percentiles
+from gpustitch.oblique.flat.percentiles import Binning, Chosen, find_percentiles
+from tests.oblique.flat.scenes import Stack
+
+BINNING = Binning(95.0, 256, 4, 20)
+
+
+def alone(frames):
+    return find_percentiles(Chosen([Stack(frames)], [np.arange(len(frames))], frames.shape[1], 1, CPU), BINNING).whole
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 40), st.integers(0, 9), st.integers(1, 30), st.integers(1, 30), st.integers(1, 30),
+    st.integers(1, 3), st.integers(1, 5), st.integers(0, 99),
+)  # fmt: skip
+def test_halves_are_the_percentiles_of_their_frames(n, more, rows, columns, band_rows, n_workers, step, seed):
+    frames = np.random.default_rng(seed).integers(0, 1100, (n + more, rows, columns)).astype(np.uint16)
+    sources = [Stack(frames[:n]), Stack(frames[n:])]
+    chosen = Chosen(sources, [np.arange(n), np.arange(more)], min(band_rows, rows), n_workers, CPU)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Chosen, "step", step)
+        found = find_percentiles(chosen, BINNING)
+    assert all((source.read_rows == 1).all() for source in sources if len(source.frames))
+    turns = np.array([0, 1, 1, 0, 1, 0, 0, 1])[np.arange(n + more) * min(8, n + more) // (n + more)]
+    expected = alone(frames)
+    np.testing.assert_array_equal(found.whole.bins, expected.bins)
+    np.testing.assert_array_equal(found.whole.count, expected.count)
+    for number, half in enumerate(found.halves):
+        part = frames[turns == number][:, ::step, ::step]
+        if len(part):
+            np.testing.assert_array_equal(half.bins, alone(part).bins)
+            np.testing.assert_array_equal(half.count, alone(part).count)
+        else:
+            assert not half.count.any()
+
+
+def test_drift_is_the_same_in_both_halves():
+    for power in (1, 2):
+        brightness = np.linspace(-1, 1, 80) ** power
+        is_second = np.repeat(percentiles._TURNS, 10) == 1
+        assert brightness[is_second].mean() == pytest.approx(brightness[~is_second].mean(), abs=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sets(st.integers(0, 15), max_size=16), st.integers(1, 3))
+def test_lost_frames_are_in_no_half(lost, step):
+    frames = np.random.default_rng(1).integers(0, 1100, (16, 6, 7)).astype(np.uint16)
+    holed = Stack(np.where(np.isin(np.arange(16), sorted(lost))[:, None, None], np.uint16(900), frames))
+    holed.absent = frozenset(lost)
+    chosen = Chosen([holed], [np.arange(16)], 4, 1, CPU)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Chosen, "step", step)
+        if len(lost) == 16:
+            with pytest.raises(DamagedInputError, match="none of the 16 frames"):
+                find_percentiles(chosen, BINNING)
+            return
+        found = find_percentiles(chosen, BINNING)
+    kept = [number for number in range(16) if number not in lost]
+    np.testing.assert_array_equal(found.whole.bins, alone(frames[kept]).bins)
+    for number, half in enumerate(found.halves):
+        of_half = [k for k in kept if percentiles._TURNS[k // 2] == number]
+        if of_half:
+            np.testing.assert_array_equal(half.bins, alone(frames[of_half][:, ::step, ::step]).bins)
+        else:
+            assert not half.count.any()
+
+
+def test_few_frames_are_spread_over_all_sources_and_lost_ones_left_out():
+    stacks = [Stack(np.full((n, 2, 2), k, np.uint16)) for k, n in enumerate((10, 0, 30))]
+    chosen = Chosen(stacks, [np.arange(10), np.arange(0), np.arange(30)], 2, 1, CPU)
+    assert [int(frame[0, 0]) for frame in chosen.few(4)] == [0, 2, 2, 2]
+    assert len(list(chosen.few(99))) == 40
+    stacks[2].absent = frozenset(range(30))
+    assert len(list(chosen.few(99))) == 10

@@ -1,0 +1,126 @@
+"""In every situation the flat is right, or users are warned; and it is never worse than none without a warning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpustitch.demo.score.errors import flat_rmse
+from gpustitch.errors import ParameterError
+from tests.oblique.flat.scenes import COLUMNS, EVEN, GAUSSIAN, ROWS, X, Y, estimated, frames
+
+VIGNETTE = np.cos(np.arctan(1.4 * np.hypot(X, Y))) ** 4
+DIAGONAL = GAUSSIAN * (1 + 0.6 * X * Y)
+DIP = 1 - 0.35 * np.exp(-0.5 * (X / 0.15) ** 2)
+STEEP = np.exp(-0.5 * ((X + 0.2) / 0.35) ** 2) * (1 - 0.4 * Y)
+CUT_OFF = GAUSSIAN * np.where(X > 0.3, 0.25, 1)
+DARK_CORNER = GAUSSIAN * (1 - 0.7 * np.exp(-((X + 0.5) ** 2 + (Y + 0.5) ** 2) / 0.06))
+DIRTY = np.where((abs(X) < 0.04) & (abs(Y) < 0.05), 0.5, 1) * GAUSSIAN
+HALF = (X < 0).astype(float)
+
+# Name: light, what else the frames have, options.
+SITUATIONS = {
+    "gaussian": (GAUSSIAN, {}, {}),
+    "steep": (STEEP, {}, {}),
+    "vignette": (VIGNETTE, {}, {}),
+    "asymmetric": (DIAGONAL, {}, {}),
+    "dip": (DIP, {}, {}),
+    "cut off at one side": (CUT_OFF, {}, {}),
+    "dark corner": (DARK_CORNER, {}, {}),
+    "dust": (DIRTY, {}, {}),
+    "even": (EVEN, {}, {}),
+    "dim": (GAUSSIAN, {"level": 60}, {}),
+    "bright": (GAUSSIAN, {"level": 6000}, {}),
+    "saturated": (GAUSSIAN, {"level": 3500, "top": 4095}, {}),
+    "saturated cells": (GAUSSIAN, {"cells": 60000, "top": 4095}, {}),
+    "8 bit": (GAUSSIAN, {"level": 80, "dark": 6, "cells": 200, "top": 255, "dtype": np.uint8}, {"dark": 6}),
+    "two frames": (GAUSSIAN, {"n": 2}, {}),
+    "one frame": (GAUSSIAN, {"n": 1}, {}),
+    "mostly empty": (GAUSSIAN, {"empty": 0.8}, {}),
+    "tissue in one half": (GAUSSIAN, {"seen": HALF}, {}),
+    "drift": (GAUSSIAN, {"drift": 0.5}, {}),
+    "offset 500": (GAUSSIAN, {"dark": 500, "empty": 0.3}, {"dark": 500}),
+    "offset not taken": (GAUSSIAN, {"level": 200, "empty": 0.3}, {"dark": 0}),
+    "offset not taken, no empty pixel": (VIGNETTE, {"level": 200}, {"dark": 0}),
+    "offset higher than given": (VIGNETTE, {"level": 200, "dark": 120, "empty": 0.3}, {}),
+    "offset lower than given": (VIGNETTE, {"level": 200, "dark": 70, "empty": 0.3}, {}),
+    "tissue dimmer along rows": (GAUSSIAN, {"seen": 1 + 0.4 * Y, "cells_seen": EVEN}, {}),
+    "tissue dimmer along columns": (GAUSSIAN, {"seen": 1 - 0.4 * X, "cells_seen": EVEN}, {}),
+    "haze beside tissue": (GAUSSIAN, {"seen": HALF, "haze": 0.2}, {}),
+}  # fmt: skip
+# Light that the models can follow.
+FOLLOWED = ["gaussian", "steep", "vignette", "asymmetric", "dim", "bright", "8 bit", "drift", "offset 500"]
+# Those for which the options of the command are tried too.
+AS_COMMAND = ["gaussian", "vignette", "dim", "bright", "offset not taken", "tissue in one half", "two frames"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Fits start from fewer samples; how well a start withstands outliers is tested with the fit."""
+    monkeypatch.setattr("gpustitch.oblique.flat.fit._TRIALS", 5)
+
+
+def judged(monkeypatch, tmp_path, name, is_auto):
+    """Errors of the flat that is used, and of none; and the warnings. None if it was refused by an error."""
+    light, scene, options = SITUATIONS[name]
+    try:
+        made, heard = estimated(monkeypatch, tmp_path, frames(light, **scene), auto=is_auto, **options)
+    except ParameterError:
+        return None
+    flat = made.flat if made.verdict.is_useful or not is_auto else EVEN
+    return flat_rmse(flat, light), flat_rmse(EVEN, light), heard.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "is_auto"), [*((name, True) for name in SITUATIONS), *((name, False) for name in AS_COMMAND)]
+)
+def test_the_flat_is_right_or_users_are_warned(name, is_auto, monkeypatch, tmp_path):
+    found = judged(monkeypatch, tmp_path, name, is_auto)
+    if found is not None:
+        error, without, warnings = found
+        assert warnings or error <= min(0.03, without + 1e-6), (error, without)
+    if is_auto and name in FOLLOWED:
+        assert error < 0.03
+
+
+def test_no_tissue_at_all_is_refused(monkeypatch, tmp_path):
+    with pytest.raises(ParameterError, match="cannot be fitted"):
+        estimated(monkeypatch, tmp_path, frames(empty=1), auto=True)
+
+
+def test_ties_go_to_the_simplest_model(monkeypatch, tmp_path):
+    light = 1 - 0.5 * X**2 - 0.2 * Y
+    made, _ = estimated(monkeypatch, tmp_path, frames(light), auto=True)
+    assert [one.fit.model for one in made.verdict.others] == ["reference", "product", "smooth"]
+    assert made.fit.model == "reference"
+
+
+def test_a_rich_model_needs_tissue_everywhere(monkeypatch, tmp_path):
+    made, _ = estimated(monkeypatch, tmp_path, frames(VIGNETTE, seen=(X < 0.3) * EVEN), auto=True)
+    assert [one.fit.model for one in made.verdict.others] == ["reference", "product"]
+
+
+@pytest.mark.parametrize("given", [{"background": 120}, {"values_per_bin": 2}, {"n_bins": 4096}])
+def test_given_bins_are_respected(given, monkeypatch, tmp_path):
+    made, _ = estimated(monkeypatch, tmp_path, frames(level=400)[:, ::4, ::4], auto=True, **given)
+    ((name, value),) = given.items()
+    assert getattr(made.verdict.options, name) == value
+
+
+def test_the_offset_is_named_where_dark_is_another(monkeypatch, tmp_path):
+    said = {}
+    for dark in (70, 120):
+        scene = frames(VIGNETTE, level=200, dark=dark, empty=0.3)
+        _, heard = estimated(monkeypatch, tmp_path, scene, auto=True)
+        said[dark] = [warning for warning in heard.warnings if "offset seems to be" in warning]
+    assert f"give {70} for `dark`" in said[70][0] and f"give {120} for `dark`" in said[120][0]
+
+
+@pytest.mark.parametrize(("turns", "flips"), [(0, False), (1, False), (3, True), (2, True)])
+def test_turned_frames_are_judged_as_what_they_show(turns, flips, monkeypatch, tmp_path):
+    """The halves hold some rows and columns, which lie elsewhere once turned."""
+    monkeypatch.setattr("gpustitch.oblique.flat.percentiles._JUDGED_PIXELS", ROWS * COLUMNS // 9)
+    scene = frames(np.exp(1.2 * X - 0.8 * Y), texture=0.05, cells=0)
+    made, _ = estimated(monkeypatch, tmp_path, scene, model="product", rotate_90=turns, flip_ud=flips)
+    assert made.verdict.none.misfit > 0.3
+    assert made.verdict.judged.misfit < 0.01
