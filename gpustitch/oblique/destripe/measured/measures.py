@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from gpustitch.errors import ParameterError
 from gpustitch.oblique.destripe.measured.direction import direction_of, in_blocks
-from gpustitch.oblique.destripe.measured.row_lines import RowLines
+from gpustitch.oblique.destripe.measured.row_lines import DIM, RowLines
 from gpustitch.oblique.destripe.measured.spots import Spots
 
 Floats = npt.NDArray[np.float32]
@@ -172,7 +172,7 @@ class RawFrame:
         light = _light(raw, dark)
         usable = (raw != 0) & ~_saturated(raw)
         rows = RowLines.of(light)
-        lit = usable & rows.lit_pixels(raw.shape[1])
+        lit = usable & _tissue(light, rows.light)
         across = RowLines.of(np.ascontiguousarray(light.T)).before()
         return cls(light, usable, rows, Spots.found(light, usable, rows.light), across, direction_of(light, lit))
 
@@ -277,6 +277,14 @@ def _light(image: npt.NDArray[Any], dark: float) -> Floats:
 def _saturated(raw: npt.NDArray[Any]) -> Mask:
     at_end = raw == raw.max(initial=raw.dtype.type(0))
     return at_end if np.count_nonzero(at_end) >= _SATURATED_PIXELS else np.zeros_like(at_end)
+
+
+def _tissue(light: Floats, level: float) -> Mask:
+    """Pixels in blocks that are light enough to be tissue, whose outline has no straight sides."""
+    lit: Mask = in_blocks(light, _BLOCK_PX) > DIM * level
+    for axis in (0, 1):
+        lit = np.repeat(lit, _BLOCK_PX, axis=axis)
+    return np.pad(lit, [(0, n - m) for n, m in zip(light.shape, lit.shape, strict=True)])
 
 
 def _coarse(frame: RawFrame, after: Floats) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from gpustitch.oblique.destripe.measured.row_lines import DIM
 from gpustitch.ops.robust import MAD_TO_SIGMA
 
 Floats = npt.NDArray[np.float32]
@@ -30,8 +31,6 @@ _CORE, _BOX, _RING, _BESIDE = 2, 10, 8, (9, 20)
 _FAR = (24, 100)
 _LEAST_RING, _LEAST_BESIDE, _LEAST_FAR = 30, 20, 10
 _MOST_SPOTS = 400
-# Darker than this share of the light is not tissue.
-_DIM = 0.25
 # Pixels that are searched; larger frames are searched in bands of rows.
 _MOST_PIXELS, _BAND_ROWS = 1 << 19, 256
 _DY, _DX = np.arange(-_BOX, _BOX + 1)[:, None], np.arange(-_BESIDE[1], _BESIDE[1] + 1)[None]
@@ -91,7 +90,7 @@ class Spots:
         before = raw[_boxes(places)]
         beside = around & (np.abs(_DY) <= _CORE) & (np.abs(_DX) >= _BESIDE[0])
         n = beside.sum(axis=(1, 2))
-        tissue = (n >= _LEAST_BESIDE) & (np.where(beside, before, 0).sum(axis=(1, 2)) > _DIM * light * n)
+        tissue = (n >= _LEAST_BESIDE) & (np.where(beside, before, 0).sum(axis=(1, 2)) > DIM * light * n)
         return cls(rows, places, clear, before, ring, beside & tissue[:, None, None], far, n_far)
 
     def kept(self, corrected: Floats, *, background_removed: bool) -> tuple[Floats, Floats]:
