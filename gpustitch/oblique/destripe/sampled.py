@@ -24,11 +24,15 @@ _EVERY = 8
 
 @dataclass(frozen=True)
 class Judged:
-    """A correction, how it was chosen (None if it was given), and what it did to the frames looked at."""
+    """A correction, how it was chosen (None if it was given), and what it did to the frames looked at.
+
+    ``is_blind`` says that it was to be chosen, but no frame could be looked at.
+    """
 
     correction: Correction
     choice: Choice | None
     measures: DestripeMeasures | None
+    is_blind: bool = False
 
     def lines(self) -> Iterator[str]:
         """What people should read."""
@@ -39,6 +43,12 @@ class Judged:
 
     def cautions(self) -> Iterator[str]:
         """What people should be warned of."""
+        if self.is_blind:
+            wavelet = self.correction.wavelet
+            yield (
+                "no frame could be looked at to choose how to destripe: `notch_length_px` "
+                f"{wavelet.notch_length_px:g} is taken"
+            )
         if self.measures is not None:
             yield from self.measures.cautions()
 
@@ -57,7 +67,9 @@ def judged(frames: Sequence[HostArray], correction: Correction, device: Device, 
 
     ``frames`` are raw, on the host, upright, of one shape. Without frames, or without destriping, nothing is measured.
     """
-    choice = choose_notch(frames, correction) if choose and frames else None
+    if choose and not frames:
+        return Judged(replace(correction, wavelet=correction.wavelet.completed), None, None, is_blind=True)
+    choice = choose_notch(frames, correction) if choose else None
     chosen = correction if choice is None else choice.correction(correction)
     if not frames or not (chosen.destripes or choice is not None):
         return Judged(chosen, choice, None)

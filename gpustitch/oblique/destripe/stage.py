@@ -35,7 +35,6 @@ from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
-_SUFFIX = "_destriped"
 PROVENANCE = "destripe.json"
 
 
