@@ -17,6 +17,8 @@ _TRUSTED = 0.05
 # A Gaussian is cut off at this many standard deviations.
 _CUT = 4.5
 _LEAST = 1e-20
+# Under a Gaussian of so many rows' lengths every sample weighs the same, and no wider one does otherwise.
+_WIDEST = 4
 
 
 @functools.lru_cache(maxsize=64)
@@ -25,6 +27,7 @@ def low_pass_matrix(count: int, sigma: float) -> Array:
 
     Borders are half-sample symmetric.
     """
+    sigma = min(sigma, _WIDEST * count)
     reach = int(np.ceil(_CUT * sigma))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2)
     at = (np.arange(count)[:, None] + np.arange(-reach, reach + 1)) % (2 * count)

@@ -82,3 +82,8 @@ def test_a_row_that_is_dark_all_along_says_little():
     out = low_passed(values, weights, 2.0)
     assert abs(out[0, 0] / 3 - 1).max() < 0.01
     assert abs(out[0, 1]).max() < 0.01
+
+
+@pytest.mark.parametrize("sigma", [1e3, 1e9, 1e300])
+def test_a_gaussian_wider_than_all_rows_is_a_mean(sigma):
+    np.testing.assert_allclose(low_pass_matrix(7, sigma), np.full((7, 7), 1 / 7), rtol=1e-5)
