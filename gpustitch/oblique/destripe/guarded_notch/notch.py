@@ -196,11 +196,16 @@ def _continued(grid: Array, reach: int) -> Array:
     return xp.ascontiguousarray(xp.concatenate([above, grid, below], axis=1))  # type: ignore[no-any-return]
 
 
-def details(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Array, Array, Array]]:
-    """Detail, weights and low pass of each level down the columns, the finest first; none if there are too few rows."""
+def details(
+    grid: Array, weights: Array, notch: Notch, *, at_all_levels: bool = False
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Detail, weights and low pass of each level down the columns, the finest first; none if there are too few rows.
+
+    ``at_all_levels`` goes on where there are too few, with what the mirrored borders give.
+    """
     xp, taps = namespace(grid), resident(wavelet_taps(notch.wavelet)[0], grid)
     length, low = taps.shape[1], grid
-    for _ in range(levels_in(grid.shape[1], notch)):
+    for _ in range(notch.level if at_all_levels else levels_in(grid.shape[1], notch)):
         rows = low.shape[1]
         n = (rows + length - 1) // 2
         both = xp.empty((len(grid), 2 * n, grid.shape[2]), np.float32)
