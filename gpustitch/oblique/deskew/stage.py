@@ -249,8 +249,8 @@ def _correction(options: DeobliqueOptions) -> Correction | None:
 
 
 def _caution(correction: Correction | None, frames: Frames) -> str:
-    """Refuse values that the correction cannot take, or warn of them, by a frame in the middle; floats alone."""
-    if correction is None or frames.dtype.kind != "f":
+    """Refuse values that the correction cannot take, or warn of them, by a frame in the middle."""
+    if correction is None or not (frames.dtype.kind == "f" or correction.subtracts_dark):
         return ""
     middle = frames.shape[0] // 2
     try:
