@@ -195,6 +195,9 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
     )
     used = shared.settled(options, plan.device, plan.n_workers)
+    if plan.correction is not None:
+        # The filter that was left open, as it was used.
+        used = dataclasses.replace(used, correction=dataclasses.replace(plan.correction, flat=options.correction.flat))
     sidecar = {
         **provenance(used, [Path(options.input)] if Path(options.input).exists() else []),
     }

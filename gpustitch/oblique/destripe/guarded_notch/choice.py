@@ -26,6 +26,8 @@ _TIE, _UNSEEN = 0.05, 0.015
 _LEAST_ROWS = 8
 # Stripes are found at neighbouring levels.
 _LEAST_COMPARED = 2
+# Digits of fractions in a record: further ones differ from processor to processor.
+_DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
 _NO_STRIPES = 1e-3
 
@@ -95,10 +97,11 @@ class Choice:
         """What provenance keeps."""
         return {
             "frames": self.n_frames,
-            "stripes": self.stripes,
+            "stripes": round(self.stripes, _DIGITS),
             "notch": None if self.notch is None else _notch_record(self.notch),
             "trials": [
-                _notch_record(t.notch) | {"stripes_left": t.stripes_left, "gain_spread": t.gain_spread}
+                _notch_record(t.notch)
+                | {"stripes_left": round(t.stripes_left, _DIGITS), "gain_spread": round(t.gain_spread, _DIGITS)}
                 for t in self.trials
             ],
         }

@@ -106,7 +106,7 @@ class DestripeMeasures:
             "coarse_change_percent": self.coarse,
             "direction_deg": self.direction_deg,
         }
-        rounded = {name: None if value is None else round(value, 3) for name, value in figures.items()}
+        rounded = {name: None if value is None else round(value, 3) + 0.0 for name, value in figures.items()}
         counts = {"cells": self.n_cells, "frames": self.n_frames, "background_removed": self.background_removed}
         return rounded | counts | {"cautions": list(self.cautions())}
 
@@ -121,7 +121,7 @@ class DestripeMeasures:
             yield f"cells: {_percent(self.cells_kept)} of their {unit} kept ({self.n_cells} spots)"
         if not self.background_removed:
             yield f"tissue: change beside cells {_percent(self.halo)}, at a scale of 12 pixels {_percent(self.coarse)}"
-        direction = "no lines" if self.direction_deg is None else f"lines at {self.direction_deg:.1f} degrees"
+        direction = "no lines" if self.direction_deg is None else f"lines at {self.direction_deg:z.1f} degrees"
         yield f"direction: {direction} against the rows"
 
     def cautions(self) -> Iterator[str]:
@@ -262,7 +262,7 @@ def _common_angle(angles: Sequence[float | None]) -> float | None:
 
 
 def _percent(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.1f} %"
+    return "not measured" if value is None else f"{value:z.1f} %"
 
 
 def _light(image: npt.NDArray[Any], dark: float) -> Floats:

@@ -83,6 +83,8 @@ def test_wide_shadows_ask_for_more_levels_than_narrow_ones():
 def test_the_record_is_json_and_names_the_choice():
     choice = choose_notch([scene(S(rows=256, columns=256, amplitude=0.3)).raw], OPEN)
     record = json.loads(json.dumps(choice.record))
+    # Further digits differ from processor to processor.
+    assert all(t[name] == round(t[name], 5) for t in record["trials"] for name in ("stripes_left", "gain_spread"))
     assert record["notch"] in [{k: t[k] for k in ("notch_length_px", "level", "strengths")} for t in record["trials"]]
     assert sum("<- chosen" in line for line in choice.lines) == 1
     assert choose_notch([scene(S(rows=256, columns=256, amplitude=0.3)).raw], OPEN) == choice

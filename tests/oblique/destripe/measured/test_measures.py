@@ -55,6 +55,12 @@ def test_figures_of_any_frame_are_finite_or_none(frame, dark, background_removed
         json.dumps(each.record, allow_nan=False)
 
 
+def test_nothing_has_no_sign():
+    found = replace(NOTHING, direction_deg=-0.0004, coarse=0.0, halos=(-0.0004,) * 10)
+    assert "lines at 0.0 degrees" in "\n".join(found.lines())
+    assert "-0.0" not in "\n".join(found.lines()) + json.dumps(found.record)
+
+
 def test_what_was_not_measured_is_said_and_never_a_number():
     text = "\n".join(NOTHING.lines())
     assert "0.0 %" not in text
