@@ -72,7 +72,8 @@ class Choice:
         if self.is_too_small:
             return ()
         if not self.trials:
-            return (f"destriping: no stripes along the rows in {looked_at}, none are removed",)
+            unsure = f" beyond what tissue may be ({100 * self.stripes:.2f} %)" if self.stripes >= _NO_STRIPES else ""
+            return (f"destriping: no stripes along the rows in {looked_at}{unsure}, none are removed",)
         head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %:"
         rows = [
             f"  notch {t.notch.length_px:5.0f} px, {t.notch.level} levels: stripes left {100 * t.stripes_left:5.2f} %, "
