@@ -237,12 +237,17 @@ def usable(bins: Array, count: Array, options: FlatOptions) -> Bools:
     found = int(np.count_nonzero(use))
     if found >= options.min_samples:
         return use
-    if np.count_nonzero(lit & saturated) > found:
-        remedy = f"most bright pixels reach the last of {options.n_bins} bins; raise `values_per_bin` or `n_bins`"
+    if found == bins.size:
+        remedy = "the frames are too small"
+    elif np.count_nonzero(lit & saturated) > found:
+        remedy = (
+            f"most bright pixels reach the last of {options.n_bins} bins; raise `values_per_bin` or `n_bins`, unless "
+            "the camera is saturated: then take frames of a lower exposure"
+        )
     else:
         remedy = (
             f"hardly any values are from {options.background} to {options.n_bins * options.values_per_bin} counts; "
-            "lower `background`, raise `values_per_bin` or take more `n_frames`"
+            "give frames that show tissue, lower `background` or raise `values_per_bin`"
         )
     raise ParameterError(
         f"the illumination cannot be fitted: only {found} of {bins.size} pixels can be used, but `min_samples` is "

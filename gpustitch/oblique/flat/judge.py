@@ -2,6 +2,7 @@
 
 Percentiles of two halves of the frames have the light in common, and differ in tissue and noise. So a model fitted to
 one half is judged by the other. What it misses of the light shows in both ways of judging, and noise in neither.
+Stripes show in both too. Light is smooth from row to row, so rows that jump are stripes and no fault of a flat.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ _BLOCK_PX, _BLOCKS_ALONG, _LEAST_BLOCK_PX = 10, 12, 2
 # A block needs this part of its pixels; the frame is covered if this part of its blocks has them.
 _BLOCK_SHARE, _COVERED = 0.25, 0.99
 _LEAST_BLOCKS = 6
-# What is told must exceed noise by so many standard errors. Blocks are not independent: this holds as if they were.
+# What is told must exceed noise by so many standard errors.
 _SURE = 2.0
+# Stripes are sought in so many parts of the columns; a shadow may darken a part of its rows only.
+_STRIPE_PARTS = 4
 # A richer model must be better than a simpler one by this part of the misfit, and by this much.
 _BETTER_SHARE, _TIE = 0.1, 0.003
-# A model that surely misses no more than this needs no richer one.
-_GOOD = 0.01
+# A model that surely misses no more than this needs no richer one; nor one whose misfit that would not lessen to this
+# part. Halves share some tissue, and a rich model follows it.
+_GOOD, _MUCH_BETTER = 0.01, 0.5
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Judged:
         Root mean square of what the model misses in blocks of the frame, as a fraction of the light. NaN if unknown.
     sure_misfit
         The part of it that noise does not explain.
+    possible_misfit
+        What it may be where noise hides some of it.
     scatter
         Standard deviation of the flat over choices of frames, as a fraction of the light. NaN if unknown.
     model, errors, noise
@@ -60,6 +66,7 @@ class Judged:
     fit: FlatFit | None
     misfit: float = np.nan
     sure_misfit: float = np.nan
+    possible_misfit: float = np.nan
     scatter: float = np.nan
     model: Floats = field(default_factory=lambda: np.empty(0))
     errors: Floats = field(default_factory=lambda: np.empty(0))
@@ -111,6 +118,16 @@ class Judge:
         return int(np.count_nonzero(self._known)) >= _LEAST_BLOCKS
 
     @property
+    def unable(self) -> str:
+        """Why the halves cannot be judged by; empty if they can."""
+        if self.is_able:
+            return ""
+        if self._known.size < _LEAST_BLOCKS:
+            height, width = self._seen.shape
+            return f"{height} x {width} pixels are too few"
+        return "halves of its frames show too little tissue"
+
+    @property
     def is_covered(self) -> bool:
         """Whether tissue passed everywhere."""
         return self.is_able and float(self._known.mean()) >= _COVERED
@@ -140,10 +157,43 @@ class Judge:
         noise = (self._logs[0] - self._logs[1]) ** 2 / 2
         # The flat of all frames scatters half as much as those of the halves, squared.
         square = float((errors - noise).mean()) - scatter**2
-        # A normal error's fourth power is 3 times its variance squared.
-        doubt = _SURE * float(np.square(noise).mean() / 3 / len(noise)) ** 0.5
-        misfit, sure_misfit = (max(0.0, one) ** 0.5 for one in (square, square - doubt))
-        return Judged(fit, misfit, sure_misfit, scatter, (first + second) / 2, errors, noise)
+        square -= self._striped(self._logs[0] - second, self._logs[1] - first)
+        doubt = _SURE * self._noise_of_products()
+        parts = (max(0.0, one) ** 0.5 for one in (square, square - doubt, max(0.0, square) + doubt))
+        return Judged(fit, *parts, scatter, (first + second) / 2, errors, noise)
+
+    def _striped(self, first: Floats, second: Floats) -> float:
+        """What stripes along the rows add to the squared misfit: the part that bends from row to row as white noise.
+
+        Light hardly bends between three rows of blocks; white noise bends by 6 times its variance. Means along a
+        part of the columns leave dirt out, which is short.
+        """
+        bends = []
+        for part in np.array_split(np.arange(self._known.shape[1]), _STRIPE_PARTS):
+            rows = [np.diff(self._row_means(half, part), 2) for half in (first, second)]
+            bends.append(rows[0] * rows[1])
+        common = np.concatenate(bends)
+        common = common[np.isfinite(common)]
+        return max(0.0, float(common.mean()) / 6) if len(common) else 0.0
+
+    def _row_means(self, values: Floats, columns: npt.NDArray[np.intp]) -> Floats:
+        """Mean of the known blocks of each row of blocks, in some columns; NaN where there are none."""
+        grid = np.zeros(self._known.shape)
+        grid[self._known] = values
+        n = self._known[:, columns].sum(axis=1)
+        return np.divide(grid[:, columns].sum(axis=1), n, out=np.full(len(n), np.nan), where=n > 0)
+
+    def _noise_of_products(self) -> float:
+        """Standard error of the mean, over the known blocks, of the product of the halves' noise.
+
+        Noise is alike in neighbouring blocks: tissue is coarser than a block. The sum of its squared covariances at
+        all distances says by how much that matters, and their power spectrum gives this sum.
+        """
+        grid = np.zeros(self._known.shape)
+        grid[self._known] = (self._logs[0] - self._logs[1]) / 2**0.5
+        n, size = len(self._logs[0]), grid.size
+        covariances = float((np.abs(np.fft.fft2(grid)) ** 4).mean()) / (n + size)
+        return max(covariances, float((grid**4).sum()) / 3) ** 0.5 / n
 
     def _log(self, image: Floats) -> Floats:
         """Logarithm of the means of the known blocks, less its mean."""
@@ -159,14 +209,15 @@ class Judge:
 def best(judged: Sequence[Judged]) -> Judged:
     """The best of the flats, which are in the order of their simplicity; of flats as good, the simplest.
 
-    A model with more terms is taken only where the simpler one surely misses light, and the richer surely less.
+    A model with more terms is taken only where the simpler one surely misses light, and the richer surely much less.
     """
     chosen = judged[0]
     for other in judged[1:]:
         if _n_terms(other) == _n_terms(chosen):
             is_taken = other.is_better_than(chosen)
         else:
-            is_taken = chosen.sure_misfit > _GOOD and other.is_surely_better_than(chosen)
+            is_much_better = other.misfit < _MUCH_BETTER * chosen.misfit and other.is_surely_better_than(chosen)
+            is_taken = chosen.sure_misfit > _GOOD and is_much_better
         chosen = other if is_taken else chosen
     return chosen
 

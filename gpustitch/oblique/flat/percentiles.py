@@ -51,6 +51,11 @@ class Chosen:
         return self.sources[0].shape[1], self.sources[0].shape[2]
 
     @property
+    def absent(self) -> frozenset[tuple[int, int]]:
+        """Numbers of sources and of their frames that are not there, as far as is known."""
+        return frozenset((of, number) for of, source in enumerate(self.sources) for number in source.absent)
+
+    @property
     def step(self) -> int:
         """The halves hold every so many rows and columns."""
         rows, columns = self.frame_shape
@@ -125,11 +130,22 @@ class Found:
 def find_percentiles(chosen: Chosen, binning: Binning, progress: Progress = SILENT) -> Found:
     """Percentiles of the chosen frames, each of which is read once. The orientation is that of the frames.
 
+    A frame that turns out to be unreadable in one band counts in none: all bands are then read again without it.
+
     Raises
     ------
     DamagedInputError
         If no frame can be read.
     """
+    absent = chosen.absent
+    found = _find(chosen, binning, progress)
+    while len(chosen.absent) > len(absent):
+        absent = chosen.absent
+        found = _find(chosen, binning, progress)
+    return found
+
+
+def _find(chosen: Chosen, binning: Binning, progress: Progress) -> Found:
     rows, columns = chosen.frame_shape
     step = chosen.step
     whole = Percentiles.empty(rows, columns)

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,11 @@ class IlluminationPlan:
     chosen: Chosen
 
     @property
+    def n_there(self) -> int:
+        """Number of frames of all sources that can be read, as far as is known."""
+        return sum(source.shape[0] - len(source.absent) for source in self.sources)
+
+    @property
     def peak_bytes(self) -> int:
         """Most memory held at once, in bytes."""
         rows, columns = self.chosen.frame_shape
@@ -85,6 +91,10 @@ class IlluminationResult:
         """The flat scaled to maximum 1."""
         return self.fit.flat
 
+    def record(self, *, is_used: bool) -> dict[str, Any]:
+        """The figures for a record of provenance, with the number of frames used."""
+        return self.verdict.record(is_used=is_used) | {"n_frames": self.n_frames}
+
     @property
     def summary(self) -> str:
         """The fit in one line for people."""
@@ -113,6 +123,8 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     if not options.paths:
         raise ParameterError("`paths` is empty; give at least one file of raw frames, such as a DCIMG file")
     fit_options = options.fit_options()
+    if options.auto and options.model != FlatOptions.model:
+        raise ParameterError(f"`auto` chooses the model, but `model` is {options.model}; leave out one of them")
     for model in _models(options, is_covered=True):
         replace(fit_options, model=model)  # checks min_samples
     _check_outputs(options)
@@ -123,7 +135,10 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     )
     sources = tuple(Readable(frames, skips=skips) for frames in opened)
     _check_alike(options.paths, sources)
-    check_bins(sources[0].dtype, fit_options.n_bins, fit_options.values_per_bin, fit_options.background)
+    width = fit_options.values_per_bin
+    if options.auto and options.values_per_bin is None:  # the frames will tell it
+        width = max(width, fit_options.background // max(1, fit_options.n_bins) + 1)
+    check_bins(sources[0].dtype, fit_options.n_bins, width, fit_options.background)
     numbers = choose_frames([source.shape[0] for source in sources], options.n_frames, [s.absent for s in sources])
     n_workers, band_rows = _cut(
         sources[0], sum(len(c) for c in numbers), checked_workers(options.n_workers), options.memory_bytes
@@ -154,8 +169,11 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
         write_tiff(options.intermediate_output, shown, compression=_COMPRESSION, overwrite=options.overwrite)
     if options.auto:
         write_residual(result, options)
-        record = provenance(options, _files(options)) | {"flat": result.verdict.record}
+        record = provenance(options, _files(options)) | {"flat": result.record(is_used=True)}
         write_json(options.record_output, record, overwrite=options.overwrite)
+    else:
+        for path in filter(Path.exists, (options.residual_output, options.record_output)):
+            progress.warn(f"{path} is of an earlier flat, not of {options.output}")
     write_flat(result, options)
     return result
 
@@ -182,25 +200,31 @@ def estimated(plan: IlluminationPlan, progress: Progress = SILENT) -> Illuminati
     options, chosen = plan.options, plan.chosen
     for caution in itertools.chain.from_iterable(map(cautions, options.paths)):
         progress.warn(caution)
-    if chosen.band_rows < _THIN_BAND_ROWS < chosen.frame_shape[0]:
+    if chosen.band_rows < min(_THIN_BAND_ROWS, _fair_rows(chosen.frame_shape[0], chosen.n_workers)):
         progress.note(
             f"{chosen.n_frames} frames fit in memory {chosen.band_rows} rows at a time, which makes many small reads; "
-            "2000 `n_frames` give nearly the same flat sooner"
+            "fewer `n_frames` or `n_workers` make less of them, and 2000 frames give nearly the same flat as more"
         )
     look = first_look(chosen.few(_LOOKED_AT), options.dark)
     fit_options = options.fit_options(look)
     found = percentile_bins(plan, fit_options, progress)
     whole = _oriented(found.whole, options)
+    lost = tuple(Lost.of(source) for source in plan.sources)
+    n_frames = chosen.n_frames - sum(len(one.unreadable) for one in lost)
     verdict = _chosen(whole, _halves(found, options), look, fit_options, options)
+    verdict = replace(
+        verdict,
+        has_more_frames=n_frames < plan.n_there,
+        unable="it is made of one frame" if n_frames == 1 else verdict.unable,
+        said=tuple(filter(None, [_too_bright(found, fit_options)])),
+    )
     progress.note(verdict.choice)
     for caution in verdict.cautions():
         progress.warn(caution)
     image = (whole.bins * fit_options.values_per_bin).astype(np.uint32)
-    lost = tuple(Lost.of(source) for source in plan.sources)
     for path, source in zip(options.paths, lost, strict=True):
         for line in replace(source, missing=()).lines("not used for the flat"):
             progress.warn(f"{path}: {line}")
-    n_frames = chosen.n_frames - sum(len(one.unreadable) for one in lost)
     return IlluminationResult(verdict, image, _residual(whole, verdict), n_frames, lost)
 
 
@@ -209,13 +233,20 @@ def percentile_bins(plan: IlluminationPlan, options: FlatOptions, progress: Prog
     check_bins(plan.sources[0].dtype, options.n_bins, options.values_per_bin, options.background)
     binning = Binning(plan.options.percentile, options.n_bins, options.values_per_bin, options.background)
     found = find_percentiles(plan.chosen, binning, progress)
-    if found.beyond > _TOO_BRIGHT * found.lit:
-        progress.warn(
-            f"{100 * found.beyond / found.lit:.0f} % of the values from {binning.background} up are not counted, as "
-            f"{binning.n_bins} bins of {binning.values_per_bin} end at {binning.end}: the flat may be wrong; raise "
-            "`values_per_bin` (16 holds all values of a 14-bit camera, 64 of a 16-bit one)"
-        )
+    if said := _too_bright(found, options):
+        progress.warn(said)
     return found
+
+
+def _too_bright(found: Found, options: FlatOptions) -> str:
+    """What to say where the bins end too early; or nothing."""
+    if found.beyond <= _TOO_BRIGHT * found.lit:
+        return ""
+    return (
+        f"{100 * found.beyond / found.lit:.0f} % of the values from {options.background} up are not counted, as "
+        f"{options.n_bins} bins of {options.values_per_bin} end at {options.n_bins * options.values_per_bin}: the flat "
+        "may be wrong; raise `values_per_bin` (16 holds all values of a 14-bit camera, 64 of a 16-bit one)"
+    )
 
 
 def _models(options: IlluminationOptions, *, is_covered: bool) -> tuple[FlatModel, ...]:
@@ -233,11 +264,29 @@ def _chosen(
     for model in _models(options, is_covered=judge.is_covered):
         of_model = replace(fit_options, model=model)
         judged.append(judge.judged(fit_flat(whole.bins, whole.count, of_model), of_model))
-    allows = options.allow_poor_flat or not options.auto
     chosen = best(judged)
     assert chosen.fit is not None
     trends = look.spots.trends(_turned_back(chosen.fit.counts, options))
-    return Verdict(chosen, judged, judge.no_flat(), look, fit_options, trends, allows)
+    return Verdict(
+        chosen,
+        judged,
+        judge.no_flat(),
+        look,
+        fit_options,
+        trends,
+        is_auto=options.auto,
+        allows_poor=options.allow_poor_flat,
+        saturated=_saturated(whole, look, fit_options),
+        unable=judge.unable,
+    )
+
+
+def _saturated(whole: Percentiles, look: Look, options: FlatOptions) -> float:
+    """Part of the pixels whose percentile is the last bin, or that of the camera's end."""
+    last = options.n_bins - 1
+    if look.saturation is not None:
+        last = min(last, look.saturation // options.values_per_bin)
+    return float(np.mean((whole.bins >= last) & (whole.count > 0)))
 
 
 def _residual(whole: Percentiles, verdict: Verdict) -> Floats32:
@@ -307,8 +356,12 @@ def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tu
             f"allowed; take at most {max(1, n_frames * memory_bytes // row_bytes // 2)} `n_frames`"
         )
     n_workers = min(n_workers, memory_bytes // row_bytes)
-    fair = -(-rows // (4 * n_workers))
-    return n_workers, min(fair, memory_bytes // (n_workers * row_bytes))
+    return n_workers, min(_fair_rows(rows, n_workers), memory_bytes // (n_workers * row_bytes))
+
+
+def _fair_rows(rows: int, n_workers: int) -> int:
+    """Rows of a band of which each worker gets four."""
+    return -(-rows // (4 * n_workers))
 
 
 def _check_outputs(options: IlluminationOptions) -> None:

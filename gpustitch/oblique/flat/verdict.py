@@ -13,11 +13,13 @@ from gpustitch.oblique.flat.judge import Judged
 from gpustitch.oblique.flat.look import Look
 
 # Errors of a flat, as fractions of the light, from which users are warned.
-_MISFIT, _SURE_MISFIT, _SCATTER = 0.022, 0.015, 0.02
+_SURE_MISFIT, _SCATTER = 0.015, 0.02
+# What noise may hide: of a flat that seems to err by this, and of any.
+_SEEMING_MISFIT, _HIDDEN_MISFIT, _HIDDEN_AT_ALL = 0.022, 0.042, 0.08
 _OFFSET, _UNKNOWN_OFFSET = 0.01, 0.03
 # A flat that errs less than this harms nobody, even where the light is more even still.
 _HARMLESS = 0.02
-# Part of the frame without tissue from which users are warned.
+# Part of the frame without tissue, or saturated, from which users are warned.
 _UNSEEN = 0.05
 # The background lies between these: standard deviations above the offset, and part of the brightness of tissue.
 _BACKGROUND_SIGMAS, _BACKGROUND_SHARE = 3.0, 0.3
@@ -41,8 +43,16 @@ class Verdict:
         How the flat was fitted.
     trends
         By how much bright spots deny the flat, as `gpustitch.oblique.flat.spots.Spots.trends` has it.
-    allows_poor
-        Whether the flat is used even if it is worse than none.
+    is_auto, allows_poor
+        Whether the choice was automatic, and whether the flat is then used even if it is worse than none.
+    saturated
+        Part of the frame whose percentiles are those of saturated pixels.
+    unable
+        Why the flat cannot be judged; empty if it can.
+    has_more_frames
+        Whether there are more frames than were taken.
+    said
+        Warnings that users have read already.
     """
 
     judged: Judged
@@ -51,7 +61,12 @@ class Verdict:
     look: Look
     options: FlatOptions
     trends: Mapping[str, float]
+    is_auto: bool
     allows_poor: bool
+    saturated: float = 0.0
+    unable: str = ""
+    has_more_frames: bool = False
+    said: tuple[str, ...] = ()
 
     @property
     def fit(self) -> FlatFit:
@@ -62,7 +77,7 @@ class Verdict:
     @property
     def is_refused(self) -> bool:
         """Whether the flat must not be used."""
-        return self.is_harmful and not self.allows_poor
+        return self.is_harmful and self.is_auto and not self.allows_poor
 
     @property
     def is_harmful(self) -> bool:
@@ -76,14 +91,23 @@ class Verdict:
 
     @property
     def refusal(self) -> str:
-        """Why frames are not better with the flat; empty if they are, or if that is unknown."""
-        if self.is_useful or np.isnan(self.judged.misfit):
+        """Why frames are not better with the flat, or why that is unknown; empty if they are."""
+        if self.is_useful:
             return ""
+        if np.isnan(self.judged.misfit):
+            return f"the flat cannot be checked: {self.unable or 'its frames show too little tissue'}"
         return (
             f"the flat is not better than none: it errs by {_percent(self.judged.misfit)}, and without one the light "
-            f"seems uneven by {_percent(self.none.misfit)}; take more `n_frames`, of more tiles, or use it all the "
-            "same with `allow_poor_flat`"
+            f"seems uneven by {_percent(self.none.misfit)}; {self._instead}"
         )
+
+    @property
+    def _instead(self) -> str:
+        if not self.is_auto:
+            return "do without it, or try `auto`, which chooses a model"
+        if self.allows_poor:
+            return "it is used all the same, as `allow_poor_flat` says"
+        return f"{self._more_frames}, or use it all the same with `allow_poor_flat`"
 
     @property
     def choice(self) -> str:
@@ -96,25 +120,29 @@ class Verdict:
 
     def cautions(self) -> Iterator[str]:
         """Warnings about the flat."""
-        judged, none = self.judged, self.none
+        judged, none, more = self.judged, self.none, self._more_frames
         if self.refusal:
             yield self.refusal
-        if np.isnan(judged.misfit):
-            yield "the flat cannot be checked: its frames show too little tissue; take more `n_frames`, of more tiles"
-        elif judged.misfit > _MISFIT or judged.sure_misfit > _SURE_MISFIT:
+        if judged.sure_misfit > _SURE_MISFIT and not (self.refusal and self.is_auto):
             yield (
                 f"the flat may be wrong: the {self.fit.model} model misses {_percent(judged.misfit)} of the light "
                 f"(no flat: {_percent(none.misfit)}); {self._remedy}"
             )
+        elif self._is_unclear and not self.refusal:
+            yield (
+                f"the flat may be right or wrong: it seems to miss {_percent(judged.misfit)} of the light, and noise "
+                f"hides up to {_percent(judged.possible_misfit)}; {more}"
+            )
         if judged.scatter > _SCATTER:
             yield (
-                f"the flat is uncertain by {_percent(judged.scatter)}: halves of the frames give different ones; take "
-                "more `n_frames`, of more tiles"
+                f"the flat is uncertain by {_percent(judged.scatter)}: halves of the frames give different ones; {more}"
             )
-        if (unseen := 1 - self.fit.used_pixels) > _UNSEEN:
+        if self.saturated > _UNSEEN:
+            yield (f"{100 * self.saturated:.0f} % of the frame {self._too_bright}")
+        if (unseen := 1 - self.fit.used_pixels - self.saturated) > _UNSEEN:
             yield (
                 f"{100 * unseen:.0f} % of the frame showed no tissue that can be used: there the flat is a guess from "
-                "the rest; take more `n_frames`, of more tiles"
+                f"the rest; {more}"
             )
         for name, trend in self.trends.items():
             yield (
@@ -126,10 +154,29 @@ class Verdict:
         yield from self._about_the_background()
 
     @property
+    def _more_frames(self) -> str:
+        return "take more `n_frames`" if self.has_more_frames else "it takes frames of more tissue"
+
+    @property
     def _remedy(self) -> str:
-        if len(self.others) > 1:
-            return "look at the picture of the residual: stripes and dirt there are no fault of the flat"
+        if self.is_auto:
+            return "look at the picture of the residual: what is smooth there is left in the frames, dirt is no fault"
         return "try another `model`, or `auto`, which chooses one"
+
+    @property
+    def _is_unclear(self) -> bool:
+        judged = self.judged
+        limit = _HIDDEN_MISFIT if judged.misfit > _SEEMING_MISFIT else _HIDDEN_AT_ALL
+        return judged.possible_misfit > limit
+
+    @property
+    def _too_bright(self) -> str:
+        if self.look.saturation is None:
+            return "reaches the last bin: there the flat is a guess from the rest; raise `values_per_bin`"
+        return (
+            f"is saturated, at {self.look.saturation} counts: there the flat is a guess from the rest; only frames of "
+            "a lower exposure help"
+        )
 
     def _about_the_offset(self) -> Iterator[str]:
         offset, least = self.look.offset, self.look.least
@@ -158,25 +205,27 @@ class Verdict:
 
     def _about_the_background(self) -> Iterator[str]:
         look, background = self.look, self.options.background
+        other = "or leave it out" if self.is_auto else "or `auto`"
         if look.offset and background < look.offset.value + _BACKGROUND_SIGMAS * look.offset.sigma:
             yield (
                 f"`background` {background} is too low: pixels without light, at {look.offset.value:.0f} counts, pass "
-                f"for tissue; give about {look.background}, or `auto`"
+                f"for tissue; give about {look.background}, {other}"
             )
         elif background - look.floor > _BACKGROUND_SHARE * look.bright > 0:
             yield (
                 f"`background` {background} is too high for tissue of about {look.floor + look.bright:.0f} counts: dim "
-                f"tissue is not counted; give about {look.background}, or `auto`"
+                f"tissue is not counted; give about {look.background}, {other}"
             )
 
-    @property
-    def record(self) -> dict[str, Any]:
+    def record(self, *, is_used: bool) -> dict[str, Any]:
         """The figures for a record of provenance."""
         offset = self.look.offset
         return {
             "model": self.fit.model,
             "misfit_percent": {one.fit.model: 100 * one.misfit for one in self.others if one.fit},
             "misfit_without_flat_percent": 100 * self.none.misfit,
+            "sure_misfit_percent": 100 * self.judged.sure_misfit,
+            "possible_misfit_percent": 100 * self.judged.possible_misfit,
             "scatter_percent": 100 * self.judged.scatter,
             "used_pixels_percent": 100 * self.fit.used_pixels,
             "n_bins": self.options.n_bins,
@@ -185,8 +234,10 @@ class Verdict:
             "dark": self.options.dark,
             "noticed_offset": offset and {"counts": offset.value, "sigma": offset.sigma},
             "spots_deny_percent": {name: 100 * trend for name, trend in self.trends.items()},
-            "refused": self.refusal,
-            "warnings": list(self.cautions()),
+            "saturated_percent": 100 * self.saturated,
+            "is_used": is_used,
+            "refused": "" if is_used else self.refusal,
+            "warnings": [*self.said, *self.cautions()],
         }
 
 

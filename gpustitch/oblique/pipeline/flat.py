@@ -37,13 +37,19 @@ def planned_flat(
         If the given flat cannot be used, or none can be made of such frames.
     """
     if options.flat is not None:
+        if not options.correct_flat:
+            raise ParameterError(
+                "`flat` is given, but the illumination is not to be corrected; leave out one of the two"
+            )
         flat = normalized_flat(read_image(options.flat))
         Correction(flat=flat).check_shape((tiles[0].scan.n_rows, tiles[0].scan.n_columns))
         return flat, None
     if not options.correct_flat:
         return None, None
     if tiles[0].frames.dtype.kind == "f":
-        raise ParameterError("no flat can be made from float frames: give `flat`, a file, or do without `correct_flat`")
+        raise ParameterError(
+            "no flat can be made from float frames: give `flat`, a file, or do not correct the illumination"
+        )
     n_frames = sum(job.scan.n_frames - len(job.scan.absent) for job in tiles)
     return None, illumination.plan(_illumination_options(options, mosaic, n_frames, orientation))
 
@@ -67,13 +73,17 @@ def flat_used(
         if making.options.background is not None or making.options.values_per_bin is not None:
             raise
         progress.warn(f"the volume is made WITHOUT a flat: {error}")
-        return None, {"refused": str(error)}
+        return None, {"is_used": False, "refused": str(error)}
     illumination.write_residual(made, making.options)
-    if not (made.verdict.is_useful or making.options.allow_poor_flat):
+    is_used = made.verdict.is_useful or making.options.allow_poor_flat
+    record = made.record(is_used=is_used)
+    if not is_used:
         progress.warn("the volume is made WITHOUT a flat")
-        return None, made.verdict.record
+        return None, record
+    if record["warnings"]:
+        progress.note("another flat, such as that of another channel, can be given as `flat`")
     illumination.write_flat(made, making.options)
-    return made.flat, made.verdict.record
+    return made.flat, record
 
 
 def _illumination_options(

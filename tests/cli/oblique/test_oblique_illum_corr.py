@@ -82,6 +82,13 @@ def test_auto_chooses_and_writes_what_the_flat_misses_and_a_record(tmp_path):
     assert not (tmp_path / "plain_residual.tiff").exists()
 
 
+def test_pictures_and_records_of_an_earlier_flat_are_told(tmp_path):
+    raw, flat = written(tmp_path), tmp_path / "flat.tiff"
+    assert call("--auto", "--dark", 100, "--output", flat, raw).exit_code == 0
+    again = " ".join(call("--dark", 100, "--overwrite", "--output", flat, raw).output.split())
+    assert "flat_residual.tiff is of an earlier flat" in again and "flat.tiff.json is of an earlier flat" in again
+
+
 def test_a_flat_that_is_worse_than_none_is_refused_unless_it_is_asked_for(tmp_path):
     raw, flat = written(tmp_path, light=EVEN, n=2), tmp_path / "flat.tiff"
     refused = call("--auto", "--dark", 100, "--output", flat, raw)

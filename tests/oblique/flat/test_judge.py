@@ -77,6 +77,16 @@ def test_a_rich_model_is_taken_for_light_that_needs_it():
     assert best(models).fit.model == "smooth"
 
 
+@pytest.mark.parametrize("misfit", [0.015, 0.03])
+def test_a_rich_model_that_hardly_fits_better_follows_tissue(misfit):
+    judge, whole = judge_of(np.exp(X - Y), 0.02)
+    simple, rich = (judged(judge, whole, model) for model in ("product", "smooth"))
+    simple = replace(simple, misfit=0.04, sure_misfit=0.035, errors=rich.errors + 0.04**2)
+    rich = replace(rich, misfit=misfit)
+    assert rich.is_surely_better_than(simple)
+    assert best([simple, rich]) is (rich if misfit < 0.02 else simple)
+
+
 def test_a_frame_that_hardly_any_tissue_passed_cannot_be_judged():
     judge, whole = judge_of(np.exp(X - Y), 0.1)
     empty = percentiles(np.zeros((ROWS, COLUMNS)))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gpustitch.array import CPU
 from gpustitch.errors import DamagedInputError
+from gpustitch.io.frames.readable import Readable
 from gpustitch.oblique.flat import percentiles
 from gpustitch.oblique.flat.percentiles import Binning, Chosen, find_percentiles
 from tests.oblique.flat.scenes import Stack
@@ -44,6 +45,32 @@ def test_halves_are_the_percentiles_of_their_frames(n, more, rows, columns, band
             np.testing.assert_array_equal(half.count, alone(part).count)
         else:
             assert not half.count.any()
+
+
+class Torn(Stack):
+    """Frames of which some cannot be read in some rows: pairs of frame and row."""
+
+    def __init__(self, frames, torn):
+        super().__init__(frames)
+        self.torn = torn
+
+    def read(self, start, stop, rows=slice(None), columns=slice(None)):
+        if any(start <= frame < stop and row in range(self.shape[1])[rows] for frame, row in self.torn):
+            raise DamagedInputError("torn")
+        return super().read(start, stop, rows, columns)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sets(st.tuples(st.integers(0, 15), st.integers(0, 11)), max_size=6), st.integers(1, 12), st.integers(1, 3)
+)  # fmt: skip
+def test_a_frame_that_is_damaged_in_one_band_counts_in_none(torn, band_rows, n_workers):
+    frames = np.random.default_rng(3).integers(0, 1100, (16, 12, 5)).astype(np.uint16)
+    source = Readable(Torn(frames, torn), skips=True)
+    found = find_percentiles(Chosen([source], [np.arange(16)], band_rows, n_workers, CPU), BINNING)
+    expected = alone(np.delete(frames, sorted({frame for frame, _ in torn}), axis=0))
+    np.testing.assert_array_equal(found.whole.bins, expected.bins)
+    np.testing.assert_array_equal(found.whole.count, expected.count)
 
 
 def test_drift_is_the_same_in_both_halves():

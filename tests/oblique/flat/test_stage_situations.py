@@ -7,7 +7,7 @@ import pytest
 
 from gpustitch.demo.score.errors import flat_rmse
 from gpustitch.errors import ParameterError
-from tests.oblique.flat.scenes import COLUMNS, EVEN, GAUSSIAN, ROWS, X, Y, estimated, frames
+from tests.oblique.flat.scenes import COLUMNS, EVEN, GAUSSIAN, ROWS, N, X, Y, estimated, frames
 
 VIGNETTE = np.cos(np.arctan(1.4 * np.hypot(X, Y))) ** 4
 DIAGONAL = GAUSSIAN * (1 + 0.6 * X * Y)
@@ -81,6 +81,85 @@ def test_the_flat_is_right_or_users_are_warned(name, is_auto, monkeypatch, tmp_p
         assert warnings or error <= min(0.03, without + 1e-6), (error, without)
     if is_auto and name in FOLLOWED:
         assert error < 0.03
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_a_right_flat_is_not_called_wrong(name, monkeypatch, tmp_path):
+    _, _, warnings = judged(monkeypatch, tmp_path, name, is_auto=True)
+    assert not any("the flat may be wrong: the" in said for said in warnings)
+
+
+@pytest.mark.parametrize("strength", [0.04, 0.1])
+@pytest.mark.parametrize("part", [1, 0.4])
+def test_stripes_and_shadows_are_no_fault_of_the_flat(strength, part, monkeypatch, tmp_path):
+    rows = strength * np.random.default_rng(2).normal(size=(ROWS, 1))
+    striped = GAUSSIAN * (1 + rows * (part - 0.5 > X))
+    made, heard = estimated(monkeypatch, tmp_path, frames(striped, texture=0.05, cells=0), auto=True)
+    assert flat_rmse(made.flat, GAUSSIAN) < 0.02
+    assert made.verdict.judged.misfit < 0.015
+    assert not heard.warnings
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_a_dip_is_no_stripe(across, monkeypatch, tmp_path):
+    light = GAUSSIAN * (1 - 0.35 * np.exp(-0.5 * ((Y if across else X) / 0.1) ** 2))
+    made, heard = estimated(monkeypatch, tmp_path, frames(light, texture=0.05, cells=0), auto=True)
+    assert flat_rmse(made.flat, light) > 0.03
+    assert any("the flat may be wrong: the" in said for said in heard.warnings)
+
+
+@pytest.mark.parametrize("is_auto", [True, False])
+@pytest.mark.parametrize("n_frames", [None, 10])
+@pytest.mark.parametrize("name", ["vignette", "dust", "saturated", "tissue in one half", "even", "two frames", "dim"])
+def test_warnings_advise_only_what_the_user_can_do(name, n_frames, is_auto, monkeypatch, tmp_path):
+    light, scene, options = SITUATIONS[name]
+    options = options | {"auto": is_auto, "n_frames": None if name == "two frames" else n_frames}
+    made, heard = estimated(monkeypatch, tmp_path, frames(light, **scene), **options)
+    said = " ".join(heard.warnings)
+    assert not (is_auto and ("`auto`" in said or "`model`" in said))
+    assert not (options["n_frames"] is None and "`n_frames`" in said)
+    assert "`allow_poor_flat`" not in said or made.verdict.is_refused or not made.verdict.is_useful
+    if name == "saturated":
+        assert "saturated, at 4095" in said and "no tissue" not in said
+
+
+def test_a_flat_that_is_used_as_asked_is_not_offered_again(monkeypatch, tmp_path):
+    made, heard = estimated(monkeypatch, tmp_path, frames(EVEN), auto=True, allow_poor_flat=True)
+    assert not made.verdict.is_useful and not made.verdict.is_refused
+    assert "used all the same, as `allow_poor_flat` says" in heard.warnings[0]
+    record = made.record(is_used=True)
+    assert record["is_used"] and not record["refused"] and record["n_frames"] == len(frames())
+
+
+def test_values_beyond_the_bins_are_in_the_record(monkeypatch, tmp_path):
+    made, heard = estimated(monkeypatch, tmp_path, frames(), auto=True, values_per_bin=1)
+    assert made.record(is_used=True)["warnings"] == heard.warnings
+    assert "not counted" in heard.warnings[0]
+
+
+@pytest.mark.parametrize(("shape", "says"), [((1, ROWS, COLUMNS), "one frame"), ((N, ROWS, 1), "too few")])
+def test_why_a_flat_cannot_be_checked(shape, says, monkeypatch, tmp_path):
+    n, rows, columns = shape
+    made, heard = estimated(monkeypatch, tmp_path, frames()[:n, :rows, :columns], auto=True)
+    assert "cannot be checked" in heard.warnings[0] and says in heard.warnings[0]
+    assert says in made.record(is_used=False)["refused"]
+
+
+@pytest.mark.parametrize(("side", "level", "says"), [(3, 900, "too small"), (60, 90000, "saturated")])
+def test_a_fit_that_fails_says_why(side, level, says, monkeypatch, tmp_path):
+    with pytest.raises(ParameterError, match=says):
+        estimated(monkeypatch, tmp_path, frames(level=level)[:, :side, :side], auto=True)
+
+
+def test_a_background_that_wider_bins_reach_is_no_mistake(monkeypatch, tmp_path):
+    made, _ = estimated(monkeypatch, tmp_path, frames(level=20000), auto=True, background=5000)
+    assert made.verdict.options.background == 5000
+    assert flat_rmse(made.flat, GAUSSIAN) < 0.03
+
+
+def test_a_model_and_the_choice_of_one_contradict(monkeypatch, tmp_path):
+    with pytest.raises(ParameterError, match="`auto` chooses the model, but `model` is smooth"):
+        estimated(monkeypatch, tmp_path, frames(n=2), auto=True, model="smooth")
 
 
 def test_no_tissue_at_all_is_refused(monkeypatch, tmp_path):

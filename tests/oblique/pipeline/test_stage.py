@@ -203,9 +203,16 @@ def test_the_flat_is_made_of_what_is_there(channel: Path, holed: None, tmp_path:
     assert (made.flat is None) != (made.output / "flat.tiff").exists()
 
 
+def test_a_flat_and_no_flat_contradict(channel: Path, tmp_path: Path) -> None:
+    write_tiff(tmp_path / "flat.tiff", np.ones((ROWS, COLUMNS), np.float32))
+    with pytest.raises(ParameterError, match="`flat` is given, but"):
+        plan(options_of(channel, tmp_path / "out", flat=tmp_path / "flat.tiff", correct_flat=False))
+
+
 def test_light_is_told_and_a_flat_that_is_no_better_than_none_left_out(tmp_path: Path) -> None:
     light = np.exp(-0.5 * ((X + 0.08) / 0.5) ** 2)
-    for name, scene in {"lit": {"light": light}, "even": {"light": EVEN}, "dark": {"empty": 1}}.items():
+    scenes = {"lit": {"light": light}, "even": {"light": EVEN}, "dark": {"empty": 1}, "single": {"n": 1}}
+    for name, scene in scenes.items():
         folder = tmp_path / name / "0" / "0_0"
         folder.mkdir(parents=True)
         raw = flat_frames(**scene)
@@ -215,6 +222,7 @@ def test_light_is_told_and_a_flat_that_is_no_better_than_none_left_out(tmp_path:
         made = run(plan(options), seen)
         left_out = [line for line in seen.warnings if "WITHOUT a flat" in line]
         record = json.loads((made.output / "provenance.json").read_text())["flat"]
+        assert record["is_used"] == (made.flat is not None)
         if name == "lit":
             assert made.flat is not None and not left_out and not record["refused"]
             assert np.abs(made.flat / made.flat.mean() / (light / light.mean()) - 1).mean() < 0.03
