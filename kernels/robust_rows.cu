@@ -3,7 +3,7 @@
 // A block of 64 threads takes one row. The terms of the sums lie in shared memory, and all lanes read the same one; the
 // matrix, the same for all blocks, comes from the caches. A thread makes every 64th window of the row.
 constexpr int THREADS = 64, MOST_WINDOWS = 1024;
-constexpr float BOUND = 1.5f, LEAST = 1e-20f, LEAST_DISTANCE = 1e-12f;
+constexpr float BOUND = 1.5f, LEAST = 1e-20f, LEAST_DISTANCE = 1e-12f, TRUSTED = 0.05f;
 constexpr int ITERATIONS = 3;
 
 // Sums over the windows i of term(i) * matrix[i, j].
@@ -59,6 +59,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) robust_low_pass(
         average();
     }
     for (int j = threadIdx.x; j < windows; j += THREADS) {
-        out[(int64)blockIdx.x * windows + j] = means[j] * (float)strength;
+        const float squared = totals[j] * totals[j], trust = squared / (squared + TRUSTED * TRUSTED);
+        out[(int64)blockIdx.x * windows + j] = means[j] * trust * (float)strength;
     }
 }

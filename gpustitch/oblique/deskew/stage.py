@@ -195,6 +195,9 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         plan.frames, plan.scan, plan.correction, plan.dtype, plan.block_shape, Workers(plan.n_workers, plan.device)
     )
     used = shared.settled(options, plan.device, plan.n_workers)
+    if plan.correction is not None:
+        # The filter that was left open, as it was used.
+        used = dataclasses.replace(used, correction=dataclasses.replace(plan.correction, flat=options.correction.flat))
     sidecar = {
         **provenance(used, [Path(options.input)] if Path(options.input).exists() else []),
     }
@@ -249,8 +252,8 @@ def _correction(options: DeobliqueOptions) -> Correction | None:
 
 
 def _caution(correction: Correction | None, frames: Frames) -> str:
-    """Refuse values that the correction cannot take, or warn of them, by a frame in the middle; floats alone."""
-    if correction is None or frames.dtype.kind != "f":
+    """Refuse values that the correction cannot take, or warn of them, by a frame in the middle."""
+    if correction is None or not (frames.dtype.kind == "f" or correction.subtracts_dark):
         return ""
     middle = frames.shape[0] // 2
     try:

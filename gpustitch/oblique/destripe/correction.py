@@ -70,6 +70,10 @@ class Correction:
                 raise ParameterError(f"`{name}` must be one of {', '.join(get_args(choices))}, not {value!r}")
         if not (np.isfinite(self.dark) and self.dark >= 0):
             raise ParameterError(f"`dark` must be 0 or a positive number of counts, not {self.dark}")
+        if self.method != "wavelet" and self.wavelet.notch is not None:
+            raise ParameterError(
+                f"`notch_length_px` is of `method` wavelet, but `method` is {self.method}: give one or the other"
+            )
         if self.flat is not None:
             check_scaled_flat(self.flat)
 
@@ -85,6 +89,11 @@ class Correction:
             wavelet = self.wavelet
             return wavelet.sigma1 > 0 or wavelet.sigma2 > 0 or wavelet.notch_length_px is not None
         return self.method == "lightsheet"
+
+    @property
+    def subtracts_dark(self) -> bool:
+        """Whether the dark offset is subtracted from each pixel, by the method or after it."""
+        return self.dark > 0 and self.method != "lightsheet"
 
     @property
     def takes_dark(self) -> bool:
@@ -114,9 +123,17 @@ class Correction:
 
     def caution_about(self, frame: Array) -> str:
         """A warning about correcting frames like this one; empty if there is none."""
-        if frame.dtype.kind != "f" or not frame.size:
+        if not frame.size:
             return ""
         greatest = float(frame.max())
+        caution = self._caution_about_unit(frame, greatest)
+        if not caution and self.subtracts_dark and 0 < greatest <= self.dark:
+            return f"`dark` is {self.dark:g}, but a frame reaches only {greatest:g}: nothing is left of it"
+        return caution
+
+    def _caution_about_unit(self, frame: Array, greatest: float) -> str:
+        if frame.dtype.kind != "f" and self.wavelet.one_count == 1:
+            return ""
         if 0 < greatest <= 1 and self.result_type(frame.dtype).kind == "u":
             return f"the frames reach only {greatest:.3g}, of which `dtype` {self.dtype} keeps no more than 0 and 1"
         if self.method != "wavelet" or not self.destripes:
@@ -224,7 +241,7 @@ class Correction:
             if raw.dtype == corrected.dtype:
                 at_end &= raw != corrected
             count = int(xp.count_nonzero(at_end))
-        if raw.dtype.kind != "u" and (kind == "u" or self.destripes):
+        if raw.dtype.kind != "u" and (kind == "u" or (self.destripes and not self.wavelet.notch)):
             count += int(xp.count_nonzero(raw < 0))
         return count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,19 +17,23 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES, Choice, choose_notch
 from gpustitch.oblique.destripe.measured.measures import DestripeMeasures, combined, measure
 
-# Frames looked at for each that is taken: empty ones say nothing.
-_LOOKED_AT = 3
+# Frames looked at: more than are taken, as empty ones say nothing.
+LOOKED_AT = 3 * N_FRAMES
 # The brightness of a frame is taken from every so many rows and columns.
 _EVERY = 8
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A correction, how it was chosen (None if it was given), and what it did to the frames looked at."""
+    """A correction, how it was chosen (None if it was given), and what it did to the frames looked at.
+
+    ``is_unseen`` says that frames should have chosen, and there was none.
+    """
 
     correction: Correction
     choice: Choice | None
     measures: DestripeMeasures | None
+    is_unseen: bool = False
 
     def lines(self) -> Iterator[str]:
         """What people should read."""
@@ -39,6 +44,10 @@ class Judged:
 
     def cautions(self) -> Iterator[str]:
         """What people should be warned of."""
+        if self.choice is not None:
+            yield from self.choice.cautions
+        if self.is_unseen:
+            yield "no frame could be looked at, so the filter was not chosen: it is that of `method` wavelet by default"
         if self.measures is not None:
             yield from self.measures.cautions()
 
@@ -57,7 +66,9 @@ def judged(frames: Sequence[HostArray], correction: Correction, device: Device, 
 
     ``frames`` are raw, on the host, upright, of one shape. Without frames, or without destriping, nothing is measured.
     """
-    choice = choose_notch(frames, correction) if choose and frames else None
+    if choose and not frames:
+        return Judged(replace(correction, wavelet=correction.wavelet.completed), None, None, is_unseen=True)
+    choice = choose_notch(frames, correction) if choose else None
     chosen = correction if choice is None else choice.correction(correction)
     if not frames or not (chosen.destripes or choice is not None):
         return Judged(chosen, choice, None)
@@ -71,21 +82,24 @@ def judged(frames: Sequence[HostArray], correction: Correction, device: Device, 
 
 
 def brightest(frames: Iterable[HostArray], count: int = N_FRAMES) -> list[HostArray]:
-    """The ``count`` brightest of some frames, in their order; frames of another shape than the first are left out."""
-    kept: list[tuple[float, HostArray]] = []
+    """The ``count`` brightest of some frames, in their order, all of the shape that most of the pixels are of."""
+    pixels: Counter[tuple[int, ...]] = Counter()
+    of_shape: dict[tuple[int, ...], list[tuple[float, HostArray]]] = {}
     for frame in frames:
-        if kept and frame.shape != kept[0][1].shape:
-            continue
+        kept = of_shape.setdefault(frame.shape, [])
+        pixels[frame.shape] += frame.size
         light = frame[::_EVERY, ::_EVERY].astype(np.float64)
         kept.append((float(np.square(light).mean()), frame))
         if len(kept) > count:
             kept.remove(min(kept, key=lambda pair: pair[0]))
-    return [frame for _, frame in kept]
+    return [frame for shape, _ in pixels.most_common(1) for _, frame in of_shape[shape]]
 
 
-def evenly(length: int, count: int = N_FRAMES * _LOOKED_AT) -> list[int]:
-    """Up to ``count`` of ``length`` places, evenly spaced."""
-    places = np.linspace(0, length - 1, min(count, length) + 2)[1:-1]
+def evenly(length: int, count: int = LOOKED_AT) -> list[int]:
+    """Up to ``count`` of ``length`` places, evenly spaced; all if there are no more."""
+    if length <= count:
+        return list(range(length))
+    places = np.linspace(0, length - 1, count + 2)[1:-1]
     return [int(place) for place in np.unique(places.round())]
 
 

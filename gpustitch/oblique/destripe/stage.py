@@ -29,7 +29,7 @@ from gpustitch.oblique.destripe.correction import cut_off_text
 from gpustitch.oblique.destripe.guarded_notch.choice import check_open
 from gpustitch.oblique.destripe.jobs import Job, begins_later, found_jobs, is_stack
 from gpustitch.oblique.destripe.options import DestripeOptions
-from gpustitch.oblique.destripe.sampled import Judged, brightest, evenly, judged
+from gpustitch.oblique.destripe.sampled import LOOKED_AT, Judged, brightest, evenly, judged
 from gpustitch.oblique.flat.file import read_flat
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -193,14 +193,17 @@ def _checked_on_some(plan: DestripePlan, progress: Progress) -> Judged:
 
 
 def _some_pages(plan: DestripePlan) -> Iterator[HostArray]:
-    for at in evenly(len(plan.jobs)):
+    """Pages of images evenly spaced over the job; several of each image where there are few."""
+    places = evenly(len(plan.jobs))
+    for at in places:
         try:
             pages = plan.jobs[at].pages(rotate=plan.options.rotate)
             plan.options.correction.result_type(pages.dtype)
             plan.options.correction.check_values(pages)
         except GpustitchError:
             continue  # the run names it
-        yield pages[len(pages) // 2]
+        for page in evenly(len(pages), -(-LOOKED_AT // len(places))):
+            yield pages[page].copy()  # not the whole image, which may be large
 
 
 def _told(
@@ -256,6 +259,8 @@ def _corrected(job: Job, options: DestripeOptions, device: Device) -> tuple[Host
 def _estimated(options: DestripeOptions, jobs: tuple[Job, ...]) -> tuple[int, str]:
     """Bytes that all images would take, if all were as large as the first readable image, and a caution about it."""
     correction = options.correction
+    if options.auto:
+        correction = replace(correction, wavelet=correction.wavelet.completed)
     for job in jobs:
         try:
             image = job.read()

@@ -7,6 +7,7 @@ Stripes show in both too. Light is smooth from row to row, so rows that jump are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -159,8 +160,8 @@ class Judge:
         square = float((errors - noise).mean()) - scatter**2
         square -= self._striped(self._logs[0] - second, self._logs[1] - first)
         doubt = _SURE * self._noise_of_products()
-        misfit, sure, possible = (max(0.0, one) ** 0.5 for one in (square, square - doubt, max(0.0, square) + doubt))
-        return Judged(fit, misfit, sure, possible, scatter, (first + second) / 2, errors, noise)
+        misfit, least, most = (math.sqrt(max(0.0, one)) for one in (square, square - doubt, max(0.0, square) + doubt))
+        return Judged(fit, misfit, least, most, scatter, (first + second) / 2, errors, noise)
 
     def _striped(self, first: Floats, second: Floats) -> float:
         """What stripes along the rows add to the squared misfit: the part that bends from row to row as white noise.
@@ -181,8 +182,7 @@ class Judge:
         grid = np.zeros(self._known.shape)
         grid[self._known] = values
         n = self._known[:, columns].sum(axis=1)
-        means = np.full(len(n), np.nan)
-        np.divide(grid[:, columns].sum(axis=1), n, out=means, where=n > 0)
+        means: Floats = np.divide(grid[:, columns].sum(axis=1), n, out=np.full(len(n), np.nan), where=n > 0)
         return means
 
     def _noise_of_products(self) -> float:
@@ -195,7 +195,7 @@ class Judge:
         grid[self._known] = (self._logs[0] - self._logs[1]) / 2**0.5
         n, size = len(self._logs[0]), grid.size
         covariances = float((np.abs(np.fft.fft2(grid)) ** 4).mean()) / (n + size)
-        return float(max(covariances, float((grid**4).sum()) / 3) ** 0.5 / n)
+        return math.sqrt(max(covariances, float((grid**4).sum()) / 3)) / n
 
     def _log(self, image: Floats) -> Floats:
         """Logarithm of the means of the known blocks, less its mean."""

@@ -163,6 +163,13 @@ def test_empty_corners_are_not_written(tmp_path, source):
     assert 2 * chunks * 8**3 <= job.output_bytes
 
 
+def test_the_record_states_the_filter_that_was_used(tmp_path, source):
+    source(frames_of((5, 20, 30)))
+    run(plan(options_of(tmp_path, correction=Correction("wavelet", dark=3.0))))
+    used = json.loads((tmp_path / "v" / "gpustitch.json").read_text())["parameters"]["correction"]
+    assert used["wavelet"]["notch_length_px"] == 1024 and used["flat"] is None and used["dark"] == 3
+
+
 def test_sidecar_and_spacing(tmp_path, source):
     source(frames_of((20, 8, 8)))
     job = plan(options_of(tmp_path, pixel_um=2.0, step_um=1.1, angle_deg=30.0))

@@ -156,7 +156,8 @@ def test_a_stated_type_alone_is_a_conversion():
 def test_frames_of_fractions_are_told_of():
     fractions, counts = striped(np.float32, most=1), striped(np.float32)
     assert "`one_count`" in correction("wavelet").caution_about(fractions)
-    assert correction("wavelet", one_count=1 / 65535).caution_about(fractions) == ""
+    assert correction("wavelet", dark=0.0, one_count=1 / 65535).caution_about(fractions) == ""
+    assert "nothing is left" in correction("wavelet", dark=3.0, one_count=1 / 65535).caution_about(fractions)
     assert "keeps no more than 0 and 1" in correction("lightsheet", dtype="uint16").caution_about(fractions)
     for method in METHODS:
         assert correction(method).caution_about(counts) == ""
@@ -173,3 +174,30 @@ def test_a_dark_beyond_the_type_is_refused(dtype):
     with pytest.raises(ParameterError, match=r"`dark` is .*nothing would be left"):
         correction(dark=greatest).apply(striped(dtype))
     correction(dark=np.floor(greatest / 2)).apply(striped(dtype))
+
+
+def test_what_the_guarded_filter_keeps_below_0_is_not_counted_as_cut_off():
+    frame = striped(np.float32) - np.float32(900)
+    job = Correction("wavelet", WaveletOptions(notch_length_px=50))
+    corrected = job.apply(frame)
+    assert corrected.min() < 0 and job.n_cut_off(frame, corrected) == 0
+    whole = Correction("wavelet", job.wavelet, dtype="uint16")
+    assert whole.n_cut_off(frame, whole.apply(frame)) >= np.count_nonzero(frame < 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_an_offset_that_leaves_nothing_is_warned_about(dtype):
+    frame = striped(dtype)
+    most = float(frame.max())
+    for method in ("none", "wavelet"):
+        assert "nothing is left of it" in Correction(method, dark=most).caution_about(frame)
+        assert not Correction(method, dark=most - 1).caution_about(frame)
+        assert not Correction(method, dark=most).caution_about(np.zeros_like(frame))
+    # It takes the offset with the background.
+    assert not Correction("lightsheet", dark=most).caution_about(frame)
+
+
+@pytest.mark.parametrize("method", ["none", "lightsheet"])
+def test_the_length_of_a_notch_that_is_not_used_is_refused(method):
+    with pytest.raises(ParameterError, match=f"`notch_length_px` is of `method` wavelet, but `method` is {method}"):
+        Correction(method, WaveletOptions(notch_length_px=300))

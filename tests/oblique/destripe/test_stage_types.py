@@ -116,3 +116,16 @@ def test_colours_are_refused_by_name(tmp_path):
     result = destripe(tmp_path / "a.tif", tmp_path / "b.tif", *WAVES)
     assert result.exit_code == ParameterError.exit_code
     assert "a.tif is a colour image, of shape (32, 48, 3)" in result.stderr
+
+
+@pytest.mark.parametrize("stated", [["--auto"], ["--notch-length", "100"], ["--sigma1", "5"]])
+def test_fractions_without_their_unit_are_warned_about(tmp_path, stated):
+    tifffile.imwrite(tmp_path / "a.tif", np.random.default_rng(0).uniform(0.1, 0.9, (64, 64)).astype(np.float32))
+    result = CliRunner().invoke(app, ["destripe", "-i", str(tmp_path / "a.tif"), *stated])
+    assert result.exit_code == 0 and "works on counts" in result.output and "--one-count" in result.output
+
+
+def test_an_offset_above_the_image_is_warned_about(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((20, 20), 300, np.uint16))
+    result = CliRunner().invoke(app, ["destripe", "-i", str(tmp_path / "a.tif"), "--dark", "500"])
+    assert result.exit_code == 0 and "--dark is 500, but a frame reaches only 300" in result.output

@@ -69,7 +69,9 @@ def test_memory_does_not_grow_with_the_stack(tmp_path, monkeypatch):
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert max(peaks) < planes.nbytes
-    assert np.max(np.divide(peaks[3:], peaks[:3])) < 1.5
+    # The second stack has so much more; what is in flight differs from run to run.
+    more = planes.nbytes / 2
+    assert np.max(np.subtract(peaks[3:], peaks[:3])) < 0.7 * more
 
 
 @pytest.mark.skipif(bool(module.why_not()), reason="the emulator does not work here")

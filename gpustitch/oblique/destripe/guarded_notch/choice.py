@@ -14,6 +14,7 @@ from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.evidence import Windows
 from gpustitch.oblique.destripe.guarded_notch.notch import Notch
+from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX
 
 N_FRAMES = 8
 # The mildest notch comes first: a long one takes least of the tissue, few levels leave wide structures alone.
@@ -23,6 +24,10 @@ LEAST_LEVEL, MOST_LEVEL = 4, 7
 _TIE, _UNSEEN = 0.05, 0.015
 # A running median of fewer than a quarter of the rows tells stripes from tissue.
 _LEAST_ROWS = 8
+# Stripes are found at neighbouring levels.
+_LEAST_COMPARED = 2
+# Digits of fractions in a record: further ones differ from processor to processor.
+_DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
 _NO_STRIPES = 1e-3
 
@@ -40,13 +45,15 @@ class Trial:
 class Choice:
     """The notch chosen, None if the frames hold no stripes, and all that were tried.
 
-    ``stripes`` is the standard deviation of the stripes in the frames, as a fraction of the light.
+    ``stripes`` is the standard deviation of the stripes in the frames, as a fraction of the light. ``is_too_small``
+    says that such frames cannot tell stripes from tissue.
     """
 
     notch: Notch | None
     stripes: float
     trials: tuple[Trial, ...]
     n_frames: int
+    is_too_small: bool = False
 
     def correction(self, correction: Correction) -> Correction:
         """The correction with the chosen filter."""
@@ -62,8 +69,11 @@ class Choice:
     def lines(self) -> tuple[str, ...]:
         """The table of trials and the choice, for people."""
         looked_at = f"{self.n_frames} frame{'s' if self.n_frames > 1 else ''}"
+        if self.is_too_small:
+            return ()
         if not self.trials:
-            return (f"destriping: no stripes along the rows in {looked_at}, none are removed",)
+            unsure = f" beyond what tissue may be ({100 * self.stripes:.2f} %)" if self.stripes >= _NO_STRIPES else ""
+            return (f"destriping: no stripes along the rows in {looked_at}{unsure}, none are removed",)
         head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %:"
         rows = [
             f"  notch {t.notch.length_px:5.0f} px, {t.notch.level} levels: stripes left {100 * t.stripes_left:5.2f} %, "
@@ -73,14 +83,26 @@ class Choice:
         return (head, *rows)
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """What users should be warned of."""
+        if not self.is_too_small:
+            return ()
+        said = (
+            f"the frames are too small to tell stripes from tissue, for which short wavelets need {2 * WINDOW_PX} rows "
+            "and columns, so no stripes are removed: give `notch_length_px` to remove them all the same"
+        )
+        return (said,)
+
+    @property
     def record(self) -> dict[str, Any]:
         """What provenance keeps."""
         return {
             "frames": self.n_frames,
-            "stripes": self.stripes,
+            "stripes": round(self.stripes, _DIGITS),
             "notch": None if self.notch is None else _notch_record(self.notch),
             "trials": [
-                _notch_record(t.notch) | {"stripes_left": t.stripes_left, "gain_spread": t.gain_spread}
+                _notch_record(t.notch)
+                | {"stripes_left": round(t.stripes_left, _DIGITS), "gain_spread": round(t.gain_spread, _DIGITS)}
                 for t in self.trials
             ],
         }
@@ -131,7 +153,7 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     if trials:
         bound = min(t.stripes_left for t in trials) ** 2 + min(_TIE * stripes, _UNSEEN**2)
         chosen = next(t.notch for t in sorted(trials, key=_harshness) if t.stripes_left**2 <= bound)
-    return Choice(chosen, stripes**0.5, tuple(trials), len(frames))
+    return Choice(chosen, stripes**0.5, tuple(trials), len(frames), is_too_small=whole.n_levels < _LEAST_COMPARED)
 
 
 def _levels(rows: int) -> list[int]:

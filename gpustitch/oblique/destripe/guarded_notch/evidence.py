@@ -33,12 +33,20 @@ _SURE = 2.0
 
 @dataclass(frozen=True)
 class Likeness:
-    """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors."""
+    """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors.
+
+    ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes.
+    """
 
     rows: Floats
     columns: Floats
     rows_error: Floats
     columns_error: Floats
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels at which rows and columns can be compared."""
+        return int(np.count_nonzero(np.isfinite(self.columns)))
 
     @property
     def strengths(self) -> tuple[float, ...]:
@@ -64,13 +72,17 @@ class Windows:
         self._columns = frames[0].shape[1]
         self._upright = [window_grid(frame[None], dark) for frame in frames]
         self._turned = [window_grid(np.ascontiguousarray(frame.T)[None], dark) for frame in frames]
+        # Rows and columns are compared over one distance, or tissue would pass for stripes where one side is short.
+        self._most_apart = min(self._upright[0][0].shape[2], self._turned[0][0].shape[2]) - 1
 
     def likeness(self, level: int, wavelet: str) -> Likeness:
         """The covariances at ``level`` levels."""
         notch = Notch(1.0, level, wavelet)
-        rows, rows_error = _mean(self._upright, notch)
-        columns, columns_error = _mean(self._turned, notch)
-        return Likeness(rows, np.maximum(columns, 0), rows_error, columns_error)
+        rows, rows_error = _mean(self._upright, notch, self._most_apart)
+        columns, columns_error = _mean(self._turned, notch, self._most_apart)
+        known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
+        columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
+        return Likeness(rows, columns, rows_error, columns_error)
 
     def after(self, notch: Notch, level: int) -> tuple[Floats, float]:
         """Covariances along rows at ``level`` levels after a notch, and the standard deviation of its gains."""
@@ -79,16 +91,16 @@ class Windows:
             stripes = stripes_of(grid, weights, notch, self._columns)
             left.append((grid - stripes, weights))
             taken, weight = taken + float((weights * stripes**2).sum()), weight + float(weights.sum())
-        return _mean(left, Notch(1.0, level, notch.wavelet))[0], float(np.sqrt(taken / weight))
+        return _mean(left, Notch(1.0, level, notch.wavelet), self._most_apart)[0], float(np.sqrt(taken / weight))
 
 
-def _mean(grids: list[tuple[Array, Array]], notch: Notch) -> tuple[Floats, Floats]:
+def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int) -> tuple[Floats, Floats]:
     """Weighted mean product of windows apart at each level, and its standard error; 0 where there is no level.
 
     One row of all frames counts as one sample: neighbouring frames show the same tissue, and stripes stay in place.
     """
     sums, weights, error = (np.zeros(notch.level) for _ in range(3))
-    products = [list(_products(grid, weight, notch)) for grid, weight in grids]
+    products = [list(_products(grid, weight, notch, most_apart)) for grid, weight in grids]
     for of_frame in products:
         for level, (product, weight) in enumerate(of_frame):
             sums[level] += product.sum()
@@ -100,12 +112,14 @@ def _mean(grids: list[tuple[Array, Array]], notch: Notch) -> tuple[Floats, Float
     return mean, error / np.maximum(weights, 1e-12)
 
 
-def _products(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Floats, Floats]]:
+def _products(grid: Array, weights: Array, notch: Notch, most_apart: int) -> Iterator[tuple[Floats, Floats]]:
     """Weighted products of windows apart, and their weights, of each level."""
-    if grid.shape[2] < 2 or not levels_in(grid.shape[1], notch):
+    if not most_apart:
         return
-    for level, (detail, weight, _) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
-        apart = min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, grid.shape[2] - 1)
+    # Also where a side is short for a level: there tissue would pass for stripes.
+    found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
+    for level, (detail, weight, _) in enumerate(found, 1):
+        apart = min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, most_apart)
         most = _MOST_GAIN * 2 ** (level / 2)
         values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)
         both = w[:, apart:] * w[:, :-apart]

@@ -176,16 +176,36 @@ def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array
 
 def without_tissue(grid: Array, level: int) -> Array:
     """The grid less its running median down the columns, which is longer than stripes are wide."""
-    medians = namespace(grid).empty_like(grid)
-    running_medians(grid, medians, 1 << level)
-    return grid - medians  # type: ignore[no-any-return]
+    reach = 1 << level
+    longer = _continued(grid, reach)
+    medians = namespace(grid).empty_like(longer)
+    running_medians(longer, medians, reach)
+    return grid - medians[:, reach : reach + grid.shape[1]]  # type: ignore[no-any-return]
 
 
-def details(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Array, Array, Array]]:
-    """Detail, weights and low pass of each level down the columns, the finest first; none if there are too few rows."""
+def _continued(grid: Array, reach: int) -> Array:
+    """The grid with ``reach`` rows more at both ends, which go on as the columns do.
+
+    The rows at an end are turned by half a turn about their median, so that a slope goes on; a mirror would bend it.
+    """
+    xp, rows = namespace(grid), grid.shape[1]
+    edge = 2 * min(reach // 4, (rows - 1) // 2)
+    source = xp.minimum(edge + 1 + xp.arange(reach), rows - 1)
+    above = 2 * xp.median(grid[:, : edge + 1], axis=1, keepdims=True) - grid[:, source[::-1]]
+    below = 2 * xp.median(grid[:, rows - edge - 1 :], axis=1, keepdims=True) - grid[:, rows - 1 - source]
+    return xp.ascontiguousarray(xp.concatenate([above, grid, below], axis=1))  # type: ignore[no-any-return]
+
+
+def details(
+    grid: Array, weights: Array, notch: Notch, *, at_all_levels: bool = False
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Detail, weights and low pass of each level down the columns, the finest first; none if there are too few rows.
+
+    ``at_all_levels`` goes on where there are too few, with what the mirrored borders give.
+    """
     xp, taps = namespace(grid), resident(wavelet_taps(notch.wavelet)[0], grid)
     length, low = taps.shape[1], grid
-    for _ in range(levels_in(grid.shape[1], notch)):
+    for _ in range(notch.level if at_all_levels else levels_in(grid.shape[1], notch)):
         rows = low.shape[1]
         n = (rows + length - 1) // 2
         both = xp.empty((len(grid), 2 * n, grid.shape[2]), np.float32)

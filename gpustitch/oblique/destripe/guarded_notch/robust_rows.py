@@ -12,9 +12,13 @@ from gpustitch.array.product import matmul_rows
 # A value farther than this many standard deviations from the mean loses weight.
 _BOUND = 1.5
 _ITERATIONS = 3
+# Where weights sum to this, half of the mean is believed.
+_TRUSTED = 0.05
 # A Gaussian is cut off at this many standard deviations.
 _CUT = 4.5
 _LEAST = 1e-20
+# Under a Gaussian of so many rows' lengths every sample weighs the same, and no wider one does otherwise.
+_WIDEST = 4
 
 
 @functools.lru_cache(maxsize=64)
@@ -23,6 +27,7 @@ def low_pass_matrix(count: int, sigma: float) -> Array:
 
     Borders are half-sample symmetric.
     """
+    sigma = min(sigma, _WIDEST * count)
     reach = int(np.ceil(_CUT * sigma))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2)
     at = (np.arange(count)[:, None] + np.arange(-reach, reach + 1)) % (2 * count)
@@ -38,6 +43,8 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
 
     The mean is ``(w v) K / (w K)``. Three times, a value at distance r from it gets the weight
     ``w min(1, 1.5 s / |r|)**2``, s the weighted standard deviation under the same low pass, and the mean is repeated.
+    Where all of a row weighs little, nothing is known: with W the sum of weights ``w K`` in the end, the result is the
+    mean times ``W**2 / (W**2 + 0.05**2)``.
 
     Parameters
     ----------
@@ -62,4 +69,5 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
         changed = w * np.minimum(1, np.float32(_BOUND) * spread / np.maximum(np.abs(residual), 1e-12)) ** 2
         total = matmul_rows(changed, matrix)
         mean = matmul_rows(changed * v, matrix) / total
+    mean *= total * total / (total * total + np.float32(_TRUSTED**2))
     np.multiply(mean.reshape(out.shape), np.float32(strength), out=out)

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from gpustitch.errors import ParameterError
 from gpustitch.oblique.destripe.measured.direction import direction_of, in_blocks
-from gpustitch.oblique.destripe.measured.row_lines import RowLines
+from gpustitch.oblique.destripe.measured.row_lines import DIM, RowLines
 from gpustitch.oblique.destripe.measured.spots import Spots
 
 Floats = npt.NDArray[np.float32]
@@ -23,13 +23,13 @@ LEAST_KEPT = 97.0
 MOST_COARSE = 1.5
 MOST_OFF_ROWS_DEG = 3.0
 # Stripes below this, in %, need no removal; those that keep more than this share were not reduced.
-_NO_STRIPES, _REDUCED = 0.5, 0.9
+_NO_STRIPES, _REDUCED = 1.5, 0.9
 # Fewer cells give no median.
 LEAST_CELLS = 10
 # Tissue is compared in means of square blocks of so many pixels, smoothed by a Gaussian of so many pixels.
 _BLOCK_PX, _COARSE_PX = 4, 12.0
 # A stripe scales all of a row over so many pixels.
-_ROW_PX = 512
+_ROW_PX = 384
 # Brighter than this many times the segment is a cell, not tissue.
 _BRIGHT = 1.5
 # Fewer blocks of tissue say nothing.
@@ -49,6 +49,8 @@ class DestripeMeasures:
     stripes_left_before, stripes_left_after
         Standard deviation of lines along the rows, in % of the light. After a correction it includes what was taken
         from the tissue along the rows.
+    lines_across
+        The same of lines down the columns of the raw frame: what the tissue itself has.
     coarse
         Change of the tissue at a scale of 12 pixels, in % of the light (standard deviation); what is the same all along
         a row, as a stripe is, does not count.
@@ -68,6 +70,7 @@ class DestripeMeasures:
 
     stripes_left_before: float | None
     stripes_left_after: float | None
+    lines_across: float | None
     coarse: float | None
     direction_deg: float | None
     kept: tuple[float, ...] = ()
@@ -97,18 +100,20 @@ class DestripeMeasures:
         figures = {
             "stripes_left_before_percent": self.stripes_left_before,
             "stripes_left_after_percent": self.stripes_left_after,
+            "lines_across_percent": self.lines_across,
             "cells_kept_percent": self.cells_kept,
             "halo_percent": self.halo,
             "coarse_change_percent": self.coarse,
             "direction_deg": self.direction_deg,
         }
-        rounded = {name: None if value is None else round(value, 3) for name, value in figures.items()}
+        rounded = {name: None if value is None else round(value, 3) + 0.0 for name, value in figures.items()}
         counts = {"cells": self.n_cells, "frames": self.n_frames, "background_removed": self.background_removed}
         return rounded | counts | {"cautions": list(self.cautions())}
 
     def lines(self) -> Iterator[str]:
         """The figures for people, one a line."""
-        yield f"stripes: {_percent(self.stripes_left_before)} before, {_percent(self.stripes_left_after)} after"
+        before, after = _percent(self.stripes_left_before), _percent(self.stripes_left_after)
+        yield f"stripes: {before} before, {after} after; the tissue has {_percent(self.lines_across)} down the columns"
         unit = "counts" if self.background_removed else "contrast"
         if self.cells_kept is None:
             yield f"cells: not measured, {self.n_cells} spots are too few"
@@ -116,15 +121,16 @@ class DestripeMeasures:
             yield f"cells: {_percent(self.cells_kept)} of their {unit} kept ({self.n_cells} spots)"
         if not self.background_removed:
             yield f"tissue: change beside cells {_percent(self.halo)}, at a scale of 12 pixels {_percent(self.coarse)}"
-        direction = "no lines" if self.direction_deg is None else f"lines at {self.direction_deg:.1f} degrees"
+        direction = "no lines" if self.direction_deg is None else f"lines at {self.direction_deg:z.1f} degrees"
         yield f"direction: {direction} against the rows"
 
     def cautions(self) -> Iterator[str]:
         """What users should be warned of."""
         before, after, kept = self.stripes_left_before, self.stripes_left_after, self.cells_kept
+        tissue = max(_NO_STRIPES, self.lines_across or 0)
         if not self.is_destriped:
             before = after = None
-        if before is not None and after is not None and after > max(_NO_STRIPES, _REDUCED * before):
+        if before is not None and after is not None and before > tissue and after > _REDUCED * before:
             yield f"stripes are not reduced: {before:.1f} % of the light before, {after:.1f} % after destriping"
         if kept is not None and kept < LEAST_KEPT:
             yield f"destriping takes cells away: they keep {kept:.1f} % of their contrast"
@@ -149,6 +155,7 @@ class RawFrame:
     usable: Mask
     rows: RowLines
     spots: list[Spots]
+    lines_across: float | None
     direction_deg: float | None
 
     @classmethod
@@ -165,8 +172,9 @@ class RawFrame:
         light = _light(raw, dark)
         usable = (raw != 0) & ~_saturated(raw)
         rows = RowLines.of(light)
-        lit = usable & rows.lit_pixels(raw.shape[1])
-        return cls(light, usable, rows, Spots.found(light, usable, rows.light), direction_of(light, lit))
+        lit = usable & _tissue(light, rows.light)
+        across = RowLines.of(np.ascontiguousarray(light.T)).before()
+        return cls(light, usable, rows, Spots.found(light, usable, rows.light), across, direction_of(light, lit))
 
     def compared(self, corrected: npt.NDArray[Any], *, background_removed: bool = False) -> DestripeMeasures:
         """Measure what a correction made of the frame; arguments and errors as of `measure`."""
@@ -180,6 +188,7 @@ class RawFrame:
         return DestripeMeasures(
             self.rows.before(),
             self.rows.after_subtraction(after) if background_removed else self.rows.after(after),
+            self.lines_across,
             None if background_removed else _coarse(self, after),
             self.direction_deg,
             tuple(float(value) for kept, _ in of_spots for value in kept),
@@ -225,6 +234,7 @@ def combined(measures: Sequence[DestripeMeasures]) -> DestripeMeasures:
     return DestripeMeasures(
         _middle([each.stripes_left_before for each in measures]),
         _middle([each.stripes_left_after for each in measures]),
+        _middle([each.lines_across for each in measures]),
         _middle([each.coarse for each in measures]),
         _common_angle([each.direction_deg for each in measures]),
         tuple(value for each in measures for value in each.kept),
@@ -252,7 +262,7 @@ def _common_angle(angles: Sequence[float | None]) -> float | None:
 
 
 def _percent(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.1f} %"
+    return "not measured" if value is None else f"{value:z.1f} %"
 
 
 def _light(image: npt.NDArray[Any], dark: float) -> Floats:
@@ -265,8 +275,16 @@ def _light(image: npt.NDArray[Any], dark: float) -> Floats:
 
 
 def _saturated(raw: npt.NDArray[Any]) -> Mask:
-    at_end = raw == raw.max()
+    at_end = raw == raw.max(initial=raw.dtype.type(0))
     return at_end if np.count_nonzero(at_end) >= _SATURATED_PIXELS else np.zeros_like(at_end)
+
+
+def _tissue(light: Floats, level: float) -> Mask:
+    """Pixels in blocks that are light enough to be tissue, whose outline has no straight sides."""
+    lit: Mask = in_blocks(light, _BLOCK_PX) > DIM * level
+    for axis in (0, 1):
+        lit = np.repeat(lit, _BLOCK_PX, axis=axis)
+    return np.pad(lit, [(0, n - m) for n, m in zip(light.shape, lit.shape, strict=True)])
 
 
 def _coarse(frame: RawFrame, after: Floats) -> float | None:

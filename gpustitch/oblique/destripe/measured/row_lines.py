@@ -23,7 +23,7 @@ _SAMPLES = 32
 # Stripes are up to about 20 rows wide: what a Gaussian of this many rows leaves is not theirs.
 _STRIPE_ROWS = 12.0
 # Darker than this share of the frame's light is not tissue.
-_DIM = 0.25
+DIM = 0.25
 # Means of so many rows above and below that differ by more (logarithm) are an edge of the tissue.
 _EDGE_ROWS, _EDGE, _BESIDE_EDGE_ROWS = 24, 0.35, 9
 _MOST = 0.7
@@ -55,13 +55,8 @@ class RowLines:
         length = max(1, min(_SEGMENT_PX, columns // _LEAST_SEGMENTS))
         means, tenth = _trimmed(raw, length)
         light = _light_of(means)
-        lit = (means > _DIM * light) & (tenth > 0)
+        lit = (means > DIM * light) & (tenth > 0)
         return cls(length, means, light, lit, _calm(_log(means, light), lit))
-
-    def lit_pixels(self, columns: int) -> Mask:
-        """The pixels of lit segments of a frame of so many columns."""
-        pixels: Mask = np.repeat(self.lit, self.length, axis=1)
-        return np.pad(pixels, ((0, 0), (0, columns - pixels.shape[1])), mode="edge")
 
     def before(self) -> float | None:
         """Standard deviation of the lines of the raw frame, in % of the light; None if too little is lit."""
@@ -75,7 +70,7 @@ class RowLines:
         """
         means = _log(_trimmed(corrected, self.length)[0], self.light)
         change = _lines(means - _log(self.means, self.light), self.lit)
-        left, far = _shared(_lines(means, self.lit), self.calm, _GAPS), _shared(change, self.calm, _GAPS)
+        left, far = _shared(_lines(means, self.lit), self.calm, _GAPS), _shared(change, self.lit, _GAPS)
         near = _shared(change, self.lit, _GAPS[:1])
         if left is None or far is None or near is None:
             return None
@@ -113,7 +108,7 @@ def _trimmed(image: Floats, length: int) -> tuple[Floats, Floats]:
 
 def _log(means: Floats, light: float) -> Floats:
     """Logarithm of means; the darkest count as a tenth of what is still tissue."""
-    return np.asarray(np.log(np.maximum(means, 0.1 * _DIM * light + 1e-30)), np.float32)
+    return np.asarray(np.log(np.maximum(means, 0.1 * DIM * light + 1e-30)), np.float32)
 
 
 def _smooth(values: Floats, among: Mask) -> Floats:

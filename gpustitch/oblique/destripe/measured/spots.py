@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from gpustitch.oblique.destripe.measured.row_lines import DIM
 from gpustitch.ops.robust import MAD_TO_SIGMA
 
 Floats = npt.NDArray[np.float32]
@@ -21,8 +22,8 @@ Ints = npt.NDArray[np.int64]
 
 # Median of the background: so many pixels along an axis, of which each fourth is looked at.
 _BACKGROUND_PX, _STEP = 49, 4
-# A spot stands out by so many standard deviations of the noise, and by this share of what is around it.
-_SIGMAS, _CONTRAST = 6.0, 0.3
+# A spot stands out by so many standard deviations of noise, and of texture, and by this share of what is around it.
+_SIGMAS, _OF_TEXTURE, _CONTRAST = 6.0, 3.0, 0.3
 # A spot is alone within this distance, and below half its height at the next.
 _APART, _COMPACT_PX = 7, 12
 # Around a spot: the core, the box whose corners and edges are the ring, the tissue beside it, and the far part of rows.
@@ -30,8 +31,6 @@ _CORE, _BOX, _RING, _BESIDE = 2, 10, 8, (9, 20)
 _FAR = (24, 100)
 _LEAST_RING, _LEAST_BESIDE, _LEAST_FAR = 30, 20, 10
 _MOST_SPOTS = 400
-# Darker than this share of the light is not tissue.
-_DIM = 0.25
 # Pixels that are searched; larger frames are searched in bands of rows.
 _MOST_PIXELS, _BAND_ROWS = 1 << 19, 256
 _DY, _DX = np.arange(-_BOX, _BOX + 1)[:, None], np.arange(-_BESIDE[1], _BESIDE[1] + 1)[None]
@@ -91,7 +90,7 @@ class Spots:
         before = raw[_boxes(places)]
         beside = around & (np.abs(_DY) <= _CORE) & (np.abs(_DX) >= _BESIDE[0])
         n = beside.sum(axis=(1, 2))
-        tissue = (n >= _LEAST_BESIDE) & (np.where(beside, before, 0).sum(axis=(1, 2)) > _DIM * light * n)
+        tissue = (n >= _LEAST_BESIDE) & (np.where(beside, before, 0).sum(axis=(1, 2)) > DIM * light * n)
         return cls(rows, places, clear, before, ring, beside & tissue[:, None, None], far, n_far)
 
     def kept(self, corrected: Floats, *, background_removed: bool) -> tuple[Floats, Floats]:
@@ -152,16 +151,17 @@ def _spots(raw: Floats, usable: Mask) -> tuple[Ints, Mask]:
     level = float(np.median(background[lit]))
     root = np.sqrt(np.maximum(background, 0.05 * level) / level)
     excess = smooth - background
-    scaled = (excess / root)[lit]
-    noise = MAD_TO_SIGMA * float(np.median(np.abs(scaled - np.median(scaled)))) * root
-    bright = excess > np.maximum(_SIGMAS * noise, _CONTRAST * background)
+    noise = MAD_TO_SIGMA / 3 * float(np.median((np.abs(raw - smooth) / root)[lit])) * root
+    texture = MAD_TO_SIGMA * float(np.median(np.abs(excess - np.median(excess[lit]))[lit] / root[lit])) * root
+    least = np.maximum(np.maximum(_SIGMAS * noise, _OF_TEXTURE * texture), _CONTRAST * background)
+    bright = excess > least
     beside = [np.roll(excess, shift, axis) for axis in (0, 1) for shift in (-_COMPACT_PX, _COMPACT_PX)]
     compact = np.sort(np.stack(beside), axis=0)[2] < excess / 2
     peaks = bright & compact & (smooth == ndimage.maximum_filter(smooth, _APART, mode="nearest"))
     peaks &= ndimage.minimum_filter(usable, 2 * _CORE + 1)
     peaks[:_BOX] = peaks[-_BOX:] = False
     peaks[:, : _BESIDE[1]] = peaks[:, -_BESIDE[1] :] = False
-    spots = ndimage.binary_dilation(excess > np.maximum(3 * noise, _CONTRAST / 2 * background), iterations=2)
+    spots = ndimage.binary_dilation(excess > least / 2, iterations=2)
     places = np.argwhere(peaks)
     return places[:: max(1, -(-len(places) // _MOST_SPOTS))], spots
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import skimage.data
+from scipy import ndimage
 
 from gpustitch.oblique.destripe.guarded_notch.evidence import Windows
 from tests.oblique.destripe.scenes import SceneSpec, scene
@@ -54,3 +55,15 @@ def test_small_frames_say_nothing():
     for shape in ((1, 1), (5, 400), (400, 5), (17, 17), (64, 33)):
         frames = [rng.integers(100, 1000, shape).astype(np.uint16)]
         assert not any(strengths(frames))
+
+
+@pytest.mark.parametrize("shape", [(512, 66), (1000, 64), (256, 64), (128, 70), (80, 128), (40, 1000)])
+@pytest.mark.parametrize("size", [4, 12, 30])
+def test_tissue_in_frames_of_a_short_side_is_not_taken_for_stripes(shape, size):
+    frames = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        tissue = ndimage.gaussian_filter(rng.standard_normal((shape[0] + 80, shape[1] + 80)), size)[40:-40, 40:-40]
+        light = 1000 * (1 + 0.25 * tissue / tissue.std())
+        frames.append(rng.poisson(np.clip(light, 20, None)).astype(np.uint16))
+    assert not any(Windows(frames, 0).likeness(6, "db3").strengths)

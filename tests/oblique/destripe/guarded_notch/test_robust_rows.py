@@ -25,7 +25,8 @@ def by_definition(v, w, matrix):
         spread = np.sqrt(np.maximum((changed * residual**2) @ matrix / (changed @ matrix), 1e-20))
         changed = w * np.minimum(1, 1.5 * spread / np.maximum(abs(residual), 1e-12)) ** 2
         mean = (changed * v) @ matrix / (changed @ matrix)
-    return mean
+    total = changed @ matrix
+    return mean * total**2 / (total**2 + 0.05**2)
 
 
 @settings(max_examples=40)
@@ -70,4 +71,19 @@ def test_an_outlier_hardly_moves_the_mean():
 @given(st.integers(1, 70), st.sampled_from([0.0, 1.0, 8.0]), st.floats(-20, 20, width=32), st.integers(0, 99))
 def test_equal_values_are_their_mean_whatever_the_weights(count, sigma, value, seed):
     weights = np.random.default_rng(seed).uniform(1e-6, 1, (1, 2, count)).astype(np.float32)
-    np.testing.assert_allclose(low_passed(np.full_like(weights, value), weights, sigma), value, rtol=1e-5, atol=1e-6)
+    total = weights @ low_pass_matrix(count, sigma)
+    expected = value * total**2 / (total**2 + 0.05**2)
+    np.testing.assert_allclose(low_passed(np.full_like(weights, value), weights, sigma), expected, rtol=0.05, atol=1e-6)
+
+
+def test_a_row_that_is_dark_all_along_says_little():
+    values = np.full((1, 2, 21), 3, np.float32)
+    weights = np.stack([np.ones(21), np.full(21, 1e-3)])[None].astype(np.float32)
+    out = low_passed(values, weights, 2.0)
+    assert abs(out[0, 0] / 3 - 1).max() < 0.01
+    assert abs(out[0, 1]).max() < 0.01
+
+
+@pytest.mark.parametrize("sigma", [1e3, 1e9, 1e300])
+def test_a_gaussian_wider_than_all_rows_is_a_mean(sigma):
+    np.testing.assert_allclose(low_pass_matrix(7, sigma), np.full((7, 7), 1 / 7), rtol=1e-5)
