@@ -20,7 +20,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
 from gpustitch.oblique.align.link import MatchOptions
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import FLAT, TILES, PipelineOptions
@@ -173,9 +173,9 @@ def destriping(truth: Truth) -> Correction:
 
 def judged_corrections(used: Correction) -> dict[str, Correction]:
     """Corrections to compare, by name: none, by hand, the one that the demo's run used, and lightsheet by default."""
-    tuned = replace(used, method="wavelet", wavelet=BY_HAND)
-    others = {NONE: replace(used, method="none"), TUNED: tuned, "wavelet": used}
-    return others | {"lightsheet": replace(used, method="lightsheet")}
+    methods: dict[str, Method] = {NONE: "none", TUNED: "wavelet", "lightsheet": "lightsheet"}
+    others = {name: replace(used, method=method, wavelet=BY_HAND) for name, method in methods.items()}
+    return {NONE: others[NONE], TUNED: others[TUNED], "wavelet": used, "lightsheet": others["lightsheet"]}
 
 
 def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOptions) -> EvaluateOptions:
