@@ -59,7 +59,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) robust_low_pass(
         average();
     }
     for (int j = threadIdx.x; j < windows; j += THREADS) {
-        const float squared = totals[j] * totals[j], trust = squared / (squared + TRUSTED * TRUSTED);
+        const float known = summed(matrix, windows, j, [&](int i) { return make_float2(w[i], 0.0f); }).x;
+        const float squared = known * known, trust = squared / (squared + TRUSTED * TRUSTED);
         out[(int64)blockIdx.x * windows + j] = means[j] * trust * (float)strength;
     }
 }

@@ -16,6 +16,7 @@ from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES, Choice, choose_notch
 from gpustitch.oblique.destripe.measured.measures import DestripeMeasures, combined, measure
+from gpustitch.running.progress import Progress
 
 # Frames looked at: more than are taken, as empty ones say nothing.
 LOOKED_AT = 3 * N_FRAMES
@@ -50,6 +51,13 @@ class Judged:
             yield "no frame could be looked at, so the filter was not chosen: it is that of `method` wavelet by default"
         if self.measures is not None:
             yield from self.measures.cautions()
+
+    def tell(self, progress: Progress) -> None:
+        """Say all of it: lines as notes, cautions as warnings."""
+        for line in self.lines():
+            progress.note(line)
+        for caution in self.cautions():
+            progress.warn(caution)
 
     @property
     def record(self) -> dict[str, Any]:

@@ -167,10 +167,8 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
         used = shared.settled(plan.options, plan.device, plan.n_workers)
         record = provenance(used, [root])
         record |= {"images": done, "cut_off_pixels": cut_off, "skipped": {str(p): why for p, why in skipped.items()}}
-        record |= {
-            "destriping": checked.record,
-            "stacks": {str(path): of_stack.record for path, of_stack in lost.items()},
-        }
+        record["destriping"] = checked.record
+        record["stacks"] = {str(path): of_stack.record for path, of_stack in lost.items()}
         write_json(plan.output / PROVENANCE, record, overwrite=True)
     for path, of_stack in lost.items():
         if 0 in of_stack.unreadable and plan.options.zstep_um is None:
@@ -185,10 +183,7 @@ def _checked_on_some(plan: DestripePlan, progress: Progress) -> Judged:
     if options.auto or options.correction.destripes:
         images = brightest(_some_pages(plan))
     found = judged(images, options.correction, plan.device, choose=options.auto)
-    for line in found.lines():
-        progress.note(line)
-    for caution in found.cautions():
-        progress.warn(caution)
+    found.tell(progress)
     return found
 
 

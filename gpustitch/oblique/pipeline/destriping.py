@@ -22,10 +22,7 @@ def judged_correction(
     if choose or correction.destripes:
         frames = sampled_frames([job.frames for job in tiles], lambda frame: _is_usable(frame, correction))
     found = judged(frames, correction, device, choose=choose)
-    for line in found.lines():
-        progress.note(line)
-    for caution in found.cautions():
-        progress.warn(caution)
+    found.tell(progress)
     return found
 
 

@@ -33,7 +33,6 @@ from gpustitch.oblique.destripe.guarded_notch.window_grid import (
 )
 from gpustitch.oblique.destripe.saturation import full_scale
 
-MOST_LEVELS = 8
 # Fewer pixels than this fraction of a window say nothing.
 _LEAST_COUNTED = 0.25
 # Windows darker than this fraction of the tissue count less, by the square of how much darker they are.
@@ -176,7 +175,7 @@ def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array
 
 def without_tissue(grid: Array, level: int) -> Array:
     """The grid less its running median down the columns, which is longer than stripes are wide."""
-    reach = 1 << level
+    reach = min(1 << level, grid.shape[1])
     longer = _continued(grid, reach)
     medians = namespace(grid).empty_like(longer)
     running_medians(longer, medians, reach)

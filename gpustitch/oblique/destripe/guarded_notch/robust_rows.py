@@ -43,8 +43,8 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
 
     The mean is ``(w v) K / (w K)``. Three times, a value at distance r from it gets the weight
     ``w min(1, 1.5 s / |r|)**2``, s the weighted standard deviation under the same low pass, and the mean is repeated.
-    Where all of a row weighs little, nothing is known: with W the sum of weights ``w K`` in the end, the result is the
-    mean times ``W**2 / (W**2 + 0.05**2)``.
+    Where all of a row weighs little, nothing is known: with W the weights ``w K`` of the start, the result is the mean
+    times ``W**2 / (W**2 + 0.05**2)``.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
         Factor of the result.
     """
     v, w = (a.reshape(-1, a.shape[2]) for a in (values, weights))
-    total = matmul_rows(w, matrix)
+    known = total = matmul_rows(w, matrix)
     mean = matmul_rows(w * v, matrix) / total
     changed = w
     for _ in range(_ITERATIONS):
@@ -69,5 +69,5 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
         changed = w * np.minimum(1, np.float32(_BOUND) * spread / np.maximum(np.abs(residual), 1e-12)) ** 2
         total = matmul_rows(changed, matrix)
         mean = matmul_rows(changed * v, matrix) / total
-    mean *= total * total / (total * total + np.float32(_TRUSTED**2))
+    mean *= known * known / (known * known + np.float32(_TRUSTED**2))
     np.multiply(mean.reshape(out.shape), np.float32(strength), out=out)

@@ -189,3 +189,17 @@ def test_on_a_device_as_on_the_host_and_in_batches_as_alone(dtype, monkeypatch):
     for of_batches in found:
         np.testing.assert_allclose(of_batches, expected, rtol=1e-4)
         np.testing.assert_array_equal(of_batches, found[0])
+
+
+def test_more_levels_than_rows_can_hold_cost_nothing(monkeypatch):
+    lengths, medians = [], module_of_notch.running_medians
+
+    def watched(grid, out, reach):
+        lengths.append(grid.shape[1])
+        medians(grid, out, reach)
+
+    monkeypatch.setattr(module_of_notch, "running_medians", watched)
+    ideal, stripes, _ = scene()
+    frames = (ideal * stripes + 100)[None].astype(np.float32)
+    assert np.isfinite(destripe_guarded(frames, Notch(150, 20, "db3"), 100.0)).all()
+    assert max(lengths) <= 3 * frames.shape[1]
