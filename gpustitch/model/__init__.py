@@ -3,12 +3,14 @@
 from gpustitch.model.box import ZYX, Box
 from gpustitch.model.geometry import Coverage, ObliqueScan, Spacing, check_um, column_step_um, shear_of
 from gpustitch.model.tile import (
+    Candidate,
     Frames,
     Link,
     Match,
     Mosaic,
     PlacedVolume,
     Placement,
+    Support,
     TilePath,
     UmXYZ,
     Volume,
@@ -21,6 +23,7 @@ from gpustitch.model.tile import (
 __all__ = [
     "ZYX",
     "Box",
+    "Candidate",
     "Coverage",
     "Frames",
     "Link",
@@ -30,6 +33,7 @@ __all__ = [
     "PlacedVolume",
     "Placement",
     "Spacing",
+    "Support",
     "TilePath",
     "UmXYZ",
     "Volume",

@@ -6,9 +6,9 @@ import bisect
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -178,12 +178,27 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """An offset at which the pictures of an overlap may fit.
+
+    ``offset_px`` and its standard error ``sigma_px`` are (z, y, x) in voxels. ``confidence``, 0 to 1, says how sure the
+    pictures alone are that it is the right one; the confidences of one overlap sum to at most 1.
+    """
+
+    offset_px: tuple[float, float, float]
+    sigma_px: tuple[float, float, float]
+    confidence: float
+
+
+@dataclass(frozen=True)
 class Link:
     """Where tile ``moving`` lies relative to tile ``fixed``, from the matches in their overlap.
 
     ``offset_px`` is the position (z, y, x) of the moving tile's first voxel in the fixed tile's grid:
     the robust median over ``matches`` of ``fixed_px - moving_px``. ``scatter_px`` is 1.4826 times the median absolute
     deviation per axis. ``reason`` says why the link was rejected; it is empty for an accepted link.
+    ``sigma_px`` is the standard error of the offset per axis; None if only the scatter is known. ``candidates`` are the
+    offsets at which the pictures may fit, the surest first; a rejected link may have some too.
     """
 
     fixed: str
@@ -192,6 +207,12 @@ class Link:
     scatter_px: tuple[float, float, float]
     matches: tuple[Match, ...]
     reason: str = ""
+    sigma_px: tuple[float, float, float] | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+
+# What holds a tile in place: links that close a loop, links that close none, or the stage alone.
+Support = Literal["loop", "link", "stage"]
 
 
 @dataclass(frozen=True)
@@ -200,13 +221,17 @@ class Placement:
 
     ``origin_px`` maps tile names to (z, y, x) in mosaic voxels; the least coordinate on each axis is 0.
     ``residual_px`` maps (fixed, moving) to the solved offset of an accepted link less its measured offset.
-    ``unlinked`` names the tiles that kept their stage position because no accepted link reaches them.
+    ``unlinked`` names the tiles that no accepted link reaches.
+    ``sigma_px`` holds each tile's standard error (z, y, x), voxels, relative to the mean of all tiles; ``support`` says
+    what holds each tile. Both are empty in files that do not state them.
     """
 
     origin_px: Mapping[str, tuple[float, float, float]]
     residual_px: Mapping[tuple[str, str], tuple[float, float, float]]
     links: tuple[Link, ...]
     unlinked: tuple[str, ...]
+    sigma_px: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    support: Mapping[str, Support] = field(default_factory=dict)
 
     @property
     def is_unaligned(self) -> bool:

@@ -25,7 +25,9 @@ _CANDIDATES = 12
 
 
 def link_sigma(link: Link) -> Floats:
-    """Standard error (z, y, x) of a link's offset, voxels."""
+    """Standard error (z, y, x) of a link's offset, voxels; from the scatter of its matches where it states none."""
+    if link.sigma_px is not None:
+        return np.asarray(link.sigma_px, np.float64)
     scatter = np.asarray(link.scatter_px) * MEDIAN_ERROR / np.sqrt(max(1, len(link.matches)))
     return np.asarray(np.hypot(scatter, SYSTEMATIC_PX))
 
