@@ -13,7 +13,7 @@ from bench.common import best_seconds, report
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.oblique.align import stage as align
-from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.stage import AlignOptions
 
 # The stage's nominal shift, and the stage's error, in voxels (z, y, x).

@@ -19,7 +19,7 @@ from gpustitch.demo.score.pictures import PictureOptions
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
-from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline

@@ -13,7 +13,7 @@ from gpustitch.demo import brain as demo
 from gpustitch.demo.phantom.stage import make_phantom
 from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from gpustitch.model import ZYX
-from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline

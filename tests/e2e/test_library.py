@@ -15,7 +15,7 @@ from gpustitch.cli.main import COMMANDS
 from gpustitch.demo.phantom.truth import Truth
 from gpustitch.model import Spacing
 from gpustitch.oblique.align import stage as align
-from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew import stage as deskew
 from gpustitch.oblique.deskew.stage import DeobliqueOptions

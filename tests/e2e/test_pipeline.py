@@ -15,7 +15,7 @@ from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.model import ObliqueScan
 from gpustitch.oblique.align import stage as align
-from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.fuse import stage as stitch

@@ -18,7 +18,8 @@ from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing
 from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT, allow_unaligned
-from gpustitch.oblique.align.link import LinkCount, MatchOptions, link_tiles
+from gpustitch.oblique.align.link import LinkCount, link_tiles
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.outcome import check_linked, links_text, voxel_size_text, warnings_of
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.report import FIGURE_SUFFIXES, check_matplotlib, draw_report, report_text
@@ -59,7 +60,7 @@ class AlignOptions:
     x_step_um: float | None = option(
         None, flag="--x-step-size", unit="um", help="Stage step, um.", shown="what the volumes state"
     )
-    matching: MatchOptions = nested(MatchOptions, without=("min_matches",))
+    matching: MatchOptions = nested(MatchOptions, without=("min_matches", "largest_px"))
     align_xz: bool = option(
         True,
         flag="--align-xz/--no-align-xz",
@@ -175,7 +176,7 @@ def plan(options: AlignOptions) -> AlignPlan:
     )
     nominal = {name: _rounded(p) for name, p in _nominal(options, mosaic, spacing).items()}
     check_distances(nominal, volumes[mosaic.tiles[0].name].coverage, spacing)
-    pairs = tuple(_pairs(nominal, {name: volume.coverage.shape for name, volume in volumes.items()}))
+    pairs = tuple(_pairs(nominal, volumes, options.matching))
     device = choose_device(options.device, options.device_memory_bytes)
     return AlignPlan(options, mosaic, volumes, spacing, nominal, pairs, workers, device)
 
@@ -195,8 +196,12 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     links: list[Link] = []
     counts: dict[tuple[str, str], LinkCount] = {}
     for pair in tracked(plan.pairs, progress, "Aligning", len(plan.pairs), "overlaps"):
-        link, counts[pair] = _link(plan, pair)
+        link, count = _link(plan, pair)
+        if link.reason and not _overlap(plan, pair):
+            # By the stage they do not overlap, and nothing says otherwise.
+            continue
         links.append(link)
+        counts[pair] = count
     placement, voxel_size, spacing = _solve(plan, links)
     _tell(progress, placement, voxel_size)
     check_linked(placement, allow_unaligned=options.allow_unaligned)
@@ -236,7 +241,14 @@ def _link(plan: AlignPlan, pair: tuple[str, str]) -> tuple[Link, LinkCount]:
     z, y, x = (b - a for a, b in zip(*(plan.nominal_px[name] for name in pair), strict=True))
     overlap = Overlap(plan.volumes[pair[0]], plan.volumes[pair[1]], (z, y, x))
     workers = Workers(plan.n_workers, plan.device)
-    return link_tiles(overlap, pair, options.matching, np.random.default_rng(seed), workers)
+    reach = options.matching.reach_px(overlap.offset, overlap.fixed.coverage.shear)
+    return link_tiles(overlap, pair, options.matching, reach, np.random.default_rng(seed), workers)
+
+
+def _overlap(plan: AlignPlan, pair: tuple[str, str]) -> bool:
+    """Whether the stage's positions let the tiles overlap."""
+    a, b = (Box.of_shape(plan.volumes[name].coverage.shape, plan.nominal_px[name]) for name in pair)
+    return not a.intersect(b).is_empty
 
 
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
@@ -273,14 +285,21 @@ def _rounded(position: PxZYX) -> ZYX:
     return z, y, x
 
 
-def _pairs(origins: Mapping[str, ZYX], shapes: Mapping[str, ZYX]) -> Iterator[tuple[str, str]]:
-    """Overlapping pairs of neighbours along one axis, and the diagonal pairs that no other pairs connect."""
+def _pairs(
+    origins: Mapping[str, ZYX], volumes: Mapping[str, Volume], matching: MatchOptions
+) -> Iterator[tuple[str, str]]:
+    """Pairs of neighbours along one axis, and the diagonal pairs that no other pairs connect.
+
+    Tiles are neighbours if they overlap within the reach of the search.
+    """
+    shapes = {name: volume.coverage.shape for name, volume in volumes.items()}
     names = sorted(origins, key=lambda name: tuple(reversed(origins[name])))
     diagonal = []
     label = {name: i for i, name in enumerate(names)}
     for a, b in itertools.combinations(names, 2):
         box_a, box_b = (Box.of_shape(shapes[n], origins[n]) for n in (a, b))
-        if box_a.intersect(box_b).is_empty:
+        reach = matching.reach_px(np.subtract(origins[b], origins[a]), volumes[a].coverage.shear)
+        if box_a.pad(reach).intersect(box_b).is_empty:
             continue
         apart = [abs(p - q) > _BESIDE * n for p, q, n in zip(origins[a], origins[b], shapes[a], strict=True)]
         if sum(apart) > 1:

@@ -11,7 +11,7 @@ from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT as ALIGNMENT_PANEL
 from gpustitch.oblique.align import allow_unaligned
-from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.options import FLAT as FLAT_PANEL
@@ -108,8 +108,9 @@ class PipelineOptions:
         None, env="ALIGN_FILE", help="Alignment of another channel to use as it is.", panel=ALIGNMENT_PANEL
     )
     matching: MatchOptions = nested(
-        lambda: MatchOptions(sample_count=100, window_px=(51, 51, 51)),
-        without=("sigma_um", "blob_window_px", "border_px", "search_px", "min_correlation", "min_matches", "seed"),
+        lambda: MatchOptions(sample_count=100, largest_px=(51, 51, 51)),
+        without=("sigma_um", "blob_window_px", "border_px", "min_correlation", "min_matches", "seed", "largest_px"),
+        window_px={"shown": "51,51,51, smaller where the overlap is narrow"},
     )
     align_xz: bool = option(
         True,

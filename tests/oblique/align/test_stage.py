@@ -14,7 +14,7 @@ from gpustitch.io.frames.readable import Readable
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, Mosaic, ObliqueScan, Spacing, TilePath
 from gpustitch.oblique.align import stage as align
-from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.points import Centres, Overlap, is_covered
 from gpustitch.oblique.align.stage import AlignOptions, AlignResult
 from gpustitch.oblique.deskew.tile import ObliqueTile

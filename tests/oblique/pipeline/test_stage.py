@@ -21,7 +21,7 @@ from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.images.files import write_tiff
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.model import Box, tile_name
-from gpustitch.oblique.align.link import MatchOptions
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.flat import stage as illumination
 from gpustitch.oblique.mosaic.file import read_alignment

@@ -1,0 +1,74 @@
+"""A tile along the sheet: in the camera's own coordinates the overlap of two tiles is a box."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.model import Box, Coverage, Spacing, Volume
+from gpustitch.model.geometry import WHOLE_FRAME
+from gpustitch.ops.padded import padded
+
+# Planes read at a time: the grid's box around a slanted strip is much wider than the strip.
+_PLANES = 32
+
+
+class CameraView:
+    """A volume whose grid is slanted like the sheet: planes z, rows y, frames f.
+
+    Voxel (z, y, f) is the volume's at column ``f + shear * z``, interpolated along x unless the shear is whole. For a
+    volume that is a box, shear 0, the view is the volume itself.
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self.spacing: Spacing = volume.spacing
+        self.shear = volume.coverage.shear
+        self._is_whole = abs(self.shear - round(self.shear)) <= WHOLE_FRAME
+        self.dtype: np.dtype[Any] = volume.dtype if self._is_whole else np.dtype(np.float32)
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which voxels hold data: a box with holes. Interpolation needs the frames beside a frame too."""
+        own = self._volume.coverage
+        absent = set(own.absent)
+        if not self._is_whole:
+            beside = {a + d for a in (-1, *own.absent, own.n_frames) for d in (-1, 0, 1)}
+            absent = {a for a in beside if 0 <= a < own.n_frames}
+        return Coverage(own.n_frames, own.n_rows, own.n_columns, 0.0, tuple(absent))
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Voxels of ``box``; zero outside the grid."""
+        return padded(box, self.coverage.shape, self.dtype, self._inside)
+
+    def _inside(self, box: Box) -> npt.NDArray[Any]:
+        out = np.empty(box.shape, self.dtype)
+        for first in range(box.start[0], box.stop[0], _PLANES):
+            last = min(first + _PLANES, box.stop[0])
+            low, high = (math.floor(self.shear * z + WHOLE_FRAME) for z in (first, last - 1))
+            wide = Box((first, box.start[1], box.start[2] + low), (last, box.stop[1], box.stop[2] + high + 1))
+            voxels = self._volume.read(wide)
+            for plane, image in enumerate(voxels, first):
+                start = math.floor(self.shear * plane + WHOLE_FRAME)
+                cut = slice(start - low, start - low + box.shape[2])
+                row = image[:, cut]
+                if not self._is_whole:
+                    weight = np.float32(self.shear * plane - start)
+                    row = row + weight * (image[:, cut.start + 1 : cut.stop + 1].astype(np.float32) - row)
+                out[plane - box.start[0]] = row
+        return out
+
+    def to_camera(self, offset_zyx: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Positions or offsets (..., 3) in the volume's grid, in this one."""
+        return np.asarray(offset_zyx, np.float64) - np.multiply.outer(
+            np.asarray(offset_zyx)[..., 0], [0, 0, self.shear]
+        )
+
+    def to_grid(self, offset_zyx: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Positions or offsets (..., 3) in this grid, in the volume's."""
+        return np.asarray(offset_zyx, np.float64) + np.multiply.outer(
+            np.asarray(offset_zyx)[..., 0], [0, 0, self.shear]
+        )

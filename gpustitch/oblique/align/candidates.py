@@ -1,0 +1,231 @@
+"""Where an overlap as a whole may fit: peaks of its correlation, judged against mirror images that have no true match."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, Device, namespace, on, to_host
+from gpustitch.model import ZYX, Box, Volume
+from gpustitch.model.arrays import Floats, PxZYX
+from gpustitch.oblique.align.ascend import peak
+from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.align.strip import Strip, read_strip
+from gpustitch.oblique.align.whole import Shared, pearson, shared_sums
+
+# Mirror images of the fixed tile along these axes: the same spectrum, and no true match.
+_MIRRORS = ((0,), (1,), (2,), (0, 1, 2))
+# Most peaks that are kept, and how far they are apart, binned voxels.
+_KEPT = 4
+_APART = 3
+# Parts of a large overlap that are compared, and how long they are on an axis, voxels.
+_PARTS = 4
+_LONGEST_PX = 128
+# Transformed voxels of all parts together, beyond which bins get twice as large on each axis.
+_MOST_VOXELS = 2_000_000
+# Independent voxels without which a correlation says nothing.
+_LEAST_INDEPENDENT = 4.0
+# Peaks lower than this, in standard deviations, are noise whatever the mirror images say.
+_LOWEST = 4.0
+# Median of the square of a normal variable.
+_MEDIAN_SQUARE = 0.4549
+
+
+@dataclass(frozen=True)
+class Peak:
+    """An offset (z, y, x) of the moving tile, in voxels, at which the overlap correlates.
+
+    ``height`` is the correlation in standard deviations of what voxels without a true match give.
+    """
+
+    offset_px: PxZYX
+    correlation: float
+    height: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """Peaks of an overlap, the highest first.
+
+    ``mirrored`` is the highest peak of the overlap's mirror images, as a height and as a correlation. ``n_voxels`` is
+    how many voxels of each tile were read, ``binning`` how many voxels (z, y, x) were taken as one.
+    """
+
+    peaks: tuple[Peak, ...]
+    mirrored: float
+    n_voxels: int
+    binning: ZYX
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Boxes of both tiles that may show the same, and the shifts between binned voxels that are in reach."""
+
+    fixed: Box
+    moving: Box
+
+
+def find_candidates(
+    overlap: Overlap, reach_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device
+) -> Found:
+    """Correlate what two tiles may share at all offsets within ``reach_px`` (z, y, x) of the assumed one.
+
+    A small overlap is compared whole, a large one in a few parts. Levels and shading are taken away first. The same is
+    done with mirror images of the fixed tile. They have the same spectrum and no true match. So they tell how high a
+    false peak gets, in texture, among sparse cells or in a pattern that repeats.
+
+    Parameters
+    ----------
+    overlap
+        Tiles without shear, and the assumed offset.
+    reach_px
+        How far the moving tile may be from there on each axis.
+    sigma_um
+        Size of the smallest structure, um: voxels are binned to it.
+    rng
+        Chooses the parts of a large overlap.
+    device
+        Where it is computed.
+    """
+    parts = list(_parts(overlap, reach_px, rng))
+    binning = _binning(overlap.fixed, parts, reach_px, sigma_um)
+    parts = [
+        p for p in parts if all(min(a, b) >= n for a, b, n in zip(p.fixed.shape, p.moving.shape, binning, strict=True))
+    ]
+    if not parts:
+        return Found((), 0.0, 0, binning)
+    low, high = _shifts(reach_px, binning)
+    true: list[Shared] = []
+    mirrored: list[list[Shared]] = [[] for _ in _MIRRORS]
+    for part in parts:
+        fixed, moving = _strips(overlap, part, binning, device)
+        # Both strips begin on the same grid of bins, displaced by whole ones.
+        base = [(a - b - o) // n for a, b, o, n in zip(fixed.start, moving.start, overlap.offset, binning, strict=True)]
+        first, last = (_add(base, v) for v in (low, high))
+        with on(device):
+            true.append(shared_sums(fixed.voxels, moving.voxels, first, last, _masks(fixed, moving)))
+            for axes, sums in zip(_MIRRORS, mirrored, strict=True):
+                image = _mirrored(fixed, axes)
+                sums.append(shared_sums(image.voxels, moving.voxels, first, last, _masks(image, moving)))
+    with on(device):
+        maps = [tuple(map(to_host, pearson(sums))) for sums in (true, *mirrored)]
+    offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
+    n_voxels = sum(p.fixed.size for p in parts)
+    return _judged(maps, offsets, n_voxels, binning)
+
+
+def _add(a: Sequence[int], b: Sequence[int]) -> ZYX:
+    z, y, x = (p + q for p, q in zip(a, b, strict=True))
+    return z, y, x
+
+
+def _shifts(reach_px: ZYX, binning: ZYX) -> tuple[ZYX, ZYX]:
+    z, y, x = (math.ceil(r / n) for r, n in zip(reach_px, binning, strict=True))
+    return (-z, -y, -x), (z, y, x)
+
+
+def _parts(overlap: Overlap, reach_px: ZYX, rng: np.random.Generator) -> Iterator[_Part]:
+    """What may show the same: whole if it is short on every axis, else a few parts of it at random places."""
+    fixed, moving = (Box.of_shape(v.coverage.shape) for v in (overlap.fixed, overlap.moving))
+    whole = fixed.intersect(moving.shift(overlap.offset).pad(reach_px))
+    if whole.is_empty:
+        return
+    cut = [min(n, _LONGEST_PX) for n in whole.shape]
+    spare = [n - c for n, c in zip(whole.shape, cut, strict=True)]
+    count = _PARTS if any(s > 0 for s in spare) else 1
+    for i in range(count):
+        # Spread over the longest axis, at random on the others.
+        start = [
+            a + (int((i + rng.random()) * s / count) if s == max(spare) else int(rng.integers(0, s + 1)))
+            for a, s in zip(whole.start, spare, strict=True)
+        ]
+        here = Box.of_shape(cut, start)
+        there = here.shift([-o for o in overlap.offset]).pad(reach_px).intersect(moving)
+        yield _Part(here, there)
+
+
+def _binning(volume: Volume, parts: Sequence[_Part], reach_px: ZYX, sigma_um: float) -> ZYX:
+    """Voxels taken as one: about ``sigma_um``, or twice or four times as much where the parts are large."""
+    base = [max(1, round(sigma_um / um)) for um in volume.spacing.zyx_um]
+    total = sum(math.prod((n + r) / k for n, r, k in zip(p.moving.shape, reach_px, base, strict=True)) for p in parts)
+    factor = 1
+    while total / factor**3 > _MOST_VOXELS and factor < 4:
+        factor *= 2
+    z, y, x = (n * factor for n in base)
+    return z, y, x
+
+
+def _strips(overlap: Overlap, part: _Part, binning: ZYX, device: Device) -> tuple[Strip, Strip]:
+    """Both boxes, binned alike: the moving box loses the voxels before the first bin that matches one of fixed."""
+    skip = [
+        (a - b - o) % n for a, b, o, n in zip(part.fixed.start, part.moving.start, overlap.offset, binning, strict=True)
+    ]
+    there = Box(_add(part.moving.start, skip), part.moving.stop)
+    fixed = read_strip(overlap.fixed, part.fixed, binning, device)
+    return fixed, read_strip(overlap.moving, there, binning, device)
+
+
+def _masks(fixed: Strip, moving: Strip) -> tuple[Array, Array] | None:
+    if fixed.mask is None and moving.mask is None:
+        return None
+    xp = namespace(fixed.voxels)
+    a, b = (xp.ones(s.voxels.shape, np.bool_) if s.mask is None else s.mask for s in (fixed, moving))
+    return a, b
+
+
+def _mirrored(strip: Strip, axes: tuple[int, ...]) -> Strip:
+    xp = namespace(strip.voxels)
+    mask = None if strip.mask is None else xp.flip(strip.mask, axes)
+    return Strip(xp.ascontiguousarray(xp.flip(strip.voxels, axes)), mask, strip.start, strip.binning)
+
+
+def _judged(
+    maps: Sequence[tuple[Floats, Floats]], offsets: Sequence[npt.NDArray[np.int64]], n_voxels: int, binning: ZYX
+) -> Found:
+    """Peaks of the first map; the others are those of mirror images."""
+    squares = np.concatenate([(r * r * n)[n > 0] for r, n in maps[1:]])
+    # So many voxels are as good as one that is independent of the others.
+    alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
+    heights = [_height(r, n / alike) for r, n in maps]
+    mirrored = max(float(h.max()) for h in heights[1:])
+    found = []
+    rest = heights[0].copy()
+    while len(found) < _KEPT and rest.max() > 0:
+        at = np.unravel_index(int(np.argmax(rest)), rest.shape)
+        found.append((_place(heights[0], at, offsets, binning), float(maps[0][0][at]), float(rest[at])))
+        rest[tuple(slice(max(0, i - _APART), i + _APART + 1) for i in at)] = 0
+    confidence = _confidence([height for _, _, height in found], mirrored)
+    peaks = tuple(Peak(*f, c) for f, c in zip(found, confidence, strict=True))
+    return Found(peaks, mirrored, n_voxels, binning)
+
+
+def _height(correlation: Floats, n_independent: Floats) -> Floats:
+    """Fisher's z in standard deviations; 0 where too little is shared."""
+    z = np.arctanh(np.clip(correlation, -0.9999, 0.9999)) * np.sqrt(np.maximum(n_independent - 3, 0))
+    return np.where(n_independent >= _LEAST_INDEPENDENT, z, 0)
+
+
+def _place(height: Floats, at: Sequence[np.intp], offsets: Sequence[npt.NDArray[np.int64]], binning: ZYX) -> PxZYX:
+    """The offset of a peak, between bins where the peak is not at the end of the reach."""
+    beside = (0.0, 0.0, 0.0)
+    if all(0 < i < n - 1 for i, n in zip(at, height.shape, strict=True)):
+        beside = peak(height[tuple(slice(i - 1, i + 2) for i in at)])
+    z, y, x = (float(o[i]) - n * b for o, i, n, b in zip(offsets, at, binning, beside, strict=True))
+    return z, y, x
+
+
+def _confidence(heights: Sequence[float], mirrored: float) -> list[float]:
+    """How sure each peak is, from its height against the highest other peak, mirror images included; sum below 1.
+
+    A peak a third higher than any other has even odds. One of 1.6 times their height is 90 % sure.
+    """
+    others = [max(mirrored, _LOWEST, *heights[:i], *heights[i + 1 :]) for i in range(len(heights))]
+    odds = [math.exp(min(60.0, 8 * (h / other - 4 / 3))) for h, other in zip(heights, others, strict=True)]
+    total = 1 + sum(odds)
+    return [v / total for v in odds]

@@ -1,0 +1,90 @@
+"""What the windows of an overlap say together: an offset, its standard error, and on how much it rests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.model.arrays import Floats, PxZYX
+
+# Windows that correlate by r weigh r^2 / (1 - r^2 + this): near 1, other errors than noise remain.
+_PERFECT = 0.01
+# Offsets that differ by less on every axis may agree, voxels; beyond the second they never do.
+_NEAR_PX = 1.0
+_FAR_PX = 1.5
+_CLOSE_PX = 0.35
+_LIMIT = 4.0
+# The scatter that is expected of windows, voxels, counts as so many of them.
+_EXPECTED_PX = 0.08
+_EXPECTED_WEIGHT = 2.0
+# What no number of windows averages out: the sub-voxel fit, distortion.
+_SYSTEMATIC_PX = 0.015
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The offset (z, y, x) that windows agree on, voxels.
+
+    ``scatter_px`` is their standard deviation, ``sigma_px`` the standard error of the offset. ``agrees`` says which of
+    the windows agree, ``n_independent`` how many that share no voxel would say as much.
+    """
+
+    offset_px: PxZYX
+    scatter_px: PxZYX
+    sigma_px: PxZYX
+    agrees: npt.NDArray[np.bool_]
+    n_independent: float
+
+
+def weigh(
+    offsets_px: npt.ArrayLike, correlations: npt.ArrayLike, centres_px: npt.ArrayLike, window_px: Sequence[int]
+) -> Evidence:
+    """Weigh windows by their correlation, leave out those that disagree, and count shared voxels once.
+
+    Two windows are as alike as the voxels that they share. So ``n`` windows are worth ``1 / sum(w_i w_j share_ij)``,
+    with weights that sum to 1. The scatter is pooled with an expected one, for few windows may agree by chance.
+
+    Parameters
+    ----------
+    offsets_px, correlations, centres_px
+        Offset (n, 3), correlation (n,) and centre (n, 3) of each window; n at least 1.
+    window_px
+        Size of the windows (z, y, x).
+    """
+    offsets, centres = np.asarray(offsets_px, np.float64), np.asarray(centres_px, np.float64)
+    r = np.clip(np.asarray(correlations, np.float64), 1e-3, 1)
+    weight = r**2 / (1 - r**2 + _PERFECT)
+    agrees = _agreeing(offsets, weight)
+    share = np.prod(np.clip(1 - np.abs(centres[:, None] - centres[None]) / np.asarray(window_px), 0, None), axis=2)
+    w = np.where(agrees, weight, 0) / weight[agrees].sum()
+    offset = w @ offsets
+    n = 1 / float(w @ share @ w)
+    square = w @ (offsets - offset) ** 2
+    variance = (_EXPECTED_WEIGHT * _EXPECTED_PX**2 + n * square) / (_EXPECTED_WEIGHT + n - 1)
+    sigma = np.sqrt(variance / n + _SYSTEMATIC_PX**2)
+    return Evidence(_triple(offset), _triple(np.sqrt(square)), _triple(sigma), agrees, n)
+
+
+def _agreeing(offsets: Floats, weight: Floats) -> npt.NDArray[np.bool_]:
+    """The windows about the offset that has most weight near it."""
+    apart = np.abs(offsets[:, None] - offsets[None]).max(axis=2)
+    support = (apart <= _NEAR_PX) @ weight
+    agrees: npt.NDArray[np.bool_] = apart[int(np.argmax(support))] <= _FAR_PX
+    for _ in range(_ROUNDS):
+        w = np.where(agrees, weight, 0) / weight[agrees].sum()
+        middle = w @ offsets
+        reach = np.clip(_LIMIT * np.sqrt(w @ (offsets - middle) ** 2), _CLOSE_PX, _FAR_PX)
+        now: npt.NDArray[np.bool_] = np.all(np.abs(offsets - middle) <= reach, axis=1)
+        if not now.any() or bool((now == agrees).all()):
+            break
+        agrees = now
+    return agrees
+
+
+def _triple(values: Floats) -> PxZYX:
+    z, y, x = values.tolist()
+    return z, y, x

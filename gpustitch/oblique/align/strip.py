@@ -1,0 +1,58 @@
+"""Parts of a tile for comparison as a whole: coarse, and without levels and shading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpustitch.array import Array, Device, namespace, on, scipy_of, to_device
+from gpustitch.model import ZYX, Box, Volume
+
+# Wide Gaussian, in binned voxels, of what counts as level and shading.
+_WIDE = 4.0
+# Part of a binned voxel that must be covered.
+_COVERED = 0.5
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A box of a tile, float32 (z, y, x): means over ``binning`` voxels, less their surroundings.
+
+    ``mask`` says which voxels count, None if all do. ``start`` is the tile's voxel at which the first one begins.
+    """
+
+    voxels: Array
+    mask: Array | None
+    start: ZYX
+    binning: ZYX
+
+
+def read_strip(volume: Volume, box: Box, binning: ZYX, device: Device) -> Strip:
+    """Read a box of a tile, bin it, and keep what is neither noise nor shading.
+
+    That is the difference of two Gaussians, of 1 and 4 binned voxels, over covered voxels only.
+    """
+    voxels = volume.read(box)
+    covered = volume.coverage.mask(box) if volume.coverage.absent else np.ones(1, np.bool_)
+    with on(device):
+        image = _binned(to_device(voxels, device).astype(np.float32), binning)
+        xp, gaussian = namespace(image), scipy_of(image).ndimage.gaussian_filter
+        if covered.all():
+            return Strip(gaussian(image, 1.0) - gaussian(image, _WIDE), None, box.start, binning)
+        weight = _binned(to_device(covered, device).astype(np.float32), binning)
+        narrow, wide = (gaussian(image, s) / xp.maximum(gaussian(weight, s), 1e-3) for s in (1.0, _WIDE))
+        mask = weight > _COVERED
+        return Strip(xp.where(mask, narrow - wide, xp.float32(0)), mask, box.start, binning)
+
+
+def _binned(voxels: Array, binning: Sequence[int]) -> Array:
+    """Means over bins; what is left at the ends of the axes is cut off."""
+    for axis, n in enumerate(binning):
+        length = voxels.shape[axis] // n * n
+        cut = voxels[tuple(slice(0, length) if k == axis else slice(None) for k in range(3))]
+        shape = (*voxels.shape[:axis], length // n, n, *voxels.shape[axis + 1 :])
+        voxels = cut.reshape(shape).mean(axis=axis + 1)
+    out: Array = voxels
+    return out

@@ -1,0 +1,146 @@
+"""Windows: their size in an overlap, and where each of them lies in the moving tile."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import CPU, Array, Device, on, to_device
+from gpustitch.model import ZYX, Box, Match, Volume
+from gpustitch.model.arrays import Integers
+from gpustitch.oblique.align.ascend import ascend, peak
+from gpustitch.oblique.align.points import Centres, Overlap, is_covered
+from gpustitch.ops.smooth import gaussian_radius, smooth
+from gpustitch.running.threads import Workers, ordered_map
+
+# Shortest side that windows shrink to, and the part of an overlap's side that one may take: others must fit beside it.
+_SHORTEST_PX = 3
+_PART = 0.6
+# Most reads for one match: voxels are read again where a window has walked to the edge of the voxels read.
+_FETCHES = 10
+# Windows of one batch: on a CPU the batches keep all threads busy, on a device one holds what its memory allows.
+_CPU_BATCH = 4
+_BATCH_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The size of windows (z, y, x), odd, smoothing (z, y, x) in voxels, and voxels read around a window to move in."""
+
+    shape: ZYX
+    sigma_px: tuple[float, float, float]
+    border_px: ZYX
+
+    @property
+    def half(self) -> ZYX:
+        """Half of the window, not counting its centre."""
+        z, y, x = (n // 2 for n in self.shape)
+        return z, y, x
+
+
+def fitting(overlap: Overlap, largest: Windows, *, shrinks: bool) -> tuple[Windows, Centres]:
+    """Windows that fit into an overlap, and where their centres may lie; nowhere if none fits.
+
+    A window takes at most 0.6 of each side of the overlap if it ``shrinks``, so that several fit. Where there is room,
+    smoothing draws on covered voxels alone.
+    """
+    room = overlap.shape
+    shape = largest.shape
+    if shrinks:
+        z, y, x = (min(n, _odd(max(_SHORTEST_PX, _PART * (r - 2)))) for n, r in zip(shape, room, strict=True))
+        shape = (z, y, x)
+    windows = Windows(shape, largest.sigma_px, largest.border_px)
+    while True:
+        for part in (1.0, 0.5, 0.0):
+            # One voxel beside a window is what a step needs.
+            margin = [1 + int(part * gaussian_radius(s)) for s in windows.sigma_px]
+            spare = [(r - n) // 4 for r, n in zip(room, windows.shape, strict=True)]
+            margin = [max(1, min(m, s)) if shrinks else m for m, s in zip(margin, spare, strict=True)]
+            centres = Centres(overlap, [h + m for h, m in zip(windows.half, margin, strict=True)])
+            if not centres.is_empty:
+                return windows, centres
+        z, y, x = windows.shape
+        if not shrinks or x <= _SHORTEST_PX:
+            return windows, centres
+        # Holes in the coverage leave less room along the stage's motion.
+        windows = Windows((z, y, _odd(max(_SHORTEST_PX, x / 2))), windows.sigma_px, windows.border_px)
+
+
+def _odd(n: float) -> int:
+    whole = int(n)
+    return whole if whole % 2 else whole - 1
+
+
+def match_windows(overlap: Overlap, windows: Windows, points: Integers, workers: Workers) -> list[Match]:
+    """Follow the window about each of the ``points`` (n, 3) uphill in the moving tile; walks out of the tile are left out."""
+    batches = _batches(len(points), windows, workers)
+    follow = functools.partial(_follow, overlap, windows, workers.device)
+    return [m for found in ordered_map(follow, (points[b] for b in batches), workers.n) for m in found]
+
+
+def _batches(n: int, windows: Windows, workers: Workers) -> Iterator[slice]:
+    size = _CPU_BATCH
+    if workers.device != CPU:
+        voxels = math.prod(s + 2 * b + 2 for s, b in zip(windows.shape, windows.border_px, strict=True))
+        size = max(1, _BATCH_BYTES // (8 * voxels))
+    for first in range(0, n, size):
+        yield slice(first, first + size)
+
+
+def _follow(overlap: Overlap, windows: Windows, device: Device, points: Integers) -> list[Match]:
+    """All windows of a batch walk together; those that reach the edge of what was read go on with what lies beyond."""
+    half, found = windows.half, {}
+    walking: dict[int, tuple[Array, ZYX]] = {}
+    for i, (z, y, x) in enumerate(points.tolist()):
+        fixed = _smoothed(overlap.fixed, (z, y, x), windows, device)
+        # A frame that could not be read just now is no longer covered.
+        if is_covered(overlap.fixed.coverage, (z, y, x), half):
+            walking[i] = fixed, (z - overlap.offset[0], y - overlap.offset[1], x - overlap.offset[2])
+    grid = Box.of_shape(overlap.moving.coverage.shape)
+    for _ in range(_FETCHES):
+        walking = {i: w for i, w in walking.items() if grid.contains(_window(w[1], [h + 1 for h in half]))}
+        if not walking:
+            break
+        boxes = [
+            _window(place, [h + 1 + b for h, b in zip(half, windows.border_px, strict=True)]).intersect(grid)
+            for _, place in walking.values()
+        ]
+        with on(device):
+            moving = [smooth(to_device(overlap.moving.read(box), device), windows.sigma_px) for box in boxes]
+            starts = [_begin(place, box, half) for (_, place), box in zip(walking.values(), boxes, strict=True)]
+            summits = ascend([fixed for fixed, _ in walking.values()], moving, starts)
+        further = {}
+        for (i, (fixed, _)), box, summit in zip(walking.items(), boxes, summits, strict=True):
+            z, y, x = (p + b + h for p, b, h in zip(summit.position, box.start, half, strict=True))
+            if not summit.settled:
+                further[i] = fixed, (z, y, x)
+            elif is_covered(overlap.moving.coverage, (z, y, x), [h + 1 for h in half]):
+                beside = peak(summit.around)
+                a, b, c = points[i].tolist()
+                found[i] = Match((a, b, c), (z + beside[0], y + beside[1], x + beside[2]), summit.correlation)
+        walking = further
+    return [found[i] for i in sorted(found)]
+
+
+def _begin(place: ZYX, box: Box, half: ZYX) -> ZYX:
+    z, y, x = (p - h - b for p, h, b in zip(place, half, box.start, strict=True))
+    return z, y, x
+
+
+def _smoothed(volume: Volume, centre: ZYX, windows: Windows, device: Device) -> Array:
+    """The window, smoothed together with its surroundings, so that no edge of an array falls on it."""
+    window = _window(centre, windows.half)
+    around = window.pad([gaussian_radius(s) for s in windows.sigma_px]).intersect(Box.of_shape(volume.coverage.shape))
+    voxels = volume.read(around)
+    with on(device):
+        return smooth(to_device(voxels, device), windows.sigma_px, window.slices(around.start))
+
+
+def _window(centre: Sequence[int] | npt.NDArray[np.int64], half: Sequence[int]) -> Box:
+    starts = [int(c) - h for c, h in zip(centre, half, strict=True)]
+    return Box.of_shape([2 * h + 1 for h in half], starts)
