@@ -1,8 +1,7 @@
-"""Where an overlap as a whole may fit: peaks of its correlation, judged against mirror images that have no true match."""
+"""Where an overlap as a whole may fit: peaks of its correlation, judged against those of mirror images."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.ascend import peak
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.strip import Strip, read_strip
-from gpustitch.oblique.align.whole import Shared, pearson, shared_sums
+from gpustitch.oblique.align.whole import Comparison, Shared, pearson
 
 # Mirror images of the fixed tile along these axes: the same spectrum, and no true match.
 _MIRRORS = ((0,), (1,), (2,), (0, 1, 2))
@@ -25,9 +24,14 @@ _KEPT = 4
 _APART = 3
 # Parts of a large overlap that are compared, and how long they are on an axis, voxels.
 _PARTS = 4
-_LONGEST_PX = 128
-# Transformed voxels of all parts together, beyond which bins get twice as large on each axis.
-_MOST_VOXELS = 2_000_000
+_LONGEST_PX = 192
+# Bins are first so many times the smallest structure, on each axis, if that many voxels are left to transform. Only
+# where that leaves the place open, finer bins are tried, as long as there are no more voxels than that.
+_FIRST_FACTOR = 2
+_LEAST_VOXELS = 20_000
+_MOST_VOXELS = 4_000_000
+# A place is trusted that is so sure.
+TRUSTED = 0.9
 # Independent voxels without which a correlation says nothing.
 _LEAST_INDEPENDENT = 4.0
 # Peaks lower than this, in standard deviations, are noise whatever the mirror images say.
@@ -94,30 +98,65 @@ def find_candidates(
         Where it is computed.
     """
     parts = list(_parts(overlap, reach_px, rng))
-    binning = _binning(overlap.fixed, parts, reach_px, sigma_um)
+    base = _binning(overlap.fixed, sigma_um)
+    factor = _FIRST_FACTOR
+    while factor > 1 and _transformed(parts, reach_px, base) / factor**3 < _LEAST_VOXELS:
+        factor -= 1
+    found = _compared(overlap, parts, reach_px, _times(base, factor), device)
+    while factor > 1 and not (found.peaks and found.peaks[0].confidence >= TRUSTED):
+        factor -= 1
+        if _transformed(parts, reach_px, base) / factor**3 > _MOST_VOXELS:
+            break
+        found = _compared(overlap, parts, reach_px, _times(base, factor), device)
+    return found
+
+
+def settle(
+    overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device
+) -> tuple[PxZYX, float] | None:
+    """The best offset within ``near_px`` voxels (z, y, x) of the assumed one, and its correlation, without binning.
+
+    None if the best one is at the end of the reach. For overlaps that show so little that windows miss it.
+    """
+    z, y, x = (sigma_um / um for um in overlap.fixed.spacing.zyx_um)
+    parts = list(_parts(overlap, near_px, rng))
+    found = _compared(overlap, parts, near_px, (1, 1, 1), device, (z, y, x))
+    best = found.peaks[0] if found.peaks else None
+    if best is None or any(abs(v - o) > n - 1 for v, o, n in zip(best.offset_px, overlap.offset, near_px, strict=True)):
+        return None
+    return best.offset_px, best.correlation
+
+
+def _compared(
+    overlap: Overlap,
+    parts: Sequence[_Part],
+    reach_px: ZYX,
+    binning: ZYX,
+    device: Device,
+    sigma: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> Found:
+    """Correlate all parts at one binning."""
     parts = [
         p for p in parts if all(min(a, b) >= n for a, b, n in zip(p.fixed.shape, p.moving.shape, binning, strict=True))
     ]
     if not parts:
         return Found((), 0.0, 0, binning)
     low, high = _shifts(reach_px, binning)
-    true: list[Shared] = []
-    mirrored: list[list[Shared]] = [[] for _ in _MIRRORS]
+    sums: list[list[Shared]] = [[] for _ in (None, *_MIRRORS)]
     for part in parts:
-        fixed, moving = _strips(overlap, part, binning, device)
+        fixed, moving = _strips(overlap, part, binning, device, sigma)
         # Both strips begin on the same grid of bins, displaced by whole ones.
         base = [(a - b - o) // n for a, b, o, n in zip(fixed.start, moving.start, overlap.offset, binning, strict=True)]
-        first, last = (_add(base, v) for v in (low, high))
         with on(device):
-            true.append(shared_sums(fixed.voxels, moving.voxels, first, last, _masks(fixed, moving)))
-            for axes, sums in zip(_MIRRORS, mirrored, strict=True):
-                image = _mirrored(fixed, axes)
-                sums.append(shared_sums(image.voxels, moving.voxels, first, last, _masks(image, moving)))
+            comparison = Comparison(
+                fixed.voxels, moving.voxels, _add(base, low), _add(base, high), _masks(fixed, moving)
+            )
+            for axes, of_image in zip(((), *_MIRRORS), sums, strict=True):
+                of_image.append(comparison.sums(axes))
     with on(device):
-        maps = [tuple(map(to_host, pearson(sums))) for sums in (true, *mirrored)]
+        maps = [tuple(map(to_host, pearson(of_image))) for of_image in sums]
     offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
-    n_voxels = sum(p.fixed.size for p in parts)
-    return _judged(maps, offsets, n_voxels, binning)
+    return _judged(maps, offsets, sum(p.fixed.size for p in parts), binning)
 
 
 def _add(a: Sequence[int], b: Sequence[int]) -> ZYX:
@@ -130,45 +169,52 @@ def _shifts(reach_px: ZYX, binning: ZYX) -> tuple[ZYX, ZYX]:
     return (-z, -y, -x), (z, y, x)
 
 
-def _parts(overlap: Overlap, reach_px: ZYX, rng: np.random.Generator) -> Iterator[_Part]:
+def _parts(overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, longest_px: int = _LONGEST_PX) -> Iterator[_Part]:
     """What may show the same: whole if it is short on every axis, else a few parts of it at random places."""
     fixed, moving = (Box.of_shape(v.coverage.shape) for v in (overlap.fixed, overlap.moving))
     whole = fixed.intersect(moving.shift(overlap.offset).pad(reach_px))
     if whole.is_empty:
         return
     cut = [min(n, _LONGEST_PX) for n in whole.shape]
-    spare = [n - c for n, c in zip(whole.shape, cut, strict=True)]
-    count = _PARTS if any(s > 0 for s in spare) else 1
+    count = min(_PARTS, math.prod(-(-n // c) for n, c in zip(whole.shape, cut, strict=True)))
+    longest = int(np.argmax(whole.shape))
     for i in range(count):
         # Spread over the longest axis, at random on the others.
         start = [
-            a + (int((i + rng.random()) * s / count) if s == max(spare) else int(rng.integers(0, s + 1)))
-            for a, s in zip(whole.start, spare, strict=True)
+            a + (int((n - c) * (i + 0.5) / count) if axis == longest else int(rng.integers(0, n - c + 1)))
+            for axis, (a, n, c) in enumerate(zip(whole.start, whole.shape, cut, strict=True))
         ]
         here = Box.of_shape(cut, start)
         there = here.shift([-o for o in overlap.offset]).pad(reach_px).intersect(moving)
         yield _Part(here, there)
 
 
-def _binning(volume: Volume, parts: Sequence[_Part], reach_px: ZYX, sigma_um: float) -> ZYX:
-    """Voxels taken as one: about ``sigma_um``, or twice or four times as much where the parts are large."""
-    base = [max(1, round(sigma_um / um)) for um in volume.spacing.zyx_um]
-    total = sum(math.prod((n + r) / k for n, r, k in zip(p.moving.shape, reach_px, base, strict=True)) for p in parts)
-    factor = 1
-    while total / factor**3 > _MOST_VOXELS and factor < 4:
-        factor *= 2
-    z, y, x = (n * factor for n in base)
+def _binning(volume: Volume, sigma_um: float) -> ZYX:
+    """Voxels that are about ``sigma_um`` long together."""
+    z, y, x = (max(1, round(sigma_um / um)) for um in volume.spacing.zyx_um)
     return z, y, x
 
 
-def _strips(overlap: Overlap, part: _Part, binning: ZYX, device: Device) -> tuple[Strip, Strip]:
+def _times(binning: ZYX, factor: int) -> ZYX:
+    z, y, x = (n * factor for n in binning)
+    return z, y, x
+
+
+def _transformed(parts: Sequence[_Part], reach_px: ZYX, binning: ZYX) -> float:
+    """Voxels of the transforms of all parts, about."""
+    return sum(math.prod((n + r) / k for n, r, k in zip(p.moving.shape, reach_px, binning, strict=True)) for p in parts)
+
+
+def _strips(
+    overlap: Overlap, part: _Part, binning: ZYX, device: Device, sigma: tuple[float, float, float]
+) -> tuple[Strip, Strip]:
     """Both boxes, binned alike: the moving box loses the voxels before the first bin that matches one of fixed."""
     skip = [
         (a - b - o) % n for a, b, o, n in zip(part.fixed.start, part.moving.start, overlap.offset, binning, strict=True)
     ]
     there = Box(_add(part.moving.start, skip), part.moving.stop)
-    fixed = read_strip(overlap.fixed, part.fixed, binning, device)
-    return fixed, read_strip(overlap.moving, there, binning, device)
+    fixed = read_strip(overlap.fixed, part.fixed, binning, device, sigma)
+    return fixed, read_strip(overlap.moving, there, binning, device, sigma)
 
 
 def _masks(fixed: Strip, moving: Strip) -> tuple[Array, Array] | None:
@@ -177,12 +223,6 @@ def _masks(fixed: Strip, moving: Strip) -> tuple[Array, Array] | None:
     xp = namespace(fixed.voxels)
     a, b = (xp.ones(s.voxels.shape, np.bool_) if s.mask is None else s.mask for s in (fixed, moving))
     return a, b
-
-
-def _mirrored(strip: Strip, axes: tuple[int, ...]) -> Strip:
-    xp = namespace(strip.voxels)
-    mask = None if strip.mask is None else xp.flip(strip.mask, axes)
-    return Strip(xp.ascontiguousarray(xp.flip(strip.voxels, axes)), mask, strip.start, strip.binning)
 
 
 def _judged(

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from gpustitch.model import ZYX, Candidate, Link, Match
+from gpustitch.model import ZYX, Box, Candidate, Link, Match
 from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.align.camera import CameraView
-from gpustitch.oblique.align.candidates import Found, find_candidates
-from gpustitch.oblique.align.evidence import Evidence, weigh
+from gpustitch.oblique.align.candidates import TRUSTED, Found, find_candidates, settle
+from gpustitch.oblique.align.evidence import weigh
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.points import Overlap, draw_points
 from gpustitch.oblique.align.windows import Windows, fitting, match_windows
 from gpustitch.running.threads import Workers
 
-# A place is trusted that is at least so sure, and kept for the solver if it is at least so sure.
-_TRUSTED = 0.9
+# A place is kept for the solver that is so sure.
 _KEPT = 0.05
-# Windows count that end within so many bins of where the whole overlap fits.
-_NEAR_BINS = 1.5
+# Windows count that end within so many bins of where the whole overlap fits, and correlate more than noise does.
+_NEAR_BINS = 1.0
+_NOISE_CORRELATION = 0.5
+# Where windows say less than so many independent ones, the whole overlap is asked without bins. If it correlates by r,
+# the standard error is this times sqrt(1 - r^2), in smallest structures.
+_FEW = 1.5
+_WHOLE_SIGMA = 0.45
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.
 _UNSEARCHED_CORRELATION = 0.95
 _UNSEARCHED_PART = 1 / 3
@@ -42,10 +46,13 @@ class LinkCount:
 
 @dataclass(frozen=True)
 class _Refined:
-    """Windows about one place: what they say, or why they say nothing."""
+    """The offset near one place with its standard error and the scatter of its matches, or why there is none."""
 
+    offset_px: PxZYX = (0.0, 0.0, 0.0)
+    sigma_px: PxZYX = (0.0, 0.0, 0.0)
+    scatter_px: PxZYX = (0.0, 0.0, 0.0)
     matches: tuple[Match, ...] = ()
-    evidence: Evidence | None = None
+    n_independent: float = 0.0
     count: LinkCount = LinkCount()
     reason: str = ""
 
@@ -104,27 +111,47 @@ class _Linking:
 
     def link(self) -> tuple[Link, LinkCount]:
         if not any(self._reach):
-            refined = self._refine(self._overlap.offset, math.inf)
+            refined = self._by_windows(self._overlap.offset, None)
             reason = refined.reason or self._unsearched(refined.count)
             return self._made(refined, reason, ()), refined.count
         found = find_candidates(self._overlap, self._reach, self._options.sigma_um, self._rng, self._workers.device)
         worth = [p for p in found.peaks if p.confidence >= _KEPT]
         if not worth:
             return self._made(_Refined(), self._nothing(found), ()), LinkCount()
-        near = [_NEAR_BINS * n for n in found.binning]
-        refined = [self._refine(_rounded(p.offset_px), max(near)) for p in worth]
+        z, y, x = (_NEAR_BINS * n + 1 for n in found.binning)
+        refined = [self._refine(_rounded(p.offset_px), (z, y, x)) for p in worth]
         candidates = tuple(
             Candidate(*self._place(r, p.offset_px, found.binning), p.confidence)
             for p, r in zip(worth, refined, strict=True)
         )
         first, reason = refined[0], refined[0].reason
-        if worth[0].confidence < _TRUSTED:
+        if worth[0].confidence < TRUSTED:
             reason = self._nothing(found)
         return self._made(first, reason, candidates), first.count
 
-    def _refine(self, offset: ZYX, near_px: float) -> _Refined:
-        """Windows at the offset: those that lead to within ``near_px`` of it and correlate."""
-        options, overlap = self._options, dataclasses.replace(self._overlap, offset=offset)
+    def _refine(self, place: ZYX, near_px: PxZYX) -> _Refined:
+        """The offset near a place: by windows, or by the overlap as a whole where few windows show anything."""
+        refined = self._by_windows(place, near_px)
+        if refined.n_independent >= _FEW:
+            return refined
+        z, y, x = (math.ceil(n) + 1 for n in near_px)
+        overlap = dataclasses.replace(self._overlap, offset=place)
+        whole = settle(overlap, (z, y, x), self._options.sigma_um, self._rng, self._workers.device)
+        if whole is None:
+            return refined
+        offset, correlation = whole
+        middle = [(a + b - 1) // 2 for a, b in zip(*_shared(overlap), strict=True)]
+        fixed = (middle[0], middle[1], middle[2])
+        match = Match(fixed, _less(fixed, offset), correlation)
+        error_um = _WHOLE_SIGMA * self._options.sigma_um * math.sqrt(1 - min(correlation, 0.99) ** 2)
+        sigma = [error_um / um for um in self._overlap.fixed.spacing.zyx_um]
+        return _Refined(
+            offset, (sigma[0], sigma[1], sigma[2]), matches=(match,), n_independent=1.0, count=refined.count
+        )
+
+    def _by_windows(self, place: ZYX, near_px: PxZYX | None) -> _Refined:
+        """Windows at a place: those that correlate and, if ``near_px`` (z, y, x) is given, lead near to it."""
+        options, overlap = self._options, dataclasses.replace(self._overlap, offset=place)
         windows, centres = fitting(overlap, self._windows(), shrinks=options.window_px is None)
         if centres.is_empty:
             return _Refined(reason=_no_room(overlap.shape, windows.shape))
@@ -134,21 +161,19 @@ class _Linking:
         matches = match_windows(overlap, windows, points, self._workers)
         least = options.min_correlation
         if least is None:
-            least = 0.0 if math.isfinite(near_px) else _UNSEARCHED_CORRELATION
-        good = [
-            m for m in matches if m.correlation >= least and max(map(abs, np.subtract(_offset(m), offset))) <= near_px
-        ]
+            least = _UNSEARCHED_CORRELATION if near_px is None else _NOISE_CORRELATION
+        good = [m for m in matches if m.correlation >= least and _is_near(_offset(m), place, near_px)]
         count = LinkCount(len(points), len(good), 0)
         if not good:
             best = max((m.correlation for m in matches), default=0.0)
-            return _Refined(
-                count=count, reason=f"none of {len(points)} points leads there and correlates (best {best:.3f})"
-            )
-        evidence = weigh(
+            why = f"none of {len(points)} points leads there and correlates (best {best:.3f})"
+            return _Refined(count=count, reason=why)
+        found = weigh(
             [_offset(m) for m in good], [m.correlation for m in good], [m.fixed_px for m in good], windows.shape
         )
-        agreeing = tuple(m for m, yes in zip(good, evidence.agrees, strict=True) if yes)
-        return _Refined(agreeing, evidence, dataclasses.replace(count, agreeing=len(agreeing)))
+        agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
+        count = dataclasses.replace(count, agreeing=len(agreeing))
+        return _Refined(found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count)
 
     def _windows(self) -> Windows:
         options = self._options
@@ -162,12 +187,17 @@ class _Linking:
 
     def _nothing(self, found: Found) -> str:
         """Why no place can be trusted."""
-        if not found.peaks:
+        if not found.n_voxels:
             return f"the tiles share nothing within {_xyz(self._reach)} voxels (x,y,z) of the stage; see `search_px`"
+        if not found.peaks:
+            return "nothing in the overlap can be compared: it shows no structure"
         first = found.peaks[0]
         others = [p.height for p in found.peaks[1:]]
         if others and others[0] > found.mirrored:
-            return f"two places fit nearly alike ({first.height:.1f} and {others[0]:.1f} standard deviations): the texture repeats"
+            return (
+                f"two places fit nearly alike ({first.height:.1f} and {others[0]:.1f} standard deviations): does the "
+                "texture repeat?"
+            )
         return (
             f"no place stands out: the best of {first.height:.1f} standard deviations, mirror images reach "
             f"{found.mirrored:.1f}; is the overlap empty, or further off than `search_px`?"
@@ -175,8 +205,8 @@ class _Linking:
 
     def _place(self, refined: _Refined, coarse: PxZYX, binning: ZYX) -> tuple[PxZYX, PxZYX]:
         """Offset and standard error of a candidate in the grid of the tiles."""
-        if refined.evidence is not None:
-            return self._in_grid(refined.evidence.offset_px), self._error(refined.evidence.sigma_px)
+        if refined.matches:
+            return self._in_grid(refined.offset_px), self._error(refined.sigma_px)
         z, y, x = (_COARSE_BINS * n for n in binning)
         return self._in_grid(coarse), self._error((z, y, x))
 
@@ -189,18 +219,13 @@ class _Linking:
         return z, y, math.hypot(x, self._shear * z)
 
     def _made(self, refined: _Refined, reason: str, candidates: tuple[Candidate, ...]) -> Link:
-        if refined.evidence is None:
+        if not refined.matches:
             z, y, x = self._stage
             offset = candidates[0].offset_px if candidates else (float(z), float(y), float(x))
             return Link(*self._names, offset, (0.0, 0.0, 0.0), (), reason, None, candidates)
-        found = refined.evidence
-        offset, sigma, scatter = (
-            self._in_grid(found.offset_px),
-            self._error(found.sigma_px),
-            self._error(found.scatter_px),
-        )
+        sigma, scatter = self._error(refined.sigma_px), self._error(refined.scatter_px)
         matches = tuple(self._match(m) for m in refined.matches)
-        return Link(*self._names, offset, scatter, matches, reason, sigma, candidates)
+        return Link(*self._names, self._in_grid(refined.offset_px), scatter, matches, reason, sigma, candidates)
 
     def _match(self, match: Match) -> Match:
         """A match in the grids of the tiles, about a whole voxel of the fixed one."""
@@ -210,8 +235,23 @@ class _Linking:
 
 
 def _offset(match: Match) -> PxZYX:
-    z, y, x = (a - b for a, b in zip(match.fixed_px, match.moving_px, strict=True))
+    return _less(match.fixed_px, match.moving_px)
+
+
+def _less(a: Sequence[float], b: Sequence[float]) -> PxZYX:
+    z, y, x = (p - q for p, q in zip(a, b, strict=True))
     return z, y, x
+
+
+def _shared(overlap: Overlap) -> tuple[ZYX, ZYX]:
+    """First voxel of what both tiles have, and the one after the last."""
+    a, b = (Box.of_shape(v.coverage.shape) for v in (overlap.fixed, overlap.moving))
+    both = a.intersect(b.shift(overlap.offset))
+    return both.start, both.stop
+
+
+def _is_near(offset: PxZYX, place: ZYX, near_px: PxZYX | None) -> bool:
+    return near_px is None or all(abs(a - b) <= n for a, b, n in zip(offset, place, near_px, strict=True))
 
 
 def _rounded(offset: PxZYX) -> ZYX:
@@ -221,7 +261,10 @@ def _rounded(offset: PxZYX) -> ZYX:
 
 def _no_room(room: ZYX, window: ZYX) -> str:
     needed = [n + 2 for n in window]
-    return f"the overlap of {_xyz(room)} voxels (x,y,z) has no room for a window, which needs {_xyz(needed)}: see `window_px`"
+    return (
+        f"the overlap of {_xyz(room)} voxels (x,y,z) has no room for a window, which needs {_xyz(needed)}: see "
+        "`window_px`"
+    )
 
 
 def _xyz(zyx: Sequence[int]) -> str:

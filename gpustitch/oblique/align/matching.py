@@ -20,7 +20,7 @@ _WRONG_SIZE = 0.03
 class MatchOptions:
     """How points of two tiles are compared. Triples are voxels in the order (z, y, x).
 
-    Windows are of ``largest_px``, or smaller where the overlap is narrow; ``window_px``, if it is given, holds as it is.
+    Windows are of ``largest_px``, or smaller where the overlap is narrow. ``window_px``, if given, holds as it is.
     The random points depend on ``seed`` and the stage positions of the tiles.
     """
 

@@ -10,7 +10,7 @@ import numpy as np
 from gpustitch.array import Array, Device, namespace, on, scipy_of, to_device
 from gpustitch.model import ZYX, Box, Volume
 
-# Wide Gaussian, in binned voxels, of what counts as level and shading.
+# The wide Gaussian, of what counts as level and shading, is so many times the narrow one.
 _WIDE = 4.0
 # Part of a binned voxel that must be covered.
 _COVERED = 0.5
@@ -29,20 +29,25 @@ class Strip:
     binning: ZYX
 
 
-def read_strip(volume: Volume, box: Box, binning: ZYX, device: Device) -> Strip:
+def read_strip(
+    volume: Volume, box: Box, binning: ZYX, device: Device, sigma: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Strip:
     """Read a box of a tile, bin it, and keep what is neither noise nor shading.
 
-    That is the difference of two Gaussians, of 1 and 4 binned voxels, over covered voxels only.
+    That is the difference of two Gaussians, of ``sigma`` and four times as many binned voxels (z, y, x), over covered
+    voxels only.
     """
+    sigmas = (sigma, tuple(_WIDE * s for s in sigma))
     voxels = volume.read(box)
     covered = volume.coverage.mask(box) if volume.coverage.absent else np.ones(1, np.bool_)
     with on(device):
         image = _binned(to_device(voxels, device).astype(np.float32), binning)
         xp, gaussian = namespace(image), scipy_of(image).ndimage.gaussian_filter
         if covered.all():
-            return Strip(gaussian(image, 1.0) - gaussian(image, _WIDE), None, box.start, binning)
+            narrow, wide = (gaussian(image, s) for s in sigmas)
+            return Strip(narrow - wide, None, box.start, binning)
         weight = _binned(to_device(covered, device).astype(np.float32), binning)
-        narrow, wide = (gaussian(image, s) / xp.maximum(gaussian(weight, s), 1e-3) for s in (1.0, _WIDE))
+        narrow, wide = (gaussian(image, s) / xp.maximum(gaussian(weight, s), 1e-3) for s in sigmas)
         mask = weight > _COVERED
         return Strip(xp.where(mask, narrow - wide, xp.float32(0)), mask, box.start, binning)
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from gpustitch.array import Array, namespace, scipy_of
 from gpustitch.model import ZYX
+from gpustitch.model.arrays import Integers
 
 # Of the largest variances of what is shared: where less is left, a quotient is rounding.
 _FAINT = 1e-4
@@ -25,8 +25,8 @@ class Shared:
     moving_variance: Array
 
 
-def shared_sums(fixed: Array, moving: Array, low: ZYX, high: ZYX, masks: tuple[Array, Array] | None = None) -> Shared:
-    """Compare ``fixed[v]`` with ``moving[v + s]`` over all voxels that both have, for each shift s.
+class Comparison:
+    """Two arrays, compared at every shift s in reach: ``fixed[v]`` with ``moving[v + s]`` over all voxels both have.
 
     Parameters
     ----------
@@ -37,32 +37,84 @@ def shared_sums(fixed: Array, moving: Array, low: ZYX, high: ZYX, masks: tuple[A
     masks
         Which voxels of ``fixed`` and ``moving`` count; None if all do.
 
-    Returns
-    -------
-    Shared
-        Arrays of shape ``high - low + 1``, float64; 0 where the arrays do not meet.
-
     Notes
     -----
-    These are the sums of masked normalised correlation (D. Padfield, "Masked object registration in the Fourier
-    domain", 2012). Without masks the shared voxels are a box: then only the products need a transform, and running sums
-    give the rest.
+    The sums are those of masked normalised correlation (D. Padfield, "Masked object registration in the Fourier
+    domain", 2012). Without masks the shared voxels are a box: then only the products need transforms, and running sums
+    give the rest. What depends on ``moving`` alone is computed once, for ``fixed`` and for all its mirror images.
     """
-    xp = namespace(fixed, moving)
-    # Sums of squares less the square of a sum: without a common level little is lost.
-    f, g = (a - a.mean(dtype=np.float64).astype(np.float32) for a in (fixed, moving))
-    if masks is not None:
-        f, g = f * masks[0], g * masks[1]
-    n, f_sum, f_squares, g_sum, g_squares = (
-        _box_sums(f, g, low, high) if masks is None else _sums(f, g, masks, low, high)
-    )
-    safe = xp.maximum(n, 1)
-    return Shared(
-        n,
-        _products(f, g, low, high) - f_sum * g_sum / safe,
-        xp.maximum(f_squares - f_sum**2 / safe, 0),
-        xp.maximum(g_squares - g_sum**2 / safe, 0),
-    )
+
+    def __init__(
+        self, fixed: Array, moving: Array, low: ZYX, high: ZYX, masks: tuple[Array, Array] | None = None
+    ) -> None:
+        xp, fft = namespace(fixed, moving), scipy_of(fixed).fft
+        # Sums of squares less the square of a sum: without a common level little is lost.
+        f, g = (a - a.mean(dtype=np.float64).astype(np.float32) for a in (fixed, moving))
+        if masks is not None:
+            f, g = f * masks[0], g * masks[1]
+        self._f, self._g, self._masks = f, g, masks
+        self._shifts = [np.arange(lo, hi + 1) for lo, hi in zip(low, high, strict=True)]
+        # Long enough that no product wraps round onto a shift in reach.
+        needed = [max(b - lo, a + hi, b, a) for a, b, lo, hi in zip(f.shape, g.shape, low, high, strict=True)]
+        self._shape = [fft.next_fast_len(int(n), True) for n in needed]
+        self._transform = fft.rfftn(g, self._shape)
+        self._spans = [_shared(a, b, s) for a, b, s in zip(f.shape, g.shape, self._shifts, strict=True)]
+        if masks is None:
+            z, y, x = (xp.asarray(stop - start, xp.float64) for start, stop in self._spans)
+            self._count = z[:, None, None] * y[None, :, None] * x
+            self._running = [_running(f), _running(f * f)]
+            of_moving = [
+                (start + s * (stop > start), stop + s * (stop > start))
+                for (start, stop), s in zip(self._spans, self._shifts, strict=True)
+            ]
+            self._moving = [_over_boxes(_running(v), of_moving) for v in (g, g * g)]
+
+    def sums(self, mirrored: tuple[int, ...] = ()) -> Shared:
+        """The sums for each shift, float64; 0 where the arrays do not meet.
+
+        ``mirrored`` names axes along which ``fixed`` is turned round first.
+        """
+        xp = namespace(self._f)
+        f = xp.ascontiguousarray(xp.flip(self._f, mirrored)) if mirrored else self._f
+        if self._masks is None:
+            n = self._count
+            ranges = [
+                (len_ - stop, len_ - start) if axis in mirrored else (start, stop)
+                for axis, (len_, (start, stop)) in enumerate(zip(f.shape, self._spans, strict=True))
+            ]
+            f_sum, f_squares = (_over_boxes(v, ranges) for v in self._running)
+            g_sum, g_squares = self._moving
+            cross = self._products(f, self._transform)
+        else:
+            fft = scipy_of(f).fft
+            mask = xp.flip(self._masks[0], mirrored).astype(xp.float32)
+            of_mask, of_squares = (
+                fft.rfftn(v, self._shape) for v in (self._masks[1].astype(xp.float32), self._g * self._g)
+            )
+            n = xp.maximum(xp.rint(self._products(mask, of_mask)), 0)
+            f_sum, f_squares = (self._products(v, of_mask) for v in (f, f * f))
+            g_sum, g_squares = (self._products(mask, v) for v in (self._transform, of_squares))
+            cross = self._products(f, self._transform)
+        safe = xp.maximum(n, 1)
+        return Shared(
+            n,
+            cross - f_sum * g_sum / safe,
+            xp.maximum(f_squares - f_sum**2 / safe, 0),
+            xp.maximum(g_squares - g_sum**2 / safe, 0),
+        )
+
+    def _products(self, f: Array, transform: Array) -> Array:
+        """The sum of ``f[v] * g[v + s]`` for each shift s, float64; ``transform`` is that of g."""
+        xp, fft = namespace(f), scipy_of(f).fft
+        product = xp.conj(fft.rfftn(f, self._shape))
+        product *= transform
+        everywhere = fft.irfftn(product, self._shape)
+        at = [xp.asarray(s % n) for s, n in zip(self._shifts, self._shape, strict=True)]
+        out: Array = everywhere[xp.ix_(*at)].astype(xp.float64)
+        # Where the arrays do not meet, what is left is an alias.
+        z, y, x = (xp.asarray(stop > start) for start, stop in self._spans)
+        out *= z[:, None, None] & y[None, :, None] & x
+        return out
 
 
 def pearson(parts: Sequence[Shared]) -> tuple[Array, Array]:
@@ -78,62 +130,27 @@ def pearson(parts: Sequence[Shared]) -> tuple[Array, Array]:
     return xp.clip(xp.where(defined, covariance / xp.sqrt(xp.where(defined, f * g, 1)), 0), -1, 1), n
 
 
-def _products(f: Array, g: Array, low: ZYX, high: ZYX) -> Array:
-    """The sum of ``f[v] * g[v + s]`` for each shift s, float64."""
-    xp, fft = namespace(f, g), scipy_of(f).fft
-    # Long enough that no product wraps round onto a shift in reach.
-    needed = [max(b - lo, a + hi, b, a) for a, b, lo, hi in zip(f.shape, g.shape, low, high, strict=True)]
-    shape = [fft.next_fast_len(int(n), True) for n in needed]
-    product = fft.rfftn(f, shape)
-    xp.conj(product, out=product)
-    product *= fft.rfftn(g, shape)
-    everywhere = fft.irfftn(product, shape)
-    shifts = [np.arange(lo, hi + 1) for lo, hi in zip(low, high, strict=True)]
-    out: Array = everywhere[xp.ix_(*[xp.asarray(s % n) for s, n in zip(shifts, shape, strict=True)])].astype(xp.float64)
-    # Where the arrays do not meet, what is left is an alias.
-    for axis, (shift, a, b) in enumerate(zip(shifts, f.shape, g.shape, strict=True)):
-        meets = xp.asarray((shift > -a) & (shift < b))
-        out *= meets.reshape([-1 if k == axis else 1 for k in range(3)])
-    return out
-
-
-def _sums(f: Array, g: Array, masks: tuple[Array, Array], low: ZYX, high: ZYX) -> list[Array]:
-    """What :func:`_box_sums` gives, over the voxels that the masks leave."""
-    xp = namespace(f)
-    mf, mg = (m.astype(xp.float32) for m in masks)
-    count = xp.maximum(xp.rint(_products(mf, mg, low, high)), 0)
-    return [count, *(_products(a, b, low, high) for a, b in ((f, mg), (f * f, mg), (mf, g), (mf, g * g)))]
-
-
-def _box_sums(f: Array, g: Array, low: ZYX, high: ZYX) -> list[Array]:
-    """For each shift the number of shared voxels, and sums and sums of squares of both arrays over them, float64."""
-    spans = [_shared(a, b, lo, hi) for a, b, lo, hi in zip(f.shape, g.shape, low, high, strict=True)]
-    xp = namespace(f)
-    z, y, x = (xp.asarray(stop - start, xp.float64) for start, stop, _ in spans)
-    out = [z[:, None, None] * y[None, :, None] * x]
-    for array, moved in ((f, 0), (g, 1)):
-        ranges = [(start + moved * shift, stop + moved * shift) for start, stop, shift in spans]
-        out += [_over_boxes(array, ranges), _over_boxes(array * array, ranges)]
-    return out
-
-
-def _shared(
-    n_fixed: int, n_moving: int, low: int, high: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each shift the half-open range of ``fixed`` that meets ``moving``, and the shift; zeros if none does."""
-    shift = np.arange(low, high + 1)
+def _shared(n_fixed: int, n_moving: int, shift: Integers) -> tuple[Integers, Integers]:
+    """For each shift the half-open range of ``fixed`` that meets ``moving``; 0 to 0 where none does."""
     start, stop = np.maximum(0, -shift), np.minimum(n_fixed, n_moving - shift)
     meets = stop > start
-    return np.where(meets, start, 0), np.where(meets, stop, 0), np.where(meets, shift, 0)
+    return np.where(meets, start, 0), np.where(meets, stop, 0)
 
 
-def _over_boxes(array: Array, ranges: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> Array:
-    """Sums over all boxes made of one range on each axis, float64, of the shape of the numbers of ranges."""
+def _running(array: Array) -> Array:
+    """Sums over all voxels before each, on every axis, float64, one longer than the array."""
     xp = namespace(array)
-    total = array.astype(xp.float64)
-    for axis, (start, stop) in enumerate(ranges):
-        before = [(1, 0) if k == axis else (0, 0) for k in range(3)]
-        running = xp.pad(xp.cumsum(total, axis=axis), before)
-        total = xp.take(running, xp.asarray(stop), axis=axis) - xp.take(running, xp.asarray(start), axis=axis)
-    out: Array = total
+    out = xp.zeros([n + 1 for n in array.shape])
+    inside = out[1:, 1:, 1:]
+    inside[...] = array
+    for axis in range(3):
+        xp.cumsum(inside, axis=axis, out=inside)
     return out
+
+
+def _over_boxes(running: Array, ranges: Sequence[tuple[Integers, Integers]]) -> Array:
+    """Sums over all boxes made of one range on each axis, float64, of the shape of the numbers of ranges."""
+    xp = namespace(running)
+    for axis, (start, stop) in enumerate(ranges):
+        running = xp.take(running, xp.asarray(stop), axis=axis) - xp.take(running, xp.asarray(start), axis=axis)
+    return running

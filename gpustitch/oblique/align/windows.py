@@ -77,7 +77,7 @@ def _odd(n: float) -> int:
 
 
 def match_windows(overlap: Overlap, windows: Windows, points: Integers, workers: Workers) -> list[Match]:
-    """Follow the window about each of the ``points`` (n, 3) uphill in the moving tile; walks out of the tile are left out."""
+    """Follow the window about each of the ``points`` (n, 3) uphill; walks out of the moving tile are left out."""
     batches = _batches(len(points), windows, workers)
     follow = functools.partial(_follow, overlap, windows, workers.device)
     return [m for found in ordered_map(follow, (points[b] for b in batches), workers.n) for m in found]

@@ -42,7 +42,10 @@ def test_defaults(asked: list[PipelineOptions]) -> None:
     assert (options.align_xz, options.allow_unaligned, options.negative_y) == (True, False, False)
     assert options.correction.method == "lightsheet" and options.correction.dark == 0
     assert options.correct_flat and options.flat is None and options.illumination.background is None
-    assert options.matching.sample_count == 100 and options.matching.window_px == (51, 51, 51)
+    assert options.matching.sample_count == 100 and (options.matching.window_px, options.matching.largest_px) == (
+        None,
+        (51, 51, 51),
+    )
     assert options.stitch.levels == 7 and options.stitch.intensity == Intensity()
     assert options.align_file is None and options.z_offset is None and not options.keep_tiles
 
