@@ -18,10 +18,10 @@ _FAR_PX = 1.5
 _CLOSE_PX = 0.35
 _LIMIT = 4.0
 # The scatter that is expected of windows, voxels, counts as so many of them.
-_EXPECTED_PX = 0.08
+_EXPECTED_PX = 0.05
 _EXPECTED_WEIGHT = 2.0
 # What no number of windows averages out: the sub-voxel fit, distortion.
-_SYSTEMATIC_PX = 0.015
+_SYSTEMATIC_PX = 0.008
 _ROUNDS = 5
 
 

@@ -46,7 +46,10 @@ class LinkCount:
 
 @dataclass(frozen=True)
 class _Refined:
-    """The offset near one place with its standard error and the scatter of its matches, or why there is none."""
+    """The offset near one place, its standard error and the scatter of its matches, or why there is none.
+
+    The offset is that in the grid of the tiles, the matches are along the sheet.
+    """
 
     offset_px: PxZYX = (0.0, 0.0, 0.0)
     sigma_px: PxZYX = (0.0, 0.0, 0.0)
@@ -146,7 +149,11 @@ class _Linking:
         error_um = _WHOLE_SIGMA * self._options.sigma_um * math.sqrt(1 - min(correlation, 0.99) ** 2)
         sigma = [error_um / um for um in self._overlap.fixed.spacing.zyx_um]
         return _Refined(
-            offset, (sigma[0], sigma[1], sigma[2]), matches=(match,), n_independent=1.0, count=refined.count
+            self._in_grid(offset),
+            (sigma[0], sigma[1], sigma[2]),
+            matches=(match,),
+            n_independent=1.0,
+            count=refined.count,
         )
 
     def _by_windows(self, place: ZYX, near_px: PxZYX | None) -> _Refined:
@@ -169,7 +176,10 @@ class _Linking:
             why = f"none of {len(points)} points leads there and correlates (best {best:.3f})"
             return _Refined(count=count, reason=why)
         found = weigh(
-            [_offset(m) for m in good], [m.correlation for m in good], [m.fixed_px for m in good], windows.shape
+            [self._in_grid(_offset(m)) for m in good],
+            [m.correlation for m in good],
+            [m.fixed_px for m in good],
+            windows.shape,
         )
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
         count = dataclasses.replace(count, agreeing=len(agreeing))
@@ -206,26 +216,21 @@ class _Linking:
     def _place(self, refined: _Refined, coarse: PxZYX, binning: ZYX) -> tuple[PxZYX, PxZYX]:
         """Offset and standard error of a candidate in the grid of the tiles."""
         if refined.matches:
-            return self._in_grid(refined.offset_px), self._error(refined.sigma_px)
+            return refined.offset_px, refined.sigma_px
         z, y, x = (_COARSE_BINS * n for n in binning)
-        return self._in_grid(coarse), self._error((z, y, x))
+        return self._in_grid(coarse), (z, y, x)
 
     def _in_grid(self, offset: PxZYX) -> PxZYX:
         z, y, x = offset
         return z, y, x + self._shear * z
-
-    def _error(self, sigma: PxZYX) -> PxZYX:
-        z, y, x = sigma
-        return z, y, math.hypot(x, self._shear * z)
 
     def _made(self, refined: _Refined, reason: str, candidates: tuple[Candidate, ...]) -> Link:
         if not refined.matches:
             z, y, x = self._stage
             offset = candidates[0].offset_px if candidates else (float(z), float(y), float(x))
             return Link(*self._names, offset, (0.0, 0.0, 0.0), (), reason, None, candidates)
-        sigma, scatter = self._error(refined.sigma_px), self._error(refined.scatter_px)
         matches = tuple(self._match(m) for m in refined.matches)
-        return Link(*self._names, self._in_grid(refined.offset_px), scatter, matches, reason, sigma, candidates)
+        return Link(*self._names, refined.offset_px, refined.scatter_px, matches, reason, refined.sigma_px, candidates)
 
     def _match(self, match: Match) -> Match:
         """A match in the grids of the tiles, about a whole voxel of the fixed one."""

@@ -13,6 +13,8 @@ from gpustitch.model.arrays import Integers
 
 # Of the largest variances of what is shared: where less is left, a quotient is rounding.
 _FAINT = 1e-4
+# Of the largest sum of squares: a variance below is the rounding of its sums.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,11 @@ class Comparison:
             g_sum, g_squares = (self._products(mask, v) for v in (self._transform, of_squares))
             cross = self._products(f, self._transform)
         safe = xp.maximum(n, 1)
-        return Shared(
-            n,
-            cross - f_sum * g_sum / safe,
-            xp.maximum(f_squares - f_sum**2 / safe, 0),
-            xp.maximum(g_squares - g_sum**2 / safe, 0),
-        )
+        variances = []
+        for total, squares in ((f_sum, f_squares), (g_sum, g_squares)):
+            variance = squares - total**2 / safe
+            variances.append(xp.where(variance > _ROUNDING * squares.max(), variance, 0))
+        return Shared(n, cross - f_sum * g_sum / safe, *variances)
 
     def _products(self, f: Array, transform: Array) -> Array:
         """The sum of ``f[v] * g[v + s]`` for each shift s, float64; ``transform`` is that of g."""
