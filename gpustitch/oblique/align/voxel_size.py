@@ -20,12 +20,13 @@ from gpustitch.oblique.align import YSize
 from gpustitch.oblique.align.solve import link_sigma
 
 # Prior of the stage's error along y: the median of its standard deviation, um, and the deviation of its logarithm.
-_MEDIAN_UM, _LOG_DEVIATION = 5.0, 0.58
+_MEDIAN_UM, _LOG_DEVIATION = 5.0, 0.56
 _SCALES_UM = np.geomspace(0.1, 60, 20)
 # How likely it is a priori that this part of the error's variance is a drift over the whole scan,
 # and that the tiles of a row share this part of the rest.
-_DRIFTS = {0.0: 0.15, 0.9: 0.1, 0.99: 0.35, 0.999: 0.3, 0.9999: 0.1}
-_SHARED = {0.0: 0.7, 0.5: 0.05, 0.9: 0.1, 1.0: 0.15}
+_DRIFTS = {0.0: 0.15, 0.9: 0.15, 0.99: 0.2, 0.999: 0.3, 0.9999: 0.2}
+_DRIFTS_BESIDE_STATED = {0.0: 0.5, 0.5: 0.5}
+_SHARED = {0.0: 0.75, 0.5: 0.05, 0.9: 0.1, 1.0: 0.1}
 # Half widths of this probability: what is stated, and what a size must differ by to replace the nominal one.
 STATED, _SURE = 0.95, 0.998
 # Tiles whose y differ by less than this part of a tile's height are one row.
@@ -34,6 +35,7 @@ _BESIDE = 0.25
 _HUBER = 2.5
 _ROUNDS = 30
 _LEAST_SIGMA_PX = 1e-3
+_NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,8 @@ def _fits(
     nominal_um: float,
     repeatability_um: float | None,
 ) -> _Fits:
-    drift, likely = np.array(list(_DRIFTS)), np.array(list(_DRIFTS.values()))
+    drifts = _DRIFTS if repeatability_um is None else _DRIFTS_BESIDE_STATED
+    drift, likely = np.array(list(drifts)), np.array(list(drifts.values()))
     scales, prior = _prior(drift, repeatability_um)
     shared, of_share = np.array(list(_SHARED)), np.array(list(_SHARED.values()))
     tile, in_row = np.eye(len(row)), row[:, None] == row
@@ -224,9 +227,9 @@ def _fits(
 
 def _prior(drift: Floats, repeatability_um: float | None) -> tuple[Floats, Floats]:
     """Standard deviations, um, of what is no drift, and how likely each is (first axis) for each part of drift."""
-    left = np.sqrt(1 - drift)
     if repeatability_um is not None:
-        return repeatability_um * left, np.eye(len(drift))
+        return np.array([repeatability_um]), np.ones((1, len(drift)))
+    left = np.sqrt(1 - drift)
     likely = np.exp(-0.5 * (np.log(_SCALES_UM[:, None] / (_MEDIAN_UM * left)) / _LOG_DEVIATION) ** 2)
     return _SCALES_UM, likely / likely.sum(axis=0)
 
@@ -240,7 +243,7 @@ def _fit(columns: Floats, shape: Floats, variances: Floats) -> tuple[Floats, Flo
     eigenvalues, axes = np.linalg.eigh(shape)
     spread = 1 + variances[:, None] * np.maximum(eigenvalues, 0)
     turned = axes.T @ columns
-    products = np.einsum("sn,ni,nj->sij", 1 / spread, turned, turned, optimize=True)
+    products = turned.T @ (turned / spread[:, :, None])
     normal, right = products[:, :-1, :-1], products[:, :-1, -1:]
     inverse = np.linalg.inv(normal)
     best = inverse @ right
@@ -251,7 +254,7 @@ def _fit(columns: Floats, shape: Floats, variances: Floats) -> tuple[Floats, Flo
 
 def _half_width(weight: Floats, centre: Floats, deviation: Floats, level: float) -> float:
     """Half width of the interval about 0 that holds ``level`` of a mixture of normal distributions."""
-    is_there = weight > 0
+    is_there = weight > _NEGLIGIBLE
     weight, centre, deviation = weight[is_there], centre[is_there], np.maximum(deviation[is_there], 1e-12)
 
     def beyond(half: float) -> float:
