@@ -9,6 +9,9 @@ from gpustitch.model import Placement
 from gpustitch.oblique.align.voxel_size import VoxelSize
 from gpustitch.running.progress import listed
 
+# Beyond this many percent, people are told how to know the y voxel size better.
+_KNOWN_WELL = 0.2
+
 
 def check_linked(placement: Placement, *, allow_unaligned: bool) -> None:
     """Refuse a mosaic whose tiles overlap without a single accepted link.
@@ -46,13 +49,43 @@ def links_text(placement: Placement) -> str:
     return f"{text}, {len(placement.unlinked)} tiles without a link" if placement.unlinked else text
 
 
+def check_measured(y_size: str, is_measured: bool) -> None:
+    """Refuse to go on with a measured y voxel size where nothing measures it.
+
+    Raises
+    ------
+    AlignmentError
+        If that size was asked for.
+    """
+    if y_size == "measured" and not is_measured:
+        raise AlignmentError(
+            "`y_size` is measured, but no link joins two rows of tiles, so nothing measures the y voxel size; "
+            "take auto or nominal"
+        )
+
+
 def voxel_size_text(found: VoxelSize) -> str:
-    """The y voxel size, or that it was not measured."""
+    """The y voxel size and what it rests on, or that it was not measured."""
+    nominal = f"nominal {found.nominal_um:g} um"
     if found.estimate_um is None or found.uncertainty_um is None:
         return f"y voxel size NOT measured (no links along y), nominal kept: {found.nominal_um:g} um"
-    measured = f"y voxel size {found.estimate_um:.4f} +- {found.uncertainty_um:.4f} um (95 %)"
-    used = f"{found.used_um:.4f} um" if found.is_significant else f"the nominal {found.nominal_um:g} um"
-    return f"{measured} from {found.n_links} links along y, nominal {found.nominal_um:g} um: going on with {used}"
+    percent = 100 * found.uncertainty_um / found.nominal_um
+    rests = f"{found.n_links} links between {found.n_rows} rows of {found.n_tiles} tiles"
+    measured = f"{found.estimate_um:.4f} +- {found.uncertainty_um:.4f} um (95 %) from {rests}"
+    scale = "relative to the stage's own scale"
+    if found.y_size != "auto":
+        return (
+            f"y voxel size {measured}, {scale}; {nominal}: going on with {found.used_um:.5g} um, the {found.y_size} one"
+        )
+    if found.is_significant:
+        return f"y voxel size {measured}, {scale}; {nominal} does not fit: going on with {found.used_um:.4f} um"
+    doubt = (
+        "fits" if abs(found.estimate_um - found.nominal_um) <= found.uncertainty_um else "is doubtful, not disproved"
+    )
+    known = f"these tiles alone know it to +-{percent:.2g} %, {scale}: {measured}"
+    if percent > _KNOWN_WELL:
+        known += "; more rows of tiles or a stated stage repeatability would tell it better"
+    return f"y voxel size: {nominal} {doubt}; {known}; going on with the {nominal}"
 
 
 def warnings_of(placement: Placement) -> Iterator[str]:

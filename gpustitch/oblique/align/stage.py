@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,19 @@ from gpustitch.io.provenance import provenance
 from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, check_um, shear_of
 from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
-from gpustitch.oblique.align import ALIGNMENT, allow_unaligned
+from gpustitch.oblique.align import ALIGNMENT, YSize, allow_unaligned, stage_repeatability_um, y_size
 from gpustitch.oblique.align.link import LinkCount, link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
-from gpustitch.oblique.align.outcome import check_linked, links_text, voxel_size_text, warnings_of
+from gpustitch.oblique.align.outcome import check_linked, check_measured, links_text, voxel_size_text, warnings_of
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.report import FIGURE_SUFFIXES, check_matplotlib, draw_report, report_text
 from gpustitch.oblique.align.solve import solve_positions
-from gpustitch.oblique.align.voxel_size import VoxelSize, estimate_voxel_size
+from gpustitch.oblique.align.voxel_size import VoxelSize, check_y_size, estimate_voxel_size, is_measurable
 from gpustitch.oblique.mosaic.distances import check_distances
 from gpustitch.oblique.mosaic.file import AlignmentRecord, write_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import absent_frames, missing_files, mosaic_spacing, stage_origins
+from gpustitch.oblique.mosaic.slant import more_slant, slant_of, slanted_link
 from gpustitch.oblique.mosaic.tiles import open_tiles
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -67,6 +68,8 @@ class AlignOptions:
         help="Solve x and z too, or leave them to the stage.",
         panel=ALIGNMENT,
     )
+    y_size: YSize = y_size()
+    stage_repeatability_um: float | None = stage_repeatability_um()
     negative_y: bool = option(False, help="The stage's y runs against the camera's.")
     z_offset: int | None = option(None, help="Voxels between tiles along z.", shown="what their names say")
     is_oblique: bool = option(
@@ -98,7 +101,11 @@ class AlignPlan:
 
 @dataclass(frozen=True)
 class AlignResult:
-    """Solved positions in voxels of ``spacing``, the voxel size, and how many points each link rests on."""
+    """Solved positions in voxels of ``spacing``, the voxel size, and how many points each link rests on.
+
+    The offsets of links are in the tiles' own grid. Where ``spacing`` slants otherwise, residuals and positions are in
+    its grid (:mod:`gpustitch.oblique.mosaic.slant`).
+    """
 
     placement: Placement
     voxel_size: VoxelSize
@@ -157,9 +164,12 @@ def plan(options: AlignOptions) -> AlignPlan:
     ------
     ParameterError, MosaicError
         If a size is out of range, or the tiles differ in spacing or dtype.
+    AlignmentError
+        If the y voxel size is to be measured, but no tiles overlap along y.
     OutputExistsError, OutputError
         If the output exists or cannot be written.
     """
+    check_y_size(options.y_size, options.stage_repeatability_um)
     if options.report is not None and options.report.suffix.lower() in FIGURE_SUFFIXES:
         check_matplotlib()
     for path in (options.output, options.report):
@@ -177,6 +187,8 @@ def plan(options: AlignOptions) -> AlignPlan:
     nominal = {name: _rounded(p) for name, p in _nominal(options, mosaic, spacing).items()}
     check_distances(nominal, volumes[mosaic.tiles[0].name].coverage, spacing)
     pairs = tuple(_pairs(nominal, volumes, options.matching))
+    height_um = volumes[mosaic.tiles[0].name].coverage.n_rows * spacing.y_um
+    check_measured(options.y_size, is_measurable(pairs, {t.name: t.stage_um for t in mosaic.tiles}, height_um))
     device = choose_device(options.device, options.device_memory_bytes)
     return AlignPlan(options, mosaic, volumes, spacing, nominal, pairs, workers, device)
 
@@ -187,7 +199,8 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     Raises
     ------
     AlignmentError
-        If tiles overlap but no link was accepted, unless `allow_unaligned`. Then nothing is written.
+        If tiles overlap but no link was accepted, unless `allow_unaligned`, or if the y voxel size is to be measured
+        and no link tells it. Then nothing is written.
     """
     options = plan.options
     missing = list(missing_files(plan.mosaic, [plan.volumes[tile.name] for tile in plan.mosaic.tiles]))
@@ -205,6 +218,8 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     placement, voxel_size, spacing = _solve(plan, links)
     _tell(progress, placement, voxel_size)
     check_linked(placement, allow_unaligned=options.allow_unaligned)
+    check_measured(options.y_size, voxel_size.estimate_um is not None)
+    tile = plan.volumes[plan.mosaic.tiles[0].name]
     record = AlignmentRecord(
         placement=placement,
         stage_um={tile.name: tile.stage_um for tile in plan.mosaic.tiles},
@@ -218,6 +233,9 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         negative_y=options.negative_y,
         absent_frames=absent_frames(plan.volumes),
         provenance={**_provenance(plan), "missing": missing},
+        slant=slant_of(tile, spacing),
+        slant_of_links=slant_of(tile, tile.spacing),
+        voxel_size_basis=voxel_size.basis,
     )
     if options.output is not None:
         write_alignment(options.output, record, overwrite=options.overwrite)
@@ -252,16 +270,24 @@ def _overlap(plan: AlignPlan, pair: tuple[str, str]) -> bool:
 
 
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
-    """Positions and voxel size, solved in turns: links that the positions reject no longer count for the voxel size."""
-    options, spacing = plan.options, plan.spacing
-    sine, angle = spacing.z_um / spacing.y_um, spacing.sheet_angle_deg
+    """Positions and voxel size, solved in turns: links that the positions reject no longer count for the voxel size.
+
+    Links are in the grid of the tiles; they are solved in that of the voxel size, and given back in that of the tiles.
+    """
+    options, own = plan.options, plan.spacing
     stage = {name: _moved(options, um) for name, um in ((t.name, t.stage_um) for t in plan.mosaic.tiles)}
+    tile = plan.volumes[plan.mosaic.tiles[0].name]
     judged: Sequence[Link] = links
     for _ in range(_ROUNDS):
-        voxel_size = estimate_voxel_size(judged, stage, plan.spacing.y_um, spacing.x_um, angle)
-        spacing = Spacing(voxel_size.used_um * sine, voxel_size.used_um, spacing.x_um)
-        axes = (options.align_xz, True, options.align_xz)
-        placement = solve_positions(_nominal(options, plan.mosaic, spacing), links, axes=axes)
+        voxel_size = estimate_voxel_size(
+            judged, stage, own.y_um, tile.coverage.n_rows * own.y_um,
+            stage_repeatability_um=options.stage_repeatability_um, y_size=options.y_size,
+        )  # fmt: skip
+        spacing = Spacing(own.z_um * (voxel_size.used_um / own.y_um), voxel_size.used_um, own.x_um)
+        more = more_slant(tile, spacing)
+        nominal, axes = _nominal(options, plan.mosaic, spacing), (options.align_xz, True, options.align_xz)
+        solved = solve_positions(nominal, [slanted_link(k, more) for k in links], axes=axes)
+        placement = replace(solved, links=tuple(slanted_link(k, -more) for k in solved.links))
         if [k.reason for k in placement.links] == [k.reason for k in judged]:
             break
         judged = placement.links
@@ -322,6 +348,7 @@ def _provenance(plan: AlignPlan) -> dict[str, object]:
     parameters = {
         "voxel_size_um": options.voxel_size_um, "x_step_um": options.x_step_um, "align_xz": options.align_xz,
         "negative_y": options.negative_y, "z_offset": options.z_offset, "matching": options.matching,
+        "y_size": options.y_size, "stage_repeatability_um": options.stage_repeatability_um,
         "is_oblique": options.is_oblique, "allow_unaligned": options.allow_unaligned,
         "n_workers": plan.n_workers, "device": plan.device,
     }  # fmt: skip

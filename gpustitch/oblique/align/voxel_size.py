@@ -2,51 +2,94 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.optimize import brentq
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.special import ndtr
 
-from gpustitch.model import Link, UmXYZ, column_step_um
-from gpustitch.oblique.align.solve import SYSTEMATIC_PX, link_sigma
-from gpustitch.ops.robust import MEDIAN_ERROR, weighted_median
+from gpustitch.errors import ParameterError
+from gpustitch.model import Link, UmXYZ
+from gpustitch.model.arrays import Floats, Integers
+from gpustitch.oblique.align import YSize
+from gpustitch.oblique.align.solve import link_sigma
 
-# A link runs along y if it spans at least this fraction of the longest y distance.
-_Y_LINK = 0.5
-# Links that span less than this fraction of that distance along z show the stage's error in x and z.
-_SAME_DEPTH = 0.1
+# Prior of the stage's error along y: the median of its standard deviation, um, and the deviation of its logarithm.
+_MEDIAN_UM, _LOG_DEVIATION = 5.0, 0.56
+_SCALES_UM = np.geomspace(0.1, 60, 20)
+# How likely it is a priori that this part of the error's variance is a drift over the whole scan,
+# and that the tiles of a row share this part of the rest.
+_DRIFTS = {0.0: 0.15, 0.9: 0.15, 0.99: 0.2, 0.999: 0.3, 0.9999: 0.2}
+_DRIFTS_BESIDE_STATED = {0.0: 0.5, 0.5: 0.5}
+_SHARED = {0.0: 0.75, 0.5: 0.05, 0.9: 0.1, 1.0: 0.1}
+# Half widths of this probability: what is stated, and what a size must differ by to replace the nominal one.
+STATED, _SURE = 0.95, 0.998
+# Tiles whose y differ by less than this part of a tile's height are one row.
+_BESIDE = 0.25
+# Beyond this many standard errors a link counts linearly instead of squared.
+_HUBER = 2.5
+_ROUNDS = 30
+_LEAST_SIGMA_PX = 1e-3
+_NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True)
 class VoxelSize:
-    """Estimate of the y voxel size.
+    """Estimate of the y voxel size, relative to the stage's own scale.
 
-    ``n_links`` links run along y. Each of their matches gives a size: stage distance in um / matched distance in
-    voxels. ``estimate_um`` is the median of these sizes, weighted so that every link counts the same.
-    ``uncertainty_um`` is the half width of its 95 % interval. Both are None without a link along y.
+    ``uncertainty_um`` is the half width of its 95 % interval. Only beyond ``sure_um``, the half width of the 99.8 %
+    interval, is the nominal size wrong for sure. All three are None without a link along y. The estimate rests on
+    ``n_links`` links between rows, on ``n_tiles`` linked tiles and ``n_rows`` rows. ``y_size`` says which size to take.
     """
 
     nominal_um: float
     estimate_um: float | None
     uncertainty_um: float | None
     n_links: int
+    n_tiles: int = 0
+    n_rows: int = 0
+    sure_um: float | None = None
+    stage_repeatability_um: float | None = None
+    y_size: YSize = "auto"
 
     @property
     def is_significant(self) -> bool:
-        """Whether the estimate differs from the nominal size by more than its uncertainty."""
-        if self.estimate_um is None or self.uncertainty_um is None:
+        """Whether the nominal size is wrong for sure."""
+        if self.estimate_um is None or self.sure_um is None:
             return False
-        return abs(self.estimate_um - self.nominal_um) > self.uncertainty_um
+        return abs(self.estimate_um - self.nominal_um) > self.sure_um
 
     @property
     def used_um(self) -> float:
-        """The size to go on with: the estimate if it is significant, else the nominal size."""
-        return self.estimate_um if self.is_significant and self.estimate_um is not None else self.nominal_um
+        """The size to go on with; left to ``auto``, the nominal one unless it is wrong for sure."""
+        is_measured = self.is_significant if self.y_size == "auto" else self.y_size == "measured"
+        return self.estimate_um if is_measured and self.estimate_um is not None else self.nominal_um
+
+    @property
+    def basis(self) -> dict[str, object]:
+        """What the estimate rests on, for records."""
+        return {
+            "links": self.n_links,
+            "tiles": self.n_tiles,
+            "rows": self.n_rows,
+            "stage_repeatability": self.stage_repeatability_um,
+            "y_size": self.y_size,
+        }
 
 
 def estimate_voxel_size(
-    links: Sequence[Link], stage_um: Mapping[str, UmXYZ], nominal_um: float, step_um: float, angle_deg: float
+    links: Sequence[Link],
+    stage_um: Mapping[str, UmXYZ],
+    nominal_um: float,
+    height_um: float,
+    *,
+    stage_repeatability_um: float | None = None,
+    y_size: YSize = "auto",
 ) -> VoxelSize:
     """Estimate the y voxel size and its uncertainty.
 
@@ -56,71 +99,165 @@ def estimate_voxel_size(
         Links between tiles; rejected links (with a ``reason``) are not used.
     stage_um
         Stage position (x, y, z) of each tile, um.
-    nominal_um, step_um, angle_deg
-        Camera pixel, stage step and sheet angle that the tiles were de-obliqued with.
+    nominal_um
+        Camera pixel that the tiles were made with.
+    height_um
+        Nominal height of a tile along y.
+    stage_repeatability_um
+        Standard deviation of the stage's error along y; None if it is not known.
+    y_size
+        Which size :attr:`VoxelSize.used_um` is.
 
     Notes
     -----
-    Two errors make the estimate wrong: the scatter of the matches, known for each link, and the error of the stage.
-    The stage's error shows in the differences among links along y. A mosaic often has only two of those links. So the
-    deviations of links from the stage along x and z count too: the pixel size hardly matters there. All go into one
-    standard deviation. The number of its independent deviations sets Student's factor.
+    The links give the tiles' y in voxels, loops included. Generalised least squares fit them to the stage's y. Three
+    errors of the stage count: one of each tile, one that the tiles of a row share, and a drift over the whole scan.
+    A drift along y looks like another size, and two rows say nothing about the error of a row. So the total error and
+    its parts have a prior, and the interval is that of all of them, weighted by how well each fits the positions.
     """
     accepted = [k for k in links if not k.reason]
-    apart_um = {(k.fixed, k.moving): np.subtract(stage_um[k.moving], stage_um[k.fixed]) for k in accepted}
-    longest_um = max((abs(d[1]) for d in apart_um.values()), default=0.0)
-    y_links = [
-        k
-        for k in accepted
-        if longest_um > 0 and abs(apart_um[k.fixed, k.moving][1]) >= _Y_LINK * longest_um and abs(k.offset_px[1]) > 1
+    names = sorted({name for k in accepted for name in (k.fixed, k.moving)})
+    number = {name: i for i, name in enumerate(names)}
+    ends = np.array([(number[k.fixed], number[k.moving]) for k in accepted], np.int64).reshape(-1, 2)
+    stage = np.array([stage_um[name][1] for name in names])
+    row = _rows(stage, height_um)
+    n_links = int(np.count_nonzero(row[ends[:, 0]] != row[ends[:, 1]]))
+    unknown = VoxelSize(nominal_um, None, None, 0, stage_repeatability_um=stage_repeatability_um, y_size=y_size)
+    if not n_links:
+        return unknown
+    offset = np.array([k.offset_px[1] for k in accepted])
+    sigma = np.maximum([link_sigma(k)[1] for k in accepted], _LEAST_SIGMA_PX)
+    solved, covariance, group = _solved_y(ends, offset, sigma, len(names))
+    fits = _fits(solved, covariance, group, stage / nominal_um, row, nominal_um, stage_repeatability_um)
+    if float(fits.weight @ fits.slope) <= 0:
+        return unknown
+    size, deviation = nominal_um / fits.slope, nominal_um * fits.deviation / fits.slope**2
+    estimate = float(fits.weight @ size)
+    stated, sure = (_half_width(fits.weight, size - estimate, deviation, level) for level in (STATED, _SURE))
+    n_rows = len(np.unique(row))
+    return VoxelSize(nominal_um, estimate, stated, n_links, len(names), n_rows, sure, stage_repeatability_um, y_size)
+
+
+def is_measurable(pairs: Sequence[tuple[str, str]], stage_um: Mapping[str, UmXYZ], height_um: float) -> bool:
+    """Whether any of the pairs of tiles lies in two rows, so that a link between them would tell the y voxel size."""
+    names = sorted(stage_um)
+    row = dict(zip(names, _rows(np.array([stage_um[name][1] for name in names]), height_um).tolist(), strict=True))
+    return any(row[a] != row[b] for a, b in pairs)
+
+
+def check_y_size(y_size: str, stage_repeatability_um: float | None) -> None:
+    """Raise ParameterError if the choice is none of :data:`YSize`, or the repeatability no length."""
+    if y_size not in get_args(YSize):
+        raise ParameterError(f"`y_size` must be one of {', '.join(get_args(YSize))}, not {y_size!r}")
+    if stage_repeatability_um is not None and not 0 <= stage_repeatability_um < math.inf:
+        raise ParameterError(f"`stage_repeatability_um` must be at least 0 um, not {stage_repeatability_um}")
+
+
+def _rows(y_um: Floats, height_um: float) -> Integers:
+    """The number of each tile's row; a gap of more than a part of a tile's height begins another row."""
+    order = np.argsort(y_um, kind="stable")
+    row = np.empty(len(y_um), np.int64)
+    row[order] = np.cumsum(np.diff(y_um[order], prepend=y_um[order[:1]]) > _BESIDE * height_um)
+    return row
+
+
+def _solved_y(ends: Integers, offset: Floats, sigma: Floats, n: int) -> tuple[Floats, Floats, Integers]:
+    """Each tile's y in voxels by the links alone, its covariance, and the group of linked tiles that it belongs to.
+
+    The mean of each group is 0. Huber weights keep a false link of a loop from moving its tiles.
+    """
+    fixed, moving = ends.T
+    _, group = connected_components(coo_array((np.ones(len(ends)), (fixed, moving)), shape=(n, n)), directed=False)
+    together = group[:, None] == group
+    mean = together / together.sum(axis=1)
+    weight = sigma**-2
+    incidence = np.zeros((len(ends), n))
+    incidence[np.arange(len(ends)), moving] = 1
+    incidence[np.arange(len(ends)), fixed] = -1
+    y = np.zeros(n)
+    for _ in range(_ROUNDS):
+        before = y
+        covariance = np.linalg.inv(incidence.T @ (weight[:, None] * incidence) + mean)
+        y = covariance @ (incidence.T @ (weight * offset))
+        off = np.abs(y[moving] - y[fixed] - offset) / sigma
+        weight = sigma**-2 * np.minimum(1, _HUBER / np.maximum(off, 1e-12))
+        if np.allclose(before, y, rtol=0, atol=1e-4):
+            break
+    return y, covariance, group.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Fits:
+    """Fits under errors of the stage of many kinds: how likely each is, its slope (voxels by links per voxel by the
+    stage) and the slope's standard deviation."""
+
+    weight: Floats
+    slope: Floats
+    deviation: Floats
+
+
+def _fits(
+    solved: Floats,
+    covariance: Floats,
+    group: Integers,
+    stage_px: Floats,
+    row: Integers,
+    nominal_um: float,
+    repeatability_um: float | None,
+) -> _Fits:
+    drifts = _DRIFTS if repeatability_um is None else _DRIFTS_BESIDE_STATED
+    drift, likely = np.array(list(drifts)), np.array(list(drifts.values()))
+    scales, prior = _prior(drift, repeatability_um)
+    shared, of_share = np.array(list(_SHARED)), np.array(list(_SHARED.values()))
+    tile, in_row = np.eye(len(row)), row[:, None] == row
+    means = group[:, None] == np.unique(group)
+    columns = np.column_stack([stage_px - means @ (means.T @ stage_px / means.sum(axis=0)), means, solved])
+    white = np.linalg.inv(np.linalg.cholesky(covariance))
+    fitted = [
+        _fit(white @ columns, white @ (part * in_row + (1 - part) * tile) @ white.T, (scales / nominal_um) ** 2)
+        for part in shared
     ]
-    if not y_links:
-        return VoxelSize(nominal_um, None, None, 0)
-    sizes = [
-        (apart_um[k.fixed, k.moving][1] / (m.fixed_px[1] - m.moving_px[1]), 1 / len(k.matches))
-        for k in y_links
-        for m in k.matches
-        if m.fixed_px[1] != m.moving_px[1]
-    ]
-    estimate = abs(weighted_median(*zip(*sizes, strict=True)))
-    spacing_xz = np.array([step_um, column_step_um(estimate, angle_deg)[1]])
-    aside_um = [
-        v
-        for k in accepted
-        if abs(apart_um[k.fixed, k.moving][2]) < _SAME_DEPTH * longest_um
-        for v in _aside(k, apart_um, spacing_xz)
-    ]
-    # Deviations around loops repeat each other: n tiles have n - 1 independent ones per axis.
-    tiles = {n for k in accepted for n in (k.fixed, k.moving)}
-    n_aside = min(len(aside_um), 2 * (len(tiles) - 1))
-    uncertainty = _uncertainty(y_links, apart_um, estimate, np.array(aside_um), n_aside)
-    return VoxelSize(nominal_um, estimate, uncertainty, len(y_links))
+    slope, variance, evidence = (np.stack(part, axis=1)[:, :, None] for part in zip(*fitted, strict=True))
+    # The rest of the error is a drift: of all that changes linearly with y, the slope alone can take it up.
+    drifted = scales[:, None, None] * np.sqrt(drift / (1 - drift)) / (nominal_um * np.ptp(stage_px))
+    weight = np.exp(evidence - evidence.max()) * prior[:, None, :] * of_share[:, None] * likely
+    deviation = np.sqrt(variance + (slope * drifted) ** 2)
+    return _Fits((weight / weight.sum()).ravel(), np.broadcast_to(slope, weight.shape).ravel(), deviation.ravel())
 
 
-def _uncertainty(
-    y_links: Sequence[Link],
-    apart_um: Mapping[tuple[str, str], np.ndarray],
-    estimate_um: float,
-    aside_um: np.ndarray,
-    n_aside: int,
-) -> float:
-    """Half width of the 95 % interval, um; ``n_aside`` of the deviations ``aside_um`` are independent."""
-    along_y_um = np.array([apart_um[k.fixed, k.moving][1] for k in y_links])
-    distance_um = np.abs(along_y_um)
-    of_links_um = np.abs(along_y_um / np.array([k.offset_px[1] for k in y_links]))
-    between_um = (of_links_um - estimate_um) / estimate_um * distance_um
-    freedom = len(y_links) - 1 + n_aside
-    pooled = float(np.sum(between_um**2) + np.mean(np.square(aside_um)) * n_aside) / freedom if freedom else 0.0
-    matching_um = np.array([max(float(link_sigma(k)[1]), SYSTEMATIC_PX) for k in y_links]) * estimate_um
-    one_link_um = np.sqrt(pooled + np.mean(matching_um**2)) / np.median(distance_um) * estimate_um
-    # Student's factor for a two-sided 95 %, times a median's loss against a mean; of two links it is the mean.
-    factor = float(stdtrit(max(freedom, 1), 0.975)) * (MEDIAN_ERROR if len(y_links) > 2 else 1.0)
-    return float(factor * one_link_um / len(y_links) ** 0.5)
+def _prior(drift: Floats, repeatability_um: float | None) -> tuple[Floats, Floats]:
+    """Standard deviations, um, of what is no drift, and how likely each is (first axis) for each part of drift."""
+    if repeatability_um is not None:
+        return np.array([repeatability_um]), np.ones((1, len(drift)))
+    left = np.sqrt(1 - drift)
+    likely = np.exp(-0.5 * (np.log(_SCALES_UM[:, None] / (_MEDIAN_UM * left)) / _LOG_DEVIATION) ** 2)
+    return _SCALES_UM, likely / likely.sum(axis=0)
 
 
-def _aside(link: Link, apart_um: Mapping[tuple[str, str], np.ndarray], spacing_xz: np.ndarray) -> tuple[float, float]:
-    """Deviation of a link from the stage along x and z, um."""
-    stage = apart_um[link.fixed, link.moving]
-    x = link.offset_px[2] * spacing_xz[0] - stage[0]
-    z = link.offset_px[0] * spacing_xz[1] - stage[2]
-    return float(x), float(z)
+def _fit(columns: Floats, shape: Floats, variances: Floats) -> tuple[Floats, Floats, Floats]:
+    """Slope, its variance, and the log evidence, by generalised least squares of the last column on the others.
+
+    The errors of the links are independent and of unit variance. The covariance of the stage's is one of ``variances``
+    times ``shape``; there is a result for each. The slope belongs to the first column.
+    """
+    eigenvalues, axes = np.linalg.eigh(shape)
+    spread = 1 + variances[:, None] * np.maximum(eigenvalues, 0)
+    turned = axes.T @ columns
+    products = turned.T @ (turned / spread[:, :, None])
+    normal, right = products[:, :-1, :-1], products[:, :-1, -1:]
+    inverse = np.linalg.inv(normal)
+    best = inverse @ right
+    misfit = products[:, -1, -1] - (right * best).sum(axis=(1, 2))
+    evidence = -0.5 * (np.log(spread).sum(axis=1) + np.linalg.slogdet(normal)[1] + misfit)
+    return best[:, 0, 0], inverse[:, 0, 0], evidence
+
+
+def _half_width(weight: Floats, centre: Floats, deviation: Floats, level: float) -> float:
+    """Half width of the interval about 0 that holds ``level`` of a mixture of normal distributions."""
+    is_there = weight > _NEGLIGIBLE
+    weight, centre, deviation = weight[is_there], centre[is_there], np.maximum(deviation[is_there], 1e-12)
+
+    def beyond(half: float) -> float:
+        return float(weight @ (ndtr((half - centre) / deviation) - ndtr((-half - centre) / deviation))) - level
+
+    return float(brentq(beyond, 0, float(np.abs(centre).max() + 8 * deviation.max()), rtol=1e-6))

@@ -16,7 +16,12 @@ Added by gpustitch:
 - ``unaligned``: tiles overlap, but all positions are those of the stage; ``islands``: groups of tiles that links join;
 - ``voxel_sizes_measured``: which of ``voxel_sizes`` (x, y, z) were measured, and not kept as given. The z voxel size
   follows from that of y;
-- nominal voxel size, its estimate and uncertainty (null if nothing was measured), and provenance.
+- nominal voxel size, its estimate and the half width of its 95 % interval (null if nothing was measured), relative to
+  the stage's own scale, and provenance. ``voxel_size_basis`` says what they rest on: links between rows, tiles, rows,
+  and the ``stage_repeatability`` in um (null if it was not stated); ``y_size`` says who chose the ``voxel_size``;
+- ``slant``: columns per plane by which tiles slant in the grid of ``alignments``, and ``slant_of_links``: in the tiles'
+  own grid, in which the offsets and points of links are. They differ where ``voxel_size`` is not that of the tiles. A
+  link's x in the grid of ``alignments`` is greater by their difference times its z, and its residual is there too.
 """
 
 from __future__ import annotations
@@ -59,6 +64,10 @@ class AlignmentRecord:
         For each link (fixed, moving) how many points were sampled, how many correlated and how many agreed.
     absent_frames
         How many frames a tile lacks, by name; none where it is not named.
+    slant, slant_of_links
+        Columns per plane by which tiles slant in the grid of the positions, and in that of the links.
+    voxel_size_basis
+        What the estimate rests on.
     """
 
     placement: Placement
@@ -73,6 +82,9 @@ class AlignmentRecord:
     negative_y: bool
     absent_frames: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    slant: float | None = None
+    slant_of_links: float | None = None
+    voxel_size_basis: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_size_measured(self) -> bool:
@@ -86,6 +98,7 @@ class Alignment:
 
     ``origin_um`` maps stage positions (x, y, z) to the um (x, y, z) at which the tiles begin. Sizes are None where the
     file does not state them (spimstitch states no step). Only files of gpustitch hold links and residuals.
+    ``slant`` is that of the grid of ``origin_um``, columns per plane; None for the tiles' own slant.
     """
 
     origin_um: Mapping[UmXYZ, UmXYZ]
@@ -99,6 +112,7 @@ class Alignment:
     unlinked: tuple[str, ...] = ()
     angle_deg: float | None = None
     negative_y: bool | None = None
+    slant: float | None = None
 
     @property
     def is_unaligned(self) -> bool:
@@ -133,6 +147,8 @@ def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
     content["voxel_size_nominal"] = record.voxel_size_nominal_um
     content["voxel_size_estimate"] = record.voxel_size_estimate_um
     content["voxel_size_uncertainty"] = record.voxel_size_uncertainty_um
+    content["voxel_size_basis"] = dict(record.voxel_size_basis)
+    content["slant"], content["slant_of_links"] = record.slant, record.slant_of_links
     content["x_step_size"] = spacing.x_um
     content["angle"] = math.degrees(math.asin(min(1.0, spacing.z_um / spacing.y_um)))
     content["alignments"] = {
@@ -198,6 +214,7 @@ def _parsed(content: dict[str, Any]) -> Alignment:
         tuple(tile_name(_xyz(stage)) for stage in content.get("unlinked", [])),
         _size(content, "angle"),
         content.get("negative_y"),
+        slant=_slant(content),
     )
 
 
@@ -250,6 +267,13 @@ def _size(content: Mapping[str, Any], key: str) -> float | None:
     if value <= 0 and key != "voxel_size_uncertainty":
         raise ValueError(f"{key} is {value}")
     return float(value)
+
+
+def _slant(content: Mapping[str, Any]) -> float | None:
+    value = content.get("slant")
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"slant is {value}")
+    return None if value is None else float(value)
 
 
 def _xyz(values: Any) -> tuple[float, float, float]:

@@ -14,6 +14,7 @@ from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.mosaic.distances import check_distances
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
+from gpustitch.oblique.mosaic.slant import more_slant, slant_of, slanted
 from gpustitch.oblique.mosaic.tiles import open_tiles
 from gpustitch.running.progress import listed
 
@@ -89,6 +90,10 @@ def place_found(
         check_angle(found.angle_deg, spacing.sheet_angle_deg, alignment)
         at = mosaic_spacing(mosaic, volumes, found.x_step_um, found.voxel_size_um)
         origins = _aligned(mosaic, found.origin_um, at, alignment)
+        # Other files than gpustitch's state no slant: they leave x as it was matched, in the grid of the tiles.
+        slant = slant_of(volumes[0], volumes[0].spacing) if found.slant is None else found.slant
+        more = slant_of(volumes[0], spacing) - slant
+        origins = {name: slanted(px, more) for name, px in origins.items()}
         if found.is_unaligned:
             note = f"UNALIGNED: no overlap gave a link, {alignment} holds the stage's positions"
     placed = place(mosaic, volumes, origins, spacing)
@@ -111,7 +116,7 @@ def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, PxZYX
     tiles = []
     for tile, volume in zip(mosaic.tiles, volumes, strict=True):
         z, y, x = (v - low for v, low in zip(origins[tile.name], least, strict=True))
-        tiles.append(PlacedVolume(tile.name, volume, (z, y, x), _more_shear(volume, spacing)))
+        tiles.append(PlacedVolume(tile.name, volume, (z, y, x), more_slant(volume, spacing)))
     return PlacedMosaic(tuple(tiles), spacing, (*_missing_notes(mosaic, volumes), *_absent_notes(tiles)))
 
 
@@ -226,13 +231,6 @@ def _aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], spacing: Spacing,
         x_um, y_um, z_um = origin_um[tile.stage_um]
         origins[tile.name] = (z_um / spacing.z_um, y_um / spacing.y_um, x_um / spacing.x_um)
     return origins
-
-
-def _more_shear(volume: Volume, spacing: Spacing) -> float:
-    """Shear of the grid, pixel * cos(angle) / step, less the tile's own shear; columns per plane."""
-    own = volume.spacing
-    factor = (spacing.y_um / own.y_um) * (own.x_um / spacing.x_um)
-    return 0.0 if abs(factor - 1) < _SAME else volume.coverage.shear * (factor - 1)
 
 
 def _stop(tile: PlacedVolume) -> ZYX:

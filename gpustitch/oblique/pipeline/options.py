@@ -10,7 +10,7 @@ from gpustitch.array import Device
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT as ALIGNMENT_PANEL
-from gpustitch.oblique.align import allow_unaligned
+from gpustitch.oblique.align import YSize, allow_unaligned, stage_repeatability_um, y_size
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
@@ -120,6 +120,8 @@ class PipelineOptions:
         panel=ALIGNMENT_PANEL,
     )
     allow_unaligned: bool = allow_unaligned()
+    y_size: YSize = y_size()
+    stage_repeatability_um: float | None = stage_repeatability_um()
     stitch: StitchOptions = nested(
         lambda: StitchOptions(Path(VOLUME), levels=7),
         without=(*_FILLED_IN, "size", "offset"),

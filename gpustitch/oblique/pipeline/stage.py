@@ -27,7 +27,9 @@ from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
 from gpustitch.model import ZYX, Mosaic, TilePath, check_um
 from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.outcome import check_measured
 from gpustitch.oblique.align.stage import AlignOptions
+from gpustitch.oblique.align.voxel_size import check_y_size
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, DeobliquePlan
 from gpustitch.oblique.destripe.correction import Correction
@@ -144,6 +146,8 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
         _check_alignment(options, mosaic, options.align_file)
+    else:
+        check_measured(options.y_size, len(mosaic.grid_um()[1]) > 1)
     try:
         turned = upright(options, mosaic)
     except DamagedInputError:
@@ -216,6 +220,7 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
     if options.preset not in presets:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
+    check_y_size(options.y_size, options.stage_repeatability_um)
     device = choose_device(options.device, options.device_memory_bytes)
     correction = options.correction
     if correction.method == "wavelet" and not correction.wavelet.is_open:
@@ -248,6 +253,9 @@ def _cautions(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliqu
 
 
 def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
+    if options.y_size != "auto" or options.stage_repeatability_um is not None:
+        name = "y_size" if options.y_size != "auto" else "stage_repeatability_um"
+        raise ParameterError(f"`{name}` has no effect beside `align_file`, whose y voxel size is taken; leave it out")
     found = read_alignment(file)
     check_aligned(mosaic, found.origin_um, file)
     check_angle(found.angle_deg, options.angle_deg, file)
@@ -334,6 +342,8 @@ def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> tuple[Path
         z_offset=options.z_offset,
         negative_y=options.negative_y,
         allow_unaligned=options.allow_unaligned,
+        y_size=options.y_size,
+        stage_repeatability_um=options.stage_repeatability_um,
         device=options.device,
         n_workers=options.n_workers,
     )

@@ -79,6 +79,9 @@ def test_leaves_x_and_z_alone_when_told(volumes: Path, tmp_path: Path) -> None:
         (("--sample-count", "0"), 3, "--sample-count must be at least 1"),
         (("--voxel-size", "-1.8"), 3, "voxel size"),
         (("--n-cores", "0"), 3, "--n-cores must be at least 1"),
+        (("--y-size", "both"), 2, "--y-size"),
+        (("--stage-repeatability", "-1"), 3, "--stage-repeatability"),
+        (("--stage-repeatability", "nan"), 3, "--stage-repeatability"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(
@@ -88,6 +91,34 @@ def test_bad_input_is_refused_before_anything_is_written(
     result = call("--input", volumes, "--output", output, *arguments)
     assert result.exit_code == code, result.output
     assert text in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_which_y_voxel_size_is_gone_on_with(volumes: Path, tmp_path: Path) -> None:
+    """The stage was 3 voxels from where it was sent, of 40: the truth of 1.8 um looks like 1.674 um."""
+    said = {}
+    for name, asked in {
+        "auto": (),
+        "measured": ("--y-size", "measured"),
+        "nominal": ("--y-size", "nominal", "--stage-repeatability", 0.1),
+        "known": ("--stage-repeatability", 0.1),
+    }.items():
+        output = tmp_path / f"{name}.json"
+        result = call("--input", volumes, "--output", output, *WINDOWS, *asked)
+        assert result.exit_code == 0, result.output
+        said[name] = (json.loads(output.read_text())["voxel_size"], " ".join(result.stdout.split()))
+    measured = 40 / 43 * 1.8
+    assert [said[name][0] for name in said] == pytest.approx([1.8, measured, 1.8, measured], rel=5e-3)
+    assert "nominal 1.8 um" in said["auto"][1] and "relative to the stage's own scale" in said["auto"][1]
+    assert "the measured one" in said["measured"][1] and "the nominal one" in said["nominal"][1]
+    assert "does not fit: going on with" in said["known"][1]
+
+
+def test_a_size_that_nothing_measures_is_refused(volumes: Path, tmp_path: Path) -> None:
+    output = tmp_path / "align.json"
+    result = call("--input", volumes, "--output", output, *WINDOWS, "--y-size", "measured", "--negative-y",
+                  "--allow-unaligned")  # fmt: skip
+    assert result.exit_code == 10 and "--y-size is measured, but no link joins two rows" in result.output
     assert not list(tmp_path.iterdir())
 
 

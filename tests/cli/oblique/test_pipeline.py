@@ -47,6 +47,7 @@ def test_defaults(asked: list[PipelineOptions]) -> None:
         (51, 51, 51),
     )
     assert options.stitch.levels == 7 and options.stitch.intensity == Intensity()
+    assert (options.y_size, options.stage_repeatability_um) == ("auto", None)
     assert options.align_file is None and options.z_offset is None and not options.keep_tiles
 
 
@@ -57,12 +58,13 @@ def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> Non
         "wavelet", "--background", 12, "--sigma1", 3, "--sigma2", 4, "--wavelet", "haar", "--crossover", 5,
         "--align-file", "a.json", "--no-align-xz", "--sample-count", 11, "--window-size", "9,11,13", "--z-offset", 77,
         "--allow-unaligned", "--negative-y", "--compute-y-illum-corr", "--levels", 2, "--chunk-size", "8,16,32",
-        "--keep-tiles", "--n-workers", 3, "--overwrite",
+        "--keep-tiles", "--n-workers", 3, "--overwrite", "--y-size", "measured", "--stage-repeatability", 2.5,
     )  # fmt: skip
     (options,) = asked
     assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (2, 1.5, 40)
     assert (*options.orientation, options.align_xz, options.negative_y) == (1, True, False, True)
     assert options.allow_unaligned
+    assert (options.y_size, options.stage_repeatability_um) == ("measured", 2.5)
     assert options.flat == Path("flat.tiff") and options.align_file == Path("a.json")
     assert (options.illumination.n_frames, options.illumination.background) == (7, 99)
     assert (options.correction.method, options.correction.dark) == ("wavelet", 12)

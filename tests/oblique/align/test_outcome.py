@@ -14,7 +14,7 @@ from gpustitch.errors import AlignmentError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Link, Placement
 from gpustitch.oblique.align import stage as align
-from gpustitch.oblique.align.outcome import check_linked, links_text, voxel_size_text, warnings_of
+from gpustitch.oblique.align.outcome import check_linked, check_measured, links_text, voxel_size_text, warnings_of
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.align.voxel_size import VoxelSize
 from gpustitch.oblique.mosaic.file import read_alignment
@@ -81,8 +81,31 @@ def test_every_tile_and_group_without_a_link_is_named(mosaic: tuple[int, dict[tu
 
 def test_what_was_not_measured_is_not_stated_as_measured() -> None:
     assert "NOT measured" in voxel_size_text(VoxelSize(1.8, None, None, 0))
-    assert voxel_size_text(VoxelSize(1.8, 1.81, 0.02, 2)).endswith("going on with the nominal 1.8 um")
-    assert voxel_size_text(VoxelSize(1.8, 1.81, 0.002, 2)).endswith("going on with 1.8100 um")
+    for stated, sure, is_better_told, said in (
+        (
+            0.108,
+            0.2,
+            True,
+            "nominal 1.8 um fits; these tiles alone know it to +-6 %, relative to the stage's own scale",
+        ),
+        (0.003, 0.02, False, "nominal 1.8 um is doubtful, not disproved"),
+        (0.002, 0.005, False, "nominal 1.8 um does not fit: going on with 1.8100 um"),
+    ):
+        text = voxel_size_text(VoxelSize(1.8, 1.81, stated, 2, 4, 2, sure))
+        assert said in text and f"1.8100 +- {stated:.4f} um (95 %) from 2 links between 2 rows of 4 tiles" in text
+        assert text.endswith("going on with the nominal 1.8 um") == (sure > 0.01)
+        assert ("more rows of tiles or a stated stage repeatability" in text) == is_better_told
+    for y_size, used in (("measured", "1.81 um, the measured one"), ("nominal", "1.8 um, the nominal one")):
+        told = VoxelSize(1.8, 1.81, 0.05, 2, 4, 2, 0.1, None, y_size)
+        assert voxel_size_text(told).endswith(f"going on with {used}")
+
+
+def test_a_size_is_measured_or_refused() -> None:
+    for y_size in ("auto", "measured", "nominal"):
+        check_measured(y_size, True)
+    check_measured("auto", False)
+    with pytest.raises(AlignmentError, match="take auto or nominal"):
+        check_measured("measured", False)
 
 
 BLANK = {

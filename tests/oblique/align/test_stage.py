@@ -124,12 +124,46 @@ def test_same_seed_same_result_with_any_number_of_threads() -> None:
 
 
 def test_voxel_size_one_percent_off() -> None:
-    """The stage goes 40 voxels of 1.8 um, which the user takes for 1.818 um."""
-    result, true = aligned((1, 2, 1), error_px=0, voxel_size_um=1.818)
+    """The stage goes 40 voxels of 1.8 um, which the user takes for 1.818 um; only of an exact stage that shows."""
+    exact = {"error_px": 0, "voxel_size_um": 1.818, "stage_repeatability_um": 0.02}
+    result, true = aligned((1, 2, 1), **exact)
     assert result.voxel_size.estimate_um == pytest.approx(1.8, rel=2e-3)
-    assert result.voxel_size.is_significant
+    assert result.voxel_size.is_significant and result.spacing.y_um == result.voxel_size.estimate_um
     assert abs(result.voxel_size.estimate_um - 1.8) < result.voxel_size.uncertainty_um < 0.018
     assert np.abs(errors(result, true)).max() < 0.05
+    assert "nominal 1.818 um does not fit" in result.summary
+    unknown, _ = aligned((1, 2, 1), error_px=0, voxel_size_um=1.818)
+    assert unknown.spacing.y_um == 1.818 and "nominal 1.818 um fits" in unknown.summary
+    assert unknown.voxel_size.uncertainty_um > 0.05
+
+
+def test_the_size_to_go_on_with_can_be_told(tmp_path: Path) -> None:
+    for y_size, used in (("measured", pytest.approx(1.8, rel=2e-3)), ("nominal", 1.818)):
+        output = tmp_path / f"{y_size}.json"
+        result, _ = aligned((1, 2, 1), error_px=0, voxel_size_um=1.818, y_size=y_size, output=output)
+        content = json.loads(output.read_text())
+        assert content["voxel_size"] == result.spacing.y_um == used
+        assert content["voxel_size_estimate"] == pytest.approx(1.8, rel=2e-3)
+        assert content["voxel_size_basis"] == {
+            "links": 1, "tiles": 2, "rows": 2, "stage_repeatability": None, "y_size": y_size,
+        }  # fmt: skip
+        assert content["voxel_sizes_measured"][1] == (y_size == "measured")
+
+
+def test_a_size_that_nothing_measures_is_not_gone_on_with(tmp_path: Path) -> None:
+    output = tmp_path / "align.json"
+    with pytest.raises(AlignmentError, match="no link joins two rows"):
+        aligned((1, 1, 2), y_size="measured", output=output)
+    mosaic, volumes, _ = tiles((1, 2, 2), 0)
+    blank = {
+        n: v if n in list(volumes)[:2] else ArrayVolume(np.zeros_like(v.array), SPACING) for n, v in volumes.items()
+    }
+    options = AlignOptions(mosaic=mosaic, volumes=blank, matching=FAST, y_size="measured", output=output)
+    plan = align.plan(options)
+    with pytest.raises(AlignmentError, match="`y_size` is measured, but no link joins two rows"):
+        align.run(plan)
+    assert not output.exists()
+    assert align.run(align.plan(dataclasses.replace(options, y_size="auto"))).spacing.y_um == 1.8
 
 
 def test_border_and_window_sizes_are_those_of_their_axis() -> None:

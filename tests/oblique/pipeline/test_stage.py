@@ -15,7 +15,7 @@ import tifffile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
+from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.images.files import write_tiff
@@ -160,6 +160,27 @@ def test_all_other_voxels_are_as_without_holes(
         assert in_a_hole.any() or absent != ABSENT, "the overlap lies beside a hole"
         np.testing.assert_array_equal(after[in_a_hole], fused([whole_tiles[this]], box)[in_a_hole])
     assert not after[~covers[0] & ~covers[1]].any()
+
+
+def test_the_y_voxel_size_to_go_on_with(channel: Path, whole: PipelineResult, tmp_path: Path) -> None:
+    """The stage was 2 rows of 36 off, which looks like a pixel 5 % smaller."""
+    assert whole.stitched.spacing.y_um == PIXEL and "nominal 1.8 um" in whole.aligned
+    result = run(plan(options_of(channel, tmp_path / "out", y_size="measured")))
+    assert result.stitched.spacing.y_um == pytest.approx(PIXEL * STAGE[1] / TRUE[1], rel=5e-3)
+    assert np.abs(errors_px(result)).max() < 0.3
+
+
+def test_a_y_voxel_size_that_cannot_be_had_is_refused_before_any_work(
+    channel: Path, whole: PipelineResult, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    for changed in ({"y_size": "nominal"}, {"stage_repeatability_um": 1.0}):
+        with pytest.raises(ParameterError, match="has no effect beside `align_file`"):
+            plan(options_of(channel, output, align_file=whole.alignment, **changed))
+    with pytest.raises(ParameterError, match="`y_size` must be one of auto, measured, nominal"):
+        plan(options_of(channel, output, y_size="both"))
+    with pytest.raises(AlignmentError, match="no link joins two rows"):
+        plan(options_of(next(iter(channel.rglob("*.dcimg"))), output, y_size="measured"))
 
 
 def test_an_unreadable_frame_stops_the_run(channel: Path, holed: None, tmp_path: Path) -> None:

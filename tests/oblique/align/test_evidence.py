@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpustitch.oblique.align.evidence import weigh
+
+WINDOW = (21, 21, 21)
+
+
+def apart(n: int) -> np.ndarray:
+    """Centres of windows that share no voxel."""
+    return np.arange(n)[:, None] * np.array([30, 0, 0])
+
+
+def test_false_matches_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    true = np.array([3.0, -2.0, 7.0])
+    offsets = np.concatenate([true + rng.normal(0, 0.05, (6, 3)), rng.uniform(-20, 20, (9, 3))])
+    found = weigh(offsets, np.full(15, 0.97), apart(15), WINDOW)
+    assert found.agrees.tolist() == [True] * 6 + [False] * 9
+    assert np.abs(np.array(found.offset_px) - true).max() < 0.1
+    assert found.n_independent == pytest.approx(6)
+
+
+def test_windows_that_correlate_weigh_more() -> None:
+    offsets = [[0.0, 0.0, 0.0], [0.3, 0.3, 0.3]]
+    found = weigh(offsets, [0.99, 0.5], apart(2), WINDOW)
+    assert found.agrees.all() and max(found.offset_px) < 0.01
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_one_object_seen_many_times_counts_once(n: int) -> None:
+    """Windows about the same voxels have the same error: the mean of many is no better than one."""
+    offsets = np.zeros((n, 3))
+    same = weigh(offsets, np.full(n, 0.9), np.zeros((n, 3)), WINDOW)
+    alone = weigh(offsets[:1], [0.9], np.zeros((1, 3)), WINDOW)
+    assert same.n_independent == pytest.approx(1) and same.sigma_px == pytest.approx(alone.sigma_px)
+    assert weigh(offsets, np.full(n, 0.9), apart(n), WINDOW).n_independent == pytest.approx(n)
+
+
+def test_standard_errors_hold_for_windows_that_share_voxels() -> None:
+    """Errors of windows in white noise: the more voxels two windows share, the more alike their errors are."""
+    rng = np.random.default_rng(5)
+    ratios = []
+    for _ in range(300):
+        centres = rng.integers(0, 60, (20, 1)) * np.array([[1, 0, 0]])
+        noise = np.cumsum(rng.normal(0, 1, (82, 3)), axis=0)
+        errors = 0.1 * (noise[centres[:, 0] + 21] - noise[centres[:, 0]]) / np.sqrt(21)
+        found = weigh(errors, np.full(20, 0.95), centres, WINDOW)
+        ratios.append(np.array(found.offset_px) / found.sigma_px)
+    assert 0.8 < np.sqrt(np.mean(np.square(ratios))) < 1.3
+
+
+def test_the_order_does_not_matter() -> None:
+    rng = np.random.default_rng(2)
+    offsets, r, centres = rng.normal(0, 0.1, (12, 3)), rng.uniform(0.6, 0.99, 12), rng.integers(0, 90, (12, 3))
+    order = rng.permutation(12)
+    a, b = weigh(offsets, r, centres, WINDOW), weigh(offsets[order], r[order], centres[order], WINDOW)
+    assert a.offset_px == pytest.approx(b.offset_px) and a.sigma_px == pytest.approx(b.sigma_px)
+    assert np.array_equal(a.agrees[order], b.agrees)
