@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from gpustitch.errors import AlignmentError
 from gpustitch.model import Link, Placement
 from gpustitch.model.arrays import Floats
+from gpustitch.oblique.align.reasons import contradicting
 from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR
 
 # Error of a link's median, however many matches agree: bias of the sub-voxel fit, distortion.
@@ -180,5 +181,5 @@ def _contradictions(problem: _Problem, links: list[Link], max_residual_px: float
         dropped = links.pop(culprit)
         position = problem.solve(links)
         off = np.abs(problem.residuals(position, [dropped])).max()
-        reasons[dropped.fixed, dropped.moving] = f"contradicts the other links by {off:.1f} voxels"
+        reasons[dropped.fixed, dropped.moving] = contradicting(float(off))
     return reasons
