@@ -211,6 +211,11 @@ class Link:
     sigma_px: tuple[float, float, float] | None = None
     candidates: tuple[Candidate, ...] = ()
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the offset comes from the pictures; that of a rejected link may be the stage's."""
+        return not self.reason or bool(self.matches) or self.sigma_px is not None
+
 
 # What holds a tile in place: links that close a loop, links that close none, or the stage alone.
 Support = Literal["loop", "link", "stage"]

@@ -104,7 +104,7 @@ def _draw_tiles(axes: Any, record: AlignmentRecord, known: Mapping[str, UmXYZ | 
     axes.set_title(f"Tiles and how they were moved, with standard errors ({times:g}x)", fontsize=10)
     axes.set_aspect("equal", adjustable="datalim")
     axes.invert_yaxis()
-    axes.legend(title="held by", fontsize=7, title_fontsize=7)
+    axes.legend(loc="upper right", title="held by", fontsize=7, title_fontsize=7)
 
 
 def _exaggeration(nominal_um: Floats, moved_um: Floats) -> float:
@@ -135,7 +135,7 @@ def _draw_errors(axes: Any, record: AlignmentRecord, known: Mapping[str, UmXYZ |
             tick.set_color(_COLOURS[record.placement.support.get(name)])
     axes.set_ylabel("standard error, µm")
     axes.set_title("Standard error of each tile, relative to the mean of all", fontsize=10)
-    axes.legend(fontsize=7)
+    axes.legend(loc="upper right", fontsize=7)
 
 
 def _draw_links(axes: Any, record: AlignmentRecord) -> None:
@@ -151,7 +151,7 @@ def _draw_links(axes: Any, record: AlignmentRecord) -> None:
     _name_ticks(axes, [f"{k.fixed}\n{k.moving}" for k in accepted])
     axes.set_ylabel("residual, voxels")
     axes.set_title("Residual of each link (bars: its standard error)", fontsize=10)
-    axes.legend(fontsize=7)
+    axes.legend(loc="upper right", fontsize=7)
 
 
 def _name_ticks(axes: Any, names: list[str]) -> None:

@@ -19,7 +19,6 @@ from gpustitch.oblique.align import ALIGNMENT
 from gpustitch.oblique.align.ascend import Summit, ascend, peak
 from gpustitch.oblique.align.consensus import consensus
 from gpustitch.oblique.align.points import Centres, Overlap, draw_points, is_covered
-from gpustitch.oblique.align.reasons import disagreeing, no_room, uncorrelated, xyz_text
 from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.running.threads import Workers, ordered_map
@@ -84,11 +83,11 @@ class MatchOptions:
 
     def __post_init__(self) -> None:
         if any(n < 1 or n % 2 == 0 for n in self.window_px):
-            raise ParameterError(f"`window_px` must be odd and positive, not {xyz_text(self.window_px)} (x,y,z)")
+            raise ParameterError(f"`window_px` must be odd and positive, not {_xyz(self.window_px)} (x,y,z)")
         if min(self.blob_window_px) < 1 or min(self.border_px) < 0 or min(self.search_px) < 0:
             raise ParameterError(
                 "`blob_window_px` must be at least 1, `border_px` and `search_px` at least 0, not "
-                f"{xyz_text(self.blob_window_px)}, {xyz_text(self.border_px)} and {xyz_text(self.search_px)} (x,y,z)"
+                f"{_xyz(self.blob_window_px)}, {_xyz(self.border_px)} and {_xyz(self.search_px)} (x,y,z)"
             )
         if not (math.isfinite(self.sigma_um) and self.sigma_um >= 0):
             raise ParameterError(f"`sigma_um` must be a number of um, 0 or more, not {self.sigma_um}")
@@ -195,13 +194,17 @@ def _follow(
     count = LinkCount(len(points), len(good), 0)
     if not good:
         best = max((m.correlation for m in matches), default=0.0)
-        return _rejected(overlap, names, uncorrelated(len(points), options.min_correlation, best)), count
+        why = (
+            f"none of {len(points)} points correlates by {options.min_correlation:g} (best {best:.3f}); give a larger "
+            "`search_px` if the stage may be further off, a smaller `min_correlation` if the tiles are noisy"
+        )
+        return _rejected(overlap, names, why), count
     offsets = np.array([np.subtract(m.fixed_px, m.moving_px) for m in good])
     agreed = consensus(offsets)
     agreeing = tuple(m for m, yes in zip(good, agreed.agrees, strict=True) if yes)
     reason = ""
     if len(agreeing) < options.min_matches or len(agreeing) <= _AGREEING_PART * len(good):
-        reason = disagreeing(len(agreeing), len(good))
+        reason = f"only {len(agreeing)} of {len(good)} matches agree; give a larger `sample_count` or `window_px`"
     link = Link(*names, agreed.offset_px, agreed.scatter_px, agreeing, reason)
     return link, LinkCount(len(points), len(good), len(agreeing))
 
@@ -291,4 +294,11 @@ def _no_room(overlap: Overlap, options: MatchOptions) -> str:
     z, y, x = options.window_px
     shear = max(overlap.fixed.coverage.shear, overlap.moving.coverage.shear)
     needed = (z + 2, y + 2, math.ceil(x + 2 + (z + 1) * shear))
-    return no_room(overlap.shape, needed)
+    return (
+        f"the overlap of {_xyz(overlap.shape)} voxels (x,y,z) has no room for a window, which needs {_xyz(needed)}; "
+        "give a smaller `window_px`"
+    )
+
+
+def _xyz(zyx: Sequence[int]) -> str:
+    return " x ".join(str(n) for n in reversed(zyx))

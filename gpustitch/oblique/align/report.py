@@ -81,7 +81,7 @@ def _link(record: AlignmentRecord, link: Link) -> Sequence[str]:
     return (
         link.fixed,
         link.moving,
-        _xyz(link.offset_px) if link.matches else _UNMEASURED,
+        _xyz(link.offset_px) if link.is_measured else _UNMEASURED,
         UNKNOWN if link.sigma_px is None else sure_text(link.sigma_px[::-1]),
         _xyz(link.scatter_px) if link.matches else _UNMEASURED,
         "" if residual is None else _xyz(residual),

@@ -13,7 +13,6 @@ from scipy.sparse.csgraph import connected_components
 from gpustitch.errors import AlignmentError
 from gpustitch.model import Link, Placement
 from gpustitch.model.arrays import Floats
-from gpustitch.oblique.align.reasons import contradicting
 from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR
 
 # Error of a link's median, however many matches agree: bias of the sub-voxel fit, distortion.
@@ -181,5 +180,6 @@ def _contradictions(problem: _Problem, links: list[Link], max_residual_px: float
         dropped = links.pop(culprit)
         position = problem.solve(links)
         off = np.abs(problem.residuals(position, [dropped])).max()
-        reasons[dropped.fixed, dropped.moving] = contradicting(float(off))
+        why = f"contradicts the other links by {off:.1f} voxels; a larger `window_px` tells repeated structures apart"
+        reasons[dropped.fixed, dropped.moving] = why
     return reasons

@@ -268,7 +268,7 @@ def _link(record: AlignmentRecord, link: Link) -> dict[str, Any]:
         "moving": list(record.stage_um[link.moving]),
         "accepted": not link.reason,
         "reason": link.reason,
-        "measured": bool(link.matches),
+        "measured": link.is_measured,
         "offset_px": list(link.offset_px),
         "scatter_px": list(link.scatter_px),
         "sigma_px": None if link.sigma_px is None else list(link.sigma_px),

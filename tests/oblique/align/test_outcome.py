@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from gpustitch.errors import AlignmentError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Link, Placement, Support
-from gpustitch.oblique.align import reasons
 from gpustitch.oblique.align import stage as align
-from gpustitch.oblique.align.link import MatchOptions
 from gpustitch.oblique.align.outcome import (
     check_linked,
     links_text,
@@ -169,22 +167,6 @@ def test_how_sure_positions_are_is_stated_for_what_is_known_and_never_as_0(
     assert "not known" not in text and not re.search(r" 0[, ]", text)
     greatest = {name: max(np.multiply(error, SPACING.zyx_um)) for name, error in errors.items()}
     assert greatest[text.partition("(tile ")[2][0]] == max(greatest.values())
-
-
-def test_each_rejection_names_what_helps() -> None:
-    options = {field.name for field in dataclasses.fields(MatchOptions)}
-    texts = [
-        reasons.no_room((3, 4, 5), (21, 21, 43)),
-        reasons.uncorrelated(20, 0.95, 0.4),
-        reasons.disagreeing(2, 9),
-        reasons.contradicting(12.34),
-        reasons.off_the_stage(60.0),
-    ]
-    for text in texts:
-        named = set(re.findall(r"`(\w+)`", text))
-        assert named and named <= options
-    assert texts[0].startswith("the overlap of 5 x 4 x 3 voxels")
-    assert texts[3].startswith("contradicts the other links by 12.3 voxels")
 
 
 BLANK = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -46,8 +48,8 @@ def test_two_tiles_show_a_point_as_far_apart_as_the_truth_says(
         np.testing.assert_allclose(seen[first] - seen[name], np.subtract(true[name], true[first]), atol=1e-9)
 
 
-def link_errors(made: Made) -> tuple[list[float], int]:
-    """The greatest error of each accepted link on any axis, voxels, and how many were rejected."""
+def links_of(made: Made) -> tuple[list[float], list[str]]:
+    """The greatest error of each accepted link on any axis, voxels, and the reasons of the rejected ones."""
     options = AlignOptions(mosaic=made.mosaic, volumes=made.volumes, matching=SMALL, n_workers=1, allow_unaligned=True)
     links, true = align.run(align.plan(options)).placement.links, made.true_px()
     errors = [
@@ -55,13 +57,37 @@ def link_errors(made: Made) -> tuple[list[float], int]:
         for k in links
         if not k.reason
     ]
-    return errors, len(links) - len(errors)
+    return errors, [link.reason for link in links if link.reason]
+
+
+def check_help(reasons: list[str]) -> None:
+    """Each rejection names an option that helps."""
+    options = {field.name for field in dataclasses.fields(AlignOptions)} | {
+        field.name for field in dataclasses.fields(type(SMALL))
+    }
+    for reason in reasons:
+        named = set(re.findall(r"`(\w+)`", reason))
+        assert named and named <= options, reason
 
 
 @pytest.mark.parametrize("kind", SURE)
 def test_no_accepted_link_is_false(kind: Kind) -> None:
-    errors, n_rejected = link_errors(make(Recipe(kind, seed=3)))
-    assert len(errors) + n_rejected == 4
+    errors, rejected = links_of(make(Recipe(kind, seed=3)))
+    assert len(errors) + len(rejected) == 4
     assert max(errors, default=0.0) < 1
+    check_help(rejected)
     if kind in FULL:
-        assert not n_rejected and np.median(errors) < 0.35
+        assert not rejected and np.median(errors) < 0.35
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe("texture", (1, 2, 1), overlap=(0.4, 0.08, 0.5)),
+        Recipe("cells", (1, 2, 1), error_um=(1.0, 60.0, 1.0)),
+        Recipe("periodic", seed=2),
+    ],
+    ids=["narrow", "far", "periodic"],
+)
+def test_each_rejection_names_an_option_that_helps(recipe: Recipe) -> None:
+    check_help(links_of(make(recipe))[1])

@@ -142,6 +142,21 @@ def test_what_is_not_known_of_a_tile_is_read_as_not_known(
         np.testing.assert_allclose(found.sigma_px[name], values, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("link", "is_measured"),
+    [
+        (Link("0_0_0", "713_0_0", (0, 0, 56), (0, 0, 0), (), "no room"), False),
+        (Link("0_0_0", "713_0_0", (0, 0, 56), (0, 0, 0), (), "contradicts the others", (0.5, 0.5, 0.5)), True),
+        (Link("0_0_0", "713_0_0", (0, 0, 56), (0, 0, 0), (), "", (0.5, 0.5, 0.5)), True),
+    ],
+)
+def test_an_offset_from_the_whole_overlap_is_measured_without_points(link: Link, is_measured: bool) -> None:
+    wanted = record()
+    wanted = dataclasses.replace(wanted, placement=dataclasses.replace(wanted.placement, links=(link,)))
+    (entry,) = alignment_json(wanted)["links"]
+    assert entry["measured"] == is_measured
+
+
 def test_a_file_without_confidences_states_none(tmp_path: Path) -> None:
     """As earlier versions wrote it."""
     content, path = alignment_json(record()), tmp_path / "align.json"
