@@ -13,13 +13,16 @@ from gpustitch.demo.phantom.stage import SIZES, PhantomOptions, PhantomPlan
 from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from gpustitch.demo.score import brain as evaluate
 from gpustitch.demo.score import pictures
-from gpustitch.demo.score.brain import EvaluateOptions, Evaluation, Solved
+from gpustitch.demo.score.brain import EvaluateOptions, Evaluation, Figure, Solved
+from gpustitch.demo.score.compare import Footing
 from gpustitch.demo.score.destriping import NONE, TUNED, measure_destriping
 from gpustitch.demo.score.pictures import PictureOptions
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
+from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
@@ -32,7 +35,7 @@ PHANTOM, STITCHED, PICTURES, REPORT = "phantom", "stitched", "pictures", "report
 
 # pystripe's filter as one tunes it by hand to these frames, which are far narrower than 2048 columns.
 BY_HAND = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
-# The pipeline's default windows do not fit into overlaps of some 50 voxels.
+# Small windows, as one tunes them to overlaps of some 50 voxels.
 MATCHING = MatchOptions(sample_count=100, window_px=(21, 21, 21))
 
 
@@ -120,6 +123,7 @@ def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
     clock.lap("pipeline")
     measuring = evaluate_options(truth, stitched, options)
     evaluation = evaluate.run(evaluate.plan(measuring), progress)
+    evaluation = replace(evaluation, alignment=measure_alignment(truth, stitched, options, progress))
     corrections = judged_corrections(stitched.correction)
     if truth.spec.stripe_strength > 0:
         n_workers = checked_workers(options.n_workers)
@@ -187,6 +191,31 @@ def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOption
     flat = stitched.output / FLAT
     tiles = stitched.output / TILES
     return EvaluateOptions(truth, stitched.volume, solved, flat, tiles, n_workers=options.n_workers)
+
+
+def measure_alignment(
+    truth: Truth, stitched: PipelineResult, options: DemoOptions, progress: Progress = SILENT
+) -> dict[str, tuple[Figure, ...]]:
+    """Figures of the alignment by the pipeline's default options and by tuned ones, of the tiles that it kept."""
+    by_default = PipelineOptions(truth.channel(), stitched.output)
+    judged = {}
+    for name, matching in {"default": by_default.matching, TUNED: MATCHING}.items():
+        aligning = AlignOptions(
+            stitched.output / TILES,
+            matching=matching,
+            negative_y=truth.spec.negative_y,
+            allow_unaligned=True,
+            n_workers=options.n_workers,
+            device=options.device,
+            device_memory_bytes=options.device_memory_bytes,
+        )
+        progress.note(f"Aligning the tiles by {name} options")
+        found = align.run(align.plan(aligning))
+        size, placement = found.voxel_size, found.placement
+        solved = Solved(placement.origin_px, size.estimate_um, size.uncertainty_um, placement.sigma_px)
+        footing = Footing(truth, placement.origin_px, found.spacing.y_um)
+        judged[name] = tuple(evaluate.alignment_figures(footing, solved)[0])
+    return judged
 
 
 class _Clock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -210,6 +211,11 @@ class Link:
     sigma_px: tuple[float, float, float] | None = None
     candidates: tuple[Candidate, ...] = ()
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the offset comes from the pictures; that of a rejected link may be the stage's."""
+        return not self.reason or bool(self.matches) or self.sigma_px is not None
+
 
 # What holds a tile in place: links that close a loop, links that close none, or the stage alone.
 Support = Literal["loop", "link", "stage"]
@@ -223,7 +229,7 @@ class Placement:
     ``residual_px`` maps (fixed, moving) to the solved offset of an accepted link less its measured offset.
     ``unlinked`` names the tiles that no accepted link reaches.
     ``sigma_px`` holds each tile's standard error (z, y, x), voxels, relative to the mean of all tiles; ``support`` says
-    what holds each tile. Both are empty in files that do not state them.
+    what holds each tile. A tile that they do not name has none that is known: so in files that do not state them.
     """
 
     origin_px: Mapping[str, tuple[float, float, float]]
@@ -237,6 +243,13 @@ class Placement:
     def is_unaligned(self) -> bool:
         """Whether tiles overlap, but no link was accepted: all positions are those of the stage."""
         return is_unaligned(self.links)
+
+    def standard_error_um(self, name: str, spacing: Spacing) -> UmXYZ | None:
+        """Standard error (x, y, z) of a tile's position, um, relative to the mean of all tiles; None if not known."""
+        sigma = self.sigma_px.get(name)
+        if sigma is None or not all(map(math.isfinite, sigma)):
+            return None
+        return sigma[2] * spacing.x_um, sigma[1] * spacing.y_um, sigma[0] * spacing.z_um
 
     @property
     def islands(self) -> tuple[tuple[str, ...], ...]:

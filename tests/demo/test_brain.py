@@ -38,6 +38,16 @@ def test_tiles_are_found_and_cells_with_them(result: DemoResult) -> None:
     assert figures["cell centroid error, median"].value < 0.5
 
 
+def test_the_default_alignment_is_judged_beside_the_tuned_one(result: DemoResult) -> None:
+    judged = result.evaluation.alignment
+    assert list(judged) == ["default", "tuned"]
+    own = {figure.name: figure for figure in result.evaluation.figures}
+    tuned = {figure.name: figure for figure in judged["tuned"]}
+    for name in ("tile position error, worst", "y voxel size error"):
+        assert tuned[name].value == pytest.approx(own[name].value, abs=1e-3)
+    assert json.loads(result.report.read_text())["alignment"].keys() == judged.keys()
+
+
 def test_the_report_holds_the_figures(result: DemoResult) -> None:
     report = json.loads(result.report.read_text())
     assert report["passed"] == result.evaluation.passed

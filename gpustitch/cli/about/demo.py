@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def command(options: DemoChoice, progress: TerminalProgress, given: Given) -> No
     Writes DIR/phantom (raw DCIMG tiles, truth.json), DIR/stitched (the volume, flat field, alignment), DIR/pictures and
     DIR/report.json. With --section-series: DIR/series (sections.tif, truth.json), DIR/similarity.npz, DIR/z.csv,
     DIR/z.png, DIR/volume and DIR/report.json. The exit code is 20 if a figure misses its target.
-    Destriping is also judged as the pipeline does it by default, on frames of the first tile.
+    Alignment is also judged by the pipeline's default options beside those of the demo, and destriping as the pipeline
+    does it by default, on frames of the first tile.
 
     Example: gpustitch demo /tmp/demo --size medium
     """
@@ -62,22 +64,30 @@ def _show(evaluation: Evaluation) -> None:
     for figure in evaluation.figures:
         table.add_row(*_row(figure))
     console.print(table)
+    if evaluation.alignment:
+        console.print(
+            _beside("Alignment of the same tiles, by default options and by tuned ones", evaluation.alignment)
+        )
     if evaluation.destriping:
-        console.print(_destriping(evaluation.destriping))
+        title = "Destriping by default options, in frames of the first tile"
+        console.print(_beside(title, evaluation.destriping))
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
-    return figure.name, f"{figure.value:.4g}", figure.unit, figure.target, _verdict(figure), figure.note
+    return figure.name, _value(figure), figure.unit, figure.target, _verdict(figure), figure.note
 
 
-def _destriping(judged: Mapping[str, tuple[Figure, ...]]) -> Table:
-    """A row for each figure, a column for each way of destriping."""
-    title = "Destriping by default options, in frames of the first tile"
+def _value(figure: Figure) -> str:
+    return "not known" if math.isnan(figure.value) else f"{figure.value:.4g}"
+
+
+def _beside(title: str, judged: Mapping[str, tuple[Figure, ...]]) -> Table:
+    """A row for each figure, a column for each way of doing the same."""
     table = Table("figure", "", *judged, "target", title=title, box=None)
     by_method = {method: {figure.name: figure for figure in figures} for method, figures in judged.items()}
     for name, unit in dict.fromkeys((f.name, f.unit) for figures in judged.values() for f in figures):
         row = {method: figures[name] for method, figures in by_method.items() if name in figures}
-        values = [f"{row[m].value:.4g} {_verdict(row[m])}" if m in row else "" for m in judged]
+        values = [f"{_value(row[m])} {_verdict(row[m])}" if m in row else "" for m in judged]
         targets = {method: figure.target for method, figure in row.items() if figure.target}
         alike = len(set(targets.values())) == 1
         text = next(iter(targets.values())) if alike else "; ".join(f"{m} {target}" for m, target in targets.items())

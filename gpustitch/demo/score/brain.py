@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 
 from gpustitch.demo.phantom.truth import Truth
 from gpustitch.demo.score.compare import Footing
@@ -39,22 +40,29 @@ from gpustitch.running.threads import checked_workers
 CHUNGLAB_ROTATE_90 = 3
 CHUNGLAB_FLIP_UD = True
 MOST_CHANGED = 0.03  # of the median cell's intensity
+# Half width of a 95 % interval in standard errors; how often right intervals do not miss their target.
+_HALF_95, _RIGHT_BY_CHANCE = 1.96, 0.99
 
 
 @dataclass(frozen=True)
 class Solved:
-    """The result of alignment: tile positions (z, y, x) in mosaic voxels by name, and the estimated pixel size."""
+    """The result of alignment: tile positions (z, y, x) in mosaic voxels by name, and the estimated pixel size.
+
+    ``sigma_px`` are the standard errors of positions, for the tiles of which they are stated.
+    """
 
     origin_px: Mapping[str, tuple[float, float, float]]
     pixel_estimate_um: float | None
     pixel_uncertainty_um: float | None
+    sigma_px: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, alignment: Path, volume: Path) -> Solved:
         """The result in an alignment file, in voxels of a stitched volume."""
         found = read_alignment(alignment)
         placement = found.placement(PrecomputedVolume(volume).spacing)
-        return cls(placement.origin_px, found.voxel_size_estimate_um, found.voxel_size_uncertainty_um)
+        size = found.voxel_size_estimate_um, found.voxel_size_uncertainty_um
+        return cls(placement.origin_px, *size, placement.sigma_px)
 
 
 @dataclass(frozen=True)
@@ -98,16 +106,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures, a record for each tile, and figures of each way of destriping by its name."""
+    """All figures, a record for each tile, and figures of each way of destriping and of aligning by its name."""
 
     figures: tuple[Figure, ...]
     tiles: tuple[Mapping[str, Any], ...]
     destriping: Mapping[str, tuple[Figure, ...]] = field(default_factory=dict)
+    alignment: Mapping[str, tuple[Figure, ...]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         """Whether no target is missed."""
-        return all(figure.passed is not False for part in (self.figures, *self.destriping.values()) for figure in part)
+        parts = (self.figures, *self.destriping.values(), *self.alignment.values())
+        return all(figure.passed is not False for part in parts for figure in part)
 
     def figure(self, name: str) -> Figure:
         """The figure of that name; KeyError if there is none."""
@@ -119,6 +129,7 @@ class Evaluation:
             "passed": self.passed,
             "figures": [_json(figure) for figure in self.figures],
             "destriping": {name: [_json(figure) for figure in part] for name, part in self.destriping.items()},
+            "alignment": {name: [_json(figure) for figure in part] for name, part in self.alignment.items()},
             "tiles": self.tiles,
         }
         with atomic_file(path, overwrite=overwrite) as partial:
@@ -152,8 +163,7 @@ def run(plan: EvaluatePlan, progress: Progress = SILENT) -> Evaluation:
     options, footing = plan.options, plan.footing
     volume = PrecomputedVolume(options.volume)
     scene = options.truth.scene(options.channel)
-    figures, tiles = position_figures(footing)
-    figures += pixel_figures(options.truth, options.solved)
+    figures, tiles = alignment_figures(footing, options.solved)
     if options.flat is not None:
         error = flat_rmse(read_image(options.flat), options.truth.spec.flat())
         figures.append(Figure("flat-field RMSE", 100 * error, "%", "<= 2", error <= 0.02))
@@ -179,6 +189,34 @@ def raw_frames(truth: Truth, channel: int) -> dict[str, Frames]:
         file = DcimgFrames(truth.channel(channel) / tile.path)
         frames[tile.name] = Oriented(file, CHUNGLAB_ROTATE_90, CHUNGLAB_FLIP_UD) if truth.spec.chunglab else file
     return frames
+
+
+def alignment_figures(footing: Footing, solved: Solved) -> tuple[list[Figure], list[dict[str, Any]]]:
+    """Errors of tile positions and of the y voxel size, and whether what is stated of them holds; tiles as records."""
+    figures, tiles = position_figures(footing)
+    figures.append(interval_figure(footing, solved.sigma_px))
+    return figures + pixel_figures(footing.truth, solved), tiles
+
+
+def interval_figure(footing: Footing, sigma_px: Mapping[str, tuple[float, float, float]]) -> Figure:
+    """How many positions, along each axis, lie within the 95 % interval that their standard error states.
+
+    So few are a miss as chance leaves in one of a hundred mosaics whose intervals are right.
+    """
+    name = "positions within their stated 95 %"
+    stated = [n for n, tile in enumerate(footing.truth.tiles) if tile.name in sigma_px]
+    if not stated:
+        return Figure(name, math.nan, "%", note="no standard errors are stated")
+    errors = position_errors(footing.solved_px(), footing.true_px(), footing.spacing_um).error_px[stated]
+    sigma = np.array([sigma_px[footing.truth.tiles[n].name] for n in stated])
+    held = float(np.mean(np.abs(errors) <= _HALF_95 * sigma))
+    # Errors relative to the mean of all tiles: those of one tile follow from the others.
+    n_free = 3 * max(1, len(stated) - 1)
+    least = 1 - float(binom.ppf(_RIGHT_BY_CHANCE, n_free, 0.05)) / n_free
+    worst = f"worst standard error {float(sigma.max()):.2g} voxel"
+    return Figure(
+        name, 100 * held, "%", f">= {100 * least:.0f}", held >= least - 1e-9, f"{errors.size} of them; {worst}"
+    )
 
 
 def position_figures(footing: Footing) -> tuple[list[Figure], list[dict[str, Any]]]:

@@ -173,7 +173,10 @@ class _Linking:
         count = LinkCount(len(points), len(good), 0)
         if not good:
             best = max((m.correlation for m in matches), default=0.0)
-            why = f"none of {len(points)} points leads there and correlates (best {best:.3f})"
+            why = (
+                f"none of {len(points)} points leads there and correlates by {least:g} (best {best:.3f}); give a larger "
+                "`window_px` or `sample_count`"
+            )
             return _Refined(count=count, reason=why)
         found = weigh(
             [self._in_grid(_offset(m)) for m in good],
@@ -192,25 +195,25 @@ class _Linking:
 
     def _unsearched(self, count: LinkCount) -> str:
         if count.agreeing < self._options.min_matches or count.agreeing <= _UNSEARCHED_PART * count.correlated:
-            return f"only {count.agreeing} of {count.correlated} matches agree"
+            return f"only {count.agreeing} of {count.correlated} matches agree; give a larger `sample_count` or `window_px`"
         return ""
 
     def _nothing(self, found: Found) -> str:
         """Why no place can be trusted."""
         if not found.n_voxels:
-            return f"the tiles share nothing within {_xyz(self._reach)} voxels (x,y,z) of the stage; see `search_px`"
+            return f"the tiles share nothing within {_xyz(self._reach)} voxels (x,y,z); give a larger `search_px`"
         if not found.peaks:
             return "nothing in the overlap can be compared: it shows no structure"
         first = found.peaks[0]
         others = [p.height for p in found.peaks[1:]]
         if others and others[0] > found.mirrored:
             return (
-                f"two places fit nearly alike ({first.height:.1f} and {others[0]:.1f} standard deviations): does the "
-                "texture repeat?"
+                f"two places fit nearly alike ({first.height:.1f} and {others[0]:.1f} standard deviations): the "
+                "texture repeats; a smaller `search_px` leaves out places that the stage cannot have missed by"
             )
         return (
             f"no place stands out: the best of {first.height:.1f} standard deviations, mirror images reach "
-            f"{found.mirrored:.1f}; is the overlap empty, or further off than `search_px`?"
+            f"{found.mirrored:.1f}; the overlap is empty, or the stage further off: then give a larger `search_px`"
         )
 
     def _place(self, refined: _Refined, coarse: PxZYX, binning: ZYX) -> tuple[PxZYX, PxZYX]:
@@ -267,8 +270,8 @@ def _rounded(offset: PxZYX) -> ZYX:
 def _no_room(room: ZYX, window: ZYX) -> str:
     needed = [n + 2 for n in window]
     return (
-        f"the overlap of {_xyz(room)} voxels (x,y,z) has no room for a window, which needs {_xyz(needed)}: see "
-        "`window_px`"
+        f"the overlap of {_xyz(room)} voxels (x,y,z) has no room for a window, which needs {_xyz(needed)}; "
+        "give a smaller `window_px`"
     )
 
 

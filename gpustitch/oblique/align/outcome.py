@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from gpustitch.errors import AlignmentError
-from gpustitch.model import Placement
+from gpustitch.model import Link, Placement, Spacing
+from gpustitch.model.arrays import PxZYX
+from gpustitch.oblique.align.report import UNKNOWN, sure_text
 from gpustitch.oblique.align.voxel_size import VoxelSize
+from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.running.progress import listed
 
 # Beyond this many percent, people are told how to know the y voxel size better.
 _KNOWN_WELL = 0.2
+# So many tiles or links are named in a line; the alignment file names all.
+_MOST_NAMED = 6
+# A link lies far from where the stage puts it beyond so many standard deviations of the other links,
+_FAR = 5
+# and not nearer than this: three times what two tiles differ by of which each is off by 5 um.
+_FAR_UM = 20.0
 
 
 def check_linked(placement: Placement, *, allow_unaligned: bool) -> None:
@@ -88,16 +100,98 @@ def voxel_size_text(found: VoxelSize) -> str:
     return f"y voxel size: {nominal} {doubt}; {known}; going on with the {nominal}"
 
 
-def warnings_of(placement: Placement) -> Iterator[str]:
-    """What a person must know about tiles that the links leave where the stage had them."""
+def sure_tiles_text(placement: Placement, spacing: Spacing) -> str:
+    """How sure the positions of the tiles are, or that it is not known."""
+    errors = {name: placement.standard_error_um(name, spacing) for name in placement.origin_px}
+    known = {name: error for name, error in errors.items() if error is not None}
+    if not known:
+        return "how sure the positions are is not known"
+    median = np.median(list(known.values()), axis=0).tolist()
+    worst = max(known, key=lambda name: max(known[name]))
+    return (
+        f"standard error of positions {sure_text(median)} um (x, y, z, median), "
+        f"at worst {sure_text(known[worst])} um (tile {worst})"
+    )
+
+
+def notes_of(placement: Placement) -> Iterator[str]:
+    """What a person should see of the links, a line for each problem and not for each link."""
+    alike: dict[str, list[Link]] = {}
+    for link in placement.links:
+        if link.reason:
+            alike.setdefault(re.sub(r"-?\d+(\.\d+)?", "#", link.reason), []).append(link)
+    for first, *others in alike.values():
+        text = f"link {first.fixed} - {first.moving} rejected: {first.reason}"
+        pairs = _named([f"{link.fixed} - {link.moving}" for link in others])
+        yield f"{text}; likewise {len(others)} more: {pairs}" if others else text
+    unchecked = [name for name, support in placement.support.items() if support == "link"]
+    if unchecked:
+        yield f"{len(unchecked)} tiles hang on links that close no loop, nothing checks them: {_named(unchecked)}"
+
+
+def warnings_of(placement: Placement, spacing: Spacing, stage_px: Mapping[str, PxZYX]) -> Iterator[str]:
+    """What a person must know: tiles that lie where the stage puts them, and links that nothing confirms.
+
+    ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``.
+    """
     if len(placement.origin_px) < 2:
         return
     if not placement.links or placement.is_unaligned:
         yield links_text(placement)
         return
-    for name in placement.unlinked:
-        yield f"tile {name} is linked to no other and keeps its stage position"
+    if placement.unlinked:
+        tiles = [f"{name} (+- {_sure(placement, spacing, name)})" for name in placement.unlinked]
+        yield (
+            f"{len(tiles)} tiles are linked to no other and lie where the stage puts them, +- standard error x, y, z: "
+            f"{_named(tiles)}"
+        )
     islands = [members for members in placement.islands if len(members) > 1]
     if len(islands) > 1:
         groups = "; ".join(listed(members, 6) for members in islands)
         yield f"{len(islands)} groups of tiles have no link between them, each lies where the stage says: {groups}"
+    unchecked = unchecked_links(placement, stage_px, spacing)
+    if unchecked:
+        links = [f"{fixed} - {moving} ({um:.0f} um)" for (fixed, moving), um in unchecked.items()]
+        yield (
+            f"{len(links)} links close no loop and lie far from where the stage puts them, nothing says which is "
+            f"right: {_named(links)}"
+        )
+
+
+def unchecked_links(
+    placement: Placement, stage_px: Mapping[str, PxZYX], spacing: Spacing
+) -> dict[tuple[str, str], float]:
+    """Accepted links that close no loop and lie far from where the stage puts them, and how far, um.
+
+    ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``.
+    """
+    links = [link for link in placement.links if not link.reason]
+    apart = np.array([np.subtract(stage_px[k.moving], stage_px[k.fixed]) for k in links]).reshape(-1, 3)
+    off_um = np.abs((np.array([k.offset_px for k in links]).reshape(-1, 3) - apart) * spacing.zyx_um)
+    found = {}
+    for n, link in enumerate(links):
+        others = np.delete(off_um, n, axis=0)
+        usual = MAD_TO_SIGMA * np.median(others, axis=0) if len(others) else np.zeros(3)
+        is_far = bool((off_um[n] > np.maximum(_FAR_UM, _FAR * usual)).any())
+        if is_far and _closes_no_loop(link, links):
+            found[link.fixed, link.moving] = float(off_um[n].max())
+    return found
+
+
+def _closes_no_loop(link: Link, links: Sequence[Link]) -> bool:
+    """Whether the other links leave its two tiles apart; another link of the same two tiles closes no loop."""
+    reached, new = {link.fixed}, {link.fixed}
+    others = [{k.fixed, k.moving} for k in links if {k.fixed, k.moving} != {link.fixed, link.moving}]
+    while new:
+        new = {name for pair in others if pair & reached for name in pair} - reached
+        reached |= new
+    return link.moving not in reached
+
+
+def _named(items: Sequence[str]) -> str:
+    return listed(items, _MOST_NAMED)
+
+
+def _sure(placement: Placement, spacing: Spacing, name: str) -> str:
+    error = placement.standard_error_um(name, spacing)
+    return UNKNOWN if error is None else f"{sure_text(error)} um"

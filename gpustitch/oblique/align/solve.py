@@ -180,5 +180,6 @@ def _contradictions(problem: _Problem, links: list[Link], max_residual_px: float
         dropped = links.pop(culprit)
         position = problem.solve(links)
         off = np.abs(problem.residuals(position, [dropped])).max()
-        reasons[dropped.fixed, dropped.moving] = f"contradicts the other links by {off:.1f} voxels"
+        why = f"contradicts the other links by {off:.1f} voxels; a larger `window_px` tells repeated structures apart"
+        reasons[dropped.fixed, dropped.moving] = why
     return reasons

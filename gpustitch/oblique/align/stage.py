@@ -18,11 +18,20 @@ from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing
 from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT, YSize, allow_unaligned, stage_repeatability_um, y_size
+from gpustitch.oblique.align.figure import FIGURE_SUFFIXES, check_matplotlib, draw_report
 from gpustitch.oblique.align.link import LinkCount, link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
-from gpustitch.oblique.align.outcome import check_linked, check_measured, links_text, voxel_size_text, warnings_of
+from gpustitch.oblique.align.outcome import (
+    check_linked,
+    check_measured,
+    links_text,
+    notes_of,
+    sure_tiles_text,
+    voxel_size_text,
+    warnings_of,
+)
 from gpustitch.oblique.align.points import Overlap
-from gpustitch.oblique.align.report import FIGURE_SUFFIXES, check_matplotlib, draw_report, report_text
+from gpustitch.oblique.align.report import report_text
 from gpustitch.oblique.align.solve import solve_positions
 from gpustitch.oblique.align.voxel_size import VoxelSize, check_y_size, estimate_voxel_size, is_measurable
 from gpustitch.oblique.mosaic.distances import check_distances
@@ -116,7 +125,10 @@ class AlignResult:
     @property
     def summary(self) -> str:
         """What was linked and measured, in one line for people."""
-        return f"{links_text(self.placement)}; {voxel_size_text(self.voxel_size)}"
+        texts = [links_text(self.placement), voxel_size_text(self.voxel_size)]
+        if len(self.placement.origin_px) > 1:
+            texts.insert(1, sure_tiles_text(self.placement, self.spacing))
+        return "; ".join(texts)
 
 
 def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
@@ -216,7 +228,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         links.append(link)
         counts[pair] = count
     placement, voxel_size, spacing = _solve(plan, links)
-    _tell(progress, placement, voxel_size)
+    _tell(plan, progress, placement, voxel_size, spacing)
     check_linked(placement, allow_unaligned=options.allow_unaligned)
     check_measured(options.y_size, voxel_size.estimate_um is not None)
     tile = plan.volumes[plan.mosaic.tiles[0].name]
@@ -355,11 +367,10 @@ def _provenance(plan: AlignPlan) -> dict[str, object]:
     return provenance(parameters, [tile.path for tile in plan.mosaic.tiles if tile.path.exists()])
 
 
-def _tell(progress: Progress, placement: Placement, voxel_size: VoxelSize) -> None:
-    for link in placement.links:
-        if link.reason:
-            progress.note(f"link {link.fixed} - {link.moving} rejected: {link.reason}")
-    for warning in warnings_of(placement):
+def _tell(plan: AlignPlan, progress: Progress, placement: Placement, voxel_size: VoxelSize, spacing: Spacing) -> None:
+    for note in notes_of(placement):
+        progress.note(note)
+    for warning in warnings_of(placement, spacing, _nominal(plan.options, plan.mosaic, spacing)):
         progress.warn(warning)
     say = progress.warn if voxel_size.estimate_um is None and len(placement.origin_px) > 1 else progress.note
     say(voxel_size_text(voxel_size))

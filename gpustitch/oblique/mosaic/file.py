@@ -10,7 +10,12 @@ Keys of spimstitch:
 Added by gpustitch:
 
 - sub-voxel points: ``fixed_px`` and ``moving_px``, (z, y, x) in each tile's own voxels;
-- ``links`` (one that is not ``measured`` holds the stage's offset), ``unlinked``;
+- ``links`` (one that is not ``measured`` holds the stage's offset), ``unlinked``. ``sigma_px`` is the standard error
+  (z, y, x) of a link's offset, null if only its scatter is known; ``candidates`` are offsets at which the pictures may
+  fit, the surest first;
+- ``tiles``: by stage position the ``standard_error_um`` (x, y, z) of where the tile begins, relative to the mean of all
+  tiles, and its ``support``: ``loop`` (links that close a loop), ``link`` (links that close none) or ``stage`` (no
+  link). What is not known is null;
 - ``x_step_size``, ``angle``, ``negative_y``;
 - ``absent_frames``: by stage position the number of frames that a tile lacks, for tiles that lack any;
 - ``unaligned``: tiles overlap, but all positions are those of the stage; ``islands``: groups of tiles that links join;
@@ -26,16 +31,28 @@ Added by gpustitch:
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.io.provenance import write_json
-from gpustitch.model import ZYX, Link, Match, Placement, Spacing, UmXYZ, is_unaligned, tile_name
+from gpustitch.model import (
+    ZYX,
+    Candidate,
+    Link,
+    Match,
+    Placement,
+    Spacing,
+    Support,
+    UmXYZ,
+    is_unaligned,
+    tile_name,
+)
 from gpustitch.model.arrays import PxZYX
 
 # Version of the file. What spimstitch and earlier versions wrote states none and is read as version 1.
@@ -99,6 +116,7 @@ class Alignment:
     ``origin_um`` maps stage positions (x, y, z) to the um (x, y, z) at which the tiles begin. Sizes are None where the
     file does not state them (spimstitch states no step). Only files of gpustitch hold links and residuals.
     ``slant`` is that of the grid of ``origin_um``, columns per plane; None for the tiles' own slant.
+    ``standard_error_um`` (x, y, z) and ``support`` are by stage position too, for the tiles of which they are known.
     """
 
     origin_um: Mapping[UmXYZ, UmXYZ]
@@ -113,6 +131,8 @@ class Alignment:
     angle_deg: float | None = None
     negative_y: bool | None = None
     slant: float | None = None
+    standard_error_um: Mapping[UmXYZ, UmXYZ] = field(default_factory=dict)
+    support: Mapping[UmXYZ, Support] = field(default_factory=dict)
 
     @property
     def is_unaligned(self) -> bool:
@@ -124,7 +144,9 @@ class Alignment:
         px = {tile_name(stage): _zyx(um, spacing) for stage, um in self.origin_um.items()}
         least = [min((p[axis] for p in px.values()), default=0.0) for axis in range(3)]
         origin = {name: (p[0] - least[0], p[1] - least[1], p[2] - least[2]) for name, p in px.items()}
-        return Placement(origin, self.residual_px, self.links, self.unlinked)
+        sigma = {tile_name(stage): _zyx(um, spacing) for stage, um in self.standard_error_um.items()}
+        support = {tile_name(stage): held for stage, held in self.support.items()}
+        return Placement(origin, self.residual_px, self.links, self.unlinked, sigma, support)
 
 
 def write_alignment(path: Path, record: AlignmentRecord, *, overwrite: bool = False) -> None:
@@ -155,6 +177,7 @@ def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
         json.dumps(list(stage[name])): [p[2] * spacing.x_um, p[1] * spacing.y_um, p[0] * spacing.z_um]
         for name, p in placement.origin_px.items()
     }
+    content["tiles"] = {json.dumps(list(stage[name])): _tile(record, name) for name in placement.origin_px}
     content["align-z"] = record.align_xz
     content["negative_y"] = record.negative_y
     content["links"] = [_link(record, link) for link in placement.links]
@@ -214,8 +237,31 @@ def _parsed(content: dict[str, Any]) -> Alignment:
         tuple(tile_name(_xyz(stage)) for stage in content.get("unlinked", [])),
         _size(content, "angle"),
         content.get("negative_y"),
-        slant=_slant(content),
+        _slant(content),
+        *_read_tiles(content.get("tiles", {})),
     )
+
+
+def _tile(record: AlignmentRecord, name: str) -> dict[str, Any]:
+    return {
+        "standard_error_um": record.placement.standard_error_um(name, record.spacing),
+        "support": record.placement.support.get(name),
+    }
+
+
+def _read_tiles(tiles: Mapping[str, Any]) -> tuple[dict[UmXYZ, UmXYZ], dict[UmXYZ, Support]]:
+    """Standard error and support of the tiles of which the file states them."""
+    error_um: dict[UmXYZ, UmXYZ] = {}
+    support: dict[UmXYZ, Support] = {}
+    for key, entry in tiles.items():
+        stage = _xyz(json.loads(key))
+        if entry["standard_error_um"] is not None:
+            error_um[stage] = _errors(entry["standard_error_um"])
+        if entry["support"] is not None:
+            if entry["support"] not in get_args(Support):
+                raise ValueError(f"a tile's support is {entry['support']!r}")
+            support[stage] = entry["support"]
+    return error_um, support
 
 
 def _point(record: AlignmentRecord, link: Link, match: Match) -> dict[str, Any]:
@@ -239,9 +285,11 @@ def _link(record: AlignmentRecord, link: Link) -> dict[str, Any]:
         "moving": list(record.stage_um[link.moving]),
         "accepted": not link.reason,
         "reason": link.reason,
-        "measured": bool(link.matches),
+        "measured": link.is_measured,
         "offset_px": list(link.offset_px),
         "scatter_px": list(link.scatter_px),
+        "sigma_px": None if link.sigma_px is None else list(link.sigma_px),
+        "candidates": [dataclasses.asdict(candidate) for candidate in link.candidates],
         "residual_px": record.placement.residual_px.get((link.fixed, link.moving)),
         "sampled": sampled,
         "correlated": correlated,
@@ -257,7 +305,17 @@ def _read_link(content: Mapping[str, Any], entry: Mapping[str, Any]) -> Link:
         z, y, x = (int(v) for v in point["fixed_px"])
         matches.append(Match((z, y, x), _xyz(point["moving_px"]), float(point["corr"])))
     offset, scatter = _xyz(entry["offset_px"]), _xyz(entry["scatter_px"])
-    return Link(tile_name(fixed), tile_name(moving), offset, scatter, tuple(matches), str(entry["reason"]))
+    sigma = None if entry.get("sigma_px") is None else _errors(entry["sigma_px"])
+    names, reason = (tile_name(fixed), tile_name(moving)), str(entry["reason"])
+    candidates = tuple(map(_read_candidate, entry.get("candidates", [])))
+    return Link(*names, offset, scatter, tuple(matches), reason, sigma, candidates)
+
+
+def _read_candidate(entry: Mapping[str, Any]) -> Candidate:
+    confidence = float(entry["confidence"])
+    if not 0 <= confidence <= 1:
+        raise ValueError(f"the confidence of a candidate is {confidence}")
+    return Candidate(_xyz(entry["offset_px"]), _errors(entry["sigma_px"]), confidence)
 
 
 def _size(content: Mapping[str, Any], key: str) -> float | None:
@@ -281,6 +339,13 @@ def _xyz(values: Any) -> tuple[float, float, float]:
     if not all(map(math.isfinite, (first, second, third))):
         raise ValueError(f"{values} are not three numbers")
     return first, second, third
+
+
+def _errors(values: Any) -> tuple[float, float, float]:
+    errors = _xyz(values)
+    if min(errors) < 0:
+        raise ValueError(f"{values} are no standard errors: one is below 0")
+    return errors
 
 
 def _zyx(um: UmXYZ, spacing: Spacing) -> PxZYX:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,14 +23,14 @@ def run_with(
     figures: tuple[Figure, ...],
     monkeypatch: pytest.MonkeyPatch,
     *arguments: str,
-    destriping: Mapping[str, tuple[Figure, ...]] | None = None,
+    **judged: Mapping[str, tuple[Figure, ...]],
 ) -> tuple[Any, list[Any]]:
     plans: list[Any] = []
 
     def fake_run(plan: Any, progress: Any) -> Any:
         plans.append(plan)
         return SimpleNamespace(
-            evaluation=Evaluation(figures, (), destriping or {}),
+            evaluation=Evaluation(figures, (), **judged),
             stitched=SimpleNamespace(volume=Path("volume")),
             seconds={"phantom": 1.0},
             report=Path("report.json"),
@@ -79,6 +80,18 @@ def test_destriping_by_default_is_a_table_of_its_own(monkeypatch: pytest.MonkeyP
     assert "tissue that is 0 % 35" in rows
     kept = {**judged, "wavelet": judged["wavelet"][:1]}
     assert run_with((), monkeypatch, str(tmp_path / "d"), destriping=kept)[0].exit_code == 0
+
+
+def test_default_and_tuned_alignment_stand_beside_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    judged = {
+        "default": (Figure("position error", 0.1, "voxel", "<= 0.75", True), Figure("stated", math.nan, "%")),
+        "tuned": (Figure("position error", 1.5, "voxel", "<= 0.75", False), Figure("stated", 96.0, "%", ">= 78", True)),
+    }
+    result, _ = run_with((), monkeypatch, str(tmp_path / "d"), alignment=judged)
+    assert result.exit_code == 20
+    rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "position error voxel 0.1 pass 1.5 FAIL <= 0.75" in rows
+    assert "stated % not known 96 pass >= 78" in rows
 
 
 def test_an_existing_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gpustitch.demo.phantom.truth import Truth
 from gpustitch.demo.score.brain import (
     Solved,
     cell_figures,
+    interval_figure,
     pixel_figures,
     position_figures,
     raw_frames,
@@ -114,6 +115,33 @@ def test_stripes_left_in_the_volume_are_seen(footing: Footing, ideal: np.ndarray
     assert stripes.pattern_after == pytest.approx(0.25, abs=0.1)
     assert figures["stripe energy, down by"].passed is False
     assert figures["row-to-row error energy, down by"].value < 8
+
+
+@pytest.mark.parametrize(("stated", "passed"), [(1.0, True), (4.0, True), (0.1, False)])
+def test_stated_intervals_are_held_against_the_truth(footing: Footing, stated: float, passed: bool) -> None:
+    """Positions off by a tenth of a voxel, that much times ``stated`` as standard error."""
+    rng, moved, sigma = np.random.default_rng(5), {}, {}
+    for name, place in footing.origin_px.items():
+        moved[name] = tuple(np.add(place, rng.normal(0, 0.1, 3)))
+        sigma[name] = (0.1 * stated,) * 3
+    figure = interval_figure(replace(footing, origin_px=moved), sigma)
+    assert figure.passed is passed and (figure.value > 75) == passed
+    assert figure.target == ">= 78"
+
+
+def test_intervals_that_are_not_stated_are_no_figure(footing: Footing) -> None:
+    figure = interval_figure(footing, {})
+    assert np.isnan(figure.value) and figure.passed is None
+
+
+def test_a_right_interval_misses_its_target_in_few_mosaics(footing: Footing) -> None:
+    rng, missed = np.random.default_rng(6), 0
+    for _ in range(300):
+        moved = {name: tuple(np.add(place, rng.normal(0, 1, 3))) for name, place in footing.origin_px.items()}
+        own = 0.75**0.5  # standard error of one of four tiles relative to their mean
+        figure = interval_figure(replace(footing, origin_px=moved), dict.fromkeys(moved, (own, own, own)))
+        missed += figure.passed is False
+    assert missed <= 12
 
 
 def test_a_tile_put_wrong_is_seen(footing: Footing) -> None:

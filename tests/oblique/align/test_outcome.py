@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -12,9 +15,17 @@ from hypothesis import strategies as st
 
 from gpustitch.errors import AlignmentError
 from gpustitch.io.volumes.array import ArrayVolume
-from gpustitch.model import Link, Placement
+from gpustitch.model import Link, Placement, Support
 from gpustitch.oblique.align import stage as align
-from gpustitch.oblique.align.outcome import check_linked, check_measured, links_text, voxel_size_text, warnings_of
+from gpustitch.oblique.align.outcome import (
+    check_linked,
+    check_measured,
+    links_text,
+    notes_of,
+    sure_tiles_text,
+    voxel_size_text,
+    warnings_of,
+)
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.align.voxel_size import VoxelSize
 from gpustitch.oblique.mosaic.file import read_alignment
@@ -40,17 +51,22 @@ def placement(n_tiles: int, links: dict[tuple[int, int], str]) -> Placement:
     return Placement(dict.fromkeys(names, (0.0, 0.0, 0.0)), {}, made, tuple(n for n in names if n not in linked))
 
 
+def warned(placed: Placement, stage_px: Mapping[str, tuple[float, float, float]] | None = None) -> list[str]:
+    """The warnings, with a stage that puts the tiles where they are."""
+    return list(warnings_of(placed, SPACING, placed.origin_px if stage_px is None else stage_px))
+
+
 def test_one_tile_is_no_error_and_has_nothing_to_align() -> None:
     alone = placement(1, {})
     check_linked(alone, allow_unaligned=False)
-    assert not list(warnings_of(alone)) and "nothing to align" in links_text(alone)
+    assert not warned(alone) and "nothing to align" in links_text(alone)
 
 
 def test_tiles_that_do_not_overlap_have_nothing_to_align() -> None:
     apart = placement(2, {})
     check_linked(apart, allow_unaligned=False)
     assert not apart.is_unaligned
-    assert ["nothing to align" in text for text in warnings_of(apart)] == [True]
+    assert ["nothing to align" in text for text in warned(apart)] == [True]
 
 
 @given(st.integers(2, 7).flatmap(lambda n: st.tuples(
@@ -65,15 +81,16 @@ def test_every_tile_and_group_without_a_link_is_named(mosaic: tuple[int, dict[tu
         with pytest.raises(AlignmentError, match="no room"):
             check_linked(placed, allow_unaligned=False)
         check_linked(placed, allow_unaligned=True)
-        assert "UNALIGNED" in links_text(placed) and "UNALIGNED" in " ".join(warnings_of(placed))
+        assert "UNALIGNED" in links_text(placed) and "UNALIGNED" in " ".join(warned(placed))
         return
     check_linked(placed, allow_unaligned=False)
     islands = placed.islands
     assert sorted(n for members in islands for n in members) == sorted(placed.origin_px)
     assert all(any({str(a), str(b)} <= set(members) for members in islands) for a, b in accepted)
-    said = " ".join(warnings_of(placed))
+    said = " ".join(warned(placed))
     if accepted:
-        assert all(f"tile {name} is linked to no other" in said for name in placed.unlinked)
+        alone = said.partition("are linked to no other")[2].partition("groups of tiles")[0]
+        assert all(f" {name} (+- not known)" in alone for name in placed.unlinked)
         groups = [members for members in islands if len(members) > 1]
         assert ("groups of tiles" in said) == (len(groups) > 1) == ("groups of tiles" in links_text(placed))
         assert (f"{len(placed.unlinked)} tiles without a link" in links_text(placed)) == bool(placed.unlinked)
@@ -106,6 +123,74 @@ def test_a_size_is_measured_or_refused() -> None:
     check_measured("auto", False)
     with pytest.raises(AlignmentError, match="take auto or nominal"):
         check_measured("measured", False)
+
+
+def chain(n_tiles: int, off_px: float = 0.0) -> tuple[Placement, dict[str, tuple[float, float, float]]]:
+    """A row of tiles 100 voxels apart, linked as the stage has them but for the last one; and the stage's positions."""
+    stage_px = {str(n): (0.0, 0.0, 100.0 * n) for n in range(n_tiles)}
+    links = [Link(str(n), str(n + 1), (0.0, 0.0, 100.0), (0, 0, 0), ()) for n in range(n_tiles - 1)]
+    links[-1] = dataclasses.replace(links[-1], offset_px=(0.0, 0.0, 100 + off_px))
+    support: dict[str, Support] = dict.fromkeys(stage_px, "link")
+    return Placement(stage_px, {}, tuple(links), (), {}, support), stage_px
+
+
+@settings(max_examples=30, deadline=None)
+@given(n_tiles=st.integers(2, 6), off_px=st.floats(-200, 200))
+def test_a_link_that_nothing_checks_is_told_where_it_is_far_from_the_stage(n_tiles: int, off_px: float) -> None:
+    placed, stage_px = chain(n_tiles, off_px)
+    off_um = abs(off_px) * SPACING.x_um
+    said = warned(placed, stage_px)
+    assert len(said) == (off_um > 20)
+    assert all(f"{n_tiles - 2} - {n_tiles - 1} ({off_um:.0f} um)" in text and "no loop" in text for text in said)
+    # A loop confirms it.
+    across = Link("0", str(n_tiles - 1), (0.0, 0.0, 100.0 * (n_tiles - 1) + off_px), (0, 0, 0), ())
+    if n_tiles > 2:
+        assert not warned(dataclasses.replace(placed, links=(*placed.links, across)), stage_px)
+
+
+def test_links_that_differ_from_the_stage_alike_are_not_far_from_it() -> None:
+    """A wrong voxel size moves all of them, and it is told of as such."""
+    placed, stage_px = chain(4)
+    far = tuple(dataclasses.replace(link, offset_px=(0.0, 0.0, 150.0)) for link in placed.links)
+    assert not warned(dataclasses.replace(placed, links=far), stage_px)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 40), st.data())
+def test_the_screen_has_a_line_for_each_problem_and_not_for_each_tile(n_tiles: int, data: st.DataObject) -> None:
+    texts = st.sampled_from(["", "contradicts the other links by 3.1 voxels", "no room for 21 x 5 voxels"])
+    numbers = st.integers(0, 999)
+    pairs = itertools.pairwise(range(n_tiles))
+    found = {pair: re.sub(r"\d+", lambda _: str(data.draw(numbers)), data.draw(texts)) for pair in pairs}
+    placed = placement(n_tiles, found)
+    supports: dict[str, Support] = {name: "stage" if name in placed.unlinked else "link" for name in placed.origin_px}
+    said = list(notes_of(dataclasses.replace(placed, support=supports)))
+    rejected = [link for link in placed.links if link.reason]
+    kinds = {link.reason.split()[0] for link in rejected}
+    held = [name for name, support in supports.items() if support == "link"]
+    assert len(said) == len(kinds) + bool(held)
+    counts = [1 + int(more[1]) if (more := re.search(r"likewise (\d+) more", text)) else 1 for text in said]
+    assert sum(counts[: len(kinds)]) == len(rejected)
+    assert not held or said[-1].startswith(f"{len(held)} tiles hang on links that close no loop")
+    assert all(len(text) < 400 for text in said)
+
+
+@settings(max_examples=30, deadline=None)
+@given(errors=st.dictionaries(st.sampled_from("012345"), st.tuples(*[st.floats(0.001, 500)] * 3)))
+def test_how_sure_positions_are_is_stated_for_what_is_known_and_never_as_0(
+    errors: dict[str, tuple[float, float, float]],
+) -> None:
+    placed = dataclasses.replace(placement(6, {(0, 1): ""}), sigma_px=errors)
+    text = sure_tiles_text(placed, SPACING)
+    alone = warned(placed)[0]
+    for name in placed.unlinked:
+        assert (f" {name} (+- not known)" in alone) == (name not in errors)
+    if not errors:
+        assert "not known" in text
+        return
+    assert "not known" not in text and not re.search(r" 0[, ]", text)
+    greatest = {name: max(np.multiply(error, SPACING.zyx_um)) for name, error in errors.items()}
+    assert greatest[text.partition("(tile ")[2][0]] == max(greatest.values())
 
 
 BLANK = {

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpustitch.errors import DamagedInputError, InputMissingError, OutputExistsError
-from gpustitch.model import Link, Match, Placement, Spacing
+from gpustitch.model import Candidate, Link, Match, Placement, Spacing, Support
 from gpustitch.oblique.mosaic.file import AlignmentRecord, alignment_json, read_alignment, write_alignment
 from tests.paths import DATA
 
@@ -16,17 +20,25 @@ SPACING = Spacing(1.782 / math.sqrt(2), 1.782, 1.28)
 REFERENCE = json.loads((DATA / "align_json.json").read_text())
 
 
+FITTING = (
+    Candidate((0.875, 164.75, -2.875), (0.03, 0.04, 0.05), 0.9),
+    Candidate((3.0, 160.0, 1.0), (0.5, 0.5, 0.5), 0.05),
+)
+
+
 def record() -> AlignmentRecord:
     stage = {"0_0_0": (0.0, 0.0, 0.0), "0_3312_0": (0.0, 331.2, 0.0), "713_0_0": (71.3, 0.0, 0.0)}
     matches = (Match((50, 170, 100), (49.25, 5.5, 102.75), 0.97), Match((40, 171, 90), (39.0, 6.0, 93.0), 0.99))
     links = (
-        Link("0_0_0", "0_3312_0", (0.875, 164.75, -2.875), (0.1, 0.2, 0.3), matches),
+        Link("0_0_0", "0_3312_0", (0.875, 164.75, -2.875), (0.1, 0.2, 0.3), matches, "", (0.03, 0.04, 0.05), FITTING),
         Link("0_0_0", "713_0_0", (0.0, 0.0, 56.0), (0.0, 0.0, 0.0), (), "no room"),
     )
     origin = {"0_0_0": (0.0, 0.0, 2.875), "0_3312_0": (0.875, 164.75, 0.0), "713_0_0": (0.4, 0.0, 58.5)}
     residual = {("0_0_0", "0_3312_0"): (0.01, -0.02, 0.0)}
+    sigma = {"0_0_0": (0.1, 0.2, 0.3), "713_0_0": (3.5, 4.5, 5.5)}
+    support: dict[str, Support] = {"0_0_0": "link", "0_3312_0": "link", "713_0_0": "stage"}
     return AlignmentRecord(
-        placement=Placement(origin, residual, links, ("713_0_0",)),
+        placement=Placement(origin, residual, links, ("713_0_0",), sigma, support),
         stage_um=stage,
         nominal_px={"0_0_0": (0, 0, 0), "0_3312_0": (0, 184, 0), "713_0_0": (0, 0, 56)},
         spacing=SPACING,
@@ -89,6 +101,72 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert placement.links == wanted.placement.links
     assert placement.residual_px == wanted.placement.residual_px
     assert placement.unlinked == ("713_0_0",)
+    assert placement.support == wanted.placement.support
+    assert placement.sigma_px.keys() == wanted.placement.sigma_px.keys()
+    for name, sigma in wanted.placement.sigma_px.items():
+        np.testing.assert_allclose(placement.sigma_px[name], sigma)
+
+
+def test_states_each_tiles_standard_error_in_um_as_x_y_z_and_what_holds_it() -> None:
+    tiles = alignment_json(record())["tiles"]
+    assert tiles["[71.3, 0.0, 0.0]"]["support"] == "stage"
+    assert tiles["[71.3, 0.0, 0.0]"]["standard_error_um"] == pytest.approx(
+        (5.5 * SPACING.x_um, 4.5 * SPACING.y_um, 3.5 * SPACING.z_um)
+    )
+    assert tiles["[0.0, 331.2, 0.0]"] == {"standard_error_um": None, "support": "link"}
+
+
+_ERRORS = st.tuples(*[st.floats(0, 100) | st.sampled_from([math.inf, math.nan])] * 3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sigma=st.dictionaries(st.sampled_from(list(record().stage_um)), _ERRORS),
+    support=st.dictionaries(st.sampled_from(list(record().stage_um)), st.sampled_from(get_args(Support))),
+)
+def test_what_is_not_known_of_a_tile_is_read_as_not_known(
+    sigma: dict[str, tuple[float, float, float]],
+    support: dict[str, Support],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    wanted, path = record(), tmp_path_factory.mktemp("known") / "align.json"
+    wanted = dataclasses.replace(
+        wanted, placement=dataclasses.replace(wanted.placement, sigma_px=sigma, support=support)
+    )
+    write_alignment(path, wanted)
+    json.loads(path.read_text(), parse_constant=lambda c: pytest.fail(c))
+    found = read_alignment(path).placement(SPACING)
+    known = {name: values for name, values in sigma.items() if np.isfinite(values).all()}
+    assert found.support == support and found.sigma_px.keys() == known.keys()
+    for name, values in known.items():
+        np.testing.assert_allclose(found.sigma_px[name], values, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("link", "is_measured"),
+    [
+        (Link("0_0_0", "713_0_0", (0, 0, 56), (0, 0, 0), (), "no room"), False),
+        (Link("0_0_0", "713_0_0", (0, 0, 56), (0, 0, 0), (), "contradicts the others", (0.5, 0.5, 0.5)), True),
+        (Link("0_0_0", "713_0_0", (0, 0, 56), (0, 0, 0), (), "", (0.5, 0.5, 0.5)), True),
+    ],
+)
+def test_an_offset_from_the_whole_overlap_is_measured_without_points(link: Link, is_measured: bool) -> None:
+    wanted = record()
+    wanted = dataclasses.replace(wanted, placement=dataclasses.replace(wanted.placement, links=(link,)))
+    (entry,) = alignment_json(wanted)["links"]
+    assert entry["measured"] == is_measured
+
+
+def test_a_file_without_confidences_states_none(tmp_path: Path) -> None:
+    """As earlier versions wrote it."""
+    content, path = alignment_json(record()), tmp_path / "align.json"
+    del content["tiles"]
+    for entry in content["links"]:
+        del entry["sigma_px"], entry["candidates"]
+    path.write_text(json.dumps(content))
+    found = read_alignment(path).placement(SPACING)
+    assert found.sigma_px == {} and found.support == {}
+    assert [(link.sigma_px, link.candidates) for link in found.links] == [(None, ())] * 2
 
 
 def test_file_is_strict_json_and_not_replaced_unasked(tmp_path: Path) -> None:
@@ -118,6 +196,10 @@ def test_missing_file(tmp_path: Path) -> None:
         read_alignment(tmp_path / "align.json")
 
 
+LINK = alignment_json(record())["links"][0]
+CANDIDATE = LINK["candidates"][0]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -131,6 +213,11 @@ def test_missing_file(tmp_path: Path) -> None:
         '{"alignments": {}, "voxel_size": -1}',
         '{"alignments": {}, "voxel_size": "wide"}',
         '{"voxel_size": 1.8, "links": [{"fixed": [0, 0, 0]}]}',
+        '{"voxel_size": 1.8, "tiles": {"[0, 0, 0]": {"support": "loop"}}}',
+        '{"voxel_size": 1.8, "tiles": {"[0, 0, 0]": {"standard_error_um": [1, 1, -1], "support": "loop"}}}',
+        '{"voxel_size": 1.8, "tiles": {"[0, 0, 0]": {"standard_error_um": null, "support": "glue"}}}',
+        json.dumps({"voxel_size": 1.8, "links": [{**LINK, "sigma_px": [0, -1, 0]}]}),
+        json.dumps({"voxel_size": 1.8, "links": [{**LINK, "candidates": [{**CANDIDATE, "confidence": 2}]}]}),
     ],
 )
 def test_damaged_files(text: str, tmp_path: Path) -> None:
