@@ -135,7 +135,7 @@ class _Linking:
     def _refine(self, place: ZYX, near_px: PxZYX) -> _Refined:
         """The offset near a place: by windows, or by the overlap as a whole where few windows show anything."""
         refined = self._by_windows(place, near_px)
-        if refined.n_independent >= _FEW:
+        if refined.n_independent >= _FEW or self._options.window_px is not None:
             return refined
         z, y, x = (math.ceil(n) + 1 for n in near_px)
         overlap = dataclasses.replace(self._overlap, offset=place)

@@ -43,7 +43,7 @@ def test_along_the_sheet_a_tile_is_its_frames(step: float, absent: tuple[int, ..
 
 
 def test_what_lies_outside_is_zero_and_not_covered() -> None:
-    frames, view = tile(1.1)
+    _, view = tile(1.1)
     outside = Box((-2, -1, -3), (3, 2, 4))
     voxels, covered = view.read(outside), view.coverage.mask(outside)
     assert voxels.shape == outside.shape and not covered[:2].any() and not covered[..., :3].any()

@@ -39,17 +39,19 @@ def test_one_object_seen_many_times_counts_once(n: int) -> None:
     assert weigh(offsets, np.full(n, 0.9), apart(n), WINDOW).n_independent == pytest.approx(n)
 
 
-def test_standard_errors_hold_for_windows_that_share_voxels() -> None:
+@pytest.mark.parametrize("scatter", [0.03, 0.05, 0.15])
+def test_standard_errors_hold_for_windows_that_share_voxels(scatter: float) -> None:
     """Errors of windows in white noise: the more voxels two windows share, the more alike their errors are."""
     rng = np.random.default_rng(5)
     ratios = []
     for _ in range(300):
         centres = rng.integers(0, 60, (20, 1)) * np.array([[1, 0, 0]])
         noise = np.cumsum(rng.normal(0, 1, (82, 3)), axis=0)
-        errors = 0.1 * (noise[centres[:, 0] + 21] - noise[centres[:, 0]]) / np.sqrt(21)
+        errors = scatter * (noise[centres[:, 0] + 21] - noise[centres[:, 0]]) / np.sqrt(21)
         found = weigh(errors, np.full(20, 0.95), centres, WINDOW)
         ratios.append(np.array(found.offset_px) / found.sigma_px)
-    assert 0.8 < np.sqrt(np.mean(np.square(ratios))) < 1.3
+    # sigma / sqrt(20) would be too small by a factor of 3.
+    assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.5
 
 
 def test_the_order_does_not_matter() -> None:
