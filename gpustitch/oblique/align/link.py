@@ -11,12 +11,12 @@ import numpy as np
 
 from gpustitch.model import ZYX, Box, Candidate, Link, Match
 from gpustitch.model.arrays import PxZYX
-from gpustitch.oblique.align.camera import CameraView
-from gpustitch.oblique.align.candidates import TRUSTED, Found, find_candidates, settle
-from gpustitch.oblique.align.evidence import weigh
 from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.overlaps.camera import CameraView
+from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
+from gpustitch.oblique.align.overlaps.evidence import weigh
+from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
 from gpustitch.oblique.align.points import Overlap, draw_points
-from gpustitch.oblique.align.windows import Windows, fitting, match_windows
 from gpustitch.running.threads import Workers
 
 # A place is kept for the solver that is so sure.
@@ -114,9 +114,8 @@ class _Linking:
 
     def link(self) -> tuple[Link, LinkCount]:
         if not any(self._reach):
-            refined = self._by_windows(self._overlap.offset, None)
-            reason = refined.reason or self._unsearched(refined.count)
-            return self._made(refined, reason, ()), refined.count
+            alone = self._by_windows(self._overlap.offset, None)
+            return self._made(alone, alone.reason or self._unsearched(alone.count), ()), alone.count
         found = find_candidates(self._overlap, self._reach, self._options.sigma_um, self._rng, self._workers.device)
         worth = [p for p in found.peaks if p.confidence >= _KEPT]
         if not worth:
@@ -174,8 +173,8 @@ class _Linking:
         if not good:
             best = max((m.correlation for m in matches), default=0.0)
             why = (
-                f"none of {len(points)} points leads there and correlates by {least:g} (best {best:.3f}); give a larger "
-                "`window_px` or `sample_count`"
+                f"none of {len(points)} points leads there and correlates by {least:g} (best {best:.3f}); give a "
+                "larger `window_px` or `sample_count`"
             )
             return _Refined(count=count, reason=why)
         found = weigh(
@@ -195,7 +194,8 @@ class _Linking:
 
     def _unsearched(self, count: LinkCount) -> str:
         if count.agreeing < self._options.min_matches or count.agreeing <= _UNSEARCHED_PART * count.correlated:
-            return f"only {count.agreeing} of {count.correlated} matches agree; give a larger `sample_count` or `window_px`"
+            agree = f"only {count.agreeing} of {count.correlated} matches agree"
+            return f"{agree}; give a larger `sample_count` or `window_px`"
         return ""
 
     def _nothing(self, found: Found) -> str:

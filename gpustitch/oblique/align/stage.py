@@ -336,7 +336,9 @@ def _pairs(
     label = {name: i for i, name in enumerate(names)}
     for a, b in itertools.combinations(names, 2):
         box_a, box_b = (Box.of_shape(shapes[n], origins[n]) for n in (a, b))
-        reach = matching.reach_px(np.subtract(origins[b], origins[a]), volumes[a].coverage.shear)
+        reach = matching.reach_px(
+            [q - p for p, q in zip(origins[a], origins[b], strict=True)], volumes[a].coverage.shear
+        )
         if box_a.pad(reach).intersect(box_b).is_empty:
             continue
         apart = [abs(p - q) > _BESIDE * n for p, q, n in zip(origins[a], origins[b], shapes[a], strict=True)]

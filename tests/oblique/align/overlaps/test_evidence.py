@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpustitch.oblique.align.evidence import weigh
+from gpustitch.oblique.align.overlaps.evidence import weigh
 
 WINDOW = (21, 21, 21)
 

@@ -60,15 +60,3 @@ class CameraView:
                     row = row + weight * (image[:, cut.start + 1 : cut.stop + 1].astype(np.float32) - row)
                 out[plane - box.start[0]] = row
         return out
-
-    def to_camera(self, offset_zyx: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Positions or offsets (..., 3) in the volume's grid, in this one."""
-        return np.asarray(offset_zyx, np.float64) - np.multiply.outer(
-            np.asarray(offset_zyx)[..., 0], [0, 0, self.shear]
-        )
-
-    def to_grid(self, offset_zyx: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Positions or offsets (..., 3) in this grid, in the volume's."""
-        return np.asarray(offset_zyx, np.float64) + np.multiply.outer(
-            np.asarray(offset_zyx)[..., 0], [0, 0, self.shear]
-        )

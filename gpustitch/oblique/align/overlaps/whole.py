@@ -152,6 +152,7 @@ def _running(array: Array) -> Array:
 def _over_boxes(running: Array, ranges: Sequence[tuple[Integers, Integers]]) -> Array:
     """Sums over all boxes made of one range on each axis, float64, of the shape of the numbers of ranges."""
     xp = namespace(running)
+    out: Array = running
     for axis, (start, stop) in enumerate(ranges):
-        running = xp.take(running, xp.asarray(stop), axis=axis) - xp.take(running, xp.asarray(start), axis=axis)
-    return running
+        out = xp.take(out, xp.asarray(stop), axis=axis) - xp.take(out, xp.asarray(start), axis=axis)
+    return out

@@ -13,9 +13,9 @@ from gpustitch.array import Array, Device, namespace, on, to_host
 from gpustitch.model import ZYX, Box, Volume
 from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.ascend import peak
+from gpustitch.oblique.align.overlaps.strip import Strip, read_strip
+from gpustitch.oblique.align.overlaps.whole import Comparison, Shared, pearson
 from gpustitch.oblique.align.points import Overlap
-from gpustitch.oblique.align.strip import Strip, read_strip
-from gpustitch.oblique.align.whole import Comparison, Shared, pearson
 
 # Mirror images of the fixed tile along these axes: the same spectrum, and no true match.
 _MIRRORS = ((0,), (1,), (2,), (0, 1, 2))
@@ -154,7 +154,8 @@ def _compared(
             for axes, of_image in zip(((), *_MIRRORS), sums, strict=True):
                 of_image.append(comparison.sums(axes))
     with on(device):
-        maps = [tuple(map(to_host, pearson(of_image))) for of_image in sums]
+        both = [pearson(of_image) for of_image in sums]
+        maps = [(to_host(r), to_host(n)) for r, n in both]
     offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
     return _judged(maps, offsets, sum(p.fixed.size for p in parts), binning)
 
@@ -234,7 +235,7 @@ def _judged(
     alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
     heights = [_height(r, n / alike) for r, n in maps]
     mirrored = max(float(h.max()) for h in heights[1:])
-    found = []
+    found: list[tuple[PxZYX, float, float]] = []
     rest = heights[0].copy()
     while len(found) < _KEPT and rest.max() > 0:
         at = np.unravel_index(int(np.argmax(rest)), rest.shape)

@@ -5,7 +5,7 @@ import pytest
 
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, ObliqueScan
-from gpustitch.oblique.align.camera import CameraView
+from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.deskew.tile import ObliqueTile
 
 

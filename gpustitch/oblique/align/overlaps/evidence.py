@@ -19,7 +19,7 @@ _CLOSE_PX = 0.35
 _LIMIT = 4.0
 # The scatter that is expected of windows, voxels, counts as so many of them.
 _EXPECTED_PX = 0.05
-_EXPECTED_WEIGHT = 2.0
+_EXPECTED_WEIGHT = 1.0
 # What no number of windows averages out: the sub-voxel fit, distortion.
 _SYSTEMATIC_PX = 0.008
 _ROUNDS = 5

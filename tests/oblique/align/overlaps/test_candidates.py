@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from gpustitch.array import CPU
+from gpustitch.io.volumes.array import ArrayVolume
+from gpustitch.model import Spacing
+from gpustitch.oblique.align.overlaps.candidates import TRUSTED, find_candidates, settle
+from gpustitch.oblique.align.points import Overlap
+
+SPACING = Spacing(1.3, 1.8, 1.3)
+
+
+def cells(shape: tuple[int, ...], n: int, seed: int = 0) -> np.ndarray:
+    """So many cells in a dim background."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros(shape, np.float32)
+    image[tuple(rng.integers(4, s - 4, n) for s in shape)] = rng.uniform(2e4, 1e5, n)
+    return rng.poisson(20 + ndimage.gaussian_filter(image, 2)).astype(np.uint16)
+
+
+def cut(whole: np.ndarray, shape: tuple[int, ...], true: tuple[int, ...], nominal: tuple[int, ...]) -> Overlap:
+    """Two tiles of one specimen, ``true`` apart, of which the stage says ``nominal``."""
+    first = whole[tuple(slice(0, n) for n in shape)]
+    second = whole[tuple(slice(t, t + n) for t, n in zip(true, shape, strict=True))]
+    return Overlap(ArrayVolume(first, SPACING), ArrayVolume(second, SPACING), (nominal[0], nominal[1], nominal[2]))
+
+
+def search(overlap: Overlap, reach: int = 12):
+    return find_candidates(overlap, (reach, reach, reach), 2.5, np.random.default_rng(0), CPU)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.tuples(*[st.integers(-11, 11)] * 3), st.integers(0, 1), st.integers(0, 99))
+def test_the_true_place_stands_out_wherever_the_stage_is_within_reach(error, axis, seed) -> None:
+    shape = (36, 48, 56)
+    nominal = tuple(int(0.75 * n) if k == axis + 1 else 12 for k, n in enumerate(shape))
+    true = tuple(max(0, a + e) for a, e in zip(nominal, error, strict=True))
+    whole = cells(tuple(n + t for n, t in zip(shape, (24, 72, 72), strict=True)), 400, seed)
+    found = search(cut(whole, shape, true, nominal))
+    assert found.peaks[0].confidence > TRUSTED
+    assert np.abs(np.subtract(found.peaks[0].offset_px, true)).max() < 1.6 * max(found.binning)
+    assert sum(p.confidence for p in found.peaks) < 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("what", ["unlike", "empty", "periodic", "one object"])
+def test_no_place_is_trusted_where_nothing_tells(what: str, seed: int) -> None:
+    """Different tissue; noise alone; a pattern that repeats within the reach; one object in each tile, not the same."""
+    shape, nominal = (30, 40, 44), (0, 28, 0)
+    rng = np.random.default_rng(seed)
+    if what == "periodic":
+        z, y, x = np.indices((42, 90, 60))
+        pattern = 200 * (4 + np.sin(z * 2 * np.pi / 9) + np.sin(y * 2 * np.pi / 7) + np.sin(x * 2 * np.pi / 9))
+        overlap = cut(rng.poisson(pattern).astype(np.uint16), shape, (2, 31, 3), nominal)
+    else:
+        n = {"unlike": 300, "empty": 0, "one object": 0}[what]
+        first, second = (cells(shape, n, seed + k) for k in (10, 500))
+        if what == "one object":
+            for tile, place in ((first, (15, 33, 20)), (second, (12, 8, 27))):
+                spot = np.zeros(shape, np.float32)
+                spot[place] = 1e5
+                tile += ndimage.gaussian_filter(spot, 2).astype(np.uint16)
+        overlap = Overlap(ArrayVolume(first, SPACING), ArrayVolume(second, SPACING), nominal)
+    assert all(p.confidence < TRUSTED for p in search(overlap).peaks)
+
+
+def test_large_overlaps_are_compared_in_parts() -> None:
+    read = []
+
+    class Recorder(ArrayVolume):
+        def read(self, box):
+            read.append(box.size)
+            return super().read(box)
+
+    whole = cells((24, 120, 1500), 9000)
+    overlap = cut(whole, (20, 60, 1400), (2, 47, 5), (0, 44, 0))
+    fixed, moving = (Recorder(v.array, SPACING) for v in (overlap.fixed, overlap.moving))
+    found = search(Overlap(fixed, moving, overlap.offset))
+    assert found.peaks[0].confidence > TRUSTED
+    assert np.abs(np.subtract(found.peaks[0].offset_px, (2, 47, 5))).max() < 1.6 * max(found.binning)
+    assert sum(read) < 0.9 * 2 * 20 * 28 * 1400
+
+
+def test_settling_finds_the_place_to_a_fraction_of_a_voxel() -> None:
+    overlap = cut(cells((50, 80, 70), 20, 3), (40, 50, 60), (3, 30, 4), (2, 32, 5))
+    offset, correlation = settle(overlap, (4, 4, 4), 2.5, np.random.default_rng(0), CPU)
+    assert np.abs(np.subtract(offset, (3, 30, 4))).max() < 0.1 and correlation > 0.9

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from gpustitch.io.volumes.array import ArrayVolume
+from gpustitch.model import Box, Coverage, Spacing
+from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
+from gpustitch.oblique.align.points import Overlap
+from gpustitch.running.threads import Workers
+
+SPACING = Spacing(1.3, 1.8, 1.3)
+FULL = Windows((21, 21, 21), (1.9, 1.4, 1.9), (10, 10, 10))
+
+
+class Seen:
+    """A volume without voxels."""
+
+    dtype, spacing = np.dtype(np.uint16), SPACING
+
+    def __init__(self, coverage: Coverage) -> None:
+        self.coverage = coverage
+
+    def read(self, box: Box) -> np.ndarray:
+        raise NotImplementedError
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90)))
+def test_windows_fit_into_whatever_both_tiles_have(room) -> None:
+    """With a voxel beside them for a step; no overlap of five voxels or more is too narrow."""
+    z, y, x = room
+    tile = Coverage(100, 100, 100)
+    windows, centres = fitting(Overlap(Seen(tile), Seen(tile), (100 - z, 100 - y, 100 - x)), FULL, shrinks=True)
+    assert all(n % 2 == 1 and n <= 21 for n in windows.shape)
+    assert centres.is_empty == (min(room) < 5)
+    if not centres.is_empty:
+        bounds = centres.bounds
+        for side, half, start, stop, first in zip(
+            room, windows.half, bounds.start, bounds.stop, (100 - z, 100 - y, 100 - x), strict=True
+        ):
+            assert first + half + 1 <= start and stop - 1 + half + 1 <= first + side - 1
+
+
+def test_a_window_that_must_not_shrink_keeps_its_size() -> None:
+    tile = Coverage(100, 100, 100)
+    for narrow in (30, 12):
+        windows, centres = fitting(Overlap(Seen(tile), Seen(tile), (0, 100 - narrow, 0)), FULL, shrinks=False)
+        assert windows.shape == (21, 21, 21) and centres.is_empty == (narrow < 23)
+
+
+def test_frames_that_are_absent_make_windows_narrower() -> None:
+    holed = Coverage(100, 100, 100, absent=tuple(range(0, 100, 12)))
+    windows, centres = fitting(Overlap(Seen(holed), Seen(Coverage(100, 100, 100)), (0, 50, 0)), FULL, shrinks=True)
+    assert windows.shape[2] <= 9 and not centres.is_empty
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_each_window_finds_where_it_lies_whatever_the_batch(n_workers: int) -> None:
+    rng = np.random.default_rng(0)
+    cells = np.zeros((60, 70, 80), np.float32)
+    cells[tuple(rng.integers(0, n, 600) for n in cells.shape)] = 5e4
+    whole = rng.poisson(100 + ndimage.gaussian_filter(cells, 2)).astype(np.uint16)
+    moving = np.ascontiguousarray(whole[5:, 8:, 3:])
+    overlap = Overlap(ArrayVolume(whole, SPACING), ArrayVolume(moving, SPACING), (3, 9, 1))
+    points = rng.integers((18, 22, 18), (42, 50, 60), (9, 3))
+    matches = match_windows(overlap, Windows((11, 11, 11), (1.9, 1.4, 1.9), (10, 10, 10)), points, Workers(n_workers))
+    assert [m.fixed_px for m in matches] == [tuple(p) for p in points.tolist()]
+    offsets = [np.subtract(m.fixed_px, m.moving_px) for m in matches]
+    assert np.abs(np.array(offsets) - (5, 8, 3)).max() < 0.02 and min(m.correlation for m in matches) > 0.999
+    alone = [
+        match_windows(overlap, Windows((11, 11, 11), (1.9, 1.4, 1.9), (10, 10, 10)), p[None], Workers(1))[0]
+        for p in points
+    ]
+    assert alone == matches
