@@ -226,7 +226,8 @@ class Placement:
     """Solved tile positions.
 
     ``origin_px`` maps tile names to (z, y, x) in mosaic voxels; the least coordinate on each axis is 0.
-    ``residual_px`` maps (fixed, moving) to the solved offset of an accepted link less its measured offset.
+    ``residual_px`` maps (fixed, moving) to the solved offset of an accepted link less its measured offset, in the
+    mosaic's grid; the links themselves stay in the grid of their tiles.
     ``unlinked`` names the tiles that no accepted link reaches.
     ``sigma_px`` holds each tile's standard error (z, y, x), voxels, relative to the mean of all tiles; ``support`` says
     what holds each tile. A tile that they do not name has none that is known: so in files that do not state them.

@@ -269,7 +269,9 @@ def _link(plan: AlignPlan, pair: tuple[str, str]) -> tuple[Link, LinkCount]:
     stage = {tile.name: tile.stage_um for tile in plan.mosaic.tiles}
     seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in stage[name])]
     z, y, x = (b - a for a, b in zip(*(plan.nominal_px[name] for name in pair), strict=True))
-    overlap = Overlap(plan.volumes[pair[0]], plan.volumes[pair[1]], (z, y, x))
+    fixed, moving = (plan.volumes[name] for name in pair)
+    # Positions are in the grid of the stated sizes; tiles are compared in their own.
+    overlap = Overlap(fixed, moving, (z, y, x - round(more_slant(fixed, plan.spacing) * z)))
     workers = Workers(plan.n_workers, plan.device)
     reach = options.matching.reach_px(overlap.offset, overlap.fixed.coverage.shear)
     return link_tiles(overlap, pair, options.matching, reach, np.random.default_rng(seed), workers)

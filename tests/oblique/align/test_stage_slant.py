@@ -80,3 +80,21 @@ def test_what_two_tiles_saw_meets_in_the_mosaic(mosaic, changed: dict, tmp_path:
         )
         offsets = [np.subtract(match.fixed_px, match.moving_px) for match in link.matches]
         np.testing.assert_allclose(np.median(offsets, axis=0), link.offset_px, atol=0.3)
+
+
+def test_tiles_are_looked_for_in_their_own_slant(mosaic) -> None:
+    """A stated step that is half of the tiles' own makes a grid that slants twice as much."""
+    tiles, volumes, _ = mosaic
+    x_um = (
+        (DEEP // 4 - DEEP + 2 * NOMINAL / PIXEL * DEEP) * STEP / 2
+    )  # where the second plane of tiles lies in that grid
+    paths, moved = [], {}
+    for tile in tiles.tiles:
+        _, y, z = tile.stage_um
+        paths.append(dataclasses.replace(tile, stage_um=(round(x_um, 1) if z else 0.0, y, z)))
+        moved[paths[-1].name] = volumes[tile.name]
+    matching = dataclasses.replace(FAST, search_px=(4, 4, 4))
+    options = AlignOptions(mosaic=Mosaic(tuple(paths)), volumes=moved, matching=matching, x_step_um=STEP / 2)
+    result = align.run(align.plan(options))
+    assert all(not link.reason for link in result.placement.links) and len(result.placement.islands) == 1
+    assert result.spacing.x_um == STEP / 2
