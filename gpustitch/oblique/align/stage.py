@@ -249,7 +249,8 @@ def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize
         voxel_size = estimate_voxel_size(judged, stage, plan.spacing.y_um, spacing.x_um, angle)
         spacing = Spacing(voxel_size.used_um * sine, voxel_size.used_um, spacing.x_um)
         axes = (options.align_xz, True, options.align_xz)
-        placement = solve_positions(_nominal(options, plan.mosaic, spacing), links, axes=axes)
+        nominal = _nominal(options, plan.mosaic, spacing)
+        placement = solve_positions(nominal, links, axes=axes, voxel_um=spacing.zyx_um)
         if [k.reason for k in placement.links] == [k.reason for k in judged]:
             break
         judged = placement.links
