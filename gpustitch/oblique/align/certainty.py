@@ -27,7 +27,7 @@ def weights_of(choices: Sequence[Choice]) -> Floats:
 def positions_on(choice: Choice, axis: int) -> Floats:
     """Positions on one of ``choice.axes``, less the commanded ones, averaged over all scales, shape (n,)."""
     posterior = choice.axes[axis]
-    weight, scales = _scales(posterior.log_evidence)
+    weight, scales = _scales(choice.log_evidence[axis])
     return np.asarray(weight @ posterior.means(scales))
 
 
@@ -39,7 +39,7 @@ def standard_errors(position: Floats, choices: Sequence[Choice], weights: Floats
     """
     means, deviations, parts = [], [], []
     for choice, weight in zip(choices, weights.tolist(), strict=True):
-        part, scales = _scales(choice.axes[axis].log_evidence)
+        part, scales = _scales(choice.log_evidence[axis])
         means.append(choice.axes[axis].means(scales))
         deviations.append(np.sqrt(np.maximum(choice.axes[axis].variances(scales), 1e-12)))
         parts.append(weight * part)

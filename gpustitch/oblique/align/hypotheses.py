@@ -19,9 +19,9 @@ _LEAST_SIGMA = 0.005
 # A link of n matches is false with this probability / n^2, but at most one half, unless its candidates say more.
 _FALSE, _MOST_FALSE = 6.0, 0.5
 _SUREST = 0.999
-# A right link's error may be so much larger than stated, and at least so many voxels, with this probability.
-_LOOSE_TIMES, _LOOSE_PX, _LOOSE = 4.0, 0.5, 0.01
-# This part of the false offsets lies near the truth, by a standard deviation of so many voxels; the others lie anywhere.
+# A right link's error may be so many times larger than stated, and so many voxels besides, with this probability.
+_LOOSE_TIMES, _LOOSE_PX, _LOOSE = 2.0, 0.5, 0.01
+# This part of false offsets lies near the truth, by a standard deviation of so many voxels; the others lie anywhere.
 _NEAR, _NEAR_PX = 0.5, 5.0
 _ANYWHERE_PX = 120.0
 # A candidate this close to the link's offset, voxels, is that offset before it was refined.
@@ -146,11 +146,11 @@ def _rows(offer: Sequence[Candidate], axes: Bools) -> list[tuple[int, PxZYX, tup
     for i, (each, sure) in enumerate(zip(offer, confidence.tolist(), strict=True)):
         # If this one is right, the others are false, and some of those lie near the truth.
         apart = np.array([np.subtract(c.offset_px, each.offset_px)[axes] for c in offer if c is not each])
-        apart = apart.reshape(-1, n_axes)
+        apart = apart.reshape(len(offer) - 1, n_axes)
         close = np.exp(-0.5 * (apart / _NEAR_PX) ** 2).prod(axis=-1) / (np.sqrt(2 * np.pi) * _NEAR_PX) ** n_axes
         others = float(np.log1p(_NEAR / (1 - _NEAR) * close / everywhere).sum())
         tight = np.maximum(each.sigma_px, _LEAST_SIGMA)
-        loose = np.maximum(_LOOSE_TIMES * tight, _LOOSE_PX)
+        loose = np.hypot(_LOOSE_TIMES * tight, _LOOSE_PX)
         near = np.hypot(tight, _NEAR_PX)
         for candidate, sigma, prior, more in (
             (i, tight, sure * (1 - _LOOSE), others),

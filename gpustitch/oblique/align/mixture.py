@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
-from gpustitch.model.arrays import Bools, Integers
+from gpustitch.model.arrays import Bools, Floats, Integers
 from gpustitch.oblique.align.beliefs import LEAST_GAIN, Beliefs
 from gpustitch.oblique.align.hypotheses import Hypotheses
-from gpustitch.oblique.align.stage_model import AxisLinks, AxisPosterior, StageModel
+from gpustitch.oblique.align.stage_model import AxisLinks, AxisPosterior, StageModel, log_sum
 
 # A tile was bumped with this probability.
 _BUMPED = 1e-3
@@ -41,11 +42,30 @@ class Choice:
     bumped: Integers
     axes: tuple[AxisPosterior, ...]
     log_prior: float
+    n_shares: int
+
+    @cached_property
+    def _of_share(self) -> Floats:
+        """Logarithm of the evidence of each axis and shared part, its scale integrated out, shape (axes, shares)."""
+        of_share = [log_sum(axis.log_evidence.reshape(-1, self.n_shares)) for axis in self.axes]
+        return np.array(of_share).reshape(len(self.axes), self.n_shares)
 
     @cached_property
     def log_posterior(self) -> float:
         """Logarithm of the posterior, up to a constant; the stage's scales are integrated out."""
-        return self.log_prior + sum(axis.log_total for axis in self.axes)
+        return self.log_prior + float(log_sum(self._of_share.sum(axis=0)))
+
+    @cached_property
+    def log_evidence(self) -> tuple[Floats, ...]:
+        """For each axis the logarithm of how probable each scale is, given the links on all axes."""
+        others = self._of_share.sum(axis=0) - self._of_share
+        pairs = zip(self.axes, others, strict=True)
+        return tuple((axis.log_evidence.reshape(-1, self.n_shares) + more).ravel() for axis, more in pairs)
+
+    @property
+    def best(self) -> tuple[int, ...]:
+        """Number of the most probable scale on each axis."""
+        return tuple(int(np.argmax(log)) for log in self.log_evidence)
 
 
 class Mixture:
@@ -97,12 +117,13 @@ class Mixture:
             told = weight > 0
             links = AxisLinks(n, h.fixed[told], h.moving[told], shift[chosen[told]], weight[told])
             axes.append(self.stage.posterior(axis, links, bumped))
-        return Choice(chosen, bumped, tuple(axes), self._log_prior(chosen, bumped))
+        return Choice(chosen, bumped, tuple(axes), self._log_prior(chosen, bumped), self.stage.n_shares)
 
     def stage_alone(self) -> Choice:
         """What the stage says on all three axes, without any link."""
         links = AxisLinks(self.stage.n_tiles, _NOTHING, _NOTHING, np.zeros(0), np.zeros(0))
-        return Choice(_NOTHING, _NOTHING, tuple(self.stage.posterior(axis, links, _NOTHING) for axis in range(3)), 0.0)
+        axes = tuple(self.stage.posterior(axis, links, _NOTHING) for axis in range(3))
+        return Choice(_NOTHING, _NOTHING, axes, 0.0, self.stage.n_shares)
 
     def _log_prior(self, chosen: Integers, bumped: Integers) -> float:
         return float(self.hypotheses.log_prior[chosen].sum()) + len(bumped) * float(np.log(_BUMPED))
@@ -122,22 +143,25 @@ class Mixture:
         """Where tiles lie for the most probable scale of the stage's error on each axis."""
         h = self.hypotheses
         n, ends = len(h.fixed), (h.fixed, h.moving)
-        mean = np.array([p.mean(p.best)[h.moving] - p.mean(p.best)[h.fixed] for p in choice.axes]).reshape(-1, n)
-        spread = np.array([p.covariance(p.best, *ends) for p in choice.axes]).reshape(-1, n, n)
+        mean, spread = np.zeros((len(self.axes), n)), np.zeros((len(self.axes), n, n))
+        for axis, (posterior, scale) in enumerate(zip(choice.axes, choice.best, strict=True)):
+            position = posterior.mean(scale)
+            mean[axis], spread[axis] = position[ends[1]] - position[ends[0]], posterior.covariance(scale, *ends)
         return Beliefs(h, choice.chosen, mean, spread)
 
     def _bumps(self, choice: Choice) -> Choice:
         """The choice with one tile more or less among the bumped ones, if that is more probable."""
         off = np.zeros(self.stage.n_tiles)
-        for axis in choice.axes:
-            own = axis.mean(axis.best)
+        for posterior, scale in zip(choice.axes, choice.best, strict=True):
+            own = posterior.mean(scale)
             off = np.maximum(off, np.abs(own - np.median(own)))
         off[choice.bumped] = 0
         suspects = [*choice.bumped.tolist(), *np.flatnonzero((off > _BUMP_LEAST_PX) & (off == off.max())).tolist()]
         for tile in suspects:
             bumped = np.setxor1d(choice.bumped, [tile])
             axes = [self.stage.posterior(a, p.links, bumped) for a, p in zip(self.axes, choice.axes, strict=True)]
-            other = Choice(choice.chosen, bumped, tuple(axes), self._log_prior(choice.chosen, bumped))
+            log_prior = self._log_prior(choice.chosen, bumped)
+            other = dataclasses.replace(choice, bumped=bumped, axes=tuple(axes), log_prior=log_prior)
             if other.log_posterior > choice.log_posterior + LEAST_GAIN:
                 return other
         return choice

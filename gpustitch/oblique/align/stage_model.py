@@ -2,7 +2,8 @@
 
 On each axis the true position of a tile is its commanded one, plus an affine map of it (the camera turned, scaled or
 slanted against the stage), plus an error that the tiles of a row share, plus the tile's own error. The scales of these
-errors are not known; everything is computed for a grid of scales at once, each with its prior.
+errors are not known; everything is computed for a grid of scales at once, each with its prior. A scale is one axis's
+own; the part of the error that rows share is the same on all axes.
 """
 
 from __future__ import annotations
@@ -33,15 +34,17 @@ class StageModel:
     """The prior of the positions of n tiles, less the commanded positions, for a grid of s scales of its errors.
 
     ``columns[axis]``, shape (n, c), holds what tiles share, ``column_variance[axis]``, shape (s, c), the prior variance
-    of each coefficient, ``tile_variance[axis]``, shape (s,), that of a tile's own error, voxels squared.
+    of each coefficient, ``tile_variance[axis]``, shape (s,), that of a tile's own error, voxels squared. Points of
+    the grid come in groups of ``n_shares``: one scale, and the parts of it that rows may share.
     """
 
     def __init__(self, nominal_px: Floats, voxel_um: Sequence[float], repeatability_um: float | None = None) -> None:
         um = np.asarray(voxel_um, np.float64)
-        scale_um, shared, self.log_prior = _scales(repeatability_um, _rows(nominal_px[:, 1]).shape[1] > 0)
+        rows = _rows(nominal_px[:, 1])
+        self.n_shares = len(_SHARED) if rows.shape[1] else 1
+        scale_um, shared, self.log_prior = _scales(repeatability_um, self.n_shares)
         centred_um = (nominal_px - nominal_px.mean(axis=0)) * um
         centred_um = centred_um[:, np.ptp(centred_um, axis=0) > 0]
-        rows = _rows(nominal_px[:, 1])
         self.n_tiles = len(nominal_px)
         self.columns, self.column_variance, self.tile_variance = [], [], []
         for axis in range(3):
@@ -62,10 +65,10 @@ class StageModel:
         return AxisPosterior(links, columns, variance, self.tile_variance[axis], self.log_prior)
 
 
-def _scales(repeatability_um: float | None, has_rows: bool) -> tuple[Floats, Floats, Floats]:
+def _scales(repeatability_um: float | None, n_shares: int) -> tuple[Floats, Floats, Floats]:
     """Scale, um, shared part and log prior of each point of the grid."""
     scales = MEDIAN_UM * 2**_OCTAVES if repeatability_um is None else np.array([max(repeatability_um, 1e-3)])
-    shared = np.array(_SHARED if has_rows else _SHARED[:1])
+    shared = np.array(_SHARED[:n_shares])
     log_prior = -0.5 * (np.log(scales / MEDIAN_UM) / _SPREAD) ** 2 if len(scales) > 1 else np.zeros(1)
     log_prior = np.repeat(log_prior, len(shared))
     return np.repeat(scales, len(shared)), np.tile(shared, len(scales)), log_prior - log_sum(log_prior)
@@ -139,16 +142,6 @@ class AxisPosterior:
         """Logarithm of prior times likelihood of each scale, shape (s,)."""
         return np.asarray(self._coefficients[2] + self.log_prior)
 
-    @cached_property
-    def log_total(self) -> float:
-        """Logarithm of the likelihood of the links, whatever the scale."""
-        return log_sum(self.log_evidence)
-
-    @cached_property
-    def best(self) -> int:
-        """Number of the most probable scale."""
-        return int(np.argmax(self.log_evidence))
-
     def means(self, scales: Integers) -> Floats:
         """Mean positions for some scales, shape (s, n)."""
         shared = self._coefficients[0][scales]
@@ -175,7 +168,7 @@ class AxisPosterior:
         return np.asarray(own + ((through @ self._coefficients[1][scales]) * through).sum(axis=2))
 
 
-def log_sum(log_values: Floats) -> float:
-    """Logarithm of the sum of values of which the logarithms are given."""
-    most = float(log_values.max())
-    return most + float(np.log(np.exp(log_values - most).sum()))
+def log_sum(log_values: Floats) -> Floats:
+    """Logarithm of the sum, along the first axis, of values of which the logarithms are given."""
+    most = log_values.max(axis=0)
+    return np.asarray(most + np.log(np.exp(log_values - most).sum(axis=0)))
