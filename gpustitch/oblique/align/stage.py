@@ -291,20 +291,27 @@ def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize
     options, own = plan.options, plan.spacing
     stage = {name: _moved(options, um) for name, um in ((t.name, t.stage_um) for t in plan.mosaic.tiles)}
     tile = plan.volumes[plan.mosaic.tiles[0].name]
-    judged: Sequence[Link] = links
+    axes = (options.align_xz, True, options.align_xz)
+
+    def placed(spacing: Spacing) -> Placement:
+        more = more_slant(tile, spacing)
+        nominal = _nominal(options, plan.mosaic, spacing)
+        solved = solve_positions(
+            nominal, [slanted_link(k, more) for k in links], axes=axes, voxel_um=spacing.zyx_um,
+            stage_repeatability_um=options.stage_repeatability_um,
+        )  # fmt: skip
+        return replace(solved, links=tuple(slanted_link(k, -more) for k in solved.links))
+
+    spacing, placement = own, placed(own)
     for _ in range(_ROUNDS):
         voxel_size = estimate_voxel_size(
-            judged, stage, own.y_um, tile.coverage.n_rows * own.y_um,
+            placement.links, stage, own.y_um, tile.coverage.n_rows * own.y_um,
             stage_repeatability_um=options.stage_repeatability_um, y_size=options.y_size,
         )  # fmt: skip
-        spacing = Spacing(own.z_um * (voxel_size.used_um / own.y_um), voxel_size.used_um, own.x_um)
-        more = more_slant(tile, spacing)
-        nominal, axes = _nominal(options, plan.mosaic, spacing), (options.align_xz, True, options.align_xz)
-        solved = solve_positions(nominal, [slanted_link(k, more) for k in links], axes=axes)
-        placement = replace(solved, links=tuple(slanted_link(k, -more) for k in solved.links))
-        if [k.reason for k in placement.links] == [k.reason for k in judged]:
+        found = Spacing(own.z_um * (voxel_size.used_um / own.y_um), voxel_size.used_um, own.x_um)
+        if found == spacing:
             break
-        judged = placement.links
+        spacing, placement = found, placed(found)
     return placement, voxel_size, spacing
 
 

@@ -23,9 +23,22 @@ def grid(shape: tuple[int, int, int], stage_error: float = 4.0, seed: int = 0) -
     return nominal, true
 
 
-def link(true: dict, a: str, b: str, noise: np.ndarray | float = 0.0, n: int = 15, scatter: float = 0.05) -> Link:
+# Links that state this standard error are exact: the stage, which is off by voxels, hardly counts beside them.
+EXACT_PX = 0.005
+
+
+def link(
+    true: dict,
+    a: str,
+    b: str,
+    noise: np.ndarray | float = 0.0,
+    n: int = 15,
+    scatter: float = 0.05,
+    sigma: float | None = EXACT_PX,
+) -> Link:
     offset = tuple((true[b] - true[a] + noise).tolist())
-    return Link(a, b, offset, (scatter,) * 3, tuple(Match((0, 0, 0), (0.0, 0.0, 0.0), 0.99) for _ in range(n)))
+    matches = tuple(Match((0, 0, 0), (0.0, 0.0, 0.0), 0.99) for _ in range(n))
+    return Link(a, b, offset, (scatter,) * 3, matches, sigma_px=None if sigma is None else (sigma,) * 3)
 
 
 def neighbours(true: dict) -> list[tuple[str, str]]:
@@ -58,7 +71,7 @@ def test_direction_of_a_link_does_not_matter() -> None:
 def test_loops_average_the_noise() -> None:
     rng = np.random.default_rng(3)
     nominal, true = grid((1, 4, 4))
-    links = [link(true, a, b, rng.normal(0, 0.1, 3)) for a, b in neighbours(true)]
+    links = [link(true, a, b, rng.normal(0, 0.1, 3), sigma=0.1) for a, b in neighbours(true)]
     placement = solve_positions(nominal, links)
     assert not [k.reason for k in placement.links if k.reason]
     assert np.sqrt((errors(placement, true) ** 2).mean()) < 0.12
@@ -92,7 +105,7 @@ def test_several_wrong_links_are_all_found() -> None:
 
 def test_precise_links_count_more() -> None:
     nominal, true = grid((1, 1, 2))
-    good, bad = link(true, "000", "001"), link(true, "001", "000", 0.7, n=3, scatter=1.0)
+    good, bad = link(true, "000", "001"), link(true, "001", "000", 0.7, n=3, scatter=1.0, sigma=None)
     assert np.abs(errors(solve_positions(nominal, [good, bad]), true)).max() < 0.05
 
 
@@ -101,38 +114,64 @@ def test_a_link_that_is_somewhat_off_pulls_no_harder_than_its_limit() -> None:
     nominal = {name: (0.0, 0.0, x) for name, x in (("a", 0.0), ("c", 5.0), ("d", 5.0), ("b", 10.0))}
     true = {name: np.array(position) for name, position in nominal.items()}
     pairs = [("a", "c"), ("c", "b"), ("a", "d"), ("d", "b")]
-    links = [link(true, *pair, scatter=0.0) for pair in pairs] + [
-        link(true, "a", "b", np.array([0, 0, 0.6]), scatter=0)
+    links = [link(true, *pair, scatter=0.0, sigma=None) for pair in pairs] + [
+        link(true, "a", "b", np.array([0, 0, 0.6]), scatter=0, sigma=None)
     ]
-    found = solve_positions(nominal, links).origin_px
-    # Least squares would say 10.3. A pull of 2.5 sigma of 0.05 moves the two paths, half as stiff each, by 0.125.
-    assert found["b"][2] - found["a"][2] == pytest.approx(10.125, abs=0.005)
+    placement = solve_positions(nominal, links)
+    found = placement.origin_px
+    # Least squares would say 10.3. The link is taken for one whose error is larger than it states: 0.5 instead of 0.05.
+    assert found["b"][2] - found["a"][2] == pytest.approx(10, abs=0.02)
+    assert not any(k.reason for k in placement.links)
 
 
-def test_links_with_scatter_may_be_off_by_five_times_as_much() -> None:
+def test_links_are_judged_in_their_standard_errors() -> None:
+    """A scatter of 2 voxels among 15 matches is a standard error of 0.65."""
     nominal, true = grid((1, 2, 2))
     pairs = neighbours(true)
     for scatter, rejected in ((0.05, 1), (2.0, 0)):
-        links = [link(true, *pair, 4.0 if i == 0 else 0.0, scatter=scatter) for i, pair in enumerate(pairs)]
+        links = [link(true, *pair, 2.0 if i == 0 else 0.0, scatter=scatter, sigma=None) for i, pair in enumerate(pairs)]
         assert sum(bool(k.reason) for k in solve_positions(nominal, links).links) == rejected
 
 
-def test_a_tile_without_links_keeps_its_stage_position() -> None:
+def test_a_tile_without_links_lies_where_the_stage_has_it_relative_to_the_others() -> None:
     nominal, true = grid((1, 1, 3))
     rejected = Link("001", "002", (0.0, 0.0, 500.0), (0.0, 0.0, 0.0), (), "no room")
     placement = solve_positions(nominal, [link(true, "000", "001"), rejected])
     assert placement.unlinked == ("002",)
     linked = np.mean([np.subtract(placement.origin_px[n], nominal[n]) for n in ("000", "001")], axis=0)
-    np.testing.assert_allclose(np.subtract(placement.origin_px["002"], nominal["002"]), linked, atol=1e-6)
+    # Two tiles say little of how the stage is turned or scaled: along x, by 1 % of 130 voxels at the most.
+    assert np.abs(np.subtract(placement.origin_px["002"], nominal["002"]) - linked).max() < 1.3
     assert placement.links[1].reason == "no room"
+    assert all(placement.sigma_px["002"][axis] > 1 > EXACT_PX for axis in range(3))
 
 
-def test_each_group_stays_where_the_stage_has_its_mean() -> None:
+def test_groups_that_no_link_joins_lie_where_the_stage_has_them() -> None:
     nominal, true = grid((1, 2, 2))
     placement = solve_positions(nominal, [link(true, "000", "001"), link(true, "010", "011")])
     moved = {n: np.subtract(placement.origin_px[n], nominal[n]) for n in nominal}
-    np.testing.assert_allclose(moved["000"] + moved["001"], moved["010"] + moved["011"], atol=1e-6)
+    apart = moved["000"] + moved["001"] - moved["010"] - moved["011"]
+    assert np.abs(apart).max() < 1
     assert placement.unlinked == ()
+    assert set(placement.support.values()) == {"link"}
+
+
+@pytest.mark.parametrize("unlinked", ["none", "corner", "gap"])
+def test_a_camera_turned_against_the_stage_is_learnt(unlinked: str) -> None:
+    """Turned by 0.3 degrees: over a tile's distance the stage is 4 voxels off, over the mosaic more."""
+    nominal, _ = grid((1, 3, 6))
+    nominal = {n: tuple(np.multiply(p, (1, 800 / 140, 700 / 130))) for n, p in nominal.items()}
+    turn = np.radians(0.3)
+    matrix = np.array([[1, 0, 0.002], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]])
+    true = {n: matrix @ np.array(p) for n, p in nominal.items()}
+    is_cut = {
+        "none": lambda a, b: False,
+        "corner": lambda a, b: "025" in (a, b),
+        "gap": lambda a, b: (a[2] < "3") != (b[2] < "3"),
+    }[unlinked]
+    pairs = [pair for pair in neighbours(true) if not is_cut(*pair)]
+    placement = solve_positions(nominal, [link(true, a, b) for a, b in pairs])
+    assert len(placement.islands) == {"none": 1, "corner": 2, "gap": 2}[unlinked]
+    assert np.abs(errors(placement, true)).max() < 0.3
 
 
 def test_axes_left_out_stay() -> None:

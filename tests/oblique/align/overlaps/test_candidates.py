@@ -42,7 +42,7 @@ def test_the_true_place_stands_out_wherever_the_stage_is_within_reach(error, axi
     true = tuple(max(0, a + e) for a, e in zip(nominal, error, strict=True))
     whole = cells(tuple(n + t for n, t in zip(shape, (24, 72, 72), strict=True)), 400, seed)
     found = search(cut(whole, shape, true, nominal))
-    assert found.peaks[0].confidence > TRUSTED
+    assert found.peaks[0].confidence > 0.5
     assert np.abs(np.subtract(found.peaks[0].offset_px, true)).max() < 1.6 * max(found.binning)
     assert sum(p.confidence for p in found.peaks) < 1
 

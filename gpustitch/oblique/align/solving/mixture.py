@@ -1,0 +1,217 @@
+"""Which links are right: the most probable choice, and the choices that are nearly as probable."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gpustitch.model.arrays import Bools, Floats, Integers
+from gpustitch.oblique.align.solving.beliefs import LEAST_GAIN, Beliefs
+from gpustitch.oblique.align.solving.hypotheses import Hypotheses
+from gpustitch.oblique.align.solving.stage_model import AxisLinks, AxisPosterior, StageModel, log_sum
+
+# A tile was bumped with this probability.
+_BUMPED = 1e-3
+# A tile that is off by less was not bumped.
+_BUMP_LEAST_PX = 10.0
+_ROUNDS = 12
+# Spanning trees to start from, for up to so many tiles, and for more.
+_TREES, _FEW_TILES, _FEWER_TREES = 4, 64, 1
+# Costs in natural logarithms: a change of one link that costs more is not looked into; a choice that costs more, once
+# the other links have followed, is left out.
+_DOUBT, _LIKELY = 14.0, 9.0
+# Choices looked into.
+_MOST_DOUBTS = 40
+# Of the least costly changes, those that together cost less are tried together: so many choices at the most, for up
+# to `_FEW_TILES` tiles, and for more.
+_COMMON, _MOST_TOGETHER = 6.0, 16
+_TOGETHER, _FEWER_TOGETHER = 60, 4
+_NOTHING = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A hypothesis for each link, which tiles were bumped, and the positions on each axis that follow."""
+
+    chosen: Integers
+    bumped: Integers
+    axes: tuple[AxisPosterior, ...]
+    log_prior: float
+    n_shares: int
+
+    @cached_property
+    def _of_share(self) -> Floats:
+        """Logarithm of the evidence of each axis and shared part, its scale integrated out, shape (axes, shares)."""
+        of_share = [log_sum(axis.log_evidence.reshape(-1, self.n_shares)) for axis in self.axes]
+        return np.array(of_share).reshape(len(self.axes), self.n_shares)
+
+    @cached_property
+    def log_posterior(self) -> float:
+        """Logarithm of the posterior, up to a constant; the stage's scales are integrated out."""
+        return self.log_prior + float(log_sum(self._of_share.sum(axis=0)))
+
+    @cached_property
+    def log_evidence(self) -> tuple[Floats, ...]:
+        """For each axis the logarithm of how probable each scale is, given the links on all axes."""
+        others = self._of_share.sum(axis=0) - self._of_share
+        pairs = zip(self.axes, others, strict=True)
+        return tuple((axis.log_evidence.reshape(-1, self.n_shares) + more).ravel() for axis, more in pairs)
+
+    @property
+    def best(self) -> tuple[int, ...]:
+        """Number of the most probable scale on each axis."""
+        return tuple(int(np.argmax(log)) for log in self.log_evidence)
+
+
+class Mixture:
+    """Links as hypotheses, and tiles where the stage model has them; ``axes`` are the numbers of the axes solved."""
+
+    def __init__(self, hypotheses: Hypotheses, stage: StageModel, axes: tuple[int, ...]) -> None:
+        self.hypotheses, self.stage, self.axes = hypotheses, stage, axes
+
+    def search(self) -> list[Choice]:
+        """The most probable choice, then those that differ from it and may be right too."""
+        if not len(self.hypotheses.fixed):
+            return [self.choice(_NOTHING, _NOTHING)]
+        best = max((self.settled(start, _NOTHING) for start in self._starts()), key=lambda choice: choice.log_posterior)
+        others: list[Choice] = []
+        for _ in range(_ROUNDS):
+            others = [self.choice(chosen, best.bumped) for chosen in self._doubts(best)]
+            better = max(others, key=lambda choice: choice.log_posterior, default=best)
+            if better.log_posterior <= best.log_posterior + LEAST_GAIN:
+                break
+            best = self.settled(better.chosen, better.bumped)
+        return _distinct(best, [*others, *self._together(best, others)])
+
+    def _together(self, best: Choice, others: list[Choice]) -> Iterator[Choice]:
+        """Choices that differ from the best as two or three others do that change no link in common."""
+        likely = sorted(others, key=lambda choice: -choice.log_posterior)[:_MOST_TOGETHER]
+        changed = [set(np.flatnonzero(c.chosen != best.chosen).tolist()) for c in likely]
+        cost = [best.log_posterior - c.log_posterior for c in likely]
+        sets = []
+        for n in (2, 3):
+            for of in itertools.combinations(range(len(likely)), n):
+                is_apart = len(set[int]().union(*(changed[i] for i in of))) == sum(len(changed[i]) for i in of)
+                if is_apart and sum(cost[i] for i in of) < _COMMON:
+                    sets.append((sum(cost[i] for i in of), of))
+        most = _TOGETHER if self.stage.n_tiles <= _FEW_TILES else _FEWER_TOGETHER
+        for _, of in sorted(sets)[:most]:
+            chosen = best.chosen.copy()
+            for i in of:
+                at = list(changed[i])
+                chosen[at] = likely[i].chosen[at]
+            yield self.choice(chosen, best.bumped)
+
+    def choice(self, chosen: Integers, bumped: Integers) -> Choice:
+        """The positions that follow from one hypothesis for each link."""
+        h = self.hypotheses
+        n = self.stage.n_tiles
+        axes = []
+        for axis, all_weight, shift in zip(self.axes, h.weight, h.shift, strict=True):
+            weight = all_weight[chosen]
+            told = weight > 0
+            links = AxisLinks(n, h.fixed[told], h.moving[told], shift[chosen[told]], weight[told])
+            axes.append(self.stage.posterior(axis, links, bumped))
+        return Choice(chosen, bumped, tuple(axes), self._log_prior(chosen, bumped), self.stage.n_shares)
+
+    def stage_alone(self) -> Choice:
+        """What the stage says on all three axes, without any link."""
+        links = AxisLinks(self.stage.n_tiles, _NOTHING, _NOTHING, np.zeros(0), np.zeros(0))
+        axes = tuple(self.stage.posterior(axis, links, _NOTHING) for axis in range(3))
+        return Choice(_NOTHING, _NOTHING, axes, 0.0, self.stage.n_shares)
+
+    def _log_prior(self, chosen: Integers, bumped: Integers) -> float:
+        return float(self.hypotheses.log_prior[chosen].sum()) + len(bumped) * float(np.log(_BUMPED))
+
+    def settled(self, chosen: Integers, bumped: Integers) -> Choice:
+        """Change one hypothesis after the other, and which tiles were bumped, while that makes all more probable."""
+        choice = self.choice(chosen, bumped)
+        for _ in range(_ROUNDS):
+            choice = self._bumps(choice)
+            beliefs = self._beliefs(choice)
+            if not beliefs.climb():
+                break
+            choice = self.choice(beliefs.chosen, choice.bumped)
+        return choice
+
+    def _beliefs(self, choice: Choice) -> Beliefs:
+        """Where tiles lie for the most probable scale of the stage's error on each axis."""
+        h = self.hypotheses
+        n, ends = len(h.fixed), (h.fixed, h.moving)
+        mean, spread = np.zeros((len(self.axes), n)), np.zeros((len(self.axes), n, n))
+        for axis, (posterior, scale) in enumerate(zip(choice.axes, choice.best, strict=True)):
+            position = posterior.mean(scale)
+            mean[axis], spread[axis] = position[ends[1]] - position[ends[0]], posterior.covariance(scale, *ends)
+        return Beliefs(h, choice.chosen, mean, spread)
+
+    def _bumps(self, choice: Choice) -> Choice:
+        """The choice with one tile more or less among the bumped ones, if that is more probable."""
+        off = np.zeros(self.stage.n_tiles)
+        for posterior, scale in zip(choice.axes, choice.best, strict=True):
+            own = posterior.mean(scale)
+            off = np.maximum(off, np.abs(own - np.median(own)))
+        off[choice.bumped] = 0
+        suspects = [*choice.bumped.tolist(), *np.flatnonzero((off > _BUMP_LEAST_PX) & (off == off.max())).tolist()]
+        for tile in suspects:
+            bumped = np.setxor1d(choice.bumped, [tile])
+            axes = [self.stage.posterior(a, p.links, bumped) for a, p in zip(self.axes, choice.axes, strict=True)]
+            log_prior = self._log_prior(choice.chosen, bumped)
+            other = dataclasses.replace(choice, bumped=bumped, axes=tuple(axes), log_prior=log_prior)
+            if other.log_posterior > choice.log_posterior + LEAST_GAIN:
+                return other
+        return choice
+
+    def _starts(self) -> Iterator[Integers]:
+        """Every link right at its surest candidate; no link; spanning trees at random, the surest links first."""
+        h = self.hypotheses
+        surest = h.likeliest(np.where(h.is_right, h.log_prior, -np.inf))
+        yield surest
+        yield h.last
+        rng = np.random.default_rng(0)
+        n_trees = _TREES if self.stage.n_tiles <= _FEW_TILES else _FEWER_TREES
+        for _ in range(n_trees):
+            noise = rng.gumbel(size=len(surest))
+            in_tree = _spanning_tree(h, np.argsort(-(h.log_prior[surest] + noise), kind="stable"), self.stage.n_tiles)
+            yield np.where(in_tree, surest, h.last)
+
+    def _doubts(self, best: Choice) -> Iterator[Integers]:
+        """Hypotheses that may be as probable: those of a choice, one link changed, the others changed as follows."""
+        h, beliefs = self.hypotheses, self._beliefs(best)
+        odds = beliefs.log_odds()
+        cost = odds[best.chosen][h.link] - odds
+        # A rejected link is tried at each of its candidates, whatever that costs at first.
+        is_first = np.diff(h.candidate, prepend=-1) != 0
+        tried = (cost < _DOUBT) | (h.is_right & is_first & ~h.is_right[best.chosen][h.link])
+        tried[best.chosen] = False
+        order = np.argsort(cost, kind="stable")
+        for hypothesis in order[tried[order]][:_MOST_DOUBTS]:
+            link = h.link[hypothesis]
+            other = beliefs.copy()
+            other.change(np.array([link]), np.array([hypothesis]))
+            if other.climb(int(link)) - cost[hypothesis] > -_LIKELY:
+                yield other.chosen
+
+
+def _spanning_tree(h: Hypotheses, order: Integers, n_tiles: int) -> Bools:
+    """Which links, taken in an order, join groups of tiles that were apart."""
+    group = np.arange(n_tiles)
+    in_tree = np.zeros(len(h.fixed), bool)
+    for link in order.tolist():
+        a, b = group[h.fixed[link]], group[h.moving[link]]
+        if a != b:
+            group[group == b] = a
+            in_tree[link] = True
+    return in_tree
+
+
+def _distinct(best: Choice, found: list[Choice]) -> list[Choice]:
+    """Choices that differ, the best first, then by how probable they are."""
+    by_content = {(c.chosen.tobytes(), c.bumped.tobytes()): c for c in found}
+    by_content.pop((best.chosen.tobytes(), best.bumped.tobytes()), None)
+    others = [c for c in by_content.values() if c.log_posterior > best.log_posterior - _LIKELY]
+    return [best, *sorted(others, key=lambda c: -c.log_posterior)]
