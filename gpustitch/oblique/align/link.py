@@ -127,6 +127,9 @@ class _Linking:
             for p, r in zip(worth, refined, strict=True)
         )
         first, reason = refined[0], refined[0].reason
+        if reason and self._options.window_px is not None:
+            # Where the stated windows find nothing, no other place is offered.
+            candidates = ()
         if worth[0].confidence < TRUSTED:
             reason = self._nothing(found)
         return self._made(first, reason, candidates), first.count

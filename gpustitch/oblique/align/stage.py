@@ -296,10 +296,7 @@ def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize
     def placed(spacing: Spacing) -> Placement:
         more = more_slant(tile, spacing)
         nominal = _nominal(options, plan.mosaic, spacing)
-        solved = solve_positions(
-            nominal, [slanted_link(k, more) for k in links], axes=axes, voxel_um=spacing.zyx_um,
-            stage_repeatability_um=options.stage_repeatability_um,
-        )  # fmt: skip
+        solved = solve_positions(nominal, [slanted_link(k, more) for k in links], axes=axes, voxel_um=spacing.zyx_um)
         return replace(solved, links=tuple(slanted_link(k, -more) for k in solved.links))
 
     spacing, placement = own, placed(own)

@@ -37,10 +37,10 @@ def search(overlap: Overlap, reach: int = 12):
 @settings(max_examples=8, deadline=None)
 @given(st.tuples(*[st.integers(-11, 11)] * 3), st.integers(0, 1), st.integers(0, 99))
 def test_the_true_place_stands_out_wherever_the_stage_is_within_reach(error, axis, seed) -> None:
-    shape = (36, 48, 56)
-    nominal = tuple(int(0.75 * n) if k == axis + 1 else 12 for k, n in enumerate(shape))
+    shape = (44, 60, 64)
+    nominal = tuple(int(0.7 * n) if k == axis + 1 else 12 for k, n in enumerate(shape))
     true = tuple(max(0, a + e) for a, e in zip(nominal, error, strict=True))
-    whole = cells(tuple(n + t for n, t in zip(shape, (24, 72, 72), strict=True)), 400, seed)
+    whole = cells(tuple(n + t for n, t in zip(shape, (24, 72, 72), strict=True)), 2500, seed)
     found = search(cut(whole, shape, true, nominal))
     assert found.peaks[0].confidence > 0.5
     assert np.abs(np.subtract(found.peaks[0].offset_px, true)).max() < 1.6 * max(found.binning)

@@ -43,7 +43,7 @@ def test_every_shift_is_the_correlation_of_what_is_shared(fixed_shape, moving_sh
         expected, n = by_definition(image, moving, mask, masks[1], shift)
         assert count[at] == n
         # Few voxels may hardly vary against those of other shifts: then 0 stands for undefined.
-        assert correlation[at] == pytest.approx(expected, abs=2e-4) or (correlation[at] == 0 and n < 5)
+        assert correlation[at] == pytest.approx(expected, abs=2e-3) or (correlation[at] == 0 and n < 5)
 
 
 def test_agrees_with_scikit_image() -> None:
