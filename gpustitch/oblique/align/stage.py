@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from gpustitch.array import Device, choose_device
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import provenance
-from gpustitch.model import ZYX, Box, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, check_um, shear_of
+from gpustitch.model import ZYX, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, check_um, shear_of
 from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT, YSize, allow_unaligned, stage_repeatability_um, y_size
@@ -30,6 +29,7 @@ from gpustitch.oblique.align.outcome import (
     voxel_size_text,
     warnings_of,
 )
+from gpustitch.oblique.align.pairs import Expected, Pair, do_overlap, expected_again, neighbours
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.report import report_text
 from gpustitch.oblique.align.solve import solve_positions
@@ -44,8 +44,6 @@ from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import Workers, checked_workers
 
-# Along an axis, stage positions that differ by less than this part of a tile's extent count as one.
-_BESIDE = 0.05
 _ROUNDS = 3
 
 
@@ -198,7 +196,7 @@ def plan(options: AlignOptions) -> AlignPlan:
     )
     nominal = {name: _rounded(p) for name, p in _nominal(options, mosaic, spacing).items()}
     check_distances(nominal, volumes[mosaic.tiles[0].name].coverage, spacing)
-    pairs = tuple(_pairs(nominal, volumes, options.matching))
+    pairs = tuple(neighbours(nominal, volumes, options.matching))
     height_um = volumes[mosaic.tiles[0].name].coverage.n_rows * spacing.y_um
     check_measured(options.y_size, is_measurable(pairs, {t.name: t.stage_um for t in mosaic.tiles}, height_um))
     device = choose_device(options.device, options.device_memory_bytes)
@@ -218,16 +216,10 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     missing = list(missing_files(plan.mosaic, [plan.volumes[tile.name] for tile in plan.mosaic.tiles]))
     for text in missing:
         progress.warn(text)
-    links: list[Link] = []
-    counts: dict[tuple[str, str], LinkCount] = {}
-    for pair in tracked(plan.pairs, progress, "Aligning", len(plan.pairs), "overlaps"):
-        link, count = _link(plan, pair)
-        if link.reason and not _overlap(plan, pair):
-            # By the stage they do not overlap, and nothing says otherwise.
-            continue
-        links.append(link)
-        counts[pair] = count
-    placement, voxel_size, spacing = _solve(plan, links)
+    links, counts = _linked(plan, progress)
+    placement, voxel_size, spacing = _solve(plan, list(links.values()))
+    if _link_again(plan, placement, spacing, links, counts):
+        placement, voxel_size, spacing = _solve(plan, list(links.values()))
     _tell(plan, progress, placement, voxel_size, spacing)
     check_linked(placement, allow_unaligned=options.allow_unaligned)
     check_measured(options.y_size, voxel_size.estimate_um is not None)
@@ -264,23 +256,45 @@ def _write_report(path: Path, record: AlignmentRecord, *, overwrite: bool) -> No
             partial.write_text(report_text(record), encoding="utf-8")
 
 
-def _link(plan: AlignPlan, pair: tuple[str, str]) -> tuple[Link, LinkCount]:
+def _linked(plan: AlignPlan, progress: Progress) -> tuple[dict[Pair, Link], dict[Pair, LinkCount]]:
+    """The link of each pair about where the stage puts it."""
+    links: dict[Pair, Link] = {}
+    counts: dict[Pair, LinkCount] = {}
+    for pair in tracked(plan.pairs, progress, "Aligning", len(plan.pairs), "overlaps"):
+        z, y, x = (b - a for a, b in zip(*(plan.nominal_px[name] for name in pair), strict=True))
+        # Positions are in the grid of the stated sizes; tiles are compared in their own.
+        fixed = plan.volumes[pair[0]]
+        offset = (z, y, x - round(more_slant(fixed, plan.spacing) * z))
+        link, count = _link(plan, pair, Expected(offset, plan.options.matching.reach_px(offset, fixed.coverage.shear)))
+        if link.reason and not do_overlap(plan.nominal_px, plan.volumes, pair):
+            # By the stage they do not overlap, and nothing says otherwise.
+            continue
+        links[pair], counts[pair] = link, count
+    return links, counts
+
+
+def _link_again(
+    plan: AlignPlan, placement: Placement, spacing: Spacing, links: dict[Pair, Link], counts: dict[Pair, LinkCount]
+) -> bool:
+    """Link pairs that have no link about where the others put them; whether any was linked."""
+    tile = plan.volumes[plan.mosaic.tiles[0].name]
+    again = expected_again(placement, more_slant(tile, spacing), plan.options.matching, tile.coverage.shear)
+    any_new = False
+    for pair, expected in again.items():
+        link, count = _link(plan, pair, expected)
+        if not link.reason:
+            links[pair], counts[pair], any_new = link, count, True
+    return any_new
+
+
+def _link(plan: AlignPlan, pair: Pair, expected: Expected) -> tuple[Link, LinkCount]:
     options = plan.options
     stage = {tile.name: tile.stage_um for tile in plan.mosaic.tiles}
     seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in stage[name])]
-    z, y, x = (b - a for a, b in zip(*(plan.nominal_px[name] for name in pair), strict=True))
     fixed, moving = (plan.volumes[name] for name in pair)
-    # Positions are in the grid of the stated sizes; tiles are compared in their own.
-    overlap = Overlap(fixed, moving, (z, y, x - round(more_slant(fixed, plan.spacing) * z)))
+    overlap = Overlap(fixed, moving, expected.offset_px)
     workers = Workers(plan.n_workers, plan.device)
-    reach = options.matching.reach_px(overlap.offset, overlap.fixed.coverage.shear)
-    return link_tiles(overlap, pair, options.matching, reach, np.random.default_rng(seed), workers)
-
-
-def _overlap(plan: AlignPlan, pair: tuple[str, str]) -> bool:
-    """Whether the stage's positions let the tiles overlap."""
-    a, b = (Box.of_shape(plan.volumes[name].coverage.shape, plan.nominal_px[name]) for name in pair)
-    return not a.intersect(b).is_empty
+    return link_tiles(overlap, pair, options.matching, expected.reach_px, np.random.default_rng(seed), workers)
 
 
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
@@ -327,40 +341,6 @@ def _nominal(options: AlignOptions, mosaic: Mosaic, spacing: Spacing) -> dict[st
 def _rounded(position: PxZYX) -> ZYX:
     z, y, x = (math.floor(v + 0.5) for v in position)
     return z, y, x
-
-
-def _pairs(
-    origins: Mapping[str, ZYX], volumes: Mapping[str, Volume], matching: MatchOptions
-) -> Iterator[tuple[str, str]]:
-    """Pairs of neighbours along one axis, and the diagonal pairs that no other pairs connect.
-
-    Tiles are neighbours if they overlap within the reach of the search.
-    """
-    shapes = {name: volume.coverage.shape for name, volume in volumes.items()}
-    names = sorted(origins, key=lambda name: tuple(reversed(origins[name])))
-    diagonal = []
-    label = {name: i for i, name in enumerate(names)}
-    for a, b in itertools.combinations(names, 2):
-        box_a, box_b = (Box.of_shape(shapes[n], origins[n]) for n in (a, b))
-        reach = matching.reach_px(
-            [q - p for p, q in zip(origins[a], origins[b], strict=True)], volumes[a].coverage.shear
-        )
-        if box_a.pad(reach).intersect(box_b).is_empty:
-            continue
-        apart = [abs(p - q) > _BESIDE * n for p, q, n in zip(origins[a], origins[b], shapes[a], strict=True)]
-        if sum(apart) > 1:
-            diagonal.append((a, b))
-            continue
-        yield a, b
-        label = _merged(label, a, b)
-    for a, b in diagonal:
-        if label[a] != label[b]:
-            yield a, b
-            label = _merged(label, a, b)
-
-
-def _merged(label: Mapping[str, int], a: str, b: str) -> dict[str, int]:
-    return {name: label[a] if group == label[b] else group for name, group in label.items()}
 
 
 def _provenance(plan: AlignPlan) -> dict[str, object]:
