@@ -42,25 +42,25 @@ class Choice:
     bumped: Integers
     axes: tuple[AxisPosterior, ...]
     log_prior: float
-    n_shares: int
+    n_kinds: int
 
     @cached_property
-    def _of_share(self) -> Floats:
-        """Logarithm of the evidence of each axis and shared part, its scale integrated out, shape (axes, shares)."""
-        of_share = [log_sum(axis.log_evidence.reshape(-1, self.n_shares)) for axis in self.axes]
-        return np.array(of_share).reshape(len(self.axes), self.n_shares)
+    def _of_kind(self) -> Floats:
+        """Logarithm of the evidence of each axis and kind of error, its scale integrated out, shape (axes, kinds)."""
+        of_kind = [log_sum(axis.log_evidence.reshape(-1, self.n_kinds)) for axis in self.axes]
+        return np.array(of_kind).reshape(len(self.axes), self.n_kinds)
 
     @cached_property
     def log_posterior(self) -> float:
         """Logarithm of the posterior, up to a constant; the stage's scales are integrated out."""
-        return self.log_prior + float(log_sum(self._of_share.sum(axis=0)))
+        return self.log_prior + float(log_sum(self._of_kind.sum(axis=0)))
 
     @cached_property
     def log_evidence(self) -> tuple[Floats, ...]:
         """For each axis the logarithm of how probable each scale is, given the links on all axes."""
-        others = self._of_share.sum(axis=0) - self._of_share
+        others = self._of_kind.sum(axis=0) - self._of_kind
         pairs = zip(self.axes, others, strict=True)
-        return tuple((axis.log_evidence.reshape(-1, self.n_shares) + more).ravel() for axis, more in pairs)
+        return tuple((axis.log_evidence.reshape(-1, self.n_kinds) + more).ravel() for axis, more in pairs)
 
     @property
     def best(self) -> tuple[int, ...]:
@@ -117,13 +117,13 @@ class Mixture:
             told = weight > 0
             links = AxisLinks(n, h.fixed[told], h.moving[told], shift[chosen[told]], weight[told])
             axes.append(self.stage.posterior(axis, links, bumped))
-        return Choice(chosen, bumped, tuple(axes), self._log_prior(chosen, bumped), self.stage.n_shares)
+        return Choice(chosen, bumped, tuple(axes), self._log_prior(chosen, bumped), self.stage.n_kinds)
 
     def stage_alone(self) -> Choice:
         """What the stage says on all three axes, without any link."""
         links = AxisLinks(self.stage.n_tiles, _NOTHING, _NOTHING, np.zeros(0), np.zeros(0))
         axes = tuple(self.stage.posterior(axis, links, _NOTHING) for axis in range(3))
-        return Choice(_NOTHING, _NOTHING, axes, 0.0, self.stage.n_shares)
+        return Choice(_NOTHING, _NOTHING, axes, 0.0, self.stage.n_kinds)
 
     def _log_prior(self, chosen: Integers, bumped: Integers) -> float:
         return float(self.hypotheses.log_prior[chosen].sum()) + len(bumped) * float(np.log(_BUMPED))

@@ -1,9 +1,9 @@
 """Where the stage puts tiles: an affine map of the commanded positions, and errors of rows and of tiles.
 
 On each axis the true position of a tile is its commanded one, plus an affine map of it (the camera turned, scaled or
-slanted against the stage), plus an error that the tiles of a row share, plus the tile's own error. The scales of these
-errors are not known; everything is computed for a grid of scales at once, each with its prior. A scale is one axis's
-own; the part of the error that rows share is the same on all axes.
+slanted against the stage), plus an error that the tiles of a row share, plus the tile's own error. Or the stage drifts
+from tile to tile. The scales of errors are not known; everything is computed for a grid of scales at once, each with
+its prior. A scale is one axis's own; what kind of error it is, shared by rows or a drift, is the same on all axes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from gpustitch.model.arrays import Floats, Integers
 MEDIAN_UM = 5.0
 _SPREAD = 1.0
 _OCTAVES = np.arange(-5.0, 5.0)
-# Parts of the error's variance that all tiles of a row may share.
-_SHARED = (0.0, 0.5, 0.95)
+# Kinds of error: the part of its variance that all tiles of a row share, and the standard deviation of a drift from the
+# first tile to the last, um, for n tiles over sqrt(n).
+_KINDS = ((0.0, 0.0), (0.5, 0.0), (0.95, 0.0), (0.0, 10.0))
 # Prior standard deviation of each entry of the affine map.
 _AFFINE = 0.01
 # A tile that was bumped is off by this, voxels, on top of the stage's error.
 _BUMP_PX = 50.0
-# Commanded y further apart than this part of the widest gap are two rows.
+# Commanded positions further apart than this part of the widest gap are two rows.
 _ROW_GAP = 0.25
 
 
@@ -35,24 +36,28 @@ class StageModel:
 
     ``columns[axis]``, shape (n, c), holds what tiles share, ``column_variance[axis]``, shape (s, c), the prior variance
     of each coefficient, ``tile_variance[axis]``, shape (s,), that of a tile's own error, voxels squared. Points of
-    the grid come in groups of ``n_shares``: one scale, and the parts of it that rows may share.
+    the grid come in groups of ``n_kinds``: one scale, and all kinds of error.
     """
 
     def __init__(self, nominal_px: Floats, voxel_um: Sequence[float], repeatability_um: float | None = None) -> None:
-        um = np.asarray(voxel_um, np.float64)
-        rows = _rows(nominal_px[:, 1])
-        self.n_shares = len(_SHARED) if rows.shape[1] else 1
-        scale_um, shared, self.log_prior = _scales(repeatability_um, self.n_shares)
+        um, self.n_tiles = np.asarray(voxel_um, np.float64), len(nominal_px)
+        row = _rows(nominal_px[:, 1])
+        has_rows = 0 < row.max() < self.n_tiles - 1
+        self.n_kinds = len(_KINDS) if has_rows else 1
+        scale_um, shared, drift_um, self.log_prior = _scales(repeatability_um, self.n_kinds)
         centred_um = (nominal_px - nominal_px.mean(axis=0)) * um
         centred_um = centred_um[:, np.ptp(centred_um, axis=0) > 0]
-        self.n_tiles = len(nominal_px)
+        in_row = np.eye(row.max() + 1)[row][:, : (row.max() + 1) * has_rows]
+        drift = _drifts(*(_rows(p) for p in nominal_px.T))[:, : 4 * has_rows] * np.sqrt(self.n_tiles)
         self.columns, self.column_variance, self.tile_variance = [], [], []
         for axis in range(3):
             variance = (scale_um / um[axis]) ** 2
-            self.columns.append(np.hstack([centred_um / um[axis], rows]))
-            affine = np.full((len(variance), centred_um.shape[1]), _AFFINE**2)
-            of_rows = np.repeat((shared * variance)[:, None], rows.shape[1], axis=1)
-            self.column_variance.append(np.hstack([affine, of_rows]))
+            self.columns.append(np.hstack([centred_um / um[axis], in_row, drift / um[axis]]))
+            of_each = ((_AFFINE**2, centred_um), (shared * variance, in_row), (drift_um**2, drift))
+            ones = np.ones_like(variance)
+            self.column_variance.append(
+                np.hstack([np.repeat((v * ones)[:, None], c.shape[1], axis=1) for v, c in of_each])
+            )
             self.tile_variance.append((1 - shared) * variance)
 
     def posterior(self, axis: int, links: AxisLinks, bumped: Integers) -> AxisPosterior:
@@ -65,23 +70,33 @@ class StageModel:
         return AxisPosterior(links, columns, variance, self.tile_variance[axis], self.log_prior)
 
 
-def _scales(repeatability_um: float | None, n_shares: int) -> tuple[Floats, Floats, Floats]:
-    """Scale, um, shared part and log prior of each point of the grid."""
+def _scales(repeatability_um: float | None, n_kinds: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Scale, um, shared part, drift, um, and log prior of each point of the grid."""
     scales = MEDIAN_UM * 2**_OCTAVES if repeatability_um is None else np.array([max(repeatability_um, 1e-3)])
-    shared = np.array(_SHARED[:n_shares])
+    shared, drift = np.array(_KINDS[:n_kinds]).T
     log_prior = -0.5 * (np.log(scales / MEDIAN_UM) / _SPREAD) ** 2 if len(scales) > 1 else np.zeros(1)
-    log_prior = np.repeat(log_prior, len(shared))
-    return np.repeat(scales, len(shared)), np.tile(shared, len(scales)), log_prior - log_sum(log_prior)
+    log_prior, n = np.repeat(log_prior, n_kinds), len(scales)
+    return np.repeat(scales, n_kinds), np.tile(shared, n), np.tile(drift, n), log_prior - log_sum(log_prior)
 
 
-def _rows(y: Floats) -> Floats:
-    """A column for each row of tiles, 1 for its tiles; no columns if rows hold one tile each or there is one row."""
-    order = np.argsort(y, kind="stable")
-    gaps = np.diff(y[order])
-    label = np.zeros(len(y), np.int64)
-    label[order[1:]] = np.cumsum(gaps > max(_ROW_GAP * gaps.max(initial=0.0), 1e-9))
-    n = int(label.max()) + 1
-    return np.eye(n)[label] if 1 < n < len(y) else np.zeros((len(y), 0))
+def _rows(coordinate: Floats) -> Integers:
+    """Number of the row that each tile is in, from its coordinate across the rows."""
+    order = np.argsort(coordinate, kind="stable")
+    gaps = np.diff(coordinate[order])
+    row = np.zeros(len(coordinate), np.int64)
+    row[order[1:]] = np.cumsum(gaps > max(_ROW_GAP * gaps.max(initial=0.0), 1e-9))
+    return row
+
+
+def _drifts(z: Integers, y: Integers, x: Integers) -> Floats:
+    """How far each tile is in the order of acquisition, from 0 to 1: along x or y, one way or to and fro."""
+    columns = []
+    for slow, fast in ((y, x), (x, y)):
+        n = fast.max() + 1
+        start = (z * (slow.max() + 1) + slow) * n
+        columns += [start + fast, start + np.where(slow % 2, n - 1 - fast, fast)]
+    order = np.array(columns, np.float64).T
+    return np.asarray((order - order.mean(axis=0)) / np.maximum(np.ptp(order, axis=0), 1))
 
 
 class AxisLinks:
