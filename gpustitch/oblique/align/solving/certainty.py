@@ -14,7 +14,7 @@ from gpustitch.oblique.align.solving.mixture import Choice
 _HALF_95 = 1.959964
 # What is less probable than this, compared with all, is left out.
 _LEAST_WEIGHT = 1e-4
-_BISECTIONS = 40
+_BISECTIONS = 25
 
 
 def weights_of(choices: Sequence[Choice]) -> Floats:
@@ -45,7 +45,7 @@ def standard_errors(position: Floats, choices: Sequence[Choice], weights: Floats
         parts.append(weight * part)
     mean = np.concatenate(means)
     off = mean - mean.mean(axis=1, keepdims=True) - (position - position.mean())
-    return _half_width(off, np.concatenate(deviations), np.concatenate(parts)) / _HALF_95
+    return half_width(off, np.concatenate(deviations), np.concatenate(parts)) / _HALF_95
 
 
 def _scales(log_evidence: Floats) -> tuple[Floats, Integers]:
@@ -55,7 +55,7 @@ def _scales(log_evidence: Floats) -> tuple[Floats, Integers]:
     return weight[kept] / weight[kept].sum(), kept
 
 
-def _half_width(off: Floats, deviation: Floats, weight: Floats) -> Floats:
+def half_width(off: Floats, deviation: Floats, weight: Floats) -> Floats:
     """Half width of the interval about 0 with 95 % of a mixture of m normal distributions, for each of n tiles."""
     kept = weight > _LEAST_WEIGHT * weight.max()
     off, deviation, weight = off[kept], deviation[kept], weight[kept] / weight[kept].sum()

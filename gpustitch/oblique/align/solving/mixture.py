@@ -21,7 +21,7 @@ _BUMPED = 1e-3
 _BUMP_LEAST_PX = 10.0
 _ROUNDS = 12
 # Spanning trees to start from, for up to so many tiles, and for more.
-_TREES, _FEW_TILES, _FEWER_TREES = 4, 64, 1
+_TREES, _FEW_TILES, _FEWER_TREES = 3, 64, 1
 # Costs in natural logarithms: a change of one link that costs more is not looked into; a choice that costs more, once
 # the other links have followed, is left out.
 _DOUBT, _LIKELY = 14.0, 9.0
