@@ -141,7 +141,7 @@ def _shared(n_fixed: int, n_moving: int, shift: Integers) -> tuple[Integers, Int
 def _running(array: Array) -> Array:
     """Sums over all voxels before each, on every axis, float64, one longer than the array."""
     xp = namespace(array)
-    out = xp.zeros([n + 1 for n in array.shape])
+    out: Array = xp.zeros([n + 1 for n in array.shape])
     inside = out[1:, 1:, 1:]
     inside[...] = array
     for axis in range(3):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.oblique.align.support import supports
+from gpustitch.oblique.align.solving.support import supports
 
 PAIRS = [tuple("abcdef"[i] for i in pair) for pair in itertools.combinations(range(6), 2)]
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 
 from gpustitch.model import Candidate, Link
-from gpustitch.oblique.align.hypotheses import hypotheses_of
-from gpustitch.oblique.align.mixture import Mixture
-from gpustitch.oblique.align.stage_model import StageModel
+from gpustitch.oblique.align.solving.hypotheses import hypotheses_of
+from gpustitch.oblique.align.solving.mixture import Mixture
+from gpustitch.oblique.align.solving.stage_model import StageModel
 
 NOTHING = np.zeros(0, np.int64)
 AXES = np.ones(3, bool)

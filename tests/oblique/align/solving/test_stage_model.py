@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from gpustitch.oblique.align.stage_model import AxisLinks, StageModel
+from gpustitch.oblique.align.solving.stage_model import AxisLinks, StageModel
 
 NOTHING = np.zeros(0, np.int64)
 

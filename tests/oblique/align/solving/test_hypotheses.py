@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gpustitch.model import Candidate, Link, Match
-from gpustitch.oblique.align.hypotheses import candidates_of, hypotheses_of
+from gpustitch.oblique.align.solving.hypotheses import candidates_of, hypotheses_of
 
 MATCH = Match((0, 0, 0), (0.0, 0.0, 0.0), 0.99)
 NOMINAL = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 100.0]])

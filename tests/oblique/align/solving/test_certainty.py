@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpustitch.oblique.align.certainty import half_width
+from gpustitch.oblique.align.solving.certainty import half_width
 
 
 def test_one_normal_distribution() -> None:
