@@ -155,9 +155,7 @@ def _judged(
 def _reason(off_px: float, in_loop: bool, n_candidates: int) -> str:
     """Why a link is false: by how much it is off, and off what."""
     if in_loop:
-        why = (
-            f"contradicts the other links by {off_px:.1f} voxels; a larger `window_px` tells repeated structures apart"
-        )
+        why = f"contradicts the other links by {off_px:.1f} voxels; a larger `window_px` tells repeats apart"
     else:
         why = (
             f"lies {off_px:.1f} voxels from where the stage model puts it, and no loop supports it; a smaller "

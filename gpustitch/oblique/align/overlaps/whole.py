@@ -14,7 +14,7 @@ from gpustitch.model.arrays import Integers
 # Of the largest variances of what is shared: where less is left, a quotient is rounding.
 _FAINT = 1e-4
 # Of the largest sum of squares: a variance below is the rounding of its sums.
-_ROUNDING = 1e-6
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
