@@ -101,7 +101,7 @@ class Comparison:
         variances = []
         for total, squares in ((f_sum, f_squares), (g_sum, g_squares)):
             variance = squares - total**2 / safe
-            variances.append(xp.where(variance > _ROUNDING * squares.max(), variance, 0))
+            variances.append(xp.where((n > 1) & (variance > _ROUNDING * squares.max()), variance, 0))
         return Shared(n, cross - f_sum * g_sum / safe, *variances)
 
     def _products(self, f: Array, transform: Array) -> Array:
