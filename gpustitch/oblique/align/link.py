@@ -57,6 +57,7 @@ class _Refined:
     matches: tuple[Match, ...] = ()
     n_independent: float = 0.0
     count: LinkCount = LinkCount()
+    is_narrow: bool = False
     reason: str = ""
 
 
@@ -137,6 +138,12 @@ class _Linking:
     def _refine(self, place: ZYX, near_px: PxZYX) -> _Refined:
         """The offset near a place: by windows, or by the overlap as a whole where few windows show anything."""
         refined = self._by_windows(place, near_px)
+        if refined.matches and refined.is_narrow:
+            z, y, x = refined.offset_px
+            closer = _rounded((z, y, x - self._shear * z))
+            if closer != place:
+                # What both tiles have is known only now; near its ends, every voxel counts.
+                refined = self._by_windows(closer, near_px)
         if refined.n_independent >= _FEW or self._options.window_px is not None:
             return refined
         z, y, x = (math.ceil(n) + 1 for n in near_px)
@@ -167,7 +174,7 @@ class _Linking:
         points = draw_points(
             overlap.fixed, centres, options.blob_window_px, options.sample_count, self._rng, self._workers
         )
-        matches = match_windows(overlap, windows, points, self._workers)
+        matches = match_windows(overlap, windows, points, self._workers, shared_only=near_px is not None)
         least = options.min_correlation
         if least is None:
             least = _UNSEARCHED_CORRELATION if near_px is None else _NOISE_CORRELATION
@@ -188,7 +195,10 @@ class _Linking:
         )
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
         count = dataclasses.replace(count, agreeing=len(agreeing))
-        return _Refined(found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count)
+        is_narrow = windows.shape != self._windows().shape
+        return _Refined(
+            found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count, is_narrow
+        )
 
     def _windows(self) -> Windows:
         options = self._options

@@ -86,6 +86,14 @@ class ObliqueTile:
         """Voxels of ``box``, shape ``box.shape``; zero outside the coverage."""
         return padded(box, self.shape, self.dtype, self._inside)
 
+    def read_along_sheet(self, box: Box) -> npt.NDArray[Any]:
+        """Pixels of the frames, shape ``box.shape``: voxel (z, y, f) is column z and row y of frame f.
+
+        Nothing is interpolated. ``box`` must lie within the frames; absent ones read as zeros.
+        """
+        rows, columns = slice(box.start[1], box.stop[1]), slice(box.start[0], box.stop[0])
+        return self._corrected(box.start[2], box.stop[2], rows, columns).transpose(2, 1, 0)
+
     def _inside(self, box: Box) -> npt.NDArray[Any]:
         if not self.coverage.intersects(box):
             return np.zeros(box.shape, self.dtype)

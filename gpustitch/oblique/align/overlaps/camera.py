@@ -19,15 +19,16 @@ _PLANES = 32
 class CameraView:
     """A volume whose grid is slanted like the sheet: planes z, rows y, frames f.
 
-    Voxel (z, y, f) is the volume's at column ``f + shear * z``, interpolated along x unless the shear is whole. For a
-    volume that is a box, shear 0, the view is the volume itself.
+    A volume that can ``read_along_sheet``, raw frames, is read so. Of any other, voxel (z, y, f) is that at column
+    ``f + shear * z``, interpolated along x unless the shear is whole. A volume that is a box is its own view.
     """
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
         self.spacing: Spacing = volume.spacing
         self.shear = volume.coverage.shear
-        self._is_whole = abs(self.shear - round(self.shear)) <= WHOLE_FRAME
+        self._frames = getattr(volume, "read_along_sheet", None)
+        self._is_whole = self._frames is not None or abs(self.shear - round(self.shear)) <= WHOLE_FRAME
         self.dtype: np.dtype[Any] = volume.dtype if self._is_whole else np.dtype(np.float32)
 
     @property
@@ -45,6 +46,9 @@ class CameraView:
         return padded(box, self.coverage.shape, self.dtype, self._inside)
 
     def _inside(self, box: Box) -> npt.NDArray[Any]:
+        if self._frames is not None:
+            voxels: npt.NDArray[Any] = self._frames(box)
+            return voxels
         out = np.empty(box.shape, self.dtype)
         for first in range(box.start[0], box.stop[0], _PLANES):
             last = min(first + _PLANES, box.stop[0])

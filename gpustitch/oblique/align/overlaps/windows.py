@@ -76,10 +76,17 @@ def _odd(n: float) -> int:
     return whole if whole % 2 else whole - 1
 
 
-def match_windows(overlap: Overlap, windows: Windows, points: Integers, workers: Workers) -> list[Match]:
-    """Follow the window about each of the ``points`` (n, 3) uphill; walks out of the moving tile are left out."""
+def match_windows(
+    overlap: Overlap, windows: Windows, points: Integers, workers: Workers, *, shared_only: bool = False
+) -> list[Match]:
+    """Follow the window about each of the ``points`` (n, 3) uphill; walks out of the moving tile are left out.
+
+    With ``shared_only`` nothing is read that only one of the tiles has. Then smoothing meets the end of the data at the
+    same place in both. Otherwise what is cut off in one tile alone displaces windows near the end of an overlap.
+    """
     batches = _batches(len(points), windows, workers)
-    follow = functools.partial(_follow, overlap, windows, workers.device)
+    boxes = _shared(overlap) if shared_only else (_grid(overlap.fixed), _grid(overlap.moving))
+    follow = functools.partial(_follow, overlap, windows, workers.device, boxes)
     return [m for found in ordered_map(follow, (points[b] for b in batches), workers.n) for m in found]
 
 
@@ -92,16 +99,28 @@ def _batches(n: int, windows: Windows, workers: Workers) -> Iterator[slice]:
         yield slice(first, first + size)
 
 
-def _follow(overlap: Overlap, windows: Windows, device: Device, points: Integers) -> list[Match]:
+def _grid(volume: Volume) -> Box:
+    return Box.of_shape(volume.coverage.shape)
+
+
+def _shared(overlap: Overlap) -> tuple[Box, Box]:
+    """What both tiles have, in voxels of each."""
+    both = _grid(overlap.fixed).intersect(_grid(overlap.moving).shift(overlap.offset))
+    return both, both.shift([-o for o in overlap.offset])
+
+
+def _follow(
+    overlap: Overlap, windows: Windows, device: Device, boxes: tuple[Box, Box], points: Integers
+) -> list[Match]:
     """All windows of a batch walk together; those that reach the edge of what was read go on with what lies beyond."""
     half, found = windows.half, {}
     walking: dict[int, tuple[Array, ZYX]] = {}
     for i, (z, y, x) in enumerate(points.tolist()):
-        fixed = _smoothed(overlap.fixed, (z, y, x), windows, device)
+        fixed = _smoothed(overlap.fixed, boxes[0], (z, y, x), windows, device)
         # A frame that could not be read just now is no longer covered.
         if is_covered(overlap.fixed.coverage, (z, y, x), half):
             walking[i] = fixed, (z - overlap.offset[0], y - overlap.offset[1], x - overlap.offset[2])
-    grid = Box.of_shape(overlap.moving.coverage.shape)
+    grid = boxes[1]
     for _ in range(_FETCHES):
         walking = {i: w for i, w in walking.items() if grid.contains(_window(w[1], [h + 1 for h in half]))}
         if not walking:
@@ -132,10 +151,10 @@ def _begin(place: ZYX, box: Box, half: ZYX) -> ZYX:
     return z, y, x
 
 
-def _smoothed(volume: Volume, centre: ZYX, windows: Windows, device: Device) -> Array:
+def _smoothed(volume: Volume, within: Box, centre: ZYX, windows: Windows, device: Device) -> Array:
     """The window, smoothed together with its surroundings, so that no edge of an array falls on it."""
     window = _window(centre, windows.half)
-    around = window.pad([gaussian_radius(s) for s in windows.sigma_px]).intersect(Box.of_shape(volume.coverage.shape))
+    around = window.pad([gaussian_radius(s) for s in windows.sigma_px]).intersect(within)
     voxels = volume.read(around)
     with on(device):
         return smooth(to_device(voxels, device), windows.sigma_px, window.slices(around.start))

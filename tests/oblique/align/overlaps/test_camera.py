@@ -19,12 +19,20 @@ class Stack:
         return self.array[start:stop, rows, columns]
 
 
-def tile(step: float, absent: tuple[int, ...] = ()) -> tuple[np.ndarray, CameraView]:
+class Upright:
+    """A volume that can be read in its own grid only."""
+
+    def __init__(self, tile: ObliqueTile) -> None:
+        self.read, self.coverage, self.spacing, self.dtype = tile.read, tile.coverage, tile.spacing, tile.dtype
+
+
+def tile(step: float, absent: tuple[int, ...] = (), is_raw: bool = False) -> tuple[np.ndarray, CameraView]:
     """A tile of frames that change linearly from frame to frame, which interpolation does not blur."""
     rng = np.random.default_rng(0)
     frames = np.arange(23)[:, None, None] * rng.integers(1, 9, (6, 70)) + rng.integers(0, 1000, (6, 70))
     stack = Stack(frames.astype(np.uint16), absent)
-    return stack.array, CameraView(ObliqueTile(stack, ObliqueScan(*frames.shape, 1.8, step)))
+    volume = ObliqueTile(stack, ObliqueScan(*frames.shape, 1.8, step))
+    return stack.array, CameraView(volume if is_raw else Upright(volume))
 
 
 @pytest.mark.parametrize("step", [1.8 / 2**0.5, 1.8 / 2**1.5, 0.9, 1.1, 2.0])
@@ -55,3 +63,11 @@ def test_a_box_is_its_own_view() -> None:
     _, slanted = tile(1.28)
     view = CameraView(ArrayVolume(array, slanted.spacing))
     assert view.dtype == np.uint16 and np.array_equal(view.read(Box.of_shape(array.shape)), array)
+
+
+@pytest.mark.parametrize("step", [1.8 / 2**0.5, 1.1])
+def test_raw_frames_are_read_as_they_are(step: float) -> None:
+    frames, view = tile(step, (7,), is_raw=True)
+    box = Box((2, 1, 0), (66, 6, 23))
+    assert view.dtype == np.uint16 and view.coverage.absent == (7,)
+    assert np.array_equal(view.read(box), frames[:, 1:6, 2:66].transpose(2, 1, 0))
