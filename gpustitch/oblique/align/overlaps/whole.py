@@ -145,7 +145,7 @@ def _running(array: Array) -> Array:
     inside = out[1:, 1:, 1:]
     inside[...] = array
     for axis in range(3):
-        xp.cumsum(inside, axis=axis, out=inside)
+        inside[...] = xp.cumsum(inside, axis=axis)
     return out
 
 
