@@ -232,3 +232,24 @@ def test_one_bumped_tile_does_not_spoil_the_scale_of_the_stage() -> None:
     assert not any(k.reason for k in placement.links)
     assert max(placement.sigma_px["022"]) < 6
     assert np.abs(case.errors(placement)).max() < 10
+
+
+def test_a_large_mosaic_with_many_false_links() -> None:
+    """Here hypotheses change together; a tile whose only link is false is not taken for a bumped one."""
+    case = Case((1, 10, 10), 2)
+    hanging = [pair for pair in case.pairs if "099" in pair][:1]
+    false = set(case.rng.choice(len(case.pairs), 14, replace=False).tolist())
+    links = []
+    for i, pair in enumerate(case.pairs):
+        if "099" in pair:
+            links += [case.link(*pair, (40.0, -50.0, 30.0), n=7)] if pair in hanging else []
+        else:
+            links.append(case.link(*pair, case.rng.uniform(-60, 60, 3) if i in false else 0.0, 6 if i in false else 20))
+    with np.errstate(all="raise", under="ignore"):
+        placement = solve_positions(case.nominal, links)
+    right = [k for k in placement.links if not k.reason]
+    assert all(np.abs(np.subtract(k.offset_px, case.true[k.moving] - case.true[k.fixed])).max() < 1 for k in right)
+    assert placement.support["099"] == "stage"
+    assert max(placement.sigma_px["099"]) < 8
+    placed = [np.subtract(placement.origin_px[n], case.true[n]) for n in case.nominal if placement.support[n] == "loop"]
+    assert np.abs(placed - np.mean(placed, axis=0)).max() < 0.5

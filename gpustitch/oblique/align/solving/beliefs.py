@@ -13,6 +13,10 @@ LEAST_GAIN = 1e-9
 _TOGETHER = 0.25
 # Only where there are more links: there one change after the other takes too long.
 _FEW_LINKS = 150
+# A link alone holds tiles in place if it leaves less than this part of the variance that the offset has without it.
+_ALONE = 1e-3
+# No part is less than rounding can tell.
+_LEAST_LEFT = 1e-10
 
 
 class Beliefs:
@@ -32,9 +36,9 @@ class Beliefs:
     def log_odds(self) -> Floats:
         """Logarithm of how probable each hypothesis is given all *other* links, up to a constant for each link."""
         h = self.hypotheses
-        seen = np.diagonal(self.spread, axis1=1, axis2=2)
+        seen = np.maximum(np.diagonal(self.spread, axis1=1, axis2=2), 0)
         weight, shift = h.weight[:, self.chosen], h.shift[:, self.chosen]
-        left = np.maximum(1 - weight * seen, 1e-12)
+        left = np.maximum(1 - weight * seen, _LEAST_LEFT)
         mean = (self.mean - weight * seen * shift) / left
         total = (seen / left)[:, h.link] + h.variance
         off = h.shift - mean[:, h.link]
@@ -44,7 +48,11 @@ class Beliefs:
         return np.asarray(h.log_prior - 0.5 * terms.sum(axis=0))
 
     def climb(self, clamped: int | None = None) -> float:
-        """Change the hypotheses that gain most, until none gains, but not that of link ``clamped``; what was gained."""
+        """Change the hypotheses that gain most, until none gains, but not that of link ``clamped``; what was gained.
+
+        After a link is let go that alone held tiles in place, rounding would spoil what follows. Then this stops, and
+        beliefs have to be made anew from ``chosen``.
+        """
         h, gained = self.hypotheses, 0.0
         for _ in range(4 * len(h.fixed)):
             odds = self.log_odds()
@@ -54,12 +62,22 @@ class Beliefs:
                 gain[clamped] = 0
             if gain.max() <= LEAST_GAIN:
                 break
-            links = self._together(gain)
+            first = int(np.argmax(gain))
+            if self._alone_holds(first, int(best[first])):
+                self.chosen[first] = best[first]
+                return gained + float(gain[first])
+            links = self._together(gain, best)
             gained += float(gain[links].sum())
             self.change(links, best[links])
         return gained
 
-    def _together(self, gain: Floats) -> Integers:
+    def _alone_holds(self, link: int, hypothesis: int) -> bool:
+        """Whether a link, about to say less, says nearly all that is known of its offset."""
+        weight = self.hypotheses.weight[:, self.chosen[link]]
+        says_less = self.hypotheses.weight[:, hypothesis] < weight
+        return bool((says_less & (1 - weight * self.spread[:, link, link] < _ALONE)).any())
+
+    def _together(self, gain: Floats, best: Integers) -> Integers:
         """The link that gains most; in a large mosaic also others, far from it and from each other."""
         first = int(np.argmax(gain))
         if self.mean.shape[1] <= _FEW_LINKS:
@@ -69,7 +87,7 @@ class Beliefs:
         enough = np.flatnonzero(gain >= _TOGETHER * gain[first])
         for link in enough[np.argsort(-gain[enough], kind="stable")].tolist():
             ends = {int(h.fixed[link]), int(h.moving[link])}
-            if not ends & taken:
+            if not (ends & taken or self._alone_holds(link, int(best[link]))):
                 links.append(link)
                 taken |= ends
         return np.array(links)

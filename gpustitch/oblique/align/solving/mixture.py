@@ -19,18 +19,17 @@ from gpustitch.oblique.align.solving.stage_model import AxisLinks, AxisPosterior
 _BUMPED = 1e-3
 # A tile that is off by less was not bumped.
 _BUMP_LEAST_PX = 10.0
-_ROUNDS = 12
-# Spanning trees to start from, for up to so many tiles, and for more.
-_TREES, _FEW_TILES, _FEWER_TREES = 3, 64, 1
-# Costs in natural logarithms: a change of one link that costs more is not looked into; a choice that costs more, once
-# the other links have followed, is left out.
-_DOUBT, _LIKELY = 14.0, 9.0
-# Choices looked into.
-_MOST_DOUBTS = 40
-# Of the least costly changes, those that together cost less are tried together: so many choices at the most, for up
-# to `_FEW_TILES` tiles, and for more.
-_COMMON, _MOST_TOGETHER = 6.0, 16
-_TOGETHER, _FEWER_TOGETHER = 60, 4
+# Rounds after which a search stops, though it may still gain.
+_ROUNDS = 50
+# Effort for up to so many tiles, and for more: spanning trees to start from, choices that differ from the best by one
+# change of a link, and by two or three of the least costly changes at once.
+_FEW_TILES = 64
+_TREES, _CHANGES, _CHANGES_AT_ONCE = (3, 1), (40, 12), (60, 4)
+# Changes that are tried at all, and of which two or three are tried at once.
+_MOST_TRIED, _MOST_AT_ONCE = 40, 16
+# Costs in natural logarithms: a change that costs more is not tried; one that costs more, once the other links have
+# followed, is left out; changes that together cost more are not tried at once.
+_DOUBT, _LIKELY, _COMMON = 14.0, 9.0, 6.0
 _NOTHING = np.zeros(0, np.int64)
 
 
@@ -73,6 +72,7 @@ class Mixture:
 
     def __init__(self, hypotheses: Hypotheses, stage: StageModel, axes: tuple[int, ...]) -> None:
         self.hypotheses, self.stage, self.axes = hypotheses, stage, axes
+        self._size = int(stage.n_tiles > _FEW_TILES)
 
     def search(self) -> list[Choice]:
         """The most probable choice, then those that differ from it and may be right too."""
@@ -81,7 +81,8 @@ class Mixture:
         best = max((self.settled(start, _NOTHING) for start in self._starts()), key=lambda choice: choice.log_posterior)
         others: list[Choice] = []
         for _ in range(_ROUNDS):
-            others = [self.choice(chosen, best.bumped) for chosen in self._doubts(best)]
+            doubts = itertools.islice(self._doubts(best), _CHANGES[self._size])
+            others = [self.choice(chosen, best.bumped) for chosen in doubts]
             better = max(others, key=lambda choice: choice.log_posterior, default=best)
             if better.log_posterior <= best.log_posterior + LEAST_GAIN:
                 break
@@ -90,7 +91,7 @@ class Mixture:
 
     def _together(self, best: Choice, others: list[Choice]) -> Iterator[Choice]:
         """Choices that differ from the best as two or three others do that change no link in common."""
-        likely = sorted(others, key=lambda choice: -choice.log_posterior)[:_MOST_TOGETHER]
+        likely = sorted(others, key=lambda choice: -choice.log_posterior)[:_MOST_AT_ONCE]
         changed = [set(np.flatnonzero(c.chosen != best.chosen).tolist()) for c in likely]
         cost = [best.log_posterior - c.log_posterior for c in likely]
         sets = []
@@ -99,8 +100,7 @@ class Mixture:
                 is_apart = len(set[int]().union(*(changed[i] for i in of))) == sum(len(changed[i]) for i in of)
                 if is_apart and sum(cost[i] for i in of) < _COMMON:
                     sets.append((sum(cost[i] for i in of), of))
-        most = _TOGETHER if self.stage.n_tiles <= _FEW_TILES else _FEWER_TOGETHER
-        for _, of in sorted(sets)[:most]:
+        for _, of in sorted(sets)[: _CHANGES_AT_ONCE[self._size]]:
             chosen = best.chosen.copy()
             for i in of:
                 at = list(changed[i])
@@ -132,14 +132,16 @@ class Mixture:
         """Change one hypothesis after the other, and which tiles were bumped, while that makes all more probable."""
         choice = self.choice(chosen, bumped)
         for _ in range(_ROUNDS):
-            choice = self._bumps(choice)
-            beliefs = self._beliefs(choice)
+            before, choice = choice, self._bumps(choice)
+            beliefs = self.beliefs(choice)
             if not beliefs.climb():
-                break
+                if choice is before:
+                    break
+                continue
             choice = self.choice(beliefs.chosen, choice.bumped)
         return choice
 
-    def _beliefs(self, choice: Choice) -> Beliefs:
+    def beliefs(self, choice: Choice) -> Beliefs:
         """Where tiles lie for the most probable scale of the stage's error on each axis."""
         h = self.hypotheses
         n, ends = len(h.fixed), (h.fixed, h.moving)
@@ -150,20 +152,25 @@ class Mixture:
         return Beliefs(h, choice.chosen, mean, spread)
 
     def _bumps(self, choice: Choice) -> Choice:
-        """The choice with one tile more or less among the bumped ones, if that is more probable."""
+        """The choice with a tile more or less among the bumped ones, or without its links, if that is more probable."""
         off = np.zeros(self.stage.n_tiles)
         for posterior, scale in zip(choice.axes, choice.best, strict=True):
             own = posterior.mean(scale)
             off = np.maximum(off, np.abs(own - np.median(own)))
         off[choice.bumped] = 0
         suspects = [*choice.bumped.tolist(), *np.flatnonzero((off > _BUMP_LEAST_PX) & (off == off.max())).tolist()]
+        h = self.hypotheses
         for tile in suspects:
             bumped = np.setxor1d(choice.bumped, [tile])
             axes = [self.stage.posterior(a, p.links, bumped) for a, p in zip(self.axes, choice.axes, strict=True)]
             log_prior = self._log_prior(choice.chosen, bumped)
             other = dataclasses.replace(choice, bumped=bumped, axes=tuple(axes), log_prior=log_prior)
-            if other.log_posterior > choice.log_posterior + LEAST_GAIN:
-                return other
+            # Or all that is known of the tile is false.
+            at_tile = (h.fixed == tile) | (h.moving == tile)
+            loose = self.choice(np.where(at_tile, h.last, choice.chosen), np.setdiff1d(choice.bumped, [tile]))
+            best = max(choice, other, loose, key=lambda each: each.log_posterior)
+            if best.log_posterior > choice.log_posterior + LEAST_GAIN:
+                return best
         return choice
 
     def _starts(self) -> Iterator[Integers]:
@@ -173,15 +180,14 @@ class Mixture:
         yield surest
         yield h.last
         rng = np.random.default_rng(0)
-        n_trees = _TREES if self.stage.n_tiles <= _FEW_TILES else _FEWER_TREES
-        for _ in range(n_trees):
+        for _ in range(_TREES[self._size]):
             noise = rng.gumbel(size=len(surest))
             in_tree = _spanning_tree(h, np.argsort(-(h.log_prior[surest] + noise), kind="stable"), self.stage.n_tiles)
             yield np.where(in_tree, surest, h.last)
 
     def _doubts(self, best: Choice) -> Iterator[Integers]:
         """Hypotheses that may be as probable: those of a choice, one link changed, the others changed as follows."""
-        h, beliefs = self.hypotheses, self._beliefs(best)
+        h, beliefs = self.hypotheses, self.beliefs(best)
         odds = beliefs.log_odds()
         cost = odds[best.chosen][h.link] - odds
         # A rejected link is tried at each of its candidates, whatever that costs at first.
@@ -189,7 +195,7 @@ class Mixture:
         tried = (cost < _DOUBT) | (h.is_right & is_first & ~h.is_right[best.chosen][h.link])
         tried[best.chosen] = False
         order = np.argsort(cost, kind="stable")
-        for hypothesis in order[tried[order]][:_MOST_DOUBTS]:
+        for hypothesis in order[tried[order]][:_MOST_TRIED]:
             link = h.link[hypothesis]
             other = beliefs.copy()
             other.change(np.array([link]), np.array([hypothesis]))

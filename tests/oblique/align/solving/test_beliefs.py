@@ -32,7 +32,7 @@ def test_log_odds_are_those_of_the_model_without_the_link() -> None:
     h = model.hypotheses
     chosen = h.likeliest(h.log_prior)
     choice = model.choice(chosen, NOTHING)
-    odds = model._beliefs(choice).log_odds()
+    odds = model.beliefs(choice).log_odds()
 
     def total(chosen: np.ndarray) -> float:
         other = model.choice(chosen, NOTHING)
@@ -50,7 +50,7 @@ def test_beliefs_kept_up_to_date_are_those_made_anew() -> None:
     model = mixture((2, 3))
     h = model.hypotheses
     choice = model.choice(h.last, NOTHING)
-    kept = model._beliefs(choice)
+    kept = model.beliefs(choice)
     chosen = h.likeliest(np.where(h.is_right, h.log_prior, -np.inf))
     for link in range(len(chosen)):
         kept.change(np.array([link]), chosen[[link]])
@@ -68,7 +68,7 @@ def test_climbing_gains_what_it_says_and_leaves_the_clamped_link() -> None:
     model = mixture((2, 2))
     h = model.hypotheses
     start = model.choice(h.last, NOTHING)
-    beliefs = model._beliefs(start)
+    beliefs = model.beliefs(start)
     assert beliefs.climb(clamped=1) > 0
     assert beliefs.chosen[1] == h.last[1]
     assert h.is_right[np.delete(beliefs.chosen, 1)].all()
