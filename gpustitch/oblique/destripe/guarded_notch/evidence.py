@@ -21,6 +21,7 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
     window_grid,
     without_tissue,
 )
+from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, windows_apart
 
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
 # one neighbours share too much tissue, and windows two apart are compared.
@@ -73,13 +74,15 @@ class Windows:
         self._upright = [window_grid(frame[None], dark) for frame in frames]
         self._turned = [window_grid(np.ascontiguousarray(frame.T)[None], dark) for frame in frames]
         # Rows and columns are compared over one distance, or tissue would pass for stripes where one side is short.
-        self._most_apart = min(self._upright[0][0].shape[2], self._turned[0][0].shape[2]) - 1
+        self._most_apart = max(0, min(frames[0].shape) // WINDOW_PX - 1)
+        self._apart = windows_apart(self._columns)
+        self._apart_turned = windows_apart(frames[0].shape[0])
 
     def likeness(self, level: int, wavelet: str) -> Likeness:
         """The covariances at ``level`` levels."""
         notch = Notch(1.0, level, wavelet)
-        rows, rows_error = _mean(self._upright, notch, self._most_apart)
-        columns, columns_error = _mean(self._turned, notch, self._most_apart)
+        rows, rows_error = _mean(self._upright, notch, self._most_apart, self._apart)
+        columns, columns_error = _mean(self._turned, notch, self._most_apart, self._apart_turned)
         known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
         columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
         return Likeness(rows, columns, rows_error, columns_error)
@@ -91,16 +94,19 @@ class Windows:
             stripes = stripes_of(grid, weights, notch, self._columns)
             left.append((grid - stripes, weights))
             taken, weight = taken + float((weights * stripes**2).sum()), weight + float(weights.sum())
-        return _mean(left, Notch(1.0, level, notch.wavelet), self._most_apart)[0], float(np.sqrt(taken / weight))
+        rows, _ = _mean(left, Notch(1.0, level, notch.wavelet), self._most_apart, self._apart)
+        return rows, float(np.sqrt(taken / weight))
 
 
-def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int) -> tuple[Floats, Floats]:
+def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int, unit: int) -> tuple[Floats, Floats]:
     """Weighted mean product of windows apart at each level, and its standard error; 0 where there is no level.
+
+    Windows are one or two times ``unit`` apart, ``most_apart`` times at most.
 
     One row of all frames counts as one sample: neighbouring frames show the same tissue, and stripes stay in place.
     """
     sums, weights, error = (np.zeros(notch.level) for _ in range(3))
-    products = [list(_products(grid, weight, notch, most_apart)) for grid, weight in grids]
+    products = [list(_products(grid, weight, notch, most_apart, unit)) for grid, weight in grids]
     for of_frame in products:
         for level, (product, weight) in enumerate(of_frame):
             sums[level] += product.sum()
@@ -112,14 +118,14 @@ def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int) -> tu
     return mean, error / np.maximum(weights, 1e-12)
 
 
-def _products(grid: Array, weights: Array, notch: Notch, most_apart: int) -> Iterator[tuple[Floats, Floats]]:
+def _products(grid: Array, weights: Array, notch: Notch, most_apart: int, unit: int) -> Iterator[tuple[Floats, Floats]]:
     """Weighted products of windows apart, and their weights, of each level."""
     if not most_apart:
         return
     # Also where a side is short for a level: there tissue would pass for stripes.
     found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
     for level, (detail, weight, _) in enumerate(found, 1):
-        apart = min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, most_apart)
+        apart = unit * min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, most_apart)
         most = _MOST_GAIN * 2 ** (level / 2)
         values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)
         both = w[:, apart:] * w[:, :-apart]

@@ -152,7 +152,9 @@ def _running_maximum(values: Array, axis: int) -> Array:
 def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array:
     """The logarithm of the stripes' gain on the grid of windows (frames, rows, windows) of frames of ``columns``."""
     xp = namespace(grid)
-    sigma = notch.length_px / (2 * np.pi) * grid.shape[2] / columns
+    starts = window_starts(columns)
+    step = (starts[-1] - starts[0]) / max(1, len(starts) - 1) or columns
+    sigma = notch.length_px / (2 * np.pi) / step
     matrix = resident(low_pass_matrix(grid.shape[2], sigma), grid)
     shapes, kept = [grid.shape[1]], []
     for number, (detail, weight, low) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
