@@ -30,7 +30,8 @@ class WaveletOptions:
     splitting it into foreground and background. A ``notch_length_px`` is the guarded filter, which keeps cells and
     borders (`gpustitch.oblique.destripe.guarded_notch.notch`). Without either the frames may choose: `is_open`.
 
-    ``strengths`` are those of the guarded filter's levels, as the frames chose them.
+    ``strengths`` are those of the guarded filter's levels, and ``shadows`` whether stripes only darken, as the frames
+    chose them.
 
     Raises
     ------
@@ -93,6 +94,7 @@ class WaveletOptions:
         panel=DESTRIPING,
     )
     strengths: tuple[float, ...] = ()
+    shadows: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.one_count) and self.one_count > 0):
@@ -127,7 +129,7 @@ class WaveletOptions:
         """The guarded filter; None for pystripe's."""
         if self.notch_length_px is None:
             return None
-        return Notch(self.notch_length_px, self.level or NOTCH_LEVELS, self.wavelet, self.strengths)
+        return Notch(self.notch_length_px, self.level or NOTCH_LEVELS, self.wavelet, self.strengths, self.shadows)
 
     @property
     def completed(self) -> WaveletOptions:

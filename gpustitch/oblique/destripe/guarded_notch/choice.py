@@ -26,6 +26,8 @@ _TIE, _UNSEEN = 0.05, 0.015
 _LEAST_ROWS = 8
 # Stripes are found at neighbouring levels.
 _LEAST_COMPARED = 2
+# Rows of stripes more skewed than this are shadows among rows of full light; one frame's may be off by so much.
+_SKEWED, _SKEWNESS_ERROR = -0.5, 0.5
 # Digits of fractions in a record: further ones differ from processor to processor.
 _DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
@@ -61,7 +63,11 @@ class Choice:
             return replace(correction, method="none")
         chosen = self.notch
         wavelet = replace(
-            correction.wavelet, notch_length_px=chosen.length_px, level=chosen.level, strengths=chosen.strengths
+            correction.wavelet,
+            notch_length_px=chosen.length_px,
+            level=chosen.level,
+            strengths=chosen.strengths,
+            shadows=chosen.shadows,
         )
         return replace(correction, wavelet=wavelet)
 
@@ -74,7 +80,8 @@ class Choice:
         if not self.trials:
             unsure = f" beyond what tissue may be ({100 * self.stripes:.2f} %)" if self.stripes >= _NO_STRIPES else ""
             return (f"destriping: no stripes along the rows in {looked_at}{unsure}, none are removed",)
-        head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %:"
+        kind = "shadows" if any(t.notch.shadows for t in self.trials) else "stripes"
+        head = f"destriping, chosen on {looked_at} with {kind} of {100 * self.stripes:.2f} %:"
         rows = [
             f"  notch {t.notch.length_px:5.0f} px, {t.notch.level} levels: stripes left {100 * t.stripes_left:5.2f} %, "
             f"gains {100 * t.gain_spread:5.2f} %{'  <- chosen' if t.notch == self.notch else ''}"
@@ -144,9 +151,13 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     stripes, trials = whole.stripes(), []
     if stripes**0.5 >= _NO_STRIPES:
         strengths = tuple(round(strength, 3) for strength in whole.strengths)
+        widest = Notch(LENGTHS_PX[0], levels[-1], wavelet, strengths)
+        shadows = any(strengths) and windows.skewness(widest) < _SKEWED - _SKEWNESS_ERROR / len(frames) ** 0.5
+        if shadows:
+            levels, strengths = levels[-1:], _one_more(strengths)
         for level, length in itertools.product(levels, LENGTHS_PX):
             if any(strengths[:level]):
-                notch = Notch(length, level, wavelet, strengths[:level])
+                notch = Notch(length, level, wavelet, strengths[:level], shadows)
                 rows, spread = windows.after(notch, levels[-1])
                 trials.append(Trial(notch, whole.stripes(rows) ** 0.5, spread))
     chosen = None
@@ -162,9 +173,20 @@ def _levels(rows: int) -> list[int]:
     return sorted({LEAST_LEVEL, max(LEAST_LEVEL, most - 1), most})
 
 
+def _one_more(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    """Strengths with one level more: a shadow's depth reaches down to levels at which little of it is left to find."""
+    last = max(level for level, strength in enumerate(strengths) if strength)
+    return (*strengths[: last + 1], strengths[last], *strengths[last + 2 :])[: len(strengths)]
+
+
 def _harshness(trial: Trial) -> tuple[float, float]:
     return -trial.notch.length_px, trial.notch.level
 
 
 def _notch_record(notch: Notch) -> dict[str, Any]:
-    return {"notch_length_px": notch.length_px, "level": notch.level, "strengths": list(notch.strengths)}
+    return {
+        "notch_length_px": notch.length_px,
+        "level": notch.level,
+        "strengths": list(notch.strengths),
+        "shadows": notch.shadows,
+    }

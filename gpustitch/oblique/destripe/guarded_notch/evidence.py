@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.array import Array
-from gpustitch.model.arrays import Floats, HostArray
+from gpustitch.model.arrays import Bools, Floats, HostArray
 from gpustitch.oblique.destripe.guarded_notch.notch import (
     Notch,
     details,
@@ -21,6 +21,7 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
     window_grid,
     without_tissue,
 )
+from gpustitch.oblique.destripe.guarded_notch.shadows import skewness
 from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, windows_apart
 
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
@@ -28,8 +29,9 @@ from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, wind
 _NEIGHBOURS_TO_LEVEL = 3
 # Details beyond those of such a gain (its logarithm) are borders: no stripe is as strong.
 _MOST_GAIN = 0.4
-# Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
-_SURE = 2.0
+# Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors; beside levels
+# that count, fewer will do.
+_SURE, _LIKELY = 2.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,11 @@ class Likeness:
 
         Stripes have borders, so they are found at neighbouring levels; a level found alone does not count.
         """
-        found = self.rows > self.columns + _SURE * np.hypot(self.rows_error, self.columns_error)
-        found &= np.append(found[1:], False) | np.append(False, found[:-1])
+        error = np.hypot(self.rows_error, self.columns_error)
+        found = self.rows > self.columns + _SURE * error
+        found &= _beside(found)
+        for _ in found:
+            found |= (self.rows > self.columns + _LIKELY * error) & _beside(found)
         part = 1 - self.columns / np.where(found, self.rows, 1)
         return tuple(np.where(found, np.clip(part, 0, 1), 0).tolist())
 
@@ -64,6 +69,11 @@ class Likeness:
         """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
         excess = np.maximum((self.rows if rows is None else rows) - self.columns, 0)
         return float((excess * 0.5 ** np.arange(1, len(excess) + 1)).sum())
+
+
+def _beside(found: Bools) -> Bools:
+    """Whether a level next to each is found."""
+    return np.append(found[1:], False) | np.append(False, found[:-1])
 
 
 class Windows:
@@ -86,6 +96,11 @@ class Windows:
         known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
         columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
         return Likeness(rows, columns, rows_error, columns_error)
+
+    def skewness(self, notch: Notch) -> float:
+        """Mean skewness over the rows of what a notch finds."""
+        found = (skewness(stripes_of(grid, weights, notch, self._columns), weights) for grid, weights in self._upright)
+        return float(np.mean(list(found)))
 
     def after(self, notch: Notch, level: int) -> tuple[Floats, float]:
         """Covariances along rows at ``level`` levels after a notch, and the standard deviation of its gains."""

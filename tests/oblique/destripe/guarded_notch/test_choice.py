@@ -27,6 +27,9 @@ SCENES = {
     "strong": S(rows=256, columns=400, amplitude=0.4, width=3),
     "wide": S(rows=512, columns=320, amplitude=0.4, width=10),
     "behind something": S(rows=256, columns=768, partial=True),
+    "narrow shadows": S(rows=384, amplitude=0.4, dense=False),
+    "few wide shadows": S(rows=768, columns=320, amplitude=0.3, width=12, dense=False),
+    "shadows behind something": S(columns=1024, amplitude=0.4, width=5, dense=False, partial=True),
     "dense cells": S(rows=256, cells=250),
     "few bright cells": S(rows=256, cells=12, cell_counts=15000),
     "saturated": S(rows=256, bits=12, cell_counts=6000),
@@ -50,6 +53,7 @@ def test_stripes_go_and_nothing_else(name):
     assert made.energy <= 0.1 * none.energy
     assert math.isnan(made.kept) or abs(made.kept - 100) < 3
     assert math.isnan(made.halo) or abs(made.halo) < 1.5
+    assert choice.notch is not None and choice.notch.shadows == (not spec.dense)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(512, 128), (384, 256)])
@@ -98,7 +102,9 @@ def test_the_record_is_json_and_names_the_choice():
     record = json.loads(json.dumps(choice.record))
     # Further digits differ from processor to processor.
     assert all(t[name] == round(t[name], 5) for t in record["trials"] for name in ("stripes_left", "gain_spread"))
-    assert record["notch"] in [{k: t[k] for k in ("notch_length_px", "level", "strengths")} for t in record["trials"]]
+    assert record["notch"] in [
+        {k: t[k] for k in ("notch_length_px", "level", "strengths", "shadows")} for t in record["trials"]
+    ]
     assert sum("<- chosen" in line for line in choice.lines) == 1
     assert choose_notch([scene(S(rows=256, columns=256, amplitude=0.3)).raw], OPEN) == choice
 
