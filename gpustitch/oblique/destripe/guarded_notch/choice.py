@@ -121,8 +121,8 @@ def check_open(correction: Correction) -> None:
         raise ParameterError(f"`auto` chooses a filter of `method` wavelet, not of {correction.method}")
     if not correction.wavelet.is_open:
         raise ParameterError(
-            "`auto` chooses the filter, but `sigma1`, `sigma2`, `level`, `notch_length_px` or `compat` is given too: "
-            "give one or the other"
+            "`auto` chooses the filter, but `sigma1`, `sigma2`, `level`, `notch_length_px`, `threshold`, `crossover` "
+            "or `compat` is given too: give one or the other"
         )
 
 

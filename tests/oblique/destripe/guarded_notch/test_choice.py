@@ -129,6 +129,8 @@ def test_frames_of_another_unit_choose_the_same():
         Correction("wavelet", WaveletOptions(level=3)),
         Correction("wavelet", WaveletOptions(compat=True)),
         Correction("wavelet", WaveletOptions(notch_length_px=100)),
+        Correction("wavelet", WaveletOptions(threshold=300)),
+        Correction("wavelet", WaveletOptions(crossover=20)),
     ],
 )
 def test_what_is_stated_is_not_chosen(correction):
@@ -139,3 +141,14 @@ def test_what_is_stated_is_not_chosen(correction):
 def test_no_frames_are_refused():
     with pytest.raises(ParameterError, match="frames"):
         choose_notch([], OPEN)
+
+
+@pytest.mark.parametrize("split", [{"threshold": 300.0}, {"crossover": 20.0}])
+def test_how_to_split_a_frame_is_never_ignored(split):
+    with pytest.raises(ParameterError, match="`threshold` and `crossover`"):
+        WaveletOptions(notch_length_px=100, **split)
+    with pytest.raises(ParameterError, match="give `sigma1` and `sigma2`"):
+        _ = WaveletOptions(**split).completed
+    with pytest.raises(ParameterError, match="give `sigma1` and `sigma2`"):
+        _ = WaveletOptions(level=3, **split).completed
+    assert WaveletOptions(sigma1=4, **split).completed.sigma2 > 0
