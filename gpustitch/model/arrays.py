@@ -10,7 +10,6 @@ import numpy.typing as npt
 HostArray = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 Integers32 = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]

@@ -21,6 +21,7 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
     window_grid,
     without_tissue,
 )
+from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
 from gpustitch.oblique.destripe.guarded_notch.shadows import skewness
 from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, windows_apart
 
@@ -38,13 +39,15 @@ _SURE, _LIKELY = 2.0, 1.0
 class Likeness:
     """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors.
 
-    ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes.
+    ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes. ``taken`` is the mean
+    square of what a robust mean of each row takes: stripes, and tissue by chance.
     """
 
     rows: Floats
     columns: Floats
     rows_error: Floats
     columns_error: Floats
+    taken: Floats
 
     @property
     def n_levels(self) -> int:
@@ -53,8 +56,10 @@ class Likeness:
 
     @property
     def strengths(self) -> tuple[float, ...]:
-        """Part of what is alike along rows that is stripes, for each level; 0 where stripes are not sure.
+        """Part that is to be taken of what a row's mean holds, for each level; 0 where stripes are not sure.
 
+        With the part p that is stripes, p leaves the least error (Wiener), and 1 the least of the stripes, which are
+        seen sooner than tissue that is missed: the root of p lies between the two.
         Stripes have borders, so they are found at neighbouring levels; a level found alone does not count.
         """
         error = np.hypot(self.rows_error, self.columns_error)
@@ -62,8 +67,8 @@ class Likeness:
         found &= _beside(found)
         for _ in found:
             found |= (self.rows > self.columns + _LIKELY * error) & _beside(found)
-        part = 1 - self.columns / np.where(found, self.rows, 1)
-        return tuple(np.where(found, np.clip(part, 0, 1), 0).tolist())
+        part = np.where(found, self.rows - self.columns, 0) / np.where(self.taken > 0, self.taken, 1)
+        return tuple(np.sqrt(np.clip(part, 0, 1)).tolist())
 
     def stripes(self, rows: Floats | None = None) -> float:
         """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
@@ -73,7 +78,7 @@ class Likeness:
 
 def _beside(found: Bools) -> Bools:
     """Whether a level next to each is found."""
-    return np.append(found[1:], False) | np.append(False, found[:-1])
+    return np.append(found[1:], False) | np.append(False, found[:-1])  # type: ignore[no-any-return]
 
 
 class Windows:
@@ -95,7 +100,7 @@ class Windows:
         columns, columns_error = _mean(self._turned, notch, self._most_apart, self._apart_turned)
         known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
         columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
-        return Likeness(rows, columns, rows_error, columns_error)
+        return Likeness(rows, columns, rows_error, columns_error, _squares_of_rows(self._upright, notch))
 
     def skewness(self, notch: Notch) -> float:
         """Mean skewness over the rows of what a notch finds."""
@@ -133,6 +138,24 @@ def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int, unit:
     return mean, error / np.maximum(weights, 1e-12)
 
 
+def _squares_of_rows(grids: list[tuple[Array, Array]], notch: Notch) -> Floats:
+    """Weighted mean square of the robust means of whole rows at each level."""
+    sums, counted = np.zeros(notch.level), np.full(notch.level, 1e-12)
+    for grid, weights in grids:
+        matrix = low_pass_matrix(grid.shape[2], np.inf)
+        found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
+        for level, (detail, weight, _) in enumerate(found):
+            most, means = _most_detail(level + 1), np.empty_like(detail)
+            robust_low_pass(np.clip(detail, -most, most), weight, matrix, means, 1.0)
+            sums[level] += (weight * np.square(means, dtype=np.float64)).sum()
+            counted[level] += weight.sum(dtype=np.float64)
+    return sums / counted  # type: ignore[no-any-return]
+
+
+def _most_detail(level: int) -> float:
+    return float(_MOST_GAIN * 2 ** (level / 2))
+
+
 def _products(grid: Array, weights: Array, notch: Notch, most_apart: int, unit: int) -> Iterator[tuple[Floats, Floats]]:
     """Weighted products of windows apart, and their weights, of each level."""
     if not most_apart:
@@ -141,7 +164,7 @@ def _products(grid: Array, weights: Array, notch: Notch, most_apart: int, unit: 
     found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
     for level, (detail, weight, _) in enumerate(found, 1):
         apart = unit * min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, most_apart)
-        most = _MOST_GAIN * 2 ** (level / 2)
+        most = _most_detail(level)
         values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)
         both = w[:, apart:] * w[:, :-apart]
         yield values[:, apart:] * values[:, :-apart] * both, both
