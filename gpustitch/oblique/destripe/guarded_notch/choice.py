@@ -27,7 +27,7 @@ _LEAST_ROWS = 8
 # Stripes are found at neighbouring levels.
 _LEAST_COMPARED = 2
 # Rows of stripes more skewed than this are shadows among rows of full light; one frame's may be off by so much.
-_SKEWED, _SKEWNESS_ERROR = -0.5, 0.5
+_SKEWED, _SKEWNESS_ERROR = -0.5, 0.4
 # Digits of fractions in a record: further ones differ from processor to processor.
 _DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
@@ -151,10 +151,11 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     stripes, trials = whole.stripes(), []
     if stripes**0.5 >= _NO_STRIPES:
         strengths = tuple(round(strength, 3) for strength in whole.strengths)
-        widest = Notch(LENGTHS_PX[0], levels[-1], wavelet, strengths)
-        shadows = any(strengths) and windows.skewness(widest) < _SKEWED - _SKEWNESS_ERROR / len(frames) ** 0.5
+        deeper = _one_more(strengths)
+        widest = Notch(LENGTHS_PX[0], levels[-1], wavelet, deeper)
+        shadows = windows.skewness(widest) < _SKEWED - _SKEWNESS_ERROR / len(frames) ** 0.5
         if shadows:
-            levels, strengths = levels[-1:], _one_more(strengths)
+            levels, strengths = levels[-1:], deeper
         for level, length in itertools.product(levels, LENGTHS_PX):
             if any(strengths[:level]):
                 notch = Notch(length, level, wavelet, strengths[:level], shadows)
@@ -175,7 +176,7 @@ def _levels(rows: int) -> list[int]:
 
 def _one_more(strengths: tuple[float, ...]) -> tuple[float, ...]:
     """Strengths with one level more: a shadow's depth reaches down to levels at which little of it is left to find."""
-    last = max(level for level, strength in enumerate(strengths) if strength)
+    last = max((level for level, strength in enumerate(strengths) if strength), default=0)
     return (*strengths[: last + 1], strengths[last], *strengths[last + 2 :])[: len(strengths)]
 
 

@@ -27,7 +27,7 @@ SCENES = {
     "strong": S(rows=256, columns=400, amplitude=0.4, width=3),
     "wide": S(rows=512, columns=320, amplitude=0.4, width=10),
     "behind something": S(rows=256, columns=768, partial=True),
-    "narrow shadows": S(rows=384, amplitude=0.4, dense=False),
+    "narrow shadows": S(rows=256, columns=320, amplitude=0.4, dense=False),
     "few wide shadows": S(rows=768, columns=320, amplitude=0.3, width=12, dense=False),
     "shadows behind something": S(columns=1024, amplitude=0.4, width=5, dense=False, partial=True),
     "dense cells": S(rows=256, cells=250),
