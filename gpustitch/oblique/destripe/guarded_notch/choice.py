@@ -26,8 +26,8 @@ _TIE, _UNSEEN = 0.05, 0.015
 _LEAST_ROWS = 8
 # Stripes are found at neighbouring levels.
 _LEAST_COMPARED = 2
-# Rows of stripes more skewed than this may be shadows among rows of full light; one frame's may be off by so much.
-_SKEWED, _SKEWNESS_ERROR = -0.5, 0.4
+# Rows of stripes more skewed than this may be shadows among rows of full light.
+_SKEWED = -0.5
 # Digits of fractions in a record: further ones differ from processor to processor.
 _DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
@@ -163,7 +163,7 @@ def _trials(windows: Windows, whole: Likeness, levels: Sequence[int], wavelet: s
     ]
     deeper = _one_more(strengths)
     shadows = [Notch(length, levels[-1], wavelet, deeper, shadows=True) for length in LENGTHS_PX]
-    if windows.skewness(replace(shadows[0], shadows=False)) < _SKEWED - _SKEWNESS_ERROR / windows.n_frames**0.5:
+    if windows.skewness(replace(shadows[0], shadows=False)) < _SKEWED:
         notches += shadows
     for notch in notches:
         if any(notch.strengths):

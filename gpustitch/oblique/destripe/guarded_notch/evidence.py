@@ -93,11 +93,6 @@ class Windows:
         self._apart = windows_apart(self._columns)
         self._apart_turned = windows_apart(frames[0].shape[0])
 
-    @property
-    def n_frames(self) -> int:
-        """Number of frames."""
-        return len(self._upright)
-
     def likeness(self, level: int, wavelet: str) -> Likeness:
         """The covariances at ``level`` levels."""
         notch = Notch(1.0, level, wavelet)

@@ -29,7 +29,7 @@ SCENES = {
     "behind something": S(rows=256, columns=768, partial=True),
     "narrow shadows": S(rows=256, columns=320, amplitude=0.4, dense=False),
     "few wide shadows": S(rows=768, columns=320, amplitude=0.3, width=12, dense=False),
-    "shadows behind something": S(columns=1024, amplitude=0.4, width=5, dense=False, partial=True),
+    "shadows behind something": S(columns=640, amplitude=0.4, width=5, dense=False, partial=True),
     "dense cells": S(rows=256, cells=250),
     "few bright cells": S(rows=256, cells=12, cell_counts=15000),
     "saturated": S(rows=256, bits=12, cell_counts=6000),
@@ -54,6 +54,20 @@ def test_stripes_go_and_nothing_else(name):
     assert math.isnan(made.kept) or abs(made.kept - 100) < 3
     assert math.isnan(made.halo) or abs(made.halo) < 1.5
     assert choice.notch is not None and choice.notch.shadows == (not spec.dense)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_few_deep_shadows_among_stripes_of_both_kinds_leave_no_bright_ones(seed):
+    of = scene(S(rows=256, columns=320, amplitude=0.2, cells=20, seed=720 + seed))
+    rows = np.random.default_rng(seed).choice(256, 3, replace=False)
+    deep = np.exp(-0.8 * np.exp(-((np.arange(256)[:, None] - rows) ** 2) / 6).sum(axis=1))[:, None]
+    raw = np.rint((of.raw - 100.0) * deep + 100).astype(np.uint16)
+    choice = choose_notch([raw], OPEN)
+    assert choice.notch is not None and not choice.notch.shadows
+    made = choice.correction(replace(OPEN, dtype="float32")).apply(raw)
+    factor = made / np.maximum(raw - 100.0, 1)
+    bright = (of.gain[:, 0] > 1.08) & (deep[:, 0] > 0.99)
+    assert bright.sum() > 5 and np.median(factor[bright]) < 0.95
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(512, 128), (384, 256)])
