@@ -15,6 +15,7 @@ from gpustitch.oblique.destripe.guarded_notch.notch import Notch
 OTSU = -1.0
 # Bandwidths of spimstitch's pipeline script.
 SIGMA1, SIGMA2 = 128.0, 512.0
+CROSSOVER = 10.0
 # The guarded filter, where no frames chose.
 NOTCH_LENGTH_PX, NOTCH_LEVELS = 1024.0, 4
 # No camera frame can be halved more often than this.
@@ -30,7 +31,8 @@ class WaveletOptions:
     splitting it into foreground and background. A ``notch_length_px`` is the guarded filter, which keeps cells and
     borders (`gpustitch.oblique.destripe.guarded_notch.notch`). Without either the frames may choose: `is_open`.
 
-    ``strengths`` are those of the guarded filter's levels, as the frames chose them.
+    ``strengths`` are those of the guarded filter's levels, and ``shadows`` whether stripes only darken, as the frames
+    chose them.
 
     Raises
     ------
@@ -62,7 +64,7 @@ class WaveletOptions:
     )
     wavelet: str = option("db3", flag="--wavelet -w", help="Name of the wavelet in PyWavelets.", panel=DESTRIPING)
     crossover: float = option(
-        10.0,
+        CROSSOVER,
         flag="--crossover -x",
         help="Width of the transition from background to foreground, counts.",
         panel=DESTRIPING,
@@ -93,6 +95,7 @@ class WaveletOptions:
         panel=DESTRIPING,
     )
     strengths: tuple[float, ...] = ()
+    shadows: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.one_count) and self.one_count > 0):
@@ -104,6 +107,11 @@ class WaveletOptions:
             raise ParameterError(
                 "`notch_length_px` is of the guarded filter, but `sigma1`, `sigma2` and `compat` are of pystripe's: "
                 "give one or the other"
+            )
+        if length is not None and self._splits:
+            raise ParameterError(
+                "`threshold` and `crossover` are of pystripe's filter, `notch_length_px` of the guarded one, which "
+                "splits no frame: give one or the other"
             )
         for name, sigma in (("`sigma1`", self.sigma1), ("`sigma2`", self.sigma2)):
             if not (math.isfinite(sigma) and sigma >= 0):
@@ -120,20 +128,36 @@ class WaveletOptions:
     @property
     def is_open(self) -> bool:
         """Whether nothing says how to filter, so that the frames may choose."""
-        return not (self.sigma1 or self.sigma2 or self.level or self.compat or self.notch_length_px)
+        stated = self.sigma1 or self.sigma2 or self.level or self.compat or self.notch_length_px or self._splits
+        return not stated
+
+    @property
+    def _splits(self) -> bool:
+        """Whether it is stated how pystripe's filter splits a frame."""
+        return self.threshold != OTSU or self.crossover != CROSSOVER
 
     @property
     def notch(self) -> Notch | None:
         """The guarded filter; None for pystripe's."""
         if self.notch_length_px is None:
             return None
-        return Notch(self.notch_length_px, self.level or NOTCH_LEVELS, self.wavelet, self.strengths)
+        return Notch(self.notch_length_px, self.level or NOTCH_LEVELS, self.wavelet, self.strengths, self.shadows)
 
     @property
     def completed(self) -> WaveletOptions:
-        """The options with a value for what was left open; spimstitch's bandwidths for one that is missing."""
+        """The options with a value for what was left open; spimstitch's bandwidths for one that is missing.
+
+        Raises
+        ------
+        ParameterError
+            If it is stated how to split a frame, but not with which bandwidths.
+        """
         if self.notch_length_px is not None or (self.sigma1 and self.sigma2):
             return self
         if self.sigma1 or self.sigma2 or self.compat:
             return replace(self, sigma1=self.sigma1 or SIGMA1, sigma2=self.sigma2 or SIGMA2)
+        if self._splits:
+            raise ParameterError(
+                "`threshold` and `crossover` are of pystripe's filter, which has bandwidths: give `sigma1` and `sigma2`"
+            )
         return replace(self, notch_length_px=NOTCH_LENGTH_PX)

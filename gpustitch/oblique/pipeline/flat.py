@@ -22,6 +22,9 @@ from gpustitch.oblique.pipeline.options import FLAT, FLAT_FRAMES, PipelineOption
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.running.progress import Progress
 
+# What users state of the making of a flat; nothing unless stated.
+_OF_MAKING = ("n_frames", "background", "values_per_bin", "allow_poor_flat")
+
 # The given flat, and the plan to make one: at most one of them.
 Planned = tuple[Floats32 | None, IlluminationPlan | None]
 
@@ -64,6 +67,9 @@ def flat_used(
     given, making = planned
     if making is None:
         if options.flat is not None and given is not None:
+            unused = [f"`{name}`" for name in _OF_MAKING if getattr(options.illumination, name) not in (None, False)]
+            if unused:
+                progress.warn(f"{', '.join(unused)} would tell how to make a flat, but `flat` is given: not used")
             if unlit := float((given == 0).mean()):
                 progress.warn(f"{options.flat} is 0 in {100 * unlit:.2g} % of its pixels: so are the voxels there")
             shutil.copyfile(options.flat, folder / FLAT)

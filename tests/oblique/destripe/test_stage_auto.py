@@ -54,6 +54,7 @@ def test_auto_chooses_from_the_images_and_says_so(tmp_path, turned):
         notch_length_px=notch["notch_length_px"],
         level=notch["level"],
         strengths=tuple(notch["strengths"]),
+        shadows=notch["shadows"],
     )
     raw = striped(1, turned=turned)
     expected = Correction("wavelet", wavelet, dark=100).apply(np.rot90(raw) if turned else raw)

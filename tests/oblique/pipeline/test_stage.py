@@ -235,6 +235,10 @@ def test_a_given_flat_without_light_somewhere_is_told(tmp_path: Path) -> None:
     options = options_of(tmp_path / "raw", tmp_path / "out", flat=tmp_path / "flat.tiff", correct_flat=True)
     run(plan(options), seen := Seen())
     assert any("flat.tiff is 0 in 25 % of its pixels" in line for line in seen.warnings)
+    assert not any("not used" in line for line in seen.warnings)
+    making = replace(options.illumination, n_frames=7, allow_poor_flat=True)
+    run(plan(replace(options, output=tmp_path / "again", illumination=making)), seen := Seen())
+    assert "`n_frames`, `allow_poor_flat` would tell how to make a flat, but `flat` is given: not used" in seen.warnings
 
 
 def test_a_flat_and_no_flat_contradict(channel: Path, tmp_path: Path) -> None:

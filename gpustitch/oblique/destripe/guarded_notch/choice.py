@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.guarded_notch.evidence import Windows
+from gpustitch.oblique.destripe.guarded_notch.evidence import Likeness, Windows
 from gpustitch.oblique.destripe.guarded_notch.notch import Notch
 from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX
 
@@ -26,6 +26,8 @@ _TIE, _UNSEEN = 0.05, 0.015
 _LEAST_ROWS = 8
 # Stripes are found at neighbouring levels.
 _LEAST_COMPARED = 2
+# Rows of stripes more skewed than this may be shadows among rows of full light.
+_SKEWED = -0.5
 # Digits of fractions in a record: further ones differ from processor to processor.
 _DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
@@ -61,7 +63,11 @@ class Choice:
             return replace(correction, method="none")
         chosen = self.notch
         wavelet = replace(
-            correction.wavelet, notch_length_px=chosen.length_px, level=chosen.level, strengths=chosen.strengths
+            correction.wavelet,
+            notch_length_px=chosen.length_px,
+            level=chosen.level,
+            strengths=chosen.strengths,
+            shadows=chosen.shadows,
         )
         return replace(correction, wavelet=wavelet)
 
@@ -76,7 +82,8 @@ class Choice:
             return (f"destriping: no stripes along the rows in {looked_at}{unsure}, none are removed",)
         head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %:"
         rows = [
-            f"  notch {t.notch.length_px:5.0f} px, {t.notch.level} levels: stripes left {100 * t.stripes_left:5.2f} %, "
+            f"  notch {t.notch.length_px:5.0f} px, {t.notch.level} levels{', shadows' if t.notch.shadows else ''}: "
+            f"stripes left {100 * t.stripes_left:5.2f} %, "
             f"gains {100 * t.gain_spread:5.2f} %{'  <- chosen' if t.notch == self.notch else ''}"
             for t in self.trials
         ]
@@ -114,8 +121,8 @@ def check_open(correction: Correction) -> None:
         raise ParameterError(f"`auto` chooses a filter of `method` wavelet, not of {correction.method}")
     if not correction.wavelet.is_open:
         raise ParameterError(
-            "`auto` chooses the filter, but `sigma1`, `sigma2`, `level`, `notch_length_px` or `compat` is given too: "
-            "give one or the other"
+            "`auto` chooses the filter, but `sigma1`, `sigma2`, `level`, `notch_length_px`, `threshold`, `crossover` "
+            "or `compat` is given too: give one or the other"
         )
 
 
@@ -141,19 +148,38 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     windows, wavelet = Windows(counts, correction.dark / unit), correction.wavelet.wavelet
     levels = _levels(frames[0].shape[0])
     whole = windows.likeness(levels[-1], wavelet)
-    stripes, trials = whole.stripes(), []
-    if stripes**0.5 >= _NO_STRIPES:
-        strengths = tuple(round(strength, 3) for strength in whole.strengths)
-        for level, length in itertools.product(levels, LENGTHS_PX):
-            if any(strengths[:level]):
-                notch = Notch(length, level, wavelet, strengths[:level])
-                rows, spread = windows.after(notch, levels[-1])
-                trials.append(Trial(notch, whole.stripes(rows) ** 0.5, spread))
-    chosen = None
-    if trials:
-        bound = min(t.stripes_left for t in trials) ** 2 + min(_TIE * stripes, _UNSEEN**2)
-        chosen = next(t.notch for t in sorted(trials, key=_harshness) if t.stripes_left**2 <= bound)
-    return Choice(chosen, stripes**0.5, tuple(trials), len(frames), is_too_small=whole.n_levels < _LEAST_COMPARED)
+    stripes = whole.stripes()
+    trials = tuple(_trials(windows, whole, levels, wavelet)) if stripes**0.5 >= _NO_STRIPES else ()
+    return Choice(
+        _mildest(trials, stripes), stripes**0.5, trials, len(frames), is_too_small=whole.n_levels < _LEAST_COMPARED
+    )
+
+
+def _trials(windows: Windows, whole: Likeness, levels: Sequence[int], wavelet: str) -> Iterator[Trial]:
+    """All notches on the windows; those for shadows only if the rows are as skewed as shadows are."""
+    strengths = tuple(round(strength, 3) for strength in whole.strengths)
+    notches = [
+        Notch(length, level, wavelet, strengths[:level]) for level, length in itertools.product(levels, LENGTHS_PX)
+    ]
+    deeper = _one_more(strengths)
+    shadows = [Notch(length, levels[-1], wavelet, deeper, shadows=True) for length in LENGTHS_PX]
+    if windows.skewness(replace(shadows[0], shadows=False)) < _SKEWED:
+        notches += shadows
+    for notch in notches:
+        if any(notch.strengths):
+            rows, spread = windows.after(notch, levels[-1])
+            yield Trial(notch, whole.stripes(rows) ** 0.5, spread)
+
+
+def _mildest(trials: Sequence[Trial], stripes: float) -> Notch | None:
+    """The mildest notch that leaves hardly more than the best: one for shadows if such a one does.
+
+    A few deep shadows among stripes of both kinds are as skewed, but there a notch for shadows leaves the bright ones.
+    """
+    if not trials:
+        return None
+    bound = min(t.stripes_left for t in trials) ** 2 + min(_TIE * stripes, _UNSEEN**2)
+    return min((t for t in trials if t.stripes_left**2 <= bound), key=_harshness).notch
 
 
 def _levels(rows: int) -> list[int]:
@@ -162,9 +188,20 @@ def _levels(rows: int) -> list[int]:
     return sorted({LEAST_LEVEL, max(LEAST_LEVEL, most - 1), most})
 
 
-def _harshness(trial: Trial) -> tuple[float, float]:
-    return -trial.notch.length_px, trial.notch.level
+def _one_more(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    """Strengths with one level more: a shadow's depth reaches down to levels at which little of it is left to find."""
+    last = max((level for level, strength in enumerate(strengths) if strength), default=0)
+    return (*strengths[: last + 1], strengths[last], *strengths[last + 2 :])[: len(strengths)]
+
+
+def _harshness(trial: Trial) -> tuple[bool, float, float]:
+    return not trial.notch.shadows, -trial.notch.length_px, trial.notch.level
 
 
 def _notch_record(notch: Notch) -> dict[str, Any]:
-    return {"notch_length_px": notch.length_px, "level": notch.level, "strengths": list(notch.strengths)}
+    return {
+        "notch_length_px": notch.length_px,
+        "level": notch.level,
+        "strengths": list(notch.strengths),
+        "shadows": notch.shadows,
+    }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.array import Array
-from gpustitch.model.arrays import Floats, HostArray
+from gpustitch.model.arrays import Bools, Floats, HostArray
 from gpustitch.oblique.destripe.guarded_notch.notch import (
     Notch,
     details,
@@ -21,27 +21,33 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
     window_grid,
     without_tissue,
 )
+from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
+from gpustitch.oblique.destripe.guarded_notch.shadows import skewness
+from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, windows_apart
 
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
 # one neighbours share too much tissue, and windows two apart are compared.
 _NEIGHBOURS_TO_LEVEL = 3
 # Details beyond those of such a gain (its logarithm) are borders: no stripe is as strong.
 _MOST_GAIN = 0.4
-# Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
-_SURE = 2.0
+# Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors; beside levels
+# that count, fewer will do.
+_SURE, _LIKELY = 2.0, 1.0
 
 
 @dataclass(frozen=True)
 class Likeness:
     """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors.
 
-    ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes.
+    ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes. ``taken`` is the mean
+    square of what a robust mean of each row takes: stripes, and tissue by chance.
     """
 
     rows: Floats
     columns: Floats
     rows_error: Floats
     columns_error: Floats
+    taken: Floats
 
     @property
     def n_levels(self) -> int:
@@ -50,19 +56,29 @@ class Likeness:
 
     @property
     def strengths(self) -> tuple[float, ...]:
-        """Part of what is alike along rows that is stripes, for each level; 0 where stripes are not sure.
+        """Part that is to be taken of what a row's mean holds, for each level; 0 where stripes are not sure.
 
+        With the part p that is stripes, p leaves the least error (Wiener), and 1 the least of the stripes, which are
+        seen sooner than tissue that is missed: the root of p lies between the two.
         Stripes have borders, so they are found at neighbouring levels; a level found alone does not count.
         """
-        found = self.rows > self.columns + _SURE * np.hypot(self.rows_error, self.columns_error)
-        found &= np.append(found[1:], False) | np.append(False, found[:-1])
-        part = 1 - self.columns / np.where(found, self.rows, 1)
-        return tuple(np.where(found, np.clip(part, 0, 1), 0).tolist())
+        error = np.hypot(self.rows_error, self.columns_error)
+        found = self.rows > self.columns + _SURE * error
+        found &= _beside(found)
+        for _ in found:
+            found |= (self.rows > self.columns + _LIKELY * error) & _beside(found)
+        part = np.where(found, self.rows - self.columns, 0) / np.where(self.taken > 0, self.taken, 1)
+        return tuple(np.sqrt(np.clip(part, 0, 1)).tolist())
 
     def stripes(self, rows: Floats | None = None) -> float:
         """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
         excess = np.maximum((self.rows if rows is None else rows) - self.columns, 0)
         return float((excess * 0.5 ** np.arange(1, len(excess) + 1)).sum())
+
+
+def _beside(found: Bools) -> Bools:
+    """Whether a level next to each is found."""
+    return np.append(found[1:], False) | np.append(False, found[:-1])  # type: ignore[no-any-return]
 
 
 class Windows:
@@ -73,16 +89,23 @@ class Windows:
         self._upright = [window_grid(frame[None], dark) for frame in frames]
         self._turned = [window_grid(np.ascontiguousarray(frame.T)[None], dark) for frame in frames]
         # Rows and columns are compared over one distance, or tissue would pass for stripes where one side is short.
-        self._most_apart = min(self._upright[0][0].shape[2], self._turned[0][0].shape[2]) - 1
+        self._most_apart = max(0, min(frames[0].shape) // WINDOW_PX - 1)
+        self._apart = windows_apart(self._columns)
+        self._apart_turned = windows_apart(frames[0].shape[0])
 
     def likeness(self, level: int, wavelet: str) -> Likeness:
         """The covariances at ``level`` levels."""
         notch = Notch(1.0, level, wavelet)
-        rows, rows_error = _mean(self._upright, notch, self._most_apart)
-        columns, columns_error = _mean(self._turned, notch, self._most_apart)
+        rows, rows_error = _mean(self._upright, notch, self._most_apart, self._apart)
+        columns, columns_error = _mean(self._turned, notch, self._most_apart, self._apart_turned)
         known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
         columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
-        return Likeness(rows, columns, rows_error, columns_error)
+        return Likeness(rows, columns, rows_error, columns_error, _squares_of_rows(self._upright, notch))
+
+    def skewness(self, notch: Notch) -> float:
+        """Mean skewness over the rows of what a notch finds."""
+        found = (skewness(stripes_of(grid, weights, notch, self._columns), weights) for grid, weights in self._upright)
+        return float(np.mean(list(found)))
 
     def after(self, notch: Notch, level: int) -> tuple[Floats, float]:
         """Covariances along rows at ``level`` levels after a notch, and the standard deviation of its gains."""
@@ -91,16 +114,19 @@ class Windows:
             stripes = stripes_of(grid, weights, notch, self._columns)
             left.append((grid - stripes, weights))
             taken, weight = taken + float((weights * stripes**2).sum()), weight + float(weights.sum())
-        return _mean(left, Notch(1.0, level, notch.wavelet), self._most_apart)[0], float(np.sqrt(taken / weight))
+        rows, _ = _mean(left, Notch(1.0, level, notch.wavelet), self._most_apart, self._apart)
+        return rows, float(np.sqrt(taken / weight))
 
 
-def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int) -> tuple[Floats, Floats]:
+def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int, unit: int) -> tuple[Floats, Floats]:
     """Weighted mean product of windows apart at each level, and its standard error; 0 where there is no level.
+
+    Windows are one or two times ``unit`` apart, ``most_apart`` times at most.
 
     One row of all frames counts as one sample: neighbouring frames show the same tissue, and stripes stay in place.
     """
     sums, weights, error = (np.zeros(notch.level) for _ in range(3))
-    products = [list(_products(grid, weight, notch, most_apart)) for grid, weight in grids]
+    products = [list(_products(grid, weight, notch, most_apart, unit)) for grid, weight in grids]
     for of_frame in products:
         for level, (product, weight) in enumerate(of_frame):
             sums[level] += product.sum()
@@ -112,15 +138,33 @@ def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int) -> tu
     return mean, error / np.maximum(weights, 1e-12)
 
 
-def _products(grid: Array, weights: Array, notch: Notch, most_apart: int) -> Iterator[tuple[Floats, Floats]]:
+def _squares_of_rows(grids: list[tuple[Array, Array]], notch: Notch) -> Floats:
+    """Weighted mean square of the robust means of whole rows at each level."""
+    sums, counted = np.zeros(notch.level), np.full(notch.level, 1e-12)
+    for grid, weights in grids:
+        matrix = low_pass_matrix(grid.shape[2], np.inf)
+        found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
+        for level, (detail, weight, _) in enumerate(found):
+            most, means = _most_detail(level + 1), np.empty_like(detail)
+            robust_low_pass(np.clip(detail, -most, most), weight, matrix, means, 1.0)
+            sums[level] += (weight * np.square(means, dtype=np.float64)).sum()
+            counted[level] += weight.sum(dtype=np.float64)
+    return sums / counted  # type: ignore[no-any-return]
+
+
+def _most_detail(level: int) -> float:
+    return float(_MOST_GAIN * 2 ** (level / 2))
+
+
+def _products(grid: Array, weights: Array, notch: Notch, most_apart: int, unit: int) -> Iterator[tuple[Floats, Floats]]:
     """Weighted products of windows apart, and their weights, of each level."""
     if not most_apart:
         return
     # Also where a side is short for a level: there tissue would pass for stripes.
     found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
     for level, (detail, weight, _) in enumerate(found, 1):
-        apart = min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, most_apart)
-        most = _MOST_GAIN * 2 ** (level / 2)
+        apart = unit * min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, most_apart)
+        most = _most_detail(level)
         values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)
         both = w[:, apart:] * w[:, :-apart]
         yield values[:, apart:] * values[:, :-apart] * both, both

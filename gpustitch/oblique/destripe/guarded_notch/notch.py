@@ -24,6 +24,7 @@ from gpustitch.array.product import batches
 from gpustitch.oblique.destripe.dwt import wavelet_taps
 from gpustitch.oblique.destripe.guarded_notch.columns import analyse_columns, running_medians, synthesise_columns
 from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
+from gpustitch.oblique.destripe.guarded_notch.shadows import shadows_of
 from gpustitch.oblique.destripe.guarded_notch.window_grid import (
     WINDOW_PX,
     apply_gains,
@@ -58,12 +59,15 @@ class Notch:
         Name of the wavelet in PyWavelets.
     strengths
         Part of the stripes that is taken at each level, the finest first, from 0 to 1; all of them if it is empty.
+    shadows
+        Whether stripes only darken, with rows of full light between them.
     """
 
     length_px: float
     level: int
     wavelet: str
     strengths: tuple[float, ...] = ()
+    shadows: bool = False
 
     def strength(self, level: int) -> float:
         """Part of the stripes that is taken at ``level``, from 1 for the finest."""
@@ -152,7 +156,9 @@ def _running_maximum(values: Array, axis: int) -> Array:
 def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array:
     """The logarithm of the stripes' gain on the grid of windows (frames, rows, windows) of frames of ``columns``."""
     xp = namespace(grid)
-    sigma = notch.length_px / (2 * np.pi) * grid.shape[2] / columns
+    starts = window_starts(columns)
+    step = (starts[-1] - starts[0]) / max(1, len(starts) - 1) or columns
+    sigma = notch.length_px / (2 * np.pi) / step
     matrix = resident(low_pass_matrix(grid.shape[2], sigma), grid)
     shapes, kept = [grid.shape[1]], []
     for number, (detail, weight, low) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
@@ -169,6 +175,8 @@ def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array
         finer = xp.empty((len(grid), rows, grid.shape[2]), np.float32)
         synthesise_columns(low, taken, taps, finer, rows)
         low = finer
+    if notch.shadows:
+        return shadows_of(low, 1 << (len(kept) - 1))
     # Levels have no mean, but shadows among light rows do: most rows of a column are light.
     return low - xp.median(low, axis=1, keepdims=True)  # type: ignore[no-any-return]
 

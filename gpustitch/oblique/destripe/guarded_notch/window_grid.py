@@ -19,6 +19,10 @@ WINDOW_PX = 32
 _FROM, _TO = (1, 20), (2, 5)
 # Windows of the widest frames lie farther apart; a CUDA body has room for as many in a row.
 MOST_WINDOWS = 1024
+# Windows of narrow frames overlap, so that a border of tissue lies in few of many. There are as many as this if the
+# smallest step allows.
+_ENOUGH_WINDOWS = 24
+_STEPS_PX = (WINDOW_PX, WINDOW_PX // 2, WINDOW_PX // 4)
 _BAND = 64
 _IMAGES = "images: uint8 uint16 uint32 float32"
 
@@ -26,8 +30,18 @@ _IMAGES = "images: uint8 uint16 uint32 float32"
 @functools.lru_cache(maxsize=16)
 def window_starts(columns: int) -> Array:
     """First columns of windows that cover rows of ``columns`` pixels evenly, int64."""
-    count = min(max(1, columns // WINDOW_PX), MOST_WINDOWS)
-    return np.rint(np.linspace(0, max(0, columns - WINDOW_PX), count)).astype(np.int64)
+    span = max(0, columns - WINDOW_PX)
+    count = min(span // _step_px(columns) + 1, MOST_WINDOWS)
+    return np.rint(np.linspace(0, span, count)).astype(np.int64)
+
+
+def windows_apart(columns: int) -> int:
+    """How many windows farther on in rows of ``columns`` pixels is the first that shares no pixel."""
+    return WINDOW_PX // _step_px(columns)
+
+
+def _step_px(columns: int) -> int:
+    return next((s for s in _STEPS_PX if (columns - WINDOW_PX) // s + 1 >= _ENOUGH_WINDOWS), _STEPS_PX[-1])
 
 
 @functools.lru_cache(maxsize=16)

@@ -27,6 +27,9 @@ SCENES = {
     "strong": S(rows=256, columns=400, amplitude=0.4, width=3),
     "wide": S(rows=512, columns=320, amplitude=0.4, width=10),
     "behind something": S(rows=256, columns=768, partial=True),
+    "narrow shadows": S(rows=256, columns=320, amplitude=0.4, dense=False),
+    "few wide shadows": S(rows=768, columns=320, amplitude=0.3, width=12, dense=False),
+    "shadows behind something": S(columns=640, amplitude=0.4, width=5, dense=False, partial=True),
     "dense cells": S(rows=256, cells=250),
     "few bright cells": S(rows=256, cells=12, cell_counts=15000),
     "saturated": S(rows=256, bits=12, cell_counts=6000),
@@ -50,14 +53,32 @@ def test_stripes_go_and_nothing_else(name):
     assert made.energy <= 0.1 * none.energy
     assert math.isnan(made.kept) or abs(made.kept - 100) < 3
     assert math.isnan(made.halo) or abs(made.halo) < 1.5
+    assert choice.notch is not None and choice.notch.shadows == (not spec.dense)
 
 
-def test_frames_too_narrow_for_much_evidence_are_not_harmed():
-    frames = [scene(S(rows=512, columns=128, seed=700 + i)) for i in range(N_FRAMES)]
+@pytest.mark.parametrize("seed", range(4))
+def test_a_few_deep_shadows_among_stripes_of_both_kinds_leave_no_bright_ones(seed):
+    of = scene(S(rows=256, columns=320, amplitude=0.2, cells=20, seed=720 + seed))
+    rows = np.random.default_rng(seed).choice(256, 3, replace=False)
+    deep = np.exp(-0.8 * np.exp(-((np.arange(256)[:, None] - rows) ** 2) / 6).sum(axis=1))[:, None]
+    raw = np.rint((of.raw - 100.0) * deep + 100).astype(np.uint16)
+    choice = choose_notch([raw], OPEN)
+    assert choice.notch is not None and not choice.notch.shadows
+    made = choice.correction(replace(OPEN, dtype="float32")).apply(raw)
+    factor = made / np.maximum(raw - 100.0, 1)
+    bright = (of.gain[:, 0] > 1.08) & (deep[:, 0] > 0.99)
+    assert bright.sum() > 5 and np.median(factor[bright]) < 0.95
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(512, 128), (384, 256)])
+def test_narrow_frames_lose_stripes_and_little_tissue(rows, columns):
+    frames = [scene(S(rows=rows, columns=columns, seed=700 + i)) for i in range(N_FRAMES)]
     chosen = replace(choose_notch([frame.raw for frame in frames], OPEN).correction(OPEN), dtype="float32")
-    for frame in frames:
-        none = score(frame, frame.raw.astype(np.float32) - 100)
-        assert score(frame, chosen.apply(frame.raw)).error < none.error
+    made = [score(frame, chosen.apply(frame.raw)) for frame in frames]
+    none = [score(frame, frame.raw.astype(np.float32) - 100) for frame in frames]
+    former = [score(frame, FORMER.apply(frame.raw)) for frame in frames]
+    assert all(m.error < 0.7 * n.error and m.energy <= 0.1 * n.energy for m, n in zip(made, none, strict=True))
+    assert np.mean([m.error for m in made]) <= 0.65 * np.mean([f.error for f in former])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -95,7 +116,9 @@ def test_the_record_is_json_and_names_the_choice():
     record = json.loads(json.dumps(choice.record))
     # Further digits differ from processor to processor.
     assert all(t[name] == round(t[name], 5) for t in record["trials"] for name in ("stripes_left", "gain_spread"))
-    assert record["notch"] in [{k: t[k] for k in ("notch_length_px", "level", "strengths")} for t in record["trials"]]
+    assert record["notch"] in [
+        {k: t[k] for k in ("notch_length_px", "level", "strengths", "shadows")} for t in record["trials"]
+    ]
     assert sum("<- chosen" in line for line in choice.lines) == 1
     assert choose_notch([scene(S(rows=256, columns=256, amplitude=0.3)).raw], OPEN) == choice
 
@@ -120,6 +143,8 @@ def test_frames_of_another_unit_choose_the_same():
         Correction("wavelet", WaveletOptions(level=3)),
         Correction("wavelet", WaveletOptions(compat=True)),
         Correction("wavelet", WaveletOptions(notch_length_px=100)),
+        Correction("wavelet", WaveletOptions(threshold=300)),
+        Correction("wavelet", WaveletOptions(crossover=20)),
     ],
 )
 def test_what_is_stated_is_not_chosen(correction):
@@ -130,3 +155,14 @@ def test_what_is_stated_is_not_chosen(correction):
 def test_no_frames_are_refused():
     with pytest.raises(ParameterError, match="frames"):
         choose_notch([], OPEN)
+
+
+@pytest.mark.parametrize("split", [{"threshold": 300.0}, {"crossover": 20.0}])
+def test_how_to_split_a_frame_is_never_ignored(split):
+    with pytest.raises(ParameterError, match="`threshold` and `crossover`"):
+        WaveletOptions(notch_length_px=100, **split)
+    with pytest.raises(ParameterError, match="give `sigma1` and `sigma2`"):
+        _ = WaveletOptions(**split).completed
+    with pytest.raises(ParameterError, match="give `sigma1` and `sigma2`"):
+        _ = WaveletOptions(level=3, **split).completed
+    assert WaveletOptions(sigma1=4, **split).completed.sigma2 > 0

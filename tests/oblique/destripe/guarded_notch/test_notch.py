@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -65,7 +67,7 @@ def frames_of(draw, most_frames=2):
 
 notches = st.builds(
     Notch, st.sampled_from([1.0, 40.0, 150.0, 4000.0]), st.integers(0, 5), st.sampled_from(["haar", "db3", "coif17"]),
-    st.sampled_from([(), (1.0, 0.0, 0.5, 0.0, 1.0)]),
+    st.sampled_from([(), (1.0, 0.0, 0.5, 0.0, 1.0)]), st.booleans(),
 )  # fmt: skip
 
 
@@ -173,19 +175,19 @@ def test_empty_windows_hold_the_nearest_row_then_the_nearest_column(shape, share
 
 
 @pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator works")
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_on_a_device_as_on_the_host_and_in_batches_as_alone(dtype, monkeypatch):
+@pytest.mark.parametrize(("dtype", "notch"), [*((d, NOTCH) for d in DTYPES), ("uint16", replace(NOTCH, shadows=True))])
+def test_on_a_device_as_on_the_host_and_in_batches_as_alone(dtype, notch, monkeypatch):
     rng = np.random.default_rng(0)
     ideal, stripes, _ = scene(26, 70)
     frames = np.minimum(np.stack([ideal, 0.4 * ideal, 0 * ideal]) * stripes / 12, 255)
     frames[:, :7, :40], frames[0, 20:, 50:] = 0, 255
     frames = (frames + (frames > 0) * rng.integers(0, 2, frames.shape)).clip(0, 255).astype(dtype)
-    expected = destripe_guarded(frames, NOTCH, 9.5)
+    expected = destripe_guarded(frames, notch, 9.5)
     found = []
     with shim.installed():
         for pixels in (1, 2 * frames[0].size, frames.size):
             monkeypatch.setattr("gpustitch.array.product._DEVICE_PIXELS", pixels)
-            found.append(shim.asnumpy(destripe_guarded(shim.asarray(frames), NOTCH, 9.5)))
+            found.append(shim.asnumpy(destripe_guarded(shim.asarray(frames), notch, 9.5)))
     for of_batches in found:
         np.testing.assert_allclose(of_batches, expected, rtol=1e-4)
         np.testing.assert_array_equal(of_batches, found[0])
