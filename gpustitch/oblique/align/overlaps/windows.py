@@ -125,16 +125,16 @@ def _follow(
         walking = {i: w for i, w in walking.items() if grid.contains(_window(w[1], [h + 1 for h in half]))}
         if not walking:
             break
-        boxes = [
+        around = [
             _window(place, [h + 1 + b for h, b in zip(half, windows.border_px, strict=True)]).intersect(grid)
             for _, place in walking.values()
         ]
         with on(device):
-            moving = [smooth(to_device(overlap.moving.read(box), device), windows.sigma_px) for box in boxes]
-            starts = [_begin(place, box, half) for (_, place), box in zip(walking.values(), boxes, strict=True)]
+            moving = [smooth(to_device(overlap.moving.read(box), device), windows.sigma_px) for box in around]
+            starts = [_begin(place, box, half) for (_, place), box in zip(walking.values(), around, strict=True)]
             summits = ascend([fixed for fixed, _ in walking.values()], moving, starts)
         further = {}
-        for (i, (fixed, _)), box, summit in zip(walking.items(), boxes, summits, strict=True):
+        for (i, (fixed, _)), box, summit in zip(walking.items(), around, summits, strict=True):
             z, y, x = (p + b + h for p, b, h in zip(summit.position, box.start, half, strict=True))
             if not summit.settled:
                 further[i] = fixed, (z, y, x)
