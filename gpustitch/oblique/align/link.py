@@ -118,7 +118,7 @@ class _Linking:
             alone = self._by_windows(self._overlap.offset, None)
             return self._made(alone, alone.reason or self._unsearched(alone.count), ()), alone.count
         found = find_candidates(self._overlap, self._reach, self._options.sigma_um, self._rng, self._workers.device)
-        worth = [p for p in found.peaks if p.confidence >= _KEPT]
+        worth = [p for p in found.peaks if p.confidence >= _KEPT and not p.is_drawn_out]
         if not worth:
             return self._made(_Refined(), self._nothing(found), ()), LinkCount()
         z, y, x = (_NEAR_BINS * n + 1 for n in found.binning)
@@ -218,6 +218,11 @@ class _Linking:
         if not found.peaks:
             return "nothing in the overlap can be compared: it shows no structure"
         first = found.peaks[0]
+        if first.is_drawn_out:
+            return (
+                "along a line of places all fit alike: fibres, layers or a pattern of the camera run on through the "
+                "overlap; a smaller `search_px` leaves out what the stage cannot have missed by"
+            )
         others = [p.height for p in found.peaks[1:]]
         if others and others[0] > found.mirrored:
             return (

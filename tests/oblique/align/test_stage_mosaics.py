@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
+from gpustitch.io.volumes.array import ArrayVolume
+from gpustitch.model import Mosaic, Spacing, TilePath
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.stage import AlignOptions
 from tests.oblique.align.mosaics import KINDS, SMALL, Kind, Made, Recipe, make
@@ -91,3 +95,24 @@ def test_no_accepted_link_is_false(kind: Kind) -> None:
 )
 def test_each_rejection_names_an_option_that_helps(recipe: Recipe) -> None:
     check_help(links_of(make(recipe))[1])
+
+
+@pytest.mark.parametrize("along", [0, 1, 2])
+def test_tiles_stay_where_the_stage_puts_them_along_fibres(along: int) -> None:
+    """Places that differ along the fibres fit alike in each overlap, so even a closed loop says nothing of them."""
+    rng, spacing = np.random.default_rng(along), Spacing(1.3, 1.8, 1.3)
+    section = rng.normal(size=[1 if axis == along else n for axis, n in enumerate((24, 90, 100))])
+    image = ndimage.gaussian_filter(section, [0 if axis == along else 2 for axis in range(3)])
+    whole = np.broadcast_to(400 * np.exp(0.4 * image / image.std()), (24, 90, 100))
+    paths, volumes = [], {}
+    for place in np.ndindex(1, 2, 2):
+        z, y, x = np.array(place) * (1, 34, 34) + rng.integers(0, 5, 3)
+        tile = TilePath(Path(f"{place}"), (place[2] * 34 * 1.3, place[1] * 34 * 1.8, 0.0))
+        paths.append(tile)
+        volumes[tile.name] = ArrayVolume(
+            rng.poisson(whole[z : z + 20, y : y + 48, x : x + 56]).astype(np.uint16), spacing
+        )
+    options = AlignOptions(mosaic=Mosaic(tuple(paths)), volumes=volumes, n_workers=1, allow_unaligned=True)
+    links = align.run(align.plan(options)).placement.links
+    assert len(links) == 4 and all(link.reason for link in links)
+    check_help([link.reason for link in links])

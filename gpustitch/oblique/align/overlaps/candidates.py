@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from gpustitch.array import Array, Device, namespace, on, to_host
 from gpustitch.model import ZYX, Box, Volume
@@ -32,6 +33,8 @@ _LEAST_VOXELS = 20_000
 _MOST_VOXELS = 4_000_000
 # A place is trusted that is so sure.
 TRUSTED = 0.9
+# Places that fit this part as well as a peak, and lead to it without a gap, are one place.
+_ALIKE = 0.8
 # Independent voxels without which a correlation says nothing.
 _LEAST_INDEPENDENT = 4.0
 # Peaks lower than this, in standard deviations, are noise whatever the mirror images say.
@@ -44,12 +47,14 @@ _MEDIAN_SQUARE = 0.4549
 class Peak:
     """An offset (z, y, x) of the moving tile, in voxels, at which the overlap correlates.
 
-    ``height`` is the correlation in standard deviations of what voxels without a true match give.
+    ``height`` is the correlation in standard deviations of what voxels without a true match give. ``is_drawn_out`` says
+    that places far from it, and all between, fit nearly as well: along fibres and layers they do.
     """
 
     offset_px: PxZYX
     correlation: float
     height: float
+    is_drawn_out: bool
     confidence: float
 
 
@@ -97,17 +102,20 @@ def find_candidates(
     device
         Where it is computed.
     """
-    parts = list(_parts(overlap, reach_px, rng))
     base = _binning(overlap.fixed, sigma_um)
+    # A peak is seen to be drawn out only in a map that reaches beyond it.
+    z, y, x = (max(r, (_APART + 1) * n) for r, n in zip(reach_px, _times(base, _FIRST_FACTOR), strict=True))
+    wide = z, y, x
+    parts = list(_parts(overlap, wide, rng))
     factor = _FIRST_FACTOR
-    while factor > 1 and _transformed(parts, reach_px, base) / factor**3 < _LEAST_VOXELS:
+    while factor > 1 and _transformed(parts, wide, base) / factor**3 < _LEAST_VOXELS:
         factor -= 1
-    found = _compared(overlap, parts, reach_px, _times(base, factor), device)
+    found = _compared(overlap, parts, wide, reach_px, _times(base, factor), device)
     while factor > 1 and not (found.peaks and found.peaks[0].confidence >= TRUSTED):
         factor -= 1
-        if _transformed(parts, reach_px, base) / factor**3 > _MOST_VOXELS:
+        if _transformed(parts, wide, base) / factor**3 > _MOST_VOXELS:
             break
-        found = _compared(overlap, parts, reach_px, _times(base, factor), device)
+        found = _compared(overlap, parts, wide, reach_px, _times(base, factor), device)
     return found
 
 
@@ -120,7 +128,7 @@ def settle(
     """
     z, y, x = (sigma_um / um for um in overlap.fixed.spacing.zyx_um)
     parts = list(_parts(overlap, near_px, rng))
-    found = _compared(overlap, parts, near_px, (1, 1, 1), device, (z, y, x))
+    found = _compared(overlap, parts, near_px, near_px, (1, 1, 1), device, (z, y, x))
     best = found.peaks[0] if found.peaks else None
     if best is None or any(abs(v - o) > n - 1 for v, o, n in zip(best.offset_px, overlap.offset, near_px, strict=True)):
         return None
@@ -130,18 +138,19 @@ def settle(
 def _compared(
     overlap: Overlap,
     parts: Sequence[_Part],
+    wide_px: ZYX,
     reach_px: ZYX,
     binning: ZYX,
     device: Device,
     sigma: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Found:
-    """Correlate all parts at one binning."""
+    """Correlate all parts at one binning within ``wide_px``; peaks are those within ``reach_px``."""
     parts = [
         p for p in parts if all(min(a, b) >= n for a, b, n in zip(p.fixed.shape, p.moving.shape, binning, strict=True))
     ]
     if not parts:
         return Found((), 0.0, 0, binning)
-    low, high = _shifts(reach_px, binning)
+    low, high = _shifts(wide_px, binning)
     sums: list[list[Shared]] = [[] for _ in (None, *_MIRRORS)]
     for part in parts:
         fixed, moving = _strips(overlap, part, binning, device, sigma)
@@ -157,7 +166,8 @@ def _compared(
         both = [pearson(of_image) for of_image in sums]
         maps = [(to_host(r), to_host(n)) for r, n in both]
     offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
-    return _judged(maps, offsets, sum(p.fixed.size for p in parts), binning)
+    within = [abs(v - o) < r + n for v, o, r, n in zip(offsets, overlap.offset, reach_px, binning, strict=True)]
+    return _judged(maps, offsets, within, sum(p.fixed.size for p in parts), binning)
 
 
 def _add(a: Sequence[int], b: Sequence[int]) -> ZYX:
@@ -227,23 +237,38 @@ def _masks(fixed: Strip, moving: Strip) -> tuple[Array, Array] | None:
 
 
 def _judged(
-    maps: Sequence[tuple[Floats, Floats]], offsets: Sequence[npt.NDArray[np.int64]], n_voxels: int, binning: ZYX
+    maps: Sequence[tuple[Floats, Floats]],
+    offsets: Sequence[npt.NDArray[np.int64]],
+    within: Sequence[npt.NDArray[np.bool_]],
+    n_voxels: int,
+    binning: ZYX,
 ) -> Found:
-    """Peaks of the first map; the others are those of mirror images."""
+    """Peaks of the first map ``within`` reach on each axis; the other maps are those of mirror images."""
     squares = np.concatenate([(r * r * n)[n > 0] for r, n in maps[1:]])
     # So many voxels are as good as one that is independent of the others.
     alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
     heights = [_height(r, n / alike) for r, n in maps]
     mirrored = max(float(h.max()) for h in heights[1:])
-    found: list[tuple[PxZYX, float, float]] = []
-    rest = heights[0].copy()
+    found: list[tuple[PxZYX, float, float, bool]] = []
+    rest, correlation = np.zeros_like(heights[0]), np.where(heights[0] > 0, maps[0][0], 0)
+    rest[np.ix_(*within)] = heights[0][np.ix_(*within)]
     while len(found) < _KEPT and rest.max() > 0:
         at = np.unravel_index(int(np.argmax(rest)), rest.shape)
-        found.append((_place(heights[0], at, offsets, binning), float(maps[0][0][at]), float(rest[at])))
+        place = _place(heights[0], at, offsets, binning)
+        found.append(
+            (place, float(correlation[at]), float(rest[at]), rest[at] > _LOWEST and _is_drawn_out(correlation, at))
+        )
         rest[tuple(slice(max(0, i - _APART), i + _APART + 1) for i in at)] = 0
-    confidence = _confidence([height for _, _, height in found], mirrored)
+    confidence = _confidence([height for _, _, height, _ in found], mirrored)
     peaks = tuple(Peak(*f, c) for f, c in zip(found, confidence, strict=True))
     return Found(peaks, mirrored, n_voxels, binning)
+
+
+def _is_drawn_out(correlation: Floats, at: Sequence[np.intp]) -> bool:
+    """Whether places further from a peak than peaks are apart belong to it."""
+    group, _ = ndimage.label(correlation >= _ALIKE * correlation[tuple(at)], np.ones((3, 3, 3)))
+    places = np.argwhere(group == group[tuple(at)])
+    return bool(np.abs(places - np.array(at)).max() > _APART)
 
 
 def _height(correlation: Floats, n_independent: Floats) -> Floats:

@@ -34,12 +34,14 @@ def read_strip(
 ) -> Strip:
     """Read a box of a tile, bin it, and keep what is neither noise nor shading.
 
-    That is the difference of two Gaussians, of ``sigma`` and four times as many binned voxels (z, y, x), over covered
-    voxels only.
+    That is the difference of two Gaussians, of ``sigma`` and four times as many binned voxels (z, y, x), over voxels
+    that are covered and finite.
     """
     sigmas = (sigma, tuple(_WIDE * s for s in sigma))
     voxels = volume.read(box)
     covered = volume.coverage.mask(box) if volume.coverage.absent else np.ones(1, np.bool_)
+    if voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
+        voxels, covered = np.where(finite, voxels, 0), covered & finite
     with on(device):
         image = _binned(to_device(voxels, device).astype(np.float32), binning)
         xp, gaussian = namespace(image), scipy_of(image).ndimage.gaussian_filter

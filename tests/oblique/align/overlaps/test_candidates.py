@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from gpustitch.array import CPU
 from gpustitch.io.volumes.array import ArrayVolume
-from gpustitch.model import Spacing
+from gpustitch.model import Box, Spacing
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, find_candidates, settle
 from gpustitch.oblique.align.points import Overlap
 
@@ -90,3 +90,39 @@ def test_settling_finds_the_place_to_a_fraction_of_a_voxel() -> None:
     overlap = cut(cells((50, 80, 70), 20, 3), (40, 50, 60), (3, 30, 4), (2, 32, 5))
     offset, correlation = settle(overlap, (4, 4, 4), 2.5, np.random.default_rng(0), CPU)
     assert np.abs(np.subtract(offset, (3, 30, 4))).max() < 0.1 and correlation > 0.9
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.tuples(*[st.integers(-2, 2)] * 3).filter(any),
+    st.sampled_from(["fibres", "layers"]),
+    st.integers(4, 12),
+    st.integers(0, 99),
+)
+def test_what_runs_on_through_the_overlap_gives_no_place(direction, what: str, reach: int, seed: int) -> None:
+    """Along fibres and layers all places fit alike: none is trusted, and none is offered as if it were sharp."""
+    shape, nominal = (24, 40, 48), (0, 0, 30)
+    rng = np.random.default_rng(seed)
+    along = np.array(direction) / np.linalg.norm(direction)
+    places = np.stack(np.indices((24, 44, 84)), axis=-1) * np.array(SPACING.zyx_um)
+    across = list(np.linalg.svd(along[None])[2][1:])
+    waves = [along] if what == "layers" else [np.cos(a) * across[0] + np.sin(a) * across[1] for a in range(24)]
+    image = sum(
+        np.cos(2 * np.pi / rng.uniform(12, 40) * (places @ wave) + rng.uniform(0, 6))
+        for wave in waves
+        for _ in range(3)
+    )
+    whole = rng.poisson(400 * np.exp(0.3 * image / image.std())).astype(np.uint16)
+    for peak in search(cut(whole, shape, (0, 3, 32), nominal), reach).peaks:
+        assert peak.confidence < 0.05 or peak.is_drawn_out, peak
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_voxels_without_a_number_do_not_count(value: float) -> None:
+    overlap = cut(cells((54, 100, 64), 2500), (44, 60, 64), (3, 40, 0), (0, 42, 0))
+    with_gaps = [v.read(Box.of_shape(v.coverage.shape)).astype(np.float32) for v in (overlap.fixed, overlap.moving)]
+    with_gaps[0][:, 50:55, ::9], with_gaps[1][20:, :6] = value, value
+    fixed, moving = (ArrayVolume(v, SPACING) for v in with_gaps)
+    found = search(Overlap(fixed, moving, overlap.offset))
+    assert found.peaks[0].confidence >= TRUSTED
+    assert np.abs(np.subtract(found.peaks[0].offset_px, (3, 40, 0))).max() < 1.6 * max(found.binning)
