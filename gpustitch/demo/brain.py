@@ -20,6 +20,7 @@ from gpustitch.demo.score.pictures import PictureOptions
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_free_space, check_output, os_errors
 from gpustitch.io.provenance import plain
+from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.stage import AlignOptions
@@ -35,7 +36,7 @@ PHANTOM, STITCHED, PICTURES, REPORT = "phantom", "stitched", "pictures", "report
 
 # pystripe's filter as one tunes it by hand to these frames, which are far narrower than 2048 columns.
 BY_HAND = WaveletOptions(sigma1=3, sigma2=4, wavelet="db4", threshold=600, crossover=150)
-# Small windows, as one tunes them to overlaps of some 50 voxels.
+# Small windows, as one tunes them by hand to overlaps of some 50 voxels.
 MATCHING = MatchOptions(sample_count=100, window_px=(21, 21, 21))
 
 
@@ -123,7 +124,7 @@ def run(plan: DemoPlan, progress: Progress = SILENT) -> DemoResult:
     clock.lap("pipeline")
     measuring = evaluate_options(truth, stitched, options)
     evaluation = evaluate.run(evaluate.plan(measuring), progress)
-    evaluation = replace(evaluation, alignment=measure_alignment(truth, stitched, options, progress))
+    evaluation = replace(evaluation, alignment=measure_alignment(measuring, stitched, options, progress))
     corrections = judged_corrections(stitched.correction)
     if truth.spec.stripe_strength > 0:
         n_workers = checked_workers(options.n_workers)
@@ -152,7 +153,6 @@ def pipeline_options(truth: Truth, options: DemoOptions) -> PipelineOptions:
         y_voxel_um=spec.pixel_um,
         angle_deg=spec.angle_deg,
         correction=destriping(truth),
-        matching=MATCHING,
         negative_y=spec.negative_y,
         rotate_90=evaluate.CHUNGLAB_ROTATE_90 if spec.chunglab else 0,
         flip_ud=evaluate.CHUNGLAB_FLIP_UD if spec.chunglab else False,
@@ -194,28 +194,31 @@ def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOption
 
 
 def measure_alignment(
-    truth: Truth, stitched: PipelineResult, options: DemoOptions, progress: Progress = SILENT
+    measured: EvaluateOptions, stitched: PipelineResult, options: DemoOptions, progress: Progress = SILENT
 ) -> dict[str, tuple[Figure, ...]]:
-    """Figures of the alignment by the pipeline's default options and by tuned ones, of the tiles that it kept."""
-    by_default = PipelineOptions(truth.channel(), stitched.output)
-    judged = {}
-    for name, matching in {"default": by_default.matching, TUNED: MATCHING}.items():
-        aligning = AlignOptions(
-            stitched.output / TILES,
-            matching=matching,
-            negative_y=truth.spec.negative_y,
-            allow_unaligned=True,
-            n_workers=options.n_workers,
-            device=options.device,
-            device_memory_bytes=options.device_memory_bytes,
-        )
-        progress.note(f"Aligning the tiles by {name} options")
-        found = align.run(align.plan(aligning))
-        size, placement = found.voxel_size, found.placement
-        solved = Solved(placement.origin_px, size.estimate_um, size.uncertainty_um, placement.sigma_px)
-        footing = Footing(truth, placement.origin_px, found.spacing.y_um)
-        judged[name] = tuple(evaluate.alignment_figures(footing, solved)[0])
-    return judged
+    """Figures of the run's own alignment, by the pipeline's default options, and of one by tuned options.
+
+    The run aligned raw frames that were de-obliqued on demand; the tuned options align the tiles that it kept.
+    """
+    truth = measured.truth
+    aligning = AlignOptions(
+        stitched.output / TILES,
+        matching=MATCHING,
+        negative_y=truth.spec.negative_y,
+        allow_unaligned=True,
+        n_workers=options.n_workers,
+        device=options.device,
+        device_memory_bytes=options.device_memory_bytes,
+    )
+    progress.note("Aligning the tiles by tuned options")
+    found = align.run(align.plan(aligning))
+    size, placement = found.voxel_size, found.placement
+    tuned = Solved(placement.origin_px, size.estimate_um, size.uncertainty_um, placement.sigma_px)
+    y_um = {"default": PrecomputedVolume(measured.volume).spacing.y_um, TUNED: found.spacing.y_um}
+    return {
+        name: tuple(evaluate.alignment_figures(Footing(truth, solved.origin_px, y_um[name]), solved)[0])
+        for name, solved in {"default": measured.solved, TUNED: tuned}.items()
+    }
 
 
 class _Clock:

@@ -26,8 +26,8 @@ def command(options: DemoChoice, progress: TerminalProgress, given: Given) -> No
     Writes DIR/phantom (raw DCIMG tiles, truth.json), DIR/stitched (the volume, flat field, alignment), DIR/pictures and
     DIR/report.json. With --section-series: DIR/series (sections.tif, truth.json), DIR/similarity.npz, DIR/z.csv,
     DIR/z.png, DIR/volume and DIR/report.json. The exit code is 20 if a figure misses its target.
-    Alignment is also judged by the pipeline's default options beside those of the demo, and destriping as the pipeline
-    does it by default, on frames of the first tile.
+    Alignment is judged by the pipeline's default options beside tuned ones, and destriping as the pipeline does it by
+    default, on frames of the first tile.
 
     Example: gpustitch demo /tmp/demo --size medium
     """

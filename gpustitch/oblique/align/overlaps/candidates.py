@@ -292,6 +292,6 @@ def _confidence(heights: Sequence[float], mirrored: float) -> list[float]:
     A peak a third higher than any other has even odds. One of 1.6 times their height is 90 % sure.
     """
     others = [max(mirrored, _LOWEST, *heights[:i], *heights[i + 1 :]) for i in range(len(heights))]
-    odds = [math.exp(min(60.0, 8 * (h / other - 4 / 3))) for h, other in zip(heights, others, strict=True)]
+    odds = [math.exp(min(30.0, 8 * (h / other - 4 / 3))) for h, other in zip(heights, others, strict=True)]
     total = 1 + sum(odds)
     return [v / total for v in odds]

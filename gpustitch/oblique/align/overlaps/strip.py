@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpustitch.array import Array, Device, namespace, on, scipy_of, to_device
+from gpustitch.array import Array, Device, namespace, on, to_device
 from gpustitch.model import ZYX, Box, Volume
+from gpustitch.ops.smooth import smooth
 
 # The wide Gaussian, of what counts as level and shading, is so many times the narrow one.
 _WIDE = 4.0
@@ -43,23 +44,27 @@ def read_strip(
     if voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
         voxels, covered = np.where(finite, voxels, 0), covered & finite
     with on(device):
-        image = _binned(to_device(voxels, device).astype(np.float32), binning)
-        xp, gaussian = namespace(image), scipy_of(image).ndimage.gaussian_filter
+        image = _binned(to_device(voxels, device), binning)
+        xp = namespace(image)
         if covered.all():
-            narrow, wide = (gaussian(image, s) for s in sigmas)
+            # Without a common level little is lost to rounding, and of one level nothing is left.
+            image -= image.mean(dtype=xp.float64).astype(xp.float32)
+            narrow, wide = (smooth(image, s) for s in sigmas)
             return Strip(narrow - wide, None, box.start, binning)
-        weight = _binned(to_device(covered, device).astype(np.float32), binning)
-        narrow, wide = (gaussian(image, s) / xp.maximum(gaussian(weight, s), 1e-3) for s in sigmas)
+        weight = _binned(to_device(covered, device), binning)
+        image -= (image.sum(dtype=xp.float64) / max(1.0, float(weight.sum()))).astype(xp.float32) * weight
+        narrow, wide = (smooth(image, s) / xp.maximum(smooth(weight, s), 1e-3) for s in sigmas)
         mask = weight > _COVERED
         return Strip(xp.where(mask, narrow - wide, xp.float32(0)), mask, box.start, binning)
 
 
 def _binned(voxels: Array, binning: Sequence[int]) -> Array:
-    """Means over bins; what is left at the ends of the axes is cut off."""
+    """Means over bins, float32; what is left at the ends of the axes is cut off."""
     for axis, n in enumerate(binning):
-        length = voxels.shape[axis] // n * n
-        cut = voxels[tuple(slice(0, length) if k == axis else slice(None) for k in range(3))]
-        shape = (*voxels.shape[:axis], length // n, n, *voxels.shape[axis + 1 :])
-        voxels = cut.reshape(shape).mean(axis=axis + 1)
-    out: Array = voxels
-    return out
+        stop = voxels.shape[axis] // n * n
+        nth = [voxels[tuple(slice(i, stop, n) if k == axis else slice(None) for k in range(3))] for i in range(n)]
+        total = nth[0].astype(np.float32)
+        for one in nth[1:]:
+            total += one
+        voxels = total / np.float32(n)
+    return voxels

@@ -54,22 +54,33 @@ class Comparison:
         f, g = (a - a.mean(dtype=np.float64).astype(np.float32) for a in (fixed, moving))
         if masks is not None:
             f, g = f * masks[0], g * masks[1]
-        self._f, self._g, self._masks = f, g, masks
         self._shifts = [np.arange(lo, hi + 1) for lo, hi in zip(low, high, strict=True)]
         # Long enough that no product wraps round onto a shift in reach.
         needed = [max(b - lo, a + hi, b, a) for a, b, lo, hi in zip(f.shape, g.shape, low, high, strict=True)]
-        self._shape = [fft.next_fast_len(int(n), True) for n in needed]
-        self._transform = fft.rfftn(g, self._shape)
+        self._n_fixed, self._shape = f.shape, [fft.next_fast_len(int(n), True) for n in needed]
         self._spans = [_shared(a, b, s) for a, b, s in zip(f.shape, g.shape, self._shifts, strict=True)]
-        if masks is None:
+        z, y, x = (xp.asarray(stop > start) for start, stop in self._spans)
+        self._meet = z[:, None, None] & y[None, :, None] & x
+        self._f, self._g = self._transform(f), self._transform(g)
+        self._is_masked = masks is not None
+        if masks is not None:
+            here, there = (m.astype(xp.float32) for m in masks)
+            self._of_fixed = [self._transform(v) for v in (here, f * f)]
+            self._of_moving = [self._transform(v) for v in (there, g * g)]
+        else:
             z, y, x = (xp.asarray(stop - start, xp.float64) for start, stop in self._spans)
             self._count = z[:, None, None] * y[None, :, None] * x
-            self._running = [_running(f), _running(f * f)]
+            # On each axis the ranges of fixed, and behind them those of its mirror image.
+            of_fixed = [
+                (np.r_[start, n - stop], np.r_[stop, n - start])
+                for n, (start, stop) in zip(f.shape, self._spans, strict=True)
+            ]
             of_moving = [
                 (start + s * (stop > start), stop + s * (stop > start))
                 for (start, stop), s in zip(self._spans, self._shifts, strict=True)
             ]
-            self._moving = [_over_boxes(_running(v), of_moving) for v in (g, g * g)]
+            self._of_fixed = [_over_boxes(v, of_fixed) for v in (f, f * f)]
+            self._of_moving = [_over_boxes(v, of_moving) for v in (g, g * g)]
 
     def sums(self, mirrored: tuple[int, ...] = ()) -> Shared:
         """The sums for each shift, float64; 0 where the arrays do not meet.
@@ -77,26 +88,18 @@ class Comparison:
         ``mirrored`` names axes along which ``fixed`` is turned round first.
         """
         xp = namespace(self._f)
-        f = xp.ascontiguousarray(xp.flip(self._f, mirrored)) if mirrored else self._f
-        if self._masks is None:
-            n = self._count
-            ranges = [
-                (len_ - stop, len_ - start) if axis in mirrored else (start, stop)
-                for axis, (len_, (start, stop)) in enumerate(zip(f.shape, self._spans, strict=True))
-            ]
-            f_sum, f_squares = (_over_boxes(v, ranges) for v in self._running)
-            g_sum, g_squares = self._moving
-            cross = self._products(f, self._transform)
+        cross = self._products(self._f, self._g, mirrored)
+        if self._is_masked:
+            (here, f_square), (there, g_square) = self._of_fixed, self._of_moving
+            n = xp.maximum(xp.rint(self._products(here, there, mirrored)), 0)
+            f_sum, f_squares = (self._products(v, there, mirrored) for v in (self._f, f_square))
+            g_sum, g_squares = (self._products(here, v, mirrored) for v in (self._g, g_square))
         else:
-            fft = scipy_of(f).fft
-            mask = xp.flip(self._masks[0], mirrored).astype(xp.float32)
-            of_mask, of_squares = (
-                fft.rfftn(v, self._shape) for v in (self._masks[1].astype(xp.float32), self._g * self._g)
+            n = self._count
+            at = tuple(
+                slice(s.size, None) if axis in mirrored else slice(s.size) for axis, s in enumerate(self._shifts)
             )
-            n = xp.maximum(xp.rint(self._products(mask, of_mask)), 0)
-            f_sum, f_squares = (self._products(v, of_mask) for v in (f, f * f))
-            g_sum, g_squares = (self._products(mask, v) for v in (self._transform, of_squares))
-            cross = self._products(f, self._transform)
+            (f_sum, f_squares), (g_sum, g_squares) = (v[at] for v in self._of_fixed), self._of_moving
         safe = xp.maximum(n, 1)
         variances = []
         for total, squares in ((f_sum, f_squares), (g_sum, g_squares)):
@@ -104,17 +107,32 @@ class Comparison:
             variances.append(xp.where((n > 1) & (variance > _ROUNDING * squares.max()), variance, 0))
         return Shared(n, cross - f_sum * g_sum / safe, *variances)
 
-    def _products(self, f: Array, transform: Array) -> Array:
-        """The sum of ``f[v] * g[v + s]`` for each shift s, float64; ``transform`` is that of g."""
-        xp, fft = namespace(f), scipy_of(f).fft
-        product = xp.conj(fft.rfftn(f, self._shape))
-        product *= transform
-        everywhere = fft.irfftn(product, self._shape)
-        at = [xp.asarray(s % n) for s, n in zip(self._shifts, self._shape, strict=True)]
-        out: Array = everywhere[xp.ix_(*at)].astype(xp.float64)
+    def _transform(self, array: Array) -> Array:
+        """Its Fourier transform, one axis after the other: what is only padding is transformed as late as can be."""
+        fft = scipy_of(array).fft
+        out = fft.rfft(array, self._shape[2], axis=2)
+        for axis in (1, 0):
+            out = fft.fft(out, self._shape[axis], axis=axis, overwrite_x=True)
+        return out
+
+    def _products(self, fixed: Array, moving: Array, mirrored: tuple[int, ...]) -> Array:
+        """The sum of ``f[v] * g[v + s]`` for each shift s, float64, of the transforms of f, to be mirrored, and g."""
+        xp, fft = namespace(fixed), scipy_of(fixed).fft
+        # Mirrored about voxel 0, an array has its frequencies turned round. Along x half of them are kept: the others
+        # are their conjugates, with all axes turned.
+        conjugated, at = 2 in mirrored, []
+        for axis, (n, s, n_fixed) in enumerate(zip(self._shape, self._shifts, self._n_fixed, strict=True)):
+            at.append((s + n_fixed - 1 if axis in mirrored else s) % n)
+            if axis < 2 and (axis in mirrored) != conjugated:
+                fixed = xp.take(fixed, xp.asarray(-np.arange(n) % n), axis=axis)
+        product = (fixed if conjugated else xp.conj(fixed)) * moving
+        # Only shifts in reach go on from each axis to the next.
+        for axis in (0, 1):
+            product = xp.take(fft.ifft(product, axis=axis, overwrite_x=True), xp.asarray(at[axis]), axis=axis)
+        everywhere = fft.irfft(product, self._shape[2], axis=2)
+        out: Array = xp.take(everywhere, xp.asarray(at[2]), axis=2).astype(xp.float64)
         # Where the arrays do not meet, what is left is an alias.
-        z, y, x = (xp.asarray(stop > start) for start, stop in self._spans)
-        out *= z[:, None, None] & y[None, :, None] & x
+        out *= self._meet
         return out
 
 
@@ -138,21 +156,20 @@ def _shared(n_fixed: int, n_moving: int, shift: Integers) -> tuple[Integers, Int
     return np.where(meets, start, 0), np.where(meets, stop, 0)
 
 
-def _running(array: Array) -> Array:
-    """Sums over all voxels before each, on every axis, float64, one longer than the array."""
-    xp = namespace(array)
-    out: Array = xp.zeros([n + 1 for n in array.shape])
-    inside = out[1:, 1:, 1:]
-    inside[...] = array
-    for axis in range(3):
-        inside[...] = xp.cumsum(inside, axis=axis)
-    return out
-
-
-def _over_boxes(running: Array, ranges: Sequence[tuple[Integers, Integers]]) -> Array:
+def _over_boxes(array: Array, ranges: Sequence[tuple[Integers, Integers]]) -> Array:
     """Sums over all boxes made of one range on each axis, float64, of the shape of the numbers of ranges."""
-    xp = namespace(running)
-    out: Array = running
+    xp = namespace(array)
+    out: Array = array
     for axis, (start, stop) in enumerate(ranges):
-        out = xp.take(out, xp.asarray(stop), axis=axis) - xp.take(out, xp.asarray(start), axis=axis)
+        # What all ranges hold is summed first.
+        low, high = (
+            int(f(v[stop > start], initial=e)) for f, v, e in ((np.max, start, 0), (np.min, stop, out.shape[axis]))
+        )
+        if high - low > 1:
+            before, middle, behind = xp.split(out, [low, high], axis=axis)
+            out = xp.concatenate([before, middle.sum(axis=axis, dtype=xp.float64, keepdims=True), behind], axis=axis)
+            start, stop = (np.where(v >= high, v - (high - low - 1), v) for v in (start, stop))
+        running = xp.zeros([n + (k == axis) for k, n in enumerate(out.shape)])
+        running[tuple(slice(int(k == axis), None) for k in range(3))] = xp.cumsum(out, axis=axis, dtype=xp.float64)
+        out = xp.take(running, xp.asarray(stop), axis=axis) - xp.take(running, xp.asarray(start), axis=axis)
     return out
