@@ -110,7 +110,7 @@ class Comparison:
     def _transform(self, array: Array) -> Array:
         """Its Fourier transform, one axis after the other: what is only padding is transformed as late as can be."""
         fft = scipy_of(array).fft
-        out = fft.rfft(array, self._shape[2], axis=2)
+        out: Array = fft.rfft(array, self._shape[2], axis=2)
         for axis in (1, 0):
             out = fft.fft(out, self._shape[axis], axis=axis, overwrite_x=True)
         return out
