@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from gpustitch.errors import AlignmentError
 from gpustitch.model import Candidate, Link, Placement
@@ -72,7 +74,7 @@ def solve_positions(
     hypotheses, which, offers = hypotheses_of(links, number, nominal, solved)
     stage = StageModel(nominal, voxel_um, stage_repeatability_um)
     mixture = Mixture(hypotheses, stage, tuple(np.flatnonzero(solved).tolist()))
-    best, choices, weights = _choices(mixture)
+    best, choices, weights = _choices(mixture, np.array([not links[i].reason for i in which], bool))
     moved, sigma = _positions(mixture, best, choices, weights)
     solution = _Solution(dict(zip(names, nominal + moved, strict=True)), solved)
     candidates = hypotheses.candidate[best.chosen].tolist()
@@ -90,11 +92,12 @@ def solve_positions(
     )
 
 
-def _choices(mixture: Mixture) -> tuple[Choice, list[Choice], Floats]:
+def _choices(mixture: Mixture, is_accepted: Bools) -> tuple[Choice, list[Choice], Floats]:
     """The choice to go on with, and all that are probable with their probabilities.
 
-    A link that is right in the most probable choice, but in less than half of all, is not trusted. Links that are not
-    trusted say nothing.
+    A link that is right in the most probable choice, but in less than half of all, is not trusted. Nor is one that was
+    rejected before, unless links that were accepted, ``is_accepted``, join its tiles: false places of a pattern that
+    repeats close loops among themselves. Links that are not trusted say nothing.
     """
     h = mixture.hypotheses
     choices = mixture.search()
@@ -102,6 +105,11 @@ def _choices(mixture: Mixture) -> tuple[Choice, list[Choice], Floats]:
     candidate = h.candidate[choices[0].chosen]
     agree = weights @ np.array([h.candidate[c.chosen] == candidate for c in choices])
     trusted = (candidate >= 0) & (agree >= 0.5)
+    sure = trusted & is_accepted
+    n = mixture.stage.n_tiles
+    graph = coo_array((np.ones(int(sure.sum())), (h.fixed[sure], h.moving[sure])), shape=(n, n))
+    group = connected_components(graph, directed=False)[1]
+    trusted = sure | (trusted & (group[h.fixed] == group[h.moving]))
     return mixture.choice(np.where(trusted, choices[0].chosen, h.last), choices[0].bumped), choices, weights
 
 

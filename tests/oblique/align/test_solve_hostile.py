@@ -253,3 +253,30 @@ def test_a_large_mosaic_with_many_false_links() -> None:
     assert max(placement.sigma_px["099"]) < 8
     placed = [np.subtract(placement.origin_px[n], case.true[n]) for n in case.nominal if placement.support[n] == "loop"]
     assert np.abs(placed - np.mean(placed, axis=0)).max() < 0.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_places_of_a_pattern_that_repeats_confirm_nothing_among_themselves(seed: int) -> None:
+    """Whole periods close every loop: no overlap that was not told by its picture is revived by them."""
+    case = Case((1, 2, 3), seed)
+    links = []
+    for a, b in case.pairs:
+        true, periods = np.array(case.offset(a, b)), case.rng.integers(-3, 4, (3, 3)) * np.array([11.0, 11.0, 16.0])
+        offers = tuple(Candidate(tuple((true + p).tolist()), (0.01,) * 3, 0.06) for p in periods)
+        links.append(Link(a, b, offers[0].offset_px, (0.0,) * 3, (), "two places fit nearly alike", None, offers))
+    placed = solve_positions(case.nominal, links)
+    assert all(link.reason for link in placed.links) and set(placed.support.values()) == {"stage"}
+
+
+def test_an_overlap_that_the_others_tell_is_revived() -> None:
+    case = Case((1, 2, 2), 1)
+    links = [case.link(a, b) for a, b in case.pairs]
+    first = links[0]
+    offers = tuple(
+        Candidate(tuple((np.array(first.offset_px) + d).tolist()), (SIGMA_PX,) * 3, 0.2) for d in (0.0, 11.0, -22.0)
+    )
+    links[0] = dataclasses.replace(first, reason="two places fit nearly alike", candidates=offers[::-1])
+    revived = next(
+        k for k in solve_positions(case.nominal, links).links if (k.fixed, k.moving) == (first.fixed, first.moving)
+    )
+    assert not revived.reason and revived.offset_px == pytest.approx(first.offset_px)
