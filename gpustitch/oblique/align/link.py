@@ -14,6 +14,7 @@ from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
+from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import weigh
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
 from gpustitch.oblique.align.points import Overlap, draw_points
@@ -37,11 +38,12 @@ _COARSE_BINS = 0.5
 
 @dataclass(frozen=True)
 class LinkCount:
-    """How many points of an overlap were compared, how many correlated well enough, and how many agreed."""
+    """How many points of an overlap were compared, how many correlated well enough, how many agreed; bytes read."""
 
     sampled: int = 0
     correlated: int = 0
     agreeing: int = 0
+    n_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,10 @@ def link_tiles(
     workers
         Threads and device.
     """
-    return _Linking(overlap, names, options, reach_px, rng, workers).link()
+    fixed, moving = Counted(overlap.fixed), Counted(overlap.moving)
+    overlap = dataclasses.replace(overlap, fixed=fixed, moving=moving)
+    link, count = _Linking(overlap, names, options, reach_px, rng, workers).link()
+    return link, dataclasses.replace(count, n_bytes=fixed.n_bytes + moving.n_bytes)
 
 
 class _Linking:

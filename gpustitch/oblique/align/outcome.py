@@ -100,6 +100,11 @@ def voxel_size_text(found: VoxelSize) -> str:
     return f"y voxel size: {nominal} {doubt}; {known}; going on with the {nominal}"
 
 
+def read_text(n_bytes: int, of_bytes: int) -> str:
+    """How much was read to align the tiles."""
+    return f"read {n_bytes / 2**20:.0f} MiB of the tiles' {of_bytes / 2**20:.0f} MiB: {100 * n_bytes / of_bytes:.2g} %"
+
+
 def sure_tiles_text(placement: Placement, spacing: Spacing) -> str:
     """How sure the positions of the tiles are, or that it is not known."""
     errors = {name: placement.standard_error_um(name, spacing) for name in placement.origin_px}

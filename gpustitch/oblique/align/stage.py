@@ -25,10 +25,12 @@ from gpustitch.oblique.align.outcome import (
     check_measured,
     links_text,
     notes_of,
+    read_text,
     sure_tiles_text,
     voxel_size_text,
     warnings_of,
 )
+from gpustitch.oblique.align.overlaps.counted import bytes_of
 from gpustitch.oblique.align.pairs import Expected, Pair, do_overlap, expected_again, neighbours
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.report import report_text
@@ -108,7 +110,7 @@ class AlignPlan:
 
 @dataclass(frozen=True)
 class AlignResult:
-    """Solved positions in voxels of ``spacing``, the voxel size, and how many points each link rests on.
+    """Solved positions in voxels of ``spacing``, the voxel size, and how many points of each pair were compared.
 
     The offsets of links are in the tiles' own grid. Where ``spacing`` slants otherwise, residuals and positions are in
     its grid (:mod:`gpustitch.oblique.mosaic.slant`).
@@ -221,6 +223,9 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     if _link_again(plan, placement, spacing, links, counts):
         placement, voxel_size, spacing = _solve(plan, list(links.values()))
     _tell(plan, progress, placement, voxel_size, spacing)
+    n_bytes = sum(count.n_bytes for count in counts.values())
+    of_bytes = sum(bytes_of(plan.volumes[tile.name]) for tile in plan.mosaic.tiles)
+    progress.note(read_text(n_bytes, of_bytes))
     check_linked(placement, allow_unaligned=options.allow_unaligned)
     check_measured(options.y_size, voxel_size.estimate_um is not None)
     tile = plan.volumes[plan.mosaic.tiles[0].name]
@@ -236,7 +241,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         align_xz=options.align_xz,
         negative_y=options.negative_y,
         absent_frames=absent_frames(plan.volumes),
-        provenance={**_provenance(plan), "missing": missing},
+        provenance={**_provenance(plan), "missing": missing, "bytes_read": n_bytes, "bytes_of_tiles": of_bytes},
         slant=slant_of(tile, spacing),
         slant_of_links=slant_of(tile, tile.spacing),
         voxel_size_basis=voxel_size.basis,
@@ -266,10 +271,10 @@ def _linked(plan: AlignPlan, progress: Progress) -> tuple[dict[Pair, Link], dict
         fixed = plan.volumes[pair[0]]
         offset = (z, y, x - round(more_slant(fixed, plan.spacing) * z))
         link, count = _link(plan, pair, Expected(offset, plan.options.matching.reach_px(offset, fixed.coverage.shear)))
-        if link.reason and not do_overlap(plan.nominal_px, plan.volumes, pair):
-            # By the stage they do not overlap, and nothing says otherwise.
-            continue
-        links[pair], counts[pair] = link, count
+        counts[pair] = count
+        if not link.reason or do_overlap(plan.nominal_px, plan.volumes, pair):
+            links[pair] = link
+        # Otherwise the stage says that they do not overlap, and nothing says that they do.
     return links, counts
 
 
@@ -282,8 +287,10 @@ def _link_again(
     any_new = False
     for pair, expected in again.items():
         link, count = _link(plan, pair, expected)
+        n_bytes = counts[pair].n_bytes + count.n_bytes
         if not link.reason:
             links[pair], counts[pair], any_new = link, count, True
+        counts[pair] = replace(counts[pair], n_bytes=n_bytes)
     return any_new
 
 

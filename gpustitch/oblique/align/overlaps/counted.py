@@ -1,0 +1,45 @@
+"""How much of a tile is read to find where it lies."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.model import Box, Coverage, Spacing, Volume
+
+
+class Counted:
+    """A volume that counts the bytes read of it. Threads may share it.
+
+    A box counts with all the frames that it slants through: so many are read if the volume is made of raw frames.
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume, self._lock = volume, threading.Lock()
+        self.spacing: Spacing = volume.spacing
+        self.dtype: np.dtype[Any] = volume.dtype
+        self.n_bytes = 0
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which voxels hold data; frames may turn out to be unreadable while others are read."""
+        return self._volume.coverage
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Voxels of ``box``; zero outside the grid."""
+        coverage = self.coverage
+        z, y, x = box.intersect(Box.of_shape(coverage.shape)).shape
+        frames = min(coverage.n_frames, x + math.ceil(coverage.shear * max(0, z - 1)))
+        with self._lock:
+            self.n_bytes += z * y * frames * self.dtype.itemsize
+        return self._volume.read(box)
+
+
+def bytes_of(volume: Volume) -> int:
+    """Bytes of all voxels that a tile holds, absent frames included."""
+    covered = volume.coverage
+    return covered.n_frames * covered.n_rows * covered.n_columns * volume.dtype.itemsize
