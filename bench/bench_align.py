@@ -1,38 +1,59 @@
-"""Aligning one overlap: CPU time per point, against the same steps with SciPy's and NumPy's own calls."""
+"""Aligning one overlap: CPU time of a link, against its steps in library calls and scikit-image's masked search.
+
+The first reference is what the same number of points costs with SciPy's and NumPy's own calls. The second is
+``phase_cross_correlation`` with masks on the whole overlap, in a process that is stopped after ``LIMIT_S``.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from pathlib import Path
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from skimage.registration import phase_cross_correlation
 
 from bench.bench_correlate import SIGMA_PX, SPACING, corrcoef_27, scipy_blobs
 from bench.common import best_seconds, report
+from gpustitch.array import CPU
 from gpustitch.io.volumes.array import ArrayVolume
-from gpustitch.model import Mosaic, TilePath
-from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.link import link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
-from gpustitch.oblique.align.stage import AlignOptions
+from gpustitch.oblique.align.points import Overlap
+from gpustitch.running.threads import Workers
 
-# The stage's nominal shift, and the stage's error, in voxels (z, y, x).
-NOMINAL, ERROR = (0, 140, 0), (3, -4, 5)
+SHAPE = (200, 260, 420)
+# Where the moving tile is, against the stage, in voxels (z, y, x).
+ERROR = (3, -4, 5)
+WIDE, NARROW = (0, 140, 0), (0, 234, 0)
 # Mean number of steps of the ascent from the stage position.
 STEPS = 5
+LIMIT_S = 120.0
 
 
-def tissue(shape: tuple[int, ...]) -> np.ndarray:
-    """Cells of about 8 um in a smooth background, with shot noise."""
+def tissue(shape: tuple[int, ...], empty_from: int | None = None) -> np.ndarray:
+    """Cells of about 8 um in a smooth background, with shot noise; nothing from a column on, if one is named."""
     rng = np.random.default_rng(0)
     cells = np.zeros(shape, np.float32)
     at = tuple(rng.integers(0, n, int(np.prod(shape) / 1500)) for n in shape)
     cells[at] = rng.uniform(2e4, 2e5, len(at[0]))
     image = 300 + ndimage.gaussian_filter(cells, 2.0)
+    image[:, :, empty_from if empty_from is not None else shape[2] :] = 100
     return rng.poisson(image).astype(np.uint16)
 
 
-def reference_seconds(window: int, block: np.ndarray) -> float:
+def tiles(nominal: tuple[int, int, int], empty_from: int | None = None) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Two tiles and the true place of the second."""
+    place = [n + e for n, e in zip(nominal, ERROR, strict=True)]
+    whole = tissue(tuple(n + max(0, p) for n, p in zip(SHAPE, place, strict=True)), empty_from)
+    first = whole[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    return first, whole[tuple(slice(p, p + n) for p, n in zip(place, SHAPE, strict=True))], place
+
+
+def steps_seconds(window: int, block: np.ndarray) -> float:
     """CPU seconds of one point: one search for blobs, two smoothed windows, and ``STEPS`` steps of 27 correlations."""
     half = window // 2
     centre = [n // 2 for n in block.shape]
@@ -50,38 +71,70 @@ def reference_seconds(window: int, block: np.ndarray) -> float:
     return best_seconds(point, repeats=3)[1]
 
 
+def masked_search(first: np.ndarray, second: np.ndarray, nominal: tuple[int, int, int]) -> np.ndarray:
+    """Place of the second tile by scikit-image: the stage's overlap of both tiles, whole, every voxel counted."""
+    z, y, x = nominal
+    fixed, moving = first[z:, y:, x:], second[: SHAPE[0] - z, : SHAPE[1] - y, : SHAPE[2] - x]
+    mask = np.ones(fixed.shape, np.bool_)
+    shift = phase_cross_correlation(fixed, moving, reference_mask=mask, moving_mask=mask, overlap_ratio=0.3)[0]
+    return np.asarray(nominal + shift)
+
+
+def _timed(function: Callable[..., Any], arguments: tuple[Any, ...], to: Connection) -> None:
+    start = time.process_time()
+    found = function(*arguments)
+    to.send((time.process_time() - start, found))
+
+
+def within_limit(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any] | None:
+    """CPU seconds and result of one call in a process of its own; None if it was stopped at the limit."""
+    there, here = multiprocessing.get_context("fork").Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_timed, args=(function, arguments, here))
+    process.start()
+    found: tuple[float, Any] | None = there.recv() if there.poll(LIMIT_S) else None
+    process.kill()
+    process.join()
+    return found
+
+
+def measured(name: str, nominal: tuple[int, int, int], empty_from: int | None, options: MatchOptions) -> dict[str, Any]:
+    """One case as a row."""
+    first, second, place = tiles(nominal, empty_from)
+    overlap = Overlap(ArrayVolume(first, SPACING), ArrayVolume(second, SPACING), nominal)
+    reach = options.reach_px(nominal, 0.0)
+
+    def link() -> Any:
+        return link_tiles(overlap, ("a", "b"), options, reach, np.random.default_rng(0), Workers(2, CPU))
+
+    wall, cpu = best_seconds(link, repeats=3)
+    found, _ = link()
+    assert not found.reason, found.reason
+    steps = options.sample_count * steps_seconds(options.largest_px[0], first)
+    search = within_limit(masked_search, first, second, nominal)
+    return {
+        "case": name,
+        "CPU ms/link": cpu * 1e3,
+        "wall ms/link": wall * 1e3,
+        "error (voxels)": float(np.abs(np.subtract(found.offset_px, place)).max()),
+        "its points by library calls, CPU ms": steps * 1e3,
+        "factor": steps / cpu,
+        "masked search, CPU ms": search[0] * 1e3 if search else f"more than {LIMIT_S * 1e3:g} wall",
+        "factor of the search": search[0] / cpu if search else LIMIT_S / wall,
+        "its error (voxels)": float(np.abs(np.subtract(search[1], place)).max()) if search else "",
+    }
+
+
 def main() -> None:
-    shape = (200, 260, 420)
-    whole = tissue(tuple(n + d for n, d in zip(shape, (10, 150, 10), strict=True)))
-    offset = [n + e for n, e in zip(NOMINAL, ERROR, strict=True)]
-    first = whole[: shape[0], : shape[1], : shape[2]]
-    second = whole[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]
-    tiles = (
-        TilePath(Path("a"), (0.0, 0.0, 0.0)),
-        TilePath(Path("b"), (0.0, NOMINAL[1] * SPACING.y_um, 0.0)),
+    few = MatchOptions()
+    many = MatchOptions(sample_count=100, largest_px=(51, 51, 51))
+    cases = (
+        ("20 points, 21^3", WIDE, None, few),
+        ("100 points, 51^3", WIDE, None, many),
+        ("10 % overlap, 20 points, 21^3", NARROW, None, few),
+        ("10 % overlap, 100 points, 51^3 or smaller", NARROW, None, many),
+        ("half of it empty, 20 points, 21^3", WIDE, SHAPE[2] // 2, few),
     )
-    volumes = {t.name: ArrayVolume(v, SPACING) for t, v in zip(tiles, (first, second), strict=True)}
-    rows = []
-    for window, count in ((21, 20), (51, 100)):
-        matching = MatchOptions(sample_count=count, window_px=(window,) * 3)
-        plan = align.plan(AlignOptions(mosaic=Mosaic(tiles), volumes=volumes, matching=matching))
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = align.run(plan)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        position = result.placement.origin_px
-        found = np.subtract(position[tiles[1].name], position[tiles[0].name])
-        reference = reference_seconds(window, whole)
-        rows.append(
-            {
-                "case": f"{count} points, {window}^3",
-                "CPU ms/point": cpu / count * 1e3,
-                "wall ms/point": wall / count * 1e3,
-                "reference CPU ms/point": reference * 1e3,
-                "factor": reference / (cpu / count),
-                "error (voxels)": float(np.abs(found - offset).max()),
-            }
-        )
-    report("align", rows)
+    report("align", [measured(*case) for case in cases])
 
 
 if __name__ == "__main__":

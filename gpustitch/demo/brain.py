@@ -196,10 +196,7 @@ def evaluate_options(truth: Truth, stitched: PipelineResult, options: DemoOption
 def measure_alignment(
     measured: EvaluateOptions, stitched: PipelineResult, options: DemoOptions, progress: Progress = SILENT
 ) -> dict[str, tuple[Figure, ...]]:
-    """Figures of the run's own alignment, by the pipeline's default options, and of one by tuned options.
-
-    The run aligned raw frames that were de-obliqued on demand; the tuned options align the tiles that it kept.
-    """
+    """Figures of the run's own alignment, by the pipeline's default options, and of its tiles aligned by tuned ones."""
     truth = measured.truth
     aligning = AlignOptions(
         stitched.output / TILES,
