@@ -21,7 +21,7 @@ def y_size() -> Any:
     """Which y voxel size a stage goes on with: a :data:`YSize`."""
     return option(
         "auto",
-        help="The y voxel size to go on with: measured (as spimstitch does), nominal, or auto: the nominal one unless "
+        help="The y voxel size to go on with: measured (as spimstitch does), nominal, or auto, the nominal one unless "
         "the links show that it is wrong.",
         panel=ALIGNMENT,
     )
@@ -33,8 +33,8 @@ def stage_repeatability_um() -> Any:
         None,
         flag="--stage-repeatability",
         unit="um",
-        help="Standard deviation of the stage's error along y, um; the y voxel size is known the better for it.",
-        shown="not known, 5 um or so",
+        help="Standard deviation of the stage's error along y, um; stated, it tells the y voxel size better.",
+        shown="not known: 5 um or so",
         at_least=0,
         panel=ALIGNMENT,
     )

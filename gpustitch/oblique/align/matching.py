@@ -32,7 +32,8 @@ class MatchOptions:
         None,
         flag="--window-size",
         text="xyz",
-        help="Window around a point that is correlated, odd numbers of voxels x,y,z, whatever the overlap.",
+        help="Windows that are compared, odd numbers of voxels x,y,z. Stated, they hold in every overlap, and one that "
+        "has no room for them gets no link.",
         shown="21,21,21, smaller where the overlap is narrow",
         panel=ALIGNMENT,
     )
@@ -54,13 +55,14 @@ class MatchOptions:
         (24, 24, 24),
         flag="--search-size",
         text="xyz",
-        help="How far the stage may be wrong, voxels x,y,z, but at least 3 % of the distance; 0,0,0 for no search.",
+        help="How far from where the stage puts it a tile is looked for, voxels x,y,z; 3 % of the tiles' distance if "
+        "that is more. 0,0,0: no search.",
         panel=ALIGNMENT,
     )
     min_correlation: float | None = option(
         None,
-        help="Points that correlate less are dropped.",
-        shown="none: those count that lead to where the whole overlap fits; 0.95 without a search",
+        help="Least correlation of a point that counts.",
+        shown="0.5, if the point leads to where the whole overlap fits; 0.95 without a search",
         panel=ALIGNMENT,
     )
     min_matches: int = option(3, help="Points that must agree for a link to be accepted.", panel=ALIGNMENT)

@@ -12,8 +12,9 @@ from gpustitch.model import Box, Coverage, Spacing, Volume
 from gpustitch.model.geometry import WHOLE_FRAME
 from gpustitch.ops.padded import padded
 
-# Planes read at a time: the grid's box around a slanted strip is much wider than the strip.
-_PLANES = 32
+# Planes are read together in boxes of at most so many voxels: the grid's box around a slanted strip is wider than the
+# strip, but each read looks into the same chunks of a volume once more.
+_MOST_VOXELS = 2**24
 
 
 class CameraView:
@@ -50,17 +51,23 @@ class CameraView:
             voxels: npt.NDArray[Any] = self._frames(box)
             return voxels
         out = np.empty(box.shape, self.dtype)
-        for first in range(box.start[0], box.stop[0], _PLANES):
-            last = min(first + _PLANES, box.stop[0])
+        (n_planes, n_rows, width), step = box.shape, 1
+        while step < n_planes and 2 * step * n_rows * (width + self.shear * 2 * step) <= _MOST_VOXELS:
+            step *= 2
+        for first in range(box.start[0], box.stop[0], step):
+            last = min(first + step, box.stop[0])
             low, high = (math.floor(self.shear * z + WHOLE_FRAME) for z in (first, last - 1))
             wide = Box((first, box.start[1], box.start[2] + low), (last, box.stop[1], box.stop[2] + high + 1))
             voxels = self._volume.read(wide)
             for plane, image in enumerate(voxels, first):
                 start = math.floor(self.shear * plane + WHOLE_FRAME)
                 cut = slice(start - low, start - low + box.shape[2])
-                row = image[:, cut]
-                if not self._is_whole:
+                row = out[plane - box.start[0]]
+                if self._is_whole:
+                    row[...] = image[:, cut]
+                else:
                     weight = np.float32(self.shear * plane - start)
-                    row = row + weight * (image[:, cut.start + 1 : cut.stop + 1].astype(np.float32) - row)
-                out[plane - box.start[0]] = row
+                    np.subtract(image[:, cut.start + 1 : cut.stop + 1], image[:, cut], out=row, dtype=np.float32)
+                    row *= weight
+                    row += image[:, cut]
         return out
