@@ -33,8 +33,9 @@ _LEAST_VOXELS = 20_000
 _MOST_VOXELS = 4_000_000
 # A place is trusted that is so sure.
 TRUSTED = 0.9
-# Places that fit this part as well as a peak, and lead to it without a gap, are one place.
-_ALIKE = 0.8
+# Places that correlate by this part as much as a peak, or by this part of its Fisher's z, and lead to it without a gap,
+# are one place.
+_ALIKE, _ALIKE_Z = 0.9, 0.75
 # Independent voxels without which a correlation says nothing.
 _LEAST_INDEPENDENT = 4.0
 # Peaks lower than this, in standard deviations, are noise whatever the mirror images say.
@@ -266,7 +267,9 @@ def _judged(
 
 def _is_drawn_out(correlation: Floats, at: Sequence[np.intp]) -> bool:
     """Whether places further from a peak than peaks are apart belong to it."""
-    group, _ = ndimage.label(correlation >= _ALIKE * correlation[tuple(at)], np.ones((3, 3, 3)))
+    best = min(float(correlation[tuple(at)]), 0.9999)
+    alike = correlation >= min(_ALIKE * best, math.tanh(_ALIKE_Z * math.atanh(best)))
+    group, _ = ndimage.label(alike, np.ones((3, 3, 3)))
     places = np.argwhere(group == group[tuple(at)])
     return bool(np.abs(places - np.array(at)).max() > _APART)
 
