@@ -42,7 +42,8 @@ def solve_positions(
     nominal_px
         Position (z, y, x) at which the stage puts each tile's first voxel, in voxels.
     links
-        Links. One with a ``reason`` may still be right at one of its ``candidates``; without any it is not used.
+        Links. One with a ``reason`` may still be right at one of its ``candidates``, if links without a reason join its
+        tiles too; without candidates it is not used.
     axes
         Which of z, y and x to solve; on the other axes nominal positions stay.
     voxel_um
@@ -64,6 +65,38 @@ def solve_positions(
     unknown = sorted({n for link in links for n in (link.fixed, link.moving)} - nominal_px.keys())
     if unknown:
         raise AlignmentError(f"links name the tiles {unknown}, but `nominal_px` holds no position for them")
+    offered = list(links)
+    while True:
+        placement = _solved(nominal_px, offered, axes, voxel_um, stage_repeatability_um)
+        doubtful = _unsupported(offered, placement.links)
+        if not doubtful:
+            break
+        offered = [dataclasses.replace(k, candidates=()) if i in doubtful else k for i, k in enumerate(offered)]
+    judged = (dataclasses.replace(k, candidates=own.candidates) for k, own in zip(placement.links, links, strict=True))
+    return dataclasses.replace(placement, links=tuple(judged))
+
+
+def _unsupported(before: Sequence[Link], after: Sequence[Link]) -> set[int]:
+    """Numbers of the links that had a reason and lost it, though no links without one join their tiles.
+
+    Where a pattern repeats, places of all links fit the stage and each other and are false.
+    """
+    group = {name: {name} for link in before for name in (link.fixed, link.moving)}
+    for old, new in zip(before, after, strict=True):
+        if not (old.reason or new.reason):
+            joined = group[new.fixed] | group[new.moving]
+            group.update(dict.fromkeys(joined, joined))
+    pairs = enumerate(zip(before, after, strict=True))
+    return {i for i, (old, new) in pairs if old.reason and not new.reason and new.moving not in group[new.fixed]}
+
+
+def _solved(
+    nominal_px: Mapping[str, Sequence[float]],
+    links: Sequence[Link],
+    axes: tuple[bool, bool, bool],
+    voxel_um: Sequence[float],
+    stage_repeatability_um: float | None,
+) -> Placement:
     # In the order of places, so that nothing depends on the order of tiles or on names.
     names = sorted(nominal_px, key=lambda name: tuple(nominal_px[name]))
     nominal = np.array([nominal_px[n] for n in names], np.float64).reshape(-1, 3)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, Device, namespace, on, to_host
 from gpustitch.model import ZYX, Box, Volume
 from gpustitch.model.arrays import Floats, PxZYX
-from gpustitch.oblique.align.ascend import peak
+from gpustitch.oblique.align.ascend import Between, peak_of_correlation
 from gpustitch.oblique.align.overlaps.strip import Strip, read_strip
 from gpustitch.oblique.align.overlaps.whole import Comparison, Shared, pearson
 from gpustitch.oblique.align.points import Overlap
@@ -40,14 +40,19 @@ _LOWEST = 4.0
 _MEDIAN_SQUARE = 0.4549
 
 
+Spread = tuple[tuple[float, ...], ...]
+
+
 @dataclass(frozen=True)
 class Peak:
     """An offset (z, y, x) of the moving tile, in voxels, at which the overlap correlates.
 
-    ``height`` is the correlation in standard deviations of what voxels without a true match give.
+    ``height`` is the correlation in standard deviations of what voxels without a true match give. ``spread`` (3, 3) is
+    the covariance of the peak, voxels squared, 0 for one at the end of the reach.
     """
 
     offset_px: PxZYX
+    spread: Spread
     correlation: float
     height: float
     confidence: float
@@ -111,10 +116,8 @@ def find_candidates(
     return found
 
 
-def settle(
-    overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device
-) -> tuple[PxZYX, float] | None:
-    """The best offset within ``near_px`` voxels (z, y, x) of the assumed one, and its correlation, without binning.
+def settle(overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device) -> Peak | None:
+    """The best place within ``near_px`` voxels (z, y, x) of the assumed offset, without binning.
 
     None if the best one is at the end of the reach. For overlaps that show so little that windows miss it.
     """
@@ -124,7 +127,7 @@ def settle(
     best = found.peaks[0] if found.peaks else None
     if best is None or any(abs(v - o) > n - 1 for v, o, n in zip(best.offset_px, overlap.offset, near_px, strict=True)):
         return None
-    return best.offset_px, best.correlation
+    return best
 
 
 def _compared(
@@ -235,13 +238,13 @@ def _judged(
     alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
     heights = [_height(r, n / alike) for r, n in maps]
     mirrored = max(float(h.max()) for h in heights[1:])
-    found: list[tuple[PxZYX, float, float]] = []
+    found: list[tuple[PxZYX, Spread, float, float]] = []
     rest = heights[0].copy()
     while len(found) < _KEPT and rest.max() > 0:
         at = np.unravel_index(int(np.argmax(rest)), rest.shape)
-        found.append((_place(heights[0], at, offsets, binning), float(maps[0][0][at]), float(rest[at])))
+        found.append((*_place(maps[0][0], at, offsets, binning), float(maps[0][0][at]), float(rest[at])))
         rest[tuple(slice(max(0, i - _APART), i + _APART + 1) for i in at)] = 0
-    confidence = _confidence([height for _, _, height in found], mirrored)
+    confidence = _confidence([height for *_, height in found], mirrored)
     peaks = tuple(Peak(*f, c) for f, c in zip(found, confidence, strict=True))
     return Found(peaks, mirrored, n_voxels, binning)
 
@@ -252,13 +255,19 @@ def _height(correlation: Floats, n_independent: Floats) -> Floats:
     return np.where(n_independent >= _LEAST_INDEPENDENT, z, 0)
 
 
-def _place(height: Floats, at: Sequence[np.intp], offsets: Sequence[npt.NDArray[np.int64]], binning: ZYX) -> PxZYX:
-    """The offset of a peak, between bins where the peak is not at the end of the reach."""
-    beside = (0.0, 0.0, 0.0)
-    if all(0 < i < n - 1 for i, n in zip(at, height.shape, strict=True)):
-        beside = peak(height[tuple(slice(i - 1, i + 2) for i in at)])
-    z, y, x = (float(o[i]) - n * b for o, i, n, b in zip(offsets, at, binning, beside, strict=True))
-    return z, y, x
+def _place(
+    correlation: Floats, at: Sequence[np.intp], offsets: Sequence[npt.NDArray[np.int64]], binning: ZYX
+) -> tuple[PxZYX, Spread]:
+    """The offset of a peak and its spread, between bins where the peak is not at the end of the reach."""
+    between = Between((0.0, 0.0, 0.0), ((0.0, 0.0, 0.0),) * 3)
+    if all(0 < i < n - 1 for i, n in zip(at, correlation.shape, strict=True)):
+        between = peak_of_correlation(correlation[tuple(slice(i - 1, i + 2) for i in at)])
+    z, y, x = (float(o[i]) - n * b for o, i, n, b in zip(offsets, at, binning, between.place, strict=True))
+    a, b, c = (
+        tuple(v * m * n for v, n in zip(row, binning, strict=True))
+        for row, m in zip(between.spread, binning, strict=True)
+    )
+    return (z, y, x), (a, b, c)
 
 
 def _confidence(heights: Sequence[float], mirrored: float) -> list[float]:
@@ -267,6 +276,6 @@ def _confidence(heights: Sequence[float], mirrored: float) -> list[float]:
     A peak a third higher than any other has even odds. One of 1.6 times their height is 90 % sure.
     """
     others = [max(mirrored, _LOWEST, *heights[:i], *heights[i + 1 :]) for i in range(len(heights))]
-    odds = [math.exp(min(60.0, 8 * (h / other - 4 / 3))) for h, other in zip(heights, others, strict=True)]
+    odds = [math.exp(min(30.0, 8 * (h / other - 4 / 3))) for h, other in zip(heights, others, strict=True)]
     total = 1 + sum(odds)
     return [v / total for v in odds]
