@@ -12,9 +12,14 @@ import numpy.typing as npt
 from gpustitch.array import Array, namespace, to_host
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX
+from gpustitch.model.arrays import Floats
 from gpustitch.oblique.align.correlate import pearson_shifts
 from gpustitch.ops.rounding import FLAT
 
+# Correlations below this part of the middle one, or below this, are far from the peak: they count as that much.
+_LEAST_PART, _LEAST_CORRELATION = 0.2, 1e-3
+# A peak that is flatter, per voxel squared, tells nothing.
+_FLATTEST = 1e-4
 _SHIFTS = list(itertools.product((-1, 0, 1), repeat=3))
 
 
@@ -146,11 +151,41 @@ def peak(around: npt.ArrayLike) -> tuple[float, float, float]:
     """
     values = np.asarray(around, dtype=np.float64).reshape(27)
     c = _FIT @ values
-    hessian = np.array([[2 * c[4], c[7], c[8]], [c[7], 2 * c[5], c[9]], [c[8], c[9], 2 * c[6]]])
+    hessian = _hessian(c)
     if not np.isfinite(hessian).all() or np.linalg.eigvalsh(hessian)[-1] >= -FLAT * abs(values).max():
         return 0.0, 0.0, 0.0
     z, y, x = np.clip(np.linalg.solve(hessian, -c[1:4]), -1, 1).tolist()
     return z, y, x
+
+
+@dataclass(frozen=True)
+class Between:
+    """A peak of correlation between voxels.
+
+    ``place`` (z, y, x) is relative to the middle voxel. ``spread`` (3, 3) is its covariance, if the peak were a
+    Gaussian: how far it reaches, voxels squared, large along what the voxels do not tell.
+    """
+
+    place: tuple[float, float, float]
+    spread: tuple[tuple[float, float, float], ...]
+
+
+def peak_of_correlation(around: npt.ArrayLike) -> Between:
+    """As :func:`peak`, for correlations of structures as narrow as a few voxels.
+
+    Their peak is rather a Gaussian: a quadratic is fitted to the logarithms. Fitted to the values themselves, it would
+    draw the peak to the middle, and to the side where structures are slanted against the axes.
+    """
+    values = np.asarray(around, dtype=np.float64).reshape(27)
+    logs = np.log(np.maximum(values, max(_LEAST_PART * values[13], _LEAST_CORRELATION)))
+    steepness, axes = np.linalg.eigh(-_hessian(_FIT @ logs))
+    z, y, x = (axes / np.maximum(steepness, _FLATTEST) @ axes.T).tolist()
+    return Between(peak(logs), (tuple(z), tuple(y), tuple(x)))
+
+
+def _hessian(c: Floats) -> Floats:
+    """Second derivatives of a quadratic of coefficients as :func:`_quadratic_fit` finds them."""
+    return np.array([[2 * c[4], c[7], c[8]], [c[7], 2 * c[5], c[9]], [c[8], c[9], 2 * c[6]]])
 
 
 def _quadratic_fit() -> npt.NDArray[np.float64]:

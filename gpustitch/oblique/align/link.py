@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.model import ZYX, Box, Candidate, Link, Match
-from gpustitch.model.arrays import PxZYX
+from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
@@ -26,9 +26,9 @@ _KEPT = 0.05
 _NEAR_BINS = 1.0
 _NOISE_CORRELATION = 0.5
 # Where windows say less than so many independent ones, the whole overlap is asked without bins. If it correlates by r,
-# the standard error is this times sqrt(1 - r^2), in smallest structures.
+# the standard error is this part of the reach of its peak, times sqrt(1 - r^2).
 _FEW = 1.5
-_WHOLE_SIGMA = 0.45
+_WHOLE_SIGMA = 0.25
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.
 _UNSEARCHED_CORRELATION = 0.95
 _UNSEARCHED_PART = 1 / 3
@@ -156,15 +156,14 @@ class _Linking:
         whole = settle(overlap, (z, y, x), self._options.sigma_um, self._rng, self._workers.device)
         if whole is None:
             return refined
-        offset, correlation = whole
         middle = [(a + b - 1) // 2 for a, b in zip(*_shared(overlap), strict=True)]
         fixed = (middle[0], middle[1], middle[2])
-        match = Match(fixed, _less(fixed, offset), correlation)
-        error_um = _WHOLE_SIGMA * self._options.sigma_um * math.sqrt(1 - min(correlation, 0.99) ** 2)
-        sigma = [error_um / um for um in self._overlap.fixed.spacing.zyx_um]
+        match = Match(fixed, _less(fixed, whole.offset_px), whole.correlation)
+        left = _WHOLE_SIGMA * math.sqrt(1 - min(whole.correlation, 0.99) ** 2)
+        z_px, y_px, x_px = (left * self._reaches(whole.spread)).tolist()
         return _Refined(
-            self._in_grid(offset),
-            (sigma[0], sigma[1], sigma[2]),
+            self._in_grid(whole.offset_px),
+            (z_px, y_px, x_px),
             matches=(match,),
             n_independent=1.0,
             count=refined.count,
@@ -183,10 +182,11 @@ class _Linking:
         least = options.min_correlation
         if least is None:
             least = _UNSEARCHED_CORRELATION if near_px is None else _NOISE_CORRELATION
-        good = [m for m in matches if m.correlation >= least and _is_near(_offset(m), place, near_px)]
+        seen = [w for w in matches if w.match.correlation >= least and _is_near(_offset(w.match), place, near_px)]
+        good = [w.match for w in seen]
         count = LinkCount(len(points), len(good), 0)
         if not good:
-            best = max((m.correlation for m in matches), default=0.0)
+            best = max((w.match.correlation for w in matches), default=0.0)
             why = (
                 f"none of {len(points)} points leads there and correlates by {least:g} (best {best:.3f}); give a "
                 "larger `window_px` or `sample_count`"
@@ -195,6 +195,7 @@ class _Linking:
         found = weigh(
             [self._in_grid(_offset(m)) for m in good],
             [m.correlation for m in good],
+            [self._reaches(w.spread) for w in seen],
             [m.fixed_px for m in good],
             windows.shape,
         )
@@ -204,6 +205,11 @@ class _Linking:
         return _Refined(
             found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count, is_narrow
         )
+
+    def _reaches(self, spread: Sequence[Sequence[float]]) -> Floats:
+        """How far a peak of such a spread along the sheet reaches on the axes of the grid."""
+        turn = np.array([[1, 0, 0], [0, 1, 0], [self._shear, 0, 1]])
+        return np.asarray(np.sqrt(np.diag(turn @ np.asarray(spread) @ turn.T)))
 
     def _windows(self) -> Windows:
         options = self._options

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from gpustitch.errors import AlignmentError
 from gpustitch.model import Candidate, Link, Placement
@@ -44,7 +42,8 @@ def solve_positions(
     nominal_px
         Position (z, y, x) at which the stage puts each tile's first voxel, in voxels.
     links
-        Links. One with a ``reason`` may still be right at one of its ``candidates``; without any it is not used.
+        Links. One with a ``reason`` may still be right at one of its ``candidates``, if links without a reason join its
+        tiles too; without candidates it is not used.
     axes
         Which of z, y and x to solve; on the other axes nominal positions stay.
     voxel_um
@@ -66,6 +65,38 @@ def solve_positions(
     unknown = sorted({n for link in links for n in (link.fixed, link.moving)} - nominal_px.keys())
     if unknown:
         raise AlignmentError(f"links name the tiles {unknown}, but `nominal_px` holds no position for them")
+    offered = list(links)
+    while True:
+        placement = _solved(nominal_px, offered, axes, voxel_um, stage_repeatability_um)
+        doubtful = _unsupported(offered, placement.links)
+        if not doubtful:
+            break
+        offered = [dataclasses.replace(k, candidates=()) if i in doubtful else k for i, k in enumerate(offered)]
+    judged = (dataclasses.replace(k, candidates=own.candidates) for k, own in zip(placement.links, links, strict=True))
+    return dataclasses.replace(placement, links=tuple(judged))
+
+
+def _unsupported(before: Sequence[Link], after: Sequence[Link]) -> set[int]:
+    """Numbers of the links that had a reason and lost it, though no links without one join their tiles.
+
+    Where a pattern repeats, places of all links fit the stage and each other and are false.
+    """
+    group = {name: {name} for link in before for name in (link.fixed, link.moving)}
+    for old, new in zip(before, after, strict=True):
+        if not (old.reason or new.reason):
+            joined = group[new.fixed] | group[new.moving]
+            group.update(dict.fromkeys(joined, joined))
+    pairs = enumerate(zip(before, after, strict=True))
+    return {i for i, (old, new) in pairs if old.reason and not new.reason and new.moving not in group[new.fixed]}
+
+
+def _solved(
+    nominal_px: Mapping[str, Sequence[float]],
+    links: Sequence[Link],
+    axes: tuple[bool, bool, bool],
+    voxel_um: Sequence[float],
+    stage_repeatability_um: float | None,
+) -> Placement:
     # In the order of places, so that nothing depends on the order of tiles or on names.
     names = sorted(nominal_px, key=lambda name: tuple(nominal_px[name]))
     nominal = np.array([nominal_px[n] for n in names], np.float64).reshape(-1, 3)
@@ -74,7 +105,7 @@ def solve_positions(
     hypotheses, which, offers = hypotheses_of(links, number, nominal, solved)
     stage = StageModel(nominal, voxel_um, stage_repeatability_um)
     mixture = Mixture(hypotheses, stage, tuple(np.flatnonzero(solved).tolist()))
-    best, choices, weights = _choices(mixture, np.array([not links[i].reason for i in which], bool))
+    best, choices, weights = _choices(mixture)
     moved, sigma = _positions(mixture, best, choices, weights)
     solution = _Solution(dict(zip(names, nominal + moved, strict=True)), solved)
     candidates = hypotheses.candidate[best.chosen].tolist()
@@ -92,12 +123,11 @@ def solve_positions(
     )
 
 
-def _choices(mixture: Mixture, is_accepted: Bools) -> tuple[Choice, list[Choice], Floats]:
+def _choices(mixture: Mixture) -> tuple[Choice, list[Choice], Floats]:
     """The choice to go on with, and all that are probable with their probabilities.
 
-    A link that is right in the most probable choice, but in less than half of all, is not trusted. Nor is one that was
-    rejected before, unless links that were accepted, ``is_accepted``, join its tiles: false places of a pattern that
-    repeats close loops among themselves. Links that are not trusted say nothing.
+    A link that is right in the most probable choice, but in less than half of all, is not trusted. Links that are not
+    trusted say nothing.
     """
     h = mixture.hypotheses
     choices = mixture.search()
@@ -105,11 +135,6 @@ def _choices(mixture: Mixture, is_accepted: Bools) -> tuple[Choice, list[Choice]
     candidate = h.candidate[choices[0].chosen]
     agree = weights @ np.array([h.candidate[c.chosen] == candidate for c in choices])
     trusted = (candidate >= 0) & (agree >= 0.5)
-    sure = trusted & is_accepted
-    n = mixture.stage.n_tiles
-    graph = coo_array((np.ones(int(sure.sum())), (h.fixed[sure], h.moving[sure])), shape=(n, n))
-    group = connected_components(graph, directed=False)[1]
-    trusted = sure | (trusted & (group[h.fixed] == group[h.moving]))
     return mixture.choice(np.where(trusted, choices[0].chosen, h.last), choices[0].bumped), choices, weights
 
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from gpustitch.errors import ParameterError
 from gpustitch.oblique.align import ascend as module
-from gpustitch.oblique.align.ascend import ascend, peak
+from gpustitch.oblique.align.ascend import ascend, peak, peak_of_correlation
 from gpustitch.ops.smooth import smooth
 from tests.paths import DATA
 
@@ -115,6 +115,28 @@ def test_peak_of_a_quadratic_is_exact() -> None:
         d = grid - at
         values = 0.9 - np.einsum("...i,ij,...j", d, root @ root.T + 0.1 * np.eye(3), d)
         np.testing.assert_allclose(peak(values), at, atol=1e-9)
+
+
+@pytest.mark.parametrize("reach", [2.0, 4.0])
+def test_the_peak_of_slanted_structures_is_exact(reach: float) -> None:
+    """Round ones, seen along a sheet: along the frames they are slanted against the planes."""
+    rng = np.random.default_rng(6)
+    grid = np.stack(np.mgrid[-1:2, -1:2, -1:2], axis=-1)
+    turn = np.array([[1.0, 0, 0], [0, 1, 0], [0.8, 0, 1]])
+    for at in rng.uniform(-0.5, 0.5, (20, 3)):
+        d = (grid - at) @ turn.T
+        found = peak_of_correlation(np.exp(-0.5 * (d**2).sum(axis=-1) / reach**2))
+        np.testing.assert_allclose(found.place, at, atol=1e-9)
+        np.testing.assert_allclose(found.spread, np.linalg.inv(turn.T @ turn) * reach**2, rtol=1e-6, atol=1e-9)
+
+
+def test_a_peak_that_is_flat_along_an_axis_reaches_far_along_it() -> None:
+    z, y, x = np.mgrid[-1:2, -1:2, -1:2]
+    found = peak_of_correlation(np.exp(-0.1 * (z**2 + (x - 0.3) ** 2)) + 0 * y)
+    assert found.place == pytest.approx((0, 0, 0.3), abs=0.01) or found.place == (0, 0, 0)
+    assert found.spread[1][1] > 100 * found.spread[0][0] > 0
+    nothing = peak_of_correlation(np.zeros((3, 3, 3)))
+    assert nothing.place == (0, 0, 0) and nothing.spread[0][0] > 1000
 
 
 def test_no_peak_without_a_maximum() -> None:

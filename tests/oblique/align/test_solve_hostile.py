@@ -109,6 +109,21 @@ def test_the_right_candidate_of_a_rejected_link_is_revived() -> None:
     np.testing.assert_allclose(placement.residual_px[case.pairs[0]], 0, atol=0.1)
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 2), (1, 1, 3), (2, 2, 1)])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_pattern_that_repeats_links_nothing(shape: tuple[int, int, int], seed: int) -> None:
+    """Whole periods fit each other round every loop, and some of them the stage."""
+    case = Case(shape, seed)
+    links = []
+    for pair in case.pairs:
+        periods = case.rng.integers(-3, 4, (4, 3)) * np.array([0, 11.1, 15.7])
+        places = [Candidate(case.offset(*pair, p), (0.01,) * 3, 0.06) for p in periods]
+        links.append(Link(*pair, places[0].offset_px, (0.05,) * 3, (), "two places fit", None, tuple(places)))
+    placement = solve_positions(case.nominal, links)
+    assert all(k.reason and len(k.candidates) == 4 for k in placement.links)
+    assert set(placement.support.values()) == {"stage"}
+
+
 def test_an_accepted_link_moves_to_its_other_candidate() -> None:
     case = Case((1, 2, 2))
     links = [case.link(*pair) for pair in case.pairs]

@@ -13,7 +13,7 @@ from scipy import ndimage
 from gpustitch.array import Array, Device, namespace, on, to_host
 from gpustitch.model import ZYX, Box, Volume
 from gpustitch.model.arrays import Floats, PxZYX
-from gpustitch.oblique.align.ascend import peak
+from gpustitch.oblique.align.ascend import Between, peak_of_correlation
 from gpustitch.oblique.align.overlaps.strip import Strip, read_strip
 from gpustitch.oblique.align.overlaps.whole import Comparison, Shared, pearson
 from gpustitch.oblique.align.points import Overlap
@@ -44,15 +44,20 @@ _LOWEST = 4.0
 _MEDIAN_SQUARE = 0.4549
 
 
+Spread = tuple[tuple[float, ...], ...]
+
+
 @dataclass(frozen=True)
 class Peak:
     """An offset (z, y, x) of the moving tile, in voxels, at which the overlap correlates.
 
-    ``height`` is the correlation in standard deviations of what voxels without a true match give. ``is_drawn_out`` says
-    that places far from it, and all between, fit nearly as well: along fibres and layers they do.
+    ``height`` is the correlation in standard deviations of what voxels without a true match give. ``spread`` (3, 3) is
+    the covariance of the peak, voxels squared, 0 for one at the end of the reach. ``is_drawn_out`` says that places far
+    from it, and all between, fit nearly as well: along fibres and layers they do.
     """
 
     offset_px: PxZYX
+    spread: Spread
     correlation: float
     height: float
     is_drawn_out: bool
@@ -120,10 +125,8 @@ def find_candidates(
     return found
 
 
-def settle(
-    overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device
-) -> tuple[PxZYX, float] | None:
-    """The best offset within ``near_px`` voxels (z, y, x) of the assumed one, and its correlation, without binning.
+def settle(overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device) -> Peak | None:
+    """The best place within ``near_px`` voxels (z, y, x) of the assumed offset, without binning.
 
     None if the best one is at the end of the reach. For overlaps that show so little that windows miss it.
     """
@@ -133,7 +136,7 @@ def settle(
     best = found.peaks[0] if found.peaks else None
     if best is None or any(abs(v - o) > n - 1 for v, o, n in zip(best.offset_px, overlap.offset, near_px, strict=True)):
         return None
-    return best.offset_px, best.correlation
+    return best
 
 
 def _compared(
@@ -250,17 +253,16 @@ def _judged(
     alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
     heights = [_height(r, n / alike) for r, n in maps]
     mirrored = max(float(h.max()) for h in heights[1:])
-    found: list[tuple[PxZYX, float, float, bool]] = []
+    found: list[tuple[PxZYX, Spread, float, float, bool]] = []
     rest, correlation = np.zeros_like(heights[0]), np.where(heights[0] > 0, maps[0][0], 0)
     rest[np.ix_(*within)] = heights[0][np.ix_(*within)]
     while len(found) < _KEPT and rest.max() > 0:
         at = np.unravel_index(int(np.argmax(rest)), rest.shape)
-        place = _place(heights[0], at, offsets, binning)
-        found.append(
-            (place, float(correlation[at]), float(rest[at]), rest[at] > _LOWEST and _is_drawn_out(correlation, at))
-        )
+        place, spread = _place(maps[0][0], at, offsets, binning)
+        is_drawn_out = bool(rest[at] > _LOWEST) and _is_drawn_out(correlation, at)
+        found.append((place, spread, float(correlation[at]), float(rest[at]), is_drawn_out))
         rest[tuple(slice(max(0, i - _APART), i + _APART + 1) for i in at)] = 0
-    confidence = _confidence([height for _, _, height, _ in found], mirrored)
+    confidence = _confidence([height for *_, height, _ in found], mirrored)
     peaks = tuple(Peak(*f, c) for f, c in zip(found, confidence, strict=True))
     return Found(peaks, mirrored, n_voxels, binning)
 
@@ -280,13 +282,19 @@ def _height(correlation: Floats, n_independent: Floats) -> Floats:
     return np.where(n_independent >= _LEAST_INDEPENDENT, z, 0)
 
 
-def _place(height: Floats, at: Sequence[np.intp], offsets: Sequence[npt.NDArray[np.int64]], binning: ZYX) -> PxZYX:
-    """The offset of a peak, between bins where the peak is not at the end of the reach."""
-    beside = (0.0, 0.0, 0.0)
-    if all(0 < i < n - 1 for i, n in zip(at, height.shape, strict=True)):
-        beside = peak(height[tuple(slice(i - 1, i + 2) for i in at)])
-    z, y, x = (float(o[i]) - n * b for o, i, n, b in zip(offsets, at, binning, beside, strict=True))
-    return z, y, x
+def _place(
+    correlation: Floats, at: Sequence[np.intp], offsets: Sequence[npt.NDArray[np.int64]], binning: ZYX
+) -> tuple[PxZYX, Spread]:
+    """The offset of a peak and its spread, between bins where the peak is not at the end of the reach."""
+    between = Between((0.0, 0.0, 0.0), ((0.0, 0.0, 0.0),) * 3)
+    if all(0 < i < n - 1 for i, n in zip(at, correlation.shape, strict=True)):
+        between = peak_of_correlation(correlation[tuple(slice(i - 1, i + 2) for i in at)])
+    z, y, x = (float(o[i]) - n * b for o, i, n, b in zip(offsets, at, binning, between.place, strict=True))
+    a, b, c = (
+        tuple(v * m * n for v, n in zip(row, binning, strict=True))
+        for row, m in zip(between.spread, binning, strict=True)
+    )
+    return (z, y, x), (a, b, c)
 
 
 def _confidence(heights: Sequence[float], mirrored: float) -> list[float]:

@@ -17,11 +17,12 @@ _NEAR_PX = 1.0
 _FAR_PX = 1.5
 _CLOSE_PX = 0.35
 _LIMIT = 4.0
-# The scatter that is expected of windows, voxels, counts as so many of them.
-_EXPECTED_PX = 0.05
-_EXPECTED_WEIGHT = 1.0
+# A window is expected to err by this part of the reach of its correlation's peak, times sqrt(1 - r^2 + the first), and
+# this expected scatter counts as so many windows.
+_EXPECTED = 0.09
+_EXPECTED_WEIGHT = 0.5
 # What no number of windows averages out: the sub-voxel fit, distortion.
-_SYSTEMATIC_PX = 0.008
+_SYSTEMATIC_PX = 0.004
 _ROUNDS = 5
 
 
@@ -41,17 +42,23 @@ class Evidence:
 
 
 def weigh(
-    offsets_px: npt.ArrayLike, correlations: npt.ArrayLike, centres_px: npt.ArrayLike, window_px: Sequence[int]
+    offsets_px: npt.ArrayLike,
+    correlations: npt.ArrayLike,
+    reaches_px: npt.ArrayLike,
+    centres_px: npt.ArrayLike,
+    window_px: Sequence[int],
 ) -> Evidence:
     """Weigh windows by their correlation, leave out those that disagree, and count shared voxels once.
 
-    Two windows are as alike as the voxels that they share. So ``n`` windows are worth ``1 / sum(w_i w_j share_ij)``,
-    with weights that sum to 1. The scatter is pooled with an expected one, for few windows may agree by chance.
+    On each axis a window weighs more, the sharper the peak of its correlation is. Two windows are as alike as the
+    voxels that they share. So ``n`` windows are worth ``1 / sum(w_i w_j share_ij)``, with weights that sum to 1. The
+    scatter is pooled with that which the peaks let expect, for few windows may agree by chance.
 
     Parameters
     ----------
-    offsets_px, correlations, centres_px
-        Offset (n, 3), correlation (n,) and centre (n, 3) of each window; n at least 1.
+    offsets_px, correlations, reaches_px, centres_px
+        Offset (n, 3), correlation (n,), how far its peak reaches on each axis (n, 3), voxels, and centre (n, 3) of each
+        window; n at least 1.
     window_px
         Size of the windows (z, y, x).
     """
@@ -60,13 +67,15 @@ def weigh(
     weight = r**2 / (1 - r**2 + _PERFECT)
     agrees = _agreeing(offsets, weight)
     share = np.prod(np.clip(1 - np.abs(centres[:, None] - centres[None]) / np.asarray(window_px), 0, None), axis=2)
-    w = np.where(agrees, weight, 0) / weight[agrees].sum()
-    offset = w @ offsets
-    n = 1 / float(w @ share @ w)
-    square = w @ (offsets - offset) ** 2
-    variance = (_EXPECTED_WEIGHT * _EXPECTED_PX**2 + n * square) / (_EXPECTED_WEIGHT + n - 1)
+    expected = _EXPECTED**2 * np.asarray(reaches_px, np.float64) ** 2 * (1 - r**2 + _PERFECT)[:, None]
+    on_axis = np.where(agrees, weight, 0)[:, None] / np.asarray(reaches_px, np.float64) ** 2
+    on_axis /= on_axis.sum(axis=0)
+    offset = (on_axis * offsets).sum(axis=0)
+    n = 1 / (on_axis * (share @ on_axis)).sum(axis=0)
+    square = (on_axis * (offsets - offset) ** 2).sum(axis=0)
+    variance = (_EXPECTED_WEIGHT * (on_axis * expected).sum(axis=0) + n * square) / (_EXPECTED_WEIGHT + n - 1)
     sigma = np.sqrt(variance / n + _SYSTEMATIC_PX**2)
-    return Evidence(_triple(offset), _triple(np.sqrt(square)), _triple(sigma), agrees, n)
+    return Evidence(_triple(offset), _triple(np.sqrt(square)), _triple(sigma), agrees, float(n.min()))
 
 
 def _agreeing(offsets: Floats, weight: Floats) -> npt.NDArray[np.bool_]:

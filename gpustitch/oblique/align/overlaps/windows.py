@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from gpustitch.array import CPU, Array, Device, on, to_device
 from gpustitch.model import ZYX, Box, Match, Volume
 from gpustitch.model.arrays import Integers
-from gpustitch.oblique.align.ascend import ascend, peak
+from gpustitch.oblique.align.ascend import ascend, peak_of_correlation
 from gpustitch.oblique.align.points import Centres, Overlap, is_covered
 from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.running.threads import Workers, ordered_map
@@ -21,6 +22,10 @@ from gpustitch.running.threads import Workers, ordered_map
 # Shortest side that windows shrink to, and the part of an overlap's side that one may take: others must fit beside it.
 _SHORTEST_PX = 3
 _PART = 0.6
+# Beyond so many standard deviations a Gaussian draws on next to nothing. What it draws on beyond the edge of one tile,
+# the other tile has, so that it would move narrow overlaps. There smoothing is less, but never less than this, voxels.
+_REACH = 2.5
+_LEAST_SIGMA_PX = 0.5
 # Most reads for one match: voxels are read again where a window has walked to the edge of the voxels read.
 _FETCHES = 10
 # Windows of one batch: on a CPU the batches keep all threads busy, on a device one holds what its memory allows.
@@ -30,17 +35,29 @@ _BATCH_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Windows:
-    """The size of windows (z, y, x), odd, smoothing (z, y, x) in voxels, and voxels read around a window to move in."""
+    """The size of windows (z, y, x), odd, smoothing (z, y, x) in voxels, and voxels read around a window to move in.
+
+    ``margin_px`` is the least distance (z, y, x) of a window from where a tile ends.
+    """
 
     shape: ZYX
     sigma_px: tuple[float, float, float]
     border_px: ZYX
+    margin_px: ZYX = (1, 1, 1)
 
     @property
     def half(self) -> ZYX:
         """Half of the window, not counting its centre."""
         z, y, x = (n // 2 for n in self.shape)
         return z, y, x
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a window lies in the moving tile, and how far the peak of its correlation reaches, as in ``Between``."""
+
+    match: Match
+    spread: tuple[tuple[float, float, float], ...]
 
 
 def fitting(overlap: Overlap, largest: Windows, *, shrinks: bool) -> tuple[Windows, Centres]:
@@ -50,25 +67,30 @@ def fitting(overlap: Overlap, largest: Windows, *, shrinks: bool) -> tuple[Windo
     smoothing draws on covered voxels alone.
     """
     room = overlap.shape
-    shape = largest.shape
+    shape, sigma, border = largest.shape, largest.sigma_px, largest.border_px
     if shrinks:
         z, y, x = (min(n, _odd(max(_SHORTEST_PX, _PART * (r - 2)))) for n, r in zip(shape, room, strict=True))
         shape = (z, y, x)
-    windows = Windows(shape, largest.sigma_px, largest.border_px)
+        beside = [(r - n) // 2 for r, n in zip(room, shape, strict=True)]
+        z_px, y_px, x_px = (min(s, max(_LEAST_SIGMA_PX, b / _REACH)) for s, b in zip(sigma, beside, strict=True))
+        sigma = (z_px, y_px, x_px)
+    windows = Windows(shape, sigma, border)
     while True:
         for part in (1.0, 0.5, 0.0):
             # One voxel beside a window is what a step needs.
-            margin = [1 + int(part * gaussian_radius(s)) for s in windows.sigma_px]
-            spare = [(r - n) // 4 for r, n in zip(room, windows.shape, strict=True)]
-            margin = [max(1, min(m, s)) if shrinks else m for m, s in zip(margin, spare, strict=True)]
+            if shrinks:
+                spare = [(r - n) // 2 for r, n in zip(room, windows.shape, strict=True)]
+                margin = [max(1, min(math.ceil(part * _REACH * s), b)) for s, b in zip(sigma, spare, strict=True)]
+            else:
+                margin = [1 + int(part * gaussian_radius(s)) for s in sigma]
             centres = Centres(overlap, [h + m for h, m in zip(windows.half, margin, strict=True)])
             if not centres.is_empty:
-                return windows, centres
+                return dataclasses.replace(windows, margin_px=(margin[0], margin[1], margin[2])), centres
         z, y, x = windows.shape
         if not shrinks or x <= _SHORTEST_PX:
             return windows, centres
         # Holes in the coverage leave less room along the stage's motion.
-        windows = Windows((z, y, _odd(max(_SHORTEST_PX, x / 2))), windows.sigma_px, windows.border_px)
+        windows = Windows((z, y, _odd(max(_SHORTEST_PX, x / 2))), sigma, border)
 
 
 def _odd(n: float) -> int:
@@ -78,7 +100,7 @@ def _odd(n: float) -> int:
 
 def match_windows(
     overlap: Overlap, windows: Windows, points: Integers, workers: Workers, *, shared_only: bool = False
-) -> list[Match]:
+) -> list[Found]:
     """Follow the window about each of the ``points`` (n, 3) uphill; walks out of the moving tile are left out.
 
     With ``shared_only`` nothing is read that only one of the tiles has. Then smoothing meets the end of the data at the
@@ -111,7 +133,7 @@ def _shared(overlap: Overlap) -> tuple[Box, Box]:
 
 def _follow(
     overlap: Overlap, windows: Windows, device: Device, boxes: tuple[Box, Box], points: Integers
-) -> list[Match]:
+) -> list[Found]:
     """All windows of a batch walk together; those that reach the edge of what was read go on with what lies beyond."""
     half, found = windows.half, {}
     walking: dict[int, tuple[Array, ZYX]] = {}
@@ -121,6 +143,8 @@ def _follow(
         if is_covered(overlap.fixed.coverage, (z, y, x), half):
             walking[i] = fixed, (z - overlap.offset[0], y - overlap.offset[1], x - overlap.offset[2])
     grid = boxes[1]
+    # The assumed offset may be off by a voxel.
+    beside = [h + max(1, m - 1) for h, m in zip(half, windows.margin_px, strict=True)]
     for _ in range(_FETCHES):
         walking = {i: w for i, w in walking.items() if grid.contains(_window(w[1], [h + 1 for h in half]))}
         if not walking:
@@ -138,10 +162,11 @@ def _follow(
             z, y, x = (p + b + h for p, b, h in zip(summit.position, box.start, half, strict=True))
             if not summit.settled:
                 further[i] = fixed, (z, y, x)
-            elif is_covered(overlap.moving.coverage, (z, y, x), [h + 1 for h in half]):
-                beside = peak(summit.around)
+            elif is_covered(overlap.moving.coverage, (z, y, x), beside):
+                between = peak_of_correlation(summit.around)
                 a, b, c = points[i].tolist()
-                found[i] = Match((a, b, c), (z + beside[0], y + beside[1], x + beside[2]), summit.correlation)
+                dz, dy, dx = between.place
+                found[i] = Found(Match((a, b, c), (z + dz, y + dy, x + dx), summit.correlation), between.spread)
         walking = further
     return [found[i] for i in sorted(found)]
 

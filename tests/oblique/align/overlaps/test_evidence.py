@@ -8,6 +8,11 @@ from gpustitch.oblique.align.overlaps.evidence import weigh
 WINDOW = (21, 21, 21)
 
 
+def reach(n: int) -> np.ndarray:
+    """Peaks that reach as far as those of smoothed cells."""
+    return np.full((n, 3), 4.0)
+
+
 def apart(n: int) -> np.ndarray:
     """Centres of windows that share no voxel."""
     return np.arange(n)[:, None] * np.array([30, 0, 0])
@@ -17,7 +22,7 @@ def test_false_matches_are_left_out() -> None:
     rng = np.random.default_rng(0)
     true = np.array([3.0, -2.0, 7.0])
     offsets = np.concatenate([true + rng.normal(0, 0.05, (6, 3)), rng.uniform(-20, 20, (9, 3))])
-    found = weigh(offsets, np.full(15, 0.97), apart(15), WINDOW)
+    found = weigh(offsets, np.full(15, 0.97), reach(15), apart(15), WINDOW)
     assert found.agrees.tolist() == [True] * 6 + [False] * 9
     assert np.abs(np.array(found.offset_px) - true).max() < 0.1
     assert found.n_independent == pytest.approx(6)
@@ -25,7 +30,7 @@ def test_false_matches_are_left_out() -> None:
 
 def test_windows_that_correlate_weigh_more() -> None:
     offsets = [[0.0, 0.0, 0.0], [0.3, 0.3, 0.3]]
-    found = weigh(offsets, [0.99, 0.5], apart(2), WINDOW)
+    found = weigh(offsets, [0.99, 0.5], reach(2), apart(2), WINDOW)
     assert found.agrees.all() and max(found.offset_px) < 0.01
 
 
@@ -33,10 +38,10 @@ def test_windows_that_correlate_weigh_more() -> None:
 def test_one_object_seen_many_times_counts_once(n: int) -> None:
     """Windows about the same voxels have the same error: the mean of many is no better than one."""
     offsets = np.zeros((n, 3))
-    same = weigh(offsets, np.full(n, 0.9), np.zeros((n, 3)), WINDOW)
-    alone = weigh(offsets[:1], [0.9], np.zeros((1, 3)), WINDOW)
+    same = weigh(offsets, np.full(n, 0.9), reach(n), np.zeros((n, 3)), WINDOW)
+    alone = weigh(offsets[:1], [0.9], reach(1), np.zeros((1, 3)), WINDOW)
     assert same.n_independent == pytest.approx(1) and same.sigma_px == pytest.approx(alone.sigma_px)
-    assert weigh(offsets, np.full(n, 0.9), apart(n), WINDOW).n_independent == pytest.approx(n)
+    assert weigh(offsets, np.full(n, 0.9), reach(n), apart(n), WINDOW).n_independent == pytest.approx(n)
 
 
 @pytest.mark.parametrize("scatter", [0.03, 0.05, 0.15])
@@ -48,7 +53,7 @@ def test_standard_errors_hold_for_windows_that_share_voxels(scatter: float) -> N
         centres = rng.integers(0, 60, (20, 1)) * np.array([[1, 0, 0]])
         noise = np.cumsum(rng.normal(0, 1, (82, 3)), axis=0)
         errors = scatter * (noise[centres[:, 0] + 21] - noise[centres[:, 0]]) / np.sqrt(21)
-        found = weigh(errors, np.full(20, 0.95), centres, WINDOW)
+        found = weigh(errors, np.full(20, 0.95), np.full((20, 3), 34 * scatter), centres, WINDOW)
         ratios.append(np.array(found.offset_px) / found.sigma_px)
     # sigma / sqrt(20) would be too small by a factor of 3.
     assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.5
@@ -58,6 +63,19 @@ def test_the_order_does_not_matter() -> None:
     rng = np.random.default_rng(2)
     offsets, r, centres = rng.normal(0, 0.1, (12, 3)), rng.uniform(0.6, 0.99, 12), rng.integers(0, 90, (12, 3))
     order = rng.permutation(12)
-    a, b = weigh(offsets, r, centres, WINDOW), weigh(offsets[order], r[order], centres[order], WINDOW)
+    a, b = (
+        weigh(offsets, r, reach(12), centres, WINDOW),
+        weigh(offsets[order], r[order], reach(12), centres[order], WINDOW),
+    )
     assert a.offset_px == pytest.approx(b.offset_px) and a.sigma_px == pytest.approx(b.sigma_px)
     assert np.array_equal(a.agrees[order], b.agrees)
+
+
+def test_what_windows_do_not_tell_is_not_sure() -> None:
+    """A fibre along y: no window knows where along it; one across it does, and is believed."""
+    offsets = np.array([[0.0, 0.9, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.0]])
+    reaches = np.array([[4.0, 60.0, 4.0], [4.0, 60.0, 4.0], [4.0, 4.0, 4.0]])
+    along = weigh(offsets[:2], [0.97] * 2, reaches[:2], apart(2), WINDOW)
+    assert along.sigma_px[1] > 5 * along.sigma_px[0] and along.sigma_px[1] > 0.5
+    both = weigh(offsets, [0.97] * 3, reaches, apart(3), WINDOW)
+    assert abs(both.offset_px[1]) < 0.02 and both.sigma_px[1] < 0.5 * along.sigma_px[1]

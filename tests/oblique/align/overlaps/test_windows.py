@@ -68,11 +68,29 @@ def test_each_window_finds_where_it_lies_whatever_the_batch(n_workers: int) -> N
     overlap = Overlap(ArrayVolume(whole, SPACING), ArrayVolume(moving, SPACING), (3, 9, 1))
     points = rng.integers((18, 22, 18), (42, 50, 60), (9, 3))
     matches = match_windows(overlap, Windows((11, 11, 11), (1.9, 1.4, 1.9), (10, 10, 10)), points, Workers(n_workers))
-    assert [m.fixed_px for m in matches] == [tuple(p) for p in points.tolist()]
-    offsets = [np.subtract(m.fixed_px, m.moving_px) for m in matches]
-    assert np.abs(np.array(offsets) - (5, 8, 3)).max() < 0.2 and min(m.correlation for m in matches) > 0.99
+    assert [m.match.fixed_px for m in matches] == [tuple(p) for p in points.tolist()]
+    offsets = [np.subtract(m.match.fixed_px, m.match.moving_px) for m in matches]
+    assert np.abs(np.array(offsets) - (5, 8, 3)).max() < 0.2 and min(m.match.correlation for m in matches) > 0.99
     alone = [
         match_windows(overlap, Windows((11, 11, 11), (1.9, 1.4, 1.9), (10, 10, 10)), p[None], Workers(1))[0]
         for p in points
     ]
     assert alone == matches
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_narrow_overlap_is_not_drawn_to_either_side(axis: int) -> None:
+    """Where tiles end, smoothing has nothing to draw on, and the ends of two tiles are opposite ones."""
+    rng = np.random.default_rng(axis)
+    whole = ndimage.gaussian_filter(rng.random((80, 80, 80)).astype(np.float32), 2.2) * 60000
+    length, room = 30, 8
+    cut: list[list[slice]] = [[slice(10, 60)] * 3, [slice(10, 60)] * 3]
+    cut[0][axis], cut[1][axis] = slice(5, 5 + length), slice(5 + length - room, 5 + 2 * length - room)
+    fixed, moving = (ArrayVolume(np.ascontiguousarray(whole[tuple(c)]).astype(np.uint16), SPACING) for c in cut)
+    offset = [0, 0, 0]
+    offset[axis] = length - room
+    overlap = Overlap(fixed, moving, (offset[0], offset[1], offset[2]))
+    windows, centres = fitting(overlap, FULL, shrinks=True)
+    matches = [m.match for m in match_windows(overlap, windows, centres.sample(rng, 24), Workers(1))]
+    off = np.array([np.subtract(m.fixed_px, m.moving_px) for m in matches]) - offset
+    assert len(matches) >= 12 and np.sqrt(np.mean(off[:, axis] ** 2)) < 0.1
