@@ -205,7 +205,7 @@ def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:
             found = ", ".join(archive.files) or "nothing"
             raise DamagedInputError(f"{path} holds {found}; an array 'matrix' or 'half_strip' was expected")
     if path.suffix.lower() == ".npy":
-        return "", np.lib.format.open_memmap(path, mode="r")
+        return "", np.load(path, allow_pickle=False)
     with opened_tiff(path) as tiff:
         return "", tiff.asarray()
 
