@@ -82,3 +82,9 @@ class MissingExtraError(GpustitchError, ImportError):
     """An optional dependency is needed; the text names the extra to install."""
 
     exit_code = 11
+
+
+class ResourceError(GpustitchError, RuntimeError):
+    """The machine lacks what the run needs: memory, open files, threads."""
+
+    exit_code = 12

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Mapping
-from types import FrameType
 
 import typer
 from rich.console import Console
@@ -17,9 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from gpustitch.errors import GpustitchError, ParameterError
+from gpustitch.cli.signals import STOPPING, ErrorStream, Stopped, handled, silence, stop, word_of
+from gpustitch.errors import OutputError
+from gpustitch.io.failures import failure
 
-_console = Console(stderr=True)
+_errors = ErrorStream()
+_console = Console(file=_errors)  # type: ignore[arg-type]  # all of a file that rich uses
 
 
 class _Rate(ProgressColumn):
@@ -62,7 +62,7 @@ class TerminalProgress:
             self._bar.stop()
             self._bar = None
         elif not self._quiet and self._label:
-            print(f"{self._label}: {self._done} {self._unit}", file=sys.stderr)
+            print(f"{self._label}: {self._done} {self._unit}", file=_errors)
         self._label = ""
 
     def note(self, message: str) -> None:
@@ -75,8 +75,17 @@ class TerminalProgress:
         _console.print(as_typed(message, self._flags), highlight=False, markup=False, soft_wrap=True)
 
     def result(self, message: str) -> None:
-        """Print a line of the command's result to standard output, quiet or not."""
-        typer.echo(message)
+        """Print a line of the command's result to standard output, quiet or not.
+
+        Nothing happens if the program that reads it wants no more; OutputError if the line is lost otherwise.
+        """
+        try:
+            typer.echo(message)
+        except BrokenPipeError:
+            silence(sys.stdout)
+        except OSError as error:
+            silence(sys.stdout)
+            raise OutputError(f"standard output takes no result ({error.strerror}): {message}") from error
 
 
 def as_typed(message: str, flags: Mapping[str, str]) -> str:
@@ -84,38 +93,26 @@ def as_typed(message: str, flags: Mapping[str, str]) -> str:
     return re.sub(r"`(\w+)`", lambda name: flags.get(name[1], name[1]), message)
 
 
-class _Terminated(KeyboardInterrupt):
-    """The system or a job scheduler ends this run."""
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
-
-
 @contextlib.contextmanager
 def reported_errors(flags: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Print a gpustitch error as one line and leave with its exit code; Ctrl-C leaves with 130, SIGTERM with 143.
+    """Print an error as one line and leave with its exit code; Ctrl-C leaves with 130, another signal with 128 + it.
 
     ``flags`` maps names of parameters to flags of the command line. In every case half-written outputs are removed.
     """
-    handles_signals = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, _terminate) if handles_signals else None
     try:
-        yield
-    except GpustitchError as error:
-        print(f"gpustitch: error: {as_typed(str(error), flags or {})}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from error
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        with handled(stop, (signal.SIGINT, *STOPPING)):
+            yield
+    except Exception as error:  # those of typer, and faults of the program, are none
+        found = failure(error)
+        if found is None:
             raise
-        print(f"gpustitch: error: the name is longer than the disk takes: {error.filename}", file=sys.stderr)
-        raise typer.Exit(ParameterError.exit_code) from error
-    except _Terminated as stop:
-        print("gpustitch: terminated", file=sys.stderr)
-        raise typer.Exit(143) from stop
-    except KeyboardInterrupt as stop:
-        print("gpustitch: interrupted", file=sys.stderr)
-        raise typer.Exit(130) from stop
-    finally:
-        if handles_signals:
-            signal.signal(signal.SIGTERM, previous)
+        raise _left(f"error: {as_typed(str(found), flags or {})}", found.exit_code) from error
+    except Stopped as stopped:
+        raise _left(word_of(stopped.number), 128 + stopped.number) from stopped
+    except KeyboardInterrupt as stopped:
+        raise _left(word_of(signal.SIGINT), 128 + signal.SIGINT) from stopped
+
+
+def _left(text: str, code: int) -> typer.Exit:
+    print(f"gpustitch: {text}", file=_errors)
+    return typer.Exit(code)

@@ -5,20 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gpustitch.errors import OutputError, OutputExistsError, ParameterError
+from gpustitch.errors import GpustitchError, OutputError, OutputExistsError, ParameterError
+from gpustitch.io.partial import final_place, flush, is_there, locked_file, locked_folder, put
 from gpustitch.model import channel_of
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: a second run into the same output goes unnoticed there
-    fcntl = None  # type: ignore[assignment]
-
-_PARTIAL = re.compile(r"^\.(.+)\.partial$")
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -31,7 +24,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     OutputError
         If no file can be created at ``path``.
     """
-    if not overwrite and path.exists() and not _is_empty_directory(path):
+    if not overwrite and is_there(path):
         raise OutputExistsError(f"{path} exists already; choose another output, or `overwrite` replaces it")
     parent = path.absolute().parent
     while not parent.exists():
@@ -46,6 +39,8 @@ def check_file_output(path: Path, *, overwrite: bool) -> None:
     """Like :func:`check_output`, for an output that is a file: a folder in its place is refused too."""
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the name of the file to write")
+    if path.is_symlink() and not path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} is a link to nothing; remove it, choose another output, or `overwrite` it")
     check_output(path, overwrite=overwrite)
 
 
@@ -88,18 +83,29 @@ def check_free_space(path: Path, needed_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary path to write; on success the file becomes ``path``, on any error the file is removed."""
+def atomic_file(path: Path, *, overwrite: bool = False, durable: bool = True) -> Iterator[Path]:
+    """Give a temporary file to write; on success the file becomes ``path``, on any error the file is removed.
+
+    The remains of a killed run are replaced. A file that another run writes is left alone. Unless ``durable`` is false,
+    the file is on the disk when it gets its name.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As :func:`check_file_output` raises them. Also if another run is writing ``path`` or has written it meanwhile.
+    """
     check_file_output(path, overwrite=overwrite)
-    partial = _partial(path)
-    with os_errors(path):
+    with os_errors(path), contextlib.ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial = stack.enter_context(locked_file(path))
         try:
             yield partial
-            partial.replace(path)
+            if durable:
+                flush(partial)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+        put(partial, path, overwrite=overwrite, durable=durable)
 
 
 @contextlib.contextmanager
@@ -115,51 +121,16 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     check_output(path, overwrite=overwrite)
     path = path.resolve()  # a link stays; its target is written
-    partial = _partial(path)
-    with os_errors(path), _locked(partial, path):
+    with os_errors(path), contextlib.ExitStack() as stack:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = stack.enter_context(locked_folder(path))
+        check_output(path, overwrite=overwrite)  # a killed run may have been completed
         try:
             yield partial
-            check_output(path, overwrite=overwrite)
-            if path.exists():
-                _remove(path)
-            partial.rename(path)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-
-
-@contextlib.contextmanager
-def _locked(partial: Path, path: Path) -> Iterator[None]:
-    """Make ``partial`` an empty directory that no other run fills at the same time."""
-    partial.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        _clear(partial)
-        yield
-        return
-    descriptor = os.open(partial, os.O_RDONLY)
-    try:
-        if _is_taken(descriptor, partial):
-            raise OutputError(f"{path} is being written by another run; wait for it or choose another output")
-        _clear(partial)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_taken(descriptor: int, partial: Path) -> bool:
-    """Whether another run holds the open directory, or has just given it its final name."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    return not (partial.exists() and os.path.samestat(os.fstat(descriptor), partial.stat()))
-
-
-def _clear(folder: Path) -> None:
-    for entry in folder.iterdir():
-        _remove(entry)
+        put(partial, path, overwrite=overwrite)
 
 
 @contextlib.contextmanager
@@ -167,31 +138,44 @@ def os_errors(path: Path) -> Iterator[None]:
     """Turn an error of the operating system while writing ``path`` into an OutputError that names ``path``."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(f"{path}: the disk is full; free some space and run again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(f"{path}: no permission to write ({error.strerror})") from error
-        if error.errno == errno.EIO:
-            raise OutputError(f"{path}: the disk reports an error ({error.strerror}); check it") from error
+    except GpustitchError:
         raise
+    except OSError as error:
+        told = _reason(path, error)
+        if told is None:
+            raise
+        raise OutputError(f"{path}: {told}") from error
 
 
-def _is_empty_directory(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+def _reason(path: Path, error: OSError) -> str | None:
+    """What an error while writing ``path`` means and what to do; None if it is about something else."""
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOSPC:
+        if _has_no_inodes(path):
+            return "the disk takes no more files (no inodes are left); remove some files and run again"
+        return "the disk is full; free some space and run again"
+    if error.errno == errno.EDQUOT:
+        return f"your share of the disk is used up ({reason}); free some space and run again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission to write ({reason})"
+    if error.errno == errno.EIO:
+        return f"the disk reports an error ({reason}); check it"
+    if error.errno == errno.EFBIG:
+        return f"the disk or a limit takes no file of this size ({reason})"
+    if error.errno == errno.ENAMETOOLONG:
+        return "the name is longer than the disk takes"
+    written = None if error.filename is None else Path(error.filename)
+    if written is not None and final_place(written) != written:
+        if error.errno == errno.ENOENT:
+            return "another program removed what was written so far"
+        return f"{reason}: {final_place(written)}"
+    return None
 
 
-def final_place(path: Path) -> Path:
-    """Where a path lies once all unfinished outputs that hold it are whole."""
-    return Path(*(_PARTIAL.sub(r"\1", part) for part in path.parts))
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def _has_no_inodes(path: Path) -> bool:
+    """Whether the disk of ``path`` has room for bytes but for no file."""
+    parent = next((folder for folder in path.absolute().parents if folder.exists()), None)
+    if parent is None or not hasattr(os, "statvfs"):
+        return False
+    disk = os.statvfs(parent)
+    return disk.f_files > 0 and disk.f_favail == 0 and disk.f_bavail > 0

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from gpustitch.array import Device
-from gpustitch.io.atomic import atomic_file, final_place
+from gpustitch.io.atomic import atomic_file
+from gpustitch.io.partial import final_place
 from gpustitch.version import VERSION
 
 
@@ -67,7 +68,12 @@ def plain(value: Any) -> Any:
 def write_json(path: Path, content: Mapping[str, Any], *, overwrite: bool = False) -> None:
     """Write ``content`` as indented JSON; the file appears whole or not at all."""
     with atomic_file(path, overwrite=overwrite) as partial:
-        partial.write_text(json.dumps(plain(content), indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json_text(content), encoding="utf-8")
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """The text that :func:`write_json` writes."""
+    return json.dumps(plain(content), indent=2) + "\n"
 
 
 def _described(path: Path) -> dict[str, Any]:

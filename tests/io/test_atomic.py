@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gpustitch.errors import OutputError, OutputExistsError, ParameterError
-from gpustitch.io.atomic import atomic_directory, atomic_file, check_apart, check_free_space, check_output, final_place
+from gpustitch.io.atomic import atomic_directory, atomic_file, check_apart, check_free_space, check_output
+from gpustitch.io.partial import final_place
 
 
 def test_file_appears_only_on_success(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_an_output_that_appeared_meanwhile_is_kept(tmp_path: Path) -> None:
         (tmp_path / "volume").mkdir()
         (tmp_path / "volume" / "others").touch()
     assert [p.name for p in (tmp_path / "volume").iterdir()] == ["others"]
-    assert [p.name for p in tmp_path.iterdir()] == ["volume"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["volume", "volume.finished"]
 
 
 @pytest.mark.posix
@@ -134,12 +135,25 @@ def test_outputs_among_the_tiles_of_a_channel_are_refused_through_links_too(tmp_
         (errno.EIO, "reports an error"),
         (errno.EROFS, "no permission"),
         (errno.EACCES, "no permission"),
+        (errno.EDQUOT, "share of the disk is used up"),
+        (errno.EFBIG, "takes no file of this size"),
+        (errno.ENAMETOOLONG, "the name is longer than the disk takes"),
     ],
 )
 def test_what_the_system_says_names_the_output(tmp_path: Path, code: int, text: str) -> None:
     with pytest.raises(OutputError, match=rf"out\.bin.*{text}"), atomic_file(tmp_path / "out.bin"):
         raise OSError(code, os.strerror(code))
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.posix
+def test_no_inodes_left_is_told_from_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs(tmp_path)
+    for free_files, free_blocks, text in ((0, 5, "no inodes are left"), (7, 0, "disk is full"), (0, 0, "disk is full")):
+        found = os.statvfs_result([*real[:3], free_blocks, free_blocks, 1000, free_files, free_files, *real[8:]])
+        monkeypatch.setattr(os, "statvfs", lambda _path, found=found: found)
+        with pytest.raises(OutputError, match=text), atomic_file(tmp_path / "out.bin"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_other_system_errors_pass_unchanged(tmp_path: Path) -> None:

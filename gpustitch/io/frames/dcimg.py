@@ -1,13 +1,8 @@
-"""Hamamatsu DCIMG files: frame ranges and windows of them, without reading the file whole and without a memory map.
-
-A map of a file that becomes shorter, or of a disk that fails, ends the program; a read raises an error.
-"""
+"""Hamamatsu DCIMG files: frame ranges and windows of them, without reading the file whole."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +15,7 @@ from gpustitch.io.frames.dcimg_header import MAGIC, DcimgHeader, counted, read_h
 from gpustitch.io.frames.dcimg_stamps import placed, read_stamps, timing
 from gpustitch.io.frames.format import Files, FrameFormat, Reading
 from gpustitch.io.images.files import reading as reading_file
+from gpustitch.io.windows import StoredFile
 from gpustitch.model import Frames
 
 _MOST_NAMED = 10  # runs of frames that a message names
@@ -46,13 +42,12 @@ class DcimgFrames:
 
     def __init__(self, path: str | Path, allow_missing: bool = False) -> None:
         self.path = Path(path)
-        self._lock = threading.Lock()
         with reading_file(self.path, "DCIMG"):
-            self._file = self.path.open("rb", buffering=0)
-            file_bytes = os.fstat(self._file.fileno()).st_size
-            self.header: DcimgHeader = read_header(self.path, self._bytes_at, file_bytes)
+            self._file = StoredFile(self.path)
+            file_bytes = self._file.size
+            self.header: DcimgHeader = read_header(self.path, self._file.bytes_at, file_bytes)
             n_held, n_promised = counted(self.path, self.header, file_bytes, allow_missing=allow_missing)
-            self.stamps = read_stamps(self.path, self._bytes_at, self.header, n_held)
+            self.stamps = read_stamps(self.path, self._file.bytes_at, self.header, n_held)
         self.places = placed(self.path, self.stamps)
         self.n_cut_off = n_promised - n_held
         self.shape = (self.places.n_places + self.n_cut_off, self.header.n_rows, self.header.n_columns)
@@ -114,37 +109,10 @@ class DcimgFrames:
         """Fill ``lines`` with whole rows of a frame: with one request if these lie side by side, else one each."""
         first = self.header.data_offset + held * self.header.stride
         if rows.step == 1:
-            self._read_into(lines, first + rows.start * self.header.row_bytes, held)
+            self._file.fill(lines, first + rows.start * self.header.row_bytes, f"frame {held}")
             return
         for line, row in zip(lines, rows, strict=True):
-            self._read_into(line, first + row * self.header.row_bytes, held)
-
-    def _read_into(self, target: npt.NDArray[np.uint8], offset: int, held: int) -> None:
-        view = memoryview(target.data).cast("B")
-        while view:
-            try:
-                count = self._take(view, offset)
-            except OSError as error:
-                raise DamagedInputError(f"{self.path}: frame {held} cannot be read: {error}") from error
-            if count == 0:
-                raise DamagedInputError(f"{self.path} became shorter while frame {held} was read")
-            view, offset = view[count:], offset + count
-
-    def _take(self, view: memoryview, offset: int) -> int:
-        """Read some bytes; their number."""
-        if hasattr(os, "preadv"):
-            return os.preadv(self._file.fileno(), [view], offset)
-        with self._lock:  # a system without positioned reads
-            self._file.seek(offset)
-            return self._file.readinto(view)
-
-    def _bytes_at(self, offset: int, count: int) -> bytes:
-        """Bytes of the file; fewer where it ends."""
-        if hasattr(os, "pread"):
-            return os.pread(self._file.fileno(), count, offset)
-        with self._lock:
-            self._file.seek(offset)
-            return self._file.read(count)
+            self._file.fill(line, first + row * self.header.row_bytes, f"frame {held}")
 
     def _restore_stamped(self, frame: npt.NDArray[Any], held: int, rows: range, columns: range) -> None:
         """Put the true pixels where the camera wrote its stamp."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError
+from gpustitch.io.failures import is_lack
 from gpustitch.model import Frames
 from gpustitch.model.runs import ranges_text
 
@@ -54,8 +55,8 @@ class Readable:
         if not absent:
             try:
                 return self.frames.read(start, stop, rows, columns)
-            except DamagedInputError:
-                if not self._skips:
+            except DamagedInputError as error:
+                if not self._skips or is_lack(error):
                     raise
         shape = (stop - start, len(range(self.shape[1])[rows]), len(range(self.shape[2])[columns]))
         out = np.zeros(shape, self.dtype)
@@ -67,7 +68,7 @@ class Readable:
         try:
             out[...] = self.frames.read(number, number + 1, rows, columns)[0]
         except DamagedInputError as error:
-            if not self._skips:
+            if not self._skips or is_lack(error):
                 raise
             with self._lock:  # both are replaced, not changed: other threads may be reading them
                 self.unreadable = {**self.unreadable, number: str(error)}

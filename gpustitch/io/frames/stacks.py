@@ -40,8 +40,12 @@ class Stack(ABC):
         shape = (stop - start, len(range(n_rows)[rows]), len(range(n_columns)[columns]))
         out = np.empty(shape, self.dtype)
         for index in range(start, stop):
-            out[index - start] = self._frame(index)[rows, columns]
+            self._fill(out[index - start], index, rows, columns)
         return out
+
+    def _fill(self, out: npt.NDArray[Any], index: int, rows: slice, columns: slice) -> None:
+        """Fill ``out`` with a window of a frame; formats that read windows do it without the rest of the frame."""
+        out[...] = self._frame(index)[rows, columns]
 
     @abstractmethod
     def _frame(self, index: int) -> npt.NDArray[Any]:

@@ -68,6 +68,9 @@ class TiffPages(Stack):
     def _frame(self, index: int) -> npt.NDArray[Any]:
         return self._planes.read(self._pages[index])
 
+    def _fill(self, out: npt.NDArray[Any], index: int, rows: slice, columns: slice) -> None:
+        self._planes.fill(out, self._pages[index], rows, columns)
+
 
 class TiffPagesOfFiles(Stack):
     """Pages of several TIFFs, by file and page in the order given; ``types`` as of :class:`TiffPages`.

@@ -65,7 +65,9 @@ def _read_tiff(path: Path) -> npt.NDArray[Any]:
         planes.close()
 
 
-def write_tiff(path: str | Path, image: npt.NDArray[Any], *, compression: int = 0, overwrite: bool = False) -> None:
+def write_tiff(
+    path: str | Path, image: npt.NDArray[Any], *, compression: int = 0, overwrite: bool = False, durable: bool = True
+) -> None:
     """Write an image (rows, columns), or pages of them, as TIFF.
 
     Parameters
@@ -78,6 +80,8 @@ def write_tiff(path: str | Path, image: npt.NDArray[Any], *, compression: int = 
         Level 1 to 9 of zlib's Deflate (Adobe's, without predictor); 0 for none.
     overwrite
         Replace the file if it exists.
+    durable
+        Wait until the file is on the disk. For one of many files that takes most of the time.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def write_tiff(path: str | Path, image: npt.NDArray[Any], *, compression: int = 
     """
     path = Path(path)
     check_compression(compression)
-    with atomic_file(path, overwrite=overwrite) as partial:
+    with atomic_file(path, overwrite=overwrite, durable=durable) as partial:
         _write_tiff(partial, image, compression)
 
 

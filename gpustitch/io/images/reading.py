@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
+from gpustitch.io.failures import is_lack
 
 
 @contextlib.contextmanager
@@ -22,5 +23,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise InputMissingError(f"{path} cannot be opened: no permission to read it") from error
     except (DamagedInputError, InputMissingError, ParameterError):
         raise
-    except Exception as error:  # decoders raise many types, among them plain Exception and RuntimeError
+    except Exception as error:
+        if is_lack(error):
+            raise
+        # Decoders raise many types, among them plain Exception and RuntimeError.
         raise DamagedInputError(f"{path} cannot be read as {what}: {error}") from error

@@ -12,6 +12,7 @@ import tifffile
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.images.reading import reading
 from gpustitch.io.images.tiff_open import opened_tiff, tiff_alone
+from gpustitch.io.windows import StoredArray, StoredFile
 
 
 class TiffPlanes:
@@ -42,6 +43,7 @@ class TiffPlanes:
         self.path = path
         with opened_tiff(path) as described:
             self.count = _planes_behind(described)
+        self._stored: StoredArray | None = None
         with reading(path, "TIFF"):
             self._file = tiff_alone(path, is_ome=False, is_imagej=False)
             self._file.filehandle.set_lock(True)
@@ -55,24 +57,33 @@ class TiffPlanes:
             self.dtype: np.dtype[Any] = np.dtype(first.dtype)
             self.count = self.count or len(pages)
             self._pages: list[Any] = pages
-            self._mapped: npt.NDArray[Any] | None = None
             at = series[0].dataoffset if len(series) == 1 else None
             if self.count > len(pages):
                 at = first.dataoffsets[0]
             if at is not None:
                 stored = self.dtype.newbyteorder(self._file.byteorder)
-                self._mapped = np.memmap(path, stored, "r", at, (self.count, *self.shape))
+                self._file.close()
+                self._stored = StoredArray(StoredFile(path), at, stored, (self.count, *self.shape), "page")
 
     def read(self, index: int) -> npt.NDArray[Any]:
-        """A plane: mapped memory that must not be written to, or a new array."""
-        if self._mapped is not None:
-            return np.asarray(self._mapped[index])
+        """A plane, as a new array."""
+        if self._stored is not None:
+            return np.asarray(self._stored.read(index, index + 1)[0])
         with reading(self.path, f"TIFF, page {index} of {self.count}"):
             return np.asarray(self._pages[index].asarray(maxworkers=1))
+
+    def fill(self, out: npt.NDArray[Any], index: int, rows: slice, columns: slice) -> None:
+        """Fill ``out`` with a window of a plane."""
+        if self._stored is not None:
+            self._stored.fill(out, index, rows, columns)
+        else:
+            out[...] = self.read(index)[rows, columns]
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._stored is not None:
+            self._stored.file.close()
 
 
 def _planes_behind(tiff: tifffile.TiffFile) -> int:

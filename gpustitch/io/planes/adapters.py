@@ -33,7 +33,7 @@ class FramePlanes:
 class ArrayPlanes:
     """An array (plane, row, column) as planes (:class:`gpustitch.io.planes.format.Planes`).
 
-    The array may be a map of a file, and of any library.
+    The array may be of any library.
 
     Raises
     ------
@@ -48,15 +48,10 @@ class ArrayPlanes:
 
     def __init__(self, array: npt.NDArray[Any], name: str = "the array", spacing: Spacing | None = None) -> None:
         refuse_unlike(array)
-        if array.ndim != 3 or 0 in array.shape or array.dtype.kind not in "uif":
-            raise DamagedInputError(
-                f"{name} holds {array.dtype} of shape {array.shape}; whole or real numbers (plane, row, column) "
-                "were expected"
-            )
+        self.shape = checked_stack(name, array.shape, array.dtype)
         self.array = array
         self.name = name
         self.spacing = spacing
-        self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
         self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
@@ -91,6 +86,15 @@ class VolumePlanes:
         first_column, last_column, column_step = _span(range(self.shape[2])[columns])
         voxels = self.volume.read(Box((start, first_row, first_column), (stop, last_row, last_column)))
         return np.ascontiguousarray(voxels[:, ::row_step, ::column_step], self.dtype)
+
+
+def checked_stack(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, int, int]:
+    """``shape`` of a stack; DamagedInputError unless it is (plane, row, column) of whole or real numbers."""
+    if len(shape) != 3 or 0 in shape or dtype.kind not in "uif":
+        raise DamagedInputError(
+            f"{name} holds {dtype} of shape {shape}; whole or real numbers (plane, row, column) were expected"
+        )
+    return shape[0], shape[1], shape[2]
 
 
 def check_range(name: str, n_planes: int, start: int, stop: int) -> None:

@@ -1,14 +1,12 @@
 """Reading the chunks of an unsharded precomputed scale straight from their files.
 
-A raw chunk is a file of voxels, little-endian, x fastest. A map of the file copies only the wanted voxels, once.
+A raw chunk is a file of voxels, little-endian, x fastest. Only the planes that are wanted are read, by one request.
 A library that decodes whole chunks copies all voxels several times.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.volumes.chunk_files import ChunkFiles, decompressed
+from gpustitch.io.windows import StoredFile
 from gpustitch.model import Box
 
 Decode = Callable[[Path, bytes, Box], npt.NDArray[Any]]
@@ -66,20 +65,18 @@ class StoredChunks:
         return out
 
     def _copy(self, file: Path, chunk: Box, part: Box, out: npt.NDArray[Any]) -> None:
-        """Copy a part of a raw chunk from the map of its file."""
+        """Copy a part of a raw chunk from its file."""
+        planes, rows, columns = part.slices(chunk.start)
+        n_rows, n_columns = chunk.shape[1:]
         try:
-            descriptor = os.open(file, os.O_RDONLY)
+            stored = StoredFile(file)
         except OSError as error:
             raise DamagedInputError(f"{file} cannot be read: {error.strerror}") from error
-        try:
-            expected = self._checked_size(file, chunk, os.fstat(descriptor).st_size)
-            with mmap.mmap(descriptor, expected, prot=mmap.PROT_READ) as mapped:
-                voxels = np.frombuffer(mapped, self._dtype).reshape(chunk.shape)
-                np.copyto(out, voxels[part.slices(chunk.start)])
-                # The map cannot be closed while an array refers to it.
-                del voxels
-        finally:
-            os.close(descriptor)
+        with stored:
+            self._checked_size(file, chunk, stored.size)
+            voxels = np.empty((planes.stop - planes.start, n_rows, n_columns), self._dtype)
+            stored.fill(voxels, planes.start * voxels[0].nbytes, "a chunk")
+        np.copyto(out, voxels[:, rows, columns])
 
     def _voxels(self, file: Path, data: bytes, chunk: Box) -> npt.NDArray[Any]:
         self._checked_size(file, chunk, len(data))

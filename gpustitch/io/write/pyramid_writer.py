@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
+from gpustitch.io.partial import flush
 from gpustitch.io.volumes.precomputed import SIDECAR
 from gpustitch.io.volumes.record import write_record
 from gpustitch.io.write.format import Downsample
@@ -210,8 +211,8 @@ class PyramidWriter(ABC):
             with os_errors(self.path):
                 write_record(self._folder, dict(zip(self._level_names, self._written, strict=True)))
                 if self._flush:
-                    files = [Path(root, name) for root, _, names in os.walk(self._folder) for name in names]
-                    list(self._pool.map(_flush_to_disk, files))
+                    found = [Path(root, name) for root, _, names in os.walk(self._folder) for name in ("", *names)]
+                    list(self._pool.map(flush, found))
 
     def _finish(self) -> None:
         if self._sidecar is not None:
@@ -332,11 +333,3 @@ def _morton(grid: ZYX) -> Iterator[ZYX]:
             yield from walk((z, y, x), half)
 
     yield from walk((0, 0, 0), 1 << (max(grid) - 1).bit_length())
-
-
-def _flush_to_disk(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

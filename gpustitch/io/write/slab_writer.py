@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.atomic import atomic_file, check_file_output
-from gpustitch.io.provenance import write_json
+from gpustitch.io.atomic import atomic_file
+from gpustitch.io.provenance import json_text
 from gpustitch.io.write.in_flight import InFlight, InTurn, Stopped
 from gpustitch.io.write.pyramid_layout import triple
 from gpustitch.model import Box, Spacing
@@ -65,8 +64,10 @@ class SlabWriter(abc.ABC):
 
     def _start(self, n_writers: int, head: bytes = b"") -> None:
         """Start the threads that make pieces and the one that writes them; ``head`` comes before the planes."""
-        self._check_sidecar()
         with contextlib.ExitStack() as stack:
+            if self._sidecar is not None:  # entered first: it gets its name last, and no other run writes it meanwhile
+                beside = self.path.with_name(f"{self.path.name}.json")
+                self._sidecar_file = stack.enter_context(atomic_file(beside, overwrite=self._overwrite))
             self._file = stack.enter_context(atomic_file(self.path, overwrite=self._overwrite))
             self._pool = stack.enter_context(ThreadPoolExecutor(n_writers, self._threads))
             self._pieces = InTurn(self._in_flight, self._pool)
@@ -80,8 +81,6 @@ class SlabWriter(abc.ABC):
         """Write the file: this method runs in a thread of its own, which takes the pieces."""
         try:
             self._write_file()
-            with self._file.open("rb") as file:
-                os.fsync(file.fileno())
         except Stopped:
             pass
         except BaseException as error:
@@ -90,18 +89,6 @@ class SlabWriter(abc.ABC):
     @property
     def _plane_bytes(self) -> int:
         return self.shape[1] * self.shape[2] * self.dtype.itemsize
-
-    @property
-    def _sidecar_path(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.json")
-
-    def _check_sidecar(self) -> None:
-        if self._sidecar is not None:
-            check_file_output(self._sidecar_path, overwrite=self._overwrite)
-
-    def _write_sidecar(self) -> None:
-        if self._sidecar is not None:
-            write_json(self._sidecar_path, self._sidecar, overwrite=self._overwrite)
 
     def blocks(self) -> Iterator[Box]:
         """Slabs of whole planes in order; :meth:`write` takes slabs of any thickness."""
@@ -165,7 +152,8 @@ class SlabWriter(abc.ABC):
             if error is not None:
                 raise error
             self._in_flight.raise_failure()
-        self._write_sidecar()
+            if self._sidecar is not None:
+                self._sidecar_file.write_text(json_text(self._sidecar), encoding="utf-8")
 
     @abc.abstractmethod
     def _write_file(self) -> None:

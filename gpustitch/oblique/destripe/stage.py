@@ -234,7 +234,7 @@ def _destripe(job: Job, plan: DestripePlan) -> tuple[str, int]:
         if options.on_error == "skip":
             return str(named), 0
         raise named from error
-    write_tiff(job.target, result, compression=options.compression, overwrite=options.overwrite)
+    write_tiff(job.target, result, compression=options.compression, overwrite=options.overwrite, durable=False)
     return "", cut_off
 
 

@@ -133,7 +133,7 @@ def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> Exp
         if index in plan.frames.absent:
             return 0
         data = plan.encode(frame)
-        with atomic_file(plan.paths[index], overwrite=plan.overwrite) as partial:
+        with atomic_file(plan.paths[index], overwrite=plan.overwrite, durable=False) as partial:
             partial.write_bytes(data)
         return len(data)
 

@@ -5,10 +5,11 @@ A record beside the table, ``<table>.json``, says where the positions come from 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.atomic import atomic_file
 from gpustitch.io.images.files import reading
-from gpustitch.io.provenance import write_json
+from gpustitch.io.provenance import json_text
 from gpustitch.sections.faults.find import SectionFault
 from gpustitch.sections.similarity.file import sidecar_of
 
@@ -184,12 +185,18 @@ def _is_order_of(order: npt.NDArray[np.floating | np.integer], positions: npt.ND
     return bool((np.diff(positions[order.astype(np.int64)]) >= 0).all())
 
 
-def write_record(
+@contextlib.contextmanager
+def new_record(
     table: Path, content: Mapping[str, Any], faults: Sequence[SectionFault], *, overwrite: bool = False
-) -> None:
-    """Write the record beside a table of positions; OutputExistsError or OutputError if that cannot be."""
+) -> Iterator[None]:
+    """Write the record beside a table of positions, which is written within the ``with`` block.
+
+    OutputExistsError or OutputError if that cannot be.
+    """
     record = {"schema": SCHEMA, **content, "faults": [vars(fault) for fault in faults]}
-    write_json(sidecar_of(table), record, overwrite=overwrite)
+    with atomic_file(sidecar_of(table), overwrite=overwrite) as partial:
+        partial.write_text(json_text(record), encoding="utf-8")
+        yield
 
 
 def read_faulty(table: Path, fault_type: str) -> set[int]:

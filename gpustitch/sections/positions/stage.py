@@ -22,7 +22,7 @@ from gpustitch.sections.faults.find import SectionFault, find_faults
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
-from gpustitch.sections.positions.file import ZPositions, read_z_positions, write_record, write_z_positions
+from gpustitch.sections.positions.file import ZPositions, new_record, read_z_positions, write_z_positions
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.bands import half_strip_of, undefined_planes
 from gpustitch.sections.similarity.file import (
@@ -327,8 +327,9 @@ def _write(plan: ZSpacingPlan, found: ZSpacingResult) -> None:
     """Write the positions and, beside them, where they come from, if a file was asked for."""
     asked = plan.asked
     if asked.output is not None:
-        write_z_positions(asked.output, found.z, overwrite=asked.overwrite)
-        write_record(asked.output, _record(plan, found), found.faults, overwrite=asked.overwrite)
+        # The record gets its name last: no other run writes the two meanwhile.
+        with new_record(asked.output, _record(plan, found), found.faults, overwrite=asked.overwrite):
+            write_z_positions(asked.output, found.z, overwrite=asked.overwrite)
 
 
 def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:

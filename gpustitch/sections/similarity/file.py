@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -13,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
-from gpustitch.io.atomic import atomic_file, check_file_output
+from gpustitch.io.atomic import atomic_file
 from gpustitch.io.images.files import TIFF_SUFFIXES, reading, write_tiff
 from gpustitch.io.images.tiff_open import opened_tiff
-from gpustitch.io.provenance import write_json
+from gpustitch.io.provenance import json_text
 from gpustitch.model.arrays import Floats
 
 MATRIX_SUFFIXES = (".npz", *TIFF_SUFFIXES)
@@ -137,11 +138,11 @@ def write_similarity(
     n = len(half_strip)
     check_similarity_output(path, n)
     if path.suffix.lower() != ".npz":
-        if provenance is not None:
-            check_file_output(sidecar_of(path), overwrite=overwrite)
-        write_tiff(path, _symmetric(half_strip), compression=1, overwrite=overwrite)
-        if provenance is not None:
-            write_json(sidecar_of(path), provenance, overwrite=overwrite)
+        with contextlib.ExitStack() as stack:
+            if provenance is not None:  # written first, named last: no other run writes the two meanwhile
+                beside = stack.enter_context(atomic_file(sidecar_of(path), overwrite=overwrite))
+                beside.write_text(json_text(provenance), encoding="utf-8")
+            write_tiff(path, _symmetric(half_strip), compression=1, overwrite=overwrite)
         return
     with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
         np.savez_compressed(file, half_strip=half_strip, provenance=np.array(json.dumps(provenance or {})))
@@ -204,7 +205,7 @@ def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:
             found = ", ".join(archive.files) or "nothing"
             raise DamagedInputError(f"{path} holds {found}; an array 'matrix' or 'half_strip' was expected")
     if path.suffix.lower() == ".npy":
-        return "", np.lib.format.open_memmap(path, mode="r")
+        return "", np.load(path, allow_pickle=False)
     with opened_tiff(path) as tiff:
         return "", tiff.asarray()
 

@@ -348,7 +348,7 @@ def test_flushes_every_file(tmp_path, monkeypatch):
     flushed, real = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (flushed.append(1), real(descriptor)))
     write(tmp_path / "v", noise((16, 8, 8)), levels=1, flush=True)
-    assert len(flushed) == 2 + 1 + 1
+    assert len(flushed) == 2 + 1 + 1 + 2 + 1  # files, the folders that hold them, and the folder of the volume
 
 
 def test_pyramid_bytes():

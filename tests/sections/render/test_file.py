@@ -14,7 +14,7 @@ from gpustitch.model import Spacing
 from gpustitch.regrid.plan import sorted_series
 from gpustitch.sections.faults.find import SectionFault
 from gpustitch.sections.grid.file import ZGrids, write_z_grids
-from gpustitch.sections.positions.file import ZPositions, write_record, write_z_positions
+from gpustitch.sections.positions.file import ZPositions, new_record, write_z_positions
 from gpustitch.sections.render.file import sections_along_z
 from gpustitch.sections.render.stage import RenderOptions, plan, run
 
@@ -35,7 +35,8 @@ def table(tmp_path, request):
         SectionFault("constant", (7,), 1.0),
         SectionFault("duplicate", (8, 9), 1.0),
     ]
-    write_record(path, {"iterations": 9}, found)
+    with new_record(path, {"iterations": 9}, found):
+        pass
     if request.param == 1:
         faults = [
             {"kind": "damaged", "sections": [5], "confidence": 0.9, "missing": 0},

@@ -1,0 +1,40 @@
+"""Where the program begins: what the system sends is heeded before anything heavy is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from types import FrameType
+
+from gpustitch.cli.signals import STOPPING, handled, silence_if_broken, word_of
+
+
+def main() -> None:
+    """Run the command line; what stops it while it is imported leaves one line and an exit code."""
+    _open_standard_streams()
+    with handled(_leave, (signal.SIGINT, *STOPPING)):
+        from gpustitch.cli.main import main as run  # takes a second
+
+        try:
+            run()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                silence_if_broken(stream)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """End at once: no output is begun."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"gpustitch: {word_of(number)}\n".encode())
+    os._exit(128 + number)
+
+
+def _open_standard_streams() -> None:
+    """Put something in place of closed standard streams, whose numbers an output would get otherwise."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

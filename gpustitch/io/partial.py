@@ -1,0 +1,252 @@
+"""Unfinished outputs: their names and locks, and giving a finished one its name without losing anything.
+
+What is old goes only when the new one has its name. A run that is killed on the way leaves both whole, and the next run
+into the same place completes it. What is finished is never removed: if it cannot get its name, it gets another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import itertools
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpustitch.errors import OutputError, OutputExistsError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: a second run into the same output goes unnoticed there
+    fcntl = None  # type: ignore[assignment]
+
+_PARTIAL = re.compile(r"^\.(.+)\.partial(?:-\w+)?$")
+
+
+def final_place(path: Path) -> Path:
+    """Where a path lies once all unfinished outputs that hold it are whole."""
+    return Path(*(_PARTIAL.sub(r"\1", part) for part in path.parts))
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything that must not be lost is at ``path``; an empty folder is nothing."""
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+@contextlib.contextmanager
+def locked_file(path: Path) -> Iterator[Path]:
+    """Give a new empty file beside ``path``, which no other run writes at the same time."""
+    partial = _partial(path)
+    while True:
+        try:
+            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            if not _is_left_over(partial, path):  # a disk without locks does not tell
+                partial = partial.with_name(f"{partial.name}-{secrets.token_hex(4)}")
+            continue
+        try:
+            if _lock(descriptor, path) is False:
+                partial = partial.rename(partial.with_name(f"{partial.name}-{secrets.token_hex(4)}"))
+            elif not _is_same(descriptor, partial):  # another run took it for a left-over one
+                continue
+            if fcntl is None:  # no file can be renamed there while it is open
+                os.close(descriptor)
+                descriptor = -1
+            yield partial
+            return
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _is_left_over(partial: Path, path: Path) -> bool:
+    """Remove a file that a killed run left; False if nothing tells whether it did."""
+    try:
+        descriptor = os.open(partial, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    try:
+        if fcntl is not None and _lock(descriptor, path) is False:
+            return False
+        # Never written again: the output may be the same file by another name.
+        if _is_same(descriptor, partial):
+            partial.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path`` that no other run fills at the same time."""
+    partial = _partial(path)
+    while True:
+        partial.mkdir(exist_ok=True)
+        descriptor = os.open(partial, os.O_RDONLY) if fcntl is not None else -1
+        try:
+            if descriptor >= 0 and _lock(descriptor, path) and not _is_same(descriptor, partial):
+                raise _taken(path)  # it has just got its name
+            if _complete(partial, path):
+                continue
+            for entry in partial.iterdir():
+                _remove(entry)
+            yield partial
+            return
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    """Lock an open file or folder; False on a disk without locks, OutputError if another run has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _taken(path) from None
+    except OSError:
+        return False
+    return True
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    """Whether ``path`` still is the open file or folder."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _taken(path: Path) -> OutputError:
+    return OutputError(f"{path} is being written by another run; wait for it or choose another output")
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def put(partial: Path, path: Path, *, overwrite: bool, durable: bool = True) -> None:
+    """Give a finished file or folder the name ``path``; if that cannot be, it gets a free name beside.
+
+    Ctrl-C on the way does not keep it from its name.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        If something else is there and ``overwrite`` is false, or the name cannot be given. The text names the place.
+    """
+    try:
+        _rename(partial, path, overwrite)
+        if durable:
+            flush(path.parent)
+    except OSError as error:
+        if not os.path.lexists(partial):
+            raise OutputError(f"{path}: another program removed what was written so far") from error
+        raise _kept(partial, path, error) from error
+    except BaseException:
+        if os.path.lexists(partial):
+            put(partial, path, overwrite=overwrite, durable=durable)
+        raise
+    _remove_replaced(path)
+
+
+def _rename(partial: Path, path: Path, overwrite: bool) -> None:
+    if not partial.is_dir():
+        _rename_file(partial, path, overwrite)
+        return
+    if overwrite and is_there(path):
+        aside = _aside(path)
+        path.rename(aside)
+        try:
+            partial.rename(path)
+        except OSError:
+            aside.rename(path)
+            raise
+    elif is_there(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    else:
+        partial.rename(path)  # an error if it is no longer empty
+
+
+def _rename_file(partial: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        partial.replace(path)
+        return
+    try:
+        os.link(partial, path)  # unlike a rename it replaces nothing
+    except OSError as error:
+        if isinstance(error, FileExistsError) or os.path.lexists(path):
+            raise
+        partial.replace(path)  # a disk without links
+    else:
+        partial.unlink()
+
+
+def _kept(partial: Path, path: Path, error: OSError) -> OutputError | OutputExistsError:
+    """The error after a finished output was given another name than its own."""
+    for number in itertools.count(1):
+        place = path.with_name(f"{path.stem}.finished{number if number > 1 else ''}{path.suffix}")
+        if not os.path.lexists(place):
+            break
+    with contextlib.suppress(OSError):
+        partial = partial.rename(place)
+    kept = f"what this run made is whole and lies in {partial}"
+    if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
+        return OutputExistsError(f"{path} has been written by another program meanwhile; {kept}")
+    return OutputError(f"{path} cannot get its name ({error.strerror or error}); {kept}")
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if fcntl is None and path.is_dir():  # no folder can be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY if fcntl is not None else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # network disks, for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _aside(path: Path) -> Path:
+    """A place for what is replaced, whole there under its own name."""
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}.replaced-", dir=path.parent), path.name)
+
+
+def _complete(partial: Path, path: Path) -> bool:
+    """Whether a run was killed when it replaced ``path``, and ``partial``, which it had finished, now is ``path``."""
+    asides = [folder / path.name for folder in _replaced(path)]
+    was_finished = False
+    if any(map(os.path.lexists, asides)) and not os.path.lexists(path):
+        was_finished = any(partial.iterdir())
+        source = partial if was_finished else next(filter(os.path.lexists, asides))
+        source.rename(path)
+    _remove_replaced(path)
+    return was_finished
+
+
+def _replaced(path: Path) -> list[Path]:
+    return list(path.parent.glob(f".{glob.escape(path.name)}.replaced-*"))
+
+
+def _remove_replaced(path: Path) -> None:
+    for folder in _replaced(path):
+        with contextlib.suppress(OSError):
+            # What is no longer whole has no longer its own name.
+            (folder / path.name).rename(folder / "removed")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

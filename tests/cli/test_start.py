@@ -1,0 +1,71 @@
+"""The program's beginning: one line where it is stopped while it is imported, and open standard streams."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.paths import ROOT
+
+pytestmark = pytest.mark.posix
+
+# The first heavy import never ends.
+_SLOW = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            print("importing", flush=True)
+            time.sleep(60)
+sys.meta_path.insert(0, Slow())
+from gpustitch.cli.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_stopped_while_it_is_imported(number: signal.Signals) -> None:
+    line = [sys.executable, "-c", _SLOW, "info"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) as process:
+        try:
+            assert process.stdout and process.stdout.readline() == "importing\n"
+            process.send_signal(number)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 128 + number
+    assert len(said.splitlines()) == 1 and said.startswith("gpustitch: ")
+
+
+def test_closed_standard_streams_give_no_output_their_number() -> None:
+    code = (
+        "import os, sys\n"
+        "for number in range(3): os.close(number)\n"
+        "sys.modules['gpustitch.cli.main'] = type(sys)('main')\n"
+        "sys.modules['gpustitch.cli.main'].main = lambda: os._exit(os.open('/dev/null', os.O_RDONLY))\n"
+        "from gpustitch.cli.start import main\n"
+        "main()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode >= 3
+
+
+def test_what_waits_in_a_broken_stream_does_not_change_the_exit_code() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['gpustitch.cli.main'] = type(sys)('main')\n"
+        "sys.modules['gpustitch.cli.main'].main = lambda: (sys.stdout.write('text'), sys.exit(7))\n"
+        "from gpustitch.cli.start import main\n"
+        "main()"
+    )
+    source, target = os.pipe()
+    os.close(source)
+    line, buffered = [sys.executable, "-c", code], {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(line, stdout=target, stderr=subprocess.PIPE, cwd=ROOT, env=buffered, check=False)
+    os.close(target)
+    assert done.returncode == 7 and not done.stderr
