@@ -64,7 +64,7 @@ class StoredFile:
         """
         if not target.size:
             return
-        view = memoryview(target.view(np.uint8)).cast("B")  # of any byte order; an error unless it is contiguous
+        view = target.view(np.uint8).data.cast("B")  # of any byte order; an error unless it is contiguous
         while view:
             try:
                 count = self._take(view, offset)
