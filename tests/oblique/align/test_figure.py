@@ -54,6 +54,7 @@ def test_the_picture_says_what_holds_tiles_and_what_is_not_known(
     with mpl.rc_context({"svg.fonttype": "none"}):
         draw_report(path, mosaic, "svg")
     text = path.read_text()
+    assert text.startswith("<?xml")
     assert ("not known" in text) == (not is_known)
     for held in ("a loop of links", "links in no loop", "the stage alone"):
         assert (held in text) == is_known

@@ -54,7 +54,7 @@ def sigma(placement: Placement) -> np.ndarray:
 
 def test_four_false_links_of_17_leave_good_seams() -> None:
     worst = []
-    for seed in range(5):
+    for seed in range(3):
         case = Case((1, 3, 4), seed)
         false = set(case.rng.choice(17, 4, replace=False).tolist())
         links = [
