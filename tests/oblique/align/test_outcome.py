@@ -69,7 +69,6 @@ def test_tiles_that_do_not_overlap_have_nothing_to_align() -> None:
     assert ["nothing to align" in text for text in warned(apart)] == [True]
 
 
-@settings(max_examples=50)
 @given(st.integers(2, 7).flatmap(lambda n: st.tuples(
     st.just(n),
     st.dictionaries(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda p: p[0] < p[1]),

@@ -23,6 +23,8 @@ class Counted:
         self.spacing: Spacing = volume.spacing
         self.dtype: np.dtype[Any] = volume.dtype
         self.n_bytes = 0
+        if hasattr(volume, "read_along_sheet"):
+            self.read_along_sheet = self._read_along_sheet
 
     @property
     def coverage(self) -> Coverage:
@@ -34,9 +36,17 @@ class Counted:
         coverage = self.coverage
         z, y, x = box.intersect(Box.of_shape(coverage.shape)).shape
         frames = min(coverage.n_frames, x + math.ceil(coverage.shear * max(0, z - 1)))
-        with self._lock:
-            self.n_bytes += z * y * frames * self.dtype.itemsize
+        self._count(z * y * frames)
         return self._volume.read(box)
+
+    def _read_along_sheet(self, box: Box) -> npt.NDArray[Any]:
+        """Pixels of raw frames, where the volume is made of them."""
+        self._count(box.size)
+        return self._volume.read_along_sheet(box)  # type: ignore[attr-defined, no-any-return]
+
+    def _count(self, n_voxels: int) -> None:
+        with self._lock:
+            self.n_bytes += n_voxels * self.dtype.itemsize
 
 
 def bytes_of(volume: Volume) -> int:

@@ -108,7 +108,9 @@ def match_windows(
     """
     batches = _batches(len(points), windows, workers)
     boxes = _shared(overlap) if shared_only else (_grid(overlap.fixed), _grid(overlap.moving))
-    follow = functools.partial(_follow, overlap, windows, workers.device, boxes)
+    # Where the whole overlap told the offset, it may be off by a voxel; without, by anything.
+    beside = [h + (max(1, m - 1) if shared_only else 1) for h, m in zip(windows.half, windows.margin_px, strict=True)]
+    follow = functools.partial(_follow, overlap, windows, workers.device, boxes, beside)
     return [m for found in ordered_map(follow, (points[b] for b in batches), workers.n) for m in found]
 
 
@@ -132,7 +134,12 @@ def _shared(overlap: Overlap) -> tuple[Box, Box]:
 
 
 def _follow(
-    overlap: Overlap, windows: Windows, device: Device, boxes: tuple[Box, Box], points: Integers
+    overlap: Overlap,
+    windows: Windows,
+    device: Device,
+    boxes: tuple[Box, Box],
+    beside: Sequence[int],
+    points: Integers,
 ) -> list[Found]:
     """All windows of a batch walk together; those that reach the edge of what was read go on with what lies beyond."""
     half, found = windows.half, {}
@@ -143,8 +150,6 @@ def _follow(
         if is_covered(overlap.fixed.coverage, (z, y, x), half):
             walking[i] = fixed, (z - overlap.offset[0], y - overlap.offset[1], x - overlap.offset[2])
     grid = boxes[1]
-    # The assumed offset may be off by a voxel.
-    beside = [h + max(1, m - 1) for h, m in zip(half, windows.margin_px, strict=True)]
     for _ in range(_FETCHES):
         walking = {i: w for i, w in walking.items() if grid.contains(_window(w[1], [h + 1 for h in half]))}
         if not walking:
