@@ -110,7 +110,7 @@ class Comparison:
     def _transform(self, array: Array) -> Array:
         """Its Fourier transform, one axis after the other: what is only padding is transformed as late as can be."""
         fft = scipy_of(array).fft
-        out = fft.rfft(array, self._shape[2], axis=2)
+        out: Array = fft.rfft(array, self._shape[2], axis=2)
         for axis in (1, 0):
             out = fft.fft(out, self._shape[axis], axis=axis, overwrite_x=True)
         return out
@@ -170,6 +170,8 @@ def _over_boxes(array: Array, ranges: Sequence[tuple[Integers, Integers]]) -> Ar
             out = xp.concatenate([before, middle.sum(axis=axis, dtype=xp.float64, keepdims=True), behind], axis=axis)
             start, stop = (np.where(v >= high, v - (high - low - 1), v) for v in (start, stop))
         running = xp.zeros([n + (k == axis) for k, n in enumerate(out.shape)])
-        xp.cumsum(out, axis=axis, out=running[tuple(slice(int(k == axis), None) for k in range(3))])
+        inside = running[tuple(slice(int(k == axis), None) for k in range(3))]
+        inside[...] = out
+        xp.cumsum(inside, axis=axis, out=inside)
         out = xp.take(running, xp.asarray(stop), axis=axis) - xp.take(running, xp.asarray(start), axis=axis)
     return out
