@@ -343,8 +343,7 @@ def test_centres_are_where_both_masks_hold_a_whole_window(shear: float, absent: 
     whole = {coverage: sliding_window_view(coverage.mask(around), size).all(axis=(3, 4, 5)) for coverage in (a, b)}
 
     def fits(coverage: Coverage, at: np.ndarray) -> np.ndarray:
-        first = at - np.array(half) - around.start
-        return whole[coverage][tuple(first.T)]
+        return whole[coverage][tuple((at - np.array(half) - around.start).T)]
 
     grid = np.array(list(np.ndindex(12, 12, 34))) - [1, 3, 1]
     expected = fits(a, grid) & fits(b, grid - offset)
