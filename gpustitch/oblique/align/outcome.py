@@ -102,7 +102,9 @@ def voxel_size_text(found: VoxelSize) -> str:
 
 def read_text(n_bytes: int, of_bytes: int) -> str:
     """How much was read to align the tiles."""
-    return f"read {n_bytes / 2**20:.0f} MiB of the tiles' {of_bytes / 2**20:.0f} MiB: {100 * n_bytes / of_bytes:.2g} %"
+    read = f"read {n_bytes / 2**20:.0f} MiB of the tiles' {of_bytes / 2**20:.0f} MiB"
+    percent = 100 * n_bytes / of_bytes
+    return f"{read}: {percent:.2g} %" if percent < 100 else f"{read}: what windows share is read again"
 
 
 def sure_tiles_text(placement: Placement, spacing: Spacing) -> str:
