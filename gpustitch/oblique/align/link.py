@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpustitch.model import ZYX, Box, Candidate, Link, Match
+from gpustitch.model import ZYX, Candidate, Link, Match
 from gpustitch.model.arrays import Floats, PxZYX
-from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.matching import MatchOptions, xyz_text
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import weigh
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
-from gpustitch.oblique.align.points import Overlap, draw_points
+from gpustitch.oblique.align.points import Overlap, draw_points, nearest_voxel
 from gpustitch.running.threads import Workers
 
 # A place is kept for the solver that is so sure.
@@ -127,7 +127,7 @@ class _Linking:
         if not worth:
             return self._made(_Refined(), self._nothing(found), ()), LinkCount()
         z, y, x = (_NEAR_BINS * n + 1 for n in found.binning)
-        refined = [self._refine(_rounded(p.offset_px), (z, y, x)) for p in worth]
+        refined = [self._refine(nearest_voxel(p.offset_px), (z, y, x)) for p in worth]
         candidates = tuple(
             Candidate(*self._place(r, p.offset_px, found.binning), p.confidence)
             for p, r in zip(worth, refined, strict=True)
@@ -145,7 +145,7 @@ class _Linking:
         refined = self._by_windows(place, near_px)
         if refined.matches and refined.is_narrow:
             z, y, x = refined.offset_px
-            closer = _rounded((z, y, x - self._shear * z))
+            closer = nearest_voxel((z, y, x - self._shear * z))
             if closer != place:
                 # What both tiles have is known only now; near its ends, every voxel counts.
                 refined = self._by_windows(closer, near_px)
@@ -156,7 +156,8 @@ class _Linking:
         whole = settle(overlap, (z, y, x), self._options.sigma_um, self._rng, self._workers.device)
         if whole is None:
             return refined
-        middle = [(a + b - 1) // 2 for a, b in zip(*_shared(overlap), strict=True)]
+        both = overlap.shared[0]
+        middle = [(a + b - 1) // 2 for a, b in zip(both.start, both.stop, strict=True)]
         fixed = (middle[0], middle[1], middle[2])
         match = Match(fixed, _less(fixed, whole.offset_px), whole.correlation)
         left = _WHOLE_SIGMA * math.sqrt(1 - min(whole.correlation, 0.99) ** 2)
@@ -225,7 +226,7 @@ class _Linking:
     def _nothing(self, found: Found) -> str:
         """Why no place can be trusted."""
         if not found.n_voxels:
-            return f"the tiles share nothing within {_xyz(self._reach)} voxels (x,y,z); give a larger `search_px`"
+            return f"the tiles share nothing within {xyz_text(self._reach)} voxels (x,y,z); give a larger `search_px`"
         if not found.peaks:
             return "nothing in the overlap can be compared: it shows no structure"
         first = found.peaks[0]
@@ -280,29 +281,13 @@ def _less(a: Sequence[float], b: Sequence[float]) -> PxZYX:
     return z, y, x
 
 
-def _shared(overlap: Overlap) -> tuple[ZYX, ZYX]:
-    """First voxel of what both tiles have, and the one after the last."""
-    a, b = (Box.of_shape(v.coverage.shape) for v in (overlap.fixed, overlap.moving))
-    both = a.intersect(b.shift(overlap.offset))
-    return both.start, both.stop
-
-
 def _is_near(offset: PxZYX, place: ZYX, near_px: PxZYX | None) -> bool:
     return near_px is None or all(abs(a - b) <= n for a, b, n in zip(offset, place, near_px, strict=True))
-
-
-def _rounded(offset: PxZYX) -> ZYX:
-    z, y, x = (math.floor(v + 0.5) for v in offset)
-    return z, y, x
 
 
 def _no_room(room: ZYX, window: ZYX) -> str:
     needed = [n + 2 for n in window]
     return (
-        f"the overlap of {_xyz(room)} voxels (x,y,z) has no room for a window, which needs {_xyz(needed)}; "
+        f"the overlap of {xyz_text(room)} voxels (x,y,z) has no room for a window, which needs {xyz_text(needed)}; "
         "give a smaller `window_px`"
     )
-
-
-def _xyz(zyx: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in reversed(zyx))

@@ -72,11 +72,11 @@ class MatchOptions:
     def __post_init__(self) -> None:
         for name, window in (("window_px", self.window_px), ("largest_px", self.largest_px)):
             if window is not None and any(n < 1 or n % 2 == 0 for n in window):
-                raise ParameterError(f"`{name}` must be odd and positive, not {_xyz(window)} (x,y,z)")
+                raise ParameterError(f"`{name}` must be odd and positive, not {xyz_text(window)} (x,y,z)")
         if min(self.blob_window_px) < 1 or min(self.border_px) < 0 or min(self.search_px) < 0:
             raise ParameterError(
                 "`blob_window_px` must be at least 1, `border_px` and `search_px` at least 0, not "
-                f"{_xyz(self.blob_window_px)}, {_xyz(self.border_px)} and {_xyz(self.search_px)} (x,y,z)"
+                f"{xyz_text(self.blob_window_px)}, {xyz_text(self.border_px)} and {xyz_text(self.search_px)} (x,y,z)"
             )
         if not (math.isfinite(self.sigma_um) and self.sigma_um >= 0):
             raise ParameterError(f"`sigma_um` must be a number of um, 0 or more, not {self.sigma_um}")
@@ -100,5 +100,6 @@ class MatchOptions:
         return z_px, y_px, x_px
 
 
-def _xyz(zyx: Sequence[int]) -> str:
+def xyz_text(zyx: Sequence[int]) -> str:
+    """Numbers of voxels (z, y, x) as people write them: x first."""
     return " x ".join(str(n) for n in reversed(zyx))

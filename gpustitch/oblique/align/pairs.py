@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.model import ZYX, Box, Placement, Volume
-from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.points import nearest_voxel
 from gpustitch.oblique.mosaic.slant import slanted
 
 Pair = tuple[str, str]
@@ -83,13 +83,10 @@ def expected_again(placement: Placement, more: float, matching: MatchOptions, sh
         if not np.all(_SIGMAS * sigma + _MORE_PX <= _CLOSER * np.array(before)):
             continue
         z, y, x = np.ceil(_SIGMAS * sigma + _MORE_PX).astype(int).tolist()
-        found[link.fixed, link.moving] = Expected(_rounded(slanted((apart[0], apart[1], apart[2]), -more)), (z, y, x))
+        found[link.fixed, link.moving] = Expected(
+            nearest_voxel(slanted((apart[0], apart[1], apart[2]), -more)), (z, y, x)
+        )
     return found
-
-
-def _rounded(position: PxZYX) -> ZYX:
-    z, y, x = (math.floor(v + 0.5) for v in position)
-    return z, y, x
 
 
 def _merged(label: Mapping[str, int], a: str, b: str) -> dict[str, int]:

@@ -34,12 +34,23 @@ class Overlap:
     offset: ZYX
 
     @property
+    def shared(self) -> tuple[Box, Box]:
+        """The box that both grids share, in voxels of ``fixed`` and in voxels of ``moving``; it may be empty."""
+        both = Box.of_shape(self.fixed.coverage.shape).intersect(Box.of_shape(self.moving.coverage.shape, self.offset))
+        return both, both.shift([-o for o in self.offset])
+
+    @property
     def shape(self) -> ZYX:
         """Shape (z, y, x) of the box that both grids share; along x the widest overlap of coverage on one plane."""
-        a, b = self.fixed.coverage, self.moving.coverage
-        z, y, _ = Box.of_shape(a.shape).intersect(Box.of_shape(b.shape, self.offset)).shape
+        z, y, _ = self.shared[0].shape
         centres = Centres(self, (0, 0, 0))
         return z, y, max(0, math.floor(centres.widest_x + 1)) if z and y else 0
+
+
+def nearest_voxel(position: Sequence[float]) -> ZYX:
+    """The whole voxel nearest to a position or offset (z, y, x); of two the greater."""
+    z, y, x = (math.floor(v + 0.5) for v in position)
+    return z, y, x
 
 
 class Centres:

@@ -32,7 +32,7 @@ from gpustitch.oblique.align.outcome import (
 )
 from gpustitch.oblique.align.overlaps.counted import bytes_of
 from gpustitch.oblique.align.pairs import Expected, Pair, do_overlap, expected_again, neighbours
-from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.align.points import Overlap, nearest_voxel
 from gpustitch.oblique.align.report import report_text
 from gpustitch.oblique.align.solve import solve_positions
 from gpustitch.oblique.align.voxel_size import VoxelSize, check_y_size, estimate_voxel_size, is_measurable
@@ -196,7 +196,7 @@ def plan(options: AlignOptions) -> AlignPlan:
     spacing = mosaic_spacing(
         mosaic, [volumes[tile.name] for tile in mosaic.tiles], options.x_step_um, options.voxel_size_um
     )
-    nominal = {name: _rounded(p) for name, p in _nominal(options, mosaic, spacing).items()}
+    nominal = {name: nearest_voxel(p) for name, p in _nominal(options, mosaic, spacing).items()}
     check_distances(nominal, volumes[mosaic.tiles[0].name].coverage, spacing)
     pairs = tuple(neighbours(nominal, volumes, options.matching))
     height_um = volumes[mosaic.tiles[0].name].coverage.n_rows * spacing.y_um
@@ -343,11 +343,6 @@ def _nominal(options: AlignOptions, mosaic: Mosaic, spacing: Spacing) -> dict[st
     origins = stage_origins(mosaic, spacing, z_offset=options.z_offset, negative_y=options.negative_y)
     z, y, x = (min(p[axis] for p in origins.values()) for axis in range(3))
     return {name: (p[0] - z, p[1] - y, p[2] - x) for name, p in origins.items()}
-
-
-def _rounded(position: PxZYX) -> ZYX:
-    z, y, x = (math.floor(v + 0.5) for v in position)
-    return z, y, x
 
 
 def _provenance(plan: AlignPlan) -> dict[str, object]:

@@ -107,7 +107,7 @@ def match_windows(
     same place in both. Otherwise what is cut off in one tile alone displaces windows near the end of an overlap.
     """
     batches = _batches(len(points), windows, workers)
-    boxes = _shared(overlap) if shared_only else (_grid(overlap.fixed), _grid(overlap.moving))
+    boxes = overlap.shared if shared_only else (_grid(overlap.fixed), _grid(overlap.moving))
     # Where the whole overlap told the offset, it may be off by a voxel; without, by anything.
     beside = [h + (max(1, m - 1) if shared_only else 1) for h, m in zip(windows.half, windows.margin_px, strict=True)]
     follow = functools.partial(_follow, overlap, windows, workers.device, boxes, beside)
@@ -125,12 +125,6 @@ def _batches(n: int, windows: Windows, workers: Workers) -> Iterator[slice]:
 
 def _grid(volume: Volume) -> Box:
     return Box.of_shape(volume.coverage.shape)
-
-
-def _shared(overlap: Overlap) -> tuple[Box, Box]:
-    """What both tiles have, in voxels of each."""
-    both = _grid(overlap.fixed).intersect(_grid(overlap.moving).shift(overlap.offset))
-    return both, both.shift([-o for o in overlap.offset])
 
 
 def _follow(
