@@ -25,15 +25,17 @@ _KEPT = 0.05
 # Windows count that end within so many bins of where the whole overlap fits, and correlate more than noise does.
 _NEAR_BINS = 1.0
 _NOISE_CORRELATION = 0.5
-# Where windows say less than so many independent ones, the whole overlap is asked without bins. If it correlates by r,
-# the standard error is this part of the reach of its peak, times sqrt(1 - r^2).
+# Where windows say less than so many independent ones, the whole overlap is asked without bins.
 _FEW = 1.5
-_WHOLE_SIGMA = 0.25
+# Least correlation for its standard error.
+_LEAST_CORRELATION = 0.1
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.
 _UNSEARCHED_CORRELATION = 0.95
 _UNSEARCHED_PART = 1 / 3
 # Standard error of a place that no window refined, bins.
 _COARSE_BINS = 0.5
+# A place with a standard error above this, voxels, is none: the stage knows it as well.
+_LOOSEST_PX = 1.0
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ class _Linking:
             Candidate(*self._place(r, p.offset_px, found.binning), p.confidence)
             for p, r in zip(worth, refined, strict=True)
         )
-        first, reason = refined[0], refined[0].reason
+        first, reason = refined[0], refined[0].reason or self._loose(refined[0])
+        candidates = tuple(c for c in candidates if max(c.sigma_px) <= _LOOSEST_PX)
         if reason and self._options.window_px is not None:
             # Where the stated windows find nothing, no other place is offered.
             candidates = ()
@@ -153,14 +156,17 @@ class _Linking:
             return refined
         z, y, x = (math.ceil(n) + 1 for n in near_px)
         overlap = dataclasses.replace(self._overlap, offset=place)
-        whole = settle(overlap, (z, y, x), self._options.sigma_um, self._rng, self._workers.device)
-        if whole is None:
+        settled = settle(overlap, (z, y, x), self._options.sigma_um, self._rng, self._workers.device)
+        if settled is None:
             return refined
+        whole = settled.peak
         both = overlap.shared[0]
         middle = [(a + b - 1) // 2 for a, b in zip(both.start, both.stop, strict=True)]
         fixed = (middle[0], middle[1], middle[2])
         match = Match(fixed, _less(fixed, whole.offset_px), whole.correlation)
-        left = _WHOLE_SIGMA * math.sqrt(1 - min(whole.correlation, 0.99) ** 2)
+        # What does not correlate moves the peak of each structure by this part of its reach.
+        r = min(max(whole.correlation, _LEAST_CORRELATION), 0.99)
+        left = math.sqrt((1 - r**2) / settled.n_structures) / r
         z_px, y_px, x_px = (left * self._reaches(whole.spread)).tolist()
         return _Refined(
             self._in_grid(whole.offset_px),
@@ -216,6 +222,15 @@ class _Linking:
         options = self._options
         z, y, x = (options.sigma_um / um for um in self._overlap.fixed.spacing.zyx_um)
         return Windows(options.window_px or options.largest_px, (z, y, x), options.border_px)
+
+    def _loose(self, refined: _Refined) -> str:
+        """Why a place is known too badly to be one."""
+        if max(refined.sigma_px) <= _LOOSEST_PX:
+            return ""
+        return (
+            f"what both tiles show tells the place only to +- {1.96 * max(refined.sigma_px):.1f} voxels (95 %): it is "
+            "too little, and not alike; a smaller `sigma_um` sees finer structures"
+        )
 
     def _unsearched(self, count: LinkCount) -> str:
         if count.agreeing < self._options.min_matches or count.agreeing <= _UNSEARCHED_PART * count.correlated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.ascend import Between, peak_of_correlation
 from gpustitch.oblique.align.overlaps.strip import Strip, read_strip
 from gpustitch.oblique.align.overlaps.whole import Comparison, Shared, pearson
-from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.align.points import Overlap, nearest_voxel
 
 # Mirror images of the fixed tile along these axes: the same spectrum, and no true match.
 _MIRRORS = ((0,), (1,), (2,), (0, 1, 2))
@@ -62,6 +63,14 @@ class Peak:
     height: float
     is_drawn_out: bool
     confidence: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The one place of an overlap, and how many structures of the size of its peak, at least 1, put it there."""
+
+    peak: Peak
+    n_structures: float
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def find_candidates(
     return found
 
 
-def settle(overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device) -> Peak | None:
+def settle(overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device) -> Settled | None:
     """The best place within ``near_px`` voxels (z, y, x) of the assumed offset, without binning.
 
     None if the best one is at the end of the reach. For overlaps that show so little that windows miss it.
@@ -136,7 +145,21 @@ def settle(overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Gener
     best = found.peaks[0] if found.peaks else None
     if best is None or any(abs(v - o) > n - 1 for v, o, n in zip(best.offset_px, overlap.offset, near_px, strict=True)):
         return None
-    return best
+    n_px = _at_place(dataclasses.replace(overlap, offset=nearest_voxel(best.offset_px)), (z, y, x), rng, device)
+    one_px = math.pi**1.5 * math.sqrt(float(np.prod(np.diag(best.spread))))
+    return Settled(best, max(1.0, n_px / max(one_px, 1.0)))
+
+
+def _at_place(overlap: Overlap, sigma: tuple[float, float, float], rng: np.random.Generator, device: Device) -> float:
+    """How many voxels make up the correlation at the assumed offset: (sum of products)^2 / sum of their squares."""
+    total = squares = 0.0
+    for part in _parts(overlap, (0, 0, 0), rng):
+        fixed, moving = _strips(overlap, part, (1, 1, 1), device, sigma)
+        with on(device):
+            products = fixed.voxels * moving.voxels
+            total += float(products.sum(dtype=np.float64))
+            squares += float((products.astype(np.float64) ** 2).sum())
+    return total**2 / squares if squares else 0.0
 
 
 def _compared(

@@ -89,8 +89,8 @@ def test_large_overlaps_are_compared_in_parts() -> None:
 def test_settling_finds_the_place_to_a_fraction_of_a_voxel() -> None:
     overlap = cut(cells((50, 80, 70), 20, 3), (40, 50, 60), (3, 30, 4), (2, 32, 5))
     best = settle(overlap, (4, 4, 4), 2.5, np.random.default_rng(0), CPU)
-    assert best is not None and best.correlation > 0.9
-    assert np.abs(np.subtract(best.offset_px, (3, 30, 4))).max() < 0.1
+    assert best is not None and best.peak.correlation > 0.9
+    assert np.abs(np.subtract(best.peak.offset_px, (3, 30, 4))).max() < 0.1
 
 
 @settings(max_examples=12, deadline=None)

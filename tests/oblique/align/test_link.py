@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from gpustitch.array import CPU
+from gpustitch.io.volumes.array import ArrayVolume
+from gpustitch.model import Link, Spacing
+from gpustitch.oblique.align.link import link_tiles
+from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.points import Overlap
+from gpustitch.running.threads import Workers
+
+SPACING = Spacing(1.3, 1.8, 1.3)
+SHAPE, NOMINAL = (40, 48, 60), (4, 36, 4)
+
+
+def link_of_few(seed: int, n_objects: int) -> tuple[Link, np.ndarray]:
+    """The link of two tiles that share few objects, most of them cut off where the overlap ends, and the truth."""
+    rng = np.random.default_rng(seed)
+    true = np.array(NOMINAL) + rng.integers(-4, 5, 3)
+    whole = np.zeros((52, 100, 76), np.float32)
+    for _ in range(n_objects):
+        whole[rng.integers(8, 36), rng.integers(36, 60), rng.integers(8, 56)] = rng.uniform(1e4, 5e4)
+    whole = ndimage.gaussian_filter(whole, 2.2)
+    cuts = (whole[tuple(slice(t, t + n) for t, n in zip(start, SHAPE, strict=True))] for start in ((0, 0, 0), true))
+    first, second = (ArrayVolume(rng.poisson(20 + cut).astype(np.uint16), SPACING) for cut in cuts)
+    overlap = Overlap(first, second, NOMINAL)
+    workers = Workers(1, CPU)
+    return link_tiles(overlap, ("a", "b"), MatchOptions(), (10, 10, 10), np.random.default_rng(seed), workers)[0], true
+
+
+def test_links_by_few_cut_objects_know_how_little_they_know() -> None:
+    """What shows only a part of an object fits a little off its place: the standard error has to say so."""
+    links = [link_of_few(seed, n) for n in (1, 2) for seed in range(36, 60)]
+    errors = [(np.subtract(k.offset_px, true), np.array(k.sigma_px)) for k, true in links if not k.reason]
+    assert len(errors) > 3
+    assert max(np.abs(error).max() for error, _ in errors) < 1.5
+    assert np.sqrt(np.mean([(error / sigma) ** 2 for error, sigma in errors], axis=0)).max() < 1.7
+    assert all("`sigma_um`" in k.reason or "`search_px`" in k.reason for k, _ in links if k.reason)
+
+
+def test_rejected_links_offer_no_place_that_is_known_badly() -> None:
+    links = [link_of_few(seed, 1)[0] for seed in range(16)]
+    assert any(k.reason for k in links)
+    assert all(max(c.sigma_px) <= 1 for k in links for c in k.candidates)
