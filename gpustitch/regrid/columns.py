@@ -45,6 +45,14 @@ class Cut:
         return math.prod(-(-n // c) for n, c in zip(self.shape[1:], self.column, strict=True))
 
     @property
+    def front_px(self) -> ZYX:
+        """How far apart voxels (z, y, x) are that are made at the same time, or before a column beside them."""
+        if self.n_columns == 1:
+            return self.item[0], *self.shape[1:]
+        is_wide = self.column[1] >= self.shape[2]
+        return self.shape[0], self.column[0] if is_wide else self.shape[1], self.shape[2]
+
+    @property
     def n_items(self) -> int:
         """Number of pieces in all columns."""
         return sum(len(self.pieces(column)) for column in self.columns())

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from gpustitch.array import Device
 from gpustitch.errors import ParameterError
 from gpustitch.io.stacks.choice import StackChoice
+from gpustitch.io.write.formats import codecs_text
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK
 from gpustitch.io.write.pyramid_writer import N_WRITERS
+from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES
 from gpustitch.model.options import nested, option
 
 if TYPE_CHECKING:
@@ -117,6 +119,25 @@ def checked_on_error(on_error: str) -> bool:
     if on_error not in get_args(OnError):
         raise ParameterError(f"`on_error` is {' or '.join(get_args(OnError))}, not {on_error!r}")
     return on_error == "skip"
+
+
+def shard_bytes(**other: Any) -> Any:
+    """About how many bytes of voxels a file of chunks holds."""
+    return option(
+        None,
+        **{
+            "flag": "--shard-size",
+            "text": "bytes",
+            "help": "Voxels of one file, such as 32M or 256M: many chunks share it. 0 writes a file for each chunk.",
+            "shown": f"{DEFAULT_SHARD_BYTES >> 20}M",
+            **other,
+        },
+    )
+
+
+def codec(**other: Any) -> Any:
+    """How chunks are compressed."""
+    return option(None, **{"help": f"How chunks are compressed: {codecs_text()}.", "shown": "the first", **other})
 
 
 def write_empty(**other: Any) -> Any:

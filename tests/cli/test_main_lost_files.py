@@ -22,7 +22,7 @@ NOTED = "1 of 8 files of chunks are not there"
 
 
 def write(path, voxels, **options):
-    shared = {"downsample": downsample, "levels": 2, "chunk_shape": (16, 16, 16), "flush": False}
+    shared = {"downsample": downsample, "levels": 2, "chunk_shape": (16, 16, 16), "shard_bytes": 0, "flush": False}
     with open_output(path, voxels.shape, voxels.dtype, Spacing(1, 1, 1), **shared | options) as output:
         for box in output.blocks():
             output.write(box, voxels[box.slices()])

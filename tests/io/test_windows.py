@@ -68,7 +68,8 @@ def opened(kind: str, folder: Path) -> tuple[Path, Read]:
         return file, open_planes(file).read
     if kind == "volume":
         spacing = Spacing(1, 1, 1)
-        with PrecomputedWriter(file, PIXELS.shape, PIXELS.dtype, spacing, downsample=downsample, levels=1) as writer:
+        options = {"downsample": downsample, "levels": 1, "shard_bytes": 0}
+        with PrecomputedWriter(file, PIXELS.shape, PIXELS.dtype, spacing, **options) as writer:
             for box in writer.blocks():
                 writer.write(box, PIXELS[box.slices()])
         volume = PrecomputedVolume(file)

@@ -28,7 +28,7 @@ SHAPE = (4, 6, 8)
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> PrecomputedVolume:
     folder = tmp_path_factory.mktemp("state") / "v"
-    with PrecomputedWriter(folder, SHAPE, np.uint16, SPACING, downsample=downsample, levels=1) as writer:
+    with PrecomputedWriter(folder, SHAPE, np.uint16, SPACING, downsample=downsample, levels=1, shard_bytes=0) as writer:
         writer.write(Box.of_shape(SHAPE), np.ones(SHAPE, np.uint16))
     return PrecomputedVolume(folder)
 

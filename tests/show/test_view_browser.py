@@ -69,8 +69,9 @@ def shown(browser: Any, url: str) -> tuple[npt.NDArray[np.float64], dict[str, An
     sent: Counter[str] = Counter()
 
     def count(response: Any) -> None:
-        if found := re.search(r"/data/0/(\w+)/", response.url):
-            sent[found[1]] += int(response.headers.get("content-length", 0)) if response.status == 200 else 0
+        found = re.search(r"/data/0/(\w+)/", response.url)
+        if found and response.ok and response.request.method == "GET":  # others ask for the size of a file
+            sent[found[1]] += int(response.headers.get("content-length", 0))
 
     page.on("response", count)
     page.goto(url)

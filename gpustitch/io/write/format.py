@@ -72,7 +72,8 @@ class Writing:
     downsample: Downsample
     levels: int
     chunk_shape: ZYX
-    shard_shape: ZYX | None
+    shard_bytes: int | None
+    codec: str | None
     version: str | None
     compression: int | None
     affine_lps_mm: Floats | None
@@ -88,6 +89,12 @@ class Writing:
         """The parameters that every writer takes."""
         return {name: getattr(self, name) for name in ("sidecar", "overwrite", "n_writers", "in_flight_bytes")}
 
+    @property
+    def of_chunks(self) -> dict[str, Any]:
+        """The parameters that the writers of chunks and levels take besides."""
+        names = ("downsample", "levels", "chunk_shape", "shard_bytes", "codec", "flush", "write_empty")
+        return {name: getattr(self, name) for name in names}
+
 
 class OutputFormat(ABC):
     """A format to write, in use once :data:`gpustitch.io.write.formats.OUTPUT_FORMATS` holds an instance.
@@ -100,7 +107,7 @@ class OutputFormat(ABC):
         Ends of file names, in lower case, with the dot; help shows the first. A format without suffixes takes all
         other names.
     takes
-        The parameters that the format has, of ``levels``, ``chunk_shape``, ``shard_shape``, ``version``,
+        The parameters that the format has, of ``levels``, ``chunk_shape``, ``shard_bytes``, ``codec``, ``version``,
         ``compression``, ``flush`` and ``write_empty``. Also ``affine_lps_mm`` if the format holds the whole matrix.
     in_order
         Whether the output is one file, written from the first plane to the last.
@@ -108,6 +115,8 @@ class OutputFormat(ABC):
         Whether a reader of a folder of images would take the output for an image.
     default_levels, default_chunk, default_compression
         The format's defaults; the last one in words.
+    codecs
+        Values of ``codec``, the default first; empty if the format has none.
     """
 
     name: str
@@ -119,6 +128,7 @@ class OutputFormat(ABC):
     default_levels: ClassVar[int] = 1
     default_chunk: ClassVar[ZYX] = DEFAULT_CHUNK
     default_compression: ClassVar[str] = "none"
+    codecs: ClassVar[tuple[str, ...]] = ()
 
     def default_of(self, parameter: str) -> str:
         """The default of ``levels``, ``chunk_shape`` or ``compression``, for messages and help."""
@@ -140,7 +150,7 @@ class OutputFormat(ABC):
 class PyramidFormat(OutputFormat):
     """A format of chunks and levels, in a folder."""
 
-    takes = frozenset({"levels", "chunk_shape", "flush", "write_empty"})
+    takes = frozenset({"levels", "chunk_shape", "shard_bytes", "codec", "flush", "write_empty"})
     default_levels = DEFAULT_LEVELS
 
     def block(self, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None) -> tuple[ZYX, int]:

@@ -26,7 +26,8 @@ _OTHERS = (
 _LACKS = {
     "levels": "have one level",
     "chunk_shape": "have no chunks",
-    "shard_shape": "have no shards",
+    "shard_bytes": "have no shards",
+    "codec": "have no chunks to compress",
     "version": "have no versions",
     "compression": "are written without compression",
     "flush": "always wait for the disk",
@@ -104,6 +105,11 @@ def names_of_outputs(*, in_order: bool = True) -> str:
     formats = [format for format in OUTPUT_FORMATS if in_order or not format.in_order]
     named = [f"*{format.suffixes[0]} {format.title}" for format in formats if format.suffixes]
     return ", ".join([*named, *(f"other names {format.title}" for format in formats if not format.suffixes)])
+
+
+def codecs_text() -> str:
+    """The codecs of each format, for messages and help: ``none, gzip (precomputed); zstd, lz4 (OME-Zarr)``."""
+    return "; ".join(f"{', '.join(format.codecs)} ({format.title})" for format in OUTPUT_FORMATS if format.codecs)
 
 
 def defaults_of(parameter: str) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,17 +13,16 @@ import tensorstore as ts
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.volumes.record import RECORD, RECORD_KEY
-from gpustitch.io.write.format import Downsample, PyramidFormat, VolumeOutput, Writing
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK, DEFAULT_LEVELS, level_shape, triple
-from gpustitch.io.write.pyramid_writer import N_WRITERS, PyramidWriter
-from gpustitch.model import ZYX, Box, Spacing
+from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
+from gpustitch.io.write.pyramid_layout import level_shape
+from gpustitch.io.write.pyramid_writer import PyramidWriter
+from gpustitch.io.write.stores import file_store, system_error
+from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
 
 VERSIONS = ("0.5", "0.4")
 DEFAULT_COMPRESSION = 1  # 3 takes 40 % more time for 7 % less space
 _AXES = ("z", "y", "x")
-_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 class OmeZarrWriter(PyramidWriter):
@@ -35,21 +31,19 @@ class OmeZarrWriter(PyramidWriter):
     Level ``l`` has the path ``l``. Its voxels are means of ``2**l`` voxels along each axis. Their centres lie
     ``(2**l - 1) / 2`` voxels of level 0 further along, as the level's translation states. Blocks come in any order.
 
+    Chunks are no larger than their level.
+
     Parameters
     ----------
-    path, shape, dtype, spacing, downsample, levels, sidecar, overwrite, n_writers, in_flight_bytes, flush, write_empty
-        As in :class:`gpustitch.io.write.pyramid_writer.PyramidWriter`; ``dtype`` is one of ``written_types``.
-    chunk_shape
-        Voxels (z, y, x) that are compressed together; chunks are no larger than their level.
-    shard_shape
-        Voxels (z, y, x) of a file of several chunks, in whole chunks; blocks are then whole shards. None gives each
-        chunk a file.
     version
         ``0.5``, or ``0.4`` (without shards) for readers that know no zarr 3.
     compression
-        Level of Blosc's zstd, 1 to 9; 0 for none.
+        Level of the codec, 1 to 9; 0 for none.
     origin_um
         Centre (z, y, x) of the first voxel; None for 0.
+    **options
+        As in :class:`gpustitch.io.write.pyramid_writer.PyramidWriter`; ``dtype`` is one of ``written_types``, ``codec``
+        one of ``codecs``.
 
     Raises
     ------
@@ -61,6 +55,8 @@ class OmeZarrWriter(PyramidWriter):
 
     written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 
+    codecs: ClassVar = ("zstd", "lz4", "gzip", "none")
+
     def __init__(
         self,
         path: str | Path,
@@ -68,51 +64,28 @@ class OmeZarrWriter(PyramidWriter):
         dtype: npt.DTypeLike,
         spacing: Spacing,
         *,
-        downsample: Downsample,
-        levels: int = DEFAULT_LEVELS,
-        chunk_shape: Sequence[int] = DEFAULT_CHUNK,
-        shard_shape: Sequence[int] | None = None,
         version: str = VERSIONS[0],
         compression: int = DEFAULT_COMPRESSION,
         origin_um: tuple[float, float, float] | None = None,
-        sidecar: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-        n_writers: int = N_WRITERS,
-        in_flight_bytes: int = IN_FLIGHT_BYTES,
-        flush: bool = True,
-        write_empty: bool = False,
+        **options: Any,
     ) -> None:
-        self.inner_shape = triple(chunk_shape, "chunk_shape")
         self.version = version
-        self.compression = compression
+        self.compression = 0 if options.get("codec") == "none" else compression
         self.origin_um = origin_um
-        self.sharded = shard_shape is not None
-        unit = self.inner_shape if shard_shape is None else triple(shard_shape, "shard_shape")
         if version not in VERSIONS:
             raise ParameterError(f"`version` of OME-Zarr is {' or '.join(VERSIONS)}, not {version}")
         if not 0 <= compression <= 9:
             raise ParameterError(f"`compression` of OME-Zarr is a level from 0 (none) to 9, not {compression}")
-        if self.sharded and version == "0.4":
-            raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or leave out `shard_shape`")
-        if any(u % c for u, c in zip(unit, self.inner_shape, strict=True)):
-            raise ParameterError(f"`shard_shape` must be of whole chunks of {self.inner_shape} voxels, not {unit}")
-        super().__init__(
-            path,
-            shape,
-            dtype,
-            spacing,
-            downsample=downsample,
-            levels=levels,
-            chunk_shape=unit,
-            sidecar=sidecar,
-            overwrite=overwrite,
-            n_writers=n_writers,
-            in_flight_bytes=in_flight_bytes,
-            flush=flush,
-            write_empty=write_empty,
-        )
+        super().__init__(path, shape, dtype, spacing, **options)
 
-    def _create(self, folder: Path) -> Sequence[str]:
+    def _checked_shard_bytes(self, shard_bytes: int | None) -> int:
+        if self.version == "0.4":
+            if shard_bytes:
+                raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or `shard_bytes` 0")
+            return 0
+        return super()._checked_shard_bytes(shard_bytes)
+
+    def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
         image = multiscales(self.path.name.split(".")[0], self.spacing, self.levels, self.origin_um)
         if self.version == "0.4":
             _write_json(folder / ".zgroup", {"zarr_format": 2})
@@ -120,22 +93,17 @@ class OmeZarrWriter(PyramidWriter):
         else:
             attributes = {"ome": {"version": self.version, "multiscales": [image]}, RECORD_KEY: RECORD}
             _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
-        # Files are flushed together at the end: one wait instead of one for each file.
-        context = ts.Context({"file_io_sync": False})
-        names = [str(level) for level in range(self.levels)]
-        self._stores = [self._create_level(folder / name, level, context) for level, name in enumerate(names)]
-        return names
+        return {str(level): self._create_level(folder / str(level), level, context) for level in range(self.levels)}
 
     def _create_level(self, folder: Path, level: int, context: Any) -> Any:
         shape = level_shape(self.shape, level)
-        chunk = _least(self.inner_shape, shape)
-        codec = {"cname": "zstd", "clevel": self.compression}
+        chunk = _least(self.chunk_shape, shape)
         if self.version == "0.4":
             metadata: dict[str, Any] = {
                 "shape": shape,
                 "chunks": chunk,
                 "dtype": self.dtype.newbyteorder("<").str,
-                "compressor": {"id": "blosc", "shuffle": 1, **codec} if self.compression else None,
+                "compressor": self._codec_of_zarr2(),
                 "fill_value": 0,
                 "order": "C",
                 "filters": None,
@@ -143,11 +111,10 @@ class OmeZarrWriter(PyramidWriter):
             }
         else:
             codecs: list[dict[str, Any]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
-            if self.compression:
-                codecs.append({"name": "blosc", "configuration": {"shuffle": "shuffle", **codec}})
+            codecs += self._codecs_of_zarr3()
             unit = chunk
-            if self.sharded:
-                unit = _whole(chunk, _least(self.chunk_shape, shape))
+            if self.shard_bytes:
+                unit = _whole(chunk, _least(self.file_shapes[level], shape))
                 codecs = [{"name": "sharding_indexed", "configuration": {"chunk_shape": chunk, "codecs": codecs}}]
             metadata = {
                 "shape": shape,
@@ -159,16 +126,32 @@ class OmeZarrWriter(PyramidWriter):
             }
         spec = {
             "driver": "zarr" if self.version == "0.4" else "zarr3",
-            "kvstore": {"driver": "file", "path": f"{folder.absolute()}/"},
+            "kvstore": file_store(folder),
             "metadata": metadata,
             "store_data_equal_to_fill_value": True,  # whether zeros are written, the base class decides
         }
-        with _tensorstore_errors():
+        try:
             return ts.open(spec, create=True, context=context).result()
+        except ValueError as error:
+            raise system_error(error) from error
 
-    def _store(self, level: int, chunk: Box, voxels: npt.NDArray[Any]) -> None:
-        with _tensorstore_errors():
-            self._stores[level][chunk.slices()].write(voxels).result()
+    def _codecs_of_zarr3(self) -> list[dict[str, Any]]:
+        if not self.compression:
+            return []
+        if self.codec == "gzip":
+            return [{"name": "gzip", "configuration": {"level": self.compression}}]
+        return [{"name": "blosc", "configuration": {"shuffle": "shuffle", **self._blosc}}]
+
+    def _codec_of_zarr2(self) -> dict[str, Any] | None:
+        if not self.compression:
+            return None
+        if self.codec == "gzip":
+            return {"id": "gzip", "level": self.compression}
+        return {"id": "blosc", "shuffle": 1, **self._blosc}
+
+    @property
+    def _blosc(self) -> dict[str, Any]:
+        return {"cname": self.codec, "clevel": self.compression}
 
 
 def multiscales(
@@ -203,19 +186,6 @@ def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-@contextlib.contextmanager
-def _tensorstore_errors() -> Iterator[None]:
-    """Turn tensorstore's errors back into the operating system's: tensorstore puts the error number into a text."""
-    try:
-        yield
-    except Exception as error:
-        found = _OS_ERROR.search(str(error))
-        if found is None:
-            raise
-        number = int(found[1])
-        raise OSError(number, os.strerror(number)) from error
-
-
 def origin_along_axes_um(affine_lps_mm: Floats) -> tuple[float, float, float]:
     """Distance (z, y, x) of the first voxel from the patient's origin, along normal, columns and rows of the planes.
 
@@ -232,7 +202,8 @@ class OmeZarrOutput(PyramidFormat):
 
     name, title = "ome-zarr", "OME-Zarr"
     suffixes = (".zarr", ".ome.zarr")
-    takes = PyramidFormat.takes | {"shard_shape", "version", "compression"}
+    takes = PyramidFormat.takes | {"version", "compression"}
+    codecs = OmeZarrWriter.codecs
     default_compression = str(DEFAULT_COMPRESSION)
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
@@ -243,14 +214,9 @@ class OmeZarrOutput(PyramidFormat):
             shape,
             dtype,
             spacing,
-            downsample=writing.downsample,
-            levels=writing.levels,
-            chunk_shape=writing.chunk_shape,
-            shard_shape=writing.shard_shape,
             version=writing.version or VERSIONS[0],
             compression=DEFAULT_COMPRESSION if writing.compression is None else writing.compression,
             origin_um=None if affine is None else origin_along_axes_um(affine),
-            flush=writing.flush,
-            write_empty=writing.write_empty,
+            **writing.of_chunks,
             **writing.shared,
         )

@@ -28,7 +28,8 @@ def open_output(
     format: str | None = None,
     levels: int | None = None,
     chunk_shape: Sequence[int] | None = None,
-    shard_shape: Sequence[int] | None = None,
+    shard_bytes: int | None = None,
+    codec: str | None = None,
     version: str | None = None,
     compression: int | None = None,
     affine_lps_mm: Floats | None = None,
@@ -55,10 +56,14 @@ def open_output(
         Number of levels; None for the format's default.
     chunk_shape
         Voxels (z, y, x) of a chunk; None for the format's default.
-    shard_shape, version
-        Voxels (z, y, x) of a file of several chunks; version of the format. Both only for formats that have them.
-    compression
-        0 (none) to 9; None for the format's default.
+    shard_bytes
+        About how many bytes of voxels a file of chunks holds; 0 for a file for each chunk, None for the format's
+        default.
+    codec, compression
+        How chunks are compressed, one of the format's ``codecs``, and how much: 0 (none) to 9. None for the format's
+        defaults.
+    version
+        Version of the format, if it has several.
     affine_lps_mm
         float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, OME-Zarr the
         place of the first voxel along the volume's axes. Other formats hold none of it.
@@ -82,13 +87,16 @@ def open_output(
         If ``path`` exists or cannot be created.
     """
     chosen = format_for(path, format)
-    given = {"levels": levels, "chunk_shape": chunk_shape, "shard_shape": shard_shape, "version": version}
-    check_takes(chosen, {**given, "compression": compression, "flush": flush, "write_empty": write_empty})
+    given = {"levels": levels, "chunk_shape": chunk_shape, "shard_bytes": shard_bytes, "version": version}
+    check_takes(
+        chosen, {**given, "codec": codec, "compression": compression, "flush": flush, "write_empty": write_empty}
+    )
     writing = Writing(
         downsample=downsample,
         levels=chosen.default_levels if levels is None else levels,
         chunk_shape=chosen.default_chunk if chunk_shape is None else triple(chunk_shape, "chunk_shape"),
-        shard_shape=None if shard_shape is None else triple(shard_shape, "shard_shape"),
+        shard_bytes=shard_bytes,
+        codec=codec,
         version=version,
         compression=compression,
         affine_lps_mm=affine_lps_mm,

@@ -1,57 +1,99 @@
-"""Writing a precomputed volume with its pyramid: asynchronously, bounded, every chunk once, whole or not at all.
-
-A raw chunk is a file of voxels and nothing else. This module writes the files itself, in half the time of tensorstore's
-copies. Errors then keep the operating system's own number. Tests read the files with tensorstore.
-"""
+"""Writing Neuroglancer's precomputed with its pyramid: by tensorstore, asynchronously, whole files, each once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import tensorstore as ts
 
+from gpustitch.errors import ParameterError
 from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
-from gpustitch.io.write.pyramid_layout import precomputed_info
+from gpustitch.io.write.pyramid_layout import level_shape, precomputed_info
 from gpustitch.io.write.pyramid_writer import PyramidWriter
+from gpustitch.io.write.shards import in_order_of_shards, precomputed_sharding
+from gpustitch.io.write.stores import file_store
 from gpustitch.model import ZYX, Box, Spacing
 
 
 class PrecomputedWriter(PyramidWriter):
     """Writes a precomputed volume block by block; the base class says how.
 
-    ``dtype`` is one of ``written_types``. The sidecar lies beside ``info``.
+    ``dtype`` is one of ``written_types``. The sidecar lies beside ``info``. Chunks of zeros are not in the shards:
+    with ``write_empty`` each chunk has a file. Only chunks in shards are compressed.
     """
 
     written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32")
+    codecs: ClassVar = ("none", "gzip")
 
-    def _create(self, folder: Path) -> Sequence[str]:
+    def _checked_shard_bytes(self, shard_bytes: int | None) -> int:
+        if self._write_empty:
+            if shard_bytes:
+                raise ParameterError(
+                    "shards of precomputed volumes hold no chunks of zeros; leave out `write_empty` or `shard_bytes`"
+                )
+            shard_bytes = 0
+        if shard_bytes == 0 and self.codec != "none":
+            raise ParameterError(
+                f"chunks of precomputed volumes are compressed only in shards; leave out `codec` {self.codec}, or "
+                "`write_empty` and `shard_bytes` 0"
+            )
+        return super()._checked_shard_bytes(shard_bytes)
+
+    def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
         info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape)
+        if self.shard_bytes:
+            encoding = "raw" if self.codec == "none" else self.codec
+            for level, scale in enumerate(info["scales"]):
+                shape = level_shape(self.shape, level)
+                scale["sharding"] = precomputed_sharding(
+                    shape, self.chunk_shape, self.dtype.itemsize, self.shard_bytes, encoding
+                )
         (folder / "info").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
         self._folders = [folder / scale["key"] for scale in info["scales"]]
         for level in self._folders:
             level.mkdir()
-        return [level.name for level in self._folders]
+        return {level.name: self._opened(folder, level.name, context) for level in self._folders}
 
-    def _store(self, level: int, chunk: Box, voxels: npt.NDArray[Any]) -> None:
-        _write_chunk(self._folders[level], chunk, voxels)
+    def _opened(self, folder: Path, key: str, context: Any) -> Any:
+        spec = {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": file_store(folder),
+            "scale_metadata": {"key": key},
+        }
+        store = ts.open(spec, open=True, read=True, write=True, context=context).result()
+        return store[ts.d["channel"][0]].transpose([2, 1, 0])
+
+    def _store(self, level: int, box: Box, voxels: npt.NDArray[Any], *, may_refer: bool) -> Any:
+        if self._write_empty and not voxels.any():
+            _write_zeros(self._folders[level], box, voxels)
+            return None
+        return super()._store(level, box, voxels, may_refer=may_refer)
+
+    def _record(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+        if not self.shard_bytes:
+            return super()._record()
+        return {
+            key: in_order_of_shards(flags, level_shape(self.shape, level), self.chunk_shape, self.file_shapes[level])
+            for level, (key, flags) in enumerate(super()._record().items())
+        }
 
 
-def _write_chunk(folder: Path, chunk: Box, voxels: npt.NDArray[Any]) -> None:
-    """Write a raw chunk: little-endian voxels, x fastest, in a file named by the chunk's bounds, x first."""
+def _write_zeros(folder: Path, chunk: Box, voxels: npt.NDArray[Any]) -> None:
+    """Write a chunk of zeros, for which tensorstore makes no file."""
     bounds = zip(chunk.start[::-1], chunk.stop[::-1], strict=True)
-    data = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
-    with (folder / "_".join(f"{start}-{stop}" for start, stop in bounds)).open("wb") as file:
-        file.write(data.data)
+    (folder / "_".join(f"{start}-{stop}" for start, stop in bounds)).write_bytes(voxels.tobytes())
 
 
 class PrecomputedOutput(PyramidFormat):
-    """Neuroglancer's precomputed, uncompressed: the format of names without a known suffix."""
+    """Neuroglancer's precomputed: the format of names without a known suffix."""
 
     name = title = "precomputed"
+    codecs = PrecomputedWriter.codecs
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
@@ -60,10 +102,6 @@ class PrecomputedOutput(PyramidFormat):
             shape,
             dtype,
             spacing,
-            downsample=writing.downsample,
-            levels=writing.levels,
-            chunk_shape=writing.chunk_shape,
-            flush=writing.flush,
-            write_empty=writing.write_empty,
+            **writing.of_chunks,
             **writing.shared,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,3 +84,20 @@ def triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:
         raise ParameterError(f"`{name}` must be three numbers (z, y, x) of at least {least}, not {tuple(values)}")
     z, y, x = (int(v) for v in values)
     return z, y, x
+
+
+def morton_order(grid: ZYX) -> Iterator[ZYX]:
+    """Indices of a grid in the order of a Morton (z-order) curve."""
+
+    def walk(corner: ZYX, size: int) -> Iterator[ZYX]:
+        if any(c >= n for c, n in zip(corner, grid, strict=True)):
+            return
+        if size == 1:
+            yield corner
+            return
+        half = size // 2
+        for octant in range(8):
+            z, y, x = (c + half * (octant >> bit & 1) for c, bit in zip(corner, (2, 1, 0), strict=True))
+            yield from walk((z, y, x), half)
+
+    yield from walk((0, 0, 0), 1 << (max(grid) - 1).bit_length())

@@ -1,4 +1,4 @@
-"""The base of all writers of a volume with its pyramid: blocks in, whole chunks out, memory bounded."""
+"""The base of all writers of a volume with its pyramid: blocks in, whole files out by tensorstore, memory bounded."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ from gpustitch.io.write.pyramid_layout import (
     check_block,
     checked_levels,
     level_shape,
+    morton_order,
     triple,
 )
+from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, grid_of, shard_shape
+from gpustitch.io.write.stores import system_error, writing_context
 from gpustitch.model import ZYX, Box, Spacing
 
 N_WRITERS = 2
@@ -40,19 +43,38 @@ N_WRITERS = 2
 
 @dataclass
 class _Pending:
-    """A chunk of a coarse level that still lacks pieces; ``missing`` counts their voxels."""
+    """A file that still lacks pieces; ``missing`` counts their voxels."""
 
     box: Box
     missing: int
     voxels: npt.NDArray[Any] | None = None
 
 
+class _Handed:
+    """Counts what is left to do with voxels handed over: ``done`` is called once all is done, with the first error."""
+
+    def __init__(self, n: int, done: Callable[[BaseException | None], None]) -> None:
+        self._left, self._done = n, done
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def one(self, error: BaseException | None = None) -> None:
+        with self._lock:
+            self._error = self._error or error
+            self._left -= 1
+            is_last = self._left == 0
+        if is_last:
+            self._done(self._error)
+
+
 class PyramidWriter(ABC):
     """Takes a volume block by block and reduces the pyramid from the blocks while they are in memory.
 
+    Voxels that make a whole file, a chunk or a shard of chunks, go to tensorstore at once. It writes while the caller
+    makes the next block. Voxels that do not are kept until their file is whole, so that each file is written once.
     A context manager. All files go into the folder ``.<name>.partial``. The folder becomes ``path`` when the ``with``
     block ends without an error and every write has succeeded; otherwise the folder is removed. Methods may be called
-    from several threads. A chunk of zeros has no file unless ``write_empty``; the record of files
+    from several threads. Nothing but zeros has no file unless ``write_empty``; the record of files
     (``gpustitch.io.volumes.record``) says so.
 
     Parameters
@@ -66,13 +88,18 @@ class PyramidWriter(ABC):
     levels
         Number of levels; each has half the resolution of the one before on every axis.
     chunk_shape
-        Voxels (z, y, x) that are written together: a stored chunk, or a shard of chunks.
+        Voxels (z, y, x) of a stored chunk.
+    shard_bytes
+        About how many bytes of voxels a file holds, at most: :func:`gpustitch.io.write.shards.shard_shape`. 0 gives
+        each chunk a file. None for the format's default.
+    codec
+        How chunks are compressed, one of ``codecs``; None for the first.
     sidecar
         Written as ``gpustitch.json`` into the folder when all voxels are given: until then it may still change.
     overwrite
         Replace ``path`` if it exists (when the new volume is complete).
     n_writers
-        Number of chunks written at the same time.
+        Number of files written, and chunks encoded, at the same time.
     in_flight_bytes
         Bound on bytes handed over and not yet written; ``write`` waits for room.
     flush
@@ -90,6 +117,7 @@ class PyramidWriter(ABC):
     """
 
     written_types: ClassVar[tuple[str, ...]]
+    codecs: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -101,6 +129,8 @@ class PyramidWriter(ABC):
         downsample: Downsample,
         levels: int = DEFAULT_LEVELS,
         chunk_shape: Sequence[int] = DEFAULT_CHUNK,
+        shard_bytes: int | None = None,
+        codec: str | None = None,
         sidecar: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         n_writers: int = N_WRITERS,
@@ -118,30 +148,53 @@ class PyramidWriter(ABC):
             raise ParameterError(f"`dtype` of a volume is one of {', '.join(self.written_types)}, not {self.dtype}")
         self.block_shape = block_shape_of(self.levels, self.chunk_shape)
         check_block(self.block_shape, self.shape, self.dtype)
+        if codec is not None and codec not in self.codecs:
+            raise ParameterError(f"`codec` of {self.path} is {', '.join(self.codecs)}, not {codec}")
+        self.codec = codec or self.codecs[0]
+        self._write_empty = write_empty
+        self.shard_bytes = self._checked_shard_bytes(shard_bytes)
+        self.file_shapes = [
+            shard_shape(level_shape(self.shape, level), self.chunk_shape, self.dtype.itemsize, self.shard_bytes)
+            for level in range(self.levels)
+        ]
+        self._n_writers = checked_writers(n_writers)
         self._downsample = downsample
         self._flush = flush
-        self._write_empty = write_empty
         self._sidecar = sidecar
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
         self._lock = threading.Lock()  # for the attributes below
         self._pending: dict[tuple[int, ZYX], _Pending] = {}
         self._given: set[ZYX] = set()
         self._closed = False
-        # Whether a chunk is written; each is set by the one thread that writes the chunk.
-        self._written = [np.zeros(self._grid(level), np.bool_) for level in range(self.levels)]
+        # Whether a file is written; each is set by the one thread that hands the file's voxels over.
+        self._written = [
+            np.zeros(grid_of(level_shape(self.shape, level), unit), np.bool_)
+            for level, unit in enumerate(self.file_shapes)
+        ]
         with contextlib.ExitStack() as stack:
             self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
-            self._level_names = self._create(self._folder)
-            self._pool = stack.enter_context(ThreadPoolExecutor(checked_writers(n_writers), "gpustitch-write"))
+            self._stores = self._create(self._folder, writing_context(self._n_writers))
             self._stack = stack.pop_all()
 
     @abstractmethod
-    def _create(self, folder: Path) -> Sequence[str]:
-        """Write the description of the volume into the empty folder; return the names of the levels' folders."""
+    def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
+        """Write the description of the volume into the empty folder; the levels' tensorstores (z, y, x) by folder."""
 
-    @abstractmethod
-    def _store(self, level: int, chunk: Box, voxels: npt.NDArray[Any]) -> None:
-        """Write a chunk (smaller at the volume's end), even if it is all zero; called from the writers' threads."""
+    def _checked_shard_bytes(self, shard_bytes: int | None) -> int:
+        """``shard_bytes`` or the default; ParameterError if the format has no such files."""
+        return DEFAULT_SHARD_BYTES if shard_bytes is None else checked_shard_bytes(shard_bytes)
+
+    def _record(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+        """By the levels' folders which files are written, as :func:`gpustitch.io.volumes.record.write_record` asks."""
+        return dict(zip(self._stores, self._written, strict=True))
+
+    def _store(self, level: int, box: Box, voxels: npt.NDArray[Any], *, may_refer: bool) -> Any:
+        """Hand the voxels of a file to tensorstore: its futures, or None if the file is written.
+
+        ``may_refer`` says that the voxels stay as they are; otherwise they are copied.
+        """
+        store = list(self._stores.values())[level]
+        return store[box.slices()].write(voxels, can_reference_source_data_indefinitely=may_refer)
 
     def blocks(self) -> Iterator[Box]:
         """All blocks of the volume, in the order that completes coarse chunks soonest (a Morton curve).
@@ -150,7 +203,7 @@ class PyramidWriter(ABC):
         """
         grid = triple([-(-n // b) for n, b in zip(self.shape, self.block_shape, strict=True)], "grid")
         whole = Box.of_shape(self.shape)
-        for index in _morton(grid):
+        for index in morton_order(grid):
             start = [i * b for i, b in zip(index, self.block_shape, strict=True)]
             yield Box.of_shape(self.block_shape, start).intersect(whole)
 
@@ -172,13 +225,18 @@ class PyramidWriter(ABC):
         for level in range(1, self.levels):
             coarse = self._downsample(coarse)
             self._collect(level, _coarser(box, level), coarse)
-        self._submit(0, box, voxels, release)
+        if self._is_whole(box):
+            self._submit(0, box, voxels, release)
+            return
+        self._collect(0, box, voxels)
+        if release is not None:
+            release()
 
     def skip(self, box: Box) -> None:
         """Say that a box of whole blocks holds only zeros; no voxels are written for the box."""
         self._check(box, None)
         self._claim(box)
-        for level in range(1, self.levels):
+        for level in range(0 if not self._is_whole(box) else 1, self.levels):
             self._collect(level, _coarser(box, level), None)
 
     def close(self) -> None:
@@ -209,10 +267,11 @@ class PyramidWriter(ABC):
                 raise error
             self._in_flight.raise_failure()
             with os_errors(self.path):
-                write_record(self._folder, dict(zip(self._level_names, self._written, strict=True)))
+                write_record(self._folder, self._record())
                 if self._flush:
                     found = [Path(root, name) for root, _, names in os.walk(self._folder) for name in ("", *names)]
-                    list(self._pool.map(flush, found))
+                    with ThreadPoolExecutor(self._n_writers, "gpustitch-flush") as pool:
+                        list(pool.map(flush, found))
 
     def _finish(self) -> None:
         if self._sidecar is not None:
@@ -226,18 +285,18 @@ class PyramidWriter(ABC):
             self._fill()
 
     def _fill(self) -> None:
-        """Write zeros in all chunks that have no voxels yet."""
-        for level, written in enumerate(self._written):
+        """Write zeros in all files that have no voxels yet."""
+        for level, (written, unit) in enumerate(zip(self._written, self.file_shapes, strict=True)):
             whole = Box.of_shape(level_shape(self.shape, level))
             for index in np.argwhere(~written):
-                corner = [int(i) * n for i, n in zip(index, self.chunk_shape, strict=True)]
-                chunk = Box.of_shape(self.chunk_shape, corner).intersect(whole)
-                self._submit(level, chunk, np.zeros(chunk.shape, self.dtype))
+                corner = [int(i) * n for i, n in zip(index, unit, strict=True)]
+                file = Box.of_shape(unit, corner).intersect(whole)
+                self._submit(level, file, np.zeros(file.shape, self.dtype))
 
-    def _grid(self, level: int) -> ZYX:
-        """Chunks of a level along each axis."""
-        z, y, x = (-(-n // c) for n, c in zip(level_shape(self.shape, level), self.chunk_shape, strict=True))
-        return z, y, x
+    def _is_whole(self, box: Box) -> bool:
+        """Whether a box of level 0 consists of whole files."""
+        ends = zip(box.start, box.stop, self.file_shapes[0], self.shape, strict=True)
+        return all(start % unit == 0 and (stop % unit == 0 or stop == size) for start, stop, unit, size in ends)
 
     def _check(self, box: Box, voxels: npt.NDArray[Any] | None) -> None:
         for start, stop, block, size in zip(box.start, box.stop, self.block_shape, self.shape, strict=True):
@@ -262,48 +321,70 @@ class PyramidWriter(ABC):
     def _submit(
         self, level: int, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None
     ) -> None:
-        """Queue the chunks of ``box``, waiting while too many bytes are on their way."""
+        """Write the files of ``box``, first waiting while too many bytes are on their way."""
+        files = [(file, voxels[file.slices(box.start)]) for file in box.blocks(self.file_shapes[level])]
+        files = [(file, part) for file, part in files if self._write_empty or part.any()]
         self._in_flight.enter(voxels.nbytes)
-        self._pool.submit(self._write_chunks, level, box, voxels, release)
+        # One more than there are files: what is handed over here must not end before all of it is.
+        written = _Handed(len(files) + 1, lambda error: self._in_flight.leave(voxels.nbytes, error))
+        copied = _Handed(len(files) + 1, lambda error: None if error or release is None else release())
+        for file, part in files:
+            self._write_file(level, file, part, written, None if release is None else copied)
+        copied.one()
+        written.one()
 
-    def _write_chunks(self, level: int, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
-        failure: BaseException | None = None
+    def _write_file(
+        self, level: int, file: Box, voxels: npt.NDArray[Any], written: _Handed, copied: _Handed | None
+    ) -> None:
+        z, y, x = (s // n for s, n in zip(file.start, self.file_shapes[level], strict=True))
+        future, failure = None, None
         try:
-            for chunk in box.blocks(self.chunk_shape):
-                part = voxels[chunk.slices(box.start)]
-                if not self._in_flight.has_failed and (self._write_empty or part.any()):
-                    self._store(level, chunk, part)
-                    z, y, x = (s // c for s, c in zip(chunk.start, self.chunk_shape, strict=True))
-                    self._written[level][z, y, x] = True
-            if release is not None:
-                release()
+            if not self._in_flight.has_failed:
+                future = self._store(level, file, voxels, may_refer=copied is None)
+                self._written[level][z, y, x] = True
         except BaseException as error:
-            failure = error
-        self._in_flight.leave(voxels.nbytes, failure)
+            failure = system_error(error)
+        if future is None:
+            written.one(failure)
+            if copied is not None:
+                copied.one(failure)
+            return
+        future.commit.add_done_callback(lambda done: written.one(_failure(done)))
+        if copied is not None:
+            tell = copied.one
+            future.copy.add_done_callback(lambda done: tell(_failure(done)))
 
     def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:
-        """Add a piece of a coarse level (None: zeros) and write the chunks that it completes."""
-        whole = Box.of_shape(level_shape(self.shape, level))
-        for piece in box.blocks(self.chunk_shape):
+        """Add a piece of a level (None: zeros) and write the files that it completes."""
+        whole, unit = Box.of_shape(level_shape(self.shape, level)), self.file_shapes[level]
+        for piece in box.blocks(unit):
             part = None if voxels is None else voxels[piece.slices(box.start)]
-            corner = triple([s // c * c for s, c in zip(piece.start, self.chunk_shape, strict=True)], "corner", 0)
-            chunk = Box.of_shape(self.chunk_shape, corner).intersect(whole)
-            if piece != chunk:
-                part = self._assemble(level, chunk, piece, part)
+            corner = triple([s // n * n for s, n in zip(piece.start, unit, strict=True)], "corner", 0)
+            file = Box.of_shape(unit, corner).intersect(whole)
+            if piece != file:
+                part = self._assemble(level, file, piece, part)
             if part is not None and part.any():
-                self._submit(level, chunk, part)
+                self._submit(level, file, part)
 
-    def _assemble(self, level: int, chunk: Box, piece: Box, part: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-        """Put a piece into its chunk; return the voxels of a now complete chunk unless all are zero."""
-        key = (level, chunk.start)
+    def _assemble(self, level: int, file: Box, piece: Box, part: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+        """Put a piece into its file; return the voxels of a now complete file unless all are zero."""
+        key = (level, file.start)
+        has_voxels = part is not None and bool(part.any())
         with self._lock:
-            pending = self._pending.setdefault(key, _Pending(chunk, chunk.size))
-            if part is not None:
-                if pending.voxels is None:
-                    pending.voxels = np.zeros(chunk.shape, self.dtype)
-                pending.voxels[piece.slices(chunk.start)] = part
+            pending = self._pending.setdefault(key, _Pending(file, file.size))
+            if has_voxels and pending.voxels is None:
+                pending.voxels = np.zeros(file.shape, self.dtype)
+        if has_voxels:
+            # Pieces of one file do not overlap: several threads may copy theirs at the same time.
+            pending.voxels[piece.slices(file.start)] = part  # type: ignore[index]
+        with self._lock:
             pending.missing -= piece.size
             return self._pending.pop(key).voxels if pending.missing == 0 else None
+
+
+def _failure(done: Any) -> BaseException | None:
+    error = done.exception()
+    return None if error is None else system_error(error)
 
 
 def checked_writers(n_writers: int) -> int:
@@ -316,20 +397,3 @@ def checked_writers(n_writers: int) -> int:
 def _coarser(box: Box, level: int) -> Box:
     z, y, x = (a >> level for a in box.start)
     return Box((z, y, x), level_shape(box.stop, level))
-
-
-def _morton(grid: ZYX) -> Iterator[ZYX]:
-    """Indices of a grid in the order of a Morton (z-order) curve."""
-
-    def walk(corner: ZYX, size: int) -> Iterator[ZYX]:
-        if any(c >= n for c, n in zip(corner, grid, strict=True)):
-            return
-        if size == 1:
-            yield corner
-            return
-        half = size // 2
-        for octant in range(8):
-            z, y, x = (c + half * (octant >> bit & 1) for c, bit in zip(corner, (2, 1, 0), strict=True))
-            yield from walk((z, y, x), half)
-
-    yield from walk((0, 0, 0), 1 << (max(grid) - 1).bit_length())

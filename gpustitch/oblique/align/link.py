@@ -35,7 +35,7 @@ _UNSEARCHED_PART = 1 / 3
 # Standard error of a place that no window refined, bins.
 _COARSE_BINS = 0.5
 # A place with a standard error above this, voxels, is none: the stage knows it as well.
-_LOOSEST_PX = 1.0
+_LOOSEST_PX = 0.6
 
 
 @dataclass(frozen=True)

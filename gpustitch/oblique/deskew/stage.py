@@ -33,6 +33,7 @@ from gpustitch.io.write.pyramid_layout import (
     pyramid_bytes,
 )
 from gpustitch.io.write.pyramid_writer import checked_writers
+from gpustitch.io.write.shards import fitting_shard_bytes, unfinished_bytes
 from gpustitch.model import ZYX, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, Sweep, Work
@@ -70,6 +71,8 @@ class DeobliqueOptions:
     correction: Correction = nested(Correction)
     levels: int = shared.levels(DEFAULT_LEVELS)
     chunk_shape: ZYX = shared.chunk_shape()
+    shard_bytes: int | None = shared.shard_bytes()
+    codec: str | None = shared.codec()
     write_empty: bool = shared.write_empty()
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
@@ -167,7 +170,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     check_block(block_shape, scan.shape, dtype)
     output_bytes = _output_bytes(scan, dtype, options)
     check_free_space(options.output, output_bytes)
-    memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers)
+    memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers) + _unfinished_bytes(scan, dtype, options)
     device = choose_device(options.device, options.device_memory_bytes)
     caution = _caution(correction, frames)
     job = DeobliquePlan(
@@ -209,6 +212,8 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         downsample=hosted(downsample, plan.device),
         levels=options.levels,
         chunk_shape=options.chunk_shape,
+        shard_bytes=_shard_bytes(plan.scan, plan.dtype, options),
+        codec=options.codec,
         sidecar=sidecar,
         overwrite=options.overwrite,
         n_writers=options.n_writers,
@@ -287,9 +292,27 @@ def _memory_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX, n_w
     frame_bytes = scan.n_rows * scan.n_columns * dtype.itemsize
     window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * BATCH_FRAMES)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, scan.shape, strict=True)) * dtype.itemsize
-    # Unfinished chunks of the coarse levels lie across the moving front, which leans with the sheet.
-    unfinished = scan.n_rows * scan.n_columns * block_shape[2] * dtype.itemsize // 3
-    return window * frame_bytes + 3 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
+    return window * frame_bytes + 3 * n_workers * block_bytes + IN_FLIGHT_BYTES
+
+
+def _front_px(scan: ObliqueScan, options: DeobliqueOptions) -> tuple[float, float, float]:
+    """How far apart voxels (z, y, x) are that are made at the same time: the moving front leans with the sheet."""
+    z, y, x = scan.shape
+    depth = min(z, 4 * options.chunk_shape[0])
+    return float(z), float(y), min(x, _BLOCK_WIDTH + scan.shear * depth + 4 * options.chunk_shape[2])
+
+
+def _shard_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOptions) -> int | None:
+    """Size of a file as stated, or one that leaves few unfinished."""
+    if options.shard_bytes is not None or options.write_empty:
+        return options.shard_bytes
+    front = _front_px(scan, options)
+    return fitting_shard_bytes(scan.shape, options.chunk_shape, dtype.itemsize, options.levels, front)
+
+
+def _unfinished_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOptions) -> int:
+    shard_bytes, front = _shard_bytes(scan, dtype, options) or 0, _front_px(scan, options)
+    return unfinished_bytes(scan.shape, options.chunk_shape, dtype.itemsize, options.levels, shard_bytes, front)
 
 
 def _check_device(plan: DeobliquePlan) -> None:

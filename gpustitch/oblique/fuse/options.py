@@ -54,6 +54,8 @@ class StitchOptions:
     output: Path = option(help=f"Folder of the volume to write: {names_of_outputs(in_order=False)}.")
     levels: int = shared.levels(DEFAULT_LEVELS, panel=VOLUME)
     chunk_shape: ZYX = shared.chunk_shape(panel=VOLUME)
+    shard_bytes: int | None = shared.shard_bytes(panel=VOLUME)
+    codec: str | None = shared.codec(panel=VOLUME)
     write_empty: bool = shared.write_empty(panel=VOLUME)
     size: ZYX | None = option(
         None, flag="--output-size", text="xyz", help="Voxels x,y,z to write.", shown="the whole mosaic", panel=VOLUME

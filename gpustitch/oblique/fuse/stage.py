@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,8 +26,10 @@ from gpustitch.io.write.pyramid_layout import (
     check_block,
     checked_levels,
     level_shape,
+    morton_order,
     pyramid_bytes,
 )
+from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, grid_of, unfinished_bytes
 from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains
@@ -78,10 +79,15 @@ class StitchPlan:
         return self.mosaic.spacing
 
     def blocks(self) -> Iterator[Box]:
-        """The output cut into blocks, z fastest, so that planes which two blocks share are read once."""
-        for y, x in itertools.product(*(range(0, self.shape[axis], self.block_shape[axis]) for axis in (1, 2))):
-            column = Box((0, y, x), (self.shape[0], y + self.block_shape[1], x + self.block_shape[2]))
-            yield from column.intersect(Box.of_shape(self.shape)).blocks(self.block_shape)
+        """The output cut into blocks, z fastest, so that planes which two blocks share are read once.
+
+        Columns of blocks follow a Morton curve, so that few files of coarse levels are unfinished at a time.
+        """
+        z, y, x = self.shape[0], *self.block_shape[1:]
+        _, n_y, n_x = grid_of(self.shape, self.block_shape)
+        for _, row, column in morton_order((1, n_y, n_x)):
+            blocks = Box.of_shape((z, y, x), (0, row * y, column * x)).intersect(Box.of_shape(self.shape))
+            yield from blocks.blocks(self.block_shape)
 
     @property
     def n_blocks(self) -> int:
@@ -144,15 +150,15 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     z, y, x = block_shape_of(levels, options.chunk_shape)
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, shape, dtype)
-    counts = [
-        math.prod(-(-n // c) for n, c in zip(level_shape(shape, level), options.chunk_shape, strict=True))
-        for level in range(levels)
-    ]
+    counts = [math.prod(grid_of(level_shape(shape, level), options.chunk_shape)) for level in range(levels)]
     output_bytes = _output_bytes(mosaic, shape, dtype, options)
     check_free_space(options.output, output_bytes)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * dtype.itemsize
     # A worker holds a block, the voxels of its tiles (mostly one or two) and float32 sums of a part.
-    memory_bytes = 5 * n_workers * block_bytes + IN_FLIGHT_BYTES
+    shard_bytes = DEFAULT_SHARD_BYTES if options.shard_bytes is None else options.shard_bytes
+    front = shape[0], *block_shape[1:]
+    unfinished = unfinished_bytes(shape, options.chunk_shape, dtype.itemsize, levels, shard_bytes, front)
+    memory_bytes = 5 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
     return StitchPlan(
         options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
         choose_device(options.device, options.device_memory_bytes), sum(counts), output_bytes, memory_bytes,
@@ -184,6 +190,8 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         downsample=hosted(downsample, plan.device),
         levels=options.levels,
         chunk_shape=options.chunk_shape,
+        shard_bytes=options.shard_bytes,
+        codec=options.codec,
         sidecar=_sidecar(plan, last_to_first),
         overwrite=options.overwrite,
         n_writers=options.n_writers,

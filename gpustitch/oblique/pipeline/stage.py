@@ -306,6 +306,7 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic, orientation: Orienta
             flip_ud=orientation[1],
             correction=options.correction,
             levels=1,
+            shard_bytes=0,  # read once, by windows, and removed
             flush=options.keep_tiles,
             allow_missing=options.allow_missing,
             on_error=options.on_error,

@@ -43,7 +43,7 @@ from gpustitch.regrid.plan import (
     planes_within,
     runs,
 )
-from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
+from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, fitting_files, write_blocks
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, listed, size_text
 from gpustitch.running.threads import checked_workers
@@ -90,6 +90,8 @@ class RenderOptions:
     format: str | None = volume_options.volume_format()
     levels: int | None = volume_options.levels()
     chunk_shape: ZYX | None = volume_options.chunk_shape()
+    shard_bytes: int | None = shared.shard_bytes()
+    codec: str | None = shared.codec()
     write_empty: bool = shared.write_empty()
     memory_bytes: int = shared.memory(1 << 30, "Most memory for planes of IN, such as 4G.")
     n_workers: int | None = shared.n_workers()
@@ -248,6 +250,7 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         )
     if filled:
         progress.warn(f"{filled} of {plan.shape[0]} planes are interpolated across gaps wider than {options.max_gap:g}")
+    format = format_for(options.output, options.format)
     with open_output(
         options.output,
         plan.shape,
@@ -257,14 +260,14 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         format=options.format,
         levels=options.levels,
         chunk_shape=options.chunk_shape,
+        shard_bytes=fitting_files(plan.blocks, format, plan.planes.dtype, options),
+        codec=options.codec,
         sidecar=_sidecar(plan),
         overwrite=options.overwrite,
         n_writers=options.n_writers,
         write_empty=options.write_empty,
     ) as output:
-        n_read = write_blocks(
-            plan.blocks, output, in_order=format_for(options.output, options.format).in_order, progress=progress
-        )
+        n_read = write_blocks(plan.blocks, output, in_order=format.in_order, progress=progress)
     return RenderResult(options.output, plan.shape, plan.spacing, n_read)
 
 

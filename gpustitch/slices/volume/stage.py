@@ -29,7 +29,7 @@ from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.regrid import options as volume_options
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
-from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, write_blocks
+from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, fitting_files, write_blocks
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
@@ -97,6 +97,8 @@ class ResampleOptions:
     format: str | None = volume_options.volume_format()
     levels: int | None = volume_options.levels()
     chunk_shape: ZYX | None = volume_options.chunk_shape()
+    shard_bytes: int | None = shared.shard_bytes()
+    codec: str | None = shared.codec()
     write_empty: bool = shared.write_empty()
     compression: int | None = volume_options.compression()
     memory_bytes: int = shared.memory(1 << 30, "Most memory for slices, such as 4G.")
@@ -203,6 +205,8 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             format=options.format,
             levels=options.levels,
             chunk_shape=options.chunk_shape,
+            shard_bytes=fitting_files(volume.blocks, options.output_format, plan.planes.dtype, options),
+            codec=options.codec,
             compression=options.compression,
             affine_lps_mm=volume.affine,
             sidecar=sidecar(_parameters(plan), plan.stack, volume),

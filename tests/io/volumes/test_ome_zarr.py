@@ -195,7 +195,7 @@ def test_levels_listed_coarse_first_are_put_in_order(tmp_path):
 
 
 def test_stages_take_and_describe_ome_zarr(tmp_path):
-    path = write(tmp_path / "v.zarr", noise((9, 10, 11)))
+    path = write(tmp_path / "v.zarr", noise((9, 10, 11)), shard_bytes=0)
     assert isinstance(open_volume(path), OmeZarrVolume)
     line, files = describe_path(path)
     assert files == "  all 10 files of chunks are there"

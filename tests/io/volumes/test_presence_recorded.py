@@ -19,10 +19,12 @@ from gpustitch.ops.pyramid import downsample
 from tests.io.volumes.stored_volumes import MISSING, array, change_scales, folder, half_empty, ours, read
 
 OURS = [
-    ("v", {}),
-    ("v.zarr", {}),
+    ("v", {"shard_bytes": 0}),
+    ("v", {"chunk_shape": (4, 4, 4), "shard_bytes": 1024}),
+    ("v", {"chunk_shape": (4, 4, 4), "shard_bytes": 1024, "codec": "gzip"}),
+    ("v.zarr", {"shard_bytes": 0}),
     ("v.zarr", {"version": "0.4"}),
-    ("v.zarr", {"chunk_shape": (4, 4, 4), "shard_shape": (8, 8, 8), "compression": 0}),
+    ("v.zarr", {"chunk_shape": (4, 4, 4), "shard_bytes": 1024, "compression": 0}),
 ]
 kinds = pytest.mark.parametrize(("name", "options"), OURS)
 
@@ -69,7 +71,7 @@ def test_a_copy_of_ours_that_lost_files_is_an_error(kind, data):
 
 
 def test_a_level_of_ours_opened_alone_is_held_to_the_record(tmp_path):
-    ours(tmp_path / "v.zarr", half_empty())
+    ours(tmp_path / "v.zarr", half_empty(), shard_bytes=0)
     np.testing.assert_array_equal(read(tmp_path / "v.zarr" / "1"), downsample(half_empty()))
     (tmp_path / "v.zarr/1/c/1/0/0").unlink()
     with pytest.raises(DamagedInputError, match=MISSING):
@@ -78,7 +80,7 @@ def test_a_level_of_ours_opened_alone_is_held_to_the_record(tmp_path):
 
 
 def test_files_that_were_not_written_with_the_volume_are_refused(tmp_path):
-    ours(tmp_path / "v", half_empty())
+    ours(tmp_path / "v", half_empty(), shard_bytes=0)
     shutil.copy(tmp_path / "v/1_1_1/0-8_0-8_0-8", tmp_path / "v/1_1_1/8-16_8-16_0-8")
     with pytest.raises(DamagedInputError, match="8-16_8-16_0-8, which was not written with the volume"):
         open_volume(tmp_path / "v")

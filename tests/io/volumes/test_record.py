@@ -28,10 +28,10 @@ def written(folder, **options):
 @pytest.mark.parametrize(
     ("name", "options", "levels"),
     [
-        ("v", {}, ("1_1_1", "2_2_2")),
-        ("v.zarr", {}, ("0", "1")),
+        ("v", {"shard_bytes": 0}, ("1_1_1", "2_2_2")),
+        ("v.zarr", {"shard_bytes": 0}, ("0", "1")),
         ("v.zarr", {"version": "0.4"}, ("0", "1")),
-        ("v.zarr", {"chunk_shape": (8, 8, 8), "shard_shape": (16, 16, 16)}, ("0", "1")),
+        ("v.zarr", {"chunk_shape": (8, 8, 8), "shard_bytes": 4096}, ("0", "1")),
     ],
 )
 def test_the_record_names_exactly_the_files_that_exist(tmp_path, name, options, levels):
@@ -41,7 +41,9 @@ def test_the_record_names_exactly_the_files_that_exist(tmp_path, name, options, 
     expected[2, 1] = False
     assert tuple(record.written) == levels
     assert np.array_equal(record.written[levels[0]], expected)
-    assert np.array_equal(record.written[levels[1]], np.ones((2, 1, 1), bool))
+    # Shards are as large on all levels: those of 4 x 2 chunks hold all of level 1.
+    n_files = 1 if options.get("shard_bytes") else 2
+    assert np.array_equal(record.written[levels[1]], np.ones((n_files, 1, 1), bool))
     for level, flags in record.written.items():
         files = [file for file in (folder / level).rglob("*") if file.is_file()]
         assert sum(file.name not in ("zarr.json", ".zarray") for file in files) == flags.sum()

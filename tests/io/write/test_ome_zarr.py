@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ import tensorstore as ts
 
 from gpustitch.errors import OutputError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
-from gpustitch.io.write import ome_zarr as ome_zarr_writer
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Box, Spacing
@@ -25,7 +25,13 @@ from tests.paths import ROOT
 SPACING = Spacing(2.0, 0.5, 0.25)
 STYLES = {
     "0.5": {},
-    "0.5 sharded": {"shard_shape": (16, 16, 8)},
+    "0.5 sharded": {"shard_bytes": 4096},
+    "0.5 plain": {"shard_bytes": 0},
+    "0.5 lz4": {"codec": "lz4"},
+    "0.5 gzip": {"codec": "gzip", "shard_bytes": 4096},
+    "0.5 none": {"codec": "none"},
+    "0.4 lz4": {"version": "0.4", "codec": "lz4"},
+    "0.4 gzip": {"version": "0.4", "codec": "gzip"},
     "0.5 raw": {"compression": 0},
     "0.4": {"version": "0.4"},
     "0.4 raw": {"version": "0.4", "compression": 0},
@@ -75,7 +81,7 @@ def test_every_type(tmp_path, dtype, style):
 
 
 def test_metadata_of_version_0_5(tmp_path):
-    write(tmp_path / "brain.ome.zarr", noise((20, 33, 47)))
+    write(tmp_path / "brain.ome.zarr", noise((20, 33, 47)), shard_bytes=0)
     group = json.loads((tmp_path / "brain.ome.zarr" / "zarr.json").read_text())
     assert group["zarr_format"] == 3 and group["node_type"] == "group"
     ome = group["attributes"]["ome"]
@@ -119,7 +125,7 @@ def test_zarr_python_reads_what_is_written(tmp_path):
 
 def test_shards_hold_many_chunks(tmp_path):
     volume = noise((32, 32, 32))
-    write(tmp_path / "v", volume, shard_shape=(16, 32, 32), levels=1)
+    write(tmp_path / "v", volume, shard_bytes=40_000, levels=1)
     files = [file for file in (tmp_path / "v" / "0" / "c").rglob("*") if file.is_file()]
     assert len(files) == 2
     store = store_of(tmp_path / "v")
@@ -133,7 +139,7 @@ def test_zero_chunks_need_no_file(tmp_path):
     volume[8:24] = 0
     path = tmp_path / "v"
     with OmeZarrWriter(
-        path, volume.shape, volume.dtype, SPACING, downsample=downsample, levels=2, chunk_shape=(8, 8, 8)
+        path, volume.shape, volume.dtype, SPACING, downsample=downsample, levels=2, chunk_shape=(8, 8, 8), shard_bytes=0
     ) as writer:
         writer.skip(Box((8, 0, 0), (16, 16, 16)))
         writer.write(Box((0, 0, 0), (8, 16, 16)), volume[:8])
@@ -166,7 +172,7 @@ def test_a_killed_writer_leaves_no_volume_and_the_next_one_replaces_what_it_left
         "from gpustitch.io.write.ome_zarr import OmeZarrWriter\n"
         "from gpustitch.model import Box, Spacing\n"
         f"writer = OmeZarrWriter({str(tmp_path / 'v')!r}, (64, 32, 32), 'uint16', Spacing(1, 1, 1), levels=1,\n"
-        "    chunk_shape=(32, 32, 32), downsample=None)\n"
+        "    chunk_shape=(32, 32, 32), downsample=None, shard_bytes=0)\n"
         "writer.write(Box((0, 0, 0), (32, 32, 32)), np.ones((32, 32, 32), np.uint16))\n"
         "writer._in_flight.wait_for_all()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -195,9 +201,10 @@ def test_what_the_system_says_is_reported(tmp_path):
 
 
 def test_a_full_disk_is_reported(tmp_path, monkeypatch):
-    def full(self, level, chunk, voxels):
-        with ome_zarr_writer._tensorstore_errors():
-            raise ValueError("RESOURCE_EXHAUSTED: Failed to write [os_error_code='28']")
+    def full(self, level, box, voxels, *, may_refer):
+        promise, future = ts.Promise.new()
+        promise.set_exception(ValueError("RESOURCE_EXHAUSTED: Failed to write [os_error_code='28']"))
+        return SimpleNamespace(copy=future, commit=future)
 
     monkeypatch.setattr(OmeZarrWriter, "_store", full)
     with pytest.raises(OutputError, match=r"v: the disk is full"):
@@ -208,14 +215,14 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch):
 def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
     volume, most, real = noise((64, 8, 8)), [], OmeZarrWriter._store
 
-    def slow(self, level, chunk, voxels):
+    def slow(self, level, box, voxels, *, may_refer):
         time.sleep(0.01)
-        real(self, level, chunk, voxels)
+        return real(self, level, box, voxels, may_refer=may_refer)
 
     monkeypatch.setattr(OmeZarrWriter, "_store", slow)
     with OmeZarrWriter(
         tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=downsample, levels=1, chunk_shape=(8, 8, 8),
-        in_flight_bytes=2048, n_writers=1,
+        in_flight_bytes=2048, n_writers=1, shard_bytes=0,
     ) as writer:  # fmt: skip
         for box in writer.blocks():
             writer.write(box, volume[box.slices()])
@@ -227,7 +234,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
 def test_flushes_every_file(tmp_path, monkeypatch):
     flushed, real = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (flushed.append(1), real(descriptor)))
-    path = write(tmp_path / "v", noise((16, 8, 8)), levels=1, flush=True)
+    path = write(tmp_path / "v", noise((16, 8, 8)), levels=1, flush=True, shard_bytes=0)
     assert len(flushed) == len([path.parent, path, *path.rglob("*")])
     assert sum(file.is_file() for file in path.rglob("*")) == 5
 
@@ -237,8 +244,9 @@ def test_flushes_every_file(tmp_path, monkeypatch):
     [
         ({"version": "0.3"}, "0.5 or 0.4"),
         ({"compression": 10}, "from 0"),
-        ({"version": "0.4", "shard_shape": (16, 16, 16)}, "no shards"),
-        ({"shard_shape": (16, 16, 12)}, "whole chunks"),
+        ({"version": "0.4", "shard_bytes": 4096}, "no shards"),
+        ({"shard_bytes": -1}, "shard_bytes"),
+        ({"codec": "jpeg"}, "codec"),
         ({"levels": 0}, "levels"),
         ({"n_writers": 0}, "writers"),
     ],

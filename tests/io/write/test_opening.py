@@ -87,7 +87,7 @@ def test_options_reach_the_writer(tmp_path):
     np.testing.assert_array_equal(
         PrecomputedVolume(tmp_path / "v", 1).read(Box.of_shape((20, 20, 20))), downsample(volume)
     )
-    write(tmp_path / "v.zarr", volume, levels=2, chunk_shape=(8, 8, 8), shard_shape=(16, 16, 16), compression=0)
+    write(tmp_path / "v.zarr", volume, levels=2, chunk_shape=(8, 8, 8), shard_bytes=8192, compression=0)
     assert OmeZarrVolume(tmp_path / "v.zarr").chunk_shape == (8, 8, 8)
     write(tmp_path / "v.zarr", volume, version="0.4", overwrite=True)
     assert OmeZarrVolume(tmp_path / "v.zarr").image.version == "0.4"
@@ -134,7 +134,8 @@ def test_blocks_cover_the_volume_once(tmp_path, name):
         ("v.nii", {"levels": 2}, "NIfTI volumes have one level"),
         ("v.nii", {"flush": False}, "always wait for the disk"),
         ("v.tif", {"version": "0.4"}, "which is for OME-Zarr, or"),
-        ("v", {"shard_shape": (64, 64, 64)}, "which is for OME-Zarr, or"),
+        ("v.tif", {"shard_bytes": 1 << 20}, "no shards"),
+        ("v.nii", {"codec": "gzip"}, "no chunks to compress"),
         ("v", {"compression": 3}, "without compression"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import subprocess
 import sys
@@ -18,9 +17,8 @@ import tensorstore as ts
 from gpustitch.errors import DamagedInputError, InputMissingError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.precomputed import SIDECAR, PrecomputedVolume
 from gpustitch.io.volumes.record import RECORD
-from gpustitch.io.write import precomputed as volume_writer
 from gpustitch.io.write.precomputed import PrecomputedWriter
-from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, level_shape, pyramid_bytes
+from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
 from tests.paths import DATA, ROOT
 
@@ -92,24 +90,28 @@ def test_order_size_and_threads_do_not_matter(tmp_path):
     assert_pyramid(tmp_path / "v", volume, 4)
 
 
-def test_every_chunk_is_written_once(tmp_path, monkeypatch):
-    written = []
-    real = volume_writer._write_chunk
-    monkeypatch.setattr(
-        volume_writer,
-        "_write_chunk",
-        lambda folder, chunk, part: (written.append((folder, chunk)), real(folder, chunk, part)),
-    )
+@pytest.mark.parametrize(("shard_bytes", "n_files"), [(0, 5**3 + 3**3 + 2**3), (8192, 3**3 + 2**3 + 1)])
+def test_every_file_is_written_once(tmp_path, monkeypatch, shard_bytes, n_files):
+    written, real = [], PrecomputedWriter._store
+
+    def store(self, level, box, voxels, *, may_refer):
+        written.append((level, box))
+        return real(self, level, box, voxels, may_refer=may_refer)
+
+    monkeypatch.setattr(PrecomputedWriter, "_store", store)
     volume = noise((40, 40, 40))
-    write(tmp_path / "v", volume)
-    assert len(written) == len(set(written)) == 5**3 + 3**3 + 2**3
+    write(tmp_path / "v", volume, shard_bytes=shard_bytes)
+    assert len(written) == len(set(written)) == n_files
+    assert len([file for file in (tmp_path / "v").glob("*_*/*") if file.is_file()]) == n_files
+    assert_pyramid(tmp_path / "v", volume, 3)
 
 
 def test_blocks_come_in_an_order_that_keeps_little_unfinished(tmp_path, monkeypatch):
     volume = noise((64, 64, 64))
     with PrecomputedWriter(
-        tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=4, chunk_shape=(8, 8, 8)
-    ) as writer:
+        tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=4, chunk_shape=(8, 8, 8),
+        shard_bytes=0,
+    ) as writer:  # fmt: skip
         boxes, most = list(writer.blocks()), 0
         for box in boxes:
             writer.write(box, volume[box.slices()])
@@ -122,8 +124,9 @@ def test_skipped_zero_and_missing_blocks_are_zero(tmp_path):
     volume = noise((32, 16, 16))
     volume[8:24] = 0
     with PrecomputedWriter(
-        tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=3, chunk_shape=(8, 8, 8)
-    ) as writer:
+        tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=3, chunk_shape=(8, 8, 8),
+        shard_bytes=0,
+    ) as writer:  # fmt: skip
         writer.write(Box((0, 0, 0), (8, 16, 16)), volume[:8])
         writer.write(Box((8, 0, 0), (16, 16, 16)), volume[8:16])
         writer.skip(Box((16, 0, 0), (24, 16, 8)))
@@ -142,7 +145,13 @@ def test_reference_pyramid(tmp_path):
     data = np.load(DATA / "pyramid_70x133x129.npz")
     theirs = json.loads(str(data["params"]))["info"]
     with PrecomputedWriter(
-        tmp_path / "v", (70, 133, 129), np.uint16, Spacing(1.272, 1.8, 1.272), downsample=halved, levels=3
+        tmp_path / "v",
+        (70, 133, 129),
+        np.uint16,
+        Spacing(1.272, 1.8, 1.272),
+        downsample=halved,
+        levels=3,
+        shard_bytes=0,
     ) as writer:
         for box in writer.blocks():
             writer.write(box, data["level1"][box.slices()])
@@ -224,22 +233,29 @@ def test_an_existing_volume_is_kept_until_the_new_one_is_whole(tmp_path):
 
 
 def test_a_failed_write_is_raised_and_leaves_nothing(tmp_path, monkeypatch):
-    def full(folder, chunk, part):
-        raise OSError(28, "No space left on device")
+    def full(self, level, box, voxels, *, may_refer):
+        raise ValueError("Error writing, [os_error_code='28']")
 
-    monkeypatch.setattr(volume_writer, "_write_chunk", full)
+    monkeypatch.setattr(PrecomputedWriter, "_store", full)
     with pytest.raises(OutputError, match=r"v: the disk is full"):
         write(tmp_path / "v", noise((8, 8, 8)))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_stops_the_writes_after_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(volume_writer, "_write_chunk", lambda folder, chunk, part: 1 // 0)
+    monkeypatch.setattr(PrecomputedWriter, "_store", lambda self, level, box, voxels, may_refer: 1 // 0)
     volume, failed = noise((64, 8, 8)), threading.Event()
     with (
         pytest.raises(OutputError, match="could not be written"),
         PrecomputedWriter(
-            tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=1, chunk_shape=(8, 8, 8)
+            tmp_path / "v",
+            volume.shape,
+            volume.dtype,
+            SPACING,
+            downsample=halved,
+            levels=1,
+            chunk_shape=(8, 8, 8),
+            shard_bytes=0,
         ) as writer,
     ):
         writer.write(Box.of_shape((8, 8, 8)), volume[:8], failed.set)
@@ -267,16 +283,16 @@ def test_a_real_limit_of_the_system_is_reported(tmp_path):
 
 def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
     volume, most = noise((64, 8, 8)), []
-    gate, real = threading.Event(), volume_writer._write_chunk
+    gate, real = threading.Event(), PrecomputedWriter._store
 
-    def slow(folder, chunk, part):
+    def slow(self, level, box, voxels, *, may_refer):
         gate.wait(0.02)
-        real(folder, chunk, part)
+        return real(self, level, box, voxels, may_refer=may_refer)
 
-    monkeypatch.setattr(volume_writer, "_write_chunk", slow)
+    monkeypatch.setattr(PrecomputedWriter, "_store", slow)
     with PrecomputedWriter(
         tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=1, chunk_shape=(8, 8, 8),
-        in_flight_bytes=2048, n_writers=1,
+        in_flight_bytes=2048, n_writers=1, shard_bytes=0,
     ) as writer:  # fmt: skip
         for box in writer.blocks():
             writer.write(box, volume[box.slices()])
@@ -347,14 +363,8 @@ def test_refuses_volumes_that_cannot_be_stored(tmp_path, shape, dtype):
 def test_flushes_every_file(tmp_path, monkeypatch):
     flushed, real = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (flushed.append(1), real(descriptor)))
-    write(tmp_path / "v", noise((16, 8, 8)), levels=1, flush=True)
+    write(tmp_path / "v", noise((16, 8, 8)), levels=1, flush=True, shard_bytes=0)
     assert len(flushed) == 2 + 1 + 1 + 2 + 1  # files, the folders that hold them, and the folder of the volume
-
-
-def test_pyramid_bytes():
-    assert pyramid_bytes((5, 4, 3), np.uint16, 3) == 2 * (60 + 3 * 2 * 2 + 2)
-    assert level_shape((5, 4, 3), 1) == (3, 2, 2)
-    assert math.prod(level_shape((1, 1, 1), 9)) == 1
 
 
 def test_reader_refuses(tmp_path):
@@ -364,7 +374,7 @@ def test_reader_refuses(tmp_path):
     with pytest.raises(DamagedInputError, match="does not describe") as refusal:
         PrecomputedVolume(tmp_path)
     assert len(str(refusal.value)) < len(str(tmp_path)) + 200
-    path = write(tmp_path / "v", noise((8, 8, 8)))
+    path = write(tmp_path / "v", noise((8, 8, 8)), shard_bytes=0)
     with pytest.raises(ParameterError, match="levels 0 to 2"):
         PrecomputedVolume(path, 3)
     chunk = next((path / "1_1_1").iterdir())
@@ -383,12 +393,3 @@ def test_reader_refuses(tmp_path):
         (path / "info").write_text(text)
         with pytest.raises(DamagedInputError, match="info"):
             PrecomputedVolume(path)
-
-
-def test_a_block_that_would_not_fit_in_memory_is_refused() -> None:
-    block = block_shape_of(7, (100, 100, 100))
-    assert block == (1600, 1600, 1600)
-    with pytest.raises(ParameterError, match=r"8\.2 GB"):
-        check_block(block, (3000, 3000, 3000), np.uint16)
-    check_block(block, (300, 300, 300), np.uint16)
-    check_block(block_shape_of(7), (10**6, 10**6, 10**6), np.uint16)

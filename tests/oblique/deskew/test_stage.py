@@ -156,7 +156,7 @@ def test_frames_held_are_bounded(tmp_path, source, monkeypatch):
 
 def test_empty_corners_are_not_written(tmp_path, source):
     source(frames_of((8, 8, 64)))
-    job = plan(options_of(tmp_path, levels=1, step_um=1.8 / 2**0.5))
+    job = plan(options_of(tmp_path, levels=1, step_um=1.8 / 2**0.5, shard_bytes=0))
     run(job)
     chunks = len(list((tmp_path / "v" / "1_1_1").iterdir()))
     assert chunks == 2 * 8  # of 9 x 8: the diagonal and its neighbour

@@ -32,7 +32,9 @@ def texture(z_um: Any, y_um: Any, x_um: Any) -> Any:
     return 1000 + 250 * np.sin(x_um / 9) + 150 * np.cos(y_um / 11 + x_um / 30) + 100 * np.sin(z_um / 7)
 
 
-def write_tile(root: Path, x: int, y: int, z: int, values: npt.NDArray[Any], scan: ObliqueScan = SCAN) -> None:
+def write_tile(
+    root: Path, x: int, y: int, z: int, values: npt.NDArray[Any], scan: ObliqueScan = SCAN, **options: Any
+) -> None:
     path = root / f"{x}" / f"{x}_{y}" / f"{z}"
     path.parent.mkdir(parents=True, exist_ok=True)
     covered = values * scan.coverage.mask(Box.of_shape(scan.shape))
@@ -44,6 +46,7 @@ def write_tile(root: Path, x: int, y: int, z: int, values: npt.NDArray[Any], sca
         downsample=downsample,
         levels=1,
         sidecar={"scan": dataclasses.asdict(scan)},
+        **options,
     ) as writer:
         for box in writer.blocks():
             writer.write(box, np.ascontiguousarray(covered[box.slices()]).astype(values.dtype))
@@ -120,7 +123,8 @@ def test_a_part_of_the_mosaic(tree: Path, tmp_path: Path) -> None:
 
 
 def test_plan_says_what_is_written(tree: Path, tmp_path: Path) -> None:
-    plan = plan_tree(TreeOptions(tree), StitchOptions(tmp_path / "o", levels=2, chunk_shape=(16, 16, 16)))
+    options = StitchOptions(tmp_path / "o", levels=2, chunk_shape=(16, 16, 16), shard_bytes=0)
+    plan = plan_tree(TreeOptions(tree), options)
     assert plan.shape == (20, 36 + 28, 40 + 19 + 30)
     assert plan.n_chunks == 2 * 4 * 6 + 1 * 2 * 3
     assert sum(box.size for box in plan.blocks()) == np.prod(plan.shape)
@@ -274,10 +278,16 @@ def test_bad_options_are_refused_before_anything_is_written(tree: Path, tmp_path
     assert not (output / "mine").exists()
 
 
-def test_a_damaged_tile_leaves_no_output(tree: Path, tmp_path: Path) -> None:
-    chunk = next((tree / "0" / "0_0" / "0").rglob("0-*_0-*_0-*"))
+@pytest.mark.parametrize(
+    ("shard_bytes", "files", "message"), [(0, "0-*_0-*_0-*", "has 100 bytes"), (1 << 20, "0.shard", "cannot be read")]
+)
+def test_a_damaged_tile_leaves_no_output(
+    tree: Path, tmp_path: Path, shard_bytes: int, files: str, message: str
+) -> None:
+    write_tile(tree, 0, 0, 0, seen(0, 0), overwrite=True, shard_bytes=shard_bytes)
+    chunk = next((tree / "0" / "0_0" / "0").rglob(files))
     chunk.write_bytes(chunk.read_bytes()[:100])
-    with pytest.raises(OSError, match="has 100 bytes"):
+    with pytest.raises(OSError, match=message):
         stitched(tree, tmp_path / "o")
     assert [path.name for path in tmp_path.iterdir()] == ["tiles"]
 

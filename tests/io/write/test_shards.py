@@ -1,0 +1,129 @@
+"""Files of many chunks: the boxes that our writers fill are the files that readers look for."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorstore as ts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpustitch.io.volumes.shard_files import ShardNames
+from gpustitch.io.write.precomputed import PrecomputedWriter
+from gpustitch.io.write.pyramid_layout import level_shape, morton_order
+from gpustitch.io.write.shards import (
+    DEFAULT_SHARD_BYTES,
+    fitting_shard_bytes,
+    grid_of,
+    in_order_of_shards,
+    precomputed_sharding,
+    shard_shape,
+    unfinished_bytes,
+)
+from gpustitch.model import Box, Spacing
+from gpustitch.ops.pyramid import downsample
+from tests.io.volumes.stored_volumes import folder, ours, read
+
+shapes = st.tuples(*[st.integers(1, 70)] * 3)
+chunks = st.tuples(*[st.sampled_from([1, 3, 8, 16])] * 3)
+
+
+def scale_of(shape, chunk, sharding):
+    return {"size": shape[::-1], "chunk_sizes": [chunk[::-1]], "sharding": sharding}
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes, chunks, st.integers(0, 1 << 20))
+def test_a_file_is_a_box_of_chunks_and_no_larger_than_stated(shape, chunk, shard_bytes) -> None:
+    """By the definition of the format: all chunks of a box, and no others, have the number of one file."""
+    file, sharding = (
+        shard_shape(shape, chunk, 2, shard_bytes),
+        precomputed_sharding(shape, chunk, 2, shard_bytes, "raw"),
+    )
+    assert all(f % c == 0 for f, c in zip(file, chunk, strict=True))
+    assert file == chunk or math.prod(file) * 2 <= shard_bytes
+    # The compressed Morton code, a bit of x, y and z in turn as far as each has any.
+    bits = [(n - 1).bit_length() for n in grid_of(shape, chunk)[::-1]]
+    files = {}
+    for index in np.ndindex(*grid_of(shape, chunk)):
+        code = place = 0
+        for bit in range(max(bits)):
+            for number, length in zip(index[::-1], bits, strict=True):
+                if bit < length:
+                    code |= (number >> bit & 1) << place
+                    place += 1
+        number = code >> sharding["preshift_bits"] >> sharding["minishard_bits"]
+        assert number < 1 << sharding["shard_bits"]
+        box = tuple(i * c // f for i, c, f in zip(index, chunk, file, strict=True))
+        assert files.setdefault(number, box) == box
+    assert len(files) == len(set(files.values())) == len(ShardNames(scale_of(shape, chunk, sharding)).axes[0])
+    assert math.prod(grid_of(shape, file)) == len(files)
+    # The record's order is that of the numbers.
+    flags = np.random.default_rng(0).random(grid_of(shape, file)) < 0.5
+    expected = [flags[files[number]] for number in sorted(files)]
+    np.testing.assert_array_equal(in_order_of_shards(flags, shape, chunk, file), expected)
+
+
+@settings(max_examples=15, deadline=None)
+@given(shapes, st.integers(1, 1 << 15), st.sampled_from(["none", "gzip"]), st.booleans(), st.data())
+def test_volumes_in_shards_are_read_back_by_all(shape, shard_bytes, codec, is_sparse, data) -> None:
+    cloudvolume = pytest.importorskip("cloudvolume")
+    voxels = np.random.default_rng(0).integers(1, 60000, shape).astype(np.uint16)
+    if is_sparse:
+        corner = [data.draw(st.integers(0, n)) for n in shape]
+        voxels[tuple(slice(c, None) for c in corner)] = 0
+    with folder() as path:
+        ours(path, voxels, shard_bytes=shard_bytes, codec=codec)
+        for level, expected in enumerate((voxels, downsample(voxels))):
+            np.testing.assert_array_equal(read(path, level=level), expected)
+            spec = {"driver": "neuroglancer_precomputed", "kvstore": f"file://{path}/", "scale_index": level}
+            np.testing.assert_array_equal(ts.open(spec).result().read().result()[..., 0].T, expected)
+            theirs = cloudvolume.CloudVolume(f"file://{path}", mip=level, progress=False, fill_missing=True)
+            np.testing.assert_array_equal(np.asarray(theirs[:])[..., 0].T, expected)
+        assert not list(path.rglob("*__lock*"))
+
+
+def test_no_file_is_read_while_it_is_written(tmp_path) -> None:
+    """A shard that is written in parts would be read and written again for each part."""
+
+    def n_read() -> int:
+        found = ts.experimental_collect_matching_metrics("/tensorstore/kvstore/file/bytes_read")
+        return sum(value["value"] for metric in found for value in metric["values"])
+
+    before = n_read()
+    voxels = np.random.default_rng(0).integers(1, 9, (40, 50, 60)).astype(np.uint16)
+    ours(tmp_path / "v", voxels, shard_bytes=16_384)
+    ours(tmp_path / "v.zarr", voxels, shard_bytes=16_384)
+    assert n_read() - before < 8192  # the descriptions
+    scale = json.loads((tmp_path / "v" / "info").read_text())["scales"][0]
+    assert scale["sharding"]["preshift_bits"] == 4 and len(list((tmp_path / "v" / "1_1_1").iterdir())) == 3 * 4 * 2
+
+
+def test_little_is_unfinished_if_blocks_come_in_order(tmp_path) -> None:
+    """What is begun and not whole stays below what is foretold, for columns of blocks along a Morton curve."""
+    shape, chunk, levels, shard_bytes = (64, 128, 128), (8, 8, 8), 3, 8192
+    options = {"downsample": downsample, "levels": levels, "chunk_shape": chunk, "shard_bytes": shard_bytes}
+    foretold = unfinished_bytes(shape, chunk, 2, levels, shard_bytes, (64, 16, 16))
+    most = 0
+    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, Spacing(1, 1, 1), flush=False, **options) as writer:
+        for _, row, column in morton_order((1, 8, 8)):
+            for block in Box((0, 16 * row, 16 * column), (64, 16 * row + 16, 16 * column + 16)).blocks((8, 16, 16)):
+                writer.write(block, np.ones(block.shape, np.uint16))
+                held = sum(p.voxels.nbytes for p in writer._pending.values() if p.voxels is not None)
+                most = max(most, held)
+    assert 0 < most <= foretold
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.integers(1, 5000)] * 3), st.tuples(*[st.integers(1, 5000)] * 3), st.integers(20, 34))
+def test_smaller_files_are_chosen_where_much_would_be_unfinished(shape, front, bits) -> None:
+    chosen = fitting_shard_bytes(shape, (64, 64, 64), 2, 5, front, 1 << bits)
+    assert chosen <= DEFAULT_SHARD_BYTES
+    fits = unfinished_bytes(shape, (64, 64, 64), 2, 5, chosen, front) <= 1 << bits
+    assert fits or chosen <= 64**3 * 2
+    if chosen < DEFAULT_SHARD_BYTES:
+        assert unfinished_bytes(shape, (64, 64, 64), 2, 5, 2 * chosen, front) > 1 << bits
+    assert all(n >= 1 for level in range(5) for n in level_shape(shape, level))
