@@ -10,8 +10,8 @@ ZYX = tuple[int, int, int]
 
 
 def _triple(values: Sequence[int]) -> ZYX:
-    z, y, x = (int(v) for v in values)
-    return z, y, x
+    z, y, x = values
+    return int(z), int(y), int(x)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagecodecs
 
@@ -27,6 +28,15 @@ _DECODE: Mapping[str, Callable[[bytes], Any]] = {
 }
 # Neuroglancer and cloud-volume put all files into one folder, neuroglancer-scripts also into a folder for x and for y.
 _KINDS = tuple((separator, suffix) for separator in "_/" for suffix in _DECODE)
+
+
+class ChunkPart(NamedTuple):
+    """What a box and a chunk share: number and shape of the chunk, and where the voxels lie in it and in the box."""
+
+    index: ZYX
+    shape: ZYX
+    of_chunk: tuple[slice, slice, slice]
+    of_box: tuple[slice, slice, slice]
 
 
 class ChunkFiles:
@@ -68,6 +78,7 @@ class ChunkFiles:
             {f"{at + start}-{at + min(start + step, size)}": i for i, start in enumerate(range(0, size, step))}
             for at, step, size in zip(self._offset, self.chunk_shape, self._whole.shape, strict=True)
         ]
+        self._bounds = [list(axis) for axis in self.axes]
         recorded = None if record is None else record.written.get(scale["key"])
         found = check_presence(self.folder, self, recorded, allow_missing=allow_missing)
         self._kinds = found.kinds
@@ -90,18 +101,27 @@ class ChunkFiles:
     def name(self, index: Index, kind: int = 1) -> str:
         """As :class:`gpustitch.io.volumes.presence.Naming` says."""
         separator, suffix = _KINDS[kind - 1]
-        bounds = self.box(index).shift(self._offset)
-        return separator.join(f"{a}-{b}" for a, b in zip(bounds.start[::-1], bounds.stop[::-1], strict=True)) + suffix
+        z, y, x = (bounds[i] for bounds, i in zip(self._bounds, index, strict=True))
+        return separator.join((x, y, z)) + suffix
 
-    def box(self, index: Index) -> Box:
-        """The voxels of a chunk; chunks at the end of an axis are smaller."""
-        corner = [i * n for i, n in zip(index, self.chunk_shape, strict=True)]
-        return Box.of_shape(self.chunk_shape, corner).intersect(self._whole)
+    def parts(self, box: Box) -> Iterator[ChunkPart]:
+        """The parts of ``box``, which lies in the volume, that lie in one chunk each, z slowest."""
+        bounds = zip(box.start, box.stop, self.chunk_shape, self._whole.stop, strict=True)
+        for z, y, x in itertools.product(*(list(_parts(*of_axis)) for of_axis in bounds)):
+            yield ChunkPart((z[0], y[0], x[0]), (z[1], y[1], x[1]), (z[2], y[2], x[2]), (z[3], y[3], x[3]))
 
     def file(self, index: Index) -> tuple[Path, str] | None:
         """The file of a chunk and the suffix that says how it is compressed; None for a chunk of zeros."""
         kind = int(self._kinds[index])
         return (self.folder / self.name(index, kind), _KINDS[kind - 1][1]) if kind else None
+
+
+def _parts(start: int, stop: int, length: int, end: int) -> Iterator[tuple[int, int, slice, slice]]:
+    """As ``ChunkPart``, along one axis of ``end`` voxels; chunks at its end are smaller than ``length``."""
+    for i in range(start // length, -(-stop // length)):
+        first = i * length
+        a, b = max(start, first), min(stop, first + length)
+        yield i, min(length, end - first), slice(a - first, b - first), slice(a - start, b - start)
 
 
 def decompressed(file: Path, suffix: str) -> bytes:

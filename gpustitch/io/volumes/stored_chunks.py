@@ -7,6 +7,7 @@ A library that decodes whole chunks copies all voxels several times.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError
-from gpustitch.io.volumes.chunk_files import ChunkFiles, decompressed
+from gpustitch.io.volumes.chunk_files import ChunkFiles, ChunkPart, decompressed
 from gpustitch.io.windows import StoredFile
-from gpustitch.model import Box
+from gpustitch.model import ZYX, Box
 
-Decode = Callable[[Path, bytes, Box], npt.NDArray[Any]]
+Decode = Callable[[Path, bytes, ZYX], npt.NDArray[Any]]
 
 
 class StoredChunks:
@@ -51,49 +52,46 @@ class StoredChunks:
             If a file cannot be read or its size is not the chunk's.
         """
         out = np.zeros(box.shape, self._dtype.newbyteorder("="))
-        for part in box.blocks(self._files.chunk_shape):
-            z, y, x = (s // n for s, n in zip(part.start, self._files.chunk_shape, strict=True))
-            stored = self._files.file((z, y, x))
+        for part in self._files.parts(box):
+            stored = self._files.file(part.index)
             if stored is None:
                 continue
             file, suffix = stored
-            chunk, to = self._files.box((z, y, x)), out[part.slices(box.start)]
+            to = out[part.of_box]
             if suffix or not self._is_raw:
-                np.copyto(to, self._decode(file, decompressed(file, suffix), chunk)[part.slices(chunk.start)])
+                np.copyto(to, self._decode(file, decompressed(file, suffix), part.shape)[part.of_chunk])
             else:
-                self._copy(file, chunk, part, to)
+                self._copy(file, part, to)
         return out
 
-    def _copy(self, file: Path, chunk: Box, part: Box, out: npt.NDArray[Any]) -> None:
+    def _copy(self, file: Path, part: ChunkPart, out: npt.NDArray[Any]) -> None:
         """Copy a part of a raw chunk from its file."""
-        planes, rows, columns = part.slices(chunk.start)
-        n_rows, n_columns = chunk.shape[1:]
+        planes, rows, columns = part.of_chunk
         try:
             stored = StoredFile(file)
         except OSError as error:
             raise DamagedInputError(f"{file} cannot be read: {error.strerror}") from error
         with stored:
-            self._checked_size(file, chunk, stored.size)
-            voxels = np.empty((planes.stop - planes.start, n_rows, n_columns), self._dtype)
+            self._check_size(file, part.shape, stored.size)
+            voxels = np.empty((planes.stop - planes.start, *part.shape[1:]), self._dtype)
             stored.fill(voxels, planes.start * voxels[0].nbytes, "a chunk")
         np.copyto(out, voxels[:, rows, columns])
 
-    def _voxels(self, file: Path, data: bytes, chunk: Box) -> npt.NDArray[Any]:
-        self._checked_size(file, chunk, len(data))
-        return np.frombuffer(data, self._dtype).reshape(chunk.shape)
+    def _voxels(self, file: Path, data: bytes, shape: ZYX) -> npt.NDArray[Any]:
+        self._check_size(file, shape, len(data))
+        return np.frombuffer(data, self._dtype).reshape(shape)
 
-    def _checked_size(self, file: Path, chunk: Box, size: int) -> int:
-        expected = chunk.size * self._dtype.itemsize
+    def _check_size(self, file: Path, shape: ZYX, size: int) -> None:
+        expected = math.prod(shape) * self._dtype.itemsize
         if size != expected:
-            raise DamagedInputError(f"{file} has {size} bytes but a chunk of {chunk.shape} voxels has {expected}")
-        return expected
+            raise DamagedInputError(f"{file} has {size} bytes but a chunk of {shape} voxels has {expected}")
 
 
 def decoder(info: dict[str, Any], scale: dict[str, Any]) -> Decode:
     """The function that decodes the chunks of a scale: tensorstore reads each as a volume of one chunk in memory."""
 
-    def decode(file: Path, data: bytes, chunk: Box) -> npt.NDArray[Any]:
-        size = list(chunk.shape[::-1])
+    def decode(file: Path, data: bytes, shape: ZYX) -> npt.NDArray[Any]:
+        size = list(shape[::-1])
         alone = {**scale, "key": "c", "size": size, "chunk_sizes": [size], "voxel_offset": [0, 0, 0]}
         context = ts.Context()  # each has its own memory, so that threads do not meet
         memory = ts.KvStore.open({"driver": "memory"}, context=context).result()

@@ -54,7 +54,7 @@ def find_blobs(
     wide_px = [surround * s for s in sigma_px]
     contrast, level = smooth(volume, sigma_px), smooth(volume, wide_px)
     contrast -= level
-    if volume.dtype.kind != "u":
+    if volume.dtype.kind != "u" and (volume < 0).any():
         level = smooth(abs(xp.asarray(volume, dtype=xp.float32)), wide_px)
     level *= smoothing_error(sigma_px) + smoothing_error(wide_px)
     positions = _local_maxima(contrast, level, sigma_px)

@@ -23,6 +23,8 @@ class Counted:
         self.spacing: Spacing = volume.spacing
         self.dtype: np.dtype[Any] = volume.dtype
         self.n_bytes = 0
+        if hasattr(volume, "depth"):
+            self.depth: int = volume.depth
         if hasattr(volume, "read_along_sheet"):
             self.read_along_sheet = self._read_along_sheet
 

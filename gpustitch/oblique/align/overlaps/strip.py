@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gpustitch.array import Array, Device, namespace, on, to_device
 from gpustitch.model import ZYX, Box, Volume
@@ -39,23 +40,38 @@ def read_strip(
     that are covered and finite.
     """
     sigmas = (sigma, tuple(_WIDE * s for s in sigma))
-    voxels = volume.read(box)
-    covered = volume.coverage.mask(box) if volume.coverage.absent else np.ones(1, np.bool_)
-    if voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
+    means = getattr(volume, "read_means", None)
+    voxels = volume.read(box) if means is None else means(box, binning)
+    covered = _covered(volume, box)
+    if means is None and voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
         voxels, covered = np.where(finite, voxels, 0), covered & finite
     with on(device):
-        image = _binned(to_device(voxels, device), binning)
+        image = to_device(voxels, device)
+        if means is None:
+            image = _binned(image, binning)
         xp = namespace(image)
         if covered.all():
             # Without a common level little is lost to rounding, and of one level nothing is left.
             image -= image.mean(dtype=xp.float64).astype(xp.float32)
             narrow, wide = (smooth(image, s) for s in sigmas)
             return Strip(narrow - wide, None, box.start, binning)
-        weight = _binned(to_device(covered, device), binning)
-        image -= (image.sum(dtype=xp.float64) / max(1.0, float(weight.sum()))).astype(xp.float32) * weight
+        weight = _binned(to_device(covered, device), [min(n, m) for n, m in zip(binning, covered.shape, strict=True)])
+        n_covered = float(weight.sum()) * (image.size / weight.size)
+        image -= (image.sum(dtype=xp.float64) / max(1.0, n_covered)).astype(xp.float32) * weight
         narrow, wide = (smooth(image, s) / xp.maximum(smooth(weight, s), 1e-3) for s in sigmas)
         mask = weight > _COVERED
-        return Strip(xp.where(mask, narrow - wide, xp.float32(0)), mask, box.start, binning)
+        voxels = xp.where(mask, narrow - wide, xp.float32(0))
+        return Strip(voxels, None if mask.all() else xp.broadcast_to(mask, voxels.shape), box.start, binning)
+
+
+def _covered(volume: Volume, box: Box) -> npt.NDArray[np.bool_]:
+    """Which voxels of a box are covered; one plane and row where all are alike, one voxel where nothing is absent."""
+    coverage = volume.coverage
+    if not coverage.absent:
+        return np.ones((1, 1, 1), np.bool_)
+    if not coverage.shear and Box.of_shape(coverage.shape).contains(box):
+        box = Box(box.start, (box.start[0] + 1, box.start[1] + 1, box.stop[2]))
+    return coverage.mask(box)
 
 
 def _binned(voxels: Array, binning: Sequence[int]) -> Array:

@@ -54,6 +54,8 @@ class Beliefs:
         beliefs have to be made anew from ``chosen``.
         """
         h, gained = self.hypotheses, 0.0
+        # Changes that gain one by one may lose together, and what was left is then reached again, and again.
+        seen, one_by_one = {self.chosen.tobytes(): gained}, False
         for _ in range(4 * len(h.fixed)):
             odds = self.log_odds()
             best = h.likeliest(odds)
@@ -66,9 +68,12 @@ class Beliefs:
             if self._alone_holds(first, int(best[first])):
                 self.chosen[first] = best[first]
                 return gained + float(gain[first])
-            links = self._together(gain, best)
+            links = np.array([first]) if one_by_one else self._together(gain, best)
             gained += float(gain[links].sum())
             self.change(links, best[links])
+            state = self.chosen.tobytes()
+            one_by_one |= state in seen
+            gained = seen.setdefault(state, gained)
         return gained
 
     def _alone_holds(self, link: int, hypothesis: int) -> bool:

@@ -172,8 +172,9 @@ class AxisPosterior:
         """Covariance of the offsets of some pairs of tiles, for one scale, shape (pairs, pairs)."""
         vectors, damping = self.links.vectors[moving] - self.links.vectors[fixed], self._damping[scale]
         through = vectors @ (damping[:, None] * self._turned)
-        own = (vectors * (self.tile_variance[scale] * damping)) @ vectors.T
-        return np.asarray(own + through @ self._coefficients[1][scale] @ through.T)
+        # A matrix times its own transpose is half the work of another product.
+        root = vectors * np.sqrt(self.tile_variance[scale] * damping)
+        return np.asarray(root @ root.T + through @ self._coefficients[1][scale] @ through.T)
 
     def variances(self, scales: Integers) -> Floats:
         """Variance of each position relative to the mean of all tiles, shape (s, n)."""
