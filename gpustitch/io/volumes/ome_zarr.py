@@ -18,7 +18,7 @@ from gpustitch.io.volumes.ome_choice import chosen_place, chosen_series
 from gpustitch.io.volumes.ome_metadata import METADATA, check_order, read_ome_image, read_series
 from gpustitch.io.volumes.precomputed import SIDECAR, read_scan
 from gpustitch.io.volumes.presence import check_presence
-from gpustitch.io.volumes.record import read_record
+from gpustitch.io.volumes.record import check_levels, read_record
 from gpustitch.io.volumes.zarr_arrays import Selection, open_zarr_array
 from gpustitch.io.volumes.zarr_files import ZarrNames
 from gpustitch.model import ZYX, Box, Coverage, Spacing
@@ -129,6 +129,8 @@ class OmeZarrVolume:
             (self.path, self.image.paths[self.level]) if not self.image.is_bare else (folder.parent, folder.name)
         )
         record = read_record(owner, is_due=self.image.has_record and not allow_missing)
+        if record is not None and not self.image.is_bare:
+            check_levels(record, self.image.paths)
         recorded = None if record is None else record.written.get(name)
         names = ZarrNames(folder)
         found = check_presence(

@@ -20,6 +20,9 @@ from gpustitch.io.volumes.chunk_files import ChunkFiles, decompressed
 from gpustitch.io.windows import StoredFile
 from gpustitch.model import Box
 
+# Encoded voxels are rarely larger than plain ones, except the tables of very small chunks.
+_MOST_OVER, _MOST_HEAD = 2, 1 << 20
+
 Decode = Callable[[Path, bytes, Box], npt.NDArray[Any]]
 
 
@@ -59,7 +62,9 @@ class StoredChunks:
             file, suffix = stored
             chunk, to = self._files.box((z, y, x)), out[part.slices(box.start)]
             if suffix or not self._is_raw:
-                np.copyto(to, self._decode(file, decompressed(file, suffix), chunk)[part.slices(chunk.start)])
+                most = chunk.size * self._dtype.itemsize
+                data = decompressed(file, suffix, most if self._is_raw else _MOST_OVER * most + _MOST_HEAD)
+                np.copyto(to, self._decode(file, data, chunk)[part.slices(chunk.start)])
             else:
                 self._copy(file, chunk, part, to)
         return out

@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.io.checked import read_json
 from gpustitch.io.provenance import write_json
 from gpustitch.model import (
     ZYX,
@@ -57,6 +58,7 @@ from gpustitch.model.arrays import PxZYX
 
 # Version of the file. What spimstitch and earlier versions wrote states none and is read as version 1.
 SCHEMA = 1
+_MOST = 1e12  # um or voxels: nothing lies farther away
 
 
 @dataclass(frozen=True)
@@ -201,11 +203,12 @@ def read_alignment(path: str | Path) -> Alignment:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return _parsed(content)
+        return _parsed(read_json(path))
     except FileNotFoundError as error:
         raise InputMissingError(f"there is no alignment file {path}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, IsADirectoryError
+    ) as error:  # fmt: skip
         raise DamagedInputError(
             f"{path} is not an alignment file as oblique-align writes it: {type(error).__name__}: {error}; "
             "run oblique-align again"
@@ -336,8 +339,8 @@ def _slant(content: Mapping[str, Any]) -> float | None:
 
 def _xyz(values: Any) -> tuple[float, float, float]:
     first, second, third = (float(v) for v in values)
-    if not all(map(math.isfinite, (first, second, third))):
-        raise ValueError(f"{values} are not three numbers")
+    if not all(abs(v) <= _MOST for v in (first, second, third)):  # nor is NaN
+        raise ValueError(f"{values} are not three numbers within {_MOST:g}")
     return first, second, third
 
 
