@@ -66,6 +66,13 @@ def number(value: Any, what: str, above: float = -math.inf, most: float = 1e15) 
     return float(value)
 
 
+def flag(value: Any, what: str) -> bool:
+    """``value`` if it is true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} is {_shown(value)}, not true or false")
+    return value
+
+
 def text(value: Any, what: str) -> str:
     """``value`` if it is a text."""
     if not isinstance(value, str):

@@ -17,6 +17,7 @@ from gpustitch.io.volumes.format import FULL, Access, StoredVolume, VolumeFormat
 from gpustitch.io.volumes.precomputed_info import checked_info
 from gpustitch.io.volumes.presence import check_presence
 from gpustitch.io.volumes.record import check_levels, read_record
+from gpustitch.io.volumes.replaced import Unchanged
 from gpustitch.io.volumes.shard_files import ShardNames
 from gpustitch.io.volumes.stored_chunks import StoredChunks, decoder
 from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
@@ -108,6 +109,7 @@ class PrecomputedVolume:
     def __init__(self, path: str | Path, level: int = 0, *, allow_missing: bool = False) -> None:
         self.path = Path(path)
         self.level = level
+        self._unchanged = Unchanged(self.path, [self.path / "info"])
         info = read_info(self.path)
         if not 0 <= level < len(info["scales"]):
             raise ParameterError(f"{self.path} has levels 0 to {len(info['scales']) - 1}; `level` is {level}")
@@ -169,9 +171,11 @@ class PrecomputedVolume:
         Raises
         ------
         DamagedInputError
-            If a chunk cannot be read.
+            If a chunk cannot be read, or the volume is another since it was opened.
         """
-        return padded(box, self.shape, self.dtype, self._decoded if self._chunks is None else self._chunks.read)
+        voxels = padded(box, self.shape, self.dtype, self._decoded if self._chunks is None else self._chunks.read)
+        self._unchanged.check()
+        return voxels
 
     def _decoded(self, box: Box) -> npt.NDArray[Any]:
         try:
