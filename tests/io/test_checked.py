@@ -27,7 +27,7 @@ from tests.io.edits import edits
 
 SCAN = ObliqueScan(5, 8, 8, 1.0, math.sqrt(0.5))
 VOXELS = np.random.default_rng(0).integers(1, 999, SCAN.coverage.shape).astype(np.uint16)
-EVERY = 11  # of all edits of a document; their number is no multiple of it, so that kinds and places vary
+EVERY = 23  # of all edits of a document; their number is no multiple of it, so that kinds and places vary
 
 
 @pytest.fixture(name="volume", params=["precomputed", "without record", "zarr"])
@@ -79,7 +79,7 @@ def test_no_edit_of_a_volumes_descriptions_gives_other_voxels(volume: Path) -> N
             # Without a record nothing tells that there was a finer level.
             is_level_lost = not is_recorded and found.shape != VOXELS.shape and "0) removed" in what
             assert is_level_lost or np.array_equal(found, VOXELS), what
-    assert n_read > 10 and n_refused > 60
+    assert n_read > 5 and n_refused > 30
     np.testing.assert_array_equal(read(volume), VOXELS)
 
 

@@ -219,7 +219,9 @@ def _parsed(content: dict[str, Any]) -> Alignment:
     schema = table(content, "it").get("schema", SCHEMA)
     if schema != SCHEMA:
         raise ValueError(f"it is of schema {schema}, and this version of gpustitch reads schema {SCHEMA}")
-    origins = {_xyz(json.loads(key)): _xyz(value) for key, value in table(content.get("alignments", {}), "alignments").items()}
+    origins = {
+        _xyz(json.loads(key)): _xyz(value) for key, value in table(content.get("alignments", {}), "alignments").items()
+    }
     if "voxel_size" not in content and not origins:
         raise KeyError("alignments")
     entries = rows(content.get("links", []), "links")

@@ -12,15 +12,14 @@ from gpustitch.oblique.mosaic.file import read_alignment, write_alignment
 from tests.io.edits import edits
 from tests.oblique.mosaic.test_file import SPACING, record
 
-EVERY = 37
+EVERY = 53
 
 
-@pytest.mark.parametrize("phase", range(2))
-def test_a_damaged_alignment(tmp_path: Path, phase: int) -> None:
+def test_a_damaged_alignment(tmp_path: Path) -> None:
     path, n_refused = tmp_path / "align.json", 0
     write_alignment(path, record())
     for number, (_, bad) in enumerate(edits(json.loads(path.read_text()))):
-        if number % EVERY == phase:
+        if number % EVERY == 0:
             path.write_text(json.dumps(bad))
             try:
                 read_alignment(path).placement(SPACING)
