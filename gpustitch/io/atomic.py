@@ -6,11 +6,20 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gpustitch.errors import GpustitchError, OutputError, OutputExistsError, ParameterError
-from gpustitch.io.partial import final_place, flush, is_there, locked_file, locked_folder, put
+from gpustitch.io.partial import (
+    final_place,
+    flush,
+    is_there,
+    locked_file,
+    locked_folder,
+    put,
+    restore,
+    set_aside,
+)  # fmt: skip
 from gpustitch.model import channel_of
 
 
@@ -106,6 +115,64 @@ def atomic_file(path: Path, *, overwrite: bool = False, durable: bool = True) ->
             partial.unlink(missing_ok=True)
             raise
         put(partial, path, overwrite=overwrite, durable=durable)
+
+
+def record_of(path: Path) -> Path:
+    """Where the record of a file lies, which says how the file was made: beside it, as ``<name>.json``."""
+    return path.with_name(f"{path.name}.json")
+
+
+@contextlib.contextmanager
+def atomic_record(path: Path, *, overwrite: bool = False) -> Iterator[Callable[[str], None]]:
+    """Give a function that writes the record of ``path``, which itself is to get its name within the block, after it.
+
+    At no time a record lies beside a file that it is not about: an old one goes when the new one is written, which gets
+    its name as soon as ``path`` has. Both are as before if ``path`` is. No other run writes the two meanwhile.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As :func:`atomic_file` raises them.
+    """
+    record = record_of(path)
+    check_file_output(record, overwrite=overwrite)
+    with os_errors(path), contextlib.ExitStack() as stack:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = stack.enter_context(locked_file(record))
+        known = _identity(path)
+
+        def write(text: str) -> None:
+            partial.write_text(text, encoding="utf-8")
+            flush(partial)
+            if overwrite:
+                set_aside(record)
+
+        def settle() -> None:
+            if not os.path.lexists(partial):
+                return
+            if partial.stat().st_size and _identity(path) != known:
+                put(partial, record, overwrite=overwrite)
+            else:
+                partial.unlink()
+                restore(record)
+
+        try:
+            yield write
+        finally:
+            try:
+                settle()
+            except KeyboardInterrupt:
+                settle()
+                raise
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another of its name; None if there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 @contextlib.contextmanager

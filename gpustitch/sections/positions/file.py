@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.io.atomic import atomic_file
+from gpustitch.io.atomic import atomic_file, atomic_record, record_of
 from gpustitch.io.checked import rows, whole
 from gpustitch.io.images.files import reading
 from gpustitch.io.provenance import json_text
 from gpustitch.sections.faults.find import SectionFault
-from gpustitch.sections.similarity.file import sidecar_of
 
 COLUMNS = (
     "z-index",
@@ -195,8 +194,8 @@ def new_record(
     OutputExistsError or OutputError if that cannot be.
     """
     record = {"schema": SCHEMA, **content, "faults": [vars(fault) for fault in faults]}
-    with atomic_file(sidecar_of(table), overwrite=overwrite) as partial:
-        partial.write_text(json_text(record), encoding="utf-8")
+    with atomic_record(table, overwrite=overwrite) as write:
+        write(json_text(record))
         yield
 
 
@@ -210,7 +209,7 @@ def read_faulty(table: Path, fault_type: str) -> set[int]:
     DamagedInputError
         If it cannot be read, or a later version of gpustitch wrote it.
     """
-    record = sidecar_of(table)
+    record = record_of(table)
     with reading(record, "what z-spacing found"):
         content = json.loads(record.read_text(encoding="utf-8"))
         schema = content.get("schema", 1)
