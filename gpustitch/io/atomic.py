@@ -86,9 +86,13 @@ def check_free_space(path: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(parent).free
     if free < needed_bytes:
         raise OutputError(
-            f"{path} needs about {needed_bytes / 1e9:.2f} GB but the disk at {parent} has {free / 1e9:.2f} GB free; "
+            f"{path} needs about {_size(needed_bytes)} but the disk at {parent} has {_size(free)} free; "
             "free some space or choose another disk for the output"
         )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.2f} MB"
 
 
 @contextlib.contextmanager
@@ -104,13 +108,16 @@ def atomic_file(path: Path, *, overwrite: bool = False, durable: bool = True) ->
         As :func:`check_file_output` raises them. Also if another run is writing ``path`` or has written it meanwhile.
     """
     check_file_output(path, overwrite=overwrite)
+    if path.exists():
+        path = path.resolve()  # a link stays; its target is written
     with os_errors(path), contextlib.ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = stack.enter_context(locked_file(path))
         try:
-            yield partial
-            if durable:
-                flush(partial)
+            with os_errors(path):  # told before what was written is removed: the disk then has room again
+                yield partial
+                if durable:
+                    flush(partial)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
@@ -169,7 +176,7 @@ def atomic_record(path: Path, *, overwrite: bool = False) -> Iterator[Callable[[
 def _identity(path: Path) -> tuple[int, int, int] | None:
     """What tells a file from another of its name; None if there is none."""
     try:
-        status = path.lstat()
+        status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_mtime_ns
@@ -193,7 +200,8 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         partial = stack.enter_context(locked_folder(path))
         check_output(path, overwrite=overwrite)  # a killed run may have been completed
         try:
-            yield partial
+            with os_errors(path):
+                yield partial
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
