@@ -6,11 +6,20 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gpustitch.errors import GpustitchError, OutputError, OutputExistsError, ParameterError
-from gpustitch.io.partial import final_place, flush, is_there, locked_file, locked_folder, put
+from gpustitch.io.partial import (
+    final_place,
+    flush,
+    is_there,
+    locked_file,
+    locked_folder,
+    put,
+    restore,
+    set_aside,
+)  # fmt: skip
 from gpustitch.model import channel_of
 
 
@@ -77,9 +86,13 @@ def check_free_space(path: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(parent).free
     if free < needed_bytes:
         raise OutputError(
-            f"{path} needs about {needed_bytes / 1e9:.2f} GB but the disk at {parent} has {free / 1e9:.2f} GB free; "
+            f"{path} needs about {_size(needed_bytes)} but the disk at {parent} has {_size(free)} free; "
             "free some space or choose another disk for the output"
         )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.2f} MB"
 
 
 @contextlib.contextmanager
@@ -95,17 +108,78 @@ def atomic_file(path: Path, *, overwrite: bool = False, durable: bool = True) ->
         As :func:`check_file_output` raises them. Also if another run is writing ``path`` or has written it meanwhile.
     """
     check_file_output(path, overwrite=overwrite)
+    if path.exists():
+        path = path.resolve()  # a link stays; its target is written
     with os_errors(path), contextlib.ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = stack.enter_context(locked_file(path))
         try:
-            yield partial
-            if durable:
-                flush(partial)
+            with os_errors(path):  # told before what was written is removed: the disk then has room again
+                yield partial
+                if durable:
+                    flush(partial)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
         put(partial, path, overwrite=overwrite, durable=durable)
+
+
+def record_of(path: Path) -> Path:
+    """Where the record of a file lies, which says how the file was made: beside it, as ``<name>.json``."""
+    return path.with_name(f"{path.name}.json")
+
+
+@contextlib.contextmanager
+def atomic_record(path: Path, *, overwrite: bool = False) -> Iterator[Callable[[str], None]]:
+    """Give a function that writes the record of ``path``, which itself is to get its name within the block, after it.
+
+    At no time a record lies beside a file that it is not about: an old one goes when the new one is written, which gets
+    its name as soon as ``path`` has. Both are as before if ``path`` is. No other run writes the two meanwhile.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As :func:`atomic_file` raises them.
+    """
+    record = record_of(path)
+    check_file_output(record, overwrite=overwrite)
+    with os_errors(path), contextlib.ExitStack() as stack:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = stack.enter_context(locked_file(record))
+        known = _identity(path)
+
+        def write(text: str) -> None:
+            partial.write_text(text, encoding="utf-8")
+            flush(partial)
+            if overwrite:
+                set_aside(record)
+
+        def settle() -> None:
+            if not os.path.lexists(partial):
+                return
+            if partial.stat().st_size and _identity(path) != known:
+                put(partial, record, overwrite=overwrite)
+            else:
+                partial.unlink()
+                restore(record)
+
+        try:
+            yield write
+        finally:
+            try:
+                settle()
+            except KeyboardInterrupt:
+                settle()
+                raise
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another of its name; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 @contextlib.contextmanager
@@ -126,7 +200,8 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         partial = stack.enter_context(locked_folder(path))
         check_output(path, overwrite=overwrite)  # a killed run may have been completed
         try:
-            yield partial
+            with os_errors(path):
+                yield partial
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise

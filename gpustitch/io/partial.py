@@ -143,8 +143,6 @@ def put(partial: Path, path: Path, *, overwrite: bool, durable: bool = True) -> 
     """
     try:
         _rename(partial, path, overwrite)
-        if durable:
-            flush(path.parent)
     except OSError as error:
         if not os.path.lexists(partial):
             raise OutputError(f"{path}: another program removed what was written so far") from error
@@ -153,7 +151,19 @@ def put(partial: Path, path: Path, *, overwrite: bool, durable: bool = True) -> 
         if os.path.lexists(partial):
             put(partial, path, overwrite=overwrite, durable=durable)
         raise
+    if durable:
+        _flush_name(path)
     _remove_replaced(path)
+
+
+def _flush_name(path: Path) -> None:
+    try:
+        flush(path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"{path} is whole and has its name, but the disk does not confirm it ({error.strerror or error}); "
+            "check the disk"
+        ) from error
 
 
 def _rename(partial: Path, path: Path, overwrite: bool) -> None:
@@ -185,13 +195,15 @@ def _rename_file(partial: Path, path: Path, overwrite: bool) -> None:
             raise
         partial.replace(path)  # a disk without links
     else:
-        partial.unlink()
+        with contextlib.suppress(OSError):  # it has its name: the next run removes the other one
+            partial.unlink()
 
 
 def _kept(partial: Path, path: Path, error: OSError) -> OutputError | OutputExistsError:
     """The error after a finished output was given another name than its own."""
+    suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     for number in itertools.count(1):
-        place = path.with_name(f"{path.stem}.finished{number if number > 1 else ''}{path.suffix}")
+        place = path.with_name(f"{path.name.removesuffix(suffix)}.finished{number if number > 1 else ''}{suffix}")
         if not os.path.lexists(place):
             break
     with contextlib.suppress(OSError):
@@ -219,6 +231,20 @@ def flush(path: Path) -> None:
 def _aside(path: Path) -> Path:
     """A place for what is replaced, whole there under its own name."""
     return Path(tempfile.mkdtemp(prefix=f".{path.name}.replaced-", dir=path.parent), path.name)
+
+
+def set_aside(path: Path) -> None:
+    """Take what is at ``path`` out of the way, whole, until something else gets the name, or :func:`restore`."""
+    if os.path.lexists(path):
+        path.rename(_aside(path))
+
+
+def restore(path: Path) -> None:
+    """Give back its name to what was set aside."""
+    for folder in _replaced(path):
+        if os.path.lexists(folder / path.name) and not os.path.lexists(path):
+            (folder / path.name).rename(path)
+            folder.rmdir()
 
 
 def _complete(partial: Path, path: Path) -> bool:

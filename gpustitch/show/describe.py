@@ -254,7 +254,7 @@ def _record(path: Path) -> str:
     """What a record of gpustitch is about, in a line; empty if the file is none, or an alignment."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         return ""
     if not isinstance(content, dict) or "alignments" in content:
         return ""
@@ -262,7 +262,9 @@ def _record(path: Path) -> str:
         what = next((what for key, what in _FILES.items() if key in content), "")
         return f"{path}: {what}" if what else ""
     what = next((what for key, what in _RECORDS.items() if key in content), "a run")
-    inputs = [entry["path"] for entry in content.get("inputs", [])]
+    listed = content.get("inputs")
+    entries = listed if isinstance(listed, list) else []
+    inputs = [entry["path"] for entry in entries if isinstance(entry, dict) and "path" in entry]
     made_of = f", made of {inputs[0]}" + (f" and {len(inputs) - 1} more" if inputs[1:] else "") if inputs else ""
     return f"{path}: record of {what} by gpustitch {content.get('version', 'unknown')}{made_of}"
 

@@ -73,7 +73,7 @@ def read_outlines(folder: Path) -> tuple[TileOutline, ...]:
     try:
         tiles = json.loads(file.read_text(encoding="utf-8")).get("tiles", ())
         return tuple(_outline(tile) for tile in tiles if "coverage" in tile)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DamagedInputError(f"{file} does not say where tiles are: {error}; remove it to see no tiles") from error
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from gpustitch.errors import OutputError, OutputExistsError, ParameterError
-from gpustitch.io.atomic import atomic_directory, atomic_file, check_apart, check_free_space, check_output
+from gpustitch.io.atomic import (
+    atomic_directory,
+    atomic_file,
+    atomic_record,
+    check_apart,
+    check_free_space,
+    check_output,
+    record_of,
+)  # fmt: skip
 from gpustitch.io.partial import final_place
 
 
@@ -154,6 +163,51 @@ def test_no_inodes_left_is_told_from_no_space(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(os, "statvfs", lambda _path, found=found: found)
         with pytest.raises(OutputError, match=text), atomic_file(tmp_path / "out.bin"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("manager", [atomic_file, atomic_directory])
+def test_no_inodes_are_told_before_what_was_written_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manager: type
+) -> None:
+    real = os.statvfs(tmp_path)
+
+    def found(_path: Path) -> os.statvfs_result:
+        free_files = 0 if any(tmp_path.iterdir()) else 9
+        return os.statvfs_result([*real[:3], 5, 5, 1000, free_files, free_files, *real[8:]])
+
+    monkeypatch.setattr(os, "statvfs", found)
+    with pytest.raises(OutputError, match="no inodes are left"), manager(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.posix
+def test_a_link_to_a_file_stays_and_its_target_is_written(tmp_path: Path) -> None:
+    target = tmp_path / "big disk" / "v.tif"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    (tmp_path / "v.tif").symlink_to(target)
+    (tmp_path / "folder").symlink_to(target.parent)
+    for place, text in ((tmp_path / "v.tif", b"new"), (tmp_path / "folder" / "v.tif", b"newer")):
+        with pytest.raises(OutputExistsError), atomic_file(place):
+            pytest.fail("must not be entered")
+        with atomic_record(place, overwrite=True) as write:
+            write("{}")
+            with atomic_file(place, overwrite=True) as partial:
+                assert partial.parent == target.parent
+                partial.write_bytes(text)
+        assert target.read_bytes() == text and (tmp_path / "v.tif").is_symlink()
+        assert record_of(place).read_text() == "{}"
+    assert sorted(path.name for path in target.parent.iterdir()) == ["v.tif", "v.tif.json"]
+
+
+@pytest.mark.parametrize("manager", [atomic_file, atomic_directory])
+def test_a_folder_of_outputs_that_is_removed_meanwhile_is_told(tmp_path: Path, manager: type) -> None:
+    removed = "out: another program removed what was written so far"
+    with pytest.raises(OutputError, match=removed), manager(tmp_path / "of outputs" / "out") as partial:
+        shutil.rmtree(tmp_path / "of outputs")
+        (partial / "a" if manager is atomic_directory else partial).read_bytes()
 
 
 def test_other_system_errors_pass_unchanged(tmp_path: Path) -> None:

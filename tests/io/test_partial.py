@@ -22,9 +22,11 @@ _CALLS = ("rename", "replace", "link", "unlink", "rmdir", "mkdir")  # what chang
 class Steps:
     """Does something instead of the n-th call that changes a name."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], Any]) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], Any], calls: tuple[str, ...] = _CALLS
+    ) -> None:
         self.left, self.act = number, act
-        for name in _CALLS:
+        for name in calls:
             monkeypatch.setattr(os, name, self._counted(getattr(os, name)))
 
     def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -198,7 +198,7 @@ class Truth:
                 )
                 for tile in record["tiles"]
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DamagedInputError(f"{path} is not the truth of a phantom made by this version: {error}") from error
         return cls(folder, spec, tiles)
 

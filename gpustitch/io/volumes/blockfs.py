@@ -183,14 +183,9 @@ def _spacing_of(directory_file: Path) -> Spacing:
     for holder in (folder.parent, folder):
         if not (holder / "info").is_file():
             continue
-        scales = read_info(holder)["scales"]
-        scale = next((scale for scale in scales if scale.get("key") == folder.name), scales[0])
-        try:
-            x_nm, y_nm, z_nm = (float(v) for v in scale["resolution"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedInputError(
-                f"{holder / 'info'} does not state a voxel size: {type(error).__name__}: {error}"
-            ) from error
+        scales = read_info(holder, has_chunks=False)["scales"]
+        scale = next((scale for scale in scales if scale["key"] == folder.name), scales[0])
+        x_nm, y_nm, z_nm = (float(v) for v in scale["resolution"])
         return Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
     raise ParameterError(f"{directory_file}: no file {folder.parent / 'info'} states its voxel size; give `spacing`")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import re
 import zlib
@@ -20,20 +19,15 @@ from gpustitch.model import ZYX, Box
 _BOUNDS = r"(-?\d+--?\d+)"
 # Names with other suffixes look like chunks, but no place of the grid has such a name.
 _NAME = re.compile(rf"{_BOUNDS}([_/]){_BOUNDS}\2{_BOUNDS}((?:\.\w+)?)")
-_DECODE: Mapping[str, Callable[[bytes], Any]] = {
-    "": bytes,
-    ".gz": gzip.decompress,
-    ".br": imagecodecs.brotli_decode,
-    ".zstd": imagecodecs.zstd_decode,
-}
+_SUFFIXES = ("", ".gz", ".br", ".zstd")
 # Neuroglancer and cloud-volume put all files into one folder, neuroglancer-scripts also into a folder for x and for y.
-_KINDS = tuple((separator, suffix) for separator in "_/" for suffix in _DECODE)
+_KINDS = tuple((separator, suffix) for separator in "_/" for suffix in _SUFFIXES)
 
 
 class ChunkPart(NamedTuple):
     """What a box and a chunk share: number and shape of the chunk, and where the voxels lie in it and in the box."""
 
-    index: ZYX
+    number: ZYX
     shape: ZYX
     of_chunk: tuple[slice, slice, slice]
     of_box: tuple[slice, slice, slice]
@@ -124,11 +118,41 @@ def _parts(start: int, stop: int, length: int, end: int) -> Iterator[tuple[int, 
         yield i, min(length, end - first), slice(a - first, b - first), slice(a - start, b - start)
 
 
-def decompressed(file: Path, suffix: str) -> bytes:
-    """The content of a chunk file with this suffix; DamagedInputError if it cannot be read or decompressed."""
+def decompressed(file: Path, suffix: str, most: int) -> bytes:
+    """The content of a chunk file with this suffix, of at most so many bytes.
+
+    Raises
+    ------
+    DamagedInputError
+        If it cannot be read or decompressed, or is larger.
+    """
     try:
-        return bytes(_DECODE[suffix](file.read_bytes()))
+        return bytes(_DECODE[suffix](file.read_bytes(), most))
     except OSError as error:
         raise DamagedInputError(f"{file} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, RuntimeError, zlib.error) as error:
-        raise DamagedInputError(f"{file} cannot be decompressed: {error}") from error
+        raise DamagedInputError(
+            f"{file} cannot be decompressed to a chunk, which is at most {most} bytes: {error}"
+        ) from error
+
+
+def _gunzipped(data: bytes, most: int) -> bytes:
+    """The content of all members of a gzip file; what is larger than ``most`` is not unpacked."""
+    found = b""
+    while data:
+        member = zlib.decompressobj(wbits=31)
+        found += member.decompress(data, most - len(found) + 1)
+        if len(found) > most:
+            raise ValueError("there is more")
+        if not member.eof:
+            raise EOFError("it ends early")
+        data = member.unused_data.lstrip(b"\0")
+    return found
+
+
+_DECODE: Mapping[str, Callable[[bytes, int], Any]] = {
+    "": lambda data, most: data,
+    ".gz": _gunzipped,
+    ".br": lambda data, most: imagecodecs.brotli_decode(data, out=most),
+    ".zstd": lambda data, most: imagecodecs.zstd_decode(data, out=most),
+}

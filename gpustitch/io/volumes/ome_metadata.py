@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.io.checked import inside
 from gpustitch.io.found import natural_key
 from gpustitch.io.units import um_per
 from gpustitch.io.volumes.record import RECORD_KEY
@@ -104,7 +105,9 @@ def read_ome_image(series: Series) -> OmeImage:
     ome = _ome(attributes)
     try:
         return _image(path, ome, ome["multiscales"][series.number], RECORD_KEY in attributes)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, OSError) as error:
+        if isinstance(error, DamagedInputError):
+            raise
         raise DamagedInputError(
             f"{path} does not describe an OME-Zarr image correctly: {type(error).__name__}: {error}"
         ) from error
@@ -213,6 +216,8 @@ def _array_axes(folder: Path, array: Mapping[str, Any], attributes: Mapping[str,
 def _image(path: Path, ome: Mapping[str, Any], multiscales: dict[str, Any], has_record: bool) -> OmeImage:
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in multiscales.get("axes", _OLD_AXES)]
     names = tuple(str(axis["name"]).lower() for axis in axes)
+    if not all(names):
+        raise ValueError("an axis has no name")
     if len(set(names)) < len(names):
         raise ValueError(f"of the axes {', '.join(names)} two have one name")
     units = [um_per(axis.get("unit")) for axis in axes]
@@ -228,7 +233,7 @@ def _image(path: Path, ome: Mapping[str, Any], multiscales: dict[str, Any], has_
         scale, translation = _transform(dataset, len(axes))
         scales.append(tuple(float(v) for v in scale * outer[0] * in_um))
         translations.append(tuple(float(v) for v in (translation * outer[0] + outer[1]) * in_um))
-        paths.append(str(dataset["path"]))
+        paths.append(inside(dataset["path"], "the path of a dataset"))
     omero = ome.get("omero")
     labels = [channel.get("label", "") for channel in _list(omero if isinstance(omero, dict) else {}, "channels")]
     return OmeImage(
@@ -245,12 +250,15 @@ def _image(path: Path, ome: Mapping[str, Any], multiscales: dict[str, Any], has_
 
 def _fine_to_coarse(path: Path, datasets: Sequence[dict[str, Any]], rank: int) -> list[dict[str, Any]]:
     """Levels in order of their scales; where these are alike or unknown, the one with the most voxels first."""
-    sizes = [math.prod(array_shape(read_array(path / str(dataset["path"])))) for dataset in datasets]
+    places = [path / inside(dataset["path"], "the path of a dataset") for dataset in datasets]
+    sizes = [math.prod(array_shape(read_array(place))) for place in places]
     scales = [float(_transform(dataset, rank)[0].prod()) for dataset in datasets]
     order = sorted(range(len(datasets)), key=lambda number: (scales[number], -sizes[number]))
     known = [sizes[number] for number in order if sizes[number] > 1]
     if known != sorted(known, reverse=True):
         raise ValueError("a level of larger scale has more voxels than one of smaller scale")
+    if len(set(places)) < len(places):
+        raise ValueError("two datasets have one path")
     return [datasets[number] for number in order]
 
 
@@ -264,6 +272,8 @@ def _transform(part: dict[str, Any], rank: int) -> tuple[npt.NDArray[np.float64]
         if kind not in ("scale", "translation"):
             raise ValueError(f"transformations of type {kind} are not known")
         values = np.array(step[kind], np.float64)
+        if not np.isfinite(values).all() or np.abs(values).max(initial=0) > 1e15:
+            raise ValueError(f"a {kind} is {values.tolist()}, not finite numbers up to 1e15")
         if values.shape != (rank,):
             raise ValueError(f"a {kind} has {values.size} numbers but there are {rank} axes")
         if kind == "scale":

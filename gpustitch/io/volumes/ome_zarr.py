@@ -18,7 +18,8 @@ from gpustitch.io.volumes.ome_choice import chosen_place, chosen_series
 from gpustitch.io.volumes.ome_metadata import METADATA, check_order, read_ome_image, read_series
 from gpustitch.io.volumes.precomputed import SIDECAR, read_scan
 from gpustitch.io.volumes.presence import check_presence
-from gpustitch.io.volumes.record import read_record
+from gpustitch.io.volumes.record import check_levels, read_record
+from gpustitch.io.volumes.replaced import Unchanged
 from gpustitch.io.volumes.zarr_arrays import Selection, open_zarr_array
 from gpustitch.io.volumes.zarr_files import ZarrNames
 from gpustitch.model import ZYX, Box, Coverage, Spacing
@@ -87,6 +88,7 @@ class OmeZarrVolume:
         if not 0 <= level < self.levels:
             raise ParameterError(f"{self.path} has levels 0 to {self.levels - 1}; `level` is {level}")
         folder = self.path / self.image.paths[level]
+        self._unchanged = Unchanged(self.path, [place / name for place in (folder, self.path) for name in METADATA])
         self._array = open_zarr_array(folder)
         self.reader = self._array.reader
         self.dtype: np.dtype[Any] = self._array.dtype
@@ -129,6 +131,8 @@ class OmeZarrVolume:
             (self.path, self.image.paths[self.level]) if not self.image.is_bare else (folder.parent, folder.name)
         )
         record = read_record(owner, is_due=self.image.has_record and not allow_missing)
+        if record is not None and not self.image.is_bare:
+            check_levels(record, self.image.paths)
         recorded = None if record is None else record.written.get(name)
         names = ZarrNames(folder)
         found = check_presence(
@@ -156,9 +160,11 @@ class OmeZarrVolume:
         Raises
         ------
         DamagedInputError
-            If a chunk cannot be read.
+            If a chunk cannot be read, or the image is another since it was opened.
         """
-        return padded(box, self.shape, self.dtype, self._inside)
+        voxels = padded(box, self.shape, self.dtype, self._inside)
+        self._unchanged.check()
+        return voxels
 
     def _inside(self, box: Box) -> npt.NDArray[Any]:
         along = dict(zip("zyx", box.slices(), strict=True))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError, ParameterError
+from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
+from gpustitch.io.checked import read_json, rows, table, told, whole
 from gpustitch.io.volumes.chunk_files import ChunkFiles
 from gpustitch.io.volumes.format import FULL, Access, StoredVolume, VolumeFormat
+from gpustitch.io.volumes.precomputed_info import checked_info
 from gpustitch.io.volumes.presence import check_presence
-from gpustitch.io.volumes.record import read_record
+from gpustitch.io.volumes.record import check_levels, read_record
+from gpustitch.io.volumes.replaced import Unchanged
 from gpustitch.io.volumes.shard_files import ShardNames
 from gpustitch.io.volumes.stored_chunks import StoredChunks, decoder
 from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
@@ -32,8 +33,10 @@ def _context() -> Any:
     return ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
 
 
-def read_info(path: Path) -> dict[str, Any]:
+def read_info(path: Path, *, has_chunks: bool = True) -> dict[str, Any]:
     """The ``info`` of the precomputed volume in folder ``path``, its scales from fine to coarse.
+
+    Unless it ``has_chunks``, as a volume in another container, only names and resolutions of scales are looked at.
 
     Raises
     ------
@@ -45,16 +48,8 @@ def read_info(path: Path) -> dict[str, Any]:
     file = path / "info"
     if not file.is_file():
         raise InputMissingError(f"{path} is not a precomputed volume: there is no file {file}")
-    try:
-        info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if not info["scales"] or int(info["num_channels"]) != 1:
-            raise ValueError("it needs at least one scale and exactly one channel")
-        info["scales"].sort(key=lambda scale: math.prod(map(float, scale["resolution"])))
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise DamagedInputError(
-            f"{file} does not describe a single-channel precomputed image: {type(error).__name__}: {error}"
-        ) from error
-    return info
+    with told(file, "a single-channel precomputed image"):
+        return checked_info(read_json(file), has_chunks=has_chunks)
 
 
 def read_scan(path: Path) -> ObliqueScan | None:
@@ -68,11 +63,17 @@ def read_scan(path: Path) -> ObliqueScan | None:
     file = path / SIDECAR
     if not file.is_file():
         return None
-    try:
-        scan = json.loads(file.read_text(encoding="utf-8")).get("scan")
-        return None if scan is None else ObliqueScan(**scan)
-    except (GpustitchError, ValueError, TypeError, AttributeError) as error:
-        raise DamagedInputError(f"{file} does not describe a scan: {error}; remove it to use the whole box") from error
+    with told(file, "a scan", "remove it to use the whole box"):
+        scan = table(read_json(file), "it").get("scan")
+        if scan is None:
+            return None
+        for name in ("n_frames", "n_rows", "n_columns"):
+            whole(scan[name], name, 1)
+        for place in rows(scan.get("absent", []), "absent"):
+            whole(place, "a place in absent")
+        found = ObliqueScan(**scan)
+        found.coverage.shape  # noqa: B018  # numbers that make no grid are found here
+        return found
 
 
 class PrecomputedVolume:
@@ -108,6 +109,7 @@ class PrecomputedVolume:
     def __init__(self, path: str | Path, level: int = 0, *, allow_missing: bool = False) -> None:
         self.path = Path(path)
         self.level = level
+        self._unchanged = Unchanged(self.path, [self.path / "info"])
         info = read_info(self.path)
         if not 0 <= level < len(info["scales"]):
             raise ParameterError(f"{self.path} has levels 0 to {len(info['scales']) - 1}; `level` is {level}")
@@ -144,6 +146,8 @@ class PrecomputedVolume:
     def _checked_chunks(self, info: dict[str, Any], scale: dict[str, Any], allow_missing: bool) -> StoredChunks | None:
         """Check that the files are there; return the chunks unless tensorstore reads them."""
         record = read_record(self.path)
+        if record is not None:
+            check_levels(record, [str(other["key"]) for other in info["scales"]])
         if scale.get("sharding"):
             recorded = None if record is None else record.written.get(scale["key"])
             folder = self.path / scale["key"]
@@ -167,9 +171,11 @@ class PrecomputedVolume:
         Raises
         ------
         DamagedInputError
-            If a chunk cannot be read.
+            If a chunk cannot be read, or the volume is another since it was opened.
         """
-        return padded(box, self.shape, self.dtype, self._decoded if self._chunks is None else self._chunks.read)
+        voxels = padded(box, self.shape, self.dtype, self._decoded if self._chunks is None else self._chunks.read)
+        self._unchanged.check()
+        return voxels
 
     def _decoded(self, box: Box) -> npt.NDArray[Any]:
         try:

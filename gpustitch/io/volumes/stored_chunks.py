@@ -21,6 +21,9 @@ from gpustitch.io.volumes.chunk_files import ChunkFiles, ChunkPart, decompressed
 from gpustitch.io.windows import StoredFile
 from gpustitch.model import ZYX, Box
 
+# Encoded voxels are rarely larger than plain ones, except the tables of very small chunks.
+_MOST_OVER, _MOST_HEAD = 2, 1 << 20
+
 Decode = Callable[[Path, bytes, ZYX], npt.NDArray[Any]]
 
 
@@ -53,13 +56,15 @@ class StoredChunks:
         """
         out = np.zeros(box.shape, self._dtype.newbyteorder("="))
         for part in self._files.parts(box):
-            stored = self._files.file(part.index)
+            stored = self._files.file(part.number)
             if stored is None:
                 continue
             file, suffix = stored
             to = out[part.of_box]
             if suffix or not self._is_raw:
-                np.copyto(to, self._decode(file, decompressed(file, suffix), part.shape)[part.of_chunk])
+                most = math.prod(part.shape) * self._dtype.itemsize
+                data = decompressed(file, suffix, most if self._is_raw else _MOST_OVER * most + _MOST_HEAD)
+                np.copyto(to, self._decode(file, data, part.shape)[part.of_chunk])
             else:
                 self._copy(file, part, to)
         return out

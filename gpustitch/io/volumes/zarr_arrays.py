@@ -71,7 +71,7 @@ def open_zarr_array(folder: Path) -> ZarrArray:
         raise DamagedInputError(f"there is no zarr array {folder}; the image names it as one of its levels")
     try:
         return _by_tensorstore(folder, array)
-    except (ValueError, OSError, NotImplementedError) as refused:
+    except (ValueError, OSError, OverflowError, NotImplementedError) as refused:
         try:
             return _by_zarr_python(folder, array)
         except MemoryError:

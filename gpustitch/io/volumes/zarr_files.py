@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gpustitch.errors import DamagedInputError
+from gpustitch.io.checked import MOST_CHUNKS, MOST_IN_CHUNK, rows, whole
 from gpustitch.io.volumes.presence import Index
 
 CONSOLIDATED = ".zmetadata"  # of zarr 2: one file with copies of the descriptions of all groups and arrays below
@@ -39,7 +41,7 @@ def read_description(folder: Path, name: str) -> dict[str, Any] | None:
 def _content(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DamagedInputError(f"{file} is not zarr metadata: {type(error).__name__}: {error}") from error
 
 
@@ -61,7 +63,7 @@ def array_shape(array: Mapping[str, Any] | None) -> tuple[int, ...]:
     """The shape in an array's description; empty if it cannot be understood."""
     try:
         return () if array is None else tuple(int(n) for n in array["shape"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return ()
 
 
@@ -102,7 +104,7 @@ class ZarrNames:
             grid, self._prefix, self._separator = _described(array)
             # Without a fill value nothing says what a chunk without a file holds.
             self.is_sparse = array["fill_value"] is not None
-        except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise DamagedInputError(
                 f"{folder} does not describe a zarr array: {type(error).__name__}: {error}"
             ) from error
@@ -132,4 +134,11 @@ def _described(array: Mapping[str, Any]) -> tuple[list[int], str, str]:
         prefix = "c" + separator if is_default else ""
     if separator not in ("/", "."):
         raise ValueError(f"chunks' numbers are separated by {separator!r}, not / or .")
-    return [-(-n // c) for n, c in zip(array["shape"], chunk, strict=True)], prefix, separator
+    shape = [whole(n, "shape") for n in rows(array["shape"], "shape")]
+    chunks = [whole(n, "the shape of a chunk", 1) for n in rows(chunk, "the shape of a chunk", len(shape))]
+    if math.prod(chunks) > MOST_IN_CHUNK:
+        raise ValueError(f"a chunk of {chunks} voxels is larger than any that is read")
+    grid = [-(-n // c) for n, c in zip(shape, chunks, strict=True)]
+    if math.prod(grid) > MOST_CHUNKS:
+        raise ValueError(f"its {math.prod(grid)} chunks are more than can be listed")
+    return grid, prefix, separator

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.atomic import atomic_file
+from gpustitch.io.atomic import atomic_file, atomic_record
 from gpustitch.io.provenance import json_text
 from gpustitch.io.write.in_flight import InFlight, InTurn, Stopped
 from gpustitch.io.write.pyramid_layout import triple
@@ -65,9 +65,8 @@ class SlabWriter(abc.ABC):
     def _start(self, n_writers: int, head: bytes = b"") -> None:
         """Start the threads that make pieces and the one that writes them; ``head`` comes before the planes."""
         with contextlib.ExitStack() as stack:
-            if self._sidecar is not None:  # entered first: it gets its name last, and no other run writes it meanwhile
-                beside = self.path.with_name(f"{self.path.name}.json")
-                self._sidecar_file = stack.enter_context(atomic_file(beside, overwrite=self._overwrite))
+            if self._sidecar is not None:  # entered first: it gets its name last
+                self._write_sidecar = stack.enter_context(atomic_record(self.path, overwrite=self._overwrite))
             self._file = stack.enter_context(atomic_file(self.path, overwrite=self._overwrite))
             self._pool = stack.enter_context(ThreadPoolExecutor(n_writers, self._threads))
             self._pieces = InTurn(self._in_flight, self._pool)
@@ -153,7 +152,7 @@ class SlabWriter(abc.ABC):
                 raise error
             self._in_flight.raise_failure()
             if self._sidecar is not None:
-                self._sidecar_file.write_text(json_text(self._sidecar), encoding="utf-8")
+                self._write_sidecar(json_text(self._sidecar))
 
     @abc.abstractmethod
     def _write_file(self) -> None:

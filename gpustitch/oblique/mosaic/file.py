@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.io.checked import MOST, flag, number, read_json, rows, table, text, whole
 from gpustitch.io.provenance import write_json
 from gpustitch.model import (
     ZYX,
@@ -57,6 +58,7 @@ from gpustitch.model.arrays import PxZYX
 
 # Version of the file. What spimstitch and earlier versions wrote states none and is read as version 1.
 SCHEMA = 1
+_MOST = 1e12  # um or voxels: nothing lies farther away
 
 
 @dataclass(frozen=True)
@@ -201,11 +203,12 @@ def read_alignment(path: str | Path) -> Alignment:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return _parsed(content)
+        return _parsed(read_json(path))
     except FileNotFoundError as error:
         raise InputMissingError(f"there is no alignment file {path}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, IsADirectoryError
+    ) as error:  # fmt: skip
         raise DamagedInputError(
             f"{path} is not an alignment file as oblique-align writes it: {type(error).__name__}: {error}; "
             "run oblique-align again"
@@ -213,16 +216,19 @@ def read_alignment(path: str | Path) -> Alignment:
 
 
 def _parsed(content: dict[str, Any]) -> Alignment:
-    schema = content.get("schema", SCHEMA)
+    schema = table(content, "it").get("schema", SCHEMA)
     if schema != SCHEMA:
         raise ValueError(f"it is of schema {schema}, and this version of gpustitch reads schema {SCHEMA}")
-    origins = {_xyz(json.loads(key)): _xyz(value) for key, value in content.get("alignments", {}).items()}
+    origins = {
+        _xyz(json.loads(key)): _xyz(value) for key, value in table(content.get("alignments", {}), "alignments").items()
+    }
     if "voxel_size" not in content and not origins:
         raise KeyError("alignments")
-    links = [_read_link(content, entry) for entry in content.get("links", [])]
+    entries = rows(content.get("links", []), "links")
+    links = [_read_link(content, entry) for entry in entries]
     residuals = {
         (link.fixed, link.moving): _xyz(entry["residual_px"])
-        for link, entry in zip(links, content.get("links", []), strict=True)
+        for link, entry in zip(links, entries, strict=True)
         if entry["residual_px"] is not None
     }
     return Alignment(
@@ -234,11 +240,11 @@ def _parsed(content: dict[str, Any]) -> Alignment:
         _size(content, "voxel_size_uncertainty"),
         tuple(links),
         residuals,
-        tuple(tile_name(_xyz(stage)) for stage in content.get("unlinked", [])),
+        tuple(tile_name(_xyz(stage)) for stage in rows(content.get("unlinked", []), "unlinked")),
         _size(content, "angle"),
-        content.get("negative_y"),
+        None if content.get("negative_y") is None else flag(content["negative_y"], "negative_y"),
         _slant(content),
-        *_read_tiles(content.get("tiles", {})),
+        *_read_tiles(table(content.get("tiles", {}), "tiles")),
     )
 
 
@@ -299,45 +305,41 @@ def _link(record: AlignmentRecord, link: Link) -> dict[str, Any]:
 
 def _read_link(content: Mapping[str, Any], entry: Mapping[str, Any]) -> Link:
     fixed, moving = _xyz(entry["fixed"]), _xyz(entry["moving"])
-    points = content.get(json.dumps([list(fixed), list(moving)]), [])
+    points = rows(content.get(json.dumps([list(fixed), list(moving)]), []), "points")
     matches = []
     for point in points:
-        z, y, x = (int(v) for v in point["fixed_px"])
-        matches.append(Match((z, y, x), _xyz(point["moving_px"]), float(point["corr"])))
+        z, y, x = (whole(v, "fixed_px", -MOST) for v in rows(point["fixed_px"], "fixed_px", 3))
+        matches.append(Match((z, y, x), _xyz(point["moving_px"]), number(point["corr"], "corr")))
     offset, scatter = _xyz(entry["offset_px"]), _xyz(entry["scatter_px"])
     sigma = None if entry.get("sigma_px") is None else _errors(entry["sigma_px"])
-    names, reason = (tile_name(fixed), tile_name(moving)), str(entry["reason"])
-    candidates = tuple(map(_read_candidate, entry.get("candidates", [])))
+    names, reason = (tile_name(fixed), tile_name(moving)), text(entry["reason"], "reason")
+    candidates = tuple(map(_read_candidate, rows(entry.get("candidates", []), "candidates")))
     return Link(*names, offset, scatter, tuple(matches), reason, sigma, candidates)
 
 
 def _read_candidate(entry: Mapping[str, Any]) -> Candidate:
-    confidence = float(entry["confidence"])
-    if not 0 <= confidence <= 1:
+    confidence = number(entry["confidence"], "the confidence of a candidate", most=1)
+    if confidence < 0:
         raise ValueError(f"the confidence of a candidate is {confidence}")
     return Candidate(_xyz(entry["offset_px"]), _errors(entry["sigma_px"]), confidence)
 
 
 def _size(content: Mapping[str, Any], key: str) -> float | None:
     value = content.get(key)
-    if value is None or not math.isfinite(value):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if value <= 0 and key != "voxel_size_uncertainty":
-        raise ValueError(f"{key} is {value}")
-    return float(value)
+    return number(value, key, -_MOST if key == "voxel_size_uncertainty" else 0)
 
 
 def _slant(content: Mapping[str, Any]) -> float | None:
     value = content.get("slant")
-    if value is not None and not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"slant is {value}")
+    if value is not None and number(value, "slant") < 0:
+        raise ValueError(f"slant is {value}, below 0")
     return None if value is None else float(value)
 
 
 def _xyz(values: Any) -> tuple[float, float, float]:
-    first, second, third = (float(v) for v in values)
-    if not all(map(math.isfinite, (first, second, third))):
-        raise ValueError(f"{values} are not three numbers")
+    first, second, third = (number(v, "a coordinate", -_MOST, _MOST) for v in rows(values, "a point", 3))
     return first, second, third
 
 

@@ -51,7 +51,7 @@ def _stitched_of(path: Path) -> int:
     try:
         content = json.loads((path / SIDECAR).read_text(encoding="utf-8"))
         return len(content.get("tiles", ()))
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return 0
 
 

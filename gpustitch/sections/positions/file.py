@@ -9,6 +9,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.io.atomic import atomic_file
+from gpustitch.io.atomic import atomic_file, atomic_record, record_of
+from gpustitch.io.checked import rows, whole
 from gpustitch.io.images.files import reading
 from gpustitch.io.provenance import json_text
 from gpustitch.sections.faults.find import SectionFault
-from gpustitch.sections.similarity.file import sidecar_of
 
 COLUMNS = (
     "z-index",
@@ -36,6 +37,8 @@ COLUMNS = (
 _PLUGIN_COLUMNS = 5
 # Version of the record. Version 1 did not state it, and its faults have a ``kind`` for their ``fault_type``.
 SCHEMA = 2
+# `float` takes more, as 1_0 for ten.
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,11 @@ def read_z_positions(path: Path) -> ZPositions:
     """
     with reading(path, "CSV of positions"):
         text = path.read_text(encoding="utf-8-sig")
-    rows = [
-        [cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)
-    ]
-    if not rows:
+        lines = list(csv.reader(text.splitlines()))
+    cells = [[cell.strip() for cell in row] for row in lines if any(cell.strip() for cell in row)]
+    if not cells:
         raise DamagedInputError(f"{path} is empty; a table of positions of sections was expected")
-    table = _numbers(path, rows)
+    table = _numbers(path, cells)
     n = len(table["mapping"])
     table = {name: values[np.argsort(table["z-index"], kind="stable")] for name, values in table.items()}
     if not np.array_equal(table["z-index"], np.arange(n)):
@@ -139,32 +141,30 @@ def read_z_positions(path: Path) -> ZPositions:
     )
 
 
-def _numbers(path: Path, rows: list[list[str]]) -> dict[str, npt.NDArray[np.float64]]:
+def _numbers(path: Path, cells: list[list[str]]) -> dict[str, npt.NDArray[np.float64]]:
     """Columns by name."""
-    names = [name.lower() for name in rows[0]]
+    names = [name.lower() for name in cells[0]]
     if _is_number(names[0]):
         names = list(COLUMNS[: len(names)])
-        if len(rows[0]) not in (2, _PLUGIN_COLUMNS, len(COLUMNS)):
-            raise DamagedInputError(f"{path} has {len(rows[0])} columns without names; {', '.join(COLUMNS)} expected")
+        if len(cells[0]) not in (2, _PLUGIN_COLUMNS, len(COLUMNS)):
+            raise DamagedInputError(f"{path} has {len(cells[0])} columns without names; {', '.join(COLUMNS)} expected")
     else:
-        rows = rows[1:]
+        cells = cells[1:]
     if missing := [name for name in ("z-index", "mapping") if name not in names]:
         raise DamagedInputError(f"{path} has no column {' and no '.join(missing)}, only {', '.join(names)}")
-    for number, row in enumerate(rows):
+    for number, row in enumerate(cells):
         if len(row) != len(names) or not all(_is_number(cell) for cell in row):
-            raise DamagedInputError(f"{path}: row {number} of {len(rows)} is not {len(names)} numbers: {','.join(row)}")
-    if not rows:
+            raise DamagedInputError(
+                f"{path}: row {number} of {len(cells)} is not {len(names)} numbers: {','.join(row)}"
+            )
+    if not cells:
         raise DamagedInputError(f"{path} holds no positions, only names of columns")
-    values = np.array(rows, np.float64)
+    values = np.array(cells, np.float64)
     return {name: values[:, column] for column, name in enumerate(names)}
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _order(path: Path, table: dict[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.int64]:
@@ -194,8 +194,8 @@ def new_record(
     OutputExistsError or OutputError if that cannot be.
     """
     record = {"schema": SCHEMA, **content, "faults": [vars(fault) for fault in faults]}
-    with atomic_file(sidecar_of(table), overwrite=overwrite) as partial:
-        partial.write_text(json_text(record), encoding="utf-8")
+    with atomic_record(table, overwrite=overwrite) as write:
+        write(json_text(record))
         yield
 
 
@@ -209,11 +209,16 @@ def read_faulty(table: Path, fault_type: str) -> set[int]:
     DamagedInputError
         If it cannot be read, or a later version of gpustitch wrote it.
     """
-    record = sidecar_of(table)
+    record = record_of(table)
     with reading(record, "what z-spacing found"):
         content = json.loads(record.read_text(encoding="utf-8"))
         schema = content.get("schema", 1)
         if schema not in (1, SCHEMA):
             raise DamagedInputError(f"{record} is of schema {schema}; this version of gpustitch reads 1 to {SCHEMA}")
         key = "kind" if schema == 1 else "fault_type"
-        return {int(i) for fault in content["faults"] if fault[key] == fault_type for i in fault["sections"]}
+        return {
+            whole(i, "a section")
+            for fault in rows(content["faults"], "faults")
+            if fault[key] == fault_type
+            for i in rows(fault["sections"], "sections")
+        }

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpustitch.array import Device, choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
-from gpustitch.io.atomic import atomic_file, check_apart, check_file_output
+from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, record_of
 from gpustitch.io.planes.opening import plane_files, plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
@@ -30,7 +30,6 @@ from gpustitch.sections.similarity.file import (
     is_similarity_file,
     read_pair_weights,
     read_similarity,
-    sidecar_of,
 )
 from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan, checked_max_lag
 
@@ -180,7 +179,7 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
     """
     if asked.report is not None:
         check_figure(asked.report)
-    for path in (asked.output, asked.output and sidecar_of(asked.output), asked.report):
+    for path in (asked.output, asked.output and record_of(asked.output), asked.report):
         if path is not None:
             check_file_output(path, overwrite=asked.overwrite)
             check_apart(path, [*plane_files(asked.input), *asked.inputs])

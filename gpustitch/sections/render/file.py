@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, ParameterError
+from gpustitch.io.atomic import record_of
 from gpustitch.io.planes.format import Planes
 from gpustitch.model import Spacing
 from gpustitch.regrid.plan import Series, sorted_series
 from gpustitch.sections.grid.file import ZGrids, read_z_grids
 from gpustitch.sections.positions.file import ZPositions, read_faulty, read_z_positions
-from gpustitch.sections.similarity.file import sidecar_of
 
 LEFT_OUT_BY_NAME = ("damaged", "constant")  # types of faults of whole sections
 _LEAST_SECTIONS = 2
@@ -133,7 +133,7 @@ def _named(text: str, path: Path, number: int) -> set[int]:
 
 def _faulty(fault_type: str, path: Path) -> set[int]:
     """Sections that z-spacing named so."""
-    record = sidecar_of(path)
+    record = record_of(path)
     if not record.is_file():
         raise InputMissingError(
             f"`leave_out` {fault_type} needs {record}, which z-spacing writes; give numbers of sections"

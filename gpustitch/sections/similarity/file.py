@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
-from gpustitch.io.atomic import atomic_file
+from gpustitch.io.atomic import atomic_file, atomic_record
 from gpustitch.io.images.files import TIFF_SUFFIXES, reading, write_tiff
 from gpustitch.io.images.tiff_open import opened_tiff
 from gpustitch.io.provenance import json_text
@@ -139,9 +139,9 @@ def write_similarity(
     check_similarity_output(path, n)
     if path.suffix.lower() != ".npz":
         with contextlib.ExitStack() as stack:
-            if provenance is not None:  # written first, named last: no other run writes the two meanwhile
-                beside = stack.enter_context(atomic_file(sidecar_of(path), overwrite=overwrite))
-                beside.write_text(json_text(provenance), encoding="utf-8")
+            if provenance is not None:
+                write_record = stack.enter_context(atomic_record(path, overwrite=overwrite))
+                write_record(json_text(provenance))
             write_tiff(path, _symmetric(half_strip), compression=1, overwrite=overwrite)
         return
     with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
@@ -186,11 +186,6 @@ def _weights_of_strip(strip: Floats) -> Floats:
         i = np.arange(n - d)
         matrix[i, i + d] = matrix[i + d, i] = strip[: n - d, d]
     return matrix
-
-
-def sidecar_of(path: Path) -> Path:
-    """The file beside ``path`` that says where it comes from."""
-    return path.with_name(f"{path.name}.json")
 
 
 def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gpustitch.array import Array, Device, choose_device, cpu_count, handed_over, on, to_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
-from gpustitch.io.atomic import check_apart, check_file_output
+from gpustitch.io.atomic import check_apart, check_file_output, record_of
 from gpustitch.io.frames.opening import cautions
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image
 from gpustitch.io.planes.format import Planes
@@ -31,7 +31,7 @@ from gpustitch.sections.similarity.banded import PIXEL_TYPES, BandedCorrelation
 from gpustitch.sections.similarity.bands import undefined_planes
 from gpustitch.sections.similarity.binning import bin_planes
 from gpustitch.sections.similarity.blocks import default_block, peak_bytes
-from gpustitch.sections.similarity.file import check_similarity_output, sidecar_of, write_similarity
+from gpustitch.sections.similarity.file import check_similarity_output, write_similarity
 
 DEFAULT_MAX_LAG = 10
 # Types whose values are all float32 numbers; of other types they are rounded.
@@ -169,7 +169,7 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
         check_file_output(options.output, overwrite=options.overwrite)
         check_apart(options.output, [*plane_files(options.input), *([options.mask] if options.mask else [])])
         if options.output.suffix.lower() in TIFF_SUFFIXES:
-            check_file_output(sidecar_of(options.output), overwrite=options.overwrite)
+            check_file_output(record_of(options.output), overwrite=options.overwrite)
         check_outside(options.output, options.input, is_image=options.output.suffix.lower() in TIFF_SUFFIXES)
     n_workers = checked_workers(options.n_workers)
     planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing, choice=options.choice)

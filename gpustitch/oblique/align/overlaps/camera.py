@@ -131,7 +131,7 @@ def _summed(voxels: npt.NDArray[Any], axis: int, n: int) -> npt.NDArray[np.float
     nth = [voxels[tuple(slice(i, None, n) if k == axis else slice(None) for k in range(3))] for i in range(n)]
     if n == 1:
         return np.asarray(voxels, np.float32)
-    total = np.add(nth[0], nth[1], dtype=np.float32)
+    total: npt.NDArray[np.float32] = np.add(nth[0], nth[1], dtype=np.float32)
     for one in nth[2:]:
         total += one
     return total
