@@ -129,7 +129,9 @@ def test_a_damaged_table_of_positions(tmp_path: Path) -> None:
 def test_names_stay_inside_their_folder(tmp_path: Path, key: str) -> None:
     path = tmp_path / "v"
     spacing = Spacing(1, 1, 1)
-    with PrecomputedWriter(path, (4, 4, 4), np.uint16, spacing, downsample=downsample, levels=1) as output:
+    with PrecomputedWriter(
+        path, (4, 4, 4), np.uint16, spacing, downsample=downsample, levels=1, shard_bytes=0
+    ) as output:
         output.write(Box.of_shape((4, 4, 4)), np.ones((4, 4, 4), np.uint16))
     info = json.loads((path / "info").read_text())
     info["scales"][0]["key"] = key
@@ -147,7 +149,9 @@ BOMB = bytes(1 << 23)
 )
 def test_a_small_file_does_not_become_a_large_chunk(tmp_path: Path, suffix: str, encode: Callable[..., Any]) -> None:
     path, shape = tmp_path / "v", (4, 4, 4)
-    with PrecomputedWriter(path, shape, np.uint16, Spacing(1, 1, 1), downsample=downsample, levels=1) as output:
+    with PrecomputedWriter(
+        path, shape, np.uint16, Spacing(1, 1, 1), downsample=downsample, levels=1, shard_bytes=0
+    ) as output:
         output.write(Box.of_shape(shape), np.ones(shape, np.uint16))
     (path / "gpustitch.files.json").unlink()
     (file,) = path.rglob("0-4_0-4_0-4")
