@@ -22,8 +22,8 @@ LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0)
 LEAST_LEVEL, MOST_LEVEL = 4, 7
 # A milder notch may leave so much more of the stripes' energy, and so much of the light at most, which hardly shows.
 _TIE, _UNSEEN = 0.05, 0.015
-# A running median of a third of the rows at most tells stripes from tissue.
-_LEAST_ROWS = 6
+# A running median of fewer than a quarter of the rows tells stripes from tissue.
+_LEAST_ROWS = 8
 # Stripes are found at neighbouring levels.
 _LEAST_COMPARED = 2
 # Rows of stripes more skewed than this may be shadows among rows of full light.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.array import Array
-from gpustitch.model.arrays import Floats, HostArray
+from gpustitch.model.arrays import Bools, Floats, HostArray
 from gpustitch.oblique.destripe.guarded_notch.notch import (
     Notch,
     details,
@@ -28,10 +28,11 @@ from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, wind
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
 # one neighbours share too much tissue, and windows two apart are compared.
 _NEIGHBOURS_TO_LEVEL = 3
-# Light beyond such a gain (its logarithm) is that of borders: no stripe is as strong.
+# Details beyond those of such a gain (its logarithm) are borders: no stripe is as strong.
 _MOST_GAIN = 0.4
-# Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
-_SURE = 2.0
+# Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors; beside levels
+# that count, fewer will do.
+_SURE, _LIKELY = 2.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class Likeness:
         """
         error = np.hypot(self.rows_error, self.columns_error)
         found = self.rows > self.columns + _SURE * error
-        found &= np.append(found[1:], False) | np.append(False, found[:-1])
+        found &= _beside(found)
+        for _ in found:
+            found |= (self.rows > self.columns + _LIKELY * error) & _beside(found)
         part = np.where(found, self.rows - self.columns, 0) / np.where(self.taken > 0, self.taken, 1)
         return tuple(np.sqrt(np.clip(part, 0, 1)).tolist())
 
@@ -71,6 +74,11 @@ class Likeness:
         """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
         excess = np.maximum((self.rows if rows is None else rows) - self.columns, 0)
         return float((excess * 0.5 ** np.arange(1, len(excess) + 1)).sum())
+
+
+def _beside(found: Bools) -> Bools:
+    """Whether a level next to each is found."""
+    return np.append(found[1:], False) | np.append(False, found[:-1])  # type: ignore[no-any-return]
 
 
 class Windows:
@@ -135,26 +143,28 @@ def _squares_of_rows(grids: list[tuple[Array, Array]], notch: Notch) -> Floats:
     sums, counted = np.zeros(notch.level), np.full(notch.level, 1e-12)
     for grid, weights in grids:
         matrix = low_pass_matrix(grid.shape[2], np.inf)
-        for level, (detail, weight, _) in enumerate(_all_details(grid, weights, notch)):
-            means = np.empty_like(detail)
-            robust_low_pass(detail, weight, matrix, means, 1.0)
+        found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
+        for level, (detail, weight, _) in enumerate(found):
+            most, means = _most_detail(level + 1), np.empty_like(detail)
+            robust_low_pass(np.clip(detail, -most, most), weight, matrix, means, 1.0)
             sums[level] += (weight * np.square(means, dtype=np.float64)).sum()
             counted[level] += weight.sum(dtype=np.float64)
     return sums / counted  # type: ignore[no-any-return]
 
 
-def _all_details(grid: Array, weights: Array, notch: Notch) -> Iterator[tuple[Array, Array, Array]]:
-    """Details of the grid without tissue, also where a side is short for a level: there tissue would pass for stripes."""
-    light = np.clip(without_tissue(grid, weights, notch.level), -_MOST_GAIN, _MOST_GAIN)
-    return details(light, weights, notch, at_all_levels=True)
+def _most_detail(level: int) -> float:
+    return float(_MOST_GAIN * 2 ** (level / 2))
 
 
 def _products(grid: Array, weights: Array, notch: Notch, most_apart: int, unit: int) -> Iterator[tuple[Floats, Floats]]:
     """Weighted products of windows apart, and their weights, of each level."""
     if not most_apart:
         return
-    for level, (detail, weight, _) in enumerate(_all_details(grid, weights, notch), 1):
+    # Also where a side is short for a level: there tissue would pass for stripes.
+    found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
+    for level, (detail, weight, _) in enumerate(found, 1):
         apart = unit * min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, most_apart)
-        values, w = detail[0].astype(np.float64), weight[0].astype(np.float64)
+        most = _most_detail(level)
+        values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)
         both = w[:, apart:] * w[:, :-apart]
         yield values[:, apart:] * values[:, :-apart] * both, both

@@ -23,7 +23,7 @@ from gpustitch.array import Array, namespace, resident
 from gpustitch.array.product import batches
 from gpustitch.oblique.destripe.dwt import wavelet_taps
 from gpustitch.oblique.destripe.guarded_notch.columns import analyse_columns, running_medians, synthesise_columns
-from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, pulled_in, robust_low_pass
+from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
 from gpustitch.oblique.destripe.guarded_notch.shadows import shadows_of
 from gpustitch.oblique.destripe.guarded_notch.window_grid import (
     WINDOW_PX,
@@ -161,8 +161,7 @@ def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array
     sigma = notch.length_px / (2 * np.pi) / step
     matrix = resident(low_pass_matrix(grid.shape[2], sigma), grid)
     shapes, kept = [grid.shape[1]], []
-    residual = pulled_in(without_tissue(grid, weights, notch.level), weights, matrix)
-    for number, (detail, weight, low) in enumerate(details(residual, weights, notch), 1):
+    for number, (detail, weight, low) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
         taken = xp.zeros_like(detail)
         if notch.strength(number) > 0:
             robust_low_pass(detail, weight, matrix, taken, notch.strength(number))
@@ -182,16 +181,13 @@ def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array
     return low - xp.median(low, axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def without_tissue(grid: Array, weights: Array, level: int) -> Array:
-    """The grid less its running median down the columns, which is longer than stripes are wide; 0 in the dark.
-
-    Wavelets are longer than a hole in the tissue: its depth would pass for stripes in the light beside it.
-    """
+def without_tissue(grid: Array, level: int) -> Array:
+    """The grid less its running median down the columns, which is longer than stripes are wide."""
     reach = min(1 << level, grid.shape[1])
     longer = _continued(grid, reach)
     medians = namespace(grid).empty_like(longer)
     running_medians(longer, medians, reach)
-    return (grid - medians[:, reach : reach + grid.shape[1]]) * weights  # type: ignore[no-any-return]
+    return grid - medians[:, reach : reach + grid.shape[1]]  # type: ignore[no-any-return]
 
 
 def _continued(grid: Array, reach: int) -> Array:
@@ -230,9 +226,5 @@ def details(
 
 
 def levels_in(rows: int, notch: Notch) -> int:
-    """Number of levels of frames of ``rows`` rows: one more than PyWavelets counts, if it counts any.
-
-    A level then has at least as many rows as its wavelet is long, but of its coefficients most feel the borders.
-    """
-    counted = int(pywt.dwt_max_level(rows, pywt.Wavelet(notch.wavelet).dec_len)) if rows > 1 else 0
-    return min(notch.level, counted + 1 if counted else 0)
+    """Number of levels of frames of ``rows`` rows."""
+    return min(notch.level, int(pywt.dwt_max_level(rows, pywt.Wavelet(notch.wavelet).dec_len)) if rows > 1 else 0)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
-from gpustitch.array import Array, kernel, namespace
+from gpustitch.array import Array, kernel
 from gpustitch.array.product import matmul_rows
 
 # A value farther than this many standard deviations from the mean loses weight.
 _BOUND = 1.5
 _ITERATIONS = 3
-# A value farther than this from its row's mean, in logarithm of light, is a hole or a border: it is pulled in.
-_FAR = 0.3
-_STEPS = 2
 # Where weights sum to this, half of the mean is believed.
 _TRUSTED = 0.05
 # A Gaussian is cut off at this many standard deviations.
@@ -75,31 +71,3 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
         mean = matmul_rows(changed * v, matrix) / total
     mean *= known * known / (known * known + np.float32(_TRUSTED**2))
     np.multiply(mean.reshape(out.shape), np.float32(strength), out=out)
-
-
-def pulled_in(values: Array, weights: Array, matrix: Array) -> Array:
-    """Values with those far from their row's mean moved towards it, and the more the farther they are.
-
-    The mean is a weighted low pass along the rows. Twice, a value at distance r from it gets the weight
-    ``w min(1, 0.3 / |r|)**2``, and the mean is repeated. The result is the mean plus r times that weight.
-
-    Parameters
-    ----------
-    values, weights, matrix
-        As for `robust_low_pass`.
-    """
-    xp = namespace(values)
-    v, w = (a.reshape(-1, a.shape[2]) for a in (values, weights))
-    known = matmul_rows(w, matrix)
-    mean = matmul_rows(w * v, matrix) / known
-    for _ in range(_STEPS):
-        changed = w * _share(xp, v - mean)
-        mean = matmul_rows(changed * v, matrix) / matmul_rows(changed, matrix)
-    mean *= known * known / (known * known + np.float32(_TRUSTED**2))
-    residual = v - mean
-    residual *= w * _share(xp, residual)
-    return (mean + residual).reshape(values.shape)
-
-
-def _share(xp: Any, residual: Array) -> Array:
-    return xp.minimum(1, np.float32(_FAR) / xp.maximum(abs(residual), np.float32(1e-6))) ** 2
