@@ -31,7 +31,7 @@ def test_wavelet_levels_leave_no_rim_and_no_level_of_shadows(width, count, seed)
     assert dark.max() == 0
     assert np.square(dark - true).sum() < 0.5 * np.square(both - true).sum()
     light = true > -0.01
-    assert abs(dark[light].mean()) < 0.01 and both[light].max() > 0.01
+    assert abs(dark[light].mean()) < 0.015 and both[light].max() > 0.01
 
 
 @settings(max_examples=30)
