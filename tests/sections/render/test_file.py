@@ -29,14 +29,13 @@ def table(tmp_path, request):
     weights = np.ones(N)
     weights[[2, 7]] = (0.1, np.nan)
     path = tmp_path / "z.csv"
-    write_z_positions(path, ZPositions(positions, np.argsort(positions), np.full(N, np.nan), weights))
     found = [
         SectionFault("damaged", (5,), 0.9),
         SectionFault("constant", (7,), 1.0),
         SectionFault("duplicate", (8, 9), 1.0),
     ]
     with new_record(path, {"iterations": 9}, found):
-        pass
+        write_z_positions(path, ZPositions(positions, np.argsort(positions), np.full(N, np.nan), weights))
     if request.param == 1:
         faults = [
             {"kind": "damaged", "sections": [5], "confidence": 0.9, "missing": 0},
