@@ -17,6 +17,10 @@ from gpustitch.errors import DamagedInputError
 MOST = 1 << 53  # of whole numbers: beyond it JSON's numbers are not exact
 MOST_CHUNKS = 1 << 31  # of a level: their files are listed
 MOST_IN_CHUNK = 1 << 32  # voxels: a chunk is decoded as a whole
+# What reading and using wrong content raises.
+WRONG = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError, IsADirectoryError,
+)  # fmt: skip
 _SHOWN = 60
 
 
@@ -25,9 +29,7 @@ def told(path: Path, what: str, advice: str = "") -> Iterator[None]:
     """Turn whatever is wrong with the content of ``path`` into a DamagedInputError; ``what`` it should describe."""
     try:
         yield
-    except (
-        ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError, IsADirectoryError
-    ) as error:  # fmt: skip
+    except WRONG as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
         end = f"; {advice}" if advice else ""
         raise DamagedInputError(f"{path} does not describe {what}: {reason}{end}") from error

@@ -15,16 +15,15 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import CPU, Array, Device, on, to_device, to_host
 from gpustitch.io.planes.format import Planes
-from gpustitch.io.write.format import OutputFormat, VolumeOutput
+from gpustitch.io.write.format import VolumeOutput
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES, fitting_shard_bytes
 from gpustitch.model import ZYX, Box
 from gpustitch.regrid.columns import Cut, cut_columns, slab_depth
 from gpustitch.regrid.plan import EXACT, Deformation, ZGrid, ZPlan
@@ -140,44 +139,6 @@ def cut_blocks(making: Making, block: ZYX, memory_bytes: int, n_workers: int) ->
     items_bytes = 3 * (n_workers + 1) * math.prod(cut.item) * itemsize
     held_bytes = held * math.prod(cut.column) * itemsize
     return Blocks(making, cut, n_workers, held_bytes + items_bytes + IN_FLIGHT_BYTES)
-
-
-class Storing(Protocol):
-    """Options of how a volume is stored, None for the format's defaults."""
-
-    @property
-    def levels(self) -> int | None:
-        """Number of levels."""
-
-    @property
-    def chunk_shape(self) -> ZYX | None:
-        """Voxels (z, y, x) of a chunk."""
-
-    @property
-    def shard_bytes(self) -> int | None:
-        """Size of a file."""
-
-    @property
-    def write_empty(self) -> bool:
-        """Whether chunks of zeros are written."""
-
-    @property
-    def memory_bytes(self) -> int:
-        """Most memory to hold."""
-
-
-def fitting_files(blocks: Blocks, format: OutputFormat, dtype: np.dtype[Any], options: Storing) -> int | None:
-    """Size of a file of chunks: as stated, or one that leaves little unfinished; None for the format's default."""
-    if options.shard_bytes is not None or options.write_empty or "shard_bytes" not in format.takes:
-        return options.shard_bytes
-    return fitting_shard_bytes(
-        blocks.cut.shape,
-        options.chunk_shape or format.default_chunk,
-        dtype.itemsize,
-        format.default_levels if options.levels is None else options.levels,
-        blocks.cut.front_px,
-        min(options.memory_bytes, MOST_UNFINISHED_BYTES),
-    )
 
 
 def write_blocks(blocks: Blocks, output: VolumeOutput, *, in_order: bool, progress: Progress = SILENT) -> int:

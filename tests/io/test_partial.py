@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,3 +256,25 @@ def test_small_files_and_the_folder_of_names_are_flushed(tmp_path: Path, flushed
     assert not flushed
     replace_volume(tmp_path / "volume")
     assert flushed == [tmp_path.stat().st_ino]
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("manager", [atomic_file, atomic_directory])
+def test_a_second_run_waits_for_nothing_that_a_killed_run_holds(tmp_path: Path, manager: type) -> None:
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with manager(tmp_path / "out"):
+                os.write(told, b"1")
+                time.sleep(60)
+        finally:
+            os._exit(0)
+    assert os.read(ready, 1) == b"1"
+    with pytest.raises(OutputError, match="another run"), manager(tmp_path / "out"):
+        pytest.fail("must not be entered")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with manager(tmp_path / "out") as partial:
+        (partial / "mine" if partial.is_dir() else partial).write_text("mine")
+    assert content(tmp_path / "out") == ["mine"] and content(tmp_path) == ["out"]

@@ -153,6 +153,11 @@ class PyramidFormat(OutputFormat):
     takes = frozenset({"levels", "chunk_shape", "shard_bytes", "codec", "flush", "write_empty"})
     default_levels = DEFAULT_LEVELS
 
+    @staticmethod
+    @abstractmethod
+    def checked_files(codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
+        """``codec`` and ``shard_bytes``, or the defaults; ParameterError if the format has no such files."""
+
     def block(self, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None) -> tuple[ZYX, int]:
         """As :meth:`OutputFormat.block`; ParameterError if a block would be too large."""
         levels = checked_levels(self.default_levels if levels is None else levels)

@@ -30,7 +30,6 @@ class OmeZarrWriter(PyramidWriter):
 
     Level ``l`` has the path ``l``. Its voxels are means of ``2**l`` voxels along each axis. Their centres lie
     ``(2**l - 1) / 2`` voxels of level 0 further along, as the level's translation states. Blocks come in any order.
-
     Chunks are no larger than their level.
 
     Parameters
@@ -54,7 +53,6 @@ class OmeZarrWriter(PyramidWriter):
     """
 
     written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
-
     codecs: ClassVar = ("zstd", "lz4", "gzip", "none")
 
     def __init__(
@@ -76,14 +74,11 @@ class OmeZarrWriter(PyramidWriter):
             raise ParameterError(f"`version` of OME-Zarr is {' or '.join(VERSIONS)}, not {version}")
         if not 0 <= compression <= 9:
             raise ParameterError(f"`compression` of OME-Zarr is a level from 0 (none) to 9, not {compression}")
-        super().__init__(path, shape, dtype, spacing, **options)
-
-    def _checked_shard_bytes(self, shard_bytes: int | None) -> int:
-        if self.version == "0.4":
-            if shard_bytes:
+        if version == "0.4":
+            if options.get("shard_bytes"):
                 raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or `shard_bytes` 0")
-            return 0
-        return super()._checked_shard_bytes(shard_bytes)
+            options["shard_bytes"] = 0
+        super().__init__(path, shape, dtype, spacing, **options)
 
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
         image = multiscales(self.path.name.split(".")[0], self.spacing, self.levels, self.origin_um)
@@ -204,6 +199,7 @@ class OmeZarrOutput(PyramidFormat):
     suffixes = (".zarr", ".ome.zarr")
     takes = PyramidFormat.takes | {"version", "compression"}
     codecs = OmeZarrWriter.codecs
+    checked_files = staticmethod(OmeZarrWriter.checked_files)
     default_compression = str(DEFAULT_COMPRESSION)
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:

@@ -30,19 +30,22 @@ class PrecomputedWriter(PyramidWriter):
     written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32")
     codecs: ClassVar = ("none", "gzip")
 
-    def _checked_shard_bytes(self, shard_bytes: int | None) -> int:
-        if self._write_empty:
+    @classmethod
+    def checked_files(cls, codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
+        """As the base class says."""
+        if write_empty:
             if shard_bytes:
                 raise ParameterError(
                     "shards of precomputed volumes hold no chunks of zeros; leave out `write_empty` or `shard_bytes`"
                 )
             shard_bytes = 0
-        if shard_bytes == 0 and self.codec != "none":
+        codec, shard_bytes = super().checked_files(codec, shard_bytes, write_empty)
+        if shard_bytes == 0 and codec != "none":
             raise ParameterError(
-                f"chunks of precomputed volumes are compressed only in shards; leave out `codec` {self.codec}, or "
+                f"chunks of precomputed volumes are compressed only in shards; leave out `codec` {codec}, or "
                 "`write_empty` and `shard_bytes` 0"
             )
-        return super()._checked_shard_bytes(shard_bytes)
+        return codec, shard_bytes
 
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
         info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape)
@@ -94,6 +97,7 @@ class PrecomputedOutput(PyramidFormat):
 
     name = title = "precomputed"
     codecs = PrecomputedWriter.codecs
+    checked_files = staticmethod(PrecomputedWriter.checked_files)
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""

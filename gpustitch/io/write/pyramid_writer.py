@@ -148,11 +148,8 @@ class PyramidWriter(ABC):
             raise ParameterError(f"`dtype` of a volume is one of {', '.join(self.written_types)}, not {self.dtype}")
         self.block_shape = block_shape_of(self.levels, self.chunk_shape)
         check_block(self.block_shape, self.shape, self.dtype)
-        if codec is not None and codec not in self.codecs:
-            raise ParameterError(f"`codec` of {self.path} is {', '.join(self.codecs)}, not {codec}")
-        self.codec = codec or self.codecs[0]
+        self.codec, self.shard_bytes = self.checked_files(codec, shard_bytes, write_empty)
         self._write_empty = write_empty
-        self.shard_bytes = self._checked_shard_bytes(shard_bytes)
         self.file_shapes = [
             shard_shape(level_shape(self.shape, level), self.chunk_shape, self.dtype.itemsize, self.shard_bytes)
             for level in range(self.levels)
@@ -174,15 +171,19 @@ class PyramidWriter(ABC):
         with contextlib.ExitStack() as stack:
             self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
             self._stores = self._create(self._folder, writing_context(self._n_writers))
+            self._levels = tuple(self._stores.values())
             self._stack = stack.pop_all()
 
     @abstractmethod
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
         """Write the description of the volume into the empty folder; the levels' tensorstores (z, y, x) by folder."""
 
-    def _checked_shard_bytes(self, shard_bytes: int | None) -> int:
-        """``shard_bytes`` or the default; ParameterError if the format has no such files."""
-        return DEFAULT_SHARD_BYTES if shard_bytes is None else checked_shard_bytes(shard_bytes)
+    @classmethod
+    def checked_files(cls, codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
+        """``codec`` and ``shard_bytes``, or the defaults; ParameterError if the format has no such files."""
+        if codec is not None and codec not in cls.codecs:
+            raise ParameterError(f"`codec` is {', '.join(cls.codecs)}, not {codec}")
+        return codec or cls.codecs[0], DEFAULT_SHARD_BYTES if shard_bytes is None else checked_shard_bytes(shard_bytes)
 
     def _record(self) -> Mapping[str, npt.NDArray[np.bool_]]:
         """By the levels' folders which files are written, as :func:`gpustitch.io.volumes.record.write_record` asks."""
@@ -193,8 +194,7 @@ class PyramidWriter(ABC):
 
         ``may_refer`` says that the voxels stay as they are; otherwise they are copied.
         """
-        store = list(self._stores.values())[level]
-        return store[box.slices()].write(voxels, can_reference_source_data_indefinitely=may_refer)
+        return self._levels[level][box.slices()].write(voxels, can_reference_source_data_indefinitely=may_refer)
 
     def blocks(self) -> Iterator[Box]:
         """All blocks of the volume, in the order that completes coarse chunks soonest (a Morton curve).
@@ -236,7 +236,7 @@ class PyramidWriter(ABC):
         """Say that a box of whole blocks holds only zeros; no voxels are written for the box."""
         self._check(box, None)
         self._claim(box)
-        for level in range(0 if not self._is_whole(box) else 1, self.levels):
+        for level in range(1 if self._is_whole(box) else 0, self.levels):
             self._collect(level, _coarser(box, level), None)
 
     def close(self) -> None:

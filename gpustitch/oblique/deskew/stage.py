@@ -33,7 +33,8 @@ from gpustitch.io.write.pyramid_layout import (
     pyramid_bytes,
 )
 from gpustitch.io.write.pyramid_writer import checked_writers
-from gpustitch.io.write.shards import fitting_shard_bytes, unfinished_bytes
+from gpustitch.io.write.shards import unfinished_bytes
+from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, Sweep, Work
@@ -91,8 +92,8 @@ class DeobliquePlan:
     """A checked job: the frames, their geometry, and the disk and memory that the run will need.
 
     ``correction`` is applied to each frame; None leaves frames alone. ``output_bytes`` bounds the chunks on disk.
-    ``memory_bytes`` bounds the frames, blocks and unwritten chunks in memory. ``caution`` is a warning about the
-    frames' values; empty if there is none.
+    ``memory_bytes`` bounds the frames, blocks and unfinished files in memory. ``file_bytes`` is the size of a file.
+    ``caution`` is a warning about the frames' values; empty if there is none.
     """
 
     options: DeobliqueOptions
@@ -104,6 +105,7 @@ class DeobliquePlan:
     device: Device
     output_bytes: int
     memory_bytes: int
+    file_bytes: int
     caution: str = ""
 
     @property
@@ -154,7 +156,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
         If the output exists, cannot be created, or would not fit on the disk.
     """
     check_output(options.output, overwrite=options.overwrite)
-    unordered_format(options.output)
+    format = unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
     checked_writers(options.n_writers)
     block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
@@ -170,11 +172,24 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     check_block(block_shape, scan.shape, dtype)
     output_bytes = _output_bytes(scan, dtype, options)
     check_free_space(options.output, output_bytes)
-    memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers) + _unfinished_bytes(scan, dtype, options)
+    front = _front_px(scan, options)
+    file_bytes = planned_file_bytes(format, options, scan.shape, dtype, front) or 0
+    memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers)
+    memory_bytes += unfinished_bytes(scan.shape, options.chunk_shape, dtype.itemsize, options.levels, file_bytes, front)
     device = choose_device(options.device, options.device_memory_bytes)
     caution = _caution(correction, frames)
     job = DeobliquePlan(
-        options, frames, scan, correction, block_shape, n_workers, device, output_bytes, memory_bytes, caution
+        options,
+        frames,
+        scan,
+        correction,
+        block_shape,
+        n_workers,
+        device,
+        output_bytes,
+        memory_bytes,
+        file_bytes,
+        caution,
     )
     _check_device(job)
     return job
@@ -212,7 +227,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         downsample=hosted(downsample, plan.device),
         levels=options.levels,
         chunk_shape=options.chunk_shape,
-        shard_bytes=_shard_bytes(plan.scan, plan.dtype, options),
+        shard_bytes=plan.file_bytes,
         codec=options.codec,
         sidecar=sidecar,
         overwrite=options.overwrite,
@@ -300,19 +315,6 @@ def _front_px(scan: ObliqueScan, options: DeobliqueOptions) -> tuple[float, floa
     z, y, x = scan.shape
     depth = min(z, 4 * options.chunk_shape[0])
     return float(z), float(y), min(x, _BLOCK_WIDTH + scan.shear * depth + 4 * options.chunk_shape[2])
-
-
-def _shard_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOptions) -> int | None:
-    """Size of a file as stated, or one that leaves few unfinished."""
-    if options.shard_bytes is not None or options.write_empty:
-        return options.shard_bytes
-    front = _front_px(scan, options)
-    return fitting_shard_bytes(scan.shape, options.chunk_shape, dtype.itemsize, options.levels, front)
-
-
-def _unfinished_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOptions) -> int:
-    shard_bytes, front = _shard_bytes(scan, dtype, options) or 0, _front_px(scan, options)
-    return unfinished_bytes(scan.shape, options.chunk_shape, dtype.itemsize, options.levels, shard_bytes, front)
 
 
 def _check_device(plan: DeobliquePlan) -> None:

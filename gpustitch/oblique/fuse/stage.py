@@ -29,7 +29,8 @@ from gpustitch.io.write.pyramid_layout import (
     morton_order,
     pyramid_bytes,
 )
-from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, grid_of, unfinished_bytes
+from gpustitch.io.write.shards import grid_of, unfinished_bytes
+from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains
@@ -52,7 +53,8 @@ class StitchPlan:
     """A checked job.
 
     ``mosaic`` is placed in the output's voxels. ``n_chunks`` and ``output_bytes`` bound the output; places without a
-    tile take less. ``memory_bytes`` bounds the blocks and unwritten chunks in memory.
+    tile take less. ``memory_bytes`` bounds the blocks and unfinished files in memory. ``file_bytes`` is the size of a
+    file.
     """
 
     options: StitchOptions
@@ -66,6 +68,7 @@ class StitchPlan:
     n_chunks: int
     output_bytes: int
     memory_bytes: int
+    file_bytes: int
 
     @property
     def summary(self) -> str:
@@ -139,7 +142,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
 def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StitchPlan:
     """Check the fusion of open and placed volumes. Errors are those of :func:`plan_tree`."""
     check_output(options.output, overwrite=options.overwrite)
-    unordered_format(options.output)
+    format = unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
     _check_intensity(options.intensity)
     offset, shape = _part(mosaic.shape, options)
@@ -155,13 +158,14 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     check_free_space(options.output, output_bytes)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * dtype.itemsize
     # A worker holds a block, the voxels of its tiles (mostly one or two) and float32 sums of a part.
-    shard_bytes = DEFAULT_SHARD_BYTES if options.shard_bytes is None else options.shard_bytes
     front = shape[0], *block_shape[1:]
-    unfinished = unfinished_bytes(shape, options.chunk_shape, dtype.itemsize, levels, shard_bytes, front)
+    file_bytes = planned_file_bytes(format, options, shape, dtype, front) or 0
+    unfinished = unfinished_bytes(shape, options.chunk_shape, dtype.itemsize, levels, file_bytes, front)
     memory_bytes = 5 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
     return StitchPlan(
         options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
         choose_device(options.device, options.device_memory_bytes), sum(counts), output_bytes, memory_bytes,
+        file_bytes,
     )  # fmt: skip
 
 
@@ -190,7 +194,7 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         downsample=hosted(downsample, plan.device),
         levels=options.levels,
         chunk_shape=options.chunk_shape,
-        shard_bytes=options.shard_bytes,
+        shard_bytes=plan.file_bytes,
         codec=options.codec,
         sidecar=_sidecar(plan, last_to_first),
         overwrite=options.overwrite,

@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gpustitch.errors import DamagedInputError, InputMissingError
-from gpustitch.io.checked import MOST, flag, number, read_json, rows, table, text, whole
+from gpustitch.io.checked import MOST, WRONG, flag, number, read_json, rows, table, text, whole
 from gpustitch.io.provenance import write_json
 from gpustitch.model import (
     ZYX,
@@ -206,9 +206,7 @@ def read_alignment(path: str | Path) -> Alignment:
         return _parsed(read_json(path))
     except FileNotFoundError as error:
         raise InputMissingError(f"there is no alignment file {path}") from error
-    except (
-        ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, IsADirectoryError
-    ) as error:  # fmt: skip
+    except WRONG as error:
         raise DamagedInputError(
             f"{path} is not an alignment file as oblique-align writes it: {type(error).__name__}: {error}; "
             "run oblique-align again"

@@ -25,6 +25,7 @@ from gpustitch.io.frames.readable import Lost
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Mosaic, TilePath, check_um
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.outcome import check_measured
@@ -157,7 +158,9 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     tiles = _planned(options, mosaic, turned.orientation)
     _check_alike(mosaic, tiles)
     cautions = _cautions(options, mosaic, tiles)
-    check_block(block_shape, _least_shape(mosaic, tiles), tiles[0].dtype)
+    least, stitched = _least_shape(mosaic, tiles), format_for(VOLUME)
+    check_block(block_shape, least, tiles[0].dtype)
+    planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
     tile_bytes = sum(job.output_bytes for job in tiles)
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)

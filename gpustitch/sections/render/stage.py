@@ -25,6 +25,7 @@ from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.format import missing_text
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
@@ -43,7 +44,7 @@ from gpustitch.regrid.plan import (
     planes_within,
     runs,
 )
-from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, fitting_files, write_blocks
+from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, listed, size_text
 from gpustitch.running.threads import checked_workers
@@ -130,6 +131,7 @@ class RenderPlan:
     spacing: Spacing
     blocks: Blocks
     output_bytes: int
+    file_bytes: int | None
 
     @property
     def order(self) -> npt.NDArray[np.int64]:
@@ -218,7 +220,8 @@ def plan(options: RenderOptions) -> RenderPlan:
     sources = _sources(options, planes, used, grid)
     making = Making(planes, used.series.order, sources, grid, options.nearest, device=device)
     blocks = cut_blocks(making, block, options.memory_bytes, n_workers)
-    return RenderPlan(options, device, planes, used, sources, grid, shape, spacing, blocks, output_bytes)
+    file_bytes = planned_file_bytes(format, options, shape, planes.dtype, blocks.cut.front_px, options.memory_bytes)
+    return RenderPlan(options, device, planes, used, sources, grid, shape, spacing, blocks, output_bytes, file_bytes)
 
 
 def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
@@ -250,7 +253,6 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         )
     if filled:
         progress.warn(f"{filled} of {plan.shape[0]} planes are interpolated across gaps wider than {options.max_gap:g}")
-    format = format_for(options.output, options.format)
     with open_output(
         options.output,
         plan.shape,
@@ -260,14 +262,16 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         format=options.format,
         levels=options.levels,
         chunk_shape=options.chunk_shape,
-        shard_bytes=fitting_files(plan.blocks, format, plan.planes.dtype, options),
+        shard_bytes=plan.file_bytes,
         codec=options.codec,
         sidecar=_sidecar(plan),
         overwrite=options.overwrite,
         n_writers=options.n_writers,
         write_empty=options.write_empty,
     ) as output:
-        n_read = write_blocks(plan.blocks, output, in_order=format.in_order, progress=progress)
+        n_read = write_blocks(
+            plan.blocks, output, in_order=format_for(options.output, options.format).in_order, progress=progress
+        )
     return RenderResult(options.output, plan.shape, plan.spacing, n_read)
 
 

@@ -34,6 +34,8 @@ class VolumePlan:
         The volume cut into pieces of work.
     output_bytes
         Size on the disk before compression.
+    file_bytes
+        Size of a file of chunks; None for the format's default.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class VolumePlan:
     spacing: Spacing
     blocks: Blocks
     output_bytes: int
+    file_bytes: int | None
 
     @property
     def shape(self) -> ZYX:

@@ -23,13 +23,14 @@ from gpustitch.io.planes.opening import check_outside
 from gpustitch.io.write.format import OutputFormat
 from gpustitch.io.write.formats import format_for, volume_suffix
 from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.options import documented, nested, option
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.regrid import options as volume_options
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
-from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, fitting_files, write_blocks
+from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, write_blocks
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
@@ -205,7 +206,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             format=options.format,
             levels=options.levels,
             chunk_shape=options.chunk_shape,
-            shard_bytes=fitting_files(volume.blocks, options.output_format, plan.planes.dtype, options),
+            shard_bytes=volume.file_bytes,
             codec=options.codec,
             compression=options.compression,
             affine_lps_mm=volume.affine,
@@ -283,7 +284,10 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         # Plane 0 of the slices is not at the corner of the wider planes.
         affine[:3, 3] -= shifts.columns[0] * affine[:3, 0] + shifts.rows[0] * affine[:3, 1]
     spacing = Spacing(along.grid.step * 1000, y_mm * 1000, x_mm * 1000)
-    return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes)
+    file_bytes = planned_file_bytes(
+        format, options, making.shape, planes.dtype, blocks.cut.front_px, options.memory_bytes
+    )
+    return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes, file_bytes)
 
 
 def _numbered(path: Path, number: int) -> Path:

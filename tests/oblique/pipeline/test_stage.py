@@ -183,6 +183,14 @@ def test_a_y_voxel_size_that_cannot_be_had_is_refused_before_any_work(
         plan(options_of(next(iter(channel.rglob("*.dcimg"))), output, y_size="measured"))
 
 
+def test_files_that_the_format_has_not_are_refused_before_any_work(channel: Path, tmp_path: Path) -> None:
+    """Else a night's work would end when the stitched volume is begun."""
+    options = options_of(channel, tmp_path / "out")
+    for changed in ({"codec": "jpeg"}, {"codec": "gzip", "shard_bytes": 0}, {"write_empty": True, "shard_bytes": 1}):
+        with pytest.raises(ParameterError):
+            plan(replace(options, stitch=replace(options.stitch, **changed)))
+
+
 def test_an_unreadable_frame_stops_the_run(channel: Path, holed: None, tmp_path: Path) -> None:
     with pytest.raises(DamagedInputError, match="is broken"):
         run(plan(options_of(channel, tmp_path / "out")), SILENT)

@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from gpustitch.model import ZYX, Box, Coverage, Spacing, Volume
 from gpustitch.model.geometry import WHOLE_FRAME
+from gpustitch.oblique.align.overlaps.strip import sums_of_bins
 from gpustitch.ops.padded import padded
 
 # Planes are read together, about so many, as chunks hold them: the grid's box around many slanted planes is wide.
@@ -73,14 +74,16 @@ class CameraView:
         box = Box.of_shape((depth * n_z, height * n_y, width * n_x), box.start)
         total = np.zeros((depth, height, width * n_x), np.float32)
         for planes, upright in self._upright(box):
-            summed = _summed(upright, 1, n_y)
+            summed = sums_of_bins(upright, 1, n_y)
             for z in range(planes.start, planes.stop, _TOGETHER):
                 few = range(z, min(z + _TOGETHER, planes.stop))
                 slanted = np.empty((len(few), height, width * n_x), np.float32)
                 self._slanted(summed[z - planes.start :], few, slanted, planes.start)
                 for plane, image in zip(few, slanted, strict=True):
                     total[(plane - box.start[0]) // n_z] += image
-        return _summed(total, 2, n_x) / np.float32(math.prod(binning))
+        means: npt.NDArray[np.float32] = sums_of_bins(total, 2, n_x)
+        means /= np.float32(math.prod(binning))
+        return means
 
     def _upright(self, box: Box) -> Iterator[tuple[range, npt.NDArray[Any]]]:
         """Planes z, and the voxels of the grid around what ``box`` has on them, from the column of the first one on."""
@@ -124,14 +127,3 @@ class CameraView:
                 to *= np.array(beside, np.float32)[:, None, None]
                 to += slanted[..., :-1]
             at += n
-
-
-def _summed(voxels: npt.NDArray[Any], axis: int, n: int) -> npt.NDArray[np.float32]:
-    """Sums of ``n`` voxels after each other, float32."""
-    nth = [voxels[tuple(slice(i, None, n) if k == axis else slice(None) for k in range(3))] for i in range(n)]
-    if n == 1:
-        return np.asarray(voxels, np.float32)
-    total: npt.NDArray[np.float32] = np.add(nth[0], nth[1], dtype=np.float32)
-    for one in nth[2:]:
-        total += one
-    return total

@@ -77,10 +77,15 @@ def _covered(volume: Volume, box: Box) -> npt.NDArray[np.bool_]:
 def _binned(voxels: Array, binning: Sequence[int]) -> Array:
     """Means over bins, float32; what is left at the ends of the axes is cut off."""
     for axis, n in enumerate(binning):
-        stop = voxels.shape[axis] // n * n
-        nth = [voxels[tuple(slice(i, stop, n) if k == axis else slice(None) for k in range(3))] for i in range(n)]
-        total = nth[0].astype(np.float32)
-        for one in nth[1:]:
-            total += one
-        voxels = total / np.float32(n)
+        voxels = sums_of_bins(voxels, axis, n) / np.float32(n)
     return voxels
+
+
+def sums_of_bins(voxels: Array, axis: int, n: int) -> Array:
+    """Sums of ``n`` voxels after each other, float32; what is left at the end of the axis is cut off."""
+    xp, stop = namespace(voxels), voxels.shape[axis] // n * n
+    nth = [voxels[tuple(slice(i, stop, n) if k == axis else slice(None) for k in range(3))] for i in range(n)]
+    total: Array = xp.asarray(voxels, np.float32) if n == 1 else xp.add(nth[0], nth[1], dtype=np.float32)
+    for one in nth[2:]:
+        total += one
+    return total

@@ -1,0 +1,68 @@
+"""How the files of a volume are planned: what the format has not is refused, and little is left unfinished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from gpustitch.io.write.format import OutputFormat, PyramidFormat
+from gpustitch.io.write.formats import check_takes
+from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES, fitting_shard_bytes
+from gpustitch.model import ZYX
+
+
+class Storing(Protocol):
+    """Options of a stage that say how a volume is stored; None for the format's defaults."""
+
+    @property
+    def levels(self) -> int | None:
+        """Number of levels."""
+
+    @property
+    def chunk_shape(self) -> ZYX | None:
+        """Voxels (z, y, x) of a chunk."""
+
+    @property
+    def shard_bytes(self) -> int | None:
+        """Size of a file of chunks."""
+
+    @property
+    def codec(self) -> str | None:
+        """How chunks are compressed."""
+
+    @property
+    def write_empty(self) -> bool:
+        """Whether chunks of zeros are written."""
+
+
+def planned_file_bytes(
+    format: OutputFormat,
+    options: Storing,
+    shape: ZYX,
+    dtype: np.dtype[Any],
+    front_px: Sequence[float],
+    most_bytes: int = MOST_UNFINISHED_BYTES,
+) -> int | None:
+    """Size of a file of chunks: as stated, else one with which unfinished files take at most ``most_bytes``.
+
+    ``MOST_UNFINISHED_BYTES`` is a bound in any case. ``front_px`` is that of
+    :func:`gpustitch.io.write.shards.unfinished_bytes`. None if the format has no such files.
+
+    Raises
+    ------
+    ParameterError
+        If the format has no such files or codec.
+    """
+    stated = {name: getattr(options, name) for name in ("shard_bytes", "codec", "write_empty")}
+    check_takes(format, stated)
+    if not isinstance(format, PyramidFormat):
+        return None
+    _, file_bytes = format.checked_files(**stated)
+    if options.shard_bytes is not None or not file_bytes:
+        return file_bytes
+    levels = format.default_levels if options.levels is None else options.levels
+    chunk = options.chunk_shape or format.default_chunk
+    most = min(most_bytes, MOST_UNFINISHED_BYTES)
+    return fitting_shard_bytes(shape, chunk, dtype.itemsize, levels, front_px, most)
