@@ -96,10 +96,13 @@ class _Part:
 
 
 def _irregularity(names: Sequence[ReadName]) -> tuple[int, ...]:
-    """Of names of one pattern: equal ones, stacks that count no frames or little but holes, stacks, missing numbers."""
+    """Of names of one pattern: how many are equal, stacks that count no frames or little but holes, all stacks.
+
+    Then numbers left out of account that contradict the order, and missing numbers.
+    """
     rows = [name.numbers for name in names]
     parts = _parts(rows, names[0].texts)
-    n_bad = n_missing = 0
+    n_bad = n_contrary = n_missing = 0
     for part in parts:
         if part.counting is None or len(part.indices) < 3:
             n_bad += len(parts) > 1
@@ -108,7 +111,17 @@ def _irregularity(names: Sequence[ReadName]) -> tuple[int, ...]:
         lost = 0 if row is None else row.n_missing
         n_bad += row is None or lost > max(2, _MOST_LOST * len(part.indices))
         n_missing += lost
-    return len(rows) - len(set(rows)), n_bad, len(parts), n_missing
+        n_contrary += _n_contrary([rows[index] for index in part.indices], part.counting)
+    return len(rows) - len(set(rows)), n_bad, len(parts), n_contrary, n_missing
+
+
+def _n_contrary(rows: Sequence[Row], counting: int) -> int:
+    """How many columns go up and down along the one that counts: as 1.00 to 1.85 and 0.90 do, read as whole numbers."""
+    n_contrary = 0
+    for column in zip(*sorted(rows, key=lambda row: row[counting]), strict=True):
+        steps = {after > before for before, after in itertools.pairwise(column) if after != before}
+        n_contrary += len(steps) > 1 or (len(steps) == 1 and False in steps)
+    return n_contrary
 
 
 def _parts(rows: Sequence[Row], texts: Sequence[str]) -> list[_Part]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpustitch.errors import DamagedInputError, ParameterError
@@ -243,3 +243,17 @@ def test_no_file_is_lost_or_doubled(names):
         assert "same number" in str(error) or "copies" in str(error)
         return
     assert sorted(name for stack in stacks for name in order(stack) if name is not None) == sorted(names)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 980), st.sampled_from([2, 5, 10, 25]), st.integers(8, 26), st.data(), st.sampled_from([".", ","]),
+    st.sampled_from(["", "_C1"]),
+)  # fmt: skip
+@example(85, 5, 20, None, ".", "")
+def test_decimals_with_a_hole_stay_in_order(first, step, n, data, point, end):
+    """Without 0.95, the whole numbers behind the point of 0.90 and 1.00 to 1.85 have no hole, but the wrong order."""
+    lost = 2 if data is None else data.draw(st.integers(1, n - 2))
+    truth = [f"img_{v // 100}{point}{v % 100:02d}{end}.tif" for v in range(first, first + n * step, step)]
+    truth[lost] = None
+    assert order(opened([name for name in truth if name is not None][::-1], allow_missing=True)) == truth
