@@ -33,7 +33,7 @@ _WHOLE = 1e-5
 # least this part of their largest offset. So a stage error of a few voxels is no difference, a step of the grid is.
 _DIFFERS = 0.125
 # A tile that ends before its neighbour fades out over this many voxels.
-_FADE = 16.0
+FADE = 16.0
 # Least distance of a covered voxel, so that two tiles that meet at their edges share the voxel evenly.
 _LEAST_DISTANCE = 1 / 32
 # Less than any covered voxel's squared distance, however faded.
@@ -182,9 +182,9 @@ def _faded(
 ) -> tuple[Array, Array]:
     """The closeness of two tiles; less for the tile that ends first along an axis in which they do not differ."""
     for a, b, differs in zip(near_mine, near_other, axes, strict=True):
-        if differs or min(a.min(), b.min()) >= _FADE:
+        if differs or min(a.min(), b.min()) >= FADE:
             continue
-        a, b = (np.clip(distance, np.float32(_LEAST_DISTANCE), np.float32(_FADE)) for distance in (a, b))
+        a, b = (np.clip(distance, np.float32(_LEAST_DISTANCE), np.float32(FADE)) for distance in (a, b))
         further = np.maximum(a, b)
         mine = mine * (a / further) ** 2
         other = other * (b / further) ** 2

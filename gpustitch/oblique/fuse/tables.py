@@ -210,12 +210,12 @@ def cells(bounds: npt.NDArray[np.int32], columns: npt.NDArray[np.int32], shape: 
         Shape (z, y, x) of the block.
     """
     depths, rows = [[(a, b) for a, b in bounds[:, cut].tolist()] for cut in (slice(0, 2), slice(2, 4))]
-    for z in _cut(shape[0], depths, _PLANES):
+    for z in cut(shape[0], depths, _PLANES):
         deep = [n for n, (first, stop) in enumerate(depths) if first <= z[0] and z[1] <= stop]
         spans = {n: _envelope(columns[n, z[0] : z[1]]) for n in deep}
-        for y in _cut(shape[1], [rows[n] for n in deep]):
+        for y in cut(shape[1], [rows[n] for n in deep]):
             here = {n: spans[n] for n in deep if rows[n][0] <= y[0] and y[1] <= rows[n][1]}
-            for x in _cut(shape[2], list(here.values()), least=_LEAST_WIDTH):
+            for x in cut(shape[2], list(here.values()), least=_LEAST_WIDTH):
                 found = tuple(n for n, span in here.items() if span[0] < x[1] and x[0] < span[1])
                 yield from _in_cache(Box((z[0], y[0], x[0]), (z[1], y[1], x[1])), found)
 
@@ -235,7 +235,7 @@ def _envelope(columns: npt.NDArray[np.int32]) -> Range:
     return (int(full[:, 0].min()), int(full[:, 1].max())) if len(full) else (0, 0)
 
 
-def _cut(length: int, ranges: Sequence[Range], run: int | None = None, least: int = 1) -> list[Range]:
+def cut(length: int, ranges: Sequence[Range], run: int | None = None, least: int = 1) -> list[Range]:
     """Cut 0 to ``length`` at the bounds of the ranges, into pieces from ``least`` to ``run`` long where possible."""
     bounds = sorted({bound for pair in ranges for bound in pair if 0 < bound < length})
     kept = [0]
