@@ -107,7 +107,7 @@ class ObliqueTile:
     def _corrected(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         if self.correction is None:
             return self.frames.read(start, stop, rows, columns)
-        pointwise = _windowed(self.correction, rows, columns)
+        pointwise = windowed(self.correction, rows, columns)
         if pointwise is not None:
             return np.stack([pointwise.apply(f) for f in self.frames.read(start, stop, rows, columns)])
         return np.stack([self._whole(number)[rows, columns] for number in range(start, stop)])
@@ -128,7 +128,7 @@ class ObliqueTile:
         return frame
 
 
-def _windowed(correction: Correction, rows: slice, columns: slice) -> Correction | None:
+def windowed(correction: Correction, rows: slice, columns: slice) -> Correction | None:
     """The correction of a window of the frame, or None if it depends on the whole frame (destriping)."""
     if correction.destripes:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,9 +184,19 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
     options, tiles = plan.options, plan.mosaic.tiles
     for note in plan.mosaic.notes:
         progress.warn(note)
-    last_to_first = _last_to_first(plan, progress)
-    gains = {} if last_to_first is None else _gains(tiles, last_to_first)
-    with open_output(
+    last_to_first = row_brightness(plan, progress)
+    gains = gains_of(tiles, last_to_first)
+    with opened(plan, sidecar(plan, last_to_first)) as writer:
+        fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=plan.device)
+        results = ordered_map(fuse, plan.blocks(), plan.n_workers)
+        n_written = sum(tracked(results, progress, "stitch", plan.n_blocks, "blocks"))
+    return StitchResult(options.output, plan.shape, plan.spacing, n_written, plan.n_blocks, last_to_first)
+
+
+def opened(plan: StitchPlan, sidecar: Mapping[str, Any]) -> VolumeOutput:
+    """The writer of the volume, which holds ``sidecar`` as its record."""
+    options = plan.options
+    return open_output(
         options.output,
         plan.shape,
         plan.dtype,
@@ -196,15 +206,11 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         chunk_shape=options.chunk_shape,
         shard_bytes=plan.file_bytes,
         codec=options.codec,
-        sidecar=_sidecar(plan, last_to_first),
+        sidecar=sidecar,
         overwrite=options.overwrite,
         n_writers=options.n_writers,
         write_empty=options.write_empty,
-    ) as writer:
-        fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=plan.device)
-        results = ordered_map(fuse, plan.blocks(), plan.n_workers)
-        n_written = sum(tracked(results, progress, "stitch", plan.n_blocks, "blocks"))
-    return StitchResult(options.output, plan.shape, plan.spacing, n_written, plan.n_blocks, last_to_first)
+    )
 
 
 def _fuse_and_write(
@@ -279,7 +285,14 @@ def _check_intensity(intensity: Intensity) -> None:
         raise ParameterError(f"`min_correlation` must be from 0 to below 1, not {intensity.min_correlation}")
 
 
-def _last_to_first(plan: StitchPlan, progress: Progress) -> float | None:
+def row_brightness(plan: StitchPlan, progress: Progress) -> float | None:
+    """Brightness of each tile's last row over that of its first: as stated, or estimated, or None for neither.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be estimated from the overlaps.
+    """
     intensity = plan.options.intensity
     if not intensity.is_estimated:
         return intensity.last_to_first
@@ -318,11 +331,15 @@ def _estimated(patch: tuple[int, int, Box], tiles: tuple[PlacedVolume, ...], int
     )  # fmt: skip
 
 
-def _gains(tiles: tuple[PlacedVolume, ...], last_to_first: float) -> dict[int, npt.NDArray[np.float32]]:
+def gains_of(tiles: Sequence[PlacedVolume], last_to_first: float | None) -> dict[int, npt.NDArray[np.float32]]:
+    """The factors of the rows of each tile, by its number; empty without a ratio."""
+    if last_to_first is None:
+        return {}
     return {number: row_gains(tile.volume.coverage.n_rows, last_to_first) for number, tile in enumerate(tiles)}
 
 
-def _sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
+def sidecar(plan: StitchPlan, last_to_first: float | None) -> dict[str, Any]:
+    """The record of the volume: how it was made, and of which tiles."""
     used = settled(plan.options, plan.device, plan.n_workers)
     alignment = [] if plan.source is None or plan.source.alignment is None else [plan.source.alignment]
     return {

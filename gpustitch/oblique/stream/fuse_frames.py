@@ -85,9 +85,7 @@ def _cells(tables: Tables, shape: tuple[int, int, int]) -> Iterator[_Cell]:
     """Cut the output (z, y, f) so that each part has its tiles; parts without tiles are included."""
     n_tiles = len(tables.bounds)
     fade = int(FADE) + 1
-    depths, heights = (
-        [(a, b) for a, b in tables.bounds[:, pair].tolist()] for pair in (slice(0, 2), slice(2, 4))
-    )
+    depths, heights = ([(a, b) for a, b in tables.bounds[:, pair].tolist()] for pair in (slice(0, 2), slice(2, 4)))
     for z in cut(shape[0], _with_rims(depths, fade)):
         deep = [n for n in range(n_tiles) if depths[n][0] <= z[0] and z[1] <= depths[n][1]]
         spans = {n: _spans(tables.columns[n, z[0] : z[1]]) for n in deep}
@@ -258,6 +256,5 @@ def _shares(cell: _Cell, tables: Tables, gains: Sequence[Array | None]) -> list[
     order = list(cell.tiles)
     shares = weights(near, covered, tables.axes[np.ix_(order, order)])
     return [
-        share if gain is None else share * gain.transpose(2, 1, 0)
-        for share, gain in zip(shares, gains, strict=True)
+        share if gain is None else share * gain.transpose(2, 1, 0) for share, gain in zip(shares, gains, strict=True)
     ]

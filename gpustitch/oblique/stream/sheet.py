@@ -83,11 +83,11 @@ def along_sheet(tables: Tables, box: Box, first: int, n_frames: int, drift: npt.
     return dataclasses.replace(tables, columns=columns, edges=tables.edges - shift)
 
 
-def box_of(planes: tuple[int, int], rows: tuple[int, int], frames: tuple[int, int], drift: npt.NDArray[np.int64]) -> Box:
+def box_of(
+    planes: tuple[int, int], rows: tuple[int, int], frames: tuple[int, int], drift: npt.NDArray[np.int64]
+) -> Box:
     """The box of the mosaic around a half-open range of planes z, rows y and f; ``drift`` is that of the planes."""
-    return Box(
-        (planes[0], rows[0], frames[0] + int(drift.min())), (planes[1], rows[1], frames[1] + int(drift.max()))
-    )
+    return Box((planes[0], rows[0], frames[0] + int(drift.min())), (planes[1], rows[1], frames[1] + int(drift.max())))
 
 
 def stacked(taps: Sequence[Taps]) -> tuple[Array, Array]:

@@ -1,0 +1,119 @@
+"""The frames of one tile that a sweep holds: read and corrected once, in order, a batch at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, Device, empty, on, to_device
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.model import Box, PlacedVolume
+from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
+from gpustitch.oblique.fuse.blend import Footprint
+from gpustitch.oblique.stream.sheet import Taps
+
+
+class Lane:
+    """One tile on a band of planes and rows of the mosaic.
+
+    ``reach`` is the half-open range of frames that voxels of f = 0 need; ``window`` the rows and columns of frames that
+    the band needs.
+    """
+
+    def __init__(self, number: int, tile: PlacedVolume, volume: ObliqueTile, band: Box, drift: npt.NDArray[np.int64]):
+        self.number, self.tile, self.volume = number, tile, volume
+        footprint = Footprint.of(tile, band.start[0], band.stop[0])
+        self.taps = Taps.of(tile, footprint, band.start[0], drift)
+        self.reach = self.taps.reach
+        self.window = window_of(tile, band)
+        self._correction = volume.correction
+        self._is_local = self._correction is None or not self._correction.destripes
+        columns, rows, _ = self.window.slices()
+        if self._is_local and self._correction is not None:
+            self._correction = windowed(self._correction, rows, columns)
+        self._rows, self._columns = rows, columns
+        # The frames that are fused now, and those that are read meanwhile, each with the number of its first frame.
+        self._held: tuple[int, Array] | None = None
+        self._coming: tuple[int, Array] | None = None
+        self._spare: Array | None = None
+        self._coverage = volume.coverage
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Half-open range of f at which the band may need frames of the tile."""
+        low, high = self.reach
+        return 1 - high, self.volume.scan.n_frames - low
+
+    def needed(self, start: int, stop: int) -> tuple[int, int]:
+        """Half-open range of the tile's frames that ``start <= f < stop`` needs; may be empty."""
+        n = self.volume.scan.n_frames
+        first = min(max(0, start + self.reach[0]), n)
+        return first, max(first, min(n, stop - 1 + self.reach[1]))
+
+    def advance(self, start: int, stop: int, device: Device) -> tuple[int, int]:
+        """Make room for the frames that ``start <= f < stop`` needs, with those held; the range still to read."""
+        first, end = self.needed(start, stop)
+        most = stop - start + self.reach[1] - self.reach[0]
+        with on(device):
+            if self._spare is None or len(self._spare) < end - first:
+                self._spare = empty((most, *self.window.shape[1::-1]), self.volume.dtype, device)
+            room, self._spare = self._spare[: end - first], None
+            kept = first
+            if self._held is not None:
+                at, old = self._held
+                kept = max(first, min(at + len(old), end))
+                room[: kept - first] = old[first - at : kept - at]
+        self._coming = first, room
+        return kept, end
+
+    def turn(self) -> None:
+        """The frames that were read are now those held; the room of those held before is free."""
+        if self._held is not None:
+            array = self._held[1]
+            self._spare = array if array.base is None else array.base
+        self._held, self._coming = self._coming, None
+        self._coverage = self.volume.coverage  # frames may turn out to be damaged when they are read
+
+    def load(self, start: int, stop: int, device: Device) -> int:
+        """Read and correct some of the frames that :meth:`advance` asked for; returns how many pixels were cut off."""
+        assert self._coming is not None
+        target = self._coming[1][start - self._coming[0] : stop - self._coming[0]]
+        rows, columns = (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
+        raw, cut_off = self.volume.frames.read(start, stop, rows, columns), 0
+        with on(device):
+            frames = to_device(raw, device)
+            if self._correction is not None:
+                frames, cut_off = self._corrected(frames, start, stop)
+            target[...] = frames if self._is_local else frames[:, self._rows, self._columns]
+        return cut_off
+
+    def _corrected(self, frames: Array, start: int, stop: int) -> tuple[Array, int]:
+        assert self._correction is not None
+        try:
+            corrected = self._correction.apply(frames)
+        except (DamagedInputError, ParameterError) as error:
+            raise type(error)(f"{self.tile.name}, frames {start} to {stop - 1}: {error}") from error
+        return corrected, self._correction.n_cut_off(frames, corrected)
+
+    @property
+    def held(self) -> tuple[int, Array]:
+        """The number of the first frame held, and the frames (frame, row, column) of the window."""
+        assert self._held is not None
+        return self._held
+
+    def prints(self, planes: tuple[int, int]) -> list[Footprint]:
+        """The footprints, on some planes, of the runs of frames that are there as far as is known."""
+        return list(Footprint.of(self.tile, *planes).by_runs(self._coverage))
+
+
+def window_of(tile: PlacedVolume, band: Box) -> Box:
+    """The columns and rows of a tile's frames (and all frames) that a band of the mosaic needs; may be empty."""
+    cover = tile.volume.coverage
+    footprint = Footprint.of(tile, band.start[0], band.start[0])
+    shifts = footprint.shift_z, footprint.shift_y
+    low = [math.floor(start + shift) for start, shift in zip(band.start[:2], shifts, strict=True)]
+    high = [math.ceil(stop - 1 + shift) + 1 for stop, shift in zip(band.stop[:2], shifts, strict=True)]
+    of_band = Box((low[0], low[1], 0), (high[0], high[1], cover.n_frames))
+    return of_band.intersect(Box((0, 0, 0), (cover.n_columns, cover.n_rows, cover.n_frames)))

@@ -1,0 +1,145 @@
+"""From placed tiles of raw frames to one volume, without a file in between: each frame is read and corrected once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from gpustitch.errors import MosaicError
+from gpustitch.io.write.formats import unordered_format
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.pyramid_layout import block_shape_of, check_block
+from gpustitch.io.write.shards import shard_shape, unfinished_bytes
+from gpustitch.io.write.storing import planned_file_bytes
+from gpustitch.model import Box
+from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.destripe.correction import cut_off_text
+from gpustitch.oblique.fuse import stage as fuse
+from gpustitch.oblique.fuse.options import StitchOptions
+from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
+from gpustitch.oblique.mosaic.placing import PlacedMosaic
+from gpustitch.oblique.stream.sheet import drift_of
+from gpustitch.oblique.stream.sweep import BATCH_FRAMES, Sweep, Work
+from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.threads import Workers
+
+# A block needs depth * slope more frames than it is wide: neighbours about this wide share most of their frames.
+_BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """A checked job: the plan of the fusion, and the bands of the mosaic that are swept one after another."""
+
+    stitch: StitchPlan
+    slope: float
+    bands: tuple[Box, ...]
+
+    @property
+    def summary(self) -> str:
+        """Tiles in, voxels out, disk, in one line for people."""
+        return self.stitch.summary
+
+
+def plan(mosaic: PlacedMosaic, options: StitchOptions) -> StreamPlan:
+    """Check the fusion of placed tiles, each an :class:`gpustitch.oblique.deskew.tile.ObliqueTile`.
+
+    Raises
+    ------
+    MosaicError
+        If the tiles do not lean alike.
+    GpustitchError
+        Errors of :func:`gpustitch.oblique.fuse.stage.plan`.
+    """
+    stitch = fuse.plan(mosaic, options)
+    slopes = {tile.volume.coverage.shear + tile.shear_px for tile in stitch.mosaic.tiles}
+    if max(slopes) - min(slopes) > 1e-9:
+        raise MosaicError(f"tiles of one mosaic must lean alike, not by {min(slopes):g} to {max(slopes):g} columns")
+    slope = max(slopes)
+    z, y, x = block_shape_of(options.levels, options.chunk_shape)
+    block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
+    check_block(block_shape, stitch.shape, stitch.dtype)
+    stitch = replace(stitch, block_shape=block_shape)
+    bands = _bands(stitch, slope)
+    front = _front_px(stitch, slope, bands[0])
+    file_bytes = planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front) or 0
+    memory_bytes = _memory_bytes(stitch, slope, bands[0], file_bytes)
+    return StreamPlan(replace(stitch, file_bytes=file_bytes, memory_bytes=memory_bytes), slope, bands)
+
+
+def run(plan: StreamPlan, progress: Progress = SILENT) -> StitchResult:
+    """Read, correct, fuse and write.
+
+    Raises
+    ------
+    DamagedInputError
+        If a frame cannot be read, and its tile does not skip such frames.
+    ParameterError
+        If the intensity correction cannot be estimated from the overlaps.
+    OutputError
+        If the output cannot be written. Then no part of the output remains.
+    """
+    stitch = plan.stitch
+    for note in stitch.mosaic.notes:
+        progress.warn(note)
+    last_to_first = fuse.row_brightness(stitch, progress)
+    work = Work(
+        stitch.mosaic.tiles,
+        fuse.gains_of(stitch.mosaic.tiles, last_to_first),
+        stitch.shape,
+        drift_of(plan.slope, stitch.shape[0]),
+        stitch.dtype,
+        stitch.block_shape,
+        Workers(stitch.n_workers, stitch.device),
+    )
+    record = fuse.sidecar(stitch, last_to_first)
+    n_written = n_cut_off = 0
+    with fuse.opened(stitch, record) as writer:
+        sweeps = [Sweep(work, band, writer) for band in plan.bands]
+        progress.start("stitch", sum(sweep.n_frames for sweep in sweeps), "frames")
+        try:
+            for sweep in sweeps:
+                n_written += sweep.run(progress)
+                n_cut_off += sweep.n_cut_off
+        finally:
+            progress.finish()
+    if n_cut_off:
+        progress.warn(cut_off_text(n_cut_off))
+    return StitchResult(stitch.options.output, stitch.shape, stitch.spacing, n_written, stitch.n_blocks, last_to_first)
+
+
+def _bands(stitch: StitchPlan, slope: float) -> tuple[Box, ...]:
+    """The mosaic in bands of whole files along y, or as one where frames have to be corrected whole."""
+    whole = Box.of_shape(stitch.shape)
+    volumes = [tile.volume for tile in stitch.mosaic.tiles]
+    if any(isinstance(v, ObliqueTile) and v.correction is not None and v.correction.destripes for v in volumes):
+        return (whole,)
+    rows = _band_rows(stitch)
+    return tuple(whole.blocks((stitch.shape[0], rows, stitch.shape[2])))
+
+
+def _band_rows(stitch: StitchPlan) -> int:
+    options = stitch.options
+    shard = shard_shape(stitch.shape, options.chunk_shape, stitch.dtype.itemsize, 1 << 25)
+    return math.lcm(stitch.block_shape[1], shard[1])
+
+
+def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float, float]:
+    """How far apart voxels (z, y, x) are that are made at the same time: the moving front leans with the sheet."""
+    z, y, x = band.shape
+    depth = min(z, 4 * stitch.options.chunk_shape[0])
+    return float(z), float(y), min(x, _BLOCK_WIDTH + slope * depth + 4 * stitch.options.chunk_shape[2])
+
+
+def _memory_bytes(stitch: StitchPlan, slope: float, band: Box, file_bytes: int) -> int:
+    options, itemsize = stitch.options, stitch.dtype.itemsize
+    depth, _, width = stitch.block_shape
+    plane = band.shape[0] * band.shape[1] * itemsize
+    window = math.ceil(width + slope * depth) + 2 * BATCH_FRAMES
+    frames = sum(
+        tile.volume.coverage.n_columns * min(tile.volume.coverage.n_rows, band.shape[1]) for tile in stitch.mosaic.tiles
+    )
+    block = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
+    held = window * plane + 2 * BATCH_FRAMES * frames * itemsize + 3 * stitch.n_workers * block + IN_FLIGHT_BYTES
+    front = _front_px(stitch, slope, band)
+    return held + unfinished_bytes(stitch.shape, options.chunk_shape, itemsize, options.levels, file_bytes, front)
