@@ -76,7 +76,6 @@ def apart(one, other):
     max_examples=60,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_the_volume_is_that_of_the_stages_to_a_count(tmp_path_factory, data):
