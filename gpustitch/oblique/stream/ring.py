@@ -24,43 +24,47 @@ def spaced_frames(shape: tuple[int, int, int], dtype: np.dtype[Any], device: Dev
     return np.empty((n_frames, stride), dtype)[:, : n_rows * depth].reshape(n_frames, n_rows, depth)
 
 
-class Ring:
-    """Fused frames as planes (z, y, f), the last ``width`` of them; f runs around the ring.
+def pieces_of(least: int, piece: int) -> int:
+    """Pieces of a ring that still holds ``least`` frames when the next piece is put."""
+    return -(-least // piece) + 1
 
-    Frames are put in order; those that the ring has no longer must not be taken.
+
+class Ring:
+    """The last fused frames as planes (z, y, f), in pieces of ``piece`` frames that are reused in turn.
+
+    Frames are put in order, piece after piece, the first of all at ``first``. At least the last ``least`` can be taken.
     """
 
-    def __init__(self, n_planes: int, n_rows: int, width: int, dtype: np.dtype[Any], device: Device) -> None:
-        self._planes = empty((n_planes, n_rows, width), dtype, device)
-        self._width = width
+    def __init__(
+        self, shape: tuple[int, int], first: int, least: int, piece: int, dtype: np.dtype[Any], device: Device
+    ) -> None:
+        n_planes, n_rows = shape
+        n_pieces = pieces_of(least, piece)
+        self._pieces = [empty((n_planes, n_rows, piece), dtype, device) for _ in range(n_pieces)]
+        self._first, self._piece = first, piece
 
     def put(self, first: int, frames: Array, first_row: int) -> None:
-        """Take over frames (frame, row, plane) from ``first`` on; the rows begin at ``first_row``."""
+        """Take over the frames (frame, row, plane) of one piece, from ``first`` on; the rows begin at ``first_row``."""
+        number, at = divmod(first - self._first, self._piece)
+        target = self._pieces[number % len(self._pieces)]
         rows = slice(first_row, first_row + frames.shape[1])
-        for start, stop, at in self._parts(first, first + len(frames)):
-            part = frames[start - first : stop - first]
-            self._planes[:, rows, at : at + stop - start] = part.transpose(2, 1, 0)
+        target[:, rows, at : at + len(frames)] = frames.transpose(2, 1, 0)
 
     def take(
         self, planes: slice, rows: slice, first: npt.NDArray[np.int64], there: tuple[int, int], out: Array
     ) -> None:
         """Fill ``out`` (z, y, x): column 0 of plane z is frame ``first[z]``; 0 outside of the frames ``there``."""
         n = out.shape[2]
-        for target, source, start in zip(out, self._planes[planes], first.tolist(), strict=True):
+        sources = [piece[planes, rows] for piece in self._pieces]
+        for z, (target, start) in enumerate(zip(out, first.tolist(), strict=True)):
             low, high = (min(max(end, start), start + n) for end in there)
             if low > start:
                 target[:, : low - start] = 0
             if high < start + n:
                 target[:, max(low, high) - start :] = 0
-            for a, b, at in self._parts(low, high):
-                target[:, a - start : b - start] = source[rows, at : at + b - a]
-
-    def _parts(self, first: int, stop: int) -> list[tuple[int, int, int]]:
-        """Runs of frames that lie together in the ring, each with its place."""
-        parts = []
-        while first < stop:
-            at = first % self._width
-            end = min(stop, first + self._width - at)
-            parts.append((first, end, at))
-            first = end
-        return parts
+            while low < high:
+                number, at = divmod(low - self._first, self._piece)
+                stop = min(high, low + self._piece - at)
+                part = sources[number % len(sources)][z, :, at : at + stop - low]
+                target[:, low - start : stop - start] = part
+                low = stop

@@ -21,7 +21,7 @@ from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.fuse.tables import Tables
 from gpustitch.oblique.stream.fuse_frames import fuse_frames
 from gpustitch.oblique.stream.lane import Lane, window_of
-from gpustitch.oblique.stream.ring import Ring, spaced_frames
+from gpustitch.oblique.stream.ring import Ring, pieces_of, spaced_frames
 from gpustitch.oblique.stream.sheet import along_sheet, box_of, stacked
 from gpustitch.running.progress import Progress
 from gpustitch.running.threads import Workers
@@ -95,7 +95,8 @@ class Sweep:
         """Do all of it; returns the number of blocks handed over. ``progress`` advances by the frames read."""
         depth, n_rows, _ = self._band.shape
         fused = spaced_frames((TURNED_FRAMES, n_rows, depth), self._work.dtype, self._device)
-        ring = Ring(depth, n_rows, self._width(), self._work.dtype, self._device)
+        shape, least = (depth, n_rows), self._reach()
+        ring = Ring(shape, self._first, least, TURNED_FRAMES, self._work.dtype, self._device)
         n_blocks = 0
         with ThreadPoolExecutor(self._work.workers.n, thread_name_prefix="gpustitch") as pool:
             try:
@@ -158,11 +159,11 @@ class Sweep:
         with on(self._device):
             ring.put(start, fused, first_row)
 
-    def _width(self) -> int:
-        """Frames that the ring must hold: those of the blocks that are not complete, and those that follow."""
+    def _reach(self) -> int:
+        """Frames that the ring must hold before a further piece: those of the blocks that are not complete."""
         depth, _, width = self._work.block_shape
-        lean = max((int(np.ptp(self._drift[z : z + depth])) for z in range(0, len(self._drift), depth)), default=0)
-        return -(-(width + lean) // TURNED_FRAMES) * TURNED_FRAMES + TURNED_FRAMES
+        slabs = [self._drift[z : z + depth] for z in range(0, len(self._drift), depth)]
+        return width + max(int(np.ptp(drift)) for drift in slabs)
 
     def _fuse_rows(self, start: int, out: Array, first_row: int) -> None:
         planes = self._band.start[0], self._band.stop[0]
@@ -219,6 +220,11 @@ class Sweep:
         else:
             release()
             self._writer.write(box, voxels)
+
+
+def fused_frames(reach: int) -> int:
+    """Fused frames held at once: those that are made, and those in a ring where blocks need ``reach`` of them."""
+    return TURNED_FRAMES + pieces_of(reach, TURNED_FRAMES) * TURNED_FRAMES
 
 
 def _wait(futures: Sequence[Future[None]]) -> int:
