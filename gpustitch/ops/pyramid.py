@@ -159,7 +159,9 @@ def _pair_sums(volume: Array) -> Array:
     """
     wide: Any = {1: np.uint16, 2: np.uint32, 4: np.uint64}[volume.dtype.itemsize]
     bits = 8 * volume.dtype.itemsize
-    pairs = np.ascontiguousarray(volume).view(wide)
+    if volume.strides[2] != volume.itemsize:
+        volume = np.ascontiguousarray(volume)
+    pairs = volume.view(wide)
     total: Array = np.right_shift(pairs, bits)
     total += pairs & ((1 << bits) - 1)
     return total
