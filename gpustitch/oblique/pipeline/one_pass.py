@@ -17,6 +17,7 @@ from gpustitch.oblique.fuse.options import TreeOptions
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, place_opened
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned
+from gpustitch.oblique.stream import stage as stream
 from gpustitch.running.progress import Progress, tracked
 
 
@@ -46,8 +47,8 @@ def made(work: Work, progress: Progress) -> Made:
         z_offset=options.z_offset,
         negative_y=options.negative_y,
     )
-    stitching = stitch.plan(placed, replace(options.stitch, output=work.folder / VOLUME), source=source)
-    stitched = stitch.run(stitching, progress)
+    stitching = stream.plan(placed, replace(options.stitch, output=work.folder / VOLUME), source=source)
+    stitched = stream.run(stitching, progress)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
         for line in of_tile.lines():

@@ -15,7 +15,7 @@ from gpustitch.model import Box
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import cut_off_text
 from gpustitch.oblique.fuse import stage as fuse
-from gpustitch.oblique.fuse.options import StitchOptions
+from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.stream.sheet import drift_of
@@ -41,7 +41,7 @@ class StreamPlan:
         return self.stitch.summary
 
 
-def plan(mosaic: PlacedMosaic, options: StitchOptions) -> StreamPlan:
+def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StreamPlan:
     """Check the fusion of placed tiles, each an :class:`gpustitch.oblique.deskew.tile.ObliqueTile`.
 
     Raises
@@ -51,7 +51,7 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions) -> StreamPlan:
     GpustitchError
         Errors of :func:`gpustitch.oblique.fuse.stage.plan`.
     """
-    stitch = fuse.plan(mosaic, options)
+    stitch = fuse.plan(mosaic, options, source=source)
     slopes = {tile.volume.coverage.shear + tile.shear_px for tile in stitch.mosaic.tiles}
     if max(slopes) - min(slopes) > 1e-9:
         raise MosaicError(f"tiles of one mosaic must lean alike, not by {min(slopes):g} to {max(slopes):g} columns")
