@@ -112,7 +112,7 @@ def test_a_terminated_run_leaves_nothing(raw: Path, tmp_path: Path) -> None:
                "--destripe-method", "wavelet", "--no-flat", "--preset", "plain")  # fmt: skip
     with subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".out.partial/tiles/*")):
+        while not list(tmp_path.glob(".out.partial/.volume.partial")):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)

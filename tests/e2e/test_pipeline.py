@@ -56,7 +56,7 @@ def test_by_hand_from_tiff_files_equals_the_pipeline(truth: Truth, plain_run: Pa
 def test_by_hand_with_flat_and_destriping_equals_the_pipeline(truth: Truth, tmp_path: Path) -> None:
     channel, flat = truth.channel(), tmp_path / "flat.tiff"
     succeed("pipeline", channel, "--output", tmp_path / "out", "--destripe-method", "wavelet", "--background", 100,
-            "--notch-length", 200, "--levels", 3, *MATCHING)  # fmt: skip
+            "--notch-length", 200, "--levels", 3, "--staged", *MATCHING)  # fmt: skip
     succeed("oblique-illum-corr", "--auto", "--output", flat, "--dark", 100, *(channel / t.path for t in truth.tiles))
     for tile in truth.tiles:
         place = Path(tile.path).with_suffix("")

@@ -81,9 +81,9 @@ def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: b
             np.multiply(values, gain if gain.shape[0] == 1 else gain[band], out=values)
             if is_whole:
                 to_integer(values, out=values)
-                # fmax turns NaN into 0; a cast would make it an arbitrary integer.
-                np.fmax(values, 0, out=values)
-                np.fmin(values, np.iinfo(out.dtype).max, out=values)
+                np.clip(values, np.float32(0), np.float32(np.iinfo(out.dtype).max), out=values)
+                if np.isnan(values.sum()):  # a cast would make NaN an arbitrary integer
+                    np.copyto(values, 0, where=np.isnan(values))
             np.copyto(counts[band], values, casting="unsafe")
 
 

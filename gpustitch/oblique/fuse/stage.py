@@ -154,8 +154,8 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, shape, dtype)
     counts = [math.prod(grid_of(level_shape(shape, level), options.chunk_shape)) for level in range(levels)]
-    output_bytes = _output_bytes(mosaic, shape, dtype, options)
-    check_free_space(options.output, output_bytes)
+    n_bytes = output_bytes(mosaic, shape, dtype, options)
+    check_free_space(options.output, n_bytes)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * dtype.itemsize
     # A worker holds a block, the voxels of its tiles (mostly one or two) and float32 sums of a part.
     front = shape[0], *block_shape[1:]
@@ -164,7 +164,7 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     memory_bytes = 5 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
     return StitchPlan(
         options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
-        choose_device(options.device, options.device_memory_bytes), sum(counts), output_bytes, memory_bytes,
+        choose_device(options.device, options.device_memory_bytes), sum(counts), n_bytes, memory_bytes,
         file_bytes,
     )  # fmt: skip
 
@@ -260,7 +260,7 @@ def _dtype(mosaic: PlacedMosaic) -> np.dtype[Any]:
     return dtype
 
 
-def _output_bytes(mosaic: PlacedMosaic, shape: ZYX, dtype: np.dtype[Any], options: StitchOptions) -> int:
+def output_bytes(mosaic: PlacedMosaic, shape: ZYX, dtype: np.dtype[Any], options: StitchOptions) -> int:
     """Bytes of the chunks that tiles touch, on all levels, or of all chunks, as it is asked for or if that is less."""
     whole = pyramid_bytes(shape, dtype, options.levels)
     if options.write_empty:

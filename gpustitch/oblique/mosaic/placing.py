@@ -74,7 +74,36 @@ def place_found(
         If a size is out of range.
     """
     mosaic = find_volume_mosaic(root)
-    volumes = open_tiles(mosaic, allow_missing=allow_missing)
+    return place_opened(
+        mosaic,
+        open_tiles(mosaic, allow_missing=allow_missing),
+        alignment=alignment,
+        x_step_um=x_step_um,
+        y_voxel_um=y_voxel_um,
+        z_offset=z_offset,
+        negative_y=negative_y,
+    )
+
+
+def place_opened(
+    mosaic: Mosaic,
+    volumes: Sequence[Volume],
+    *,
+    alignment: Path | None = None,
+    x_step_um: float | None = None,
+    y_voxel_um: float | None = None,
+    z_offset: int | None = None,
+    negative_y: bool = False,
+) -> PlacedMosaic:
+    """Place opened volumes, one for each tile of ``mosaic`` in its order; the rest as in :func:`place_found`.
+
+    Raises
+    ------
+    MosaicError
+        If the volumes do not make one mosaic, or the alignment does not name all of them.
+    ParameterError
+        If a size is out of range.
+    """
     found = None if alignment is None else read_alignment(alignment)
     if found is not None:
         y_voxel_um = found.voxel_size_um if y_voxel_um is None else y_voxel_um

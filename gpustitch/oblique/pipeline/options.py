@@ -145,7 +145,14 @@ class PipelineOptions:
     flip_ud: bool | None = shared.flip_ud(
         None, flag="--flip-ud/--no-flip-ud", shown="as `preset` says", panel=_GEOMETRY
     )
-    keep_tiles: bool = option(False, help="Keep the volumes of the single tiles.", panel=VOLUME_PANEL)
+    staged: bool = option(
+        False,
+        help="Write a volume of each tile first, then align and fuse these: slower, and takes more disk space.",
+        panel=VOLUME_PANEL,
+    )
+    keep_tiles: bool = option(
+        False, help="Keep the volumes of the single tiles, which are written as by `staged`.", panel=VOLUME_PANEL
+    )
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
     choice: StackChoice = shared.stack_choice(stack_channel={"flag": "--stack-channel"})
@@ -159,6 +166,17 @@ class PipelineOptions:
         "auto, which finds the one that the frames and their overlaps fit.",
         panel=_GEOMETRY,
     )
+
+    @property
+    def writes_tiles(self) -> bool:
+        """Whether a volume of each tile is written."""
+        return self.staged or self.keep_tiles
+
+    @property
+    def implied(self) -> str:
+        """What users should know that one option asks of another; empty if there is nothing."""
+        is_implied = self.keep_tiles and not self.staged
+        return "`keep_tiles` implies `staged`: a volume of each tile is written" if is_implied else ""
 
     @property
     def orientation(self) -> tuple[int, bool] | None:

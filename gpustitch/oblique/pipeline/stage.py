@@ -1,13 +1,11 @@
 """The pipeline: raw tiles of one channel to one stitched volume, in the steps of spimstitch's pipeline script.
 
-It estimates the flat field, corrects and de-obliques every tile, aligns the tiles, and fuses them. Everything is
-written into one folder, which appears when it is complete.
+It estimates the flat field, aligns the tiles, and corrects, de-obliques and fuses them: from the raw frames at once, or
+by volumes of the tiles. Everything is written into one folder, which appears when it is complete.
 """
 
 from __future__ import annotations
 
-import math
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,30 +15,25 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import choose_device
-from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
+from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
 from gpustitch.io.found import one_place
 from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.write.formats import format_for
-from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, pyramid_bytes
+from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Mosaic, TilePath, check_um
-from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.outcome import check_measured
-from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.align.voxel_size import check_y_size
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, DeobliquePlan
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.stage import IlluminationPlan
-from gpustitch.oblique.fuse import stage as stitch
-from gpustitch.oblique.fuse.options import TreeOptions
 from gpustitch.oblique.fuse.stage import StitchResult
-from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
-from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
+from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.flat import flat_used, planned_flat
 from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
@@ -55,6 +48,7 @@ from gpustitch.oblique.pipeline.options import (
 )
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
+from gpustitch.oblique.pipeline.work import Work, check_alignment
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
@@ -146,7 +140,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         check_outside(options.output, options.channel)
     block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
-        _check_alignment(options, mosaic, options.align_file)
+        check_alignment(options, mosaic, options.align_file)
     else:
         check_measured(options.y_size, len(mosaic.grid_um()[1]) > 1)
     try:
@@ -162,9 +156,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_block(block_shape, least, tiles[0].dtype)
     planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
-    tile_bytes = sum(job.output_bytes for job in tiles)
-    stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
-    disk_bytes = tile_bytes + min(stitched_bytes, 2 * tile_bytes)
+    disk_bytes = (staged if options.writes_tiles else one_pass).disk_bytes(options, mosaic, tiles)
     check_free_space(options.output, disk_bytes)
     return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned, cautions)
 
@@ -178,7 +170,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         Any error of a stage. Then no part of the output remains.
     """
     options = plan.options
-    for note in (plan.upright.note, options.correction.note):
+    for note in (plan.upright.note, options.correction.note, options.implied):
         if note:
             progress.note(note)
     n_columns = plan.tiles[0].scan.n_columns
@@ -189,32 +181,15 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         flat, flat_record = flat_used(options, (plan.flat, plan.illumination), folder, progress)
         destriping = judged_correction(options.correction, plan.tiles, plan.tiles[0].device, progress)
         correction = replace(destriping.correction, flat=flat)
-        lost = {}
-        for number, (tile, job) in enumerate(zip(plan.mosaic.tiles, plan.tiles, strict=True), 1):
-            place = folder / job.options.output.relative_to(options.output)
-            progress.note(f"tile {number} of {len(plan.tiles)}: {tile.path}")
-            placed = replace(job.options, output=place, correction=correction)
-            job = replace(job, options=placed, correction=None if correction.is_identity else correction)
-            lost[tile.name] = deoblique.run(job, progress).lost
-        alignment, aligned = _aligned(plan, folder, progress)
-        tree = TreeOptions(
-            folder / TILES,
-            alignment,
-            x_step_um=options.x_step_um,
-            z_offset=options.z_offset,
-            negative_y=options.negative_y,
-        )
-        stitching = replace(options.stitch, output=folder / VOLUME)
-        stitched = stitch.run(stitch.plan_tree(tree, stitching), progress)
-        if not options.keep_tiles:
-            shutil.rmtree(folder / TILES)
+        work = Work(options, plan.mosaic, plan.tiles, correction, folder)
+        made = staged.made(work, progress) if options.writes_tiles else one_pass.made(work, progress)
         used = replace(options, correction=destriping.correction)
         record = provenance(used, _inputs(options, plan.mosaic))
         record |= {"flat": flat_record, "destriping": destriping.record}
-        record |= {"tiles": {name: of_tile.record for name, of_tile in lost.items()}}
+        record |= {"tiles": {name: of_tile.record for name, of_tile in made.lost.items()}}
         write_json(folder / PROVENANCE, record)
-    stitched = replace(stitched, path=options.output / VOLUME)
-    return PipelineResult(options.output, flat, stitched, aligned, correction, lost)
+    stitched = replace(made.stitched, path=options.output / VOLUME)
+    return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost)
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:
@@ -253,25 +228,6 @@ def _cautions(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliqu
     ends = {tile.name: numbers_of_ends(tile.path, options.choice) for tile in mosaic.tiles}
     check_steps(counts, ends)
     return shorter(counts), later(counts, ends)
-
-
-def _check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
-    if options.y_size != "auto" or options.stage_repeatability_um is not None:
-        name = "y_size" if options.y_size != "auto" else "stage_repeatability_um"
-        raise ParameterError(f"`{name}` has no effect beside `align_file`, whose y voxel size is taken; leave it out")
-    found = read_alignment(file)
-    check_aligned(mosaic, found.origin_um, file)
-    check_angle(found.angle_deg, options.angle_deg, file)
-    if found.is_unaligned and not options.allow_unaligned:
-        raise AlignmentError(
-            f"{file} holds the stage's positions: none of its {len(found.links)} overlaps gave a link; align the "
-            "mosaic again, or keep these positions with `allow_unaligned`"
-        )
-    if found.x_step_um is not None and not math.isclose(found.x_step_um, options.x_step_um, rel_tol=1e-6):
-        raise ParameterError(
-            f"{file} was made with a step of {found.x_step_um:g} um, but `x_step_um` is {options.x_step_um:g}; "
-            "channels that share an alignment share the step"
-        )
 
 
 def _least_shape(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> ZYX:
@@ -323,35 +279,6 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic, orientation: Orienta
 def _tile_folder(tile: TilePath) -> Path:
     x, y, z = (f"{round(v * 10)}" for v in tile.stage_um)
     return Path(x) / f"{x}_{y}" / z
-
-
-def _aligned(plan: PipelinePlan, folder: Path, progress: Progress) -> tuple[Path | None, str]:
-    """Make or copy the alignment file in the output folder, and what it came to; no file for a single tile."""
-    options, target = plan.options, folder / ALIGNMENT
-    if options.align_file is not None:
-        shutil.copyfile(options.align_file, target)
-        size = read_alignment(target).voxel_size_um
-        if size is not None:
-            progress.note(f"tile positions and the y voxel size, {size:.4f} um, are those of {options.align_file}")
-        return target, f"aligned by {options.align_file}"
-    if len(plan.mosaic.tiles) == 1:
-        said = f"one tile: nothing to align, y voxel size NOT measured, nominal kept: {options.y_voxel_um:g} um"
-        progress.note(said)
-        return None, said
-    aligning = AlignOptions(
-        folder / TILES,
-        target,
-        matching=options.matching,
-        align_xz=options.align_xz,
-        z_offset=options.z_offset,
-        negative_y=options.negative_y,
-        allow_unaligned=options.allow_unaligned,
-        y_size=options.y_size,
-        stage_repeatability_um=options.stage_repeatability_um,
-        device=options.device,
-        n_workers=options.n_workers,
-    )
-    return target, align.run(align.plan(aligning), progress).summary
 
 
 def _inputs(options: PipelineOptions, mosaic: Mosaic) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from gpustitch.oblique.fuse.tables import Tables, cut
 from gpustitch.oblique.stream.sheet import N_TAPS
 
 # Pixels of a part of a frame: the few float32 arrays of this size that are worked on fit a core's level-2 cache.
-_PIXELS_IN_CACHE = 1 << 15
+_PIXELS_IN_CACHE = 1 << 14
 # Most voxels whose weights are held.
 _WEIGHTED_VOXELS = 1 << 18
 
@@ -58,13 +58,14 @@ def fuse_frames(
     which its pixel has a share.
     """
     tables = Tables(bounds, columns, edges, planes, rows, axes)
+    taps = _TapsOf(starts, shares)
     for cell in _cells(tables, (out.shape[2], out.shape[1], out.shape[0])):
         z, y, f = cell.box.slices()
         part = out[f, y, z]
         if not cell.tiles:
             part[...] = 0
             continue
-        sources = [_Source(frames[n], starts[n], shares[n], tables, n, cell.box) for n in cell.tiles]
+        sources = [_Source(frames[n], taps.of(n, cell.box), tables, n, cell.box) for n in cell.tiles]
         gains = [tables.gains(n, cell.box) for n in cell.tiles]
         if len(sources) > 1 or gains[0] is not None:
             _blend_into(part, sources, _shares(cell, tables, gains))
@@ -125,19 +126,49 @@ def _in_parts(box: Box, tiles: tuple[int, ...], is_full: bool) -> Iterator[_Cell
         yield _Cell(Box(start, stop), tiles, is_full)
 
 
+# A frame, a column and its share, of all planes or of each.
+Tap = tuple[int, int, "Array | np.float32"]
+
+
+class _TapsOf:
+    """The taps of each tile on the planes of a cell; cells of the same planes share them."""
+
+    def __init__(self, starts: Array, shares: Array) -> None:
+        self._starts, self._shares = starts, shares
+        self._known: dict[tuple[int, int, int], list[Tap]] = {}
+
+    def of(self, tile: int, box: Box) -> list[Tap]:
+        """Taps with a share on some plane, by frame; a share that is the same everywhere is one number."""
+        key = tile, box.start[0], box.stop[0]
+        if key not in self._known:
+            planes = slice(*key[1:])
+            self._known[key] = list(_dense(self._starts[tile, :, planes], self._shares[tile, :, :, planes]))
+        return self._known[key]
+
+
+def _dense(start: Array, share: Array) -> Iterator[Tap]:
+    used = [(d, j) for d in range(2) for j in range(N_TAPS) if share[d, j].any()]
+    for tap in range(int(start.min()), int(start.max()) + N_TAPS):
+        for d in range(2):
+            total = np.zeros(start.shape[1], np.float32)
+            for j in (j for of, j in used if of == d):
+                total += (start[d] == tap - j) * share[d, j]
+            if total.any():
+                yield tap, d, (total[0] if (total == total[0]).all() else total)
+
+
 class _Source:
     """One tile's interpolated values on a cell, frame by frame; frames in float32 are kept while they are needed."""
 
-    def __init__(self, frames: Array, start: Array, share: Array, tables: Tables, tile: int, box: Box) -> None:
+    def __init__(self, frames: Array, taps: Sequence[Tap], tables: Tables, tile: int, box: Box) -> None:
         depth, n_rows, _ = box.shape
-        planes = slice(box.start[0], box.stop[0])
         self._frames, self._is_float = frames, frames.dtype.kind == "f"
         bounds = tables.bounds[tile]
         self._column, self._row = int(bounds[4]) + box.start[0], int(bounds[5]) + box.start[1]
         self._along_y = np.float32(tables.planes[tile, 0, 1])
         self._first = box.start[2]
         self._shape = n_rows, depth
-        self._taps = list(_dense(start[:, planes], share[:, :, planes]))
+        self._taps = taps
         self._width = depth + max(d for _, d, _ in self._taps)
         self._kept: dict[int, Floats32] = {}
         self._spare: list[Floats32] = []
@@ -196,17 +227,6 @@ class _Source:
         return self._kept[number][: self._shape[0]]
 
 
-def _dense(start: Array, share: Array) -> Iterator[tuple[int, int, Array | np.float32]]:
-    """Taps (frame, column, share) with a share on some plane, by frame; a share that is the same everywhere is one."""
-    for tap in range(int(start.min()), int(start.max()) + N_TAPS):
-        for d in range(2):
-            total = np.zeros(start.shape[1], np.float32)
-            for j in range(N_TAPS):
-                total += np.where(start[d] + j == tap, share[d, j], np.float32(0))
-            if total.any():
-                yield tap, d, (total[0] if (total == total[0]).all() else total)
-
-
 def _resample_into(out: Array, source: _Source, covered: Array | None) -> None:
     """Write the values of one tile frame by frame; 0 where it is not ``covered``."""
     values, room = np.empty((2, *out.shape[1:]), np.float32)
@@ -235,7 +255,7 @@ def _blend_into(out: Array, sources: Sequence[_Source], shares: Sequence[Array])
                 np.add(total, room, out=total)
         if is_whole:
             np.rint(total, out=total)
-            np.minimum(total, np.float32(np.iinfo(out.dtype).max), out=total)
+            np.clip(total, np.float32(0), np.float32(np.iinfo(out.dtype).max), out=total)
         np.copyto(part, total, casting="unsafe")
 
 

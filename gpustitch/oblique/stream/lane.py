@@ -30,7 +30,11 @@ class Lane:
         self.window = window_of(tile, band)
         self._correction = volume.correction
         self._is_local = self._correction is None or not self._correction.destripes
-        columns, rows, _ = self.window.slices()
+        inside = self.window.intersect(
+            Box((0, 0, 0), (volume.scan.n_columns, volume.scan.n_rows, volume.scan.n_frames))
+        )
+        columns, rows, _ = inside.slices()
+        self._inside = inside.slices(self.window.start)[1::-1]  # rows and columns of the window
         if self._is_local and self._correction is not None:
             self._correction = windowed(self._correction, rows, columns)
         self._rows, self._columns = rows, columns
@@ -59,6 +63,7 @@ class Lane:
         with on(device):
             if self._spare is None or len(self._spare) < end - first:
                 self._spare = empty((most, *self.window.shape[1::-1]), self.volume.dtype, device)
+                self._spare[...] = 0
             room, self._spare = self._spare[: end - first], None
             kept = first
             if self._held is not None:
@@ -79,22 +84,27 @@ class Lane:
     def load(self, start: int, stop: int, device: Device) -> int:
         """Read and correct some of the frames that :meth:`advance` asked for; returns how many pixels were cut off."""
         assert self._coming is not None
-        target = self._coming[1][start - self._coming[0] : stop - self._coming[0]]
+        target = self._coming[1][start - self._coming[0] : stop - self._coming[0], *self._inside]
         rows, columns = (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
         raw, cut_off = self.volume.frames.read(start, stop, rows, columns), 0
+        # On the host a frame at a time, which stays in the cache meanwhile; a device takes all of them at once.
+        each = stop - start if device.is_cuda else 1
         with on(device):
-            frames = to_device(raw, device)
-            if self._correction is not None:
-                frames, cut_off = self._corrected(frames, start, stop)
-            target[...] = frames if self._is_local else frames[:, self._rows, self._columns]
+            for at in range(0, stop - start, each):
+                part = slice(at, at + each)
+                frames = to_device(raw[part], device)
+                if self._correction is not None:
+                    frames, more = self._corrected(frames, start + at)
+                    cut_off += more
+                target[part] = frames if self._is_local else frames[:, self._rows, self._columns]
         return cut_off
 
-    def _corrected(self, frames: Array, start: int, stop: int) -> tuple[Array, int]:
+    def _corrected(self, frames: Array, start: int) -> tuple[Array, int]:
         assert self._correction is not None
         try:
             corrected = self._correction.apply(frames)
         except (DamagedInputError, ParameterError) as error:
-            raise type(error)(f"{self.tile.name}, frames {start} to {stop - 1}: {error}") from error
+            raise type(error)(f"{self.tile.name}, frames {start} to {start + len(frames) - 1}: {error}") from error
         return corrected, self._correction.n_cut_off(frames, corrected)
 
     @property
@@ -109,11 +119,20 @@ class Lane:
 
 
 def window_of(tile: PlacedVolume, band: Box) -> Box:
-    """The columns and rows of a tile's frames (and all frames) that a band of the mosaic needs; may be empty."""
+    """The columns and rows of a tile's frames (and all frames) that a band of the mosaic needs; may be empty.
+
+    It may reach a pixel beyond the frames: at a place that is whole but for rounding that pixel has a tiny share.
+    """
     cover = tile.volume.coverage
     footprint = Footprint.of(tile, band.start[0], band.start[0])
     shifts = footprint.shift_z, footprint.shift_y
     low = [math.floor(start + shift) for start, shift in zip(band.start[:2], shifts, strict=True)]
     high = [math.ceil(stop - 1 + shift) + 1 for stop, shift in zip(band.stop[:2], shifts, strict=True)]
     of_band = Box((low[0], low[1], 0), (high[0], high[1], cover.n_frames))
-    return of_band.intersect(Box((0, 0, 0), (cover.n_columns, cover.n_rows, cover.n_frames)))
+    inside = _frames_of(tile)
+    return Box((0, 0, 0), (0, 0, 0)) if of_band.intersect(inside).is_empty else of_band.intersect(inside.pad((1, 1, 0)))
+
+
+def _frames_of(tile: PlacedVolume) -> Box:
+    cover = tile.volume.coverage
+    return Box((0, 0, 0), (cover.n_columns, cover.n_rows, cover.n_frames))

@@ -19,7 +19,7 @@ from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.stream.sheet import drift_of
-from gpustitch.oblique.stream.sweep import BATCH_FRAMES, Sweep, Work
+from gpustitch.oblique.stream.sweep import BATCH_FRAMES, Sweep, Work, fused_frames
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import Workers
 
@@ -95,10 +95,10 @@ def run(plan: StreamPlan, progress: Progress = SILENT) -> StitchResult:
     record = fuse.sidecar(stitch, last_to_first)
     n_written = n_cut_off = 0
     with fuse.opened(stitch, record) as writer:
-        sweeps = [Sweep(work, band, writer) for band in plan.bands]
-        progress.start("stitch", sum(sweep.n_frames for sweep in sweeps), "frames")
+        progress.start("stitch", sum(Sweep(work, band, writer).n_frames for band in plan.bands), "frames")
         try:
-            for sweep in sweeps:
+            for band in plan.bands:
+                sweep = Sweep(work, band, writer)
                 n_written += sweep.run(progress)
                 n_cut_off += sweep.n_cut_off
         finally:
@@ -132,14 +132,18 @@ def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float
 
 
 def _memory_bytes(stitch: StitchPlan, slope: float, band: Box, file_bytes: int) -> int:
+    """Bound on the bytes held: frames, fused ones, blocks, and files that are begun."""
     options, itemsize = stitch.options, stitch.dtype.itemsize
     depth, _, width = stitch.block_shape
     plane = band.shape[0] * band.shape[1] * itemsize
-    window = math.ceil(width + slope * depth) + 2 * BATCH_FRAMES
-    frames = sum(
-        tile.volume.coverage.n_columns * min(tile.volume.coverage.n_rows, band.shape[1]) for tile in stitch.mosaic.tiles
-    )
+    fused = fused_frames(width + math.ceil(slope * (depth - 1))) * plane
+    frames = 0
+    for tile in stitch.mosaic.tiles:
+        cover = tile.volume.coverage
+        frames += cover.n_columns * min(cover.n_rows, band.shape[1] + 2) * itemsize
+    lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(frames, 4 * plane)
     block = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
-    held = window * plane + 2 * BATCH_FRAMES * frames * itemsize + 3 * stitch.n_workers * block + IN_FLIGHT_BYTES
-    front = _front_px(stitch, slope, band)
-    return held + unfinished_bytes(stitch.shape, options.chunk_shape, itemsize, options.levels, file_bytes, front)
+    unfinished = unfinished_bytes(
+        stitch.shape, options.chunk_shape, itemsize, options.levels, file_bytes, _front_px(stitch, slope, band)
+    )
+    return fused + lanes + 3 * stitch.n_workers * block + IN_FLIGHT_BYTES + unfinished

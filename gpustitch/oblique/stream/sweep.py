@@ -6,7 +6,6 @@ the blocks that earlier batches complete are put upright and written. Each frame
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,19 +14,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, empty, namespace, on, to_host
+from gpustitch.array import Array, namespace, on, to_host
 from gpustitch.model import ZYX, Box, PlacedVolume
-from gpustitch.oblique.deskew.deoblique import shear_lerp
-from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN, HOST_GRAIN, Buffers, Sink, Window
+from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN, HOST_GRAIN, Buffers, Sink
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.fuse.tables import Tables
 from gpustitch.oblique.stream.fuse_frames import fuse_frames
 from gpustitch.oblique.stream.lane import Lane, window_of
+from gpustitch.oblique.stream.ring import Ring, pieces_of, spaced_frames
 from gpustitch.oblique.stream.sheet import along_sheet, box_of, stacked
 from gpustitch.running.progress import Progress
 from gpustitch.running.threads import Workers
 
-BATCH_FRAMES = 32
+# Frames that are read at a time, and frames that are turned upright at a time: short runs of these cost more.
+BATCH_FRAMES, TURNED_FRAMES = 32, 128
+# Rows turned at a time on the host.
+_TURNED_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,7 @@ class Sweep:
         self._drift = work.drift[band.start[0] : band.stop[0]]
         self._lanes = list(self._all_lanes())
         self.n_read = self.n_cut_off = 0
-        self._window = Window()
-        self._blocks, self._stacks = (Buffers(work.dtype, self._device) for _ in range(2))
-        self._fused: list[tuple[int, Array]] = []
-        self._free: list[Array] = []
+        self._blocks = Buffers(work.dtype, self._device)
         columns = work.shape[2]
         spans = [lane.span for lane in self._lanes]
         whole = -int(self._drift.max()), columns - int(self._drift.min())
@@ -94,23 +93,29 @@ class Sweep:
 
     def run(self, progress: Progress) -> int:
         """Do all of it; returns the number of blocks handed over. ``progress`` advances by the frames read."""
+        depth, n_rows, _ = self._band.shape
+        fused = spaced_frames((TURNED_FRAMES, n_rows, depth), self._work.dtype, self._device)
+        shape, least = (depth, n_rows), self._reach()
+        ring = Ring(shape, self._first, least, TURNED_FRAMES, self._work.dtype, self._device)
         n_blocks = 0
         with ThreadPoolExecutor(self._work.workers.n, thread_name_prefix="gpustitch") as pool:
             try:
                 loads = self._load(pool, self._first)
-                for start in range(self._first, self._stop, BATCH_FRAMES):
-                    progress.advance(self._loaded(loads))
-                    stop = min(start + BATCH_FRAMES, self._stop)
-                    loads = self._load(pool, stop)
-                    blocks = [pool.submit(self._emit, box) for box in self._ready(start)]
-                    fused = self._fuse(pool, start, stop)
-                    for future in (*fused, *blocks):
-                        future.result()
-                    n_blocks += len(blocks)
-                    self._forget()
-                for last in [pool.submit(self._emit, box) for box in self._ready(None)]:
-                    last.result()
-                    n_blocks += 1
+                blocks: list[Future[None]] = []
+                for start in range(self._first, self._stop, TURNED_FRAMES):
+                    stop = min(start + TURNED_FRAMES, self._stop)
+                    for at in range(start, stop, BATCH_FRAMES):
+                        progress.advance(self._loaded(loads))
+                        until = min(at + BATCH_FRAMES, stop)
+                        loads = self._load(pool, until)
+                        _wait(self._fuse(pool, at, fused[at - start : until - start]))
+                    n_blocks += _wait(blocks)
+                    _wait(self._turn(pool, ring, start, fused[: stop - start]))
+                    held = None if stop == self._stop else stop
+                    blocks = [pool.submit(self._emit, ring, box) for box in self._ready(held)]
+                if self._first >= self._stop:
+                    blocks = [pool.submit(self._emit, ring, box) for box in self._ready(None)]
+                n_blocks += _wait(blocks)
             finally:
                 pool.shutdown(cancel_futures=True)
         return n_blocks
@@ -138,17 +143,27 @@ class Sweep:
         self.n_read += n_read
         return n_read
 
-    def _fuse(self, pool: ThreadPoolExecutor, start: int, stop: int) -> list[Future[None]]:
-        """Begin to fuse the batch, some rows at a time."""
-        depth, n_rows, _ = self._band.shape
-        size = (BATCH_FRAMES, n_rows, depth)
-        with on(self._device):
-            piece = self._free.pop() if self._free else empty(size, self._work.dtype, self._device)
-        fused = piece[: stop - start]
-        self._window.append(start, fused)
-        self._fused.append((stop, piece))
+    def _fuse(self, pool: ThreadPoolExecutor, start: int, out: Array) -> list[Future[None]]:
+        """Begin to fuse a batch, some rows at a time."""
+        n_rows = out.shape[1]
         each = min(n_rows, self._grain.rows)
-        return [pool.submit(self._fuse_rows, start, fused[:, y : y + each], y) for y in range(0, n_rows, each)]
+        return [pool.submit(self._fuse_rows, start, out[:, y : y + each], y) for y in range(0, n_rows, each)]
+
+    def _turn(self, pool: ThreadPoolExecutor, ring: Ring, start: int, fused: Array) -> list[Future[None]]:
+        """Begin to put fused frames into the ring, some rows at a time."""
+        n_rows = fused.shape[1]
+        each = n_rows if self._device.is_cuda else _TURNED_ROWS
+        return [pool.submit(self._turn_rows, ring, start, fused[:, y : y + each], y) for y in range(0, n_rows, each)]
+
+    def _turn_rows(self, ring: Ring, start: int, fused: Array, first_row: int) -> None:
+        with on(self._device):
+            ring.put(start, fused, first_row)
+
+    def _reach(self) -> int:
+        """Frames that the ring must hold before a further piece: those of the blocks that are not complete."""
+        depth, _, width = self._work.block_shape
+        slabs = [self._drift[z : z + depth] for z in range(0, len(self._drift), depth)]
+        return width + max(int(np.ptp(drift)) for drift in slabs)
 
     def _fuse_rows(self, start: int, out: Array, first_row: int) -> None:
         planes = self._band.start[0], self._band.stop[0]
@@ -193,39 +208,30 @@ class Sweep:
         drift = self._work.drift[box.start[0] : box.stop[0]]
         return box.start[2] - int(drift.max()), box.stop[2] - int(drift.min())
 
-    def _forget(self) -> None:
-        """Free what no block needs any more."""
-        oldest = min((self._range_of(todo[-1])[0] for todo in self._todo if todo), default=self._stop)
-        self._window.forget_before(oldest)
-        self._free += [piece for stop, piece in self._fused if stop <= oldest]
-        self._fused = [(stop, piece) for stop, piece in self._fused if stop > oldest]
-
-    def _emit(self, box: Box) -> None:
-        first, stop = self._range_of(box)
-        first, stop = max(first, self._first), min(stop, self._stop)
-        origin = self._band.start
-        columns = slice(box.start[0] - origin[0], box.stop[0] - origin[0])
-        offset = box.start[2] - self._work.drift[box.start[0] : box.stop[0]] - first
+    def _emit(self, ring: Ring, box: Box) -> None:
+        z, y, _ = box.slices((*self._band.start[:2], 0))
+        first = box.start[2] - self._work.drift[box.start[0] : box.stop[0]]
         with on(self._device):
             out, release = self._blocks.take(box.shape)
-            n_rows = min(self._grain.rows, box.shape[1])
-            room, done = self._stacks.take(((stop - first) * n_rows * box.shape[0],))
-            xp = namespace(out)
-            offset, weight = xp.asarray(offset), xp.zeros(len(offset), np.float32)
-            for part in box.blocks((box.stop[0], n_rows, box.stop[2])):
-                rows = slice(part.start[1] - origin[1], part.stop[1] - origin[1])
-                shape = (stop - first, part.shape[1], part.shape[0])
-                frames = room[: math.prod(shape)].reshape(shape)
-                self._window.copy_to(frames, first, rows, columns)
-                shear_lerp(frames, out[part.slices(box.start)], offset, weight)
+            ring.take(z, y, first, (self._first, self._stop), out)
             voxels = to_host(out)
-        # Only now: earlier, another thread's stream could overwrite frames that this thread's stream still reads.
-        done()
         if voxels is out:
             self._writer.write(box, voxels, release)
         else:
             release()
             self._writer.write(box, voxels)
+
+
+def fused_frames(reach: int) -> int:
+    """Fused frames held at once: those that are made, and those in a ring where blocks need ``reach`` of them."""
+    return TURNED_FRAMES + pieces_of(reach, TURNED_FRAMES) * TURNED_FRAMES
+
+
+def _wait(futures: Sequence[Future[None]]) -> int:
+    """Wait for all; returns their number."""
+    for future in futures:
+        future.result()
+    return len(futures)
 
 
 def _meets(rows: tuple[int, int], box: Box, axis: int) -> bool:

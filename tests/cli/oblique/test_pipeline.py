@@ -49,6 +49,7 @@ def test_defaults(asked: list[PipelineOptions]) -> None:
     assert options.stitch.levels == 7 and options.stitch.intensity == Intensity()
     assert (options.y_size, options.stage_repeatability_um) == ("auto", None)
     assert options.align_file is None and options.z_offset is None and not options.keep_tiles
+    assert not options.staged and not options.writes_tiles
 
 
 def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> None:
@@ -58,7 +59,7 @@ def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> Non
         "wavelet", "--background", 12, "--sigma1", 3, "--sigma2", 4, "--wavelet", "haar", "--crossover", 5,
         "--align-file", "a.json", "--no-align-xz", "--sample-count", 11, "--window-size", "9,11,13", "--z-offset", 77,
         "--allow-unaligned", "--negative-y", "--compute-y-illum-corr", "--levels", 2, "--chunk-size", "8,16,32",
-        "--keep-tiles", "--n-workers", 3, "--overwrite", "--y-size", "measured", "--stage-repeatability", 2.5,
+        "--keep-tiles", "--staged", "--n-workers", 3, "--overwrite", "--y-size", "measured", "--stage-repeatability", 2.5,
     )  # fmt: skip
     (options,) = asked
     assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (2, 1.5, 40)
@@ -74,6 +75,7 @@ def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> Non
     assert (options.stitch.levels, options.stitch.chunk_shape) == (2, (32, 16, 8))
     assert options.stitch.intensity == Intensity(is_estimated=True)
     assert (options.z_offset, options.keep_tiles, options.n_workers, options.overwrite) == (77, True, 3, True)
+    assert options.staged
 
 
 def test_environment_variables_of_the_script_are_honoured_and_options_win(asked: list[PipelineOptions]) -> None:

@@ -67,7 +67,6 @@ def options_of(channel: Path, output: Path, **changed: object) -> PipelineOption
         x_step_um=STEP,
         correct_flat=False,
         matching=matching,
-        keep_tiles=True,
         n_workers=2,
         preset="plain",
     )
@@ -102,7 +101,7 @@ def holed(channel: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def whole(channel: Path, tmp_path_factory: pytest.TempPathFactory) -> PipelineResult:
-    return run(plan(options_of(channel, tmp_path_factory.mktemp("whole") / "out")))
+    return run(plan(options_of(channel, tmp_path_factory.mktemp("whole") / "out", keep_tiles=True)))
 
 
 def errors_px(result: PipelineResult) -> np.ndarray:
@@ -137,13 +136,17 @@ lost_frames = st.fixed_dictionaries({tile: st.sets(st.integers(0, N_FRAMES - 1),
 def test_all_other_voxels_are_as_without_holes(
     channel: Path, whole: PipelineResult, tmp_path_factory: pytest.TempPathFactory, absent: Losses, broken: Losses
 ) -> None:
-    given, output = whole.alignment, tmp_path_factory.mktemp("holed") / "out"
+    given, folder = whole.alignment, tmp_path_factory.mktemp("holed")
+    changed = {"on_error": "skip", "align_file": given}
     with frames_lost(channel, absent, {tile: broken[tile] - absent[tile] for tile in broken}):
-        result = run(plan(options_of(channel, output, on_error="skip", align_file=given)))
+        result = run(plan(options_of(channel, folder / "staged", keep_tiles=True, **changed)))
+        at_once = run(plan(options_of(channel, folder / "out", **changed)))
     volumes = [open_volume(found.volume) for found in (whole, result)]
     box = Box.of_shape(volumes[0].coverage.shape)
     assert volumes[1].coverage.shape == box.shape
     before, after = (volume.read(box) for volume in volumes)
+    np.testing.assert_array_equal(open_volume(at_once.volume).read(box), after)
+    assert [set(each.missing) for each in at_once.lost.values()] == [set(each.missing) for each in result.lost.values()]
     whole_tiles, tiles = (place_found(found.output / "tiles", alignment=given).tiles for found in (whole, result))
     for number, (tile, full) in enumerate(zip(tiles, whole_tiles, strict=True)):
         lost = tuple(absent[number] | broken[number])

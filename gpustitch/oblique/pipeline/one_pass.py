@@ -1,0 +1,82 @@
+"""The pipeline from raw frames: tiles are aligned and fused as frames are read, and no volume of a tile is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gpustitch.io.frames.opening import cautions
+from gpustitch.io.frames.readable import Lost
+from gpustitch.model import Mosaic
+from gpustitch.oblique.deskew.stage import DeobliquePlan
+from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.fuse import stage as stitch
+from gpustitch.oblique.fuse.options import TreeOptions
+from gpustitch.oblique.mosaic.placing import PlacedMosaic, place_opened
+from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
+from gpustitch.oblique.pipeline.work import Made, Work, aligned
+from gpustitch.running.progress import Progress, tracked
+
+
+def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
+    """Bound on the disk space that the run needs, the tiles where the stage or the given alignment puts them."""
+    placed = _placed(options, mosaic, _volumes(tiles, None), options.align_file)
+    return stitch.output_bytes(placed, placed.shape, tiles[0].dtype, options.stitch)
+
+
+def made(work: Work, progress: Progress) -> Made:
+    """Align and fuse the tiles; frames are corrected and de-obliqued as they are read."""
+    options, mosaic = work.options, work.mosaic
+    for job in work.tiles:
+        for caution in (*cautions(job.options.input), job.caution):
+            if caution:
+                progress.warn(caution)
+    if options.on_error == "skip":
+        _find_unreadable(work.tiles, progress)
+    volumes = _volumes(work.tiles, None if work.correction.is_identity else work.correction)
+    by_name = {tile.name: volume for tile, volume in zip(mosaic.tiles, volumes, strict=True)}
+    alignment, said = aligned(work, progress, volumes=by_name)
+    placed = _placed(options, mosaic, volumes, alignment)
+    source = TreeOptions(
+        options.channel,
+        alignment,
+        x_step_um=options.x_step_um,
+        z_offset=options.z_offset,
+        negative_y=options.negative_y,
+    )
+    stitching = stitch.plan(placed, replace(options.stitch, output=work.folder / VOLUME), source=source)
+    stitched = stitch.run(stitching, progress)
+    lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
+    for job, of_tile in zip(work.tiles, lost.values(), strict=True):
+        for line in of_tile.lines():
+            progress.warn(f"{job.options.input}: {line}")
+    return Made(stitched, said, lost)
+
+
+def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
+    return [ObliqueTile(job.frames, job.scan, correction) for job in tiles]
+
+
+def _placed(
+    options: PipelineOptions, mosaic: Mosaic, volumes: Sequence[ObliqueTile], alignment: Path | None
+) -> PlacedMosaic:
+    return place_opened(
+        mosaic,
+        volumes,
+        alignment=alignment,
+        x_step_um=options.x_step_um,
+        z_offset=options.z_offset,
+        negative_y=options.negative_y,
+    )
+
+
+def _find_unreadable(tiles: Sequence[DeobliquePlan], progress: Progress) -> None:
+    """Read every frame once: holes must be known before tiles are weighed beside them."""
+    n_frames = sum(job.scan.n_frames for job in tiles)
+    numbers = ((job, number) for job in tiles for number in range(job.scan.n_frames))
+    for job, number in tracked(numbers, progress, "looking for damage", n_frames, "frames"):
+        job.frames.read(number, number + 1)
+    for job in tiles:
+        Lost.of(job.frames).check_any_left(job.options.input)

@@ -1,0 +1,101 @@
+"""What both ways through the pipeline share: their input, what they give back, and the alignment of the tiles."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpustitch.errors import AlignmentError, ParameterError
+from gpustitch.io.frames.readable import Lost
+from gpustitch.model import Mosaic, Volume
+from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.stage import AlignOptions
+from gpustitch.oblique.deskew.stage import DeobliquePlan
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.fuse.stage import StitchResult
+from gpustitch.oblique.mosaic.file import read_alignment
+from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
+from gpustitch.oblique.pipeline.options import ALIGNMENT, PipelineOptions
+from gpustitch.running.progress import Progress
+
+
+@dataclass(frozen=True)
+class Work:
+    """Tiles to align and fuse: the plan of each tile of ``mosaic``, and the correction that all frames go through.
+
+    ``folder`` is where the output is made.
+    """
+
+    options: PipelineOptions
+    mosaic: Mosaic
+    tiles: tuple[DeobliquePlan, ...]
+    correction: Correction
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of it: the volume, in words how the tiles were aligned, and the frames that each tile lacks."""
+
+    stitched: StitchResult
+    aligned: str
+    lost: Mapping[str, Lost]
+
+
+def check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
+    """Refuse an alignment file that does not fit the options or the tiles."""
+    if options.y_size != "auto" or options.stage_repeatability_um is not None:
+        name = "y_size" if options.y_size != "auto" else "stage_repeatability_um"
+        raise ParameterError(f"`{name}` has no effect beside `align_file`, whose y voxel size is taken; leave it out")
+    found = read_alignment(file)
+    check_aligned(mosaic, found.origin_um, file)
+    check_angle(found.angle_deg, options.angle_deg, file)
+    if found.is_unaligned and not options.allow_unaligned:
+        raise AlignmentError(
+            f"{file} holds the stage's positions: none of its {len(found.links)} overlaps gave a link; align the "
+            "mosaic again, or keep these positions with `allow_unaligned`"
+        )
+    if found.x_step_um is not None and not math.isclose(found.x_step_um, options.x_step_um, rel_tol=1e-6):
+        raise ParameterError(
+            f"{file} was made with a step of {found.x_step_um:g} um, but `x_step_um` is {options.x_step_um:g}; "
+            "channels that share an alignment share the step"
+        )
+
+
+def aligned(
+    work: Work, progress: Progress, *, volumes: Mapping[str, Volume] | None = None, tree: Path | None = None
+) -> tuple[Path | None, str]:
+    """Make or copy the alignment file in the output folder, and what it came to; no file for a single tile.
+
+    The tiles are ``volumes``, by name, or those in the folder ``tree``.
+    """
+    options, target = work.options, work.folder / ALIGNMENT
+    if options.align_file is not None:
+        shutil.copyfile(options.align_file, target)
+        size = read_alignment(target).voxel_size_um
+        if size is not None:
+            progress.note(f"tile positions and the y voxel size, {size:.4f} um, are those of {options.align_file}")
+        return target, f"aligned by {options.align_file}"
+    if len(work.mosaic.tiles) == 1:
+        said = f"one tile: nothing to align, y voxel size NOT measured, nominal kept: {options.y_voxel_um:g} um"
+        progress.note(said)
+        return None, said
+    aligning = AlignOptions(
+        tree,
+        target,
+        mosaic=None if volumes is None else work.mosaic,
+        volumes=volumes,
+        matching=options.matching,
+        align_xz=options.align_xz,
+        z_offset=options.z_offset,
+        negative_y=options.negative_y,
+        allow_unaligned=options.allow_unaligned,
+        y_size=options.y_size,
+        stage_repeatability_um=options.stage_repeatability_um,
+        device=options.device,
+        n_workers=options.n_workers,
+    )
+    return target, align.run(align.plan(aligning), progress).summary
