@@ -170,7 +170,9 @@ def test_a_single_file_becomes_a_volume(truth: Truth, tmp_path: Path) -> None:
     succeed("pipeline", tile, "--output", tmp_path / "out", "--no-flat", "--destripe-method", "none", "--levels", 1)
     succeed("dcimg2oblique", "--input", tile, "--output", tmp_path / "tile", "--levels", 1, "--y-voxel-size", 1.8,
             "--x-step-size", 1.28)  # fmt: skip
-    np.testing.assert_array_equal(read_level(tmp_path / "out" / "volume"), read_level(tmp_path / "tile"))
+    # Halves are rounded to even in one, upwards in the other.
+    apart = read_level(tmp_path / "out" / "volume").astype(int) - read_level(tmp_path / "tile")
+    assert set(np.unique(apart)) <= {-1, 0} and np.count_nonzero(apart) < 1e-3 * apart.size
 
 
 def test_camera_that_is_turned(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Lane:
         # The frames that are fused now, and those that are read meanwhile, each with the number of its first frame.
         self._held: tuple[int, Array] | None = None
         self._coming: tuple[int, Array] | None = None
-        self._spare: Array | None = None
+        self._rooms: list[Array] = []  # of these two, in turn
         self._coverage = volume.coverage
 
     @property
@@ -61,10 +61,12 @@ class Lane:
         first, end = self.needed(start, stop)
         most = stop - start + self.reach[1] - self.reach[0]
         with on(device):
-            if self._spare is None or len(self._spare) < end - first:
-                self._spare = empty((most, *self.window.shape[1::-1]), self.volume.dtype, device)
-                self._spare[...] = 0
-            room, self._spare = self._spare[: end - first], None
+            if len(self._rooms) < 2 or len(self._rooms[0]) < most:
+                self._rooms = [*self._rooms[-1:], empty((most, *self.window.shape[1::-1]), self.volume.dtype, device)]
+                self._rooms[-1][...] = 0
+            else:
+                self._rooms.reverse()
+            room = self._rooms[-1][: end - first]
             kept = first
             if self._held is not None:
                 at, old = self._held
@@ -75,9 +77,6 @@ class Lane:
 
     def turn(self) -> None:
         """The frames that were read are now those held; the room of those held before is free."""
-        if self._held is not None:
-            array = self._held[1]
-            self._spare = array if array.base is None else array.base
         self._held, self._coming = self._coming, None
         self._coverage = self.volume.coverage  # frames may turn out to be damaged when they are read
 
