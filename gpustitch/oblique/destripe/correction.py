@@ -91,6 +91,18 @@ class Correction:
         return self.method == "lightsheet"
 
     @property
+    def reach_px(self) -> tuple[int, int] | None:
+        """How far, in rows and columns, lie the pixels that tell the stripes of a pixel; None for the whole frame.
+
+        Stripes told from so much are as good as, but not equal to, those told from the whole frame.
+        """
+        if not self.destripes:
+            return 0, 0
+        if self.method == "lightsheet":
+            return self.lightsheet.reach_px
+        return None if self.wavelet.notch is None else self.wavelet.notch.reach_px
+
+    @property
     def subtracts_dark(self) -> bool:
         """Whether the dark offset is subtracted from each pixel, by the method or after it."""
         return self.dark > 0 and self.method != "lightsheet"

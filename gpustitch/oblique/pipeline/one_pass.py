@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from gpustitch.io.frames.opening import cautions
 from gpustitch.io.frames.readable import Lost
 from gpustitch.model import Mosaic
 from gpustitch.oblique.deskew.stage import DeobliquePlan
-from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import TreeOptions
@@ -18,6 +19,9 @@ from gpustitch.oblique.mosaic.placing import PlacedMosaic, place_opened
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned
 from gpustitch.running.progress import Progress, tracked
+
+# Corrected frames that are kept while tiles are compared.
+_COMPARED_BYTES = 1 << 30
 
 
 def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
@@ -35,10 +39,11 @@ def made(work: Work, progress: Progress) -> Made:
                 progress.warn(caution)
     if options.on_error == "skip":
         _find_unreadable(work.tiles, progress)
-    volumes = _volumes(work.tiles, None if work.correction.is_identity else work.correction)
-    by_name = {tile.name: volume for tile, volume in zip(mosaic.tiles, volumes, strict=True)}
+    correction = None if work.correction.is_identity else work.correction
+    compared = _compared(work.tiles, correction)
+    by_name = {tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
     alignment, said = aligned(work, progress, volumes=by_name)
-    placed = _placed(options, mosaic, volumes, alignment)
+    placed = _placed(options, mosaic, _volumes(work.tiles, correction), alignment)
     source = TreeOptions(
         options.channel,
         alignment,
@@ -56,7 +61,16 @@ def made(work: Work, progress: Progress) -> Made:
 
 
 def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
-    return [ObliqueTile(job.frames, job.scan, correction) for job in tiles]
+    cache = FrameCache()
+    return [ObliqueTile(job.frames, job.scan, correction, cache=cache) for job in tiles]
+
+
+def _compared(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
+    """The tiles for comparison: of long ones only parts of frames are corrected, as most frames are looked at once."""
+    cache = FrameCache(_COMPARED_BYTES)
+    tile_bytes = max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles)
+    is_long = 2 * tile_bytes > _COMPARED_BYTES
+    return [ObliqueTile(job.frames, job.scan, correction, cache=cache, near_enough=is_long) for job in tiles]
 
 
 def _placed(

@@ -16,7 +16,7 @@ from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew.deoblique import deoblique
-from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
 from gpustitch.oblique.mosaic.placing import place_found
@@ -69,7 +69,7 @@ def test_any_box_equals_the_corrected_stack_deobliqued_whole(frames, name, step)
     correction, scan = CORRECTIONS[name], ObliqueScan(30, 21, 26, 1.8, step)
     corrected = frames.frames if correction is None else np.stack([correction.apply(f) for f in frames.frames])
     whole = ArrayVolume(deoblique(corrected, Box.of_shape(scan.shape), scan.shear), scan.spacing)
-    tile = ObliqueTile(frames, scan, correction, cache_bytes=5 * 21 * 26 * 2)
+    tile = ObliqueTile(frames, scan, correction, cache=FrameCache(5 * 21 * 26 * 2))
     assert tile.dtype == np.uint16 and tile.shape == scan.shape and tile.coverage == scan.coverage
     for box in boxes(scan.shape):
         np.testing.assert_array_equal(tile.read(box), whole.read(box))
@@ -93,7 +93,7 @@ def test_reads_nothing_where_nothing_is_covered(frames):
 
 def test_whole_frames_are_kept_up_to_the_bound(frames):
     scan = ObliqueScan(30, 21, 26, 1.8, 1.28)
-    tile = ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache_bytes=10 * 21 * 26 * 2)
+    tile = ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache=FrameCache(10 * 21 * 26 * 2))
     box = Box((0, 0, 5), (2, 21, 10))
     first = tile.read(box)
     count = len(frames.reads)
@@ -105,7 +105,7 @@ def test_whole_frames_are_kept_up_to_the_bound(frames):
 
 def test_may_be_read_from_several_threads(frames):
     scan = ObliqueScan(30, 21, 26, 1.8, 1.28)
-    tile = ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache_bytes=3 * 21 * 26 * 2)
+    tile = ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache=FrameCache(3 * 21 * 26 * 2))
     wanted = list(boxes(scan.shape))
     expected = [tile.read(box) for box in wanted]
     with ThreadPoolExecutor(4) as pool:
