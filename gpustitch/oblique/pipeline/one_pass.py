@@ -19,15 +19,18 @@ from gpustitch.oblique.mosaic.placing import PlacedMosaic, place_opened
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned
 from gpustitch.running.progress import Progress, tracked
+from gpustitch.running.threads import checked_workers
 
 # Corrected frames that are kept while tiles are compared.
 _COMPARED_BYTES = 1 << 30
 
 
 def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
-    """Bound on the disk space that the run needs, the tiles where the stage or the given alignment puts them."""
+    """Bound on the disk space that the run needs: tiles lie as the stage or the given alignment says, or almost so."""
     placed = _placed(options, mosaic, _volumes(tiles, None), options.align_file)
-    return stitch.output_bytes(placed, placed.shape, tiles[0].dtype, options.stitch)
+    is_sure = options.align_file is not None or len(tiles) == 1
+    z, y, x = (n + (0 if is_sure else off) for n, off in zip(placed.shape, options.matching.search_px, strict=True))
+    return stitch.output_bytes(placed, (z, y, x), tiles[0].dtype, options.stitch)
 
 
 def made(work: Work, progress: Progress) -> Made:
@@ -51,8 +54,13 @@ def made(work: Work, progress: Progress) -> Made:
         z_offset=options.z_offset,
         negative_y=options.negative_y,
     )
-    stitching = stitch.plan(placed, replace(options.stitch, output=work.folder / VOLUME), source=source)
-    stitched = stitch.run(stitching, progress)
+    intensity = options.stitch.intensity
+    if intensity.is_estimated:
+        seen = _placed(options, mosaic, compared, alignment).tiles
+        ratio = stitch.estimated_last_to_first(seen, intensity, checked_workers(options.n_workers), progress)
+        intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
+    stitching = replace(options.stitch, output=work.folder / VOLUME, intensity=intensity)
+    stitched = stitch.run(stitch.plan(placed, stitching, source=source), progress)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
         for line in of_tile.lines():
