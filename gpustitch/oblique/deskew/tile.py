@@ -112,7 +112,7 @@ class ObliqueTile:
         self.dtype: np.dtype[Any] = frames.dtype if correction is None else correction.result_type(frames.dtype)
         self.n_bytes_read = 0
         self._cache, self._key = FrameCache() if cache is None else cache, object()
-        self._reach = correction.reach_px if correction is not None and near_enough else None
+        self._near_enough = near_enough
         self._lock = threading.Lock()
 
     @property
@@ -170,15 +170,10 @@ class ObliqueTile:
         assert self.correction is not None
         if not self.correction.destripes:
             return rows, columns
-        if self._reach is None:
-            return None
         sides = self.scan.n_rows, self.scan.n_columns
-        wide_rows, wide_columns = (
-            slice(max(0, side.start - reach), min(n, side.stop + reach))
-            for side, reach, n in zip((rows, columns), self._reach, sides, strict=True)
-        )
-        n_pixels = (wide_rows.stop - wide_rows.start) * (wide_columns.stop - wide_columns.start)
-        return (wide_rows, wide_columns) if n_pixels <= _LARGE_PART * math.prod(sides) else None
+        wide = self.correction.surroundings(rows, columns, sides) if self._near_enough else None
+        is_large = wide is None or math.prod(w.stop - w.start for w in wide) > _LARGE_PART * math.prod(sides)
+        return None if is_large else wide
 
     def _whole(self, number: int) -> npt.NDArray[Any]:
         assert self.correction is not None

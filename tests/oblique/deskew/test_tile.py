@@ -143,7 +143,7 @@ def test_parts_of_frames_show_nearly_what_whole_ones_do(name, has_flat):
         box = Box((column, row, 0), (column + 30, row + 30, 3))
         exact, near, before = (tile.read_along_sheet(box).astype(float) for tile in (whole, part, raw))
         apart, removed = np.abs(near - exact).mean(), np.abs(before - exact).mean()
-        assert apart < 0.1 * removed
+        assert apart < 0.15 * removed
         assert (apart == 0) == (name == "pystripe"), "that filter needs the whole frame"
     assert part.n_bytes_read < 3 * 3 * 160 * 260 * 2 * (0.4 if name != "pystripe" else 1)
 

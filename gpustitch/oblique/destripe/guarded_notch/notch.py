@@ -76,7 +76,7 @@ class Notch:
 
         Along the columns that is the support of the coarsest wavelet, along the rows three sigma of the low pass.
         """
-        return (len(pywt.Wavelet(self.wavelet).dec_lo) - 1) << (self.level - 1), math.ceil(self.length_px / 2)
+        return len(pywt.Wavelet(self.wavelet).dec_lo) << self.level, math.ceil(self.length_px / 2)
 
     def strength(self, level: int) -> float:
         """Part of the stripes that is taken at ``level``, from 1 for the finest."""
