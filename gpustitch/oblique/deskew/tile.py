@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +22,39 @@ if TYPE_CHECKING:
     from gpustitch.oblique.destripe.correction import Correction
 
 CACHED_FRAMES_BYTES = 1 << 28
+# Frames corrected at a time: few enough for the processor's cache.
+_TOGETHER = 8
+# A part of a frame that is larger is dearer than the whole one, which is kept.
+_LARGE_PART = 0.5
+
+
+class FrameCache:
+    """Corrected frames of any number of tiles, those used last, up to ``limit_bytes``; the last one always stays."""
+
+    def __init__(self, limit_bytes: int = CACHED_FRAMES_BYTES) -> None:
+        self._limit, self.n_bytes = limit_bytes, 0
+        self._frames: OrderedDict[Hashable, npt.NDArray[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+        # A thread that wants a frame which another one is making waits for it.
+        self._making = tuple(threading.Lock() for _ in range(64))
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def get(self, key: Hashable, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """The frame of this key, made if it is not there."""
+        with self._making[hash(key) % len(self._making)]:
+            with self._lock:
+                if key in self._frames:
+                    self._frames.move_to_end(key)
+                    return self._frames[key]
+            frame = make()
+            with self._lock:
+                self._frames[key] = frame
+                self.n_bytes += frame.nbytes
+                while len(self._frames) > 1 and self.n_bytes > self._limit:
+                    self.n_bytes -= self._frames.popitem(last=False)[1].nbytes
+            return frame
 
 
 class ObliqueTile:
@@ -26,8 +62,9 @@ class ObliqueTile:
 
     Only the frames, rows and columns that a box needs are read. Frames are corrected, in their own type, before
     interpolation. So a box equals the same box of the volume that ``dcimg2oblique`` writes. A correction that
-    destripes needs whole frames: the last corrected frames are kept, up to ``cache_bytes``. Several threads may read
-    at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when they are first read.
+    destripes needs whole frames: the last corrected frames are kept in ``cache``. With ``near_enough`` only so much of
+    a frame is corrected as the filter reaches around a box: for comparison, not for the volume. Several threads may
+    read at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when they are first read.
 
     Parameters
     ----------
@@ -37,8 +74,15 @@ class ObliqueTile:
         Geometry of the frames.
     correction
         Correction of each frame before interpolation; None for none.
-    cache_bytes
-        Bound on the corrected frames kept, in bytes; the last one always stays.
+    cache
+        Where whole corrected frames are kept; None for one of this tile alone.
+    near_enough
+        Whether stripes may be told from the surroundings of a box instead of the whole frame.
+
+    Attributes
+    ----------
+    n_bytes_read
+        Bytes of the frames that were read so far.
 
     Raises
     ------
@@ -52,7 +96,8 @@ class ObliqueTile:
         scan: ObliqueScan,
         correction: Correction | None = None,
         *,
-        cache_bytes: int = CACHED_FRAMES_BYTES,
+        cache: FrameCache | None = None,
+        near_enough: bool = False,
     ) -> None:
         if tuple(frames.shape) != (scan.n_frames, scan.n_rows, scan.n_columns):
             raise ParameterError(
@@ -65,8 +110,9 @@ class ObliqueTile:
         self.spacing = scan.spacing
         self._coverage = dataclasses.replace(scan.coverage, absent=(*scan.absent, *frames.absent))
         self.dtype: np.dtype[Any] = frames.dtype if correction is None else correction.result_type(frames.dtype)
-        self._limit = cache_bytes
-        self._cache: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
+        self.n_bytes_read = 0
+        self._cache, self._key = FrameCache() if cache is None else cache, object()
+        self._near_enough = near_enough
         self._lock = threading.Lock()
 
     @property
@@ -106,32 +152,44 @@ class ObliqueTile:
 
     def _corrected(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         if self.correction is None:
-            return self.frames.read(start, stop, rows, columns)
-        pointwise = windowed(self.correction, rows, columns)
-        if pointwise is not None:
-            return np.stack([pointwise.apply(f) for f in self.frames.read(start, stop, rows, columns)])
-        return np.stack([self._whole(number)[rows, columns] for number in range(start, stop)])
+            return self._read(start, stop, rows, columns)
+        wide = self._around(rows, columns)
+        if wide is None:
+            whole = [self._cache.get((self._key, n), functools.partial(self._whole, n)) for n in range(start, stop)]
+            return np.stack([frame[rows, columns] for frame in whole])
+        out = np.empty((stop - start, rows.stop - rows.start, columns.stop - columns.start), self.dtype)
+        inside = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip((rows, columns), wide, strict=True))
+        correction = windowed(self.correction, *wide)
+        for first in range(start, stop, _TOGETHER):
+            last = min(first + _TOGETHER, stop)
+            out[first - start : last - start] = correction.apply(self._read(first, last, *wide))[:, *inside]
+        return out
+
+    def _around(self, rows: slice, columns: slice) -> tuple[slice, slice] | None:
+        """The part of a frame to correct for this one; None for the whole frame, which is kept."""
+        assert self.correction is not None
+        if not self.correction.destripes:
+            return rows, columns
+        sides = self.scan.n_rows, self.scan.n_columns
+        wide = self.correction.surroundings(rows, columns, sides) if self._near_enough else None
+        is_large = wide is None or math.prod(w.stop - w.start for w in wide) > _LARGE_PART * math.prod(sides)
+        return None if is_large else wide
 
     def _whole(self, number: int) -> npt.NDArray[Any]:
-        """A whole corrected frame, from the cache if it is there."""
-        with self._lock:
-            frame = self._cache.get(number)
-            if frame is not None:
-                self._cache.move_to_end(number)
-                return frame
         assert self.correction is not None
-        frame = self.correction.apply(self.frames.read(number, number + 1)[0])
+        frame = self._read(number, number + 1, slice(0, self.scan.n_rows), slice(0, self.scan.n_columns))[0]
+        corrected: npt.NDArray[Any] = self.correction.apply(frame)
+        return corrected
+
+    def _read(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        frames = self.frames.read(start, stop, rows, columns)
         with self._lock:
-            self._cache[number] = frame
-            while len(self._cache) > 1 and len(self._cache) * frame.nbytes > self._limit:
-                self._cache.popitem(last=False)
-        return frame
+            self.n_bytes_read += frames.nbytes
+        return frames
 
 
-def windowed(correction: Correction, rows: slice, columns: slice) -> Correction | None:
-    """The correction of a window of the frame, or None if it depends on the whole frame (destriping)."""
-    if correction.destripes:
-        return None
+def windowed(correction: Correction, rows: slice, columns: slice) -> Correction:
+    """The correction of a window of the frame."""
     if correction.flat is None:
         return correction
     return dataclasses.replace(correction, flat=correction.flat[rows, columns])

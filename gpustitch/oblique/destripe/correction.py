@@ -90,6 +90,23 @@ class Correction:
             return wavelet.sigma1 > 0 or wavelet.sigma2 > 0 or wavelet.notch_length_px is not None
         return self.method == "lightsheet"
 
+    def surroundings(self, rows: slice, columns: slice, shape: tuple[int, int]) -> tuple[slice, slice] | None:
+        """The part of a frame of ``shape`` that tells the stripes in ``rows`` and ``columns``; None for all of it.
+
+        Stripes told from that part are as good as, but not equal to, those told from the whole frame.
+        """
+        notch, reach, grain = self.wavelet.notch, (0, 0), 1
+        if self.method == "lightsheet":
+            reach = self.lightsheet.reach_px
+        elif self.destripes and notch is None:
+            return None
+        elif notch is not None:
+            # Every second row of each level is kept: the same ones as of the whole frame.
+            reach, grain = notch.reach_px, 1 << notch.level
+        top = max(0, rows.start - reach[0]) // grain * grain
+        left = max(0, columns.start - reach[1])
+        return slice(top, min(shape[0], rows.stop + reach[0])), slice(left, min(shape[1], columns.stop + reach[1]))
+
     @property
     def subtracts_dark(self) -> bool:
         """Whether the dark offset is subtracted from each pixel, by the method or after it."""

@@ -54,6 +54,12 @@ class LightsheetOptions:
         panel=DESTRIPING,
     )
 
+    @property
+    def reach_px(self) -> tuple[int, int]:
+        """How far, in rows and columns, the windows about a pixel reach: half of one beyond the next grid point."""
+        background = self.background_window_size // 2 + BACKGROUND_SPACING_PX
+        return background, max(background, self.artifact_length // 2 + self.artifact_length)
+
     def __post_init__(self) -> None:
         for name, length in (
             ("`artifact_length`", self.artifact_length),

@@ -144,7 +144,7 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     check_output(options.output, overwrite=options.overwrite)
     format = unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
-    _check_intensity(options.intensity)
+    check_intensity(options.intensity)
     offset, shape = _part(mosaic.shape, options)
     dtype = _dtype(mosaic)
     levels = checked_levels(options.levels)
@@ -274,7 +274,8 @@ def output_bytes(mosaic: PlacedMosaic, shape: ZYX, dtype: np.dtype[Any], options
     return math.ceil(whole * min(1.0, touched / math.prod(shape)))
 
 
-def _check_intensity(intensity: Intensity) -> None:
+def check_intensity(intensity: Intensity) -> None:
+    """Refuse a correction of brightness that contradicts itself or is out of range."""
     if intensity.last_to_first is not None:
         if intensity.is_estimated:
             raise ParameterError("`last_to_first` gives what `is_estimated` would estimate; choose one of them")
@@ -286,20 +287,26 @@ def _check_intensity(intensity: Intensity) -> None:
 
 
 def row_brightness(plan: StitchPlan, progress: Progress) -> float | None:
-    """Brightness of each tile's last row over that of its first: as stated, or estimated, or None for neither.
+    """Brightness of each tile's last row over that of its first: as stated, or estimated, or None for neither."""
+    intensity = plan.options.intensity
+    if not intensity.is_estimated:
+        return intensity.last_to_first
+    return estimated_last_to_first(plan.mosaic.tiles, intensity, plan.n_workers, progress)
+
+
+def estimated_last_to_first(
+    tiles: tuple[PlacedVolume, ...], intensity: Intensity, n_workers: int, progress: Progress
+) -> float:
+    """The brightness of a tile's last row over that of its first, estimated where tiles overlap along y.
 
     Raises
     ------
     ParameterError
-        If it cannot be estimated from the overlaps.
+        If the overlaps do not tell it.
     """
-    intensity = plan.options.intensity
-    if not intensity.is_estimated:
-        return intensity.last_to_first
-    tiles = plan.mosaic.tiles
     patches = overlap_patches(tiles, intensity.n_patches, intensity.seed)
     estimate = functools.partial(_estimated, tiles=tiles, intensity=intensity)
-    values = tracked(ordered_map(estimate, patches, plan.n_workers), progress, "y intensity", len(patches), "patches")
+    values = tracked(ordered_map(estimate, patches, n_workers), progress, "y intensity", len(patches), "patches")
     kept = [value for value in values if value is not None]
     if not kept:
         raise ParameterError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from gpustitch.io.frames.opening import cautions
 from gpustitch.io.frames.readable import Lost
 from gpustitch.model import Mosaic
 from gpustitch.oblique.deskew.stage import DeobliquePlan
-from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import TreeOptions
@@ -19,12 +20,18 @@ from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.running.progress import Progress, tracked
+from gpustitch.running.threads import checked_workers
+
+# Corrected frames that are kept while tiles are compared.
+_COMPARED_BYTES = 1 << 30
 
 
 def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
-    """Bound on the disk space that the run needs, the tiles where the stage or the given alignment puts them."""
+    """Bound on the disk space that the run needs: tiles lie as the stage or the given alignment says, or almost so."""
     placed = _placed(options, mosaic, _volumes(tiles, None), options.align_file)
-    return stitch.output_bytes(placed, placed.shape, tiles[0].dtype, options.stitch)
+    is_sure = options.align_file is not None or len(tiles) == 1
+    z, y, x = (n + (0 if is_sure else off) for n, off in zip(placed.shape, options.matching.search_px, strict=True))
+    return stitch.output_bytes(placed, (z, y, x), tiles[0].dtype, options.stitch)
 
 
 def made(work: Work, progress: Progress) -> Made:
@@ -36,10 +43,11 @@ def made(work: Work, progress: Progress) -> Made:
                 progress.warn(caution)
     if options.on_error == "skip":
         _find_unreadable(work.tiles, progress)
-    volumes = _volumes(work.tiles, None if work.correction.is_identity else work.correction)
-    by_name = {tile.name: volume for tile, volume in zip(mosaic.tiles, volumes, strict=True)}
+    correction = None if work.correction.is_identity else work.correction
+    compared = _compared(work.tiles, correction)
+    by_name = {tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
     alignment, said = aligned(work, progress, volumes=by_name)
-    placed = _placed(options, mosaic, volumes, alignment)
+    placed = _placed(options, mosaic, _volumes(work.tiles, correction), alignment)
     source = TreeOptions(
         options.channel,
         alignment,
@@ -47,8 +55,13 @@ def made(work: Work, progress: Progress) -> Made:
         z_offset=options.z_offset,
         negative_y=options.negative_y,
     )
-    stitching = stream.plan(placed, replace(options.stitch, output=work.folder / VOLUME), source=source)
-    stitched = stream.run(stitching, progress)
+    intensity = options.stitch.intensity
+    if intensity.is_estimated:
+        seen = _placed(options, mosaic, compared, alignment).tiles
+        ratio = stitch.estimated_last_to_first(seen, intensity, checked_workers(options.n_workers), progress)
+        intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
+    stitching = replace(options.stitch, output=work.folder / VOLUME, intensity=intensity)
+    stitched = stream.run(stream.plan(placed, stitching, source=source), progress)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
         for line in of_tile.lines():
@@ -57,7 +70,16 @@ def made(work: Work, progress: Progress) -> Made:
 
 
 def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
-    return [ObliqueTile(job.frames, job.scan, correction) for job in tiles]
+    cache = FrameCache()
+    return [ObliqueTile(job.frames, job.scan, correction, cache=cache) for job in tiles]
+
+
+def _compared(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
+    """The tiles for comparison: of long ones only parts of frames are corrected, as most frames are looked at once."""
+    cache = FrameCache(_COMPARED_BYTES)
+    tile_bytes = max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles)
+    is_long = 2 * tile_bytes > _COMPARED_BYTES
+    return [ObliqueTile(job.frames, job.scan, correction, cache=cache, near_enough=is_long) for job in tiles]
 
 
 def _placed(

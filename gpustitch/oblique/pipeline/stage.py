@@ -31,7 +31,7 @@ from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, DeobliquePlan
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.stage import IlluminationPlan
-from gpustitch.oblique.fuse.stage import StitchResult
+from gpustitch.oblique.fuse.stage import StitchResult, check_intensity
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.destriping import judged_correction
@@ -138,6 +138,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
     if options.channel.is_dir():
         check_outside(options.output, options.channel)
+    check_intensity(options.stitch.intensity)
     block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
     if options.align_file is not None:
         check_alignment(options, mosaic, options.align_file)

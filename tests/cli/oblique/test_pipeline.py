@@ -59,7 +59,8 @@ def test_every_option_goes_where_it_belongs(asked: list[PipelineOptions]) -> Non
         "wavelet", "--background", 12, "--sigma1", 3, "--sigma2", 4, "--wavelet", "haar", "--crossover", 5,
         "--align-file", "a.json", "--no-align-xz", "--sample-count", 11, "--window-size", "9,11,13", "--z-offset", 77,
         "--allow-unaligned", "--negative-y", "--compute-y-illum-corr", "--levels", 2, "--chunk-size", "8,16,32",
-        "--keep-tiles", "--staged", "--n-workers", 3, "--overwrite", "--y-size", "measured", "--stage-repeatability", 2.5,
+        "--keep-tiles", "--staged", "--n-workers", 3, "--overwrite", "--y-size", "measured",
+        "--stage-repeatability", 2.5,
     )  # fmt: skip
     (options,) = asked
     assert (options.x_step_um, options.y_voxel_um, options.angle_deg) == (2, 1.5, 40)

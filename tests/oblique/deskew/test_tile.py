@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from gpustitch.errors import InputMissingError, ParameterError
 from gpustitch.io.volumes.array import ArrayVolume
@@ -16,9 +18,10 @@ from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew.deoblique import deoblique
-from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.mosaic.placing import place_found
 from gpustitch.oblique.mosaic.tiles import SpimstitchTile
 from gpustitch.ops.pyramid import downsample
@@ -69,7 +72,7 @@ def test_any_box_equals_the_corrected_stack_deobliqued_whole(frames, name, step)
     correction, scan = CORRECTIONS[name], ObliqueScan(30, 21, 26, 1.8, step)
     corrected = frames.frames if correction is None else np.stack([correction.apply(f) for f in frames.frames])
     whole = ArrayVolume(deoblique(corrected, Box.of_shape(scan.shape), scan.shear), scan.spacing)
-    tile = ObliqueTile(frames, scan, correction, cache_bytes=5 * 21 * 26 * 2)
+    tile = ObliqueTile(frames, scan, correction, cache=FrameCache(5 * 21 * 26 * 2))
     assert tile.dtype == np.uint16 and tile.shape == scan.shape and tile.coverage == scan.coverage
     for box in boxes(scan.shape):
         np.testing.assert_array_equal(tile.read(box), whole.read(box))
@@ -93,7 +96,7 @@ def test_reads_nothing_where_nothing_is_covered(frames):
 
 def test_whole_frames_are_kept_up_to_the_bound(frames):
     scan = ObliqueScan(30, 21, 26, 1.8, 1.28)
-    tile = ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache_bytes=10 * 21 * 26 * 2)
+    tile = ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache=FrameCache(10 * 21 * 26 * 2))
     box = Box((0, 0, 5), (2, 21, 10))
     first = tile.read(box)
     count = len(frames.reads)
@@ -103,9 +106,51 @@ def test_whole_frames_are_kept_up_to_the_bound(frames):
     assert len(tile._cache) == 10
 
 
+def test_tiles_may_share_what_is_kept(frames):
+    scan, cache = ObliqueScan(30, 21, 26, 1.8, 1.28), FrameCache(40 * 21 * 26 * 2)
+    tiles = [ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache=cache) for _ in range(3)]
+    whole = [tile.read(Box.of_shape(scan.shape)) for tile in tiles]
+    np.testing.assert_array_equal(whole[0], whole[2])
+    assert len(cache) == 40 and cache.n_bytes == 40 * 21 * 26 * 2
+    assert [tile.n_bytes_read for tile in tiles] == [30 * 21 * 26 * 2] * 3
+
+
+def striped(shape, seed=2):
+    """Tissue of slowly varying brightness under stripes along the rows."""
+    rng = np.random.default_rng(seed)
+    tissue = ndimage.gaussian_filter(rng.normal(size=shape), (1, 6, 6)) * 4000 + 2000
+    stripes = 1 + 0.2 * ndimage.gaussian_filter1d(rng.normal(size=(shape[0], shape[1], 1)), 1, axis=1)
+    return Recorded(rng.poisson(np.maximum(tissue, 100) * stripes).astype(np.uint16))
+
+
+NEARLY = {
+    "lightsheet": Correction("lightsheet", lightsheet=LightsheetOptions(9, 12)),
+    "notch": Correction("wavelet", WaveletOptions(notch_length_px=96, level=2, wavelet="db2"), dark=20.0),
+    "pystripe": Correction("wavelet", WaveletOptions(sigma1=3, sigma2=4, level=2, wavelet="db2")),
+}
+
+
+@pytest.mark.parametrize("name", NEARLY)
+@pytest.mark.parametrize("has_flat", [False, True])
+def test_parts_of_frames_show_nearly_what_whole_ones_do(name, has_flat):
+    frames = striped((3, 160, 260))
+    flat = np.linspace(0.6, 1, 160 * 260, dtype=np.float32).reshape(160, 260) if has_flat else None
+    correction = dataclasses.replace(NEARLY[name], flat=flat)
+    scan = ObliqueScan(3, 160, 260, 1.8, 1.28)
+    whole, part = (ObliqueTile(frames, scan, correction, near_enough=near) for near in (False, True))
+    raw = ObliqueTile(frames, scan, Correction(flat=flat, dark=correction.dark))
+    for row, column in ((0, 0), (60, 120), (130, 230)):
+        box = Box((column, row, 0), (column + 30, row + 30, 3))
+        exact, near, before = (tile.read_along_sheet(box).astype(float) for tile in (whole, part, raw))
+        apart, removed = np.abs(near - exact).mean(), np.abs(before - exact).mean()
+        assert apart < 0.15 * removed
+        assert (apart == 0) == (name == "pystripe"), "that filter needs the whole frame"
+    assert part.n_bytes_read < 3 * 3 * 160 * 260 * 2 * (0.4 if name != "pystripe" else 1)
+
+
 def test_may_be_read_from_several_threads(frames):
     scan = ObliqueScan(30, 21, 26, 1.8, 1.28)
-    tile = ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache_bytes=3 * 21 * 26 * 2)
+    tile = ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache=FrameCache(3 * 21 * 26 * 2))
     wanted = list(boxes(scan.shape))
     expected = [tile.read(box) for box in wanted]
     with ThreadPoolExecutor(4) as pool:

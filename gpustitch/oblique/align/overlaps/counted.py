@@ -15,18 +15,27 @@ from gpustitch.model import Box, Coverage, Spacing, Volume
 class Counted:
     """A volume that counts the bytes read of it. Threads may share it.
 
-    A box counts with all the frames that it slants through: so many are read if the volume is made of raw frames.
+    A volume may say itself what it reads (``n_bytes_read``), as raw frames do. Else a box counts with all the frames
+    that it slants through.
     """
 
     def __init__(self, volume: Volume) -> None:
         self._volume, self._lock = volume, threading.Lock()
         self.spacing: Spacing = volume.spacing
         self.dtype: np.dtype[Any] = volume.dtype
-        self.n_bytes = 0
+        self._n_bytes = 0
+        self._before: int | None = getattr(volume, "n_bytes_read", None)
         if hasattr(volume, "depth"):
             self.depth: int = volume.depth
         if hasattr(volume, "read_along_sheet"):
             self.read_along_sheet = self._read_along_sheet
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes read so far."""
+        if self._before is None:
+            return self._n_bytes
+        return self._volume.n_bytes_read - self._before  # type: ignore[attr-defined, no-any-return]
 
     @property
     def coverage(self) -> Coverage:
@@ -48,7 +57,7 @@ class Counted:
 
     def _count(self, n_voxels: int) -> None:
         with self._lock:
-            self.n_bytes += n_voxels * self.dtype.itemsize
+            self._n_bytes += n_voxels * self.dtype.itemsize
 
 
 def bytes_of(volume: Volume) -> int:

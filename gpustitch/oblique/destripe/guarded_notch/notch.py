@@ -13,6 +13,7 @@ All of it happens on the grid of windows. The gain found there is then applied t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -68,6 +69,14 @@ class Notch:
     wavelet: str
     strengths: tuple[float, ...] = ()
     shadows: bool = False
+
+    @property
+    def reach_px(self) -> tuple[int, int]:
+        """How far, in rows and columns, the pixels lie that tell the stripes of a pixel.
+
+        Along the columns that is the support of the coarsest wavelet, along the rows three sigma of the low pass.
+        """
+        return len(pywt.Wavelet(self.wavelet).dec_lo) << self.level, math.ceil(self.length_px / 2)
 
     def strength(self, level: int) -> float:
         """Part of the stripes that is taken at ``level``, from 1 for the finest."""
