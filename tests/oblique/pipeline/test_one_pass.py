@@ -111,8 +111,8 @@ def test_a_row_is_what_it_is_by_stages(
     given = replace(found, output=folder / "given", align_file=at_once.alignment)
     staged = run(plan(given), seen := Heard())
     assert any("tile 1 of 2" in line for line in seen.notes) and not (staged.output / "tiles").exists()
-    # The same voxels are fused: a tile from raw frames has those of a tile on disk.
-    np.testing.assert_array_equal(voxels(at_once), voxels(staged))
+    # A tile on disk was rounded before it is fused.
+    np.testing.assert_allclose(voxels(at_once), voxels(staged), rtol=0, atol=1)
     assert voxels(at_once).std() > 10
     assert ratio(at_once) == ratio(staged) and 0.4 < (ratio(staged) or 0) < 0.6
     # Positions come from frames as they are, or from what was interpolated of them.
@@ -124,7 +124,7 @@ def test_a_stack_and_a_single_tile_are_what_they_are_by_stages(row: Path, stack:
     for name, channel in {"stack": stack, "single": next(iter(row.rglob("*.dcimg")))}.items():
         options = options_of(channel, tmp_path / name, allow_unaligned=True)
         at_once, staged = (run(plan(replace(options, output=tmp_path / f"{name}{s}", staged=s))) for s in (False, True))
-        np.testing.assert_array_equal(voxels(at_once), voxels(staged))
+        np.testing.assert_allclose(voxels(at_once), voxels(staged), rtol=0, atol=1)
         assert name == "single" or "1 of 1 links accepted" in at_once.aligned
         assert at_once.aligned == staged.aligned and at_once.summary.split(": ")[1:] == staged.summary.split(": ")[1:]
     assert at_once.alignment is None and staged.alignment is None
