@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import ParameterError
+from gpustitch.array import CPU, Device
+from gpustitch.array.transfer import hosted
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import ZYX, Box, Coverage, Frames, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import clear_holes, deoblique
 from gpustitch.ops.padded import padded
@@ -78,6 +80,10 @@ class ObliqueTile:
         Where whole corrected frames are kept; None for one of this tile alone.
     near_enough
         Whether stripes may be told from the surroundings of a box instead of the whole frame.
+    device
+        Where frames are corrected.
+    name
+        What errors call the frames; nothing if it is empty.
 
     Attributes
     ----------
@@ -98,6 +104,8 @@ class ObliqueTile:
         *,
         cache: FrameCache | None = None,
         near_enough: bool = False,
+        device: Device = CPU,
+        name: str = "",
     ) -> None:
         if tuple(frames.shape) != (scan.n_frames, scan.n_rows, scan.n_columns):
             raise ParameterError(
@@ -112,7 +120,8 @@ class ObliqueTile:
         self.dtype: np.dtype[Any] = frames.dtype if correction is None else correction.result_type(frames.dtype)
         self.n_bytes_read = 0
         self._cache, self._key = FrameCache() if cache is None else cache, object()
-        self._near_enough = near_enough
+        self._near_enough, self._device = near_enough, device
+        self._name = f"{name}: " if name else ""
         self._lock = threading.Lock()
 
     @property
@@ -153,16 +162,18 @@ class ObliqueTile:
     def _corrected(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         if self.correction is None:
             return self._read(start, stop, rows, columns)
+        out = np.empty((stop - start, rows.stop - rows.start, columns.stop - columns.start), self.dtype)
         wide = self._around(rows, columns)
         if wide is None:
-            whole = [self._cache.get((self._key, n), functools.partial(self._whole, n)) for n in range(start, stop)]
-            return np.stack([frame[rows, columns] for frame in whole])
-        out = np.empty((stop - start, rows.stop - rows.start, columns.stop - columns.start), self.dtype)
+            for number in range(start, stop):
+                frame = self._cache.get((self._key, number), functools.partial(self._whole, number))
+                out[number - start] = frame[rows, columns]
+            return out
         inside = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip((rows, columns), wide, strict=True))
         correction = windowed(self.correction, *wide)
         for first in range(start, stop, _TOGETHER):
             last = min(first + _TOGETHER, stop)
-            out[first - start : last - start] = correction.apply(self._read(first, last, *wide))[:, *inside]
+            out[first - start : last - start] = self._apply(correction, first, last, *wide)[:, *inside]
         return out
 
     def _around(self, rows: slice, columns: slice) -> tuple[slice, slice] | None:
@@ -177,9 +188,15 @@ class ObliqueTile:
 
     def _whole(self, number: int) -> npt.NDArray[Any]:
         assert self.correction is not None
-        frame = self._read(number, number + 1, slice(0, self.scan.n_rows), slice(0, self.scan.n_columns))[0]
-        corrected: npt.NDArray[Any] = self.correction.apply(frame)
-        return corrected
+        rows, columns = slice(0, self.scan.n_rows), slice(0, self.scan.n_columns)
+        return self._apply(self.correction, number, number + 1, rows, columns)[0]
+
+    def _apply(self, correction: Correction, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        frames = self._read(start, stop, rows, columns)
+        try:
+            return hosted(correction.apply, self._device)(frames)
+        except (DamagedInputError, ParameterError) as error:
+            raise type(error)(f"{self._name}frames {start} to {stop - 1}: {error}") from error
 
     def _read(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         frames = self.frames.read(start, stop, rows, columns)

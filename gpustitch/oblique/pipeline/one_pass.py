@@ -71,7 +71,7 @@ def made(work: Work, progress: Progress) -> Made:
 
 def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
     cache = FrameCache()
-    return [ObliqueTile(job.frames, job.scan, correction, cache=cache) for job in tiles]
+    return [_tile(job, correction, cache) for job in tiles]
 
 
 def _compared(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
@@ -79,7 +79,21 @@ def _compared(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> 
     cache = FrameCache(_COMPARED_BYTES)
     tile_bytes = max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles)
     is_long = 2 * tile_bytes > _COMPARED_BYTES
-    return [ObliqueTile(job.frames, job.scan, correction, cache=cache, near_enough=is_long) for job in tiles]
+    return [_tile(job, correction, cache, near_enough=is_long) for job in tiles]
+
+
+def _tile(
+    job: DeobliquePlan, correction: Correction | None, cache: FrameCache, *, near_enough: bool = False
+) -> ObliqueTile:
+    return ObliqueTile(
+        job.frames,
+        job.scan,
+        correction,
+        cache=cache,
+        near_enough=near_enough,
+        device=job.device,
+        name=str(job.options.input),
+    )
 
 
 def _placed(

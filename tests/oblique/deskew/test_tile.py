@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gpustitch.errors import InputMissingError, ParameterError
+from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.write.precomputed import PrecomputedWriter
@@ -156,6 +156,16 @@ def test_may_be_read_from_several_threads(frames):
     with ThreadPoolExecutor(4) as pool:
         for result, block in zip(pool.map(tile.read, wanted), expected, strict=True):
             np.testing.assert_array_equal(result, block)
+
+
+@pytest.mark.parametrize("near_enough", [False, True])
+def test_a_frame_that_cannot_be_corrected_is_named(near_enough):
+    frames = Recorded(np.ones((30, 21, 26), np.float32))
+    frames.frames[17, 5, 6] = np.nan
+    scan, correction = ObliqueScan(30, 21, 26, 1.8, 1.28), CORRECTIONS["flat"]
+    tile = ObliqueTile(frames, scan, correction, near_enough=near_enough, name="a.tif")
+    with pytest.raises(DamagedInputError, match=r"^a\.tif: frames 16 to 23: 1 of the "):
+        tile.read(Box.of_shape(scan.shape))
 
 
 def test_refuses_a_scan_of_another_shape(frames):
