@@ -7,7 +7,7 @@
 // reads and writes lie side by side. Its taps are read once for all rows. A tap without a share is not read: its frame
 // or its column may not exist. First the warp drops the tiles that miss its voxels. Most warps keep a single tile, and
 // compute no weights. Rows are clamped to those of the tile, so that all reads overlap; surplus values are not used.
-constexpr int ALL_ROWS = 32, PLANES = 256, COLUMNS = 2, TAPS = 3;
+constexpr int ALL_ROWS = 32, PLANES = 128, COLUMNS = 2, TAPS = 3;
 
 // One tile's pixels for a thread's voxels: ``tap[d]`` is the first frame of column ``d``, at row 0 of ``out``.
 struct Source {
@@ -93,7 +93,7 @@ __device__ inline void interpolate(const Source& source, int y, float (&value)[N
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256, 3) fuse_frames(
+extern "C" __global__ void __launch_bounds__(128, 6) fuse_frames(
     const T* const* frames, const long long* shapes, long long n_tiles,
     const long long* starts, long long starts_tiles, long long starts_columns, long long starts_planes,
     const float* shares, long long shares_tiles, long long shares_columns, long long shares_taps,

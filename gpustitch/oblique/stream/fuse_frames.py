@@ -21,7 +21,7 @@ _PIXELS_IN_CACHE = 1 << 14
 _WEIGHTED_VOXELS = 1 << 18
 
 
-@kernel("fuse_frames.cu", T="out: uint8 uint16 float32", tile=(1, 32, 256), threads=(256,))
+@kernel("fuse_frames.cu", T="out: uint8 uint16 float32", tile=(1, 32, 128), threads=(128,))
 def fuse_frames(
     frames: Sequence[Array],
     starts: Array,
