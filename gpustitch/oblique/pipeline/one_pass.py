@@ -14,7 +14,7 @@ from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
-from gpustitch.oblique.fuse.options import TreeOptions
+from gpustitch.oblique.fuse.options import Intensity, TreeOptions
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, place_opened
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned
@@ -34,6 +34,13 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
     return stitch.output_bytes(placed, (z, y, x), tiles[0].dtype, options.stitch)
 
 
+def memory_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
+    """About how much memory the run takes, the tiles where the stage or the given alignment puts them."""
+    correction = None if options.correction.is_identity else options.correction
+    placed = _placed(options, mosaic, _volumes(tiles, correction), options.align_file)
+    return max(_COMPARED_BYTES, stream.plan(placed, replace(options.stitch, output=options.output, overwrite=True)).memory_bytes)
+
+
 def made(work: Work, progress: Progress) -> Made:
     """Align and fuse the tiles; frames are corrected and de-obliqued as they are read."""
     options, mosaic = work.options, work.mosaic
@@ -44,9 +51,7 @@ def made(work: Work, progress: Progress) -> Made:
     if options.on_error == "skip":
         _find_unreadable(work.tiles, progress)
     correction = None if work.correction.is_identity else work.correction
-    compared = _compared(work.tiles, correction)
-    by_name = {tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
-    alignment, said = aligned(work, progress, volumes=by_name)
+    alignment, said, intensity = _compare(work, correction, progress)
     placed = _placed(options, mosaic, _volumes(work.tiles, correction), alignment)
     source = TreeOptions(
         options.channel,
@@ -55,11 +60,6 @@ def made(work: Work, progress: Progress) -> Made:
         z_offset=options.z_offset,
         negative_y=options.negative_y,
     )
-    intensity = options.stitch.intensity
-    if intensity.is_estimated:
-        seen = _placed(options, mosaic, compared, alignment).tiles
-        ratio = stitch.estimated_last_to_first(seen, intensity, checked_workers(options.n_workers), progress)
-        intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
     stitching = replace(options.stitch, output=work.folder / VOLUME, intensity=intensity)
     stitched = stream.run(stream.plan(placed, stitching, source=source), progress)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
@@ -67,6 +67,20 @@ def made(work: Work, progress: Progress) -> Made:
         for line in of_tile.lines():
             progress.warn(f"{job.options.input}: {line}")
     return Made(stitched, said, lost)
+
+
+def _compare(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str, Intensity]:
+    """Align the tiles, and even out their brightness if that is asked for; frames kept for that are then forgotten."""
+    options, mosaic = work.options, work.mosaic
+    compared = _compared(work.tiles, correction)
+    by_name = {tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
+    alignment, said = aligned(work, progress, volumes=by_name)
+    intensity = options.stitch.intensity
+    if intensity.is_estimated:
+        seen = _placed(options, mosaic, compared, alignment).tiles
+        ratio = stitch.estimated_last_to_first(seen, intensity, checked_workers(options.n_workers), progress)
+        intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
+    return alignment, said, intensity
 
 
 def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:

@@ -153,6 +153,14 @@ class PipelineOptions:
     keep_tiles: bool = option(
         False, help="Keep the volumes of the single tiles, which are written as by `staged`.", panel=VOLUME_PANEL
     )
+    memory_bytes: int | None = option(
+        None,
+        flag="--memory",
+        text="bytes",
+        help="Most memory for one pass, such as 16G; where it needs more, volumes of the tiles are written, as by "
+        "`staged`.",
+        shown="four fifths of what is free",
+    )
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
     choice: StackChoice = shared.stack_choice(stack_channel={"flag": "--stack-channel"})

@@ -49,8 +49,9 @@ from gpustitch.oblique.pipeline.options import (
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
 from gpustitch.oblique.pipeline.work import Work, check_alignment
+from gpustitch.running.memory import most_bytes
 from gpustitch.running.options import settled
-from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
 
 _MOST_NAMED = 5  # damaged tiles that a message names
@@ -157,6 +158,8 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_block(block_shape, least, tiles[0].dtype)
     planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
+    if caution := _too_large(options, mosaic, tiles):
+        options, cautions = replace(options, staged=True), (*cautions, caution)
     disk_bytes = (staged if options.writes_tiles else one_pass).disk_bytes(options, mosaic, tiles)
     check_free_space(options.output, disk_bytes)
     return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned, cautions)
@@ -191,6 +194,20 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         write_json(folder / PROVENANCE, record)
     stitched = replace(made.stitched, path=options.output / VOLUME)
     return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost)
+
+
+def _too_large(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> str:
+    """Why one pass cannot be made in the memory that it may take; empty if it can."""
+    most = most_bytes(options.memory_bytes)
+    if options.writes_tiles or most is None:
+        return ""
+    needed = one_pass.memory_bytes(options, mosaic, tiles)
+    if needed <= most:
+        return ""
+    return (
+        f"one pass over the frames takes about {size_text(needed)} of memory, and it may take {size_text(most)}: a "
+        "volume of each tile is written first, as by `staged`; raise `memory_bytes` if there is more"
+    )
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:

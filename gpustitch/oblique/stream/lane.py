@@ -59,6 +59,9 @@ class Lane:
     def advance(self, start: int, stop: int, device: Device) -> tuple[int, int]:
         """Make room for the frames that ``start <= f < stop`` needs, with those held; the range still to read."""
         first, end = self.needed(start, stop)
+        if first >= end:
+            self._rooms, self._coming = [], None
+            return first, first
         most = stop - start + self.reach[1] - self.reach[0]
         with on(device):
             if len(self._rooms) < 2 or len(self._rooms[0]) < most:
@@ -105,6 +108,11 @@ class Lane:
         except (DamagedInputError, ParameterError) as error:
             raise type(error)(f"{self.tile.name}, frames {start} to {start + len(frames) - 1}: {error}") from error
         return corrected, self._correction.n_cut_off(frames, corrected)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether any frames are held."""
+        return self._held is not None
 
     @property
     def held(self) -> tuple[int, Array]:

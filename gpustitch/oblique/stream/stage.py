@@ -36,6 +36,11 @@ class StreamPlan:
     bands: tuple[Box, ...]
 
     @property
+    def memory_bytes(self) -> int:
+        """Bound on the bytes held."""
+        return self.stitch.memory_bytes
+
+    @property
     def summary(self) -> str:
         """Tiles in, voxels out, disk, in one line for people."""
         return self.stitch.summary

@@ -169,7 +169,8 @@ class Sweep:
         planes = self._band.start[0], self._band.stop[0]
         first_row += self._band.start[1]
         box = box_of(planes, (first_row, first_row + out.shape[1]), (start, start + len(out)), self._drift)
-        prints = [(lane, footprint) for lane in self._lanes for footprint in lane.prints(planes)]
+        lanes = [lane for lane in self._lanes if lane.is_there]
+        prints = [(lane, footprint) for lane in lanes for footprint in lane.prints(planes)]
         prints = [(lane, footprint) for lane, footprint in prints if _meets(footprint.rows, box, 1)]
         with on(self._device):
             if not prints:

@@ -1,0 +1,43 @@
+"""How much memory a run may take: what the system and the container say is free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Of the free memory, the part that a run takes at most unless it is told.
+_PART = 0.8
+_SYSTEM = Path("/proc/meminfo")
+# Limit and use of a container, by the second and the first version of control groups.
+_GROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+
+
+def most_bytes(stated: int | None) -> int | None:
+    """The bytes that a run may hold: as stated, else four fifths of what is free; None if the system does not say."""
+    if stated is not None:
+        return stated
+    free = free_bytes()
+    return None if free is None else int(_PART * free)
+
+
+def free_bytes() -> int | None:
+    """Free bytes of memory, within the limit of the container, if any; None if the system does not say."""
+    found = [of for of in (_of_system(), *(_of_group(*files) for files in _GROUPS)) if of is not None]
+    return min(found, default=None)
+
+
+def _of_system() -> int | None:
+    try:
+        lines = _SYSTEM.read_text("ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def _of_group(limit: Path, use: Path) -> int | None:
+    try:
+        return max(0, int(limit.read_text("ascii")) - int(use.read_text("ascii")))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None

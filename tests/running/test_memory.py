@@ -1,0 +1,28 @@
+"""Free memory as the system and the container state it."""
+
+from __future__ import annotations
+
+from gpustitch.running import memory
+
+
+def test_the_least_of_system_and_container(tmp_path, monkeypatch):
+    files = [tmp_path / name for name in ("meminfo", "max", "current")]
+    files[0].write_text("MemTotal:  9000 kB\nMemAvailable:    3000 kB\n")
+    monkeypatch.setattr(memory, "_SYSTEM", files[0])
+    monkeypatch.setattr(memory, "_GROUPS", ((files[1], files[2]),))
+    assert memory.free_bytes() == 3_072_000
+    for limit, free in (("2000000", 500_000), ("1000000", 0), ("max", 3_072_000), ("99000000", 3_072_000)):
+        files[1].write_text(limit)
+        files[2].write_text("1500000")
+        assert memory.free_bytes() == free
+    assert memory.most_bytes(None) == int(0.8 * 3_072_000) and memory.most_bytes(7) == 7
+
+
+def test_a_system_that_does_not_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_GROUPS", ())
+    for content in ("", "MemAvailable:\n", "MemAvailable: many\n"):
+        (tmp_path / "meminfo").write_text(content)
+        monkeypatch.setattr(memory, "_SYSTEM", tmp_path / "meminfo")
+        assert memory.free_bytes() is None and memory.most_bytes(None) is None
+    monkeypatch.setattr(memory, "_SYSTEM", tmp_path / "none")
+    assert memory.most_bytes(None) is None
