@@ -19,17 +19,20 @@ from gpustitch.model.arrays import Floats, Integers
 from gpustitch.oblique.align import YSize
 from gpustitch.oblique.align.solve import link_sigma
 
-# Prior of the stage's error along y: the median of its standard deviation, um, and the deviation of its logarithm.
-# With what follows it is chosen so that the intervals hold the truth under errors of 1 to 10 um of every kind.
-_MEDIAN_UM, _LOG_DEVIATION = 5.0, 0.56
+# Prior of the stage's error along y: the median of its standard deviation, um, and the deviation of its logarithm. One
+# stage of so many is far worse. With what follows, intervals hold the truth under errors of 1 to 10 um of every kind.
+_MEDIAN_UM, _LOG_DEVIATION = 5.0, 0.23
+_RARE, _RARE_MEDIAN_UM, _RARE_LOG_DEVIATION = 0.01, 25.0, 0.4
 _SCALES_UM = np.geomspace(0.1, 60, 20)
-# How likely this part of the error's variance is a drift over the whole scan; many parts near 1, because a drift beside
-# which nothing else errs must be allowed for.
-_DRIFTS = {0.0: 0.15, 0.9: 0.15, 0.99: 0.2, 0.999: 0.3, 0.9999: 0.2}
+# How likely the drift over the whole scan is so many times the rest of the error: a stage that errs more also drifts
+# more. Great multiples stand for a drift beside which nothing else errs.
+_DRIFTS = {0.0: 0.3, 2.0: 0.5, 4.0: 0.05, 8.0: 0.05, 16.0: 0.05, 32.0: 0.025, 100.0: 0.025}
 # The same where the rest of the error is stated.
-_DRIFTS_BESIDE_STATED = {0.0: 0.65, 0.5: 0.35}
+_DRIFTS_BESIDE_STATED = {0.0: 0.65, 1.0: 0.35}
+# A drift of so many um over the whole scan counts as an error of 1 um.
+_PER_DRIFT = 1.85
 # How likely the tiles of a row share this part of what is no drift.
-_SHARED = {0.0: 0.75, 0.5: 0.05, 0.9: 0.1, 1.0: 0.1}
+_SHARED = {0.0: 0.5, 0.5: 0.3, 0.9: 0.1, 1.0: 0.1}
 # Half widths of this probability: what is stated, and what a size must differ by to replace the nominal one.
 STATED, _SURE = 0.95, 0.998
 # Tiles whose y differ by less than this part of a tile's height are one row.
@@ -222,19 +225,22 @@ def _fits(
     ]
     slope, variance, evidence = (np.stack(part, axis=1)[:, :, None] for part in zip(*fitted, strict=True))
     # The rest of the error is a drift: of all that changes linearly with y, the slope alone can take it up.
-    drifted = scales[:, None, None] * np.sqrt(drift / (1 - drift)) / (nominal_um * np.ptp(stage_px))
+    drifted = scales[:, None, None] * drift / (nominal_um * np.ptp(stage_px))
     weight = np.exp(evidence - evidence.max()) * prior[:, None, :] * of_share[:, None] * likely
     deviation = np.sqrt(variance + (slope * drifted) ** 2)
     return _Fits((weight / weight.sum()).ravel(), np.broadcast_to(slope, weight.shape).ravel(), deviation.ravel())
 
 
 def _prior(drift: Floats, repeatability_um: float | None) -> tuple[Floats, Floats]:
-    """Standard deviations, um, of what is no drift, and how likely each is (first axis) for each part of drift."""
+    """Standard deviations, um, of what is no drift, and how likely each is (first axis) beside each drift."""
     if repeatability_um is not None:
         return np.array([repeatability_um]), np.ones((1, len(drift)))
-    left = np.sqrt(1 - drift)
-    likely = np.exp(-0.5 * (np.log(_SCALES_UM[:, None] / (_MEDIAN_UM * left)) / _LOG_DEVIATION) ** 2)
-    return _SCALES_UM, likely / likely.sum(axis=0)
+    beside = _SCALES_UM[:, None] * np.sqrt(1 + (drift / _PER_DRIFT) ** 2)
+    usual, rare = (
+        np.exp(-0.5 * (np.log(beside / median) / deviation) ** 2)
+        for median, deviation in ((_MEDIAN_UM, _LOG_DEVIATION), (_RARE_MEDIAN_UM, _RARE_LOG_DEVIATION))
+    )
+    return _SCALES_UM, (1 - _RARE) * usual / usual.sum(axis=0) + _RARE * rare / rare.sum(axis=0)
 
 
 def _fit(columns: Floats, shape: Floats, variances: Floats) -> tuple[Floats, Floats, Floats]:
