@@ -167,3 +167,11 @@ def test_a_brightness_that_is_given_and_estimated_is_refused_before_any_work(
     intensity = replace(options.stitch.intensity, last_to_first=0.9)
     with pytest.raises(ParameterError, match="choose one of them"):
         plan(replace(options, stitch=replace(options.stitch, intensity=intensity)))
+
+
+def test_too_little_memory_for_one_pass_is_said_and_tiles_are_written(row: Path, tmp_path: Path) -> None:
+    options = options_of(row, tmp_path / "out", memory_bytes=1 << 20)
+    result = run(plan(options), seen := Heard())
+    assert any("one pass over the frames takes about" in line for line in seen.warnings)
+    assert any("tile 1 of 2" in line for line in seen.notes) and voxels(result).any()
+    assert not plan(replace(options, output=tmp_path / "other", memory_bytes=1 << 40)).options.writes_tiles
