@@ -1,5 +1,8 @@
 """The whole pipeline on 2 x 2 tiles of 256 frames of 1024 x 1024 pixels, five levels, no destriping.
 
+It runs in one pass and by stages in turn, beside two floors: all real bytes read, and as many as the volume has written
+to a new file and flushed, through the page cache and past it.
+
 The specimen is a periodic texture of blobs, so that making 2 GiB of camera files takes seconds. Known stage errors
 displace the tiles. The bench prints figures only if the pipeline finds the tiles' true positions.
 """
@@ -8,16 +11,20 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
+import os
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from bench.common import disk_write_bytes_per_s, memcpy_bytes_per_s, report
+from bench.common import report
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.pipeline import stage as pipeline
@@ -28,6 +35,7 @@ N_FRAMES, SIZE, PERIOD = 256, 1024, 160
 PIXEL_UM = 1.8
 STEP_UM = PIXEL_UM / math.sqrt(2)
 REFERENCE_S = 400.0
+REPEATS = 3
 # Each tile's true position minus the stage's, in voxels (z, y, x).
 ERRORS = ((0, 0, 0), (2, -3, 4), (-1, 5, -2), (3, 2, 1))
 
@@ -94,41 +102,83 @@ def worst_error_px(alignment: Path, true: np.ndarray) -> float:
     return float(np.abs(error - error.mean(0)).max())
 
 
+def floor_seconds(channel: Path, written: int, target: Path, *, direct: bool) -> float:
+    """Seconds to read all camera files and to write ``written`` bytes to the new file ``target``."""
+    piece = mmap.mmap(-1, 1 << 23)  # begins at a page, as writing past the cache asks for
+    piece.write(np.random.default_rng(0).bytes(len(piece)))
+    begin = time.perf_counter()
+    for path in channel.rglob("*.dcimg"):
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(piece):
+                pass
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | (os.O_DIRECT if direct else 0), 0o600)
+    try:
+        for _ in range(-(-written // len(piece))):
+            os.write(handle, piece)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    seconds = time.perf_counter() - begin
+    target.unlink()
+    return seconds
+
+
+def one_run(channel: Path, true: np.ndarray, out: Path, *, staged: bool) -> dict[str, Any]:
+    """Figures of one run, whose output is removed."""
+    times = StageTimes()
+    options = PipelineOptions(channel, out, STEP_UM, PIXEL_UM, stitch=StitchOptions(out, levels=5), staged=staged)
+    begin, cpu = time.perf_counter(), time.process_time()
+    result = pipeline.run(pipeline.plan(options), times)
+    end = time.perf_counter()
+    wall, cpu = end - begin, time.process_time() - cpu
+    assert result.alignment is not None
+    error = worst_error_px(result.alignment, true)
+    if error > 0.25:
+        raise SystemExit(f"tiles were placed wrongly by up to {error:.2f} voxels: the figures mean nothing")
+    files = [f.stat().st_size for f in (out / "volume").rglob("*") if f.is_file()]
+    shutil.rmtree(out)
+    return {
+        "wall_s": wall, "cpu_s": cpu, "written": sum(files), "files": len(files), "worst_position_error_px": error,
+        "parts": times.seconds(end),
+    }  # fmt: skip
+
+
 def main() -> None:
-    """Make the channel, run the pipeline, and print the time of each part."""
+    """Make the channel, run the pipeline both ways, and print the time of each part."""
     work = Path(tempfile.mkdtemp(prefix="bench-pipeline-"))
     try:
         channel, true = make_channel(work / "channel")
         pixels = len(ERRORS) * N_FRAMES * SIZE**2
-        times = StageTimes()
-        options = PipelineOptions(
-            channel, work / "out", STEP_UM, PIXEL_UM, stitch=StitchOptions(work / "out", levels=5)
-        )
-        begin, cpu = time.perf_counter(), time.process_time()
-        result = pipeline.run(pipeline.plan(options), times)
-        end = time.perf_counter()
-        wall, cpu = end - begin, time.process_time() - cpu
-        assert result.alignment is not None
-        error = worst_error_px(result.alignment, true)
-        if error > 0.25:
-            raise SystemExit(f"tiles were placed wrongly by up to {error:.2f} voxels: the figures mean nothing")
-        written = sum(f.stat().st_size for f in (work / "out" / "volume").rglob("*") if f.is_file())
-        # Raw frames are read once, tiles written and read once, the volume written once.
-        floor = (2 * pixels * 2) / memcpy_bytes_per_s() + (2 * pixels + written) / disk_write_bytes_per_s(work)
-        rows = [{"part": part, "wall_s": s, "ns_per_pixel": s / pixels * 1e9} for part, s in times.seconds(end).items()]
-        rows.append(
-            {
-                "part": "whole pipeline",
-                "wall_s": wall,
-                "ns_per_pixel": wall / pixels * 1e9,
-                "cpu_s": cpu,
-                "floor_s": floor,
-                "ratio_to_floor": wall / floor,
-                "reference_s": REFERENCE_S,
-                "factor": REFERENCE_S / wall,
-                "worst_position_error_px": error,
-            }
-        )
+        runs: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+        floors: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(REPEATS):
+            for staged, found in runs.items():
+                found.append(one_run(channel, true, work / "out", staged=staged))
+            for direct, seconds in floors.items():
+                seconds.append(floor_seconds(channel, runs[False][-1]["written"], work / "floor", direct=direct))
+        buffered, direct = (statistics.median(seconds) for seconds in floors.values())
+        walls = [statistics.median(run["wall_s"] for run in found) for found in runs.values()]
+        rows = []
+        for (staged, found), wall in zip(runs.items(), walls, strict=True):
+            way = "by stages" if staged else "one pass"
+            middle = sorted(found, key=lambda run: run["wall_s"])[len(found) // 2]
+            rows += [{"part": f"{way}: {part}", "wall_s": s} for part, s in middle["parts"].items()]
+            rows.append(
+                {
+                    "part": f"whole pipeline, {way}",
+                    "wall_s": wall,
+                    "to_stages": wall / walls[1],
+                    "cpu_ns_per_pixel": statistics.median(run["cpu_s"] for run in found) / pixels * 1e9,
+                    "floor_buffered_s": buffered,
+                    "ratio_to_buffered": wall / buffered,
+                    "floor_direct_s": direct,
+                    "ratio_to_direct": wall / direct,
+                    "files": middle["files"],
+                    "reference_s": REFERENCE_S,
+                    "factor": REFERENCE_S / wall,
+                    "worst_position_error_px": max(run["worst_position_error_px"] for run in found),
+                }
+            )
         report("pipeline", rows)
     finally:
         shutil.rmtree(work, ignore_errors=True)
