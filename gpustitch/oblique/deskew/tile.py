@@ -194,9 +194,10 @@ class ObliqueTile:
     def _apply(self, correction: Correction, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         frames = self._read(start, stop, rows, columns)
         try:
-            return hosted(correction.apply, self._device)(frames)
+            corrected: npt.NDArray[Any] = hosted(correction.apply, self._device)(frames)
         except (DamagedInputError, ParameterError) as error:
             raise type(error)(f"{self._name}frames {start} to {stop - 1}: {error}") from error
+        return corrected
 
     def _read(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         frames = self.frames.read(start, stop, rows, columns)
