@@ -189,7 +189,8 @@ class ObliqueTile:
     def _whole(self, number: int) -> npt.NDArray[Any]:
         assert self.correction is not None
         rows, columns = slice(0, self.scan.n_rows), slice(0, self.scan.n_columns)
-        return self._apply(self.correction, number, number + 1, rows, columns)[0]
+        frame: npt.NDArray[Any] = self._apply(self.correction, number, number + 1, rows, columns)[0]
+        return frame
 
     def _apply(self, correction: Correction, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         frames = self._read(start, stop, rows, columns)
