@@ -189,14 +189,16 @@ class ObliqueTile:
     def _whole(self, number: int) -> npt.NDArray[Any]:
         assert self.correction is not None
         rows, columns = slice(0, self.scan.n_rows), slice(0, self.scan.n_columns)
-        return self._apply(self.correction, number, number + 1, rows, columns)[0]
+        frame: npt.NDArray[Any] = self._apply(self.correction, number, number + 1, rows, columns)[0]
+        return frame
 
     def _apply(self, correction: Correction, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         frames = self._read(start, stop, rows, columns)
         try:
-            return hosted(correction.apply, self._device)(frames)
+            corrected: npt.NDArray[Any] = hosted(correction.apply, self._device)(frames)
         except (DamagedInputError, ParameterError) as error:
             raise type(error)(f"{self._name}frames {start} to {stop - 1}: {error}") from error
+        return corrected
 
     def _read(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         frames = self.frames.read(start, stop, rows, columns)
