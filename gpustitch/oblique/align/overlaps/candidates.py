@@ -34,6 +34,8 @@ _LEAST_VOXELS = 20_000
 _MOST_VOXELS = 4_000_000
 # A place is trusted that is so sure.
 TRUSTED = 0.9
+# Where the first parts of an overlap are so sure of a place, the others are not read.
+_BEYOND_DOUBT = 0.999
 # Places that correlate by this part as much as a peak, or by this part of its Fisher's z, and lead to it without a gap,
 # are one place.
 _ALIKE, _ALIKE_Z = 0.9, 0.75
@@ -100,9 +102,9 @@ def find_candidates(
 ) -> Found:
     """Correlate what two tiles may share at all offsets within ``reach_px`` (z, y, x) of the assumed one.
 
-    A small overlap is compared whole, a large one in a few parts. Levels and shading are taken away first. The same is
-    done with mirror images of the fixed tile. They have the same spectrum and no true match. So they tell how high a
-    false peak gets, in texture, among sparse cells or in a pattern that repeats.
+    A small overlap is compared whole, a large one in a few parts, or in fewer if those leave no doubt. Levels and
+    shading are taken away first. The same is done with mirror images of the fixed tile. They have the same spectrum and
+    no true match. So they tell how high a false peak gets, in texture, among sparse cells or in a repeated pattern.
 
     Parameters
     ----------
@@ -125,12 +127,12 @@ def find_candidates(
     factor = _FIRST_FACTOR
     while factor > 1 and _transformed(parts, wide, base) / factor**3 < _LEAST_VOXELS:
         factor -= 1
-    found = _compared(overlap, parts, wide, reach_px, _times(base, factor), device)
+    found = _compared(overlap, parts, wide, reach_px, _times(base, factor), device, enough=_BEYOND_DOUBT)
     while factor > 1 and not (found.peaks and found.peaks[0].confidence >= TRUSTED):
         factor -= 1
         if _transformed(parts, wide, base) / factor**3 > _MOST_VOXELS:
             break
-        found = _compared(overlap, parts, wide, reach_px, _times(base, factor), device)
+        found = _compared(overlap, parts, wide, reach_px, _times(base, factor), device, enough=_BEYOND_DOUBT)
     return found
 
 
@@ -170,17 +172,25 @@ def _compared(
     binning: ZYX,
     device: Device,
     sigma: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    enough: float = math.inf,
 ) -> Found:
-    """Correlate all parts at one binning within ``wide_px``; peaks are those within ``reach_px``."""
+    """Correlate parts at one binning within ``wide_px``; peaks are those within ``reach_px``.
+
+    All parts are compared, or a few of them if those have a place that is ``enough`` sure.
+    """
     parts = [
         p for p in parts if all(min(a, b) >= n for a, b, n in zip(p.fixed.shape, p.moving.shape, binning, strict=True))
     ]
     if not parts:
         return Found((), 0.0, 0, binning)
     low, high = _shifts(wide_px, binning)
+    offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
+    within = [abs(v - o) < r + n for v, o, r, n in zip(offsets, overlap.offset, reach_px, binning, strict=True)]
     sums: list[list[Shared]] = [[] for _ in (None, *_MIRRORS)]
+    n_voxels = 0
     for part in parts:
         fixed, moving = _strips(overlap, part, binning, device, sigma)
+        n_voxels += part.fixed.size
         # Both strips begin on the same grid of bins, displaced by whole ones.
         base = [(a - b - o) // n for a, b, o, n in zip(fixed.start, moving.start, overlap.offset, binning, strict=True)]
         with on(device):
@@ -189,12 +199,12 @@ def _compared(
             )
             for axes, of_image in zip(((), *_MIRRORS), sums, strict=True):
                 of_image.append(comparison.sums(axes))
-    with on(device):
-        both = [pearson(of_image) for of_image in sums]
-        maps = [(to_host(r), to_host(n)) for r, n in both]
-    offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
-    within = [abs(v - o) < r + n for v, o, r, n in zip(offsets, overlap.offset, reach_px, binning, strict=True)]
-    return _judged(maps, offsets, within, sum(p.fixed.size for p in parts), binning)
+            both = [pearson(of_image) for of_image in sums]
+            maps = [(to_host(r), to_host(n)) for r, n in both]
+        found = _judged(maps, offsets, within, n_voxels, binning)
+        if found.peaks and found.peaks[0].confidence >= enough and not found.peaks[0].is_drawn_out:
+            break
+    return found
 
 
 def _add(a: Sequence[int], b: Sequence[int]) -> ZYX:
@@ -216,7 +226,8 @@ def _parts(overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, longest_px
     cut = [min(n, _LONGEST_PX) for n in whole.shape]
     count = min(_PARTS, math.prod(-(-n // c) for n, c in zip(whole.shape, cut, strict=True)))
     longest = int(np.argmax(whole.shape))
-    for i in range(count):
+    # The first ones are far apart.
+    for i in (*range(0, count, 2), *range(1, count, 2)):
         # Spread over the longest axis, at random on the others.
         start = [
             a + (int((n - c) * (i + 0.5) / count) if axis == longest else int(rng.integers(0, n - c + 1)))

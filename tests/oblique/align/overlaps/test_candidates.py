@@ -86,6 +86,28 @@ def test_large_overlaps_are_compared_in_parts() -> None:
     assert sum(read) < 0.9 * 2 * 20 * 28 * 1400
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("empty_to", [0, 1000])
+def test_parts_behind_one_beyond_doubt_are_not_read(empty_to: int, seed: int) -> None:
+    """Where the first parts are empty, the others are read too, and the place is found as well."""
+    read = []
+
+    class Recorder(ArrayVolume):
+        def read(self, box: Box) -> np.ndarray:
+            read.append(box.size)
+            return super().read(box)
+
+    whole = cells((36, 100, 1250), 12000, seed)
+    whole[:, :, :empty_to] = 20
+    overlap = cut(whole, (30, 60, 1200), (2, 33, 5), (0, 30, 0))
+    fixed = Recorder(overlap.fixed.array, SPACING)
+    found = search(Overlap(fixed, overlap.moving, overlap.offset))
+    assert found.peaks[0].confidence > TRUSTED
+    assert np.abs(np.subtract(found.peaks[0].offset_px, (2, 33, 5))).max() < 1.6 * max(found.binning)
+    one = 30 * 42 * 192
+    assert sum(read) <= 1.01 * one if empty_to == 0 else sum(read) >= 1.9 * one
+
+
 def test_settling_finds_the_place_to_a_fraction_of_a_voxel() -> None:
     overlap = cut(cells((50, 80, 70), 20, 3), (40, 50, 60), (3, 30, 4), (2, 32, 5))
     best = settle(overlap, (4, 4, 4), 2.5, np.random.default_rng(0), CPU)
