@@ -38,7 +38,10 @@ def memory_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobl
     """About how much memory the run takes, the tiles where the stage or the given alignment puts them."""
     correction = None if options.correction.is_identity else options.correction
     placed = _placed(options, mosaic, _volumes(tiles, correction), options.align_file)
-    return max(_COMPARED_BYTES, stream.plan(placed, replace(options.stitch, output=options.output, overwrite=True)).memory_bytes)
+    return max(
+        _COMPARED_BYTES,
+        stream.plan(placed, replace(options.stitch, output=options.output, overwrite=True)).memory_bytes,
+    )
 
 
 def made(work: Work, progress: Progress) -> Made:

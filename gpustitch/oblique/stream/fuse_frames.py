@@ -220,9 +220,10 @@ class _Source:
             else:
                 plane[...] = 0
             if self._along_y > 0:
-                step = plane[1:] - plane[:-1]
-                step *= self._along_y
-                plane[:-1] += step
+                with np.errstate(invalid="ignore"):  # infinity less infinity
+                    step = plane[1:] - plane[:-1]
+                    step *= self._along_y
+                    plane[:-1] += step
             self._kept[number] = plane
         return self._kept[number][: self._shape[0]]
 

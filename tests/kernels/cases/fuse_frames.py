@@ -76,7 +76,7 @@ CASES = [
     case("one tile, along x only", lambda: one((1, 0, 2.7)), **APART),
     case("one tile, slope not whole", lambda: one((1, 0, 2), 0.73), **APART),
     *(case(f"one tile, sub-voxel, slope {s}", lambda s=s: one((0.3, 1.6, 2.45), s), **APART) for s in SLOPES),
-    *(case(f"two, slope {s}", lambda s=s: pair((0.2, 12.7, 0.6), s), **APART) for s in SLOPES),
+    case("two, slope not whole", lambda: pair((0.2, 12.7, 0.6), 0.73), **APART),
     case("one tile, slanted more", lambda: one((1.2, 0.5, 0.9), 0.73, shear_px=0.07), **APART),
     case("one tile, slanted less", lambda: one((0, 0, 1.0), shear_px=-0.13), **APART),
     case("one tile, sub-voxel, uint8", lambda: one((0.3, 1.6, 2.45), dtype="uint8"), **APART),
