@@ -16,6 +16,7 @@ from gpustitch.model.tile import (
     Volume,
     channel_of,
     is_unaligned,
+    part_axis,
     stage_position,
     tile_name,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "check_um",
     "column_step_um",
     "is_unaligned",
+    "part_axis",
     "shear_of",
     "stage_position",
     "tile_name",

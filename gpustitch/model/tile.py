@@ -71,6 +71,14 @@ class Frames(Protocol):
         """Frames ``start <= f < stop``, cut to ``rows`` and ``columns``; shape (stop-start, rows, columns)."""
 
 
+def part_axis(frames: Frames) -> int | None:
+    """Axis of a frame, 0 for rows or 1 for columns, along which a part is read without the rest; None if along none.
+
+    Frames state it as an attribute of this name. Compressed ones are decoded whole.
+    """
+    return getattr(frames, "part_axis", None)
+
+
 class Volume(Protocol):
     """Anything that can be asked for a box of voxels in an upright grid.
 

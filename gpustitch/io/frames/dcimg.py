@@ -40,6 +40,8 @@ class DcimgFrames:
         If the file is not DCIMG, is truncated, frames are absent, or its headers or stamps contradict each other.
     """
 
+    part_axis = 0
+
     def __init__(self, path: str | Path, allow_missing: bool = False) -> None:
         self.path = Path(path)
         with reading_file(self.path, "DCIMG"):

@@ -16,7 +16,7 @@ from gpustitch.io.frames.tiff import TiffFormat
 from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice, chosen_of
 from gpustitch.io.stacks.finding import FileStack, chosen_stack, find_stacks
 from gpustitch.io.stacks.numbers import Number
-from gpustitch.model import Frames
+from gpustitch.model import Frames, part_axis
 
 _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of the target are written
 
@@ -129,6 +129,8 @@ class Oriented:
         turn = rotate_90 % 4
         self._flip_rows = (turn in (1, 2)) != flip_ud
         self._flip_columns = turn in (2, 3)
+        part = part_axis(frames)
+        self.part_axis = 1 - part if part is not None and self._swap else part
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
         """Frames ``start <= f < stop``, turned and flipped, cut to ``rows`` and ``columns``."""
@@ -167,6 +169,7 @@ class Spread:
     def __init__(self, frames: Frames, absent: frozenset[int], n_frames: int) -> None:
         self.frames = frames
         self.absent = absent
+        self.part_axis = part_axis(frames)
         self.shape = (n_frames, frames.shape[1], frames.shape[2])
         self.dtype: np.dtype[Any] = frames.dtype
         # How many frames there are before each, and in all.
@@ -205,6 +208,7 @@ class Slice:
             )
         self.frames = frames
         self.start = start
+        self.part_axis = part_axis(frames)
         self.shape = (last - start, frames.shape[1], frames.shape[2])
         self.dtype: np.dtype[Any] = frames.dtype
         self.absent = frozenset(f - start for f in frames.absent if start <= f < last)

@@ -9,9 +9,9 @@ from gpustitch.errors import MosaicError
 from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block
-from gpustitch.io.write.shards import shard_shape, unfinished_bytes
+from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, shard_shape, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import Box
+from gpustitch.model import Box, part_axis
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import cut_off_text
 from gpustitch.oblique.fuse import stage as fuse
@@ -65,7 +65,7 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, stitch.shape, stitch.dtype)
     stitch = replace(stitch, block_shape=block_shape)
-    bands = _bands(stitch, slope)
+    bands = _bands(stitch)
     front = _front_px(stitch, slope, bands[0])
     file_bytes = planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front) or 0
     memory_bytes = _memory_bytes(stitch, slope, bands[0], file_bytes)
@@ -113,20 +113,27 @@ def run(plan: StreamPlan, progress: Progress = SILENT) -> StitchResult:
     return StitchResult(stitch.options.output, stitch.shape, stitch.spacing, n_written, stitch.n_blocks, last_to_first)
 
 
-def _bands(stitch: StitchPlan, slope: float) -> tuple[Box, ...]:
-    """The mosaic in bands of whole files along y, or as one where frames have to be corrected whole."""
+def _bands(stitch: StitchPlan) -> tuple[Box, ...]:
+    """The mosaic in bands of whole files, along the axis of frames that is read in parts: y or z.
+
+    It is one band where frames have to be read or corrected whole: every band would do so again.
+    """
     whole = Box.of_shape(stitch.shape)
     volumes = [tile.volume for tile in stitch.mosaic.tiles]
-    if any(isinstance(v, ObliqueTile) and v.correction is not None and v.correction.destripes for v in volumes):
+    axes = {part_axis(v.frames) if isinstance(v, ObliqueTile) else None for v in volumes}
+    is_whole = any(isinstance(v, ObliqueTile) and v.correction is not None and v.correction.destripes for v in volumes)
+    axis = None if is_whole or len(axes) > 1 else axes.pop()
+    if axis is None:
         return (whole,)
-    rows = _band_rows(stitch)
-    return tuple(whole.blocks((stitch.shape[0], rows, stitch.shape[2])))
+    size = list(stitch.shape)
+    size[1 - axis] = _band_length(stitch, 1 - axis)  # columns run along z, rows along y
+    return tuple(whole.blocks((size[0], size[1], size[2])))
 
 
-def _band_rows(stitch: StitchPlan) -> int:
-    options = stitch.options
-    shard = shard_shape(stitch.shape, options.chunk_shape, stitch.dtype.itemsize, 1 << 25)
-    return math.lcm(stitch.block_shape[1], shard[1])
+def _band_length(stitch: StitchPlan, axis: int) -> int:
+    """Planes or rows of a band: whole blocks and whole files."""
+    file = shard_shape(stitch.shape, stitch.options.chunk_shape, stitch.dtype.itemsize, DEFAULT_SHARD_BYTES)
+    return math.lcm(stitch.block_shape[axis], file[axis])
 
 
 def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float, float]:
@@ -145,7 +152,7 @@ def _memory_bytes(stitch: StitchPlan, slope: float, band: Box, file_bytes: int) 
     frames = 0
     for tile in stitch.mosaic.tiles:
         cover = tile.volume.coverage
-        frames += cover.n_columns * min(cover.n_rows, band.shape[1] + 2) * itemsize
+        frames += min(cover.n_columns, band.shape[0] + 2) * min(cover.n_rows, band.shape[1] + 2) * itemsize
     lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(frames, 4 * plane)
     block = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
     unfinished = unfinished_bytes(

@@ -12,8 +12,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gpustitch.errors import DamagedInputError, MosaicError, OutputError
+from gpustitch.io.frames.opening import Oriented, Slice
+from gpustitch.io.frames.readable import Readable
 from gpustitch.io.volumes.opening import open_volume
-from gpustitch.model import Box, ObliqueScan, PlacedVolume
+from gpustitch.model import Box, ObliqueScan, PlacedVolume, part_axis
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as fuse
@@ -28,10 +30,11 @@ PIXEL_UM = 1.8
 class Counted:
     """Frames in memory that count how often each was read; ``damaged`` ones turn out to be absent then."""
 
-    def __init__(self, frames, absent=(), damaged=(), fails_at=None):
+    def __init__(self, frames, absent=(), damaged=(), fails_at=None, part_axis=None):
         self.frames, self.shape, self.dtype = frames, frames.shape, frames.dtype
         self.absent, self.damaged, self.fails_at = frozenset(absent), frozenset(damaged), fails_at
         self.counts = Counter()
+        self.part_axis = part_axis
 
     def read(self, start, stop, rows=slice(None), columns=slice(None)):
         if self.fails_at is not None and start <= self.fails_at < stop:
@@ -103,14 +106,22 @@ def test_the_volume_is_that_of_the_stages_to_a_count(tmp_path_factory, data):
     assert all(n == 1 for each in tiles for n in each.volume.frames.counts.values())
 
 
-@pytest.mark.parametrize("slope", [1.0, 0.9943])
-def test_bands_are_seamless_and_read_few_rows_twice(tmp_path, monkeypatch, slope):
-    monkeypatch.setattr(stream, "_band_rows", lambda stitch: 8)
-    mosaic = mosaic_of(*(tile((70, 30, 20), slope, (0, 21.3 * n, 2.6 * n), n, top=1000) for n in range(2)))
-    assert len(stream.plan(mosaic, StitchOptions(tmp_path / "x", levels=3, chunk_shape=(8, 8, 8))).bands) > 5
+@pytest.mark.parametrize(("slope", "axis"), [(1.0, 0), (0.9943, 0), (0.9943, 1)])
+def test_bands_are_seamless(tmp_path, monkeypatch, slope, axis):
+    monkeypatch.setattr(stream, "_band_length", lambda stitch, axis: 8)
+    places = [(2.6 * axis * n, 21.3 * n, 2.6 * n) for n in range(2)]
+    mosaic = mosaic_of(*(tile((70, 30, 20), slope, at, n, top=1000, part_axis=axis) for n, at in enumerate(places)))
+    bands = stream.plan(mosaic, StitchOptions(tmp_path / "x", levels=3, chunk_shape=(8, 8, 8))).bands
+    assert len(bands) == -(-mosaic.shape[1 - axis] // 8) > 2 and all(band.shape[1 - axis] <= 8 for band in bands)
     streamed = volume_of(stream, mosaic, tmp_path / "streamed")
-    staged = volume_of(fuse, mosaic, tmp_path / "staged")
-    assert max(apart(staged, streamed)) <= 1
+    assert max(apart(volume_of(fuse, mosaic, tmp_path / "staged"), streamed)) <= 1
+
+
+@pytest.mark.parametrize(("turns", "axis"), [(0, 0), (1, 1), (2, 0), (3, 1)])
+def test_turned_frames_are_read_in_parts_along_their_rows_in_the_file(turns, axis):
+    frames = Counted(np.zeros((9, 6, 5), np.uint16), part_axis=0)
+    assert part_axis(Readable(Slice(Oriented(frames, turns, True), 2))) == axis
+    assert part_axis(Oriented(Counted(np.zeros((9, 6, 5), np.uint16)), turns)) is None
 
 
 def test_long_runs_turn_the_ring_many_times(tmp_path, monkeypatch):
