@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, Device, empty, on, to_device
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, PlacedVolume
+from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
 from gpustitch.oblique.fuse.blend import Footprint
 from gpustitch.oblique.stream.sheet import Taps
@@ -89,8 +90,8 @@ class Lane:
         target = self._coming[1][start - self._coming[0] : stop - self._coming[0], *self._inside]
         rows, columns = (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
         raw, cut_off = self.volume.frames.read(start, stop, rows, columns), 0
-        # On the host a frame at a time, which stays in the cache meanwhile; a device takes all of them at once.
-        each = stop - start if device.is_cuda else 1
+        # On the host a frame at a time, which stays in the cache meanwhile; a device takes many at once.
+        each = DEVICE_GRAIN.frames if device.is_cuda else 1
         with on(device):
             for at in range(0, stop - start, each):
                 part = slice(at, at + each)

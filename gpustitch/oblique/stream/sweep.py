@@ -128,8 +128,10 @@ class Sweep:
         jobs = []
         for lane in self._lanes:
             first, end = lane.advance(start, stop, self._device)
-            for at in range(first, end, self._grain.frames):
-                until = min(at + self._grain.frames, end)
+            # One thread alone writes an array on a device.
+            each = max(1, end - first) if self._device.is_cuda else self._grain.frames
+            for at in range(first, end, each):
+                until = min(at + each, end)
                 jobs.append((until - at, pool.submit(lane.load, at, until, self._device)))
         return jobs
 

@@ -100,14 +100,14 @@ def test_whole_numbers_are_rounded(tiles: list[PlacedVolume]) -> None:
     np.testing.assert_allclose(arguments["out"], in_words(arguments), rtol=0, atol=0.5001)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(mosaics("float32"), st.booleans())
 def test_floats_are_those_of_deobliqued_tiles(tiles: list[PlacedVolume], has_gains: bool) -> None:
     gains = gains_of(tiles, 2.0) if has_gains else None
     np.testing.assert_allclose(fused_by_frames(tiles, gains), by_deobliquing(tiles, gains), rtol=2e-6, atol=2e-3)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(mosaics("uint16"), st.booleans())
 def test_counts_are_within_one_of_those_of_deobliqued_tiles(tiles: list[PlacedVolume], has_gains: bool) -> None:
     """These are rounded twice, so one count apart."""
@@ -116,7 +116,7 @@ def test_counts_are_within_one_of_those_of_deobliqued_tiles(tiles: list[PlacedVo
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(mosaics("uint16", is_whole=True))
 def test_whole_places_are_exact(tiles: list[PlacedVolume]) -> None:
     np.testing.assert_array_equal(fused_by_frames(tiles[:1]), by_deobliquing(tiles[:1]))
