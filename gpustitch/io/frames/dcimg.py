@@ -40,7 +40,7 @@ class DcimgFrames:
         If the file is not DCIMG, is truncated, frames are absent, or its headers or stamps contradict each other.
     """
 
-    part_axis = 0
+    part_axis = 0  # rows lie one after another
 
     def __init__(self, path: str | Path, allow_missing: bool = False) -> None:
         self.path = Path(path)

@@ -31,9 +31,7 @@ class Lane:
         self.window = window_of(tile, band)
         self._correction = volume.correction
         self._is_local = self._correction is None or not self._correction.destripes
-        inside = self.window.intersect(
-            Box((0, 0, 0), (volume.scan.n_columns, volume.scan.n_rows, volume.scan.n_frames))
-        )
+        inside = self.window.intersect(_frames_of(tile))
         columns, rows, _ = inside.slices()
         self._inside = inside.slices(self.window.start)[1::-1]  # rows and columns of the window
         if self._is_local and self._correction is not None:

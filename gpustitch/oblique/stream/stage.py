@@ -100,10 +100,11 @@ def run(plan: StreamPlan, progress: Progress = SILENT) -> StitchResult:
     record = fuse.sidecar(stitch, last_to_first)
     n_written = n_cut_off = 0
     with fuse.opened(stitch, record) as writer:
-        progress.start("stitch", sum(Sweep(work, band, writer).n_frames for band in plan.bands), "frames")
+        sweeps = [Sweep(work, band, writer) for band in reversed(plan.bands)]
+        progress.start("stitch", sum(sweep.n_frames for sweep in sweeps), "frames")
         try:
-            for band in plan.bands:
-                sweep = Sweep(work, band, writer)
+            while sweeps:
+                sweep = sweeps.pop()  # so that its frames are freed before the next one begins
                 n_written += sweep.run(progress)
                 n_cut_off += sweep.n_cut_off
         finally:
