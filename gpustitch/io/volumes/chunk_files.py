@@ -110,6 +110,12 @@ class ChunkFiles:
         return (self.folder / self.name(index, kind), _KINDS[kind - 1][1]) if kind else None
 
 
+def chunk_name(chunk: Box) -> str:
+    """The name that Neuroglancer gives the uncompressed file of a chunk."""
+    bounds = zip(chunk.start[::-1], chunk.stop[::-1], strict=True)
+    return "_".join(f"{start}-{stop}" for start, stop in bounds)
+
+
 def _parts(start: int, stop: int, length: int, end: int) -> Iterator[tuple[int, int, slice, slice]]:
     """As ``ChunkPart``, along one axis of ``end`` voxels; chunks at its end are smaller than ``length``."""
     for i in range(start // length, -(-stop // length)):

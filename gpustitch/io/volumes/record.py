@@ -1,7 +1,7 @@
 """The record of a volume's files that our writers leave: which files exist, so that a lost one is noticed.
 
-A chunk of zeros has no file, so an absent file alone tells nothing. The record says which files were written. Files are
-counted along the grid of a level: a file for each chunk, or for each shard.
+A chunk of zeros has no file, so an absent file alone tells nothing. The record says which files were written, and their
+sizes and checksums. Files are counted along the grid of a level: a file for each chunk, or for each shard.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,37 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
+class Files:
+    """The files of one level, each on the level's grid of files (z, y, x).
+
+    Attributes
+    ----------
+    there
+        bool: whether the file was written.
+    n_bytes, crc32
+        uint64 and uint32: sizes and checksums (CRC-32) of the files. Sizes are 0 where nothing is known.
+    """
+
+    there: npt.NDArray[np.bool_]
+    n_bytes: npt.NDArray[np.uint64]
+    crc32: npt.NDArray[np.uint32]
+
+    @classmethod
+    def none(cls, grid: Sequence[int]) -> Self:
+        """A level without a file."""
+        return cls(np.zeros(grid, np.bool_), np.zeros(grid, np.uint64), np.zeros(grid, np.uint32))
+
+    @property
+    def are_summed(self) -> bool:
+        """Whether sizes and checksums of all files are known."""
+        return bool(self.n_bytes[self.there].all())
+
+    def taken(self, order: npt.NDArray[np.int64]) -> Self:
+        """The files at some places of the flat grid, along one axis."""
+        return type(self)(self.there.ravel()[order], self.n_bytes.ravel()[order], self.crc32.ravel()[order])
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """What a record says.
 
@@ -36,22 +67,34 @@ class FileRecord:
         The record's file.
     files
         Names of the files beside it: descriptions and the sidecar.
-    written
-        For each level's folder: bool over the level's grid of files (z, y, x), whether the file was written.
+    levels
+        For each level's folder: its files.
     """
 
     path: Path
     files: tuple[str, ...]
-    written: Mapping[str, npt.NDArray[np.bool_]]
+    levels: Mapping[str, Files]
+
+    @property
+    def written(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+        """For each level's folder: bool over the level's grid of files (z, y, x), whether the file was written."""
+        return {name: files.there for name, files in self.levels.items()}
 
 
-def write_record(folder: Path, written: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+def write_record(folder: Path, files_of: Mapping[str, Files]) -> None:
     """Write the record of the volume in ``folder``, as :class:`FileRecord` says, once all other files are there."""
     levels = {}
-    for level, flags in written.items():
-        packed = base64.b64encode(zlib.compress(np.packbits(flags).tobytes())).decode("ascii")
-        levels[level] = {"grid": list(flags.shape), "n_files": int(flags.sum()), "written": packed}
-    files = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    for level, of_level in files_of.items():
+        there = of_level.there
+        levels[level] = {
+            "grid": list(there.shape),
+            "n_files": int(there.sum()),
+            "written": _packed(np.packbits(there)),
+        }
+        if of_level.are_summed:
+            levels[level]["n_bytes"] = _packed(of_level.n_bytes[there].astype("<u8"))
+            levels[level]["crc32"] = _packed(of_level.crc32[there].astype("<u4"))
+    files = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name != RECORD)
     record = {"version": _VERSION, "files": files, "levels": levels}
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -70,7 +113,7 @@ def read_record(folder: Path, *, is_due: bool = False) -> FileRecord | None:
         version = record["version"]
         if version == _VERSION:
             files = tuple(inside(name, "a file") for name in rows(record["files"], "files"))
-            written = {str(name): _flags(level) for name, level in record["levels"].items()}
+            levels = {str(name): _files(level) for name, level in record["levels"].items()}
         gone = [name for name in files if not (folder / name).is_file()] if version == _VERSION else []
     except (FileNotFoundError, NotADirectoryError):  # a file is no volume
         if is_due:
@@ -86,7 +129,7 @@ def read_record(folder: Path, *, is_due: bool = False) -> FileRecord | None:
         raise DamagedInputError(f"{path} is of version {version}, but this program reads {_VERSION}; use a newer one")
     if gone:
         raise DamagedInputError(f"{folder} has lost {', '.join(gone)}; copy the volume again, or remove {RECORD} too")
-    return FileRecord(path, files, written)
+    return FileRecord(path, files, levels)
 
 
 def check_levels(record: FileRecord, described: Sequence[str]) -> None:
@@ -98,16 +141,28 @@ def check_levels(record: FileRecord, described: Sequence[str]) -> None:
         )
 
 
-def _flags(level: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+def _packed(values: npt.NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(values.tobytes())).decode("ascii")
+
+
+def _unpacked(text: Any, n_bytes: int) -> bytes:
+    # One byte more than due is enough to see that there are too many.
+    data = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), min(n_bytes, MOST) + 1)
+    if len(data) != n_bytes:
+        raise ValueError(f"a table of its files is not of {n_bytes} bytes")
+    return data
+
+
+def _files(level: Mapping[str, Any]) -> Files:
     grid = tuple(whole(n, "grid", 1) for n in rows(level["grid"], "grid"))
     size = math.prod(grid)
-    n_bytes = -(-size // 8)
-    # One byte more than due is enough to see that there are too many.
-    data = zlib.decompressobj().decompress(base64.b64decode(level["written"], validate=True), min(n_bytes, MOST) + 1)
-    packed = np.frombuffer(data, np.uint8)
-    if packed.size != n_bytes:
-        raise ValueError(f"its flags are not those of a grid of {grid}")
-    flags = np.unpackbits(packed, count=size).astype(np.bool_)
-    if int(flags.sum()) != level["n_files"]:
-        raise ValueError(f"it names {flags.sum()} files on a grid of {grid}, not {level['n_files']}")
-    return flags.reshape(grid)
+    packed = np.frombuffer(_unpacked(level["written"], -(-size // 8)), np.uint8)
+    found = Files.none(grid)
+    found.there.ravel()[:] = np.unpackbits(packed, count=size).astype(np.bool_)
+    n_files = int(found.there.sum())
+    if n_files != level["n_files"]:
+        raise ValueError(f"it names {n_files} files on a grid of {grid}, not {level['n_files']}")
+    if "crc32" in level:
+        found.n_bytes[found.there] = np.frombuffer(_unpacked(level["n_bytes"], 8 * n_files), "<u8")
+        found.crc32[found.there] = np.frombuffer(_unpacked(level["crc32"], 4 * n_files), "<u4")
+    return found

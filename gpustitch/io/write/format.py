@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.io.journal import Journal
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
     DEFAULT_LEVELS,
@@ -52,6 +53,9 @@ class VolumeOutput(Protocol):
     def skip(self, box: Box) -> None:
         """Say that a box holds only zeros."""
 
+    def has(self, box: Box) -> bool:
+        """Whether a box of whole blocks is there already, from an earlier run: then it is not to be given."""
+
     def close(self) -> None:
         """Wait for all writes and give the volume its name; voxels that were never given are zero."""
 
@@ -83,6 +87,7 @@ class Writing:
     in_flight_bytes: int
     flush: bool
     write_empty: bool
+    journal: Journal | None
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -92,7 +97,7 @@ class Writing:
     @property
     def of_chunks(self) -> dict[str, Any]:
         """The parameters that the writers of chunks and levels take besides."""
-        names = ("downsample", "levels", "chunk_shape", "shard_bytes", "codec", "flush", "write_empty")
+        names = ("downsample", "levels", "chunk_shape", "shard_bytes", "codec", "flush", "write_empty", "journal")
         return {name: getattr(self, name) for name in names}
 
 

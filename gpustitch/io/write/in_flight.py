@@ -73,6 +73,24 @@ class InFlight:
             raise OutputError(f"{self._path}: {self._what} could not be written: {error}") from error
 
 
+class Handed:
+    """Counts what is left to do with voxels handed over: ``done`` is called once all is done, with the first error."""
+
+    def __init__(self, n: int, done: Callable[[BaseException | None], None]) -> None:
+        self._left, self._done = n, done
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def one(self, error: BaseException | None = None) -> None:
+        """Say that one of them is done."""
+        with self._lock:
+            self._error = self._error or error
+            self._left -= 1
+            is_last = self._left == 0
+        if is_last:
+            self._done(self._error)
+
+
 class Stopped(Exception):
     """The output is given up: :meth:`InTurn.taken` ends instead of waiting for the next piece."""
 

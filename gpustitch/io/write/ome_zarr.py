@@ -90,6 +90,9 @@ class OmeZarrWriter(PyramidWriter):
             _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
         return {str(level): self._create_level(folder / str(level), level, context) for level in range(self.levels)}
 
+    def _file(self, level: int, index: ZYX) -> str:
+        return ("" if self.version == "0.4" else "c/") + "/".join(map(str, index))
+
     def _create_level(self, folder: Path, level: int, context: Any) -> Any:
         shape = level_shape(self.shape, level)
         chunk = _least(self.chunk_shape, shape)
@@ -126,7 +129,7 @@ class OmeZarrWriter(PyramidWriter):
             "store_data_equal_to_fill_value": True,  # whether zeros are written, the base class decides
         }
         try:
-            return ts.open(spec, create=True, context=context).result()
+            return ts.open(spec, create=True, open=True, context=context).result()
         except ValueError as error:
             raise system_error(error) from error
 

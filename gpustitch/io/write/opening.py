@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.io.journal import Journal
 from gpustitch.io.write.format import Downsample, VolumeOutput, Writing
 from gpustitch.io.write.formats import check_takes, format_for
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
@@ -39,6 +40,7 @@ def open_output(
     in_flight_bytes: int = IN_FLIGHT_BYTES,
     flush: bool = True,
     write_empty: bool = False,
+    journal: Journal | None = None,
 ) -> VolumeOutput:
     """A writer of a volume in the format that the name of ``path``, or ``format``, asks for.
 
@@ -78,6 +80,8 @@ def open_output(
         Wait at the end until everything is on the disk.
     write_empty
         Write chunks of zeros too. Otherwise they have no file, which is an error to some readers.
+    journal
+        Where each finished file is noted; what an earlier run has noted there is kept. Only formats of chunks keep one.
 
     Raises
     ------
@@ -106,5 +110,6 @@ def open_output(
         in_flight_bytes=in_flight_bytes,
         flush=flush,
         write_empty=write_empty,
+        journal=journal,
     )
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)

@@ -12,10 +12,13 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import ParameterError
+from gpustitch.io.volumes.chunk_files import chunk_name
+from gpustitch.io.volumes.record import Files
+from gpustitch.io.volumes.shard_files import ShardNames
 from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
 from gpustitch.io.write.pyramid_layout import level_shape, precomputed_info
 from gpustitch.io.write.pyramid_writer import PyramidWriter
-from gpustitch.io.write.shards import in_order_of_shards, precomputed_sharding
+from gpustitch.io.write.shards import order_of_shards, precomputed_sharding
 from gpustitch.io.write.stores import file_store
 from gpustitch.model import ZYX, Box, Spacing
 
@@ -59,8 +62,21 @@ class PrecomputedWriter(PyramidWriter):
         (folder / "info").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
         self._folders = [folder / scale["key"] for scale in info["scales"]]
         for level in self._folders:
-            level.mkdir()
+            level.mkdir(exist_ok=True)
+        if self.shard_bytes:
+            self._shards = [ShardNames(scale) for scale in info["scales"]]
+            self._orders = [
+                order_of_shards(level_shape(self.shape, level), self.chunk_shape, unit)
+                for level, unit in enumerate(self.file_shapes)
+            ]
+            self._numbers = [np.argsort(order) for order in self._orders]
         return {level.name: self._opened(folder, level.name, context) for level in self._folders}
+
+    def _file(self, level: int, index: ZYX) -> str:
+        if not self.shard_bytes:
+            return chunk_name(self._states[level].box(index))
+        number = self._numbers[level][np.ravel_multi_index(index, self._states[level].grid)]
+        return self._shards[level].name((int(number),))
 
     def _opened(self, folder: Path, key: str, context: Any) -> Any:
         spec = {
@@ -77,19 +93,16 @@ class PrecomputedWriter(PyramidWriter):
             return None
         return super()._store(level, box, voxels, may_refer=may_refer)
 
-    def _record(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+    def _record(self) -> Mapping[str, Files]:
+        found = super()._record()
         if not self.shard_bytes:
-            return super()._record()
-        return {
-            key: in_order_of_shards(flags, level_shape(self.shape, level), self.chunk_shape, self.file_shapes[level])
-            for level, (key, flags) in enumerate(super()._record().items())
-        }
+            return found
+        return {key: files.taken(order) for (key, files), order in zip(found.items(), self._orders, strict=True)}
 
 
 def _write_zeros(folder: Path, chunk: Box, voxels: npt.NDArray[Any]) -> None:
     """Write a chunk of zeros, for which tensorstore makes no file."""
-    bounds = zip(chunk.start[::-1], chunk.stop[::-1], strict=True)
-    (folder / "_".join(f"{start}-{stop}" for start, stop in bounds)).write_bytes(voxels.tobytes())
+    (folder / chunk_name(chunk)).write_bytes(voxels.tobytes())
 
 
 class PrecomputedOutput(PyramidFormat):

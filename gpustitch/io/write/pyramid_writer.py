@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import math
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
+from gpustitch.io.journal import Journal
 from gpustitch.io.partial import flush
 from gpustitch.io.volumes.precomputed import SIDECAR
-from gpustitch.io.volumes.record import write_record
+from gpustitch.io.volumes.record import Files, write_record
 from gpustitch.io.write.format import Downsample
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, InFlight
 from gpustitch.io.write.pyramid_layout import (
@@ -34,37 +35,15 @@ from gpustitch.io.write.pyramid_layout import (
     morton_order,
     triple,
 )
-from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, grid_of, shard_shape
-from gpustitch.io.write.stores import system_error, writing_context
+from gpustitch.io.write.resumed import feeds
+from gpustitch.io.write.sealing import ARRAY_FILES, FileStates, Ledger
+from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, shard_shape
+from gpustitch.io.write.stores import writing_context
+from gpustitch.io.write.unfinished import Unfinished
+from gpustitch.io.write.whole_files import WholeFiles
 from gpustitch.model import ZYX, Box, Spacing
 
 N_WRITERS = 2
-
-
-@dataclass
-class _Pending:
-    """A file that still lacks pieces; ``missing`` counts their voxels."""
-
-    box: Box
-    missing: int
-    voxels: npt.NDArray[Any] | None = None
-
-
-class _Handed:
-    """Counts what is left to do with voxels handed over: ``done`` is called once all is done, with the first error."""
-
-    def __init__(self, n: int, done: Callable[[BaseException | None], None]) -> None:
-        self._left, self._done = n, done
-        self._error: BaseException | None = None
-        self._lock = threading.Lock()
-
-    def one(self, error: BaseException | None = None) -> None:
-        with self._lock:
-            self._error = self._error or error
-            self._left -= 1
-            is_last = self._left == 0
-        if is_last:
-            self._done(self._error)
 
 
 class PyramidWriter(ABC):
@@ -103,10 +82,13 @@ class PyramidWriter(ABC):
     in_flight_bytes
         Bound on bytes handed over and not yet written; ``write`` waits for room.
     flush
-        Wait at the end until every file is on the disk. A failing disk is then noticed, and a volume with its name is
-        whole even after a power cut.
+        Wait until every file is on the disk, and keep checksums in the record. A failing disk is then noticed, and a
+        volume with its name is whole even after a power cut.
     write_empty
         Write chunks of zeros too, for readers to which a missing chunk is an error.
+    journal
+        Where each finished file is noted. What it knows of an earlier run is kept, if it is there: :meth:`has` tells.
+        The folder is then ``path`` from the beginning, and stays as it is if an error ends the run.
 
     Raises
     ------
@@ -137,6 +119,7 @@ class PyramidWriter(ABC):
         in_flight_bytes: int = IN_FLIGHT_BYTES,
         flush: bool = True,
         write_empty: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self.path = Path(path)
         self.dtype = np.dtype(dtype)
@@ -159,19 +142,34 @@ class PyramidWriter(ABC):
         self._flush = flush
         self._sidecar = sidecar
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
+        self._journal = journal
+        self._states = [FileStates(level_shape(self.shape, n), unit) for n, unit in enumerate(self.file_shapes)]
+        largest = max(min(math.prod(s.unit), math.prod(s.shape)) for s in self._states)
+        self._unfinished = Unfinished(self.dtype, largest)
         self._lock = threading.Lock()  # for the attributes below
-        self._pending: dict[tuple[int, ZYX], _Pending] = {}
         self._given: set[ZYX] = set()
         self._closed = False
-        # Whether a file is written; each is set by the one thread that hands the file's voxels over.
-        self._written = [
-            np.zeros(grid_of(level_shape(self.shape, level), unit), np.bool_)
-            for level, unit in enumerate(self.file_shapes)
-        ]
         with contextlib.ExitStack() as stack:
-            self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
+            if journal is None:
+                self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
+            else:
+                self._folder = self.path
+                self._folder.mkdir(exist_ok=True)
             self._stores = self._create(self._folder, writing_context(self._n_writers))
-            self._levels = tuple(self._stores.values())
+            self._levels, self._keys = tuple(self._stores.values()), tuple(self._stores)
+            self._ledger = Ledger(
+                self._states,
+                self._place,
+                lambda level, index: f"{self.path.name}/{self._keys[level]}/{'.'.join(map(str, index))}",
+                journal,
+                self._n_writers,
+                lambda error: self._in_flight.leave(0, error),
+            )
+            self._whole = WholeFiles(
+                self._states, self._ledger, self._in_flight, self._store, write_empty=write_empty, seal=flush
+            )
+            self._ledger.resume([self._folder / key for key in self._keys])
+            self._feed()
             self._stack = stack.pop_all()
 
     @abstractmethod
@@ -185,9 +183,13 @@ class PyramidWriter(ABC):
             raise ParameterError(f"`codec` is {', '.join(cls.codecs)}, not {codec}")
         return codec or cls.codecs[0], DEFAULT_SHARD_BYTES if shard_bytes is None else checked_shard_bytes(shard_bytes)
 
-    def _record(self) -> Mapping[str, npt.NDArray[np.bool_]]:
-        """By the levels' folders which files are written, as :func:`gpustitch.io.volumes.record.write_record` asks."""
-        return dict(zip(self._stores, self._written, strict=True))
+    @abstractmethod
+    def _file(self, level: int, index: ZYX) -> str:
+        """The path, below the level's folder, of a file on the grid."""
+
+    def _record(self) -> Mapping[str, Files]:
+        """By the levels' folders their files, as :func:`gpustitch.io.volumes.record.write_record` asks."""
+        return dict(zip(self._stores, (state.files for state in self._states), strict=True))
 
     def _store(self, level: int, box: Box, voxels: npt.NDArray[Any], *, may_refer: bool) -> Any:
         """Hand the voxels of a file to tensorstore: its futures, or None if the file is written.
@@ -206,6 +208,10 @@ class PyramidWriter(ABC):
         for index in morton_order(grid):
             start = [i * b for i, b in zip(index, self.block_shape, strict=True)]
             yield Box.of_shape(self.block_shape, start).intersect(whole)
+
+    def has(self, box: Box) -> bool:
+        """Whether an earlier run has written a box of whole blocks: then it must not be given again."""
+        return self._journal is not None and self._states[0].are_done(box)
 
     def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
         """Hand over the voxels of one block, or of a box of whole blocks; returns before the voxels are on the disk.
@@ -226,7 +232,7 @@ class PyramidWriter(ABC):
             coarse = self._downsample(coarse)
             self._collect(level, _coarser(box, level), coarse)
         if self._is_whole(box):
-            self._submit(0, box, voxels, release)
+            self._whole.hand_over(0, box, voxels, release)
             return
         self._collect(0, box, voxels)
         if release is not None:
@@ -236,7 +242,7 @@ class PyramidWriter(ABC):
         """Say that a box of whole blocks holds only zeros; no voxels are written for the box."""
         self._check(box, None)
         self._claim(box)
-        for level in range(1 if self._is_whole(box) else 0, self.levels):
+        for level in range(self.levels):
             self._collect(level, _coarser(box, level), None)
 
     def close(self) -> None:
@@ -263,35 +269,37 @@ class PyramidWriter(ABC):
             if error is None:
                 self._finish()
             self._in_flight.wait_for_all()
+            self._ledger.close()
             if error is not None:
                 raise error
             self._in_flight.raise_failure()
             with os_errors(self.path):
                 write_record(self._folder, self._record())
                 if self._flush:
-                    found = [Path(root, name) for root, _, names in os.walk(self._folder) for name in ("", *names)]
-                    with ThreadPoolExecutor(self._n_writers, "gpustitch-flush") as pool:
-                        list(pool.map(flush, found))
+                    self._flush_rest()
+
+    def _flush_rest(self) -> None:
+        """Flush folders and descriptions; the files of chunks are on the disk."""
+        for root, _, names in os.walk(self._folder):
+            is_top = Path(root) == self._folder
+            for name in ("", *(name for name in names if is_top or name in ARRAY_FILES)):
+                flush(Path(root, name))
 
     def _finish(self) -> None:
         if self._sidecar is not None:
             (self._folder / SIDECAR).write_text(json.dumps(self._sidecar, indent=1) + "\n", encoding="utf-8")
-        for (level, _), pending in sorted(self._pending.items(), key=lambda item: item[0]):
-            if pending.voxels is not None:
-                self._submit(level, pending.box, pending.voxels)
-        self._pending.clear()
+        for level, file, voxels in self._unfinished.drained():
+            self._complete(level, file, voxels)
         if self._write_empty:
             self._in_flight.wait_for_all()
             self._fill()
 
     def _fill(self) -> None:
         """Write zeros in all files that have no voxels yet."""
-        for level, (written, unit) in enumerate(zip(self._written, self.file_shapes, strict=True)):
-            whole = Box.of_shape(level_shape(self.shape, level))
-            for index in np.argwhere(~written):
-                corner = [int(i) * n for i, n in zip(index, unit, strict=True)]
-                file = Box.of_shape(unit, corner).intersect(whole)
-                self._submit(level, file, np.zeros(file.shape, self.dtype))
+        for level, state in enumerate(self._states):
+            for z, y, x in np.argwhere(~state.files.there).tolist():
+                file = state.box((z, y, x))
+                self._whole.hand_over(level, file, np.zeros(file.shape, self.dtype))
 
     def _is_whole(self, box: Box) -> bool:
         """Whether a box of level 0 consists of whole files."""
@@ -318,73 +326,41 @@ class PyramidWriter(ABC):
                 raise ParameterError(f"{self.path}: blocks of {box} were written before")
             self._given |= starts
 
-    def _submit(
-        self, level: int, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None
-    ) -> None:
-        """Write the files of ``box``, first waiting while too many bytes are on their way."""
-        files = [(file, voxels[file.slices(box.start)]) for file in box.blocks(self.file_shapes[level])]
-        files = [(file, part) for file, part in files if self._write_empty or part.any()]
-        self._in_flight.enter(voxels.nbytes)
-        # One more than there are files: what is handed over here must not end before all of it is.
-        written = _Handed(len(files) + 1, lambda error: self._in_flight.leave(voxels.nbytes, error))
-        copied = _Handed(len(files) + 1, lambda error: None if error or release is None else release())
-        for file, part in files:
-            self._write_file(level, file, part, written, None if release is None else copied)
-        copied.one()
-        written.one()
+    def _place(self, level: int, index: ZYX) -> Path:
+        return self._folder / self._keys[level] / self._file(level, index)
 
-    def _write_file(
-        self, level: int, file: Box, voxels: npt.NDArray[Any], written: _Handed, copied: _Handed | None
-    ) -> None:
-        z, y, x = (s // n for s, n in zip(file.start, self.file_shapes[level], strict=True))
-        future, failure = None, None
-        try:
-            if not self._in_flight.has_failed:
-                future = self._store(level, file, voxels, may_refer=copied is None)
-                self._written[level][z, y, x] = True
-        except BaseException as error:
-            failure = system_error(error)
-        if future is None:
-            written.one(failure)
-            if copied is not None:
-                copied.one(failure)
-            return
-        future.commit.add_done_callback(lambda done: written.one(_failure(done)))
-        if copied is not None:
-            tell = copied.one
-            future.copy.add_done_callback(lambda done: tell(_failure(done)))
+    def _feed(self) -> None:
+        """Begin coarse files with what finished files of an earlier run hold."""
+        for level, box in feeds(self._states, self.block_shape) if self._journal is not None else ():
+            coarse = self._levels[level][_coarser(box, level).slices()].read().result()
+            for above in range(level + 1, self.levels):
+                coarse = self._downsample(coarse)
+                self._collect(above, _coarser(box, above), coarse)
 
     def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:
         """Add a piece of a level (None: zeros) and write the files that it completes."""
-        whole, unit = Box.of_shape(level_shape(self.shape, level)), self.file_shapes[level]
-        for piece in box.blocks(unit):
+        state = self._states[level]
+        for piece in box.blocks(state.unit):
+            index = state.index(piece)
+            if state.is_done[index]:
+                continue
             part = None if voxels is None else voxels[piece.slices(box.start)]
-            corner = triple([s // n * n for s, n in zip(piece.start, unit, strict=True)], "corner", 0)
-            file = Box.of_shape(unit, corner).intersect(whole)
-            if piece != file:
-                part = self._assemble(level, file, piece, part)
-            if part is not None and part.any():
-                self._submit(level, file, part)
+            file = state.box(index)
+            if piece == file:
+                self._complete(level, file, part, is_shared=True)
+                continue
+            is_complete, made = self._unfinished.add(level, file, piece, part)
+            if is_complete:
+                self._complete(level, file, made)
 
-    def _assemble(self, level: int, file: Box, piece: Box, part: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-        """Put a piece into its file; return the voxels of a now complete file unless all are zero."""
-        key = (level, file.start)
-        has_voxels = part is not None and bool(part.any())
-        with self._lock:
-            pending = self._pending.setdefault(key, _Pending(file, file.size))
-            if has_voxels and pending.voxels is None:
-                pending.voxels = np.zeros(file.shape, self.dtype)
-        if has_voxels:
-            # Pieces of one file do not overlap: several threads may copy theirs at the same time.
-            pending.voxels[piece.slices(file.start)] = part  # type: ignore[index]
-        with self._lock:
-            pending.missing -= piece.size
-            return self._pending.pop(key).voxels if pending.missing == 0 else None
-
-
-def _failure(done: Any) -> BaseException | None:
-    error = done.exception()
-    return None if error is None else system_error(error)
+    def _complete(self, level: int, file: Box, voxels: npt.NDArray[Any] | None, *, is_shared: bool = False) -> None:
+        """Write a whole file; the array of one that is not shared is used again."""
+        if voxels is None:
+            if not self._write_empty:  # else the end writes what is not there
+                self._ledger.empty(level, [file])
+        else:
+            after = None if is_shared else functools.partial(self._unfinished.free, voxels)
+            self._whole.hand_over(level, file, voxels, after=after)
 
 
 def checked_writers(n_writers: int) -> int:

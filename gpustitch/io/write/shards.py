@@ -100,14 +100,12 @@ def precomputed_sharding(
     }
 
 
-def in_order_of_shards(
-    flags: npt.NDArray[np.bool_], shape: ZYX, chunk_shape: ZYX, unit_shape: ZYX
-) -> npt.NDArray[np.bool_]:
-    """Flags of a precomputed scale's files on their grid (z, y, x), in the order of the files' numbers."""
+def order_of_shards(shape: ZYX, chunk_shape: ZYX, unit_shape: ZYX) -> npt.NDArray[np.int64]:
+    """Places of a precomputed scale's files on their flat grid (z, y, x), in the order of the files' numbers."""
     z, y, x = grid_of(shape, chunk_shape)
     codes = morton_codes((x, y, z)).reshape(x, y, z).T
     firsts = codes[tuple(slice(None, None, u // c) for u, c in zip(unit_shape, chunk_shape, strict=True))]
-    return flags.ravel()[np.argsort(firsts, axis=None)]
+    return np.argsort(firsts, axis=None)
 
 
 def _n_doublings(shape: ZYX, chunk_shape: ZYX, itemsize: int, shard_bytes: int) -> int:

@@ -115,7 +115,7 @@ def test_blocks_come_in_an_order_that_keeps_little_unfinished(tmp_path, monkeypa
         boxes, most = list(writer.blocks()), 0
         for box in boxes:
             writer.write(box, volume[box.slices()])
-            most = max(most, len(writer._pending))
+            most = max(most, len(writer._unfinished._pending))
     assert sorted(box.start for box in boxes) == list(itertools.product(range(0, 64, 8), repeat=3))
     assert most == 3
 

@@ -18,7 +18,7 @@ from gpustitch.io.write.shards import (
     DEFAULT_SHARD_BYTES,
     fitting_shard_bytes,
     grid_of,
-    in_order_of_shards,
+    order_of_shards,
     precomputed_sharding,
     shard_shape,
     unfinished_bytes,
@@ -64,7 +64,7 @@ def test_a_file_is_a_box_of_chunks_and_no_larger_than_stated(shape, chunk, shard
     # The record's order is that of the numbers.
     flags = np.random.default_rng(0).random(grid_of(shape, file)) < 0.5
     expected = [flags[files[number]] for number in sorted(files)]
-    np.testing.assert_array_equal(in_order_of_shards(flags, shape, chunk, file), expected)
+    np.testing.assert_array_equal(flags.ravel()[order_of_shards(shape, chunk, file)], expected)
 
 
 @settings(max_examples=15, deadline=None)
@@ -112,7 +112,7 @@ def test_little_is_unfinished_if_blocks_come_in_order(tmp_path) -> None:
         for _, row, column in morton_order((1, 8, 8)):
             for block in Box((0, 16 * row, 16 * column), (64, 16 * row + 16, 16 * column + 16)).blocks((8, 16, 16)):
                 writer.write(block, np.ones(block.shape, np.uint16))
-                held = sum(p.voxels.nbytes for p in writer._pending.values() if p.voxels is not None)
+                held = sum(p.voxels.nbytes for p in writer._unfinished._pending.values() if p.voxels is not None)
                 most = max(most, held)
     assert 0 < most <= foretold
 
