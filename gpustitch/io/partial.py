@@ -26,11 +26,24 @@ except ImportError:  # not a POSIX system: a second run into the same output goe
     fcntl = None  # type: ignore[assignment]
 
 _PARTIAL = re.compile(r"^\.(.+)\.partial(?:-\w+)?$")
+_WORK = ".work"
+
+
+def work_place(path: Path) -> Path:
+    """The folder that holds an output which is made over several runs, until it is whole."""
+    path = path.resolve()
+    return path.with_name(path.name + _WORK)
 
 
 def final_place(path: Path) -> Path:
     """Where a path lies once all unfinished outputs that hold it are whole."""
-    return Path(*(_PARTIAL.sub(r"\1", part) for part in path.parts))
+    parts: list[str] = []
+    for part in path.parts:
+        part = _PARTIAL.sub(r"\1", part)
+        if parts and parts[-1] == part + _WORK:
+            parts.pop()
+        parts.append(part)
+    return Path(*parts)
 
 
 def is_there(path: Path) -> bool:
@@ -96,6 +109,22 @@ def locked_folder(path: Path) -> Iterator[Path]:
             for entry in partial.iterdir():
                 _remove(entry)
             yield partial
+            return
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def kept_folder(folder: Path, path: Path) -> Iterator[None]:
+    """Make or take over the folder in which ``path`` is made; no other run uses it at the same time."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY) if fcntl is not None else -1
+        try:
+            if descriptor >= 0 and _lock(descriptor, path) and not _is_same(descriptor, folder):
+                continue  # another run has just ended
+            yield
             return
         finally:
             if descriptor >= 0:

@@ -94,6 +94,18 @@ class Lost:
         unreadable = {first + number: reason for number, reason in sorted(frames.unreadable.items())}
         return cls(frames.shape[0], tuple(first + number for number in missing), unreadable)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The losses in JSON's types; :meth:`of_facts` makes them of these again."""
+        unreadable = {str(number): reason for number, reason in self.unreadable.items()}
+        return {"n_frames": self.n_frames, "missing": list(self.missing), "unreadable": unreadable}
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Lost:
+        """The losses that :attr:`facts` holds."""
+        unreadable = {int(number): str(reason) for number, reason in facts["unreadable"].items()}
+        return cls(facts["n_frames"], tuple(facts["missing"]), unreadable)
+
     def __len__(self) -> int:
         return len(self.missing) + len(self.unreadable)
 

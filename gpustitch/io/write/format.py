@@ -53,8 +53,8 @@ class VolumeOutput(Protocol):
     def skip(self, box: Box) -> None:
         """Say that a box holds only zeros."""
 
-    def has(self, box: Box) -> bool:
-        """Whether a box of whole blocks is there already, from an earlier run: then it is not to be given."""
+    def missing(self, box: Box) -> Iterator[Box]:
+        """The parts of a box of whole blocks that are not there from an earlier run; only these are to be given."""
 
     def close(self) -> None:
         """Wait for all writes and give the volume its name; voxels that were never given are zero."""

@@ -35,7 +35,7 @@ from gpustitch.io.write.pyramid_layout import (
     morton_order,
     triple,
 )
-from gpustitch.io.write.resumed import feeds
+from gpustitch.io.write.resumed import feeds, finished_blocks
 from gpustitch.io.write.sealing import ARRAY_FILES, FileStates, Ledger
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, shard_shape
 from gpustitch.io.write.stores import writing_context
@@ -87,8 +87,8 @@ class PyramidWriter(ABC):
     write_empty
         Write chunks of zeros too, for readers to which a missing chunk is an error.
     journal
-        Where each finished file is noted. What it knows of an earlier run is kept, if it is there: :meth:`has` tells.
-        The folder is then ``path`` from the beginning, and stays as it is if an error ends the run.
+        Where each finished file is noted. Files that an earlier run has noted are kept: :meth:`missing` tells which
+        blocks are to come. The folder is then ``path`` from the beginning, and stays if an error ends the run.
 
     Raises
     ------
@@ -209,9 +209,17 @@ class PyramidWriter(ABC):
             start = [i * b for i, b in zip(index, self.block_shape, strict=True)]
             yield Box.of_shape(self.block_shape, start).intersect(whole)
 
-    def has(self, box: Box) -> bool:
-        """Whether an earlier run has written a box of whole blocks: then it must not be given again."""
-        return self._journal is not None and self._states[0].are_done(box)
+    def missing(self, box: Box) -> Iterator[Box]:
+        """The parts of a box of whole blocks that no earlier run has written, and that may be given; few large ones."""
+        had = self._had[self._blocks_of(box)]
+        if not had.any():
+            yield box
+        elif not had.all():
+            yield from (block for block in box.blocks(self.block_shape) if not self._had[self._blocks_of(block)].all())
+
+    def _blocks_of(self, box: Box) -> tuple[slice, slice, slice]:
+        z, y, x = (slice(a // n, -(-b // n)) for a, b, n in zip(box.start, box.stop, self.block_shape, strict=True))
+        return z, y, x
 
     def write(self, box: Box, voxels: npt.NDArray[Any], release: Callable[[], None] | None = None) -> None:
         """Hand over the voxels of one block, or of a box of whole blocks; returns before the voxels are on the disk.
@@ -322,7 +330,7 @@ class PyramidWriter(ABC):
     def _claim(self, box: Box) -> None:
         starts = {block.start for block in box.blocks(self.block_shape)}
         with self._lock:
-            if self._given & starts:
+            if self._given & starts or self._had[self._blocks_of(box)].any():
                 raise ParameterError(f"{self.path}: blocks of {box} were written before")
             self._given |= starts
 
@@ -330,12 +338,14 @@ class PyramidWriter(ABC):
         return self._folder / self._keys[level] / self._file(level, index)
 
     def _feed(self) -> None:
-        """Begin coarse files with what finished files of an earlier run hold."""
-        for level, box in feeds(self._states, self.block_shape) if self._journal is not None else ():
+        """Find the blocks that an earlier run has finished, and begin coarse files with what they hold."""
+        found = finished_blocks(self._states, self.block_shape)
+        for level, box in feeds(self._states, found, self.block_shape):
             coarse = self._levels[level][_coarser(box, level).slices()].read().result()
             for above in range(level + 1, self.levels):
                 coarse = self._downsample(coarse)
                 self._collect(above, _coarser(box, above), coarse)
+        self._had = found >= 0
 
     def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:
         """Add a piece of a level (None: zeros) and write the files that it completes."""

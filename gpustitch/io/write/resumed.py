@@ -16,17 +16,17 @@ from gpustitch.io.write.shards import grid_of
 from gpustitch.model import ZYX, Box
 
 
-def feeds(states: Sequence[FileStates], block_shape: ZYX) -> Iterator[tuple[int, Box]]:
+def feeds(states: Sequence[FileStates], found: npt.NDArray[np.int8], block_shape: ZYX) -> Iterator[tuple[int, Box]]:
     """What to read of a volume, so that coarser files that are not done get all voxels of the blocks that are done.
+
+    ``found`` is what :func:`finished_blocks` returned.
 
     Yields
     ------
     tuple
         A level, and a box of whole blocks, in voxels of level 0. Its voxels go to all coarser levels.
     """
-    shape = states[0].shape
-    found = _coarsest_done(states, block_shape)
-    whole = Box.of_shape(shape)
+    whole = Box.of_shape(states[0].shape)
     for level, state in enumerate(states[:-1]):
         is_here = found == level
         if not is_here.any():
@@ -43,7 +43,7 @@ def feeds(states: Sequence[FileStates], block_shape: ZYX) -> Iterator[tuple[int,
                 yield level, _box(block, (1, 1, 1), block_shape).intersect(whole)
 
 
-def _coarsest_done(states: Sequence[FileStates], block_shape: ZYX) -> npt.NDArray[np.int8]:
+def finished_blocks(states: Sequence[FileStates], block_shape: ZYX) -> npt.NDArray[np.int8]:
     """For each block the coarsest level whose files, and those of finer levels, are done; -1 if level 0 is not done."""
     found = np.full(grid_of(states[0].shape, block_shape), -1, np.int8)
     is_done = np.ones(found.shape, np.bool_)

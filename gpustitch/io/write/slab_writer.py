@@ -120,9 +120,9 @@ class SlabWriter(abc.ABC):
             self._advance(box)
             self._zeros(box.shape[0])
 
-    def has(self, box: Box) -> bool:
-        """A file is begun anew by each run."""
-        return False
+    def missing(self, box: Box) -> Iterator[Box]:
+        """All of it: a file is begun anew by each run."""
+        yield box
 
     def close(self) -> None:
         """Wait for all writes and give the file its name. Planes that were never given are zero.

@@ -16,6 +16,7 @@ from gpustitch.array import Device, choose_device, on, to_device, to_host
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
+from gpustitch.io.journal import Journal
 from gpustitch.io.provenance import provenance
 from gpustitch.io.write.format import VolumeOutput
 from gpustitch.io.write.formats import unordered_format
@@ -169,8 +170,10 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     )  # fmt: skip
 
 
-def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
+def run(plan: StitchPlan, progress: Progress = SILENT, journal: Journal | None = None) -> StitchResult:
     """Read, fuse and write.
+
+    With a ``journal`` the run goes on where an earlier one ended, and leaves what is finished if an error ends it.
 
     Raises
     ------
@@ -186,14 +189,14 @@ def run(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
         progress.warn(note)
     last_to_first = row_brightness(plan, progress)
     gains = gains_of(tiles, last_to_first)
-    with opened(plan, sidecar(plan, last_to_first)) as writer:
+    with opened(plan, sidecar(plan, last_to_first), journal) as writer:
         fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=plan.device)
         results = ordered_map(fuse, plan.blocks(), plan.n_workers)
         n_written = sum(tracked(results, progress, "stitch", plan.n_blocks, "blocks"))
     return StitchResult(options.output, plan.shape, plan.spacing, n_written, plan.n_blocks, last_to_first)
 
 
-def opened(plan: StitchPlan, sidecar: Mapping[str, Any]) -> VolumeOutput:
+def opened(plan: StitchPlan, sidecar: Mapping[str, Any], journal: Journal | None = None) -> VolumeOutput:
     """The writer of the volume, which holds ``sidecar`` as its record."""
     options = plan.options
     return open_output(
@@ -210,6 +213,7 @@ def opened(plan: StitchPlan, sidecar: Mapping[str, Any]) -> VolumeOutput:
         overwrite=options.overwrite,
         n_writers=options.n_writers,
         write_empty=options.write_empty,
+        journal=journal,
     )
 
 
@@ -221,6 +225,9 @@ def _fuse_and_write(
     device: Device,
 ) -> bool:
     """Fuse and write one block; returns whether a tile covers part of it."""
+    parts = list(writer.missing(box))
+    if parts != [box]:
+        return sum(_fuse_and_write(part, tiles, gains, writer, device) for part in parts) > 0
     block = plan_block(box, tiles)
     if block.is_empty:
         writer.skip(box)

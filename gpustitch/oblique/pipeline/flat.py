@@ -8,8 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gpustitch.errors import ParameterError
+from gpustitch.io.atomic import atomic_file
 from gpustitch.io.images.files import read_image
+from gpustitch.io.provenance import plain
+from gpustitch.io.resumable import Run
 from gpustitch.model import Mosaic
 from gpustitch.model.arrays import Floats32
 from gpustitch.oblique.deskew.stage import DeobliquePlan
@@ -22,6 +27,7 @@ from gpustitch.oblique.pipeline.options import FLAT, FLAT_FRAMES, PipelineOption
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.running.progress import Progress
 
+_KEPT = "flat.npy"
 # What users state of the making of a flat; nothing unless stated.
 _OF_MAKING = ("n_frames", "background", "values_per_bin", "allow_poor_flat")
 
@@ -58,9 +64,29 @@ def planned_flat(
 
 
 def flat_used(
-    options: PipelineOptions, planned: Planned, folder: Path, progress: Progress
+    options: PipelineOptions, planned: Planned, run: Run, progress: Progress
 ) -> tuple[Floats32 | None, Mapping[str, Any] | None]:
     """Make or take the flat, put it into the output folder too, and say for the record how it fits; None for no flat.
+
+    What an earlier run has made is taken as it is.
+    """
+    kept = run.scratch / _KEPT
+
+    def make() -> dict[str, Any]:
+        flat, record = _made(options, planned, run.folder, progress)
+        if flat is not None:
+            with atomic_file(kept, overwrite=True) as partial, partial.open("wb") as file:
+                np.save(file, flat)
+        return {"is_used": flat is not None, "record": plain(record)}
+
+    facts = run.once("flat", make)
+    return (np.load(kept) if facts["is_used"] else None), facts["record"]
+
+
+def _made(
+    options: PipelineOptions, planned: Planned, folder: Path, progress: Progress
+) -> tuple[Floats32 | None, Mapping[str, Any] | None]:
+    """Make or take the flat, and put it into the folder.
 
     A flat that no choice of the user's hinders, and that yet cannot be made or is worse than none, is left out.
     """
@@ -74,7 +100,7 @@ def flat_used(
                 progress.warn(f"{options.flat} is 0 in {100 * unlit:.2g} % of its pixels: so are the voxels there")
             shutil.copyfile(options.flat, folder / FLAT)
         return given, None
-    making = replace(making, options=replace(making.options, output=folder / FLAT))
+    making = replace(making, options=replace(making.options, output=folder / FLAT, overwrite=True))
     try:
         made = illumination.estimated(making, progress)
     except ParameterError as error:

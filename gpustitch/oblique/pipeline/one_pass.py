@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gpustitch.io.frames.opening import cautions
 from gpustitch.io.frames.readable import Lost
@@ -63,8 +64,8 @@ def made(work: Work, progress: Progress) -> Made:
         z_offset=options.z_offset,
         negative_y=options.negative_y,
     )
-    stitching = replace(options.stitch, output=work.folder / VOLUME, intensity=intensity)
-    stitched = stream.run(stream.plan(placed, stitching, source=source), progress)
+    stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity)
+    stitched = stream.run(stream.plan(placed, stitching, source=source), progress, work.run.journal)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
         for line in of_tile.lines():
@@ -80,8 +81,13 @@ def _compare(work: Work, correction: Correction | None, progress: Progress) -> t
     alignment, said = aligned(work, progress, volumes=by_name)
     intensity = options.stitch.intensity
     if intensity.is_estimated:
-        seen = _placed(options, mosaic, compared, alignment).tiles
-        ratio = stitch.estimated_last_to_first(seen, intensity, checked_workers(options.n_workers), progress)
+
+        def estimate() -> dict[str, Any]:
+            seen = _placed(options, mosaic, compared, alignment).tiles
+            n_workers = checked_workers(options.n_workers)
+            return {"last_to_first": stitch.estimated_last_to_first(seen, intensity, n_workers, progress)}
+
+        ratio = work.run.once("brightness", estimate)["last_to_first"]
         intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
     return alignment, said, intensity
 

@@ -42,6 +42,10 @@ _FILLED_IN = (
     "on_error",
     "choice",
 )
+# What a run may change without another result: an unfinished one is gone on with all the same.
+OF_THE_RUN = frozenset(
+    {"output", "overwrite", "restart", "n_workers", "n_writers", "memory_bytes", "device_memory_bytes"}
+)
 _FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_90", "flip_ud", "memory_bytes")
 
 
@@ -166,6 +170,9 @@ class PipelineOptions:
     choice: StackChoice = shared.stack_choice(stack_channel={"flag": "--stack-channel"})
     n_workers: int | None = shared.n_workers()
     overwrite: bool = shared.overwrite()
+    restart: bool = option(
+        False, help="Drop what an unfinished run has left in OUTPUT.work; else this run goes on with it."
+    )
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     preset: Preset = option(

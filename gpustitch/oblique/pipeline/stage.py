@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import choose_device
+from gpustitch.array import Device, choose_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
-from gpustitch.io.atomic import atomic_directory, check_apart, check_free_space, check_output, check_outside
+from gpustitch.io.atomic import check_apart, check_free_space, check_output, check_outside
 from gpustitch.io.found import one_place
 from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
-from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.inputs import Stamp, stamps
+from gpustitch.io.provenance import plain, provenance, write_json
+from gpustitch.io.resumable import changed_inputs, check_same, finished_bytes, resumable_directory, unfinished
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels
 from gpustitch.io.write.storing import planned_file_bytes
@@ -39,6 +41,7 @@ from gpustitch.oblique.pipeline.flat import flat_used, planned_flat
 from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
+    OF_THE_RUN,
     ORIENTATIONS,
     PROVENANCE,
     TILES,
@@ -53,6 +56,7 @@ from gpustitch.running.memory import most_bytes
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
+from gpustitch.version import VERSION
 
 _MOST_NAMED = 5  # damaged tiles that a message names
 
@@ -63,7 +67,8 @@ class PipelinePlan:
 
     ``flat`` is the given flat, ``illumination`` the plan to make one. ``tiles`` are the plans that de-oblique the tiles
     of ``mosaic``. ``disk_bytes`` bounds the disk space that the run needs. ``upright`` says how frames are turned.
-    ``cautions`` are warnings about tiles; they may be empty.
+    ``settings`` are what the result depends on, ``inputs`` how its inputs look. ``cautions`` are warnings about tiles;
+    they may be empty.
     """
 
     options: PipelineOptions
@@ -73,6 +78,8 @@ class PipelinePlan:
     tiles: tuple[DeobliquePlan, ...]
     disk_bytes: int
     upright: Upright
+    settings: Mapping[str, Any]
+    inputs: tuple[Stamp, ...]
     cautions: tuple[str, ...] = ()
 
 
@@ -136,6 +143,12 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         )
     check_output(options.output, overwrite=options.overwrite)
     mosaic = find_raw_mosaic(options.channel)
+    earlier = None if options.restart else unfinished(options.output)
+    if earlier is not None:  # it may have been told to go by stages, for want of memory
+        options = replace(options, staged=options.staged or bool(earlier["settings"].get("staged")))
+    inputs, settings = stamps(_inputs(options, mosaic)), _settings(options)
+    if earlier is not None:
+        check_same(options.output, settings, inputs)
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
     if options.channel.is_dir():
         check_outside(options.output, options.channel)
@@ -158,11 +171,12 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_block(block_shape, least, tiles[0].dtype)
     planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
-    if caution := _too_large(options, mosaic, tiles):
+    if earlier is None and (caution := _too_large(options, mosaic, tiles)):
         options, cautions = replace(options, staged=True), (*cautions, caution)
     disk_bytes = (staged if options.writes_tiles else one_pass).disk_bytes(options, mosaic, tiles)
-    check_free_space(options.output, disk_bytes)
-    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned, cautions)
+    check_free_space(options.output, disk_bytes - finished_bytes(options.output))
+    settings |= {"staged": options.staged}
+    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned, settings, inputs, cautions)
 
 
 def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
@@ -171,7 +185,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     Raises
     ------
     GpustitchError
-        Any error of a stage. Then no part of the output remains.
+        Any error of a stage. What is finished is kept beside the output, and the next run goes on with it.
     """
     options = plan.options
     for note in (plan.upright.note, options.correction.note, options.implied):
@@ -181,17 +195,29 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     for caution in (plan.upright.warning, *plan.cautions, options.correction.caution(n_columns)):
         if caution:
             progress.warn(caution)
-    with atomic_directory(options.output, overwrite=options.overwrite) as folder:
-        flat, flat_record = flat_used(options, (plan.flat, plan.illumination), folder, progress)
-        destriping = judged_correction(options.correction, plan.tiles, plan.tiles[0].device, progress)
-        correction = replace(destriping.correction, flat=flat)
-        work = Work(options, plan.mosaic, plan.tiles, correction, folder)
+    with resumable_directory(
+        options.output,
+        plan.settings,
+        plan.inputs,
+        overwrite=options.overwrite,
+        restart=options.restart,
+        ended=progress.warn,
+    ) as unit:
+        if unit.began:
+            progress.note(f"going on with an unfinished run of {unit.began}: {len(unit.journal)} parts of it are there")
+        flat, flat_record = flat_used(options, (plan.flat, plan.illumination), unit, progress)
+        judged, destriping = judged_correction(unit, options.correction, plan.tiles, progress)
+        correction = replace(judged, flat=flat)
+        work = Work(options, plan.mosaic, plan.tiles, correction, unit)
         made = staged.made(work, progress) if options.writes_tiles else one_pass.made(work, progress)
-        used = replace(options, correction=destriping.correction)
-        record = provenance(used, _inputs(options, plan.mosaic))
-        record |= {"flat": flat_record, "destriping": destriping.record}
+        record = provenance(replace(options, correction=judged), _inputs(options, plan.mosaic))
+        record |= {"flat": flat_record, "destriping": destriping}
         record |= {"tiles": {name: of_tile.record for name, of_tile in made.lost.items()}}
-        write_json(folder / PROVENANCE, record)
+        changed = changed_inputs(plan.inputs)
+        for line in changed:
+            progress.warn(line)
+        record |= {"changed_inputs": changed}
+        write_json(unit.folder / PROVENANCE, record, overwrite=True)
     stitched = replace(made.stitched, path=options.output / VOLUME)
     return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost)
 
@@ -223,6 +249,21 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         correction = replace(correction, wavelet=correction.wavelet.completed)
     options = replace(options, channel=one_place(options.channel), correction=correction)
     return settled(options, device, checked_workers(options.n_workers))
+
+
+def _settings(options: PipelineOptions) -> dict[str, Any]:
+    """What the result depends on, besides the inputs."""
+    device = options.device
+    kind = "cuda" if isinstance(device, Device) and device.is_cuda else "cpu"
+    return {"gpustitch": VERSION, **_of_result(plain(options)), "device": kind}
+
+
+def _of_result(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _of_result(value) if isinstance(value, dict) else value
+        for name, value in options.items()
+        if name not in OF_THE_RUN
+    }
 
 
 def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:

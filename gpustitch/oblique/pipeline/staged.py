@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from gpustitch.io.frames.readable import Lost
 from gpustitch.io.write.pyramid_layout import pyramid_bytes
 from gpustitch.model import Mosaic
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliquePlan
+from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import TreeOptions
 from gpustitch.oblique.pipeline.options import TILES, VOLUME, PipelineOptions
@@ -25,23 +28,31 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
 
 
 def made(work: Work, progress: Progress) -> Made:
-    """De-oblique every tile, align and fuse; the tiles are removed if they are not to be kept."""
-    options, folder, correction, lost = work.options, work.folder, work.correction, {}
+    """De-oblique every tile, align and fuse; the tiles go into the output only if they are to be kept."""
+    options, folder, lost = work.options, work.run.folder, {}
+    trees = (folder if options.keep_tiles else work.run.scratch) / TILES
     for number, (tile, job) in enumerate(zip(work.mosaic.tiles, work.tiles, strict=True), 1):
-        place = folder / job.options.output.relative_to(options.output)
-        progress.note(f"tile {number} of {len(work.tiles)}: {tile.path}")
-        placed = replace(job.options, output=place, correction=correction)
-        job = replace(job, options=placed, correction=None if correction.is_identity else correction)
-        lost[tile.name] = deoblique.run(job, progress).lost
-    alignment, said = aligned(work, progress, tree=folder / TILES)
+        place = trees / job.options.output.relative_to(options.output / TILES)
+
+        def deobliqued(number: int = number, job: DeobliquePlan = job, place: Path = place) -> dict[str, Any]:
+            progress.note(f"tile {number} of {len(work.tiles)}: {job.options.input}")
+            return _deobliqued(job, place, work.correction, progress).facts
+
+        lost[tile.name] = Lost.of_facts(work.run.once(f"tile/{tile.name}", deobliqued))
+    alignment, said = aligned(work, progress, tree=trees)
     tree = TreeOptions(
-        folder / TILES,
+        trees,
         alignment,
         x_step_um=options.x_step_um,
         z_offset=options.z_offset,
         negative_y=options.negative_y,
     )
-    stitched = stitch.run(stitch.plan_tree(tree, replace(options.stitch, output=folder / VOLUME)), progress)
-    if not options.keep_tiles:
-        shutil.rmtree(folder / TILES)
+    stitching = replace(options.stitch, output=folder / VOLUME)
+    stitched = stitch.run(stitch.plan_tree(tree, stitching), progress, work.run.journal)
     return Made(stitched, said, lost)
+
+
+def _deobliqued(job: DeobliquePlan, place: Path, correction: Correction, progress: Progress) -> Lost:
+    options = replace(job.options, output=place, correction=correction, overwrite=True)
+    job = replace(job, options=options, correction=None if correction.is_identity else correction)
+    return deoblique.run(job, progress).lost

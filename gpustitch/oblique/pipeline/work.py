@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.io.frames.readable import Lost
+from gpustitch.io.resumable import Run
 from gpustitch.model import Mosaic, Volume
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.stage import AlignOptions
@@ -26,14 +28,14 @@ from gpustitch.running.progress import Progress
 class Work:
     """Tiles to align and fuse: the plan of each tile of ``mosaic``, and the correction that all frames go through.
 
-    ``folder`` is where the output is made.
+    ``run`` has the folder where the output is made, and knows what is finished.
     """
 
     options: PipelineOptions
     mosaic: Mosaic
     tiles: tuple[DeobliquePlan, ...]
     correction: Correction
-    folder: Path
+    run: Run
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,33 @@ def aligned(
 
     The tiles are ``volumes``, by name, or those in the folder ``tree``.
     """
-    options, target = work.options, work.folder / ALIGNMENT
+    target = work.run.folder / ALIGNMENT
+
+    def align() -> dict[str, Any]:
+        return {"said": _align(work, progress, target, volumes, tree), "has_file": target.exists()}
+
+    facts = work.run.once("alignment", align)
+    return target if facts["has_file"] else None, facts["said"]
+
+
+def _align(
+    work: Work, progress: Progress, target: Path, volumes: Mapping[str, Volume] | None, tree: Path | None
+) -> str:
+    options = work.options
     if options.align_file is not None:
         shutil.copyfile(options.align_file, target)
         size = read_alignment(target).voxel_size_um
         if size is not None:
             progress.note(f"tile positions and the y voxel size, {size:.4f} um, are those of {options.align_file}")
-        return target, f"aligned by {options.align_file}"
+        return f"aligned by {options.align_file}"
     if len(work.mosaic.tiles) == 1:
         said = f"one tile: nothing to align, y voxel size NOT measured, nominal kept: {options.y_voxel_um:g} um"
         progress.note(said)
-        return None, said
+        return said
     aligning = AlignOptions(
         tree,
         target,
+        overwrite=True,  # an ended run may have left one
         mosaic=None if volumes is None else work.mosaic,
         volumes=volumes,
         matching=options.matching,
@@ -98,4 +113,4 @@ def aligned(
         device=options.device,
         n_workers=options.n_workers,
     )
-    return target, align.run(align.plan(aligning), progress).summary
+    return align.run(align.plan(aligning), progress).summary

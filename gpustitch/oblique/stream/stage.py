@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from gpustitch.errors import MosaicError
+from gpustitch.io.journal import Journal
 from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block
@@ -72,8 +73,10 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     return StreamPlan(replace(stitch, file_bytes=file_bytes, memory_bytes=memory_bytes), slope, bands)
 
 
-def run(plan: StreamPlan, progress: Progress = SILENT) -> StitchResult:
+def run(plan: StreamPlan, progress: Progress = SILENT, journal: Journal | None = None) -> StitchResult:
     """Read, correct, fuse and write.
+
+    With a ``journal`` the run goes on where an earlier one ended, and leaves what is finished if an error ends it.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def run(plan: StreamPlan, progress: Progress = SILENT) -> StitchResult:
     )
     record = fuse.sidecar(stitch, last_to_first)
     n_written = n_cut_off = 0
-    with fuse.opened(stitch, record) as writer:
+    with fuse.opened(stitch, record, journal) as writer:
         sweeps = [Sweep(work, band, writer) for band in reversed(plan.bands)]
         progress.start("stitch", sum(sweep.n_frames for sweep in sweeps), "frames")
         try:

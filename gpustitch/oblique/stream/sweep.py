@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,13 +48,20 @@ class Work:
     workers: Workers
 
 
+class Target(Sink, Protocol):
+    """A sink that may have some of the blocks already."""
+
+    def missing(self, box: Box) -> Iterator[Box]:
+        """The parts of a box of blocks that are to be given."""
+
+
 class Sweep:
     """The sweep of one band of the mosaic, a box of whole blocks along y and z and of all columns.
 
     ``n_read`` counts the frames read, ``n_cut_off`` the pixels that their type cut off in the correction.
     """
 
-    def __init__(self, work: Work, band: Box, writer: Sink) -> None:
+    def __init__(self, work: Work, band: Box, writer: Target) -> None:
         self._work, self._band, self._writer = work, band, writer
         self._device = work.workers.device
         self._grain = DEVICE_GRAIN if self._device.is_cuda else HOST_GRAIN
@@ -65,8 +72,8 @@ class Sweep:
         columns = work.shape[2]
         spans = [lane.span for lane in self._lanes]
         whole = -int(self._drift.max()), columns - int(self._drift.min())
-        self._first = max(whole[0], min((a for a, _ in spans), default=0))
-        self._stop = max(self._first, min(whole[1], max((b for _, b in spans), default=0)))
+        self._from = max(whole[0], min((a for a, _ in spans), default=0))
+        self._stop = max(self._from, min(whole[1], max((b for _, b in spans), default=0)))
         depth, _, width = work.block_shape
         slabs = [(z, min(z + depth, band.stop[0])) for z in range(band.start[0], band.stop[0], depth)]
         # For each slab of planes, the boxes along x still to do, the next box last.
@@ -77,6 +84,18 @@ class Sweep:
             ]
             for z, z_stop in slabs
         ]
+        self._first = self._start()
+
+    def _start(self) -> int:
+        """Forget the boxes that are there from an earlier run; the first f that others need, in whole batches.
+
+        The batches are those of a run from the beginning, and so are the voxels.
+        """
+        self._todo = [[box for box in todo if any(self._writer.missing(box))] for todo in self._todo]
+        needed = [self._range_of(todo[-1])[0] for todo in self._todo if todo]
+        if not needed:
+            return self._stop
+        return self._from + max(0, min(needed) - self._from) // TURNED_FRAMES * TURNED_FRAMES
 
     def _all_lanes(self) -> Iterator[Lane]:
         for number, tile in enumerate(self._work.tiles):
@@ -201,10 +220,12 @@ class Sweep:
             while todo and (held is None or min(self._range_of(todo[-1])[1], self._stop) <= held):
                 box = todo.pop()
                 first, stop = self._range_of(box)
-                if max(first, self._first) >= min(stop, self._stop):
-                    self._writer.skip(box)
+                if max(first, self._from) >= min(stop, self._stop):
+                    for part in self._writer.missing(box):
+                        self._writer.skip(part)
                     continue
-                yield from box.blocks((box.stop[0], rows, box.stop[2]))
+                for block in box.blocks((box.stop[0], rows, box.stop[2])):
+                    yield from self._writer.missing(block)
 
     def _range_of(self, box: Box) -> tuple[int, int]:
         """Half-open range of f that a box of the mosaic needs."""
@@ -216,7 +237,7 @@ class Sweep:
         first = box.start[2] - self._work.drift[box.start[0] : box.stop[0]]
         with on(self._device):
             out, release = self._blocks.take(box.shape)
-            ring.take(z, y, first, (self._first, self._stop), out)
+            ring.take(z, y, first, (self._from, self._stop), out)
             voxels = to_host(out)
         if voxels is out:
             self._writer.write(box, voxels, release)

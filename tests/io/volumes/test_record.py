@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpustitch.errors import DamagedInputError
-from gpustitch.io.volumes.record import RECORD, RECORD_KEY, read_record, write_record
+from gpustitch.io.volumes.record import RECORD, RECORD_KEY, Files, read_record, write_record
 from gpustitch.io.write.opening import open_output
 from gpustitch.model import Spacing
 from gpustitch.ops.pyramid import downsample
@@ -50,9 +50,13 @@ def test_the_record_names_exactly_the_files_that_exist(tmp_path, name, options, 
     assert {*record.files, RECORD} == {file.name for file in folder.iterdir() if file.is_file()}
 
 
+def files_there(flags):
+    return Files(flags, np.zeros(flags.shape, np.uint64), np.zeros(flags.shape, np.uint32))
+
+
 def test_a_million_files_take_little_room(tmp_path):
     flags = np.add.outer(np.add.outer(np.arange(100), np.zeros(100)), np.arange(100)) % 150 > 20
-    write_record(tmp_path, {"0": flags})
+    write_record(tmp_path, {"0": files_there(flags)})
     assert (tmp_path / RECORD).stat().st_size < 20_000
     assert np.array_equal(read_record(tmp_path).written["0"], flags)
 
@@ -72,7 +76,7 @@ def test_an_ome_zarr_image_names_its_record(tmp_path):
     "change", [{"version": 2}, {"version": None}, {"levels": []}, {"files": ["lost"]}, {"files": 3}]
 )
 def test_a_damaged_record_is_refused(tmp_path, change):
-    write_record(tmp_path, {"0": np.ones((2, 2, 2), bool)})
+    write_record(tmp_path, {"0": files_there(np.ones((2, 2, 2), bool))})
     record = json.loads((tmp_path / RECORD).read_text())
     (tmp_path / RECORD).write_text(json.dumps(record | change))
     with pytest.raises(DamagedInputError):
@@ -83,7 +87,7 @@ def test_a_damaged_record_is_refused(tmp_path, change):
     "change", [{"n_files": 7}, {"grid": [3, 3, 1]}, {"grid": [2, 2]}, {"written": "AAAA"}, {"written": "?"}]
 )
 def test_a_damaged_level_of_a_record_is_refused(tmp_path, change):
-    write_record(tmp_path, {"0": np.ones((2, 2, 2), bool)})
+    write_record(tmp_path, {"0": files_there(np.ones((2, 2, 2), bool))})
     record = json.loads((tmp_path / RECORD).read_text())
     record["levels"]["0"] |= change
     (tmp_path / RECORD).write_text(json.dumps(record))

@@ -1,0 +1,200 @@
+"""Outputs that are made over several runs: what an ended run has finished is kept beside the place, and gone on with.
+
+The folder ``<name>.work`` holds the unfinished output under its own name, and a journal of what is finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpustitch.errors import OutputExistsError
+from gpustitch.io.atomic import check_output, os_errors
+from gpustitch.io.checked import read_json, table, text, told
+from gpustitch.io.inputs import Stamp, changes, stamps, stamps_of
+from gpustitch.io.journal import Journal
+from gpustitch.io.partial import flush, kept_folder, put, work_place
+
+_RUN, _JOURNAL, _SCRATCH = "run.json", "journal.jsonl", "scratch"
+_MOST_NAMED = 8  # differences that a message names
+
+
+@dataclass(frozen=True)
+class Run:
+    """An unfinished output.
+
+    Parameters
+    ----------
+    folder
+        The output so far.
+    scratch
+        A folder for what the run needs and the output does not.
+    journal
+        What is finished.
+    began
+        When the first run began, for people; empty if this is the first.
+    """
+
+    folder: Path
+    scratch: Path
+    journal: Journal
+    began: str
+
+    def once(self, unit: str, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """The facts of a unit of work: those of an earlier run, else those that ``make`` returns (JSON's types)."""
+        facts = self.journal.found(unit)
+        if facts is None:
+            facts = make()
+            self.journal.add(unit, facts)
+        return facts
+
+
+def unfinished(path: Path) -> Mapping[str, Any] | None:
+    """What an unfinished run into ``path`` was told: its ``settings`` and more; None if there is none.
+
+    Raises
+    ------
+    DamagedInputError
+        If that cannot be read.
+    """
+    file = work_place(path) / _RUN
+    if not (file.is_file() and (work_place(path) / path.resolve().name).is_dir()):
+        return None
+    with told(file, "an unfinished run", "begin anew with `restart`"):
+        run = table(read_json(file), "the run")
+        table(run["settings"], "settings")
+        text(run["began"], "began")
+    return run
+
+
+def finished_bytes(path: Path) -> int:
+    """Bytes on the disk of an unfinished run into ``path``."""
+    return sum(
+        Path(root, name).lstat().st_blocks * 512 for root, _, names in os.walk(work_place(path)) for name in names
+    )
+
+
+def check_same(path: Path, settings: Mapping[str, Any], inputs: Sequence[Stamp]) -> None:
+    """Raise OutputExistsError if an unfinished run into ``path`` was told otherwise, or had other inputs."""
+    run = unfinished(path)
+    if run is None:
+        return
+    file = work_place(path) / _RUN
+    differences = list(_differences(table(run["settings"], "settings"), settings))
+    differences += changes(stamps_of(run["inputs"], file), inputs)
+    if not differences:
+        return
+    more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
+    raise OutputExistsError(
+        f"{file.parent} holds an unfinished run of {run['began']} that differs from this one: "
+        f"{'; '.join(differences[:_MOST_NAMED])}{more}. Run as then to go on with it, or `restart` to drop it",
+        parameter="restart",
+    )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{within}{name}.")
+        elif old != new:
+            yield f"{within}{name} was {json.dumps(old)} and is {json.dumps(new)}"
+
+
+@contextlib.contextmanager
+def resumable_directory(
+    path: Path,
+    settings: Mapping[str, Any],
+    inputs: Sequence[Stamp],
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    ended: Callable[[str], None] = lambda _: None,
+) -> Iterator[Run]:
+    """Give a directory to fill, with what an earlier run has finished; on success the directory becomes ``path``.
+
+    On an error it stays if anything is finished, and ``ended`` is told so in a line for people.
+
+    Parameters
+    ----------
+    path
+        The output.
+    settings
+        What the result depends on, in JSON's types; a run that was told otherwise is not gone on with.
+    inputs
+        What the run reads; likewise.
+    overwrite
+        Replace ``path`` if it exists (when the new one is complete).
+    restart
+        Drop what an earlier run has finished.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As :func:`gpustitch.io.atomic.atomic_directory` raises them. Also if an earlier run differs.
+    """
+    check_output(path, overwrite=overwrite)
+    path = path.resolve()  # a link stays; its target is written
+    work = work_place(path)
+    with os_errors(path), contextlib.ExitStack() as stack:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(kept_folder(work, path))
+        check_output(path, overwrite=overwrite)
+        if restart or unfinished(path) is None:
+            _clear(work)
+        check_same(path, settings, inputs)
+        began = _begin(work, path, settings, inputs)
+        journal = stack.enter_context(Journal(work / _JOURNAL))
+        try:
+            with os_errors(path):
+                yield Run(work / path.name, work / _SCRATCH, journal, began)
+                flush(work / path.name)
+        except BaseException:
+            if len(journal):
+                ended(f"what is finished is kept in {work}: run again in the same way to go on")
+            else:
+                _clear(work)
+                work.rmdir()
+            raise
+        put(work / path.name, path, overwrite=overwrite)
+        _clear(work)
+        work.rmdir()
+
+
+def _begin(work: Path, path: Path, settings: Mapping[str, Any], inputs: Sequence[Stamp]) -> str:
+    """Note the run if it is the first; returns when that one began, empty if it is this."""
+    file = work / _RUN
+    if file.exists():
+        return str(unfinished(path)["began"])  # type: ignore[index]
+    (work / path.name).mkdir()
+    (work / _SCRATCH).mkdir()
+    now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
+    run = {"began": now, "settings": settings, "inputs": [stamp.record for stamp in inputs]}
+    partial = file.with_name(f".{file.name}")
+    partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    flush(partial)
+    partial.rename(file)
+    flush(work)
+    return ""
+
+
+def _clear(work: Path) -> None:
+    """Empty the folder, the description of the run first: what is left of a killed run is then no run."""
+    (work / _RUN).unlink(missing_ok=True)
+    for entry in work.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def changed_inputs(inputs: Sequence[Stamp]) -> list[str]:
+    """What has changed in the inputs since they were stamped, a line for each."""
+    return changes(inputs, stamps([stamp.path for stamp in inputs]))
