@@ -64,7 +64,7 @@ def made(work: Work, progress: Progress) -> Made:
         z_offset=options.z_offset,
         negative_y=options.negative_y,
     )
-    stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity)
+    stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
     stitched = stream.run(stream.plan(placed, stitching, source=source), progress, work.run.journal)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):

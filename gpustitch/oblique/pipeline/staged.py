@@ -47,7 +47,7 @@ def made(work: Work, progress: Progress) -> Made:
         z_offset=options.z_offset,
         negative_y=options.negative_y,
     )
-    stitching = replace(options.stitch, output=folder / VOLUME)
+    stitching = replace(options.stitch, output=folder / VOLUME, overwrite=True)
     stitched = stitch.run(stitch.plan_tree(tree, stitching), progress, work.run.journal)
     return Made(stitched, said, lost)
 

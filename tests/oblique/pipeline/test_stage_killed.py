@@ -1,0 +1,135 @@
+"""A pipeline that is killed at any moment goes on: the same bytes, and only what was not finished is done again."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpustitch.io.frames.readable import Readable
+from gpustitch.io.journal import Journal
+from gpustitch.io.partial import work_place
+from gpustitch.io.write.sealing import Ledger
+from gpustitch.oblique.pipeline.options import PipelineOptions
+from gpustitch.oblique.pipeline.stage import plan, run
+from tests.oblique.pipeline.test_one_pass import ROW, Heard, evened, written
+from tests.oblique.pipeline.test_stage import options_of
+
+# Files of zeros are noted, but not sealed.
+N_EMPTY = 100
+# Steps of a run: what it reads, flushes, notes and renames.
+_STEPS = ((Readable, "read"), (os, "fsync"), (Journal, "add"), (Path, "rename"), (Ledger, "seal"))
+
+
+def counted(after: Callable[[str, int], None]) -> Counter[str]:
+    """Count the steps of this process; ``after`` learns each one's name and the number of all so far, before it."""
+    seen: Counter[str] = Counter()
+
+    def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted_call(*args: Any, **more: Any) -> Any:
+            seen[name] += 1
+            after(name, sum(seen.values()))
+            return call(*args, **more)
+
+        return counted_call
+
+    for owner, name in _STEPS:
+        setattr(owner, name, counting(name, getattr(owner, name)))
+    return seen
+
+
+def child(options: PipelineOptions, kill_at: int, results: Any) -> None:
+    """Run a pipeline in a process of its own, which may be killed at one of its steps."""
+
+    def kill(name: str, number: int) -> None:
+        if number == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    seen, heard = counted(kill), Heard()
+    run(plan(options), heard)
+    results.put((seen, heard.notes))
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def run_apart(processes: Any, options: PipelineOptions, kill_at: int = 0) -> tuple[Counter[str], list[str]] | None:
+    """The counts and notes of a run; None if it was killed."""
+    results = processes.SimpleQueue()
+    process = processes.Process(target=child, args=(options, kill_at, results))
+    process.start()
+    process.join()
+    assert process.exitcode == (0 if not results.empty() else -signal.SIGKILL)
+    return None if results.empty() else results.get()
+
+
+def contents(folder: Path) -> Mapping[str, bytes]:
+    """All files, but for the times of inputs: some of them are made by the run."""
+    found = {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    timed = {name: data for name, data in found.items() if name.endswith(".json")}
+    return found | {name: re.sub(rb'"changed": "[^"]+"', b"", data) for name, data in timed.items()}
+
+
+@pytest.fixture(scope="module")
+def row(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("row"), ROW)
+
+
+def small_files(channel: Path, output: Path, **changed: Any) -> PipelineOptions:
+    """A run with an alignment, estimated brightness, and a volume of many files."""
+    options = evened(options_of(channel, output, **changed))
+    intensity = replace(options.stitch.intensity, n_patches=4)
+    files = {"levels": 3, "chunk_shape": (16, 16, 16), "shard_bytes": 1 << 15}
+    return replace(options, stitch=replace(options.stitch, intensity=intensity, **files))
+
+
+def units(output: Path) -> list[str]:
+    """The finished units of an unfinished run."""
+    journal = work_place(output) / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
+    return [json.loads(line)["unit"] for line in lines if line.endswith("\n")]
+
+
+@pytest.mark.parametrize(("staged", "n_kills"), [(False, 14), (True, 6)])
+def test_a_killed_run_goes_on(row: Path, tmp_path: Path, processes: Any, staged: bool, n_kills: int) -> None:
+    place = tmp_path / "out"
+    options = small_files(row, place, staged=staged)
+    whole = run_apart(processes, options)
+    assert whole is not None
+    expected = contents(place)
+    shutil.rmtree(place)
+    n_finished = 0
+    for number, kill_at in enumerate(np.random.default_rng(5).integers(1, sum(whole[0].values()), n_kills).tolist()):
+        assert run_apart(processes, options, kill_at) is None
+        if number % 4 == 0:  # killed again as it goes on
+            run_apart(processes, options, kill_at // 2 + 1)
+        if not place.exists():
+            finished = units(place)
+            n_finished += len(finished)
+            again = run_apart(processes, options)
+            assert again is not None
+            seen, notes = again
+            assert any("going on" in note for note in notes) == bool(finished) or not finished
+            # What was noted is not done again.
+            n_files = sum(unit.startswith("volume/") for unit in finished)
+            assert seen["add"] == whole[0]["add"] - len(finished)
+            assert seen["seal"] <= whole[0]["seal"] - n_files + N_EMPTY
+        assert contents(place) == expected
+        assert list(tmp_path.iterdir()) == [place]
+        shutil.rmtree(place)
+    assert n_finished > 2 * n_kills
