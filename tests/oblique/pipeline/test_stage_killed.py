@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpustitch.errors import DamagedInputError, OutputError, OutputExistsError
 from gpustitch.io.frames.readable import Readable
 from gpustitch.io.journal import Journal
 from gpustitch.io.partial import work_place
+from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.sealing import Ledger
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.pipeline.stage import plan, run
@@ -124,7 +127,7 @@ def test_a_killed_run_goes_on(row: Path, tmp_path: Path, processes: Any, staged:
             again = run_apart(processes, options)
             assert again is not None
             seen, notes = again
-            assert any("going on" in note for note in notes) == bool(finished) or not finished
+            assert any("going on with an unfinished run" in note for note in notes) or not finished
             # What was noted is not done again.
             n_files = sum(unit.startswith("volume/") for unit in finished)
             assert seen["add"] == whole[0]["add"] - len(finished)
@@ -133,3 +136,91 @@ def test_a_killed_run_goes_on(row: Path, tmp_path: Path, processes: Any, staged:
         assert list(tmp_path.iterdir()) == [place]
         shutil.rmtree(place)
     assert n_finished > 2 * n_kills
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, room_for: int) -> None:
+    """Have the disk full after so many files."""
+    store, taken = PrecomputedWriter._store, Counter[str]()
+
+    def stored(self: Any, *given: Any, **more: Any) -> Any:
+        taken["files"] += 1
+        if taken["files"] > room_for:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return store(self, *given, **more)
+
+    monkeypatch.setattr(PrecomputedWriter, "_store", stored)
+
+
+def test_a_full_disk_keeps_what_is_finished(row: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = small_files(row, tmp_path / "out")
+    run(plan(options))
+    expected = contents(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    with monkeypatch.context() as patched, pytest.raises(OutputError, match="the disk is full; free some space"):
+        full_disk(patched, 12)
+        run(plan(options), heard := Heard())
+    assert any(f"kept in {tmp_path / 'out.work'}: run again" in line for line in heard.warnings)
+    assert sum(unit.startswith("volume/") for unit in units(tmp_path / "out")) >= 12
+    run(plan(options), heard := Heard())
+    assert any("going on with an unfinished run of 20" in note for note in heard.notes)
+    assert contents(tmp_path / "out") == expected
+
+
+@pytest.fixture
+def ended(row: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PipelineOptions:
+    """The options of a run that an error ended, with tiles of its own."""
+    options = small_files(shutil.copytree(row, tmp_path / "raw"), tmp_path / "out")
+    with monkeypatch.context() as patched, pytest.raises(OutputError):
+        full_disk(patched, 12)
+        run(plan(options))
+    return options
+
+
+def test_another_job_does_not_go_on(ended: PipelineOptions, tmp_path: Path) -> None:
+    before = units(ended.output)
+    other = replace(ended, x_step_um=1.5, stitch=replace(ended.stitch, levels=2))
+    with pytest.raises(OutputExistsError, match=r"stitch.levels was 3 and is 2; x_step_um was 1.27.* and is 1.5\. Run"):
+        plan(other)
+    tile = next((tmp_path / "raw").rglob("*.dcimg"))
+    data, times = tile.read_bytes(), tile.stat()
+    tile.write_bytes(data + b"more")
+    with pytest.raises(OutputExistsError, match=r"has grown from .* is the acquisition still running"):
+        plan(ended)
+    tile.write_bytes(data)
+    os.utime(tile, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert units(ended.output) == before
+    # What changes no voxel changes nothing.
+    run(plan(replace(ended, n_workers=1)), heard := Heard())
+    assert any("going on with an unfinished run" in note for note in heard.notes)
+
+
+def test_a_run_may_begin_anew(ended: PipelineOptions) -> None:
+    result = run(plan(replace(ended, x_step_um=1.5, restart=True)), heard := Heard())
+    assert not any("going on with an unfinished run" in note for note in heard.notes)
+    assert result.stitched.spacing.x_um == 1.5
+    assert not work_place(ended.output).exists()
+
+
+def test_nothing_is_kept_of_a_run_that_finished_nothing(
+    row: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = plan(replace(small_files(row, tmp_path / "out"), correct_flat=True))
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise DamagedInputError("broken")
+
+    monkeypatch.setattr(Readable, "read", broken)
+    with pytest.raises(DamagedInputError, match="broken"):
+        run(checked, heard := Heard())
+    assert not list(tmp_path.iterdir()) and not any("kept" in line for line in heard.warnings)
+
+
+def test_inputs_that_change_meanwhile_are_told(row: Path, tmp_path: Path) -> None:
+    options = small_files(shutil.copytree(row, tmp_path / "raw"), tmp_path / "out")
+    checked = plan(options)
+    with next((tmp_path / "raw").rglob("*.dcimg")).open("ab") as tile:
+        tile.write(b"more")
+    result = run(checked, heard := Heard())
+    assert any("is the acquisition still running" in line for line in heard.warnings)
+    record = json.loads((result.output / "provenance.json").read_text())
+    assert "has grown" in record["changed_inputs"][0]
