@@ -160,12 +160,10 @@ def resumable_directory(
             if len(journal):
                 ended(f"what is finished is kept in {work}: run again in the same way to go on")
             else:
-                _clear(work)
-                work.rmdir()
+                _remove(work)
             raise
         put(work / path.name, path, overwrite=overwrite)
-        _clear(work)
-        work.rmdir()
+        _remove(work)
 
 
 def _begin(work: Path, path: Path, settings: Mapping[str, Any], inputs: Sequence[Stamp]) -> str:
@@ -193,6 +191,13 @@ def _clear(work: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def _remove(work: Path) -> None:
+    """Remove the folder; what a disk does not let go is no error, as no run takes it for one."""
+    with contextlib.suppress(OSError):
+        _clear(work)
+        work.rmdir()
 
 
 def changed_inputs(inputs: Sequence[Stamp]) -> list[str]:

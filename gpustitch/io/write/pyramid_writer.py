@@ -278,6 +278,7 @@ class PyramidWriter(ABC):
                 self._finish()
             self._in_flight.wait_for_all()
             self._ledger.close()
+            self._unfinished.close()
             if error is not None:
                 raise error
             self._in_flight.raise_failure()

@@ -19,7 +19,7 @@ from gpustitch.model import ZYX, Box
 
 # Descriptions in the folders of levels: all other files there hold voxels.
 ARRAY_FILES = frozenset({"zarr.json", ".zarray", ".zattrs"})
-_READ_BYTES = 1 << 22
+_PIECE_BYTES = 1 << 18  # which stays in the cache
 
 
 class FileStates:
@@ -150,8 +150,9 @@ class Ledger:
 def summed(path: Path) -> tuple[int, int]:
     """Size in bytes and CRC-32 of a file."""
     n_bytes = crc32 = 0
+    piece = memoryview(bytearray(_PIECE_BYTES))
     with path.open("rb", buffering=0) as file:
-        while data := file.read(_READ_BYTES):
-            n_bytes += len(data)
-            crc32 = imagecodecs.deflate_crc32(data, crc32)
+        while n_read := file.readinto(piece):
+            n_bytes += n_read
+            crc32 = imagecodecs.deflate_crc32(piece[:n_read], crc32)
     return n_bytes, crc32

@@ -69,6 +69,12 @@ class Unfinished:
         with self._lock:
             self._free.append(voxels)
 
+    def close(self) -> None:
+        """Give the memory back."""
+        with self._lock:
+            self._pending.clear()
+            self._free.clear()
+
     def drained(self) -> Iterator[tuple[int, Box, npt.NDArray[Any] | None]]:
         """Take out the files that are not whole: level, box, voxels (None: all are zero); what lacks is zero."""
         while self._pending:
