@@ -78,17 +78,33 @@ def check_outside(output: Path, folder: Path) -> None:
         )
 
 
-def check_free_space(path: Path, needed_bytes: int) -> None:
-    """Raise OutputError if the disk of ``path`` has fewer than ``needed_bytes`` free."""
+def check_free_space(path: Path, needed_bytes: int, n_files: int = 0) -> None:
+    """Raise OutputError if the disk of ``path`` has fewer than ``needed_bytes`` free, or takes no ``n_files`` more.
+
+    What an unfinished run has left at ``path`` counts as free.
+    """
     parent = path.absolute()
     while not parent.exists():
         parent = parent.parent
+    if final_place(path) != path:
+        needed_bytes -= bytes_on_disk(path)
     free = shutil.disk_usage(parent).free
     if free < needed_bytes:
         raise OutputError(
             f"{path} needs about {_size(needed_bytes)} but the disk at {parent} has {_size(free)} free; "
             "free some space or choose another disk for the output"
         )
+    disk = os.statvfs(parent) if hasattr(os, "statvfs") else None
+    if disk is not None and disk.f_files > 0 and disk.f_favail < n_files:
+        raise OutputError(
+            f"{path} needs about {n_files:,} files but the disk at {parent} takes {disk.f_favail:,} more; write fewer "
+            "and larger ones by `shard_bytes`, or choose another disk for the output"
+        )
+
+
+def bytes_on_disk(path: Path) -> int:
+    """Bytes that the files below a folder take; 0 if it is not there."""
+    return sum(Path(root, name).lstat().st_blocks * 512 for root, _, names in os.walk(path) for name in names)
 
 
 def _size(n_bytes: int) -> str:

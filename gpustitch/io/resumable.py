@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpustitch.errors import OutputExistsError
-from gpustitch.io.atomic import check_output, os_errors
+from gpustitch.io.atomic import bytes_on_disk, check_output, os_errors
 from gpustitch.io.checked import read_json, table, text, told
 from gpustitch.io.inputs import Stamp, changes, stamps, stamps_of
 from gpustitch.io.journal import Journal
@@ -76,9 +75,7 @@ def unfinished(path: Path) -> Mapping[str, Any] | None:
 
 def finished_bytes(path: Path) -> int:
     """Bytes on the disk of an unfinished run into ``path``."""
-    return sum(
-        Path(root, name).lstat().st_blocks * 512 for root, _, names in os.walk(work_place(path)) for name in names
-    )
+    return bytes_on_disk(work_place(path))
 
 
 def check_same(path: Path, settings: Mapping[str, Any], inputs: Sequence[Stamp]) -> None:

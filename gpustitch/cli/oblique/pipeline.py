@@ -17,4 +17,9 @@ def command(options: PipelineOptions, progress: TerminalProgress) -> None:
 
     Example: gpustitch pipeline Ex_488_Em_1 --output out-488 --x-step-size 1.28 --y-voxel-size 1.8
     """
-    progress.result(run(plan(options), progress).summary)
+    planned = plan(options)
+    if options.dry_run:
+        for line in planned.lines():
+            progress.result(line)
+        return
+    progress.result(run(planned, progress).summary)

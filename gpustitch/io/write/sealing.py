@@ -150,9 +150,9 @@ class Ledger:
 def summed(path: Path) -> tuple[int, int]:
     """Size in bytes and CRC-32 of a file."""
     n_bytes = crc32 = 0
-    piece = memoryview(bytearray(_PIECE_BYTES))
+    piece = bytearray(_PIECE_BYTES)
     with path.open("rb", buffering=0) as file:
         while n_read := file.readinto(piece):
             n_bytes += n_read
-            crc32 = imagecodecs.deflate_crc32(piece[:n_read], crc32)
+            crc32 = imagecodecs.deflate_crc32(piece if n_read == len(piece) else piece[:n_read], crc32)
     return n_bytes, crc32

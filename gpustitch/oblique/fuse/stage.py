@@ -30,7 +30,7 @@ from gpustitch.io.write.pyramid_layout import (
     morton_order,
     pyramid_bytes,
 )
-from gpustitch.io.write.shards import grid_of, unfinished_bytes
+from gpustitch.io.write.shards import grid_of, shard_shape, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
@@ -76,6 +76,14 @@ class StitchPlan:
         """Tiles in, voxels out, disk, in one line for people."""
         z, y, x = self.shape
         return f"{len(self.mosaic.tiles)} tiles to {x} x {y} x {z} voxels, at most {self.output_bytes / 1e9:.2f} GB"
+
+    @property
+    def n_files(self) -> tuple[int, ...]:
+        """At most how many files of chunks each level has."""
+        file_bytes, chunk = self.file_bytes, self.options.chunk_shape
+        shapes = [level_shape(self.shape, level) for level in range(self.options.levels)]
+        units = [shard_shape(shape, chunk, self.dtype.itemsize, file_bytes) for shape in shapes]
+        return tuple(math.prod(grid_of(shape, unit)) for shape, unit in zip(shapes, units, strict=True))
 
     @property
     def spacing(self) -> Spacing:

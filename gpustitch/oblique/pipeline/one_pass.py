@@ -18,8 +18,9 @@ from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import Intensity, TreeOptions
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, place_opened
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
-from gpustitch.oblique.pipeline.work import Made, Work, aligned
+from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of
 from gpustitch.oblique.stream import stage as stream
+from gpustitch.oblique.stream.stage import StreamPlan
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import checked_workers
 
@@ -35,14 +36,16 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
     return stitch.output_bytes(placed, (z, y, x), tiles[0].dtype, options.stitch)
 
 
-def memory_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
-    """About how much memory the run takes, the tiles where the stage or the given alignment puts them."""
+def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> StreamPlan:
+    """The fusion, with the tiles where the stage or the given alignment puts them."""
     correction = None if options.correction.is_identity else options.correction
     placed = _placed(options, mosaic, _volumes(tiles, correction), options.align_file)
-    return max(
-        _COMPARED_BYTES,
-        stream.plan(placed, replace(options.stitch, output=options.output, overwrite=True)).memory_bytes,
-    )
+    return stream.plan(placed, replace(options.stitch, output=place_of(options.output), overwrite=True))
+
+
+def memory_bytes(foreseen: StreamPlan) -> int:
+    """About how much memory the run takes."""
+    return max(_COMPARED_BYTES, foreseen.memory_bytes)
 
 
 def made(work: Work, progress: Progress) -> Made:

@@ -44,7 +44,7 @@ _FILLED_IN = (
 )
 # What a run may change without another result: an unfinished one is gone on with all the same.
 OF_THE_RUN = frozenset(
-    {"output", "overwrite", "restart", "n_workers", "n_writers", "memory_bytes", "device_memory_bytes"}
+    {"output", "overwrite", "dry_run", "restart", "n_workers", "n_writers", "memory_bytes", "device_memory_bytes"}
 )
 _FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_90", "flip_ud", "memory_bytes")
 
@@ -170,6 +170,9 @@ class PipelineOptions:
     choice: StackChoice = shared.stack_choice(stack_channel={"flag": "--stack-channel"})
     n_workers: int | None = shared.n_workers()
     overwrite: bool = shared.overwrite()
+    dry_run: bool = option(
+        False, help="Only say what the run will take: files, disk, memory, and time by a trial run of a few frames."
+    )
     restart: bool = option(
         False, help="Drop what an unfinished run has left in OUTPUT.work; else this run goes on with it."
     )

@@ -38,6 +38,7 @@ from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.flat import flat_used, planned_flat
+from gpustitch.oblique.pipeline.foreseen import Foreseen
 from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
@@ -66,7 +67,7 @@ class PipelinePlan:
     """A checked job.
 
     ``flat`` is the given flat, ``illumination`` the plan to make one. ``tiles`` are the plans that de-oblique the tiles
-    of ``mosaic``. ``disk_bytes`` bounds the disk space that the run needs. ``upright`` says how frames are turned.
+    of ``mosaic``. ``foreseen`` is what the run will take. ``upright`` says how frames are turned.
     ``settings`` are what the result depends on, ``inputs`` how its inputs look. ``cautions`` are warnings about tiles;
     they may be empty.
     """
@@ -76,11 +77,15 @@ class PipelinePlan:
     flat: npt.NDArray[np.float32] | None
     illumination: IlluminationPlan | None
     tiles: tuple[DeobliquePlan, ...]
-    disk_bytes: int
+    foreseen: Foreseen
     upright: Upright
     settings: Mapping[str, Any]
     inputs: tuple[Stamp, ...]
     cautions: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """What the run will take, in lines for people. Some frames are tried for that, beside the output."""
+        return self.foreseen.lines(self.options, self.tiles)
 
 
 @dataclass(frozen=True)
@@ -171,12 +176,11 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_block(block_shape, least, tiles[0].dtype)
     planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
-    if earlier is None and (caution := _too_large(options, mosaic, tiles)):
-        options, cautions = replace(options, staged=True), (*cautions, caution)
-    disk_bytes = (staged if options.writes_tiles else one_pass).disk_bytes(options, mosaic, tiles)
-    check_free_space(options.output, disk_bytes - finished_bytes(options.output))
+    options, foreseen, caution = _way(options, mosaic, tiles, may_change=earlier is None)
+    check_free_space(options.output, foreseen.disk_bytes - finished_bytes(options.output), sum(foreseen.volume.n_files))
     settings |= {"staged": options.staged}
-    return PipelinePlan(options, mosaic, flat, making, tiles, disk_bytes, turned, settings, inputs, cautions)
+    cautions = (*cautions, caution)
+    return PipelinePlan(options, mosaic, flat, making, tiles, foreseen, turned, settings, inputs, cautions)
 
 
 def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
@@ -222,18 +226,25 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost)
 
 
-def _too_large(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> str:
-    """Why one pass cannot be made in the memory that it may take; empty if it can."""
-    most = most_bytes(options.memory_bytes)
-    if options.writes_tiles or most is None:
-        return ""
-    needed = one_pass.memory_bytes(options, mosaic, tiles)
-    if needed <= most:
-        return ""
-    return (
-        f"one pass over the frames takes about {size_text(needed)} of memory, and it may take {size_text(most)}: a "
-        "volume of each tile is written first, as by `staged`; raise `memory_bytes` if there is more"
-    )
+def _way(
+    options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan], *, may_change: bool
+) -> tuple[PipelineOptions, Foreseen, str]:
+    """The options with the way that fits into the memory, what it will take, and why it is another than asked for."""
+    if not options.writes_tiles:
+        planned = one_pass.foreseen(options, mosaic, tiles)
+        needed, most = one_pass.memory_bytes(planned), most_bytes(options.memory_bytes)
+        if not may_change or most is None or needed <= most:
+            return options, Foreseen(planned.stitch, one_pass.disk_bytes(options, mosaic, tiles), needed), ""
+        options = replace(options, staged=True)
+        caution = (
+            f"one pass over the frames takes about {size_text(needed)} of memory, and it may take {size_text(most)}: "
+            "a volume of each tile is written first, as by `staged`; raise `memory_bytes` if there is more"
+        )
+    else:
+        caution = ""
+    volume = staged.foreseen(options, mosaic, tiles)
+    memory_bytes = max(volume.memory_bytes, *(job.memory_bytes for job in tiles))
+    return options, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), memory_bytes), caution
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:

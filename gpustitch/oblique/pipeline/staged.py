@@ -12,11 +12,14 @@ from gpustitch.io.write.pyramid_layout import pyramid_bytes
 from gpustitch.model import Mosaic
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliquePlan
+from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import TreeOptions
+from gpustitch.oblique.fuse.stage import StitchPlan
+from gpustitch.oblique.mosaic.placing import place_opened
 from gpustitch.oblique.pipeline.options import TILES, VOLUME, PipelineOptions
-from gpustitch.oblique.pipeline.work import Made, Work, aligned
+from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of
 from gpustitch.running.progress import Progress
 
 
@@ -25,6 +28,20 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
     tile_bytes = sum(job.output_bytes for job in tiles)
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
     return tile_bytes + min(stitched_bytes, 2 * tile_bytes)
+
+
+def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> StitchPlan:
+    """The fusion, with the tiles where the stage or the given alignment puts them."""
+    volumes = [ObliqueTile(job.frames, job.scan, job.correction) for job in tiles]
+    placed = place_opened(
+        mosaic,
+        volumes,
+        alignment=options.align_file,
+        x_step_um=options.x_step_um,
+        z_offset=options.z_offset,
+        negative_y=options.negative_y,
+    )
+    return stitch.plan(placed, replace(options.stitch, output=place_of(options.output), overwrite=True))
 
 
 def made(work: Work, progress: Progress) -> Made:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.io.frames.readable import Lost
+from gpustitch.io.partial import work_place
 from gpustitch.io.resumable import Run
 from gpustitch.model import Mosaic, Volume
 from gpustitch.oblique.align import stage as align
@@ -20,7 +21,7 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
-from gpustitch.oblique.pipeline.options import ALIGNMENT, PipelineOptions
+from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME, PipelineOptions
 from gpustitch.running.progress import Progress
 
 
@@ -45,6 +46,11 @@ class Made:
     stitched: StitchResult
     aligned: str
     lost: Mapping[str, Lost]
+
+
+def place_of(output: Path) -> Path:
+    """Where the volume of an output lies while it is made."""
+    return work_place(output) / output.name / VOLUME
 
 
 def check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:

@@ -1,0 +1,106 @@
+"""What a run will take: files and bytes, disk, memory and time, told before anything is written."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gpustitch.io.frames.opening import Slice
+from gpustitch.io.frames.readable import Readable
+from gpustitch.io.partial import work_place
+from gpustitch.io.write.pyramid_layout import level_shape
+from gpustitch.model import PlacedVolume
+from gpustitch.oblique.deskew.stage import DeobliquePlan
+from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.fuse.stage import StitchPlan
+from gpustitch.oblique.mosaic.placing import PlacedMosaic
+from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
+from gpustitch.oblique.stream import stage as stream
+from gpustitch.running.memory import most_bytes
+from gpustitch.running.progress import size_text
+
+# Frames that are read, corrected, fused and written to see how long one takes.
+_TRIED_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a run will take.
+
+    ``volume`` is the fusion, with the tiles where the stage or the given alignment puts them. ``disk_bytes`` and
+    ``memory_bytes`` bound what the run takes.
+    """
+
+    volume: StitchPlan
+    disk_bytes: int
+    memory_bytes: int
+
+    def lines(self, options: PipelineOptions, tiles: tuple[DeobliquePlan, ...]) -> Iterator[str]:
+        """What the run over these tiles will take, for people; the last line needs a trial run of a few frames."""
+        n_frames, frames = sum(job.scan.n_frames for job in tiles), tiles[0].frames
+        raw = n_frames * math.prod(frames.shape[1:]) * frames.dtype.itemsize
+        size = " x ".join(map(str, frames.shape[1:]))
+        yield f"reads   {len(tiles)} tiles, {n_frames:,} frames of {size} {frames.dtype}: {size_text(raw)}"
+        way = "by stages, after a volume of each tile" if options.writes_tiles else "in one pass over the frames"
+        yield f"fuses   {way}"
+        yield from self._of_volume(options)
+        free, n_files = shutil.disk_usage(_existing(options.output)).free, sum(self.volume.n_files)
+        yield f"disk    at most {size_text(self.disk_bytes)} in {_files(n_files)}; {size_text(free)} are free"
+        most = most_bytes(options.memory_bytes)
+        allowed = "" if most is None else f"; it may take {size_text(most)}"
+        yield f"memory  about {size_text(self.memory_bytes)}{allowed}"
+        duration = _duration(n_frames * _seconds_per_frame(options, tiles))
+        yield f"time    about {duration} for the pass over the frames; flat field and alignment come before it"
+
+    def _of_volume(self, options: PipelineOptions) -> Iterator[str]:
+        spacing = " x ".join(f"{um:.4g}" for um in self.volume.spacing.zyx_um)
+        where = "the stage" if options.align_file is None else options.align_file
+        yield f"volume  voxels of {spacing} um (z, y, x), the tiles where {where} puts them"
+        for level, n_files in enumerate(self.volume.n_files):
+            shape = level_shape(self.volume.shape, level)
+            n_bytes = math.prod(shape) * self.volume.dtype.itemsize
+            text = " x ".join(f"{n:,}" for n in shape)
+            yield f"        level {level}: {text} voxels, {size_text(n_bytes)}, {_files(n_files)}"
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _seconds_per_frame(options: PipelineOptions, tiles: tuple[DeobliquePlan, ...]) -> float:
+    """Seconds for one frame of a run, by a run over a few frames from the middle of the longest tile."""
+    job = max(tiles, key=lambda job: job.scan.n_frames)
+    n_frames = min(_TRIED_FRAMES, job.scan.n_frames)
+    first = (job.scan.n_frames - n_frames) // 2
+    frames = Readable(Slice(job.frames, first, first + n_frames), skips=options.on_error == "skip")
+    correction = options.correction
+    if correction.method == "wavelet":
+        correction = replace(correction, wavelet=correction.wavelet.completed)
+    scan = replace(job.scan, n_frames=n_frames, absent=())
+    tile = ObliqueTile(frames, scan, None if correction.is_identity else correction, device=job.device)
+    parent = _existing(work_place(options.output).parent)
+    with tempfile.TemporaryDirectory(prefix=f".{options.output.name}.trial-", dir=parent) as folder:
+        stitching = replace(options.stitch, output=Path(folder, VOLUME))
+        plan = stream.plan(PlacedMosaic((PlacedVolume("trial", tile, (0.0, 0.0, 0.0)),), tile.spacing), stitching)
+        start = time.perf_counter()
+        stream.run(plan)
+        return (time.perf_counter() - start) / n_frames
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{math.ceil(seconds)} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
