@@ -55,7 +55,7 @@ def found_files(
     path = Path(place)
     try:
         if path.is_dir():
-            return sorted(_in_folder(path, below, failed), key=path_key)
+            return sorted(files_in(path, below=below, failed=failed), key=path_key)
         if path.exists():
             return [path]
         matches = list(_matches(path))
@@ -63,7 +63,7 @@ def found_files(
             raise InputMissingError(f"there is no file or folder {place}")
         files = [match for match in matches if not match.is_dir()]
         for folder in set(matches).difference(files) if below else ():
-            files.extend(_in_folder(folder, below, failed))
+            files.extend(files_in(folder, below=below, failed=failed))
     except InputMissingError:
         raise
     except OSError as error:
@@ -116,7 +116,9 @@ def _matches(pattern: Path) -> Iterator[Path]:
     return map(Path, glob.iglob(str(text), recursive=True))  # noqa: PTH207 (absolute patterns)
 
 
-def _in_folder(folder: Path, below: bool, failed: Callable[[OSError], None] | None) -> Iterator[Path]:
+def files_in(folder: Path, *, below: bool, failed: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """The files in a folder as :func:`found_files` takes them, in the order of the disk."""
+
     def refuse(error: OSError) -> None:
         raise error
 
