@@ -32,6 +32,7 @@ from gpustitch.oblique.destripe.options import DestripeOptions
 from gpustitch.oblique.destripe.sampled import LOOKED_AT, Judged, brightest, evenly, judged
 from gpustitch.oblique.flat.file import read_flat
 from gpustitch.running import options as shared
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
@@ -54,6 +55,7 @@ class DestripePlan:
     n_workers: int
     device: Device
     caution: str = ""
+    inputs: Inputs = Inputs()
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,13 @@ def plan(options: DestripeOptions) -> DestripePlan:
         raise ParameterError(
             "nothing to do: give `auto`, `notch_length_px`, `sigma1` or `sigma2`, another `method`, `flat` or `dark`"
         )
+    inputs = Inputs.of([options.input, *([options.flat] if options.flat else [])])
     unreadable: dict[Path, str] = {}
     output, jobs = found_jobs(options, unreadable)
     output_bytes, caution = _estimated(options, jobs)
     check_free_space(output, output_bytes)
     device = choose_device(options.device, options.device_memory_bytes)
-    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device, caution)
+    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device, caution, inputs)
 
 
 def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
@@ -162,11 +165,16 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
         raise DamagedInputError(f"none of the images in {plan.options.input} can be read: {reasons[0]}")
     if cut_off:
         progress.warn(cut_off_text(cut_off))
+    changed = plan.inputs.tell(progress)
     root = root_of(plan.options.input)
     if root.is_dir() or is_stack(root):
         used = shared.settled(plan.options, plan.device, plan.n_workers)
         record = provenance(used, [root])
-        record |= {"images": done, "cut_off_pixels": cut_off, "skipped": {str(p): why for p, why in skipped.items()}}
+        record |= changed | {
+            "images": done,
+            "cut_off_pixels": cut_off,
+            "skipped": {str(p): why for p, why in skipped.items()},
+        }
         record["destriping"] = checked.record
         record["stacks"] = {str(path): of_stack.record for path, of_stack in lost.items()}
         write_json(plan.output / PROVENANCE, record, overwrite=True)

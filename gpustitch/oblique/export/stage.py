@@ -20,6 +20,7 @@ from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
@@ -61,6 +62,7 @@ class ExportPlan:
     n_workers: int
     overwrite: bool
     cautions: tuple[str, ...] = ()
+    inputs: Inputs = Inputs()
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,13 @@ def plan_export(
     names = _named(options.output_pattern, range(options.start, options.start + n_frames), suffixes)
     # A frame that is not there leaves a hole in the numbers, which the next stage sees.
     paths = {number: path for number, path in enumerate(names) if number not in frames.absent}
+    inputs = Inputs.of([options.input], apart=paths.values())
     _check_outputs(tuple(paths.values()), frame_files(options.input), overwrite=options.overwrite)
     middle = list(paths)[len(paths) // 2]
     output_bytes = len(paths) * len(encode(frames.read(middle, middle + 1)[0]))
     check_free_space(paths[middle], output_bytes)
     told = cautions(options.input)
-    return ExportPlan(frames, options.start, paths, encode, output_bytes, n_workers, options.overwrite, told)
+    return ExportPlan(frames, options.start, paths, encode, output_bytes, n_workers, options.overwrite, told, inputs)
 
 
 def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> ExportResult:
@@ -151,6 +154,7 @@ def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> Exp
     lost = Lost.of(plan.frames, plan.first)
     for line in lost.lines("no file is written"):
         progress.warn(line)
+    plan.inputs.tell(progress)
     lost.check_any_left(folder)
     _check_first(plan.frames, plan.first)
     paths = tuple(path for number, path in plan.paths.items() if number not in plan.frames.absent)
