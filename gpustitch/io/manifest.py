@@ -170,7 +170,7 @@ class Manifest:
         if not goes_on:
             with atomic_file(self.path, overwrite=True) as partial:
                 partial.write_bytes(_line(self.making.record))
-        self._lines = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        self._lines = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
         if is_cut_off:
             os.write(self._lines, b"\n")
 

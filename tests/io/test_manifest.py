@@ -58,6 +58,14 @@ def test_lines_about_the_same_making_stay_and_others_go(tmp_path):
     assert set(read_manifest(written(tmp_path, ["d"]))[1]) == {"d"}
 
 
+def test_two_runs_share_a_manifest(tmp_path):
+    path = tmp_path / f"img{SUFFIX}"
+    with Manifest(path, MAKING) as one, Manifest(path, MAKING) as other:
+        for number in range(6):
+            (one, other)[number % 2].write(tmp_path / str(number), b"x", overwrite=False)
+    assert set(read_manifest(path)[1]) == set("012345")
+
+
 def test_a_file_that_exists_gets_no_line(tmp_path):
     path = written(tmp_path, ["a"])
     (tmp_path / "b").touch()
