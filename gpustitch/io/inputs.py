@@ -59,9 +59,13 @@ class Stamp:
             )
 
 
-def stamps(paths: Iterable[str | Path]) -> tuple[Stamp, ...]:
-    """How inputs look now, each path once; what cannot be looked at is not there."""
-    return tuple(_stamp(path) for path in dict.fromkeys(map(Path, paths)))
+def stamps(paths: Iterable[str | Path], *, apart: Iterable[Path] = ()) -> tuple[Stamp, ...]:
+    """How inputs look now, each path once; what cannot be looked at is not there.
+
+    Files and folders in ``apart``, such as outputs among the inputs, do not count.
+    """
+    left_out = {path.absolute() for path in apart}
+    return tuple(_stamp(path, left_out) for path in dict.fromkeys(map(Path, paths)))
 
 
 def stamps_of(records: Any, file: Path) -> tuple[Stamp, ...]:
@@ -116,13 +120,17 @@ def _change(before: Stamp, now: Stamp | None, since: str) -> str:
     return f"{path} was rewritten since {since}: its size is the same, its time of change is not"
 
 
-def _stamp(path: Path) -> Stamp:
-    seen = []
+def _stamp(path: Path, left_out: set[Path]) -> Stamp:
+    n_files = size_bytes = 0
+    latest = None
     for file in _files(path):
+        if left_out and not left_out.isdisjoint((file.absolute(), *file.absolute().parents)):
+            continue
         with contextlib.suppress(OSError):
-            seen.append(file.stat())
-    latest = max((status.st_mtime_ns for status in seen), default=0)
-    return Stamp(path, len(seen), sum(status.st_size for status in seen), latest)
+            status = file.stat()
+            n_files, size_bytes = n_files + 1, size_bytes + status.st_size
+            latest = status.st_mtime_ns if latest is None else max(latest, status.st_mtime_ns)
+    return Stamp(path, n_files, size_bytes, latest or 0)
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -9,7 +9,7 @@ import contextlib
 import datetime
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from typing import Any
 from gpustitch.errors import OutputExistsError
 from gpustitch.io.atomic import bytes_on_disk, check_output, os_errors
 from gpustitch.io.checked import read_json, table, text, told
-from gpustitch.io.inputs import Stamp, changes, stamps, stamps_of
 from gpustitch.io.journal import Journal
+from gpustitch.io.manifest import Making, making_of
 from gpustitch.io.partial import flush, kept_folder, put, work_place
 
 _RUN, _JOURNAL, _SCRATCH = "run.json", "journal.jsonl", "scratch"
@@ -78,38 +78,26 @@ def finished_bytes(path: Path) -> int:
     return bytes_on_disk(work_place(path))
 
 
-def check_same(path: Path, settings: Mapping[str, Any], inputs: Sequence[Stamp]) -> None:
+def check_same(path: Path, making: Making) -> None:
     """Raise OutputExistsError if an unfinished run into ``path`` was told otherwise, or had other inputs."""
     run = unfinished(path)
     if run is None:
         return
-    file = work_place(path) / _RUN
-    differences = list(_differences(table(run["settings"], "settings"), settings))
-    differences += changes(stamps_of(run["inputs"], file), inputs)
+    differences = making_of(run, work_place(path) / _RUN).differences(making)
     if not differences:
         return
     more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
     raise OutputExistsError(
-        f"{file.parent} holds an unfinished run of {run['began']} that differs from this one: "
+        f"{work_place(path)} holds an unfinished run of {run['began']} that differs from this one: "
         f"{'; '.join(differences[:_MOST_NAMED])}{more}. Run as then to go on with it, or `restart` to drop it",
         parameter="restart",
     )
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    for name in sorted({*before, *now}):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{within}{name}.")
-        elif old != new:
-            yield f"{within}{name} was {json.dumps(old)} and is {json.dumps(new)}"
-
-
 @contextlib.contextmanager
 def resumable_directory(
     path: Path,
-    settings: Mapping[str, Any],
-    inputs: Sequence[Stamp],
+    making: Making,
     *,
     overwrite: bool = False,
     restart: bool = False,
@@ -123,10 +111,8 @@ def resumable_directory(
     ----------
     path
         The output.
-    settings
-        What the result depends on, in JSON's types; a run that was told otherwise is not gone on with.
-    inputs
-        What the run reads; likewise.
+    making
+        What the result depends on: a run that was told otherwise, or had other inputs, is not gone on with.
     overwrite
         Replace ``path`` if it exists (when the new one is complete).
     restart
@@ -146,8 +132,8 @@ def resumable_directory(
         check_output(path, overwrite=overwrite)
         if restart or unfinished(path) is None:
             _clear(work)
-        check_same(path, settings, inputs)
-        began = _begin(work, path, settings, inputs)
+        check_same(path, making)
+        began = _begin(work, path, making)
         journal = stack.enter_context(Journal(work / _JOURNAL))
         try:
             with os_errors(path):
@@ -163,7 +149,7 @@ def resumable_directory(
         _remove(work)
 
 
-def _begin(work: Path, path: Path, settings: Mapping[str, Any], inputs: Sequence[Stamp]) -> str:
+def _begin(work: Path, path: Path, making: Making) -> str:
     """Note the run if it is the first; returns when that one began, empty if it is this."""
     file = work / _RUN
     if file.exists():
@@ -171,7 +157,7 @@ def _begin(work: Path, path: Path, settings: Mapping[str, Any], inputs: Sequence
     (work / path.name).mkdir()
     (work / _SCRATCH).mkdir()
     now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
-    run = {"began": now, "settings": settings, "inputs": [stamp.record for stamp in inputs]}
+    run = {"began": now, **making.record}
     partial = file.with_name(f".{file.name}")
     partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     flush(partial)
@@ -195,8 +181,3 @@ def _remove(work: Path) -> None:
     with contextlib.suppress(OSError):
         _clear(work)
         work.rmdir()
-
-
-def changed_inputs(inputs: Sequence[Stamp]) -> list[str]:
-    """What has changed in the inputs since they were stamped, a line for each."""
-    return changes(inputs, stamps([stamp.path for stamp in inputs]))

@@ -124,6 +124,12 @@ def test_whatever_is_edited_is_told_and_nothing_else(made):
         assert {line.split(" ")[0] for line in lines} == {place for place, changed in expected.items() if changed}
 
 
+def test_outputs_among_inputs_do_not_count(inputs):
+    places = [inputs / "folder", inputs / "000000.dcimg"]
+    apart = [inputs / "folder/below", inputs / "folder/img_1.tif"]
+    assert [(stamp.n_files, stamp.size_bytes) for stamp in stamps(places, apart=apart)] == [(1, 6), (1, 7)]
+
+
 def test_records_come_back(inputs):
     stamped = stamps([inputs / "folder", inputs / "none"])
     records = json.dumps([stamp.record for stamp in stamped])

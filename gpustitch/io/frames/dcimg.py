@@ -52,6 +52,7 @@ class DcimgFrames:
             self.stamps = read_stamps(self.path, self._file.bytes_at, self.header, n_held)
         self.places = placed(self.path, self.stamps)
         self.n_cut_off = n_promised - n_held
+        self.n_beyond = self.header.whole_frames(file_bytes) - n_promised
         self.shape = (self.places.n_places + self.n_cut_off, self.header.n_rows, self.header.n_columns)
         self.dtype: np.dtype[Any] = np.dtype(f"<u{self.header.pixel_bytes}")
         self._held = np.full(self.shape[0], -1)
@@ -135,6 +136,11 @@ class DcimgFrames:
         yield from self._doubts()
 
     def _doubts(self) -> Iterator[str]:
+        if self.n_beyond > 0:
+            yield (
+                f"{self.path} is longer than its header says: {self.n_beyond} frames beyond those that it counts are "
+                "not read; is the acquisition still running?"
+            )
         if self.header.version == 2:
             yield f"{self.path} is of DCIMG version 0x2000000, not verified on a real file; look at the frames"
         if self.header.stamp_row is not None and self.header.pixel_bytes == 1:

@@ -252,7 +252,8 @@ def _check_count(path: Path, header: DcimgHeader, file_bytes: int, whole: int) -
         )
     if header.n_frames == 0:
         raise DamagedInputError(
-            f"{path}: its header says 0 frames (was the recording cut short?); the file is long enough for {whole}; "
+            f"{path}: its header says 0 frames (was the recording cut short, or is it still running?); "
+            f"the file is long enough for {whole}; "
             "`allow_missing` takes these frames"
         )
     if header.is_cut_off:

@@ -43,6 +43,7 @@ from gpustitch.oblique.mosaic.placing import absent_frames, missing_files, mosai
 from gpustitch.oblique.mosaic.slant import more_slant, slant_of, slanted_link
 from gpustitch.oblique.mosaic.tiles import open_tiles
 from gpustitch.running import options as shared
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import Workers, checked_workers
 
@@ -106,6 +107,7 @@ class AlignPlan:
     pairs: tuple[tuple[str, str], ...]
     n_workers: int
     device: Device
+    inputs: Inputs = Inputs()
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,13 @@ class AlignResult:
         return "; ".join(texts)
 
 
-def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
+def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume], Inputs]:
     if options.input is None and (options.mosaic is None or options.volumes is None):
         raise ParameterError("alignment needs `input`, a folder of volumes, or both `mosaic` and `volumes`")
-    mosaic, volumes = options.mosaic, options.volumes
+    mosaic, volumes, inputs = options.mosaic, options.volumes, Inputs()
     if options.input is not None:
         mosaic = find_volume_mosaic(options.input)
+        inputs = Inputs.of(tile.path for tile in mosaic.tiles)
         opened = open_tiles(mosaic, allow_missing=options.allow_missing)
         volumes = {tile.name: volume for tile, volume in zip(mosaic.tiles, opened, strict=True)}
     assert mosaic is not None and volumes is not None
@@ -145,7 +148,7 @@ def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume]]:
         raise ParameterError(f"`volumes` holds no volume for the tiles {missing}; give one for each tile of `mosaic`")
     if options.is_oblique:
         volumes = {name: volume if volume.coverage.shear else _Oblique(volume) for name, volume in volumes.items()}
-    return mosaic, volumes
+    return mosaic, volumes, inputs
 
 
 class _Oblique:
@@ -192,7 +195,7 @@ def plan(options: AlignOptions) -> AlignPlan:
     for name, (what, um) in stated.items():
         if um is not None:
             check_um(**{name: (what, um)})
-    mosaic, volumes = _opened(options)
+    mosaic, volumes, inputs = _opened(options)
     spacing = mosaic_spacing(
         mosaic, [volumes[tile.name] for tile in mosaic.tiles], options.x_step_um, options.voxel_size_um
     )
@@ -202,7 +205,7 @@ def plan(options: AlignOptions) -> AlignPlan:
     height_um = volumes[mosaic.tiles[0].name].coverage.n_rows * spacing.y_um
     check_measured(options.y_size, is_measurable(pairs, {t.name: t.stage_um for t in mosaic.tiles}, height_um))
     device = choose_device(options.device, options.device_memory_bytes)
-    return AlignPlan(options, mosaic, volumes, spacing, nominal, pairs, workers, device)
+    return AlignPlan(options, mosaic, volumes, spacing, nominal, pairs, workers, device, inputs)
 
 
 def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
@@ -226,6 +229,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     n_bytes = sum(count.n_bytes for count in counts.values())
     of_bytes = sum(bytes_of(plan.volumes[tile.name]) for tile in plan.mosaic.tiles)
     progress.note(read_text(n_bytes, of_bytes))
+    read = {"missing": missing, "bytes_read": n_bytes, "bytes_of_tiles": of_bytes}
     check_linked(placement, allow_unaligned=options.allow_unaligned)
     check_measured(options.y_size, voxel_size.estimate_um is not None)
     tile = plan.volumes[plan.mosaic.tiles[0].name]
@@ -241,7 +245,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         align_xz=options.align_xz,
         negative_y=options.negative_y,
         absent_frames=absent_frames(plan.volumes),
-        provenance={**_provenance(plan), "missing": missing, "bytes_read": n_bytes, "bytes_of_tiles": of_bytes},
+        provenance=_provenance(plan) | read | plan.inputs.tell(progress),
         slant=slant_of(tile, spacing),
         slant_of_links=slant_of(tile, tile.spacing),
         voxel_size_basis=voxel_size.basis,

@@ -43,6 +43,7 @@ from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import Workers, checked_workers
 
@@ -93,7 +94,8 @@ class DeobliquePlan:
 
     ``correction`` is applied to each frame; None leaves frames alone. ``output_bytes`` bounds the chunks on disk.
     ``memory_bytes`` bounds the frames, blocks and unfinished files in memory. ``file_bytes`` is the size of a file.
-    ``caution`` is a warning about the frames' values; empty if there is none.
+    ``caution`` is a warning about the frames' values; empty if there is none. ``inputs`` is what is read, as it looked
+    when the job was planned.
     """
 
     options: DeobliqueOptions
@@ -107,6 +109,7 @@ class DeobliquePlan:
     memory_bytes: int
     file_bytes: int
     caution: str = ""
+    inputs: Inputs = Inputs()
 
     @property
     def shape(self) -> ZYX:
@@ -161,6 +164,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     checked_writers(options.n_writers)
     block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
     check_apart(options.output, frame_files(options.input))
+    inputs = Inputs.of([options.input, *([options.flat] if options.flat else [])], apart=[options.output])
     frames = _opened(options)
     if frames.dtype.name not in _FRAME_TYPES:
         raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")
@@ -190,6 +194,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
         memory_bytes,
         file_bytes,
         caution,
+        inputs,
     )
     _check_device(job)
     return job
@@ -241,7 +246,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         lost = Lost.of(plan.frames, options.start or 0)
         lost.check_any_left(options.input)
         scan = dataclasses.replace(plan.scan, absent=tuple(plan.frames.absent))
-        sidecar |= {"scan": dataclasses.asdict(scan), **lost.record}
+        sidecar |= {"scan": dataclasses.asdict(scan), **lost.record, **plan.inputs.tell(progress)}
     for line in lost.lines():
         progress.warn(f"{options.input}: {line}")
     if sweep.n_cut_off:

@@ -13,7 +13,6 @@ from gpustitch.errors import (
     DamagedInputError,
     GpustitchError,
     InputMissingError,
-    OutputExistsError,
     ParameterError,
 )
 from gpustitch.io.atomic import check_output
@@ -21,11 +20,13 @@ from gpustitch.io.found import found_files, found_places, root_of
 from gpustitch.io.frames.formats import raw_suffixes
 from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.images.files import IMAGE_SUFFIXES, TIFF_SUFFIXES, read_image
+from gpustitch.io.manifest import SUFFIX, Making, Manifest
 from gpustitch.io.registry import either
 from gpustitch.io.stacks.finding import plane_order
 from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.options import DestripeOptions
+from gpustitch.running.finished import check_existing
 
 _SUFFIX = "_destriped"
 
@@ -55,8 +56,12 @@ class Job:
         return np.rot90(pages, axes=(1, 2)) if rotate else pages
 
 
-def found_jobs(options: DestripeOptions, unreadable: dict[Path, str]) -> tuple[Path, tuple[Job, ...]]:
-    """The output, and all images with their places in it; adds files that cannot be opened to ``unreadable``.
+def found_jobs(
+    options: DestripeOptions, making: Making, unreadable: dict[Path, str]
+) -> tuple[Path, tuple[Job, ...], Manifest | None]:
+    """The output, all images with their places in it, and its manifest, if it is a folder.
+
+    Files that cannot be opened are added to ``unreadable``.
 
     Raises
     ------
@@ -69,8 +74,10 @@ def found_jobs(options: DestripeOptions, unreadable: dict[Path, str]) -> tuple[P
     jobs = tuple(_jobs(options, output, unreadable))
     if not jobs and not unreadable:
         raise InputMissingError(f"{source} holds no {either((*IMAGE_SUFFIXES, *raw_suffixes(one=True)))} file")
-    _check_outputs(options, output, jobs)
-    return output, jobs
+    root = root_of(source)
+    manifest = Manifest(output / f"destripe{SUFFIX}", making) if root.is_dir() or is_stack(root) else None
+    _check_outputs(options, output, jobs, manifest)
+    return output, jobs, manifest
 
 
 def _beside(source: Path) -> Path:
@@ -132,7 +139,7 @@ def _frame_jobs(path: Path, folder: Path, options: DestripeOptions, unreadable: 
         yield Job(path, folder / name, frames, number)
 
 
-def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[Job, ...]) -> None:
+def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[Job, ...], manifest: Manifest | None) -> None:
     target, folders = output.resolve(), {options.input.resolve()}
     if not options.input.exists():  # a glob
         folders = {job.source.parent.resolve() for job in jobs}
@@ -142,12 +149,9 @@ def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[Job, ...]
     for path, count in counts.items():
         if count > 1:
             raise ParameterError(f"{count} images would be written to {path}; give them different names")
-    existing = [path for path in counts if path.exists()]
-    if existing and not options.overwrite:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise OutputExistsError(f"{existing[0]}{more} exist already; choose another `output`, or `overwrite` them")
+    check_existing(options, list(counts), manifest)
     for folder in {path.parent: path for path in counts}.values():
-        check_output(folder, overwrite=options.overwrite)
+        check_output(folder, overwrite=options.overwrite or options.skip_existing)
 
 
 def begins_later(path: Path) -> DamagedInputError:

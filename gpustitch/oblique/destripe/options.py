@@ -11,6 +11,7 @@ from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.file import flat_file
 from gpustitch.running import options as shared
+from gpustitch.running.finished import skip_existing
 
 
 @documented
@@ -43,6 +44,7 @@ class DestripeOptions:
     on_error: shared.OnError = shared.on_error("What to do about a damaged file or frame: stop, or skip it.")
     n_workers: int | None = shared.n_workers(flag="--workers -n --n-workers")
     overwrite: bool = shared.overwrite()
+    skip_existing: bool = skip_existing()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     flat: Path | None = flat_file(DESTRIPING)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,15 +24,18 @@ from gpustitch.io.images.files import (
     encode_tiff,
     write_tiff,
 )
+from gpustitch.io.manifest import Making, Manifest, Whole
 from gpustitch.io.provenance import provenance, write_json
 from gpustitch.model.arrays import HostArray
-from gpustitch.oblique.destripe.correction import cut_off_text
+from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.destripe.guarded_notch.choice import check_open
-from gpustitch.oblique.destripe.jobs import Job, begins_later, found_jobs, is_stack
+from gpustitch.oblique.destripe.jobs import Job, begins_later, found_jobs
 from gpustitch.oblique.destripe.options import DestripeOptions
 from gpustitch.oblique.destripe.sampled import LOOKED_AT, Judged, brightest, evenly, judged
 from gpustitch.oblique.flat.file import read_flat
 from gpustitch.running import options as shared
+from gpustitch.running.finished import finished, settings_of
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
@@ -43,7 +47,7 @@ PROVENANCE = "destripe.json"
 class DestripePlan:
     """A checked job. ``unreadable`` maps each file that could not be opened to the reason.
 
-    ``caution`` is a warning about the first image; empty if there is none.
+    ``caution`` is a warning about the first image; empty if there is none. ``manifest`` is that of a folder of images.
     """
 
     options: DestripeOptions
@@ -53,7 +57,9 @@ class DestripePlan:
     output_bytes: int
     n_workers: int
     device: Device
+    manifest: Manifest | None
     caution: str = ""
+    inputs: Inputs = Inputs()
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class DestripeResult:
     """What was written, and what was not.
 
     ``skipped`` has the reason for each file, ``lost`` the frames without an image of each file of many frames.
-    ``n_cut_off`` counts the pixels that the type cut off (`Correction.n_cut_off`).
+    ``n_cut_off`` counts the pixels that the type cut off (`Correction.n_cut_off`). ``n_kept`` of the images were
+    finished before.
     """
 
     output: Path
@@ -69,6 +76,7 @@ class DestripeResult:
     skipped: dict[Path, str]
     lost: dict[Path, Lost]
     n_cut_off: int = 0
+    n_kept: int = 0
 
     @property
     def summary(self) -> str:
@@ -76,7 +84,8 @@ class DestripeResult:
         skipped = f"; skipped {len(self.skipped)} damaged files" if self.skipped else ""
         n_lost = sum(map(len, self.lost.values()))
         lost = f"; without {n_lost} frames that are absent or cannot be read" if n_lost else ""
-        return f"{self.output}: {self.n_images} images{skipped}{lost}"
+        kept = f" ({self.n_kept} of them kept)" if self.n_kept else ""
+        return f"{self.output}: {self.n_images} images{kept}{skipped}{lost}"
 
 
 def plan(options: DestripeOptions) -> DestripePlan:
@@ -100,6 +109,7 @@ def plan(options: DestripeOptions) -> DestripePlan:
     shared.checked_on_error(options.on_error)
     if options.zstep_um is not None and not options.zstep_um >= 0.1:
         raise ParameterError(f"`zstep_um` must be at least 0.1 um, not {options.zstep_um}")
+    inputs = Inputs.of([options.input, *([options.flat] if options.flat else [])])
     if options.flat is not None:
         options = replace(options, correction=replace(options.correction, flat=read_flat(options.flat)))
     if options.auto:
@@ -109,11 +119,13 @@ def plan(options: DestripeOptions) -> DestripePlan:
             "nothing to do: give `auto`, `notch_length_px`, `sigma1` or `sigma2`, another `method`, `flat` or `dark`"
         )
     unreadable: dict[Path, str] = {}
-    output, jobs = found_jobs(options, unreadable)
+    device = choose_device(options.device, options.device_memory_bytes)
+    where = {"device": "cuda" if device.is_cuda else "cpu"}  # which round differently
+    making = Making(settings_of(options) | where, inputs.planned[:1])
+    output, jobs, manifest = found_jobs(options, making, unreadable)
     output_bytes, caution = _estimated(options, jobs)
     check_free_space(output, output_bytes)
-    device = choose_device(options.device, options.device_memory_bytes)
-    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device, caution)
+    return DestripePlan(options, output, jobs, unreadable, output_bytes, n_workers, device, manifest, caution, inputs)
 
 
 def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
@@ -133,47 +145,84 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
     for stack in dict.fromkeys(job.source for job in plan.jobs if job.frames is not None):
         for caution in cautions(stack):
             progress.warn(caution)
-    skipped = dict(plan.unreadable)
-    done = cut_off = 0
     if plan.options.correction.note:
         progress.note(plan.options.correction.note)
     if plan.caution:
         progress.warn(plan.caution)
     checked = _checked_on_some(plan, progress)
-    plan = replace(plan, options=replace(plan.options, correction=checked.correction))
-    unreadable: dict[Path, dict[int, str]] = {job.source: {} for job in plan.jobs if job.frames is not None}
-    try:
-        outcomes = ordered_map(lambda job: _destripe(job, plan), plan.jobs, plan.n_workers)
-        for job, (reason, n_cut) in zip(
-            plan.jobs, tracked(outcomes, progress, "Destriping", len(plan.jobs), "images"), strict=True
-        ):
-            if reason and job.frames is not None:
-                unreadable[job.source][job.number] = reason
-            elif reason:
-                skipped.setdefault(job.source, reason)
-            done, cut_off = done + (not reason), cut_off + n_cut
-    except BaseException:
-        if plan.jobs:
-            progress.note(f"stopped after {done} of {len(plan.jobs)} images; {plan.output} is not complete")
-        raise
-    lost = _told(plan, skipped, unreadable, progress)
-    if not done:
-        reasons = [*skipped.values(), *(reason for frames in unreadable.values() for reason in frames.values())]
+    plan = _with_correction(plan, checked.correction)
+    kept = _kept(plan, progress)
+    made = _made(plan, kept, progress)
+    n_images, cut_off = len(kept) + made.n_images, made.n_cut_off + sum(image.n_cut_off for image in kept.values())
+    lost = _told(plan, made.skipped, made.unreadable, progress)
+    if not n_images:
+        reasons = [*made.skipped.values(), *(why for frames in made.unreadable.values() for why in frames.values())]
         raise DamagedInputError(f"none of the images in {plan.options.input} can be read: {reasons[0]}")
     if cut_off:
         progress.warn(cut_off_text(cut_off))
-    root = root_of(plan.options.input)
-    if root.is_dir() or is_stack(root):
+    changed = plan.inputs.tell(progress)
+    if plan.manifest is not None:
         used = shared.settled(plan.options, plan.device, plan.n_workers)
-        record = provenance(used, [root])
-        record |= {"images": done, "cut_off_pixels": cut_off, "skipped": {str(p): why for p, why in skipped.items()}}
+        record = provenance(used, [root_of(plan.options.input)])
+        record |= {"images": n_images, "images_kept": len(kept), "cut_off_pixels": cut_off}
+        record["skipped"] = {str(path): why for path, why in made.skipped.items()}
+        record |= changed
         record["destriping"] = checked.record
         record["stacks"] = {str(path): of_stack.record for path, of_stack in lost.items()}
         write_json(plan.output / PROVENANCE, record, overwrite=True)
     for path, of_stack in lost.items():
         if 0 in of_stack.unreadable and plan.options.zstep_um is None:
             raise begins_later(path)
-    return DestripeResult(plan.output, done, skipped, lost, cut_off)
+    return DestripeResult(plan.output, n_images, made.skipped, lost, cut_off, len(kept))
+
+
+def _with_correction(plan: DestripePlan, correction: Correction) -> DestripePlan:
+    """The plan with the correction that images chose, if they did; then the manifest says it too."""
+    manifest = plan.manifest
+    if manifest is not None and plan.options.auto:
+        settings = {**manifest.making.settings, "chosen": settings_of(correction)}
+        manifest = Manifest(manifest.path, replace(manifest.making, settings=settings))
+    return replace(plan, options=replace(plan.options, correction=correction), manifest=manifest)
+
+
+def _kept(plan: DestripePlan, progress: Progress) -> dict[int, Whole]:
+    """The images that an earlier run has finished, by the numbers of their jobs."""
+    if plan.manifest is None or not plan.options.skip_existing:
+        return {}
+    targets = {number: job.target for number, job in enumerate(plan.jobs)}
+    return finished(targets, plan.manifest, plan.n_workers, progress)
+
+
+@dataclass
+class _Made:
+    """Images written and pixels cut off; why files were skipped, and frames of each stack could not be read."""
+
+    skipped: dict[Path, str]
+    unreadable: dict[Path, dict[int, str]]
+    n_images: int = 0
+    n_cut_off: int = 0
+
+
+def _made(plan: DestripePlan, kept: Container[int], progress: Progress) -> _Made:
+    """Correct and write all images but those that are kept."""
+    left = [job for number, job in enumerate(plan.jobs) if number not in kept]
+    made = _Made(dict(plan.unreadable), {job.source: {} for job in plan.jobs if job.frames is not None})
+    try:
+        with plan.manifest or contextlib.nullcontext():
+            outcomes = ordered_map(lambda job: _destripe(job, plan), left, plan.n_workers)
+            tracking = tracked(outcomes, progress, "Destriping", len(left), "images")
+            for job, (reason, n_cut_off) in zip(left, tracking, strict=True):
+                if reason and job.frames is not None:
+                    made.unreadable[job.source][job.number] = reason
+                elif reason:
+                    made.skipped.setdefault(job.source, reason)
+                made.n_images, made.n_cut_off = made.n_images + (not reason), made.n_cut_off + n_cut_off
+    except BaseException:
+        if plan.jobs:
+            done = len(plan.jobs) - len(left) + made.n_images
+            progress.note(f"stopped after {done} of {len(plan.jobs)} images; {plan.output} is not complete")
+        raise
+    return made
 
 
 def _checked_on_some(plan: DestripePlan, progress: Progress) -> Judged:
@@ -234,7 +283,12 @@ def _destripe(job: Job, plan: DestripePlan) -> tuple[str, int]:
         if options.on_error == "skip":
             return str(named), 0
         raise named from error
-    write_tiff(job.target, result, compression=options.compression, overwrite=options.overwrite, durable=False)
+    if plan.manifest is None:
+        write_tiff(job.target, result, compression=options.compression, overwrite=options.overwrite, durable=False)
+    else:
+        replaces = options.overwrite or options.skip_existing
+        data = encode_tiff(result, options.compression)
+        plan.manifest.write(job.target, data, overwrite=replaces, n_cut_off=cut_off)
     return "", cut_off
 
 
@@ -268,5 +322,6 @@ def _estimated(options: DestripeOptions, jobs: tuple[Job, ...]) -> tuple[int, st
         rows, columns = image.shape[-2:]
         correction.check_shape((columns, rows) if options.rotate else (rows, columns))
         size = len(encode_tiff(image, options.compression)) * max(1, dtype.itemsize // image.itemsize)
-        return len(jobs) * size, correction.caution_about(image)
+        n_left = sum(not (options.skip_existing and job.target.exists()) for job in jobs)
+        return n_left * size, correction.caution_about(image)
     return 0, ""

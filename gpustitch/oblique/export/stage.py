@@ -12,14 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Device
-from gpustitch.errors import DamagedInputError, OutputExistsError, ParameterError
-from gpustitch.io.atomic import atomic_file, check_free_space, check_output
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.io.atomic import check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
+from gpustitch.io.manifest import SUFFIX, Making, Manifest
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
+from gpustitch.running.finished import check_existing, finished, settings_of, skip_existing
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
@@ -42,6 +45,7 @@ class ExportOptions:
     on_error: shared.OnError = shared.on_error()
     choice: StackChoice = shared.stack_choice()
     overwrite: bool = shared.overwrite()
+    skip_existing: bool = skip_existing()
     device: str | Device = shared.idle_device()
 
 
@@ -50,7 +54,7 @@ class ExportPlan:
     """A checked job: the file of each frame of ``frames`` that is there, by its number.
 
     ``first`` is the number of the first of ``frames`` in the input. ``output_bytes`` is an estimate from the middle
-    frame.
+    frame of those without a file.
     """
 
     frames: Readable
@@ -60,12 +64,15 @@ class ExportPlan:
     output_bytes: int
     n_workers: int
     overwrite: bool
+    skip_existing: bool
+    manifest: Manifest
     cautions: tuple[str, ...] = ()
+    inputs: Inputs = Inputs()
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The files written, their size and the size of their frames, in bytes.
+    """The files written or kept, their size and the size of their frames, in bytes; ``n_kept`` were finished before.
 
     ``lost`` names the frames of the input without a file: they were not there, or could not be read.
     """
@@ -74,12 +81,15 @@ class ExportResult:
     output_bytes: int
     frame_bytes: int
     lost: Lost
+    n_kept: int = 0
 
     @property
     def summary(self) -> str:
         """One line for people."""
         megabytes, share = self.output_bytes / 1e6, self.output_bytes / self.frame_bytes
-        return f"{len(self.paths)} files in {self.paths[0].parent}, {megabytes:.3g} MB, {share:.0%} of the frames' size"
+        kept = f" ({self.n_kept} of them kept)" if self.n_kept else ""
+        files = f"{len(self.paths)} files{kept} in {self.paths[0].parent}"
+        return f"{files}, {megabytes:.3g} MB, {share:.0%} of the frames' size"
 
 
 def plan_export(
@@ -108,12 +118,27 @@ def plan_export(
     names = _named(options.output_pattern, range(options.start, options.start + n_frames), suffixes)
     # A frame that is not there leaves a hole in the numbers, which the next stage sees.
     paths = {number: path for number, path in enumerate(names) if number not in frames.absent}
-    _check_outputs(tuple(paths.values()), frame_files(options.input), overwrite=options.overwrite)
-    middle = list(paths)[len(paths) // 2]
-    output_bytes = len(paths) * len(encode(frames.read(middle, middle + 1)[0]))
-    check_free_space(paths[middle], output_bytes)
-    told = cautions(options.input)
-    return ExportPlan(frames, options.start, paths, encode, output_bytes, n_workers, options.overwrite, told)
+    inputs = Inputs.of([options.input], apart=paths.values())
+    manifest = Manifest(_manifest_of(options.output_pattern), Making(settings_of(options), inputs.planned))
+    _check_outputs(options, tuple(paths.values()), manifest)
+    output_bytes = 0
+    if left := [number for number, path in paths.items() if not (options.skip_existing and path.exists())]:
+        middle = left[len(left) // 2]
+        output_bytes = len(left) * len(encode(frames.read(middle, middle + 1)[0]))
+        check_free_space(paths[middle], output_bytes)
+    return ExportPlan(
+        frames,
+        options.start,
+        paths,
+        encode,
+        output_bytes,
+        n_workers,
+        options.overwrite,
+        options.skip_existing,
+        manifest,
+        cautions(options.input),
+        inputs,
+    )
 
 
 def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> ExportResult:
@@ -133,29 +158,32 @@ def run_export(plan: ExportPlan, label: str, progress: Progress = SILENT) -> Exp
         if index in plan.frames.absent:
             return 0
         data = plan.encode(frame)
-        with atomic_file(plan.paths[index], overwrite=plan.overwrite, durable=False) as partial:
-            partial.write_bytes(data)
+        plan.manifest.write(plan.paths[index], data, overwrite=plan.overwrite or plan.skip_existing)
         return len(data)
 
     for caution in plan.cautions:
         progress.warn(caution)
-    n_frames, done, output_bytes = len(plan.paths), 0, 0
+    kept = finished(plan.paths, plan.manifest, plan.n_workers, progress) if plan.skip_existing else {}
+    left = [number for number in plan.paths if number not in kept]
+    n_frames, done, output_bytes = len(plan.paths), len(kept), sum(whole.size_bytes for whole in kept.values())
     folder = next(iter(plan.paths.values())).parent
     try:
-        results = ordered_map(export, plan.paths, plan.n_workers)
-        for size in tracked(results, progress, label, n_frames, "frames"):
-            done, output_bytes = done + 1, output_bytes + size
+        with plan.manifest:
+            results = ordered_map(export, left, plan.n_workers)
+            for size in tracked(results, progress, label, len(left), "frames"):
+                done, output_bytes = done + 1, output_bytes + size
     except BaseException:
         progress.note(f"stopped after {done} of {n_frames} frames; {folder} is not complete")
         raise
     lost = Lost.of(plan.frames, plan.first)
     for line in lost.lines("no file is written"):
         progress.warn(line)
+    plan.inputs.tell(progress)
     lost.check_any_left(folder)
     _check_first(plan.frames, plan.first)
     paths = tuple(path for number, path in plan.paths.items() if number not in plan.frames.absent)
     frame_bytes = len(paths) * math.prod(plan.frames.shape[1:]) * np.dtype(plan.frames.dtype).itemsize
-    return ExportResult(paths, output_bytes, frame_bytes, lost)
+    return ExportResult(paths, output_bytes, frame_bytes, lost, len(kept))
 
 
 def _check_first(frames: Readable, first: int) -> None:
@@ -181,16 +209,19 @@ def _named(pattern: str, numbers: range, suffixes: tuple[str, ...]) -> tuple[Pat
     return tuple(Path(name) for name in names)
 
 
-def _check_outputs(paths: tuple[Path, ...], inputs: list[Path], *, overwrite: bool) -> None:
-    sources = {path.resolve() for path in inputs}
+def _manifest_of(pattern: str) -> Path:
+    """The manifest's place: beside the files, or beside the folders where these carry the numbers."""
+    named, first, second = (Path(text).parts for text in (pattern, pattern % 0, pattern % 1))
+    at = next(at for at in range(len(first)) if first[at] != second[at])
+    return Path(*first[:at], named[at] + SUFFIX)
+
+
+def _check_outputs(options: ExportOptions, paths: tuple[Path, ...], manifest: Manifest) -> None:
+    sources = {path.resolve() for path in frame_files(options.input)}
     for path in paths:
         if path.resolve() in sources:
             raise ParameterError(f"{path} is both input and output; choose another `output_pattern`")
-    existing = [path for path in paths if path.exists()]
-    if existing and not overwrite:
-        raise OutputExistsError(
-            f"{existing[0]}{f' and {len(existing) - 1} more' if len(existing) > 1 else ''} exist already; "
-            "choose another `output_pattern`, or `overwrite` them"
-        )
+    check_existing(options, paths, manifest)
+    replaces = options.overwrite or options.skip_existing
     for folder in {path.parent for path in paths}:
-        check_output(next(path for path in paths if path.parent == folder), overwrite=overwrite)
+        check_output(next(path for path in paths if path.parent == folder), overwrite=replaces)

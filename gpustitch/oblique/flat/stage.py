@@ -31,6 +31,7 @@ from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.flat.percentiles import FRAMES_PER_READ, Binning, Chosen, Found, Percentiles, find_percentiles
 from gpustitch.oblique.flat.verdict import Verdict
 from gpustitch.running import options as shared
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
@@ -54,6 +55,7 @@ class IlluminationPlan:
     options: IlluminationOptions
     sources: tuple[Readable, ...]
     chosen: Chosen
+    inputs: Inputs = Inputs()
 
     @property
     def n_there(self) -> int:
@@ -129,6 +131,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
         replace(fit_options, model=model)  # checks min_samples
     _check_outputs(options)
     skips = shared.checked_on_error(options.on_error)
+    inputs = Inputs.of(options.paths, apart=[options.output])
     opened = (
         open_frames(path, allow_missing=options.allow_missing, skip_damaged=skips, choice=options.choice)
         for path in options.paths
@@ -140,11 +143,10 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
         width = max(width, fit_options.background // max(1, fit_options.n_bins) + 1)
     check_bins(sources[0].dtype, fit_options.n_bins, width, fit_options.background)
     numbers = choose_frames([source.shape[0] for source in sources], options.n_frames, [s.absent for s in sources])
-    n_workers, band_rows = _cut(
-        sources[0], sum(len(c) for c in numbers), checked_workers(options.n_workers), options.memory_bytes
-    )
+    n_workers = checked_workers(options.n_workers)
+    n_workers, band_rows = _cut(sources[0], sum(map(len, numbers)), n_workers, options.memory_bytes)
     device = choose_device(options.device, options.device_memory_bytes)
-    return IlluminationPlan(options, sources, Chosen(sources, numbers, band_rows, n_workers, device))
+    return IlluminationPlan(options, sources, Chosen(sources, numbers, band_rows, n_workers, device), inputs)
 
 
 def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:
@@ -164,12 +166,13 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
     result = estimated(plan, progress)
     if result.verdict.is_refused:
         raise ParameterError(result.verdict.refusal)
+    changed = plan.inputs.tell(progress)
     if options.intermediate_output is not None:
         shown = np.minimum(result.percentile_image, 65535).astype(np.uint16)
         write_tiff(options.intermediate_output, shown, compression=_COMPRESSION, overwrite=options.overwrite)
     if options.auto:
         write_residual(result, options)
-        record = provenance(options, _files(options)) | {"flat": result.record(is_used=True)}
+        record = provenance(options, _files(options)) | {"flat": result.record(is_used=True)} | changed
         record |= {"frames": {str(path): of.record for path, of in zip(options.paths, result.lost, strict=True)}}
         write_json(options.record_output, record, overwrite=options.overwrite)
     else:
@@ -369,16 +372,15 @@ def _check_outputs(options: IlluminationOptions) -> None:
     outputs: dict[str, Path | None] = {"output": options.output, "intermediate_output": options.intermediate_output}
     if options.auto:
         outputs |= {"residual": options.residual_output, "record": options.record_output}
-    for name, path in outputs.items():
-        if path is None:
-            continue
+    given = {name: path for name, path in outputs.items() if path is not None}
+    for name, path in given.items():
         if name != "record" and path.suffix.lower() not in TIFF_SUFFIXES:
             raise ParameterError(f"{path} will be a TIFF file; its name should end in .tif or .tiff")
         check_file_output(path, overwrite=options.overwrite)
         check_apart(path, _files(options))
     places: dict[Path, str] = {}
-    for name, path in outputs.items():
-        if path is not None and (other := places.setdefault(path.absolute(), name)) != name:
+    for name, path in given.items():
+        if (other := places.setdefault(path.absolute(), name)) != name:
             raise ParameterError(f"`{other}` and `{name}` are both {path}")
 
 

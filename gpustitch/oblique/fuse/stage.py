@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, cropped, place_found
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.robust import median_and_scatter
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
@@ -70,6 +71,7 @@ class StitchPlan:
     output_bytes: int
     memory_bytes: int
     file_bytes: int
+    inputs: Inputs = Inputs()
 
     @property
     def summary(self) -> str:
@@ -135,7 +137,9 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
     """
     check_output(options.output, overwrite=options.overwrite)
     unordered_format(options.output)
-    check_apart(options.output, (tile.path for tile in find_volume_mosaic(source.input).tiles))
+    paths = [tile.path for tile in find_volume_mosaic(source.input).tiles]
+    check_apart(options.output, paths)
+    inputs = Inputs.of([*paths, *([source.alignment] if source.alignment else [])], apart=[options.output])
     mosaic = place_found(
         source.input,
         alignment=source.alignment,
@@ -145,7 +149,7 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
         negative_y=source.negative_y,
         allow_missing=source.allow_missing,
     )
-    return plan(mosaic, options, source=source)
+    return replace(plan(mosaic, options, source=source), inputs=inputs)
 
 
 def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StitchPlan:
@@ -197,10 +201,12 @@ def run(plan: StitchPlan, progress: Progress = SILENT, journal: Journal | None =
         progress.warn(note)
     last_to_first = row_brightness(plan, progress)
     gains = gains_of(tiles, last_to_first)
-    with opened(plan, sidecar(plan, last_to_first), journal) as writer:
+    record = sidecar(plan, last_to_first)
+    with opened(plan, record, journal) as writer:
         fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=plan.device)
         results = ordered_map(fuse, plan.blocks(), plan.n_workers)
         n_written = sum(tracked(results, progress, "stitch", plan.n_blocks, "blocks"))
+        record |= plan.inputs.tell(progress)
     return StitchResult(options.output, plan.shape, plan.spacing, n_written, plan.n_blocks, last_to_first)
 
 

@@ -20,9 +20,9 @@ from gpustitch.io.atomic import check_apart, check_free_space, check_output, che
 from gpustitch.io.found import one_place
 from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
-from gpustitch.io.inputs import Stamp, stamps
+from gpustitch.io.manifest import Making
 from gpustitch.io.provenance import plain, provenance, write_json
-from gpustitch.io.resumable import changed_inputs, check_same, finished_bytes, resumable_directory, unfinished
+from gpustitch.io.resumable import check_same, finished_bytes, resumable_directory, unfinished
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels
 from gpustitch.io.write.storing import planned_file_bytes
@@ -53,11 +53,11 @@ from gpustitch.oblique.pipeline.options import (
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
 from gpustitch.oblique.pipeline.work import Work, check_alignment
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.memory import most_bytes
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
-from gpustitch.version import VERSION
 
 _MOST_NAMED = 5  # damaged tiles that a message names
 
@@ -68,8 +68,8 @@ class PipelinePlan:
 
     ``flat`` is the given flat, ``illumination`` the plan to make one. ``tiles`` are the plans that de-oblique the tiles
     of ``mosaic``. ``foreseen`` is what the run will take. ``upright`` says how frames are turned.
-    ``settings`` are what the result depends on, ``inputs`` how its inputs look. ``cautions`` are warnings about tiles;
-    they may be empty.
+    ``inputs`` are what is read, ``making`` is what the result depends on. ``cautions`` are warnings about tiles; they
+    may be empty.
     """
 
     options: PipelineOptions
@@ -79,8 +79,8 @@ class PipelinePlan:
     tiles: tuple[DeobliquePlan, ...]
     foreseen: Foreseen
     upright: Upright
-    settings: Mapping[str, Any]
-    inputs: tuple[Stamp, ...]
+    inputs: Inputs
+    making: Making
     cautions: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
@@ -151,9 +151,9 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     earlier = None if options.restart else unfinished(options.output)
     if earlier is not None:  # it may have been told to go by stages, for want of memory
         options = replace(options, staged=options.staged or bool(earlier["settings"].get("staged")))
-    inputs, settings = stamps(_inputs(options, mosaic)), _settings(options)
+    as_asked, inputs = options, Inputs.of(_inputs(options, mosaic))
     if earlier is not None:
-        check_same(options.output, settings, inputs)
+        check_same(options.output, _making(options, inputs))
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
     if options.channel.is_dir():
         check_outside(options.output, options.channel)
@@ -178,9 +178,10 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
     options, foreseen, caution = _way(options, mosaic, tiles, may_change=earlier is None)
     check_free_space(options.output, foreseen.disk_bytes - finished_bytes(options.output), sum(foreseen.volume.n_files))
-    settings |= {"staged": options.staged}
-    cautions = (*cautions, caution)
-    return PipelinePlan(options, mosaic, flat, making, tiles, foreseen, turned, settings, inputs, cautions)
+    made = _making(as_asked, inputs, staged=options.staged)
+    return PipelinePlan(
+        options, mosaic, flat, making, tiles, foreseen, turned, inputs, made, (*cautions, caution)
+    )  # fmt: skip
 
 
 def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
@@ -201,8 +202,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
             progress.warn(caution)
     with resumable_directory(
         options.output,
-        plan.settings,
-        plan.inputs,
+        plan.making,
         overwrite=options.overwrite,
         restart=options.restart,
         ended=progress.warn,
@@ -217,10 +217,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         record = provenance(replace(options, correction=judged), _inputs(options, plan.mosaic))
         record |= {"flat": flat_record, "destriping": destriping}
         record |= {"tiles": {name: of_tile.record for name, of_tile in made.lost.items()}}
-        changed = changed_inputs(plan.inputs)
-        for line in changed:
-            progress.warn(line)
-        record |= {"changed_inputs": changed}
+        record |= plan.inputs.tell(progress)
         write_json(unit.folder / PROVENANCE, record, overwrite=True)
     stitched = replace(made.stitched, path=options.output / VOLUME)
     return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost)
@@ -262,11 +259,11 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
     return settled(options, device, checked_workers(options.n_workers))
 
 
-def _settings(options: PipelineOptions) -> dict[str, Any]:
-    """What the result depends on, besides the inputs."""
+def _making(options: PipelineOptions, inputs: Inputs, **settings: Any) -> Making:
+    """What the result depends on."""
     device = options.device
     kind = "cuda" if isinstance(device, Device) and device.is_cuda else "cpu"
-    return {"gpustitch": VERSION, **_of_result(plain(options)), "device": kind}
+    return Making({**_of_result(plain(options)), "device": kind, **settings}, inputs.planned)
 
 
 def _of_result(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from gpustitch.io.planes.opening import plane_files
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, nested, option
 from gpustitch.running import options as shared
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import ordered_map
 from gpustitch.sections.grid.file import ZGrids, write_z_grids
@@ -113,6 +114,7 @@ class ZGridPlan:
     estimate: EstimateOptions
     positions: ZPositions | None
     peak_bytes: int
+    inputs: Inputs = Inputs()
 
     @property
     def summary(self) -> str:
@@ -189,7 +191,7 @@ def plan(asked: ZGridOptions) -> ZGridPlan:
         window = (-(-window[0] // images.factors[0]), -(-window[1] // images.factors[1]))
     windows = grid_windows(images.shape, asked.grid, window)
     estimate = replace(asked.estimate, max_lag=images.max_lag)
-    return _cut(asked, images, windows, estimate, given)
+    return replace(_cut(asked, images, windows, estimate, given), inputs=images.inputs)
 
 
 def run(plan: ZGridPlan, progress: Progress = SILENT) -> ZGridResult:
@@ -209,13 +211,10 @@ def run(plan: ZGridPlan, progress: Progress = SILENT) -> ZGridResult:
     positions = placed.positions
     local = _local(plan, positions, strips, progress)
     _tell(local, progress)
-    centers = [
-        (center + 0.5) * factor - 0.5
-        for center, factor in zip(
-            (plan.windows.row_centers, plan.windows.column_centers), plan.images.factors, strict=True
-        )
-    ]
+    points = zip((plan.windows.row_centers, plan.windows.column_centers), plan.images.factors, strict=True)
+    centers = [(center + 0.5) * factor - 0.5 for center, factor in points]
     found = ZGridResult(positions, placed.uncertainty, local, *centers)
+    plan.inputs.tell(progress)
     if plan.asked.output is not None:
         write_z_grids(plan.asked.output, found.grids, overwrite=plan.asked.overwrite)
     return found

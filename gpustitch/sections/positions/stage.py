@@ -15,6 +15,7 @@ from gpustitch.io.planes.opening import plane_files, plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, nested, option
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
@@ -101,6 +102,7 @@ class ZSpacingPlan:
     start: Floats | None = None
     weights: Floats | None = None
     pair_weights: Floats | None = None
+    inputs: Inputs = Inputs()
 
 
 @dataclass(frozen=True)
@@ -188,17 +190,19 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
     device = choose_device(asked.device, asked.device_memory_bytes)
     n_workers = checked_workers(asked.n_workers)
     path = asked.input
+    outputs = [path for path in (asked.output, asked.report) if path is not None]
+    inputs = Inputs.of((p for p in asked.inputs if asked.planes is None or p != path), apart=outputs)
     if asked.planes is None and is_similarity_file(path):
         given = read_similarity(path)
         prior = _prior(asked, given.number)
         max_lag = _max_lag_in(asked, given)
         estimate = replace(asked.estimate, max_lag=max_lag)
         strip = _strip_in(given, max_lag, path)
-        return ZSpacingPlan(asked, device, n_workers, estimate, None, strip, given.repaired, *prior)
-    images = similarity.plan(similarity.comparison(asked, device=device))
+        return ZSpacingPlan(asked, device, n_workers, estimate, None, strip, given.repaired, *prior, inputs)
+    images = replace(similarity.plan(similarity.comparison(asked, device=device)), inputs=Inputs())  # told once
     prior = _prior(asked, images.planes.shape[0])
     estimate = replace(asked.estimate, max_lag=images.max_lag)
-    return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), *prior)
+    return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), *prior, inputs)
 
 
 def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
@@ -221,7 +225,7 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
         if plan.asked.report is not None:
             partial = stack.enter_context(atomic_file(plan.asked.report, overwrite=plan.asked.overwrite))
             draw_report(partial, half_strip, result, faults, plan.asked.report.suffix.lower()[1:])
-        _write(plan, found)
+        _write(plan, found, plan.inputs.tell(progress))
     return found
 
 
@@ -322,12 +326,12 @@ def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
         raise AlignmentError(f"{' and '.join(map(str, given))}: no pair of sections has a weight above 0")
 
 
-def _write(plan: ZSpacingPlan, found: ZSpacingResult) -> None:
+def _write(plan: ZSpacingPlan, found: ZSpacingResult, changed: dict[str, list[str]]) -> None:
     """Write the positions and, beside them, where they come from, if a file was asked for."""
     asked = plan.asked
     if asked.output is not None:
         # The record gets its name last: no other run writes the two meanwhile.
-        with new_record(asked.output, _record(plan, found), found.faults, overwrite=asked.overwrite):
+        with new_record(asked.output, _record(plan, found) | changed, found.faults, overwrite=asked.overwrite):
             write_z_positions(asked.output, found.z, overwrite=asked.overwrite)
 
 

@@ -46,6 +46,7 @@ from gpustitch.regrid.plan import (
 )
 from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
 from gpustitch.running import options as shared
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, listed, size_text
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.render.file import SectionsAlongZ, output_spacing, sections_along_z
@@ -132,6 +133,7 @@ class RenderPlan:
     blocks: Blocks
     output_bytes: int
     file_bytes: int | None
+    inputs: Inputs = Inputs()
 
     @property
     def order(self) -> npt.NDArray[np.int64]:
@@ -204,6 +206,8 @@ def plan(options: RenderOptions) -> RenderPlan:
     n_workers = checked_workers(options.n_workers)
     if not options.max_gap > 0:
         raise ParameterError(f"`max_gap` is a number of sections above 0, not {options.max_gap}")
+    given = [options.positions, *([] if options.planes else [options.input])]
+    inputs = Inputs.of(given, apart=[options.output])
     planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing, choice=options.choice)
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"planes of {', '.join(RENDERED_TYPES)} are rendered; {planes.name} holds {planes.dtype}")
@@ -221,7 +225,9 @@ def plan(options: RenderOptions) -> RenderPlan:
     making = Making(planes, used.series.order, sources, grid, options.nearest, device=device)
     blocks = cut_blocks(making, block, options.memory_bytes, n_workers)
     file_bytes = planned_file_bytes(format, options, shape, planes.dtype, blocks.cut.front_px, options.memory_bytes)
-    return RenderPlan(options, device, planes, used, sources, grid, shape, spacing, blocks, output_bytes, file_bytes)
+    return RenderPlan(
+        options, device, planes, used, sources, grid, shape, spacing, blocks, output_bytes, file_bytes, inputs
+    )
 
 
 def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
@@ -253,6 +259,7 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         )
     if filled:
         progress.warn(f"{filled} of {plan.shape[0]} planes are interpolated across gaps wider than {options.max_gap:g}")
+    sidecar = _sidecar(plan)
     with open_output(
         options.output,
         plan.shape,
@@ -264,7 +271,7 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         chunk_shape=options.chunk_shape,
         shard_bytes=plan.file_bytes,
         codec=options.codec,
-        sidecar=_sidecar(plan),
+        sidecar=sidecar,
         overwrite=options.overwrite,
         n_writers=options.n_writers,
         write_empty=options.write_empty,
@@ -272,6 +279,7 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         n_read = write_blocks(
             plan.blocks, output, in_order=format_for(options.output, options.format).in_order, progress=progress
         )
+        sidecar |= plan.inputs.tell(progress)
     return RenderResult(options.output, plan.shape, plan.spacing, n_read)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from gpustitch.model.arrays import Floats
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
 from gpustitch.running import options as shared
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers, ordered_map
 from gpustitch.sections.similarity.banded import PIXEL_TYPES, BandedCorrelation
@@ -110,6 +111,7 @@ class SimilarityPlan:
     chunks_held: int
     n_workers: int
     peak_bytes: int
+    inputs: Inputs = Inputs()
 
     @property
     def summary(self) -> str:
@@ -172,6 +174,8 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
             check_file_output(record_of(options.output), overwrite=options.overwrite)
         check_outside(options.output, options.input, is_image=options.output.suffix.lower() in TIFF_SUFFIXES)
     n_workers = checked_workers(options.n_workers)
+    given = [None if options.planes else options.input, options.mask]
+    inputs = Inputs.of((path for path in given if path), apart=[options.output] if options.output else [])
     planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing, choice=options.choice)
     n, rows, columns = planes.shape
     max_lag = checked_max_lag(options.max_lag, n)
@@ -181,7 +185,7 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
     mask = None if options.mask is None else _mask(options.mask, (rows, columns))
     shape = (rows // factors[0], columns // factors[1])
     device = choose_device(options.device, options.device_memory_bytes)
-    return _cut(options, device, planes, mask, max_lag, factors, shape, n_workers)
+    return replace(_cut(options, device, planes, mask, max_lag, factors, shape, n_workers), inputs=inputs)
 
 
 def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
@@ -238,8 +242,10 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
         progress.warn(
             f"without similarity to any other, constant or with fewer than two used pixels: planes {listed(constant)}"
         )
+    changed = plan.inputs.tell(progress)
     if options.output is not None:
-        write_similarity(options.output, half_strip, provenance=_provenance(plan), overwrite=options.overwrite)
+        record = _provenance(plan) | changed
+        write_similarity(options.output, half_strip, provenance=record, overwrite=options.overwrite)
     return SimilarityResult(half_strip, undefined)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from gpustitch.array import Device, choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
-from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output
+from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output, record_of
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside
 from gpustitch.io.write.format import OutputFormat
@@ -32,6 +32,7 @@ from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
 from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, write_blocks
 from gpustitch.running import options as shared
+from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
 from gpustitch.slices.dicom.pixels import DicomPlanes
@@ -132,6 +133,7 @@ class ResamplePlan:
     device: Device
     n_workers: int
     volumes: tuple[VolumePlan, ...] = ()
+    inputs: Inputs = Inputs()
 
     @property
     def summary(self) -> str:
@@ -168,11 +170,13 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
         check_outside(options.output, source, is_image=options.output_format.is_image)
     n_workers = checked_workers(options.n_workers)
     device = choose_device(options.device, options.device_memory_bytes)
+    paths = () if options.stack and options.planes else options.paths
+    inputs = Inputs.of(paths, apart=[options.output])
     stack = options.stack or chosen_stack(judge(options.paths, options.judge, progress), options.series)
     stack = check_usable(stack, options.pixel_spacing_mm)
     planes = options.planes or slice_planes(stack)
     _check_pixels(options, planes)
-    job = ResamplePlan(options, stack, planes, device, n_workers)
+    job = ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs)
     job = dataclasses.replace(job, volumes=tuple(_volume(job, path, along) for path, along in _grids(options, stack)))
     for volume in job.volumes:
         check_output(volume.path, overwrite=options.overwrite)
@@ -180,6 +184,9 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
         for path in (volume.path, volume.table):
             check_apart(path, (header.path for header in stack.series.headers))
     check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes))
+    if len(job.volumes) > 1:  # some are whole before the last begins
+        made = [path for volume in job.volumes for path in (volume.path, record_of(volume.path), volume.table)]
+        job = dataclasses.replace(job, inputs=Inputs.of(paths, apart=made))
     return job
 
 
@@ -197,6 +204,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
     for message in _warnings(plan):
         progress.warn(message)
     for volume in plan.volumes:
+        record = sidecar(_parameters(plan), plan.stack, volume)
         with open_output(
             volume.path,
             volume.shape,
@@ -210,12 +218,13 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             codec=options.codec,
             compression=options.compression,
             affine_lps_mm=volume.affine,
-            sidecar=sidecar(_parameters(plan), plan.stack, volume),
+            sidecar=record,
             overwrite=options.overwrite,
             n_writers=options.n_writers,
             write_empty=options.write_empty,
         ) as output:
             write_blocks(volume.blocks, output, in_order=options.output_format.in_order, progress=progress)
+            record |= plan.inputs.tell(progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
             partial.write_text(planes_table(volume), encoding="utf-8", newline="")
     return tuple(volume.path for volume in plan.volumes)

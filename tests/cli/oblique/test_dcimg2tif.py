@@ -28,7 +28,8 @@ def test_dcimg2tif_takes_the_options_of_the_reference(raw, tmp_path):
     pattern = tmp_path / "out" / "img_%05d.tiff"
     options = ("--compression", 5, "--n-workers", 2, "--rotate-90", 3, "--flip-ud", "--start", 1, "--stop", 3)
     assert _run("dcimg2tif", "--input", raw, "--output-pattern", pattern, *options).exit_code == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["img_00001.tiff", "img_00002.tiff"]
+    names = ["img_%05d.tiff.manifest.jsonl", "img_00001.tiff", "img_00002.tiff"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert np.array_equal(tifffile.imread(tmp_path / "out" / "img_00002.tiff"), np.flipud(np.rot90(FRAMES[2], 3)))
 
 

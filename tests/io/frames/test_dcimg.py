@@ -246,6 +246,22 @@ def test_a_recording_whose_count_was_never_written(path, frames):
     assert np.array_equal(DcimgFrames(path, allow_missing=True).read(0, 4), frames)
 
 
+def test_a_file_longer_than_its_header_is_a_recording_that_may_still_run(path, frames):
+    assert not [*DcimgFrames(path).cautions()]
+    one = DcimgFrames(path).header.stride
+    with path.open("ab") as stream:
+        stream.write(bytes(one - 1))
+        stream.flush()
+        assert not [*DcimgFrames(path).cautions()]
+        stream.write(bytes(1 + one))
+    for allow_missing in (False, True):
+        opened = DcimgFrames(path, allow_missing)
+        said = f"{path} is longer than its header says: 2 frames beyond those that it counts are not read; is the acq"
+        assert [line for line in opened.cautions() if line.startswith(said)]
+        assert [line for line in opened.details() if line.startswith(said)]
+        assert opened.shape[0] == len(frames)
+
+
 def test_systems_without_positioned_reads(path, frames, monkeypatch):
     for name in ("pread", "preadv"):
         monkeypatch.delattr(os, name, raising=False)

@@ -73,7 +73,7 @@ def test_a_tree_keeps_its_structure(tree, tmp_path):
     result = destripe(tree, n_workers=2)
     assert result.output == tmp_path / "raw_destriped"
     written = sorted(str(p.relative_to(result.output)) for p in result.output.rglob("*") if p.is_file())
-    assert written == ["a.tif", "destripe.json", "sub/b.tiff", "sub/deep/c.TIF"]
+    assert written == ["a.tif", "destripe.json", "destripe.manifest.jsonl", "sub/b.tiff", "sub/deep/c.TIF"]
     for number, name in enumerate(("a.tif", "sub/b.tiff", "sub/deep/c.TIF")):
         np.testing.assert_array_equal(tifffile.imread(result.output / name), WAVES.apply(picture(number)))
     record = json.loads((result.output / "destripe.json").read_text())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -151,9 +153,7 @@ def test_a_full_disk_is_refused_before_and_reported_during(raw, monkeypatch):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match="disk is full"):
-        export_frames.run_export(
-            export_frames.ExportPlan(planned.frames, 0, planned.paths, failing, 0, 1, False), "Writing", Progress()
-        )
+        export_frames.run_export(replace(planned, encode=failing), "Writing", Progress())
     assert notes == [f"stopped after 0 of 5 frames; {raw.parent / 'out'} is not complete"]
 
 
@@ -200,7 +200,8 @@ def test_a_frame_that_is_absent_or_skipped_leaves_a_hole_in_the_numbers(monkeypa
     )
     result = dcimg2tif.run(dcimg2tif.plan(options), seen)
     left = [number for number in (0, 1, 4) if number >= start]
-    assert sorted(path.name for path in (raw.parent / "out").iterdir()) == [f"img_00{number}.tiff" for number in left]
+    names = ["img_%03d.tiff.manifest.jsonl", *(f"img_00{number}.tiff" for number in left)]
+    assert sorted(path.name for path in (raw.parent / "out").iterdir()) == names
     for number, path in zip(left, result.paths, strict=True):
         assert np.array_equal(tifffile.imread(path), frames[number])
     assert result.lost.missing == (2,) and set(result.lost.unreadable) == {3}

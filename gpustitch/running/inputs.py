@@ -1,0 +1,34 @@
+"""Inputs that change while a stage reads them: told at its end, and in its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from gpustitch.io.inputs import Stamp, changes, stamps
+from gpustitch.running.progress import Progress
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage reads, as it looked when the stage was planned, and outputs that do not count as inputs."""
+
+    planned: tuple[Stamp, ...] = ()
+    apart: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, paths: Iterable[str | Path], *, apart: Iterable[Path] = ()) -> Self:
+        """Inputs as they look now: call it before they are opened."""
+        left_out = tuple(apart)
+        return cls(stamps(paths, apart=left_out), left_out)
+
+    def tell(self, progress: Progress) -> dict[str, list[str]]:
+        """Warn of what has changed since the plan; returns it for the record, which is as before if nothing has."""
+        lines = changes(self.planned, stamps((stamp.path for stamp in self.planned), apart=self.apart))
+        for line in lines:
+            progress.warn(line)
+        if lines:
+            progress.warn("inputs changed while they were read, so the output may mix old and new: make it again")
+        return {"changed_inputs": lines} if lines else {}
