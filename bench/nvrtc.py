@@ -11,6 +11,7 @@ import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 _LIBRARIES = ("cu13/lib/libnvrtc.so.13", "cu13/bin/x86_64/nvrtc64_130_0.dll", "cuda_nvrtc/lib/libnvrtc.so.12")
@@ -63,6 +64,16 @@ def version() -> str:
     major, minor = ctypes.c_int(), ctypes.c_int()
     _check(_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
     return f"{major.value}.{minor.value}"
+
+
+@functools.cache
+def build() -> str:
+    """What tells this build of the compiler from others: its version and its wheel's, and the size of its library."""
+    path = _path()
+    if path is None:
+        raise CompileError(why_not())
+    wheels = sorted(f"{d.name} {d.version}" for d in distributions() if d.name.startswith("nvidia-cuda-nvrtc"))
+    return " ".join([version(), *wheels, str(path.stat().st_size)])
 
 
 def architectures() -> list[int]:

@@ -65,14 +65,14 @@ def library(code: str, options: tuple[str, ...] = (), *, sanitized: bool = False
     _check_options(options)
     text = _translated(code)
     key = _key(text, str(sanitized))
-    path = _folder() / f"{key}.so"
+    path = folder() / f"{key}.so"
     if path.exists():
         return path
     runtime = _runtime(sanitized)
     with _alone(path) as is_missing:
         if is_missing:
-            source = _folder() / f"{key}.cpp"
-            _write(source, text)
+            source = folder() / f"{key}.cpp"
+            write(source, text)
             flags = ["-include", str(HERE / "cuda_cpu.h"), "-shared", "-Wl,-Bsymbolic"]
             _compile(path, [*_mode(sanitized), *flags, "-x", "c++", str(source), "-x", "none", str(runtime), "-lm"])
     return path
@@ -113,7 +113,7 @@ def _translated(code: str) -> str:
 
 def _runtime(sanitized: bool) -> Path:
     """The runtime's object file. It is not instrumented itself: it fills shared arrays, red zones and all."""
-    path = _folder() / f"{_key('runtime', str(sanitized))}.o"
+    path = folder() / f"{_key('runtime', str(sanitized))}.o"
     with _alone(path) as is_missing:
         if is_missing:
             flags = ["-O2", "-c", "-fno-zero-initialized-in-bss"] + ["-DCUDA_CPU_ASAN"] * sanitized
@@ -142,7 +142,8 @@ def _compile(path: Path, arguments: list[str]) -> None:
         made.replace(path)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file that appears under its name all at once."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".cpp", delete=False) as scratch:
         scratch.write(text)
     Path(scratch.name).replace(path)
@@ -165,7 +166,7 @@ def _version() -> str:
 
 
 @functools.cache
-def _folder() -> Path:
+def folder() -> Path:
     """A folder that nobody else can write to."""
     folder = Path(tempfile.gettempdir()) / f"gpustitch-cuda-cpu-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -42,8 +42,8 @@ cuda_cpu_switch:
 )");
 struct Context {
     void* top = nullptr;
-    void prepare(char* stack, void (*run)()) {
-        void** frame = (void**)(stack + stack_bytes) - 8;  // 6 registers, the function, and where it would return to
+    void prepare(char* stack, size_t size, void (*run)()) {
+        void** frame = (void**)(stack + size) - 8;  // 6 registers, the function, and where it would return to
         for (int i = 0; i < 8; ++i) frame[i] = nullptr;
         frame[6] = (void*)run;
         top = frame;
@@ -54,10 +54,10 @@ struct Context {
 #include <ucontext.h>
 struct Context {
     ucontext_t kept = {};
-    void prepare(char* stack, void (*run)()) {
+    void prepare(char* stack, size_t size, void (*run)()) {
         getcontext(&kept);
         kept.uc_stack.ss_sp = stack;
-        kept.uc_stack.ss_size = stack_bytes;
+        kept.uc_stack.ss_size = size;
         kept.uc_link = nullptr;
         makecontext(&kept, run, 0);
     }
@@ -68,6 +68,7 @@ struct Context {
 struct Fiber {
     Context context;
     char* stack;
+    size_t size;  // what is used of it
     Fiber *next_free, *next;
     void* fake_stack;
 };
@@ -117,12 +118,15 @@ static Fiber* fresh_fiber(void (*run)()) {
         if (memory == MAP_FAILED || !fiber) abort();
         mprotect(memory, guard_bytes, PROT_NONE);
         fiber->stack = (char*)memory + guard_bytes;
+        // Frames at one place of all stacks would share few lines of the cache.
+        static unsigned n_made = 0;
+        fiber->size = stack_bytes - n_made++ % 128 * 64;
         fiber->next = all_fibers;
         all_fibers = fiber;
     }
     fiber->next_free = nullptr;
     fiber->fake_stack = nullptr;
-    fiber->context.prepare(fiber->stack, run);
+    fiber->context.prepare(fiber->stack, fiber->size, run);
     return fiber;
 }
 

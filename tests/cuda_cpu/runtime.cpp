@@ -52,6 +52,7 @@ Thread threads[most_threads] = {};
 uint3 place[most_threads] = {};
 int permutation[most_threads] = {}, ready_ring[most_threads] = {};
 int n_threads = 0, n_taken = 0, n_done = 0, n_ready = 0, first_ready = 0, current = 0;
+int n_at_lanes[most_threads / lanes] = {};  // by warp
 int n_arrived = 0, first_arrived = 0, barrier_count = 0, barrier_result = 0;
 int n_spins = 0;
 bool failed = false;
@@ -142,6 +143,7 @@ void release_barrier() {
 // Whether every lane of the mask waits for the same thing as the current thread; only lanes that exist are counted.
 bool all_lanes_met(int start, unsigned mask) {
     const Thread& mine = threads[current];
+    if (n_at_lanes[start / lanes] < __builtin_popcount(mask)) return false;
     for (unsigned rest = mask; rest; rest &= rest - 1) {
         const Thread& other = threads[start + __builtin_ctz(rest)];
         if (other.state != at_lanes || other.mask != mask || other.line != mine.line || strcmp(other.what, mine.what))
@@ -163,6 +165,7 @@ void release_lanes(int start, unsigned mask) {
         thread.ballot = ballot;
         if (thread.source >= 0) thread.result = threads[start + thread.source].bits;
         make_ready(start + lane);
+        --n_at_lanes[start / lanes];
     }
 }
 
@@ -176,6 +179,7 @@ void meet_lanes(const char* what, unsigned mask, const char* file, int line) {
         fail(file, line, "%s reads lane %d, which does not take part (mask 0x%x)", what, mine.source, mask);
     mine.mask = mask;
     suspend(at_lanes, what, file, line);
+    ++n_at_lanes[start / lanes];
     if (all_lanes_met(start, mask)) release_lanes(start, mask);
     fiber_to_scheduler(mine.fiber);
 }
@@ -312,6 +316,7 @@ void fill_shared() {
 void run_block() {
     fill_shared();
     n_taken = n_done = n_ready = n_arrived = barrier_count = 0;
+    for (int& n : n_at_lanes) n = 0;
     permute_threads();
     for (int i = 0; i < n_threads; ++i) threads[i].state = unstarted;
     while (!failed) {

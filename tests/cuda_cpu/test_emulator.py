@@ -236,7 +236,7 @@ def test_a_text_is_compiled_once(monkeypatch):
 
 def test_a_text_is_compiled_by_many_at_once(monkeypatch, tmp_path):
     compile_to, made = build._compile, []
-    monkeypatch.setattr(build, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(build, "folder", lambda: tmp_path)
     monkeypatch.setattr(build, "_compile", lambda path, *more: (made.append(path.suffix), compile_to(path, *more)))
     code = 'extern "C" __global__ void many(int* out) { out[threadIdx.x] = 3; }'
     with ThreadPoolExecutor(4) as pool:

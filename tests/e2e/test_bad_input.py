@@ -165,11 +165,12 @@ def test_a_disk_too_small_is_refused_before_the_first_read(truth: Truth, small_d
 
 @pytest.mark.posix
 def test_a_disk_that_fills_up_leaves_nothing_half(
-    truth: Truth, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    truth: Truth, plain_run: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    positions = ("--align-file", plain_run / "align.json")
     for module in ("pipeline.stage", "deskew.stage", "fuse.stage"):
         monkeypatch.setattr(f"gpustitch.oblique.{module}.check_free_space", lambda path, needed: None)
-    said = fail(8, "pipeline", truth.channel(), "--output", small_disk / "out", *PLAIN)
+    said = fail(8, "pipeline", truth.channel(), "--output", small_disk / "out", *PLAIN, *positions)
     assert "full" in said
     assert not any(small_disk.iterdir())
 

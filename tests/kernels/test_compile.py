@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 
 from bench import nvrtc
-from bench.variants import ARCHITECTURES, compiled, program, threads, variants
+from bench.variants import ARCHITECTURES, program, threads, variants
+from tests.kernels.resources import report
 from tests.paths import ROOT
 
 SOURCES = sorted(path.name for path in (ROOT / "kernels").glob("*.cu"))
@@ -42,7 +43,7 @@ def test_what_is_compiled_flushes_small_numbers_to_zero_as_on_a_device():
 @pytest.mark.parametrize("source", SOURCES)
 def test_bodies_compile_without_warnings_and_stay_in_registers(source, architecture):
     for variant in variants(source):
-        result = compiled(variant, architecture)
+        result = report(variant, architecture)
         assert not result.warnings, variant
         for name in variant.twins:
             taken = result.resources[name]

@@ -51,18 +51,18 @@ def narrowest_band(x: Floats, y: Floats) -> tuple[float, float]:
 
 
 def _narrowest(hull: _Hull) -> tuple[float, float]:
-    slopes = np.concatenate([np.diff(y) / np.diff(x) for x, y in (hull.upper, hull.lower)])
+    slopes = sorted(
+        (y[i + 1] - y[i]) / (x[i + 1] - x[i]) for x, y in (hull.upper, hull.lower) for i in range(len(x) - 1)
+    )
     low, high = 0, len(slopes) - 1
-    slopes.sort()
     while high - low > 2:
         third = (high - low) // 3
         if hull.height(slopes[low + third]) <= hull.height(slopes[high - third]):
             high -= third
         else:
             low += third
-    heights = [hull.height(slope) for slope in slopes[low : high + 1]]
-    best = int(np.argmin(heights))
-    return float(slopes[low + best]), heights[best] / 2
+    half, slope = min((hull.height(slope) / 2, slope) for slope in slopes[low : high + 1])
+    return slope, half
 
 
 def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
@@ -84,6 +84,8 @@ def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
         inside, outside = best, best + side * reach
         for _ in range(_HALVINGS):
             middle = (inside + outside) / 2
+            if middle == inside:
+                break
             if hull.height(middle) <= 2 * half:
                 inside = middle
             else:
@@ -94,31 +96,35 @@ def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Hull:
-    """The points (x, y) on the upper and on the lower side of the convex hull, from left to right."""
+    """The points (x, y) on the upper and on the lower side of the convex hull, from left to right.
 
-    upper: tuple[Floats, Floats]
-    lower: tuple[Floats, Floats]
+    They are few, and plain numbers then take less time than arrays.
+    """
+
+    upper: tuple[list[float], list[float]]
+    lower: tuple[list[float], list[float]]
 
     @classmethod
     def of(cls, x: Floats, y: Floats) -> _Hull:
-        upper, lower = _chain(x, y, 1.0), _chain(x, y, -1.0)
-        return cls((x[upper], y[upper]), (x[lower], y[lower]))
+        lower_x, lower_y = _chain(x.tolist(), (-y).tolist())
+        return cls(_chain(x.tolist(), y.tolist()), (lower_x, [-value for value in lower_y]))
 
     def height(self, slope: float) -> float:
         """Height along y of the band of a slope."""
         (upper_x, upper_y), (lower_x, lower_y) = self.upper, self.lower
-        return float((upper_y - slope * upper_x).max() - (lower_y - slope * lower_x).min())
+        top = max([y - slope * x for x, y in zip(upper_x, upper_y, strict=True)])
+        return top - min([y - slope * x for x, y in zip(lower_x, lower_y, strict=True)])
 
 
-def _chain(x: Floats, y: Floats, sign: float) -> list[int]:
-    """Numbers of the points on the upper (1) or lower (-1) side of the convex hull, from left to right."""
-    px, py = x.tolist(), (sign * y).tolist()
-    chain: list[int] = []
-    for i in range(len(px)):
-        while len(chain) > 1:
-            a, b = chain[-2], chain[-1]
-            if (py[b] - py[a]) * (px[i] - px[a]) > (py[i] - py[a]) * (px[b] - px[a]):
+def _chain(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
+    """The points on the upper side of the convex hull, from left to right."""
+    chain_x, chain_y = x[:1], y[:1]
+    for here_x, here_y in zip(x[1:], y[1:], strict=True):
+        while len(chain_x) > 1:
+            first_x, first_y = chain_x[-2], chain_y[-2]
+            if (chain_y[-1] - first_y) * (here_x - first_x) > (here_y - first_y) * (chain_x[-1] - first_x):
                 break
-            chain.pop()
-        chain.append(i)
-    return chain
+            chain_x.pop(), chain_y.pop()
+        chain_x.append(here_x)
+        chain_y.append(here_y)
+    return chain_x, chain_y

@@ -33,9 +33,10 @@ def misread(found, stack):
     return wrong
 
 
-def test_a_thousand_random_series_are_read_right():
+def test_hundreds_of_random_series_are_read_right():
+    """A thousand positions without headers are those of ``tests/slices/fit/test_classes.py``."""
     wrong, n_tried = {}, 0
-    for seed in range(1150):
+    for seed in range(460):
         found = drawn(seed)
         if found is None:
             continue
@@ -43,7 +44,7 @@ def test_a_thousand_random_series_are_read_right():
         faults = misread(found, judge_series(found.series, pixels=pixels_equal))
         if faults:
             wrong[seed] = (found.kind, found.spacing, faults)
-    assert n_tried >= 1000
+    assert n_tried >= 400
     assert not wrong
 
 
