@@ -75,11 +75,13 @@ def made(work: Work, progress: Progress) -> Made:
 def _compare(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str, Intensity]:
     """Align the tiles, and even out their brightness if that is asked for; frames kept for that are then forgotten."""
     options, mosaic = work.options, work.mosaic
-    compared = _compared(work.tiles, correction)
-    by_name = {tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
-    alignment, said = aligned(work, progress, volumes=by_name)
+    compared = _compared(work.tiles, None if correction is None else correction.to_compare)
+    alignment, said = aligned(
+        work, progress, volumes={tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
+    )
     intensity = options.stitch.intensity
     if intensity.is_estimated:
+        compared = _compared(work.tiles, correction)
         seen = _placed(options, mosaic, compared, alignment).tiles
         ratio = stitch.estimated_last_to_first(seen, intensity, checked_workers(options.n_workers), progress)
         intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
