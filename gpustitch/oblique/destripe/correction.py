@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -106,6 +106,13 @@ class Correction:
         top = max(0, rows.start - reach[0]) // grain * grain
         left = max(0, columns.start - reach[1])
         return slice(top, min(shape[0], rows.stop + reach[0])), slice(left, min(shape[1], columns.stop + reach[1]))
+
+    @property
+    def to_compare(self) -> Correction:
+        """The same for comparing tiles: lightsheet's background moves no peak, so it is not estimated."""
+        if self.method != "lightsheet":
+            return self
+        return replace(self, lightsheet=replace(self.lightsheet, is_line_alone=True))
 
     @property
     def subtracts_dark(self) -> bool:

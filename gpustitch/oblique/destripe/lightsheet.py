@@ -28,6 +28,9 @@ _COUNTS = ("uint8", "uint16", "uint32", "float32")
 class LightsheetOptions:
     """How the light-sheet method estimates stripes along the rows.
 
+    With ``is_line_alone`` no background is estimated, which is most of the work: a pixel loses the estimate of the
+    stripe, whatever lies around. That is for comparing frames, not for looking at them.
+
     Raises
     ------
     ParameterError
@@ -54,11 +57,16 @@ class LightsheetOptions:
         panel=DESTRIPING,
     )
 
+    is_line_alone: bool = False
+
     @property
     def reach_px(self) -> tuple[int, int]:
         """How far, in rows and columns, the windows about a pixel reach: half of one beyond the next grid point."""
+        along = self.artifact_length // 2 + self.artifact_length
+        if self.is_line_alone:
+            return 0, along
         background = self.background_window_size // 2 + BACKGROUND_SPACING_PX
-        return background, max(background, self.artifact_length // 2 + self.artifact_length)
+        return background, max(background, along)
 
     def __post_init__(self) -> None:
         for name, length in (
@@ -130,8 +138,13 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
 
 
 def _subtract(images: Array, out: Array, options: LightsheetOptions) -> None:
-    line, background = line_estimate(images, options), background_estimate(images, options)
-    subtract_stripes(images, line, background, out, options.lightsheet_vs_background)
+    line, weight = line_estimate(images, options), options.lightsheet_vs_background
+    if options.is_line_alone:
+        # More than any count, and infinity would be NaN where its share is 0.
+        background, weight = namespace(images).full((len(images), 1, 1), np.finfo(np.float32).max, np.float32), 1.0
+    else:
+        background = background_estimate(images, options)
+    subtract_stripes(images, line, background, out, weight)
 
 
 def line_estimate(images: Array, options: LightsheetOptions) -> Array:

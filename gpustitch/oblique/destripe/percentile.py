@@ -8,7 +8,7 @@ from gpustitch.array import Array, kernel
 from gpustitch.array.product import matmul_rows, product_along_rows
 
 # Pixels of windows copied and sorted at once, and rows subtracted at once: both stay in a core's cache.
-_COPIED = 1 << 18
+_COPIED = 1 << 17
 _BAND = 16
 _IMAGES = "images: uint8 uint16 uint32 float32"
 
@@ -130,11 +130,13 @@ def _percentiles_of(windows: Array, out: Array, fraction: float) -> None:
     samples = size[0] * size[1]
     lower = int(fraction * (samples - 1))
     share = fraction * (samples - 1) - lower
+    # Processors select among 32-bit numbers several at a time, among shorter ones most do not.
+    wide = windows.dtype if windows.dtype.itemsize == 4 else np.dtype(np.uint32)
     across = max(1, min(width, _COPIED // samples))
     down = max(1, _COPIED // (samples * across))
     for i in range(0, height, down):
         for j in range(0, width, across):
-            values = windows[i : i + down, j : j + across].copy()
+            values = windows[i : i + down, j : j + across].astype(wide)
             values = values.reshape(*values.shape[:2], samples)
             # With the upper of the two values in its place, the lower is the largest value before it.
             values.partition(lower + (share > 0), axis=-1)

@@ -79,14 +79,15 @@ def made(work: Work, progress: Progress) -> Made:
 def _compare(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str, Intensity]:
     """Align the tiles, and even out their brightness if that is asked for; frames kept for that are then forgotten."""
     options, mosaic = work.options, work.mosaic
-    compared = _compared(work.tiles, correction)
-    by_name = {tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
-    alignment, said = aligned(work, progress, volumes=by_name)
+    compared = _compared(work.tiles, None if correction is None else correction.to_compare)
+    alignment, said = aligned(
+        work, progress, volumes={tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
+    )
     intensity = options.stitch.intensity
     if intensity.is_estimated:
 
         def estimate() -> dict[str, Any]:
-            seen = _placed(options, mosaic, compared, alignment).tiles
+            seen = _placed(options, mosaic, _compared(work.tiles, correction), alignment).tiles
             n_workers = checked_workers(options.n_workers)
             return {"last_to_first": stitch.estimated_last_to_first(seen, intensity, n_workers, progress)}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -135,3 +137,12 @@ def test_bad_images_are_refused():
 def test_bad_options_are_refused_by_name(bad):
     with pytest.raises(ParameterError, match=f"`{next(iter(bad))}`"):
         LightsheetOptions(**bad)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_the_line_alone_leaves_what_an_endless_background_would(dtype: type) -> None:
+    image = np.random.default_rng(3).poisson(90, (2, 40, 70)).astype(dtype)
+    options = LightsheetOptions(9, 12)
+    found = destripe_lightsheet(image, replace(options, is_line_alone=True))
+    np.testing.assert_array_equal(found, destripe_lightsheet(image, replace(options, lightsheet_vs_background=1e30)))
+    assert (found <= destripe_lightsheet(image, options)).all() and found.any()
