@@ -15,15 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import imagecodecs
-
 from gpustitch.io.atomic import atomic_file, os_errors
 from gpustitch.io.checked import WRONG, table, text, told, whole
 from gpustitch.io.inputs import Stamp, changes, stamps_of
+from gpustitch.io.sums import crc32_of, summed
 from gpustitch.version import VERSION
 
 SUFFIX = ".manifest.jsonl"
-_PART_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -72,20 +70,14 @@ class Whole:
     @classmethod
     def of(cls, data: bytes, n_cut_off: int = 0) -> Self:
         """That of a file with this content."""
-        return cls(len(data), imagecodecs.deflate_crc32(data), n_cut_off)
+        return cls(len(data), crc32_of(data), n_cut_off)
 
     def fits(self, path: Path) -> bool:
         """Whether a file is there, and has this content; it is read for that."""
         try:
-            if path.stat().st_size != self.size_bytes:
-                return False
-            crc = 0
-            with path.open("rb") as stream:
-                while part := stream.read(_PART_BYTES):
-                    crc = imagecodecs.deflate_crc32(part, crc)
+            return path.stat().st_size == self.size_bytes and summed(path) == (self.size_bytes, self.crc32)
         except OSError:
             return False
-        return crc == self.crc32
 
 
 def making_of(record: Mapping[str, Any], file: Path) -> Making:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import imagecodecs
 import numpy as np
 
 from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.manifest import Making, Manifest, Whole, read_manifest
 from gpustitch.io.provenance import plain
+from gpustitch.io.sums import crc32_of
 from gpustitch.model.options import option
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import ordered_map
@@ -47,7 +47,7 @@ def settings_of(options: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             settings[field.name] = settings_of(value)
         elif hasattr(value, "tobytes") and hasattr(value, "shape"):
-            settings[field.name] = f"{plain(np.asarray(value))} of CRC-32 {imagecodecs.deflate_crc32(value.tobytes())}"
+            settings[field.name] = f"{plain(np.asarray(value))} of CRC-32 {crc32_of(value.tobytes())}"
         else:
             settings[field.name] = plain(value)
     return settings
