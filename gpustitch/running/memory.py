@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 # Of the free memory, the part that a run takes at most unless it is told.
 _PART = 0.8
-_SYSTEM = Path("/proc/meminfo")
+_SYSTEM, _HELD = Path("/proc/meminfo"), Path("/proc/self/statm")
 # Limit and use of a container, by the second and the first version of control groups.
 _GROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -26,6 +27,19 @@ def free_bytes() -> int | None:
     """Free bytes of memory, within the limit of the container, if any; None if the system does not say."""
     found = [of for of in (_of_system(), *(_of_group(*files) for files in _GROUPS)) if of is not None]
     return min(found, default=None)
+
+
+def part_of(stated: int | None, at_most: int) -> int:
+    """The bytes that a part of a run may hold beside others: a quarter of what is stated, or ``at_most``."""
+    return at_most if stated is None else min(at_most, stated // 4)
+
+
+def held_bytes() -> int:
+    """Bytes of memory that this process holds already; 0 if the system does not say."""
+    try:
+        return int(_HELD.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0
 
 
 def _of_system() -> int | None:

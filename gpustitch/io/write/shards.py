@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.volumes.shard_files import morton_codes
-from gpustitch.io.write.pyramid_layout import level_shape
+from gpustitch.io.write.pyramid_layout import block_shape_of, level_shape
 from gpustitch.model import ZYX
 
 DEFAULT_SHARD_BYTES = 1 << 25
@@ -49,12 +49,15 @@ def unfinished_bytes(
 ) -> int:
     """About how many bytes of files are begun and not whole, on all levels.
 
-    ``front_px`` (z, y, x) is how far apart voxels of level 0 are that are made at the same time.
+    ``front_px`` (z, y, x) is how far apart voxels of level 0 are that are made at the same time. A file that is made of
+    one block, of :func:`gpustitch.io.write.pyramid_layout.block_shape_of` or a larger one, is whole at once.
     """
-    total = 0
+    total, block = 0, block_shape_of(levels, chunk_shape)
     for level in range(levels):
         of_level = level_shape(shape, level)
         file = shard_shape(of_level, chunk_shape, itemsize, shard_bytes)
+        if all((b >> level) % f == 0 for b, f in zip(block, file, strict=True)):
+            continue
         open_px = (min(n, f * math.ceil(w / (f << level))) for n, f, w in zip(of_level, file, front_px, strict=True))
         total += math.prod(open_px) * itemsize
     return total

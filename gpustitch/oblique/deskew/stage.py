@@ -37,9 +37,9 @@ from gpustitch.io.write.shards import unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
-from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, Sweep, Work
+from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, HOST_GRAIN, Sweep, Work
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.correction import Correction, cut_off_text
+from gpustitch.oblique.destripe.correction import Correction, cut_off_text, working_bytes
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
@@ -93,9 +93,9 @@ class DeobliquePlan:
     """A checked job: the frames, their geometry, and the disk and memory that the run will need.
 
     ``correction`` is applied to each frame; None leaves frames alone. ``output_bytes`` bounds the chunks on disk.
-    ``memory_bytes`` bounds the frames, blocks and unfinished files in memory. ``file_bytes`` is the size of a file.
-    ``caution`` is a warning about the frames' values; empty if there is none. ``inputs`` is what is read, as it looked
-    when the job was planned.
+    ``memory_bytes`` bounds the frames, blocks and unfinished files in memory, ``worker_bytes`` what one thread adds.
+    ``file_bytes`` is the size of a file. ``caution`` is a warning about the frames' values; empty if there is none.
+    ``inputs`` is what is read, as it looked when the job was planned.
     """
 
     options: DeobliqueOptions
@@ -110,6 +110,13 @@ class DeobliquePlan:
     file_bytes: int
     caution: str = ""
     inputs: Inputs = Inputs()
+    worker_bytes: int = 0
+
+    def by(self, n_workers: int) -> DeobliquePlan:
+        """The same job with so many threads, and the memory that they take."""
+        less = (self.n_workers - n_workers) * self.worker_bytes
+        options = dataclasses.replace(self.options, n_workers=n_workers)
+        return dataclasses.replace(self, options=options, n_workers=n_workers, memory_bytes=self.memory_bytes - less)
 
     @property
     def shape(self) -> ZYX:
@@ -178,7 +185,8 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     check_free_space(options.output, output_bytes)
     front = _front_px(scan, options)
     file_bytes = planned_file_bytes(format, options, scan.shape, dtype, front) or 0
-    memory_bytes = _memory_bytes(scan, dtype, block_shape, n_workers)
+    worker_bytes = _worker_bytes(scan, dtype, block_shape) + working_bytes(correction, frames, HOST_GRAIN.frames)
+    memory_bytes = _memory_bytes(scan, dtype, block_shape) + n_workers * worker_bytes
     memory_bytes += unfinished_bytes(scan.shape, options.chunk_shape, dtype.itemsize, options.levels, file_bytes, front)
     device = choose_device(options.device, options.device_memory_bytes)
     caution = _caution(correction, frames)
@@ -195,6 +203,7 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
         file_bytes,
         caution,
         inputs,
+        worker_bytes,
     )
     _check_device(job)
     return job
@@ -308,11 +317,15 @@ def _output_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOpt
     return math.ceil(whole * covered)
 
 
-def _memory_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX, n_workers: int) -> int:
+def _memory_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX) -> int:
     frame_bytes = scan.n_rows * scan.n_columns * dtype.itemsize
     window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * BATCH_FRAMES)
-    block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, scan.shape, strict=True)) * dtype.itemsize
-    return window * frame_bytes + 3 * n_workers * block_bytes + IN_FLIGHT_BYTES
+    return window * frame_bytes + IN_FLIGHT_BYTES
+
+
+def _worker_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX) -> int:
+    """Bytes of the blocks that one thread makes."""
+    return 3 * math.prod(min(b, n) for b, n in zip(block_shape, scan.shape, strict=True)) * dtype.itemsize
 
 
 def _front_px(scan: ObliqueScan, options: DeobliqueOptions) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import tempfile
@@ -10,19 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gpustitch.errors import ParameterError
 from gpustitch.io.frames.opening import Slice
 from gpustitch.io.frames.readable import Readable
 from gpustitch.io.partial import work_place
 from gpustitch.io.write.pyramid_layout import level_shape
-from gpustitch.model import PlacedVolume
+from gpustitch.model import Mosaic, PlacedVolume
 from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.fuse.stage import StitchPlan
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
+from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.stream import stage as stream
-from gpustitch.running.memory import most_bytes
+from gpustitch.running.memory import held_bytes, most_bytes
 from gpustitch.running.progress import size_text
+from gpustitch.running.threads import checked_workers
 
 # Frames that are read, corrected, fused and written to see how long one takes.
 _TRIED_FRAMES = 64
@@ -66,6 +70,62 @@ class Foreseen:
             n_bytes = math.prod(shape) * self.volume.dtype.itemsize
             text = " x ".join(f"{n:,}" for n in shape)
             yield f"        level {level}: {text} voxels, {size_text(n_bytes)}, {_files(n_files)}"
+
+
+def fitting(
+    options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], *, may_change: bool
+) -> tuple[PipelineOptions, tuple[DeobliquePlan, ...], Foreseen, str]:
+    """The job as it fits into the memory, what it will take, and why it is another than asked for (or empty).
+
+    Fewer threads take less. Where one thread takes too much in one pass, it goes by stages if it ``may_change``.
+
+    Raises
+    ------
+    ParameterError
+        If no way fits into the memory that is stated.
+    """
+    most, held = most_bytes(options.memory_bytes), held_bytes()
+    ways = [options] if options.writes_tiles or not may_change else [options, replace(options, staged=True)]
+    found, fits = [], False
+    for way, n_workers in itertools.product(ways, _halved(checked_workers(options.n_workers))):
+        jobs = tuple(job.by(n_workers) for job in tiles)
+        found.append(_foreseen(replace(way, n_workers=n_workers), mosaic, jobs, held))
+        if fits := most is None or found[-1][2].memory_bytes <= most:
+            break
+    asked, chosen = found[0], found[-1] if fits else min(found, key=lambda one: one[2].memory_bytes)
+    needed, may = size_text(asked[2].memory_bytes), "" if most is None else size_text(most)
+    if not fits and options.memory_bytes is not None:
+        least = size_text(chosen[2].memory_bytes)
+        raise ParameterError(f"`memory_bytes` is {may}, but the run takes at least about {least}; allow that much")
+    if chosen is asked:
+        return *asked, ""
+    text = f"the run takes about {needed} of memory, and it may take {may}: "
+    if chosen[0].staged != asked[0].staged:
+        text += "a volume of each tile is written first, as by `staged`; raise `memory_bytes` if there is more"
+    elif fits:
+        text += f"it goes on with {chosen[0].n_workers} threads"
+    else:
+        text += "it may fail for want of memory"
+    return *chosen, text
+
+
+def _foreseen(
+    options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], held: int
+) -> tuple[PipelineOptions, tuple[DeobliquePlan, ...], Foreseen]:
+    if options.writes_tiles:
+        volume = staged.foreseen(options, mosaic, tiles)
+        memory_bytes = max(volume.memory_bytes, *(job.memory_bytes for job in tiles))
+        return options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), held + memory_bytes)
+    planned = one_pass.foreseen(options, mosaic, tiles)
+    disk_bytes = one_pass.disk_bytes(options, mosaic, tiles)
+    return options, tiles, Foreseen(planned.stitch, disk_bytes, held + planned.memory_bytes)
+
+
+def _halved(n: int) -> Iterator[int]:
+    while n > 1:
+        yield n
+        n //= 2
+    yield 1
 
 
 def _files(count: int) -> str:

@@ -21,10 +21,11 @@ from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream.stage import StreamPlan
+from gpustitch.running.memory import part_of
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import checked_workers
 
-# Corrected frames that are kept while tiles are compared.
+# Corrected frames that are kept while tiles are compared, at most.
 _COMPARED_BYTES = 1 << 30
 
 
@@ -41,11 +42,6 @@ def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deoblique
     correction = None if options.correction.is_identity else options.correction
     placed = _placed(options, mosaic, _volumes(tiles, correction), options.align_file)
     return stream.plan(placed, replace(options.stitch, output=place_of(options.output), overwrite=True))
-
-
-def memory_bytes(foreseen: StreamPlan) -> int:
-    """About how much memory the run takes."""
-    return max(_COMPARED_BYTES, foreseen.memory_bytes)
 
 
 def made(work: Work, progress: Progress) -> Made:
@@ -79,7 +75,7 @@ def made(work: Work, progress: Progress) -> Made:
 def _compare(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str, Intensity]:
     """Align the tiles, and even out their brightness if that is asked for; frames kept for that are then forgotten."""
     options, mosaic = work.options, work.mosaic
-    compared = _compared(work.tiles, None if correction is None else correction.to_compare)
+    compared = _compared(work.tiles, None if correction is None else correction.to_compare, options.memory_bytes)
     alignment, said = aligned(
         work, progress, volumes={tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
     )
@@ -87,7 +83,7 @@ def _compare(work: Work, correction: Correction | None, progress: Progress) -> t
     if intensity.is_estimated:
 
         def estimate() -> dict[str, Any]:
-            seen = _placed(options, mosaic, _compared(work.tiles, correction), alignment).tiles
+            seen = _placed(options, mosaic, _compared(work.tiles, correction, options.memory_bytes), alignment).tiles
             n_workers = checked_workers(options.n_workers)
             return {"last_to_first": stitch.estimated_last_to_first(seen, intensity, n_workers, progress)}
 
@@ -101,9 +97,9 @@ def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> l
     return [_tile(job, correction, cache) for job in tiles]
 
 
-def _compared(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
+def _compared(tiles: Sequence[DeobliquePlan], correction: Correction | None, most: int | None) -> list[ObliqueTile]:
     """The tiles for comparison: of long ones only parts of frames are corrected, as most frames are looked at once."""
-    cache = FrameCache(_COMPARED_BYTES)
+    cache = FrameCache(part_of(most, _COMPARED_BYTES))
     tile_bytes = max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles)
     is_long = 2 * tile_bytes > _COMPARED_BYTES
     return [_tile(job, correction, cache, near_enough=is_long) for job in tiles]

@@ -38,7 +38,7 @@ from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.flat import flat_used, planned_flat
-from gpustitch.oblique.pipeline.foreseen import Foreseen
+from gpustitch.oblique.pipeline.foreseen import Foreseen, fitting
 from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
@@ -54,9 +54,8 @@ from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
 from gpustitch.oblique.pipeline.work import Work, check_alignment
 from gpustitch.running.inputs import Inputs
-from gpustitch.running.memory import most_bytes
 from gpustitch.running.options import settled
-from gpustitch.running.progress import SILENT, Progress, size_text
+from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
 _MOST_NAMED = 5  # damaged tiles that a message names
@@ -176,7 +175,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_block(block_shape, least, tiles[0].dtype)
     planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
-    options, foreseen, caution = _way(options, mosaic, tiles, may_change=earlier is None)
+    options, tiles, foreseen, caution = fitting(options, mosaic, tiles, may_change=earlier is None)
     check_free_space(options.output, foreseen.disk_bytes - finished_bytes(options.output), sum(foreseen.volume.n_files))
     made = _making(as_asked, inputs, staged=options.staged)
     return PipelinePlan(
@@ -221,27 +220,6 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         write_json(unit.folder / PROVENANCE, record, overwrite=True)
     stitched = replace(made.stitched, path=options.output / VOLUME)
     return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost)
-
-
-def _way(
-    options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan], *, may_change: bool
-) -> tuple[PipelineOptions, Foreseen, str]:
-    """The options with the way that fits into the memory, what it will take, and why it is another than asked for."""
-    if not options.writes_tiles:
-        planned = one_pass.foreseen(options, mosaic, tiles)
-        needed, most = one_pass.memory_bytes(planned), most_bytes(options.memory_bytes)
-        if not may_change or most is None or needed <= most:
-            return options, Foreseen(planned.stitch, one_pass.disk_bytes(options, mosaic, tiles), needed), ""
-        options = replace(options, staged=True)
-        caution = (
-            f"one pass over the frames takes about {size_text(needed)} of memory, and it may take {size_text(most)}: "
-            "a volume of each tile is written first, as by `staged`; raise `memory_bytes` if there is more"
-        )
-    else:
-        caution = ""
-    volume = staged.foreseen(options, mosaic, tiles)
-    memory_bytes = max(volume.memory_bytes, *(job.memory_bytes for job in tiles))
-    return options, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), memory_bytes), caution
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:

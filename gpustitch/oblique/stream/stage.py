@@ -13,8 +13,9 @@ from gpustitch.io.write.pyramid_layout import block_shape_of, check_block
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, shard_shape, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import Box, part_axis
+from gpustitch.oblique.deskew.sweep import HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
-from gpustitch.oblique.destripe.correction import cut_off_text
+from gpustitch.oblique.destripe.correction import cut_off_text, working_bytes
 from gpustitch.oblique.fuse import stage as fuse
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
@@ -162,4 +163,6 @@ def _memory_bytes(stitch: StitchPlan, slope: float, band: Box, file_bytes: int) 
     unfinished = unfinished_bytes(
         stitch.shape, options.chunk_shape, itemsize, options.levels, file_bytes, _front_px(stitch, slope, band)
     )
-    return fused + lanes + 3 * stitch.n_workers * block + IN_FLIGHT_BYTES + unfinished
+    tiles = [tile.volume for tile in stitch.mosaic.tiles if isinstance(tile.volume, ObliqueTile)]
+    working = max((working_bytes(tile.correction, tile.frames, HOST_GRAIN.frames) for tile in tiles), default=0)
+    return fused + lanes + stitch.n_workers * (3 * block + working) + IN_FLIGHT_BYTES + unfinished
