@@ -81,7 +81,10 @@ def library(code: str, options: tuple[str, ...] = (), *, sanitized: bool = False
 @functools.cache
 def static_shared_bytes(path: Path) -> Mapping[str, int]:
     """Bytes of the shared arrays that each body of a library declares itself."""
-    listing = subprocess.run(["nm", "-S", str(path)], capture_output=True, text=True, check=True).stdout
+    kept = path.with_suffix(".symbols")
+    if not kept.exists():
+        write(kept, subprocess.run(["nm", "-S", str(path)], capture_output=True, text=True, check=True).stdout)
+    listing = kept.read_text()
     total: Counter[str] = Counter()
     for size, length, rest in _STATIC.findall(listing):
         total[rest[: int(length)]] += int(size, 16)
@@ -100,6 +103,7 @@ def _check_options(options: tuple[str, ...]) -> None:
         raise CompileError(f"the emulator does not know the options {unknown}")
 
 
+@functools.lru_cache(maxsize=256)
 def _translated(code: str) -> str:
     """The text with what no macro can stand for replaced, and an entry for each body appended."""
     body = re.sub(r"\bstatic\s+__shared__", "__shared__", code)

@@ -35,7 +35,7 @@ __all__ = ["POOL", "asarray", "asnumpy", "installed", "ndarray"]
 @contextlib.contextmanager
 def installed() -> Iterator[types.ModuleType]:
     """Importing CuPy, cupyx and cuCIM gives the stand-ins inside; yields the one for ``cupy``."""
-    before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in _ROOTS}
+    before = {name: sys.modules.pop(name) for name in _imported()}
     sys.modules.update(_MODULES)
     _forget()
     BOOKS.forget_faults()
@@ -44,10 +44,15 @@ def installed() -> Iterator[types.ModuleType]:
     finally:
         _forget()
         POOL.set_limit(0)
-        for name in [name for name in sys.modules if name.partition(".")[0] in _ROOTS]:
+        for name in _imported():
             del sys.modules[name]
         sys.modules.update(before)
     BOOKS.raise_faults()
+
+
+def _imported() -> list[str]:
+    """Names of modules of CuPy, cupyx and cuCIM that are imported."""
+    return [name for name in sys.modules if name.startswith(_ROOTS) and name.partition(".")[0] in _ROOTS]
 
 
 def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):

@@ -61,7 +61,7 @@ def test_all_bodies_pass():
 
     done = sanitizers.run_python(
         ["-m", "pytest", "-q", "-p", "no:faulthandler", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        + ["-o", "addopts=", "-m", "not gpu", "tests/kernels/test_parity.py"]
+        + ["--assert=plain", "-o", "addopts=", "-m", "not gpu", "tests/kernels/test_parity.py"]
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
     assert re.search(rf"^{len(CASES)} passed", done.stdout, re.MULTILINE), done.stdout[-1000:]
