@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +24,12 @@ from gpustitch.io.checked import MOST, inside, rows, whole
 
 RECORD = "gpustitch.files.json"
 RECORD_KEY = "gpustitch_files"  # attribute of an OME-Zarr image that has a record
+# Descriptions in the folders of levels: all other files there hold voxels.
+ARRAY_FILES = frozenset({"zarr.json", ".zarray", ".zattrs"})
 _VERSION = 1
+_KEYS = frozenset({"version", "files", "sums", "levels"})
+_LEVEL_KEYS = frozenset({"grid", "n_files", "written", "n_bytes", "crc32"})
+_PIECE_BYTES = 1 << 18  # which stays in the cache
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,14 @@ class FileRecord:
         Names of the files beside it: descriptions and the sidecar.
     levels
         For each level's folder: its files.
+    sums
+        Sizes and checksums (CRC-32) of descriptions and the sidecar, by their paths in the volume; empty if not known.
     """
 
     path: Path
     files: tuple[str, ...]
     levels: Mapping[str, Files]
+    sums: Mapping[str, tuple[int, int]]
 
     @property
     def written(self) -> Mapping[str, npt.NDArray[np.bool_]]:
@@ -95,7 +104,9 @@ def write_record(folder: Path, files_of: Mapping[str, Files]) -> None:
             levels[level]["n_bytes"] = _packed(of_level.n_bytes[there].astype("<u8"))
             levels[level]["crc32"] = _packed(of_level.crc32[there].astype("<u4"))
     files = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name != RECORD)
-    record = {"version": _VERSION, "files": files, "levels": levels}
+    described = [f"{level}/{name}" for level in levels for name in sorted(ARRAY_FILES)]
+    sums = {name: summed(folder / name) for name in (*files, *described) if (folder / name).is_file()}
+    record = {"version": _VERSION, "files": files, "sums": sums, "levels": levels}
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
@@ -114,6 +125,8 @@ def read_record(folder: Path, *, is_due: bool = False) -> FileRecord | None:
         if version == _VERSION:
             files = tuple(inside(name, "a file") for name in rows(record["files"], "files"))
             levels = {str(name): _files(level) for name, level in record["levels"].items()}
+            sums = {inside(name, "a file"): _sum(of) for name, of in record.get("sums", {}).items()}
+            _check_keys(record, _KEYS)
         gone = [name for name in files if not (folder / name).is_file()] if version == _VERSION else []
     except (FileNotFoundError, NotADirectoryError):  # a file is no volume
         if is_due:
@@ -129,7 +142,7 @@ def read_record(folder: Path, *, is_due: bool = False) -> FileRecord | None:
         raise DamagedInputError(f"{path} is of version {version}, but this program reads {_VERSION}; use a newer one")
     if gone:
         raise DamagedInputError(f"{folder} has lost {', '.join(gone)}; copy the volume again, or remove {RECORD} too")
-    return FileRecord(path, files, levels)
+    return FileRecord(path, files, levels, sums)
 
 
 def check_levels(record: FileRecord, described: Sequence[str]) -> None:
@@ -139,6 +152,17 @@ def check_levels(record: FileRecord, described: Sequence[str]) -> None:
             f"{record.path} is of the levels {', '.join(record.written)}, but the description beside it lists "
             f"{', '.join(described)}; copy the volume again"
         )
+
+
+def summed(path: Path) -> tuple[int, int]:
+    """Size in bytes and CRC-32 of a file."""
+    n_bytes = crc32 = 0
+    piece = bytearray(_PIECE_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while n_read := file.readinto(piece):
+            n_bytes += n_read
+            crc32 = imagecodecs.deflate_crc32(piece if n_read == len(piece) else piece[:n_read], crc32)
+    return n_bytes, crc32
 
 
 def _packed(values: npt.NDArray[Any]) -> str:
@@ -153,7 +177,19 @@ def _unpacked(text: Any, n_bytes: int) -> bytes:
     return data
 
 
+def _check_keys(found: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Raise ValueError for a name that is none: what stood there, as checksums, would be missed by nobody."""
+    if strange := sorted(set(found) - known):
+        raise ValueError(f"it has {strange[0]!r:.60}, which is none of {', '.join(sorted(known))}")
+
+
+def _sum(value: Any) -> tuple[int, int]:
+    n_bytes, crc32 = rows(value, "a sum", 2)
+    return whole(n_bytes, "a size"), whole(crc32, "a checksum", most=0xFFFFFFFF)
+
+
 def _files(level: Mapping[str, Any]) -> Files:
+    _check_keys(level, _LEVEL_KEYS)
     grid = tuple(whole(n, "grid", 1) for n in rows(level["grid"], "grid"))
     size = math.prod(grid)
     packed = np.frombuffer(_unpacked(level["written"], -(-size // 8)), np.uint8)

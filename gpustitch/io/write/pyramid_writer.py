@@ -22,7 +22,7 @@ from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.journal import Journal
 from gpustitch.io.partial import flush
 from gpustitch.io.volumes.precomputed import SIDECAR
-from gpustitch.io.volumes.record import Files, write_record
+from gpustitch.io.volumes.record import ARRAY_FILES, Files, write_record
 from gpustitch.io.write.format import Downsample
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, InFlight
 from gpustitch.io.write.pyramid_layout import (
@@ -36,7 +36,7 @@ from gpustitch.io.write.pyramid_layout import (
     triple,
 )
 from gpustitch.io.write.resumed import feeds, finished_blocks
-from gpustitch.io.write.sealing import ARRAY_FILES, FileStates, Ledger
+from gpustitch.io.write.sealing import FileStates, Ledger
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, shard_shape
 from gpustitch.io.write.stores import writing_context
 from gpustitch.io.write.unfinished import Unfinished

@@ -7,19 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 
 from gpustitch.io.checked import told, whole
 from gpustitch.io.journal import Journal
 from gpustitch.io.partial import flush
-from gpustitch.io.volumes.record import Files
+from gpustitch.io.volumes.record import ARRAY_FILES, Files, summed
 from gpustitch.io.write.shards import grid_of
 from gpustitch.model import ZYX, Box
-
-# Descriptions in the folders of levels: all other files there hold voxels.
-ARRAY_FILES = frozenset({"zarr.json", ".zarray", ".zattrs"})
-_PIECE_BYTES = 1 << 18  # which stays in the cache
 
 
 class FileStates:
@@ -145,14 +140,3 @@ class Ledger:
     def _told(self, job: Future[None]) -> None:
         if (error := job.exception()) is not None:
             self._failed(error)
-
-
-def summed(path: Path) -> tuple[int, int]:
-    """Size in bytes and CRC-32 of a file."""
-    n_bytes = crc32 = 0
-    piece = bytearray(_PIECE_BYTES)
-    with path.open("rb", buffering=0) as file:
-        while n_read := file.readinto(piece):
-            n_bytes += n_read
-            crc32 = imagecodecs.deflate_crc32(piece if n_read == len(piece) else piece[:n_read], crc32)
-    return n_bytes, crc32
