@@ -16,6 +16,8 @@ COMMANDS: dict[str, str] = {
     "demo": "gpustitch.cli.about.demo",
     "info": "gpustitch.cli.about.info",
     "view": "gpustitch.cli.about.view",
+    "verify": "gpustitch.cli.about.verify",
+    "clean": "gpustitch.cli.about.clean",
     "oblique-illum-corr": "gpustitch.cli.oblique.oblique_illum_corr",
     "dcimg2tif": "gpustitch.cli.oblique.dcimg2tif",
     "dcimg2jp2": "gpustitch.cli.oblique.dcimg2jp2",

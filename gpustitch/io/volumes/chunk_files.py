@@ -33,7 +33,54 @@ class ChunkPart(NamedTuple):
     of_box: tuple[slice, slice, slice]
 
 
-class ChunkFiles:
+class ChunkNames:
+    """Names of the chunk files of a scale, a :class:`gpustitch.io.volumes.presence.Naming`.
+
+    Parameters
+    ----------
+    scale
+        The scale's description in the volume's ``info``.
+    """
+
+    def __init__(self, scale: dict[str, Any]) -> None:
+        x, y, z = (int(n) for n in scale["size"])
+        self._whole = Box.of_shape((z, y, x))
+        x, y, z = (int(n) for n in scale["chunk_sizes"][0])
+        self.chunk_shape: ZYX = (z, y, x)
+        x, y, z = (int(n) for n in scale.get("voxel_offset", (0, 0, 0)))
+        offset: ZYX = (z, y, x)
+        self.axes = [
+            {f"{at + start}-{at + min(start + step, size)}": i for i, start in enumerate(range(0, size, step))}
+            for at, step, size in zip(offset, self.chunk_shape, self._whole.shape, strict=True)
+        ]
+        self._bounds = [list(axis) for axis in self.axes]
+
+    def split(self, name: str) -> tuple[Sequence[str], int] | None:
+        """As :class:`gpustitch.io.volumes.presence.Naming` says."""
+        plain = name.split("_")
+        if len(plain) == 3 and plain[2] in self.axes[0]:  # most are: no need to look closer
+            return plain[::-1], 1
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        x, separator, y, z, suffix = match.groups()
+        if suffix not in _DECODE:
+            return (name,), 0
+        return (z, y, x), _KINDS.index((separator, suffix)) + 1
+
+    def name(self, index: Index, kind: int = 1) -> str:
+        """As :class:`gpustitch.io.volumes.presence.Naming` says."""
+        separator, suffix = _KINDS[kind - 1]
+        z, y, x = (bounds[i] for bounds, i in zip(self._bounds, index, strict=True))
+        return separator.join((x, y, z)) + suffix
+
+    def chunks(self, index: Index) -> Iterator[Box]:
+        """The voxels of the one chunk in a file."""
+        corner = [i * n for i, n in zip(index, self.chunk_shape, strict=True)]
+        yield Box.of_shape(self.chunk_shape, corner).intersect(self._whole)
+
+
+class ChunkFiles(ChunkNames):
     """The chunk files of one scale; their folder is listed when the object is made.
 
     Parameters
@@ -61,42 +108,13 @@ class ChunkFiles:
     """
 
     def __init__(self, volume: Path, scale: dict[str, Any], record: FileRecord | None, *, allow_missing: bool) -> None:
+        super().__init__(scale)
         self.folder = volume / scale["key"]
-        x, y, z = (int(n) for n in scale["size"])
-        self._whole = Box.of_shape((z, y, x))
-        x, y, z = (int(n) for n in scale["chunk_sizes"][0])
-        self.chunk_shape: ZYX = (z, y, x)
-        x, y, z = (int(n) for n in scale.get("voxel_offset", (0, 0, 0)))
-        self._offset: ZYX = (z, y, x)
-        self.axes = [
-            {f"{at + start}-{at + min(start + step, size)}": i for i, start in enumerate(range(0, size, step))}
-            for at, step, size in zip(self._offset, self.chunk_shape, self._whole.shape, strict=True)
-        ]
-        self._bounds = [list(axis) for axis in self.axes]
         recorded = None if record is None else record.written.get(scale["key"])
         found = check_presence(self.folder, self, recorded, allow_missing=allow_missing)
         self._kinds = found.kinds
         self.n_due, self.n_missing = found.n_due, found.n_missing
         self.is_plain = int(found.kinds.max(initial=0)) <= 1
-
-    def split(self, name: str) -> tuple[Sequence[str], int] | None:
-        """As :class:`gpustitch.io.volumes.presence.Naming` says."""
-        plain = name.split("_")
-        if len(plain) == 3 and plain[2] in self.axes[0]:  # most are: no need to look closer
-            return plain[::-1], 1
-        match = _NAME.fullmatch(name)
-        if match is None:
-            return None
-        x, separator, y, z, suffix = match.groups()
-        if suffix not in _DECODE:
-            return (name,), 0
-        return (z, y, x), _KINDS.index((separator, suffix)) + 1
-
-    def name(self, index: Index, kind: int = 1) -> str:
-        """As :class:`gpustitch.io.volumes.presence.Naming` says."""
-        separator, suffix = _KINDS[kind - 1]
-        z, y, x = (bounds[i] for bounds, i in zip(self._bounds, index, strict=True))
-        return separator.join((x, y, z)) + suffix
 
     def parts(self, box: Box) -> Iterator[ChunkPart]:
         """The parts of ``box``, which lies in the volume, that lie in one chunk each, z slowest."""

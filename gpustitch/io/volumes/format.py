@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from gpustitch.io.stacks.choice import StackChoice
+from gpustitch.io.volumes.presence import Index, Naming
 from gpustitch.model import Spacing, Volume
 
 
@@ -66,6 +68,52 @@ class Access:
 FULL = Access()
 
 
+@dataclass(frozen=True)
+class LevelFiles:
+    """The files of a level.
+
+    Parameters
+    ----------
+    folder, naming
+        Where they lie, and how they are named.
+    is_sparse
+        Whether files may be absent, unless a record knows them.
+    decode
+        Decodes every chunk in a file, one at a time, so that memory is that of a chunk. Takes the file's place on the
+        grid of files, and the opened level, None if nobody can choose one. DamagedInputError if a chunk cannot be read.
+    """
+
+    folder: Path
+    naming: Naming
+    is_sparse: bool
+    decode: Callable[[Index, StoredVolume | None], None]
+
+
+@dataclass(frozen=True)
+class VolumeFiles:
+    """The files of a volume.
+
+    Parameters
+    ----------
+    folder
+        Holds the levels' folders and, if there is one, the record of files.
+    levels
+        Names of the levels' folders, fine to coarse.
+    level
+        The files of a level by its number; DamagedInputError if its description cannot be understood.
+    is_record_due
+        Whether the description says that there is a record.
+    is_part
+        Whether this is but one of the levels that a record in ``folder`` may be about.
+    """
+
+    folder: Path
+    levels: Sequence[str]
+    level: Callable[[int], LevelFiles]
+    is_record_due: bool = False
+    is_part: bool = False
+
+
 class VolumeFormat(ABC):
     """A format of volumes, in use once :data:`gpustitch.io.volumes.opening.VOLUME_FORMATS` holds an instance.
 
@@ -105,3 +153,13 @@ class VolumeFormat(ABC):
         ParameterError
             If its files state no spacing and there is no ``access.fallback``, or ``access.choice`` leaves several.
         """
+
+    def files(self, folder: Path) -> Sequence[VolumeFiles]:
+        """The files of each volume in a folder; none of a format whose chunks share files in a way of its own.
+
+        Raises
+        ------
+        InputMissingError, DamagedInputError
+            If the volume's description is not there, or cannot be understood.
+        """
+        return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,11 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.units import spacing_of
-from gpustitch.io.volumes.format import FULL, Access, StoredVolume, VolumeFormat
+from gpustitch.io.volumes.format import FULL, Access, LevelFiles, StoredVolume, VolumeFiles, VolumeFormat
 from gpustitch.io.volumes.ome_choice import chosen_place, chosen_series
-from gpustitch.io.volumes.ome_metadata import METADATA, check_order, read_ome_image, read_series
+from gpustitch.io.volumes.ome_metadata import METADATA, Series, check_order, read_ome_image, read_series
 from gpustitch.io.volumes.precomputed import SIDECAR, read_scan
-from gpustitch.io.volumes.presence import check_presence
+from gpustitch.io.volumes.presence import Index, check_presence
 from gpustitch.io.volumes.record import check_levels, read_record
 from gpustitch.io.volumes.replaced import Unchanged
 from gpustitch.io.volumes.zarr_arrays import Selection, open_zarr_array
@@ -187,9 +188,44 @@ class OmeZarrFormat(VolumeFormat):
 
     def open(self, folder: Path, access: Access = FULL) -> StoredVolume:
         """A level of the volume in a folder."""
-        if _is_zipped(folder):
-            raise ParameterError(f"{folder} is zarr in a ZIP, which is not read; unpack it and name the folder")
+        _check_unpacked(folder)
         return OmeZarrVolume(folder, access.level, allow_missing=access.allow_missing, choice=access.choice)
+
+    def files(self, folder: Path) -> list[VolumeFiles]:
+        """The files of each image in a folder."""
+        _check_unpacked(folder)
+        return [_volume_files(series) for series in read_series(folder)]
+
+
+def _volume_files(series: Series) -> VolumeFiles:
+    image, folder = read_ome_image(series), series.folder
+    owner, names = (folder.parent, (folder.absolute().name,)) if image.is_bare else (folder, image.paths)
+    return VolumeFiles(
+        owner,
+        names,
+        lambda level: _level_files(folder / image.paths[level], image.has_record),
+        image.has_record,
+        image.is_bare,
+    )
+
+
+def _level_files(folder: Path, has_record: bool) -> LevelFiles:
+    names, array = ZarrNames(folder), open_zarr_array(folder)
+
+    def decode(index: Index, _: StoredVolume | None) -> None:
+        corners = [i * n for i, n in zip(index, names.file_shape, strict=True)]
+        ends = [min(c + n, size) for c, n, size in zip(corners, names.file_shape, array.shape, strict=True)]
+        along = [range(*of_axis) for of_axis in zip(corners, ends, array.chunk_shape, strict=True)]
+        for start in itertools.product(*along):
+            stops = (min(a + n, end) for a, n, end in zip(start, array.chunk_shape, ends, strict=True))
+            array.read(tuple(map(slice, start, stops)))
+
+    return LevelFiles(folder, names, names.is_sparse and not has_record, decode)
+
+
+def _check_unpacked(path: Path) -> None:
+    if _is_zipped(path):
+        raise ParameterError(f"{path} is zarr in a ZIP, which is not read; unpack it and name the folder")
 
 
 def _is_zipped(path: Path) -> bool:

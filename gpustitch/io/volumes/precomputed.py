@@ -12,10 +12,10 @@ import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.checked import read_json, rows, table, told, whole
-from gpustitch.io.volumes.chunk_files import ChunkFiles
-from gpustitch.io.volumes.format import FULL, Access, StoredVolume, VolumeFormat
+from gpustitch.io.volumes.chunk_files import ChunkFiles, ChunkNames
+from gpustitch.io.volumes.format import FULL, Access, LevelFiles, StoredVolume, VolumeFiles, VolumeFormat
 from gpustitch.io.volumes.precomputed_info import checked_info
-from gpustitch.io.volumes.presence import check_presence
+from gpustitch.io.volumes.presence import Index, check_presence
 from gpustitch.io.volumes.record import check_levels, read_record
 from gpustitch.io.volumes.replaced import Unchanged
 from gpustitch.io.volumes.shard_files import ShardNames
@@ -193,3 +193,19 @@ class PrecomputedFormat(VolumeFormat):
     def open(self, folder: Path, access: Access = FULL) -> StoredVolume:
         """A level of the volume in a folder."""
         return PrecomputedVolume(folder, access.level, allow_missing=access.allow_missing)
+
+    def files(self, folder: Path) -> list[VolumeFiles]:
+        """The files of the volume in a folder."""
+        scales = read_info(folder)["scales"]
+        keys = [str(scale["key"]) for scale in scales]
+        return [VolumeFiles(folder, keys, lambda level: _level_files(folder, scales[level]))]
+
+
+def _level_files(folder: Path, scale: dict[str, Any]) -> LevelFiles:
+    naming = ShardNames(scale) if scale.get("sharding") else ChunkNames(scale)
+
+    def decode(index: Index, volume: StoredVolume | None) -> None:
+        for chunk in naming.chunks(index) if volume is not None else ():
+            volume.read(chunk)
+
+    return LevelFiles(folder / scale["key"], naming, False, decode)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,8 +57,10 @@ class Presence:
 
 
 @dataclass
-class _Listing:
+class Listing:
     """A folder's files: on the grid (``kinds``), of another layout (``outside``), of another purpose (``others``).
+
+    ``kinds`` is uint8 over the grid of files (z, y, x): the kind of each file, 0 where there is none.
 
     Names of the grid that are no files, as links whose files were not fetched, are ``broken``.
     """
@@ -107,7 +109,7 @@ def check_presence(
         If the folder or files are missing. Also if files are of another layout, or there are two of one place: then
         ``allow_missing`` does not help.
     """
-    found = _listing(folder, naming)
+    found = listed(folder, naming)
     there = found.kinds > 0
     due = np.ones(there.shape, np.bool_) if recorded is None else recorded
     if due.shape != there.shape:
@@ -136,7 +138,7 @@ def check_presence(
 
 
 def _refuse(
-    folder: Path, found: _Listing, presence: Presence, example: str, is_ours: bool, is_sparse: bool, allow: bool
+    folder: Path, found: Listing, presence: Presence, example: str, is_ours: bool, is_sparse: bool, allow: bool
 ) -> None:
     """Raise DamagedInputError unless files may be missing."""
     if not folder.is_dir():
@@ -164,10 +166,19 @@ def _first(flags: npt.NDArray[np.bool_]) -> Index:
     return tuple(map(int, np.unravel_index(int(flags.argmax()), flags.shape)))
 
 
-def _listing(folder: Path, naming: Naming) -> _Listing:
+def listed(folder: Path, naming: Naming, without: Collection[str] = ()) -> Listing:
+    """List the folder of a level; files called as one of ``without`` are left out.
+
+    Raises
+    ------
+    DamagedInputError
+        If the folder cannot be listed. One that is not there holds nothing.
+    """
     axes = naming.axes
-    found = _Listing(np.zeros([len(axis) for axis in axes], np.uint8))
+    found = Listing(np.zeros([len(axis) for axis in axes], np.uint8))
     for name, is_file in _names(folder, len(axes) + 1):
+        if name in without:
+            continue
         parted = naming.split(name)
         if parted is None:
             found.n_others += 1

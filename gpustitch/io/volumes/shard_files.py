@@ -5,14 +5,16 @@ A chunk's number is the compressed Morton code of its place. A hash of the numbe
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.io.volumes.presence import Index
+from gpustitch.model import Box
 
 Words = npt.NDArray[np.uint32]
 _NAME = re.compile(r"[0-9a-f]+\.shard")
@@ -31,15 +33,38 @@ class ShardNames:
     """
 
     def __init__(self, scale: dict[str, Any]) -> None:
-        sharding = scale["sharding"]
-        grid = [-(-int(n) // int(c)) for n, c in zip(scale["size"], scale["chunk_sizes"][0], strict=True)]
-        hashed = morton_codes(grid) >> np.uint64(sharding["preshift_bits"])
-        if sharding["hash"] == "murmurhash3_x86_128":
-            hashed = murmur(hashed)
-        bits = int(sharding["shard_bits"])
-        shards = np.unique(hashed >> np.uint64(sharding["minishard_bits"]) & np.uint64((1 << bits) - 1))
-        self._names = [f"{shard:0{-(-bits // 4)}x}.shard" for shard in shards.tolist()]
+        self._size = [int(n) for n in scale["size"]]
+        self._chunk = [int(n) for n in scale["chunk_sizes"][0]]
+        self._grid = [-(-n // c) for n, c in zip(self._size, self._chunk, strict=True)]
+        self._sharding = scale["sharding"]
+        n_digits = -(-int(self._sharding["shard_bits"]) // 4)
+        self._names = [f"{shard:0{n_digits}x}.shard" for shard in np.unique(self._shards()).tolist()]
         self.axes = [{name: i for i, name in enumerate(self._names)}]
+
+    def _shards(self) -> npt.NDArray[np.uint64]:
+        """For each chunk, in the order of a grid (x, y, z), the number of its shard."""
+        hashed = morton_codes(self._grid) >> np.uint64(self._sharding["preshift_bits"])
+        if self._sharding["hash"] == "murmurhash3_x86_128":
+            hashed = murmur(hashed)
+        mask = np.uint64((1 << int(self._sharding["shard_bits"])) - 1)
+        return np.asarray(hashed >> np.uint64(self._sharding["minishard_bits"]) & mask)
+
+    @functools.cached_property
+    def _members(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The chunks, those of a shard in a row, and where the row of each shard begins, with the end of the last."""
+        shards = self._shards()
+        order = np.argsort(shards, kind="stable")
+        starts = np.flatnonzero(np.diff(shards[order], prepend=shards[order[:1]] + np.uint64(1)))
+        return order, np.append(starts, shards.size)
+
+    def chunks(self, index: Index) -> Iterator[Box]:
+        """The voxels of each chunk in a shard."""
+        order, starts = self._members
+        whole = Box.of_shape(self._size[::-1])
+        for place in order[starts[index[0]] : starts[index[0] + 1]].tolist():
+            at = np.unravel_index(place, self._grid)
+            corner = [int(i) * n for i, n in zip(at, self._chunk, strict=True)]
+            yield Box.of_shape(self._chunk[::-1], corner[::-1]).intersect(whole)
 
     def split(self, name: str) -> tuple[Sequence[str], int] | None:
         """As :class:`gpustitch.io.volumes.presence.Naming` says."""

@@ -91,6 +91,8 @@ class ZarrNames:
     ----------
     is_sparse
         Whether the array says what chunks without a file hold.
+    file_shape
+        Elements along each axis that a file holds.
 
     Raises
     ------
@@ -101,7 +103,7 @@ class ZarrNames:
     def __init__(self, folder: Path) -> None:
         array = read_array(folder) or {}
         try:
-            grid, self._prefix, self._separator = _described(array)
+            grid, self.file_shape, self._prefix, self._separator = _described(array)
             # Without a fill value nothing says what a chunk without a file holds.
             self.is_sparse = array["fill_value"] is not None
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
@@ -122,8 +124,8 @@ class ZarrNames:
         return self._prefix + self._separator.join(map(str, index))
 
 
-def _described(array: Mapping[str, Any]) -> tuple[list[int], str, str]:
-    """Files along each axis, what all names begin with, and what separates their numbers."""
+def _described(array: Mapping[str, Any]) -> tuple[list[int], list[int], str, str]:
+    """Files along each axis, elements of a file, what all names begin with, and what separates their numbers."""
     if array["zarr_format"] == 2:
         chunk, prefix, separator = array["chunks"], "", array.get("dimension_separator") or "."
     else:
@@ -141,4 +143,4 @@ def _described(array: Mapping[str, Any]) -> tuple[list[int], str, str]:
     grid = [-(-n // c) for n, c in zip(shape, chunks, strict=True)]
     if math.prod(grid) > MOST_CHUNKS:
         raise ValueError(f"its {math.prod(grid)} chunks are more than can be listed")
-    return grid, prefix, separator
+    return grid, chunks, prefix, separator
