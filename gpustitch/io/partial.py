@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from gpustitch.errors import OutputError, OutputExistsError
 
@@ -26,6 +27,8 @@ except ImportError:  # not a POSIX system: a second run into the same output goe
     fcntl = None  # type: ignore[assignment]
 
 _PARTIAL = re.compile(r"^\.(.+)\.partial(?:-\w+)?$")
+_REPLACED = re.compile(r"^\.(.+)\.replaced-\w{8}$")
+_REMOVED = "removed"  # what was replaced, once it need no longer be whole
 _WORK = ".work"
 
 
@@ -44,6 +47,70 @@ def final_place(path: Path) -> Path:
             parts.pop()
         parts.append(part)
     return Path(*parts)
+
+
+def left_for(place: Path) -> tuple[Literal["partial", "replaced", "work"], Path] | None:
+    """What a name says that runs leave if they are killed: which kind, and for which output; None of other names.
+
+    Files and folders in which an output is made are "partial", or "work" if more runs go on with it; what an output
+    replaced is "replaced".
+    """
+    if (match := _PARTIAL.match(place.name)) is not None:
+        return "partial", place.with_name(match[1])
+    if (match := _REPLACED.match(place.name)) is not None:
+        return "replaced", place.with_name(match[1])
+    if place.name.endswith(_WORK) and place.name != _WORK:
+        return "work", place.with_name(place.name.removesuffix(_WORK))
+    return None
+
+
+def only_copies(path: Path) -> list[Path]:
+    """Whole outputs that a killed run took out of the way at ``path``, if nothing has their name now."""
+    if os.path.lexists(path):
+        return []
+    return [folder / path.name for folder in _replaced(path) if os.path.lexists(folder / path.name)]
+
+
+def is_replaced(folder: Path, path: Path) -> bool:
+    """Whether a folder holds nothing but what an output replaced at ``path``."""
+    return folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {path.name, _REMOVED}
+
+
+@contextlib.contextmanager
+def held(place: Path) -> Iterator[bool | None]:
+    """Keep other runs from a file or folder that one has left: False if one has it, or it is gone.
+
+    None where nothing tells: without permission, on systems and disks without locks.
+    """
+    if fcntl is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR)
+    except FileNotFoundError:
+        yield False
+        return
+    except OSError:
+        yield None
+        return
+    try:
+        try:
+            is_locked = _lock(descriptor, place)
+        except OutputError:  # a run has it
+            yield False
+        else:
+            yield _is_same(descriptor, place) if is_locked else None
+    finally:
+        os.close(descriptor)
+
+
+def discard(place: Path, path: Path) -> None:
+    """Remove a file or folder that was left for ``path``; what is left of it if this run is killed, is a partial."""
+    if not place.is_dir() or place.is_symlink():
+        place.unlink()
+        return
+    partial = _partial(path)
+    shutil.rmtree(place.rename(partial.with_name(f"{partial.name}-{secrets.token_hex(4)}")))
 
 
 def is_there(path: Path) -> bool:
@@ -296,7 +363,7 @@ def _remove_replaced(path: Path) -> None:
     for folder in _replaced(path):
         with contextlib.suppress(OSError):
             # What is no longer whole has no longer its own name.
-            (folder / path.name).rename(folder / "removed")
+            (folder / path.name).rename(folder / _REMOVED)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -73,6 +73,21 @@ def unfinished(path: Path) -> Mapping[str, Any] | None:
     return run
 
 
+def n_finished(path: Path) -> int | None:
+    """Number of units that an unfinished run into ``path`` has finished; None if it has no journal.
+
+    Raises
+    ------
+    OSError
+        If the journal cannot be read.
+    """
+    journal = work_place(path) / _JOURNAL
+    if not journal.is_file():
+        return None
+    with journal.open("rb") as lines:
+        return sum(line.endswith(b"\n") for line in lines)
+
+
 def finished_bytes(path: Path) -> int:
     """Bytes on the disk of an unfinished run into ``path``."""
     return bytes_on_disk(work_place(path))

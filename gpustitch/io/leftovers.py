@@ -1,0 +1,180 @@
+"""What ended runs left: unfinished outputs, and what outputs have replaced. What may be removed of it, and what not."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.io.atomic import os_errors
+from gpustitch.io.found import found_places
+from gpustitch.io.partial import discard, held, is_replaced, left_for, only_copies, work_place
+from gpustitch.io.resumable import n_finished, unfinished
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file or folder that a run left.
+
+    Attributes
+    ----------
+    place
+        Where it lies.
+    output
+        The output that it was left for.
+    what
+        What it is, for people.
+    since
+        When the run began, or else when it was changed last, for people.
+    n_bytes
+        Bytes of its files.
+    n_parts
+        Finished parts of a run that can be gone on with, else None.
+    kept
+        Why it is not removed; empty if it may be.
+    """
+
+    place: Path
+    output: Path
+    what: str
+    since: str
+    n_bytes: int
+    n_parts: int | None = None
+    kept: str = ""
+
+
+def leftovers(path: Path) -> list[Leftover]:
+    """What runs left for the output ``path``, and what lies in it if it is a folder, but not in folders below.
+
+    ``path`` may be a pattern, or a leftover itself. Links are followed.
+
+    Raises
+    ------
+    InputMissingError
+        If nothing is at the path, and nothing was left for it.
+    """
+    try:
+        places = found_places(path)
+    except InputMissingError:
+        if not path.absolute().parent.is_dir():
+            raise
+        places = [path]
+    found = {leftover.place: leftover for place in places for leftover in _at(place.resolve())}
+    if not found and not any(map(os.path.lexists, places)):
+        raise InputMissingError(f"there is no file or folder {path}, and no run has left anything for it")
+    return list(found.values())
+
+
+def remove(leftover: Leftover) -> Leftover:
+    """Remove it, unless it must be kept by now; returns it as it was then.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be removed.
+    """
+    with os_errors(leftover.place), _examined(leftover.place) as now:
+        if now is not None and not now.kept:
+            discard(now.place, now.output)
+    return leftover if now is None else now
+
+
+def _at(path: Path) -> Iterator[Leftover]:
+    beside = [] if path.parent == path else _entries(path.parent)
+    within = _entries(path) if path.is_dir() and left_for(path) is None else []
+    for place in (*beside, *within):
+        left = left_for(place)
+        if left is not None and (place.parent == path or path in (place, left[1])):
+            with _examined(place) as found:
+                if found is not None:
+                    yield found
+
+
+def _entries(folder: Path) -> list[Path]:
+    with contextlib.suppress(PermissionError):
+        return sorted(folder.iterdir())
+    return []
+
+
+@contextlib.contextmanager
+def _examined(place: Path) -> Iterator[Leftover | None]:
+    """What a place is, which no run uses within the block unless it says so; None if it is no leftover."""
+    left = left_for(place)
+    if left is None or place.is_symlink() or not place.exists():
+        yield None
+        return
+    kind, output = left
+    # What is replaced is no longer used by the run that did it.
+    with held(place) if kind != "replaced" else contextlib.nullcontext(True) as is_free:
+        found = _described(kind, place, output)
+        if found is None or found.kept or is_free:
+            yield found
+        else:
+            why = "a run is writing it" if is_free is False else "nothing tells whether a run is writing it"
+            yield replace(found, kept=why)
+
+
+def _described(kind: str, place: Path, output: Path) -> Leftover | None:
+    try:
+        return {"partial": _partial, "replaced": _replaced, "work": _work}[kind](place, output)
+    except FileNotFoundError:  # another run has just removed it
+        return None
+    except PermissionError as error:
+        return Leftover(place, output, "something", _changed(place), 0, kept=f"it cannot be read ({error.strerror})")
+
+
+def _partial(place: Path, output: Path) -> Leftover:
+    return Leftover(place, output, "unfinished output", _changed(place), _size(place), kept=_last(output))
+
+
+def _replaced(place: Path, output: Path) -> Leftover | None:
+    if not is_replaced(place, output):
+        return None
+    what = "what an output replaced"
+    return Leftover(place, output, what, _changed(place), _size(place), kept=_last(output))
+
+
+def _work(place: Path, output: Path) -> Leftover | None:
+    if work_place(output) != place or not place.is_dir():
+        return None
+    n_parts = n_finished(output)
+    try:
+        run = unfinished(output)
+    except DamagedInputError:
+        why = "what it was told cannot be understood, so remove it by hand"
+        return Leftover(place, output, "unfinished run", _changed(place), _size(place), n_parts, why)
+    if run is None or n_parts is None:
+        return None
+    return Leftover(place, output, "unfinished run", str(run["began"]), _size(place), n_parts, _last(output))
+
+
+def _last(output: Path) -> str:
+    """Why nothing that was left for an output is removed: a run was killed while it replaced it; empty if none was."""
+    copies = only_copies(output)
+    if not copies:
+        return ""
+    return (
+        f"a run was killed while it replaced {output.name}, which is whole in {copies[0].parent.name}; run again in "
+        "the same way, or give it its name back"
+    )
+
+
+def _changed(place: Path) -> str:
+    when = datetime.datetime.fromtimestamp(place.lstat().st_mtime).astimezone()
+    return when.isoformat(sep=" ", timespec="minutes")
+
+
+def _size(place: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if not place.is_dir():
+        return place.lstat().st_size
+    n_bytes = 0
+    for root, _, names in os.walk(place):
+        for name in names:
+            with contextlib.suppress(OSError):  # a run may be removing it
+                n_bytes += Path(root, name).lstat().st_size
+    return n_bytes

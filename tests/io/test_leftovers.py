@@ -1,0 +1,182 @@
+"""What runs that were killed have left is found, and what somebody needs of it stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpustitch.errors import InputMissingError
+from gpustitch.io import partial
+from gpustitch.io.leftovers import leftovers, remove
+from gpustitch.io.partial import is_there, locked_file, locked_folder, set_aside, work_place
+from gpustitch.io.resumable import resumable_directory
+
+pytestmark = pytest.mark.posix
+
+
+class Killed(Exception):
+    pass
+
+
+def unfinished_run(path: Path, n_parts: int = 3) -> None:
+    with pytest.raises(Killed), resumable_directory(path, {"a": 1}, ()) as run:
+        for number in range(n_parts):
+            (run.folder / f"{number}").write_bytes(bytes(100))
+            run.journal.add(str(number), {})
+        raise Killed
+
+
+def replacing_run(path: Path, monkeypatch: pytest.MonkeyPatch, how_far: int) -> None:
+    """Replace a folder, and be killed after so many renames."""
+    path.mkdir()
+    (path / "old").write_bytes(bytes(10))
+    rename, n_done = Path.rename, 0
+
+    def killed(self: Path, target: Path) -> Path:
+        nonlocal n_done
+        if n_done == how_far:
+            raise Killed
+        n_done += 1
+        return rename(self, target)
+
+    with locked_folder(path) as folder:
+        (folder / "new").write_bytes(bytes(20))
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Path, "rename", killed)
+            patch.setattr(partial, "put", lambda *_, **__: None)  # what Ctrl-C would still do, a kill does not
+            partial_put(folder, path)
+
+
+partial_put = lambda folder, path: _put(folder, path, overwrite=True)  # noqa: E731
+_put = partial.put
+
+
+def files(top: Path) -> set[str]:
+    return {str(file.relative_to(top)) for file in top.rglob("*") if file.is_file()}
+
+
+def test_an_unfinished_run_is_found_from_wherever_it_is_looked_for(tmp_path: Path) -> None:
+    unfinished_run(tmp_path / "out")
+    for place in (tmp_path, tmp_path / "out", tmp_path / "out.work", tmp_path / "o*"):
+        (found,) = leftovers(place)
+        assert (found.place, found.output.name, found.what) == (tmp_path / "out.work", "out", "unfinished run")
+        assert (found.n_parts, found.kept) == (3, "")
+        assert found.n_bytes > 300
+    assert not leftovers(tmp_path.parent)
+    with pytest.raises(InputMissingError, match="no run has left anything for it"):
+        leftovers(tmp_path / "ou")
+    remove(found)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("locked", [locked_file, locked_folder])
+def test_what_a_run_is_writing_stays(tmp_path: Path, locked) -> None:
+    with locked(tmp_path / "v") as place:
+        (place / "1" if place.is_dir() else place).write_bytes(bytes(10))
+        (found,) = leftovers(tmp_path)
+        assert (found.place, found.n_bytes, found.kept) == (place, 10, "a run is writing it")
+        assert remove(found).kept == found.kept
+        assert place.exists()
+    (found,) = leftovers(tmp_path / "v")
+    assert not found.kept
+    remove(found)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_goes_on_meanwhile_keeps_its_folder(tmp_path: Path) -> None:
+    unfinished_run(tmp_path / "out")
+    (found,) = leftovers(tmp_path)
+    with resumable_directory(tmp_path / "out", {"a": 1}, ()) as run:
+        assert remove(found).kept == "a run is writing it"
+        assert len(run.journal) == 3
+    assert files(tmp_path) == {"out/0", "out/1", "out/2"}
+    assert remove(found).place == found.place  # it is gone
+    assert files(tmp_path) == {"out/0", "out/1", "out/2"}
+
+
+def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unfinished_run(tmp_path / "out")
+    with locked_file(tmp_path / "a.tif"):
+        pass
+    monkeypatch.setattr(partial, "fcntl", None)
+    before = files(tmp_path)
+    assert [remove(found).kept for found in leftovers(tmp_path)] == 2 * ["nothing tells whether a run is writing it"]
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("how_far", [0, 1, 2, 3])
+def test_a_run_that_was_killed_while_it_replaced_a_folder(tmp_path, monkeypatch, how_far: int) -> None:
+    path = tmp_path / "v"
+    replacing_run(path, monkeypatch, how_far)
+    whole = files(tmp_path)
+    found = leftovers(tmp_path)
+    for leftover in found:
+        remove(leftover)
+    if how_far == 1:  # neither has the name
+        assert len(found) == 2 and files(tmp_path) == whole
+        assert all("a run was killed while it replaced v, which is whole in .v.replaced-" in f.kept for f in found)
+        with locked_folder(path):  # the next run puts it right
+            assert files(path) == {"new"}
+    else:
+        assert files(tmp_path) == {f"v/{'old' if how_far == 0 else 'new'}"}
+    assert is_there(path)
+
+
+def test_a_record_that_was_set_aside_stays(tmp_path: Path) -> None:
+    record = tmp_path / "a.tif.json"
+    record.write_text("{}")
+    set_aside(record)
+    (found,) = leftovers(record)
+    assert "which is whole in .a.tif.json.replaced-" in remove(found).kept
+    record.write_text("{}")  # another has the name now
+    assert not remove(found).kept
+    assert files(tmp_path) == {"a.tif.json"}
+
+
+def test_what_is_of_no_run_is_none(tmp_path: Path) -> None:
+    (tmp_path / "brain.work").mkdir()
+    (tmp_path / "brain.work" / "notes").write_text("mine")
+    (tmp_path / "brain.work" / "run.json").write_text("{}")
+    (tmp_path / ".v.replaced-12345678").mkdir()
+    (tmp_path / ".v.replaced-12345678" / "letters").write_text("mine")
+    (tmp_path / "x.partial").write_text("mine")
+    (tmp_path / ".partial").write_text("mine")
+    (tmp_path / ".a.partial").symlink_to(tmp_path / "x.partial")
+    (tmp_path / "a.finished.tif").write_text("mine")
+    (tmp_path / ".work").mkdir()
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": {}, "began": 3}'])
+def test_a_run_that_cannot_be_understood_stays(tmp_path: Path, text: str) -> None:
+    unfinished_run(tmp_path / "out")
+    (work_place(tmp_path / "out") / "run.json").write_text(text)
+    (found,) = leftovers(tmp_path)
+    assert remove(found).kept.startswith("what it was told cannot be understood")
+    assert (tmp_path / "out.work" / "run.json").exists()
+
+
+def test_a_removal_that_is_killed_leaves_what_is_found_again(tmp_path, monkeypatch) -> None:
+    unfinished_run(tmp_path / "out")
+    (found,) = leftovers(tmp_path)
+
+    def killed(_: Path) -> None:
+        raise Killed
+
+    monkeypatch.setattr(partial.shutil, "rmtree", killed)
+    with pytest.raises(Killed):
+        remove(found)
+    monkeypatch.undo()
+    (found,) = leftovers(tmp_path / "out")
+    assert (found.what, found.output.name) == ("unfinished output", "out")
+    remove(found)
+    assert not list(tmp_path.iterdir())
+
+
+def test_links_to_outputs_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "out")
+    unfinished_run(tmp_path / "out")
+    (found,) = leftovers(tmp_path / "out")
+    assert found.place == tmp_path / "disk" / "out.work"
