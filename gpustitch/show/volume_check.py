@@ -145,7 +145,7 @@ def check_volume(path: Path, n_workers: int, progress: Progress = SILENT) -> Vol
             read_record(path)  # names the marks that are lost
             raise DamagedInputError(f"{path} has lost what describes it; copy the volume again")
         _plan(path, format, work)
-    n_bytes = work.n_bytes_read + _read_all(work, n_workers, progress, str(path))
+    n_bytes = work.n_bytes_read + _read_all(work, n_workers, progress, f"Verifying {path}")
     with work.damages.told():
         unchanged.check()
     damages = work.damages
@@ -158,17 +158,21 @@ def check_volume(path: Path, n_workers: int, progress: Progress = SILENT) -> Vol
 def _read_all(work: _Work, n_workers: int, progress: Progress, label: str) -> int:
     """Do the reads, and count their bytes."""
     n_bytes = 0
-    progress.start(label, -(-work.n_bytes // _MB), "MB")
+    progress.start(label, _megabytes(work.n_bytes), "MB")
     try:
         reads = (read for of_level in work.reads for read in of_level)
         for n_read, text in ordered_map(lambda read: read(), reads, n_workers):
-            progress.advance((n_bytes + n_read) // _MB - n_bytes // _MB)
+            progress.advance(_megabytes(n_bytes + n_read) - _megabytes(n_bytes))
             n_bytes += n_read
             if text:
                 work.damages.add(text)
     finally:
         progress.finish()
     return n_bytes
+
+
+def _megabytes(n_bytes: int) -> int:
+    return -(-n_bytes // _MB)
 
 
 def _plan(path: Path, format: VolumeFormat, work: _Work) -> None:

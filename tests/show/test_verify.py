@@ -232,7 +232,7 @@ def test_a_volume_that_is_replaced_meanwhile_is_not_whole(made: Path, tmp_path: 
 
     class Replacing(Silent):
         def start(self, label: str, total: int, unit: str) -> None:
-            assert (label, total, unit) == (str(tmp_path / "v"), 1, "MB")
+            assert (label, total, unit) == (f"Verifying {tmp_path / 'v'}", 1, "MB")
             (tmp_path / "v" / RECORD).rename(tmp_path / "old")
             shutil.copy(tmp_path / "old", tmp_path / "v" / RECORD)
 
