@@ -9,6 +9,7 @@ import pytest
 from gpustitch.errors import InputMissingError
 from gpustitch.io import partial
 from gpustitch.io.leftovers import leftovers, remove
+from gpustitch.io.manifest import Making
 from gpustitch.io.partial import locked_file, locked_folder, set_aside, work_place
 from gpustitch.io.resumable import resumable_directory
 from tests.io.test_partial import NEW, OLD, content, killed_at, replace_volume, volume
@@ -21,7 +22,7 @@ class Killed(Exception):
 
 
 def unfinished_run(path: Path, n_parts: int = 3) -> None:
-    with pytest.raises(Killed), resumable_directory(path, {"a": 1}, ()) as run:
+    with pytest.raises(Killed), resumable_directory(path, Making({"a": 1}, ())) as run:
         for number in range(n_parts):
             (run.folder / f"{number}").write_bytes(bytes(100))
             run.journal.add(str(number), {})
@@ -29,7 +30,7 @@ def unfinished_run(path: Path, n_parts: int = 3) -> None:
 
 
 def replacing_run(path: Path) -> None:
-    with resumable_directory(path, {}, (), overwrite=True) as run:
+    with resumable_directory(path, Making({}, ()), overwrite=True) as run:
         for name in NEW:
             run.once(name, lambda name=name: (run.folder / name).touch() or {})
 
@@ -69,7 +70,7 @@ def test_what_a_run_is_writing_stays(tmp_path: Path, locked) -> None:
 def test_a_run_that_goes_on_meanwhile_keeps_its_folder(tmp_path: Path) -> None:
     unfinished_run(tmp_path / "out")
     (found,) = leftovers(tmp_path)
-    with resumable_directory(tmp_path / "out", {"a": 1}, ()) as run:
+    with resumable_directory(tmp_path / "out", Making({"a": 1}, ())) as run:
         assert remove(found).kept == "a run is writing it"
         assert len(run.journal) == 3
     assert files(tmp_path) == {"out/0", "out/1", "out/2"}
