@@ -13,7 +13,7 @@ from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.io.atomic import os_errors
 from gpustitch.io.found import found_places
 from gpustitch.io.partial import discard, held, is_replaced, left_for, only_copies, work_place
-from gpustitch.io.resumable import n_finished, unfinished
+from gpustitch.io.resumable import n_finished, noted
 
 
 @dataclass(frozen=True)
@@ -139,17 +139,17 @@ def _replaced(place: Path, output: Path) -> Leftover | None:
 
 
 def _work(place: Path, output: Path) -> Leftover | None:
-    if work_place(output) != place or not place.is_dir():
+    if work_place(output) != place or (n_parts := n_finished(output)) is None:
         return None
-    n_parts = n_finished(output)
+    what = "unfinished run" if (place / output.name).is_dir() else "what a finished run left"
     try:
-        run = unfinished(output)
+        run = noted(output)
     except DamagedInputError:
         why = "what it was told cannot be understood, so remove it by hand"
-        return Leftover(place, output, "unfinished run", _changed(place), _size(place), n_parts, why)
-    if run is None or n_parts is None:
+        return Leftover(place, output, what, _changed(place), _size(place), n_parts, why)
+    if run is None:
         return None
-    return Leftover(place, output, "unfinished run", str(run["began"]), _size(place), n_parts, _last(output))
+    return Leftover(place, output, what, str(run["began"]), _size(place), n_parts, _last(output))
 
 
 def _last(output: Path) -> str:

@@ -19,7 +19,7 @@ from gpustitch.io.atomic import bytes_on_disk, check_output, os_errors
 from gpustitch.io.checked import read_json, table, text, told
 from gpustitch.io.journal import Journal
 from gpustitch.io.manifest import Making, making_of
-from gpustitch.io.partial import flush, kept_folder, put, work_place
+from gpustitch.io.partial import discard, flush, kept_folder, put, work_place
 
 _RUN, _JOURNAL, _SCRATCH = "run.json", "journal.jsonl", "scratch"
 _MOST_NAMED = 8  # differences that a message names
@@ -63,8 +63,13 @@ def unfinished(path: Path) -> Mapping[str, Any] | None:
     DamagedInputError
         If that cannot be read.
     """
+    return noted(path) if (work_place(path) / path.resolve().name).is_dir() else None
+
+
+def noted(path: Path) -> Mapping[str, Any] | None:
+    """Like :func:`unfinished`, also of a run that was killed when it had given its output the name."""
     file = work_place(path) / _RUN
-    if not (file.is_file() and (work_place(path) / path.resolve().name).is_dir()):
+    if not file.is_file():
         return None
     with told(file, "an unfinished run", "begin anew with `restart`"):
         run = table(read_json(file), "the run")
@@ -158,10 +163,10 @@ def resumable_directory(
             if len(journal):
                 ended(f"what is finished is kept in {work}: run again in the same way to go on")
             else:
-                _remove(work)
+                _remove(work, path)
             raise
         put(work / path.name, path, overwrite=overwrite)
-        _remove(work)
+        _remove(work, path)
 
 
 def _begin(work: Path, path: Path, making: Making) -> str:
@@ -191,8 +196,7 @@ def _clear(work: Path) -> None:
             entry.unlink()
 
 
-def _remove(work: Path) -> None:
+def _remove(work: Path, path: Path) -> None:
     """Remove the folder; what a disk does not let go is no error, as no run takes it for one."""
     with contextlib.suppress(OSError):
-        _clear(work)
-        work.rmdir()
+        discard(work, path)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.io.failures import lack
-from gpustitch.io.sums import summed
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.volumes.format import Access, LevelFiles, StoredVolume, VolumeFiles, VolumeFormat
 from gpustitch.io.volumes.opening import VOLUME_FORMATS
 from gpustitch.io.volumes.presence import Index, Listing, listed
@@ -21,111 +19,27 @@ from gpustitch.io.volumes.record import ARRAY_FILES, RECORD, FileRecord, Files, 
 from gpustitch.io.volumes.replaced import Unchanged
 from gpustitch.model import Box, Spacing
 from gpustitch.running.progress import SILENT, Progress, size_text
-from gpustitch.running.threads import ordered_map
+from gpustitch.show.reading import MOST_NAMED, Check, Damages, Found, Read, read_all, read_file, reason
 
-_MOST_NAMED = 20
-_MB = 1_000_000
 _BLOCK = 1024  # voxels along y and x that are read at a time where files are not known
 _UNIT = Spacing(1, 1, 1)  # of volumes that state none: voxels are read all the same
-
-_Found = tuple[int, str]  # bytes of a file or box that was read, and what is wrong with it
-_Read = Callable[[], _Found]
-
-
-@dataclass
-class _Damages:
-    """What is damaged: the first in words, and how many there are."""
-
-    named: list[str] = field(default_factory=list)
-    n: int = 0
-
-    def add(self, text: str, n: int = 1) -> None:
-        """One more, or ``n`` that a text tells of."""
-        if len(self.named) < _MOST_NAMED:
-            self.named.append(text)
-        self.n += n
-
-    def add_files(self, level: LevelFiles, flags: npt.NDArray[np.bool_], text: str) -> None:
-        """Files on a level's grid, each in words of its own."""
-        n = int(flags.sum())
-        for index in np.argwhere(flags)[:_MOST_NAMED].tolist() if n else ():
-            self.add(f"{level.folder / level.naming.name(tuple(index))} {text}")
-        self.n += max(0, n - _MOST_NAMED)
-
-    @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
-        """Take the error of something damaged for a damage."""
-        try:
-            yield
-        except (DamagedInputError, InputMissingError) as error:
-            if (lacking := lack(error)) is not None:
-                raise lacking from error
-            self.add(str(error))
-
-
-@dataclass(frozen=True)
-class VolumeCheck:
-    """What was found of a volume.
-
-    Attributes
-    ----------
-    path
-        Its folder.
-    n_levels, n_files, n_bytes
-        Levels, files that were read, and their bytes. No files are counted of a format whose chunks share files in a
-        way of its own; bytes are then those of voxels.
-    n_absent
-        Chunks, or shards, without a file that nobody knows to be lost.
-    are_summed
-        Whether sizes and checksums of all files are recorded.
-    damages, n_damages
-        The first damages, in words; how many there are.
-    """
-
-    path: Path
-    n_levels: int
-    n_files: int
-    n_bytes: int
-    n_absent: int
-    are_summed: bool
-    damages: tuple[str, ...]
-    n_damages: int
-
-    @property
-    def lines(self) -> Iterator[str]:
-        """For people: a line, and one for each damage that is named."""
-        files = f"{self.n_files} files, " if self.n_files else ""
-        levels = "1 level" if self.n_levels == 1 else f"{self.n_levels} levels"
-        yield f"{self.path}: {files}{size_text(self.n_bytes)}, {levels}: {self._verdict}"
-        yield from (f"  {text}" for text in self.damages)
-        if self.n_damages > len(self.damages):
-            yield f"  and {self.n_damages - len(self.damages)} more"
-
-    @property
-    def _verdict(self) -> str:
-        if self.n_damages:
-            return f"DAMAGED in {self.n_damages} places" if self.n_damages > 1 else "DAMAGED"
-        if self.are_summed:
-            return "whole, as written"
-        absent = f"; {self.n_absent} files of chunks are not there: they are empty or lost" if self.n_absent else ""
-        return f"all chunks decode{absent}; no checksums are recorded"
 
 
 @dataclass
 class _Work:
     """What is to be read of a volume."""
 
-    damages: _Damages = field(default_factory=_Damages)
-    reads: list[Iterable[_Read]] = field(default_factory=list)
+    damages: Damages = field(default_factory=Damages)
+    reads: list[Iterable[Read]] = field(default_factory=list)
     n_levels: int = 0
     n_files: int = 0
     n_bytes: int = 0  # to be read
     n_bytes_read: int = 0
-    n_absent: int = 0
-    are_summed: bool = True
+    n_absent: int = 0  # files that nobody knows to be lost
+    are_summed: bool = True  # sizes and checksums of all files are recorded
 
 
-def check_volume(path: Path, n_workers: int, progress: Progress = SILENT) -> VolumeCheck:
+def check_volume(path: Path, n_workers: int, progress: Progress = SILENT) -> Check:
     """Read every file of the volume in folder ``path``, and decode every chunk; on ``n_workers`` threads.
 
     Memory is that of a chunk for each thread, and of a number for each file. Damage is counted, and no error.
@@ -146,30 +60,27 @@ def check_volume(path: Path, n_workers: int, progress: Progress = SILENT) -> Vol
             read_record(path)  # names the marks that are lost
             raise DamagedInputError(f"{path} has lost what describes it; copy the volume again")
         _plan(path, format, work)
-    n_bytes = work.n_bytes_read + _read_all(work, n_workers, progress, str(path))
-    with work.damages.told():
-        unchanged.check()
     damages = work.damages
-    are_summed = work.are_summed and work.n_levels > 0
-    return VolumeCheck(
-        path, work.n_levels, work.n_files, n_bytes, work.n_absent, are_summed, tuple(damages.named), damages.n
-    )
+    reads = (read for of_level in work.reads for read in of_level)
+    label = f"Verifying {path}"
+    n_bytes = work.n_bytes_read + read_all(reads, damages, work.n_bytes, n_workers, progress, label)
+    with damages.told():
+        unchanged.check()
+    return Check(path, _extent(work, n_bytes), _verdict(work), tuple(damages.named), damages.n)
 
 
-def _read_all(work: _Work, n_workers: int, progress: Progress, label: str) -> int:
-    """Do the reads, and count their bytes."""
-    n_bytes = 0
-    progress.start(label, -(-work.n_bytes // _MB), "MB")
-    try:
-        reads = (read for of_level in work.reads for read in of_level)
-        for n_read, text in ordered_map(lambda read: read(), reads, n_workers):
-            progress.advance((n_bytes + n_read) // _MB - n_bytes // _MB)
-            n_bytes += n_read
-            if text:
-                work.damages.add(text)
-    finally:
-        progress.finish()
-    return n_bytes
+def _extent(work: _Work, n_bytes: int) -> str:
+    """How much was read; of a format whose chunks share files in a way of its own, bytes are those of voxels."""
+    files = f"{work.n_files} files, " if work.n_files else ""
+    levels = "1 level" if work.n_levels == 1 else f"{work.n_levels} levels"
+    return f"{files}{size_text(n_bytes)}, {levels}"
+
+
+def _verdict(work: _Work) -> str:
+    if work.are_summed:
+        return "whole, as written"
+    absent = f"; {work.n_absent} files of chunks are not there: they are empty or lost" if work.n_absent else ""
+    return f"all chunks decode{absent}; no checksums are recorded"
 
 
 def _plan(path: Path, format: VolumeFormat, work: _Work) -> None:
@@ -195,7 +106,7 @@ def _plan(path: Path, format: VolumeFormat, work: _Work) -> None:
 
 def _is_damaged(path: Path, expected: tuple[int, int], work: _Work) -> bool:
     """Whether a small file is not as it was written, which is then told."""
-    n_bytes, text = _read_file(path, expected)
+    n_bytes, text = read_file(path, expected)
     work.n_files += 1
     work.n_bytes_read += n_bytes
     if text:
@@ -233,11 +144,11 @@ def _plan_level(format: VolumeFormat, volume: VolumeFiles, number: int, record: 
 
 
 def _opened(
-    format: VolumeFormat, volume: VolumeFiles, number: int, damages: _Damages, *, is_complete: bool
+    format: VolumeFormat, volume: VolumeFiles, number: int, damages: Damages, *, is_complete: bool
 ) -> StoredVolume | None:
     """The level as all commands open it; None if that is refused, or if users would have to choose a channel."""
     place, level = (volume.folder / volume.levels[0], 0) if volume.is_part else (volume.folder, number)
-    telling = damages if is_complete else _Damages()  # what it lacks is told already
+    telling = damages if is_complete else Damages()  # what it lacks is told already
     with telling.told(), contextlib.suppress(ParameterError):
         return format.open(place, Access(_UNIT, level, allow_missing=not is_complete))
     return None
@@ -255,9 +166,9 @@ def _compare(level: LevelFiles, listing: Listing, known: Files | None, work: _Wo
     if missing.any() and not there.any():
         damages.add(f"{folder} holds none of its {missing.sum()} files of chunks", int(missing.sum()))
     else:
-        damages.add_files(level, missing, "is not there")
+        _add_files(damages, level, missing, "is not there")
     if known is not None:
-        damages.add_files(level, there & ~known.there, "was not written with the volume")
+        _add_files(damages, level, there & ~known.there, "was not written with the volume")
         n_others, example = listing.n_outside + listing.n_others, listing.outside or listing.other
         if n_others:
             damages.add(f"{folder} holds {n_others} other files, such as {example}, not written with it", n_others)
@@ -265,6 +176,14 @@ def _compare(level: LevelFiles, listing: Listing, known: Files | None, work: _Wo
         damages.add(f"{folder} holds {listing.doubled} of one chunk")
     if listing.n_broken:
         damages.add(f"{folder}: {listing.n_broken} names, such as {listing.broken}, lead to no file", listing.n_broken)
+
+
+def _add_files(damages: Damages, level: LevelFiles, flags: npt.NDArray[np.bool_], text: str) -> None:
+    """Files on a level's grid, each in words of its own."""
+    n = int(flags.sum())
+    for index in np.argwhere(flags)[:MOST_NAMED].tolist() if n else ():
+        damages.add(f"{level.folder / level.naming.name(tuple(index))} {text}")
+    damages.n += max(0, n - MOST_NAMED)
 
 
 def _size(level: LevelFiles, listing: Listing) -> int:
@@ -282,42 +201,13 @@ def _place(level: LevelFiles, kinds: npt.NDArray[np.uint8], index: Index) -> Pat
 
 def _level_reads(
     level: LevelFiles, kinds: npt.NDArray[np.uint8], expected: Files | None, opened: StoredVolume | None
-) -> Iterator[_Read]:
+) -> Iterator[Read]:
     """A read of each file of a level that has a kind."""
     for index in np.ndindex(*kinds.shape):
         if kinds[index]:
             of_file = None if expected is None else (int(expected.n_bytes[index]), int(expected.crc32[index]))
             decode = functools.partial(level.decode, index, opened)
-            yield functools.partial(_read_file, _place(level, kinds, index), of_file, decode)
-
-
-def _read_file(path: Path, expected: tuple[int, int] | None, decode: Callable[[], None] = lambda: None) -> _Found:
-    """Compare a file with its size and checksum, if they are known, and decode its chunks."""
-    n_bytes = 0
-    try:
-        n_bytes, crc32 = (path.stat().st_size, 0) if expected is None else summed(path)
-        if n_bytes == 0:
-            return n_bytes, f"{path} is empty"
-        if expected is not None and n_bytes != expected[0]:
-            return n_bytes, f"{path} has {n_bytes} bytes, but was written with {expected[0]}"
-        if expected is not None and crc32 != expected[1]:
-            return n_bytes, f"{path} is not as it was written: its CRC-32 is {crc32:08x}, not {expected[1]:08x}"
-        decode()
-    except FileNotFoundError:
-        return 0, f"{path} is not there"
-    except OSError as error:
-        return n_bytes, _reason(error, path)
-    return n_bytes, ""
-
-
-def _reason(error: OSError, path: Path | None = None) -> str:
-    """What is wrong with a file or box, in words that name ``path``; raises what the machine lacks."""
-    if (lacking := lack(error)) is not None:
-        raise lacking from error
-    text = str(error) if isinstance(error, DamagedInputError) else f"cannot be read: {error.strerror or error}"
-    if path is None or str(path) in text:
-        return text
-    return f"{path}: {text}" if isinstance(error, DamagedInputError) else f"{path} {text}"
+            yield functools.partial(read_file, _place(level, kinds, index), of_file, decode)
 
 
 def _plan_blocks(path: Path, format: VolumeFormat, work: _Work) -> None:
@@ -333,8 +223,8 @@ def _plan_blocks(path: Path, format: VolumeFormat, work: _Work) -> None:
         work.reads.append(functools.partial(_read_block, level, block) for block in blocks)
 
 
-def _read_block(volume: StoredVolume, block: Box) -> _Found:
+def _read_block(volume: StoredVolume, block: Box) -> Found:
     try:
         return volume.read(block).nbytes, ""
     except OSError as error:
-        return 0, _reason(error)
+        return 0, reason(error)

@@ -9,8 +9,10 @@ import pytest
 from gpustitch.errors import InputMissingError
 from gpustitch.io import partial
 from gpustitch.io.leftovers import leftovers, remove
-from gpustitch.io.partial import is_there, locked_file, locked_folder, set_aside, work_place
+from gpustitch.io.manifest import Making
+from gpustitch.io.partial import locked_file, locked_folder, set_aside, work_place
 from gpustitch.io.resumable import resumable_directory
+from tests.io.test_partial import NEW, OLD, content, killed_at, replace_volume, volume
 
 pytestmark = pytest.mark.posix
 
@@ -20,36 +22,17 @@ class Killed(Exception):
 
 
 def unfinished_run(path: Path, n_parts: int = 3) -> None:
-    with pytest.raises(Killed), resumable_directory(path, {"a": 1}, ()) as run:
+    with pytest.raises(Killed), resumable_directory(path, Making({"a": 1}, ())) as run:
         for number in range(n_parts):
             (run.folder / f"{number}").write_bytes(bytes(100))
             run.journal.add(str(number), {})
         raise Killed
 
 
-def replacing_run(path: Path, monkeypatch: pytest.MonkeyPatch, how_far: int) -> None:
-    """Replace a folder, and be killed after so many renames."""
-    path.mkdir()
-    (path / "old").write_bytes(bytes(10))
-    rename, n_done = Path.rename, 0
-
-    def killed(self: Path, target: Path) -> Path:
-        nonlocal n_done
-        if n_done == how_far:
-            raise Killed
-        n_done += 1
-        return rename(self, target)
-
-    with locked_folder(path) as folder:
-        (folder / "new").write_bytes(bytes(20))
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(Path, "rename", killed)
-            patch.setattr(partial, "put", lambda *_, **__: None)  # what Ctrl-C would still do, a kill does not
-            partial_put(folder, path)
-
-
-partial_put = lambda folder, path: _put(folder, path, overwrite=True)  # noqa: E731
-_put = partial.put
+def replacing_run(path: Path) -> None:
+    with resumable_directory(path, Making({}, ()), overwrite=True) as run:
+        for name in NEW:
+            run.once(name, lambda name=name: (run.folder / name).touch() or {})
 
 
 def files(top: Path) -> set[str]:
@@ -87,7 +70,7 @@ def test_what_a_run_is_writing_stays(tmp_path: Path, locked) -> None:
 def test_a_run_that_goes_on_meanwhile_keeps_its_folder(tmp_path: Path) -> None:
     unfinished_run(tmp_path / "out")
     (found,) = leftovers(tmp_path)
-    with resumable_directory(tmp_path / "out", {"a": 1}, ()) as run:
+    with resumable_directory(tmp_path / "out", Making({"a": 1}, ())) as run:
         assert remove(found).kept == "a run is writing it"
         assert len(run.journal) == 3
     assert files(tmp_path) == {"out/0", "out/1", "out/2"}
@@ -105,22 +88,38 @@ def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.Mo
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize("how_far", [0, 1, 2, 3])
-def test_a_run_that_was_killed_while_it_replaced_a_folder(tmp_path, monkeypatch, how_far: int) -> None:
-    path = tmp_path / "v"
-    replacing_run(path, monkeypatch, how_far)
-    whole = files(tmp_path)
-    found = leftovers(tmp_path)
-    for leftover in found:
-        remove(leftover)
-    if how_far == 1:  # neither has the name
-        assert len(found) == 2 and files(tmp_path) == whole
-        assert all("a run was killed while it replaced v, which is whole in .v.replaced-" in f.kept for f in found)
-        with locked_folder(path):  # the next run puts it right
-            assert files(path) == {"new"}
-    else:
-        assert files(tmp_path) == {f"v/{'old' if how_far == 0 else 'new'}"}
-    assert is_there(path)
+@pytest.mark.parametrize("run", [replace_volume, replacing_run])
+def test_whatever_step_a_run_was_killed_at_nothing_whole_is_removed(tmp_path, monkeypatch, run) -> None:
+    n_kept = 0
+    for number in range(1, 60):
+        path = volume(tmp_path / str(number) / "v", "old")
+        was_killed = killed_at(number, monkeypatch, lambda path=path: run(path))
+        found = [remove(leftover) for leftover in leftovers(path.parent)]
+        if path.exists():
+            assert content(path) in (OLD, NEW)
+            assert content(path.parent) == ["v"] or not (path.parent / "v.work" / "run.json").exists()
+        else:  # old and new lie there whole, without a name
+            n_kept += 1
+            assert found and all("a run was killed while it replaced v, which is whole in" in of.kept for of in found)
+            run(path)
+            assert content(path) == NEW
+        if not was_killed:
+            break
+    assert n_kept and 5 < number < 59
+
+
+def test_a_removal_that_is_killed_is_gone_on_with(tmp_path, monkeypatch) -> None:
+    for number in range(1, 60):
+        top = tmp_path / str(number)
+        top.mkdir()
+        unfinished_run(top / "out")
+        was_killed = killed_at(number, monkeypatch, lambda top=top: remove(leftovers(top)[0]))
+        for leftover in leftovers(top):
+            remove(leftover)
+        assert not list(top.iterdir())
+        if not was_killed:
+            break
+    assert 5 < number < 59
 
 
 def test_a_record_that_was_set_aside_stays(tmp_path: Path) -> None:
@@ -155,23 +154,6 @@ def test_a_run_that_cannot_be_understood_stays(tmp_path: Path, text: str) -> Non
     (found,) = leftovers(tmp_path)
     assert remove(found).kept.startswith("what it was told cannot be understood")
     assert (tmp_path / "out.work" / "run.json").exists()
-
-
-def test_a_removal_that_is_killed_leaves_what_is_found_again(tmp_path, monkeypatch) -> None:
-    unfinished_run(tmp_path / "out")
-    (found,) = leftovers(tmp_path)
-
-    def killed(_: Path) -> None:
-        raise Killed
-
-    monkeypatch.setattr(partial.shutil, "rmtree", killed)
-    with pytest.raises(Killed):
-        remove(found)
-    monkeypatch.undo()
-    (found,) = leftovers(tmp_path / "out")
-    assert (found.what, found.output.name) == ("unfinished output", "out")
-    remove(found)
-    assert not list(tmp_path.iterdir())
 
 
 def test_links_to_outputs_are_followed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,8 @@ def test_what_was_written_is_whole(made: Path, name: str) -> None:
     assert f"{made / name}: {n_files} files, 1 MB, 2 levels: whole, as written\n" in said
 
 
-def damaged(data: st.DataObject, path: Path) -> Path:
-    """Damage the volume in a way; returns the file."""
+def damaged(data: st.DataObject, path: Path, surplus: Sequence[str] = NAMES) -> Path:
+    """Damage one of the files in a way, or put one called as of ``surplus`` there; returns the file."""
     file = data.draw(st.sampled_from(files(path)))
     content = file.read_bytes()
     how = data.draw(st.sampled_from(["flip", "cut", "grow", "empty", "remove", "swap", "surplus"]))
@@ -95,8 +96,8 @@ def damaged(data: st.DataObject, path: Path) -> Path:
         file.write_bytes(other.read_bytes())
         other.write_bytes(content)
     else:
-        level = data.draw(st.sampled_from(sorted(entry for entry in path.iterdir() if entry.is_dir())))
-        name = data.draw(st.sampled_from([name for name in NAMES if not (level / name).exists()]))
+        level = data.draw(st.sampled_from(sorted(entry for entry in path.iterdir() if entry.is_dir()) or [path]))
+        name = data.draw(st.sampled_from([name for name in surplus if not (level / name).exists()]))
         (level / name).parent.mkdir(parents=True, exist_ok=True)
         (level / name).write_bytes(content)
         file = level / name
@@ -132,7 +133,7 @@ def test_files_of_a_same_size_and_other_voxels_are_named(made: Path, tmp_path: P
     assert re.search(rf"  {first} is not as it was written: its CRC-32 is \w{{8}}, not \w{{8}}\n", said)
     assert f"  {second} is not" in said
     assert "2_2_2/0-8_0-8_0-8 is not there\n" in said
-    assert "error: 1 of 1 volumes are damaged" in said
+    assert "error: 1 of 1 are damaged" in said
 
 
 def test_many_damages_are_counted(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_outputs_of_the_pipeline_patterns_and_several(made: Path, tmp_path: Path
     files(tmp_path / "out-1" / "volume" / "2_2_2")[0].unlink()
     code, said = verify(tmp_path / "out-1", tmp_path / "out-2")
     assert (code, said.count("whole, as written"), said.count("DAMAGED")) == (5, 1, 1)
-    assert "1 of 2 volumes are damaged" in said
+    assert "1 of 2 are damaged" in said
     for place in (tmp_path / "out-3.log", tmp_path, tmp_path / "out-4"):
         code, said = verify(tmp_path / "out-2", place)
         assert code == 4 and "whole" not in said and str(place) in said
@@ -232,7 +233,7 @@ def test_a_volume_that_is_replaced_meanwhile_is_not_whole(made: Path, tmp_path: 
 
     class Replacing(Silent):
         def start(self, label: str, total: int, unit: str) -> None:
-            assert (label, total, unit) == (str(tmp_path / "v"), 1, "MB")
+            assert (label, total, unit) == (f"Verifying {tmp_path / 'v'}", 1, "MB")
             (tmp_path / "v" / RECORD).rename(tmp_path / "old")
             shutil.copy(tmp_path / "old", tmp_path / "v" / RECORD)
 

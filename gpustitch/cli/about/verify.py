@@ -9,7 +9,9 @@ from gpustitch.show.verify import VerifyOptions, verified
 
 @command_of
 def command(options: VerifyOptions, progress: TerminalProgress) -> None:
-    """Read volumes back: every file is there, is as it was written, and every chunk decodes. Exit code 5 if not.
+    """Read volumes back: are all files there, as they were written, does every chunk decode? Exit code 5 if not.
+
+    Images of dcimg2tif, dcimg2jp2 and destripe are compared with the manifest beside them.
 
     Example: gpustitch verify out-488
     """
