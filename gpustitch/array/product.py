@@ -29,12 +29,13 @@ def batches(frames: Array) -> Iterator[slice]:
     return (slice(start, start + together) for start in range(0, len(frames), together))
 
 
-def matmul_rows(x: Array, matrix: Array) -> Array:
-    """``x @ matrix`` of float32 matrices (rows, n) and (n, m) as a new array."""
+def matmul_rows(x: Array, matrix: Array, out: Array | None = None) -> Array:
+    """``x @ matrix`` of float32 matrices (rows, n) and (n, m), in ``out`` or as a new array."""
     if library_of(x, matrix) != "numpy":
-        return namespace(x).matmul(x, matrix)  # type: ignore[no-any-return]
+        return namespace(x).matmul(x, matrix, out=out)  # type: ignore[no-any-return]
     (n, m), whole = matrix.shape, len(x) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
-    out = np.empty((len(x), m), np.float32)
+    if out is None:
+        out = np.empty((len(x), m), np.float32)
     shape = (whole // _ROWS_AT_ONCE, _ROWS_AT_ONCE)
     _multiply_pieces(x[:whole].reshape(*shape, n), matrix, out[:whole].reshape(*shape, m))
     _multiply_pieces(x[whole:][None], matrix, out[whole:][None])

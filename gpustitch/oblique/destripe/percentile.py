@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+from dataclasses import dataclass
+
 import numpy as np
 
 from gpustitch.array import Array, kernel
-from gpustitch.array.product import matmul_rows, product_along_rows
+from gpustitch.array.product import matmul_rows
 
-# Pixels of windows copied and sorted at once, and rows subtracted at once: both stay in a core's cache.
+# Pixels of windows copied and sorted at once, and pixels subtracted at once: both stay in a core's cache.
 _COPIED = 1 << 17
-_BAND = 16
+_BAND = 1 << 15
 _IMAGES = "images: uint8 uint16 uint32 float32"
 
 
@@ -38,19 +42,24 @@ def window_percentiles(
     fraction
         Percentile as a fraction, 0 to 1.
     """
-    columns = _runs(column_starts, column_stops, step)
-    for i, height in _runs(row_starts, row_stops, step):
-        for j, width in columns:
-            rows, down_px, across_px = row_starts[i], _gap(row_starts[i]), _gap(column_starts[j])
-            for image, result in zip(images, out, strict=True):
-                down, right = image.strides
+    # Processors select among 32-bit numbers several at a time, among shorter ones most do not.
+    wide = images.dtype if images.dtype.itemsize == 4 else np.dtype(np.uint32)
+    every = itertools.product(_phases(row_starts, row_stops, step), _phases(column_starts, column_stops, step))
+    for rows, columns in every:
+        found = np.empty((len(rows.windows), len(columns.windows)), np.float32)
+        for image, result in zip(images, out, strict=True):
+            sampled = image[rows.phase :: step, columns.phase :: step].astype(wide)
+            down, across = sampled.strides
+            for (i, height), (j, width) in itertools.product(rows.runs, columns.runs):
+                tops, lefts = rows.starts[i], columns.starts[j]
                 views = np.lib.stride_tricks.as_strided(
-                    image[rows[0] :, column_starts[j][0] :],
-                    (*result[i, j].shape, height, width),
-                    (down_px * down, across_px * right, step * down, step * right),
+                    sampled[tops[0] :, lefts[0] :],
+                    (len(tops), len(lefts), height, width),
+                    (_gap(tops) * down, _gap(lefts) * across, down, across),
                     writeable=False,
                 )
-                _percentiles_of(views, result[i, j], fraction)
+                _percentiles_of(views, found[i, j], fraction)
+            result[np.ix_(rows.windows, columns.windows)] = found
 
 
 @kernel("percentile.cu", T=_IMAGES, tile=(1, 32, 256))
@@ -70,31 +79,33 @@ def subtract_stripes(images: Array, line: Array, background: Array, out: Array, 
         Factor of the background.
     """
     _, rows, columns = images.shape
-    line_across = _blend(columns, line.shape[2], slice(0, columns))[1].T.copy()
-    background_across = _blend(columns, background.shape[2], slice(0, columns))[1].T.copy()
+    line_across = _blend(columns, line.shape[2], 0, columns)[1].T.copy()
+    background_across = _blend(columns, background.shape[2], 0, columns)[1].T.copy()
     background_across *= np.float32(weight)
-    stripes = np.empty((_BAND, columns), np.float32)
+    height = max(1, _BAND // columns)
+    stripes = np.empty((height, columns), np.float32)
     for image, along, behind, result in zip(images, line, background, out, strict=True):
         wide_background = matmul_rows(behind, background_across)
-        for start in range(0, rows, _BAND):
-            band = slice(start, min(start + _BAND, rows))
+        for start in range(0, rows, height):
+            band = slice(start, min(start + height, rows))
             stripe, counts = stripes[: band.stop - start], result[band]
-            near, blend = _blend(rows, len(along), band)
-            product_along_rows(blend @ along[near], line_across, counts, 0)
-            near, blend = _blend(rows, len(behind), band)
-            product_along_rows(blend, wide_background[near], stripe, 0)
+            near, blend = _blend(rows, len(along), band.start, band.stop)
+            matmul_rows(blend @ along[near], line_across, counts)
+            near, blend = _blend(rows, len(behind), band.start, band.stop)
+            matmul_rows(blend, wide_background[near], stripe)
             np.minimum(stripe, counts, out=stripe)
             counts[...] = image[band]
             np.minimum(stripe, counts, out=stripe)
             np.subtract(counts, stripe, out=counts)
 
 
-def _blend(length: int, count: int, part: slice) -> tuple[slice, Array]:
-    """Linear interpolation of ``count`` samples, spread evenly over ``length`` places, at the places ``part``.
+@functools.lru_cache(maxsize=1024)
+def _blend(length: int, count: int, start: int, stop: int) -> tuple[slice, Array]:
+    """Linear interpolation of ``count`` samples, spread evenly over ``length`` places, at some of the places.
 
     Returns the slice of the samples needed, and their weights (places, samples).
     """
-    at = np.arange(part.start, part.stop) * (count - 1)
+    at = np.arange(start, stop) * (count - 1)
     step = max(1, length - 1)
     lower = at // step
     near = slice(int(lower[0]), min(int(lower[-1]) + 2, count))
@@ -105,9 +116,29 @@ def _blend(length: int, count: int, part: slice) -> tuple[slice, Array]:
     return near, weights[:, : near.stop - near.start].copy()
 
 
-def _runs(starts: Array, stops: Array, step: int) -> list[tuple[slice, int]]:
-    """Runs of windows at equal distances with equally many samples, and the number of samples of each run."""
-    counts = -(-(stops - starts) // step)
+@dataclass(frozen=True)
+class _Phase:
+    """The ``windows`` along an axis that begin at one phase of the step, by number, and so share their samples.
+
+    ``starts`` counts samples. ``runs`` are of windows at equal distances with equally many samples, with that number.
+    """
+
+    phase: int
+    windows: Array
+    starts: Array
+    runs: list[tuple[slice, int]]
+
+
+def _phases(starts: Array, stops: Array, step: int) -> list[_Phase]:
+    phases = []
+    for phase in np.unique(starts % step).tolist():
+        windows = np.flatnonzero(starts % step == phase)
+        first, counts = starts[windows] // step, -(-(stops - starts)[windows] // step)
+        phases.append(_Phase(phase, windows, first, _runs(first, counts)))
+    return phases
+
+
+def _runs(starts: Array, counts: Array) -> list[tuple[slice, int]]:
     runs = []
     first = 0
     for i in range(1, len(starts) + 1):
@@ -130,13 +161,11 @@ def _percentiles_of(windows: Array, out: Array, fraction: float) -> None:
     samples = size[0] * size[1]
     lower = int(fraction * (samples - 1))
     share = fraction * (samples - 1) - lower
-    # Processors select among 32-bit numbers several at a time, among shorter ones most do not.
-    wide = windows.dtype if windows.dtype.itemsize == 4 else np.dtype(np.uint32)
     across = max(1, min(width, _COPIED // samples))
     down = max(1, _COPIED // (samples * across))
     for i in range(0, height, down):
         for j in range(0, width, across):
-            values = windows[i : i + down, j : j + across].astype(wide)
+            values = windows[i : i + down, j : j + across].copy()
             values = values.reshape(*values.shape[:2], samples)
             # With the upper of the two values in its place, the lower is the largest value before it.
             values.partition(lower + (share > 0), axis=-1)
