@@ -21,8 +21,8 @@ from gpustitch.ops.pyramid import downsample
 from gpustitch.running.inputs import Inputs
 from gpustitch.sections.positions.file import ZPositions, write_z_positions
 
-# They read little, make what they read, or are made of other stages.
-BRIEF = {"demo", "info", "view", "spacing", "pipeline"}
+# They read little, make what they read, or write nothing of what they read.
+BRIEF = {"demo", "info", "view", "spacing", "verify", "clean"}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,8 @@ def inputs(tmp_path_factory):
     rng = np.random.default_rng(0)
     frames = rng.integers(200, 2000, (24, 16, 16), np.uint16)
     write_dcimg(folder / "raw.dcimg", frames, *(24, (16, 16)))
+    (folder / "channel/0/0_0").mkdir(parents=True)
+    shutil.copy(folder / "raw.dcimg", folder / "channel/0/0_0/0.dcimg")
     for name, planes in (("images", 24), ("stack", 8)):
         (folder / name).mkdir()
         for number, plane in enumerate(frames[:planes]):
@@ -54,7 +56,10 @@ def commands(folder, out):
     oblique = ("--output", out / "v", "--levels", 1, "--device", "cpu")
     flat = ("--n-frames", 20, "--min-samples", 4, "--background", 10)
     alike = ("--range", 3, "--device", "cpu")
+    plain = ("--preset", "plain", "--no-flat", "--destripe-method", "none", "--levels", 1, "--device", "cpu")
+    raw = folder / "channel/0/0_0/0.dcimg"
     return {
+        "pipeline": ((folder / "channel", "--output", out / "p", *plain), raw, "p/provenance.json"),
         "oblique-illum-corr": (("--output", out / "flat.tif", *flat, folder / "raw.dcimg"), folder / "raw.dcimg", None),
         "dcimg2tif": (
             ("--input", folder / "raw.dcimg", "--output-pattern", out / "%d.tif"), folder / "raw.dcimg", None,

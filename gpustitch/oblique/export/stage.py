@@ -118,8 +118,9 @@ def plan_export(
     names = _named(options.output_pattern, range(options.start, options.start + n_frames), suffixes)
     # A frame that is not there leaves a hole in the numbers, which the next stage sees.
     paths = {number: path for number, path in enumerate(names) if number not in frames.absent}
-    inputs = Inputs.of([options.input], apart=paths.values())
-    manifest = Manifest(_manifest_of(options.output_pattern), Making(settings_of(options), inputs.planned))
+    listed = _manifest_of(options.output_pattern)
+    inputs = Inputs.of([options.input], apart=[*paths.values(), listed])
+    manifest = Manifest(listed, Making(settings_of(options), inputs.planned))
     _check_outputs(options, tuple(paths.values()), manifest)
     output_bytes = 0
     if left := [number for number, path in paths.items() if not (options.skip_existing and path.exists())]:
