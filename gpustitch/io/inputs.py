@@ -24,7 +24,7 @@ class Stamp:
     path
         The file, folder or glob.
     n_files
-        Number of files, those in folders below included; 0 if nothing is there. Hidden ones do not count.
+        Number of files; 0 if nothing is there. Hidden ones do not count.
     size_bytes
         Their bytes together.
     mtime_ns
@@ -59,13 +59,14 @@ class Stamp:
             )
 
 
-def stamps(paths: Iterable[str | Path], *, apart: Iterable[Path] = ()) -> tuple[Stamp, ...]:
+def stamps(paths: Iterable[str | Path], *, apart: Iterable[Path] = (), below: bool = True) -> tuple[Stamp, ...]:
     """How inputs look now, each path once; what cannot be looked at is not there.
 
-    Files and folders in ``apart``, such as outputs among the inputs, do not count.
+    Files and folders in ``apart``, such as outputs among the inputs, do not count. Folders in folders do
+    only if ``below``.
     """
     left_out = {path.absolute() for path in apart}
-    return tuple(_stamp(path, left_out) for path in dict.fromkeys(map(Path, paths)))
+    return tuple(_stamp(path, left_out, below) for path in dict.fromkeys(map(Path, paths)))
 
 
 def stamps_of(records: Any, file: Path) -> tuple[Stamp, ...]:
@@ -120,10 +121,10 @@ def _change(before: Stamp, now: Stamp | None, since: str) -> str:
     return f"{path} was rewritten since {since}: its size is the same, its time of change is not"
 
 
-def _stamp(path: Path, left_out: set[Path]) -> Stamp:
+def _stamp(path: Path, left_out: set[Path], below: bool) -> Stamp:
     n_files = size_bytes = 0
     latest = None
-    for file in _files(path):
+    for file in _files(path, below):
         if left_out and not left_out.isdisjoint((file.absolute(), *file.absolute().parents)):
             continue
         with contextlib.suppress(OSError):
@@ -133,12 +134,12 @@ def _stamp(path: Path, left_out: set[Path]) -> Stamp:
     return Stamp(path, n_files, size_bytes, latest or 0)
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path, below: bool) -> Iterator[Path]:
     """The files at a path, unsorted; none if it cannot be opened."""
     try:
         if path.is_dir():
-            yield from files_in(path, below=True, failed=lambda _: None)
+            yield from files_in(path, below=below, failed=lambda _: None)
         else:
-            yield from found_files(path, below=True, failed=lambda _: None)
+            yield from found_files(path, below=below, failed=lambda _: None)
     except (InputMissingError, OSError, ValueError):  # a name that no system takes
         return

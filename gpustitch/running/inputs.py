@@ -13,20 +13,26 @@ from gpustitch.running.progress import Progress
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage reads, as it looked when the stage was planned, and outputs that do not count as inputs."""
+    """What a stage reads, as it looked when the stage was planned, and outputs that do not count as inputs.
+
+    ``below`` says that a stage reads the folders in a folder too.
+    """
 
     planned: tuple[Stamp, ...] = ()
     apart: tuple[Path, ...] = ()
+    below: bool = True
 
     @classmethod
-    def of(cls, paths: Iterable[str | Path], *, apart: Iterable[Path] = ()) -> Self:
+    def of(cls, paths: Iterable[str | Path], *, apart: Iterable[Path] = (), below: bool = True) -> Self:
         """Inputs as they look now: call it before they are opened."""
         left_out = tuple(apart)
-        return cls(stamps(paths, apart=left_out), left_out)
+        return cls(stamps(paths, apart=left_out, below=below), left_out, below)
 
     def tell(self, progress: Progress) -> dict[str, list[str]]:
         """Warn of what has changed since the plan; returns it for the record, which is as before if nothing has."""
-        lines = changes(self.planned, stamps((stamp.path for stamp in self.planned), apart=self.apart))
+        lines = changes(
+            self.planned, stamps((stamp.path for stamp in self.planned), apart=self.apart, below=self.below)
+        )
         for line in lines:
             progress.warn(line)
         if lines:

@@ -124,6 +124,12 @@ def test_whatever_is_edited_is_told_and_nothing_else(made):
         assert {line.split(" ")[0] for line in lines} == {place for place, changed in expected.items() if changed}
 
 
+def test_folders_in_folders_count_where_they_are_read(inputs):
+    places = [inputs / "folder", inputs / "fold*", inputs / "000000.dcimg"]
+    assert [stamp.n_files for stamp in stamps(places)] == [3, 3, 1]
+    assert [stamp.n_files for stamp in stamps(places, below=False)] == [2, 0, 1]
+
+
 def test_outputs_among_inputs_do_not_count(inputs):
     places = [inputs / "folder", inputs / "000000.dcimg"]
     apart = [inputs / "folder/below", inputs / "folder/img_1.tif"]

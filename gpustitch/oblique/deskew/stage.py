@@ -171,7 +171,8 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     checked_writers(options.n_writers)
     block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
     check_apart(options.output, frame_files(options.input))
-    inputs = Inputs.of([options.input, *([options.flat] if options.flat else [])], apart=[options.output])
+    given = [options.input, *([options.flat] if options.flat else [])]
+    inputs = Inputs.of(given, apart=[options.output], below=False)
     frames = _opened(options)
     if frames.dtype.name not in _FRAME_TYPES:
         raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")

@@ -119,7 +119,7 @@ def plan_export(
     # A frame that is not there leaves a hole in the numbers, which the next stage sees.
     paths = {number: path for number, path in enumerate(names) if number not in frames.absent}
     listed = _manifest_of(options.output_pattern)
-    inputs = Inputs.of([options.input], apart=[*paths.values(), listed])
+    inputs = Inputs.of([options.input], apart=[*paths.values(), listed], below=False)
     manifest = Manifest(listed, Making(settings_of(options), inputs.planned))
     _check_outputs(options, tuple(paths.values()), manifest)
     output_bytes = 0

@@ -131,7 +131,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
         replace(fit_options, model=model)  # checks min_samples
     _check_outputs(options)
     skips = shared.checked_on_error(options.on_error)
-    inputs = Inputs.of(options.paths, apart=[options.output])
+    inputs = Inputs.of(options.paths, apart=[options.output], below=False)
     opened = (
         open_frames(path, allow_missing=options.allow_missing, skip_damaged=skips, choice=options.choice)
         for path in options.paths
