@@ -89,7 +89,7 @@ def fitting(
     found, fits = [], False
     for way, n_workers in itertools.product(ways, _halved(checked_workers(options.n_workers))):
         jobs = tuple(job.by(n_workers) for job in tiles)
-        found.append(_foreseen(replace(way, n_workers=n_workers), mosaic, jobs, held))
+        found.append(_foreseen(_by(way, n_workers), mosaic, jobs, held))
         if fits := most is None or found[-1][2].memory_bytes <= most:
             break
     asked, chosen = found[0], found[-1] if fits else min(found, key=lambda one: one[2].memory_bytes)
@@ -103,7 +103,7 @@ def fitting(
     if chosen[0].staged != asked[0].staged:
         text += "a volume of each tile is written first, as by `staged`; raise `memory_bytes` if there is more"
     elif fits:
-        text += f"it goes on with {chosen[0].n_workers} threads"
+        text += f"it goes on with {'1 thread' if chosen[0].n_workers == 1 else f'{chosen[0].n_workers} threads'}"
     else:
         text += "it may fail for want of memory"
     return *chosen, text
@@ -119,6 +119,10 @@ def _foreseen(
     planned = one_pass.foreseen(options, mosaic, tiles)
     disk_bytes = one_pass.disk_bytes(options, mosaic, tiles)
     return options, tiles, Foreseen(planned.stitch, disk_bytes, held + planned.memory_bytes)
+
+
+def _by(options: PipelineOptions, n_workers: int) -> PipelineOptions:
+    return replace(options, n_workers=n_workers, stitch=replace(options.stitch, n_workers=n_workers))
 
 
 def _halved(n: int) -> Iterator[int]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpustitch.errors import ParameterError
+from gpustitch.errors import OutputError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.model import ZYX, Box
@@ -21,9 +25,9 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES as N_JUDGED
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
 from gpustitch.oblique.mosaic.file import read_alignment
-from gpustitch.oblique.pipeline import one_pass
+from gpustitch.oblique.pipeline import foreseen, one_pass
 from gpustitch.oblique.pipeline.options import PipelineOptions
-from gpustitch.oblique.pipeline.stage import PipelineResult, plan, run
+from gpustitch.oblique.pipeline.stage import PipelinePlan, PipelineResult, plan, run
 from tests.oblique.align.test_stage import tissue
 from tests.oblique.export.test_stage import Seen
 from tests.oblique.pipeline.test_stage import COLUMNS, N_FRAMES, PIXEL, ROWS, STEP, options_of
@@ -167,10 +171,10 @@ def test_parts_of_frames_tell_positions_as_whole_frames_do(
 def test_the_disk_need_not_hold_tiles(row: Path, tmp_path: Path) -> None:
     options = options_of(row, tmp_path / "out")
     job, staged = plan(options), plan(replace(options, staged=True))
-    assert job.disk_bytes < 0.7 * staged.disk_bytes
+    assert job.foreseen.disk_bytes < 0.7 * staged.foreseen.disk_bytes
     made = run(job)
     chunks = [p for p in made.volume.rglob("*") if p.is_file() and p.suffix != ".json"]
-    assert sum(p.stat().st_size for p in chunks) <= job.disk_bytes
+    assert sum(p.stat().st_size for p in chunks) <= job.foreseen.disk_bytes
 
 
 def test_tiles_that_are_kept_are_written(row: Path, tmp_path: Path) -> None:
@@ -189,9 +193,41 @@ def test_a_brightness_that_is_given_and_estimated_is_refused_before_any_work(
         plan(replace(options, stitch=replace(options.stitch, intensity=intensity)))
 
 
-def test_too_little_memory_for_one_pass_is_said_and_tiles_are_written(row: Path, tmp_path: Path) -> None:
-    options = options_of(row, tmp_path / "out", memory_bytes=1 << 20)
-    result = run(plan(options), seen := Heard())
-    assert any("one pass over the frames takes about" in line for line in seen.warnings)
+def test_a_run_is_fitted_into_the_memory(row: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreseen, "held_bytes", lambda: 0)
+
+    def planned(n_bytes: int, **changed: Any) -> PipelinePlan:
+        return plan(options_of(row, tmp_path / "out", memory_bytes=n_bytes, **changed))
+
+    takes = {n: planned(1 << 40, n_workers=n).foreseen.memory_bytes for n in (1, 2)}
+    assert not planned(takes[2]).options.writes_tiles and planned(takes[2]).options.n_workers == 2
+    fewer = planned(takes[2] - 1)
+    assert not fewer.options.writes_tiles and fewer.options.n_workers == 1
+    assert "it goes on with 1 thread" in fewer.cautions[-1]
+    with pytest.raises(ParameterError, match=r"`memory_bytes` is 2 MB, but the run takes at least about 1\d\d MB"):
+        planned(1 << 20)
+    result = run(planned(takes[1] - 1), seen := Heard())
+    assert any("of memory, and it may take" in line and "`staged`" in line for line in seen.warnings)
     assert any("tile 1 of 2" in line for line in seen.notes) and voxels(result).any()
-    assert not plan(replace(options, output=tmp_path / "other", memory_bytes=1 << 40)).options.writes_tiles
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_what_a_run_takes_is_foreseen(row: Path, tmp_path: Path, staged: bool) -> None:
+    options = options_of(row, tmp_path / "out", staged=staged)
+    lines = list((job := plan(options)).lines())
+    assert not list(tmp_path.iterdir())
+    assert lines[0] == "reads   2 tiles, 200 frames of 60 x 32 uint16: 1 MB"
+    assert ("by stages" in lines[1]) == staged
+    assert "level 0: 32 x 96 x 131 voxels, 1 MB" in lines[3] and "the tiles where the stage puts them" in lines[2]
+    assert [line.split()[0] for line in lines[-3:]] == ["disk", "memory", "time"]
+    volume = run(job).volume
+    files = [file for file in volume.rglob("*") if file.is_file() and file.parent != volume]
+    assert len(files) <= sum(job.foreseen.volume.n_files)
+
+
+def test_a_disk_that_takes_no_more_files_is_refused(row: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_files=100, f_favail=3))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 40))
+    options = options_of(row, tmp_path / "out")
+    with pytest.raises(OutputError, match="takes 3 more; write fewer and larger ones by `shard_bytes`"):
+        plan(replace(options, stitch=replace(options.stitch, shard_bytes=0)))
