@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpustitch.errors import OutputExistsError
+from gpustitch.errors import AlignmentError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.atomic import bytes_on_disk, check_output, os_errors
 from gpustitch.io.checked import read_json, table, text, told
 from gpustitch.io.journal import Journal
@@ -22,6 +22,8 @@ from gpustitch.io.manifest import Making, making_of
 from gpustitch.io.partial import discard, flush, kept_folder, put, work_place
 
 _RUN, _JOURNAL, _SCRATCH = "run.json", "journal.jsonl", "scratch"
+# The same run would end so again.
+_ASK_FOR_OTHER_OPTIONS = (ParameterError, MosaicError, AlignmentError)
 _MOST_NAMED = 8  # differences that a message names
 
 
@@ -125,7 +127,8 @@ def resumable_directory(
 ) -> Iterator[Run]:
     """Give a directory to fill, with what an earlier run has finished; on success the directory becomes ``path``.
 
-    On an error it stays if anything is finished, and ``ended`` is told so in a line for people.
+    On an error it stays if anything is finished, and ``ended`` is told so in a line for people. It goes after errors
+    that ask for other options.
 
     Parameters
     ----------
@@ -159,8 +162,8 @@ def resumable_directory(
             with os_errors(path):
                 yield Run(work / path.name, work / _SCRATCH, journal, began)
                 flush(work / path.name)
-        except BaseException:
-            if len(journal):
+        except BaseException as error:
+            if len(journal) and not isinstance(error, _ASK_FOR_OTHER_OPTIONS):
                 ended(f"what is finished is kept in {work}: run again in the same way to go on")
             else:
                 _remove(work, path)

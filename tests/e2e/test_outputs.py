@@ -103,7 +103,7 @@ def test_tiles_that_cannot_be_linked_are_told_even_when_quiet(raw: Path, tmp_pat
 
 
 @pytest.mark.posix
-def test_a_terminated_run_leaves_nothing(raw: Path, tmp_path: Path) -> None:
+def test_a_terminated_run_keeps_what_is_finished(raw: Path, tmp_path: Path) -> None:
     frames = np.ones((2000, 64, 64), np.uint16)
     long = tmp_path / "long.dcimg"
     write_dcimg(long, frames, 2000, (64, 64))
@@ -112,10 +112,10 @@ def test_a_terminated_run_leaves_nothing(raw: Path, tmp_path: Path) -> None:
                "--destripe-method", "wavelet", "--no-flat", "--preset", "plain")  # fmt: skip
     with subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".out.partial/.volume.partial")):
+        while not (tmp_path / "out.work/out/volume/info").exists():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 143 and "terminated" in said
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["channel", "long.dcimg"]
+    assert process.returncode == 143 and "terminated" in said and "is kept in" in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["channel", "long.dcimg", "out.work"]

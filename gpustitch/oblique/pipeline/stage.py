@@ -58,6 +58,8 @@ from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
+# Values that let a run end where another value lets it go on: what it has finished until then is the same.
+_STRICT = {"on_error": "stop", "allow_missing": False, "allow_unaligned": False}
 _MOST_NAMED = 5  # damaged tiles that a message names
 
 
@@ -150,9 +152,11 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     earlier = None if options.restart else unfinished(options.output)
     if earlier is not None:  # it may have been told to go by stages, for want of memory
         options = replace(options, staged=options.staged or bool(earlier["settings"].get("staged")))
+    strict: dict[str, Any] = {}
     as_asked, inputs = options, Inputs.of(_inputs(options, mosaic))
     if earlier is not None:
-        check_same(options.output, _making(options, inputs))
+        strict = {name: value for name, value in _STRICT.items() if earlier["settings"].get(name) == value}
+        check_same(options.output, _making(replace(options, **strict), inputs))
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
     if options.channel.is_dir():
         check_outside(options.output, options.channel)
@@ -177,7 +181,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
     options, tiles, foreseen, caution = fitting(options, mosaic, tiles, may_change=earlier is None)
     check_free_space(options.output, foreseen.disk_bytes - finished_bytes(options.output), sum(foreseen.volume.n_files))
-    made = _making(as_asked, inputs, staged=options.staged)
+    made = _making(replace(as_asked, **strict), inputs, staged=options.staged)
     return PipelinePlan(
         options, mosaic, flat, making, tiles, foreseen, turned, inputs, made, (*cautions, caution)
     )  # fmt: skip
