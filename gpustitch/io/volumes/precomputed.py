@@ -205,7 +205,8 @@ def _level_files(folder: Path, scale: dict[str, Any]) -> LevelFiles:
     naming = ShardNames(scale) if scale.get("sharding") else ChunkNames(scale)
 
     def decode(index: Index, volume: StoredVolume | None) -> None:
-        for chunk in naming.chunks(index) if volume is not None else ():
-            volume.read(chunk)
+        if volume is not None:  # else it cannot be opened, which is told
+            for chunk in naming.chunks(index):
+                volume.read(chunk)
 
     return LevelFiles(folder / scale["key"], naming, False, decode)
