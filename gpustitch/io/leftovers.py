@@ -116,22 +116,28 @@ def _seen(place: Path) -> Iterator[Leftover | None]:
     # What is replaced is no longer used by the run that did it.
     with held(place) if kind != "replaced" else contextlib.nullcontext(True) as is_free:
         found = _described(kind, place, output)
-        if found is None or found.kept or is_free:
-            yield found
-        else:
-            why = "a run is writing it" if is_free is False else "nothing tells whether a run is writing it"
-            yield replace(found, kept=why)
+        if found is not None and is_free is False:
+            found = replace(found, kept="a run is writing it")
+        elif found is not None and is_free is None:
+            found = replace(found, kept=found.kept or "nothing tells whether a run is writing it")
+        yield found
 
 
 def _described(kind: str, place: Path, output: Path) -> Leftover | None:
     try:
         changed = datetime.datetime.fromtimestamp(place.lstat().st_mtime).astimezone()
-        found = Leftover(place, output, _WHAT[kind], _when(changed), 0, kept=_last(output))
+        when = changed.isoformat(sep=" ", timespec="minutes")
+        found = Leftover(place, output, _WHAT[kind], when, 0, kept=_last(output))
+    except FileNotFoundError:  # another run has just removed it
+        return None
+    try:
         if kind == "replaced":
             return found if is_replaced(place, output) else None
         return _run(found) if kind == "work" else found
-    except FileNotFoundError:  # another run has just removed it
+    except FileNotFoundError:
         return None
+    except PermissionError as error:
+        return replace(found, kept=f"it cannot be looked into ({error.strerror})")
 
 
 def _run(found: Leftover) -> Leftover | None:
@@ -159,16 +165,11 @@ def _last(output: Path) -> str:
     )
 
 
-def _when(time: datetime.datetime) -> str:
-    return time.isoformat(sep=" ", timespec="minutes")
-
-
 def _size(place: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     n_bytes = 0
-    for path in (
-        [place] if place.is_file() else (Path(root, name) for root, _, names in os.walk(place) for name in names)
-    ):
+    below = (Path(root, name) for root, _, names in os.walk(place) for name in names)
+    for path in [place] if place.is_file() else below:
         with contextlib.suppress(OSError):  # a run may be removing it
             n_bytes += path.lstat().st_size
     return n_bytes
