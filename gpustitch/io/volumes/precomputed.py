@@ -205,7 +205,7 @@ def _level_files(folder: Path, scale: dict[str, Any]) -> LevelFiles:
     naming = ShardNames(scale) if scale.get("sharding") else ChunkNames(scale)
 
     def decode(index: Index, volume: StoredVolume | None) -> None:
-        if volume is not None:  # else it cannot be opened, which is told
+        if volume is not None:
             for chunk in naming.chunks(index):
                 volume.read(chunk)
 
