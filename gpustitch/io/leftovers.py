@@ -15,6 +15,8 @@ from gpustitch.io.found import found_places
 from gpustitch.io.partial import discard, held, is_replaced, left_for, only_copies, work_place
 from gpustitch.io.resumable import n_finished, noted
 
+_WHAT = {"partial": "unfinished output", "replaced": "what an output replaced", "work": "unfinished run"}
+
 
 @dataclass(frozen=True)
 class Leftover:
@@ -70,17 +72,19 @@ def leftovers(path: Path) -> list[Leftover]:
 
 
 def remove(leftover: Leftover) -> Leftover:
-    """Remove it, unless it must be kept by now; returns it as it was then.
+    """Remove it, unless it must be kept by now; ``kept`` of what is returned says so.
 
     Raises
     ------
     OutputError
         If it cannot be removed.
     """
-    with os_errors(leftover.place), _examined(leftover.place) as now:
-        if now is not None and not now.kept:
+    with os_errors(leftover.place), _seen(leftover.place) as now:
+        if now is None:
+            return replace(leftover, kept="it is gone")
+        if not now.kept:
             discard(now.place, now.output)
-    return leftover if now is None else now
+        return replace(leftover, kept=now.kept)
 
 
 def _at(path: Path) -> Iterator[Leftover]:
@@ -89,9 +93,10 @@ def _at(path: Path) -> Iterator[Leftover]:
     for place in (*beside, *within):
         left = left_for(place)
         if left is not None and (place.parent == path or path in (place, left[1])):
-            with _examined(place) as found:
-                if found is not None:
-                    yield found
+            with _seen(place) as found:
+                pass  # no run need wait while bytes are counted
+            if found is not None:
+                yield replace(found, n_bytes=_size(place))
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -101,8 +106,8 @@ def _entries(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _examined(place: Path) -> Iterator[Leftover | None]:
-    """What a place is, which no run uses within the block unless it says so; None if it is no leftover."""
+def _seen(place: Path) -> Iterator[Leftover | None]:
+    """What a place is, without its bytes; None if it is no leftover. No run uses it within the block unless kept."""
     left = left_for(place)
     if left is None or place.is_symlink() or not place.exists():
         yield None
@@ -111,45 +116,42 @@ def _examined(place: Path) -> Iterator[Leftover | None]:
     # What is replaced is no longer used by the run that did it.
     with held(place) if kind != "replaced" else contextlib.nullcontext(True) as is_free:
         found = _described(kind, place, output)
-        if found is None or found.kept or is_free:
-            yield found
-        else:
-            why = "a run is writing it" if is_free is False else "nothing tells whether a run is writing it"
-            yield replace(found, kept=why)
+        if found is not None and is_free is False:
+            found = replace(found, kept="a run is writing it")
+        elif found is not None and is_free is None:
+            found = replace(found, kept=found.kept or "nothing tells whether a run is writing it")
+        yield found
 
 
 def _described(kind: str, place: Path, output: Path) -> Leftover | None:
     try:
-        return {"partial": _partial, "replaced": _replaced, "work": _work}[kind](place, output)
+        changed = datetime.datetime.fromtimestamp(place.lstat().st_mtime).astimezone()
+        when = changed.isoformat(sep=" ", timespec="minutes")
+        found = Leftover(place, output, _WHAT[kind], when, 0, kept=_last(output))
     except FileNotFoundError:  # another run has just removed it
         return None
+    try:
+        if kind == "replaced":
+            return found if is_replaced(place, output) else None
+        return _run(found) if kind == "work" else found
+    except FileNotFoundError:
+        return None
     except PermissionError as error:
-        return Leftover(place, output, "something", _changed(place), 0, kept=f"it cannot be read ({error.strerror})")
+        return replace(found, kept=f"it cannot be looked into ({error.strerror})")
 
 
-def _partial(place: Path, output: Path) -> Leftover:
-    return Leftover(place, output, "unfinished output", _changed(place), _size(place), kept=_last(output))
-
-
-def _replaced(place: Path, output: Path) -> Leftover | None:
-    if not is_replaced(place, output):
+def _run(found: Leftover) -> Leftover | None:
+    """A run that the pipeline goes on with; None if it is none."""
+    output = found.output
+    if work_place(output) != found.place or (n_parts := n_finished(output)) is None:
         return None
-    what = "what an output replaced"
-    return Leftover(place, output, what, _changed(place), _size(place), kept=_last(output))
-
-
-def _work(place: Path, output: Path) -> Leftover | None:
-    if work_place(output) != place or (n_parts := n_finished(output)) is None:
-        return None
-    what = "unfinished run" if (place / output.name).is_dir() else "what a finished run left"
+    what = found.what if (found.place / output.name).is_dir() else "what a finished run left"
     try:
         run = noted(output)
     except DamagedInputError:
         why = "what it was told cannot be understood, so remove it by hand"
-        return Leftover(place, output, what, _changed(place), _size(place), n_parts, why)
-    if run is None:
-        return None
-    return Leftover(place, output, what, str(run["began"]), _size(place), n_parts, _last(output))
+        return replace(found, what=what, n_parts=n_parts, kept=why)
+    return None if run is None else replace(found, what=what, since=str(run["began"]), n_parts=n_parts)
 
 
 def _last(output: Path) -> str:
@@ -163,18 +165,11 @@ def _last(output: Path) -> str:
     )
 
 
-def _changed(place: Path) -> str:
-    when = datetime.datetime.fromtimestamp(place.lstat().st_mtime).astimezone()
-    return when.isoformat(sep=" ", timespec="minutes")
-
-
 def _size(place: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
-    if not place.is_dir():
-        return place.lstat().st_size
     n_bytes = 0
-    for root, _, names in os.walk(place):
-        for name in names:
-            with contextlib.suppress(OSError):  # a run may be removing it
-                n_bytes += Path(root, name).lstat().st_size
+    below = (Path(root, name) for root, _, names in os.walk(place) for name in names)
+    for path in [place] if place.is_file() else below:
+        with contextlib.suppress(OSError):  # a run may be removing it
+            n_bytes += path.lstat().st_size
     return n_bytes

@@ -28,7 +28,9 @@ class Damages:
     n: int = 0
 
     def add(self, text: str, n: int = 1) -> None:
-        """One more, or ``n`` that a text tells of."""
+        """One more, or ``n`` that a text tells of, unless the text was added before."""
+        if text in self.named:
+            return
         if len(self.named) < MOST_NAMED:
             self.named.append(text)
         self.n += n

@@ -50,7 +50,7 @@ def verified(options: VerifyOptions, progress: Progress = SILENT) -> Iterator[st
     places = list(dict.fromkeys(place for path in options.paths for place in _places(path)))
     n_damaged = 0
     for place in places:
-        found = (check_manifest if place.is_file() else check_volume)(place, n_workers, progress)
+        found = (check_manifest if place.name.endswith(SUFFIX) else check_volume)(place, n_workers, progress)
         n_damaged += bool(found.n_damages)
         yield from found.lines
     if n_damaged:

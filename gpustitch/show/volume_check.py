@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,11 +89,12 @@ def _plan(path: Path, format: VolumeFormat, work: _Work) -> None:
     """List what is to be read, and what is not there."""
     volumes = format.files(path)
     for volume in volumes:
-        record = None
+        record, n_before = None, work.damages.n
         with work.damages.told():
             record = read_record(volume.folder, is_due=volume.is_record_due)
             if record is not None and not volume.is_part:
                 check_levels(record, volume.levels)
+        is_lost = work.damages.n > n_before
         sums = {} if record is None else _sums(record, volume)
         work.are_summed &= bool(sums)
         damaged = {name for name, of in sums.items() if _is_damaged(volume.folder / name, of, work)}
@@ -99,7 +102,7 @@ def _plan(path: Path, format: VolumeFormat, work: _Work) -> None:
             work.n_levels += 1
             if not {f"{name}/{file}" for file in ARRAY_FILES} & damaged:  # else nothing is known of its files
                 with work.damages.told():
-                    _plan_level(format, volume, number, record, work)
+                    _plan_level(format, volume, number, record, work, is_lost=is_lost)
     if not volumes:
         _plan_blocks(path, format, work)
 
@@ -120,7 +123,10 @@ def _sums(record: FileRecord, volume: VolumeFiles) -> dict[str, tuple[int, int]]
     return {name: of for name, of in record.sums.items() if not volume.is_part or name.startswith(within)}
 
 
-def _plan_level(format: VolumeFormat, volume: VolumeFiles, number: int, record: FileRecord | None, work: _Work) -> None:
+def _plan_level(
+    format: VolumeFormat, volume: VolumeFiles, number: int, record: FileRecord | None, work: _Work, *, is_lost: bool
+) -> None:
+    """List what is to be read of a level; ``is_lost`` says that there is a record, but it is damaged."""
     level = volume.level(number)
     listing = listed(level.folder, level.naming, ARRAY_FILES)
     there = listing.kinds > 0
@@ -130,8 +136,8 @@ def _plan_level(format: VolumeFormat, volume: VolumeFiles, number: int, record: 
         work.damages.add(
             f"{level.folder} has a grid of {there.shape} files (z, y, x), but {RECORD} knows {known.there.shape}"
         )
-        known = None
-    _compare(level, listing, known, work)
+        known, is_lost = None, True
+    _compare(level, listing, known, work, is_sparse=level.is_sparse or is_lost)  # nobody then knows what is due
     is_complete = work.damages.n == n_before
     opened = _opened(format, volume, number, work.damages, is_complete=is_complete)
     expected = known if known is not None and known.are_summed else None
@@ -154,11 +160,11 @@ def _opened(
     return None
 
 
-def _compare(level: LevelFiles, listing: Listing, known: Files | None, work: _Work) -> None:
+def _compare(level: LevelFiles, listing: Listing, known: Files | None, work: _Work, *, is_sparse: bool) -> None:
     """Compare a level's folder with what should be there."""
     there = listing.kinds > 0
     damages, folder = work.damages, level.folder
-    if known is None and level.is_sparse:
+    if known is None and is_sparse:
         work.n_absent += int((~there).sum())
         missing = np.zeros_like(there) if there.any() else ~there
     else:
@@ -180,18 +186,22 @@ def _compare(level: LevelFiles, listing: Listing, known: Files | None, work: _Wo
 
 def _add_files(damages: Damages, level: LevelFiles, flags: npt.NDArray[np.bool_], text: str) -> None:
     """Files on a level's grid, each in words of its own."""
-    n = int(flags.sum())
-    for index in np.argwhere(flags)[:MOST_NAMED].tolist() if n else ():
-        damages.add(f"{level.folder / level.naming.name(tuple(index))} {text}")
-    damages.n += max(0, n - MOST_NAMED)
+    for index in itertools.islice(_indices(flags), MOST_NAMED):
+        damages.add(f"{level.folder / level.naming.name(index)} {text}")
+    damages.n += max(0, int(flags.sum()) - MOST_NAMED)
+
+
+def _indices(flags: npt.NDArray[Any]) -> Iterator[Index]:
+    """Where flags are set."""
+    return (tuple(map(int, np.unravel_index(place, flags.shape))) for place in np.flatnonzero(flags))
 
 
 def _size(level: LevelFiles, listing: Listing) -> int:
     """Bytes of the files of a level."""
     n_bytes = 0
-    for index in np.argwhere(listing.kinds).tolist():
+    for index in _indices(listing.kinds):
         with contextlib.suppress(OSError):  # reading it says why
-            n_bytes += _place(level, listing.kinds, tuple(index)).stat().st_size
+            n_bytes += _place(level, listing.kinds, index).stat().st_size
     return n_bytes
 
 
@@ -203,11 +213,10 @@ def _level_reads(
     level: LevelFiles, kinds: npt.NDArray[np.uint8], expected: Files | None, opened: StoredVolume | None
 ) -> Iterator[Read]:
     """A read of each file of a level that has a kind."""
-    for index in np.ndindex(*kinds.shape):
-        if kinds[index]:
-            of_file = None if expected is None else (int(expected.n_bytes[index]), int(expected.crc32[index]))
-            decode = functools.partial(level.decode, index, opened)
-            yield functools.partial(read_file, _place(level, kinds, index), of_file, decode)
+    for index in _indices(kinds):
+        of_file = None if expected is None else (int(expected.n_bytes[index]), int(expected.crc32[index]))
+        decode = functools.partial(level.decode, index, opened)
+        yield functools.partial(read_file, _place(level, kinds, index), of_file, decode)
 
 
 def _plan_blocks(path: Path, format: VolumeFormat, work: _Work) -> None:

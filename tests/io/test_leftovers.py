@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from gpustitch.errors import InputMissingError
+from gpustitch.io import leftovers as module
 from gpustitch.io import partial
 from gpustitch.io.leftovers import leftovers, remove
 from gpustitch.io.manifest import Making
@@ -145,6 +148,22 @@ def test_what_is_of_no_run_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.finished.tif").write_text("mine")
     (tmp_path / ".work").mkdir()
     assert leftovers(tmp_path) == []
+
+
+def test_what_belongs_to_others_is_listed_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "v").mkdir()
+    set_aside(tmp_path / "v")
+    (tmp_path / "v").mkdir()
+    unfinished_run(tmp_path / "out")
+
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    for name in ("is_replaced", "noted"):
+        monkeypatch.setattr(module, name, denied)
+    found = leftovers(tmp_path)
+    assert [remove(of).kept for of in found] == 2 * ["it cannot be looked into (Permission denied)"]
+    assert all(of.place.exists() for of in found)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": {}, "began": 3}'])

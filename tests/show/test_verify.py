@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,7 @@ def test_a_volume_that_is_replaced_meanwhile_is_not_whole(made: Path, tmp_path: 
 
 
 @pytest.mark.posix
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root reads everything")
 def test_a_file_that_cannot_be_read_is_named(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "v", tmp_path / "v")
     file = files(tmp_path / "v" / "1_1_1")[0]
@@ -260,3 +261,53 @@ def test_what_the_machine_lacks_is_no_damage(made: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(precomputed_module.PrecomputedVolume, "read", read)
     with pytest.raises(ResourceError, match="memory does not suffice"):
         check_volume(made / "v", 1)
+
+
+def change_record(path: Path, **of_level: object) -> None:
+    record = json.loads((path / RECORD).read_text())
+    record["levels"]["1_1_1"] |= of_level
+    (path / RECORD).write_text(json.dumps(record))
+
+
+def without_sums(path: Path) -> None:
+    record = json.loads((path / RECORD).read_text())
+    del record["sums"]
+    (path / RECORD).write_text(json.dumps(record))
+
+
+FIRST = Path("1_1_1") / "0-8_0-8_0-8"
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize(
+    ("change", "n", "said"),
+    [
+        (lambda path: shutil.rmtree(path / "1_1_1"), 14, "1_1_1 holds none of its 14 files of chunks"),
+        (lambda path: (path / "info").unlink(), 1, "has lost info"),
+        (lambda path: (path / FIRST).replace(path / "2_2_2" / "notes"), 2, f"{FIRST} is not there"),
+        (
+            lambda path: shutil.copy(path / FIRST, path / f"{FIRST}.gz"),
+            1,
+            f"1_1_1 holds {FIRST.name} and {FIRST.name}.gz of one",
+        ),
+        (lambda path: [(path / FIRST).unlink(), (path / FIRST).symlink_to("gone")], 2, "lead to no file"),
+        (lambda path: [(path / FIRST).unlink(), (path / FIRST).mkdir()], 1, f"{FIRST} is not there"),
+        (lambda path: change_record(path, grid=[3, 3, 4]), 1, "is no record of a volume's files"),
+        (lambda path: change_record(path, grid=[9, 3, 1]), 1, "but gpustitch.files.json knows (9, 3, 1)"),
+        (lambda path: change_record(path, more=1), 1, "it has 'more', which is none of"),
+        (without_sums, 0, "all chunks decode; no checksums are recorded"),
+        (lambda path: (path / RECORD).unlink(), 17, "is not there"),  # chunks of zeros: nothing tells
+    ],
+)
+def test_each_damage_is_told(made: Path, tmp_path: Path, change: Callable[[Path], object], n: int, said: str) -> None:
+    shutil.copytree(made / "v", tmp_path / "v")
+    change(tmp_path / "v")
+    check = check_volume(tmp_path / "v", 1)
+    assert said in "\n".join(check.lines)
+    assert check.n_damages == n
+
+
+def test_zarr_in_a_zip_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr.zip").write_bytes(b"PK")
+    code, said = verify(tmp_path / "a.zarr.zip")
+    assert code == 3 and "unpack it" in said
