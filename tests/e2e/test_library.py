@@ -61,7 +61,8 @@ def beside(file: Path) -> list[Path]:
 def content(path: Path) -> Any:
     """The bytes of a file; of JSON the object, which names what was used, as if the library had been called."""
     if path.suffix == ".jsonl":
-        return sorted(path.read_text().replace("typed", "called").splitlines())  # in the order of the threads
+        lines = [json.loads(line) for line in path.read_text().replace("typed", "called").splitlines()]
+        return sorted(lines, key=lambda line: str(line.get("name", "")))  # they are in the order of the threads
     if path.suffix != ".json":
         return path.read_bytes()
     record = json.loads(path.read_text().replace("typed", "called"))

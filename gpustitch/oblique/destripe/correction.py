@@ -196,10 +196,11 @@ class Correction:
             raise ParameterError(f"pixels of {dtype} cannot keep their type, as {', '.join(_KEPT)} can; {advice}")
         return dtype.newbyteorder("=")
 
-    def apply(self, frame: Array) -> Array:
-        """The corrected frame (rows, columns), or frames (frames, rows, columns), as a new array of `result_type`.
+    def apply(self, frame: Array, room: Array | None = None) -> Array:
+        """The corrected frame (rows, columns), or frames (frames, rows, columns), as an array of `result_type`.
 
-        It is computed in float32. Whole numbers are rounded and clipped to the range of their type.
+        It is computed in float32. Whole numbers are rounded and clipped to the range of their type. The array is new,
+        or may be ``room``, of the shape (frames, rows, columns).
 
         Raises
         ------
@@ -222,8 +223,9 @@ class Correction:
         frames = frame[None] if frame.ndim == 2 else frame
         truncate = self.method == "wavelet" and self.wavelet.compat
         dark = 0.0 if self.takes_dark else self.dark
-        out = flattened(self._destriped(frames), resident(self._gain, frames), dtype, dark, truncate=truncate)
-        return out.reshape(frame.shape)
+        gain = resident(self._gain, frames)
+        out = flattened(self._destriped(frames), gain, dtype, dark, truncate=truncate, room=room)
+        return out if out is room else out.reshape(frame.shape)
 
     def check_values(self, frame: Array) -> None:
         """Refuse a frame whose values the correction would lose; raises what `apply` raises about them."""

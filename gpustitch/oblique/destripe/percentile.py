@@ -134,11 +134,11 @@ def _phases(starts: Array, stops: Array, step: int) -> list[_Phase]:
     for phase in np.unique(starts % step).tolist():
         windows = np.flatnonzero(starts % step == phase)
         first, counts = starts[windows] // step, -(-(stops - starts)[windows] // step)
-        phases.append(_Phase(phase, windows, first, _runs(first, counts)))
+        phases.append(_Phase(phase, windows, first, _runs(first.tolist(), counts.tolist())))
     return phases
 
 
-def _runs(starts: Array, counts: Array) -> list[tuple[slice, int]]:
+def _runs(starts: list[int], counts: list[int]) -> list[tuple[slice, int]]:
     runs = []
     first = 0
     for i in range(1, len(starts) + 1):
@@ -146,7 +146,7 @@ def _runs(starts: Array, counts: Array) -> list[tuple[slice, int]]:
         if regular and i - first > 1:
             regular = starts[i] - starts[i - 1] == starts[first + 1] - starts[first]
         if not regular:
-            runs.append((slice(first, i), int(counts[first])))
+            runs.append((slice(first, i), counts[first]))
             first = i
     return runs
 

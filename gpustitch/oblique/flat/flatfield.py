@@ -70,6 +70,7 @@ def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: b
     """
     is_whole = out.dtype.kind == "u"
     to_integer = np.trunc if truncate else np.rint
+    most = np.float32(np.iinfo(out.dtype).max if is_whole else np.inf)
     _, rows, columns = images.shape
     height = max(1, _BAND_PIXELS // max(1, columns))
     room = np.empty((min(height, rows), columns), np.float32)
@@ -77,13 +78,12 @@ def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: b
         for start in range(0, rows, height):
             band = slice(start, min(start + height, rows))
             values = room[: band.stop - start]
-            np.subtract(image[band], np.float32(dark), out=values)
-            np.multiply(values, gain if gain.shape[0] == 1 else gain[band], out=values)
+            light = image[band] if dark == 0 else np.subtract(image[band], np.float32(dark), out=values)
+            np.multiply(light, gain if gain.shape[0] == 1 else gain[band], out=values)
             if is_whole:
                 to_integer(values, out=values)
-                np.clip(values, np.float32(0), np.float32(np.iinfo(out.dtype).max), out=values)
-                if np.isnan(values.sum()):  # a cast would make NaN an arbitrary integer
-                    np.copyto(values, 0, where=np.isnan(values))
+                np.fmax(values, np.float32(0), out=values)  # of 0 and NaN it is 0; a cast would be arbitrary
+                np.minimum(values, most, out=values)
             np.copyto(counts[band], values, casting="unsafe")
 
 
@@ -94,13 +94,26 @@ def inverse_flat(flat: Array) -> Array:
     return xp.where(lit, 1 / xp.where(lit, flat, 1), 0).astype(np.float32)  # type: ignore[no-any-return]
 
 
-def flattened(images: Array, gain: Array, dtype: np.dtype[Any], dark: float, *, truncate: bool = False) -> Array:
-    """``(images - dark) * gain`` as a new array of any real dtype, as `flat_counts` has it.
+def flattened(
+    images: Array,
+    gain: Array,
+    dtype: np.dtype[Any],
+    dark: float,
+    *,
+    truncate: bool = False,
+    room: Array | None = None,
+) -> Array:
+    """``(images - dark) * gain`` as an array of any real dtype, as `flat_counts` has it.
 
-    ``images`` and ``gain`` are as there. What has no negative values in ``dtype`` is clipped at 0.
+    ``images`` and ``gain`` are as there. What has no negative values in ``dtype`` is clipped at 0. The array is new, or
+    is ``room`` if that has the dtype and `flat_counts` writes such.
     """
     xp = namespace(images)
-    out: Array = xp.empty(images.shape, dtype if dtype.name in _WRITTEN else np.float32)
+    out: Array
+    if room is not None and room.dtype == dtype and dtype.name in _WRITTEN:
+        out = room
+    else:
+        out = xp.empty(images.shape, dtype if dtype.name in _WRITTEN else np.float32)
     flat_counts(images, gain, out, dark, truncate)
     if dtype.kind == "f" or out.dtype == dtype:
         return out.astype(dtype, copy=False)

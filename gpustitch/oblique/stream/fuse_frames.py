@@ -243,7 +243,8 @@ def _resample_into(out: Array, source: _Source, covered: Array | None) -> None:
 def _blend_into(out: Array, sources: Sequence[_Source], shares: Sequence[Array]) -> None:
     """Write the weighted sum of several tiles frame by frame."""
     values, room, total = np.empty((3, *out.shape[1:]), np.float32)
-    is_whole = out.dtype.kind in "ui"
+    is_whole = out.dtype.kind == "u"  # so nothing is below 0
+    most = np.float32(np.iinfo(out.dtype).max if is_whole else np.inf)
     for f, part in enumerate(out):
         for number, (source, of_frames) in enumerate(zip(sources, shares, strict=True)):
             share = of_frames[f if len(of_frames) > 1 else 0]
@@ -256,7 +257,7 @@ def _blend_into(out: Array, sources: Sequence[_Source], shares: Sequence[Array])
                 np.add(total, room, out=total)
         if is_whole:
             np.rint(total, out=total)
-            np.clip(total, np.float32(0), np.float32(np.iinfo(out.dtype).max), out=total)
+            np.minimum(total, most, out=total)
         np.copyto(part, total, casting="unsafe")
 
 

@@ -95,15 +95,19 @@ class Lane:
                 part = slice(at, at + each)
                 frames = to_device(raw[part], device)
                 if self._correction is not None:
-                    frames, more = self._corrected(frames, start + at)
+                    # Kernels of a device write whole arrays alone.
+                    room = None if device.is_cuda or not self._is_local else target[part]
+                    frames, more = self._corrected(frames, start + at, room)
                     cut_off += more
+                    if frames is room:
+                        continue
                 target[part] = frames if self._is_local else frames[:, self._rows, self._columns]
         return cut_off
 
-    def _corrected(self, frames: Array, start: int) -> tuple[Array, int]:
+    def _corrected(self, frames: Array, start: int, room: Array | None) -> tuple[Array, int]:
         assert self._correction is not None
         try:
-            corrected = self._correction.apply(frames)
+            corrected = self._correction.apply(frames, room)
         except (DamagedInputError, ParameterError) as error:
             raise type(error)(f"{self.tile.name}, frames {start} to {start + len(frames) - 1}: {error}") from error
         return corrected, self._correction.n_cut_off(frames, corrected)

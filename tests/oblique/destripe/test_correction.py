@@ -155,3 +155,18 @@ def test_a_notch_too_wide_for_the_frame_is_told() -> None:
     assert "longer than 8 pixels" in usual.caution(512)
     assert Correction("wavelet", WaveletOptions(sigma1=0, sigma2=512)).caution(512) == ""
     assert Correction("lightsheet").caution(512) == ""
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int16"])
+@pytest.mark.parametrize("method", ["none", "lightsheet"])
+def test_frames_are_corrected_into_the_room_given(dtype, method):
+    frames = np.random.default_rng(4).integers(0, 120, (3, 20, 24)).astype(dtype)
+    flat = np.linspace(0.5, 1, 480, dtype=np.float32).reshape(20, 24)
+    job = Correction(method, lightsheet=LightsheetOptions(9, 12), flat=flat, dark=7)
+    around = np.full((3, 22, 30), 99, dtype)
+    room = around[:, 1:-1, 2:26]
+    found = job.apply(frames, room)
+    np.testing.assert_array_equal(found, job.apply(frames))
+    assert (found is room) == (dtype != "int16"), "a type that is computed in another is not written in place"
+    around[:, 1:-1, 2:26] = 99
+    assert (around == 99).all(), "nothing beside the room was written"
