@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def written(out: str) -> dict[str, bytes]:
     """What lies at names that begin with ``out``, without records, which name the input."""
     files = [path for path in Path().rglob("*") if path.is_file() and str(path).startswith(out)]
-    kept = [path for path in files if path.suffix not in (".json", ".npz")]
+    kept = [path for path in files if path.suffix not in (".json", ".jsonl", ".npz")]
     return {str(path).removeprefix(out).removeprefix(f"/{FOLDER}"): path.read_bytes() for path in kept}
 
 

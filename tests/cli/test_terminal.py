@@ -54,7 +54,7 @@ def test_a_run_goes_on_where_nobody_reads_its_progress(
     arguments = ["--input", str(tmp_path / "a.dcimg"), "--output-pattern", str(tmp_path / "out" / "%05d.tif")]
     assert app(["dcimg2tif", *arguments, "--n-workers", "1"], standalone_mode=False) in (None, 0)
     monkeypatch.undo()
-    written = [tifffile.imread(path) for path in sorted((tmp_path / "out").iterdir())]
+    written = [tifffile.imread(path) for path in sorted((tmp_path / "out").glob("*.tif"))]
     np.testing.assert_array_equal(written, frames)
     assert not capfd.readouterr().err
 
