@@ -104,7 +104,13 @@ def check_free_space(path: Path, needed_bytes: int, n_files: int = 0) -> None:
 
 def bytes_on_disk(path: Path) -> int:
     """Bytes that the files below a folder take; 0 if it is not there."""
-    return sum(Path(root, name).lstat().st_blocks * 512 for root, _, names in os.walk(path) for name in names)
+    total = 0
+    for root, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):  # gone meanwhile
+                status = Path(root, name).lstat()
+                total += getattr(status, "st_blocks", -(-status.st_size // 512)) * 512
+    return total
 
 
 def _size(n_bytes: int) -> str:
