@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpustitch.errors import AlignmentError, MosaicError, OutputExistsError, ParameterError
+from gpustitch.errors import AlignmentError, MosaicError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.atomic import bytes_on_disk, check_output, os_errors
 from gpustitch.io.checked import read_json, table, text, told
 from gpustitch.io.journal import Journal
@@ -22,6 +22,7 @@ from gpustitch.io.manifest import Making, making_of
 from gpustitch.io.partial import discard, flush, kept_folder, put, work_place
 
 _RUN, _JOURNAL, _SCRATCH = "run.json", "journal.jsonl", "scratch"
+_MARK = ".run.json"  # a run that has just begun, or that is dropped
 # The same run would end so again.
 _ASK_FOR_OTHER_OPTIONS = (ParameterError, MosaicError, AlignmentError)
 _MOST_NAMED = 8  # differences that a message names
@@ -153,6 +154,7 @@ def resumable_directory(
         path.parent.mkdir(parents=True, exist_ok=True)
         stack.enter_context(kept_folder(work, path))
         check_output(path, overwrite=overwrite)
+        _check_ours(work)
         if restart or unfinished(path) is None:
             _clear(work)
         check_same(path, making)
@@ -177,26 +179,35 @@ def _begin(work: Path, path: Path, making: Making) -> str:
     file = work / _RUN
     if file.exists():
         return str(unfinished(path)["began"])  # type: ignore[index]
-    (work / path.name).mkdir()
-    (work / _SCRATCH).mkdir()
     now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     run = {"began": now, **making.record}
-    partial = file.with_name(f".{file.name}")
-    partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-    flush(partial)
-    partial.rename(file)
+    marked = work / _MARK
+    marked.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    flush(marked)
+    (work / path.name).mkdir()
+    (work / _SCRATCH).mkdir()
+    marked.rename(file)
     flush(work)
     return ""
 
 
 def _clear(work: Path) -> None:
-    """Empty the folder, the description of the run first: what is left of a killed run is then no run."""
-    (work / _RUN).unlink(missing_ok=True)
-    for entry in work.iterdir():
+    """Empty the folder; wherever that is stopped, the mark says that what is left is of no use."""
+    with contextlib.suppress(FileNotFoundError):
+        (work / _RUN).replace(work / _MARK)
+    for entry in sorted(work.iterdir(), key=lambda entry: entry.name == _MARK):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def _check_ours(work: Path) -> None:
+    """Raise OutputError if the folder holds anything, but no run of ours has begun there."""
+    if any(work.iterdir()) and not any((work / name).is_file() for name in (_RUN, _MARK)):
+        raise OutputError(
+            f"{work} is where the output is to be made, but holds something else; move it, or choose another output"
+        )
 
 
 def _remove(work: Path, path: Path) -> None:

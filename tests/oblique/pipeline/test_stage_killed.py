@@ -67,7 +67,7 @@ def child(options: PipelineOptions, kill_at: int, results: Any) -> None:
 @pytest.fixture(scope="module")
 def processes() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload(["tests.oblique.pipeline.test_one_pass"])  # by its full name, unlike this module
     return context
 
 
@@ -199,6 +199,17 @@ def test_a_run_may_begin_anew(ended: PipelineOptions) -> None:
     assert not any("going on with an unfinished run" in note for note in heard.notes)
     assert result.stitched.spacing.x_um == 1.5
     assert not work_place(ended.output).exists()
+
+
+def test_a_folder_of_others_is_left_alone(row: Path, tmp_path: Path) -> None:
+    options = small_files(row, tmp_path / "out", restart=True)
+    other = tmp_path / "out.work" / "out"
+    other.mkdir(parents=True)
+    (other / "mine.txt").write_text("mine")
+    for changed in (options, replace(options, restart=False)):
+        with pytest.raises(OutputError, match="holds something else; move it"):
+            run(plan(changed))
+    assert (other / "mine.txt").read_text() == "mine"
 
 
 def test_nothing_is_kept_of_a_run_that_finished_nothing(
