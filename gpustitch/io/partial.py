@@ -30,6 +30,8 @@ _PARTIAL = re.compile(r"^\.(.+)\.partial(?:-\w+)?$")
 _REPLACED = re.compile(r"^\.(.+)\.replaced-\w{8}$")
 _REMOVED = "removed"  # what was replaced, once it need no longer be whole
 _WORK = ".work"
+# Files of the folder where an output is made over several runs: of a run, and of one that begins or is dropped.
+RUN, MARK = "run.json", ".run.json"
 
 
 def work_place(path: Path) -> Path:
@@ -43,10 +45,15 @@ def final_place(path: Path) -> Path:
     parts: list[str] = []
     for part in path.parts:
         part = _PARTIAL.sub(r"\1", part)
-        if parts and parts[-1] == part + _WORK:
+        if parts and parts[-1] == part + _WORK and is_work(Path(*parts)):
             parts.pop()
         parts.append(part)
     return Path(*parts)
+
+
+def is_work(folder: Path) -> bool:
+    """Whether a folder is one where an output is made over several runs."""
+    return any((folder / name).is_file() for name in (RUN, MARK))
 
 
 def left_for(place: Path) -> tuple[Literal["partial", "replaced", "work"], Path] | None:

@@ -19,10 +19,9 @@ from gpustitch.io.atomic import bytes_on_disk, check_output, os_errors
 from gpustitch.io.checked import read_json, table, text, told
 from gpustitch.io.journal import Journal
 from gpustitch.io.manifest import Making, making_of
-from gpustitch.io.partial import discard, flush, kept_folder, put, work_place
+from gpustitch.io.partial import MARK, RUN, discard, flush, is_work, kept_folder, put, work_place
 
-_RUN, _JOURNAL, _SCRATCH = "run.json", "journal.jsonl", "scratch"
-_MARK = ".run.json"  # a run that has just begun, or that is dropped
+_JOURNAL, _SCRATCH = "journal.jsonl", "scratch"
 # The same run would end so again.
 _ASK_FOR_OTHER_OPTIONS = (ParameterError, MosaicError, AlignmentError)
 _MOST_NAMED = 8  # differences that a message names
@@ -71,7 +70,7 @@ def unfinished(path: Path) -> Mapping[str, Any] | None:
 
 def noted(path: Path) -> Mapping[str, Any] | None:
     """Like :func:`unfinished`, also of a run that was killed when it had given its output the name."""
-    file = work_place(path) / _RUN
+    file = work_place(path) / RUN
     if not file.is_file():
         return None
     with told(file, "an unfinished run", "begin anew with `restart`"):
@@ -106,7 +105,7 @@ def check_same(path: Path, making: Making) -> None:
     run = unfinished(path)
     if run is None:
         return
-    differences = making_of(run, work_place(path) / _RUN).differences(making)
+    differences = making_of(run, work_place(path) / RUN).differences(making)
     if not differences:
         return
     more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
@@ -176,12 +175,12 @@ def resumable_directory(
 
 def _begin(work: Path, path: Path, making: Making) -> str:
     """Note the run if it is the first; returns when that one began, empty if it is this."""
-    file = work / _RUN
+    file = work / RUN
     if file.exists():
         return str(unfinished(path)["began"])  # type: ignore[index]
     now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     run = {"began": now, **making.record}
-    marked = work / _MARK
+    marked = work / MARK
     marked.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     flush(marked)
     (work / path.name).mkdir()
@@ -194,8 +193,8 @@ def _begin(work: Path, path: Path, making: Making) -> str:
 def _clear(work: Path) -> None:
     """Empty the folder; wherever that is stopped, the mark says that what is left is of no use."""
     with contextlib.suppress(FileNotFoundError):
-        (work / _RUN).replace(work / _MARK)
-    for entry in sorted(work.iterdir(), key=lambda entry: entry.name == _MARK):
+        (work / RUN).replace(work / MARK)
+    for entry in sorted(work.iterdir(), key=lambda entry: entry.name == MARK):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
@@ -204,7 +203,7 @@ def _clear(work: Path) -> None:
 
 def _check_ours(work: Path) -> None:
     """Raise OutputError if the folder holds anything, but no run of ours has begun there."""
-    if any(work.iterdir()) and not any((work / name).is_file() for name in (_RUN, _MARK)):
+    if any(work.iterdir()) and not is_work(work):
         raise OutputError(
             f"{work} is where the output is to be made, but holds something else; move it, or choose another output"
         )

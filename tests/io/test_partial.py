@@ -16,7 +16,7 @@ import pytest
 
 from gpustitch.errors import OutputError, OutputExistsError
 from gpustitch.io.atomic import atomic_directory, atomic_file
-from gpustitch.io.partial import fcntl
+from gpustitch.io.partial import RUN, fcntl, final_place
 
 _CALLS = ("rename", "replace", "link", "unlink", "rmdir", "mkdir")  # what changes names, in `os`
 
@@ -278,3 +278,14 @@ def test_a_second_run_waits_for_nothing_that_a_killed_run_holds(tmp_path: Path, 
     with manager(tmp_path / "out") as partial:
         (partial / "mine" if partial.is_dir() else partial).write_text("mine")
     assert content(tmp_path / "out") == ["mine"] and content(tmp_path) == ["out"]
+
+
+def test_the_final_place_of_an_unfinished_output_is_told(tmp_path: Path) -> None:
+    work = tmp_path / "out.work"
+    (work / "out").mkdir(parents=True)
+    # A folder that only has such a name is none of ours.
+    assert final_place(work / "out" / "a") == work / "out" / "a"
+    (work / RUN).write_text("{}")
+    assert final_place(work / "out" / "a") == tmp_path / "out" / "a"
+    assert final_place(work / "other") == work / "other"
+    assert final_place(tmp_path / ".v.partial" / "a") == tmp_path / "v" / "a"
