@@ -5,8 +5,9 @@ from __future__ import annotations
 from gpustitch.cli.build import command_of
 from gpustitch.cli.oblique.old_scripts import LogLevel
 from gpustitch.cli.terminal import TerminalProgress
+from gpustitch.oblique.fuse.jobs import run_resumed
 from gpustitch.oblique.fuse.options import StitchTreeOptions
-from gpustitch.oblique.fuse.stage import plan_tree, run
+from gpustitch.oblique.fuse.stage import plan_tree
 
 
 @command_of
@@ -20,4 +21,4 @@ def command(options: StitchTreeOptions, progress: TerminalProgress, *, log_level
     """
     job = plan_tree(options.source, options.stitch)
     progress.note(job.summary)
-    run(job, progress)
+    run_resumed(job, progress)

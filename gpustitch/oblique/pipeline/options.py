@@ -19,6 +19,7 @@ from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.fuse.options import VOLUME as VOLUME_PANEL
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.running import options as shared
+from gpustitch.running.resumed import restart
 
 FLAT, ALIGNMENT, TILES, VOLUME, PROVENANCE = "flat.tiff", "align.json", "tiles", "volume", "provenance.json"
 
@@ -36,15 +37,12 @@ _FILLED_IN = (
     "n_workers",
     "n_writers",
     "overwrite",
+    "restart",
     "device",
     "device_memory_bytes",
     "allow_missing",
     "on_error",
     "choice",
-)
-# What a run may change without another result: an unfinished one is gone on with all the same.
-OF_THE_RUN = frozenset(
-    {"output", "overwrite", "dry_run", "restart", "n_workers", "n_writers", "memory_bytes", "device_memory_bytes"}
 )
 _FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_90", "flip_ud", "memory_bytes")
 
@@ -173,9 +171,7 @@ class PipelineOptions:
     dry_run: bool = option(
         False, help="Only say what the run will take: files, disk, memory, and time by a trial run of a few frames."
     )
-    restart: bool = option(
-        False, help="Drop what an unfinished run has left in OUTPUT.work; else this run goes on with it."
-    )
+    restart: bool = restart()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     preset: Preset = option(

@@ -14,14 +14,14 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Device, choose_device
+from gpustitch.array import choose_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output, check_outside
 from gpustitch.io.found import one_place
 from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.manifest import Making
-from gpustitch.io.provenance import plain, provenance, write_json
+from gpustitch.io.provenance import provenance, write_json
 from gpustitch.io.resumable import check_same, finished_bytes, resumable_directory, unfinished
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels
@@ -42,7 +42,6 @@ from gpustitch.oblique.pipeline.foreseen import Foreseen, fitting
 from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
-    OF_THE_RUN,
     ORIENTATIONS,
     PROVENANCE,
     TILES,
@@ -56,6 +55,7 @@ from gpustitch.oblique.pipeline.work import Work, check_alignment
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.resumed import making_of, tell
 from gpustitch.running.threads import checked_workers
 
 # Values that let a run end where another value lets it go on: what it has finished until then is the same.
@@ -156,7 +156,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     as_asked, inputs = options, Inputs.of(_inputs(options, mosaic))
     if earlier is not None:
         strict = {name: value for name, value in _STRICT.items() if earlier["settings"].get(name) == value}
-        check_same(options.output, _making(replace(options, **strict), inputs))
+        check_same(options.output, making_of(replace(options, **strict), options.device, inputs))
     check_apart(options.output, (tile.path for tile in mosaic.tiles))
     if options.channel.is_dir():
         check_outside(options.output, options.channel)
@@ -181,7 +181,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
     options, tiles, foreseen, caution = fitting(options, mosaic, tiles, may_change=earlier is None)
     check_free_space(options.output, foreseen.disk_bytes - finished_bytes(options.output), sum(foreseen.volume.n_files))
-    made = _making(replace(as_asked, **strict), inputs, staged=options.staged)
+    made = making_of(replace(as_asked, **strict), options.device, inputs, staged=options.staged)
     return PipelinePlan(
         options, mosaic, flat, making, tiles, foreseen, turned, inputs, made, (*cautions, caution)
     )  # fmt: skip
@@ -210,8 +210,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         restart=options.restart,
         ended=progress.warn,
     ) as unit:
-        if unit.began:
-            progress.note(f"going on with an unfinished run of {unit.began}: {len(unit.journal)} parts of it are there")
+        tell(unit, progress)
         flat, flat_record = flat_used(options, (plan.flat, plan.illumination), unit, progress)
         judged, destriping = judged_correction(unit, options.correction, plan.tiles, progress)
         correction = replace(judged, flat=flat)
@@ -239,21 +238,6 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         correction = replace(correction, wavelet=correction.wavelet.completed)
     options = replace(options, channel=one_place(options.channel), correction=correction)
     return settled(options, device, checked_workers(options.n_workers))
-
-
-def _making(options: PipelineOptions, inputs: Inputs, **settings: Any) -> Making:
-    """What the result depends on."""
-    device = options.device
-    kind = "cuda" if isinstance(device, Device) and device.is_cuda else "cpu"
-    return Making({**_of_result(plain(options)), "device": kind, **settings}, inputs.planned)
-
-
-def _of_result(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _of_result(value) if isinstance(value, dict) else value
-        for name, value in options.items()
-        if name not in OF_THE_RUN
-    }
 
 
 def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:

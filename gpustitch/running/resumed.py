@@ -1,0 +1,47 @@
+"""Volumes that are made over several runs: what a result depends on, and what to say when one is gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpustitch.array import Device
+from gpustitch.io.manifest import Making
+from gpustitch.io.provenance import plain
+from gpustitch.io.resumable import Run
+from gpustitch.model.options import option
+from gpustitch.running.inputs import Inputs
+from gpustitch.running.progress import Progress
+
+# What a run may change without another result: an unfinished one is gone on with all the same.
+_OF_THE_RUN = frozenset(
+    {"output", "overwrite", "dry_run", "restart", "n_workers", "n_writers", "memory_bytes", "device_memory_bytes"}
+)
+
+
+def restart() -> Any:
+    """Whether a run begins anew where an unfinished one has left something."""
+    return option(False, help="Drop what an unfinished run has left in OUTPUT.work; else this run goes on with it.")
+
+
+def making_of(options: Any, device: object, inputs: Inputs, **settings: Any) -> Making:
+    """What a result depends on: options but those of the run alone, the kind of device, and the inputs.
+
+    ``settings`` add to the options, or replace some.
+    """
+    kind = "cuda" if isinstance(device, Device) and device.is_cuda else "cpu"
+    return Making({**_of_result(plain(options)), "device": kind, **settings}, inputs.planned)
+
+
+def tell(run: Run, progress: Progress) -> None:
+    """Say that an unfinished run is gone on with, if one is."""
+    if run.began:
+        progress.note(f"going on with an unfinished run of {run.began}: {len(run.journal)} parts of it are there")
+
+
+def _of_result(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _of_result(value) if isinstance(value, dict) else value
+        for name, value in options.items()
+        if name not in _OF_THE_RUN
+    }
