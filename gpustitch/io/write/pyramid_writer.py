@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import math
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -144,8 +143,7 @@ class PyramidWriter(ABC):
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
         self._journal = journal
         self._states = [FileStates(level_shape(self.shape, n), unit) for n, unit in enumerate(self.file_shapes)]
-        largest = max(min(math.prod(s.unit), math.prod(s.shape)) for s in self._states)
-        self._unfinished = Unfinished(self.dtype, largest)
+        self._unfinished = Unfinished(self.dtype)
         self._lock = threading.Lock()  # for the attributes below
         self._given: set[ZYX] = set()
         self._closed = False

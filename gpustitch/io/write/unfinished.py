@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from gpustitch.model import ZYX, Box
 
+_MOST_FREE = 4  # arrays kept for files that are begun later
+
 
 @dataclass
 class _Pending:
@@ -29,12 +31,10 @@ class Unfinished:
     ----------
     dtype
         Type of the voxels.
-    largest
-        Voxels of the largest file.
     """
 
-    def __init__(self, dtype: np.dtype[Any], largest: int) -> None:
-        self._dtype, self._largest = dtype, largest
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
         self._lock = threading.Lock()  # for the attributes below
         self._pending: dict[tuple[int, ZYX], _Pending] = {}
         self._free: list[npt.NDArray[Any]] = []
@@ -66,8 +66,11 @@ class Unfinished:
 
     def free(self, voxels: npt.NDArray[Any]) -> None:
         """Take back an array that :meth:`add` or :meth:`drained` gave, once nothing reads it any more."""
+        base = voxels
+        while isinstance(base.base, np.ndarray):
+            base = base.base
         with self._lock:
-            self._free.append(voxels)
+            self._free = [*self._free, base][-_MOST_FREE:]
 
     def close(self) -> None:
         """Give the memory back."""
@@ -83,12 +86,10 @@ class Unfinished:
             yield key[0], pending.box, pending.voxels
 
     def _zeros(self, file: Box) -> npt.NDArray[Any]:
-        if not self._free:
-            flat = np.zeros(self._largest, self._dtype)
-            return flat[: file.size].reshape(file.shape)
-        base = self._free.pop()
-        while isinstance(base.base, np.ndarray):
-            base = base.base
-        voxels = base[: file.size].reshape(file.shape)
+        fits = [number for number, flat in enumerate(self._free) if file.size <= flat.size <= 2 * file.size]
+        if not fits:
+            return np.zeros(file.shape, self._dtype)
+        flat = self._free.pop(min(fits, key=lambda number: self._free[number].size)).reshape(-1)
+        voxels = flat[: file.size].reshape(file.shape)
         voxels.fill(0)
         return voxels
