@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gpustitch.errors import GpustitchError, OutputError, OutputExistsError, ParameterError
+from gpustitch.io.found import root_of
 from gpustitch.io.partial import (
     final_place,
     flush,
@@ -35,9 +36,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """
     if not overwrite and is_there(path):
         raise OutputExistsError(f"{path} exists already; choose another output, or `overwrite` replaces it")
-    parent = path.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
+    parent = root_of(path.absolute().parent)
     if not parent.is_dir():
         raise OutputError(f"{path} cannot be created: {parent} is not a directory")
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -83,9 +82,7 @@ def check_free_space(path: Path, needed_bytes: int, n_files: int = 0) -> None:
 
     What an unfinished run has left at ``path`` counts as free.
     """
-    parent = path.absolute()
-    while not parent.exists():
-        parent = parent.parent
+    parent = root_of(path.absolute())
     if final_place(path) != path:
         needed_bytes -= bytes_on_disk(path)
     free = shutil.disk_usage(parent).free

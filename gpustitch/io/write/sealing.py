@@ -45,11 +45,6 @@ class FileStates:
         """The voxels of a file."""
         return Box.of_shape(self.unit, [i * n for i, n in zip(index, self.unit, strict=True)]).intersect(self._whole)
 
-    def are_done(self, box: Box) -> bool:
-        """Whether all files that hold part of a box are done."""
-        z, y, x = (slice(a // n, -(-b // n)) for a, b, n in zip(box.start, box.stop, self.unit, strict=True))
-        return bool(self.is_done[z, y, x].all())
-
     def done(self, index: ZYX, n_bytes: int, crc32: int) -> None:
         """Note a finished file; ``n_bytes`` is 0 for one of zeros, which is not there."""
         self.files.there[index] = n_bytes > 0

@@ -13,6 +13,7 @@ import numpy as np
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file
 from gpustitch.io.images.files import read_image
+from gpustitch.io.partial import flush
 from gpustitch.io.provenance import plain
 from gpustitch.io.resumable import Run
 from gpustitch.model import Mosaic
@@ -100,6 +101,7 @@ def _made(
             if unlit := float((given == 0).mean()):
                 progress.warn(f"{options.flat} is 0 in {100 * unlit:.2g} % of its pixels: so are the voxels there")
             shutil.copyfile(options.flat, folder / FLAT)
+            flush(folder / FLAT)
         return given, None
     making = replace(making, options=replace(making.options, output=folder / FLAT, overwrite=True))
     try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpustitch.errors import ParameterError
+from gpustitch.io.found import root_of
 from gpustitch.io.frames.opening import Slice
 from gpustitch.io.frames.readable import Readable
 from gpustitch.io.partial import work_place
@@ -28,8 +29,9 @@ from gpustitch.running.memory import held_bytes, most_bytes
 from gpustitch.running.progress import size_text
 from gpustitch.running.threads import checked_workers
 
-# Frames that are read, corrected, fused and written to see how long one takes.
-_TRIED_FRAMES = 64
+# Frames that are read, corrected, fused and written to see how long one takes. The ends of a tile cost more than its
+# middle, so that a trial, most of which are ends, says too much rather than too little.
+_TRIED_FRAMES = 128
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,13 @@ class Foreseen:
         way = "by stages, after a volume of each tile" if options.writes_tiles else "in one pass over the frames"
         yield f"fuses   {way}"
         yield from self._of_volume(options)
-        free, n_files = shutil.disk_usage(_existing(options.output)).free, sum(self.volume.n_files)
+        free, n_files = shutil.disk_usage(root_of(options.output.absolute())).free, sum(self.volume.n_files)
         yield f"disk    at most {size_text(self.disk_bytes)} in {_files(n_files)}; {size_text(free)} are free"
         most = most_bytes(options.memory_bytes)
         allowed = "" if most is None else f"; it may take {size_text(most)}"
         yield f"memory  about {size_text(self.memory_bytes)}{allowed}"
         duration = _duration(n_frames * _seconds_per_frame(options, tiles))
-        yield f"time    about {duration} for the pass over the frames; flat field and alignment come before it"
+        yield f"time    at most about {duration} for the pass over the frames; flat field and alignment come before it"
 
     def _of_volume(self, options: PipelineOptions) -> Iterator[str]:
         spacing = " x ".join(f"{um:.4g}" for um in self.volume.spacing.zyx_um)
@@ -136,13 +138,6 @@ def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count:,} files"
 
 
-def _existing(path: Path) -> Path:
-    path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return path
-
-
 def _seconds_per_frame(options: PipelineOptions, tiles: tuple[DeobliquePlan, ...]) -> float:
     """Seconds for one frame of a run, by a run over a few frames from the middle of the longest tile."""
     job = max(tiles, key=lambda job: job.scan.n_frames)
@@ -154,7 +149,7 @@ def _seconds_per_frame(options: PipelineOptions, tiles: tuple[DeobliquePlan, ...
         correction = replace(correction, wavelet=correction.wavelet.completed)
     scan = replace(job.scan, n_frames=n_frames, absent=())
     tile = ObliqueTile(frames, scan, None if correction.is_identity else correction, device=job.device)
-    parent = _existing(work_place(options.output).parent)
+    parent = root_of(work_place(options.output).parent)
     with tempfile.TemporaryDirectory(prefix=f".{options.output.name}.trial-", dir=parent) as folder:
         stitching = replace(options.stitch, output=Path(folder, VOLUME))
         plan = stream.plan(PlacedMosaic((PlacedVolume("trial", tile, (0.0, 0.0, 0.0)),), tile.spacing), stitching)

@@ -15,10 +15,9 @@ from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
-from gpustitch.oblique.fuse.options import Intensity, TreeOptions
-from gpustitch.oblique.mosaic.placing import PlacedMosaic, place_opened
+from gpustitch.oblique.fuse.options import Intensity
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
-from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of
+from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream.stage import StreamPlan
 from gpustitch.running.memory import part_of
@@ -31,17 +30,17 @@ _COMPARED_BYTES = 1 << 30
 
 def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
     """Bound on the disk space that the run needs: tiles lie as the stage or the given alignment says, or almost so."""
-    placed = _placed(options, mosaic, _volumes(tiles, None), options.align_file)
+    at = placed(options, mosaic, _volumes(tiles, None), options.align_file)
     is_sure = options.align_file is not None or len(tiles) == 1
-    z, y, x = (n + (0 if is_sure else off) for n, off in zip(placed.shape, options.matching.search_px, strict=True))
-    return stitch.output_bytes(placed, (z, y, x), tiles[0].dtype, options.stitch)
+    z, y, x = (n + (0 if is_sure else off) for n, off in zip(at.shape, options.matching.search_px, strict=True))
+    return stitch.output_bytes(at, (z, y, x), tiles[0].dtype, options.stitch)
 
 
 def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> StreamPlan:
     """The fusion, with the tiles where the stage or the given alignment puts them."""
     correction = None if options.correction.is_identity else options.correction
-    placed = _placed(options, mosaic, _volumes(tiles, correction), options.align_file)
-    return stream.plan(placed, replace(options.stitch, output=place_of(options.output), overwrite=True))
+    at = placed(options, mosaic, _volumes(tiles, correction), options.align_file)
+    return stream.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True))
 
 
 def made(work: Work, progress: Progress) -> Made:
@@ -55,16 +54,10 @@ def made(work: Work, progress: Progress) -> Made:
         _find_unreadable(work.tiles, progress)
     correction = None if work.correction.is_identity else work.correction
     alignment, said, intensity = _compare(work, correction, progress)
-    placed = _placed(options, mosaic, _volumes(work.tiles, correction), alignment)
-    source = TreeOptions(
-        options.channel,
-        alignment,
-        x_step_um=options.x_step_um,
-        z_offset=options.z_offset,
-        negative_y=options.negative_y,
-    )
+    at = placed(options, mosaic, _volumes(work.tiles, correction), alignment)
+    source = tree_of(options, options.channel, alignment)
     stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
-    stitched = stream.run(stream.plan(placed, stitching, source=source), progress, work.run.journal)
+    stitched = stream.run(stream.plan(at, stitching, source=source), progress, work.run.journal)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
         for line in of_tile.lines():
@@ -83,7 +76,7 @@ def _compare(work: Work, correction: Correction | None, progress: Progress) -> t
     if intensity.is_estimated:
 
         def estimate() -> dict[str, Any]:
-            seen = _placed(options, mosaic, _compared(work.tiles, correction, options.memory_bytes), alignment).tiles
+            seen = placed(options, mosaic, _compared(work.tiles, correction, options.memory_bytes), alignment).tiles
             n_workers = checked_workers(options.n_workers)
             return {"last_to_first": stitch.estimated_last_to_first(seen, intensity, n_workers, progress)}
 
@@ -116,19 +109,6 @@ def _tile(
         near_enough=near_enough,
         device=job.device,
         name=str(job.options.input),
-    )
-
-
-def _placed(
-    options: PipelineOptions, mosaic: Mosaic, volumes: Sequence[ObliqueTile], alignment: Path | None
-) -> PlacedMosaic:
-    return place_opened(
-        mosaic,
-        volumes,
-        alignment=alignment,
-        x_step_um=options.x_step_um,
-        z_offset=options.z_offset,
-        negative_y=options.negative_y,
     )
 
 

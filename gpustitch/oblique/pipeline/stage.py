@@ -299,7 +299,6 @@ def _tile_options(options: PipelineOptions, mosaic: Mosaic, orientation: Orienta
             correction=options.correction,
             levels=1,
             shard_bytes=0,  # read once, by windows, and removed
-            flush=options.keep_tiles,
             allow_missing=options.allow_missing,
             on_error=options.on_error,
             choice=options.choice,

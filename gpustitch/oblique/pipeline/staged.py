@@ -15,11 +15,9 @@ from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
-from gpustitch.oblique.fuse.options import TreeOptions
 from gpustitch.oblique.fuse.stage import StitchPlan
-from gpustitch.oblique.mosaic.placing import place_opened
 from gpustitch.oblique.pipeline.options import TILES, VOLUME, PipelineOptions
-from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of
+from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.running.progress import Progress
 
 
@@ -33,15 +31,8 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
 def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> StitchPlan:
     """The fusion, with the tiles where the stage or the given alignment puts them."""
     volumes = [ObliqueTile(job.frames, job.scan, job.correction) for job in tiles]
-    placed = place_opened(
-        mosaic,
-        volumes,
-        alignment=options.align_file,
-        x_step_um=options.x_step_um,
-        z_offset=options.z_offset,
-        negative_y=options.negative_y,
-    )
-    return stitch.plan(placed, replace(options.stitch, output=place_of(options.output), overwrite=True))
+    at = placed(options, mosaic, volumes, options.align_file)
+    return stitch.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True))
 
 
 def made(work: Work, progress: Progress) -> Made:
@@ -57,13 +48,7 @@ def made(work: Work, progress: Progress) -> Made:
 
         lost[tile.name] = Lost.of_facts(work.run.once(f"tile/{tile.name}", deobliqued))
     alignment, said = aligned(work, progress, tree=trees)
-    tree = TreeOptions(
-        trees,
-        alignment,
-        x_step_um=options.x_step_um,
-        z_offset=options.z_offset,
-        negative_y=options.negative_y,
-    )
+    tree = tree_of(options, trees, alignment)
     stitching = replace(options.stitch, output=folder / VOLUME, overwrite=True)
     stitched = stitch.run(stitch.plan_tree(tree, stitching), progress, work.run.journal)
     return Made(stitched, said, lost)

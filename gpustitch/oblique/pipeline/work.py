@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.io.frames.readable import Lost
-from gpustitch.io.partial import work_place
+from gpustitch.io.partial import flush, work_place
 from gpustitch.io.resumable import Run
 from gpustitch.model import Mosaic, Volume
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew.stage import DeobliquePlan
+from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.fuse.options import TreeOptions
 from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
-from gpustitch.oblique.mosaic.placing import check_aligned, check_angle
+from gpustitch.oblique.mosaic.placing import PlacedMosaic, check_aligned, check_angle, place_opened
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME, PipelineOptions
 from gpustitch.running.progress import Progress
 
@@ -51,6 +53,31 @@ class Made:
 def place_of(output: Path) -> Path:
     """Where the volume of an output lies while it is made."""
     return work_place(output) / output.name / VOLUME
+
+
+def placed(
+    options: PipelineOptions, mosaic: Mosaic, volumes: Sequence[ObliqueTile], alignment: Path | None
+) -> PlacedMosaic:
+    """The tiles where an alignment, or else the stage, puts them."""
+    return place_opened(
+        mosaic,
+        volumes,
+        alignment=alignment,
+        x_step_um=options.x_step_um,
+        z_offset=options.z_offset,
+        negative_y=options.negative_y,
+    )
+
+
+def tree_of(options: PipelineOptions, folder: Path, alignment: Path | None) -> TreeOptions:
+    """The tiles below a folder, and how they are placed."""
+    return TreeOptions(
+        folder,
+        alignment,
+        x_step_um=options.x_step_um,
+        z_offset=options.z_offset,
+        negative_y=options.negative_y,
+    )
 
 
 def check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:
@@ -95,6 +122,7 @@ def _align(
     options = work.options
     if options.align_file is not None:
         shutil.copyfile(options.align_file, target)
+        flush(target)
         size = read_alignment(target).voxel_size_um
         if size is not None:
             progress.note(f"tile positions and the y voxel size, {size:.4f} um, are those of {options.align_file}")
