@@ -1,18 +1,21 @@
 """What an unfinished run has finished so far: a file of one JSON line for each unit of work.
 
-A line is written when all of its unit is on the disk. A line that a killed run did not end is none.
+A line is written when all of its unit is on the disk. A line that a killed run did not end is none. Other processes
+that work for the run write journals of their own, in a folder beside it, which it takes over.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from gpustitch.io.checked import table, told
+from gpustitch.io.partial import flush
 
 _ADVICE = "remove it, and begin anew"
 
@@ -26,6 +29,13 @@ class Journal:
     ----------
     path
         The journal's file.
+    known
+        Units that another process has finished.
+
+    Attributes
+    ----------
+    is_part
+        Whether other processes finish units of the same run at the same time: a :meth:`part` of its journal.
 
     Raises
     ------
@@ -33,27 +43,44 @@ class Journal:
         If there is a file that is no journal.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.path = path
+        self.is_part = known is not None
         self._lock = threading.Lock()
-        self._units: dict[str, Mapping[str, Any]] = {}
+        self._units: dict[str, Mapping[str, Any]] = dict(known or {})
         if path.exists():
-            kept = self._read()
+            units, kept = _read(path)
+            self._units |= units
             with path.open("r+b") as file:
                 file.truncate(kept)
         self._file = path.open("a", encoding="utf-8")
+        if not self.is_part:
+            self.join()
 
-    def _read(self) -> int:
-        """Take over the units of an earlier run; returns the length of the lines that are whole."""
-        kept = 0
-        with told(self.path, "the work of an unfinished run", _ADVICE), self.path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                unit = table(json.loads(line), "a line")
-                self._units[str(unit["unit"])] = table(unit["facts"], "facts")
-                kept += len(line)
-        return kept
+    @property
+    def units(self) -> Mapping[str, Mapping[str, Any]]:
+        """All finished units and their facts."""
+        with self._lock:
+            return dict(self._units)
+
+    def new_part(self) -> Path:
+        """A place for the journal of another process that works for this run."""
+        folder = parts_of(self.path)
+        folder.mkdir(exist_ok=True)
+        return folder / f"{uuid.uuid4().hex}.jsonl"
+
+    def join(self) -> None:
+        """Take over what other processes have noted; they must have ended."""
+        folder = parts_of(self.path)
+        parts = sorted(folder.glob("*.jsonl"))
+        for part in parts:
+            for unit, facts in _read(part)[0].items():
+                if unit not in self._units:
+                    self.add(unit, facts)
+        if parts:
+            flush(self.path)
+            for part in parts:
+                part.unlink()
 
     def __len__(self) -> int:
         return len(self._units)
@@ -77,3 +104,22 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def parts_of(path: Path) -> Path:
+    """The folder of the journals that other processes of a run keep, beside its journal at ``path``."""
+    return path.with_name("parts")
+
+
+def _read(path: Path) -> tuple[dict[str, Mapping[str, Any]], int]:
+    """The units in a journal, and the length of the lines that are whole."""
+    units: dict[str, Mapping[str, Any]] = {}
+    kept = 0
+    with told(path, "the work of an unfinished run", _ADVICE), path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            unit = table(json.loads(line), "a line")
+            units[str(unit["unit"])] = table(unit["facts"], "facts")
+            kept += len(line)
+    return units, kept

@@ -22,6 +22,8 @@ _BAND_BYTES = 1 << 18
 class StoredFile:
     """An open file that is read at given places; may be read from several threads.
 
+    Another process that gets it opens the file again.
+
     Raises
     ------
     OSError
@@ -32,6 +34,9 @@ class StoredFile:
         self.path = path
         self._lock = threading.Lock()
         self._file = path.open("rb", buffering=0)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        return type(self), (self.path,)
 
     def __enter__(self) -> Self:
         return self

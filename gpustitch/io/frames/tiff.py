@@ -91,6 +91,12 @@ class TiffPagesOfFiles(Stack):
         for file in dict.fromkeys(file for file, _ in pages):
             self._checked(file, types)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
     def _checked(self, file: Path, types: Sequence[str]) -> TiffPages:
         opened = TiffPages(file, types)
         if opened.shape[1:] != self.shape[1:] or opened.dtype != self.dtype:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from gpustitch.io.windows import StoredArray, StoredFile
 
 class TiffPlanes:
     """Planes of one TIFF, all of one size and type; may be read from several threads.
+
+    Another process that gets them opens the file again.
 
     A description may count more or fewer planes, and name other files: what lies in the file counts.
 
@@ -64,6 +66,9 @@ class TiffPlanes:
                 stored = self.dtype.newbyteorder(self._file.byteorder)
                 self._file.close()
                 self._stored = StoredArray(StoredFile(path), at, stored, (self.count, *self.shape), "page")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        return type(self), (self.path,)
 
     def read(self, index: int) -> npt.NDArray[Any]:
         """A plane, as a new array."""

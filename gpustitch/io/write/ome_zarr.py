@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -83,11 +82,11 @@ class OmeZarrWriter(PyramidWriter):
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
         image = multiscales(self.path.name.split(".")[0], self.spacing, self.levels, self.origin_um)
         if self.version == "0.4":
-            _write_json(folder / ".zgroup", {"zarr_format": 2})
-            _write_json(folder / ".zattrs", {"multiscales": [{"version": "0.4", **image}], RECORD_KEY: RECORD})
+            self._describe(folder / ".zgroup", {"zarr_format": 2})
+            self._describe(folder / ".zattrs", {"multiscales": [{"version": "0.4", **image}], RECORD_KEY: RECORD})
         else:
             attributes = {"ome": {"version": self.version, "multiscales": [image]}, RECORD_KEY: RECORD}
-            _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+            self._describe(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
         return {str(level): self._create_level(folder / str(level), level, context) for level in range(self.levels)}
 
     def _file(self, level: int, index: ZYX) -> str:
@@ -178,10 +177,6 @@ def _whole(chunk: ZYX, shape: ZYX) -> ZYX:
     """``shape``, each axis rounded up to whole chunks."""
     z, y, x = (-(-n // c) * c for c, n in zip(chunk, shape, strict=True))
     return z, y, x
-
-
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def origin_along_axes_um(affine_lps_mm: Floats) -> tuple[float, float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -59,7 +58,7 @@ class PrecomputedWriter(PyramidWriter):
                 scale["sharding"] = precomputed_sharding(
                     shape, self.chunk_shape, self.dtype.itemsize, self.shard_bytes, encoding
                 )
-        (folder / "info").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+        self._describe(folder / "info", info)
         self._folders = [folder / scale["key"] for scale in info["scales"]]
         for level in self._folders:
             level.mkdir(exist_ok=True)

@@ -87,7 +87,8 @@ class PyramidWriter(ABC):
         Write chunks of zeros too, for readers to which a missing chunk is an error.
     journal
         Where each finished file is noted. Files that an earlier run has noted are kept: :meth:`missing` tells which
-        blocks are to come. The folder is then ``path`` from the beginning, and stays if an error ends the run.
+        blocks are to come. The folder is then ``path`` from the beginning, and stays if an error ends the run. With a
+        part of a journal this writes into a volume that another process has begun and will finish.
 
     Raises
     ------
@@ -141,7 +142,7 @@ class PyramidWriter(ABC):
         self._flush = flush
         self._sidecar = sidecar
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
-        self._journal = journal
+        self._is_part = journal is not None and journal.is_part
         self._states = [FileStates(level_shape(self.shape, n), unit) for n, unit in enumerate(self.file_shapes)]
         self._unfinished = Unfinished(self.dtype)
         self._lock = threading.Lock()  # for the attributes below
@@ -166,13 +167,17 @@ class PyramidWriter(ABC):
             self._whole = WholeFiles(
                 self._states, self._ledger, self._in_flight, self._store, write_empty=write_empty, seal=flush
             )
-            self._ledger.resume([self._folder / key for key in self._keys])
-            self._feed()
+            self.go_on()
             self._stack = stack.pop_all()
 
     @abstractmethod
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
         """Write the description of the volume into the empty folder; the levels' tensorstores (z, y, x) by folder."""
+
+    def _describe(self, file: Path, content: Mapping[str, Any]) -> None:
+        """Write a description of the volume, unless another process has done so."""
+        if not self._is_part:
+            file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def checked_files(cls, codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
@@ -195,6 +200,12 @@ class PyramidWriter(ABC):
         ``may_refer`` says that the voxels stay as they are; otherwise they are copied.
         """
         return self._levels[level][box.slices()].write(voxels, can_reference_source_data_indefinitely=may_refer)
+
+    def go_on(self) -> None:
+        """Take over the files that the journal knows; call it before any block is given."""
+        self._unfinished.close()
+        self._ledger.resume([self._folder / key for key in self._keys])
+        self._feed()
 
     def blocks(self) -> Iterator[Box]:
         """All blocks of the volume, in the order that completes coarse chunks soonest (a Morton curve).
@@ -280,6 +291,8 @@ class PyramidWriter(ABC):
             if error is not None:
                 raise error
             self._in_flight.raise_failure()
+            if self._is_part:
+                return
             with os_errors(self.path):
                 write_record(self._folder, self._record())
                 if self._flush:
@@ -293,6 +306,8 @@ class PyramidWriter(ABC):
                 flush(Path(root, name))
 
     def _finish(self) -> None:
+        if self._is_part:  # files that are not whole are made of finer ones, when all of these are there
+            return
         if self._sidecar is not None:
             (self._folder / SIDECAR).write_text(json.dumps(self._sidecar, indent=1) + "\n", encoding="utf-8")
         for level, file, voxels in self._unfinished.drained():

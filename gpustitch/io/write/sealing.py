@@ -85,11 +85,16 @@ class Ledger:
         self._failed = failed
 
     def resume(self, folders: Iterable[Path]) -> None:
-        """Take over the finished files that the journal knows, and remove all others from the levels' folders."""
+        """Take over the finished files that the journal knows, and remove all others from the levels' folders.
+
+        Where other processes write the volume too, nothing is removed.
+        """
         if self._journal is None:
             return
         for (level, state), folder in zip(enumerate(self._states), folders, strict=True):
             kept = {self._place(level, index) for index in np.ndindex(*state.grid) if self._is_kept(level, index)}
+            if self._journal.is_part:
+                continue
             for root, _, names in os.walk(folder):
                 for path in (Path(root, name) for name in names if name not in ARRAY_FILES):
                     if path not in kept:

@@ -66,7 +66,8 @@ class ObliqueTile:
     interpolation. So a box equals the same box of the volume that ``dcimg2oblique`` writes. A correction that
     destripes needs whole frames: the last corrected frames are kept in ``cache``. With ``near_enough`` only so much of
     a frame is corrected as the filter reaches around a box: for comparison, not for the volume. Several threads may
-    read at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when they are first read.
+    read at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when they are first read. Another
+    process that gets the tile has a cache of its own.
 
     Parameters
     ----------
@@ -123,6 +124,12 @@ class ObliqueTile:
         self._near_enough, self._device = near_enough, device
         self._name = f"{name}: " if name else ""
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": None, "_key": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _cache=FrameCache(), _key=object(), _lock=threading.Lock())
 
     @property
     def coverage(self) -> Coverage:

@@ -1,0 +1,71 @@
+"""Parts of a mosaic that are swept without each other: whole files of the finest level, by bands or along the sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.model import ZYX, Box
+
+# Frames that two neighbours along the sheet both need may be so much of all, at most: they are read and corrected twice.
+_MOST_TWICE = 0.15
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Bands of the mosaic, and of these the files that begin at ``first <= f < stop`` of the sheet."""
+
+    bands: tuple[Box, ...]
+    first: float = -math.inf
+    stop: float = math.inf
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """What files and blocks ask of a cut: ``file_shape`` has whole blocks and whole files, ``drift`` is the sheet's."""
+
+    file_shape: ZYX
+    drift: npt.NDArray[np.int64]
+    n_columns: int
+
+    def begin(self, box: Box) -> int:
+        """Where along f the file begins that holds a box of blocks."""
+        depth, _, width = self.file_shape
+        z, x = box.start[0] // depth * depth, box.start[2] // width * width
+        return x - int(self.drift[z])
+
+    def units(self, bands: Sequence[Box], n: int, *, by_bands: bool) -> tuple[Unit, ...]:
+        """At most ``n`` units of about the same size.
+
+        Bands that are read alone make units ``by_bands``. Otherwise all bands are cut along the sheet, into so few parts
+        that little is read twice.
+        """
+        if by_bands:
+            n = min(n, len(bands))
+            cuts = [round(k * len(bands) / n) for k in range(n + 1)]
+            return tuple(Unit(tuple(bands[a:b])) for a, b in zip(cuts, cuts[1:], strict=False))
+        first, stop = -int(self.drift.max()), self.n_columns
+        depth, _, width = self.file_shape
+        twice = width + int(np.ptp(self.drift[:depth]))
+        n = max(1, min(n, 1 + int(_MOST_TWICE * (stop - first) / twice)))
+        ends = [-math.inf, *(first + k * (stop - first) / n for k in range(1, n)), math.inf]
+        return tuple(Unit(tuple(bands), a, b) for a, b in zip(ends, ends[1:], strict=False))
+
+
+class PartTarget:
+    """A target that takes the blocks of one unit alone; the others count as given."""
+
+    def __init__(self, target: Any, unit: Unit, cutting: Cutting) -> None:
+        self._unit, self._cutting = unit, cutting
+        self._missing = target.missing
+        self.write, self.skip = target.write, target.skip
+
+    def missing(self, box: Box) -> Iterator[Box]:
+        """The parts of a box of blocks that are to be given."""
+        if self._unit.first <= self._cutting.begin(box) < self._unit.stop:
+            yield from self._missing(box)
