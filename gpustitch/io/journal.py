@@ -63,16 +63,23 @@ class Journal:
         with self._lock:
             return dict(self._units)
 
-    def new_part(self) -> Path:
-        """A place for the journal of another process that works for this run."""
-        folder = parts_of(self.path)
+    @property
+    def parts(self) -> Path:
+        """The folder of the journals of other processes that work for this run."""
+        folder = _parts_of(self.path)
         folder.mkdir(exist_ok=True)
-        return folder / f"{uuid.uuid4().hex}.jsonl"
+        return folder
+
+    @classmethod
+    def part(cls, parts: Path, known: Mapping[str, Mapping[str, Any]]) -> Self:
+        """A new journal in the folder ``parts`` of a run of which the units ``known`` are finished, and those there."""
+        for path in parts.glob("*.jsonl"):
+            known = {**known, **_read(path)[0]}
+        return cls(parts / f"{uuid.uuid4().hex}.jsonl", known)
 
     def join(self) -> None:
         """Take over what other processes have noted; they must have ended."""
-        folder = parts_of(self.path)
-        parts = sorted(folder.glob("*.jsonl"))
+        parts = journals_of(self.path)[1:]
         for part in parts:
             for unit, facts in _read(part)[0].items():
                 if unit not in self._units:
@@ -106,8 +113,12 @@ class Journal:
         self._file.close()
 
 
-def parts_of(path: Path) -> Path:
-    """The folder of the journals that other processes of a run keep, beside its journal at ``path``."""
+def journals_of(path: Path) -> list[Path]:
+    """The journal of a run at ``path``, then those of other processes that work for it."""
+    return [path, *sorted(_parts_of(path).glob("*.jsonl"))]
+
+
+def _parts_of(path: Path) -> Path:
     return path.with_name("parts")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from gpustitch.errors import AlignmentError, MosaicError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.atomic import bytes_on_disk, check_output, os_errors
 from gpustitch.io.checked import read_json, table, text, told
-from gpustitch.io.journal import Journal, parts_of
+from gpustitch.io.journal import Journal, journals_of
 from gpustitch.io.manifest import Making, making_of
 from gpustitch.io.partial import MARK, RUN, discard, flush, is_work, kept_folder, put, work_place
 
@@ -92,7 +92,7 @@ def n_finished(path: Path) -> int | None:
     if not journal.is_file():
         return None
     n = 0
-    for file in (journal, *parts_of(journal).glob("*.jsonl")):
+    for file in journals_of(journal):
         with file.open("rb") as lines:
             n += sum(line.endswith(b"\n") for line in lines)
     return n

@@ -92,9 +92,7 @@ def _started(job: Job[T]) -> Iterator[subprocess.Popen[bytes]]:
             process.stdin.close()
 
 
-def _listen(
-    number: int, process: subprocess.Popen[bytes], messages: queue.SimpleQueue[tuple[int, str, Any]]
-) -> None:
+def _listen(number: int, process: subprocess.Popen[bytes], messages: queue.SimpleQueue[tuple[int, str, Any]]) -> None:
     """Pass on what a process tells, until it ends."""
     assert process.stdout is not None
     with process.stdout as stream:

@@ -21,7 +21,7 @@ def main() -> None:
     os.dup2(2, 1)  # for whatever else is printed
     sys.path[:] = pickle.load(sys.stdin.buffer)
     job = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_parent, args=(sys.stdin.buffer,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     told = _Told(out)
     try:
         content = job(told.advance)
@@ -64,7 +64,7 @@ def _picklable(error: Exception) -> Exception:
     return error
 
 
-def _end_with_parent(stream: IO[bytes]) -> None:
+def _end_with_parent() -> None:
     """Wait until the process that started this one is no more, however it ended; then end at once."""
-    stream.read()
+    os.read(0, 1)  # not through the buffer, whose lock would keep Python from ending
     os._exit(1)

@@ -66,8 +66,8 @@ class ObliqueTile:
     interpolation. So a box equals the same box of the volume that ``dcimg2oblique`` writes. A correction that
     destripes needs whole frames: the last corrected frames are kept in ``cache``. With ``near_enough`` only so much of
     a frame is corrected as the filter reaches around a box: for comparison, not for the volume. Several threads may
-    read at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when they are first read. Another
-    process that gets the tile has a cache of its own.
+    read at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when they are first read.
+    Another process that gets the tile has a cache of its own.
 
     Parameters
     ----------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gpustitch.errors import MosaicError
 from gpustitch.io.journal import Journal
@@ -12,7 +14,7 @@ from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, shard_shape, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import Box, part_axis
+from gpustitch.model import ZYX, Box, part_axis
 from gpustitch.oblique.deskew.sweep import HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import cut_off_text, working_bytes
@@ -20,22 +22,35 @@ from gpustitch.oblique.fuse import stage as fuse
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
+from gpustitch.oblique.stream.jobs import Runner, sweep_units
 from gpustitch.oblique.stream.sheet import drift_of
-from gpustitch.oblique.stream.sweep import BATCH_FRAMES, Sweep, Work, fused_frames
+from gpustitch.oblique.stream.sweep import BATCH_FRAMES, Sweep, Swept, Target, Work, fused_frames, swept
+from gpustitch.oblique.stream.units import Cutting, PartTarget, Unit
+from gpustitch.running.processes import run_jobs
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import Workers
 
 # A block needs depth * slope more frames than it is wide: neighbours about this wide share most of their frames.
 _BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
+_PROCESS_BYTES = 200 << 20  # program and libraries of a process
 
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """A checked job: the plan of the fusion, and the bands of the mosaic that are swept one after another."""
+    """A checked job: the plan of the fusion, and the bands of the mosaic that are swept one after another.
+
+    ``units`` are parts of these that processes sweep at the same time; a single one is swept by this process.
+    """
 
     stitch: StitchPlan
     slope: float
     bands: tuple[Box, ...]
+    units: tuple[Unit, ...]
+
+    @property
+    def cutting(self) -> Cutting:
+        """What units consist of."""
+        return _cutting(self.stitch, self.slope)
 
     @property
     def memory_bytes(self) -> int:
@@ -48,7 +63,9 @@ class StreamPlan:
         return self.stitch.summary
 
 
-def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StreamPlan:
+def plan(
+    mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None, n_units: int = 1
+) -> StreamPlan:
     """Check the fusion of placed tiles, each an :class:`gpustitch.oblique.deskew.tile.ObliqueTile`.
 
     Raises
@@ -70,14 +87,29 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     bands = _bands(stitch)
     front = _front_px(stitch, slope, bands[0])
     file_bytes = planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front) or 0
-    memory_bytes = _memory_bytes(stitch, slope, bands[0], file_bytes)
-    return StreamPlan(replace(stitch, file_bytes=file_bytes, memory_bytes=memory_bytes), slope, bands)
+    stitch = replace(stitch, file_bytes=file_bytes)
+    units = _cutting(stitch, slope).units(bands, n_units, by_bands=_part_axis(stitch) is not None)
+    memory_bytes = _memory_bytes(stitch, slope, bands[0], _threads_each(stitch, units))
+    if len(units) > 1:
+        memory_bytes = len(units) * (memory_bytes + _PROCESS_BYTES)
+    return StreamPlan(replace(stitch, memory_bytes=memory_bytes), slope, bands, units)
 
 
-def run(plan: StreamPlan, progress: Progress = SILENT, journal: Journal | None = None) -> StitchResult:
+def _threads_each(stitch: StitchPlan, units: Sequence[Unit]) -> int:
+    return max(1, stitch.n_workers // len(units))
+
+
+def _cutting(stitch: StitchPlan, slope: float) -> Cutting:
+    return Cutting(_unit_shape(stitch, stitch.file_bytes), drift_of(slope, stitch.shape[0]), stitch.shape[2])
+
+
+def run(
+    plan: StreamPlan, progress: Progress = SILENT, journal: Journal | None = None, runner: Runner = run_jobs
+) -> StitchResult:
     """Read, correct, fuse and write.
 
-    With a ``journal`` the run goes on where an earlier one ended, and leaves what is finished if an error ends it.
+    With a ``journal`` the run goes on where an earlier one ended, and leaves what is finished if an error ends it. Then
+    several units are swept at the same time, each in a process that ``runner`` starts.
 
     Raises
     ------
@@ -102,20 +134,42 @@ def run(plan: StreamPlan, progress: Progress = SILENT, journal: Journal | None =
         Workers(stitch.n_workers, stitch.device),
     )
     record = fuse.sidecar(stitch, last_to_first)
-    n_written = n_cut_off = 0
     with fuse.opened(stitch, record, journal) as writer:
-        sweeps = [Sweep(work, band, writer) for band in reversed(plan.bands)]
-        progress.start("stitch", sum(sweep.n_frames for sweep in sweeps), "frames")
+        done = _swept(plan, work, writer, journal, progress, runner)
+    if done.n_cut_off:
+        progress.warn(cut_off_text(done.n_cut_off))
+    return StitchResult(
+        stitch.options.output, stitch.shape, stitch.spacing, done.n_written, stitch.n_blocks, last_to_first
+    )
+
+
+def _swept(
+    plan: StreamPlan, work: Work, writer: Any, journal: Journal | None, progress: Progress, runner: Runner
+) -> Swept:
+    """Sweep all bands: units of them in processes at first, then whatever is left."""
+    units, cutting = plan.units, plan.cutting
+    if journal is None or len(units) < 2:
+        progress.start("stitch", _n_frames(work, plan.bands, writer), "frames")
         try:
-            while sweeps:
-                sweep = sweeps.pop()  # so that its frames are freed before the next one begins
-                n_written += sweep.run(progress)
-                n_cut_off += sweep.n_cut_off
+            return swept(work, plan.bands, writer, progress)
         finally:
             progress.finish()
-    if n_cut_off:
-        progress.warn(cut_off_text(n_cut_off))
-    return StitchResult(stitch.options.output, stitch.shape, stitch.spacing, n_written, stitch.n_blocks, last_to_first)
+    targets = [PartTarget(writer, unit, cutting) for unit in units]
+    counts = [_n_frames(work, unit.bands, target) for unit, target in zip(units, targets, strict=True)]
+    progress.start("stitch", sum(counts), "frames")
+    try:
+        each = _threads_each(plan.stitch, units)
+        stitch, shared = replace(plan.stitch, n_workers=each), replace(work, workers=replace(work.workers, n=each))
+        to_do = [unit for unit, count in zip(units, counts, strict=True) if count]
+        done = sweep_units(stitch, shared, cutting, to_do, journal, progress, runner)
+        writer.go_on()
+        return done + swept(work, plan.bands, writer, progress)
+    finally:
+        progress.finish()
+
+
+def _n_frames(work: Work, bands: Sequence[Box], target: Target) -> int:
+    return sum(Sweep(work, band, target).n_frames for band in bands)
 
 
 def _bands(stitch: StitchPlan) -> tuple[Box, ...]:
@@ -123,22 +177,28 @@ def _bands(stitch: StitchPlan) -> tuple[Box, ...]:
 
     It is one band where frames have to be read or corrected whole: every band would do so again.
     """
-    whole = Box.of_shape(stitch.shape)
+    whole, axis = Box.of_shape(stitch.shape), _part_axis(stitch)
+    if axis is None:
+        return (whole,)
+    size = list(stitch.shape)
+    size[axis] = _unit_shape(stitch, DEFAULT_SHARD_BYTES)[axis]
+    return tuple(whole.blocks((size[0], size[1], size[2])))
+
+
+def _part_axis(stitch: StitchPlan) -> int | None:
+    """The axis of the mosaic of which frames are read and corrected in parts; None if they are whole."""
     volumes = [tile.volume for tile in stitch.mosaic.tiles]
     axes = {part_axis(v.frames) if isinstance(v, ObliqueTile) else None for v in volumes}
     is_whole = any(isinstance(v, ObliqueTile) and v.correction is not None and v.correction.destripes for v in volumes)
     axis = None if is_whole or len(axes) > 1 else axes.pop()
-    if axis is None:
-        return (whole,)
-    size = list(stitch.shape)
-    size[1 - axis] = _band_length(stitch, 1 - axis)  # columns run along z, rows along y
-    return tuple(whole.blocks((size[0], size[1], size[2])))
+    return None if axis is None else 1 - axis  # columns run along z, rows along y
 
 
-def _band_length(stitch: StitchPlan, axis: int) -> int:
-    """Planes or rows of a band: whole blocks and whole files."""
-    file = shard_shape(stitch.shape, stitch.options.chunk_shape, stitch.dtype.itemsize, DEFAULT_SHARD_BYTES)
-    return math.lcm(stitch.block_shape[axis], file[axis])
+def _unit_shape(stitch: StitchPlan, file_bytes: int) -> ZYX:
+    """Voxels (z, y, x) of whole blocks and whole files."""
+    file = shard_shape(stitch.shape, stitch.options.chunk_shape, stitch.dtype.itemsize, file_bytes)
+    z, y, x = (math.lcm(a, b) for a, b in zip(stitch.block_shape, file, strict=True))
+    return z, y, x
 
 
 def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float, float]:
@@ -148,8 +208,8 @@ def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float
     return float(z), float(y), min(x, _BLOCK_WIDTH + slope * depth + 4 * stitch.options.chunk_shape[2])
 
 
-def _memory_bytes(stitch: StitchPlan, slope: float, band: Box, file_bytes: int) -> int:
-    """Bound on the bytes held: frames, fused ones, blocks, and files that are begun."""
+def _memory_bytes(stitch: StitchPlan, slope: float, band: Box, n_workers: int) -> int:
+    """Bound on the bytes held by a process: frames, fused ones, blocks, and files that are begun."""
     options, itemsize = stitch.options, stitch.dtype.itemsize
     depth, _, width = stitch.block_shape
     plane = band.shape[0] * band.shape[1] * itemsize
@@ -161,8 +221,8 @@ def _memory_bytes(stitch: StitchPlan, slope: float, band: Box, file_bytes: int) 
     lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(frames, 4 * plane)
     block = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
     unfinished = unfinished_bytes(
-        stitch.shape, options.chunk_shape, itemsize, options.levels, file_bytes, _front_px(stitch, slope, band)
+        stitch.shape, options.chunk_shape, itemsize, options.levels, stitch.file_bytes, _front_px(stitch, slope, band)
     )
     tiles = [tile.volume for tile in stitch.mosaic.tiles if isinstance(tile.volume, ObliqueTile)]
     working = max((working_bytes(tile.correction, tile.frames, HOST_GRAIN.frames) for tile in tiles), default=0)
-    return fused + lanes + stitch.n_workers * (3 * block + working) + IN_FLIGHT_BYTES + unfinished
+    return fused + lanes + n_workers * (3 * block + working) + IN_FLIGHT_BYTES + unfinished

@@ -48,6 +48,21 @@ class Work:
     workers: Workers
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What sweeps did: blocks handed over, frames read, pixels that their type cut off in the correction."""
+
+    n_written: int
+    n_read: int
+    n_cut_off: int
+
+    def __add__(self, other: Swept) -> Swept:
+        return Swept(self.n_written + other.n_written, self.n_read + other.n_read, self.n_cut_off + other.n_cut_off)
+
+
+NONE_SWEPT = Swept(0, 0, 0)
+
+
 class Target(Sink, Protocol):
     """A sink that may have some of the blocks already."""
 
@@ -84,18 +99,20 @@ class Sweep:
             ]
             for z, z_stop in slabs
         ]
-        self._first = self._start()
+        self._first, self._end = self._needed()
 
-    def _start(self) -> int:
-        """Forget the boxes that are there from an earlier run; the first f that others need, in whole batches.
+    def _needed(self) -> tuple[int, int]:
+        """Forget the boxes that are not to be given; the half-open range of f that the others need, in whole batches.
 
         The batches are those of a run from the beginning, and so are the voxels.
         """
         self._todo = [[box for box in todo if any(self._writer.missing(box))] for todo in self._todo]
-        needed = [self._range_of(todo[-1])[0] for todo in self._todo if todo]
-        if not needed:
-            return self._stop
-        return self._from + max(0, min(needed) - self._from) // TURNED_FRAMES * TURNED_FRAMES
+        ranges = [self._range_of(box) for todo in self._todo for box in todo[:: max(1, len(todo) - 1)]]
+        if not ranges:
+            return self._stop, self._stop
+        first = max(0, min(a for a, _ in ranges) - self._from) // TURNED_FRAMES * TURNED_FRAMES
+        end = -(-max(0, max(b for _, b in ranges) - self._from) // TURNED_FRAMES) * TURNED_FRAMES
+        return min(self._from + first, self._stop), min(self._from + end, self._stop)
 
     def _all_lanes(self) -> Iterator[Lane]:
         for number, tile in enumerate(self._work.tiles):
@@ -107,7 +124,7 @@ class Sweep:
     @property
     def n_frames(self) -> int:
         """Number of frames to read."""
-        needed = [lane.needed(self._first, self._stop) for lane in self._lanes if self._first < self._stop]
+        needed = [lane.needed(self._first, self._end) for lane in self._lanes if self._first < self._end]
         return sum(b - a for a, b in needed)
 
     def run(self, progress: Progress) -> int:
@@ -121,8 +138,8 @@ class Sweep:
             try:
                 loads = self._load(pool, self._first)
                 blocks: list[Future[None]] = []
-                for start in range(self._first, self._stop, TURNED_FRAMES):
-                    stop = min(start + TURNED_FRAMES, self._stop)
+                for start in range(self._first, self._end, TURNED_FRAMES):
+                    stop = min(start + TURNED_FRAMES, self._end)
                     for at in range(start, stop, BATCH_FRAMES):
                         progress.advance(self._loaded(loads))
                         until = min(at + BATCH_FRAMES, stop)
@@ -130,9 +147,9 @@ class Sweep:
                         _wait(self._fuse(pool, at, fused[at - start : until - start]))
                     n_blocks += _wait(blocks)
                     _wait(self._turn(pool, ring, start, fused[: stop - start]))
-                    held = None if stop == self._stop else stop
+                    held = None if stop == self._end else stop
                     blocks = [pool.submit(self._emit, ring, box) for box in self._ready(held)]
-                if self._first >= self._stop:
+                if self._first >= self._end:
                     blocks = [pool.submit(self._emit, ring, box) for box in self._ready(None)]
                 n_blocks += _wait(blocks)
             finally:
@@ -141,7 +158,7 @@ class Sweep:
 
     def _load(self, pool: ThreadPoolExecutor, start: int) -> list[tuple[int, Future[int]]]:
         """Begin to read the batch that begins at ``start``, if there is one."""
-        stop = min(start + BATCH_FRAMES, self._stop)
+        stop = min(start + BATCH_FRAMES, self._end)
         if start >= stop:
             return []
         jobs = []
@@ -244,6 +261,16 @@ class Sweep:
         else:
             release()
             self._writer.write(box, voxels)
+
+
+def swept(work: Work, bands: Sequence[Box], target: Target, progress: Progress) -> Swept:
+    """Sweep bands one after another; ``progress`` advances by the frames read."""
+    total = NONE_SWEPT
+    for band in bands:
+        sweep = Sweep(work, band, target)
+        n_written = sweep.run(progress)
+        total += Swept(n_written, sweep.n_read, sweep.n_cut_off)
+    return total
 
 
 def fused_frames(reach: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from gpustitch.model import ZYX, Box
 
-# Frames that two neighbours along the sheet both need may be so much of all, at most: they are read and corrected twice.
+# Frames that neighbours along the sheet both need are read and corrected twice; they may be this much of all, at most.
 _MOST_TWICE = 0.15
 
 
@@ -42,19 +43,23 @@ class Cutting:
     def units(self, bands: Sequence[Box], n: int, *, by_bands: bool) -> tuple[Unit, ...]:
         """At most ``n`` units of about the same size.
 
-        Bands that are read alone make units ``by_bands``. Otherwise all bands are cut along the sheet, into so few parts
-        that little is read twice.
+        Bands that are read alone make units ``by_bands``. Otherwise all bands are cut along the sheet, into so few
+        parts that little is read twice.
         """
         if by_bands:
-            n = min(n, len(bands))
-            cuts = [round(k * len(bands) / n) for k in range(n + 1)]
-            return tuple(Unit(tuple(bands[a:b])) for a, b in zip(cuts, cuts[1:], strict=False))
+            where = [k for k, band in enumerate(bands) if k and self._begins_file(band)]
+            cuts = {min(where, key=lambda at: abs(at - k * len(bands) / n)) for k in range(1, n)} if where else set()
+            ends = [0, *sorted(cuts), len(bands)]
+            return tuple(Unit(tuple(bands[a:b])) for a, b in itertools.pairwise(ends))
         first, stop = -int(self.drift.max()), self.n_columns
         depth, _, width = self.file_shape
         twice = width + int(np.ptp(self.drift[:depth]))
         n = max(1, min(n, 1 + int(_MOST_TWICE * (stop - first) / twice)))
-        ends = [-math.inf, *(first + k * (stop - first) / n for k in range(1, n)), math.inf]
-        return tuple(Unit(tuple(bands), a, b) for a, b in zip(ends, ends[1:], strict=False))
+        places = [-math.inf, *(first + k * (stop - first) / n for k in range(1, n)), math.inf]
+        return tuple(Unit(tuple(bands), a, b) for a, b in itertools.pairwise(places))
+
+    def _begins_file(self, band: Box) -> bool:
+        return all(start % n == 0 for start, n in zip(band.start, self.file_shape, strict=True))
 
 
 class PartTarget:
