@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gpustitch.errors import GpustitchError, MissingExtraError, ParameterError, ResourceError
@@ -70,7 +71,7 @@ def joined(spec: str) -> Iterator[Cluster]:
     ResourceError
         If the cluster cannot be reached, or has no workers.
     """
-    kind, n = checked_cluster(spec)
+    kind, n = _kind_of(spec)
     distributed = _needed("distributed")
     with contextlib.ExitStack() as stack:
         if kind == "local":
@@ -82,7 +83,10 @@ def joined(spec: str) -> Iterator[Cluster]:
             there.scale(n)
             client = stack.enter_context(distributed.Client(there))
         else:
-            named = {"scheduler_file": spec} if spec.endswith(".json") else {"address": spec}
+            is_file = spec.endswith(".json")
+            if is_file and not Path(spec).is_file():
+                raise ResourceError(f"`cluster` {spec} cannot be reached: there is no such file of a scheduler")
+            named = {"scheduler_file": spec} if is_file else {"address": spec}
             try:
                 client = stack.enter_context(distributed.Client(**named, timeout=_WAIT_S))
             except (OSError, TimeoutError, ValueError) as error:
@@ -90,7 +94,13 @@ def joined(spec: str) -> Iterator[Cluster]:
         yield Cluster(client, _n_workers(client, n or 1, spec))
 
 
-def checked_cluster(spec: str) -> tuple[str, int]:
+def check_cluster(spec: str) -> None:
+    """Raise ParameterError if ``spec`` names no cluster, MissingExtraError if what it needs is not installed."""
+    kind, _ = _kind_of(spec)
+    _needed("dask_jobqueue" if kind == "slurm" else "distributed")
+
+
+def _kind_of(spec: str) -> tuple[str, int]:
     """``local``, ``slurm`` or ``address``, as ``spec`` says, and how many workers to start; ParameterError if none."""
     match = re.fullmatch(r"(local|slurm):([1-9]\d*)", spec)
     if match is not None:

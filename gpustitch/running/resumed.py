@@ -15,7 +15,18 @@ from gpustitch.running.progress import Progress
 
 # What a run may change without another result: an unfinished one is gone on with all the same.
 _OF_THE_RUN = frozenset(
-    {"output", "overwrite", "dry_run", "restart", "n_workers", "n_writers", "memory_bytes", "device_memory_bytes"}
+    {
+        "output",
+        "overwrite",
+        "dry_run",
+        "restart",
+        "n_workers",
+        "n_processes",
+        "n_writers",
+        "cluster",
+        "memory_bytes",
+        "device_memory_bytes",
+    }
 )
 
 

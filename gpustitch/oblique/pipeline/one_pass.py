@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,20 @@ from gpustitch.oblique.fuse.options import Intensity
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.oblique.stream import stage as stream
+from gpustitch.oblique.stream.jobs import Runner
 from gpustitch.oblique.stream.stage import StreamPlan
+from gpustitch.running.cluster import joined
 from gpustitch.running.memory import part_of
+from gpustitch.running.processes import run_jobs
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import checked_workers
 
 # Corrected frames that are kept while tiles are compared, at most.
 _COMPARED_BYTES = 1 << 30
+# So many bytes of frames are worth processes, which take a second to start.
+_MUCH_BYTES = 1 << 30
+# Units for each worker of a cluster: one that is lost takes little with it.
+_UNITS_EACH = 4
 
 
 def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
@@ -36,11 +44,23 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
     return stitch.output_bytes(at, (z, y, x), tiles[0].dtype, options.stitch)
 
 
+def n_processes(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> int:
+    """How many processes of this machine share the threads: as stated, else one for each if there is much to do."""
+    if options.cluster is not None or tiles[0].device.is_cuda:
+        return 1
+    n_workers = checked_workers(options.n_workers)
+    if options.n_processes is not None:
+        return min(options.n_processes, n_workers)
+    raw_bytes = sum(math.prod(job.frames.shape) * job.frames.dtype.itemsize for job in tiles)
+    return n_workers if raw_bytes >= _MUCH_BYTES else 1
+
+
 def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> StreamPlan:
     """The fusion, with the tiles where the stage or the given alignment puts them."""
     correction = None if options.correction.is_identity else options.correction
     at = placed(options, mosaic, _volumes(tiles, correction), options.align_file)
-    return stream.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True))
+    stitching = replace(options.stitch, output=place_of(options.output), overwrite=True)
+    return stream.plan(at, stitching, n_units=n_processes(options, tiles))
 
 
 def made(work: Work, progress: Progress) -> Made:
@@ -57,12 +77,24 @@ def made(work: Work, progress: Progress) -> Made:
     at = placed(options, mosaic, _volumes(work.tiles, correction), alignment)
     source = tree_of(options, options.channel, alignment)
     stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
-    stitched = stream.run(stream.plan(at, stitching, source=source), progress, work.run.journal)
+    with _runner(options, n_processes(options, work.tiles)) as (n_units, run):
+        planned = stream.plan(at, stitching, source=source, n_units=n_units)
+        stitched = stream.run(planned, progress, work.run.journal, run)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
         for line in of_tile.lines():
             progress.warn(f"{job.options.input}: {line}")
     return Made(stitched, said, lost)
+
+
+@contextlib.contextmanager
+def _runner(options: PipelineOptions, n: int) -> Iterator[tuple[int, Runner]]:
+    """Into how many units to cut the fusion, and what runs them: a cluster, or processes of this machine."""
+    if options.cluster is None:
+        yield n, run_jobs
+        return
+    with joined(options.cluster) as cluster:
+        yield _UNITS_EACH * cluster.n_workers, cluster.run_jobs
 
 
 def _compare(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str, Intensity]:

@@ -167,6 +167,17 @@ class PipelineOptions:
     on_error: shared.OnError = shared.on_error()
     choice: StackChoice = shared.stack_choice(stack_channel={"flag": "--stack-channel"})
     n_workers: int | None = shared.n_workers()
+    n_processes: int | None = option(
+        None,
+        flag="--processes",
+        help="Number of processes that share these threads in one pass.",
+        shown="one per thread, from 1 GB of frames on",
+    )
+    cluster: str | None = option(
+        None,
+        help="Fuse on dask workers that share the disk: local:N, slurm:N, or the address or file of a scheduler.",
+        shown="this machine alone",
+    )
     overwrite: bool = shared.overwrite()
     dry_run: bool = option(
         False, help="Only say what the run will take: files, disk, memory, and time by a trial run of a few frames."

@@ -51,7 +51,7 @@ from gpustitch.oblique.pipeline.options import (
 )
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
-from gpustitch.oblique.pipeline.work import Work, check_alignment
+from gpustitch.oblique.pipeline.work import Work, check_alignment, check_spread
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress
@@ -232,6 +232,7 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     check_y_size(options.y_size, options.stage_repeatability_um)
+    check_spread(options)
     device = choose_device(options.device, options.device_memory_bytes)
     correction = options.correction
     if correction.method == "wavelet" and not correction.wavelet.is_open:

@@ -24,6 +24,7 @@ from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, check_aligned, check_angle, place_opened
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME, PipelineOptions
+from gpustitch.running.cluster import check_cluster
 from gpustitch.running.progress import Progress
 
 
@@ -78,6 +79,19 @@ def tree_of(options: PipelineOptions, folder: Path, alignment: Path | None) -> T
         z_offset=options.z_offset,
         negative_y=options.negative_y,
     )
+
+
+def check_spread(options: PipelineOptions) -> None:
+    """Refuse processes or a cluster that cannot be."""
+    if options.n_processes is not None and options.n_processes < 1:
+        raise ParameterError(f"`n_processes` must be at least 1, not {options.n_processes}")
+    if options.cluster is None:
+        return
+    check_cluster(options.cluster)
+    if options.writes_tiles:
+        raise ParameterError("`cluster` is of use in one pass; leave out `staged` and `keep_tiles`")
+    if options.n_processes is not None:
+        raise ParameterError("`cluster` brings its own processes; leave out `n_processes`")
 
 
 def check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import pickle
 
-import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.journal import Journal
-from gpustitch.model import Box
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.stream import stage as stream
-from gpustitch.oblique.stream import sweep, units
-from gpustitch.oblique.stream.units import Cutting, PartTarget
+from gpustitch.oblique.stream import units
 from gpustitch.running.processes import LostProcess
 from tests.oblique.stream.test_stage import mosaic_of, tile
 
