@@ -19,6 +19,7 @@ from gpustitch.oblique.fuse.options import Intensity
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.oblique.stream import stage as stream
+from gpustitch.oblique.stream.bands import Cut
 from gpustitch.oblique.stream.stage import StreamPlan
 from gpustitch.running.memory import part_of
 from gpustitch.running.progress import Progress, tracked
@@ -36,11 +37,11 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
     return stitch.output_bytes(at, (z, y, x), tiles[0].dtype, options.stitch)
 
 
-def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> StreamPlan:
+def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan], cut: Cut) -> StreamPlan:
     """The fusion, with the tiles where the stage or the given alignment puts them."""
     correction = None if options.correction.is_identity else options.correction
     at = placed(options, mosaic, _volumes(tiles, correction), options.align_file)
-    return stream.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True))
+    return stream.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True), cut=cut)
 
 
 def made(work: Work, progress: Progress) -> Made:
@@ -57,7 +58,12 @@ def made(work: Work, progress: Progress) -> Made:
     at = placed(options, mosaic, _volumes(work.tiles, correction), alignment)
     source = tree_of(options, options.channel, alignment)
     stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
-    stitched = stream.run(stream.plan(at, stitching, source=source), progress, work.run.journal)
+    planned = stream.plan(at, stitching, source=source, cut=work.cut)
+    # What fits another time may be files of another size; those that are begun stay as they are.
+    file_bytes = work.run.once("files", lambda: {"file_bytes": planned.stitch.file_bytes})["file_bytes"]
+    if file_bytes != planned.stitch.file_bytes:
+        planned = stream.plan(at, stitching, source=source, cut=replace(work.cut, file_bytes=file_bytes))
+    stitched = stream.run(planned, progress, work.run.journal, work.run.scratch)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
         for line in of_tile.lines():

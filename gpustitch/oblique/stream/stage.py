@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from gpustitch.errors import MosaicError
 from gpustitch.io.journal import Journal
+from gpustitch.io.partial import locked_folder
 from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block
-from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, shard_shape, unfinished_bytes
+from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, shard_shape, straddling_bytes, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import Box, part_axis
+from gpustitch.model import Box
 from gpustitch.oblique.deskew.sweep import HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import cut_off_text, working_bytes
@@ -20,22 +26,32 @@ from gpustitch.oblique.fuse import stage as fuse
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
+from gpustitch.oblique.stream.bands import Cut, Extents, cut_at, part_axis_of
+from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.sheet import drift_of
-from gpustitch.oblique.stream.sweep import BATCH_FRAMES, Sweep, Work, fused_frames
+from gpustitch.oblique.stream.sweep import BATCH_FRAMES, TURNED_FRAMES, Sweep, Work, fused_frames
+from gpustitch.oblique.stream.windows import Kept, kept_of
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import Workers
 
 # A block needs depth * slope more frames than it is wide: neighbours about this wide share most of their frames.
 _BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
+# Folder of what bands leave for later ones.
+_KEPT = "rows"
 
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """A checked job: the plan of the fusion, and the bands of the mosaic that are swept one after another."""
+    """A checked job: the plan of the fusion, and the bands of the mosaic that are swept one after another.
+
+    ``piece`` frames are turned upright at a time. ``kept`` is what bands leave of corrected frames for later ones.
+    """
 
     stitch: StitchPlan
     slope: float
     bands: tuple[Box, ...]
+    piece: int = TURNED_FRAMES
+    kept: tuple[Kept, ...] = ()
 
     @property
     def memory_bytes(self) -> int:
@@ -43,13 +59,28 @@ class StreamPlan:
         return self.stitch.memory_bytes
 
     @property
+    def kept_bytes(self) -> int:
+        """Bytes of corrected frames that are written for later bands, and read again."""
+        return sum(kept.box.size for kept in self.kept) * self.stitch.dtype.itemsize
+
+    @property
+    def most_kept_bytes(self) -> int:
+        """The most bytes of these that are on the disk at a time."""
+        at_once = (sum(k.box.size for k in self.kept if k.first <= n <= k.last) for n in range(len(self.bands)))
+        return max(at_once) * self.stitch.dtype.itemsize
+
+    @property
     def summary(self) -> str:
         """Tiles in, voxels out, disk, in one line for people."""
         return self.stitch.summary
 
 
-def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StreamPlan:
+def plan(
+    mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None, cut: Cut | None = None
+) -> StreamPlan:
     """Check the fusion of placed tiles, each an :class:`gpustitch.oblique.deskew.tile.ObliqueTile`.
+
+    ``cut`` says how it is fitted into memory.
 
     Raises
     ------
@@ -67,17 +98,21 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, stitch.shape, stitch.dtype)
     stitch = replace(stitch, block_shape=block_shape)
-    bands = _bands(stitch)
-    front = _front_px(stitch, slope, bands[0])
-    file_bytes = planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front) or 0
-    memory_bytes = _memory_bytes(stitch, slope, bands[0], file_bytes)
-    return StreamPlan(replace(stitch, file_bytes=file_bytes, memory_bytes=memory_bytes), slope, bands)
+    cut = cut or Cut()
+    bands, file_bytes = _bands(stitch, slope, cut)
+    memory_bytes = max(map(_memory_of(stitch, slope, cut.piece, file_bytes), bands))
+    kept = () if part_axis_of(stitch.mosaic.tiles) is not None else tuple(kept_of(stitch.mosaic.tiles, bands))
+    stitch = replace(stitch, file_bytes=file_bytes, memory_bytes=memory_bytes)
+    return StreamPlan(stitch, slope, bands, cut.piece, kept)
 
 
-def run(plan: StreamPlan, progress: Progress = SILENT, journal: Journal | None = None) -> StitchResult:
+def run(
+    plan: StreamPlan, progress: Progress = SILENT, journal: Journal | None = None, scratch: Path | None = None
+) -> StitchResult:
     """Read, correct, fuse and write.
 
-    With a ``journal`` the run goes on where an earlier one ended, and leaves what is finished if an error ends it.
+    With a ``journal`` the run goes on where an earlier one ended, and leaves what is finished if an error ends it. What
+    bands leave for later ones lies in the folder ``scratch``, or beside the output.
 
     Raises
     ------
@@ -100,17 +135,19 @@ def run(plan: StreamPlan, progress: Progress = SILENT, journal: Journal | None =
         stitch.dtype,
         stitch.block_shape,
         Workers(stitch.n_workers, stitch.device),
+        plan.piece,
     )
     record = fuse.sidecar(stitch, last_to_first)
     n_written = n_cut_off = 0
-    with fuse.opened(stitch, record, journal) as writer:
-        sweeps = [Sweep(work, band, writer) for band in reversed(plan.bands)]
+    with fuse.opened(stitch, record, journal) as writer, _spools(plan, scratch) as spools:
+        sweeps = [Sweep(work, band, writer, spools) for band in reversed(plan.bands)]
         progress.start("stitch", sum(sweep.n_frames for sweep in sweeps), "frames")
         try:
             while sweeps:
                 sweep = sweeps.pop()  # so that its frames are freed before the next one begins
                 n_written += sweep.run(progress)
                 n_cut_off += sweep.n_cut_off
+                spools.leave(len(plan.bands) - len(sweeps) - 1)
         finally:
             progress.finish()
     if n_cut_off:
@@ -118,27 +155,64 @@ def run(plan: StreamPlan, progress: Progress = SILENT, journal: Journal | None =
     return StitchResult(stitch.options.output, stitch.shape, stitch.spacing, n_written, stitch.n_blocks, last_to_first)
 
 
-def _bands(stitch: StitchPlan) -> tuple[Box, ...]:
-    """The mosaic in bands of whole files, along the axis of frames that is read in parts: y or z.
+@contextlib.contextmanager
+def _spools(plan: StreamPlan, scratch: Path | None) -> Iterator[Spools]:
+    """Where bands leave what later ones need; what an earlier run left there goes."""
+    output = plan.stitch.options.output
+    with contextlib.ExitStack() as stack:
+        if scratch is not None:
+            folder = scratch / _KEPT
+            shutil.rmtree(folder, ignore_errors=True)
+        elif plan.kept:
+            folder = stack.enter_context(locked_folder(output.resolve().with_name(f"{output.name}.{_KEPT}")))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        else:
+            folder = output
+        yield stack.enter_context(Spools(plan.kept, plan.stitch.dtype, folder))
 
-    It is one band where frames have to be read or corrected whole: every band would do so again.
-    """
-    whole = Box.of_shape(stitch.shape)
-    volumes = [tile.volume for tile in stitch.mosaic.tiles]
-    axes = {part_axis(v.frames) if isinstance(v, ObliqueTile) else None for v in volumes}
-    is_whole = any(isinstance(v, ObliqueTile) and v.correction is not None and v.correction.destripes for v in volumes)
-    axis = None if is_whole or len(axes) > 1 else axes.pop()
+
+def _bands(stitch: StitchPlan, slope: float, cut: Cut) -> tuple[tuple[Box, ...], int]:
+    """The mosaic in bands along y, or z where only columns can be read in parts, and the size of a file."""
+    whole, axis = Box.of_shape(stitch.shape), part_axis_of(stitch.mosaic.tiles)
     if axis is None:
-        return (whole,)
-    size = list(stitch.shape)
-    size[1 - axis] = _band_length(stitch, 1 - axis)  # columns run along z, rows along y
-    return tuple(whole.blocks((size[0], size[1], size[2])))
+        file_bytes = _file_bytes(stitch, slope, whole, cut)
+        is_enough = cut.most_bytes is None or _memory_of(stitch, slope, cut.piece, file_bytes)(whole) <= cut.most_bytes
+        if is_enough:
+            return (whole,), file_bytes
+    along = 1 if axis is None else axis
+    places = [*range(0, stitch.shape[along], _band_length(stitch, along)), stitch.shape[along]]
+    file_bytes = _file_bytes(stitch, slope, _band(whole, along, places[0], places[1]), cut)
+    memory_of = _memory_of(stitch, slope, cut.piece, file_bytes)
+    left = Extents(stitch.mosaic.tiles, whole, stitch.dtype.itemsize).left_bytes if axis is None else _nothing
+    most_bytes = cut.most_bytes if axis is None and cut.most_bytes is not None else 0
+    found = cut_at(places, lambda start, stop: memory_of(_band(whole, along, start, stop)), left, most_bytes)
+    return tuple(_band(whole, along, start, stop) for start, stop in found), file_bytes
+
+
+def _nothing(_: int, __: int) -> int:
+    return 0
+
+
+def _band(whole: Box, axis: int, start: int, stop: int) -> Box:
+    low, high = list(whole.start), list(whole.stop)
+    low[axis], high[axis] = start, stop
+    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
 def _band_length(stitch: StitchPlan, axis: int) -> int:
-    """Planes or rows of a band: whole blocks and whole files."""
-    file = shard_shape(stitch.shape, stitch.options.chunk_shape, stitch.dtype.itemsize, DEFAULT_SHARD_BYTES)
-    return math.lcm(stitch.block_shape[axis], file[axis])
+    """Planes or rows of the smallest band: whole blocks and whole files, and whole parts that are fused together."""
+    options = stitch.options
+    file_bytes = DEFAULT_SHARD_BYTES if options.shard_bytes is None else options.shard_bytes
+    file = shard_shape(stitch.shape, options.chunk_shape, stitch.dtype.itemsize, file_bytes)
+    return math.lcm(stitch.block_shape[axis], file[axis], HOST_GRAIN.rows if axis == 1 else 1)
+
+
+def _file_bytes(stitch: StitchPlan, slope: float, band: Box, cut: Cut) -> int:
+    """Size of a file: that of an earlier run, or one of which a band leaves few unfinished."""
+    if cut.file_bytes is not None:
+        return cut.file_bytes
+    options, front = stitch.options, _front_px(stitch, slope, band)
+    return planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front) or 0
 
 
 def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float, float]:
@@ -148,21 +222,30 @@ def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float
     return float(z), float(y), min(x, _BLOCK_WIDTH + slope * depth + 4 * stitch.options.chunk_shape[2])
 
 
-def _memory_bytes(stitch: StitchPlan, slope: float, band: Box, file_bytes: int) -> int:
-    """Bound on the bytes held: frames, fused ones, blocks, and files that are begun."""
-    options, itemsize = stitch.options, stitch.dtype.itemsize
+def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) -> Callable[[Box], int]:
+    """Bound on the bytes held by a band: frames, fused ones, blocks, and files that are begun."""
+    options, itemsize, tiles = stitch.options, stitch.dtype.itemsize, stitch.mosaic.tiles
     depth, _, width = stitch.block_shape
-    plane = band.shape[0] * band.shape[1] * itemsize
-    fused = fused_frames(width + math.ceil(slope * (depth - 1))) * plane
-    frames = 0
-    for tile in stitch.mosaic.tiles:
-        cover = tile.volume.coverage
-        frames += min(cover.n_columns, band.shape[0] + 2) * min(cover.n_rows, band.shape[1] + 2) * itemsize
-    lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(frames, 4 * plane)
+    n_fused = fused_frames(width + math.ceil(slope * (depth - 1)), piece)
     block = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
-    unfinished = unfinished_bytes(
-        stitch.shape, options.chunk_shape, itemsize, options.levels, file_bytes, _front_px(stitch, slope, band)
-    )
-    tiles = [tile.volume for tile in stitch.mosaic.tiles if isinstance(tile.volume, ObliqueTile)]
-    working = max((working_bytes(tile.correction, tile.frames, HOST_GRAIN.frames) for tile in tiles), default=0)
-    return fused + lanes + stitch.n_workers * (3 * block + working) + IN_FLIGHT_BYTES + unfinished
+    volumes = [tile.volume for tile in tiles if isinstance(tile.volume, ObliqueTile)]
+    working = max((working_bytes(v.correction, v.frames, HOST_GRAIN.frames) for v in volumes), default=0)
+    extents = Extents(tiles, Box.of_shape(stitch.shape), itemsize)
+    files = stitch.shape, options.chunk_shape, itemsize, options.levels, file_bytes
+
+    @functools.cache
+    def begun(*front_px: float) -> int:
+        return unfinished_bytes(*files, front_px)
+
+    @functools.cache
+    def straddling(axis: int, place: int) -> int:
+        return straddling_bytes(*files, axis, place)
+
+    def memory_bytes(band: Box) -> int:
+        plane = band.shape[0] * band.shape[1] * itemsize
+        lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(extents.frame_bytes(band), 4 * plane)
+        waiting = sum(max(straddling(axis, band.start[axis]), straddling(axis, band.stop[axis])) for axis in (0, 1))
+        unfinished = begun(*_front_px(stitch, slope, band)) + waiting
+        return n_fused * plane + lanes + stitch.n_workers * (3 * block + working) + IN_FLIGHT_BYTES + unfinished
+
+    return memory_bytes
