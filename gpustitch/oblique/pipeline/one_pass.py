@@ -39,8 +39,9 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
 
 def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan], cut: Cut) -> StreamPlan:
     """The fusion, with the tiles where the stage or the given alignment puts them."""
-    correction = None if options.correction.is_identity else options.correction
-    at = placed(options, mosaic, _volumes(tiles, correction), options.align_file)
+    cache = FrameCache()
+    volumes = [_tile(job, job.correction, cache) for job in tiles]  # these know that a filter is still to be chosen
+    at = placed(options, mosaic, volumes, options.align_file)
     return stream.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True), cut=cut)
 
 
