@@ -63,6 +63,24 @@ def unfinished_bytes(
     return total
 
 
+def straddling_bytes(
+    shape: ZYX, chunk_shape: ZYX, itemsize: int, levels: int, shard_bytes: int, axis: int, place: int
+) -> int:
+    """Bytes of the files, on all levels, that lie on both sides of ``place`` (voxels of level 0) along an axis.
+
+    So much waits for its other side where a volume is made up to that place first.
+    """
+    total = 0
+    for level in range(levels if 0 < place < shape[axis] else 0):
+        of_level = level_shape(shape, level)
+        file = shard_shape(of_level, chunk_shape, itemsize, shard_bytes)
+        if place % (file[axis] << level):
+            sides = list(of_level)
+            sides[axis] = min(file[axis], of_level[axis])
+            total += math.prod(sides) * itemsize
+    return total
+
+
 def fitting_shard_bytes(
     shape: ZYX,
     chunk_shape: ZYX,

@@ -25,10 +25,13 @@ from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.stream import stage as stream
+from gpustitch.oblique.stream.bands import Cut, cuts_within
 from gpustitch.running.memory import held_bytes, most_bytes
 from gpustitch.running.progress import size_text
 from gpustitch.running.threads import checked_workers
 
+# The job in one of the ways that it may be done, and what that takes.
+_Way = tuple[PipelineOptions, tuple[DeobliquePlan, ...], "Foreseen"]
 # Frames that are read, corrected, fused and written to see how long one takes. The ends of a tile cost more than its
 # middle, so that a trial, most of which are ends, says too much rather than too little.
 _TRIED_FRAMES = 128
@@ -39,12 +42,16 @@ class Foreseen:
     """What a run will take.
 
     ``volume`` is the fusion, with the tiles where the stage or the given alignment puts them. ``disk_bytes`` and
-    ``memory_bytes`` bound what the run takes.
+    ``memory_bytes`` bound what the run takes. ``cut`` is how one pass is fitted into the memory: in ``n_bands``, which
+    leave ``kept_bytes`` of corrected frames on the disk for one another.
     """
 
     volume: StitchPlan
     disk_bytes: int
     memory_bytes: int
+    cut: Cut = Cut()
+    n_bands: int = 1
+    kept_bytes: int = 0
 
     def lines(self, options: PipelineOptions, tiles: tuple[DeobliquePlan, ...]) -> Iterator[str]:
         """What the run over these tiles will take, for people; the last line needs a trial run of a few frames."""
@@ -52,8 +59,7 @@ class Foreseen:
         raw = n_frames * math.prod(frames.shape[1:]) * frames.dtype.itemsize
         size = " x ".join(map(str, frames.shape[1:]))
         yield f"reads   {len(tiles)} tiles, {n_frames:,} frames of {size} {frames.dtype}: {size_text(raw)}"
-        way = "by stages, after a volume of each tile" if options.writes_tiles else "in one pass over the frames"
-        yield f"fuses   {way}"
+        yield f"fuses   {self._way(options)}"
         yield from self._of_volume(options)
         free, n_files = shutil.disk_usage(root_of(options.output.absolute())).free, sum(self.volume.n_files)
         yield f"disk    at most {size_text(self.disk_bytes)} in {_files(n_files)}; {size_text(free)} are free"
@@ -62,6 +68,19 @@ class Foreseen:
         yield f"memory  about {size_text(self.memory_bytes)}{allowed}"
         duration = _duration(n_frames * _seconds_per_frame(options, tiles))
         yield f"time    at most about {duration} for the pass over the frames; flat field and alignment come before it"
+
+    def _way(self, options: PipelineOptions) -> str:
+        if options.writes_tiles:
+            return "by stages, after a volume of each tile"
+        return f"in one pass over the frames{self.bands}"
+
+    @property
+    def bands(self) -> str:
+        """How many bands there are and what they write and read besides, for people; empty if that is nothing."""
+        if not self.kept_bytes:
+            return ""
+        size = size_text(self.kept_bytes)
+        return f", in {self.n_bands} bands of rows, which write and read {size} of corrected frames for one another"
 
     def _of_volume(self, options: PipelineOptions) -> Iterator[str]:
         spacing = " x ".join(f"{um:.4g}" for um in self.volume.spacing.zyx_um)
@@ -79,7 +98,8 @@ def fitting(
 ) -> tuple[PipelineOptions, tuple[DeobliquePlan, ...], Foreseen, str]:
     """The job as it fits into the memory, what it will take, and why it is another than asked for (or empty).
 
-    Fewer threads take less. Where one thread takes too much in one pass, it goes by stages if it ``may_change``.
+    Fewer processes take less, then half the threads, then shorter runs of frames that are turned at a time, then bands
+    of rows, then fewer threads. Where one thread takes too much in one pass, it goes by stages if it ``may_change``.
 
     Raises
     ------
@@ -89,10 +109,13 @@ def fitting(
     most, held = most_bytes(options.memory_bytes), held_bytes()
     ways = [options] if options.writes_tiles or not may_change else [options, replace(options, staged=True)]
     found, fits = [], False
-    for way, n_workers in itertools.product(ways, _halved(checked_workers(options.n_workers))):
-        jobs = tuple(job.by(n_workers) for job in tiles)
-        found.append(_foreseen(_by(way, n_workers), mosaic, jobs, held))
-        if fits := most is None or found[-1][2].memory_bytes <= most:
+    for way in ways:
+        for cut, n_workers, n_processes in _cuts(way, tiles, None if most is None else most - held):
+            jobs = tuple(job.by(n_workers) for job in tiles)
+            found.append(_foreseen(_by(way, n_workers, n_processes), mosaic, jobs, held, cut))
+            if fits := most is None or found[-1][2].memory_bytes <= most:
+                break
+        if fits:
             break
     asked, chosen = found[0], found[-1] if fits else min(found, key=lambda one: one[2].memory_bytes)
     needed, may = size_text(asked[2].memory_bytes), "" if most is None else size_text(most)
@@ -105,26 +128,49 @@ def fitting(
     if chosen[0].staged != asked[0].staged:
         text += "a volume of each tile is written first, as by `staged`; raise `memory_bytes` if there is more"
     elif fits:
-        text += f"it goes on with {'1 thread' if chosen[0].n_workers == 1 else f'{chosen[0].n_workers} threads'}"
+        text += f"it goes on with {_fewer(asked, chosen)}"
     else:
         text += "it may fail for want of memory"
     return *chosen, text
 
 
-def _foreseen(
-    options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], held: int
-) -> tuple[PipelineOptions, tuple[DeobliquePlan, ...], Foreseen]:
+def _cuts(
+    options: PipelineOptions, tiles: tuple[DeobliquePlan, ...], most_bytes: int | None
+) -> Iterator[tuple[Cut, int, int]]:
+    """What takes less and less memory: how a pass is cut, and the numbers of threads and of processes."""
+    *larger, least = [Cut()] if options.writes_tiles else cuts_within(most_bytes)
+    n_workers = list(_halved(checked_workers(options.n_workers)))
+    n_processes = 1 if options.writes_tiles else one_pass.n_processes(options, tiles)
+    yield from ((Cut(), n_workers[0], n) for n in _halved(n_processes) if n > 1)
+    yield from itertools.product(larger, n_workers[:2], [1])
+    yield from itertools.product([least], n_workers, [1])
+
+
+def _fewer(asked: _Way, chosen: _Way) -> str:
+    """What is less than was asked for, for people."""
+    n_workers = chosen[0].n_workers
+    threads = "1 thread" if n_workers == 1 else f"{n_workers} threads"
+    if chosen[0].n_processes != asked[0].n_processes:
+        threads += " in 1 process" if chosen[0].n_processes == 1 else f" in {chosen[0].n_processes} processes"
+    frames = f", {chosen[2].cut.piece} frames at a time" if chosen[2].cut.piece != asked[2].cut.piece else ""
+    return f"{threads}{frames}{chosen[2].bands}"
+
+
+def _foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], held: int, cut: Cut) -> _Way:
     if options.writes_tiles:
         volume = staged.foreseen(options, mosaic, tiles)
         memory_bytes = max(volume.memory_bytes, *(job.memory_bytes for job in tiles))
         return options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), held + memory_bytes)
-    planned = one_pass.foreseen(options, mosaic, tiles)
-    disk_bytes = one_pass.disk_bytes(options, mosaic, tiles)
-    return options, tiles, Foreseen(planned.stitch, disk_bytes, held + planned.memory_bytes)
+    planned = one_pass.foreseen(options, mosaic, tiles, cut)
+    disk_bytes = one_pass.disk_bytes(options, mosaic, tiles) + planned.most_kept_bytes
+    memory_bytes = held + planned.memory_bytes
+    seen = Foreseen(planned.stitch, disk_bytes, memory_bytes, cut, len(planned.bands), planned.kept_bytes)
+    return options, tiles, seen
 
 
-def _by(options: PipelineOptions, n_workers: int) -> PipelineOptions:
-    return replace(options, n_workers=n_workers, stitch=replace(options.stitch, n_workers=n_workers))
+def _by(options: PipelineOptions, n_workers: int, n_processes: int) -> PipelineOptions:
+    stitch = replace(options.stitch, n_workers=n_workers)
+    return replace(options, n_workers=n_workers, n_processes=n_processes, stitch=stitch)
 
 
 def _halved(n: int) -> Iterator[int]:

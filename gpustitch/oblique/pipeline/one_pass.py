@@ -20,6 +20,7 @@ from gpustitch.oblique.fuse.options import Intensity
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.oblique.stream import stage as stream
+from gpustitch.oblique.stream.bands import Cut
 from gpustitch.oblique.stream.jobs import Runner
 from gpustitch.oblique.stream.stage import StreamPlan
 from gpustitch.running.cluster import joined
@@ -55,12 +56,13 @@ def n_processes(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> int
     return n_workers if raw_bytes >= _MUCH_BYTES else 1
 
 
-def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> StreamPlan:
+def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan], cut: Cut) -> StreamPlan:
     """The fusion, with the tiles where the stage or the given alignment puts them."""
-    correction = None if options.correction.is_identity else options.correction
-    at = placed(options, mosaic, _volumes(tiles, correction), options.align_file)
+    cache = FrameCache()
+    volumes = [_tile(job, job.correction, cache) for job in tiles]  # these know that a filter is still to be chosen
+    at = placed(options, mosaic, volumes, options.align_file)
     stitching = replace(options.stitch, output=place_of(options.output), overwrite=True)
-    return stream.plan(at, stitching, n_units=n_processes(options, tiles))
+    return stream.plan(at, stitching, cut=cut, n_units=n_processes(options, tiles))
 
 
 def made(work: Work, progress: Progress) -> Made:
@@ -78,8 +80,13 @@ def made(work: Work, progress: Progress) -> Made:
     source = tree_of(options, options.channel, alignment)
     stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
     with _runner(options, n_processes(options, work.tiles)) as (n_units, run):
-        planned = stream.plan(at, stitching, source=source, n_units=n_units)
-        stitched = stream.run(planned, progress, work.run.journal, run)
+        planned = stream.plan(at, stitching, source=source, cut=work.cut, n_units=n_units)
+        # What fits another time may be files of another size; those that are begun stay as they are.
+        file_bytes = work.run.once("files", lambda: {"file_bytes": planned.stitch.file_bytes})["file_bytes"]
+        if file_bytes != planned.stitch.file_bytes:
+            cut = replace(work.cut, file_bytes=file_bytes)
+            planned = stream.plan(at, stitching, source=source, cut=cut, n_units=n_units)
+        stitched = stream.run(planned, progress, work.run.journal, work.run.scratch, run)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
         for line in of_tile.lines():

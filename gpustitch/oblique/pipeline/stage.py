@@ -214,7 +214,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         flat, flat_record = flat_used(options, (plan.flat, plan.illumination), unit, progress)
         judged, destriping = judged_correction(unit, options.correction, plan.tiles, progress)
         correction = replace(judged, flat=flat)
-        work = Work(options, plan.mosaic, plan.tiles, correction, unit)
+        work = Work(options, plan.mosaic, plan.tiles, correction, unit, plan.foreseen.cut)
         made = staged.made(work, progress) if options.writes_tiles else one_pass.made(work, progress)
         record = provenance(replace(options, correction=judged), _inputs(options, plan.mosaic))
         record |= {"flat": flat_record, "destriping": destriping}

@@ -24,6 +24,7 @@ from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, check_aligned, check_angle, place_opened
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME, PipelineOptions
+from gpustitch.oblique.stream.bands import Cut
 from gpustitch.running.cluster import check_cluster
 from gpustitch.running.progress import Progress
 
@@ -32,7 +33,8 @@ from gpustitch.running.progress import Progress
 class Work:
     """Tiles to align and fuse: the plan of each tile of ``mosaic``, and the correction that all frames go through.
 
-    ``run`` has the folder where the output is made, and knows what is finished.
+    ``run`` has the folder where the output is made, and knows what is finished. ``cut`` is how one pass is fitted into
+    the memory.
     """
 
     options: PipelineOptions
@@ -40,6 +42,7 @@ class Work:
     tiles: tuple[DeobliquePlan, ...]
     correction: Correction
     run: Run
+    cut: Cut = Cut()
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,28 @@ from typing import Any
 from gpustitch.errors import OutputError
 from gpustitch.io.journal import Journal
 from gpustitch.oblique.fuse.stage import StitchPlan, opened
+from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.sweep import NONE_SWEPT, Swept, Work, swept
 from gpustitch.oblique.stream.units import Cutting, PartTarget, Unit
+from gpustitch.oblique.stream.windows import Kept
 from gpustitch.running.processes import LostProcess, run_jobs
 from gpustitch.running.progress import Progress, Silent
 
 Runner = Callable[[Sequence["UnitJob"], Callable[[int], None]], Iterator[tuple[int, "Swept | LostProcess"]]]
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What the sweeps of a volume's units share: what to sweep and how.
+
+    ``kept`` is what bands leave for later ones, in ``folder``.
+    """
+
+    stitch: StitchPlan
+    work: Work
+    cutting: Cutting
+    kept: tuple[Kept, ...]
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -26,9 +42,7 @@ class UnitJob:
     ``known`` are the finished parts of the run, ``journals`` the folder of those that its processes finish.
     """
 
-    stitch: StitchPlan
-    work: Work
-    cutting: Cutting
+    sharing: Sharing
     unit: Unit
     known: Mapping[str, Mapping[str, Any]]
     journals: Path
@@ -36,21 +50,20 @@ class UnitJob:
     def __call__(self, advance: Callable[[int], None]) -> Swept:
         """Read, correct, fuse and write; tells the frames that are read."""
         if not self.journals.is_dir():
-            raise OutputError(
-                f"{socket.gethostname()} does not see {self.journals.parent}; all workers must share the disk"
-            )
-        with Journal.part(self.journals, self.known) as journal, opened(self.stitch, {}, journal) as writer:
-            return swept(self.work, self.unit.bands, PartTarget(writer, self.unit, self.cutting), _Advancing(advance))
+            host, place = socket.gethostname(), self.journals.parent
+            raise OutputError(f"{host} does not see {place}; all workers must share the disk of the output")
+        stitch, work, cutting = self.sharing.stitch, self.sharing.work, self.sharing.cutting
+        with (
+            Journal.part(self.journals, self.known) as journal,
+            opened(stitch, {}, journal) as writer,
+            Spools(self.sharing.kept, stitch.dtype, self.sharing.folder) as spools,
+        ):
+            target = PartTarget(writer, self.unit, cutting)
+            return swept(work, self.unit.bands, target, spools, _Advancing(advance))
 
 
 def sweep_units(
-    stitch: StitchPlan,
-    work: Work,
-    cutting: Cutting,
-    units: Sequence[Unit],
-    journal: Journal,
-    progress: Progress,
-    run: Runner = run_jobs,
+    sharing: Sharing, units: Sequence[Unit], journal: Journal, progress: Progress, run: Runner = run_jobs
 ) -> Swept:
     """Sweep all units at the same time, each in a process; then ``journal`` knows all that is finished.
 
@@ -62,7 +75,7 @@ def sweep_units(
         The first error of a sweep; all processes end then.
     """
     known, journals = journal.units, journal.parts.resolve()
-    jobs = [UnitJob(stitch, work, cutting, unit, known, journals) for unit in units]
+    jobs = [UnitJob(sharing, unit, known, journals) for unit in units]
     total = NONE_SWEPT
     try:
         for _, done in run(jobs, progress.advance):

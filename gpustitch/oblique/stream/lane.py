@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, Device, empty, on, to_device
+from gpustitch.array import Array, Device, empty, on, to_device, to_host
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, PlacedVolume
 from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
 from gpustitch.oblique.fuse.blend import Footprint
+from gpustitch.oblique.stream.file import Spool
 from gpustitch.oblique.stream.sheet import Taps
+from gpustitch.oblique.stream.windows import inside_of, window_of
 
 
 class Lane:
     """One tile on a band of planes and rows of the mosaic.
 
     ``reach`` is the half-open range of frames that voxels of f = 0 need; ``window`` the rows and columns of frames that
-    the band needs.
+    the band needs. What earlier bands left for this one is taken from ``spool``, and what later ones need goes there.
     """
 
-    def __init__(self, number: int, tile: PlacedVolume, volume: ObliqueTile, band: Box, drift: npt.NDArray[np.int64]):
+    def __init__(
+        self,
+        number: int,
+        tile: PlacedVolume,
+        volume: ObliqueTile,
+        band: Box,
+        drift: npt.NDArray[np.int64],
+        spool: Spool | None = None,
+    ) -> None:
         self.number, self.tile, self.volume = number, tile, volume
         footprint = Footprint.of(tile, band.start[0], band.stop[0])
         self.taps = Taps.of(tile, footprint, band.start[0], drift)
         self.reach = self.taps.reach
         self.window = window_of(tile, band)
         self._correction = volume.correction
-        self._is_local = self._correction is None or not self._correction.destripes
-        inside = self.window.intersect(_frames_of(tile))
+        inside = inside_of(tile, band)
         columns, rows, _ = inside.slices()
+        self._spool = spool
+        self._keeps = spool is not None and rows.stop < spool.rows.stop
+        self._is_local = not self._keeps and (self._correction is None or not self._correction.destripes)
         self._inside = inside.slices(self.window.start)[1::-1]  # rows and columns of the window
         if self._is_local and self._correction is not None:
             self._correction = windowed(self._correction, rows, columns)
@@ -82,10 +94,38 @@ class Lane:
         self._held, self._coming = self._coming, None
         self._coverage = self.volume.coverage  # frames may turn out to be damaged when they are read
 
-    def load(self, start: int, stop: int, device: Device) -> int:
-        """Read and correct some of the frames that :meth:`advance` asked for; returns how many pixels were cut off."""
+    def load(self, start: int, stop: int, device: Device) -> tuple[int, int]:
+        """Fetch some of the frames that :meth:`advance` asked for, read and corrected or from the spool.
+
+        Returns how many frames were read, and how many of their pixels were cut off.
+        """
+        n_read = n_cut_off = 0
+        for is_kept, run in itertools.groupby(range(start, stop), lambda frame: self._is_kept(frame)):
+            frames = list(run)
+            if is_kept:
+                self._fetch(frames[0], frames[-1] + 1, device)
+            else:
+                n_read += len(frames)
+                n_cut_off += self._read(frames[0], frames[-1] + 1, device)
+        return n_read, n_cut_off
+
+    def _is_kept(self, frame: int) -> bool:
+        return self._spool is not None and self._spool.has(frame)
+
+    def _target(self, start: int, stop: int) -> Array:
         assert self._coming is not None
-        target = self._coming[1][start - self._coming[0] : stop - self._coming[0], *self._inside]
+        return self._coming[1][start - self._coming[0] : stop - self._coming[0], *self._inside]
+
+    def _fetch(self, start: int, stop: int, device: Device) -> None:
+        """Take frames from the spool."""
+        assert self._spool is not None
+        kept = np.stack([self._spool.read(frame, self._rows) for frame in range(start, stop)])
+        with on(device):
+            self._target(start, stop)[...] = to_device(kept, device)
+
+    def _read(self, start: int, stop: int, device: Device) -> int:
+        """Read and correct frames; returns how many pixels were cut off."""
+        target = self._target(start, stop)
         rows, columns = (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
         raw, cut_off = self.volume.frames.read(start, stop, rows, columns), 0
         # On the host a frame at a time, which stays in the cache meanwhile; a device takes many at once.
@@ -102,7 +142,15 @@ class Lane:
                     if frames is room:
                         continue
                 target[part] = frames if self._is_local else frames[:, self._rows, self._columns]
+                if self._keeps:
+                    self._keep(start + at, frames)
         return cut_off
+
+    def _keep(self, start: int, frames: Array) -> None:
+        """Put what later bands need of whole frames into the spool."""
+        assert self._spool is not None
+        for number, rows in enumerate(to_host(frames[:, self._spool.rows, self._spool.columns]), start):
+            self._spool.put(number, rows)
 
     def _corrected(self, frames: Array, start: int, room: Array | None) -> tuple[Array, int]:
         assert self._correction is not None
@@ -126,23 +174,3 @@ class Lane:
     def prints(self, planes: tuple[int, int]) -> list[Footprint]:
         """The footprints, on some planes, of the runs of frames that are there as far as is known."""
         return list(Footprint.of(self.tile, *planes).by_runs(self._coverage))
-
-
-def window_of(tile: PlacedVolume, band: Box) -> Box:
-    """The columns and rows of a tile's frames (and all frames) that a band of the mosaic needs; may be empty.
-
-    It may reach a pixel beyond the frames: at a place that is whole but for rounding that pixel has a tiny share.
-    """
-    cover = tile.volume.coverage
-    footprint = Footprint.of(tile, band.start[0], band.start[0])
-    shifts = footprint.shift_z, footprint.shift_y
-    low = [math.floor(start + shift) for start, shift in zip(band.start[:2], shifts, strict=True)]
-    high = [math.ceil(stop - 1 + shift) + 1 for stop, shift in zip(band.stop[:2], shifts, strict=True)]
-    of_band = Box((low[0], low[1], 0), (high[0], high[1], cover.n_frames))
-    inside = _frames_of(tile)
-    return Box((0, 0, 0), (0, 0, 0)) if of_band.intersect(inside).is_empty else of_band.intersect(inside.pad((1, 1, 0)))
-
-
-def _frames_of(tile: PlacedVolume) -> Box:
-    cover = tile.volume.coverage
-    return Box((0, 0, 0), (cover.n_columns, cover.n_rows, cover.n_frames))

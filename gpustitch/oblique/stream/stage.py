@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from gpustitch.errors import MosaicError
 from gpustitch.io.journal import Journal
+from gpustitch.io.partial import locked_folder
 from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block
-from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, shard_shape, unfinished_bytes
+from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, shard_shape, straddling_bytes, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Box, part_axis
+from gpustitch.model import ZYX, Box
 from gpustitch.oblique.deskew.sweep import HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import cut_off_text, working_bytes
@@ -22,10 +27,23 @@ from gpustitch.oblique.fuse import stage as fuse
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
-from gpustitch.oblique.stream.jobs import Runner, sweep_units
+from gpustitch.oblique.stream.bands import Cut, Extents, cut_at, part_axis_of
+from gpustitch.oblique.stream.file import Spools
+from gpustitch.oblique.stream.jobs import Runner, Sharing, sweep_units
 from gpustitch.oblique.stream.sheet import drift_of
-from gpustitch.oblique.stream.sweep import BATCH_FRAMES, Sweep, Swept, Target, Work, fused_frames, swept
+from gpustitch.oblique.stream.sweep import (
+    BATCH_FRAMES,
+    NONE_SWEPT,
+    TURNED_FRAMES,
+    Sweep,
+    Swept,
+    Target,
+    Work,
+    fused_frames,
+    swept,
+)
 from gpustitch.oblique.stream.units import Cutting, PartTarget, Unit
+from gpustitch.oblique.stream.windows import Kept, kept_of
 from gpustitch.running.processes import run_jobs
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import Workers
@@ -33,19 +51,24 @@ from gpustitch.running.threads import Workers
 # A block needs depth * slope more frames than it is wide: neighbours about this wide share most of their frames.
 _BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
 _PROCESS_BYTES = 200 << 20  # program and libraries of a process
+# Folder of what bands leave for later ones.
+_KEPT = "rows"
 
 
 @dataclass(frozen=True)
 class StreamPlan:
     """A checked job: the plan of the fusion, and the bands of the mosaic that are swept one after another.
 
-    ``units`` are parts of these that processes sweep at the same time; a single one is swept by this process.
+    ``piece`` frames are turned upright at a time. ``kept`` is what bands leave of corrected frames for later ones.
+    ``units`` are parts of the bands that processes sweep at the same time; a single one is swept by this process.
     """
 
     stitch: StitchPlan
     slope: float
     bands: tuple[Box, ...]
-    units: tuple[Unit, ...]
+    piece: int = TURNED_FRAMES
+    kept: tuple[Kept, ...] = ()
+    units: tuple[Unit, ...] = ()
 
     @property
     def cutting(self) -> Cutting:
@@ -58,15 +81,33 @@ class StreamPlan:
         return self.stitch.memory_bytes
 
     @property
+    def kept_bytes(self) -> int:
+        """Bytes of corrected frames that are written for later bands, and read again."""
+        return sum(kept.box.size for kept in self.kept) * self.stitch.dtype.itemsize
+
+    @property
+    def most_kept_bytes(self) -> int:
+        """The most bytes of these that are on the disk at a time."""
+        at_once = (sum(k.box.size for k in self.kept if k.first <= n <= k.last) for n in range(len(self.bands)))
+        return max(at_once) * self.stitch.dtype.itemsize
+
+    @property
     def summary(self) -> str:
         """Tiles in, voxels out, disk, in one line for people."""
         return self.stitch.summary
 
 
 def plan(
-    mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None, n_units: int = 1
+    mosaic: PlacedMosaic,
+    options: StitchOptions,
+    *,
+    source: TreeOptions | None = None,
+    cut: Cut | None = None,
+    n_units: int = 1,
 ) -> StreamPlan:
     """Check the fusion of placed tiles, each an :class:`gpustitch.oblique.deskew.tile.ObliqueTile`.
+
+    ``cut`` says how it is fitted into memory. There are at most ``n_units`` parts that processes share.
 
     Raises
     ------
@@ -84,32 +125,31 @@ def plan(
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, stitch.shape, stitch.dtype)
     stitch = replace(stitch, block_shape=block_shape)
-    bands = _bands(stitch)
-    front = _front_px(stitch, slope, bands[0])
-    file_bytes = planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front) or 0
+    cut = cut or Cut()
+    bands, file_bytes = _bands(stitch, slope, cut)
+    is_apart = part_axis_of(stitch.mosaic.tiles) is not None
+    kept = () if is_apart else tuple(kept_of(stitch.mosaic.tiles, bands))
     stitch = replace(stitch, file_bytes=file_bytes)
-    units = _cutting(stitch, slope).units(bands, n_units, by_bands=_part_axis(stitch) is not None)
-    memory_bytes = _memory_bytes(stitch, slope, bands[0], _threads_each(stitch, units))
+    units = _cutting(stitch, slope).units(bands, n_units, by_bands=is_apart)
+    each = replace(stitch, n_workers=_threads_each(stitch, units))
+    memory_bytes = max(map(_memory_of(each, slope, cut.piece, file_bytes), bands))
     if len(units) > 1:
         memory_bytes = len(units) * (memory_bytes + _PROCESS_BYTES)
-    return StreamPlan(replace(stitch, memory_bytes=memory_bytes), slope, bands, units)
-
-
-def _threads_each(stitch: StitchPlan, units: Sequence[Unit]) -> int:
-    return max(1, stitch.n_workers // len(units))
-
-
-def _cutting(stitch: StitchPlan, slope: float) -> Cutting:
-    return Cutting(_unit_shape(stitch, stitch.file_bytes), drift_of(slope, stitch.shape[0]), stitch.shape[2])
+    return StreamPlan(replace(stitch, memory_bytes=memory_bytes), slope, bands, cut.piece, kept, units)
 
 
 def run(
-    plan: StreamPlan, progress: Progress = SILENT, journal: Journal | None = None, runner: Runner = run_jobs
+    plan: StreamPlan,
+    progress: Progress = SILENT,
+    journal: Journal | None = None,
+    scratch: Path | None = None,
+    runner: Runner = run_jobs,
 ) -> StitchResult:
     """Read, correct, fuse and write.
 
     With a ``journal`` the run goes on where an earlier one ended, and leaves what is finished if an error ends it. Then
-    several units are swept at the same time, each in a process that ``runner`` starts.
+    several units are swept at the same time, each in a process that ``runner`` starts. What bands leave for later ones
+    lies in the folder ``scratch``, or beside the output.
 
     Raises
     ------
@@ -132,10 +172,11 @@ def run(
         stitch.dtype,
         stitch.block_shape,
         Workers(stitch.n_workers, stitch.device),
+        plan.piece,
     )
     record = fuse.sidecar(stitch, last_to_first)
-    with fuse.opened(stitch, record, journal) as writer:
-        done = _swept(plan, work, writer, journal, progress, runner)
+    with fuse.opened(stitch, record, journal) as writer, _room(plan, scratch) as folder:
+        done = _swept(plan, work, writer, folder, journal, progress, runner)
     if done.n_cut_off:
         progress.warn(cut_off_text(done.n_cut_off))
     return StitchResult(
@@ -144,26 +185,34 @@ def run(
 
 
 def _swept(
-    plan: StreamPlan, work: Work, writer: Any, journal: Journal | None, progress: Progress, runner: Runner
+    plan: StreamPlan,
+    work: Work,
+    writer: Any,
+    folder: Path,
+    journal: Journal | None,
+    progress: Progress,
+    runner: Runner,
 ) -> Swept:
     """Sweep all bands: units of them in processes at first, then whatever is left."""
-    units, cutting = plan.units, plan.cutting
-    if journal is None or len(units) < 2:
-        progress.start("stitch", _n_frames(work, plan.bands, writer), "frames")
-        try:
-            return swept(work, plan.bands, writer, progress)
-        finally:
-            progress.finish()
-    targets = [PartTarget(writer, unit, cutting) for unit in units]
-    counts = [_n_frames(work, unit.bands, target) for unit, target in zip(units, targets, strict=True)]
+    targets = [PartTarget(writer, unit, plan.cutting) for unit in plan.units]
+    counts = [_n_frames(work, unit.bands, target) for unit, target in zip(plan.units, targets, strict=True)]
     progress.start("stitch", sum(counts), "frames")
+    done = NONE_SWEPT
     try:
-        each = _threads_each(plan.stitch, units)
-        stitch, shared = replace(plan.stitch, n_workers=each), replace(work, workers=replace(work.workers, n=each))
-        to_do = [unit for unit, count in zip(units, counts, strict=True) if count]
-        done = sweep_units(stitch, shared, cutting, to_do, journal, progress, runner)
-        writer.go_on()
-        return done + swept(work, plan.bands, writer, progress)
+        if journal is not None and len(plan.units) > 1:
+            to_do = [unit for unit, count in zip(plan.units, counts, strict=True) if count]
+            each = _threads_each(plan.stitch, plan.units)
+            sharing = Sharing(
+                replace(plan.stitch, n_workers=each),
+                replace(work, workers=replace(work.workers, n=each)),
+                plan.cutting,
+                plan.kept,
+                folder.resolve(),
+            )
+            done = sweep_units(sharing, to_do, journal, progress, runner)
+            writer.go_on()
+        with Spools(plan.kept, plan.stitch.dtype, folder) as spools:
+            return done + swept(work, plan.bands, writer, spools, progress)
     finally:
         progress.finish()
 
@@ -172,26 +221,62 @@ def _n_frames(work: Work, bands: Sequence[Box], target: Target) -> int:
     return sum(Sweep(work, band, target).n_frames for band in bands)
 
 
-def _bands(stitch: StitchPlan) -> tuple[Box, ...]:
-    """The mosaic in bands of whole files, along the axis of frames that is read in parts: y or z.
+def _threads_each(stitch: StitchPlan, units: Sequence[Unit]) -> int:
+    return max(1, stitch.n_workers // len(units))
 
-    It is one band where frames have to be read or corrected whole: every band would do so again.
-    """
-    whole, axis = Box.of_shape(stitch.shape), _part_axis(stitch)
+
+def _cutting(stitch: StitchPlan, slope: float) -> Cutting:
+    return Cutting(_unit_shape(stitch, stitch.file_bytes), drift_of(slope, stitch.shape[0]), stitch.shape[2])
+
+
+@contextlib.contextmanager
+def _room(plan: StreamPlan, scratch: Path | None) -> Iterator[Path]:
+    """The folder where bands leave what later ones need; what an earlier run left there goes."""
+    output = plan.stitch.options.output
+    with contextlib.ExitStack() as stack:
+        if scratch is not None:
+            folder = scratch / _KEPT
+            shutil.rmtree(folder, ignore_errors=True)
+        elif plan.kept:
+            folder = stack.enter_context(locked_folder(output.resolve().with_name(f"{output.name}.{_KEPT}")))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        else:
+            folder = output
+        yield folder
+
+
+def _bands(stitch: StitchPlan, slope: float, cut: Cut) -> tuple[tuple[Box, ...], int]:
+    """The mosaic in bands along y, or z where only columns can be read in parts, and the size of a file."""
+    whole, axis = Box.of_shape(stitch.shape), part_axis_of(stitch.mosaic.tiles)
     if axis is None:
-        return (whole,)
-    size = list(stitch.shape)
-    size[axis] = _unit_shape(stitch, DEFAULT_SHARD_BYTES)[axis]
-    return tuple(whole.blocks((size[0], size[1], size[2])))
+        file_bytes = _file_bytes(stitch, slope, whole, cut)
+        is_enough = cut.most_bytes is None or _memory_of(stitch, slope, cut.piece, file_bytes)(whole) <= cut.most_bytes
+        if is_enough:
+            return (whole,), file_bytes
+    along = 1 if axis is None else axis
+    places = [*range(0, stitch.shape[along], _band_length(stitch, along)), stitch.shape[along]]
+    file_bytes = _file_bytes(stitch, slope, _band(whole, along, places[0], places[1]), cut)
+    memory_of = _memory_of(stitch, slope, cut.piece, file_bytes)
+    left = Extents(stitch.mosaic.tiles, whole, stitch.dtype.itemsize).left_bytes if axis is None else _nothing
+    most_bytes = cut.most_bytes if axis is None and cut.most_bytes is not None else 0
+    found = cut_at(places, lambda start, stop: memory_of(_band(whole, along, start, stop)), left, most_bytes)
+    return tuple(_band(whole, along, start, stop) for start, stop in found), file_bytes
 
 
-def _part_axis(stitch: StitchPlan) -> int | None:
-    """The axis of the mosaic of which frames are read and corrected in parts; None if they are whole."""
-    volumes = [tile.volume for tile in stitch.mosaic.tiles]
-    axes = {part_axis(v.frames) if isinstance(v, ObliqueTile) else None for v in volumes}
-    is_whole = any(isinstance(v, ObliqueTile) and v.correction is not None and v.correction.destripes for v in volumes)
-    axis = None if is_whole or len(axes) > 1 else axes.pop()
-    return None if axis is None else 1 - axis  # columns run along z, rows along y
+def _nothing(_: int, __: int) -> int:
+    return 0
+
+
+def _band(whole: Box, axis: int, start: int, stop: int) -> Box:
+    low, high = list(whole.start), list(whole.stop)
+    low[axis], high[axis] = start, stop
+    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+
+def _band_length(stitch: StitchPlan, axis: int) -> int:
+    """Planes or rows of the smallest band: whole blocks and whole files, and whole parts that are fused together."""
+    file_bytes = DEFAULT_SHARD_BYTES if stitch.options.shard_bytes is None else stitch.options.shard_bytes
+    return math.lcm(_unit_shape(stitch, file_bytes)[axis], HOST_GRAIN.rows if axis == 1 else 1)
 
 
 def _unit_shape(stitch: StitchPlan, file_bytes: int) -> ZYX:
@@ -201,6 +286,14 @@ def _unit_shape(stitch: StitchPlan, file_bytes: int) -> ZYX:
     return z, y, x
 
 
+def _file_bytes(stitch: StitchPlan, slope: float, band: Box, cut: Cut) -> int:
+    """Size of a file: that of an earlier run, or one of which a band leaves few unfinished."""
+    if cut.file_bytes is not None:
+        return cut.file_bytes
+    options, front = stitch.options, _front_px(stitch, slope, band)
+    return planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front) or 0
+
+
 def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float, float]:
     """How far apart voxels (z, y, x) are that are made at the same time: the moving front leans with the sheet."""
     z, y, x = band.shape
@@ -208,21 +301,30 @@ def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float
     return float(z), float(y), min(x, _BLOCK_WIDTH + slope * depth + 4 * stitch.options.chunk_shape[2])
 
 
-def _memory_bytes(stitch: StitchPlan, slope: float, band: Box, n_workers: int) -> int:
-    """Bound on the bytes held by a process: frames, fused ones, blocks, and files that are begun."""
-    options, itemsize = stitch.options, stitch.dtype.itemsize
+def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) -> Callable[[Box], int]:
+    """Bound on the bytes held by a band: frames, fused ones, blocks, and files that are begun."""
+    options, itemsize, tiles = stitch.options, stitch.dtype.itemsize, stitch.mosaic.tiles
     depth, _, width = stitch.block_shape
-    plane = band.shape[0] * band.shape[1] * itemsize
-    fused = fused_frames(width + math.ceil(slope * (depth - 1))) * plane
-    frames = 0
-    for tile in stitch.mosaic.tiles:
-        cover = tile.volume.coverage
-        frames += min(cover.n_columns, band.shape[0] + 2) * min(cover.n_rows, band.shape[1] + 2) * itemsize
-    lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(frames, 4 * plane)
+    n_fused = fused_frames(width + math.ceil(slope * (depth - 1)), piece)
     block = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
-    unfinished = unfinished_bytes(
-        stitch.shape, options.chunk_shape, itemsize, options.levels, stitch.file_bytes, _front_px(stitch, slope, band)
-    )
-    tiles = [tile.volume for tile in stitch.mosaic.tiles if isinstance(tile.volume, ObliqueTile)]
-    working = max((working_bytes(tile.correction, tile.frames, HOST_GRAIN.frames) for tile in tiles), default=0)
-    return fused + lanes + n_workers * (3 * block + working) + IN_FLIGHT_BYTES + unfinished
+    volumes = [tile.volume for tile in tiles if isinstance(tile.volume, ObliqueTile)]
+    working = max((working_bytes(v.correction, v.frames, HOST_GRAIN.frames) for v in volumes), default=0)
+    extents = Extents(tiles, Box.of_shape(stitch.shape), itemsize)
+    files = stitch.shape, options.chunk_shape, itemsize, options.levels, file_bytes
+
+    @functools.cache
+    def begun(*front_px: float) -> int:
+        return unfinished_bytes(*files, front_px)
+
+    @functools.cache
+    def straddling(axis: int, place: int) -> int:
+        return straddling_bytes(*files, axis, place)
+
+    def memory_bytes(band: Box) -> int:
+        plane = band.shape[0] * band.shape[1] * itemsize
+        lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(extents.frame_bytes(band), 4 * plane)
+        waiting = sum(max(straddling(axis, band.start[axis]), straddling(axis, band.stop[axis])) for axis in (0, 1))
+        unfinished = begun(*_front_px(stitch, slope, band)) + waiting
+        return n_fused * plane + lanes + stitch.n_workers * (3 * block + working) + IN_FLIGHT_BYTES + unfinished
+
+    return memory_bytes

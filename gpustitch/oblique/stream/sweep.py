@@ -19,10 +19,12 @@ from gpustitch.model import ZYX, Box, PlacedVolume
 from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN, HOST_GRAIN, Buffers, Sink
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.fuse.tables import Tables
+from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.fuse_frames import fuse_frames
-from gpustitch.oblique.stream.lane import Lane, window_of
+from gpustitch.oblique.stream.lane import Lane
 from gpustitch.oblique.stream.ring import Ring, pieces_of, spaced_frames
 from gpustitch.oblique.stream.sheet import along_sheet, box_of, stacked
+from gpustitch.oblique.stream.windows import window_of
 from gpustitch.running.progress import Progress
 from gpustitch.running.threads import Workers
 
@@ -37,6 +39,7 @@ class Work:
     """Placed tiles of raw frames, factors of their rows, the mosaic's shape and drift, and how it is cut.
 
     ``gains`` has the factors of each tile that needs them. ``drift`` is by how many columns each plane is displaced.
+    ``piece`` frames, whole batches, are turned upright at a time.
     """
 
     tiles: Sequence[PlacedVolume]
@@ -46,6 +49,7 @@ class Work:
     dtype: np.dtype[Any]
     block_shape: ZYX
     workers: Workers
+    piece: int = TURNED_FRAMES
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,16 @@ class Target(Sink, Protocol):
 class Sweep:
     """The sweep of one band of the mosaic, a box of whole blocks along y and z and of all columns.
 
-    ``n_read`` counts the frames read, ``n_cut_off`` the pixels that their type cut off in the correction.
+    ``n_read`` counts the frames read, ``n_cut_off`` the pixels that their type cut off in the correction. Frames that
+    are in ``spools`` are not read, and what later bands need goes there.
     """
 
-    def __init__(self, work: Work, band: Box, writer: Target) -> None:
+    def __init__(self, work: Work, band: Box, writer: Target, spools: Spools | None = None) -> None:
         self._work, self._band, self._writer = work, band, writer
         self._device = work.workers.device
         self._grain = DEVICE_GRAIN if self._device.is_cuda else HOST_GRAIN
         self._drift = work.drift[band.start[0] : band.stop[0]]
-        self._lanes = list(self._all_lanes())
+        self._lanes = list(self._all_lanes(spools))
         self.n_read = self.n_cut_off = 0
         self._blocks = Buffers(work.dtype, self._device)
         columns = work.shape[2]
@@ -89,6 +94,9 @@ class Sweep:
         whole = -int(self._drift.max()), columns - int(self._drift.min())
         self._from = max(whole[0], min((a for a, _ in spans), default=0))
         self._stop = max(self._from, min(whole[1], max((b for _, b in spans), default=0)))
+        # Batches begin at the same f in every band, so that voxels do not depend on where bands end.
+        self._begin = self._from // BATCH_FRAMES * BATCH_FRAMES
+        self._end = -(-self._stop // BATCH_FRAMES) * BATCH_FRAMES if self._from < self._stop else self._begin
         depth, _, width = work.block_shape
         slabs = [(z, min(z + depth, band.stop[0])) for z in range(band.start[0], band.stop[0], depth)]
         # For each slab of planes, the boxes along x still to do, the next box last.
@@ -109,37 +117,36 @@ class Sweep:
         self._todo = [[box for box in todo if any(self._writer.missing(box))] for todo in self._todo]
         ranges = [self._range_of(box) for todo in self._todo for box in todo[:: max(1, len(todo) - 1)]]
         if not ranges:
-            return self._stop, self._stop
-        first = max(0, min(a for a, _ in ranges) - self._from) // TURNED_FRAMES * TURNED_FRAMES
-        end = -(-max(0, max(b for _, b in ranges) - self._from) // TURNED_FRAMES) * TURNED_FRAMES
-        return min(self._from + first, self._stop), min(self._from + end, self._stop)
+            return self._end, self._end
+        first, stop = (max(0, end - self._begin) for end in (min(a for a, _ in ranges), max(b for _, b in ranges)))
+        piece, end = self._work.piece, self._begin - (-stop // BATCH_FRAMES) * BATCH_FRAMES
+        return min(self._begin + first // piece * piece, self._end), min(end, self._end)
 
-    def _all_lanes(self) -> Iterator[Lane]:
+    def _all_lanes(self, spools: Spools | None) -> Iterator[Lane]:
         for number, tile in enumerate(self._work.tiles):
             volume = tile.volume
             assert isinstance(volume, ObliqueTile)
             if not window_of(tile, self._band).is_empty:
-                yield Lane(number, tile, volume, self._band, self._drift)
+                yield Lane(number, tile, volume, self._band, self._drift, None if spools is None else spools.of(number))
 
     @property
     def n_frames(self) -> int:
-        """Number of frames to read."""
+        """Number of frames to read, or to take from the spools."""
         needed = [lane.needed(self._first, self._end) for lane in self._lanes if self._first < self._end]
         return sum(b - a for a, b in needed)
 
     def run(self, progress: Progress) -> int:
-        """Do all of it; returns the number of blocks handed over. ``progress`` advances by the frames read."""
-        depth, n_rows, _ = self._band.shape
-        fused = spaced_frames((TURNED_FRAMES, n_rows, depth), self._work.dtype, self._device)
-        shape, least = (depth, n_rows), self._reach()
-        ring = Ring(shape, self._first, least, TURNED_FRAMES, self._work.dtype, self._device)
+        """Do all of it; returns the number of blocks handed over. ``progress`` advances by the frames."""
+        (depth, n_rows, _), piece = self._band.shape, self._work.piece
+        fused = spaced_frames((piece, n_rows, depth), self._work.dtype, self._device)
+        ring = Ring((depth, n_rows), self._first, self._reach(), piece, self._work.dtype, self._device)
         n_blocks = 0
         with ThreadPoolExecutor(self._work.workers.n, thread_name_prefix="gpustitch") as pool:
             try:
                 loads = self._load(pool, self._first)
                 blocks: list[Future[None]] = []
-                for start in range(self._first, self._end, TURNED_FRAMES):
-                    stop = min(start + TURNED_FRAMES, self._end)
+                for start in range(self._first, self._end, piece):
+                    stop = min(start + piece, self._end)
                     for at in range(start, stop, BATCH_FRAMES):
                         progress.advance(self._loaded(loads))
                         until = min(at + BATCH_FRAMES, stop)
@@ -156,7 +163,7 @@ class Sweep:
                 pool.shutdown(cancel_futures=True)
         return n_blocks
 
-    def _load(self, pool: ThreadPoolExecutor, start: int) -> list[tuple[int, Future[int]]]:
+    def _load(self, pool: ThreadPoolExecutor, start: int) -> list[tuple[int, Future[tuple[int, int]]]]:
         """Begin to read the batch that begins at ``start``, if there is one."""
         stop = min(start + BATCH_FRAMES, self._end)
         if start >= stop:
@@ -171,15 +178,15 @@ class Sweep:
                 jobs.append((until - at, pool.submit(lane.load, at, until, self._device)))
         return jobs
 
-    def _loaded(self, loads: Sequence[tuple[int, Future[int]]]) -> int:
-        """Wait until the batch is read; returns the number of frames."""
+    def _loaded(self, loads: Sequence[tuple[int, Future[tuple[int, int]]]]) -> int:
+        """Wait until the batch is there; returns the number of frames."""
         for _, load in loads:
-            self.n_cut_off += load.result()
+            n_read, n_cut_off = load.result()
+            self.n_read += n_read
+            self.n_cut_off += n_cut_off
         for lane in self._lanes:
             lane.turn()
-        n_read = sum(n for n, _ in loads)
-        self.n_read += n_read
-        return n_read
+        return sum(n for n, _ in loads)
 
     def _fuse(self, pool: ThreadPoolExecutor, start: int, out: Array) -> list[Future[None]]:
         """Begin to fuse a batch, some rows at a time."""
@@ -263,19 +270,20 @@ class Sweep:
             self._writer.write(box, voxels)
 
 
-def swept(work: Work, bands: Sequence[Box], target: Target, progress: Progress) -> Swept:
-    """Sweep bands one after another; ``progress`` advances by the frames read."""
+def swept(work: Work, bands: Sequence[Box], target: Target, spools: Spools, progress: Progress) -> Swept:
+    """Sweep bands one after another; ``progress`` advances by the frames."""
     total = NONE_SWEPT
-    for band in bands:
-        sweep = Sweep(work, band, target)
+    for number, band in enumerate(bands):
+        sweep = Sweep(work, band, target, spools)
         n_written = sweep.run(progress)
         total += Swept(n_written, sweep.n_read, sweep.n_cut_off)
+        spools.leave(number)
     return total
 
 
-def fused_frames(reach: int) -> int:
+def fused_frames(reach: int, piece: int) -> int:
     """Fused frames held at once: those that are made, and those in a ring where blocks need ``reach`` of them."""
-    return TURNED_FRAMES + pieces_of(reach, TURNED_FRAMES) * TURNED_FRAMES
+    return piece + pieces_of(reach, piece) * piece
 
 
 def _wait(futures: Sequence[Future[None]]) -> int:

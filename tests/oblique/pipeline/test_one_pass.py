@@ -206,7 +206,9 @@ def test_a_run_is_fitted_into_the_memory(row: Path, tmp_path: Path, monkeypatch:
     assert "it goes on with 1 thread" in fewer.cautions[-1]
     with pytest.raises(ParameterError, match=r"`memory_bytes` is 2 MB, but the run takes at least about 1\d\d MB"):
         planned(1 << 20)
-    result = run(planned(takes[1] - 1), seen := Heard())
+    short = planned(takes[1] - 1, n_workers=1)
+    assert not short.options.writes_tiles and "it goes on with 1 thread, 32 frames at a time" in short.cautions[-1]
+    result = run(planned(short.foreseen.memory_bytes - 1), seen := Heard())
     assert any("of memory, and it may take" in line and "`staged`" in line for line in seen.warnings)
     assert any("tile 1 of 2" in line for line in seen.notes) and voxels(result).any()
 

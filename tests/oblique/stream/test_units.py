@@ -16,6 +16,8 @@ from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream import units
+from gpustitch.oblique.stream.bands import Cut
+from gpustitch.oblique.stream.sweep import BATCH_FRAMES
 from gpustitch.running.processes import LostProcess
 from tests.oblique.stream.test_stage import mosaic_of, tile
 
@@ -64,12 +66,12 @@ def content(folder):
     return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
-def made(mosaic, folder, n_units, runner=None, progress=None, **options):
+def made(mosaic, folder, n_units, runner=None, progress=None, cut=None, **options):
     folder.mkdir(exist_ok=True)
     options = {"levels": 3, "chunk_shape": (8, 8, 8), "shard_bytes": 4096, "n_workers": 2, **options}
-    plan = stream.plan(mosaic, StitchOptions(folder / "volume", overwrite=True, **options), n_units=n_units)
+    plan = stream.plan(mosaic, StitchOptions(folder / "volume", overwrite=True, **options), n_units=n_units, cut=cut)
     with Journal(folder / "journal.jsonl") as journal:
-        result = stream.run(plan, progress or Silenced(), journal, runner or in_turn())
+        result = stream.run(plan, progress or Silenced(), journal, runner=runner or in_turn())
         assert not list(journal.parts.iterdir())
     found = content(folder / "volume")
     record = json.loads(found.pop("gpustitch.files.json"))
@@ -102,7 +104,8 @@ def test_units_give_the_bytes_of_one_sweep(tmp_path_factory, data):
         patch.setattr(stream, "_BLOCK_ROWS", 8)
         _, one, whole = made(mosaic, folder / "one", 1, **options)
         progress = Silenced()
-        plan, result, parts = made(mosaic, folder / "parts", n, in_turn(lost), progress, **options)
+        cut = draw(st.sampled_from([None, Cut(BATCH_FRAMES, 1)]))
+        plan, result, parts = made(mosaic, folder / "parts", n, in_turn(lost), progress, cut, **options)
     assert len(plan.units) > 1 or axis is not None
     assert parts == whole
     assert result.n_written == one.n_written

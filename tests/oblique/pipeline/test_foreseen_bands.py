@@ -1,0 +1,94 @@
+"""Frames that are corrected whole, fitted into little memory: bands of rows, before a volume of each tile."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpustitch.errors import OutputError
+from gpustitch.oblique.deskew.sweep import Grain
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.pipeline import foreseen
+from gpustitch.oblique.pipeline.stage import plan, run
+from gpustitch.oblique.stream import stage as stream
+from gpustitch.oblique.stream import sweep
+from gpustitch.oblique.stream.file import Spool
+from tests.oblique.pipeline.test_one_pass import LIGHTSHEET, ROW, Heard, written
+from tests.oblique.pipeline.test_stage_killed import contents, small_files
+
+
+@pytest.fixture(scope="module")
+def row(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("row"), ROW)
+
+
+@pytest.fixture
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and parts of few rows, so that small mosaics have bands."""
+    monkeypatch.setattr(foreseen, "held_bytes", lambda: 0)
+    monkeypatch.setattr(stream, "_BLOCK_ROWS", 16)
+    for module in (stream, sweep):
+        monkeypatch.setattr(module, "HOST_GRAIN", Grain(8, 16))
+
+
+def chunks(volume: Path) -> Mapping[str, bytes]:
+    """The files of a volume, but for its records."""
+    return {name: data for name, data in contents(volume).items() if not name.startswith("gpustitch.")}
+
+
+def test_destriped_frames_go_in_bands_before_they_go_by_stages(
+    row: Path, tmp_path: Path, few_rows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(small_files(row, tmp_path / "whole"), correction=LIGHTSHEET, n_workers=1)
+    whole = plan(options)
+    assert whole.foreseen.n_bands == 1 and not whole.foreseen.kept_bytes
+    run(whole)
+    kept: list[int] = []
+    keep = Spool.put
+
+    def put(self: Spool, frame: int, pixels: np.ndarray) -> None:
+        keep(self, frame, pixels)
+        kept.append(pixels.nbytes)
+
+    monkeypatch.setattr(Spool, "put", put)
+    short = plan(replace(options, output=tmp_path / "bands", memory_bytes=whole.foreseen.memory_bytes - 1)).foreseen
+    assert short.cut.piece == 32 and short.n_bands == 1
+    job = plan(replace(options, output=tmp_path / "bands", memory_bytes=short.memory_bytes - 1))
+    assert job.foreseen.n_bands > 1 and not job.options.writes_tiles
+    assert "bands of rows, which write and read" in job.cautions[-1] and "of corrected frames" in next(
+        line for line in job.lines() if line.startswith("fuses")
+    )
+    assert job.foreseen.disk_bytes > whole.foreseen.disk_bytes
+    kept.clear()
+    run(job)
+    assert 0.8 * job.foreseen.kept_bytes < sum(kept) <= 1.2 * job.foreseen.kept_bytes, "the alignment moves tiles"
+    one, many = (chunks(tmp_path / name / "volume") for name in ("whole", "bands"))
+    assert one == many
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bands", "whole"]
+    monkeypatch.setattr(Spool, "put", full_disk)
+    with pytest.raises(OutputError, match="full: the disk is full; free some space"):
+        run(plan(replace(options, output=tmp_path / "full", memory_bytes=short.memory_bytes - 1)), seen := Heard())
+    assert any(f"kept in {tmp_path / 'full.work'}: run again" in line for line in seen.warnings)
+    monkeypatch.setattr(Spool, "put", keep)
+    # With more memory there is no need for bands, and files stay as they are.
+    run(plan(replace(options, output=tmp_path / "full")), seen := Heard())
+    assert any("going on with an unfinished run" in line for line in seen.notes)
+    assert chunks(tmp_path / "full" / "volume") == one
+
+
+def test_a_filter_that_frames_will_choose_is_foreseen(row: Path, tmp_path: Path, few_rows: None) -> None:
+    options = small_files(row, tmp_path / "out", n_workers=1)
+    whole, parts = (
+        plan(replace(options, correction=correction)).foreseen for correction in (Correction("wavelet"), Correction())
+    )
+    assert whole.n_bands == 1 < parts.n_bands and whole.memory_bytes > parts.memory_bytes
+
+
+def full_disk(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
