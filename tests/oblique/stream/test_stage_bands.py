@@ -117,15 +117,14 @@ def pixels_cut_off(mosaic: PlacedMosaic, output: Path, cuts: Sequence[int]) -> t
     """Frames read and pixels cut off, of all bands."""
     plan, seen = planned(mosaic, output, cuts), [0, 0]
 
-    class Counting(sweep.Sweep):
-        def run(self, progress: Any) -> int:
-            n_blocks = super().run(progress)
-            seen[0] += self.n_read
-            seen[1] += self.n_cut_off
-            return n_blocks
+    def counting(*given: Any) -> Any:
+        done = sweep.swept(*given)
+        seen[0] += done.n_read
+        seen[1] += done.n_cut_off
+        return done
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stream, "Sweep", Counting)
+        patched.setattr(stream, "swept", counting)
         stream.run(plan)
     return seen[0], seen[1]
 
