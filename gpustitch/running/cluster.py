@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
+import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,9 +80,7 @@ def joined(spec: str) -> Iterator[Cluster]:
             there = stack.enter_context(distributed.LocalCluster(**options, processes=True))
             client = stack.enter_context(distributed.Client(there))
         elif kind == "slurm":
-            there = stack.enter_context(_needed("dask_jobqueue").SLURMCluster())
-            there.scale(n)
-            client = stack.enter_context(distributed.Client(there))
+            client = stack.enter_context(distributed.Client(stack.enter_context(_of_slurm(n))))
         else:
             is_file = spec.endswith(".json")
             if is_file and not Path(spec).is_file():
@@ -92,6 +91,20 @@ def joined(spec: str) -> Iterator[Cluster]:
             except (OSError, TimeoutError, ValueError) as error:
                 raise ResourceError(f"`cluster` {spec} cannot be reached: {error}") from error
         yield Cluster(client, _n_workers(client, n or 1, spec))
+
+
+def _of_slurm(n: int) -> Any:
+    """A cluster whose ``n`` workers are jobs of Slurm."""
+    jobqueue = _needed("dask_jobqueue")
+    if shutil.which("sbatch") is None:
+        raise ResourceError("`cluster` slurm cannot be: there is no `sbatch` on this machine")
+    try:
+        cluster = jobqueue.SLURMCluster()
+    except ValueError as error:  # jobs are not described
+        why = " ".join(str(error).split(".")[0].split())
+        raise ResourceError(f"`cluster` slurm: jobs are not described in dask's jobqueue.yaml: {why}") from error
+    cluster.scale(n)
+    return cluster
 
 
 def check_cluster(spec: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,16 @@ def test_clusters_that_are_not_there(monkeypatch, tmp_path):
         pass
     with pytest.raises(ResourceError, match="cannot be reached"), joined(str(tmp_path / "scheduler.json")):
         pass
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    monkeypatch.setattr(cluster.shutil, "which", lambda _: None)
+    with pytest.raises(ResourceError, match="no `sbatch`"), joined("slurm:2"):
+        pass
+    monkeypatch.setattr(cluster.shutil, "which", str)
+    monkeypatch.setenv("DASK_CONFIG", str(tmp_path))
+    with (
+        pytest.raises(ResourceError, match=r"not described in dask's jobqueue\.yaml: You must specify"),
+        joined("slurm:2"),
+    ):
+        pass
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"gpustitch\[cluster\]"):
         check_cluster("local:2")
