@@ -153,8 +153,10 @@ class DeobliqueResult:
     n_cut_off: int = 0
 
 
-def plan(options: DeobliqueOptions) -> DeobliquePlan:
+def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePlan:
     """Open the frames and check the job, before the output is touched.
+
+    A larger job checks the room on the disk for all of it, and needs no check here.
 
     Raises
     ------
@@ -183,7 +185,8 @@ def plan(options: DeobliqueOptions) -> DeobliquePlan:
     dtype = _voxel_type(correction, frames)
     check_block(block_shape, scan.shape, dtype)
     output_bytes = _output_bytes(scan, dtype, options)
-    check_free_space(options.output, output_bytes)
+    if checks_disk:
+        check_free_space(options.output, output_bytes)
     front = _front_px(scan, options)
     file_bytes = planned_file_bytes(format, options, scan.shape, dtype, front) or 0
     worker_bytes = _worker_bytes(scan, dtype, block_shape) + working_bytes(correction, frames, HOST_GRAIN.frames)

@@ -18,6 +18,7 @@ from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.journal import Journal
 from gpustitch.io.provenance import provenance
+from gpustitch.io.resumable import finished_bytes
 from gpustitch.io.write.format import VolumeOutput
 from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
@@ -121,8 +122,10 @@ class StitchResult:
     last_to_first: float | None
 
 
-def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
+def plan_tree(source: TreeOptions, options: StitchOptions, *, checks_disk: bool = True) -> StitchPlan:
     """Open the volumes below a folder, place them, and check the job, before the output is touched.
+
+    A larger job that has checked the room on the disk for all of it asks for no further check.
 
     Raises
     ------
@@ -149,11 +152,14 @@ def plan_tree(source: TreeOptions, options: StitchOptions) -> StitchPlan:
         negative_y=source.negative_y,
         allow_missing=source.allow_missing,
     )
-    return replace(plan(mosaic, options, source=source), inputs=inputs)
+    planned = replace(plan(mosaic, options, source=source), inputs=inputs)
+    if checks_disk:
+        check_free_space(options.output, planned.output_bytes - finished_bytes(options.output))
+    return planned
 
 
 def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | None = None) -> StitchPlan:
-    """Check the fusion of open and placed volumes. Errors are those of :func:`plan_tree`."""
+    """Check the fusion of open and placed volumes, but for the disk. Errors are those of :func:`plan_tree`."""
     check_output(options.output, overwrite=options.overwrite)
     format = unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
@@ -168,7 +174,6 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     check_block(block_shape, shape, dtype)
     counts = [math.prod(grid_of(level_shape(shape, level), options.chunk_shape)) for level in range(levels)]
     n_bytes = output_bytes(mosaic, shape, dtype, options)
-    check_free_space(options.output, n_bytes)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * dtype.itemsize
     # A worker holds a block, the voxels of its tiles (mostly one or two) and float32 sums of a part.
     front = shape[0], *block_shape[1:]

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpustitch.errors import ParameterError
+from gpustitch.io.atomic import check_free_space
 from gpustitch.io.found import root_of
 from gpustitch.io.frames.opening import Slice
 from gpustitch.io.frames.readable import Readable
 from gpustitch.io.partial import work_place
+from gpustitch.io.resumable import finished_bytes
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Mosaic, PlacedVolume
 from gpustitch.oblique.deskew.stage import DeobliquePlan
@@ -91,6 +93,11 @@ class Foreseen:
             n_bytes = math.prod(shape) * self.volume.dtype.itemsize
             text = " x ".join(f"{n:,}" for n in shape)
             yield f"        level {level}: {text} voxels, {size_text(n_bytes)}, {_files(n_files)}"
+
+
+def check_disk(output: Path, foreseen: Foreseen) -> None:
+    """Raise OutputError if the disk has no room for what a run is still to write."""
+    check_free_space(output, foreseen.disk_bytes - finished_bytes(output), sum(foreseen.volume.n_files))
 
 
 def fitting(

@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from gpustitch.array import choose_device
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
-from gpustitch.io.atomic import check_apart, check_free_space, check_output, check_outside
+from gpustitch.io.atomic import check_apart, check_output, check_outside
 from gpustitch.io.found import one_place
 from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.manifest import Making
 from gpustitch.io.provenance import provenance, write_json
-from gpustitch.io.resumable import check_same, finished_bytes, resumable_directory, unfinished
+from gpustitch.io.resumable import check_same, resumable_directory, unfinished
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels
 from gpustitch.io.write.storing import planned_file_bytes
@@ -38,7 +38,7 @@ from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.flat import flat_used, planned_flat
-from gpustitch.oblique.pipeline.foreseen import Foreseen, fitting
+from gpustitch.oblique.pipeline.foreseen import Foreseen, check_disk, fitting
 from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
@@ -85,8 +85,15 @@ class PipelinePlan:
     cautions: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """What the run will take, in lines for people. Some frames are tried for that, beside the output."""
-        return self.foreseen.lines(self.options, self.tiles)
+        """What the run will take, in lines for people. Some frames are tried for that, beside the output.
+
+        Raises
+        ------
+        OutputError
+            After the last line, if the disk is too small.
+        """
+        yield from self.foreseen.lines(self.options, self.tiles)
+        check_disk(self.options.output, self.foreseen)
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,8 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
     options, tiles, foreseen, caution = fitting(options, mosaic, tiles, may_change=earlier is None)
-    check_free_space(options.output, foreseen.disk_bytes - finished_bytes(options.output), sum(foreseen.volume.n_files))
+    if not options.dry_run:
+        check_disk(options.output, foreseen)
     made = making_of(replace(as_asked, **strict), options.device, inputs, staged=options.staged)
     return PipelinePlan(
         options, mosaic, flat, making, tiles, foreseen, turned, inputs, made, (*cautions, caution)
@@ -277,7 +285,7 @@ def _planned(options: PipelineOptions, mosaic: Mosaic, orientation: Orientation)
     plans, damage = [], []
     for job in _tile_options(options, mosaic, orientation):
         try:
-            plans.append(deoblique.plan(job))
+            plans.append(deoblique.plan(job, checks_disk=False))
         except DamagedInputError as error:
             damage.append(str(error))
     if damage:

@@ -50,7 +50,7 @@ def made(work: Work, progress: Progress) -> Made:
     alignment, said = aligned(work, progress, tree=trees)
     tree = tree_of(options, trees, alignment)
     stitching = replace(options.stitch, output=folder / VOLUME, overwrite=True)
-    stitched = stitch.run(stitch.plan_tree(tree, stitching), progress, work.run.journal)
+    stitched = stitch.run(stitch.plan_tree(tree, stitching, checks_disk=False), progress, work.run.journal)
     return Made(stitched, said, lost)
 
 
