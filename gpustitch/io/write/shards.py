@@ -76,7 +76,7 @@ def straddling_bytes(
         file = shard_shape(of_level, chunk_shape, itemsize, shard_bytes)
         if place % (file[axis] << level):
             sides = list(of_level)
-            sides[axis] = min(file[axis], of_level[axis])
+            sides[axis] = min(file[axis], of_level[axis] - (place >> level) // file[axis] * file[axis])
             total += math.prod(sides) * itemsize
     return total
 

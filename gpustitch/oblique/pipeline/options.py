@@ -159,8 +159,8 @@ class PipelineOptions:
         None,
         flag="--memory",
         text="bytes",
-        help="Most memory for one pass, such as 16G; where it needs more, volumes of the tiles are written, as by "
-        "`staged`.",
+        help="Most memory for one pass, such as 16G; where it needs more, it goes in bands of rows, or by volumes of "
+        "the tiles, as by `staged`.",
         shown="four fifths of what is free",
     )
     allow_missing: bool = shared.allow_missing()

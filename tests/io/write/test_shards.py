@@ -21,6 +21,7 @@ from gpustitch.io.write.shards import (
     order_of_shards,
     precomputed_sharding,
     shard_shape,
+    straddling_bytes,
     unfinished_bytes,
 )
 from gpustitch.model import Box, Spacing
@@ -115,6 +116,21 @@ def test_little_is_unfinished_if_blocks_come_in_order(tmp_path) -> None:
                 held = sum(p.voxels.nbytes for p in writer._unfinished._pending.values() if p.voxels is not None)
                 most = max(most, held)
     assert 0 < most <= foretold
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_files_on_both_sides_of_a_place_wait_for_the_other_one(tmp_path, axis) -> None:
+    shape, chunk, levels, shard_bytes = (48, 96, 80), (8, 8, 8), 4, 8192
+    options = {"downsample": downsample, "levels": levels, "chunk_shape": chunk, "shard_bytes": shard_bytes}
+    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, Spacing(1, 1, 1), flush=False, **options) as writer:
+        for place in range(8, shape[axis], 8):
+            start, stop = [0, 0, 0], list(shape)
+            start[axis], stop[axis] = place - 8, place
+            box = Box(tuple(start), tuple(stop))
+            writer.write(box, np.ones(box.shape, np.uint16))
+            held = sum(p.voxels.nbytes for p in writer._unfinished._pending.values() if p.voxels is not None)
+            assert held == straddling_bytes(shape, chunk, 2, levels, shard_bytes, axis, place)
+    assert straddling_bytes(shape, chunk, 2, levels, shard_bytes, axis, shape[axis]) == 0
 
 
 @settings(max_examples=40, deadline=None)

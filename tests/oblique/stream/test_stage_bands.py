@@ -75,7 +75,7 @@ def counts(mosaic: PlacedMosaic) -> set[int]:
     return {n for each in mosaic.tiles for n in each.volume.frames.counts.values()}  # type: ignore[attr-defined]
 
 
-@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(data=st.data())
 def test_bands_give_the_bytes_of_one_band(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     draw, folder = data.draw, tmp_path_factory.mktemp("bands")
