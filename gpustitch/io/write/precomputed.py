@@ -17,7 +17,7 @@ from gpustitch.io.volumes.shard_files import ShardNames
 from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
 from gpustitch.io.write.pyramid_layout import level_shape, precomputed_info
 from gpustitch.io.write.pyramid_writer import PyramidWriter
-from gpustitch.io.write.shards import order_of_shards, precomputed_sharding
+from gpustitch.io.write.shards import level_shard_bytes, order_of_shards, precomputed_sharding
 from gpustitch.io.write.stores import file_store
 from gpustitch.model import ZYX, Box, Spacing
 
@@ -55,9 +55,9 @@ class PrecomputedWriter(PyramidWriter):
             encoding = "raw" if self.codec == "none" else self.codec
             for level, scale in enumerate(info["scales"]):
                 shape = level_shape(self.shape, level)
-                scale["sharding"] = precomputed_sharding(
-                    shape, self.chunk_shape, self.dtype.itemsize, self.shard_bytes, encoding
-                )
+                files = self.shape, self.chunk_shape, self.dtype.itemsize
+                n_bytes = level_shard_bytes(*files, level, self.shard_bytes)
+                scale["sharding"] = precomputed_sharding(shape, *files[1:], n_bytes, encoding)
         self._describe(folder / "info", info)
         self._folders = [folder / scale["key"] for scale in info["scales"]]
         for level in self._folders:

@@ -36,7 +36,7 @@ from gpustitch.io.write.pyramid_layout import (
 )
 from gpustitch.io.write.resumed import feeds, finished_blocks
 from gpustitch.io.write.sealing import FileStates, Ledger
-from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, shard_shape
+from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, file_shape
 from gpustitch.io.write.stores import writing_context
 from gpustitch.io.write.unfinished import Unfinished
 from gpustitch.io.write.whole_files import WholeFiles
@@ -68,7 +68,7 @@ class PyramidWriter(ABC):
     chunk_shape
         Voxels (z, y, x) of a stored chunk.
     shard_bytes
-        About how many bytes of voxels a file holds, at most: :func:`gpustitch.io.write.shards.shard_shape`. 0 gives
+        About how many bytes of voxels a file holds, at most: :func:`gpustitch.io.write.shards.file_shape`. 0 gives
         each chunk a file. None for the format's default.
     codec
         How chunks are compressed, one of ``codecs``; None for the first.
@@ -134,7 +134,7 @@ class PyramidWriter(ABC):
         self.codec, self.shard_bytes = self.checked_files(codec, shard_bytes, write_empty)
         self._write_empty = write_empty
         self.file_shapes = [
-            shard_shape(level_shape(self.shape, level), self.chunk_shape, self.dtype.itemsize, self.shard_bytes)
+            file_shape(self.shape, self.chunk_shape, self.dtype.itemsize, level, self.shard_bytes)
             for level in range(self.levels)
         ]
         self._n_writers = checked_writers(n_writers)

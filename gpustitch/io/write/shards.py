@@ -17,6 +17,8 @@ from gpustitch.model import ZYX
 DEFAULT_SHARD_BYTES = 1 << 25
 # Files that are begun and not yet whole may take so much memory before smaller files are chosen.
 MOST_UNFINISHED_BYTES = 1 << 31
+# Where the finest level has more files than this, files of coarser levels lie in the same boxes of the volume.
+_MANY_FILES = 256
 # Chunks of a minishard, whose index a reader fetches whole.
 _MINISHARD_BITS = 9
 
@@ -44,6 +46,25 @@ def shard_shape(shape: ZYX, chunk_shape: ZYX, itemsize: int, shard_bytes: int) -
     return z, y, x
 
 
+def level_shard_bytes(shape: ZYX, chunk_shape: ZYX, itemsize: int, level: int, shard_bytes: int) -> int:
+    """About how many bytes a file of a level holds, where ``shape`` is the volume's and ``shard_bytes`` is stated.
+
+    Files of all levels are alike. But in a volume of many files a coarser one would wait for large parts of the volume:
+    there it holds what lies in the box of a file of the finest level, as long as that is a chunk.
+    """
+    finest = shard_shape(shape, chunk_shape, itemsize, shard_bytes)
+    is_large = math.prod(grid_of(shape, finest)) > _MANY_FILES
+    return (
+        max(shard_bytes >> 3 * level, min(shard_bytes, math.prod(chunk_shape) * itemsize)) if is_large else shard_bytes
+    )
+
+
+def file_shape(shape: ZYX, chunk_shape: ZYX, itemsize: int, level: int, shard_bytes: int) -> ZYX:
+    """Voxels (z, y, x) of a file of a level; ``shape`` is the volume's."""
+    n_bytes = level_shard_bytes(shape, chunk_shape, itemsize, level, shard_bytes)
+    return shard_shape(level_shape(shape, level), chunk_shape, itemsize, n_bytes)
+
+
 def unfinished_bytes(
     shape: ZYX, chunk_shape: ZYX, itemsize: int, levels: int, shard_bytes: int, front_px: Sequence[float]
 ) -> int:
@@ -55,7 +76,7 @@ def unfinished_bytes(
     total, block = 0, block_shape_of(levels, chunk_shape)
     for level in range(levels):
         of_level = level_shape(shape, level)
-        file = shard_shape(of_level, chunk_shape, itemsize, shard_bytes)
+        file = file_shape(shape, chunk_shape, itemsize, level, shard_bytes)
         if all((b >> level) % f == 0 for b, f in zip(block, file, strict=True)):
             continue
         open_px = (min(n, f * math.ceil(w / (f << level))) for n, f, w in zip(of_level, file, front_px, strict=True))
@@ -73,7 +94,7 @@ def straddling_bytes(
     total = 0
     for level in range(levels if 0 < place < shape[axis] else 0):
         of_level = level_shape(shape, level)
-        file = shard_shape(of_level, chunk_shape, itemsize, shard_bytes)
+        file = file_shape(shape, chunk_shape, itemsize, level, shard_bytes)
         if place % (file[axis] << level):
             sides = list(of_level)
             sides[axis] = min(file[axis], of_level[axis] - (place >> level) // file[axis] * file[axis])
@@ -104,7 +125,7 @@ def fitting_shard_bytes(
 def precomputed_sharding(
     shape: ZYX, chunk_shape: ZYX, itemsize: int, shard_bytes: int, encoding: str
 ) -> dict[str, Any]:
-    """The ``sharding`` of a precomputed scale whose files are the boxes of :func:`shard_shape`.
+    """The ``sharding`` of a precomputed scale of a shape, whose files are the boxes of :func:`shard_shape`.
 
     ``encoding`` of chunks is ``raw`` or ``gzip``.
     """

@@ -47,8 +47,7 @@ def planned_file_bytes(
 ) -> int | None:
     """Size of a file of chunks: as stated, else one with which unfinished files take at most ``most_bytes``.
 
-    ``MOST_UNFINISHED_BYTES`` is a bound in any case. ``front_px`` is that of
-    :func:`gpustitch.io.write.shards.unfinished_bytes`. None if the format has no such files.
+    ``front_px`` is that of :func:`gpustitch.io.write.shards.unfinished_bytes`. None if the format has no such files.
 
     Raises
     ------
@@ -64,5 +63,4 @@ def planned_file_bytes(
         return file_bytes
     levels = format.default_levels if options.levels is None else options.levels
     chunk = options.chunk_shape or format.default_chunk
-    most = min(most_bytes, MOST_UNFINISHED_BYTES)
-    return fitting_shard_bytes(shape, chunk, dtype.itemsize, levels, front_px, most)
+    return fitting_shard_bytes(shape, chunk, dtype.itemsize, levels, front_px, most_bytes)

@@ -31,7 +31,7 @@ from gpustitch.io.write.pyramid_layout import (
     morton_order,
     pyramid_bytes,
 )
-from gpustitch.io.write.shards import grid_of, shard_shape, unfinished_bytes
+from gpustitch.io.write.shards import file_shape, grid_of, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
@@ -85,7 +85,8 @@ class StitchPlan:
         """At most how many files of chunks each level has."""
         file_bytes, chunk = self.file_bytes, self.options.chunk_shape
         shapes = [level_shape(self.shape, level) for level in range(self.options.levels)]
-        units = [shard_shape(shape, chunk, self.dtype.itemsize, file_bytes) for shape in shapes]
+        itemsize, n_levels = self.dtype.itemsize, len(shapes)
+        units = [file_shape(self.shape, chunk, itemsize, level, file_bytes) for level in range(n_levels)]
         return tuple(math.prod(grid_of(shape, unit)) for shape, unit in zip(shapes, units, strict=True))
 
     @property

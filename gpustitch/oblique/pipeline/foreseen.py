@@ -145,10 +145,10 @@ def _cuts(
     options: PipelineOptions, tiles: tuple[DeobliquePlan, ...], most_bytes: int | None
 ) -> Iterator[tuple[Cut, int, int]]:
     """What takes less and less memory: how a pass is cut, and the numbers of threads and of processes."""
-    *larger, least = [Cut()] if options.writes_tiles else cuts_within(most_bytes)
+    *larger, least = cuts = (Cut(),) if options.writes_tiles else cuts_within(most_bytes)
     n_workers = list(_halved(checked_workers(options.n_workers)))
     n_processes = 1 if options.writes_tiles else one_pass.n_processes(options, tiles)
-    yield from ((Cut(), n_workers[0], n) for n in _halved(n_processes) if n > 1)
+    yield from ((cuts[0], n_workers[0], n) for n in _halved(n_processes) if n > 1)
     yield from itertools.product(larger, n_workers[:2], [1])
     yield from itertools.product([least], n_workers, [1])
 

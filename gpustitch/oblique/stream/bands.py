@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from gpustitch.model import Box, PlacedVolume, part_axis
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.stream.sweep import BATCH_FRAMES, TURNED_FRAMES
 
+# The part of the memory that files may take which are begun and not whole: large files are few.
+_UNFINISHED_PART = 3
 # A measure of a band: of its first place and the place where it ends.
 OfBand = Callable[[int, int], int]
 
@@ -33,18 +35,23 @@ class Cut:
         What a band may hold; None if frames that must be whole may be swept in one band.
     file_bytes
         Size of a file, if an earlier run has begun files; None to choose it.
+    unfinished_bytes
+        Files that are begun and not whole may take so much before smaller ones are chosen; None for a default.
     """
 
     piece: int = TURNED_FRAMES
     most_bytes: int | None = None
     file_bytes: int | None = None
+    unfinished_bytes: int | None = None
 
 
 def cuts_within(most_bytes: int | None) -> tuple[Cut, ...]:
     """From the fastest to the smallest, the ways to sweep with so many bytes of memory; None if there is no limit."""
     if most_bytes is None:
         return (Cut(),)
-    return Cut(), Cut(BATCH_FRAMES), Cut(BATCH_FRAMES, most_bytes)
+    whole = Cut(unfinished_bytes=most_bytes // _UNFINISHED_PART)
+    short = replace(whole, piece=BATCH_FRAMES)
+    return whole, short, replace(short, most_bytes=most_bytes)
 
 
 def part_axis_of(tiles: Sequence[PlacedVolume]) -> int | None:

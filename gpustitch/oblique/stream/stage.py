@@ -17,7 +17,13 @@ from gpustitch.io.partial import locked_folder
 from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block
-from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, shard_shape, straddling_bytes, unfinished_bytes
+from gpustitch.io.write.shards import (
+    DEFAULT_SHARD_BYTES,
+    MOST_UNFINISHED_BYTES,
+    shard_shape,
+    straddling_bytes,
+    unfinished_bytes,
+)
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Box
 from gpustitch.oblique.deskew.sweep import HOST_GRAIN
@@ -290,8 +296,8 @@ def _file_bytes(stitch: StitchPlan, slope: float, band: Box, cut: Cut) -> int:
     """Size of a file: that of an earlier run, or one of which a band leaves few unfinished."""
     if cut.file_bytes is not None:
         return cut.file_bytes
-    options, front = stitch.options, _front_px(stitch, slope, band)
-    return planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front) or 0
+    options, front, most = stitch.options, _front_px(stitch, slope, band), cut.unfinished_bytes or MOST_UNFINISHED_BYTES
+    return planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front, most) or 0
 
 
 def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float, float]:

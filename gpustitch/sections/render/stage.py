@@ -25,6 +25,7 @@ from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.format import missing_text
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.options import documented, option
@@ -224,7 +225,9 @@ def plan(options: RenderOptions) -> RenderPlan:
     sources = _sources(options, planes, used, grid)
     making = Making(planes, used.series.order, sources, grid, options.nearest, device=device)
     blocks = cut_blocks(making, block, options.memory_bytes, n_workers)
-    file_bytes = planned_file_bytes(format, options, shape, planes.dtype, blocks.cut.front_px, options.memory_bytes)
+    file_bytes = planned_file_bytes(
+        format, options, shape, planes.dtype, blocks.cut.front_px, min(options.memory_bytes, MOST_UNFINISHED_BYTES)
+    )
     return RenderPlan(
         options, device, planes, used, sources, grid, shape, spacing, blocks, output_bytes, file_bytes, inputs
     )

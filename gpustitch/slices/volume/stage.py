@@ -23,6 +23,7 @@ from gpustitch.io.planes.opening import check_outside
 from gpustitch.io.write.format import OutputFormat
 from gpustitch.io.write.formats import format_for, volume_suffix
 from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.options import documented, nested, option
@@ -294,7 +295,12 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         affine[:3, 3] -= shifts.columns[0] * affine[:3, 0] + shifts.rows[0] * affine[:3, 1]
     spacing = Spacing(along.grid.step * 1000, y_mm * 1000, x_mm * 1000)
     file_bytes = planned_file_bytes(
-        format, options, making.shape, planes.dtype, blocks.cut.front_px, options.memory_bytes
+        format,
+        options,
+        making.shape,
+        planes.dtype,
+        blocks.cut.front_px,
+        min(options.memory_bytes, MOST_UNFINISHED_BYTES),
     )
     return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes, file_bytes)
 

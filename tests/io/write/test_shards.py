@@ -16,6 +16,7 @@ from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import level_shape, morton_order
 from gpustitch.io.write.shards import (
     DEFAULT_SHARD_BYTES,
+    file_shape,
     fitting_shard_bytes,
     grid_of,
     order_of_shards,
@@ -131,6 +132,23 @@ def test_files_on_both_sides_of_a_place_wait_for_the_other_one(tmp_path, axis) -
             held = sum(p.voxels.nbytes for p in writer._unfinished._pending.values() if p.voxels is not None)
             assert held == straddling_bytes(shape, chunk, 2, levels, shard_bytes, axis, place)
     assert straddling_bytes(shape, chunk, 2, levels, shard_bytes, axis, shape[axis]) == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*[st.integers(1, 1 << 15)] * 3), st.sampled_from([1 << 20, 1 << 23, 1 << 25, 1 << 29]))
+def test_files_of_a_large_volume_lie_in_boxes_of_the_finest_level(shape, shard_bytes) -> None:
+    chunk, levels = (64, 64, 64), 7
+    files = [file_shape(shape, chunk, 2, level, shard_bytes) for level in range(levels)]
+    counts = [math.prod(grid_of(level_shape(shape, level), file)) for level, file in enumerate(files)]
+    assert files[0] == shard_shape(shape, chunk, 2, shard_bytes)
+    if counts[0] <= 256:  # few files stay few
+        assert files == [shard_shape(level_shape(shape, n), chunk, 2, shard_bytes) for n in range(levels)]
+        return
+    assert sum(counts) <= counts[0] * 5 + 64
+    for level, file in enumerate(files):
+        # Along each axis a file lies in the box of one file of the finest level, or is a chunk, or the level is.
+        for n, finest, c, whole in zip(file, files[0], chunk, level_shape(shape, level), strict=True):
+            assert n << level <= finest or n == c or n >= whole
 
 
 @settings(max_examples=40, deadline=None)
