@@ -256,8 +256,7 @@ def _bands(stitch: StitchPlan, slope: float, cut: Cut) -> tuple[tuple[Box, ...],
     whole, axis = Box.of_shape(stitch.shape), part_axis_of(stitch.mosaic.tiles)
     if axis is None:
         file_bytes = _file_bytes(stitch, slope, whole, cut)
-        is_enough = cut.most_bytes is None or _memory_of(stitch, slope, cut.piece, file_bytes)(whole) <= cut.most_bytes
-        if is_enough:
+        if cut.most_bytes is None or _memory_of(stitch, slope, cut.piece, file_bytes)(whole) <= cut.most_bytes:
             return (whole,), file_bytes
     along = 1 if axis is None else axis
     places = [*range(0, stitch.shape[along], _band_length(stitch, along)), stitch.shape[along]]

@@ -215,6 +215,18 @@ def test_kept_rows_go_when_no_band_needs_them(tmp_path: Path) -> None:
     assert list((tmp_path / "rows").iterdir()) == []
 
 
+def test_the_disk_holds_no_more_kept_rows_than_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, put, held = planned(row(3), tmp_path / "out", (16, 40, 64, 80)), Spool.put, []
+
+    def watched(self: Spool, *given: Any) -> None:
+        put(self, *given)
+        held.append(sum(file.stat().st_size for file in self._path.parent.iterdir()))
+
+    monkeypatch.setattr(Spool, "put", watched)
+    stream.run(plan)
+    assert 0.9 * plan.most_kept_bytes < max(held) <= plan.most_kept_bytes < plan.kept_bytes
+
+
 def test_a_file_that_another_program_cut_off_is_told(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "0", Kept(0, Box((0, 2, 0), (3, 5, 4)), 0, 1), np.dtype(np.uint16))
     spool.put(1, np.ones((3, 3), np.uint16))
