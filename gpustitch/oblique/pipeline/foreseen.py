@@ -26,7 +26,7 @@ from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.running.memory import held_bytes, most_bytes
-from gpustitch.running.progress import size_text
+from gpustitch.running.progress import duration_text, size_text
 from gpustitch.running.threads import checked_workers
 
 # Frames that are read, corrected, fused and written to see how long one takes. The ends of a tile cost more than its
@@ -60,7 +60,7 @@ class Foreseen:
         most = most_bytes(options.memory_bytes)
         allowed = "" if most is None else f"; it may take {size_text(most)}"
         yield f"memory  about {size_text(self.memory_bytes)}{allowed}"
-        duration = _duration(n_frames * _seconds_per_frame(options, tiles))
+        duration = duration_text(n_frames * _seconds_per_frame(options, tiles))
         yield f"time    at most about {duration} for the pass over the frames; flat field and alignment come before it"
 
     def _of_volume(self, options: PipelineOptions) -> Iterator[str]:
@@ -156,10 +156,3 @@ def _seconds_per_frame(options: PipelineOptions, tiles: tuple[DeobliquePlan, ...
         start = time.perf_counter()
         stream.run(plan)
         return (time.perf_counter() - start) / n_frames
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{math.ceil(seconds)} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

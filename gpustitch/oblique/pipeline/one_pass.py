@@ -16,11 +16,13 @@ from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import Intensity
+from gpustitch.oblique.pipeline import shares
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream.stage import StreamPlan
 from gpustitch.running.memory import part_of
+from gpustitch.running.parts import Parts
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import checked_workers
 
@@ -43,7 +45,7 @@ def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deoblique
     return stream.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True))
 
 
-def made(work: Work, progress: Progress) -> Made:
+def made(work: Work, progress: Parts) -> Made:
     """Align and fuse the tiles; frames are corrected and de-obliqued as they are read."""
     options, mosaic = work.options, work.mosaic
     for job in work.tiles:
@@ -51,13 +53,15 @@ def made(work: Work, progress: Progress) -> Made:
             if caution:
                 progress.warn(caution)
     if options.on_error == "skip":
-        _find_unreadable(work.tiles, progress)
+        with progress.part(shares.DAMAGE):
+            _find_unreadable(work.tiles, progress)
     correction = None if work.correction.is_identity else work.correction
     alignment, said, intensity = _compare(work, correction, progress)
     at = placed(options, mosaic, _volumes(work.tiles, correction), alignment)
     source = tree_of(options, options.channel, alignment)
     stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
-    stitched = stream.run(stream.plan(at, stitching, source=source), progress, work.run.journal)
+    with progress.part(shares.VOLUME):
+        stitched = stream.run(stream.plan(at, stitching, source=source), progress, work.run.journal)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
         for line in of_tile.lines():
@@ -65,13 +69,13 @@ def made(work: Work, progress: Progress) -> Made:
     return Made(stitched, said, lost)
 
 
-def _compare(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str, Intensity]:
+def _compare(work: Work, correction: Correction | None, progress: Parts) -> tuple[Path | None, str, Intensity]:
     """Align the tiles, and even out their brightness if that is asked for; frames kept for that are then forgotten."""
     options, mosaic = work.options, work.mosaic
     compared = _compared(work.tiles, None if correction is None else correction.to_compare, options.memory_bytes)
-    alignment, said = aligned(
-        work, progress, volumes={tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
-    )
+    volumes = {tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
+    with progress.part(shares.ALIGNMENT, is_kept=work.run.has("alignment")):
+        alignment, said = aligned(work, progress, volumes=volumes)
     intensity = options.stitch.intensity
     if intensity.is_estimated:
 
@@ -80,7 +84,8 @@ def _compare(work: Work, correction: Correction | None, progress: Progress) -> t
             n_workers = checked_workers(options.n_workers)
             return {"last_to_first": stitch.estimated_last_to_first(seen, intensity, n_workers, progress)}
 
-        ratio = work.run.once("brightness", estimate)["last_to_first"]
+        with progress.part(shares.BRIGHTNESS, is_kept=work.run.has("brightness")):
+            ratio = work.run.once("brightness", estimate)["last_to_first"]
         intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
     return alignment, said, intensity
 
