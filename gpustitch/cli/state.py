@@ -92,6 +92,7 @@ class State:
         """End it; returns what was done, for people, and nothing if nothing is begun."""
         with self._lock:
             text = f"{self._label}: {self._done} {self._unit}" if self._label else ""
+            self._go_on()
             self._label, self._done, self._total = "", 0, 0
             self._begin_window()
         return text
@@ -108,15 +109,19 @@ class State:
         """How far the run is now."""
         with self._lock:
             now = self._meter()
-            begin, end = self._span
-            share = min(1.0, self._done / self._total) if self._total else 0.0
-            self._at = max(self._at, begin + share * (end - begin))  # a part may begin a second piece of work
+            self._go_on()
             self._window.append((now, self._done))
             while now.at_s - self._window[0][0].at_s > _WINDOW_S and len(self._window) > 2:
                 self._window.popleft()
             return Look(
                 self._part or self._label, self._at, now.at_s - self._first.at_s, self._left(now), self._facts(now)
             )
+
+    def _go_on(self) -> None:
+        """Move on to where the run is; a second piece of work in a part does not begin it again."""
+        begin, end = self._span
+        share = min(1.0, self._done / self._total) if self._total else 0.0
+        self._at = max(self._at, begin + share * (end - begin))
 
     def _begin_window(self) -> Used:
         now = self._meter()

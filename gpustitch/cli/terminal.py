@@ -94,16 +94,16 @@ class TerminalProgress:
                 self.note(line)
 
     def _watch(self) -> None:
-        """Begin to draw, or to print lines."""
-        if self._quiet:
+        """Begin to draw, or to print lines; not if there are no more threads for that."""
+        if self._quiet or self._bar is not None or self._lines is not None:
             return
-        if not _console.is_terminal:
-            if self._lines is None:
+        with contextlib.suppress(RuntimeError):
+            if _console.is_terminal:
+                self._bar = Live(get_renderable=self._drawn, console=_console, refresh_per_second=_DRAWN_PER_S)
+                self._bar.start()
+            else:
                 self._lines = threading.Thread(target=self._print_lines, name="gpustitch-lines", daemon=True)
                 self._lines.start()
-        elif self._bar is None:
-            self._bar = Live(get_renderable=self._drawn, console=_console, refresh_per_second=_DRAWN_PER_S)
-            self._bar.start()
 
     def _stop(self) -> None:
         if self._bar is not None:

@@ -5,6 +5,7 @@ Linux says all of it in ``/proc``. What a system does not say is None, and is ne
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -63,10 +64,17 @@ def used_now() -> Used:
     own = str(os.getpid())
     held, below = _resident(own), list(_below(own))
     counts = [_counts(name) for name in (own, *below)]
+
+    def summed(name: str) -> int | None:
+        return sum(of.get(name, 0) for of in counts) if name in counts[0] else None
+
     return Used(
         time.perf_counter(),
         sum(cpu[:4]) + sum(map(_cpu_s, below)),
-        *(_summed([of.get(name) for of in counts]) for name in ("rchar", "wchar", "read_bytes", "write_bytes")),
+        bytes_in=summed("rchar"),
+        bytes_out=summed("wchar"),
+        disk_bytes_in=summed("read_bytes"),
+        disk_bytes_out=summed("write_bytes"),
         stalled_s=_pressure_s("io"),
         queued_s=_pressure_s("cpu"),
         held_bytes=None if held is None else held[0] + sum(_private(name) for name in below),
@@ -98,14 +106,16 @@ class Watch:
             self.seen(self._meter().held_bytes)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        with contextlib.suppress(RuntimeError):  # no more threads
+            self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
 
 def _text(*parts: str) -> str:
@@ -136,11 +146,6 @@ def _cpu_s(process: str) -> float:
 def _counts(process: str) -> dict[str, int]:
     lines = (line.partition(":") for line in _text(process, "io").splitlines())
     return {name: int(count) for name, _, count in lines if count.strip().isdigit()}
-
-
-def _summed(counts: list[int | None]) -> int | None:
-    """The sum over processes; None if this process, the first, does not know."""
-    return None if counts[0] is None else sum(count or 0 for count in counts)
 
 
 def _resident(process: str) -> tuple[int, int] | None:
