@@ -48,7 +48,7 @@ def test_a_bar_over_the_parts_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path
     text = _CODES.sub("", sent.getvalue())
     assert text.count("a note") == 2 and max(map(len, re.split(r"[\r\n]+", text))) <= max(width, 120)
     if width >= 80:
-        assert "flat field" in text and "12 %  0:00:20" in text and "62 %  0:00:40  about 24 s left" in text
+        assert "flat field" in text and "12 %  0:00:20" in text and "62 %  0:00:40  about 20 s left" in text
         assert "500 of 1,000 frames  25.0 frames/s  in 2.00 GB/s  out 1.00 GB/s" in text
         assert text.rstrip().splitlines()[-1].startswith("the run ")
 

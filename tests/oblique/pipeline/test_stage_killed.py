@@ -139,6 +139,8 @@ def test_a_killed_run_goes_on(row: Path, tmp_path: Path, processes: Any, staged:
             assert seen["seal"] <= whole[0]["seal"] - n_files + N_EMPTY
         assert contents(place) == expected
         assert list(tmp_path.iterdir()) == [place]
+        *before, last = json.loads((place / RUN_RECORD).read_text())["runs"]
+        assert last["outcome"] == "finished" and {run["outcome"] for run in before} <= {"killed", "finished"}
         shutil.rmtree(place)
     assert n_finished > 2 * n_kills
 
@@ -169,6 +171,16 @@ def test_a_full_disk_keeps_what_is_finished(row: Path, tmp_path: Path, monkeypat
     run(plan(options), heard := Heard())
     assert any("going on with an unfinished run of 20" in note for note in heard.notes)
     assert contents(tmp_path / "out") == expected
+    first, second = json.loads((tmp_path / "out" / RUN_RECORD).read_text())["runs"]
+    assert (first["outcome"], first["continues"], second["outcome"]) == ("failed", None, "finished")
+    assert "the disk is full" in first["error"] and second["continues"] and second["units_kept"] > 12
+    kept = {part["name"]: (part["is_kept"], part["is_finished"]) for part in second["parts"]}
+    assert list(kept) == ["flat field", "destriping", "alignment", "brightness", "volume", "other"]
+    assert all(kept[name] == (True, True) for name in ("alignment", "brightness")) and kept["volume"] == (False, True)
+    told = [part["is_finished"] for part in first["parts"] if part["name"] == "volume"]
+    assert told == [False] and second["device"] == "cpu" and second["n_workers"] >= 1
+    log = (tmp_path / "out" / RUN_LOG).read_text()
+    assert "the disk is full" in log and "going on with an unfinished run" in log and "  share  " in log
 
 
 @pytest.fixture
