@@ -71,8 +71,11 @@ class Parts:
         self._record.into(folder, {"began": self._now(), **facts, "n_workers": self._n_workers}, self._progress.warn)
         self._save("running")
         try:
-            with self._watch:
-                yield
+            try:
+                with self._watch:
+                    yield
+            finally:
+                self._progress.span("", 1.0, 1.0)
             for line in table(self._parts, self._whole(), self._n_workers):
                 self.note(line)
             self._save("finished", ended=True)
@@ -80,8 +83,6 @@ class Parts:
             self._record.log(self._now(), f"{type(error).__name__}: {error}")
             self._save("failed" if isinstance(error, Exception) else "stopped", ended=True, error=error)
             raise
-        finally:
-            self._progress.span("", 1.0, 1.0)
 
     @contextlib.contextmanager
     def part(self, name: str, *, is_kept: bool = False) -> Iterator[None]:
