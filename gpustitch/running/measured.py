@@ -14,6 +14,7 @@ OTHER, WHOLE = "other", "the run"
 _LEAST_S = 0.5
 # Shares of the time: of all threads or one from which on they are called busy, and of waiting for disks and CPUs.
 _BUSY, _STALLED, _QUEUED = 0.8, 0.3, 0.5
+_MOST_NAME = 24
 _COUNTED = ("cpu_s", "bytes_in", "bytes_out", "disk_bytes_in", "disk_bytes_out", "stalled_s", "queued_s")
 
 
@@ -102,13 +103,14 @@ def table(parts: Sequence[Part], whole: Part, n_workers: int) -> Iterator[str]:
     """A line for each part that this run did, for what is in none, and for the whole."""
     shown = [part for part in parts if not part.is_kept]
     rows = [*shown, whole.without(parts), whole]
-    width = max(len(row.name) for row in rows)
+    width = min(_MOST_NAME, max(len(row.name) for row in rows))
     yield f"{'part':<{width}}  seconds  share  GB/s in    out  CPUs  bound by"
     for row in rows:
         share = f"{100 * _share(row.seconds, whole.seconds):.0f} %"
         cpus = f"{row.cpu_s / row.seconds:.1f}" if row.seconds >= _LEAST_S else "-"
         speed = ", ".join(_speed(n, unit, row.seconds) for unit, n in row.done.items())
-        line = f"{row.name:<{width}}  {row.seconds:7.1f}  {share:>5}  {_rate(row.bytes_in, row.seconds)}  "
+        name = row.name if len(row.name) <= width else f"{row.name[: width - 3]}..."
+        line = f"{name:<{width}}  {row.seconds:7.1f}  {share:>5}  {_rate(row.bytes_in, row.seconds)}  "
         line += f"{_rate(row.bytes_out, row.seconds, 5)}  {cpus:>4}  {row.bound_by(n_workers) or '-':<10}  {speed}"
         yield line.rstrip()
 

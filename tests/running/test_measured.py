@@ -87,6 +87,8 @@ def test_the_table_says_what_was_done_and_leaves_out_what_an_earlier_run_did() -
     volume = dataclasses.replace(TEN_S, name="volume", cpu_s=36, done={"frames": 1234, "overlaps": 4})
     kept = dataclasses.replace(TEN_S, name="alignment", seconds=0, is_kept=True)
     whole = dataclasses.replace(TEN_S, name=WHOLE, seconds=12.5, cpu_s=36)
+    long = list(table([dataclasses.replace(volume, name="Verifying /a/very/long/path")], whole, 4))
+    assert long[1].startswith("Verifying /a/very/lon...     10.0") and long[2].startswith(f"other{' ' * 19}  ")
     assert list(table([kept, volume], whole, 4)) == [
         "part     seconds  share  GB/s in    out  CPUs  bound by",
         "volume      10.0   80 %    0.100      -   3.6  CPU         123.4 frames/s, 4 overlaps",

@@ -30,7 +30,7 @@ from gpustitch.io.write.pyramid_layout import (
     morton_order,
     pyramid_bytes,
 )
-from gpustitch.io.write.shards import grid_of, shard_shape, unfinished_bytes
+from gpustitch.io.write.shards import grid_of, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
@@ -40,6 +40,7 @@ from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, cropped, place_found
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.robust import median_and_scatter
+from gpustitch.running import foretold
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -55,8 +56,7 @@ class StitchPlan:
     """A checked job.
 
     ``mosaic`` is placed in the output's voxels. ``n_chunks`` and ``output_bytes`` bound the output; places without a
-    tile take less. ``memory_bytes`` bounds the blocks and unfinished files in memory. ``file_bytes`` is the size of a
-    file.
+    tile take less. ``memory_bytes`` bounds the blocks and unfinished files in memory, ``file_bytes`` a file.
     """
 
     options: StitchOptions
@@ -82,10 +82,18 @@ class StitchPlan:
     @property
     def n_files(self) -> tuple[int, ...]:
         """At most how many files of chunks each level has."""
-        file_bytes, chunk = self.file_bytes, self.options.chunk_shape
-        shapes = [level_shape(self.shape, level) for level in range(self.options.levels)]
-        units = [shard_shape(shape, chunk, self.dtype.itemsize, file_bytes) for shape in shapes]
-        return tuple(math.prod(grid_of(shape, unit)) for shape, unit in zip(shapes, units, strict=True))
+        return self._stored.n_files
+
+    def lines(self) -> Iterator[str]:
+        """What the run will take, in lines for people."""
+        tiles = self.mosaic.tiles
+        n_bytes = sum(math.prod(tile.volume.coverage.shape) for tile in tiles) * self.dtype.itemsize
+        return foretold.lines(f"{len(tiles)} tiles", n_bytes, [self._stored], self.output_bytes, self.memory_bytes)
+
+    @property
+    def _stored(self) -> foretold.Stored:
+        options, format = self.options, unordered_format(self.options.output)
+        return foretold.Stored(options.output, format, options, self.shape, self.dtype, self.spacing, self.file_bytes)
 
     @property
     def spacing(self) -> Spacing:
@@ -177,8 +185,7 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     memory_bytes = 5 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
     return StitchPlan(
         options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
-        choose_device(options.device, options.device_memory_bytes), sum(counts), n_bytes, memory_bytes,
-        file_bytes,
+        choose_device(options.device, options.device_memory_bytes), sum(counts), n_bytes, memory_bytes, file_bytes,
     )  # fmt: skip
 
 

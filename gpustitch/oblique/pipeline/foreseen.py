@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from gpustitch.io.found import root_of
 from gpustitch.io.frames.opening import Slice
 from gpustitch.io.frames.readable import Readable
 from gpustitch.io.partial import work_place
-from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Mosaic, PlacedVolume
 from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import ObliqueTile
@@ -25,6 +23,7 @@ from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.stream import stage as stream
+from gpustitch.running import foretold
 from gpustitch.running.memory import held_bytes, most_bytes
 from gpustitch.running.progress import duration_text, size_text
 from gpustitch.running.threads import checked_workers
@@ -51,27 +50,19 @@ class Foreseen:
         n_frames, frames = sum(job.scan.n_frames for job in tiles), tiles[0].frames
         raw = n_frames * math.prod(frames.shape[1:]) * frames.dtype.itemsize
         size = " x ".join(map(str, frames.shape[1:]))
-        yield f"reads   {len(tiles)} tiles, {n_frames:,} frames of {size} {frames.dtype}: {size_text(raw)}"
+        yield foretold.reads_line(f"{len(tiles)} tiles, {n_frames:,} frames of {size} {frames.dtype}", raw)
         way = "by stages, after a volume of each tile" if options.writes_tiles else "in one pass over the frames"
         yield f"fuses   {way}"
         yield from self._of_volume(options)
-        free, n_files = shutil.disk_usage(root_of(options.output.absolute())).free, sum(self.volume.n_files)
-        yield f"disk    at most {size_text(self.disk_bytes)} in {_files(n_files)}; {size_text(free)} are free"
-        most = most_bytes(options.memory_bytes)
-        allowed = "" if most is None else f"; it may take {size_text(most)}"
-        yield f"memory  about {size_text(self.memory_bytes)}{allowed}"
+        yield foretold.disk_line(options.output, self.disk_bytes, sum(self.volume.n_files))
+        yield foretold.memory_line(self.memory_bytes, options.memory_bytes)
         duration = duration_text(n_frames * _seconds_per_frame(options, tiles))
         yield f"time    at most about {duration} for the pass over the frames; flat field and alignment come before it"
 
     def _of_volume(self, options: PipelineOptions) -> Iterator[str]:
-        spacing = " x ".join(f"{um:.4g}" for um in self.volume.spacing.zyx_um)
         where = "the stage" if options.align_file is None else options.align_file
-        yield f"volume  voxels of {spacing} um (z, y, x), the tiles where {where} puts them"
-        for level, n_files in enumerate(self.volume.n_files):
-            shape = level_shape(self.volume.shape, level)
-            n_bytes = math.prod(shape) * self.volume.dtype.itemsize
-            text = " x ".join(f"{n:,}" for n in shape)
-            yield f"        level {level}: {text} voxels, {size_text(n_bytes)}, {_files(n_files)}"
+        yield f"volume  {foretold.spacing_text(self.volume.spacing)}, the tiles where {where} puts them"
+        yield from foretold.level_lines(self.volume.shape, self.volume.dtype, self.volume.n_files)
 
 
 def fitting(
@@ -132,10 +123,6 @@ def _halved(n: int) -> Iterator[int]:
         yield n
         n //= 2
     yield 1
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _seconds_per_frame(options: PipelineOptions, tiles: tuple[DeobliquePlan, ...]) -> float:
