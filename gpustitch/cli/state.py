@@ -88,6 +88,11 @@ class State:
         """Count what is done of it."""
         self._done += count
 
+    @property
+    def done(self) -> dict[str, int]:
+        """How much of it is done, by its unit."""
+        return {self._unit: self._done} if self._done else {}
+
     def finish(self) -> str:
         """End it; returns what was done, for people, and nothing if nothing is begun."""
         with self._lock:

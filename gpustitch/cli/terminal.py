@@ -76,7 +76,7 @@ class TerminalProgress:
     def finish(self) -> None:
         """End the piece of work."""
         if self._begun is not None:
-            self._parts.append(Part.between(*self._begun, self._meter(), None))
+            self._parts.append(Part.between(*self._begun, self._meter(), None, done=self._state.done))
         self._begun = None
         if not self._state.is_long:
             self._stop()

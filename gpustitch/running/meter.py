@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 _PROC = Path("/proc")
-_WATCHED_EVERY_S = 0.5
+_WATCHED_EVERY_S = 1.0
 # Fields of /proc/PID/stat behind the name: CPU time, its own and that of processes it waited for.
 _CPU_FIELDS = slice(11, 15)
 
@@ -128,6 +128,8 @@ def _text(*parts: str) -> str:
 
 def _below(process: str) -> Iterator[str]:
     """Numbers of the processes that a process began, and that these began; none where the system does not list them."""
+    if not (_PROC / process / "task" / process / "children").exists():
+        return
     try:
         threads = [entry.name for entry in (_PROC / process / "task").iterdir()]
     except OSError:

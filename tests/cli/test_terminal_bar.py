@@ -106,6 +106,7 @@ def test_elsewhere_a_long_run_has_a_line_now_and_then(
     assert lines[0].startswith("Averaging: 50 %, 50 of 100 frames, 5.0 frames/s, in 2.00 GB/s, out 1.00 GB/s")
     assert lines[1] == "Averaging: 50 frames"
     assert [line.split()[0] for line in lines[2:]] == ["part", "Averaging", "other", "the"]
+    assert lines[3].endswith("5.0 frames/s")
     assert all("\x1b" not in line and "\r" not in line for line in lines)
     assert progress._lines is not None
     progress._lines.join(10)
