@@ -49,7 +49,7 @@ class Parts:
         now: Callable[[], str] = _now,
     ) -> None:
         self._progress, self._meter, self._now = progress, meter, now
-        self._n_workers = min(n_workers, cpu_count())
+        self._n_workers, self._n_busy = n_workers, min(n_workers, cpu_count())
         self._record = RunRecord()
         self._parts: list[Part] = []
         self._warnings: list[str] = []
@@ -76,7 +76,7 @@ class Parts:
                     yield
             finally:
                 self._progress.span("", 1.0, 1.0)
-            for line in table(self._parts, self._whole(), self._n_workers):
+            for line in table(self._parts, self._whole(), self._n_busy):
                 self.note(line)
             self._save("finished", ended=True)
         except BaseException as error:
@@ -153,7 +153,7 @@ class Parts:
         if self._begun is not None:
             parts.append(self._part(*self._begun, is_finished=False))
         whole = self._whole()
-        n, whole_s = self._n_workers, whole.seconds
+        n, whole_s = self._n_busy, whole.seconds
         numbers = whole.record(n, whole_s)
         for name in ("name", "done", "is_finished", "is_kept", "share"):
             del numbers[name]
