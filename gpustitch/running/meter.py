@@ -127,22 +127,42 @@ def _text(*parts: str) -> str:
 
 
 def _below(process: str) -> Iterator[str]:
-    """Numbers of the processes that a process began, and that these began; none where the system does not list them."""
-    if not (_PROC / process / "task" / process / "children").exists():
+    """Numbers of the processes that a process began, and that these began."""
+    if not (_PROC / process / "task" / process / "children").exists():  # some systems do not list them
+        yield from _descendants(process)
         return
-    try:
-        threads = [entry.name for entry in (_PROC / process / "task").iterdir()]
-    except OSError:
-        return
-    for thread in threads:
+    for thread in _entries(_PROC / process / "task"):
         for child in _text(process, "task", thread, "children").split():
             yield child
             yield from _below(child)
 
 
+def _descendants(process: str) -> Iterator[str]:
+    """The same by the parents of all processes."""
+    children: dict[str, list[str]] = {}
+    for number in filter(str.isdigit, _entries(_PROC)):
+        children.setdefault(_fields(number)[1], []).append(number)
+    found = [process]
+    while found:
+        began = children.get(found.pop(), [])
+        yield from began
+        found += began
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _fields(process: str) -> list[str]:
+    """What /proc/PID/stat says behind the name: state, parent, ...; 0 of a process that has ended."""
+    return _text(process, "stat").rpartition(")")[2].split() or ["0"] * 15
+
+
 def _cpu_s(process: str) -> float:
-    fields = _text(process, "stat").rpartition(")")[2].split()
-    return sum(map(int, fields[_CPU_FIELDS])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, _fields(process)[_CPU_FIELDS])) / os.sysconf("SC_CLK_TCK")
 
 
 def _counts(process: str) -> dict[str, int]:

@@ -16,7 +16,9 @@ PAGE, TICKS = (os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_CLK_TCK"))
 OWN = str(os.getpid())
 
 
-def process(proc: Path, number: str, children: str, *, cpu: int, read: int, pages: tuple[int, int]) -> None:
+def process(
+    proc: Path, number: str, parent: str, children: str, *, cpu: int, read: int, pages: tuple[int, int]
+) -> None:
     """A process as /proc shows it."""
     thread = proc / number / "task" / number
     thread.mkdir(parents=True)
@@ -24,17 +26,18 @@ def process(proc: Path, number: str, children: str, *, cpu: int, read: int, page
     (proc / number / "io").write_text(f"rchar: {read}\nwchar: {2 * read}\nread_bytes: {3 * read}\nwrite_bytes: 0\n")
     (proc / number / "statm").write_text(f"999 {pages[0]} {pages[1]} 5 0 1 0\n")
     # The name of a program may hold anything.
-    (proc / number / "stat").write_text(f"{number} (a ) b) S " + "0 " * 10 + f"{cpu} {cpu} {cpu} {cpu} 20 0\n")
+    (proc / number / "stat").write_text(f"{number} (a ) b) S {parent} " + "0 " * 9 + f"{cpu} {cpu} {cpu} {cpu} 20 0\n")
 
 
 @pytest.fixture
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This process, which began two others, one of which began a third."""
     monkeypatch.setattr(meter, "_PROC", tmp_path)
-    process(tmp_path, OWN, "11 12", cpu=0, read=100, pages=(50, 10))
-    process(tmp_path, "11", "13 ", cpu=TICKS, read=10, pages=(30, 20))
-    process(tmp_path, "12", "", cpu=0, read=1, pages=(3, 1))
-    process(tmp_path, "13", "", cpu=TICKS, read=1000, pages=(7, 0))
+    process(tmp_path, OWN, "1", "11 12", cpu=0, read=100, pages=(50, 10))
+    process(tmp_path, "11", OWN, "13 ", cpu=TICKS, read=10, pages=(30, 20))
+    process(tmp_path, "12", OWN, "", cpu=0, read=1, pages=(3, 1))
+    process(tmp_path, "13", "11", "", cpu=TICKS, read=1000, pages=(7, 0))
+    process(tmp_path, "14", "1", "", cpu=TICKS, read=10**6, pages=(10**4, 0))  # of others
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "status").write_text("Name:\tx\nVmHWM:\t   7 kB\n")
     (tmp_path / "pressure").mkdir()
@@ -44,7 +47,11 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_processes_are_counted_together_and_what_they_share_once(proc: Path) -> None:
+@pytest.mark.parametrize("are_listed", [True, False])
+def test_processes_are_counted_together_and_what_they_share_once(proc: Path, are_listed: bool) -> None:
+    if not are_listed:
+        for file in proc.rglob("children"):
+            file.unlink()
     before = sum(os.times()[:4])
     used = used_now()
     assert (used.bytes_in, used.bytes_out, used.disk_bytes_in, used.disk_bytes_out) == (1111, 2222, 3333, 0)

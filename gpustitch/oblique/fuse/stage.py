@@ -34,7 +34,7 @@ from gpustitch.io.write.shards import grid_of, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
-from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains
+from gpustitch.oblique.fuse.intensity import overlap_patches, row_gains, tiles_last_to_first
 from gpustitch.oblique.fuse.options import Intensity, StitchOptions, TreeOptions
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, cropped, place_found
@@ -333,7 +333,8 @@ def estimated_last_to_first(
         If the overlaps do not tell it.
     """
     patches = overlap_patches(tiles, intensity.n_patches, intensity.seed)
-    estimate = functools.partial(_estimated, tiles=tiles, intensity=intensity)
+    least = {"min_mean": intensity.min_mean, "min_correlation": intensity.min_correlation}
+    estimate = functools.partial(tiles_last_to_first, tiles=tiles, **least)
     values = tracked(ordered_map(estimate, patches, n_workers), progress, "y intensity", len(patches), "patches")
     kept = [value for value in values if value is not None]
     if not kept:
@@ -349,21 +350,6 @@ def estimated_last_to_first(
         f"({len(kept)} of {len(patches)} patches)"
     )
     return median
-
-
-def _estimated(patch: tuple[int, int, Box], tiles: tuple[PlacedVolume, ...], intensity: Intensity) -> float | None:
-    numbers, box = patch[:2], patch[2]
-    seen, places = [], []
-    for number in numbers:
-        tile = tiles[number]
-        alone = plan_block(box, [tile])
-        seen.append(fuse_block(alone, {0: tile.volume.read(alone.reads[0])}))
-        rows = np.arange(box.start[1], box.stop[1]) - tile.origin_px[1]
-        places.append(rows / max(1, tile.volume.coverage.n_rows - 1))
-    return patch_last_to_first(
-        seen[0], seen[1], places[0], places[1],
-        min_mean=intensity.min_mean, min_correlation=intensity.min_correlation,
-    )  # fmt: skip
 
 
 def gains_of(tiles: Sequence[PlacedVolume], last_to_first: float | None) -> dict[int, npt.NDArray[np.float32]]:
