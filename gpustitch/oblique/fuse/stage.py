@@ -333,8 +333,9 @@ def estimated_last_to_first(
         If the overlaps do not tell it.
     """
     patches = overlap_patches(tiles, intensity.n_patches, intensity.seed)
-    least = {"min_mean": intensity.min_mean, "min_correlation": intensity.min_correlation}
-    estimate = functools.partial(tiles_last_to_first, tiles=tiles, **least)
+    estimate = functools.partial(
+        tiles_last_to_first, tiles=tiles, min_mean=intensity.min_mean, min_correlation=intensity.min_correlation
+    )
     values = tracked(ordered_map(estimate, patches, n_workers), progress, "y intensity", len(patches), "patches")
     kept = [value for value in values if value is not None]
     if not kept:
