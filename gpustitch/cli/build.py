@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from gpustitch.array import choose_device
-from gpustitch.cli.terminal import TerminalProgress, as_typed, reported_errors
+from gpustitch.cli.terminal import TerminalProgress, as_typed, closed, reported_errors
 from gpustitch.cli.values import TEXTS, parsed
 from gpustitch.model.options import Leaf, filled, leaves, with_values
 
@@ -48,7 +48,7 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
 
     def command(*, context: typer.Context, **values: Any) -> None:
         progress = progress_type(quiet=values.pop("quiet"), flags=flags)
-        with reported_errors(flags):
+        with reported_errors(flags), closed(progress):
             others = {parameter.name: values.pop(parameter.name) for parameter in extra}
             stated = {leaf.path: value for leaf in found if (value := _stated(leaf, values, context)) is not None}
             options = filled(kind, stated)

@@ -31,7 +31,7 @@ _REPLACED = re.compile(r"^\.(.+)\.replaced-\w{8}$")
 _REMOVED = "removed"  # what was replaced, once it need no longer be whole
 _WORK = ".work"
 # Files of the folder where an output is made over several runs: of a run, and of one that begins or is dropped.
-RUN, MARK = "run.json", ".run.json"
+RUN, MARK = "work.json", ".work.json"
 
 
 def work_place(path: Path) -> Path:

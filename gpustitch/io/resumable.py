@@ -48,6 +48,10 @@ class Run:
     journal: Journal
     began: str
 
+    def has(self, unit: str) -> bool:
+        """Whether an earlier run has finished a unit of work, or this one."""
+        return self.journal.found(unit) is not None
+
     def once(self, unit: str, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """The facts of a unit of work: those of an earlier run, else those that ``make`` returns (JSON's types)."""
         facts = self.journal.found(unit)

@@ -21,6 +21,12 @@ class Progress(Protocol):
     def finish(self) -> None:
         """The work begun last is done."""
 
+    def span(self, label: str, begin: float, end: float) -> None:
+        """What is begun next is of a longer run: from ``begin`` to ``end`` of it (0 to 1), by what it takes as a rule.
+
+        An empty span ends the longer run.
+        """
+
     def note(self, message: str) -> None:
         """One line that a person should see: a choice the stage made, or what it found."""
 
@@ -38,6 +44,9 @@ class Silent:
         """Do nothing."""
 
     def finish(self) -> None:
+        """Do nothing."""
+
+    def span(self, label: str, begin: float, end: float) -> None:
         """Do nothing."""
 
     def note(self, message: str) -> None:
@@ -65,6 +74,14 @@ def listed(items: Sequence[object], most: int = 20) -> str:
     """Numbers or names for people: the first of them, and how many more there are."""
     text = ", ".join(map(str, items[:most]))
     return text if len(items) <= most else f"{text} and {len(items) - most} more"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration for people, rounded up: seconds, then minutes, then hours to a tenth."""
+    if seconds < 100:
+        return f"{math.ceil(seconds)} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def size_text(n_bytes: int) -> str:

@@ -36,7 +36,7 @@ from gpustitch.version import VERSION
 _RECORDS = {
     "cut_off_pixels": "destriped images", "largest_move_sections": "positions of sections",
     "first_plane_at_section": "a volume of sections", "verdict": "a volume of slices", "scan": "an oblique tile",
-    "tiles": "stitched tiles", "absent_planes": "similarities of sections",
+    "tiles": "stitched tiles", "absent_planes": "similarities of sections", "runs": "how runs went",
 }  # fmt: skip
 _FILES = {"illumination": "truth of a phantom", "figures": "figures of a demo"}
 _PLANES = raw_suffixes(one=False)

@@ -100,7 +100,7 @@ def test_whatever_step_a_run_was_killed_at_nothing_whole_is_removed(tmp_path, mo
         found = [remove(leftover) for leftover in leftovers(path.parent)]
         if path.exists():
             assert content(path) in (OLD, NEW)
-            assert content(path.parent) == ["v"] or not (path.parent / "v.work" / "run.json").exists()
+            assert content(path.parent) == ["v"] or not (path.parent / "v.work" / "work.json").exists()
         else:  # old and new lie there whole, without a name
             n_kept += 1
             assert found and all("a run was killed while it replaced v, which is whole in" in of.kept for of in found)
@@ -139,7 +139,7 @@ def test_a_record_that_was_set_aside_stays(tmp_path: Path) -> None:
 def test_what_is_of_no_run_is_none(tmp_path: Path) -> None:
     (tmp_path / "brain.work").mkdir()
     (tmp_path / "brain.work" / "notes").write_text("mine")
-    (tmp_path / "brain.work" / "run.json").write_text("{}")
+    (tmp_path / "brain.work" / "work.json").write_text("{}")
     (tmp_path / ".v.replaced-12345678").mkdir()
     (tmp_path / ".v.replaced-12345678" / "letters").write_text("mine")
     (tmp_path / "x.partial").write_text("mine")
@@ -169,10 +169,10 @@ def test_what_belongs_to_others_is_listed_and_stays(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": {}, "began": 3}'])
 def test_a_run_that_cannot_be_understood_stays(tmp_path: Path, text: str) -> None:
     unfinished_run(tmp_path / "out")
-    (work_place(tmp_path / "out") / "run.json").write_text(text)
+    (work_place(tmp_path / "out") / "work.json").write_text(text)
     (found,) = leftovers(tmp_path)
     assert remove(found).kept.startswith("what it was told cannot be understood")
-    assert (tmp_path / "out.work" / "run.json").exists()
+    assert (tmp_path / "out.work" / "work.json").exists()
 
 
 def test_links_to_outputs_are_followed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpustitch.cli.build import command_of
+from gpustitch.cli.dry_run import DryRun, tell
 from gpustitch.cli.oblique.old_scripts import Chunks, Jp2k, LogLevel
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, plan, run
@@ -16,6 +17,7 @@ def command(
     jp2k: Jp2k = False,
     chunks: Chunks = 1,
     log_level: LogLevel = "WARNING",
+    dry_run: DryRun = False,
 ) -> None:
     """Correct raw frames and resample them onto an upright grid: a Neuroglancer volume with its pyramid.
 
@@ -25,5 +27,8 @@ def command(
     Example: gpustitch dcimg2oblique --input raw/0.dcimg --output oblique --destripe-method lightsheet --flat flat.tiff
     """
     job = plan(options)
+    if dry_run:
+        tell(job, progress)
+        return
     progress.note(job.summary)
     run(job, progress)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gpustitch.cli.build import command_of
+from gpustitch.cli.dry_run import DryRun, tell
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.oblique.destripe.options import DestripeOptions
 from gpustitch.oblique.destripe.stage import plan, run
@@ -26,6 +27,7 @@ def command(
         bool,
         typer.Option("--dont-convert-16bit", help="Accepted for old scripts; images keep their type without it."),
     ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Remove stripes along the rows, dark offset and uneven illumination from images.
 
@@ -38,4 +40,8 @@ def command(
         options = replace(options, n_workers=None)
     if lightsheet:
         options = replace(options, correction=replace(options.correction, method="lightsheet"))
-    progress.note(run(plan(options), progress).summary)
+    job = plan(options)
+    if dry_run:
+        tell(job, progress)
+        return
+    progress.note(run(job, progress).summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpustitch.cli.build import command_of
+from gpustitch.cli.dry_run import DryRun, tell
 from gpustitch.cli.oblique.old_scripts import LogLevel
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.oblique.fuse.jobs import run_resumed
@@ -11,7 +12,9 @@ from gpustitch.oblique.fuse.stage import plan_tree
 
 
 @command_of
-def command(options: StitchTreeOptions, progress: TerminalProgress, *, log_level: LogLevel = "WARNING") -> None:
+def command(
+    options: StitchTreeOptions, progress: TerminalProgress, *, log_level: LogLevel = "WARNING", dry_run: DryRun = False
+) -> None:
     """Fuse de-obliqued tiles into one Neuroglancer volume with its pyramid.
 
     Tiles lie at their sub-voxel positions and are blended where they overlap. Missing tiles of the grid are named.
@@ -20,5 +23,8 @@ def command(options: StitchTreeOptions, progress: TerminalProgress, *, log_level
     Example: gpustitch oblique2stitched --input Ex_1_oblique --output Ex_1_stitched --alignment alignment.json
     """
     job = plan_tree(options.source, options.stitch)
+    if dry_run:
+        tell(job, progress)
+        return
     progress.note(job.summary)
     run_resumed(job, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpustitch.cli.build import command_of
+from gpustitch.cli.dry_run import tell
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.pipeline.stage import plan, run
@@ -19,7 +20,6 @@ def command(options: PipelineOptions, progress: TerminalProgress) -> None:
     """
     planned = plan(options)
     if options.dry_run:
-        for line in planned.lines():
-            progress.result(line)
+        tell(planned, progress)
         return
     progress.result(run(planned, progress).summary)

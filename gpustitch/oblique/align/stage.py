@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,9 +42,10 @@ from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import absent_frames, missing_files, mosaic_spacing, stage_origins
 from gpustitch.oblique.mosaic.slant import more_slant, slant_of, slanted_link
 from gpustitch.oblique.mosaic.tiles import open_tiles
+from gpustitch.running import foretold
 from gpustitch.running import options as shared
 from gpustitch.running.inputs import Inputs
-from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.progress import SILENT, Progress, size_text, tracked
 from gpustitch.running.threads import Workers, checked_workers
 
 _ROUNDS = 3
@@ -108,6 +109,14 @@ class AlignPlan:
     n_workers: int
     device: Device
     inputs: Inputs = Inputs()
+
+    def lines(self) -> Iterator[str]:
+        """What the run will take, in lines for people."""
+        n_bytes = sum(bytes_of(self.volumes[tile.name]) for tile in self.mosaic.tiles)
+        yield foretold.reads_line(
+            f"overlaps of {len(self.mosaic.tiles)} tiles, which hold at most {size_text(n_bytes)}"
+        )
+        yield f"aligns  {len(self.pairs)} pairs of tiles; {foretold.spacing_text(self.spacing)}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction, cut_off_text, working_bytes
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.ops.pyramid import downsample
+from gpustitch.running import foretold
 from gpustitch.running import options as shared
+from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import Workers, checked_workers
@@ -137,6 +140,15 @@ class DeobliquePlan:
             f"(x, y, z), at most {self.output_bytes / 1e9:.2f} GB on disk, about {self.memory_bytes / 1e9:.2f} GB "
             "of memory"
         )
+
+    def lines(self) -> Iterator[str]:
+        """What the run will take, in lines for people."""
+        options, scan, frames = self.options, self.scan, self.frames
+        format = unordered_format(options.output)
+        stored = Stored(options.output, format, options, self.shape, self.dtype, scan.spacing, self.file_bytes)
+        reads = f"{scan.n_frames:,} frames of {scan.n_rows} x {scan.n_columns} {frames.dtype}"
+        n_bytes = math.prod(frames.shape) * frames.dtype.itemsize
+        return foretold.lines(reads, n_bytes, [stored], self.output_bytes, self.memory_bytes)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from gpustitch.oblique.destripe.jobs import Job, begins_later, found_jobs
 from gpustitch.oblique.destripe.options import DestripeOptions
 from gpustitch.oblique.destripe.sampled import LOOKED_AT, Judged, brightest, evenly, judged
 from gpustitch.oblique.flat.file import read_flat
+from gpustitch.running import foretold
 from gpustitch.running import options as shared
 from gpustitch.running.finished import finished, settings_of
 from gpustitch.running.inputs import Inputs
@@ -60,6 +61,15 @@ class DestripePlan:
     manifest: Manifest | None
     caution: str = ""
     inputs: Inputs = Inputs()
+
+    def lines(self) -> Iterator[str]:
+        """What the run will take, in lines for people."""
+        kept = self.options.skip_existing
+        n_left = sum(not (kept and job.target.exists()) for job in self.jobs)
+        more = f", {len(self.jobs) - n_left} of which are there already" if n_left < len(self.jobs) else ""
+        yield foretold.reads_line(f"{len(self.jobs):,} images{more}")
+        yield f"images  {self.output}: TIFF"
+        yield foretold.disk_line(self.output, self.output_bytes, n_left)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.model import Box, PlacedVolume
 from gpustitch.oblique.fuse.blend import Footprint, differing_axes
+from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.ops.rounding import FLAT
 
 # Voxels of a patch along z and x; along y a patch spans the overlap.
@@ -63,6 +64,23 @@ def overlap_patches(tiles: Sequence[PlacedVolume], count: int, seed: int = 0) ->
         if box is not None:
             patches.append((i, j, box))
     return patches
+
+
+def tiles_last_to_first(
+    patch: tuple[int, int, Box], tiles: Sequence[PlacedVolume], *, min_mean: float, min_correlation: float
+) -> float | None:
+    """The estimate of c from one of :func:`overlap_patches`, which is read of both tiles; None if it says nothing.
+
+    Other arguments are those of :func:`patch_last_to_first`.
+    """
+    first, second, box = patch
+    seen, places = [], []
+    for tile in (tiles[first], tiles[second]):
+        alone = plan_block(box, [tile])
+        seen.append(fuse_block(alone, {0: tile.volume.read(alone.reads[0])}))
+        rows = np.arange(box.start[1], box.stop[1]) - tile.origin_px[1]
+        places.append(rows / max(1, tile.volume.coverage.n_rows - 1))
+    return patch_last_to_first(*seen, *places, min_mean=min_mean, min_correlation=min_correlation)
 
 
 def patch_last_to_first(

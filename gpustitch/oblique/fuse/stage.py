@@ -31,16 +31,17 @@ from gpustitch.io.write.pyramid_layout import (
     morton_order,
     pyramid_bytes,
 )
-from gpustitch.io.write.shards import file_shape, grid_of, unfinished_bytes
+from gpustitch.io.write.shards import grid_of, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
-from gpustitch.oblique.fuse.intensity import overlap_patches, patch_last_to_first, row_gains
+from gpustitch.oblique.fuse.intensity import overlap_patches, row_gains, tiles_last_to_first
 from gpustitch.oblique.fuse.options import Intensity, StitchOptions, TreeOptions
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, cropped, place_found
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.robust import median_and_scatter
+from gpustitch.running import foretold
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -56,8 +57,7 @@ class StitchPlan:
     """A checked job.
 
     ``mosaic`` is placed in the output's voxels. ``n_chunks`` and ``output_bytes`` bound the output; places without a
-    tile take less. ``memory_bytes`` bounds the blocks and unfinished files in memory. ``file_bytes`` is the size of a
-    file.
+    tile take less. ``memory_bytes`` bounds the blocks and unfinished files in memory, ``file_bytes`` a file.
     """
 
     options: StitchOptions
@@ -83,11 +83,18 @@ class StitchPlan:
     @property
     def n_files(self) -> tuple[int, ...]:
         """At most how many files of chunks each level has."""
-        file_bytes, chunk = self.file_bytes, self.options.chunk_shape
-        shapes = [level_shape(self.shape, level) for level in range(self.options.levels)]
-        itemsize, n_levels = self.dtype.itemsize, len(shapes)
-        units = [file_shape(self.shape, chunk, itemsize, level, file_bytes) for level in range(n_levels)]
-        return tuple(math.prod(grid_of(shape, unit)) for shape, unit in zip(shapes, units, strict=True))
+        return self._stored.n_files
+
+    def lines(self) -> Iterator[str]:
+        """What the run will take, in lines for people."""
+        tiles = self.mosaic.tiles
+        n_bytes = sum(math.prod(tile.volume.coverage.shape) for tile in tiles) * self.dtype.itemsize
+        return foretold.lines(f"{len(tiles)} tiles", n_bytes, [self._stored], self.output_bytes, self.memory_bytes)
+
+    @property
+    def _stored(self) -> foretold.Stored:
+        options, format = self.options, unordered_format(self.options.output)
+        return foretold.Stored(options.output, format, options, self.shape, self.dtype, self.spacing, self.file_bytes)
 
     @property
     def spacing(self) -> Spacing:
@@ -183,8 +190,7 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     memory_bytes = 5 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
     return StitchPlan(
         options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
-        choose_device(options.device, options.device_memory_bytes), sum(counts), n_bytes, memory_bytes,
-        file_bytes,
+        choose_device(options.device, options.device_memory_bytes), sum(counts), n_bytes, memory_bytes, file_bytes,
     )  # fmt: skip
 
 
@@ -332,7 +338,9 @@ def estimated_last_to_first(
         If the overlaps do not tell it.
     """
     patches = overlap_patches(tiles, intensity.n_patches, intensity.seed)
-    estimate = functools.partial(_estimated, tiles=tiles, intensity=intensity)
+    estimate = functools.partial(
+        tiles_last_to_first, tiles=tiles, min_mean=intensity.min_mean, min_correlation=intensity.min_correlation
+    )
     values = tracked(ordered_map(estimate, patches, n_workers), progress, "y intensity", len(patches), "patches")
     kept = [value for value in values if value is not None]
     if not kept:
@@ -348,21 +356,6 @@ def estimated_last_to_first(
         f"({len(kept)} of {len(patches)} patches)"
     )
     return median
-
-
-def _estimated(patch: tuple[int, int, Box], tiles: tuple[PlacedVolume, ...], intensity: Intensity) -> float | None:
-    numbers, box = patch[:2], patch[2]
-    seen, places = [], []
-    for number in numbers:
-        tile = tiles[number]
-        alone = plan_block(box, [tile])
-        seen.append(fuse_block(alone, {0: tile.volume.read(alone.reads[0])}))
-        rows = np.arange(box.start[1], box.stop[1]) - tile.origin_px[1]
-        places.append(rows / max(1, tile.volume.coverage.n_rows - 1))
-    return patch_last_to_first(
-        seen[0], seen[1], places[0], places[1],
-        min_mean=intensity.min_mean, min_correlation=intensity.min_correlation,
-    )  # fmt: skip
 
 
 def gains_of(tiles: Sequence[PlacedVolume], last_to_first: float | None) -> dict[int, npt.NDArray[np.float32]]:

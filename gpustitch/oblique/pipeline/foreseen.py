@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from gpustitch.io.frames.opening import Slice
 from gpustitch.io.frames.readable import Readable
 from gpustitch.io.partial import work_place
 from gpustitch.io.resumable import finished_bytes
-from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Mosaic, PlacedVolume
 from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import ObliqueTile
@@ -28,8 +26,9 @@ from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream.bands import Cut, cuts_within
+from gpustitch.running import foretold
 from gpustitch.running.memory import held_bytes, most_bytes
-from gpustitch.running.progress import size_text
+from gpustitch.running.progress import duration_text, size_text
 from gpustitch.running.threads import checked_workers
 
 # The job in one of the ways that it may be done, and what that takes.
@@ -60,15 +59,12 @@ class Foreseen:
         n_frames, frames = sum(job.scan.n_frames for job in tiles), tiles[0].frames
         raw = n_frames * math.prod(frames.shape[1:]) * frames.dtype.itemsize
         size = " x ".join(map(str, frames.shape[1:]))
-        yield f"reads   {len(tiles)} tiles, {n_frames:,} frames of {size} {frames.dtype}: {size_text(raw)}"
+        yield foretold.reads_line(f"{len(tiles)} tiles, {n_frames:,} frames of {size} {frames.dtype}", raw)
         yield f"fuses   {self._way(options)}"
         yield from self._of_volume(options)
-        free, n_files = shutil.disk_usage(root_of(options.output.absolute())).free, sum(self.volume.n_files)
-        yield f"disk    at most {size_text(self.disk_bytes)} in {_files(n_files)}; {size_text(free)} are free"
-        most = most_bytes(options.memory_bytes)
-        allowed = "" if most is None else f"; it may take {size_text(most)}"
-        yield f"memory  about {size_text(self.memory_bytes)}{allowed}"
-        duration = _duration(n_frames * _seconds_per_frame(options, tiles))
+        yield foretold.disk_line(options.output, self.disk_bytes, sum(self.volume.n_files))
+        yield foretold.memory_line(self.memory_bytes, options.memory_bytes)
+        duration = duration_text(n_frames * _seconds_per_frame(options, tiles))
         yield f"time    at most about {duration} for the pass over the frames; flat field and alignment come before it"
 
     def _way(self, options: PipelineOptions) -> str:
@@ -85,14 +81,9 @@ class Foreseen:
         return f", in {self.n_bands} bands of rows, which write and read {size} of corrected frames for one another"
 
     def _of_volume(self, options: PipelineOptions) -> Iterator[str]:
-        spacing = " x ".join(f"{um:.4g}" for um in self.volume.spacing.zyx_um)
         where = "the stage" if options.align_file is None else options.align_file
-        yield f"volume  voxels of {spacing} um (z, y, x), the tiles where {where} puts them"
-        for level, n_files in enumerate(self.volume.n_files):
-            shape = level_shape(self.volume.shape, level)
-            n_bytes = math.prod(shape) * self.volume.dtype.itemsize
-            text = " x ".join(f"{n:,}" for n in shape)
-            yield f"        level {level}: {text} voxels, {size_text(n_bytes)}, {_files(n_files)}"
+        yield f"volume  {foretold.spacing_text(self.volume.spacing)}, the tiles where {where} puts them"
+        yield from foretold.level_lines(self.volume.shape, self.volume.dtype, self.volume.n_files)
 
 
 def check_disk(output: Path, foreseen: Foreseen) -> None:
@@ -187,10 +178,6 @@ def _halved(n: int) -> Iterator[int]:
     yield 1
 
 
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count:,} files"
-
-
 def _seconds_per_frame(options: PipelineOptions, tiles: tuple[DeobliquePlan, ...]) -> float:
     """Seconds for one frame of a run, by a run over a few frames from the middle of the longest tile."""
     job = max(tiles, key=lambda job: job.scan.n_frames)
@@ -209,10 +196,3 @@ def _seconds_per_frame(options: PipelineOptions, tiles: tuple[DeobliquePlan, ...
         start = time.perf_counter()
         stream.run(plan)
         return (time.perf_counter() - start) / n_frames
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{math.ceil(seconds)} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

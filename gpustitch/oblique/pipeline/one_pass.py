@@ -17,6 +17,7 @@ from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import Intensity
+from gpustitch.oblique.pipeline import shares
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.oblique.stream import stage as stream
@@ -25,6 +26,7 @@ from gpustitch.oblique.stream.jobs import Runner
 from gpustitch.oblique.stream.stage import StreamPlan
 from gpustitch.running.cluster import joined
 from gpustitch.running.memory import part_of
+from gpustitch.running.parts import Parts
 from gpustitch.running.processes import run_jobs
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import checked_workers
@@ -65,7 +67,7 @@ def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deoblique
     return stream.plan(at, stitching, cut=cut, n_units=n_processes(options, tiles))
 
 
-def made(work: Work, progress: Progress) -> Made:
+def made(work: Work, progress: Parts) -> Made:
     """Align and fuse the tiles; frames are corrected and de-obliqued as they are read."""
     options, mosaic = work.options, work.mosaic
     for job in work.tiles:
@@ -73,13 +75,14 @@ def made(work: Work, progress: Progress) -> Made:
             if caution:
                 progress.warn(caution)
     if options.on_error == "skip":
-        _find_unreadable(work.tiles, progress)
+        with progress.part(shares.DAMAGE):
+            _find_unreadable(work.tiles, progress)
     correction = None if work.correction.is_identity else work.correction
     alignment, said, intensity = _compare(work, correction, progress)
     at = placed(options, mosaic, _volumes(work.tiles, correction), alignment)
     source = tree_of(options, options.channel, alignment)
     stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
-    with _runner(options, n_processes(options, work.tiles)) as (n_units, run):
+    with progress.part(shares.VOLUME), _runner(options, n_processes(options, work.tiles)) as (n_units, run):
         planned = stream.plan(at, stitching, source=source, cut=work.cut, n_units=n_units)
         # What fits another time may be files of another size; those that are begun stay as they are.
         file_bytes = work.run.once("files", lambda: {"file_bytes": planned.stitch.file_bytes})["file_bytes"]
@@ -104,13 +107,13 @@ def _runner(options: PipelineOptions, n: int) -> Iterator[tuple[int, Runner]]:
         yield _UNITS_EACH * cluster.n_workers, cluster.run_jobs
 
 
-def _compare(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str, Intensity]:
+def _compare(work: Work, correction: Correction | None, progress: Parts) -> tuple[Path | None, str, Intensity]:
     """Align the tiles, and even out their brightness if that is asked for; frames kept for that are then forgotten."""
     options, mosaic = work.options, work.mosaic
     compared = _compared(work.tiles, None if correction is None else correction.to_compare, options.memory_bytes)
-    alignment, said = aligned(
-        work, progress, volumes={tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
-    )
+    volumes = {tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
+    with progress.part(shares.ALIGNMENT, is_kept=work.run.has("alignment")):
+        alignment, said = aligned(work, progress, volumes=volumes)
     intensity = options.stitch.intensity
     if intensity.is_estimated:
 
@@ -119,7 +122,8 @@ def _compare(work: Work, correction: Correction | None, progress: Progress) -> t
             n_workers = checked_workers(options.n_workers)
             return {"last_to_first": stitch.estimated_last_to_first(seen, intensity, n_workers, progress)}
 
-        ratio = work.run.once("brightness", estimate)["last_to_first"]
+        with progress.part(shares.BRIGHTNESS, is_kept=work.run.has("brightness")):
+            ratio = work.run.once("brightness", estimate)["last_to_first"]
         intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
     return alignment, said, intensity
 

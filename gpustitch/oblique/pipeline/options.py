@@ -55,7 +55,9 @@ class PipelineOptions:
     channel: Path = option(
         help="Folder CHANNEL/X/X_Y/Z.dcimg (tenths of a micron), or a DCIMG file.", is_argument=True, metavar="CHANNEL"
     )
-    output: Path = option(help="Folder to create: volume/, flat.tiff, flat_residual.tiff, align.json, provenance.json.")
+    output: Path = option(
+        help="Folder to create: volume/, flat.tiff, flat_residual.tiff, align.json, provenance.json, run.json, run.log."
+    )
     x_step_um: float = option(
         1.28,
         flag="--x-step-size",

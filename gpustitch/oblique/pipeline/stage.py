@@ -22,7 +22,7 @@ from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.manifest import Making
 from gpustitch.io.provenance import provenance, write_json
-from gpustitch.io.resumable import check_same, resumable_directory, unfinished
+from gpustitch.io.resumable import Run, check_same, resumable_directory, unfinished
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels
 from gpustitch.io.write.storing import planned_file_bytes
@@ -50,10 +50,12 @@ from gpustitch.oblique.pipeline.options import (
     Preset,
 )
 from gpustitch.oblique.pipeline.orientation import Orientation
+from gpustitch.oblique.pipeline.shares import DESTRIPING, FLAT_FIELD, shares
 from gpustitch.oblique.pipeline.upright import Upright, upright
-from gpustitch.oblique.pipeline.work import Work, check_alignment, check_spread
+from gpustitch.oblique.pipeline.work import Made, Work, check_alignment, check_spread
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
+from gpustitch.running.parts import Parts
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.resumed import making_of, tell
 from gpustitch.running.threads import checked_workers
@@ -204,33 +206,59 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         Any error of a stage. What is finished is kept beside the output, and the next run goes on with it.
     """
     options = plan.options
+    n_frames = sum(job.scan.n_frames for job in plan.tiles)
+    parts = Parts(progress, shares(options, n_frames, len(plan.tiles)), checked_workers(options.n_workers))
     for note in (plan.upright.note, options.correction.note, options.implied):
         if note:
-            progress.note(note)
+            parts.note(note)
     n_columns = plan.tiles[0].scan.n_columns
     for caution in (plan.upright.warning, *plan.cautions, options.correction.caution(n_columns)):
         if caution:
-            progress.warn(caution)
-    with resumable_directory(
-        options.output,
-        plan.making,
-        overwrite=options.overwrite,
-        restart=options.restart,
-        ended=progress.warn,
-    ) as unit:
-        tell(unit, progress)
-        flat, flat_record = flat_used(options, (plan.flat, plan.illumination), unit, progress)
-        judged, destriping = judged_correction(unit, options.correction, plan.tiles, progress)
-        correction = replace(judged, flat=flat)
-        work = Work(options, plan.mosaic, plan.tiles, correction, unit, plan.foreseen.cut)
-        made = staged.made(work, progress) if options.writes_tiles else one_pass.made(work, progress)
-        record = provenance(replace(options, correction=judged), _inputs(options, plan.mosaic))
-        record |= {"flat": flat_record, "destriping": destriping}
-        record |= {"tiles": {name: of_tile.record for name, of_tile in made.lost.items()}}
-        record |= plan.inputs.tell(progress)
-        write_json(unit.folder / PROVENANCE, record, overwrite=True)
+            parts.warn(caution)
+    with (
+        resumable_directory(
+            options.output,
+            plan.making,
+            overwrite=options.overwrite,
+            restart=options.restart,
+            ended=parts.warn,
+        ) as unit,
+        parts.recorded(unit.folder, _facts(options, unit)),
+    ):
+        made, flat, correction = _made(plan, unit, parts)
     stitched = replace(made.stitched, path=options.output / VOLUME)
     return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost)
+
+
+def _made(plan: PipelinePlan, unit: Run, parts: Parts) -> tuple[Made, npt.NDArray[np.float32] | None, Correction]:
+    """Make all that the output holds; returns the volume, the flat and the correction too."""
+    options = plan.options
+    tell(unit, parts)
+    with parts.part(FLAT_FIELD, is_kept=unit.has("flat")):
+        flat, flat_record = flat_used(options, (plan.flat, plan.illumination), unit, parts)
+    with parts.part(DESTRIPING, is_kept=unit.has("destriping")):
+        judged, destriping = judged_correction(unit, options.correction, plan.tiles, parts)
+    correction = replace(judged, flat=flat)
+    work = Work(options, plan.mosaic, plan.tiles, correction, unit, plan.foreseen.cut)
+    made = staged.made(work, parts) if options.writes_tiles else one_pass.made(work, parts)
+    record = provenance(replace(options, correction=judged), _inputs(options, plan.mosaic))
+    record |= {"flat": flat_record, "destriping": destriping}
+    record |= {"tiles": {name: of_tile.record for name, of_tile in made.lost.items()}}
+    record |= plan.inputs.tell(parts)
+    write_json(unit.folder / PROVENANCE, record, overwrite=True)
+    return made, flat, correction
+
+
+def _facts(options: PipelineOptions, unit: Run) -> dict[str, Any]:
+    """What the record of the run tells of it beside its parts."""
+    return {
+        "command": "pipeline",
+        "continues": unit.began or None,
+        "units_kept": len(unit.journal),
+        "device": options.device,
+        "memory_bytes": options.memory_bytes,
+        "staged": options.writes_tiles,
+    }
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:

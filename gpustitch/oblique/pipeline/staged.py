@@ -9,15 +9,17 @@ from typing import Any
 
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.write.pyramid_layout import pyramid_bytes
-from gpustitch.model import Mosaic
+from gpustitch.model import Mosaic, TilePath
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.stage import StitchPlan
+from gpustitch.oblique.pipeline import shares
 from gpustitch.oblique.pipeline.options import TILES, VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
+from gpustitch.running.parts import Parts
 from gpustitch.running.progress import Progress
 
 
@@ -35,23 +37,33 @@ def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deoblique
     return stitch.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True))
 
 
-def made(work: Work, progress: Progress) -> Made:
+def made(work: Work, progress: Parts) -> Made:
     """De-oblique every tile, align and fuse; the tiles go into the output only if they are to be kept."""
     options, folder, lost = work.options, work.run.folder, {}
     trees = (folder if options.keep_tiles else work.run.scratch) / TILES
-    for number, (tile, job) in enumerate(zip(work.mosaic.tiles, work.tiles, strict=True), 1):
-        place = trees / job.options.output.relative_to(options.output / TILES)
+    kept = all(work.run.has(_unit(tile)) for tile in work.mosaic.tiles)
+    with progress.part(shares.TILES, is_kept=kept):
+        for number, (tile, job) in enumerate(zip(work.mosaic.tiles, work.tiles, strict=True), 1):
+            place = trees / job.options.output.relative_to(options.output / TILES)
 
-        def deobliqued(number: int = number, job: DeobliquePlan = job, place: Path = place) -> dict[str, Any]:
-            progress.note(f"tile {number} of {len(work.tiles)}: {job.options.input}")
-            return _deobliqued(job, place, work.correction, progress).facts
+            def deobliqued(number: int = number, job: DeobliquePlan = job, place: Path = place) -> dict[str, Any]:
+                progress.note(f"tile {number} of {len(work.tiles)}: {job.options.input}")
+                return _deobliqued(job, place, work.correction, progress).facts
 
-        lost[tile.name] = Lost.of_facts(work.run.once(f"tile/{tile.name}", deobliqued))
-    alignment, said = aligned(work, progress, tree=trees)
+            progress.step(number, len(work.tiles))
+            lost[tile.name] = Lost.of_facts(work.run.once(_unit(tile), deobliqued))
+    with progress.part(shares.ALIGNMENT, is_kept=work.run.has("alignment")):
+        alignment, said = aligned(work, progress, tree=trees)
     tree = tree_of(options, trees, alignment)
     stitching = replace(options.stitch, output=folder / VOLUME, overwrite=True)
-    stitched = stitch.run(stitch.plan_tree(tree, stitching, checks_disk=False), progress, work.run.journal)
+    with progress.part(shares.VOLUME):
+        stitched = stitch.run(stitch.plan_tree(tree, stitching, checks_disk=False), progress, work.run.journal)
     return Made(stitched, said, lost)
+
+
+def _unit(tile: TilePath) -> str:
+    """The name of the work on a tile."""
+    return f"tile/{tile.name}"
 
 
 def _deobliqued(job: DeobliquePlan, place: Path, correction: Correction, progress: Progress) -> Lost:

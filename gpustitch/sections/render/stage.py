@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ from gpustitch.regrid.plan import (
     runs,
 )
 from gpustitch.regrid.stage import RENDERED_TYPES, Blocks, Making, cut_blocks, write_blocks
+from gpustitch.running import foretold
 from gpustitch.running import options as shared
+from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, listed, size_text
 from gpustitch.running.threads import checked_workers
@@ -162,6 +165,16 @@ class RenderPlan:
         )
         n_columns = self.cut.n_columns
         return text if n_columns == 1 else f"{text}; sections are read {n_columns} times (`memory_bytes`)"
+
+    def lines(self) -> Iterator[str]:
+        """What the run will take, in lines for people."""
+        options, planes = self.options, self.planes
+        format, (n, rows, columns) = format_for(options.output, options.format), planes.shape
+        stored = Stored(options.output, format, options, self.shape, planes.dtype, self.spacing, self.file_bytes)
+        again = f", {self.cut.n_columns} times (`memory_bytes`)" if self.cut.n_columns > 1 else ""
+        reads = f"{n:,} sections of {rows} x {columns} {planes.dtype}{again}"
+        n_bytes = math.prod(planes.shape) * planes.dtype.itemsize
+        return foretold.lines(reads, n_bytes, [stored], self.output_bytes, self.memory_bytes, options.memory_bytes)
 
     @property
     def background(self) -> tuple[int, int]:

@@ -32,7 +32,9 @@ from gpustitch.regrid import options as volume_options
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
 from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, write_blocks
+from gpustitch.running import foretold
 from gpustitch.running import options as shared
+from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
@@ -149,6 +151,18 @@ class ResamplePlan:
                 f"{size_text(volume.blocks.memory_bytes)} of memory"
             )
         return "\n".join(lines)
+
+    def lines(self) -> Iterator[str]:
+        """What the run will take, in lines for people."""
+        options, dtype, (n, rows, columns) = self.options, self.planes.dtype, self.planes.shape
+        stored = [
+            Stored(of.path, options.output_format, options, of.shape, dtype, of.spacing, of.file_bytes)
+            for of in self.volumes
+        ]
+        reads, n_bytes = f"{n:,} slices of {rows} x {columns} {dtype}", n * rows * columns * dtype.itemsize
+        disk_bytes = sum(of.output_bytes for of in self.volumes)
+        most = max(of.blocks.memory_bytes for of in self.volumes)
+        return foretold.lines(reads, n_bytes, stored, disk_bytes, most, options.memory_bytes)
 
 
 def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:

@@ -26,6 +26,7 @@ from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.sealing import Ledger
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.pipeline.stage import plan, run
+from gpustitch.running.record import RUN_LOG, RUN_RECORD
 from tests.oblique.pipeline.test_one_pass import ROW, Heard, evened, written
 from tests.oblique.pipeline.test_stage import options_of
 
@@ -82,8 +83,12 @@ def run_apart(processes: Any, options: PipelineOptions, kill_at: int = 0) -> tup
 
 
 def contents(folder: Path) -> Mapping[str, bytes]:
-    """All files, but for the times of inputs, some of which are made by the run, and the checksum of the sidecar."""
-    found = {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    """All files, but for the times of inputs, some of which are made by the run, and the checksum of the sidecar.
+
+    What tells how runs went differs from run to run.
+    """
+    files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    found = {name: file.read_bytes() for name, file in files.items() if name not in (RUN_RECORD, RUN_LOG)}
     varying = re.compile(rb'"changed": "[^"]+"|"gpustitch\.json": [\[{][^\]}]+[\]}]')
     return {name: varying.sub(b"", data) if name.endswith(".json") else data for name, data in found.items()}
 
@@ -134,6 +139,8 @@ def test_a_killed_run_goes_on(row: Path, tmp_path: Path, processes: Any, staged:
             assert seen["seal"] <= whole[0]["seal"] - n_files + N_EMPTY
         assert contents(place) == expected
         assert list(tmp_path.iterdir()) == [place]
+        *before, last = json.loads((place / RUN_RECORD).read_text())["runs"]
+        assert last["outcome"] == "finished" and {run["outcome"] for run in before} <= {"killed", "finished"}
         shutil.rmtree(place)
     assert n_finished > 2 * n_kills
 
@@ -164,6 +171,16 @@ def test_a_full_disk_keeps_what_is_finished(row: Path, tmp_path: Path, monkeypat
     run(plan(options), heard := Heard())
     assert any("going on with an unfinished run of 20" in note for note in heard.notes)
     assert contents(tmp_path / "out") == expected
+    first, second = json.loads((tmp_path / "out" / RUN_RECORD).read_text())["runs"]
+    assert (first["outcome"], first["continues"], second["outcome"]) == ("failed", None, "finished")
+    assert "the disk is full" in first["error"] and second["continues"] and second["units_kept"] > 12
+    kept = {part["name"]: (part["is_kept"], part["is_finished"]) for part in second["parts"]}
+    assert list(kept) == ["flat field", "destriping", "alignment", "brightness", "volume", "other"]
+    assert all(kept[name] == (True, True) for name in ("alignment", "brightness")) and kept["volume"] == (False, True)
+    told = [part["is_finished"] for part in first["parts"] if part["name"] == "volume"]
+    assert told == [False] and second["device"] == "cpu" and second["n_workers"] >= 1
+    log = (tmp_path / "out" / RUN_LOG).read_text()
+    assert "the disk is full" in log and "going on with an unfinished run" in log and "  share  " in log
 
 
 @pytest.fixture
