@@ -91,15 +91,20 @@ def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> l
 
 
 def _compared(tiles: Sequence[DeobliquePlan], correction: Correction | None, most: int | None) -> list[ObliqueTile]:
-    """The tiles for comparison: of long ones only parts of frames are corrected, as most frames are looked at once."""
+    """The tiles for comparison: rows are corrected alone if they can be, and of long tiles only parts of frames."""
     cache = FrameCache(part_of(most, _COMPARED_BYTES))
     tile_bytes = max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles)
     is_long = 2 * tile_bytes > _COMPARED_BYTES
-    return [_tile(job, correction, cache, near_enough=is_long) for job in tiles]
+    return [_tile(job, correction, cache, near_enough=is_long, keeps_bands=True) for job in tiles]
 
 
 def _tile(
-    job: DeobliquePlan, correction: Correction | None, cache: FrameCache, *, near_enough: bool = False
+    job: DeobliquePlan,
+    correction: Correction | None,
+    cache: FrameCache,
+    *,
+    near_enough: bool = False,
+    keeps_bands: bool = False,
 ) -> ObliqueTile:
     return ObliqueTile(
         job.frames,
@@ -107,6 +112,7 @@ def _tile(
         correction,
         cache=cache,
         near_enough=near_enough,
+        keeps_bands=keeps_bands,
         device=job.device,
         name=str(job.options.input),
     )
