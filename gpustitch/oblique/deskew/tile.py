@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CACHED_FRAMES_BYTES = 1 << 28
 # Frames corrected at a time: few enough for the processor's cache.
 _TOGETHER = 8
+# Pixels corrected at a time, about, however large a part of a frame is.
+TOGETHER_PIXELS = 1 << 21
 # A part of a frame that is larger is dearer than the whole one, which is kept.
 _LARGE_PART = 0.5
 # Rows of a band of frames that is kept.
@@ -182,8 +184,9 @@ class ObliqueTile:
             return out
         inside = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip((rows, columns), wide, strict=True))
         correction = windowed(self.correction, *wide)
-        for first in range(start, stop, _TOGETHER):
-            last = min(first + _TOGETHER, stop)
+        together = max(1, min(_TOGETHER, TOGETHER_PIXELS // math.prod(w.stop - w.start for w in wide)))
+        for first in range(start, stop, together):
+            last = min(first + together, stop)
             out[first - start : last - start] = self._apply(correction, first, last, *wide)[:, *inside]
         return out
 

@@ -20,12 +20,14 @@ from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Mosaic, PlacedVolume
 from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.fuse.stage import StitchPlan
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.pipeline import one_pass, staged
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
+from gpustitch.oblique.pipeline.parts import bytes_before
 from gpustitch.oblique.stream import stage as stream
-from gpustitch.running.memory import held_bytes, most_bytes
+from gpustitch.running.memory import SPARE_BYTES, held_bytes, most_bytes
 from gpustitch.running.progress import size_text
 from gpustitch.running.threads import checked_workers
 
@@ -75,23 +77,31 @@ class Foreseen:
 
 
 def fitting(
-    options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], *, may_change: bool
+    options: PipelineOptions,
+    mosaic: Mosaic,
+    tiles: tuple[DeobliquePlan, ...],
+    making: IlluminationPlan | None,
+    *,
+    may_change: bool,
 ) -> tuple[PipelineOptions, tuple[DeobliquePlan, ...], Foreseen, str]:
     """The job as it fits into the memory, what it will take, and why it is another than asked for (or empty).
 
     Fewer threads take less. Where one thread takes too much in one pass, it goes by stages if it ``may_change``.
+    ``making`` is the plan to make a flat, if one is made.
 
     Raises
     ------
     ParameterError
         If no way fits into the memory that is stated.
     """
-    most, held = most_bytes(options.memory_bytes), held_bytes()
+    most, held = most_bytes(options.memory_bytes), held_bytes() + SPARE_BYTES
     ways = [options] if options.writes_tiles or not may_change else [options, replace(options, staged=True)]
     found, fits = [], False
     for way, n_workers in itertools.product(ways, _halved(checked_workers(options.n_workers))):
         jobs = tuple(job.by(n_workers) for job in tiles)
-        found.append(_foreseen(_by(way, n_workers), mosaic, jobs, held))
+        way = _by(way, n_workers)
+        before = bytes_before(way, jobs, making, most, held)
+        found.append(_foreseen(way, mosaic, jobs, before, held))
         if fits := most is None or found[-1][2].memory_bytes <= most:
             break
     asked, chosen = found[0], found[-1] if fits else min(found, key=lambda one: one[2].memory_bytes)
@@ -112,15 +122,15 @@ def fitting(
 
 
 def _foreseen(
-    options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], held: int
+    options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], before: int, held: int
 ) -> tuple[PipelineOptions, tuple[DeobliquePlan, ...], Foreseen]:
     if options.writes_tiles:
         volume = staged.foreseen(options, mosaic, tiles)
-        memory_bytes = max(volume.memory_bytes, *(job.memory_bytes for job in tiles))
-        return options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), held + memory_bytes)
+        memory_bytes = held + max(before, volume.memory_bytes, staged.tile_bytes(options, tiles))
+        return options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), memory_bytes)
     planned = one_pass.foreseen(options, mosaic, tiles)
     disk_bytes = one_pass.disk_bytes(options, mosaic, tiles)
-    return options, tiles, Foreseen(planned.stitch, disk_bytes, held + planned.memory_bytes)
+    return options, tiles, Foreseen(planned.stitch, disk_bytes, held + max(before, planned.memory_bytes))
 
 
 def _by(options: PipelineOptions, n_workers: int) -> PipelineOptions:

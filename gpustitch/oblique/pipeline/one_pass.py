@@ -17,15 +17,16 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import Intensity
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
+from gpustitch.oblique.pipeline.parts import kept_bytes, likely_correction
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream.stage import StreamPlan
-from gpustitch.running.memory import part_of
+from gpustitch.running.memory import give_back, held_bytes, most_bytes
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import checked_workers
 
-# Corrected frames that are kept while tiles are compared, at most.
-_COMPARED_BYTES = 1 << 30
+# Of two tiles that are larger, parts of frames are corrected for comparison where a filter works on whole frames.
+_LONG_BYTES = 1 << 30
 
 
 def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
@@ -38,8 +39,7 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
 
 def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> StreamPlan:
     """The fusion, with the tiles where the stage or the given alignment puts them."""
-    correction = None if options.correction.is_identity else options.correction
-    at = placed(options, mosaic, _volumes(tiles, correction), options.align_file)
+    at = placed(options, mosaic, _volumes(tiles, likely_correction(options, tiles)), options.align_file)
     return stream.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True))
 
 
@@ -68,19 +68,18 @@ def made(work: Work, progress: Progress) -> Made:
 def _compare(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str, Intensity]:
     """Align the tiles, and even out their brightness if that is asked for; frames kept for that are then forgotten."""
     options, mosaic = work.options, work.mosaic
-    compared = _compared(work.tiles, None if correction is None else correction.to_compare, options.memory_bytes)
-    alignment, said = aligned(
-        work, progress, volumes={tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
-    )
+    alignment, said = _aligned(work, None if correction is None else correction.to_compare, progress)
+    give_back()
     intensity = options.stitch.intensity
     if intensity.is_estimated:
 
         def estimate() -> dict[str, Any]:
-            seen = placed(options, mosaic, _compared(work.tiles, correction, options.memory_bytes), alignment).tiles
+            seen = placed(options, mosaic, _compared(work, correction), alignment).tiles
             n_workers = checked_workers(options.n_workers)
             return {"last_to_first": stitch.estimated_last_to_first(seen, intensity, n_workers, progress)}
 
         ratio = work.run.once("brightness", estimate)["last_to_first"]
+        give_back()
         intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
     return alignment, said, intensity
 
@@ -90,11 +89,16 @@ def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> l
     return [_tile(job, correction, cache) for job in tiles]
 
 
-def _compared(tiles: Sequence[DeobliquePlan], correction: Correction | None, most: int | None) -> list[ObliqueTile]:
+def _aligned(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str]:
+    volumes = zip(work.mosaic.tiles, _compared(work, correction), strict=True)
+    return aligned(work, progress, volumes={tile.name: volume for tile, volume in volumes})
+
+
+def _compared(work: Work, correction: Correction | None) -> list[ObliqueTile]:
     """The tiles for comparison: rows are corrected alone if they can be, and of long tiles only parts of frames."""
-    cache = FrameCache(part_of(most, _COMPARED_BYTES))
-    tile_bytes = max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles)
-    is_long = 2 * tile_bytes > _COMPARED_BYTES
+    options, tiles = work.options, work.tiles
+    cache = FrameCache(kept_bytes(options, tiles, correction, most_bytes(options.memory_bytes), held_bytes()))
+    is_long = 2 * max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles) > _LONG_BYTES
     return [_tile(job, correction, cache, near_enough=is_long, keeps_bands=True) for job in tiles]
 
 

@@ -53,6 +53,7 @@ from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.upright import Upright, upright
 from gpustitch.oblique.pipeline.work import Work, check_alignment
 from gpustitch.running.inputs import Inputs
+from gpustitch.running.memory import give_back
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.resumed import making_of, tell
@@ -179,7 +180,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_block(block_shape, least, tiles[0].dtype)
     planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
-    options, tiles, foreseen, caution = fitting(options, mosaic, tiles, may_change=earlier is None)
+    options, tiles, foreseen, caution = fitting(options, mosaic, tiles, making, may_change=earlier is None)
     check_free_space(options.output, foreseen.disk_bytes - finished_bytes(options.output), sum(foreseen.volume.n_files))
     made = making_of(replace(as_asked, **strict), options.device, inputs, staged=options.staged)
     return PipelinePlan(
@@ -213,6 +214,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         tell(unit, progress)
         flat, flat_record = flat_used(options, (plan.flat, plan.illumination), unit, progress)
         judged, destriping = judged_correction(unit, options.correction, plan.tiles, progress)
+        give_back()
         correction = replace(judged, flat=flat)
         work = Work(options, plan.mosaic, plan.tiles, correction, unit)
         made = staged.made(work, progress) if options.writes_tiles else one_pass.made(work, progress)

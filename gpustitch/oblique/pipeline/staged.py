@@ -12,12 +12,15 @@ from gpustitch.io.write.pyramid_layout import pyramid_bytes
 from gpustitch.model import Mosaic
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliquePlan
+from gpustitch.oblique.deskew.sweep import HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, working_bytes
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.stage import StitchPlan
 from gpustitch.oblique.pipeline.options import TILES, VOLUME, PipelineOptions
+from gpustitch.oblique.pipeline.parts import likely_correction
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
+from gpustitch.running.memory import give_back
 from gpustitch.running.progress import Progress
 
 
@@ -35,6 +38,15 @@ def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deoblique
     return stitch.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True))
 
 
+def tile_bytes(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> int:
+    """Bound on the memory in which the volume of a tile is written."""
+    correction, most = likely_correction(options, tiles), 0
+    for job in tiles:
+        more, planned = (working_bytes(c, job.frames, HOST_GRAIN.frames) for c in (correction, job.correction))
+        most = max(most, job.memory_bytes + job.n_workers * (more - planned))
+    return most
+
+
 def made(work: Work, progress: Progress) -> Made:
     """De-oblique every tile, align and fuse; the tiles go into the output only if they are to be kept."""
     options, folder, lost = work.options, work.run.folder, {}
@@ -48,6 +60,7 @@ def made(work: Work, progress: Progress) -> Made:
 
         lost[tile.name] = Lost.of_facts(work.run.once(f"tile/{tile.name}", deobliqued))
     alignment, said = aligned(work, progress, tree=trees)
+    give_back()
     tree = tree_of(options, trees, alignment)
     stitching = replace(options.stitch, output=folder / VOLUME, overwrite=True)
     stitched = stitch.run(stitch.plan_tree(tree, stitching), progress, work.run.journal)
@@ -57,4 +70,6 @@ def made(work: Work, progress: Progress) -> Made:
 def _deobliqued(job: DeobliquePlan, place: Path, correction: Correction, progress: Progress) -> Lost:
     options = replace(job.options, output=place, correction=correction, overwrite=True)
     job = replace(job, options=options, correction=None if correction.is_identity else correction)
-    return deoblique.run(job, progress).lost
+    lost = deoblique.run(job, progress).lost
+    give_back()
+    return lost
