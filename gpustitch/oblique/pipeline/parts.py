@@ -20,8 +20,8 @@ from gpustitch.running.threads import checked_workers
 
 # Corrected frames that are kept while tiles are compared: at least, and at most unless a quarter of the memory is more.
 _LEAST_KEPT_BYTES, _KEPT_BYTES = 1 << 25, 1 << 30
-# What a thread holds that compares windows, blobs or patches, measured: 14 MB, in arrays of changing sizes.
-_COMPARING_BYTES = 1 << 25
+# What a thread holds that compares windows, blobs or patches: 14 MB are counted, and more is measured of the process.
+_COMPARING_BYTES = 1 << 26
 
 
 def likely_correction(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> Correction | None:
