@@ -17,7 +17,7 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import Intensity
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
-from gpustitch.oblique.pipeline.parts import kept_bytes, likely_correction
+from gpustitch.oblique.pipeline.parts import kept_bytes, likely_correction, most_shared_bytes
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream.stage import StreamPlan
@@ -25,7 +25,7 @@ from gpustitch.running.memory import give_back, held_bytes, most_bytes
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import checked_workers
 
-# Of two tiles that are larger, parts of frames are corrected for comparison where a filter works on whole frames.
+# Of two tiles that are larger, parts of frames are corrected for comparison, unless what they share is smaller.
 _LONG_BYTES = 1 << 30
 
 
@@ -95,11 +95,17 @@ def _aligned(work: Work, correction: Correction | None, progress: Progress) -> t
 
 
 def _compared(work: Work, correction: Correction | None) -> list[ObliqueTile]:
-    """The tiles for comparison: rows are corrected alone if they can be, and of long tiles only parts of frames."""
+    """The tiles for comparison.
+
+    Where a filter works on each row alone, only rows that overlaps show are corrected, and kept. Otherwise whole frames
+    are; or, of tiles so long that most frames are looked at once, parts of them. That must not depend on the memory at
+    hand, as parts show a little else than whole frames.
+    """
     options, tiles = work.options, work.tiles
     cache = FrameCache(kept_bytes(options, tiles, correction, most_bytes(options.memory_bytes), held_bytes()))
     is_long = 2 * max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles) > _LONG_BYTES
-    return [_tile(job, correction, cache, near_enough=is_long, keeps_bands=True) for job in tiles]
+    keeps_bands = most_shared_bytes(placed(options, work.mosaic, _volumes(tiles, None), None), options) <= _LONG_BYTES
+    return [_tile(job, correction, cache, near_enough=is_long, keeps_bands=keeps_bands) for job in tiles]
 
 
 def _tile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from gpustitch.oblique.deskew.tile import TOGETHER_PIXELS
 from gpustitch.oblique.destripe.correction import Correction, working_bytes
 from gpustitch.oblique.destripe.sampled import judging_bytes
 from gpustitch.oblique.flat.stage import IlluminationPlan
+from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.running.memory import part_of
 from gpustitch.running.threads import checked_workers
@@ -73,6 +75,26 @@ def kept_bytes(
         return min(wanted, _KEPT_BYTES)
     left = most - held - _working_bytes(options, tiles, correction)
     return max(_LEAST_KEPT_BYTES, min(wanted, max(_KEPT_BYTES, part_of(most, most)), left))
+
+
+def most_shared_bytes(mosaic: PlacedMosaic, options: PipelineOptions) -> int:
+    """Bytes of the rows of frames that two tiles may both show, of the pair that shares most."""
+    depth, height, width = options.matching.search_px
+    most = 0
+    for a, b in itertools.combinations(mosaic.tiles, 2):
+        z, y, x = (q - p for p, q in zip(a.origin_px, b.origin_px, strict=True))
+        one, other = a.volume.coverage, b.volume.coverage
+        if _both(z, one.n_columns, other.n_columns, depth) > 0:
+            n_rows = _both(y, one.n_rows, other.n_rows, height)
+            n_frames = _both(x - one.shear * z, one.n_frames, other.n_frames, width)
+            n_pixels = max(0, n_rows) * max(0, n_frames) * one.n_columns
+            most = max(most, 2 * n_pixels * a.volume.dtype.itemsize)
+    return most
+
+
+def _both(apart: float, n: int, m: int, reach: int) -> int:
+    """How many of ``n`` places may be among ``m`` that begin ``apart`` places after them, give or take ``reach``."""
+    return min(n, math.ceil(min(n, apart + m) - max(0.0, apart)) + 2 * reach)
 
 
 def _working_bytes(options: PipelineOptions, tiles: Sequence[DeobliquePlan], correction: Correction | None) -> int:
