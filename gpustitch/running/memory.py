@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 # Of the free memory, the part that a run takes at most unless it is told.
 _PART = 0.8
 _SYSTEM, _HELD = Path("/proc/meminfo"), Path("/proc/self/statm")
+# Held beside what a run counts: libraries that are loaded as they are needed, and arrays of threads that have ended.
+SPARE_BYTES = 64 << 20
 # Limit and use of a container, by the second and the first version of control groups.
 _GROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -40,6 +44,14 @@ def held_bytes() -> int:
         return int(_HELD.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):
         return 0
+
+
+def give_back() -> None:
+    """Give the system back what was freed, and the C library keeps: the next part of a run needs it as other sizes."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other libraries keep little
+        if trim is not None:
+            trim(ctypes.c_size_t(0))
 
 
 def _of_system() -> int | None:

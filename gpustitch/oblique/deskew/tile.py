@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import threading
 from collections import OrderedDict
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
 CACHED_FRAMES_BYTES = 1 << 28
 # Frames corrected at a time: few enough for the processor's cache.
 _TOGETHER = 8
+# Pixels corrected at a time, about, however large a part of a frame is.
+TOGETHER_PIXELS = 1 << 21
 # A part of a frame that is larger is dearer than the whole one, which is kept.
 _LARGE_PART = 0.5
+# Rows of a band of frames that is kept.
+_BAND_ROWS = 32
 
 
 class FrameCache:
-    """Corrected frames of any number of tiles, those used last, up to ``limit_bytes``; the last one always stays."""
+    """Frames, or bands of them, of any number of tiles: those used last, up to ``limit_bytes``, and always the last."""
 
     def __init__(self, limit_bytes: int = CACHED_FRAMES_BYTES) -> None:
         self._limit, self.n_bytes = limit_bytes, 0
@@ -65,9 +70,10 @@ class ObliqueTile:
     Only the frames, rows and columns that a box needs are read. Frames are corrected, in their own type, before
     interpolation. So a box equals the same box of the volume that ``dcimg2oblique`` writes. A correction that
     destripes needs whole frames: the last corrected frames are kept in ``cache``. With ``near_enough`` only so much of
-    a frame is corrected as the filter reaches around a box: for comparison, not for the volume. Several threads may
-    read at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when they are first read.
-    Another process that gets the tile has a cache of its own.
+    a frame is corrected as the filter reaches around a box: for comparison, not for the volume. With ``keeps_bands``
+    and a correction of each row by itself, bands of rows of a few frames are kept: boxes near one another share them.
+    Several threads may read at once. Where ``frames`` skip what they cannot read, such frames leave the coverage when
+    they are first read. Another process that gets the tile has a cache of its own.
 
     Parameters
     ----------
@@ -81,6 +87,8 @@ class ObliqueTile:
         Where whole corrected frames are kept; None for one of this tile alone.
     near_enough
         Whether stripes may be told from the surroundings of a box instead of the whole frame.
+    keeps_bands
+        Whether boxes that are near one another will be asked for.
     device
         Where frames are corrected.
     name
@@ -105,6 +113,7 @@ class ObliqueTile:
         *,
         cache: FrameCache | None = None,
         near_enough: bool = False,
+        keeps_bands: bool = False,
         device: Device = CPU,
         name: str = "",
     ) -> None:
@@ -122,6 +131,7 @@ class ObliqueTile:
         self.n_bytes_read = 0
         self._cache, self._key = FrameCache() if cache is None else cache, object()
         self._near_enough, self._device = near_enough, device
+        self._has_bands = keeps_bands and correction is not None and correction.destripes_by_rows
         self._name = f"{name}: " if name else ""
         self._lock = threading.Lock()
 
@@ -167,6 +177,8 @@ class ObliqueTile:
         return voxels
 
     def _corrected(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        if self._has_bands:
+            return self._of_bands(start, stop, rows, columns)
         if self.correction is None:
             return self._read(start, stop, rows, columns)
         out = np.empty((stop - start, rows.stop - rows.start, columns.stop - columns.start), self.dtype)
@@ -178,10 +190,30 @@ class ObliqueTile:
             return out
         inside = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip((rows, columns), wide, strict=True))
         correction = windowed(self.correction, *wide)
-        for first in range(start, stop, _TOGETHER):
-            last = min(first + _TOGETHER, stop)
+        together = max(1, min(_TOGETHER, TOGETHER_PIXELS // math.prod(w.stop - w.start for w in wide)))
+        for first in range(start, stop, together):
+            last = min(first + together, stop)
             out[first - start : last - start] = self._apply(correction, first, last, *wide)[:, *inside]
         return out
+
+    def _of_bands(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        out = np.empty((stop - start, rows.stop - rows.start, columns.stop - columns.start), self.dtype)
+        firsts = range(start // _TOGETHER * _TOGETHER, stop, _TOGETHER)
+        tops = range(rows.start // _BAND_ROWS * _BAND_ROWS, rows.stop, _BAND_ROWS)
+        for first, top in itertools.product(firsts, tops):
+            band = self._cache.get((self._key, first, top), functools.partial(self._band, first, top))
+            f, r = max(first, start), max(top, rows.start)
+            part = band[f - first : stop - first, r - top : rows.stop - top, columns]
+            n_frames, n_rows, _ = part.shape
+            out[f - start : f - start + n_frames, r - rows.start : r - rows.start + n_rows] = part
+        return out
+
+    def _band(self, first: int, top: int) -> npt.NDArray[Any]:
+        """Whole rows of a few frames, corrected."""
+        stop, bottom = min(first + _TOGETHER, self.scan.n_frames), min(top + _BAND_ROWS, self.scan.n_rows)
+        rows, columns = slice(top, bottom), slice(0, self.scan.n_columns)
+        assert self.correction is not None
+        return self._apply(windowed(self.correction, rows, columns), first, stop, rows, columns)
 
     def _around(self, rows: slice, columns: slice) -> tuple[slice, slice] | None:
         """The part of a frame to correct for this one; None for the whole frame, which is kept."""

@@ -94,6 +94,11 @@ class Correction:
             return wavelet.sigma1 > 0 or wavelet.sigma2 > 0 or wavelet.notch_length_px is not None
         return self.method == "lightsheet"
 
+    @property
+    def destripes_by_rows(self) -> bool:
+        """Whether stripes are told from their own row alone."""
+        return self.method == "lightsheet" and self.lightsheet.reach_px[0] == 0
+
     def surroundings(self, rows: slice, columns: slice, shape: tuple[int, int]) -> tuple[slice, slice] | None:
         """The part of a frame of ``shape`` that tells the stripes in ``rows`` and ``columns``; None for all of it.
 

@@ -138,6 +138,9 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
 
 
 def _subtract(images: Array, out: Array, options: LightsheetOptions) -> None:
+    if options.is_line_alone:
+        # Rows know nothing of each other: those of all frames are one image.
+        images, out = (a.reshape(1, -1, a.shape[-1]) for a in (images, out))
     line, weight = line_estimate(images, options), options.lightsheet_vs_background
     if options.is_line_alone:
         # More than any count, and infinity would be NaN where its share is 0.

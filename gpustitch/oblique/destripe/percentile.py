@@ -84,16 +84,20 @@ def subtract_stripes(images: Array, line: Array, background: Array, out: Array, 
     background_across *= np.float32(weight)
     height = max(1, _BAND // columns)
     stripes = np.empty((height, columns), np.float32)
+    is_even = background[0].size == 1  # stretched, it is that value everywhere
     for image, along, behind, result in zip(images, line, background, out, strict=True):
-        wide_background = matmul_rows(behind, background_across)
+        wide_background = behind if is_even else matmul_rows(behind, background_across)
         for start in range(0, rows, height):
             band = slice(start, min(start + height, rows))
             stripe, counts = stripes[: band.stop - start], result[band]
             near, blend = _blend(rows, len(along), band.start, band.stop)
             matmul_rows(blend @ along[near], line_across, counts)
-            near, blend = _blend(rows, len(behind), band.start, band.stop)
-            matmul_rows(blend, wide_background[near], stripe)
-            np.minimum(stripe, counts, out=stripe)
+            if is_even:
+                np.minimum(counts, behind * np.float32(weight), out=stripe)
+            else:
+                near, blend = _blend(rows, len(behind), band.start, band.stop)
+                matmul_rows(blend, wide_background[near], stripe)
+                np.minimum(stripe, counts, out=stripe)
             counts[...] = image[band]
             np.minimum(stripe, counts, out=stripe)
             np.subtract(counts, stripe, out=counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from gpustitch.running.progress import Progress
 
 # Frames looked at: more than are taken, as empty ones say nothing.
 LOOKED_AT = 3 * N_FRAMES
+# Bytes for each pixel of a frame while filters are tried and measured, beside the frames: 55 were measured.
+_JUDGING_BYTES = 64
 # The brightness of a frame is taken from every so many rows and columns.
 _EVERY = 8
 
@@ -67,6 +70,11 @@ class Judged:
             "choice": None if self.choice is None else self.choice.record,
             "measures": None if self.measures is None else self.measures.record,
         }
+
+
+def judging_bytes(frames: Frames) -> int:
+    """About the bytes held while a correction is judged on some of these frames."""
+    return math.prod(frames.shape[1:]) * ((N_FRAMES + 1) * frames.dtype.itemsize + _JUDGING_BYTES)
 
 
 def judged(frames: Sequence[HostArray], correction: Correction, device: Device, *, choose: bool) -> Judged:

@@ -26,7 +26,7 @@ from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.pipeline.options import FLAT, FLAT_FRAMES, PipelineOptions
 from gpustitch.oblique.pipeline.orientation import Orientation
-from gpustitch.running.memory import part_of
+from gpustitch.running.memory import most_bytes, part_of
 from gpustitch.running.progress import Progress
 
 _KEPT = "flat.npy"
@@ -139,7 +139,7 @@ def _illumination_options(
         on_error=options.on_error,
         choice=options.choice,
         device=options.device,
-        memory_bytes=part_of(options.memory_bytes, asked.memory_bytes),
+        memory_bytes=part_of(most_bytes(options.memory_bytes), asked.memory_bytes),
         n_workers=options.n_workers,
         overwrite=options.overwrite,
     )

@@ -20,14 +20,16 @@ from gpustitch.io.resumable import finished_bytes
 from gpustitch.model import Mosaic, PlacedVolume
 from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.fuse.stage import StitchPlan
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.pipeline import one_pass, staged
+from gpustitch.oblique.pipeline.budget import bytes_before
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream.bands import Cut, cuts_within
 from gpustitch.running import foretold
-from gpustitch.running.memory import held_bytes, most_bytes
+from gpustitch.running.memory import SPARE_BYTES, held_bytes, most_bytes
 from gpustitch.running.progress import duration_text, size_text
 from gpustitch.running.threads import checked_workers
 
@@ -92,25 +94,31 @@ def check_disk(output: Path, foreseen: Foreseen) -> None:
 
 
 def fitting(
-    options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], *, may_change: bool
+    options: PipelineOptions,
+    mosaic: Mosaic,
+    tiles: tuple[DeobliquePlan, ...],
+    making: IlluminationPlan | None,
+    *,
+    may_change: bool,
 ) -> tuple[PipelineOptions, tuple[DeobliquePlan, ...], Foreseen, str]:
     """The job as it fits into the memory, what it will take, and why it is another than asked for (or empty).
 
     Fewer processes take less, then half the threads, then shorter runs of frames that are turned at a time, then bands
     of rows, then fewer threads. Where one thread takes too much in one pass, it goes by stages if it ``may_change``.
+    ``making`` is the plan to make a flat, if one is made.
 
     Raises
     ------
     ParameterError
         If no way fits into the memory that is stated.
     """
-    most, held = most_bytes(options.memory_bytes), held_bytes()
+    most, held = most_bytes(options.memory_bytes), held_bytes() + SPARE_BYTES
     ways = [options] if options.writes_tiles or not may_change else [options, replace(options, staged=True)]
     found, fits = [], False
     for way in ways:
         for cut, n_workers, n_processes in _cuts(way, tiles, None if most is None else most - held):
-            jobs = tuple(job.by(n_workers) for job in tiles)
-            found.append(_foreseen(_by(way, n_workers, n_processes), mosaic, jobs, held, cut))
+            jobs, by = tuple(job.by(n_workers) for job in tiles), _by(way, n_workers, n_processes)
+            found.append(_foreseen(by, mosaic, jobs, bytes_before(by, jobs, making, most, held), held, cut))
             if fits := most is None or found[-1][2].memory_bytes <= most:
                 break
         if fits:
@@ -154,14 +162,16 @@ def _fewer(asked: _Way, chosen: _Way) -> str:
     return f"{threads}{frames}{chosen[2].bands}"
 
 
-def _foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], held: int, cut: Cut) -> _Way:
+def _foreseen(
+    options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], before: int, held: int, cut: Cut
+) -> _Way:
     if options.writes_tiles:
         volume = staged.foreseen(options, mosaic, tiles)
-        memory_bytes = max(volume.memory_bytes, *(job.memory_bytes for job in tiles))
-        return options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), held + memory_bytes)
+        memory_bytes = held + max(before, volume.memory_bytes, staged.tile_bytes(options, tiles))
+        return options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), memory_bytes)
     planned = one_pass.foreseen(options, mosaic, tiles, cut)
     disk_bytes = one_pass.disk_bytes(options, mosaic, tiles) + planned.most_kept_bytes
-    memory_bytes = held + planned.memory_bytes
+    memory_bytes = held + max(before, planned.memory_bytes)
     seen = Foreseen(planned.stitch, disk_bytes, memory_bytes, cut, len(planned.bands), planned.kept_bytes)
     return options, tiles, seen
 

@@ -18,6 +18,7 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import Intensity
 from gpustitch.oblique.pipeline import shares
+from gpustitch.oblique.pipeline.budget import kept_bytes, likely_correction, most_shared_bytes
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
 from gpustitch.oblique.stream import stage as stream
@@ -25,14 +26,14 @@ from gpustitch.oblique.stream.bands import Cut
 from gpustitch.oblique.stream.jobs import Runner
 from gpustitch.oblique.stream.stage import StreamPlan
 from gpustitch.running.cluster import joined
-from gpustitch.running.memory import part_of
+from gpustitch.running.memory import give_back, held_bytes, most_bytes
 from gpustitch.running.parts import Parts
 from gpustitch.running.processes import run_jobs
 from gpustitch.running.progress import Progress, tracked
 from gpustitch.running.threads import checked_workers
 
-# Corrected frames that are kept while tiles are compared, at most.
-_COMPARED_BYTES = 1 << 30
+# Of two tiles that are larger, parts of frames are corrected for comparison, unless what they share is smaller.
+_LONG_BYTES = 1 << 30
 # So many bytes of frames are worth processes, which take a second to start.
 _MUCH_BYTES = 1 << 30
 # Units for each worker of a cluster: one that is lost takes little with it.
@@ -60,9 +61,7 @@ def n_processes(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> int
 
 def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan], cut: Cut) -> StreamPlan:
     """The fusion, with the tiles where the stage or the given alignment puts them."""
-    cache = FrameCache()
-    volumes = [_tile(job, job.correction, cache) for job in tiles]  # these know that a filter is still to be chosen
-    at = placed(options, mosaic, volumes, options.align_file)
+    at = placed(options, mosaic, _volumes(tiles, likely_correction(options, tiles)), options.align_file)
     stitching = replace(options.stitch, output=place_of(options.output), overwrite=True)
     return stream.plan(at, stitching, cut=cut, n_units=n_processes(options, tiles))
 
@@ -110,20 +109,20 @@ def _runner(options: PipelineOptions, n: int) -> Iterator[tuple[int, Runner]]:
 def _compare(work: Work, correction: Correction | None, progress: Parts) -> tuple[Path | None, str, Intensity]:
     """Align the tiles, and even out their brightness if that is asked for; frames kept for that are then forgotten."""
     options, mosaic = work.options, work.mosaic
-    compared = _compared(work.tiles, None if correction is None else correction.to_compare, options.memory_bytes)
-    volumes = {tile.name: volume for tile, volume in zip(mosaic.tiles, compared, strict=True)}
     with progress.part(shares.ALIGNMENT, is_kept=work.run.has("alignment")):
-        alignment, said = aligned(work, progress, volumes=volumes)
+        alignment, said = _aligned(work, None if correction is None else correction.to_compare, progress)
+    give_back()
     intensity = options.stitch.intensity
     if intensity.is_estimated:
 
         def estimate() -> dict[str, Any]:
-            seen = placed(options, mosaic, _compared(work.tiles, correction, options.memory_bytes), alignment).tiles
+            seen = placed(options, mosaic, _compared(work, correction), alignment).tiles
             n_workers = checked_workers(options.n_workers)
             return {"last_to_first": stitch.estimated_last_to_first(seen, intensity, n_workers, progress)}
 
         with progress.part(shares.BRIGHTNESS, is_kept=work.run.has("brightness")):
             ratio = work.run.once("brightness", estimate)["last_to_first"]
+        give_back()
         intensity = replace(intensity, is_estimated=False, last_to_first=ratio)
     return alignment, said, intensity
 
@@ -133,16 +132,32 @@ def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> l
     return [_tile(job, correction, cache) for job in tiles]
 
 
-def _compared(tiles: Sequence[DeobliquePlan], correction: Correction | None, most: int | None) -> list[ObliqueTile]:
-    """The tiles for comparison: of long ones only parts of frames are corrected, as most frames are looked at once."""
-    cache = FrameCache(part_of(most, _COMPARED_BYTES))
-    tile_bytes = max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles)
-    is_long = 2 * tile_bytes > _COMPARED_BYTES
-    return [_tile(job, correction, cache, near_enough=is_long) for job in tiles]
+def _aligned(work: Work, correction: Correction | None, progress: Progress) -> tuple[Path | None, str]:
+    volumes = zip(work.mosaic.tiles, _compared(work, correction), strict=True)
+    return aligned(work, progress, volumes={tile.name: volume for tile, volume in volumes})
+
+
+def _compared(work: Work, correction: Correction | None) -> list[ObliqueTile]:
+    """The tiles for comparison.
+
+    Where a filter works on each row alone, only rows that overlaps show are corrected, and kept. Otherwise whole frames
+    are; or, of tiles so long that most frames are looked at once, parts of them. That must not depend on the memory at
+    hand, as parts show a little else than whole frames.
+    """
+    options, tiles = work.options, work.tiles
+    cache = FrameCache(kept_bytes(options, tiles, correction, most_bytes(options.memory_bytes), held_bytes()))
+    is_long = 2 * max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles) > _LONG_BYTES
+    keeps_bands = most_shared_bytes(placed(options, work.mosaic, _volumes(tiles, None), None), options) <= _LONG_BYTES
+    return [_tile(job, correction, cache, near_enough=is_long, keeps_bands=keeps_bands) for job in tiles]
 
 
 def _tile(
-    job: DeobliquePlan, correction: Correction | None, cache: FrameCache, *, near_enough: bool = False
+    job: DeobliquePlan,
+    correction: Correction | None,
+    cache: FrameCache,
+    *,
+    near_enough: bool = False,
+    keeps_bands: bool = False,
 ) -> ObliqueTile:
     return ObliqueTile(
         job.frames,
@@ -150,6 +165,7 @@ def _tile(
         correction,
         cache=cache,
         near_enough=near_enough,
+        keeps_bands=keeps_bands,
         device=job.device,
         name=str(job.options.input),
     )

@@ -54,6 +54,7 @@ from gpustitch.oblique.pipeline.shares import DESTRIPING, FLAT_FIELD, shares
 from gpustitch.oblique.pipeline.upright import Upright, upright
 from gpustitch.oblique.pipeline.work import Made, Work, check_alignment, check_spread
 from gpustitch.running.inputs import Inputs
+from gpustitch.running.memory import give_back
 from gpustitch.running.options import settled
 from gpustitch.running.parts import Parts
 from gpustitch.running.progress import SILENT, Progress
@@ -188,7 +189,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     check_block(block_shape, least, tiles[0].dtype)
     planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
-    options, tiles, foreseen, caution = fitting(options, mosaic, tiles, may_change=earlier is None)
+    options, tiles, foreseen, caution = fitting(options, mosaic, tiles, making, may_change=earlier is None)
     if not options.dry_run:
         check_disk(options.output, foreseen)
     made = making_of(replace(as_asked, **strict), options.device, inputs, staged=options.staged)
@@ -238,6 +239,7 @@ def _made(plan: PipelinePlan, unit: Run, parts: Parts) -> tuple[Made, npt.NDArra
         flat, flat_record = flat_used(options, (plan.flat, plan.illumination), unit, parts)
     with parts.part(DESTRIPING, is_kept=unit.has("destriping")):
         judged, destriping = judged_correction(unit, options.correction, plan.tiles, parts)
+    give_back()
     correction = replace(judged, flat=flat)
     work = Work(options, plan.mosaic, plan.tiles, correction, unit, plan.foreseen.cut)
     made = staged.made(work, parts) if options.writes_tiles else one_pass.made(work, parts)

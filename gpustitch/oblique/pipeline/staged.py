@@ -12,13 +12,16 @@ from gpustitch.io.write.pyramid_layout import pyramid_bytes
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliquePlan
+from gpustitch.oblique.deskew.sweep import HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
-from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.correction import Correction, working_bytes
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.stage import StitchPlan
 from gpustitch.oblique.pipeline import shares
+from gpustitch.oblique.pipeline.budget import likely_correction
 from gpustitch.oblique.pipeline.options import TILES, VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
+from gpustitch.running.memory import give_back
 from gpustitch.running.parts import Parts
 from gpustitch.running.progress import Progress
 
@@ -35,6 +38,15 @@ def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deoblique
     volumes = [ObliqueTile(job.frames, job.scan, job.correction) for job in tiles]
     at = placed(options, mosaic, volumes, options.align_file)
     return stitch.plan(at, replace(options.stitch, output=place_of(options.output), overwrite=True))
+
+
+def tile_bytes(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> int:
+    """Bound on the memory in which the volume of a tile is written."""
+    correction, most = likely_correction(options, tiles), 0
+    for job in tiles:
+        more, planned = (working_bytes(c, job.frames, HOST_GRAIN.frames) for c in (correction, job.correction))
+        most = max(most, job.memory_bytes + job.n_workers * (more - planned))
+    return most
 
 
 def made(work: Work, progress: Parts) -> Made:
@@ -54,6 +66,7 @@ def made(work: Work, progress: Parts) -> Made:
             lost[tile.name] = Lost.of_facts(work.run.once(_unit(tile), deobliqued))
     with progress.part(shares.ALIGNMENT, is_kept=work.run.has("alignment")):
         alignment, said = aligned(work, progress, tree=trees)
+    give_back()
     tree = tree_of(options, trees, alignment)
     stitching = replace(options.stitch, output=folder / VOLUME, overwrite=True)
     with progress.part(shares.VOLUME):
@@ -69,4 +82,6 @@ def _unit(tile: TilePath) -> str:
 def _deobliqued(job: DeobliquePlan, place: Path, correction: Correction, progress: Progress) -> Lost:
     options = replace(job.options, output=place, correction=correction, overwrite=True)
     job = replace(job, options=options, correction=None if correction.is_identity else correction)
-    return deoblique.run(job, progress).lost
+    lost = deoblique.run(job, progress).lost
+    give_back()
+    return lost

@@ -148,6 +148,34 @@ def test_parts_of_frames_show_nearly_what_whole_ones_do(name, has_flat):
     assert part.n_bytes_read < 3 * 3 * 160 * 260 * 2 * (0.4 if name != "pystripe" else 1)
 
 
+@pytest.mark.parametrize("has_flat", [False, True])
+def test_bands_of_rows_that_are_corrected_alone_are_kept_and_equal_the_frames(has_flat):
+    frames = striped((21, 100, 260))
+    flat = np.linspace(0.6, 1, 100 * 260, dtype=np.float32).reshape(100, 260) if has_flat else None
+    correction = Correction("lightsheet", lightsheet=LightsheetOptions(9, 12), flat=flat, dark=20.0).to_compare
+    scan, cache = ObliqueScan(21, 100, 260, 1.8, 1.28), FrameCache()
+    whole = ObliqueTile(frames, scan, correction)
+    bands = ObliqueTile(frames, scan, correction, cache=cache, near_enough=True, keeps_bands=True)
+    for box in (Box((3, 5, 2), (40, 31, 9)), Box((200, 30, 0), (260, 70, 21)), Box((0, 99, 20), (1, 100, 21))):
+        np.testing.assert_array_equal(bands.read_along_sheet(box), whole.read_along_sheet(box))
+    for box in boxes(scan.shape):
+        np.testing.assert_array_equal(bands.read(box), whole.read(box))
+    assert bands.n_bytes_read == cache.n_bytes <= 21 * 100 * 260 * 2, "no pixel is read twice"
+    before = len(frames.reads)
+    bands.read_along_sheet(Box((0, 0, 0), (260, 32, 8)))
+    assert len(frames.reads) == before
+
+
+def test_bands_are_not_kept_where_a_filter_needs_other_rows_or_none_runs(frames):
+    scan = ObliqueScan(30, 21, 26, 1.8, 1.28)
+    for name in ("none", "flat", "lightsheet"):
+        tile = ObliqueTile(frames, scan, CORRECTIONS[name], near_enough=True, keeps_bands=True)
+        before = len(frames.reads)
+        tile.read_along_sheet(Box((0, 3, 4), (26, 5, 6)))
+        rows = {(read[2].start, read[2].stop) for read in frames.reads[before:]}
+        assert rows == {(0, 21) if name == "lightsheet" else (3, 5)}
+
+
 def test_may_be_read_from_several_threads(frames):
     scan = ObliqueScan(30, 21, 26, 1.8, 1.28)
     tile = ObliqueTile(frames, scan, CORRECTIONS["lightsheet"], cache=FrameCache(3 * 21 * 26 * 2))

@@ -24,6 +24,7 @@ from gpustitch.oblique.destripe import lightsheet
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES as N_JUDGED
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.pipeline import foreseen, one_pass
 from gpustitch.oblique.pipeline.options import PipelineOptions
@@ -158,15 +159,22 @@ def test_the_background_of_each_frame_is_estimated_once(
 def test_parts_of_frames_tell_positions_as_whole_frames_do(
     row: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = replace(options_of(row, tmp_path / "whole"), correction=LIGHTSHEET)
-    whole = run(plan(options))
-    monkeypatch.setattr(one_pass, "_COMPARED_BYTES", 0)
+    options = replace(options_of(row, tmp_path / "bands"), correction=LIGHTSHEET)
+    bands = run(plan(options))  # of rows, which this filter corrects alone
+    monkeypatch.setattr(Correction, "destripes_by_rows", False)
+    whole = run(plan(replace(options, output=tmp_path / "whole")))
+    monkeypatch.setattr(one_pass, "_LONG_BYTES", 0)
     monkeypatch.setattr("gpustitch.oblique.deskew.tile._LARGE_PART", 1.0)
     parts = run(plan(replace(options, output=tmp_path / "parts")))
+    np.testing.assert_array_equal(origins(bands), origins(whole))
     assert np.abs(origins(parts) - origins(whole)).max() < 0.05
-    bytes_read = [json.loads((r.output / "align.json").read_text())["provenance"]["bytes_read"] for r in (whole, parts)]
-    assert bytes_read[0] <= 2 * 2 * N_FRAMES * ROWS * COLUMNS, "whole frames are read once"
-    assert bytes_read[1] != bytes_read[0]
+    made = (bands, whole, parts)
+    of_bands, of_whole, of_parts = (
+        json.loads((r.output / "align.json").read_text())["provenance"]["bytes_read"] for r in made
+    )
+    assert of_whole <= 2 * 2 * N_FRAMES * ROWS * COLUMNS, "whole frames are read once"
+    assert of_bands < 0.9 * of_whole, "only the rows that overlap are corrected"
+    assert of_parts != of_whole
 
 
 def test_the_disk_need_not_hold_tiles(row: Path, tmp_path: Path) -> None:
@@ -205,13 +213,22 @@ def test_a_run_is_fitted_into_the_memory(row: Path, tmp_path: Path, monkeypatch:
     fewer = planned(takes[2] - 1)
     assert not fewer.options.writes_tiles and fewer.options.n_workers == 1
     assert "it goes on with 1 thread" in fewer.cautions[-1]
-    with pytest.raises(ParameterError, match=r"`memory_bytes` is 2 MB, but the run takes at least about 1\d\d MB"):
+    with pytest.raises(ParameterError, match=r"`memory_bytes` is 2 MB, but the run takes at least about 2\d\d MB"):
         planned(1 << 20)
     short = planned(takes[1] - 1, n_workers=1)
     assert not short.options.writes_tiles and "it goes on with 1 thread, 32 frames at a time" in short.cautions[-1]
     result = run(planned(short.foreseen.memory_bytes - 1), seen := Heard())
     assert any("of memory, and it may take" in line and "`staged`" in line for line in seen.warnings)
     assert any("tile 1 of 2" in line for line in seen.notes) and voxels(result).any()
+
+
+def test_a_filter_that_frames_will_choose_is_foreseen(row: Path, tmp_path: Path) -> None:
+    def foreseen_bytes(wavelet: WaveletOptions) -> int:
+        options = replace(options_of(row, tmp_path / "out"), correction=Correction("wavelet", wavelet))
+        return plan(options).foreseen.memory_bytes
+
+    none = plan(options_of(row, tmp_path / "out")).foreseen.memory_bytes
+    assert foreseen_bytes(WaveletOptions()) == foreseen_bytes(WaveletOptions(notch_length_px=40)) != none
 
 
 @pytest.mark.parametrize("staged", [False, True])

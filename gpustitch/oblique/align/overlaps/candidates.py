@@ -47,6 +47,10 @@ _LOWEST = 4.0
 _MEDIAN_SQUARE = 0.4549
 
 
+# Bytes for each voxel of a part that is compared without bins, measured.
+_VOXEL_BYTES = 40
+
+
 Spread = tuple[tuple[float, ...], ...]
 
 
@@ -134,6 +138,16 @@ def find_candidates(
             break
         found = _compared(overlap, parts, wide, reach_px, _times(base, factor), device, enough=_BEYOND_DOUBT)
     return found
+
+
+def compared_bytes(extent_px: ZYX, reach_px: ZYX, itemsize: int) -> int:
+    """About the most bytes held while parts of two tiles of this extent (planes, rows, frames) are compared.
+
+    That is the larger of two: parts as they are read, and the transforms of parts without bins.
+    """
+    read = math.prod(min(n, _LONGEST_PX + 2 * r) for n, r in zip(extent_px, reach_px, strict=True))
+    plain = math.prod(min(n, _LONGEST_PX) for n in extent_px)
+    return max(3 * read * itemsize, _VOXEL_BYTES * max(plain, min(read, _MOST_VOXELS)))
 
 
 def settle(overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device) -> Settled | None:
