@@ -25,8 +25,9 @@ _KEPT = 0.05
 # Windows count that end within so many bins of where the whole overlap fits, and correlate more than noise does.
 _NEAR_BINS = 1.0
 _NOISE_CORRELATION = 0.5
-# Where windows say less than so many independent ones, the whole overlap is asked without bins.
-_FEW = 1.5
+# Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
+# some voxels may see one object.
+_FEW = 2.0
 # Least correlation for its standard error.
 _LEAST_CORRELATION = 0.1
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.

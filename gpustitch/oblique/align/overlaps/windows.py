@@ -22,8 +22,8 @@ from gpustitch.running.threads import Workers, ordered_map
 # Shortest side that windows shrink to, and the part of an overlap's side that one may take: others must fit beside it.
 _SHORTEST_PX = 3
 _PART = 0.6
-# Beyond so many standard deviations a Gaussian draws on next to nothing. What it draws on beyond the edge of one tile,
-# the other tile has, so that it would move narrow overlaps. There smoothing is less, but never less than this, voxels.
+# In narrow overlaps smoothing is less, so that a window is so many of its standard deviations from where a tile ends,
+# but never less than this, voxels: what a Gaussian draws on beyond the end of one tile, the other tile has.
 _REACH = 2.5
 _LEAST_SIGMA_PX = 0.5
 # Most reads for one match: voxels are read again where a window has walked to the edge of the voxels read.
@@ -80,7 +80,9 @@ def fitting(overlap: Overlap, largest: Windows, *, shrinks: bool) -> tuple[Windo
             # One voxel beside a window is what a step needs.
             if shrinks:
                 spare = [(r - n) // 2 for r, n in zip(room, windows.shape, strict=True)]
-                margin = [max(1, min(math.ceil(part * _REACH * s), b)) for s, b in zip(sigma, spare, strict=True)]
+                # All that smoothing draws on: little of a bright object at the end of a tile is much beside dim ones.
+                full = [gaussian_radius(s) for s in sigma]
+                margin = [max(1, min(math.ceil(part * m), b)) for m, b in zip(full, spare, strict=True)]
             else:
                 margin = [1 + int(part * gaussian_radius(s)) for s in sigma]
             centres = Centres(overlap, [h + m for h, m in zip(windows.half, margin, strict=True)])

@@ -10,6 +10,7 @@ from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, Spacing
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
 from gpustitch.oblique.align.points import Overlap
+from gpustitch.ops.smooth import gaussian_radius
 from gpustitch.running.threads import Workers
 
 SPACING = Spacing(1.3, 1.8, 1.3)
@@ -43,6 +44,15 @@ def test_windows_fit_into_whatever_both_tiles_have(room) -> None:
             room, windows.half, bounds.start, bounds.stop, (100 - z, 100 - y, 100 - x), strict=True
         ):
             assert first + half + 1 <= start and stop - 1 + half + 1 <= first + side - 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(*[st.integers(38, 90)] * 3))
+def test_where_there_is_room_windows_are_smoothed_by_covered_voxels_alone(room) -> None:
+    z, y, x = room
+    tile = Coverage(100, 100, 100)
+    windows, _ = fitting(Overlap(Seen(tile), Seen(tile), (100 - z, 100 - y, 100 - x)), FULL, shrinks=True)
+    assert windows.margin_px == tuple(gaussian_radius(s) for s in FULL.sigma_px)
 
 
 def test_a_window_that_must_not_shrink_keeps_its_size() -> None:
