@@ -14,7 +14,7 @@ OTHER, WHOLE = "other", "the run"
 _LEAST_S = 0.5
 # Shares of the time: of all threads or one from which on they are called busy, and of waiting for disks and CPUs.
 _BUSY, _STALLED, _QUEUED = 0.8, 0.3, 0.5
-_MOST_NAME = 24
+_LEAST_SHOWN_S, _MOST_NAME = 0.05, 24
 _COUNTED = ("cpu_s", "bytes_in", "bytes_out", "disk_bytes_in", "disk_bytes_out", "stalled_s", "queued_s")
 
 
@@ -100,8 +100,8 @@ class Part:
 
 
 def table(parts: Sequence[Part], whole: Part, n_workers: int) -> Iterator[str]:
-    """A line for each part that this run did, for what is in none, and for the whole."""
-    shown = [part for part in parts if not part.is_kept]
+    """A line for each part that this run did and that took time, for what is in none, and for the whole."""
+    shown = [part for part in parts if not part.is_kept and part.seconds >= _LEAST_SHOWN_S]
     rows = [*shown, whole.without(parts), whole]
     width = min(_MOST_NAME, max(len(row.name) for row in rows))
     yield f"{'part':<{width}}  seconds  share  GB/s in    out  CPUs  bound by"

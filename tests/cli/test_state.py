@@ -43,6 +43,9 @@ def test_time_is_told_by_the_part_that_runs_and_by_nothing_else() -> None:
     state.span("flat", 0, 0.2)
     meter.at_s += 100
     assert state.look().left_s is None  # nothing is counted
+    state.start("Averaging", 10, "bands")
+    state.advance(5)
+    assert round(state.look().left_s or 0, 6) == 900  # a tenth took 100 s, if the shares are as a rule
     state.span("volume", 0.2, 1)
     state.start("stitch", 1000, "frames")
     meter.at_s += 3
