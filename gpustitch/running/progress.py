@@ -59,6 +59,24 @@ class Silent:
 SILENT: Progress = Silent()
 
 
+class InSteps:
+    """Tells ``progress`` of ``n`` pieces of work that are done in ``n_steps`` steps, whose counts come as they may."""
+
+    def __init__(self, progress: Progress, n: int, n_steps: int) -> None:
+        self._progress, self._n, self._n_steps = progress, n, n_steps
+        self._steps = 0
+
+    def advance(self, count: int = 1) -> None:
+        """``count`` more steps are done."""
+        before = self._told()
+        self._steps = min(self._steps + count, self._n_steps)
+        if more := self._told() - before:
+            self._progress.advance(more)
+
+    def _told(self) -> int:
+        return self._steps * self._n // max(1, self._n_steps)
+
+
 def tracked(items: Iterable[T], progress: Progress, label: str, total: int, unit: str) -> Iterator[T]:
     """Yield the items, and advance ``progress`` by one after each."""
     progress.start(label, total, unit)

@@ -258,6 +258,8 @@ def _facts(options: PipelineOptions, unit: Run) -> dict[str, Any]:
         "continues": unit.began or None,
         "units_kept": len(unit.journal),
         "device": options.device,
+        "n_processes": options.n_processes,
+        "cluster": options.cluster,
         "memory_bytes": options.memory_bytes,
         "staged": options.writes_tiles,
     }

@@ -16,7 +16,6 @@ from gpustitch.oblique.stream.sweep import NONE_SWEPT, Swept, Work, swept
 from gpustitch.oblique.stream.units import Cutting, PartTarget, Unit
 from gpustitch.oblique.stream.windows import Kept
 from gpustitch.running.processes import LostProcess, run_jobs
-from gpustitch.running.progress import Progress, Silent
 
 Runner = Callable[[Sequence["UnitJob"], Callable[[int], None]], Iterator[tuple[int, "Swept | LostProcess"]]]
 
@@ -59,15 +58,21 @@ class UnitJob:
             Spools(self.sharing.kept, stitch.dtype, self.sharing.folder) as spools,
         ):
             target = PartTarget(writer, self.unit, cutting)
-            return swept(work, self.unit.bands, target, spools, _Advancing(advance))
+            return swept(work, self.unit.bands, target, spools, advance)
 
 
 def sweep_units(
-    sharing: Sharing, units: Sequence[Unit], journal: Journal, progress: Progress, run: Runner = run_jobs
+    sharing: Sharing,
+    units: Sequence[Unit],
+    journal: Journal,
+    advance: Callable[[int], None],
+    warn: Callable[[str], None],
+    run: Runner = run_jobs,
 ) -> Swept:
     """Sweep all units at the same time, each in a process; then ``journal`` knows all that is finished.
 
-    A process that the system ends leaves its unit unfinished, and ``progress`` is told so. ``run`` runs the processes.
+    A process that the system ends leaves its unit unfinished, and ``warn`` is told so. ``advance`` is told the frames
+    that each band has got, ``run`` runs the processes.
 
     Raises
     ------
@@ -78,22 +83,11 @@ def sweep_units(
     jobs = [UnitJob(sharing, unit, known, journals) for unit in units]
     total = NONE_SWEPT
     try:
-        for _, done in run(jobs, progress.advance):
+        for _, done in run(jobs, advance):
             if isinstance(done, LostProcess):
-                progress.warn(f"a process of this run {done}: its part is done without it")
+                warn(f"a process of this run {done}: its part is done without it")
             else:
                 total += done
     finally:
         journal.join()
     return total
-
-
-class _Advancing(Silent):
-    """Progress that is passed on as a count."""
-
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self._advance = advance
-
-    def advance(self, count: int = 1) -> None:
-        """``count`` more pieces are done."""
-        self._advance(count)

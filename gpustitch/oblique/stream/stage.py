@@ -51,7 +51,7 @@ from gpustitch.oblique.stream.sweep import (
 from gpustitch.oblique.stream.units import Cutting, PartTarget, Unit
 from gpustitch.oblique.stream.windows import Kept, kept_of
 from gpustitch.running.processes import run_jobs
-from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.progress import SILENT, InSteps, Progress
 from gpustitch.running.threads import Workers
 
 # A block needs depth * slope more frames than it is wide: neighbours about this wide share most of their frames.
@@ -202,7 +202,9 @@ def _swept(
     """Sweep all bands: units of them in processes at first, then whatever is left."""
     targets = [PartTarget(writer, unit, plan.cutting) for unit in plan.units]
     counts = [_n_frames(work, unit.bands, target) for unit, target in zip(plan.units, targets, strict=True)]
-    progress.start("stitch", sum(counts), "frames")
+    n_frames = min(sum(tile.volume.coverage.n_frames for tile in plan.stitch.mosaic.tiles), sum(counts))
+    progress.start("stitch", n_frames, "frames")
+    advance = InSteps(progress, n_frames, sum(counts)).advance  # each band counts its frames
     done = NONE_SWEPT
     try:
         if journal is not None and len(plan.units) > 1:
@@ -215,10 +217,10 @@ def _swept(
                 plan.kept,
                 folder.resolve(),
             )
-            done = sweep_units(sharing, to_do, journal, progress, runner)
+            done = sweep_units(sharing, to_do, journal, advance, progress.warn, runner)
             writer.go_on()
         with Spools(plan.kept, plan.stitch.dtype, folder) as spools:
-            return done + swept(work, plan.bands, writer, spools, progress)
+            return done + swept(work, plan.bands, writer, spools, advance)
     finally:
         progress.finish()
 

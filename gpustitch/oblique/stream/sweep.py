@@ -6,7 +6,7 @@ the blocks that earlier batches complete are put upright and written. Each frame
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,7 +25,6 @@ from gpustitch.oblique.stream.lane import Lane
 from gpustitch.oblique.stream.ring import Ring, pieces_of, spaced_frames
 from gpustitch.oblique.stream.sheet import along_sheet, box_of, stacked
 from gpustitch.oblique.stream.windows import window_of
-from gpustitch.running.progress import Progress
 from gpustitch.running.threads import Workers
 
 # Frames that are read at a time, and frames that are turned upright at a time: short runs of these cost more.
@@ -135,8 +134,8 @@ class Sweep:
         needed = [lane.needed(self._first, self._end) for lane in self._lanes if self._first < self._end]
         return sum(b - a for a, b in needed)
 
-    def run(self, progress: Progress) -> int:
-        """Do all of it; returns the number of blocks handed over. ``progress`` advances by the frames."""
+    def run(self, advance: Callable[[int], None]) -> int:
+        """Do all of it; returns the number of blocks handed over. ``advance`` is told the frames."""
         (depth, n_rows, _), piece = self._band.shape, self._work.piece
         fused = spaced_frames((piece, n_rows, depth), self._work.dtype, self._device)
         ring = Ring((depth, n_rows), self._first, self._reach(), piece, self._work.dtype, self._device)
@@ -148,7 +147,7 @@ class Sweep:
                 for start in range(self._first, self._end, piece):
                     stop = min(start + piece, self._end)
                     for at in range(start, stop, BATCH_FRAMES):
-                        progress.advance(self._loaded(loads))
+                        advance(self._loaded(loads))
                         until = min(at + BATCH_FRAMES, stop)
                         loads = self._load(pool, until)
                         _wait(self._fuse(pool, at, fused[at - start : until - start]))
@@ -270,12 +269,12 @@ class Sweep:
             self._writer.write(box, voxels)
 
 
-def swept(work: Work, bands: Sequence[Box], target: Target, spools: Spools, progress: Progress) -> Swept:
-    """Sweep bands one after another; ``progress`` advances by the frames."""
+def swept(work: Work, bands: Sequence[Box], target: Target, spools: Spools, advance: Callable[[int], None]) -> Swept:
+    """Sweep bands one after another; ``advance`` is told the frames that each has got."""
     total = NONE_SWEPT
     for number, band in enumerate(bands):
         sweep = Sweep(work, band, target, spools)
-        n_written = sweep.run(progress)
+        n_written = sweep.run(advance)
         total += Swept(n_written, sweep.n_read, sweep.n_cut_off)
         spools.leave(number)
     return total
