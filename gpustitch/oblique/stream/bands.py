@@ -15,6 +15,7 @@ import numpy as np
 
 from gpustitch.model import Box, PlacedVolume, part_axis
 from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.fuse.blend import Footprint
 from gpustitch.oblique.stream.sweep import BATCH_FRAMES, TURNED_FRAMES
 
 # The part of the memory that files may take which are begun and not whole: large files are few.
@@ -97,6 +98,8 @@ class Extents:
         sides = np.array([(cover.n_columns, cover.n_rows) for cover in covers])
         self._high = np.minimum(self._low + sides, whole.stop[:2])
         self._low = np.maximum(self._low, 0)
+        covered = np.array([Footprint.of(tile, 0, 0).rows for tile in tiles])
+        self._covered = np.clip(covered, 0, whole.stop[1])
         self._n_frames = np.array([cover.n_frames for cover in covers])
         self._itemsize = itemsize
 
@@ -107,6 +110,7 @@ class Extents:
 
     def left_bytes(self, start: int, stop: int) -> int:
         """About the bytes of corrected frames that a band of the rows ``start`` to ``stop`` leaves for later ones."""
-        (z, y), (z_stop, y_stop) = self._low.T, self._high.T
-        rows = np.where((start <= y) & (y < stop), np.maximum(y_stop - stop, 0), 0)
-        return int((rows * np.maximum(z_stop - z, 0) * self._n_frames).sum()) * self._itemsize
+        first, end = self._covered.T
+        rows = np.where((start <= first) & (first < stop), np.maximum(end - stop, 0), 0)
+        columns = np.maximum(self._high[:, 0] - self._low[:, 0], 0)
+        return int((rows * columns * self._n_frames).sum()) * self._itemsize

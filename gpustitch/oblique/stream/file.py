@@ -25,11 +25,13 @@ class Spool:
     ----------
     rows, columns
         What is kept of each frame.
+    stop
+        The row of the mosaic where the last band ends that needs them.
     """
 
     def __init__(self, path: Path, kept: Kept, dtype: np.dtype[Any]) -> None:
         (columns, rows, _), (n_columns, n_rows, n_frames) = kept.box.slices(), kept.box.shape
-        self.rows, self.columns = rows, columns
+        self.rows, self.columns, self.stop = rows, columns, kept.stop
         self._path, self._dtype = path, dtype
         self._shape = n_rows, n_columns
         self._there = np.zeros(n_frames, np.bool_)

@@ -43,7 +43,7 @@ class Lane:
         inside = inside_of(tile, band)
         columns, rows, _ = inside.slices()
         self._spool = spool
-        self._keeps = spool is not None and rows.stop < spool.rows.stop
+        self._keeps = spool is not None and band.stop[1] < spool.stop
         self._is_local = not self._keeps and (self._correction is None or not self._correction.destripes)
         self._inside = inside.slices(self.window.start)[1::-1]  # rows and columns of the window
         if self._is_local and self._correction is not None:

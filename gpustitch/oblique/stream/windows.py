@@ -16,13 +16,15 @@ _NOTHING = Box((0, 0, 0), (0, 0, 0))
 class Kept:
     """A part of the corrected frames of a tile that is kept for later bands.
 
-    ``box`` are its columns, rows and frames. ``first`` and ``last`` are the numbers of the bands that need the tile.
+    ``box`` are its columns, rows and frames. ``first`` and ``last`` are the numbers of the bands that need the tile;
+    the last one ends at row ``stop`` of the mosaic.
     """
 
     tile: int
     box: Box
     first: int
     last: int
+    stop: int
 
 
 def window_of(tile: PlacedVolume, band: Box) -> Box:
@@ -32,6 +34,9 @@ def window_of(tile: PlacedVolume, band: Box) -> Box:
     """
     cover = tile.volume.coverage
     footprint = Footprint.of(tile, band.start[0], band.start[0])
+    for axis, (first, stop) in enumerate((footprint.depths, footprint.rows)):
+        if max(first, band.start[axis]) >= min(stop, band.stop[axis]):
+            return _NOTHING  # no voxel there is covered, though a row or column may lie half there
     shifts = footprint.shift_z, footprint.shift_y
     low = [math.floor(start + shift) for start, shift in zip(band.start[:2], shifts, strict=True)]
     high = [math.ceil(stop - 1 + shift) + 1 for stop, shift in zip(band.stop[:2], shifts, strict=True)]
@@ -52,7 +57,8 @@ def kept_of(tiles: Sequence[PlacedVolume], bands: Sequence[Box]) -> Iterator[Kep
         if len(inside) > 1:
             first, second, *_ = inside
             last, box = max(inside), inside[second]
-            yield Kept(number, Box(box.start, (box.stop[0], inside[last].stop[1], box.stop[2])), first, last)
+            kept = Box(box.start, (box.stop[0], inside[last].stop[1], box.stop[2]))
+            yield Kept(number, kept, first, last, bands[last].stop[1])
 
 
 def _frames_of(tile: PlacedVolume) -> Box:
