@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from types import SimpleNamespace
+
+import pytest
+
 from gpustitch.running import memory
 
 
@@ -26,3 +32,14 @@ def test_a_system_that_does_not_say(tmp_path, monkeypatch):
         assert memory.free_bytes() is None and memory.most_bytes(None) is None
     monkeypatch.setattr(memory, "_SYSTEM", tmp_path / "none")
     assert memory.most_bytes(None) is None
+
+
+@pytest.mark.parametrize("library", [None, SimpleNamespace()])
+def test_what_was_freed_is_given_back_where_the_library_can(library, monkeypatch):
+    if library is not None:
+        monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    memory.give_back()
+    asked = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=lambda size: asked.append(size.value)))
+    memory.give_back()
+    assert asked == ([0] if sys.platform == "linux" else [])

@@ -73,6 +73,10 @@ def test_no_more_frames_are_kept_than_two_tiles_have() -> None:
     assert kept_bytes(options_of(), tiles, FILTERS["lightsheet"], 64 * GIB, 0) == 2 * 100 * 1024**2 * 2
 
 
+def test_a_system_that_does_not_say_what_is_free_keeps_a_gigabyte() -> None:
+    assert kept_bytes(options_of(), [job(FILTERS["wavelet"])] * 2, FILTERS["wavelet"], None, 0) == GIB
+
+
 def test_parts_that_do_not_run_hold_nothing() -> None:
     bare = {"correct_flat": False}
     assert bytes_before(options_of(**bare), [job(FILTERS["none"])], None, GIB, 0) == 0

@@ -222,7 +222,11 @@ def test_a_run_is_fitted_into_the_memory(row: Path, tmp_path: Path, monkeypatch:
     assert any("tile 1 of 2" in line for line in seen.notes) and voxels(result).any()
 
 
-def test_a_filter_that_frames_will_choose_is_foreseen(row: Path, tmp_path: Path) -> None:
+def test_a_filter_that_frames_will_choose_is_foreseen(
+    row: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreseen, "held_bytes", lambda: 0)
+
     def foreseen_bytes(wavelet: WaveletOptions) -> int:
         options = replace(options_of(row, tmp_path / "out"), correction=Correction("wavelet", wavelet))
         return plan(options).foreseen.memory_bytes
