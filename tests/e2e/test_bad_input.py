@@ -168,7 +168,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
     truth: Truth, plain_run: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     positions = ("--align-file", plain_run / "align.json")
-    for module in ("pipeline.stage", "deskew.stage", "fuse.stage"):
+    for module in ("pipeline.foreseen", "deskew.stage", "fuse.stage"):
         monkeypatch.setattr(f"gpustitch.oblique.{module}.check_free_space", lambda path, needed, files=0: None)
     said = fail(8, "pipeline", truth.channel(), "--output", small_disk / "out", *PLAIN, *positions)
     assert "full" in said and "out.work: run again" in said.replace("\n", "")

@@ -69,7 +69,7 @@ def test_a_file_is_a_box_of_chunks_and_no_larger_than_stated(shape, chunk, shard
     np.testing.assert_array_equal(flags.ravel()[order_of_shards(shape, chunk, file)], expected)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(shapes, st.integers(1, 1 << 15), st.sampled_from(["none", "gzip"]), st.booleans(), st.data())
 def test_volumes_in_shards_are_read_back_by_all(shape, shard_bytes, codec, is_sparse, data) -> None:
     cloudvolume = pytest.importorskip("cloudvolume")

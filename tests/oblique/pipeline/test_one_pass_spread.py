@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import threading
@@ -24,7 +23,7 @@ from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream import units
 from tests.oblique.pipeline.test_one_pass import LIGHTSHEET, ROW, Heard, written
 from tests.oblique.pipeline.test_stage import options_of
-from tests.oblique.pipeline.test_stage_killed import contents
+from tests.oblique.pipeline.test_stage_killed import contents, forkserver
 
 pytestmark = [pytest.mark.posix, pytest.mark.xdist_group("cluster")]
 
@@ -112,8 +111,7 @@ def alone(options: PipelineOptions) -> None:
 
 def test_a_run_whose_processes_end_with_it_goes_on(channel: Path, tmp_path: Path, expected: Any) -> None:
     place = tmp_path / "out"
-    context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=alone, args=(spread(channel, place, n_processes=2),))
+    process = forkserver().Process(target=alone, args=(spread(channel, place, n_processes=2),))
     with killing(place, lambda: [process.pid]):
         process.start()
         process.join()

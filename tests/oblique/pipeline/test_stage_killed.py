@@ -65,11 +65,16 @@ def child(options: PipelineOptions, kill_at: int, results: Any) -> None:
     results.put((seen, heard.notes))
 
 
-@pytest.fixture(scope="module")
-def processes() -> Any:
+def forkserver() -> Any:
+    """Processes that have imported everything; all tests share the server, which imports when it starts."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.oblique.pipeline.test_one_pass"])  # by its full name, unlike this module
     return context
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    return forkserver()
 
 
 def run_apart(processes: Any, options: PipelineOptions, kill_at: int = 0) -> tuple[Counter[str], list[str]] | None:
