@@ -129,10 +129,10 @@ def one_run(channel: Path, true: np.ndarray, out: Path, *, staged: bool) -> dict
     times = StageTimes()
     options = PipelineOptions(channel, out, STEP_UM, PIXEL_UM, stitch=StitchOptions(out, levels=5), staged=staged)
     options = replace(options, correction=replace(options.correction, method="none"))
-    begin, cpu = time.perf_counter(), time.process_time()
+    begin, cpu = time.perf_counter(), sum(os.times()[:4])  # of the processes that it starts too
     result = pipeline.run(pipeline.plan(options), times)
     end = time.perf_counter()
-    wall, cpu = end - begin, time.process_time() - cpu
+    wall, cpu = end - begin, sum(os.times()[:4]) - cpu
     assert result.alignment is not None
     error = worst_error_px(result.alignment, true)
     if error > 0.25:
