@@ -2,8 +2,8 @@
 
 Two tiles of 150 frames of 2048 x 2048 pixels that overlap along y are stitched, each run in a process of its own: with
 each way of destriping, and each limit. The peak is that of the process as the system counts it, or of all its processes
-together as the run has seen it once a second. What cannot fit
-is refused, with the least that can. By hand: ``python -m bench.bench_memory FOLDER METHOD GIB``.
+together as the run has seen it once a second. What cannot fit is refused, with the least that can. By hand:
+``python -m bench.bench_memory FOLDER METHOD GIB``.
 """
 
 from __future__ import annotations
