@@ -54,8 +54,8 @@ def run_jobs(jobs: Sequence[Job[T]], advance: Callable[[int], None]) -> Iterator
     messages: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
     with contextlib.ExitStack() as stack:
         for number, job in enumerate(jobs):
-            process = stack.enter_context(_started(job))
-            threading.Thread(target=_listen, args=(number, process, messages), daemon=True).start()
+            process = stack.enter_context(_started())
+            threading.Thread(target=_attend, args=(number, process, job, messages), daemon=True).start()
         left = len(jobs)
         while left:
             number, kind, content = messages.get()
@@ -72,35 +72,49 @@ def run_jobs(jobs: Sequence[Job[T]], advance: Callable[[int], None]) -> Iterator
 
 
 @contextlib.contextmanager
-def _started(job: Job[T]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does a job; it is ended with the ``with`` block."""
+def _started() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits for a job; it is ended with the ``with`` block."""
     try:
         process = subprocess.Popen([sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except OSError as error:
         raise ResourceError(f"no process can be started: {error.strerror or error}; use fewer `n_workers`") from error
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
     try:
-        with contextlib.suppress(BrokenPipeError):  # it ended already, which is heard
-            for part in (sys.path, job):
-                pickle.dump(part, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-            process.stdin.flush()
         yield process
     finally:
         process.kill()
         process.wait()
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):  # of what was still to be sent
             process.stdin.close()
 
 
-def _listen(number: int, process: subprocess.Popen[bytes], messages: queue.SimpleQueue[tuple[int, str, Any]]) -> None:
-    """Pass on what a process tells, until it ends."""
-    assert process.stdout is not None
+def _attend(
+    number: int,
+    process: subprocess.Popen[bytes],
+    job: Job[Any],
+    messages: queue.SimpleQueue[tuple[int, str, Any]],
+) -> None:
+    """Give a process its job, and pass on what it tells until it ends: processes that start wait for no other."""
+    assert process.stdin is not None and process.stdout is not None
     with process.stdout as stream:
+        try:
+            _give(process.stdin, job)
+        except Exception as error:  # the job cannot be pickled
+            messages.put((number, FAILED, error))
+            return
         for kind, content in _told(stream):
             messages.put((number, kind, content))
             if kind in (DONE, FAILED):
                 return
     messages.put((number, _LOST, _end_of(process)))
+
+
+def _give(stream: IO[bytes], job: Job[Any]) -> None:
+    """Send a job; the stream stays open, as its end ends the process."""
+    with contextlib.suppress(BrokenPipeError):  # the process ended already, which is heard
+        for part in (sys.path, job):
+            pickle.dump(part, stream, protocol=pickle.HIGHEST_PROTOCOL)
+        stream.flush()
 
 
 def _told(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -93,6 +94,17 @@ def test_an_error_ends_the_other_processes(tmp_path):
 def test_errors_that_cannot_be_sent_keep_their_words():
     with pytest.raises(RuntimeError, match="Odd: odd 7"):
         list(run_jobs([Job(7, "odd")], lambda _: None))
+
+
+def test_a_job_that_cannot_be_sent_is_told():
+    with pytest.raises((AttributeError, pickle.PicklingError), match="pickle"):
+        list(run_jobs([lambda advance: None], lambda _: None))
+
+
+def test_jobs_larger_than_a_pipe_arrive():
+    place = "x" * (1 << 20)  # more than a pipe holds
+    found = dict(run_jobs([Job(1, place=place), Job(2, place=place)], lambda _: None))
+    assert {number: n for number, (n, _) in found.items()} == {0: 1, 1: 2}
 
 
 def test_a_system_without_room_for_processes_is_told(monkeypatch):

@@ -18,6 +18,7 @@ from gpustitch.oblique.stream import units
 from gpustitch.oblique.stream.bands import Cut
 from gpustitch.oblique.stream.sweep import BATCH_FRAMES
 from gpustitch.running.processes import LostProcess
+from gpustitch.running.progress import Silent
 from tests.oblique.stream.test_stage import mosaic_of, tile
 
 CORRECTIONS = (
@@ -26,24 +27,11 @@ CORRECTIONS = (
 )
 
 
-class Silenced:
-    """Progress that keeps what it is told."""
+class Heard(Silent):
+    """Progress that keeps warnings."""
 
     def __init__(self):
-        self.total = self.done = 0
         self.warnings = []
-
-    def start(self, label, total, unit):
-        self.total += total
-
-    def advance(self, count=1):
-        self.done += count
-
-    def finish(self):
-        pass
-
-    def note(self, message):
-        pass
 
     def warn(self, message):
         self.warnings.append(message)
@@ -73,7 +61,7 @@ def made(mosaic, folder, n_units, runner=None, progress=None, cut=None, **option
     options = {"levels": 3, "chunk_shape": (8, 8, 8), "shard_bytes": 4096, "n_workers": 2, **options}
     plan = stream.plan(mosaic, StitchOptions(folder / "volume", overwrite=True, **options), n_units=n_units, cut=cut)
     with Journal(folder / "journal.jsonl") as journal:
-        result = stream.run(plan, progress or Silenced(), journal, runner=runner or in_turn())
+        result = stream.run(plan, progress or Heard(), journal, runner=runner or in_turn())
         assert not list(journal.parts.iterdir())
     found = content(folder / "volume")
     record = json.loads(found.pop("gpustitch.files.json"))
@@ -105,7 +93,7 @@ def test_units_give_the_bytes_of_one_sweep(tmp_path_factory, data):
         patch.setattr(stream, "_BLOCK_WIDTH", 8)
         patch.setattr(stream, "_BLOCK_ROWS", 8)
         _, one, whole = made(mosaic, folder / "one", 1, **options)
-        progress, seen = Silenced(), []
+        progress, seen = Heard(), []
         cut = draw(st.sampled_from([None, Cut(BATCH_FRAMES, 1)]))
         plan, result, parts = made(mosaic, folder / "parts", n, in_turn(lost, seen=seen), progress, cut, **options)
     assert len(plan.units) > 1 or axis is not None
