@@ -195,11 +195,11 @@ class BandedCorrelation:
         # A complete block is behind its planes, a begun one among them.
         end = self._max_lag + (n or self._block)
         first = max(0, end - self._n)
-        planes = exact.pixels[first:end].reshape(-1, *self._shape)
+        squares, planes = exact.squared_deviations(), exact.given_back()[first:end].reshape(-1, *self._shape)
         rows = self._rows_like(planes)
         rows.plane[first:end] = np.arange(self._n - len(planes), self._n)
         self._from_moments(planes, None, first)
-        rows.squares[:] = np.maximum(exact.squared_deviations(), 1)
+        rows.squares[:] = np.maximum(squares, 1)
         self._exact, begun = None, slice(self._max_lag, self._max_lag + n)
         self.undefined += [int(i) for i in rows.plane[begun][~rows.varies[begun]]]
         self._products_of_parts += [None] * min(n, 1)
@@ -381,7 +381,8 @@ def banded_correlation(planes: Array, max_lag: int, mask: Array | None = None) -
 
     Notes
     -----
-    Errors against float64 are below 1e-6 on a CPU and 1e-5 on a GPU, even of small contrasts on a high background.
+    Whole planes of uint8 on a CPU have no error but that of the last division. Others have errors against float64
+    below 1e-6 on a CPU and 1e-5 on a GPU, even of small contrasts on a high background.
     Where one plane alone excludes pixels, that needs one thing of the pixels in common. They must lie within 1000
     times their own contrast of their plane's mean. Planes of two or three values are right to 3e-6, unless these are
     small whole numbers apart: float32 rounds all their products the same way.

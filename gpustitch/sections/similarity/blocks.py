@@ -38,6 +38,7 @@ def peak_bytes(shape: tuple[int, int], max_lag: int, *, block: int | None = None
     Notes
     -----
     Rows of whole planes take (max_lag + block) * pixels * 4 bytes, and one byte more a pixel where pixels are excluded.
+    Whole planes of uint8 take a quarter. If other planes follow these, it is as if pixels were excluded.
     """
     block = block or default_block(max_lag)
     n_rows = max_lag + block
