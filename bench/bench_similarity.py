@@ -82,8 +82,9 @@ def measured(planes: npt.NDArray[Any], max_lag: int, n_threads: int, copy: float
     again = gemm_flops_per_s(n_threads)
     flops, per_cpu = max(gemm[0], again[0]), max(gemm[1], again[1])
     performed = max_lag + 1 if max_lag <= LONGEST_OF_VECTORS else max_lag + PLANES_TOGETHER
-    # A pixel is read, and its float32 written; each block reads the rows of earlier planes again.
-    moved = planes.itemsize + 4 + 4 * max_lag / default_block(max_lag)
+    # A pixel is read and written, as float32 but for uint8; each block reads the rows of earlier planes again.
+    kept = 1 if planes.dtype == np.uint8 else 4
+    moved = planes.itemsize + kept + kept * max_lag / default_block(max_lag)
     return {
         "what": f"{planes.dtype}, max_lag {max_lag}, {n_threads} threads",
         "ns_per_pair_pixel": wall / max_lag,
@@ -106,6 +107,8 @@ def main() -> None:
     planes = rng.integers(0, 65536, (64, *SHAPE)).astype(np.uint16)
     rows: list[dict[str, Any]] = [{"what": "floor: copy, one thread, GB/s", "figure": copy / 1e9}]
     rows.append({"what": "numpy.corrcoef, one pair", "ns_per_pair_pixel": pairwise(planes) / N_PIXELS * 1e9})
+    for max_lag in (10, 50):
+        rows += [measured(planes.astype(np.uint8), max_lag, n, copy) for n in sorted({1, cpu_count()})]
     for dtype in (np.uint16, np.float32):
         stack = planes.astype(dtype)
         rows.append({"what": f"exact moments, {np.dtype(dtype)}, CPU ns per plane and pixel", "figure": moments(stack)})

@@ -33,6 +33,9 @@ products afterwards.
 One pass or two. Whole planes on the host are centred by the mean of a sample. The threads that write a tile also
 multiply it while it is in their cache. All other planes, and those that their sample misjudged, are centred by the
 moments of all their used pixels. Once planes differ in which pixels are used, a second ring holds these, one byte each.
+
+Whole planes of uint8 on the host stay as they are in the ring, and their sums are exact:
+:mod:`gpustitch.sections.similarity.exact`. With the first other plane the ring becomes one of float32.
 """
 
 from __future__ import annotations
@@ -54,9 +57,11 @@ from gpustitch.sections.similarity.bands import (
     masked_correlation,
     plain_correlation,
 )
-from gpustitch.sections.similarity.blocks import TILES_TOGETHER, default_block
+from gpustitch.sections.similarity.blocks import default_block, groups_of
+from gpustitch.sections.similarity.exact import ExactRows
 from gpustitch.sections.similarity.parts import (
     combined_moments,
+    confirmed,
     row_sums,
     sampled_scaling,
     scaling_of,
@@ -67,23 +72,21 @@ from gpustitch.sections.similarity.similarity_rows import (
     centred_rows,
     move_rows,
     plane_moments,
-    tiles_of,
+    used_in_common,
     used_rows,
 )
 
 # Pixels from which threads are worth starting.
 _LEAST_OF_THREADS = 1 << 22
-# Greatest part of the sum of squares that may be the mean's: the rest is variance, and sums have lost little.
-_MOST_OF_MEAN = 0.8
 PIXEL_TYPES = ("uint8", "uint16", "float32")
 
 
 class BandedCorrelation:
     """Correlation of each plane with the ``max_lag`` planes after it, of planes that come in order, some at a time.
 
-    It keeps ``max_lag`` planes and a block as float32, whatever the length of the stack:
-    :func:`gpustitch.sections.similarity.blocks.peak_bytes`. How the
-    planes are cut into chunks does not change the result.
+    It keeps ``max_lag`` planes and a block, as float32 if they are not of uint8 and whole, whatever the length of the
+    stack: :func:`gpustitch.sections.similarity.blocks.peak_bytes`. How the planes are cut into chunks does not change
+    the result.
 
     Parameters
     ----------
@@ -132,6 +135,7 @@ class BandedCorrelation:
         self._block = block or default_block(max_lag)
         self._n_threads = n_threads or cpu_count()
         self._rows: Rows | None = None
+        self._exact: ExactRows | None = None  # in place of these rows, as long as all planes are whole and of uint8
         self._products_of_parts: list[Floats | None] = []  # of the current block; None where they are not made yet
         self._used: Array | None = None  # laid out as the rows; None as long as all planes use the same pixels
         self._strip = np.empty((0, max_lag + 1))  # rows of the half strip that are begun and not returned
@@ -161,9 +165,7 @@ class BandedCorrelation:
         start = 0
         while start < planes.shape[0]:
             stop = min(planes.shape[0], start + self._block - self._n % self._block)
-            self._products_of_parts.append(
-                self._prepare(planes[start:stop], None if mask is None else mask[start:stop])
-            )
+            self._take(planes[start:stop], None if mask is None else mask[start:stop])
             start = stop
             if self._n % self._block == 0:
                 self._correlate()
@@ -174,6 +176,33 @@ class BandedCorrelation:
         if self._n > self._n_correlated:
             self._correlate()
         return self._finished(self._n)
+
+    def _take(self, planes: Array, mask: Array | None) -> None:
+        """Planes into the ring, all of the current block."""
+        is_exact = planes.dtype == np.uint8 and library_of(planes) == "numpy" and mask is None and self._mask is None
+        if is_exact and self._rows is None:
+            self._exact = self._exact or ExactRows(self._shape, self._max_lag, self._block)
+            self._exact.take(planes, self._row_of(self._n))
+            self._n += len(planes)
+            return
+        if self._exact is not None:
+            self._leave_exact(self._exact)
+        self._products_of_parts.append(self._prepare(planes, mask))
+
+    def _leave_exact(self, exact: ExactRows) -> None:
+        """The ring of whole uint8 planes as float32 rows: other planes come."""
+        n = self._n - self._n_correlated
+        # A complete block is behind its planes, a begun one among them.
+        end = self._max_lag + (n or self._block)
+        first = max(0, end - self._n)
+        squares, planes = exact.squared_deviations(), exact.given_back()[first:end].reshape(-1, *self._shape)
+        rows = self._rows_like(planes)
+        rows.plane[first:end] = np.arange(self._n - len(planes), self._n)
+        self._from_moments(planes, None, first)
+        rows.squares[:] = np.maximum(squares, 1)
+        self._exact, begun = None, slice(self._max_lag, self._max_lag + n)
+        self.undefined += [int(i) for i in rows.plane[begun][~rows.varies[begun]]]
+        self._products_of_parts += [None] * min(n, 1)
 
     def _prepare(self, planes: Array, mask: Array | None) -> Floats | None:
         """Planes as rows, all of the current block; their products if they were made at once, and are right."""
@@ -217,15 +246,10 @@ class BandedCorrelation:
                 products = band_products(part[:, at - self._max_lag : at + n], self._max_lag) if at_once else None
                 return row_sums(part[:, at : at + n]), products
 
-        found = each_of(prepare, self._groups(planes), self._threads(n))
+        found = each_of(prepare, groups_of(self._shape, planes), self._threads(n))
         mean = np.sum([sums for sums, _ in found], axis=0) / n_pixels
         rows.mean[at : at + n] = mean
-        with np.errstate(invalid="ignore"):
-            is_sure = sampled.is_sure & (np.abs(mean - sampled.mean) <= sampled.tolerance)
-        if planes.dtype.kind == "f" and (np.abs(mean) > sampled.tolerance)[is_sure].any():
-            # Sums of small whole numbers are exact; others must not be far from 0 for their contrast.
-            with np.errstate(invalid="ignore", over="ignore"):
-                is_sure &= n_pixels * mean**2 <= _MOST_OF_MEAN * row_sums(rows.centred[:, at : at + n], squared=True)
+        is_sure = confirmed(sampled, mean, n_pixels, rows.centred[:, at : at + n] if planes.dtype.kind == "f" else None)
         of_groups = [products for _, products in found if products is not None]
         return (np.sum(of_groups, axis=0) if of_groups else None), is_sure
 
@@ -246,17 +270,12 @@ class BandedCorrelation:
         """Which pixels are used, once planes differ in that."""
         assert self._rows is not None
         if self._used is None and not self._rows.is_whole[at : at + len(planes)].all():
-            self._used = self._used_in_common(self._rows.centred)
+            common = self._used_pixels(self._rows.centred, None)
+            self._used = used_in_common(self._shape, common, self._rows.centred)
         if self._used is not None:
             if at == self._max_lag:
                 move_rows(self._used, self._max_lag, 1)
             used_rows(planes, self._used_pixels(planes, mask), self._used, at)
-
-    def _groups(self, like: Array) -> list[slice]:
-        """Tiles worked on together: some on the host, all on a device."""
-        tiles = tiles_of(self._shape)[0]
-        together = TILES_TOGETHER if library_of(like) == "numpy" else tiles
-        return [slice(start, min(start + together, tiles)) for start in range(0, tiles, together)]
 
     def _threads(self, n: int) -> int:
         """Threads for n planes: one where a thread's start would take longer than its work."""
@@ -282,20 +301,26 @@ class BandedCorrelation:
             used &= self._mask != 0
         return used.astype(np.uint8)  # type: ignore[no-any-return]
 
-    def _used_in_common(self, centred: Array) -> Array:
-        """Used pixels of every row, as long as all planes are whole."""
-        xp = namespace(centred)
-        tiles, n_rows, width = centred.shape
-        one = xp.empty((tiles, 1, width), np.uint8)
-        plane = xp.zeros((1, *self._shape), np.uint8)
-        used_rows(plane, self._used_pixels(plane, None), one, 0)
-        return xp.repeat(one, n_rows, axis=1)  # type: ignore[no-any-return]
-
     def _correlate(self) -> None:
         """Coefficients of the planes prepared last with those before them."""
+        n_new, distance = self._n - self._n_correlated, np.arange(self._max_lag + 1)
+        plane = self._n_correlated + np.arange(n_new)[:, None] - distance
+        if self._exact is not None:
+            found = self._exact.correlate(n_new, self._threads(n_new))
+            wanted = np.isfinite(found)
+            self.undefined += [int(i) for i in plane[~wanted[:, 0], 0]]
+        else:
+            found, wanted = self._from_rows(n_new)
+        found[:, 0] = 1
+        self._strip = np.concatenate([self._strip, np.full((n_new, self._max_lag + 1), np.nan)])
+        self._strip[plane[wanted] - self._n_done, np.broadcast_to(distance, plane.shape)[wanted]] = found[wanted]
+        self._n_correlated = self._n
+
+    def _from_rows(self, n_new: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Coefficients (n_new, max_lag + 1) of the last planes with those before them, and which of them there are."""
         rows, max_lag = self._rows, self._max_lag
         assert rows is not None
-        n_new, at = self._n - self._n_correlated, self._row_of(self._n_correlated)
+        at = self._row_of(self._n_correlated)
         window = slice(at - max_lag, at + n_new)
         shape = (n_new, max_lag + n_new)
         plane = entries_before(np.broadcast_to(rows.plane[window], shape), max_lag)
@@ -311,11 +336,7 @@ class BandedCorrelation:
             pixels = rows.centred[:, window], self._used[:, window]
             found, rows.squares[at : at + n_new] = masked_correlation(*pixels, max_lag, far)
         self._products_of_parts = []
-        found[:, 0] = 1
-        self._strip = np.concatenate([self._strip, np.full((n_new, max_lag + 1), np.nan)])
-        distance = np.broadcast_to(np.arange(max_lag + 1), plane.shape)
-        self._strip[plane[wanted] - self._n_done, distance[wanted]] = found[wanted]
-        self._n_correlated = self._n
+        return found, wanted
 
     def _products(self, window: slice) -> Floats:
         """Products of the planes in a window with those before them."""
@@ -325,7 +346,7 @@ class BandedCorrelation:
         def multiply(tiles: slice) -> Floats:
             return band_products(centred[tiles, window], self._max_lag)
 
-        products: Floats = np.sum(each_of(multiply, self._groups(centred), self._threads(n)), axis=0)
+        products: Floats = np.sum(each_of(multiply, groups_of(self._shape, centred), self._threads(n)), axis=0)
         return products
 
     def _finished(self, stop: int) -> Floats:
@@ -360,7 +381,8 @@ def banded_correlation(planes: Array, max_lag: int, mask: Array | None = None) -
 
     Notes
     -----
-    Errors against float64 are below 1e-6 on a CPU and 1e-5 on a GPU, even of small contrasts on a high background.
+    Whole planes of uint8 on a CPU have no error but that of the last division. Others have errors against float64
+    below 1e-6 on a CPU and 1e-5 on a GPU, even of small contrasts on a high background.
     Where one plane alone excludes pixels, that needs one thing of the pixels in common. They must lie within 1000
     times their own contrast of their plane's mean. Planes of two or three values are right to 3e-6, unless these are
     small whole numbers apart: float32 rounds all their products the same way.

@@ -25,20 +25,22 @@ LONGEST_OF_VECTORS = 24
 # OpenBLAS keeps products of fewer multiplications to the calling thread: of matrices, and of a matrix and a vector.
 _MAX_MULTIPLICATIONS, _MAX_OF_VECTOR = 1 << 18, 9216
 # Pixels that are summed in float32, perhaps one after another: after a hot pixel small products are lost.
-_MAX_SUMMED = 320
+MOST_SUMMED = 320
 # Planes multiplied together as matrices: more compute more beyond the band, fewer are packed more often.
 PLANES_TOGETHER = 24
 # Where less than this part of the raw second moment is variance, float32 sums have lost too much.
 _LEAST_VARIANCE = 0.1
 
 
-def band_products(rows: Array, max_lag: int) -> Floats:
+def band_products(rows: Array, max_lag: int, most_summed: int = MOST_SUMMED) -> Floats:
     """Sums over pixels of the products of planes with themselves and the ``max_lag`` planes before them.
 
     Parameters
     ----------
     rows
         float32 (tiles, max_lag + n, width): the planes before, and n planes.
+    most_summed
+        Pixels whose products may be summed in float32 on the host; sums of these are added in float64.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def band_products(rows: Array, max_lag: int) -> Floats:
             to_host(xp.matmul(rows[:, max_lag:], rows.swapaxes(1, 2)).sum(axis=0, dtype=np.float64)), max_lag
         )
     if max_lag <= LONGEST_OF_VECTORS:
-        parts = _parts(width, max_lag + 1, _MAX_OF_VECTOR)
+        parts = _parts(width, max_lag + 1, _MAX_OF_VECTOR, most_summed)
         down = rows.strides[1]
         strides = (rows.strides[0], width // parts * 4, down, down, 4)
         before = np.lib.stride_tricks.as_strided(rows, (tiles, parts, n, max_lag + 1, width // parts), strides)
@@ -66,7 +68,7 @@ def band_products(rows: Array, max_lag: int) -> Floats:
     for start in range(0, n, PLANES_TOGETHER):
         stop = min(start + PLANES_TOGETHER, n)
         some = rows[:, start : max_lag + stop]
-        parts = _parts(width, (stop - start) * some.shape[1], _MAX_MULTIPLICATIONS)
+        parts = _parts(width, (stop - start) * some.shape[1], _MAX_MULTIPLICATIONS, most_summed)
         pieces = some.reshape(tiles, some.shape[1], parts, -1).swapaxes(1, 2)
         sums = np.matmul(pieces[:, :, max_lag:], pieces.swapaxes(2, 3)).sum(axis=(0, 1), dtype=np.float64)
         found[start:stop] = entries_before(sums, max_lag)
@@ -156,9 +158,9 @@ def each_of(function: Callable[[S], T], items: Sequence[S], n_threads: int) -> l
         return list(pool.map(function, items))
 
 
-def _parts(width: int, multiplications: int, limit: int) -> int:
+def _parts(width: int, multiplications: int, limit: int, most_summed: int = MOST_SUMMED) -> int:
     """Number of pieces: the fewest that divide ``width``, with fewer multiplications than the limit."""
-    most = max(1, min(_MAX_SUMMED, (limit - 1) // multiplications))
+    most = max(1, min(most_summed, (limit - 1) // multiplications))
     return next(parts for parts in itertools.count(-(-width // most)) if width % parts == 0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gpustitch.array import cpu_count
+from gpustitch.array import Array, cpu_count, library_of
 from gpustitch.sections.similarity.bands import LONGEST_OF_VECTORS, product_bytes
 from gpustitch.sections.similarity.parts import PIXELS_AT_A_TIME, sample_bytes
 from gpustitch.sections.similarity.similarity_rows import SEGMENT, tiles_of
@@ -16,6 +16,13 @@ TILES_TOGETHER = 2
 def default_block(max_lag: int) -> int:
     """Planes correlated at once: enough for quick products, few enough to compute little beyond the band."""
     return 64 if max_lag <= LONGEST_OF_VECTORS else 48
+
+
+def groups_of(shape: tuple[int, int], like: Array) -> list[slice]:
+    """Tiles of a plane worked on together: some on the host, all on a device."""
+    tiles = tiles_of(shape)[0]
+    together = TILES_TOGETHER if library_of(like) == "numpy" else tiles
+    return [slice(start, min(start + together, tiles)) for start in range(0, tiles, together)]
 
 
 def peak_bytes(shape: tuple[int, int], max_lag: int, *, block: int | None = None, some_excluded: bool = False) -> int:
@@ -31,6 +38,7 @@ def peak_bytes(shape: tuple[int, int], max_lag: int, *, block: int | None = None
     Notes
     -----
     Rows of whole planes take (max_lag + block) * pixels * 4 bytes, and one byte more a pixel where pixels are excluded.
+    Whole planes of uint8 take a quarter. If other planes follow these, it is as if pixels were excluded.
     """
     block = block or default_block(max_lag)
     n_rows = max_lag + block

@@ -27,6 +27,8 @@ _OFF_GRID, _LEAST_LOW = 0.29, 2.0**-13
 _SAMPLED, _EVERY = 64, 4032
 # Smaller planes are taken whole: a sample of them would be too few pixels for a mean.
 _LEAST_SAMPLED = 1 << 14
+# Greatest part of the sum of squares that may be the mean's: the rest is variance, and sums have lost little.
+_MOST_OF_MEAN = 0.8
 
 
 def run_moments(values: Array, mask: Array, segment: int) -> Floats:
@@ -124,6 +126,21 @@ def sampled_scaling(planes: npt.NDArray[Any]) -> Sampled:
     mean, variance = np.where(is_sure, mean, 0), np.where(is_sure, variance, 1)
     scaling, expected = scaling_of(np.full(n, n_pixels), mean, variance, n_pixels)
     return Sampled(scaling, is_sure, expected, np.sqrt(variance * share))
+
+
+def confirmed(
+    sampled: Sampled, mean: Floats, n_pixels: int, floats: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.bool_]:
+    """Which planes (n,) their samples were right about.
+
+    ``mean`` (n,) is that of the rows that the scaling made; ``floats`` these rows, (tiles, n, width), if the planes are
+    of float32. Sums of small whole numbers are exact; others must not be far from 0 for their contrast.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        is_sure: npt.NDArray[np.bool_] = sampled.is_sure & (np.abs(mean - sampled.mean) <= sampled.tolerance)
+        if floats is not None and (np.abs(mean) > sampled.tolerance)[is_sure].any():
+            is_sure &= n_pixels * mean**2 <= _MOST_OF_MEAN * row_sums(floats, squared=True)
+    return is_sure
 
 
 def sample_bytes(shape: tuple[int, int]) -> int:

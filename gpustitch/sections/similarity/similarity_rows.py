@@ -135,6 +135,15 @@ def move_rows(rows: Array, max_lag: int, axis: int) -> None:
         rows[(*before, slice(start, stop))] = rows[(*before, slice(start + block, stop + block))]
 
 
+def used_in_common(shape: tuple[int, int], mask: Array, like: Array) -> Array:
+    """Used pixels of every row, uint8 of the shape of ``like``, as long as all planes use those of one ``mask``."""
+    xp = namespace(like)
+    tiles, n_rows, width = like.shape
+    one = xp.empty((tiles, 1, width), np.uint8)
+    used_rows(xp.zeros((1, *shape), np.uint8), mask, one, 0)
+    return xp.repeat(one, n_rows, axis=1)  # type: ignore[no-any-return]
+
+
 def tiles_of(shape: tuple[int, int]) -> tuple[int, int]:
     """Number of tiles of a plane, and their width in pixels."""
     n_pixels = math.prod(shape)
