@@ -151,8 +151,13 @@ class Estimate:
         Updates that were made.
     largest_move
         How far, in sections, the last update moved the section that it moved most.
+    is_settling
+        Whether the last moves became smaller, so that more updates may help.
     misfit
-        Mean distance of the similarities from those expected at ``positions``; NaN with ``compat``.
+        Mean distance of the similarities from those expected; NaN with ``compat``.
+    is_explained
+        Whether positions explain the similarities clearly better than those that sections start at. Else they stay
+        there, and ``uncertainty`` spans what was found.
     assumed
         What a trend of the spacing was taken for: "thickness" (it stays) or "texture" (it was taken out).
     undecided
@@ -170,7 +175,9 @@ class Estimate:
     without_votes: Integers
     iterations: int
     largest_move: float
+    is_settling: bool = True
     misfit: float = float("nan")
+    is_explained: bool = True
     assumed: Literal["thickness", "texture"] = "thickness"
     undecided: bool = False
     spacing_ratio: float = float("nan")

@@ -75,6 +75,11 @@ class Expected:
     noise: float
 
     @property
+    def mean_residual(self) -> float:
+        """Mean of the residuals' absolute values."""
+        return float(np.abs(self.residual[self.counts > 0]).mean())
+
+    @property
     def misfit(self) -> float:
         """Root mean square of the residuals, as multiples of ``1 - similarity^2``."""
         some = self.counts > 0

@@ -49,8 +49,8 @@ from gpustitch.sections.positions.order import accepted_order, all_agree, in_giv
 from gpustitch.sections.positions.quality import trust_in_sections
 from gpustitch.sections.positions.robust import fit_pairs
 from gpustitch.sections.positions.state import Damping, Problem, State, add_priors, advance, between_borders
-from gpustitch.sections.positions.trend import judged_trend
-from gpustitch.sections.positions.waves import Held, held_waves
+from gpustitch.sections.positions.trend import taken_trend, verdict_on_trend
+from gpustitch.sections.positions.waves import held_waves
 
 # Updates pair by pair, at most, and the move in sections below which they end early.
 PAIRWISE = 8
@@ -61,9 +61,14 @@ SETTLED = 10
 # RECENT, similarities do not follow the process closely. The series begins again, with smaller blocks and a larger
 # variance beyond the process.
 ATTEMPTS, RECENT, UNSETTLED = (24, 32, 40), 8, 0.1
-# Such a series is also solved for without care, and pair by pair. The last is taken if its misfit is less than the
-# first of these parts of the others', the second if it is less than the second part of the careful one's.
-PAIRS_BETTER, UNCAREFUL_BETTER = 0.2, 0.5
+# Such a series is also solved for without care, and pair by pair. The former is taken if its misfit is less than
+# BETTER of the careful one's. The latter is if its misfit is less than BETTER of any, and FAR_BETTER of the careful
+# one's: with as many unknowns it follows more of the noise.
+BETTER, FAR_BETTER = 0.5, 0.2
+# Sections stay where they start unless their positions bring the mean residual below this part of what it is there.
+# Measured: .05 to .75 in series whose positions are right, .8 to 1.2 where they are no better than the start.
+EXPLAINED = 0.8
+LEAST_RESIDUAL = 1e-12
 # Updates pair by pair of such a series, at most.
 MOST_PAIRWISE = 100
 # Updates after which a value that turns back moves less far. Two sections of one place are at the peak of the curve,
@@ -75,9 +80,6 @@ LOOK, LAST_LOOK = 4, 40
 LARGEST_NUGGET = 1.0
 # Residuals may grow by this factor before an update is taken back.
 WORSE = 3.0
-# Waves are held back unless that makes the misfit larger by this factor: then similarities are evidence for them. Measured:
-# up to 1.5 in series evenly spaced, 1.7 to 2.6 in a real one with waves.
-HELD_MISFIT = 1.55
 
 
 def solve(
@@ -93,11 +95,12 @@ def solve(
     problem = Problem(band, options, start, factors, weights, pair_weights)
     state, number = _in_blocks(problem, True, progress)
     if state.careful:
+        careful = state.misfit
         bold, bold_number = _in_blocks(problem, False, None)
-        if bold.misfit < UNCAREFUL_BETTER * state.misfit:
+        if bold.misfit < BETTER * careful:
             state, number = bold, bold_number
         pairs = fit_pairs(problem, min(MOST_PAIRWISE, options.outer_iterations))
-        if pairs.misfit < PAIRS_BETTER * min(state.misfit, bold.misfit):
+        if pairs.misfit < min(BETTER * state.misfit, FAR_BETTER * careful):
             state = pairs
     return _finished(problem, state, number)
 
@@ -176,21 +179,29 @@ def _finished(problem: Problem, state: State, number: int) -> Estimate:
         options.allow_reordering,
         lambda i, j: all_agree(problem.measured, i, j),
     )
-    held = _held(problem, state, held_waves(state.positions, order, covariance.times))
+    held = held_waves(state.positions, order, covariance.times)
+    verdict = verdict_on_trend(state.positions, order, bool(held.doubtful.any()), options)
+    if verdict.are_waves:
+        held = replace(held, positions=state.positions, less=np.zeros_like(held.less))
     sigma = np.sqrt(np.maximum(sigma**2 - held.less, 0.01 * sigma**2))
     positions = in_given_order(held.positions, order, sigma, options.minimum_section_thickness)
-    trend = judged_trend(problem, positions, state.log_quality, order, bool(held.doubtful.any()), options)
+    trend = taken_trend(positions, order, verdict)
     lags = np.arange(len(problem.measured) + 1.0)
-    if trend.assumed == "texture":
+    if verdict.assumed == "texture":
         sigma = np.hypot(sigma, held.usual) / trend.scale
         curves = expected.curve.at(lags * trend.scale[:, None])[0]
     else:
         curves = expected.curve.at(lags)[0][None]
     sigma = np.hypot(sigma, trend.doubt)
-    placed = _regularised(trend.positions, options, problem.given)
+    positions, share = trend.positions, _share_left(problem, state)
+    if share > EXPLAINED:
+        order = np.arange(len(positions))
+        sigma = np.hypot(sigma, linear(positions, problem.start) - problem.start)
+        positions = problem.start
+    placed = _regularised(positions, options, problem.given)
     if not np.isfinite(placed).all():
         raise AlignmentError("section positions are not finite: the sections collapsed")
-    sigma = sigma * np.ptp(placed) / np.ptp(trend.positions)
+    sigma = sigma * np.ptp(placed) / np.ptp(positions)
     weights = trust * np.minimum(1, np.exp(state.log_quality))
     back = np.argsort(problem.order, kind="stable")
     return Estimate(
@@ -202,16 +213,17 @@ def _finished(problem: Problem, state: State, number: int) -> Estimate:
         without_votes=np.sort(problem.order[problem.alone]),
         iterations=number,
         largest_move=state.move,
-        misfit=float(np.abs(expected.residual[expected.counts > 0]).mean()),
-        assumed=trend.assumed,
-        undecided=trend.undecided,
-        spacing_ratio=trend.ratio,
+        is_settling=state.is_settling,
+        misfit=expected.mean_residual,
+        is_explained=share <= EXPLAINED,
+        assumed=verdict.assumed,
+        undecided=verdict.undecided,
+        spacing_ratio=verdict.ratio,
     )
 
 
-def _held(problem: Problem, state: State, held: Held) -> Held:
-    """Positions with waves held back, or as they were if the similarities contradict that."""
-    there = problem.expect(held.positions, state.log_quality, state.expected)
-    if there.misfit <= HELD_MISFIT * state.misfit:
-        return held
-    return replace(held, positions=state.positions, less=np.zeros_like(held.less))
+def _share_left(problem: Problem, state: State) -> float:
+    """Mean residual at the positions found, as part of that where sections start, of the same qualities."""
+    there = problem.expect(problem.start, state.log_quality, None)
+    there = problem.expect(problem.start, state.log_quality, there)
+    return state.expected.mean_residual / max(there.mean_residual, LEAST_RESIDUAL)

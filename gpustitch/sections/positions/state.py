@@ -21,6 +21,8 @@ BLOCK = 8
 CAREFUL_BLOCK, CAREFUL_NUGGET = 4, 0.1
 # Updates before that Anderson's acceleration looks at, and how many times as far as the last one it may go.
 DEPTH, FARTHEST = 3, 20.0
+# Updates whose moves are held against those of as many before, and the part that they must be below.
+WATCHED, SETTLING = 15, 0.7
 # A value that turns back again and again moves less far, but at least this part of its way.
 LEAST_STEP = 1 / 2**14
 LARGEST_STEP = 1.0
@@ -64,6 +66,13 @@ class State:
     damping: tuple[Damping, Damping] | None = None
     move: float = np.inf
     usual_move: float = np.inf
+    moves: list[float] = field(default_factory=list)
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether the largest moves of the last updates are well below those before them."""
+        recent, before = self.moves[-WATCHED:], self.moves[-2 * WATCHED : -WATCHED]
+        return not before or float(np.median(recent)) < SETTLING * float(np.median(before))
 
     def moved_to(self, positions: Floats, expected: Expected) -> State:
         """A new beginning with other positions."""
@@ -176,6 +185,7 @@ def advance(state: State, normal: Normal, noise: float, problem: Problem, accele
         quality = state.log_quality + state.damping[1].damped(quality - state.log_quality)
     state.move = float(np.abs(moved - state.positions).max())
     state.usual_move = float(np.median(np.abs(moved - state.positions)))
+    state.moves.append(state.move)
     here = np.concatenate([state.positions, state.log_quality])
     there = np.concatenate([moved, quality])
     if accelerated and state.damping is None:
