@@ -93,16 +93,21 @@ def solve(
 ) -> Estimate:
     """Positions from the band of similarities; parameters are those of ``estimate_positions``."""
     problem = Problem(band, options, start, factors, weights, pair_weights)
+    return _finished(problem, *fitted(problem, progress))
+
+
+def fitted(problem: Problem, progress: Callable[[int, float], None] | None) -> tuple[State, int]:
+    """The solution, and the number of its last update: in blocks, or pair by pair where that holds far better."""
     state, number = _in_blocks(problem, True, progress)
     if state.careful:
         careful = state.misfit
         bold, bold_number = _in_blocks(problem, False, None)
         if bold.misfit < BETTER * careful:
             state, number = bold, bold_number
-        pairs = fit_pairs(problem, min(MOST_PAIRWISE, options.outer_iterations))
+        pairs = fit_pairs(problem, min(MOST_PAIRWISE, problem.options.outer_iterations))
         if pairs.misfit < min(BETTER * state.misfit, FAR_BETTER * careful):
             state = pairs
-    return _finished(problem, state, number)
+    return state, number
 
 
 def _in_blocks(
@@ -193,7 +198,7 @@ def _finished(problem: Problem, state: State, number: int) -> Estimate:
     else:
         curves = expected.curve.at(lags)[0][None]
     sigma = np.hypot(sigma, trend.doubt)
-    positions, share = trend.positions, _share_left(problem, state)
+    positions, share = trend.positions, share_left(problem, state)
     if share > EXPLAINED:
         order = np.arange(len(positions))
         sigma = np.hypot(sigma, linear(positions, problem.start) - problem.start)
@@ -222,7 +227,7 @@ def _finished(problem: Problem, state: State, number: int) -> Estimate:
     )
 
 
-def _share_left(problem: Problem, state: State) -> float:
+def share_left(problem: Problem, state: State) -> float:
     """Mean residual at the positions found, as part of that where sections start, of the same qualities."""
     there = problem.expect(problem.start, state.log_quality, None)
     there = problem.expect(problem.start, state.log_quality, there)

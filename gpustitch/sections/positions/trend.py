@@ -29,9 +29,9 @@ _SLOW = STRETCH / 2.5
 _LEAST_MEAN, _LEAST_SLOW = 1e-9, 1e-3
 # Half waves along a series that are a steady change of the logarithm of spacing.
 _STEADY = 2
-# Part of the trend's range, in logarithms, that is left without its steady part in waves. Measured: 0.2 to 0.6 in
-# ramps, steps and textures that change, 0.9 to 1.2 in waves and a real series.
-_OF_WAVES = 0.75
+# Least unsteadiness of waves. Measured: 0.2 to 0.6 in ramps, steps and textures that change, 0.9 to 1.2 in waves and a
+# real series.
+OF_WAVES = 0.75
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ def verdict_on_trend(positions: Floats, order: Integers, beyond_chance: bool, op
     ratio = _ratio(spacing)
     limit = options.spacing_ratio if options.local_estimates == 1 else float(np.sqrt(options.spacing_ratio))
     is_trend = ratio > limit or beyond_chance
-    rest = _ratio(spacing / _steady(spacing))
-    are_waves = is_trend and options.assume != "texture" and bool(np.log(rest) > _OF_WAVES * np.log(ratio))
+    are_waves = is_trend and options.assume != "texture" and unsteadiness(spacing) > OF_WAVES
     if options.assume != "auto":
         return Verdict(options.assume, False, are_waves, ratio)
     assumed: Literal["thickness", "texture"] = "texture" if ratio > limit and not are_waves else "thickness"
@@ -121,6 +120,16 @@ def taken_trend(positions: Floats, order: Integers, verdict: Verdict) -> Trend:
     apart = np.abs(linear(other.positions, taken.positions) - taken.positions)
     # Where both happen to cross the truth need not do so.
     return Trend(taken.positions, taken.scale, np.maximum(apart, np.sqrt(np.mean(apart**2))))
+
+
+def unsteadiness(spacing: Floats) -> float:
+    """Part of the range of the mean spacing, in logarithms, that is left once its steady part is taken out.
+
+    ``spacing`` is float64 (n,), of at least 30 sections. It is 0 where the mean spacing does not change at all, and may
+    be above 1.
+    """
+    whole = np.log(_ratio(spacing))
+    return float(np.log(_ratio(spacing / _steady(spacing))) / whole) if whole > 0 else 0.0
 
 
 def _ratio(spacing: Floats) -> float:
