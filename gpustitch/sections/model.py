@@ -10,11 +10,12 @@ from gpustitch.model.arrays import Floats, Integers
 from gpustitch.model.options import check_ranges, documented, option
 
 Regularization = Literal["border", "identity", "none"]
+Assume = Literal["auto", "thickness", "texture"]
 
 
 # What nothing but ``compat`` looks at, and what it does not look at.
 COMPAT_ONLY = ("outer_regularization", "inner_iterations", "inner_regularization")
-NOT_COMPAT = ("tolerance", "spacing_ratio")
+NOT_COMPAT = ("tolerance", "spacing_ratio", "assume")
 # Switches have two names; beside them the long names of numbers would be cut off at 80 columns.
 _ESTIMATE, _SWITCHES = "Estimate", "Estimate, on or off"
 
@@ -28,9 +29,9 @@ class EstimateOptions:
     many. ``compat`` applies the least thickness only without reordering, where sections would change places. The
     default changes their places only on evidence. It takes starting positions as right to ``sqrt((1 - w) / w)``
     sections, w being the coordinate regularizer. With no regularization it brings positions closest to those, for
-    similarities tell neither offset nor scale. It solves with one curve, and takes a change of scale out afterwards:
-    beyond ``spacing_ratio``, whose root counts with several local estimates, similarity is taken to change along the
-    series.
+    similarities tell neither offset nor scale. It solves with one curve. A trend of the spacing may be one of the
+    texture: ``assume`` says which, or similarity does. Where it does not, ``spacing_ratio`` does, and intervals span
+    both; its root counts with several local estimates.
     """
 
     max_lag: int = option(10, at_least=1, help="Greatest distance, in sections, of two sections that are compared.")
@@ -91,10 +92,18 @@ class EstimateOptions:
         panel=_ESTIMATE,
         help="Number of curves of similarity against distance along a series that changes.",
     )
+    assume: Assume = option(
+        "auto",
+        panel=_ESTIMATE,
+        metavar="WHAT",
+        help="What a trend of the spacing is one of: thickness, texture (it is taken out), or what similarity tells "
+        "(auto); not with `compat`.",
+    )
     spacing_ratio: float = option(
         2.5,
         panel=_ESTIMATE,
-        help="Greatest ratio of the mean spacings of two stretches that is believed; not with `compat`.",
+        help="Ratio of the mean spacings of two stretches beyond which a trend is one of texture where similarity does "
+        "not tell; not with `compat`.",
     )
     tolerance: float = option(
         1e-4, panel=_ESTIMATE, help="Stop when no section moves further, in sections; not with `compat`."
@@ -109,6 +118,7 @@ class EstimateOptions:
         self._need(0 <= self.minimum_section_thickness < 1, "minimum_section_thickness", "0 to below 1")
         self._need(self.minimum_correlation < 1, "minimum_correlation", "below 1")
         self._need(self.regularization in get_args(Regularization), "regularization", "border, identity or none")
+        self._need(self.assume in get_args(Assume), "assume", "auto, thickness or texture")
         self._need(self.spacing_ratio > 1, "spacing_ratio", "above 1")
         self._need(self.tolerance > 0, "tolerance", "above 0")
 
@@ -141,6 +151,20 @@ class Estimate:
         Updates that were made.
     largest_move
         How far, in sections, the last update moved the section that it moved most.
+    is_settling
+        Whether the last moves became smaller, so that more updates may help.
+    misfit
+        Mean distance of the similarities from those expected; NaN with ``compat``.
+    is_explained
+        Whether positions explain the similarities clearly better than those that sections start at. Else they stay
+        there, and ``uncertainty`` spans what was found.
+    assumed
+        What a trend of the spacing was taken for: "thickness" (it stays) or "texture" (it was taken out).
+    undecided
+        Whether there is such a trend and similarities do not tell which: ``uncertainty`` spans both.
+    spacing_ratio
+        Greatest mean spacing of a stretch of 30 sections over the least one, as found before a trend was taken out; NaN
+        with ``compat``.
     """
 
     positions: Floats
@@ -151,3 +175,9 @@ class Estimate:
     without_votes: Integers
     iterations: int
     largest_move: float
+    is_settling: bool = True
+    misfit: float = float("nan")
+    is_explained: bool = True
+    assumed: Literal["thickness", "texture"] = "thickness"
+    undecided: bool = False
+    spacing_ratio: float = float("nan")

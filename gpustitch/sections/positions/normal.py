@@ -74,6 +74,18 @@ class Expected:
     curve: Curve
     noise: float
 
+    @property
+    def mean_residual(self) -> float:
+        """Mean of the residuals' absolute values."""
+        return float(np.abs(self.residual[self.counts > 0]).mean())
+
+    @property
+    def misfit(self) -> float:
+        """Root mean square of the residuals, as multiples of ``1 - similarity^2``."""
+        some = self.counts > 0
+        relative = self.residual[some] / np.maximum(1 - self.similarity[some] ** 2, FLOOR)
+        return float(np.sqrt(np.mean(relative * relative)))
+
 
 def expect(
     measured: Floats,
@@ -118,10 +130,11 @@ def expect(
     return Expected(similarity, slope, residual, counts, distance, level, curve, noise)
 
 
-def pairwise(pairs: Expected, measured: Floats) -> Normal:
+def pairwise(pairs: Expected, measured: Floats, emphasis: int = EMPHASIS) -> Normal:
     """Weighted least squares over all pairs, measured (lags, n).
 
     A pair's slope is the chord to the distance at which its similarity would be expected: curves are far from straight.
+    Its error is taken to go with ``(1 - similarity^2) ** emphasis``.
     """
     n_lags, n = measured.shape
     wanted = pairs.curve.inverse(measured / pairs.level) - pairs.distance
@@ -129,7 +142,7 @@ def pairwise(pairs: Expected, measured: Floats) -> Normal:
         chord = np.abs(pairs.residual / wanted)
     use = (np.abs(wanted) > _LEAST_CHORD) & (pairs.counts > 0)
     slope = np.where(use, np.copysign(chord, pairs.slope), pairs.slope)
-    error = np.maximum(1 - pairs.similarity**2, FLOOR) ** EMPHASIS * pairs.noise
+    error = np.maximum(1 - pairs.similarity**2, FLOOR) ** emphasis * pairs.noise
     weight = pairs.counts / error**2
     zz, zq = weight * slope * slope, weight * slope * pairs.similarity
     qq = weight * pairs.similarity**2

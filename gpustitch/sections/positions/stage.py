@@ -24,6 +24,7 @@ from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
 from gpustitch.sections.positions.file import ZPositions, new_record, read_z_positions, write_z_positions
+from gpustitch.sections.positions.fit_report import fit_lines
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.bands import half_strip_of, undefined_planes
 from gpustitch.sections.similarity.file import (
@@ -145,7 +146,7 @@ class ZSpacingResult:
                 f"standard error of a position: median {np.median(self.result.uncertainty[known]):.3f}, most "
                 f"{self.result.uncertainty[worst]:.3f} (section {worst})"
             )
-        return "\n".join(lines + fault_lines(self.faults))
+        return "\n".join(lines + fit_lines(self.result) + fault_lines(self.faults))
 
 
 def fault_lines(faults: tuple[SectionFault, ...]) -> list[str]:
@@ -345,6 +346,11 @@ def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
         **provenance(parameters, [path for path in asked.inputs if path.is_file()]),
         "iterations": found.result.iterations,
         "largest_move_sections": found.result.largest_move,
+        "misfit": found.result.misfit if np.isfinite(found.result.misfit) else None,
+        "explained": found.result.is_explained,
+        "assumed": found.result.assumed,
+        "undecided": found.result.undecided,
+        "spacing_ratio_found": found.result.spacing_ratio if np.isfinite(found.result.spacing_ratio) else None,
         "reordered": list(found.moved),
         "without_votes": found.result.without_votes.tolist(),
     }
@@ -362,5 +368,7 @@ def _tell(plan: ZSpacingPlan, found: ZSpacingResult, progress: Progress) -> None
         text = f"positions still moved by {result.largest_move:.2g} sections in iteration {result.iterations}"
         if options.compat:
             progress.note(text)
-        else:
+        elif result.is_settling:
             progress.warn(f"{text}; `outer_iterations` allows more")
+        else:
+            progress.warn(f"{text} and do not come to rest: the similarities contradict each other; more will not help")

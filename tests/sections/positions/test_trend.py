@@ -1,0 +1,113 @@
+"""Trends of the spacing, of thickness or of texture; and series whose similarities follow no one process."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.bench_zspacing_model import contradictory, sorts, steady, textured, waves
+from gpustitch.sections.model import EstimateOptions
+from gpustitch.sections.positions.estimate import estimate_positions
+from gpustitch.sections.positions.fit_report import fit_lines
+from gpustitch.sections.positions.trend import taken_trend, verdict_on_trend
+from tests.sections.positions.zspacing_golden import rms_error
+
+OPTIONS = EstimateOptions()
+
+
+def share_inside(truth, result):
+    slope, offset = np.polyfit(result.positions, truth, 1)
+    error = np.abs(slope * result.positions + offset - truth)
+    return float(np.mean(error < 1.645 * slope * result.uncertainty))
+
+
+@pytest.mark.parametrize(("low", "high", "periods"), [(0.5, 1.7, 2.0), (0.45, 2.0, 2.5), (0.6, 1.5, 3.0)])
+def test_waves_of_thickness_stay_whatever_their_height(low, high, periods):
+    errors, inside = [], []
+    for seed in (3, 4, 5):
+        truth, strip = textured(waves(140, low, high, periods, seed), seed)
+        result = estimate_positions(strip)
+        plugin = estimate_positions(strip, EstimateOptions(compat=True))
+        assert result.assumed == "thickness"
+        assert not result.undecided
+        errors.append([rms_error(p, truth) for p in (result.positions, plugin.positions, np.arange(140.0))])
+        inside.append(share_inside(truth, result))
+    ours, theirs, nothing = np.mean(errors, axis=0)
+    assert ours < 0.8 * theirs
+    assert ours < 0.2 * nothing
+    assert np.mean(inside) > 0.7
+
+
+@pytest.mark.parametrize("ratio", [1.8, 4.0])
+def test_a_steady_trend_is_undecided_and_intervals_span_both(ratio):
+    """Of thickness, truly. Beyond the believed ratio it is taken for one of texture: wrong, and said so."""
+    truth, strip = textured(steady(120, ratio, 5), 5)
+    result = estimate_positions(strip)
+    assert result.undecided
+    assert result.assumed == ("thickness" if ratio < OPTIONS.spacing_ratio else "texture")
+    assert result.spacing_ratio == pytest.approx(ratio, rel=0.35)
+    assert share_inside(truth, result) > 0.9
+    assert any(f"taken for a trend of {result.assumed}" in line for line in fit_lines(result))
+
+
+def test_what_is_assumed_is_followed_without_doubt():
+    truth, strip = textured(steady(120, 4.0, 6), 6)
+    thickness = estimate_positions(strip, EstimateOptions(assume="thickness"))
+    texture = estimate_positions(strip, EstimateOptions(assume="texture"))
+    assert rms_error(thickness.positions, truth) < 0.05 * rms_error(texture.positions, truth)
+    means = [np.convolve(np.diff(found.positions), np.full(30, 1 / 30), "valid") for found in (thickness, texture)]
+    assert means[0].max() / means[0].min() > 2
+    assert means[1].max() / means[1].min() < 1.2
+    assert np.median(thickness.uncertainty) < 0.2 * np.median(estimate_positions(strip).uncertainty)
+    assert not thickness.undecided
+    assert not texture.undecided
+    assert "was taken out as one of texture" in "".join(fit_lines(texture))
+    assert "texture" not in "".join(fit_lines(thickness))
+
+
+def test_even_and_short_series_have_no_trend():
+    for n in (20, 31, 90):
+        positions, order = np.arange(n) * 1.0, np.arange(n)
+        verdict = verdict_on_trend(positions, order, False, OPTIONS)
+        assert (verdict.assumed, verdict.undecided, verdict.are_waves) == ("thickness", False, False)
+        taken = taken_trend(positions, order, verdict)
+        np.testing.assert_array_equal(taken.positions, positions)
+        assert not taken.doubt.any()
+
+
+@pytest.mark.parametrize(("pair_error", "offset", "length"), [(0.01, 0, 10), (0.02, 0.05, 20), (0, 0.1, 10)])
+@pytest.mark.parametrize("max_lag", [10, 20])
+def test_series_that_follow_no_process_are_explained_by_distance(pair_error, offset, length, max_lag):
+    truth, matrix = contradictory(1, pair_error, offset, length, n=150)
+    result = estimate_positions(matrix, EstimateOptions(max_lag=max_lag))
+    plugin = estimate_positions(matrix, EstimateOptions(max_lag=max_lag, compat=True))
+    error = rms_error(result.positions, truth)
+    assert error < 0.8 * rms_error(plugin.positions, truth)
+    assert error < 0.25 * rms_error(np.arange(150.0), truth)
+
+
+@pytest.mark.parametrize(("pair_error", "offset"), [(0, 0.35), (0.05, 0.35)])
+def test_sections_stay_where_no_positions_explain_more(pair_error, offset):
+    """Sections so far off across the plane that distance along z takes no part in their similarity."""
+    for seed in (1, 2):
+        _, matrix = contradictory(seed, pair_error, offset, 40, n=100)
+        result = estimate_positions(matrix)
+        assert not result.is_explained
+        np.testing.assert_allclose(result.positions, np.arange(100), atol=1e-9)
+        np.testing.assert_array_equal(result.order, np.arange(100))
+        assert any("sections stay there" in line for line in fit_lines(result))
+        assert np.nanmedian(result.uncertainty) > 1
+
+
+def test_moves_that_do_not_become_smaller_are_told_from_those_that_do():
+    _, strip = textured(waves(140, 0.6, 1.5, 3.0, 3), 3)
+    assert estimate_positions(strip, EstimateOptions(outer_iterations=12)).is_settling
+    for seed in (1, 2):
+        found = estimate_positions(contradictory(seed, 0, 0.3, 20)[1])
+        assert found.iterations == 100
+        assert not found.is_settling
+
+
+@pytest.mark.parametrize("sort", list(sorts()), ids=lambda sort: sort.name)
+def test_constants_part_the_sorts_of_series_as_they_did_when_chosen(sort):
+    assert sort.row(range(100, 102))["holds"], sort.row(range(100, 102))
