@@ -20,15 +20,21 @@ Why it converges. Nothing proves that it must; these rules keep it from running 
 
 It ends when no section moves further than the tolerance, or with the last update allowed.
 
+Where similarities follow no such process. Blocks count small contradictions between near pairs for more than all far
+pairs. A series that does not settle is solved for with care, without, and pair by pair
+(:mod:`~gpustitch.sections.positions.robust`); misfits tell which one holds. If none of them explains the similarities
+better than the positions at the start do, sections stay there.
+
 Where long waves are held. Similarity tells distances within the range only, so errors add up along the series. Fixing
 both ends settles offset and scale, but not the waves between. After the last update, waves longer than 10 sections are
-weighed by their error against those that independent spacings make (:mod:`~gpustitch.sections.positions.waves`).
+weighed by their error against those that independent spacings make (:mod:`~gpustitch.sections.positions.waves`). A
+trend may be one of the texture instead (:mod:`~gpustitch.sections.positions.trend`).
 
 How uncertainty comes out. The covariance of the positions is the inverse of the last normal equations, once the
 error of a similarity is known. Residuals show only part of that error (:mod:`~gpustitch.sections.positions.error`).
-Offset and scale are taken out of the covariance, and so is the variance that holding the waves removed. Slow waves too
-high for chance stay in the positions and count as error. The error is NaN for a section without votes, and for a series
-whose pairs do not outnumber its unknowns.
+Offset and scale are taken out of the covariance, and so is the variance that holding the waves removed. Where a trend
+is undecided, the other hypothesis counts as one standard error. The error is NaN for a section without votes, and for a
+series whose pairs do not outnumber its unknowns.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ MOST = 300
 # Degrees of freedom of the distribution of spacings: a few are far from the others, as at a gap.
 FREEDOM = 4.0
 # Probability of slow waves that are still taken as chance.
-CHANCE = 1e-4
+CHANCE = 1e-2
 # Rounds in which weights and centre of the spacings settle.
 _ROUNDS = 10
 # Sections squared: keeps spacings that are all the same from having no variance.
