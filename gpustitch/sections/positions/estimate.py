@@ -77,7 +77,7 @@ def estimate_positions(
 
     Similarity that changes along the series looks like spacing that does. A trend of the spacing that comes and goes is
     taken for one of thickness. A steady one is undecided: the result says so, and uncertainties span both hypotheses.
-    Changes within some ten sections, as those of anatomy, cannot be told at all: in stacks of heads and of whole animals
+    Changes within some ten sections, as those of anatomy, cannot be told at all. In stacks of heads and whole animals
     errors are one to three times those of the section numbers, and uncertainties far too small. Sections of a uniform
     tissue, as in electron microscopy, are what this is for.
     """
