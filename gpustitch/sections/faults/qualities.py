@@ -25,12 +25,33 @@ _SQUARE_BELOW = 0.02
 # How much absolute values count against those of the residuals of pairs: of a log quality, and of a spacing beyond the
 # usual one, as the loss that it means.
 _QUALITY_PRIOR, _SPACING_PRIOR = 0.3, 0.3
+# How much pairs count that are just farther apart than lags tell of.
+_BEYOND = 0.2
 # Where the curve has no slope, spacing still costs so much, in log similarity per section.
 _LEAST_SLOPE = 1e-3
 
 
-def log_qualities(similarity: Floats, counts: Floats, lags: int) -> tuple[Floats, float]:
-    """Log quality of each section against the usual one, and the scatter of what no quality and no spacing explains.
+@dataclass(frozen=True)
+class Qualities:
+    """Log qualities of n sections, and what neither quality nor spacing explains of the logs of similarities.
+
+    Attributes
+    ----------
+    log
+        float64 (n,): log quality against the usual one, 0 for a section without partners.
+    unexplained
+        float64 (n,): median over a section's partners of the absolute value of what is left over.
+    scatter
+        1.4826 times the median of that over all pairs; 0 if no lag can be looked at.
+    """
+
+    log: Floats
+    unexplained: Floats
+    scatter: float
+
+
+def log_qualities(similarity: Floats, counts: Floats, lags: int, fade: int = 0) -> Qualities:
+    """Log quality of each section against the usual one, before positions are known.
 
     Parameters
     ----------
@@ -38,11 +59,9 @@ def log_qualities(similarity: Floats, counts: Floats, lags: int) -> tuple[Floats
         (range, n): ``[d - 1, i]`` is the similarity of sections i and i + d, and the weight of the pair, 0 for none.
     lags
         Number of lags that are looked at, at most the range.
-
-    Returns
-    -------
-    float64 (n,), 0 for a section without partners; and 1.4826 times the median absolute value of what is left over of
-    the logs of similarities, 0 if no lag can be looked at.
+    fade
+        Pairs farther apart than lags tell of count less with this power of their distance. With 0 sections beside a
+        wide gap may lose quality with it, with 4 they do not.
 
     Notes
     -----
@@ -55,17 +74,32 @@ def log_qualities(similarity: Floats, counts: Floats, lags: int) -> tuple[Floats
     usual = _Usual.of(similarity, counts)
     pairs = [_Lag.of(d, similarity, counts) for d in range(1, min(lags, len(usual.logs) - 1) + 1)]
     if not pairs:
-        return np.zeros(n), 0.0
+        return Qualities(np.zeros(n), np.zeros(n), 0.0)
     # Displacement and log quality of each section in turn.
     found = np.zeros(2 * n)
     for _ in range(_ROUNDS):
         band, right = np.zeros((2 * len(pairs) + 2, 2 * n)), np.zeros(2 * n)
         for each in pairs:
-            each.add(band, right, found, usual)
+            each.add(band, right, found, usual, fade)
         _add_priors(band, found, -float(usual.slopes.mean()))
         found = solveh_banded(band, right, lower=True, overwrite_ab=True, overwrite_b=True, check_finite=False)
-    left_over = np.concatenate([each.left_over(found, usual)[0] for each in pairs])
-    return found[1::2].copy(), MAD_TO_SIGMA * float(np.median(np.abs(left_over)))
+    return _judged(found, pairs, usual)
+
+
+def _judged(found: Floats, pairs: list[_Lag], usual: _Usual) -> Qualities:
+    """The result, from the last displacements and log qualities."""
+    n = len(found) // 2
+    rows = np.full((2 * len(pairs), n), np.nan)
+    for row, each in zip(rows.reshape(-1, 2, n), pairs, strict=True):
+        left_over = each.left_over(found, usual)[0]
+        # A bound that holds leaves nothing over.
+        row[0, each.first] = np.where(each.is_bound & (left_over > 0), 0, np.abs(left_over))
+        row[1, each.first + each.lag] = row[0, each.first]
+    known = np.isfinite(rows).any(axis=0)
+    unexplained = np.zeros(n)
+    unexplained[known] = np.nanmedian(rows[:, known], axis=0)
+    scatter = MAD_TO_SIGMA * float(np.nanmedian(rows)) if known.any() else 0.0
+    return Qualities(found[1::2].copy(), unexplained, scatter)
 
 
 @dataclass(frozen=True)
@@ -97,12 +131,13 @@ class _Usual:
 
 @dataclass(frozen=True)
 class _Lag:
-    """Pairs (m,) of sections ``first`` and ``first + lag``, and the log of their similarity, or a bound of it."""
+    """Pairs (m,) of sections ``first`` and ``first + lag``: weight, and the log of their similarity or a bound."""
 
     lag: int
     first: Integers
     log: Floats
     is_bound: Bools
+    count: Floats
 
     @classmethod
     def of(cls, lag: int, similarity: Floats, counts: Floats) -> _Lag:
@@ -110,7 +145,8 @@ class _Lag:
         first = np.flatnonzero(counts[lag - 1] > 0)
         level = similarity[lag - 1, first]
         log = np.log(np.clip(level, _LEAST_SIMILARITY, _MOST_SIMILARITY))
-        return cls(lag, first, log, level < _LEAST_SIMILARITY)
+        count = counts[lag - 1, first]
+        return cls(lag, first, log, level < _LEAST_SIMILARITY, count / np.median(count) if len(count) else count)
 
     def left_over(self, found: Floats, usual: _Usual) -> tuple[Floats, Floats]:
         """What the displacements and log qualities found do not explain, and the slope at the distance they make."""
@@ -118,12 +154,14 @@ class _Lag:
         expected, slope = usual.at(np.maximum(found[j] - found[i] + self.lag, 0))
         return self.log - found[i + 1] - found[j + 1] - expected, slope
 
-    def add(self, band: Floats, right: Floats, found: Floats, usual: _Usual) -> None:
+    def add(self, band: Floats, right: Floats, found: Floats, usual: _Usual, fade: int) -> None:
         """Add these pairs to the normal equations, reweighted by what ``found`` leaves over."""
         i, j, far = 2 * self.first, 2 * (self.first + self.lag), 2 * self.lag
         left_over, g = self.left_over(found, usual)
-        w = 1 / np.maximum(np.abs(left_over), _SQUARE_BELOW)
+        w = self.count / np.maximum(np.abs(left_over), _SQUARE_BELOW)
         w[self.is_bound & (left_over > 0)] = 0
+        beyond = (found[j] - found[i] + self.lag) / len(usual.slopes)
+        w[beyond > 1] *= _BEYOND / beyond[beyond > 1] ** fade
         value = w * (left_over + found[i + 1] + found[j + 1] + g * (found[j] - found[i]))
         for k, sign in ((i, -1), (j, 1)):
             band[0, k] += w * g * g

@@ -34,12 +34,13 @@ def first_quality(similarity: Floats, counts: Floats, lags: int) -> Floats:
     See :func:`~gpustitch.sections.faults.qualities.log_qualities`: a run of damaged sections differs from a stretch of
     wide spacing. Only sections that stand out as worse differ from 0.
     """
-    found, left_over = log_qualities(similarity, counts, lags)
+    judged = log_qualities(similarity, counts, lags)
+    found = judged.log
     partners = number_of_partners(counts) > 0
     if not partners.any():
         return found
     found -= np.median(found[partners])
-    usual = float(np.hypot(MAD_TO_SIGMA * np.median(np.abs(found[partners])), left_over))
+    usual = float(np.hypot(MAD_TO_SIGMA * np.median(np.abs(found[partners])), judged.scatter))
     return np.where(partners & (found < -_OUTSTANDING * usual - _LEAST_LOSS), found, 0)
 
 

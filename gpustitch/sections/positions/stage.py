@@ -20,6 +20,7 @@ from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.faults.find import SectionFault, find_faults
+from gpustitch.sections.faults.report import doubt_about, fault_lines
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
@@ -146,24 +147,6 @@ class ZSpacingResult:
                 f"{self.result.uncertainty[worst]:.3f} (section {worst})"
             )
         return "\n".join(lines + fault_lines(self.faults))
-
-
-def fault_lines(faults: tuple[SectionFault, ...]) -> list[str]:
-    """Faults for people: a line for each type, with the confidence of each."""
-    lines = []
-    for fault_type in sorted({fault.fault_type for fault in faults}):
-        named = ", ".join(_named(fault) for fault in faults if fault.fault_type == fault_type)
-        lines.append(f"{fault_type}: {named}")
-    return lines
-
-
-def _named(fault: SectionFault) -> str:
-    """One fault: ``7|8`` lacks sections between, ``7-9`` is in wrong order, ``7=8`` is one place, ``7`` one section."""
-    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.fault_type, "")
-    ends = (fault.sections[0], fault.sections[-1]) if fault.fault_type == "swapped" else fault.sections
-    text = joined.join(str(i) for i in ends)
-    details = [f"{fault.missing} missing"] if fault.missing else []
-    return f"{text} ({', '.join([*details, f'{100 * fault.confidence:.0f} %'])})"
 
 
 def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
@@ -351,13 +334,15 @@ def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
 
 
 def _tell(plan: ZSpacingPlan, found: ZSpacingResult, progress: Progress) -> None:
-    """Say which sections had no votes, and whether positions had come to rest."""
+    """Say which sections had no votes, whether faults can be believed, and whether positions had come to rest."""
     result, options = found.result, plan.estimate
     named = set(undefined_planes(found.half_strip))
     if named:
         progress.warn("sections without similarity give and get no votes; they are left between their neighbours")
     if others := [int(i) for i in result.without_votes if int(i) not in named]:
         progress.warn(f"without votes, left between their neighbours: sections {listed(others)}")
+    if doubt := doubt_about(found.faults, len(result.positions)):
+        progress.warn(doubt)
     if result.largest_move > options.tolerance and result.iterations >= options.outer_iterations:
         text = f"positions still moved by {result.largest_move:.2g} sections in iteration {result.iterations}"
         if options.compat:
