@@ -11,9 +11,10 @@ import numpy as np
 from gpustitch.array import Device, choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, record_of
+from gpustitch.io.planes.adapters import ChosenPlanes
 from gpustitch.io.planes.opening import plane_files, plane_sources
 from gpustitch.io.provenance import provenance
-from gpustitch.model.arrays import Floats
+from gpustitch.model.arrays import Floats, Integers
 from gpustitch.model.options import documented, nested, option
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
@@ -25,6 +26,8 @@ from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
 from gpustitch.sections.positions.file import ZPositions, new_record, read_z_positions, write_z_positions
+from gpustitch.sections.positions.reordered import Reordered, breaks_text, reordered
+from gpustitch.sections.positions.seriation import runs_text
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.bands import half_strip_of, undefined_planes
 from gpustitch.sections.similarity.file import (
@@ -36,6 +39,8 @@ from gpustitch.sections.similarity.file import (
 from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan, checked_max_lag
 
 _LEAST_SECTIONS = 3
+# Pixels along the longer side of planes whose pairs tell an order.
+COARSE = 256
 # Options that do not change the positions, and those of the estimate, which are recorded one by one.
 _NOT_RECORDED = ("planes", "output", "report", "overwrite", "estimate")
 
@@ -199,8 +204,15 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
         If the input cannot be read, an output cannot be written, or the device fails.
     """
     half_strip = _half_strip(plan, progress)
-    result = _estimate(plan, half_strip, progress)
-    faults = tuple(find_faults(half_strip, result.positions))
+    order = _reordered(plan, half_strip, progress)
+    if order is None:
+        result = _estimate(plan, half_strip, progress)
+        faults = tuple(find_faults(half_strip, result.positions))
+    else:
+        weights = {"weights": order.of_sections(plan.weights), "pair_weights": order.of_sections(plan.pair_weights)}
+        there = _estimate(replace(plan, **weights), order.half_strip, progress)
+        result = order.as_recorded(there)
+        faults = order.faults_as_recorded(find_faults(order.half_strip, there.positions))
     found = ZSpacingResult(half_strip, result, faults)
     _tell(plan, found, progress)
     with contextlib.ExitStack() as stack:
@@ -209,6 +221,40 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
             partial = stack.enter_context(atomic_file(plan.asked.report, overwrite=plan.asked.overwrite))
             draw_report(partial, half_strip, result, faults, plan.asked.report.suffix.lower()[1:])
         _write(plan, found, plan.inputs.tell(progress))
+    return found
+
+
+def _reordered(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> Reordered | None:
+    """The order that the images tell if the recorded one does not hang together; None if that stays."""
+    breaks = breaks_text(half_strip)
+    if plan.start is not None or plan.estimate.compat or not plan.estimate.allow_reordering:
+        return None
+    images = plan.images
+    if images is None:
+        if breaks:
+            progress.warn(
+                f"the series does not hang together: hardly any similarity across {breaks}. If blocks of sections are "
+                "out of order, give the images, which tell it, or `start`"
+            )
+        return None
+
+    def compare(sections: Integers, max_lag: int) -> Floats:
+        options = replace(images.options, planes=ChosenPlanes(images.planes, sections), max_lag=max_lag)
+        if max_lag > images.max_lag:
+            # Many pairs of a few sections: coarse pixels do.
+            factor = max(max(images.shape) // COARSE, 1)
+            options = replace(options, scale=(1 / (images.factors[0] * factor), 1 / (images.factors[1] * factor)))
+        return similarity.run(similarity.plan(options)).half_strip
+
+    try:
+        found = reordered(half_strip, compare)
+    except (DamagedInputError, ParameterError) as error:
+        progress.warn(f"the order of sections was not looked for: {error}")
+        return None
+    if found is not None:
+        progress.warn(f"the recorded order does not hang together; as the images tell, it is {runs_text(found.order)}")
+    elif breaks:
+        progress.warn(f"the series does not hang together: hardly any similarity across {breaks}")
     return found
 
 
