@@ -85,7 +85,7 @@ def reordered(half_strip: Floats, compare: Callable[[Integers, int], Floats]) ->
 
 def breaks_text(half_strip: Floats) -> str:
     """Where a series does not hang together: ``29|30, 59|60``; empty if it does, but for single sections."""
-    large = [piece for piece in pieces_of(half_strip) if len(piece) > 1]
+    large = [piece for piece in pieces_of(half_strip, loosely=True) if len(piece) > 1]
     piece_of = np.full(len(half_strip), -1)
     for k, piece in enumerate(large):
         piece_of[piece] = k

@@ -8,29 +8,36 @@ from scipy.sparse.csgraph import connected_components
 
 from gpustitch.model.arrays import Floats, Integers
 
-# Sections hang together if they are this part as similar as neighbours usually are, at most so many sections apart.
-_LEAST_PART, _LAGS = 0.5, 3
+# Sections hang together if they are as similar as those so many sections apart usually are, at most so many apart.
+_LAGS = 3
+# The series does if they are this part as similar as neighbours usually are: it may have gaps of some sections.
+LOOSELY = 0.5
 # Sections of each end of a piece that are compared.
 N_ENDS = 2
 
 
 def least_similarity(half_strip: Floats) -> float:
-    """Similarity from which on two sections hang together: half the usual one of neighbours; 0 if there are none."""
-    beside = half_strip[:, 1]
-    known = np.isfinite(beside)
-    return _LEAST_PART * float(np.median(beside[known])) if known.any() else 0.0
+    """Similarity from which on two sections hang together; 0 if there is none."""
+    return max(_usual(half_strip[:, min(_LAGS, half_strip.shape[1] - 1)]), LOOSELY * _usual(half_strip[:, 1]))
 
 
-def pieces_of(half_strip: Floats) -> list[Integers]:
+def _usual(similarity: Floats) -> float:
+    known = similarity[np.isfinite(similarity)]
+    return float(np.median(known)) if len(known) else 0.0
+
+
+def pieces_of(half_strip: Floats, loosely: bool = False) -> list[Integers]:
     """Sections that hang together, ascending in each piece; pieces by their first section.
 
     Parameters
     ----------
     half_strip
         (n, max_lag + 1): ``[i, d]`` is the similarity of sections i and i + d, NaN where there is none.
+    loosely
+        Whether gaps of some sections are no end of a piece.
     """
     n, width = half_strip.shape
-    least = least_similarity(half_strip)
+    least = LOOSELY * _usual(half_strip[:, 1]) if loosely else least_similarity(half_strip)
     if least <= 0:
         return [np.arange(n)]
     near = half_strip[:, 1 : min(_LAGS, width - 1) + 1] >= least

@@ -62,7 +62,7 @@ def test_series_that_hang_together_are_one_piece(seed):
     rng = np.random.default_rng(seed)
     spacing = rng.uniform(0.4, 1.6, 100)
     spacing[50] = 3
-    assert len(pieces_of(sampled_strip(np.cumsum(spacing), MAX_LAG, seed))) == 1
+    assert len(pieces_of(sampled_strip(np.cumsum(spacing), MAX_LAG, seed), loosely=True)) == 1
 
 
 def test_damaged_sections_and_a_wide_gap_stay_where_they_are():
