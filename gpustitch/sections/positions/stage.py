@@ -22,7 +22,7 @@ from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.faults.find import SectionFault, find_faults
 from gpustitch.sections.faults.report import doubt_about, fault_lines
-from gpustitch.sections.model import Estimate, EstimateOptions
+from gpustitch.sections.model import Estimate, EstimateOptions, Preset
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
 from gpustitch.sections.positions.file import ZPositions, new_record, read_z_positions, write_z_positions
@@ -73,6 +73,9 @@ class ZSpacingOptions(SimilarityOptions):
         shown="10, or less",
     )
     estimate: EstimateOptions = nested(EstimateOptions, without=("max_lag",))
+    preset: Preset = option(
+        "fiji", panel="Estimate", metavar="NAME", help="Plugin whose defaults the estimate has: fiji or trakem2."
+    )
     report: Path | None = option(None, help="Picture to draw: .pdf, .png or .svg.", shown="none")
     start: Path | None = option(
         None, panel="Estimate", help="CSV of positions to start from.", shown="as they were recorded"
@@ -175,6 +178,7 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
             check_apart(path, [*plane_files(asked.input), *asked.inputs])
     if asked.output is not None and asked.report is not None and asked.output.absolute() == asked.report.absolute():
         raise ParameterError(f"`output` and `report` are both {asked.output}")
+    estimate = asked.estimate.with_preset(asked.preset)
     device = choose_device(asked.device, asked.device_memory_bytes)
     n_workers = checked_workers(asked.n_workers)
     path = asked.input
@@ -184,12 +188,12 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
         given = read_similarity(path)
         prior = _prior(asked, given.number)
         max_lag = _max_lag_in(asked, given)
-        estimate = replace(asked.estimate, max_lag=max_lag)
+        estimate = replace(estimate, max_lag=max_lag)
         strip = _strip_in(given, max_lag, path)
         return ZSpacingPlan(asked, device, n_workers, estimate, None, strip, given.repaired, *prior, inputs)
     images = replace(similarity.plan(similarity.comparison(asked, device=device)), inputs=Inputs())  # told once
     prior = _prior(asked, images.planes.shape[0])
-    estimate = replace(asked.estimate, max_lag=images.max_lag)
+    estimate = replace(estimate, max_lag=images.max_lag)
     return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), *prior, inputs)
 
 
@@ -209,8 +213,8 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
         result = _estimate(plan, half_strip, progress)
         faults = tuple(find_faults(half_strip, result.positions))
     else:
-        weights = {"weights": order.of_sections(plan.weights), "pair_weights": order.of_sections(plan.pair_weights)}
-        there = _estimate(replace(plan, **weights), order.half_strip, progress)
+        weights, of_pairs = order.of_sections(plan.weights), order.of_sections(plan.pair_weights)
+        there = _estimate(replace(plan, weights=weights, pair_weights=of_pairs), order.half_strip, progress)
         result = order.as_recorded(there)
         faults = order.faults_as_recorded(find_faults(order.half_strip, there.positions))
     found = ZSpacingResult(half_strip, result, faults)
@@ -226,15 +230,14 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
 
 def _reordered(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> Reordered | None:
     """The order that the images tell if the recorded one does not hang together; None if that stays."""
-    breaks = breaks_text(half_strip)
     if plan.start is not None or plan.estimate.compat or not plan.estimate.allow_reordering:
         return None
-    images = plan.images
+    breaks, images = breaks_text(half_strip), plan.images
     if images is None:
         if breaks:
             progress.warn(
                 f"the series does not hang together: hardly any similarity across {breaks}. If blocks of sections are "
-                "out of order, give the images, which tell it, or `start`"
+                "out of order, give the images, or `start`"
             )
         return None
 
