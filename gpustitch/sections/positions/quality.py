@@ -17,6 +17,8 @@ LEAST = 1e-6
 # A section stands out if its log quality is below 0 by so many standard deviations, of all and of what is left over,
 # and this much more.
 _OUTSTANDING, _LEAST_LOSS = 4.0, 0.02
+# Log qualities below this cannot be told from one another: noise is as similar.
+_WORST = -2.0
 
 
 def first_quality(similarity: Floats, counts: Floats, lags: int) -> Floats:
@@ -41,7 +43,8 @@ def first_quality(similarity: Floats, counts: Floats, lags: int) -> Floats:
         return found
     found -= np.median(found[partners])
     usual = float(np.hypot(MAD_TO_SIGMA * np.median(np.abs(found[partners])), judged.scatter))
-    return np.where(partners & (found < -_OUTSTANDING * usual - _LEAST_LOSS), found, 0)
+    outstanding = partners & (found < -_OUTSTANDING * usual - _LEAST_LOSS)
+    return np.where(outstanding, np.maximum(found, _WORST), 0)
 
 
 def number_of_partners(counts: Floats) -> Integers:
