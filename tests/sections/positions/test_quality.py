@@ -25,7 +25,7 @@ def test_a_run_of_damaged_sections_longer_than_the_range_keeps_its_thickness(len
     start = int(rng.integers(20, 70))
     run = slice(start, start + length)
     quality[run] = rng.uniform(0.25, 0.4)
-    strip = sampled_strip(positions, 10, length, quality)
+    strip = sampled_strip(positions, 10, length, quality, patches=6000)
     np.testing.assert_array_equal(np.flatnonzero(first(strip)), np.arange(N)[run])
     found = estimate_positions(strip).positions
     assert rms_error(found, positions) < 1
