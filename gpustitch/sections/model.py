@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from gpustitch.errors import ParameterError
@@ -11,7 +11,10 @@ from gpustitch.model.options import check_ranges, documented, option
 
 Regularization = Literal["border", "identity", "none"]
 Assume = Literal["auto", "thickness", "texture"]
+Preset = Literal["fiji", "trakem2"]
 
+# Where the defaults of TrakEM2's plugin are others than those of Fiji's.
+_PRESETS: dict[Preset, dict[str, Any]] = {"fiji": {}, "trakem2": {"minimum_section_thickness": 0.0}}
 
 # What nothing but ``compat`` looks at, and what it does not look at.
 COMPAT_ONLY = ("outer_regularization", "inner_iterations", "inner_regularization")
@@ -121,6 +124,17 @@ class EstimateOptions:
         self._need(self.assume in get_args(Assume), "assume", "auto, thickness or texture")
         self._need(self.spacing_ratio > 1, "spacing_ratio", "above 1")
         self._need(self.tolerance > 0, "tolerance", "above 0")
+
+    def with_preset(self, preset: Preset) -> EstimateOptions:
+        """The same with the defaults of a plugin: values that are the defaults here become those there.
+
+        ParameterError if there is no such preset.
+        """
+        if preset not in _PRESETS:
+            raise ParameterError(f"`preset` is {preset}, but it must be {' or '.join(_PRESETS)}")
+        ours = EstimateOptions()
+        changed = {key: value for key, value in _PRESETS[preset].items() if getattr(self, key) == getattr(ours, key)}
+        return replace(self, **changed)
 
     def _need(self, holds: Any, name: str, wanted: str) -> None:
         if not holds:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gpustitch.array import refuse_unlike, to_host
 from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.io.planes.format import Planes
 from gpustitch.model import Box, Frames, Spacing, Volume
 
 
@@ -28,6 +29,34 @@ class FramePlanes:
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
         """Planes ``start <= z < stop``, cut to ``rows`` and ``columns``."""
         return self.frames.read(start, stop, rows, columns)
+
+
+class ChosenPlanes:
+    """Some planes of others, in any order (:class:`gpustitch.io.planes.format.Planes`).
+
+    ``chosen``, int64 (planes,), are their numbers there.
+    """
+
+    depth = 1
+
+    def __init__(self, planes: Planes, chosen: npt.NDArray[np.int64]) -> None:
+        self.planes = planes
+        self.chosen = chosen
+        self.name = planes.name
+        self.spacing = planes.spacing
+        self.shape = (len(chosen), *planes.shape[1:])
+        self.absent = frozenset(k for k, z in enumerate(chosen.tolist()) if z in planes.absent)
+        self.dtype: np.dtype[Any] = planes.dtype
+
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
+        """Planes ``start <= k < stop``, cut to ``rows`` and ``columns``; neighbours there are read together."""
+        check_range(self.name, self.shape[0], start, stop)
+        read = []
+        wanted = self.chosen[start:stop]
+        for run in np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1):
+            if len(run):
+                read.append(self.planes.read(int(run[0]), int(run[-1]) + 1, rows, columns))
+        return np.concatenate(read) if read else self.planes.read(0, 0, rows, columns)
 
 
 class ArrayPlanes:

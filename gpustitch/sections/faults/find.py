@@ -12,28 +12,25 @@ import numpy as np
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Bools, Floats, Integers
-from gpustitch.ops.robust import MAD_TO_SIGMA, median_and_scatter
+from gpustitch.ops.robust import median_and_scatter
+from gpustitch.sections.faults.damage import damaged_sections
 from gpustitch.sections.faults.losses import (
-    QUALITY_WINDOW,
     corrected,
     displacements,
     fit_curve_and_quality,
     local_median,
     loss_band_of,
-    loss_between,
     position_among,
 )
 
 FAULT_TYPES = ("constant", "damaged", "duplicate", "missing", "swapped")
 
-# A finding must stand out from the scatter of its type by this many standard deviations. Quality has a long tail.
-_SIGMAS = 6.0
+# A finding must stand out from the scatter of its type by this many standard deviations.
 _GAP_SIGMAS = 3.3
 _ORDER_SIGMAS = 3.0
-# A damaged section has lost at least this part of its similarity.
-_LEAST_LOSS = 0.05
-# Of that loss, the neighbours on either side must show this part when they are compared across the section.
-_CONFIRMED = 0.5
+# A displacement's error is that of its votes, or what is usual in the series, times this for votes share errors: where
+# similarities do not follow one curve, no place is told.
+_USUAL_ERRORS = 4.0
 # In local spacings: nearer than this is the same place, farther than this in the wrong direction is the wrong order.
 _SAME_PLACE = 0.25
 # Sections recorded twice see each other at most this far away, in local spacings: noise counts as distance here, but
@@ -44,6 +41,13 @@ _DIRECT_SIGMAS = 2.0
 _LEAST_SPACING = 0.1
 # Standard error of a displacement that no section sees.
 _UNSEEN = 1e6
+# Standard error of one that some do, in local spacings: less than this.
+_SEEN = 1e3
+# Where similarity is below this percentile of that of the pairs farthest apart, it does not reach across. There
+# sections are taken to be this many times the range apart.
+_HARDLY, _HOLE = 30, 1.5
+# More missing sections than this part of the range are not counted: there is a least number of them.
+_COUNTED = 0.7
 # A gap is at least this wide, in local spacings: halfway to one section missing.
 _LEAST_GAP = 1.5
 # Coefficients of the same pixels differ from 1 by rounding only (float32 input).
@@ -73,12 +77,15 @@ class SectionFault:
         0.5 where it only just stands out, towards 1 the clearer it is.
     missing
         Estimated number of missing sections, 0 for other types.
+    at_least
+        Whether ``missing`` is only the least number: the gap is about as wide as the range, or wider.
     """
 
     fault_type: str
     sections: tuple[int, ...]
     confidence: float
     missing: int = 0
+    at_least: bool = False
 
 
 def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = None) -> list[SectionFault]:
@@ -107,43 +114,43 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
     -----
     Duplicates and wrong order are told from how third sections see two neighbours: the quality of either does not
     matter there. Similarity alone shows neighbours and blocks of 2 in the wrong order; blocks of 4 are found where the
-    positions show them. Runs of up to 7 damaged sections are found. Some duplicates are missed with a max_lag
-    below 5, and in noise that more than halves similarity. The first and the last section are seen from one side only,
-    where damage cannot be told from a gap: it is called damage. Spacings that scatter by 0.5
-    and more hold some as near as duplicates, or as wide as gaps. These are reported so.
+    positions show them. Damaged sections are found whatever the length of their run, unless half of all are. Some
+    duplicates are missed with a max_lag below 5, and where steps between neighbours have an error of 0.06 spacings
+    and more, as in noise that halves similarity. The first and the last section are seen from one side only, where
+    damage cannot be told from a gap: it is called damage. Spacings that scatter by 0.5 and more hold some as near as
+    duplicates, or as wide as gaps. These are reported so.
     """
     strip, at, trust = _checked(half_strip, positions, weights)
     constant = _undefined(strip)
     known = np.flatnonzero(~constant)
     faults = [SectionFault("constant", (int(i),), 1.0) for i in np.flatnonzero(constant)]
     if len(known) >= 3:
-        series, damaged = _judged(_Series(_without(strip, known), at[known], trust[known], known))
-        faults += [SectionFault("damaged", (int(known[i]),), sure) for i, sure in damaged]
-        sound = series.part(np.delete(np.arange(len(known)), [i for i, _ in damaged]))
+        given = _Series(_without(strip, known), at[known], trust[known], known)
+        damaged = damaged_sections(given.strip, given.weights)
+        faults += [SectionFault("damaged", (int(known[i]),), _confidence(clear, 1)) for i, clear in damaged]
+        places = [i for i, _ in damaged]
+        sound = _judged(given, places).part(np.delete(np.arange(len(known)), places)).with_holes()
         if len(sound.numbers) >= 3:
             faults += _misplaced(sound)
     return sorted(faults, key=lambda fault: (fault.sections, fault.fault_type))
 
 
-def _judged(given: _Series) -> tuple[_Series, list[tuple[int, float]]]:
-    """The series as its sections see each other, and which of them are damaged.
+def _judged(given: _Series, damaged: list[int]) -> _Series:
+    """The series as its sections see each other.
 
     It starts from the positions given, or from the numbers of the sections where that explains the similarities
     clearly better: an estimate may have turned a whole stretch around.
     """
-    ways = []
     by_number = np.asarray(given.numbers * given.spacing(), np.float64)
-    for start in (given.within_reach(), replace(given, positions=by_number)):
-        series, damaged = start, _damaged(start)
+    ways = []
+    for series in (given.within_reach(), replace(given, positions=by_number)):
         for _ in range(_ROUNDS):
-            series = series.settled([i for i, _ in damaged])
-            damaged = _damaged(series)
-        ways.append((series, damaged))
-    apart = sorted({i for _, damaged in ways for i, _ in damaged})
-    sound = np.delete(np.arange(len(given.numbers)), apart)
+            series = series.settled(damaged)
+        ways.append(series)
+    sound = np.delete(np.arange(len(given.numbers)), damaged)
     if len(sound) < 3:
         return ways[0]
-    misfit = [series.part(sound).misfit() for series, _ in ways]
+    misfit = [series.part(sound).misfit() for series in ways]
     return ways[int(misfit[1] < _CLEARLY_BETTER * misfit[0])]
 
 
@@ -193,6 +200,22 @@ class _Series:
         far = np.abs(drift - usual) > max(max_lag, 1) * self.spacing()
         return replace(self, positions=np.where(far, by_number + usual, self.positions))
 
+    def with_holes(self) -> _Series:
+        """The same with sections far apart that are hardly similar, as are those beside them.
+
+        Less similar than nearly all pairs that are farthest apart: nothing can have told how far.
+        """
+        n, max_lag = len(self.numbers), self.strip.shape[1] - 1
+        if max_lag < 2 or n <= max_lag or not np.isfinite(self.strip[:, -1]).any():
+            return self
+        least = np.nanpercentile(self.strip[:, -1], _HARDLY)
+        next_one = np.full((3, n - 1), np.nan)
+        next_one[0], next_one[1, :-1], next_one[2, 1:] = self.strip[:-1, 1], self.strip[:-2, 2], self.strip[:-2, 2]
+        hole = (next_one < least).all(axis=0)
+        wide = _HOLE * max_lag * self.spacing() * hole
+        shift = np.where(hole, np.maximum(wide - np.diff(self.positions), 0), 0)
+        return replace(self, positions=self.positions + np.concatenate([[0.0], np.cumsum(shift)]))
+
     def misfit(self) -> float:
         """Mean distance of the losses from the curve, once the quality of sections is taken out."""
         band = loss_band_of(self.strip)
@@ -209,7 +232,7 @@ class _Series:
         kept = np.delete(np.arange(len(self.numbers)), damaged)
         if len(kept) < 3:
             return self
-        sound = self.part(kept)
+        sound = self.part(kept).with_holes()
         step = sound.steps()[0]
         usual, found = sound.spacing(), float(np.median(step / np.diff(sound.numbers)))
         if not found > _LEAST_SPACING * usual:
@@ -259,31 +282,23 @@ def _without(strip: Floats, kept: Integers) -> Floats:
     return out
 
 
-def _damaged(series: _Series) -> list[tuple[int, float]]:
-    """Sections of exceptionally low quality for their part of the series, and how sure that is."""
-    band = loss_band_of(series.strip)
-    own = fit_curve_and_quality(band, series.positions, series.weights)[1]
-    excess = own - local_median(own, QUALITY_WINDOW, own_ends=True)
-    above = excess - np.nanmedian(excess)
-    scatter = MAD_TO_SIGMA * float(np.median(above[above >= 0]))
-    least = max(_SIGMAS * scatter, -np.log1p(-_LEAST_LOSS))
-    with np.errstate(invalid="ignore"):
-        denied = loss_between(band) < _CONFIRMED * excess
-    return [(int(i), _confidence(float(excess[i]), least)) for i in np.flatnonzero((excess > least) & ~denied)]
-
-
 def _misplaced(sound: _Series) -> list[SectionFault]:
     """Duplicates, gaps and wrong order among sections of about the same quality."""
     step, error, loss, direct = sound.steps()
     numbers = sound.numbers
-    spacing = np.maximum(local_median(step / np.diff(numbers), _SPACING_WINDOW), _LEAST_SPACING * sound.spacing())
+    per_section, usual = step / np.diff(numbers), sound.spacing()
+    if np.median(per_section) < _LEAST_SPACING * usual:
+        # Similarity does not tell distances: nothing is known but copies.
+        nowhere = np.full(len(step), np.inf)
+        return _duplicates(loss, nowhere, nowhere, nowhere, np.zeros(len(step), np.bool_), numbers)
+    spacing = np.maximum(local_median(per_section, _SPACING_WINDOW), _LEAST_SPACING * usual)
     stretches = _disordered(step, error, spacing)
     faults = [SectionFault("swapped", tuple(int(i) for i in numbers[a:b]), sure) for a, b, sure in stretches]
     ordered = np.ones(len(step), np.bool_)
     for a, b, _ in stretches:
         ordered[a : b - 1] = False
     faults += _duplicates(loss, direct / spacing, step / spacing, error / spacing, ordered, numbers)
-    faults += _gaps(step, error, spacing, stretches, numbers)
+    faults += _gaps(step, error, direct, spacing, stretches, numbers, sound.strip.shape[1] - 1)
     return faults
 
 
@@ -291,7 +306,8 @@ def _disordered(step: Floats, error: Floats, spacing: Floats) -> list[tuple[int,
     """Stretches (start, stop, confidence) of sections within which some lie before one recorded earlier."""
     n = len(step) + 1
     place = np.concatenate([[0.0], np.cumsum(step)])
-    noise = np.concatenate([[0.0], np.cumsum(error**2)])
+    usual = _usual_error(error / spacing) * spacing
+    noise = np.concatenate([[0.0], np.cumsum(np.maximum(error, usual) ** 2)])
     found: list[tuple[int, int, float]] = []
     for i in range(n - 1):
         for j in range(min(n - 1, i + _ORDER_REACH), i, -1):
@@ -311,9 +327,10 @@ def _duplicates(
     loss: Floats, direct: Floats, step: Floats, error: Floats, ordered: Bools, numbers: Integers
 ) -> list[SectionFault]:
     """Neighbours at the same place: third sections see no step between them, nor does their own similarity."""
+    usual = _USUAL_ERRORS * _usual_error(error)
     with np.errstate(invalid="ignore"):
         same_pixels = loss < _SAME_PIXELS
-        same_place = (np.abs(step) + error < _SAME_PLACE) & (direct < _NEIGHBOUR) & ordered
+        same_place = (np.abs(step) + np.maximum(error, usual) < _SAME_PLACE) & (direct < _NEIGHBOUR) & ordered
     faults: list[SectionFault] = []
     for i in np.flatnonzero(same_pixels | same_place):
         sure = 1.0 if same_pixels[i] else _confidence(_SAME_PLACE, abs(float(step[i])) + float(error[i]))
@@ -327,31 +344,48 @@ def _duplicates(
 
 
 def _gaps(
-    step: Floats, error: Floats, spacing: Floats, stretches: list[tuple[int, int, float]], numbers: Integers
+    step: Floats,
+    error: Floats,
+    direct: Floats,
+    spacing: Floats,
+    stretches: list[tuple[int, int, float]],
+    numbers: Integers,
+    max_lag: int,
 ) -> list[SectionFault]:
     """Steps between sections next to each other in their true order that are wider than the spacing's scatter.
 
-    The first and the last section are seen from one side, where too far away is the same as damaged: they are called
-    damaged.
+    Where no third section sees both, their own similarity says whether they are farther apart than the range tells. The
+    first and the last section are seen from one side, where too far away is the same as damaged: they are called so.
     """
     place = np.concatenate([[0.0], np.cumsum(step)])
     order = np.arange(len(place))
     for a, b, _ in stretches:
         order[a:b] = a + np.argsort(place[a:b], kind="stable")
-    gap = np.diff(place[order]) / spacing - (np.maximum(np.diff(numbers), 1) - 1)
-    middle, scatter = median_and_scatter(gap)
+    between = np.maximum(np.diff(numbers), 1) - 1
+    error = error / spacing
+    seen = error < _SEEN
+    gap = np.where(seen, np.diff(place[order]), direct) / spacing - between
+    middle, scatter = median_and_scatter(gap[np.isfinite(gap)]) if np.isfinite(gap).any() else (1.0, 0.0)
     least = max(_LEAST_GAP, float(middle + _GAP_SIGMAS * scatter))
-    sure = gap - np.where(error < _UNSEEN, error, 0) / spacing
+    wide = gap >= _COUNTED * max_lag
+    sure = np.where(seen, gap - np.maximum(error, _USUAL_ERRORS * _usual_error(error)), np.where(wide, gap, 0))
     faults = []
     for i in np.flatnonzero(sure > least):
+        confidence = _confidence(float(sure[i]), least)
         if i in (0, len(gap) - 1):
-            outer = int(numbers[order[i + (i > 0)]])
-            faults.append(SectionFault("damaged", (outer,), _confidence(float(sure[i]), least)))
+            faults.append(SectionFault("damaged", (int(numbers[order[i + (i > 0)]]),), confidence))
             continue
-        pair = sorted((int(numbers[order[i]]), int(numbers[order[i + 1]])))
+        a, b = sorted((int(numbers[order[i]]), int(numbers[order[i + 1]])))
         missing = max(1, round(float(gap[i])) - 1)
-        faults.append(SectionFault("missing", (pair[0], pair[1]), _confidence(float(sure[i]), least), missing))
+        most = max(1, int(_COUNTED * max_lag))
+        faults.append(SectionFault("missing", (a, b), confidence, min(missing, most), at_least=missing > most))
     return faults
+
+
+def _usual_error(error: Floats) -> float:
+    """Median error, in local spacings, of the displacements that are seen; 0 if there are none."""
+    seen = error[error < _SEEN]
+    return float(np.median(seen)) if len(seen) else 0.0
 
 
 def _confidence(found: float, least: float) -> float:

@@ -22,14 +22,14 @@ _NEAR = 8
 # Pairs that a point of the curve needs, and its width in sections.
 _LEAST_PAIRS = 8
 _BIN = 0.5
+# A curve ends at this many times the usual distance of the pairs farthest apart: beyond, only gaps would tell of it.
+_REACH = 1.25
 # Similarities below this are taken as this: a logarithm of nothing is needed.
 _LEAST_SIMILARITY = 1e-3
 # Times that the curve and the own losses are found from one another.
 _ROUNDS = 4
 # Sections whose median quality a section is held against.
 QUALITY_WINDOW = 15
-# Sections on either side that are compared across one between them.
-_BESIDE = 4
 # Votes whose own scatter means something.
 _LEAST_VOTES = 3
 # Sections that can tell where another one lies, and how finely it is looked for.
@@ -117,7 +117,8 @@ def fit_curve_and_quality(band: LossBand, positions: Floats, weights: Floats) ->
 
     Returns
     -------
-    The curve, and own losses float64 (n,), NaN for sections without any similarity.
+    The curve, of distances that the range reaches where no sections are missing, and own losses float64 (n,), NaN for
+    sections without any similarity.
 
     Notes
     -----
@@ -126,6 +127,7 @@ def fit_curve_and_quality(band: LossBand, positions: Floats, weights: Floats) ->
     """
     other = band.neighbours()
     distance = np.abs(positions[other] - positions[:, None])
+    distance[distance > _REACH * np.median(distance[: -band.max_lag, -1])] = np.nan
     near = np.abs(np.arange(-band.max_lag, band.max_lag + 1)) <= _NEAR
     own = np.zeros(len(positions))
     for _ in range(_ROUNDS):
@@ -192,28 +194,6 @@ def displacements(loss: Floats, curve: LossCurve, positions: Floats, weights: Fl
         middle = np.nansum(found, axis=0) / n_sides
         spread = np.sqrt(np.nansum(error**2, axis=0)) / n_sides
     return np.where(n_sides > 0, middle, np.nan), spread
-
-
-def loss_between(band: LossBand) -> Floats:
-    """Own loss of each section as its neighbours show it, who correlate with each other across it: float64 (n,).
-
-    It is half of ``loss(i - a, i) + loss(i, i + b) - loss(i - a, i + b)``, less what is usual nearby for this a and b.
-    The quality of the neighbours cancels, and no curve is needed. NaN where there is no neighbour on one side.
-    """
-    n, max_lag = len(band.loss), band.max_lag
-    side = min(_BESIDE, max_lag - 1)
-    found = [np.full(n, np.nan)]
-    for a in range(1, side + 1):
-        for b in range(1, min(side, max_lag - a) + 1):
-            half = np.full(n, np.nan)
-            across = band.loss[: n - a - b, max_lag + a + b]
-            half[a : n - b] = (band.loss[a : n - b, max_lag - a] + band.loss[a : n - b, max_lag + b] - across) / 2
-            found.append(half - local_median(half, QUALITY_WINDOW))
-    between = np.array(found)
-    known = np.isfinite(between).any(axis=0)
-    out = np.full(n, np.nan)
-    out[known] = np.nanmedian(between[:, known], axis=0)
-    return out
 
 
 def position_among(loss: Floats, positions: Floats, curve: LossCurve, around: float, span: float) -> float:

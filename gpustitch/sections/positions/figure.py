@@ -12,6 +12,7 @@ import numpy as np
 from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.sections.faults.find import SectionFault
+from gpustitch.sections.faults.report import missing_text
 from gpustitch.sections.model import Estimate
 
 FIGURE_SUFFIXES = (".pdf", ".png", ".svg")
@@ -276,7 +277,7 @@ def _of_one_type(faults: Sequence[SectionFault]) -> str:
     named = []
     for fault in faults:
         several = f"{fault.sections[0]}-{fault.sections[-1]}" if len(fault.sections) > 1 else str(fault.sections[0])
-        named.append(several + (f" ({fault.missing})" if fault.missing else ""))
+        named.append(several + (f" ({missing_text(fault)})" if fault.missing else ""))
     return f"{faults[0].fault_type} ({span}): {', '.join(named)}"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpustitch.sections.model import Estimate
+from gpustitch.running.progress import Progress, listed
+from gpustitch.sections.model import Estimate, EstimateOptions
 
 
 def fit_lines(found: Estimate) -> list[str]:
@@ -23,3 +24,29 @@ def fit_lines(found: Estimate) -> list[str]:
     elif found.assumed == "texture":
         lines.append(f"a trend of the spacing, {found.spacing_ratio:.1f} to 1, was taken out as one of texture")
     return lines
+
+
+def tell_fit(found: Estimate, options: EstimateOptions, undefined: set[int], progress: Progress) -> None:
+    """Say which sections had no votes, how far the model holds, and whether positions had come to rest.
+
+    ``undefined`` are the sections without similarity, which were named before.
+    """
+    if undefined:
+        progress.warn("sections without similarity give and get no votes; they are left between their neighbours")
+    if others := [int(i) for i in found.without_votes if int(i) not in undefined]:
+        progress.warn(f"without votes, left between their neighbours: sections {listed(others)}")
+    if not found.is_explained:
+        progress.warn("the similarities do not tell positions: sections stay where they started")
+    elif found.assumed == "thickness" and found.spacing_ratio > options.spacing_ratio and options.assume == "auto":
+        progress.warn(
+            f"the mean spacing of stretches differs {found.spacing_ratio:.1f} to 1. If sections cannot differ so in "
+            "thickness, what they show changes along the series; errors are larger than stated then"
+        )
+    if found.largest_move > options.tolerance and found.iterations >= options.outer_iterations:
+        text = f"positions still moved by {found.largest_move:.2g} sections in iteration {found.iterations}"
+        if options.compat:
+            progress.note(text)
+        elif found.is_settling:
+            progress.warn(f"{text}; `outer_iterations` allows more")
+        else:
+            progress.warn(f"{text} and do not come to rest: the similarities contradict each other; more will not help")

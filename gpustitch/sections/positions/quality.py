@@ -7,20 +7,22 @@ import numpy.typing as npt
 
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA
+from gpustitch.sections.faults.qualities import log_qualities
 from gpustitch.sections.positions.normal import FLOOR, Expected
 
 # A section whose residuals are this many times those of the others begins to lose weight.
 TOLERATED = 3.0
 # Weight of a section that has none: above 0, for equations that can be solved.
 LEAST = 1e-6
-# Similarities up to this one have no logarithm that means something.
-_LEAST_SIMILARITY = 0.05
-# A section stands out if its log quality is below 0 by so many standard deviations of all, and this much more.
+# A section stands out if its log quality is below 0 by so many standard deviations, of all and of what is left over,
+# and this much more.
 _OUTSTANDING, _LEAST_LOSS = 4.0, 0.02
+# Log qualities below this cannot be told from one another: noise is as similar.
+_WORST = -2.0
 
 
 def first_quality(similarity: Floats, counts: Floats, lags: int) -> Floats:
-    """Log quality (n,) of sections before anything is fitted: their similarities against what is usual at the same lag.
+    """Log quality (n,) of sections before positions are fitted: of their similarities against the usual ones at a lag.
 
     Parameters
     ----------
@@ -31,24 +33,18 @@ def first_quality(similarity: Floats, counts: Floats, lags: int) -> Floats:
 
     Notes
     -----
-    It is the median over a section's partners. Only sections that stand out as worse differ from 0; smaller
-    differences cannot be told from spacing yet.
+    See :func:`~gpustitch.sections.faults.qualities.log_qualities`: a run of damaged sections differs from a stretch of
+    wide spacing. Only sections that stand out as worse differ from 0.
     """
-    n = similarity.shape[1]
-    both = np.full((2 * lags, n), np.nan)
-    for d in range(lags):
-        some = (counts[d] > 0) & (similarity[d] > _LEAST_SIMILARITY)
-        if some.any():
-            logs = np.log(similarity[d, some])
-            both[2 * d, some] = logs - np.median(logs)
-            both[2 * d + 1, np.flatnonzero(some) + d + 1] = both[2 * d, some]
-    found = np.zeros(n)
-    known = np.isfinite(both).any(axis=0)
-    if not known.any():
+    judged = log_qualities(similarity, counts, lags)
+    found = judged.log
+    partners = number_of_partners(counts) > 0
+    if not partners.any():
         return found
-    found[known] = np.nanmedian(both[:, known], axis=0)
-    usual = MAD_TO_SIGMA * float(np.median(np.abs(found[known])))
-    return np.where(found < -_OUTSTANDING * usual - _LEAST_LOSS, found, 0)
+    found -= np.median(found[partners])
+    usual = float(np.hypot(MAD_TO_SIGMA * np.median(np.abs(found[partners])), judged.scatter))
+    outstanding = partners & (found < -_OUTSTANDING * usual - _LEAST_LOSS)
+    return np.where(outstanding, np.maximum(found, _WORST), 0)
 
 
 def number_of_partners(counts: Floats) -> Integers:

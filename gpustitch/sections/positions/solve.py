@@ -21,8 +21,8 @@ Why it converges. Nothing proves that it must; these rules keep it from running 
 It ends when no section moves further than the tolerance, or with the last update allowed.
 
 Where similarities follow no such process. Blocks count small contradictions between near pairs for more than all far
-pairs. A series that does not settle is solved for with care, without, and pair by pair
-(:mod:`~gpustitch.sections.positions.robust`); misfits tell which one holds. If none of them explains the similarities
+pairs. A series that does not settle is solved for with care, without, and pair by pair,
+each pair with Huber's weight; misfits tell which one holds. If none of them explains the similarities
 better than the positions at the start do, sections stay there.
 
 Where long waves are held. Similarity tells distances within the range only, so errors add up along the series. Fixing
@@ -46,14 +46,14 @@ import numpy as np
 
 from gpustitch.errors import AlignmentError
 from gpustitch.model.arrays import Floats
+from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.covariance import Covariance
 from gpustitch.sections.positions.curve import Curve, linear
 from gpustitch.sections.positions.error import error_of_similarities
-from gpustitch.sections.positions.normal import pairwise
+from gpustitch.sections.positions.normal import FLOOR, Expected, pairwise
 from gpustitch.sections.positions.order import accepted_order, all_agree, in_given_order, relocated
 from gpustitch.sections.positions.quality import trust_in_sections
-from gpustitch.sections.positions.robust import fit_pairs
 from gpustitch.sections.positions.state import Damping, Problem, State, add_priors, advance, between_borders
 from gpustitch.sections.positions.trend import taken_trend, verdict_on_trend
 from gpustitch.sections.positions.waves import held_waves
@@ -77,6 +77,9 @@ EXPLAINED = 0.8
 LEAST_RESIDUAL = 1e-12
 # Updates pair by pair of such a series, at most.
 MOST_PAIRWISE = 100
+# Of the fit pair by pair: power of ``1 - similarity^2`` that errors go with, typical residuals beyond which a pair's
+# weight falls, least typical residual, and updates after which a value that turns back moves less far.
+EMPHASIS_OF_PAIRS, HUBER, LEAST_NOISE, PATIENCE_OF_PAIRS = 1, 2.0, 1e-6, 20
 # Updates after which a value that turns back moves less far. Two sections of one place are at the peak of the curve,
 # and would change sides at every update.
 PATIENCE = 30
@@ -156,6 +159,30 @@ def _in_blocks(
         moves.append(state.usual_move)
         rough = rough and number - first + 1 < PAIRWISE and state.move > ROUGH
     return state, number
+
+
+def fit_pairs(problem: Problem, updates: int) -> State:
+    """The solution of robust least squares over all pairs, with at most so many updates of it."""
+    n = len(problem.start)
+    state = problem.begin()
+    for number in range(updates):
+        if number == PATIENCE_OF_PAIRS:
+            state.damping = (Damping(n), Damping(n))
+        pairs = _weighed(state.expected)
+        advance(state, pairwise(pairs, problem.measured, EMPHASIS_OF_PAIRS), pairs.noise, problem, False)
+        state.expected = problem.expect(state.positions, state.log_quality, state.expected)
+        if state.move < problem.options.tolerance:
+            break
+    return state
+
+
+def _weighed(expected: Expected) -> Expected:
+    """The pairs with Huber's weights, and their typical residual in units of ``1 - similarity^2``."""
+    error = np.maximum(1 - expected.similarity**2, FLOOR) ** EMPHASIS_OF_PAIRS
+    relative = np.abs(expected.residual) / error
+    noise = MAD_TO_SIGMA * float(np.median(relative[expected.counts > 0])) + LEAST_NOISE
+    weight = np.minimum(1, HUBER * noise / np.maximum(relative, LEAST_NOISE))
+    return replace(expected, counts=expected.counts * weight, noise=noise)
 
 
 def _better(state: State, best: State | None) -> tuple[State, State]:

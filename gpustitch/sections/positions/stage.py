@@ -11,20 +11,24 @@ import numpy as np
 from gpustitch.array import Device, choose_device
 from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, record_of
+from gpustitch.io.planes.adapters import ChosenPlanes
 from gpustitch.io.planes.opening import plane_files, plane_sources
 from gpustitch.io.provenance import provenance
-from gpustitch.model.arrays import Floats
+from gpustitch.model.arrays import Floats, Integers
 from gpustitch.model.options import documented, nested, option
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.faults.find import SectionFault, find_faults
-from gpustitch.sections.model import Estimate, EstimateOptions
+from gpustitch.sections.faults.report import doubt_about, fault_lines
+from gpustitch.sections.model import Estimate, EstimateOptions, Preset
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
 from gpustitch.sections.positions.file import ZPositions, new_record, read_z_positions, write_z_positions
-from gpustitch.sections.positions.fit_report import fit_lines
+from gpustitch.sections.positions.fit_report import fit_lines, tell_fit
+from gpustitch.sections.positions.reordered import Reordered, breaks_text, reordered
+from gpustitch.sections.positions.seriation import runs_text
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.bands import half_strip_of, undefined_planes
 from gpustitch.sections.similarity.file import (
@@ -36,6 +40,8 @@ from gpustitch.sections.similarity.file import (
 from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan, checked_max_lag
 
 _LEAST_SECTIONS = 3
+# Pixels along the longer side of planes whose pairs tell an order.
+COARSE = 256
 # Options that do not change the positions, and those of the estimate, which are recorded one by one.
 _NOT_RECORDED = ("planes", "output", "report", "overwrite", "estimate")
 
@@ -68,6 +74,9 @@ class ZSpacingOptions(SimilarityOptions):
         shown="10, or less",
     )
     estimate: EstimateOptions = nested(EstimateOptions, without=("max_lag",))
+    preset: Preset = option(
+        "fiji", panel="Estimate", metavar="NAME", help="Plugin whose defaults the estimate has: fiji or trakem2."
+    )
     report: Path | None = option(None, help="Picture to draw: .pdf, .png or .svg.", shown="none")
     start: Path | None = option(
         None, panel="Estimate", help="CSV of positions to start from.", shown="as they were recorded"
@@ -149,24 +158,6 @@ class ZSpacingResult:
         return "\n".join(lines + fit_lines(self.result) + fault_lines(self.faults))
 
 
-def fault_lines(faults: tuple[SectionFault, ...]) -> list[str]:
-    """Faults for people: a line for each type, with the confidence of each."""
-    lines = []
-    for fault_type in sorted({fault.fault_type for fault in faults}):
-        named = ", ".join(_named(fault) for fault in faults if fault.fault_type == fault_type)
-        lines.append(f"{fault_type}: {named}")
-    return lines
-
-
-def _named(fault: SectionFault) -> str:
-    """One fault: ``7|8`` lacks sections between, ``7-9`` is in wrong order, ``7=8`` is one place, ``7`` one section."""
-    joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.fault_type, "")
-    ends = (fault.sections[0], fault.sections[-1]) if fault.fault_type == "swapped" else fault.sections
-    text = joined.join(str(i) for i in ends)
-    details = [f"{fault.missing} missing"] if fault.missing else []
-    return f"{text} ({', '.join([*details, f'{100 * fault.confidence:.0f} %'])})"
-
-
 def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
     """Check everything and open the input, before anything is computed.
 
@@ -188,6 +179,7 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
             check_apart(path, [*plane_files(asked.input), *asked.inputs])
     if asked.output is not None and asked.report is not None and asked.output.absolute() == asked.report.absolute():
         raise ParameterError(f"`output` and `report` are both {asked.output}")
+    estimate = asked.estimate.with_preset(asked.preset)
     device = choose_device(asked.device, asked.device_memory_bytes)
     n_workers = checked_workers(asked.n_workers)
     path = asked.input
@@ -197,12 +189,12 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
         given = read_similarity(path)
         prior = _prior(asked, given.number)
         max_lag = _max_lag_in(asked, given)
-        estimate = replace(asked.estimate, max_lag=max_lag)
+        estimate = replace(estimate, max_lag=max_lag)
         strip = _strip_in(given, max_lag, path)
         return ZSpacingPlan(asked, device, n_workers, estimate, None, strip, given.repaired, *prior, inputs)
     images = replace(similarity.plan(similarity.comparison(asked, device=device)), inputs=Inputs())  # told once
     prior = _prior(asked, images.planes.shape[0])
-    estimate = replace(asked.estimate, max_lag=images.max_lag)
+    estimate = replace(estimate, max_lag=images.max_lag)
     return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), *prior, inputs)
 
 
@@ -217,16 +209,58 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
         If the input cannot be read, an output cannot be written, or the device fails.
     """
     half_strip = _half_strip(plan, progress)
-    result = _estimate(plan, half_strip, progress)
-    faults = tuple(find_faults(half_strip, result.positions))
+    order = _reordered(plan, half_strip, progress)
+    if order is None:
+        result = _estimate(plan, half_strip, progress)
+        faults = tuple(find_faults(half_strip, result.positions))
+    else:
+        weights, of_pairs = order.of_sections(plan.weights), order.of_sections(plan.pair_weights)
+        there = _estimate(replace(plan, weights=weights, pair_weights=of_pairs), order.half_strip, progress)
+        result = order.as_recorded(there)
+        faults = order.faults_as_recorded(find_faults(order.half_strip, there.positions))
     found = ZSpacingResult(half_strip, result, faults)
-    _tell(plan, found, progress)
+    tell_fit(result, plan.estimate, set(undefined_planes(half_strip)), progress)
+    if doubt := doubt_about(faults, len(result.positions)):
+        progress.warn(doubt)
     with contextlib.ExitStack() as stack:
         # A report that cannot be drawn leaves no positions either.
         if plan.asked.report is not None:
             partial = stack.enter_context(atomic_file(plan.asked.report, overwrite=plan.asked.overwrite))
             draw_report(partial, half_strip, result, faults, plan.asked.report.suffix.lower()[1:])
         _write(plan, found, plan.inputs.tell(progress))
+    return found
+
+
+def _reordered(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> Reordered | None:
+    """The order that the images tell if the recorded one does not hang together; None if that stays."""
+    if plan.start is not None or plan.estimate.compat or not plan.estimate.allow_reordering:
+        return None
+    breaks, images = breaks_text(half_strip), plan.images
+    if images is None:
+        if breaks:
+            progress.warn(
+                f"the series does not hang together: hardly any similarity across {breaks}. If blocks of sections are "
+                "out of order, give the images, or `start`"
+            )
+        return None
+
+    def compare(sections: Integers, max_lag: int) -> Floats:
+        options = replace(images.options, planes=ChosenPlanes(images.planes, sections), max_lag=max_lag)
+        if max_lag > images.max_lag:
+            # Many pairs of a few sections: coarse pixels do.
+            factor = max(max(images.shape) // COARSE, 1)
+            options = replace(options, scale=(1 / (images.factors[0] * factor), 1 / (images.factors[1] * factor)))
+        return similarity.run(similarity.plan(options)).half_strip
+
+    try:
+        found = reordered(half_strip, compare)
+    except (DamagedInputError, ParameterError) as error:
+        progress.warn(f"the order of sections was not looked for: {error}")
+        return None
+    if found is not None:
+        progress.warn(f"the recorded order does not hang together; as the images tell, it is {runs_text(found.order)}")
+    elif breaks:
+        progress.warn(f"the series does not hang together: hardly any similarity across {breaks}")
     return found
 
 
@@ -354,21 +388,3 @@ def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
         "reordered": list(found.moved),
         "without_votes": found.result.without_votes.tolist(),
     }
-
-
-def _tell(plan: ZSpacingPlan, found: ZSpacingResult, progress: Progress) -> None:
-    """Say which sections had no votes, and whether positions had come to rest."""
-    result, options = found.result, plan.estimate
-    named = set(undefined_planes(found.half_strip))
-    if named:
-        progress.warn("sections without similarity give and get no votes; they are left between their neighbours")
-    if others := [int(i) for i in result.without_votes if int(i) not in named]:
-        progress.warn(f"without votes, left between their neighbours: sections {listed(others)}")
-    if result.largest_move > options.tolerance and result.iterations >= options.outer_iterations:
-        text = f"positions still moved by {result.largest_move:.2g} sections in iteration {result.iterations}"
-        if options.compat:
-            progress.note(text)
-        elif result.is_settling:
-            progress.warn(f"{text}; `outer_iterations` allows more")
-        else:
-            progress.warn(f"{text} and do not come to rest: the similarities contradict each other; more will not help")

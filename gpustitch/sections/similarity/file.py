@@ -77,15 +77,18 @@ def is_similarity_file(path: str | Path) -> bool:
 def read_similarity(path: str | Path) -> SimilarityFile:
     """Similarities from an .npz (key ``half_strip`` or ``matrix``), a TIFF of one page or a 2-D .npy.
 
-    An array without a name is a matrix if it is square. A section that has similarities to others and NaN on the
-    diagonal gets 1 there, which is what it is by definition; one that has none keeps NaN.
+    An array without a name is a matrix if it is square and symmetric, and otherwise a half strip, or a full strip
+    (n, 2 * max_lag + 1): ``[i, max_lag + d]`` = similarity of i and i + d. Full strips become half strips. Where a
+    matrix is exactly 0 beyond a distance, or a strip beyond the ends of the series, there is no similarity. A section
+    that has similarities to others and NaN on the diagonal gets 1 there, which is what it is by definition; one that
+    has none keeps NaN.
 
     Raises
     ------
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If it cannot be read, or is neither a square matrix nor a half strip of real numbers. Also if it holds
+        If it cannot be read, is neither a square matrix nor a strip of real numbers, or may be both. Also if it holds
         infinities, numbers above 1, or distances: then the diagonal is less than what stands beside it.
     """
     path = Path(path)
@@ -95,8 +98,7 @@ def read_similarity(path: str | Path) -> SimilarityFile:
         raise DamagedInputError(
             f"{path} holds {array.dtype} of shape {array.shape}; a similarity matrix is a square of real numbers"
         )
-    values = np.array(array, np.float64)
-    is_half_strip = _is_half_strip(path, name, values)
+    values, is_half_strip = _in_known_form(path, name, np.array(array, np.float64))
     if np.isinf(values).any():
         raise DamagedInputError(f"{path} holds infinite similarities; NaN says that there is none")
     repaired = _repair_diagonal(values, is_half_strip)
@@ -205,18 +207,65 @@ def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:
         return "", tiff.asarray()
 
 
-def _is_half_strip(path: Path, name: str, values: Floats) -> bool:
+def _in_known_form(path: Path, name: str, values: Floats) -> tuple[Floats, bool]:
+    """The values as a matrix or a half strip, NaN where there is no similarity, and whether it is a half strip."""
     n, width = values.shape
-    if name == "matrix" or (not name and n == width):
-        if n != width:
-            raise DamagedInputError(f"{path}: a similarity matrix is square, not {n} x {width}")
-        return False
-    if not 2 <= width <= n or not np.isnan(values[np.add.outer(np.arange(n), np.arange(width)) >= n]).all():
+    if name == "matrix" and n != width:
+        raise DamagedInputError(f"{path}: a similarity matrix is square, not {n} x {width}")
+    forms = []
+    if name != "half_strip" and n == width:
+        forms.append(_without_zeros_beyond(values))
+    if name != "matrix" and 2 <= width <= n and (name or n != width):
+        beyond = np.add.outer(np.arange(n), np.arange(width)) >= n
+        if _is_empty(values[beyond]):
+            forms.append(np.where(beyond, np.nan, values))
+    if not name and (full := _half_of_full_strip(values)) is not None:
+        forms.append(full)
+    if not forms:
         raise DamagedInputError(
-            f"{path} holds {n} x {width} values, neither a square matrix nor a half strip (sections, range + 1) that "
-            "is NaN beyond the last section"
+            f"{path} holds {n} x {width} values, neither a square matrix nor a half strip (sections, range + 1) or a "
+            "full strip (sections, 2 range + 1) that is NaN or 0 beyond the ends of the series"
         )
-    return True
+    if len(forms) > 1:
+        raise DamagedInputError(
+            f"{path} holds {n} x {width} values, which may be a full strip or not; an .npz names them 'matrix' or "
+            "'half_strip'"
+        )
+    return forms[0], name == "half_strip" or n != width or forms[0].shape != values.shape
+
+
+def _without_zeros_beyond(matrix: Floats) -> Floats:
+    """The matrix with NaN at the distances from the diagonal beyond which it is exactly 0: none were compared there."""
+    n = len(matrix)
+    reach = n - 1
+    while reach > 0 and not np.diagonal(matrix, reach).any() and not np.diagonal(matrix, -reach).any():
+        reach -= 1
+    if reach > 0:
+        for d in range(reach + 1, n):
+            np.fill_diagonal(matrix[d:], np.nan)
+            np.fill_diagonal(matrix[:, d:], np.nan)
+    return matrix
+
+
+def _half_of_full_strip(values: Floats) -> Floats | None:
+    """The half strip of a full one; None if it is none: of even width, not empty beyond the ends, or not symmetric."""
+    n, width = values.shape
+    max_lag = width // 2
+    if width % 2 == 0 or not 1 <= max_lag < n or not _is_empty(values[:1, :max_lag]):
+        return None
+    other = np.add.outer(np.arange(n), np.arange(width) - max_lag)
+    if not _is_empty(values[(other < 0) | (other >= n)]):
+        return None
+    half = np.where(other >= n, np.nan, values)[:, max_lag:]
+    for d in range(1, max_lag + 1):
+        if not np.allclose(half[: n - d, d], values[d:, max_lag - d], rtol=0, atol=1e-6, equal_nan=True):
+            return None
+    return half
+
+
+def _is_empty(values: Floats) -> bool:
+    """Whether all are NaN, or all are 0."""
+    return bool(np.isnan(values).all() or (values == 0).all())
 
 
 def _repair_diagonal(values: Floats, is_half_strip: bool) -> tuple[int, ...]:

@@ -14,12 +14,13 @@ from gpustitch.sections.faults.losses import (
     fit_curve_and_quality,
     local_median,
     loss_band_of,
-    loss_between,
     weighted_medians,
 )
+from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.bands import half_strip_of
 from tests.sections.faults.fault_counts import FaultCounts
+from tests.sections.series import sampled_strip
 
 FAULTS = {
     "duplicates": 3,
@@ -125,6 +126,32 @@ def test_number_of_missing_sections() -> None:
     assert all(abs(found[sections] - true[sections]) <= (true[sections] > 2) for sections in true)
 
 
+@pytest.mark.parametrize("gap", [13, 40, 2487])
+def test_a_gap_that_no_similarity_crosses_has_at_least_some_missing(gap: int) -> None:
+    """What positions say of its width is no measurement: the number is a bound, and not greater than the truth."""
+    for seed in range(3):
+        place = np.cumsum(np.random.default_rng(seed).uniform(0.8, 1.2, 100))
+        place[45:] += gap
+        strip = sampled_strip(place, 10, seed)
+        for positions in (place, estimate_positions(strip).positions):
+            (fault,) = [fault for fault in find_faults(strip, positions) if fault.fault_type == "missing"]
+            assert fault.sections == (44, 45)
+            assert fault.at_least and 2 <= fault.missing <= gap
+
+
+def test_sections_farther_apart_than_the_range_say_nothing_of_what_is_missing() -> None:
+    """A run of constant sections longer than the range: nothing was compared across it."""
+    place = np.cumsum(np.random.default_rng(3).uniform(0.8, 1.2, 70))
+    strip = sampled_strip(place, 8, 3)
+    run = set(range(30, 42))
+    for i in range(70):
+        for d in range(9):
+            if i in run or i + d in run:
+                strip[i, d] = np.nan
+    for positions in (place, place + 500 * (np.arange(70) > 41)):
+        assert {fault.fault_type for fault in find_faults(strip, positions)} == {"constant"}
+
+
 @pytest.mark.parametrize("sections", [[20, 21], [20, 21, 22, 23], [20, 21, 22]])
 def test_wrong_order_is_found_without_any_noise(sections: list[int]) -> None:
     """Whatever the positions say: those of the sections, or their numbers."""
@@ -205,9 +232,6 @@ def test_displacements_are_the_spacings() -> None:
     assert np.median(error) < 0.05
     local = -np.log(quality) - local_median(-np.log(quality), 15)
     np.testing.assert_allclose(own[16:-16], local[16:-16], atol=0.03)
-    between = loss_between(band)
-    assert np.isnan(between[[0, -1]]).all()
-    np.testing.assert_allclose(between[16:-16], local[16:-16], atol=0.03)
 
 
 def test_weighted_medians_of_rows() -> None:

@@ -101,7 +101,13 @@ def test_faults_are_found_and_named_and_no_position_is_nan(tmp_path):
     assert len(named) == 1 and named[0].startswith("without similarity to any other, constant or ")
     assert any("get no votes; they are left between their neighbours" in line for line in told.lines)
     recorded = json.loads((tmp_path / "z.csv.json").read_text())
-    constant = {"fault_type": "constant", "sections": list(truth["constant"]), "confidence": 1.0, "missing": 0}
+    constant = {
+        "fault_type": "constant",
+        "sections": list(truth["constant"]),
+        "confidence": 1.0,
+        "missing": 0,
+        "at_least": False,
+    }
     assert constant in recorded["faults"] and recorded["schema"] == 2
     assert recorded["parameters"]["max_lag"] == 10 and recorded["parameters"]["outer_iterations"] == 100
     z = read_z_positions(tmp_path / "z.csv")

@@ -164,3 +164,68 @@ def test_weights_of_pairs(tmp_path):
         np.savez(tmp_path / "bad.npz", matrix=changed)
         with pytest.raises(DamagedInputError, match=match):
             read_pair_weights(tmp_path / "bad.npz", 6)
+
+
+def full_strip(strip, beyond):
+    """``[i, MAX_LAG + d]`` of i and i + d, from a half strip."""
+    full = np.full((len(strip), 2 * MAX_LAG + 1), beyond)
+    for d in range(MAX_LAG + 1):
+        full[: len(strip) - d, MAX_LAG + d] = full[d:, MAX_LAG - d] = strip[: len(strip) - d, d]
+    return full
+
+
+@pytest.mark.parametrize("beyond", [0.0, np.nan])
+@pytest.mark.parametrize("suffix", ["npy", "tif"])
+def test_full_strips_are_read_as_half_strips(strip, tmp_path, suffix, beyond):
+    path, values = tmp_path / f"full.{suffix}", full_strip(strip, beyond)
+    np.save(path, values) if suffix == "npy" else tifffile.imwrite(path, values.astype(np.float32))
+    found = read_similarity(path)
+    assert found.is_half_strip and found.max_lag == MAX_LAG
+    np.testing.assert_allclose(found.values, strip, rtol=1e-6)
+
+
+def test_a_full_strip_that_is_not_symmetric_or_not_empty_beyond_the_ends_is_refused(strip, tmp_path):
+    for where in ((4, MAX_LAG + 1), (0, 0), (N - 1, 2 * MAX_LAG)):
+        values = full_strip(strip, np.nan)
+        values[where] = 0.5
+        np.save(tmp_path / "full.npy", values)
+        with pytest.raises(DamagedInputError, match="neither a square matrix nor"):
+            read_similarity(tmp_path / "full.npy")
+
+
+def test_what_may_be_a_full_strip_or_a_half_one_is_refused(tmp_path):
+    """Nothing but NaN and the diagonal of one pair: either may be meant."""
+    values = np.full((5, 3), np.nan)
+    values[2, 1] = 0.5
+    np.save(tmp_path / "s.npy", values)
+    with pytest.raises(DamagedInputError, match="may be a full strip or not"):
+        read_similarity(tmp_path / "s.npy")
+    values = np.full((5, 3), np.nan)
+    np.savez(tmp_path / "s.npz", half_strip=values)
+    assert read_similarity(tmp_path / "s.npz").is_half_strip
+
+
+@pytest.mark.parametrize("reach", [1, 3, 7])
+def test_zeros_beyond_the_band_of_a_matrix_are_no_similarities(tmp_path, reach):
+    distance = np.abs(np.subtract.outer(np.arange(N), np.arange(N)))
+    matrix = np.where(distance > reach, 0.0, np.exp(-distance / 5))
+    matrix[2, 3] = matrix[3, 2] = 0
+    np.savez(tmp_path / "s.npz", matrix=matrix)
+    np.testing.assert_array_equal(
+        read_similarity(tmp_path / "s.npz").values, np.where(distance > reach, np.nan, matrix)
+    )
+
+
+def test_zeros_within_a_matrix_stay(tmp_path):
+    """Of a whole matrix, and of sections that resemble no other."""
+    distance = np.abs(np.subtract.outer(np.arange(N), np.arange(N)))
+    matrix = np.exp(-distance / 5)
+    matrix[4, :4] = matrix[:4, 4] = 0
+    for values in (matrix, np.eye(N)):
+        np.savez(tmp_path / "s.npz", matrix=values)
+        np.testing.assert_array_equal(read_similarity(tmp_path / "s.npz").values, values)
+
+
+def test_zeros_beyond_the_end_of_a_half_strip_are_none(strip, tmp_path):
+    np.savez(tmp_path / "s.npz", half_strip=np.nan_to_num(strip))
+    np.testing.assert_array_equal(read_similarity(tmp_path / "s.npz").values, strip)
