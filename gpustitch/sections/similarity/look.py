@@ -1,0 +1,216 @@
+"""A look at pairs of neighbouring planes: whether they lie on each other, and whether their brightness is even.
+
+What is decided rests on evidence that cannot be chance or tissue:
+
+- A shift is found twice, on two halves of the plane that lie as a chessboard's fields do. Chance gives two that differ.
+- A displacement that differs over the plane is fitted on one half, and must make differences smaller on the other.
+- What is coarse in tissue changes more slowly from plane to plane than what is fine. Coarse brightness that changes at
+  once, or that all planes share while nothing fine is shared, is uneven light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, namespace, to_host
+from gpustitch.model.arrays import Floats
+from gpustitch.sections.similarity.displaced import Displacement, moved
+from gpustitch.sections.similarity.high_pass import less_gaussian
+from gpustitch.sections.similarity.laid import DisplacementFit, peak, texture_of
+
+# Degrees of displacement that are tried: shifts, turns and stretches, warps.
+DEGREES = (0, 1, 3, 5, 8)
+# Pairs looked at, the least that tell anything, and the least side of a plane that does.
+PAIRS, LEAST_PAIRS, LEAST_SIDE = 24, 6, 32
+# How far a plane is from the one that tells how fast what is coarse changes, in planes.
+NEXT = 3
+# A pair is off if both halves say so to half of their mean, which is at least this many pixels.
+_LEAST_OFF_PX, _AGREEMENT = 0.25, 0.5
+# Part of the pairs that are off by chance, at most; and pairs beyond that.
+_BY_CHANCE, _BEYOND = 0.15, 1.0
+# Least part of the differences that a higher degree takes away, and its least multiple of its own error.
+_LEAST_GAIN, _LEAST_SURE = 0.02, 3.0
+# Uneven light: least jump of what is coarse, and least part of what neighbours differ by that it makes.
+_LEAST_JUMP, _LEAST_OF_DIFFERENCE = 0.05, 0.05
+# Least correlation of what is coarse in planes far apart, and the most that what is fine has of it.
+_LEAST_SHARED, _MOST_FINE = 0.5, 0.25
+# Longest side, in Gaussians, of a plane whose coarse part is light rather than tissue; least and greatest reach.
+_SIGMAS, _LEAST_REACH_PX, _PART_OF_SIDE = 16, 8, 8
+
+
+@dataclass(frozen=True)
+class PairLook:
+    """What one pair of neighbours shows.
+
+    Attributes
+    ----------
+    shifts_px
+        float64 (2, 2): shift along rows and columns, found on each half of the plane.
+    gains
+        float64 (degrees,): part of the differences of one half that goes with a displacement found on the other.
+    coarse, fine
+        Correlations with the neighbour, the plane :data:`NEXT` after it, and one far away: (3,). NaN where unknown.
+    coarse_part
+        Part of the plane's variance that is coarse.
+    """
+
+    shifts_px: Floats
+    gains: Floats
+    coarse: Floats
+    fine: Floats
+    coarse_part: float
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What all pairs show.
+
+    Attributes
+    ----------
+    off_px
+        Median distance of neighbours across the plane, in pixels; 0 if that may be chance.
+    degree
+        Degree of the displacement; 0 for shifts.
+    light
+        "changes" if coarse brightness changes from plane to plane, "stays" if planes share it; "" if it is tissue's.
+    is_off
+        Whether neighbours do not lie on each other.
+    """
+
+    is_off: bool = False
+    off_px: float = 0.0
+    degree: int = 0
+    light: str = ""
+
+
+def coarse_px(shape: tuple[int, int]) -> float:
+    """Gaussian, in pixels, beyond which differences of brightness are taken for light, if they behave so."""
+    return max(shape) / _SIGMAS
+
+
+def reach_px(shape: tuple[int, int], off_px: float) -> int:
+    """Greatest shift that is looked for where neighbours are ``off_px`` apart."""
+    most = max(_LEAST_REACH_PX, max(shape) // _PART_OF_SIDE)
+    return int(min(most, max(_LEAST_REACH_PX, np.ceil(6 * off_px))))
+
+
+def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook:
+    """Look at a plane, the next one, the one :data:`NEXT` after it and one far away (None if there is none).
+
+    Planes are float32 (rows, columns), NaN where a pixel is not used, and at least :data:`LEAST_SIDE` pixels long.
+    """
+    shape = (plane.shape[0], plane.shape[1])
+    where = Displacement(shape, max(DEGREES))
+    fit = DisplacementFit(where)
+    reference, used = texture_of(plane)
+    texture, texture_used = texture_of(neighbour)
+    found = where.zeros()
+    found[:, 0] = peak(reference, texture, reach_px(shape, np.inf))
+    for _ in range(2):
+        found += fit.step(_sums(fit, reference, used, texture, texture_used, found), 0)
+    sums = _sums(fit, reference, used, texture, texture_used, found)
+    ny, nx = fit.grid
+    board = (np.add.outer(np.arange(ny) // 2, np.arange(nx) // 2) % 2).ravel()
+    halves = [sums * (board == half) for half in (0, 1)]
+    shifts = np.stack([found[:, 0] + fit.step(half, 0)[:, 0] for half in halves])
+    gains = np.array([_gain(fit, halves, degree) for degree in DEGREES])
+    sigma = coarse_px(shape)
+    coarse, fine = np.full(3, np.nan), np.full(3, np.nan)
+    parts = _parts(plane, sigma)
+    for i, other in enumerate([neighbour, *others]):
+        if other is not None:
+            theirs = _parts(other, sigma)
+            coarse[i] = _correlation(parts[0], theirs[0])
+            if i == 0 and found[:, 0].any():
+                unused = (~namespace(plane).isfinite(theirs[1])).astype(np.float32)
+                values, _ = moved(namespace(plane).nan_to_num(theirs[1]), unused, where, found)
+                theirs = (theirs[0], values)
+            fine[i] = _correlation(parts[1], theirs[1])
+    variances = [float(np.var(_known(part))) for part in parts]
+    return PairLook(shifts, gains, coarse, fine, variances[0] / max(sum(variances), 1e-30))
+
+
+def judged(pairs: list[PairLook]) -> Looked:
+    """What pairs show together; nothing if they are fewer than :data:`LEAST_PAIRS`."""
+    if len(pairs) < LEAST_PAIRS:
+        return Looked()
+    shifts = np.stack([pair.shifts_px for pair in pairs])
+    middle, apart = shifts.mean(axis=1), np.linalg.norm(shifts[:, 0] - shifts[:, 1], axis=1)
+    length = np.linalg.norm(middle, axis=1)
+    agree = (apart < _AGREEMENT * length) & (length > _LEAST_OFF_PX)
+    is_off = bool(np.count_nonzero(agree) > _BY_CHANCE * len(pairs) + _BEYOND)
+    degree = _degree(np.stack([pair.gains for pair in pairs]))
+    off_px = float(np.median(length)) if is_off or degree else 0.0
+    return Looked(is_off or degree > 0, off_px, degree, _light(pairs))
+
+
+def _degree(gains: Floats) -> int:
+    """The degree that gains most, if it gains more than a shift for sure."""
+    best = int(np.argmax(gains.mean(axis=0)))
+    beyond = gains[:, best] - gains[:, 0]
+    error = beyond.std(ddof=1) / np.sqrt(len(beyond))
+    return DEGREES[best] if beyond.mean() > max(_LEAST_GAIN, _LEAST_SURE * error) else 0
+
+
+def _light(pairs: list[PairLook]) -> str:
+    """Whether coarse brightness is light: see :class:`Looked`."""
+    with np.errstate(all="ignore"):
+        coarse, fine = (_medians(np.stack([getattr(pair, name) for pair in pairs])) for name in ("coarse", "fine"))
+    part = float(np.median([pair.coarse_part for pair in pairs]))
+    if np.isfinite(coarse[:2]).all() and np.isfinite(fine[0]):
+        # What is coarse at distance 0 if it changed evenly from there.
+        jump = 1 - coarse[0] - max(0.0, coarse[0] - coarse[1]) / NEXT
+        different = 1 - part * coarse[0] - (1 - part) * fine[0]
+        if jump > _LEAST_JUMP and part * jump > _LEAST_OF_DIFFERENCE * different:
+            return "changes"
+    return "stays" if coarse[2] > _LEAST_SHARED and fine[2] < _MOST_FINE * coarse[2] else ""
+
+
+def _medians(values: Floats) -> Floats:
+    """Medians (3,) of what is known, NaN where too little is."""
+    known = np.isfinite(values).sum(axis=0) >= LEAST_PAIRS
+    return np.array([np.nanmedian(values[:, i]) if known[i] else np.nan for i in range(values.shape[1])])
+
+
+def _sums(
+    fit: DisplacementFit, reference: Array, used: Array, texture: Array, texture_used: Array, at: Floats
+) -> Floats:
+    values, is_used = moved(texture, 1 - texture_used, fit.where, at)
+    return fit.sums(reference, values, used if is_used is None else used * is_used)
+
+
+def _gain(fit: DisplacementFit, halves: list[Floats], degree: int) -> float:
+    """Part of the squared differences that a displacement of a degree takes away where it was not fitted."""
+    gained = total = 0.0
+    for mine, others in zip(halves, halves[::-1], strict=True):
+        y, x = (fit.terms @ fit.step(mine, degree).T).T
+        yy, yx, xx, of_y, of_x, squares = others[:6]
+        gained += float((2 * (of_y * y + of_x * x) - (yy * y**2 + 2 * yx * y * x + xx * x**2)).sum())
+        total += float(squares.sum())
+    return gained / total if total > 0 else 0.0
+
+
+def _parts(plane: Array, sigma_px: float) -> tuple[Array, Array]:
+    """What is coarse and what is fine in a plane."""
+    fine = less_gaussian(plane, sigma_px)
+    return plane - fine, fine
+
+
+def _known(values: Array) -> npt.NDArray[np.float64]:
+    host = to_host(values).astype(np.float64)
+    return host[np.isfinite(host)]  # type: ignore[no-any-return]
+
+
+def _correlation(a: Array, b: Array) -> float:
+    """Pearson's coefficient over pixels that both have; NaN if there is none."""
+    xp = namespace(a)
+    both = xp.isfinite(a) & xp.isfinite(b)
+    left, right = a[both].astype(np.float64), b[both].astype(np.float64)
+    if left.size < 2:
+        return float("nan")
+    left, right = left - left.mean(), right - right.mean()
+    norms = float((left * left).sum()) * float((right * right).sum())
+    return float((left * right).sum()) / norms**0.5 if norms > 0 else float("nan")
