@@ -43,7 +43,8 @@ from gpustitch.sections.positions.stage import check_number
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.banded import BandedCorrelation
 from gpustitch.sections.similarity.blocks import default_block, peak_bytes
-from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan
+from gpustitch.sections.similarity.compared import ComparedPlanes, preparation
+from gpustitch.sections.similarity.options import SimilarityOptions, SimilarityPlan, comparison
 
 # Updates of local positions, which start near their end. They are taken to be within sqrt((1 - w) / w) = 1.2 sections
 # of where they start: windows of little texture do not stray.
@@ -180,7 +181,7 @@ def plan(asked: ZGridOptions) -> ZGridPlan:
         check_apart(
             asked.output, [*plane_files(asked.input), *(path for path in (asked.mask, asked.positions) if path)]
         )
-    images = similarity.plan(similarity.comparison(asked))
+    images = similarity.plan(comparison(asked))
     n = images.planes.shape[0]
     check_number(n)
     given = None if asked.positions is None else read_z_positions(asked.positions)
@@ -230,7 +231,8 @@ def _cut(
     """Blocks of the windows, and what the memory leaves to the whole planes: the largest blocks that fit."""
     n, max_lag, memory = images.planes.shape[0], images.max_lag, asked.memory_bytes
     on_host = not images.device.is_cuda
-    some_excluded = images.planes.dtype.kind == "f"
+    settled = (asked.no_data, asked.high_pass, asked.register)
+    some_excluded = images.planes.dtype.kind == "f" or any(value != "off" for value in settled)
     points = math.prod(windows.grid)
     # Half strips and what joins them, deviations, errors and what looks at them; then matrices of the smoothing.
     fixed = 8 * n * points * (2 * (max_lag + 1) + 24) + 48 * points**2 + min(4 * BATCH_BYTES, 32 * n * points**2)
@@ -264,12 +266,14 @@ def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
     everything = (slice(0, images.shape[0]), slice(0, images.shape[1]))
     parts = [everything, *windows]
     n = images.planes.shape[0]
+    # Points stay where they are: the frame does not follow planes that drift away.
+    planes = ComparedPlanes(images, preparation(images, progress), follows=False)
     progress.start("Similarity", n, "planes")
     try:
         with on(images.device):
-            mask = similarity.mask_to_compare(images)
+            mask = planes.mask
             streams = [_Stream(plan, part, mask) for part in parts]
-        for chunk in similarity.planes_to_compare(images):
+        for chunk in planes:
             deque(ordered_map(partial(_Stream.push, planes=chunk), streams, images.n_workers), 0)
             progress.advance(chunk.shape[0])
         with on(images.device):

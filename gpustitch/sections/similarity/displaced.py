@@ -52,12 +52,13 @@ class Displacement:
     def terms_at(self, rows: Floats, columns: Floats) -> Floats:
         """The terms (rows * columns, terms) at some rows and columns."""
         of_rows, of_columns = self._values(rows, 0)[:, self._rows], self._values(columns, 1)[:, self._columns]
-        return (of_rows[:, None] * of_columns[None]).reshape(-1, len(self.degrees))  # type: ignore[no-any-return]
+        return (of_rows[:, None] * of_columns[None]).reshape(-1, len(self.degrees))
 
     def _values(self, places: Floats, axis: int) -> Floats:
         """Legendre's polynomials (places, degree + 1); a plane reaches from -1 to 1."""
         half = max(self.shape[axis] - 1, 1) / 2
-        return np.polynomial.legendre.legvander(np.asarray(places, np.float64) / half - 1, self.degree)
+        values = np.polynomial.legendre.legvander(np.asarray(places, np.float64) / half - 1, self.degree)
+        return np.asarray(values, np.float64)
 
 
 def moved(plane: Array, unused: Array | None, where: Displacement, coefficients: Floats) -> tuple[Array, Array | None]:
@@ -94,12 +95,13 @@ def shifted(plane: Array, shift: tuple[float, float]) -> Array:
         width[axis] = (before, after)
         padded = namespace(plane).pad(plane, width, mode="edge") if before or after else plane
         n, first = plane.shape[axis], before + whole - (REACH - 1)
-        total = None
+        total: Array | None = None
         for k, weight in enumerate(weights):
             if weight:
                 part = padded[(slice(None),) * axis + (slice(first + k, first + k + n),)]
                 part = part if weight == 1 else part * np.float32(weight)
                 total = part if total is None else total + part
+        assert total is not None
         plane = total
     return plane
 

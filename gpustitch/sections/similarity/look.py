@@ -23,12 +23,14 @@ from gpustitch.sections.similarity.laid import DisplacementFit, peak, texture_of
 
 # Degrees of displacement that are tried: shifts, turns and stretches, warps.
 DEGREES = (0, 1, 3, 5, 8)
+# Pixels of planes as they are looked at; larger ones are made smaller for that.
+LOOK_PIXELS = 1 << 18
 # Pairs looked at, the least that tell anything, and the least side of a plane that does.
 PAIRS, LEAST_PAIRS, LEAST_SIDE = 24, 6, 32
 # How far a plane is from the one that tells how fast what is coarse changes, in planes.
 NEXT = 3
 # A pair is off if both halves say so to half of their mean, which is at least this many pixels.
-_LEAST_OFF_PX, _AGREEMENT = 0.25, 0.5
+_LEAST_OFF_PX, _AGREEMENT = 0.2, 0.5
 # Part of the pairs that are off by chance, at most; and pairs beyond that.
 _BY_CHANCE, _BEYOND = 0.15, 1.0
 # Least part of the differences that a higher degree takes away, and its least multiple of its own error.
@@ -52,7 +54,7 @@ class PairLook:
     gains
         float64 (degrees,): part of the differences of one half that goes with a displacement found on the other.
     coarse, fine
-        Correlations with the neighbour, the plane :data:`NEXT` after it, and one far away: (3,). NaN where unknown.
+        Correlations with the neighbour, the plane :data:`NEXT` after that, and one far away: (3,). NaN where unknown.
     coarse_part
         Part of the plane's variance that is coarse.
     """
@@ -98,7 +100,7 @@ def reach_px(shape: tuple[int, int], off_px: float) -> int:
 
 
 def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook:
-    """Look at a plane, the next one, the one :data:`NEXT` after it and one far away (None if there is none).
+    """Look at a plane, the next one, the one :data:`NEXT` after that and one far away (None if there is none).
 
     Planes are float32 (rows, columns), NaN where a pixel is not used, and at least :data:`LEAST_SIDE` pixels long.
     """
@@ -152,7 +154,8 @@ def _degree(gains: Floats) -> int:
     best = int(np.argmax(gains.mean(axis=0)))
     beyond = gains[:, best] - gains[:, 0]
     error = beyond.std(ddof=1) / np.sqrt(len(beyond))
-    return DEGREES[best] if beyond.mean() > max(_LEAST_GAIN, _LEAST_SURE * error) else 0
+    # Folds and tears displace parts of a few planes; the median does not heed them.
+    return DEGREES[best] if min(np.median(beyond), beyond.mean()) > max(_LEAST_GAIN, _LEAST_SURE * error) else 0
 
 
 def _light(pairs: list[PairLook]) -> str:
@@ -201,7 +204,7 @@ def _parts(plane: Array, sigma_px: float) -> tuple[Array, Array]:
 
 def _known(values: Array) -> npt.NDArray[np.float64]:
     host = to_host(values).astype(np.float64)
-    return host[np.isfinite(host)]  # type: ignore[no-any-return]
+    return host[np.isfinite(host)]
 
 
 def _correlation(a: Array, b: Array) -> float:

@@ -18,7 +18,9 @@ _MOST_ELSEWHERE = 0.25
 
 def pixels_of_value(plane: Array, value: float) -> Array:
     """bool (rows, columns): where a plane has exactly this value."""
-    return plane == plane.dtype.type(value) if _holds(plane.dtype, value) else namespace(plane).zeros(plane.shape, bool)
+    if not _holds(plane.dtype, value):
+        return namespace(plane).zeros(plane.shape, bool)  # type: ignore[no-any-return]
+    return plane == plane.dtype.type(value)
 
 
 def constant_at_edge(plane: Array) -> Array | None:

@@ -27,7 +27,7 @@ from gpustitch.sections.similarity.laid import DisplacementFit, texture_of
 # What is kept of the reference with each plane, and of the displacement that is expected.
 _KEPT = 0.5
 # Pixels that shifts are found on; larger planes are made smaller for that.
-_MOST_PIXELS = 1 << 20
+MOST_PIXELS = 1 << 20
 
 
 class Registration:
@@ -51,7 +51,7 @@ class Registration:
         self, shape: tuple[int, int], reach_px: float, degree: int, max_lag: int, *, follows: bool = True
     ) -> None:
         self._shape, self._reach, self._follows = shape, reach_px, follows
-        self._factor = max(1, math.ceil(math.sqrt(math.prod(shape) / _MOST_PIXELS)))
+        self._factor = max(1, math.ceil(math.sqrt(math.prod(shape) / MOST_PIXELS)))
         small = (shape[0] // self._factor, shape[1] // self._factor)
         self._small, self._large = Displacement(small, degree), Displacement(shape, degree)
         self._fit = DisplacementFit(self._small)
@@ -88,9 +88,10 @@ class Registration:
         """The plane becomes a part of the reference."""
         xp = namespace(values)
         before, before_used = self._reference, self._reference_used
+        assert before is not None and before_used is not None
         now = xp.ones(values.shape, np.float32) if is_used is None else is_used.astype(np.float32)
         part = xp.where(before_used > 0, np.float32(1 - _KEPT), np.float32(1)) * now
-        self._reference = before + part * (values - before)  # type: ignore[operator]
+        self._reference = before + part * (values - before)
         self._reference_used = xp.maximum(before_used, now)
 
     def _followed(self, found: Floats) -> Floats:

@@ -20,7 +20,8 @@ from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.binning import bin_planes
 from gpustitch.sections.similarity.blocks import default_block
 from gpustitch.sections.similarity.file import read_similarity
-from gpustitch.sections.similarity.stage import SimilarityOptions, plan, run
+from gpustitch.sections.similarity.options import SimilarityOptions
+from gpustitch.sections.similarity.stage import plan, run
 from tests.cuda_cpu import shim
 from tests.paths import DATA
 
