@@ -51,8 +51,8 @@ class ZSpacingOptions(SimilarityOptions):
     """What to estimate positions from, and how; ``output`` and ``report`` None write no file.
 
     ``max_lag`` is the range of the estimate too, ``estimate.max_lag`` is not looked at. Without ``start`` positions
-    start at the section numbers. With ``compat``, "auto" is "off" where planes are compared. What z-spacing wrote may be
-    given for ``start`` and ``section_weights``.
+    start at the section numbers. With ``compat`` planes are compared as they are where options say "auto". What
+    z-spacing wrote may be given for ``start`` and ``section_weights``.
     """
 
     input: Path = option(

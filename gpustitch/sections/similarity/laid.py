@@ -51,7 +51,9 @@ class DisplacementFit:
         cell = max(_LEAST_CELL, -(-max(where.shape) // _CELLS))
         self.where, self.cell = where, (min(cell, rows), min(cell, columns))
         self.grid = (rows // self.cell[0], columns // self.cell[1])
-        centers = [(np.arange(n) + 0.5) * side - 0.5 for n, side in zip(self.grid, self.cell, strict=True)]
+        centers = [
+            np.arange(n, dtype=np.float64) * side + (side - 1) / 2 for n, side in zip(self.grid, self.cell, strict=True)
+        ]
         self.terms = where.terms_at(centers[0], centers[1])
 
     def found(

@@ -53,6 +53,8 @@ class PairLook:
         float64 (2, 2): shift along rows and columns, found on each half of the plane.
     gains
         float64 (degrees,): part of the differences of one half that goes with a displacement found on the other.
+    lengths_px
+        float64 (degrees,): RMS of the displacement over the plane.
     coarse, fine
         Correlations with the neighbour, the plane :data:`NEXT` after that, and one far away: (3,). NaN where unknown.
     coarse_part
@@ -61,6 +63,7 @@ class PairLook:
 
     shifts_px: Floats
     gains: Floats
+    lengths_px: Floats
     coarse: Floats
     fine: Floats
     coarse_part: float
@@ -119,6 +122,7 @@ def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook
     halves = [sums * (board == half) for half in (0, 1)]
     shifts = np.stack([found[:, 0] + fit.step(half, 0)[:, 0] for half in halves])
     gains = np.array([_gain(fit, halves, degree) for degree in DEGREES])
+    lengths = [np.hypot(*(found[:, 0] + fit.terms @ fit.step(sums, degree).T).T) for degree in DEGREES]
     sigma = coarse_px(shape)
     coarse, fine = np.full(3, np.nan), np.full(3, np.nan)
     parts = _parts(plane, sigma)
@@ -132,7 +136,14 @@ def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook
                 theirs = (theirs[0], values)
             fine[i] = _correlation(parts[1], theirs[1])
     variances = [float(np.var(_known(part))) for part in parts]
-    return PairLook(shifts, gains, coarse, fine, variances[0] / max(sum(variances), 1e-30))
+    return PairLook(
+        shifts,
+        gains,
+        np.sqrt(np.mean(np.square(lengths), axis=1)),
+        coarse,
+        fine,
+        variances[0] / max(sum(variances), 1e-30),
+    )
 
 
 def judged(pairs: list[PairLook]) -> Looked:
@@ -145,7 +156,8 @@ def judged(pairs: list[PairLook]) -> Looked:
     agree = (apart < _AGREEMENT * length) & (length > _LEAST_OFF_PX)
     is_off = bool(np.count_nonzero(agree) > _BY_CHANCE * len(pairs) + _BEYOND)
     degree = _degree(np.stack([pair.gains for pair in pairs]))
-    off_px = float(np.median(length)) if is_off or degree else 0.0
+    lengths = np.stack([pair.lengths_px for pair in pairs])[:, DEGREES.index(degree)]
+    off_px = float(np.median(lengths)) if is_off or degree else 0.0
     return Looked(is_off or degree > 0, off_px, degree, _light(pairs))
 
 

@@ -20,7 +20,7 @@ def pixels_of_value(plane: Array, value: float) -> Array:
     """bool (rows, columns): where a plane has exactly this value."""
     if not _holds(plane.dtype, value):
         return namespace(plane).zeros(plane.shape, bool)  # type: ignore[no-any-return]
-    return plane == plane.dtype.type(value)
+    return plane == plane.dtype.type(value)  # type: ignore[no-any-return]
 
 
 def constant_at_edge(plane: Array) -> Array | None:
