@@ -91,6 +91,14 @@ class ComparedPlanes:
             mask = (bin_planes(plan.mask[None], plan.factors)[0] > 0).astype(np.uint8)
         return to_device(mask, plan.device)
 
+    def tell(self, progress: Progress) -> None:
+        """Say, once all planes have come, in how many areas were found that hold no picture."""
+        if self.without and self.prepared.no_data == "auto":
+            progress.note(
+                f"areas of one value at the edge of {len(self.without)} of {self._plan.planes.shape[0]} planes: not "
+                "compared (`no_data`)"
+            )
+
     def read(self, start: int, stop: int) -> tuple[npt.NDArray[Any], list[int]]:
         """Planes read and made smaller, NaN where they hold no picture, of a type that is compared; those that do."""
         plan, no_data = self._plan, self.prepared.no_data

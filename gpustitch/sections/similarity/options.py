@@ -90,6 +90,11 @@ class SimilarityOptions:
     device_memory_bytes: int | None = shared.device_memory()
     planes: Planes | None = None
 
+    @property
+    def may_leave_out(self) -> bool:
+        """Whether planes may become float32, and pixels be left out of some of them."""
+        return any(getattr(self, name) != "off" for name in SETTLED_BY_LOOK)
+
     def __post_init__(self) -> None:
         for name in SETTLED_BY_LOOK:
             value = getattr(self, name)

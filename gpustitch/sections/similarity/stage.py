@@ -162,10 +162,7 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
             f"no two of the {n} planes of {plan.planes.name} within {plan.max_lag} have a similarity: "
             f"{len(undefined)} of them are constant or have fewer than two used pixels"
         )
-    if planes.without and options.no_data == "auto":
-        progress.note(
-            f"areas of one value at the edge of {len(planes.without)} of {n} planes: not compared (`no_data`)"
-        )
+    planes.tell(progress)
     absent = plan.planes.absent
     if absent:
         progress.warn(f"without similarity to any other, as no file holds them: planes {ranges_text(absent)}")
@@ -229,15 +226,17 @@ def _cut(
         raise ParameterError(f"`chunk` is a number of planes, at least 1, not {options.chunk}")
     n, read = planes.shape[0], (planes.shape[1], planes.shape[2])
     leaves_out, evens, registers = (value != "off" for value in (options.no_data, options.high_pass, options.register))
-    some_excluded = planes.dtype.kind == "f" or leaves_out or evens or registers
-    is_exact = planes.dtype.name in PIXEL_TYPES and not some_excluded
-    held_bytes, at_work_bytes = plane_bytes(read, planes.dtype, factors, shape, is_exact=is_exact)
+    some_excluded = planes.dtype.kind == "f" or options.may_leave_out
+    is_exact = planes.dtype.name in PIXEL_TYPES
+    read_bytes, at_work_bytes = plane_bytes(read, planes.dtype, factors, shape, is_exact=is_exact)
+    # Where pixels are left out or change, planes become float32.
+    held_bytes = read_bytes + (4 * math.prod(shape) if is_exact and some_excluded and planes.dtype.kind != "f" else 0)
     fixed = 24 * n * (max_lag + 1) + n_workers * at_work_bytes + (0 if mask is None else 4 * mask.nbytes)
     looking = look_bytes(shape, math.prod(read))
     n_looking = max(1, min(n_workers, options.memory_bytes // looking)) if evens or registers else 0
     needed = 0
     best = min(default_block(max_lag), n)
-    for block, chunk, held in sizes_to_try(n, options.chunk, planes.depth, best, n_workers, held_bytes):
+    for block, chunk, held in sizes_to_try(n, options.chunk, planes.depth, best, n_workers, read_bytes):
         ring = 0 if device.is_cuda else peak_bytes(shape, max_lag, block=block, some_excluded=some_excluded)
         own = prepared_bytes(shape, math.prod(read), chunk, no_data=leaves_out, high_pass=evens, register=registers)
         needed = max(fixed + ring + own + held * chunk * held_bytes, n_looking * looking)
