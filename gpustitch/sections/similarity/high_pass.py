@@ -37,9 +37,9 @@ def less_gaussian(plane: Array, sigma_px: float) -> Array:
     n = max(float(weight.sum(dtype=np.float64)), 1.0)
     # About its own mean, so that float32 keeps what differs; a block that is used in part counts as one.
     mean = np.float32(float(xp.where(used, small, np.float32(0)).sum(dtype=np.float64)) / n)
-    low = ndimage.gaussian_filter(xp.where(used, small - mean, np.float32(0)), sigma_px / factor, mode="nearest")
+    low = ndimage.gaussian_filter(xp.where(used, small - mean, np.float32(0)), sigma_px / factor)
     if n < used.size:
-        low /= xp.maximum(ndimage.gaussian_filter(weight, sigma_px / factor, mode="nearest"), _LEAST_WEIGHT)
+        low /= xp.maximum(ndimage.gaussian_filter(weight, sigma_px / factor), _LEAST_WEIGHT)
     if factor > 1:
         rows, columns = (xp.asarray(_between(n, m, factor)) for n, m in zip(plane.shape, small.shape, strict=True))
         low = xp.matmul(xp.matmul(rows, low), columns.T)

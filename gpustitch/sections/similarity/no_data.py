@@ -12,8 +12,9 @@ _VALUES = 4
 _LEAST_OF_EDGE, _LEAST_AT_EDGE = 0.02, 8
 # Least number of pixels of an area, and least part of the plane.
 _LEAST_PIXELS, _LEAST_PART = 16, 0.001
-# Saturated tissue lies everywhere: at most this part of an area's pixels are of the same value elsewhere.
-_MOST_ELSEWHERE = 0.25
+# Saturated tissue lies everywhere: at most this part of an area's pixels lie in other areas of the same value. Above
+# the first part pixels must jump more at the area's border: so many times what neighbours differ by in the picture.
+_FEW_ELSEWHERE, _MOST_ELSEWHERE, _LEAST_JUMP, _LEAST_JUMP_OF_MANY = 0.02, 0.25, 1.0, 1.8
 
 
 def pixels_of_value(plane: Array, value: float) -> Array:
@@ -39,8 +40,8 @@ def constant_at_edge(plane: Array) -> Array | None:
     -----
     Pixels of an area are exactly equal and touch each other along their sides. An area counts from 16 pixels and a
     thousandth of the plane on, if its value takes a fiftieth of the edge. Tissue that is saturated or cut off at 0 may
-    touch the edge too, but it lies elsewhere as well. So a value counts only if at most a quarter as many of its pixels
-    lie in areas that do not count.
+    touch the edge too. But it has areas elsewhere as well, and pixels beside it hardly differ. So a value counts only if
+    its areas elsewhere are small, and if pixels jump at its border: the more of them, the more.
     """
     if min(plane.shape) < 2:
         return None
@@ -62,12 +63,33 @@ def constant_at_edge(plane: Array) -> Array | None:
         counted[np.unique(border)] = True
         counted &= sizes >= max(_LEAST_PIXELS, _LEAST_PART * is_value.size)
         counted[0] = False
-        n_counted = int(sizes[counted].sum())
-        if n_counted == 0 or int(sizes[1:].sum()) - n_counted > _MOST_ELSEWHERE * n_counted:
+        n_counted, n_all = int(sizes[counted].sum()), int(sizes[1:][sizes[1:] >= _LEAST_PIXELS].sum())
+        if n_counted == 0 or n_all - n_counted > _MOST_ELSEWHERE * n_counted:
             continue
         area = xp.asarray(counted)[labels]
+        is_few = n_all - n_counted <= _FEW_ELSEWHERE * n_counted
+        if _jump(plane, area) < (_LEAST_JUMP if is_few else _LEAST_JUMP_OF_MANY):
+            continue
         found = area if found is None else found | area
     return found
+
+
+def _jump(plane: Array, area: Array) -> float:
+    """Mean difference of pixels across the border of an area, in those of unequal neighbours outside it."""
+    across, beside = [0.0, 0], [0.0, 0]
+    xp = namespace(plane)
+    for a, b in (
+        ((slice(1, None),), (slice(None, -1),)),
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+    ):
+        apart = xp.abs(plane[a].astype(np.float32) - plane[b].astype(np.float32))
+        known = xp.isfinite(apart)
+        for total, wanted in ((across, area[a] ^ area[b]), (beside, ~(area[a] | area[b]) & (apart > 0))):
+            total[0] += float(xp.where(known & wanted, apart, np.float32(0)).sum(dtype=np.float64))
+            total[1] += int((known & wanted).sum())
+    if not across[1] or not beside[1]:
+        return np.inf
+    return (across[0] / across[1]) / (beside[0] / beside[1])
 
 
 def _holds(dtype: np.dtype[np.generic], value: float) -> bool:
