@@ -33,8 +33,9 @@ NEXT = 3
 _LEAST_OFF_PX, _AGREEMENT = 0.2, 0.5
 # Part of the pairs that are off by chance, at most; and pairs beyond that.
 _BY_CHANCE, _BEYOND = 0.15, 1.0
-# Least part of the differences that a higher degree takes away, and its least multiple of its own error.
-_LEAST_GAIN, _LEAST_SURE = 0.02, 3.0
+# Least part of the differences that a higher degree takes away, and of the pairs in which it does. By chance it adds
+# some, in nearly all.
+_LEAST_GAIN, _LEAST_GAINING = 0.02, 0.75
 # Uneven light: least jump of what is coarse, and least part of what neighbours differ by that it makes.
 _LEAST_JUMP, _LEAST_OF_DIFFERENCE = 0.05, 0.05
 # Least correlation of what is coarse in planes far apart, and the most that what is fine has of it.
@@ -114,13 +115,15 @@ def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook
     texture, texture_used = texture_of(neighbour)
     found = where.zeros()
     found[:, 0] = peak(reference, texture, reach_px(shape, np.inf))
-    for _ in range(2):
-        found += fit.step(_sums(fit, reference, used, texture, texture_used, found), 0)
-    sums = _sums(fit, reference, used, texture, texture_used, found)
     ny, nx = fit.grid
     board = (np.add.outer(np.arange(ny) // 2, np.arange(nx) // 2) % 2).ravel()
+    sums = _sums(fit, reference, used, texture, texture_used, found)
+    # Each half goes on alone from whole pixels: where both went together they would agree.
+    shifts = np.stack([found[:, 0] + fit.step(sums * (board == half), 0)[:, 0] for half in (0, 1)])
+    for _ in range(2):
+        found += fit.step(sums, 0)
+        sums = _sums(fit, reference, used, texture, texture_used, found)
     halves = [sums * (board == half) for half in (0, 1)]
-    shifts = np.stack([found[:, 0] + fit.step(half, 0)[:, 0] for half in halves])
     gains = np.array([_gain(fit, halves, degree) for degree in DEGREES])
     lengths = [np.hypot(*(found[:, 0] + fit.terms @ fit.step(sums, degree).T).T) for degree in DEGREES]
     sigma = coarse_px(shape)
@@ -129,12 +132,9 @@ def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook
     for i, other in enumerate([neighbour, *others]):
         if other is not None:
             theirs = _parts(other, sigma)
-            coarse[i] = _correlation(parts[0], theirs[0])
-            if i == 0 and found[:, 0].any():
-                unused = (~namespace(plane).isfinite(theirs[1])).astype(np.float32)
-                values, _ = moved(namespace(plane).nan_to_num(theirs[1]), unused, where, found)
-                theirs = (theirs[0], values)
-            fine[i] = _correlation(parts[1], theirs[1])
+            if i == 0:
+                theirs = (_moved(theirs[0], where, found), _moved(theirs[1], where, found))
+            coarse[i], fine[i] = (_correlation(*both) for both in zip(parts, theirs, strict=True))
     variances = [float(np.var(_known(part))) for part in parts]
     return PairLook(
         shifts,
@@ -165,9 +165,9 @@ def _degree(gains: Floats) -> int:
     """The degree that gains most, if it gains more than a shift for sure."""
     best = int(np.argmax(gains.mean(axis=0)))
     beyond = gains[:, best] - gains[:, 0]
-    error = beyond.std(ddof=1) / np.sqrt(len(beyond))
     # Folds and tears displace parts of a few planes; the median does not heed them.
-    return DEGREES[best] if min(np.median(beyond), beyond.mean()) > max(_LEAST_GAIN, _LEAST_SURE * error) else 0
+    is_sure = np.count_nonzero(beyond > 0) >= _LEAST_GAINING * len(beyond)
+    return DEGREES[best] if is_sure and np.median(beyond) > _LEAST_GAIN else 0
 
 
 def _light(pairs: list[PairLook]) -> str:
@@ -212,6 +212,14 @@ def _parts(plane: Array, sigma_px: float) -> tuple[Array, Array]:
     """What is coarse and what is fine in a plane."""
     fine = less_gaussian(plane, sigma_px)
     return plane - fine, fine
+
+
+def _moved(plane: Array, where: Displacement, at: Floats) -> Array:
+    """A plane at displaced places, NaN where it is not used."""
+    xp = namespace(plane)
+    unused = ~xp.isfinite(plane)
+    values, used = moved(xp.where(unused, np.float32(0), plane), unused.astype(np.float32), where, at)
+    return values if used is None else xp.where(used, values, np.float32(np.nan))
 
 
 def _known(values: Array) -> npt.NDArray[np.float64]:

@@ -40,8 +40,9 @@ def constant_at_edge(plane: Array) -> Array | None:
     -----
     Pixels of an area are exactly equal and touch each other along their sides. An area counts from 16 pixels and a
     thousandth of the plane on, if its value takes a fiftieth of the edge. Tissue that is saturated or cut off at 0 may
-    touch the edge too. But it has areas elsewhere as well, and pixels beside it hardly differ. So a value counts only if
-    its areas elsewhere are small, and if pixels jump at its border: the more of them, the more.
+    touch the edge too. But it has areas elsewhere as well, and pixels beside it hardly differ. So a value counts only
+    if its areas elsewhere are small, and if pixels jump at its border: the more of them, the more. Planes of which
+    three quarters are saturated may be taken wrongly.
     """
     if min(plane.shape) < 2:
         return None

@@ -16,7 +16,7 @@ def test_whole_shifts_take_pixels_as_they_are(shift):
     rows, columns = (np.clip(np.arange(n) + s, 0, n - 1) for n, s in zip(plane.shape, shift, strict=True))
     np.testing.assert_array_equal(shifted(plane, shift), plane[rows[:, None], columns])
     where = Displacement(plane.shape, 0)
-    values, used = moved(plane, None, where, np.array(shift, float)[:, None])
+    _values, used = moved(plane, None, where, np.array(shift, float)[:, None])
     inside = [(np.arange(n) + s >= 0) & (np.arange(n) + s < n) for n, s in zip(plane.shape, shift, strict=True)]
     expected = inside[0][:, None] & inside[1]
     np.testing.assert_array_equal(np.ones(plane.shape, bool) if used is None else used, expected)
