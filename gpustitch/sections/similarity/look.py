@@ -135,7 +135,7 @@ def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook
             if i == 0:
                 theirs = (_moved(theirs[0], where, found), _moved(theirs[1], where, found))
             coarse[i], fine[i] = (_correlation(*both) for both in zip(parts, theirs, strict=True))
-    variances = [float(np.var(_known(part))) for part in parts]
+    variances = [float(np.var(known)) if (known := _known(part)).size else 0.0 for part in parts]
     return PairLook(
         shifts,
         gains,
