@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,19 @@ def test_runs_on_a_device(still):
     with shim.installed():
         found, _ = compared(planes, **asked, device=Device(0, "cuda:0: emulated", 1 << 30))
     np.testing.assert_allclose(found.half_strip, expected.half_strip, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"register": 8.0}, {"high_pass": 5.0}, {"high_pass": 20.0}, {"no_data": "auto"}, {"register": "auto"}]
+)
+def test_what_is_foretold_is_not_exceeded(asked):
+    rng = np.random.default_rng(0)
+    planes = rng.integers(1, 200, (20, 300, 400), np.uint8)
+    planes[:, :9] = 0
+    given = {**OFF, **asked, "chunk": 4, "n_workers": 2, "max_lag": 3, "device": "cpu"}
+    made = plan(SimilarityOptions(Path("given"), planes=ArrayPlanes(planes), **given))
+    tracemalloc.start()
+    run(made)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.2 * made.peak_bytes < peak <= made.peak_bytes
