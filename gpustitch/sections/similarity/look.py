@@ -39,7 +39,8 @@ _LEAST_GAIN, _LEAST_GAINING = 0.02, 0.75
 # Uneven light: least jump of what is coarse, and least part of what neighbours differ by that it makes.
 _LEAST_JUMP, _LEAST_OF_DIFFERENCE = 0.05, 0.05
 # Least correlation of what is coarse in planes far apart, and the most that what is fine has of it.
-_LEAST_SHARED, _MOST_FINE = 0.5, 0.25
+# And the least part of a plane that it is.
+_LEAST_SHARED, _MOST_FINE, _LEAST_PART = 0.5, 0.25, 0.03
 # Longest side, in Gaussians, of a plane whose coarse part is light rather than tissue; least and greatest reach.
 _SIGMAS, _LEAST_REACH_PX, _PART_OF_SIDE = 16, 8, 8
 
@@ -132,8 +133,9 @@ def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook
     for i, other in enumerate([neighbour, *others]):
         if other is not None:
             theirs = _parts(other, sigma)
-            if i == 0:
-                theirs = (_moved(theirs[0], where, found), _moved(theirs[1], where, found))
+            if i != 1:
+                at = found if i == 0 else _whole_shift(reference, other, where)
+                theirs = (_moved(theirs[0], where, at), _moved(theirs[1], where, at))
             coarse[i], fine[i] = (_correlation(*both) for both in zip(parts, theirs, strict=True))
     variances = [float(np.var(known)) if (known := _known(part)).size else 0.0 for part in parts]
     return PairLook(
@@ -181,7 +183,8 @@ def _light(pairs: list[PairLook]) -> str:
         different = 1 - part * coarse[0] - (1 - part) * fine[0]
         if jump > _LEAST_JUMP and part * jump > _LEAST_OF_DIFFERENCE * different:
             return "changes"
-    return "stays" if coarse[2] > _LEAST_SHARED and fine[2] < _MOST_FINE * coarse[2] else ""
+    is_shared = coarse[2] > _LEAST_SHARED and fine[2] < _MOST_FINE * coarse[2] and part * coarse[2] > _LEAST_PART
+    return "stays" if is_shared else ""
 
 
 def _medians(values: Floats) -> Floats:
@@ -212,6 +215,13 @@ def _parts(plane: Array, sigma_px: float) -> tuple[Array, Array]:
     """What is coarse and what is fine in a plane."""
     fine = less_gaussian(plane, sigma_px)
     return plane - fine, fine
+
+
+def _whole_shift(reference: Array, other: Array, where: Displacement) -> Floats:
+    """Where a plane lies on a texture, in whole pixels; no shift if that may be chance."""
+    at = where.zeros()
+    at[:, 0] = peak(reference, texture_of(other)[0], reach_px(where.shape, np.inf))
+    return at
 
 
 def _moved(plane: Array, where: Displacement, at: Floats) -> Array:

@@ -137,7 +137,9 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
             "several times; more `memory_bytes` helps"
         )
     strips: list[Floats] = []
-    planes = ComparedPlanes(plan, preparation(plan, progress))
+    prepared = preparation(plan, progress)
+    plan = _cut_again(plan, prepared)
+    planes = ComparedPlanes(plan, prepared)
     progress.start("Similarity", n, "planes")
     try:
         with on(plan.device):
@@ -248,6 +250,18 @@ def _cut(
         f"more than the {options.memory_bytes / 2**20:.4g} kept for it; pass `memory_bytes` "
         f"{math.ceil(needed / 2**30)}G, `scale` 0.5 or a smaller `max_lag` or `chunk`"
     )
+
+
+def _cut_again(plan: SimilarityPlan, prepared: Preparation) -> SimilarityPlan:
+    """The plan with the memory that nothing needs given to larger blocks, once it is known what is done to planes."""
+    options = replace(
+        plan.options,
+        memory_bytes=plan.peak_bytes,
+        high_pass=prepared.high_pass_px or "off",
+        register=prepared.register_px or "off",
+    )
+    given = (plan.device, plan.planes, plan.mask, plan.max_lag, plan.factors, plan.shape, plan.n_workers)
+    return replace(_cut(options, *given), options=plan.options, inputs=plan.inputs)
 
 
 def _provenance(plan: SimilarityPlan) -> dict[str, object]:

@@ -178,7 +178,8 @@ def test_no_more_memory_is_held_than_planned(tmp_path):
     rng = np.random.default_rng(0)
     for dtype, scale in (("uint16", 1.0), ("float32", 1.0), ("float64", 0.5), ("uint16", 0.5)):
         source = ArrayPlanes(rng.integers(0, 999, (80, 128, 160)).astype(dtype))
-        made = plan(SimilarityOptions(input=tmp_path, planes=source, max_lag=8, scale=(scale, scale), chunk=8))
+        asked = {"max_lag": 8, "scale": (scale, scale), "chunk": 8, **AS_THEY_ARE}  # else: test_compared.py
+        made = plan(SimilarityOptions(input=tmp_path, planes=source, **asked))
         tracemalloc.start()
         run(made)
         peak = tracemalloc.get_traced_memory()[1]
