@@ -90,6 +90,20 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip().replace(" ", "-") for name in text.split(",") if name.strip())
 
 
+def _auto_or_number(text: str) -> str | float:
+    word = text.strip().lower()
+    if word in ("auto", "off"):
+        return word
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _text_or_number(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 TEXTS: Mapping[str, Text] = {
     "bytes": Text(parsed_bytes, bytes_text, "BYTES", "a number of bytes such as 20G or 512M"),
     "xyz": Text(_numbers(int, 3), _joined, "X,Y,Z", "3 whole numbers separated by commas"),
@@ -114,6 +128,12 @@ TEXTS: Mapping[str, Text] = {
         lambda values: ",".join(f"{value:g}" for value in values),
         "N,N",
         "numbers separated by commas",
+    ),
+    "auto or number": Text(
+        _auto_or_number,
+        lambda value: value if isinstance(value, str) else f"{value:g}",
+        "auto|off|NUMBER",
+        "auto, off or a number",
     ),
     "names": Text(_names, ",".join, "NAMES", "names separated by commas"),
 }

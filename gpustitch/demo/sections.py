@@ -27,7 +27,7 @@ from gpustitch.sections.positions.stage import ZSpacingOptions, ZSpacingResult
 from gpustitch.sections.render import stage as z_render
 from gpustitch.sections.render.stage import RenderOptions
 from gpustitch.sections.similarity import stage as similarity
-from gpustitch.sections.similarity.stage import SimilarityOptions
+from gpustitch.sections.similarity.options import SimilarityOptions
 
 SERIES, SECTIONS, TRUTH = "series", "sections.tif", "truth.json"
 SIMILARITY, POSITIONS, PICTURE, VOLUME, REPORT = "similarity.npz", "z.csv", "z.png", "volume", "report.json"

@@ -47,6 +47,9 @@ def test_bytes_are_written_as_they_are_read(number):
         ("counts xy", "16", (16, 16)),
         ("counts xy", "16,8", (8, 16)),
         ("rising", "30,40.5,0", (30.0, 40.5, 0.0)),
+        ("auto or number", "auto", "auto"),
+        ("auto or number", "off", "off"),
+        ("auto or number", "2.5", 2.5),
         ("names", "a, image type ,", ("a", "image-type")),
     ],
 )

@@ -37,7 +37,7 @@ from gpustitch.sections.positions.stage import ZSpacingOptions
 from gpustitch.sections.render import stage as render
 from gpustitch.sections.render.stage import RenderOptions
 from gpustitch.sections.similarity import stage as similarity
-from gpustitch.sections.similarity.stage import SimilarityOptions
+from gpustitch.sections.similarity.options import SimilarityOptions
 from gpustitch.slices.volume import stage as volume
 from gpustitch.slices.volume.stage import ResampleOptions
 from tests.e2e.commands import succeed

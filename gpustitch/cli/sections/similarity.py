@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gpustitch.cli.build import command_of
 from gpustitch.cli.terminal import TerminalProgress
-from gpustitch.sections.similarity.stage import SimilarityOptions, plan, run
+from gpustitch.sections.similarity.options import SimilarityOptions
+from gpustitch.sections.similarity.stage import plan, run
 
 
 @command_of

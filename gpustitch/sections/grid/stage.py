@@ -1,7 +1,7 @@
 """Positions of the sections of a series that differ over each section, from their images.
 
-The planes are read once. As they come, the whole planes and the windows around the points of a grid are compared with
-their neighbours; then positions are estimated from the whole planes, at each point, and made one.
+The planes are read once, but for a look at some. The whole planes and the windows around the points of a grid are
+compared as they come; then positions are estimated from the whole planes, at each point, and made one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpustitch.array import Array, namespace, on
+from gpustitch.array import on
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output
 from gpustitch.io.planes.opening import plane_files
@@ -36,14 +36,15 @@ from gpustitch.sections.grid.points import (
     grid_windows,
     local_estimate,
 )
+from gpustitch.sections.grid.stream import WindowStream
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.file import ZPositions, read_z_positions
 from gpustitch.sections.positions.stage import check_number
 from gpustitch.sections.similarity import stage as similarity
-from gpustitch.sections.similarity.banded import BandedCorrelation
 from gpustitch.sections.similarity.blocks import default_block, peak_bytes
-from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan
+from gpustitch.sections.similarity.compared import ComparedPlanes, preparation
+from gpustitch.sections.similarity.options import SimilarityOptions, SimilarityPlan, comparison
 
 # Updates of local positions, which start near their end. They are taken to be within sqrt((1 - w) / w) = 1.2 sections
 # of where they start: windows of little texture do not stray.
@@ -70,7 +71,7 @@ class ZGridOptions(SimilarityOptions):
         is_argument=True,
         is_needed=True,
         metavar="OUT",
-        help="File to write, .npz: positions and uncertainty (n, gy, gx).",
+        help="File to write, .npz: positions, uncertainty (n, gy, gx).",
     )
     max_lag: int | None = option(
         None, flag="--range", help="Greatest distance of sections compared.", shown="10, or what there is"
@@ -103,8 +104,8 @@ class ZGridOptions(SimilarityOptions):
 class ZGridPlan:
     """Checked work.
 
-    ``windows`` are those of planes as they are compared, ``block`` the planes of a window correlated at once.
-    ``positions`` are the global ones if they are given, ``peak_bytes`` is the most host memory that is held.
+    ``windows`` are of planes as they are compared, ``block`` is the planes of a window correlated at once,
+    ``positions`` are the global ones if given, ``peak_bytes`` is the most host memory that is held.
     """
 
     asked: ZGridOptions
@@ -180,7 +181,7 @@ def plan(asked: ZGridOptions) -> ZGridPlan:
         check_apart(
             asked.output, [*plane_files(asked.input), *(path for path in (asked.mask, asked.positions) if path)]
         )
-    images = similarity.plan(similarity.comparison(asked))
+    images = similarity.plan(comparison(asked))
     n = images.planes.shape[0]
     check_number(n)
     given = None if asked.positions is None else read_z_positions(asked.positions)
@@ -230,7 +231,7 @@ def _cut(
     """Blocks of the windows, and what the memory leaves to the whole planes: the largest blocks that fit."""
     n, max_lag, memory = images.planes.shape[0], images.max_lag, asked.memory_bytes
     on_host = not images.device.is_cuda
-    some_excluded = images.planes.dtype.kind == "f"
+    some_excluded = images.planes.dtype.kind == "f" or asked.may_leave_out
     points = math.prod(windows.grid)
     # Half strips and what joins them, deviations, errors and what looks at them; then matrices of the smoothing.
     fixed = 8 * n * points * (2 * (max_lag + 1) + 24) + 48 * points**2 + min(4 * BATCH_BYTES, 32 * n * points**2)
@@ -264,18 +265,21 @@ def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
     everything = (slice(0, images.shape[0]), slice(0, images.shape[1]))
     parts = [everything, *windows]
     n = images.planes.shape[0]
+    # Points stay where they are: the frame does not follow planes that drift away.
+    planes = ComparedPlanes(images, preparation(images, progress), follows=False)
     progress.start("Similarity", n, "planes")
     try:
         with on(images.device):
-            mask = similarity.mask_to_compare(images)
-            streams = [_Stream(plan, part, mask) for part in parts]
-        for chunk in similarity.planes_to_compare(images):
-            deque(ordered_map(partial(_Stream.push, planes=chunk), streams, images.n_workers), 0)
+            mask = planes.mask
+            streams = [WindowStream(images, part, plan.block, mask) for part in parts]
+        for chunk in planes:
+            deque(ordered_map(partial(WindowStream.push, planes=chunk), streams, images.n_workers), 0)
             progress.advance(chunk.shape[0])
         with on(images.device):
             found = [stream.finish() for stream in streams]
     finally:
         progress.finish()
+    planes.tell(progress)
     if plan.positions is None and not np.isfinite(found[0][:, 1:]).any():
         raise DamagedInputError(
             f"no two of the {n} planes of {images.planes.name} within {images.max_lag} have a similarity: they are "
@@ -283,34 +287,6 @@ def _strips(plan: ZGridPlan, progress: Progress) -> tuple[Floats, list[Floats]]:
         )
     rest = iter(found[1:])
     return found[0], [found[0] if plan.windows.is_whole(w) else next(rest) for w in plan.windows.windows]
-
-
-class _Stream:
-    """The similarities of one window of the planes."""
-
-    def __init__(self, plan: ZGridPlan, window: tuple[slice, slice], mask: Array | None) -> None:
-        rows, columns = window
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
-        self._window = (slice(None), rows, columns)
-        self._is_whole = plan.windows.is_whole(window)
-        self._device = plan.images.device
-        self._correlation = BandedCorrelation(
-            shape,
-            plan.images.max_lag,
-            mask=None if mask is None else namespace(mask).ascontiguousarray(mask[window]),
-            block=plan.images.block if self._is_whole else plan.block,
-        )
-        self._strips: list[Floats] = []
-
-    def push(self, planes: Array) -> None:
-        """Compare the window of some planes."""
-        with on(self._device):
-            own = planes if self._is_whole else namespace(planes).ascontiguousarray(planes[self._window])
-            self._strips.append(self._correlation.push(own))
-
-    def finish(self) -> Floats:
-        """The half strip (n, max_lag + 1)."""
-        return np.concatenate([*self._strips, self._correlation.finish()])
 
 
 def _local(plan: ZGridPlan, positions: Floats, strips: list[Floats], progress: Progress) -> GridPositions:

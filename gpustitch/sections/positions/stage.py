@@ -37,7 +37,13 @@ from gpustitch.sections.similarity.file import (
     read_pair_weights,
     read_similarity,
 )
-from gpustitch.sections.similarity.stage import SimilarityOptions, SimilarityPlan, checked_max_lag
+from gpustitch.sections.similarity.options import (
+    SETTLED_BY_LOOK,
+    SimilarityOptions,
+    SimilarityPlan,
+    comparison,
+)
+from gpustitch.sections.similarity.stage import checked_max_lag
 
 _LEAST_SECTIONS = 3
 # Pixels along the longer side of planes whose pairs tell an order.
@@ -52,7 +58,8 @@ class ZSpacingOptions(SimilarityOptions):
     """What to estimate positions from, and how; ``output`` and ``report`` None write no file.
 
     ``max_lag`` is the range of the estimate too, ``estimate.max_lag`` is not looked at. Without ``start`` positions
-    start at the section numbers. What z-spacing wrote may be given for ``start`` and ``section_weights``.
+    start at the section numbers. With ``compat`` planes are compared as they are where options say "auto". What
+    z-spacing wrote may be given for ``start`` and ``section_weights``.
     """
 
     input: Path = option(
@@ -192,7 +199,9 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
         estimate = replace(estimate, max_lag=max_lag)
         strip = _strip_in(given, max_lag, path)
         return ZSpacingPlan(asked, device, n_workers, estimate, None, strip, given.repaired, *prior, inputs)
-    images = replace(similarity.plan(similarity.comparison(asked, device=device)), inputs=Inputs())  # told once
+    # Fiji's plugin compares planes as they are.
+    off = {name: "off" for name in SETTLED_BY_LOOK if asked.estimate.compat and getattr(asked, name) == "auto"}
+    images = replace(similarity.plan(comparison(asked, device=device, **off)), inputs=Inputs())  # told once
     prior = _prior(asked, images.planes.shape[0])
     estimate = replace(estimate, max_lag=images.max_lag)
     return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), *prior, inputs)
@@ -208,7 +217,7 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
     DamagedInputError, OutputError, DeviceError
         If the input cannot be read, an output cannot be written, or the device fails.
     """
-    half_strip = _half_strip(plan, progress)
+    half_strip, compared = _half_strip(plan, progress)
     order = _reordered(plan, half_strip, progress)
     if order is None:
         result = _estimate(plan, half_strip, progress)
@@ -227,7 +236,7 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
         if plan.asked.report is not None:
             partial = stack.enter_context(atomic_file(plan.asked.report, overwrite=plan.asked.overwrite))
             draw_report(partial, half_strip, result, faults, plan.asked.report.suffix.lower()[1:])
-        _write(plan, found, plan.inputs.tell(progress))
+        _write(plan, found, {**compared, **plan.inputs.tell(progress)})
     return found
 
 
@@ -309,19 +318,20 @@ def _strip_in(given: SimilarityFile, max_lag: int, path: Path) -> Floats:
     return strip
 
 
-def _half_strip(plan: ZSpacingPlan, progress: Progress) -> Floats:
-    """The similarities, compared now or read before; what is odd about those of a file is told."""
+def _half_strip(plan: ZSpacingPlan, progress: Progress) -> tuple[Floats, dict[str, object]]:
+    """The similarities, compared now or read before; how, for the record. What is odd about those of a file is told."""
     if plan.images is not None:
-        return similarity.run(plan.images, progress).half_strip
+        found = similarity.run(plan.images, progress)
+        return found.half_strip, found.record
     assert plan.half_strip is not None
     asked = plan.asked
-    if asked.mask is not None or asked.scale != (1.0, 1.0):
-        progress.warn(f"{asked.input} holds similarities, not images: `mask` and `scale` change nothing")
+    if idle := asked.of_images:
+        progress.warn(f"{asked.input} holds similarities, not images: {' and '.join(idle)} change nothing")
     if plan.repaired:
         progress.warn(f"similarity to itself was NaN and is taken as 1: sections {listed(plan.repaired)}")
     if undefined := undefined_planes(plan.half_strip):
         progress.warn(f"without similarity to any other: sections {listed(undefined)}")
-    return plan.half_strip
+    return plan.half_strip, {}
 
 
 def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> Estimate:
@@ -361,12 +371,12 @@ def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
         raise AlignmentError(f"{' and '.join(map(str, given))}: no pair of sections has a weight above 0")
 
 
-def _write(plan: ZSpacingPlan, found: ZSpacingResult, changed: dict[str, list[str]]) -> None:
+def _write(plan: ZSpacingPlan, found: ZSpacingResult, more: dict[str, object]) -> None:
     """Write the positions and, beside them, where they come from, if a file was asked for."""
     asked = plan.asked
     if asked.output is not None:
         # The record gets its name last: no other run writes the two meanwhile.
-        with new_record(asked.output, _record(plan, found) | changed, found.faults, overwrite=asked.overwrite):
+        with new_record(asked.output, _record(plan, found) | more, found.faults, overwrite=asked.overwrite):
             write_z_positions(asked.output, found.z, overwrite=asked.overwrite)
 
 

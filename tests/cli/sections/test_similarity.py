@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -12,6 +14,7 @@ from gpustitch.sections.similarity.bands import full_matrix
 from gpustitch.sections.similarity.binning import bin_planes
 from gpustitch.sections.similarity.file import read_similarity
 from tests.e2e.commands import fail, succeed
+from tests.sections.similarity.drawn_series import bordered, jittered, series
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,9 @@ def test_an_output_is_replaced_only_when_asked(stack, tmp_path):
     ("arguments", "code", "said"),
     [
         (("--range", 20), 3, "--range is 20; of 20 planes it is 1 to 19"),
+        (("--register", "yes"), 3, "--register takes auto, off or a number, not 'yes'"),
+        (("--register", "0.5"), 3, "--register is 0.5, but it must be at least 1"),
+        (("--high-pass", "nan"), 3, "--high-pass takes auto, off or a number"),
         (("--scale", "half"), 3, "--scale takes a number"),
         (("--scale", "1,2,3"), 3, "--scale takes a number"),
         (("--scale", "0.3"), 3, "--scale is"),
@@ -70,3 +76,20 @@ def test_each_refusal_has_its_exit_code(stack, tmp_path, arguments, code, said):
 
 def test_help_shows_an_example():
     assert "Example: gpustitch similarity" in succeed("similarity", "--help")
+
+
+def test_planes_are_prepared_as_asked_for(tmp_path):
+    planes = bordered(jittered(series(5, 16)[0], 1, 1.0), 1, 9, value=0.0)
+    tifffile.imwrite(tmp_path / "s.tif", planes, photometric="minisblack")
+    said = succeed("similarity", tmp_path / "s.tif", tmp_path / "s.npz", "--range", 3, "--device", "cpu")
+    assert "compared in register" in said and "(--register)" in said
+    assert "areas of one value at the edge of 16 of 16 planes: not compared (--no-data)" in said
+    off = ("--register", "OFF", "--no-data", "off", "--high-pass", "off")
+    said = succeed("similarity", tmp_path / "s.tif", tmp_path / "off.npz", "--range", 3, "--device", "cpu", *off)
+    assert "register" not in said
+    np.testing.assert_allclose(read_similarity(tmp_path / "off.npz").values, banded_correlation(planes, 3), atol=1e-6)
+    numbers = ("--register", 5, "--no-data", "0", "--high-pass", 6.5)
+    succeed("similarity", tmp_path / "s.tif", tmp_path / "n.npz", "--range", 3, "--device", "cpu", *numbers)
+    with np.load(tmp_path / "n.npz") as archive:
+        done = json.loads(str(archive["provenance"]))["compared"]
+    assert (done["register_px"], done["no_data"], done["high_pass_px"]) == (5, 0, 6.5)

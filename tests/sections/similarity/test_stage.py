@@ -20,11 +20,13 @@ from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.binning import bin_planes
 from gpustitch.sections.similarity.blocks import default_block
 from gpustitch.sections.similarity.file import read_similarity
-from gpustitch.sections.similarity.stage import SimilarityOptions, plan, run
+from gpustitch.sections.similarity.options import SimilarityOptions
+from gpustitch.sections.similarity.stage import plan, run
 from tests.cuda_cpu import shim
 from tests.paths import DATA
 
 N = 40
+AS_THEY_ARE = {"register": "off", "no_data": "off", "high_pass": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_is_the_operation_however_the_stack_is_read(stack, planes, changed):
 def test_volumes_and_camera_files_are_stacks_too(name):
     path = DATA / name
     source = open_planes(path)
-    found = run(plan(SimilarityOptions(input=path, max_lag=2)))
+    found = run(plan(SimilarityOptions(input=path, max_lag=2, **AS_THEY_ARE)))
     np.testing.assert_allclose(found.half_strip, banded_correlation(source.read(0, source.shape[0]), 2), atol=1e-6)
 
 
@@ -176,7 +178,8 @@ def test_no_more_memory_is_held_than_planned(tmp_path):
     rng = np.random.default_rng(0)
     for dtype, scale in (("uint16", 1.0), ("float32", 1.0), ("float64", 0.5), ("uint16", 0.5)):
         source = ArrayPlanes(rng.integers(0, 999, (80, 128, 160)).astype(dtype))
-        made = plan(SimilarityOptions(input=tmp_path, planes=source, max_lag=8, scale=(scale, scale), chunk=8))
+        asked = {"max_lag": 8, "scale": (scale, scale), "chunk": 8, **AS_THEY_ARE}  # else: test_compared.py
+        made = plan(SimilarityOptions(input=tmp_path, planes=source, **asked))
         tracemalloc.start()
         run(made)
         peak = tracemalloc.get_traced_memory()[1]
@@ -202,7 +205,7 @@ def test_planes_stored_together_are_read_together(tmp_path):
     source.depth = 24
     chunk = plan(SimilarityOptions(input=tmp_path, planes=source)).chunk
     assert chunk % 24 == 0 and default_block(10) <= chunk < default_block(10) + 24
-    little = plan(SimilarityOptions(input=tmp_path, planes=source, memory_bytes=36 << 20))
+    little = plan(SimilarityOptions(input=tmp_path, planes=source, memory_bytes=36 << 20, **AS_THEY_ARE))
     assert little.chunk < 24
     told = Told()
     with pytest.raises(DamagedInputError):

@@ -1,0 +1,136 @@
+"""What is done to planes before they are compared, and what a look at some of them says must be done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, namespace
+from gpustitch.sections.similarity.high_pass import less_gaussian
+from gpustitch.sections.similarity.look import LOOK_PIXELS, Looked, coarse_px, reach_px
+from gpustitch.sections.similarity.no_data import constant_at_edge, pixels_of_value
+from gpustitch.sections.similarity.register import MOST_PIXELS
+
+# Float32 planes held at a time: by the registration, of the size that shifts are found on and of its own; by the high
+# pass; by a look.
+_SMALL_HELD, _LARGE_HELD, _EVEN_HELD, _LOOK_HELD = 30, 10, 6, 36
+# Bytes a pixel of what finds areas of one value, and of the planes that are read for a look.
+_FOUND_BYTES, _LOOK_READ = 16, 80
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to planes, in this order.
+
+    Attributes
+    ----------
+    no_data
+        Value of pixels that are not compared; "auto" for areas of one value that touch the edge, "off" for none.
+    high_pass_px
+        Gaussian whose mean is taken away, in pixels; 0 for none.
+    register_px
+        Greatest shift between planes that is made good, in pixels; 0 for none.
+    degree
+        Degree of the displacement that is made good: 0 for shifts alone.
+    """
+
+    no_data: str | float = "off"
+    high_pass_px: float = 0.0
+    register_px: float = 0.0
+    degree: int = 0
+
+    @property
+    def computes(self) -> bool:
+        """Whether pixels get other values or places, rather than are left out."""
+        return bool(self.high_pass_px or self.register_px)
+
+
+def is_looked_for(register: str | float, high_pass: str | float) -> bool:
+    """Whether a look at some planes is needed: to decide, or to tell what sort of displacement there is."""
+    return register != "off" or high_pass == "auto"
+
+
+def settled_preparation(
+    shape: tuple[int, int], no_data: str | float, high_pass: str | float, register: str | float, found: Looked
+) -> Preparation:
+    """What was asked for, or what is needed by what was found, of planes of a shape."""
+    sigma = 0.0 if isinstance(high_pass, str) else float(high_pass)
+    if high_pass == "auto" and found.light:
+        sigma = round(max(1.0, coarse_px(shape)), 1)
+    reach = 0.0 if isinstance(register, str) else float(register)
+    if register == "auto" and found.is_off:
+        reach = float(reach_px(shape, found.off_px))
+    return Preparation(no_data, sigma, reach, found.degree if reach else 0)
+
+
+def preparation_lines(prepared: Preparation, found: Looked, high_pass: str | float, register: str | float) -> list[str]:
+    """For people: what was decided by what was found."""
+    lines = []
+    if register == "auto" and prepared.register_px:
+        how = {0: "", 1: ", turned too"}.get(prepared.degree, ", and warped")
+        lines.append(
+            f"neighbouring planes lie about {found.off_px:.1f} px apart across the plane{how}: compared in register, "
+            f"shifts of up to {prepared.register_px:g} px made good (`register`)"
+        )
+    if high_pass == "auto" and prepared.high_pass_px:
+        how = {"changes": "changes from plane to plane", "stays": "is much the same in all planes"}[found.light]
+        lines.append(
+            f"coarse brightness {how}, as light does and not tissue: compared less a Gaussian mean of "
+            f"{prepared.high_pass_px:g} px (`high_pass`)"
+        )
+    return lines
+
+
+def without_no_data(planes: npt.NDArray[Any], no_data: str | float) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Planes (n, rows, columns) with NaN where they hold no picture, and which have such pixels (n,).
+
+    They stay as they are, of any type, if none has; else they become float32.
+    """
+    areas = [_area(plane, no_data) for plane in planes]
+    has_some = np.array([area is not None for area in areas])
+    if not has_some.any():
+        return planes, has_some
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and not used
+        found = planes.astype(np.float32)
+    for plane, area in zip(found, areas, strict=True):
+        if area is not None:
+            plane[area] = np.nan
+    return found, has_some
+
+
+def less_coarse(planes: Array, mask: Array | None, sigma_px: float) -> Array:
+    """Planes (n, rows, columns), float32, NaN outside the mask, less their Gaussian means if ``sigma_px`` is not 0."""
+    xp = namespace(planes)
+    planes = planes.astype(np.float32)
+    if mask is not None:
+        planes = xp.where(mask[None] != 0, planes, np.float32(np.nan))
+    return xp.stack([less_gaussian(plane, sigma_px) for plane in planes]) if sigma_px else planes
+
+
+def prepared_bytes(
+    shape: tuple[int, int], n_pixels_read: int, chunk: int, *, no_data: bool, high_pass: bool, register: bool
+) -> int:
+    """Memory that preparing planes of a shape may take besides chunks of them; one thread at a time prepares."""
+    n_pixels = math.prod(shape)
+    needed = 0
+    if no_data or high_pass:
+        needed = max(_FOUND_BYTES * n_pixels_read if no_data else 0, 4 * (_EVEN_HELD + chunk) * n_pixels)
+    if register:
+        needed += 4 * (_SMALL_HELD * min(n_pixels, MOST_PIXELS) + (_LARGE_HELD + 2 * chunk) * n_pixels)
+    return needed
+
+
+def look_bytes(shape: tuple[int, int], n_pixels_read: int) -> int:
+    """Memory that a look at one pair of planes takes; others are read with it."""
+    return 4 * _LOOK_HELD * min(math.prod(shape), LOOK_PIXELS) + _LOOK_READ * n_pixels_read
+
+
+def _area(plane: npt.NDArray[Any], no_data: str | float) -> Array | None:
+    if no_data == "auto":
+        return constant_at_edge(plane)
+    area = pixels_of_value(plane, float(no_data))
+    return area if bool(area.any()) else None

@@ -1,0 +1,74 @@
+"""Positions of series whose planes do not lie on each other, have borders, or are unevenly bright: by default."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from gpustitch.io.planes.adapters import ArrayPlanes
+from gpustitch.running.progress import Silent
+from gpustitch.sections.model import EstimateOptions
+from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
+from tests.sections.similarity.drawn_series import bordered, jittered, rms, series, shaded
+
+OFF = {"register": "off", "no_data": "off", "high_pass": "off"}
+SPOILT = {
+    "jitter": lambda planes: jittered(planes, 1, 1.5),
+    "borders": lambda planes: bordered(planes, 1, 12),
+    "shade": lambda planes: shaded(planes, 1, 0.5),
+}
+
+
+class Told(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, message):
+        self.lines.append(message)
+
+    warn = note
+
+
+def found(tmp_path, planes, **options):
+    told = Told()
+    asked = ZSpacingOptions(
+        input=tmp_path, planes=ArrayPlanes(planes), max_lag=8, device="cpu", n_workers=2, overwrite=True, **options
+    )
+    return run(plan(asked), told), told.lines
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_positions_are_better_than_section_numbers(tmp_path, name):
+    planes, z = series(11, 50)
+    spoilt = SPOILT[name](planes)
+    by_default, _ = found(tmp_path, spoilt, output=tmp_path / "z.csv")
+    error, numbers = rms(by_default.result.positions, z), rms(np.arange(50.0), z)
+    as_they_are = rms(found(tmp_path, spoilt, **OFF)[0].result.positions, z)
+    assert error < 0.7 * min(numbers, as_they_are)
+    # A spacing of 1.5 may be called a gap, once; nothing is out of place.
+    assert not [fault for fault in by_default.faults if fault.fault_type in ("swapped", "duplicate")]
+    assert len(by_default.faults) <= 1
+    said = json.loads((tmp_path / "z.csv.json").read_text())
+    assert (said["compared"]["register_px"] > 0) == (name == "jitter")
+    assert (said["compared"]["high_pass_px"] > 0) == (name == "shade")
+    assert said["compared"]["planes_with_no_data"] == (50 if name == "borders" else 0)
+
+
+def test_the_plugin_compares_planes_as_they_are(tmp_path):
+    spoilt = jittered(series(12, 16)[0], 1, 1.5)
+    compat = {"estimate": EstimateOptions(compat=True)}
+    by_default, lines = found(tmp_path, spoilt, **compat)
+    np.testing.assert_array_equal(by_default.half_strip, found(tmp_path, spoilt, **compat, **OFF)[0].half_strip)
+    assert not [line for line in lines if "register" in line]
+    asked_for, _ = found(tmp_path, spoilt, **compat, register=8.0)
+    assert np.nanmedian(asked_for.half_strip[:, 1]) > np.nanmedian(by_default.half_strip[:, 1]) + 0.05
+
+
+def test_similarities_are_not_prepared_again(tmp_path):
+    planes, _ = series(13, 12)
+    np.savez(tmp_path / "s.npz", half_strip=found(tmp_path, planes)[0].half_strip)
+    told = Told()
+    run(plan(ZSpacingOptions(input=tmp_path / "s.npz", register=4.0, high_pass="off", max_lag=5)), told)
+    assert "`register` and `high_pass` change nothing" in told.lines[0]
