@@ -14,7 +14,7 @@ def fit_lines(found: Estimate) -> list[str]:
         return []
     lines = [f"misfit of a similarity: {found.misfit:.2g} on average"]
     if not found.is_explained:
-        lines.append("no other positions explain the similarities better than those at the start: sections stay there")
+        lines.append("no other positions explain the similarities clearly better than those at the start, which stay")
     elif found.undecided:
         other = "texture" if found.assumed == "thickness" else "thickness"
         lines.append(
@@ -35,9 +35,7 @@ def tell_fit(found: Estimate, options: EstimateOptions, undefined: set[int], pro
         progress.warn("sections without similarity give and get no votes; they are left between their neighbours")
     if others := [int(i) for i in found.without_votes if int(i) not in undefined]:
         progress.warn(f"without votes, left between their neighbours: sections {listed(others)}")
-    if not found.is_explained:
-        progress.warn("the similarities do not tell positions: sections stay where they started")
-    elif found.assumed == "thickness" and found.spacing_ratio > options.spacing_ratio and options.assume == "auto":
+    if found.assumed == "thickness" and found.spacing_ratio > options.spacing_ratio and options.assume == "auto":
         progress.warn(
             f"the mean spacing of stretches differs {found.spacing_ratio:.1f} to 1. If sections cannot differ so in "
             "thickness, what they show changes along the series; errors are larger than stated then"
