@@ -19,6 +19,16 @@ settings.load_profile("gpustitch")
 _GROUP = re.compile(r'xdist_group\("([\w-]+)"\)')
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have each worker process multiply matrices in one thread: the workers share the cores already.
+
+    Workers start later and inherit what is set here.
+    """
+    if config.getoption("numprocesses", None):
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give files that say ``xdist_group("name")`` to one worker, whose fixtures are then made once.

@@ -25,6 +25,7 @@ from gpustitch.sections.positions.file import ZPositions, read_z_positions
 pytestmark = pytest.mark.xdist_group("section-demo")
 
 TINY = replace(SIZES["tiny"], seed=5)
+SHORT = SimulationOptions(number=20, rows=32, columns=32, correlation_px=2)
 
 
 @pytest.fixture(scope="module")
@@ -87,20 +88,20 @@ def test_the_report_holds_the_figures(result: SectionDemoResult, series: Simulat
     assert error == pytest.approx(result.evaluation.figure("position error, RMS").value)
 
 
-def test_a_second_run_needs_overwrite(result: SectionDemoResult) -> None:
-    folder = result.report.parent
+def test_a_second_run_needs_overwrite(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    result = section_demo.run(section_demo.plan(SectionDemoOptions(folder, SHORT)))
     with pytest.raises(OutputExistsError, match="`overwrite`"):
-        section_demo.plan(SectionDemoOptions(folder, TINY))
+        section_demo.plan(SectionDemoOptions(folder, SHORT))
     (folder / "mine.txt").write_text("keep")
-    again = section_demo.run(section_demo.plan(SectionDemoOptions(folder, TINY, overwrite=True)))
+    again = section_demo.run(section_demo.plan(SectionDemoOptions(folder, SHORT, overwrite=True)))
     assert again.evaluation == result.evaluation
     assert (folder / "mine.txt").read_text() == "keep"
 
 
 def test_without_matplotlib_there_is_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    short = SimulationOptions(number=20, rows=32, columns=32, correlation_px=2)
-    result = section_demo.run(section_demo.plan(SectionDemoOptions(tmp_path / "d", short)))
+    result = section_demo.run(section_demo.plan(SectionDemoOptions(tmp_path / "d", SHORT)))
     assert result.picture is None and not (tmp_path / "d" / "z.png").exists()
 
 

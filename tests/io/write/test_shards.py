@@ -49,18 +49,19 @@ def test_a_file_is_a_box_of_chunks_and_no_larger_than_stated(shape, chunk, shard
     assert file == chunk or math.prod(file) * 2 <= shard_bytes
     # The compressed Morton code, a bit of x, y and z in turn as far as each has any.
     bits = [(n - 1).bit_length() for n in grid_of(shape, chunk)[::-1]]
-    files = {}
-    for index in np.ndindex(*grid_of(shape, chunk)):
-        code = place = 0
-        for bit in range(max(bits)):
-            for number, length in zip(index[::-1], bits, strict=True):
-                if bit < length:
-                    code |= (number >> bit & 1) << place
-                    place += 1
-        number = code >> sharding["preshift_bits"] >> sharding["minishard_bits"]
-        assert number < 1 << sharding["shard_bits"]
-        box = tuple(i * c // f for i, c, f in zip(index, chunk, file, strict=True))
-        assert files.setdefault(number, box) == box
+    index = np.indices(grid_of(shape, chunk)).reshape(3, -1)
+    code, place = np.zeros(index.shape[1], np.int64), 0
+    for bit in range(max(bits)):
+        for number, length in zip(index[::-1], bits, strict=True):
+            if bit < length:
+                code |= (number >> bit & 1) << place
+                place += 1
+    number = code >> sharding["preshift_bits"] >> sharding["minishard_bits"]
+    assert (number < 1 << sharding["shard_bits"]).all()
+    box = index * np.reshape(chunk, (3, 1)) // np.reshape(file, (3, 1))
+    pairs = np.unique(np.vstack([number, box]), axis=1).T.tolist()
+    files = {number: tuple(box) for number, *box in pairs}
+    assert len(files) == len(pairs)
     assert len(files) == len(set(files.values())) == len(ShardNames(scale_of(shape, chunk, sharding)).axes[0])
     assert math.prod(grid_of(shape, file)) == len(files)
     # The record's order is that of the numbers.
@@ -69,8 +70,15 @@ def test_a_file_is_a_box_of_chunks_and_no_larger_than_stated(shape, chunk, shard
     np.testing.assert_array_equal(flags.ravel()[order_of_shards(shape, chunk, file)], expected)
 
 
+# Up to six chunks along an axis: several files, the last ones in part. More chunks are counted above, without writing.
 @settings(max_examples=10, deadline=None)
-@given(shapes, st.integers(1, 1 << 15), st.sampled_from(["none", "gzip"]), st.booleans(), st.data())
+@given(
+    st.tuples(*[st.integers(1, 44)] * 3),
+    st.integers(1, 1 << 15),
+    st.sampled_from(["none", "gzip"]),
+    st.booleans(),
+    st.data(),
+)
 def test_volumes_in_shards_are_read_back_by_all(shape, shard_bytes, codec, is_sparse, data) -> None:
     cloudvolume = pytest.importorskip("cloudvolume")
     voxels = np.random.default_rng(0).integers(1, 60000, shape).astype(np.uint16)

@@ -118,7 +118,7 @@ def units(output: Path) -> list[str]:
     return [json.loads(line)["unit"] for line in lines if line.endswith("\n")]
 
 
-@pytest.mark.parametrize(("staged", "n_kills"), [(False, 14), (True, 6)])
+@pytest.mark.parametrize(("staged", "n_kills"), [(False, 8), (True, 4)])
 def test_a_killed_run_goes_on(row: Path, tmp_path: Path, processes: Any, staged: bool, n_kills: int) -> None:
     place = tmp_path / "out"
     options = small_files(row, place, staged=staged)
@@ -127,9 +127,11 @@ def test_a_killed_run_goes_on(row: Path, tmp_path: Path, processes: Any, staged:
     expected = contents(place)
     shutil.rmtree(place)
     n_finished = 0
-    for number, kill_at in enumerate(np.random.default_rng(5).integers(1, sum(whole[0].values()), n_kills).tolist()):
+    # Once in each of as many equal parts of the run, so that no part is left out by chance.
+    bounds = np.linspace(1, sum(whole[0].values()), n_kills + 1).astype(int)
+    for number, kill_at in enumerate(np.random.default_rng(5).integers(bounds[:-1], bounds[1:]).tolist()):
         assert run_apart(processes, options, kill_at) is None
-        if number % 4 == 0:  # killed again as it goes on
+        if number % 4 == 2:  # killed again as it goes on
             run_apart(processes, options, kill_at // 2 + 1)
         if not place.exists():
             finished = units(place)

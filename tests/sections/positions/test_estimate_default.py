@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +15,13 @@ from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.order import accepted_order, in_given_order
 from tests.sections.positions.zspacing_golden import NAMES, golden, rms_error
 
+# One worker estimates each case, for all tests.
+pytestmark = pytest.mark.xdist_group("estimate-default")
+
 CASES = [name for name in NAMES if name != "tiny2"]
 
 
+@functools.cache
 def estimate(name, **changes):
     case = golden(name)
     options = replace(case.options, compat=False, **changes)

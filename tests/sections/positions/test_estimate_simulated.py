@@ -14,6 +14,9 @@ from gpustitch.sections.positions.waves import held_waves
 from gpustitch.sections.similarity.banded import banded_correlation
 from tests.sections.positions.zspacing_golden import rms_error
 
+# One worker makes and estimates each series, for all tests.
+pytestmark = pytest.mark.xdist_group("estimate-simulated")
+
 # Nothing was calibrated with these seeds.
 SEEDS = range(7000, 7004)
 SERIES = {
