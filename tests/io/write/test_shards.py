@@ -152,7 +152,8 @@ def test_files_of_a_large_volume_lie_in_boxes_of_the_finest_level(shape, shard_b
     if counts[0] <= 256:  # few files stay few
         assert files == [shard_shape(level_shape(shape, n), chunk, 2, shard_bytes) for n in range(levels)]
         return
-    assert sum(counts) <= counts[0] * 5 + 64
+    # Where a level is a chunk and a bit long, each axis may have a file more than its share.
+    assert sum(counts) <= counts[0] * (levels + 1) + 64
     for level, file in enumerate(files):
         # Along each axis a file lies in the box of one file of the finest level, or is a chunk, or the level is.
         for n, finest, c, whole in zip(file, files[0], chunk, level_shape(shape, level), strict=True):

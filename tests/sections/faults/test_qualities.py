@@ -54,13 +54,14 @@ def test_a_run_and_a_stretch_of_wide_spacing_in_one_series():
     np.testing.assert_array_equal(np.flatnonzero(found < -0.3), np.arange(70, 85))
 
 
-def test_similarity_that_is_lost_says_that_quality_is_low_but_not_how_low():
-    """Sections that resemble none: values below 0 have no logarithm."""
-    rng = np.random.default_rng(5)
+@pytest.mark.parametrize("seed", range(5, 9))
+def test_similarity_that_is_lost_says_that_quality_is_low_but_not_how_low(seed):
+    """Sections that resemble none: values below 0 have no logarithm, and a few by chance are above."""
+    rng = np.random.default_rng(seed)
     quality = np.ones(N)
     quality[50:66] = 0
-    found = of_strip(sampled_strip(np.cumsum(rng.uniform(0.8, 1.2, N)), 10, 5, quality)).log
-    np.testing.assert_array_equal(np.flatnonzero(found < -0.7), np.arange(50, 66))
+    found = of_strip(sampled_strip(np.cumsum(rng.uniform(0.8, 1.2, N)), 10, seed, quality)).log
+    np.testing.assert_array_equal(np.flatnonzero(found < -0.3), np.arange(50, 66))
 
 
 @pytest.mark.parametrize("lags", [1, 2, 8])
