@@ -169,6 +169,8 @@ class Estimate:
         Whether the last moves became smaller, so that more updates may help.
     misfit
         Mean distance of the similarities from those expected; NaN with ``compat``.
+    relative_misfit
+        Root mean square of the same distances, each as a part of ``1 - similarity^2``; NaN with ``compat``.
     is_explained
         Whether positions explain the similarities clearly better than those that sections start at. Else they stay
         there, and ``uncertainty`` spans what was found.
@@ -191,6 +193,7 @@ class Estimate:
     largest_move: float
     is_settling: bool = True
     misfit: float = float("nan")
+    relative_misfit: float = float("nan")
     is_explained: bool = True
     assumed: Literal["thickness", "texture"] = "thickness"
     undecided: bool = False

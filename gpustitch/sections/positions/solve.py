@@ -253,6 +253,7 @@ def _finished(problem: Problem, state: State, number: int) -> Estimate:
         largest_move=state.move,
         is_settling=state.is_settling,
         misfit=expected.mean_residual,
+        relative_misfit=expected.misfit,
         is_explained=share <= EXPLAINED,
         assumed=verdict.assumed,
         undecided=verdict.undecided,

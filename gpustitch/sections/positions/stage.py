@@ -26,7 +26,7 @@ from gpustitch.sections.model import Estimate, EstimateOptions, Preset
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
 from gpustitch.sections.positions.file import ZPositions, new_record, read_z_positions, write_z_positions
-from gpustitch.sections.positions.fit_report import fit_lines, tell_fit
+from gpustitch.sections.positions.fit_report import fit_lines, fit_record, tell_fit
 from gpustitch.sections.positions.reordered import Reordered, breaks_text, reordered
 from gpustitch.sections.positions.seriation import runs_text
 from gpustitch.sections.similarity import stage as similarity
@@ -390,11 +390,7 @@ def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
         **provenance(parameters, [path for path in asked.inputs if path.is_file()]),
         "iterations": found.result.iterations,
         "largest_move_sections": found.result.largest_move,
-        "misfit": found.result.misfit if np.isfinite(found.result.misfit) else None,
-        "explained": found.result.is_explained,
-        "assumed": found.result.assumed,
-        "undecided": found.result.undecided,
-        "spacing_ratio_found": found.result.spacing_ratio if np.isfinite(found.result.spacing_ratio) else None,
+        **fit_record(found.result),
         "reordered": list(found.moved),
         "without_votes": found.result.without_votes.tolist(),
     }
