@@ -155,7 +155,8 @@ def _looked(plan: SimilarityPlan) -> Looked:
         with on(device):
             near, away = to_device(near, device), to_device(away, device)
             is_far = abs(far - begin) >= n // 4
-            return look(near[0], near[1], [near[-1] if len(near) == NEXT + 2 else None, away[0] if is_far else None])
+            others = [near[-1] if len(near) == NEXT + 2 else None, away[0] if is_far else None]
+            return look(near[0], near[1], near[2] if len(near) > 2 else None, others)
 
     found = judged(list(ordered_map(seen, range(len(first)), plan.n_looking)))
     return replace(found, off_px=found.off_px * factor)

@@ -4,6 +4,8 @@ What is decided rests on evidence that cannot be chance or tissue:
 
 - A shift is found twice, on two halves of the plane that lie as a chessboard's fields do. Chance gives two that differ.
 - A displacement that differs over the plane is fitted on one half, and must make differences smaller on the other.
+- Displacements of two pairs in a row must not be alike. Structures that run askew or widen move on from plane to plane;
+  planes that were laid down anyhow move back, or anywhere.
 - What is coarse in tissue changes more slowly from plane to plane than what is fine. Coarse brightness that changes at
   once, or that all planes share while nothing fine is shared, is uneven light.
 """
@@ -36,6 +38,9 @@ _BY_CHANCE, _BEYOND = 0.15, 1.0
 # Least part of the differences that a higher degree takes away, and of the pairs in which it does. By chance it adds
 # some, in nearly all.
 _LEAST_GAIN, _LEAST_GAINING = 0.02, 0.75
+# Structures run on if the mean correlation of displacements of two pairs in a row is above this by so many standard
+# errors. It is -.5 where planes are laid down anyhow, 0 where each is laid on the one before, .7 to 1 in anatomy.
+_RUNS_ON, _SURE = 0.25, 2.0
 # Uneven light: least jump of what is coarse, and least part of what neighbours differ by that it makes.
 _LEAST_JUMP, _LEAST_OF_DIFFERENCE = 0.05, 0.05
 # Least correlation of what is coarse in planes far apart, and the most that what is fine has of it.
@@ -57,6 +62,9 @@ class PairLook:
         float64 (degrees,): part of the differences of one half that goes with a displacement found on the other.
     lengths_px
         float64 (degrees,): RMS of the displacement over the plane.
+    alike
+        float64 (degrees,): correlation of the displacement with that of the next pair, without their means taken out;
+        NaN where there is none.
     coarse, fine
         Correlations with the neighbour, the plane :data:`NEXT` after that, and one far away: (3,). NaN where unknown.
     coarse_part
@@ -66,6 +74,7 @@ class PairLook:
     shifts_px: Floats
     gains: Floats
     lengths_px: Floats
+    alike: Floats
     coarse: Floats
     fine: Floats
     coarse_part: float
@@ -104,8 +113,10 @@ def reach_px(shape: tuple[int, int], off_px: float) -> int:
     return int(min(most, max(_LEAST_REACH_PX, np.ceil(6 * off_px))))
 
 
-def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook:
-    """Look at a plane, the next one, the one :data:`NEXT` after that and one far away (None if there is none).
+def look(plane: Array, neighbour: Array, following: Array | None, others: list[Array | None]) -> PairLook:
+    """Look at a plane, the next one, the one after that, the one :data:`NEXT` after the next, and one far away.
+
+    Of the last three some may be None.
 
     Planes are float32 (rows, columns), NaN where a pixel is not used, and at least :data:`LEAST_SIDE` pixels long.
     """
@@ -121,12 +132,18 @@ def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook
     sums = _sums(fit, reference, used, texture, texture_used, found)
     # Each half goes on alone from whole pixels: where both went together they would agree.
     shifts = np.stack([found[:, 0] + fit.step(sums * (board == half), 0)[:, 0] for half in (0, 1)])
-    for _ in range(2):
-        found += fit.step(sums, 0)
-        sums = _sums(fit, reference, used, texture, texture_used, found)
+    sums = _stepped(fit, (reference, used), (texture, texture_used), found, sums)
     halves = [sums * (board == half) for half in (0, 1)]
     gains = np.array([_gain(fit, halves, degree) for degree in DEGREES])
-    lengths = [np.hypot(*(found[:, 0] + fit.terms @ fit.step(sums, degree).T).T) for degree in DEGREES]
+    fields = _fields(fit, found, sums)
+    lengths = np.hypot(fields[..., 0], fields[..., 1])
+    alike = np.full(len(DEGREES), np.nan)
+    if following is not None:
+        third = texture_of(following)
+        then = where.zeros()
+        then[:, 0] = peak(texture, third[0], reach_px(shape, np.inf))
+        sums = _stepped(fit, (texture, texture_used), third, then, _sums(fit, texture, texture_used, *third, then))
+        alike = _alike(fields, _fields(fit, then, sums))
     sigma = coarse_px(shape)
     coarse, fine = np.full(3, np.nan), np.full(3, np.nan)
     parts = _parts(plane, sigma)
@@ -142,6 +159,7 @@ def look(plane: Array, neighbour: Array, others: list[Array | None]) -> PairLook
         shifts,
         gains,
         np.sqrt(np.mean(np.square(lengths), axis=1)),
+        alike,
         coarse,
         fine,
         variances[0] / max(sum(variances), 1e-30),
@@ -159,8 +177,16 @@ def judged(pairs: list[PairLook]) -> Looked:
     is_off = bool(np.count_nonzero(agree) > _BY_CHANCE * len(pairs) + _BEYOND)
     degree = _degree(np.stack([pair.gains for pair in pairs]))
     lengths = np.stack([pair.lengths_px for pair in pairs])[:, DEGREES.index(degree)]
-    off_px = float(np.median(lengths)) if is_off or degree else 0.0
-    return Looked(is_off or degree > 0, off_px, degree, _light(pairs))
+    alike = np.stack([pair.alike for pair in pairs])[:, DEGREES.index(degree)]
+    is_off = (is_off or degree > 0) and not _runs_on(alike[np.isfinite(alike)])
+    return Looked(is_off, float(np.median(lengths)) if is_off else 0.0, degree, _light(pairs))
+
+
+def _runs_on(alike: Floats) -> bool:
+    """Whether displacements (pairs,) of pairs in a row are alike for sure."""
+    if len(alike) < LEAST_PAIRS:
+        return False
+    return float(alike.mean() - _SURE * alike.std(ddof=1) / np.sqrt(len(alike))) > _RUNS_ON
 
 
 def _degree(gains: Floats) -> int:
@@ -198,6 +224,28 @@ def _sums(
 ) -> Floats:
     values, is_used = moved(texture, 1 - texture_used, fit.where, at)
     return fit.sums(reference, values, used if is_used is None else used * is_used)
+
+
+def _stepped(
+    fit: DisplacementFit, reference: tuple[Array, Array], texture: tuple[Array, Array], at: Floats, sums: Floats
+) -> Floats:
+    """Two steps of the shift ``at``, in place, from its sums; the sums there."""
+    for _ in range(2):
+        at += fit.step(sums, 0)
+        sums = _sums(fit, *reference, *texture, at)
+    return sums
+
+
+def _fields(fit: DisplacementFit, at: Floats, sums: Floats) -> Floats:
+    """Displacement (degrees, cells, 2) of each degree, in pixels."""
+    return np.stack([at[:, 0] + fit.terms @ fit.step(sums, degree).T for degree in DEGREES])
+
+
+def _alike(one: Floats, two: Floats) -> Floats:
+    """Correlation (degrees,) of displacements (degrees, cells, 2) about 0."""
+    norms = np.sqrt((one * one).sum(axis=(1, 2)) * (two * two).sum(axis=(1, 2)))
+    alike: Floats = (one * two).sum(axis=(1, 2)) / np.maximum(norms, 1e-12)
+    return alike
 
 
 def _gain(fit: DisplacementFit, halves: list[Floats], degree: int) -> float:

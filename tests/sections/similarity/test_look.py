@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import affine_transform, shift
 
 from gpustitch.array import Device, on, to_device
 from gpustitch.sections.similarity.look import DEGREES, LEAST_PAIRS, NEXT, Looked, judged, look, reach_px
@@ -19,7 +20,8 @@ def seen(planes, pairs=12):
     found = []
     for i in first:
         later = planes[i + 1 + NEXT] if i + 1 + NEXT < n else None
-        found.append(look(planes[i], planes[i + 1], [later, planes[(i + n // 2) % n]]))
+        following = planes[i + 2] if i + 2 < n else None
+        found.append(look(planes[i], planes[i + 1], following, [later, planes[(i + n // 2) % n]]))
     return found
 
 
@@ -54,6 +56,26 @@ def test_turns_are_told_from_shifts(still):
     assert found.is_off and found.degree in (1, 3) and found.off_px > 0.3
 
 
+@pytest.mark.parametrize("px", [0.7, 1.5])
+def test_planes_laid_each_on_the_one_before_drift_and_are_off(still, px):
+    places = np.cumsum(np.random.default_rng(8).normal(0, px, (len(still), 2)), axis=0)
+    walked = [shift(plane, at, order=1, mode="wrap") for plane, at in zip(still, places, strict=True)]
+    assert judged(seen(np.stack(walked))).is_off
+
+
+@pytest.mark.parametrize("px", [0.5, 1, 2])
+def test_structures_that_run_askew_or_widen_are_tissue(still, px):
+    """Each plane is as far off the last one as that is off the one before: nothing was moved."""
+    askew = np.stack([shift(plane, (0, px * i), order=1, mode="wrap") for i, plane in enumerate(still)])
+    assert judged(seen(askew)) == Looked()
+    middle = (np.array(SHAPE) - 1) / 2
+    wider = []
+    for i, plane in enumerate(still):
+        factor = 1 - px * 0.004 * (i - len(still) / 2)
+        wider.append(affine_transform(plane, np.eye(2) * factor, middle * (1 - factor), order=1, mode="wrap"))
+    assert not judged(seen(np.stack(wider))).is_off
+
+
 @pytest.mark.parametrize("strength", [0.2, 0.5])
 def test_light_that_changes(still, strength):
     assert judged(seen(shaded(still, 4, strength))) == Looked(light="changes")
@@ -81,12 +103,12 @@ def test_the_reach_grows_with_the_distance_and_fits_the_plane():
 
 def test_runs_on_a_device(still):
     planes = jittered(still[:3], 6, 1)
-    expected = look(planes[0], planes[1], [planes[2], None])
+    expected = look(planes[0], planes[1], planes[2], [planes[2], None])
     with shim.installed():
         device = Device(0, "cuda:0: emulated", 1 << 30)
         with on(device):
             on_device = [to_device(plane, device) for plane in planes]
-            found = look(on_device[0], on_device[1], [on_device[2], None])
-    for name in ("shifts_px", "gains", "lengths_px", "coarse", "fine"):
+            found = look(on_device[0], on_device[1], on_device[2], [on_device[2], None])
+    for name in ("shifts_px", "gains", "lengths_px", "alike", "coarse", "fine"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-3)
     assert len(found.gains) == len(DEGREES)
