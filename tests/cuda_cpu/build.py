@@ -21,7 +21,7 @@ _FLAGS = (
 )  # fmt: skip
 _OPTIMIZED = ("-O2",)
 _SANITIZED = (
-    "-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fsanitize=float-cast-overflow",
+    "-Og", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fsanitize=float-cast-overflow",
     "-fno-sanitize-recover=all",
 )  # fmt: skip
 
