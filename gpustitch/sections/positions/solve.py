@@ -115,7 +115,7 @@ def fitted(problem: Problem, progress: Callable[[int, float], None] | None) -> t
             state, number = bold, bold_number
         pairs = fit_pairs(problem, min(MOST_PAIRWISE, problem.options.outer_iterations))
         if pairs.misfit < min(BETTER * state.misfit, FAR_BETTER * careful):
-            state = pairs
+            state, number = pairs, len(pairs.moves)
     return state, number
 
 
