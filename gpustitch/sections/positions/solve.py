@@ -21,9 +21,9 @@ Why it converges. Nothing proves that it must; these rules keep it from running 
 It ends when no section moves further than the tolerance, or with the last update allowed.
 
 Where similarities follow no such process. Blocks count small contradictions between near pairs for more than all far
-pairs. A series that does not settle is solved for with care, without, and pair by pair,
-each pair with Huber's weight; misfits tell which one holds. If none of them explains the similarities
-better than the positions at the start do, sections stay there.
+pairs. A series that does not settle is solved for with care, without, and pair by pair, each pair with Huber's weight;
+misfits tell which one holds. If none of them explains the similarities better than the positions at the start do,
+sections stay there.
 
 Where long waves are held. Similarity tells distances within the range only, so errors add up along the series. Fixing
 both ends settles offset and scale, but not the waves between. After the last update, waves longer than 10 sections are
@@ -74,6 +74,7 @@ BETTER, FAR_BETTER = 0.5, 0.2
 # Sections stay where they start unless their positions bring the mean residual below this part of what it is there.
 # Measured: .05 to .75 in series whose positions are right, .8 to 1.2 where they are no better than the start.
 EXPLAINED = 0.8
+# Similarities without any noise leave nothing to divide by.
 LEAST_RESIDUAL = 1e-12
 # Updates pair by pair of such a series, at most.
 MOST_PAIRWISE = 100
