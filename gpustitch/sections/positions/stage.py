@@ -218,7 +218,7 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
         If the input cannot be read, an output cannot be written, or the device fails.
     """
     half_strip, compared = _half_strip(plan, progress)
-    order = _reordered(plan, half_strip, progress)
+    order, compared = _reordered(plan, half_strip, compared, progress)
     if order is None:
         result = _estimate(plan, half_strip, progress)
         faults = tuple(find_faults(half_strip, result.positions))
@@ -240,18 +240,19 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
     return found
 
 
-def _reordered(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> Reordered | None:
-    """The order that the images tell if the recorded one does not hang together; None if that stays."""
+def _reordered(
+    plan: ZSpacingPlan, half_strip: Floats, compared: dict[str, object], progress: Progress
+) -> tuple[Reordered | None, dict[str, object]]:
+    """The order that images tell where the recorded one does not hang together; how those that count were compared."""
     if plan.start is not None or plan.estimate.compat or not plan.estimate.allow_reordering:
-        return None
+        return None, compared
     breaks, images = breaks_text(half_strip), plan.images
+    apart = f"the series does not hang together: hardly any similarity across {breaks}"
     if images is None:
         if breaks:
-            progress.warn(
-                f"the series does not hang together: hardly any similarity across {breaks}. If blocks of sections are "
-                "out of order, give the images, or `start`"
-            )
-        return None
+            progress.warn(f"{apart}. If blocks of sections are out of order, give the images, or `start`")
+        return None, compared
+    records = [compared]
 
     def compare(sections: Integers, max_lag: int) -> Floats:
         options = replace(images.options, planes=ChosenPlanes(images.planes, sections), max_lag=max_lag)
@@ -259,18 +260,21 @@ def _reordered(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> Re
             # Many pairs of a few sections: coarse pixels do.
             factor = max(max(images.shape) // COARSE, 1)
             options = replace(options, scale=(1 / (images.factors[0] * factor), 1 / (images.factors[1] * factor)))
-        return similarity.run(similarity.plan(options)).half_strip
+        done = similarity.run(similarity.plan(options))
+        records.append(done.record)
+        return done.half_strip
 
     try:
         found = reordered(half_strip, compare)
     except (DamagedInputError, ParameterError) as error:
         progress.warn(f"the order of sections was not looked for: {error}")
-        return None
+        return None, compared
     if found is not None:
         progress.warn(f"the recorded order does not hang together; as the images tell, it is {runs_text(found.order)}")
     elif breaks:
-        progress.warn(f"the series does not hang together: hardly any similarity across {breaks}")
-    return found
+        progress.warn(apart)
+    # The whole series is compared last.
+    return found, compared if found is None else records[-1]
 
 
 def check_number(number: int) -> None:

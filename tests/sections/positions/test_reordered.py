@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
+from gpustitch.io.atomic import record_of
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
 from gpustitch.sections.similarity.banded import banded_correlation
+from gpustitch.sections.similarity.stage import run as run_similarity
 from tests.sections.positions.zspacing_golden import rms_error
 from tests.sections.similarity.test_stage import Told
 
@@ -71,3 +76,20 @@ def test_no_reordering_leaves_blocks_where_they_are(series, tmp_path):
         estimate=EstimateOptions(allow_reordering=False),
     )
     assert (np.diff(run(plan(asked)).result.positions) >= 0).all()
+
+
+def test_the_record_says_how_the_sections_were_compared_that_count(series, tmp_path, monkeypatch):
+    """Of a series put in order: the look at the recorded order may have decided otherwise."""
+    seen = []
+
+    def compare(*given, **options):
+        result = run_similarity(*given, **options)
+        seen.append(replace(result, prepared=replace(result.prepared, high_pass_px=10.0 + len(seen))))
+        return seen[-1]
+
+    monkeypatch.setattr("gpustitch.sections.similarity.stage.run", compare)
+    table = tmp_path / "z.csv"
+    run(plan(ZSpacingOptions(saved(series, recorded("blocks"), tmp_path), table, max_lag=MAX_LAG)))
+    record = json.loads(record_of(table).read_text())
+    assert record["compared"]["high_pass_px"] == 9.0 + len(seen)
+    assert len(seen) > 2
