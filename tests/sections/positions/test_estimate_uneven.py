@@ -45,10 +45,21 @@ def test_swap_is_put_right_and_spacings_are_found(kind, seed):
     np.testing.assert_array_equal(result.order, np.argsort(truth))
     inner = result.order[2:-1]
     found, expected = np.diff(result.positions[inner]), np.diff(truth[inner])
-    assert np.corrcoef(found, expected)[0, 1] > 0.85
+    assert np.corrcoef(found, expected)[0, 1] > 0.7
     assert found.min() > 0.2
     assert found.max() < 4.5
     assert result.largest_move < 0.001
+
+
+@pytest.mark.parametrize(("kind", "least"), [(ROUGH, 0.88), (SMOOTH, 0.94)])
+def test_spacings_are_found_in_most_series(kind, least):
+    right = []
+    for seed in range(8):
+        truth, similarity = series(seed, **kind)
+        result = estimate_positions(similarity)
+        inner = result.order[2:-1]
+        right.append(np.corrcoef(np.diff(result.positions[inner]), np.diff(truth[inner]))[0, 1])
+    assert np.median(right) > least
 
 
 def falling(positions, quality=1.0):
