@@ -34,4 +34,4 @@ def magnified(seed):
 
 def test_solve_does_not_magnify_rounding():
     # Series that do not settle, of which users are warned, may still go either way.
-    assert np.median([magnified(seed) for seed in range(9)]) < 0.02
+    assert np.median([magnified(seed) for seed in range(5)]) < 0.02
