@@ -97,11 +97,15 @@ class ArraySource(Computed):
 
     Raises
     ------
-    TypeError, ParameterError
-        If this is no array, is masked, or has other than three axes.
+    TypeError
+        If this is no array, or is masked.
+    DamagedInputError
+        If it has other than three axes, or does not hold numbers.
     """
 
     def __init__(self, array: Any, spacing: Spacing) -> None:
+        if not is_array(array) or not hasattr(array, "shape"):
+            raise TypeError(f"an array (z, y, x) was expected, not {type(array).__name__}")
         self._planes = ArrayPlanes(array, "the volume")
         self._array = array
         z, y, x = self._planes.shape
