@@ -63,6 +63,11 @@ class Code(StrEnum):
     UNREADABLE_FILE = "UNREADABLE_FILE"
     NOT_AN_IMAGE = "NOT_AN_IMAGE"  # DICOM without pixels: a directory, a report, a presentation state; passed over
     UNREADABLE_PIXELS = "UNREADABLE_PIXELS"
+    PIXELS_REFUSED = (
+        "PIXELS_REFUSED"  # pixels of which no volume is made: a kind that is not read, a cut file (unusable)
+    )
+    COLOR_PIXELS = "COLOR_PIXELS"  # red, green and blue, which not every format of volumes holds
+    DAMAGED_LEFT_OUT = "DAMAGED_LEFT_OUT"  # slices whose pixels are not all there, counted as missing as was asked
     INVERTED_GREY = "INVERTED_GREY"  # MONOCHROME1: low values are meant to be bright; pixels are left as stored
     SERIES_SPLIT = "SERIES_SPLIT"  # one SeriesInstanceUID holds slices of different size, spacing or orientation
 
@@ -101,6 +106,12 @@ class StoredPixels:
         Slices in the file.
     has_table
         Whether a ModalityLUTSequence gives the values instead of slope and intercept.
+    n_bits
+        BitsAllocated: of one sample of a pixel.
+    samples
+        SamplesPerPixel.
+    is_whole
+        False if the file ends before the slice's pixels do, as far as that shows without decoding them.
     """
 
     syntax: str
@@ -115,6 +126,9 @@ class StoredPixels:
     items: int | None = None
     n_frames: int = 1
     has_table: bool = False
+    n_bits: int = 16
+    samples: int = 1
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -182,6 +196,9 @@ class SliceSeries:
         (z, y, x) where a file states it outright (TIFF, scanner log); None for DICOM.
     numbers_apart
         Instance numbers of slices that were taken for another series though their SeriesInstanceUID is this one's.
+    role
+        ``localizer`` or ``secondary capture``: what lies beside the volumes of a study and is meant to be none. Empty
+        for every other series.
     """
 
     name: str
@@ -191,6 +208,7 @@ class SliceSeries:
     key: Mapping[str, str] = field(default_factory=dict)
     spacing_mm: LengthsZYX | None = None
     numbers_apart: frozenset[int] = frozenset()
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -307,5 +325,5 @@ class SliceStack:
     @property
     def is_usable(self) -> bool:
         """Whether a volume can be made of it."""
-        unusable = {Code.SLICES_CONFLICT, Code.NO_SPACING}
+        unusable = {Code.SLICES_CONFLICT, Code.NO_SPACING, Code.PIXELS_REFUSED}
         return len(self.order) > 1 and not unusable & {note.code for note in self.notes}

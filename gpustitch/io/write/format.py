@@ -88,6 +88,9 @@ class Writing:
     flush: bool
     write_empty: bool
     journal: Journal | None
+    samples: int = 1
+    n_volumes: int = 1
+    volume_step_s: float | None = None
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -113,7 +116,8 @@ class OutputFormat(ABC):
         other names.
     takes
         The parameters that the format has, of ``levels``, ``chunk_shape``, ``shard_bytes``, ``codec``, ``version``,
-        ``compression``, ``flush`` and ``write_empty``. Also ``affine_lps_mm`` if the format holds the whole matrix.
+        ``compression``, ``flush``, ``write_empty``, ``samples`` and ``n_volumes``. Also ``affine_lps_mm`` if the format
+        holds the whole matrix.
     in_order
         Whether the output is one file, written from the first plane to the last.
     is_image

@@ -243,7 +243,14 @@ def _series(
         headers=tuple(headers),
         notes=tuple(notes),
         key=key,
+        role=_role(kind, files),
     )
+
+
+def _role(kind: _Kind, files: Sequence[DicomFile]) -> str:
+    if kind.is_localizer:
+        return "localizer"
+    return "secondary capture" if all(file.is_capture for file in files) else ""
 
 
 def _key(kind: _Kind, series: Mapping[str, str], names: list[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.stacks.holes import number_step
 from gpustitch.model.arrays import Floats, Integers, LengthsZYX
 from gpustitch.model.options import documented, option
+from gpustitch.running import options as shared
 from gpustitch.slices.dicom.series import SPLIT_NAMES
 from gpustitch.slices.fit.classes import TOLERANCE, check_tolerance, fit_slices, stated_grid
 from gpustitch.slices.fit.geometry import Drift, drift, first_voxel, least_shear
@@ -34,9 +35,9 @@ from gpustitch.slices.verdict.text import mm, slice_name
 SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
 # Heaviest first; codes that are not here keep their order after those.
 _WEIGHT = (
-    Code.SLICES_CONFLICT, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.ORIENTATION_BAD,
-    Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
-    Code.NEVER_ACQUIRED, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
+    Code.SLICES_CONFLICT, Code.NO_SPACING, Code.PIXELS_REFUSED, Code.SINGLE_SLICE, Code.MULTI_VOLUME,
+    Code.ORIENTATION_BAD, Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS,
+    Code.SLICES_MISSING, Code.FILES_LOST, Code.NEVER_ACQUIRED, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
 )  # fmt: skip
 # Notes that say where the spacing is from: evidence, no warning.
 _SOURCES = (Code.SCANNER_LOG_USED,)
@@ -66,6 +67,10 @@ class JudgeOptions:
     split_by: tuple[str, ...] = option(
         (), text="names", help=f"Part series by these, with commas: {', '.join(SPLITS)}."
     )
+    on_error: shared.OnError = shared.on_error(
+        "What to do about slices whose pixels are not all there: stop (no volume is made), or skip them as if they "
+        "were missing."
+    )
     keep_going: bool = option(True, help="Judge the rest where a file cannot be read; else it is an error.")
 
     def __post_init__(self) -> None:
@@ -73,6 +78,7 @@ class JudgeOptions:
         if spacing is not None and not (math.isfinite(spacing) and spacing > 0):
             raise ParameterError(f"`slice_spacing_mm` is {spacing}; slices are a positive distance apart, in mm")
         check_tolerance(self.tolerance)
+        shared.checked_on_error(self.on_error)
         unknown = [name for name in self.split_by if name not in SPLITS]
         if unknown:
             raise ParameterError(f"`split_by` is {unknown[0]}; series are split by {', '.join(SPLITS)}")

@@ -165,6 +165,8 @@ def verdict_dict(stack: SliceStack) -> dict[str, Any]:
     spacings that other programs take (null: refused); ``others_stretch`` is how much more they are than
     ``spacing_mm[0]``, as a part.
 
+    ``role`` is ``localizer`` or ``secondary capture`` for what lies beside the volumes of a study, else empty.
+
     ``class``, ``runs`` and ``kind`` are the names that schema 1 had for ``spacing_class``, ``stretches`` and
     ``source_format``.
     """
@@ -198,6 +200,7 @@ def verdict_dict(stack: SliceStack) -> dict[str, Any]:
         "advice": stack.advice,
         "source_format": stack.series.source_format,
         "kind": stack.series.source_format,
+        "role": stack.series.role,
         "path": str(common_path(stack)),
         "n_files": len({header.path for header in stack.series.headers}),
         "series_uid": stack.series.key.get("SeriesInstanceUID"),

@@ -20,6 +20,7 @@ from gpustitch.slices.logs.matching import logs_for, with_logs
 from gpustitch.slices.logs.scanners import read_scanner_log
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack
 from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_series
+from gpustitch.slices.verdict.pixels import with_pixels, without_damaged
 from gpustitch.slices.verdict.split import with_split
 from gpustitch.slices.verdict.text import plural
 
@@ -90,8 +91,10 @@ def judge(
     series, loose = _attached(series, folders)
     for is_bad, text in _few([(note, folders[note]) for note in loose]):
         (progress.warn if is_bad else progress.note)(text)
+    if shared.checked_on_error(options.on_error):
+        series = without_damaged(series)
     judged = [judge_series(one, options, pixels_equal if one.source_format == "dicom" else None) for one in series]
-    return [with_split(stack, options) for stack in judged]
+    return [with_pixels(with_split(stack, options)) for stack in judged]
 
 
 def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> tuple[list[SliceSeries], list[Note]]:

@@ -16,6 +16,8 @@ _MOST_DIGITS = 4  # of the number of a series; more are part of a UID
 def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack:
     """The series asked for, or the only one that is there or that a volume can be made of.
 
+    Localizers and secondary captures do not count beside other series.
+
     Parameters
     ----------
     stacks
@@ -34,6 +36,7 @@ def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack
         raise DamagedInputError("no series of slices was found")
     if series is None:
         usable = [stack for stack in stacks if stack.is_usable]
+        usable = [stack for stack in usable if not stack.series.role] or usable
         found = list(stacks) if len(stacks) == 1 else usable
         if len(found) == 1:
             return found[0]

@@ -21,7 +21,7 @@ from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, che
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside
 from gpustitch.io.write.format import OutputFormat
-from gpustitch.io.write.formats import format_for, volume_suffix
+from gpustitch.io.write.formats import format_for, titles, volume_suffix
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
 from gpustitch.io.write.storing import planned_file_bytes
@@ -38,9 +38,9 @@ from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
-from gpustitch.slices.dicom.pixels import DicomPlanes
 from gpustitch.slices.images.pixels import ImageSlices
 from gpustitch.slices.model import SliceStack
+from gpustitch.slices.verdict.pixels import SlicePlanes, slice_planes
 from gpustitch.slices.verdict.stage import JudgeOptions, judge
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
 from gpustitch.slices.volume.file import planes_table, sidecar
@@ -145,6 +145,7 @@ class ResamplePlan:
         for volume in self.volumes:
             z_um, y_um, x_um = volume.spacing.zyx_um
             n, rows, columns = volume.shape
+            columns //= volume.samples
             lines.append(
                 f"{volume.path}: {n} planes of {columns} x {rows}, voxels of {x_um / 1000:.6g} x {y_um / 1000:.6g} x "
                 f"{z_um / 1000:.6g} mm, at most {size_text(volume.output_bytes)} on disk and about "
@@ -237,6 +238,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             overwrite=options.overwrite,
             n_writers=options.n_writers,
             write_empty=options.write_empty,
+            samples=volume.samples,
         ) as output:
             write_blocks(volume.blocks, output, in_order=options.output_format.in_order, progress=progress)
             record |= plan.inputs.tell(progress)
@@ -255,8 +257,19 @@ def _check_pixels(options: ResampleOptions, planes: Planes) -> None:
                 f"`background` is {options.background:g}, but for slices of {planes.dtype} it must be a whole number "
                 f"from {limits.min} to {limits.max}"
             )
+    if _samples(planes) > 1 and "samples" not in options.output_format.takes:
+        raise ParameterError(
+            f"{planes.name} has colors, which {options.output_format.title} volumes do not hold; {titles('samples')} do"
+        )
+    if _samples(planes) > 1 and options.unshear:
+        raise ParameterError(f"{planes.name} has colors, which are not moved sideways; leave out `unshear`")
     if options.spacing_mm is not None and not 0 < options.spacing_mm < np.inf:
         raise ParameterError(f"`spacing_mm` is {options.spacing_mm:g}, but it must be a positive number of mm")
+
+
+def _samples(planes: Planes) -> int:
+    """Values of a pixel along a row."""
+    return planes.samples if isinstance(planes, SlicePlanes) else 1
 
 
 def _grids(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, PlaneGrid]]:
@@ -316,7 +329,7 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         blocks.cut.front_px,
         min(options.memory_bytes, MOST_UNFINISHED_BYTES),
     )
-    return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes, file_bytes)
+    return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes, file_bytes, _samples(planes))
 
 
 def _numbered(path: Path, number: int) -> Path:
@@ -334,6 +347,9 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
         yield f"{gaps} of {n} planes are background: slices are missing there (`fill_gaps` interpolates)"
     if filled:
         yield f"{filled} of {n} planes are interpolated across gaps: nothing was measured there"
+    stored = plan.planes.stored if isinstance(plan.planes, ImageSlices) else plan.planes.dtype
+    if stored.itemsize > plan.planes.dtype.itemsize:
+        yield f"pixels are {stored}; voxels are {plan.planes.dtype}, to 7 digits"
     if whole.count(OUTSIDE):
         yield "the last plane is background: it lies beyond the last slice"
     loose = sum(part.n_slices == 1 for part in stack.fit.stretches)
@@ -354,16 +370,3 @@ def _parameters(plan: ResamplePlan) -> dict[str, Any]:
     used = shared.settled(plan.options, plan.device, plan.n_workers)
     given = {key: value for key, value in vars(used).items() if key not in ("stack", "planes")}
     return {**given, "inputs": plan.options.paths, "runs": plan.options.stretches}
-
-
-def slice_planes(stack: SliceStack) -> Planes:
-    """The slices in order along the normal.
-
-    Raises
-    ------
-    InputMissingError, DamagedInputError
-        If pixels cannot be read.
-    """
-    if stack.series.source_format == "dicom":
-        return DicomPlanes(stack.series, stack.order)
-    return ImageSlices([stack.series.headers[k] for k in stack.order.tolist()], stack.series.name)

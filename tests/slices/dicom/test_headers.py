@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -235,7 +236,8 @@ def test_a_file_cut_anywhere_is_named_or_read_without_its_pixels(tmp_path, synta
                 read_dicom(path)
         else:
             file = read_dicom(path)
-            assert file.slices[0].header == one.header
+            cut = dataclasses.replace(one.header.pixels, is_whole=False)
+            assert file.slices[0].header == dataclasses.replace(one.header, pixels=cut)
             (problem,) = file.problems
             assert problem.code is Code.UNREADABLE_PIXELS
             assert f"has {length - begin} of 60 bytes" in problem.text

@@ -235,16 +235,40 @@ def test_inverted_grey_is_left_as_stored(tmp_path):
     assert np.abs(DicomPlanes(series, [0]).read(0, 1) - _expected(series, [0], COARSE)).max() <= 0.5
 
 
-def test_colour_is_refused_by_name(tmp_path):
+def test_a_palette_is_refused_by_name(tmp_path):
     def edit(data, _):
         data.PhotometricInterpretation = "PALETTE COLOR"
 
     series = _series(tmp_path, [0.0], edit=edit)
     with pytest.raises(ParameterError, match=r"IM0001\.dcm: PhotometricInterpretation \(0028,0004\) is PALETTE COLOR"):
         DicomPlanes(series, [0])
-    (colour,), _ = find_dicom_series([get_testdata_file("SC_rgb_rle.dcm", download=False)])
-    with pytest.raises(ParameterError, match="RGB"):
-        DicomPlanes(colour, [0])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SC_rgb_rle.dcm",
+        "SC_rgb_jpeg_gdcm.dcm",
+        "SC_ybr_full_422_uncompressed.dcm",
+        "SC_rgb_small_odd_big_endian.dcm",
+        "examples_jpeg2k.dcm",
+        "examples_ybr_color.dcm",
+    ],
+)
+def test_colors_of_real_files(name):
+    path = get_testdata_file(name, download=False)
+    (series,), _ = find_dicom_series([path])
+    planes = DicomPlanes(series, [0])
+    expected = pydicom.dcmread(path).pixel_array.reshape(-1, *series.headers[0].shape, 3)[0]
+    assert (planes.samples, planes.dtype) == (3, np.uint8)
+    assert np.array_equal(planes.read(0, 1).reshape(expected.shape), expected)
+    assert np.array_equal(planes.read(0, 1, slice(1, 3), slice(2, 7))[0], expected.reshape(len(expected), -1)[1:3, 2:7])
+
+
+def test_colors_of_sixteen_bits_are_refused(tmp_path):
+    (series,), _ = find_dicom_series([get_testdata_file("SC_rgb_rle_16bit.dcm", download=False)])
+    with pytest.raises(ParameterError, match=r"BitsAllocated \(0028,0100\) is 16; colors are 8"):
+        DicomPlanes(series, [0])
 
 
 def test_slices_of_several_sizes_are_refused(tmp_path):
