@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -23,11 +24,14 @@ from pydicom.uid import (
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.images.files import reading
 from gpustitch.slices.dicom.frames import Slice, slices_of
+from gpustitch.slices.dicom.scan import ScannedSet, scanned
 from gpustitch.slices.dicom.stored import pixel_element, stored_pixels, whole_frames, with_pixels
 from gpustitch.slices.dicom.values import TAGS, Problem, Values
 from gpustitch.slices.model import Code, SliceHeader, StoredPixels
 
 _WANTED = [BaseTag(tag) for tag, _ in TAGS.values()]
+_TAGS = frozenset(tag for tag, _ in TAGS.values())
+_SEQUENCES = frozenset(tag for tag, vr in TAGS.values() if vr == "SQ")
 _DICOM_ROOT = "1.2.840.10008."
 _CAPTURE = str(SecondaryCaptureImageStorage)
 # Tags of a series, for the report.
@@ -78,21 +82,24 @@ def read_dicom(path: Path, split_by: tuple[str, ...] = ()) -> DicomFile:
         If it is not DICOM, or ends before its pixels.
     """
     with reading(path, "DICOM"), path.open("rb") as file:
-        data = _data_set(path, file)
+        data: FileDataset | ScannedSet | None = scanned(file, _TAGS, _SEQUENCES)
+        if data is None:
+            file.seek(0)
+            data = _data_set(path, file)
         values = Values(data)
-        syntax = str(data.file_meta.get("TransferSyntaxUID", ""))
+        syntax = _syntax(data)
         is_deflated = syntax == DeflatedExplicitVRLittleEndian
         element = None if is_deflated else pixel_element(file, data)
         n_rows, n_columns = values.whole("Rows"), values.whole("Columns")
         if not n_rows or not n_columns or (element is None and not is_deflated):
             return _no_image(path, values, has_shape=bool(n_rows and n_columns), has_pixels=element is not None)
-        n_frames = _count_frames(values, path.stat().st_size)
+        n_frames = _count_frames(values, file)
         pixels = stored_pixels(values, syntax, element, n_frames)
-        header = SliceHeader(path, 0, (n_rows, n_columns), instance=values.word("SOPInstanceUID"))
+        header = SliceHeader(path, 0, (n_rows, n_columns), instance=values.word("SOPInstanceUID"), pixels=pixels)
         slices = slices_of(values, header, n_frames, split_by)
         is_whole = whole_frames(values, element, pixels, header.shape, file)
     series = {name: values.text(name) for name in _OF_SERIES}
-    described = tuple(_with_pixels(one, pixels, is_whole) for one in slices)
+    described = tuple(_with_pixels(one, pixels, is_whole(one.header.frame)) for one in slices)
     problems = tuple(dict.fromkeys(values.problems))
     is_capture = described[0].header.position_mm is None and _is_secondary(values)
     return DicomFile(path, described, series, problems, values.word("ConcatenationUID"), is_capture)
@@ -122,6 +129,13 @@ def _data_set(path: Path, file: BinaryIO) -> FileDataset:
     return data
 
 
+def _syntax(data: FileDataset | ScannedSet) -> str:
+    """TransferSyntaxUID, which pydicom has decoded where it has read the file; empty if it is not stated."""
+    if isinstance(data, ScannedSet):
+        return Values(data.file_meta).word("TransferSyntaxUID")
+    return str(data.file_meta.get("TransferSyntaxUID", ""))
+
+
 def _no_image(path: Path, values: Values, *, has_shape: bool, has_pixels: bool) -> DicomFile:
     """What a file without slices is; DamagedInputError if it should have some."""
     kind = values.word("SOPClassUID") or Values(values.data.file_meta).word("MediaStorageSOPClassUID")
@@ -142,21 +156,24 @@ def _no_image(path: Path, values: Values, *, has_shape: bool, has_pixels: bool) 
     return DicomFile(path, problems=(Problem(Code.NOT_AN_IMAGE, "", f"is {what}, which has no pixels"),))
 
 
-def _count_frames(values: Values, n_bytes: int) -> int:
+def _count_frames(values: Values, file: BinaryIO) -> int:
     """NumberOfFrames; 1, with a problem, if that is impossible."""
     count = values.whole("NumberOfFrames")
     if count is None:
         return 1
+    n_bytes = os.fstat(file.fileno()).st_size
     if not 0 < count <= n_bytes:
         values.note(Code.TAG_BAD, "NumberOfFrames", f"is {count} in a file of {n_bytes} bytes; taken as 1")
         return 1
     return count
 
 
-def _with_pixels(one: Slice, first: StoredPixels, is_whole: Callable[[int], bool]) -> Slice:
-    """The slice with its own part of the pixels and its own rescaling."""
+def _with_pixels(one: Slice, first: StoredPixels, is_whole: bool) -> Slice:
+    """The slice with its own part of the pixels and its own rescaling; its header has those of the first so far."""
     header = one.header
-    pixels = with_pixels(first, header.frame, header.shape, is_whole(header.frame))
+    pixels = with_pixels(first, header.frame, header.shape, is_whole)
     if (pixels.slope, pixels.intercept) != (one.slope, one.intercept):
         pixels = dataclasses.replace(pixels, slope=one.slope, intercept=one.intercept)
+    if pixels is header.pixels:
+        return one
     return dataclasses.replace(one, header=dataclasses.replace(header, pixels=pixels))

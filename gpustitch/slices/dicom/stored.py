@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from pydicom.dataset import FileDataset
 
+from gpustitch.slices.dicom.scan import ScannedSet
 from gpustitch.slices.dicom.values import Problem, Values
 from gpustitch.slices.model import Code, StoredPixels
 
@@ -29,7 +30,7 @@ class PixelElement:
     length: int
 
 
-def pixel_element(file: BinaryIO, data: FileDataset) -> PixelElement | None:
+def pixel_element(file: BinaryIO, data: FileDataset | ScannedSet) -> PixelElement | None:
     """The element at which reading stopped; None if that was the end of the file."""
     is_implicit, is_little = data.original_encoding
     order, size = "<" if is_little else ">", 8 if is_implicit else 12
@@ -152,7 +153,7 @@ def _whole_items(values: Values, element: PixelElement, pixels: StoredPixels, fi
 def with_pixels(pixels: StoredPixels, frame: int, shape: tuple[int, int], is_whole: bool) -> StoredPixels:
     """How slice ``frame`` is stored, from how the first is."""
     offset = pixels.offset
-    if offset is None and is_whole:
+    if is_whole and (offset is None or frame == 0):
         return pixels
     if offset is not None:
         offset += frame * shape[0] * shape[1] * int(pixels.stored_as[2:])

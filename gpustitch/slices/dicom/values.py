@@ -17,11 +17,13 @@ from typing import Any
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataset import Dataset
 
+from gpustitch.slices.dicom.scan import ScannedSet
 from gpustitch.slices.model import Code, Note
 
 # Tag and its encoding by the standard, which files of implicit VR leave out. SiemensBValue and GEBValue are private.
 TAGS: dict[str, tuple[int, str]] = {
     "MediaStorageSOPClassUID": (0x00020002, "UI"),
+    "TransferSyntaxUID": (0x00020010, "UI"),
     "SpecificCharacterSet": (0x00080005, "CS"),
     "ImageType": (0x00080008, "CS"),
     "SOPClassUID": (0x00080016, "UI"),
@@ -124,22 +126,20 @@ class Numbers:
 class Values:
     """Tags of a data set or of an item of a sequence; what is wrong with them is collected in ``problems``."""
 
-    data: Dataset
+    data: Dataset | ScannedSet
     problems: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # By plain numbers: pydicom's look-ups cost more than all the rest.
+        self._elements: dict[int, Any] = {int(tag): element for tag, element in self.data.items()}
 
     def has(self, name: str) -> bool:
         """Whether the tag is there (perhaps empty)."""
-        return TAGS[name][0] in self.data
+        return TAGS[name][0] in self._elements
 
     def words(self, name: str) -> list[str]:
         """The values as text without padding; none if the tag is missing, empty or unreadable."""
-        raw, vr, order = self._raw(name)
-        if not raw:
-            return []
-        if vr in _BINARY:
-            return [f"{number:.12g}" for number in _unpacked(raw, vr, order) or ()]
-        words = [word.strip(" \0\r\n\t") for word in raw.decode("latin-1").split("\\")]
-        return words if any(words) else []
+        return _words(*self._raw(name))
 
     def word(self, name: str) -> str:
         """The first value as text; empty if there is none."""
@@ -162,7 +162,7 @@ class Values:
 
     def _character_sets(self) -> list[str]:
         """pydicom has decoded these already where it has read a file."""
-        element = self.data.get("SpecificCharacterSet")
+        element = None if isinstance(self.data, ScannedSet) else self.data.get("SpecificCharacterSet")
         if element is None or isinstance(element, bytes):
             return self.words("SpecificCharacterSet")
         return [element] if isinstance(element, str) else [str(word) for word in element]
@@ -176,10 +176,10 @@ class Values:
                 self._wrong(name, "is not made of finite numbers", code)
                 return None
             return Numbers(tuple(found), (0.0,) * len(found)) if found else None
-        words = self.words(name)
-        matches = [_NUMBER.fullmatch(word) for word in words]
+        words = _words(raw, vr, order)
         if not words:
             return None
+        matches = [_NUMBER.fullmatch(word) for word in words]
         values = tuple(float(match[0]) if match else float("inf") for match in matches)
         if not all(abs(value) < float("inf") for value in values):
             self._wrong(name, f"is not made of finite numbers but {_shown(words)}", code)
@@ -209,7 +209,7 @@ class Values:
 
     def items(self, name: str) -> list[Values]:
         """Items of a sequence; none if it is missing or unreadable."""
-        if not self.has(name):
+        if not self.has(name) or isinstance(self.data, ScannedSet):
             return []
         try:
             sequence = self.data[TAGS[name][0]].value
@@ -228,12 +228,21 @@ class Values:
     def _raw(self, name: str) -> tuple[bytes, str, str]:
         """Bytes (empty if missing), encoding and byte order."""
         tag, usual = TAGS[name]
-        if tag not in self.data:
+        element = self._elements.get(tag)
+        if element is None:
             return b"", usual, "<"
-        element: Any = self.data.get_item(tag)
         value, vr = element.value, element.VR
         order = "<" if getattr(element, "is_little_endian", True) else ">"
         return (value if isinstance(value, bytes) else b""), vr if vr in _BINARY or vr in _TEXT else usual, order
+
+
+def _words(raw: bytes, vr: str, order: str) -> list[str]:
+    if not raw:
+        return []
+    if vr in _BINARY:
+        return [f"{number:.12g}" for number in _unpacked(raw, vr, order) or ()]
+    words = [word.strip(" \0\r\n\t") for word in raw.decode("latin-1").split("\\")]
+    return words if any(words) else []
 
 
 def label(name: str) -> str:
