@@ -69,6 +69,9 @@ class Code(StrEnum):
     COLOR_PIXELS = "COLOR_PIXELS"  # red, green and blue, which not every format of volumes holds
     DAMAGED_LEFT_OUT = "DAMAGED_LEFT_OUT"  # slices whose pixels are not all there, counted as missing as was asked
     INVERTED_GREY = "INVERTED_GREY"  # MONOCHROME1: low values are meant to be bright; pixels are left as stored
+    SERIES_SCATTERED = "SERIES_SCATTERED"  # many series of one slice each that agree in all else
+    SERIES_MERGED = "SERIES_MERGED"  # series that agree in all else were joined as was asked
+    FIRST_FILES_LOST = "FIRST_FILES_LOST"  # instance numbers begin late, those of other series of the study do not
     SERIES_SPLIT = "SERIES_SPLIT"  # one SeriesInstanceUID holds slices of different size, spacing or orientation
 
 
@@ -112,6 +115,8 @@ class StoredPixels:
         SamplesPerPixel.
     is_whole
         False if the file ends before the slice's pixels do, as far as that shows without decoding them.
+    padding
+        PixelPaddingValue, as stored: outside of what was imaged.
     """
 
     syntax: str
@@ -129,6 +134,7 @@ class StoredPixels:
     n_bits: int = 16
     samples: int = 1
     is_whole: bool = True
+    padding: float | None = None
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,17 @@ class Writing:
         return {name: getattr(self, name) for name in names}
 
 
+def origin_along_axes_um(affine_lps_mm: Floats) -> tuple[float, float, float]:
+    """Distance (z, y, x) of the first voxel from the patient's origin, along normal, columns and rows of the planes.
+
+    For axial planes these directions are the patient's own axes. Volumes of the same orientation agree with each other.
+    """
+    x, y = (affine_lps_mm[:3, i] / np.linalg.norm(affine_lps_mm[:3, i]) for i in (0, 1))
+    normal = np.cross(x, y)
+    along_z, along_y, along_x = (float(axis @ affine_lps_mm[:3, 3]) * 1000 for axis in (normal, y, x))
+    return along_z, along_y, along_x
+
+
 class OutputFormat(ABC):
     """A format to write, in use once :data:`gpustitch.io.write.formats.OUTPUT_FORMATS` holds an instance.
 

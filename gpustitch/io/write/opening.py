@@ -71,7 +71,7 @@ def open_output(
         Version of the format, if it has several.
     affine_lps_mm
         float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, OME-Zarr the
-        place of the first voxel along the volume's axes. Other formats hold none of it.
+        place of the first voxel along the volume's axes, OME-TIFF that of each plane. Other formats hold none of it.
     sidecar
         Written as JSON at the end, with what it holds then: ``gpustitch.json`` in the folder, ``<name>.json`` beside a
         file.

@@ -16,7 +16,7 @@ import tifffile
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.images.files import TIFF_SUFFIXES, check_compression
-from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
+from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing, origin_along_axes_um
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
@@ -58,6 +58,8 @@ class TiffVolumeWriter(SlabWriter):
         Bound on bytes handed over and not yet written (a larger slab goes alone); ``write`` waits for room.
     samples
         3 for colors, as :func:`gpustitch.io.write.opening.open_output` takes it.
+    origin_um
+        Place of the first voxel (z, y, x) along the volume's axes, which OME metadata state for each plane.
 
     Raises
     ------
@@ -83,10 +85,11 @@ class TiffVolumeWriter(SlabWriter):
         n_writers: int = N_WRITERS,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
         samples: int = 1,
+        origin_um: tuple[float, float, float] | None = None,
     ) -> None:
         super().__init__(path, shape, dtype, spacing, sidecar, overwrite, in_flight_bytes)
         check_samples(samples, self.shape[2], self.dtype)
-        self._samples = samples
+        self._samples, self._origin_um = samples, origin_um
         self.big = math.prod(self.shape) * self.dtype.itemsize > _CLASSIC_BYTES
         self.metadata = self._kind_of_metadata(metadata)
         check_compression(compression)
@@ -122,6 +125,15 @@ class TiffVolumeWriter(SlabWriter):
         data = strip.astype(strip.dtype.newbyteorder("<"), copy=False).tobytes()
         return data if self._compression == 0 else bytes(imagecodecs.deflate_encode(data, self._compression))
 
+    def _positions(self) -> dict[str, Any]:
+        """Where planes are, for OME metadata; nothing of a volume whose place is not known."""
+        if self._origin_um is None or self.metadata != "ome":
+            return {}
+        n, (z, y, x) = self.shape[0], self._origin_um
+        places = {"X": [x] * n, "Y": [y] * n, "Z": [z + k * self.spacing.z_um for k in range(n)]}
+        units = {f"Position{axis}Unit": ["µm"] * n for axis in places}
+        return {"Plane": {f"Position{axis}": place for axis, place in places.items()} | units}
+
     def _write_file(self) -> None:
         """Write the file: tifffile takes the strips of its planes from an iterator."""
         kind: dict[str, Any] = {"imagej": self.metadata == "imagej", "ome": self.metadata == "ome"}
@@ -143,7 +155,7 @@ class TiffVolumeWriter(SlabWriter):
                 photometric="minisblack" if self._samples == 1 else "rgb",
                 resolution=(unit_um / self.spacing.x_um, unit_um / self.spacing.y_um),
                 resolutionunit=unit,
-                metadata=tiff_metadata(self.spacing, self.metadata, self._samples),
+                metadata=tiff_metadata(self.spacing, self.metadata, self._samples) | self._positions(),
                 **options,
             )
             # tifffile stops at the last strip; one more step releases that strip and counts it as written.
@@ -171,6 +183,14 @@ class TiffOutput(OutputFormat):
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
+        affine = writing.affine_lps_mm
         return TiffVolumeWriter(
-            path, shape, dtype, spacing, compression=writing.compression or 0, samples=writing.samples, **writing.shared
+            path,
+            shape,
+            dtype,
+            spacing,
+            compression=writing.compression or 0,
+            samples=writing.samples,
+            origin_um=None if affine is None else origin_along_axes_um(affine),
+            **writing.shared,
         )

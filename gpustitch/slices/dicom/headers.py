@@ -35,7 +35,9 @@ _SEQUENCES = frozenset(tag for tag, vr in TAGS.values() if vr == "SQ")
 _DICOM_ROOT = "1.2.840.10008."
 _CAPTURE = str(SecondaryCaptureImageStorage)
 # Tags of a series, for the report.
-_OF_SERIES = ("SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesNumber", "SeriesDescription")
+_OF_SERIES = (
+    "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality", "SeriesNumber", "SeriesDescription",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,20 @@ def stored_pixels(values: Values, syntax: str, element: PixelElement | None, n_f
         has_table=bool(values.items("ModalityLUTSequence")),
         n_bits=allocated,
         samples=samples,
+        padding=_padding(values, stored, is_signed),
     )
+
+
+def _padding(values: Values, bits_stored: int, is_signed: bool) -> float | None:
+    """PixelPaddingValue, signed as the pixels are, whatever its encoding; None if no pixel can have it."""
+    found = values.words("PixelPaddingValue")
+    if not found or not 0 < bits_stored <= 16:
+        return None
+    value = int(float(found[0])) & 0xFFFF
+    if is_signed and value >> 15:
+        value -= 1 << 16
+    least = -(1 << bits_stored - 1) if is_signed else 0
+    return float(value) if least <= value < least + (1 << bits_stored) else None
 
 
 def _bits(values: Values, allocated: int) -> tuple[int, int]:

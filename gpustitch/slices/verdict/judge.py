@@ -67,6 +67,11 @@ class JudgeOptions:
     split_by: tuple[str, ...] = option(
         (), text="names", help=f"Part series by these, with commas: {', '.join(SPLITS)}."
     )
+    merge: bool = option(
+        False,
+        help="Join DICOM series that agree in all but SeriesInstanceUID: size, pixel spacing, orientation, study, "
+        "frame of reference.",
+    )
     on_error: shared.OnError = shared.on_error(
         "What to do about slices whose pixels are not all there: stop (no volume is made), or skip them as if they "
         "were missing."

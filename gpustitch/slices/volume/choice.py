@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.slices.model import SliceStack
+from gpustitch.slices.model import Code, SliceStack
 
 _UID = "SeriesInstanceUID"
 _MOST_NAMED = 10
@@ -40,6 +40,9 @@ def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack
         found = list(stacks) if len(stacks) == 1 else usable
         if len(found) == 1:
             return found[0]
+        scattered = next((n for one in stacks for n in one.notes if n.code is Code.SERIES_SCATTERED), None)
+        if scattered is not None and not usable:
+            raise ParameterError(scattered.text)
         raise ParameterError(f"{_number(len(stacks))} were found; choose one with `series`:\n{_listed(stacks)}")
     if series.isdigit() and len(series) <= _MOST_DIGITS:
         if 1 <= int(series) <= len(stacks):

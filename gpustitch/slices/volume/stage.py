@@ -20,15 +20,12 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output, record_of
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside
-from gpustitch.io.write.format import OutputFormat
-from gpustitch.io.write.formats import format_for, titles, volume_suffix
+from gpustitch.io.write.formats import titles, volume_suffix
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Spacing
-from gpustitch.model.options import documented, nested, option
+from gpustitch.model import Spacing
 from gpustitch.ops.pyramid import downsample, signed_too
-from gpustitch.regrid import options as volume_options
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
 from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, write_blocks
@@ -41,89 +38,18 @@ from gpustitch.running.threads import checked_workers
 from gpustitch.slices.images.pixels import ImageSlices
 from gpustitch.slices.model import SliceStack
 from gpustitch.slices.verdict.pixels import SlicePlanes, slice_planes
-from gpustitch.slices.verdict.stage import JudgeOptions, judge
+from gpustitch.slices.verdict.stage import judge
+from gpustitch.slices.volume.background import background_of, background_warnings
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
 from gpustitch.slices.volume.file import planes_table, sidecar
+from gpustitch.slices.volume.options import ResampleOptions
 from gpustitch.slices.volume.plane_grid import PlaneGrid, grid_affine, plane_grid, stretch_grid
 from gpustitch.slices.volume.planned import VolumePlan
 
+__all__ = ["ResampleOptions", "ResamplePlan", "plan", "run"]
+
 # More planes than any scanner makes: memory for the table of planes would not be bounded.
 _MOST_PLANES = 1_000_000
-
-
-@documented
-@dataclass(frozen=True)
-class ResampleOptions:
-    """What is resampled, and how.
-
-    ``inputs`` is a path or several. A program may give the series judged already as ``stack``, and its slices in the
-    order of ``stack.order`` as ``planes``; then nothing is read at ``inputs``.
-    """
-
-    inputs: Path | tuple[Path, ...] = option(
-        is_argument=True,
-        metavar="PATH",
-        help="A folder, file or glob of DICOM or image slices, or a TIFF of pages.",
-    )
-    output: Path = volume_options.output()
-    spacing_mm: float | None = option(
-        None,
-        flag="--spacing",
-        unit="mm",
-        help="Distance of the planes, mm.",
-        shown="that of the slices; the finest, if it varies",
-    )
-    series: str | None = option(
-        None,
-        metavar="N|UID",
-        help="Which of several series: number in the list, or beginning or end of the SeriesInstanceUID.",
-        shown="the only one",
-    )
-    fill_gaps: bool = option(
-        False, help="Interpolate where slices are missing too; else there is background: nothing is made up."
-    )
-    stretches: bool = option(
-        False,
-        flag="--stretches --runs",
-        help="Write each stretch of equally spaced slices as a volume of its own too: OUT_run1 and so on.",
-    )
-    unshear: bool = option(
-        False,
-        flag="--unshear/--keep-shear",
-        help="Stacks of a tilted gantry: move the planes over each other, in a wider volume; or keep them as they are, "
-        "the affine sheared (NIfTI and the sidecar hold it).",
-    )
-    nearest: bool = option(False, help="Take the nearer slice, unchanged; else two are interpolated.")
-    background: float = option(0.0, help="Value where there is nothing; for CT in HU perhaps -1024.")
-    pixel_spacing_mm: tuple[float, float] | None = option(
-        None, flag="--pixel-spacing", text="positive xy", help="Size of a pixel, mm.", shown="what the files state"
-    )
-    judge: JudgeOptions = nested(JudgeOptions, without=("keep_going",))
-    format: str | None = volume_options.volume_format()
-    levels: int | None = volume_options.levels()
-    chunk_shape: ZYX | None = volume_options.chunk_shape()
-    shard_bytes: int | None = shared.shard_bytes()
-    codec: str | None = shared.codec()
-    write_empty: bool = shared.write_empty()
-    compression: int | None = volume_options.compression()
-    memory_bytes: int = shared.memory(1 << 30, "Most memory for slices, such as 4G.")
-    n_workers: int | None = shared.n_workers()
-    n_writers: int = shared.n_writers()
-    overwrite: bool = shared.overwrite()
-    device: str | Device = shared.device()
-    device_memory_bytes: int | None = shared.device_memory()
-    stack: SliceStack | None = None
-    planes: Planes | None = None
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The inputs, one or several."""
-        return (Path(self.inputs),) if isinstance(self.inputs, str | Path) else tuple(map(Path, self.inputs))
-
-    @property
-    def output_format(self) -> OutputFormat:
-        """Format asked for, or that of the output's name; ParameterError if there is none."""
-        return format_for(self.output, self.format)
 
 
 @dataclass(frozen=True)
@@ -191,6 +117,7 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     stack = options.stack or chosen_stack(judge(options.paths, options.judge, progress), options.series)
     stack = check_usable(stack, options.pixel_spacing_mm)
     planes = options.planes or slice_planes(stack)
+    options = dataclasses.replace(options, background=background_of(planes, options.background))
     _check_pixels(options, planes)
     job = ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs)
     job = dataclasses.replace(job, volumes=tuple(_volume(job, path, along) for path, along in _grids(options, stack)))
@@ -250,11 +177,12 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
 def _check_pixels(options: ResampleOptions, planes: Planes) -> None:
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"slices of {', '.join(RENDERED_TYPES)} are resampled; {planes.name} holds {planes.dtype}")
+    background = float(options.background or 0)
     if planes.dtype.kind != "f":
         limits = np.iinfo(planes.dtype)
-        if not (limits.min <= options.background <= limits.max and float(options.background).is_integer()):
+        if not (limits.min <= background <= limits.max and background.is_integer()):
             raise ParameterError(
-                f"`background` is {options.background:g}, but for slices of {planes.dtype} it must be a whole number "
+                f"`background` is {background:g}, but for slices of {planes.dtype} it must be a whole number "
                 f"from {limits.min} to {limits.max}"
             )
     if _samples(planes) > 1 and "samples" not in options.output_format.takes:
@@ -312,7 +240,14 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         along.series, along.grid, limits=along.limits, fill_gaps=options.fill_gaps, nearest=options.nearest
     )
     making = Making(
-        planes, along.series.order, sources, along.grid, options.nearest, shifts, options.background, job.device
+        planes,
+        along.series.order,
+        sources,
+        along.grid,
+        options.nearest,
+        shifts,
+        float(options.background or 0),
+        job.device,
     )
     block, output_bytes = format.block(making.shape, *stored)
     blocks = cut_blocks(making, block, options.memory_bytes, job.n_workers)
@@ -345,6 +280,8 @@ def _warnings(plan: ResamplePlan) -> Iterator[str]:
     n, gaps, filled = whole.shape[0], whole.count(GAP), whole.count(FILLED)
     if gaps:
         yield f"{gaps} of {n} planes are background: slices are missing there (`fill_gaps` interpolates)"
+    if gaps or whole.count(OUTSIDE) or whole.blocks.making.shifts is not None:
+        yield from background_warnings(stack, whole.blocks.making.background)
     if filled:
         yield f"{filled} of {n} planes are interpolated across gaps: nothing was measured there"
     stored = plan.planes.stored if isinstance(plan.planes, ImageSlices) else plan.planes.dtype
