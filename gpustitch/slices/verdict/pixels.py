@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from gpustitch.errors import GpustitchError, MissingExtraError
 from gpustitch.slices.dicom.pixels import DicomPlanes
 from gpustitch.slices.images.pixels import ImageSlices
@@ -15,8 +18,16 @@ from gpustitch.slices.verdict.text import listed, plural, slice_name
 SlicePlanes = DicomPlanes | ImageSlices
 
 
-def slice_planes(stack: SliceStack) -> SlicePlanes:
-    """The slices in order along the normal.
+def alike_planes(stacks: Sequence[SliceStack]) -> list[SlicePlanes]:
+    """The slices of each in order along the normal, all of one type; raises what :func:`slice_planes` raises."""
+    found = [slice_planes(stack) for stack in stacks]
+    if len({planes.dtype for planes in found}) == 1:
+        return found
+    return [slice_planes(stack, np.float32) for stack in stacks]
+
+
+def slice_planes(stack: SliceStack, dtype: npt.DTypeLike | None = None) -> SlicePlanes:
+    """The slices in order along the normal; ``dtype`` is what DICOM is read as, None for what its headers promise.
 
     Raises
     ------
@@ -26,7 +37,7 @@ def slice_planes(stack: SliceStack) -> SlicePlanes:
         If pixels cannot be read.
     """
     if stack.series.source_format == "dicom":
-        return DicomPlanes(stack.series, stack.order)
+        return DicomPlanes(stack.series, stack.order, dtype=dtype)
     return ImageSlices([stack.series.headers[k] for k in stack.order.tolist()], stack.series.name)
 
 

@@ -7,7 +7,7 @@ Where slices are missing there is background.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output, record_of
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside
+from gpustitch.io.write.format import VolumeOutput
 from gpustitch.io.write.formats import titles, volume_suffix
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import Spacing
+from gpustitch.model import ZYX, Spacing
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
@@ -35,13 +36,15 @@ from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
+from gpustitch.slices.dicom.times import volume_step_s
 from gpustitch.slices.images.pixels import ImageSlices
 from gpustitch.slices.model import SliceStack
-from gpustitch.slices.verdict.pixels import SlicePlanes, slice_planes
+from gpustitch.slices.verdict.pixels import SlicePlanes, alike_planes
 from gpustitch.slices.verdict.stage import judge
 from gpustitch.slices.volume.background import background_of, background_warnings
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
-from gpustitch.slices.volume.file import planes_table, sidecar
+from gpustitch.slices.volume.file import planes_table, several_volumes, sidecar
+from gpustitch.slices.volume.in_time import IN_TIME, OneOfSeveral, check_one_grid, volumes_of_one_series
 from gpustitch.slices.volume.options import ResampleOptions
 from gpustitch.slices.volume.plane_grid import PlaneGrid, grid_affine, plane_grid, stretch_grid
 from gpustitch.slices.volume.planned import VolumePlan
@@ -54,7 +57,10 @@ _MOST_PLANES = 1_000_000
 
 @dataclass(frozen=True)
 class ResamplePlan:
-    """Checked work: ``volumes`` are the whole one, then those of the stretches."""
+    """Checked work: ``volumes`` are the whole one, then those of the stretches.
+
+    ``later`` are those that follow in the file; ``step`` is seconds from one to the next, and the tag that says so.
+    """
 
     options: ResampleOptions
     stack: SliceStack
@@ -63,6 +69,13 @@ class ResamplePlan:
     n_workers: int
     volumes: tuple[VolumePlan, ...] = ()
     inputs: Inputs = Inputs()
+    later: tuple[ResamplePlan, ...] = ()
+    step: tuple[float, str] | None = None
+
+    @property
+    def n_volumes(self) -> int:
+        """Volumes in the file."""
+        return 1 + len(self.later)
 
     @property
     def summary(self) -> str:
@@ -77,17 +90,21 @@ class ResamplePlan:
                 f"{z_um / 1000:.6g} mm, at most {size_text(volume.output_bytes)} on disk and about "
                 f"{size_text(volume.blocks.memory_bytes)} of memory"
             )
+        if self.later:
+            step = "an unknown time" if self.step is None else f"{self.step[0]:.6g} s ({self.step[1]})"
+            lines.append(f"{self.n_volumes} volumes like it in one file, {step} apart")
         return "\n".join(lines)
 
     def lines(self) -> Iterator[str]:
         """What the run will take, in lines for people."""
         options, dtype, (n, rows, columns) = self.options, self.planes.dtype, self.planes.shape
         stored = [
-            Stored(of.path, options.output_format, options, of.shape, dtype, of.spacing, of.file_bytes)
+            Stored(of.path, options.output_format, options, _all_planes(self, of), dtype, of.spacing, of.file_bytes)
             for of in self.volumes
         ]
+        n += sum(job.planes.shape[0] for job in self.later)
         reads, n_bytes = f"{n:,} slices of {rows} x {columns} {dtype}", n * rows * columns * dtype.itemsize
-        disk_bytes = sum(of.output_bytes for of in self.volumes)
+        disk_bytes = sum(of.output_bytes for of in self.volumes) * self.n_volumes
         most = max(of.blocks.memory_bytes for of in self.volumes)
         return foretold.lines(reads, n_bytes, stored, disk_bytes, most, options.memory_bytes)
 
@@ -114,23 +131,66 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     device = choose_device(options.device, options.device_memory_bytes)
     paths = () if options.stack and options.planes else options.paths
     inputs = Inputs.of(paths, apart=[options.output])
-    stack = options.stack or chosen_stack(judge(options.paths, options.judge, progress), options.series)
-    stack = check_usable(stack, options.pixel_spacing_mm)
-    planes = options.planes or slice_planes(stack)
-    options = dataclasses.replace(options, background=background_of(planes, options.background))
-    _check_pixels(options, planes)
-    job = ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs)
-    job = dataclasses.replace(job, volumes=tuple(_volume(job, path, along) for path, along in _grids(options, stack)))
+    stacks = [check_usable(stack, options.pixel_spacing_mm) for stack in _chosen(options, progress)]
+    opened = [options.planes] if options.planes else alike_planes(stacks)
+    jobs = [
+        _planned(ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs))
+        for stack, planes in zip(stacks, opened, strict=True)
+    ]
+    job = _in_one_file(jobs)
+    options, stack = job.options, job.stack
     for volume in job.volumes:
         check_output(volume.path, overwrite=options.overwrite)
         check_file_output(volume.table, overwrite=options.overwrite)
         for path in (volume.path, volume.table):
-            check_apart(path, (header.path for header in stack.series.headers))
-    check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes))
+            for stack in stacks:
+                check_apart(path, (header.path for header in stack.series.headers))
+    check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes) * job.n_volumes)
     if len(job.volumes) > 1:  # some are whole before the last begins
         made = [path for volume in job.volumes for path in (volume.path, record_of(volume.path), volume.table)]
         job = dataclasses.replace(job, inputs=Inputs.of(paths, apart=made))
     return job
+
+
+def _chosen(options: ResampleOptions, progress: Progress) -> list[SliceStack]:
+    """The series to resample; several if it was split into volumes that the output holds in one file."""
+    if options.stack is not None:
+        return [options.stack]
+    found = judge(options.paths, options.judge, progress)
+    if options.series is None and "n_volumes" in options.output_format.takes:
+        volumes = volumes_of_one_series(found, options.judge.split_by)
+        if volumes:
+            return volumes
+    return [chosen_stack(found, options.series)]
+
+
+def _planned(job: ResamplePlan) -> ResamplePlan:
+    """The job with its volumes; its options name the background."""
+    options = dataclasses.replace(job.options, background=background_of(job.planes, job.options.background))
+    _check_pixels(options, job.planes)
+    job = dataclasses.replace(job, options=options)
+    volumes = tuple(_volume(job, path, along) for path, along in _grids(options, job.stack))
+    return dataclasses.replace(job, volumes=volumes)
+
+
+def _in_one_file(jobs: Sequence[ResamplePlan]) -> ResamplePlan:
+    """The first of the jobs with the others that follow in its file."""
+    first = jobs[0]
+    if len(jobs) == 1:
+        return first
+    if first.options.stretches:
+        raise ParameterError(f"`stretches`: {len(jobs)} volumes would go into one file; choose one with `series`")
+    check_one_grid([job.volumes[0] for job in jobs], [job.stack.series.name for job in jobs])
+    step = None
+    if set(first.options.judge.split_by) <= IN_TIME:
+        step = volume_step_s([job.stack.series.headers[job.stack.order[0]] for job in jobs])
+    return dataclasses.replace(first, later=tuple(jobs[1:]), step=step)
+
+
+def _all_planes(job: ResamplePlan, volume: VolumePlan) -> ZYX:
+    """Shape of all volumes of the file, one after another along z."""
+    planes, rows, columns = volume.shape
+    return planes * job.n_volumes, rows, columns
 
 
 def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
@@ -148,9 +208,11 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
         progress.warn(message)
     for volume in plan.volumes:
         record = sidecar(_parameters(plan), plan.stack, volume)
+        if plan.later:
+            record |= several_volumes([(job.stack, job.volumes[0]) for job in (plan, *plan.later)], plan.step)
         with open_output(
             volume.path,
-            volume.shape,
+            _all_planes(plan, volume),
             plan.planes.dtype,
             volume.spacing,
             downsample=signed_too(hosted(downsample, plan.device)),
@@ -166,12 +228,25 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             n_writers=options.n_writers,
             write_empty=options.write_empty,
             samples=volume.samples,
+            n_volumes=plan.n_volumes,
+            volume_step_s=None if plan.step is None else plan.step[0],
         ) as output:
-            write_blocks(volume.blocks, output, in_order=options.output_format.in_order, progress=progress)
+            _write(plan, volume, output, progress)
             record |= plan.inputs.tell(progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
             partial.write_text(planes_table(volume), encoding="utf-8", newline="")
     return tuple(volume.path for volume in plan.volumes)
+
+
+def _write(plan: ResamplePlan, volume: VolumePlan, output: VolumeOutput, progress: Progress) -> None:
+    """The voxels of a volume, or of all volumes of its file."""
+    in_order = plan.options.output_format.in_order
+    if not plan.later:
+        write_blocks(volume.blocks, output, in_order=in_order, progress=progress)
+        return
+    for number, job in enumerate((plan, *plan.later)):
+        one = OneOfSeveral(output, volume.shape, number * volume.shape[0])
+        write_blocks(job.volumes[0].blocks, one, in_order=in_order, progress=progress)
 
 
 def _check_pixels(options: ResampleOptions, planes: Planes) -> None:
@@ -275,9 +350,10 @@ def _numbered(path: Path, number: int) -> Path:
 
 def _warnings(plan: ResamplePlan) -> Iterator[str]:
     stack, options, whole = plan.stack, plan.options, plan.volumes[0]
-    for note in stack.notes:
-        yield f"{note.code}: {note.text}"
-    n, gaps, filled = whole.shape[0], whole.count(GAP), whole.count(FILLED)
+    every = (plan, *plan.later)
+    yield from dict.fromkeys(f"{note.code}: {note.text}" for job in every for note in job.stack.notes)
+    n = whole.shape[0] * plan.n_volumes
+    gaps, filled = (sum(job.volumes[0].count(origin) for job in every) for origin in (GAP, FILLED))
     if gaps:
         yield f"{gaps} of {n} planes are background: slices are missing there (`fill_gaps` interpolates)"
     if gaps or whole.count(OUTSIDE) or whole.blocks.making.shifts is not None:
