@@ -14,8 +14,9 @@ from gpustitch.io.stacks.holes import number_step
 from gpustitch.model.arrays import Floats, Integers, LengthsZYX
 from gpustitch.model.options import documented, option
 from gpustitch.slices.dicom.series import SPLIT_NAMES
-from gpustitch.slices.fit.classes import TOLERANCE, check_tolerance, fit_slices, stated_grid
+from gpustitch.slices.fit.classes import TOLERANCE, check_tolerance, fit_slices
 from gpustitch.slices.fit.geometry import Drift, drift, first_voxel, least_shear
+from gpustitch.slices.fit.grid import stated_grid
 from gpustitch.slices.fit.holes import holes
 from gpustitch.slices.fit.peers import peers
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack, SpacingClass, SpacingFit

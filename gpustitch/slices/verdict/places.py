@@ -10,8 +10,8 @@ import numpy as np
 from gpustitch.errors import ParameterError
 from gpustitch.io.stacks.holes import number_step
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.slices.fit.classes import MOST_STEPS
 from gpustitch.slices.fit.geometry import decimals_quantum, mean_directions, quantum_of_series, rounding_error
+from gpustitch.slices.fit.grid import MOST_STEPS
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries
 from gpustitch.slices.verdict.text import listed, slice_name
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.slices.fit.classes import MOST_STEPS
 from gpustitch.slices.fit.geometry import Drift
+from gpustitch.slices.fit.grid import MOST_STEPS
 from gpustitch.slices.fit.holes import Hole
 from gpustitch.slices.model import Code, Note, SliceHeader, SpacingClass, SpacingFit, Stretch
 from gpustitch.slices.verdict.places import instance_numbers
