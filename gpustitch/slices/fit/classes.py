@@ -6,8 +6,6 @@ series; what rounding explains is not called irregular.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from gpustitch.errors import ParameterError
@@ -23,7 +21,11 @@ TOLERANCE = 0.01
 
 
 def fit_slices(
-    positions_mm: Floats, rounding_mm: float, numbers: Integers | None = None, tolerance: float = TOLERANCE
+    positions_mm: Floats,
+    rounding_mm: float | Floats,
+    numbers: Integers | None = None,
+    tolerance: float = TOLERANCE,
+    digits_mm: Floats | None = None,
 ) -> SpacingFit:
     """Explain the positions of slices along their normal.
 
@@ -32,11 +34,14 @@ def fit_slices(
     positions_mm
         float64 (n,): ascending; equal ones only where ``numbers`` tell the slices apart.
     rounding_mm
-        Greatest error from the decimals that the positions were written with.
+        Greatest error from the decimals that the positions were written with, of all or float64 (n,) of each.
     numbers
         int64 (n,): InstanceNumber of each slice, if all have one.
     tolerance
         Greatest distance of a slice from the grid, as a part of the spacing: above 0, below 0.5.
+    digits_mm
+        float64 (n,): the errors if positions were written with a count of digits, not of decimals. They are tried
+        where ``rounding_mm`` does not explain the positions.
 
     Returns
     -------
@@ -52,22 +57,43 @@ def fit_slices(
     t = np.asarray(positions_mm, np.float64)
     if t.ndim != 1 or not len(t) or not np.isfinite(t).all() or (np.diff(t) < 0).any():
         raise ParameterError("positions of slices are ascending numbers, at least one")
+    rounding = np.broadcast_to(np.asarray(rounding_mm, np.float64), t.shape)
     if len(t) == 1:
-        return _single(float(t[0]), rounding_mm)
+        return _single(float(t[0]), float(rounding[0]))
     if t[-1] == t[0]:
         raise ParameterError("all slices have one position")
-    # Decimals excuse half an interval at most: more would make anything even.
-    slack = Slack(rounding_mm, min(rounding_mm, float(t[-1] - t[0]) / (len(t) - 1) / 2), tolerance)
+    fit = _first_that_fits(t, rounding, numbers, tolerance)
+    if digits_mm is not None and (fit is None or not _is_within(fit)):
+        other = _first_that_fits(t, np.asarray(digits_mm, np.float64), numbers, tolerance)
+        if fit is None or (other is not None and _rank(other) <= _rank(fit)):
+            fit = other
+    if fit is None:
+        raise ParameterError("several slices have one position")
+    return fit
+
+
+def _first_that_fits(t: Floats, rounding: Floats, numbers: Integers | None, tolerance: float) -> SpacingFit | None:
+    """The first class that fits; None if slices at one position are not told apart by their numbers."""
+    slack = Slack.of(rounding, float(t[-1] - t[0]) / (len(t) - 1), tolerance)
     are_apart = bool((np.diff(t) > 0).all())
-    as_written = even_grid(t, dataclasses.replace(slack, allowed=0.0)) if are_apart else None
+    as_written = even_grid(t, slack.without_errors()) if are_apart else None
     if as_written is not None and as_written.spacing_class is SpacingClass.UNIFORM:
         return as_written
-    counted = grid_by_number(t, rounding_mm, numbers)
+    counted = grid_by_number(t, rounding, numbers)
     if counted is not None and not (are_apart and is_plain(counted, as_written)):
         return counted
     if not are_apart:
-        raise ParameterError("several slices have one position")
-    return as_written or even_grid(t, slack) or stretches_of(t, slack) or _irregular(t, rounding_mm)
+        return None
+    return as_written or even_grid(t, slack) or stretches_of(t, slack) or _irregular(t, float(rounding.max()))
+
+
+def _is_within(fit: SpacingFit) -> bool:
+    """Whether the decimals explain all that slices are off an even grid."""
+    return _rank(fit) <= 1 and fit.residual_mm <= fit.rounding_mm
+
+
+def _rank(fit: SpacingFit) -> int:
+    return list(SpacingClass).index(fit.spacing_class)
 
 
 def check_tolerance(tolerance: float) -> None:

@@ -28,25 +28,42 @@ class Slack:
     Attributes
     ----------
     rounding
-        Greatest error from the decimals, mm.
+        float64 (n,): greatest error of each from its decimals, mm.
     allowed
-        As much of that as may excuse a slice off the grid, mm.
+        float64 (n,): as much of that as may excuse a slice off the grid, mm.
     tolerance
         Part of the spacing that may excuse it as well.
     """
 
-    rounding: float
-    allowed: float
+    rounding: Floats
+    allowed: Floats
     tolerance: float
+
+    @classmethod
+    def of(cls, rounding: Floats, usual_mm: float, tolerance: float) -> Slack:
+        """Decimals excuse half an interval at most: more would make anything even."""
+        return cls(rounding, np.minimum(rounding, usual_mm / 2), tolerance)
+
+    def part(self, first: int, stop: int) -> Slack:
+        """That of the slices ``first <= k < stop``."""
+        return Slack(self.rounding[first:stop], self.allowed[first:stop], self.tolerance)
+
+    def without_errors(self) -> Slack:
+        """As if positions were exact."""
+        return Slack(self.rounding, np.zeros_like(self.allowed), self.tolerance)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """``origin + spacing * step``, its greatest distance from the slices, and what the spacing may be off."""
+    """``origin + spacing * step``, its greatest distance from the slices, and what the spacing may be off.
+
+    ``excess`` is the greatest distance beyond what the decimals of the slice excuse.
+    """
 
     spacing: float
     origin: float
     residual: float
+    excess: float
     uncertainty: float
 
 
@@ -61,20 +78,21 @@ def stated_grid(spacing_mm: float, steps: Integers) -> SpacingFit:
         int64 (n,): plane of each slice, ascending from 0.
     """
     spacing_class = SpacingClass.UNIFORM if steps[-1] == len(steps) - 1 else SpacingClass.MISSING
-    grid = Grid(spacing_mm, 0.0, 0.0, math.nan)
-    return explained(spacing_mm * steps.astype(np.float64), spacing_class, grid, steps, 0.0, is_rounded=False)
+    grid = Grid(spacing_mm, 0.0, 0.0, 0.0, math.nan)
+    return explained(spacing_class, grid, steps, 0.0, is_rounded=False)
 
 
 def even_grid(t: Floats, slack: Slack) -> SpacingFit | None:
     """UNIFORM or MISSING, as written or but for rounding; None if neither."""
     every = np.arange(len(t), dtype=np.int64)
-    for error in (0.0, slack.allowed):
+    for some in (slack.without_errors(), slack):
+        is_rounded = bool(some.allowed.any())
         for steps in (every, *_holes(t)):
-            grid = fitted_grid(t, steps, slack.rounding, error)
-            if grid.residual <= error + slack.tolerance * grid.spacing:
+            grid = fitted_grid(t, steps, some)
+            if grid.excess <= slack.tolerance * grid.spacing:
                 spacing_class = SpacingClass.UNIFORM if steps is every else SpacingClass.MISSING
-                return explained(t, spacing_class, grid, steps, slack.rounding, is_rounded=error > 0)
-        if slack.allowed == 0:
+                return explained(spacing_class, grid, steps, float(slack.rounding.max()), is_rounded=is_rounded)
+        if not slack.allowed.any():
             break
     return None
 
@@ -99,26 +117,31 @@ def usual_gap(gaps: Floats) -> float:
     return float(gaps[gaps <= 1.25 * GAP_FACTOR * np.median(gaps)].mean())
 
 
-def fitted_grid(t: Floats, steps: Integers, rounding: float, error: float) -> Grid:
-    """The grid of given steps: the middle of all that keep within the rounding error, or else the least squares.
+def fitted_grid(t: Floats, steps: Integers, slack: Slack) -> Grid:
+    """The grid of given steps: the middle of all that keep within the rounding errors, or else the least squares.
 
-    The truth is among those, so that the middle is off by half their range at most: 2 e / (n - 1), mostly far less.
+    The truth is among those, so that the middle is off by half their range at most. Errors e of the first and the last
+    slice leave a range of 2 (e + e) / (n - 1), the others mostly far less.
     """
-    k = steps.astype(np.float64)
-    bound = 2 * rounding / float(k[-1] - k[0])
-    narrowest, half = narrowest_band(k, t)
-    if half > rounding and not error:
+    k, e = steps.astype(np.float64), slack.rounding
+    bound = float(e[0] + e[-1]) / float(k[-1] - k[0])
+    narrowest, beyond = narrowest_band(k, t, e)
+    if beyond > 0 and not slack.allowed.any():
         spacing, origin, spread = least_squares_line(k, t)
-        return Grid(spacing, origin, float(np.abs(t - origin - spacing * k).max()), max(bound, spread))
-    low, high = band_slopes(k, t, rounding) if half < rounding else (narrowest, narrowest)
+        off = np.abs(t - origin - spacing * k)
+        return Grid(spacing, origin, float(off.max()), float((off - slack.allowed).max()), max(bound, spread))
+    low, high = band_slopes(k, t, 0.0, e) if beyond < 0 else (narrowest, narrowest)
     spacing = (low + high) / 2
     rest = t - spacing * k
-    return Grid(spacing, float(rest.max() + rest.min()) / 2, float(rest.max() - rest.min()) / 2, bound)
+    origin = float((rest - e).max() + (rest + e).min()) / 2
+    off = np.abs(rest - origin)
+    return Grid(spacing, origin, float(off.max()), float((off - slack.allowed).max()), bound)
 
 
 def explained(
-    t: Floats, spacing_class: SpacingClass, grid: Grid, steps: Integers, rounding: float, *, is_rounded: bool
+    spacing_class: SpacingClass, grid: Grid, steps: Integers, rounding: float, *, is_rounded: bool
 ) -> SpacingFit:
+    """A grid as an explanation; ``rounding`` is the greatest error from decimals."""
     return SpacingFit(
         spacing_class=spacing_class,
         spacing_mm=grid.spacing,
@@ -147,25 +170,26 @@ def is_plain(counted: SpacingFit, as_written: SpacingFit | None) -> bool:
     return steps.max() > MOST_STEPS or (as_written is not None and np.array_equal(steps, np.diff(as_written.steps)))
 
 
-def grid_by_number(t: Floats, rounding: float, numbers: Integers | None) -> SpacingFit | None:
+def grid_by_number(t: Floats, rounding: Floats, numbers: Integers | None) -> SpacingFit | None:
     """The fit to instance numbers, where positions are coarser than the spacing and numbers agree with them."""
     if numbers is None or len(np.unique(numbers)) < len(t):
         return None
     mean = float(t[-1] - t[0]) / (len(t) - 1)
-    if 2 * rounding <= mean / 2:
+    most = float(rounding.max())
+    if 2 * most <= mean / 2:
         return None
     up = np.argsort(numbers, kind="stable")
     for order in (up, up[::-1]):
         steps = np.abs(numbers[order] - numbers[order[0]]).astype(np.int64)
         # Every second number is that of another echo, say.
         steps //= np.gcd.reduce(steps)
-        values = t[order]
-        _, half = narrowest_band(steps.astype(np.float64), values)
+        values, errors = t[order], rounding[order]
+        _, beyond = narrowest_band(steps.astype(np.float64), values, errors)
         # Along an oblique normal rounding may turn neighbours around.
-        is_ordered = (np.diff(values) >= 0).all() or values[-1] - values[0] > 4 * rounding
-        if half <= rounding * (1 + 1e-9) and values[-1] > values[0] and is_ordered:
-            grid = fitted_grid(values, steps, rounding, rounding)
+        is_ordered = (np.diff(values) >= 0).all() or values[-1] - values[0] > 4 * most
+        if beyond <= 1e-9 * most and values[-1] > values[0] and is_ordered:
+            grid = fitted_grid(values, steps, Slack(errors, errors, 0.0))
             spacing_class = SpacingClass.UNIFORM if steps[-1] == len(t) - 1 else SpacingClass.MISSING
-            fit = explained(values, spacing_class, grid, steps, rounding, is_rounded=True)
+            fit = explained(spacing_class, grid, steps, most, is_rounded=True)
             return dataclasses.replace(fit, by_number=True)
     return None

@@ -30,7 +30,8 @@ def _separate_stretches(t: Floats, slack: Slack) -> SpacingFit | None:
     gaps = np.diff(t)
     usual = usual_gap(gaps)
     # Both ends may be rounded, but an interval of more than two spacings is a gap whatever the decimals.
-    edges = (np.flatnonzero(gaps > GAP_FACTOR * usual + 2 * min(slack.allowed, usual / 4)) + 1).tolist()
+    excuse = np.minimum(slack.allowed, usual / 4)
+    edges = (np.flatnonzero(gaps > GAP_FACTOR * usual + excuse[:-1] + excuse[1:]) + 1).tolist()
     if not edges:
         return None
     bounds = list(itertools.pairwise([0, *edges, len(t)]))
@@ -40,24 +41,31 @@ def _separate_stretches(t: Floats, slack: Slack) -> SpacingFit | None:
         return None
     if any(b - a < SHORTEST_STRETCH and d - c < SHORTEST_STRETCH for (a, b), (c, d) in itertools.pairwise(bounds)):
         return None
-    spacing = _shared_spacing([t[a:b] for a, b in bounds if b - a > 1], slack)
+    spacing = _shared_spacing([(t[a:b], slack.part(a, b)) for a, b in bounds if b - a > 1])
     if spacing is None or (gaps[np.array(edges) - 1] <= GAP_FACTOR * spacing).any():
         return None
-    longest = max(b - a for a, b in real)
     stretches = tuple(Stretch(a, b, spacing) for a, b in bounds)
-    return _of_stretches(t, SpacingClass.RUNS_WITH_GAPS, stretches, spacing, 2 * slack.rounding / (longest - 1), slack)
+    longest = max(stretches, key=lambda stretch: stretch.n_slices)
+    return _of_stretches(t, SpacingClass.RUNS_WITH_GAPS, stretches, spacing, _uncertainty(longest, slack), slack)
 
 
-def _shared_spacing(pieces: list[Floats], slack: Slack) -> float | None:
-    """The middle of the spacings that fit every piece within the rounding error, or else within the tolerance."""
-    steps = [np.arange(len(piece), dtype=np.float64) for piece in pieces]
-    bands = [narrowest_band(k, piece) for k, piece in zip(steps, pieces, strict=True)]
-    widest = [slack.allowed + slack.tolerance * slope for slope, _ in bands]
-    if any(half > most for (_, half), most in zip(bands, widest, strict=True)):
+def _uncertainty(stretch: Stretch, slack: Slack) -> float:
+    """How far the spacing of a stretch may be off by the decimals of its slices."""
+    return 2 * float(slack.rounding[stretch.first : stretch.stop].max()) / (stretch.n_slices - 1)
+
+
+def _shared_spacing(pieces: list[tuple[Floats, Slack]]) -> float | None:
+    """The middle of the spacings that fit every piece within the rounding errors, or else within the tolerance."""
+    steps = [np.arange(len(t), dtype=np.float64) for t, _ in pieces]
+    within = [(k, t, slack.rounding) for k, (t, slack) in zip(steps, pieces, strict=True)]
+    excused = [(k, t, slack.allowed) for k, (t, slack) in zip(steps, pieces, strict=True)]
+    bands = [narrowest_band(*one) for one in excused]
+    widest = [slack.tolerance * slope for (slope, _), (_, slack) in zip(bands, pieces, strict=True)]
+    if any(beyond > most for (_, beyond), most in zip(bands, widest, strict=True)):
         return None
-    least = [max(slack.rounding, half) for _, half in bands]
-    for halves in (least, widest):
-        ranges = [band_slopes(k, piece, half) for k, piece, half in zip(steps, pieces, halves, strict=True)]
+    least = [max(0.0, narrowest_band(*one)[1]) for one in within]
+    for points, halves in ((within, least), (excused, widest)):
+        ranges = [band_slopes(k, t, half, errors) for (k, t, errors), half in zip(points, halves, strict=True)]
         low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
         if low <= high:
             return (low + high) / 2
@@ -75,7 +83,7 @@ def _variable(t: Floats, slack: Slack) -> SpacingFit | None:
     finest = min(real, key=lambda stretch: stretch.spacing_mm)
     if all(_agree(stretch, finest, slack) for stretch in real):
         return None
-    uncertainty = 2 * slack.rounding / (finest.n_slices - 1)
+    uncertainty = _uncertainty(finest, slack)
     return _of_stretches(t, SpacingClass.VARIABLE, tuple(stretches), finest.spacing_mm, uncertainty, slack)
 
 
@@ -96,7 +104,7 @@ def _of_stretches(
         origin_mm=float(t[0]),
         steps=np.arange(len(t), dtype=np.int64),
         residual_mm=residual,
-        rounding_mm=slack.rounding,
+        rounding_mm=float(slack.rounding.max()),
         is_rounded=residual > slack.tolerance * spacing,
         by_number=False,
         stretches=stretches,
@@ -111,13 +119,13 @@ def _least_stretch(t: Floats, slack: Slack) -> int:
     band if it is within two half heights of that place: on 4 half heights of the spacing over which it might lie.
     """
     # 1 would say that no number of slices is evidence.
-    chance = min(4 * (slack.allowed / float(np.median(np.diff(t))) + slack.tolerance), 0.95)
+    chance = min(4 * (float(slack.allowed.max()) / float(np.median(np.diff(t))) + slack.tolerance), 0.95)
     return max(SHORTEST_STRETCH, 2 + math.ceil(math.log(CHANCE) / math.log(chance)))
 
 
 def _agree(one: Stretch, other: Stretch, slack: Slack) -> bool:
     """Whether the spacings of two stretches are equal but for rounding."""
-    off = sum(2 * slack.rounding / (stretch.n_slices - 1) for stretch in (one, other))
+    off = _uncertainty(one, slack) + _uncertainty(other, slack)
     return abs(one.spacing_mm - other.spacing_mm) <= off + slack.tolerance * other.spacing_mm
 
 
@@ -130,7 +138,7 @@ def _cut(t: Floats, slack: Slack) -> list[Stretch]:
         steps = np.arange(stop - first)
         spacing = np.nan
         if len(steps) > 1:
-            spacing = fitted_grid(t[first:stop], steps, slack.rounding, slack.allowed).spacing
+            spacing = fitted_grid(t[first:stop], steps, slack.part(first, stop)).spacing
         stretches.append(Stretch(first, stop, spacing))
         first = stop
     return stretches
@@ -141,8 +149,9 @@ def _end_of_stretch(t: Floats, first: int, slack: Slack) -> int:
 
     def fits(stop: int) -> bool:
         steps = np.arange(stop - first, dtype=np.float64)
-        spacing, half = narrowest_band(steps, t[first:stop])
-        return half <= min(slack.allowed, spacing / 4) + slack.tolerance * spacing
+        mean = float(t[stop - 1] - t[first]) / (stop - 1 - first)
+        spacing, beyond = narrowest_band(steps, t[first:stop], np.minimum(slack.allowed[first:stop], mean / 4))
+        return beyond <= slack.tolerance * spacing
 
     if first + SHORTEST_STRETCH > len(t) or not fits(first + SHORTEST_STRETCH):
         return first + 1

@@ -104,7 +104,7 @@ def one_at_each_place(
     groups = np.split(order.astype(np.int64), np.flatnonzero(np.diff(place)) + 1)
     is_even = len({len(group) for group in groups}) == 1
     if n_places > 1 and _have_numbers(headers):
-        told = _told_by_number(t, order, places.rounding_mm, numbers, tolerance)
+        told = _told_by_number(t, order, places, numbers, tolerance)
         if told is not None and (not is_even or _agrees(told.fit, hint_mm, tolerance) or _differ(places, groups)):
             return told
     if is_even and not _is_equal(headers, groups[0], pixels):
@@ -115,9 +115,10 @@ def one_at_each_place(
     return single
 
 
-def _told_by_number(t: Floats, order: Integers, rounding: float, numbers: Integers, tolerance: float) -> Single | None:
+def _told_by_number(t: Floats, order: Integers, places: Places, numbers: Integers, tolerance: float) -> Single | None:
+    digits = None if places.digits_mm is None else places.digits_mm[order]
     try:
-        fit = fit_slices(t, rounding, numbers[order], tolerance)
+        fit = fit_slices(t, places.rounding_mm, numbers[order], tolerance, digits)
     except ParameterError:
         return None
     if not fit.by_number:

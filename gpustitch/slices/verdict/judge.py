@@ -161,7 +161,8 @@ def _measured(
     fit = single.fit
     if fit is None:
         numbers = instance_numbers([headers[i] for i in chosen])
-        fit = fit_slices(places.along_mm[chosen], places.rounding_mm, numbers, options.tolerance)
+        digits = None if places.digits_mm is None else places.digits_mm[chosen]
+        fit = fit_slices(places.along_mm[chosen], places.rounding_mm, numbers, options.tolerance, digits)
         if fit.by_number:
             all_numbers = np.array([-1 if header.number is None else header.number for header in headers])
             chosen = ordered_by_number(places.along_mm[chosen], chosen, all_numbers)
@@ -195,9 +196,10 @@ def _sideways(
         return drift(along, at, 0.0), []
     cosines = places.cosines if places.cosines is not None else places.directions
     # Decimals of positions that are coarser than the spacing would shear the fit.
-    line = drift(along, at, least_shear(places.quantum_mm, cosines, float(along[-1] - along[0])))
+    quantum = places.quantum_mm * (max(1.0, fit.rounding_mm / places.rounding_mm) if places.rounding_mm else 1.0)
+    line = drift(along, at, least_shear(quantum, cosines, float(along[-1] - along[0])))
     pixel = headers[0].pixel_spacing_mm
-    limit = max(min(pixel) / 2 if pixel else fit.spacing_mm / 2, float(places.quantum_mm.sum()))
+    limit = max(min(pixel) / 2 if pixel else fit.spacing_mm / 2, float(quantum.sum()))
     if line.crooked_mm <= limit:
         return line, []
     beside = np.hypot(*(at - np.array(line.start_mm) - np.outer(along, line.slope)).T)
