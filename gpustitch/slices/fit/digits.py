@@ -31,7 +31,9 @@ def plain_quanta(quanta: Floats, values: Floats) -> Floats:
     """
     plain = np.array(quanta, np.float64)
     for index in zip(*np.nonzero(_count_digits(plain, values) > _MOST_DIGITS), strict=True):
-        plain[index] = quantum_of(float(values[index]))
+        value = float(values[index])
+        if float(f"{value:.{_MOST_DIGITS - 3}e}") != value:  # else the last digits are zeros, which say a lot
+            plain[index] = quantum_of(value)
     return plain
 
 

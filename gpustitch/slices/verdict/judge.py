@@ -29,6 +29,7 @@ from gpustitch.slices.verdict.copies import (
     without_same_instances,
 )
 from gpustitch.slices.verdict.places import Places, counted, instance_numbers, located, numbered_order, positioned
+from gpustitch.slices.verdict.scale import scale_notes
 from gpustitch.slices.verdict.text import mm, slice_name
 
 # What series can be split by, as on the command line, and what the reader calls it.
@@ -37,7 +38,7 @@ SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
 _WEIGHT = (
     Code.SLICES_CONFLICT, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.ORIENTATION_BAD,
     Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
-    Code.NEVER_ACQUIRED, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
+    Code.NEVER_ACQUIRED, Code.SCALE_DOUBTFUL, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
 )  # fmt: skip
 # Notes that say where the spacing is from: evidence, no warning.
 _SOURCES = (Code.SCANNER_LOG_USED,)
@@ -225,11 +226,13 @@ def _stack(
         *words.drift_notes(found), *words.order_notes(found), *words.tag_notes(found),
         *_pixel_notes(series, found.headers),
     ]  # fmt: skip
+    pixel = found.headers[0].pixel_spacing_mm or (None, None)
+    z = fit.spacing_mm if math.isfinite(fit.spacing_mm) else None
+    measured = found.source if found.is_measured else ""
+    everything += scale_notes((z, *pixel), found.headers, found.along_mm, measured)
     origin = None
     if sideways is not None and places.directions is not None:
         origin = first_voxel(fit.origin_mm, sideways, places.directions)
-    pixel = found.headers[0].pixel_spacing_mm or (None, None)
-    z = fit.spacing_mm if math.isfinite(fit.spacing_mm) else None
     return SliceStack(
         series=series,
         order=found.order,

@@ -293,6 +293,8 @@ def advice(found: Findings, codes: set[Code]) -> str:
         text = f"{use} within each stretch: {resampled}, empty in the gaps (`stretches`: each stretch by itself too)."
     else:
         text = f"Do not stack as it is: {resampled}."
+    if Code.SCALE_DOUBTFUL in codes:
+        text += " Check the unit of lengths first."
     if Code.SHEARED in codes:
         text += " Keep the shear in the matrix, or move the slices over each other (gpustitch resample `unshear`)."
     return text
