@@ -129,7 +129,7 @@ class SliceHeader:
     shape
         Rows and columns.
     position_mm
-        ImagePositionPatient: center of the first pixel (x, y, z).
+        ImagePositionPatient: center of the first pixel (x, y, z). Of planes in a TIFF 0, 0 and PositionZ.
     quantum_mm
         Value of the last decimal that each of the three was written with; 0 for binary numbers.
     row_direction, column_direction
@@ -180,7 +180,7 @@ class SliceSeries:
     notes
         What was noticed.
     spacing_mm
-        (z, y, x) where a file states it outright (TIFF, scanner log); None for DICOM.
+        (z, y, x) where a file states it outright (TIFF, scanner log); None for DICOM. Positions of headers count more.
     numbers_apart
         Instance numbers of slices that were taken for another series though their SeriesInstanceUID is this one's.
     """

@@ -28,7 +28,15 @@ from gpustitch.slices.verdict.copies import (
     ordered_by_number,
     without_same_instances,
 )
-from gpustitch.slices.verdict.places import Places, counted, instance_numbers, located, numbered_order, positioned
+from gpustitch.slices.verdict.places import (
+    Places,
+    counted,
+    has_plane_positions,
+    instance_numbers,
+    located,
+    numbered_order,
+    positioned,
+)
 from gpustitch.slices.verdict.scale import scale_notes
 from gpustitch.slices.verdict.text import mm, slice_name
 
@@ -102,7 +110,7 @@ def judge_series(series: SliceSeries, options: JudgeOptions = DEFAULT, pixels: P
     """
     if not series.headers:
         raise ParameterError(f"{series.name} has no slices")
-    if series.spacing_mm is not None:
+    if series.spacing_mm is not None and not has_plane_positions(series):
         return _stated(series, series.spacing_mm, options)
     kept, notes = without_same_instances(series)
     found = _places(series, kept, options)

@@ -17,6 +17,9 @@ from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries
 from gpustitch.slices.verdict.text import listed, plural, slice_name
 from gpustitch.slices.verdict.zeros import are_placeholders
 
+# What an OME description calls the position of a plane.
+PLANE_POSITION = "PositionZ"
+
 
 @dataclass(frozen=True)
 class Places:
@@ -60,6 +63,11 @@ class Places:
     notes: tuple[Note, ...] = ()
 
 
+def has_plane_positions(series: SliceSeries) -> bool:
+    """Whether the planes of an image file state positions (PositionZ of OME)."""
+    return series.source_format != "dicom" and all(header.position_mm is not None for header in series.headers)
+
+
 def positioned(series: SliceSeries, kept: Sequence[int]) -> Places | tuple[Note, ...]:
     """Places by ImagePositionPatient; what is wrong with the positions (maybe nothing) if they say nothing.
 
@@ -73,6 +81,11 @@ def positioned(series: SliceSeries, kept: Sequence[int]) -> Places | tuple[Note,
     at = np.array([header.position_mm for header in chosen], np.float64)
     directions, cosines, wrong = _directions(headers)
     normal = directions[0] if directions is not None else _line(at)
+    source = "ImagePositionPatient"
+    if has_plane_positions(series):
+        # Planes go up in the order of their pages: no one turns a stack over because the stage went down.
+        source, wrong = PLANE_POSITION, ()
+        normal = np.array([0.0, 0.0, 1.0 if at[-1, 2] >= at[0, 2] else -1.0])
     written = plain_quanta(np.array([header.quantum_mm for header in chosen], np.float64), at)
     quantum = quantum_of_series(written, at)
     rounding = rounding_error(quantum, normal, at)
@@ -80,7 +93,7 @@ def positioned(series: SliceSeries, kept: Sequence[int]) -> Places | tuple[Note,
         kept=np.array(good, np.int64),
         along_mm=at @ normal,
         rounding_mm=rounding,
-        source="ImagePositionPatient",
+        source=source,
         positions_mm=at,
         quantum_mm=quantum,
         directions=directions,

@@ -13,13 +13,13 @@ from gpustitch.slices.fit.geometry import Drift
 from gpustitch.slices.fit.grid import MOST_STEPS
 from gpustitch.slices.fit.holes import Hole
 from gpustitch.slices.model import Code, Note, SliceHeader, SpacingClass, SpacingFit, Stretch
-from gpustitch.slices.verdict.places import instance_numbers
+from gpustitch.slices.verdict.places import PLANE_POSITION, instance_numbers
 from gpustitch.slices.verdict.text import listed, mm, percent, plural
 
 # A tag within this part of the spacing agrees with it.
 AGREES = 0.01
 # Tags that say where each slice is; others only say how far apart slices are.
-MEASURED = ("ImagePositionPatient", "SliceLocation")
+MEASURED = ("ImagePositionPatient", "SliceLocation", PLANE_POSITION)
 # What may tell volumes in one series apart, and what does.
 ANY_SPLIT = "perhaps `split_by` acquisition, time, echo, b-value or image-type"
 ONE_SPLIT = "`split_by` {}"
@@ -64,6 +64,16 @@ class Findings:
         return instance_numbers(self.headers)
 
     @property
+    def spacing_tag(self) -> str:
+        """Tag that states one distance for all slices."""
+        return "PhysicalSizeZ" if self.source == PLANE_POSITION else "SpacingBetweenSlices"
+
+    @property
+    def number_tag(self) -> str:
+        """What numbers the slices."""
+        return "the number of planes" if self.source == PLANE_POSITION else "InstanceNumber"
+
+    @property
     def is_measured(self) -> bool:
         """Whether the slices' places are stated, not counted."""
         return self.source in MEASURED
@@ -92,6 +102,8 @@ def fit_notes(found: Findings) -> list[Note]:
     elif fit.spacing_class is SpacingClass.IRREGULAR:
         low, middle, high = np.percentile(np.diff(found.along_mm), [0, 50, 100])
         text = f"intervals of {low:.3g} to {high:.3g} mm, half of them up to {middle:.3g} mm, follow no pattern"
+        tag = spacing_tag(found.headers)
+        text += f"; {found.spacing_tag} says {mm(abs(tag))} mm" if tag is not None and found.is_measured else ""
         notes.append(Note(Code.IRREGULAR_SPACING, text))
     return notes + _hole_notes(found) + _rounding_notes(found)
 
@@ -116,9 +128,11 @@ def _hole_notes(found: Findings) -> list[Note]:
     some = "" if len(lost) == len(found.holes) or len(never) == len(found.holes) else " in some of them"
     notes = []
     if lost:
-        notes.append(Note(Code.FILES_LOST, f"InstanceNumber skips as many{some}: files were lost{_lost(found, lost)}"))
+        notes.append(
+            Note(Code.FILES_LOST, f"{found.number_tag} skips as many{some}: files were lost{_lost(found, lost)}")
+        )
     if never:
-        notes.append(Note(Code.NEVER_ACQUIRED, f"InstanceNumber runs on{some}: nothing was acquired there"))
+        notes.append(Note(Code.NEVER_ACQUIRED, f"{found.number_tag} runs on{some}: nothing was acquired there"))
     return notes
 
 
@@ -140,7 +154,7 @@ def _skipped(found: Findings, hole: Hole) -> set[int]:
 def _rounding_notes(found: Findings) -> list[Note]:
     fit = found.fit
     if fit.by_number:
-        text = f"{found.source} is coarser than the spacing; InstanceNumber orders the slices"
+        text = f"{found.source} is coarser than the spacing; {found.number_tag} orders the slices"
     elif fit.is_rounded:
         text = f"{found.source} is rounded, up to {fit.rounding_mm:.2g} mm off; that explains all unevenness"
     else:
@@ -193,14 +207,14 @@ def tag_notes(found: Findings) -> list[Note]:
     along_bed = size * math.cos(math.radians(found.tilt_deg))
     if abs(size - spacing) > limit:
         if found.tilt_deg and abs(along_bed - spacing) <= limit:
-            text = f"SpacingBetweenSlices {mm(size)} mm is measured along the bed, not along the normal"
+            text = f"{found.spacing_tag} {mm(size)} mm is measured along the bed, not along the normal"
             notes.append(Note(Code.SPACING_TAG_ALONG_BED, text))
         else:
             off = percent(size / spacing - 1)
-            text = f"SpacingBetweenSlices says {mm(size)} mm, the positions {mm(spacing)} mm ({off})"
+            text = f"{found.spacing_tag} says {mm(size)} mm, the positions {mm(spacing)} mm ({off})"
             notes.append(Note(Code.SPACING_TAG_MISMATCH, text + _gap_between(found.headers[0], size, spacing, limit)))
     if tag < 0:
-        notes.append(Note(Code.SPACING_TAG_NEGATIVE, f"SpacingBetweenSlices is negative ({tag:g}); its size was used"))
+        notes.append(Note(Code.SPACING_TAG_NEGATIVE, f"{found.spacing_tag} is negative ({tag:g}); its size was used"))
     return notes
 
 
@@ -243,7 +257,7 @@ def evidence(found: Findings) -> tuple[str, ...]:
         said.append(f"all on {grid}" if is_exact else f"at most {fit.residual_mm:.2g} mm off {grid}")
     tag = spacing_tag(found.headers)
     if tag is not None and _compared(fit, tag) is not None and not tag_notes(found):
-        said.append("SpacingBetweenSlices agrees")
+        said.append(f"{found.spacing_tag} agrees")
     return tuple(said)
 
 
