@@ -57,6 +57,7 @@ class Code(StrEnum):
     SCANNER_LOG_USED = "SCANNER_LOG_USED"  # spacing of an image stack from the log of its reconstruction
     SCANNER_LOG_MISMATCH = "SCANNER_LOG_MISMATCH"  # a log beside the images is not of them, or contradicts itself
     SINGLE_SLICE = "SINGLE_SLICE"
+    MOSAIC = "MOSAIC"  # each image is many slices side by side, which are not taken apart (unusable)
     ORIENTATION_BAD = "ORIENTATION_BAD"
     POSITION_BAD = "POSITION_BAD"
     TAG_BAD = "TAG_BAD"  # a tag does not hold what it should; taken as missing
@@ -142,6 +143,8 @@ class SliceHeader:
         SOPInstanceUID; with ``frame`` the name of a slice.
     slice_location_mm, spacing_between_mm, thickness_mm, tilt_deg
         The tags SliceLocation, SpacingBetweenSlices, SliceThickness, GantryDetectorTilt.
+    is_mosaic
+        ImageType says that the image is many slices side by side.
     pixels
         How they are stored; None for what is not DICOM.
     """
@@ -160,6 +163,7 @@ class SliceHeader:
     spacing_between_mm: float | None = None
     thickness_mm: float | None = None
     tilt_deg: float | None = None
+    is_mosaic: bool = False
     pixels: StoredPixels | None = None
 
 
@@ -308,5 +312,5 @@ class SliceStack:
     @property
     def is_usable(self) -> bool:
         """Whether a volume can be made of it."""
-        unusable = {Code.SLICES_CONFLICT, Code.NO_SPACING}
+        unusable = {Code.SLICES_CONFLICT, Code.NO_SPACING, Code.MOSAIC}
         return len(self.order) > 1 and not unusable & {note.code for note in self.notes}

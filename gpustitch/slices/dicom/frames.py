@@ -111,6 +111,7 @@ def _slice(find: Callable[[str], Values], header: SliceHeader, split_by: tuple[s
         slope = scalar("DoseGridScaling")
     if slope == 0:
         find("RescaleSlope").note(Code.TAG_BAD, "RescaleSlope", "is 0; pixels are taken as stored")
+    types = [*find("ImageType").words("ImageType"), *find("FrameType").words("FrameType")]
     read = dataclasses.replace(
         header,
         position_mm=_triple(position.values) if position else None,
@@ -123,8 +124,8 @@ def _slice(find: Callable[[str], Values], header: SliceHeader, split_by: tuple[s
         spacing_between_mm=scalar("SpacingBetweenSlices"),
         thickness_mm=scalar("SliceThickness"),
         tilt_deg=scalar("GantryDetectorTilt"),
+        is_mosaic="MOSAIC" in types,
     )
-    types = [*find("ImageType").words("ImageType"), *find("FrameType").words("FrameType")]
     parts = tuple(_part(find, split) for split in split_by)
     return Slice(read, slope or 1.0, intercept or 0.0, parts, "LOCALIZER" in types)
 

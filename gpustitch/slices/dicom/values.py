@@ -94,6 +94,8 @@ TAGS: dict[str, tuple[int, str]] = {
 _BINARY = {"FD": "d", "FL": "f", "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q"}
 _TEXT = frozenset({"DS", "IS", "CS", "LO", "SH", "ST", "LT", "UI", "UC", "UT", "DA", "TM", "DT", "AS", "PN"})
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?(\d*)|\.(\d+))(?:[eE]([+-]?\d{1,3}))?")
+# Some programs write the decimal comma of their user's language. Values are told apart by backslashes.
+_WITH_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d{1,3})?")
 # Characters of a wrong value that are shown.
 _SHOWN = 60
 
@@ -177,9 +179,12 @@ class Values:
                 return None
             return Numbers(tuple(found), (0.0,) * len(found)) if found else None
         words = self.words(name)
-        matches = [_NUMBER.fullmatch(word) for word in words]
         if not words:
             return None
+        if vr == "DS" and any(_WITH_COMMA.fullmatch(word) for word in words):
+            self._wrong(name, f"is {_shown(words)}, with decimal commas; they are read as points", Code.TAG_BAD)
+            words = [word.replace(",", ".") if _WITH_COMMA.fullmatch(word) else word for word in words]
+        matches = [_NUMBER.fullmatch(word) for word in words]
         values = tuple(float(match[0]) if match else float("inf") for match in matches)
         if not all(abs(value) < float("inf") for value in values):
             self._wrong(name, f"is not made of finite numbers but {_shown(words)}", code)
@@ -266,7 +271,7 @@ def pair_of_spacings(find: Callable[[str], Values]) -> tuple[float, float] | Non
     """
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         values = find(name)
-        found = values.vector(name, 2, Code.NO_PIXEL_SPACING)
+        found = _two_numbers(values, name)
         if found is None:
             continue
         if min(found.values) <= 0:
@@ -282,6 +287,18 @@ def pair_of_spacings(find: Callable[[str], Values]) -> tuple[float, float] | Non
     if not values.has("PixelSpacing") or not values.words("PixelSpacing"):
         values.note(Code.NO_PIXEL_SPACING, "PixelSpacing", "is missing")
     return None
+
+
+def _two_numbers(values: Values, name: str) -> Numbers | None:
+    """Two numbers; one alone counts twice, with a problem. ``1,1`` may be one number or two, and is none."""
+    words = values.words(name)
+    if len(words) != 1 or "," in words[0]:
+        return values.vector(name, 2, Code.NO_PIXEL_SPACING)
+    found = values.numbers(name, Code.NO_PIXEL_SPACING)
+    if found is None:
+        return None
+    values.note(Code.TAG_BAD, name, f"is {_shown(words)} alone; it was taken for rows and columns")
+    return Numbers(found.values * 2, found.quanta * 2)
 
 
 def _printable(text: str) -> str:

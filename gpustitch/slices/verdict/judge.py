@@ -44,7 +44,7 @@ from gpustitch.slices.verdict.text import mm, slice_name
 SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
 # Heaviest first; codes that are not here keep their order after those.
 _WEIGHT = (
-    Code.SLICES_CONFLICT, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.ORIENTATION_BAD,
+    Code.SLICES_CONFLICT, Code.MOSAIC, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.ORIENTATION_BAD,
     Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
     Code.NEVER_ACQUIRED, Code.SCALE_DOUBTFUL, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
 )  # fmt: skip
@@ -113,6 +113,8 @@ def judge_series(series: SliceSeries, options: JudgeOptions = DEFAULT, pixels: P
     if series.spacing_mm is not None and not has_plane_positions(series):
         return _stated(series, series.spacing_mm, options)
     kept, notes = without_same_instances(series)
+    if any(header.is_mosaic for header in series.headers):
+        return _unknown(series, kept, (*notes, Note(Code.MOSAIC, words.MOSAIC)))
     found = _places(series, kept, options)
     if not isinstance(found, Places):
         return _unknown(series, kept, (*notes, *found))
@@ -347,6 +349,8 @@ def _without_places(
     n_output = 1 if spacing_class is SpacingClass.SINGLE else 0
     fit = SpacingFit(spacing_class, nan, nan, nan, np.arange(len(order)), nan, nan, False, False, (), n_output)
     headers = [series.headers[i] for i in order]
-    found = words.Findings(headers, order, nothing, "", fit, None, ())
+    is_by_log = any(note.code is Code.SCANNER_LOG_USED for note in series.notes)
+    log_mm = pixel[0] if pixel is not None and pixel[0] == pixel[1] and is_by_log else None
+    found = words.Findings(headers, order, nothing, "", fit, None, (), log_mm=log_mm)
     stack = _stack(series, found, Places(order, nothing, nan, ""), notes)
     return dataclasses.replace(stack, spacing_mm=(None, *(pixel or (None, None))))

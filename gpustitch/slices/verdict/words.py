@@ -23,6 +23,7 @@ MEASURED = ("ImagePositionPatient", "SliceLocation", PLANE_POSITION)
 # What may tell volumes in one series apart, and what does.
 ANY_SPLIT = "perhaps `split_by` acquisition, time, echo, b-value or image-type"
 ONE_SPLIT = "`split_by` {}"
+MOSAIC = "each image is a mosaic: the slices of a volume side by side (ImageType MOSAIC, of Siemens)"
 # Stretches, or pieces that file names fall into, that are named one by one.
 _MOST_PIECES = 12
 # Instance numbers of lost files that are named.
@@ -47,6 +48,8 @@ class Findings:
         How they lie; no drift where directions are not known.
     present
         Instance numbers of all slices of the series, also of those without a position or of another size or direction.
+    log_mm
+        Size of pixels by a scanner's log that does not say how far apart the slices are.
     """
 
     headers: Sequence[SliceHeader]
@@ -57,6 +60,7 @@ class Findings:
     drift: Drift | None
     holes: Sequence[Hole]
     present: frozenset[int] = frozenset()
+    log_mm: float | None = None
 
     @property
     def numbers(self) -> Integers | None:
@@ -289,6 +293,8 @@ def advice(found: Findings, codes: set[Code]) -> str:
     fit = found.fit
     if Code.SLICES_CONFLICT in codes:
         return f"Split the series ({ANY_SPLIT}), or remove one of each two."
+    if Code.MOSAIC in codes:
+        return "Take the mosaics apart with another program first, such as dcm2niix."
     if fit.spacing_class is SpacingClass.UNKNOWN:
         return _unknown_advice(found)
     if fit.spacing_class is SpacingClass.SINGLE:
@@ -316,6 +322,11 @@ def advice(found: Findings, codes: set[Code]) -> str:
 
 def _unknown_advice(found: Findings) -> str:
     text = "Give the distance of slices with `slice_spacing_mm` MM; the protocol or the scanner's log has it."
+    if found.log_mm is not None:
+        text = (
+            f"Give the distance of slices with `slice_spacing_mm` MM; the scanner's log states pixels of "
+            f"{mm(found.log_mm)} mm but no step: sections as far apart as pixels are that, every second one twice that."
+        )
     thickness = found.headers[0].thickness_mm
     if thickness is not None:
         text += f" SliceThickness ({thickness:g} mm) need not be it (`use_thickness` takes it)."
