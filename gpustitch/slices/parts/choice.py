@@ -17,7 +17,7 @@ from gpustitch.slices.parts.numbered import STRUCTURAL
 # Parts are no chance if it is less probable than this that so many slices lie so evenly; some fifty ways are tried.
 _CHANCE = 1e-4
 # Tags that change within a volume too: they tell even volumes apart only where SpacingBetweenSlices says so.
-_TIMES = frozenset({"time", "acquisition-time", "cardiac-phase"})
+_TIMES = frozenset({"acquisition-time"})
 _EVEN = (SpacingClass.UNIFORM, SpacingClass.MISSING)
 # Partings that are told.
 _MOST = 5
@@ -56,7 +56,8 @@ def partings(lying: Lying, whole: SpacingFit) -> tuple[Parting, ...]:
     if whole.spacing_class in _EVEN and not lying.is_doubled:
         return even_partings(lying, whole)
     found = []
-    for way in _ways(lying):
+    is_open = lying.is_doubled or whole.spacing_class is SpacingClass.IRREGULAR
+    for way in _ways(lying, finer=is_open):
         parts = _parts(lying, way.labels)
         if parts is not None and _are_volumes(lying, parts, whole):
             found.append((_rank(lying, parts, way.trust), len(found), Parting(way.names, parts)))
@@ -101,7 +102,7 @@ def _lie_between(lying: Lying, parts: Sequence[Part], whole: SpacingFit) -> bool
     return min(stops) - max(starts) >= (max(stops) - min(starts)) / 2 and _is_no_chance(lying, parts)
 
 
-def _ways(lying: Lying, *, pairs: bool = True) -> Iterator[_Way]:
+def _ways(lying: Lying, *, pairs: bool = True, finer: bool = True) -> Iterator[_Way]:
     """Tags, numbers, two of them; those that part the slices as another does are left out."""
     seen: set[bytes] = set()
     n = len(lying.along_mm)
@@ -124,6 +125,8 @@ def _ways(lying: Lying, *, pairs: bool = True) -> Iterator[_Way]:
         return
     for (one, first), (other, second) in itertools.combinations(useful.items(), 2):
         yield from new((one, other), _joined(first, second), 1)
+    if not finer:
+        return
     for name, labels in useful.items():
         for inner in STRUCTURAL:
             yield from new((name, inner), within(lying, labels, inner), 3)

@@ -12,6 +12,8 @@ from gpustitch.slices.parts.lying import Lying, members_of
 
 # Most passes that are taken together for one volume whose slices were acquired in turns: the odd ones, then the even.
 _MOST_TURNS = 8
+# Fewest slices of a volume where slices are not at one place: two always are even.
+_FEWEST = 3
 _EVEN = (SpacingClass.UNIFORM, SpacingClass.MISSING)
 
 
@@ -31,7 +33,7 @@ def volumes(lying: Lying) -> Integers | None:
     counts = np.bincount(lying.place)
     if lying.is_doubled and len(counts) > 1 and (counts == counts[0]).all():
         return _counted(lying, int(counts[0]))
-    for each in range(2, n // 2 + 1):
+    for each in range(2, n // _FEWEST + 1):
         if n % each:
             continue
         rows = t.reshape(-1, each)
