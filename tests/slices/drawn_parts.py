@@ -21,17 +21,20 @@ SPACINGS = (0.5, 0.625, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0)
 
 @dataclass(frozen=True)
 class DrawnParts:
-    """A series; its volumes as (spacing, number of slices); ``told`` says whether a tag or numbers tell them apart."""
+    """A series; its volumes as (spacing, number of slices); whether something tells them apart; the last decimal."""
 
     series: SliceSeries
     kind: str
     volumes: tuple[tuple[float, int], ...]
     is_told: bool
+    quantum: float
 
     def has(self, spacing: float | None, error: float | None) -> bool:
         """Whether a spacing is that of a volume."""
         slack = (error or 0.0) + 1e-6
-        return spacing is not None and any(abs(spacing - true) <= slack + 2e-3 * true for true, _ in self.volumes)
+        return spacing is not None and any(
+            abs(spacing - true) <= slack + 2e-3 * true + 2 * self.quantum / n for true, n in self.volumes
+        )
 
     def is_named(self, stack: SliceStack) -> bool:
         """Whether one of the ways that are told makes the volumes."""
@@ -39,7 +42,7 @@ class DrawnParts:
         for parting in stack.partings:
             found = sorted((len(part.members), part.fit.spacing_mm) for part in parting.parts)
             if len(found) == len(true) and all(
-                n == m and abs(a - b) <= 0.01 * b for (n, a), (m, b) in zip(found, true, strict=True)
+                n == m and abs(a - b) <= 0.01 * b + 2 * self.quantum / n for (n, a), (m, b) in zip(found, true, strict=True)
             ):
                 return True
         return False
@@ -53,13 +56,18 @@ def drawn_parts(seed: int, kind: str | None = None) -> DrawnParts:
     volumes, spacings = _VOLUMES[kind](spacing, rng)
     counts = [len(volume) for volume in volumes]
     of = np.repeat(np.arange(len(volumes)), counts)
-    is_tagged = kind in ("thick_thin", "passes", "halves") or rng.random() < 0.7
+    is_tagged = kind == "crossed" or rng.random() < 0.6
     tags = _crossed_tags(of, rng) if kind == "crossed" else _tags(of, rng) if is_tagged else {}
-    extra = {}
-    if kind == "halves" and rng.random() < 0.5:
+    extra: dict[str, object] = {}
+    if kind == "halves" and (rng.random() < 0.5 or not is_tagged):
         extra["spacing_between_mm"] = round(spacings[0], 6)
-    series = _series(np.concatenate(volumes), of, rng, tags, equal=kind in ("shifted", "jittered", "doubled"), **extra)
-    return DrawnParts(series, kind, tuple(zip(spacings, counts, strict=True)), True)
+    fits = [d for d in range(1, 7) if 10.0**-d < 0.1 * min(spacings)]
+    decimals = int(rng.choice(fits))
+    numbers, are_telling = _numbers(of, rng, equal=kind in ("shifted", "jittered", "doubled"), whole=kind != "lost")
+    along = np.concatenate(volumes)
+    series = _series(along, rng, tags, numbers=numbers, decimals=decimals, **extra)
+    is_told = is_tagged or are_telling
+    return DrawnParts(series, kind, tuple(zip(spacings, counts, strict=True)), is_told, 10.0**-decimals)
 
 
 def drawn_single(seed: int, kind: str | None = None) -> SliceSeries:
@@ -196,16 +204,30 @@ def _crossed_tags(of, rng):
     return {str(one): of // 2, str(other): of % 2}
 
 
-def _series(along, of, rng, tags, *, equal, **extra):
-    """Volumes one after another, or slices of one place after one another; files in either order."""
-    numbers = np.arange(1, len(along) + 1)
-    if equal and rng.random() < 0.4:
-        within = np.concatenate([np.arange(n) for n in np.bincount(of)])
-        numbers = within * (int(of.max()) + 1) + of + 1
+def _numbers(of, rng, *, equal, whole):
+    """InstanceNumber of each slice, and whether it tells volumes apart.
+
+    Volume after volume, up or down, or slice after slice; slices of a volume in turns; the same numbers in each volume.
+    """
+    sizes = np.bincount(of)
+    within = np.concatenate([np.arange(n) for n in sizes])
+    kind = rng.choice(["up", "down", "turns", "again", "slices"], p=[0.5, 0.15, 0.15, 0.1, 0.1])
+    if kind == "again":
+        return within + 1, False
+    if kind == "slices" and equal:
+        return within * len(sizes) + of + 1, True
+    if kind == "turns" and whole:
+        within = np.concatenate([np.argsort(np.argsort(np.arange(n) % 2, kind="stable"), kind="stable") for n in sizes])
+    numbers = np.concatenate([[0], np.cumsum(sizes)])[of] + within + 1
+    return (numbers.max() + 1 - numbers if kind == "down" else numbers), True
+
+
+def _series(along, rng, tags, *, numbers, decimals, **extra):
+    """Files in the order of slices, or in any."""
     row, column = _directions(rng) if rng.random() < 0.5 else AXIAL
     names = rng.permutation(len(along)) if rng.random() < 0.3 else np.arange(len(along))
     series = series_of(
-        along, directions=(row, column), origin_mm=rng.uniform(-300, 300, 3), decimals=int(rng.integers(4, 7)),
+        along, directions=(row, column), origin_mm=rng.uniform(-300, 300, 3), decimals=decimals,
         numbers=numbers.tolist(), names=names.tolist(), **extra,
     )  # fmt: skip
     by_name = np.argsort(names, kind="stable")

@@ -215,14 +215,19 @@ def _is_no_chance(lying: Lying, parts: Sequence[Part]) -> bool:
     return further * math.log(allowed) <= math.log(_CHANCE)
 
 
-def _rank(lying: Lying, parts: Sequence[Part], trust: int) -> tuple[int, bool, bool, int, int]:
+def _rank(lying: Lying, parts: Sequence[Part], trust: int) -> tuple[bool, bool, bool, int, int, int]:
     """The smaller the better."""
-    classes = [SpacingClass.UNIFORM, SpacingClass.MISSING]
-    worst = max(
-        classes.index(part.fit.spacing_class) if part.fit.spacing_class in classes else len(classes) for part in parts
-    )
+    are_even = all(part.fit.spacing_class in _EVEN for part in parts)
     are_stated = all(lying.states(part.fit.spacing_mm) for part in parts)
-    return worst, not are_stated, not are_stated and _are_halves(lying, parts), len(parts), trust
+    n_missing = sum(part.fit.n_output - len(part.members) for part in parts) if are_even else 0
+    return (
+        not are_even,
+        not are_stated,
+        not are_stated and _are_halves(lying, parts),
+        len(parts),
+        n_missing,
+        trust,
+    )
 
 
 def _are_halves(lying: Lying, parts: Sequence[Part]) -> bool:
