@@ -69,6 +69,11 @@ class Code(StrEnum):
     UNREADABLE_PIXELS = "UNREADABLE_PIXELS"
     INVERTED_GREY = "INVERTED_GREY"  # MONOCHROME1: low values are meant to be bright; pixels are left as stored
     SERIES_SPLIT = "SERIES_SPLIT"  # one SeriesInstanceUID holds slices of different size, spacing or orientation
+    SERIES_JOINED = "SERIES_JOINED"  # that differed by less than a pixel, and slices are even together (no warning)
+
+
+# Of series that no volume can be made of.
+UNUSABLE = frozenset({Code.SLICES_CONFLICT, Code.VOLUMES_DIFFER, Code.TOO_UNEVEN, Code.NO_SPACING})
 
 
 @dataclass(frozen=True)
@@ -345,5 +350,4 @@ class SliceStack:
     @property
     def is_usable(self) -> bool:
         """Whether a volume can be made of it."""
-        unusable = {Code.SLICES_CONFLICT, Code.VOLUMES_DIFFER, Code.TOO_UNEVEN, Code.NO_SPACING}
-        return len(self.order) > 1 and not unusable & {note.code for note in self.notes}
+        return len(self.order) > 1 and not UNUSABLE & {note.code for note in self.notes}

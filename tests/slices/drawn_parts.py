@@ -13,7 +13,18 @@ from tests.slices.slice_positions import positions_of
 from tests.slices.verdict.drawn_series import _directions
 
 SEVERAL = ("shifted", "jittered", "moved", "passes", "thick_thin", "halves", "doubled", "crossed", "lost")
-SINGLE = ("plain", "rotations", "stations", "turns", "packages", "multiband", "runs", "variable", "missing", "irregular")
+SINGLE = (
+    "plain",
+    "rotations",
+    "stations",
+    "turns",
+    "packages",
+    "multiband",
+    "runs",
+    "variable",
+    "missing",
+    "irregular",
+)
 # Names of splits whose value may change from volume to volume.
 TELLING = ("acquisition", "echo", "b-value", "gradient", "image-type", "kernel", "kvp", "contrast", "time")
 SPACINGS = (0.5, 0.625, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0)
@@ -42,7 +53,8 @@ class DrawnParts:
         for parting in stack.partings:
             found = sorted((len(part.members), part.fit.spacing_mm) for part in parting.parts)
             if len(found) == len(true) and all(
-                n == m and abs(a - b) <= 0.01 * b + 2 * self.quantum / n for (n, a), (m, b) in zip(found, true, strict=True)
+                n == m and abs(a - b) <= 0.01 * b + 2 * self.quantum / n
+                for (n, a), (m, b) in zip(found, true, strict=True)
             ):
                 return True
         return False

@@ -55,7 +55,7 @@ def partings(lying: Lying, whole: SpacingFit) -> tuple[Parting, ...]:
     """
     if whole.spacing_class in _EVEN and not lying.is_doubled:
         return even_partings(lying, whole)
-    found = []
+    found: list[tuple[tuple[bool, bool, bool, int, int, int], int, Parting]] = []
     is_open = lying.is_doubled or whole.spacing_class is SpacingClass.IRREGULAR
     for way in _ways(lying, finer=is_open):
         parts = _parts(lying, way.labels)
@@ -72,7 +72,7 @@ def even_partings(lying: Lying, whole: SpacingFit) -> tuple[Parting, ...]:
     """
     if lying.states(whole.spacing_mm):
         return ()
-    found = []
+    found: list[tuple[tuple[bool, int], int, Parting]] = []
     for way in _ways(lying, pairs=False):
         parts = _parts(lying, way.labels)
         if parts is None or not 2 <= len(parts) <= _MOST_BETWEEN:
@@ -150,17 +150,20 @@ def within(lying: Lying, labels: Integers, name: str) -> Integers | None:
 
 
 def _codes(values: Sequence[str]) -> Integers:
-    return np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64)
+    codes: Integers = np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64)
+    return codes
 
 
 def _joined(one: Integers, other: Integers) -> Integers:
-    return np.unique(one * (int(other.max()) + 1) + other, return_inverse=True)[1].astype(np.int64)
+    codes: Integers = np.unique(one * (int(other.max()) + 1) + other, return_inverse=True)[1].astype(np.int64)
+    return codes
 
 
 def _canonical(labels: Integers) -> Integers:
     """Labels numbered in the order in which they first come."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse].astype(np.int64)
+    codes: Integers = np.argsort(np.argsort(first))[inverse].astype(np.int64)
+    return codes
 
 
 def _parts(lying: Lying, labels: Integers) -> tuple[Part, ...] | None:

@@ -39,11 +39,11 @@ KEPT = ("first", "last", "none")
 # Heaviest first; codes that are not here keep their order after those.
 _WEIGHT = (
     Code.SLICES_CONFLICT, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.SLICES_DROPPED,
-    Code.ORIENTATION_BAD, Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
-    Code.NEVER_ACQUIRED, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
+    Code.ORIENTATION_BAD, Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS,
+    Code.SLICES_MISSING, Code.FILES_LOST, Code.NEVER_ACQUIRED, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
 )  # fmt: skip
-# Notes that say where the spacing is from: evidence, no warning.
-_SOURCES = (Code.SCANNER_LOG_USED,)
+# Notes that say what the spacing is from: evidence, no warning.
+_SOURCES = (Code.SCANNER_LOG_USED, Code.SERIES_JOINED)
 
 
 @documented
@@ -132,9 +132,7 @@ def parted_series(series: SliceSeries, options: JudgeOptions = DEFAULT) -> list[
     return parted(series, found, options.tolerance, names)
 
 
-def _judged(
-    series: SliceSeries, options: JudgeOptions, pixels: PixelsEqual | None
-) -> tuple[SliceStack, Places | None]:
+def _judged(series: SliceSeries, options: JudgeOptions, pixels: PixelsEqual | None) -> tuple[SliceStack, Places | None]:
     """All slices together, and where they are, if something says so."""
     if not series.headers:
         raise ParameterError(f"{series.name} has no slices")

@@ -26,9 +26,7 @@ _MOST_PLANES = 8
 _SAME_SIZE = 0.1
 
 
-def with_parts(
-    stack: SliceStack, places: Places, tolerance: float, judge: Judge, *, keeps: bool = False
-) -> SliceStack:
+def with_parts(stack: SliceStack, places: Places, tolerance: float, judge: Judge, *, keeps: bool = False) -> SliceStack:
     """The verdict on a series that may hold several volumes: with what tells them apart, and on one of them alone.
 
     Parameters

@@ -20,6 +20,7 @@ from gpustitch.slices.logs.matching import logs_for, with_logs
 from gpustitch.slices.logs.scanners import read_scanner_log
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack
 from gpustitch.slices.parts.numbered import STRUCTURAL
+from gpustitch.slices.verdict.flicker import without_flicker
 from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_series, parted_series
 from gpustitch.slices.verdict.text import plural
 
@@ -73,6 +74,7 @@ def judge(
     named = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     files = slice_files(named)
     dicom, notes = _dicom(files.dicom, options, progress)
+    dicom = without_flicker(dicom, options.tolerance)
     images, lone = _series_beside(dicom, _images(files.images, options))
     found = [*dicom, *images]
     if not found:
@@ -99,7 +101,8 @@ def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> 
         return [], []
     progress.start("Headers", len(files), "files")
     try:
-        return find_dicom_series(files, [SPLITS[name] for name in options.split_by if name not in STRUCTURAL], lambda _: progress.advance())
+        names = [SPLITS[name] for name in options.split_by if name not in STRUCTURAL]
+        return find_dicom_series(files, names, lambda _: progress.advance())
     finally:
         progress.finish()
 
