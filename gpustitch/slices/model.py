@@ -39,7 +39,11 @@ class Code(StrEnum):
     SAME_INSTANCE = "SAME_INSTANCE"  # one SOP instance more than once; the copy was dropped
     SAME_SLICE = "SAME_SLICE"  # slices at one position with equal pixels; the copy was dropped
     SLICES_CONFLICT = "SLICES_CONFLICT"  # slices at one position with different pixels (unusable)
-    MULTI_VOLUME = "MULTI_VOLUME"  # each position has as many slices as every other: several volumes
+    SLICES_DROPPED = "SLICES_DROPPED"  # of those, all or all but one were left out, as asked
+    MULTI_VOLUME = "MULTI_VOLUME"  # several volumes: at the same positions, or between one another
+    VOLUMES_DIFFER = "VOLUMES_DIFFER"  # they differ in spacing or extent, and which is meant is not said (unusable)
+    PERHAPS_SEVERAL = "PERHAPS_SEVERAL"  # evenly spaced, but a tag parts it into even volumes of wider spacing
+    TOO_UNEVEN = "TOO_UNEVEN"  # an even volume would hold far more planes than there are slices (unusable)
     SHEARED = "SHEARED"  # slices move sideways: gantry tilt
     SPACING_TAG_MISMATCH = "SPACING_TAG_MISMATCH"  # SpacingBetweenSlices is not the spacing
     SPACING_TAG_ALONG_BED = "SPACING_TAG_ALONG_BED"  # SpacingBetweenSlices is measured along the tilted bed
@@ -67,6 +71,11 @@ class Code(StrEnum):
     UNREADABLE_PIXELS = "UNREADABLE_PIXELS"
     INVERTED_GREY = "INVERTED_GREY"  # MONOCHROME1: low values are meant to be bright; pixels are left as stored
     SERIES_SPLIT = "SERIES_SPLIT"  # one SeriesInstanceUID holds slices of different size, spacing or orientation
+    SERIES_JOINED = "SERIES_JOINED"  # that differed by less than a pixel, and slices are even together (no warning)
+
+
+# Of series that no volume can be made of.
+UNUSABLE = frozenset({Code.SLICES_CONFLICT, Code.VOLUMES_DIFFER, Code.TOO_UNEVEN, Code.MOSAIC, Code.NO_SPACING})
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,8 @@ class SliceSeries:
         (z, y, x) where a file states it outright (TIFF, scanner log); None for DICOM. Positions of headers count more.
     numbers_apart
         Instance numbers of slices that were taken for another series though their SeriesInstanceUID is this one's.
+    tags
+        What else each slice states, by the name of the split: those values alone that are not the same in all.
     """
 
     name: str
@@ -196,6 +207,7 @@ class SliceSeries:
     key: Mapping[str, str] = field(default_factory=dict)
     spacing_mm: LengthsZYX | None = None
     numbers_apart: frozenset[int] = frozenset()
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,6 +274,34 @@ class SpacingFit:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Slices of a series that may be a volume by themselves.
+
+    Attributes
+    ----------
+    members
+        int64 (n,): their numbers in ``series.headers``, along the normal.
+    start_mm, stop_mm
+        Where the first and the last of them are along the normal.
+    fit
+        How they lie.
+    """
+
+    members: Integers
+    start_mm: float
+    stop_mm: float
+    fit: SpacingFit
+
+
+@dataclass(frozen=True)
+class Parting:
+    """A way to tell the volumes of one series apart: names of what its slices are split by, and the volumes."""
+
+    names: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
 class SliceStack:
     """A series judged: its slices in order along the normal, where they are, and all that was found.
 
@@ -293,6 +333,8 @@ class SliceStack:
         some take, is among them under its own name.
     advice
         What to do, a sentence or two.
+    partings
+        Ways to tell several volumes in the series apart, the best first; none where it is taken for one volume.
     """
 
     series: SliceSeries
@@ -308,9 +350,9 @@ class SliceStack:
     evidence: tuple[str, ...]
     others_mm: Mapping[str, float | None]
     advice: str
+    partings: tuple[Parting, ...] = ()
 
     @property
     def is_usable(self) -> bool:
         """Whether a volume can be made of it."""
-        unusable = {Code.SLICES_CONFLICT, Code.NO_SPACING, Code.MOSAIC}
-        return len(self.order) > 1 and not unusable & {note.code for note in self.notes}
+        return len(self.order) > 1 and not UNUSABLE & {note.code for note in self.notes}

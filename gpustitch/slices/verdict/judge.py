@@ -20,6 +20,7 @@ from gpustitch.slices.fit.grid import stated_grid
 from gpustitch.slices.fit.holes import holes
 from gpustitch.slices.fit.peers import peers
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack, SpacingClass, SpacingFit
+from gpustitch.slices.parts.numbered import STRUCTURAL
 from gpustitch.slices.verdict import words
 from gpustitch.slices.verdict.copies import (
     PixelsEqual,
@@ -38,18 +39,22 @@ from gpustitch.slices.verdict.places import (
     positioned,
 )
 from gpustitch.slices.verdict.scale import scale_notes
+from gpustitch.slices.verdict.split import parted, with_parts
 from gpustitch.slices.verdict.text import mm, slice_name
 
-# What series can be split by, as on the command line, and what the reader calls it.
-SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
+# What series can be split by, as on the command line, and what the reader calls it; the last ones are judged here.
+SPLITS = {name.replace(" ", "-"): name for name in (*SPLIT_NAMES, *STRUCTURAL)}
+# Which of several different slices at one place may be kept.
+KEPT = ("first", "last", "none")
 # Heaviest first; codes that are not here keep their order after those.
 _WEIGHT = (
-    Code.SLICES_CONFLICT, Code.MOSAIC, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.ORIENTATION_BAD,
-    Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
-    Code.NEVER_ACQUIRED, Code.SCALE_DOUBTFUL, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
+    Code.SLICES_CONFLICT, Code.MOSAIC, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.SLICES_DROPPED,
+    Code.ORIENTATION_BAD, Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS,
+    Code.SLICES_MISSING, Code.FILES_LOST, Code.NEVER_ACQUIRED, Code.SCALE_DOUBTFUL, Code.SHEARED, Code.FILE_ORDER,
+    Code.POSITIONS_ROUNDED,
 )  # fmt: skip
-# Notes that say where the spacing is from: evidence, no warning.
-_SOURCES = (Code.SCANNER_LOG_USED,)
+# Notes that say what the spacing is from: evidence, no warning.
+_SOURCES = (Code.SCANNER_LOG_USED, Code.SERIES_JOINED)
 
 
 @documented
@@ -76,6 +81,12 @@ class JudgeOptions:
     split_by: tuple[str, ...] = option(
         (), text="names", help=f"Part series by these, with commas: {', '.join(SPLITS)}."
     )
+    keep: str | None = option(
+        None,
+        metavar="first|last|none",
+        help="Of different slices at one place keep this one, by InstanceNumber; none: as missing.",
+        shown="neither: the series is unusable",
+    )
     keep_going: bool = option(True, help="Judge the rest where a file cannot be read; else it is an error.")
 
     def __post_init__(self) -> None:
@@ -86,6 +97,8 @@ class JudgeOptions:
         unknown = [name for name in self.split_by if name not in SPLITS]
         if unknown:
             raise ParameterError(f"`split_by` is {unknown[0]}; series are split by {', '.join(SPLITS)}")
+        if self.keep is not None and self.keep not in KEPT:
+            raise ParameterError(f"`keep` is {self.keep}; of slices at one place, keep {', '.join(KEPT)}")
 
 
 DEFAULT = JudgeOptions()
@@ -108,19 +121,44 @@ def judge_series(series: SliceSeries, options: JudgeOptions = DEFAULT, pixels: P
     ParameterError
         If the series has no slice.
     """
+    stack, places = _judged(series, options, pixels)
+    if places is None:
+        return stack
+
+    def judge(part: SliceSeries) -> SliceStack:
+        return _judged(part, options, pixels)[0]
+
+    return with_parts(stack, places, options.tolerance, judge, keeps=options.keep is not None)
+
+
+def parted_series(series: SliceSeries, options: JudgeOptions = DEFAULT) -> list[SliceSeries]:
+    """The series parted by what ``split_by`` names that no tag states: volumes and passes, by numbers and places."""
+    names = [name for name in options.split_by if name in STRUCTURAL]
+    if not names or series.spacing_mm is not None or not series.headers:
+        return [series]
+    kept, _ = without_same_instances(series)
+    found = _places(series, kept, options)
+    if not isinstance(found, Places) or found.source not in words.MEASURED:
+        return [series]
+    return parted(series, found, options.tolerance, names)
+
+
+def _judged(series: SliceSeries, options: JudgeOptions, pixels: PixelsEqual | None) -> tuple[SliceStack, Places | None]:
+    """All slices together, and where they are, if something says so."""
     if not series.headers:
         raise ParameterError(f"{series.name} has no slices")
     if series.spacing_mm is not None and not has_plane_positions(series):
-        return _stated(series, series.spacing_mm, options)
+        return _stated(series, series.spacing_mm, options), None
     kept, notes = without_same_instances(series)
     if any(header.is_mosaic for header in series.headers):
-        return _unknown(series, kept, (*notes, Note(Code.MOSAIC, words.MOSAIC)))
+        return _unknown(series, kept, (*notes, Note(Code.MOSAIC, words.MOSAIC))), None
     found = _places(series, kept, options)
     if not isinstance(found, Places):
-        return _unknown(series, kept, (*notes, *found))
+        return _unknown(series, kept, (*notes, *found)), None
     hint = words.spacing_tag([series.headers[i] for i in kept])
-    single = one_at_each_place(series, found, options.tolerance, pixels, None if hint is None else abs(hint))
-    return _measured(series, found, single, (*notes, *found.notes), options)
+    hint = None if hint is None else abs(hint)
+    single = one_at_each_place(series, found, options.tolerance, pixels, hint, options.keep)
+    return _measured(series, found, single, (*notes, *found.notes), options), found
 
 
 def _places(series: SliceSeries, kept: Sequence[int], options: JudgeOptions) -> Places | tuple[Note, ...]:
@@ -190,6 +228,7 @@ def _measured(
         fit=fit,
         drift=sideways,
         holes=holes(fit, along, instance_numbers(stacked)),
+        dropped_mm=places.along_mm[single.dropped],
         present=series.numbers_apart | {h.number for h in series.headers if h.number is not None},
     )
     return _stack(series, found, places, (*notes, *single.notes, *crooked), options.slice_spacing_mm)

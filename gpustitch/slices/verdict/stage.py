@@ -19,8 +19,9 @@ from gpustitch.slices.images.series import find_image_series
 from gpustitch.slices.logs.matching import logs_for, with_logs
 from gpustitch.slices.logs.scanners import read_scanner_log
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack
-from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_series
-from gpustitch.slices.verdict.split import with_split
+from gpustitch.slices.parts.numbered import STRUCTURAL
+from gpustitch.slices.verdict.flicker import without_flicker
+from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_series, parted_series
 from gpustitch.slices.verdict.text import plural
 
 __all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "SpacingOptions", "judge", "judge_series"]
@@ -73,6 +74,7 @@ def judge(
     named = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     files = slice_files(named)
     dicom, notes = _dicom(files.dicom, options, progress)
+    dicom = without_flicker(dicom, options.tolerance)
     images, lone = _series_beside(dicom, _images(files.images, options))
     found = [*dicom, *images]
     if not found:
@@ -90,8 +92,8 @@ def judge(
     series, loose = _attached(series, folders)
     for is_bad, text in _few([(note, folders[note]) for note in loose]):
         (progress.warn if is_bad else progress.note)(text)
-    judged = [judge_series(one, options, pixels_equal if one.source_format == "dicom" else None) for one in series]
-    return [with_split(stack, options) for stack in judged]
+    series = [part for one in series for part in parted_series(one, options)]
+    return [judge_series(one, options, pixels_equal if one.source_format == "dicom" else None) for one in series]
 
 
 def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> tuple[list[SliceSeries], list[Note]]:
@@ -99,7 +101,8 @@ def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> 
         return [], []
     progress.start("Headers", len(files), "files")
     try:
-        return find_dicom_series(files, [SPLITS[name] for name in options.split_by], lambda _: progress.advance())
+        names = [SPLITS[name] for name in options.split_by if name not in STRUCTURAL]
+        return find_dicom_series(files, names, lambda _: progress.advance())
     finally:
         progress.finish()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from gpustitch.slices.verdict.text import listed, mm, percent, plural
 AGREES = 0.01
 # Tags that say where each slice is; others only say how far apart slices are.
 MEASURED = ("ImagePositionPatient", "SliceLocation", PLANE_POSITION)
-# What may tell volumes in one series apart, and what does.
-ANY_SPLIT = "perhaps `split_by` acquisition, time, echo, b-value or image-type"
+# What may tell volumes in one series apart, until it is known; what does, and what is said where nothing does.
+ANY_SPLIT = "perhaps `split_by`"
 ONE_SPLIT = "`split_by` {}"
+NO_SPLIT = "no tag"
 MOSAIC = "each image is a mosaic: the slices of a volume side by side (ImageType MOSAIC, of Siemens)"
 # Stretches, or pieces that file names fall into, that are named one by one.
 _MOST_PIECES = 12
@@ -50,6 +51,8 @@ class Findings:
         Instance numbers of all slices of the series, also of those without a position or of another size or direction.
     log_mm
         Size of pixels by a scanner's log that does not say how far apart the slices are.
+    dropped_mm
+        Where slices were that were left out as asked: holes there say nothing of the acquisition.
     """
 
     headers: Sequence[SliceHeader]
@@ -61,6 +64,7 @@ class Findings:
     holes: Sequence[Hole]
     present: frozenset[int] = frozenset()
     log_mm: float | None = None
+    dropped_mm: Floats = field(default_factory=lambda: np.empty(0))
 
     @property
     def numbers(self) -> Integers | None:
@@ -127,8 +131,9 @@ def _stretches_text(stretches: Sequence[Stretch]) -> str:
 
 
 def _hole_notes(found: Findings) -> list[Note]:
-    lost = [hole for hole in found.holes if hole.cause == "lost" and not _skipped(found, hole) <= found.present]
-    never = [hole for hole in found.holes if hole.cause == "never"]
+    own = [hole for hole in found.holes if not _was_dropped(found, hole)]
+    lost = [hole for hole in own if hole.cause == "lost" and not _skipped(found, hole) <= found.present]
+    never = [hole for hole in own if hole.cause == "never"]
     some = "" if len(lost) == len(found.holes) or len(never) == len(found.holes) else " in some of them"
     notes = []
     if lost:
@@ -138,6 +143,11 @@ def _hole_notes(found: Findings) -> list[Note]:
     if never:
         notes.append(Note(Code.NEVER_ACQUIRED, f"{found.number_tag} runs on{some}: nothing was acquired there"))
     return notes
+
+
+def _was_dropped(found: Findings, hole: Hole) -> bool:
+    """Whether slices were left out that lay in a hole."""
+    return bool(((found.dropped_mm > hole.start_mm) & (found.dropped_mm < hole.stop_mm)).any())
 
 
 def _lost(found: Findings, holes: Sequence[Hole]) -> str:
@@ -292,7 +302,7 @@ def advice(found: Findings, codes: set[Code]) -> str:
     """What to do, in a sentence or two."""
     fit = found.fit
     if Code.SLICES_CONFLICT in codes:
-        return f"Split the series ({ANY_SPLIT}), or remove one of each two."
+        return f"Split the series ({ANY_SPLIT}), or keep one of each two (`keep` first or last) or none (`keep` none)."
     if Code.MOSAIC in codes:
         return "Take the mosaics apart with another program first, such as dcm2niix."
     if fit.spacing_class is SpacingClass.UNKNOWN:

@@ -188,7 +188,7 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     paths = () if options.stack and options.planes else options.paths
     inputs = Inputs.of(paths, apart=[options.output])
     stack = options.stack or chosen_stack(judge(options.paths, options.judge, progress), options.series)
-    stack = check_usable(stack, options.pixel_spacing_mm)
+    stack = check_usable(stack, options.pixel_spacing_mm, options.spacing_mm)
     planes = options.planes or slice_planes(stack)
     _check_pixels(options, planes)
     job = ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs)
