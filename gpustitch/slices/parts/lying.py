@@ -33,6 +33,8 @@ class Lying:
         |SpacingBetweenSlices|; None where it is not stated.
     tags
         By name of the split: what each slice states.
+    digits_mm
+        float64 (n,): greatest error of each if positions have one count of digits; None if that is ``rounding_mm``.
     """
 
     along_mm: Floats
@@ -41,6 +43,7 @@ class Lying:
     tolerance: float
     stated_mm: float | None = None
     tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    digits_mm: Floats | None = None
     _fits: dict[bytes, SpacingFit | None] = field(default_factory=dict, compare=False, repr=False)
 
     @functools.cached_property
@@ -73,19 +76,20 @@ class Lying:
         if len(members) < 2:
             return None
         t = self.along_mm[members]
-        numbers = None if self.numbers is None else self.numbers[members]
         key = t.tobytes()
         # Volumes in time lie alike: hundreds of them are fitted once.
         if key not in self._fits:
-            self._fits[key] = self._fit(t, numbers)
+            self._fits[key] = self._fit(t, members)
         fit = self._fits[key]
         return None if fit is None else Part(members, float(t[0]), float(t[-1]), fit)
 
-    def _fit(self, t: Floats, numbers: Integers | None) -> SpacingFit | None:
+    def _fit(self, t: Floats, members: Integers) -> SpacingFit | None:
+        numbers = None if self.numbers is None else self.numbers[members]
+        digits = None if self.digits_mm is None else self.digits_mm[members]
         if int(same_places(t)[-1]) + 1 < len(t):
             return None
         try:
-            return fit_slices(t, self.rounding_mm, numbers, self.tolerance)
+            return fit_slices(t, self.rounding_mm, numbers, self.tolerance, digits)
         except ParameterError:
             return None
 

@@ -31,14 +31,12 @@ from gpustitch.slices.verdict.copies import (
 )
 from gpustitch.slices.verdict.places import (
     Places,
-    counted,
     has_plane_positions,
     instance_numbers,
-    located,
     numbered_order,
-    positioned,
 )
 from gpustitch.slices.verdict.scale import scale_notes
+from gpustitch.slices.verdict.sources import first_source
 from gpustitch.slices.verdict.split import parted, with_parts
 from gpustitch.slices.verdict.text import mm, slice_name
 
@@ -137,7 +135,7 @@ def parted_series(series: SliceSeries, options: JudgeOptions = DEFAULT) -> list[
     if not names or series.spacing_mm is not None or not series.headers:
         return [series]
     kept, _ = without_same_instances(series)
-    found = _places(series, kept, options)
+    found = first_source(series, kept, options.slice_spacing_mm, use_thickness=options.use_thickness)
     if not isinstance(found, Places) or found.source not in words.MEASURED:
         return [series]
     return parted(series, found, options.tolerance, names)
@@ -152,53 +150,13 @@ def _judged(series: SliceSeries, options: JudgeOptions, pixels: PixelsEqual | No
     kept, notes = without_same_instances(series)
     if any(header.is_mosaic for header in series.headers):
         return _unknown(series, kept, (*notes, Note(Code.MOSAIC, words.MOSAIC))), None
-    found = _places(series, kept, options)
+    found = first_source(series, kept, options.slice_spacing_mm, pixels, use_thickness=options.use_thickness)
     if not isinstance(found, Places):
         return _unknown(series, kept, (*notes, *found)), None
     hint = words.spacing_tag([series.headers[i] for i in kept])
     hint = None if hint is None else abs(hint)
     single = one_at_each_place(series, found, options.tolerance, pixels, hint, options.keep)
     return _measured(series, found, single, (*notes, *found.notes), options), found
-
-
-def _places(series: SliceSeries, kept: Sequence[int], options: JudgeOptions) -> Places | tuple[Note, ...]:
-    """From the first source that says where slices are, or what is wrong with the series if none does."""
-    by_position = positioned(series, kept)
-    if isinstance(by_position, Places):
-        is_one_place = len(kept) > 1 and np.ptp(by_position.along_mm) == 0
-        if not is_one_place or (options.slice_spacing_mm is None and located(series, kept) is None):
-            return by_position
-        wrong: tuple[Note, ...] = (Note(Code.POSITION_BAD, "ImagePositionPatient is the same in all slices"),)
-    else:
-        wrong = by_position
-    found = _without_positions(series, kept, options)
-    if found is None:
-        return wrong
-    places, note = found
-    return dataclasses.replace(places, notes=(*wrong, *([note] if note else [])))
-
-
-def _without_positions(
-    series: SliceSeries, kept: Sequence[int], options: JudgeOptions
-) -> tuple[Places, Note | None] | None:
-    headers = [series.headers[i] for i in kept]
-    if len(kept) == 1:
-        return counted(series, kept, 1.0, ""), None
-    if options.slice_spacing_mm is not None:
-        text = f"no positions; the given {mm(options.slice_spacing_mm)} mm was used"
-        return counted(series, kept, options.slice_spacing_mm, "`slice_spacing_mm`"), Note(Code.USER_SPACING_USED, text)
-    places = located(series, kept)
-    if places is not None:
-        return places, Note(Code.SLICE_LOCATION_USED, "no positions; SliceLocation was used, which need not be one")
-    tag = words.spacing_tag(headers)
-    if tag is not None and all(header.spacing_between_mm is not None for header in headers):
-        text = f"no positions; SpacingBetweenSlices ({mm(abs(tag))} mm) was believed, order is by InstanceNumber"
-        return counted(series, kept, abs(tag), "SpacingBetweenSlices"), Note(Code.SPACING_TAG_USED, text)
-    thickness = headers[0].thickness_mm
-    if options.use_thickness and thickness is not None and thickness > 0:
-        text = f"no positions; SliceThickness ({mm(thickness)} mm) was used as asked: gaps or overlap are unknown"
-        return counted(series, kept, thickness, "SliceThickness"), Note(Code.THICKNESS_USED, text)
-    return None
 
 
 def _measured(

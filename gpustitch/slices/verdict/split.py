@@ -115,7 +115,8 @@ def part_of(series: SliceSeries, members: Sequence[int]) -> SliceSeries:
 
 def _chosen(places: Places, order: Integers) -> Places:
     rows = np.flatnonzero(np.isin(places.kept, order))
-    return dataclasses.replace(places, kept=places.kept[rows], along_mm=places.along_mm[rows])
+    digits = None if places.digits_mm is None else places.digits_mm[rows]
+    return dataclasses.replace(places, kept=places.kept[rows], along_mm=places.along_mm[rows], digits_mm=digits)
 
 
 def _lying(series: SliceSeries, places: Places, tolerance: float) -> Lying:
@@ -128,6 +129,7 @@ def _lying(series: SliceSeries, places: Places, tolerance: float) -> Lying:
         tolerance,
         None if stated is None else abs(stated),
         {name: [values[i] for i in places.kept] for name, values in series.tags.items()},
+        places.digits_mm,
     )
 
 

@@ -337,6 +337,12 @@ def _unknown_advice(found: Findings) -> str:
             f"Give the distance of slices with `slice_spacing_mm` MM; the scanner's log states pixels of "
             f"{mm(found.log_mm)} mm but no step: sections as far apart as pixels are that, every second one twice that."
         )
+    tag = spacing_tag(found.headers)
+    if tag is not None:
+        text = (
+            "Slices of a volume: give their distance with `slice_spacing_mm` (SpacingBetweenSlices says "
+            f"{mm(abs(tag))} mm). One slice in time: there is no volume in it; `split_by` time or volume parts it."
+        )
     thickness = found.headers[0].thickness_mm
     if thickness is not None:
         text += f" SliceThickness ({thickness:g} mm) need not be it (`use_thickness` takes it)."
