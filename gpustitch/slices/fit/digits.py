@@ -81,7 +81,8 @@ def single_errors(quanta: Floats, values: Floats) -> Floats:
 
     Returns
     -------
-    float64 (n,): half the distance of neighbouring numbers.
+    float64 (n,): half the distance of neighbouring numbers; all of it where they were written with no more digits than
+    it takes to tell them apart.
     """
     single = values.astype(np.float32)
     n_digits = _count_digits(quanta, values).max(initial=0)
@@ -89,7 +90,7 @@ def single_errors(quanta: Floats, values: Floats) -> Floats:
     is_whole = n_digits > _SINGLE_DIGITS + 2 and bool((single.astype(np.float64) == values).all())
     if not is_shortest and not is_whole:
         return np.zeros(len(values))
-    return np.abs(np.spacing(single)).astype(np.float64) / 2
+    return np.abs(np.spacing(single)).astype(np.float64) / (1 if is_shortest else 2)
 
 
 def _magnitudes(values: Floats) -> Floats:
