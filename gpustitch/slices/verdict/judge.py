@@ -286,7 +286,9 @@ def _weighed(notes: Sequence[Note]) -> tuple[Note, ...]:
 def _unknown(series: SliceSeries, kept: Sequence[int], notes: tuple[Note, ...]) -> SliceStack:
     """A series of which nothing says where the slices are."""
     order = np.array(kept, np.int64)[numbered_order([series.headers[i] for i in kept])]
-    note = Note(Code.NO_SPACING, "nothing states the distance of slices")
+    is_stated = words.spacing_tag([series.headers[i] for i in kept]) is not None
+    text = "nothing says for sure how far apart slices are" if is_stated else "nothing states the distance of slices"
+    note = Note(Code.NO_SPACING, text)
     return _without_places(series, order, SpacingClass.UNKNOWN, (note, *notes), series.headers[0].pixel_spacing_mm)
 
 

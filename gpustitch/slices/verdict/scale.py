@@ -19,7 +19,7 @@ _LEAST_MM, _MOST_MM, _MOST_EDGE_MM = 1e-6, 1e3, 3e3
 # Units that are taken for each other, by their ratio.
 _MIXED = {1e3: "um and mm", 25.4e3: "um and inches", 1e6: "nm and mm"}
 # A factor is named if what is left is between its inverse and itself.
-_LEFT = 10.0
+_LEFT = 5.0
 # Positions that are the numbers of slices look like mm where pixels are about as large.
 _MOST_AS_NUMBERS = 5.0
 

@@ -59,3 +59,23 @@ def write_ome(
         data |= {"PhysicalSizeZ": size_mm * 1e3, "PhysicalSizeZUnit": "µm"}
     tifffile.imwrite(path, voxels, metadata=data, photometric="minisblack")
     return voxels[:, 0]
+
+
+def write_ome_set(folder: Path, at_mm: np.ndarray, size_mm: float, *, without: int | None = None) -> None:
+    """Write a plane to a file; each file describes all, with their positions in um. ``without`` leaves one out."""
+    n = len(at_mm)
+    data = "".join(
+        f'<TiffData FirstZ="{k}" IFD="0" PlaneCount="1"><UUID FileName="p{k:02}.ome.tif">urn:uuid:{k}</UUID></TiffData>'
+        for k in range(n)
+    )
+    data += "".join(
+        f'<Plane TheZ="{k}" TheC="0" TheT="0" PositionZ="{z * 1e3:.6f}" PositionZUnit="µm"/>'
+        for k, z in enumerate(at_mm)
+    )
+    sizes = f'SizeX="5" SizeY="6" SizeZ="{n}" SizeC="1" SizeT="1" PhysicalSizeZ="{size_mm * 1e3}"'
+    for k in set(range(n)) - {without}:
+        pixels = f'<Pixels DimensionOrder="XYZCT" Type="uint16" {sizes} PhysicalSizeX="0.25" PhysicalSizeY="0.25">'
+        xml = f'<OME xmlns="x" UUID="urn:uuid:{k}"><Image>{pixels}{data}</Pixels></Image></OME>'
+        text = f'<?xml version="1.0" encoding="UTF-8"?>{xml}'.encode()
+        plane = np.full((6, 5), k, np.uint16)
+        tifffile.imwrite(folder / f"p{k:02}.ome.tif", plane, description=text, metadata=None, photometric="minisblack")

@@ -9,7 +9,7 @@ import pytest
 from gpustitch.slices.images.positions import plane_positions
 from gpustitch.slices.verdict.stage import judge
 from gpustitch.slices.volume.stage import ResampleOptions, plan, run
-from tests.slices.images.ome_positions import UNITS, drawn, write_ome
+from tests.slices.images.ome_positions import UNITS, drawn, write_ome, write_ome_set
 from tests.slices.slice_headers import codes, text
 
 
@@ -79,6 +79,18 @@ def test_single_planes_with_descriptions_of_their_own_are_where_these_say(tmp_pa
     (stack,) = judge([tmp_path])
     assert (stack.fit.spacing_class, stack.fit.n_output) == ("MISSING", len(true.at_mm) + 1)
     assert stack.spacing_mm[0] == pytest.approx(true.spacing_mm)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_set_of_files_is_where_its_description_says(tmp_path, seed, is_lost):
+    true = drawn(seed, size="right")
+    write_ome_set(tmp_path, true.at_mm, 2 * true.spacing_mm, without=4 if is_lost else None)
+    (stack,) = judge([tmp_path])
+    assert stack.fit.spacing_class == ("MISSING" if is_lost else "UNIFORM")
+    assert (stack.fit.n_output, len(stack.order)) == (len(true.at_mm), len(true.at_mm) - is_lost)
+    assert stack.spacing_mm[0] == pytest.approx(true.spacing_mm, rel=1e-4)
+    assert "SPACING_TAG_MISMATCH" in codes(stack) and ("FILES_LOST" in codes(stack)) == is_lost
 
 
 def test_positions_of_some_planes_are_told_and_not_used():
