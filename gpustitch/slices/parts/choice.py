@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +56,17 @@ def partings(lying: Lying, whole: SpacingFit) -> tuple[Parting, ...]:
     if whole.spacing_class in _EVEN and not lying.is_doubled:
         return even_partings(lying, whole)
     found: list[tuple[tuple[bool, bool, bool, int, int, int], int, Parting]] = []
-    is_open = lying.is_doubled or whole.spacing_class is SpacingClass.IRREGULAR
-    for way in _ways(lying, finer=is_open):
-        parts = _parts(lying, way.labels)
-        if parts is not None and _are_volumes(lying, parts, whole):
-            found.append((_rank(lying, parts, way.trust), len(found), Parting(way.names, parts)))
+    seen: set[bytes] = set()
+    # Two together make no fewer volumes than one that is enough.
+    for ways in (_tags, _pairs, _structural, _finer):
+        if ways is _finer and not (lying.is_doubled or whole.spacing_class is SpacingClass.IRREGULAR):
+            continue
+        if ways in (_pairs, _finer) and any(_is_enough(rank) for rank, *_ in found):
+            continue
+        for way in _new(ways(lying), seen):
+            parts = _parts(lying, way.labels)
+            if parts is not None and _are_volumes(lying, parts, whole):
+                found.append((_rank(lying, parts, way.trust), len(found), Parting(way.names, parts)))
     return tuple(parting for _, _, parting in sorted(found, key=lambda one: one[:2])[:_MOST])
 
 
@@ -73,7 +79,7 @@ def even_partings(lying: Lying, whole: SpacingFit) -> tuple[Parting, ...]:
     if lying.states(whole.spacing_mm):
         return ()
     found: list[tuple[tuple[bool, int], int, Parting]] = []
-    for way in _ways(lying, pairs=False):
+    for way in _new(itertools.chain(_tags(lying), _structural(lying)), set()):
         parts = _parts(lying, way.labels)
         if parts is None or not 2 <= len(parts) <= _MOST_BETWEEN:
             continue
@@ -102,34 +108,47 @@ def _lie_between(lying: Lying, parts: Sequence[Part], whole: SpacingFit) -> bool
     return min(stops) - max(starts) >= (max(stops) - min(starts)) / 2 and _is_no_chance(lying, parts)
 
 
-def _ways(lying: Lying, *, pairs: bool = True, finer: bool = True) -> Iterator[_Way]:
-    """Tags, numbers, two of them; those that part the slices as another does are left out."""
-    seen: set[bytes] = set()
-    n = len(lying.along_mm)
-
-    def new(names: tuple[str, ...], labels: Integers | None, trust: int) -> Iterator[_Way]:
-        if labels is None or not 2 <= (count := len(np.unique(labels))) <= n // 2:
-            return
-        key = _canonical(labels).tobytes()
-        if count > 1 and key not in seen:
+def _new(ways: Iterable[_Way], seen: set[bytes]) -> Iterator[_Way]:
+    """Ways that make two parts or more, of two slices or more, and do not part the slices as another did."""
+    for way in ways:
+        if not 2 <= len(np.unique(way.labels)) <= len(way.labels) // 2:
+            continue
+        key = _canonical(way.labels).tobytes()
+        if key not in seen:
             seen.add(key)
-            yield _Way(names, labels, trust)
+            yield way
 
-    tags = {name: _codes(values) for name, values in lying.tags.items()}
-    useful = {name: labels for name, labels in tags.items() if 1 < len(np.unique(labels)) <= n // 2}
-    for name, labels in useful.items():
-        yield from new((name,), labels, 0)
+
+def _tags(lying: Lying) -> Iterator[_Way]:
+    for name, labels in _useful(lying).items():
+        yield _Way((name,), labels, 0)
+
+
+def _pairs(lying: Lying) -> Iterator[_Way]:
+    for (one, first), (other, second) in itertools.combinations(_useful(lying).items(), 2):
+        yield _Way((one, other), _joined(first, second), 1)
+
+
+def _structural(lying: Lying) -> Iterator[_Way]:
     for name, part in STRUCTURAL.items():
-        yield from new((name,), part(lying), 2)
-    if not pairs:
-        return
-    for (one, first), (other, second) in itertools.combinations(useful.items(), 2):
-        yield from new((one, other), _joined(first, second), 1)
-    if not finer:
-        return
-    for name, labels in useful.items():
+        labels = part(lying)
+        if labels is not None:
+            yield _Way((name,), labels, 2)
+
+
+def _finer(lying: Lying) -> Iterator[_Way]:
+    """Volumes and passes within each value of a tag."""
+    for name, values in _useful(lying).items():
         for inner in STRUCTURAL:
-            yield from new((name, inner), within(lying, labels, inner), 3)
+            labels = within(lying, values, inner)
+            if labels is not None:
+                yield _Way((name, inner), labels, 3)
+
+
+def _useful(lying: Lying) -> dict[str, Integers]:
+    """Values of tags as numbers, but for those that each slice has its own of."""
+    codes = {name: _codes(values) for name, values in lying.tags.items()}
+    return {name: labels for name, labels in codes.items() if 0 < labels.max() < len(labels) // 2}
 
 
 def within(lying: Lying, labels: Integers, name: str) -> Integers | None:
@@ -205,17 +224,17 @@ def _overlap(parts: Sequence[Part], whole: SpacingFit) -> bool:
 def _is_no_chance(lying: Lying, parts: Sequence[Part]) -> bool:
     """Whether slices lie more evenly than chance would have it.
 
-    Two slices of a part place its grid. Each further one lies on it by chance with the probability of the grid's
-    width, and so does each further spacing that is the first's.
+    Two slices of a part place its grid. Each further one lies on it by chance with the probability of the grid's width;
+    so does the spacing of each further part, if all have one.
     """
     finest = min(part.fit.spacing_mm for part in parts)
     allowed = min(4 * (lying.rounding_mm / finest + lying.tolerance), 0.95)
-    further = sum(len(part.members) - 2 for part in parts)
-    further += sum(
-        abs(part.fit.spacing_mm / parts[0].fit.spacing_mm - 1) <= lying.tolerance + 2 * lying.rounding_mm / finest
-        for part in parts[1:]
-    )
-    return further * math.log(allowed) <= math.log(_CHANCE)
+    further = [len(part.members) - 2 for part in parts]
+    if min(further) < 1:
+        return False
+    slack = lying.tolerance + 2 * lying.rounding_mm / finest
+    are_one = all(abs(part.fit.spacing_mm / parts[0].fit.spacing_mm - 1) <= slack for part in parts)
+    return (sum(further) + are_one * (len(parts) - 1)) * math.log(allowed) <= math.log(_CHANCE)
 
 
 def _rank(lying: Lying, parts: Sequence[Part], trust: int) -> tuple[bool, bool, bool, int, int, int]:
@@ -231,6 +250,12 @@ def _rank(lying: Lying, parts: Sequence[Part], trust: int) -> tuple[bool, bool, 
         n_missing,
         trust,
     )
+
+
+def _is_enough(rank: tuple[bool, bool, bool, int, int, int]) -> bool:
+    """Whether parts are even, whole, and no halves of one stack."""
+    uneven, _, halves, _, missing, _ = rank
+    return not (uneven or halves or missing)
 
 
 def _are_halves(lying: Lying, parts: Sequence[Part]) -> bool:

@@ -14,6 +14,8 @@ from gpustitch.slices.parts.lying import Lying, members_of
 _MOST_TURNS = 8
 # Most slices of a series that is searched for stacks between one another.
 _MOST_SLICES = 4000
+# Slices further off a grid, as a part of its spacing, are on none.
+_NEAR_GRID = 0.3
 # Fewest slices of a volume where slices are not at one place: two always are even.
 _FEWEST = 3
 _EVEN = (SpacingClass.UNIFORM, SpacingClass.MISSING)
@@ -183,10 +185,20 @@ def _n_turns(lying: Lying, runs: list[Integers]) -> int:
         other = _part(lying, runs[turns - 1])
         if other is None or abs(other.fit.spacing_mm / spacing - 1) > slack:
             break
-        together = _part(lying, np.concatenate(runs[:turns]))
+        members = np.concatenate(runs[:turns])
+        if not _is_near_grid(lying.along_mm[members], spacing / turns):
+            continue
+        together = _part(lying, members)
         if together is not None and _is_even(together) and abs(together.fit.spacing_mm * turns / spacing - 1) <= slack:
             return turns
     return 1
+
+
+def _is_near_grid(along: Floats, spacing: float) -> bool:
+    """Whether slices may be on a grid, a place of it for each: told soon, for there may be hundreds of passes."""
+    steps = (along - along.min()) / spacing
+    planes = np.rint(steps)
+    return bool(np.abs(steps - planes).max() <= _NEAR_GRID and len(np.unique(planes)) == len(planes))
 
 
 def _part(lying: Lying, members: Integers) -> Part | None:
