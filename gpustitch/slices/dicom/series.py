@@ -25,6 +25,8 @@ _MOST_SIZES = 8
 # Each file of several frames is a series of its own, parts of a concatenation too.
 BY_FILE = "file"
 SPLIT_NAMES = (*SPLIT_TAGS, BY_FILE)
+# All are read: which of them tell volumes apart is found out later.
+_TAGS = tuple(SPLIT_TAGS)
 
 
 def find_dicom_series(
@@ -73,7 +75,7 @@ def find_dicom_series(
     with warnings.catch_warnings():
         # pydicom names neither file nor tag in its warnings.
         warnings.filterwarnings("ignore", module="pydicom")
-        for number, found in enumerate(_read_all(paths, tags, threads), start=1):
+        for number, found in enumerate(_read_all(paths, threads), start=1):
             if isinstance(found, Note):
                 notes.append(found)
             elif found.slices:
@@ -99,10 +101,10 @@ def _in_natural_order(paths: Iterable[Path]) -> list[Path]:
     return sorted(dict.fromkeys(paths), key=key)
 
 
-def _read_all(paths: list[Path], tags: tuple[str, ...], threads: int) -> Iterator[DicomFile | Note]:
+def _read_all(paths: list[Path], threads: int) -> Iterator[DicomFile | Note]:
     def read(path: Path) -> DicomFile | Note:
         try:
-            return read_dicom(path, tags)
+            return read_dicom(path, _TAGS)
         except (DamagedInputError, InputMissingError) as error:
             return Note(Code.UNREADABLE_FILE, str(error))
 
@@ -163,7 +165,7 @@ def _split(files: list[DicomFile], names: list[str]) -> list[SliceSeries]:
     groups: dict[_Kind, list[tuple[DicomFile, Slice]]] = {}
     for file in files:
         for one in file.slices:
-            kind = _kind(one, file, by_file=BY_FILE in names)
+            kind = _kind(one, file, names)
             if kind not in exact:
                 like = next((known for known in groups if known.is_like(kind)), kind)
                 exact[kind] = groups.setdefault(like, [])
@@ -208,11 +210,11 @@ def _part(kind: _Kind, names: list[str], number: int, n_parts: int) -> str:
     return f", part {number} of {n_parts}" + (f" ({', '.join(values)})" if values else "")
 
 
-def _kind(one: Slice, file: DicomFile, *, by_file: bool) -> _Kind:
+def _kind(one: Slice, file: DicomFile, names: list[str]) -> _Kind:
     header = one.header
     directions = _directions(header)
-    volume, parts = file.volume, one.parts
-    if by_file:
+    volume, parts = file.volume, tuple(one.parts[_TAGS.index(name)] for name in names if name != BY_FILE)
+    if BY_FILE in names:
         volume, parts = "", (*parts, str(file.path) if len(file.slices) > 1 else "")
     return _Kind(header.shape, header.pixel_spacing_mm, directions, one.is_localizer, volume, parts)
 
@@ -275,6 +277,7 @@ def _series(
         notes=tuple(notes),
         key=key,
         role=_role(kind, files),
+        tags=_stated([one.parts for _, one in members]),
     )
 
 
@@ -282,6 +285,12 @@ def _role(kind: _Kind, files: Sequence[DicomFile]) -> str:
     if kind.is_localizer:
         return "localizer"
     return "secondary capture" if all(file.is_capture for file in files) else ""
+
+
+def _stated(parts: list[tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """What slices state that not all state alike, by the name of the split as users give it."""
+    columns = zip(*parts, strict=True)
+    return {name.replace(" ", "-"): column for name, column in zip(_TAGS, columns, strict=True) if len(set(column)) > 1}
 
 
 def _key(kind: _Kind, series: Mapping[str, str], names: list[str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from gpustitch.slices.dicom.scan import ScannedSet
 from gpustitch.slices.model import Code, Note
 
-# Tag and its encoding by the standard, which files of implicit VR leave out. SiemensBValue and GEBValue are private.
+# Tag and its encoding by the standard, which files of implicit VR leave out. Those that begin with a maker are private.
 TAGS: dict[str, tuple[int, str]] = {
     "MediaStorageSOPClassUID": (0x00020002, "UI"),
     "TransferSyntaxUID": (0x00020010, "UI"),
@@ -28,25 +28,41 @@ TAGS: dict[str, tuple[int, str]] = {
     "ImageType": (0x00080008, "CS"),
     "SOPClassUID": (0x00080016, "UI"),
     "SOPInstanceUID": (0x00080018, "UI"),
+    "AcquisitionDateTime": (0x0008002A, "DT"),
+    "AcquisitionTime": (0x00080032, "TM"),
     "Modality": (0x00080060, "CS"),
     "SeriesDescription": (0x0008103E, "LO"),
     "FrameType": (0x00089007, "CS"),
+    "ContrastBolusAgent": (0x00180010, "LO"),
     "SliceThickness": (0x00180050, "DS"),
+    "KVP": (0x00180060, "DS"),
+    "RepetitionTime": (0x00180080, "DS"),
     "EchoTime": (0x00180081, "DS"),
+    "InversionTime": (0x00180082, "DS"),
     "EchoNumbers": (0x00180086, "IS"),
     "SpacingBetweenSlices": (0x00180088, "DS"),
     "TriggerTime": (0x00181060, "DS"),
     "GantryDetectorTilt": (0x00181120, "DS"),
     "ImagerPixelSpacing": (0x00181164, "DS"),
+    "ConvolutionKernel": (0x00181210, "SH"),
+    "FlipAngle": (0x00181314, "DS"),
     "NominalScannedPixelSpacing": (0x00182010, "DS"),
+    "FrameAcquisitionDateTime": (0x00189074, "DT"),
+    "DiffusionGradientDirectionSequence": (0x00189076, "SQ"),
     "EffectiveEchoTime": (0x00189082, "FD"),
     "DiffusionBValue": (0x00189087, "FD"),
+    "DiffusionGradientOrientation": (0x00189089, "FD"),
     "MREchoSequence": (0x00189114, "SQ"),
     "MRDiffusionSequence": (0x00189117, "SQ"),
+    "CardiacSynchronizationSequence": (0x00189118, "SQ"),
     "MRImageFrameTypeSequence": (0x00189226, "SQ"),
     "CTImageFrameTypeSequence": (0x00189329, "SQ"),
     "PETFrameTypeSequence": (0x00189751, "SQ"),
     "SiemensBValue": (0x0019100C, "IS"),
+    "SiemensGradient": (0x0019100E, "FD"),
+    "GEGradientX": (0x001910BB, "DS"),
+    "GEGradientY": (0x001910BC, "DS"),
+    "GEGradientZ": (0x001910BD, "DS"),
     "StudyInstanceUID": (0x0020000D, "UI"),
     "FrameOfReferenceUID": (0x00200052, "UI"),
     "SeriesInstanceUID": (0x0020000E, "UI"),
@@ -63,9 +79,11 @@ TAGS: dict[str, tuple[int, str]] = {
     "PlanePositionSequence": (0x00209113, "SQ"),
     "PlaneOrientationSequence": (0x00209116, "SQ"),
     "TemporalPositionIndex": (0x00209128, "UL"),
+    "NominalCardiacTriggerDelayTime": (0x00209153, "FD"),
     "FrameAcquisitionNumber": (0x00209156, "US"),
     "ConcatenationUID": (0x00209161, "UI"),
     "ConcatenationFrameOffsetNumber": (0x00209228, "UL"),
+    "NominalPercentageOfCardiacPhase": (0x00209241, "FL"),
     "ImagePositionVolume": (0x00209301, "FD"),
     "ImageOrientationVolume": (0x00209302, "FD"),
     "PlanePositionVolumeSequence": (0x0020930E, "SQ"),
@@ -90,6 +108,10 @@ TAGS: dict[str, tuple[int, str]] = {
     "DetectorInformationSequence": (0x00540022, "SQ"),
     "SliceVector": (0x00540080, "US"),
     "FrameReferenceTime": (0x00541300, "DS"),
+    "PhilipsBValue": (0x20011003, "FL"),
+    "PhilipsGradientX": (0x200510B0, "FL"),
+    "PhilipsGradientY": (0x200510B1, "FL"),
+    "PhilipsGradientZ": (0x200510B2, "FL"),
     "GridFrameOffsetVector": (0x3004000C, "DS"),
     "DoseGridScaling": (0x3004000E, "DS"),
     "SharedFunctionalGroupsSequence": (0x52009229, "SQ"),
@@ -98,6 +120,8 @@ TAGS: dict[str, tuple[int, str]] = {
 _BINARY = {"FD": "d", "FL": "f", "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q"}
 _TEXT = frozenset({"DS", "IS", "CS", "LO", "SH", "ST", "LT", "UI", "UC", "UT", "DA", "TM", "DT", "AS", "PN"})
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?(\d*)|\.(\d+))(?:[eE]([+-]?\d{1,3}))?")
+# Some programs write the decimal comma of their user's language. Values are told apart by backslashes.
+_WITH_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d{1,3})?")
 # Characters of a wrong value that are shown.
 _SHOWN = 60
 
@@ -181,6 +205,9 @@ class Values:
         words = _words(raw, vr, order)
         if not words:
             return None
+        if vr == "DS" and any(_WITH_COMMA.fullmatch(word) for word in words):
+            self._wrong(name, f"is {_shown(words)}, with decimal commas; they are read as points", Code.TAG_BAD)
+            words = [word.replace(",", ".") if _WITH_COMMA.fullmatch(word) else word for word in words]
         matches = [_NUMBER.fullmatch(word) for word in words]
         values = tuple(float(match[0]) if match else float("inf") for match in matches)
         if not all(abs(value) < float("inf") for value in values):
@@ -277,7 +304,7 @@ def pair_of_spacings(find: Callable[[str], Values]) -> tuple[float, float] | Non
     """
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         values = find(name)
-        found = values.vector(name, 2, Code.NO_PIXEL_SPACING)
+        found = _two_numbers(values, name)
         if found is None:
             continue
         if min(found.values) <= 0:
@@ -293,6 +320,18 @@ def pair_of_spacings(find: Callable[[str], Values]) -> tuple[float, float] | Non
     if not values.has("PixelSpacing") or not values.words("PixelSpacing"):
         values.note(Code.NO_PIXEL_SPACING, "PixelSpacing", "is missing")
     return None
+
+
+def _two_numbers(values: Values, name: str) -> Numbers | None:
+    """Two numbers; one alone counts twice, with a problem. ``1,1`` may be one number or two, and is none."""
+    words = values.words(name)
+    if len(words) != 1 or "," in words[0]:
+        return values.vector(name, 2, Code.NO_PIXEL_SPACING)
+    found = values.numbers(name, Code.NO_PIXEL_SPACING)
+    if found is None:
+        return None
+    values.note(Code.TAG_BAD, name, f"is {_shown(words)} alone; it was taken for rows and columns")
+    return Numbers(found.values * 2, found.quanta * 2)
 
 
 def _printable(text: str) -> str:

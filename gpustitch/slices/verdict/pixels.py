@@ -13,6 +13,7 @@ from gpustitch.errors import GpustitchError, MissingExtraError
 from gpustitch.slices.dicom.pixels import DicomPlanes
 from gpustitch.slices.images.pixels import ImageSlices
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack
+from gpustitch.slices.verdict.split import part_of
 from gpustitch.slices.verdict.text import listed, plural, slice_name
 
 SlicePlanes = DicomPlanes | ImageSlices
@@ -78,12 +79,12 @@ def without_damaged(series: Sequence[SliceSeries]) -> list[SliceSeries]:
 
 def _without_damaged(series: SliceSeries) -> SliceSeries:
     cut = [header for header in series.headers if not _is_whole(header)]
-    if not cut or len(cut) == len(series.headers):
+    whole = [k for k, header in enumerate(series.headers) if _is_whole(header)]
+    if not cut or not whole:
         return series
     named = listed([slice_name(header) for header in cut])
     text = f"{plural(len(cut), 'slice')} with pixels that are not all there left out as missing: {named}"
-    kept = tuple(header for header in series.headers if _is_whole(header))
-    return dataclasses.replace(series, headers=kept, notes=(*series.notes, Note(Code.DAMAGED_LEFT_OUT, text)))
+    return dataclasses.replace(part_of(series, whole), notes=(*series.notes, Note(Code.DAMAGED_LEFT_OUT, text)))
 
 
 def _is_whole(header: SliceHeader) -> bool:

@@ -20,9 +20,10 @@ from gpustitch.slices.images.series import find_image_series
 from gpustitch.slices.logs.matching import logs_for, with_logs
 from gpustitch.slices.logs.scanners import read_scanner_log
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack
-from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_series
+from gpustitch.slices.parts.numbered import STRUCTURAL
+from gpustitch.slices.verdict.flicker import without_flicker
+from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_series, parted_series
 from gpustitch.slices.verdict.pixels import with_pixels, without_damaged
-from gpustitch.slices.verdict.split import with_split
 from gpustitch.slices.verdict.study import with_study
 from gpustitch.slices.verdict.text import listed, plural
 
@@ -77,6 +78,7 @@ def judge(
     named = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     files = slice_files(_expanded(named, progress))
     dicom, notes = _dicom(files.dicom, options, progress)
+    dicom = without_flicker(dicom, options.tolerance)
     images, lone = _series_beside(dicom, _images(files.images, options))
     found = [*dicom, *images]
     if not found:
@@ -100,8 +102,9 @@ def judge(
         (progress.warn if is_bad else progress.note)(text)
     if shared.checked_on_error(options.on_error):
         series = without_damaged(series)
+    series = [part for one in series for part in parted_series(one, options)]
     judged = [judge_series(one, options, pixels_equal if one.source_format == "dicom" else None) for one in series]
-    judged = [with_pixels(with_split(stack, options)) for stack in judged]
+    judged = [with_pixels(stack) for stack in judged]
     return judged if options.split_by else with_study(judged)
 
 
@@ -135,8 +138,8 @@ def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> 
         return [], []
     progress.start("Headers", len(files), "files")
     try:
-        splits = [SPLITS[name] for name in options.split_by]
-        return find_dicom_series(files, splits, lambda _: progress.advance(), merge=options.merge)
+        names = [SPLITS[name] for name in options.split_by if name not in STRUCTURAL]
+        return find_dicom_series(files, names, lambda _: progress.advance(), merge=options.merge)
     finally:
         progress.finish()
 

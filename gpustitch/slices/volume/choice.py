@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.slices.model import Code, SliceStack
+from gpustitch.slices.model import UNUSABLE, Code, SliceStack
 
 _UID = "SeriesInstanceUID"
 _MOST_NAMED = 10
@@ -56,8 +56,10 @@ def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack
     return named[0]
 
 
-def check_usable(stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None = None) -> SliceStack:
-    """The stack, with the pixel spacing (y, x) if one is given.
+def check_usable(
+    stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None = None, spacing_mm: float | None = None
+) -> SliceStack:
+    """The stack, with the pixel spacing (y, x) if one is given; ``spacing_mm`` of the planes makes up for TOO_UNEVEN.
 
     Raises
     ------
@@ -66,7 +68,9 @@ def check_usable(stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None
     ParameterError
         If the pixel spacing is not known, or is not positive.
     """
-    if not stack.is_usable:
+    codes = {note.code for note in stack.notes}
+    uneven_only = not stack.is_usable and Code.TOO_UNEVEN in codes and not codes & (UNUSABLE - {Code.TOO_UNEVEN})
+    if not stack.is_usable and not (uneven_only and spacing_mm is not None):
         reasons = "; ".join(note.text for note in stack.notes) or f"it is {stack.fit.spacing_class}"
         raise DamagedInputError(f"no volume can be made of {stack.series.name}: {reasons}. {stack.advice}".rstrip())
     z_mm, y_mm, x_mm = stack.spacing_mm

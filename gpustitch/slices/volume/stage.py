@@ -131,7 +131,7 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     device = choose_device(options.device, options.device_memory_bytes)
     paths = () if options.stack and options.planes else options.paths
     inputs = Inputs.of(paths, apart=[options.output])
-    stacks = [check_usable(stack, options.pixel_spacing_mm) for stack in _chosen(options, progress)]
+    stacks = [check_usable(stack, options.pixel_spacing_mm, options.spacing_mm) for stack in _chosen(options, progress)]
     opened = [options.planes] if options.planes else alike_planes(stacks)
     jobs = [
         _planned(ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs))

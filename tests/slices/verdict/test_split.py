@@ -49,8 +49,8 @@ def test_a_volume_that_lacks_a_slice_is_told_apart_too(tmp_path):
     write_volumes(tmp_path, 3, tagged("EchoTime", ["2", "4", "6"]))
     (tmp_path / "v2_3").unlink()
     (stack,) = judge([tmp_path])
-    assert [note.code for note in stack.notes] == ["SLICES_CONFLICT"]
-    assert stack.advice == "Split the series (`split_by` echo), or remove one of each two."
+    assert [note.code for note in stack.notes] == ["MULTI_VOLUME"] and len(stack.order) == 8
+    assert stack.advice == "Tell the volumes apart (`split_by` echo) and use 2 mm for all slices."
 
 
 def test_nothing_is_promised_where_no_tag_helps(tmp_path):
@@ -61,4 +61,5 @@ def test_nothing_is_promised_where_no_tag_helps(tmp_path):
     write_volumes(tmp_path, 2, edit, numbers=False, names="{k}_{v}")
     (stack,) = judge([tmp_path])
     (note,) = stack.notes
-    assert "perhaps of several volumes (perhaps `split_by` acquisition, time" in note.text
+    assert "perhaps of several volumes (no tag tells them apart)" in note.text
+    assert stack.advice == "No tag tells the volumes apart: use 2 mm for all slices."
