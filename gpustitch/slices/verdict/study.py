@@ -51,7 +51,8 @@ def _with_first_numbers(stacks: list[SliceStack]) -> list[SliceStack]:
     numbers = [_numbers(stack.series) for stack in stacks]
     for k, stack in enumerate(stacks):
         own = numbers[k]
-        if not own or min(own) < 2 or len(own) < 2:
+        # Numbers that begin far above 1 count something else, derived series among them.
+        if len(own) < 2 or not 2 <= min(own) <= len(own) + 1 or stack.series.role:
             continue
         others = [numbers[i] for i, other in enumerate(stacks) if i != k and numbers[i] and _is_of_study(stack, other)]
         begin = min(own)

@@ -14,17 +14,20 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.write.format import VolumeOutput
 from gpustitch.model import ZYX, Box
 from gpustitch.slices.model import SliceStack
+from gpustitch.slices.parts.numbered import STRUCTURAL
 from gpustitch.slices.verdict.judge import SPLITS
 from gpustitch.slices.volume.planned import VolumePlan
 
 # Grids are one if no corner of theirs is further apart than this part of a voxel.
 _SAME = 0.01
 # Splits of which the parts follow one another in time.
-IN_TIME = frozenset({"time", "acquisition", "volume"})
+IN_TIME = frozenset({"time", "acquisition", "acquisition-time", "volume"})
 
 
 def volumes_of_one_series(stacks: Sequence[SliceStack], split_by: Sequence[str]) -> list[SliceStack]:
-    """The parts that a series was split into, in the order of the values that it was split by.
+    """The parts that a series was split into, in the order of the values that it was split by, if all are numbers.
+
+    Others, such as directions of gradients, are in the order of the lowest InstanceNumber of each.
 
     Parameters
     ----------
@@ -41,16 +44,25 @@ def volumes_of_one_series(stacks: Sequence[SliceStack], split_by: Sequence[str])
     series = {(stack.series.key.get("StudyInstanceUID"), stack.series.key.get("SeriesInstanceUID")) for stack in found}
     if not split_by or len(found) < 2 or len(series) > 1 or not all(stack.is_usable for stack in found):
         return []
-    names = [SPLITS[name] for name in split_by]
-    return sorted(found, key=lambda stack: [_value(stack.series.key.get(name, "")) for name in names])
+    structural = " and ".join(name for name in split_by if name in STRUCTURAL)
+    names = [*(SPLITS[name] for name in split_by if name not in STRUCTURAL), *([structural] if structural else [])]
+    values = [_numbers([stack.series.key.get(name, "") for name in names]) for stack in found]
+    if None in values:
+        values = [[_first_number(stack)] for stack in found]
+    order = sorted(range(len(found)), key=lambda k: values[k] or [])
+    return [found[k] for k in order]
 
 
-def _value(text: str) -> tuple[int, float, str]:
-    """Numbers before text, in their order."""
+def _numbers(texts: Sequence[str]) -> list[float] | None:
+    """The texts as numbers; None if one is none."""
     try:
-        return 0, float(text), ""
+        return [float(text) for text in texts]
     except ValueError:
-        return 1, 0.0, text
+        return None
+
+
+def _first_number(stack: SliceStack) -> float:
+    return min((float(header.number) for header in stack.series.headers if header.number is not None), default=0.0)
 
 
 def check_one_grid(volumes: Sequence[VolumePlan], names: Sequence[str]) -> None:

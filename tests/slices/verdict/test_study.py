@@ -90,7 +90,8 @@ def test_a_series_that_begins_late_may_have_lost_its_first_files(tmp_path, seed)
     assert codes(alone) == set()
 
 
-def test_numbers_that_go_on_from_series_to_series_have_lost_nothing(tmp_path):
+@pytest.mark.parametrize("begin", [0, 1, 7, 101, 1001])
+def test_numbers_that_go_on_or_begin_elsewhere_have_lost_nothing(tmp_path, begin):
     write_series(tmp_path / "a", np.arange(6) * 1.5, series="a")
-    write_series(tmp_path / "b", np.arange(6) * 1.5, series="b", numbers=range(7, 13))
+    write_series(tmp_path / "b", np.arange(6) * 1.5, series="b", numbers=range(begin, begin + 6))
     assert [codes(stack) for stack in judge([tmp_path])] == [set(), set()]

@@ -18,6 +18,8 @@ SETTERS = {
     "echo": lambda data, t: setattr(data, "EchoTime", f"{4.5 * (t + 1):g}"),
     "acquisition": lambda data, t: setattr(data, "AcquisitionNumber", t + 1),
     "b-value": lambda data, t: setattr(data, "DiffusionBValue", 500.0 * t),
+    "gradient": lambda data, t: setattr(data, "DiffusionGradientOrientation", [0.6, 0.8, -0.1 * t]),
+    "volume": lambda data, t: None,
 }
 
 
@@ -49,7 +51,7 @@ def clock(seconds):
     return f"{int(seconds // 3600):02d}{int(seconds // 60 % 60):02d}{seconds % 60:09.6f}"
 
 
-@pytest.mark.parametrize(("seed", "split"), [(k, list(SETTERS)[k % 4]) for k in range(8)])
+@pytest.mark.parametrize(("seed", "split"), [(k, list(SETTERS)[k % 6]) for k in range(9)])
 def test_all_volumes_go_into_one_file(tmp_path, seed, split):
     values, spacing_mm = write_volumes(tmp_path / "in", seed, split)
     target = tmp_path / ("f.nii", "f.nii.gz")[seed % 2]
