@@ -76,7 +76,7 @@ def write_color(folder: Path, kind: str, drawn: Drawn) -> np.ndarray:
     for path in paths if how in ("rle", "j2k") else ():
         data = pydicom.dcmread(path)
         if how == "rle":
-            data.compress(RLELossless, generate_instance_uid=False)
+            data.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
         else:
             data.file_meta.TransferSyntaxUID = JPEG2000Lossless
             image = np.frombuffer(data.PixelData, np.uint8)[: 3 * data.Rows * data.Columns]

@@ -12,6 +12,8 @@ from gpustitch.slices.verdict.text import plural
 
 # Fewer single slices are not taken for a series that fell apart.
 _LEAST_SCATTERED = 3
+# First files that may be lost of a series of fewer.
+_MOST_LOST = 10
 _STUDY = "StudyInstanceUID"
 
 
@@ -52,7 +54,7 @@ def _with_first_numbers(stacks: list[SliceStack]) -> list[SliceStack]:
     for k, stack in enumerate(stacks):
         own = numbers[k]
         # Numbers that begin far above 1 count something else, derived series among them.
-        if len(own) < 2 or not 2 <= min(own) <= len(own) + 1 or stack.series.role:
+        if len(own) < 2 or not 1 < min(own) <= max(len(own), _MOST_LOST) + 1 or stack.series.role:
             continue
         others = [numbers[i] for i, other in enumerate(stacks) if i != k and numbers[i] and _is_of_study(stack, other)]
         begin = min(own)

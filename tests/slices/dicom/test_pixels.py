@@ -249,6 +249,10 @@ def test_a_palette_is_refused_by_name(tmp_path):
     [
         "SC_rgb_rle.dcm",
         "SC_rgb_jpeg_gdcm.dcm",
+        "SC_rgb_jpeg_dcmtk.dcm",
+        "SC_jpeg_no_color_transform.dcm",
+        "SC_rgb_jls_lossy_line.dcm",
+        "SC_rgb_jls_lossy_sample.dcm",
         "SC_ybr_full_422_uncompressed.dcm",
         "SC_rgb_small_odd_big_endian.dcm",
         "examples_jpeg2k.dcm",
