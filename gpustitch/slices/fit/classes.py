@@ -69,7 +69,7 @@ def fit_slices(
         other = _first_that_fits(t, np.asarray(digits_mm, np.float64), numbers, tolerance)
         if fit is None or (other is not None and _rank(other) <= _rank(fit)):
             fit = other
-    elif digits_mm is not None and fit is not None and not fit.by_number:
+    elif digits_mm is not None and fit is not None:
         fit = _widened(fit, t, np.asarray(digits_mm, np.float64))
     if fit is None:
         raise ParameterError("several slices have one position")
@@ -92,8 +92,8 @@ def _first_that_fits(t: Floats, rounding: Floats, numbers: Integers | None, tole
 
 
 def _is_within(fit: SpacingFit) -> bool:
-    """Whether the decimals explain all that slices are off an even grid."""
-    return _rank(fit) <= 1 and fit.residual_mm <= fit.rounding_mm
+    """Whether the decimals explain all that slices are off an even grid without a hole, and tell them apart."""
+    return not fit.by_number and fit.spacing_class is SpacingClass.UNIFORM and fit.residual_mm <= fit.rounding_mm
 
 
 def _widened(fit: SpacingFit, t: Floats, digits: Floats) -> SpacingFit:
