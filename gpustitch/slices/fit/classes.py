@@ -43,7 +43,8 @@ def fit_slices(
         Greatest distance of a slice from the grid, as a part of the spacing: above 0, below 0.5.
     digits_mm
         float64 (n,): the errors if positions were written with a count of digits, not of decimals. They are tried
-        where ``rounding_mm`` does not explain the positions.
+        where ``rounding_mm`` does not explain the positions. Where it does, the interval of the spacing holds what they
+        leave open.
 
     Returns
     -------
