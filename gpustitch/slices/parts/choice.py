@@ -16,6 +16,8 @@ from gpustitch.slices.parts.numbered import STRUCTURAL
 
 # Parts are no chance if it is less probable than this that so many slices lie so evenly; some fifty ways are tried.
 _CHANCE = 1e-4
+# So it is for each part: some slices that were taken again are no volume.
+_CHANCE_OF_ONE = 1e-2
 # Tags that change within a volume too: they tell even volumes apart only where SpacingBetweenSlices says so.
 _TIMES = frozenset({"acquisition-time"})
 _EVEN = (SpacingClass.UNIFORM, SpacingClass.MISSING)
@@ -200,13 +202,14 @@ def _parts(lying: Lying, labels: Integers) -> tuple[Part, ...] | None:
 
 
 def _are_volumes(lying: Lying, parts: Sequence[Part], whole: SpacingFit) -> bool:
-    if lying.is_doubled:
+    # As many slices in each: volumes of one place, however they lie.
+    if lying.is_doubled and len({len(part.members) for part in parts}) == 1:
         return True
     if any(part.fit.spacing_class not in _EVEN for part in parts):
         return False
     # Halves of one stack of changing spacing may look as if slices were missing in all of them.
     is_whole = any(part.fit.spacing_class is SpacingClass.UNIFORM for part in parts)
-    return is_whole and _overlap(parts, whole) and _is_no_chance(lying, parts)
+    return is_whole and (lying.is_doubled or _overlap(parts, whole)) and _is_no_chance(lying, parts)
 
 
 def _overlap(parts: Sequence[Part], whole: SpacingFit) -> bool:
@@ -230,10 +233,10 @@ def _is_no_chance(lying: Lying, parts: Sequence[Part]) -> bool:
     finest = min(part.fit.spacing_mm for part in parts)
     allowed = min(4 * (lying.rounding_mm / finest + lying.tolerance), 0.95)
     further = [len(part.members) - 2 for part in parts]
-    if min(further) < 1:
-        return False
     slack = lying.tolerance + 2 * lying.rounding_mm / finest
     are_one = all(abs(part.fit.spacing_mm / parts[0].fit.spacing_mm - 1) <= slack for part in parts)
+    if min(further) < 1 or (min(further) + are_one) * math.log(allowed) > math.log(_CHANCE_OF_ONE):
+        return False
     return (sum(further) + are_one * (len(parts) - 1)) * math.log(allowed) <= math.log(_CHANCE)
 
 

@@ -126,7 +126,7 @@ def judge_series(series: SliceSeries, options: JudgeOptions = DEFAULT, pixels: P
     def judge(part: SliceSeries) -> SliceStack:
         return _judged(part, options, pixels)[0]
 
-    return with_parts(stack, places, options.tolerance, judge, keeps=options.keep is not None)
+    return with_parts(stack, places, options.tolerance, judge, asked=options.split_by, keeps=options.keep is not None)
 
 
 def parted_series(series: SliceSeries, options: JudgeOptions = DEFAULT) -> list[SliceSeries]:

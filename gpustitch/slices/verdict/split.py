@@ -26,7 +26,15 @@ _MOST_PLANES = 8
 _SAME_SIZE = 0.1
 
 
-def with_parts(stack: SliceStack, places: Places, tolerance: float, judge: Judge, *, keeps: bool = False) -> SliceStack:
+def with_parts(
+    stack: SliceStack,
+    places: Places,
+    tolerance: float,
+    judge: Judge,
+    *,
+    asked: Sequence[str] = (),
+    keeps: bool = False,
+) -> SliceStack:
     """The verdict on a series that may hold several volumes: with what tells them apart, and on one of them alone.
 
     Parameters
@@ -39,6 +47,8 @@ def with_parts(stack: SliceStack, places: Places, tolerance: float, judge: Judge
         Of the fit, a part of the spacing.
     judge
         Judges some of the slices.
+    asked
+        By what the series is parted already.
     keeps
         Whether it was said which of several slices at one place is kept: then those stay.
     """
@@ -49,11 +59,11 @@ def with_parts(stack: SliceStack, places: Places, tolerance: float, judge: Judge
         # Copies that were left out are no volumes.
         places = _chosen(places, stack.order)
     lying = _lying(stack.series, places, tolerance)
-    if not is_several and stack.fit.spacing_class in (SpacingClass.UNIFORM, SpacingClass.MISSING):
-        return _perhaps_several(stack, places, lying)
     if lying.is_doubled and not is_several:
         return stack
-    found = _numbered(partings(lying, stack.fit), places)
+    if not is_several and stack.fit.spacing_class in (SpacingClass.UNIFORM, SpacingClass.MISSING):
+        return _perhaps_several(stack, lying, _numbered(even_partings(lying, stack.fit), places, asked))
+    found = _numbered(partings(lying, stack.fit), places, asked)
     if found and keeps:
         return _told(dataclasses.replace(stack, partings=found), _split_text(found[0]))
     if found:
@@ -133,10 +143,13 @@ def _lying(series: SliceSeries, places: Places, tolerance: float) -> Lying:
     )
 
 
-def _numbered(found: Sequence[Parting], places: Places) -> tuple[Parting, ...]:
-    """Members by their numbers in the series."""
+def _numbered(found: Sequence[Parting], places: Places, asked: Sequence[str]) -> tuple[Parting, ...]:
+    """Members by their numbers in the series, and names after those it is parted by already."""
     return tuple(
-        Parting(one.names, tuple(dataclasses.replace(part, members=places.kept[part.members]) for part in one.parts))
+        Parting(
+            (*asked, *one.names),
+            tuple(dataclasses.replace(part, members=places.kept[part.members]) for part in one.parts),
+        )
         for one in found
     )
 
@@ -144,41 +157,43 @@ def _numbered(found: Sequence[Parting], places: Places) -> tuple[Parting, ...]:
 def _one_of(stack: SliceStack, found: tuple[Parting, ...], judge: Judge) -> SliceStack:
     """The verdict on the largest volume of the best parting, the first of several as large."""
     best = found[0]
-    series, parts = stack.series, best.parts
-    main = max(range(len(parts)), key=lambda k: (len(parts[k].members), -k))
-    members = sorted(parts[main].members.tolist())
-    one = judge(part_of(series, members))
-    if any(note.code in _SEVERAL for note in one.notes):
-        return _told(stack, _split_text(best))
-    volumes = f"{len(parts)} volumes"
+    sizes = [len(part.members) for part in best.parts]
+    main = sizes.index(max(sizes))
+    members = sorted(best.parts[main].members.tolist())
+    one = judge(part_of(stack.series, members))
     split = _split_text(best)
-    taken = "the first" if main == 0 else "the largest"
-    is_many = any(note.code is Code.MULTI_VOLUME for note in stack.notes)
-    n_places = len(stack.order)
-    how = (
-        f"{len(parts)} different slices at each of {n_places} places: {volumes} in one series"
-        if is_many
-        else f"{volumes} lie between one another in one series: {_sizes(best)}"
-    )
-    notes = [Note(Code.MULTI_VOLUME, f"{how}; {taken} was taken ({split} tells them apart)")]
-    are_alike = _are_alike(best)
-    if not are_alike:
-        notes.append(Note(Code.VOLUMES_DIFFER, f"the volumes are not alike, {_extents(best)}: say which is meant"))
+    if any(note.code in _SEVERAL for note in one.notes):
+        return _told(stack, split)
+    is_even = any(note.code is Code.MULTI_VOLUME for note in stack.notes)
+    coarse = [note for note in stack.notes if note.code is Code.POSITIONS_ROUNDED and is_even]
+    notes = [_several(stack, best, "the first" if main == 0 else "the largest"), *coarse, *one.notes]
     use = f"use {fitted(one.fit)} for all slices." if one.fit.spacing_class is SpacingClass.UNIFORM else one.advice
-    advice = f"Tell the volumes apart ({split}) and {use}" if are_alike else f"Tell the volumes apart ({split}): "
-    if not are_alike:
-        advice += f"{_sizes(best)}."
-    kept = tuple(note for note in one.notes if note.code is not Code.SPACING_TAG_MISMATCH or are_alike)
+    advice = f"Tell the volumes apart ({split}) and {use}"
+    if not _are_alike(best):
+        text = f"the volumes are not alike, {_extents(best)}: say which is meant"
+        notes = [note for note in notes if note.code is not Code.SPACING_TAG_MISMATCH]
+        notes.insert(1, Note(Code.VOLUMES_DIFFER, text))
+        advice = f"Tell the volumes apart ({split}): {_sizes(best)}."
     return dataclasses.replace(
         one,
-        series=series,
+        series=stack.series,
         order=np.asarray(members, np.int64)[one.order],
-        notes=(*notes, *kept),
+        notes=tuple(notes),
         evidence=(*one.evidence, *_evidence(found)),
         others_mm=stack.others_mm,
         advice=advice,
         partings=found,
     )
+
+
+def _several(stack: SliceStack, best: Parting, taken: str) -> Note:
+    """How volumes lie in one series, which was taken, and what tells them apart."""
+    n = len(best.parts)
+    if any(note.code is Code.MULTI_VOLUME for note in stack.notes):
+        how = f"{n} different slices at each of {len(stack.order)} places: {n} volumes in one series"
+    else:
+        how = f"{n} volumes overlap in one series: {_sizes(best)}"
+    return Note(Code.MULTI_VOLUME, f"{how}; {taken} was taken ({_split_text(best)} tells them apart)")
 
 
 def _are_alike(parting: Parting) -> bool:
@@ -209,7 +224,7 @@ def _sizes(parting: Parting) -> str:
 
 
 def _extents(parting: Parting) -> str:
-    return listed([f"{mm(part.start_mm, 0.1)} to {mm(part.stop_mm, 0.1)} mm" for part in parting.parts])
+    return listed([f"{part.start_mm:.6g} to {part.stop_mm:.6g} mm" for part in parting.parts])
 
 
 def _evidence(found: Sequence[Parting]) -> tuple[str, ...]:
@@ -231,11 +246,8 @@ def _told(stack: SliceStack, split: str) -> SliceStack:
     return dataclasses.replace(stack, notes=notes, advice=advice)
 
 
-def _perhaps_several(stack: SliceStack, places: Places, lying: Lying) -> SliceStack:
+def _perhaps_several(stack: SliceStack, lying: Lying, found: tuple[Parting, ...]) -> SliceStack:
     """A warning where a tag parts an even series into even volumes of wider spacing."""
-    if lying.is_doubled:
-        return stack
-    found = _numbered(even_partings(lying, stack.fit), places)
     if not found:
         return stack
     best = found[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,7 @@ def test_a_pass_ends_where_slices_turn_back(seed):
     runs = [(start + spacing * np.arange(n))[::way] for start, way in zip(starts, ways, strict=True)]
     # A pass that begins where the last one ended, and goes on, would be the same pass.
     along, of = np.concatenate(runs), np.repeat(np.arange(count), n)
-    is_cut = [np.sign(b[0] - a[-1]) != np.sign(a[-1] - a[0]) for a, b in zip(runs[:-1], runs[1:], strict=True)]
+    is_cut = [np.sign(b[0] - a[-1]) != np.sign(a[-1] - a[0]) for a, b in itertools.pairwise(runs)]
     shuffled = rng.permutation(len(along))
     labels = passes(lying(along[shuffled], np.arange(len(along))[shuffled]))
     if all(is_cut):
