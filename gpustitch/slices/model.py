@@ -261,9 +261,10 @@ class SpacingFit:
         How the slices lie.
     spacing_mm, uncertainty_mm
         Distance of neighbours (VARIABLE: of the finest stretch; IRREGULAR: the median) and how far it may be off:
-        2 e / (n - 1) or the standard error of the fit, whichever is more. e is ``rounding_mm``; n the planes of the
-        grid (RUNS_WITH_GAPS: the slices of the longest stretch, VARIABLE: of the finest). IRREGULAR: the standard
-        deviation of the intervals. NaN where nothing is known.
+        2 e / (n - 1) or the standard error of the fit, whichever is more. e is ``rounding_mm``, or the mean of the ends
+        where positions were written with a count of digits; n the planes of the grid (RUNS_WITH_GAPS: the slices of the
+        longest stretch, VARIABLE: of the finest). IRREGULAR: the standard deviation of the intervals. NaN where nothing
+        is known.
     origin_mm
         Where slice 0 of the fitted grid is, along the normal; the first position where there is no grid.
     steps

@@ -6,13 +6,15 @@ series; what rounding explains is not called irregular.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.regrid.plan import planes_over
 from gpustitch.slices.fit.grid import Slack, even_grid, grid_by_number, is_plain
-from gpustitch.slices.fit.lines import least_squares_line
+from gpustitch.slices.fit.lines import band_slopes, least_squares_line, narrowest_band
 from gpustitch.slices.fit.stretches import stretches_of
 from gpustitch.slices.model import SpacingClass, SpacingFit
 
@@ -41,7 +43,8 @@ def fit_slices(
         Greatest distance of a slice from the grid, as a part of the spacing: above 0, below 0.5.
     digits_mm
         float64 (n,): the errors if positions were written with a count of digits, not of decimals. They are tried
-        where ``rounding_mm`` does not explain the positions.
+        where ``rounding_mm`` does not explain the positions. Where it does, the interval of the spacing holds what they
+        leave open.
 
     Returns
     -------
@@ -67,6 +70,8 @@ def fit_slices(
         other = _first_that_fits(t, np.asarray(digits_mm, np.float64), numbers, tolerance)
         if fit is None or (other is not None and _rank(other) <= _rank(fit)):
             fit = other
+    elif digits_mm is not None and fit is not None:
+        fit = _widened(fit, t, np.asarray(digits_mm, np.float64))
     if fit is None:
         raise ParameterError("several slices have one position")
     return fit
@@ -88,8 +93,16 @@ def _first_that_fits(t: Floats, rounding: Floats, numbers: Integers | None, tole
 
 
 def _is_within(fit: SpacingFit) -> bool:
-    """Whether the decimals explain all that slices are off an even grid."""
-    return _rank(fit) <= 1 and fit.residual_mm <= fit.rounding_mm
+    """Whether the decimals explain all that slices are off an even grid without a hole, and tell them apart."""
+    return not fit.by_number and fit.spacing_class is SpacingClass.UNIFORM and fit.residual_mm <= fit.rounding_mm
+
+
+def _widened(fit: SpacingFit, t: Floats, digits: Floats) -> SpacingFit:
+    """An even fit by decimals with the interval that a count of digits leaves: coarse numbers may be even by chance."""
+    k = fit.steps.astype(np.float64)
+    low, high = band_slopes(k, t, max(0.0, narrowest_band(k, t, digits)[1]), digits)
+    most = max(fit.uncertainty_mm, fit.spacing_mm - low, high - fit.spacing_mm)
+    return dataclasses.replace(fit, uncertainty_mm=most)
 
 
 def _rank(fit: SpacingFit) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,6 +15,8 @@ from gpustitch.slices.parts.lying import Lying, members_of
 _MOST_TURNS = 8
 # Most slices of a series that is searched for stacks between one another.
 _MOST_SLICES = 4000
+# Lost slices in a row over which a stack goes on.
+_WIDEST_HOLE = 3
 # Slices further off a grid, as a part of its spacing, are on none.
 _NEAR_GRID = 0.3
 # Fewest slices of a volume where slices are not at one place: two always are even.
@@ -77,7 +80,9 @@ def _between(lying: Lying) -> Integers | None:
     left = np.arange(len(t))
     start, stop = -np.inf, np.inf
     for volume in range(_MOST_TURNS):
-        stack = max((_stack_from(lying, t[left], second) for second in range(1, _MOST_TURNS + 1)), key=len)
+        # The slice after the first may be lost: halves of the distances count too.
+        tried = itertools.product(range(1, _MOST_TURNS + 1), (1, 2))
+        stack = max((_stack_from(lying, t[left], second, steps) for second, steps in tried), key=len)
         if len(stack) < _FEWEST:
             return None
         start, stop = max(start, t[left[stack[0]]]), min(stop, t[left[stack[-1]]])
@@ -90,21 +95,25 @@ def _between(lying: Lying) -> Integers | None:
     return None
 
 
-def _stack_from(lying: Lying, t: Floats, second: int) -> list[int]:
-    """Numbers of slices that go on from the first at its distance to another, until one is not there."""
+def _stack_from(lying: Lying, t: Floats, second: int, step: int) -> list[int]:
+    """Numbers of slices that go on from the first, another of which is so many steps away, over a few lost ones."""
     if second >= len(t):
         return []
-    spacing = float(t[second] - t[0])
-    slack = lying.tolerance * spacing + 2 * lying.rounding_mm
-    found, start = [0, second], second
-    while True:
+    slack = lying.tolerance * float(t[second] - t[0]) / step + 2 * lying.rounding_mm
+    found, hole = [0, second], 0
+    while hole < _WIDEST_HOLE:
         # The distance is known the better the more slices there are.
-        place = float(t[0]) + len(found) * float(t[found[-1]] - t[0]) / (len(found) - 1)
-        low, high = np.searchsorted(t[start + 1 :], (place - slack, place + slack)) + start + 1
-        if low == high:
-            return found
-        start = int(low + np.abs(t[low:high] - place).argmin())
-        found.append(start)
+        place = float(t[found[-1]]) + (1 + hole) * float(t[found[-1]] - t[0]) / step
+        start = found[-1] + 1
+        low, high = np.searchsorted(t[start:], (place - slack, place + slack)) + start
+        if low < high:
+            found.append(int(low + np.abs(t[low:high] - place).argmin()))
+            step, hole = step + 1 + hole, 0
+        elif start >= len(t):
+            break
+        else:
+            hole += 1
+    return found
 
 
 def _counted(lying: Lying, each: int) -> Integers | None:

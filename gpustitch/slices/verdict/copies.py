@@ -14,7 +14,7 @@ from gpustitch.slices.fit.geometry import same_places
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SpacingFit
 from gpustitch.slices.verdict.places import Places, instance_numbers
 from gpustitch.slices.verdict.text import listed, plural, slice_name
-from gpustitch.slices.verdict.words import ANY_SPLIT
+from gpustitch.slices.verdict.words import ANY_SPLIT, fitted
 
 PixelsEqual = Callable[[SliceHeader, SliceHeader], bool]
 
@@ -113,15 +113,16 @@ def one_at_each_place(
         return Single(order.astype(np.int64))
     groups = np.split(order.astype(np.int64), np.flatnonzero(np.diff(place)) + 1)
     is_even = len({len(group) for group in groups}) == 1
+    told = None
     if n_places > 1 and _have_numbers(headers):
         told = _told_by_number(t, order, places, numbers, tolerance)
         if told is not None and (not is_even or _agrees(told.fit, hint_mm, tolerance) or _differ(places, groups)):
             return told
     if is_even and not _is_equal(headers, groups[0], pixels):
-        return _one_volume(headers, groups, keep)
+        return _one_volume(headers, groups, keep, told)
     single = _without_copies(headers, groups, pixels, keep)
     if is_even and any(note.code in (Code.SLICES_CONFLICT, Code.SLICES_DROPPED) for note in single.notes):
-        return _one_volume(headers, groups, keep)
+        return _one_volume(headers, groups, keep, told)
     return single
 
 
@@ -168,7 +169,10 @@ def _is_equal(headers: Sequence[SliceHeader], group: Integers, pixels: PixelsEqu
         return False
 
 
-def _one_volume(headers: Sequence[SliceHeader], groups: list[Integers], keep: str | None) -> Single:
+def _one_volume(
+    headers: Sequence[SliceHeader], groups: list[Integers], keep: str | None, told: Single | None
+) -> Single:
+    """A slice of each place; ``told`` is how all make one volume by their numbers, if their places are that coarse."""
     n, which = len(groups[0]), -1 if keep == "last" else 0
     numbers = [[headers[i].number for i in group[:2]] for group in groups]
     is_ordered = all(None not in pair and pair[0] != pair[1] for pair in numbers)
@@ -183,7 +187,11 @@ def _one_volume(headers: Sequence[SliceHeader], groups: list[Integers], keep: st
             f"{n} different slices at each of {len(groups)} places: {n} volumes in one series; {taken} "
             f"({ANY_SPLIT} tells them apart)"
         )
-    return Single(np.array([group[which] for group in groups], np.int64), (Note(Code.MULTI_VOLUME, text),))
+    notes = [Note(Code.MULTI_VOLUME, text)]
+    if told is not None and told.fit is not None:
+        text = f"or places are too coarse, and it is one volume of {fitted(told.fit)} by InstanceNumber"
+        notes.append(Note(Code.POSITIONS_ROUNDED, text))
+    return Single(np.array([group[which] for group in groups], np.int64), tuple(notes))
 
 
 def _without_copies(

@@ -143,7 +143,8 @@ def judge_series(series: SliceSeries, options: JudgeOptions = DEFAULT, pixels: P
 def parted_series(series: SliceSeries, options: JudgeOptions = DEFAULT) -> list[SliceSeries]:
     """The series parted by what ``split_by`` names that no tag states: volumes and passes, by numbers and places."""
     names = [name for name in options.split_by if name in STRUCTURAL]
-    if not names or series.spacing_mm is not None or not series.headers:
+    is_stated = series.spacing_mm is not None and not has_plane_positions(series)
+    if not names or is_stated or not series.headers:
         return [series]
     kept, _ = without_same_instances(series)
     found = first_source(series, kept, options.slice_spacing_mm, use_thickness=options.use_thickness)

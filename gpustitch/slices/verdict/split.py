@@ -164,7 +164,9 @@ def _one_of(stack: SliceStack, found: tuple[Parting, ...], judge: Judge) -> Slic
     split = _split_text(best)
     if any(note.code in _SEVERAL for note in one.notes):
         return _told(stack, split)
-    notes = [_several(stack, best, "the first" if main == 0 else "the largest"), *one.notes]
+    is_even = any(note.code is Code.MULTI_VOLUME for note in stack.notes)
+    coarse = [note for note in stack.notes if note.code is Code.POSITIONS_ROUNDED and is_even]
+    notes = [_several(stack, best, "the first" if main == 0 else "the largest"), *coarse, *one.notes]
     use = f"use {fitted(one.fit)} for all slices." if one.fit.spacing_class is SpacingClass.UNIFORM else one.advice
     advice = f"Tell the volumes apart ({split}) and {use}"
     if not _are_alike(best):

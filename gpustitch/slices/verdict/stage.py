@@ -170,7 +170,8 @@ def _of_logs(paths: Sequence[Path], notes: Sequence[Note]) -> tuple[list[SliceSe
         n, rows, columns = log.shape
         if n is None or rows is None or columns is None or log.spacing_mm[0] is None:
             sizes = " x ".join("?" if size is None else f"{size:.7g}" for size in log.spacing_mm)
-            bad.append(Note(Code.UNREADABLE_FILE, f"{path} states voxels of {sizes} mm (z, y, x), but not how many"))
+            what = "how far apart slices are" if log.spacing_mm[0] is None else "how many"
+            bad.append(Note(Code.UNREADABLE_FILE, f"{path} states voxels of {sizes} mm (z, y, x), but not {what}"))
             continue
         _, y, x = log.spacing_mm
         pixel = None if y is None or x is None else (y, x)

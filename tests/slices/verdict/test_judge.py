@@ -166,7 +166,9 @@ def test_coarse_positions_of_equal_number_need_the_tag():
     true = 0.5 * np.arange(24) - 0.3
     coarse = series_of(true, decimals=0)
     tagged = series_of(true, decimals=0, spacing_between_mm=0.5)
-    assert "MULTI_VOLUME" in codes(judge_series(coarse, pixels=lambda a, b: False))
+    several = judge_series(coarse, pixels=lambda a, b: False)
+    assert "MULTI_VOLUME" in codes(several) and several.spacing_mm[0] == pytest.approx(1.0)
+    assert "one volume of 0.5" in text(several, "POSITIONS_ROUNDED")
     stack = judge_series(tagged, pixels=lambda a, b: False)
     assert (stack.fit.spacing_class, len(stack.order)) == ("UNIFORM", 24)
     assert stack.spacing_mm[0] == pytest.approx(0.5, abs=stack.uncertainty_mm[0])
