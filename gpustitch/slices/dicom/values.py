@@ -165,7 +165,7 @@ class Values:
 
     def words(self, name: str) -> list[str]:
         """The values as text without padding; none if the tag is missing, empty or unreadable."""
-        return _words(*self._raw(name))
+        return _words(*self._raw(name)) if TAGS[name][0] in self._elements else []
 
     def word(self, name: str) -> str:
         """The first value as text; empty if there is none."""
@@ -336,6 +336,8 @@ def _two_numbers(values: Values, name: str) -> Numbers | None:
 
 def _printable(text: str) -> str:
     """Text on one line; control characters would move the cursor of a terminal or color it."""
+    if text.isprintable():
+        return text.strip()
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
