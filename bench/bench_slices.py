@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
+from pydicom.datadict import DicomDictionary
 
 from bench.bench_z_render import best_in_turn
 from bench.common import report
@@ -27,6 +29,8 @@ from gpustitch.slices.verdict.stage import judge
 from gpustitch.slices.volume.stage import ResampleOptions, plan, run
 
 _SLICES, _SIDE = 1000, 512
+# Files of headers alone, and how many tags each has: as many as CT of large makers.
+_HEADERS, _TAGS = 600, 100
 _SPACING = Spacing(583.0, 500.0, 500.0)
 _OUTPUTS = (
     ("v.nii", None, None),
@@ -56,6 +60,42 @@ def write_head(folder: Path) -> None:
 def twelve_bits(data: Any, _number: int) -> None:
     """Store 12 bits as scanners store CT; rescaled values are int16."""
     data.BitsStored, data.HighBit = 12, 11
+
+
+def write_headers(folder: Path) -> list[Path]:
+    """Write CT slices of few pixels and many tags."""
+    values = {"LO": "SOMETHING", "SH": "A", "DS": "1.25", "IS": "3", "DA": "20200101", "TM": "101010.5", "CS": "YES"}
+    known = [
+        (tag, vr) for tag, (vr, count, _, retired, _) in sorted(DicomDictionary.items())
+        if vr in values and count == "1" and not retired and tag >> 16 in (0x0008, 0x0010, 0x0018, 0x0020, 0x0040)
+    ]  # fmt: skip
+
+    def edit(data: Any, _number: int) -> None:
+        step = len(known) // _TAGS
+        for tag, vr in known[::step]:
+            if tag not in data and len(data) < _TAGS:
+                data.add_new(tag, vr, values[vr])
+
+    return write_series(folder, np.arange(_HEADERS) * 0.625, shape=(64, 64), edit=edit)
+
+
+def headers_row(folder: Path) -> dict[str, Any]:
+    """Judging a folder of headers, beside a loop that lets pydicom read the same headers and does nothing else."""
+    paths = write_headers(folder)
+
+    def read() -> None:
+        for path in paths:
+            dcmread(path, stop_before_pixels=True)
+
+    loop, ours = best_in_turn(read, partial(judged, folder))
+    return {
+        "what": f"judged, {_HEADERS} headers of {_TAGS} tags",
+        "seconds": ours[0],
+        "cpu_seconds": ours[1],
+        "pydicom_seconds": loop[0],
+        "pydicom_cpu_seconds": loop[1],
+        "of_pydicom_cpu": ours[1] / loop[1],
+    }
 
 
 def copied(stack: SliceStack, target: Path, levels: int | None, n_planes: int) -> None:
@@ -108,6 +148,7 @@ def rows(folder: Path | None) -> list[dict[str, Any]]:
         first = seconds(partial(judged, here / "in"))
         ((wall, cpu),) = best_in_turn(partial(judged, here / "in"))
         found = [{"what": f"judged, {_SLICES} slices", "seconds": wall, "cpu_seconds": cpu, "first_seconds": first}]
+        found.append(headers_row(here / "headers"))
         stack = judged(here / "in")
         for name, levels, spacing in _OUTPUTS:
             target = here / name

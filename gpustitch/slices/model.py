@@ -39,11 +39,16 @@ class Code(StrEnum):
     SAME_INSTANCE = "SAME_INSTANCE"  # one SOP instance more than once; the copy was dropped
     SAME_SLICE = "SAME_SLICE"  # slices at one position with equal pixels; the copy was dropped
     SLICES_CONFLICT = "SLICES_CONFLICT"  # slices at one position with different pixels (unusable)
-    MULTI_VOLUME = "MULTI_VOLUME"  # each position has as many slices as every other: several volumes
+    SLICES_DROPPED = "SLICES_DROPPED"  # of those, all or all but one were left out, as asked
+    MULTI_VOLUME = "MULTI_VOLUME"  # several volumes: at the same positions, or between one another
+    VOLUMES_DIFFER = "VOLUMES_DIFFER"  # they differ in spacing or extent, and which is meant is not said (unusable)
+    PERHAPS_SEVERAL = "PERHAPS_SEVERAL"  # evenly spaced, but a tag parts it into even volumes of wider spacing
+    TOO_UNEVEN = "TOO_UNEVEN"  # an even volume would hold far more planes than there are slices (unusable)
     SHEARED = "SHEARED"  # slices move sideways: gantry tilt
     SPACING_TAG_MISMATCH = "SPACING_TAG_MISMATCH"  # SpacingBetweenSlices is not the spacing
     SPACING_TAG_ALONG_BED = "SPACING_TAG_ALONG_BED"  # SpacingBetweenSlices is measured along the tilted bed
     SPACING_TAG_NEGATIVE = "SPACING_TAG_NEGATIVE"
+    SCALE_DOUBTFUL = "SCALE_DOUBTFUL"  # lengths look like those of another unit; they are not converted
     USER_SPACING_USED = "USER_SPACING_USED"
     SLICE_LOCATION_USED = "SLICE_LOCATION_USED"
     SPACING_TAG_USED = "SPACING_TAG_USED"
@@ -56,6 +61,7 @@ class Code(StrEnum):
     SCANNER_LOG_USED = "SCANNER_LOG_USED"  # spacing of an image stack from the log of its reconstruction
     SCANNER_LOG_MISMATCH = "SCANNER_LOG_MISMATCH"  # a log beside the images is not of them, or contradicts itself
     SINGLE_SLICE = "SINGLE_SLICE"
+    MOSAIC = "MOSAIC"  # each image is many slices side by side, which are not taken apart (unusable)
     ORIENTATION_BAD = "ORIENTATION_BAD"
     POSITION_BAD = "POSITION_BAD"
     TAG_BAD = "TAG_BAD"  # a tag does not hold what it should; taken as missing
@@ -63,8 +69,21 @@ class Code(StrEnum):
     UNREADABLE_FILE = "UNREADABLE_FILE"
     NOT_AN_IMAGE = "NOT_AN_IMAGE"  # DICOM without pixels: a directory, a report, a presentation state; passed over
     UNREADABLE_PIXELS = "UNREADABLE_PIXELS"
+    PIXELS_REFUSED = "PIXELS_REFUSED"  # pixels that no volume is made of: of a kind not read, or cut (unusable)
+    COLOR_PIXELS = "COLOR_PIXELS"  # red, green and blue, which not every format of volumes holds
+    DAMAGED_LEFT_OUT = "DAMAGED_LEFT_OUT"  # slices whose pixels are not all there, counted as missing as was asked
     INVERTED_GREY = "INVERTED_GREY"  # MONOCHROME1: low values are meant to be bright; pixels are left as stored
+    SERIES_SCATTERED = "SERIES_SCATTERED"  # many series of one slice each that agree in all else
+    SERIES_MERGED = "SERIES_MERGED"  # series that agree in all else were joined as was asked
+    FIRST_FILES_LOST = "FIRST_FILES_LOST"  # instance numbers begin late, those of other series of the study do not
     SERIES_SPLIT = "SERIES_SPLIT"  # one SeriesInstanceUID holds slices of different size, spacing or orientation
+    SERIES_JOINED = "SERIES_JOINED"  # that differed by less than a pixel, and slices are even together (no warning)
+
+
+# Of series that no volume can be made of.
+UNUSABLE = frozenset(
+    {Code.SLICES_CONFLICT, Code.VOLUMES_DIFFER, Code.TOO_UNEVEN, Code.MOSAIC, Code.NO_SPACING, Code.PIXELS_REFUSED}
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +120,14 @@ class StoredPixels:
         Slices in the file.
     has_table
         Whether a ModalityLUTSequence gives the values instead of slope and intercept.
+    n_bits
+        BitsAllocated: of one sample of a pixel.
+    samples
+        SamplesPerPixel.
+    is_whole
+        False if the file ends before the slice's pixels do, as far as that shows without decoding them.
+    padding
+        PixelPaddingValue, as stored: outside of what was imaged.
     """
 
     syntax: str
@@ -115,6 +142,10 @@ class StoredPixels:
     items: int | None = None
     n_frames: int = 1
     has_table: bool = False
+    n_bits: int = 16
+    samples: int = 1
+    is_whole: bool = True
+    padding: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +159,7 @@ class SliceHeader:
     shape
         Rows and columns.
     position_mm
-        ImagePositionPatient: center of the first pixel (x, y, z).
+        ImagePositionPatient: center of the first pixel (x, y, z). Of planes in a TIFF 0, 0 and PositionZ.
     quantum_mm
         Value of the last decimal that each of the three was written with; 0 for binary numbers.
     row_direction, column_direction
@@ -141,6 +172,8 @@ class SliceHeader:
         SOPInstanceUID; with ``frame`` the name of a slice.
     slice_location_mm, spacing_between_mm, thickness_mm, tilt_deg
         The tags SliceLocation, SpacingBetweenSlices, SliceThickness, GantryDetectorTilt.
+    is_mosaic
+        ImageType says that the image is many slices side by side.
     pixels
         How they are stored; None for what is not DICOM.
     """
@@ -159,6 +192,7 @@ class SliceHeader:
     spacing_between_mm: float | None = None
     thickness_mm: float | None = None
     tilt_deg: float | None = None
+    is_mosaic: bool = False
     pixels: StoredPixels | None = None
 
 
@@ -179,9 +213,14 @@ class SliceSeries:
     notes
         What was noticed.
     spacing_mm
-        (z, y, x) where a file states it outright (TIFF, scanner log); None for DICOM.
+        (z, y, x) where a file states it outright (TIFF, scanner log); None for DICOM. Positions of headers count more.
     numbers_apart
         Instance numbers of slices that were taken for another series though their SeriesInstanceUID is this one's.
+    role
+        ``localizer`` or ``secondary capture``: what lies beside the volumes of a study and is meant to be none. Empty
+        for every other series.
+    tags
+        What else each slice states, by the name of the split: those values alone that are not the same in all.
     """
 
     name: str
@@ -191,6 +230,8 @@ class SliceSeries:
     key: Mapping[str, str] = field(default_factory=dict)
     spacing_mm: LengthsZYX | None = None
     numbers_apart: frozenset[int] = frozenset()
+    role: str = ""
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -220,9 +261,10 @@ class SpacingFit:
         How the slices lie.
     spacing_mm, uncertainty_mm
         Distance of neighbours (VARIABLE: of the finest stretch; IRREGULAR: the median) and how far it may be off:
-        2 e / (n - 1) or the standard error of the fit, whichever is more. e is ``rounding_mm``; n the planes of the
-        grid (RUNS_WITH_GAPS: the slices of the longest stretch, VARIABLE: of the finest). IRREGULAR: the standard
-        deviation of the intervals. NaN where nothing is known.
+        2 e / (n - 1) or the standard error of the fit, whichever is more. e is ``rounding_mm``, or the mean of the ends
+        where positions were written with a count of digits; n the planes of the grid (RUNS_WITH_GAPS: the slices of the
+        longest stretch, VARIABLE: of the finest). IRREGULAR: the standard deviation of the intervals. NaN where nothing
+        is known.
     origin_mm
         Where slice 0 of the fitted grid is, along the normal; the first position where there is no grid.
     steps
@@ -257,6 +299,34 @@ class SpacingFit:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Slices of a series that may be a volume by themselves.
+
+    Attributes
+    ----------
+    members
+        int64 (n,): their numbers in ``series.headers``, along the normal.
+    start_mm, stop_mm
+        Where the first and the last of them are along the normal.
+    fit
+        How they lie.
+    """
+
+    members: Integers
+    start_mm: float
+    stop_mm: float
+    fit: SpacingFit
+
+
+@dataclass(frozen=True)
+class Parting:
+    """A way to tell the volumes of one series apart: names of what its slices are split by, and the volumes."""
+
+    names: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
 class SliceStack:
     """A series judged: its slices in order along the normal, where they are, and all that was found.
 
@@ -288,6 +358,8 @@ class SliceStack:
         some take, is among them under its own name.
     advice
         What to do, a sentence or two.
+    partings
+        Ways to tell several volumes in the series apart, the best first; none where it is taken for one volume.
     """
 
     series: SliceSeries
@@ -303,9 +375,9 @@ class SliceStack:
     evidence: tuple[str, ...]
     others_mm: Mapping[str, float | None]
     advice: str
+    partings: tuple[Parting, ...] = ()
 
     @property
     def is_usable(self) -> bool:
         """Whether a volume can be made of it."""
-        unusable = {Code.SLICES_CONFLICT, Code.NO_SPACING}
-        return len(self.order) > 1 and not unusable & {note.code for note in self.notes}
+        return len(self.order) > 1 and not UNUSABLE & {note.code for note in self.notes}

@@ -29,6 +29,7 @@ from gpustitch.slices.volume.stage import ResampleOptions
 WARNED, UNUSABLE = 21, 22
 _WIDEST = 100
 _MOST_SINGLE = 5
+_MOST_BESIDE = 10
 _STYLES = {"warning": "yellow", "warnings": "yellow", "do": "bold"}
 
 
@@ -57,7 +58,8 @@ def command(
 ) -> None:
     """Say how far apart slices are, what is wrong with a series, and what other programs would make of it.
 
-    Exit code: 0 if every series is clean, 21 if a series has warnings, 22 if no volume can be made of a series.
+    Exit code: 0 if every series is clean, 21 if a series has warnings or is of no use, 22 if no volume can be made of
+    any series. Localizers and secondary captures beside other series are listed and do not count.
 
     Example: gpustitch spacing CT-folder --json
     """
@@ -98,9 +100,14 @@ def _stdout() -> Iterator[None]:
 
 
 def _exit_code(stacks: Sequence[SliceStack], *, is_warned: bool) -> int:
-    if any(not stack.is_usable for stack in stacks):
+    if not any(stack.is_usable for stack in stacks):
         return UNUSABLE
-    return WARNED if is_warned or any(stack.notes for stack in stacks) else 0
+    return WARNED if is_warned or any(stack.notes or not stack.is_usable for stack in _told_of(stacks)) else 0
+
+
+def _told_of(stacks: Sequence[SliceStack]) -> list[SliceStack]:
+    """The series that count: not the localizers and secondary captures, unless there is nothing else."""
+    return [stack for stack in stacks if not stack.series.role] or list(stacks)
 
 
 def _few_single(stacks: Sequence[SliceStack]) -> tuple[list[SliceStack], int]:
@@ -114,7 +121,8 @@ def _print(stacks: Sequence[SliceStack]) -> None:
     """Verdicts one below the other, in color on a terminal."""
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     console = Console(highlight=False, soft_wrap=True, width=max(width, 40))
-    shown, more = _few_single(stacks)
+    told = _told_of(stacks)
+    shown, more = _few_single(told)
     for i, stack in enumerate(shown):
         if i:
             console.print()
@@ -127,3 +135,12 @@ def _print(stacks: Sequence[SliceStack]) -> None:
             console.print(Text(line, style=style))
     if more:
         console.print(f"\n{more} more series of a single slice (--json lists them)")
+    counted = set(map(id, told))
+    beside = [stack for stack in stacks if id(stack) not in counted]
+    if beside:
+        console.print()
+    for stack in beside[:_MOST_BESIDE]:
+        n = len(stack.order)
+        console.print(f"{stack.series.name}: {stack.series.role}, {n} {'slice' if n == 1 else 'slices'}")
+    if len(beside) > _MOST_BESIDE:
+        console.print(f"{len(beside) - _MOST_BESIDE} more of these (--json lists them)")

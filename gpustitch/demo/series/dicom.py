@@ -28,6 +28,7 @@ from pydicom.uid import (
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    RLELossless,
     generate_uid,
 )
 
@@ -248,7 +249,9 @@ def save(data: Dataset, path: Path, has_bot: bool = True) -> Path:
         data["PixelData"].VR = "OB"
     elif syntax.is_encapsulated:
         data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data.compress(syntax, generate_instance_uid=False)
+        # Of other encoders of RLE one ends the process on some sizes.
+        plugin = "pydicom" if syntax == RLELossless else ""
+        data.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
     data.save_as(

@@ -14,7 +14,7 @@ from gpustitch.io.stacks.numbers import Number
 # Numbers count frames if at least this part of their intervals is the usual one, and all are whole multiples of it to
 # this part: stage positions are rounded, and differ a little.
 _LEAST_USUAL, _TOLERANCE = 0.5, 0.25
-# Part of all intervals that may be holes, as in gpustitch.slices.fit.classes; with more, numbers count no slices.
+# Part of all intervals that may be holes, as in gpustitch.slices.fit.grid; with more, numbers count no slices.
 _MOST_HOLES = 0.2
 # Numbers that texts name.
 _NAMED = 8

@@ -69,6 +69,8 @@ class ImageStack:
         Number of planes along z, also of those that no file holds; None for that of ``places``.
     lost
         Files of the stack that are not there or cannot be used, and why.
+    positions_mm
+        By number along z, where OME's description places the plane and the value of the last decimal of that.
     """
 
     places: tuple[tuple[Path, int, int], ...]
@@ -82,6 +84,7 @@ class ImageStack:
     notes: tuple[Remark, ...] = ()
     n_planes: int | None = None
     lost: Mapping[Path, str] = field(default_factory=dict)
+    positions_mm: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def pages(self) -> tuple[tuple[Path, int] | None, ...]:
@@ -168,10 +171,11 @@ def _of_ome(path: Path, stack: OmeStack) -> ImageStack:
         if missing
         else []
     )
-    stated = _mm(stack.stated_um)
     return ImageStack(
-        places, stack.shape, stack.pixels, stated, "OME", key=stack.key, notes=tuple(notes), n_planes=len(stack.pages)
-    )
+        places, stack.shape, stack.pixels, _mm(stack.stated_um), "OME", key=stack.key, notes=tuple(notes),
+        n_planes=len(stack.pages),
+        positions_mm={z: (um / 1e3, last / 1e3) for z, (um, last) in stack.positions_um.items()},
+    )  # fmt: skip
 
 
 def _mm(lengths_um: LengthsZYX) -> LengthsZYX:

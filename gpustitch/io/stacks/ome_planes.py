@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from xml.etree import ElementTree
 
 from gpustitch.io.images.tiff_facts import ome_um
+from gpustitch.io.units import um_per
 from gpustitch.model.arrays import LengthsZYX
 
 _MOST_PLANES = 1 << 24  # a description of more is damaged
@@ -32,6 +34,8 @@ class OmeStack:
         PhysicalSizeZ, Y and X; None for each that is not stated.
     own_names
         What the description calls the file that it is in.
+    positions_um
+        By z, PositionZ and the value of its last decimal, where it is stated with a unit of length.
     """
 
     image: int
@@ -45,6 +49,7 @@ class OmeStack:
     pixels: str
     stated_um: LengthsZYX
     own_names: frozenset[str] = frozenset()
+    positions_um: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def key(self) -> dict[str, str]:
@@ -95,6 +100,7 @@ def _stacks(pixels: ElementTree.Element, image: int, n_images: int, own: str) ->
         raise ValueError(f"its OME description counts {sizes['Z']} x {sizes['C']} x {sizes['T']} planes (z, c, t)")
     uuids = [uuid for uuid in pixels.findall("./{*}TiffData/{*}UUID") if own and (uuid.text or "").strip() == own]
     places = _places(pixels, stated.get("DimensionOrder", "XYZCT")[2:], sizes, own)
+    positions = _positions(pixels)
     kind = {"float": "float32", "double": "float64"}.get(stated["Type"], stated["Type"])
     for time in range(sizes["T"]):
         for channel in range(sizes["C"]):
@@ -105,7 +111,26 @@ def _stacks(pixels: ElementTree.Element, image: int, n_images: int, own: str) ->
                 pixels=kind if samples == 1 else f"{kind} x {samples}",
                 stated_um=ome_um(stated),
                 own_names=frozenset(uuid.get("FileName", "") for uuid in uuids),
+                positions_um=positions.get((channel, time), {}),
             )  # fmt: skip
+
+
+def _positions(pixels: ElementTree.Element) -> dict[tuple[int, int], dict[int, tuple[float, float]]]:
+    """(c, t) -> z -> PositionZ and the value of its last decimal, um. Without a unit it is in no known frame."""
+    found: dict[tuple[int, int], dict[int, tuple[float, float]]] = {}
+    for plane in pixels.findall("./{*}Plane"):
+        um = um_per(plane.get("PositionZUnit"))
+        if um is None:
+            continue
+        try:
+            written = Decimal(plane.get("PositionZ", "").strip())
+            z, c, t = (int(plane.get(f"The{axis}", 0)) for axis in _AXES)
+        except (InvalidOperation, ValueError):
+            continue
+        exponent = written.as_tuple().exponent
+        if isinstance(exponent, int):  # else it is no finite number
+            found.setdefault((c, t), {})[z] = (float(written) * um, 10.0**exponent * um)
+    return found
 
 
 def _samples(pixels: ElementTree.Element) -> int:

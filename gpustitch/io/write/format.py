@@ -88,6 +88,9 @@ class Writing:
     flush: bool
     write_empty: bool
     journal: Journal | None
+    samples: int = 1
+    n_volumes: int = 1
+    volume_step_s: float | None = None
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -99,6 +102,17 @@ class Writing:
         """The parameters that the writers of chunks and levels take besides."""
         names = ("downsample", "levels", "chunk_shape", "shard_bytes", "codec", "flush", "write_empty", "journal")
         return {name: getattr(self, name) for name in names}
+
+
+def origin_along_axes_um(affine_lps_mm: Floats) -> tuple[float, float, float]:
+    """Distance (z, y, x) of the first voxel from the patient's origin, along normal, columns and rows of the planes.
+
+    For axial planes these directions are the patient's own axes. Volumes of the same orientation agree with each other.
+    """
+    x, y = (affine_lps_mm[:3, i] / np.linalg.norm(affine_lps_mm[:3, i]) for i in (0, 1))
+    normal = np.cross(x, y)
+    along_z, along_y, along_x = (float(axis @ affine_lps_mm[:3, 3]) * 1000 for axis in (normal, y, x))
+    return along_z, along_y, along_x
 
 
 class OutputFormat(ABC):
@@ -113,7 +127,8 @@ class OutputFormat(ABC):
         other names.
     takes
         The parameters that the format has, of ``levels``, ``chunk_shape``, ``shard_bytes``, ``codec``, ``version``,
-        ``compression``, ``flush`` and ``write_empty``. Also ``affine_lps_mm`` if the format holds the whole matrix.
+        ``compression``, ``flush``, ``write_empty``, ``samples`` and ``n_volumes``. Also ``affine_lps_mm`` if the format
+        holds the whole matrix.
     in_order
         Whether the output is one file, written from the first plane to the last.
     is_image

@@ -32,6 +32,8 @@ _LACKS = {
     "compression": "are written without compression",
     "flush": "always wait for the disk",
     "write_empty": "hold every voxel in any case",
+    "samples": "hold no colors",
+    "n_volumes": "hold one volume",
 }
 
 
@@ -82,7 +84,7 @@ def check_takes(format: OutputFormat, given: Mapping[str, Any]) -> None:
 
     ``given`` maps parameters in :attr:`OutputFormat.takes` to values; None stands for "not given".
     """
-    nothing = {"levels": 1, "compression": 0, "flush": True, "write_empty": False}
+    nothing = {"levels": 1, "compression": 0, "flush": True, "write_empty": False, "samples": 1, "n_volumes": 1}
     for parameter, value in given.items():
         if value is None or parameter in format.takes or value == nothing.get(parameter):
             continue

@@ -19,12 +19,13 @@ from gpustitch.io.images.files import check_compression
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
-from gpustitch.io.write.slab_writer import SlabWriter
+from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
 
 DEFAULT_COMPRESSION = 1
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
+_RGB = np.dtype([(name, np.uint8) for name in "RGB"])
 _MOST_OF_NIFTI_1 = 32767  # longest axis: NIfTI-1 stores lengths in 16 bits
 _PIECE_BYTES = 1 << 20  # compressed apart from other pieces, which costs some bytes for each piece
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -63,6 +64,8 @@ class NiftiVolumeWriter(SlabWriter):
         Number of threads that compress.
     in_flight_bytes
         Bound on bytes handed over and not yet written (a larger slab goes alone); ``write`` waits for room.
+    samples, n_volumes, volume_step_s
+        Colors, and volumes in time, as :func:`gpustitch.io.write.opening.open_output` takes them.
 
     Raises
     ------
@@ -89,13 +92,22 @@ class NiftiVolumeWriter(SlabWriter):
         overwrite: bool = False,
         n_writers: int = N_WRITERS,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
+        samples: int = 1,
+        n_volumes: int = 1,
+        volume_step_s: float | None = None,
     ) -> None:
         super().__init__(path, shape, dtype, spacing, sidecar, overwrite, in_flight_bytes)
         self._level = _checked_level(self.path, compression)
         if self.dtype.name not in _TYPES:
             raise ParameterError(f"`dtype` of a NIfTI volume is one of {', '.join(_TYPES)}, not {self.dtype}")
         n_threads = min(checked_writers(n_writers), n_writers if self._level else 1)
-        head = nifti_header(self.shape, self.dtype, spacing, affine_lps_mm)
+        planes, rows, columns = self.shape
+        check_samples(samples, columns, self.dtype)
+        if n_volumes < 1 or planes % n_volumes:
+            raise ParameterError(f"`n_volumes` is {n_volumes}, but {planes} planes are not so many volumes of one size")
+        lengths = (planes // n_volumes, rows, columns // samples)
+        kind = _RGB if samples > 1 else self.dtype
+        head = nifti_header(lengths, kind, spacing, affine_lps_mm, n_volumes, volume_step_s)
         self._check, self._size = 0, 0  # CRC-32 and length of the plain bytes, which end a gzip file
         self._start(n_threads, head)
 
@@ -150,9 +162,16 @@ def _checked_level(path: Path, compression: int | None) -> int:
 
 
 def nifti_header(
-    shape: tuple[int, int, int], dtype: npt.DTypeLike, spacing: Spacing, affine_lps_mm: Floats | None
+    shape: tuple[int, int, int],
+    dtype: npt.DTypeLike,
+    spacing: Spacing,
+    affine_lps_mm: Floats | None,
+    n_volumes: int = 1,
+    volume_step_s: float | None = None,
 ) -> bytes:
     """Everything before the first voxel of a little-endian NIfTI file; see :class:`NiftiVolumeWriter`.
+
+    ``shape`` (z, y, x) is that of one volume. A step that is not known is 0, and then the file has no unit of time.
 
     Raises
     ------
@@ -160,18 +179,19 @@ def nifti_header(
         If nibabel is not installed.
     """
     nibabel = _nibabel()
-    is_large = max(shape) > _MOST_OF_NIFTI_1
+    is_large = max(*shape, n_volumes) > _MOST_OF_NIFTI_1
     header = (nibabel.Nifti2Header if is_large else nibabel.Nifti1Header)(endianness="<")
-    header.set_data_shape(shape[::-1])
+    step = [] if n_volumes == 1 else [volume_step_s or 0.0]
+    header.set_data_shape((*shape[::-1], *([n_volumes] if step else [])))
     header.set_data_dtype(np.dtype(dtype))
-    header.set_xyzt_units("mm")
-    header.set_zooms([v / 1000 for v in reversed(spacing.zyx_um)])
+    header.set_xyzt_units("mm", "sec" if any(step) else None)
+    header.set_zooms([*(v / 1000 for v in reversed(spacing.zyx_um)), *step])
     header["descrip"] = b"gpustitch"
     if affine_lps_mm is not None:
         ras = _LPS_TO_RAS @ np.asarray(affine_lps_mm, np.float64)
         lengths = np.linalg.norm(ras[:3, :3], axis=0)
         axes = ras[:3, :3] / lengths
-        header.set_zooms(lengths)
+        header.set_zooms([*lengths, *step])
         if np.abs(axes.T @ axes - np.eye(3)).max() <= _UPRIGHT:
             header.set_qform(ras, _SCANNER)
         header.set_sform(ras, _SCANNER)
@@ -192,13 +212,21 @@ class NiftiOutput(OutputFormat):
 
     name, title = "nifti", "NIfTI"
     suffixes = (".nii", ".nii.gz")
-    takes = frozenset({"compression", "affine_lps_mm"})
+    takes = frozenset({"compression", "affine_lps_mm", "samples", "n_volumes"})
     default_compression = f"{DEFAULT_COMPRESSION} for *.nii.gz"
     in_order = True
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        compression, affine = writing.compression, writing.affine_lps_mm
         return NiftiVolumeWriter(
-            path, shape, dtype, spacing, compression=compression, affine_lps_mm=affine, **writing.shared
+            path,
+            shape,
+            dtype,
+            spacing,
+            compression=writing.compression,
+            affine_lps_mm=writing.affine_lps_mm,
+            samples=writing.samples,
+            n_volumes=writing.n_volumes,
+            volume_step_s=writing.volume_step_s,
+            **writing.shared,
         )

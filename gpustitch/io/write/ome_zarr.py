@@ -12,12 +12,11 @@ import tensorstore as ts
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.volumes.record import RECORD, RECORD_KEY
-from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
+from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing, origin_along_axes_um
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.io.write.pyramid_writer import PyramidWriter
 from gpustitch.io.write.stores import file_store, system_error
 from gpustitch.model import ZYX, Spacing
-from gpustitch.model.arrays import Floats
 
 VERSIONS = ("0.5", "0.4")
 DEFAULT_COMPRESSION = 1  # 3 takes 40 % more time for 7 % less space
@@ -177,17 +176,6 @@ def _whole(chunk: ZYX, shape: ZYX) -> ZYX:
     """``shape``, each axis rounded up to whole chunks."""
     z, y, x = (-(-n // c) * c for c, n in zip(chunk, shape, strict=True))
     return z, y, x
-
-
-def origin_along_axes_um(affine_lps_mm: Floats) -> tuple[float, float, float]:
-    """Distance (z, y, x) of the first voxel from the patient's origin, along normal, columns and rows of the planes.
-
-    For axial planes these directions are the patient's own axes. Volumes of the same orientation agree with each other.
-    """
-    x, y = (affine_lps_mm[:3, i] / np.linalg.norm(affine_lps_mm[:3, i]) for i in (0, 1))
-    normal = np.cross(x, y)
-    along_z, along_y, along_x = (float(axis @ affine_lps_mm[:3, 3]) * 1000 for axis in (normal, y, x))
-    return along_z, along_y, along_x
 
 
 class OmeZarrOutput(PyramidFormat):

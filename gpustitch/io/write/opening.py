@@ -41,6 +41,9 @@ def open_output(
     flush: bool = True,
     write_empty: bool = False,
     journal: Journal | None = None,
+    samples: int = 1,
+    n_volumes: int = 1,
+    volume_step_s: float | None = None,
 ) -> VolumeOutput:
     """A writer of a volume in the format that the name of ``path``, or ``format``, asks for.
 
@@ -68,7 +71,7 @@ def open_output(
         Version of the format, if it has several.
     affine_lps_mm
         float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, OME-Zarr the
-        place of the first voxel along the volume's axes. Other formats hold none of it.
+        place of the first voxel along the volume's axes, OME-TIFF that of each plane. Other formats hold none of it.
     sidecar
         Written as JSON at the end, with what it holds then: ``gpustitch.json`` in the folder, ``<name>.json`` beside a
         file.
@@ -82,6 +85,12 @@ def open_output(
         Write chunks of zeros too. Otherwise they have no file, which is an error to some readers.
     journal
         Where each finished file is noted; what an earlier run has noted there is kept. Only formats of chunks keep one.
+    samples
+        3 for colors, uint8: red, green and blue of a voxel follow one another along x, and the last number of ``shape``
+        is three times that of voxels.
+    n_volumes, volume_step_s
+        Volumes in the file, one after another along z: the first number of ``shape`` is that of the planes of all. Time
+        from one to the next, None if that is not known.
 
     Raises
     ------
@@ -93,8 +102,12 @@ def open_output(
     chosen = format_for(path, format)
     given = {"levels": levels, "chunk_shape": chunk_shape, "shard_bytes": shard_bytes, "version": version}
     check_takes(
-        chosen, {**given, "codec": codec, "compression": compression, "flush": flush, "write_empty": write_empty}
-    )
+        chosen,
+        {
+            **given, "codec": codec, "compression": compression, "flush": flush, "write_empty": write_empty,
+            "samples": samples, "n_volumes": n_volumes,
+        },
+    )  # fmt: skip
     writing = Writing(
         downsample=downsample,
         levels=chosen.default_levels if levels is None else levels,
@@ -111,5 +124,8 @@ def open_output(
         flush=flush,
         write_empty=write_empty,
         journal=journal,
+        samples=samples,
+        n_volumes=n_volumes,
+        volume_step_s=volume_step_s,
     )
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)

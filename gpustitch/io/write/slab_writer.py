@@ -181,3 +181,12 @@ class SlabWriter(abc.ABC):
         plane = np.zeros((1, *self.shape[1:]), self.dtype)
         for _ in range(n_planes):
             self._hand_over(plane, None)
+
+
+def check_samples(samples: int, n_columns: int, dtype: np.dtype[Any]) -> None:
+    """ParameterError unless rows of so many values are voxels of one sample, or of three of uint8."""
+    if samples not in (1, 3) or n_columns % samples or (samples > 1 and dtype != np.uint8):
+        raise ParameterError(
+            f"`samples` is {samples} of {dtype}, {n_columns} in a row; a voxel has one value, or three of uint8: red, "
+            "green and blue"
+        )

@@ -16,10 +16,10 @@ import tifffile
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.images.files import TIFF_SUFFIXES, check_compression
-from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
+from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing, origin_along_axes_um
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
-from gpustitch.io.write.slab_writer import SlabWriter
+from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 
 METADATA = ("imagej", "ome")
@@ -56,6 +56,10 @@ class TiffVolumeWriter(SlabWriter):
         Number of threads that compress.
     in_flight_bytes
         Bound on bytes handed over and not yet written (a larger slab goes alone); ``write`` waits for room.
+    samples
+        3 for colors, as :func:`gpustitch.io.write.opening.open_output` takes it.
+    origin_um
+        Place of the first voxel (z, y, x) along the volume's axes, which OME metadata state for each plane.
 
     Raises
     ------
@@ -80,8 +84,12 @@ class TiffVolumeWriter(SlabWriter):
         overwrite: bool = False,
         n_writers: int = N_WRITERS,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
+        samples: int = 1,
+        origin_um: tuple[float, float, float] | None = None,
     ) -> None:
         super().__init__(path, shape, dtype, spacing, sidecar, overwrite, in_flight_bytes)
+        check_samples(samples, self.shape[2], self.dtype)
+        self._samples, self._origin_um = samples, origin_um
         self.big = math.prod(self.shape) * self.dtype.itemsize > _CLASSIC_BYTES
         self.metadata = self._kind_of_metadata(metadata)
         check_compression(compression)
@@ -117,13 +125,24 @@ class TiffVolumeWriter(SlabWriter):
         data = strip.astype(strip.dtype.newbyteorder("<"), copy=False).tobytes()
         return data if self._compression == 0 else bytes(imagecodecs.deflate_encode(data, self._compression))
 
+    def _positions(self) -> dict[str, Any]:
+        """Where planes are, for OME metadata; nothing of a volume whose place is not known."""
+        if self._origin_um is None or self.metadata != "ome":
+            return {}
+        n, (z, y, x) = self.shape[0], self._origin_um
+        places = {"X": [x] * n, "Y": [y] * n, "Z": [z + k * self.spacing.z_um for k in range(n)]}
+        units = {f"Position{axis}Unit": ["µm"] * n for axis in places}
+        return {"Plane": {f"Position{axis}": place for axis, place in places.items()} | units}
+
     def _write_file(self) -> None:
         """Write the file: tifffile takes the strips of its planes from an iterator."""
         kind: dict[str, Any] = {"imagej": self.metadata == "imagej", "ome": self.metadata == "ome"}
         # ImageJ takes the unit from its description; other programs need a unit that TIFF knows.
         unit, unit_um = ("none", 1.0) if self.metadata == "imagej" else ("centimeter", 1e4)
         # In an image of one column tifffile would take rows for columns; a last axis of one sample prevents that.
-        shape = (*self.shape, 1) if self.metadata == "imagej" else self.shape
+        planes, rows, columns = self.shape
+        has_samples = self.metadata == "imagej" or self._samples > 1
+        shape = (planes, rows, columns // self._samples, *([self._samples] if has_samples else []))
         options: dict[str, Any] = (
             {"compression": "adobe_deflate", "rowsperstrip": self._rows} if self._compression else {}
         )
@@ -133,23 +152,23 @@ class TiffVolumeWriter(SlabWriter):
                 itertools.chain(strips),  # a chain: a generator would be closed once tifffile has enough
                 shape=shape,
                 dtype=self.dtype.newbyteorder("<"),
-                photometric="minisblack",
+                photometric="minisblack" if self._samples == 1 else "rgb",
                 resolution=(unit_um / self.spacing.x_um, unit_um / self.spacing.y_um),
                 resolutionunit=unit,
-                metadata=tiff_metadata(self.spacing, self.metadata),
+                metadata=tiff_metadata(self.spacing, self.metadata, self._samples) | self._positions(),
                 **options,
             )
             # tifffile stops at the last strip; one more step releases that strip and counts it as written.
             next(strips, None)
 
 
-def tiff_metadata(spacing: Spacing, kind: str) -> dict[str, Any]:
+def tiff_metadata(spacing: Spacing, kind: str, samples: int = 1) -> dict[str, Any]:
     """The metadata of a volume (z, y, x) for tifffile's description, of kind ``imagej`` or ``ome``."""
     if kind == "imagej":
         return {"axes": "ZYXS", "spacing": spacing.z_um, "unit": "um"}
     sizes = zip("ZYX", spacing.zyx_um, strict=True)
     lengths = {f"PhysicalSize{axis}": size for axis, size in sizes}
-    return {"axes": "ZYX", **lengths, **{f"{name}Unit": "µm" for name in lengths}}
+    return {"axes": "ZYX" if samples == 1 else "ZYXS", **lengths, **{f"{name}Unit": "µm" for name in lengths}}
 
 
 class TiffOutput(OutputFormat):
@@ -157,12 +176,21 @@ class TiffOutput(OutputFormat):
 
     name, title = "tiff", "TIFF"
     suffixes = (*TIFF_SUFFIXES, *(f".ome{suffix}" for suffix in TIFF_SUFFIXES))
-    takes = frozenset({"compression"})
+    takes = frozenset({"compression", "samples"})
     default_compression = "0"
     in_order = True
     is_image = True
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        compression = writing.compression or 0
-        return TiffVolumeWriter(path, shape, dtype, spacing, compression=compression, **writing.shared)
+        affine = writing.affine_lps_mm
+        return TiffVolumeWriter(
+            path,
+            shape,
+            dtype,
+            spacing,
+            compression=writing.compression or 0,
+            samples=writing.samples,
+            origin_um=None if affine is None else origin_along_axes_um(affine),
+            **writing.shared,
+        )

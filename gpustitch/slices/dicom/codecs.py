@@ -12,6 +12,7 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     HTJ2K,
@@ -51,6 +52,11 @@ _DECODERS: dict[str, tuple[str, ...]] = {
 # pydicom's plugins that are tried on what imagecodecs refuses, which mostly is damaged. The others are left out: GDCM
 # ends the process on some damaged streams, pyjpegls hangs on some, and Pillow's decoders are those of imagecodecs.
 _FALLBACKS = ("pydicom", "pylibjpeg")
+# What pydicom reads through the whole data set: it inflates deflated files, and guesses the syntax of those that state
+# none, only there.
+_PLAIN = ("", DeflatedExplicitVRLittleEndian)
+# Lossless JPEG and JPEG-LS: colors are stored as PhotometricInterpretation says, whatever the stream guesses.
+_COLOR_BY_IMAGECODECS = (JPEGLossless, JPEGLosslessSV1, *_JPEG_LS)
 # SOC and SIZ: how a JPEG 2000 stream begins.
 _SIZE = b"\xff\x4f\xff\x51"
 # Frames of JPEG and JPEG-LS: SOF markers but those for tables.
@@ -90,6 +96,25 @@ def check_decodable(path: Path, syntax: str) -> None:
     """
     if syntax in _DECODERS:
         return
+    _check_decoder(path, syntax)
+
+
+def check_color_decodable(path: Path, syntax: str) -> None:
+    """Check that something installed decodes color slices of a transfer syntax; raises as above."""
+    if syntax in _PLAIN or not UID(syntax).is_encapsulated or syntax in _COLOR_BY_IMAGECODECS:
+        return
+    _check_decoder(path, syntax)
+    if _color_plugin(syntax) is None:
+        raise _extra(path, syntax)
+
+
+def _color_plugin(syntax: str) -> str | None:
+    """Pydicom's plugin that decodes colors; Pillow's is among those that are tried, and the others are left out too."""
+    installed = get_decoder(UID(syntax)).available_plugins
+    return next((name for name in (*_FALLBACKS, "pillow") if name in installed), None)
+
+
+def _check_decoder(path: Path, syntax: str) -> None:
     try:
         is_available = bool(get_decoder(UID(syntax)).is_available)
     except NotImplementedError as error:
@@ -97,7 +122,50 @@ def check_decodable(path: Path, syntax: str) -> None:
             f"{path}: TransferSyntaxUID (0002,0010) is {_named(syntax)}; pixels of that kind cannot be decoded"
         ) from error
     if not is_available:
-        raise MissingExtraError(f"{path} is compressed ({_named(syntax)}): pip install 'gpustitch[dicom]' to read it")
+        raise _extra(path, syntax)
+
+
+def _extra(path: Path, syntax: str) -> MissingExtraError:
+    return MissingExtraError(f"{path} is compressed ({_named(syntax)}): pip install 'gpustitch[dicom]' to read it")
+
+
+def decode_color(header: SliceHeader) -> HostArray:
+    """A color slice as uint8 (rows, 3 x columns): red, green and blue of each pixel, whatever the file stores.
+
+    Raises
+    ------
+    DamagedInputError
+        If pixels are truncated or cannot be decoded.
+    """
+    pixels = header.pixels
+    syntax = "" if pixels is None else pixels.syntax
+    with reading(header.path, f"DICOM pixels (PixelData (7fe0,0010), slice {header.frame}, {_named(syntax)})"):
+        data = b""
+        if pixels is not None and pixels.items is not None:
+            data = _frame_bytes(header, pixels, pixels.items)
+            if syntax in _DECODERS and syntax != RLELossless:
+                _checked_stream(data, header, syntax)
+        if data and syntax in _COLOR_BY_IMAGECODECS:
+            image = _color_by_imagecodecs(data, syntax, "RGB" if pixels is None else pixels.photometric)
+        else:
+            source = dcmread(header.path, force=True) if syntax in _PLAIN else header.path
+            plugin = _color_plugin(syntax) if data else ""
+            image = pixel_array(source, index=header.frame, decoding_plugin=plugin or "")
+    if image.shape != (*header.shape, 3) or image.dtype != np.uint8:
+        raise DamagedInputError(
+            f"{header.path}: colors decode to {image.dtype} of {image.shape}; Rows and Columns say {header.shape} "
+            f"(slice {header.frame})"
+        )
+    return image.reshape(header.shape[0], -1)
+
+
+def _color_by_imagecodecs(data: bytes, syntax: str, photometric: str) -> HostArray:
+    """Colors as they are stored, made red, green and blue."""
+    if syntax in _JPEG_LS:
+        image = np.asarray(imagecodecs.jpegls_decode(data))
+    else:
+        image = np.asarray(imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB"))
+    return convert_color_space(image, "YBR_FULL", "RGB") if photometric.startswith("YBR_FULL") else image
 
 
 def decode_slice(header: SliceHeader) -> HostArray:
@@ -155,10 +223,7 @@ def _by_imagecodecs(data: bytes, header: SliceHeader, pixels: StoredPixels) -> H
 def _by_pydicom(header: SliceHeader, syntax: str, **options: Any) -> HostArray:
     # pydicom's own treatment of unused bits takes HighBit for BitsStored - 1.
     options |= {"index": header.frame, "raw": True, "correct_unused_bits": False}
-    if syntax not in ("", DeflatedExplicitVRLittleEndian):
-        return pixel_array(header.path, **options)
-    # pydicom inflates deflated files, and guesses the syntax of those that state none, only here.
-    return pixel_array(dcmread(header.path, force=True), **options)
+    return pixel_array(dcmread(header.path, force=True) if syntax in _PLAIN else header.path, **options)
 
 
 def _frame_bytes(header: SliceHeader, pixels: StoredPixels, items: int) -> bytes:

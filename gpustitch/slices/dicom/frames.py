@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gpustitch.slices.dicom.values import Numbers, Values, cross_product, pair_of_spacings, unit_vectors
 from gpustitch.slices.model import Code, SliceHeader
 
-# Where a functional group holds a tag.
+# Where a functional group holds a tag; a slash leads to a sequence in the first item of another.
 _GROUPS = {
     "ImagePositionPatient": ("PlanePositionSequence",),
     "ImageOrientationPatient": ("PlaneOrientationSequence",),
@@ -30,15 +30,34 @@ _GROUPS = {
     "FrameAcquisitionNumber": ("FrameContentSequence",),
     "EffectiveEchoTime": ("MREchoSequence",),
     "DiffusionBValue": ("MRDiffusionSequence",),
+    "DiffusionGradientOrientation": ("MRDiffusionSequence/DiffusionGradientDirectionSequence",),
+    "FrameAcquisitionDateTime": ("FrameContentSequence",),
+    "NominalPercentageOfCardiacPhase": ("CardiacSynchronizationSequence",),
+    "NominalCardiacTriggerDelayTime": ("CardiacSynchronizationSequence",),
     "FrameType": ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence"),
 }
-# Tags by which a series may be split, by name of the split; the first that is there counts.
-SPLIT_TAGS: Mapping[str, tuple[str, ...]] = {
+# Tags by which a series may be split, by name of the split; the first that is there counts, of three that are one all.
+SPLIT_TAGS: Mapping[str, tuple[str | tuple[str, ...], ...]] = {
     "acquisition": ("FrameAcquisitionNumber", "AcquisitionNumber"),
     "image type": ("FrameType", "ImageType"),
     "echo": ("EchoNumbers", "EffectiveEchoTime", "EchoTime"),
-    "b-value": ("DiffusionBValue", "SiemensBValue", "GEBValue"),
+    "b-value": ("DiffusionBValue", "SiemensBValue", "GEBValue", "PhilipsBValue"),
+    "gradient": (
+        "DiffusionGradientOrientation",
+        "SiemensGradient",
+        ("GEGradientX", "GEGradientY", "GEGradientZ"),
+        ("PhilipsGradientX", "PhilipsGradientY", "PhilipsGradientZ"),
+    ),
     "time": ("TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime", "FrameReferenceTime"),
+    "cardiac phase": ("NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime"),
+    "acquisition time": ("FrameAcquisitionDateTime", "AcquisitionTime", "AcquisitionDateTime"),
+    "inversion": ("InversionTime",),
+    "repetition": ("RepetitionTime",),
+    "flip angle": ("FlipAngle",),
+    "kvp": ("KVP",),
+    "kernel": ("ConvolutionKernel",),
+    "contrast": ("ContrastBolusAgent",),
+    "thickness": ("SliceThickness",),
     "stack": ("StackID",),
 }
 # Offsets of a dose grid are coordinates, not distances, if the first is the position's z within this many mm.
@@ -111,6 +130,7 @@ def _slice(find: Callable[[str], Values], header: SliceHeader, split_by: tuple[s
         slope = scalar("DoseGridScaling")
     if slope == 0:
         find("RescaleSlope").note(Code.TAG_BAD, "RescaleSlope", "is 0; pixels are taken as stored")
+    types = [*find("ImageType").words("ImageType"), *find("FrameType").words("FrameType")]
     read = dataclasses.replace(
         header,
         position_mm=_triple(position.values) if position else None,
@@ -123,8 +143,8 @@ def _slice(find: Callable[[str], Values], header: SliceHeader, split_by: tuple[s
         spacing_between_mm=scalar("SpacingBetweenSlices"),
         thickness_mm=scalar("SliceThickness"),
         tilt_deg=scalar("GantryDetectorTilt"),
+        is_mosaic="MOSAIC" in types,
     )
-    types = [*find("ImageType").words("ImageType"), *find("FrameType").words("FrameType")]
     parts = tuple(_part(find, split) for split in split_by)
     return Slice(read, slope or 1.0, intercept or 0.0, parts, "LOCALIZER" in types)
 
@@ -145,8 +165,11 @@ def _place(
 
 
 def _part(find: Callable[[str], Values], split: str) -> str:
-    found = (find(name).words(name) for name in SPLIT_TAGS[split])
-    return "\\".join(next((words for words in found if words), []))
+    for names in SPLIT_TAGS[split]:
+        words = [word for name in ((names,) if isinstance(names, str) else names) for word in find(name).words(name)]
+        if words:
+            return "\\".join(words)
+    return ""
 
 
 def _enhanced(values: Values, header: SliceHeader, n_frames: int, split_by: tuple[str, ...]) -> list[Slice]:
@@ -178,7 +201,13 @@ def _enhanced(values: Values, header: SliceHeader, n_frames: int, split_by: tupl
 
 def _holders(group: Values, name: str) -> list[Values]:
     """Items of a functional group that hold a tag."""
-    return [item for sequence in _GROUPS.get(name, ()) for item in group.items(sequence)[:1] if item.has(name)]
+    found = []
+    for path in _GROUPS.get(name, ()):
+        items = [group]
+        for sequence in path.split("/"):
+            items = [inner for item in items for inner in item.items(sequence)[:1]]
+        found += [item for item in items if item.has(name)]
+    return found
 
 
 def _dose_planes(values: Values, headers: list[SliceHeader]) -> list[SliceHeader]:

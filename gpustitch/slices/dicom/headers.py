@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import struct
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,33 +14,45 @@ from pydicom.config import IGNORE
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.images.files import reading
 from gpustitch.slices.dicom.frames import Slice, slices_of
+from gpustitch.slices.dicom.scan import ScannedSet, scanned
+from gpustitch.slices.dicom.stored import pixel_element, stored_pixels, whole_frames, with_pixels
 from gpustitch.slices.dicom.values import TAGS, Problem, Values
 from gpustitch.slices.model import Code, SliceHeader, StoredPixels
 
 _WANTED = [BaseTag(tag) for tag, _ in TAGS.values()]
-_FLOAT_PIXELS = {0x7FE00008: "f4", 0x7FE00009: "f8"}
-_PIXELS = 0x7FE00010
+_TAGS = frozenset(tag for tag, _ in TAGS.values())
+_SEQUENCES = frozenset(tag for tag, vr in TAGS.values() if vr == "SQ")
 _DICOM_ROOT = "1.2.840.10008."
-# Length of an element that ends with a delimiter: compressed pixels.
-_UNDEFINED = 0xFFFFFFFF
+_CAPTURE = str(SecondaryCaptureImageStorage)
 # Tags of a series, for the report.
-_OF_SERIES = ("SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesNumber", "SeriesDescription")
+_OF_SERIES = (
+    "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality", "SeriesNumber", "SeriesDescription",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DicomFile:
-    """A file's slices (none if it is no image), its series' tags, what is wrong with it, its ConcatenationUID."""
+    """A file's slices (none if it is no image), its series' tags, what is wrong with it, its ConcatenationUID.
+
+    ``is_capture`` tells pictures of screens and reports: secondary captures without a position.
+    """
 
     path: Path
     slices: tuple[Slice, ...] = ()
     series: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     concatenation: str = ""
+    is_capture: bool = False
 
     @property
     def volume(self) -> str:
@@ -48,15 +60,6 @@ class DicomFile:
         if self.concatenation or len(self.slices) < 2:
             return self.concatenation
         return self.slices[0].header.instance or str(self.path)
-
-
-@dataclass(frozen=True)
-class _Element:
-    """Where pixels are in a file."""
-
-    tag: int
-    offset: int
-    length: int
 
 
 def read_dicom(path: Path, split_by: tuple[str, ...] = ()) -> DicomFile:
@@ -81,24 +84,33 @@ def read_dicom(path: Path, split_by: tuple[str, ...] = ()) -> DicomFile:
         If it is not DICOM, or ends before its pixels.
     """
     with reading(path, "DICOM"), path.open("rb") as file:
-        data = _data_set(path, file)
+        data: FileDataset | ScannedSet | None = scanned(file, _TAGS, _SEQUENCES)
+        if data is None:
+            file.seek(0)
+            data = _data_set(path, file)
         values = Values(data)
-        syntax = str(data.file_meta.get("TransferSyntaxUID", ""))
+        syntax = _syntax(data)
         is_deflated = syntax == DeflatedExplicitVRLittleEndian
-        element = None if is_deflated else _pixel_element(file, data)
+        element = None if is_deflated else pixel_element(file, data)
         n_rows, n_columns = values.whole("Rows"), values.whole("Columns")
         if not n_rows or not n_columns or (element is None and not is_deflated):
             return _no_image(path, values, has_shape=bool(n_rows and n_columns), has_pixels=element is not None)
-        n_frames = _count_frames(values, path.stat().st_size)
-        pixels = dataclasses.replace(_stored(values, syntax, element), n_frames=n_frames)
-        header = SliceHeader(path, 0, (n_rows, n_columns), instance=values.word("SOPInstanceUID"))
+        n_frames = _count_frames(values, file)
+        pixels = stored_pixels(values, syntax, element, n_frames)
+        header = SliceHeader(path, 0, (n_rows, n_columns), instance=values.word("SOPInstanceUID"), pixels=pixels)
         slices = slices_of(values, header, n_frames, split_by)
-        if element is not None and pixels.offset is not None:
-            _check_length(values, element, pixels, n_frames * n_rows * n_columns, file)
+        is_whole = whole_frames(values, element, pixels, header.shape, file)
     series = {name: values.text(name) for name in _OF_SERIES}
-    described = tuple(_with_pixels(one, pixels) for one in slices)
+    described = tuple(_with_pixels(one, pixels, is_whole(one.header.frame)) for one in slices)
     problems = tuple(dict.fromkeys(values.problems))
-    return DicomFile(path, described, series, problems, values.word("ConcatenationUID"))
+    is_capture = described[0].header.position_mm is None and _is_secondary(values)
+    return DicomFile(path, described, series, problems, values.word("ConcatenationUID"), is_capture)
+
+
+def _is_secondary(values: Values) -> bool:
+    """Whether it is a secondary capture by its class (of several frames too) or its ImageType."""
+    kind = values.word("SOPClassUID")
+    return kind == _CAPTURE or kind.startswith(f"{_CAPTURE}.") or values.words("ImageType")[1:2] == ["SECONDARY"]
 
 
 def _data_set(path: Path, file: BinaryIO) -> FileDataset:
@@ -119,17 +131,11 @@ def _data_set(path: Path, file: BinaryIO) -> FileDataset:
     return data
 
 
-def _pixel_element(file: BinaryIO, data: FileDataset) -> _Element | None:
-    """The element at which reading stopped; None if that was the end of the file."""
-    is_implicit, is_little = data.original_encoding
-    order, size = "<" if is_little else ">", 8 if is_implicit else 12
-    head = file.read(size)
-    if len(head) < size:
-        return None
-    group, number = struct.unpack(f"{order}HH", head[:4])
-    (length,) = struct.unpack(f"{order}I", head[-4:])
-    tag = group << 16 | number
-    return _Element(tag, file.tell(), length) if tag == _PIXELS or tag in _FLOAT_PIXELS else None
+def _syntax(data: FileDataset | ScannedSet) -> str:
+    """TransferSyntaxUID, which pydicom has decoded where it has read the file; empty if it is not stated."""
+    if isinstance(data, ScannedSet):
+        return Values(data.file_meta).word("TransferSyntaxUID")
+    return str(data.file_meta.get("TransferSyntaxUID", ""))
 
 
 def _no_image(path: Path, values: Values, *, has_shape: bool, has_pixels: bool) -> DicomFile:
@@ -152,73 +158,24 @@ def _no_image(path: Path, values: Values, *, has_shape: bool, has_pixels: bool) 
     return DicomFile(path, problems=(Problem(Code.NOT_AN_IMAGE, "", f"is {what}, which has no pixels"),))
 
 
-def _stored(values: Values, syntax: str, element: _Element | None) -> StoredPixels:
-    """How all slices of a file are stored; the offset is that of the first."""
-    allocated = values.whole("BitsAllocated") or 0
-    stored, high_bit = _bits(values, allocated)
-    is_signed = values.whole("PixelRepresentation") == 1
-    pixels = StoredPixels(
-        syntax=syntax,
-        stored_as="",
-        offset=None,
-        bits_stored=stored,
-        high_bit=high_bit,
-        is_signed=is_signed,
-        photometric=values.word("PhotometricInterpretation"),
-        items=element.offset if element is not None and element.length == _UNDEFINED else None,
-        has_table=bool(values.items("ModalityLUTSequence")),
-    )
-    is_little = values.data.original_encoding[1]
-    # Bytes of 8-bit pixels are swapped in pairs in big endian files; those are left to the decoder.
-    if element is None or element.length == _UNDEFINED or (allocated == 8 and not is_little):
-        return pixels
-    kind = _FLOAT_PIXELS.get(element.tag)
-    if kind is None and allocated in (8, 16, 32) and (values.whole("SamplesPerPixel") or 1) == 1:
-        kind = f"{'i' if is_signed else 'u'}{allocated // 8}"
-    if kind is None:
-        return pixels
-    return dataclasses.replace(pixels, stored_as=("<" if is_little else ">") + kind, offset=element.offset)
-
-
-def _count_frames(values: Values, n_bytes: int) -> int:
+def _count_frames(values: Values, file: BinaryIO) -> int:
     """NumberOfFrames; 1, with a problem, if that is impossible."""
     count = values.whole("NumberOfFrames")
     if count is None:
         return 1
+    n_bytes = os.fstat(file.fileno()).st_size
     if not 0 < count <= n_bytes:
         values.note(Code.TAG_BAD, "NumberOfFrames", f"is {count} in a file of {n_bytes} bytes; taken as 1")
         return 1
     return count
 
 
-def _bits(values: Values, allocated: int) -> tuple[int, int]:
-    """BitsStored and HighBit; the usual ones, with a problem, if they do not fit BitsAllocated."""
-    stored, high = values.whole("BitsStored"), values.whole("HighBit")
-    if stored is None or not 0 < stored <= allocated:
-        if stored is not None:
-            values.note(Code.TAG_BAD, "BitsStored", f"is {stored} of {allocated} bits; taken as {allocated}")
-        return allocated, allocated - 1
-    if high is not None and not stored - 1 <= high < allocated:
-        values.note(Code.TAG_BAD, "HighBit", f"is {high} where {stored} of {allocated} bits are stored; ignored")
-        high = None
-    return stored, stored - 1 if high is None else high
-
-
-def _check_length(values: Values, element: _Element, pixels: StoredPixels, n_pixels: int, file: BinaryIO) -> None:
-    """Note pixels that are not all there."""
-    needed = n_pixels * int(pixels.stored_as[2:])
-    there = min(element.length, file.seek(0, 2) - element.offset)
-    if there < needed:
-        values.problems.append(
-            Problem(Code.UNREADABLE_PIXELS, "", f"is truncated: PixelData (7fe0,0010) has {there} of {needed} bytes")
-        )
-
-
-def _with_pixels(one: Slice, first: StoredPixels) -> Slice:
-    """The slice with its own part of the pixels and its own rescaling."""
+def _with_pixels(one: Slice, first: StoredPixels, is_whole: bool) -> Slice:
+    """The slice with its own part of the pixels and its own rescaling; its header has those of the first so far."""
     header = one.header
-    offset = first.offset
-    if offset is not None:
-        offset += header.frame * header.shape[0] * header.shape[1] * int(first.stored_as[2:])
-    pixels = dataclasses.replace(first, offset=offset, slope=one.slope, intercept=one.intercept)
+    pixels = with_pixels(first, header.frame, header.shape, is_whole)
+    if (pixels.slope, pixels.intercept) != (one.slope, one.intercept):
+        pixels = dataclasses.replace(pixels, slope=one.slope, intercept=one.intercept)
+    if pixels is header.pixels:
+        return one
     return dataclasses.replace(one, header=dataclasses.replace(header, pixels=pixels))

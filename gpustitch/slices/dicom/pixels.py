@@ -13,10 +13,13 @@ from gpustitch.io.images.files import reading
 from gpustitch.io.planes.adapters import check_range
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import HostArray, Integers
-from gpustitch.slices.dicom.codecs import check_decodable, decode_slice
+from gpustitch.slices.dicom.codecs import check_color_decodable, check_decodable, decode_color, decode_slice
 from gpustitch.slices.model import SliceHeader, SliceSeries, StoredPixels
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+# BitsAllocated that are read; the last is for real numbers too.
+_ALLOCATED = (1, 8, 16, 32, 64)
 _WHOLE = (np.uint8, np.uint16, np.int16)
 
 
@@ -29,6 +32,9 @@ class DicomPlanes:
     CT of 16 signed bits with an intercept of -1024 becomes float32: its headers allow more than int16 holds. Its pixels
     hardly ever need that, but only reading them all would tell. MONOCHROME1 (low values are bright) is left as it is
     stored. Several threads may read at the same time.
+
+    Color slices of 8 bits are read as red, green and blue, one after another in a row: ``samples`` is 3 then, and the
+    last axis of ``shape`` three times as long.
 
     Parameters
     ----------
@@ -45,7 +51,8 @@ class DicomPlanes:
     Raises
     ------
     ParameterError
-        If there is no slice, slices are not grey or differ in size, or ``dtype`` cannot hold rescaled values.
+        If there is no slice, slices are of a kind that is not read, some are grey and others are not, they differ in
+        size, or ``dtype`` cannot hold rescaled values.
     MissingExtraError
         If pixels are compressed in a way that needs the extra ``dicom``.
     """
@@ -69,7 +76,9 @@ class DicomPlanes:
         if len(shapes) > 1:
             raise ParameterError(f"slices of {self.name} differ in size: {sorted(shapes)} (rows, columns)")
         self._pixels = tuple(_checked(header) for header in self.headers)
-        self.shape: tuple[int, int, int] = (len(self.headers), *self.headers[0].shape)
+        self.samples = _common_samples(self.name, self._pixels)
+        rows, columns = self.headers[0].shape
+        self.shape: tuple[int, int, int] = (len(self.headers), rows, columns * self.samples)
         self.dtype: np.dtype[Any] = _common_type(self._pixels) if dtype is None else np.dtype(dtype)
         if dtype is not None:
             _check_type(self.name, self._pixels, self.dtype)
@@ -131,19 +140,40 @@ def _checked(header: SliceHeader) -> StoredPixels:
     pixels = header.pixels
     if pixels is None:
         raise ParameterError(f"{header.path} was not read as DICOM")
-    if pixels.photometric not in _GREY:
+    if pixels.photometric not in (*_GREY, *_COLOR) or pixels.samples != _samples(pixels):
         raise ParameterError(
-            f"{header.path}: PhotometricInterpretation (0028,0004) is {pixels.photometric or 'missing'}; grey slices "
-            "(MONOCHROME1 or MONOCHROME2) were expected"
+            f"{header.path}: PhotometricInterpretation (0028,0004) is {pixels.photometric or 'missing'} with "
+            f"{pixels.samples} samples for each pixel; grey slices (MONOCHROME1 or MONOCHROME2) or colors (RGB, YBR) "
+            "were expected"
+        )
+    allowed = (8,) if pixels.samples > 1 else _ALLOCATED
+    if pixels.n_bits not in allowed:
+        raise ParameterError(
+            f"{header.path}: BitsAllocated (0028,0100) is {pixels.n_bits}; "
+            f"{'colors are' if pixels.samples > 1 else 'it may be'} {', '.join(map(str, allowed))}"
         )
     if pixels.has_table:
         raise ParameterError(
             f"{header.path}: ModalityLUTSequence (0028,3000) gives values by a table; only RescaleSlope and "
             "RescaleIntercept are applied"
         )
-    if pixels.offset is None:
+    if pixels.samples > 1:
+        check_color_decodable(header.path, pixels.syntax)
+    elif pixels.offset is None:
         check_decodable(header.path, pixels.syntax)
     return pixels
+
+
+def _samples(pixels: StoredPixels) -> int:
+    return 3 if pixels.photometric in _COLOR else 1
+
+
+def _common_samples(name: str, slices: Sequence[StoredPixels]) -> int:
+    """Samples of a pixel; ParameterError if slices differ in that."""
+    found = {pixels.samples for pixels in slices}
+    if len(found) > 1:
+        raise ParameterError(f"some slices of {name} are grey and some have colors; slices of a series are alike")
+    return found.pop()
 
 
 def _common_type(slices: Sequence[StoredPixels]) -> np.dtype[Any]:
@@ -195,6 +225,8 @@ def _check_values(header: SliceHeader, stored: HostArray, pixels: StoredPixels, 
 def _stored(header: SliceHeader, pixels: StoredPixels, rows: slice, columns: slice) -> HostArray:
     """Pixels as stored, unused bits made to follow from the others."""
     wanted = range(header.shape[0])[rows]
+    if pixels.samples > 1:
+        return decode_color(header)[rows, columns]
     if pixels.offset is None:
         image = decode_slice(header)[rows, columns]
     elif not wanted:

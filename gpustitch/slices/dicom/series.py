@@ -25,6 +25,8 @@ _MOST_SIZES = 8
 # Each file of several frames is a series of its own, parts of a concatenation too.
 BY_FILE = "file"
 SPLIT_NAMES = (*SPLIT_TAGS, BY_FILE)
+# All are read: which of them tell volumes apart is found out later.
+_TAGS = tuple(SPLIT_TAGS)
 
 
 def find_dicom_series(
@@ -32,6 +34,8 @@ def find_dicom_series(
     split_by: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
     threads: int = 1,
+    *,
+    merge: bool = False,
 ) -> tuple[list[SliceSeries], list[Note]]:
     """Sort the slices of DICOM files into series.
 
@@ -49,6 +53,8 @@ def find_dicom_series(
         Called with the number of files read so far.
     threads
         How many files are read at once; more than one only helps where the disk is slow to answer.
+    merge
+        Join series of a study and a frame of reference that agree in all else but SeriesInstanceUID.
 
     Returns
     -------
@@ -69,7 +75,7 @@ def find_dicom_series(
     with warnings.catch_warnings():
         # pydicom names neither file nor tag in its warnings.
         warnings.filterwarnings("ignore", module="pydicom")
-        for number, found in enumerate(_read_all(paths, tags, threads), start=1):
+        for number, found in enumerate(_read_all(paths, threads), start=1):
             if isinstance(found, Note):
                 notes.append(found)
             elif found.slices:
@@ -79,7 +85,7 @@ def find_dicom_series(
             if progress is not None:
                 progress(number)
     names = [*tags, *([BY_FILE] if BY_FILE in split_by else [])]
-    return [series for group in _by_series(read) for series in _split(group, names)], notes
+    return [series for group in _by_series(read, merge=merge) for series in _split(group, names)], notes
 
 
 def _in_natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -95,10 +101,10 @@ def _in_natural_order(paths: Iterable[Path]) -> list[Path]:
     return sorted(dict.fromkeys(paths), key=key)
 
 
-def _read_all(paths: list[Path], tags: tuple[str, ...], threads: int) -> Iterator[DicomFile | Note]:
+def _read_all(paths: list[Path], threads: int) -> Iterator[DicomFile | Note]:
     def read(path: Path) -> DicomFile | Note:
         try:
-            return read_dicom(path, tags)
+            return read_dicom(path, _TAGS)
         except (DamagedInputError, InputMissingError) as error:
             return Note(Code.UNREADABLE_FILE, str(error))
 
@@ -109,14 +115,18 @@ def _read_all(paths: list[Path], tags: tuple[str, ...], threads: int) -> Iterato
         yield from pool.map(read, paths)
 
 
-def _by_series(files: list[DicomFile]) -> list[list[DicomFile]]:
+def _by_series(files: list[DicomFile], *, merge: bool) -> list[list[DicomFile]]:
     """Files of one SeriesInstanceUID; those without one are of one series if they lie in one folder.
+
+    Merged, they are files of one FrameOfReferenceUID and Modality instead.
 
     Of two studies they are two series: copies that were given new names may share the UIDs of series.
     """
     groups: dict[tuple[str, str, str], list[DicomFile]] = defaultdict(list)
     for file in files:
         uid = file.series["SeriesInstanceUID"]
+        if merge:
+            uid = f"{file.series['FrameOfReferenceUID']} {file.series['Modality']}"
         groups[uid, file.series["StudyInstanceUID"], "" if uid else str(file.path.parent)].append(file)
     return list(groups.values())
 
@@ -155,7 +165,7 @@ def _split(files: list[DicomFile], names: list[str]) -> list[SliceSeries]:
     groups: dict[_Kind, list[tuple[DicomFile, Slice]]] = {}
     for file in files:
         for one in file.slices:
-            kind = _kind(one, file, by_file=BY_FILE in names)
+            kind = _kind(one, file, names)
             if kind not in exact:
                 like = next((known for known in groups if known.is_like(kind)), kind)
                 exact[kind] = groups.setdefault(like, [])
@@ -173,6 +183,23 @@ def _split(files: list[DicomFile], names: list[str]) -> list[SliceSeries]:
     ]
 
 
+def alike(one: SliceSeries, other: SliceSeries) -> bool:
+    """Whether two series agree in all that tells series apart but SeriesInstanceUID, so that they may be merged."""
+    names = ("StudyInstanceUID", "FrameOfReferenceUID", "Modality")
+    if any(one.key.get(name) != other.key.get(name) for name in names):
+        return False
+    return _geometry(one.headers[0]).is_like(_geometry(other.headers[0]))
+
+
+def _geometry(header: SliceHeader) -> _Kind:
+    return _Kind(header.shape, header.pixel_spacing_mm, _directions(header), False, "", ())
+
+
+def _directions(header: SliceHeader) -> tuple[float, ...] | None:
+    row, column = header.row_direction, header.column_direction
+    return None if row is None or column is None else (*row, *column)
+
+
 def _numbers(members: list[tuple[DicomFile, Slice]]) -> set[int]:
     return {one.header.number for _, one in members if one.header.number is not None}
 
@@ -183,12 +210,11 @@ def _part(kind: _Kind, names: list[str], number: int, n_parts: int) -> str:
     return f", part {number} of {n_parts}" + (f" ({', '.join(values)})" if values else "")
 
 
-def _kind(one: Slice, file: DicomFile, *, by_file: bool) -> _Kind:
+def _kind(one: Slice, file: DicomFile, names: list[str]) -> _Kind:
     header = one.header
-    row, column = header.row_direction, header.column_direction
-    directions = None if row is None or column is None else (*row, *column)
-    volume, parts = file.volume, one.parts
-    if by_file:
+    directions = _directions(header)
+    volume, parts = file.volume, tuple(one.parts[_TAGS.index(name)] for name in names if name != BY_FILE)
+    if BY_FILE in names:
         volume, parts = "", (*parts, str(file.path) if len(file.slices) > 1 else "")
     return _Kind(header.shape, header.pixel_spacing_mm, directions, one.is_localizer, volume, parts)
 
@@ -211,10 +237,13 @@ def _split_note(kinds: list[_Kind], groups: list[list[tuple[DicomFile, Slice]]])
     sizes = " + ".join(map(str, counts))
     if len(counts) > _MOST_SIZES:
         sizes = f"{len(counts)} parts of up to {max(counts)}"
-    uid = groups[0][0][0].series["SeriesInstanceUID"] or "(none)"
+    uids = {file.series["SeriesInstanceUID"] for members in groups for file, _ in members}
+    what_holds = "series that were joined hold"
+    if len(uids) == 1:
+        what_holds = f"SeriesInstanceUID {uids.pop() or '(none)'} holds"
     return Note(
         Code.SERIES_SPLIT,
-        f"SeriesInstanceUID {uid} holds slices that differ in {', '.join(reasons)}; judged apart: {sizes} slices",
+        f"{what_holds} slices that differ in {', '.join(reasons)}; judged apart: {sizes} slices",
     )
 
 
@@ -236,6 +265,10 @@ def _series(
     key = _key(kind, first.series, names)
     if kind.volume:
         key["ConcatenationUID" if first.concatenation else "SOPInstanceUID"] = kind.volume
+    uids = {file.series["SeriesInstanceUID"] for file in files}
+    if len(uids) > 1:
+        key.pop("SeriesInstanceUID", None)
+        misplaced = [*misplaced, Note(Code.SERIES_MERGED, f"{len(uids)} series were joined as was asked")]
     notes = [*_merged(files), *misplaced, *_pixel_notes(headers), *([split] if split else [])]
     return SliceSeries(
         name=_name(first.series, first.path) + part,
@@ -243,7 +276,21 @@ def _series(
         headers=tuple(headers),
         notes=tuple(notes),
         key=key,
+        role=_role(kind, files),
+        tags=_stated([one.parts for _, one in members]),
     )
+
+
+def _role(kind: _Kind, files: Sequence[DicomFile]) -> str:
+    if kind.is_localizer:
+        return "localizer"
+    return "secondary capture" if all(file.is_capture for file in files) else ""
+
+
+def _stated(parts: list[tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """What slices state that not all state alike, by the name of the split as users give it."""
+    columns = zip(*parts, strict=True)
+    return {name.replace(" ", "-"): column for name, column in zip(_TAGS, columns, strict=True) if len(set(column)) > 1}
 
 
 def _key(kind: _Kind, series: Mapping[str, str], names: list[str]) -> dict[str, str]:

@@ -17,35 +17,54 @@ from typing import Any
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataset import Dataset
 
+from gpustitch.slices.dicom.scan import ScannedSet
 from gpustitch.slices.model import Code, Note
 
-# Tag and its encoding by the standard, which files of implicit VR leave out. SiemensBValue and GEBValue are private.
+# Tag and its encoding by the standard, which files of implicit VR leave out. Those that begin with a maker are private.
 TAGS: dict[str, tuple[int, str]] = {
     "MediaStorageSOPClassUID": (0x00020002, "UI"),
+    "TransferSyntaxUID": (0x00020010, "UI"),
     "SpecificCharacterSet": (0x00080005, "CS"),
     "ImageType": (0x00080008, "CS"),
     "SOPClassUID": (0x00080016, "UI"),
     "SOPInstanceUID": (0x00080018, "UI"),
+    "AcquisitionDateTime": (0x0008002A, "DT"),
+    "AcquisitionTime": (0x00080032, "TM"),
     "Modality": (0x00080060, "CS"),
     "SeriesDescription": (0x0008103E, "LO"),
     "FrameType": (0x00089007, "CS"),
+    "ContrastBolusAgent": (0x00180010, "LO"),
     "SliceThickness": (0x00180050, "DS"),
+    "KVP": (0x00180060, "DS"),
+    "RepetitionTime": (0x00180080, "DS"),
     "EchoTime": (0x00180081, "DS"),
+    "InversionTime": (0x00180082, "DS"),
     "EchoNumbers": (0x00180086, "IS"),
     "SpacingBetweenSlices": (0x00180088, "DS"),
     "TriggerTime": (0x00181060, "DS"),
     "GantryDetectorTilt": (0x00181120, "DS"),
     "ImagerPixelSpacing": (0x00181164, "DS"),
+    "ConvolutionKernel": (0x00181210, "SH"),
+    "FlipAngle": (0x00181314, "DS"),
     "NominalScannedPixelSpacing": (0x00182010, "DS"),
+    "FrameAcquisitionDateTime": (0x00189074, "DT"),
+    "DiffusionGradientDirectionSequence": (0x00189076, "SQ"),
     "EffectiveEchoTime": (0x00189082, "FD"),
     "DiffusionBValue": (0x00189087, "FD"),
+    "DiffusionGradientOrientation": (0x00189089, "FD"),
     "MREchoSequence": (0x00189114, "SQ"),
     "MRDiffusionSequence": (0x00189117, "SQ"),
+    "CardiacSynchronizationSequence": (0x00189118, "SQ"),
     "MRImageFrameTypeSequence": (0x00189226, "SQ"),
     "CTImageFrameTypeSequence": (0x00189329, "SQ"),
     "PETFrameTypeSequence": (0x00189751, "SQ"),
     "SiemensBValue": (0x0019100C, "IS"),
+    "SiemensGradient": (0x0019100E, "FD"),
+    "GEGradientX": (0x001910BB, "DS"),
+    "GEGradientY": (0x001910BC, "DS"),
+    "GEGradientZ": (0x001910BD, "DS"),
     "StudyInstanceUID": (0x0020000D, "UI"),
+    "FrameOfReferenceUID": (0x00200052, "UI"),
     "SeriesInstanceUID": (0x0020000E, "UI"),
     "SeriesNumber": (0x00200011, "IS"),
     "AcquisitionNumber": (0x00200012, "IS"),
@@ -60,9 +79,11 @@ TAGS: dict[str, tuple[int, str]] = {
     "PlanePositionSequence": (0x00209113, "SQ"),
     "PlaneOrientationSequence": (0x00209116, "SQ"),
     "TemporalPositionIndex": (0x00209128, "UL"),
+    "NominalCardiacTriggerDelayTime": (0x00209153, "FD"),
     "FrameAcquisitionNumber": (0x00209156, "US"),
     "ConcatenationUID": (0x00209161, "UI"),
     "ConcatenationFrameOffsetNumber": (0x00209228, "UL"),
+    "NominalPercentageOfCardiacPhase": (0x00209241, "FL"),
     "ImagePositionVolume": (0x00209301, "FD"),
     "ImageOrientationVolume": (0x00209302, "FD"),
     "PlanePositionVolumeSequence": (0x0020930E, "SQ"),
@@ -77,6 +98,7 @@ TAGS: dict[str, tuple[int, str]] = {
     "BitsStored": (0x00280101, "US"),
     "HighBit": (0x00280102, "US"),
     "PixelRepresentation": (0x00280103, "US"),
+    "PixelPaddingValue": (0x00280120, "US"),
     "RescaleIntercept": (0x00281052, "DS"),
     "RescaleSlope": (0x00281053, "DS"),
     "ModalityLUTSequence": (0x00283000, "SQ"),
@@ -86,6 +108,10 @@ TAGS: dict[str, tuple[int, str]] = {
     "DetectorInformationSequence": (0x00540022, "SQ"),
     "SliceVector": (0x00540080, "US"),
     "FrameReferenceTime": (0x00541300, "DS"),
+    "PhilipsBValue": (0x20011003, "FL"),
+    "PhilipsGradientX": (0x200510B0, "FL"),
+    "PhilipsGradientY": (0x200510B1, "FL"),
+    "PhilipsGradientZ": (0x200510B2, "FL"),
     "GridFrameOffsetVector": (0x3004000C, "DS"),
     "DoseGridScaling": (0x3004000E, "DS"),
     "SharedFunctionalGroupsSequence": (0x52009229, "SQ"),
@@ -94,6 +120,8 @@ TAGS: dict[str, tuple[int, str]] = {
 _BINARY = {"FD": "d", "FL": "f", "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q"}
 _TEXT = frozenset({"DS", "IS", "CS", "LO", "SH", "ST", "LT", "UI", "UC", "UT", "DA", "TM", "DT", "AS", "PN"})
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?(\d*)|\.(\d+))(?:[eE]([+-]?\d{1,3}))?")
+# Some programs write the decimal comma of their user's language. Values are told apart by backslashes.
+_WITH_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d{1,3})?")
 # Characters of a wrong value that are shown.
 _SHOWN = 60
 
@@ -124,22 +152,20 @@ class Numbers:
 class Values:
     """Tags of a data set or of an item of a sequence; what is wrong with them is collected in ``problems``."""
 
-    data: Dataset
+    data: Dataset | ScannedSet
     problems: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # By plain numbers: pydicom's look-ups cost more than all the rest.
+        self._elements: dict[int, Any] = {int(tag): element for tag, element in self.data.items()}
 
     def has(self, name: str) -> bool:
         """Whether the tag is there (perhaps empty)."""
-        return TAGS[name][0] in self.data
+        return TAGS[name][0] in self._elements
 
     def words(self, name: str) -> list[str]:
         """The values as text without padding; none if the tag is missing, empty or unreadable."""
-        raw, vr, order = self._raw(name)
-        if not raw:
-            return []
-        if vr in _BINARY:
-            return [f"{number:.12g}" for number in _unpacked(raw, vr, order) or ()]
-        words = [word.strip(" \0\r\n\t") for word in raw.decode("latin-1").split("\\")]
-        return words if any(words) else []
+        return _words(*self._raw(name)) if TAGS[name][0] in self._elements else []
 
     def word(self, name: str) -> str:
         """The first value as text; empty if there is none."""
@@ -162,7 +188,7 @@ class Values:
 
     def _character_sets(self) -> list[str]:
         """pydicom has decoded these already where it has read a file."""
-        element = self.data.get("SpecificCharacterSet")
+        element = None if isinstance(self.data, ScannedSet) else self.data.get("SpecificCharacterSet")
         if element is None or isinstance(element, bytes):
             return self.words("SpecificCharacterSet")
         return [element] if isinstance(element, str) else [str(word) for word in element]
@@ -176,10 +202,13 @@ class Values:
                 self._wrong(name, "is not made of finite numbers", code)
                 return None
             return Numbers(tuple(found), (0.0,) * len(found)) if found else None
-        words = self.words(name)
-        matches = [_NUMBER.fullmatch(word) for word in words]
+        words = _words(raw, vr, order)
         if not words:
             return None
+        if vr == "DS" and any(_WITH_COMMA.fullmatch(word) for word in words):
+            self._wrong(name, f"is {_shown(words)}, with decimal commas; they are read as points", Code.TAG_BAD)
+            words = [word.replace(",", ".") if _WITH_COMMA.fullmatch(word) else word for word in words]
+        matches = [_NUMBER.fullmatch(word) for word in words]
         values = tuple(float(match[0]) if match else float("inf") for match in matches)
         if not all(abs(value) < float("inf") for value in values):
             self._wrong(name, f"is not made of finite numbers but {_shown(words)}", code)
@@ -209,7 +238,7 @@ class Values:
 
     def items(self, name: str) -> list[Values]:
         """Items of a sequence; none if it is missing or unreadable."""
-        if not self.has(name):
+        if not self.has(name) or isinstance(self.data, ScannedSet):
             return []
         try:
             sequence = self.data[TAGS[name][0]].value
@@ -228,12 +257,21 @@ class Values:
     def _raw(self, name: str) -> tuple[bytes, str, str]:
         """Bytes (empty if missing), encoding and byte order."""
         tag, usual = TAGS[name]
-        if tag not in self.data:
+        element = self._elements.get(tag)
+        if element is None:
             return b"", usual, "<"
-        element: Any = self.data.get_item(tag)
         value, vr = element.value, element.VR
         order = "<" if getattr(element, "is_little_endian", True) else ">"
         return (value if isinstance(value, bytes) else b""), vr if vr in _BINARY or vr in _TEXT else usual, order
+
+
+def _words(raw: bytes, vr: str, order: str) -> list[str]:
+    if not raw:
+        return []
+    if vr in _BINARY:
+        return [f"{number:.12g}" for number in _unpacked(raw, vr, order) or ()]
+    words = [word.strip(" \0\r\n\t") for word in raw.decode("latin-1").split("\\")]
+    return words if any(words) else []
 
 
 def label(name: str) -> str:
@@ -266,7 +304,7 @@ def pair_of_spacings(find: Callable[[str], Values]) -> tuple[float, float] | Non
     """
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         values = find(name)
-        found = values.vector(name, 2, Code.NO_PIXEL_SPACING)
+        found = _two_numbers(values, name)
         if found is None:
             continue
         if min(found.values) <= 0:
@@ -284,8 +322,22 @@ def pair_of_spacings(find: Callable[[str], Values]) -> tuple[float, float] | Non
     return None
 
 
+def _two_numbers(values: Values, name: str) -> Numbers | None:
+    """Two numbers; one alone counts twice, with a problem. ``1,1`` may be one number or two, and is none."""
+    words = values.words(name)
+    if len(words) != 1 or "," in words[0]:
+        return values.vector(name, 2, Code.NO_PIXEL_SPACING)
+    found = values.numbers(name, Code.NO_PIXEL_SPACING)
+    if found is None:
+        return None
+    values.note(Code.TAG_BAD, name, f"is {_shown(words)} alone; it was taken for rows and columns")
+    return Numbers(found.values * 2, found.quanta * 2)
+
+
 def _printable(text: str) -> str:
     """Text on one line; control characters would move the cursor of a terminal or color it."""
+    if text.isprintable():
+        return text.strip()
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 

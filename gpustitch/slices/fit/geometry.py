@@ -93,7 +93,27 @@ def quantum_of_series(quanta: Floats, positions: Floats) -> Floats:
 
 def rounding_error(quantum: Floats, normal: Floats, positions: Floats) -> float:
     """Greatest error along the normal: half of the last decimals, and that of arithmetic with binary numbers."""
-    return float(np.abs(normal) @ (quantum / 2 + _ARITHMETIC * np.abs(positions).max(0)))
+    return float(rounding_errors(quantum[None] / 2, normal, positions)[0])
+
+
+def rounding_errors(errors: Floats, normal: Floats, positions: Floats) -> Floats:
+    """Greatest error along the normal of each slice, from those of its coordinates and that of arithmetic.
+
+    Parameters
+    ----------
+    errors
+        float64 (n, 3): half of the last decimals, and what else coordinates may be off.
+    normal
+        float64 (3,): unit vector.
+    positions
+        float64 (m, 3): whose size tells the error of arithmetic.
+
+    Returns
+    -------
+    float64 (n,)
+    """
+    arithmetic = _ARITHMETIC * np.abs(positions).max(0)
+    return np.asarray((errors + arithmetic) @ np.abs(normal))
 
 
 def same_places(positions_mm: Floats) -> Integers:

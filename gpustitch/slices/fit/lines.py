@@ -30,24 +30,26 @@ def least_squares_line(x: Floats, y: Floats) -> tuple[float, float, float]:
     return slope, y_mean - slope * x_mean, error
 
 
-def narrowest_band(x: Floats, y: Floats) -> tuple[float, float]:
+def narrowest_band(x: Floats, y: Floats, errors: Floats | float = 0.0) -> tuple[float, float]:
     """Slope and half height of the lowest band between two parallel lines that holds all points.
 
     Parameters
     ----------
     x, y
         float64 (n,), n >= 2, ``x`` strictly ascending.
+    errors
+        Of y, for each point or all: no point needs to be nearer to the band than this.
 
     Returns
     -------
-    Slope; half of the band's height along y, 0 for points on a line.
+    Slope; half of the band's height along y: 0 for points on a line, less if the errors leave room for several lines.
 
     Notes
     -----
     The height of the band is a convex, piecewise linear function of its slope. Its corners are the slopes of the edges
     of the convex hull.
     """
-    return _narrowest(_Hull.of(x, y))
+    return _narrowest(_Hull.of(x, y, errors))
 
 
 def _narrowest(hull: _Hull) -> tuple[float, float]:
@@ -65,7 +67,7 @@ def _narrowest(hull: _Hull) -> tuple[float, float]:
     return slope, half
 
 
-def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
+def band_slopes(x: Floats, y: Floats, half: float, errors: Floats | float = 0.0) -> tuple[float, float]:
     """Least and greatest slope of a band of a given half height that holds all points.
 
     Parameters
@@ -73,12 +75,15 @@ def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
     x, y
         float64 (n,), n >= 2, ``x`` strictly ascending.
     half
-        Half height, no less than that of :func:`narrowest_band`.
+        Half height, no less than that of :func:`narrowest_band` with these errors.
+    errors
+        Of y, for each point or all.
     """
-    hull = _Hull.of(x, y)
+    hull = _Hull.of(x, y, errors)
     best, _ = _narrowest(hull)
-    # The first and the last point lie at most 2 half off the line: no two slopes differ by more than this.
-    reach = 4 * half / float(x[-1] - x[0]) + 1e-300
+    # The first and the last point lie at most half and their error off the line: no slopes differ by more than this.
+    first, last = np.broadcast_to(errors, x.shape)[[0, -1]]
+    reach = 2 * (2 * half + float(first + last)) / float(x[-1] - x[0]) + 1e-300
     ends = []
     for side in (-1.0, 1.0):
         inside, outside = best, best + side * reach
@@ -98,16 +103,17 @@ def band_slopes(x: Floats, y: Floats, half: float) -> tuple[float, float]:
 class _Hull:
     """The points (x, y) on the upper and on the lower side of the convex hull, from left to right.
 
-    They are few, and plain numbers then take less time than arrays.
+    Those of the upper side are lower by their errors, those of the lower side higher. They are few, and plain numbers
+    then take less time than arrays.
     """
 
     upper: tuple[list[float], list[float]]
     lower: tuple[list[float], list[float]]
 
     @classmethod
-    def of(cls, x: Floats, y: Floats) -> _Hull:
-        lower_x, lower_y = _chain(x.tolist(), (-y).tolist())
-        return cls(_chain(x.tolist(), y.tolist()), (lower_x, [-value for value in lower_y]))
+    def of(cls, x: Floats, y: Floats, errors: Floats | float) -> _Hull:
+        lower_x, lower_y = _chain(x.tolist(), (-y - errors).tolist())
+        return cls(_chain(x.tolist(), (y - errors).tolist()), (lower_x, [-value for value in lower_y]))
 
     def height(self, slope: float) -> float:
         """Height along y of the band of a slope."""

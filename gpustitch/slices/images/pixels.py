@@ -27,9 +27,24 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
+# What pixels of other types are read as. float32 holds whole numbers to 2^24; others are refused, real ones rounded.
+_READ_AS = {
+    "bool": "uint8", "int8": "int16", "int32": "float32", "uint32": "float32", "float16": "float32",
+    "float64": "float32",
+}  # fmt: skip
+# Slices of a colored kind that are looked at: grey pictures are often stored so.
+_LOOKED_AT = 9
+
+
 class ImageSlices:
     """Slices in the order given as planes (:class:`gpustitch.io.planes.opening.Planes`); may be read from several
     threads.
+
+    Values are uint8, uint16, int16 or float32; ``stored`` is the type in the files. Whole numbers of 32 bits and real
+    ones of 64 become float32: a whole number that it does not hold is refused, and a real one rounded.
+
+    Color slices of 8 bits are read as red, green and blue, one after another in a row: ``samples`` is 3 then, and the
+    last axis of ``shape`` three times as long. Slices that are grey all the same have one sample.
 
     Parameters
     ----------
@@ -58,11 +73,23 @@ class ImageSlices:
         self._several = {path for path, n in Counter(header.path for header in headers).items() if n > 1}
         self._open: dict[Path, Any] = {}
         self._lock = threading.Lock()
-        first = self._decoded(0)
-        if first.dtype.name not in PLANE_TYPES:
-            raise DamagedInputError(f"{name} holds {first.dtype} pixels; slices are {', '.join(PLANE_TYPES)}")
-        self.dtype: np.dtype[Any] = first.dtype.newbyteorder("=")
-        self.shape: tuple[int, int, int] = (len(self.headers), first.shape[0], first.shape[1])
+        first, self.samples = self._first()
+        self.stored: np.dtype[Any] = first.dtype.newbyteorder("=")
+        known = (*PLANE_TYPES, *_READ_AS) if self.samples == 1 else ("uint8",)
+        if self.stored.name not in known:
+            kind = "colors" if self.samples > 1 else "pixels"
+            raise DamagedInputError(f"{name} holds {self.stored} {kind}; slices are {', '.join(dict.fromkeys(known))}")
+        self.dtype: np.dtype[Any] = np.dtype(_READ_AS.get(self.stored.name, self.stored))
+        self.shape: tuple[int, int, int] = (len(self.headers), first.shape[0], first.shape[1] * self.samples)
+
+    def _first(self) -> tuple[npt.NDArray[Any], int]:
+        """The first slice and the samples of a pixel: three if a slice that is looked at has colors."""
+        first = self._image(0)
+        if first.ndim == 2:
+            return first, 1
+        looked = np.unique(np.linspace(0, len(self.headers) - 1, _LOOKED_AT).astype(int)).tolist()
+        is_grey = all(image.ndim == 2 or _is_grey(image) for image in map(self._image, looked))
+        return first, 1 if is_grey else 3
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
         """Slices ``start <= k < stop``, cut to ``rows`` and ``columns``, as a new array.
@@ -80,22 +107,38 @@ class ImageSlices:
         out = np.empty((stop - start, len(range(n_rows)[rows]), len(range(n_columns)[columns])), self.dtype)
         for k in range(start, stop):
             image = self._decoded(k)
-            if image.shape != self.shape[1:] or image.dtype.newbyteorder("=") != self.dtype:
+            if image.shape != self.shape[1:] or image.dtype.newbyteorder("=") != self.stored:
                 raise DamagedInputError(
                     f"{self.headers[k].path} is {image.dtype} of {image.shape}, but {self.headers[0].path} is "
-                    f"{self.dtype} of {self.shape[1:]}; slices of a series are alike"
+                    f"{self.stored} of {self.shape[1:]}; slices of a series are alike"
                 )
-            out[k - start] = image[rows, columns]
+            part = image[rows, columns]
+            out[k - start] = part
+            if self.stored.name in ("int32", "uint32") and (out[k - start].astype(np.float64) != part).any():
+                most = np.abs(part.astype(np.int64)).max()
+                raise ParameterError(
+                    f"{self.headers[k].path} holds whole numbers up to {most}; not all fit float32, which slices of 32 "
+                    "bits are read as"
+                )
         return out
 
     def _decoded(self, k: int) -> npt.NDArray[Any]:
+        """A slice as rows of samples."""
+        path, image = self.headers[k].path, self._image(k)
+        if self.samples == 1:
+            return _grey(image, path)
+        if image.ndim == 2:
+            return np.repeat(image, 3, axis=1)
+        return np.ascontiguousarray(image[..., :3]).reshape(len(image), -1)
+
+    def _image(self, k: int) -> npt.NDArray[Any]:
         path, frame = self.headers[k].path, self.headers[k].frame
         suffix = path.suffix.lower()
         if suffix in TIFF_SUFFIXES:
             return self._page(path, frame)
         if suffix in _DECODERS:
             with reading(path, "an image"):
-                return _grey(np.asarray(_DECODERS[suffix](path.read_bytes())), path)
+                return _shaped(np.asarray(_DECODERS[suffix](path.read_bytes())), path)
         return read_image(path)
 
     def _page(self, path: Path, frame: int) -> npt.NDArray[Any]:
@@ -103,11 +146,11 @@ class ImageSlices:
         with reading(path, f"TIFF, page {frame}"):
             if path not in self._several:
                 with tiff_alone(path) as tiff:
-                    return _grey(_read_page(tiff, frame), path)
+                    return _shaped(_read_page(tiff, frame), path)
             with self._lock:
                 if path not in self._open:
                     self._open[path] = tiff_alone(path)
-                return _grey(_read_page(self._open[path], frame), path)
+                return _shaped(_read_page(self._open[path], frame), path)
 
 
 def _read_page(tiff: Any, frame: int) -> npt.NDArray[Any]:
@@ -124,10 +167,21 @@ def _read_page(tiff: Any, frame: int) -> npt.NDArray[Any]:
     return data.reshape(page.shape)
 
 
+def _shaped(image: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+    """The image as (rows, columns) or (rows, columns, 3 or 4); DamagedInputError if it is neither."""
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4)):
+        return image
+    raise DamagedInputError(f"{path} holds an image of shape {image.shape}; slices are grey or colored, rows x columns")
+
+
+def _is_grey(image: npt.NDArray[Any]) -> bool:
+    return bool((image[..., :1] == image[..., :3]).all())
+
+
 def _grey(image: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
-    """The image, one of the colours if all are equal."""
-    if image.ndim == 3 and image.shape[2] in (3, 4) and (image[..., :1] == image[..., :3]).all():
-        image = np.ascontiguousarray(image[..., 0])
-    if image.ndim != 2:
-        raise DamagedInputError(f"{path} holds an image of shape {image.shape}; slices are grey, rows x columns")
-    return image
+    """The image, one of the colors if all are equal."""
+    if image.ndim == 2:
+        return image
+    if not _is_grey(image):
+        raise DamagedInputError(f"{path} has colors, which other slices of the series that were looked at have not")
+    return np.ascontiguousarray(image[..., 0])

@@ -19,6 +19,7 @@ from gpustitch.io.stacks.numbers import Number
 from gpustitch.io.units import Resolution
 from gpustitch.model.arrays import LengthsZYX
 from gpustitch.slices.images.headers import read_header
+from gpustitch.slices.images.positions import Position, placed, plane_positions
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries
 
 _RTOL = 1e-4  # as PixelSpacing of DICOM
@@ -91,26 +92,34 @@ def _notes(stack: ImageStack) -> tuple[Note, ...]:
 def _of_file(path: Path, stack: ImageStack, trust: bool) -> SliceSeries:
     numbers = [z + 1 for _, _, z in stack.places]
     stated = _spacing(str(path), stack, trust)
+    positions, wrong = plane_positions(str(path), _positions(stack), stack.stated_mm[0])
     label = ", ".join(f"{name} {number}" for name, number in stack.key.items())
     several = len({place[0] for place in stack.places}) > 1
     name = f"{path} and the files it names" if several else str(path)
     return SliceSeries(
         f"{name}, {label}" if label else name,
         "tiff",
-        _headers(stack, numbers, stated.spacing_mm),
-        (*_notes(stack), *stated.notes),
+        _headers(stack, numbers, stated.spacing_mm, positions),
+        (*_notes(stack), *stated.notes, *wrong),
         dict(stack.key),
         stated.spacing_mm,
     )
 
 
-def _headers(stack: ImageStack, numbers: Sequence[int | None], spacing_mm: LengthsZYX) -> tuple[SliceHeader, ...]:
-    _, y, x = spacing_mm
+def _positions(stack: ImageStack) -> list[Position | None]:
+    return [stack.positions_mm.get(z) for _, _, z in stack.places]
+
+
+def _headers(
+    stack: ImageStack, numbers: Sequence[int | None], spacing_mm: LengthsZYX, positions: Sequence[Position] = ()
+) -> tuple[SliceHeader, ...]:
+    z, y, x = spacing_mm
     pixel = (y, x) if y is not None and x is not None else None
-    return tuple(
+    bare = [
         SliceHeader(file, page, stack.shape, pixel_spacing_mm=pixel, number=number)
         for (file, page, _), number in zip(stack.places, numbers, strict=True)
-    )
+    ]
+    return tuple(placed(bare, positions, z) if positions else bare)
 
 
 def _of_singles(
@@ -153,10 +162,11 @@ def _of_files(
     numbers, lost = _numbers(named, paths)
     name = _name(paths)
     stated = _agreed(name, paths, [_spacing(name, stack, trust) for stack in stacks])
+    positions, wrong = plane_positions(name, [_positions(stack)[0] for stack in stacks], stated.spacing_mm[0])
     headers = tuple(
         header
-        for stack, number in zip(stacks, numbers, strict=True)
-        for header in _headers(stack, [number], stated.spacing_mm)
+        for k, (stack, number) in enumerate(zip(stacks, numbers, strict=True))
+        for header in _headers(stack, [number], stated.spacing_mm, positions[k : k + 1])
     )
     return SliceSeries(
         name,
@@ -168,6 +178,7 @@ def _of_files(
             *((Note(Code.FILES_LOST, lost),) if lost else ()),
             *_same_numbers(named, paths),
             *stated.notes,
+            *wrong,
         ),
         {},
         stated.spacing_mm,

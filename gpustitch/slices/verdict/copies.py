@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from gpustitch.slices.fit.geometry import same_places
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SpacingFit
 from gpustitch.slices.verdict.places import Places, instance_numbers
 from gpustitch.slices.verdict.text import listed, plural, slice_name
-from gpustitch.slices.verdict.words import ANY_SPLIT
+from gpustitch.slices.verdict.words import ANY_SPLIT, fitted
 
 PixelsEqual = Callable[[SliceHeader, SliceHeader], bool]
 
@@ -31,11 +31,14 @@ class Single:
         What was left out and why.
     fit
         The explanation, if it took the instance numbers to tell slices apart.
+    dropped
+        int64 (m,): numbers in the arrays of slices that were left out as asked, though no other has their pixels.
     """
 
     chosen: Integers
     notes: tuple[Note, ...] = ()
     fit: SpacingFit | None = None
+    dropped: Integers = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def without_same_instances(series: SliceSeries) -> tuple[list[int], tuple[Note, ...]]:
@@ -76,7 +79,12 @@ def _is_whole(header: SliceHeader) -> bool:
 
 
 def one_at_each_place(
-    series: SliceSeries, places: Places, tolerance: float, pixels: PixelsEqual | None, hint_mm: float | None
+    series: SliceSeries,
+    places: Places,
+    tolerance: float,
+    pixels: PixelsEqual | None,
+    hint_mm: float | None,
+    keep: str | None = None,
 ) -> Single:
     """Choose one slice at each place.
 
@@ -92,6 +100,8 @@ def one_at_each_place(
         Whether the pixels of two slices are equal; None if they cannot be read.
     hint_mm
         |SpacingBetweenSlices|, which decides where two readings are possible.
+    keep
+        Of slices at one place with different pixels: ``first``, ``last`` or ``none``; None for a conflict.
     """
     headers = [series.headers[i] for i in places.kept]
     numbers = np.array([-1 if header.number is None else header.number for header in headers], np.int64)
@@ -103,21 +113,23 @@ def one_at_each_place(
         return Single(order.astype(np.int64))
     groups = np.split(order.astype(np.int64), np.flatnonzero(np.diff(place)) + 1)
     is_even = len({len(group) for group in groups}) == 1
+    told = None
     if n_places > 1 and _have_numbers(headers):
-        told = _told_by_number(t, order, places.rounding_mm, numbers, tolerance)
+        told = _told_by_number(t, order, places, numbers, tolerance)
         if told is not None and (not is_even or _agrees(told.fit, hint_mm, tolerance) or _differ(places, groups)):
             return told
     if is_even and not _is_equal(headers, groups[0], pixels):
-        return _first_volume(headers, groups)
-    single = _without_copies(headers, groups, pixels)
-    if is_even and any(note.code is Code.SLICES_CONFLICT for note in single.notes):
-        return _first_volume(headers, groups)
+        return _one_volume(headers, groups, keep, told)
+    single = _without_copies(headers, groups, pixels, keep)
+    if is_even and any(note.code in (Code.SLICES_CONFLICT, Code.SLICES_DROPPED) for note in single.notes):
+        return _one_volume(headers, groups, keep, told)
     return single
 
 
-def _told_by_number(t: Floats, order: Integers, rounding: float, numbers: Integers, tolerance: float) -> Single | None:
+def _told_by_number(t: Floats, order: Integers, places: Places, numbers: Integers, tolerance: float) -> Single | None:
+    digits = None if places.digits_mm is None else places.digits_mm[order]
     try:
-        fit = fit_slices(t, rounding, numbers[order], tolerance)
+        fit = fit_slices(t, places.rounding_mm, numbers[order], tolerance, digits)
     except ParameterError:
         return None
     if not fit.by_number:
@@ -157,48 +169,79 @@ def _is_equal(headers: Sequence[SliceHeader], group: Integers, pixels: PixelsEqu
         return False
 
 
-def _first_volume(headers: Sequence[SliceHeader], groups: list[Integers]) -> Single:
-    n = len(groups[0])
+def _one_volume(
+    headers: Sequence[SliceHeader], groups: list[Integers], keep: str | None, told: Single | None
+) -> Single:
+    """A slice of each place; ``told`` is how all make one volume by their numbers, if their places are that coarse."""
+    n, which = len(groups[0]), -1 if keep == "last" else 0
     numbers = [[headers[i].number for i in group[:2]] for group in groups]
     is_ordered = all(None not in pair and pair[0] != pair[1] for pair in numbers)
-    first = (
-        "the first was taken" if is_ordered else "of each place the first file was taken, perhaps of several volumes"
-    )
+    name = "last" if which else "first"
+    taken = f"the {name} was taken"
+    if not is_ordered:
+        taken = f"of each place the {name} file was taken, perhaps of several volumes"
     if len(groups) == 1:
-        text = f"all {n} slices are at one place and differ: a series in time, not a volume; the first was taken"
+        text = f"all {n} slices are at one place and differ: a series in time, not a volume; the {name} was taken"
     else:
         text = (
-            f"{n} different slices at each of {len(groups)} places: {n} volumes in one series; {first} "
+            f"{n} different slices at each of {len(groups)} places: {n} volumes in one series; {taken} "
             f"({ANY_SPLIT} tells them apart)"
         )
-    return Single(np.array([group[0] for group in groups], np.int64), (Note(Code.MULTI_VOLUME, text),))
+    notes = [Note(Code.MULTI_VOLUME, text)]
+    if told is not None and told.fit is not None:
+        text = f"or places are too coarse, and it is one volume of {fitted(told.fit)} by InstanceNumber"
+        notes.append(Note(Code.POSITIONS_ROUNDED, text))
+    return Single(np.array([group[which] for group in groups], np.int64), tuple(notes))
 
 
-def _without_copies(headers: Sequence[SliceHeader], groups: list[Integers], pixels: PixelsEqual | None) -> Single:
+def _without_copies(
+    headers: Sequence[SliceHeader], groups: list[Integers], pixels: PixelsEqual | None, keep: str | None
+) -> Single:
     copies: list[str] = []
     conflicts: list[str] = []
     failures: list[str] = []
+    chosen: list[int] = []
+    dropped: list[int] = []
     for group in groups:
         first = headers[group[0]]
-        for other in (headers[i] for i in group[1:]):
-            pair = _pair(other, "and", first)
+        others = [first]
+        for i in group[1:]:
+            other = headers[i]
             try:
                 is_copy = pixels is not None and pixels(first, other)
             except GpustitchError as error:
                 failures.append(str(error))
                 is_copy = False
-            (copies if is_copy else conflicts).append(pair)
+            (copies if is_copy else conflicts).append(_pair(other, "and", first))
+            others += [] if is_copy else [other]
+        kept, left = _kept(group, keep, is_conflict=len(others) > 1)
+        chosen += kept
+        dropped += left
+    if not chosen:  # all places have several: nothing would be left
+        return _without_copies(headers, groups, pixels, None)
     notes: list[Note] = []
     if conflicts:
         what = "were not compared" if pixels is None else "differ"
         text = f"{plural(len(conflicts), 'slice is', 'slices are')} at the place of another, and their pixels {what}"
-        notes.append(Note(Code.SLICES_CONFLICT, f"{text}: {listed(conflicts)}"))
+        fate = {None: "", "none": "; all of them were left out"}.get(keep, f"; the {keep} was kept, as asked")
+        code = Code.SLICES_CONFLICT if keep is None else Code.SLICES_DROPPED
+        notes.append(Note(code, f"{text}: {listed(conflicts)}{fate}"))
     if failures:
         notes.append(Note(Code.UNREADABLE_PIXELS, listed(failures)))
     if copies:
         text = f"{plural(len(copies), 'copy', 'copies')} with equal pixels at the same place left out"
         notes.append(Note(Code.SAME_SLICE, f"{text}: {listed(copies)}"))
-    return Single(np.array([group[0] for group in groups], np.int64), tuple(notes))
+    return Single(np.array(chosen, np.int64), tuple(notes), None, np.array(dropped, np.int64))
+
+
+def _kept(group: Integers, keep: str | None, *, is_conflict: bool) -> tuple[list[int], list[int]]:
+    """The slice that is kept of those at one place, if any, and those left out though they are no copies."""
+    members = [int(i) for i in group]
+    if not is_conflict or keep is None:
+        return members[:1], []
+    if keep == "none":
+        return [], members
+    return (members[-1:], members[:-1]) if keep == "last" else (members[:1], members[1:])
 
 
 def _pair(one: SliceHeader, word: str, other: SliceHeader) -> str:

@@ -13,12 +13,15 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.stacks.holes import number_step
 from gpustitch.model.arrays import Floats, Integers, LengthsZYX
 from gpustitch.model.options import documented, option
+from gpustitch.running import options as shared
 from gpustitch.slices.dicom.series import SPLIT_NAMES
-from gpustitch.slices.fit.classes import TOLERANCE, check_tolerance, fit_slices, stated_grid
+from gpustitch.slices.fit.classes import TOLERANCE, check_tolerance, fit_slices
 from gpustitch.slices.fit.geometry import Drift, drift, first_voxel, least_shear
+from gpustitch.slices.fit.grid import stated_grid
 from gpustitch.slices.fit.holes import holes
 from gpustitch.slices.fit.peers import peers
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack, SpacingClass, SpacingFit
+from gpustitch.slices.parts.numbered import STRUCTURAL
 from gpustitch.slices.verdict import words
 from gpustitch.slices.verdict.copies import (
     PixelsEqual,
@@ -27,19 +30,30 @@ from gpustitch.slices.verdict.copies import (
     ordered_by_number,
     without_same_instances,
 )
-from gpustitch.slices.verdict.places import Places, counted, instance_numbers, located, numbered_order, positioned
+from gpustitch.slices.verdict.places import (
+    Places,
+    has_plane_positions,
+    instance_numbers,
+    numbered_order,
+)
+from gpustitch.slices.verdict.scale import scale_notes
+from gpustitch.slices.verdict.sources import first_source
+from gpustitch.slices.verdict.split import parted, with_parts
 from gpustitch.slices.verdict.text import mm, slice_name
 
-# What series can be split by, as on the command line, and what the reader calls it.
-SPLITS = {name.replace(" ", "-"): name for name in SPLIT_NAMES}
+# What series can be split by, as on the command line, and what the reader calls it; the last ones are judged here.
+SPLITS = {name.replace(" ", "-"): name for name in (*SPLIT_NAMES, *STRUCTURAL)}
+# Which of several different slices at one place may be kept.
+KEPT = ("first", "last", "none")
 # Heaviest first; codes that are not here keep their order after those.
 _WEIGHT = (
-    Code.SLICES_CONFLICT, Code.NO_SPACING, Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.ORIENTATION_BAD,
-    Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
-    Code.NEVER_ACQUIRED, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
+    Code.SLICES_CONFLICT, Code.MOSAIC, Code.NO_SPACING, Code.PIXELS_REFUSED, Code.SINGLE_SLICE, Code.MULTI_VOLUME,
+    Code.SLICES_DROPPED, Code.ORIENTATION_BAD, Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING,
+    Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST, Code.NEVER_ACQUIRED, Code.SCALE_DOUBTFUL, Code.SHEARED,
+    Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
 )  # fmt: skip
-# Notes that say where the spacing is from: evidence, no warning.
-_SOURCES = (Code.SCANNER_LOG_USED,)
+# Notes that say what the spacing is from: evidence, no warning.
+_SOURCES = (Code.SCANNER_LOG_USED, Code.SERIES_JOINED)
 
 
 @documented
@@ -66,6 +80,21 @@ class JudgeOptions:
     split_by: tuple[str, ...] = option(
         (), text="names", help=f"Part series by these, with commas: {', '.join(SPLITS)}."
     )
+    keep: str | None = option(
+        None,
+        metavar="first|last|none",
+        help="Of different slices at one place keep this one, by InstanceNumber; none: as missing.",
+        shown="neither: the series is unusable",
+    )
+    merge: bool = option(
+        False,
+        help="Join DICOM series that agree in all but SeriesInstanceUID: size, pixel spacing, orientation, study, "
+        "frame of reference.",
+    )
+    on_error: shared.OnError = shared.on_error(
+        "What to do about slices whose pixels are not all there: stop (no volume is made), or skip them as if they "
+        "were missing."
+    )
     keep_going: bool = option(True, help="Judge the rest where a file cannot be read; else it is an error.")
 
     def __post_init__(self) -> None:
@@ -73,9 +102,12 @@ class JudgeOptions:
         if spacing is not None and not (math.isfinite(spacing) and spacing > 0):
             raise ParameterError(f"`slice_spacing_mm` is {spacing}; slices are a positive distance apart, in mm")
         check_tolerance(self.tolerance)
+        shared.checked_on_error(self.on_error)
         unknown = [name for name in self.split_by if name not in SPLITS]
         if unknown:
             raise ParameterError(f"`split_by` is {unknown[0]}; series are split by {', '.join(SPLITS)}")
+        if self.keep is not None and self.keep not in KEPT:
+            raise ParameterError(f"`keep` is {self.keep}; of slices at one place, keep {', '.join(KEPT)}")
 
 
 DEFAULT = JudgeOptions()
@@ -98,57 +130,45 @@ def judge_series(series: SliceSeries, options: JudgeOptions = DEFAULT, pixels: P
     ParameterError
         If the series has no slice.
     """
+    stack, places = _judged(series, options, pixels)
+    if places is None:
+        return stack
+
+    def judge(part: SliceSeries) -> SliceStack:
+        return _judged(part, options, pixels)[0]
+
+    return with_parts(stack, places, options.tolerance, judge, asked=options.split_by, keeps=options.keep is not None)
+
+
+def parted_series(series: SliceSeries, options: JudgeOptions = DEFAULT) -> list[SliceSeries]:
+    """The series parted by what ``split_by`` names that no tag states: volumes and passes, by numbers and places."""
+    names = [name for name in options.split_by if name in STRUCTURAL]
+    is_stated = series.spacing_mm is not None and not has_plane_positions(series)
+    if not names or is_stated or not series.headers:
+        return [series]
+    kept, _ = without_same_instances(series)
+    found = first_source(series, kept, options.slice_spacing_mm, use_thickness=options.use_thickness)
+    if not isinstance(found, Places) or found.source not in words.MEASURED:
+        return [series]
+    return parted(series, found, options.tolerance, names)
+
+
+def _judged(series: SliceSeries, options: JudgeOptions, pixels: PixelsEqual | None) -> tuple[SliceStack, Places | None]:
+    """All slices together, and where they are, if something says so."""
     if not series.headers:
         raise ParameterError(f"{series.name} has no slices")
-    if series.spacing_mm is not None:
-        return _stated(series, series.spacing_mm, options)
+    if series.spacing_mm is not None and not has_plane_positions(series):
+        return _stated(series, series.spacing_mm, options), None
     kept, notes = without_same_instances(series)
-    found = _places(series, kept, options)
+    if any(header.is_mosaic for header in series.headers):
+        return _unknown(series, kept, (*notes, Note(Code.MOSAIC, words.MOSAIC))), None
+    found = first_source(series, kept, options.slice_spacing_mm, pixels, use_thickness=options.use_thickness)
     if not isinstance(found, Places):
-        return _unknown(series, kept, (*notes, *found))
+        return _unknown(series, kept, (*notes, *found)), None
     hint = words.spacing_tag([series.headers[i] for i in kept])
-    single = one_at_each_place(series, found, options.tolerance, pixels, None if hint is None else abs(hint))
-    return _measured(series, found, single, (*notes, *found.notes), options)
-
-
-def _places(series: SliceSeries, kept: Sequence[int], options: JudgeOptions) -> Places | tuple[Note, ...]:
-    """From the first source that says where slices are, or what is wrong with the series if none does."""
-    by_position = positioned(series, kept)
-    if isinstance(by_position, Places):
-        is_one_place = len(kept) > 1 and np.ptp(by_position.along_mm) == 0
-        if not is_one_place or (options.slice_spacing_mm is None and located(series, kept) is None):
-            return by_position
-        wrong: tuple[Note, ...] = (Note(Code.POSITION_BAD, "ImagePositionPatient is the same in all slices"),)
-    else:
-        wrong = by_position
-    found = _without_positions(series, kept, options)
-    if found is None:
-        return wrong
-    places, note = found
-    return dataclasses.replace(places, notes=(*wrong, *([note] if note else [])))
-
-
-def _without_positions(
-    series: SliceSeries, kept: Sequence[int], options: JudgeOptions
-) -> tuple[Places, Note | None] | None:
-    headers = [series.headers[i] for i in kept]
-    if len(kept) == 1:
-        return counted(series, kept, 1.0, ""), None
-    if options.slice_spacing_mm is not None:
-        text = f"no positions; the given {mm(options.slice_spacing_mm)} mm was used"
-        return counted(series, kept, options.slice_spacing_mm, "`slice_spacing_mm`"), Note(Code.USER_SPACING_USED, text)
-    places = located(series, kept)
-    if places is not None:
-        return places, Note(Code.SLICE_LOCATION_USED, "no positions; SliceLocation was used, which need not be one")
-    tag = words.spacing_tag(headers)
-    if tag is not None and all(header.spacing_between_mm is not None for header in headers):
-        text = f"no positions; SpacingBetweenSlices ({mm(abs(tag))} mm) was believed, order is by InstanceNumber"
-        return counted(series, kept, abs(tag), "SpacingBetweenSlices"), Note(Code.SPACING_TAG_USED, text)
-    thickness = headers[0].thickness_mm
-    if options.use_thickness and thickness is not None and thickness > 0:
-        text = f"no positions; SliceThickness ({mm(thickness)} mm) was used as asked: gaps or overlap are unknown"
-        return counted(series, kept, thickness, "SliceThickness"), Note(Code.THICKNESS_USED, text)
-    return None
+    hint = None if hint is None else abs(hint)
+    single = one_at_each_place(series, found, options.tolerance, pixels, hint, options.keep)
+    return _measured(series, found, single, (*notes, *found.notes), options), found
 
 
 def _measured(
@@ -160,7 +180,8 @@ def _measured(
     fit = single.fit
     if fit is None:
         numbers = instance_numbers([headers[i] for i in chosen])
-        fit = fit_slices(places.along_mm[chosen], places.rounding_mm, numbers, options.tolerance)
+        digits = None if places.digits_mm is None else places.digits_mm[chosen]
+        fit = fit_slices(places.along_mm[chosen], places.rounding_mm, numbers, options.tolerance, digits)
         if fit.by_number:
             all_numbers = np.array([-1 if header.number is None else header.number for header in headers])
             chosen = ordered_by_number(places.along_mm[chosen], chosen, all_numbers)
@@ -177,6 +198,7 @@ def _measured(
         fit=fit,
         drift=sideways,
         holes=holes(fit, along, instance_numbers(stacked)),
+        dropped_mm=places.along_mm[single.dropped],
         present=series.numbers_apart | {h.number for h in series.headers if h.number is not None},
     )
     return _stack(series, found, places, (*notes, *single.notes, *crooked), options.slice_spacing_mm)
@@ -194,9 +216,10 @@ def _sideways(
         return drift(along, at, 0.0), []
     cosines = places.cosines if places.cosines is not None else places.directions
     # Decimals of positions that are coarser than the spacing would shear the fit.
-    line = drift(along, at, least_shear(places.quantum_mm, cosines, float(along[-1] - along[0])))
+    quantum = places.quantum_mm * (max(1.0, fit.rounding_mm / places.rounding_mm) if places.rounding_mm else 1.0)
+    line = drift(along, at, least_shear(quantum, cosines, float(along[-1] - along[0])))
     pixel = headers[0].pixel_spacing_mm
-    limit = max(min(pixel) / 2 if pixel else fit.spacing_mm / 2, float(places.quantum_mm.sum()))
+    limit = max(min(pixel) / 2 if pixel else fit.spacing_mm / 2, float(quantum.sum()))
     if line.crooked_mm <= limit:
         return line, []
     beside = np.hypot(*(at - np.array(line.start_mm) - np.outer(along, line.slope)).T)
@@ -222,11 +245,13 @@ def _stack(
         *words.drift_notes(found), *words.order_notes(found), *words.tag_notes(found),
         *_pixel_notes(series, found.headers),
     ]  # fmt: skip
+    pixel = found.headers[0].pixel_spacing_mm or (None, None)
+    z = fit.spacing_mm if math.isfinite(fit.spacing_mm) else None
+    measured = found.source if found.is_measured else ""
+    everything += scale_notes((z, *pixel), found.headers, found.along_mm, measured)
     origin = None
     if sideways is not None and places.directions is not None:
         origin = first_voxel(fit.origin_mm, sideways, places.directions)
-    pixel = found.headers[0].pixel_spacing_mm or (None, None)
-    z = fit.spacing_mm if math.isfinite(fit.spacing_mm) else None
     return SliceStack(
         series=series,
         order=found.order,
@@ -273,7 +298,9 @@ def _weighed(notes: Sequence[Note]) -> tuple[Note, ...]:
 def _unknown(series: SliceSeries, kept: Sequence[int], notes: tuple[Note, ...]) -> SliceStack:
     """A series of which nothing says where the slices are."""
     order = np.array(kept, np.int64)[numbered_order([series.headers[i] for i in kept])]
-    note = Note(Code.NO_SPACING, "nothing states the distance of slices")
+    is_stated = words.spacing_tag([series.headers[i] for i in kept]) is not None
+    text = "nothing says for sure how far apart slices are" if is_stated else "nothing states the distance of slices"
+    note = Note(Code.NO_SPACING, text)
     return _without_places(series, order, SpacingClass.UNKNOWN, (note, *notes), series.headers[0].pixel_spacing_mm)
 
 
@@ -333,6 +360,8 @@ def _without_places(
     n_output = 1 if spacing_class is SpacingClass.SINGLE else 0
     fit = SpacingFit(spacing_class, nan, nan, nan, np.arange(len(order)), nan, nan, False, False, (), n_output)
     headers = [series.headers[i] for i in order]
-    found = words.Findings(headers, order, nothing, "", fit, None, ())
+    is_by_log = any(note.code is Code.SCANNER_LOG_USED for note in series.notes)
+    log_mm = pixel[0] if pixel is not None and pixel[0] == pixel[1] and is_by_log else None
+    found = words.Findings(headers, order, nothing, "", fit, None, (), log_mm=log_mm)
     stack = _stack(series, found, Places(order, nothing, nan, ""), notes)
     return dataclasses.replace(stack, spacing_mm=(None, *(pixel or (None, None))))

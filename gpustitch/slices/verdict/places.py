@@ -10,10 +10,15 @@ import numpy as np
 from gpustitch.errors import ParameterError
 from gpustitch.io.stacks.holes import number_step
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.slices.fit.classes import MOST_STEPS
-from gpustitch.slices.fit.geometry import decimals_quantum, mean_directions, quantum_of_series, rounding_error
+from gpustitch.slices.fit.digits import plain_quanta, quanta_by_digits, quantum_of, single_errors
+from gpustitch.slices.fit.geometry import mean_directions, quantum_of_series, rounding_error, rounding_errors
+from gpustitch.slices.fit.grid import MOST_STEPS
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries
-from gpustitch.slices.verdict.text import listed, slice_name
+from gpustitch.slices.verdict.text import listed, plural, slice_name
+from gpustitch.slices.verdict.zeros import are_placeholders
+
+# What an OME description calls the position of a plane.
+PLANE_POSITION = "PositionZ"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Places:
         float64 (3,): what ``along_mm`` is measured along; None if that is not known.
     cosines
         float64 (n, 2, 3): of rows and columns as written, for their decimals.
+    digits_mm
+        float64 (n,): greatest error of each position if all have one count of digits; None if that is ``rounding_mm``.
     notes
         What was wrong.
     """
@@ -52,7 +59,13 @@ class Places:
     directions: Floats | None = None
     normal: Floats | None = None
     cosines: Floats | None = None
+    digits_mm: Floats | None = None
     notes: tuple[Note, ...] = ()
+
+
+def has_plane_positions(series: SliceSeries) -> bool:
+    """Whether the planes of an image file state positions (PositionZ of OME)."""
+    return series.source_format != "dicom" and all(header.position_mm is not None for header in series.headers)
 
 
 def positioned(series: SliceSeries, kept: Sequence[int]) -> Places | tuple[Note, ...]:
@@ -68,19 +81,37 @@ def positioned(series: SliceSeries, kept: Sequence[int]) -> Places | tuple[Note,
     at = np.array([header.position_mm for header in chosen], np.float64)
     directions, cosines, wrong = _directions(headers)
     normal = directions[0] if directions is not None else _line(at)
-    quantum = quantum_of_series(np.array([header.quantum_mm for header in chosen], np.float64), at)
+    source = "ImagePositionPatient"
+    if has_plane_positions(series):
+        # Planes go up in the order of their pages: no one turns a stack over because the stage went down.
+        source, wrong = PLANE_POSITION, ()
+        normal = np.array([0.0, 0.0, 1.0 if at[-1, 2] >= at[0, 2] else -1.0])
+    written = plain_quanta(np.array([header.quantum_mm for header in chosen], np.float64), at)
+    quantum = quantum_of_series(written, at)
+    rounding = rounding_error(quantum, normal, at)
     return Places(
         kept=np.array(good, np.int64),
         along_mm=at @ normal,
-        rounding_mm=rounding_error(quantum, normal, at),
-        source="ImagePositionPatient",
+        rounding_mm=rounding,
+        source=source,
         positions_mm=at,
         quantum_mm=quantum,
         directions=directions,
         normal=normal,
         cosines=cosines,
+        digits_mm=_digits(written, quantum, normal, at, rounding),
         notes=notes + wrong,
     )
+
+
+def _digits(written: Floats, quantum: Floats, normal: Floats, at: Floats, rounding_mm: float) -> Floats | None:
+    """Errors along the normal if coordinates were written with one count of digits, or were binary ones of 32 bits."""
+    errors = np.tile(quantum / 2, (len(at), 1))
+    for axis in np.flatnonzero(np.ptp(at, axis=0) > 0):
+        errors[:, axis] = quanta_by_digits(written[:, axis], at[:, axis]) / 2
+        errors[:, axis] += single_errors(written[:, axis], at[:, axis])
+    along = rounding_errors(errors, normal, at)
+    return along if along.max() > rounding_mm * (1 + 1e-6) else None
 
 
 def located(series: SliceSeries, kept: Sequence[int]) -> Places | None:
@@ -89,15 +120,18 @@ def located(series: SliceSeries, kept: Sequence[int]) -> Places | None:
     values = np.array([np.nan if value is None else value for value in stated], np.float64)
     if not np.isfinite(values).all() or np.ptp(values) == 0:
         return None
-    quantum = decimals_quantum(values)
+    written = np.array([[quantum_of(value)] for value in values])
+    quantum = written.min(0)
+    rounding = float(quantum[0]) / 2
     directions, cosines, _ = _directions([series.headers[i] for i in kept])
     return Places(
         kept=np.array(kept, np.int64),
         along_mm=values,
-        rounding_mm=quantum / 2,
+        rounding_mm=rounding,
         source="SliceLocation",
         directions=directions,
         cosines=cosines,
+        digits_mm=_digits(written, quantum, np.ones(1), values[:, None], rounding),
     )
 
 
@@ -134,10 +168,14 @@ def numbered_order(headers: Sequence[SliceHeader]) -> Integers:
 
 
 def _with_position(series: SliceSeries, kept: Sequence[int]) -> tuple[list[int], tuple[Note, ...]]:
-    """Slices with a position; two or more at exactly (0, 0, 0) are placeholders."""
+    """Slices with a position; those at exactly (0, 0, 0) need not have one."""
     good = [i for i in kept if _is_finite(series.headers[i].position_mm)]
     zeros = {i for i in good if series.headers[i].position_mm == (0.0, 0.0, 0.0)}
-    if len(zeros) > 1:
+    others = [series.headers[i] for i in good if i not in zeros]
+    at = np.array([header.position_mm for header in others], np.float64).reshape(-1, 3)
+    finest = min((max(header.quantum_mm) for header in others), default=0.0)
+    are_false = bool(zeros) and are_placeholders(len(zeros), at, finest)
+    if are_false:
         good = [i for i in good if i not in zeros]
     usable = set(good)
     bad = [i for i in kept if i not in usable]
@@ -146,10 +184,12 @@ def _with_position(series: SliceSeries, kept: Sequence[int]) -> tuple[list[int],
     reported = any(note.code is Code.POSITION_BAD for note in series.notes)
     if reported and all(series.headers[i].position_mm is None for i in bad):
         return good, ()
-    what = "is 0, 0, 0" if len(zeros) > 1 else "is missing or not a number"
+    what = "is 0, 0, 0" if are_false else "is missing or not a number"
     names = listed([slice_name(series.headers[i]) for i in bad])
     fate = "they were left out" if good else "positions were not used"
-    return good, (Note(Code.POSITION_BAD, f"ImagePositionPatient {what} in {len(bad)} slices ({names}); {fate}"),)
+    return good, (
+        Note(Code.POSITION_BAD, f"ImagePositionPatient {what} in {plural(len(bad), 'slice')} ({names}); {fate}"),
+    )
 
 
 def _is_finite(position: tuple[float, float, float] | None) -> bool:

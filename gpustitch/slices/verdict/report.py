@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpustitch.slices.model import SliceStack, SpacingClass
+from gpustitch.slices.model import Parting, SliceStack, SpacingClass
 from gpustitch.slices.verdict.text import mm, percent
 from gpustitch.slices.verdict.words import fitted
 
@@ -165,6 +165,10 @@ def verdict_dict(stack: SliceStack) -> dict[str, Any]:
     spacings that other programs take (null: refused); ``others_stretch`` is how much more they are than
     ``spacing_mm[0]``, as a part.
 
+    ``role`` is ``localizer`` or ``secondary capture`` for what lies beside the volumes of a study, else empty.
+    ``partings`` are the ways to tell several volumes in the series apart, the best first: what it is split by, and of
+    each volume its class, spacing, number of slices, and where it begins and ends along the normal.
+
     ``class``, ``runs`` and ``kind`` are the names that schema 1 had for ``spacing_class``, ``stretches`` and
     ``source_format``.
     """
@@ -196,13 +200,29 @@ def verdict_dict(stack: SliceStack) -> dict[str, Any]:
         "messages": [{"code": str(note.code), "text": note.text} for note in stack.notes],
         "evidence": list(stack.evidence),
         "advice": stack.advice,
+        "partings": [_parting(parting) for parting in stack.partings],
         "source_format": stack.series.source_format,
         "kind": stack.series.source_format,
+        "role": stack.series.role,
         "path": str(common_path(stack)),
         "n_files": len({header.path for header in stack.series.headers}),
         "series_uid": stack.series.key.get("SeriesInstanceUID"),
         "key": dict(stack.series.key),
     }
+
+
+def _parting(parting: Parting) -> dict[str, Any]:
+    volumes = [
+        {
+            "spacing_class": str(part.fit.spacing_class),
+            "spacing_mm": number(part.fit.spacing_mm),
+            "n_slices": len(part.members),
+            "start_mm": part.start_mm,
+            "stop_mm": part.stop_mm,
+        }
+        for part in parting.parts
+    ]
+    return {"split_by": list(parting.names), "volumes": volumes}
 
 
 def _change(stack: SliceStack, other: float | None) -> float | None:

@@ -12,6 +12,7 @@ from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingErro
 from gpustitch.model.options import documented, nested, option
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
+from gpustitch.slices.dicom.directory import is_directory_file, named_files
 from gpustitch.slices.dicom.pixels import pixels_equal
 from gpustitch.slices.dicom.series import find_dicom_series
 from gpustitch.slices.found import slice_files
@@ -19,9 +20,12 @@ from gpustitch.slices.images.series import find_image_series
 from gpustitch.slices.logs.matching import logs_for, with_logs
 from gpustitch.slices.logs.scanners import read_scanner_log
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SliceStack
-from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_series
-from gpustitch.slices.verdict.split import with_split
-from gpustitch.slices.verdict.text import plural
+from gpustitch.slices.parts.numbered import STRUCTURAL
+from gpustitch.slices.verdict.flicker import without_flicker
+from gpustitch.slices.verdict.judge import DEFAULT, SPLITS, JudgeOptions, judge_series, parted_series
+from gpustitch.slices.verdict.pixels import with_pixels, without_damaged
+from gpustitch.slices.verdict.study import with_study
+from gpustitch.slices.verdict.text import listed, plural
 
 __all__ = ["DEFAULT", "SPLITS", "JudgeOptions", "SpacingOptions", "judge", "judge_series"]
 
@@ -40,6 +44,7 @@ class SpacingOptions:
     device: str | Device = shared.idle_device()
 
 
+_PACKED = (".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z", ".rar", ".iso")
 # Unreadable files that are named with a series; of more it is said how many.
 _MOST_NAMED = 3
 
@@ -71,8 +76,9 @@ def judge(
         If all files that should be of a series are unreadable, or one is and ``keep_going`` is False.
     """
     named = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    files = slice_files(named)
+    files = slice_files(_expanded(named, progress))
     dicom, notes = _dicom(files.dicom, options, progress)
+    dicom = without_flicker(dicom, options.tolerance)
     images, lone = _series_beside(dicom, _images(files.images, options))
     found = [*dicom, *images]
     if not found:
@@ -85,13 +91,46 @@ def judge(
             bad[0].text if len(bad) == 1 else f"{bad[0].text} (and {plural(len(bad) - 1, 'more file')})"
         )
     if not series:
-        raise InputMissingError(f"there are no slices (DICOM, TIFF, PNG, JPEG, BMP) in {', '.join(named)}")
+        there = _archives(files.others)
+        hint = f"; unpack {there} first" if there else ""
+        raise InputMissingError(f"there are no slices (DICOM, TIFF, PNG, JPEG, BMP) in {', '.join(named)}{hint}")
+    if packed := _archives(files.others):
+        progress.note(f"archives are not opened, unpack them if they belong to it: {packed}")
     folders = {note: _folders(note, [*files.dicom, *files.images]) for note in loose}
     series, loose = _attached(series, folders)
     for is_bad, text in _few([(note, folders[note]) for note in loose]):
         (progress.warn if is_bad else progress.note)(text)
+    if shared.checked_on_error(options.on_error):
+        series = without_damaged(series)
+    series = [part for one in series for part in parted_series(one, options)]
     judged = [judge_series(one, options, pixels_equal if one.source_format == "dicom" else None) for one in series]
-    return [with_split(stack, options) for stack in judged]
+    judged = [with_pixels(stack) for stack in judged]
+    return judged if options.split_by else with_study(judged)
+
+
+def _expanded(paths: Sequence[str], progress: Progress) -> list[str]:
+    """The paths, with the files that a DICOMDIR names in its place."""
+    found: list[str] = []
+    for path in paths:
+        if not is_directory_file(Path(path)):
+            found.append(path)
+            continue
+        files, n_missing = named_files(Path(path))
+        if n_missing:
+            progress.warn(f"{path}: {plural(n_missing, 'file')} of those that it names {_are(n_missing)} not there")
+        found += map(str, files)
+    if paths and not found:
+        raise InputMissingError(f"no file that {', '.join(paths)} names is there")
+    return found
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _archives(files: Sequence[Path]) -> str:
+    """The first few archives and compressed files among others; empty if there are none."""
+    return listed([path.name for path in files if path.name.lower().endswith(_PACKED)])
 
 
 def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> tuple[list[SliceSeries], list[Note]]:
@@ -99,7 +138,8 @@ def _dicom(files: Sequence[Path], options: JudgeOptions, progress: Progress) -> 
         return [], []
     progress.start("Headers", len(files), "files")
     try:
-        return find_dicom_series(files, [SPLITS[name] for name in options.split_by], lambda _: progress.advance())
+        names = [SPLITS[name] for name in options.split_by if name not in STRUCTURAL]
+        return find_dicom_series(files, names, lambda _: progress.advance(), merge=options.merge)
     finally:
         progress.finish()
 
@@ -130,7 +170,8 @@ def _of_logs(paths: Sequence[Path], notes: Sequence[Note]) -> tuple[list[SliceSe
         n, rows, columns = log.shape
         if n is None or rows is None or columns is None or log.spacing_mm[0] is None:
             sizes = " x ".join("?" if size is None else f"{size:.7g}" for size in log.spacing_mm)
-            bad.append(Note(Code.UNREADABLE_FILE, f"{path} states voxels of {sizes} mm (z, y, x), but not how many"))
+            what = "how far apart slices are" if log.spacing_mm[0] is None else "how many"
+            bad.append(Note(Code.UNREADABLE_FILE, f"{path} states voxels of {sizes} mm (z, y, x), but not {what}"))
             continue
         _, y, x = log.spacing_mm
         pixel = None if y is None or x is None else (y, x)

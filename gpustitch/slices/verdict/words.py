@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.slices.fit.classes import MOST_STEPS
 from gpustitch.slices.fit.geometry import Drift
+from gpustitch.slices.fit.grid import MOST_STEPS
 from gpustitch.slices.fit.holes import Hole
 from gpustitch.slices.model import Code, Note, SliceHeader, SpacingClass, SpacingFit, Stretch
-from gpustitch.slices.verdict.places import instance_numbers
+from gpustitch.slices.verdict.places import PLANE_POSITION, instance_numbers
 from gpustitch.slices.verdict.text import listed, mm, percent, plural
 
 # A tag within this part of the spacing agrees with it.
 AGREES = 0.01
 # Tags that say where each slice is; others only say how far apart slices are.
-MEASURED = ("ImagePositionPatient", "SliceLocation")
-# What may tell volumes in one series apart, and what does.
-ANY_SPLIT = "perhaps `split_by` acquisition, time, echo, b-value or image-type"
+MEASURED = ("ImagePositionPatient", "SliceLocation", PLANE_POSITION)
+# What may tell volumes in one series apart, until it is known; what does, and what is said where nothing does.
+ANY_SPLIT = "perhaps `split_by`"
 ONE_SPLIT = "`split_by` {}"
+NO_SPLIT = "no tag"
+MOSAIC = "each image is a mosaic: the slices of a volume side by side (ImageType MOSAIC, of Siemens)"
 # Stretches, or pieces that file names fall into, that are named one by one.
 _MOST_PIECES = 12
 # Instance numbers of lost files that are named.
@@ -47,6 +49,10 @@ class Findings:
         How they lie; no drift where directions are not known.
     present
         Instance numbers of all slices of the series, also of those without a position or of another size or direction.
+    log_mm
+        Size of pixels by a scanner's log that does not say how far apart the slices are.
+    dropped_mm
+        Where slices were that were left out as asked: holes there say nothing of the acquisition.
     """
 
     headers: Sequence[SliceHeader]
@@ -57,11 +63,23 @@ class Findings:
     drift: Drift | None
     holes: Sequence[Hole]
     present: frozenset[int] = frozenset()
+    log_mm: float | None = None
+    dropped_mm: Floats = field(default_factory=lambda: np.empty(0))
 
     @property
     def numbers(self) -> Integers | None:
         """Instance numbers, if all have one."""
         return instance_numbers(self.headers)
+
+    @property
+    def spacing_tag(self) -> str:
+        """Tag that states one distance for all slices."""
+        return "PhysicalSizeZ" if self.source == PLANE_POSITION else "SpacingBetweenSlices"
+
+    @property
+    def number_tag(self) -> str:
+        """What numbers the slices."""
+        return "the number of planes" if self.source == PLANE_POSITION else "InstanceNumber"
 
     @property
     def is_measured(self) -> bool:
@@ -92,6 +110,8 @@ def fit_notes(found: Findings) -> list[Note]:
     elif fit.spacing_class is SpacingClass.IRREGULAR:
         low, middle, high = np.percentile(np.diff(found.along_mm), [0, 50, 100])
         text = f"intervals of {low:.3g} to {high:.3g} mm, half of them up to {middle:.3g} mm, follow no pattern"
+        tag = spacing_tag(found.headers)
+        text += f"; {found.spacing_tag} says {mm(abs(tag))} mm" if tag is not None and found.is_measured else ""
         notes.append(Note(Code.IRREGULAR_SPACING, text))
     return notes + _hole_notes(found) + _rounding_notes(found)
 
@@ -111,15 +131,23 @@ def _stretches_text(stretches: Sequence[Stretch]) -> str:
 
 
 def _hole_notes(found: Findings) -> list[Note]:
-    lost = [hole for hole in found.holes if hole.cause == "lost" and not _skipped(found, hole) <= found.present]
-    never = [hole for hole in found.holes if hole.cause == "never"]
+    own = [hole for hole in found.holes if not _was_dropped(found, hole)]
+    lost = [hole for hole in own if hole.cause == "lost" and not _skipped(found, hole) <= found.present]
+    never = [hole for hole in own if hole.cause == "never"]
     some = "" if len(lost) == len(found.holes) or len(never) == len(found.holes) else " in some of them"
     notes = []
     if lost:
-        notes.append(Note(Code.FILES_LOST, f"InstanceNumber skips as many{some}: files were lost{_lost(found, lost)}"))
+        notes.append(
+            Note(Code.FILES_LOST, f"{found.number_tag} skips as many{some}: files were lost{_lost(found, lost)}")
+        )
     if never:
-        notes.append(Note(Code.NEVER_ACQUIRED, f"InstanceNumber runs on{some}: nothing was acquired there"))
+        notes.append(Note(Code.NEVER_ACQUIRED, f"{found.number_tag} runs on{some}: nothing was acquired there"))
     return notes
+
+
+def _was_dropped(found: Findings, hole: Hole) -> bool:
+    """Whether slices were left out that lay in a hole."""
+    return bool(((found.dropped_mm > hole.start_mm) & (found.dropped_mm < hole.stop_mm)).any())
 
 
 def _lost(found: Findings, holes: Sequence[Hole]) -> str:
@@ -140,7 +168,7 @@ def _skipped(found: Findings, hole: Hole) -> set[int]:
 def _rounding_notes(found: Findings) -> list[Note]:
     fit = found.fit
     if fit.by_number:
-        text = f"{found.source} is coarser than the spacing; InstanceNumber orders the slices"
+        text = f"{found.source} is coarser than the spacing; {found.number_tag} orders the slices"
     elif fit.is_rounded:
         text = f"{found.source} is rounded, up to {fit.rounding_mm:.2g} mm off; that explains all unevenness"
     else:
@@ -193,14 +221,14 @@ def tag_notes(found: Findings) -> list[Note]:
     along_bed = size * math.cos(math.radians(found.tilt_deg))
     if abs(size - spacing) > limit:
         if found.tilt_deg and abs(along_bed - spacing) <= limit:
-            text = f"SpacingBetweenSlices {mm(size)} mm is measured along the bed, not along the normal"
+            text = f"{found.spacing_tag} {mm(size)} mm is measured along the bed, not along the normal"
             notes.append(Note(Code.SPACING_TAG_ALONG_BED, text))
         else:
             off = percent(size / spacing - 1)
-            text = f"SpacingBetweenSlices says {mm(size)} mm, the positions {mm(spacing)} mm ({off})"
+            text = f"{found.spacing_tag} says {mm(size)} mm, the positions {mm(spacing)} mm ({off})"
             notes.append(Note(Code.SPACING_TAG_MISMATCH, text + _gap_between(found.headers[0], size, spacing, limit)))
     if tag < 0:
-        notes.append(Note(Code.SPACING_TAG_NEGATIVE, f"SpacingBetweenSlices is negative ({tag:g}); its size was used"))
+        notes.append(Note(Code.SPACING_TAG_NEGATIVE, f"{found.spacing_tag} is negative ({tag:g}); its size was used"))
     return notes
 
 
@@ -243,7 +271,7 @@ def evidence(found: Findings) -> tuple[str, ...]:
         said.append(f"all on {grid}" if is_exact else f"at most {fit.residual_mm:.2g} mm off {grid}")
     tag = spacing_tag(found.headers)
     if tag is not None and _compared(fit, tag) is not None and not tag_notes(found):
-        said.append("SpacingBetweenSlices agrees")
+        said.append(f"{found.spacing_tag} agrees")
     return tuple(said)
 
 
@@ -274,7 +302,9 @@ def advice(found: Findings, codes: set[Code]) -> str:
     """What to do, in a sentence or two."""
     fit = found.fit
     if Code.SLICES_CONFLICT in codes:
-        return f"Split the series ({ANY_SPLIT}), or remove one of each two."
+        return f"Split the series ({ANY_SPLIT}), or keep one of each two (`keep` first or last) or none (`keep` none)."
+    if Code.MOSAIC in codes:
+        return "Take the mosaics apart with another program first, such as dcm2niix."
     if fit.spacing_class is SpacingClass.UNKNOWN:
         return _unknown_advice(found)
     if fit.spacing_class is SpacingClass.SINGLE:
@@ -293,6 +323,8 @@ def advice(found: Findings, codes: set[Code]) -> str:
         text = f"{use} within each stretch: {resampled}, empty in the gaps (`stretches`: each stretch by itself too)."
     else:
         text = f"Do not stack as it is: {resampled}."
+    if Code.SCALE_DOUBTFUL in codes:
+        text += " Check the unit of lengths first."
     if Code.SHEARED in codes:
         text += " Keep the shear in the matrix, or move the slices over each other (gpustitch resample `unshear`)."
     return text
@@ -300,6 +332,17 @@ def advice(found: Findings, codes: set[Code]) -> str:
 
 def _unknown_advice(found: Findings) -> str:
     text = "Give the distance of slices with `slice_spacing_mm` MM; the protocol or the scanner's log has it."
+    if found.log_mm is not None:
+        text = (
+            f"Give the distance of slices with `slice_spacing_mm` MM; the scanner's log states pixels of "
+            f"{mm(found.log_mm)} mm but no step: sections as far apart as pixels are that, every second one twice that."
+        )
+    tag = spacing_tag(found.headers)
+    if tag is not None:
+        text = (
+            "Slices of a volume: give their distance with `slice_spacing_mm` (SpacingBetweenSlices says "
+            f"{mm(abs(tag))} mm). One slice in time: there is no volume in it; `split_by` time or volume parts it."
+        )
     thickness = found.headers[0].thickness_mm
     if thickness is not None:
         text += f" SliceThickness ({thickness:g} mm) need not be it (`use_thickness` takes it)."

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.slices.model import SliceStack
+from gpustitch.slices.model import UNUSABLE, Code, SliceStack
 
 _UID = "SeriesInstanceUID"
 _MOST_NAMED = 10
@@ -15,6 +15,8 @@ _MOST_DIGITS = 4  # of the number of a series; more are part of a UID
 
 def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack:
     """The series asked for, or the only one that is there or that a volume can be made of.
+
+    Localizers and secondary captures do not count beside other series.
 
     Parameters
     ----------
@@ -34,9 +36,13 @@ def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack
         raise DamagedInputError("no series of slices was found")
     if series is None:
         usable = [stack for stack in stacks if stack.is_usable]
+        usable = [stack for stack in usable if not stack.series.role] or usable
         found = list(stacks) if len(stacks) == 1 else usable
         if len(found) == 1:
             return found[0]
+        scattered = next((n for one in stacks for n in one.notes if n.code is Code.SERIES_SCATTERED), None)
+        if scattered is not None and not usable:
+            raise ParameterError(scattered.text)
         raise ParameterError(f"{_number(len(stacks))} were found; choose one with `series`:\n{_listed(stacks)}")
     if series.isdigit() and len(series) <= _MOST_DIGITS:
         if 1 <= int(series) <= len(stacks):
@@ -50,8 +56,10 @@ def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack
     return named[0]
 
 
-def check_usable(stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None = None) -> SliceStack:
-    """The stack, with the pixel spacing (y, x) if one is given.
+def check_usable(
+    stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None = None, spacing_mm: float | None = None
+) -> SliceStack:
+    """The stack, with the pixel spacing (y, x) if one is given; ``spacing_mm`` of the planes makes up for TOO_UNEVEN.
 
     Raises
     ------
@@ -60,7 +68,9 @@ def check_usable(stack: SliceStack, pixel_spacing_mm: tuple[float, float] | None
     ParameterError
         If the pixel spacing is not known, or is not positive.
     """
-    if not stack.is_usable:
+    codes = {note.code for note in stack.notes}
+    uneven_only = not stack.is_usable and Code.TOO_UNEVEN in codes and not codes & (UNUSABLE - {Code.TOO_UNEVEN})
+    if not stack.is_usable and not (uneven_only and spacing_mm is not None):
         reasons = "; ".join(note.text for note in stack.notes) or f"it is {stack.fit.spacing_class}"
         raise DamagedInputError(f"no volume can be made of {stack.series.name}: {reasons}. {stack.advice}".rstrip())
     z_mm, y_mm, x_mm = stack.spacing_mm

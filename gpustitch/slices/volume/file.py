@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,13 +47,42 @@ def sidecar(parameters: Mapping[str, Any], stack: SliceStack, volume: VolumePlan
         "directions_lps": None if affine is None else _directions(affine),
         "voxel_size_mm": [v / 1000 for v in volume.spacing.zyx_um],
         "planes_moved_sideways": volume.blocks.making.shifts is not None,
-        "planes": {name: runs(volume.sources.plane_origin == origin) for origin, name in PLANE_ORIGINS.items()},
+        "planes": _planes(volume),
         "slices": _slices(stack, volume),
     }
 
 
+def several_volumes(volumes: Sequence[tuple[SliceStack, VolumePlan]], step: tuple[float, str] | None) -> dict[str, Any]:
+    """What the sidecar of several volumes in one file says besides: of each its key and slices; the time between them.
+
+    Parameters
+    ----------
+    volumes
+        In the order of the file.
+    step
+        Seconds from one to the next, and the tag that says so; None if that is not known.
+    """
+    return {
+        "volume_step_s": None if step is None else step[0],
+        "volume_step_from": None if step is None else step[1],
+        "volumes": [
+            {
+                "name": stack.series.name,
+                "key": dict(stack.series.key),
+                "planes": _planes(volume),
+                "slices": _slices(stack, volume),
+            }
+            for stack, volume in volumes
+        ],
+    }
+
+
 def planes_table(volume: VolumePlan) -> str:
-    """What each plane is made of, as CSV. ``kind`` is what ``plane_origin`` was called in schema 1."""
+    """What each plane is made of, as CSV. ``kind`` is what ``plane_origin`` was called in schema 1.
+
+    Of several volumes in a file it is the table of the first; the others have planes at the same places, and the
+    sidecar says what those are made of.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("plane", "position_mm", "kind", "lower_slice", "upper_slice", "upper_weight", "plane_origin"))
@@ -67,6 +96,11 @@ def planes_table(volume: VolumePlan) -> str:
         name = PLANE_ORIGINS[origin]
         table.writerow((k, f"{position:.9g}", name, *made_of, name))
     return text.getvalue()
+
+
+def _planes(volume: VolumePlan) -> dict[str, Any]:
+    """Ranges of planes of each origin."""
+    return {name: runs(volume.sources.plane_origin == origin) for origin, name in PLANE_ORIGINS.items()}
 
 
 def _directions(affine: Floats) -> list[list[float]]:

@@ -9,8 +9,8 @@ import numpy as np
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.regrid.plan import Series, ZGrid, gap_limits, planes_over
-from gpustitch.slices.fit.classes import GAP_FACTOR
 from gpustitch.slices.fit.geometry import volume_affine
+from gpustitch.slices.fit.grid import GAP_FACTOR
 from gpustitch.slices.model import SliceStack, SpacingClass, SpacingFit, Stretch
 
 # An interval just as wide as a gap may be is none, whatever the last bits of positions are.

@@ -36,6 +36,8 @@ class VolumePlan:
         Size on the disk before compression.
     file_bytes
         Size of a file of chunks; None for the format's default.
+    samples
+        Values of a voxel along x: 3 for colors.
     """
 
     path: Path
@@ -46,10 +48,11 @@ class VolumePlan:
     blocks: Blocks
     output_bytes: int
     file_bytes: int | None
+    samples: int = 1
 
     @property
     def shape(self) -> ZYX:
-        """Shape (z, y, x)."""
+        """Shape (z, y, x); the last of colors counts each of the three."""
         return self.blocks.making.shape
 
     @property

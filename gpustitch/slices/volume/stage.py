@@ -7,7 +7,7 @@ Where slices are missing there is background.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,13 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, check_free_space, check_output, record_of
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside
-from gpustitch.io.write.format import OutputFormat
-from gpustitch.io.write.formats import format_for, volume_suffix
+from gpustitch.io.write.format import VolumeOutput
+from gpustitch.io.write.formats import titles, volume_suffix
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Spacing
-from gpustitch.model.options import documented, nested, option
 from gpustitch.ops.pyramid import downsample, signed_too
-from gpustitch.regrid import options as volume_options
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
 from gpustitch.regrid.plane_shift import plane_shifts
 from gpustitch.regrid.stage import RENDERED_TYPES, Making, cut_blocks, write_blocks
@@ -38,97 +36,31 @@ from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
-from gpustitch.slices.dicom.pixels import DicomPlanes
+from gpustitch.slices.dicom.times import volume_step_s
 from gpustitch.slices.images.pixels import ImageSlices
 from gpustitch.slices.model import SliceStack
-from gpustitch.slices.verdict.stage import JudgeOptions, judge
+from gpustitch.slices.verdict.pixels import SlicePlanes, alike_planes
+from gpustitch.slices.verdict.stage import judge
+from gpustitch.slices.volume.background import background_of, background_warnings
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
-from gpustitch.slices.volume.file import planes_table, sidecar
+from gpustitch.slices.volume.file import planes_table, several_volumes, sidecar
+from gpustitch.slices.volume.in_time import IN_TIME, OneOfSeveral, check_one_grid, volumes_of_one_series
+from gpustitch.slices.volume.options import ResampleOptions
 from gpustitch.slices.volume.plane_grid import PlaneGrid, grid_affine, plane_grid, stretch_grid
 from gpustitch.slices.volume.planned import VolumePlan
+
+__all__ = ["ResampleOptions", "ResamplePlan", "plan", "run"]
 
 # More planes than any scanner makes: memory for the table of planes would not be bounded.
 _MOST_PLANES = 1_000_000
 
 
-@documented
-@dataclass(frozen=True)
-class ResampleOptions:
-    """What is resampled, and how.
-
-    ``inputs`` is a path or several. A program may give the series judged already as ``stack``, and its slices in the
-    order of ``stack.order`` as ``planes``; then nothing is read at ``inputs``.
-    """
-
-    inputs: Path | tuple[Path, ...] = option(
-        is_argument=True,
-        metavar="PATH",
-        help="A folder, file or glob of DICOM or image slices, or a TIFF of pages.",
-    )
-    output: Path = volume_options.output()
-    spacing_mm: float | None = option(
-        None,
-        flag="--spacing",
-        unit="mm",
-        help="Distance of the planes, mm.",
-        shown="that of the slices; the finest, if it varies",
-    )
-    series: str | None = option(
-        None,
-        metavar="N|UID",
-        help="Which of several series: number in the list, or beginning or end of the SeriesInstanceUID.",
-        shown="the only one",
-    )
-    fill_gaps: bool = option(
-        False, help="Interpolate where slices are missing too; else there is background: nothing is made up."
-    )
-    stretches: bool = option(
-        False,
-        flag="--stretches --runs",
-        help="Write each stretch of equally spaced slices as a volume of its own too: OUT_run1 and so on.",
-    )
-    unshear: bool = option(
-        False,
-        flag="--unshear/--keep-shear",
-        help="Stacks of a tilted gantry: move the planes over each other, in a wider volume; or keep them as they are, "
-        "the affine sheared (NIfTI and the sidecar hold it).",
-    )
-    nearest: bool = option(False, help="Take the nearer slice, unchanged; else two are interpolated.")
-    background: float = option(0.0, help="Value where there is nothing; for CT in HU perhaps -1024.")
-    pixel_spacing_mm: tuple[float, float] | None = option(
-        None, flag="--pixel-spacing", text="positive xy", help="Size of a pixel, mm.", shown="what the files state"
-    )
-    judge: JudgeOptions = nested(JudgeOptions, without=("keep_going",))
-    format: str | None = volume_options.volume_format()
-    levels: int | None = volume_options.levels()
-    chunk_shape: ZYX | None = volume_options.chunk_shape()
-    shard_bytes: int | None = shared.shard_bytes()
-    codec: str | None = shared.codec()
-    write_empty: bool = shared.write_empty()
-    compression: int | None = volume_options.compression()
-    memory_bytes: int = shared.memory(1 << 30, "Most memory for slices, such as 4G.")
-    n_workers: int | None = shared.n_workers()
-    n_writers: int = shared.n_writers()
-    overwrite: bool = shared.overwrite()
-    device: str | Device = shared.device()
-    device_memory_bytes: int | None = shared.device_memory()
-    stack: SliceStack | None = None
-    planes: Planes | None = None
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The inputs, one or several."""
-        return (Path(self.inputs),) if isinstance(self.inputs, str | Path) else tuple(map(Path, self.inputs))
-
-    @property
-    def output_format(self) -> OutputFormat:
-        """Format asked for, or that of the output's name; ParameterError if there is none."""
-        return format_for(self.output, self.format)
-
-
 @dataclass(frozen=True)
 class ResamplePlan:
-    """Checked work: ``volumes`` are the whole one, then those of the stretches."""
+    """Checked work: ``volumes`` are the whole one, then those of the stretches.
+
+    ``later`` are those that follow in the file; ``step`` is seconds from one to the next, and the tag that says so.
+    """
 
     options: ResampleOptions
     stack: SliceStack
@@ -137,6 +69,13 @@ class ResamplePlan:
     n_workers: int
     volumes: tuple[VolumePlan, ...] = ()
     inputs: Inputs = Inputs()
+    later: tuple[ResamplePlan, ...] = ()
+    step: tuple[float, str] | None = None
+
+    @property
+    def n_volumes(self) -> int:
+        """Volumes in the file."""
+        return 1 + len(self.later)
 
     @property
     def summary(self) -> str:
@@ -145,22 +84,27 @@ class ResamplePlan:
         for volume in self.volumes:
             z_um, y_um, x_um = volume.spacing.zyx_um
             n, rows, columns = volume.shape
+            columns //= volume.samples
             lines.append(
                 f"{volume.path}: {n} planes of {columns} x {rows}, voxels of {x_um / 1000:.6g} x {y_um / 1000:.6g} x "
                 f"{z_um / 1000:.6g} mm, at most {size_text(volume.output_bytes)} on disk and about "
                 f"{size_text(volume.blocks.memory_bytes)} of memory"
             )
+        if self.later:
+            step = "an unknown time" if self.step is None else f"{self.step[0]:.6g} s ({self.step[1]})"
+            lines.append(f"{self.n_volumes} volumes like it in one file, {step} apart")
         return "\n".join(lines)
 
     def lines(self) -> Iterator[str]:
         """What the run will take, in lines for people."""
         options, dtype, (n, rows, columns) = self.options, self.planes.dtype, self.planes.shape
         stored = [
-            Stored(of.path, options.output_format, options, of.shape, dtype, of.spacing, of.file_bytes)
+            Stored(of.path, options.output_format, options, _all_planes(self, of), dtype, of.spacing, of.file_bytes)
             for of in self.volumes
         ]
+        n += sum(job.planes.shape[0] for job in self.later)
         reads, n_bytes = f"{n:,} slices of {rows} x {columns} {dtype}", n * rows * columns * dtype.itemsize
-        disk_bytes = sum(of.output_bytes for of in self.volumes)
+        disk_bytes = sum(of.output_bytes for of in self.volumes) * self.n_volumes
         most = max(of.blocks.memory_bytes for of in self.volumes)
         return foretold.lines(reads, n_bytes, stored, disk_bytes, most, options.memory_bytes)
 
@@ -187,22 +131,66 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     device = choose_device(options.device, options.device_memory_bytes)
     paths = () if options.stack and options.planes else options.paths
     inputs = Inputs.of(paths, apart=[options.output])
-    stack = options.stack or chosen_stack(judge(options.paths, options.judge, progress), options.series)
-    stack = check_usable(stack, options.pixel_spacing_mm)
-    planes = options.planes or slice_planes(stack)
-    _check_pixels(options, planes)
-    job = ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs)
-    job = dataclasses.replace(job, volumes=tuple(_volume(job, path, along) for path, along in _grids(options, stack)))
+    stacks = [check_usable(stack, options.pixel_spacing_mm, options.spacing_mm) for stack in _chosen(options, progress)]
+    opened = [options.planes] if options.planes else alike_planes(stacks)
+    jobs = [
+        _planned(ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs))
+        for stack, planes in zip(stacks, opened, strict=True)
+    ]
+    job = _in_one_file(jobs)
+    options, stack = job.options, job.stack
     for volume in job.volumes:
         check_output(volume.path, overwrite=options.overwrite)
         check_file_output(volume.table, overwrite=options.overwrite)
         for path in (volume.path, volume.table):
-            check_apart(path, (header.path for header in stack.series.headers))
-    check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes))
+            for stack in stacks:
+                check_apart(path, (header.path for header in stack.series.headers))
+    check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes) * job.n_volumes)
     if len(job.volumes) > 1:  # some are whole before the last begins
         made = [path for volume in job.volumes for path in (volume.path, record_of(volume.path), volume.table)]
         job = dataclasses.replace(job, inputs=Inputs.of(paths, apart=made))
     return job
+
+
+def _chosen(options: ResampleOptions, progress: Progress) -> list[SliceStack]:
+    """The series to resample; several if it was split into volumes that the output holds in one file."""
+    if options.stack is not None:
+        return [options.stack]
+    found = judge(options.paths, options.judge, progress)
+    if options.series is None and "n_volumes" in options.output_format.takes:
+        volumes = volumes_of_one_series(found, options.judge.split_by)
+        if volumes:
+            return volumes
+    return [chosen_stack(found, options.series)]
+
+
+def _planned(job: ResamplePlan) -> ResamplePlan:
+    """The job with its volumes; its options name the background."""
+    options = dataclasses.replace(job.options, background=background_of(job.planes, job.options.background))
+    _check_pixels(options, job.planes)
+    job = dataclasses.replace(job, options=options)
+    volumes = tuple(_volume(job, path, along) for path, along in _grids(options, job.stack))
+    return dataclasses.replace(job, volumes=volumes)
+
+
+def _in_one_file(jobs: Sequence[ResamplePlan]) -> ResamplePlan:
+    """The first of the jobs with the others that follow in its file."""
+    first = jobs[0]
+    if len(jobs) == 1:
+        return first
+    if first.options.stretches:
+        raise ParameterError(f"`stretches`: {len(jobs)} volumes would go into one file; choose one with `series`")
+    check_one_grid([job.volumes[0] for job in jobs], [job.stack.series.name for job in jobs])
+    step = None
+    if set(first.options.judge.split_by) <= IN_TIME:
+        step = volume_step_s([job.stack.series.headers[job.stack.order[0]] for job in jobs])
+    return dataclasses.replace(first, later=tuple(jobs[1:]), step=step)
+
+
+def _all_planes(job: ResamplePlan, volume: VolumePlan) -> ZYX:
+    """Shape of all volumes of the file, one after another along z."""
+    planes, rows, columns = volume.shape
+    return planes * job.n_volumes, rows, columns
 
 
 def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
@@ -220,9 +208,11 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
         progress.warn(message)
     for volume in plan.volumes:
         record = sidecar(_parameters(plan), plan.stack, volume)
+        if plan.later:
+            record |= several_volumes([(job.stack, job.volumes[0]) for job in (plan, *plan.later)], plan.step)
         with open_output(
             volume.path,
-            volume.shape,
+            _all_planes(plan, volume),
             plan.planes.dtype,
             volume.spacing,
             downsample=signed_too(hosted(downsample, plan.device)),
@@ -237,26 +227,52 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             overwrite=options.overwrite,
             n_writers=options.n_writers,
             write_empty=options.write_empty,
+            samples=volume.samples,
+            n_volumes=plan.n_volumes,
+            volume_step_s=None if plan.step is None else plan.step[0],
         ) as output:
-            write_blocks(volume.blocks, output, in_order=options.output_format.in_order, progress=progress)
+            _write(plan, volume, output, progress)
             record |= plan.inputs.tell(progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
             partial.write_text(planes_table(volume), encoding="utf-8", newline="")
     return tuple(volume.path for volume in plan.volumes)
 
 
+def _write(plan: ResamplePlan, volume: VolumePlan, output: VolumeOutput, progress: Progress) -> None:
+    """The voxels of a volume, or of all volumes of its file."""
+    in_order = plan.options.output_format.in_order
+    if not plan.later:
+        write_blocks(volume.blocks, output, in_order=in_order, progress=progress)
+        return
+    for number, job in enumerate((plan, *plan.later)):
+        one = OneOfSeveral(output, volume.shape, number * volume.shape[0])
+        write_blocks(job.volumes[0].blocks, one, in_order=in_order, progress=progress)
+
+
 def _check_pixels(options: ResampleOptions, planes: Planes) -> None:
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"slices of {', '.join(RENDERED_TYPES)} are resampled; {planes.name} holds {planes.dtype}")
+    background = float(options.background or 0)
     if planes.dtype.kind != "f":
         limits = np.iinfo(planes.dtype)
-        if not (limits.min <= options.background <= limits.max and float(options.background).is_integer()):
+        if not (limits.min <= background <= limits.max and background.is_integer()):
             raise ParameterError(
-                f"`background` is {options.background:g}, but for slices of {planes.dtype} it must be a whole number "
+                f"`background` is {background:g}, but for slices of {planes.dtype} it must be a whole number "
                 f"from {limits.min} to {limits.max}"
             )
+    if _samples(planes) > 1 and "samples" not in options.output_format.takes:
+        raise ParameterError(
+            f"{planes.name} has colors, which {options.output_format.title} volumes do not hold; {titles('samples')} do"
+        )
+    if _samples(planes) > 1 and options.unshear:
+        raise ParameterError(f"{planes.name} has colors, which are not moved sideways; leave out `unshear`")
     if options.spacing_mm is not None and not 0 < options.spacing_mm < np.inf:
         raise ParameterError(f"`spacing_mm` is {options.spacing_mm:g}, but it must be a positive number of mm")
+
+
+def _samples(planes: Planes) -> int:
+    """Values of a pixel along a row."""
+    return planes.samples if isinstance(planes, SlicePlanes) else 1
 
 
 def _grids(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, PlaneGrid]]:
@@ -299,7 +315,14 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         along.series, along.grid, limits=along.limits, fill_gaps=options.fill_gaps, nearest=options.nearest
     )
     making = Making(
-        planes, along.series.order, sources, along.grid, options.nearest, shifts, options.background, job.device
+        planes,
+        along.series.order,
+        sources,
+        along.grid,
+        options.nearest,
+        shifts,
+        float(options.background or 0),
+        job.device,
     )
     block, output_bytes = format.block(making.shape, *stored)
     blocks = cut_blocks(making, block, options.memory_bytes, job.n_workers)
@@ -316,7 +339,7 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         blocks.cut.front_px,
         min(options.memory_bytes, MOST_UNFINISHED_BYTES),
     )
-    return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes, file_bytes)
+    return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes, file_bytes, _samples(planes))
 
 
 def _numbered(path: Path, number: int) -> Path:
@@ -327,13 +350,19 @@ def _numbered(path: Path, number: int) -> Path:
 
 def _warnings(plan: ResamplePlan) -> Iterator[str]:
     stack, options, whole = plan.stack, plan.options, plan.volumes[0]
-    for note in stack.notes:
-        yield f"{note.code}: {note.text}"
-    n, gaps, filled = whole.shape[0], whole.count(GAP), whole.count(FILLED)
+    every = (plan, *plan.later)
+    yield from dict.fromkeys(f"{note.code}: {note.text}" for job in every for note in job.stack.notes)
+    n = whole.shape[0] * plan.n_volumes
+    gaps, filled = (sum(job.volumes[0].count(origin) for job in every) for origin in (GAP, FILLED))
     if gaps:
         yield f"{gaps} of {n} planes are background: slices are missing there (`fill_gaps` interpolates)"
+    if gaps or whole.count(OUTSIDE) or whole.blocks.making.shifts is not None:
+        yield from background_warnings(stack, whole.blocks.making.background)
     if filled:
         yield f"{filled} of {n} planes are interpolated across gaps: nothing was measured there"
+    stored = plan.planes.stored if isinstance(plan.planes, ImageSlices) else plan.planes.dtype
+    if stored.itemsize > plan.planes.dtype.itemsize:
+        yield f"pixels are {stored}; voxels are {plan.planes.dtype}, to 7 digits"
     if whole.count(OUTSIDE):
         yield "the last plane is background: it lies beyond the last slice"
     loose = sum(part.n_slices == 1 for part in stack.fit.stretches)
@@ -354,16 +383,3 @@ def _parameters(plan: ResamplePlan) -> dict[str, Any]:
     used = shared.settled(plan.options, plan.device, plan.n_workers)
     given = {key: value for key, value in vars(used).items() if key not in ("stack", "planes")}
     return {**given, "inputs": plan.options.paths, "runs": plan.options.stretches}
-
-
-def slice_planes(stack: SliceStack) -> Planes:
-    """The slices in order along the normal.
-
-    Raises
-    ------
-    InputMissingError, DamagedInputError
-        If pixels cannot be read.
-    """
-    if stack.series.source_format == "dicom":
-        return DicomPlanes(stack.series, stack.order)
-    return ImageSlices([stack.series.headers[k] for k in stack.order.tolist()], stack.series.name)

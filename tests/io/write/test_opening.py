@@ -12,8 +12,8 @@ from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import origin_along_axes_um
 from gpustitch.io.write.formats import OUTPUT_FORMATS, defaults_of, format_of, names_of_outputs
-from gpustitch.io.write.ome_zarr import origin_along_axes_um
 from gpustitch.io.write.opening import open_output
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample, signed_too

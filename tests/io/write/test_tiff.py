@@ -14,8 +14,10 @@ import tifffile
 
 from gpustitch.errors import OutputError, OutputExistsError, ParameterError
 from gpustitch.io.write import tiff as tiff_volume
+from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.tiff import TiffVolumeWriter
 from gpustitch.model import Box, Spacing
+from gpustitch.ops.pyramid import downsample
 from tests.paths import ROOT
 
 SPACING = Spacing(3.0, 0.5, 0.25)
@@ -271,3 +273,24 @@ def test_blocks_are_slabs_of_bounded_size(tmp_path):
         boxes = list(writer.blocks())
         assert boxes[0] == Box((0, 0, 0), (2, 4096, 4096)) and len(boxes) == 35
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ome_states_where_planes_are(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    spacing = Spacing(*rng.uniform(100, 3000, 3).tolist())
+    origin = rng.uniform(-300, 300, 3)
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag([spacing.x_um, spacing.y_um, spacing.z_um]) / 1000
+    affine[:3, 3] = origin
+    voxels = rng.integers(0, 255, (4, 6, 5), np.uint8)
+    path = tmp_path / "v.ome.tif"
+    with open_output(path, voxels.shape, "uint8", spacing, downsample=downsample, affine_lps_mm=affine) as output:
+        output.write(Box.of_shape(voxels.shape), voxels)
+    with tifffile.TiffFile(path) as tiff:
+        planes = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Pixels"]["Plane"]
+    assert [plane["TheZ"] for plane in planes] == list(range(4))
+    for k, plane in enumerate(planes):
+        there = [plane[f"Position{axis}"] for axis in "XYZ"]
+        np.testing.assert_allclose(there, 1000 * origin + [0, 0, k * spacing.z_um])
+        assert {plane[f"Position{axis}Unit"] for axis in "XYZ"} == {"µm"}

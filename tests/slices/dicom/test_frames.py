@@ -72,6 +72,32 @@ def test_enhanced_echoes_are_told_apart_when_asked(tmp_path):
     assert not any(note.code is Code.SERIES_SPLIT for one in series for note in one.notes)
 
 
+@pytest.mark.parametrize(
+    ("split", "sequence", "inner"),
+    [
+        ("gradient", "MRDiffusionSequence", ("DiffusionGradientOrientation", [0.6, 0.0, 0.8], [0.6, 0.8, 0.0])),
+        ("cardiac-phase", "CardiacSynchronizationSequence", ("NominalPercentageOfCardiacPhase", 35.0, 75.0)),
+    ],
+)
+def test_what_groups_of_frames_state_is_kept_with_their_slices(tmp_path, split, sequence, inner):
+    name, *values = inner
+
+    def edit(data):
+        for i, group in enumerate(data.PerFrameFunctionalGroupsSequence):
+            item = Dataset()
+            setattr(item, name, values[i % 2])
+            if split == "gradient":
+                outer = Dataset()
+                outer.DiffusionGradientDirectionSequence = [item]
+                item = outer
+            setattr(group, sequence, [item])
+
+    write_enhanced(tmp_path / "a.dcm", [0, 0, 2, 2, 4, 4], edit=edit)
+    (series,), _ = find_dicom_series([tmp_path / "a.dcm"])
+    assert list(series.tags) == [split]
+    assert len(set(series.tags[split])) == 2 and series.tags[split][::2] == (series.tags[split][0],) * 3
+
+
 def test_what_a_frame_states_comes_before_what_all_share(tmp_path):
     def edit(data):
         measures = copy.deepcopy(data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence)

@@ -123,6 +123,14 @@ def test_localizers_are_a_group_of_their_own(tmp_path):
         ("b-value", "DiffusionBValue", [0.0, 1000.0]),
         ("time", "TemporalPositionIdentifier", [1, 2]),
         ("time", "TriggerTime", ["0", "33.5"]),
+        ("kvp", "KVP", ["80", "140"]),
+        ("kernel", "ConvolutionKernel", ["B30f", "B70f"]),
+        ("inversion", "InversionTime", ["200", "900"]),
+        ("flip angle", "FlipAngle", ["3", "17"]),
+        ("contrast", "ContrastBolusAgent", ["none", "yes"]),
+        ("thickness", "SliceThickness", ["1", "5"]),
+        ("acquisition time", "AcquisitionTime", ["101500.5", "101530.25"]),
+        ("cardiac phase", "NominalPercentageOfCardiacPhase", [35.0, 75.0]),
     ],
 )
 def test_series_are_split_by_what_is_asked_for(tmp_path, split, keyword, values):
@@ -146,15 +154,43 @@ def test_series_are_split_by_what_is_asked_for(tmp_path, split, keyword, values)
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
 @pytest.mark.parametrize(
-    ("tag", "values"), [(0x0019100C, ["0", "1000"]), (0x00431039, [["0", "8", "0"], ["1000", "8", "0"]])]
+    ("split", "elements", "values"),
+    [
+        ("b-value", {0x0019100C: "IS"}, ["0", "1000"]),
+        ("b-value", {0x00431039: "IS"}, [["0", "8", "0"], ["1000", "8", "0"]]),
+        ("b-value", {0x20011003: "FL"}, [0.0, 1000.0]),
+        ("gradient", {0x0019100E: "FD"}, [[0.6, 0.8, 0.0], [0.6, 0.0, 0.8]]),
+        # Directions of one x: all three elements count.
+        (
+            "gradient",
+            {0x001910BB: "DS", 0x001910BC: "DS", 0x001910BD: "DS"},
+            [("0.6", "0.8", "0"), ("0.6", "0", "0.8")],
+        ),
+        ("gradient", {0x200510B0: "FL", 0x200510B1: "FL", 0x200510B2: "FL"}, [(0.6, 0.8, 0.0), (0.6, 0.0, 0.8)]),
+    ],
 )
-def test_series_are_split_by_the_b_values_of_makers(tmp_path, tag, values, syntax):
+def test_series_are_split_by_the_diffusion_tags_of_makers(tmp_path, split, elements, values, syntax):
     def edit(data, k):
-        data.add_new(tag, "IS", values[k % 2])
+        value = values[k % 2]
+        for i, (tag, vr) in enumerate(elements.items()):
+            data.add_new(tag, vr, value[i] if isinstance(value, tuple) else value)
 
     write_series(tmp_path, [0, 0, 1, 1], edit=edit, transfer_syntax=syntax)
-    series, _ = find_dicom_series(tmp_path.iterdir(), ["b-value"])
+    series, _ = find_dicom_series(tmp_path.iterdir(), [split])
     assert [[header.number for header in one.headers] for one in series] == [[1, 3], [2, 4]]
+
+
+def test_what_slices_state_that_differs_is_kept_with_them(tmp_path):
+    def edit(data, k):
+        data.FlipAngle, data.KVP = "3", str(80 + k % 2)
+        data.AcquisitionTime = f"1015{k:02d}"
+
+    write_series(tmp_path, [0, 0, 1, 1], edit=edit)
+    ((series,), _) = find_dicom_series(tmp_path.iterdir())
+    assert series.tags == {
+        "kvp": ("80", "81", "80", "81"),
+        "acquisition-time": ("101500", "101501", "101502", "101503"),
+    }
 
 
 def test_unknown_splits_are_refused(tmp_path):

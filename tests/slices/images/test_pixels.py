@@ -68,9 +68,16 @@ def test_grey_images_in_colours(tmp_path, kind):
     for path, plane in zip(paths, planes, strict=True):
         path.write_bytes(encode(np.repeat(plane[..., None], 3, 2)))
     np.testing.assert_array_equal(ImageSlices(headers(paths), "images").read(0, 6), planes)
-    paths[0].write_bytes(encode(np.stack([planes[0], planes[1], planes[2]], 2)))
-    with pytest.raises((DamagedInputError, ParameterError), match=r"0\."):
-        ImageSlices(headers(paths), "images")
+    colors = np.stack([planes[0], planes[1], planes[2]], 2)
+    grey = ImageSlices(headers(paths), "images")
+    paths[3].write_bytes(encode(colors))
+    with pytest.raises(DamagedInputError, match=r"3\..* has colors"):
+        grey.read(0, 6)
+    found = ImageSlices(headers(paths), "images")
+    assert (found.samples, found.shape) == (3, (6, planes.shape[1], 3 * planes.shape[2]))
+    read = found.read(0, 6).reshape(*planes.shape, 3)
+    np.testing.assert_array_equal(read[3], colors)
+    np.testing.assert_array_equal(read[[0, 5]], np.repeat(planes[[0, 5], ..., None], 3, 3))
 
 
 def test_bad_files(tmp_path):

@@ -7,11 +7,14 @@ import pytest
 import tifffile
 from PIL import Image
 
+from gpustitch.errors import DamagedInputError
 from gpustitch.slices.found import slice_files
 from gpustitch.slices.images.series import find_image_series
 from gpustitch.slices.logs.matching import logs_for, series_with_log, with_logs
 from gpustitch.slices.logs.scanners import read_scanner_log
 from gpustitch.slices.model import Code, SliceHeader, SliceSeries
+from gpustitch.slices.verdict.judge import judge_series
+from gpustitch.slices.verdict.stage import judge
 
 N, ROWS, COLUMNS = 12, 6, 8
 
@@ -274,3 +277,19 @@ def test_dicom_and_series_without_slices_are_left_as_they_are(tmp_path):
     header = SliceHeader(tmp_path / "1.dcm", 0, (ROWS, COLUMNS))
     series = [SliceSeries("CT", "dicom", (header,) * N), SliceSeries("gone", "image", ())]
     assert with_logs(series) == series
+
+
+@pytest.mark.parametrize("um", [0.8, 7.0, 12.34, 35.0, 101.5])
+def test_a_log_without_a_step_is_quoted_where_the_distance_is_asked_for(tmp_path, um):
+    path = skyscan(bmps(tmp_path / "a") / "a_rec.log", um=um)
+    path.write_text(path.read_text().replace("Section to Section Step=1\n", ""))
+    stack = judge_series(one(tmp_path / "a"))
+    assert not stack.is_usable and stack.spacing_mm[0] is None
+    assert f"pixels of {um / 1e3:g} mm" in stack.advice and "`slice_spacing_mm`" in stack.advice
+
+
+def test_a_log_alone_says_what_it_does_not_state(tmp_path):
+    path = skyscan(tmp_path / "a_rec.log")
+    path.write_text(path.read_text().replace("Section to Section Step=1\n", ""))
+    with pytest.raises(DamagedInputError, match="but not how far apart slices are"):
+        judge([path])

@@ -115,7 +115,7 @@ def test_different_slices_at_one_place_make_the_series_unusable():
     series = with_copies(series_of(2.5 * np.arange(9)), [(3, "other.dcm")], number=99)
     stack = judge_series(series, pixels=lambda a, b: False)
     assert not stack.is_usable and "other.dcm and f00003.dcm" in text(stack, "SLICES_CONFLICT")
-    assert "`split_by`" in stack.advice
+    assert "No tag" in stack.advice and "`keep` first or last" in stack.advice
     assert "not compared" in text(judge_series(series), "SLICES_CONFLICT")
     same = judge_series(series, pixels=lambda a, b: True)
     assert same.is_usable and codes(same) == {"SAME_SLICE"} and same.order.tolist() == list(range(9))
@@ -166,7 +166,9 @@ def test_coarse_positions_of_equal_number_need_the_tag():
     true = 0.5 * np.arange(24) - 0.3
     coarse = series_of(true, decimals=0)
     tagged = series_of(true, decimals=0, spacing_between_mm=0.5)
-    assert "MULTI_VOLUME" in codes(judge_series(coarse, pixels=lambda a, b: False))
+    several = judge_series(coarse, pixels=lambda a, b: False)
+    assert "MULTI_VOLUME" in codes(several) and several.spacing_mm[0] == pytest.approx(1.0)
+    assert "one volume of 0.5" in text(several, "POSITIONS_ROUNDED")
     stack = judge_series(tagged, pixels=lambda a, b: False)
     assert (stack.fit.spacing_class, len(stack.order)) == ("UNIFORM", 24)
     assert stack.spacing_mm[0] == pytest.approx(0.5, abs=stack.uncertainty_mm[0])

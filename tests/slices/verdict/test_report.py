@@ -158,3 +158,17 @@ def test_changes_have_two_digits(part, text):
 def test_stored_pixels_do_not_matter():
     series = series_of(np.arange(4.0), pixels=StoredPixels("", "<u2", 0, 16, 15, False))
     assert not judge_series(series).notes
+
+
+def test_ways_to_part_a_series_are_told():
+    along = np.concatenate([3.0 * np.arange(9), 0.5 + 3.0 * np.arange(9)])
+    told = verdict_dict(judge_series(series_of(along)))
+    volumes = [
+        {"spacing_class": "UNIFORM", "spacing_mm": 3.0, "n_slices": 9, "start_mm": start, "stop_mm": start + 24}
+        for start in (30.0, 30.5)
+    ]
+    assert told["partings"][0]["split_by"] == ["volume"]
+    assert [
+        volume | {"spacing_mm": round(volume["spacing_mm"], 6)} for volume in told["partings"][0]["volumes"]
+    ] == volumes
+    assert verdict_dict(judge_series(series_of(along[:9])))["partings"] == []
