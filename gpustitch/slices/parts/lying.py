@@ -74,7 +74,7 @@ class Lying:
             return None
         t = self.along_mm[members]
         numbers = None if self.numbers is None else self.numbers[members]
-        key = t.tobytes()
+        key = t.tobytes() + (b"" if numbers is None else (numbers - numbers[0]).tobytes())
         # Volumes in time lie alike: hundreds of them are fitted once.
         if key not in self._fits:
             self._fits[key] = self._fit(t, numbers)
