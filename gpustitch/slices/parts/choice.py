@@ -202,8 +202,8 @@ def _parts(lying: Lying, labels: Integers) -> tuple[Part, ...] | None:
 
 
 def _are_volumes(lying: Lying, parts: Sequence[Part], whole: SpacingFit) -> bool:
-    # As many slices in each: volumes of one place, however they lie.
-    if lying.is_doubled and len({len(part.members) for part in parts}) == 1:
+    # A slice of each part at each place: volumes, however they lie.
+    if lying.is_doubled and all(len(part.members) == lying.place[-1] + 1 for part in parts):
         return True
     if any(part.fit.spacing_class not in _EVEN for part in parts):
         return False

@@ -76,7 +76,8 @@ class Lying:
         if len(members) < 2:
             return None
         t = self.along_mm[members]
-        key = t.tobytes()
+        numbers = None if self.numbers is None else self.numbers[members]
+        key = t.tobytes() + (b"" if numbers is None else (numbers - numbers[0]).tobytes())
         # Volumes in time lie alike: hundreds of them are fitted once.
         if key not in self._fits:
             self._fits[key] = self._fit(t, members)

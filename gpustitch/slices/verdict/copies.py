@@ -14,7 +14,7 @@ from gpustitch.slices.fit.geometry import same_places
 from gpustitch.slices.model import Code, Note, SliceHeader, SliceSeries, SpacingFit
 from gpustitch.slices.verdict.places import Places, instance_numbers
 from gpustitch.slices.verdict.text import listed, plural, slice_name
-from gpustitch.slices.verdict.words import ANY_SPLIT, fitted
+from gpustitch.slices.verdict.words import ANY_SPLIT
 
 PixelsEqual = Callable[[SliceHeader, SliceHeader], bool]
 
@@ -189,7 +189,8 @@ def _one_volume(
         )
     notes = [Note(Code.MULTI_VOLUME, text)]
     if told is not None and told.fit is not None:
-        text = f"or places are too coarse, and it is one volume of {fitted(told.fit)} by InstanceNumber"
+        spacing = f"{told.fit.spacing_mm:.3g} ± {told.fit.uncertainty_mm:.2g} mm"
+        text = f"or places are too coarse, and it is one volume of {spacing} by InstanceNumber"
         notes.append(Note(Code.POSITIONS_ROUNDED, text))
     return Single(np.array([group[which] for group in groups], np.int64), tuple(notes))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -220,7 +221,9 @@ def _split_text(parting: Parting) -> str:
 
 
 def _sizes(parting: Parting) -> str:
-    return listed([f"{plural(len(part.members), 'slice')} at {fitted(part.fit)}" for part in parting.parts])
+    """Slices and spacing of the volumes, those alike together."""
+    parts = Counter(f"{plural(len(part.members), 'slice')} at {part.fit.spacing_mm:.4g} mm" for part in parting.parts)
+    return listed([f"{n} x {text}" if n > 1 else text for text, n in parts.items()])
 
 
 def _extents(parting: Parting) -> str:

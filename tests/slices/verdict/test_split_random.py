@@ -26,7 +26,7 @@ def check(drawn):
 
 
 @pytest.mark.parametrize("kind", SEVERAL)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 def test_volumes_in_one_series_are_told_apart(kind, seed):
     drawn = drawn_parts(seed, kind)
     stack = check(drawn)
@@ -38,7 +38,7 @@ def test_volumes_in_one_series_are_told_apart(kind, seed):
 
 
 @pytest.mark.parametrize("kind", ["shifted", "moved", "passes", "doubled"])
-@pytest.mark.parametrize("seed", range(40, 46))
+@pytest.mark.parametrize("seed", range(40, 45))
 def test_what_no_tag_tells_is_split_as_advised(kind, seed):
     drawn = drawn_parts(seed, kind)
     untagged = dataclasses.replace(drawn.series, tags={})
@@ -54,7 +54,7 @@ def test_what_no_tag_tells_is_split_as_advised(kind, seed):
 
 
 @pytest.mark.parametrize("kind", SINGLE)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_single_volume_is_not_taken_for_several(kind, seed):
     series = drawn_single(seed, kind)
     alone = judge_series(dataclasses.replace(series, tags={}), pixels=different)
