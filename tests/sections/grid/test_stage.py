@@ -169,8 +169,8 @@ def test_windows_without_a_used_pixel_have_the_global_positions(tmp_path, deform
 
 
 def test_memory_is_stated_and_bounds_the_blocks(tmp_path, flat):
-    wide = z_grid.plan(request(tmp_path, flat.planes, memory_bytes=1 << 30))
-    tight = z_grid.plan(request(tmp_path, flat.planes, memory_bytes=wide.peak_bytes - 1))
+    wide = z_grid.plan(request(tmp_path, flat.planes, grid=(2, 3), memory_bytes=1 << 30))
+    tight = z_grid.plan(request(tmp_path, flat.planes, grid=(2, 3), memory_bytes=wide.peak_bytes - 1))
     assert tight.peak_bytes < wide.peak_bytes <= 1 << 30
     np.testing.assert_allclose(z_grid.run(tight).local.positions, z_grid.run(wide).local.positions, atol=1e-3)
     with pytest.raises(ParameterError, match="`memory_bytes`"):
