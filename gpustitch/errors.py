@@ -30,6 +30,10 @@ class GpustitchError(Exception):
         self.parameter = parameter or (named[1] if named else None)
 
 
+class GpustitchWarning(UserWarning):
+    """Something is missing from a result, or may be wrong in it."""
+
+
 class ParameterError(GpustitchError, ValueError):
     """A parameter is out of range or contradicts another."""
 

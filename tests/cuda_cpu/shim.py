@@ -72,6 +72,9 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
         if not all(isinstance(part, ndarray) for part in obj):
             ndarray.__array__(None)
         obj = unwrap(obj)
+    elif hasattr(obj, "__cuda_array_interface__"):
+        # Of another library; here addresses of the device are those of the host.
+        obj = np.asarray(types.SimpleNamespace(__array_interface__=obj.__cuda_array_interface__))
     with np.errstate(all="ignore"):
         host = np.array(obj, dtype, order=order, ndmin=ndmin)
     return wrap(host.astype(host.dtype.newbyteorder("="), copy=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from gpustitch.io.provenance import provenance, write_json
 from gpustitch.model import Frames
 from gpustitch.model.arrays import Floats32, HostArray
 from gpustitch.model.options import check_ranges
+from gpustitch.oblique.flat.chosen import choose_frames
 from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, counts_of, fit_flat, usable
 from gpustitch.oblique.flat.histogram import check_bins
 from gpustitch.oblique.flat.judge import Halves, Judge, Judged, best
@@ -35,8 +36,6 @@ from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
 
-# The seed of spimstitch, so that both take the same frames.
-_FRAME_SEED = 1234
 _COMPRESSION = 3
 # Frames of the first look.
 _LOOKED_AT = 24
@@ -121,14 +120,8 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     OutputExistsError, OutputError
         If an output exists or cannot be written.
     """
-    check_ranges(options)
     if not options.paths:
         raise ParameterError("`paths` is empty; give at least one file of raw frames, such as a DCIMG file")
-    fit_options = options.fit_options()
-    if options.auto and options.model != FlatOptions.model:
-        raise ParameterError(f"`auto` chooses the model, but `model` is {options.model}; leave out one of them")
-    for model in _models(options, is_covered=True):
-        replace(fit_options, model=model)  # checks min_samples
     _check_outputs(options)
     skips = shared.checked_on_error(options.on_error)
     inputs = Inputs.of(options.paths, apart=[options.output], below=False)
@@ -136,7 +129,23 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
         open_frames(path, allow_missing=options.allow_missing, skip_damaged=skips, choice=options.choice)
         for path in options.paths
     )
-    sources = tuple(Readable(frames, skips=skips) for frames in opened)
+    return replace(plan_of(tuple(Readable(frames, skips=skips) for frames in opened), options), inputs=inputs)
+
+
+def plan_of(sources: tuple[Readable, ...], options: IlluminationOptions) -> IlluminationPlan:
+    """The job for frames that are open; ``options.paths`` say what each of the sources is called.
+
+    Raises
+    ------
+    ParameterError, MosaicError
+        As :func:`plan`.
+    """
+    check_ranges(options)
+    fit_options = options.fit_options()
+    if options.auto and options.model != FlatOptions.model:
+        raise ParameterError(f"`auto` chooses the model, but `model` is {options.model}; leave out one of them")
+    for model in _models(options, is_covered=True):
+        replace(fit_options, model=model)  # checks min_samples
     _check_alike(options.paths, sources)
     width = fit_options.values_per_bin
     if options.auto and options.values_per_bin is None:  # the frames will tell it
@@ -146,7 +155,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     n_workers = checked_workers(options.n_workers)
     n_workers, band_rows = _cut(sources[0], sum(map(len, numbers)), n_workers, options.memory_bytes)
     device = choose_device(options.device, options.device_memory_bytes)
-    return IlluminationPlan(options, sources, Chosen(sources, numbers, band_rows, n_workers, device), inputs)
+    return IlluminationPlan(options, sources, Chosen(sources, numbers, band_rows, n_workers, device))
 
 
 def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:
@@ -307,34 +316,6 @@ def _halves(found: Found, options: IlluminationOptions) -> Halves:
     rows, columns = (np.flatnonzero(is_there.any(axis=axis)) for axis in (1, 0))
     first, second = (_oriented(half, options) for half in found.halves)
     return Halves((first, second), rows, columns)
-
-
-def choose_frames(
-    lengths: Sequence[int], n_frames: int | None, absent: Sequence[Collection[int]] | None = None
-) -> tuple[npt.NDArray[np.int64], ...]:
-    """Which frames of each source to take: ``n_frames`` at random of all together, always the same; None for all.
-
-    ``absent`` names for each source the frames that are not there; they count for nothing.
-
-    Raises
-    ------
-    ParameterError
-        If there are fewer than ``n_frames`` frames or none, or ``n_frames`` is less than one.
-    """
-    there = [
-        np.delete(np.arange(n), sorted(gone)) for n, gone in zip(lengths, absent or [()] * len(lengths), strict=True)
-    ]
-    ends = np.cumsum([len(numbers) for numbers in there])
-    total = int(ends[-1]) if len(ends) else 0
-    if total < 1:
-        raise ParameterError("the inputs hold no frames")
-    taken = np.arange(total)
-    if n_frames is not None:
-        if not 1 <= n_frames <= total:
-            raise ParameterError(f"`n_frames` is {n_frames}, but the inputs hold {total} frames; give 1 to {total}")
-        taken = np.sort(np.random.RandomState(_FRAME_SEED).choice(total, n_frames, replace=False))
-    parts = np.split(taken, np.searchsorted(taken, ends[:-1]))
-    return tuple(numbers[part - end] for part, end, numbers in zip(parts, ends, there, strict=True))
 
 
 def _oriented(found: Percentiles, options: IlluminationOptions) -> Percentiles:

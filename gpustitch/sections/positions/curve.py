@@ -17,6 +17,8 @@ FINE = 64
 # Weight of the mean squared third difference of the spline's coefficients against the mean squared residual: it settles
 # coefficients that no pair tells.
 STIFFNESS = 1e-4
+# A curve falls, if by nothing that counts: the sign of its slope says on which side a section lies.
+_LEAST_SLOPE = 1e-12
 # Degree of the spline; knots, in sections: the least distance of two, and their distance as a part of where they lie.
 _DEGREE, _LEAST_STEP, _STEP = 3, 0.5, 1 / 8
 
@@ -91,7 +93,7 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
     factors[-2] -= factors[-1]
     spline = BSpline(knots, np.cumsum(factors[-2::-1])[::-1], _DEGREE)
     fine = np.arange(int(longest * FINE) + 1) / FINE
-    return Curve(spline(fine), np.minimum(spline(fine, 1), 0))
+    return Curve(spline(fine), np.minimum(spline(fine, 1), -_LEAST_SLOPE))
 
 
 def _knots(longest: float) -> Floats:

@@ -19,8 +19,9 @@ from gpustitch.sections.positions.quality import first_quality, number_of_partne
 BLOCK = 8
 # The same, and the variance beyond the process, where similarities do not follow the process closely.
 CAREFUL_BLOCK, CAREFUL_NUGGET = 4, 0.1
-# Updates before that Anderson's acceleration looks at, and how many times as far as the last one it may go.
-DEPTH, FARTHEST = 3, 20.0
+# Updates before that Anderson's acceleration looks at, and how many times as far as the last one it may go. Directions
+# in which they differ less than this part do not count: it would make the rounding of similarities visible.
+DEPTH, FARTHEST, RCOND = 3, 20.0, 0.03
 # Updates whose moves are held against those of as many before, and the part that they must be below.
 WATCHED, SETTLING = 15, 0.7
 # A value that turns back again and again moves less far, but at least this part of its way.
@@ -201,7 +202,7 @@ def _accelerated(history: list[tuple[Floats, Floats]], here: Floats, there: Floa
         return there
     places, changes = (np.diff(np.stack(values), axis=0) for values in zip(*history, strict=True))
     change = there - here
-    factors = np.linalg.lstsq(changes.T, change, rcond=1e-6)[0]
+    factors = np.linalg.lstsq(changes.T, change, rcond=RCOND)[0]
     step = change - factors @ (places + changes)
     return here + step if np.abs(step).max() < FARTHEST * np.abs(change).max() else there
 

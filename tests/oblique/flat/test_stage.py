@@ -13,7 +13,7 @@ from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, 
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.oblique.flat import stage as illumination
 from gpustitch.oblique.flat.options import IlluminationOptions
-from gpustitch.oblique.flat.stage import choose_frames, percentile_bins, plan, run
+from gpustitch.oblique.flat.stage import percentile_bins, plan, run
 from gpustitch.running.progress import Silent
 from tests.oblique.deskew.test_sweep import Holed
 from tests.paths import DATA
@@ -82,21 +82,6 @@ def test_frames_are_chosen_over_all_files_as_the_reference_does(options, golden,
     expected = run(plan(replace(options, paths=(one,), output=tmp_path / "e.tiff")))
     np.testing.assert_array_equal(some.percentile_image, expected.percentile_image)
     assert some.n_frames == 40
-
-
-def test_choose_frames_counts_from_the_start_of_each_file():
-    parts = choose_frames([3, 0, 4], None)
-    assert [part.tolist() for part in parts] == [[0, 1, 2], [], [0, 1, 2, 3]]
-    parts = choose_frames([30, 7, 63], 20)
-    joined = np.concatenate([part + start for part, start in zip(parts, (0, 30, 37), strict=True)])
-    np.testing.assert_array_equal(joined, np.sort(np.random.RandomState(1234).choice(100, 20, replace=False)))
-
-
-def test_absent_frames_are_not_chosen():
-    parts = choose_frames([3, 2, 4], None, [{1}, {0, 1}, ()])
-    assert [part.tolist() for part in parts] == [[0, 2], [], [0, 1, 2, 3]]
-    with pytest.raises(ParameterError, match="hold 6 frames"):
-        choose_frames([3, 2, 4], 7, [{1}, {0, 1}, ()])
 
 
 @pytest.mark.parametrize(("background", "lost"), [(150, {3}), (0, {0, 7, 8, 159})])

@@ -1,0 +1,204 @@
+"""Steps on camera frames: flat field, destriping, deskew."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, to_device, to_host
+from gpustitch.array.transfer import taken
+from gpustitch.errors import ParameterError
+from gpustitch.io.frames.readable import Readable
+from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
+from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.destripe.correction import Correction, Method
+from gpustitch.oblique.destripe.sampled import brightest, evenly, judged
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
+from gpustitch.oblique.flat import stage as flat_stage
+from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.verbs.lazy import Computed, ComputedVolume, LazyVolume
+from gpustitch.verbs.sources import array_of, device_of, frames_of
+from gpustitch.verbs.told import TOLD, tell
+
+
+def flat_field(frames: Any, dark: float = IlluminationOptions.dark, **how: Any) -> npt.NDArray[np.float32] | Array:
+    """The illumination of a camera, found in its frames, scaled to maximum 1.
+
+    The model is chosen from the frames: :mod:`gpustitch.oblique.flat.judge`.
+
+    Parameters
+    ----------
+    frames
+        (frame, row, column) of any library, or a path.
+    dark
+        Counts that the camera shows without light.
+    **how
+        Other fields of :class:`gpustitch.oblique.flat.options.IlluminationOptions`, such as ``n_frames``.
+
+    Returns
+    -------
+    float32 (rows, columns), where the frames are. Divide frames less ``dark`` by it, or give it to a
+    :class:`gpustitch.Correction`.
+
+    Raises
+    ------
+    ParameterError
+        If an option is out of range, or no flat is better than none.
+    """
+    device = device_of(frames)
+    source = Readable(frames_of(frames))
+    given = {"auto": "model" not in how, "device": device, **how}
+    options = IlluminationOptions((Path("the frames"),), Path("flat"), dark=dark, **given)
+    found = flat_stage.estimated(flat_stage.plan_of((source,), options), TOLD)
+    if found.verdict.is_refused:
+        raise ParameterError(found.verdict.refusal)
+    return to_device(found.flat, device)
+
+
+def destripe(
+    image: Any,
+    sigma: float | tuple[float, float] | None = None,
+    *,
+    wavelet: str = WaveletOptions.wavelet,
+    level: int = WaveletOptions.level,
+    notch_length_px: float | None = WaveletOptions.notch_length_px,
+    method: Method = "wavelet",
+    flat: Any = None,
+    dark: float = Correction.dark,
+    **how: Any,
+) -> Array:
+    """An image, or a stack of them, without the stripes along its rows.
+
+    Parameters
+    ----------
+    image
+        (rows, columns) or (images, rows, columns) of any library.
+    sigma
+        Bandwidths of pystripe's filter for foreground and background, or one for both. Without them, and without
+        ``notch_length_px``, a guarded filter is chosen from up to eight of the images.
+    wavelet, level, notch_length_px
+        As of :class:`gpustitch.oblique.destripe.wavelet_options.WaveletOptions`.
+    method
+        ``"wavelet"`` keeps tissue, ``"lightsheet"`` removes the background too.
+    flat, dark
+        Illumination to divide by, scaled to maximum 1, and the camera's offset.
+    **how
+        Other fields of the method's options, such as ``crossover`` or ``artifact_length``.
+
+    Returns
+    -------
+    A new array of the same shape and type, where the image is. Whole numbers are rounded and clipped.
+
+    Raises
+    ------
+    ParameterError
+        If an option is out of range, or the image is not of two or three axes.
+    DamagedInputError
+        If the image holds NaN or infinity.
+    """
+    correction = _correction(sigma, wavelet, level, notch_length_px, method, how)
+    if flat is not None:
+        correction = dataclasses.replace(correction, flat=to_host(flat))
+    correction = dataclasses.replace(correction, dark=dark)
+    array = array_of(image)
+    if array.ndim not in (2, 3):
+        raise ParameterError(f"`image` has {array.ndim} axes; it is (rows, columns) or (images, rows, columns)")
+    stack = array if array.ndim == 3 else array[None]
+    choose = method == "wavelet" and correction.wavelet.is_open
+    few = brightest(to_host(stack[k]) for k in evenly(len(stack)))
+    found = judged(few, correction, device_of(array), choose=choose)
+    for caution in found.cautions():
+        tell(caution)
+    done = found.correction.apply(stack)
+    return done if array.ndim == 3 else done[0]
+
+
+def _correction(
+    sigma: float | tuple[float, float] | None,
+    wavelet: str,
+    level: int,
+    notch_length_px: float | None,
+    method: Method,
+    how: dict[str, Any],
+) -> Correction:
+    if method != "wavelet":
+        lightsheet = dataclasses.replace(Correction().lightsheet, **how)
+        return Correction(method, lightsheet=lightsheet)
+    options = WaveletOptions(wavelet=wavelet, level=level, notch_length_px=notch_length_px, **how)
+    if sigma is not None:
+        first, second = sigma if isinstance(sigma, tuple | list) else (sigma, sigma)
+        options = dataclasses.replace(options, sigma1=float(first), sigma2=float(second))
+    return Correction(method, options if options.is_open else options.completed)
+
+
+def deskew(
+    frames: Any, pixel_um: float, step_um: float, angle_deg: float = 45.0, correction: Correction | None = None
+) -> LazyVolume:
+    """Frames of an oblique sheet as an upright volume, which computes the voxels that it is asked for.
+
+    Parameters
+    ----------
+    frames
+        (frame, row, column) of any library, frames of :func:`gpustitch.open_frames`, or a path. Columns run along the
+        sheet.
+    pixel_um, step_um
+        Camera pixel in the sample, and the stage's step from frame to frame.
+    angle_deg
+        Angle between the sheet and the stage's motion.
+    correction
+        Flat field and destriping of each frame before interpolation.
+
+    Returns
+    -------
+    A volume (z, y, x) that knows its spacing: ``[z0:z1, y0:y1, x0:x1]`` reads a part. Parts of an array on a device are
+    computed there.
+
+    Raises
+    ------
+    ParameterError
+        If a size is out of range, or the frames are of a type that is not interpolated.
+    """
+    on_device = device_of(frames)
+    source = frames_of(frames)
+    n_frames, n_rows, n_columns = source.shape
+    scan = ObliqueScan(n_frames, n_rows, n_columns, pixel_um, step_um, angle_deg)
+    if not on_device.is_cuda:
+        return LazyVolume(ObliqueTile(source, scan, correction, device=on_device))
+    array = taken(frames)
+    return ComputedVolume(_OnDevice(array if correction is None else correction.apply(array), scan))
+
+
+class _OnDevice(Computed):
+    """Corrected frames on a device as a volume."""
+
+    def __init__(self, frames: Array, scan: ObliqueScan) -> None:
+        self._frames, self._scan = frames, scan
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self._frames.dtype)
+
+    @property
+    def spacing(self) -> Spacing:
+        return self._scan.spacing
+
+    @property
+    def coverage(self) -> Coverage:
+        return self._scan.coverage
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        inside = box.intersect(Box.of_shape(self.coverage.shape))
+        out = np.zeros(box.shape, self.dtype)
+        if not inside.is_empty:
+            out[inside.slices(box.start)] = to_host(self.made(inside))
+        return out
+
+    def made(self, box: Box) -> Array:
+        start, stop = self._scan.frames_of(box)
+        z, y, _ = box.slices()
+        return deoblique(self._frames[start:stop, y, z], box, self._scan.shear, first_frame=start)

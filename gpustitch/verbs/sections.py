@@ -1,0 +1,215 @@
+"""Steps on serial sections: how alike they are, where they lie, what is wrong, evenly spaced planes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array
+from gpustitch.errors import ParameterError
+from gpustitch.model.arrays import Floats
+from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, ZGrid, plan_z, planes_within, sorted_series
+from gpustitch.regrid.zresample import planes_between
+from gpustitch.sections.faults.find import SectionFault
+from gpustitch.sections.faults.find import find_faults as faults_in
+from gpustitch.sections.model import Estimate, EstimateOptions
+from gpustitch.sections.positions import stage as positions_stage
+from gpustitch.sections.positions.estimate import estimate_positions
+from gpustitch.sections.positions.fit_report import tell_fit
+from gpustitch.sections.positions.stage import ZSpacingOptions
+from gpustitch.sections.render.stage import RenderOptions
+from gpustitch.sections.similarity import stage as similarity_stage
+from gpustitch.sections.similarity.bands import undefined_planes
+from gpustitch.sections.similarity.options import AutoNumber, SimilarityOptions
+from gpustitch.verbs.sources import array_of, device_of, planes_of
+from gpustitch.verbs.told import TOLD, tell
+
+_NOWHERE = Path("the sections")
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """How alike sections are to those near them.
+
+    Attributes
+    ----------
+    half_strip
+        float64 (n, max_lag + 1): ``[i, d]`` is the similarity of sections i and i + d, NaN where there is none.
+    """
+
+    half_strip: Floats
+
+    @property
+    def max_lag(self) -> int:
+        """Greatest distance of two sections that were compared."""
+        return int(self.half_strip.shape[1]) - 1
+
+    def matrix(self) -> Floats:
+        """float64 (n, n), symmetric; NaN for sections that were not compared."""
+        n = len(self.half_strip)
+        whole: Floats = np.full((n, n), np.nan)
+        for distance in range(min(self.max_lag, n - 1) + 1):
+            rows = np.arange(n - distance)
+            whole[rows, rows + distance] = whole[rows + distance, rows] = self.half_strip[: n - distance, distance]
+        return whole
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.half_strip, dtype, copy=copy)
+
+
+def similarity(
+    sections: Any,
+    max_lag: int | None = SimilarityOptions.max_lag,
+    *,
+    register: AutoNumber = SimilarityOptions.register,
+    no_data: AutoNumber = SimilarityOptions.no_data,
+    high_pass: AutoNumber = SimilarityOptions.high_pass,
+    **how: Any,
+) -> Similarity:
+    """Correlation of each section with the ``max_lag`` sections after it.
+
+    Parameters
+    ----------
+    sections
+        (section, row, column) of any library, frames or planes, or a path.
+    max_lag
+        Greatest distance of two compared sections; by default 10, or less.
+    register, no_data, high_pass
+        Whether sections are brought over each other, empty areas left out, and uneven light taken off first:
+        ``"auto"``, ``"off"`` or a number (pixels, value, pixels).
+    **how
+        Other fields of :class:`gpustitch.sections.similarity.options.SimilarityOptions`, such as ``scale``.
+
+    Raises
+    ------
+    ParameterError
+        If an option is out of range, or there are fewer than two sections.
+    DamagedInputError
+        If no two sections have a similarity.
+    """
+    options = SimilarityOptions(
+        _NOWHERE, max_lag=max_lag, register=register, no_data=no_data, high_pass=high_pass,
+        planes=planes_of(sections), **{"device": device_of(sections), **how},
+    )  # fmt: skip
+    return Similarity(similarity_stage.run(similarity_stage.plan(options), TOLD).half_strip)
+
+
+def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estimate:
+    """Where sections lie along z, in sections, and how sure that is.
+
+    Parameters
+    ----------
+    sections
+        (section, row, column) of any library, frames or planes, or a path; or a :class:`Similarity`.
+    max_lag
+        Greatest distance of two compared sections; by default 10, or less.
+    **how
+        Fields of :class:`gpustitch.sections.model.EstimateOptions` and, for images, those of
+        :func:`gpustitch.similarity`: ``register``, ``assume``, ``compat`` ...
+
+    Returns
+    -------
+    ``positions`` and ``uncertainty`` in the order given, ``order`` along z. What is doubtful is a warning.
+
+    Raises
+    ------
+    ParameterError
+        If an option is out of range, or there are fewer than three sections.
+    AlignmentError
+        If nothing tells where the sections are.
+    """
+    names = {field.name for field in dataclasses.fields(EstimateOptions)}
+    estimate = EstimateOptions(**{name: value for name, value in how.items() if name in names})
+    rest = {name: value for name, value in how.items() if name not in names}
+    if isinstance(sections, Similarity):
+        if rest:
+            raise ParameterError(f"`{next(iter(rest))}` says how images are compared, but similarities are given")
+        found = dataclasses.replace(estimate, max_lag=min(max_lag or sections.max_lag, sections.max_lag))
+        result = estimate_positions(sections.half_strip, found)
+        tell_fit(result, found, set(undefined_planes(sections.half_strip)), TOLD)
+        return result
+    if isinstance(sections, str | Path):
+        options = ZSpacingOptions(Path(sections), max_lag=max_lag, estimate=estimate, **rest)
+    else:
+        options = ZSpacingOptions(
+            _NOWHERE, max_lag=max_lag, estimate=estimate, planes=planes_of(sections),
+            **{"device": device_of(sections), **rest},
+        )  # fmt: skip
+    return positions_stage.run(positions_stage.plan(options), TOLD).result
+
+
+def find_faults(similarity: Similarity, positions: Estimate | Any) -> list[SectionFault]:
+    """What is wrong with sections: damaged, duplicate, missing, swapped, constant.
+
+    Parameters
+    ----------
+    similarity
+        Of :func:`gpustitch.similarity`.
+    positions
+        Of :func:`gpustitch.z_positions`, or (n,) in sections.
+
+    Raises
+    ------
+    ParameterError
+        If there are not as many positions as sections.
+    """
+    return faults_in(similarity.half_strip, _positions(positions))
+
+
+def _positions(positions: Estimate | Any) -> Floats:
+    return positions.positions if isinstance(positions, Estimate) else np.asarray(positions, np.float64)
+
+
+def render(
+    sections: Any,
+    positions: Estimate | Any,
+    z_spacing: float = 1.0,
+    *,
+    nearest: bool = RenderOptions.nearest,
+    max_gap: float = RenderOptions.max_gap,
+    fill_gaps: bool = RenderOptions.fill_gaps,
+) -> Array:
+    """Evenly spaced planes of sections at uneven positions.
+
+    Parameters
+    ----------
+    sections
+        (section, row, column) of any library.
+    positions
+        Of :func:`gpustitch.z_positions`, or (n,) in any unit.
+    z_spacing
+        Distance of the planes, in the unit of the positions.
+    nearest, max_gap, fill_gaps
+        As of :class:`gpustitch.sections.render.stage.RenderOptions`; ``max_gap`` in the unit of the positions.
+
+    Returns
+    -------
+    (plane, row, column) of the sections' type, where they are. The first plane lies at the least position. Planes in
+    gaps wider than ``max_gap`` are 0, which is warned of.
+
+    Raises
+    ------
+    ParameterError
+        If there are not as many positions as sections, or ``z_spacing`` is not positive.
+    """
+    stack = array_of(sections)
+    at = _positions(positions)
+    if stack.ndim != 3 or at.shape != (len(stack),):
+        raise ParameterError(f"`positions` must be of shape ({len(stack)},), one for each section, not {at.shape}")
+    series = sorted_series(at)
+    first, last = float(series.positions[0]), float(series.positions[-1])
+    if not (np.isfinite(z_spacing) and z_spacing > 0):
+        raise ParameterError(f"`z_spacing` must be a positive number, not {z_spacing}")
+    grid = ZGrid(first, z_spacing, planes_within(last - first, z_spacing))
+    plan = plan_z(series, grid, limits=max_gap, fill_gaps=fill_gaps, nearest=nearest)
+    empty, filled = (int(np.isin(plan.plane_origin, kinds).sum()) for kinds in ((GAP, OUTSIDE), (FILLED,)))
+    if empty:
+        tell(f"{empty} of {grid.n_planes} planes lie in gaps wider than {max_gap:g} and are 0")
+    if filled:
+        tell(f"{filled} of {grid.n_planes} planes are interpolated across gaps wider than {max_gap:g}")
+    return planes_between(list(stack), plan.lower, plan.upper, plan.weight)

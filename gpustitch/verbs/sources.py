@@ -1,0 +1,148 @@
+"""Whatever holds frames, planes or voxels, as what the steps take: arrays of any library, files, lazy volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import CPU, Array, Device, choose_device, library_of, namespace, refuse_unlike, to_host
+from gpustitch.array.namespace import is_array
+from gpustitch.array.transfer import taken
+from gpustitch.errors import ParameterError
+from gpustitch.io.frames.opening import open_frames
+from gpustitch.io.planes.adapters import ArrayPlanes, VolumePlanes
+from gpustitch.io.planes.format import Planes
+from gpustitch.io.planes.opening import open_planes
+from gpustitch.model import Box, Coverage, Frames, Spacing, Volume
+from gpustitch.verbs.lazy import Computed, ComputedVolume, Lazy, LazyFrames, LazyVolume
+
+_KINDS = "an array of three axes, frames, a volume or a path"
+
+
+def array_of(source: Any) -> Array:
+    """All of it, as a NumPy array or a CuPy one; TypeError for a masked array and for what is no array."""
+    if isinstance(source, Lazy):
+        return source[...]
+    if not is_array(source):
+        raise TypeError(f"an array was expected, not {type(source).__name__}")
+    return taken(source)
+
+
+def device_of(source: Any) -> Device:
+    """The device that an array of any library lies on; the host for all that is read from files."""
+    found: Any = _on_device(source)
+    return CPU if found is None else choose_device(f"cuda:{int(found.device.id)}")
+
+
+def _on_device(source: Any) -> Array | None:
+    """An array on a CUDA device as CuPy's, without a copy; None for everything else. Nothing is read."""
+    refuse_unlike(source)
+    if isinstance(source, np.ndarray | Lazy):
+        return None
+    is_cuda = hasattr(source, "__cuda_array_interface__")
+    if not is_cuda and (hasattr(source, "__array__") or not hasattr(source, "__dlpack__")):
+        return None
+    array = taken(source)
+    return None if library_of(array) == "numpy" else array
+
+
+def frames_of(source: Any) -> Frames:
+    """Frames of an array (frame, row, column) of any library, of a path, or frames as they are."""
+    if isinstance(source, str | Path):
+        return open_frames(source)
+    if isinstance(source, LazyFrames):
+        return source.frames
+    if hasattr(source, "absent") and hasattr(source, "read"):
+        return source  # type: ignore[no-any-return]
+    return planes_of(source)
+
+
+def planes_of(source: Any) -> Planes:
+    """Planes of an array (plane, row, column) of any library, of frames, a volume or a path."""
+    if isinstance(source, str | Path):
+        return open_planes(source)
+    if isinstance(source, LazyVolume):
+        return VolumePlanes(source.volume, "the volume", source.spacing)
+    if isinstance(source, LazyFrames):
+        return ArrayPlanes(source, "the frames")  # type: ignore[arg-type]
+    if hasattr(source, "depth") and hasattr(source, "read"):
+        return source  # type: ignore[no-any-return]
+    if not is_array(source) or not hasattr(source, "shape"):
+        raise TypeError(f"{_KINDS} was expected, not {type(source).__name__}")
+    return ArrayPlanes(source)
+
+
+def volume_of(source: Any, spacing_um: tuple[float, float, float] | None = None) -> LazyVolume:
+    """A lazy volume of an array (z, y, x) of any library, or of a volume.
+
+    Raises
+    ------
+    ParameterError
+        If an array comes without ``spacing_um``.
+    """
+    if isinstance(source, LazyVolume):
+        return source
+    if hasattr(source, "coverage") and hasattr(source, "read"):
+        return LazyVolume(source)
+    if spacing_um is None:
+        raise ParameterError("`spacing_um` is needed: an array does not say how far apart its voxels are (z, y, x)")
+    return ComputedVolume(ArraySource(source, Spacing(*spacing_um)))
+
+
+class ArraySource(Computed):
+    """An array (z, y, x) of any library as a volume, parts of which stay where the array lies.
+
+    Raises
+    ------
+    TypeError
+        If this is no array, or is masked.
+    DamagedInputError
+        If it has other than three axes, or does not hold numbers.
+    """
+
+    def __init__(self, array: Any, spacing: Spacing) -> None:
+        if not is_array(array) or not hasattr(array, "shape"):
+            raise TypeError(f"an array (z, y, x) was expected, not {type(array).__name__}")
+        self._planes = ArrayPlanes(array, "the volume")
+        self._array = array
+        z, y, x = self._planes.shape
+        self._coverage, self._spacing = Coverage(x, y, z), spacing
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a voxel."""
+        return self._planes.dtype
+
+    @property
+    def spacing(self) -> Spacing:
+        """Distance of voxels."""
+        return self._spacing
+
+    @property
+    def coverage(self) -> Coverage:
+        """The whole box."""
+        return self._coverage
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Voxels of ``box`` in host memory; zero outside the array."""
+        return to_host(self.made(box))
+
+    def made(self, box: Box) -> Array:
+        """Voxels of ``box`` where the array lies; zero outside it. A new array."""
+        inside = box.intersect(Box.of_shape(self._coverage.shape))
+        if inside == box:
+            return taken(self._array[box.slices()]).astype(self.dtype, copy=True)
+        there = _on_device(self._array)
+        out: Array = (np if there is None else namespace(there)).zeros(box.shape, self.dtype)
+        if not inside.is_empty:
+            out[inside.slices(box.start)] = taken(self._array[inside.slices()])
+        return out
+
+
+def voxels_of(volume: Volume, box: Box) -> Array:
+    """Voxels of ``box``, where the volume's source lies if that can be; zero outside the grid."""
+    made = getattr(volume, "made", None)
+    return volume.read(box) if made is None else made(box)

@@ -1,0 +1,248 @@
+"""Steps on tiles: where one lies beside another, one volume of all, and the whole way from raw frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.array import Array, cpu_count, namespace, to_host
+from gpustitch.errors import MosaicError, ParameterError
+from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
+from gpustitch.model.options import filled, leaves
+from gpustitch.oblique.align.link import link_tiles
+from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
+from gpustitch.oblique.pipeline import stage as pipeline_stage
+from gpustitch.oblique.pipeline.options import PipelineOptions
+from gpustitch.running.threads import Workers
+from gpustitch.verbs.lazy import Computed, ComputedVolume, LazyVolume
+from gpustitch.verbs.sources import device_of, volume_of, voxels_of
+from gpustitch.verbs.told import TOLD
+
+Triple = tuple[float, float, float]
+# Tiles whose sizes differ by less are of one spacing.
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Where one volume lies in another's grid.
+
+    Attributes
+    ----------
+    offset_px
+        Place (z, y, x) of the moving volume's first voxel in the fixed one's grid, voxels.
+    standard_error_px
+        Its standard error (z, y, x); None if the volumes do not tell.
+    correlation
+        Median correlation of the points compared; NaN if there is none.
+    reason
+        Why the offset cannot be trusted; empty if it can.
+    """
+
+    offset_px: Triple
+    standard_error_px: Triple | None
+    correlation: float
+    reason: str = ""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the offset can be trusted."""
+        return not self.reason
+
+
+def align(
+    fixed: Any,
+    moving: Any,
+    offset_px: Sequence[float] = (0, 0, 0),
+    *,
+    spacing_um: Triple | None = None,
+    search_px: ZYX | None = None,
+    **how: Any,
+) -> Shift:
+    """Where one volume lies beside another, and how sure that is.
+
+    Parameters
+    ----------
+    fixed, moving
+        Volumes (z, y, x), or arrays of any library.
+    offset_px
+        Where the moving volume's first voxel is expected in the fixed one's grid, voxels (z, y, x).
+    spacing_um
+        Distance of voxels (z, y, x) of arrays, um; 1 by default. Both are smoothed by 2.5 um before they are compared.
+    search_px
+        How far from there it is looked for (z, y, x), voxels; by default 24, but no further than half of an axis.
+    **how
+        Other fields of :class:`gpustitch.oblique.align.matching.MatchOptions`, such as ``sigma_um``.
+
+    Returns
+    -------
+    The shift. What cannot be trusted has a ``reason``.
+
+    Raises
+    ------
+    ParameterError
+        If an option is out of range, or the volumes differ in spacing.
+    """
+    spacing = spacing_um or _spacing_of(fixed, moving)
+    a, b = volume_of(fixed, spacing), volume_of(moving, spacing)
+    _check_alike([a, b])
+    wanted = MatchOptions().search_px if search_px is None else search_px
+    shapes = zip(wanted, a.shape, b.shape, strict=True)
+    reach = wanted if search_px is not None else _triple([min(n, p // 2, q // 2) for n, p, q in shapes])
+    options = MatchOptions(search_px=reach, **how)
+    z, y, x = (round(v) for v in offset_px)
+    workers = Workers(cpu_count(), device_of(fixed))
+    link, _ = link_tiles(
+        Overlap(a.volume, b.volume, (z, y, x)), ("fixed", "moving"), options, reach,
+        np.random.default_rng(options.seed), workers,
+    )  # fmt: skip
+    found = [match.correlation for match in link.matches]
+    correlation = min(1.0, float(np.median(found))) if found else float("nan")
+    return Shift(link.offset_px, link.sigma_px, correlation, link.reason)
+
+
+def _spacing_of(*volumes: Any) -> Triple:
+    known = [volume.spacing.zyx_um for volume in volumes if hasattr(volume, "spacing")]
+    return known[0] if known else (1.0, 1.0, 1.0)
+
+
+def _triple(values: Sequence[int]) -> ZYX:
+    z, y, x = values
+    return int(z), int(y), int(x)
+
+
+def stitch(
+    tiles: Sequence[Any], positions_um: Sequence[Sequence[float]], spacing_um: Triple | None = None
+) -> LazyVolume:
+    """One volume of several tiles, blended where they overlap; it computes the voxels that it is asked for.
+
+    Parameters
+    ----------
+    tiles
+        Volumes (z, y, x) of one spacing and type, such as :func:`gpustitch.deskew` makes, or arrays of any library.
+    positions_um
+        Where the first voxel of each is (z, y, x), um. They need not be whole voxels.
+    spacing_um
+        Distance of voxels (z, y, x) of arrays, um.
+
+    Returns
+    -------
+    The volume, whose ``origin_um`` is the least position on each axis. Tiles on a device are blended there.
+
+    Raises
+    ------
+    ParameterError
+        If there is no tile, a position is missing or no number, or arrays come without a spacing.
+    MosaicError
+        If tiles differ in spacing or type.
+    """
+    if not len(tiles) or len(tiles) != len(positions_um):
+        raise ParameterError(f"`positions_um` must hold (z, y, x) for each tile: {len(positions_um)} for {len(tiles)}")
+    at = np.array(positions_um, np.float64)
+    if at.shape != (len(tiles), 3) or not np.isfinite(at).all():
+        raise ParameterError("`positions_um` must be three finite numbers (z, y, x) for each tile")
+    volumes = [volume_of(tile, spacing_um) for tile in tiles]
+    _check_alike(volumes)
+    origin = at.min(0)
+    px = (at - origin) / np.array(volumes[0].spacing_um)
+    placed = [
+        PlacedVolume(str(k), volume.volume, (float(z), float(y), float(x)))
+        for k, (volume, (z, y, x)) in enumerate(zip(volumes, px, strict=True))
+    ]
+    z, y, x = (float(v) for v in origin)
+    return ComputedVolume(Stitched(placed), (z, y, x))
+
+
+def _check_alike(volumes: Sequence[LazyVolume]) -> None:
+    first = volumes[0]
+    for number, volume in enumerate(volumes[1:], 1):
+        if not np.allclose(volume.spacing_um, first.spacing_um, rtol=_SAME, atol=0):
+            raise MosaicError(f"volume {number} has voxels of {volume.spacing_um} um, the first {first.spacing_um} um")
+        if volume.dtype != first.dtype:
+            raise MosaicError(f"volume {number} holds {volume.dtype}, the first {first.dtype}; convert one of them")
+
+
+class Stitched(Computed):
+    """Tiles at places in one grid, fused box by box."""
+
+    def __init__(self, tiles: Sequence[PlacedVolume]) -> None:
+        self.tiles = tuple(tiles)
+        ends = [[o + n for o, n in zip(t.origin_px, t.volume.coverage.shape, strict=True)] for t in tiles]
+        # The last voxel of a tile is within the volume, and so is what is interpolated beside it.
+        z, y, x = (int(np.ceil(max(end[axis] for end in ends))) for axis in range(3))
+        self._coverage = Coverage(x, y, z)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a voxel."""
+        return self.tiles[0].volume.dtype
+
+    @property
+    def spacing(self) -> Spacing:
+        """Distance of voxels."""
+        return self.tiles[0].volume.spacing
+
+    @property
+    def coverage(self) -> Coverage:
+        """The whole box; voxels that no tile covers are 0."""
+        return self._coverage
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Voxels of ``box`` in host memory; zero where no tile is."""
+        return to_host(self.made(box))
+
+    def made(self, box: Box) -> Array:
+        """Voxels of ``box`` where the tiles lie; zero where no tile is."""
+        plan = plan_block(box, self.tiles)
+        if plan.is_empty:
+            some = voxels_of(self.tiles[0].volume, Box((0, 0, 0), (1, 1, 1)))
+            empty: Array = namespace(some).zeros(box.shape, self.dtype)
+            return empty
+        return fuse_block(plan, {n: voxels_of(self.tiles[n].volume, part) for n, part in plan.reads.items()})
+
+
+def pipeline(channel: str | Path, output: str | Path, **how: Any) -> Path:
+    """Raw frames of a whole channel to a stitched, destriped, flat volume: what ``gpustitch pipeline`` does.
+
+    Parameters
+    ----------
+    channel
+        Folder ``CHANNEL/X/X_Y/Z.dcimg``, or one file.
+    output
+        Folder to create.
+    **how
+        Options by the names of their fields: those of
+        :class:`gpustitch.oblique.pipeline.options.PipelineOptions` and of the options in it, such as ``x_step_um``,
+        ``angle_deg``, ``method``, ``memory_bytes``.
+
+    Returns
+    -------
+    The output. :func:`gpustitch.open_volume` opens it.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such option, or one is out of range.
+    GpustitchError
+        All that the command line refuses, too.
+    """
+    paths: dict[str, list[tuple[str, ...]]] = {}
+    for leaf in leaves(PipelineOptions):
+        paths.setdefault(leaf.path[-1], []).append(leaf.path)
+    given: dict[tuple[str, ...], Any] = {("channel",): Path(channel), ("output",): Path(output)}
+    for name, value in how.items():
+        found = paths.get(name, [])
+        if len(found) != 1:
+            known = ", ".join(sorted(paths))
+            raise ParameterError(f"`{name}` is {'no option' if not found else 'not one option'} of these: {known}")
+        given[found[0]] = value
+    options = filled(PipelineOptions, given)
+    pipeline_stage.run(pipeline_stage.plan(options), TOLD)
+    return Path(output)

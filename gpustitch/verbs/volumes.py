@@ -1,0 +1,93 @@
+"""Steps on volumes: smaller ones, and files of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gpustitch.array import Array, to_host
+from gpustitch.array.transfer import hosted
+from gpustitch.io.write import opening as write_opening
+from gpustitch.io.write.format import VolumeOutput
+from gpustitch.model import ZYX, Spacing
+from gpustitch.ops import pyramid
+from gpustitch.verbs.sources import array_of, device_of, volume_of
+
+Triple = tuple[float, float, float]
+
+
+def downsample(volume: Any, method: str = "mean") -> Array:
+    """A volume of half the size on every axis.
+
+    Parameters
+    ----------
+    volume
+        (z, y, x) of any library.
+    method
+        As of :func:`gpustitch.ops.pyramid.downsample`: ``"mean"``, ``"max"`` or ``"mode"`` of each 2 x 2 x 2 voxels.
+
+    Returns
+    -------
+    A new array of the same type, where the volume is.
+    """
+    return pyramid.downsample(array_of(volume), method)
+
+
+def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **how: Any) -> VolumeOutput:
+    """A writer of a volume, block by block, in the format that the name of ``path`` or ``format`` asks for.
+
+    Parameters
+    ----------
+    path
+        File or folder to create.
+    shape, dtype, spacing_um
+        The volume (z, y, x) and the distance of its voxels, um.
+    **how
+        As of :func:`gpustitch.io.write.opening.open_output`: ``format``, ``levels``, ``codec``, ``overwrite`` ...
+
+    Returns
+    -------
+    A context manager. ``blocks()`` are the boxes in order, ``write(box, voxels)`` takes one.
+    """
+    given = {"downsample": pyramid.signed_too(pyramid.downsample), **how}
+    return write_opening.open_output(path, shape, dtype, Spacing(*spacing_um), **given)
+
+
+def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how: Any) -> Path:
+    """Write a volume in any format: ``.zarr`` OME-Zarr, ``.tif`` TIFF, ``.nii`` NIfTI, else a precomputed folder.
+
+    A lazy volume is computed and written block by block, and never held whole.
+
+    Parameters
+    ----------
+    path
+        File or folder to create.
+    volume
+        (z, y, x) of any library, or a lazy volume.
+    spacing_um
+        Distance of voxels (z, y, x), um; by default that of the volume.
+    **how
+        As of :func:`gpustitch.io.write.opening.open_output`: ``format``, ``levels``, ``codec``, ``overwrite`` ...
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    ParameterError
+        If an array comes without ``spacing_um``, or the format lacks an option.
+    OutputExistsError, OutputError
+        If the path exists, or cannot be written.
+    """
+    source = volume_of(volume, spacing_um)
+    device = device_of(volume)
+    given = {"downsample": pyramid.signed_too(hosted(pyramid.downsample, device)), **how}
+    affine = getattr(source, "affine_lps_mm", None)
+    if affine is not None:
+        given.setdefault("affine_lps_mm", affine)
+    spacing = source.spacing_um if spacing_um is None else spacing_um
+    with open_output(path, source.shape, source.dtype, spacing, **given) as output:
+        for box in output.blocks():
+            output.write(box, to_host(source[box.slices()]))
+    return Path(path)

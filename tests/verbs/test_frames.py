@@ -1,0 +1,111 @@
+"""Steps on camera frames give what the stages give, for arrays of any library."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpustitch as gs
+from gpustitch.errors import GpustitchWarning, ParameterError
+from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.model import Box, ObliqueScan
+from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
+from tests.verbs.libraries import LIBRARIES, in_library, on_host, texture
+
+P, S = 1.8, 1.28
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_deskew_is_the_deoblique_volume(library):
+    frames = texture((17, 6, 9))
+    scan = ObliqueScan(17, 6, 9, P, S)
+    expected = deoblique(frames, Box.of_shape(scan.shape), scan.shear)
+    with in_library(library, frames) as (there,):
+        volume = gs.deskew(there, pixel_um=P, step_um=S, angle_deg=45)
+        assert (volume.shape, volume.spacing_um) == (expected.shape, scan.spacing.zyx_um)
+        np.testing.assert_array_equal(on_host(volume[...], library), expected)
+        np.testing.assert_array_equal(on_host(volume[2:5, 1:3, -4:], library), expected[2:5, 1:3, -4:])
+        np.testing.assert_array_equal(np.asarray(volume), expected)
+
+
+@pytest.mark.parametrize("library", ["numpy", "cupy"])
+def test_deskew_corrects_before_it_interpolates(library):
+    frames = texture((9, 5, 6)) + np.uint16(100)
+    correction = gs.Correction(dark=50, flat=np.linspace(0.5, 1, 30, dtype=np.float32).reshape(5, 6))
+    expected = np.asarray(gs.deskew(correction.apply(frames), P, S))
+    with in_library(library, frames) as (there,):
+        found = gs.deskew(there, P, S, correction=correction)
+        np.testing.assert_array_equal(on_host(found[...], library), expected)
+
+
+def test_deskew_of_a_file_reads_what_the_array_has(tmp_path):
+    frames = texture((8, 16, 32))
+    write_dcimg(tmp_path / "0.dcimg", frames, 8, (16, 32))
+    opened = gs.open_frames(tmp_path / "0.dcimg")
+    np.testing.assert_array_equal(opened[0], frames[0])
+    expected = np.asarray(gs.deskew(frames, P, S))
+    for source in (opened, tmp_path / "0.dcimg", str(tmp_path / "0.dcimg")):
+        np.testing.assert_array_equal(np.asarray(gs.deskew(source, P, S)), expected)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_destripe_keeps_type_and_shape(library, dtype):
+    image = texture((2, 40, 52), dtype="float32")
+    image = (image / 20 if dtype == "uint8" else image).astype(dtype)
+    expected = destripe_wavelet(image, WaveletOptions(32.0, 64.0, wavelet="db5"))
+    with in_library(library, image) as (there,):
+        found = on_host(gs.destripe(there, sigma=(32, 64), wavelet="db5"), library)
+        one = on_host(gs.destripe(there[0], sigma=(32, 64), wavelet="db5"), library)
+    assert (found.dtype, found.shape) == (image.dtype, image.shape)
+    limit = np.inf if dtype == "float32" else np.iinfo(dtype).max
+    off = np.abs(found - np.clip(expected, 0, limit))
+    # What was 0 or saturated stays so.
+    inside = (image > 0) & (image < limit)
+    assert off[inside].max() <= (1e-2 if dtype == "float32" else 1)
+    np.testing.assert_allclose(one, found[0], atol=1)
+
+
+def test_destripe_chooses_the_filter_from_the_images():
+    rng = np.random.default_rng(5)
+    image = texture((128, 256), seed=3) // 8 + np.uint16(1000)
+    stripes = np.repeat(rng.normal(1, 0.05, (128, 1)), 256, axis=1)
+    striped = np.rint(image * stripes).astype(np.uint16)
+    found = gs.destripe(striped)
+    before, after = (np.std(np.diff(a.astype(float).mean(1) - image.mean(1))) for a in (striped, found))
+    assert after < 0.5 * before
+    with pytest.warns(GpustitchWarning, match="too small") as told:
+        gs.destripe(striped[:30, :30])
+    assert told[0].filename == __file__
+
+
+def test_destripe_lightsheet_takes_its_options():
+    image = texture((60, 80))
+    near, far = (gs.destripe(image, method="lightsheet", artifact_length=n) for n in (20, 60))
+    assert near.dtype == image.dtype
+    assert (near != far).any()
+
+
+def test_destripe_refuses_other_shapes():
+    for shape in ((5,), (2, 2, 5, 5)):
+        with pytest.raises(ParameterError, match="axes"):
+            gs.destripe(np.ones(shape, np.uint16), sigma=3)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_flat_field_finds_the_light(library):
+    rng = np.random.default_rng(1)
+    light = np.exp(-0.5 * ((np.arange(96) - 50) / 60) ** 2)[None, :] * np.ones((48, 1))
+    frames = (100 + rng.poisson(rng.uniform(300, 600, (60, 1, 1)) * light)).astype(np.uint16)
+    with in_library(library, frames) as (there,):
+        flat = on_host(gs.flat_field(there, dark=100), library)
+    assert (flat.shape, flat.dtype, flat.max()) == ((48, 96), np.float32, 1.0)
+    np.testing.assert_allclose(flat / flat.mean(), light / light.mean(), atol=0.05)
+
+
+def test_flat_field_takes_fields_of_its_options():
+    frames = texture((40, 24, 32)) + np.uint16(300)
+    with pytest.raises(ParameterError, match="n_frames"):
+        gs.flat_field(frames, n_frames=41)

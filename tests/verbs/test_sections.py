@@ -1,0 +1,94 @@
+"""Steps on sections give what the stages give, for arrays of any library."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpustitch as gs
+from gpustitch.errors import GpustitchWarning, ParameterError
+from gpustitch.sections.model import EstimateOptions
+from gpustitch.sections.positions.estimate import estimate_positions
+from gpustitch.sections.similarity.banded import banded_correlation
+from tests.verbs.libraries import LIBRARIES, in_library, on_host, texture
+
+pytestmark = pytest.mark.filterwarnings("ignore::gpustitch.errors.GpustitchWarning")
+
+
+def series(seed=0, n=24):
+    """Planes of a texture, one or two pixels apart."""
+    steps = np.random.default_rng(seed).integers(1, 3, n)
+    fine = texture((2 * n + 2, 48, 56), seed)
+    return np.ascontiguousarray(fine[np.cumsum(steps)])
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_similarity_is_the_banded_correlation(library):
+    planes = series()
+    with in_library(library, planes) as (there,):
+        found = gs.similarity(there, 6, register="off", no_data="off", high_pass="off")
+    np.testing.assert_allclose(found.half_strip, banded_correlation(planes, 6), atol=1e-6)
+    matrix = found.matrix()
+    np.testing.assert_array_equal(matrix, matrix.T)
+    assert matrix[3, 8] == found.half_strip[3, 5]
+    assert np.isnan(matrix[0, 7])
+    assert found.max_lag == 6
+    assert np.asarray(found).shape == (24, 7)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_z_positions_of_planes_are_those_of_their_similarity(library):
+    planes = series(1)
+    with in_library(library, planes) as (there,):
+        found = gs.z_positions(there, 5, register="off", no_data="off", high_pass="off")
+    alike = gs.similarity(planes, 5, register="off", no_data="off", high_pass="off")
+    again = gs.z_positions(alike)
+    np.testing.assert_allclose(found.positions, again.positions, atol=1e-4)
+    np.testing.assert_array_equal(again.positions, gs.z_positions(alike, 5).positions)
+    assert gs.find_faults(alike, again) == gs.find_faults(alike, again.positions)
+    direct = estimate_positions(alike.half_strip[:, :4], EstimateOptions(max_lag=3))
+    np.testing.assert_array_equal(gs.z_positions(alike, 3).positions, direct.positions)
+
+
+def test_z_positions_takes_options_of_both_kinds(tmp_path):
+    planes = series(2)
+    np.save(tmp_path / "planes.npy", planes)
+    options = {"register": "off", "compat": True, "outer_iterations": 5}
+    found = gs.z_positions(planes, 4, **options)
+    assert found.iterations == 5
+    np.testing.assert_array_equal(gs.z_positions(tmp_path / "planes.npy", 4, **options).positions, found.positions)
+    with pytest.raises(ParameterError, match="register"):
+        gs.z_positions(gs.similarity(planes, 4), register="off")
+    with pytest.raises(TypeError):
+        gs.z_positions(planes, bandwidth=3)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_render_interpolates_between_sections(library, dtype):
+    planes = (texture((5, 6, 7)) // 20).astype(dtype)
+    at = np.array([0.0, 1.5, 1.0, 3.0, 4.0])
+    with in_library(library, planes) as (there,):
+        found = on_host(gs.render(there, at, z_spacing=0.5), library)
+    order = np.argsort(at)
+    grid = np.arange(9) * 0.5
+    flat = planes[order].reshape(5, -1).astype(np.float64)
+    expected = np.stack([np.interp(grid, at[order], pixel) for pixel in flat.T], axis=1).reshape(9, 6, 7)
+    assert found.dtype == planes.dtype
+    np.testing.assert_allclose(found, expected, atol=1e-3 if dtype == "float32" else 0.51)
+
+
+def test_render_warns_of_gaps():
+    planes = texture((4, 5, 6))
+    with pytest.warns(GpustitchWarning, match="are 0"):
+        found = gs.render(planes, [0, 1, 9, 10])
+    assert not found[2:9].any()
+    with pytest.warns(GpustitchWarning, match="interpolated across"):
+        assert gs.render(planes, [0, 1, 9, 10], fill_gaps=True)[2:9].any()
+
+
+def test_render_refuses_positions_of_other_sections():
+    planes = texture((4, 5, 6))
+    for at, step in (([0, 1, 2], 1.0), ([0, 1, 2, 3], 0.0), ([0, 1, 2, 3], np.nan)):
+        with pytest.raises(ParameterError):
+            gs.render(planes, at, step)

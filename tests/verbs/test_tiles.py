@@ -1,0 +1,87 @@
+"""Steps on tiles: alignment, stitching and the pipeline as calls."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpustitch as gs
+from gpustitch.errors import MosaicError, ParameterError
+from tests.verbs.libraries import LIBRARIES, in_library, on_host, texture
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_align_finds_the_shift_within_its_error(library, seed):
+    rng = np.random.default_rng(seed)
+    z, y = (int(v) for v in rng.integers(-3, 4, 2))
+    x = int(rng.integers(30, 36))
+    whole = texture((40, 60, 90), seed)
+    fixed, moving = whole[4:34, 5:55, :55], whole[4 + z : 34 + z, 5 + y : 55 + y, x : x + 55]
+    with in_library(library, np.ascontiguousarray(fixed), np.ascontiguousarray(moving)) as (a, b):
+        found = gs.align(a, b, offset_px=(0, 0, 33))
+    assert found.is_found
+    assert found.correlation > 0.9
+    off = np.abs(np.subtract(found.offset_px, (z, y, x)))
+    assert (off < 4 * np.array(found.standard_error_px) + 0.05).all(), found
+
+
+def test_align_says_what_it_cannot_find():
+    found = gs.align(texture((30, 40, 50), 1), texture((30, 40, 50), 2))
+    assert not found.is_found
+    assert found.reason
+    with pytest.raises(MosaicError, match="voxels"):
+        a, b = (gs.deskew(texture((9, 8, 7)), 1.8, step) for step in (1.28, 1.3))
+        gs.align(a, b)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_stitch_gives_back_a_volume_that_was_cut(library, dtype):
+    whole = texture((6, 20, 31), dtype="float32").astype(dtype)
+    cuts = [(0, 0, 0), (0, 0, 14), (0, 9, 0), (0, 9, 14)]
+    parts = [np.ascontiguousarray(whole[:, y : y + 11, x : x + 17]) for _, y, x in cuts]
+    at = [(5 + 2.0 * z, 7 + 1.5 * y, 9 + 0.5 * x) for z, y, x in cuts]
+    with in_library(library, *parts) as there:
+        found = gs.stitch(there, at, spacing_um=(2.0, 1.5, 0.5))
+        assert (found.shape, found.origin_um, found.spacing_um) == (whole.shape, (5, 7, 9), (2.0, 1.5, 0.5))
+        if dtype == "float32":
+            np.testing.assert_allclose(on_host(found[...], library), whole, rtol=1e-5)
+        else:
+            np.testing.assert_array_equal(on_host(found[...], library), whole)
+        np.testing.assert_allclose(on_host(found[2:4, 8:12, 13:19], library), whole[2:4, 8:12, 13:19], rtol=1e-5)
+
+
+def test_stitch_of_oblique_tiles_is_that_of_their_volumes():
+    whole = texture((40, 12, 10))
+    tiles = [gs.deskew(whole[:24], 1.8, 1.28), gs.deskew(whole[16:], 1.8, 1.28)]
+    found = np.asarray(gs.stitch(tiles, [(0, 0, 0), (0, 0, 16 * 1.28)]))
+    expected = np.asarray(gs.deskew(whole, 1.8, 1.28))
+    assert found.shape == expected.shape
+    covered = expected != 0
+    np.testing.assert_allclose(found[covered].astype(int), expected[covered], atol=1)
+
+
+def test_stitch_leaves_gaps_empty():
+    part = np.full((2, 3, 4), 7, np.uint8)
+    found = gs.stitch([part, part], [(0, 0, 0), (0, 0, 9)], spacing_um=(1, 1, 1))
+    np.testing.assert_array_equal(found[0, 0], [7] * 4 + [0] * 5 + [7] * 4)
+    assert not found[:, :, 5:8].any()
+
+
+def test_stitch_refuses_tiles_that_do_not_go_together():
+    part = np.ones((2, 3, 4), np.uint8)
+    for at in ([], [(0, 0, 0)] * 2, [(0, 0)], [(0, 0, np.nan)]):
+        with pytest.raises(ParameterError, match="positions_um"):
+            gs.stitch([part], at, (1, 1, 1))
+    with pytest.raises(ParameterError, match="spacing_um"):
+        gs.stitch([part], [(0, 0, 0)])
+    with pytest.raises(MosaicError, match="uint16"):
+        gs.stitch([part, part.astype(np.uint16)], [(0, 0, 0), (0, 0, 3)], (1, 1, 1))
+
+
+def test_pipeline_takes_options_by_name(tmp_path):
+    with pytest.raises(ParameterError, match="`sheet_angle` is no option"):
+        gs.pipeline(tmp_path, tmp_path / "out", sheet_angle=45)
+    with pytest.raises(gs.GpustitchError):
+        gs.pipeline(tmp_path / "nothing", tmp_path / "out", angle_deg=30)
