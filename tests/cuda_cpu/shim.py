@@ -51,7 +51,9 @@ def installed() -> Iterator[types.ModuleType]:
 
 
 def _imported() -> list[str]:
-    """Names of modules of CuPy, cupyx and cuCIM that are imported."""
+    """Names of modules of CuPy, cupyx and cuCIM that are imported: none without the package itself."""
+    if sys.modules.keys().isdisjoint(_ROOTS):
+        return []
     return [name for name in sys.modules if name.startswith(_ROOTS) and name.partition(".")[0] in _ROOTS]
 
 

@@ -88,21 +88,19 @@ def test_the_report_holds_the_figures(result: SectionDemoResult, series: Simulat
     assert error == pytest.approx(result.evaluation.figure("position error, RMS").value)
 
 
-def test_a_second_run_needs_overwrite(tmp_path: Path) -> None:
+def test_a_second_run_needs_overwrite_and_there_is_no_picture_without_matplotlib(tmp_path: Path) -> None:
     folder = tmp_path / "d"
-    result = section_demo.run(section_demo.plan(SectionDemoOptions(folder, SHORT)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda _name: None)
+        result = section_demo.run(section_demo.plan(SectionDemoOptions(folder, SHORT)))
+    assert result.picture is None and not (folder / "z.png").exists()
     with pytest.raises(OutputExistsError, match="`overwrite`"):
         section_demo.plan(SectionDemoOptions(folder, SHORT))
     (folder / "mine.txt").write_text("keep")
     again = section_demo.run(section_demo.plan(SectionDemoOptions(folder, SHORT, overwrite=True)))
     assert again.evaluation == result.evaluation
+    assert again.picture is not None
     assert (folder / "mine.txt").read_text() == "keep"
-
-
-def test_without_matplotlib_there_is_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    result = section_demo.run(section_demo.plan(SectionDemoOptions(tmp_path / "d", SHORT)))
-    assert result.picture is None and not (tmp_path / "d" / "z.png").exists()
 
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:

@@ -23,11 +23,19 @@ CASES = {f"{name}-{case.twin}-{case.id}": case for name, cases in all_cases().it
 ORDERS = ("random",) if module.sanitized() else module.ORDERS
 
 
-@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("case_id", CASES)
-def test_body_on_the_emulator(case_id: str, order: str) -> None:
+def test_body_on_the_emulator(case_id: str) -> None:
     if module.why_not():
         pytest.skip(module.why_not())
+    for order in ORDERS:
+        try:
+            _compare_on_the_emulator(case_id, order)
+        except Exception as error:
+            error.add_note(f"The order of threads was {order}.")
+            raise
+
+
+def _compare_on_the_emulator(case_id: str, order: str) -> None:
     case, before = CASES[case_id], module.launches()
     with module.settings(order=order, seed=len(case_id)), shim.installed():
         found = run_body(case, shim.asarray, shim.asnumpy)

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.xdist_group("estimate-simulated")
 
 # Nothing was calibrated with these seeds.
 SEEDS = range(7000, 7004)
+# The plugin's estimate takes eight times as long as ours.
+PLUGIN_SEEDS = SEEDS[::2]
 SERIES = {
     "usual": {},
     "without noise": {"read_noise": 5.0, "counts_per_electron": 0.5},
@@ -55,7 +57,7 @@ def share_inside(series, result):
 @pytest.mark.parametrize("name", SERIES)
 def test_error_is_no_greater_than_the_plugin(name):
     ratios = []
-    for seed in SEEDS:
+    for seed in PLUGIN_SEEDS:
         series, strip, ours = simulated(name, seed)
         plugin = estimate_positions(strip, EstimateOptions(compat=True))
         ratios.append(rms_error(ours.positions, series.positions) / rms_error(plugin.positions, series.positions))
