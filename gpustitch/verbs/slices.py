@@ -15,9 +15,12 @@ from gpustitch.regrid.zresample import planes_between
 from gpustitch.slices.model import SliceStack
 from gpustitch.slices.verdict import stage as verdict_stage
 from gpustitch.slices.verdict.judge import JudgeOptions
+from gpustitch.slices.verdict.pixels import slice_planes
+from gpustitch.slices.volume.background import background_of, background_warnings
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
+from gpustitch.slices.volume.options import ResampleOptions
 from gpustitch.slices.volume.plane_grid import grid_affine, plane_grid
-from gpustitch.slices.volume.stage import ResampleOptions, slice_planes
+from gpustitch.slices.volume.stage import check_pixels
 from gpustitch.verbs.lazy import ComputedVolume
 from gpustitch.verbs.sources import ArraySource
 from gpustitch.verbs.told import TOLD, tell
@@ -72,7 +75,7 @@ def resample_slices(
     series: str | None = ResampleOptions.series,
     fill_gaps: bool = ResampleOptions.fill_gaps,
     nearest: bool = ResampleOptions.nearest,
-    background: float = ResampleOptions.background,
+    background: float | None = ResampleOptions.background,
     **how: Any,
 ) -> SliceVolume:
     """An even volume of a series of slices; where it is even, the slices themselves.
@@ -96,17 +99,22 @@ def resample_slices(
         If no volume can be made of the series.
     """
     stack = source if isinstance(source, SliceStack) else chosen_stack(judge(source, **how), series)
-    stack = check_usable(stack)
+    stack = check_usable(stack, spacing_mm=spacing_mm)
     for note in stack.notes:
         tell(f"{stack.series.name}: {note.text}")
-    if spacing_mm is not None and not (np.isfinite(spacing_mm) and spacing_mm > 0):
-        raise ParameterError(f"`spacing_mm` is {spacing_mm}, but it must be a positive number of mm")
+    planes = slice_planes(stack)
+    value = background_of(planes, background)
+    check_pixels(planes, value, spacing_mm)
+    if planes.samples > 1:
+        raise ParameterError(f"{planes.name} has colors; gpustitch resample writes them to NIfTI or TIFF")
     along = plane_grid(stack.fit, stack.positions_mm, spacing_mm)
     plan = plan_z(along.series, along.grid, limits=along.limits, fill_gaps=fill_gaps, nearest=nearest)
-    planes = slice_planes(stack)
     pixels = planes.read(0, planes.shape[0])
     made = planes_between(list(pixels), plan.lower, plan.upper, plan.weight)
-    made[np.isin(plan.plane_origin, (GAP, OUTSIDE))] = background
+    empty = np.isin(plan.plane_origin, (GAP, OUTSIDE))
+    made[empty] = value
+    for text in background_warnings(stack, value) if empty.any() else ():
+        tell(text)
     _, y_mm, x_mm = stack.spacing_mm
     if y_mm is None or x_mm is None:
         raise ParameterError(f"{stack.series.name} does not state the size of a pixel (`pixel_spacing_mm`)")

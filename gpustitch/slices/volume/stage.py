@@ -249,25 +249,29 @@ def _write(plan: ResamplePlan, volume: VolumePlan, output: VolumeOutput, progres
         write_blocks(job.volumes[0].blocks, one, in_order=in_order, progress=progress)
 
 
-def _check_pixels(options: ResampleOptions, planes: Planes) -> None:
+def check_pixels(planes: Planes, background: float, spacing_mm: float | None) -> None:
+    """Raise ParameterError unless planes are of a type that is resampled, which holds ``background``."""
     if planes.dtype.name not in RENDERED_TYPES:
         raise ParameterError(f"slices of {', '.join(RENDERED_TYPES)} are resampled; {planes.name} holds {planes.dtype}")
-    background = float(options.background or 0)
     if planes.dtype.kind != "f":
         limits = np.iinfo(planes.dtype)
-        if not (limits.min <= background <= limits.max and background.is_integer()):
+        if not (limits.min <= background <= limits.max and float(background).is_integer()):
             raise ParameterError(
                 f"`background` is {background:g}, but for slices of {planes.dtype} it must be a whole number "
                 f"from {limits.min} to {limits.max}"
             )
+    if spacing_mm is not None and not 0 < spacing_mm < np.inf:
+        raise ParameterError(f"`spacing_mm` is {spacing_mm:g}, but it must be a positive number of mm")
+
+
+def _check_pixels(options: ResampleOptions, planes: Planes) -> None:
+    check_pixels(planes, options.background or 0, options.spacing_mm)
     if _samples(planes) > 1 and "samples" not in options.output_format.takes:
         raise ParameterError(
             f"{planes.name} has colors, which {options.output_format.title} volumes do not hold; {titles('samples')} do"
         )
     if _samples(planes) > 1 and options.unshear:
         raise ParameterError(f"{planes.name} has colors, which are not moved sideways; leave out `unshear`")
-    if options.spacing_mm is not None and not 0 < options.spacing_mm < np.inf:
-        raise ParameterError(f"`spacing_mm` is {options.spacing_mm:g}, but it must be a positive number of mm")
 
 
 def _samples(planes: Planes) -> int:
