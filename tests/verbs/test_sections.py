@@ -43,7 +43,7 @@ def test_z_positions_of_planes_are_those_of_their_similarity(library):
         found = gs.z_positions(there, 5, register="off", no_data="off", high_pass="off")
     alike = gs.similarity(planes, 5, register="off", no_data="off", high_pass="off")
     again = gs.z_positions(alike)
-    np.testing.assert_allclose(found.positions, again.positions, atol=1e-4)
+    np.testing.assert_allclose(found.positions, again.positions, atol=5e-3)
     np.testing.assert_array_equal(again.positions, gs.z_positions(alike, 5).positions)
     assert gs.find_faults(alike, again) == gs.find_faults(alike, again.positions)
     direct = estimate_positions(alike.half_strip[:, :4], EstimateOptions(max_lag=3))

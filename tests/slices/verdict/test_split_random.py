@@ -64,9 +64,8 @@ def test_a_single_volume_is_not_taken_for_several(kind, seed):
     assert not codes(stack) & new and stack.is_usable
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("block", range(20))
-def test_two_thousand_series_of_several_volumes(block):
+@pytest.mark.parametrize("block", range(5))
+def test_hundreds_of_series_of_several_volumes(block):
     for seed in range(1000 + 100 * block, 1100 + 100 * block):
         check(drawn_parts(seed))
 
