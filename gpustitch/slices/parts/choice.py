@@ -89,13 +89,16 @@ def even_partings(lying: Lying, whole: SpacingFit) -> tuple[Parting, ...]:
         is_stated = lying.states(spacing)
         if (way.trust > 0 or _TIMES & set(way.names)) and not is_stated:
             continue
-        if _lie_between(lying, parts, whole):
+        if _lie_between(lying, parts, whole, is_stated=is_stated):
             found.append(((not is_stated, way.trust), len(found), Parting(way.names, parts)))
     return tuple(parting for _, _, parting in sorted(found, key=lambda one: one[:2])[:_MOST])
 
 
-def _lie_between(lying: Lying, parts: Sequence[Part], whole: SpacingFit) -> bool:
-    """Whether each part is even, so many times as coarse as the whole as there are parts, over the same extent."""
+def _lie_between(lying: Lying, parts: Sequence[Part], whole: SpacingFit, *, is_stated: bool) -> bool:
+    """Whether each part is even, so many times as coarse as the whole as there are parts, over the same extent.
+
+    Where positions are coarse that may be chance, but not if SpacingBetweenSlices says so (``is_stated``).
+    """
     for part in parts:
         fit = part.fit
         times = fit.spacing_mm / whole.spacing_mm
@@ -107,7 +110,8 @@ def _lie_between(lying: Lying, parts: Sequence[Part], whole: SpacingFit) -> bool
             return False
     starts, stops = [part.start_mm for part in parts], [part.stop_mm for part in parts]
     # Half of the slices of each lie beside all others.
-    return min(stops) - max(starts) >= (max(stops) - min(starts)) / 2 and _is_no_chance(lying, parts)
+    beside = min(stops) - max(starts) >= (max(stops) - min(starts)) / 2
+    return beside and (is_stated or _is_no_chance(lying, parts))
 
 
 def _new(ways: Iterable[_Way], seen: set[bytes]) -> Iterator[_Way]:

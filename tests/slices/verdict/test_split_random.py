@@ -100,3 +100,15 @@ def test_of_whole_volumes_the_one_asked_for_is_kept(keep, taken):
     stack = judge_series(series_of(along), JudgeOptions(keep=keep), different)
     assert stack.order.tolist() == list(range(9 * taken, 9 * taken + 9))
     assert f"the {keep} was taken (`split_by` volume" in text(stack, "MULTI_VOLUME")
+
+
+@pytest.mark.parametrize("decimals", [-1, 0, 1, 2, 3])
+@pytest.mark.parametrize("n", [2, 3])
+def test_halves_in_steps_of_the_last_digit_are_named_where_the_spacing_is_stated(decimals, n):
+    spacing = 10.0**-decimals
+    coarse = n * spacing * np.arange(30)
+    along = np.concatenate([coarse + spacing * k for k in range(n)])
+    origin = (0.0, 0.0, -40 * spacing)
+    series = series_of(along, decimals=decimals, origin_mm=origin, spacing_between_mm=n * spacing)
+    said = text(judge_series(series), "PERHAPS_SEVERAL")
+    assert f"{n} even volumes of it: {n} x 30 slices at {n * spacing:g} mm" in said
