@@ -58,7 +58,13 @@ def volumes(lying: Lying) -> Integers | None:
 
 
 def _stated(lying: Lying, spacing_mm: float) -> Integers | None:
-    """Stacks between one another in an even series, where SpacingBetweenSlices is a multiple of its spacing."""
+    """Stacks between one another in an even series, where SpacingBetweenSlices is a multiple of its spacing.
+
+    Where instance numbers run on along the normal the tag alone says so: it is often the thickness of slices that
+    overlap.
+    """
+    if lying.numbers is None or _run_on(lying.numbers[lying.order]):
+        return None
     each = 0 if lying.stated_mm is None else round(lying.stated_mm / spacing_mm)
     if not 2 <= each <= _MOST_TURNS or not lying.states(each * spacing_mm):
         return None
@@ -67,6 +73,12 @@ def _stated(lying: Lying, spacing_mm: float) -> Integers | None:
     labels[lying.order[0]] = 0
     labels[lying.order] = np.cumsum(labels[lying.order]) % each
     return labels
+
+
+def _run_on(numbers: Integers) -> bool:
+    """Whether numbers rise or fall all the way."""
+    growth = np.diff(numbers)
+    return bool((growth > 0).all() or (growth < 0).all())
 
 
 def _between(lying: Lying) -> Integers | None:

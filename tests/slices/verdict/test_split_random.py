@@ -108,7 +108,10 @@ def test_halves_in_steps_of_the_last_digit_are_named_where_the_spacing_is_stated
     spacing = 10.0**-decimals
     coarse = n * spacing * np.arange(30)
     along = np.concatenate([coarse + spacing * k for k in range(n)])
-    origin = (0.0, 0.0, -40 * spacing)
-    series = series_of(along, decimals=decimals, origin_mm=origin, spacing_between_mm=n * spacing)
-    said = text(judge_series(series), "PERHAPS_SEVERAL")
+    place = {"decimals": decimals, "origin_mm": (0.0, 0.0, -40 * spacing), "spacing_between_mm": n * spacing}
+    said = text(judge_series(series_of(along, **place)), "PERHAPS_SEVERAL")
     assert f"{n} even volumes of it: {n} x 30 slices at {n * spacing:g} mm" in said
+    # Numbers along the normal: the tag is wrong, perhaps the thickness of slices that overlap.
+    for one in (np.sort(along), np.sort(along)[::-1]):
+        found = codes(judge_series(series_of(one, **place)))
+        assert "SPACING_TAG_MISMATCH" in found and "PERHAPS_SEVERAL" not in found
