@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, to_device, to_host
+from gpustitch.array import Array, namespace, to_device, to_host
 from gpustitch.array.transfer import taken
 from gpustitch.errors import ParameterError
 from gpustitch.io.frames.readable import Readable
@@ -127,6 +127,10 @@ def _correction(
     how: dict[str, Any],
 ) -> Correction:
     if method != "wavelet":
+        given = {"sigma": sigma, "notch_length_px": notch_length_px}
+        given |= {"wavelet": wavelet != WaveletOptions.wavelet or None, "level": level != WaveletOptions.level or None}
+        for name in (name for name, value in given.items() if value is not None):
+            raise ParameterError(f"`{name}` is of `method` wavelet, but `method` is {method}: give one or the other")
         lightsheet = dataclasses.replace(Correction().lightsheet, **how)
         return Correction(method, lightsheet=lightsheet)
     options = WaveletOptions(wavelet=wavelet, level=level, notch_length_px=notch_length_px, **how)
@@ -200,5 +204,8 @@ class _OnDevice(Computed):
 
     def made(self, box: Box) -> Array:
         start, stop = self._scan.frames_of(box)
+        if start == stop:
+            nothing: Array = namespace(self._frames).zeros(box.shape, self.dtype)
+            return nothing
         z, y, _ = box.slices()
         return deoblique(self._frames[start:stop, y, z], box, self._scan.shear, first_frame=start)

@@ -56,7 +56,7 @@ def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None 
     path
         Where it is.
     spacing_um
-        Distance of voxels (z, y, x), um; by default what the volume states.
+        Distance of voxels (z, y, x), um, of a volume that does not state it.
     **how
         As of :func:`gpustitch.io.volumes.opening.open_volume`: ``allow_missing``, ``choice`` ...
 

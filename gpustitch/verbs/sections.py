@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array
+from gpustitch.array import Array, namespace
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, ZGrid, plan_z, planes_within, sorted_series
@@ -212,4 +212,5 @@ def render(
         tell(f"{empty} of {grid.n_planes} planes lie in gaps wider than {max_gap:g} and are 0")
     if filled:
         tell(f"{filled} of {grid.n_planes} planes are interpolated across gaps wider than {max_gap:g}")
+    stack = namespace(stack).ascontiguousarray(stack)
     return planes_between(list(stack), plan.lower, plan.upper, plan.weight)

@@ -88,6 +88,12 @@ def test_destripe_lightsheet_takes_its_options():
     assert (near != far).any()
 
 
+@pytest.mark.parametrize("given", [{"sigma": 3}, {"wavelet": "db5"}, {"level": 2}, {"notch_length_px": 512.0}])
+def test_destripe_lightsheet_refuses_options_of_wavelets(given):
+    with pytest.raises(ParameterError, match="of `method` wavelet"):
+        gs.destripe(texture((40, 40)), method="lightsheet", **given)
+
+
 def test_destripe_refuses_other_shapes():
     for shape in ((5,), (2, 2, 5, 5)):
         with pytest.raises(ParameterError, match="axes"):

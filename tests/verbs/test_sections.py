@@ -78,6 +78,13 @@ def test_render_interpolates_between_sections(library, dtype):
     np.testing.assert_allclose(found, expected, atol=1e-3 if dtype == "float32" else 0.51)
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16"])
+def test_render_takes_any_order_of_memory(dtype):
+    planes = texture((4, 5, 6)).astype(dtype)
+    expected = gs.render(planes, np.arange(4), 0.5)
+    np.testing.assert_array_equal(gs.render(np.asfortranarray(planes), np.arange(4), 0.5), expected)
+
+
 def test_render_warns_of_gaps():
     planes = texture((4, 5, 6))
     with pytest.warns(GpustitchWarning, match="are 0"):

@@ -52,10 +52,12 @@ def test_stitch_gives_back_a_volume_that_was_cut(library, dtype):
         np.testing.assert_allclose(on_host(found[2:4, 8:12, 13:19], library), whole[2:4, 8:12, 13:19], rtol=1e-5)
 
 
-def test_stitch_of_oblique_tiles_is_that_of_their_volumes():
+@pytest.mark.parametrize("library", ["numpy", "cupy"])
+def test_stitch_of_oblique_tiles_is_that_of_their_volumes(library):
     whole = texture((40, 12, 10))
-    tiles = [gs.deskew(whole[:24], 1.8, 1.28), gs.deskew(whole[16:], 1.8, 1.28)]
-    found = np.asarray(gs.stitch(tiles, [(0, 0, 0), (0, 0, 16 * 1.28)]))
+    with in_library(library, whole[:24], whole[16:]) as there:
+        tiles = [gs.deskew(frames, 1.8, 1.28) for frames in there]
+        found = on_host(gs.stitch(tiles, [(0, 0, 0), (0, 0, 16 * 1.28)])[...], library)
     expected = np.asarray(gs.deskew(whole, 1.8, 1.28))
     assert found.shape == expected.shape
     covered = expected != 0
