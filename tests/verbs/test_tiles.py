@@ -7,6 +7,11 @@ import pytest
 
 import gpustitch as gs
 from gpustitch.errors import MosaicError, ParameterError
+from gpustitch.model.options import leaves
+from gpustitch.oblique.pipeline.options import PipelineOptions
+from gpustitch.oblique.pipeline.stage import plan, run
+from tests.oblique.pipeline.test_one_pass import ROW, written
+from tests.oblique.pipeline.test_stage import options_of
 from tests.verbs.libraries import LIBRARIES, in_library, on_host, texture
 
 
@@ -80,6 +85,21 @@ def test_stitch_refuses_tiles_that_do_not_go_together():
         gs.stitch([part], [(0, 0, 0)])
     with pytest.raises(MosaicError, match="uint16"):
         gs.stitch([part, part.astype(np.uint16)], [(0, 0, 0), (0, 0, 3)], (1, 1, 1))
+
+
+def test_pipeline_is_that_of_the_command(tmp_path):
+    channel = written(tmp_path / "channel", ROW)
+    options = options_of(channel, tmp_path / "one")
+    run(plan(options))
+    default = PipelineOptions(channel, tmp_path / "two")
+    given = {
+        leaf.name: leaf.value_in(options)
+        for leaf in leaves(PipelineOptions, without=("output",))
+        if leaf.value_in(options) != leaf.value_in(default)
+    }
+    found = gs.pipeline(channel, tmp_path / "two", **given)
+    assert found == tmp_path / "two"
+    np.testing.assert_array_equal(np.asarray(gs.open_volume(found)), np.asarray(gs.open_volume(tmp_path / "one")))
 
 
 def test_pipeline_takes_options_by_name(tmp_path):
