@@ -77,6 +77,7 @@ class Code(StrEnum):
     SERIES_MERGED = "SERIES_MERGED"  # series that agree in all else were joined as was asked
     FIRST_FILES_LOST = "FIRST_FILES_LOST"  # instance numbers begin late, those of other series of the study do not
     SERIES_SPLIT = "SERIES_SPLIT"  # one SeriesInstanceUID holds slices of different size, spacing or orientation
+    EVEN_TOGETHER = "EVEN_TOGETHER"  # such parts lie between one another and are even together, by their places
     SERIES_JOINED = "SERIES_JOINED"  # that differed by less than a pixel, and slices are even together (no warning)
 
 

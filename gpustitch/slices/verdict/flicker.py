@@ -28,8 +28,8 @@ def without_flicker(series: Sequence[SliceSeries], tolerance: float) -> list[Sli
     """The series, those joined that only flicker told apart; others that may be one are told so.
 
     Series of one SeriesInstanceUID make one where their slices lie between one another and are even together, more
-    finely than the parts are by themselves. They are joined if no pixel is moved by more than itself; beyond, the note
-    of the split says at which spacing they are even.
+    finely than the parts are by themselves. They are joined if no pixel is moved by more than itself; beyond, a note
+    says at which spacing they are even.
 
     Parameters
     ----------
@@ -48,15 +48,11 @@ def without_flicker(series: Sequence[SliceSeries], tolerance: float) -> list[Sli
             changed |= dict.fromkeys(map(id, some))
             changed[id(some[0])] = _joined(some, whole)
             continue
-        text = f"; together these parts are {planes} planes, even at {mm(spacing_mm)} mm: one series, by its places"
+        text = f"with the other parts it is {planes} planes, even at {mm(spacing_mm)} mm: one series, by their places"
         for one in some:
-            changed[id(one)] = dataclasses.replace(one, notes=tuple(_with(note, text) for note in one.notes))
+            changed[id(one)] = dataclasses.replace(one, notes=(*one.notes, Note(Code.EVEN_TOGETHER, text)))
     found = (changed.get(id(one), one) for one in series)
     return [one for one in found if one is not None]
-
-
-def _with(note: Note, text: str) -> Note:
-    return dataclasses.replace(note, text=note.text + text) if note.code is Code.SERIES_SPLIT else note
 
 
 def _alike(series: Sequence[SliceSeries]) -> Iterator[list[SliceSeries]]:

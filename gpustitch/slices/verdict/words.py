@@ -323,6 +323,10 @@ def advice(found: Findings, codes: set[Code]) -> str:
         text = f"{use} within each stretch: {resampled}, empty in the gaps (`stretches`: each stretch by itself too)."
     else:
         text = f"Do not stack as it is: {resampled}."
+    if Code.EVEN_TOGETHER in codes:
+        text = (
+            f"Make the tags of the parts one, for they are one series. Of this part alone: {text[0].lower()}{text[1:]}"
+        )
     if Code.SCALE_DOUBTFUL in codes:
         text += " Check the unit of lengths first."
     if Code.SHEARED in codes:

@@ -52,7 +52,9 @@ def test_more_than_a_pixel_is_said(tmp_path, seed):
     stacks = judge([tmp_path])
     assert len(stacks) == 2
     for stack in stacks:
-        assert f"together these parts are {n} planes, even at {spacing:.6g} mm" in text(stack, "SERIES_SPLIT")
+        said = f"with the other parts it is {n} planes, even at {spacing:.6g} mm"
+        assert said in text(stack, "EVEN_TOGETHER")
+        assert stack.advice.startswith("Make the tags of the parts one, for they are one series.")
 
 
 @pytest.mark.parametrize(
@@ -64,9 +66,7 @@ def test_more_than_a_pixel_is_said(tmp_path, seed):
 )
 def test_parts_that_are_no_even_series_together_stay_apart(tmp_path, along):
     write_flicker(tmp_path, 1, 0.004, along=along)
-    assert all(
-        "SERIES_SPLIT" in codes(stack) and "together" not in text(stack, "SERIES_SPLIT") for stack in judge([tmp_path])
-    )
+    assert all("SERIES_SPLIT" in codes(stack) and "EVEN_TOGETHER" not in codes(stack) for stack in judge([tmp_path]))
 
 
 def test_parts_of_the_stated_spacing_stay_apart(tmp_path):
