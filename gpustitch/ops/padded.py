@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from gpustitch.model import ZYX, Box
 from gpustitch.model.arrays import HostArray
 
 
-def padded(box: Box, shape: ZYX, dtype: npt.DTypeLike, read: Callable[[Box], HostArray]) -> HostArray:
+def padded(box: Box, shape: ZYX, dtype: npt.DTypeLike, read: Callable[[Box], HostArray], xp: Any = np) -> HostArray:
     """The voxels of a box, zero outside a volume.
 
     Parameters
@@ -24,6 +25,8 @@ def padded(box: Box, shape: ZYX, dtype: npt.DTypeLike, read: Callable[[Box], Hos
         Type of the voxels.
     read
         Reads a box that lies inside and is not empty. Its result is returned as it is if ``box`` lies inside.
+    xp
+        The library of what is read.
 
     Returns
     -------
@@ -31,10 +34,10 @@ def padded(box: Box, shape: ZYX, dtype: npt.DTypeLike, read: Callable[[Box], Hos
     """
     inside = box.intersect(Box.of_shape(shape))
     if inside.is_empty:
-        return np.zeros(box.shape, dtype)
+        return xp.zeros(box.shape, dtype)  # type: ignore[no-any-return]
     voxels = read(inside)
     if inside == box:
         return voxels
-    out = np.zeros(box.shape, dtype)
+    out: HostArray = xp.zeros(box.shape, dtype)
     out[inside.slices(box.start)] = voxels
     return out

@@ -196,6 +196,11 @@ class SliceHeader:
     is_mosaic: bool = False
     pixels: StoredPixels | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether its pixels are all in the file, as far as that is known without decoding them."""
+        return self.pixels is None or self.pixels.is_whole
+
 
 @dataclass(frozen=True)
 class SliceSeries:

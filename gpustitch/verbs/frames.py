@@ -13,7 +13,7 @@ from gpustitch.array import Array, namespace, to_device, to_host
 from gpustitch.array.transfer import taken
 from gpustitch.errors import ParameterError
 from gpustitch.io.frames.readable import Readable
-from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
+from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import deoblique
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction, Method
@@ -181,31 +181,13 @@ class _OnDevice(Computed):
     """Corrected frames on a device as a volume."""
 
     def __init__(self, frames: Array, scan: ObliqueScan) -> None:
+        super().__init__(np.dtype(frames.dtype), scan.spacing, scan.coverage, namespace(frames))
         self._frames, self._scan = frames, scan
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self._frames.dtype)
-
-    @property
-    def spacing(self) -> Spacing:
-        return self._scan.spacing
-
-    @property
-    def coverage(self) -> Coverage:
-        return self._scan.coverage
-
-    def read(self, box: Box) -> npt.NDArray[Any]:
-        inside = box.intersect(Box.of_shape(self.coverage.shape))
-        out = np.zeros(box.shape, self.dtype)
-        if not inside.is_empty:
-            out[inside.slices(box.start)] = to_host(self.made(inside))
-        return out
-
-    def made(self, box: Box) -> Array:
+    def _inside(self, box: Box) -> Array:
         start, stop = self._scan.frames_of(box)
         if start == stop:
-            nothing: Array = namespace(self._frames).zeros(box.shape, self.dtype)
+            nothing: Array = self.xp.zeros(box.shape, self.dtype)
             return nothing
         z, y, _ = box.slices()
         return deoblique(self._frames[start:stop, y, z], box, self._scan.shear, first_frame=start)

@@ -6,7 +6,7 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, to_host
 from gpustitch.errors import MissingExtraError
 from gpustitch.model import ZYX, Box, Coverage, Frames, Spacing, Volume
+from gpustitch.ops.padded import padded
 
 
 class Lazy(ABC):
@@ -209,11 +210,34 @@ class LazyVolume(Lazy):
         return f", voxels of {z:.6g} x {y:.6g} x {x:.6g} um"
 
 
-class Computed(Volume, Protocol):
-    """A volume of which a part can be had where its source's array lies, which may be a device."""
+class Computed(ABC):
+    """A :class:`gpustitch.model.Volume` of which parts can be had where its source's array lies, maybe on a device.
+
+    Parameters
+    ----------
+    dtype, spacing, coverage
+        As of the volume.
+    xp
+        The library of the source's array, ``numpy`` or ``cupy``.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], spacing: Spacing, coverage: Coverage, xp: Any = np) -> None:
+        self.dtype = dtype
+        self.spacing = spacing
+        self.coverage = coverage
+        self.xp = xp
+
+    @abstractmethod
+    def _inside(self, box: Box) -> Array:
+        """Voxels of a box within the grid that is not empty, where the source lies; a new array."""
 
     def made(self, box: Box) -> Array:
-        """Voxels of ``box``, within the grid and not empty, on the source's device."""
+        """Voxels of ``box`` where the source lies; zero outside the coverage or the grid."""
+        return padded(box, self.coverage.shape, self.dtype, self._inside, self.xp)
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """The same in host memory."""
+        return to_host(self.made(box))
 
 
 class ComputedVolume(LazyVolume):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.io.frames.formats import frame_format
-from gpustitch.io.volumes.opening import PIPELINE_VOLUME, is_volume
+from gpustitch.io.volumes.opening import volume_at
 from gpustitch.verbs.lazy import LazyVolume
 from gpustitch.verbs.opening import open_frames, open_volume
 from gpustitch.verbs.volumes import write
@@ -27,7 +27,7 @@ def reader_of(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list
     if not isinstance(path, str):
         return None
     place = Path(path)
-    if is_volume(place) or is_volume(place / PIPELINE_VOLUME):
+    if volume_at(place) is not None:
         return _volume_layers
     is_frames = place.is_file() and place.suffix.lower() in _FRAMES and frame_format(place) is not None
     return _frame_layers if is_frames else None

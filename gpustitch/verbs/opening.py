@@ -65,10 +65,7 @@ def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None 
     InputMissingError, ParameterError, DamagedInputError
         If no volume lies there, it is damaged, or nothing says how far apart its voxels are.
     """
-    folder = Path(path)
-    inner = folder / volume_opening.PIPELINE_VOLUME
-    if not volume_opening.is_volume(folder) and volume_opening.is_volume(inner):
-        folder = inner
+    folder = volume_opening.volume_at(Path(path)) or Path(path)
     spacing = None if spacing_um is None else Spacing(*spacing_um)
     volume = volume_opening.open_volume(folder, spacing, **how)
     return LazyVolume(volume)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from gpustitch.array import CPU, Array, Device, choose_device, library_of, namespace, refuse_unlike, to_host
+from gpustitch.array import CPU, Array, Device, choose_device, library_of, namespace, refuse_unlike
 from gpustitch.array.namespace import is_array
 from gpustitch.array.transfer import taken
 from gpustitch.errors import ParameterError
@@ -106,43 +105,16 @@ class ArraySource(Computed):
     def __init__(self, array: Any, spacing: Spacing) -> None:
         if not is_array(array) or not hasattr(array, "shape"):
             raise TypeError(f"an array (z, y, x) was expected, not {type(array).__name__}")
-        self._planes = ArrayPlanes(array, "the volume")
+        planes = ArrayPlanes(array, "the volume")
+        z, y, x = planes.shape
+        there = _on_device(array)
+        super().__init__(planes.dtype, spacing, Coverage(x, y, z), np if there is None else namespace(there))
         self._array = array
-        z, y, x = self._planes.shape
-        self._coverage, self._spacing = Coverage(x, y, z), spacing
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of a voxel."""
-        return self._planes.dtype
-
-    @property
-    def spacing(self) -> Spacing:
-        """Distance of voxels."""
-        return self._spacing
-
-    @property
-    def coverage(self) -> Coverage:
-        """The whole box."""
-        return self._coverage
-
-    def read(self, box: Box) -> npt.NDArray[Any]:
-        """Voxels of ``box`` in host memory; zero outside the array."""
-        return to_host(self.made(box))
-
-    def made(self, box: Box) -> Array:
-        """Voxels of ``box`` where the array lies; zero outside it. A new array."""
-        inside = box.intersect(Box.of_shape(self._coverage.shape))
-        if inside == box:
-            return taken(self._array[box.slices()]).astype(self.dtype, copy=True)
-        there = _on_device(self._array)
-        out: Array = (np if there is None else namespace(there)).zeros(box.shape, self.dtype)
-        if not inside.is_empty:
-            out[inside.slices(box.start)] = taken(self._array[inside.slices()])
-        return out
+    def _inside(self, box: Box) -> Array:
+        return taken(self._array[box.slices()]).astype(self.dtype, copy=True)
 
 
 def voxels_of(volume: Volume, box: Box) -> Array:
     """Voxels of ``box``, where the volume's source lies if that can be; zero outside the grid."""
-    made = getattr(volume, "made", None)
-    return volume.read(box) if made is None else made(box)
+    return volume.made(box) if isinstance(volume, Computed) else volume.read(box)

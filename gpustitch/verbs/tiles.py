@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from gpustitch.array import Array, cpu_count, namespace, to_host
+from gpustitch.array import Array, cpu_count
 from gpustitch.errors import MosaicError, ParameterError
-from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
+from gpustitch.model import ZYX, Box, Coverage, PlacedVolume
 from gpustitch.model.options import filled, leaves
 from gpustitch.oblique.align.link import link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
@@ -94,8 +93,8 @@ def align(
     a, b = volume_of(fixed, spacing), volume_of(moving, spacing)
     _check_alike([a, b])
     wanted = MatchOptions().search_px if search_px is None else search_px
-    shapes = zip(wanted, a.shape, b.shape, strict=True)
-    reach = wanted if search_px is not None else _triple([min(n, p // 2, q // 2) for n, p, q in shapes])
+    z, y, x = (min(n, p // 2, q // 2) for n, p, q in zip(wanted, a.shape, b.shape, strict=True))
+    reach = wanted if search_px is not None else (z, y, x)
     options = MatchOptions(search_px=reach, **how)
     z, y, x = (round(v) for v in offset_px)
     workers = Workers(cpu_count(), device_of(fixed))
@@ -111,11 +110,6 @@ def align(
 def _spacing_of(*volumes: Any) -> Triple:
     known = [volume.spacing.zyx_um for volume in volumes if hasattr(volume, "spacing")]
     return known[0] if known else (1.0, 1.0, 1.0)
-
-
-def _triple(values: Sequence[int]) -> ZYX:
-    z, y, x = values
-    return int(z), int(y), int(x)
 
 
 def stitch(
@@ -170,40 +164,21 @@ def _check_alike(volumes: Sequence[LazyVolume]) -> None:
 
 
 class Stitched(Computed):
-    """Tiles at places in one grid, fused box by box."""
+    """Tiles at places in one grid, fused box by box; voxels that no tile covers are 0."""
 
     def __init__(self, tiles: Sequence[PlacedVolume]) -> None:
-        self.tiles = tuple(tiles)
+        first = tiles[0].volume
         ends = [[o + n for o, n in zip(t.origin_px, t.volume.coverage.shape, strict=True)] for t in tiles]
         # The last voxel of a tile is within the volume, and so is what is interpolated beside it.
         z, y, x = (int(np.ceil(max(end[axis] for end in ends))) for axis in range(3))
-        self._coverage = Coverage(x, y, z)
+        xp = first.xp if isinstance(first, Computed) else np
+        super().__init__(np.dtype(first.dtype), first.spacing, Coverage(x, y, z), xp)
+        self.tiles = tuple(tiles)
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of a voxel."""
-        return self.tiles[0].volume.dtype
-
-    @property
-    def spacing(self) -> Spacing:
-        """Distance of voxels."""
-        return self.tiles[0].volume.spacing
-
-    @property
-    def coverage(self) -> Coverage:
-        """The whole box; voxels that no tile covers are 0."""
-        return self._coverage
-
-    def read(self, box: Box) -> npt.NDArray[Any]:
-        """Voxels of ``box`` in host memory; zero where no tile is."""
-        return to_host(self.made(box))
-
-    def made(self, box: Box) -> Array:
-        """Voxels of ``box`` where the tiles lie; zero where no tile is."""
+    def _inside(self, box: Box) -> Array:
         plan = plan_block(box, self.tiles)
         if plan.is_empty:
-            some = voxels_of(self.tiles[0].volume, Box((0, 0, 0), (1, 1, 1)))
-            empty: Array = namespace(some).zeros(box.shape, self.dtype)
+            empty: Array = self.xp.zeros(box.shape, self.dtype)
             return empty
         return fuse_block(plan, {n: voxels_of(self.tiles[n].volume, part) for n, part in plan.reads.items()})
 

@@ -17,7 +17,7 @@ from gpustitch.io.planes.format import PlaneFormat, Planes
 from gpustitch.io.planes.npy import NpyFormat
 from gpustitch.io.registry import Registry, either
 from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice
-from gpustitch.io.volumes.opening import PIPELINE_VOLUME, VOLUME_FORMATS, is_volume, open_volume
+from gpustitch.io.volumes.opening import VOLUME_FORMATS, is_volume, open_volume, volume_at
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 from gpustitch.ops.padded import padded
 
@@ -55,9 +55,8 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, cho
     """
     path = Path(pattern_or_path)
     # The flat field beside the pipeline's volume is an image, but no plane of it.
-    for folder in (path, path / PIPELINE_VOLUME):
-        if is_volume(folder):
-            return _volume_planes(folder, allow_missing, choice)
+    if (folder := volume_at(path)) is not None:
+        return _volume_planes(folder, allow_missing, choice)
     if path.is_file():
         for source in PLANE_FORMATS:
             if source.has_suffix(path):
@@ -78,7 +77,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, cho
 def plane_files(pattern_or_path: str | Path) -> list[Path]:
     """The path itself, and the files that :func:`open_planes` reads in a folder or of a glob: no output may be one."""
     path = Path(pattern_or_path)
-    if path.is_file() or any(is_volume(folder) for folder in (path, path / PIPELINE_VOLUME)):
+    if path.is_file() or volume_at(path) is not None:
         return [path]
     try:
         return [path, *frame_files(pattern_or_path)]

@@ -26,6 +26,11 @@ def is_volume(path: Path) -> bool:
     return any(format.found_in(path) for format in VOLUME_FORMATS) or (path / RECORD).is_file()
 
 
+def volume_at(path: Path) -> Path | None:
+    """The folder of the volume at ``path``: itself, or that in a pipeline's output; None if there is none."""
+    return next((folder for folder in (path, path / PIPELINE_VOLUME) if is_volume(folder)), None)
+
+
 def open_volume(
     path: str | Path,
     fallback: Spacing | None = None,

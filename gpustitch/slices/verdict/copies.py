@@ -53,7 +53,7 @@ def without_same_instances(series: SliceSeries) -> tuple[list[int], tuple[Note, 
         name = (header.instance, header.frame, header.number, header.position_mm, header.slice_location_mm)
         if header.instance and name in seen:
             k = seen[name]
-            if _is_whole(header) and not _is_whole(series.headers[kept[k]]):
+            if header.is_whole and not series.headers[kept[k]].is_whole:
                 kept[k], i = i, kept[k]
             copies.append(_pair(series.headers[i], "of", series.headers[kept[k]]))
         else:
@@ -63,19 +63,6 @@ def without_same_instances(series: SliceSeries) -> tuple[list[int], tuple[Note, 
         return kept, ()
     text = f"{plural(len(copies), 'copy', 'copies')} of the same SOP instance left out: {listed(copies)}"
     return kept, (Note(Code.SAME_INSTANCE, text),)
-
-
-def _is_whole(header: SliceHeader) -> bool:
-    """Whether a file is long enough for the slice's pixels, as far as that is known without decoding them."""
-    pixels = header.pixels
-    if pixels is None or pixels.offset is None or not pixels.stored_as:
-        return True
-    try:
-        n_bytes = header.path.stat().st_size
-    except OSError:
-        return False
-    rows, columns = header.shape
-    return n_bytes >= pixels.offset + rows * columns * int(pixels.stored_as[2:])
 
 
 def one_at_each_place(

@@ -49,7 +49,7 @@ def with_pixels(stack: SliceStack) -> SliceStack:
     """
     if not stack.is_usable or not _has_files(stack):
         return stack
-    cut = [header for header in _kept(stack) if not _is_whole(header)]
+    cut = [header for header in _kept(stack) if not header.is_whole]
     if cut:
         named = listed([slice_name(header) for header in cut])
         text = f"pixels of {plural(len(cut), 'slice')} are not all there: {named}"
@@ -78,17 +78,13 @@ def without_damaged(series: Sequence[SliceSeries]) -> list[SliceSeries]:
 
 
 def _without_damaged(series: SliceSeries) -> SliceSeries:
-    cut = [header for header in series.headers if not _is_whole(header)]
-    whole = [k for k, header in enumerate(series.headers) if _is_whole(header)]
+    cut = [header for header in series.headers if not header.is_whole]
+    whole = [k for k, header in enumerate(series.headers) if header.is_whole]
     if not cut or not whole:
         return series
     named = listed([slice_name(header) for header in cut])
     text = f"{plural(len(cut), 'slice')} with pixels that are not all there left out as missing: {named}"
     return dataclasses.replace(part_of(series, whole), notes=(*series.notes, Note(Code.DAMAGED_LEFT_OUT, text)))
-
-
-def _is_whole(header: SliceHeader) -> bool:
-    return header.pixels is None or header.pixels.is_whole
 
 
 def _kept(stack: SliceStack) -> list[SliceHeader]:

@@ -90,11 +90,11 @@ def judge(
         raise DamagedInputError(
             bad[0].text if len(bad) == 1 else f"{bad[0].text} (and {plural(len(bad) - 1, 'more file')})"
         )
+    packed = _archives(files.others)
     if not series:
-        there = _archives(files.others)
-        hint = f"; unpack {there} first" if there else ""
+        hint = f"; unpack {packed} first" if packed else ""
         raise InputMissingError(f"there are no slices (DICOM, TIFF, PNG, JPEG, BMP) in {', '.join(named)}{hint}")
-    if packed := _archives(files.others):
+    if packed:
         progress.note(f"archives are not opened, unpack them if they belong to it: {packed}")
     folders = {note: _folders(note, [*files.dicom, *files.images]) for note in loose}
     series, loose = _attached(series, folders)
