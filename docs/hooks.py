@@ -1,19 +1,26 @@
-"""Pages of the site that are not written twice: the README, the records beside it, and the options of all commands."""
+"""What of the site is not written twice: the README, the records beside it, options of commands, calls, notebooks."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
 from mkdocs.structure.files import File, Files
 
+from gpustitch.cli.values import TEXTS
 from gpustitch.model.options import Leaf, leaves
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+
+from docs.notebook_pages import NOTEBOOKS, page_of  # noqa: E402
+
 # Pages made of files outside docs/.
 PAGES = {
     "README.md": "index.md",
@@ -26,6 +33,8 @@ ASSETS = ("bench/results/demo.png",)
 _ROLE = re.compile(r":?(?:class|func|mod|meth|data|attr):(?:`([^`<]+)`|(?=<code>))")
 _CODE = re.compile(r"``([^`<]+)``")
 _LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
+# Units that names of fields end with, where an option states none.
+_UNITS = {"_um": "um", "_mm": "mm", "_px": "px", "_deg": "degrees", "_bytes": "bytes", "_db": "dB", "_s": "s"}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -35,7 +44,15 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, page, content=_relinked(text, source)))
     for asset in ASSETS:
         files.append(File.generated(config, asset, abs_src_path=str(ROOT / asset)))
-    files.append(File.generated(config, "commands.md", content="\n".join(_commands())))
+    for notebook in NOTEBOOKS:
+        text, pictures = page_of(notebook)
+        place = notebook.relative_to(ROOT / "docs").with_suffix(".md").as_posix()
+        old = files.get_file_from_path(notebook.relative_to(ROOT / "docs").as_posix())
+        if old is not None:
+            files.remove(old)
+        files.append(File.generated(config, place, content=text))
+        for name, picture in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
     files.append(File.generated(config, "api.md", content="\n".join(_calls())))
     return files
 
@@ -43,7 +60,9 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Links of pages in docs/ to files above it, as links to the pages made of those."""
     source = page.file.src_uri
-    return markdown if source in PAGES.values() else _relinked(markdown, f"docs/{source}")
+    if source in PAGES.values() or source.startswith("notebooks/"):
+        return markdown
+    return _relinked(markdown, f"docs/{source}") + ("\n" + "\n".join(_commands()) if source == "commands.md" else "")
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
@@ -70,23 +89,42 @@ def _relinked(text: str, source: str) -> str:
 
 def _commands() -> Iterator[str]:
     """A section for each command: its help, and a table of its options."""
-    yield "# Commands\n"
-    yield "Every option of every command, made of the same declarations as `--help` and the library's options.\n"
     for name, module in importlib.import_module("gpustitch.cli.main").COMMANDS.items():
         command = importlib.import_module(module).command
         yield f"## {name}\n"
         yield f"{_plain(inspect.getdoc(command) or '')}\n"
-        kind = getattr(command, "options_type", None)
-        if kind is None:
-            continue
+        found = leaves(command.options_type, command.without)
         yield "| option | unit | default | |\n|---|---|---|---|"
-        for leaf in leaves(kind, command.without):
-            if leaf.declared.is_hidden:
-                continue
-            shown = ", ".join(f"`{flag}`" for flag in leaf.flags) or f"`{leaf.declared.metavar or leaf.name.upper()}`"
-            cells = (shown, leaf.declared.unit or "", _default(leaf), leaf.declared.help)
-            yield f"| {' | '.join(map(_cell, cells))} |"
+        for leaf in found:
+            if not leaf.declared.is_hidden:
+                yield _row(_flags(leaf), unit_of(leaf), _default(leaf), leaf.declared.help)
+        for flags, text in others_of(command):
+            yield _row(", ".join(f"`{flag}`" for flag in flags), "", "off", text)
         yield ""
+
+
+def others_of(command: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Switches of a command that are no field of its options: their flags and help."""
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    fields = {"__".join(leaf.path) for leaf in leaves(command.options_type, command.without)}
+    for parameter in typer.main.get_command(app).params:
+        if parameter.name not in fields and not getattr(parameter, "hidden", False):
+            yield tuple(parameter.opts), getattr(parameter, "help", None) or ""
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _flags(leaf: Leaf) -> str:
+    named = ", ".join(f"`{flag}`" for flag in leaf.flags)
+    return named or f"`{leaf.declared.metavar or leaf.name.upper()}`"
+
+
+def unit_of(leaf: Leaf) -> str:
+    """The unit of an option, as it states or its field's name does; empty if it has none."""
+    return leaf.declared.unit or next((unit for end, unit in _UNITS.items() if leaf.name.endswith(end)), "")
 
 
 def _default(leaf: Leaf) -> str:
@@ -98,8 +136,14 @@ def _default(leaf: Leaf) -> str:
         return "on" if leaf.default else "off"
     if leaf.default in (None, (), ""):
         return ""
-    value = ",".join(map(str, leaf.default[::-1])) if isinstance(leaf.default, tuple) else leaf.default
-    return f"`{value}`"
+    return f"`{_typed(leaf)}`"
+
+
+def _typed(leaf: Leaf) -> str:
+    """The default as a user types it."""
+    if leaf.declared.text is not None:
+        return str(TEXTS[leaf.declared.text].show(leaf.default))
+    return ",".join(map(str, leaf.default)) if isinstance(leaf.default, tuple) else str(leaf.default)
 
 
 def _plain(text: str) -> str:
