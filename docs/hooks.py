@@ -47,9 +47,6 @@ def on_files(files: Files, config: Any) -> Files:
     for notebook in NOTEBOOKS:
         text, pictures = page_of(notebook)
         place = notebook.relative_to(ROOT / "docs").with_suffix(".md").as_posix()
-        old = files.get_file_from_path(notebook.relative_to(ROOT / "docs").as_posix())
-        if old is not None:
-            files.remove(old)
         files.append(File.generated(config, place, content=text))
         for name, picture in pictures.items():
             files.append(File.generated(config, f"notebooks/{name}", content=picture))
@@ -81,7 +78,7 @@ def _relinked(text: str, source: str) -> str:
         if not target.is_relative_to(ROOT):
             return match[0]
         inside = target.relative_to(ROOT).as_posix()
-        place = PAGES.get(inside, inside.removeprefix("docs/"))
+        place = PAGES.get(inside, inside.removeprefix("docs/").replace(".ipynb", ".md"))
         return f"]({place}{match[2] or ''})"
 
     return _LINK.sub(link, text)
