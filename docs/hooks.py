@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def on_files(files: Files, config: Any) -> Files:
     for asset in ASSETS:
         files.append(File.generated(config, asset, abs_src_path=str(ROOT / asset)))
     for notebook in NOTEBOOKS:
-        text, pictures = page_of(notebook)
+        text, pictures = page_of(notebook, is_executed=os.environ.get("GPUSTITCH_DOCS_NOTEBOOKS") != "off")
         place = notebook.relative_to(ROOT / "docs").with_suffix(".md").as_posix()
         files.append(File.generated(config, place, content=text))
         for name, picture in pictures.items():

@@ -81,11 +81,11 @@ def _drawn() -> Iterator[bytes]:
     pyplot.close("all")
 
 
-def page_of(notebook: Path) -> tuple[str, dict[str, bytes]]:
-    """A notebook as Markdown, executed; and its pictures by name."""
+def page_of(notebook: Path, *, is_executed: bool = True) -> tuple[str, dict[str, bytes]]:
+    """A notebook as Markdown, with what it prints and its pictures by name if it is executed."""
     parts: list[str] = []
     pictures: dict[str, bytes] = {}
-    for cell in executed(notebook):
+    for cell in executed(notebook) if is_executed else cells(notebook):
         parts.append(f"```python\n{cell.source}\n```" if cell.is_code else cell.source)
         if cell.printed:
             parts.append(f"```text\n{cell.printed}\n```")
@@ -93,4 +93,5 @@ def page_of(notebook: Path) -> tuple[str, dict[str, bytes]]:
             name = f"{notebook.stem}_{len(pictures)}.png"
             pictures[name] = picture
             parts.append(f"![What the code above draws]({name})")
+    parts.append(f"[The notebook itself]({notebook.name})")
     return "\n\n".join(parts) + "\n", pictures

@@ -29,7 +29,7 @@ _DPI = 90
 def geometry() -> Figure:
     """The tilted sheet at some stage positions, and the grid of voxels that it fills."""
     scan = gs.ObliqueScan(n_frames=9, n_rows=4, n_columns=7, pixel_um=1.8, step_um=1.28, angle_deg=45)
-    z_um, y_um, x_um = scan.spacing.zyx_um
+    z_um, _, x_um = scan.spacing.zyx_um
     figure = Figure(figsize=(9.5, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     columns = np.arange(scan.n_columns)
@@ -122,12 +122,11 @@ def _both(tiles: list[np.ndarray], offset_px: np.ndarray) -> np.ndarray:
 
 def sections() -> Figure:
     """A series with damage, swapped blocks and uneven spacing: recorded, put right, and how far from the truth."""
-    series = simulate_series(
-        SimulationOptions(
-            number=80, rows=256, columns=256, correlation_px=5, spacing_cv=0.4, gaps=1, gap_sections=(3, 3), damaged=2,
-            block_swaps=2, seed=4,
-        )  # fmt: skip
-    )
+    options = SimulationOptions(
+        number=80, rows=256, columns=256, correlation_px=5, spacing_cv=0.4, gaps=1, gap_sections=(3, 3), damaged=2,
+        block_swaps=2, seed=4,
+    )  # fmt: skip
+    series = simulate_series(options)
     stack = series.planes()
     found = gs.z_positions(stack, 10)
     faults = gs.find_faults(gs.similarity(stack, 10), found)

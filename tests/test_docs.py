@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import html
+import importlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 import gpustitch as gs
 from gpustitch.cli.main import COMMANDS
-from tests.docs_code import python_of
+from gpustitch.model.options import leaves
+from tests.docs_code import DOCS, PAGES
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-
-
-@pytest.mark.filterwarnings("ignore::gpustitch.errors.GpustitchWarning")
-def test_docs_library_page_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    for block in python_of(DOCS / "library.md"):
-        exec(compile(block, "library.md", "exec"), names)
-    assert names["tile"].shape == (96, 64, 185)
-    assert names["block"].shape == (10, 64, 30)
-    assert names["found"].is_found
-    assert np.abs(np.subtract(names["found"].offset_px, (0, 0, 40))).max() < 0.3
-    np.testing.assert_array_equal(np.asarray(names["again"]), np.asarray(names["whole"]))
-    assert len(names["even"]) == 79
+NAV = re.findall(r"(\w[\w/.]*\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
 
 
 def test_docs_library_page_names_all_that_is_public():
@@ -43,11 +29,11 @@ def test_docs_library_page_names_all_that_is_public():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site, built; a warning is an error."""
+    """The site, built; a warning is an error. Notebooks, which tests execute elsewhere, are shown without outputs."""
     place = tmp_path_factory.mktemp("site")
     subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(place)],
-        cwd=ROOT, check=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        cwd=ROOT, check=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "GPUSTITCH_DOCS_NOTEBOOKS": "off"},
     )  # fmt: skip
     return place
 
@@ -61,9 +47,23 @@ def words_of(page: Path) -> str:
 def test_docs_site_has_all_commands_with_their_options(site):
     said = words_of(site / "commands" / "index.html")
     assert all(f"{name}¶" in said for name in COMMANDS)
-    for flag in ("--x-step-size", "--split-by", "--high-pass", "--shard-size"):
-        assert flag in said
-    assert "Stage step between frames, um." in said
+    for name, module in COMMANDS.items():
+        command = importlib.import_module(module).command
+        for leaf in leaves(command.options_type, command.without):
+            assert leaf.declared.is_hidden or all(flag in said for flag in leaf.flags), f"{name}: {leaf.name}"
+    assert "Stage step between frames, um." in said and "--json" in said and "30,40,50,60,70,80" in said
+
+
+@pytest.mark.xdist_group("site")
+def test_docs_site_has_every_page_and_picture_once(site):
+    made = {page.relative_to(site).parent.as_posix() for page in site.rglob("index.html")}
+    wanted = {name.removesuffix(".md") for name in NAV} - {"index"} | {"."}
+    assert made == wanted
+    named = {name.relative_to(DOCS).with_suffix("").as_posix() for name in DOCS.glob("*.md")}
+    assert named <= wanted and len(NAV) == len(set(NAV))
+    for page in site.rglob("index.html"):
+        for source in re.findall(r'<img[^>]+src="([^":]+)"', page.read_text("utf-8")):
+            assert (page.parent / source).resolve().is_file(), f"{page}: {source}"
 
 
 @pytest.mark.xdist_group("site")
@@ -72,3 +72,15 @@ def test_docs_site_has_all_calls_without_marks_of_sphinx(site):
     missing = [name for name in gs.__all__ if name not in said]
     assert missing == ["__version__"]
     assert not re.findall(r":(?:class|func|mod|meth|data|attr):|``", said)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_docs_links_lead_to_files_of_the_repository(name):
+    page = PAGES[name]
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).is_file(), f"{name}: {target}"
+
+
+def test_docs_readme_is_short():
+    assert PAGES["README.md"].read_text("utf-8").count("\n") <= 140

@@ -17,7 +17,7 @@ from tests.docs_data import make_data
 
 pytestmark = pytest.mark.xdist_group("docs")
 ROOT_COMMAND = typer.main.get_command(app)
-# Pages of which every command but these is executed, in order. `view` serves until it is stopped, `demo` has its own tests.
+# Pages of which every command but these is executed, in order. `view` serves until it is stopped, `demo` has tests.
 EXECUTED = ("README.md", "docs/brain.md", "docs/quick_start.md", "docs/sections.md", "docs/slices.md")
 NOT_EXECUTED = ("view", "demo")
 # Exit codes that are no failure: series with warnings.
@@ -45,7 +45,9 @@ FLAGS = {name: flags_of(name) for name in COMMANDS}
 WRITTEN = [(name, words) for name, page in PAGES.items() for words in commands_of(page)]
 
 
-@pytest.mark.parametrize(("name", "words"), WRITTEN, ids=[f"{n}-{' '.join(w[:2])}-{k}" for k, (n, w) in enumerate(WRITTEN)])
+@pytest.mark.parametrize(
+    ("name", "words"), WRITTEN, ids=[f"{n}-{' '.join(w[:2])}-{k}" for k, (n, w) in enumerate(WRITTEN)]
+)
 def test_docs_commands_are_taken(name, words):
     assert words[0] in COMMANDS, f"{name}: gpustitch {' '.join(words)}"
     command_named(words[0]).make_context(words[0], list(words[1:]))
