@@ -7,13 +7,14 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 from mkdocs.structure.files import File, Files
 
+from gpustitch.cli.build import flags_of
 from gpustitch.cli.values import TEXTS
 from gpustitch.model.options import Leaf, leaves
 
@@ -34,8 +35,13 @@ ASSETS = ("bench/results/demo.png",)
 _ROLE = re.compile(r":?(?:class|func|mod|meth|data|attr):(?:`([^`<]+)`|(?=<code>))")
 _CODE = re.compile(r"``([^`<]+)``")
 _LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
-# Units that names of fields end with, where an option states none.
-_UNITS = {"_um": "um", "_mm": "mm", "_px": "px", "_deg": "degrees", "_bytes": "bytes", "_db": "dB", "_s": "s"}
+# Units that names of fields end with.
+_UNITS = {"_um": "um", "_mm": "mm", "_px": "pixels", "_deg": "degrees", "_bytes": "bytes", "_db": "dB", "_s": "s"}
+# How a help states the unit of a number: "..., pixels.", "in sections", "Voxels between ...".
+_UNIT = re.compile(
+    r"(?:, |\bin |\bof )(um|mm|pixels|counts|voxels|sections|planes|degrees)\b(?= x,y,z|[.,;]|$)"
+    r"|^(Counts|Voxels|Frames|Pixels)\b"
+)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -93,9 +99,10 @@ def _commands() -> Iterator[str]:
         yield f"{_plain(inspect.getdoc(command) or '')}\n"
         found = leaves(command.options_type, command.without)
         yield "| option | unit | default | |\n|---|---|---|---|"
+        flags = flags_of(found)
         for leaf in found:
             if not leaf.declared.is_hidden:
-                yield _row(_flags(leaf), unit_of(leaf), _default(leaf), leaf.declared.help)
+                yield _row(_flags(leaf), unit_of(leaf), *(_in_flags(text, flags) for text in _said(leaf)))
         for flags, text in others_of(command):
             yield _row(", ".join(f"`{flag}`" for flag in flags), "", "off", text)
         yield ""
@@ -121,8 +128,24 @@ def _flags(leaf: Leaf) -> str:
 
 
 def unit_of(leaf: Leaf) -> str:
-    """The unit of an option, as it states or its field's name does; empty if it has none."""
-    return leaf.declared.unit or next((unit for end, unit in _UNITS.items() if leaf.name.endswith(end)), "")
+    """The unit of an option: as declared, else by its field's name or its help; empty if it has none."""
+    if leaf.declared.unit and leaf.declared.unit != "px":
+        return leaf.declared.unit
+    stated = _UNIT.search(leaf.declared.help)
+    if stated and leaf.declared.text != "bytes" and re.search(r"\b(int|float)\b", str(leaf.type)):
+        return (stated[1] or stated[2]).lower()
+    return next((unit for end, unit in _UNITS.items() if leaf.name.endswith(end)), "")
+
+
+def _in_flags(text: str, flags: Mapping[str, str]) -> str:
+    """A text with the flags that users type in place of the names of fields."""
+    return re.sub(r"`(\w+)`", lambda name: f"`{flags.get(name[1], name[1])}`", text)
+
+
+def _said(leaf: Leaf) -> tuple[str, str]:
+    """The default of an option and its help, with the range of what it takes."""
+    text = leaf.declared.range_text
+    return _default(leaf), leaf.declared.help + (f" It is {text}." if text else "")
 
 
 def _default(leaf: Leaf) -> str:

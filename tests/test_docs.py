@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import gpustitch as gs
+from docs.hooks import unit_of
 from gpustitch.cli.main import COMMANDS
 from gpustitch.model.options import leaves
 from tests.docs_code import DOCS, PAGES
@@ -72,6 +73,22 @@ def test_docs_site_has_all_calls_without_marks_of_sphinx(site):
     missing = [name for name in gs.__all__ if name not in said]
     assert missing == ["__version__"]
     assert not re.findall(r":(?:class|func|mod|meth|data|attr):|``", said)
+
+
+def test_docs_site_says_units_and_what_every_option_is():
+    found = {
+        (name, leaf.name): leaf
+        for name, module in COMMANDS.items()
+        for leaf in leaves((command := importlib.import_module(module).command).options_type, command.without)
+    }
+    assert not [key for key, leaf in found.items() if not leaf.declared.help]
+    bare = [key for key, leaf in found.items() if re.search("_(um|mm|px|deg|bytes|db)$", key[1]) and not unit_of(leaf)]
+    assert not bare
+    for key, unit in (("window_px", "voxels"), ("sigma1", "pixels"), ("angle_deg", "degrees"), ("dark", "counts")):
+        assert unit_of(found["pipeline", key]) == unit
+    assert unit_of(found["z-spacing", "max_lag"]) == "sections"
+    assert unit_of(found["pipeline", "shard_bytes"]) == "bytes"
+    assert not unit_of(found["pipeline", "min_correlation"])
 
 
 @pytest.mark.parametrize("name", PAGES)

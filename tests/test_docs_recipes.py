@@ -71,11 +71,6 @@ def test_docs_recipes_operation_is_found_executed_and_compared(house):
     written(house, "gpustitch/oblique/flat/clip.py", twin)
     written(house, "tests/kernels/cases/clip.py", cases)
     tests = ("-m", "pytest", "tests/kernels", "-n", "0", "-q", "-k", "clip_counts", "-p", "no:cacheprovider")
-    wrong = body.replace("frames[i] < most", "frames[i] <= most / 2")
-    assert wrong != body
-    written(house, "kernels/clip.cu", wrong)
-    found = python(house, *tests[:-4], "-k", "clip_counts-uint8-100", *tests[-2:], "-x")
-    assert "1 failed" in found.stdout, found.stdout + found.stderr
     written(house, "kernels/clip.cu", body)
     found = python(house, *tests)
     assert found.returncode == 0, found.stdout + found.stderr
