@@ -15,7 +15,7 @@ import pytest
 import gpustitch as gs
 from docs.hooks import unit_of
 from gpustitch.cli.main import COMMANDS
-from gpustitch.model.options import leaves
+from gpustitch.model.options import Leaf, leaves
 from tests.docs_code import DOCS, PAGES
 from tests.paths import ROOT
 
@@ -39,6 +39,12 @@ def site(tmp_path_factory):
     return place
 
 
+def options_of(name: str) -> list[Leaf]:
+    """The options of a command."""
+    command = importlib.import_module(COMMANDS[name]).command
+    return leaves(command.options_type, command.without)
+
+
 def words_of(page: Path) -> str:
     """Text of a page, without its marks."""
     return html.unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
@@ -48,9 +54,8 @@ def words_of(page: Path) -> str:
 def test_docs_site_has_all_commands_with_their_options(site):
     said = words_of(site / "commands" / "index.html")
     assert all(f"{name}¶" in said for name in COMMANDS)
-    for name, module in COMMANDS.items():
-        command = importlib.import_module(module).command
-        for leaf in leaves(command.options_type, command.without):
+    for name in COMMANDS:
+        for leaf in options_of(name):
             assert leaf.declared.is_hidden or all(flag in said for flag in leaf.flags), f"{name}: {leaf.name}"
     assert "Stage step between frames, um." in said and "--json" in said and "30,40,50,60,70,80" in said
 
@@ -76,11 +81,7 @@ def test_docs_site_has_all_calls_without_marks_of_sphinx(site):
 
 
 def test_docs_site_says_units_and_what_every_option_is():
-    found = {
-        (name, leaf.name): leaf
-        for name, module in COMMANDS.items()
-        for leaf in leaves((command := importlib.import_module(module).command).options_type, command.without)
-    }
+    found = {(name, leaf.name): leaf for name in COMMANDS for leaf in options_of(name)}
     assert not [key for key, leaf in found.items() if not leaf.declared.help]
     bare = [key for key, leaf in found.items() if re.search("_(um|mm|px|deg|bytes|db)$", key[1]) and not unit_of(leaf)]
     assert not bare
