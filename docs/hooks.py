@@ -19,7 +19,7 @@ from gpustitch.cli.values import TEXTS
 from gpustitch.model.options import Leaf, leaves
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT))
+sys.path.insert(0, str(ROOT))
 
 from docs.notebook_pages import NOTEBOOKS, page_of  # noqa: E402
 

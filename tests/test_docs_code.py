@@ -12,7 +12,10 @@ import gpustitch as gs
 from tests.docs_code import PAGES, python_of
 from tests.docs_data import make_data
 
-pytestmark = [pytest.mark.xdist_group("docs"), pytest.mark.filterwarnings("ignore::gpustitch.errors.GpustitchWarning")]
+pytestmark = [
+    pytest.mark.xdist_group("docs-code"),
+    pytest.mark.filterwarnings("ignore::gpustitch.errors.GpustitchWarning"),
+]
 # Pages of recipes, whose code is of files: tests/test_docs_recipes.py executes it.
 RECIPES = {f"docs/add_{what}.md" for what in ("operation", "format", "command")}
 RUN = sorted(name for name, page in PAGES.items() if name not in RECIPES and python_of(page))

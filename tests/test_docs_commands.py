@@ -20,10 +20,10 @@ from gpustitch.slices.verdict import report as verdict_report
 from tests.docs_code import PAGES, commands_of, expanded, prose_of
 from tests.docs_data import make_data
 
-pytestmark = pytest.mark.xdist_group("docs")
+pytestmark = pytest.mark.xdist_group("docs-commands")
 ROOT_COMMAND = typer.main.get_command(app)
 # Pages of which every command but these is executed, in order. `view` serves until it is stopped, `demo` has tests.
-EXECUTED = ("README.md", "docs/brain.md", "docs/quick_start.md", "docs/sections.md", "docs/slices.md")
+EXECUTED = ("docs/brain.md", "docs/quick_start.md", "docs/sections.md", "docs/slices.md")
 NOT_EXECUTED = ("view", "demo")
 # Files that pages make, whose keys the page of files explains.
 RECORDS = {

@@ -18,7 +18,7 @@ from tests.cuda_cpu.build import why_not
 from tests.docs_code import PAGES, blocks_of, python_of
 from tests.paths import DATA, ROOT
 
-pytestmark = pytest.mark.xdist_group("docs")
+pytestmark = pytest.mark.xdist_group("docs-recipes")
 RECIPES = {what: PAGES[f"docs/add_{what}.md"] for what in ("operation", "format", "command")}
 # What of the house the recipes need.
 NEEDED = ("gpustitch", "kernels", "bench", "tests")
