@@ -110,6 +110,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("name", [name for name in EXECUTED if name != "docs/quick_start.md"])
 def test_docs_commands_of_a_page_succeed_in_order(name, data, tmp_path, monkeypatch):
     for item in data.iterdir():
@@ -140,6 +141,7 @@ def test_docs_commands_write_schemas_that_the_page_of_files_states():
     assert set(positions_file.COLUMNS) <= keys_explained()
 
 
+@pytest.mark.posix
 def test_docs_commands_of_the_quick_start_succeed_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # A smaller acquisition at the place of the demo's.

@@ -11,6 +11,9 @@ import gpustitch.errors as errors
 from docs.pictures import FOLDER, MOST_BYTES, PICTURES, png_of
 from gpustitch.cli.about.demo import EXIT_TARGET_MISSED
 from gpustitch.cli.slices.spacing import UNUSABLE, WARNED
+from gpustitch.io.frames.formats import FRAME_FORMATS
+from gpustitch.io.volumes.opening import VOLUME_FORMATS
+from gpustitch.io.write.formats import OUTPUT_FORMATS
 from gpustitch.model.options import leaves
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.sections.faults.find import FAULT_TYPES
@@ -85,6 +88,14 @@ def test_docs_words_list_every_variable_of_the_pipeline():
         leaf = declared[row[0].strip("`")]
         flags = {flag for named in leaf.flags for flag in named.split("/")}
         assert re.findall(r"--[\w-]+", row[1])[0] in flags, row
+
+
+def test_docs_words_name_every_format():
+    frames, volumes = (PAGES[f"docs/{name}.md"].read_text("utf-8") for name in ("stacks", "volumes"))
+    assert not [each.name for each in FRAME_FORMATS if each.name not in frames]
+    assert not [each.name for each in VOLUME_FORMATS if each.name not in volumes]
+    for each in OUTPUT_FORMATS:
+        assert each.title in volumes and all(f"`*{suffix}`" in volumes for suffix in each.suffixes[:1]), each.title
 
 
 def test_docs_words_pictures_are_small_and_shown():
