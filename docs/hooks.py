@@ -35,6 +35,7 @@ ASSETS = ("bench/results/demo.png",)
 _ROLE = re.compile(r":?(?:class|func|mod|meth|data|attr):(?:`([^`<]+)`|(?=<code>))")
 _CODE = re.compile(r"``([^`<]+)``")
 _LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
+_HEAD = "| option | unit | default | |\n|---|---|---|---|"
 # Units that names of fields end with.
 _UNITS = {"_um": "um", "_mm": "mm", "_px": "pixels", "_deg": "degrees", "_bytes": "bytes", "_db": "dB", "_s": "s"}
 # How a help states the unit of a number: "..., pixels.", "in sections", "Voxels between ...".
@@ -92,30 +93,39 @@ def _relinked(text: str, source: str) -> str:
 
 
 def _commands() -> Iterator[str]:
-    """A section for each command: its help, and a table of its options."""
-    for name, module in importlib.import_module("gpustitch.cli.main").COMMANDS.items():
-        command = importlib.import_module(module).command
+    """A section for each command: its help, and a table of its options; first of what all commands take."""
+    modules = importlib.import_module("gpustitch.cli.main").COMMANDS
+    commands = {name: importlib.import_module(module).command for name, module in modules.items()}
+    switches = {name: list(switches_of(command)) for name, command in commands.items()}
+    of_all = [switch for switch in switches["pipeline"] if all(switch in others for others in switches.values())]
+    yield "## In all commands\n"
+    yield _HEAD
+    yield from (_row(*switch) for switch in of_all)
+    yield ""
+    for name, command in commands.items():
         yield f"## {name}\n"
         yield f"{_plain(inspect.getdoc(command) or '')}\n"
         found = leaves(command.options_type, command.without)
-        yield "| option | unit | default | |\n|---|---|---|---|"
         flags = flags_of(found)
+        yield _HEAD
         for leaf in found:
             if not leaf.declared.is_hidden:
                 yield _row(_flags(leaf), unit_of(leaf), *(_in_flags(text, flags) for text in _said(leaf)))
-        for flags, text in others_of(command):
-            yield _row(", ".join(f"`{flag}`" for flag in flags), "", "off", text)
+        yield from (_row(*switch) for switch in switches[name] if switch not in of_all)
         yield ""
 
 
-def others_of(command: Any) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Switches of a command that are no field of its options: their flags and help."""
+def switches_of(command: Any) -> Iterator[tuple[str, str, str, str]]:
+    """Options of a command that are no field of its options: flags, unit, default and help."""
     app = typer.Typer(add_completion=False)
     app.command()(command)
     fields = {"__".join(leaf.path) for leaf in leaves(command.options_type, command.without)}
     for parameter in typer.main.get_command(app).params:
-        if parameter.name not in fields and not getattr(parameter, "hidden", False):
-            yield tuple(parameter.opts), getattr(parameter, "help", None) or ""
+        if parameter.name in fields or getattr(parameter, "hidden", False):
+            continue
+        named, default = ", ".join(f"`{flag}`" for flag in parameter.opts), parameter.default
+        shown = ("on" if default else "off") if isinstance(default, bool) else "" if default is None else f"`{default}`"
+        yield named, "", shown, getattr(parameter, "help", None) or ""
 
 
 def _row(*cells: str) -> str:
