@@ -54,7 +54,7 @@ def test_docs_commands_are_taken(name, words):
 
 
 def test_docs_commands_that_are_wrong_are_refused():
-    wrong = (["info", "--no-such-option"], ["pipeline", "CHANNEL"], ["z-spacing", "a", "--output", "b", "--range", "x"])
+    wrong = (["info", "--no-such-option"], ["pipeline"], ["z-spacing", "a", "--output", "b", "--range", "x"])
     for words in wrong:
         with pytest.raises(Exception, match=r"(?i)no such option|missing|valid integer"):
             command_named(words[0]).make_context(words[0], words[1:])
