@@ -153,9 +153,10 @@ def _in_flags(text: str, flags: Mapping[str, str]) -> str:
 
 
 def _said(leaf: Leaf) -> tuple[str, str]:
-    """The default of an option and its help, with the range of what it takes."""
-    text = leaf.declared.range_text
-    return _default(leaf), leaf.declared.help + (f" It is {text}." if text else "")
+    """The default of an option; and its help, with the range of what it takes and its environment variable."""
+    declared = leaf.declared
+    allowed = f" It is {declared.range_text}." if declared.range_text else ""
+    return _default(leaf), declared.help + allowed + (f" Environment: {declared.env}." if declared.env else "")
 
 
 def _default(leaf: Leaf) -> str:

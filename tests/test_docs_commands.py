@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,15 @@ WRITTEN = [(name, words) for name, page in PAGES.items() for words in commands_o
 def test_docs_commands_are_taken(name, words):
     assert words[0] in COMMANDS, f"{name}: gpustitch {' '.join(words)}"
     command_named(words[0]).make_context(words[0], list(words[1:]))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_docs_commands_take_the_examples_of_their_help(name):
+    text = " ".join((inspect.getdoc(importlib.import_module(COMMANDS[name]).command) or "").split())
+    (example,) = re.findall(r"Example: gpustitch (.+)$", text)
+    words = shlex.split(example)
+    assert words[0] == name
+    command_named(name).make_context(name, words[1:])
 
 
 def test_docs_commands_that_are_wrong_are_refused():
