@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import gpustitch as gs
 from docs.hooks import unit_of
@@ -28,15 +29,35 @@ def test_docs_library_page_names_all_that_is_public():
     assert missing == ["__version__"]
 
 
+def built(folder: Path, place: Path) -> subprocess.CompletedProcess[str]:
+    """Build the site of a folder; a warning is an error. Notebooks, which tests execute elsewhere, have no outputs.
+
+    Not --quiet: warnings that are not told are not counted either.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)],
+        cwd=folder, capture_output=True, text=True,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "GPUSTITCH_DOCS_NOTEBOOKS": "off"},
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site, built; a warning is an error. Notebooks, which tests execute elsewhere, are shown without outputs."""
+    """The site, built."""
     place = tmp_path_factory.mktemp("site")
-    subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(place)],
-        cwd=ROOT, check=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "GPUSTITCH_DOCS_NOTEBOOKS": "off"},
-    )  # fmt: skip
+    found = built(ROOT, place)
+    assert found.returncode == 0, found.stderr
     return place
+
+
+def test_docs_site_is_refused_for_a_warning(tmp_path):
+    (tmp_path / "docs").mkdir()
+    settings = yaml.load((ROOT / "mkdocs.yml").read_text("utf-8"), yaml.BaseLoader)
+    settings = {"site_name": "x", "nav": [{"Start": "index.md"}], "validation": settings["validation"]}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for text, is_fine in (("# A\n[b](#a)", True), ("# A\n[b](#b)", False), ("# A\n[b](none.md)", False)):
+        (tmp_path / "docs" / "index.md").write_text(text, encoding="utf-8")
+        assert (built(tmp_path, tmp_path / "site").returncode == 0) == is_fine, text
 
 
 def options_of(name: str) -> list[Leaf]:
