@@ -14,7 +14,7 @@ from gpustitch.demo.series.dicom import write_series
 from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from tests.paths import DATA
 
-SPEC = PhantomSpec(grid=(1, 2, 1), n_frames=96, n_rows=96, n_columns=72, overlap=0.45, stage_error_um=3.0, n_channels=2)
+SPEC = PhantomSpec(grid=(1, 2, 1), n_frames=72, n_rows=80, n_columns=56, overlap=0.45, stage_error_um=3.0, n_channels=2)
 SERIES = SimulationOptions(number=48, rows=64, columns=64, spacing_cv=0.2, damaged=1)
 SECTION_UM = (0.05, 0.01, 0.01)
 
