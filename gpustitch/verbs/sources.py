@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,23 @@ from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.planes.adapters import ArrayPlanes, VolumePlanes
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import open_planes
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model import Box, Coverage, Frames, Spacing, Volume
 from gpustitch.verbs.lazy import Computed, ComputedVolume, Lazy, LazyFrames, LazyVolume
 
 _KINDS = "an array of three axes, frames, a volume or a path"
+
+
+def choosing(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of opening a path, with ``stack_channel``, ``stack_time`` and ``stack_series`` as one ``choice``."""
+    names = [field.name for field in dataclasses.fields(StackChoice)]
+    chosen = {name: None if how[name] is None else str(how[name]) for name in names if name in how}
+    rest = {name: value for name, value in how.items() if name not in chosen}
+    if not chosen:
+        return rest
+    if "choice" in rest:
+        raise ParameterError(f"`choice` and `{next(iter(chosen))}` say the same; leave out one of them")
+    return {**rest, "choice": StackChoice(**chosen)}
 
 
 def array_of(source: Any) -> Array:
@@ -48,10 +63,13 @@ def _on_device(source: Any) -> Array | None:
     return None if library_of(array) == "numpy" else array
 
 
-def frames_of(source: Any) -> Frames:
-    """Frames of an array (frame, row, column) of any library, of a path, or frames as they are."""
+def frames_of(source: Any, **how: Any) -> Frames:
+    """Frames of an array (frame, row, column) of any library, of a path, or frames as they are.
+
+    ``how`` a path is opened: :func:`gpustitch.io.frames.opening.open_frames`.
+    """
     if isinstance(source, str | Path):
-        return open_frames(source)
+        return open_frames(source, **how)
     if isinstance(source, LazyFrames):
         return source.frames
     if hasattr(source, "absent") and hasattr(source, "read"):
