@@ -26,7 +26,7 @@ from gpustitch.oblique.flat import stage as flat_stage
 from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.running.options import checked_on_error
 from gpustitch.verbs.lazy import Computed, ComputedVolume, LazyVolume
-from gpustitch.verbs.sources import array_of, choosing, device_of, frames_of
+from gpustitch.verbs.sources import array_of, choosing, device_of, frames_of, real_numbers, whole_number
 from gpustitch.verbs.told import TOLD, tell
 
 # Options of the flat field that say where it is written.
@@ -150,10 +150,12 @@ def _correction(
             raise ParameterError(f"`{name}` is of `method` wavelet, but `method` is {method}: give one or the other")
         lightsheet = dataclasses.replace(Correction().lightsheet, **how)
         return Correction(method, lightsheet=lightsheet)
+    level = whole_number(level, "level")
     options = WaveletOptions(wavelet=wavelet, level=level, notch_length_px=notch_length_px, **how)
     if sigma is not None:
-        first, second = sigma if isinstance(sigma, tuple | list) else (sigma, sigma)
-        options = dataclasses.replace(options, sigma1=float(first), sigma2=float(second))
+        both = (sigma, sigma) if np.ndim(sigma) == 0 else sigma
+        first, second = real_numbers(both, "sigma", 2, "foreground, background")
+        options = dataclasses.replace(options, sigma1=first, sigma2=second)
     return Correction(method, options if options.is_open else options.completed)
 
 
@@ -195,6 +197,10 @@ def deskew(
     ParameterError
         If a size is out of range, or the frames are of a type that is not interpolated.
     """
+    if not isinstance(correction, Correction | None):
+        raise TypeError(f"`correction` must be a gpustitch.Correction, not {type(correction).__name__}")
+    rotate_90 = whole_number(rotate_90, "rotate_90")
+    start, stop = (v if v is None else whole_number(v, name) for v, name in ((start, "start"), (stop, "stop")))
     on_device = device_of(frames)
     source = frames_of(frames)
     if np.dtype(source.dtype).name not in FRAME_TYPES:

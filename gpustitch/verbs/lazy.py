@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import operator
 from abc import ABC, abstractmethod
@@ -230,7 +231,12 @@ class Computed(ABC):
         self.dtype = dtype
         self.spacing = spacing
         self.coverage = coverage
-        self.xp = xp
+        self._library: str = xp.__name__  # a module cannot be pickled
+
+    @property
+    def xp(self) -> Any:
+        """The library of the source's array."""
+        return importlib.import_module(self._library)
 
     @abstractmethod
     def _inside(self, box: Box) -> Array:

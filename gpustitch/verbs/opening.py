@@ -9,9 +9,8 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.frames import opening as frames_opening
 from gpustitch.io.planes import opening as planes_opening
 from gpustitch.io.volumes import opening as volume_opening
-from gpustitch.model import Spacing
 from gpustitch.verbs.lazy import LazyFrames, LazyVolume
-from gpustitch.verbs.sources import choosing
+from gpustitch.verbs.sources import choosing, spacing_given, whole_number
 
 
 def open_frames(path: str | Path, **how: Any) -> LazyFrames:
@@ -75,8 +74,10 @@ def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None 
         If no volume lies there, it is damaged, or nothing says how far apart its voxels are.
     """
     place, how = Path(path), choosing(how)
+    if "level" in how:
+        how["level"] = whole_number(how["level"], "level")
     folder = volume_opening.volume_at(place)
-    spacing = None if spacing_um is None else Spacing(*spacing_um)
+    spacing = None if spacing_um is None else spacing_given(spacing_um)
     if folder is None and place.is_file():
         if level := how.pop("level", 0):
             raise ParameterError(f"{place} has one level, 0; `level` is {level}")

@@ -29,11 +29,11 @@ from gpustitch.sections.render.stage import RenderOptions
 from gpustitch.sections.similarity import stage as similarity_stage
 from gpustitch.sections.similarity.bands import undefined_planes
 from gpustitch.sections.similarity.options import AutoNumber, SimilarityOptions
-from gpustitch.verbs.sources import array_of, choosing, device_of, planes_of
+from gpustitch.verbs.sources import array_of, choosing, device_of, planes_of, whole_number
 from gpustitch.verbs.told import TOLD, tell
 
 _NOWHERE = Path("the sections")
-_LEAST_SECTIONS = 2
+_LEAST_SECTIONS, _MOST_PLANES = 2, 1_000_000
 # Options that say what is written, and how paths are opened.
 _OF_FILES, _OF_PATHS = frozenset({"output", "overwrite", "report"}), frozenset({"allow_missing", "choice"})
 _AS_IT_IS = (False, StackChoice())
@@ -99,6 +99,7 @@ def similarity(
     DamagedInputError
         If no two sections have a similarity.
     """
+    max_lag = None if max_lag is None else whole_number(max_lag, "max_lag")
     options = SimilarityOptions(
         max_lag=max_lag, register=register, no_data=no_data, high_pass=high_pass, **_source(sections, how)
     )
@@ -108,6 +109,8 @@ def similarity(
 def _source(sections: Any, how: dict[str, Any]) -> dict[str, Any]:
     """Options of a stage that say what it reads; a path is opened as ``how`` says."""
     how = choosing(how)
+    if isinstance(how.get("scale"), int | float):
+        how["scale"] = (how["scale"], how["scale"])
     for name in _OF_FILES.intersection(how):
         raise ParameterError(f"`{name}` is of files, and none is written; write what this returns")
     if isinstance(sections, str | Path):
@@ -141,6 +144,7 @@ def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estima
     AlignmentError
         If nothing tells where the sections are.
     """
+    max_lag = None if max_lag is None else whole_number(max_lag, "max_lag")
     names = {field.name for field in dataclasses.fields(EstimateOptions)}
     estimate = EstimateOptions(**{name: value for name, value in how.items() if name in names})
     rest = {name: value for name, value in how.items() if name not in names}
@@ -170,11 +174,21 @@ def find_faults(similarity: Similarity, positions: Estimate | Any) -> list[Secti
     ParameterError
         If there are not as many positions as sections.
     """
+    if not isinstance(similarity, Similarity):
+        raise TypeError(f"a result of gpustitch.similarity was expected, not {type(similarity).__name__}")
     return faults_in(similarity.half_strip, _positions(positions))
 
 
 def _positions(positions: Estimate | Any) -> Floats:
-    return positions.positions if isinstance(positions, Estimate) else np.asarray(positions, np.float64)
+    if isinstance(positions, Estimate):
+        return positions.positions
+    try:
+        found = np.asarray(positions)
+        if found.dtype.kind not in "uif":
+            raise ValueError
+        return found.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ParameterError(f"`positions` must be numbers, not {positions!r:.60}") from None
 
 
 def _used(n: int, leave_out: Iterable[int], least_weight: float | None, positions: Estimate | Any) -> Integers:
@@ -243,6 +257,10 @@ def render(
     first, last = float(series.positions[0]), float(series.positions[-1])
     if not (np.isfinite(z_spacing) and z_spacing > 0):
         raise ParameterError(f"`z_spacing` must be a positive number, not {z_spacing}")
+    if not max_gap >= 0:
+        raise ParameterError(f"`max_gap` must be 0 or more, not {max_gap}")
+    if (last - first) / z_spacing > _MOST_PLANES:
+        raise ParameterError(f"planes {z_spacing:g} apart over {last - first:g} are more than {_MOST_PLANES}")
     grid = ZGrid(first, z_spacing, planes_within(last - first, z_spacing))
     plan = plan_z(series, grid, limits=max_gap, fill_gaps=fill_gaps, nearest=nearest)
     empty, filled = (int(np.isin(plan.plane_origin, kinds).sum()) for kinds in ((GAP, OUTSIDE), (FILLED,)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,12 +39,50 @@ def choosing(how: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def array_of(source: Any) -> Array:
-    """All of it, as a NumPy array or a CuPy one; TypeError for a masked array and for what is no array."""
+    """All of it, as a NumPy array in the machine's byte order or a CuPy one.
+
+    TypeError for a masked array and for what is no array.
+    """
     if isinstance(source, Lazy):
         return source[...]
     if not is_array(source):
         raise TypeError(f"an array was expected, not {type(source).__name__}")
-    return taken(source)
+    array = taken(source)
+    # Kernels see bytes: those of the other order would be other numbers.
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def shaped(source: Any) -> Any:
+    """The source; an array of it, if all that it can do is become one."""
+    return taken(source) if is_array(source) and not hasattr(source, "shape") else source
+
+
+def whole_number(value: Any, name: str) -> int:
+    """``value`` as an int; ParameterError if it is none."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise ParameterError(f"`{name}` must be a whole number, not {value!r:.60}") from None
+
+
+def real_numbers(values: Any, name: str, n: int, axes: str) -> tuple[float, ...]:
+    """``n`` finite numbers as floats; ParameterError for anything else."""
+    found: tuple[float, ...] = ()
+    if not isinstance(values, str | bytes):
+        try:
+            found = tuple(float(value) for value in values)
+        except (TypeError, ValueError):
+            found = ()
+    if len(found) != n or not all(map(math.isfinite, found)):
+        raise ParameterError(f"`{name}` must be {n} finite numbers ({axes}), not {values!r:.60}")
+    return found
+
+
+def spacing_given(spacing_um: Any) -> Spacing:
+    """Three numbers (z, y, x), um, as a spacing; ParameterError for anything else."""
+    return Spacing(*real_numbers(spacing_um, "spacing_um", 3, "z, y, x"))
 
 
 def device_of(source: Any) -> Device:
@@ -87,7 +127,8 @@ def planes_of(source: Any) -> Planes:
         return ArrayPlanes(source, "the frames")  # type: ignore[arg-type]
     if hasattr(source, "depth") and hasattr(source, "read"):
         return source  # type: ignore[no-any-return]
-    if not is_array(source) or not hasattr(source, "shape"):
+    source = shaped(source)
+    if not is_array(source):
         raise TypeError(f"{_KINDS} was expected, not {type(source).__name__}")
     return ArrayPlanes(source)
 
@@ -98,15 +139,16 @@ def volume_of(source: Any, spacing_um: tuple[float, float, float] | None = None)
     Raises
     ------
     ParameterError
-        If an array comes without ``spacing_um``.
+        If an array comes without ``spacing_um``, or a volume has another.
     """
-    if isinstance(source, LazyVolume):
-        return source
-    if hasattr(source, "coverage") and hasattr(source, "read"):
-        return LazyVolume(source)
+    if isinstance(source, LazyVolume) or (hasattr(source, "coverage") and hasattr(source, "read")):
+        volume = source if isinstance(source, LazyVolume) else LazyVolume(source)
+        if spacing_um is not None and not np.allclose(spacing_given(spacing_um).zyx_um, volume.spacing_um, atol=0):
+            raise ParameterError(f"`spacing_um` is {tuple(spacing_um)}, but the volume says {volume.spacing_um}")
+        return volume
     if spacing_um is None:
         raise ParameterError("`spacing_um` is needed: an array does not say how far apart its voxels are (z, y, x)")
-    return ComputedVolume(ArraySource(source, Spacing(*spacing_um)))
+    return ComputedVolume(ArraySource(source, spacing_given(spacing_um)))
 
 
 class ArraySource(Computed):
@@ -121,7 +163,8 @@ class ArraySource(Computed):
     """
 
     def __init__(self, array: Any, spacing: Spacing) -> None:
-        if not is_array(array) or not hasattr(array, "shape"):
+        array = shaped(array)
+        if not is_array(array):
             raise TypeError(f"an array (z, y, x) was expected, not {type(array).__name__}")
         planes = ArrayPlanes(array, "the volume")
         z, y, x = planes.shape

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, cpu_count
+from gpustitch.array.namespace import is_array
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.model import Box, Coverage, PlacedVolume
 from gpustitch.model.options import filled, leaves
@@ -20,12 +21,12 @@ from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.points import Overlap, nearest_voxel
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.options import Intensity
-from gpustitch.oblique.fuse.stage import check_intensity, estimated_last_to_first, gains_of
+from gpustitch.oblique.fuse.stage import FUSED_TYPES, check_intensity, estimated_last_to_first, gains_of
 from gpustitch.oblique.pipeline import stage as pipeline_stage
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.running.threads import Workers
 from gpustitch.verbs.lazy import Computed, ComputedVolume, LazyVolume
-from gpustitch.verbs.sources import array_of, device_of, volume_of, voxels_of
+from gpustitch.verbs.sources import array_of, device_of, real_numbers, shaped, volume_of, voxels_of
 from gpustitch.verbs.told import TOLD
 
 Triple = tuple[float, float, float]
@@ -98,6 +99,7 @@ def align(
     MosaicError
         If the volumes differ in spacing or type.
     """
+    fixed, moving = shaped(fixed), shaped(moving)
     n = _axes(fixed, moving)
     offset = _numbers(offset_px, "offset_px", n) or (0.0, 0.0, 0.0)
     search = _numbers(search_px, "search_px", n)
@@ -126,7 +128,7 @@ def align(
 def _axes(fixed: Any, moving: Any) -> int:
     """Number of axes of both: 3 of volumes, 2 of images."""
     for source in (fixed, moving):
-        if not hasattr(source, "shape"):
+        if not is_array(source) and not hasattr(source, "shape"):
             raise TypeError(f"an array or a volume was expected, not {type(source).__name__}")
     numbers = [len(source.shape) for source in (fixed, moving)]
     if numbers[0] != numbers[1] or numbers[0] not in (_VOLUME_AXES - 1, _VOLUME_AXES):
@@ -141,13 +143,7 @@ def _numbers(given: Sequence[float] | None, name: str, n: int, leading: float = 
     """Three numbers (z, y, x), of which images give the last two; None for none. ParameterError for others."""
     if given is None:
         return None
-    try:
-        values = tuple(float(value) for value in given)
-    except (TypeError, ValueError):
-        values = ()
-    if len(values) != n or not all(map(math.isfinite, values)):
-        axes = "z, y, x" if n == _VOLUME_AXES else "y, x"
-        raise ParameterError(f"`{name}` must be {n} finite numbers ({axes}), not {given!r:.60}")
+    values = real_numbers(given, name, n, "z, y, x" if n == _VOLUME_AXES else "y, x")
     z, y, x = (leading,) * (_VOLUME_AXES - n) + values
     return z, y, x
 
@@ -190,18 +186,20 @@ def stitch(
     ParameterError
         If there is no tile, a position is missing or no number, or arrays come without a spacing.
     MosaicError
-        If tiles differ in spacing or type.
+        If tiles differ in spacing or type, or are of a type that is not stitched.
     """
-    if not len(tiles) or len(tiles) != len(positions_um):
-        raise ParameterError(f"`positions_um` must hold (z, y, x) for each tile: {len(positions_um)} for {len(tiles)}")
+    if not len(tiles):
+        raise ParameterError("`tiles` is empty")
     try:
         at = np.array(positions_um, np.float64)
     except (TypeError, ValueError):
         at = np.empty(0)
     if at.shape != (len(tiles), 3) or not np.isfinite(at).all():
-        raise ParameterError("`positions_um` must be three finite numbers (z, y, x) for each tile")
+        raise ParameterError(f"`positions_um` must be three finite numbers (z, y, x) for each of {len(tiles)} tiles")
     volumes = [volume_of(tile, spacing_um) for tile in tiles]
     _check_alike(volumes)
+    if volumes[0].dtype.name not in FUSED_TYPES:
+        raise MosaicError(f"tiles of {', '.join(FUSED_TYPES)} are stitched, not of {volumes[0].dtype}")
     origin = at.min(0)
     px = (at - origin) / np.array(volumes[0].spacing_um)
     placed = [

@@ -12,9 +12,9 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.write import opening as write_opening
 from gpustitch.io.write.format import VolumeOutput
-from gpustitch.model import ZYX, Spacing
+from gpustitch.model import ZYX
 from gpustitch.ops import pyramid
-from gpustitch.verbs.sources import array_of, device_of, volume_of
+from gpustitch.verbs.sources import array_of, device_of, spacing_given, volume_of
 
 Triple = tuple[float, float, float]
 
@@ -53,7 +53,7 @@ def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **
     A context manager. ``blocks()`` are the boxes in order, ``write(box, voxels)`` takes one.
     """
     given = {"downsample": pyramid.signed_too(pyramid.downsample), **how}
-    return write_opening.open_output(path, shape, dtype, Spacing(*spacing_um), **given)
+    return write_opening.open_output(path, shape, dtype, spacing_given(spacing_um), **given)
 
 
 def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how: Any) -> Path:
@@ -84,7 +84,8 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
     OutputExistsError, OutputError
         If the path exists, or cannot be written.
     """
-    source = volume_of(volume, spacing_um)
+    states_its_spacing = hasattr(volume, "spacing") and hasattr(volume, "read")
+    source = volume_of(volume, None if states_its_spacing else spacing_um)
     device = device_of(volume)
     given = {"downsample": pyramid.signed_too(hosted(pyramid.downsample, device)), **how}
     if source.affine_lps_mm is not None and "origin_um" not in how:
