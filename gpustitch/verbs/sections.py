@@ -254,6 +254,8 @@ def render(
     used = _used(len(stack), leave_out, least_weight, positions)
     series = sorted_series(at[used])
     series = dataclasses.replace(series, order=used[series.order])
+    if doubled := len(used) - len(series.order):
+        tell(f"{doubled} sections lie at the place of another, and are not used")
     first, last = float(series.positions[0]), float(series.positions[-1])
     if not (np.isfinite(z_spacing) and z_spacing > 0):
         raise ParameterError(f"`z_spacing` must be a positive number, not {z_spacing}")

@@ -41,13 +41,15 @@ def choosing(how: Mapping[str, Any]) -> dict[str, Any]:
 def array_of(source: Any) -> Array:
     """All of it, as a NumPy array in the machine's byte order or a CuPy one.
 
-    TypeError for a masked array and for what is no array.
+    TypeError for a masked array and for what is no array, ParameterError for one that does not hold numbers.
     """
     if isinstance(source, Lazy):
         return source[...]
     if not is_array(source):
         raise TypeError(f"an array was expected, not {type(source).__name__}")
     array = taken(source)
+    if array.dtype.kind not in "uif":
+        raise ParameterError(f"the array holds {array.dtype}; whole or real numbers were expected")
     # Kernels see bytes: those of the other order would be other numbers.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
@@ -72,7 +74,8 @@ def real_numbers(values: Any, name: str, n: int, axes: str) -> tuple[float, ...]
     found: tuple[float, ...] = ()
     if not isinstance(values, str | bytes):
         try:
-            found = tuple(float(value) for value in values)
+            given = list(values)
+            found = () if any(isinstance(value, str | bytes) for value in given) else tuple(map(float, given))
         except (TypeError, ValueError):
             found = ()
     if len(found) != n or not all(map(math.isfinite, found)):
