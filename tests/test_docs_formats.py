@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import gpustitch as gs
+from gpustitch.errors import DamagedInputError
+from gpustitch.io.manifest import read_manifest
+from gpustitch.io.volumes.record import read_record
+from gpustitch.oblique.mosaic.file import read_alignment
+from gpustitch.sections.grid.file import read_z_grids
+from gpustitch.sections.positions.file import read_faulty
+from gpustitch.sections.similarity.file import read_similarity
 from tests.written_records import records
 
 ROOT = Path(__file__).parents[1]
@@ -43,12 +54,31 @@ def named() -> dict[str, list[tuple[str, ...]]]:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """What small runs wrote, by kind."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where small runs write."""
+    return tmp_path_factory.mktemp("records")
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path) -> dict[str, list[Any]]:
+    """What they wrote, by kind."""
     found = defaultdict(list)
-    for kind, content in records(tmp_path_factory.mktemp("records")):
+    for kind, content in records(folder):
         found[kind].append(content)
     return found
+
+
+# By record that gpustitch reads: what reads it.
+READERS: dict[str, Callable[[Path], Any]] = {
+    "placed/gpustitch.json": lambda path: gs.open_volume(path.parent),
+    "tile/gpustitch.json": lambda path: gs.open_volume(path.parent, level=0),
+    "placed/gpustitch.files.json": lambda path: read_record(path.parent),
+    "out/align.json": read_alignment,
+    "clean/destripe.manifest.jsonl": read_manifest,
+    "z.csv.json": lambda path: read_faulty(path.with_suffix(""), "constant"),
+    "similarity.npz": read_similarity,
+    "grid.npz": read_z_grids,
+}
 
 
 def fields_of(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -142,6 +172,50 @@ def test_every_record_has_the_number_of_its_schema(written):
             assert all("schema" in entry for entry in entries), kind
             numbers = [entry["schema"] for entry in entries if entry["schema"] is not None]
             assert all(isinstance(number, int) and number >= 1 for number in numbers), kind
+
+
+def with_schema(path: Path, change: Callable[[int], int | None], to: Path) -> None:
+    """A copy of a record with another number of its schema; None for none."""
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            content: dict[str, Any] = dict(arrays)
+    else:
+        lines = path.read_text(encoding="utf-8")
+        first, *others = lines.splitlines() if path.suffix == ".jsonl" else [lines]
+        content = json.loads(first)
+    number = change(int(content.pop("schema")))
+    content |= {} if number is None else {"schema": number}
+    if path.suffix == ".npz":
+        np.savez(to, **content)
+    else:
+        to.write_text("\n".join([json.dumps(content), *others]) + "\n", encoding="utf-8")
+
+
+NUMBERLESS = [name for name in READERS if name.startswith(("tile", "out", "clean", "similarity", "grid"))]
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("change", ["higher", "same"])
+def test_records_of_a_later_schema_are_refused_by_name(written, folder, tmp_path, name, change):
+    place = folder / name
+    beside = tmp_path / "copy"
+    shutil.copytree(place.parent, beside)
+    copy = beside / place.name
+    with_schema(place, lambda number: number + (change == "higher"), copy)
+    if change == "same":
+        READERS[name](copy)
+        return
+    with pytest.raises(DamagedInputError, match=r"of schema \d+.* reads 1 to \d+"):
+        READERS[name](copy)
+
+
+@pytest.mark.parametrize("name", NUMBERLESS)
+def test_records_without_a_number_are_of_schema_1(written, folder, tmp_path, name):
+    place = folder / name
+    beside = tmp_path / "copy"
+    shutil.copytree(place.parent, beside)
+    with_schema(place, lambda _: None, beside / place.name)
+    READERS[name](beside / place.name)
 
 
 def test_the_numbers_are_those_of_the_page(written):
