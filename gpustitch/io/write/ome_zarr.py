@@ -12,7 +12,7 @@ import tensorstore as ts
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.volumes.record import RECORD, RECORD_KEY
-from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing, origin_along_axes_um
+from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.io.write.pyramid_writer import PyramidWriter
 from gpustitch.io.write.stores import file_store, system_error
@@ -190,7 +190,6 @@ class OmeZarrOutput(PyramidFormat):
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        affine = writing.affine_lps_mm
         return OmeZarrWriter(
             path,
             shape,
@@ -198,7 +197,7 @@ class OmeZarrOutput(PyramidFormat):
             spacing,
             version=writing.version or VERSIONS[0],
             compression=DEFAULT_COMPRESSION if writing.compression is None else writing.compression,
-            origin_um=None if affine is None else origin_along_axes_um(affine),
+            origin_um=writing.place_um,
             **writing.of_chunks,
             **writing.shared,
         )

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.errors import ParameterError
 from gpustitch.io.journal import Journal
+from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.format import Downsample, VolumeOutput, Writing
 from gpustitch.io.write.formats import check_takes, format_for
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
@@ -20,6 +22,7 @@ from gpustitch.model import Spacing
 from gpustitch.model.arrays import Floats
 
 _log = logging.getLogger(__name__)
+_FARTHEST_UM = 1e12  # a kilometre of kilometres: no specimen lies there
 
 
 def open_output(
@@ -37,6 +40,7 @@ def open_output(
     version: str | None = None,
     compression: int | None = None,
     affine_lps_mm: Floats | None = None,
+    origin_um: Sequence[float] | None = None,
     sidecar: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     n_writers: int = N_WRITERS,
@@ -73,8 +77,11 @@ def open_output(
     version
         Version of the format, if it has several.
     affine_lps_mm
-        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, OME-Zarr the
-        place of the first voxel along the volume's axes, OME-TIFF that of each plane. Other formats hold none of it.
+        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, other formats
+        the place of the first voxel along the volume's axes.
+    origin_um
+        That place alone: centre (z, y, x) of the first voxel, um. OME-Zarr states it for each level, TIFF for the
+        planes, NIfTI as a matrix. Precomputed has whole voxels, so ``gpustitch.json`` states it too.
     sidecar
         Written as JSON at the end, with what it holds then: ``gpustitch.json`` in the folder, ``<name>.json`` beside a
         file.
@@ -120,6 +127,7 @@ def open_output(
         version=version,
         compression=compression,
         affine_lps_mm=affine_lps_mm,
+        origin_um=checked_origin(origin_um, affine_lps_mm),
         sidecar=sidecar,
         overwrite=overwrite,
         n_writers=n_writers,
@@ -133,3 +141,18 @@ def open_output(
     )
     _log.debug("%s will be %s: %s, %s", path, chosen.title, tuple(shape), np.dtype(dtype))
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)
+
+
+def checked_origin(origin_um: Sequence[float] | None, affine_lps_mm: Floats | None = None) -> Origin | None:
+    """Three finite numbers, or None; ParameterError for others, and beside a matrix that says the same."""
+    if origin_um is None:
+        return None
+    if affine_lps_mm is not None:
+        raise ParameterError("`affine_lps_mm` says where the first voxel is; leave out `origin_um`, or the matrix")
+    try:
+        z, y, x = (float(value) for value in origin_um)
+    except (TypeError, ValueError):
+        raise ParameterError(f"`origin_um` must be three numbers (z, y, x), not {origin_um!r:.60}") from None
+    if not all(abs(value) < _FARTHEST_UM for value in (z, y, x)):
+        raise ParameterError(f"`origin_um` must be three finite numbers (z, y, x), not {(z, y, x)}")
+    return z, y, x

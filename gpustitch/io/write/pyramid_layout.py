@@ -19,10 +19,20 @@ _LARGEST_BLOCK_BYTES = 1 << 29
 
 
 def precomputed_info(
-    shape: ZYX, dtype: npt.DTypeLike, spacing: Spacing, levels: int, chunk_shape: ZYX = DEFAULT_CHUNK
+    shape: ZYX,
+    dtype: npt.DTypeLike,
+    spacing: Spacing,
+    levels: int,
+    chunk_shape: ZYX = DEFAULT_CHUNK,
+    origin_um: tuple[float, float, float] | None = None,
 ) -> dict[str, Any]:
-    """The ``info`` of a raw precomputed image of one channel; level ``l`` is halved ``l`` times on every axis."""
+    """The ``info`` of a raw precomputed image of one channel; level ``l`` is halved ``l`` times on every axis.
+
+    ``origin_um`` is the centre (z, y, x) of the first voxel. Each level begins at the whole voxel of its own that lies
+    nearest, so that none is shown further off than half of its voxels.
+    """
     scales = []
+    corner = [at / um for at, um in zip((origin_um or (0.0, 0.0, 0.0))[::-1], spacing.zyx_um[::-1], strict=True)]
     for level in range(levels):
         factor = 1 << level
         scales.append(
@@ -32,7 +42,7 @@ def precomputed_info(
                 "key": f"{factor}_{factor}_{factor}",
                 "resolution": [v * factor for v in spacing.xyz_nm],
                 "size": list(level_shape(shape, level)[::-1]),
-                "voxel_offset": [0, 0, 0],
+                "voxel_offset": [round(at / factor) for at in corner],
             }
         )
     return {
@@ -73,16 +83,20 @@ def pyramid_bytes(shape: ZYX, dtype: npt.DTypeLike, levels: int) -> int:
 
 def checked_levels(levels: int) -> int:
     """``levels``, or ParameterError unless it is from 1 to 16."""
-    if not 1 <= levels <= 16:
-        raise ParameterError(f"`levels` must be from 1 to 16, not {levels}")
-    return levels
+    if not isinstance(levels, int | np.integer) or not 1 <= levels <= 16:
+        raise ParameterError(f"`levels` must be a whole number from 1 to 16, not {levels!r}")
+    return int(levels)
 
 
 def triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:
     """Three numbers (z, y, x); ParameterError names the parameter unless there are three, each at least ``least``."""
-    if len(values) != 3 or min(values) < least:
-        raise ParameterError(f"`{name}` must be three numbers (z, y, x) of at least {least}, not {tuple(values)}")
-    z, y, x = (int(v) for v in values)
+    try:
+        found = tuple(int(v) for v in values)
+    except (TypeError, ValueError):
+        found = ()
+    if len(found) != 3 or min(found) < least:
+        raise ParameterError(f"`{name}` must be three numbers (z, y, x) of at least {least}, not {values!r:.60}")
+    z, y, x = found
     return z, y, x
 
 
