@@ -17,8 +17,7 @@ import numpy.typing as npt
 from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.io.images.files import check_compression
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from gpustitch.io.journal import Journal
 from gpustitch.io.write.format import Downsample, VolumeOutput, Writing
 from gpustitch.io.write.formats import check_takes, format_for
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS
 from gpustitch.io.write.pyramid_layout import triple
-from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import Floats
 

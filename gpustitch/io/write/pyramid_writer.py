@@ -22,8 +22,12 @@ from gpustitch.io.journal import Journal
 from gpustitch.io.partial import flush
 from gpustitch.io.volumes.precomputed import SIDECAR
 from gpustitch.io.volumes.record import ARRAY_FILES, Files, write_record
+from gpustitch.io.write.files.resumed import feeds, finished_blocks
+from gpustitch.io.write.files.sealing import FileStates, Ledger
+from gpustitch.io.write.files.unfinished import Unfinished
+from gpustitch.io.write.files.whole_files import WholeFiles
 from gpustitch.io.write.format import Downsample
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, InFlight
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, InFlight, checked_writers
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
     DEFAULT_LEVELS,
@@ -34,15 +38,9 @@ from gpustitch.io.write.pyramid_layout import (
     morton_order,
     triple,
 )
-from gpustitch.io.write.resumed import feeds, finished_blocks
-from gpustitch.io.write.sealing import FileStates, Ledger
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, file_shape
 from gpustitch.io.write.stores import writing_context
-from gpustitch.io.write.unfinished import Unfinished
-from gpustitch.io.write.whole_files import WholeFiles
 from gpustitch.model import ZYX, Box, Spacing
-
-N_WRITERS = 2
 
 
 class PyramidWriter(ABC):
@@ -385,13 +383,6 @@ class PyramidWriter(ABC):
         else:
             after = None if is_shared else functools.partial(self._unfinished.free, voxels)
             self._whole.hand_over(level, file, voxels, after=after)
-
-
-def checked_writers(n_writers: int) -> int:
-    """``n_writers``, or ParameterError if it is less than 1."""
-    if n_writers < 1:
-        raise ParameterError(f"`n_writers` must be at least 1, not {n_writers}")
-    return n_writers
 
 
 def _coarser(box: Box, level: int) -> Box:

@@ -17,8 +17,7 @@ import tifffile
 from gpustitch.errors import ParameterError
 from gpustitch.io.images.files import TIFF_SUFFIXES, check_compression
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing, origin_along_axes_um
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 
