@@ -81,6 +81,7 @@ class Writing:
     version: str | None
     compression: int | None
     affine_lps_mm: Floats | None
+    origin_um: tuple[float, float, float] | None
     sidecar: Mapping[str, Any] | None
     overwrite: bool
     n_writers: int
@@ -91,6 +92,14 @@ class Writing:
     samples: int = 1
     n_volumes: int = 1
     volume_step_s: float | None = None
+    channel: str | None = None
+
+    @property
+    def place_um(self) -> tuple[float, float, float] | None:
+        """Centre (z, y, x) of the first voxel along the volume's axes; None if it is not known."""
+        if self.affine_lps_mm is None:
+            return self.origin_um
+        return origin_along_axes_um(self.affine_lps_mm)
 
     @property
     def shared(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def open_output(
     version: str | None = None,
     compression: int | None = None,
     affine_lps_mm: Floats | None = None,
+    origin_um: tuple[float, float, float] | None = None,
     sidecar: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     n_writers: int = N_WRITERS,
@@ -43,6 +44,7 @@ def open_output(
     samples: int = 1,
     n_volumes: int = 1,
     volume_step_s: float | None = None,
+    channel: str | None = None,
 ) -> VolumeOutput:
     """A writer of a volume in the format that the name of ``path``, or ``format``, asks for.
 
@@ -71,6 +73,8 @@ def open_output(
     affine_lps_mm
         float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, OME-Zarr the
         place of the first voxel along the volume's axes, OME-TIFF that of each plane. Other formats hold none of it.
+    origin_um
+        That place alone: centre (z, y, x) of the first voxel, um. NIfTI does not hold it.
     sidecar
         Written as JSON at the end, with what it holds then: ``gpustitch.json`` in the folder, ``<name>.json`` beside a
         file.
@@ -90,6 +94,8 @@ def open_output(
     n_volumes, volume_step_s
         Volumes in the file, one after another along z: the first number of ``shape`` is that of the planes of all. Time
         from one to the next, None if that is not known.
+    channel
+        Name of the channel, such as ``Ex_488_Em_525``, for formats that hold one: OME-Zarr. None for the volume's name.
 
     Raises
     ------
@@ -116,6 +122,7 @@ def open_output(
         version=version,
         compression=compression,
         affine_lps_mm=affine_lps_mm,
+        origin_um=origin_um,
         sidecar=sidecar,
         overwrite=overwrite,
         n_writers=n_writers,
@@ -126,5 +133,6 @@ def open_output(
         samples=samples,
         n_volumes=n_volumes,
         volume_step_s=volume_step_s,
+        channel=channel,
     )
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)

@@ -177,6 +177,9 @@ class PyramidWriter(ABC):
         if not self._is_part:
             file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
+    def _conclude(self) -> None:  # noqa: B027  # most formats say everything at the beginning
+        """Describe what only the written voxels tell."""
+
     @classmethod
     def checked_files(cls, codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
         """``codec`` and ``shard_bytes``, or the defaults; ParameterError if the format has no such files."""
@@ -292,6 +295,7 @@ class PyramidWriter(ABC):
             if self._is_part:
                 return
             with os_errors(self.path):
+                self._conclude()
                 write_record(self._folder, self._record())
                 if self._flush:
                     self._flush_rest()

@@ -16,7 +16,7 @@ import tifffile
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.images.files import TIFF_SUFFIXES, check_compression
-from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing, origin_along_axes_um
+from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
@@ -182,7 +182,6 @@ class TiffOutput(OutputFormat):
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        affine = writing.affine_lps_mm
         return TiffVolumeWriter(
             path,
             shape,
@@ -190,6 +189,6 @@ class TiffOutput(OutputFormat):
             spacing,
             compression=writing.compression or 0,
             samples=writing.samples,
-            origin_um=None if affine is None else origin_along_axes_um(affine),
+            origin_um=writing.place_um,
             **writing.shared,
         )
