@@ -13,7 +13,8 @@ import numpy as np
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
-from gpustitch.io.volumes.precomputed import SIDECAR, PrecomputedVolume, read_info
+from gpustitch.io.volumes.precomputed import PrecomputedVolume, read_info
+from gpustitch.io.volumes.sidecar import SIDECAR
 from gpustitch.model import Coverage, Link, Spacing
 from gpustitch.model.arrays import PxZYX
 

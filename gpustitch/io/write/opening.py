@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.errors import ParameterError
 from gpustitch.io.journal import Journal
+from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.format import Downsample, VolumeOutput, Writing
 from gpustitch.io.write.formats import check_takes, format_for
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS
 from gpustitch.io.write.pyramid_layout import triple
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import Floats
+
+_FARTHEST_UM = 1e12  # a kilometre of kilometres: no specimen lies there
 
 
 def open_output(
@@ -33,7 +37,7 @@ def open_output(
     version: str | None = None,
     compression: int | None = None,
     affine_lps_mm: Floats | None = None,
-    origin_um: tuple[float, float, float] | None = None,
+    origin_um: Sequence[float] | None = None,
     sidecar: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     n_writers: int = N_WRITERS,
@@ -71,10 +75,11 @@ def open_output(
     version
         Version of the format, if it has several.
     affine_lps_mm
-        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, OME-Zarr the
-        place of the first voxel along the volume's axes, OME-TIFF that of each plane. Other formats hold none of it.
+        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, other formats
+        the place of the first voxel along the volume's axes.
     origin_um
-        That place alone: centre (z, y, x) of the first voxel, um. NIfTI does not hold it.
+        That place alone: centre (z, y, x) of the first voxel, um. OME-Zarr states it for each level, TIFF for the
+        planes, NIfTI as a matrix. Precomputed has whole voxels, so ``gpustitch.json`` states it too.
     sidecar
         Written as JSON at the end, with what it holds then: ``gpustitch.json`` in the folder, ``<name>.json`` beside a
         file.
@@ -122,7 +127,7 @@ def open_output(
         version=version,
         compression=compression,
         affine_lps_mm=affine_lps_mm,
-        origin_um=origin_um,
+        origin_um=checked_origin(origin_um, affine_lps_mm),
         sidecar=sidecar,
         overwrite=overwrite,
         n_writers=n_writers,
@@ -136,3 +141,18 @@ def open_output(
         channel=channel,
     )
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)
+
+
+def checked_origin(origin_um: Sequence[float] | None, affine_lps_mm: Floats | None = None) -> Origin | None:
+    """Three finite numbers, or None; ParameterError for others, and beside a matrix that says the same."""
+    if origin_um is None:
+        return None
+    if affine_lps_mm is not None:
+        raise ParameterError("`affine_lps_mm` says where the first voxel is; leave out `origin_um`, or the matrix")
+    try:
+        z, y, x = (float(value) for value in origin_um)
+    except (TypeError, ValueError):
+        raise ParameterError(f"`origin_um` must be three numbers (z, y, x), not {origin_um!r:.60}") from None
+    if not all(abs(value) < _FARTHEST_UM for value in (z, y, x)):
+        raise ParameterError(f"`origin_um` must be three finite numbers (z, y, x), not {(z, y, x)}")
+    return z, y, x

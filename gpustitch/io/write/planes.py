@@ -22,7 +22,7 @@ from gpustitch.io.images.jp2 import encode_jp2
 from gpustitch.io.journal import Journal
 from gpustitch.io.manifest import SUFFIX, Making, Manifest, Whole, read_manifest
 from gpustitch.io.partial import flush
-from gpustitch.io.volumes.precomputed import SIDECAR
+from gpustitch.io.volumes.sidecar import SIDECAR, Origin, sidecar_of
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, Handed, InFlight, checked_writers
 from gpustitch.io.write.pyramid_layout import triple
@@ -61,6 +61,8 @@ class PlanesWriter:
         Number of threads that encode and write.
     in_flight_bytes
         Bound on bytes handed over and not yet written.
+    origin_um
+        Centre (z, y, x) of the first voxel, which the sidecar states.
     journal
         Where each finished file is noted; those that an earlier run has noted are kept. The folder is then ``path``
         from the beginning, and stays if an error ends the run.
@@ -86,6 +88,7 @@ class PlanesWriter:
         overwrite: bool = False,
         n_writers: int = N_WRITERS,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
+        origin_um: Origin | None = None,
         journal: Journal | None = None,
     ) -> None:
         self.path = Path(path)
@@ -99,7 +102,7 @@ class PlanesWriter:
         self.block_shape = (min(n_planes, self.shape[0]), *self.shape[1:])
         digits = max(_LEAST_DIGITS, len(str(self.shape[0] - 1)))
         self._pattern = f"z%0{digits}d{suffix}"
-        self._sidecar, self._journal = sidecar, journal
+        self._sidecar, self._origin_um, self._journal = sidecar, origin_um, journal
         self._given: set[int] = set()
         self._lock, self._closed = threading.Lock(), False
         self._in_flight = InFlight(self.path, in_flight_bytes, "a plane")
@@ -231,7 +234,9 @@ class PlanesWriter:
             self._in_flight.raise_failure()
             with os_errors(self.path):
                 if self._sidecar is not None:
-                    (self._folder / SIDECAR).write_text(json.dumps(self._sidecar, indent=1) + "\n", encoding="utf-8")
+                    (self._folder / SIDECAR).write_text(
+                        json.dumps(sidecar_of(self._sidecar), indent=1) + "\n", encoding="utf-8"
+                    )
                 for file in self._folder.iterdir():
                     flush(file)
                 flush(self._folder)
@@ -273,4 +278,4 @@ class PlanesOutput(OutputFormat):
             "compression": writing.compression,
             "journal": writing.journal,
         }
-        return PlanesWriter(path, shape, dtype, spacing, **options, **writing.shared)
+        return PlanesWriter(path, shape, dtype, spacing, origin_um=writing.place_um, **options, **writing.shared)

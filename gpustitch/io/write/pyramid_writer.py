@@ -20,8 +20,8 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.journal import Journal
 from gpustitch.io.partial import flush
-from gpustitch.io.volumes.precomputed import SIDECAR
 from gpustitch.io.volumes.record import ARRAY_FILES, Files, write_record
+from gpustitch.io.volumes.sidecar import SIDECAR, Origin, sidecar_of
 from gpustitch.io.write.files.resumed import feeds, finished_blocks
 from gpustitch.io.write.files.sealing import FileStates, Ledger
 from gpustitch.io.write.files.unfinished import Unfinished
@@ -98,6 +98,7 @@ class PyramidWriter(ABC):
 
     written_types: ClassVar[tuple[str, ...]]
     codecs: ClassVar[tuple[str, ...]]
+    _beside_um: Origin | None = None  # place of the first voxel that the description has no room for
 
     def __init__(
         self,
@@ -310,8 +311,8 @@ class PyramidWriter(ABC):
     def _finish(self) -> None:
         if self._is_part:  # files that are not whole are made of finer ones, when all of these are there
             return
-        if self._sidecar is not None:
-            (self._folder / SIDECAR).write_text(json.dumps(self._sidecar, indent=1) + "\n", encoding="utf-8")
+        if (sidecar := sidecar_of(self._sidecar, self._beside_um)) is not None:
+            (self._folder / SIDECAR).write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
         for level, file, voxels in self._unfinished.drained():
             self._complete(level, file, voxels)
         if self._write_empty:

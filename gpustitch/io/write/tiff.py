@@ -57,7 +57,7 @@ class TiffVolumeWriter(SlabWriter):
     samples
         3 for colors, as :func:`gpustitch.io.write.opening.open_output` takes it.
     origin_um
-        Place of the first voxel (z, y, x) along the volume's axes, which OME metadata state for each plane.
+        Centre of the first voxel (z, y, x), um. OME metadata state it for each plane, ImageJ's as an origin in voxels.
 
     Raises
     ------
@@ -124,13 +124,16 @@ class TiffVolumeWriter(SlabWriter):
         return data if self._compression == 0 else bytes(imagecodecs.deflate_encode(data, self._compression))
 
     def _positions(self) -> dict[str, Any]:
-        """Where planes are, for OME metadata; nothing of a volume whose place is not known."""
-        if self._origin_um is None or self.metadata != "ome":
+        """Where planes are, for the description; nothing of a volume whose place is not known."""
+        if self._origin_um is None:
             return {}
+        if self.metadata == "imagej":  # ImageJ's origin is the voxel that lies at 0
+            places = zip("zyx", self._origin_um, self.spacing.zyx_um, strict=True)
+            return {f"{axis}origin": repr(-at / step) for axis, at, step in places}
         n, (z, y, x) = self.shape[0], self._origin_um
-        places = {"X": [x] * n, "Y": [y] * n, "Z": [z + k * self.spacing.z_um for k in range(n)]}
-        units = {f"Position{axis}Unit": ["µm"] * n for axis in places}
-        return {"Plane": {f"Position{axis}": place for axis, place in places.items()} | units}
+        at = {"X": [x] * n, "Y": [y] * n, "Z": [z + k * self.spacing.z_um for k in range(n)]}
+        units = {f"Position{axis}Unit": ["µm"] * n for axis in at}
+        return {"Plane": {f"Position{axis}": place for axis, place in at.items()} | units}
 
     def _write_file(self) -> None:
         """Write the file: tifffile takes the strips of its planes from an iterator."""

@@ -11,7 +11,7 @@ import tensorstore as ts
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.opening import is_volume, open_volume
-from gpustitch.io.volumes.precomputed import SIDECAR
+from gpustitch.io.volumes.sidecar import SIDECAR
 from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
 from gpustitch.show.describe import describe_path
 from tests.io.write.test_ome_zarr import noise, read, write
