@@ -91,6 +91,14 @@ def inside(value: Any, what: str) -> str:
     return name
 
 
+def check_schema(content: Mapping[str, Any], known: int) -> int:
+    """The number of the schema that the content of a file states, 1 without one; ValueError if it is not known."""
+    found = whole(content.get("schema", 1), "schema", 1)
+    if found > known:
+        raise ValueError(f"it is of schema {found}, and this version of gpustitch reads 1 to {known}; use a newer one")
+    return found
+
+
 def _shown(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."

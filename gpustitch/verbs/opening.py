@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gpustitch.errors import ParameterError
 from gpustitch.io.frames import opening as frames_opening
 from gpustitch.io.planes import opening as planes_opening
 from gpustitch.io.volumes import opening as volume_opening
@@ -49,7 +50,7 @@ def open_planes(path: str | Path, **how: Any) -> LazyFrames:
 
 
 def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None = None, **how: Any) -> LazyVolume:
-    """The voxels (z, y, x) of a volume on disk: precomputed, OME-Zarr, blockfs, or a pipeline's folder.
+    """The voxels (z, y, x) of a volume: precomputed, OME-Zarr, blockfs, a pipeline's folder, or planes in one file.
 
     Parameters
     ----------
@@ -58,14 +59,26 @@ def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None 
     spacing_um
         Distance of voxels (z, y, x), um, of a volume that does not state it.
     **how
-        As of :func:`gpustitch.io.volumes.opening.open_volume`: ``allow_missing``, ``choice`` ...
+        As of :func:`gpustitch.io.volumes.opening.open_volume`: ``level``, ``allow_missing``, ``choice``. Planes in a
+        file, as of a TIFF, have no levels.
+
+    Returns
+    -------
+    The volume; its ``origin_um`` is what the files state, 0 where they do not.
 
     Raises
     ------
     InputMissingError, ParameterError, DamagedInputError
         If no volume lies there, it is damaged, or nothing says how far apart its voxels are.
     """
-    folder = volume_opening.volume_at(Path(path)) or Path(path)
+    place = Path(path)
+    folder = volume_opening.volume_at(place)
     spacing = None if spacing_um is None else Spacing(*spacing_um)
-    volume = volume_opening.open_volume(folder, spacing, **how)
-    return LazyVolume(volume)
+    if folder is None and place.is_file():
+        if level := how.pop("level", 0):
+            raise ParameterError(f"{place} has one level, 0; `level` is {level}")
+        planes = planes_opening.open_planes(place, **how)
+        flat = planes_opening.PlanesVolume(planes, spacing)
+        return LazyVolume(flat, flat.origin_um)
+    volume = volume_opening.open_volume(folder or place, spacing, **how)
+    return LazyVolume(volume, getattr(volume, "origin_um", (0.0, 0.0, 0.0)))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.errors import ParameterError
+from gpustitch.io.write.format import origin_along_axes_um
 from gpustitch.model import Spacing
 from gpustitch.regrid.plan import GAP, OUTSIDE, plan_z
 from gpustitch.regrid.zresample import planes_between
@@ -26,6 +27,7 @@ from gpustitch.verbs.sources import ArraySource
 from gpustitch.verbs.told import TOLD, tell
 
 _UM_PER_MM = 1000.0
+_NOWHERE = (0.0, 0.0, 0.0)
 
 
 def judge(paths: str | Path | Iterable[str | Path], **how: Any) -> list[SliceStack]:
@@ -63,7 +65,7 @@ class SliceVolume(ComputedVolume):
     """
 
     def __init__(self, source: ArraySource, stack: SliceStack, affine_lps_mm: Any) -> None:
-        super().__init__(source)
+        super().__init__(source, _NOWHERE if affine_lps_mm is None else origin_along_axes_um(affine_lps_mm))
         self.stack = stack
         self.affine_lps_mm = affine_lps_mm
 

@@ -68,10 +68,11 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
         Distance of voxels (z, y, x), um; by default that of the volume.
     **how
         As of :func:`gpustitch.io.write.opening.open_output`: ``format``, ``levels``, ``codec``, ``overwrite`` ...
+        ``origin_um`` is that of the volume by default.
 
     Returns
     -------
-    The path.
+    The path. :func:`gpustitch.open_volume` gives back voxels, spacing and origin.
 
     Raises
     ------
@@ -84,8 +85,10 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
     device = device_of(volume)
     given = {"downsample": pyramid.signed_too(hosted(pyramid.downsample, device)), **how}
     affine = getattr(source, "affine_lps_mm", None)
-    if affine is not None:
+    if affine is not None and "origin_um" not in how:
         given.setdefault("affine_lps_mm", affine)
+    elif any(source.origin_um) and "affine_lps_mm" not in how:
+        given.setdefault("origin_um", source.origin_um)
     spacing = source.spacing_um if spacing_um is None else spacing_um
     with open_output(path, source.shape, source.dtype, spacing, **given) as output:
         for box in output.blocks():

@@ -89,6 +89,10 @@ class FrameFormat(ABC):
         """Voxel spacing that the files state; None unless they state all three distances."""
         return None
 
+    def origin_um(self, files: Sequence[Path]) -> tuple[float, float, float] | None:
+        """Where the first voxel is (z, y, x), um, as the files state it; None unless they state all three numbers."""
+        return None
+
     def cautions(self, file: Path) -> Iterable[str]:
         """Warnings about a file that is used all the same: frames are absent, or its kind was never tried."""
         return ()

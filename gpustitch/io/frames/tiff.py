@@ -171,3 +171,7 @@ class TiffFormat(FrameFormat):
     def spacing(self, files: Sequence[Path]) -> Spacing | None:
         """The spacing that the first file states."""
         return tiff_facts(files[0]).spacing
+
+    def origin_um(self, files: Sequence[Path]) -> tuple[float, float, float] | None:
+        """The place that the first file states."""
+        return tiff_facts(files[0]).origin_um

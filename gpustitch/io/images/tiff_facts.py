@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,8 @@ class TiffFacts:
         if no one ever set it.
     resolution
         XResolution and YResolution as any other program would understand them.
+    origin_um
+        Where the first voxel is (z, y, x), um; None unless all three numbers are stated, with a unit of length.
     """
 
     spacing: Spacing | None = None
@@ -45,6 +49,7 @@ class TiffFacts:
     source: str = ""
     z_is_implied: bool = False
     resolution: Resolution | None = None
+    origin_um: tuple[float, float, float] | None = None
 
 
 def tiff_facts(path: Path) -> TiffFacts:
@@ -65,10 +70,14 @@ def facts_of(tiff: tifffile.TiffFile) -> TiffFacts:
     plain = _resolution(tags)
     if tiff.is_ome and tiff.ome_metadata:
         try:
-            pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
+            images = ElementTree.fromstring(tiff.ome_metadata).findall(".//{*}Pixels")
         except ElementTree.ParseError:
             return TiffFacts(resolution=plain)
-        return TiffFacts(resolution=plain) if pixels is None else _of_ome(pixels.attrib, plain)
+        if not images:
+            return TiffFacts(resolution=plain)
+        # Of several images nobody knows here which one is read.
+        place = _ome_place(images[0]) if len(images) == 1 else None
+        return dataclasses.replace(_of_ome(images[0].attrib, plain), origin_um=place)
     if tiff.is_imagej and tiff.imagej_metadata:
         return _of_imagej(tiff.imagej_metadata, tags, plain)
     return TiffFacts(resolution=plain)
@@ -86,6 +95,25 @@ def _of_ome(stated: Mapping[str, str], plain: Resolution | None) -> TiffFacts:
     return TiffFacts(spacing_of(*um), lengths, um, "OME", resolution=plain)
 
 
+def _ome_place(pixels: ElementTree.Element) -> tuple[float, float, float] | None:
+    """Where the first plane is, as OME states it for each plane."""
+    planes = [plane.attrib for plane in pixels.findall("{*}Plane")]
+    first = next((plane for plane in planes if all(plane.get(f"The{axis}") == "0" for axis in "ZCT")), {})
+    return _place([(first.get(f"Position{axis}"), um_per(first.get(f"Position{axis}Unit"))) for axis in "ZYX"])
+
+
+def _place(stated: Sequence[tuple[object, float | None]]) -> tuple[float, float, float] | None:
+    """Three numbers in um, each with its unit; None unless all are finite and known."""
+    found = []
+    for value, um in stated:
+        try:
+            found.append(float(value) * um)  # type: ignore[arg-type, operator]
+        except (TypeError, ValueError):
+            return None
+    z, y, x = found
+    return (z, y, x) if all(map(math.isfinite, found)) else None
+
+
 def _of_imagej(stated: Mapping[str, Any], tags: Mapping[str, Any], plain: Resolution | None) -> TiffFacts:
     """Facts in ImageJ's description, which leaves out every 1: a distance of one unit, an axis of one image."""
     n_images = _count(stated.get("images", 1))
@@ -99,7 +127,11 @@ def _of_imagej(stated: Mapping[str, Any], tags: Mapping[str, Any], plain: Resolu
     y_um = length_of(_per_pixel(tags.get("YResolution")), stated.get("yunit", unit))
     x_um = length_of(_per_pixel(tags.get("XResolution")), unit)
     um = (z_um, y_um, x_um)
-    return TiffFacts(spacing_of(*um), lengths, um, "ImageJ", is_implied, plain)
+    # ImageJ's origin is the voxel that lies at 0, and is 0 where it is not stated.
+    voxels = [stated.get(f"{axis}origin", 0.0) for axis in "zyx"]
+    place = _place(list(zip(voxels, um, strict=True))) if any(f"{axis}origin" in stated for axis in "zyx") else None
+    origin = None if place is None else (0.0 - place[0], 0.0 - place[1], 0.0 - place[2])
+    return TiffFacts(spacing_of(*um), lengths, um, "ImageJ", is_implied, plain, origin)
 
 
 def _count(value: Any) -> int:

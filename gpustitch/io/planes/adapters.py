@@ -14,12 +14,19 @@ from gpustitch.model import Box, Frames, Spacing, Volume
 
 
 class FramePlanes:
-    """Frames as planes (:class:`gpustitch.io.planes.format.Planes`)."""
+    """Frames as planes (:class:`gpustitch.io.planes.format.Planes`); ``origin_um`` is the place that they state."""
 
     depth = 1
 
-    def __init__(self, frames: Frames, name: str, spacing: Spacing | None = None) -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        name: str,
+        spacing: Spacing | None = None,
+        origin_um: tuple[float, float, float] | None = None,
+    ) -> None:
         self.frames = frames
+        self.origin_um = origin_um
         self.name = name
         self.spacing = spacing
         self.shape = frames.shape

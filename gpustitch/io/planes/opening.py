@@ -14,6 +14,7 @@ from gpustitch.io.frames.formats import FRAME_FORMATS, frame_files, frame_format
 from gpustitch.io.frames.opening import open_files
 from gpustitch.io.planes.adapters import FramePlanes, VolumePlanes
 from gpustitch.io.planes.format import PlaneFormat, Planes
+from gpustitch.io.planes.nifti import NiftiFormat
 from gpustitch.io.planes.npy import NpyFormat
 from gpustitch.io.registry import Registry, either
 from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice
@@ -22,7 +23,7 @@ from gpustitch.model import ZYX, Box, Coverage, Spacing
 from gpustitch.ops.padded import padded
 
 # Formats of planes alone; planes are also read from all formats of frames and volumes.
-PLANE_FORMATS: Registry[PlaneFormat] = Registry("planes", "gpustitch.planes", (NpyFormat(),))
+PLANE_FORMATS: Registry[PlaneFormat] = Registry("planes", "gpustitch.planes", (NpyFormat(), NiftiFormat()))
 _ANY_SPACING = Spacing(1.0, 1.0, 1.0)
 
 
@@ -33,7 +34,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, cho
 
     - a file of frames, or a folder or glob of such files, by the numbers in their names;
     - a folder with a volume (level 0, planes of constant z), or a pipeline's output folder;
-    - a file of a format in :data:`PLANE_FORMATS`, such as ``.npy`` (plane, row, column).
+    - a file of a format in :data:`PLANE_FORMATS`, ``.npy`` (plane, row, column) or NIfTI.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, cho
             raise InputMissingError(f"{path} holds no planes: {plane_sources()}") from error
         raise
     frames, format = open_files(pattern_or_path, files, Reading(PLANE_TYPES, allow_missing, choice))
-    return FramePlanes(frames, str(pattern_or_path), format.spacing(files))
+    return FramePlanes(frames, str(pattern_or_path), format.spacing(files), format.origin_um(files))
 
 
 def plane_files(pattern_or_path: str | Path) -> list[Path]:
@@ -114,6 +115,11 @@ class PlanesVolume:
     spacing
         Voxel spacing; by default the spacing that the planes state.
 
+    Attributes
+    ----------
+    origin_um
+        Where the first voxel is (z, y, x), um, as the planes state it; 0 where they do not.
+
     Raises
     ------
     ParameterError
@@ -125,6 +131,7 @@ class PlanesVolume:
         if known is None:
             raise ParameterError(f"{planes.name} does not state its voxel size; give it (z, y and x, in um)")
         self.planes = planes
+        self.origin_um: tuple[float, float, float] = getattr(planes, "origin_um", None) or (0.0, 0.0, 0.0)
         self.spacing: Spacing = known
         self.dtype: np.dtype[Any] = planes.dtype
         z, y, x = planes.shape

@@ -17,10 +17,10 @@ from gpustitch.io.units import spacing_of
 from gpustitch.io.volumes.format import FULL, Access, LevelFiles, StoredVolume, VolumeFiles, VolumeFormat
 from gpustitch.io.volumes.ome_choice import chosen_place, chosen_series
 from gpustitch.io.volumes.ome_metadata import METADATA, Series, check_order, read_ome_image, read_series
-from gpustitch.io.volumes.precomputed import SIDECAR, read_scan
 from gpustitch.io.volumes.presence import Index, check_presence
 from gpustitch.io.volumes.record import check_levels, read_record
 from gpustitch.io.volumes.replaced import Unchanged
+from gpustitch.io.volumes.sidecar import SIDECAR, read_sidecar
 from gpustitch.io.volumes.zarr_arrays import Selection, open_zarr_array
 from gpustitch.io.volumes.zarr_files import ZarrNames
 from gpustitch.model import ZYX, Box, Coverage, Spacing
@@ -54,6 +54,8 @@ class OmeZarrVolume:
         Voxel spacing; None unless the image states it on all three axes with a unit of length.
     spacing
         The stated spacing. Without one: the scale's numbers taken as um (their ratio is then right), or 1 um.
+    origin_um
+        Centre (z, y, x) of the level's first voxel, um, as its translation states it; 0 where it does not.
     chunk_shape, depth
         Voxels (z, y, x) that are stored together; their number of planes.
     levels
@@ -105,8 +107,10 @@ class OmeZarrVolume:
         self.depth = self.chunk_shape[0]
         self.n_files, self.n_missing = self._counted(folder, allow_missing)
         self.stated_spacing, self.spacing = self._spacings(self.axes)
-        scan = read_scan(self.path) if level == 0 else None
-        self.coverage = Coverage(x, y, z) if scan is None else scan.coverage
+        at_um = dict(zip(self.axes, self.image.translations[level], strict=False))
+        self.origin_um = (at_um.get("z", 0.0), at_um.get("y", 0.0), at_um.get("x", 0.0))
+        scan, _ = read_sidecar(self.path)
+        self.coverage = Coverage(x, y, z) if scan is None or level else scan.coverage
         if self.coverage.shape != (z, y, x):
             raise DamagedInputError(
                 f"{self.path / SIDECAR} describes a volume of {self.coverage.shape} voxels (z, y, x) but {self.path} "

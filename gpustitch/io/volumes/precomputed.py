@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
-from gpustitch.io.checked import read_json, rows, table, told, whole
+from gpustitch.io.checked import read_json, told
 from gpustitch.io.volumes.chunk_files import ChunkFiles, ChunkNames
 from gpustitch.io.volumes.format import FULL, Access, LevelFiles, StoredVolume, VolumeFiles, VolumeFormat
 from gpustitch.io.volumes.precomputed_info import checked_info
@@ -19,12 +19,14 @@ from gpustitch.io.volumes.presence import Index, check_presence
 from gpustitch.io.volumes.record import check_levels, read_record
 from gpustitch.io.volumes.replaced import Unchanged
 from gpustitch.io.volumes.shard_files import ShardNames
+from gpustitch.io.volumes.sidecar import SIDECAR, Origin, read_sidecar
 from gpustitch.io.volumes.stored_chunks import StoredChunks, decoder
-from gpustitch.model import ZYX, Box, Coverage, ObliqueScan, Spacing
+from gpustitch.model import ZYX, Box, Coverage, Spacing
 from gpustitch.ops.padded import padded
 
-SIDECAR = "gpustitch.json"
 _CACHE_BYTES = 1 << 28  # of decoded chunks: neighbouring blocks share many of them
+
+_ROUNDED = 1e-6  # of a voxel
 
 
 @functools.cache
@@ -52,30 +54,6 @@ def read_info(path: Path, *, has_chunks: bool = True) -> dict[str, Any]:
         return checked_info(read_json(file), has_chunks=has_chunks)
 
 
-def read_scan(path: Path) -> ObliqueScan | None:
-    """The de-obliqued scan that the sidecar of the volume in folder ``path`` states; None without a sidecar.
-
-    Raises
-    ------
-    DamagedInputError
-        If the sidecar is there but cannot be understood.
-    """
-    file = path / SIDECAR
-    if not file.is_file():
-        return None
-    with told(file, "a scan", "remove it to use the whole box"):
-        scan = table(read_json(file), "it").get("scan")
-        if scan is None:
-            return None
-        for name in ("n_frames", "n_rows", "n_columns"):
-            whole(scan[name], name, 1)
-        for place in rows(scan.get("absent", []), "absent"):
-            whole(place, "a place in absent")
-        found = ObliqueScan(**scan)
-        found.coverage.shape  # noqa: B018  # numbers that make no grid are found here
-        return found
-
-
 class PrecomputedVolume:
     """One level of a precomputed volume on disk, a :class:`gpustitch.model.Volume`.
 
@@ -92,6 +70,8 @@ class PrecomputedVolume:
     ----------
     stated_spacing
         The spacing; precomputed volumes always state it.
+    origin_um
+        Centre (z, y, x) of the level's first voxel, um. The corner of voxel 0 is at 0, as viewers show it.
     depth, levels
         Planes of a chunk; number of levels.
     n_files, n_missing
@@ -122,13 +102,33 @@ class PrecomputedVolume:
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
         z, y, x = self._store.shape
         self._chunks = self._checked_chunks(info, scale, allow_missing)
-        scan = read_scan(self.path) if level == 0 else None
-        self.coverage = Coverage(x, y, z) if scan is None else scan.coverage
+        scan, place = read_sidecar(self.path)
+        self.origin_um = self._origin(info["scales"][0], scale, place)
+        self.coverage = Coverage(x, y, z) if scan is None or level else scan.coverage
         if self.coverage.shape != (z, y, x):
             raise DamagedInputError(
                 f"{self.path / SIDECAR} describes a volume of {self.coverage.shape} voxels (z, y, x) but {self.path} "
                 f"has {(z, y, x)}; remove it to use the whole box"
             )
+
+    def _origin(self, finest: dict[str, Any], scale: dict[str, Any], place: Origin | None) -> Origin:
+        """Centre (z, y, x) of the level's first voxel, um.
+
+        Offsets are whole voxels, counted from the corner of the grid. The sidecar states what they leave out.
+        """
+        unit, own = (np.array(of["resolution"][::-1], np.float64) / 1000 for of in (finest, scale))
+        first, here = (np.array(of.get("voxel_offset", (0, 0, 0))[::-1], np.float64) for of in (finest, scale))
+        if place is None:
+            found = (here + 0.5) * own
+        elif (np.abs(np.array(place) / unit - 0.5 - first) > 0.5 + _ROUNDED).any():
+            raise DamagedInputError(
+                f"{self.path / SIDECAR} says that the first voxel is at {place} um (z, y, x), but {self.path / 'info'} "
+                f"begins with voxel {tuple(first.astype(int).tolist())}; correct the one that is wrong"
+            )
+        else:
+            found = np.array(place) + (own - unit) / 2
+        z, y, x = found.tolist()
+        return z, y, x
 
     def _open(self, scale: dict[str, Any]) -> Any:
         spec = {

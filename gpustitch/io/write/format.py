@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.io.journal import Journal
+from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
     DEFAULT_LEVELS,
@@ -81,6 +82,7 @@ class Writing:
     version: str | None
     compression: int | None
     affine_lps_mm: Floats | None
+    origin_um: Origin | None
     sidecar: Mapping[str, Any] | None
     overwrite: bool
     n_writers: int
@@ -91,6 +93,14 @@ class Writing:
     samples: int = 1
     n_volumes: int = 1
     volume_step_s: float | None = None
+    channel: str | None = None
+
+    @property
+    def place_um(self) -> Origin | None:
+        """Centre (z, y, x) of the first voxel along the volume's axes; None if it is not known."""
+        if self.affine_lps_mm is None:
+            return self.origin_um
+        return origin_along_axes_um(self.affine_lps_mm)
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -104,7 +114,7 @@ class Writing:
         return {name: getattr(self, name) for name in names}
 
 
-def origin_along_axes_um(affine_lps_mm: Floats) -> tuple[float, float, float]:
+def origin_along_axes_um(affine_lps_mm: Floats) -> Origin:
     """Distance (z, y, x) of the first voxel from the patient's origin, along normal, columns and rows of the planes.
 
     For axial planes these directions are the patient's own axes. Volumes of the same orientation agree with each other.

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.io.images.files import check_compression
+from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
@@ -29,7 +29,7 @@ _RGB = np.dtype([(name, np.uint8) for name in "RGB"])
 _MOST_OF_NIFTI_1 = 32767  # longest axis: NIfTI-1 stores lengths in 16 bits
 _PIECE_BYTES = 1 << 20  # compressed apart from other pieces, which costs some bytes for each piece
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SCANNER = 1  # code for coordinates of the scanner
+_SCANNER, _ALIGNED = 1, 2  # codes for coordinates of the scanner, and for those of another file
 # A matrix whose axes deviate more from right angles than this is sheared: only the sform can hold the matrix.
 _UPRIGHT = 1e-4
 # Header of a gzip file without name and time. Then an empty last block, the end of a stream of whole bytes.
@@ -54,6 +54,9 @@ class NiftiVolumeWriter(SlabWriter):
         float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS, as in DICOM). The file stores the matrix as sform and qform
         (RAS). A qform cannot hold axes that are not at right angles: then the sform alone holds the matrix.
         None for an unknown place: both codes are then 0, and the file states the voxel size alone.
+    origin_um
+        Centre (z, y, x) of the first voxel, um, of a volume without a matrix. The axes x, y and z are then taken for
+        left, posterior and superior, and the codes are 2: aligned with other files, not with a patient.
     compression
         Level 1 to 9 of a compressed file, 1 by default; 0 for a plain file.
     sidecar
@@ -87,6 +90,7 @@ class NiftiVolumeWriter(SlabWriter):
         spacing: Spacing,
         *,
         affine_lps_mm: Floats | None = None,
+        origin_um: Origin | None = None,
         compression: int | None = None,
         sidecar: Mapping[str, Any] | None = None,
         overwrite: bool = False,
@@ -107,7 +111,10 @@ class NiftiVolumeWriter(SlabWriter):
             raise ParameterError(f"`n_volumes` is {n_volumes}, but {planes} planes are not so many volumes of one size")
         lengths = (planes // n_volumes, rows, columns // samples)
         kind = _RGB if samples > 1 else self.dtype
-        head = nifti_header(lengths, kind, spacing, affine_lps_mm, n_volumes, volume_step_s)
+        code = _SCANNER
+        if affine_lps_mm is None and origin_um is not None:
+            affine_lps_mm, code = _upright(spacing, origin_um), _ALIGNED
+        head = nifti_header(lengths, kind, spacing, affine_lps_mm, n_volumes, volume_step_s, code)
         self._check, self._size = 0, 0  # CRC-32 and length of the plain bytes, which end a gzip file
         self._start(n_threads, head)
 
@@ -168,17 +175,19 @@ def nifti_header(
     affine_lps_mm: Floats | None,
     n_volumes: int = 1,
     volume_step_s: float | None = None,
+    code: int = _SCANNER,
 ) -> bytes:
     """Everything before the first voxel of a little-endian NIfTI file; see :class:`NiftiVolumeWriter`.
 
     ``shape`` (z, y, x) is that of one volume. A step that is not known is 0, and then the file has no unit of time.
+    ``code`` says what the matrix leads to.
 
     Raises
     ------
     MissingExtraError
         If nibabel is not installed.
     """
-    nibabel = _nibabel()
+    nibabel = needed_nibabel()
     is_large = max(*shape, n_volumes) > _MOST_OF_NIFTI_1
     header = (nibabel.Nifti2Header if is_large else nibabel.Nifti1Header)(endianness="<")
     step = [] if n_volumes == 1 else [volume_step_s or 0.0]
@@ -193,14 +202,22 @@ def nifti_header(
         axes = ras[:3, :3] / lengths
         header.set_zooms([*lengths, *step])
         if np.abs(axes.T @ axes - np.eye(3)).max() <= _UPRIGHT:
-            header.set_qform(ras, _SCANNER)
-        header.set_sform(ras, _SCANNER)
+            header.set_qform(ras, code)
+        header.set_sform(ras, code)
     block: bytes = header.binaryblock
     header["vox_offset"] = math.ceil((len(block) + 4) / 16) * 16
     return bytes(header.binaryblock).ljust(int(header["vox_offset"]), b"\0")
 
 
-def _nibabel() -> Any:
+def _upright(spacing: Spacing, origin_um: Origin) -> Floats:
+    """The matrix (x, y, z) in mm of a volume along the axes of its coordinates."""
+    matrix = np.diag([*(v / 1000 for v in reversed(spacing.zyx_um)), 1.0])
+    matrix[:3, 3] = [v / 1000 for v in reversed(origin_um)]
+    return matrix
+
+
+def needed_nibabel() -> Any:
+    """nibabel; MissingExtraError if it is not installed."""
     try:
         return importlib.import_module("nibabel")
     except ImportError as error:
@@ -225,6 +242,7 @@ class NiftiOutput(OutputFormat):
             spacing,
             compression=writing.compression,
             affine_lps_mm=writing.affine_lps_mm,
+            origin_um=writing.origin_um,
             samples=writing.samples,
             n_volumes=writing.n_volumes,
             volume_step_s=writing.volume_step_s,

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.errors import ParameterError
 from gpustitch.io.journal import Journal
+from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.format import Downsample, VolumeOutput, Writing
 from gpustitch.io.write.formats import check_takes, format_for
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS
 from gpustitch.io.write.pyramid_layout import triple
-from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import Floats
 
 _log = logging.getLogger(__name__)
+_FARTHEST_UM = 1e12  # a kilometre of kilometres: no specimen lies there
 
 
 def open_output(
@@ -37,6 +39,7 @@ def open_output(
     version: str | None = None,
     compression: int | None = None,
     affine_lps_mm: Floats | None = None,
+    origin_um: Sequence[float] | None = None,
     sidecar: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     n_writers: int = N_WRITERS,
@@ -47,6 +50,7 @@ def open_output(
     samples: int = 1,
     n_volumes: int = 1,
     volume_step_s: float | None = None,
+    channel: str | None = None,
 ) -> VolumeOutput:
     """A writer of a volume in the format that the name of ``path``, or ``format``, asks for.
 
@@ -73,8 +77,11 @@ def open_output(
     version
         Version of the format, if it has several.
     affine_lps_mm
-        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, OME-Zarr the
-        place of the first voxel along the volume's axes, OME-TIFF that of each plane. Other formats hold none of it.
+        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, other formats
+        the place of the first voxel along the volume's axes.
+    origin_um
+        That place alone: centre (z, y, x) of the first voxel, um. OME-Zarr states it for each level, TIFF for the
+        planes, NIfTI as a matrix. Precomputed has whole voxels, so ``gpustitch.json`` states it too.
     sidecar
         Written as JSON at the end, with what it holds then: ``gpustitch.json`` in the folder, ``<name>.json`` beside a
         file.
@@ -94,6 +101,8 @@ def open_output(
     n_volumes, volume_step_s
         Volumes in the file, one after another along z: the first number of ``shape`` is that of the planes of all. Time
         from one to the next, None if that is not known.
+    channel
+        Name of the channel, such as ``Ex_488_Em_525``, for formats that hold one: OME-Zarr. None for the volume's name.
 
     Raises
     ------
@@ -120,6 +129,7 @@ def open_output(
         version=version,
         compression=compression,
         affine_lps_mm=affine_lps_mm,
+        origin_um=checked_origin(origin_um, affine_lps_mm),
         sidecar=sidecar,
         overwrite=overwrite,
         n_writers=n_writers,
@@ -130,6 +140,22 @@ def open_output(
         samples=samples,
         n_volumes=n_volumes,
         volume_step_s=volume_step_s,
+        channel=channel,
     )
     _log.debug("%s will be %s: %s, %s", path, chosen.title, tuple(shape), np.dtype(dtype))
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)
+
+
+def checked_origin(origin_um: Sequence[float] | None, affine_lps_mm: Floats | None = None) -> Origin | None:
+    """Three finite numbers, or None; ParameterError for others, and beside a matrix that says the same."""
+    if origin_um is None:
+        return None
+    if affine_lps_mm is not None:
+        raise ParameterError("`affine_lps_mm` says where the first voxel is; leave out `origin_um`, or the matrix")
+    try:
+        z, y, x = (float(value) for value in origin_um)
+    except (TypeError, ValueError):
+        raise ParameterError(f"`origin_um` must be three numbers (z, y, x), not {origin_um!r:.60}") from None
+    if not all(abs(value) < _FARTHEST_UM for value in (z, y, x)):
+        raise ParameterError(f"`origin_um` must be three finite numbers (z, y, x), not {(z, y, x)}")
+    return z, y, x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.volumes.chunk_files import chunk_name
 from gpustitch.io.volumes.record import Files
 from gpustitch.io.volumes.shard_files import ShardNames
+from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
 from gpustitch.io.write.pyramid_layout import level_shape, precomputed_info
 from gpustitch.io.write.pyramid_writer import PyramidWriter
@@ -27,10 +28,31 @@ class PrecomputedWriter(PyramidWriter):
 
     ``dtype`` is one of ``written_types``. The sidecar lies beside ``info``. Chunks of zeros are not in the shards:
     with ``write_empty`` each chunk has a file. Only chunks in shards are compressed.
+
+    Parameters
+    ----------
+    origin_um
+        Centre (z, y, x) of the first voxel, um: :func:`gpustitch.io.write.pyramid_layout.precomputed_info` has whole
+        voxels of it, the sidecar all. None for a place that is not known.
+    **options
+        As in :class:`gpustitch.io.write.pyramid_writer.PyramidWriter`.
     """
 
     written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32")
     codecs: ClassVar = ("none", "gzip")
+
+    def __init__(
+        self,
+        path: str | Path,
+        shape: Sequence[int],
+        dtype: npt.DTypeLike,
+        spacing: Spacing,
+        *,
+        origin_um: Origin | None = None,
+        **options: Any,
+    ) -> None:
+        self.origin_um = self._beside_um = origin_um
+        super().__init__(path, shape, dtype, spacing, **options)
 
     @classmethod
     def checked_files(cls, codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
@@ -50,7 +72,7 @@ class PrecomputedWriter(PyramidWriter):
         return codec, shard_bytes
 
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
-        info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape)
+        info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape, self.origin_um)
         if self.shard_bytes:
             encoding = "raw" if self.codec == "none" else self.codec
             for level, scale in enumerate(info["scales"]):
@@ -60,6 +82,7 @@ class PrecomputedWriter(PyramidWriter):
                 scale["sharding"] = precomputed_sharding(shape, *files[1:], n_bytes, encoding)
         self._describe(folder / "info", info)
         self._folders = [folder / scale["key"] for scale in info["scales"]]
+        self._offsets = [scale["voxel_offset"][::-1] for scale in info["scales"]]
         for level in self._folders:
             level.mkdir(exist_ok=True)
         if self.shard_bytes:
@@ -73,7 +96,7 @@ class PrecomputedWriter(PyramidWriter):
 
     def _file(self, level: int, index: ZYX) -> str:
         if not self.shard_bytes:
-            return chunk_name(self._states[level].box(index))
+            return chunk_name(self._states[level].box(index).shift(self._offsets[level]))
         number = self._numbers[level][np.ravel_multi_index(index, self._states[level].grid)]
         return self._shards[level].name((int(number),))
 
@@ -84,11 +107,11 @@ class PrecomputedWriter(PyramidWriter):
             "scale_metadata": {"key": key},
         }
         store = ts.open(spec, open=True, read=True, write=True, context=context).result()
-        return store[ts.d["channel"][0]].transpose([2, 1, 0])
+        return store[ts.d["channel"][0]].translate_to[0].transpose([2, 1, 0])
 
     def _store(self, level: int, box: Box, voxels: npt.NDArray[Any], *, may_refer: bool) -> Any:
         if self._write_empty and not voxels.any():
-            _write_zeros(self._folders[level], box, voxels)
+            _write_zeros(self._folders[level], box.shift(self._offsets[level]), voxels)
             return None
         return super()._store(level, box, voxels, may_refer=may_refer)
 
@@ -118,6 +141,7 @@ class PrecomputedOutput(PyramidFormat):
             shape,
             dtype,
             spacing,
+            origin_um=writing.place_um,
             **writing.of_chunks,
             **writing.shared,
         )

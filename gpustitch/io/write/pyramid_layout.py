@@ -19,10 +19,23 @@ _LARGEST_BLOCK_BYTES = 1 << 29
 
 
 def precomputed_info(
-    shape: ZYX, dtype: npt.DTypeLike, spacing: Spacing, levels: int, chunk_shape: ZYX = DEFAULT_CHUNK
+    shape: ZYX,
+    dtype: npt.DTypeLike,
+    spacing: Spacing,
+    levels: int,
+    chunk_shape: ZYX = DEFAULT_CHUNK,
+    origin_um: tuple[float, float, float] | None = None,
 ) -> dict[str, Any]:
-    """The ``info`` of a raw precomputed image of one channel; level ``l`` is halved ``l`` times on every axis."""
+    """The ``info`` of a raw precomputed image of one channel; level ``l`` is halved ``l`` times on every axis.
+
+    ``origin_um`` is the centre (z, y, x) of the first voxel, None for a corner at 0. Offsets count from corners. Each
+    level begins at the whole voxel of its own that lies nearest, so that none is shown further off than half of its
+    voxels.
+    """
     scales = []
+    corner = [0.0] * 3
+    if origin_um is not None:
+        corner = [at / um - 0.5 for at, um in zip(origin_um[::-1], spacing.zyx_um[::-1], strict=True)]
     for level in range(levels):
         factor = 1 << level
         scales.append(
@@ -32,7 +45,7 @@ def precomputed_info(
                 "key": f"{factor}_{factor}_{factor}",
                 "resolution": [v * factor for v in spacing.xyz_nm],
                 "size": list(level_shape(shape, level)[::-1]),
-                "voxel_offset": [0, 0, 0],
+                "voxel_offset": [round(at / factor) for at in corner],
             }
         )
     return {

@@ -20,10 +20,14 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.journal import Journal
 from gpustitch.io.partial import flush
-from gpustitch.io.volumes.precomputed import SIDECAR
 from gpustitch.io.volumes.record import ARRAY_FILES, Files, write_record
+from gpustitch.io.volumes.sidecar import SIDECAR, Origin, sidecar_of
+from gpustitch.io.write.files.resumed import feeds, finished_blocks
+from gpustitch.io.write.files.sealing import FileStates, Ledger
+from gpustitch.io.write.files.unfinished import Unfinished
+from gpustitch.io.write.files.whole_files import WholeFiles
 from gpustitch.io.write.format import Downsample
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, InFlight
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, InFlight, checked_writers
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
     DEFAULT_LEVELS,
@@ -34,15 +38,9 @@ from gpustitch.io.write.pyramid_layout import (
     morton_order,
     triple,
 )
-from gpustitch.io.write.resumed import feeds, finished_blocks
-from gpustitch.io.write.sealing import FileStates, Ledger
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, file_shape
 from gpustitch.io.write.stores import writing_context
-from gpustitch.io.write.unfinished import Unfinished
-from gpustitch.io.write.whole_files import WholeFiles
 from gpustitch.model import ZYX, Box, Spacing
-
-N_WRITERS = 2
 
 
 class PyramidWriter(ABC):
@@ -100,6 +98,7 @@ class PyramidWriter(ABC):
 
     written_types: ClassVar[tuple[str, ...]]
     codecs: ClassVar[tuple[str, ...]]
+    _beside_um: Origin | None = None  # place of the first voxel that the description has no room for
 
     def __init__(
         self,
@@ -178,6 +177,9 @@ class PyramidWriter(ABC):
         """Write a description of the volume, unless another process has done so."""
         if not self._is_part:
             file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def _conclude(self) -> None:  # noqa: B027  # most formats say everything at the beginning
+        """Describe what only the written voxels tell."""
 
     @classmethod
     def checked_files(cls, codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
@@ -294,6 +296,7 @@ class PyramidWriter(ABC):
             if self._is_part:
                 return
             with os_errors(self.path):
+                self._conclude()
                 write_record(self._folder, self._record())
                 if self._flush:
                     self._flush_rest()
@@ -308,8 +311,8 @@ class PyramidWriter(ABC):
     def _finish(self) -> None:
         if self._is_part:  # files that are not whole are made of finer ones, when all of these are there
             return
-        if self._sidecar is not None:
-            (self._folder / SIDECAR).write_text(json.dumps(self._sidecar, indent=1) + "\n", encoding="utf-8")
+        if (sidecar := sidecar_of(self._sidecar, self._beside_um)) is not None:
+            (self._folder / SIDECAR).write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
         for level, file, voxels in self._unfinished.drained():
             self._complete(level, file, voxels)
         if self._write_empty:
@@ -385,13 +388,6 @@ class PyramidWriter(ABC):
         else:
             after = None if is_shared else functools.partial(self._unfinished.free, voxels)
             self._whole.hand_over(level, file, voxels, after=after)
-
-
-def checked_writers(n_writers: int) -> int:
-    """``n_writers``, or ParameterError if it is less than 1."""
-    if n_writers < 1:
-        raise ParameterError(f"`n_writers` must be at least 1, not {n_writers}")
-    return n_writers
 
 
 def _coarser(box: Box, level: int) -> Box:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, atomic_record
 from gpustitch.io.provenance import json_text
+from gpustitch.io.volumes.sidecar import SIDECAR_SCHEMA
 from gpustitch.io.write.in_flight import InFlight, InTurn, Stopped
 from gpustitch.io.write.pyramid_layout import triple
 from gpustitch.model import Box, Spacing
@@ -156,7 +157,7 @@ class SlabWriter(abc.ABC):
                 raise error
             self._in_flight.raise_failure()
             if self._sidecar is not None:
-                self._write_sidecar(json_text(self._sidecar))
+                self._write_sidecar(json_text({"schema": SIDECAR_SCHEMA, **self._sidecar}))
 
     @abc.abstractmethod
     def _write_file(self) -> None:

@@ -15,16 +15,14 @@ import numpy.typing as npt
 import tifffile
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.images.files import TIFF_SUFFIXES, check_compression
-from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing, origin_along_axes_um
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
+from gpustitch.io.images.files import IMAGEJ_TYPES, TIFF_SUFFIXES, check_compression
+from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 
 METADATA = ("imagej", "ome")
-_IMAGEJ_TYPES = ("uint8", "uint16", "float32")
-_OME_TYPES = (*_IMAGEJ_TYPES, "int16", "uint32", "float64")
+_OME_TYPES = (*IMAGEJ_TYPES, "int16", "uint32", "float64")
 _STRIP_BYTES = 1 << 18  # of a compressed plane: a reader of few rows then decodes little more than these rows
 _CLASSIC_BYTES = (1 << 32) - (1 << 26)  # offsets of a classic TIFF have 32 bits; the directories take some bytes
 
@@ -59,7 +57,7 @@ class TiffVolumeWriter(SlabWriter):
     samples
         3 for colors, as :func:`gpustitch.io.write.opening.open_output` takes it.
     origin_um
-        Place of the first voxel (z, y, x) along the volume's axes, which OME metadata state for each plane.
+        Centre of the first voxel (z, y, x), um. OME metadata state it for each plane, ImageJ's as an origin in voxels.
 
     Raises
     ------
@@ -100,14 +98,14 @@ class TiffVolumeWriter(SlabWriter):
     def _kind_of_metadata(self, metadata: str | None) -> str:
         named_ome = self.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
         if metadata is None:
-            metadata = "ome" if named_ome or self.big or self.dtype.name not in _IMAGEJ_TYPES else "imagej"
+            metadata = "ome" if named_ome or self.big or self.dtype.name not in IMAGEJ_TYPES else "imagej"
         if metadata not in METADATA:
             raise ParameterError(f"`metadata` of a TIFF are {' or '.join(METADATA)}, not {metadata}")
         if named_ome and metadata != "ome":
             raise ParameterError(f"{self.path} is named as OME-TIFF; give it another name for {metadata} metadata")
         if self.big and metadata == "imagej":
             raise ParameterError(f"{self.path} may grow beyond 4 GiB, which ImageJ cannot open; choose ome metadata")
-        types = _IMAGEJ_TYPES if metadata == "imagej" else _OME_TYPES
+        types = IMAGEJ_TYPES if metadata == "imagej" else _OME_TYPES
         if self.dtype.name not in types:
             raise ParameterError(f"`dtype` with {metadata} metadata is one of {', '.join(types)}, not {self.dtype}")
         return metadata
@@ -126,13 +124,16 @@ class TiffVolumeWriter(SlabWriter):
         return data if self._compression == 0 else bytes(imagecodecs.deflate_encode(data, self._compression))
 
     def _positions(self) -> dict[str, Any]:
-        """Where planes are, for OME metadata; nothing of a volume whose place is not known."""
-        if self._origin_um is None or self.metadata != "ome":
+        """Where planes are, for the description; nothing of a volume whose place is not known."""
+        if self._origin_um is None:
             return {}
+        if self.metadata == "imagej":  # ImageJ's origin is the voxel that lies at 0
+            places = zip("zyx", self._origin_um, self.spacing.zyx_um, strict=True)
+            return {f"{axis}origin": repr(-at / step) for axis, at, step in places}
         n, (z, y, x) = self.shape[0], self._origin_um
-        places = {"X": [x] * n, "Y": [y] * n, "Z": [z + k * self.spacing.z_um for k in range(n)]}
-        units = {f"Position{axis}Unit": ["µm"] * n for axis in places}
-        return {"Plane": {f"Position{axis}": place for axis, place in places.items()} | units}
+        at = {"X": [x] * n, "Y": [y] * n, "Z": [z + k * self.spacing.z_um for k in range(n)]}
+        units = {f"Position{axis}Unit": ["µm"] * n for axis in at}
+        return {"Plane": {f"Position{axis}": place for axis, place in at.items()} | units}
 
     def _write_file(self) -> None:
         """Write the file: tifffile takes the strips of its planes from an iterator."""
@@ -183,7 +184,6 @@ class TiffOutput(OutputFormat):
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        affine = writing.affine_lps_mm
         return TiffVolumeWriter(
             path,
             shape,
@@ -191,6 +191,6 @@ class TiffOutput(OutputFormat):
             spacing,
             compression=writing.compression or 0,
             samples=writing.samples,
-            origin_um=None if affine is None else origin_along_axes_um(affine),
+            origin_um=writing.place_um,
             **writing.shared,
         )

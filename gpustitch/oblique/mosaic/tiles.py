@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gpustitch.errors import MosaicError
 from gpustitch.io.volumes.blockfs import BlockfsVolume
 from gpustitch.io.volumes.opening import open_volume
-from gpustitch.io.volumes.precomputed import SIDECAR
+from gpustitch.io.volumes.sidecar import SIDECAR
 from gpustitch.model import Box, Coverage, Mosaic, Volume, shear_of, stage_position
 
 

@@ -123,7 +123,7 @@ def test_skipped_and_missing_planes_are_zero(tmp_path):
             writer.write(Box((2, 0, 0), (5, 5, 6)), volume)
         found = np.asarray(nibabel.load(tmp_path / name).dataobj).T
         np.testing.assert_array_equal(found, np.concatenate([np.zeros((2, 5, 6)), volume, np.zeros((4, 5, 6))]))
-        assert json.loads((tmp_path / f"{name}.json").read_text()) == {"a": 1}
+        assert json.loads((tmp_path / f"{name}.json").read_text()) == {"schema": 2, "a": 1}
 
 
 @pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])

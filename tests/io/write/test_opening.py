@@ -62,7 +62,7 @@ def test_the_format_may_be_given(tmp_path, format):
     path = write(tmp_path / "v.x", volume, format=format, sidecar={"step": 1})
     assert path.is_file() == (format == "tiff")
     file = tmp_path / "v.x.json" if format == "tiff" else path / "gpustitch.json"
-    assert json.loads(file.read_text()) == {"step": 1}
+    assert json.loads(file.read_text()) == {"schema": 2, "step": 1}
 
 
 def test_the_place_in_the_patient(tmp_path):

@@ -15,8 +15,9 @@ import pytest
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, InputMissingError, OutputError, OutputExistsError, ParameterError
-from gpustitch.io.volumes.precomputed import SIDECAR, PrecomputedVolume
+from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.io.volumes.record import RECORD
+from gpustitch.io.volumes.sidecar import SIDECAR
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Box, Coverage, ObliqueScan, Spacing

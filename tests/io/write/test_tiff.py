@@ -197,7 +197,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
 
 def test_the_sidecar_is_beside_the_file(tmp_path):
     write(tmp_path / "v.tif", noise((2, 3, 4)), sidecar={"step": 1})
-    assert json.loads((tmp_path / "v.tif.json").read_text()) == {"step": 1}
+    assert json.loads((tmp_path / "v.tif.json").read_text()) == {"schema": 2, "step": 1}
     (tmp_path / "v.tif").unlink()
     with pytest.raises(OutputExistsError, match=r"v\.tif\.json"):
         write(tmp_path / "v.tif", noise((2, 3, 4)), sidecar={"step": 2})

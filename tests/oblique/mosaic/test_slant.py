@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.volumes.array import ArrayVolume
-from gpustitch.io.volumes.precomputed import SIDECAR
+from gpustitch.io.volumes.sidecar import SIDECAR
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import (
     Box,

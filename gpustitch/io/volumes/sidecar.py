@@ -1,0 +1,61 @@
+"""``gpustitch.json`` in a volume's folder: what the format of the volume has no place for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpustitch.io.checked import check_schema, number, read_json, rows, table, told, whole
+from gpustitch.model import ObliqueScan
+
+SIDECAR = "gpustitch.json"
+# Also of ``<name>.json`` beside a volume in one file.
+SIDECAR_SCHEMA = 2
+_ADVICE = "remove it to use the whole box, and the place that the volume itself states"
+Origin = tuple[float, float, float]
+
+
+def sidecar_of(content: Mapping[str, Any] | None, origin_um: Origin | None = None) -> dict[str, Any] | None:
+    """What the sidecar holds, with its schema; None without content and without a place."""
+    if content is None and origin_um is None:
+        return None
+    place = {} if origin_um is None else {"origin_um": list(origin_um)}
+    return {"schema": SIDECAR_SCHEMA, **(content or {}), **place}
+
+
+def read_sidecar(folder: Path) -> tuple[ObliqueScan | None, Origin | None]:
+    """The de-obliqued scan and the place of the first voxel (z, y, x), um, that a sidecar states.
+
+    Either is None where the sidecar does not state it, or there is none.
+
+    Raises
+    ------
+    DamagedInputError
+        If the sidecar is there but cannot be understood.
+    """
+    file = folder / SIDECAR
+    if not file.is_file():
+        return None, None
+    with told(file, "a scan", _ADVICE):
+        content = table(read_json(file), "it")
+        check_schema(content, SIDECAR_SCHEMA)
+        scan = content.get("scan")
+        return None if scan is None else _scan(scan), _origin(content)
+
+
+def _scan(scan: dict[str, Any]) -> ObliqueScan:
+    for name in ("n_frames", "n_rows", "n_columns"):
+        whole(scan[name], name, 1)
+    for place in rows(scan.get("absent", []), "absent"):
+        whole(place, "a place in absent")
+    found = ObliqueScan(**scan)
+    found.coverage.shape  # noqa: B018  # numbers that make no grid are found here
+    return found
+
+
+def _origin(content: Mapping[str, Any]) -> Origin | None:
+    if content.get("origin_um") is None:
+        return None
+    z, y, x = (number(value, "origin_um", above=-1e15) for value in rows(content["origin_um"], "origin_um", 3))
+    return z, y, x
