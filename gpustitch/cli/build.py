@@ -190,9 +190,7 @@ def _stated(leaf: Leaf, values: Mapping[str, Any], context: typer.Context) -> An
 
 def _typed(found: list[Leaf], context: typer.Context) -> dict[tuple[str, ...], Any]:
     """The options that a context was given as words, by their paths."""
-    sources = (
-        (leaf, context.get_parameter_source(leaf_key(leaf))) for leaf in found if leaf_key(leaf) in context.params
-    )
+    sources = ((leaf, context.get_parameter_source(leaf_key(leaf))) for leaf in found)
     typed = [leaf for leaf, source in sources if source is not None and source.name == "COMMANDLINE"]
     return {leaf.path: _stated(leaf, context.params, context) for leaf in typed if not leaf.declared.is_argument}
 

@@ -37,7 +37,7 @@ class _Image:
     @property
     def ome(self) -> dict[str, Any]:
         """The part of the description that OME-NGFF defines."""
-        return self.group if self.file == ".zattrs" else self.group["attributes"]["ome"]  # type: ignore[no-any-return]
+        return self.group if self.file == ".zattrs" else self.group["attributes"]["ome"]
 
 
 def join_channels(images: Sequence[Path], path: Path, *, overwrite: bool = False) -> Path:

@@ -25,7 +25,7 @@ from gpustitch.oblique.channels.options import CHANNELS, JOINED, ChannelsOptions
 from gpustitch.oblique.channels.shift import ChannelShift, central, measured_shift
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.one_pass import volumes_of
-from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
+from gpustitch.oblique.pipeline.options import ALIGNMENT
 from gpustitch.oblique.pipeline.stage import PipelinePlan, PipelineResult
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
@@ -235,9 +235,8 @@ def _state(options: ChannelsOptions) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
         return {**found} if found["settings"] == first["settings"] else first
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DamagedInputError(
-            f"{file} is no record of a run over channels: {error}; remove {options.folder}"
-        ) from error
+        text = f"{file} is no record of a run over channels: {error}; remove {options.folder}"
+        raise DamagedInputError(text) from error
 
 
 def _finished(options: ChannelsOptions) -> frozenset[str]:
@@ -253,9 +252,7 @@ def _finished(options: ChannelsOptions) -> frozenset[str]:
             f"{folder} exists already, and is no unfinished run of these channels with these options; choose another "
             "`output`, or `overwrite` replaces it"
         )
-    return frozenset(
-        name for name in state.get("finished", ()) if (folder / name / VOLUME).exists() or (folder / name).is_dir()
-    )
+    return frozenset(name for name in state.get("finished", ()) if (folder / name).is_dir())
 
 
 def _settings(options: ChannelsOptions) -> dict[str, Any]:
