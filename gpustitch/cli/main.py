@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "demo": "gpustitch.cli.about.demo",
     "info": "gpustitch.cli.about.info",
     "view": "gpustitch.cli.about.view",
+    "convert": "gpustitch.cli.about.convert",
     "verify": "gpustitch.cli.about.verify",
     "clean": "gpustitch.cli.about.clean",
     "oblique-illum-corr": "gpustitch.cli.oblique.oblique_illum_corr",

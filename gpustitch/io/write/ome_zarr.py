@@ -221,6 +221,7 @@ class OmeZarrOutput(PyramidFormat):
     suffixes = (".zarr", ".ome.zarr")
     takes = PyramidFormat.takes | {"version", "compression"}
     codecs = OmeZarrWriter.codecs
+    types = OmeZarrWriter.written_types
     checked_files = staticmethod(OmeZarrWriter.checked_files)
     default_compression = str(DEFAULT_COMPRESSION)
 

@@ -249,7 +249,7 @@ def _encoder(
     codec = codec or CODECS[0]
     if codec not in CODECS:
         raise ParameterError(f"`codec` of planes is {', '.join(CODECS)}, not {codec}")
-    types = _JP2_TYPES if codec == "jpeg2000" else _TYPES
+    types = PlanesOutput().types_of(codec)
     if dtype.name not in types:
         raise ParameterError(f"`dtype` of planes as {codec} is one of {', '.join(types)}, not {dtype}")
     if codec != "deflate" and compression:
@@ -269,7 +269,13 @@ class PlanesOutput(OutputFormat):
     takes = frozenset({"codec", "compression"})
     codecs = CODECS
     default_compression = str(DEFAULT_COMPRESSION)
+    types = _TYPES
     in_order = True
+    resumes = True
+
+    def types_of(self, codec: str | None = None) -> tuple[str, ...]:
+        """The types that files of a codec hold."""
+        return _JP2_TYPES if codec == "jpeg2000" else self.types
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
