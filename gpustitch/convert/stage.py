@@ -141,6 +141,7 @@ def plan(options: ConvertOptions) -> ConvertPlan:
     format = format_for(options.output, options.format)
     check_outside(options.output, options.input, is_image=format.is_image)
     check_takes(format, {"version": options.version, "compression": options.compression, "levels": options.levels})
+    options = replace(options, shard_bytes=format.shards_of(options.version, options.shard_bytes))
     inputs = Inputs.of([options.input], apart=[options.output])
     source = open_source(options.input, options.spacing, allow_missing=options.allow_missing, choice=options.choice)
     if options.channel_name:

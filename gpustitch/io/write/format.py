@@ -166,6 +166,10 @@ class OutputFormat(ABC):
     codecs: ClassVar[tuple[str, ...]] = ()
     types: ClassVar[tuple[str, ...]] = ("uint8", "uint16", "int16", "uint32", "float32")
 
+    def shards_of(self, version: str | None, shard_bytes: int | None) -> int | None:
+        """``shard_bytes`` as a version of the format has them; ParameterError if it is not known or has none."""
+        return shard_bytes
+
     def types_of(self, codec: str | None = None) -> tuple[str, ...]:
         """The types of voxels that it holds, compressed by a codec."""
         return self.types

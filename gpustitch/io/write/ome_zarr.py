@@ -77,14 +77,9 @@ class OmeZarrWriter(PyramidWriter):
         self._channel = channel
         self.compression = 0 if options.get("codec") == "none" else compression
         self.origin_um = origin_um
-        if version not in VERSIONS:
-            raise ParameterError(f"`version` of OME-Zarr is {' or '.join(VERSIONS)}, not {version}")
+        options["shard_bytes"] = _shards_of(version, options.get("shard_bytes"))
         if not 0 <= compression <= 9:
             raise ParameterError(f"`compression` of OME-Zarr is a level from 0 (none) to 9, not {compression}")
-        if version == "0.4":
-            if options.get("shard_bytes"):
-                raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or `shard_bytes` 0")
-            options["shard_bytes"] = 0
         super().__init__(path, shape, dtype, spacing, **options)
 
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
@@ -203,6 +198,17 @@ def multiscales(
     return {"name": name, "axes": axes, "datasets": datasets}
 
 
+def _shards_of(version: str, shard_bytes: int | None) -> int | None:
+    """``shard_bytes``, 0 in a version without shards; ParameterError if there is no such version, or it has none."""
+    if version not in VERSIONS:
+        raise ParameterError(f"`version` of OME-Zarr is {' or '.join(VERSIONS)}, not {version}")
+    if version != "0.4":
+        return shard_bytes
+    if shard_bytes:
+        raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or `shard_bytes` 0")
+    return 0
+
+
 def _least(a: ZYX, b: ZYX) -> ZYX:
     z, y, x = (min(m, n) for m, n in zip(a, b, strict=True))
     return z, y, x
@@ -224,6 +230,10 @@ class OmeZarrOutput(PyramidFormat):
     types = OmeZarrWriter.written_types
     checked_files = staticmethod(OmeZarrWriter.checked_files)
     default_compression = str(DEFAULT_COMPRESSION)
+
+    def shards_of(self, version: str | None, shard_bytes: int | None) -> int | None:
+        """``shard_bytes`` as a version has them."""
+        return _shards_of(version or VERSIONS[0], shard_bytes)
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
