@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -92,4 +91,4 @@ def test_a_killed_run_goes_on(tmp_path: Path, name: str) -> None:
         np.testing.assert_array_equal(open_volume(tmp_path / name).read(Box.of_shape(voxels.shape)), voxels)
     verified = CliRunner().invoke(app, ["verify", str(tmp_path / name)])
     assert verified.exit_code == 0, verified.output
-    assert sorted(os.listdir(tmp_path)) == sorted(["v", name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["v", name])
