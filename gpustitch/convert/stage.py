@@ -248,7 +248,7 @@ def run(plan: ConvertPlan, progress: Progress = SILENT) -> ConvertResult:
     for caution in (*told, *plan.source.cautions):
         progress.warn(caution)
     if not plan.format.resumes:
-        return _written(plan, options.output, None, progress)
+        return write_at(plan, options.output, None, progress)
     making = making_of(options, plan.workers.device, plan.inputs)
     with resumable_directory(
         options.output, making, overwrite=options.overwrite, restart=options.restart, ended=progress.warn
@@ -256,12 +256,18 @@ def run(plan: ConvertPlan, progress: Progress = SILENT) -> ConvertResult:
         tell(unfinished, progress)
         # What fits another time may be files of another size; those that are begun stay as they are.
         file_bytes = unfinished.once("files", lambda: {"file_bytes": plan.file_bytes})["file_bytes"]
-        result = _written(replace(plan, file_bytes=file_bytes), unfinished.folder, unfinished.journal, progress)
+        result = write_at(replace(plan, file_bytes=file_bytes), unfinished.folder, unfinished.journal, progress)
     return replace(result, path=options.output)
 
 
-def _written(plan: ConvertPlan, path: Path, journal: Journal | None, progress: Progress) -> ConvertResult:
-    """Write the whole volume at a path."""
+def write_at(plan: ConvertPlan, path: Path, journal: Journal | None, progress: Progress) -> ConvertResult:
+    """Write the whole volume at a path, where ``journal`` knows what is finished.
+
+    Raises
+    ------
+    DamagedInputError, OutputError, DeviceError
+        As :func:`run` raises them.
+    """
     sidecar = record_of(plan)
     with _opened(plan, path, journal, sidecar) as output:
         result = written(plan, output, progress)
