@@ -21,7 +21,8 @@ from gpustitch.io.frames.opening import details, open_frames, stacks_at
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
 from gpustitch.io.stacks.choice import stack_lines
 from gpustitch.io.volumes.format import StoredVolume
-from gpustitch.io.volumes.opening import is_volume, open_volume
+from gpustitch.io.volumes.opening import is_volume, open_volume, volumes_at
+from gpustitch.io.write.planes import PLANES
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
@@ -138,7 +139,10 @@ def describe_path(path: Path) -> Iterator[str]:
         yield from _volume(path)
         return
     if is_volume(path / VOLUME):  # the pipeline's output
-        yield from _volume(path / VOLUME)
+        for place in volumes_at(path):
+            yield from _volume(place)
+        if (path / PLANES).is_dir():
+            yield from _frames(path / PLANES)
         if (path / ALIGNMENT).is_file():
             yield from _alignment(path / ALIGNMENT)
         return

@@ -28,6 +28,7 @@ from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, Handed, InF
 from gpustitch.io.write.pyramid_layout import triple
 from gpustitch.model import ZYX, Box, Spacing
 
+PLANES = "planes"  # the format, and the folder in a pipeline's output
 CODECS = ("deflate", "none", "jpeg2000")
 DEFAULT_COMPRESSION = 3
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
@@ -264,7 +265,7 @@ def _encoder(
 class PlanesOutput(OutputFormat):
     """A folder of planes, one file each."""
 
-    name, title = "planes", "planes"
+    name, title = PLANES, "planes"
     suffixes = (".planes",)
     takes = frozenset({"codec", "compression"})
     codecs = CODECS

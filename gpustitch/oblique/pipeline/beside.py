@@ -18,6 +18,7 @@ from gpustitch.convert.options import ConvertOptions
 from gpustitch.errors import ParameterError
 from gpustitch.io.write.format import OutputFormat
 from gpustitch.io.write.formats import OUTPUT_FORMATS, format_for
+from gpustitch.io.write.planes import PLANES
 from gpustitch.model import ZYX
 from gpustitch.oblique.pipeline import shares
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
@@ -26,7 +27,6 @@ from gpustitch.running.memory import part_of
 from gpustitch.running.parts import Parts
 from gpustitch.running.progress import size_text
 
-PLANES = "planes"
 _MEMORY_BYTES = 1 << 30
 
 
