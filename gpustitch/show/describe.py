@@ -21,7 +21,8 @@ from gpustitch.io.frames.opening import details, open_frames, stacks_at
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
 from gpustitch.io.stacks.choice import stack_lines
 from gpustitch.io.volumes.format import StoredVolume
-from gpustitch.io.volumes.opening import is_volume, open_volume
+from gpustitch.io.volumes.opening import is_volume, open_volume, volumes_at
+from gpustitch.io.write.planes import PLANES
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
@@ -39,7 +40,7 @@ _RECORDS = {
     "tiles": "stitched tiles", "absent_planes": "similarities of sections", "runs": "how runs went",
 }  # fmt: skip
 _FILES = {"illumination": "truth of a phantom", "figures": "figures of a demo"}
-PLANES = raw_suffixes(one=False)
+PLANE_SUFFIXES = raw_suffixes(one=False)
 _PACKAGES = (
     "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "zarr", "tifffile", "dcimg", "imagecodecs", "typer",
 )  # fmt: skip
@@ -66,7 +67,7 @@ def described(options: InfoOptions) -> Iterator[str]:
     for path in options.paths:
         places = found_places(path)
         # Files of one plane each are a stack, which the glob names as a whole.
-        whole = not path.exists() and all(place.name.lower().endswith(PLANES) for place in places)
+        whole = not path.exists() and all(place.name.lower().endswith(PLANE_SUFFIXES) for place in places)
         for place in [path] if whole else places:
             yield from _frames(place) if whole else describe_path(place)
 
@@ -143,7 +144,10 @@ def describe_path(path: Path) -> Iterator[str]:
         yield from _volume(path)
         return
     if is_volume(path / VOLUME):  # the pipeline's output
-        yield from _volume(path / VOLUME)
+        for place in volumes_at(path):
+            yield from _volume(place)
+        if (path / PLANES).is_dir():
+            yield from _frames(path / PLANES)
         if (path / ALIGNMENT).is_file():
             yield from _alignment(path / ALIGNMENT)
         return

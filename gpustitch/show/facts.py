@@ -19,7 +19,7 @@ from gpustitch.model import Mosaic, TilePath
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_channels
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
-from gpustitch.show.describe import PLANES, SAME_PLACE_UM, InfoOptions, installed, record_line
+from gpustitch.show.describe import PLANE_SUFFIXES, SAME_PLACE_UM, InfoOptions, installed, record_line
 from gpustitch.version import VERSION
 
 SCHEMA = 1
@@ -63,7 +63,7 @@ def _places(path: Path) -> Iterator[dict[str, Any]]:
     except GpustitchError as error:
         yield {"path": str(path), **_error(error)}
         return
-    if not path.exists() and all(place.name.lower().endswith(PLANES) for place in places):
+    if not path.exists() and all(place.name.lower().endswith(PLANE_SUFFIXES) for place in places):
         yield _tried(path, lambda: {"path": str(path), **_frames(path)})
         return
     for place in places:

@@ -72,8 +72,8 @@ class PrecomputedVolume:
         The spacing; precomputed volumes always state it.
     origin_um
         Centre (z, y, x) of the level's first voxel, um. The corner of voxel 0 is at 0, as viewers show it.
-    depth, levels
-        Planes of a chunk; number of levels.
+    chunk_shape, depth, levels
+        Voxels (z, y, x) of a chunk and its planes; number of levels.
     n_files, n_missing
         Number of files of chunks or shards that the level should have, and how many of them are missing. Which chunks
         a shard should hold, nothing says.
@@ -96,7 +96,9 @@ class PrecomputedVolume:
         scale = info["scales"][level]
         x_nm, y_nm, z_nm = (float(v) for v in scale["resolution"])
         self.spacing = self.stated_spacing = Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
-        self.depth = int(scale["chunk_sizes"][0][2])
+        x, y, z = (int(n) for n in scale["chunk_sizes"][0])
+        self.chunk_shape: ZYX = (z, y, x)
+        self.depth = z
         self.levels = len(info["scales"])
         self._store = self._open(scale)
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
@@ -164,6 +166,10 @@ class PrecomputedVolume:
     def shape(self) -> ZYX:
         """Shape (z, y, x)."""
         return self.coverage.shape
+
+    def holds(self, box: Box) -> bool:
+        """Whether any file has voxels of ``box``, which lies in the volume; nothing says so of chunks in shards."""
+        return self._chunks is None or self._chunks.holds(box)
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Voxels of ``box``, shape ``box.shape``; zero outside the volume and in chunks of zeros.

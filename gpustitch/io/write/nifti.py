@@ -231,6 +231,7 @@ class NiftiOutput(OutputFormat):
     suffixes = (".nii", ".nii.gz")
     takes = frozenset({"compression", "affine_lps_mm", "samples", "n_volumes"})
     default_compression = f"{DEFAULT_COMPRESSION} for *.nii.gz"
+    types = _TYPES
     in_order = True
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:

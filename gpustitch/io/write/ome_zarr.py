@@ -19,6 +19,7 @@ from gpustitch.io.write.pyramid_writer import PyramidWriter
 from gpustitch.io.write.stores import file_store, system_error
 from gpustitch.model import ZYX, Spacing
 from gpustitch.ops.contrast import shown_range
+from gpustitch.version import VERSION
 
 VERSIONS = ("0.5", "0.4")
 DEFAULT_COMPRESSION = 1  # 3 takes 40 % more time for 7 % less space
@@ -77,14 +78,9 @@ class OmeZarrWriter(PyramidWriter):
         self._channel = channel
         self.compression = 0 if options.get("codec") == "none" else compression
         self.origin_um = origin_um
-        if version not in VERSIONS:
-            raise ParameterError(f"`version` of OME-Zarr is {' or '.join(VERSIONS)}, not {version}")
+        options["shard_bytes"] = _shards_of(version, options.get("shard_bytes"))
         if not 0 <= compression <= 9:
             raise ParameterError(f"`compression` of OME-Zarr is a level from 0 (none) to 9, not {compression}")
-        if version == "0.4":
-            if options.get("shard_bytes"):
-                raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or `shard_bytes` 0")
-            options["shard_bytes"] = 0
         super().__init__(path, shape, dtype, spacing, **options)
 
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
@@ -200,7 +196,19 @@ def multiscales(
         ]
         datasets.append({"path": str(level), "coordinateTransformations": steps})
     axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in _AXES]
-    return {"name": name, "axes": axes, "datasets": datasets}
+    made = {"method": "gpustitch.ops.pyramid.downsample", "version": VERSION}
+    return {"name": name, "type": "mean", "metadata": made, "axes": axes, "datasets": datasets}
+
+
+def _shards_of(version: str, shard_bytes: int | None) -> int | None:
+    """``shard_bytes``, 0 in a version without shards; ParameterError if there is no such version, or it has none."""
+    if version not in VERSIONS:
+        raise ParameterError(f"`version` of OME-Zarr is {' or '.join(VERSIONS)}, not {version}")
+    if version != "0.4":
+        return shard_bytes
+    if shard_bytes:
+        raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or `shard_bytes` 0")
+    return 0
 
 
 def _least(a: ZYX, b: ZYX) -> ZYX:
@@ -221,8 +229,13 @@ class OmeZarrOutput(PyramidFormat):
     suffixes = (".zarr", ".ome.zarr")
     takes = PyramidFormat.takes | {"version", "compression"}
     codecs = OmeZarrWriter.codecs
+    types = OmeZarrWriter.written_types
     checked_files = staticmethod(OmeZarrWriter.checked_files)
     default_compression = str(DEFAULT_COMPRESSION)
+
+    def shards_of(self, version: str | None, shard_bytes: int | None) -> int | None:
+        """``shard_bytes`` as a version has them."""
+        return _shards_of(version or VERSIONS[0], shard_bytes)
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""

@@ -28,6 +28,7 @@ from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, Handed, InF
 from gpustitch.io.write.pyramid_layout import triple
 from gpustitch.model import ZYX, Box, Spacing
 
+PLANES = "planes"  # the format, and the folder in a pipeline's output
 CODECS = ("deflate", "none", "jpeg2000")
 DEFAULT_COMPRESSION = 3
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
@@ -249,7 +250,7 @@ def _encoder(
     codec = codec or CODECS[0]
     if codec not in CODECS:
         raise ParameterError(f"`codec` of planes is {', '.join(CODECS)}, not {codec}")
-    types = _JP2_TYPES if codec == "jpeg2000" else _TYPES
+    types = PlanesOutput().types_of(codec)
     if dtype.name not in types:
         raise ParameterError(f"`dtype` of planes as {codec} is one of {', '.join(types)}, not {dtype}")
     if codec != "deflate" and compression:
@@ -264,12 +265,18 @@ def _encoder(
 class PlanesOutput(OutputFormat):
     """A folder of planes, one file each."""
 
-    name, title = "planes", "planes"
+    name, title = PLANES, "planes"
     suffixes = (".planes",)
     takes = frozenset({"codec", "compression"})
     codecs = CODECS
     default_compression = str(DEFAULT_COMPRESSION)
+    types = _TYPES
     in_order = True
+    resumes = True
+
+    def types_of(self, codec: str | None = None) -> tuple[str, ...]:
+        """The types that files of a codec hold."""
+        return _JP2_TYPES if codec == "jpeg2000" else self.types
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""

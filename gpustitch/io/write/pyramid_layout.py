@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
-from gpustitch.model import ZYX, Spacing
+from gpustitch.model import ZYX, Box, Spacing
 
 DEFAULT_CHUNK: ZYX = (64, 64, 64)
 DEFAULT_LEVELS = 5
@@ -61,6 +61,12 @@ def level_shape(shape: ZYX, level: int) -> ZYX:
     """Shape (z, y, x) of a pyramid level; odd lengths round up."""
     z, y, x = (-(-n // (1 << level)) for n in shape)
     return z, y, x
+
+
+def coarser(box: Box, level: int) -> Box:
+    """The voxels of a pyramid level that a box of whole blocks makes."""
+    z, y, x = (a >> level for a in box.start)
+    return Box((z, y, x), level_shape(box.stop, level))
 
 
 def block_shape_of(levels: int, chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:

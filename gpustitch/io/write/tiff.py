@@ -178,6 +178,7 @@ class TiffOutput(OutputFormat):
     name, title = "tiff", "TIFF"
     suffixes = (*TIFF_SUFFIXES, *(f".ome{suffix}" for suffix in TIFF_SUFFIXES))
     takes = frozenset({"compression", "samples"})
+    types = _OME_TYPES
     default_compression = "0"
     in_order = True
     is_image = True

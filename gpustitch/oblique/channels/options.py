@@ -11,7 +11,7 @@ from gpustitch.model.options import documented, nested, option, with_values
 from gpustitch.oblique.align import ALIGNMENT
 from gpustitch.oblique.pipeline.options import PipelineOptions
 
-CHANNELS, JOINED = "channels.json", "volume.zarr"
+CHANNELS, JOINED, _JOINED_FORMAT = "channels.json", "volume.zarr", "ome-zarr"
 
 
 @documented
@@ -78,8 +78,9 @@ class ChannelsOptions:
 
     def of(self, name: str, align_file: Path | None) -> PipelineOptions:
         """The options of one of several channels, which lies in a folder of its own."""
-        channel = self.channels[self.names.index(name)]
-        own = replace(self._own(name), channel=channel, output=self.folder / name)
+        channel, own = self.channels[self.names.index(name)], self._own(name)
+        formats = tuple(dict.fromkeys((*own.formats, _JOINED_FORMAT)))
+        own = replace(own, channel=channel, output=self.folder / name, formats=formats)
         return own if align_file is None else replace(own, align_file=align_file)
 
     def _own(self, name: str) -> PipelineOptions:
