@@ -13,6 +13,7 @@ from gpustitch.io.manifest import SUFFIX
 from gpustitch.io.volumes.opening import volume_marks, volumes_at
 from gpustitch.io.write.planes import PLANES
 from gpustitch.model.options import check_ranges, documented, option
+from gpustitch.oblique.channels.file import channel_folders
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
@@ -60,7 +61,7 @@ def verified(options: VerifyOptions, progress: Progress = SILENT) -> Iterator[st
 
 def _places(path: Path) -> Iterator[Path]:
     """The volumes and manifests at a path; of a pattern, other files are left out."""
-    for place in found_places(path):
+    for place in (each for found in found_places(path) for each in (found, *channel_folders(found))):
         volumes = volumes_at(place)
         # Beside the pipeline's volume there may be a folder of its planes.
         if found := [*volumes, *manifests(place / PLANES)] if volumes else manifests(place):

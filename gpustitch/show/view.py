@@ -17,6 +17,7 @@ from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.model import Box, Spacing
 from gpustitch.model.options import check_ranges, documented, option
+from gpustitch.oblique.channels.file import channel_folders
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
 from gpustitch.ops.contrast import shown_range
@@ -68,7 +69,8 @@ def plan(options: ViewOptions) -> ViewPlan:
         raise ParameterError("no volume is given; at least one is needed")
     check_ranges(options)
     client = _client()
-    places = [place for path in options.paths for place in found_places(path)]
+    found = [place for path in options.paths for place in found_places(path)]
+    places = [folder for place in found for folder in channel_folders(place) or [place]]
     return ViewPlan(options, tuple(_shown(number, path) for number, path in enumerate(places)), client)
 
 

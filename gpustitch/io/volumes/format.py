@@ -145,6 +145,10 @@ class VolumeFormat(ABC):
         """Whether a folder is a volume of this format."""
         return any((folder / mark).is_file() for mark in self.marks)
 
+    def choices(self, folder: Path) -> list[tuple[str, StackChoice | None]]:
+        """The volumes in a folder: the name of each, and the choice that opens it; None if there is but one."""
+        return [("", None)]
+
     @abstractmethod
     def open(self, folder: Path, access: Access = FULL) -> StoredVolume:
         """A level of the volume in a folder that :meth:`found_in` accepts.

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.stacks.choice import StackChoice, chosen_of, stack_lines
-from gpustitch.io.volumes.ome_metadata import Series
+from gpustitch.io.volumes.ome_metadata import Series, read_ome_image
+from gpustitch.io.volumes.zarr_files import array_shape, read_array
 
 _KINDS = {"c": "channel", "t": "time"}
 _LISTED = 12
@@ -87,6 +88,25 @@ def chosen_place(
             )
         )
     return chosen_of(path, volumes, choice).at
+
+
+def choices_of(found: Sequence[Series]) -> list[tuple[str, StackChoice | None]]:
+    """All that can be chosen, each with its name and the choice that leaves it; None as choice of a single volume."""
+    listed: list[tuple[str, StackChoice | None]] = []
+    for number, series in enumerate(found, start=1):
+        image = read_ome_image(series)
+        lengths = dict(zip(image.axes, array_shape(read_array(series.folder / image.paths[0])), strict=False))
+        several = {axis: lengths[axis] for axis in _KINDS if lengths.get(axis, 1) > 1}
+        for index in itertools.product(*(range(n) for n in several.values())):
+            at = dict(zip(several, index, strict=True))
+            label = image.channels[at["c"]] if "c" in at and at["c"] < len(image.channels) else ""
+            numbers = {f"stack_{_KINDS[axis]}": str(place + 1) for axis, place in at.items()}
+            if len(found) > 1:
+                numbers["stack_series"] = str(number)
+            said = [f"{_KINDS[axis]} {place + 1}" for axis, place in at.items()]
+            name = ", ".join(filter(None, [series.name if len(found) > 1 else "", *said, label]))
+            listed.append((name, StackChoice(**numbers) if numbers else None))
+    return listed
 
 
 def _several(path: Path, found: Sequence[_Image] | Sequence[_Volume], what: str, way: str) -> str:

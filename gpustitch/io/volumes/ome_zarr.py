@@ -15,7 +15,7 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.units import spacing_of
 from gpustitch.io.volumes.format import FULL, Access, LevelFiles, StoredVolume, VolumeFiles, VolumeFormat
-from gpustitch.io.volumes.ome_choice import chosen_place, chosen_series
+from gpustitch.io.volumes.ome_choice import choices_of, chosen_place, chosen_series
 from gpustitch.io.volumes.ome_metadata import METADATA, Series, check_order, read_ome_image, read_series
 from gpustitch.io.volumes.presence import Index, Presence, check_presence
 from gpustitch.io.volumes.record import check_levels, read_record
@@ -206,6 +206,11 @@ class OmeZarrFormat(VolumeFormat):
     def found_in(self, folder: Path) -> bool:
         """Whether a folder is a zarr group or array, or a file such a folder in a ZIP."""
         return super().found_in(folder) or _is_zipped(folder)
+
+    def choices(self, folder: Path) -> list[tuple[str, StackChoice | None]]:
+        """The images, channels and times in a folder."""
+        _check_unpacked(folder)
+        return choices_of(read_series(folder))
 
     def open(self, folder: Path, access: Access = FULL) -> StoredVolume:
         """A level of the volume in a folder."""

@@ -43,6 +43,12 @@ def volumes_at(path: Path) -> list[Path]:
     return [place for place in (own, *others) if is_volume(place)]
 
 
+def choices_at(folder: Path) -> list[tuple[str, StackChoice | None]]:
+    """The volumes in a folder that :func:`is_volume` accepts: the name of each, and the choice that opens it."""
+    format = next(format for format in VOLUME_FORMATS if format.found_in(folder))
+    return format.choices(folder)
+
+
 def open_volume(
     path: str | Path,
     fallback: Spacing | None = None,

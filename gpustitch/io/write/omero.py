@@ -13,6 +13,10 @@ import numpy as np
 WHITE = "FFFFFF"
 # The number that follows "em" or "emission", as a word of its own; in 525_50 the second number is the width.
 _EMISSION = re.compile(r"(?:^|[^a-z])em(?:ission)?[ _-]?(\d{3})(?!\d)", re.IGNORECASE)
+_EXCITATION = re.compile(r"(?:^|[^a-z])ex(?:citation)?[ _-]?(\d{3})(?!\d)", re.IGNORECASE)
+# Where a name numbers its filters (Ex_488_Em_1), light is taken to be so much longer than what excites it: common dyes
+# emit 20 to 40 nm above.
+_STOKES_NM = 30
 # Pure hues (red, green, blue) at wavelengths, nm, and straight lines between them: Dan Bruton, "Approximate RGB values
 # for visible wavelengths" (1996). His fall-off towards both ends is left out, so that every channel is bright.
 _HUES = (
@@ -25,6 +29,12 @@ def emission_nm(name: str) -> int | None:
     """The wavelength that a channel's name states after ``Em``, nm; None if it states none."""
     found = _EMISSION.search(name)
     return None if found is None else int(found[1])
+
+
+def likely_emission_nm(name: str) -> int | None:
+    """The wavelength that is emitted, nm: as stated, or about that by the excitation; None if neither is stated."""
+    stated, excitation = emission_nm(name), _EXCITATION.search(name)
+    return stated if stated is not None or excitation is None else int(excitation[1]) + _STOKES_NM
 
 
 def colour_of(wavelength_nm: float | None) -> str:
@@ -55,7 +65,7 @@ def omero(name: str, dtype: np.dtype[Any], shown: tuple[float, float], least: fl
     window = {"min": min(least, shown[0]), "max": max(most, shown[1]), "start": shown[0], "end": shown[1]}
     channel = {
         "label": name,
-        "color": colour_of(emission_nm(name)),
+        "color": colour_of(likely_emission_nm(name)),
         "active": True,
         "coefficient": 1,
         "family": "linear",

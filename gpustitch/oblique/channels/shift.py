@@ -80,7 +80,7 @@ class ChannelShift:
             return f"{name} against {other}: shift NOT known, {self.reason}"
         parts = (f"{at:.2f} +- {se:.2f}" for at, se in zip(offset[::-1], sigma[::-1], strict=True))
         tiles = f"{len(self.by_tile_px)} of {self.n_tiles} tiles"
-        return f"{name} lies {', '.join(parts)} um (x, y, z; standard error) from {other}, by {tiles}"
+        return f"{name} lies on {other} once it is moved by {', '.join(parts)} um (x, y, z; standard error): {tiles}"
 
 
 def central(mosaic: Mosaic, most: int = MOST_TILES) -> Mosaic:

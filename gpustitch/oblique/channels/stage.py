@@ -14,25 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from gpustitch.array import choose_device
-from gpustitch.errors import DamagedInputError, MosaicError, OutputExistsError, ParameterError
+from gpustitch.errors import MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.atomic import check_output
-from gpustitch.io.provenance import write_json
+from gpustitch.io.images.files import read_image
 from gpustitch.io.write.channels import join_channels
 from gpustitch.model import Spacing
 from gpustitch.model.tile import TilePath
 from gpustitch.oblique.channels.best import Linked, best_channel
+from gpustitch.oblique.channels.file import read_state, write_state
 from gpustitch.oblique.channels.options import CHANNELS, JOINED, ChannelsOptions
 from gpustitch.oblique.channels.shift import ChannelShift, central, measured_shift
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
+from gpustitch.oblique.flat.flatfield import normalized_flat
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.one_pass import volumes_of
-from gpustitch.oblique.pipeline.options import ALIGNMENT
+from gpustitch.oblique.pipeline.options import ALIGNMENT, FLAT
 from gpustitch.oblique.pipeline.stage import PipelinePlan, PipelineResult
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.resumed import making_of
 from gpustitch.running.threads import Workers, checked_workers
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def run(plan: ChannelsPlan, progress: Progress = SILENT) -> ChannelsResult:
     options.folder.mkdir(parents=True, exist_ok=True)
     aligned, linked = _to_align(plan, state, progress)
     state |= {"aligned": aligned, "linked": {name: vars(each) for name, each in linked.items()}}
-    _save(options, state)
+    write_state(options.folder, state)
     order = [aligned, *(name for name in options.names if name != aligned)]
     reference, shifts, spacing = _Reference(plan, aligned), {}, None
     for name in order:
@@ -114,43 +116,49 @@ def run(plan: ChannelsPlan, progress: Progress = SILENT) -> ChannelsResult:
             result = _stitch(plan, name, aligned, progress)
             spacing = result.stitched.spacing
             state["finished"] = [*state.get("finished", []), name]
-            _save(options, state)
+            write_state(options.folder, state)
         if name != aligned:
             shifts[name] = reference.shift_of(name, progress)
     joined = _join(options, progress)
     tile_spacing = reference.spacing
-    state |= {
-        "schema": SCHEMA,
-        "is_finished": True,
-        "channels": list(options.names),
-        "shifts": {name: shift.record(tile_spacing) for name, shift in shifts.items()},
-    }
-    _save(options, state)
+    state |= {"is_finished": True, "shifts": {name: shift.record(tile_spacing) for name, shift in shifts.items()}}
+    write_state(options.folder, state)
     return ChannelsResult(options.folder, joined, aligned, shifts, spacing or tile_spacing)
 
 
 class _Reference:
-    """The tiles of the aligned channel, with which those of the others are compared, uncorrected."""
+    """The aligned channel, with which the others are compared once they are stitched.
+
+    Light and stripes lie alike in all channels, whatever the specimen does. So tiles are compared without them: divided
+    by the flat of the output, and less what each row has in common.
+    """
 
     def __init__(self, plan: ChannelsPlan, name: str) -> None:
         self._plan, self._name = plan, name
-        self._own = self._tiles(name)
-        self.spacing = next(iter(self._own.values())).spacing
+        found = self._planned(name)
+        self.spacing = found.tiles[0].scan.spacing
 
-    def _tiles(self, name: str) -> dict[str, Any]:
+    def _planned(self, name: str) -> PipelinePlan:
         options = self._plan.options
-        found = self._plan.plans.get(name) or pipeline.plan(
+        return self._plan.plans.get(name) or pipeline.plan(
             _elsewhere(options.of(name, options.each.align_file), options.folder / f".{name}")
         )
-        volumes = dict(zip((tile.name for tile in found.mosaic.tiles), volumes_of(found.tiles, None), strict=True))
-        return {tile.name: volumes[tile.name] for tile in central(found.mosaic).tiles}
+
+    def _tiles(self, name: str) -> dict[str, Any]:
+        found, made = self._planned(name), self._plan.options.folder / name / FLAT
+        file = made if made.is_file() else found.options.flat
+        flat = None if file is None else normalized_flat(read_image(file))
+        correction = Correction("lightsheet", lightsheet=LightsheetOptions(is_line_alone=True), flat=flat)
+        volumes = volumes_of(found.tiles, correction)
+        by_name = dict(zip((tile.name for tile in found.mosaic.tiles), volumes, strict=True))
+        return {tile.name: by_name[tile.name] for tile in central(found.mosaic).tiles}
 
     def shift_of(self, name: str, progress: Progress) -> ChannelShift:
         """How far a channel lies from this one; it is said, and nothing is moved."""
         options = self._plan.options.each
         device = choose_device(options.device, options.device_memory_bytes)
         workers = Workers(checked_workers(options.n_workers), device)
-        shift = measured_shift(self._own, self._tiles(name), workers, progress)
+        shift = measured_shift(self._tiles(self._name), self._tiles(name), workers, progress)
         text = shift.text(name, self._name, self.spacing)
         if shift.is_uneven:
             progress.warn(
@@ -227,16 +235,11 @@ def _join(options: ChannelsOptions, progress: Progress) -> Path:
 
 def _state(options: ChannelsOptions) -> dict[str, Any]:
     """What an earlier run of these channels has noted, or what this one notes first."""
-    first = {"schema": SCHEMA, "is_finished": False, "settings": _settings(options)}
-    file = options.folder / CHANNELS
-    if not file.is_file() or options.each.overwrite or options.each.restart:
+    first = {"is_finished": False, "channels": list(options.names), "settings": _settings(options)}
+    if options.each.overwrite or options.each.restart:
         return first
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return {**found} if found["settings"] == first["settings"] else first
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        text = f"{file} is no record of a run over channels: {error}; remove {options.folder}"
-        raise DamagedInputError(text) from error
+    found = read_state(options.folder)
+    return found if found is not None and found.get("settings") == first["settings"] else first
 
 
 def _finished(options: ChannelsOptions) -> frozenset[str]:
@@ -262,7 +265,3 @@ def _settings(options: ChannelsOptions) -> dict[str, Any]:
         making = making_of(options.of(name, options.each.align_file), options.each.device, Inputs())
         found[name] = json.loads(json.dumps(making.settings, default=str))
     return found
-
-
-def _save(options: ChannelsOptions, state: Mapping[str, Any]) -> None:
-    write_json(options.folder / CHANNELS, dict(state), overwrite=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
-from gpustitch.io.write.omero import WHITE, colour_of, emission_nm, omero
+from gpustitch.io.write.omero import WHITE, colour_of, emission_nm, likely_emission_nm, omero
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.contrast import shown_range
 from gpustitch.ops.pyramid import downsample
@@ -73,3 +73,12 @@ def test_the_contrast_is_that_of_what_was_written(tmp_path, levels: int, version
     assert channel["label"] == "Ex_1_Em_525" and channel["color"] == colour_of(525)
     assert (channel["window"]["start"], channel["window"]["end"]) == shown_range(voxels)
     assert found["multiscales"][0]["name"] == "brain"
+
+
+@pytest.mark.parametrize(
+    ("name", "nm"), [("Ex_488_Em_1", 518), ("Ex_561_Em_600", 600), ("Ex_642_Ch0", 672), ("b", None)]
+)
+def test_a_name_without_emission_is_coloured_by_its_excitation(name, nm):
+    assert likely_emission_nm(name) == nm
+    channel = omero(name, np.dtype("uint16"), (1.0, 2.0), 0, 9)["channels"][0]
+    assert channel["color"] == colour_of(nm)
