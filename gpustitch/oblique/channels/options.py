@@ -73,6 +73,8 @@ class ChannelsOptions:
     def single(self) -> PipelineOptions:
         """The options of the only channel."""
         (channel,) = self.channels
+        if self.align_on not in (None, self.names[0]):
+            raise ParameterError(f"`align_on` is {self.align_on}, but the only channel is {self.names[0]}")
         own = self._own(self.names[0])
         return replace(own, channel=channel, output=self.output or PipelineOptions(channel).output)
 

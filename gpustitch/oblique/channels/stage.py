@@ -15,9 +15,11 @@ from typing import Any
 
 from gpustitch.array import choose_device
 from gpustitch.errors import MosaicError, OutputExistsError, ParameterError
-from gpustitch.io.atomic import check_output
+from gpustitch.io.atomic import check_free_space, check_output
 from gpustitch.io.images.files import read_image
+from gpustitch.io.resumable import finished_bytes
 from gpustitch.io.write.channels import join_channels
+from gpustitch.io.write.formats import volume_suffix
 from gpustitch.model import Spacing
 from gpustitch.model.tile import TilePath
 from gpustitch.oblique.channels.best import Linked, best_channel
@@ -88,10 +90,17 @@ def plan(options: ChannelsOptions) -> ChannelsPlan:
         raise ParameterError(f"`align_on` is {options.align_on}, but the channels are {', '.join(names)}")
     if options.align_on is not None and options.each.align_file is not None:
         raise ParameterError("`align_on` has no effect beside `align_file`; leave one out")
+    if suffix := volume_suffix(options.folder):
+        raise ParameterError(
+            f"`output` {options.folder} ends in {suffix}, but it will hold a folder for each channel and {JOINED}; "
+            "give a name without such a suffix"
+        )
     finished = _finished(options)
     given = options.each.align_file
     plans = {name: pipeline.plan(options.of(name, given)) for name in names if name not in finished}
     _check_alike(plans)
+    if not options.each.dry_run:
+        _check_disk(options, plans)
     return ChannelsPlan(options, plans, finished)
 
 
@@ -214,6 +223,12 @@ def _check_alike(plans: Mapping[str, PipelinePlan]) -> None:
                     f"tile {tile.name} has {one.shape} voxels (z, y, x) of {one.dtype} in {first} but {other.shape} of "
                     f"{other.dtype} in {name}; channels of one image must be alike"
                 )
+
+
+def _check_disk(options: ChannelsOptions, plans: Mapping[str, PipelinePlan]) -> None:
+    """Raise OutputError if the disk has no room for all channels together."""
+    n_bytes = sum(plan.foreseen.disk_bytes - finished_bytes(plan.options.output) for plan in plans.values())
+    check_free_space(options.folder, n_bytes, sum(plan.foreseen.n_files(plan.options) for plan in plans.values()))
 
 
 def _places(tiles: tuple[TilePath, ...]) -> set[str]:

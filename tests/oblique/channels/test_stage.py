@@ -7,6 +7,7 @@ import math
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,7 +146,20 @@ def test_channels_that_do_not_belong_together_are_refused(both, tmp_path):
         plan(ChannelsOptions(both, tmp_path / "out", align_on="none", each=EACH))
     with pytest.raises(ParameterError, match="`output`"):
         plan(ChannelsOptions(both, each=EACH))
+    with pytest.raises(ParameterError, match="ends in"):
+        plan(ChannelsOptions(both, tmp_path / "v.zarr", each=EACH))
+    with pytest.raises(ParameterError, match="the only channel"):
+        ChannelsOptions(both[:1], align_on=both[1].name).single  # noqa: B018
     assert not (tmp_path / "out").exists()
+
+
+def test_the_disk_must_hold_all_channels(both, tmp_path, monkeypatch):
+    options = ChannelsOptions(both, tmp_path / "out", each=EACH)
+    one = stage.pipeline.plan(options.of(both[0].name, None)).foreseen.disk_bytes
+    monkeypatch.setattr("gpustitch.io.atomic.shutil.disk_usage", lambda _: SimpleNamespace(free=one * 3 // 2))
+    with pytest.raises(OutputError, match="free some space"):
+        plan(options)
+    plan(replace(options, each=replace(EACH, dry_run=True)))
 
 
 def test_a_file_of_options_has_a_table_for_a_channel(both, tmp_path):
