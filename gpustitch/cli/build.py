@@ -43,6 +43,7 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
     hints = typing.get_type_hints(function, include_extras=True)
     own = list(inspect.signature(function).parameters.values())
     kind = hints[own[0].name]
+    names_of = getattr(kind, "section_names", None)
     progress_type = hints[own[1].name]
     found = leaves(kind, without)
     flags = flags_of(found)
@@ -57,6 +58,9 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
             others = {parameter.name: values.pop(parameter.name) for parameter in extra}
             stated = {leaf.path: value for leaf in found if (value := _stated(leaf, values, context)) is not None}
             options = filled(kind, stated)
+            own = None if names_of is None else names_of(options)
+            for name, of_section in config.sections(context, own).items():
+                options.stated_for(name, _typed(found, of_section))
             if takes_given:
                 others[takes_given[0]] = Given(path[-1] for path in stated)
             function(_on_device(options, found, progress), progress, **others)
@@ -182,6 +186,13 @@ def _stated(leaf: Leaf, values: Mapping[str, Any], context: typer.Context) -> An
     if declared.text is not None:
         return parsed(declared.text, value, leaf.name)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _typed(found: list[Leaf], context: typer.Context) -> dict[tuple[str, ...], Any]:
+    """The options that a context was given as words, by their paths."""
+    sources = ((leaf, context.get_parameter_source(leaf_key(leaf))) for leaf in found)
+    typed = [leaf for leaf, source in sources if source is not None and source.name == "COMMANDLINE"]
+    return {leaf.path: _stated(leaf, context.params, context) for leaf in typed if not leaf.declared.is_argument}
 
 
 def environment_switch(name: str) -> bool | None:

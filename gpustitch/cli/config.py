@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from gpustitch.errors import DamagedInputError, InputMissingError, ParameterErro
 from gpustitch.model.options import Leaf
 
 # What no file should ask for by itself.
+_SECTIONS = "gpustitch.sections"
 _NEVER = frozenset({"overwrite", "restart"})
 
 
@@ -25,7 +26,7 @@ def read(context: typer.Context, path: Path | None) -> Path | None:
     """Take the options in a file for what neither the command line nor the environment states.
 
     The file has a line ``x-step-size = 1.28`` for each option, by its long name without hyphens in front. A table of a
-    command's name (``[pipeline]``) holds for that command alone.
+    command's name (``[pipeline]``) holds for that command alone. All other tables are :func:`sections`.
 
     Raises
     ------
@@ -40,18 +41,51 @@ def read(context: typer.Context, path: Path | None) -> Path | None:
     name = context.info_name or ""
     stated = {key: value for key, value in content.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
-    _check_tables(path, tables, context)
+    commands = _commands(context)
+    context.meta[_SECTIONS] = path, {table: held for table, held in tables.items() if table not in commands}
     stated |= tables.get(name, {})
+    values = {str(parameter.name): value for parameter, value in _taken(path, stated, context)}
+    context.default_map = {**(context.default_map or {}), **values}
+    return path
+
+
+def sections(context: typer.Context, names: Sequence[str] | None) -> dict[str, typer.Context]:
+    """What the tables of a file that are named ``names`` state, each as a context that was parsed from it alone.
+
+    Raises
+    ------
+    ParameterError
+        If there is a table of another name, or it has an option that the command does not have; None allows no table.
+    """
+    path, tables = context.meta.get(_SECTIONS, (None, {}))
+    found = {}
+    for name, table in tables.items():
+        if names is None or name not in names:
+            known = f"the tables may be named {', '.join(names)}" if names else "there is no such command"
+            raise ParameterError(f"{path} has a table [{name}], but {known}", parameter=name)
+        words: list[str] = []
+        for parameter, value in _taken(path, table, context):
+            flags = parameter.opts if value is not False else parameter.secondary_opts
+            if not flags or parameter.param_type_name == "argument":
+                raise ParameterError(f"{path}: [{name}] cannot state {parameter.name}", parameter=str(parameter.name))
+            if isinstance(value, bool):
+                words.append(flags[0])
+            for one in () if isinstance(value, bool) else value if isinstance(value, list) else [value]:
+                words += [flags[0], one]
+        needed = ["-" for parameter in context.command.params if parameter.required]
+        found[name] = context.command.make_context(context.info_name, [*words, "--", *needed], parent=context.parent)
+    return found  # type: ignore[return-value]
+
+
+def _taken(path: Path, stated: Mapping[str, Any], context: typer.Context) -> Iterator[tuple[Any, Any]]:
+    """Parameters of the command and their values, as typed; ParameterError for what is none."""
     known = {key: parameter for parameter in context.command.params for key in _keys(parameter)}
-    values = {}
     for key, value in stated.items():
         if key not in known or known[key].name == "config":
             near = difflib.get_close_matches(key, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ParameterError(f"{path} has `{key}`, which is no option of {name}{hint}", parameter=key)
-        values[str(known[key].name)] = _as_typed(path, key, value, known[key])
-    context.default_map = {**(context.default_map or {}), **values}
-    return path
+            raise ParameterError(f"{path} has `{key}`, which is no option of {context.info_name}{hint}", parameter=key)
+        yield known[key], _as_typed(path, key, value, known[key])
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -63,13 +97,10 @@ def _content(path: Path) -> dict[str, Any]:
         raise DamagedInputError(f"`config` {path} cannot be read as TOML: {error}") from error
 
 
-def _check_tables(path: Path, tables: Mapping[str, Any], context: typer.Context) -> None:
-    """Raise ParameterError for a table that no command is named like."""
+def _commands(context: typer.Context) -> list[str]:
+    """Names of all commands of the program."""
     parent = context.parent
-    commands = parent.command.list_commands(parent) if parent is not None else [context.info_name]  # type: ignore[attr-defined]
-    for table in tables:
-        if table not in commands:
-            raise ParameterError(f"{path} has a table [{table}], but there is no such command", parameter=table)
+    return parent.command.list_commands(parent) if parent is not None else [context.info_name]  # type: ignore
 
 
 def _keys(parameter: Any) -> Iterator[str]:
@@ -111,9 +142,19 @@ def text_of(command: str, options: Any, found: list[Leaf], stated: frozenset[str
             value = leaf.value_in(options)
             is_stated = leaf.is_required or (leaf.name in stated and leaf.name not in _NEVER)
             mark = "" if is_stated else "# "
-            key = leaf.flags[0].partition("/")[0].lstrip("-") if leaf.flags else leaf.name.replace("_", "-")
-            lines += [f"{mark}{key} = {'...' if value is None else _toml(_plain(leaf, value))}"]
+            lines += [f"{mark}{_key(leaf)} = {'...' if value is None else _toml(_plain(leaf, value))}"]
     return "\n".join([*lines, ""])
+
+
+def section_text(name: str, values: Sequence[tuple[Leaf, Any]]) -> str:
+    """A table of the options of one part of a run."""
+    lines = [f"[{_toml(name)}]", *(f"{_key(leaf)} = {_toml(_plain(leaf, value))}" for leaf, value in values)]
+    return "\n".join(["", *lines, ""])
+
+
+def _key(leaf: Leaf) -> str:
+    """The name of an option in a file."""
+    return leaf.flags[0].partition("/")[0].lstrip("-") if leaf.flags else leaf.name.replace("_", "-")
 
 
 def _plain(leaf: Leaf, value: Any) -> Any:

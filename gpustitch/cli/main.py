@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "demo": "gpustitch.cli.about.demo",
     "info": "gpustitch.cli.about.info",
     "view": "gpustitch.cli.about.view",
+    "convert": "gpustitch.cli.about.convert",
     "verify": "gpustitch.cli.about.verify",
     "clean": "gpustitch.cli.about.clean",
     "link-names": "gpustitch.cli.about.link_names",

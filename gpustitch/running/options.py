@@ -9,8 +9,8 @@ from gpustitch.array import Device
 from gpustitch.errors import ParameterError
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.formats import codecs_text
+from gpustitch.io.write.in_flight import N_WRITERS
 from gpustitch.io.write.pyramid_layout import DEFAULT_CHUNK
-from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES
 from gpustitch.model.options import nested, option
 

@@ -19,12 +19,14 @@ from gpustitch.io.found import found_places, one_place
 from gpustitch.io.frames.formats import raw_suffixes
 from gpustitch.io.frames.opening import details, open_frames, stacks_at
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
-from gpustitch.io.stacks.choice import stack_lines
+from gpustitch.io.stacks.choice import StackChoice, stack_lines
 from gpustitch.io.volumes.format import StoredVolume
-from gpustitch.io.volumes.opening import is_volume, open_volume
+from gpustitch.io.volumes.opening import choices_at, is_volume, open_volume, volumes_at
+from gpustitch.io.write.planes import PLANES
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
+from gpustitch.oblique.channels.file import channel_folders
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_channels, raw_places
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
@@ -39,7 +41,7 @@ _RECORDS = {
     "tiles": "stitched tiles", "absent_planes": "similarities of sections", "runs": "how runs went",
 }  # fmt: skip
 _FILES = {"illumination": "truth of a phantom", "figures": "figures of a demo"}
-PLANES = raw_suffixes(one=False)
+PLANE_SUFFIXES = raw_suffixes(one=False)
 _PACKAGES = (
     "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "zarr", "tifffile", "dcimg", "imagecodecs", "typer",
 )  # fmt: skip
@@ -66,7 +68,7 @@ def described(options: InfoOptions) -> Iterator[str]:
     for path in options.paths:
         places = found_places(path)
         # Files of one plane each are a stack, which the glob names as a whole.
-        whole = not path.exists() and all(place.name.lower().endswith(PLANES) for place in places)
+        whole = not path.exists() and all(place.name.lower().endswith(PLANE_SUFFIXES) for place in places)
         for place in [path] if whole else places:
             yield from _frames(place) if whole else describe_path(place)
 
@@ -140,10 +142,20 @@ def describe_path(path: Path) -> Iterator[str]:
         yield record_line(path) or next(_alignment(path))
         return
     if is_volume(path):
-        yield from _volume(path)
+        yield from _volumes(path)
+        return
+    if folders := channel_folders(path):
+        yield f"{path}: {len(folders)} channels, stitched alike"
+        for place in volumes_at(path):
+            yield from _volumes(place)
+        for folder in folders:
+            yield from describe_path(folder)
         return
     if is_volume(path / VOLUME):  # the pipeline's output
-        yield from _volume(path / VOLUME)
+        for place in volumes_at(path):
+            yield from _volumes(place)
+        if (path / PLANES).is_dir():
+            yield from _frames(path / PLANES)
         if (path / ALIGNMENT).is_file():
             yield from _alignment(path / ALIGNMENT)
         return
@@ -231,24 +243,36 @@ def _volume_tile(tile: TilePath) -> str:
     return "; ".join(filter(None, [f"volume of {z} x {y} x {x} voxels (z, y, x)", _files(volume, tile.path)]))
 
 
-def _volume(path: Path) -> Iterator[str]:
-    volume = open_volume(path)
+def _volumes(path: Path) -> Iterator[str]:
+    """The volume in a folder, or each of several."""
+    choices = choices_at(path)
+    if len(choices) <= 1:
+        yield from _volume(path)
+        return
+    yield f"{path}: {len(choices)} volumes; commands read one of them, by its number, channel or time"
+    for name, choice in choices:
+        yield from _volume(path, name, choice)
+
+
+def _volume(path: Path, name: str = "", choice: StackChoice | None = None) -> Iterator[str]:
+    volume = open_volume(path, choice=choice)
     z, y, x = volume.coverage.shape
     stated = volume.stated_spacing
     spacing = "unknown size" if stated is None else ", ".join(f"{v:g}" for v in stated.zyx_um) + " um"
-    yield f"{path}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing}, {volume.dtype}, {volume.levels} levels"
+    what = f"{path} ({name})" if name else str(path)
+    yield f"{what}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing}, {volume.dtype}, {volume.levels} levels"
     if volume.coverage.shear:
         yield f"  one oblique tile of {volume.coverage.n_frames} frames, {volume.coverage.shear:g} columns per plane"
     if volume.coverage.absent:
         absent = volume.coverage.absent
         yield f"  {len(absent)} of its frames are absent ({ranges_text(absent)}): empty there"
-    if files := _files(volume, path):
+    if files := _files(volume, path, choice):
         yield f"  {files}"
 
 
-def _files(volume: StoredVolume, path: Path) -> str:
+def _files(volume: StoredVolume, path: Path, choice: StackChoice | None = None) -> str:
     """Whether the files of all levels are there; empty if the format cannot tell."""
-    levels = [volume, *(open_volume(path, level=level) for level in range(1, volume.levels))]
+    levels = [volume, *(open_volume(path, level=level, choice=choice) for level in range(1, volume.levels))]
     n_files, n_missing = sum(level.n_files for level in levels), sum(level.n_missing for level in levels)
     if n_missing:
         return f"{n_missing} of {n_files} files of chunks are not there: they are empty or lost"

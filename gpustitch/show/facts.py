@@ -13,13 +13,14 @@ from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingErro
 from gpustitch.io.found import found_places, one_place
 from gpustitch.io.frames.opening import details, open_frames, stacks_at
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes
-from gpustitch.io.stacks.choice import stack_lines
-from gpustitch.io.volumes.opening import is_volume, open_volume
+from gpustitch.io.stacks.choice import StackChoice, stack_lines
+from gpustitch.io.volumes.opening import choices_at, is_volume, open_volume, volumes_at
 from gpustitch.model import Mosaic, TilePath
+from gpustitch.oblique.channels.file import channel_folders
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_channels
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
-from gpustitch.show.describe import PLANES, SAME_PLACE_UM, InfoOptions, installed, record_line
+from gpustitch.show.describe import PLANE_SUFFIXES, SAME_PLACE_UM, InfoOptions, installed, record_line
 from gpustitch.version import VERSION
 
 SCHEMA = 1
@@ -63,7 +64,7 @@ def _places(path: Path) -> Iterator[dict[str, Any]]:
     except GpustitchError as error:
         yield {"path": str(path), **_error(error)}
         return
-    if not path.exists() and all(place.name.lower().endswith(PLANES) for place in places):
+    if not path.exists() and all(place.name.lower().endswith(PLANE_SUFFIXES) for place in places):
         yield _tried(path, lambda: {"path": str(path), **_frames(path)})
         return
     for place in places:
@@ -90,10 +91,14 @@ def _of(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".json":
         return _json(path)
     if is_volume(path):
-        return _volume(path)
+        return _volumes(path)
+    if folders := channel_folders(path):
+        volumes = [{"path": str(place), **_volumes(place)} for place in volumes_at(path)]
+        made = [of_path(folder) for folder in folders]
+        return _with_parts({"kind": "stitched channels", "volumes": volumes, "channels": made}, "channels")
     if is_volume(path / VOLUME):
         alignment = path / ALIGNMENT
-        held = {"volume": {"path": str(path / VOLUME), **_volume(path / VOLUME)}}
+        held = {"volumes": [{"path": str(place), **_volumes(place)} for place in volumes_at(path)]}
         return {"kind": "pipeline output", **held, **({"alignment": _json(alignment)} if alignment.is_file() else {})}
     if path.is_dir() and (channels := raw_channels(path)):
         return _with_parts({"kind": "channels", "channels": [of_path(channel) for channel in channels]}, "channels")
@@ -158,9 +163,17 @@ def _with_parts(found: dict[str, Any], parts: str) -> dict[str, Any]:
     return {**found, "error": text, "exit_code": wrong[0]["exit_code"]}
 
 
-def _volume(path: Path) -> dict[str, Any]:
-    volume = open_volume(path)
-    levels = [volume, *(open_volume(path, level=level) for level in range(1, volume.levels))]
+def _volumes(path: Path) -> dict[str, Any]:
+    """The volume in a folder, or each of several by its name."""
+    choices = choices_at(path)
+    if len(choices) <= 1:
+        return _volume(path)
+    return {"kind": "volumes", "volumes": [{"name": name, **_volume(path, choice)} for name, choice in choices]}
+
+
+def _volume(path: Path, choice: StackChoice | None = None) -> dict[str, Any]:
+    volume = open_volume(path, choice=choice)
+    levels = [volume, *(open_volume(path, level=level, choice=choice) for level in range(1, volume.levels))]
     coverage, spacing = volume.coverage, volume.stated_spacing
     n_files, n_missing = sum(level.n_files for level in levels), sum(level.n_missing for level in levels)
     found: dict[str, Any] = {

@@ -127,7 +127,9 @@ def _middle(volume: PrecomputedVolume | OmeZarrVolume) -> list[float]:
         first = finest.get("voxel_offset", (0, 0, 0))
     else:
         at_um = dict(zip(volume.axes, volume.image.translations[0], strict=False))
-        first = [at_um.get(axis, 0.0) / um for axis, um in zip("xyz", volume.spacing.zyx_um[::-1], strict=True)]
+        # An image says where the centre of its first voxel is, Neuroglancer counts from the corner.
+        half = 0.0 if volume.image.is_bare else 0.5
+        first = [at_um.get(axis, 0.0) / um - half for axis, um in zip("xyz", volume.spacing.zyx_um[::-1], strict=True)]
     return [start + n / 2 for start, n in zip(first, volume.coverage.shape[::-1], strict=True)]
 
 

@@ -10,8 +10,10 @@ from gpustitch.array import Device
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.io.found import found_places
 from gpustitch.io.manifest import SUFFIX
-from gpustitch.io.volumes.opening import volume_at, volume_marks
+from gpustitch.io.volumes.opening import volume_marks, volumes_at
+from gpustitch.io.write.planes import PLANES
 from gpustitch.model.options import check_ranges, documented, option
+from gpustitch.oblique.channels.file import channel_folders
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.running.threads import checked_workers
@@ -59,9 +61,10 @@ def verified(options: VerifyOptions, progress: Progress = SILENT) -> Iterator[st
 
 def _places(path: Path) -> Iterator[Path]:
     """The volumes and manifests at a path; of a pattern, other files are left out."""
-    for place in found_places(path):
-        volume = volume_at(place)
-        if found := manifests(place) if volume is None else [volume]:
+    for place in (each for found in found_places(path) for each in (found, *channel_folders(found))):
+        volumes = volumes_at(place)
+        # Beside the pipeline's volume there may be a folder of its planes.
+        if found := [*volumes, *manifests(place / PLANES)] if volumes else manifests(place):
             yield from found
         elif path.exists() or place.is_dir():
             raise InputMissingError(

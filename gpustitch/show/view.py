@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from gpustitch.array import Device
 from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.io.found import found_places
@@ -19,13 +17,14 @@ from gpustitch.io.volumes.opening import is_volume, open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.model import Box, Spacing
 from gpustitch.model.options import check_ranges, documented, option
+from gpustitch.oblique.channels.file import channel_folders
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
+from gpustitch.ops.contrast import shown_range
 from gpustitch.running import options as shared
 from gpustitch.show.server import FolderServer
 from gpustitch.show.state import Shown, read_outlines, state_of
 
-_PERCENTILES = (1.0, 99.0)
 _LARGEST_SAMPLE = 1 << 22
 
 
@@ -70,7 +69,8 @@ def plan(options: ViewOptions) -> ViewPlan:
         raise ParameterError("no volume is given; at least one is needed")
     check_ranges(options)
     client = _client()
-    places = [place for path in options.paths for place in found_places(path)]
+    found = [place for path in options.paths for place in found_places(path)]
+    places = [folder for place in found for folder in channel_folders(place) or [place]]
     return ViewPlan(options, tuple(_shown(number, path) for number, path in enumerate(places)), client)
 
 
@@ -151,9 +151,4 @@ def _contrast(volume: PrecomputedVolume | OmeZarrVolume) -> tuple[float, float]:
         coarse = type(volume)(volume.path, level)
     box = Box.of_shape([min(n, 256) for n in coarse.shape])
     middle = [(n - m) // 2 for n, m in zip(coarse.shape, box.shape, strict=True)]
-    voxels = coarse.read(box.shift(middle))
-    voxels = voxels[np.isfinite(voxels) & (voxels != 0)]
-    if voxels.size == 0:
-        return 0, 1
-    low, high = (v.item() for v in np.percentile(voxels, _PERCENTILES).astype(voxels.dtype))
-    return low, high if high > low else low + 1
+    return shown_range(coarse.read(box.shift(middle)))

@@ -18,7 +18,7 @@ from tests.cli.test_main_inputs import inputs as inputs
 
 PLANNED = {
     "pipeline", "dcimg2oblique", "stack2oblique", "oblique2stitched", "destripe", "oblique-align", "z-render",
-    "resample",
+    "resample", "convert",
 }  # fmt: skip
 LEVEL = re.compile(r"^ +level (\d+): ([\d, x]+) voxels, .*, ([\d,]+) files?$", re.MULTILINE)
 # Several levels of several files.

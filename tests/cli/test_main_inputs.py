@@ -82,6 +82,10 @@ def commands(folder, out):
         "z-render": (
             (stack, folder / "z.csv", out / "r.tif", "--voxel-size", "1,1,1", "--device", "cpu"), last, "r.tif.json",
         ),
+        "convert": (
+            (folder / "images", out / "v", "--voxel-size", "1,1,1", "--levels", 1, "--device", "cpu"),
+            folder / "images" / "img_023.tif", "v/gpustitch.json",
+        ),
         "resample": (
             (folder / "series", out / "v.nii", "--device", "cpu"), sorted((folder / "series").iterdir())[0],
             "v.nii.json",

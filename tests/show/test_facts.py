@@ -13,6 +13,7 @@ from gpustitch.demo.phantom.stage import make_phantom
 from gpustitch.demo.phantom.truth import PhantomSpec
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.io.images.files import write_tiff
+from gpustitch.io.write.channels import join_channels
 from gpustitch.show.describe import InfoOptions, described
 from gpustitch.show.facts import exit_code_of, facts
 from tests.e2e.commands import run
@@ -92,3 +93,15 @@ def test_the_command_prints_json_alone_on_standard_output(tmp_path):
     ]
     machine = json.loads(run("info", "--json").stdout)["machine"]
     assert machine["cpus"] >= 1 and "numpy" in machine["packages"]
+
+
+def test_an_image_of_several_channels_is_told_by_each(tmp_path):
+    volume = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
+    for name in ("Ex_488_Em_525", "Ex_561_Em_600"):
+        gs.write(tmp_path / f"{name}.zarr", volume, spacing_um=(3.0, 2.0, 1.5))
+    joined = join_channels([tmp_path / f"{n}.zarr" for n in ("Ex_488_Em_525", "Ex_561_Em_600")], tmp_path / "all.zarr")
+    (found,) = of(joined)
+    assert [one["name"] for one in found["volumes"]] == ["Ex_488_Em_525 channel 1", "Ex_561_Em_600 channel 2"]
+    assert all(one["shape"] == [5, 6, 7] and one["missing_files"] == 0 for one in found["volumes"])
+    lines = list(described(InfoOptions((joined,))))
+    assert "2 volumes" in lines[0] and sum("volume of 5 x 6 x 7" in line for line in lines) == 2

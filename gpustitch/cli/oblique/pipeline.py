@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gpustitch.cli import config
 from gpustitch.cli.build import Given, command_of
 from gpustitch.cli.dry_run import tell
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.io.atomic import atomic_file
 from gpustitch.model.options import leaves
-from gpustitch.oblique.pipeline.options import PipelineOptions
+from gpustitch.oblique.channels import stage as channels
+from gpustitch.oblique.channels.options import ChannelsOptions
 from gpustitch.oblique.pipeline.stage import plan, run
 
 # The options of a run, in its output.
@@ -16,19 +19,40 @@ CONFIG = "pipeline.toml"
 
 
 @command_of
-def command(options: PipelineOptions, progress: TerminalProgress, given: Given) -> None:
-    """Make one stitched Neuroglancer volume from the raw tiles of a channel.
+def command(options: ChannelsOptions, progress: TerminalProgress, given: Given) -> None:
+    """Make one stitched volume from the raw tiles of a channel, or of several channels that lie alike.
 
     Flat field, destriping, de-obliquing, alignment and fusion, as in spimstitch-pipeline.sh. The environment variables
-    of spimstitch-pipeline.sh are honoured when set. OUTPUT/pipeline.toml has the options, for --config.
+    of spimstitch-pipeline.sh are honoured when set. OUTPUT/pipeline.toml has the options, for --config; there a table
+    of a channel's name holds for that channel alone.
+
+    Of several channels one is aligned, and the others are placed like it. OUTPUT has a folder for each, volume.zarr
+    with all of them, and channels.json, which says how far they lie from one another.
 
     Example: gpustitch pipeline Ex_488_Em_1 --output out-488 --x-step-size 1.28 --y-voxel-size 1.8
     """
-    planned = plan(options)
-    if options.dry_run:
-        tell(planned, progress)
-        return
-    result = run(planned, progress)
-    with atomic_file(options.output / CONFIG, overwrite=True) as partial:
-        partial.write_text(config.text_of("pipeline", options, leaves(PipelineOptions), given), encoding="utf-8")
-    progress.result(result.summary)
+    if len(options.channels) == 1:
+        one = plan(options.single)
+        if options.each.dry_run:
+            tell(one, progress)
+            return
+        summary = run(one, progress).summary
+        _write_config(options, given, one.options.output)
+    else:
+        several = channels.plan(options)
+        if options.each.dry_run:
+            tell(several, progress)
+            return
+        summary = channels.run(several, progress).summary
+        _write_config(options, given, options.folder)
+    progress.result(summary)
+
+
+def _write_config(options: ChannelsOptions, given: Given, folder: Path) -> None:
+    """Write the options of a run into its output."""
+    text = config.text_of("pipeline", options, leaves(ChannelsOptions), given)
+    for name, values in options.of_channel.items():
+        own = {leaf.path[1:]: leaf for leaf in leaves(ChannelsOptions)}
+        text += config.section_text(name, [(own[path], value) for path, value in values.items()])
+    with atomic_file(folder / CONFIG, overwrite=True) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -15,11 +15,13 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file
 from gpustitch.io.images.reading import reading as reading
 from gpustitch.io.images.tiff_pages import TiffPlanes
+from gpustitch.model import Spacing
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".tf2")
 JP2_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx")
 PNG_SUFFIX = ".png"
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, *JP2_SUFFIXES, PNG_SUFFIX)  # of files that :func:`read_image` reads
+IMAGEJ_TYPES = ("uint8", "uint16", "float32")  # of images that ImageJ opens
 _STRIP_BYTES = 1 << 18  # of a compressed TIFF: a reader of few rows then decodes little more than these rows
 
 
@@ -100,16 +102,32 @@ def check_compression(level: int) -> None:
         raise ParameterError(f"`compression` is a zlib level from 0 (none) to 9, not {level}")
 
 
-def encode_tiff(image: npt.NDArray[Any], compression: int = 0) -> bytes:
-    """The bytes of the file that :func:`write_tiff` writes; ParameterError unless ``compression`` is 0 to 9."""
+def encode_tiff(image: npt.NDArray[Any], compression: int = 0, spacing: Spacing | None = None) -> bytes:
+    """The bytes of the file that :func:`write_tiff` writes; ParameterError unless ``compression`` is 0 to 9.
+
+    With a ``spacing`` the file states it: in ImageJ's description if ImageJ knows the type, else pixels for each cm.
+    """
     check_compression(compression)
     buffer = io.BytesIO()
-    _write_tiff(buffer, image, compression)
+    _write_tiff(buffer, image, compression, spacing)
     return buffer.getvalue()
 
 
-def _write_tiff(target: Path | io.BytesIO, image: npt.NDArray[Any], compression: int) -> None:
+def _stated(spacing: Spacing, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """The options with which tifffile states a spacing."""
+    if dtype.name not in IMAGEJ_TYPES:
+        return {"resolution": (1e4 / spacing.x_um, 1e4 / spacing.y_um), "resolutionunit": "centimeter"}
+    about = {"axes": "YX", "spacing": spacing.z_um, "unit": "um"}
+    resolution = (1 / spacing.x_um, 1 / spacing.y_um)
+    return {"imagej": True, "metadata": about, "resolution": resolution, "resolutionunit": "none"}
+
+
+def _write_tiff(
+    target: Path | io.BytesIO, image: npt.NDArray[Any], compression: int, spacing: Spacing | None = None
+) -> None:
     options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
+    if spacing is not None:
+        options |= _stated(spacing, image.dtype)
     if compression == 0:
         tifffile.imwrite(target, np.ascontiguousarray(image), **options)
         return

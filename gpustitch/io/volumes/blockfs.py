@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ class BlockfsVolume:
     ----------
     stated_spacing
         The spacing in the file ``info``; None if ``spacing`` was given.
-    depth
-        Planes of a block.
+    chunk_shape, depth
+        Voxels (z, y, x) of a block, and its planes.
     levels
         1, as blockfs has no pyramid.
     n_files, n_missing
@@ -88,7 +89,8 @@ class BlockfsVolume:
         self._directory = _read_directory(_directory_file(self.path))
         self.spacing = _spacing_of(self._directory.path) if spacing is None else spacing
         self.stated_spacing = self.spacing if spacing is None else None
-        self.depth = self._directory.block_shape[0]
+        self.chunk_shape = self._directory.block_shape
+        self.depth = self.chunk_shape[0]
         self.levels = 1
         self.n_files = self.n_missing = 0
         self.dtype = self._directory.dtype
@@ -109,15 +111,26 @@ class BlockfsVolume:
             If a block cannot be decoded.
         """
         out = np.zeros(box.shape, self.dtype)
-        whole = Box.of_shape(self.shape)
-        for part in box.intersect(whole).blocks(self._directory.block_shape):
-            index = [a // n for a, n in zip(part.start, self._directory.block_shape, strict=True)]
-            corner = [i * n for i, n in zip(index, self._directory.block_shape, strict=True)]
-            block = Box.of_shape(self._directory.block_shape, corner).intersect(whole)
-            voxels = self._block(sum(i * s for i, s in zip(index, self._directory.strides, strict=True)), block)
+        for part, index in self._parts(box):
+            corner = [i * n for i, n in zip(index, self.chunk_shape, strict=True)]
+            block = Box.of_shape(self.chunk_shape, corner).intersect(Box.of_shape(self.shape))
+            voxels = self._block(self._entry(index), block)
             if voxels is not None:
                 out[part.slices(box.start)] = voxels[part.slices(block.start)]
         return out
+
+    def holds(self, box: Box) -> bool:
+        """Whether any block of ``box`` was written."""
+        return any(self._directory.place(self._entry(index))[2] > 0 for _, index in self._parts(box))
+
+    def _parts(self, box: Box) -> Iterator[tuple[Box, ZYX]]:
+        """The parts of a box that lie in one block each, and the block's place on the grid."""
+        for part in box.intersect(Box.of_shape(self.shape)).blocks(self.chunk_shape):
+            z, y, x = (a // n for a, n in zip(part.start, self.chunk_shape, strict=True))
+            yield part, (z, y, x)
+
+    def _entry(self, index: ZYX) -> int:
+        return sum(i * s for i, s in zip(index, self._directory.strides, strict=True))
 
     def _block(self, entry: int, block: Box) -> npt.NDArray[Any] | None:
         path, offset, size = self._directory.place(entry)

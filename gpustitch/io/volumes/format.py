@@ -10,11 +10,15 @@ from typing import ClassVar, Protocol
 
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.presence import Index, Naming
-from gpustitch.model import Spacing, Volume
+from gpustitch.model import ZYX, Spacing, Volume
 
 
 class StoredVolume(Volume, Protocol):
-    """A level of a volume on disk."""
+    """A level of a volume on disk.
+
+    It may have ``chunk_shape``, voxels (z, y, x) that are stored together; ``holds(box)``, which is False where no file
+    has any voxel of a box, so that all are 0; and ``channel``, the name of its channel or None.
+    """
 
     @property
     def stated_spacing(self) -> Spacing | None:
@@ -35,6 +39,12 @@ class StoredVolume(Volume, Protocol):
     @property
     def n_missing(self) -> int:
         """How many of these files are not there; their voxels read as empty."""
+
+
+def chunk_shape_of(volume: StoredVolume) -> ZYX:
+    """Voxels (z, y, x) that are stored together: the volume's ``chunk_shape``, else whole planes of its ``depth``."""
+    z, y, x = getattr(volume, "chunk_shape", (volume.depth, *volume.coverage.shape[1:]))
+    return z, y, x
 
 
 def missing_text(source: object, name: str) -> str:

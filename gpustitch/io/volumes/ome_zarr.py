@@ -17,7 +17,7 @@ from gpustitch.io.units import spacing_of
 from gpustitch.io.volumes.format import FULL, Access, LevelFiles, StoredVolume, VolumeFiles, VolumeFormat
 from gpustitch.io.volumes.ome_choice import choices_of, chosen_place, chosen_series
 from gpustitch.io.volumes.ome_metadata import METADATA, Series, check_order, read_ome_image, read_series
-from gpustitch.io.volumes.presence import Index, check_presence
+from gpustitch.io.volumes.presence import Index, Presence, check_presence
 from gpustitch.io.volumes.record import check_levels, read_record
 from gpustitch.io.volumes.replaced import Unchanged
 from gpustitch.io.volumes.sidecar import SIDECAR, read_sidecar
@@ -64,6 +64,8 @@ class OmeZarrVolume:
         Names of the stored array's axes.
     reader
         The library that reads the voxels: tensorstore, or zarr-python for codecs that tensorstore lacks.
+    channel
+        The label of the channel that is read, None without one.
     n_files, n_missing
         Number of files of chunks or shards that the level should have, and how many of them are missing. zarr lets
         files be absent: without a record nobody knows the lost ones from the unwritten ones, and both are counted.
@@ -105,7 +107,9 @@ class OmeZarrVolume:
         z, y, x = (sizes.get(axis, 1) for axis in "zyx")
         self.chunk_shape: ZYX = (chunks.get("z", 1), chunks["y"], chunks["x"])
         self.depth = self.chunk_shape[0]
-        self.n_files, self.n_missing = self._counted(folder, allow_missing)
+        self.channel = self._labelled()
+        self._presence = self._present(folder, allow_missing)
+        self.n_files, self.n_missing = self._presence.n_due, self._presence.n_missing
         self.stated_spacing, self.spacing = self._spacings(self.axes)
         at_um = dict(zip(self.axes, self.image.translations[level], strict=False))
         self.origin_um = (at_um.get("z", 0.0), at_um.get("y", 0.0), at_um.get("x", 0.0))
@@ -129,8 +133,13 @@ class OmeZarrVolume:
             raise DamagedInputError(f"{folder} has the shape {self._array.shape}; it holds no voxels")
         check_order(folder, self.axes)
 
-    def _counted(self, folder: Path, allow_missing: bool) -> tuple[int, int]:
-        """Number of files that the level should have, and of those that are missing; refuses what has lost files."""
+    def _labelled(self) -> str | None:
+        """The label of the channel that is read; None if the image has none."""
+        number, labels = self._at.get("c", 0), self.image.channels
+        return labels[number] or None if number < len(labels) else None
+
+    def _present(self, folder: Path, allow_missing: bool) -> Presence:
+        """Which files of the level are there; refuses what has lost files."""
         # A level may be opened alone, as an array.
         owner, name = (
             (self.path, self.image.paths[self.level]) if not self.image.is_bare else (folder.parent, folder.name)
@@ -139,15 +148,23 @@ class OmeZarrVolume:
         if record is not None and not self.image.is_bare:
             check_levels(record, self.image.paths)
         recorded = None if record is None else record.written.get(name)
-        names = ZarrNames(folder)
-        found = check_presence(
+        self._names = names = ZarrNames(folder)
+        return check_presence(
             folder,
             names,
             recorded,
             is_sparse=names.is_sparse and not self.image.has_record,
             allow_missing=allow_missing,
         )
-        return found.n_due, found.n_missing
+
+    def holds(self, box: Box) -> bool:
+        """Whether any file has voxels of ``box``, which lies in the volume; True where others are not 0."""
+        if not self._names.fills_zeros:
+            return True
+        along = dict(zip("zyx", zip(box.start, box.stop, strict=True), strict=True))
+        spans = [along.get(axis, (self._at.get(axis, 0), self._at.get(axis, 0) + 1)) for axis in self.axes]
+        part = [slice(a // n, -(-b // n)) for (a, b), n in zip(spans, self._names.file_shape, strict=True)]
+        return bool(self._presence.kinds[tuple(part)].any())
 
     def _spacings(self, axes: Sequence[str]) -> tuple[Spacing | None, Spacing]:
         scale = dict(zip(axes, self.image.scales[self.level], strict=False))

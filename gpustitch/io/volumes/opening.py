@@ -35,6 +35,15 @@ def volume_at(path: Path) -> Path | None:
     return next((folder for folder in (path, path / PIPELINE_VOLUME) if is_volume(folder)), None)
 
 
+def volumes_at(path: Path) -> list[Path]:
+    """The folders of volumes at ``path``: itself, or those in a pipeline's output, one for each format."""
+    if is_volume(path) or not path.is_dir():
+        return [path] if is_volume(path) else []
+    own = path / PIPELINE_VOLUME
+    others = (place for place in sorted(path.glob(f"{PIPELINE_VOLUME}.*")) if place.is_dir())
+    return [place for place in (own, *others) if is_volume(place)]
+
+
 def open_volume(
     path: str | Path,
     fallback: Spacing | None = None,

@@ -71,9 +71,9 @@ class PrecomputedVolume:
     stated_spacing
         The spacing; precomputed volumes always state it.
     origin_um
-        Centre (z, y, x) of the level's first voxel, um. That of voxel 0 of the finest level is at 0.
-    depth, levels
-        Planes of a chunk; number of levels.
+        Centre (z, y, x) of the level's first voxel, um. The corner of voxel 0 is at 0, as viewers show it.
+    chunk_shape, depth, levels
+        Voxels (z, y, x) of a chunk and its planes; number of levels.
     n_files, n_missing
         Number of files of chunks or shards that the level should have, and how many of them are missing. Which chunks
         a shard should hold, nothing says.
@@ -96,7 +96,9 @@ class PrecomputedVolume:
         scale = info["scales"][level]
         x_nm, y_nm, z_nm = (float(v) for v in scale["resolution"])
         self.spacing = self.stated_spacing = Spacing(z_nm / 1000, y_nm / 1000, x_nm / 1000)
-        self.depth = int(scale["chunk_sizes"][0][2])
+        x, y, z = (int(n) for n in scale["chunk_sizes"][0])
+        self.chunk_shape: ZYX = (z, y, x)
+        self.depth = z
         self.levels = len(info["scales"])
         self._store = self._open(scale)
         self.dtype: np.dtype[Any] = np.dtype(self._store.dtype.numpy_dtype)
@@ -119,8 +121,8 @@ class PrecomputedVolume:
         unit, own = (np.array(of["resolution"][::-1], np.float64) / 1000 for of in (finest, scale))
         first, here = (np.array(of.get("voxel_offset", (0, 0, 0))[::-1], np.float64) for of in (finest, scale))
         if place is None:
-            found = (here + 0.5) * own - 0.5 * unit
-        elif (np.abs(np.array(place) / unit - first) > 0.5 + _ROUNDED).any():
+            found = (here + 0.5) * own
+        elif (np.abs(np.array(place) / unit - 0.5 - first) > 0.5 + _ROUNDED).any():
             raise DamagedInputError(
                 f"{self.path / SIDECAR} says that the first voxel is at {place} um (z, y, x), but {self.path / 'info'} "
                 f"begins with voxel {tuple(first.astype(int).tolist())}; correct the one that is wrong"
@@ -164,6 +166,10 @@ class PrecomputedVolume:
     def shape(self) -> ZYX:
         """Shape (z, y, x)."""
         return self.coverage.shape
+
+    def holds(self, box: Box) -> bool:
+        """Whether any file has voxels of ``box``, which lies in the volume; nothing says so of chunks in shards."""
+        return self._chunks is None or self._chunks.holds(box)
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Voxels of ``box``, shape ``box.shape``; zero outside the volume and in chunks of zeros.

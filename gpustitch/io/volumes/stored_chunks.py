@@ -46,6 +46,10 @@ class StoredChunks:
         self._is_raw = decode is None
         self._decode = decode or self._voxels
 
+    def holds(self, box: Box) -> bool:
+        """Whether any chunk of ``box``, which lies in the volume, has a file."""
+        return any(self._files.file(part.number) is not None for part in self._files.parts(box))
+
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Voxels of ``box``, which lies in the volume; 0 in chunks of zeros, which have no file.
 

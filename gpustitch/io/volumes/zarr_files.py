@@ -91,6 +91,8 @@ class ZarrNames:
     ----------
     is_sparse
         Whether the array says what chunks without a file hold.
+    fills_zeros
+        Whether elements without a file are 0.
     file_shape
         Elements along each axis that a file holds.
 
@@ -106,6 +108,7 @@ class ZarrNames:
             grid, self.file_shape, self._prefix, self._separator = _described(array)
             # Without a fill value nothing says what a chunk without a file holds.
             self.is_sparse = array["fill_value"] is not None
+            self.fills_zeros = array["fill_value"] in (0, None, False)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise DamagedInputError(
                 f"{folder} does not describe a zarr array: {type(error).__name__}: {error}"

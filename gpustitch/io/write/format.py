@@ -93,6 +93,7 @@ class Writing:
     samples: int = 1
     n_volumes: int = 1
     volume_step_s: float | None = None
+    channel: str | None = None
 
     @property
     def place_um(self) -> Origin | None:
@@ -139,13 +140,17 @@ class OutputFormat(ABC):
         ``compression``, ``flush``, ``write_empty``, ``samples`` and ``n_volumes``. Also ``affine_lps_mm`` if the format
         holds the whole matrix.
     in_order
-        Whether the output is one file, written from the first plane to the last.
+        Whether the output is written from the first plane to the last: one file, or one for each plane.
+    resumes
+        Whether the format keeps a journal, so that an unfinished output is gone on with.
     is_image
         Whether a reader of a folder of images would take the output for an image.
     default_levels, default_chunk, default_compression
         The format's defaults; the last one in words.
     codecs
         Values of ``codec``, the default first; empty if the format has none.
+    types
+        Types of voxels that it holds.
     """
 
     name: str
@@ -153,11 +158,21 @@ class OutputFormat(ABC):
     suffixes: tuple[str, ...] = ()
     takes: frozenset[str] = frozenset()
     in_order: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
     is_image: ClassVar[bool] = False
     default_levels: ClassVar[int] = 1
     default_chunk: ClassVar[ZYX] = DEFAULT_CHUNK
     default_compression: ClassVar[str] = "none"
     codecs: ClassVar[tuple[str, ...]] = ()
+    types: ClassVar[tuple[str, ...]] = ("uint8", "uint16", "int16", "uint32", "float32")
+
+    def shards_of(self, version: str | None, shard_bytes: int | None) -> int | None:
+        """``shard_bytes`` as a version of the format has them; ParameterError if it is not known or has none."""
+        return shard_bytes
+
+    def types_of(self, codec: str | None = None) -> tuple[str, ...]:
+        """The types of voxels that it holds, compressed by a codec."""
+        return self.types
 
     def default_of(self, parameter: str) -> str:
         """The default of ``levels``, ``chunk_shape`` or ``compression``, for messages and help."""
@@ -181,6 +196,7 @@ class PyramidFormat(OutputFormat):
 
     takes = frozenset({"levels", "chunk_shape", "shard_bytes", "codec", "flush", "write_empty"})
     default_levels = DEFAULT_LEVELS
+    resumes = True
 
     @staticmethod
     @abstractmethod

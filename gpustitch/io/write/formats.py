@@ -11,11 +11,14 @@ from gpustitch.io.registry import Registry, either
 from gpustitch.io.write.format import OutputFormat
 from gpustitch.io.write.nifti import NiftiOutput
 from gpustitch.io.write.ome_zarr import OmeZarrOutput
+from gpustitch.io.write.planes import PlanesOutput
 from gpustitch.io.write.precomputed import PrecomputedOutput
 from gpustitch.io.write.tiff import TiffOutput
 
 OUTPUT_FORMATS: Registry[OutputFormat] = Registry(
-    "volumes to write", "gpustitch.outputs", (PrecomputedOutput(), OmeZarrOutput(), TiffOutput(), NiftiOutput())
+    "volumes to write",
+    "gpustitch.outputs",
+    (PrecomputedOutput(), OmeZarrOutput(), TiffOutput(), NiftiOutput(), PlanesOutput()),
 )
 # Suffixes of formats of other programs, which a folder without a format of its own must not pretend to be.
 _OTHERS = (

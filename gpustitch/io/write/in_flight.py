@@ -9,10 +9,18 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
-from gpustitch.errors import OutputError
+from gpustitch.errors import OutputError, ParameterError
 from gpustitch.io.atomic import os_errors
 
 IN_FLIGHT_BYTES = 1 << 27
+N_WRITERS = 2
+
+
+def checked_writers(n_writers: int) -> int:
+    """``n_writers``, or ParameterError if it is less than 1."""
+    if n_writers < 1:
+        raise ParameterError(f"`n_writers` must be at least 1, not {n_writers}")
+    return n_writers
 
 
 class InFlight:

@@ -18,8 +18,7 @@ from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.io.images.files import check_compression
 from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
@@ -232,6 +231,7 @@ class NiftiOutput(OutputFormat):
     suffixes = (".nii", ".nii.gz")
     takes = frozenset({"compression", "affine_lps_mm", "samples", "n_volumes"})
     default_compression = f"{DEFAULT_COMPRESSION} for *.nii.gz"
+    types = _TYPES
     in_order = True
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:

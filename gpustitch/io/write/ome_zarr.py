@@ -13,14 +13,18 @@ import tensorstore as ts
 from gpustitch.errors import ParameterError
 from gpustitch.io.volumes.record import RECORD, RECORD_KEY
 from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
+from gpustitch.io.write.omero import omero
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.io.write.pyramid_writer import PyramidWriter
 from gpustitch.io.write.stores import file_store, system_error
 from gpustitch.model import ZYX, Spacing
+from gpustitch.ops.contrast import shown_range
+from gpustitch.version import VERSION
 
 VERSIONS = ("0.5", "0.4")
 DEFAULT_COMPRESSION = 1  # 3 takes 40 % more time for 7 % less space
 _AXES = ("z", "y", "x")
+_MOST_SAMPLED = 1 << 24  # voxels whose contrast is looked at, unless a plane has more
 
 
 class OmeZarrWriter(PyramidWriter):
@@ -28,7 +32,8 @@ class OmeZarrWriter(PyramidWriter):
 
     Level ``l`` has the path ``l``. Its voxels are means of ``2**l`` voxels along each axis. Their centres lie
     ``(2**l - 1) / 2`` voxels of level 0 further along, as the level's translation states. Blocks come in any order.
-    Chunks are no larger than their level.
+    Chunks are no larger than their level. The ``omero`` block has the channel's name, its colour, and the contrast of
+    the coarsest level, which is read back at the end (of a large one, some planes).
 
     Parameters
     ----------
@@ -37,7 +42,10 @@ class OmeZarrWriter(PyramidWriter):
     compression
         Level of the codec, 1 to 9; 0 for none.
     origin_um
-        Centre (z, y, x) of the first voxel; None for 0.
+        Centre (z, y, x) of the first voxel. None puts the volume's corner at 0, so the centre half a voxel from it:
+        there viewers show a precomputed volume.
+    channel
+        The channel's name, which may state its emission: :mod:`gpustitch.io.write.omero`. None for the volume's name.
     **options
         As in :class:`gpustitch.io.write.pyramid_writer.PyramidWriter`; ``dtype`` is one of ``written_types``, ``codec``
         one of ``codecs``.
@@ -63,30 +71,51 @@ class OmeZarrWriter(PyramidWriter):
         version: str = VERSIONS[0],
         compression: int = DEFAULT_COMPRESSION,
         origin_um: tuple[float, float, float] | None = None,
+        channel: str | None = None,
         **options: Any,
     ) -> None:
         self.version = version
+        self._channel = channel
         self.compression = 0 if options.get("codec") == "none" else compression
         self.origin_um = origin_um
-        if version not in VERSIONS:
-            raise ParameterError(f"`version` of OME-Zarr is {' or '.join(VERSIONS)}, not {version}")
+        options["shard_bytes"] = _shards_of(version, options.get("shard_bytes"))
         if not 0 <= compression <= 9:
             raise ParameterError(f"`compression` of OME-Zarr is a level from 0 (none) to 9, not {compression}")
-        if version == "0.4":
-            if options.get("shard_bytes"):
-                raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or `shard_bytes` 0")
-            options["shard_bytes"] = 0
         super().__init__(path, shape, dtype, spacing, **options)
 
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
-        image = multiscales(self.path.name.split(".")[0], self.spacing, self.levels, self.origin_um)
         if self.version == "0.4":
             self._describe(folder / ".zgroup", {"zarr_format": 2})
-            self._describe(folder / ".zattrs", {"multiscales": [{"version": "0.4", **image}], RECORD_KEY: RECORD})
-        else:
-            attributes = {"ome": {"version": self.version, "multiscales": [image]}, RECORD_KEY: RECORD}
-            self._describe(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+        self._describe_group()
         return {str(level): self._create_level(folder / str(level), level, context) for level in range(self.levels)}
+
+    def _describe_group(self, **more: Any) -> None:
+        """Write the group's description, with ``more`` than its image."""
+        image = multiscales(self._name, self.spacing, self.levels, self.origin_um)
+        if self.version == "0.4":
+            attributes = {"multiscales": [{"version": "0.4", **image}], **more, RECORD_KEY: RECORD}
+            self._describe(self._folder / ".zattrs", attributes)
+        else:
+            attributes = {"ome": {"version": self.version, "multiscales": [image], **more}, RECORD_KEY: RECORD}
+            group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+            self._describe(self._folder / "zarr.json", group)
+
+    @property
+    def _name(self) -> str:
+        return self.path.name.split(".")[0]
+
+    def _conclude(self) -> None:
+        voxels = self._sample()
+        finite = voxels[np.isfinite(voxels)]
+        least, most = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+        self._describe_group(omero=omero(self._channel or self._name, self.dtype, shown_range(voxels), least, most))
+
+    def _sample(self) -> npt.NDArray[Any]:
+        """The coarsest level as it is on the disk, or evenly spaced planes of it."""
+        store = self._levels[-1]
+        n_planes = max(1, _MOST_SAMPLED // (store.shape[1] * store.shape[2]))
+        step = -(-store.shape[0] // n_planes)
+        return np.asarray(store[step // 2 :: step].read().result())
 
     def _file(self, level: int, index: ZYX) -> str:
         return ("" if self.version == "0.4" else "c/") + "/".join(map(str, index))
@@ -157,14 +186,29 @@ def multiscales(
     datasets = []
     for level in range(levels):
         factor = 1 << level
-        steps: list[dict[str, Any]] = [{"type": "scale", "scale": [v * factor for v in spacing.zyx_um]}]
-        if level or origin_um is not None:
-            first = origin_um or (0.0, 0.0, 0.0)
-            centre = [at + v * (factor - 1) / 2 for at, v in zip(first, spacing.zyx_um, strict=True)]
-            steps.append({"type": "translation", "translation": centre})
+        # Half a voxel of the level from the volume's corner; a first voxel whose centre is known has its own corner.
+        centre = [v * factor / 2 for v in spacing.zyx_um]
+        if origin_um is not None:
+            centre = [at + v * (factor - 1) / 2 for at, v in zip(origin_um, spacing.zyx_um, strict=True)]
+        steps: list[dict[str, Any]] = [
+            {"type": "scale", "scale": [v * factor for v in spacing.zyx_um]},
+            {"type": "translation", "translation": centre},
+        ]
         datasets.append({"path": str(level), "coordinateTransformations": steps})
     axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in _AXES]
-    return {"name": name, "axes": axes, "datasets": datasets}
+    made = {"method": "gpustitch.ops.pyramid.downsample", "version": VERSION}
+    return {"name": name, "type": "mean", "metadata": made, "axes": axes, "datasets": datasets}
+
+
+def _shards_of(version: str, shard_bytes: int | None) -> int | None:
+    """``shard_bytes``, 0 in a version without shards; ParameterError if there is no such version, or it has none."""
+    if version not in VERSIONS:
+        raise ParameterError(f"`version` of OME-Zarr is {' or '.join(VERSIONS)}, not {version}")
+    if version != "0.4":
+        return shard_bytes
+    if shard_bytes:
+        raise ParameterError("OME-Zarr 0.4 (zarr 2) has no shards; write `version` 0.5 or `shard_bytes` 0")
+    return 0
 
 
 def _least(a: ZYX, b: ZYX) -> ZYX:
@@ -185,8 +229,13 @@ class OmeZarrOutput(PyramidFormat):
     suffixes = (".zarr", ".ome.zarr")
     takes = PyramidFormat.takes | {"version", "compression"}
     codecs = OmeZarrWriter.codecs
+    types = OmeZarrWriter.written_types
     checked_files = staticmethod(OmeZarrWriter.checked_files)
     default_compression = str(DEFAULT_COMPRESSION)
+
+    def shards_of(self, version: str | None, shard_bytes: int | None) -> int | None:
+        """``shard_bytes`` as a version has them."""
+        return _shards_of(version or VERSIONS[0], shard_bytes)
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
@@ -198,6 +247,7 @@ class OmeZarrOutput(PyramidFormat):
             version=writing.version or VERSIONS[0],
             compression=DEFAULT_COMPRESSION if writing.compression is None else writing.compression,
             origin_um=writing.place_um,
+            channel=writing.channel,
             **writing.of_chunks,
             **writing.shared,
         )

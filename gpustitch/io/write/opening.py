@@ -15,9 +15,8 @@ from gpustitch.io.journal import Journal
 from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.format import Downsample, VolumeOutput, Writing
 from gpustitch.io.write.formats import check_takes, format_for
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS
 from gpustitch.io.write.pyramid_layout import triple
-from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import Floats
 
@@ -51,6 +50,7 @@ def open_output(
     samples: int = 1,
     n_volumes: int = 1,
     volume_step_s: float | None = None,
+    channel: str | None = None,
 ) -> VolumeOutput:
     """A writer of a volume in the format that the name of ``path``, or ``format``, asks for.
 
@@ -101,6 +101,8 @@ def open_output(
     n_volumes, volume_step_s
         Volumes in the file, one after another along z: the first number of ``shape`` is that of the planes of all. Time
         from one to the next, None if that is not known.
+    channel
+        Name of the channel, such as ``Ex_488_Em_525``, for formats that hold one: OME-Zarr. None for the volume's name.
 
     Raises
     ------
@@ -138,6 +140,7 @@ def open_output(
         samples=samples,
         n_volumes=n_volumes,
         volume_step_s=volume_step_s,
+        channel=channel,
     )
     _log.debug("%s will be %s: %s, %s", path, chosen.title, tuple(shape), np.dtype(dtype))
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)

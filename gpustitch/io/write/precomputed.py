@@ -132,6 +132,7 @@ class PrecomputedOutput(PyramidFormat):
 
     name = title = "precomputed"
     codecs = PrecomputedWriter.codecs
+    types = PrecomputedWriter.written_types
     checked_files = staticmethod(PrecomputedWriter.checked_files)
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:

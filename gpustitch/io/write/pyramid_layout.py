@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
-from gpustitch.model import ZYX, Spacing
+from gpustitch.model import ZYX, Box, Spacing
 
 DEFAULT_CHUNK: ZYX = (64, 64, 64)
 DEFAULT_LEVELS = 5
@@ -28,11 +28,14 @@ def precomputed_info(
 ) -> dict[str, Any]:
     """The ``info`` of a raw precomputed image of one channel; level ``l`` is halved ``l`` times on every axis.
 
-    ``origin_um`` is the centre (z, y, x) of the first voxel. Each level begins at the whole voxel of its own that lies
-    nearest, so that none is shown further off than half of its voxels.
+    ``origin_um`` is the centre (z, y, x) of the first voxel, None for a corner at 0. Offsets count from corners. Each
+    level begins at the whole voxel of its own that lies nearest, so that none is shown further off than half of its
+    voxels.
     """
     scales = []
-    corner = [at / um for at, um in zip((origin_um or (0.0, 0.0, 0.0))[::-1], spacing.zyx_um[::-1], strict=True)]
+    corner = [0.0] * 3
+    if origin_um is not None:
+        corner = [at / um - 0.5 for at, um in zip(origin_um[::-1], spacing.zyx_um[::-1], strict=True)]
     for level in range(levels):
         factor = 1 << level
         scales.append(
@@ -58,6 +61,12 @@ def level_shape(shape: ZYX, level: int) -> ZYX:
     """Shape (z, y, x) of a pyramid level; odd lengths round up."""
     z, y, x = (-(-n // (1 << level)) for n in shape)
     return z, y, x
+
+
+def coarser(box: Box, level: int) -> Box:
+    """The voxels of a pyramid level that a box of whole blocks makes."""
+    z, y, x = (a >> level for a in box.start)
+    return Box((z, y, x), level_shape(box.stop, level))
 
 
 def block_shape_of(levels: int, chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,30 +18,28 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.journal import Journal
-from gpustitch.io.partial import flush
-from gpustitch.io.volumes.record import ARRAY_FILES, Files, write_record
+from gpustitch.io.volumes.record import Files, write_record
 from gpustitch.io.volumes.sidecar import SIDECAR, Origin, sidecar_of
+from gpustitch.io.write.files.resumed import feeds, finished_blocks
+from gpustitch.io.write.files.sealing import FileStates, Ledger, flush_rest
+from gpustitch.io.write.files.unfinished import Unfinished
+from gpustitch.io.write.files.whole_files import WholeFiles
 from gpustitch.io.write.format import Downsample
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, InFlight
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, InFlight, checked_writers
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
     DEFAULT_LEVELS,
     block_shape_of,
     check_block,
     checked_levels,
+    coarser,
     level_shape,
     morton_order,
     triple,
 )
-from gpustitch.io.write.resumed import feeds, finished_blocks
-from gpustitch.io.write.sealing import FileStates, Ledger
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, file_shape
 from gpustitch.io.write.stores import writing_context
-from gpustitch.io.write.unfinished import Unfinished
-from gpustitch.io.write.whole_files import WholeFiles
 from gpustitch.model import ZYX, Box, Spacing
-
-N_WRITERS = 2
 
 
 class PyramidWriter(ABC):
@@ -180,6 +177,9 @@ class PyramidWriter(ABC):
         if not self._is_part:
             file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
+    def _conclude(self) -> None:  # noqa: B027  # most formats say everything at the beginning
+        """Describe what only the written voxels tell."""
+
     @classmethod
     def checked_files(cls, codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
         """``codec`` and ``shard_bytes``, or the defaults; ParameterError if the format has no such files."""
@@ -244,11 +244,24 @@ class PyramidWriter(ABC):
             If an earlier write failed.
         """
         self._check(box, voxels)
+        self.write_levels(box, self.reduced(voxels), release)
+
+    def reduced(self, voxels: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """The voxels of a box of whole blocks on all levels, fine to coarse."""
+        found = [voxels]
+        for _ in range(1, self.levels):
+            found.append(self._downsample(found[-1]))
+        return found
+
+    def write_levels(
+        self, box: Box, levels: Sequence[npt.NDArray[Any]], release: Callable[[], None] | None = None
+    ) -> None:
+        """Like :meth:`write`, with voxels that are :meth:`reduced` already."""
+        voxels = levels[0]
+        self._check(box, voxels)
         self._claim(box)
-        coarse = voxels
         for level in range(1, self.levels):
-            coarse = self._downsample(coarse)
-            self._collect(level, _coarser(box, level), coarse)
+            self._collect(level, coarser(box, level), levels[level])
         if self._is_whole(box):
             self._whole.hand_over(0, box, voxels, release)
             return
@@ -261,7 +274,7 @@ class PyramidWriter(ABC):
         self._check(box, None)
         self._claim(box)
         for level in range(self.levels):
-            self._collect(level, _coarser(box, level), None)
+            self._collect(level, coarser(box, level), None)
 
     def close(self) -> None:
         """Wait for all writes and give the volume its name. Blocks that were never given are zero.
@@ -295,16 +308,10 @@ class PyramidWriter(ABC):
             if self._is_part:
                 return
             with os_errors(self.path):
+                self._conclude()
                 write_record(self._folder, self._record())
                 if self._flush:
-                    self._flush_rest()
-
-    def _flush_rest(self) -> None:
-        """Flush folders and descriptions; the files of chunks are on the disk."""
-        for root, _, names in os.walk(self._folder):
-            is_top = Path(root) == self._folder
-            for name in ("", *(name for name in names if is_top or name in ARRAY_FILES)):
-                flush(Path(root, name))
+                    flush_rest(self._folder)
 
     def _finish(self) -> None:
         if self._is_part:  # files that are not whole are made of finer ones, when all of these are there
@@ -356,10 +363,10 @@ class PyramidWriter(ABC):
         """Find the blocks that an earlier run has finished, and begin coarse files with what they hold."""
         found = finished_blocks(self._states, self.block_shape)
         for level, box in feeds(self._states, found, self.block_shape):
-            coarse = self._levels[level][_coarser(box, level).slices()].read().result()
+            coarse = self._levels[level][coarser(box, level).slices()].read().result()
             for above in range(level + 1, self.levels):
                 coarse = self._downsample(coarse)
-                self._collect(above, _coarser(box, above), coarse)
+                self._collect(above, coarser(box, above), coarse)
         self._had = found >= 0
 
     def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:
@@ -386,15 +393,3 @@ class PyramidWriter(ABC):
         else:
             after = None if is_shared else functools.partial(self._unfinished.free, voxels)
             self._whole.hand_over(level, file, voxels, after=after)
-
-
-def checked_writers(n_writers: int) -> int:
-    """``n_writers``, or ParameterError if it is less than 1."""
-    if n_writers < 1:
-        raise ParameterError(f"`n_writers` must be at least 1, not {n_writers}")
-    return n_writers
-
-
-def _coarser(box: Box, level: int) -> Box:
-    z, y, x = (a >> level for a in box.start)
-    return Box((z, y, x), level_shape(box.stop, level))

@@ -15,16 +15,14 @@ import numpy.typing as npt
 import tifffile
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.images.files import TIFF_SUFFIXES, check_compression
+from gpustitch.io.images.files import IMAGEJ_TYPES, TIFF_SUFFIXES, check_compression
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.pyramid_writer import N_WRITERS, checked_writers
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 
 METADATA = ("imagej", "ome")
-_IMAGEJ_TYPES = ("uint8", "uint16", "float32")
-_OME_TYPES = (*_IMAGEJ_TYPES, "int16", "uint32", "float64")
+_OME_TYPES = (*IMAGEJ_TYPES, "int16", "uint32", "float64")
 _STRIP_BYTES = 1 << 18  # of a compressed plane: a reader of few rows then decodes little more than these rows
 _CLASSIC_BYTES = (1 << 32) - (1 << 26)  # offsets of a classic TIFF have 32 bits; the directories take some bytes
 
@@ -100,14 +98,14 @@ class TiffVolumeWriter(SlabWriter):
     def _kind_of_metadata(self, metadata: str | None) -> str:
         named_ome = self.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
         if metadata is None:
-            metadata = "ome" if named_ome or self.big or self.dtype.name not in _IMAGEJ_TYPES else "imagej"
+            metadata = "ome" if named_ome or self.big or self.dtype.name not in IMAGEJ_TYPES else "imagej"
         if metadata not in METADATA:
             raise ParameterError(f"`metadata` of a TIFF are {' or '.join(METADATA)}, not {metadata}")
         if named_ome and metadata != "ome":
             raise ParameterError(f"{self.path} is named as OME-TIFF; give it another name for {metadata} metadata")
         if self.big and metadata == "imagej":
             raise ParameterError(f"{self.path} may grow beyond 4 GiB, which ImageJ cannot open; choose ome metadata")
-        types = _IMAGEJ_TYPES if metadata == "imagej" else _OME_TYPES
+        types = IMAGEJ_TYPES if metadata == "imagej" else _OME_TYPES
         if self.dtype.name not in types:
             raise ParameterError(f"`dtype` with {metadata} metadata is one of {', '.join(types)}, not {self.dtype}")
         return metadata
@@ -180,6 +178,7 @@ class TiffOutput(OutputFormat):
     name, title = "tiff", "TIFF"
     suffixes = (*TIFF_SUFFIXES, *(f".ome{suffix}" for suffix in TIFF_SUFFIXES))
     takes = frozenset({"compression", "samples"})
+    types = _OME_TYPES
     default_compression = "0"
     in_order = True
     is_image = True

@@ -24,7 +24,7 @@ from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.provenance import provenance
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, checked_writers
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_LEVELS,
@@ -33,7 +33,6 @@ from gpustitch.io.write.pyramid_layout import (
     checked_levels,
     pyramid_bytes,
 )
-from gpustitch.io.write.pyramid_writer import checked_writers
 from gpustitch.io.write.shards import unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Frames, ObliqueScan

@@ -50,7 +50,11 @@ class Intensity:
 @documented
 @dataclass(frozen=True)
 class StitchOptions:
-    """How a mosaic is fused and written. ``size`` and ``offset`` (z, y, x) select the part of the mosaic to write."""
+    """How a mosaic is fused and written. ``size`` and ``offset`` (z, y, x) select the part of the mosaic to write.
+
+    ``beside`` are the names of other formats that the volume is written in too, compressed by ``beside_codec``, each
+    called as ``output`` with the format's suffix. ``channel`` is the channel's name, for formats that hold one.
+    """
 
     output: Path = option(
         flag="--output -o", help=f"Folder of the volume to write: {names_of_outputs(in_order=False)}."
@@ -73,6 +77,9 @@ class StitchOptions:
     restart: bool = restart()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
+    beside: tuple[str, ...] = ()
+    beside_codec: str | None = None
+    channel: str | None = None
 
 
 @documented

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Device, choose_device, on, to_device, to_host
-from gpustitch.array.transfer import hosted
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.journal import Journal
@@ -22,7 +21,6 @@ from gpustitch.io.resumable import finished_bytes
 from gpustitch.io.write.format import VolumeOutput
 from gpustitch.io.write.formats import unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.pyramid_layout import (
     block_shape_of,
     check_block,
@@ -34,12 +32,12 @@ from gpustitch.io.write.pyramid_layout import (
 from gpustitch.io.write.shards import grid_of, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
+from gpustitch.oblique.fuse.file import opened, stored_of
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, row_gains, tiles_last_to_first
 from gpustitch.oblique.fuse.options import Intensity, StitchOptions, TreeOptions
 from gpustitch.oblique.mosaic.folders import find_volume_mosaic
 from gpustitch.oblique.mosaic.placing import PlacedMosaic, cropped, place_found
-from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.robust import median_and_scatter
 from gpustitch.running import foretold
 from gpustitch.running.inputs import Inputs
@@ -83,18 +81,18 @@ class StitchPlan:
     @property
     def n_files(self) -> tuple[int, ...]:
         """At most how many files of chunks each level has."""
-        return self._stored.n_files
+        return self.stored[0].n_files
 
     def lines(self) -> Iterator[str]:
         """What the run will take, in lines for people."""
         tiles = self.mosaic.tiles
         n_bytes = sum(math.prod(tile.volume.coverage.shape) for tile in tiles) * self.dtype.itemsize
-        return foretold.lines(f"{len(tiles)} tiles", n_bytes, [self._stored], self.output_bytes, self.memory_bytes)
+        return foretold.lines(f"{len(tiles)} tiles", n_bytes, self.stored, self.output_bytes, self.memory_bytes)
 
     @property
-    def _stored(self) -> foretold.Stored:
-        options, format = self.options, unordered_format(self.options.output)
-        return foretold.Stored(options.output, format, options, self.shape, self.dtype, self.spacing, self.file_bytes)
+    def stored(self) -> list[foretold.Stored]:
+        """What is stored in each format."""
+        return stored_of(self)
 
     @property
     def spacing(self) -> Spacing:
@@ -181,13 +179,14 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, shape, dtype)
     counts = [math.prod(grid_of(level_shape(shape, level), options.chunk_shape)) for level in range(levels)]
-    n_bytes = output_bytes(mosaic, shape, dtype, options)
+    n_outputs = 1 + len(options.beside)
+    n_bytes = n_outputs * output_bytes(mosaic, shape, dtype, options)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * dtype.itemsize
     # A worker holds a block, the voxels of its tiles (mostly one or two) and float32 sums of a part.
     front = shape[0], *block_shape[1:]
     file_bytes = planned_file_bytes(format, options, shape, dtype, front) or 0
     unfinished = unfinished_bytes(shape, options.chunk_shape, dtype.itemsize, levels, file_bytes, front)
-    memory_bytes = 5 * n_workers * block_bytes + unfinished + IN_FLIGHT_BYTES
+    memory_bytes = 5 * n_workers * block_bytes + n_outputs * (unfinished + IN_FLIGHT_BYTES)
     return StitchPlan(
         options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
         choose_device(options.device, options.device_memory_bytes), sum(counts), n_bytes, memory_bytes, file_bytes,
@@ -220,27 +219,6 @@ def run(plan: StitchPlan, progress: Progress = SILENT, journal: Journal | None =
         n_written = sum(tracked(results, progress, "stitch", plan.n_blocks, "blocks"))
         record |= plan.inputs.tell(progress)
     return StitchResult(options.output, plan.shape, plan.spacing, n_written, plan.n_blocks, last_to_first)
-
-
-def opened(plan: StitchPlan, sidecar: Mapping[str, Any], journal: Journal | None = None) -> VolumeOutput:
-    """The writer of the volume, which holds ``sidecar`` as its record."""
-    options = plan.options
-    return open_output(
-        options.output,
-        plan.shape,
-        plan.dtype,
-        plan.spacing,
-        downsample=hosted(downsample, plan.device),
-        levels=options.levels,
-        chunk_shape=options.chunk_shape,
-        shard_bytes=plan.file_bytes,
-        codec=options.codec,
-        sidecar=sidecar,
-        overwrite=options.overwrite,
-        n_writers=options.n_writers,
-        write_empty=options.write_empty,
-        journal=journal,
-    )
 
 
 def _fuse_and_write(

@@ -23,7 +23,7 @@ from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.fuse.stage import StitchPlan
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
-from gpustitch.oblique.pipeline import one_pass, staged
+from gpustitch.oblique.pipeline import beside, one_pass, staged
 from gpustitch.oblique.pipeline.budget import bytes_before
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.stream import stage as stream
@@ -64,10 +64,16 @@ class Foreseen:
         yield foretold.reads_line(f"{len(tiles)} tiles, {n_frames:,} frames of {size} {frames.dtype}", raw)
         yield f"fuses   {self._way(options)}"
         yield from self._of_volume(options)
-        yield foretold.disk_line(options.output, self.disk_bytes, sum(self.volume.n_files))
+        yield from beside.lines(options, self.volume.shape, self.volume.dtype)
+        yield foretold.disk_line(options.output, self.disk_bytes, self.n_files(options))
         yield foretold.memory_line(self.memory_bytes, options.memory_bytes)
         duration = duration_text(n_frames * _seconds_per_frame(options, tiles))
         yield f"time    at most about {duration} for the pass over the frames; flat field and alignment come before it"
+
+    def n_files(self, options: PipelineOptions) -> int:
+        """At most how many files the volume has in all its formats."""
+        in_pass = sum(sum(stored.n_files) for stored in self.volume.stored)
+        return in_pass + beside.n_files(options, self.volume.shape)
 
     def _way(self, options: PipelineOptions) -> str:
         if options.writes_tiles:
@@ -85,12 +91,16 @@ class Foreseen:
     def _of_volume(self, options: PipelineOptions) -> Iterator[str]:
         where = "the stage" if options.align_file is None else options.align_file
         yield f"volume  {foretold.spacing_text(self.volume.spacing)}, the tiles where {where} puts them"
-        yield from foretold.level_lines(self.volume.shape, self.volume.dtype, self.volume.n_files)
+        for number, stored in enumerate(self.volume.stored):
+            if number:
+                yield f"        {stored.output.name}: {stored.format.title}"
+            yield from foretold.level_lines(self.volume.shape, self.volume.dtype, stored.n_files)
 
 
-def check_disk(output: Path, foreseen: Foreseen) -> None:
+def check_disk(options: PipelineOptions, foreseen: Foreseen) -> None:
     """Raise OutputError if the disk has no room for what a run is still to write."""
-    check_free_space(output, foreseen.disk_bytes - finished_bytes(output), sum(foreseen.volume.n_files))
+    output = options.output
+    check_free_space(output, foreseen.disk_bytes - finished_bytes(output), foreseen.n_files(options))
 
 
 def fitting(

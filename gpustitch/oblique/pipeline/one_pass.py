@@ -17,7 +17,7 @@ from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import Intensity
-from gpustitch.oblique.pipeline import shares
+from gpustitch.oblique.pipeline import beside, shares
 from gpustitch.oblique.pipeline.budget import kept_bytes, likely_correction, most_shared_bytes
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
@@ -42,10 +42,11 @@ _UNITS_EACH = 4
 
 def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
     """Bound on the disk space that the run needs: tiles lie as the stage or the given alignment says, or almost so."""
-    at = placed(options, mosaic, _volumes(tiles, None), options.align_file)
+    at = placed(options, mosaic, volumes_of(tiles, None), options.align_file)
     is_sure = options.align_file is not None or len(tiles) == 1
     z, y, x = (n + (0 if is_sure else off) for n, off in zip(at.shape, options.matching.search_px, strict=True))
-    return stitch.output_bytes(at, (z, y, x), tiles[0].dtype, options.stitch)
+    each = stitch.output_bytes(at, (z, y, x), tiles[0].dtype, options.stitch)
+    return (1 + len(options.stitch.beside)) * each + beside.more_bytes(options, (z, y, x), tiles[0].dtype)
 
 
 def n_processes(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> int:
@@ -61,7 +62,7 @@ def n_processes(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> int
 
 def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan], cut: Cut) -> StreamPlan:
     """The fusion, with the tiles where the stage or the given alignment puts them."""
-    at = placed(options, mosaic, _volumes(tiles, likely_correction(options, tiles)), options.align_file)
+    at = placed(options, mosaic, volumes_of(tiles, likely_correction(options, tiles)), options.align_file)
     stitching = replace(options.stitch, output=place_of(options.output), overwrite=True)
     return stream.plan(at, stitching, cut=cut, n_units=n_processes(options, tiles))
 
@@ -78,7 +79,7 @@ def made(work: Work, progress: Parts) -> Made:
             _find_unreadable(work.tiles, progress)
     correction = None if work.correction.is_identity else work.correction
     alignment, said, intensity = _compare(work, correction, progress)
-    at = placed(options, mosaic, _volumes(work.tiles, correction), alignment)
+    at = placed(options, mosaic, volumes_of(work.tiles, correction), alignment)
     source = tree_of(options, options.channel, alignment)
     stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
     with progress.part(shares.VOLUME), _runner(options, n_processes(options, work.tiles)) as (n_units, run):
@@ -127,7 +128,8 @@ def _compare(work: Work, correction: Correction | None, progress: Parts) -> tupl
     return alignment, said, intensity
 
 
-def _volumes(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
+def volumes_of(tiles: Sequence[DeobliquePlan], correction: Correction | None) -> list[ObliqueTile]:
+    """The tiles as volumes that de-oblique what is asked of them."""
     cache = FrameCache()
     return [_tile(job, correction, cache) for job in tiles]
 
@@ -147,7 +149,7 @@ def _compared(work: Work, correction: Correction | None) -> list[ObliqueTile]:
     options, tiles = work.options, work.tiles
     cache = FrameCache(kept_bytes(options, tiles, correction, most_bytes(options.memory_bytes), held_bytes()))
     is_long = 2 * max(math.prod(job.frames.shape) * job.dtype.itemsize for job in tiles) > _LONG_BYTES
-    keeps_bands = most_shared_bytes(placed(options, work.mosaic, _volumes(tiles, None), None), options) <= _LONG_BYTES
+    keeps_bands = most_shared_bytes(placed(options, work.mosaic, volumes_of(tiles, None), None), options) <= _LONG_BYTES
     return [_tile(job, correction, cache, near_enough=is_long, keeps_bands=keeps_bands) for job in tiles]
 
 

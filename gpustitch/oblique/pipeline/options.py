@@ -141,6 +141,14 @@ class PipelineOptions:
         without=(*_FILLED_IN, "size", "offset"),
         is_estimated={"help": "Even out the brightness of tiles along y at the overlaps."},
     )
+    formats: tuple[str, ...] = option(
+        (),
+        flag="--format",
+        metavar="NAME",
+        help="Write the volume in this format too, beside volume/ (precomputed): ome-zarr gives volume.zarr, planes a "
+        "folder of TIFFs, tiff and nifti one file. May be given several times.",
+        panel=VOLUME_PANEL,
+    )
     z_offset: int | None = option(
         None,
         env="Z_OFFSET",

@@ -10,7 +10,8 @@ from typing import Any
 
 from gpustitch.errors import OutputError
 from gpustitch.io.journal import Journal
-from gpustitch.oblique.fuse.stage import StitchPlan, opened
+from gpustitch.oblique.fuse.file import opened
+from gpustitch.oblique.fuse.stage import StitchPlan
 from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.sweep import NONE_SWEPT, Swept, Work, swept
 from gpustitch.oblique.stream.units import Cutting, PartTarget, Unit

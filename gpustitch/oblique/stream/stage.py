@@ -30,6 +30,7 @@ from gpustitch.oblique.deskew.sweep import HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import cut_off_text, working_bytes
 from gpustitch.oblique.fuse import stage as fuse
+from gpustitch.oblique.fuse.file import opened
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
@@ -181,7 +182,7 @@ def run(
         plan.piece,
     )
     record = fuse.sidecar(stitch, last_to_first)
-    with fuse.opened(stitch, record, journal) as writer, _room(plan, scratch) as folder:
+    with opened(stitch, record, journal) as writer, _room(plan, scratch) as folder:
         done = _swept(plan, work, writer, folder, journal, progress, runner)
     if done.n_cut_off:
         progress.warn(cut_off_text(done.n_cut_off))
@@ -297,7 +298,8 @@ def _file_bytes(stitch: StitchPlan, slope: float, band: Box, cut: Cut) -> int:
     """Size of a file: that of an earlier run, or one of which a band leaves few unfinished."""
     if cut.file_bytes is not None:
         return cut.file_bytes
-    options, front, most = stitch.options, _front_px(stitch, slope, band), cut.unfinished_bytes or MOST_UNFINISHED_BYTES
+    options, front = stitch.options, _front_px(stitch, slope, band)
+    most = (cut.unfinished_bytes or MOST_UNFINISHED_BYTES) // (1 + len(options.beside))
     return planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front, most) or 0
 
 
@@ -331,7 +333,7 @@ def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) ->
         plane = band.shape[0] * band.shape[1] * itemsize
         lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(extents.frame_bytes(band), 4 * plane)
         waiting = sum(max(straddling(axis, band.start[axis]), straddling(axis, band.stop[axis])) for axis in (0, 1))
-        unfinished = begun(*_front_px(stitch, slope, band)) + waiting
-        return n_fused * plane + lanes + stitch.n_workers * (3 * block + working) + IN_FLIGHT_BYTES + unfinished
+        written = (1 + len(options.beside)) * (IN_FLIGHT_BYTES + begun(*_front_px(stitch, slope, band)) + waiting)
+        return n_fused * plane + lanes + stitch.n_workers * (3 * block + working) + written
 
     return memory_bytes

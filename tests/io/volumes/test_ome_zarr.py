@@ -40,7 +40,7 @@ def test_spacing_coverage_and_translation(tmp_path):
     volume = OmeZarrVolume(path, 1)
     assert volume.spacing == volume.stated_spacing == Spacing(4.0, 1.0, 0.5)
     assert volume.coverage == Coverage(6, 5, 5) and volume.shape == (5, 5, 6)
-    assert volume.image.translations[1] == (1.0, 0.25, 0.125)
+    assert volume.image.translations[1] == (2.0, 0.5, 0.25)  # half a voxel of the level from the corner
     scan = ObliqueScan(12, 5, 9, 1.8, 1.5)
     fields = ("n_frames", "n_rows", "n_columns", "pixel_um", "step_um", "angle_deg")
     sidecar = {"scan": {name: getattr(scan, name) for name in fields}}

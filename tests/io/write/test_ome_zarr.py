@@ -90,10 +90,13 @@ def test_metadata_of_version_0_5(tmp_path):
     assert image["name"] == "brain"
     assert image["axes"] == [{"name": a, "type": "space", "unit": "micrometer"} for a in "zyx"]
     assert [data["path"] for data in image["datasets"]] == ["0", "1", "2"]
-    assert image["datasets"][0]["coordinateTransformations"] == [{"type": "scale", "scale": [2.0, 0.5, 0.25]}]
+    assert image["datasets"][0]["coordinateTransformations"] == [
+        {"type": "scale", "scale": [2.0, 0.5, 0.25]},
+        {"type": "translation", "translation": [1.0, 0.25, 0.125]},
+    ]
     assert image["datasets"][2]["coordinateTransformations"] == [
         {"type": "scale", "scale": [8.0, 2.0, 1.0]},
-        {"type": "translation", "translation": [3.0, 0.75, 0.375]},
+        {"type": "translation", "translation": [4.0, 1.0, 0.5]},
     ]
     for level in range(3):
         store = store_of(tmp_path / "brain.ome.zarr", level)

@@ -22,8 +22,8 @@ from gpustitch.errors import DamagedInputError, OutputError, OutputExistsError
 from gpustitch.io.frames.readable import Readable
 from gpustitch.io.journal import Journal
 from gpustitch.io.partial import work_place
+from gpustitch.io.write.files.sealing import Ledger
 from gpustitch.io.write.precomputed import PrecomputedWriter
-from gpustitch.io.write.sealing import Ledger
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.pipeline.stage import plan, run
 from gpustitch.running.record import RUN_LOG, RUN_RECORD

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from gpustitch.io.write.files.sealing import FileStates, Ledger
 from gpustitch.io.write.in_flight import Handed, InFlight
-from gpustitch.io.write.sealing import FileStates, Ledger
 from gpustitch.io.write.stores import system_error
 from gpustitch.model import Box
 

@@ -52,6 +52,14 @@ class FileStates:
         self.is_done[index] = True
 
 
+def flush_rest(volume: Path) -> None:
+    """Flush folders and descriptions in the folder of a volume; the files of chunks are on the disk."""
+    for root, _, names in os.walk(volume):
+        is_top = Path(root) == volume
+        for name in ("", *(name for name in names if is_top or name in ARRAY_FILES)):
+            flush(Path(root, name))
+
+
 class Ledger:
     """Flushes finished files on threads of its own, sums them up, and notes them.
 

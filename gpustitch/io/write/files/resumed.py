@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.io.write.sealing import FileStates
+from gpustitch.io.write.files.sealing import FileStates
 from gpustitch.io.write.shards import grid_of
 from gpustitch.model import ZYX, Box
 

@@ -1,0 +1,1 @@
+"""Volumes from one format to another, block by block."""

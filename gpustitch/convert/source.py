@@ -1,0 +1,162 @@
+"""What a volume is converted from: whatever can be opened as a volume or as planes, read by boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpustitch.errors import ParameterError
+from gpustitch.io.checked import read_json, table, told
+from gpustitch.io.planes.format import Planes
+from gpustitch.io.planes.opening import PlanesVolume, open_planes
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice
+from gpustitch.io.volumes.format import StoredVolume, chunk_shape_of, missing_text
+from gpustitch.io.volumes.opening import open_volume, volume_at
+from gpustitch.io.volumes.sidecar import SIDECAR, Origin
+from gpustitch.io.write.omero import emission_nm
+from gpustitch.model import ZYX, Box, Spacing, part_axis
+from gpustitch.model.runs import ranges_text
+
+_ANY_SPACING = Spacing(1.0, 1.0, 1.0)
+# What a sidecar says of the voxels themselves, and so of the same voxels in another format.
+_OF_VOXELS = ("scan", "tiles")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open volume.
+
+    Attributes
+    ----------
+    name
+        The source in messages.
+    volume
+        Its voxels, by box.
+    shape, spacing
+        (z, y, x).
+    chunk
+        Voxels (z, y, x) that are stored together: a part of them costs as much to read as all.
+    origin_um
+        Centre of the first voxel; None if the source states none.
+    channel
+        Name of the channel; None if nothing tells.
+    sidecar
+        What the source's own sidecar says of its voxels.
+    cautions
+        What users must know of it.
+    """
+
+    name: str
+    volume: StoredVolume | PlanesVolume
+    shape: ZYX
+    spacing: Spacing
+    chunk: ZYX
+    origin_um: Origin | None
+    channel: str | None
+    sidecar: Mapping[str, Any]
+    cautions: tuple[str, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a voxel, in the machine's order of bytes."""
+        return self.volume.dtype.newbyteorder("=")
+
+    def read(self, box: Box) -> npt.NDArray[Any] | None:
+        """Voxels of a box; None if no file holds any, so that all are 0.
+
+        Raises
+        ------
+        DamagedInputError
+            If a file cannot be read.
+        """
+        holds = getattr(self.volume, "holds", None)
+        if holds is not None and not holds(box):
+            return None
+        return np.asarray(self.volume.read(box), self.dtype)
+
+
+def open_source(
+    path: Path, spacing: Spacing | None = None, *, allow_missing: bool = False, choice: StackChoice = NO_CHOICE
+) -> Source:
+    """The volume in a folder, or the planes of whatever else lies at a path.
+
+    Parameters
+    ----------
+    path
+        As :func:`gpustitch.io.planes.opening.open_planes` takes it.
+    spacing
+        Spacing of the voxels, instead of what the source states.
+    allow_missing
+        Go on where planes or chunks are missing: they are 0.
+    choice
+        Which of several stacks to read.
+
+    Raises
+    ------
+    InputMissingError, DamagedInputError
+        If nothing lies there, or it cannot be opened.
+    ParameterError
+        If it is of no known kind, ``choice`` leaves several stacks, or nothing states the voxel size.
+    """
+    folder = volume_at(path)
+    if folder is None:
+        return _of_planes(open_planes(path, allow_missing=allow_missing, choice=choice), path, spacing)
+    volume = open_volume(folder, _ANY_SPACING, allow_missing=allow_missing, choice=choice)
+    missing = missing_text(volume, str(folder))
+    return Source(
+        str(folder),
+        volume,
+        volume.coverage.shape,
+        _known(spacing or volume.stated_spacing, str(folder)),
+        chunk_shape_of(volume),
+        getattr(volume, "origin_um", None),
+        getattr(volume, "channel", None) or _named_channel(folder),
+        _sidecar(folder),
+        (missing,) if missing else (),
+    )
+
+
+def _of_planes(planes: Planes, path: Path, spacing: Spacing | None) -> Source:
+    volume = PlanesVolume(planes, _known(spacing or planes.spacing, planes.name))
+    n, rows, columns = planes.shape
+    # Planes are decoded whole, unless a part of their rows or columns can be read.
+    parts: dict[int | None, ZYX] = {0: (planes.depth, 1, columns), 1: (planes.depth, rows, 1)}
+    chunk = parts.get(part_axis(planes), (planes.depth, rows, columns))
+    absent = f"{planes.name}: planes {ranges_text(planes.absent)} are not there; they are 0" if planes.absent else ""
+    missing = missing_text(planes, planes.name)
+    return Source(
+        planes.name,
+        volume,
+        (n, rows, columns),
+        volume.spacing,
+        chunk,
+        getattr(planes, "origin_um", None),
+        _named_channel(path),
+        {},
+        tuple(text for text in (absent, missing) if text),
+    )
+
+
+def _known(spacing: Spacing | None, name: str) -> Spacing:
+    if spacing is None:
+        raise ParameterError(f"{name} does not state its voxel size; give it: `spacing` x,y,z in um")
+    return spacing
+
+
+def _named_channel(path: Path) -> str | None:
+    """The last part of a path that states an emission, as folders of channels do."""
+    return next((part for part in reversed(path.absolute().parts) if emission_nm(part) is not None), None)
+
+
+def _sidecar(folder: Path) -> dict[str, Any]:
+    file = folder / SIDECAR
+    if not file.is_file():
+        return {}
+    with told(file, "how the volume was made", "remove it to convert the voxels alone"):
+        content = table(read_json(file), "it")
+    return {name: content[name] for name in _OF_VOXELS if content.get(name) is not None}

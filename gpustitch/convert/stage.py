@@ -1,0 +1,342 @@
+"""From a volume in one format to another, block by block in bounded memory.
+
+Boxes are of whole chunks of the source where memory allows, so that each chunk is read once. Boxes of which no file of
+the source has a voxel are not read.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpustitch.array import choose_device
+from gpustitch.array.transfer import hosted
+from gpustitch.convert.cut import Cut, item_shape
+from gpustitch.convert.options import ConvertOptions
+from gpustitch.convert.source import Source, open_source
+from gpustitch.convert.values import as_type, changed_text
+from gpustitch.errors import ParameterError
+from gpustitch.io.atomic import check_apart, check_free_space, check_output
+from gpustitch.io.frames.opening import cautions
+from gpustitch.io.journal import Journal
+from gpustitch.io.planes.opening import check_outside, plane_files
+from gpustitch.io.provenance import provenance
+from gpustitch.io.resumable import finished_bytes, resumable_directory
+from gpustitch.io.write.format import OutputFormat, VolumeOutput
+from gpustitch.io.write.formats import check_takes, format_for
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
+from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.shards import file_shape, unfinished_bytes
+from gpustitch.io.write.storing import planned_file_bytes
+from gpustitch.model import ZYX, Box
+from gpustitch.ops.pyramid import downsample, signed_too
+from gpustitch.running import foretold
+from gpustitch.running import options as shared
+from gpustitch.running.foretold import Stored
+from gpustitch.running.inputs import Inputs
+from gpustitch.running.progress import SILENT, Progress, size_text, tracked
+from gpustitch.running.resumed import making_of, tell
+from gpustitch.running.threads import Workers, checked_workers, ordered_map
+
+
+@dataclass(frozen=True)
+class ConvertPlan:
+    """Checked work.
+
+    Attributes
+    ----------
+    source
+        The open source.
+    dtype
+        Type of the output's voxels.
+    cut
+        The boxes that are read and written.
+    workers
+        Threads that read and reduce, and where levels are reduced.
+    file_bytes
+        Size of a file of chunks; None of a format without.
+    in_flight_bytes, memory_bytes, output_bytes
+        Most bytes handed over and not yet written; held in memory; on the disk.
+    """
+
+    options: ConvertOptions
+    source: Source
+    format: OutputFormat
+    dtype: np.dtype[Any]
+    cut: Cut
+    workers: Workers
+    file_bytes: int | None
+    in_flight_bytes: int
+    memory_bytes: int
+    output_bytes: int
+    inputs: Inputs = Inputs()
+
+    @property
+    def summary(self) -> str:
+        """What is made of what, in one line for people."""
+        z, y, x = self.source.shape
+        text = f"{x} x {y} x {z} voxels of {self.dtype} to {self.format.title}, at most {size_text(self.output_bytes)}"
+        return f"{text}{self._again}"
+
+    @property
+    def _again(self) -> str:
+        """How often chunks are read, if that is more than once."""
+        reads = self.cut.reads_per_chunk
+        return "" if reads < 1.05 else f"; chunks of the input are read {reads:.1f} times (`memory_bytes`)"
+
+    def lines(self) -> Iterator[str]:
+        """What the run will take, in lines for people."""
+        options, source = self.options, self.source
+        stored = Stored(options.output, self.format, options, source.shape, self.dtype, source.spacing, self.file_bytes)
+        n_bytes = math.prod(source.shape) * source.dtype.itemsize
+        reads = f"{source.name}: {' x '.join(f'{n:,}' for n in source.shape)} voxels of {source.dtype}{self._again}"
+        yield from foretold.lines(reads, n_bytes, [stored], self.output_bytes, self.memory_bytes, options.memory_bytes)
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """What was written: of ``n_boxes`` boxes, ``n_read`` were read; the others have no file, or were there already.
+
+    ``n_changed`` voxels have another value than a rounded one.
+    """
+
+    path: Path
+    shape: ZYX
+    n_boxes: int
+    n_read: int
+    n_changed: int
+
+    @property
+    def summary(self) -> str:
+        """What was written, in one line for people."""
+        z, y, x = self.shape
+        return f"{self.path}: {x} x {y} x {z} voxels"
+
+
+def plan(options: ConvertOptions) -> ConvertPlan:
+    """Open the source and check everything before the output is touched.
+
+    Raises
+    ------
+    ParameterError
+        If an option is out of range or the format lacks it, or has no such type of voxels. Also if the memory does not
+        suffice, or nothing states the voxel size.
+    InputMissingError, DamagedInputError
+        If the source is not there or cannot be read.
+    OutputExistsError, OutputError
+        If the output exists, cannot be created, or would not fit on the disk.
+    DeviceError
+        If the device cannot be used.
+    """
+    device = choose_device(options.device, options.device_memory_bytes)
+    workers = Workers(checked_workers(options.n_workers), device)
+    check_output(options.output, overwrite=options.overwrite)
+    check_apart(options.output, plane_files(options.input))
+    format = format_for(options.output, options.format)
+    check_outside(options.output, options.input, is_image=format.is_image)
+    check_takes(format, {"version": options.version, "compression": options.compression, "levels": options.levels})
+    options = replace(options, shard_bytes=format.shards_of(options.version, options.shard_bytes))
+    inputs = Inputs.of([options.input], apart=[options.output])
+    source = open_source(options.input, options.spacing, allow_missing=options.allow_missing, choice=options.choice)
+    if options.channel_name:
+        source = replace(source, channel=options.channel_name)
+    dtype = _type_of(options, format, source)
+    block, output_bytes = format.block(source.shape, dtype, options.levels, options.chunk_shape)
+    checked = ConvertPlan(
+        options,
+        source,
+        format,
+        dtype,
+        Cut(source.shape, block, source.chunk),
+        workers,
+        None,
+        0,
+        0,
+        output_bytes,
+        inputs,
+    )
+    planned = _fitted(checked, block)
+    check_free_space(options.output, output_bytes - finished_bytes(options.output))
+    return planned
+
+
+def _type_of(options: ConvertOptions, format: OutputFormat, source: Source) -> np.dtype[Any]:
+    """The type of the output's voxels; ParameterError if the format has none such."""
+    types = format.types_of(options.codec)
+    name = options.dtype or source.dtype.name
+    if name not in types:
+        given = f"`dtype` {name}" if options.dtype else f"{source.name} holds {name}"
+        raise ParameterError(
+            f"{given}: {format.title} volumes hold {', '.join(types)}; give one as `dtype`, or another `format`",
+            parameter="dtype",
+        )
+    return np.dtype(name)
+
+
+def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
+    """The plan with boxes, files and threads that fit into the memory; ParameterError if none do."""
+    options, shape, most = plan.options, plan.source.shape, plan.options.memory_bytes
+    in_flight = min(IN_FLIGHT_BYTES, most // 8)
+    each = plan.source.dtype.itemsize + plan.dtype.itemsize
+    best: ConvertPlan | None = None
+    for n_workers in range(plan.workers.n, 0, -1):
+        # One more box waits for the writer, and files that are begun take a quarter.
+        voxels = (most - in_flight - most // 4) // ((n_workers + 1) * each)
+        item = item_shape(shape, block, plan.source.chunk, _file_of(plan, block), voxels)
+        front = [2.0 * n for n in item]
+        file_bytes = planned_file_bytes(plan.format, options, shape, plan.dtype, front, most // 4)
+        memory = (n_workers + 1) * each * math.prod(item) + in_flight + _unfinished(plan, file_bytes, front)
+        found = replace(
+            plan,
+            cut=Cut(shape, item, plan.source.chunk),
+            workers=replace(plan.workers, n=n_workers),
+            file_bytes=file_bytes,
+            in_flight_bytes=in_flight,
+            memory_bytes=memory,
+        )
+        if memory <= most and (best is None or found.cut.reads_per_chunk < 0.95 * best.cut.reads_per_chunk):
+            best = found
+            if best.cut.reads_per_chunk < 1.05:
+                break
+    if best is None:
+        raise ParameterError(
+            f"`memory_bytes` is {size_text(most)}, but the run takes at least about {size_text(found.memory_bytes)}; "
+            "allow that much"
+        )
+    return best
+
+
+def _file_of(plan: ConvertPlan, block: ZYX) -> ZYX:
+    """Voxels of a file of the finest level; a block where files hold no chunks."""
+    options, format = plan.options, plan.format
+    file_bytes = planned_file_bytes(format, options, plan.source.shape, plan.dtype, [float(n) for n in block])
+    if not file_bytes:
+        return block
+    chunk = options.chunk_shape or format.default_chunk
+    return file_shape(plan.source.shape, chunk, plan.dtype.itemsize, 0, file_bytes)
+
+
+def _unfinished(plan: ConvertPlan, file_bytes: int | None, front: list[float]) -> int:
+    options, format = plan.options, plan.format
+    if file_bytes is None:
+        return 0
+    levels = format.default_levels if options.levels is None else options.levels
+    chunk = options.chunk_shape or format.default_chunk
+    return unfinished_bytes(plan.source.shape, chunk, plan.dtype.itemsize, levels, file_bytes, front)
+
+
+def run(plan: ConvertPlan, progress: Progress = SILENT) -> ConvertResult:
+    """Read and write; a run that was ended is gone on with, if the format keeps a journal.
+
+    Raises
+    ------
+    DamagedInputError
+        If the source cannot be read.
+    OutputError, DeviceError
+        If the output cannot be written or the device fails.
+    OutputExistsError
+        If an unfinished run into the output was told otherwise, or had other inputs.
+    """
+    options = plan.options
+    told = () if plan.source.sidecar else cautions(options.input)
+    for caution in (*told, *plan.source.cautions):
+        progress.warn(caution)
+    if not plan.format.resumes:
+        return write_at(plan, options.output, None, progress)
+    making = making_of(options, plan.workers.device, plan.inputs)
+    with resumable_directory(
+        options.output, making, overwrite=options.overwrite, restart=options.restart, ended=progress.warn
+    ) as unfinished:
+        tell(unfinished, progress)
+        # What fits another time may be files of another size; those that are begun stay as they are.
+        file_bytes = unfinished.once("files", lambda: {"file_bytes": plan.file_bytes})["file_bytes"]
+        result = write_at(replace(plan, file_bytes=file_bytes), unfinished.folder, unfinished.journal, progress)
+    return replace(result, path=options.output)
+
+
+def write_at(plan: ConvertPlan, path: Path, journal: Journal | None, progress: Progress) -> ConvertResult:
+    """Write the whole volume at a path, where ``journal`` knows what is finished.
+
+    Raises
+    ------
+    DamagedInputError, OutputError, DeviceError
+        As :func:`run` raises them.
+    """
+    sidecar = record_of(plan)
+    with _opened(plan, path, journal, sidecar) as output:
+        result = written(plan, output, progress)
+        sidecar |= plan.inputs.tell(progress)
+        if result.n_changed:
+            progress.warn(changed_text(result.n_changed, plan.dtype))
+            sidecar["cut_off_voxels"] = result.n_changed
+    return replace(result, path=path)
+
+
+def written(plan: ConvertPlan, output: VolumeOutput, progress: Progress = SILENT) -> ConvertResult:
+    """Give an output all voxels of the source that it has not got from an earlier run."""
+    read = functools.partial(_read, plan, output)
+    done = ordered_map(read, plan.cut.boxes(), plan.workers.n, in_flight=plan.workers.n + 1)
+    n_read = n_changed = 0
+    for parts in tracked(done, progress, "convert", plan.cut.n_items, "blocks"):
+        for box, voxels, n_beyond in parts:
+            n_read += voxels is not None
+            n_changed += n_beyond
+            if voxels is None:
+                output.skip(box)
+            else:
+                output.write(box, voxels)
+    return ConvertResult(plan.options.output, plan.source.shape, plan.cut.n_items, n_read, n_changed)
+
+
+def _read(plan: ConvertPlan, output: VolumeOutput, box: Box) -> list[tuple[Box, Any, int]]:
+    """The parts of a box that are to come, their voxels (None: all are 0), and how many of these are cut off."""
+    found: list[tuple[Box, Any, int]] = []
+    for part in output.missing(box):
+        voxels = plan.source.read(part)
+        found.append((part, None, 0) if voxels is None else (part, *as_type(voxels, plan.dtype)))
+    return found
+
+
+def _opened(plan: ConvertPlan, path: Path, journal: Journal | None, sidecar: dict[str, Any]) -> VolumeOutput:
+    options, source = plan.options, plan.source
+    return open_output(
+        path,
+        source.shape,
+        plan.dtype,
+        source.spacing,
+        downsample=signed_too(hosted(downsample, plan.workers.device)),
+        format=plan.format.name,
+        levels=options.levels,
+        chunk_shape=options.chunk_shape,
+        shard_bytes=plan.file_bytes,
+        codec=options.codec,
+        version=options.version,
+        compression=options.compression,
+        origin_um=source.origin_um,
+        sidecar=sidecar,
+        overwrite=options.overwrite,
+        n_writers=options.n_writers,
+        in_flight_bytes=plan.in_flight_bytes,
+        write_empty=options.write_empty,
+        journal=journal,
+        channel=source.channel,
+    )
+
+
+def record_of(plan: ConvertPlan) -> dict[str, Any]:
+    """The record of the output: how it was made, and what the source's record says of the voxels."""
+    options, source = plan.options, plan.source
+    files = [options.input] if options.input.is_file() else []
+    used = shared.settled(options, plan.workers.device, plan.workers.n)
+    return {
+        **provenance(used, files),
+        **source.sidecar,
+        "channel": source.channel,
+        "missing": list(source.cautions),
+    }

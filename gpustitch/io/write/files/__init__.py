@@ -1,0 +1,1 @@
+"""The files of a volume that is written: those that are begun, whole, noted, and those of an earlier run."""
