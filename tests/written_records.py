@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 import tifffile
 
 import gpustitch as gs
+from gpustitch.oblique.channels import stage as channels
+from gpustitch.oblique.channels.options import ChannelsOptions
 from gpustitch.oblique.deskew import stage as deskew
 from gpustitch.oblique.destripe import stage as destripe
 from gpustitch.oblique.destripe.correction import Correction
@@ -51,6 +54,10 @@ def oblique(folder: Path) -> None:
     options = options_of(channel, folder / "out")
     intensity = Intensity(is_estimated=True, n_patches=20, min_correlation=0.1)
     go(pipeline, dataclasses.replace(options, stitch=dataclasses.replace(options.stitch, intensity=intensity)))
+    other = folder / "other"
+    shutil.copytree(channel, other)
+    plain = dataclasses.replace(options, correct_flat=False)
+    go(channels, ChannelsOptions((channel, other), folder / "several", each=plain))
     go(deskew, deskew.DeobliqueOptions(raw, folder / "tile", levels=1))
     go(flat, IlluminationOptions((raw,), folder / "flat.tiff", n_frames=20, auto=True, allow_poor_flat=True))
     go(tiff, tiff.TifOptions(input=raw, output_pattern=str(folder / "frames" / "f%04d.tif"), stop=3))
