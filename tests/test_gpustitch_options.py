@@ -121,7 +121,8 @@ CALLS: dict[str, tuple[type, dict[str, str]]] = {
     "spacing": (JudgeOptions, {}),
 }  # fmt: skip
 NO_CALLS = {
-    "info": "prints", "view": "shows in a browser", "verify": "reads files back", "clean": "removes files",
+    "info": "prints", "link-names": "names programs",
+    "view": "shows in a browser", "verify": "reads files back", "clean": "removes files",
     "demo": "runs the others", "stack2oblique": "is dcimg2oblique of images",
     "z-spacing-grid": "writes a grid of positions",
     "dcimg2tif": "copies files; gs.open_frames reads them", "dcimg2jp2": "copies files; gs.open_frames reads them",
