@@ -248,7 +248,7 @@ class Stitched(Computed):
         )
 
 
-def pipeline(channel: str | Path, output: str | Path, **how: Any) -> Path:
+def pipeline(channel: str | Path, output: str | Path | None = None, **how: Any) -> Path:
     """Raw frames of a whole channel to a stitched, destriped, flat volume: what ``gpustitch pipeline`` does.
 
     Parameters
@@ -256,7 +256,7 @@ def pipeline(channel: str | Path, output: str | Path, **how: Any) -> Path:
     channel
         Folder ``CHANNEL/X/X_Y/Z.dcimg``, or one file.
     output
-        Folder to create.
+        Folder to create; by default beside the channel, ``CHANNEL_stitched``.
     **how
         Options by the names of their fields: those of
         :class:`gpustitch.oblique.pipeline.options.PipelineOptions` and of the options in it, such as ``x_step_um``,
@@ -276,7 +276,9 @@ def pipeline(channel: str | Path, output: str | Path, **how: Any) -> Path:
     paths: dict[str, list[tuple[str, ...]]] = {}
     for leaf in leaves(PipelineOptions):
         paths.setdefault(leaf.path[-1], []).append(leaf.path)
-    given: dict[tuple[str, ...], Any] = {("channel",): Path(channel), ("output",): Path(output)}
+    given: dict[tuple[str, ...], Any] = {("channel",): Path(channel)}
+    if output is not None:
+        given["output",] = Path(output)
     for name, value in how.items():
         found = paths.get(name, [])
         if len(found) != 1:
@@ -285,4 +287,4 @@ def pipeline(channel: str | Path, output: str | Path, **how: Any) -> Path:
         given[found[0]] = value
     options = filled(PipelineOptions, given)
     pipeline_stage.run(pipeline_stage.plan(options), TOLD)
-    return Path(output)
+    return Path(options.output)
