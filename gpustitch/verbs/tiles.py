@@ -25,6 +25,7 @@ from gpustitch.oblique.fuse.stage import FUSED_TYPES, check_intensity, estimated
 from gpustitch.oblique.pipeline import stage as pipeline_stage
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.running.threads import Workers
+from gpustitch.verbs.labels import stated_by
 from gpustitch.verbs.lazy import Computed, ComputedVolume, LazyVolume
 from gpustitch.verbs.sources import array_of, device_of, real_numbers, shaped, volume_of, voxels_of
 from gpustitch.verbs.told import TOLD
@@ -150,6 +151,7 @@ def _numbers(given: Sequence[float] | None, name: str, n: int, leading: float = 
 
 def _spacing_of(*volumes: Any) -> Triple:
     known = [volume.spacing.zyx_um for volume in volumes if hasattr(volume, "spacing")]
+    known += [stated[0].zyx_um for volume in volumes if (stated := stated_by(volume)) is not None]
     return known[0] if known else (1.0, 1.0, 1.0)
 
 
