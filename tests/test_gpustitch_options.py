@@ -121,7 +121,8 @@ CALLS: dict[str, tuple[type, dict[str, str]]] = {
     "spacing": (JudgeOptions, {}),
 }  # fmt: skip
 NO_CALLS = {
-    "info": "prints", "view": "shows in a browser", "verify": "reads files back", "clean": "removes files",
+    "info": "prints", "link-names": "names programs",
+    "view": "shows in a browser", "verify": "reads files back", "clean": "removes files",
     "demo": "runs the others", "stack2oblique": "is dcimg2oblique of images",
     "z-spacing-grid": "writes a grid of positions",
     "dcimg2tif": "copies files; gs.open_frames reads them", "dcimg2jp2": "copies files; gs.open_frames reads them",
@@ -142,9 +143,10 @@ def called(command: str, name: str, value: Any, folder: Path) -> Any:
     """The call of a command, with one option given."""
     planes = texture((12, 24, 24)) + np.uint16(300)
     given = {name: value}
+    fixed = {} if name in ("auto", "model") else {"model": "reference"}  # to choose one takes time
     calls = {
         "oblique-illum-corr": lambda: gs.flat_field(
-            texture((40, 24, 32)) + np.uint16(300), **{"n_frames": 40, "allow_poor_flat": True, **given}
+            texture((40, 24, 32)) + np.uint16(300), **{"n_frames": 40, "allow_poor_flat": True, **fixed, **given}
         ),
         "destripe": lambda: gs.destripe(planes, **{"sigma": 8, **given}),
         "dcimg2oblique": lambda: gs.deskew(planes, **{"pixel_um": 1.8, "step_um": 1.28, **given}),

@@ -33,6 +33,8 @@ from gpustitch.sections.render import stage as render
 from gpustitch.sections.render.stage import RenderOptions
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.options import SimilarityOptions
+from gpustitch.show.describe import InfoOptions
+from gpustitch.show.facts import facts
 from gpustitch.slices.verdict.report import verdict_dict
 from gpustitch.slices.volume import stage as slices
 from gpustitch.slices.volume.stage import ResampleOptions
@@ -100,6 +102,9 @@ def records(folder: Path) -> Iterator[tuple[str, Any]]:
     """Run all; yield the kind of each record, as docs/formats.md calls it, and what it holds."""
     for make in (oblique, sections, series, placed):
         make(folder)
+    names = ("out", "out/align.json", "channel", "tile", "s.tif", "flat.tiff.json", "placed", "nothing", "v5.nii")
+    yield "info.json", facts(InfoOptions(tuple(folder / name for name in names)))
+    yield "info.json", facts(InfoOptions(()))
     for path in sorted(folder.rglob("*")):
         if path.suffix == ".json" and path.name != "zarr.json":
             content = json.loads(path.read_text(encoding="utf-8"))

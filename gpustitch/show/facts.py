@@ -181,6 +181,7 @@ def _volume(path: Path, choice: StackChoice | None = None) -> dict[str, Any]:
         "shape": list(coverage.shape),
         "dtype": str(volume.dtype),
         "spacing_um": None if spacing is None else list(spacing.zyx_um),
+        "origin_um": list(getattr(volume, "origin_um", (0.0, 0.0, 0.0))),
         "levels": volume.levels,
         "level_shapes": [list(level.coverage.shape) for level in levels],
         "files": n_files or None,

@@ -21,6 +21,7 @@ from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model import Box, Coverage, Frames, Spacing, Volume
+from gpustitch.verbs.labels import check_order, stated_by
 from gpustitch.verbs.lazy import Computed, ComputedVolume, Lazy, LazyFrames, LazyVolume
 
 _KINDS = "an array of three axes, frames, a volume or a path"
@@ -47,6 +48,7 @@ def array_of(source: Any) -> Array:
         return source[...]
     if not is_array(source):
         raise TypeError(f"an array was expected, not {type(source).__name__}")
+    check_order(source)
     array = taken(source)
     if array.dtype.kind not in "uif":
         raise ParameterError(f"the array holds {array.dtype}; whole or real numbers were expected")
@@ -130,6 +132,7 @@ def planes_of(source: Any) -> Planes:
         return ArrayPlanes(source, "the frames")  # type: ignore[arg-type]
     if hasattr(source, "depth") and hasattr(source, "read"):
         return source  # type: ignore[no-any-return]
+    check_order(source)
     source = shaped(source)
     if not is_array(source):
         raise TypeError(f"{_KINDS} was expected, not {type(source).__name__}")
@@ -137,21 +140,26 @@ def planes_of(source: Any) -> Planes:
 
 
 def volume_of(source: Any, spacing_um: tuple[float, float, float] | None = None) -> LazyVolume:
-    """A lazy volume of an array (z, y, x) of any library, or of a volume.
+    """A lazy volume of an array (z, y, x) of any library, or of a volume; coordinates in um are its place.
 
     Raises
     ------
     ParameterError
-        If an array comes without ``spacing_um``, or a volume has another.
+        If an array comes without ``spacing_um``, a volume or coordinates have another, or axes are in another order.
     """
     if isinstance(source, LazyVolume) or (hasattr(source, "coverage") and hasattr(source, "read")):
         volume = source if isinstance(source, LazyVolume) else LazyVolume(source)
         if spacing_um is not None and not np.allclose(spacing_given(spacing_um).zyx_um, volume.spacing_um, atol=0):
             raise ParameterError(f"`spacing_um` is {tuple(spacing_um)}, but the volume says {volume.spacing_um}")
         return volume
-    if spacing_um is None:
+    stated = stated_by(source)
+    if stated is None and spacing_um is None:
         raise ParameterError("`spacing_um` is needed: an array does not say how far apart its voxels are (z, y, x)")
-    return ComputedVolume(ArraySource(source, spacing_given(spacing_um)))
+    if stated is None:
+        return ComputedVolume(ArraySource(source, spacing_given(spacing_um)))
+    if spacing_um is not None and not np.allclose(spacing_given(spacing_um).zyx_um, stated[0].zyx_um, atol=0):
+        raise ParameterError(f"`spacing_um` is {tuple(spacing_um)}, but coordinates say {stated[0].zyx_um}")
+    return ComputedVolume(ArraySource(source, stated[0]), stated[1])
 
 
 class ArraySource(Computed):
@@ -166,6 +174,7 @@ class ArraySource(Computed):
     """
 
     def __init__(self, array: Any, spacing: Spacing) -> None:
+        check_order(array)
         array = shaped(array)
         if not is_array(array):
             raise TypeError(f"an array (z, y, x) was expected, not {type(array).__name__}")

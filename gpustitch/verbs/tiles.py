@@ -25,6 +25,7 @@ from gpustitch.oblique.fuse.stage import FUSED_TYPES, check_intensity, estimated
 from gpustitch.oblique.pipeline import stage as pipeline_stage
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.running.threads import Workers
+from gpustitch.verbs.labels import stated_by
 from gpustitch.verbs.lazy import Computed, ComputedVolume, LazyVolume
 from gpustitch.verbs.sources import array_of, device_of, real_numbers, shaped, volume_of, voxels_of
 from gpustitch.verbs.told import TOLD
@@ -150,6 +151,7 @@ def _numbers(given: Sequence[float] | None, name: str, n: int, leading: float = 
 
 def _spacing_of(*volumes: Any) -> Triple:
     known = [volume.spacing.zyx_um for volume in volumes if hasattr(volume, "spacing")]
+    known += [stated[0].zyx_um for volume in volumes if (stated := stated_by(volume)) is not None]
     return known[0] if known else (1.0, 1.0, 1.0)
 
 
@@ -248,7 +250,7 @@ class Stitched(Computed):
         )
 
 
-def pipeline(channel: str | Path, output: str | Path, **how: Any) -> Path:
+def pipeline(channel: str | Path, output: str | Path | None = None, **how: Any) -> Path:
     """Raw frames of a whole channel to a stitched, destriped, flat volume: what ``gpustitch pipeline`` does.
 
     Parameters
@@ -256,7 +258,7 @@ def pipeline(channel: str | Path, output: str | Path, **how: Any) -> Path:
     channel
         Folder ``CHANNEL/X/X_Y/Z.dcimg``, or one file.
     output
-        Folder to create.
+        Folder to create; by default beside the channel, ``CHANNEL_stitched``.
     **how
         Options by the names of their fields: those of
         :class:`gpustitch.oblique.pipeline.options.PipelineOptions` and of the options in it, such as ``x_step_um``,
@@ -276,7 +278,9 @@ def pipeline(channel: str | Path, output: str | Path, **how: Any) -> Path:
     paths: dict[str, list[tuple[str, ...]]] = {}
     for leaf in leaves(PipelineOptions):
         paths.setdefault(leaf.path[-1], []).append(leaf.path)
-    given: dict[tuple[str, ...], Any] = {("channel",): Path(channel), ("output",): Path(output)}
+    given: dict[tuple[str, ...], Any] = {("channel",): Path(channel)}
+    if output is not None:
+        given["output",] = Path(output)
     for name, value in how.items():
         found = paths.get(name, [])
         if len(found) != 1:
@@ -285,4 +289,4 @@ def pipeline(channel: str | Path, output: str | Path, **how: Any) -> Path:
         given[found[0]] = value
     options = filled(PipelineOptions, given)
     pipeline_stage.run(pipeline_stage.plan(options), TOLD)
-    return Path(output)
+    return Path(options.output)

@@ -163,3 +163,14 @@ def test_pipeline_takes_options_by_name(tmp_path):
         gs.pipeline(tmp_path, tmp_path / "out", sheet_angle=45)
     with pytest.raises(gs.GpustitchError):
         gs.pipeline(tmp_path / "nothing", tmp_path / "out", angle_deg=30)
+
+
+def test_pipeline_without_an_output_makes_one_beside_the_channel(tmp_path):
+    with pytest.raises(gs.GpustitchError, match="nothing"):
+        gs.pipeline(tmp_path / "nothing")
+    channel = written(tmp_path / "Ex_1", ROW)
+    found = gs.pipeline(
+        channel, correct_flat=False, method="none", levels=1, x_step_um=options_of(channel, None).x_step_um
+    )
+    assert found == tmp_path / "Ex_1_stitched"
+    assert gs.open_volume(found).shape
