@@ -22,7 +22,7 @@ from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_source
 from gpustitch.io.stacks.choice import stack_lines
 from gpustitch.io.volumes.format import StoredVolume
 from gpustitch.io.volumes.opening import is_volume, open_volume, volumes_at
-from gpustitch.io.write.planes import PLANES
+from gpustitch.io.write.planes import PLANES as PLANES_FOLDER
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
@@ -40,12 +40,12 @@ _RECORDS = {
     "tiles": "stitched tiles", "absent_planes": "similarities of sections", "runs": "how runs went",
 }  # fmt: skip
 _FILES = {"illumination": "truth of a phantom", "figures": "figures of a demo"}
-_PLANES = raw_suffixes(one=False)
+PLANES = raw_suffixes(one=False)
 _PACKAGES = (
     "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "zarr", "tifffile", "dcimg", "imagecodecs", "typer",
 )  # fmt: skip
 # Stage positions that differ by less than a quarter of this belong to one column or row of tiles.
-_SAME_PLACE_UM = (20.0, 20.0, 20.0)
+SAME_PLACE_UM = (20.0, 20.0, 20.0)
 _OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
 
 
@@ -67,7 +67,7 @@ def described(options: InfoOptions) -> Iterator[str]:
     for path in options.paths:
         places = found_places(path)
         # Files of one plane each are a stack, which the glob names as a whole.
-        whole = not path.exists() and all(place.name.lower().endswith(_PLANES) for place in places)
+        whole = not path.exists() and all(place.name.lower().endswith(PLANES) for place in places)
         for place in [path] if whole else places:
             yield from _frames(place) if whole else describe_path(place)
 
@@ -111,6 +111,11 @@ def _working(device: Device) -> str:
     return "kernels compile and run; cuCIM is not installed (wavelet thresholds of float images need it)"
 
 
+def installed() -> dict[str, str]:
+    """Versions of the packages that gpustitch uses, by name; those that are not installed are left out."""
+    return {name: version for name in (*_PACKAGES, *_OPTIONAL) if (version := _version(name))}
+
+
 def _version(name: str) -> str:
     """Version of an installed package; empty if the package is not installed."""
     try:
@@ -133,7 +138,7 @@ def describe_path(path: Path) -> Iterator[str]:
     """
     path = one_place(path)
     if path.suffix.lower() == ".json":
-        yield _record(path) or next(_alignment(path))
+        yield record_line(path) or next(_alignment(path))
         return
     if is_volume(path):
         yield from _volume(path)
@@ -141,8 +146,8 @@ def describe_path(path: Path) -> Iterator[str]:
     if is_volume(path / VOLUME):  # the pipeline's output
         for place in volumes_at(path):
             yield from _volume(place)
-        if (path / PLANES).is_dir():
-            yield from _frames(path / PLANES)
+        if (path / PLANES_FOLDER).is_dir():
+            yield from _frames(path / PLANES_FOLDER)
         if (path / ALIGNMENT).is_file():
             yield from _alignment(path / ALIGNMENT)
         return
@@ -197,9 +202,9 @@ def _frames(path: Path) -> Iterator[str]:
 
 
 def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
-    counts = [len(places) for places in mosaic.grid_um(_SAME_PLACE_UM)]
+    counts = [len(places) for places in mosaic.grid_um(SAME_PLACE_UM)]
     yield f"{path}: {len(mosaic.tiles)} tiles on a grid of {counts[0]} x {counts[1]} x {counts[2]} (x, y, z)"
-    for x_um, y_um, z_um in mosaic.missing_positions(_SAME_PLACE_UM):
+    for x_um, y_um, z_um in mosaic.missing_positions(SAME_PLACE_UM):
         yield f"  no tile near x {x_um:g}, y {y_um:g}, z {z_um:g} um"
 
 
@@ -254,7 +259,7 @@ def _files(volume: StoredVolume, path: Path) -> str:
     return f"all {n_files} files of chunks are there" if n_files else ""
 
 
-def _record(path: Path) -> str:
+def record_line(path: Path) -> str:
     """What a record of gpustitch is about, in a line; empty if the file is none, or an alignment."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

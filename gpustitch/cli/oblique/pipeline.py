@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from gpustitch.cli.build import command_of
+from gpustitch.cli import config
+from gpustitch.cli.build import Given, command_of
 from gpustitch.cli.dry_run import tell
 from gpustitch.cli.terminal import TerminalProgress
+from gpustitch.io.atomic import atomic_file
+from gpustitch.model.options import leaves
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.pipeline.stage import plan, run
 
+# The options of a run, in its output.
+CONFIG = "pipeline.toml"
+
 
 @command_of
-def command(options: PipelineOptions, progress: TerminalProgress) -> None:
+def command(options: PipelineOptions, progress: TerminalProgress, given: Given) -> None:
     """Make one stitched Neuroglancer volume from the raw tiles of a channel.
 
     Flat field, destriping, de-obliquing, alignment and fusion, as in spimstitch-pipeline.sh. The environment variables
-    of spimstitch-pipeline.sh are honoured when set.
+    of spimstitch-pipeline.sh are honoured when set. OUTPUT/pipeline.toml has the options, for --config.
 
     Example: gpustitch pipeline Ex_488_Em_1 --output out-488 --x-step-size 1.28 --y-voxel-size 1.8
     """
@@ -22,4 +28,7 @@ def command(options: PipelineOptions, progress: TerminalProgress) -> None:
     if options.dry_run:
         tell(planned, progress)
         return
-    progress.result(run(planned, progress).summary)
+    result = run(planned, progress)
+    with atomic_file(options.output / CONFIG, overwrite=True) as partial:
+        partial.write_text(config.text_of("pipeline", options, leaves(PipelineOptions), given), encoding="utf-8")
+    progress.result(result.summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from gpustitch.model import Spacing
 from gpustitch.model.arrays import Floats
 
 _FARTHEST_UM = 1e12  # a kilometre of kilometres: no specimen lies there
+_log = logging.getLogger(__name__)
 
 
 def open_output(
@@ -140,6 +142,7 @@ def open_output(
         volume_step_s=volume_step_s,
         channel=channel,
     )
+    _log.debug("%s will be %s: %s, %s", path, chosen.title, tuple(shape), np.dtype(dtype))
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)
 
 
