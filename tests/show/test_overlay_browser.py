@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def one_level(volume: Path, level: int) -> Path:
             image["datasets"] = image["datasets"][level : level + 1]
             folder = str(level)
         (alone / name).write_text(json.dumps(content))
-        (alone / folder).symlink_to(volume / folder)
+        shutil.copytree(volume / folder, alone / folder)
     assert not (alone / RECORD).exists()
     return alone
 
@@ -113,7 +114,7 @@ def shift_px(fixed: Picture, moving: Picture) -> npt.NDArray[np.float64]:
         laid = ndimage.shift(moving, -found, order=3, mode="nearest")
         slopes = np.stack([axis[inner].ravel() for axis in np.gradient(laid)], 1)
         step, *_ = np.linalg.lstsq(slopes, (fixed - laid)[inner].ravel(), rcond=None)
-        found -= step
+        found += step
     return found
 
 
