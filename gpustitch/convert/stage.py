@@ -40,6 +40,7 @@ from gpustitch.running import foretold
 from gpustitch.running import options as shared
 from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
+from gpustitch.running.memory import SPARE_BYTES, held_bytes
 from gpustitch.running.progress import SILENT, Progress, size_text, tracked
 from gpustitch.running.resumed import making_of, tell
 from gpustitch.running.threads import Workers, checked_workers, ordered_map
@@ -181,9 +182,11 @@ def _type_of(options: ConvertOptions, format: OutputFormat, source: Source) -> n
 
 def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
     """The plan with boxes, files and threads that fit into the memory; ParameterError if none do."""
-    options, shape, most = plan.options, plan.source.shape, plan.options.memory_bytes
+    options, shape, held = plan.options, plan.source.shape, beside_bytes(plan.source)
+    most = max(1, options.memory_bytes - held)
     in_flight = min(IN_FLIGHT_BYTES, most // 8)
-    each = plan.source.dtype.itemsize + plan.dtype.itemsize
+    # Voxels of another type are a second array.
+    each = plan.dtype.itemsize + (plan.source.dtype.itemsize if plan.source.dtype != plan.dtype else 0)
     best: ConvertPlan | None = None
     for n_workers in range(plan.workers.n, 0, -1):
         # One more box waits for the writer, and files that are begun take a quarter.
@@ -198,18 +201,23 @@ def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
             workers=replace(plan.workers, n=n_workers),
             file_bytes=file_bytes,
             in_flight_bytes=in_flight,
-            memory_bytes=memory,
+            memory_bytes=held + memory,
         )
         if memory <= most and (best is None or found.cut.reads_per_chunk < 0.95 * best.cut.reads_per_chunk):
             best = found
             if best.cut.reads_per_chunk < 1.05:
                 break
     if best is None:
+        least = size_text(found.memory_bytes)
         raise ParameterError(
-            f"`memory_bytes` is {size_text(most)}, but the run takes at least about {size_text(found.memory_bytes)}; "
-            "allow that much"
+            f"`memory_bytes` is {size_text(options.memory_bytes)}, but the run takes at least about {least}; allow it"
         )
     return best
+
+
+def beside_bytes(source: Source) -> int:
+    """Bytes held beside voxels on their way: the program, and chunks that were read."""
+    return held_bytes() + SPARE_BYTES + source.cache_bytes
 
 
 def _file_of(plan: ConvertPlan, block: ZYX) -> ZYX:

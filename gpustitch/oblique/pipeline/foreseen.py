@@ -177,11 +177,13 @@ def _foreseen(
 ) -> _Way:
     if options.writes_tiles:
         volume = staged.foreseen(options, mosaic, tiles)
-        memory_bytes = held + max(before, volume.memory_bytes, staged.tile_bytes(options, tiles))
+        more = formats.memory_bytes(options, volume.shape, volume.dtype)
+        memory_bytes = held + max(before, volume.memory_bytes, staged.tile_bytes(options, tiles), more)
         return options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), memory_bytes)
     planned = one_pass.foreseen(options, mosaic, tiles, cut)
     disk_bytes = one_pass.disk_bytes(options, mosaic, tiles) + planned.most_kept_bytes
-    memory_bytes = held + max(before, planned.memory_bytes)
+    more = formats.memory_bytes(options, planned.stitch.shape, planned.stitch.dtype)
+    memory_bytes = held + max(before, planned.memory_bytes, more)
     seen = Foreseen(planned.stitch, disk_bytes, memory_bytes, cut, len(planned.bands), planned.kept_bytes)
     return options, tiles, seen
 
