@@ -40,10 +40,13 @@ from gpustitch.running import foretold
 from gpustitch.running import options as shared
 from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
-from gpustitch.running.memory import SPARE_BYTES, held_bytes
+from gpustitch.running.memory import SPARE_BYTES, give_back, held_bytes
 from gpustitch.running.progress import SILENT, Progress, size_text, tracked
 from gpustitch.running.resumed import making_of, tell
 from gpustitch.running.threads import Workers, checked_workers, ordered_map
+
+_BOXES_BESIDE = 3
+_KEPT_FREE_BYTES = 1 << 26  # of freed arrays, which the C library keeps in pieces for each thread
 
 
 @dataclass(frozen=True)
@@ -189,12 +192,16 @@ def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
     each = plan.dtype.itemsize + (plan.source.dtype.itemsize if plan.source.dtype != plan.dtype else 0)
     best: ConvertPlan | None = None
     for n_workers in range(plan.workers.n, 0, -1):
-        # One more box waits for the writer, and files that are begun take a quarter.
-        voxels = (most - in_flight - most // 4) // ((n_workers + 1) * each)
+        # Beside those of the workers a box waits, one is handed over, and one is written, which may be more than what
+        # else is in flight. Files that are begun take a quarter.
+        n_boxes = n_workers + _BOXES_BESIDE
+        voxels = (most - in_flight - most // 4) // (n_boxes * each)
         item = item_shape(shape, block, plan.source.chunk, _file_of(plan, block), voxels)
         front = [2.0 * n for n in item]
         file_bytes = planned_file_bytes(plan.format, options, shape, plan.dtype, front, most // 4)
-        memory = (n_workers + 1) * each * math.prod(item) + in_flight + _unfinished(plan, file_bytes, front)
+        memory = n_boxes * each * math.prod(item) + in_flight + _unfinished(plan, file_bytes, front)
+        # Files are encoded whole.
+        memory += options.n_writers * min(file_bytes or 0, math.prod(shape) * plan.dtype.itemsize)
         found = replace(
             plan,
             cut=Cut(shape, item, plan.source.chunk),
@@ -290,7 +297,7 @@ def written(plan: ConvertPlan, output: VolumeOutput, progress: Progress = SILENT
     """Give an output all voxels of the source that it has not got from an earlier run."""
     read = functools.partial(_read, plan, output)
     done = ordered_map(read, plan.cut.boxes(), plan.workers.n, in_flight=plan.workers.n + 1)
-    n_read = n_changed = 0
+    n_read = n_changed = freed = 0
     for parts in tracked(done, progress, "convert", plan.cut.n_items, "blocks"):
         for box, voxels, n_beyond in parts:
             n_read += voxels is not None
@@ -299,6 +306,11 @@ def written(plan: ConvertPlan, output: VolumeOutput, progress: Progress = SILENT
                 output.skip(box)
             else:
                 output.write(box, voxels)
+                freed += voxels.nbytes
+        del parts  # the next ones are read while this loop waits for them
+        if freed > _KEPT_FREE_BYTES:
+            give_back()
+            freed = 0
     return ConvertResult(plan.options.output, plan.source.shape, plan.cut.n_items, n_read, n_changed)
 
 

@@ -30,7 +30,7 @@ from gpustitch.running.progress import size_text
 
 _MOST_BYTES = 1 << 31  # more makes it no faster
 # Of whole planes a few are on their way, and the writer's and the reader's share.
-_PLANES_AT_ONCE, _LEAST_BYTES = 4, 1 << 29
+_PLANES_AT_ONCE, _LEAST_BYTES = 8, 1 << 29
 
 
 def settled(options: PipelineOptions) -> PipelineOptions:
