@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpustitch.array import Device
 from gpustitch.errors import InputMissingError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.model.options import documented, option
@@ -38,6 +39,7 @@ class LinkOptions:
 
     folder: Path = option(help="Folder for the programs; it should be on the PATH.", is_argument=True, metavar="DIR")
     overwrite: bool = shared.overwrite()
+    device: str | Device = shared.idle_device()
 
 
 def run(options: LinkOptions) -> Iterator[tuple[Path, str]]:
