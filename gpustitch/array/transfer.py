@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array.device import Device, said_by_cuda
+from gpustitch.array.device import Device, choose_device, said_by_cuda
 from gpustitch.array.namespace import Array, library_of, refuse_unlike
 from gpustitch.errors import DeviceError
 from gpustitch.model.arrays import HostArray
@@ -134,9 +134,10 @@ def taken(array: Any) -> Array:
     return importlib.import_module(_DLPACK[kind]).from_dlpack(array)  # type: ignore[no-any-return]
 
 
-def to_device(array: Array, device: Device) -> Array:
-    """The array of any library on ``device``; the same array if it lies there already."""
+def to_device(array: Array, device: Device | str) -> Array:
+    """The array of any library on ``device`` (or ``"cpu"``, ``"cuda:0"``); the same array if it lies there already."""
     array = taken(array)
+    device = choose_device(device) if isinstance(device, str) else device
     if not device.is_cuda:
         return to_host(array)
     if library_of(array) == "numpy":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gpustitch.array import Device, choose_device
 from gpustitch.demo.score import sections as section_evaluate
-from gpustitch.demo.score.brain import Evaluation
+from gpustitch.demo.score.brain import REPORT_SCHEMA, Evaluation
 from gpustitch.demo.score.sections import SectionEvaluateOptions
 from gpustitch.demo.series.simulate import SimulatedSeries, SimulationOptions, simulate_series
 from gpustitch.errors import ParameterError
@@ -29,6 +29,7 @@ from gpustitch.sections.render.stage import RenderOptions
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.options import SimilarityOptions
 
+TRUTH_SCHEMA = 1
 SERIES, SECTIONS, TRUTH = "series", "sections.tif", "truth.json"
 SIMILARITY, POSITIONS, PICTURE, VOLUME, REPORT = "similarity.npz", "z.csv", "z.png", "volume", "report.json"
 
@@ -190,7 +191,7 @@ def _make(plan: SectionDemoPlan, progress: Progress) -> None:
             "faults": series.faults,
             "damages": series.damages,
         }
-        write_json(folder / TRUTH, truth)
+        write_json(folder / TRUTH, truth, schema=TRUTH_SCHEMA)
 
 
 def _comparing(options: SectionDemoOptions, sections: Path) -> SimilarityOptions:
@@ -232,4 +233,4 @@ def _write_report(
         "seconds": seconds,
         "series": plan.series.options,
     }
-    write_json(options.folder / REPORT, record, overwrite=True)
+    write_json(options.folder / REPORT, record, schema=REPORT_SCHEMA, overwrite=True)

@@ -16,12 +16,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from gpustitch.io.atomic import atomic_file, os_errors
-from gpustitch.io.checked import WRONG, table, text, told, whole
+from gpustitch.io.checked import WRONG, check_schema, table, text, told, whole
 from gpustitch.io.inputs import Stamp, changes, stamps_of
 from gpustitch.io.sums import crc32_of, summed
 from gpustitch.version import VERSION
 
 SUFFIX = ".manifest.jsonl"
+# Also of ``work.json``, which says the same of an unfinished output.
+MAKING_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Making:
     def record(self) -> dict[str, Any]:
         """The first line of a manifest."""
         inputs = [stamp.record for stamp in self.inputs]
-        return {"program": "gpustitch", "version": self.version, "settings": dict(self.settings), "inputs": inputs}
+        made = {"settings": dict(self.settings), "inputs": inputs}
+        return {"program": "gpustitch", "schema": MAKING_SCHEMA, "version": self.version, **made}
 
     def differences(self, now: Making) -> list[str]:
         """What is different ``now``, in words; settings that are not known now do not count."""
@@ -83,6 +86,7 @@ class Whole:
 def making_of(record: Mapping[str, Any], file: Path) -> Making:
     """What the :attr:`Making.record` that stood in ``file`` says; DamagedInputError if it is none."""
     with told(file, "how files were made"):
+        check_schema(record, MAKING_SCHEMA)
         settings, version = table(record["settings"], "settings"), text(record["version"], "version")
         return Making(settings, stamps_of(record["inputs"], file), version)
 

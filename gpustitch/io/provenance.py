@@ -18,6 +18,9 @@ from gpustitch.io.atomic import atomic_file
 from gpustitch.io.partial import final_place
 from gpustitch.version import VERSION
 
+# Of records that are hardly more than :func:`provenance`: of a flat field, of destriped images, of a pipeline's run.
+RECORD_SCHEMA = 2
+
 
 def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
     """A JSON-serialisable record of one run; the same run again gives the same record.
@@ -65,10 +68,10 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def write_json(path: Path, content: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Write ``content`` as indented JSON; the file appears whole or not at all."""
+def write_json(path: Path, content: Mapping[str, Any], *, schema: int, overwrite: bool = False) -> None:
+    """Write ``content`` as indented JSON with the number of its schema; the file appears whole or not at all."""
     with atomic_file(path, overwrite=overwrite) as partial:
-        partial.write_text(json_text(content), encoding="utf-8")
+        partial.write_text(json_text({"schema": schema, **content}), encoding="utf-8")
 
 
 def json_text(content: Mapping[str, Any]) -> str:

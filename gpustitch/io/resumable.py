@@ -16,9 +16,9 @@ from typing import Any
 
 from gpustitch.errors import AlignmentError, MosaicError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.atomic import bytes_on_disk, check_output, os_errors
-from gpustitch.io.checked import read_json, table, text, told
+from gpustitch.io.checked import check_schema, read_json, table, text, told
 from gpustitch.io.journal import Journal, journals_of
-from gpustitch.io.manifest import Making, making_of
+from gpustitch.io.manifest import MAKING_SCHEMA, Making, making_of
 from gpustitch.io.partial import MARK, RUN, discard, flush, is_work, kept_folder, put, work_place
 
 _JOURNAL, _SCRATCH = "journal.jsonl", "scratch"
@@ -79,6 +79,7 @@ def noted(path: Path) -> Mapping[str, Any] | None:
         return None
     with told(file, "an unfinished run", "begin anew with `restart`"):
         run = table(read_json(file), "the run")
+        check_schema(run, MAKING_SCHEMA)
         table(run["settings"], "settings")
         text(run["began"], "began")
     return run

@@ -15,6 +15,7 @@ from typing import Any
 from gpustitch.array import cpu_count
 from gpustitch.errors import GpustitchError
 from gpustitch.io.atomic import atomic_file
+from gpustitch.io.checked import check_schema, table
 from gpustitch.io.provenance import json_text
 from gpustitch.version import VERSION
 
@@ -77,7 +78,9 @@ def _runs(path: Path, warn: Callable[[str], None]) -> list[Any]:
     if not path.exists():
         return []
     try:
-        runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        record = table(json.loads(path.read_text(encoding="utf-8")), "it")
+        check_schema(record, SCHEMA)
+        runs = record["runs"]
         return [{**run, "outcome": "killed"} if run["outcome"] == "running" else run for run in runs]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         warn(f"{path} cannot be read ({error!r}): it will lack the runs before this one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from gpustitch.errors import DamagedInputError
+from gpustitch.io.checked import check_schema, read_json, table
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume, read_info
-from gpustitch.io.volumes.sidecar import SIDECAR
+from gpustitch.io.volumes.sidecar import SIDECAR, SIDECAR_SCHEMA
 from gpustitch.model import Coverage, Link, Spacing
 from gpustitch.model.arrays import PxZYX
 
@@ -72,7 +72,9 @@ def read_outlines(folder: Path) -> tuple[TileOutline, ...]:
     if not file.is_file():
         return ()
     try:
-        tiles = json.loads(file.read_text(encoding="utf-8")).get("tiles", ())
+        content = table(read_json(file), "it")
+        check_schema(content, SIDECAR_SCHEMA)
+        tiles = content.get("tiles", ())
         return tuple(_outline(tile) for tile in tiles if "coverage" in tile)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DamagedInputError(f"{file} does not say where tiles are: {error}; remove it to see no tiles") from error

@@ -12,18 +12,25 @@ import numpy.typing as npt
 from gpustitch.array import Array, namespace, to_device, to_host
 from gpustitch.array.transfer import taken
 from gpustitch.errors import ParameterError
+from gpustitch.io.frames.format import FRAME_TYPES
+from gpustitch.io.frames.opening import Oriented, Slice
 from gpustitch.io.frames.readable import Readable
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.deskew.stage import DeobliqueOptions
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.sampled import brightest, evenly, judged
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat import stage as flat_stage
 from gpustitch.oblique.flat.options import IlluminationOptions
+from gpustitch.running.options import checked_on_error
 from gpustitch.verbs.lazy import Computed, ComputedVolume, LazyVolume
-from gpustitch.verbs.sources import array_of, device_of, frames_of
+from gpustitch.verbs.sources import array_of, choosing, device_of, frames_of, real_numbers, whole_number
 from gpustitch.verbs.told import TOLD, tell
+
+# Options of the flat field that say where it is written.
+_OF_FILES = frozenset({"paths", "output", "intermediate_output", "overwrite"})
 
 
 def flat_field(frames: Any, dark: float = IlluminationOptions.dark, **how: Any) -> npt.NDArray[np.float32] | Array:
@@ -34,7 +41,7 @@ def flat_field(frames: Any, dark: float = IlluminationOptions.dark, **how: Any) 
     Parameters
     ----------
     frames
-        (frame, row, column) of any library, or a path.
+        (frame, row, column) of any library, or a path; or a list of them, of one camera.
     dark
         Counts that the camera shows without light.
     **how
@@ -48,13 +55,23 @@ def flat_field(frames: Any, dark: float = IlluminationOptions.dark, **how: Any) 
     Raises
     ------
     ParameterError
-        If an option is out of range, or no flat is better than none.
+        If an option is out of range or of files, or no flat is better than none.
+    MosaicError
+        If the frames of a list differ in shape or type.
     """
-    device = device_of(frames)
-    source = Readable(frames_of(frames))
-    given = {"auto": "model" not in how, "device": device, **how}
-    options = IlluminationOptions((Path("the frames"),), Path("flat"), dark=dark, **given)
-    found = flat_stage.estimated(flat_stage.plan_of((source,), options), TOLD)
+    for name in _OF_FILES.intersection(how):
+        raise ParameterError(f"`{name}` is of files, and none is written; write what this returns")
+    several = list(frames) if isinstance(frames, list | tuple) else [frames]
+    if not several:
+        raise ParameterError("`frames` is an empty list")
+    device = device_of(several[0])
+    given = {"auto": "model" not in how, "device": device, **choosing(how)}
+    names = tuple(Path(one) if isinstance(one, str | Path) else Path(f"frames {k}") for k, one in enumerate(several))
+    options = IlluminationOptions(names, Path("flat"), dark=dark, **given)
+    skips = checked_on_error(options.on_error)
+    reading = {"allow_missing": options.allow_missing, "skip_damaged": skips, "choice": options.choice}
+    sources = tuple(Readable(frames_of(one, **reading), skips=skips) for one in several)
+    found = flat_stage.estimated(flat_stage.plan_of(sources, options), TOLD)
     if found.verdict.is_refused:
         raise ParameterError(found.verdict.refusal)
     return to_device(found.flat, device)
@@ -133,15 +150,26 @@ def _correction(
             raise ParameterError(f"`{name}` is of `method` wavelet, but `method` is {method}: give one or the other")
         lightsheet = dataclasses.replace(Correction().lightsheet, **how)
         return Correction(method, lightsheet=lightsheet)
+    level = whole_number(level, "level")
     options = WaveletOptions(wavelet=wavelet, level=level, notch_length_px=notch_length_px, **how)
     if sigma is not None:
-        first, second = sigma if isinstance(sigma, tuple | list) else (sigma, sigma)
-        options = dataclasses.replace(options, sigma1=float(first), sigma2=float(second))
+        both = (sigma, sigma) if np.ndim(sigma) == 0 else sigma
+        first, second = real_numbers(both, "sigma", 2, "foreground, background")
+        options = dataclasses.replace(options, sigma1=first, sigma2=second)
     return Correction(method, options if options.is_open else options.completed)
 
 
 def deskew(
-    frames: Any, pixel_um: float, step_um: float, angle_deg: float = 45.0, correction: Correction | None = None
+    frames: Any,
+    pixel_um: float,
+    step_um: float,
+    angle_deg: float = DeobliqueOptions.angle_deg,
+    correction: Correction | None = None,
+    *,
+    start: int | None = DeobliqueOptions.start,
+    stop: int | None = DeobliqueOptions.stop,
+    rotate_90: int = DeobliqueOptions.rotate_90,
+    flip_ud: bool = DeobliqueOptions.flip_ud,
 ) -> LazyVolume:
     """Frames of an oblique sheet as an upright volume, which computes the voxels that it is asked for.
 
@@ -156,25 +184,46 @@ def deskew(
         Angle between the sheet and the stage's motion.
     correction
         Flat field and destriping of each frame before interpolation.
+    start, stop, rotate_90, flip_ud
+        As of :class:`gpustitch.oblique.deskew.stage.DeobliqueOptions`: which frames, and how they are turned.
 
     Returns
     -------
     A volume (z, y, x) that knows its spacing: ``[z0:z1, y0:y1, x0:x1]`` reads a part. Parts of an array on a device are
-    computed there.
+    computed there. Its coverage has holes where frames are absent.
 
     Raises
     ------
     ParameterError
         If a size is out of range, or the frames are of a type that is not interpolated.
     """
+    if not isinstance(correction, Correction | None):
+        raise TypeError(f"`correction` must be a gpustitch.Correction, not {type(correction).__name__}")
+    rotate_90 = whole_number(rotate_90, "rotate_90")
+    start, stop = (v if v is None else whole_number(v, name) for v, name in ((start, "start"), (stop, "stop")))
     on_device = device_of(frames)
     source = frames_of(frames)
-    n_frames, n_rows, n_columns = source.shape
-    scan = ObliqueScan(n_frames, n_rows, n_columns, pixel_um, step_um, angle_deg)
+    if np.dtype(source.dtype).name not in FRAME_TYPES:
+        raise ParameterError(f"`frames` hold {source.dtype}, not one of {', '.join(FRAME_TYPES)}")
+    if start is not None or stop is not None:
+        source = Slice(source, start or 0, stop)
+    if rotate_90 % 4 or flip_ud:
+        source = Oriented(source, rotate_90, flip_ud)
+    scan = ObliqueScan(*source.shape, pixel_um, step_um, angle_deg, absent=tuple(source.absent))
+    if correction is not None:
+        correction.check_shape((scan.n_rows, scan.n_columns))
     if not on_device.is_cuda:
         return LazyVolume(ObliqueTile(source, scan, correction, device=on_device))
-    array = taken(frames)
+    array = _turned(taken(frames)[start:stop], rotate_90, flip_ud)
     return ComputedVolume(_OnDevice(array if correction is None else correction.apply(array), scan))
+
+
+def _turned(frames: Array, rotate_90: int, flip_ud: bool) -> Array:
+    """Frames on a device, as :class:`gpustitch.io.frames.opening.Oriented` turns those of files."""
+    xp = namespace(frames)
+    turned = xp.rot90(frames, rotate_90, axes=(1, 2)) if rotate_90 % 4 else frames
+    found: Array = xp.ascontiguousarray(turned[:, ::-1] if flip_ud else turned)
+    return found
 
 
 class _OnDevice(Computed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import operator
 from abc import ABC, abstractmethod
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, to_host
 from gpustitch.errors import MissingExtraError
 from gpustitch.model import ZYX, Box, Coverage, Frames, Spacing, Volume
+from gpustitch.model.arrays import Floats
 from gpustitch.ops.padded import padded
 
 
@@ -148,7 +150,11 @@ class LazyVolume(Lazy):
         Where the first voxel is (z, y, x), um.
     volume
         What is read.
+    affine_lps_mm
+        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS), of a volume that states more than its place; else None.
     """
+
+    affine_lps_mm: Floats | None = None
 
     def __init__(self, volume: Volume, origin_um: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
         self.volume = volume
@@ -225,7 +231,12 @@ class Computed(ABC):
         self.dtype = dtype
         self.spacing = spacing
         self.coverage = coverage
-        self.xp = xp
+        self._library: str = xp.__name__  # a module cannot be pickled
+
+    @property
+    def xp(self) -> Any:
+        """The library of the source's array."""
+        return importlib.import_module(self._library)
 
     @abstractmethod
     def _inside(self, box: Box) -> Array:

@@ -9,8 +9,8 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.frames import opening as frames_opening
 from gpustitch.io.planes import opening as planes_opening
 from gpustitch.io.volumes import opening as volume_opening
-from gpustitch.model import Spacing
 from gpustitch.verbs.lazy import LazyFrames, LazyVolume
+from gpustitch.verbs.sources import choosing, spacing_given, whole_number
 
 
 def open_frames(path: str | Path, **how: Any) -> LazyFrames:
@@ -21,14 +21,15 @@ def open_frames(path: str | Path, **how: Any) -> LazyFrames:
     path
         Where they are.
     **how
-        As of :func:`gpustitch.io.frames.opening.open_frames`: ``allow_missing``, ``skip_damaged``, ``choice``.
+        As of :func:`gpustitch.io.frames.opening.open_frames`: ``allow_missing``, ``skip_damaged``. Of several
+        stacks ``stack_channel``, ``stack_time`` and ``stack_series`` choose one.
 
     Raises
     ------
     InputMissingError, ParameterError, DamagedInputError
         If nothing lies there, files make several stacks, or a file is damaged.
     """
-    return LazyFrames(frames_opening.open_frames(path, **how))
+    return LazyFrames(frames_opening.open_frames(path, **choosing(how)))
 
 
 def open_planes(path: str | Path, **how: Any) -> LazyFrames:
@@ -39,14 +40,15 @@ def open_planes(path: str | Path, **how: Any) -> LazyFrames:
     path
         Where they are.
     **how
-        As of :func:`gpustitch.io.planes.opening.open_planes`: ``allow_missing``, ``choice``.
+        As of :func:`gpustitch.io.planes.opening.open_planes`: ``allow_missing``; ``stack_channel`` ... as of
+        :func:`open_frames`.
 
     Raises
     ------
     InputMissingError, ParameterError, DamagedInputError
         If nothing lies there, it is of no known kind, or a file is damaged.
     """
-    return LazyFrames(planes_opening.open_planes(path, **how))
+    return LazyFrames(planes_opening.open_planes(path, **choosing(how)))
 
 
 def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None = None, **how: Any) -> LazyVolume:
@@ -59,8 +61,8 @@ def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None 
     spacing_um
         Distance of voxels (z, y, x), um, of a volume that does not state it.
     **how
-        As of :func:`gpustitch.io.volumes.opening.open_volume`: ``level``, ``allow_missing``, ``choice``. Planes in a
-        file, as of a TIFF, have no levels.
+        As of :func:`gpustitch.io.volumes.opening.open_volume`: ``level``, ``allow_missing``; ``stack_channel`` ... as
+        of :func:`open_frames`. Planes in a file, as of a TIFF, have no levels.
 
     Returns
     -------
@@ -71,14 +73,18 @@ def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None 
     InputMissingError, ParameterError, DamagedInputError
         If no volume lies there, it is damaged, or nothing says how far apart its voxels are.
     """
-    place = Path(path)
+    place, how = Path(path), choosing(how)
+    if "level" in how:
+        how["level"] = whole_number(how["level"], "level")
     folder = volume_opening.volume_at(place)
-    spacing = None if spacing_um is None else Spacing(*spacing_um)
+    spacing = None if spacing_um is None else spacing_given(spacing_um)
     if folder is None and place.is_file():
         if level := how.pop("level", 0):
             raise ParameterError(f"{place} has one level, 0; `level` is {level}")
         planes = planes_opening.open_planes(place, **how)
         flat = planes_opening.PlanesVolume(planes, spacing)
-        return LazyVolume(flat, flat.origin_um)
+        found = LazyVolume(flat, flat.origin_um)
+        found.affine_lps_mm = getattr(planes, "affine_lps_mm", None) if spacing is None else None
+        return found
     volume = volume_opening.open_volume(folder or place, spacing, **how)
     return LazyVolume(volume, getattr(volume, "origin_um", (0.0, 0.0, 0.0)))

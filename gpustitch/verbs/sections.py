@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import numpy.typing as npt
 
 from gpustitch.array import Array, namespace
 from gpustitch.errors import ParameterError
-from gpustitch.model.arrays import Floats
+from gpustitch.io.stacks.choice import StackChoice
+from gpustitch.model.arrays import Floats, Integers
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, ZGrid, plan_z, planes_within, sorted_series
 from gpustitch.regrid.zresample import planes_between
 from gpustitch.sections.faults.find import SectionFault
@@ -26,10 +29,14 @@ from gpustitch.sections.render.stage import RenderOptions
 from gpustitch.sections.similarity import stage as similarity_stage
 from gpustitch.sections.similarity.bands import undefined_planes
 from gpustitch.sections.similarity.options import AutoNumber, SimilarityOptions
-from gpustitch.verbs.sources import array_of, device_of, planes_of
+from gpustitch.verbs.sources import array_of, choosing, device_of, planes_of, whole_number
 from gpustitch.verbs.told import TOLD, tell
 
 _NOWHERE = Path("the sections")
+_LEAST_SECTIONS, _MOST_PLANES = 2, 1_000_000
+# Options that say what is written, and how paths are opened.
+_OF_FILES, _OF_PATHS = frozenset({"output", "overwrite", "report"}), frozenset({"allow_missing", "choice"})
+_AS_IT_IS = (False, StackChoice())
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +99,25 @@ def similarity(
     DamagedInputError
         If no two sections have a similarity.
     """
+    max_lag = None if max_lag is None else whole_number(max_lag, "max_lag")
     options = SimilarityOptions(
-        _NOWHERE, max_lag=max_lag, register=register, no_data=no_data, high_pass=high_pass,
-        planes=planes_of(sections), **{"device": device_of(sections), **how},
-    )  # fmt: skip
+        max_lag=max_lag, register=register, no_data=no_data, high_pass=high_pass, **_source(sections, how)
+    )
     return Similarity(similarity_stage.run(similarity_stage.plan(options), TOLD).half_strip)
+
+
+def _source(sections: Any, how: dict[str, Any]) -> dict[str, Any]:
+    """Options of a stage that say what it reads; a path is opened as ``how`` says."""
+    how = choosing(how)
+    if isinstance(how.get("scale"), int | float):
+        how["scale"] = (how["scale"], how["scale"])
+    for name in _OF_FILES.intersection(how):
+        raise ParameterError(f"`{name}` is of files, and none is written; write what this returns")
+    if isinstance(sections, str | Path):
+        return {"input": Path(sections), **how}
+    for name in (name for name in _OF_PATHS.intersection(how) if how[name] not in _AS_IT_IS):
+        raise ParameterError(f"`{name}` says how a path is opened, but {type(sections).__name__} is given")
+    return {"input": _NOWHERE, "planes": planes_of(sections), "device": device_of(sections), **how}
 
 
 def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estimate:
@@ -123,6 +144,7 @@ def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estima
     AlignmentError
         If nothing tells where the sections are.
     """
+    max_lag = None if max_lag is None else whole_number(max_lag, "max_lag")
     names = {field.name for field in dataclasses.fields(EstimateOptions)}
     estimate = EstimateOptions(**{name: value for name, value in how.items() if name in names})
     rest = {name: value for name, value in how.items() if name not in names}
@@ -133,13 +155,7 @@ def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estima
         result = estimate_positions(sections.half_strip, found)
         tell_fit(result, found, set(undefined_planes(sections.half_strip)), TOLD)
         return result
-    if isinstance(sections, str | Path):
-        options = ZSpacingOptions(Path(sections), max_lag=max_lag, estimate=estimate, **rest)
-    else:
-        options = ZSpacingOptions(
-            _NOWHERE, max_lag=max_lag, estimate=estimate, planes=planes_of(sections),
-            **{"device": device_of(sections), **rest},
-        )  # fmt: skip
+    options = ZSpacingOptions(max_lag=max_lag, estimate=estimate, **_source(sections, rest))
     return positions_stage.run(positions_stage.plan(options), TOLD).result
 
 
@@ -158,11 +174,39 @@ def find_faults(similarity: Similarity, positions: Estimate | Any) -> list[Secti
     ParameterError
         If there are not as many positions as sections.
     """
+    if not isinstance(similarity, Similarity):
+        raise TypeError(f"a result of gpustitch.similarity was expected, not {type(similarity).__name__}")
     return faults_in(similarity.half_strip, _positions(positions))
 
 
 def _positions(positions: Estimate | Any) -> Floats:
-    return positions.positions if isinstance(positions, Estimate) else np.asarray(positions, np.float64)
+    if isinstance(positions, Estimate):
+        return positions.positions
+    try:
+        found = np.asarray(positions)
+        if found.dtype.kind not in "uif":
+            raise ValueError
+        return found.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ParameterError(f"`positions` must be numbers, not {positions!r:.60}") from None
+
+
+def _used(n: int, leave_out: Iterable[int], least_weight: float | None, positions: Estimate | Any) -> Integers:
+    """Numbers of the sections that are used."""
+    try:
+        unused = {operator.index(number) for number in leave_out}
+    except TypeError:
+        raise ParameterError(f"`leave_out` must be numbers of sections, not {leave_out!r:.60}") from None
+    if strange := sorted(number for number in unused if not 0 <= number < n):
+        raise ParameterError(f"`leave_out` names section {strange[0]}; there are sections 0 to {n - 1}")
+    if least_weight is not None:
+        if not isinstance(positions, Estimate):
+            raise ParameterError("`least_weight` needs positions of z_positions, which have weights")
+        unused |= set(np.flatnonzero(~(positions.weights >= least_weight)).tolist())
+    used = np.setdiff1d(np.arange(n), sorted(unused)).astype(np.int64)
+    if unused and len(used) < _LEAST_SECTIONS:
+        raise ParameterError(f"of {n} sections {len(unused)} are left out; at least {_LEAST_SECTIONS} must be used")
+    return used
 
 
 def render(
@@ -173,6 +217,8 @@ def render(
     nearest: bool = RenderOptions.nearest,
     max_gap: float = RenderOptions.max_gap,
     fill_gaps: bool = RenderOptions.fill_gaps,
+    leave_out: Iterable[int] = (),
+    least_weight: float | None = RenderOptions.least_weight,
 ) -> Array:
     """Evenly spaced planes of sections at uneven positions.
 
@@ -186,6 +232,10 @@ def render(
         Distance of the planes, in the unit of the positions.
     nearest, max_gap, fill_gaps
         As of :class:`gpustitch.sections.render.stage.RenderOptions`; ``max_gap`` in the unit of the positions.
+    leave_out
+        Numbers of sections that are not used, such as ``fault.sections`` of :func:`gpustitch.find_faults`.
+    least_weight
+        Sections whose weight is less, or unknown, are not used; for positions of :func:`gpustitch.z_positions`.
 
     Returns
     -------
@@ -195,16 +245,24 @@ def render(
     Raises
     ------
     ParameterError
-        If there are not as many positions as sections, or ``z_spacing`` is not positive.
+        If there are not as many positions as sections, ``z_spacing`` is not positive, or too few sections are left.
     """
     stack = array_of(sections)
     at = _positions(positions)
     if stack.ndim != 3 or at.shape != (len(stack),):
         raise ParameterError(f"`positions` must be of shape ({len(stack)},), one for each section, not {at.shape}")
-    series = sorted_series(at)
+    used = _used(len(stack), leave_out, least_weight, positions)
+    series = sorted_series(at[used])
+    series = dataclasses.replace(series, order=used[series.order])
+    if doubled := len(used) - len(series.order):
+        tell(f"{doubled} sections lie at the place of another, and are not used")
     first, last = float(series.positions[0]), float(series.positions[-1])
     if not (np.isfinite(z_spacing) and z_spacing > 0):
         raise ParameterError(f"`z_spacing` must be a positive number, not {z_spacing}")
+    if not max_gap >= 0:
+        raise ParameterError(f"`max_gap` must be 0 or more, not {max_gap}")
+    if (last - first) / z_spacing > _MOST_PLANES:
+        raise ParameterError(f"planes {z_spacing:g} apart over {last - first:g} are more than {_MOST_PLANES}")
     grid = ZGrid(first, z_spacing, planes_within(last - first, z_spacing))
     plan = plan_z(series, grid, limits=max_gap, fill_gaps=fill_gaps, nearest=nearest)
     empty, filled = (int(np.isin(plan.plane_origin, kinds).sum()) for kinds in ((GAP, OUTSIDE), (FILLED,)))

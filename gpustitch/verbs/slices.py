@@ -7,27 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from gpustitch.array import CPU, cpu_count
 from gpustitch.errors import ParameterError
 from gpustitch.io.write.format import origin_along_axes_um
-from gpustitch.model import Spacing
-from gpustitch.regrid.plan import GAP, OUTSIDE, plan_z
-from gpustitch.regrid.zresample import planes_between
+from gpustitch.model import Box
+from gpustitch.model.arrays import Floats
+from gpustitch.regrid.stage import write_blocks
 from gpustitch.slices.model import SliceStack
 from gpustitch.slices.verdict import stage as verdict_stage
 from gpustitch.slices.verdict.judge import JudgeOptions
 from gpustitch.slices.verdict.pixels import slice_planes
-from gpustitch.slices.volume.background import background_of, background_warnings
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
 from gpustitch.slices.volume.options import ResampleOptions
-from gpustitch.slices.volume.plane_grid import grid_affine, plane_grid
-from gpustitch.slices.volume.stage import check_pixels
+from gpustitch.slices.volume.planned import VolumePlan
+from gpustitch.slices.volume.stage import ResamplePlan, cautions, planned
 from gpustitch.verbs.lazy import ComputedVolume
 from gpustitch.verbs.sources import ArraySource
 from gpustitch.verbs.told import TOLD, tell
 
-_UM_PER_MM = 1000.0
 _NOWHERE = (0.0, 0.0, 0.0)
+# Options tell by a format what it cannot hold; memory holds what NIfTI does.
+_IN_MEMORY = Path("the volume.nii")
 
 
 def judge(paths: str | Path | Iterable[str | Path], **how: Any) -> list[SliceStack]:
@@ -62,36 +64,46 @@ class SliceVolume(ComputedVolume):
         The series as it was judged.
     affine_lps_mm
         float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS); None where the series does not state it.
+    stretches
+        Volumes of the stretches of equally spaced slices, if they were asked for.
     """
 
-    def __init__(self, source: ArraySource, stack: SliceStack, affine_lps_mm: Any) -> None:
+    stretches: tuple[SliceVolume, ...] = ()
+
+    def __init__(self, source: ArraySource, stack: SliceStack, affine_lps_mm: Floats | None) -> None:
         super().__init__(source, _NOWHERE if affine_lps_mm is None else origin_along_axes_um(affine_lps_mm))
         self.stack = stack
         self.affine_lps_mm = affine_lps_mm
 
 
 def resample_slices(
-    source: str | Path | SliceStack,
+    source: str | Path | Iterable[str | Path] | SliceStack,
     *,
     spacing_mm: float | None = ResampleOptions.spacing_mm,
     series: str | None = ResampleOptions.series,
     fill_gaps: bool = ResampleOptions.fill_gaps,
+    stretches: bool = ResampleOptions.stretches,
+    unshear: bool = ResampleOptions.unshear,
     nearest: bool = ResampleOptions.nearest,
     background: float | None = ResampleOptions.background,
+    pixel_spacing_mm: tuple[float, float] | None = ResampleOptions.pixel_spacing_mm,
     **how: Any,
 ) -> SliceVolume:
     """An even volume of a series of slices; where it is even, the slices themselves.
 
-    A sheared stack (tilted gantry) stays sheared: ``affine_lps_mm`` says so.
-
     Parameters
     ----------
     source
-        A path, or a series of :func:`gpustitch.judge`.
-    spacing_mm, series, fill_gaps, nearest, background
-        As of :class:`gpustitch.slices.volume.stage.ResampleOptions`.
+        A path or several, or a series of :func:`gpustitch.judge`.
+    spacing_mm, series, fill_gaps, stretches, unshear, nearest, background, pixel_spacing_mm
+        As of :class:`gpustitch.slices.volume.options.ResampleOptions`. Without ``unshear`` a stack of a tilted gantry
+        stays sheared, and ``affine_lps_mm`` says so. ``pixel_spacing_mm`` is (y, x).
     **how
-        Fields of :class:`gpustitch.slices.verdict.judge.JudgeOptions`, for a path.
+        Fields of :class:`gpustitch.slices.verdict.judge.JudgeOptions`, for paths.
+
+    Returns
+    -------
+    The volume; with ``stretches`` it has those of each stretch, too. What is doubtful is a warning.
 
     Raises
     ------
@@ -100,25 +112,45 @@ def resample_slices(
     DamagedInputError
         If no volume can be made of the series.
     """
-    stack = source if isinstance(source, SliceStack) else chosen_stack(judge(source, **how), series)
-    stack = check_usable(stack, spacing_mm=spacing_mm)
-    for note in stack.notes:
-        tell(f"{stack.series.name}: {note.text}")
+    if isinstance(source, SliceStack):
+        given = [*how, *(["series"] if series is not None else [])]
+        if given:
+            raise ParameterError(f"`{given[0]}` is about paths, but a series is given that was judged")
+        stack = source
+    else:
+        stack = chosen_stack(judge(source, **how), series)
+    stack = check_usable(stack, pixel_spacing_mm, spacing_mm)
     planes = slice_planes(stack)
-    value = background_of(planes, background)
-    check_pixels(planes, value, spacing_mm)
     if planes.samples > 1:
         raise ParameterError(f"{planes.name} has colors; gpustitch resample writes them to NIfTI or TIFF")
-    along = plane_grid(stack.fit, stack.positions_mm, spacing_mm)
-    plan = plan_z(along.series, along.grid, limits=along.limits, fill_gaps=fill_gaps, nearest=nearest)
-    pixels = planes.read(0, planes.shape[0])
-    made = planes_between(list(pixels), plan.lower, plan.upper, plan.weight)
-    empty = np.isin(plan.plane_origin, (GAP, OUTSIDE))
-    made[empty] = value
-    for text in background_warnings(stack, value) if empty.any() else ():
+    options = ResampleOptions(
+        (), _IN_MEMORY, spacing_mm=spacing_mm, fill_gaps=fill_gaps, stretches=stretches, unshear=unshear,
+        nearest=nearest, background=background, pixel_spacing_mm=pixel_spacing_mm, stack=stack, planes=planes,
+    )  # fmt: skip
+    job = planned(ResamplePlan(options, stack, planes, CPU, cpu_count(), is_in_memory=True))
+    for text in cautions(job):
         tell(text)
-    _, y_mm, x_mm = stack.spacing_mm
-    if y_mm is None or x_mm is None:
-        raise ParameterError(f"{stack.series.name} does not state the size of a pixel (`pixel_spacing_mm`)")
-    spacing = Spacing(along.grid.step * _UM_PER_MM, y_mm * _UM_PER_MM, x_mm * _UM_PER_MM)
-    return SliceVolume(ArraySource(made, spacing), stack, grid_affine(stack, along, unsheared=False))
+    whole, *parts = (_made(stack, volume, planes.dtype) for volume in job.volumes)
+    whole.stretches = tuple(parts)
+    return whole
+
+
+def _made(stack: SliceStack, volume: VolumePlan, dtype: np.dtype[Any]) -> SliceVolume:
+    """The voxels of a planned volume."""
+    output: Any = _Voxels(np.zeros(volume.shape, dtype))
+    write_blocks(volume.blocks, output, in_order=False)
+    return SliceVolume(ArraySource(output.voxels, volume.spacing), stack, volume.affine)
+
+
+class _Voxels:
+    """What takes blocks, of the methods of a writer those that making a volume calls."""
+
+    def __init__(self, voxels: npt.NDArray[Any]) -> None:
+        self.voxels = voxels
+
+    def write(self, box: Box, voxels: npt.NDArray[Any]) -> None:
+        """Keep the voxels of a box."""
+        self.voxels[box.slices()] = voxels
+
+    def skip(self, box: Box) -> None:
+        """A box of zeros."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import operator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +19,73 @@ from gpustitch.io.frames.opening import open_frames
 from gpustitch.io.planes.adapters import ArrayPlanes, VolumePlanes
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import open_planes
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model import Box, Coverage, Frames, Spacing, Volume
 from gpustitch.verbs.lazy import Computed, ComputedVolume, Lazy, LazyFrames, LazyVolume
 
 _KINDS = "an array of three axes, frames, a volume or a path"
 
 
+def choosing(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of opening a path, with ``stack_channel``, ``stack_time`` and ``stack_series`` as one ``choice``."""
+    names = [field.name for field in dataclasses.fields(StackChoice)]
+    chosen = {name: None if how[name] is None else str(how[name]) for name in names if name in how}
+    rest = {name: value for name, value in how.items() if name not in chosen}
+    if not chosen:
+        return rest
+    if "choice" in rest:
+        raise ParameterError(f"`choice` and `{next(iter(chosen))}` say the same; leave out one of them")
+    return {**rest, "choice": StackChoice(**chosen)}
+
+
 def array_of(source: Any) -> Array:
-    """All of it, as a NumPy array or a CuPy one; TypeError for a masked array and for what is no array."""
+    """All of it, as a NumPy array in the machine's byte order or a CuPy one.
+
+    TypeError for a masked array and for what is no array, ParameterError for one that does not hold numbers.
+    """
     if isinstance(source, Lazy):
         return source[...]
     if not is_array(source):
         raise TypeError(f"an array was expected, not {type(source).__name__}")
-    return taken(source)
+    array = taken(source)
+    if array.dtype.kind not in "uif":
+        raise ParameterError(f"the array holds {array.dtype}; whole or real numbers were expected")
+    # Kernels see bytes: those of the other order would be other numbers.
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def shaped(source: Any) -> Any:
+    """The source; an array of it, if all that it can do is become one."""
+    return taken(source) if is_array(source) and not hasattr(source, "shape") else source
+
+
+def whole_number(value: Any, name: str) -> int:
+    """``value`` as an int; ParameterError if it is none."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise ParameterError(f"`{name}` must be a whole number, not {value!r:.60}") from None
+
+
+def real_numbers(values: Any, name: str, n: int, axes: str) -> tuple[float, ...]:
+    """``n`` finite numbers as floats; ParameterError for anything else."""
+    found: tuple[float, ...] = ()
+    if not isinstance(values, str | bytes):
+        try:
+            given = list(values)
+            found = () if any(isinstance(value, str | bytes) for value in given) else tuple(map(float, given))
+        except (TypeError, ValueError):
+            found = ()
+    if len(found) != n or not all(map(math.isfinite, found)):
+        raise ParameterError(f"`{name}` must be {n} finite numbers ({axes}), not {values!r:.60}")
+    return found
+
+
+def spacing_given(spacing_um: Any) -> Spacing:
+    """Three numbers (z, y, x), um, as a spacing; ParameterError for anything else."""
+    return Spacing(*real_numbers(spacing_um, "spacing_um", 3, "z, y, x"))
 
 
 def device_of(source: Any) -> Device:
@@ -48,10 +106,13 @@ def _on_device(source: Any) -> Array | None:
     return None if library_of(array) == "numpy" else array
 
 
-def frames_of(source: Any) -> Frames:
-    """Frames of an array (frame, row, column) of any library, of a path, or frames as they are."""
+def frames_of(source: Any, **how: Any) -> Frames:
+    """Frames of an array (frame, row, column) of any library, of a path, or frames as they are.
+
+    ``how`` a path is opened: :func:`gpustitch.io.frames.opening.open_frames`.
+    """
     if isinstance(source, str | Path):
-        return open_frames(source)
+        return open_frames(source, **how)
     if isinstance(source, LazyFrames):
         return source.frames
     if hasattr(source, "absent") and hasattr(source, "read"):
@@ -69,7 +130,8 @@ def planes_of(source: Any) -> Planes:
         return ArrayPlanes(source, "the frames")  # type: ignore[arg-type]
     if hasattr(source, "depth") and hasattr(source, "read"):
         return source  # type: ignore[no-any-return]
-    if not is_array(source) or not hasattr(source, "shape"):
+    source = shaped(source)
+    if not is_array(source):
         raise TypeError(f"{_KINDS} was expected, not {type(source).__name__}")
     return ArrayPlanes(source)
 
@@ -80,15 +142,16 @@ def volume_of(source: Any, spacing_um: tuple[float, float, float] | None = None)
     Raises
     ------
     ParameterError
-        If an array comes without ``spacing_um``.
+        If an array comes without ``spacing_um``, or a volume has another.
     """
-    if isinstance(source, LazyVolume):
-        return source
-    if hasattr(source, "coverage") and hasattr(source, "read"):
-        return LazyVolume(source)
+    if isinstance(source, LazyVolume) or (hasattr(source, "coverage") and hasattr(source, "read")):
+        volume = source if isinstance(source, LazyVolume) else LazyVolume(source)
+        if spacing_um is not None and not np.allclose(spacing_given(spacing_um).zyx_um, volume.spacing_um, atol=0):
+            raise ParameterError(f"`spacing_um` is {tuple(spacing_um)}, but the volume says {volume.spacing_um}")
+        return volume
     if spacing_um is None:
         raise ParameterError("`spacing_um` is needed: an array does not say how far apart its voxels are (z, y, x)")
-    return ComputedVolume(ArraySource(source, Spacing(*spacing_um)))
+    return ComputedVolume(ArraySource(source, spacing_given(spacing_um)))
 
 
 class ArraySource(Computed):
@@ -103,7 +166,8 @@ class ArraySource(Computed):
     """
 
     def __init__(self, array: Any, spacing: Spacing) -> None:
-        if not is_array(array) or not hasattr(array, "shape"):
+        array = shaped(array)
+        if not is_array(array):
             raise TypeError(f"an array (z, y, x) was expected, not {type(array).__name__}")
         planes = ArrayPlanes(array, "the volume")
         z, y, x = planes.shape

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gpustitch.array import Array, to_host
 from gpustitch.array.transfer import hosted
+from gpustitch.errors import ParameterError
 from gpustitch.io.write import opening as write_opening
 from gpustitch.io.write.format import VolumeOutput
-from gpustitch.model import ZYX, Spacing
+from gpustitch.model import ZYX
 from gpustitch.ops import pyramid
-from gpustitch.verbs.sources import array_of, device_of, volume_of
+from gpustitch.verbs.sources import array_of, device_of, spacing_given, volume_of
 
 Triple = tuple[float, float, float]
 
@@ -50,7 +53,7 @@ def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **
     A context manager. ``blocks()`` are the boxes in order, ``write(box, voxels)`` takes one.
     """
     given = {"downsample": pyramid.signed_too(pyramid.downsample), **how}
-    return write_opening.open_output(path, shape, dtype, Spacing(*spacing_um), **given)
+    return write_opening.open_output(path, shape, dtype, spacing_given(spacing_um), **given)
 
 
 def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how: Any) -> Path:
@@ -81,12 +84,13 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
     OutputExistsError, OutputError
         If the path exists, or cannot be written.
     """
-    source = volume_of(volume, spacing_um)
+    states_its_spacing = hasattr(volume, "spacing") and hasattr(volume, "read")
+    source = volume_of(volume, None if states_its_spacing else spacing_um)
     device = device_of(volume)
     given = {"downsample": pyramid.signed_too(hosted(pyramid.downsample, device)), **how}
-    affine = getattr(source, "affine_lps_mm", None)
-    if affine is not None and "origin_um" not in how:
-        given.setdefault("affine_lps_mm", affine)
+    if source.affine_lps_mm is not None and "origin_um" not in how:
+        given.setdefault("affine_lps_mm", source.affine_lps_mm)
+        _check_same_size(spacing_um, given["affine_lps_mm"])
     elif any(source.origin_um) and "affine_lps_mm" not in how:
         given.setdefault("origin_um", source.origin_um)
     spacing = source.spacing_um if spacing_um is None else spacing_um
@@ -94,3 +98,13 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
         for box in output.blocks():
             output.write(box, to_host(source[box.slices()]))
     return Path(path)
+
+
+def _check_same_size(spacing_um: Triple | None, affine_lps_mm: Any) -> None:
+    """ParameterError if a spacing contradicts the matrix that is written."""
+    stated = np.linalg.norm(np.asarray(affine_lps_mm, np.float64)[:3, 2::-1], axis=0) * 1000
+    if spacing_um is not None and not np.allclose(spacing_um, stated, rtol=1e-3, atol=0):
+        raise ParameterError(
+            f"`spacing_um` is {tuple(spacing_um)}, but the matrix of the volume says {tuple(stated.tolist())}; "
+            "leave it out, or give `affine_lps_mm`"
+        )

@@ -22,9 +22,9 @@ def test_record_of_a_run(tmp_path: Path) -> None:
     source = tmp_path / "in.dcimg"
     source.write_bytes(b"12345")
     record = provenance(Options(source, np.zeros((2, 3), np.float32), 2.5), [source])
-    write_json(tmp_path / "out.json", record)
+    write_json(tmp_path / "out.json", record, schema=7)
     back = json.loads((tmp_path / "out.json").read_text())
-    assert back["program"] == "gpustitch"
+    assert (back["program"], back["schema"]) == ("gpustitch", 7)
     assert back["parameters"] == {"path": str(source), "flat": "array (2, 3) float32", "sigma": 2.5}
     assert back["inputs"][0]["path"] == str(source)
     assert back["inputs"][0]["bytes"] == 5

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 
 import gpustitch as gs
-from gpustitch.errors import GpustitchWarning, ParameterError
+from gpustitch.errors import DamagedInputError, GpustitchWarning, MosaicError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.deskew.deoblique import deoblique
@@ -38,6 +39,37 @@ def test_deskew_corrects_before_it_interpolates(library):
     with in_library(library, frames) as (there,):
         found = gs.deskew(there, P, S, correction=correction)
         np.testing.assert_array_equal(on_host(found[...], library), expected)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("seed", range(4))
+def test_deskew_takes_some_frames_and_turns_them(library, seed):
+    rng = np.random.default_rng(seed)
+    frames = texture((13, 6, 9), seed)
+    start, turns, flips = int(rng.integers(0, 5)), int(rng.integers(-1, 5)), bool(rng.integers(2))
+    stop = int(rng.integers(start + 2, 14))
+    turned = np.rot90(frames[start:stop], turns, axes=(1, 2))
+    expected = np.asarray(gs.deskew(turned[:, ::-1] if flips else turned, P, S))
+    with in_library(library, frames) as (there,):
+        found = gs.deskew(there, P, S, start=start, stop=stop, rotate_90=turns, flip_ud=flips)
+        np.testing.assert_array_equal(on_host(found[...], library), expected)
+
+
+def test_deskew_covers_nothing_where_frames_are_absent(tmp_path):
+    frames = texture((8, 16, 32))
+    for k in (0, 1, 2, 4, 5, 6, 7):
+        tifffile.imwrite(tmp_path / f"f{k:03d}.tif", frames[k])
+    volume = gs.deskew(gs.open_frames(tmp_path, allow_missing=True), P, S)
+    assert volume.coverage.absent == (3,)
+    assert not volume.coverage.mask(Box.of_shape(volume.shape))[0, :, 3].any()
+
+
+def test_deskew_refuses_what_it_does_not_interpolate():
+    for dtype in ("int16", "float64", "uint32", "bool"):
+        with pytest.raises((ParameterError, DamagedInputError), match=dtype):
+            gs.deskew(np.ones((5, 6, 7), dtype), P, S)
+    with pytest.raises(ParameterError, match="stop"):
+        gs.deskew(texture((5, 6, 7)), P, S, start=4, stop=2)
 
 
 def test_deskew_of_a_file_reads_what_the_array_has(tmp_path):
@@ -114,4 +146,22 @@ def test_flat_field_finds_the_light(library):
 def test_flat_field_takes_fields_of_its_options():
     frames = texture((40, 24, 32)) + np.uint16(300)
     with pytest.raises(ParameterError, match="n_frames"):
-        gs.flat_field(frames, n_frames=41)
+        gs.flat_field(frames, n_frames=0)
+    for name in ("output", "overwrite", "intermediate_output"):
+        with pytest.raises(ParameterError, match=name):
+            gs.flat_field(frames, **{name: True})
+
+
+def test_flat_field_of_several_tiles_is_that_of_all_their_frames(tmp_path):
+    frames = texture((40, 24, 32)) + np.uint16(300)
+    for k, frame in enumerate(frames[20:]):
+        tifffile.imwrite(tmp_path / f"f{k:03d}.tif", frame)
+    expected = gs.flat_field(frames, allow_poor_flat=True)
+    found = gs.flat_field([frames[:20], tmp_path], allow_poor_flat=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    (tmp_path / "f003.tif").unlink()
+    with pytest.raises(DamagedInputError):
+        gs.flat_field(tmp_path)
+    gs.flat_field(tmp_path, allow_missing=True, allow_poor_flat=True)
+    with pytest.raises(MosaicError):
+        gs.flat_field([frames, frames[:, :9]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter, shift
 
 import gpustitch as gs
 from gpustitch.errors import MosaicError, ParameterError
@@ -29,6 +30,46 @@ def test_align_finds_the_shift_within_its_error(library, seed):
     assert found.correlation > 0.9
     off = np.abs(np.subtract(found.offset_px, (z, y, x)))
     assert (off < 4 * np.array(found.standard_error_px) + 0.05).all(), found
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("seed", range(4))
+def test_align_of_images_finds_the_shift_within_its_error(library, seed):
+    rng = np.random.default_rng(seed)
+    whole = gaussian_filter(rng.standard_normal((220, 320)), rng.uniform(1, 3))
+    whole = 2000 + 300 * whole / whole.std()
+    at = rng.uniform(-8, 8, 2)
+    moved = shift(whole, -at, order=3, mode="nearest")
+    cut = np.s_[20:200, 20:200]
+    images = [whole[cut], moved[20:200, 110:290]]
+    fixed, moving = (np.rint(a + rng.normal(0, 40, a.shape)).astype(np.uint16) for a in images)
+    with in_library(library, fixed, moving) as (a, b):
+        found = gs.align(a, b, offset_px=(0, 90))
+    assert found.is_found, found.reason
+    assert len(found.offset_px) == len(found.standard_error_px) == 2
+    off = np.abs(np.subtract(found.offset_px, at + (0, 90)))
+    assert (off < 4 * np.array(found.standard_error_px) + 0.05).all(), (off, found)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_align_of_images_that_share_nothing_finds_nothing(seed):
+    rng = np.random.default_rng(seed)
+    images = [gaussian_filter(rng.standard_normal((150, 160)), rng.uniform(1, 4)) for _ in range(2)]
+    found = gs.align(*(np.rint(1000 + 9000 * image).clip(0, 65535).astype(np.uint16) for image in images))
+    assert not found.is_found
+    assert found.standard_error_px is None or len(found.standard_error_px) == 2
+
+
+def test_align_refuses_an_image_beside_a_volume():
+    image, volume = texture((30, 40)), texture((5, 30, 40))
+    for pair in ((image, volume), (volume, image), (image[0], image[0]), (volume[None], volume[None])):
+        with pytest.raises(ParameterError, match="axes"):
+            gs.align(*pair)
+    for given in ({"offset_px": (0, 0, 5)}, {"search_px": (1, 2, 3)}, {"spacing_um": (1, 1, 1)}, {"offset_px": "ab"}):
+        with pytest.raises(ParameterError, match=next(iter(given))):
+            gs.align(image, image, **given)
+    with pytest.raises(ParameterError, match="offset_px"):
+        gs.align(volume, volume, offset_px=(0, 5))
 
 
 def test_align_says_what_it_cannot_find():
@@ -67,6 +108,21 @@ def test_stitch_of_oblique_tiles_is_that_of_their_volumes(library):
     assert found.shape == expected.shape
     covered = expected != 0
     np.testing.assert_allclose(found[covered].astype(int), expected[covered], atol=1)
+
+
+@pytest.mark.parametrize("library", ["numpy", "cupy"])
+@pytest.mark.parametrize("last_to_first", [0.6, 1.5])
+def test_stitch_evens_out_brightness_along_y(library, last_to_first):
+    whole = texture((40, 120, 70), seed=4, dtype="float32") + np.float32(500)
+    ramp = (1 + (last_to_first - 1) * np.linspace(0, 1, 80, dtype=np.float32))[:, None]
+    parts, at = [whole[:, :80] * ramp, whole[:, 40:] * ramp], [(0, 0, 0), (0, 40, 0)]
+    with in_library(library, *parts) as there:
+        stated = gs.stitch(there, at, (1, 1, 1), last_to_first=last_to_first)
+        np.testing.assert_allclose(on_host(stated[...], library), whole, rtol=1e-4)
+        found = gs.stitch(there, at, (1, 1, 1), is_estimated=True, n_patches=30)
+        np.testing.assert_allclose(on_host(found[...], library), whole, rtol=0.02)
+    with pytest.raises(ParameterError, match="choose one"):
+        gs.stitch(parts, at, (1, 1, 1), last_to_first=0.6, is_estimated=True)
 
 
 def test_stitch_leaves_gaps_empty():

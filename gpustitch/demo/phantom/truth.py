@@ -16,11 +16,13 @@ from gpustitch.demo.phantom.camera import Illumination, Sensor, Stripes
 from gpustitch.demo.phantom.scene import make_scene
 from gpustitch.demo.phantom.specimen import Lattice, Scene
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
+from gpustitch.io.checked import check_schema, read_json, table
 from gpustitch.model import ObliqueScan, UmXYZ, column_step_um
 
 CHANNELS = ("Ex_488_Em_525", "Ex_642_Em_680")
 FLAT_NAME = "flat.tiff"
 TRUTH_NAME = "truth.json"
+SCHEMA = 1
 _CELL_COLUMNS = ("x_um", "y_um", "z_um", "sigma_um", "peak_counts")
 
 
@@ -155,6 +157,7 @@ class Truth:
     def save(self) -> None:
         """Write the truth as JSON into the folder."""
         record = {
+            "schema": SCHEMA,
             "spec": dataclasses.asdict(self.spec),
             "true_pixel_um": self.spec.true_pixel_um,
             "nominal_pixel_um": self.spec.pixel_um,
@@ -187,7 +190,8 @@ class Truth:
         if not path.is_file():
             raise InputMissingError(f"{path} is missing: {folder} is not a phantom; make one with 'gpustitch demo'")
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = table(read_json(path), "it")
+            check_schema(record, SCHEMA)
             spec = PhantomSpec(**{**record["spec"], "grid": tuple(record["spec"]["grid"])})
             tiles = tuple(
                 TileTruth(

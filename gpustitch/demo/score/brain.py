@@ -42,6 +42,7 @@ CHUNGLAB_FLIP_UD = True
 MOST_CHANGED = 0.03  # of the median cell's intensity
 # Half width of a 95 % interval in standard errors; how often right intervals do not miss their target.
 _HALF_95, _RIGHT_BY_CHANCE = 1.96, 0.99
+REPORT_SCHEMA = 1  # of report.json
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class Evaluation:
     def write(self, path: Path, *, overwrite: bool = True, **more: Any) -> None:
         """Write the figures as JSON."""
         record = {
+            "schema": REPORT_SCHEMA,
             "passed": self.passed,
             "figures": [_json(figure) for figure in self.figures],
             "destriping": {name: [_json(figure) for figure in part] for name, part in self.destriping.items()},

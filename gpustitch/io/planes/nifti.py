@@ -27,6 +27,8 @@ class NiftiPlanes:
     ----------
     origin_um
         Place of the first voxel along the volume's axes z, y and x, um (LPS); None where the file does not state it.
+    affine_lps_mm
+        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS); None where the file does not state it.
 
     Raises
     ------
@@ -62,11 +64,10 @@ class NiftiPlanes:
             self.shape = checked_stack(self.name, (*shape[:3], 1)[2::-1], self.dtype)
             um = _UM.get(header.get_xyzt_units()[0])
             self.spacing = None if um is None else spacing_of(*(float(v) * um for v in (*header.get_zooms(), 1)[2::-1]))
-            self.origin_um = None
+            self.origin_um = self.affine_lps_mm = None
             if um is not None and (int(header["sform_code"]) or int(header["qform_code"])):
-                affine = _RAS_TO_LPS @ header.get_best_affine()
-                z, y, x = origin_along_axes_um(affine)
-                self.origin_um = (z * um / 1000, y * um / 1000, x * um / 1000)
+                self.affine_lps_mm = np.diag([um / 1000] * 3 + [1.0]) @ _RAS_TO_LPS @ header.get_best_affine()
+                self.origin_um = origin_along_axes_um(self.affine_lps_mm)
         except (ValueError, KeyError, OSError, ArithmeticError, nibabel.filebasedimages.ImageFileError) as error:
             raise DamagedInputError(f"{file} is no volume in a NIfTI file: {error}") from error
 

@@ -166,6 +166,10 @@ class VolumeFormat(ABC):
             If its files state no spacing and there is no ``access.fallback``, or ``access.choice`` leaves several.
         """
 
+    def choices(self, folder: Path) -> Sequence[tuple[str, StackChoice]]:
+        """Of each volume in a folder its name, and the choice that picks it."""
+        return [(folder.name, StackChoice())]
+
     def files(self, folder: Path) -> Sequence[VolumeFiles]:
         """The files of each volume in a folder; none of a format whose chunks share files in a way of its own.
 

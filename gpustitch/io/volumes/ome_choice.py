@@ -70,16 +70,9 @@ def chosen_place(
                 f"{path} has {n} values along its axis {axis}; z, y, x, channels and times were expected. "
                 "Copy the volume to be read into an image of its own"
             )
-    several = [axis for axis, n in lengths.items() if n > 1]
-    if not several and (choice is None or choice == StackChoice()):
+    if all(n == 1 for n in lengths.values()) and (choice is None or choice == StackChoice()):
         return dict.fromkeys(lengths, 0)
-    size = " x ".join(str(n) for axis, n in zip(axes, shape, strict=True) if axis in "zyx")
-    volumes = []
-    for index in itertools.product(*(range(lengths[axis]) for axis in several)):
-        at = dict(zip(several, index, strict=True))
-        label = labels[at["c"]] if "c" in at and at["c"] < len(labels) else ""
-        key = {_KINDS[axis]: str(number + 1) for axis, number in at.items()}
-        volumes.append(_Volume(label or path.name, f"{size} voxels", key, dict.fromkeys(lengths, 0) | at))
+    volumes = _volumes(path, axes, shape, labels)
     if choice is None:
         raise ParameterError(
             _several(
@@ -87,6 +80,33 @@ def chosen_place(
             )
         )
     return chosen_of(path, volumes, choice).at
+
+
+def _volumes(path: Path, axes: Sequence[str], shape: Sequence[int], labels: Sequence[str]) -> list[_Volume]:
+    """The volumes of an image, one for each channel and time."""
+    lengths = {axis: n for axis, n in zip(axes, shape, strict=True) if axis not in "zyx"}
+    several = [axis for axis, n in lengths.items() if n > 1]
+    size = " x ".join(str(n) for axis, n in zip(axes, shape, strict=True) if axis in "zyx")
+    volumes = []
+    for index in itertools.product(*(range(lengths[axis]) for axis in several)):
+        at = dict(zip(several, index, strict=True))
+        label = labels[at["c"]] if "c" in at and at["c"] < len(labels) else ""
+        key = {_KINDS.get(axis, axis): str(number + 1) for axis, number in at.items()}
+        volumes.append(_Volume(label or path.name, f"{size} voxels", key, dict.fromkeys(lengths, 0) | at))
+    return volumes
+
+
+def choices_of(
+    path: Path, axes: Sequence[str], shape: Sequence[int], labels: Sequence[str]
+) -> list[tuple[str, StackChoice]]:
+    """Of each volume of an image its name, and the choice that picks it."""
+    return [
+        (
+            " ".join([volume.name, *(f"{kind} {number}" for kind, number in volume.key.items())]),
+            StackChoice(stack_channel=volume.key.get("channel"), stack_time=volume.key.get("time")),
+        )
+        for volume in _volumes(path, axes, shape, labels)
+    ]
 
 
 def _several(path: Path, found: Sequence[_Image] | Sequence[_Volume], what: str, way: str) -> str:

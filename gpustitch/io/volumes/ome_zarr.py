@@ -15,7 +15,7 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.units import spacing_of
 from gpustitch.io.volumes.format import FULL, Access, LevelFiles, StoredVolume, VolumeFiles, VolumeFormat
-from gpustitch.io.volumes.ome_choice import chosen_place, chosen_series
+from gpustitch.io.volumes.ome_choice import choices_of, chosen_place, chosen_series
 from gpustitch.io.volumes.ome_metadata import METADATA, Series, check_order, read_ome_image, read_series
 from gpustitch.io.volumes.presence import Index, Presence, check_presence
 from gpustitch.io.volumes.record import check_levels, read_record
@@ -211,6 +211,19 @@ class OmeZarrFormat(VolumeFormat):
         """A level of the volume in a folder."""
         _check_unpacked(folder)
         return OmeZarrVolume(folder, access.level, allow_missing=access.allow_missing, choice=access.choice)
+
+    def choices(self, folder: Path) -> list[tuple[str, StackChoice]]:
+        """Each image, channel and time of a group."""
+        _check_unpacked(folder)
+        found, several = [], read_series(folder)
+        for number, series in enumerate(several, 1):
+            image = read_ome_image(series)
+            shape = open_zarr_array(series.folder / image.paths[0]).shape
+            for name, choice in choices_of(folder, image.axes, shape, image.channels):
+                if len(several) > 1:
+                    name, choice = f"{series.name} {name}", replace(choice, stack_series=str(number))
+                found.append((name, choice))
+        return found
 
     def files(self, folder: Path) -> list[VolumeFiles]:
         """The files of each image in a folder."""

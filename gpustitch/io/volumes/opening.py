@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpustitch.errors import InputMissingError
@@ -77,6 +78,17 @@ def open_volume(
             return volume
     read_record(folder)  # names the marks that are lost
     raise InputMissingError(f"{folder} holds no volume: there is no file {volume_marks()} in it")
+
+
+def choices_at(folder: Path) -> Sequence[tuple[str, StackChoice]]:
+    """Of each volume in a folder its name, and the choice that picks it; none where there is no volume.
+
+    Raises
+    ------
+    DamagedInputError
+        If the volumes' description cannot be understood.
+    """
+    return next((format.choices(folder) for format in VOLUME_FORMATS if format.found_in(folder)), ())
 
 
 def volume_marks() -> str:

@@ -26,8 +26,9 @@ RECORD = "gpustitch.files.json"
 RECORD_KEY = "gpustitch_files"  # attribute of an OME-Zarr image that has a record
 # Descriptions in the folders of levels: all other files there hold voxels.
 ARRAY_FILES = frozenset({"zarr.json", ".zarray", ".zattrs"})
-_VERSION = 1
-_KEYS = frozenset({"version", "files", "sums", "levels"})
+_SCHEMA = 1
+# Version is what schema was called at first.
+_KEYS = frozenset({"schema", "version", "files", "sums", "levels"})
 _LEVEL_KEYS = frozenset({"grid", "n_files", "written", "n_bytes", "crc32"})
 
 
@@ -105,7 +106,7 @@ def write_record(folder: Path, files_of: Mapping[str, Files]) -> None:
     files = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name != RECORD)
     described = [f"{level}/{name}" for level in levels for name in sorted(ARRAY_FILES)]
     sums = {name: summed(folder / name) for name in (*files, *described) if (folder / name).is_file()}
-    record = {"version": _VERSION, "files": files, "sums": sums, "levels": levels}
+    record = {"schema": _SCHEMA, "files": files, "sums": sums, "levels": levels}
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
@@ -120,13 +121,13 @@ def read_record(folder: Path, *, is_due: bool = False) -> FileRecord | None:
     path = folder / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        version = record["version"]
-        if version == _VERSION:
+        schema = whole(record["schema"] if "schema" in record else record["version"], "schema", 1)
+        if schema <= _SCHEMA:
             files = tuple(inside(name, "a file") for name in rows(record["files"], "files"))
             levels = {str(name): _files(level) for name, level in record["levels"].items()}
             sums = {inside(name, "a file"): _sum(of) for name, of in record.get("sums", {}).items()}
             _check_keys(record, _KEYS)
-        gone = [name for name in files if not (folder / name).is_file()] if version == _VERSION else []
+        gone = [name for name in files if not (folder / name).is_file()] if schema <= _SCHEMA else []
     except (FileNotFoundError, NotADirectoryError):  # a file is no volume
         if is_due:
             raise DamagedInputError(
@@ -137,8 +138,10 @@ def read_record(folder: Path, *, is_due: bool = False) -> FileRecord | None:
         raise DamagedInputError(
             f"{path} is no record of a volume's files: {type(error).__name__}: {error}; copy the volume again"
         ) from error
-    if version != _VERSION:
-        raise DamagedInputError(f"{path} is of version {version}, but this program reads {_VERSION}; use a newer one")
+    if schema > _SCHEMA:
+        raise DamagedInputError(
+            f"{path} is of schema {schema}, and this version of gpustitch reads 1 to {_SCHEMA}; use a newer one"
+        )
     if gone:
         raise DamagedInputError(f"{folder} has lost {', '.join(gone)}; copy the volume again, or remove {RECORD} too")
     return FileRecord(path, files, levels, sums)

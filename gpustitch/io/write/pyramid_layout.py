@@ -92,16 +92,20 @@ def pyramid_bytes(shape: ZYX, dtype: npt.DTypeLike, levels: int) -> int:
 
 def checked_levels(levels: int) -> int:
     """``levels``, or ParameterError unless it is from 1 to 16."""
-    if not 1 <= levels <= 16:
-        raise ParameterError(f"`levels` must be from 1 to 16, not {levels}")
-    return levels
+    if not isinstance(levels, int | np.integer) or not 1 <= levels <= 16:
+        raise ParameterError(f"`levels` must be a whole number from 1 to 16, not {levels!r}")
+    return int(levels)
 
 
 def triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:
     """Three numbers (z, y, x); ParameterError names the parameter unless there are three, each at least ``least``."""
-    if len(values) != 3 or min(values) < least:
-        raise ParameterError(f"`{name}` must be three numbers (z, y, x) of at least {least}, not {tuple(values)}")
-    z, y, x = (int(v) for v in values)
+    try:
+        found = tuple(int(v) for v in values)
+    except (TypeError, ValueError):
+        found = ()
+    if len(found) != 3 or min(found) < least:
+        raise ParameterError(f"`{name}` must be three numbers (z, y, x) of at least {least}, not {values!r:.60}")
+    z, y, x = found
     return z, y, x
 
 

@@ -120,7 +120,7 @@ class PyramidWriter(ABC):
         journal: Journal | None = None,
     ) -> None:
         self.path = Path(path)
-        self.dtype = np.dtype(dtype)
+        self.dtype = np.dtype(dtype).newbyteorder("=")
         self.shape = triple(shape, "shape")
         self.spacing = spacing
         self.chunk_shape = triple(chunk_shape, "chunk_shape")

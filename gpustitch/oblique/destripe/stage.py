@@ -25,7 +25,7 @@ from gpustitch.io.images.files import (
     write_tiff,
 )
 from gpustitch.io.manifest import Making, Manifest, Whole
-from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.provenance import RECORD_SCHEMA, provenance, write_json
 from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction, cut_off_text
 from gpustitch.oblique.destripe.guarded_notch.choice import check_open
@@ -179,7 +179,7 @@ def run(plan: DestripePlan, progress: Progress = SILENT) -> DestripeResult:
         record |= changed
         record["destriping"] = checked.record
         record["stacks"] = {str(path): of_stack.record for path, of_stack in lost.items()}
-        write_json(plan.output / PROVENANCE, record, overwrite=True)
+        write_json(plan.output / PROVENANCE, record, schema=RECORD_SCHEMA, overwrite=True)
     for path, of_stack in lost.items():
         if 0 in of_stack.unreadable and plan.options.zstep_um is None:
             raise begins_later(path)

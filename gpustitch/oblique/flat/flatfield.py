@@ -41,8 +41,10 @@ def normalized_flat(flat: Array) -> Array:
 
 
 def check_scaled_flat(flat: Array) -> None:
-    """Raise ParameterError unless ``flat`` is a 2-D image of finite values from 0 to 1."""
+    """Raise ParameterError unless ``flat`` is a 2-D image of finite values from 0 to 1, and not 0 everywhere."""
     _check_flat(flat)
+    if float(flat.max()) <= 0:
+        raise ParameterError("the flat field is 0 everywhere: nothing would be left of the frames")
     if float(flat.max()) > 1 + 1e-6:
         raise ParameterError(
             f"the flat field must be scaled to maximum 1 (see normalized_flat), but its maximum is {float(flat.max())}"

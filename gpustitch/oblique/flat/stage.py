@@ -19,7 +19,7 @@ from gpustitch.io.frames.formats import frame_files
 from gpustitch.io.frames.opening import cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.images.files import TIFF_SUFFIXES, write_tiff
-from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.provenance import RECORD_SCHEMA, provenance, write_json
 from gpustitch.model import Frames
 from gpustitch.model.arrays import Floats32, HostArray
 from gpustitch.model.options import check_ranges
@@ -183,7 +183,7 @@ def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResu
         write_residual(result, options)
         record = provenance(options, _files(options)) | {"flat": result.record(is_used=True)} | changed
         record |= {"frames": {str(path): of.record for path, of in zip(options.paths, result.lost, strict=True)}}
-        write_json(options.record_output, record, overwrite=options.overwrite)
+        write_json(options.record_output, record, schema=RECORD_SCHEMA, overwrite=options.overwrite)
     else:
         for path in filter(Path.exists, (options.residual_output, options.record_output)):
             progress.warn(f"{path} is of an earlier flat, not of {options.output}")

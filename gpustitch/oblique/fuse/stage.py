@@ -47,7 +47,7 @@ from gpustitch.running.threads import checked_workers, ordered_map
 
 # A chunk of a tile at a block's border is read for both blocks: wide blocks read fewer such chunks.
 _BLOCK_ROWS, _BLOCK_WIDTH = 256, 256
-_FUSED_TYPES = ("uint8", "uint16", "float32")
+FUSED_TYPES = ("uint8", "uint16", "float32")
 
 
 @dataclass(frozen=True)
@@ -266,8 +266,8 @@ def _dtype(mosaic: PlacedMosaic) -> np.dtype[Any]:
     if len(dtypes) > 1:
         raise MosaicError(f"tiles of one mosaic must hold voxels of one type, not {sorted(map(str, dtypes))}")
     dtype = dtypes.pop()
-    if dtype.name not in _FUSED_TYPES:
-        raise MosaicError(f"tiles must hold voxels of {', '.join(_FUSED_TYPES)} to be fused, not of {dtype}")
+    if dtype.name not in FUSED_TYPES:
+        raise MosaicError(f"tiles must hold voxels of {', '.join(FUSED_TYPES)} to be fused, not of {dtype}")
     return dtype
 
 

@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gpustitch.errors import DamagedInputError, InputMissingError
-from gpustitch.io.checked import MOST, WRONG, flag, number, read_json, rows, table, text, whole
+from gpustitch.io.checked import MOST, WRONG, check_schema, flag, number, read_json, rows, table, text, whole
 from gpustitch.io.provenance import write_json
 from gpustitch.model import (
     ZYX,
@@ -153,7 +153,7 @@ class Alignment:
 
 def write_alignment(path: Path, record: AlignmentRecord, *, overwrite: bool = False) -> None:
     """Write an alignment file; it appears whole or not at all."""
-    write_json(path, alignment_json(record), overwrite=overwrite)
+    write_json(path, alignment_json(record), schema=SCHEMA, overwrite=overwrite)
 
 
 def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
@@ -164,7 +164,6 @@ def alignment_json(record: AlignmentRecord) -> dict[str, Any]:
         if link.matches:
             key = json.dumps([list(stage[link.fixed]), list(stage[link.moving])])
             content[key] = [_point(record, link, match) for match in link.matches]
-    content["schema"] = SCHEMA
     content["voxel_size"] = spacing.y_um
     content["voxel_sizes"] = [spacing.x_um, spacing.y_um, spacing.z_um]
     content["voxel_sizes_measured"] = [False, record.is_size_measured, record.is_size_measured]
@@ -214,9 +213,7 @@ def read_alignment(path: str | Path) -> Alignment:
 
 
 def _parsed(content: dict[str, Any]) -> Alignment:
-    schema = table(content, "it").get("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise ValueError(f"it is of schema {schema}, and this version of gpustitch reads schema {SCHEMA}")
+    check_schema(table(content, "it"), SCHEMA)
     origins = {
         _xyz(json.loads(key)): _xyz(value) for key, value in table(content.get("alignments", {}), "alignments").items()
     }

@@ -21,7 +21,7 @@ from gpustitch.io.found import one_place
 from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.manifest import Making
-from gpustitch.io.provenance import provenance, write_json
+from gpustitch.io.provenance import RECORD_SCHEMA, provenance, write_json
 from gpustitch.io.resumable import Run, check_same, resumable_directory, unfinished
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels
@@ -251,7 +251,7 @@ def _made(plan: PipelinePlan, unit: Run, parts: Parts) -> tuple[Made, npt.NDArra
     record |= {"flat": flat_record, "destriping": destriping}
     record |= {"tiles": {name: of_tile.record for name, of_tile in made.lost.items()}}
     record |= plan.inputs.tell(parts)
-    write_json(unit.folder / PROVENANCE, record, overwrite=True)
+    write_json(unit.folder / PROVENANCE, record, schema=RECORD_SCHEMA, overwrite=True)
     return made, flat, correction
 
 

@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.atomic import atomic_file
+from gpustitch.io.checked import check_schema
 from gpustitch.io.images.files import reading
 
 _CENTERS = ("row_centers", "column_centers")
 _OTHERS = (*_CENTERS, "uncertainty")
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def write_z_grids(path: Path, grids: ZGrids, *, overwrite: bool = False) -> None
     """
     others = {name: getattr(grids, name) for name in _OTHERS if getattr(grids, name) is not None}
     with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
-        np.savez(file, positions=grids.positions, **others)
+        np.savez(file, schema=np.array(SCHEMA), positions=grids.positions, **others)
 
 
 def read_z_grids(path: Path) -> ZGrids:
@@ -60,6 +62,7 @@ def read_z_grids(path: Path) -> ZGrids:
         If it holds no such arrays, they do not fit, or a number is not finite.
     """
     with reading(path, "an .npz of positions"), np.load(path, allow_pickle=False) as arrays:
+        check_schema({"schema": int(arrays["schema"])} if "schema" in arrays else {}, SCHEMA)
         found = {name: np.asarray(arrays[name], np.float64) for name in ("positions", *_OTHERS) if name in arrays}
     positions = found.get("positions", np.empty(0))
     if positions.ndim != 3 or not positions.size:

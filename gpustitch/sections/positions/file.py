@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.atomic import atomic_file, atomic_record, record_of
-from gpustitch.io.checked import rows, whole
+from gpustitch.io.checked import check_schema, rows, whole
 from gpustitch.io.images.files import reading
 from gpustitch.io.provenance import json_text
 from gpustitch.sections.faults.find import SectionFault
@@ -212,9 +212,7 @@ def read_faulty(table: Path, fault_type: str) -> set[int]:
     record = record_of(table)
     with reading(record, "what z-spacing found"):
         content = json.loads(record.read_text(encoding="utf-8"))
-        schema = content.get("schema", 1)
-        if schema not in (1, SCHEMA):
-            raise DamagedInputError(f"{record} is of schema {schema}; this version of gpustitch reads 1 to {SCHEMA}")
+        schema = check_schema(content, SCHEMA)
         key = "kind" if schema == 1 else "fault_type"
         return {
             whole(i, "a section")

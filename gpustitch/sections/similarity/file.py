@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, atomic_record
+from gpustitch.io.checked import check_schema
 from gpustitch.io.images.files import TIFF_SUFFIXES, reading, write_tiff
 from gpustitch.io.images.tiff_open import opened_tiff
 from gpustitch.io.provenance import json_text
@@ -24,6 +25,7 @@ MATRIX_SUFFIXES = (".npz", *TIFF_SUFFIXES)
 # A TIFF holds all of the matrix; beyond this many sections that is more than a gigabyte and mostly NaN.
 MOST_IN_TIFF = 16384
 _KEYS = ("half_strip", "matrix")
+SCHEMA = 2
 _MOST_SIMILAR = 1 + 1e-3  # rounding, and other programs' single precision
 
 
@@ -143,11 +145,14 @@ def write_similarity(
         with contextlib.ExitStack() as stack:
             if provenance is not None:
                 write_record = stack.enter_context(atomic_record(path, overwrite=overwrite))
-                write_record(json_text(provenance))
+                write_record(json_text({"schema": SCHEMA, **provenance}))
             write_tiff(path, _symmetric(half_strip), compression=1, overwrite=overwrite)
         return
+    record = {"schema": SCHEMA, **(provenance or {})}
     with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, half_strip=half_strip, provenance=np.array(json.dumps(provenance or {})))
+        np.savez_compressed(
+            file, half_strip=half_strip, schema=np.array(SCHEMA), provenance=np.array(json.dumps(record))
+        )
 
 
 def read_pair_weights(path: str | Path, number: int) -> Floats:
@@ -196,6 +201,7 @@ def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:
         if path.is_file() and not zipfile.is_zipfile(path):
             raise DamagedInputError(f"{path} is no .npz, or is cut short")
         with np.load(path, allow_pickle=False) as archive:
+            check_schema({"schema": int(archive["schema"])} if "schema" in archive else {}, SCHEMA)
             for key in _KEYS:
                 if key in archive:
                     return key, archive[key]

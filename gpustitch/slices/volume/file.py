@@ -17,7 +17,7 @@ from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats
 from gpustitch.regrid.plan import BETWEEN, EXACT, FILLED, GAP, OUTSIDE, runs
 from gpustitch.slices.model import SliceStack
-from gpustitch.slices.verdict.report import SCHEMA, verdict_dict
+from gpustitch.slices.verdict.report import verdict_dict
 from gpustitch.slices.volume.planned import VolumePlan
 
 # What the files call that which a plane is made of.
@@ -39,7 +39,6 @@ def sidecar(parameters: Mapping[str, Any], stack: SliceStack, volume: VolumePlan
     affine = volume.affine
     files = dict.fromkeys(stack.series.headers[k].path for k in stack.order.tolist())
     return {
-        "schema": SCHEMA,
         **provenance(parameters, [path for path in files if path.is_file()]),
         "verdict": verdict_dict(stack),
         "affine_lps": None if affine is None else affine.tolist(),

@@ -60,6 +60,7 @@ class ResamplePlan:
     """Checked work: ``volumes`` are the whole one, then those of the stretches.
 
     ``later`` are those that follow in the file; ``step`` is seconds from one to the next, and the tag that says so.
+    With ``is_in_memory`` nothing is written, and no room on a disk is looked for.
     """
 
     options: ResampleOptions
@@ -71,6 +72,7 @@ class ResamplePlan:
     inputs: Inputs = Inputs()
     later: tuple[ResamplePlan, ...] = ()
     step: tuple[float, str] | None = None
+    is_in_memory: bool = False
 
     @property
     def n_volumes(self) -> int:
@@ -134,7 +136,7 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     stacks = [check_usable(stack, options.pixel_spacing_mm, options.spacing_mm) for stack in _chosen(options, progress)]
     opened = [options.planes] if options.planes else alike_planes(stacks)
     jobs = [
-        _planned(ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs))
+        planned(ResamplePlan(options, stack, planes, device, n_workers, inputs=inputs))
         for stack, planes in zip(stacks, opened, strict=True)
     ]
     job = _in_one_file(jobs)
@@ -164,8 +166,8 @@ def _chosen(options: ResampleOptions, progress: Progress) -> list[SliceStack]:
     return [chosen_stack(found, options.series)]
 
 
-def _planned(job: ResamplePlan) -> ResamplePlan:
-    """The job with its volumes; its options name the background."""
+def planned(job: ResamplePlan) -> ResamplePlan:
+    """The job with its volumes; its options name the background. Raises what :func:`plan` raises of a series."""
     options = dataclasses.replace(job.options, background=background_of(job.planes, job.options.background))
     _check_pixels(options, job.planes)
     job = dataclasses.replace(job, options=options)
@@ -204,7 +206,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
         If an output cannot be written or the device fails; nothing is left of it then.
     """
     options = plan.options
-    for message in _warnings(plan):
+    for message in cautions(plan):
         progress.warn(message)
     for volume in plan.volumes:
         record = sidecar(_parameters(plan), plan.stack, volume)
@@ -310,7 +312,8 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         )
     format, stored = options.output_format, (planes.dtype, options.levels, options.chunk_shape)
     _, output_bytes = format.block((along.grid.n_planes, *shape), *stored)
-    check_free_space(path, output_bytes)
+    if not job.is_in_memory:
+        check_free_space(path, output_bytes)
     shifts = None
     if unshears:
         slope = stack.shear[0] / y_mm, stack.shear[1] / x_mm
@@ -352,7 +355,8 @@ def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{stem}_run{number}{path.name[len(stem) :]}")
 
 
-def _warnings(plan: ResamplePlan) -> Iterator[str]:
+def cautions(plan: ResamplePlan) -> Iterator[str]:
+    """Warnings, in lines for people."""
     stack, options, whole = plan.stack, plan.options, plan.volumes[0]
     every = (plan, *plan.later)
     yield from dict.fromkeys(f"{note.code}: {note.text}" for job in every for note in job.stack.notes)

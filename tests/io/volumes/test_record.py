@@ -73,13 +73,26 @@ def test_an_ome_zarr_image_names_its_record(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": 2}, {"version": None}, {"levels": []}, {"files": ["lost"]}, {"files": 3}]
+    "change", [{"schema": 2}, {"schema": None}, {"schema": True}, {"levels": []}, {"files": ["lost"]}, {"files": 3}]
 )
 def test_a_damaged_record_is_refused(tmp_path, change):
     write_record(tmp_path, {"0": files_there(np.ones((2, 2, 2), bool))})
     record = json.loads((tmp_path / RECORD).read_text())
     (tmp_path / RECORD).write_text(json.dumps(record | change))
     with pytest.raises(DamagedInputError):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_record_may_call_its_schema_version_as_the_first_ones_did(tmp_path, number):
+    write_record(tmp_path, {"0": files_there(np.ones((2, 2, 2), bool))})
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record.pop("schema") == 1
+    (tmp_path / RECORD).write_text(json.dumps({"version": number, **record}))
+    if number == 1:
+        assert read_record(tmp_path).written["0"].all()
+        return
+    with pytest.raises(DamagedInputError, match="of schema 2"):
         read_record(tmp_path)
 
 

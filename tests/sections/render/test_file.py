@@ -49,7 +49,7 @@ def table(tmp_path, request):
 def test_a_record_of_a_later_version_is_refused(table):
     record = table.with_name("z.csv.json")
     record.write_text(json.dumps({"schema": 3, "faults": []}))
-    with pytest.raises(DamagedInputError, match="is of schema 3; this version of gpustitch reads 1 to 2"):
+    with pytest.raises(DamagedInputError, match="is of schema 3, and this version of gpustitch reads 1 to 2"):
         sections_along_z(table, N, "stack", "damaged")
 
 

@@ -31,7 +31,8 @@ def test_a_half_strip_is_read_back_exactly_with_where_it_came_from(strip, tmp_pa
     assert found.is_half_strip and (found.number, found.max_lag) == (N, MAX_LAG)
     np.testing.assert_array_equal(found.values, strip)
     with np.load(path) as archive:
-        assert json.loads(str(archive["provenance"])) == {"program": "gpustitch"}
+        assert json.loads(str(archive["provenance"])) == {"schema": 2, "program": "gpustitch"}
+        assert archive["schema"] == 2
     assert is_similarity_file(path)
 
 
@@ -136,11 +137,17 @@ def test_text_named_npz(tmp_path):
 
 def test_where_a_tiff_comes_from_is_written_beside_it(tmp_path):
     write_similarity(tmp_path / "s.tif", np.ones((4, 2)), provenance={"range": 1})
-    assert json.loads((tmp_path / "s.tif.json").read_text()) == {"range": 1}
+    assert json.loads((tmp_path / "s.tif.json").read_text()) == {"schema": 2, "range": 1}
     (tmp_path / "t.tif.json").write_text("mine")
     with pytest.raises(OutputExistsError, match=r"t\.tif\.json"):
         write_similarity(tmp_path / "t.tif", np.ones((4, 2)), provenance={"range": 1})
     assert not (tmp_path / "t.tif").exists()
+
+
+def test_similarities_of_a_later_version_are_refused(strip, tmp_path):
+    np.savez(tmp_path / "s.npz", half_strip=strip, schema=np.array(3))
+    with pytest.raises(DamagedInputError, match="of schema 3"):
+        read_similarity(tmp_path / "s.npz")
 
 
 def test_weights_of_pairs(tmp_path):

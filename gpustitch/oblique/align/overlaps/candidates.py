@@ -123,20 +123,22 @@ def find_candidates(
     device
         Where it is computed.
     """
-    base = _binning(overlap.fixed, sigma_um)
+    extents = [v.coverage.shape for v in (overlap.fixed, overlap.moving)]
+    base = _binning(overlap.fixed, sigma_um, extents)
     # A peak is seen to be drawn out only in a map that reaches beyond it.
-    z, y, x = (max(r, (_APART + 1) * n) for r, n in zip(reach_px, _times(base, _FIRST_FACTOR), strict=True))
+    first = _times(base, _FIRST_FACTOR, extents)
+    z, y, x = (max(r, (_APART + 1) * n) for r, n in zip(reach_px, first, strict=True))
     wide = z, y, x
     parts = list(_parts(overlap, wide, rng))
     factor = _FIRST_FACTOR
     while factor > 1 and _transformed(parts, wide, base) / factor**3 < _LEAST_VOXELS:
         factor -= 1
-    found = _compared(overlap, parts, wide, reach_px, _times(base, factor), device, enough=_BEYOND_DOUBT)
+    found = _compared(overlap, parts, wide, reach_px, _times(base, factor, extents), device, enough=_BEYOND_DOUBT)
     while factor > 1 and not (found.peaks and found.peaks[0].confidence >= TRUSTED):
         factor -= 1
         if _transformed(parts, wide, base) / factor**3 > _MOST_VOXELS:
             break
-        found = _compared(overlap, parts, wide, reach_px, _times(base, factor), device, enough=_BEYOND_DOUBT)
+        found = _compared(overlap, parts, wide, reach_px, _times(base, factor, extents), device, enough=_BEYOND_DOUBT)
     return found
 
 
@@ -200,7 +202,8 @@ def _compared(
     low, high = _shifts(wide_px, binning)
     offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
     within = [abs(v - o) < r + n for v, o, r, n in zip(offsets, overlap.offset, reach_px, binning, strict=True)]
-    sums: list[list[Shared]] = [[] for _ in (None, *_MIRRORS)]
+    images = [(), *_mirrors(parts, binning)]
+    sums: list[list[Shared]] = [[] for _ in images]
     n_voxels = 0
     for part in parts:
         fixed, moving = _strips(overlap, part, binning, device, sigma)
@@ -211,7 +214,7 @@ def _compared(
             comparison = Comparison(
                 fixed.voxels, moving.voxels, _add(base, low), _add(base, high), _masks(fixed, moving)
             )
-            for axes, of_image in zip(((), *_MIRRORS), sums, strict=True):
+            for axes, of_image in zip(images, sums, strict=True):
                 of_image.append(comparison.sums(axes))
             both = [pearson(of_image) for of_image in sums]
             maps = [(to_host(r), to_host(n)) for r, n in both]
@@ -252,15 +255,22 @@ def _parts(overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, longest_px
         yield _Part(here, there)
 
 
-def _binning(volume: Volume, sigma_um: float) -> ZYX:
-    """Voxels that are about ``sigma_um`` long together."""
+def _binning(volume: Volume, sigma_um: float, extents: Sequence[ZYX]) -> ZYX:
+    """Voxels that are about ``sigma_um`` long together; no more than a tile of these ``extents`` has."""
     z, y, x = (max(1, round(sigma_um / um)) for um in volume.spacing.zyx_um)
+    return _times((z, y, x), 1, extents)
+
+
+def _times(binning: ZYX, factor: int, extents: Sequence[ZYX]) -> ZYX:
+    z, y, x = (min(n * factor, *lengths) for n, *lengths in zip(binning, *extents, strict=True))
     return z, y, x
 
 
-def _times(binning: ZYX, factor: int) -> ZYX:
-    z, y, x = (n * factor for n in binning)
-    return z, y, x
+def _mirrors(parts: Sequence[_Part], binning: ZYX) -> list[tuple[int, ...]]:
+    """Axes of the mirror images that differ from the fixed tile: along one bin an image is its own mirror image."""
+    thick = {axis for axis, n in enumerate(binning) if any(part.fixed.shape[axis] >= 2 * n for part in parts)}
+    found = dict.fromkeys(tuple(axis for axis in axes if axis in thick) for axes in _MIRRORS)
+    return [axes for axes in found if axes]
 
 
 def _transformed(parts: Sequence[_Part], reach_px: ZYX, binning: ZYX) -> float:
@@ -296,11 +306,11 @@ def _judged(
     binning: ZYX,
 ) -> Found:
     """Peaks of the first map ``within`` reach on each axis; the other maps are those of mirror images."""
-    squares = np.concatenate([(r * r * n)[n > 0] for r, n in maps[1:]])
+    squares = np.concatenate([np.empty(0), *((r * r * n)[n > 0] for r, n in maps[1:])])
     # So many voxels are as good as one that is independent of the others.
     alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
     heights = [_height(r, n / alike) for r, n in maps]
-    mirrored = max(float(h.max()) for h in heights[1:])
+    mirrored = max((float(h.max()) for h in heights[1:]), default=0.0)
     found: list[tuple[PxZYX, Spread, float, float, bool]] = []
     rest, correlation = np.zeros_like(heights[0]), np.where(heights[0] > 0, maps[0][0], 0)
     rest[np.ix_(*within)] = heights[0][np.ix_(*within)]
