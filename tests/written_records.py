@@ -12,6 +12,8 @@ import numpy as np
 import tifffile
 
 import gpustitch as gs
+from gpustitch.convert import stage as convert
+from gpustitch.convert.options import ConvertOptions
 from gpustitch.oblique.deskew import stage as deskew
 from gpustitch.oblique.destripe import stage as destripe
 from gpustitch.oblique.destripe.correction import Correction
@@ -85,8 +87,9 @@ def series(folder: Path) -> None:
 
 
 def placed(folder: Path) -> None:
-    """A volume whose place its format cannot state."""
-    gs.write(folder / "placed", texture((5, 6, 7)), (1, 1, 1), origin_um=(0.5, 2, 3), levels=2)
+    """A volume whose place its format cannot state, and the same in another format and type."""
+    gs.write(folder / "placed", texture((5, 6, 7)), (1, 1, 1), origin_um=(0.7, 2, 3), levels=2)
+    go(convert, ConvertOptions(folder / "placed", folder / "small.planes", dtype="uint8"))
 
 
 def records(folder: Path) -> Iterator[tuple[str, Any]]:
