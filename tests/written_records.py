@@ -13,6 +13,8 @@ import numpy as np
 import tifffile
 
 import gpustitch as gs
+from gpustitch.convert import stage as convert
+from gpustitch.convert.options import ConvertOptions
 from gpustitch.oblique.channels import stage as channels
 from gpustitch.oblique.channels.options import ChannelsOptions
 from gpustitch.oblique.deskew import stage as deskew
@@ -94,15 +96,16 @@ def series(folder: Path) -> None:
 
 
 def placed(folder: Path) -> None:
-    """A volume whose place its format cannot state."""
-    gs.write(folder / "placed", texture((5, 6, 7)), (1, 1, 1), origin_um=(0.5, 2, 3), levels=2)
+    """A volume whose place its format cannot state, and the same in another format and type."""
+    gs.write(folder / "placed", texture((5, 6, 7)), (1, 1, 1), origin_um=(0.7, 2, 3), levels=2)
+    go(convert, ConvertOptions(folder / "placed", folder / "small.planes", dtype="uint8"))
 
 
 def records(folder: Path) -> Iterator[tuple[str, Any]]:
     """Run all; yield the kind of each record, as docs/formats.md calls it, and what it holds."""
     for make in (oblique, sections, series, placed):
         make(folder)
-    names = ("out", "out/align.json", "channel", "tile", "s.tif", "flat.tiff.json", "placed", "nothing", "v5.nii")
+    names = ("out", "several", "several/volume.zarr", "out/align.json", "channel", "tile", "s.tif", "flat.tiff.json", "placed", "nothing", "v5.nii")
     yield "info.json", facts(InfoOptions(tuple(folder / name for name in names)))
     yield "info.json", facts(InfoOptions(()))
     for path in sorted(folder.rglob("*")):

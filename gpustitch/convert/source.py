@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from gpustitch.io.checked import read_json, table, told
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import PlanesVolume, open_planes
 from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice
-from gpustitch.io.volumes.format import StoredVolume, chunk_shape_of, missing_text
+from gpustitch.io.volumes.format import READ_CACHE_BYTES, StoredVolume, chunk_shape_of, missing_text
 from gpustitch.io.volumes.opening import open_volume, volume_at
 from gpustitch.io.volumes.sidecar import SIDECAR, Origin
 from gpustitch.io.write.omero import emission_nm
@@ -60,6 +61,12 @@ class Source:
     channel: str | None
     sidecar: Mapping[str, Any]
     cautions: tuple[str, ...]
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of decoded chunks that are held beside what is read."""
+        n_bytes = math.prod(self.shape) * self.dtype.itemsize
+        return 0 if isinstance(self.volume, PlanesVolume) else min(READ_CACHE_BYTES, n_bytes)
 
     @property
     def dtype(self) -> np.dtype[Any]:

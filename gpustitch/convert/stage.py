@@ -40,9 +40,13 @@ from gpustitch.running import foretold
 from gpustitch.running import options as shared
 from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
+from gpustitch.running.memory import SPARE_BYTES, give_back, held_bytes
 from gpustitch.running.progress import SILENT, Progress, size_text, tracked
 from gpustitch.running.resumed import making_of, tell
 from gpustitch.running.threads import Workers, checked_workers, ordered_map
+
+_BOXES_BESIDE = 3
+_KEPT_FREE_BYTES = 1 << 26  # of freed arrays, which the C library keeps in pieces for each thread
 
 
 @dataclass(frozen=True)
@@ -181,35 +185,46 @@ def _type_of(options: ConvertOptions, format: OutputFormat, source: Source) -> n
 
 def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
     """The plan with boxes, files and threads that fit into the memory; ParameterError if none do."""
-    options, shape, most = plan.options, plan.source.shape, plan.options.memory_bytes
+    options, shape, held = plan.options, plan.source.shape, beside_bytes(plan.source)
+    most = max(1, options.memory_bytes - held)
     in_flight = min(IN_FLIGHT_BYTES, most // 8)
-    each = plan.source.dtype.itemsize + plan.dtype.itemsize
+    # Voxels of another type are a second array.
+    each = plan.dtype.itemsize + (plan.source.dtype.itemsize if plan.source.dtype != plan.dtype else 0)
     best: ConvertPlan | None = None
     for n_workers in range(plan.workers.n, 0, -1):
-        # One more box waits for the writer, and files that are begun take a quarter.
-        voxels = (most - in_flight - most // 4) // ((n_workers + 1) * each)
+        # Beside those of the workers a box waits, one is handed over, and one is written, which may be more than what
+        # else is in flight. Files that are begun take a quarter.
+        n_boxes = n_workers + _BOXES_BESIDE
+        voxels = (most - in_flight - most // 4) // (n_boxes * each)
         item = item_shape(shape, block, plan.source.chunk, _file_of(plan, block), voxels)
         front = [2.0 * n for n in item]
         file_bytes = planned_file_bytes(plan.format, options, shape, plan.dtype, front, most // 4)
-        memory = (n_workers + 1) * each * math.prod(item) + in_flight + _unfinished(plan, file_bytes, front)
+        memory = n_boxes * each * math.prod(item) + in_flight + _unfinished(plan, file_bytes, front)
+        # Files are encoded whole.
+        memory += options.n_writers * min(file_bytes or 0, math.prod(shape) * plan.dtype.itemsize)
         found = replace(
             plan,
             cut=Cut(shape, item, plan.source.chunk),
             workers=replace(plan.workers, n=n_workers),
             file_bytes=file_bytes,
             in_flight_bytes=in_flight,
-            memory_bytes=memory,
+            memory_bytes=held + memory,
         )
         if memory <= most and (best is None or found.cut.reads_per_chunk < 0.95 * best.cut.reads_per_chunk):
             best = found
             if best.cut.reads_per_chunk < 1.05:
                 break
     if best is None:
+        least = size_text(found.memory_bytes)
         raise ParameterError(
-            f"`memory_bytes` is {size_text(most)}, but the run takes at least about {size_text(found.memory_bytes)}; "
-            "allow that much"
+            f"`memory_bytes` is {size_text(options.memory_bytes)}, but the run takes at least about {least}; allow it"
         )
     return best
+
+
+def beside_bytes(source: Source) -> int:
+    """Bytes held beside voxels on their way: the program, and chunks that were read."""
+    return held_bytes() + SPARE_BYTES + source.cache_bytes
 
 
 def _file_of(plan: ConvertPlan, block: ZYX) -> ZYX:
@@ -282,7 +297,7 @@ def written(plan: ConvertPlan, output: VolumeOutput, progress: Progress = SILENT
     """Give an output all voxels of the source that it has not got from an earlier run."""
     read = functools.partial(_read, plan, output)
     done = ordered_map(read, plan.cut.boxes(), plan.workers.n, in_flight=plan.workers.n + 1)
-    n_read = n_changed = 0
+    n_read = n_changed = freed = 0
     for parts in tracked(done, progress, "convert", plan.cut.n_items, "blocks"):
         for box, voxels, n_beyond in parts:
             n_read += voxels is not None
@@ -291,6 +306,11 @@ def written(plan: ConvertPlan, output: VolumeOutput, progress: Progress = SILENT
                 output.skip(box)
             else:
                 output.write(box, voxels)
+                freed += voxels.nbytes
+        del parts  # the next ones are read while this loop waits for them
+        if freed > _KEPT_FREE_BYTES:
+            give_back()
+            freed = 0
     return ConvertResult(plan.options.output, plan.source.shape, plan.cut.n_items, n_read, n_changed)
 
 

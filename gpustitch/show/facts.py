@@ -93,12 +93,14 @@ def _of(path: Path) -> dict[str, Any]:
     if is_volume(path):
         return _volumes(path)
     if folders := channel_folders(path):
-        volumes = [{"path": str(place), **_volumes(place)} for place in volumes_at(path)]
+        beside = {place.name: _volumes(place) for place in volumes_at(path)}
         made = [of_path(folder) for folder in folders]
-        return _with_parts({"kind": "stitched channels", "volumes": volumes, "channels": made}, "channels")
+        return _with_parts({"kind": "stitched channels", "volumes_beside": beside, "channels": made}, "channels")
     if is_volume(path / VOLUME):
         alignment = path / ALIGNMENT
-        held = {"volumes": [{"path": str(place), **_volumes(place)} for place in volumes_at(path)]}
+        held = {"volume": {"path": str(path / VOLUME), **_volume(path / VOLUME)}}
+        if others := [place for place in volumes_at(path) if place.name != VOLUME]:
+            held["volumes_beside"] = {place.name: _volumes(place) for place in others}
         return {"kind": "pipeline output", **held, **({"alignment": _json(alignment)} if alignment.is_file() else {})}
     if path.is_dir() and (channels := raw_channels(path)):
         return _with_parts({"kind": "channels", "channels": [of_path(channel) for channel in channels]}, "channels")

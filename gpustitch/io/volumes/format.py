@@ -12,6 +12,8 @@ from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.presence import Index, Naming
 from gpustitch.model import ZYX, Spacing, Volume
 
+READ_CACHE_BYTES = 1 << 28  # of decoded chunks, for each format: neighbouring blocks share many of them
+
 
 class StoredVolume(Volume, Protocol):
     """A level of a volume on disk.

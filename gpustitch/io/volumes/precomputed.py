@@ -13,7 +13,15 @@ import tensorstore as ts
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.checked import read_json, told
 from gpustitch.io.volumes.chunk_files import ChunkFiles, ChunkNames
-from gpustitch.io.volumes.format import FULL, Access, LevelFiles, StoredVolume, VolumeFiles, VolumeFormat
+from gpustitch.io.volumes.format import (
+    FULL,
+    READ_CACHE_BYTES,
+    Access,
+    LevelFiles,
+    StoredVolume,
+    VolumeFiles,
+    VolumeFormat,
+)
 from gpustitch.io.volumes.precomputed_info import checked_info
 from gpustitch.io.volumes.presence import Index, check_presence
 from gpustitch.io.volumes.record import check_levels, read_record
@@ -24,15 +32,13 @@ from gpustitch.io.volumes.stored_chunks import StoredChunks, decoder
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 from gpustitch.ops.padded import padded
 
-_CACHE_BYTES = 1 << 28  # of decoded chunks: neighbouring blocks share many of them
-
 _ROUNDED = 1e-6  # of a voxel
 
 
 @functools.cache
 def _context() -> Any:
     """One cache for all volumes of the process, so that memory does not grow with their number."""
-    return ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
+    return ts.Context({"cache_pool": {"total_bytes_limit": READ_CACHE_BYTES}})
 
 
 def read_info(path: Path, *, has_chunks: bool = True) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError
+from gpustitch.io.volumes.format import READ_CACHE_BYTES
 from gpustitch.io.volumes.zarr_files import codec_names, read_array
 
-_CACHE_BYTES = 1 << 28  # of decoded chunks: neighbouring blocks share many of them
 Selection = tuple[slice | int, ...]
 
 
@@ -87,7 +87,7 @@ def open_zarr_array(folder: Path) -> ZarrArray:
 @functools.cache
 def _context() -> Any:
     """One cache for all arrays of the process, so that memory does not grow with their number."""
-    return ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
+    return ts.Context({"cache_pool": {"total_bytes_limit": READ_CACHE_BYTES}})
 
 
 def _by_tensorstore(folder: Path, array: dict[str, Any]) -> ZarrArray:

@@ -23,7 +23,7 @@ from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.fuse.stage import StitchPlan
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
-from gpustitch.oblique.pipeline import beside, one_pass, staged
+from gpustitch.oblique.pipeline import formats, one_pass, staged
 from gpustitch.oblique.pipeline.budget import bytes_before
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.stream import stage as stream
@@ -64,7 +64,7 @@ class Foreseen:
         yield foretold.reads_line(f"{len(tiles)} tiles, {n_frames:,} frames of {size} {frames.dtype}", raw)
         yield f"fuses   {self._way(options)}"
         yield from self._of_volume(options)
-        yield from beside.lines(options, self.volume.shape, self.volume.dtype)
+        yield from formats.lines(options, self.volume.shape, self.volume.dtype)
         yield foretold.disk_line(options.output, self.disk_bytes, self.n_files(options))
         yield foretold.memory_line(self.memory_bytes, options.memory_bytes)
         duration = duration_text(n_frames * _seconds_per_frame(options, tiles))
@@ -73,7 +73,7 @@ class Foreseen:
     def n_files(self, options: PipelineOptions) -> int:
         """At most how many files the volume has in all its formats."""
         in_pass = sum(sum(stored.n_files) for stored in self.volume.stored)
-        return in_pass + beside.n_files(options, self.volume.shape)
+        return in_pass + formats.n_files(options, self.volume.shape)
 
     def _way(self, options: PipelineOptions) -> str:
         if options.writes_tiles:
@@ -177,11 +177,13 @@ def _foreseen(
 ) -> _Way:
     if options.writes_tiles:
         volume = staged.foreseen(options, mosaic, tiles)
-        memory_bytes = held + max(before, volume.memory_bytes, staged.tile_bytes(options, tiles))
+        more = formats.memory_bytes(options, volume.shape, volume.dtype)
+        memory_bytes = held + max(before, volume.memory_bytes, staged.tile_bytes(options, tiles), more)
         return options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), memory_bytes)
     planned = one_pass.foreseen(options, mosaic, tiles, cut)
     disk_bytes = one_pass.disk_bytes(options, mosaic, tiles) + planned.most_kept_bytes
-    memory_bytes = held + max(before, planned.memory_bytes)
+    more = formats.memory_bytes(options, planned.stitch.shape, planned.stitch.dtype)
+    memory_bytes = held + max(before, planned.memory_bytes, more)
     seen = Foreseen(planned.stitch, disk_bytes, memory_bytes, cut, len(planned.bands), planned.kept_bytes)
     return options, tiles, seen
 

@@ -17,7 +17,7 @@ from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.options import Intensity
-from gpustitch.oblique.pipeline import beside, shares
+from gpustitch.oblique.pipeline import formats, shares
 from gpustitch.oblique.pipeline.budget import kept_bytes, likely_correction, most_shared_bytes
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
@@ -46,7 +46,7 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
     is_sure = options.align_file is not None or len(tiles) == 1
     z, y, x = (n + (0 if is_sure else off) for n, off in zip(at.shape, options.matching.search_px, strict=True))
     each = stitch.output_bytes(at, (z, y, x), tiles[0].dtype, options.stitch)
-    return (1 + len(options.stitch.beside)) * each + beside.more_bytes(options, (z, y, x), tiles[0].dtype)
+    return (1 + len(options.stitch.beside)) * each + formats.more_bytes(options, (z, y, x), tiles[0].dtype)
 
 
 def n_processes(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> int:

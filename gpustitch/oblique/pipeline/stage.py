@@ -35,7 +35,7 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.fuse.stage import StitchResult, check_intensity
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
-from gpustitch.oblique.pipeline import beside, files_beside, one_pass, staged
+from gpustitch.oblique.pipeline import files_beside, formats, one_pass, staged
 from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.flat import flat_used, planned_flat
 from gpustitch.oblique.pipeline.foreseen import Foreseen, check_disk, fitting
@@ -189,7 +189,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     least, stitched = _least_shape(mosaic, tiles), format_for(VOLUME)
     check_block(block_shape, least, tiles[0].dtype)
     planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
-    beside.check_types(options, tiles[0].dtype)
+    formats.check_types(options, tiles[0].dtype)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
     options, tiles, foreseen, caution = fitting(options, mosaic, tiles, making, may_change=earlier is None)
     if not options.dry_run:
@@ -246,7 +246,7 @@ def _made(plan: PipelinePlan, unit: Run, parts: Parts) -> tuple[Made, npt.NDArra
     correction = replace(judged, flat=flat)
     work = Work(options, plan.mosaic, plan.tiles, correction, unit, plan.foreseen.cut)
     made = staged.made(work, parts) if options.writes_tiles else one_pass.made(work, parts)
-    beside.made(work, parts)
+    formats.made(work, parts)
     record = provenance(replace(options, correction=judged), _inputs(options, plan.mosaic))
     record |= {"flat": flat_record, "destriping": destriping}
     record |= {"tiles": {name: of_tile.record for name, of_tile in made.lost.items()}}
@@ -281,7 +281,7 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
     correction = options.correction
     if correction.method == "wavelet" and not correction.wavelet.is_open:
         correction = replace(correction, wavelet=correction.wavelet.completed)
-    options = beside.settled(replace(options, channel=one_place(options.channel), correction=correction))
+    options = formats.settled(replace(options, channel=one_place(options.channel), correction=correction))
     return settled(options, device, checked_workers(options.n_workers))
 
 

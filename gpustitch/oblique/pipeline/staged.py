@@ -17,7 +17,7 @@ from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction, working_bytes
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.stage import StitchPlan
-from gpustitch.oblique.pipeline import beside, shares
+from gpustitch.oblique.pipeline import formats, shares
 from gpustitch.oblique.pipeline.budget import likely_correction
 from gpustitch.oblique.pipeline.options import TILES, VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Made, Work, aligned, place_of, placed, tree_of
@@ -32,7 +32,7 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
     stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
     volume_bytes = min(stitched_bytes, 2 * tile_bytes)
     # Files of planes have one level, and so no more than what the volume takes at most.
-    return tile_bytes + (1 + len(options.stitch.beside) + len(beside.in_order(options))) * volume_bytes
+    return tile_bytes + (1 + len(options.stitch.beside) + len(formats.in_order(options))) * volume_bytes
 
 
 def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> StitchPlan:

@@ -126,4 +126,4 @@ def test_the_record_has_sizes_and_checksums(tmp_path):
         assert files.are_summed
         assert files.n_bytes[files.there].tolist() == [file.stat().st_size for file in stored]
         assert files.crc32[files.there].tolist() == [zlib.crc32(file.read_bytes()) for file in stored]
-    assert json.loads((tmp_path / "v" / "gpustitch.files.json").read_text())["version"] == 1
+    assert json.loads((tmp_path / "v" / "gpustitch.files.json").read_text())["schema"] == 1

@@ -16,6 +16,7 @@ import numpy as np
 from gpustitch.convert import stage as convert
 from gpustitch.convert.options import ConvertOptions
 from gpustitch.errors import ParameterError
+from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.write.format import OutputFormat
 from gpustitch.io.write.formats import OUTPUT_FORMATS, format_for
 from gpustitch.io.write.planes import PLANES
@@ -23,11 +24,13 @@ from gpustitch.model import ZYX
 from gpustitch.oblique.pipeline import shares
 from gpustitch.oblique.pipeline.options import VOLUME, PipelineOptions
 from gpustitch.oblique.pipeline.work import Work
-from gpustitch.running.memory import part_of
+from gpustitch.running.memory import SPARE_BYTES, held_bytes, most_bytes
 from gpustitch.running.parts import Parts
 from gpustitch.running.progress import size_text
 
-_MEMORY_BYTES = 1 << 30
+_MOST_BYTES = 1 << 31  # more makes it no faster
+# Of whole planes a few are on their way, and the writer's and the reader's share.
+_PLANES_AT_ONCE, _LEAST_BYTES = 8, 1 << 29
 
 
 def settled(options: PipelineOptions) -> PipelineOptions:
@@ -81,6 +84,12 @@ def more_bytes(options: PipelineOptions, shape: ZYX, dtype: np.dtype[Any]) -> in
     return len(in_order(options)) * math.prod(shape) * dtype.itemsize
 
 
+def memory_bytes(options: PipelineOptions, shape: ZYX, dtype: np.dtype[Any]) -> int:
+    """Bytes that are held while files are made of the finished volume, beside what the program holds."""
+    plane = shape[1] * shape[2] * dtype.itemsize
+    return _PLANES_AT_ONCE * plane + _LEAST_BYTES if in_order(options) else 0
+
+
 def n_files(options: PipelineOptions, shape: ZYX) -> int:
     """Number of these files."""
     return sum(shape[0] if format.name == PLANES else 1 for format in in_order(options))
@@ -105,6 +114,9 @@ def made(work: Work, progress: Parts) -> None:
     formats, options = in_order(work.options), work.options
     if not formats:
         return
+    volume = open_volume(work.run.folder / VOLUME)
+    least = held_bytes() + SPARE_BYTES + memory_bytes(options, volume.coverage.shape, np.dtype(volume.dtype))
+    most = max(least, min(most_bytes(options.memory_bytes) or _MOST_BYTES, _MOST_BYTES))
     units = {format.name: f"format/{format.name}" for format in formats}
     with progress.part(shares.FORMATS, is_kept=all(map(work.run.has, units.values()))):
         for format in formats:
@@ -115,7 +127,7 @@ def made(work: Work, progress: Parts) -> None:
                     work.run.folder / name_of(format),
                     format=format.name,
                     channel_name=options.channel.name,
-                    memory_bytes=part_of(options.memory_bytes, _MEMORY_BYTES),
+                    memory_bytes=most,
                     n_workers=options.n_workers,
                     overwrite=True,
                     device=options.device,

@@ -16,7 +16,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.model import Box
-from gpustitch.oblique.pipeline import beside
+from gpustitch.oblique.pipeline.formats import settled
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.pipeline.stage import plan, run
 from gpustitch.show.describe import InfoOptions, described
@@ -138,7 +138,7 @@ def test_a_codec_goes_to_the_formats_that_know_it(
     row: Path, tmp_path: Path, formats: tuple[str, ...], codec: str | None, of_own: str | None, of_beside: str | None
 ) -> None:
     options = asked(row, tmp_path / "out", formats)
-    found = beside.settled(replace(options, stitch=replace(options.stitch, codec=codec))).stitch
+    found = settled(replace(options, stitch=replace(options.stitch, codec=codec))).stitch
     assert (found.codec, found.beside_codec) == (of_own, of_beside)
 
 
