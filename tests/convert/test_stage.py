@@ -22,6 +22,7 @@ from gpustitch.io.write.opening import open_output
 from gpustitch.model import Box, ObliqueScan, Spacing
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.show.verify import VerifyOptions, verified
+from tests.io.volumes.test_blockfs import write_blockfs
 
 SPACING = Spacing(2.0, 0.5, 0.25)
 # By name every format, and what else is chosen of it.
@@ -303,3 +304,21 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) ->
     with pytest.raises(OutputExistsError):
         plan(ConvertOptions(place, store(tmp_path / "there.zarr", noise((2, 2, 2), "uint8"))))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zarr", "there.zarr"]
+
+
+@pytest.mark.parametrize("way", ["v", "v.zarr", "v.tif", "v.planes"])
+@pytest.mark.parametrize("seed", range(2))
+def test_blockfs_is_converted_and_blocks_that_were_not_written_are_skipped(
+    nothing_beside: None, tmp_path: Path, way: str, seed: int
+) -> None:
+    voxels = noise((27, 22, 30), "uint16", seed)
+    voxels[8:16] = 0
+    source = tmp_path / "in" / "1_1_1"
+    write_blockfs(source, voxels)
+    with pytest.raises(ParameterError, match="voxel size"):
+        made(source.parent, tmp_path / way)
+    job, counted = counting(made(source.parent, tmp_path / way, spacing=SPACING, memory_bytes=70_000, n_workers=1))
+    assert job.cut.item[0] <= 8 and job.cut.reads_per_chunk == 1
+    run(job)
+    assert not counted.counts[2:4].any() and (np.delete(counted.counts, (2, 3), 0) == 1).all()
+    np.testing.assert_array_equal(voxels_of(tmp_path / way), voxels)
