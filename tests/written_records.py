@@ -105,7 +105,19 @@ def records(folder: Path) -> Iterator[tuple[str, Any]]:
     """Run all; yield the kind of each record, as docs/formats.md calls it, and what it holds."""
     for make in (oblique, sections, series, placed):
         make(folder)
-    names = ("out", "several", "several/volume.zarr", "out/align.json", "channel", "tile", "s.tif", "flat.tiff.json", "placed", "nothing", "v5.nii")
+    names = (
+        "out",
+        "several",
+        "several/volume.zarr",
+        "out/align.json",
+        "channel",
+        "tile",
+        "s.tif",
+        "flat.tiff.json",
+        "placed",
+        "nothing",
+        "v5.nii",
+    )
     yield "info.json", facts(InfoOptions(tuple(folder / name for name in names)))
     yield "info.json", facts(InfoOptions(()))
     for path in sorted(folder.rglob("*")):

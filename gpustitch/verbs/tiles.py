@@ -108,8 +108,9 @@ def align(
     device = device_of(fixed)
     if n < _VOLUME_AXES:
         fixed, moving = array_of(fixed)[None], array_of(moving)[None]
-    spacing = given or _spacing_of(fixed, moving)
-    a, b = volume_of(fixed, spacing), volume_of(moving, spacing)
+    # What states no spacing has that of the other.
+    other = _spacing_of(fixed, moving)
+    a, b = (volume_of(source, given or (None if _states(source) else other)) for source in (fixed, moving))
     _check_alike([a, b])
     if search is None:
         z, y, x = (min(w, p // 2, q // 2) for w, p, q in zip(MatchOptions().search_px, a.shape, b.shape, strict=True))
@@ -147,6 +148,11 @@ def _numbers(given: Sequence[float] | None, name: str, n: int, leading: float = 
     values = real_numbers(given, name, n, "z, y, x" if n == _VOLUME_AXES else "y, x")
     z, y, x = (leading,) * (_VOLUME_AXES - n) + values
     return z, y, x
+
+
+def _states(source: Any) -> bool:
+    """Whether a volume or the coordinates of an array say how far apart voxels are."""
+    return hasattr(source, "spacing") or stated_by(source) is not None
 
 
 def _spacing_of(*volumes: Any) -> Triple:
