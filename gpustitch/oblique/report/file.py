@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gpustitch.errors import GpustitchError, InputMissingError
 from gpustitch.io.checked import number, read_json, rows, table, told
@@ -16,8 +19,8 @@ from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.format import StoredVolume
 from gpustitch.io.volumes.opening import is_volume, open_volume, volume_at
 from gpustitch.io.volumes.precomputed import SIDECAR
-from gpustitch.model import Coverage, ObliqueScan, PlacedVolume
-from gpustitch.model.arrays import Floats32, PxZYX
+from gpustitch.model import Coverage, Frames, ObliqueScan, PlacedVolume, part_axis
+from gpustitch.model.arrays import Floats32, HostArray, PxZYX
 from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.file import read_flat
@@ -27,7 +30,7 @@ from gpustitch.oblique.report.names import ALIGNMENT, FLAT, PROVENANCE
 from gpustitch.running.record import RUN_RECORD
 
 # Frames kept while an output is looked at.
-_CACHED_BYTES = 1 << 26
+_CACHED_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,56 @@ class Output:
         return str(self.parameters.get("correction", {}).get("method", ""))
 
 
+class Reading:
+    """What is read of frames; frames that cannot be read in parts are kept whole, those used last."""
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+        self.cache = FrameCache(_CACHED_BYTES)
+
+
+class CountedFrames:
+    """Frames whose reads are counted in a :class:`Reading`, which keeps whole ones where parts are no cheaper."""
+
+    def __init__(self, frames: Frames, reading: Reading) -> None:
+        self._frames, self._reading, self._key = frames, reading, object()
+        self.shape, self.dtype, self.part_axis = frames.shape, frames.dtype, part_axis(frames)
+
+    @property
+    def absent(self) -> frozenset[int]:
+        """Frames that no file holds."""
+        return self._frames.absent
+
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> HostArray:
+        """Frames ``start <= f < stop``, cut to ``rows`` and ``columns``."""
+        if self.part_axis is not None:
+            out = self._frames.read(start, stop, rows, columns)
+            self._reading.n_bytes += out.nbytes
+            return out
+        shape = (stop - start, len(range(self.shape[1])[rows]), len(range(self.shape[2])[columns]))
+        out = np.empty(shape, self.dtype)
+        for number in range(start, stop):
+            frame = self._reading.cache.get((self._key, number), functools.partial(self._whole, number))
+            out[number - start] = frame[rows, columns]
+        return out
+
+    def _whole(self, number: int) -> HostArray:
+        frame = self._frames.read(number, number + 1)[0]
+        self._reading.n_bytes += frame.nbytes
+        return frame
+
+
 @dataclass(frozen=True)
 class RawTiles:
     """The raw tiles of an output, by name, frames by frame as the volume has them but for stripes.
 
-    ``lost`` has the frames that are not there now. ``problems`` says what could not be opened.
+    ``lost`` has the frames that are not there now. ``problems`` says what could not be opened. ``reading`` counts.
     """
 
     tiles: Mapping[str, ObliqueTile]
     lost: Mapping[str, Lost]
     problems: tuple[str, ...] = ()
+    reading: Reading = field(default_factory=lambda: Reading())
 
     def placed(self, places: Sequence[TilePlace]) -> dict[str, PlacedVolume]:
         """The tiles where the volume says that they are, by name."""
@@ -178,10 +221,11 @@ def open_raw(output: Output, channel: Path | None = None) -> RawTiles:
         found = find_raw_mosaic(place).tiles
     except (GpustitchError, OSError, ValueError) as error:
         return RawTiles({}, {}, (str(error),))
-    cache, correction = FrameCache(_CACHED_BYTES), _light(output)
+    reading, correction = Reading(), _light(output)
     for tile in found:
         try:
-            frames = _opened(tile.path, stated)
+            readable = _opened(tile.path, stated)
+            frames = CountedFrames(readable, reading)
             scan = ObliqueScan(
                 *frames.shape,
                 float(stated["y_voxel_um"]),
@@ -189,11 +233,11 @@ def open_raw(output: Output, channel: Path | None = None) -> RawTiles:
                 float(stated.get("angle_deg", 45)),
                 tuple(frames.absent),
             )
-            tiles[tile.name] = ObliqueTile(frames, scan, correction, cache=cache, name=str(tile.path))
-            lost[tile.name] = Lost.of(frames)
+            tiles[tile.name] = ObliqueTile(frames, scan, correction, name=str(tile.path))
+            lost[tile.name] = Lost.of(readable)
         except (GpustitchError, OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"tile {tile.name} cannot be opened: {error}")
-    return RawTiles(tiles, lost, tuple(problems))
+    return RawTiles(tiles, lost, tuple(problems), reading)
 
 
 def _opened(path: Path, stated: Mapping[str, Any]) -> Readable:

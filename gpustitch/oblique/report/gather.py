@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from gpustitch.errors import GpustitchError
 from gpustitch.model import Box, PlacedVolume, Spacing, Volume
 from gpustitch.model.arrays import HostArray, PxZYX
 from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.destripe.sampled import evenly
 from gpustitch.oblique.report.crops import Crop, crop_of
 from gpustitch.oblique.report.light import TileLight, lights
 from gpustitch.oblique.report.placement import Placing, Remeasured, compare
@@ -25,6 +25,8 @@ COARSE_VOXELS, PLANE_PIXELS = 1 << 22, 1 << 20
 _SHEETS, _BORDERED, _SOUGHT = 4, 24, 64
 # Overlaps shown: the worst, and so many others, evenly spaced.
 WORST, OTHERS = 12, 6
+# At the edge of a tile, so many voxels are interpolated with nothing.
+_INSIDE = 2.0
 # Parts of the bytes that may be read: for overlaps, and for frames looked at.
 _OF_OVERLAPS, _OF_FRAMES = 0.5, 0.25
 
@@ -79,6 +81,7 @@ def measure(
     placed: Mapping[str, PlacedVolume],
     stage_px: Mapping[str, PxZYX],
     most_bytes: int,
+    n_read: Callable[[], int],
     progress: Progress = SILENT,
 ) -> Measured:
     """Measure what can be.
@@ -93,20 +96,23 @@ def measure(
         Where the stage puts them (z, y, x), voxels of the volume.
     most_bytes
         About how many bytes of frames are read.
+    n_read
+        Tells how many bytes of frames were read so far.
     """
     finest = levels[0]
     found = Measured(finest.spacing, finest.coverage.shape, placed, stage_px)
     tiles = {name: tile.volume for name, tile in placed.items()}
     raw = {name: tile.frames for name, tile in tiles.items() if isinstance(tile, ObliqueTile)}
     found.lights = lights(raw, int(_OF_FRAMES * most_bytes), progress)
-    found.placing = compare(placed, stage_px, int(_OF_OVERLAPS * most_bytes), progress)
+    found.placing = compare(placed, stage_px, int(_OF_OVERLAPS * most_bytes), n_read, progress)
     _compare_light(found)
     some = _evenly(list(placed.values()), _SOUGHT)
     found.in_volume = [seen(tile, finest) for tile in tracked(some, progress, "tiles in the volume", len(some), "tiles")]
     for link in _evenly(list(found.placing.links), _BORDERED):
         found.seams += list(seams_of(link, placed[link.fixed], placed[link.moving], finest))
-    for tile in _evenly(_lit(found), _SHEETS):
-        found.sheets += _sheet(tile, finest)
+    lit = _evenly(_lit(found), _SHEETS)
+    for tile in lit:
+        found.sheets += _sheets(tile, finest, max(1, _SHEETS // len(lit)))
     found.planes = planes_of(levels)
     if placed:
         found.share = uncovered(placed, found.shape)
@@ -151,19 +157,15 @@ def _lit(found: Measured) -> list[PlacedVolume]:
     return [found.placed[name] for name, light in known.items() if light >= 0.5 * most > 0]
 
 
-def _sheet(tile: PlacedVolume, finest: Volume) -> list[Sheet]:
+def _sheets(tile: PlacedVolume, finest: Volume, count: int) -> list[Sheet]:
+    """So many sheets of a tile, evenly spaced, that can be read."""
     volume = tile.volume
     if not isinstance(volume, ObliqueTile):
         return []
     numbers = [n for n in range(volume.scan.n_frames) if n not in volume.frames.absent]
-    if not numbers:
-        return []
-    number = numbers[len(numbers) // 2]
-    try:
-        raw = volume.frames.read(number, number + 1)[0]
-    except GpustitchError:
-        return []
-    return [sheet(tile, raw, number, finest)]
+    chosen = [numbers[at] for at in evenly(len(numbers), count)] if numbers else []
+    frames = [(number, volume.frames.read(number, number + 1)[0]) for number in chosen]
+    return [sheet(tile, raw, number, finest) for number, raw in frames if number not in volume.frames.absent]
 
 
 def planes_of(levels: Sequence[Volume]) -> list[Plane]:
@@ -195,7 +197,7 @@ def _empty(levels: Sequence[Volume], found: Measured) -> float | None:
     z, y, x = ((np.arange(n) + 0.5) * t - 0.5 for n, t in zip(voxels.shape, times, strict=True))
     n_covered = n_empty = 0
     for tile in found.placed.values():
-        covered = covers(tile, z, y, x)
+        covered = covers(tile, z, y, x, _INSIDE)
         n_covered += int(np.count_nonzero(covered))
         n_empty += int(np.count_nonzero(covered & (voxels == 0)))
     return 100 * n_empty / n_covered if n_covered else None

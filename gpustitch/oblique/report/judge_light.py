@@ -22,10 +22,12 @@ DEAD_SHARE = 0.05
 UNEVEN_PERCENT = 25.0
 # Frames that are not there, in %.
 LOST_PERCENT = 5.0
-# A step at a border, in % of the light, and in standard deviations of steps beside it.
-STEP_PERCENT, STEP_SIGMAS = 3.0, 5.0
+# A step at a border, in % of the light, in standard deviations of steps beside it, and times the greatest of these.
+STEP_PERCENT, STEP_SIGMAS, OVER_BESIDE = 3.0, 5.0, 1.5
 # Stripes, in % of the light, and times what the tissue has down the columns.
 STRIPES_PERCENT, OVER_TISSUE = 2.5, 1.5
+# Stripes that were reduced to less than this part are worth a warning at twice the limit only.
+REDUCED = 0.7
 # Gaps between tiles, in % of the volume; a flat surely misses more of the light, in %.
 GAP_PERCENT, FLAT_PERCENT = 2.0, 5.0
 _NAMED = 4
@@ -113,14 +115,20 @@ def seams(found: Sequence[Seam]) -> Check:
     name = "seams"
     if not found:
         return Check(name, "not measured", "no border of a tile lies in tissue wide enough", helps=NOTHING)
-    seen = [seam for seam in found if seam.step_percent > max(STEP_PERCENT, STEP_SIGMAS * seam.usual_percent)]
-    worst = max(seen or found, key=lambda seam: seam.step_percent / max(seam.usual_percent, STEP_PERCENT / STEP_SIGMAS))
+    seen = [seam for seam in found if is_step(seam)]
+    worst = max(seen or found, key=lambda seam: seam.step_percent / max(seam.most_percent, STEP_PERCENT))
     text = (
         f"{len(seen)} of {len(found)} borders show a step; the strongest is {worst.step_percent:.1f} % at "
-        f"{worst.fixed} - {worst.moving}, steps beside it {worst.usual_percent:.1f} %"
+        f"{worst.fixed} - {worst.moving}, steps of the tissue beside it reach {worst.most_percent:.1f} %"
     )
     state: State = "warn" if seen else "pass"
     return Check(name, state, text, worst.step_percent, "%", STEP_PERCENT, "`is_estimated`, `flat`" if seen else "")
+
+
+def is_step(seam: Seam) -> bool:
+    """Whether a border of a tile shows."""
+    least = max(STEP_PERCENT, STEP_SIGMAS * seam.usual_percent, OVER_BESIDE * seam.most_percent)
+    return seam.step_percent > least
 
 
 def stripes(sheets: Sequence[Sheet], record: Mapping[str, Any] | None, method: str) -> Check:
@@ -137,7 +145,8 @@ def stripes(sheets: Sequence[Sheet], record: Mapping[str, Any] | None, method: s
     limit = max(STRIPES_PERCENT, OVER_TISSUE * (across or 0))
     was = "" if before is None or before <= 0 else f", {before:.1f} % before destriping"
     text = f"{left:.1f} % of the light {where} run along the sheet{was}; the tissue has {across or 0:.1f} % across it"
-    if left <= limit:
+    is_reduced = method != "none" and before is not None and left < REDUCED * before
+    if left <= (2 if is_reduced else 1) * limit:
         return Check(name, "pass", text, left, "%", limit)
     helps = "`method` wavelet" if method == "none" else "`notch_length_px`, `level`, another `method`"
     return Check(name, "warn", text, left, "%", limit, helps)

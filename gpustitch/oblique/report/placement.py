@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,7 +72,6 @@ class Placing:
     links: tuple[Remeasured, ...]
     left_out: tuple[Pair, ...] = ()
     exchanged: tuple[Pair, ...] = ()
-    n_bytes: int = 0
 
 
 def pairs_of(placed: Mapping[str, PlacedVolume], stage_px: Mapping[str, PxZYX]) -> list[Pair]:
@@ -97,9 +96,10 @@ def compare(
     placed: Mapping[str, PlacedVolume],
     stage_px: Mapping[str, PxZYX],
     most_bytes: int,
+    n_read: Callable[[], int],
     progress: Progress = SILENT,
 ) -> Placing:
-    """Compare all neighbours, as long as no more than ``most_bytes`` of frames are read.
+    """Compare all neighbours, as long as no more than ``most_bytes`` of frames are read, as ``n_read`` tells.
 
     Parameters
     ----------
@@ -108,29 +108,25 @@ def compare(
     stage_px
         Where the stage puts them (z, y, x), voxels of the volume.
     """
-    pairs, links, n_bytes = pairs_of(placed, stage_px), [], 0
+    pairs, links, before = pairs_of(placed, stage_px), [], n_read()
     for number, pair in enumerate(tracked(pairs, progress, "comparing overlaps", len(pairs), "overlaps")):
-        if n_bytes > most_bytes:
-            return Placing(tuple(links), tuple(pairs[number:]), n_bytes=n_bytes)
-        link, read = _remeasured(placed[pair[0]], placed[pair[1]], [stage_px[name] for name in pair])
-        links.append(link)
-        n_bytes += read
-    exchanged = _exchanged(placed, links)
-    return Placing(tuple(links), exchanged=exchanged, n_bytes=n_bytes)
+        if n_read() - before > most_bytes:
+            return Placing(tuple(links), tuple(pairs[number:]))
+        links.append(_remeasured(placed[pair[0]], placed[pair[1]], [stage_px[name] for name in pair]))
+    return Placing(tuple(links), exchanged=_exchanged(placed, links))
 
 
-def _remeasured(fixed: PlacedVolume, moving: PlacedVolume, stage_px: Sequence[PxZYX]) -> tuple[Remeasured, int]:
+def _remeasured(fixed: PlacedVolume, moving: PlacedVolume, stage_px: Sequence[PxZYX]) -> Remeasured:
     at = _apart(fixed, fixed.origin_px, moving.origin_px)
     stage = _apart(fixed, stage_px[0], stage_px[1])
     link = Remeasured(fixed.name, moving.name, at, stage)
-    found, n_bytes = _fits(fixed, moving, nearest_voxel(at), at)
+    found = _fits(fixed, moving, nearest_voxel(at), at)
     reach = _reach(fixed)
     is_far = any(abs(a - b) > r / 2 for a, b, r in zip(at, stage, reach, strict=True))
     if found.reason and is_far:
-        again, more = _fits(fixed, moving, nearest_voxel(stage), at)
-        n_bytes += more
+        again = _fits(fixed, moving, nearest_voxel(stage), at)
         found = found if again.reason else again
-    return replace(link, off_px=found.off_px, sigma_px=found.sigma_px, reason=found.reason), n_bytes
+    return replace(link, off_px=found.off_px, sigma_px=found.sigma_px, reason=found.reason)
 
 
 def _apart(fixed: PlacedVolume, here: PxZYX, there: PxZYX) -> PxZYX:
@@ -144,10 +140,10 @@ def _reach(tile: PlacedVolume) -> ZYX:
     return z, y, x
 
 
-def _fits(fixed: PlacedVolume, moving: PlacedVolume, about: ZYX, at: PxZYX) -> tuple[Remeasured, int]:
+def _fits(fixed: PlacedVolume, moving: PlacedVolume, about: ZYX, at: PxZYX) -> Remeasured:
     """Where the pictures fit, looked for about one offset and told against the offset ``at``."""
     options = MatchOptions(sample_count=_POINTS)
-    link, count = link_tiles(
+    link, _ = link_tiles(
         Overlap(fixed.volume, moving.volume, about),
         (fixed.name, moving.name),
         options,
@@ -156,9 +152,9 @@ def _fits(fixed: PlacedVolume, moving: PlacedVolume, about: ZYX, at: PxZYX) -> t
         Workers(1, CPU),
     )
     if link.reason:
-        return Remeasured(fixed.name, moving.name, at, at, reason=link.reason), count.n_bytes
+        return Remeasured(fixed.name, moving.name, at, at, reason=link.reason)
     z, y, x = (a - m for a, m in zip(at, link.offset_px, strict=True))
-    return Remeasured(fixed.name, moving.name, at, at, (z, y, x), link.sigma_px), count.n_bytes
+    return Remeasured(fixed.name, moving.name, at, at, (z, y, x), link.sigma_px)
 
 
 def _exchanged(placed: Mapping[str, PlacedVolume], links: Sequence[Remeasured]) -> tuple[Pair, ...]:
@@ -187,7 +183,7 @@ def _fit_exchanged(placed: Mapping[str, PlacedVolume], links: Sequence[Remeasure
             continue
         fixed, moving = (swapped.get(name, placed[name]) for name in link.pair)
         at = _apart(fixed, fixed.origin_px, moving.origin_px)
-        again, _ = _fits(fixed, moving, nearest_voxel(at), at)
+        again = _fits(fixed, moving, nearest_voxel(at), at)
         if again.off_px is not None:
             n_fit += 1
     return n_fit > 0

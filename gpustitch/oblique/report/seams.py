@@ -14,7 +14,7 @@ from gpustitch.oblique.report.placement import Remeasured
 # Voxels to each side of a border along the axis, across it, and deep.
 _ALONG, _ACROSS, _DEEP = 40, 96, 8
 # Voxels whose means are compared at each side of a border, and around it that are no neighbourhood.
-_MEAN, _NEAR = 5, 9
+_MEAN, _NEAR = 3, 7
 # Less of a strip says nothing.
 _LEAST_LIT = 0.5
 _MAD_TO_SIGMA = 1.4826
@@ -24,7 +24,8 @@ _MAD_TO_SIGMA = 1.4826
 class Seam:
     """A border of a tile in the volume.
 
-    ``step_percent`` is the step of brightness there, ``usual_percent`` the standard deviation of such steps beside it.
+    ``step_percent`` is the step of brightness there. ``usual_percent`` is the standard deviation of such steps beside
+    it, ``most_percent`` the greatest of them.
     ``strip`` shows it (rows, columns), the border in the middle, across the columns.
     """
 
@@ -34,6 +35,7 @@ class Seam:
     where_px: tuple[int, int, int]
     step_percent: float
     usual_percent: float
+    most_percent: float
     strip: Floats32
 
 
@@ -88,7 +90,8 @@ def _seam(
     image = image.T if axis == 2 else image
     where = (round(z), round(y), round(f + shear * z))
     percent = 100 * abs(float(np.expm1(here - np.median(beside))))
-    return Seam(*link.pair, axis, where, percent, 100 * usual, np.asarray(image, np.float32))
+    most = float(np.abs(beside - np.median(beside)).max(initial=0))
+    return Seam(*link.pair, axis, where, percent, 100 * usual, 100 * most, np.asarray(image, np.float32))
 
 
 def _places(length: int) -> range:

@@ -114,7 +114,10 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
     found: Measured | None = None
     if plan.levels:
         placed = plan.raw.placed(output.places) if set(aligned) >= {p.name for p in output.places} else {}
-        found = measure(plan.levels, placed, stage_px, plan.options.most_bytes, progress)
+        reading = plan.raw.reading
+        found = measure(
+            plan.levels, placed, stage_px, plan.options.most_bytes, lambda: reading.n_bytes, progress
+        )
     checks = _judged(plan, found, judge.Stated(output.parameters, output.alignment, aligned), n_missing)
     page, record = output.folder / PAGE, output.folder / RECORD
     write_json(record, _record(plan, checks), overwrite=True)

@@ -16,8 +16,9 @@ from gpustitch.oblique.destripe.measured.measures import RawFrame
 
 # Part of a tile that is sought in the volume (z, y, x), and how far it is sought, voxels.
 _PART, _SOUGHT = (16, 40, 48), (3, 3, 3)
-# Details between these standard deviations, voxels, count; less than this correlation says nothing.
-_FINE, _COARSE, _LIKE = 0.8, 6.0, 0.3
+# Details between these standard deviations, voxels, count. Less than this correlation says nothing; it says "elsewhere"
+# only if it is that high, and so much higher than at the stated place.
+_FINE, _COARSE, _LIKE, _ELSEWHERE, _HIGHER = 0.8, 6.0, 0.3, 0.5, 0.2
 # Places of a tile that are tried.
 _TRIED = ((0.5, 0.5, 0.5), (0.3, 0.3, 0.35), (0.7, 0.7, 0.65))
 # Largest part of a sheet that is read back (rows, columns), and columns read at a time.
@@ -63,7 +64,11 @@ def _seen_at(tile: PlacedVolume, volume: Volume, part: tuple[float, float, float
     at = np.unravel_index(int(np.argmax(like)), like.shape)
     best = float(like[at])
     dz, dy, dx = (int(a) - r for a, r in zip(at, reach, strict=True))
-    return Seen(tile.name, (dz, dy, dx) if best >= _LIKE else None, best)
+    z, y, x = reach
+    beside = float(like[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2].max())
+    if best < _LIKE or (beside < best and not (best >= _ELSEWHERE and best - beside > _HIGHER)):
+        return Seen(tile.name, None, best)
+    return Seen(tile.name, (dz, dy, dx) if beside < best else (0, 0, 0), best)
 
 
 def _details(voxels: Floats32) -> Floats32:
@@ -142,11 +147,17 @@ def uncovered(placed: Mapping[str, PlacedVolume], shape: tuple[int, int, int], n
     return 100 * float(1 - covered.mean()), 100 * float(gaps.mean())
 
 
-def covers(tile: PlacedVolume, z: Floats, y: Floats, x: Floats) -> Bools:
-    """Which points of a grid (z, y, x) a tile covers, voxels of the volume; bool of the shape of the grid."""
+def covers(tile: PlacedVolume, z: Floats, y: Floats, x: Floats, inside: float = 0.0) -> Bools:
+    """Which points of a grid (z, y, x) a tile covers, voxels of the volume; bool of the shape of the grid.
+
+    Points count that are at least so many voxels ``inside``.
+    """
     cover, (oz, oy, ox) = tile.volume.coverage, tile.origin_px
     column, row = z - oz, y - oy
     frame = x[None, :] - ox - (cover.shear + tile.shear_px) * column[:, None]
-    in_zx = cover.holds(frame, frame) & ((column >= -0.5) & (column <= cover.n_columns - 0.5))[:, None]
-    in_y = (row >= -0.5) & (row <= cover.n_rows - 0.5)
+    edge = inside - 0.5
+    in_z, in_y = (
+        (at >= edge) & (at <= n - 1 - edge) for at, n in ((column, cover.n_columns), (row, cover.n_rows))
+    )
+    in_zx = cover.holds(frame - inside, frame + inside) & in_z[:, None]
     return np.asarray(in_zx[:, None, :] & in_y[None, :, None])
