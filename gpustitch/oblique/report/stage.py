@@ -17,7 +17,7 @@ from gpustitch.io.atomic import atomic_file
 from gpustitch.io.provenance import write_json
 from gpustitch.io.volumes.format import StoredVolume
 from gpustitch.model import Mosaic, Spacing, TilePath, UmXYZ
-from gpustitch.model.arrays import PxZYX
+from gpustitch.model.arrays import Floats32, PxZYX
 from gpustitch.model.options import check_ranges, documented, option
 from gpustitch.oblique.mosaic.placing import place_opened, stage_origins
 from gpustitch.oblique.report import judge, judge_light
@@ -121,7 +121,7 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
     checks = _judged(plan, found, judge.Stated(output.parameters, output.alignment, aligned), n_missing)
     page, record = output.folder / PAGE, output.folder / RECORD
     write_json(record, _record(plan, checks), overwrite=True)
-    shown = Shown(output.folder, output.record, output.run, output.alignment, flat_of_or_none(output), output.places)
+    shown = Shown(str(output.folder), output.record, output.run, output.alignment, _flat(output))
     with atomic_file(page, overwrite=True) as partial:
         partial.write_text(page_text(shown, checks, found), encoding="utf-8")
     result = ReportResult(page, checks)
@@ -130,7 +130,7 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
     return result
 
 
-def flat_of_or_none(output: Output) -> Any:
+def _flat(output: Output) -> Floats32 | None:
     """The flat of an output; None also if its file is damaged."""
     try:
         return flat_of(output)
