@@ -37,10 +37,10 @@ def magenta_green(first: HostArray, second: HostArray, limits: tuple[float, floa
 def enlarged(image: HostArray, times: tuple[float, float]) -> HostArray:
     """An image whose pixels (rows, columns) are repeated, to true proportions."""
     rows, columns = (
-        np.minimum((np.arange(round(n * t)) / t).astype(int), n - 1)
-        for n, t in zip(image.shape, times, strict=True)
+        np.minimum((np.arange(round(n * t)) / t).astype(int), n - 1) for n, t in zip(image.shape, times, strict=True)
     )
-    return image[rows][:, columns]
+    out: HostArray = image[rows][:, columns]
+    return out
 
 
 def _smaller(image: HostArray) -> HostArray:

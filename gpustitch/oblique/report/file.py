@@ -105,13 +105,13 @@ class CountedFrames:
             return out
         shape = (stop - start, len(range(self.shape[1])[rows]), len(range(self.shape[2])[columns]))
         out = np.empty(shape, self.dtype)
-        for number in range(start, stop):
-            frame = self._reading.cache.get((self._key, number), functools.partial(self._whole, number))
-            out[number - start] = frame[rows, columns]
+        for n in range(start, stop):
+            frame = self._reading.cache.get((self._key, n), functools.partial(self._whole, n))
+            out[n - start] = frame[rows, columns]
         return out
 
-    def _whole(self, number: int) -> HostArray:
-        frame = self._frames.read(number, number + 1)[0]
+    def _whole(self, n: int) -> HostArray:
+        frame: HostArray = self._frames.read(n, n + 1)[0]
         self._reading.n_bytes += frame.nbytes
         return frame
 

@@ -107,7 +107,9 @@ def measure(
     found.placing = compare(placed, stage_px, int(_OF_OVERLAPS * most_bytes), n_read, progress)
     _compare_light(found)
     some = _evenly(list(placed.values()), _SOUGHT)
-    found.in_volume = [seen(tile, finest) for tile in tracked(some, progress, "tiles in the volume", len(some), "tiles")]
+    found.in_volume = [
+        seen(tile, finest) for tile in tracked(some, progress, "tiles in the volume", len(some), "tiles")
+    ]
     for link in _evenly(list(found.placing.links), _BORDERED):
         found.seams += list(seams_of(link, placed[link.fixed], placed[link.moving], finest))
     lit = _evenly(_lit(found), _SHEETS)

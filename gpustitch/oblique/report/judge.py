@@ -85,7 +85,9 @@ def placement(placing: Placing, spacing: Spacing, n_tiles: int, problems: Sequen
     doubtful = [link for link in measured if is_off(link, DOUBTFUL_PX)]
     text = f"tiles lie within {off:.2g} voxels ({um:.2g} um) of where {len(measured)} overlaps fit{more}"
     if doubtful:
-        text = f"{len(doubtful)} of {len(measured)} overlaps fit elsewhere, by up to {off:.1f} voxels ({um:.1f} um){more}"
+        text = (
+            f"{len(doubtful)} of {len(measured)} overlaps fit elsewhere, by up to {off:.1f} voxels ({um:.1f} um){more}"
+        )
         return Check(name, "warn", text, off, "voxels", DOUBTFUL_PX, "`sample_count`, `window_px`")
     return Check(name, "pass", text, off, "voxels", DOUBTFUL_PX)
 
@@ -111,7 +113,9 @@ def in_volume(found: Sequence[Seen], n_tiles: int) -> Check:
     """Whether the volume shows its tiles where it says that they are."""
     known = [each for each in found if each.off_px is not None]
     if not known:
-        return Check("tiles in the volume", "not measured", "no raw tile can be compared with the volume", helps="`channel`")
+        return Check(
+            "tiles in the volume", "not measured", "no raw tile can be compared with the volume", helps="`channel`"
+        )
     off = {each.name: max(map(abs, each.off_px or (0,))) for each in known}
     wrong = [name for name, px in off.items() if px > 1]
     text = f"the volume shows {len(known) - len(wrong)} of {n_tiles} tiles where its record has them, within a voxel"
@@ -194,7 +198,9 @@ def stage(placing: Placing, spacing: Spacing) -> Check:
     if not far:
         return Check(name, "pass", text, most, "um", FAR_UM)
     pairs = listed([f"{links[i].fixed} - {links[i].moving}" for i in far], _NAMED)
-    text = f"{len(far)} of {len(links)} pairs lie up to {most:.0f} um from the stage's distance, most {usual:.1f}: {pairs}"
+    text = (
+        f"{len(far)} of {len(links)} pairs lie up to {most:.0f} um from the stage's distance, most {usual:.1f}: {pairs}"
+    )
     return Check(name, "warn", text, float(longest[n]), "um", FAR_UM, NOTHING + ": the pictures put them there")
 
 
@@ -220,7 +226,9 @@ def voxel_size(stated: Stated, spacing: Spacing) -> Check:
         return Check(name, "warn", text, from_stated, "%", STATED_PERCENT, f"`y_voxel_um` {size:.4f}, `x_step_um`")
     if percent > KNOWN_PERCENT:
         text = f"{told}: known to {percent:.2g} % only"
-        return Check(name, "not measured", text, percent, "%", KNOWN_PERCENT, "`stage_repeatability_um`, if it is known")
+        return Check(
+            name, "not measured", text, percent, "%", KNOWN_PERCENT, "`stage_repeatability_um`, if it is known"
+        )
     return Check(name, "pass", told, off, "%", percent)
 
 

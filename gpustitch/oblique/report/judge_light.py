@@ -104,7 +104,7 @@ def brightness(ratios: Mapping[tuple[str, str], float]) -> Check:
         return Check(name, "not measured", "no overlap shows enough light to compare", helps=NOTHING)
     off = {pair: 100 * (max(r, 1 / r) - 1) for pair, r in ratios.items()}
     worst = max(off, key=lambda pair: off[pair])
-    text = f"neighbours differ by at most {off[worst]:.0f} % where they show the same ({worst[0]} - {worst[1]})"
+    text = f"neighbours differ by up to {off[worst]:.0f} % where they show the same ({worst[0]} - {worst[1]})"
     if off[worst] > UNEVEN_PERCENT:
         return Check(name, "warn", text, off[worst], "%", UNEVEN_PERCENT, "`is_estimated`, along y; a better `flat`")
     return Check(name, "pass", text, off[worst], "%", UNEVEN_PERCENT)
@@ -176,7 +176,9 @@ def harm(record: Mapping[str, Any] | None) -> list[Check]:
         text = f"lines lie {angle:+.1f} degrees off the rows, along which stripes are removed"
         helps = "`rotate_90`" if abs(angle) > 45 else NOTHING + ": turn the camera"
         state: State = "warn" if is_off else "pass"
-        checks.append(Check("direction of stripes", state, text, angle, "degrees", MOST_OFF_ROWS_DEG, helps if is_off else ""))
+        checks.append(
+            Check("direction of stripes", state, text, angle, "degrees", MOST_OFF_ROWS_DEG, helps if is_off else "")
+        )
     return checks
 
 
@@ -196,7 +198,9 @@ def flat(record: Mapping[str, Any] | None, parameters: Mapping[str, Any]) -> Che
     seen = "" if misfit is None or before is None else f", {before:.1f} % without one, {misfit:.1f} % with it"
     text = f"{model}: it surely misses {sure:.1f} % of the light{seen}"
     state: State = "warn" if sure > FLAT_PERCENT else "pass"
-    return Check(name, state, text, sure, "%", FLAT_PERCENT, "`flat`, `n_frames`, `background`" if sure > FLAT_PERCENT else "")
+    return Check(
+        name, state, text, sure, "%", FLAT_PERCENT, "`flat`, `n_frames`, `background`" if sure > FLAT_PERCENT else ""
+    )
 
 
 def coverage(share: tuple[float, float] | None, missing: int, empty_percent: float | None, method: str) -> Check:
@@ -222,7 +226,9 @@ def run(record: Mapping[str, Any], changed: Sequence[str]) -> list[Check]:
     if not record:
         first = Check("run", "not measured", "there is no record of the run", helps=NOTHING)
     elif outcome != "finished":
-        first = Check("run", "fail", f"the run is {outcome}: {record.get('error') or 'it told no end'}", helps="`restart`")
+        first = Check(
+            "run", "fail", f"the run is {outcome}: {record.get('error') or 'it told no end'}", helps="`restart`"
+        )
     else:
         n = len(record.get("warnings") or ())
         first = Check("run", "pass", f"finished, with {n} warnings", float(n), "warnings")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,6 +15,7 @@ from gpustitch.oblique.report.check import Check, State, summary, verdict
 from gpustitch.oblique.report.gather import Measured
 from gpustitch.oblique.report.pictures import flat_pictures, overlaps, seam_pictures, stripe_pictures
 from gpustitch.oblique.report.style import STYLE
+from gpustitch.oblique.report.text import words
 from gpustitch.running.progress import duration_text, size_text
 
 MARKS: Mapping[State, str] = {"pass": "✓", "warn": "!", "fail": "✕", "not measured": "–"}
@@ -59,11 +59,6 @@ def page_text(shown: Shown, checks: Sequence[Check], found: Measured | None) -> 
     return "\n".join(part for part in parts if part)
 
 
-def words(text: str) -> str:
-    """A line of a check for the page; parameters in backquotes stand out."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
-
-
 def _when(shown: Shown) -> str:
     """What the output is of, when it was made and by which version."""
     channel = shown.record.get("parameters", {}).get("channel", "")
@@ -97,7 +92,7 @@ def _table_of_checks(checks: Sequence[Check]) -> str:
         "Names in <code>this type</code> are parameters of <code>pipeline</code>; its help lists them as options. "
         "Not measured is neither good nor bad: nothing could tell."
     )
-    return f'<div class="wide"><table>{head}{"".join(rows)}</table></div><p class="soft">{note}</p>'
+    return f'{_table(head, rows)}<p class="soft">{note}</p>'
 
 
 def _row_of(check: Check) -> str:
@@ -114,7 +109,8 @@ def _measured(shown: Shown, found: Measured) -> Iterator[str]:
     yield "<h2>The volume</h2>"
     z, y, x = found.shape
     um = " x ".join(f"{v:.4g}" for v in found.spacing.zyx_um)
-    yield f"<p>{z:,} x {y:,} x {x:,} voxels (z, y, x) of {um} um. Planes through the middle; tiles outlined in yellow.</p>"
+    yield f"<p>{z:,} x {y:,} x {x:,} voxels (z, y, x) of {um} um.</p>"
+    yield '<p class="soft">Planes through the middle, with the outlines of tiles in yellow.</p>'
     figures = [
         f"<figure>{svg.plane(plane, found, limits)}<figcaption>{_PLANES[plane.axis]}, at voxel {plane.at_px:.0f}"
         f"</figcaption></figure>"
@@ -169,7 +165,7 @@ def _tiles(shown: Shown, found: Measured) -> Iterator[str]:
     if rejected:
         rows = [f"<tr><td>{a}</td><td>{b}</td><td>{words(why)}</td></tr>" for (a, b), why in rejected.items()]
         yield f"<h3>Rejected links ({len(rejected)})</h3>"
-        yield f'<div class="wide"><table><tr><th>fixed</th><th>moving</th><th>why</th></tr>{"".join(rows)}</table></div>'
+        yield _table("<tr><th>fixed</th><th>moving</th><th>why</th></tr>", rows)
 
 
 def _table_of_tiles(shown: Shown, found: Measured, errors: Mapping[str, Sequence[float]]) -> str:
@@ -195,7 +191,7 @@ def _table_of_tiles(shown: Shown, found: Measured, errors: Mapping[str, Sequence
         "<th>standard error x, y, z (um)</th><th>held by</th></tr>"
     )
     is_long = len(rows) > 12
-    table = f'<div class="wide"><table>{head}{"".join(rows)}</table></div>'
+    table = _table(head, rows)
     return f"<details><summary>{len(rows)} tiles</summary>{table}</details>" if is_long else table
 
 
@@ -224,7 +220,7 @@ def _table_of_lights(found: Measured) -> str:
         "<tr><th>tile</th><th>frames looked at</th><th>mean (counts)</th><th>1 to 99.9 % of pixels (counts)</th>"
         "<th>saturated</th><th>end of the range (counts)</th></tr>"
     )
-    table = f'<div class="wide"><table>{head}{"".join(rows)}</table></div>'
+    table = _table(head, rows)
     return f"<details><summary>{len(rows)} tiles</summary>{table}</details>" if len(rows) > 12 else table
 
 
@@ -244,12 +240,17 @@ def _run(shown: Shown) -> Iterator[str]:
     rows = [_row_of_part(part) for part in run.get("parts") or ()]
     rows.append(_row_of_part({**run, "name": "the run"}))
     head = "<tr><th>part</th><th>seconds</th><th>GB/s in</th><th>GB/s out</th><th>bound by</th></tr>"
-    yield f'<div class="wide"><table>{head}{"".join(rows)}</table></div>'
+    yield _table(head, rows)
     warnings = run.get("warnings") or ()
     if warnings:
         yield f"<h3>Warnings of the run ({len(warnings)})</h3><ul>"
         yield from (f"<li>{words(str(text))}</li>" for text in warnings)
         yield "</ul>"
+
+
+def _table(head: str, rows: Sequence[str]) -> str:
+    """A table, which scrolls by itself where it is wider than the page."""
+    return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>'
 
 
 def _row_of_part(part: Mapping[str, Any]) -> str:
@@ -266,10 +267,11 @@ def _provenance(shown: Shown) -> Iterator[str]:
     yield "<p>" + escape(", ".join(f"{name} {value}" for name, value in versions.items())) + "</p>"
     inputs = record.get("inputs") or ()
     rows = [
-        f"<tr><td>{escape(str(e.get('path')))}</td><td>{int(e.get('bytes') or 0):,}</td><td>{escape(str(e.get('changed')))}</td></tr>"
+        f"<tr><td>{escape(str(e.get('path')))}</td><td>{int(e.get('bytes') or 0):,}</td>"
+        f"<td>{escape(str(e.get('changed')))}</td></tr>"
         for e in inputs
     ]
     head = "<tr><th>file</th><th>bytes</th><th>changed</th></tr>"
-    yield f'<details><summary>{len(rows)} inputs</summary><div class="wide"><table>{head}{"".join(rows)}</table></div></details>'
+    yield f"<details><summary>{len(rows)} inputs</summary>{_table(head, rows)}</details>"
     text = json.dumps(record.get("parameters"), indent=1)
     yield f"<details><summary>All parameters</summary><pre>{escape(text)}</pre></details>"

@@ -16,10 +16,13 @@ from gpustitch.oblique.report.judge import positions_text
 from gpustitch.oblique.report.judge_light import is_step
 from gpustitch.oblique.report.placement import Remeasured
 from gpustitch.oblique.report.seams import Seam
+from gpustitch.oblique.report.text import words
 from gpustitch.oblique.report.written import Sheet
 
 # Width of a picture of an overlap, of a frame, of a border, in pixels of the page.
 _OVERLAP_PX, _FRAME_PX, _SEAM_PX = 320, 500, 300
+# No picture of a frame is higher.
+_HIGHEST_PX = 380
 _MOST_SEAMS = 6
 
 
@@ -29,6 +32,12 @@ def _image(address: str, width: int, text: str) -> str:
 
 def _figure(address: str, width: int, text: str) -> str:
     return f"<figure>{_image(address, width, text)}<figcaption>{escape(text)}</figcaption></figure>"
+
+
+def _width(frame: HostArray) -> int:
+    """Width of a picture of a frame, so that it is neither too wide nor too high."""
+    rows, columns = frame.shape
+    return int(max(1, min(_FRAME_PX, round(_HIGHEST_PX * columns / rows))))
 
 
 def overlaps(found: Measured, folder: str) -> Iterator[str]:
@@ -48,7 +57,8 @@ def overlaps(found: Measured, folder: str) -> Iterator[str]:
 
 def _overlap(link: Remeasured, found: Measured, folder: str) -> str:
     crop = found.crops[link.pair]
-    fixed, moving, *others = flattened([crop.fixed, crop.moving, *([] if crop.by_stage is None else [crop.by_stage])])
+    beside = [] if crop.by_stage is None else [crop.by_stage]
+    fixed, moving, *others = flattened([crop.fixed, crop.moving, *beside])
     _, y_um, x_um = found.spacing.zyx_um
     times = (1.0, x_um / y_um) if x_um > y_um else (y_um / x_um, 1.0)
     limits, width = contrast(fixed), min(_OVERLAP_PX, round(4 * fixed.shape[1] * times[1]))
@@ -62,7 +72,7 @@ def _overlap(link: Remeasured, found: Measured, folder: str) -> str:
         pictures.append(_figure(address, width, f"{text}, {fixed.shape[1] * x_um:.0f} um wide"))
     sigma = "" if link.sigma_px is None else f" &plusmn; {max(link.sigma_px):.2f}"
     off = positions_text(link.off_px) + ("" if link.off_px is None else f" voxels (x, y, z){sigma}")
-    why = f'<p class="soft">{escape(link.reason)}</p>' if link.reason else ""
+    why = f'<p class="soft">{words(link.reason)}</p>' if link.reason else ""
     z, y, x = crop.where_px
     look = f"<pre>gpustitch view {escape(folder)} --at {x},{y},{z}</pre>"
     return (
@@ -85,7 +95,7 @@ def flat_pictures(flat: Floats32 | None, record: Mapping[str, Any] | None) -> It
     low, high = float(flat[flat > 0].min(initial=1.0)), float(flat.max())
     model = "" if not record else f" Model: {escape(str(record.get('model')))}."
     yield f"<p>What frames were divided by, black {low:.2f}, white {high:.2f}.{model}</p>"
-    yield _figure(grey(flat, low, high), _FRAME_PX, "camera rows downwards, columns (depth) to the right")
+    yield _figure(grey(flat, low, high), _width(flat), "camera rows downwards, columns (depth) to the right")
 
 
 def stripe_pictures(sheets: Sequence[Sheet]) -> Iterator[str]:
@@ -95,9 +105,9 @@ def stripe_pictures(sheets: Sequence[Sheet]) -> Iterator[str]:
     yield "<h2>Stripes</h2>"
     yield "<p>A frame as the camera wrote it, and the same sheet read back from the written volume.</p>"
     for each in sheets[:2]:
-        before = _figure(grey(each.raw, *contrast(each.raw)), _FRAME_PX, f"{each.name}, frame {each.frame}, raw")
+        before = _figure(grey(each.raw, *contrast(each.raw)), _width(each.raw), f"{each.name}, frame {each.frame}, raw")
         left = "not measured" if each.stripes is None else f"{each.stripes:.1f} % of the light run along the sheet"
-        after = _figure(grey(each.written, *contrast(each.written)), _FRAME_PX, f"in the volume: {left}")
+        after = _figure(grey(each.written, *contrast(each.written)), _width(each.written), f"in the volume: {left}")
         yield f'<div class="row">{before}{after}</div>'
 
 
@@ -113,8 +123,6 @@ def seam_pictures(found: Measured) -> Iterator[str]:
 
 def _seam(seam: Seam, found: Measured) -> str:
     strip: HostArray = seam.strip
-    if strip.shape[0] != strip.shape[1]:
-        strip = enlarged(strip, (1.0, 1.0))
     limits = contrast(strip)
     marked = np.array(strip, np.float32)
     middle = marked.shape[0] // 2
@@ -126,4 +134,5 @@ def _seam(seam: Seam, found: Measured) -> str:
         f"beside it up to {seam.most_percent:.1f} %"
     )
     width = min(_SEAM_PX, 4 * strip.shape[1])
-    return f'<figure style="max-width:{_SEAM_PX}px">{_image(grey(marked, *limits), width, text)}<figcaption>{escape(text)}</figcaption></figure>'
+    image = _image(grey(marked, *limits), width, text)
+    return f'<figure style="max-width:{_SEAM_PX}px">{image}<figcaption>{escape(text)}</figcaption></figure>'

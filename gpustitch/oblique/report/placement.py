@@ -85,7 +85,8 @@ def pairs_of(placed: Mapping[str, PlacedVolume], stage_px: Mapping[str, PxZYX]) 
         if pair not in found and pair[::-1] not in found and do_overlap(there, volumes, pair):
             found.append(pair)
     touched: set[str] = set()
-    first, others = [], []
+    first: list[Pair] = []
+    others: list[Pair] = []
     for pair in found:
         (others if touched.issuperset(pair) else first).append(pair)
         touched |= set(pair)
@@ -108,7 +109,8 @@ def compare(
     stage_px
         Where the stage puts them (z, y, x), voxels of the volume.
     """
-    pairs, links, before = pairs_of(placed, stage_px), [], n_read()
+    pairs, before = pairs_of(placed, stage_px), n_read()
+    links: list[Remeasured] = []
     for number, pair in enumerate(tracked(pairs, progress, "comparing overlaps", len(pairs), "overlaps")):
         if n_read() - before > most_bytes:
             return Placing(tuple(links), tuple(pairs[number:]))

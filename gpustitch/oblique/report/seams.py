@@ -63,9 +63,7 @@ def seams_of(link: Remeasured, fixed: PlacedVolume, moving: PlacedVolume, volume
             yield seam
 
 
-def _seam(
-    link: Remeasured, axis: int, centre: Floats, half: Floats, slanted: tuple[float, Volume]
-) -> Seam | None:
+def _seam(link: Remeasured, axis: int, centre: Floats, half: Floats, slanted: tuple[float, Volume]) -> Seam | None:
     """The step at one border; ``half`` is half of the strip (z, y, x), ``slanted`` the slant and the volume."""
     shear, volume = slanted
     middle, reach = np.floor(centre + 0.5).astype(int), np.maximum(1, half.astype(int))

@@ -115,9 +115,7 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
     if plan.levels:
         placed = plan.raw.placed(output.places) if set(aligned) >= {p.name for p in output.places} else {}
         reading = plan.raw.reading
-        found = measure(
-            plan.levels, placed, stage_px, plan.options.most_bytes, lambda: reading.n_bytes, progress
-        )
+        found = measure(plan.levels, placed, stage_px, plan.options.most_bytes, lambda: reading.n_bytes, progress)
     checks = _judged(plan, found, judge.Stated(output.parameters, output.alignment, aligned), n_missing)
     page, record = output.folder / PAGE, output.folder / RECORD
     write_json(record, _record(plan, checks), overwrite=True)
@@ -146,17 +144,21 @@ def _positions(plan: ReportPlan) -> tuple[dict[str, PxZYX], dict[str, PxZYX], in
     stated = output.parameters
     mosaic = Mosaic(tuple(TilePath(Path(name), _stage_um(name)) for name in tiles))
     volumes = [tiles[tile.name] for tile in mosaic.tiles]
-    how = {"z_offset": stated.get("z_offset"), "negative_y": bool(stated.get("negative_y"))}
+    z_offset, negative_y = stated.get("z_offset"), bool(stated.get("negative_y"))
     file = output.folder / ALIGNMENT
     try:
-        at = place_opened(mosaic, volumes, alignment=file if file.is_file() else None, **how)
+        given = file if file.is_file() else None
+        at = place_opened(mosaic, volumes, alignment=given, z_offset=z_offset, negative_y=negative_y)
         aligned = {tile.name: tile.origin_px for tile in at.tiles}
     except GpustitchError:
         aligned = {place.name: place.origin_px for place in output.places}
     spacing = plan.levels[0].spacing
-    stage_px = _beside(stage_origins(mosaic, spacing, **how), aligned)
+    stage_px = _beside(stage_origins(mosaic, spacing, z_offset=z_offset, negative_y=negative_y), aligned)
     own = volumes[0]
-    extent = tuple(n * um for n, um in zip((own.scan.n_frames, own.scan.n_rows, own.scan.n_columns), spacing.zyx_um[::-1], strict=True))
+    extent = tuple(
+        n * um
+        for n, um in zip((own.scan.n_frames, own.scan.n_rows, own.scan.n_columns), spacing.zyx_um[::-1], strict=True)
+    )
     return aligned, stage_px, len(mosaic.missing_positions((extent[0], extent[1], extent[2])))
 
 

@@ -16,7 +16,7 @@ h3 { font-size: 16px; margin: 18px 0 6px; } p { margin: 6px 0; } a { color: var(
 .soft, figcaption { color: var(--soft); font-size: 14px; }
 .verdict { border: 2px solid; border-left-width: 14px; border-radius: 8px; padding: 14px 18px; margin: 16px 0;
   background: var(--card); }
-.verdict b { font-size: 24px; } .verdict ul { margin: 8px 0 0; padding-left: 22px; color: var(--ink); }
+.verdict > b { font-size: 24px; } .verdict ul { margin: 8px 0 0; padding-left: 22px; color: var(--ink); }
 .pass { color: var(--c1); } .warn { color: var(--c3); } .fail { color: var(--c4); } .not { color: var(--c5); }
 .state { font-weight: 700; white-space: nowrap; }
 .wide { overflow-x: auto; }
@@ -30,6 +30,7 @@ figure { margin: 0; } .row { display: flex; flex-wrap: wrap; gap: 18px; align-it
 .pair { border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; background: var(--card); }
 img { image-rendering: pixelated; max-width: 100%; display: block; background: #000; }
 svg { max-width: 100%; height: auto; display: block; } svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
+svg text.name { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
 .tile { fill: var(--c5); fill-opacity: 0.13; stroke: var(--soft); stroke-width: 1; }
 .dot { fill: var(--ink); } .error { fill: var(--c6); fill-opacity: 0.35; stroke: var(--c6); }
 .axis { stroke: var(--soft); } .outline { fill: none; stroke: #ffd34d; stroke-width: 1.2; }

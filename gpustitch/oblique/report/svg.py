@@ -59,9 +59,9 @@ def tile_map(found: Measured, errors: Mapping[str, Sequence[float]], rejected: M
         f(r[n] for r in rectangles.values()) for f, n in ((min, 0), (min, 1), (max, 2), (max, 3))
     )
     view = _View(left, top, min((_MAP_PX - 60) / (right - left), 560 / (bottom - top)))
-    width, height = (right - left) * view.px_per_um + 60, (bottom - top) * view.px_per_um + 64
+    width, height = (right - left) * view.px_per_um + 60, (bottom - top) * view.px_per_um + 40
     parts = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" aria-label="map of tiles">']
-    middles = {}
+    middles: dict[str, tuple[float, float]] = {}
     named = len(rectangles) <= 60
     for name, (x0, y0, x1, y1) in rectangles.items():
         (a, b), (c, d) = view.at(x0, y0), view.at(x1, y1)
@@ -87,11 +87,11 @@ def tile_map(found: Measured, errors: Mapping[str, Sequence[float]], rejected: M
             rx, ry = (max(1.0, times * um * view.px_per_um) for um in errors[name][:2])
             parts.append(f'<ellipse cx="{a:.1f}" cy="{b:.1f}" rx="{rx:.1f}" ry="{ry:.1f}" class="error"/>')
         parts.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" class="dot"/>')
-        parts.append(_text(a, b - 8, name) if named else "")
+        parts.append(_text(a, b - 8, name, more='class="name"') if named else "")
     parts += _axes(view, (left, top, right, bottom))
     note = f"ellipses: standard errors, {times:g} times as large" if times else "standard errors are not known"
-    parts.append(_text(width / 2, height - 4, f"x, um; y, um downwards; {note}"))
-    return "".join(parts) + "</svg>"
+    caption = f"<figcaption>x to the right and y downwards, um, in the middle of the depth; {note}</figcaption>"
+    return "<figure>" + "".join(parts) + f"</svg>{caption}</figure>"
 
 
 def _rectangle(tile: PlacedVolume, found: Measured) -> tuple[float, float, float, float]:
@@ -114,13 +114,16 @@ def _axes(view: _View, box: tuple[float, float, float, float]) -> Iterator[str]:
     for low, high, is_x in ((left, right, True), (top, bottom, False)):
         step = _nice((high - low) / 4)
         for n in range(math.ceil(low / step), math.floor(high / step) + 1):
-            x, y = view.at(n * step, bottom) if is_x else view.at(left, n * step)
-            if is_x:
-                yield f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x:.1f}" y2="{y + 5:.1f}" class="axis"/>'
-                yield _text(x, y + 18, f"{n * step:g}")
-            else:
-                yield f'<line x1="{x - 5:.1f}" y1="{y:.1f}" x2="{x:.1f}" y2="{y:.1f}" class="axis"/>'
-                yield _text(x - 8, y + 4, f"{n * step:g}", "end")
+            at = view.at(n * step, bottom) if is_x else view.at(left, n * step)
+            yield from _tick(at, f"{n * step:g}", is_x=is_x)
+
+
+def _tick(at: tuple[float, float], label: str, *, is_x: bool) -> Iterator[str]:
+    """A mark of an axis and its number."""
+    x, y = at
+    ends = f'x2="{x:.1f}" y2="{y + 5:.1f}"' if is_x else f'x2="{x - 5:.1f}" y2="{y:.1f}"'
+    yield f'<line x1="{x:.1f}" y1="{y:.1f}" {ends} class="axis"/>'
+    yield _text(x, y + 18, label) if is_x else _text(x - 8, y + 4, label, "end")
 
 
 def plane(shown: Plane, found: Measured, limits: tuple[float, float]) -> str:
@@ -132,8 +135,8 @@ def plane(shown: Plane, found: Measured, limits: tuple[float, float]) -> str:
     width, height = (s * scale for s in size_um)
     image = grey(shown.image, *limits)
     parts = [
-        f'<svg viewBox="0 0 {width + 44:.0f} {height + 26:.0f}" width="{width + 44:.0f}" role="img">'
-        f'<image href="{image}" x="22" y="2" width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none"/>'
+        f'<svg viewBox="0 0 {width + 44:.0f} {height + 26:.0f}" width="{width + 44:.0f}" role="img">',
+        f'<image href="{image}" x="22" y="2" width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none"/>',
     ]
     for name, tile in found.placed.items():
         corners = outline(tile, shown.axis, shown.at_px)
@@ -200,11 +203,8 @@ def depth_plot(lights: Mapping[str, TileLight | None], depth_um: float) -> str:
     for step, high, is_x in ((_nice(depth_um / 5), depth_um, True), (_nice(most / 4), most, False)):
         for n in range(int(high / step) + 1):
             part = n * step / high
-            x, y = (left + (right - left) * part, floor) if is_x else (left, floor - (floor - 8) * part)
-            ends = f'x2="{x:.1f}" y2="{y + 5:.1f}"' if is_x else f'x2="{x - 5:.1f}" y2="{y:.1f}"'
-            parts.append(f'<line x1="{x:.1f}" y1="{y:.1f}" {ends} class="axis"/>')
-            label = f"{n * step:g}"
-            parts.append(_text(x, y + 18, label) if is_x else _text(x - 8, y + 4, label, "end"))
+            at = (left + (right - left) * part, floor) if is_x else (left, floor - (floor - 8) * part)
+            parts += _tick(at, f"{n * step:g}", is_x=is_x)
     parts.append(f'<path d="M{left} 8V{floor}H{right}" class="axis" fill="none"/>')
     parts.append(_text((left + right) / 2, height - 6, "depth along z, um"))
     parts.append(_text(left + 6, 18, "mean, counts", "start"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,9 +49,7 @@ def seen(tile: PlacedVolume, volume: Volume) -> Seen:
 def _seen_at(tile: PlacedVolume, volume: Volume, part: tuple[float, float, float]) -> Seen:
     cover, reach = tile.volume.coverage, _SOUGHT
     shape = [min(n, m) for n, m in zip(_PART, (cover.n_columns, cover.n_rows, cover.n_frames), strict=True)]
-    z, y = (
-        round(p * (n - m)) for p, n, m in zip(part, (cover.n_columns, cover.n_rows), shape, strict=False)
-    )
+    z, y = (round(p * (n - m)) for p, n, m in zip(part, (cover.n_columns, cover.n_rows), shape, strict=False))
     x = round(part[2] * (cover.n_frames - shape[2]) + cover.shear * (z + shape[0] / 2))
     box = Box.of_shape(shape, (z, y, x))
     raw = np.asarray(tile.volume.read(box), np.float32)
@@ -98,11 +97,12 @@ def sheet(tile: PlacedVolume, raw: HostArray, frame: int, volume: Volume) -> She
     cover = tile.volume.coverage
     rows, columns = (
         slice((n - m) // 2, (n - m) // 2 + m)
-        for n, m in ((n, min(n, most)) for n, most in zip(raw.shape, _SHEET, strict=True))
+        for n, m in ((n - 1, min(n - 1, most)) for n, most in zip(raw.shape, _SHEET, strict=True))
     )
     shear = cover.shear + tile.shear_px
     oz, oy, ox = tile.origin_px
-    first_z, first_y = round(oz) + columns.start, round(oy) + rows.start
+    # Whole voxels, all within the tile: the first plane and row lie at most a voxel further on than those of the frame.
+    first_z, first_y = math.ceil(oz) + columns.start, math.ceil(oy) + rows.start
     n_rows, n_columns = rows.stop - rows.start, columns.stop - columns.start
     out = np.zeros((n_rows, n_columns), volume.dtype)
     for first in range(0, n_columns, _COLUMNS):
@@ -118,9 +118,7 @@ def sheet(tile: PlacedVolume, raw: HostArray, frame: int, volume: Volume) -> She
         out[:, planes] = block[np.arange(len(planes)), :, at - low].T
     measured = RawFrame.of(out, 0)
     left = measured.rows.before()
-    return Sheet(
-        tile.name, frame, raw[rows, columns], out, left, measured.lines_across, measured.direction_deg
-    )
+    return Sheet(tile.name, frame, raw[rows, columns], out, left, measured.lines_across, measured.direction_deg)
 
 
 def middle_of(values: Sequence[float | None]) -> float | None:
@@ -156,8 +154,6 @@ def covers(tile: PlacedVolume, z: Floats, y: Floats, x: Floats, inside: float = 
     column, row = z - oz, y - oy
     frame = x[None, :] - ox - (cover.shear + tile.shear_px) * column[:, None]
     edge = inside - 0.5
-    in_z, in_y = (
-        (at >= edge) & (at <= n - 1 - edge) for at, n in ((column, cover.n_columns), (row, cover.n_rows))
-    )
+    in_z, in_y = ((at >= edge) & (at <= n - 1 - edge) for at, n in ((column, cover.n_columns), (row, cover.n_rows)))
     in_zx = cover.holds(frame - inside, frame + inside) & in_z[:, None]
     return np.asarray(in_zx[:, None, :] & in_y[None, :, None])
