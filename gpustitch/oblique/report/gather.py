@@ -104,7 +104,7 @@ def measure(
     tiles = {name: tile.volume for name, tile in placed.items()}
     raw = {name: tile.frames for name, tile in tiles.items() if isinstance(tile, ObliqueTile)}
     found.lights = lights(raw, int(_OF_FRAMES * most_bytes), progress)
-    found.placing = compare(placed, stage_px, int(_OF_OVERLAPS * most_bytes), n_read, progress)
+    found.placing = compare(placed, stage_px, int(_OF_OVERLAPS * most_bytes), n_read, _with_signal(found), progress)
     _compare_light(found)
     some = _evenly(list(placed.values()), _SOUGHT)
     found.in_volume = [
@@ -112,7 +112,7 @@ def measure(
     ]
     for link in _evenly(list(found.placing.links), _BORDERED):
         found.seams += list(seams_of(link, placed[link.fixed], placed[link.moving], finest))
-    lit = _evenly(_lit(found), _SHEETS)
+    lit = _evenly([found.placed[name] for name in _with_signal(found, 0.5)], _SHEETS)
     for tile in lit:
         found.sheets += _sheets(tile, finest, max(1, _SHEETS // len(lit)))
     found.planes = planes_of(levels)
@@ -152,11 +152,11 @@ def _compare_light(found: Measured) -> None:
             found.ratios[link.pair] = ratio
 
 
-def _lit(found: Measured) -> list[PlacedVolume]:
-    """The tiles with more light than half of the brightest one's, those first that come first."""
+def _with_signal(found: Measured, part: float = 0.1) -> list[str]:
+    """The tiles that show at least such a part of what the one shows that shows most."""
     known = {name: light.high - light.low for name, light in found.lights.items() if light is not None}
     most = max(known.values(), default=0.0)
-    return [found.placed[name] for name, light in known.items() if light >= 0.5 * most > 0]
+    return [name for name, light in known.items() if light >= part * most > 0]
 
 
 def _sheets(tile: PlacedVolume, finest: Volume, count: int) -> list[Sheet]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,6 +99,7 @@ def compare(
     stage_px: Mapping[str, PxZYX],
     most_bytes: int,
     n_read: Callable[[], int],
+    lit: Collection[str],
     progress: Progress = SILENT,
 ) -> Placing:
     """Compare all neighbours, as long as no more than ``most_bytes`` of frames are read, as ``n_read`` tells.
@@ -108,6 +110,8 @@ def compare(
         The raw tiles where the volume has them, by name.
     stage_px
         Where the stage puts them (z, y, x), voxels of the volume.
+    lit
+        Tiles that show something: only such are tried in each other's place.
     """
     pairs, before = pairs_of(placed, stage_px), n_read()
     links: list[Remeasured] = []
@@ -115,7 +119,7 @@ def compare(
         if n_read() - before > most_bytes:
             return Placing(tuple(links), tuple(pairs[number:]))
         links.append(_remeasured(placed[pair[0]], placed[pair[1]], [stage_px[name] for name in pair]))
-    return Placing(tuple(links), exchanged=_exchanged(placed, links))
+    return Placing(tuple(links), exchanged=_exchanged(placed, links, lit, lambda: n_read() - before <= most_bytes))
 
 
 def _remeasured(fixed: PlacedVolume, moving: PlacedVolume, stage_px: Sequence[PxZYX]) -> Remeasured:
@@ -159,22 +163,42 @@ def _fits(fixed: PlacedVolume, moving: PlacedVolume, about: ZYX, at: PxZYX) -> R
     return Remeasured(fixed.name, moving.name, at, at, (z, y, x), link.sigma_px)
 
 
-def _exchanged(placed: Mapping[str, PlacedVolume], links: Sequence[Remeasured]) -> tuple[Pair, ...]:
-    """Tiles that fit their neighbours only if each takes the other's place."""
+def _exchanged(
+    placed: Mapping[str, PlacedVolume], links: Sequence[Remeasured], lit: Collection[str], may_read: Callable[[], bool]
+) -> tuple[Pair, ...]:
+    """Tiles that fit their neighbours only if each takes the other's place.
+
+    Of two that stand beside each other, one alone may fit a neighbour of the other by chance of the order. So those
+    two count that make most overlaps fit.
+    """
     right = {name for link in links if link.off_px and max(map(abs, link.off_px)) < _WRONG_PX for name in link.pair}
-    suspects = [name for name in placed if name not in right and any(name in link.pair for link in links)]
+    touched = {name for link in links for name in link.pair}
+    suspects = [name for name in placed if name in lit and name in touched and name not in right][:_MOST_SUSPECTS]
+    fits: dict[Pair, int] = {}
+    for pair in itertools.combinations(suspects, 2):
+        if not may_read():
+            break
+        if n := _n_fit_exchanged(placed, links, pair):
+            fits[pair] = n
     found: list[Pair] = []
-    for number, first in enumerate(suspects[:_MOST_SUSPECTS]):
-        for second in suspects[number + 1 : _MOST_SUSPECTS]:
-            if any({first, second} & set(pair) for pair in found):
-                continue
-            if _fit_exchanged(placed, links, (first, second)):
-                found.append((first, second))
+    while fits:
+        most = max(fits.values())
+        best = [pair for pair, n in fits.items() if n == most]
+        if len({name for pair in best for name in pair}) < 2 * len(best):
+            break  # which two it is, nothing tells
+        found += best
+        gone = {name for pair in best for name in pair}
+        fits = {pair: n for pair, n in fits.items() if not gone & set(pair) and not _are_beside(pair, gone, links)}
     return tuple(found)
 
 
-def _fit_exchanged(placed: Mapping[str, PlacedVolume], links: Sequence[Remeasured], pair: Pair) -> bool:
-    """Whether all overlaps of two tiles that can be compared fit once they change places, and any can be."""
+def _are_beside(pair: Pair, others: Collection[str], links: Sequence[Remeasured]) -> bool:
+    """Whether one of two tiles is a neighbour of one of the others."""
+    return any(set(link.pair) & set(pair) and set(link.pair) & set(others) for link in links)
+
+
+def _n_fit_exchanged(placed: Mapping[str, PlacedVolume], links: Sequence[Remeasured], pair: Pair) -> int:
+    """How many overlaps of two tiles fit once they change places."""
     swapped = {
         pair[0]: replace(placed[pair[1]], name=pair[0], origin_px=placed[pair[0]].origin_px),
         pair[1]: replace(placed[pair[0]], name=pair[1], origin_px=placed[pair[1]].origin_px),
@@ -185,7 +209,5 @@ def _fit_exchanged(placed: Mapping[str, PlacedVolume], links: Sequence[Remeasure
             continue
         fixed, moving = (swapped.get(name, placed[name]) for name in link.pair)
         at = _apart(fixed, fixed.origin_px, moving.origin_px)
-        again = _fits(fixed, moving, nearest_voxel(at), at)
-        if again.off_px is not None:
-            n_fit += 1
-    return n_fit > 0
+        n_fit += _fits(fixed, moving, nearest_voxel(at), at).off_px is not None
+    return n_fit
