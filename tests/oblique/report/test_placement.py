@@ -46,7 +46,7 @@ def test_what_the_stage_says_finds_a_tile_that_lies_far_from_its_place() -> None
 
 @pytest.mark.parametrize(("seed", "which"), [(5, (0, 1)), (6, (1, 2)), (7, (0, 2))])
 def test_exchanged_tiles_are_named_and_no_others(seed: int, which: tuple[int, int]) -> None:
-    tiles = row_of_tiles(seed, n=3, size=(32, 64, 64), step=40)
+    tiles = row_of_tiles(seed, n=3, size=(24, 52, 48), step=32)
     stage = positions(tiles)
     assert compare(tiles, stage, 1 << 40, lambda: 0, tiles).exchanged == ()
     a, b = (sorted(tiles, key=_y)[n] for n in which)
