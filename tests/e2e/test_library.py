@@ -86,6 +86,10 @@ def tile_of(truth: Truth) -> Path:
     return min(truth.channel().rglob("*.dcimg"))
 
 
+# Files that say when and how fast a run was.
+OF_THE_RUN = ("run.json", "run.log", "report.html")
+
+
 def go(stage: Any, options: Any) -> None:
     """Run a stage as the library does."""
     stage.run(stage.plan(options))
@@ -94,7 +98,7 @@ def go(stage: Any, options: Any) -> None:
 def same(typed: Path, called: Path) -> int:
     """Number of files that both wrote alike; when and how fast they ran may differ."""
     expected, found = (
-        {name: data for name, data in contents(path).items() if Path(name).name not in ("run.json", "run.log")}
+        {name: data for name, data in contents(path).items() if Path(name).name not in OF_THE_RUN}
         for path in (typed, called)
     )
     assert found.keys() == expected.keys()

@@ -155,6 +155,8 @@ def test_output_holds_all_that_is_promised(pair: Truth, tmp_path: Path, monkeypa
         "flat.tiff",
         "flat_residual.tiff",
         "provenance.json",
+        "report.html",
+        "report.json",
         "run.json",
         "run.log",
         "volume",

@@ -14,8 +14,8 @@ from gpustitch.oblique.report import svg
 from gpustitch.oblique.report.check import Check, State, summary, verdict
 from gpustitch.oblique.report.gather import Measured
 from gpustitch.oblique.report.pictures import flat_pictures, overlaps, seam_pictures, stripe_pictures
-from gpustitch.oblique.report.style import STYLE
-from gpustitch.oblique.report.text import words
+from gpustitch.oblique.report.style import style
+from gpustitch.oblique.report.text import look, words
 from gpustitch.running.progress import duration_text, size_text
 
 MARKS: Mapping[State, str] = {"pass": "✓", "warn": "!", "fail": "✕", "not measured": "–"}
@@ -46,7 +46,7 @@ def page_text(shown: Shown, checks: Sequence[Check], found: Measured | None) -> 
         "<!doctype html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<style>{STYLE}</style></head><body><main>",
+        f"<style>{style()}</style></head><body><main>",
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{escape(_when(shown))}</p>',
         _verdict(checks),
@@ -135,7 +135,7 @@ def _measured(shown: Shown, found: Measured) -> Iterator[str]:
 
 def _look(shown: Shown, at_zyx: Sequence[int]) -> str:
     z, y, x = at_zyx
-    return f"<p>To see it in Neuroglancer:</p><pre>gpustitch view {escape(shown.folder)} --at {x},{y},{z}</pre>"
+    return f"<p>To see it in Neuroglancer:</p><pre>{escape(look(shown.folder, (z, y, x)))}</pre>"
 
 
 def _tiles(shown: Shown, found: Measured) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _tiles(shown: Shown, found: Measured) -> Iterator[str]:
         (svg.NOT_KNOWN, "1 4", "not compared")
     ]
     items = [
-        f'<span class="key"><svg width="42" height="12"><line x1="0" y1="6" x2="40" y2="6" stroke="{colour}" '
+        f'<span class="key"><svg width="42" height="12"><line x1="0" y1="6" x2="40" y2="6" class="{colour}" '
         f'stroke-width="3" stroke-dasharray="{dash}"/></svg> {text}</span>'
         for colour, dash, text in keys
     ]

@@ -16,7 +16,7 @@ from gpustitch.oblique.report.judge import positions_text
 from gpustitch.oblique.report.judge_light import is_step
 from gpustitch.oblique.report.placement import Remeasured
 from gpustitch.oblique.report.seams import Seam
-from gpustitch.oblique.report.text import words
+from gpustitch.oblique.report.text import look, words
 from gpustitch.oblique.report.written import Sheet
 
 # Width of a picture of an overlap, of a frame, of a border, in pixels of the page.
@@ -46,8 +46,8 @@ def overlaps(found: Measured, folder: str) -> Iterator[str]:
     left = len(found.placing.links) + len(found.placing.left_out) - len(shown)
     yield f"<h3>Overlaps ({len(shown)} shown, the worst first; {left} not shown)</h3>"
     yield (
-        '<p class="soft">The fixed tile is magenta, the moving one green; white is where both show the same. Seen along '
-        "z. Off by: how far the moving tile lies from where the pictures fit.</p>"
+        '<p class="soft">The fixed tile is magenta, the moving one green; white is where both show the same. Seen '
+        "along z. Off by: how far the moving tile lies from where the pictures fit.</p>"
     )
     yield '<div class="row">'
     for link in shown:
@@ -73,11 +73,10 @@ def _overlap(link: Remeasured, found: Measured, folder: str) -> str:
     sigma = "" if link.sigma_px is None else f" &plusmn; {max(link.sigma_px):.2f}"
     off = positions_text(link.off_px) + ("" if link.off_px is None else f" voxels (x, y, z){sigma}")
     why = f'<p class="soft">{words(link.reason)}</p>' if link.reason else ""
-    z, y, x = crop.where_px
-    look = f"<pre>gpustitch view {escape(folder)} --at {x},{y},{z}</pre>"
+    to_look = f"<pre>{escape(look(folder, crop.where_px))}</pre>"
     return (
         f'<div class="pair"><b>{link.fixed} - {link.moving}</b><p>off by: {off}</p>{why}'
-        f'<div class="row">{"".join(pictures)}</div>{look}</div>'
+        f'<div class="row">{"".join(pictures)}</div>{to_look}</div>'
     )
 
 

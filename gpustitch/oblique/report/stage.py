@@ -210,7 +210,8 @@ def _n_lost(tile: Mapping[str, Any]) -> int:
 
 def _changed(output: Output) -> list[str]:
     """What has changed of the inputs, during the run as its record says, and since."""
-    said = list(output.record.get("changed_inputs") or ())
+    n_during = len(output.record.get("changed_inputs") or ())
+    said = ["while they were read, as the record of the run says"] * n_during
     for entry in output.record.get("inputs") or ():
         path = Path(str(entry.get("path")))
         try:

@@ -15,13 +15,13 @@ from gpustitch.oblique.report.draw import contrast, grey
 from gpustitch.oblique.report.gather import Measured, Plane
 from gpustitch.oblique.report.light import TileLight
 
-# Colours that people with any colour vision tell apart (Okabe and Ito), by how far a link is off, voxels; and dashes.
-STEPS = ((0.3, "var(--c1)", ""), (1.0, "var(--c2)", ""), (3.0, "var(--c3)", "7 3"), (math.inf, "var(--c4)", "2 3"))
-NOT_KNOWN = "var(--c5)"
+# Classes of colours that people with any colour vision tell apart, by how far a link is off, voxels; and dashes.
+STEPS = ((0.3, "c1", ""), (1.0, "c2", "12 2"), (3.0, "c3", "7 3"), (math.inf, "c4", "2 3"))
+NOT_KNOWN = "c5"
 _MAP_PX, _PLANE_PX = 760.0, 520.0
 _PLOT = (760.0, 260.0, 56.0, 40.0)  # width, height, margins at the left and below
 _DASHES = ("", "6 3", "2 2", "9 3 2 3")
-_COLOURS = ("var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)", "var(--c6)")
+_COLOURS = ("c1", "c2", "c3", "c4", "c6")
 _MOST_LINES = 40
 
 
@@ -77,7 +77,7 @@ def tile_map(found: Measured, errors: Mapping[str, Sequence[float]], rejected: M
         told = "not compared: " + link.reason if off is None else f"off by {off:.2f} voxels"
         told += f"; link rejected: {rejected[link.pair]}" if link.pair in rejected else ""
         parts.append(
-            f'<line x1="{a:.1f}" y1="{b:.1f}" x2="{c:.1f}" y2="{d:.1f}" stroke="{colour}" stroke-width="3" '
+            f'<line x1="{a:.1f}" y1="{b:.1f}" x2="{c:.1f}" y2="{d:.1f}" class="{colour}" stroke-width="3" '
             f'stroke-dasharray="{dash}"><title>{escape(f"{link.fixed} - {link.moving}: {told}")}</title></line>'
         )
         if link.pair in rejected:
@@ -197,7 +197,7 @@ def depth_plot(lights: Mapping[str, TileLight | None], depth_um: float) -> str:
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
         colour, dash = _COLOURS[n % len(_COLOURS)], _DASHES[n // len(_COLOURS) % len(_DASHES)]
         parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-dasharray="{dash}">'
+            f'<polyline points="{points}" fill="none" class="{colour}" stroke-width="1.8" stroke-dasharray="{dash}">'
             f"<title>{escape(name)}</title></polyline>"
         )
     for step, high, is_x in ((_nice(depth_um / 5), depth_um, True), (_nice(most / 4), most, False)):
@@ -219,7 +219,7 @@ def legend_of(lights: Mapping[str, TileLight | None]) -> str:
     items = []
     for n, name in enumerate(known):
         colour, dash = _COLOURS[n % len(_COLOURS)], _DASHES[n // len(_COLOURS) % len(_DASHES)]
-        line = f'<line x1="0" y1="6" x2="30" y2="6" stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/>'
+        line = f'<line x1="0" y1="6" x2="30" y2="6" class="{colour}" stroke-width="3" stroke-dasharray="{dash}"/>'
         items.append(f'<span class="key"><svg width="32" height="12">{line}</svg> {escape(name)}</span>')
     return f'<p class="keys">{"".join(items)}</p>'
 

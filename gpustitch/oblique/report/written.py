@@ -19,7 +19,7 @@ from gpustitch.oblique.destripe.measured.measures import RawFrame
 _PART, _SOUGHT = (16, 40, 48), (3, 3, 3)
 # Details between these standard deviations, voxels, count. Less than this correlation says nothing; it says "elsewhere"
 # only if it is that high, and so much higher than at the stated place.
-_FINE, _COARSE, _LIKE, _ELSEWHERE, _HIGHER = 0.8, 6.0, 0.3, 0.5, 0.2
+_FINE, _COARSE, _LIKE, _ELSEWHERE, _HIGHER = 0.8, 6.0, 0.3, 0.5, 0.1
 # Places of a tile that are tried.
 _TRIED = ((0.5, 0.5, 0.5), (0.3, 0.3, 0.35), (0.7, 0.7, 0.65))
 # Largest part of a sheet that is read back (rows, columns), and columns read at a time.

@@ -13,7 +13,8 @@ from gpustitch.oblique.report.stage import ReportOptions, ReportResult
 
 
 @pytest.mark.parametrize(("states", "code"), [
-    (["pass"], 0), (["pass", "not measured"], 0), (["pass", "warn"], 21), (["warn", "fail"], 22), (["not measured"], 21),
+    (["pass"], 0), (["pass", "not measured"], 0), (["pass", "warn"], 21), (["warn", "fail"], 22),
+    (["not measured"], 21),
 ])  # fmt: skip
 def test_the_exit_code_is_the_worst_check(
     states: list[State], code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

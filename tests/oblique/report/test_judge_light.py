@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from gpustitch.oblique.report import judge_light
 from gpustitch.oblique.report.light import TileLight
 from gpustitch.oblique.report.written import Sheet
 
-EMPTY = np.zeros((2, 2), np.uint16)
+EMPTY = np.zeros((2, 400), np.uint16)
 
 
 def light(saturated: float = 0.0, constant: bool = False) -> TileLight:
@@ -72,6 +74,13 @@ def test_stripes_are_compared_with_the_tissue(left: float, across: float) -> Non
     assert check.state == "pass" or check.helps == "`method` wavelet"
 
 
+def test_narrow_frames_need_stronger_stripes() -> None:
+    narrow = [replace(each, written=EMPTY[:, :100]) for each in sheets(4.0, 0.5)]
+    assert judge_light.stripes(sheets(4.0, 0.5), None, "none").state == "warn"
+    assert judge_light.stripes(narrow, None, "none").state == "pass"
+    assert judge_light.stripes([replace(narrow[0], stripes=6.0)], None, "none").state == "warn"
+
+
 def test_stripes_of_the_record_count_where_the_background_is_gone() -> None:
     record = {"measures": {"stripes_left_before_percent": 9.0, "stripes_left_after_percent": 8.0}}
     assert judge_light.stripes(sheets(0.1, 0.1), record, "lightsheet").state == "warn"
@@ -83,8 +92,8 @@ def test_stripes_of_the_record_count_where_the_background_is_gone() -> None:
 def test_harm_and_direction_are_those_of_the_record() -> None:
     well = {"cells_kept_percent": 99.0, "coarse_change_percent": 0.3, "direction_deg": 1.0}
     assert [c.state for c in judge_light.harm({"measures": well})] == ["pass", "pass"]
-    assert [c.state for c in judge_light.harm({"measures": well | {"cells_kept_percent": 80.0}})][0] == "warn"
-    assert [c.state for c in judge_light.harm({"measures": well | {"coarse_change_percent": 4.0}})][0] == "warn"
+    assert judge_light.harm({"measures": well | {"cells_kept_percent": 80.0}})[0].state == "warn"
+    assert judge_light.harm({"measures": well | {"coarse_change_percent": 4.0}})[0].state == "warn"
     turned = judge_light.harm({"measures": well | {"direction_deg": 89.0}})[1]
     assert turned.state == "warn" and "`rotate_90`" in turned.helps
     none = {"cells_kept_percent": None, "coarse_change_percent": None, "direction_deg": None}

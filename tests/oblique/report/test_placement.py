@@ -1,4 +1,4 @@
-"""Overlaps that are compared anew: tiles in their place, displaced ones, exchanged ones, and those that show nothing."""
+"""Overlaps that are compared anew: tiles in their place, displaced, exchanged, and such that show nothing."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from xml.etree import ElementTree
 
@@ -41,7 +42,7 @@ def test_an_outline_is_as_large_as_what_is_covered(axis: int, shear: float, part
     held = int(cover.mask(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))).sum())
     corners = svg.outline(tile, axis, n + tile.origin_px[axis])
     # An outline runs through the outermost voxels.
-    edge = 2 * sum(math.dist(a, b) for a, b in zip(corners, corners[1:], strict=False)) + 8
+    edge = 2 * sum(math.dist(a, b) for a, b in itertools.pairwise(corners)) + 8
     assert abs((area(corners) if corners else 0.0) - held) <= edge
     assert not svg.outline(tile, axis, tile.origin_px[axis] + cover.shape[axis] + 5)
 
@@ -55,7 +56,7 @@ def test_the_map_has_tiles_links_errors_and_reasons() -> None:
     root = ElementTree.fromstring(drawn)
     assert len(root.findall(".//rect")) == 2 and len(root.findall(".//ellipse")) == 1
     (line,) = (each for each in root.iter("line") if each.find("title") is not None)
-    assert line.get("stroke") == svg.STEPS[-1][1], "five voxels are far off"
+    assert line.get("class") == svg.STEPS[-1][1], "five voxels are far off"
     title = line.find("title")
     assert title is not None and "it is <dark>" in (title.text or "")
     assert "not known" in svg.tile_map(found, {}, {})
@@ -92,7 +93,7 @@ def test_brightness_over_depth_has_axes_with_units_and_a_line_for_each_tile() ->
     root = ElementTree.fromstring(drawn)
     assert len(root.findall("polyline")) == 7
     assert {"depth along z, um", "mean, counts"} <= {text.text for text in root.findall("text")}
-    looks = {(line.get("stroke"), line.get("stroke-dasharray")) for line in root.findall("polyline")}
+    looks = {(line.get("class"), line.get("stroke-dasharray")) for line in root.findall("polyline")}
     assert len(looks) == 7
     assert svg.legend_of(lights).count("<svg") == 7 and "7 tiles" not in svg.legend_of(lights)
     assert svg.depth_plot({"gone": None}, 1.0) == ""
