@@ -21,7 +21,7 @@ from gpustitch.running.progress import listed
 # many standard errors.
 DOUBTFUL_PX, WRONG_PX, SIGMAS = 1.0, 3.0, 4.0
 # Two tiles are off the stage's distance by so many um, and so many times what others are: worth a look.
-FAR_UM, FAR = 20.0, 5.0
+FAR_UM, FAR = 20.0, 3.0
 # A file and a volume that differ by more, voxels, are not of one run.
 _SAME_PX = 0.01
 # The y voxel size: known well enough to say anything; material differences; off what was stated.
