@@ -20,6 +20,8 @@ from gpustitch.running.progress import listed
 # A tile that lies this far from where the pictures fit, voxels on an axis, is doubtful, or wrong; both only beyond so
 # many standard errors.
 DOUBTFUL_PX, WRONG_PX, SIGMAS = 1.0, 3.0, 4.0
+# Standard errors that hold 95 % of a normal variable.
+TWO_SIDED = 1.96
 # Two tiles are off the stage's distance by so many um, and so many times what others are: worth a look.
 FAR_UM, FAR = 20.0, 3.0
 # A file and a volume that differ by more, voxels, are not of one run.
@@ -60,7 +62,7 @@ def placement(placing: Placing, spacing: Spacing, n_tiles: int, problems: Sequen
             value=float(len(placing.exchanged)),
             unit="pairs",
             limit=0,
-            helps="rename the files, then `restart` `pipeline`" if not stated.is_given else "another `align_file`",
+            helps="rename the files, then run `pipeline` again" if not stated.is_given else "another `align_file`",
         )
     measured = [link for link in placing.links if link.off_px is not None]
     if not measured:
@@ -71,6 +73,7 @@ def placement(placing: Placing, spacing: Spacing, n_tiles: int, problems: Sequen
     unmeasured = len(placing.links) - len(measured)
     more = f"; {unmeasured} of {len(placing.links)} overlaps cannot be compared" if unmeasured else ""
     more += f"; {len(placing.left_out)} were left out, to read no more" if placing.left_out else ""
+    more += _of_errors(placing, stated, spacing)
     wrong = [link for link in measured if is_off(link, WRONG_PX)]
     if wrong:
         return Check(
@@ -90,6 +93,14 @@ def placement(placing: Placing, spacing: Spacing, n_tiles: int, problems: Sequen
         )
         return Check(name, "warn", text, off, "voxels", DOUBTFUL_PX, "`sample_count`, `window_px`")
     return Check(name, "pass", text, off, "voxels", DOUBTFUL_PX)
+
+
+def _of_errors(placing: Placing, stated: Stated, spacing: Spacing) -> str:
+    """How many links are off by no more than their stated standard errors explain, for people."""
+    times = [times for _, times in within_errors(placing, stated.alignment, spacing)]
+    if not times or stated.is_given:
+        return ""
+    return f"; {sum(t <= TWO_SIDED for t in times)} of {len(times)} within 1.96 of the stated standard errors"
 
 
 def is_off(link: Remeasured, most_px: float) -> bool:
@@ -209,7 +220,7 @@ def voxel_size(stated: Stated, spacing: Spacing) -> Check:
     name, found = "y voxel size", stated.alignment
     used = spacing.y_um
     if found is None or found.voxel_size_estimate_um is None or not found.voxel_size_uncertainty_um:
-        helps = NOTHING + ": one row of tiles measures no size"
+        helps = NOTHING + ": only links between rows of tiles measure it"
         return Check(name, "not measured", f"nothing measures it; {used:g} um is as stated", used, "um", helps=helps)
     size, half = found.voxel_size_estimate_um, found.voxel_size_uncertainty_um
     percent, off = 100 * half / size, 100 * (used / size - 1)

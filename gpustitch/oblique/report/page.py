@@ -100,7 +100,8 @@ def _row_of(check: Check) -> str:
     limit = "" if check.limit is None else f"{check.limit:.3g}"
     return (
         f"<tr><td><b>{escape(check.name)}</b></td><td>{_state(check.state)}</td><td>{words(check.reason)}</td>"
-        f'<td class="number">{number}</td><td class="number">{limit}</td><td>{words(check.helps)}</td></tr>'
+        f'<td class="number">{number}</td><td class="number">{limit}</td>'
+        f'<td class="helps">{words(check.helps)}</td></tr>'
     )
 
 

@@ -36,11 +36,11 @@ h3 { font-size: 16px; margin: 18px 0 6px; } p { margin: 6px 0; } .soft, figcapti
 table { border-collapse: collapse; width: 100%; font-size: 15px; }
 th { text-align: left; border-bottom: 2px solid; padding: 6px 10px 6px 0; vertical-align: bottom; }
 td { border-bottom: 1px solid; padding: 7px 10px 7px 0; vertical-align: top; }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.helps { min-width: 170px; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 code, pre { font: 14px/1.45 ui-monospace, Consolas, monospace; border-radius: 4px; }
 code { padding: 1px 4px; overflow-wrap: anywhere; } pre { padding: 10px 12px; overflow-x: auto; margin: 6px 0; }
 figure { margin: 0; } .row { display: flex; flex-wrap: wrap; gap: 18px; align-items: flex-start; }
-.pair { border: 1px solid; border-radius: 8px; padding: 10px 12px; max-width: 100%; }
+.pair { border: 1px solid; border-radius: 8px; padding: 10px 12px; max-width: min(100%, 700px); }
 img { image-rendering: pixelated; max-width: 100%; display: block; background: #000; }
 svg { max-width: 100%; height: auto; display: block; } svg text { font: 13px system-ui, sans-serif; }
 svg text.name { paint-order: stroke; stroke-width: 4px; } svg text.cross { font-size: 17px; font-weight: 700; }
@@ -59,4 +59,4 @@ _PRINT = """@media print { main { max-width: none; padding: 0; }
 def style() -> str:
     """The style sheet of the page. Paper is light, whatever the screen is."""
     dark = f"@media screen and (prefers-color-scheme: dark) {{ {_COLOURS.substitute(_DARK)} }}"
-    return _COLOURS.substitute(_LIGHT) + _SHAPES + dark + _PRINT
+    return _SHAPES + _COLOURS.substitute(_LIGHT) + dark + _PRINT

@@ -23,6 +23,8 @@ _PLOT = (760.0, 260.0, 56.0, 40.0)  # width, height, margins at the left and bel
 _DASHES = ("", "6 3", "2 2", "9 3 2 3")
 _COLOURS = ("c1", "c2", "c3", "c4", "c6")
 _MOST_LINES = 40
+# Middles of tiles that are nearer in the map are one place.
+_SAME_PX = 14.0
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle", more: str = "") -> str:
@@ -62,12 +64,17 @@ def tile_map(found: Measured, errors: Mapping[str, Sequence[float]], rejected: M
     width, height = (right - left) * view.px_per_um + 60, (bottom - top) * view.px_per_um + 40
     parts = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" aria-label="map of tiles">']
     middles: dict[str, tuple[float, float]] = {}
+    places: list[tuple[float, float]] = []
     named = len(rectangles) <= 60
+    wide = max(1.0, min(x1 - x0 for x0, _, x1, _ in rectangles.values()) / 4)
+    columns = sorted({round(x0 / wide) for x0, *_ in rectangles.values()})
     for name, (x0, y0, x1, y1) in rectangles.items():
         (a, b), (c, d) = view.at(x0, y0), view.at(x1, y1)
         parts.append(f'<rect x="{a:.1f}" y="{b:.1f}" width="{c - a:.1f}" height="{d - b:.1f}" class="tile"/>')
-        shift = 9 * len(middles) % 3  # tiles one below the other keep their names apart
-        middles[name] = ((a + c) / 2, (b + d) / 2 + shift)
+        # Tiles at one place and of unlike depth are drawn one below the other.
+        n_above = sum(math.dist(at, ((a + c) / 2, (b + d) / 2)) < _SAME_PX for at in places)
+        places.append(((a + c) / 2, (b + d) / 2))
+        middles[name] = ((a + c) / 2 + 40 * n_above, (b + d) / 2 + 36 * n_above)
     largest = max((max(e[:2]) for e in errors.values()), default=0.0)
     times = _nice(0.12 * min(right - left, bottom - top) / largest) if largest > 0 else 0.0
     for link in found.placing.links:
@@ -87,7 +94,9 @@ def tile_map(found: Measured, errors: Mapping[str, Sequence[float]], rejected: M
             rx, ry = (max(1.0, times * um * view.px_per_um) for um in errors[name][:2])
             parts.append(f'<ellipse cx="{a:.1f}" cy="{b:.1f}" rx="{rx:.1f}" ry="{ry:.1f}" class="error"/>')
         parts.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" class="dot"/>')
-        parts.append(_text(a, b - 8, name, more='class="name"') if named else "")
+        if named:  # neighbours along x have their names above and below
+            is_below = columns.index(round(rectangles[name][0] / wide)) % 2
+            parts.append(_text(a, b + (18 if is_below else -8), name, more='class="name"'))
     parts += _axes(view, (left, top, right, bottom))
     note = f"ellipses: standard errors, {times:g} times as large" if times else "standard errors are not known"
     caption = f"<figcaption>x to the right and y downwards, um, in the middle of the depth; {note}</figcaption>"
@@ -112,7 +121,7 @@ def _axes(view: _View, box: tuple[float, float, float, float]) -> Iterator[str]:
     """Ticks along the left and the lower side."""
     left, top, right, bottom = box
     for low, high, is_x in ((left, right, True), (top, bottom, False)):
-        step = _nice((high - low) / 4)
+        step = _nice((high - low) / max(2.0, (high - low) * view.px_per_um / 100))
         for n in range(math.ceil(low / step), math.floor(high / step) + 1):
             at = view.at(n * step, bottom) if is_x else view.at(left, n * step)
             yield from _tick(at, f"{n * step:g}", is_x=is_x)
