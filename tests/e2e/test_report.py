@@ -102,11 +102,11 @@ def test_a_dead_tile_fails(tmp_path: Path, kind: str) -> None:
 
 
 def test_saturation_warns(tmp_path: Path) -> None:
-    truth = made(tmp_path, seed=45, grid=(1, 2, 1))
-    sabotage.saturated(truth, 1, percent=3.0)
+    truth = made(tmp_path, seed=45, grid=(1, 1, 1))
+    sabotage.saturated(truth, 0, percent=3.0)
     succeed("pipeline", truth.channel(), "--output", tmp_path / "out", *FAST)
     found = checks(tmp_path / "out")["saturation"]
-    assert found["state"] == "warn" and truth.tiles[1].name in found["reason"]
+    assert found["state"] == "warn" and truth.tiles[0].name in found["reason"]
     assert found["value"] == pytest.approx(3.0, rel=0.25)
 
 

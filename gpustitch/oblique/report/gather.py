@@ -146,7 +146,7 @@ def _compare_light(found: Measured) -> None:
         if crop_there is None:
             continue
         found.overlap_light[link.pair] = crop_there.light(found.floor)
-        ratio = crop_there.ratio(found.floor)
+        ratio = crop_there.ratio(0.0)  # of a level that is taken off too high, little would be much
         fits = link.off_px is not None and max(map(abs, link.off_px)) < 2
         if ratio and math.isfinite(ratio) and fits:
             found.ratios[link.pair] = ratio
