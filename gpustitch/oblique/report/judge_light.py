@@ -23,7 +23,7 @@ UNEVEN_PERCENT = 25.0
 # Frames that are not there, in %.
 LOST_PERCENT = 5.0
 # A step at a border, in % of the light, in standard deviations of steps beside it, and times the greatest of these.
-STEP_PERCENT, STEP_SIGMAS, OVER_BESIDE = 3.0, 5.0, 2.0
+STEP_PERCENT, STEP_SIGMAS, OVER_BESIDE = 3.0, 3.5, 2.0
 # Stripes, in % of the light, and times what the tissue has down the columns.
 STRIPES_PERCENT, OVER_TISSUE = 2.5, 1.5
 # Frames of fewer columns tell stripes from tissue badly.

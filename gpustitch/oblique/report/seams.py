@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.model import Box, PlacedVolume, Volume
-from gpustitch.model.arrays import Floats, Floats32
+from gpustitch.model.arrays import Floats, Floats32, Integers
 from gpustitch.oblique.report.placement import Remeasured
 
 # Voxels to each side of a border along the axis, across it, and deep.
 _ALONG, _ACROSS, _DEEP = 40, 96, 8
-# Voxels whose means are compared at each side of a border, and around it that are no neighbourhood.
-_MEAN, _NEAR = 3, 7
-# Less of a strip says nothing.
-_LEAST_LIT = 0.5
+# Voxels that tell the slope at each side of a border, and around it that are no neighbourhood.
+_SLOPE, _NEAR = 4, 8
+# Less of a strip says nothing; darker parts of its mean are dark.
+_LEAST_LIT, _DARK = 0.5, 0.05
 _MAD_TO_SIGMA = 1.4826
 
 
@@ -67,7 +67,7 @@ def _seam(link: Remeasured, axis: int, centre: Floats, half: Floats, slanted: tu
     """The step at one border; ``half`` is half of the strip (z, y, x), ``slanted`` the slant and the volume."""
     shear, volume = slanted
     middle, reach = np.floor(centre + 0.5).astype(int), np.maximum(1, half.astype(int))
-    if reach[axis] < _NEAR + 2 * _MEAN:
+    if reach[axis] < _NEAR + 2 * _SLOPE:
         return None
     voxels = _along_sheet(volume, middle - reach, middle + reach, shear)
     if voxels is None:
@@ -76,11 +76,11 @@ def _seam(link: Remeasured, axis: int, centre: Floats, half: Floats, slanted: tu
     lit = (voxels > 0).mean(axis=others)
     if lit.min() < _LEAST_LIT:
         return None
-    profile = np.log(np.maximum(voxels.mean(axis=others), 1e-6))
-    steps = np.array([profile[n : n + _MEAN].mean() - profile[n - _MEAN : n].mean() for n in _places(len(profile))])
-    at = np.array(list(_places(len(profile)))) - len(profile) // 2
-    # A slope of the tissue is no step of a border.
-    here = steps[at == 0][0]
+    lines = np.moveaxis(voxels, axis, 0).reshape(voxels.shape[axis], -1)
+    places = np.arange(_SLOPE + 2, len(lines) - _SLOPE - 1)
+    steps = _steps(np.log(np.maximum(lines, _DARK * lines.mean())), places)
+    at = places - len(lines) // 2
+    here = float(steps[at == 0][0])
     beside = steps[np.abs(at) >= _NEAR]
     usual = _MAD_TO_SIGMA * float(np.median(np.abs(beside - np.median(beside))))
     z, y, f = centre
@@ -92,8 +92,15 @@ def _seam(link: Remeasured, axis: int, centre: Floats, half: Floats, slanted: tu
     return Seam(*link.pair, axis, where, percent, 100 * usual, 100 * most, np.asarray(image, np.float32))
 
 
-def _places(length: int) -> range:
-    return range(_MEAN, length - _MEAN + 1)
+def _steps(lines: Floats32, places: Integers) -> Floats:
+    """How much lines (n, lines) step up within a voxel of each place, beyond what slopes on both sides explain.
+
+    The median of all lines: a cell at a border is in few of them.
+    """
+    rise = lines[places + 1] - lines[places - 2]
+    before = (lines[places - 2] - lines[places - 2 - _SLOPE]) / _SLOPE
+    after = (lines[places + 1 + _SLOPE] - lines[places + 1]) / _SLOPE
+    return np.asarray(np.median(rise - 3 * (before + after) / 2, axis=1), np.float64)
 
 
 def _along_sheet(volume: Volume, start: Floats, stop: Floats, shear: float) -> Floats32 | None:
