@@ -101,7 +101,9 @@ class CountedFrames:
         """Frames ``start <= f < stop``, cut to ``rows`` and ``columns``."""
         if self.part_axis is not None:
             out = self._frames.read(start, stop, rows, columns)
-            self._reading.n_bytes += out.nbytes
+            # Of rows or columns that are read, a disk gives all.
+            whole = self.shape[2 - self.part_axis] // max(1, out.shape[2 - self.part_axis])
+            self._reading.n_bytes += out.nbytes * max(1, whole)
             return out
         shape = (stop - start, len(range(self.shape[1])[rows]), len(range(self.shape[2])[columns]))
         out = np.empty(shape, self.dtype)

@@ -28,7 +28,7 @@ WORST, OTHERS = 12, 6
 # At the edge of a tile, so many voxels are interpolated with nothing.
 _INSIDE = 2.0
 # Parts of the bytes that may be read: for overlaps, and for frames looked at.
-_OF_OVERLAPS, _OF_FRAMES = 0.5, 0.25
+_OF_OVERLAPS, _OF_FRAMES = 0.75, 0.1
 
 
 @dataclass(frozen=True)

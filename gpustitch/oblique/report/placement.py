@@ -86,12 +86,13 @@ def pairs_of(placed: Mapping[str, PlacedVolume], stage_px: Mapping[str, PxZYX]) 
         if pair not in found and pair[::-1] not in found and do_overlap(there, volumes, pair):
             found.append(pair)
     touched: set[str] = set()
-    first: list[Pair] = []
-    others: list[Pair] = []
-    for pair in found:
-        (others if touched.issuperset(pair) else first).append(pair)
-        touched |= set(pair)
-    return first + others
+    ordered: list[Pair] = []
+    for n_new in (2, 1, 0):  # first pairs of which neither tile was looked at
+        for pair in found:
+            if pair not in ordered and len(set(pair) - touched) >= n_new:
+                ordered.append(pair)
+                touched |= set(pair)
+    return ordered
 
 
 def compare(

@@ -78,7 +78,7 @@ def test_the_first_pairs_touch_all_tiles() -> None:
     }
     pairs = pairs_of(tiles, positions(tiles))
     assert len(pairs) == len(set(map(frozenset, pairs))) == 3 * 3 + 2 * 4
-    assert {name for pair in pairs[: len(tiles) - 1] for name in pair} == set(tiles)
+    assert {name for pair in pairs[: len(tiles) // 2 + 1] for name in pair} == set(tiles), "half as many, nearly"
 
 
 def _y(name: str) -> int:
