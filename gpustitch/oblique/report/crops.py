@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpustitch.model import Box, PlacedVolume
+from gpustitch.model import ZYX, Box, PlacedVolume
 from gpustitch.model.arrays import Floats32, HostArray
 from gpustitch.oblique.align.points import Centres, Overlap, nearest_voxel
 from gpustitch.oblique.report.placement import Remeasured
@@ -47,15 +47,10 @@ def crop_of(link: Remeasured, placed: Mapping[str, PlacedVolume]) -> Crop | None
     """The place of an overlap that shows most; None if the tiles share too little."""
     fixed, moving = placed[link.fixed], placed[link.moving]
     at = nearest_voxel(link.placed_px)
-    half = _HALF
-    while True:
-        centres = Centres(Overlap(fixed.volume, moving.volume, at), half)
-        if not centres.is_empty:
-            break
-        if half == _LEAST_HALF:
-            return None
-        z, y, x = (max(low, n // 2) for n, low in zip(half, _LEAST_HALF, strict=True))
-        half = (z, y, x)
+    overlap = Overlap(fixed.volume, moving.volume, at)
+    half, centres = _fitting(overlap)
+    if centres.is_empty:
+        return None
     places = np.unique(centres.sample(np.random.default_rng(0), _PLACES), axis=0).tolist()
     shape = [2 * h + 1 for h in half]
     boxes = [Box.of_shape(shape, [p - h for p, h in zip(place, half, strict=True)]) for place in places]
@@ -69,6 +64,20 @@ def crop_of(link: Remeasured, placed: Mapping[str, PlacedVolume]) -> Crop | None
     where = nearest_voxel((oz + z, oy + y, ox + x + fixed.shear_px * z))
     same = by_stage if by_stage.any() else None
     return Crop(fixed.volume.read(box), moving.volume.read(there), same, where)
+
+
+def _fitting(overlap: Overlap) -> tuple[ZYX, Centres]:
+    """The largest crop that an overlap has room for, as half of its size, and where its middle may be."""
+    z, y, x = (
+        max(low, min(n, (room - 2) // 2)) for n, low, room in zip(_HALF, _LEAST_HALF, overlap.shape, strict=True)
+    )
+    half = (z, y, x)
+    while True:
+        centres = Centres(overlap, half)
+        if not centres.is_empty or half == _LEAST_HALF:
+            return half, centres
+        z, y, x = (max(low, n - max(1, n // 6)) for n, low in zip(half, _LEAST_HALF, strict=True))
+        half = (z, y, x)
 
 
 def _plane(box: Box, depth: int) -> Box:

@@ -27,8 +27,8 @@ _SHEETS, _BORDERED, _SOUGHT = 4, 24, 64
 WORST, OTHERS = 12, 6
 # At the edge of a tile, so many voxels are interpolated with nothing.
 _INSIDE = 2.0
-# Parts of the bytes that may be read: for overlaps, and for frames looked at.
-_OF_OVERLAPS, _OF_FRAMES = 0.75, 0.1
+# Parts of the bytes that may be read: for frames looked at, for overlaps; and after what part no more crops are read.
+_OF_FRAMES, _OF_OVERLAPS, _UNTIL_CROPS = 0.1, 0.6, 0.85
 
 
 @dataclass(frozen=True)
@@ -99,17 +99,17 @@ def measure(
     n_read
         Tells how many bytes of frames were read so far.
     """
-    finest = levels[0]
+    finest, before = levels[0], n_read()
     found = Measured(finest.spacing, finest.coverage.shape, placed, stage_px)
     tiles = {name: tile.volume for name, tile in placed.items()}
     raw = {name: tile.frames for name, tile in tiles.items() if isinstance(tile, ObliqueTile)}
     found.lights = lights(raw, int(_OF_FRAMES * most_bytes), progress)
     found.placing = compare(placed, stage_px, int(_OF_OVERLAPS * most_bytes), n_read, _with_signal(found), progress)
-    _compare_light(found)
+    _compare_light(found, lambda: n_read() - before <= _UNTIL_CROPS * most_bytes)
     some = _evenly(list(placed.values()), _SOUGHT)
-    found.in_volume = [
-        seen(tile, finest) for tile in tracked(some, progress, "tiles in the volume", len(some), "tiles")
-    ]
+    for tile in tracked(some, progress, "looking for tiles in the volume", len(some), "tiles"):
+        if n_read() - before <= most_bytes:
+            found.in_volume.append(seen(tile, finest))
     for link in _evenly(list(found.placing.links), _BORDERED):
         found.seams += list(seams_of(link, placed[link.fixed], placed[link.moving], finest))
     lit = _evenly([found.placed[name] for name in _with_signal(found, 0.5)], _SHEETS)
@@ -129,11 +129,11 @@ def _evenly(items: Sequence[PlacedVolume] | Sequence[Remeasured], most: int) -> 
     return [items[n] for n in np.linspace(0, len(items) - 1, most).astype(int).tolist()]
 
 
-def _compare_light(found: Measured) -> None:
+def _compare_light(found: Measured, may_read: Callable[[], bool]) -> None:
     """Crops of the overlaps, and how bright their tiles are there above the darkest that any tile shows."""
     crops: dict[tuple[str, str], Crop] = {}
     for link in found.placing.links:
-        crop = crop_of(link, found.placed)
+        crop = crop_of(link, found.placed) if may_read() else None
         if crop is not None:
             crops[link.pair] = crop
     found.crops = crops
@@ -150,6 +150,7 @@ def _compare_light(found: Measured) -> None:
         fits = link.off_px is not None and max(map(abs, link.off_px)) < 2
         if ratio and math.isfinite(ratio) and fits:
             found.ratios[link.pair] = ratio
+    found.crops = {link.pair: crops[link.pair] for link in found.shown}  # others are not looked at any more
 
 
 def _with_signal(found: Measured, part: float = 0.1) -> list[str]:

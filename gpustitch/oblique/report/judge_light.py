@@ -15,13 +15,11 @@ from gpustitch.oblique.report.written import Sheet, middle_of
 from gpustitch.running.progress import listed
 
 # Saturated pixels, in %: worth a look; so many that cells are cut off everywhere.
-SATURATED, MUCH_SATURATED = 0.1, 5.0
+SATURATED, MUCH_SATURATED = 0.1, 20.0
 # A tile with less than this share of a neighbour's light in their overlap shows nothing.
 DEAD_SHARE = 0.05
 # Two tiles are uneven whose light in their overlap differs by more, in %.
 UNEVEN_PERCENT = 25.0
-# Frames that are not there, in %.
-LOST_PERCENT = 5.0
 # A step at a border, in % of the light, in standard deviations of steps beside it, and times the greatest of these.
 STEP_PERCENT, STEP_SIGMAS, OVER_BESIDE = 3.0, 3.5, 2.0
 # Stripes, in % of the light, and times what the tissue has down the columns.
@@ -90,9 +88,8 @@ def frames(lost: Mapping[str, int], counts: Mapping[str, int], said: Mapping[str
     if n_lost:
         named = listed([f"{tile}: {count}" for tile, count in lacks.items() if count], _NAMED)
         text = f"{n_lost:,} of {n:,} frames are missing or cannot be read ({percent:.2g} %; {named})"
-        state: State = "fail" if percent > LOST_PERCENT else "warn"
         helps = NOTHING + ": dropped frames are lost; the volume is empty there unless another tile covers it"
-        return Check(name, state, text, percent, "%", 0, helps)
+        return Check(name, "warn", text, percent, "%", 0, helps)
     if short:
         text = f"{listed(short, _NAMED)} have fewer frames than others: if the first ones are lost, they lie wrong in x"
         return Check(name, "warn", text, float(len(short)), "tiles", 0, "bring the files back, then `restart`")

@@ -27,7 +27,7 @@ def sheets(left: float | None, across: float | None) -> list[Sheet]:
 @given(st.floats(0, 100))
 def test_saturation_warns_and_fails_by_its_share(percent: float) -> None:
     check = judge_light.saturated({"a": light(), "b": light(percent)})
-    expected = "pass" if percent <= 0.1 else "warn" if percent <= 5 else "fail"
+    expected = "pass" if percent <= 0.1 else "warn" if percent <= 20 else "fail"
     assert check.state == expected and check.value == percent
     if expected != "pass":
         assert " b " in check.reason and check.helps.startswith("nothing does")
@@ -54,7 +54,7 @@ def test_lost_frames_are_counted_now_or_by_the_record(n: int) -> None:
     counts = {"a": 1000, "b": 1000}
     for lost, said in (({"b": n}, {}), ({}, {"b": n}), ({"b": n}, {"b": n})):
         check = judge_light.frames(lost, counts, said)
-        assert check.state == ("pass" if n == 0 else "warn" if n <= 100 else "fail")
+        assert check.state == ("pass" if n == 0 else "warn")
         assert n == 0 or f"b: {n}" in check.reason
     assert judge_light.frames({}, {"a": 1000, "b": 998}, {}).state == "warn"
     assert judge_light.frames({}, {}, {}).state == "not measured"
