@@ -144,6 +144,7 @@ def test_strong_stripes_that_are_left_are_told_with_what_removes_them(tmp_path: 
     succeed("pipeline", truth.channel(), "--output", tmp_path / "out", *FAST)
     found = checks(tmp_path / "out")["stripes"]
     assert found["state"] == "warn" and found["helps"] == "`method` wavelet"
+    assert "--destripe-method wavelet" in fail(21, "report", tmp_path / "out")
 
 
 def test_exchanged_tiles_fail_and_are_named(tmp_path: Path) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import typer
 
-from gpustitch.cli.build import command_of
+from gpustitch.cli.build import command_of, flags_of
 from gpustitch.cli.terminal import TerminalProgress
+from gpustitch.model.options import leaves
+from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.report.stage import ReportOptions, plan, run
 
 # Exit codes of outputs of which a check warned, and failed.
 WARNED, FAILED = 21, 22
 
 
+class _OfPipeline(TerminalProgress):
+    """Progress that says what helps by the flags of ``pipeline``, which made the output."""
+
+    def __init__(self, *, quiet: bool = False, flags: Mapping[str, str] | None = None) -> None:
+        super().__init__(quiet=quiet, flags={**flags_of(leaves(PipelineOptions)), **(flags or {})})
+
+
 @command_of
-def command(options: ReportOptions, progress: TerminalProgress) -> None:
+def command(options: ReportOptions, progress: _OfPipeline) -> None:
     """Check an output of pipeline, and write the checks into its report.html and report.json.
 
     What is written is compared with the raw frames: where tiles lie, borders, stripes, missing frames, saturation. Some

@@ -28,6 +28,8 @@ FAR_UM, FAR = 20.0, 3.0
 _SAME_PX = 0.01
 # The y voxel size: known well enough to say anything; material differences; off what was stated.
 KNOWN_PERCENT, MATERIAL_PERCENT, STATED_PERCENT = 2.0, 1.0, 2.0
+# So many half widths of its interval from the measured size, another one is wrong for sure.
+SURE = 2.0
 _NAMED = 4
 
 
@@ -228,7 +230,7 @@ def voxel_size(stated: Stated, spacing: Spacing) -> Check:
     nominal = float(stated.parameters.get("y_voxel_um") or used)
     from_stated = 100 * (nominal / size - 1)
     if abs(used - size) > half:
-        state = "fail" if abs(off) > MATERIAL_PERCENT else "warn"
+        state = "fail" if abs(off) > MATERIAL_PERCENT and abs(used - size) > SURE * half else "warn"
         text = f"{told}: off by {off:+.2f} %"
         helps = f"`y_size` measured, or `y_voxel_um` {size:.4f}"
         return Check(name, state, text, off, "%", percent, helps)  # type: ignore[arg-type]
