@@ -119,10 +119,10 @@ def sections_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_command_that_writes_is_left_out() -> None:
-    """But demo, which runs the others, and stack2oblique, which is dcimg2oblique."""
+    """But demo and report, which run or end others, and stack2oblique, which is dcimg2oblique."""
     code = Path(__file__).read_text()
     left = " ".join(sorted(name for name in COMMANDS if f'"{name}"' not in code))
-    assert left == "clean demo spacing stack2oblique verify view"
+    assert left == "clean demo report spacing stack2oblique verify view"
 
 
 def test_frames_to_images(truth: Truth, tmp_path: Path) -> None:
