@@ -50,9 +50,11 @@ def made(folder: Path, **changed: Any) -> Truth:
 )
 def test_good_acquisitions_pass(tmp_path: Path, changed: dict[str, Any]) -> None:
     truth = made(tmp_path, **changed)
-    how = ("--preset", "chunglab") if truth.spec.chunglab else ()
+    how: tuple[object, ...] = ("--preset", "chunglab") if truth.spec.chunglab else ()
     how += ("--negative-y",) if truth.spec.negative_y else ()
-    succeed("pipeline", truth.channel(), "--output", tmp_path / "out", *FAST, *how)
+    how += ("--illum-corr", truth.folder / "flat.tiff")
+    fast = [word for word in FAST if word != "--no-flat"]
+    succeed("pipeline", truth.channel(), "--output", tmp_path / "out", *fast, *how)
     assert wrong(tmp_path / "out") == {}
     succeed("report", tmp_path / "out")
 
@@ -98,7 +100,7 @@ def test_a_dead_tile_fails(tmp_path: Path, kind: str) -> None:
     assert found["state"] == "fail" and truth.tiles[1].name in found["reason"]
     assert sum(tile.name in found["reason"] for tile in truth.tiles) == 1
     assert found["helps"].startswith("nothing does")
-    assert wrong(tmp_path / "out").keys() <= {"tiles with signal", "links", "coverage"}
+    assert wrong(tmp_path / "out").keys() <= {"tiles with signal", "links", "coverage", "seams"}
 
 
 def test_saturation_warns(tmp_path: Path) -> None:
