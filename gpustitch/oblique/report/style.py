@@ -8,7 +8,7 @@ from string import Template
 # Colours 1 to 4 are for what is right, near, off and wrong, each with a mark or dashes of its own beside the colour.
 _LIGHT: Mapping[str, str] = {
     "paper": "#ffffff", "ink": "#16191d", "soft": "#4b5560", "line": "#c6ccd3", "card": "#f4f6f8", "c1": "#0072b2",
-    "c2": "#00795c", "c3": "#a85a00", "c4": "#b3301b", "c5": "#6b7280", "c6": "#8e4585",
+    "c2": "#00795c", "c3": "#a85a00", "c4": "#b3301b", "c5": "#5f6673", "c6": "#8e4585",
 }  # fmt: skip
 _DARK: Mapping[str, str] = {
     "paper": "#14171b", "ink": "#eceff2", "soft": "#b4bcc6", "line": "#3d454f", "card": "#1e232a", "c1": "#6db6ea",
