@@ -149,7 +149,11 @@ def stripes(sheets: Sequence[Sheet], record: Mapping[str, Any] | None, method: s
     is_reduced = method != "none" and before is not None and left < REDUCED * before
     if left <= (2 if is_reduced else 1) * limit:
         return Check(name, "pass", text, left, "%", limit)
-    helps = "`method` wavelet" if method == "none" else "`notch_length_px`, `level`, another `method`"
+    helps = (
+        "`method` wavelet"
+        if method == "none"
+        else "`notch_length_px`, `level`, another `method`; another `flat`, if bands are broad"
+    )
     return Check(name, "warn", text, left, "%", limit, helps)
 
 
