@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 from gpustitch.version import VERSION as __version__
@@ -25,6 +26,9 @@ _HOMES = {
     "gpustitch.errors": ("GpustitchError", "GpustitchWarning"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+# What is logged is shown only where the caller asks for it, by :mod:`logging`.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = ["__version__", *_HOME_OF]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from gpustitch.array.body import C_TYPES, FLOATING, INTEGER, Parameter, entry_po
 from gpustitch.array.device import said_by_cuda
 from gpustitch.array.sources import Source, said
 from gpustitch.errors import DeviceError
+
+_log = logging.getLogger(__name__)
 
 # Without contraction of a product and a sum, bodies round as NumPy does. They write fmaf where one rounding helps.
 # CuPy adds -ftz=true: float32 numbers below 1.2e-38 are 0 on a device.
@@ -130,6 +133,7 @@ def launched_text(source: Source, types: Mapping[str, str]) -> str:
 def _compiled(source: Source, name: str, types: tuple[tuple[str, str], ...], _device: int) -> Any:
     """The body for these types; CuPy keeps the binary on disk, under a key that includes the whole text."""
     cupy = importlib.import_module("cupy")
+    _log.debug("compiling %s for %s", name, dict(types))
     return cupy.RawModule(code=launched_text(source, dict(types)), options=OPTIONS).get_function(name)
 
 

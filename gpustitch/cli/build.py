@@ -14,12 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from gpustitch.array import choose_device
+from gpustitch.cli import config
+from gpustitch.cli.logs import LogLevel, logged
 from gpustitch.cli.terminal import TerminalProgress, as_typed, closed, reported_errors
 from gpustitch.cli.values import TEXTS, parsed
 from gpustitch.model.options import Leaf, filled, leaves, with_values
 
 _OFF = ("0", "no", "off", "false")
-_STATED = ("COMMANDLINE", "ENVIRONMENT")
+_IN_FILE = "DEFAULT_MAP"
+_STATED = ("COMMANDLINE", "ENVIRONMENT", _IN_FILE)
 _QUIET = Annotated[bool, typer.Option("--quiet", "--silent", help="Print nothing but errors, warnings and results.")]
 
 
@@ -47,8 +50,10 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
     takes_given = [p.name for p in own[2:] if hints[p.name] is Given]
 
     def command(*, context: typer.Context, **values: Any) -> None:
-        progress = progress_type(quiet=values.pop("quiet"), flags=flags)
-        with reported_errors(flags), closed(progress):
+        level = values.pop("log_level")
+        progress = progress_type(quiet=values.pop("quiet"), level=level, flags=flags)
+        values.pop("config")
+        with reported_errors(flags), closed(progress), logged(level, progress.line):
             others = {parameter.name: values.pop(parameter.name) for parameter in extra}
             stated = {leaf.path: value for leaf in found if (value := _stated(leaf, values, context)) is not None}
             options = filled(kind, stated)
@@ -61,6 +66,8 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
         inspect.Parameter("context", keyword, annotation=typer.Context),
         *(_parameter(leaf, flags) for leaf in found),
         *(parameter.replace(kind=keyword) for parameter in extra),
+        inspect.Parameter("config", keyword, default=None, annotation=_config(flags)),
+        inspect.Parameter("log_level", keyword, default="INFO", annotation=LogLevel),
         inspect.Parameter("quiet", keyword, default=False, annotation=_QUIET),
     ]
     # typer reads these to learn what the command takes.
@@ -69,6 +76,18 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
     command.__doc__ = function.__doc__
     command.options_type, command.without = kind, without  # type: ignore[attr-defined]
     return command
+
+
+def _config(flags: Mapping[str, str]) -> Any:
+    """The option that names a file of options, read before any other option."""
+
+    def read(context: typer.Context, value: Path | None) -> Path | None:
+        with reported_errors({**flags, "config": "--config"}):
+            return config.read(context, value)
+
+    text = "TOML file of options, by their long names: x-step-size = 1.28; what is typed counts more."
+    shown = typer.Option("--config", callback=read, is_eager=True, show_default=False, help=text)
+    return Annotated[Path | None, shown]
 
 
 def flags_of(found: list[Leaf]) -> dict[str, str]:
@@ -155,8 +174,8 @@ def _stated(leaf: Leaf, values: Mapping[str, Any], context: typer.Context) -> An
     """The stated value, converted for the options; None if the user stated none."""
     declared, value = leaf.declared, values[leaf_key(leaf)]
     source = context.get_parameter_source(leaf_key(leaf))
-    if source is None or source.name not in _STATED:
-        is_on = environment_switch(declared.env) if declared.env and _is_switch(leaf) else None
+    is_on = environment_switch(declared.env) if declared.env and _is_switch(leaf) else None
+    if source is None or source.name not in _STATED or (source.name == _IN_FILE and is_on):
         if declared.env_means is not None:
             return declared.env_means if is_on else None
         return is_on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "view": "gpustitch.cli.about.view",
     "verify": "gpustitch.cli.about.verify",
     "clean": "gpustitch.cli.about.clean",
+    "link-names": "gpustitch.cli.about.link_names",
     "oblique-illum-corr": "gpustitch.cli.oblique.oblique_illum_corr",
     "dcimg2tif": "gpustitch.cli.oblique.dcimg2tif",
     "dcimg2jp2": "gpustitch.cli.oblique.dcimg2jp2",
@@ -33,6 +35,13 @@ COMMANDS: dict[str, str] = {
     "z-render": "gpustitch.cli.sections.z_render",
     "resample": "gpustitch.cli.slices.resample",
     "spacing": "gpustitch.cli.slices.spacing",
+}
+# Headings of the help, by the folder of a command.
+_HEADINGS = {
+    "oblique": "Raw tiles to one volume",
+    "sections": "Where sections lie",
+    "slices": "How slices lie",
+    "about": "See, check, try",
 }
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
@@ -52,8 +61,24 @@ class _Stages(TyperGroup):
             return None
         alone = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_show_locals=False)
         function = importlib.import_module(COMMANDS[cmd_name]).command
-        alone.command(cmd_name, context_settings=_HELP_NAMES)(function)
+        heading = _HEADINGS[COMMANDS[cmd_name].split(".")[2]]
+        alone.command(cmd_name, context_settings=_HELP_NAMES, rich_help_panel=heading)(function)
         return typer.main.get_command(alone)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Names of commands, or the program's own options; no command is imported for that."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [_Completion(name) for name in COMMANDS if name.startswith(incomplete)]
+
+
+@dataclass(frozen=True)
+class _Completion:
+    """A name that a shell may complete to, with the attributes that typer's shells read."""
+
+    value: str
+    type: str = "plain"
+    help: str | None = None
 
 
 app = typer.Typer(
@@ -61,7 +86,6 @@ app = typer.Typer(
     name="gpustitch",
     help="From raw oblique light-sheet acquisitions to a stitched, destriped, correctly scaled volume.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,
     context_settings=_HELP_NAMES,
     rich_markup_mode="rich",

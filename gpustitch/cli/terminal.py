@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import re
 import signal
 import sys
@@ -41,8 +42,15 @@ class TerminalProgress:
     Nothing that befalls the terminal ends the run.
     """
 
-    def __init__(self, *, quiet: bool = False, flags: Mapping[str, str] | None = None, meter: Meter = used_now) -> None:
-        self._quiet = quiet
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        level: str = "INFO",
+        flags: Mapping[str, str] | None = None,
+        meter: Meter = used_now,
+    ) -> None:
+        self._quiet, self._least = quiet, getattr(logging, level)
         self._flags = flags or {}
         self._meter, self._state = meter, State(meter)
         self._first = meter()
@@ -128,11 +136,16 @@ class TerminalProgress:
 
     def note(self, message: str) -> None:
         """Print a line, above the bar if one is drawn."""
-        if not self._quiet:
-            self.warn(message)
+        if not self._quiet and self._least <= logging.INFO:
+            self.line(message)
 
     def warn(self, message: str) -> None:
         """Print a line, quiet or not."""
+        if self._least <= logging.WARNING:
+            self.line(message)
+
+    def line(self, message: str) -> None:
+        """Print a line, above the bar if one is drawn, whatever the level."""
         _console.print(as_typed(message, self._flags), highlight=False, markup=False, soft_wrap=True)
 
     def result(self, message: str) -> None:

@@ -7,6 +7,7 @@ that work for the run write journals of their own, in a folder beside it, which 
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from typing import Any, Self
 
 from gpustitch.io.checked import table, told
 from gpustitch.io.partial import flush
+
+_log = logging.getLogger(__name__)
 
 _ADVICE = "remove it, and begin anew"
 
@@ -98,6 +101,7 @@ class Journal:
 
     def add(self, unit: str, facts: Mapping[str, Any]) -> None:
         """Note a finished unit, whose files are on the disk."""
+        _log.debug("finished: %s", unit)
         line = json.dumps({"unit": unit, "facts": facts}) + "\n"
         with self._lock:
             self._units[unit] = facts

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import glob
 import itertools
+import logging
 import os
 import re
 import secrets
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Literal
 
 from gpustitch.errors import OutputError, OutputExistsError
+
+_log = logging.getLogger(__name__)
 
 try:
     import fcntl
@@ -254,6 +257,7 @@ def put(partial: Path, path: Path, *, overwrite: bool, durable: bool = True) -> 
         if os.path.lexists(partial):
             put(partial, path, overwrite=overwrite, durable=durable)
         raise
+    _log.debug("%s is finished", path)
     if durable:
         _flush_name(path)
     _remove_replaced(path)

@@ -23,7 +23,7 @@ Key = TypeVar("Key")
 WITHOUT_EFFECT = frozenset(
     {
         "input", "output", "output_pattern", "start", "stop", "allow_missing", "on_error", "n_workers", "overwrite",
-        "skip_existing", "device", "device_memory_bytes",
+        "skip_existing", "device", "device_memory_bytes", "files_beside",
     }
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,8 @@ from gpustitch.running.measured import WHOLE, Part, table
 from gpustitch.running.meter import Meter, Used, Watch, used_now
 from gpustitch.running.progress import Progress
 from gpustitch.running.record import RunRecord
+
+_log = logging.getLogger(__name__)
 
 # A killed run has told at least what it had done so long before.
 _SAVED_EVERY_S = 10.0
@@ -89,6 +92,7 @@ class Parts:
         """What happens within the block is a part of the run; ``is_kept`` says that an earlier run has finished it."""
         self._span = self._spans.get(name, (self._span[1],) * 2)
         self._progress.span(name, *self._span)
+        _log.debug("%s begins%s", name, "; an earlier run has finished it" if is_kept else "")
         before, is_finished = self._meter(), False
         self._begun, self._done = (name, before), Counter()
         self._watch.most()
@@ -100,6 +104,7 @@ class Parts:
             self._begun = None
             self._parts.append(self._part(name, before, is_finished=is_finished, is_kept=is_kept))
             self._record.log(self._now(), f"{name}: {self._parts[-1].seconds:.1f} s")
+            _log.debug("%s ends after %.1f s", name, self._parts[-1].seconds)
             self._save("running")
 
     def step(self, number: int, n: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+_log = logging.getLogger("gpustitch")
 
 
 class Progress(Protocol):
@@ -35,7 +38,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Progress that nobody watches."""
+    """Progress that nobody watches; notes and warnings are logged (:mod:`logging`), as ``gpustitch``."""
 
     def start(self, label: str, total: int, unit: str) -> None:
         """Do nothing."""
@@ -50,10 +53,12 @@ class Silent:
         """Do nothing."""
 
     def note(self, message: str) -> None:
-        """Do nothing."""
+        """Log it as information."""
+        _log.info("%s", message)
 
     def warn(self, message: str) -> None:
-        """Do nothing."""
+        """Log it as a warning."""
+        _log.warning("%s", message)
 
 
 SILENT: Progress = Silent()

@@ -27,6 +27,7 @@ _OF_THE_RUN = frozenset(
         "cluster",
         "memory_bytes",
         "device_memory_bytes",
+        "files_beside",
     }
 )
 

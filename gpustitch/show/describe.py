@@ -39,12 +39,12 @@ _RECORDS = {
     "tiles": "stitched tiles", "absent_planes": "similarities of sections", "runs": "how runs went",
 }  # fmt: skip
 _FILES = {"illumination": "truth of a phantom", "figures": "figures of a demo"}
-_PLANES = raw_suffixes(one=False)
+PLANES = raw_suffixes(one=False)
 _PACKAGES = (
     "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "zarr", "tifffile", "dcimg", "imagecodecs", "typer",
 )  # fmt: skip
 # Stage positions that differ by less than a quarter of this belong to one column or row of tiles.
-_SAME_PLACE_UM = (20.0, 20.0, 20.0)
+SAME_PLACE_UM = (20.0, 20.0, 20.0)
 _OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
 
 
@@ -66,7 +66,7 @@ def described(options: InfoOptions) -> Iterator[str]:
     for path in options.paths:
         places = found_places(path)
         # Files of one plane each are a stack, which the glob names as a whole.
-        whole = not path.exists() and all(place.name.lower().endswith(_PLANES) for place in places)
+        whole = not path.exists() and all(place.name.lower().endswith(PLANES) for place in places)
         for place in [path] if whole else places:
             yield from _frames(place) if whole else describe_path(place)
 
@@ -110,6 +110,11 @@ def _working(device: Device) -> str:
     return "kernels compile and run; cuCIM is not installed (wavelet thresholds of float images need it)"
 
 
+def installed() -> dict[str, str]:
+    """Versions of the packages that gpustitch uses, by name; those that are not installed are left out."""
+    return {name: version for name in (*_PACKAGES, *_OPTIONAL) if (version := _version(name))}
+
+
 def _version(name: str) -> str:
     """Version of an installed package; empty if the package is not installed."""
     try:
@@ -132,7 +137,7 @@ def describe_path(path: Path) -> Iterator[str]:
     """
     path = one_place(path)
     if path.suffix.lower() == ".json":
-        yield _record(path) or next(_alignment(path))
+        yield record_line(path) or next(_alignment(path))
         return
     if is_volume(path):
         yield from _volume(path)
@@ -193,9 +198,9 @@ def _frames(path: Path) -> Iterator[str]:
 
 
 def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
-    counts = [len(places) for places in mosaic.grid_um(_SAME_PLACE_UM)]
+    counts = [len(places) for places in mosaic.grid_um(SAME_PLACE_UM)]
     yield f"{path}: {len(mosaic.tiles)} tiles on a grid of {counts[0]} x {counts[1]} x {counts[2]} (x, y, z)"
-    for x_um, y_um, z_um in mosaic.missing_positions(_SAME_PLACE_UM):
+    for x_um, y_um, z_um in mosaic.missing_positions(SAME_PLACE_UM):
         yield f"  no tile near x {x_um:g}, y {y_um:g}, z {z_um:g} um"
 
 
@@ -250,7 +255,7 @@ def _files(volume: StoredVolume, path: Path) -> str:
     return f"all {n_files} files of chunks are there" if n_files else ""
 
 
-def _record(path: Path) -> str:
+def record_line(path: Path) -> str:
     """What a record of gpustitch is about, in a line; empty if the file is none, or an alignment."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

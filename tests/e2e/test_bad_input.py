@@ -105,8 +105,8 @@ def test_a_missing_tile_is_told_and_the_rest_is_made(channel: Path, tmp_path: Pa
         (("--levels", "0"), "--levels must be"),
         (("--chunk-size", "0,64,64"), "--chunk-size must be"),
         (("--n-workers", "0"), "workers"),
-        (("--background", "-5"), "--background must be 0 or a positive number"),
-        (("--flat", "--n-frames", "25"), "--n-frames is 25"),
+        (("--background", "-5"), "--dark must be 0 or a positive number"),
+        (("--flat", "--n-frames", "0"), "--n-frames is 0"),
     ],
 )
 def test_parameters_out_of_range(channel: Path, tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:

@@ -154,6 +154,7 @@ def test_output_holds_all_that_is_promised(pair: Truth, tmp_path: Path, monkeypa
         "align.json",
         "flat.tiff",
         "flat_residual.tiff",
+        "pipeline.toml",
         "provenance.json",
         "report.html",
         "report.json",

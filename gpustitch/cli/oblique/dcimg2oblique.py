@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpustitch.cli.build import command_of
 from gpustitch.cli.dry_run import DryRun, tell
-from gpustitch.cli.oblique.old_scripts import Chunks, Jp2k, LogLevel
+from gpustitch.cli.oblique.old_scripts import Chunks, Jp2k
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, plan, run
 
@@ -16,7 +16,6 @@ def command(
     *,
     jp2k: Jp2k = False,
     chunks: Chunks = 1,
-    log_level: LogLevel = "WARNING",
     dry_run: DryRun = False,
 ) -> None:
     """Correct raw frames and resample them onto an upright grid: a Neuroglancer volume with its pyramid.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gpustitch.cli.build import command_of
 from gpustitch.cli.dry_run import DryRun, tell
-from gpustitch.cli.oblique.old_scripts import LogLevel
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.oblique.fuse.jobs import run_resumed
 from gpustitch.oblique.fuse.options import StitchTreeOptions
@@ -12,9 +11,7 @@ from gpustitch.oblique.fuse.stage import plan_tree
 
 
 @command_of
-def command(
-    options: StitchTreeOptions, progress: TerminalProgress, *, log_level: LogLevel = "WARNING", dry_run: DryRun = False
-) -> None:
+def command(options: StitchTreeOptions, progress: TerminalProgress, *, dry_run: DryRun = False) -> None:
     """Fuse de-obliqued tiles into one Neuroglancer volume with its pyramid.
 
     Tiles lie at their sub-voxel positions and are blended where they overlap. Missing tiles of the grid are named.

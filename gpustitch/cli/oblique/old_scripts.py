@@ -6,8 +6,5 @@ from typing import Annotated
 
 import typer
 
-LogLevel = Annotated[
-    str, typer.Option("--log-level", help="Accepted for spimstitch's scripts; see --quiet.", hidden=True)
-]
 Chunks = Annotated[int, typer.Option("--chunks", help="Accepted for old scripts; changes nothing.", hidden=True)]
 Jp2k = Annotated[bool, typer.Option("--jp2k", help="Accepted for old scripts; names of files tell their kind.")]

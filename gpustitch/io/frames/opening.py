@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice, 
 from gpustitch.io.stacks.finding import FileStack, chosen_stack, find_stacks
 from gpustitch.io.stacks.numbers import Number
 from gpustitch.model import Frames, part_axis
+
+_log = logging.getLogger(__name__)
 
 _TRANSPOSED_ROWS = 8  # rows of the source that stay in cache while columns of the target are written
 
@@ -61,6 +64,7 @@ def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tu
         frames = _of_stack(place, files, format, reading)
     if frames.dtype.name not in reading.types:
         raise DamagedInputError(f"{place} holds {frames.dtype} pixels; frames are {', '.join(reading.types)}")
+    _log.debug("opened %s as frames: %s, %s, by %s", place, frames.shape, frames.dtype, type(format).__name__)
     return frames, format
 
 

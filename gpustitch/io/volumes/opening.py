@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from gpustitch.errors import InputMissingError
@@ -13,6 +14,8 @@ from gpustitch.io.volumes.ome_zarr import OmeZarrFormat
 from gpustitch.io.volumes.precomputed import PrecomputedFormat
 from gpustitch.io.volumes.record import RECORD, read_record
 from gpustitch.model import Spacing
+
+_log = logging.getLogger(__name__)
 
 PIPELINE_VOLUME = "volume"  # folder in the pipeline's output, beside the flat field and the alignment
 # blockfs is tried first: spimstitch writes an info beside its blockfs data, but no precomputed chunks.
@@ -60,7 +63,9 @@ def open_volume(
         if format.found_in(folder):
             if choice is not None and not format.has_stacks:
                 check_no_choice(folder, choice)
-            return format.open(folder, Access(fallback, level, allow_missing, choice))
+            volume = format.open(folder, Access(fallback, level, allow_missing, choice))
+            _log.debug("opened %s, level %d: %s, by %s", folder, level, volume.dtype, type(format).__name__)
+            return volume
     read_record(folder)  # names the marks that are lost
     raise InputMissingError(f"{folder} holds no volume: there is no file {volume_marks()} in it")
 

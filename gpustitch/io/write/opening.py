@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from gpustitch.io.write.pyramid_layout import triple
 from gpustitch.io.write.pyramid_writer import N_WRITERS
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import Floats
+
+_log = logging.getLogger(__name__)
 
 
 def open_output(
@@ -128,4 +131,5 @@ def open_output(
         n_volumes=n_volumes,
         volume_step_s=volume_step_s,
     )
+    _log.debug("%s will be %s: %s, %s", path, chosen.title, tuple(shape), np.dtype(dtype))
     return chosen.open(Path(path), triple(shape, "shape"), np.dtype(dtype), spacing, writing)

@@ -61,8 +61,8 @@ class AlignOptions:
     or .svg, otherwise a table in Markdown.
     """
 
-    input: Path | None = option(None, help="Folder of de-obliqued volumes X/X_Y/Z.", is_needed=True)
-    output: Path | None = option(None, help="Alignment file (JSON) to write.", is_needed=True)
+    input: Path | None = option(None, flag="--input -i", help="Folder of de-obliqued volumes X/X_Y/Z.", is_needed=True)
+    output: Path | None = option(None, flag="--output -o", help="Alignment file (JSON) to write.", is_needed=True)
     report: Path | None = option(
         None, help="Report to write: a picture (.png, .pdf, .svg) or a table (.md).", shown="none"
     )

@@ -64,8 +64,10 @@ _CORRECTION_BYTES = 24
 class DeobliqueOptions:
     """What to de-oblique and how; the geometry is that of :class:`gpustitch.model.ObliqueScan`."""
 
-    input: str | Path = option(help=frames_help())
-    output: Path = option(help=f"Folder of the volume to write: {names_of_outputs(in_order=False)}.")
+    input: str | Path = option(flag="--input -i", help=frames_help())
+    output: Path = option(
+        flag="--output -o", help=f"Folder of the volume to write: {names_of_outputs(in_order=False)}."
+    )
     pixel_um: float = option(1.8, flag="--y-voxel-size", unit="um", help="Camera pixel in the sample, um.")
     step_um: float = option(1.28, flag="--x-step-size", unit="um", help="Distance between frames, um.")
     angle_deg: float = option(45.0, flag="--angle", help="Angle between the sheet and the stage's motion, degrees.")

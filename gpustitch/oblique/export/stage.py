@@ -32,7 +32,7 @@ from gpustitch.running.threads import checked_workers, ordered_map
 class ExportOptions:
     """Which frames to write where; ``input`` is what :func:`gpustitch.io.frames.opening.open_frames` takes."""
 
-    input: str | Path = option(help=frames_help())
+    input: str | Path = option(flag="--input -i", help=frames_help())
     output_pattern: str = option(
         help="Names of the files, with a place for the frame's number in the input: out/img_%05d.tiff"
     )

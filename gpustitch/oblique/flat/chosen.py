@@ -23,7 +23,7 @@ def choose_frames(
     Raises
     ------
     ParameterError
-        If there are fewer than ``n_frames`` frames or none, or ``n_frames`` is less than one.
+        If there are no frames, or ``n_frames`` is less than one.
     """
     there = [
         np.delete(np.arange(n), sorted(gone)) for n, gone in zip(lengths, absent or [()] * len(lengths), strict=True)
@@ -34,8 +34,8 @@ def choose_frames(
         raise ParameterError("the inputs hold no frames")
     taken = np.arange(total)
     if n_frames is not None:
-        if not 1 <= n_frames <= total:
-            raise ParameterError(f"`n_frames` is {n_frames}, but the inputs hold {total} frames; give 1 to {total}")
-        taken = np.sort(np.random.RandomState(_FRAME_SEED).choice(total, n_frames, replace=False))
+        if n_frames < 1:
+            raise ParameterError(f"`n_frames` is {n_frames}, but it must be at least 1")
+        taken = np.sort(np.random.RandomState(_FRAME_SEED).choice(total, min(n_frames, total), replace=False))
     parts = np.split(taken, np.searchsorted(taken, ends[:-1]))
     return tuple(numbers[part - end] for part, end, numbers in zip(parts, ends, there, strict=True))

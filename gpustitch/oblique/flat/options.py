@@ -28,9 +28,11 @@ class IlluminationOptions:
     paths: tuple[str | Path, ...] = option(
         help="Files of raw frames, all of one size.", is_argument=True, metavar="DCIMG..."
     )
-    output: Path = option(help="TIFF to write: the illumination in counts, float32.")
+    output: Path = option(flag="--output -o", help="TIFF to write: the illumination in counts, float32.")
     intermediate_output: Path | None = option(None, help="TIFF to write: the percentile of each pixel, before the fit.")
-    n_frames: int | None = option(None, help="Frames to take, at random of all.", shown="all of them", panel=FLAT)
+    n_frames: int | None = option(
+        None, help="Frames to take, at random; all if there are no more.", shown="all of them", panel=FLAT
+    )
     n_bins: int = option(1024, help="Bins of the histogram of each pixel.", panel=FLAT)
     values_per_bin: int | None = option(
         None,

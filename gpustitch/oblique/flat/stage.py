@@ -114,7 +114,7 @@ def plan(options: IlluminationOptions) -> IlluminationPlan:
     Raises
     ------
     ParameterError
-        If an option is out of range, ``n_frames`` exceeds the frames found, or a band exceeds the memory.
+        If an option is out of range, or a band exceeds the memory.
     MosaicError
         If the inputs' frames differ in shape or type.
     OutputExistsError, OutputError

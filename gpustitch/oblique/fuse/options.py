@@ -52,7 +52,9 @@ class Intensity:
 class StitchOptions:
     """How a mosaic is fused and written. ``size`` and ``offset`` (z, y, x) select the part of the mosaic to write."""
 
-    output: Path = option(help=f"Folder of the volume to write: {names_of_outputs(in_order=False)}.")
+    output: Path = option(
+        flag="--output -o", help=f"Folder of the volume to write: {names_of_outputs(in_order=False)}."
+    )
     levels: int = shared.levels(DEFAULT_LEVELS, panel=VOLUME)
     chunk_shape: ZYX = shared.chunk_shape(panel=VOLUME)
     shard_bytes: int | None = shared.shard_bytes(panel=VOLUME)
@@ -78,7 +80,7 @@ class StitchOptions:
 class TreeOptions:
     """Where the volumes are and how they are placed (:func:`gpustitch.oblique.mosaic.placing.place_found`)."""
 
-    input: Path = option(help="Folder of the volumes: X/X_Y/Z, tenths of a micron.")
+    input: Path = option(flag="--input -i", help="Folder of the volumes: X/X_Y/Z, tenths of a micron.")
     alignment: Path | None = option(None, help="JSON of oblique-align.", shown="the stage's positions")
     x_step_um: float | None = option(
         None, flag="--x-step-size", unit="um", help="Distance between frames, um.", shown="what the volumes say"

@@ -50,6 +50,12 @@ _FILLED_IN = (
 _FLAT_FILLED_IN = (*_FILLED_IN, "paths", "intermediate_output", "dark", "rotate_90", "flip_ud", "memory_bytes")
 
 
+def beside(channel: Path, end: str) -> Path:
+    """A path beside a channel's folder or file, of its name and ``end``."""
+    place = channel if channel.name else channel.resolve()
+    return place.with_name(place.name.removesuffix(".dcimg") + end)
+
+
 @documented
 @dataclass(frozen=True)
 class PipelineOptions:
@@ -59,8 +65,11 @@ class PipelineOptions:
         help="Folder CHANNEL/X/X_Y/Z.dcimg (tenths of a micron), or a DCIMG file.", is_argument=True, metavar="CHANNEL"
     )
     output: Path = option(
+        None,
+        flag="--output -o",
         help="Folder to create: volume/, flat.tiff, flat_residual.tiff, align.json, provenance.json, run.json, "
-        "run.log, report.html, report.json."
+        "run.log, report.html, report.json.",
+        shown="CHANNEL_stitched",
     )
     x_step_um: float = option(
         1.28,
@@ -83,7 +92,7 @@ class PipelineOptions:
     )
     correction: Correction = nested(
         lambda: Correction("lightsheet", WaveletOptions(wavelet="db5")),
-        dark={"flag": "--background --dark", "env": "BACKGROUND"},
+        dark={"flag": "--dark -d --background", "env": "BACKGROUND"},
         method={
             "env": "USE_WAVELETS",
             "env_means": "wavelet",
@@ -198,12 +207,21 @@ class PipelineOptions:
     restart: bool = restart()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
+    files_beside: bool = option(
+        False,
+        help="Write CHANNEL-align.json and CHANNEL-illuc.tiff beside the channel too, as spimstitch-pipeline.sh does.",
+    )
     preset: Preset = option(
         "auto",
         help="Orientation of the frames: of a known microscope (chunglab turns them by 3 quarters and flips them), or "
         "auto, which finds the one that the frames and their overlaps fit.",
         panel=_GEOMETRY,
     )
+
+    def __post_init__(self) -> None:
+        if self.output is None:
+            # A frozen dataclass takes values in no other way.
+            object.__setattr__(self, "output", beside(Path(self.channel), "_stitched"))
 
     @property
     def writes_tiles(self) -> bool:

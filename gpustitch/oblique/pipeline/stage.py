@@ -35,7 +35,7 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.stage import IlluminationPlan
 from gpustitch.oblique.fuse.stage import StitchResult, check_intensity
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
-from gpustitch.oblique.pipeline import one_pass, staged
+from gpustitch.oblique.pipeline import files_beside, one_pass, staged
 from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.flat import flat_used, planned_flat
 from gpustitch.oblique.pipeline.foreseen import Foreseen, check_disk, fitting
@@ -162,6 +162,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
             "volume; give a name without such a suffix"
         )
     check_output(options.output, overwrite=options.overwrite)
+    files_beside.check(options)
     mosaic = find_raw_mosaic(options.channel)
     earlier = None if options.restart else unfinished(options.output)
     if earlier is not None:  # it may have been told to go by stages, for want of memory
@@ -231,6 +232,7 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         parts.recorded(unit.folder, _facts(options, unit)),
     ):
         made, flat, correction = _made(plan, unit, parts)
+    files_beside.write(options, progress)
     stitched = replace(made.stitched, path=options.output / VOLUME)
     told = _reported(options, progress) if options.report else None
     return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost, told)

@@ -106,7 +106,7 @@ def test_a_flat_that_is_worse_than_none_is_refused_unless_it_is_asked_for(tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--n-frames", "161"], 3, "160 frames"),
+        (["--n-frames", "0"], 3, "at least 1"),
         (["--background", "5000"], 3, "lower --background"),
         (["--model", "cubic"], 2, "reference"),
     ],

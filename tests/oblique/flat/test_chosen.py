@@ -20,5 +20,11 @@ def test_choose_frames_counts_from_the_start_of_each_file():
 def test_choose_frames_absent_frames_are_not_chosen():
     parts = choose_frames([3, 2, 4], None, [{1}, {0, 1}, ()])
     assert [part.tolist() for part in parts] == [[0, 2], [], [0, 1, 2, 3]]
-    with pytest.raises(ParameterError, match="hold 6 frames"):
-        choose_frames([3, 2, 4], 7, [{1}, {0, 1}, ()])
+    with pytest.raises(ParameterError, match="no frames"):
+        choose_frames([1, 2], 7, [{0}, {0, 1}])
+
+
+@pytest.mark.parametrize("n_frames", [6, 7, 5000])
+def test_choose_frames_takes_all_where_there_are_no_more(n_frames):
+    parts = choose_frames([3, 2, 4], n_frames, [{1}, {0, 1}, ()])
+    assert [part.tolist() for part in parts] == [[0, 2], [], [0, 1, 2, 3]]

@@ -101,9 +101,9 @@ def test_absent_and_unreadable_frames_are_not_in_the_flat(options, golden, monke
         assert set(result.lost[0].unreadable) == broken and set(result.lost[0].missing) == lost - broken
 
 
-@pytest.mark.parametrize("n_frames", [0, -1, 161])
+@pytest.mark.parametrize("n_frames", [0, -1])
 def test_a_wrong_number_of_frames_is_refused(n_frames, options):
-    with pytest.raises(ParameterError, match="hold 160 frames"):
+    with pytest.raises(ParameterError, match="at least 1"):
         plan(replace(options, n_frames=n_frames))
 
 
