@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import typer
 
@@ -19,8 +20,8 @@ WARNED, FAILED = 21, 22
 class _OfPipeline(TerminalProgress):
     """Progress that says what helps by the flags of ``pipeline``, which made the output."""
 
-    def __init__(self, *, quiet: bool = False, flags: Mapping[str, str] | None = None) -> None:
-        super().__init__(quiet=quiet, flags={**flags_of(leaves(PipelineOptions)), **(flags or {})})
+    def __init__(self, *, flags: Mapping[str, str] | None = None, **how: Any) -> None:
+        super().__init__(flags={**flags_of(leaves(PipelineOptions)), **(flags or {})}, **how)
 
 
 @command_of
