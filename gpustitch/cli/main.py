@@ -14,6 +14,7 @@ from gpustitch.version import VERSION
 # Verb, and the module with its function ``command``; a verb's module is imported only when the verb is used.
 COMMANDS: dict[str, str] = {
     "pipeline": "gpustitch.cli.oblique.pipeline",
+    "report": "gpustitch.cli.oblique.report",
     "demo": "gpustitch.cli.about.demo",
     "info": "gpustitch.cli.about.info",
     "view": "gpustitch.cli.about.view",

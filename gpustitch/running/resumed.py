@@ -19,6 +19,7 @@ _OF_THE_RUN = frozenset(
         "output",
         "overwrite",
         "dry_run",
+        "report",
         "restart",
         "n_workers",
         "n_processes",

@@ -15,7 +15,7 @@ from gpustitch.io.checked import check_schema, read_json, table
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume, read_info
 from gpustitch.io.volumes.sidecar import SIDECAR, SIDECAR_SCHEMA
-from gpustitch.model import Coverage, Link, Spacing
+from gpustitch.model import ZYX, Coverage, Link, Spacing
 from gpustitch.model.arrays import PxZYX
 
 # Shader that scales brightness between the two values and shows it in the given colour.
@@ -87,7 +87,7 @@ def _outline(tile: Mapping[str, Any]) -> TileOutline:
     return TileOutline(str(tile["name"]), (z, y, x), Coverage(cover.n_frames, cover.n_rows, cover.n_columns, shear))
 
 
-def state_of(shown: Sequence[Shown], data: str) -> dict[str, Any]:
+def state_of(shown: Sequence[Shown], data: str, at_px: ZYX | None = None) -> dict[str, Any]:
     """The state of the client, in its JSON.
 
     Parameters
@@ -96,6 +96,8 @@ def state_of(shown: Sequence[Shown], data: str) -> dict[str, Any]:
         Volumes; the voxels of the first are the unit of positions.
     data
         Address of the data: volume N lies at ``data/N/``.
+    at_px
+        Voxel (z, y, x) of the first volume to look at, closer than at the whole; None for the middle of all of it.
     """
     spacing = shown[0].volume.spacing
     extents = [
@@ -111,8 +113,8 @@ def state_of(shown: Sequence[Shown], data: str) -> dict[str, Any]:
     return {
         "title": ", ".join(item.name for item in shown),
         "dimensions": _dimensions(spacing, ["x", "y", "z", *extra]),
-        "position": [*_middle(shown[0].volume), *(0 for _ in extra)],
-        "crossSectionScale": max(extents) / _PANEL_PX,
+        "position": [*_position(shown[0].volume, at_px), *(0 for _ in extra)],
+        "crossSectionScale": 1.0 if at_px is not None else max(extents) / _PANEL_PX,
         "projectionScale": 1.5 * max(extents),
         "layers": layers,
         "layout": "4panel",
@@ -120,8 +122,8 @@ def state_of(shown: Sequence[Shown], data: str) -> dict[str, Any]:
     }
 
 
-def _middle(volume: PrecomputedVolume | OmeZarrVolume) -> list[float]:
-    """The middle (x, y, z) of a volume in its voxels, counted from the origin that its files state."""
+def _position(volume: PrecomputedVolume | OmeZarrVolume, at_px: ZYX | None) -> list[float]:
+    """The middle (x, y, z) of a voxel, or of a volume, in voxels counted from the origin that its files state."""
     if isinstance(volume, PrecomputedVolume):
         finest = min(read_info(volume.path)["scales"], key=lambda scale: min(scale["resolution"]))
         first = finest.get("voxel_offset", (0, 0, 0))
@@ -130,7 +132,8 @@ def _middle(volume: PrecomputedVolume | OmeZarrVolume) -> list[float]:
         # An image says where the centre of its first voxel is, Neuroglancer counts from the corner.
         half = 0.0 if volume.image.is_bare else 0.5
         first = [at_um.get(axis, 0.0) / um - half for axis, um in zip("xyz", volume.spacing.zyx_um[::-1], strict=True)]
-    return [start + n / 2 for start, n in zip(first, volume.coverage.shape[::-1], strict=True)]
+    here = [n / 2 for n in volume.coverage.shape] if at_px is None else [n + 0.5 for n in at_px]
+    return [start + n for start, n in zip(first, reversed(here), strict=True)]
 
 
 def _dimensions(spacing: Spacing, axes: Sequence[str] = "xyz") -> dict[str, Any]:

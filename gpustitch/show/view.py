@@ -40,6 +40,9 @@ class ViewOptions:
     )
     address: str = option("127.0.0.1", help="Address to serve on; 0.0.0.0 lets other machines look.")
     port: int = option(0, at_least=0, at_most=(1 << 16) - 1, help="Port to serve on; 0: any that is free.")
+    at: tuple[int, int, int] | None = option(
+        None, text="xyz", help="Voxel x,y,z of the first volume to look at, counted from 0.", shown="its middle"
+    )
     browser: bool = option(True, flag="--browser/--no-browser", help="Open the view in a browser.")
     device: str | Device = shared.idle_device()
 
@@ -110,7 +113,7 @@ def run(plan: ViewPlan) -> View:
         If the address is not one of this machine, or the port is not free.
     """
     folders = [item.volume.path for item in plan.shown]
-    state = functools.partial(state_of, plan.shown)
+    state = functools.partial(state_of, plan.shown, at_px=plan.options.at)
     server = FolderServer(folders, plan.client, state, plan.options.address, plan.options.port)
     server.start()
     return View(server.url, server)

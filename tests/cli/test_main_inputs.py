@@ -22,7 +22,7 @@ from gpustitch.running.inputs import Inputs
 from gpustitch.sections.positions.file import ZPositions, write_z_positions
 
 # They read little, make what they read, or write nothing of what they read.
-BRIEF = {"demo", "info", "view", "spacing", "verify", "clean", "link-names"}
+BRIEF = {"demo", "info", "view", "spacing", "verify", "clean", "report", "link-names"}
 
 
 @pytest.fixture(scope="module")

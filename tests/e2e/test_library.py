@@ -86,6 +86,10 @@ def tile_of(truth: Truth) -> Path:
     return min(truth.channel().rglob("*.dcimg"))
 
 
+# Files that say when and how fast a run was.
+OF_THE_RUN = ("run.json", "run.log", "report.html", "pipeline.toml")
+
+
 def go(stage: Any, options: Any) -> None:
     """Run a stage as the library does."""
     stage.run(stage.plan(options))
@@ -94,11 +98,7 @@ def go(stage: Any, options: Any) -> None:
 def same(typed: Path, called: Path) -> int:
     """Number of files that both wrote alike; when and how fast they ran may differ, and flags are typed alone."""
     expected, found = (
-        {
-            name: data
-            for name, data in contents(path).items()
-            if Path(name).name not in ("run.json", "run.log", "pipeline.toml")
-        }
+        {name: data for name, data in contents(path).items() if Path(name).name not in OF_THE_RUN}
         for path in (typed, called)
     )
     assert found.keys() == expected.keys()
@@ -119,10 +119,10 @@ def sections_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_command_that_writes_is_left_out() -> None:
-    """But demo, which runs the others, and stack2oblique, which is dcimg2oblique."""
+    """But demo and report, which run or end others, and stack2oblique, which is dcimg2oblique."""
     code = Path(__file__).read_text()
     left = " ".join(sorted(name for name in COMMANDS if f'"{name}"' not in code))
-    assert left == "clean demo link-names spacing stack2oblique verify view"
+    assert left == "clean demo link-names report spacing stack2oblique verify view"
 
 
 def test_frames_to_images(truth: Truth, tmp_path: Path) -> None:

@@ -156,6 +156,8 @@ def test_output_holds_all_that_is_promised(pair: Truth, tmp_path: Path, monkeypa
         "flat_residual.tiff",
         "pipeline.toml",
         "provenance.json",
+        "report.html",
+        "report.json",
         "run.json",
         "run.log",
         "volume",

@@ -176,3 +176,12 @@ def test_outlines_that_cannot_be_understood(tmp_path: Path, text: str) -> None:
     (tmp_path / "gpustitch.json").write_text(text)
     with pytest.raises(DamagedInputError, match=r"gpustitch\.json"):
         read_outlines(tmp_path)
+
+
+@pytest.mark.parametrize("at", [(0, 0, 0), (3, 5, 7), (1, 2, 3)])
+def test_a_voxel_to_look_at_is_in_the_middle(volume: PrecomputedVolume, at: tuple[int, int, int]) -> None:
+    """Voxel n lies from n to n + 1."""
+    state = state_of([Shown("v", volume, (0, 1))], "d", at)
+    assert state["position"] == [n + 0.5 for n in reversed(at)]
+    middle = state_of([Shown("v", volume, (0, 1))], "d")
+    assert middle["position"] == [n / 2 for n in reversed(SHAPE)]

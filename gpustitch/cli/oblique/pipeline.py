@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
+
 from gpustitch.cli import config
 from gpustitch.cli.build import Given, command_of
 from gpustitch.cli.dry_run import tell
+from gpustitch.cli.oblique.report import FAILED
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.io.atomic import atomic_file
 from gpustitch.model.options import leaves
@@ -24,7 +27,7 @@ def command(options: ChannelsOptions, progress: TerminalProgress, given: Given) 
 
     Flat field, destriping, de-obliquing, alignment and fusion, as in spimstitch-pipeline.sh. The environment variables
     of spimstitch-pipeline.sh are honoured when set. OUTPUT/pipeline.toml has the options, for --config; there a table
-    of a channel's name holds for that channel alone.
+    of a channel's name holds for that channel alone. Exit code 22 says that a check of a written volume failed.
 
     Of several channels one is aligned, and the others are placed like it. OUTPUT has a folder for each, volume.zarr
     with all of them, and channels.json, which says how far they lie from one another.
@@ -36,16 +39,20 @@ def command(options: ChannelsOptions, progress: TerminalProgress, given: Given) 
         if options.each.dry_run:
             tell(one, progress)
             return
-        summary = run(one, progress).summary
+        result = run(one, progress)
+        summary, has_failed = result.summary, result.report is not None and result.report.verdict == "fail"
         _write_config(options, given, one.options.output)
     else:
         several = channels.plan(options)
         if options.each.dry_run:
             tell(several, progress)
             return
-        summary = channels.run(several, progress).summary
+        made = channels.run(several, progress)
+        summary, has_failed = made.summary, bool(made.failed)
         _write_config(options, given, options.folder)
     progress.result(summary)
+    if has_failed:
+        raise typer.Exit(FAILED)
 
 
 def _write_config(options: ChannelsOptions, given: Given, folder: Path) -> None:

@@ -56,19 +56,24 @@ class ChannelsPlan:
 
 @dataclass(frozen=True)
 class ChannelsResult:
-    """The joined image, the channel that was aligned, and how far the others lie from it, by name."""
+    """The joined image, the channel that was aligned, and how far the others lie from it, by name.
+
+    ``failed`` names the channels whose report has a check that failed.
+    """
 
     output: Path
     joined: Path
     aligned: str
     shifts: Mapping[str, ChannelShift]
     spacing: Spacing
+    failed: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
         """What was written, in one line for people."""
         names = ", ".join([self.aligned, *self.shifts])
-        return f"{self.joined}: {len(self.shifts) + 1} channels ({names}), placed as {self.aligned} is aligned"
+        failed = f"; checks FAILED in {', '.join(self.failed)}" if self.failed else ""
+        return f"{self.joined}: {len(self.shifts) + 1} channels ({names}), placed as {self.aligned} is aligned{failed}"
 
 
 def plan(options: ChannelsOptions) -> ChannelsPlan:
@@ -125,6 +130,8 @@ def run(plan: ChannelsPlan, progress: Progress = SILENT) -> ChannelsResult:
             result = _stitch(plan, name, aligned, progress)
             spacing = result.stitched.spacing
             state["finished"] = [*state.get("finished", []), name]
+            if result.report is not None and result.report.verdict == "fail":
+                state["failed"] = [*state.get("failed", []), name]
             write_state(options.folder, state)
         if name != aligned:
             shifts[name] = reference.shift_of(name, progress)
@@ -132,7 +139,9 @@ def run(plan: ChannelsPlan, progress: Progress = SILENT) -> ChannelsResult:
     tile_spacing = reference.spacing
     state |= {"is_finished": True, "shifts": {name: shift.record(tile_spacing) for name, shift in shifts.items()}}
     write_state(options.folder, state)
-    return ChannelsResult(options.folder, joined, aligned, shifts, spacing or tile_spacing)
+    return ChannelsResult(
+        options.folder, joined, aligned, shifts, spacing or tile_spacing, tuple(state.get("failed", ()))
+    )
 
 
 class _Reference:

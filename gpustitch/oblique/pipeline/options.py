@@ -18,10 +18,13 @@ from gpustitch.oblique.flat.options import FLAT as FLAT_PANEL
 from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.fuse.options import VOLUME as VOLUME_PANEL
 from gpustitch.oblique.fuse.options import StitchOptions
+from gpustitch.oblique.report.names import ALIGNMENT as ALIGNMENT
+from gpustitch.oblique.report.names import FLAT as FLAT
+from gpustitch.oblique.report.names import PROVENANCE as PROVENANCE
+from gpustitch.oblique.report.names import TILES as TILES
+from gpustitch.oblique.report.names import VOLUME as VOLUME
 from gpustitch.running import options as shared
 from gpustitch.running.resumed import restart
-
-FLAT, ALIGNMENT, TILES, VOLUME, PROVENANCE = "flat.tiff", "align.json", "tiles", "volume", "provenance.json"
 
 # More frames than this hardly move the percentile of a pixel.
 FLAT_FRAMES = 2000
@@ -65,7 +68,7 @@ class PipelineOptions:
         None,
         flag="--output -o",
         help="Folder to create: volume/, flat.tiff, flat_residual.tiff, align.json, provenance.json, run.json, "
-        "run.log.",
+        "run.log, report.html, report.json.",
         shown="CHANNEL_stitched",
     )
     x_step_um: float = option(
@@ -197,6 +200,13 @@ class PipelineOptions:
         None,
         help="Fuse on dask workers that share the disk: local:N, slurm:N, or the address or file of a scheduler.",
         shown="this machine alone",
+    )
+    report: bool = option(
+        True,
+        flag="--report/--no-report",
+        help="Check the written volume at the end, and show the checks in report.html. One that fails makes the exit "
+        "code 22; the volume stays.",
+        panel=VOLUME_PANEL,
     )
     overwrite: bool = shared.overwrite()
     dry_run: bool = option(

@@ -53,6 +53,8 @@ from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.shares import DESTRIPING, FLAT_FIELD, shares
 from gpustitch.oblique.pipeline.upright import Upright, upright
 from gpustitch.oblique.pipeline.work import Made, Work, check_alignment, check_spread
+from gpustitch.oblique.report import stage as report
+from gpustitch.oblique.report.stage import ReportOptions, ReportResult
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.memory import give_back
 from gpustitch.running.options import settled
@@ -104,6 +106,7 @@ class PipelineResult:
     """What was written, the flat (maximum 1) used, if any, and in words how the tiles were aligned.
 
     ``correction`` is what every frame went through. ``lost`` has for each tile (by name) the frames that it lacks.
+    ``report`` has the checks of what was written; None if none were asked for, or could be made.
     """
 
     output: Path
@@ -112,6 +115,7 @@ class PipelineResult:
     aligned: str
     correction: Correction
     lost: Mapping[str, Lost]
+    report: ReportResult | None = None
 
     @property
     def summary(self) -> str:
@@ -231,7 +235,19 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
         made, flat, correction = _made(plan, unit, parts)
     files_beside.write(options, progress)
     stitched = replace(made.stitched, path=options.output / VOLUME)
-    return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost)
+    told = _reported(options, progress) if options.report else None
+    return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost, told)
+
+
+def _reported(options: PipelineOptions, progress: Progress) -> ReportResult | None:
+    """The report of the finished output; None if it cannot be made, which a whole volume must not suffer from."""
+    try:
+        made = report.run(report.plan(ReportOptions(options.output)), progress)
+    except Exception as error:  # whatever it is, the volume is there
+        progress.warn(f"no report was made of {options.output}: {type(error).__name__}: {error}")
+        return None
+    progress.note(made.summary)
+    return made
 
 
 def _made(plan: PipelinePlan, unit: Run, parts: Parts) -> tuple[Made, npt.NDArray[np.float32] | None, Correction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,7 +25,9 @@ from gpustitch.cli.about import view as command
 from gpustitch.cli.main import app
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
+from gpustitch.oblique.report.text import look
 from gpustitch.ops.pyramid import downsample
+from gpustitch.show.view import ViewOptions
 
 pytestmark = pytest.mark.skipif(find_spec("neuroglancer") is None, reason="the extra [view] is not installed")
 
@@ -62,6 +65,16 @@ def test_the_address_is_printed_and_opened(volume: Path, interrupted: list[str])
     assert interrupted == [result.stdout.strip()]
     assert view(volume, "--no-browser").exit_code == 0 and len(interrupted) == 1
     assert not [thread for thread in threading.enumerate() if thread.name == "http"]
+
+
+def test_the_command_line_of_the_report_looks_at_its_voxel(volume: Path, interrupted: list[str]) -> None:
+    words = shlex.split(look(str(volume), (3, 2, 1)))
+    seen: list[ViewOptions] = []
+    with pytest.MonkeyPatch.context() as patch:
+        plan = command.plan
+        patch.setattr(command, "plan", lambda options: seen.append(options) or plan(options))
+        assert view(*words[2:], "--no-browser").exit_code == 0
+    assert words[:2] == ["gpustitch", "view"] and seen[0].at == (3, 2, 1) and list(seen[0].paths) == [volume]
 
 
 def test_who_else_can_look(volume: Path, interrupted: list[str]) -> None:

@@ -142,7 +142,7 @@ def test_the_default_says_what_it_is_for(tmp_path: Path) -> None:
     for number in range(4):
         write_tiff(tmp_path / "raw" / "0" / "0_0" / "0" / f"{number}.tif", np.full((20, 24), 7, np.uint8))
     arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--no-flat", "--preset", "plain"]
-    result = CliRunner().invoke(app, [*arguments, "--levels", "1", "--x-step-size", "5"])
+    result = CliRunner().invoke(app, [*arguments, "--levels", "1", "--x-step-size", "5", "--no-report"])
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
     assert said.count("--destripe-method lightsheet removes the background, and the dark offset with it") == 1
@@ -154,7 +154,7 @@ def test_a_tile_with_fewer_frames_than_others_is_named(tmp_path: Path, counts: t
         for number in range(count):
             write_tiff(tmp_path / "raw" / x / f"{x}_0" / "0" / f"{number}.tif", np.full((20, 24), 7, np.uint8))
     arguments = ["pipeline", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--no-flat", "--quiet"]
-    plain = ["--preset", "plain", "--destripe-method", "none", "--allow-unaligned"]
+    plain = ["--preset", "plain", "--destripe-method", "none", "--allow-unaligned", "--no-report"]
     result = CliRunner().invoke(app, [*arguments, *plain, "--levels", "1", "--x-step-size", "5"])
     assert result.exit_code == 0, result.output
     said = "".join(result.output.split())

@@ -1,0 +1,101 @@
+"""How bright raw tiles are, over their depth; what is saturated, and which tile shows nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpustitch.model import Frames
+from gpustitch.model.arrays import Floats, HostArray
+from gpustitch.oblique.destripe.sampled import evenly
+from gpustitch.oblique.destripe.saturation import full_scale
+from gpustitch.running.progress import SILENT, Progress, tracked
+
+# Frames looked at in each tile, and where they are many or large, at least.
+_FRAMES, _LEAST_FRAMES = 12, 3
+# Parts that the depth of a tile is cut into.
+_DEPTHS = 48
+# So many pixels of a frame, evenly spaced, tell its percentiles.
+_SAMPLED = 1 << 16
+
+
+@dataclass(frozen=True)
+class TileLight:
+    """The light of some frames of a tile, in counts as the camera wrote them.
+
+    Attributes
+    ----------
+    n_frames
+        Frames looked at.
+    mean, low, high
+        Mean, and percentiles 1 and 99.9.
+    depth
+        Mean along the sheet, from the shallow end, at most 48 parts.
+    saturated_percent, full_scale
+        Share of pixels at the count where the camera is saturated, and that count; None if none is.
+    is_constant
+        Whether every frame holds a single count.
+    """
+
+    n_frames: int
+    mean: float
+    low: float
+    high: float
+    depth: Floats
+    saturated_percent: float
+    full_scale: float | None
+    is_constant: bool
+
+
+def lights(tiles: Mapping[str, Frames], most_bytes: int, progress: Progress = SILENT) -> dict[str, TileLight | None]:
+    """Look at frames of each tile, evenly spaced; None for a tile without a frame that can be read.
+
+    Few are looked at where more would be over ``most_bytes`` for all tiles, but at least three of each.
+    """
+    found: dict[str, TileLight | None] = {}
+    for name, frames in tracked(tiles.items(), progress, "looking at frames", len(tiles), "tiles"):
+        each = math.prod(frames.shape[1:]) * frames.dtype.itemsize * len(tiles)
+        count = min(_FRAMES, max(_LEAST_FRAMES, most_bytes // each))
+        found[name] = _light(frames, count)
+    return found
+
+
+def _light(frames: Frames, count: int) -> TileLight | None:
+    there = [n for n in range(frames.shape[0]) if n not in frames.absent]
+    looked = [there[at] for at in evenly(len(there), count)] if there else []
+    depths, samples, held, n_pixels, scale, varies = [], [], 0, 0, math.inf, False
+    for number in looked:
+        frame = frames.read(number, number + 1)
+        if number in frames.absent:  # it turned out to be unreadable
+            continue
+        depths.append(_by_depth(frame[0]))
+        samples.append(frame.reshape(-1)[:: max(1, frame.size // _SAMPLED)])
+        full = float(full_scale(frame)[0])
+        held, n_pixels = held + int(np.count_nonzero(frame >= full)), n_pixels + frame.size
+        scale = min(scale, full)
+        varies = varies or bool(frame.min() < frame.max())
+    if not samples:
+        return None
+    values = np.concatenate(samples)
+    low, high = (float(v) for v in np.percentile(values, (1, 99.9)))
+    return TileLight(
+        len(samples),
+        float(np.mean(depths)),
+        low,
+        high,
+        np.mean(depths, axis=0),
+        100 * held / n_pixels,
+        scale if math.isfinite(scale) else None,
+        not varies,
+    )
+
+
+def _by_depth(frame: HostArray) -> Floats:
+    """Mean of columns, in parts of as many columns each."""
+    columns = frame.mean(axis=0, dtype=np.float64)
+    n = min(_DEPTHS, len(columns))
+    edges = np.linspace(0, len(columns), n + 1).astype(int)
+    return np.asarray(np.add.reduceat(columns, edges[:-1]) / np.diff(edges))

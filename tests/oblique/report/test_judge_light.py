@@ -1,0 +1,129 @@
+"""Rules about light, stripes, coverage and the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpustitch.oblique.report import judge_light
+from gpustitch.oblique.report.light import TileLight
+from gpustitch.oblique.report.written import Sheet
+
+EMPTY = np.zeros((2, 400), np.uint16)
+
+
+def light(saturated: float = 0.0, constant: bool = False) -> TileLight:
+    return TileLight(4, 500, 100, 900, np.ones(4), saturated, 4095 if saturated else None, constant)
+
+
+def sheets(left: float | None, across: float | None) -> list[Sheet]:
+    return [Sheet("a", 0, EMPTY, EMPTY, left, across, None)]
+
+
+@given(st.floats(0, 100))
+def test_saturation_warns_and_fails_by_its_share(percent: float) -> None:
+    check = judge_light.saturated({"a": light(), "b": light(percent)})
+    expected = "pass" if percent <= 0.1 else "warn" if percent <= 20 else "fail"
+    assert check.state == expected and check.value == percent
+    if expected != "pass":
+        assert " b " in check.reason and check.helps.startswith("nothing does")
+
+
+def test_dead_tiles_are_named_and_empty_corners_are_not() -> None:
+    alive = {"a": light(), "b": light()}
+    assert judge_light.dead(alive, {"a": [0.9], "b": [0.01, 0.8]}).state == "pass"
+    check = judge_light.dead(alive, {"a": [0.9], "b": [0.01, 0.02]})
+    assert check.state == "fail" and "b shows less" in check.reason
+    assert judge_light.dead({"a": light(), "b": light(constant=True)}, {}).state == "fail"
+    assert judge_light.dead({"a": light(), "b": None}, {}).state == "fail"
+    assert judge_light.dead(alive, {}).state == "pass", "without a lit neighbour nothing tells"
+    assert judge_light.dead({}, {}).state == "not measured"
+
+
+def test_shares_are_of_lit_neighbours_alone() -> None:
+    found = judge_light.shares_of({("a", "b"): (100.0, 1.0), ("b", "c"): (1.0, 1.0), ("a", "c"): (80.0, 90.0)}, 5.0)
+    assert found == {"b": [0.01], "c": [pytest.approx(9 / 8)], "a": [pytest.approx(8 / 9)]}
+
+
+@given(st.integers(0, 500))
+def test_lost_frames_are_counted_now_or_by_the_record(n: int) -> None:
+    counts = {"a": 1000, "b": 1000}
+    for lost, said in (({"b": n}, {}), ({}, {"b": n}), ({"b": n}, {"b": n})):
+        check = judge_light.frames(lost, counts, said)
+        assert check.state == ("pass" if n == 0 else "warn")
+        assert n == 0 or f"b: {n}" in check.reason
+    assert judge_light.frames({}, {"a": 1000, "b": 998}, {}).state == "warn"
+    assert judge_light.frames({}, {}, {}).state == "not measured"
+
+
+@given(st.floats(0.2, 5))
+def test_uneven_brightness_is_the_same_either_way_round(ratio: float) -> None:
+    check, other = (judge_light.brightness({("a", "b"): r}) for r in (ratio, 1 / ratio))
+    assert check.state == other.state == ("warn" if max(ratio, 1 / ratio) > 1.25 else "pass")
+    assert judge_light.brightness({}).state == "not measured"
+
+
+@given(st.floats(0, 20), st.floats(0, 20))
+def test_stripes_are_compared_with_the_tissue(left: float, across: float) -> None:
+    check = judge_light.stripes(sheets(left, across), None, "none")
+    assert check.state == ("pass" if left <= max(2.5, 1.5 * across) else "warn")
+    assert check.state == "pass" or check.helps == "`method` wavelet"
+
+
+def test_narrow_frames_need_stronger_stripes() -> None:
+    narrow = [replace(each, written=EMPTY[:, :100]) for each in sheets(4.0, 0.5)]
+    assert judge_light.stripes(sheets(4.0, 0.5), None, "none").state == "warn"
+    assert judge_light.stripes(narrow, None, "none").state == "pass"
+    assert judge_light.stripes([replace(narrow[0], stripes=6.0)], None, "none").state == "warn"
+
+
+def test_stripes_of_the_record_count_where_the_background_is_gone() -> None:
+    record = {"measures": {"stripes_left_before_percent": 9.0, "stripes_left_after_percent": 8.0}}
+    assert judge_light.stripes(sheets(0.1, 0.1), record, "lightsheet").state == "warn"
+    record["measures"]["stripes_left_after_percent"] = 1.0
+    assert judge_light.stripes(sheets(50, 0.1), record, "lightsheet").state == "pass"
+    assert judge_light.stripes([], None, "none").state == "not measured"
+
+
+def test_harm_and_direction_are_those_of_the_record() -> None:
+    well = {"cells_kept_percent": 99.0, "coarse_change_percent": 0.3, "direction_deg": 1.0}
+    assert [c.state for c in judge_light.harm({"measures": well})] == ["pass", "pass"]
+    assert judge_light.harm({"measures": well | {"cells_kept_percent": 80.0}})[0].state == "warn"
+    assert judge_light.harm({"measures": well | {"coarse_change_percent": 4.0}})[0].state == "warn"
+    turned = judge_light.harm({"measures": well | {"direction_deg": 89.0}})[1]
+    assert turned.state == "warn" and "`rotate_90`" in turned.helps
+    none = {"cells_kept_percent": None, "coarse_change_percent": None, "direction_deg": None}
+    assert [c.state for c in judge_light.harm({"measures": none})] == ["not measured"]
+    assert judge_light.harm({"measures": None}) == [] == judge_light.harm(None)
+
+
+def test_the_flat_is_judged_by_its_record() -> None:
+    used = {"is_used": True, "model": "smooth", "sure_misfit_percent": 0.5, "misfit_percent": {"smooth": 1.0}}
+    assert judge_light.flat(used, {}).state == "pass"
+    assert judge_light.flat(used | {"sure_misfit_percent": 9.0}, {}).state == "warn"
+    refused = judge_light.flat({"is_used": False, "refused": "no tissue"}, {})
+    assert refused.state == "warn" and "no tissue" in refused.reason and "`flat`" in refused.helps
+    assert judge_light.flat(None, {"correct_flat": False}).state == "not measured"
+    assert "given" in judge_light.flat(None, {"flat": "a.tiff"}).reason
+
+
+def test_gaps_and_lost_tiles_warn() -> None:
+    assert judge_light.coverage((45.0, 0.5), 0, 0.1, "none").state == "pass"
+    assert judge_light.coverage((45.0, 4.0), 0, 0.1, "none").state == "warn"
+    assert judge_light.coverage((45.0, 0.0), 1, 0.1, "none").state == "warn"
+    assert judge_light.coverage((45.0, 0.0), 0, 30.0, "none").state == "warn"
+    assert judge_light.coverage((45.0, 0.0), 0, 30.0, "lightsheet").state == "pass"
+    assert judge_light.coverage(None, 0, None, "none").state == "not measured"
+
+
+def test_runs_that_did_not_end_and_changed_inputs_are_told() -> None:
+    ended, inputs = judge_light.run({"outcome": "finished", "warnings": ["a"]}, [])
+    assert (ended.state, inputs.state) == ("pass", "pass")
+    ended, inputs = judge_light.run({"outcome": "killed"}, ["a.dcimg has grown"])
+    assert (ended.state, inputs.state) == ("fail", "warn") and "a.dcimg" in inputs.reason
+    assert judge_light.run({}, [])[0].state == "not measured"
+    assert judge_light.files("", 5, 2).state == "pass" and judge_light.files("3 are missing", 5, 2).state == "fail"

@@ -1,0 +1,150 @@
+"""The report of an output: what it finds in a good one, and in one that was changed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.oblique.report.check import Check
+from gpustitch.oblique.report.stage import ReportOptions, ReportResult, plan, run
+from tests.oblique.report.conftest import Made
+from tests.oblique.report.sabotage import moved_position
+
+pytestmark = pytest.mark.xdist_group("report")
+
+
+def reported(output: Path, **options: object) -> ReportResult:
+    return run(plan(ReportOptions(output, **options)))  # type: ignore[arg-type]
+
+
+def check_of(result: ReportResult, name: str) -> Check:
+    (found,) = (check for check in result.checks if check.name == name)
+    return found
+
+
+def test_a_good_output_passes_and_says_by_which_numbers(made: Made, tmp_path: Path) -> None:
+    result = reported(made.copied(tmp_path / "out"))
+    assert result.verdict == "pass", list(result.lines())
+    placed = check_of(result, "placement")
+    assert placed.value is not None and placed.value < 0.5
+    assert check_of(result, "tiles in the volume").reason.startswith("the volume shows 4 of 4")
+    record = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert record["schema"] == 1 and record["verdict"] == "pass"
+    assert [check["name"] for check in record["checks"]] == [check.name for check in result.checks]
+    assert len({check.name for check in result.checks}) == len(result.checks)
+
+
+class _Tags(HTMLParser):
+    """Which tags are open, and addresses that a page asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_else_and_no_script(made: Made, tmp_path: Path) -> None:
+    text = reported(made.copied(tmp_path / "<out> & more")).page.read_text("utf-8")
+    tags = _Tags()
+    tags.feed(text)
+    assert not tags.open and not {"script", "link", "iframe"} & tags.seen
+    assert tags.addresses and all(address.startswith("data:image/png;base64,") for address in tags.addresses)
+    assert "url(" not in text and "prefers-color-scheme: dark" in text and "@media print" in text
+    assert "&lt;out&gt; &amp; more" in text and "<out>" not in text
+    assert "None" not in re.sub(r"<[^>]*>", " ", text.partition("All parameters")[0])
+
+
+def test_the_same_output_gives_the_same_page(made: Made, tmp_path: Path) -> None:
+    output = made.copied(tmp_path / "out")
+    first = reported(output).page.read_bytes()
+    assert reported(output).page.read_bytes() == first
+
+
+@pytest.mark.parametrize(("number", "by_um"), [(0, (30, 0, 0)), (3, (0, -30, 0)), (2, (0, 0, 0.5))])
+def test_a_position_edited_afterwards_is_told(
+    made: Made, tmp_path: Path, number: int, by_um: tuple[float, float, float]
+) -> None:
+    output = made.copied(tmp_path / "out")
+    moved_position(output / "align.json", output / "align.json", number, by_um)
+    result = reported(output)
+    check = check_of(result, "alignment file")
+    assert result.verdict == check.state == "fail"
+    assert sum(tile.name in check.reason for tile in made.truth.tiles) == 1
+
+
+def test_a_volume_that_moved_tiles_is_told(made: Made, tmp_path: Path) -> None:
+    """The sidecar and the alignment file agree, but the voxels are of another place."""
+    output = made.copied(tmp_path / "out")
+    sidecar = output / "volume" / "gpustitch.json"
+    content = json.loads(sidecar.read_text("utf-8"))
+    for tile in content["tiles"]:
+        tile["origin_px"][1] += 2 if tile is content["tiles"][0] else 0
+    sidecar.write_text(json.dumps(content), "utf-8")
+    result = reported(output)
+    check = check_of(result, "tiles in the volume")
+    assert check.state == "fail" and content["tiles"][0]["name"] in check.reason
+    assert check_of(result, "placement").state == "warn"
+
+
+def test_without_raw_tiles_what_they_tell_is_not_measured(made: Made, tmp_path: Path) -> None:
+    output = made.copied(tmp_path / "out")
+    result = reported(output, channel=tmp_path / "gone")
+    states = {check.name: check.state for check in result.checks}
+    assert {states[name] for name in ("placement", "frames", "saturation", "tiles in the volume")} == {"not measured"}
+    assert states["files"] == states["alignment file" if "alignment file" in states else "files"] == "pass"
+    assert "fail" not in states.values() and result.page.stat().st_size > 5000
+
+
+def test_another_folder_may_hold_the_raw_tiles(made: Made, tmp_path: Path) -> None:
+    output = made.copied(tmp_path / "out")
+    record = output / "provenance.json"
+    content = json.loads(record.read_text("utf-8"))
+    content["parameters"]["channel"] = str(tmp_path / "moved-away")
+    record.write_text(json.dumps(content), "utf-8")
+    assert check_of(reported(output), "placement").state == "not measured"
+    assert check_of(reported(output, channel=made.truth.channel()), "placement").state == "pass"
+
+
+def test_lost_files_of_the_volume_fail_and_the_page_says_so(made: Made, tmp_path: Path) -> None:
+    output = made.copied(tmp_path / "out")
+    next(path for path in (output / "volume" / "1_1_1").iterdir() if path.is_file()).unlink()
+    result = reported(output)
+    assert result.verdict == "fail" and check_of(result, "files").state == "fail"
+    assert "not there" in result.page.read_text("utf-8") or "missing" in result.page.read_text("utf-8")
+
+
+def test_few_bytes_leave_overlaps_out_and_say_so(made: Made, tmp_path: Path) -> None:
+    check = check_of(reported(made.copied(tmp_path / "out"), most_bytes=1), "placement")
+    assert "left out" in check.reason
+
+
+def test_what_is_no_output_is_refused(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(InputMissingError, match="no output"):
+        plan(ReportOptions(tmp_path))
+    output = made.copied(tmp_path / "out")
+    (output / "provenance.json").write_text("[]", "utf-8")
+    with pytest.raises(DamagedInputError):
+        plan(ReportOptions(output))
+    shutil.rmtree(output / "volume")
+    with pytest.raises(InputMissingError):
+        plan(ReportOptions(output))
