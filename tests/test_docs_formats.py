@@ -32,7 +32,7 @@ UNNUMBERED = {"z.csv", "*.planes.csv", "*.manifest.jsonl, other lines"}
 # Fields of what small runs meet with no luck: losses, choices, several volumes in a file.
 SOMETIMES = (
     "changed_inputs", "unreadable_frames.reasons", "choice.", "noticed_offset", "volume_step", "volumes", "cut_off",
-    "began", "skipped", "partings", "absent_frames.*", "stacks", "spots_deny", "cuda_devices",
+    "began", "skipped", "partings", "absent_frames.*", "stacks", "spots_deny", "cuda_devices", "channels.json: failed",
     "paths[].absent_frames",
 )  # fmt: skip
 

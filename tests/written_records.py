@@ -57,7 +57,10 @@ def oblique(folder: Path) -> None:
     raw = min(channel.rglob("*.dcimg"))
     options = options_of(channel, folder / "out")
     intensity = Intensity(is_estimated=True, n_patches=20, min_correlation=0.1)
-    go(pipeline, dataclasses.replace(options, stitch=dataclasses.replace(options.stitch, intensity=intensity)))
+    go(
+        pipeline,
+        dataclasses.replace(options, stitch=dataclasses.replace(options.stitch, intensity=intensity), report=True),
+    )
     other = folder / "other"
     shutil.copytree(channel, other)
     plain = dataclasses.replace(options, correct_flat=False)

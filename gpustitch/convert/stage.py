@@ -46,6 +46,7 @@ from gpustitch.running.resumed import making_of, tell
 from gpustitch.running.threads import Workers, checked_workers, ordered_map
 
 _BOXES_BESIDE = 3
+_PROGRAM_BYTES = 320 << 20  # what the command line holds with its libraries, and a little more
 _KEPT_FREE_BYTES = 1 << 26  # of freed arrays, which the C library keeps in pieces for each thread
 
 
@@ -223,8 +224,11 @@ def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
 
 
 def beside_bytes(source: Source) -> int:
-    """Bytes held beside voxels on their way: the program, and chunks that were read."""
-    return held_bytes() + SPARE_BYTES + source.cache_bytes
+    """Bytes held beside voxels on their way: the program, and chunks that were read.
+
+    What else a process holds, which calls this as a library, is not the run's.
+    """
+    return min(held_bytes(), _PROGRAM_BYTES) + SPARE_BYTES + source.cache_bytes
 
 
 def _file_of(plan: ConvertPlan, block: ZYX) -> ZYX:

@@ -27,7 +27,9 @@ COMMANDS = {
 }
 
 
-WORDS = COMMANDS | {"pipeline": "IN --output OUT --levels 1 --destripe-method none --no-flat --preset plain"}
+WORDS = COMMANDS | {
+    "pipeline": "IN --output OUT --levels 1 --destripe-method none --no-flat --preset plain --no-report"
+}
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def commands(folder, out):
     plain = ("--preset", "plain", "--no-flat", "--destripe-method", "none", "--levels", 1, "--device", "cpu")
     raw = folder / "channel/0/0_0/0.dcimg"
     return {
-        "pipeline": ((folder / "channel", "--output", out / "p", *plain), raw, "p/provenance.json"),
+        "pipeline": ((folder / "channel", "--output", out / "p", "--no-report", *plain), raw, "p/provenance.json"),
         "oblique-illum-corr": (("--output", out / "flat.tif", *flat, folder / "raw.dcimg"), folder / "raw.dcimg", None),
         "dcimg2tif": (
             ("--input", folder / "raw.dcimg", "--output-pattern", out / "%d.tif"), folder / "raw.dcimg", None,

@@ -50,6 +50,7 @@ def _options(truth: Truth, output: Path, name: str, device: Device) -> PipelineO
         matching=MatchOptions(sample_count=12, window_px=WINDOW, blob_window_px=(32, 32, 32), search_px=(0, 0, 0)),
         device=device,
         n_workers=2,
+        report=False,
     )
     return replace(base, stitch=replace(base.stitch, levels=3))
 

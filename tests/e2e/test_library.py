@@ -12,6 +12,8 @@ import pytest
 import tifffile
 
 from gpustitch.cli.main import COMMANDS
+from gpustitch.convert import stage as convert
+from gpustitch.convert.options import ConvertOptions
 from gpustitch.demo.phantom.truth import Truth
 from gpustitch.model import Spacing
 from gpustitch.oblique.align import stage as align
@@ -123,6 +125,13 @@ def test_no_command_that_writes_is_left_out() -> None:
     code = Path(__file__).read_text()
     left = " ".join(sorted(name for name in COMMANDS if f'"{name}"' not in code))
     assert left == "clean demo link-names report spacing stack2oblique verify view"
+
+
+def test_a_volume_in_another_format(plain_run: Path, tmp_path: Path) -> None:
+    volume = plain_run / "volume"
+    succeed("convert", volume, tmp_path / "typed.zarr", "--levels", 2, "--dtype", "uint8")
+    go(convert, ConvertOptions(volume, tmp_path / "called.zarr", levels=2, dtype="uint8"))
+    assert same(tmp_path / "typed.zarr", tmp_path / "called.zarr") >= 5
 
 
 def test_frames_to_images(truth: Truth, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.e2e.commands import fail, succeed
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
-PLAIN = ("--no-flat", "--destripe-method", "none", "--levels", 1, "--preset", "plain")
+PLAIN = ("--no-flat", "--destripe-method", "none", "--levels", 1, "--preset", "plain", "--no-report")
 
 
 @pytest.fixture

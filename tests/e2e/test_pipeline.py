@@ -63,7 +63,7 @@ def test_by_hand_from_tiff_files_equals_the_pipeline(truth: Truth, plain_run: Pa
 def test_by_hand_with_flat_and_destriping_equals_the_pipeline(pair: Truth, tmp_path: Path) -> None:
     channel, flat = pair.channel(), tmp_path / "flat.tiff"
     succeed("pipeline", channel, "--output", tmp_path / "out", "--destripe-method", "wavelet", "--background", 100,
-            "--notch-length", 200, "--levels", 3, "--staged", *MATCHING)  # fmt: skip
+            "--notch-length", 200, "--levels", 3, "--staged", "--no-report", *MATCHING)  # fmt: skip
     succeed("oblique-illum-corr", "--auto", "--output", flat, "--dark", 100, *(channel / t.path for t in pair.tiles))
     for tile in pair.tiles:
         place = Path(tile.path).with_suffix("")
@@ -139,7 +139,7 @@ def test_another_reader_sees_right_sizes_and_values_at_all_levels(plain_run: Pat
 
 def test_a_second_channel_takes_the_positions_of_the_first(truth: Truth, plain_run: Path, tmp_path: Path) -> None:
     succeed("pipeline", truth.channel(1), "--output", tmp_path / "out", "--align-file", plain_run / "align.json",
-            "--no-flat", "--destripe-method", "none", "--levels", 1)  # fmt: skip
+            "--no-flat", "--destripe-method", "none", "--levels", 1, "--no-report")  # fmt: skip
     assert (tmp_path / "out" / "align.json").read_bytes() == (plain_run / "align.json").read_bytes()
     assert read_level(tmp_path / "out" / "volume").shape == read_level(plain_run / "volume").shape
 
@@ -196,7 +196,7 @@ def test_camera_that_is_turned(tmp_path: Path) -> None:
         out = tmp_path / preset
         succeed("pipeline", truth.channel(), "--output", out, "--preset", preset, "--destripe-method", "none",
                 "--no-flat", "--levels", 1, "--window-size", "9,9,9", "--sample-count", 5,
-                "--allow-unaligned")  # fmt: skip
+                "--allow-unaligned", "--no-report")  # fmt: skip
         volumes.append(read_level(out / "volume"))
     np.testing.assert_array_equal(volumes[0], volumes[1])
     np.testing.assert_array_equal(volumes[1], volumes[2])

@@ -34,7 +34,7 @@ SPEC = PhantomSpec(n_frames=90, n_rows=96, n_columns=72, overlap=0.42, stage_err
 OTHER = "Ex_561_Em_600"
 OFF_PX = (2.0, 3.0)  # rows, columns
 EACH = PipelineOptions(
-    Path("CHANNEL"), preset="plain", correction=Correction("none"), correct_flat=True,
+    Path("CHANNEL"), preset="plain", correction=Correction("none"), correct_flat=True, report=False,
     stitch=StitchOptions(Path("volume"), levels=2),
 )  # fmt: skip
 

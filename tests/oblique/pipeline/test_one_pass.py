@@ -112,7 +112,7 @@ def test_a_row_is_what_it_is_by_stages(
     if is_destriped:
         options = replace(options, correction=LIGHTSHEET)
     at_once = run(plan(options), seen := Heard())
-    names = ["align.json", "provenance.json", "report.html", "report.json", "run.json", "run.log", "volume"]
+    names = ["align.json", "provenance.json", "run.json", "run.log", "volume"]
     assert sorted(p.name for p in at_once.output.iterdir()) == names
     assert not any("tile 1 of 2" in line for line in seen.notes)
     found = replace(options, output=folder / "found", staged=True)

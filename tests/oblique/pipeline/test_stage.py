@@ -69,6 +69,7 @@ def options_of(channel: Path, output: Path, **changed: object) -> PipelineOption
         matching=matching,
         n_workers=2,
         preset="plain",
+        report=False,  # tests/oblique/report has tests of it
     )
     plain = replace(options.correction, method="none")
     return replace(options, correction=plain, stitch=replace(options.stitch, levels=1), **changed)
