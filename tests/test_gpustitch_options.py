@@ -122,6 +122,7 @@ CALLS: dict[str, tuple[type, dict[str, str]]] = {
 }  # fmt: skip
 NO_CALLS = {
     "info": "prints", "link-names": "names programs", "convert": "is gs.write of gs.open_volume or gs.open_planes",
+    "report": "looks at what gs.pipeline wrote, which has one already",
     "view": "shows in a browser", "verify": "reads files back", "clean": "removes files",
     "demo": "runs the others", "stack2oblique": "is dcimg2oblique of images",
     "z-spacing-grid": "writes a grid of positions",

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.posix
 _SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup leaves it ignored
 class Slow:
     def find_spec(self, name, *_):
         if name == "typer":
