@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from gpustitch.cli.build import command_of, flags_of
 from gpustitch.cli.terminal import TerminalProgress
 from gpustitch.model.options import leaves
+from gpustitch.oblique.channels.file import channel_folders
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.report.stage import ReportOptions, plan, run
 
@@ -30,11 +32,14 @@ def command(options: ReportOptions, progress: _OfPipeline) -> None:
 
     What is written is compared with the raw frames: where tiles lie, borders, stripes, missing frames, saturation. Some
     windows of each overlap and some frames are read. Exit code: 0 if nothing speaks against the volume, 21 if a check
-    warns, 22 if one fails.
+    warns, 22 if one fails. Of an output of several channels each is checked.
 
     Example: gpustitch report out-488
     """
-    made = run(plan(options), progress)
-    progress.result(made.summary)
-    if made.verdict != "pass":
-        raise typer.Exit(FAILED if made.verdict == "fail" else WARNED)
+    verdicts = set()
+    for folder in channel_folders(options.output) or [options.output]:
+        made = run(plan(replace(options, output=folder)), progress)
+        progress.result(made.summary)
+        verdicts.add(made.verdict)
+    if verdicts != {"pass"}:
+        raise typer.Exit(FAILED if "fail" in verdicts else WARNED)

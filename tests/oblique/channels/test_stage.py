@@ -28,6 +28,7 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from tests.e2e.commands import fail, succeed
+from tests.e2e.commands import run as run_command
 
 pytestmark = pytest.mark.xdist_group("channels")
 SPEC = PhantomSpec(n_frames=90, n_rows=96, n_columns=72, overlap=0.42, stage_error_um=2.0, grid=(1, 2, 1))
@@ -94,6 +95,15 @@ def test_channels_are_placed_alike_and_the_shift_between_them_is_known(made, bot
     record = json.loads((options.folder / "channels.json").read_text())
     assert record["is_finished"] and record["schema"] == SCHEMA and record["aligned"] == result.aligned
     assert set(record["linked"]) == {c.name for c in both}
+
+
+def test_each_channel_is_reported(made, both):
+    folder = made[1].folder
+    result = run_command("report", folder)
+    assert result.exit_code in (0, 21), result.output
+    for channel in both:
+        assert f"{folder / channel.name / 'report.html'}: " in result.output
+        assert (folder / channel.name / "report.html").is_file()
 
 
 def test_a_finished_output_is_not_replaced_unasked(made):
