@@ -101,7 +101,8 @@ def plan(options: ChannelsOptions) -> ChannelsPlan:
             "give a name without such a suffix"
         )
     finished = _finished(options)
-    given = options.each.align_file
+    # A channel that an earlier run has begun was begun with the alignment of the one before.
+    given = options.each.align_file or _alignment_made(options, finished)
     plans = {name: pipeline.plan(options.of(name, given)) for name in names if name not in finished}
     _check_alike(plans)
     if not options.each.dry_run:
@@ -280,6 +281,13 @@ def _finished(options: ChannelsOptions) -> frozenset[str]:
             "`output`, or `overwrite` replaces it"
         )
     return frozenset(name for name in state.get("finished", ()) if (folder / name).is_dir())
+
+
+def _alignment_made(options: ChannelsOptions, finished: frozenset[str]) -> Path | None:
+    """The alignment of a finished channel, like which the others are placed; None if there is none yet."""
+    aligned = _state(options).get("aligned")
+    file = options.folder / str(aligned) / ALIGNMENT
+    return file if aligned in finished and file.is_file() else None
 
 
 def _settings(options: ChannelsOptions) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from gpustitch.oblique.channels.options import ChannelsOptions
 from gpustitch.oblique.channels.stage import plan, run
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.fuse.options import StitchOptions
+from gpustitch.oblique.pipeline import one_pass
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from tests.e2e.commands import fail, succeed
 from tests.e2e.commands import run as run_command
@@ -139,6 +140,27 @@ def test_a_run_that_ended_goes_on_with_the_channel_it_was_at(both, made, tmp_pat
     assert (options.folder / both[1].name / "provenance.json").stat().st_mtime_ns == before
     assert zarr.open_group(str(result.joined), mode="r")["0"].shape[0] == 2
     assert result.shifts[both[0].name].is_shifted
+
+
+def test_a_run_that_ended_within_a_later_channel_goes_on_there(both, tmp_path, monkeypatch):
+    options = ChannelsOptions(both, tmp_path / "out", align_on=both[0].name, each=EACH)
+    fuse, calls = one_pass.stream.run, []
+
+    def ends(*arguments, **more):
+        calls.append(1)
+        if len(calls) == 2:
+            raise OutputError("the disk is full")
+        return fuse(*arguments, **more)
+
+    monkeypatch.setattr(one_pass.stream, "run", ends)
+    with pytest.raises(OutputError, match="full"):
+        run(plan(options))
+    assert (options.folder / f"{both[1].name}.work").is_dir(), "it was begun"
+    again = plan(options)
+    assert again.finished == {both[0].name}
+    result = run(again)
+    assert zarr.open_group(str(result.joined), mode="r")["0"].shape[0] == 2
+    assert not (options.folder / f"{both[1].name}.work").exists()
 
 
 def test_channels_that_do_not_belong_together_are_refused(both, tmp_path):
