@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpustitch.errors import DamagedInputError
 from gpustitch.io.checked import check_schema, inside, read_json, rows, table, told
 from gpustitch.io.provenance import write_json
 from gpustitch.oblique.channels.options import CHANNELS
@@ -24,12 +22,10 @@ def channel_folders(output: Path) -> list[Path]:
     DamagedInputError
         If ``channels.json`` is there but cannot be understood.
     """
-    file = output / CHANNELS
-    if not file.is_file():
+    content = read_state(output)
+    if content is None:
         return []
-    with told(file, "a list of channels", _ADVICE):
-        content = table(read_json(file), "it")
-        check_schema(content, SCHEMA)
+    with told(output / CHANNELS, "a list of channels", _ADVICE):
         names = [inside(name, "a channel") for name in rows(content.get("channels", []), "channels")]
     return [output / name for name in names if (output / name).is_dir()]
 
@@ -45,11 +41,10 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     file = folder / CHANNELS
     if not file.is_file():
         return None
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        text = f"{file} is no record of a run over channels: {error}; remove {folder}"
-        raise DamagedInputError(text) from error
+    with told(file, "a run over channels", _ADVICE):
+        content = table(read_json(file), "it")
+        check_schema(content, SCHEMA)
+    return content
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,15 @@ from gpustitch.running.threads import Workers, checked_workers
 
 @dataclass(frozen=True)
 class ChannelsPlan:
-    """Checked runs of all channels, by name. ``finished`` names those that an earlier run has made."""
+    """Checked runs of all channels, by name.
+
+    ``finished`` names those that an earlier run has made, ``state`` is what that run, or else this one, has noted.
+    """
 
     options: ChannelsOptions
     plans: Mapping[str, PipelinePlan]
     finished: frozenset[str]
+    state: Mapping[str, Any]
 
     def lines(self) -> Iterator[str]:
         """What the runs will take, in lines for people."""
@@ -100,14 +104,15 @@ def plan(options: ChannelsOptions) -> ChannelsPlan:
             f"`output` {options.folder} ends in {suffix}, but it will hold a folder for each channel and {JOINED}; "
             "give a name without such a suffix"
         )
-    finished = _finished(options)
+    state = _state(options)
+    finished = _finished(options, state)
     # A channel that an earlier run has begun was begun with the alignment of the one before.
-    given = options.each.align_file or _alignment_made(options, finished)
+    given = options.each.align_file or _alignment_made(options, state, finished)
     plans = {name: pipeline.plan(options.of(name, given)) for name in names if name not in finished}
     _check_alike(plans)
     if not options.each.dry_run:
         _check_disk(options, plans)
-    return ChannelsPlan(options, plans, finished)
+    return ChannelsPlan(options, plans, finished, state)
 
 
 def run(plan: ChannelsPlan, progress: Progress = SILENT) -> ChannelsResult:
@@ -118,7 +123,7 @@ def run(plan: ChannelsPlan, progress: Progress = SILENT) -> ChannelsResult:
     GpustitchError
         Any error of the pipeline. Finished channels stay, and the next run goes on with the others.
     """
-    options, state = plan.options, _state(plan.options)
+    options, state = plan.options, dict(plan.state)
     options.folder.mkdir(parents=True, exist_ok=True)
     aligned, linked = _to_align(plan, state, progress)
     state |= {"aligned": aligned, "linked": {name: vars(each) for name, each in linked.items()}}
@@ -159,9 +164,11 @@ class _Reference:
 
     def _planned(self, name: str) -> PipelinePlan:
         options = self._plan.options
-        return self._plan.plans.get(name) or pipeline.plan(
-            _elsewhere(options.of(name, options.each.align_file), options.folder / f".{name}")
-        )
+        if name in self._plan.plans:
+            return self._plan.plans[name]
+        # A finished channel is planned elsewhere, only to open its tiles.
+        own = options.of(name, options.each.align_file)
+        return pipeline.plan(replace(own, output=options.folder / f".{name}", overwrite=False))
 
     def _tiles(self, name: str) -> dict[str, Any]:
         found, made = self._planned(name), self._plan.options.folder / name / FLAT
@@ -189,11 +196,6 @@ class _Reference:
         else:
             progress.note(text)
         return shift
-
-
-def _elsewhere(options: Any, output: Path) -> Any:
-    """Options of a run that is planned only to open its tiles."""
-    return type(options)(**{**vars(options), "output": output, "overwrite": False})
 
 
 def _to_align(plan: ChannelsPlan, state: Mapping[str, Any], progress: Progress) -> tuple[str, dict[str, Linked]]:
@@ -267,14 +269,13 @@ def _state(options: ChannelsOptions) -> dict[str, Any]:
     return found if found is not None and found.get("settings") == first["settings"] else first
 
 
-def _finished(options: ChannelsOptions) -> frozenset[str]:
+def _finished(options: ChannelsOptions, state: Mapping[str, Any]) -> frozenset[str]:
     """Channels that an earlier, unfinished run with these options has made."""
     folder = options.folder
     if options.each.overwrite or options.each.restart or not (folder / CHANNELS).is_file():
         if folder.exists() and any(folder.iterdir()) and not options.each.overwrite:
             check_output(folder, overwrite=False)
         return frozenset()
-    state = _state(options)
     if state.get("is_finished") or "aligned" not in state:
         raise OutputExistsError(
             f"{folder} exists already, and is no unfinished run of these channels with these options; choose another "
@@ -283,9 +284,9 @@ def _finished(options: ChannelsOptions) -> frozenset[str]:
     return frozenset(name for name in state.get("finished", ()) if (folder / name).is_dir())
 
 
-def _alignment_made(options: ChannelsOptions, finished: frozenset[str]) -> Path | None:
+def _alignment_made(options: ChannelsOptions, state: Mapping[str, Any], finished: frozenset[str]) -> Path | None:
     """The alignment of a finished channel, like which the others are placed; None if there is none yet."""
-    aligned = _state(options).get("aligned")
+    aligned = state.get("aligned")
     file = options.folder / str(aligned) / ALIGNMENT
     return file if aligned in finished and file.is_file() else None
 
