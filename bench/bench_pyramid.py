@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import tempfile
 from functools import partial
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from bench.common import best_seconds, disk_write_bytes_per_s, memcpy_bytes_per_s, report
 from gpustitch.io.write.precomputed import PrecomputedWriter
-from gpustitch.model import Spacing
+from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
 
 
@@ -24,14 +25,14 @@ def reshaped_mean(volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.rint(mean).astype(volume.dtype)
 
 
-def written(volume: npt.NDArray[Any], levels: int, path: Path) -> None:
-    """Write the volume block by block."""
+def written(volume: npt.NDArray[Any], levels: int, path: Path, writer: str = "tensorstore") -> None:
+    """Write the volume by boxes of two whole files, as large runs do."""
     with PrecomputedWriter(
         path, volume.shape, volume.dtype, Spacing(1, 1, 1), downsample=downsample, levels=levels, overwrite=True,
-        flush=False,
-    ) as writer:  # fmt: skip
-        for box in writer.blocks():
-            writer.write(box, volume[box.slices()])
+        writer=writer,
+    ) as output:  # fmt: skip
+        for box in Box.of_shape(volume.shape).blocks((256, 256, 512)):
+            output.write(box, volume[box.slices()])
 
 
 def main(folder: Path | None) -> None:
@@ -57,12 +58,12 @@ def main(folder: Path | None) -> None:
         rows.append({"what": f"downsample by {method} {labels.shape} uint32", "cpu_ns_per_voxel": ns})
     volume = rng.integers(0, 65536, (256, 512, 512), np.uint16)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        for levels in (1, 5):
-            path = Path(temporary) / "v"
-            wall, cpu = best_seconds(lambda path=path, levels=levels: written(volume, levels, path), repeats=3)
+        path = Path(temporary) / "v"
+        for levels, writer in itertools.product((1, 5), ("tensorstore", "direct")):
+            wall, cpu = best_seconds(partial(written, volume, levels, path, writer), repeats=3)
             rows.append(
                 {
-                    "what": f"to chunks, {levels} levels",
+                    "what": f"to shards on the disk, {levels} levels, {writer}",
                     "cpu_ns_per_voxel": cpu / volume.size * 1e9,
                     "wall_ns_per_voxel": wall / volume.size * 1e9,
                 }

@@ -35,7 +35,7 @@ MEMORY = "arrays are in memory, lazy volumes hold no more than what is asked of 
 TREE = "is of a folder of tiles, which gs.pipeline takes; positions are given as numbers"
 PARTS = "[z0:z1, y0:y1, x0:x1] of the result is a part"
 
-WRITING = ("output", "levels", "chunk_shape", "shard_bytes", "codec", "write_empty", "n_writers", "overwrite")
+WRITING = ("output", "levels", "chunk_shape", "shard_bytes", "codec", "writer", "write_empty", "n_writers", "overwrite")
 OPENING = ("allow_missing", "on_error", "stack_channel", "stack_time", "stack_series")
 PLACE = ("device", "device_memory_bytes")
 PACKED = ("format", "compression")

@@ -31,6 +31,7 @@ class ConvertOptions:
     chunk_shape: ZYX | None = volume_options.chunk_shape()
     shard_bytes: int | None = shared.shard_bytes()
     codec: str | None = shared.codec()
+    writer: shared.Writer | None = shared.writer()
     compression: int | None = volume_options.compression()
     version: str | None = option(None, help=f"Version of OME-Zarr: {' or '.join(VERSIONS)}.", shown=VERSIONS[0])
     write_empty: bool = shared.write_empty()

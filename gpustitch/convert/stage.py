@@ -340,6 +340,7 @@ def _opened(plan: ConvertPlan, path: Path, journal: Journal | None, sidecar: dic
         chunk_shape=options.chunk_shape,
         shard_bytes=plan.file_bytes,
         codec=options.codec,
+        writer=options.writer,
         version=options.version,
         compression=options.compression,
         origin_um=source.origin_um,

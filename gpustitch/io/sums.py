@@ -9,7 +9,7 @@ import imagecodecs
 _PIECE_BYTES = 1 << 18  # which stays in the cache
 
 
-def crc32_of(data: bytes | bytearray, before: int = 0) -> int:
+def crc32_of(data: bytes | bytearray | memoryview, before: int = 0) -> int:
     """The CRC-32 of some bytes; ``before`` is that of the bytes before them."""
     return int(imagecodecs.deflate_crc32(data, before))
 

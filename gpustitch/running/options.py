@@ -140,6 +140,21 @@ def codec(**other: Any) -> Any:
     return option(None, **{"help": f"How chunks are compressed: {codecs_text()}.", "shown": "the first", **other})
 
 
+Writer = Literal["tensorstore", "direct"]
+
+
+def writer(**other: Any) -> Any:
+    """Who writes files of chunks."""
+    return option(
+        None,
+        **{
+            "help": "Who writes the files: direct (precomputed without a codec) takes less CPU time, past the page cache.",
+            "shown": "tensorstore",
+            **other,
+        },
+    )
+
+
 def write_empty(**other: Any) -> Any:
     """Whether chunks of zeros get a file too."""
     return option(

@@ -29,6 +29,7 @@ from tests.io.volumes.test_blockfs import write_blockfs
 OURS: dict[str, dict[str, Any]] = {
     "v": {"shard_bytes": 0},
     "sharded": {"shard_bytes": 1 << 13},
+    "direct": {"shard_bytes": 1 << 13, "writer": "direct"},
     "four.zarr": {"version": "0.4"},
     "five.zarr": {"shard_bytes": 0},
     "sharded.zarr": {"shard_bytes": 1 << 13},

@@ -77,8 +77,15 @@ class ShardNames:
 
 def morton_codes(grid: Sequence[int]) -> npt.NDArray[np.uint64]:
     """Compressed Morton codes of all places of a grid (x, y, z): bits of each in turn, as far as an axis needs them."""
-    lengths = [(n - 1).bit_length() for n in grid]
     code = np.zeros(1, np.uint64)
+    for part in morton_parts(grid):
+        code = np.bitwise_or.outer(code, part)
+    return code.ravel()
+
+
+def morton_parts(grid: Sequence[int]) -> list[npt.NDArray[np.uint64]]:
+    """What each place along each axis (x, y, z) of a grid adds to the codes of :func:`morton_codes`."""
+    lengths = [(n - 1).bit_length() for n in grid]
     taken = 0
     parts = [np.zeros(n, np.uint64) for n in grid]
     for bit in range(max(lengths)):
@@ -87,9 +94,7 @@ def morton_codes(grid: Sequence[int]) -> npt.NDArray[np.uint64]:
                 numbers = np.arange(part.size, dtype=np.uint64)
                 part |= (numbers >> np.uint64(bit) & np.uint64(1)) << np.uint64(taken)
                 taken += 1
-    for part in parts:
-        code = np.bitwise_or.outer(code, part)
-    return code.ravel()
+    return parts
 
 
 def murmur(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -79,6 +79,7 @@ class Writing:
     chunk_shape: ZYX
     shard_bytes: int | None
     codec: str | None
+    writer: str | None
     version: str | None
     compression: int | None
     affine_lps_mm: Floats | None
@@ -110,7 +111,8 @@ class Writing:
     @property
     def of_chunks(self) -> dict[str, Any]:
         """The parameters that the writers of chunks and levels take besides."""
-        names = ("downsample", "levels", "chunk_shape", "shard_bytes", "codec", "flush", "write_empty", "journal")
+        of_files = ("shard_bytes", "codec", "writer", "flush", "write_empty", "journal")
+        names = ("downsample", "levels", "chunk_shape", *of_files)
         return {name: getattr(self, name) for name in names}
 
 
@@ -136,9 +138,9 @@ class OutputFormat(ABC):
         Ends of file names, in lower case, with the dot; help shows the first. A format without suffixes takes all
         other names.
     takes
-        The parameters that the format has, of ``levels``, ``chunk_shape``, ``shard_bytes``, ``codec``, ``version``,
-        ``compression``, ``flush``, ``write_empty``, ``samples`` and ``n_volumes``. Also ``affine_lps_mm`` if the format
-        holds the whole matrix.
+        The parameters that the format has, of ``levels``, ``chunk_shape``, ``shard_bytes``, ``codec``, ``writer``,
+        ``version``, ``compression``, ``flush``, ``write_empty``, ``samples`` and ``n_volumes``. Also ``affine_lps_mm``
+        if the format holds the whole matrix.
     in_order
         Whether the output is written from the first plane to the last: one file, or one for each plane.
     resumes
@@ -194,13 +196,15 @@ class OutputFormat(ABC):
 class PyramidFormat(OutputFormat):
     """A format of chunks and levels, in a folder."""
 
-    takes = frozenset({"levels", "chunk_shape", "shard_bytes", "codec", "flush", "write_empty"})
+    takes = frozenset({"levels", "chunk_shape", "shard_bytes", "codec", "writer", "flush", "write_empty"})
     default_levels = DEFAULT_LEVELS
     resumes = True
 
     @staticmethod
     @abstractmethod
-    def checked_files(codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
+    def checked_files(
+        codec: str | None, shard_bytes: int | None, write_empty: bool, writer: str | None = None
+    ) -> tuple[str, int]:
         """``codec`` and ``shard_bytes``, or the defaults; ParameterError if the format has no such files."""
 
     def block(self, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None) -> tuple[ZYX, int]:

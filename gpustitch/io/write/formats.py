@@ -31,6 +31,7 @@ _LACKS = {
     "chunk_shape": "have no chunks",
     "shard_bytes": "have no shards",
     "codec": "have no chunks to compress",
+    "writer": "are written in one way",
     "version": "have no versions",
     "compression": "are written without compression",
     "flush": "always wait for the disk",

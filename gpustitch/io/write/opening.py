@@ -36,6 +36,7 @@ def open_output(
     chunk_shape: Sequence[int] | None = None,
     shard_bytes: int | None = None,
     codec: str | None = None,
+    writer: str | None = None,
     version: str | None = None,
     compression: int | None = None,
     affine_lps_mm: Floats | None = None,
@@ -74,6 +75,8 @@ def open_output(
     codec, compression
         How chunks are compressed, one of the format's ``codecs``, and how much: 0 (none) to 9. None for the format's
         defaults.
+    writer
+        Who writes files of chunks, ``tensorstore`` or ``direct`` (precomputed without a codec); None for tensorstore.
     version
         Version of the format, if it has several.
     affine_lps_mm
@@ -116,8 +119,8 @@ def open_output(
     check_takes(
         chosen,
         {
-            **given, "codec": codec, "compression": compression, "flush": flush, "write_empty": write_empty,
-            "samples": samples, "n_volumes": n_volumes,
+            **given, "codec": codec, "writer": writer, "compression": compression, "flush": flush,
+            "write_empty": write_empty, "samples": samples, "n_volumes": n_volumes,
         },
     )  # fmt: skip
     writing = Writing(
@@ -126,6 +129,7 @@ def open_output(
         chunk_shape=chosen.default_chunk if chunk_shape is None else triple(chunk_shape, "chunk_shape"),
         shard_bytes=shard_bytes,
         codec=codec,
+        writer=writer,
         version=version,
         compression=compression,
         affine_lps_mm=affine_lps_mm,

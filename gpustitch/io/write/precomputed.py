@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from gpustitch.io.volumes.chunk_files import chunk_name
 from gpustitch.io.volumes.record import Files
 from gpustitch.io.volumes.shard_files import ShardNames
 from gpustitch.io.volumes.sidecar import Origin
+from gpustitch.io.write.files.direct import DirectShards
 from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
 from gpustitch.io.write.pyramid_layout import level_shape, precomputed_info
 from gpustitch.io.write.pyramid_writer import PyramidWriter
@@ -40,6 +42,7 @@ class PrecomputedWriter(PyramidWriter):
 
     written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32")
     codecs: ClassVar = ("none", "gzip")
+    writers: ClassVar = ("tensorstore", "direct")
 
     def __init__(
         self,
@@ -52,10 +55,13 @@ class PrecomputedWriter(PyramidWriter):
         **options: Any,
     ) -> None:
         self.origin_um = self._beside_um = origin_um
+        self._direct: DirectShards | None = None
         super().__init__(path, shape, dtype, spacing, **options)
 
     @classmethod
-    def checked_files(cls, codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
+    def checked_files(
+        cls, codec: str | None, shard_bytes: int | None, write_empty: bool, writer: str | None = None
+    ) -> tuple[str, int]:
         """As the base class says."""
         if write_empty:
             if shard_bytes:
@@ -63,7 +69,11 @@ class PrecomputedWriter(PyramidWriter):
                     "shards of precomputed volumes hold no chunks of zeros; leave out `write_empty` or `shard_bytes`"
                 )
             shard_bytes = 0
-        codec, shard_bytes = super().checked_files(codec, shard_bytes, write_empty)
+        codec, shard_bytes = super().checked_files(codec, shard_bytes, write_empty, writer)
+        if writer == "direct" and (codec != "none" or not shard_bytes):
+            raise ParameterError(
+                "`writer` direct writes shards of raw chunks; leave out `codec`, `write_empty` and `shard_bytes` 0"
+            )
         if shard_bytes == 0 and codec != "none":
             raise ParameterError(
                 f"chunks of precomputed volumes are compressed only in shards; leave out `codec` {codec}, or "
@@ -92,6 +102,8 @@ class PrecomputedWriter(PyramidWriter):
                 for level, unit in enumerate(self.file_shapes)
             ]
             self._numbers = [np.argsort(order) for order in self._orders]
+        if self._writer == "direct":
+            self._direct = DirectShards(info["scales"], self._n_writers, flush=self._flush)
         return {level.name: self._opened(folder, level.name, context) for level in self._folders}
 
     def _file(self, level: int, index: ZYX) -> str:
@@ -113,7 +125,18 @@ class PrecomputedWriter(PyramidWriter):
         if self._write_empty and not voxels.any():
             _write_zeros(self._folders[level], box.shift(self._offsets[level]), voxels)
             return None
+        if self._direct is not None:
+            return self._direct.write(self._place(level, self._states[level].index(box)), level, box, voxels)
         return super()._store(level, box, voxels, may_refer=may_refer)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            if self._direct is not None:
+                self._direct.close()
 
     def _record(self) -> Mapping[str, Files]:
         found = super()._record()

@@ -69,6 +69,8 @@ class PyramidWriter(ABC):
         each chunk a file. None for the format's default.
     codec
         How chunks are compressed, one of ``codecs``; None for the first.
+    writer
+        Who writes the files, one of ``writers``; None for the first.
     sidecar
         Written as ``gpustitch.json`` into the folder when all voxels are given: until then it may still change.
     overwrite
@@ -97,6 +99,7 @@ class PyramidWriter(ABC):
 
     written_types: ClassVar[tuple[str, ...]]
     codecs: ClassVar[tuple[str, ...]]
+    writers: ClassVar[tuple[str, ...]] = ("tensorstore",)
     _beside_um: Origin | None = None  # place of the first voxel that the description has no room for
 
     def __init__(
@@ -111,6 +114,7 @@ class PyramidWriter(ABC):
         chunk_shape: Sequence[int] = DEFAULT_CHUNK,
         shard_bytes: int | None = None,
         codec: str | None = None,
+        writer: str | None = None,
         sidecar: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         n_writers: int = N_WRITERS,
@@ -129,7 +133,8 @@ class PyramidWriter(ABC):
             raise ParameterError(f"`dtype` of a volume is one of {', '.join(self.written_types)}, not {self.dtype}")
         self.block_shape = block_shape_of(self.levels, self.chunk_shape)
         check_block(self.block_shape, self.shape, self.dtype)
-        self.codec, self.shard_bytes = self.checked_files(codec, shard_bytes, write_empty)
+        self.codec, self.shard_bytes = self.checked_files(codec, shard_bytes, write_empty, writer)
+        self._writer = writer or self.writers[0]
         self._write_empty = write_empty
         self.file_shapes = [
             file_shape(self.shape, self.chunk_shape, self.dtype.itemsize, level, self.shard_bytes)
@@ -181,8 +186,12 @@ class PyramidWriter(ABC):
         """Describe what only the written voxels tell."""
 
     @classmethod
-    def checked_files(cls, codec: str | None, shard_bytes: int | None, write_empty: bool) -> tuple[str, int]:
+    def checked_files(
+        cls, codec: str | None, shard_bytes: int | None, write_empty: bool, writer: str | None = None
+    ) -> tuple[str, int]:
         """``codec`` and ``shard_bytes``, or the defaults; ParameterError if the format has no such files."""
+        if writer is not None and writer not in cls.writers:
+            raise ParameterError(f"`writer` is {', '.join(cls.writers)}, not {writer}")
         if codec is not None and codec not in cls.codecs:
             raise ParameterError(f"`codec` is {', '.join(cls.codecs)}, not {codec}")
         return codec or cls.codecs[0], DEFAULT_SHARD_BYTES if shard_bytes is None else checked_shard_bytes(shard_bytes)

@@ -33,6 +33,10 @@ class Storing(Protocol):
         """How chunks are compressed."""
 
     @property
+    def writer(self) -> str | None:
+        """Who writes the files."""
+
+    @property
     def write_empty(self) -> bool:
         """Whether chunks of zeros are written."""
 
@@ -54,7 +58,7 @@ def planned_file_bytes(
     ParameterError
         If the format has no such files or codec.
     """
-    stated = {name: getattr(options, name) for name in ("shard_bytes", "codec", "write_empty")}
+    stated = {name: getattr(options, name) for name in ("shard_bytes", "codec", "write_empty", "writer")}
     check_takes(format, stated)
     if not isinstance(format, PyramidFormat):
         return None

@@ -79,6 +79,7 @@ class DeobliqueOptions:
     chunk_shape: ZYX = shared.chunk_shape()
     shard_bytes: int | None = shared.shard_bytes()
     codec: str | None = shared.codec()
+    writer: shared.Writer | None = shared.writer()
     write_empty: bool = shared.write_empty()
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
@@ -260,6 +261,7 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         chunk_shape=options.chunk_shape,
         shard_bytes=plan.file_bytes,
         codec=options.codec,
+        writer=options.writer,
         sidecar=sidecar,
         overwrite=options.overwrite,
         n_writers=options.n_writers,

@@ -55,6 +55,7 @@ def opened(plan: StitchPlan, sidecar: Mapping[str, Any], journal: Journal | None
                 chunk_shape=options.chunk_shape,
                 shard_bytes=plan.file_bytes,
                 codec=codec,
+                writer=None if path != options.output else options.writer,
                 sidecar=sidecar,
                 overwrite=options.overwrite,
                 n_writers=options.n_writers,

@@ -63,6 +63,7 @@ class StitchOptions:
     chunk_shape: ZYX = shared.chunk_shape(panel=VOLUME)
     shard_bytes: int | None = shared.shard_bytes(panel=VOLUME)
     codec: str | None = shared.codec(panel=VOLUME)
+    writer: shared.Writer | None = shared.writer(panel=VOLUME)
     write_empty: bool = shared.write_empty(panel=VOLUME)
     size: ZYX | None = option(
         None, flag="--output-size", text="xyz", help="Voxels x,y,z to write.", shown="the whole mosaic", panel=VOLUME

@@ -98,6 +98,7 @@ class RenderOptions:
     chunk_shape: ZYX | None = volume_options.chunk_shape()
     shard_bytes: int | None = shared.shard_bytes()
     codec: str | None = shared.codec()
+    writer: shared.Writer | None = shared.writer()
     write_empty: bool = shared.write_empty()
     memory_bytes: int = shared.memory(1 << 30, "Most memory for planes of IN, such as 4G.")
     n_workers: int | None = shared.n_workers()
@@ -287,6 +288,7 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
         chunk_shape=options.chunk_shape,
         shard_bytes=plan.file_bytes,
         codec=options.codec,
+        writer=options.writer,
         sidecar=sidecar,
         overwrite=options.overwrite,
         n_writers=options.n_writers,

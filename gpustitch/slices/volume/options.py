@@ -74,6 +74,7 @@ class ResampleOptions:
     chunk_shape: ZYX | None = volume_options.chunk_shape()
     shard_bytes: int | None = shared.shard_bytes()
     codec: str | None = shared.codec()
+    writer: shared.Writer | None = shared.writer()
     write_empty: bool = shared.write_empty()
     compression: int | None = volume_options.compression()
     memory_bytes: int = shared.memory(1 << 30, "Most memory for slices, such as 4G.")

@@ -223,6 +223,7 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             chunk_shape=options.chunk_shape,
             shard_bytes=volume.file_bytes,
             codec=options.codec,
+            writer=options.writer,
             compression=options.compression,
             affine_lps_mm=volume.affine,
             sidecar=record,

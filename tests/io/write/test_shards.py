@@ -76,18 +76,18 @@ def test_a_file_is_a_box_of_chunks_and_no_larger_than_stated(shape, chunk, shard
 @given(
     st.tuples(*[st.integers(1, 44)] * 3),
     st.integers(1, 1 << 15),
-    st.sampled_from(["none", "gzip"]),
+    st.sampled_from([{"codec": "none"}, {"codec": "gzip"}, {"writer": "direct"}]),
     st.booleans(),
     st.data(),
 )
-def test_volumes_in_shards_are_read_back_by_all(shape, shard_bytes, codec, is_sparse, data) -> None:
+def test_volumes_in_shards_are_read_back_by_all(shape, shard_bytes, options, is_sparse, data) -> None:
     cloudvolume = pytest.importorskip("cloudvolume")
     voxels = np.random.default_rng(0).integers(1, 60000, shape).astype(np.uint16)
     if is_sparse:
         corner = [data.draw(st.integers(0, n)) for n in shape]
         voxels[tuple(slice(c, None) for c in corner)] = 0
     with folder() as path:
-        ours(path, voxels, shard_bytes=shard_bytes, codec=codec)
+        ours(path, voxels, shard_bytes=max(1, shard_bytes), **options)
         for level, expected in enumerate((voxels, downsample(voxels))):
             np.testing.assert_array_equal(read(path, level=level), expected)
             spec = {"driver": "neuroglancer_precomputed", "kvstore": f"file://{path}/", "scale_index": level}

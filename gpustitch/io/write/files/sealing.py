@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -122,9 +123,16 @@ class Ledger:
         self._states[level].done(index, n_bytes, crc32)
         return True
 
-    def seal(self, level: int, file: Box) -> None:
-        """Flush a written file, sum it up, and note it; returns before that is done."""
-        self._pool.submit(self._seal, level, self._states[level].index(file)).add_done_callback(self._told)
+    def seal(self, level: int, file: Box, sums: tuple[int, int] | None = None) -> None:
+        """Flush a written file, sum it up, and note it; returns before that is done.
+
+        ``sums`` are the size and CRC-32 of a file that is flushed already.
+        """
+        index = self._states[level].index(file)
+        work = (
+            functools.partial(self._note, level, index, *sums) if sums else functools.partial(self._seal, level, index)
+        )
+        self._pool.submit(work).add_done_callback(self._told)
 
     def empty(self, level: int, files: Iterable[Box]) -> None:
         """Note files of zeros, which are not written."""

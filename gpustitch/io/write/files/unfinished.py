@@ -24,6 +24,11 @@ class _Pending:
     voxels: npt.NDArray[Any] | None = None
 
 
+def has_any(voxels: npt.NDArray[Any]) -> bool:
+    """Whether any voxel is not 0; mostly the first plane tells."""
+    return any(bool(plane.any()) for plane in voxels)
+
+
 class Unfinished:
     """Puts pieces of files together; may be used from several threads.
 
@@ -50,7 +55,7 @@ class Unfinished:
             Whether the file is now whole, and then its voxels, None if all are zero. They go back by :meth:`free`.
         """
         key = (level, file.start)
-        has_voxels = part is not None and bool(part.any())
+        has_voxels = part is not None and has_any(part)
         with self._lock:
             pending = self._pending.setdefault(key, _Pending(file, file.size))
             if has_voxels and pending.voxels is None:

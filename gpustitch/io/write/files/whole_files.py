@@ -1,4 +1,4 @@
-"""Whole files on their way to tensorstore: handed over, counted while they are written, then sealed."""
+"""Whole files on their way to the disk: handed over, counted while they are written, then sealed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from gpustitch.io.write.files.sealing import FileStates, Ledger
+from gpustitch.io.write.files.unfinished import has_any
 from gpustitch.io.write.in_flight import Handed, InFlight
 from gpustitch.io.write.stores import system_error
 from gpustitch.model import Box
 
 
 class Store(Protocol):
-    """Hands the voxels of a file to tensorstore."""
+    """Hands the voxels of a file to who writes it."""
 
     def __call__(self, level: int, box: Box, voxels: npt.NDArray[Any], *, may_refer: bool) -> Any:
-        """The futures of the write; None if the file is written."""
+        """The futures of the write: ``copy`` and ``commit``, whose result may be what the ledger's ``seal`` is given.
+
+        None if the file is written.
+        """
 
 
 class WholeFiles:
@@ -66,7 +70,7 @@ class WholeFiles:
         state = self._states[level]
         files = [file for file in box.blocks(state.unit) if not state.is_done[state.index(file)]]
         parts = [(file, voxels[file.slices(box.start)]) for file in files]
-        there = [(file, part) for file, part in parts if self._write_empty or part.any()]
+        there = [(file, part) for file, part in parts if self._write_empty or has_any(part)]
         if len(there) < len(parts):
             self._ledger.empty(level, set(files) - {file for file, _ in there})
         self._in_flight.enter(voxels.nbytes)
@@ -105,7 +109,7 @@ class WholeFiles:
         def committed(done: Any) -> None:
             failure = _failure(done)
             if failure is None:
-                self._seal(level, file)
+                self._seal(level, file, done.result())
             written.one(failure)
 
         future.commit.add_done_callback(committed)
@@ -113,9 +117,9 @@ class WholeFiles:
             tell = copied.one
             future.copy.add_done_callback(lambda done: tell(_failure(done)))
 
-    def _seal(self, level: int, file: Box) -> None:
+    def _seal(self, level: int, file: Box, sums: tuple[int, int] | None = None) -> None:
         if self._is_sealed:
-            self._ledger.seal(level, file)
+            self._ledger.seal(level, file, sums)
 
 
 def _failure(done: Any) -> BaseException | None:

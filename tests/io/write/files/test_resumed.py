@@ -57,13 +57,16 @@ def contents(path):
     st.sampled_from([(8, 8, 8), (4, 8, 2), (3, 5, 4)]),
     st.integers(1, 4),
     st.sampled_from([0, 1 << 11, 1 << 13]),
+    st.booleans(),
     st.data(),
 )
-def test_an_ended_run_goes_on(kind, shape, chunk, levels, shard, data):
+def test_an_ended_run_goes_on(kind, shape, chunk, levels, shard, is_direct, data):
     voxels = np.random.default_rng(0).integers(1, 60000, shape).astype(np.uint16)
     corner = [data.draw(st.integers(0, n)) for n in shape]
     voxels[tuple(slice(c, None) for c in corner)] = 0
     options = {"levels": levels, "chunk_shape": chunk, "shard_bytes": shard}
+    if is_direct and shard and kind is PrecomputedWriter:
+        options["writer"] = "direct"
     with folder() as place:
         place.mkdir()
         (place / "whole").mkdir()
