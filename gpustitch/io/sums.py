@@ -11,7 +11,7 @@ _PIECE_BYTES = 1 << 18  # which stays in the cache
 
 def crc32_of(data: bytes | bytearray | memoryview, before: int = 0) -> int:
     """The CRC-32 of some bytes; ``before`` is that of the bytes before them."""
-    return int(imagecodecs.deflate_crc32(data, before))
+    return int(imagecodecs.deflate_crc32(data, before))  # type: ignore[arg-type]  # takes any bytes
 
 
 def summed(path: Path) -> tuple[int, int]:

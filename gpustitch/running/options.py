@@ -148,7 +148,7 @@ def writer(**other: Any) -> Any:
     return option(
         None,
         **{
-            "help": "Who writes the files: direct (precomputed without a codec) takes less CPU time, past the page cache.",
+            "help": "Who writes the files: direct (raw precomputed) takes less CPU time, past the page cache.",
             "shown": "tensorstore",
             **other,
         },
