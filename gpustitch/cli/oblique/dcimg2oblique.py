@@ -6,7 +6,8 @@ from gpustitch.cli.build import command_of
 from gpustitch.cli.dry_run import DryRun, tell
 from gpustitch.cli.oblique.old_scripts import Chunks, Jp2k
 from gpustitch.cli.terminal import TerminalProgress
-from gpustitch.oblique.deskew.stage import DeobliqueOptions, plan, run
+from gpustitch.oblique.deskew.jobs import run_resumed
+from gpustitch.oblique.deskew.stage import DeobliqueOptions, plan
 
 
 @command_of
@@ -30,4 +31,4 @@ def command(
         tell(job, progress)
         return
     progress.note(job.summary)
-    run(job, progress)
+    run_resumed(job, progress)

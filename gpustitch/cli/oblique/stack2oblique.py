@@ -5,7 +5,8 @@ from __future__ import annotations
 from gpustitch.cli.build import command_of
 from gpustitch.cli.dry_run import DryRun, tell
 from gpustitch.cli.terminal import TerminalProgress
-from gpustitch.oblique.deskew.stage import DeobliqueOptions, plan, run
+from gpustitch.oblique.deskew.jobs import run_resumed
+from gpustitch.oblique.deskew.stage import DeobliqueOptions, plan
 
 
 @command_of(without=("start", "stop", "rotate_90", "flip_ud", "correction", "flat"))
@@ -19,4 +20,4 @@ def command(options: DeobliqueOptions, progress: TerminalProgress, *, dry_run: D
         tell(job, progress)
         return
     progress.note(job.summary)
-    run(job, progress)
+    run_resumed(job, progress)

@@ -71,6 +71,12 @@ class Readable:
             self._read_one(number, out[number - start], rows, columns)
         return out
 
+    def lose(self, unreadable: Mapping[int, str]) -> None:
+        """Learn of frames that an earlier run could not read, and why."""
+        with self._lock:
+            self.unreadable = {**self.unreadable, **unreadable}
+            self.absent = self.absent.union(unreadable)
+
     def _read_one(self, number: int, out: npt.NDArray[Any], rows: slice, columns: slice) -> None:
         try:
             out[...] = self.frames.read(number, number + 1, rows, columns)[0]

@@ -21,7 +21,9 @@ from gpustitch.io.atomic import check_apart, check_free_space, check_output
 from gpustitch.io.frames.formats import frame_files, frames_help
 from gpustitch.io.frames.opening import Oriented, Slice, cautions, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
+from gpustitch.io.journal import Journal
 from gpustitch.io.provenance import provenance
+from gpustitch.io.resumable import finished_bytes
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, checked_writers
@@ -37,6 +39,7 @@ from gpustitch.io.write.shards import unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
+from gpustitch.oblique.deskew.batches import ReadBatches
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, HOST_GRAIN, Sweep, Work
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction, cut_off_text, working_bytes
@@ -47,6 +50,7 @@ from gpustitch.running import options as shared
 from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.resumed import restart
 from gpustitch.running.threads import Workers, checked_workers
 
 # A block needs depth * shear frames more than it is wide: neighbours about this wide share most of their frames.
@@ -84,6 +88,7 @@ class DeobliqueOptions:
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
+    restart: bool = restart()
     flush: bool = True  # wait until the disk has everything; a volume that is read once and removed needs no flush
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
@@ -200,7 +205,7 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
     check_block(block_shape, scan.shape, dtype)
     output_bytes = _output_bytes(scan, dtype, options)
     if checks_disk:
-        check_free_space(options.output, output_bytes)
+        check_free_space(options.output, output_bytes - finished_bytes(options.output))
     front = _front_px(scan, options)
     file_bytes = planned_file_bytes(format, options, scan.shape, dtype, front) or 0
     worker_bytes = _worker_bytes(scan, dtype, block_shape) + working_bytes(correction, frames, HOST_GRAIN.frames)
@@ -227,8 +232,10 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
     return job
 
 
-def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
+def run(plan: DeobliquePlan, progress: Progress = SILENT, journal: Journal | None = None) -> DeobliqueResult:
     """Read, correct, de-oblique and write.
+
+    With a ``journal`` the run goes on where an earlier one ended, and leaves what is finished if an error ends it.
 
     Raises
     ------
@@ -267,8 +274,9 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
         n_writers=options.n_writers,
         flush=options.flush,
         write_empty=options.write_empty,
+        journal=journal,
     ) as writer:
-        sweep = Sweep(work, writer)
+        sweep = Sweep(work, writer, None if journal is None else ReadBatches(journal, plan.frames))
         n_blocks = sweep.run(progress)
         # Only now is it known which frames could be read.
         lost = Lost.of(plan.frames, options.start or 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -106,14 +107,31 @@ class Sink(Protocol):
     def skip(self, box: Box) -> None:
         """Learn that a box holds only zeros."""
 
+    def missing(self, box: Box) -> Iterator[Box]:
+        """The parts of a box that an earlier run has not given; only these are to come."""
+
+
+class Batches(Protocol):
+    """Remembers of each batch of frames, also for later runs, how many pixels were cut off in it."""
+
+    def found(self, start: int, stop: int) -> int | None:
+        """Pixels cut off in frames that an earlier run has read; None if none has."""
+
+    def done(self, start: int, stop: int, n_cut_off: int) -> None:
+        """Learn that frames were read and corrected."""
+
 
 class Sweep:
-    """One pass over the frames; ``n_cut_off`` counts the pixels that their type cut off in the correction."""
+    """One pass over the frames; ``n_cut_off`` counts the pixels that their type cut off in the correction.
 
-    def __init__(self, work: Work, writer: Sink) -> None:
+    With ``batches``, frames that only blocks of an earlier run needed are not read again.
+    """
+
+    def __init__(self, work: Work, writer: Sink, batches: Batches | None = None) -> None:
         self._work = work
         self._scan = work.scan
         self._writer = writer
+        self._batches = batches
         self.n_cut_off = 0
         self._window = Window()
         self._device = work.workers.device
@@ -125,8 +143,20 @@ class Sweep:
         starts = range(0, columns, width)
         # For each slab of planes, the boxes along x still to do, the next box last.
         self._todo = [
-            [Box((z, 0, x), (z_stop, rows, min(x + width, columns))) for x in reversed(starts)] for z, z_stop in slabs
+            [
+                box
+                for x in reversed(starts)
+                for box in [Box((z, 0, x), (z_stop, rows, min(x + width, columns)))]
+                if any(True for _ in writer.missing(box))
+            ]
+            for z, z_stop in slabs
         ]
+        self._needed = {
+            number
+            for box in itertools.chain.from_iterable(self._todo)
+            for first, end in [work.scan.frames_of(box)]
+            for number in range(first // BATCH_FRAMES, -(-end // BATCH_FRAMES))
+        }
 
     def run(self, progress: Progress) -> int:
         """Read, correct, interpolate and hand over everything; returns the number of blocks written."""
@@ -147,15 +177,21 @@ class Sweep:
     def _step(self, pool: ThreadPoolExecutor, held: int) -> tuple[int, int]:
         """Read the next batch, and meanwhile make the blocks that the frames held suffice for."""
         stop = min(held + BATCH_FRAMES, self._scan.n_frames)
-        starts = range(held, stop, self._grain.frames)
+        known = None if self._batches is None else self._batches.found(held, stop)
+        is_read = known is None or held // BATCH_FRAMES in self._needed
+        starts = range(held, stop if is_read else held, self._grain.frames)
         pieces = [pool.submit(self._load, start, min(start + self._grain.frames, stop)) for start in starts]
         blocks = [pool.submit(self._emit, box) for box in self._ready(held)]
         for block in blocks:
             block.result()
+        n_cut_off = 0 if is_read or known is None else known
         for start, piece in zip(starts, pieces, strict=True):
             frames, cut_off = piece.result()
             self._window.append(start, frames)
-            self.n_cut_off += cut_off
+            n_cut_off += cut_off
+        self.n_cut_off += n_cut_off
+        if self._batches is not None and stop > held:
+            self._batches.done(held, stop, n_cut_off)
         self._window.forget_before(self._oldest_needed())
         return stop - held, len(blocks)
 
@@ -180,9 +216,11 @@ class Sweep:
             while todo and self._scan.frames_of(todo[-1])[1] <= held:
                 box = todo.pop()
                 if not self._scan.coverage.intersects(box):
-                    self._writer.skip(box)
+                    for part in self._writer.missing(box):
+                        self._writer.skip(part)
                     continue
-                yield from box.blocks((box.stop[0], rows, box.stop[2]))
+                for block in box.blocks((box.stop[0], rows, box.stop[2])):
+                    yield from self._writer.missing(block)
 
     def _oldest_needed(self) -> int:
         return min((self._scan.frames_of(todo[-1])[0] for todo in self._todo if todo), default=self._scan.n_frames)

@@ -54,6 +54,9 @@ class Array:
     def skip(self, box):
         pass
 
+    def missing(self, box):
+        yield box
+
 
 def swept(frames, scan, correction, block_shape):
     dtype = correction.result_type(frames.dtype) if correction else frames.dtype
