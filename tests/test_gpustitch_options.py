@@ -76,7 +76,7 @@ CALLS: dict[str, tuple[type, dict[str, str]]] = {
         DeobliqueOptions,
         reasons(given=("input",), write=WRITING, open=OPENING, where=PLACE, memory=("n_workers",))
         | {leaf.name: "is in `correction`" for leaf in leaves(DeobliqueOptions) if leaf.path[0] == "correction"}
-        | {"flat": "is in `correction`"},
+        | {"flat": "is in `correction`", "restart": "a call ends with what it made"},
     ),
     "oblique-align": (
         AlignOptions,

@@ -39,7 +39,7 @@ from gpustitch.io.write.shards import unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Frames, ObliqueScan
 from gpustitch.model.options import documented, nested, option
-from gpustitch.oblique.deskew.batches import ReadBatches
+from gpustitch.oblique.deskew.file import ReadBatches
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, HOST_GRAIN, Sweep, Work
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction, cut_off_text, working_bytes

@@ -21,6 +21,7 @@ class Options:
     shard_bytes: int | None = None
     codec: str | None = None
     write_empty: bool = False
+    writer: str | None = None
 
 
 def planned(format: str, front=(64, 64, 64), most=1 << 40, **options):
