@@ -32,9 +32,9 @@ from gpustitch.io.write.format import OutputFormat, VolumeOutput
 from gpustitch.io.write.formats import check_takes, format_for
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.opening import open_output
-from gpustitch.io.write.shards import file_shape, unfinished_bytes
+from gpustitch.io.write.shards import shard_shape, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Box
+from gpustitch.model import ZYX, Box, level_factors
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.running import foretold
 from gpustitch.running import options as shared
@@ -152,7 +152,7 @@ def plan(options: ConvertOptions) -> ConvertPlan:
     if options.channel_name:
         source = replace(source, channel=options.channel_name)
     dtype = _type_of(options, format, source)
-    block, output_bytes = format.block(source.shape, dtype, options.levels, options.chunk_shape)
+    block, output_bytes = format.block(source.shape, dtype, source.spacing, options.levels, options.chunk_shape)
     checked = ConvertPlan(
         options,
         source,
@@ -199,7 +199,7 @@ def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
         voxels = (most - in_flight - most // 4) // (n_boxes * each)
         item = item_shape(shape, block, plan.source.chunk, _file_of(plan, block), voxels)
         front = [2.0 * n for n in item]
-        file_bytes = planned_file_bytes(plan.format, options, shape, plan.dtype, front, most // 4)
+        file_bytes = planned_file_bytes(plan.format, options, shape, plan.dtype, plan.source.spacing, front, most // 4)
         memory = n_boxes * each * math.prod(item) + in_flight + _unfinished(plan, file_bytes, front)
         # Files are encoded whole.
         memory += options.n_writers * min(file_bytes or 0, math.prod(shape) * plan.dtype.itemsize)
@@ -233,21 +233,24 @@ def beside_bytes(source: Source) -> int:
 
 def _file_of(plan: ConvertPlan, block: ZYX) -> ZYX:
     """Voxels of a file of the finest level; a block where files hold no chunks."""
-    options, format = plan.options, plan.format
-    file_bytes = planned_file_bytes(format, options, plan.source.shape, plan.dtype, [float(n) for n in block])
+    options, format, source = plan.options, plan.format, plan.source
+    file_bytes = planned_file_bytes(
+        format, options, source.shape, plan.dtype, source.spacing, [float(n) for n in block]
+    )
     if not file_bytes:
         return block
     chunk = options.chunk_shape or format.default_chunk
-    return file_shape(plan.source.shape, chunk, plan.dtype.itemsize, 0, file_bytes)
+    return shard_shape(source.shape, chunk, plan.dtype.itemsize, file_bytes)
 
 
 def _unfinished(plan: ConvertPlan, file_bytes: int | None, front: list[float]) -> int:
-    options, format = plan.options, plan.format
+    options, format, source = plan.options, plan.format, plan.source
     if file_bytes is None:
         return 0
     levels = format.default_levels if options.levels is None else options.levels
     chunk = options.chunk_shape or format.default_chunk
-    return unfinished_bytes(plan.source.shape, chunk, plan.dtype.itemsize, levels, file_bytes, front)
+    factors = level_factors(source.spacing, levels)
+    return unfinished_bytes(source.shape, chunk, plan.dtype.itemsize, factors, file_bytes, front)
 
 
 def run(plan: ConvertPlan, progress: Progress = SILENT) -> ConvertResult:

@@ -19,21 +19,22 @@ from gpustitch.verbs.sources import array_of, device_of, spacing_given, volume_o
 Triple = tuple[float, float, float]
 
 
-def downsample(volume: Any, method: str = "mean") -> Array:
-    """A volume of half the size on every axis.
+def downsample(volume: Any, method: str = "mean", factors: ZYX = (2, 2, 2)) -> Array:
+    """A volume of half the size on every axis, or on some.
 
     Parameters
     ----------
     volume
         (z, y, x) of any library.
-    method
-        As of :func:`gpustitch.ops.pyramid.downsample`: ``"mean"``, ``"max"`` or ``"mode"`` of each 2 x 2 x 2 voxels.
+    method, factors
+        As of :func:`gpustitch.ops.pyramid.downsample`: ``"mean"``, ``"max"`` or ``"mode"`` of each cell of voxels, and
+        the voxels of a cell along (z, y, x), 1 or 2.
 
     Returns
     -------
     A new array of the same type, where the volume is.
     """
-    return pyramid.downsample(array_of(volume), method)
+    return pyramid.downsample(array_of(volume), method, factors)
 
 
 def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **how: Any) -> VolumeOutput:
