@@ -18,9 +18,11 @@ from gpustitch.io.planes.opening import PlanesVolume, open_planes
 from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice
 from gpustitch.io.volumes.format import READ_CACHE_BYTES, StoredVolume, chunk_shape_of, missing_text
 from gpustitch.io.volumes.opening import open_volume, volume_at
-from gpustitch.io.volumes.sidecar import SIDECAR, Origin
+from gpustitch.io.volumes.sidecar import SIDECAR, Origin, affine_with, read_affine, read_sidecar
+from gpustitch.io.write.losses import has_directions
 from gpustitch.io.write.omero import emission_nm
 from gpustitch.model import ZYX, Box, Spacing, part_axis
+from gpustitch.model.arrays import Floats
 from gpustitch.model.runs import ranges_text
 
 _ANY_SPACING = Spacing(1.0, 1.0, 1.0)
@@ -44,8 +46,10 @@ class Source:
         Voxels (z, y, x) that are stored together: a part of them costs as much to read as all.
     origin_um
         Centre of the first voxel; None if the source states none.
-    channel
-        Name of the channel; None if nothing tells.
+    affine_lps_mm
+        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS); None if the source states no directions of its axes.
+    channel, states_channel
+        Name of the channel, None if nothing tells; whether the volume itself states it.
     sidecar
         What the source's own sidecar says of its voxels.
     cautions
@@ -61,6 +65,8 @@ class Source:
     channel: str | None
     sidecar: Mapping[str, Any]
     cautions: tuple[str, ...]
+    affine_lps_mm: Floats | None = None
+    states_channel: bool = False
 
     @property
     def cache_bytes(self) -> int:
@@ -115,16 +121,20 @@ def open_source(
         return _of_planes(open_planes(path, allow_missing=allow_missing, choice=choice), path, spacing)
     volume = open_volume(folder, _ANY_SPACING, allow_missing=allow_missing, choice=choice)
     missing = missing_text(volume, str(folder))
+    channel, size = getattr(volume, "channel", None), _known(spacing or volume.stated_spacing, str(folder))
     return Source(
         str(folder),
         volume,
         volume.coverage.shape,
-        _known(spacing or volume.stated_spacing, str(folder)),
+        size,
         chunk_shape_of(volume),
         getattr(volume, "origin_um", None),
-        getattr(volume, "channel", None) or _named_channel(folder),
+        channel or _named_channel(folder),
         _sidecar(folder),
         (missing,) if missing else (),
+        _directions(read_affine(folder), size),
+        # A writer that is told no channel takes the volume's name.
+        states_channel=bool(channel) and channel != folder.name.split(".")[0],
     )
 
 
@@ -142,11 +152,19 @@ def _of_planes(planes: Planes, path: Path, spacing: Spacing | None) -> Source:
         (n, rows, columns),
         volume.spacing,
         chunk,
-        getattr(planes, "origin_um", None),
+        getattr(planes, "origin_um", None) or (read_sidecar(path)[1] if path.is_dir() else None),
         _named_channel(path),
         {},
         tuple(text for text in (absent, missing) if text),
+        _directions(getattr(planes, "affine_lps_mm", None), volume.spacing),
     )
+
+
+def _directions(affine_lps_mm: Floats | None, spacing: Spacing) -> Floats | None:
+    """The matrix, if it says more than the place: with the spacing that voxels are taken to have."""
+    if affine_lps_mm is None or not has_directions(affine_lps_mm):
+        return None
+    return affine_with(affine_lps_mm, spacing)
 
 
 def _known(spacing: Spacing | None, name: str) -> Spacing:

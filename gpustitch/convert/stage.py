@@ -28,6 +28,7 @@ from gpustitch.io.journal import Journal
 from gpustitch.io.planes.opening import check_outside, plane_files
 from gpustitch.io.provenance import provenance
 from gpustitch.io.resumable import finished_bytes, resumable_directory
+from gpustitch.io.write import losses
 from gpustitch.io.write.format import OutputFormat, VolumeOutput
 from gpustitch.io.write.formats import check_takes, format_for
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
@@ -94,6 +95,18 @@ class ConvertPlan:
         """How often chunks are read, if that is more than once."""
         reads = self.cut.reads_per_chunk
         return "" if reads < 1.05 else f"; chunks of the input are read {reads:.1f} times (`memory_bytes`)"
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What the source states and the output does not, by the names of :func:`losses.not_held`."""
+        options, source = self.options, self.source
+        stated = {
+            "spacing": source.spacing,
+            "origin_um": source.origin_um,
+            "affine_lps_mm": source.affine_lps_mm,
+            "channel": source.channel if source.states_channel or options.channel_name else None,
+        }
+        return losses.not_held(self.format, self.dtype, options.codec, stated)
 
     def lines(self) -> Iterator[str]:
         """What the run will take, in lines for people."""
@@ -269,6 +282,8 @@ def run(plan: ConvertPlan, progress: Progress = SILENT) -> ConvertResult:
     told = () if plan.source.sidecar else cautions(options.input)
     for caution in (*told, *plan.source.cautions):
         progress.warn(caution)
+    if plan.lost:
+        progress.warn(losses.lost_text(plan.format, options.output, plan.lost, plan.dtype, has_record=True))
     if not plan.format.resumes:
         return write_at(plan, options.output, None, progress)
     making = making_of(options, plan.workers.device, plan.inputs)
@@ -345,7 +360,8 @@ def _opened(plan: ConvertPlan, path: Path, journal: Journal | None, sidecar: dic
         codec=options.codec,
         version=options.version,
         compression=options.compression,
-        origin_um=source.origin_um,
+        affine_lps_mm=source.affine_lps_mm,
+        origin_um=source.origin_um if source.affine_lps_mm is None else None,
         sidecar=sidecar,
         overwrite=options.overwrite,
         n_writers=options.n_writers,
@@ -361,9 +377,16 @@ def record_of(plan: ConvertPlan) -> dict[str, Any]:
     options, source = plan.options, plan.source
     files = [options.input] if options.input.is_file() else []
     used = shared.settled(options, plan.workers.device, plan.workers.n)
+    more: dict[str, Any] = {}
+    if source.affine_lps_mm is not None:
+        more["affine_lps"] = source.affine_lps_mm.tolist()
+    if "spacing" in plan.lost:
+        more["voxel_size_mm"] = [um / 1000 for um in source.spacing.zyx_um]
     return {
         **provenance(used, files),
         **source.sidecar,
+        **more,
+        "not_held": list(plan.lost),
         "channel": source.channel,
         "missing": list(source.cautions),
     }

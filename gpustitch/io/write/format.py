@@ -179,6 +179,10 @@ class OutputFormat(ABC):
         """The types of voxels that it holds, compressed by a codec."""
         return self.types
 
+    def holds(self, dtype: np.dtype[Any], codec: str | None) -> frozenset[str]:
+        """What it states of a volume of such voxels: of ``spacing``, ``origin_um``, ``affine_lps_mm``, ``channel``."""
+        return frozenset({"spacing"})
+
     def default_of(self, parameter: str) -> str:
         """The default of ``levels``, ``chunk_shape`` or ``compression``, for messages and help."""
         if parameter == "levels":

@@ -239,6 +239,10 @@ class OmeZarrOutput(PyramidFormat):
         """``shard_bytes`` as a version has them."""
         return _shards_of(version or VERSIONS[0], shard_bytes)
 
+    def holds(self, dtype: np.dtype[Any], codec: str | None) -> frozenset[str]:
+        """Voxel size, place and channel."""
+        return frozenset({"spacing", "origin_um", "channel"})
+
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
         return OmeZarrWriter(

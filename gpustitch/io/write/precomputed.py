@@ -135,6 +135,10 @@ class PrecomputedOutput(PyramidFormat):
     types = PrecomputedWriter.written_types
     checked_files = staticmethod(PrecomputedWriter.checked_files)
 
+    def holds(self, dtype: np.dtype[Any], codec: str | None) -> frozenset[str]:
+        """Voxel size and place."""
+        return frozenset({"spacing", "origin_um"})
+
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
         return PrecomputedWriter(

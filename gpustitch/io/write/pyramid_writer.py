@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import threading
 from abc import ABC, abstractmethod
@@ -250,10 +251,7 @@ class PyramidWriter(ABC):
 
     def reduced(self, voxels: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """The voxels of a box of whole blocks on all levels, fine to coarse."""
-        found = [voxels]
-        for level in range(1, self.levels):
-            found.append(self._halved(found[-1], level))
-        return found
+        return list(itertools.accumulate(range(1, self.levels), self._halved, initial=voxels))
 
     def _halved(self, voxels: npt.NDArray[Any], level: int) -> npt.NDArray[Any]:
         """The voxels of a level, of those of the finer one before it."""
