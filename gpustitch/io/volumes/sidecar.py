@@ -47,17 +47,21 @@ def read_sidecar(folder: Path) -> tuple[ObliqueScan | None, Origin | None]:
         return None if scan is None else _scan(scan), _origin(content)
 
 
-def read_affine(folder: Path) -> Floats | None:
-    """The matrix from voxel (x, y, z, 1) to mm in the patient (LPS), float64 (4, 4), that a sidecar states.
+def record_of(path: Path) -> Path:
+    """The record of a volume, whether it is a folder or a file: of a file it lies beside it."""
+    return path / SIDECAR if path.is_dir() else path.with_name(f"{path.name}.json")
+
+
+def read_affine(file: Path) -> Floats | None:
+    """The matrix from voxel (x, y, z, 1) to mm in the patient (LPS), float64 (4, 4), that a record states.
 
     None where there is none.
 
     Raises
     ------
     DamagedInputError
-        If the sidecar is there but cannot be understood.
+        If the record is there but cannot be understood.
     """
-    file = folder / SIDECAR
     if not file.is_file():
         return None
     with told(file, "the directions of axes", "remove it to use the voxels alone"):
