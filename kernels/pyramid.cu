@@ -1,9 +1,12 @@
-// Halving a volume along every axis: each 2 x 2 x 2 cell of voxels becomes one.
+// Halving a volume along every axis, or along those of which out has half: each cell of voxels becomes one.
+//
+// A cell has two voxels along an axis that is halved. Along another axis its voxel counts twice, which changes neither
+// mean nor maximum nor mode: so a cell always has eight.
 //
 // A block of threads writes 16 rows of 64 voxels. A thread reads the four rows of its cells as words of 2 RUN voxels (8
 // bytes, 16 for float64). It writes RUN voxels (4 bytes, 8 for float64). Neighbouring threads take neighbouring words,
-// so that few reads bring many bytes. Rows that do not begin at such a word are read voxel by voxel. Past the end of an
-// odd axis the last voxel is repeated: mean, maximum and mode are then those of the existing voxels.
+// so that few reads bring many bytes. Rows that do not begin at such a word, or are not halved, are read voxel by voxel.
+// Past the end of an odd axis the last voxel is repeated: mean, maximum and mode are then those of the existing voxels.
 #include "common.cuh"
 
 constexpr int ROWS = 16, COLUMNS = 64;
@@ -72,22 +75,24 @@ struct Mode {
 
 template <typename Cell>
 __device__ inline void halve_with(
-    const T* volume, int64 depth, int64 height, int64 width, T* out, int64 out_height, int64 out_width
+    const T* volume, int64 depth, int64 height, int64 width, T* out, int64 out_depth, int64 out_height, int64 out_width
 ) {
     const unsigned tiles_x = (unsigned)((out_width + COLUMNS - 1) / COLUMNS);
     const unsigned tiles_y = (unsigned)((out_height + ROWS - 1) / ROWS);
     const unsigned row_tile = blockIdx.x / tiles_x;
     const int64 z = row_tile / tiles_y, y_start = (int64)(row_tile % tiles_y) * ROWS;
     const int64 x = (int64)(blockIdx.x % tiles_x) * COLUMNS + threadIdx.x % THREADS_X * RUN;
-    const int64 y_stop = min(y_start + ROWS, out_height), next_z = min(2 * z + 1, depth - 1) - 2 * z;
-    const bool as_words = width % (2 * RUN) == 0 && (unsigned long long)volume % sizeof(Word) == 0
+    // Whether an axis is halved: 1 if so.
+    const int of_z = out_depth < depth, of_y = out_height < height, of_x = out_width < width;
+    const int64 y_stop = min(y_start + ROWS, out_height), next_z = min((z << of_z) + of_z, depth - 1) - (z << of_z);
+    const bool as_words = of_x && width % (2 * RUN) == 0 && (unsigned long long)volume % sizeof(Word) == 0
         && (unsigned long long)out % (RUN * sizeof(T)) == 0;
     if (x >= out_width) return;
 #pragma unroll 1
     for (int64 y = y_start + threadIdx.x / THREADS_X; y < y_stop; y += blockDim.x / THREADS_X) {
         const T* row[4];
-        row[0] = volume + (2 * z * height + 2 * y) * width;
-        row[1] = row[0] + (min(2 * y + 1, height - 1) - 2 * y) * width;
+        row[0] = volume + ((z << of_z) * height + (y << of_y)) * width;
+        row[1] = row[0] + (min((y << of_y) + of_y, height - 1) - (y << of_y)) * width;
         row[2] = row[0] + next_z * height * width;
         row[3] = row[1] + next_z * height * width;
         Word pairs[4];
@@ -97,7 +102,8 @@ __device__ inline void halve_with(
                 pairs[r] = *reinterpret_cast<const Word*>(row[r] + 2 * x);
             } else {
 #pragma unroll
-                for (int i = 0; i < 2 * RUN; ++i) pairs[r].voxel[i] = row[r][min(2 * x + i, width - 1)];
+                for (int i = 0; i < 2 * RUN; ++i)
+                    pairs[r].voxel[i] = row[r][min((x << of_x) + (i >> 1 - of_x), width - 1)];
             }
         }
         T result[RUN];
@@ -126,19 +132,19 @@ extern "C" __global__ void __launch_bounds__(256) halve(
     const T* __restrict__ volume, long long depth, long long height, long long width,
     T* __restrict__ out, long long out_depth, long long out_height, long long out_width
 ) {
-    halve_with<Mean>(volume, depth, height, width, out, out_height, out_width);
+    halve_with<Mean>(volume, depth, height, width, out, out_depth, out_height, out_width);
 }
 
 extern "C" __global__ void __launch_bounds__(256) halve_max(
     const T* __restrict__ volume, long long depth, long long height, long long width,
     T* __restrict__ out, long long out_depth, long long out_height, long long out_width
 ) {
-    halve_with<Max>(volume, depth, height, width, out, out_height, out_width);
+    halve_with<Max>(volume, depth, height, width, out, out_depth, out_height, out_width);
 }
 
 extern "C" __global__ void __launch_bounds__(256) halve_mode(
     const T* __restrict__ volume, long long depth, long long height, long long width,
     T* __restrict__ out, long long out_depth, long long out_height, long long out_width
 ) {
-    halve_with<Mode>(volume, depth, height, width, out, out_height, out_width);
+    halve_with<Mode>(volume, depth, height, width, out, out_depth, out_height, out_width);
 }

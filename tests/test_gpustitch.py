@@ -33,7 +33,7 @@ SIGNATURES = {
     "resample_slices": (
         "source *spacing_mm *series *fill_gaps *stretches *unshear *nearest *background *pixel_spacing_mm **how"
     ),
-    "downsample": "volume method",
+    "downsample": "volume method factors",
     "write": "path volume spacing_um **how",
     "choose_device": "spec memory_bytes",
     "to_device": "array device",

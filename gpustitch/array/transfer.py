@@ -214,11 +214,11 @@ def _stream(cupy: Any, index: int) -> Any:
     return held[index]
 
 
-def hosted(op: Callable[[Array], Array], device: Device) -> Callable[[HostArray], HostArray]:
-    """``op`` as a function from host to host: the argument is moved to ``device``, the result back."""
+def hosted(op: Callable[..., Array], device: Device) -> Callable[..., HostArray]:
+    """``op`` as a function from host to host: its first argument is moved to ``device``, the result back."""
     return functools.partial(_run, op, device)
 
 
-def _run(op: Callable[[Array], Array], device: Device, array: HostArray) -> HostArray:
+def _run(op: Callable[..., Array], device: Device, array: HostArray, **how: Any) -> HostArray:
     with on(device):
-        return to_host(op(to_device(array, device)))
+        return to_host(op(to_device(array, device), **how))

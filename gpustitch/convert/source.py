@@ -15,12 +15,16 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.checked import read_json, table, told
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import PlanesVolume, open_planes
+from gpustitch.io.provenance import PROGRAM
 from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice
+from gpustitch.io.units import spacing_of
 from gpustitch.io.volumes.format import READ_CACHE_BYTES, StoredVolume, chunk_shape_of, missing_text
 from gpustitch.io.volumes.opening import open_volume, volume_at
-from gpustitch.io.volumes.sidecar import SIDECAR, Origin
+from gpustitch.io.volumes.sidecar import Origin, affine_with, read_affine, read_sidecar, record_of
+from gpustitch.io.write.losses import has_directions
 from gpustitch.io.write.omero import emission_nm
 from gpustitch.model import ZYX, Box, Spacing, part_axis
+from gpustitch.model.arrays import Floats
 from gpustitch.model.runs import ranges_text
 
 _ANY_SPACING = Spacing(1.0, 1.0, 1.0)
@@ -44,8 +48,10 @@ class Source:
         Voxels (z, y, x) that are stored together: a part of them costs as much to read as all.
     origin_um
         Centre of the first voxel; None if the source states none.
-    channel
-        Name of the channel; None if nothing tells.
+    affine_lps_mm
+        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS); None if the source states no directions of its axes.
+    channel, states_channel
+        Name of the channel, None if nothing tells; whether the volume itself states it.
     sidecar
         What the source's own sidecar says of its voxels.
     cautions
@@ -61,6 +67,8 @@ class Source:
     channel: str | None
     sidecar: Mapping[str, Any]
     cautions: tuple[str, ...]
+    affine_lps_mm: Floats | None = None
+    states_channel: bool = False
 
     @property
     def cache_bytes(self) -> int:
@@ -115,21 +123,27 @@ def open_source(
         return _of_planes(open_planes(path, allow_missing=allow_missing, choice=choice), path, spacing)
     volume = open_volume(folder, _ANY_SPACING, allow_missing=allow_missing, choice=choice)
     missing = missing_text(volume, str(folder))
+    channel, size = getattr(volume, "channel", None), _known(spacing or volume.stated_spacing, str(folder))
+    record = _record(folder)
     return Source(
         str(folder),
         volume,
         volume.coverage.shape,
-        _known(spacing or volume.stated_spacing, str(folder)),
+        size,
         chunk_shape_of(volume),
         getattr(volume, "origin_um", None),
-        getattr(volume, "channel", None) or _named_channel(folder),
-        _sidecar(folder),
+        channel or record.get("channel") or _named_channel(folder),
+        _of_voxels(record),
         (missing,) if missing else (),
+        _directions(read_affine(record_of(folder)), size),
+        # A writer that is told no channel takes the volume's name.
+        states_channel=bool(channel) and channel != folder.name.split(".")[0],
     )
 
 
 def _of_planes(planes: Planes, path: Path, spacing: Spacing | None) -> Source:
-    volume = PlanesVolume(planes, _known(spacing or planes.spacing, planes.name))
+    record = _record(path)
+    volume = PlanesVolume(planes, _known(spacing or planes.spacing or _recorded_spacing(record), planes.name))
     n, rows, columns = planes.shape
     # Planes are decoded whole, unless a part of their rows or columns can be read.
     parts: dict[int | None, ZYX] = {0: (planes.depth, 1, columns), 1: (planes.depth, rows, 1)}
@@ -142,11 +156,25 @@ def _of_planes(planes: Planes, path: Path, spacing: Spacing | None) -> Source:
         (n, rows, columns),
         volume.spacing,
         chunk,
-        getattr(planes, "origin_um", None),
-        _named_channel(path),
-        {},
+        getattr(planes, "origin_um", None) or (read_sidecar(path)[1] if path.is_dir() else None),
+        record.get("channel") or _named_channel(path),
+        _of_voxels(record),
         tuple(text for text in (absent, missing) if text),
+        _directions(_affine_of(planes, path), volume.spacing),
     )
+
+
+def _affine_of(planes: Planes, path: Path) -> Floats | None:
+    """The matrix that planes state, or the record of what wrote them."""
+    stated: Floats | None = getattr(planes, "affine_lps_mm", None)
+    return read_affine(record_of(path)) if stated is None and _record(path) else stated
+
+
+def _directions(affine_lps_mm: Floats | None, spacing: Spacing) -> Floats | None:
+    """The matrix, if it says more than the place: with the spacing that voxels are taken to have."""
+    if affine_lps_mm is None or not has_directions(affine_lps_mm):
+        return None
+    return affine_with(affine_lps_mm, spacing)
 
 
 def _known(spacing: Spacing | None, name: str) -> Spacing:
@@ -160,10 +188,23 @@ def _named_channel(path: Path) -> str | None:
     return next((part for part in reversed(path.absolute().parts) if emission_nm(part) is not None), None)
 
 
-def _sidecar(folder: Path) -> dict[str, Any]:
-    file = folder / SIDECAR
+def _record(path: Path) -> dict[str, Any]:
+    """What a writer's record says of the volume at a path; empty if there is none. Files may have others' beside."""
+    file = record_of(path)
     if not file.is_file():
         return {}
     with told(file, "how the volume was made", "remove it to convert the voxels alone"):
         content = table(read_json(file), "it")
-    return {name: content[name] for name in _OF_VOXELS if content.get(name) is not None}
+    return content if path.is_dir() or content.get("program") == PROGRAM else {}
+
+
+def _of_voxels(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in _OF_VOXELS if record.get(name) is not None}
+
+
+def _recorded_spacing(record: Mapping[str, Any]) -> Spacing | None:
+    """The voxel size of a format that states none, in the record of the conversion that wrote it."""
+    stated = record.get("voxel_size_mm")
+    if not isinstance(stated, list) or len(stated) != 3 or not all(isinstance(v, int | float) for v in stated):
+        return None
+    return spacing_of(*(v * 1000 for v in stated))

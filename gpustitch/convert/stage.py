@@ -28,13 +28,14 @@ from gpustitch.io.journal import Journal
 from gpustitch.io.planes.opening import check_outside, plane_files
 from gpustitch.io.provenance import provenance
 from gpustitch.io.resumable import finished_bytes, resumable_directory
+from gpustitch.io.write import losses
 from gpustitch.io.write.format import OutputFormat, VolumeOutput
 from gpustitch.io.write.formats import check_takes, format_for
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.io.write.opening import open_output
-from gpustitch.io.write.shards import file_shape, unfinished_bytes
+from gpustitch.io.write.shards import shard_shape, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Box
+from gpustitch.model import ZYX, Box, level_factors
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.running import foretold
 from gpustitch.running import options as shared
@@ -95,6 +96,18 @@ class ConvertPlan:
         reads = self.cut.reads_per_chunk
         return "" if reads < 1.05 else f"; chunks of the input are read {reads:.1f} times (`memory_bytes`)"
 
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What the source states and the output does not, by the names of :func:`losses.not_held`."""
+        options, source = self.options, self.source
+        stated = {
+            "spacing": source.spacing,
+            "origin_um": source.origin_um,
+            "affine_lps_mm": source.affine_lps_mm,
+            "channel": source.channel if source.states_channel or options.channel_name else None,
+        }
+        return losses.not_held(self.format, self.dtype, options.codec, stated)
+
     def lines(self) -> Iterator[str]:
         """What the run will take, in lines for people."""
         options, source = self.options, self.source
@@ -152,7 +165,7 @@ def plan(options: ConvertOptions) -> ConvertPlan:
     if options.channel_name:
         source = replace(source, channel=options.channel_name)
     dtype = _type_of(options, format, source)
-    block, output_bytes = format.block(source.shape, dtype, options.levels, options.chunk_shape)
+    block, output_bytes = format.block(source.shape, dtype, source.spacing, options.levels, options.chunk_shape)
     checked = ConvertPlan(
         options,
         source,
@@ -199,7 +212,7 @@ def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
         voxels = (most - in_flight - most // 4) // (n_boxes * each)
         item = item_shape(shape, block, plan.source.chunk, _file_of(plan, block), voxels)
         front = [2.0 * n for n in item]
-        file_bytes = planned_file_bytes(plan.format, options, shape, plan.dtype, front, most // 4)
+        file_bytes = planned_file_bytes(plan.format, options, shape, plan.dtype, plan.source.spacing, front, most // 4)
         memory = n_boxes * each * math.prod(item) + in_flight + _unfinished(plan, file_bytes, front)
         # Files are encoded whole.
         memory += options.n_writers * min(file_bytes or 0, math.prod(shape) * plan.dtype.itemsize)
@@ -233,21 +246,24 @@ def beside_bytes(source: Source) -> int:
 
 def _file_of(plan: ConvertPlan, block: ZYX) -> ZYX:
     """Voxels of a file of the finest level; a block where files hold no chunks."""
-    options, format = plan.options, plan.format
-    file_bytes = planned_file_bytes(format, options, plan.source.shape, plan.dtype, [float(n) for n in block])
+    options, format, source = plan.options, plan.format, plan.source
+    file_bytes = planned_file_bytes(
+        format, options, source.shape, plan.dtype, source.spacing, [float(n) for n in block]
+    )
     if not file_bytes:
         return block
     chunk = options.chunk_shape or format.default_chunk
-    return file_shape(plan.source.shape, chunk, plan.dtype.itemsize, 0, file_bytes)
+    return shard_shape(source.shape, chunk, plan.dtype.itemsize, file_bytes)
 
 
 def _unfinished(plan: ConvertPlan, file_bytes: int | None, front: list[float]) -> int:
-    options, format = plan.options, plan.format
+    options, format, source = plan.options, plan.format, plan.source
     if file_bytes is None:
         return 0
     levels = format.default_levels if options.levels is None else options.levels
     chunk = options.chunk_shape or format.default_chunk
-    return unfinished_bytes(plan.source.shape, chunk, plan.dtype.itemsize, levels, file_bytes, front)
+    factors = level_factors(source.spacing, levels)
+    return unfinished_bytes(source.shape, chunk, plan.dtype.itemsize, factors, file_bytes, front)
 
 
 def run(plan: ConvertPlan, progress: Progress = SILENT) -> ConvertResult:
@@ -266,6 +282,8 @@ def run(plan: ConvertPlan, progress: Progress = SILENT) -> ConvertResult:
     told = () if plan.source.sidecar else cautions(options.input)
     for caution in (*told, *plan.source.cautions):
         progress.warn(caution)
+    if plan.lost:
+        progress.warn(losses.lost_text(plan.format, options.output, plan.lost, plan.dtype, has_record=True))
     if not plan.format.resumes:
         return write_at(plan, options.output, None, progress)
     making = making_of(options, plan.workers.device, plan.inputs)
@@ -343,7 +361,8 @@ def _opened(plan: ConvertPlan, path: Path, journal: Journal | None, sidecar: dic
         writer=options.writer,
         version=options.version,
         compression=options.compression,
-        origin_um=source.origin_um,
+        affine_lps_mm=source.affine_lps_mm,
+        origin_um=source.origin_um if source.affine_lps_mm is None else None,
         sidecar=sidecar,
         overwrite=options.overwrite,
         n_writers=options.n_writers,
@@ -359,9 +378,16 @@ def record_of(plan: ConvertPlan) -> dict[str, Any]:
     options, source = plan.options, plan.source
     files = [options.input] if options.input.is_file() else []
     used = shared.settled(options, plan.workers.device, plan.workers.n)
+    more: dict[str, Any] = {}
+    if source.affine_lps_mm is not None:
+        more["affine_lps"] = source.affine_lps_mm.tolist()
+    if "spacing" in plan.lost:
+        more["voxel_size_mm"] = [um / 1000 for um in source.spacing.zyx_um]
     return {
         **provenance(used, files),
         **source.sidecar,
+        **more,
+        "not_held": list(plan.lost),
         "channel": source.channel,
         "missing": list(source.cautions),
     }

@@ -21,6 +21,8 @@ from gpustitch.version import VERSION
 # Of records that are hardly more than :func:`provenance`: of a flat field, of destriped images, of a pipeline's run.
 RECORD_SCHEMA = 2
 
+PROGRAM = "gpustitch"  # in records, who made it
+
 
 def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
     """A JSON-serialisable record of one run; the same run again gives the same record.
@@ -33,7 +35,7 @@ def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
         Files that the run read; each is recorded with its size and time of last change.
     """
     return {
-        "program": "gpustitch",
+        "program": PROGRAM,
         "version": VERSION,
         "python": platform.python_version(),
         "numpy": np.__version__,

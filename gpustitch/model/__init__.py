@@ -2,6 +2,7 @@
 
 from gpustitch.model.box import ZYX, Box
 from gpustitch.model.geometry import Coverage, ObliqueScan, Spacing, check_um, column_step_um, shear_of
+from gpustitch.model.levels import factors_between, level_factors
 from gpustitch.model.tile import (
     Candidate,
     Frames,
@@ -41,7 +42,9 @@ __all__ = [
     "channel_of",
     "check_um",
     "column_step_um",
+    "factors_between",
     "is_unaligned",
+    "level_factors",
     "part_axis",
     "shear_of",
     "stage_position",

@@ -16,7 +16,7 @@ from gpustitch.io.write.format import OutputFormat, PyramidFormat
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.io.write.shards import file_shape, grid_of
 from gpustitch.io.write.storing import Storing
-from gpustitch.model import ZYX, Spacing
+from gpustitch.model import ZYX, Spacing, level_factors
 from gpustitch.running.memory import most_bytes
 from gpustitch.running.progress import size_text
 
@@ -38,12 +38,23 @@ class Stored:
         """At most how many files of voxels each level has."""
         if not isinstance(self.format, PyramidFormat) or self.file_bytes is None:
             return (1,)
-        levels = self.format.default_levels if self.options.levels is None else self.options.levels
         chunk = self.options.chunk_shape or self.format.default_chunk
-        shapes = [level_shape(self.shape, level) for level in range(levels)]
         files = self.shape, chunk, self.dtype.itemsize
-        units = [file_shape(*files, level, self.file_bytes) for level in range(levels)]
-        return tuple(math.prod(grid_of(shape, unit)) for shape, unit in zip(shapes, units, strict=True))
+        units = [(factor, file_shape(*files, factor, self.file_bytes)) for factor in self._factors]
+        return tuple(math.prod(grid_of(level_shape(self.shape, factor), unit)) for factor, unit in units)
+
+    @property
+    def _factors(self) -> tuple[ZYX, ...]:
+        levels = self.format.default_levels if self.options.levels is None else self.options.levels
+        return level_factors(self.spacing, levels)
+
+    def level_lines(self) -> Iterator[str]:
+        """Voxels, bytes and files of each level."""
+        for level, (count, factor) in enumerate(zip(self.n_files, self._factors, strict=False)):
+            of_level = level_shape(self.shape, factor)
+            text = " x ".join(f"{n:,}" for n in of_level)
+            size = size_text(math.prod(of_level) * self.dtype.itemsize)
+            yield f"        level {level}: {text} voxels, {size}, {_files(count)}"
 
 
 def lines(
@@ -53,7 +64,7 @@ def lines(
     yield reads_line(reads, read_bytes)
     for volume in stored:
         yield f"volume  {volume.output}: {volume.format.title}, {spacing_text(volume.spacing)}"
-        yield from level_lines(volume.shape, volume.dtype, volume.n_files)
+        yield from volume.level_lines()
     yield disk_line(stored[0].output, disk_bytes, sum(sum(volume.n_files) for volume in stored))
     yield memory_line(memory_bytes, stated)
 
@@ -66,15 +77,6 @@ def reads_line(what: str, n_bytes: int | None = None) -> str:
 def spacing_text(spacing: Spacing) -> str:
     """The size of a voxel."""
     return f"voxels of {' x '.join(f'{um:.4g}' for um in spacing.zyx_um)} um (z, y, x)"
-
-
-def level_lines(shape: ZYX, dtype: np.dtype[Any], n_files: Sequence[int]) -> Iterator[str]:
-    """Voxels, bytes and files of each level."""
-    for level, count in enumerate(n_files):
-        of_level = level_shape(shape, level)
-        text = " x ".join(f"{n:,}" for n in of_level)
-        size = size_text(math.prod(of_level) * dtype.itemsize)
-        yield f"        level {level}: {text} voxels, {size}, {_files(count)}"
 
 
 def disk_line(output: Path, n_bytes: int, n_files: int | None = None) -> str:

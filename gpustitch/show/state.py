@@ -154,7 +154,11 @@ def _image(item: Shown, address: str, color: str) -> dict[str, Any]:
         units = [1e-6 if axis in "xyz" else 1 for axis in axes]  # the reader takes such numbers as um
         matrix = np.pad(np.diag(units), ((0, 0), (0, 1))).tolist()
         source["transform"] = {"outputDimensions": _dimensions(volume.spacing, axes), "matrix": matrix}
+    # The reader calls an axis of channels so, and shows a layer at one place along it.
+    number = volume.channel_number if isinstance(volume, OmeZarrVolume) else None
+    at: dict[str, Any] = {} if number is None else {"localDimensions": {"c'": [1, ""]}, "localPosition": [number]}
     return {
+        **at,
         "type": "image",
         "name": item.name,
         "source": source,

@@ -9,6 +9,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.frames import opening as frames_opening
 from gpustitch.io.planes import opening as planes_opening
 from gpustitch.io.volumes import opening as volume_opening
+from gpustitch.io.volumes.sidecar import affine_of_level, read_affine, record_of
 from gpustitch.verbs.lazy import LazyFrames, LazyVolume
 from gpustitch.verbs.sources import choosing, spacing_given, whole_number
 
@@ -87,4 +88,7 @@ def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None 
         found.affine_lps_mm = getattr(planes, "affine_lps_mm", None) if spacing is None else None
         return found
     volume = volume_opening.open_volume(folder or place, spacing, **how)
-    return LazyVolume(volume, getattr(volume, "origin_um", (0.0, 0.0, 0.0)))
+    found = LazyVolume(volume, getattr(volume, "origin_um", (0.0, 0.0, 0.0)))
+    affine = read_affine(record_of(folder or place)) if spacing is None else None
+    found.affine_lps_mm = None if affine is None else affine_of_level(affine, volume.spacing)
+    return found

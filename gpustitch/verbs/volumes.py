@@ -12,28 +12,34 @@ from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.write import opening as write_opening
 from gpustitch.io.write.format import VolumeOutput
+from gpustitch.io.write.formats import format_for
+from gpustitch.io.write.losses import lost_text, not_held
 from gpustitch.model import ZYX
 from gpustitch.ops import pyramid
 from gpustitch.verbs.sources import array_of, device_of, spacing_given, volume_of
+from gpustitch.verbs.told import tell
 
 Triple = tuple[float, float, float]
+# What may be stated of a volume besides its voxel size, which callers give.
+_STATED = ("origin_um", "affine_lps_mm", "channel")
 
 
-def downsample(volume: Any, method: str = "mean") -> Array:
-    """A volume of half the size on every axis.
+def downsample(volume: Any, method: str = "mean", factors: ZYX = (2, 2, 2)) -> Array:
+    """A volume of half the size on every axis, or on some.
 
     Parameters
     ----------
     volume
         (z, y, x) of any library.
-    method
-        As of :func:`gpustitch.ops.pyramid.downsample`: ``"mean"``, ``"max"`` or ``"mode"`` of each 2 x 2 x 2 voxels.
+    method, factors
+        As of :func:`gpustitch.ops.pyramid.downsample`: ``"mean"``, ``"max"`` or ``"mode"`` of each cell of voxels, and
+        the voxels of a cell along (z, y, x), 1 or 2.
 
     Returns
     -------
     A new array of the same type, where the volume is.
     """
-    return pyramid.downsample(array_of(volume), method)
+    return pyramid.downsample(array_of(volume), method, factors)
 
 
 def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **how: Any) -> VolumeOutput:
@@ -94,10 +100,21 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
     elif any(source.origin_um) and "affine_lps_mm" not in how:
         given.setdefault("origin_um", source.origin_um)
     spacing = source.spacing_um if spacing_um is None else spacing_um
+    _tell_losses(Path(path), source.dtype, given)
     with open_output(path, source.shape, source.dtype, spacing, **given) as output:
         for box in output.blocks():
             output.write(box, to_host(source[box.slices()]))
     return Path(path)
+
+
+def _tell_losses(path: Path, dtype: Any, given: dict[str, Any]) -> None:
+    """Warn of what the format does not hold; a folder's record then does, if nothing else was asked for."""
+    format = format_for(path, given.get("format"))
+    lost = not_held(format, dtype, given.get("codec"), {name: given.get(name) for name in _STATED})
+    if "affine_lps_mm" in lost and format.resumes and given.get("sidecar") is None:
+        given["sidecar"] = {"affine_lps": np.asarray(given["affine_lps_mm"], np.float64).tolist()}
+    if lost:
+        tell(lost_text(format, path, lost, dtype, has_record=given.get("sidecar") is not None))
 
 
 def _check_same_size(spacing_um: Triple | None, affine_lps_mm: Any) -> None:

@@ -37,6 +37,7 @@ TILE = "{tile}"
 PIPELINE = f"""
 X_STEP_SIZE=1.28 Y_VOXEL_SIZE=1.8 spimstitch-pipeline {CH1}
 USE_WAVELETS=1 BACKGROUND=100 ILLUM_CORR={CH1}-illuc.tiff ALIGN_FILE={CH1}-align.json spimstitch-pipeline.sh {CH2}
+ILLUM_CORR={CH1}-illuc.tiff ALIGN_FILE={CH1}-align.json jp2k-spimstitch-pipeline.sh {CH2} --output {CH2}_jp2k
 """
 # Its README: individual commands, with every option.
 COMMANDS = f"""
@@ -97,6 +98,7 @@ def test_the_pipeline_of_the_readme(place):
         typed(line)
     first, second = (gs.open_volume(Path(f"{name}_stitched") / "volume").shape for name in (CH1, CH2))
     assert first == second
+    assert len(list(Path(f"{CH2}_jp2k/planes").glob("*.jp2"))) == second[0]
     size = json.loads(Path(f"{CH1}-align.json").read_text())["voxel_size"]
     assert size == pytest.approx(1.8, abs=0.3)
     assert tifffile.imread(f"{CH1}-illuc.tiff").shape == (SPEC.n_rows, SPEC.n_columns)

@@ -1,7 +1,8 @@
-"""Downsampling by two."""
+"""Downsampling by two, along all axes or some."""
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -14,12 +15,19 @@ from gpustitch.ops.pyramid import downsample, signed_too
 from tests.cuda_cpu import module, shim
 from tests.paths import DATA
 
+SOME_AXES = [factors for factors in itertools.product((1, 2), repeat=3) if factors != (2, 2, 2)]
 
-def naive(volume):
+
+def cells(volume, factors):
+    """Place and voxels of each cell."""
+    for place in np.ndindex(*(-(-n // f) for n, f in zip(volume.shape, factors, strict=True))):
+        yield place, volume[tuple(slice(at * f, at * f + f) for at, f in zip(place, factors, strict=True))].ravel()
+
+
+def naive(volume, factors=(2, 2, 2)):
     """Mean of the voxels that exist, in exact arithmetic; Python rounds halves to even."""
-    out = np.empty([-(-n // 2) for n in volume.shape], volume.dtype)
-    for z, y, x in np.ndindex(out.shape):
-        cell = volume[2 * z : 2 * z + 2, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].ravel()
+    out = np.empty([-(-n // f) for n, f in zip(volume.shape, factors, strict=True)], volume.dtype)
+    for (z, y, x), cell in cells(volume, factors):
         if volume.dtype.kind == "f":
             out[z, y, x] = cell.astype(np.float64).mean()
         else:
@@ -34,6 +42,22 @@ def test_integers_are_the_rounded_mean(dtype, shape):
     result = downsample(volume)
     assert result.dtype == dtype
     np.testing.assert_array_equal(result, naive(volume))
+
+
+@pytest.mark.parametrize("factors", SOME_AXES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 6, 7), (37, 2, 3), (2, 133, 1)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32"])
+def test_some_axes_alone(dtype, shape, factors):
+    volume = (np.random.default_rng(sum(shape)).integers(0, 6, shape) * (41 if dtype == "uint8" else 9001)).astype(
+        dtype
+    )
+    np.testing.assert_allclose(downsample(volume, factors=factors), naive(volume, factors), rtol=1e-6)
+    np.testing.assert_array_equal(downsample(volume, "max", factors), naive_of(volume, max, factors))
+    z, y, x = factors
+    np.testing.assert_array_equal(downsample(volume, "stride", factors), volume[::z, ::y, ::x])
+    if dtype != "float32":
+        np.testing.assert_array_equal(downsample(volume, factors=factors), naive(volume, factors))
+        np.testing.assert_array_equal(downsample(volume, "mode", factors), naive_of(volume, most_frequent, factors))
 
 
 @given(st.lists(st.integers(0, 9), min_size=8, max_size=8))
@@ -91,11 +115,11 @@ def test_reference_pyramid():
     np.testing.assert_array_equal(downsample(data["level1"])[:, :, -1:], naive(data["level1"][:, :, 128:]))
 
 
-def naive_of(volume, choose):
+def naive_of(volume, choose, factors=(2, 2, 2)):
     """``choose`` of the values of each cell that exist."""
-    out = np.empty([-(-n // 2) for n in volume.shape], volume.dtype)
-    for z, y, x in np.ndindex(out.shape):
-        out[z, y, x] = choose(volume[2 * z : 2 * z + 2, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].ravel().tolist())
+    out = np.empty([-(-n // f) for n, f in zip(volume.shape, factors, strict=True)], volume.dtype)
+    for place, cell in cells(volume, factors):
+        out[place] = choose(cell.tolist())
     return out
 
 
@@ -143,12 +167,13 @@ def test_every_order_of_a_cell_is_sorted():
 
 @pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator runs")
 @pytest.mark.parametrize("method", ["mean", "max", "mode", "stride"])
-def test_on_a_device_a_volume_is_the_same(method):
+@pytest.mark.parametrize("factors", [(2, 2, 2), (1, 2, 2), (2, 2, 1), (1, 1, 1)])
+def test_on_a_device_a_volume_is_the_same(method, factors):
     volume = np.random.default_rng(8).integers(0, 4, (9, 18, 71), np.uint16)
     for part in (volume, volume.transpose(1, 0, 2)[1:, :, 3:]):
         with shim.installed():
-            result = shim.asnumpy(downsample(shim.asarray(part), method))
-        np.testing.assert_array_equal(result, downsample(part, method))
+            result = shim.asnumpy(downsample(shim.asarray(part), method, factors))
+        np.testing.assert_array_equal(result, downsample(part, method, factors))
 
 
 def test_stride_keeps_the_first_voxel_of_each_cell():
@@ -163,6 +188,12 @@ def test_refuses_other_methods_and_modes_of_floats():
         downsample(np.zeros((2, 2, 2), np.uint16), "median")
     with pytest.raises(ParameterError, match=r"mode .* not float32"):
         downsample(np.zeros((2, 2, 2), np.float32), "mode")
+
+
+@pytest.mark.parametrize("factors", [(2, 2), (2, 2, 4), (0, 2, 2), 2])
+def test_refuses_other_factors(factors):
+    with pytest.raises(ParameterError, match="`factors`"):
+        downsample(np.zeros((2, 2, 2), np.uint16), factors=factors)
 
 
 @pytest.mark.parametrize("volume", [np.zeros((2, 2), np.uint16), np.zeros((0, 2, 2), np.uint16)])

@@ -21,6 +21,7 @@ _PIPELINE = ("pipeline", "--preset", "chunglab", "--files-beside")
 LAUNCHERS: dict[str, tuple[str, ...]] = {
     "spimstitch-pipeline": _PIPELINE,
     "spimstitch-pipeline.sh": _PIPELINE,
+    "jp2k-spimstitch-pipeline.sh": (*_PIPELINE, "--format", "planes", "--codec", "jpeg2000"),
     "dcimg2tif": ("dcimg2tif",),
     "dcimg2jp2": ("dcimg2jp2",),
     "dcimg2oblique": ("dcimg2oblique",),

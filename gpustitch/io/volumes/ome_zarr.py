@@ -121,6 +121,12 @@ class OmeZarrVolume:
                 f"has {(z, y, x)}; remove it to use the whole box"
             )
 
+    @property
+    def channel_number(self) -> int | None:
+        """Which of several channels this is, from 0; None of an image with one."""
+        sizes = dict(zip(self.axes, self._array.shape, strict=True))
+        return self._at["c"] if sizes.get("c", 1) > 1 else None
+
     def _check_axes(self, folder: Path) -> None:
         """Raise DamagedInputError unless the axes are those of the array, with y and x among them."""
         if len(self.axes) != len(self._array.shape):

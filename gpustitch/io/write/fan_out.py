@@ -38,8 +38,8 @@ class FanOut:
         self.shape: ZYX = first.shape
         self.block_shape: ZYX = first.block_shape
         for other in self._outputs[1:]:
-            if (other.shape, other.block_shape, other.levels, other.dtype) != (
-                first.shape, first.block_shape, first.levels, first.dtype,
+            if (other.shape, other.block_shape, other.factors, other.dtype) != (
+                first.shape, first.block_shape, first.factors, first.dtype,
             ):  # fmt: skip
                 raise ParameterError(
                     f"{other.path} has other blocks, levels or voxels than {first.path}; only alike volumes are "
@@ -86,7 +86,7 @@ class FanOut:
         for output, part in parts:
             of_part = levels
             if part != box:
-                boxes = ((coarser(part, level), coarser(box, level)) for level in range(len(levels)))
+                boxes = ((coarser(part, factor), coarser(box, factor)) for factor in self._outputs[0].factors)
                 of_part = [
                     of_level[small.slices(large.start)] for of_level, (small, large) in zip(levels, boxes, strict=True)
                 ]

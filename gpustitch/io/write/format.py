@@ -23,10 +23,15 @@ from gpustitch.io.write.pyramid_layout import (
     checked_levels,
     pyramid_bytes,
 )
-from gpustitch.model import ZYX, Box, Spacing
+from gpustitch.model import ZYX, Box, Spacing, level_factors
 from gpustitch.model.arrays import Floats
 
-Downsample = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+class Downsample(Protocol):
+    """Makes each cell of voxels one: :func:`gpustitch.ops.pyramid.downsample`."""
+
+    def __call__(self, volume: npt.NDArray[Any], /, *, factors: ZYX) -> npt.NDArray[Any]:
+        """``factors`` is the size (z, y, x) of a cell, 1 or 2 along each axis."""
 
 
 class VolumeOutput(Protocol):
@@ -176,6 +181,10 @@ class OutputFormat(ABC):
         """The types of voxels that it holds, compressed by a codec."""
         return self.types
 
+    def holds(self, dtype: np.dtype[Any], codec: str | None) -> frozenset[str]:
+        """What it states of a volume of such voxels: of ``spacing``, ``origin_um``, ``affine_lps_mm``, ``channel``."""
+        return frozenset({"spacing"})
+
     def default_of(self, parameter: str) -> str:
         """The default of ``levels``, ``chunk_shape`` or ``compression``, for messages and help."""
         if parameter == "levels":
@@ -188,7 +197,9 @@ class OutputFormat(ABC):
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume (z, y, x); raises what :func:`gpustitch.io.write.opening.open_output` raises."""
 
-    def block(self, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None) -> tuple[ZYX, int]:
+    def block(
+        self, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, levels: int | None, chunk_shape: ZYX | None
+    ) -> tuple[ZYX, int]:
         """Smallest block (z, y, x) that the writer takes, and the most bytes that the volume takes on disk."""
         return (1, shape[1], shape[2]), math.prod(shape) * dtype.itemsize
 
@@ -207,9 +218,11 @@ class PyramidFormat(OutputFormat):
     ) -> tuple[str, int]:
         """``codec`` and ``shard_bytes``, or the defaults; ParameterError if the format has no such files."""
 
-    def block(self, shape: ZYX, dtype: np.dtype[Any], levels: int | None, chunk_shape: ZYX | None) -> tuple[ZYX, int]:
+    def block(
+        self, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, levels: int | None, chunk_shape: ZYX | None
+    ) -> tuple[ZYX, int]:
         """As :meth:`OutputFormat.block`; ParameterError if a block would be too large."""
-        levels = checked_levels(self.default_levels if levels is None else levels)
-        block = block_shape_of(levels, chunk_shape or self.default_chunk)
+        factors = level_factors(spacing, checked_levels(self.default_levels if levels is None else levels))
+        block = block_shape_of(factors, chunk_shape or self.default_chunk)
         check_block(block, shape, dtype)
-        return block, pyramid_bytes(shape, dtype, levels)
+        return block, pyramid_bytes(shape, dtype, factors)

@@ -234,6 +234,10 @@ class NiftiOutput(OutputFormat):
     types = _TYPES
     in_order = True
 
+    def holds(self, dtype: np.dtype[Any], codec: str | None) -> frozenset[str]:
+        """Voxel size, place and directions."""
+        return frozenset({"spacing", "origin_um", "affine_lps_mm"})
+
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
         return NiftiVolumeWriter(

@@ -17,7 +17,7 @@ from gpustitch.io.write.omero import omero
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.io.write.pyramid_writer import PyramidWriter
 from gpustitch.io.write.stores import file_store, system_error
-from gpustitch.model import ZYX, Spacing
+from gpustitch.model import ZYX, Spacing, level_factors
 from gpustitch.ops.contrast import shown_range
 from gpustitch.version import VERSION
 
@@ -30,8 +30,9 @@ _MOST_SAMPLED = 1 << 24  # voxels whose contrast is looked at, unless a plane ha
 class OmeZarrWriter(PyramidWriter):
     """Writes an OME-Zarr image block by block; the base class says how.
 
-    Level ``l`` has the path ``l``. Its voxels are means of ``2**l`` voxels along each axis. Their centres lie
-    ``(2**l - 1) / 2`` voxels of level 0 further along, as the level's translation states. Blocks come in any order.
+    Level ``l`` has the path ``l``. Its voxels are means of ``n`` voxels along an axis, which
+    :func:`gpustitch.model.level_factors` tells for each. Their centres lie ``(n - 1) / 2`` voxels of level 0 further
+    along, as the level's translation states. Blocks come in any order.
     Chunks are no larger than their level. The ``omero`` block has the channel's name, its colour, and the contrast of
     the coarsest level, which is read back at the end (of a large one, some planes).
 
@@ -121,7 +122,7 @@ class OmeZarrWriter(PyramidWriter):
         return ("" if self.version == "0.4" else "c/") + "/".join(map(str, index))
 
     def _create_level(self, folder: Path, level: int, context: Any) -> Any:
-        shape = level_shape(self.shape, level)
+        shape = level_shape(self.shape, self.factors[level])
         chunk = _least(self.chunk_shape, shape)
         if self.version == "0.4":
             metadata: dict[str, Any] = {
@@ -182,16 +183,17 @@ class OmeZarrWriter(PyramidWriter):
 def multiscales(
     name: str, spacing: Spacing, levels: int, origin_um: tuple[float, float, float] | None = None
 ) -> dict[str, Any]:
-    """The ``multiscales`` entry, without version, of an image (z, y, x) whose levels are halved by means."""
+    """The ``multiscales`` entry, without version, of an image (z, y, x) whose levels are means of finer ones."""
     datasets = []
-    for level in range(levels):
-        factor = 1 << level
+    for level, factor in enumerate(level_factors(spacing, levels)):
+        size = [um * n for um, n in zip(spacing.zyx_um, factor, strict=True)]
         # Half a voxel of the level from the volume's corner; a first voxel whose centre is known has its own corner.
-        centre = [v * factor / 2 for v in spacing.zyx_um]
+        centre = [um / 2 for um in size]
         if origin_um is not None:
-            centre = [at + v * (factor - 1) / 2 for at, v in zip(origin_um, spacing.zyx_um, strict=True)]
+            finest = zip(origin_um, spacing.zyx_um, factor, strict=True)
+            centre = [at + um * (n - 1) / 2 for at, um, n in finest]
         steps: list[dict[str, Any]] = [
-            {"type": "scale", "scale": [v * factor for v in spacing.zyx_um]},
+            {"type": "scale", "scale": size},
             {"type": "translation", "translation": centre},
         ]
         datasets.append({"path": str(level), "coordinateTransformations": steps})
@@ -236,6 +238,10 @@ class OmeZarrOutput(PyramidFormat):
     def shards_of(self, version: str | None, shard_bytes: int | None) -> int | None:
         """``shard_bytes`` as a version has them."""
         return _shards_of(version or VERSIONS[0], shard_bytes)
+
+    def holds(self, dtype: np.dtype[Any], codec: str | None) -> frozenset[str]:
+        """Voxel size, place and channel."""
+        return frozenset({"spacing", "origin_um", "channel"})
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""

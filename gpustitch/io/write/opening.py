@@ -62,7 +62,7 @@ def open_output(
     shape, dtype, spacing
         The volume at full resolution (z, y, x). All formats hold uint8, uint16, int16, uint32 and float32.
     downsample
-        Halves a block on every axis: :func:`gpustitch.ops.pyramid.downsample`. Used for several levels.
+        Halves a block along some axes: :func:`gpustitch.ops.pyramid.downsample`. Used for several levels.
     format
         Name in :data:`OUTPUT_FORMATS`; None for the format that the name of ``path`` asks for (:func:`format_of`).
     levels

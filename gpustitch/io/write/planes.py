@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
-from gpustitch.io.images.files import check_compression, encode_tiff
+from gpustitch.io.images.files import IMAGEJ_TYPES, check_compression, encode_tiff
 from gpustitch.io.images.jp2 import encode_jp2
 from gpustitch.io.journal import Journal
 from gpustitch.io.manifest import SUFFIX, Making, Manifest, Whole, read_manifest
@@ -234,10 +234,8 @@ class PlanesWriter:
                 raise error
             self._in_flight.raise_failure()
             with os_errors(self.path):
-                if self._sidecar is not None:
-                    (self._folder / SIDECAR).write_text(
-                        json.dumps(sidecar_of(self._sidecar), indent=1) + "\n", encoding="utf-8"
-                    )
+                if (content := sidecar_of(self._sidecar, self._origin_um)) is not None:
+                    (self._folder / SIDECAR).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
                 for file in self._folder.iterdir():
                     flush(file)
                 flush(self._folder)
@@ -277,6 +275,11 @@ class PlanesOutput(OutputFormat):
     def types_of(self, codec: str | None = None) -> tuple[str, ...]:
         """The types that files of a codec hold."""
         return _JP2_TYPES if codec == "jpeg2000" else self.types
+
+    def holds(self, dtype: np.dtype[Any], codec: str | None) -> frozenset[str]:
+        """The place, in the record; the voxel size, if ImageJ knows the type."""
+        states_size = codec != "jpeg2000" and dtype.name in IMAGEJ_TYPES
+        return frozenset({"spacing", "origin_um"} if states_size else {"origin_um"})
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""

@@ -85,10 +85,10 @@ class PrecomputedWriter(PyramidWriter):
         info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape, self.origin_um)
         if self.shard_bytes:
             encoding = "raw" if self.codec == "none" else self.codec
-            for level, scale in enumerate(info["scales"]):
-                shape = level_shape(self.shape, level)
+            for factor, scale in zip(self.factors, info["scales"], strict=True):
+                shape = level_shape(self.shape, factor)
                 files = self.shape, self.chunk_shape, self.dtype.itemsize
-                n_bytes = level_shard_bytes(*files, level, self.shard_bytes)
+                n_bytes = level_shard_bytes(*files, factor, self.shard_bytes)
                 scale["sharding"] = precomputed_sharding(shape, *files[1:], n_bytes, encoding)
         self._describe(folder / "info", info)
         self._folders = [folder / scale["key"] for scale in info["scales"]]
@@ -98,8 +98,8 @@ class PrecomputedWriter(PyramidWriter):
         if self.shard_bytes:
             self._shards = [ShardNames(scale) for scale in info["scales"]]
             self._orders = [
-                order_of_shards(level_shape(self.shape, level), self.chunk_shape, unit)
-                for level, unit in enumerate(self.file_shapes)
+                order_of_shards(level_shape(self.shape, factor), self.chunk_shape, unit)
+                for factor, unit in zip(self.factors, self.file_shapes, strict=True)
             ]
             self._numbers = [np.argsort(order) for order in self._orders]
         if self._writer == "direct":
@@ -157,6 +157,10 @@ class PrecomputedOutput(PyramidFormat):
     codecs = PrecomputedWriter.codecs
     types = PrecomputedWriter.written_types
     checked_files = staticmethod(PrecomputedWriter.checked_files)
+
+    def holds(self, dtype: np.dtype[Any], codec: str | None) -> frozenset[str]:
+        """Voxel size and place."""
+        return frozenset({"spacing", "origin_um"})
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""

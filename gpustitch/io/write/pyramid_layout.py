@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
-from gpustitch.model import ZYX, Box, Spacing
+from gpustitch.model import ZYX, Box, Spacing, level_factors
 
 DEFAULT_CHUNK: ZYX = (64, 64, 64)
 DEFAULT_LEVELS = 5
@@ -26,7 +27,7 @@ def precomputed_info(
     chunk_shape: ZYX = DEFAULT_CHUNK,
     origin_um: tuple[float, float, float] | None = None,
 ) -> dict[str, Any]:
-    """The ``info`` of a raw precomputed image of one channel; level ``l`` is halved ``l`` times on every axis.
+    """The ``info`` of a raw precomputed image of one channel; its levels are those of :func:`level_factors`.
 
     ``origin_um`` is the centre (z, y, x) of the first voxel, None for a corner at 0. Offsets count from corners. Each
     level begins at the whole voxel of its own that lies nearest, so that none is shown further off than half of its
@@ -36,16 +37,16 @@ def precomputed_info(
     corner = [0.0] * 3
     if origin_um is not None:
         corner = [at / um - 0.5 for at, um in zip(origin_um[::-1], spacing.zyx_um[::-1], strict=True)]
-    for level in range(levels):
-        factor = 1 << level
+    for factor in level_factors(spacing, levels):
+        of_xyz = factor[::-1]
         scales.append(
             {
                 "chunk_sizes": [list(chunk_shape[::-1])],
                 "encoding": "raw",
-                "key": f"{factor}_{factor}_{factor}",
-                "resolution": [v * factor for v in spacing.xyz_nm],
-                "size": list(level_shape(shape, level)[::-1]),
-                "voxel_offset": [round(at / factor) for at in corner],
+                "key": "_".join(map(str, of_xyz)),
+                "resolution": [v * n for v, n in zip(spacing.xyz_nm, of_xyz, strict=True)],
+                "size": list(level_shape(shape, factor)[::-1]),
+                "voxel_offset": [round(at / n) for at, n in zip(corner, of_xyz, strict=True)],
             }
         )
     return {
@@ -57,21 +58,21 @@ def precomputed_info(
     }
 
 
-def level_shape(shape: ZYX, level: int) -> ZYX:
-    """Shape (z, y, x) of a pyramid level; odd lengths round up."""
-    z, y, x = (-(-n // (1 << level)) for n in shape)
+def level_shape(shape: ZYX, factor: ZYX) -> ZYX:
+    """Shape (z, y, x) of a level whose voxels span ``factor`` voxels of the volume; lengths round up."""
+    z, y, x = (-(-n // f) for n, f in zip(shape, factor, strict=True))
     return z, y, x
 
 
-def coarser(box: Box, level: int) -> Box:
-    """The voxels of a pyramid level that a box of whole blocks makes."""
-    z, y, x = (a >> level for a in box.start)
-    return Box((z, y, x), level_shape(box.stop, level))
+def coarser(box: Box, factor: ZYX) -> Box:
+    """The voxels of a level of this ``factor`` that a box of whole blocks makes."""
+    z, y, x = (a // f for a, f in zip(box.start, factor, strict=True))
+    return Box((z, y, x), level_shape(box.stop, factor))
 
 
-def block_shape_of(levels: int, chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:
+def block_shape_of(factors: Sequence[ZYX], chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:
     """Smallest block (z, y, x) of whole chunks and whole voxels of every level."""
-    z, y, x = (math.lcm(n, 1 << (levels - 1)) for n in triple(chunk_shape, "chunk_shape"))
+    z, y, x = (math.lcm(n, f) for n, f in zip(triple(chunk_shape, "chunk_shape"), factors[-1], strict=True))
     return z, y, x
 
 
@@ -85,9 +86,24 @@ def check_block(block_shape: ZYX, shape: ZYX, dtype: npt.DTypeLike) -> None:
         )
 
 
-def pyramid_bytes(shape: ZYX, dtype: npt.DTypeLike, levels: int) -> int:
+def check_given(
+    path: Path, box: Box, voxels: npt.NDArray[Any] | None, block_shape: ZYX, shape: ZYX, dtype: np.dtype[Any]
+) -> None:
+    """Raise ParameterError unless a box of the volume at ``path`` is of whole blocks, and voxels, if any, fit it."""
+    for start, stop, block, size in zip(box.start, box.stop, block_shape, shape, strict=True):
+        if start % block or (stop % block and stop != size) or not 0 <= start < stop <= size:
+            raise ParameterError(
+                f"{path} is written in whole blocks of {block_shape} voxels (z, y, x) within {shape}, which {box} is not"
+            )
+    if voxels is not None and (voxels.shape != box.shape or voxels.dtype != dtype):
+        raise ParameterError(
+            f"{path} takes {dtype} voxels of shape {box.shape} for {box}, not {voxels.dtype} of shape {voxels.shape}"
+        )
+
+
+def pyramid_bytes(shape: ZYX, dtype: npt.DTypeLike, factors: Sequence[ZYX]) -> int:
     """Bytes of a whole volume with all its levels, uncompressed."""
-    return sum(math.prod(level_shape(shape, level)) for level in range(levels)) * np.dtype(dtype).itemsize
+    return sum(math.prod(level_shape(shape, factor)) for factor in factors) * np.dtype(dtype).itemsize
 
 
 def checked_levels(levels: int) -> int:

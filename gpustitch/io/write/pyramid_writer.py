@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import threading
 from abc import ABC, abstractmethod
@@ -31,6 +32,7 @@ from gpustitch.io.write.pyramid_layout import (
     DEFAULT_LEVELS,
     block_shape_of,
     check_block,
+    check_given,
     checked_levels,
     coarser,
     level_shape,
@@ -39,7 +41,7 @@ from gpustitch.io.write.pyramid_layout import (
 )
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, file_shape
 from gpustitch.io.write.stores import writing_context
-from gpustitch.model import ZYX, Box, Spacing
+from gpustitch.model import ZYX, Box, Spacing, factors_between, level_factors
 
 
 class PyramidWriter(ABC):
@@ -59,9 +61,9 @@ class PyramidWriter(ABC):
     shape, dtype, spacing
         The volume at full resolution: (z, y, x), one of ``written_types``.
     downsample
-        Halves a block on every axis: :func:`gpustitch.ops.pyramid.downsample`.
+        Halves a block along some axes: :func:`gpustitch.ops.pyramid.downsample`.
     levels
-        Number of levels; each has half the resolution of the one before on every axis.
+        Number of levels; :func:`gpustitch.model.level_factors` says along which axes each is halved.
     chunk_shape
         Voxels (z, y, x) of a stored chunk.
     shard_bytes
@@ -131,14 +133,15 @@ class PyramidWriter(ABC):
         self.levels = checked_levels(levels)
         if self.dtype.name not in self.written_types:
             raise ParameterError(f"`dtype` of a volume is one of {', '.join(self.written_types)}, not {self.dtype}")
-        self.block_shape = block_shape_of(self.levels, self.chunk_shape)
+        self.factors = level_factors(spacing, self.levels)
+        self.block_shape = block_shape_of(self.factors, self.chunk_shape)
         check_block(self.block_shape, self.shape, self.dtype)
         self.codec, self.shard_bytes = self.checked_files(codec, shard_bytes, write_empty, writer)
         self._writer = writer or self.writers[0]
         self._write_empty = write_empty
         self.file_shapes = [
-            file_shape(self.shape, self.chunk_shape, self.dtype.itemsize, level, self.shard_bytes)
-            for level in range(self.levels)
+            file_shape(self.shape, self.chunk_shape, self.dtype.itemsize, factor, self.shard_bytes)
+            for factor in self.factors
         ]
         self._n_writers = checked_writers(n_writers)
         self._downsample = downsample
@@ -146,7 +149,8 @@ class PyramidWriter(ABC):
         self._sidecar = sidecar
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
         self._is_part = journal is not None and journal.is_part
-        self._states = [FileStates(level_shape(self.shape, n), unit) for n, unit in enumerate(self.file_shapes)]
+        shapes = [level_shape(self.shape, factor) for factor in self.factors]
+        self._states = [FileStates(shape, unit) for shape, unit in zip(shapes, self.file_shapes, strict=True)]
         self._unfinished = Unfinished(self.dtype)
         self._lock = threading.Lock()  # for the attributes below
         self._given: set[ZYX] = set()
@@ -257,10 +261,11 @@ class PyramidWriter(ABC):
 
     def reduced(self, voxels: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """The voxels of a box of whole blocks on all levels, fine to coarse."""
-        found = [voxels]
-        for _ in range(1, self.levels):
-            found.append(self._downsample(found[-1]))
-        return found
+        return list(itertools.accumulate(range(1, self.levels), self._halved, initial=voxels))
+
+    def _halved(self, voxels: npt.NDArray[Any], level: int) -> npt.NDArray[Any]:
+        """The voxels of a level, of those of the finer one before it."""
+        return self._downsample(voxels, factors=factors_between(*self.factors[level - 1 : level + 1]))
 
     def write_levels(
         self, box: Box, levels: Sequence[npt.NDArray[Any]], release: Callable[[], None] | None = None
@@ -270,7 +275,7 @@ class PyramidWriter(ABC):
         self._check(box, voxels)
         self._claim(box)
         for level in range(1, self.levels):
-            self._collect(level, coarser(box, level), levels[level])
+            self._collect(level, coarser(box, self.factors[level]), levels[level])
         if self._is_whole(box):
             self._whole.hand_over(0, box, voxels, release)
             return
@@ -282,8 +287,8 @@ class PyramidWriter(ABC):
         """Say that a box of whole blocks holds only zeros; no voxels are written for the box."""
         self._check(box, None)
         self._claim(box)
-        for level in range(self.levels):
-            self._collect(level, coarser(box, level), None)
+        for level, factor in enumerate(self.factors):
+            self._collect(level, coarser(box, factor), None)
 
     def close(self) -> None:
         """Wait for all writes and give the volume its name. Blocks that were never given are zero.
@@ -346,17 +351,7 @@ class PyramidWriter(ABC):
         return all(start % unit == 0 and (stop % unit == 0 or stop == size) for start, stop, unit, size in ends)
 
     def _check(self, box: Box, voxels: npt.NDArray[Any] | None) -> None:
-        for start, stop, block, size in zip(box.start, box.stop, self.block_shape, self.shape, strict=True):
-            if start % block or (stop % block and stop != size) or not 0 <= start < stop <= size:
-                raise ParameterError(
-                    f"{self.path} is written in whole blocks of {self.block_shape} voxels (z, y, x) within "
-                    f"{self.shape}, which {box} is not"
-                )
-        if voxels is not None and (voxels.shape != box.shape or voxels.dtype != self.dtype):
-            raise ParameterError(
-                f"{self.path} takes {self.dtype} voxels of shape {box.shape} for {box}, "
-                f"not {voxels.dtype} of shape {voxels.shape}"
-            )
+        check_given(self.path, box, voxels, self.block_shape, self.shape, self.dtype)
 
     def _claim(self, box: Box) -> None:
         starts = {block.start for block in box.blocks(self.block_shape)}
@@ -370,12 +365,12 @@ class PyramidWriter(ABC):
 
     def _feed(self) -> None:
         """Find the blocks that an earlier run has finished, and begin coarse files with what they hold."""
-        found = finished_blocks(self._states, self.block_shape)
-        for level, box in feeds(self._states, found, self.block_shape):
-            coarse = self._levels[level][coarser(box, level).slices()].read().result()
+        found = finished_blocks(self._states, self.factors, self.block_shape)
+        for level, box in feeds(self._states, self.factors, found, self.block_shape):
+            coarse = self._levels[level][coarser(box, self.factors[level]).slices()].read().result()
             for above in range(level + 1, self.levels):
-                coarse = self._downsample(coarse)
-                self._collect(above, coarser(box, above), coarse)
+                coarse = self._halved(coarse, above)
+                self._collect(above, coarser(box, self.factors[above]), coarse)
         self._had = found >= 0
 
     def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:

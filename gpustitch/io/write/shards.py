@@ -46,58 +46,70 @@ def shard_shape(shape: ZYX, chunk_shape: ZYX, itemsize: int, shard_bytes: int) -
     return z, y, x
 
 
-def level_shard_bytes(shape: ZYX, chunk_shape: ZYX, itemsize: int, level: int, shard_bytes: int) -> int:
-    """About how many bytes a file of a level holds, where ``shape`` is the volume's and ``shard_bytes`` is stated.
+def level_shard_bytes(shape: ZYX, chunk_shape: ZYX, itemsize: int, factor: ZYX, shard_bytes: int) -> int:
+    """About how many bytes a file of a level holds; ``shape`` is the volume's, ``shard_bytes`` is stated.
 
     Files of all levels are alike. But in a volume of many files a coarser one would wait for large parts of the volume:
     there it holds what lies in the box of a file of the finest level, as long as that is a chunk.
     """
     finest = shard_shape(shape, chunk_shape, itemsize, shard_bytes)
     is_large = math.prod(grid_of(shape, finest)) > _MANY_FILES
-    return (
-        max(shard_bytes >> 3 * level, min(shard_bytes, math.prod(chunk_shape) * itemsize)) if is_large else shard_bytes
-    )
+    if not is_large:
+        return shard_bytes
+    return max(shard_bytes // math.prod(factor), min(shard_bytes, math.prod(chunk_shape) * itemsize))
 
 
-def file_shape(shape: ZYX, chunk_shape: ZYX, itemsize: int, level: int, shard_bytes: int) -> ZYX:
-    """Voxels (z, y, x) of a file of a level; ``shape`` is the volume's."""
-    n_bytes = level_shard_bytes(shape, chunk_shape, itemsize, level, shard_bytes)
-    return shard_shape(level_shape(shape, level), chunk_shape, itemsize, n_bytes)
+def file_shape(shape: ZYX, chunk_shape: ZYX, itemsize: int, factor: ZYX, shard_bytes: int) -> ZYX:
+    """Voxels (z, y, x) of a file of the level of a ``factor``; ``shape`` is the volume's."""
+    n_bytes = level_shard_bytes(shape, chunk_shape, itemsize, factor, shard_bytes)
+    return shard_shape(level_shape(shape, factor), chunk_shape, itemsize, n_bytes)
 
 
 def unfinished_bytes(
-    shape: ZYX, chunk_shape: ZYX, itemsize: int, levels: int, shard_bytes: int, front_px: Sequence[float]
+    shape: ZYX,
+    chunk_shape: ZYX,
+    itemsize: int,
+    factors: Sequence[ZYX],
+    shard_bytes: int,
+    front_px: Sequence[float],
 ) -> int:
     """About how many bytes of files are begun and not whole, on all levels.
 
     ``front_px`` (z, y, x) is how far apart voxels of level 0 are that are made at the same time. A file that is made of
     one block, of :func:`gpustitch.io.write.pyramid_layout.block_shape_of` or a larger one, is whole at once.
     """
-    total, block = 0, block_shape_of(levels, chunk_shape)
-    for level in range(levels):
-        of_level = level_shape(shape, level)
-        file = file_shape(shape, chunk_shape, itemsize, level, shard_bytes)
-        if all((b >> level) % f == 0 for b, f in zip(block, file, strict=True)):
+    total, block = 0, block_shape_of(factors, chunk_shape)
+    for factor in factors:
+        of_level = level_shape(shape, factor)
+        file = file_shape(shape, chunk_shape, itemsize, factor, shard_bytes)
+        if all(b // n % f == 0 for b, n, f in zip(block, factor, file, strict=True)):
             continue
-        open_px = (min(n, f * math.ceil(w / (f << level))) for n, f, w in zip(of_level, file, front_px, strict=True))
+        spans = zip(of_level, file, factor, front_px, strict=True)
+        open_px = (min(n, f * math.ceil(w / (f * m))) for n, f, m, w in spans)
         total += math.prod(open_px) * itemsize
     return total
 
 
 def straddling_bytes(
-    shape: ZYX, chunk_shape: ZYX, itemsize: int, levels: int, shard_bytes: int, axis: int, place: int
+    shape: ZYX,
+    chunk_shape: ZYX,
+    itemsize: int,
+    factors: Sequence[ZYX],
+    shard_bytes: int,
+    axis: int,
+    place: int,
 ) -> int:
     """Bytes of the files, on all levels, that lie on both sides of ``place`` (voxels of level 0) along an axis.
 
     So much waits for its other side where a volume is made up to that place first.
     """
     total = 0
-    for level in range(levels if 0 < place < shape[axis] else 0):
-        of_level = level_shape(shape, level)
-        file = file_shape(shape, chunk_shape, itemsize, level, shard_bytes)
-        if place % (file[axis] << level):
+    for factor in factors if 0 < place < shape[axis] else ():
+        of_level = level_shape(shape, factor)
+        file = file_shape(shape, chunk_shape, itemsize, factor, shard_bytes)
+        if place % (file[axis] * factor[axis]):
             sides = list(of_level)
-            sides[axis] = min(file[axis], of_level[axis] - (place >> level) // file[axis] * file[axis])
+            sides[axis] = min(file[axis], of_level[axis] - place // factor[axis] // file[axis] * file[axis])
             total += math.prod(sides) * itemsize
     return total
 
@@ -106,7 +118,7 @@ def fitting_shard_bytes(
     shape: ZYX,
     chunk_shape: ZYX,
     itemsize: int,
-    levels: int,
+    factors: Sequence[ZYX],
     front_px: Sequence[float],
     most_bytes: int = MOST_UNFINISHED_BYTES,
 ) -> int:
@@ -116,7 +128,7 @@ def fitting_shard_bytes(
     """
     shard_bytes, least = DEFAULT_SHARD_BYTES, math.prod(chunk_shape) * itemsize
     while shard_bytes > least:
-        if unfinished_bytes(shape, chunk_shape, itemsize, levels, shard_bytes, front_px) <= most_bytes:
+        if unfinished_bytes(shape, chunk_shape, itemsize, factors, shard_bytes, front_px) <= most_bytes:
             break
         shard_bytes //= 2
     return shard_bytes

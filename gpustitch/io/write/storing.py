@@ -10,7 +10,7 @@ import numpy as np
 from gpustitch.io.write.format import OutputFormat, PyramidFormat
 from gpustitch.io.write.formats import check_takes
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES, fitting_shard_bytes
-from gpustitch.model import ZYX
+from gpustitch.model import ZYX, Spacing, level_factors
 
 
 class Storing(Protocol):
@@ -46,6 +46,7 @@ def planned_file_bytes(
     options: Storing,
     shape: ZYX,
     dtype: np.dtype[Any],
+    spacing: Spacing,
     front_px: Sequence[float],
     most_bytes: int = MOST_UNFINISHED_BYTES,
 ) -> int | None:
@@ -67,4 +68,4 @@ def planned_file_bytes(
         return file_bytes
     levels = format.default_levels if options.levels is None else options.levels
     chunk = options.chunk_shape or format.default_chunk
-    return fitting_shard_bytes(shape, chunk, dtype.itemsize, levels, front_px, most_bytes)
+    return fitting_shard_bytes(shape, chunk, dtype.itemsize, level_factors(spacing, levels), front_px, most_bytes)

@@ -183,6 +183,10 @@ class TiffOutput(OutputFormat):
     in_order = True
     is_image = True
 
+    def holds(self, dtype: np.dtype[Any], codec: str | None) -> frozenset[str]:
+        """Voxel size and place."""
+        return frozenset({"spacing", "origin_um"})
+
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
         return TiffVolumeWriter(

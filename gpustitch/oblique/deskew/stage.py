@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,11 @@ from gpustitch.io.write.pyramid_layout import (
     check_block,
     checked_levels,
     pyramid_bytes,
+    triple,
 )
 from gpustitch.io.write.shards import unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Frames, ObliqueScan
+from gpustitch.model import ZYX, Frames, ObliqueScan, level_factors
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.file import ReadBatches
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, HOST_GRAIN, Sweep, Work
@@ -190,7 +191,8 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
     format = unordered_format(options.output)
     n_workers = checked_workers(options.n_workers)
     checked_writers(options.n_writers)
-    block_shape = _block_shape(checked_levels(options.levels), options.chunk_shape)
+    checked_levels(options.levels)
+    triple(options.chunk_shape, "chunk_shape")
     check_apart(options.output, frame_files(options.input))
     given = [options.input, *([options.flat] if options.flat else [])]
     inputs = Inputs.of(given, apart=[options.output], below=False)
@@ -202,15 +204,17 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
     if correction is not None:
         correction.check_shape((scan.n_rows, scan.n_columns))
     dtype = _voxel_type(correction, frames)
+    factors = level_factors(scan.spacing, options.levels)
+    block_shape = _block_shape(factors, options.chunk_shape)
     check_block(block_shape, scan.shape, dtype)
     output_bytes = _output_bytes(scan, dtype, options)
     if checks_disk:
         check_free_space(options.output, output_bytes - finished_bytes(options.output))
     front = _front_px(scan, options)
-    file_bytes = planned_file_bytes(format, options, scan.shape, dtype, front) or 0
+    file_bytes = planned_file_bytes(format, options, scan.shape, dtype, scan.spacing, front) or 0
     worker_bytes = _worker_bytes(scan, dtype, block_shape) + working_bytes(correction, frames, HOST_GRAIN.frames)
     memory_bytes = _memory_bytes(scan, dtype, block_shape) + n_workers * worker_bytes
-    memory_bytes += unfinished_bytes(scan.shape, options.chunk_shape, dtype.itemsize, options.levels, file_bytes, front)
+    memory_bytes += unfinished_bytes(scan.shape, options.chunk_shape, dtype.itemsize, factors, file_bytes, front)
     device = choose_device(options.device, options.device_memory_bytes)
     caution = _caution(correction, frames)
     job = DeobliquePlan(
@@ -329,14 +333,14 @@ def _voxel_type(correction: Correction | None, frames: Frames) -> np.dtype[Any]:
     return np.dtype(frames.dtype) if correction is None else correction.result_type(np.dtype(frames.dtype))
 
 
-def _block_shape(levels: int, chunk_shape: ZYX) -> ZYX:
-    z, y, x = block_shape_of(levels, chunk_shape)
+def _block_shape(factors: Sequence[ZYX], chunk_shape: ZYX) -> ZYX:
+    z, y, x = block_shape_of(factors, chunk_shape)
     return z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x)
 
 
 def _output_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOptions) -> int:
     """Bytes of the chunks that are written on all levels: those that the covered parallelogram touches, or all."""
-    whole = pyramid_bytes(scan.shape, dtype, options.levels)
+    whole = pyramid_bytes(scan.shape, dtype, level_factors(scan.spacing, options.levels))
     if options.write_empty:
         return whole
     depth, _, width = (min(c, n) for c, n in zip(options.chunk_shape, scan.shape, strict=True))

@@ -53,7 +53,8 @@ class StitchOptions:
     """How a mosaic is fused and written. ``size`` and ``offset`` (z, y, x) select the part of the mosaic to write.
 
     ``beside`` are the names of other formats that the volume is written in too, compressed by ``beside_codec``, each
-    called as ``output`` with the format's suffix. ``channel`` is the channel's name, for formats that hold one.
+    called as ``output`` with the format's suffix. ``later_codec`` is that of formats that are made of the finished
+    volume; fusion does not write them. ``channel`` is the channel's name, for formats that hold one.
     """
 
     output: Path = option(
@@ -80,6 +81,7 @@ class StitchOptions:
     device_memory_bytes: int | None = shared.device_memory()
     beside: tuple[str, ...] = ()
     beside_codec: str | None = None
+    later_codec: str | None = None
     channel: str | None = None
 
 

@@ -31,7 +31,7 @@ from gpustitch.io.write.pyramid_layout import (
 )
 from gpustitch.io.write.shards import grid_of, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing
+from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing, level_factors
 from gpustitch.oblique.fuse.file import opened, stored_of
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, row_gains, tiles_last_to_first
@@ -172,20 +172,20 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     check_intensity(options.intensity)
     offset, shape = _part(mosaic.shape, options)
     dtype = _dtype(mosaic)
-    levels = checked_levels(options.levels)
+    factors = level_factors(mosaic.spacing, checked_levels(options.levels))
     if min(options.chunk_shape) < 1:
         raise ParameterError(f"`chunk_shape` must be at least 1 along each axis, not {options.chunk_shape} (z, y, x)")
-    z, y, x = block_shape_of(levels, options.chunk_shape)
+    z, y, x = block_shape_of(factors, options.chunk_shape)
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, shape, dtype)
-    counts = [math.prod(grid_of(level_shape(shape, level), options.chunk_shape)) for level in range(levels)]
+    counts = [math.prod(grid_of(level_shape(shape, factor), options.chunk_shape)) for factor in factors]
     n_outputs = 1 + len(options.beside)
     n_bytes = n_outputs * output_bytes(mosaic, shape, dtype, options)
     block_bytes = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * dtype.itemsize
     # A worker holds a block, the voxels of its tiles (mostly one or two) and float32 sums of a part.
     front = shape[0], *block_shape[1:]
-    file_bytes = planned_file_bytes(format, options, shape, dtype, front) or 0
-    unfinished = unfinished_bytes(shape, options.chunk_shape, dtype.itemsize, levels, file_bytes, front)
+    file_bytes = planned_file_bytes(format, options, shape, dtype, mosaic.spacing, front) or 0
+    unfinished = unfinished_bytes(shape, options.chunk_shape, dtype.itemsize, factors, file_bytes, front)
     memory_bytes = 5 * n_workers * block_bytes + n_outputs * (unfinished + IN_FLIGHT_BYTES)
     return StitchPlan(
         options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
@@ -273,7 +273,7 @@ def _dtype(mosaic: PlacedMosaic) -> np.dtype[Any]:
 
 def output_bytes(mosaic: PlacedMosaic, shape: ZYX, dtype: np.dtype[Any], options: StitchOptions) -> int:
     """Bytes of the chunks that tiles touch, on all levels, or of all chunks, as it is asked for or if that is less."""
-    whole = pyramid_bytes(shape, dtype, options.levels)
+    whole = pyramid_bytes(shape, dtype, level_factors(mosaic.spacing, options.levels))
     if options.write_empty:
         return whole
     touched = 0.0

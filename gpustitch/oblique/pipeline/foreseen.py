@@ -94,7 +94,7 @@ class Foreseen:
         for number, stored in enumerate(self.volume.stored):
             if number:
                 yield f"        {stored.output.name}: {stored.format.title}"
-            yield from foretold.level_lines(self.volume.shape, self.volume.dtype, stored.n_files)
+            yield from stored.level_lines()
 
 
 def check_disk(options: PipelineOptions, foreseen: Foreseen) -> None:

@@ -43,17 +43,19 @@ def settled(options: PipelineOptions) -> PipelineOptions:
     """
     own = format_for(VOLUME)
     names = tuple(dict.fromkeys(name for name in options.formats if OUTPUT_FORMATS.get(name) is not own))
-    in_pass = [OUTPUT_FORMATS.get(name) for name in names if not OUTPUT_FORMATS.get(name).in_order]
+    others = [OUTPUT_FORMATS.get(name) for name in names]
+    in_pass = [format for format in others if not format.in_order]
     stitch, codec = options.stitch, options.stitch.codec
-    knowing = [format.name for format in (own, *in_pass) if codec in format.codecs]
+    knowing = [format.name for format in (own, *others) if codec in format.codecs]
     if codec is not None and not knowing:
-        codecs = "; ".join(f"{format.title}: {', '.join(format.codecs)}" for format in (own, *in_pass))
+        codecs = "; ".join(f"{format.title}: {', '.join(format.codecs)}" for format in (own, *others) if format.codecs)
         raise ParameterError(f"`codec` is one of {codecs}, not {codec}")
     stitch = replace(
         stitch,
         beside=tuple(format.name for format in in_pass),
         codec=codec if own.name in knowing else None,
         beside_codec=codec if any(format.name in knowing for format in in_pass) else None,
+        later_codec=codec if any(format.name in knowing for format in others if format.in_order) else None,
         channel=options.channel.name,
     )
     return replace(options, formats=names, stitch=stitch)
@@ -74,9 +76,17 @@ def check_types(options: PipelineOptions, dtype: np.dtype[Any]) -> None:
     """Raise ParameterError if a format does not hold the volume's type of voxels."""
     for name in options.formats:
         format = OUTPUT_FORMATS.get(name)
-        if dtype.name not in format.types_of():
-            types = ", ".join(format.types_of())
-            raise ParameterError(f"the volume holds {dtype}, and {format.title} {types}; leave out `formats` {name}")
+        types = format.types_of(_codec(options, format))
+        if dtype.name not in types:
+            raise ParameterError(
+                f"the volume holds {dtype}, and {format.title} {', '.join(types)}; leave out `formats` {name}"
+            )
+
+
+def _codec(options: PipelineOptions, format: OutputFormat) -> str | None:
+    """How a format that is made of the finished volume is compressed; None for its default."""
+    codec = options.stitch.later_codec
+    return codec if format.in_order and codec in format.codecs else None
 
 
 def more_bytes(options: PipelineOptions, shape: ZYX, dtype: np.dtype[Any]) -> int:
@@ -126,6 +136,7 @@ def made(work: Work, progress: Parts) -> None:
                     work.run.folder / VOLUME,
                     work.run.folder / name_of(format),
                     format=format.name,
+                    codec=_codec(options, format),
                     channel_name=options.channel.name,
                     memory_bytes=most,
                     n_workers=options.n_workers,

@@ -24,9 +24,9 @@ from gpustitch.io.manifest import Making
 from gpustitch.io.provenance import RECORD_SCHEMA, provenance, write_json
 from gpustitch.io.resumable import Run, check_same, resumable_directory, unfinished
 from gpustitch.io.write.formats import format_for
-from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels
+from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, triple
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Mosaic, TilePath, check_um
+from gpustitch.model import ZYX, Mosaic, TilePath, check_um, level_factors
 from gpustitch.oblique.align.outcome import check_measured
 from gpustitch.oblique.align.voxel_size import check_y_size
 from gpustitch.oblique.deskew import stage as deoblique
@@ -176,7 +176,8 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     if options.channel.is_dir():
         check_outside(options.output, options.channel)
     check_intensity(options.stitch.intensity)
-    block_shape = block_shape_of(checked_levels(options.stitch.levels), options.stitch.chunk_shape)
+    checked_levels(options.stitch.levels)
+    triple(options.stitch.chunk_shape, "chunk_shape")
     if options.align_file is not None:
         check_alignment(options, mosaic, options.align_file)
     else:
@@ -191,8 +192,10 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     _check_alike(mosaic, tiles)
     cautions = _cautions(options, mosaic, tiles)
     least, stitched = _least_shape(mosaic, tiles), format_for(VOLUME)
+    spacing = tiles[0].scan.spacing
+    block_shape = block_shape_of(level_factors(spacing, options.stitch.levels), options.stitch.chunk_shape)
     check_block(block_shape, least, tiles[0].dtype)
-    planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, least)
+    planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, spacing, least)
     formats.check_types(options, tiles[0].dtype)
     flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
     options, tiles, foreseen, caution = fitting(options, mosaic, tiles, making, may_change=earlier is None)

@@ -9,7 +9,7 @@ from typing import Any
 
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.write.pyramid_layout import pyramid_bytes
-from gpustitch.model import Mosaic, TilePath
+from gpustitch.model import Mosaic, TilePath, level_factors
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.sweep import HOST_GRAIN
@@ -29,7 +29,8 @@ from gpustitch.running.progress import Progress
 def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
     """Bound on the disk space that the run needs: the tiles and the volume made of them."""
     tile_bytes = sum(job.output_bytes for job in tiles)
-    stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, options.stitch.levels) for job in tiles)
+    levels = options.stitch.levels
+    stitched_bytes = sum(pyramid_bytes(job.shape, job.dtype, level_factors(job.scan.spacing, levels)) for job in tiles)
     volume_bytes = min(stitched_bytes, 2 * tile_bytes)
     # Files of planes have one level, and so no more than what the volume takes at most.
     return tile_bytes + (1 + len(options.stitch.beside) + len(formats.in_order(options))) * volume_bytes

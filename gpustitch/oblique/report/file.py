@@ -17,8 +17,9 @@ from gpustitch.io.frames.opening import Oriented, open_frames
 from gpustitch.io.frames.readable import Lost, Readable
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.format import StoredVolume
-from gpustitch.io.volumes.opening import is_volume, open_volume, volume_at
+from gpustitch.io.volumes.opening import PIPELINE_VOLUME, is_volume, open_volume, volume_at
 from gpustitch.io.volumes.sidecar import SIDECAR
+from gpustitch.io.write.planes import PLANES
 from gpustitch.model import Coverage, Frames, ObliqueScan, PlacedVolume, part_axis
 from gpustitch.model.arrays import Floats32, HostArray, PxZYX
 from gpustitch.oblique.deskew.tile import FrameCache, ObliqueTile
@@ -151,6 +152,11 @@ def read_output(folder: Path) -> Output:
     """
     record, volume = folder / PROVENANCE, _volume_in(folder)
     if not record.is_file() or volume is None:
+        if record.is_file() and (planes := _planes_in(folder)) is not None:
+            raise InputMissingError(
+                f"{folder} holds its volume as {planes.name} alone, of which small parts cannot be read; make one of "
+                f"chunks first: gpustitch convert {planes} {folder / PIPELINE_VOLUME}"
+            )
         what = f"file {PROVENANCE}" if not record.is_file() else "volume"
         raise InputMissingError(f"{folder} is no output of `pipeline`: there is no {what} in it")
     with told(record, "a run of the pipeline"):
@@ -173,6 +179,12 @@ def _volume_in(folder: Path) -> Path | None:
     if found is None and folder.is_dir():
         found = next((path for path in sorted(folder.iterdir()) if path.is_dir() and is_volume(path)), None)
     return found
+
+
+def _planes_in(folder: Path) -> Path | None:
+    """A volume of an output as planes: one file, or a folder of them."""
+    files = (path for path in sorted(folder.glob(f"{PIPELINE_VOLUME}.*")) if path.is_file() and path.suffix != ".json")
+    return next((path for path in (*files, folder / PLANES) if path.exists()), None)
 
 
 def _last_run(path: Path) -> Mapping[str, Any]:

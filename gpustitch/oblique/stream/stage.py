@@ -25,7 +25,7 @@ from gpustitch.io.write.shards import (
     unfinished_bytes,
 )
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Box
+from gpustitch.model import ZYX, Box, level_factors
 from gpustitch.oblique.deskew.sweep import HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import cut_off_text, working_bytes
@@ -128,7 +128,7 @@ def plan(
     if max(slopes) - min(slopes) > 1e-9:
         raise MosaicError(f"tiles of one mosaic must lean alike, not by {min(slopes):g} to {max(slopes):g} columns")
     slope = max(slopes)
-    z, y, x = block_shape_of(options.levels, options.chunk_shape)
+    z, y, x = block_shape_of(level_factors(stitch.spacing, options.levels), options.chunk_shape)
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, stitch.shape, stitch.dtype)
     stitch = replace(stitch, block_shape=block_shape)
@@ -300,7 +300,8 @@ def _file_bytes(stitch: StitchPlan, slope: float, band: Box, cut: Cut) -> int:
         return cut.file_bytes
     options, front = stitch.options, _front_px(stitch, slope, band)
     most = (cut.unfinished_bytes or MOST_UNFINISHED_BYTES) // (1 + len(options.beside))
-    return planned_file_bytes(unordered_format(options.output), options, stitch.shape, stitch.dtype, front, most) or 0
+    format = unordered_format(options.output)
+    return planned_file_bytes(format, options, stitch.shape, stitch.dtype, stitch.spacing, front, most) or 0
 
 
 def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float, float]:
@@ -319,7 +320,8 @@ def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) ->
     volumes = [tile.volume for tile in tiles if isinstance(tile.volume, ObliqueTile)]
     working = max((working_bytes(v.correction, v.frames, HOST_GRAIN.frames) for v in volumes), default=0)
     extents = Extents(tiles, Box.of_shape(stitch.shape), itemsize)
-    files = stitch.shape, options.chunk_shape, itemsize, options.levels, file_bytes
+    factors = level_factors(stitch.spacing, options.levels)
+    files = stitch.shape, options.chunk_shape, itemsize, factors, file_bytes
 
     @functools.cache
     def begun(*front_px: float) -> int:

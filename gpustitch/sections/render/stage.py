@@ -234,13 +234,19 @@ def plan(options: RenderOptions) -> RenderPlan:
     grid = ZGrid(first, step, planes_within(last - first, step))
     shape = (grid.n_planes, planes.shape[1], planes.shape[2])
     # Before anything is made for each plane: with a wrong unit there are billions.
-    block, output_bytes = format.block(shape, planes.dtype, options.levels, options.chunk_shape)
+    block, output_bytes = format.block(shape, planes.dtype, spacing, options.levels, options.chunk_shape)
     check_free_space(options.output, output_bytes)
     sources = _sources(options, planes, used, grid)
     making = Making(planes, used.series.order, sources, grid, options.nearest, device=device)
     blocks = cut_blocks(making, block, options.memory_bytes, n_workers)
     file_bytes = planned_file_bytes(
-        format, options, shape, planes.dtype, blocks.cut.front_px, min(options.memory_bytes, MOST_UNFINISHED_BYTES)
+        format,
+        options,
+        shape,
+        planes.dtype,
+        spacing,
+        blocks.cut.front_px,
+        min(options.memory_bytes, MOST_UNFINISHED_BYTES),
     )
     return RenderPlan(
         options, device, planes, used, sources, grid, shape, spacing, blocks, output_bytes, file_bytes, inputs

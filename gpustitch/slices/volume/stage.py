@@ -311,7 +311,8 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
             f"{stack.series.name}: planes {along.grid.step:g} mm apart over {extent:g} mm are {along.grid.n_planes}, "
             f"more than {_MOST_PLANES}; check units, positions (gpustitch spacing) and `spacing_mm`"
         )
-    format, stored = options.output_format, (planes.dtype, options.levels, options.chunk_shape)
+    spacing = Spacing(along.grid.step * 1000, y_mm * 1000, x_mm * 1000)
+    format, stored = options.output_format, (planes.dtype, spacing, options.levels, options.chunk_shape)
     _, output_bytes = format.block((along.grid.n_planes, *shape), *stored)
     if not job.is_in_memory:
         check_free_space(path, output_bytes)
@@ -338,12 +339,12 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
     if affine is not None and shifts is not None:
         # Plane 0 of the slices is not at the corner of the wider planes.
         affine[:3, 3] -= shifts.columns[0] * affine[:3, 0] + shifts.rows[0] * affine[:3, 1]
-    spacing = Spacing(along.grid.step * 1000, y_mm * 1000, x_mm * 1000)
     file_bytes = planned_file_bytes(
         format,
         options,
         making.shape,
         planes.dtype,
+        spacing,
         blocks.cut.front_px,
         min(options.memory_bytes, MOST_UNFINISHED_BYTES),
     )

@@ -21,7 +21,7 @@ from tests.e2e.commands import succeed
 WAYS = [("0.5", None, "zstd"), ("0.5", 0, "gzip"), ("0.4", 0, "lz4"), ("0.5", 1 << 16, "none")]
 
 
-def write(path, voxels, version="0.5", shard_bytes=None, codec=None, spacing=Spacing(3, 2, 1.5), **more):
+def write(path, voxels, version="0.5", shard_bytes=None, codec=None, spacing=Spacing(3, 2.2, 1.5), **more):
     with open_output(
         path, voxels.shape, voxels.dtype, spacing, downsample=downsample, levels=3, chunk_shape=(8, 16, 32),
         shard_bytes=shard_bytes, version=version, codec=codec, **more,
@@ -76,7 +76,7 @@ def test_images_stay_and_files_take_no_room_twice(tmp_path):
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        ({"spacing": Spacing(3, 2, 1.6)}, "spacing or place"),
+        ({"spacing": Spacing(3, 2.2, 1.6)}, "spacing or place"),
         ({"codec": "lz4"}, "codecs"),
         ({"shard_bytes": 0}, "codecs"),
         ({"voxels": np.ones((5, 6, 8), np.uint8)}, "shape"),

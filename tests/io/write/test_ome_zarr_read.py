@@ -1,4 +1,4 @@
-"""What other programs make of written OME-Zarr: metadata as the specification has it, and equal voxels."""
+"""What other programs make of written volumes: metadata as the specification has it, and equal voxels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import tensorstore as ts
 
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.pyramid_layout import level_shape
-from gpustitch.model import Box, Spacing
+from gpustitch.model import Box, Spacing, level_factors
 from gpustitch.ops.pyramid import downsample, signed_too
+from tests.levels import levels_of
+from tests.napari_layers import levels_in_napari
 
 SHAPES = [(1, 1, 1), (1, 17, 23), (31, 13, 37)]
 VERSIONS = ("0.4", "0.5")
@@ -59,26 +61,29 @@ def test_other_libraries_read_equal_voxels(
 ) -> None:
     zarr = pytest.importorskip("zarr")
     array = pytest.importorskip("dask.array")
-    voxels, _ = written(tmp_path / "v.zarr", shape, dtype, sum(shape), version=version)
+    finest, spacing = written(tmp_path / "v.zarr", shape, dtype, sum(shape), version=version)
     driver = "zarr3" if version == "0.5" else "zarr"
-    for level in range(3):
-        assert voxels.shape == level_shape(shape, level)
+    in_napari, about = levels_in_napari(tmp_path / "v.zarr")
+    assert len(in_napari) == 3 and about["scale"] == pytest.approx(spacing.zyx_um)
+    for level, voxels in enumerate(levels_of(finest, spacing, 3, signed_too(downsample))):
+        assert voxels.shape == level_shape(shape, level_factors(spacing, 3)[level])
         store = ts.open({"driver": driver, "kvstore": f"file://{tmp_path}/v.zarr/{level}/"}).result()
         np.testing.assert_array_equal(store.read().result(), voxels)
         np.testing.assert_array_equal(zarr.open_group(tmp_path / "v.zarr", mode="r")[str(level)][:], voxels)
         np.testing.assert_array_equal(array.from_zarr(str(tmp_path / "v.zarr"), component=str(level)).compute(), voxels)
-        voxels = signed_too(downsample)(voxels)
+        np.testing.assert_array_equal(np.asarray(in_napari[level]), voxels)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("options", [{}, {"shard_bytes": 0}])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32"])
-def test_cloud_volume_reads_precomputed_with_its_defaults(
+def test_cloud_volume_and_napari_read_precomputed_with_their_defaults(
     tmp_path: Path, dtype: str, options: dict[str, Any], shape: tuple[int, int, int]
 ) -> None:
     cloudvolume = pytest.importorskip("cloudvolume")
-    voxels, _ = written(tmp_path / "v", shape, dtype, sum(shape), least=1, **options)
-    for level in range(3):
+    finest, spacing = written(tmp_path / "v", shape, dtype, sum(shape), least=1, **options)
+    in_napari, _ = levels_in_napari(tmp_path / "v")
+    for level, voxels in enumerate(levels_of(finest, spacing, 3, signed_too(downsample))):
         volume = cloudvolume.CloudVolume(f"file://{tmp_path}/v", mip=level, progress=False)
         np.testing.assert_array_equal(np.asarray(volume[:, :, :])[..., 0].T, voxels)
-        voxels = signed_too(downsample)(voxels)
+        np.testing.assert_array_equal(np.asarray(in_napari[level]), voxels)

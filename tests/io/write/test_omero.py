@@ -14,6 +14,7 @@ from gpustitch.io.write.omero import WHITE, colour_of, emission_nm, likely_emiss
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.contrast import shown_range
 from gpustitch.ops.pyramid import downsample
+from tests.levels import levels_of
 
 
 def hue_of(colour: str) -> float:
@@ -64,8 +65,7 @@ def test_the_contrast_is_that_of_what_was_written(tmp_path, levels: int, version
         path, voxels.shape, np.uint16, Spacing(2, 1, 1), version=version, channel="Ex_1_Em_525", **options
     ) as writer:
         writer.write(Box.of_shape(voxels.shape), voxels)
-    for _ in range(levels - 1):
-        voxels = downsample(voxels)
+    *_, voxels = levels_of(voxels, Spacing(2, 1, 1), levels)
     file = path / ("zarr.json" if version == "0.5" else ".zattrs")
     found = json.loads(file.read_text())
     found = found["attributes"]["ome"] if version == "0.5" else found

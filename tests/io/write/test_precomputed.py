@@ -26,11 +26,12 @@ from tests.paths import DATA, ROOT
 SPACING = Spacing(1.2727922, 1.8, 1.28)
 
 
-def halved(volume):
-    """The rounded mean of 2 x 2 x 2, apart from the operation that the stages pass in."""
-    even = np.pad(volume, [(0, n % 2) for n in volume.shape], mode="edge").astype(np.float64)
-    z, y, x = even.shape
-    mean = even.reshape(z // 2, 2, y // 2, 2, x // 2, 2).mean((1, 3, 5))
+def halved(volume, factors=(2, 2, 2)):
+    """The rounded mean of each cell, apart from the operation that the stages pass in."""
+    even = np.pad(volume, [(0, -n % f) for n, f in zip(volume.shape, factors, strict=True)], mode="edge").astype(
+        np.float64
+    )
+    mean = even.reshape([m for n, f in zip(even.shape, factors, strict=True) for m in (n // f, f)]).mean((1, 3, 5))
     return (np.rint(mean) if volume.dtype.kind == "u" else mean).astype(volume.dtype)
 
 
@@ -198,7 +199,7 @@ def test_coverage_comes_from_the_sidecar(tmp_path):
     }
     path = write(tmp_path / "v", noise(scan.shape), sidecar=sidecar)
     assert PrecomputedVolume(path).coverage == scan.coverage
-    assert PrecomputedVolume(path, 1).coverage == Coverage(*level_shape(scan.shape, 1)[::-1])
+    assert PrecomputedVolume(path, 1).coverage == Coverage(*level_shape(scan.shape, (2, 2, 2))[::-1])
     (path / SIDECAR).unlink()
     with pytest.raises(DamagedInputError, match=f"has lost {SIDECAR}; .* remove {RECORD} too"):
         PrecomputedVolume(path)

@@ -26,12 +26,15 @@ from gpustitch.io.write.shards import (
     straddling_bytes,
     unfinished_bytes,
 )
-from gpustitch.model import Box, Spacing
+from gpustitch.model import Box, Spacing, level_factors
 from gpustitch.ops.pyramid import downsample
 from tests.io.volumes.stored_volumes import folder, ours, read
 
 shapes = st.tuples(*[st.integers(1, 70)] * 3)
 chunks = st.tuples(*[st.sampled_from([1, 3, 8, 16])] * 3)
+
+EVEN = level_factors(Spacing(1, 1, 1), 16)
+spacings = pytest.mark.parametrize("spacing", [Spacing(1, 1, 1), Spacing(2, 1.3, 1.3), Spacing(0.9, 1.8, 7)])
 
 
 def scale_of(shape, chunk, sharding):
@@ -117,13 +120,14 @@ def test_no_file_is_read_while_it_is_written(tmp_path) -> None:
     assert scale["sharding"]["preshift_bits"] == 4 and len(list((tmp_path / "v" / "1_1_1").iterdir())) == 3 * 4 * 2
 
 
-def test_little_is_unfinished_if_blocks_come_in_order(tmp_path) -> None:
+@spacings
+def test_little_is_unfinished_if_blocks_come_in_order(tmp_path, spacing) -> None:
     """What is begun and not whole stays below what is foretold, for columns of blocks along a Morton curve."""
     shape, chunk, levels, shard_bytes = (64, 128, 128), (8, 8, 8), 3, 8192
     options = {"downsample": downsample, "levels": levels, "chunk_shape": chunk, "shard_bytes": shard_bytes}
-    foretold = unfinished_bytes(shape, chunk, 2, levels, shard_bytes, (64, 16, 16))
+    foretold = unfinished_bytes(shape, chunk, 2, level_factors(spacing, levels), shard_bytes, (64, 16, 16))
     most = 0
-    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, Spacing(1, 1, 1), flush=False, **options) as writer:
+    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, spacing, flush=False, **options) as writer:
         for _, row, column in morton_order((1, 8, 8)):
             for block in Box((0, 16 * row, 16 * column), (64, 16 * row + 16, 16 * column + 16)).blocks((8, 16, 16)):
                 writer.write(block, np.ones(block.shape, np.uint16))
@@ -132,46 +136,49 @@ def test_little_is_unfinished_if_blocks_come_in_order(tmp_path) -> None:
     assert 0 < most <= foretold
 
 
+@spacings
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_files_on_both_sides_of_a_place_wait_for_the_other_one(tmp_path, axis) -> None:
+def test_files_on_both_sides_of_a_place_wait_for_the_other_one(tmp_path, axis, spacing) -> None:
     shape, chunk, levels, shard_bytes = (48, 96, 80), (8, 8, 8), 4, 8192
+    factors = level_factors(spacing, levels)
     options = {"downsample": downsample, "levels": levels, "chunk_shape": chunk, "shard_bytes": shard_bytes}
-    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, Spacing(1, 1, 1), flush=False, **options) as writer:
+    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, spacing, flush=False, **options) as writer:
         for place in range(8, shape[axis], 8):
             start, stop = [0, 0, 0], list(shape)
             start[axis], stop[axis] = place - 8, place
             box = Box(tuple(start), tuple(stop))
             writer.write(box, np.ones(box.shape, np.uint16))
             held = sum(p.voxels.nbytes for p in writer._unfinished._pending.values() if p.voxels is not None)
-            assert held == straddling_bytes(shape, chunk, 2, levels, shard_bytes, axis, place)
-    assert straddling_bytes(shape, chunk, 2, levels, shard_bytes, axis, shape[axis]) == 0
+            assert held == straddling_bytes(shape, chunk, 2, factors, shard_bytes, axis, place)
+    assert straddling_bytes(shape, chunk, 2, factors, shard_bytes, axis, shape[axis]) == 0
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.tuples(*[st.integers(1, 1 << 15)] * 3), st.sampled_from([1 << 20, 1 << 23, 1 << 25, 1 << 29]))
 def test_files_of_a_large_volume_lie_in_boxes_of_the_finest_level(shape, shard_bytes) -> None:
     chunk, levels = (64, 64, 64), 7
-    files = [file_shape(shape, chunk, 2, level, shard_bytes) for level in range(levels)]
-    counts = [math.prod(grid_of(level_shape(shape, level), file)) for level, file in enumerate(files)]
+    shapes = [level_shape(shape, factor) for factor in EVEN[:levels]]
+    files = [file_shape(shape, chunk, 2, factor, shard_bytes) for factor in EVEN[:levels]]
+    counts = [math.prod(grid_of(of_level, file)) for of_level, file in zip(shapes, files, strict=True)]
     assert files[0] == shard_shape(shape, chunk, 2, shard_bytes)
     if counts[0] <= 256:  # few files stay few
-        assert files == [shard_shape(level_shape(shape, n), chunk, 2, shard_bytes) for n in range(levels)]
+        assert files == [shard_shape(of_level, chunk, 2, shard_bytes) for of_level in shapes]
         return
     # Where a level is a chunk and a bit long, each axis may have a file more than its share.
     assert sum(counts) <= counts[0] * (levels + 1) + 64
     for level, file in enumerate(files):
         # Along each axis a file lies in the box of one file of the finest level, or is a chunk, or the level is.
-        for n, finest, c, whole in zip(file, files[0], chunk, level_shape(shape, level), strict=True):
+        for n, finest, c, whole in zip(file, files[0], chunk, shapes[level], strict=True):
             assert n << level <= finest or n == c or n >= whole
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.tuples(*[st.integers(1, 5000)] * 3), st.tuples(*[st.integers(1, 5000)] * 3), st.integers(20, 34))
 def test_smaller_files_are_chosen_where_much_would_be_unfinished(shape, front, bits) -> None:
-    chosen = fitting_shard_bytes(shape, (64, 64, 64), 2, 5, front, 1 << bits)
+    chosen = fitting_shard_bytes(shape, (64, 64, 64), 2, EVEN[:5], front, 1 << bits)
     assert chosen <= DEFAULT_SHARD_BYTES
-    fits = unfinished_bytes(shape, (64, 64, 64), 2, 5, chosen, front) <= 1 << bits
+    fits = unfinished_bytes(shape, (64, 64, 64), 2, EVEN[:5], chosen, front) <= 1 << bits
     assert fits or chosen <= 64**3 * 2
     if chosen < DEFAULT_SHARD_BYTES:
-        assert unfinished_bytes(shape, (64, 64, 64), 2, 5, 2 * chosen, front) > 1 << bits
-    assert all(n >= 1 for level in range(5) for n in level_shape(shape, level))
+        assert unfinished_bytes(shape, (64, 64, 64), 2, EVEN[:5], 2 * chosen, front) > 1 << bits
+    assert all(n >= 1 for factor in EVEN[:5] for n in level_shape(shape, factor))

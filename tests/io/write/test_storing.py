@@ -9,8 +9,9 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.write.formats import OUTPUT_FORMATS
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX
+from gpustitch.model import ZYX, Spacing
 
+SPACING = Spacing(2.0, 1.5, 1.5)
 SHAPE = (300, 4000, 4000)
 
 
@@ -25,7 +26,9 @@ class Options:
 
 
 def planned(format: str, front=(64, 64, 64), most=1 << 40, **options):
-    return planned_file_bytes(OUTPUT_FORMATS.get(format), Options(**options), SHAPE, np.dtype("uint16"), front, most)
+    return planned_file_bytes(
+        OUTPUT_FORMATS.get(format), Options(**options), SHAPE, np.dtype("uint16"), SPACING, front, most
+    )
 
 
 @pytest.mark.parametrize(

@@ -126,20 +126,32 @@ def test_other_formats_are_another_run(row: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("formats", "codec", "of_own", "of_beside"),
+    ("formats", "codec", "expected"),
     [
-        ((), "gzip", "gzip", None),
-        (("ome-zarr",), "gzip", "gzip", "gzip"),
-        (("ome-zarr",), "zstd", None, "zstd"),
-        (("ome-zarr", "planes"), None, None, None),
+        ((), "gzip", ("gzip", None, None)),
+        (("ome-zarr",), "gzip", ("gzip", "gzip", None)),
+        (("ome-zarr",), "zstd", (None, "zstd", None)),
+        (("ome-zarr", "planes"), None, (None, None, None)),
+        (("ome-zarr", "planes"), "jpeg2000", (None, None, "jpeg2000")),
+        (("planes", "tiff"), "none", ("none", None, "none")),
     ],
 )
 def test_a_codec_goes_to_the_formats_that_know_it(
-    row: Path, tmp_path: Path, formats: tuple[str, ...], codec: str | None, of_own: str | None, of_beside: str | None
+    row: Path, tmp_path: Path, formats: tuple[str, ...], codec: str | None, expected: tuple[str | None, ...]
 ) -> None:
     options = asked(row, tmp_path / "out", formats)
     found = settled(replace(options, stitch=replace(options.stitch, codec=codec))).stitch
-    assert (found.codec, found.beside_codec) == (of_own, of_beside)
+    assert (found.codec, found.beside_codec, found.later_codec) == expected
+
+
+def test_planes_may_be_jpeg_2000(row: Path, tmp_path: Path) -> None:
+    options = asked(row, tmp_path / "out", ("planes", "tiff"))
+    run(plan(replace(options, stitch=replace(options.stitch, codec="jpeg2000"))))
+    voxels = level_of(tmp_path / "out" / "volume")
+    planes = tmp_path / "out" / "planes"
+    assert len(list(planes.glob("*.jp2"))) == len(voxels) and not list(planes.glob("*.tif"))
+    np.testing.assert_array_equal(open_planes(planes).read(0, len(voxels)), voxels)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "volume.tif"), voxels)
 
 
 def test_what_cannot_be_written_is_refused(row: Path, tmp_path: Path) -> None:

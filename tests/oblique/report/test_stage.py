@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gpustitch.convert import stage as convert
+from gpustitch.convert.options import ConvertOptions
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.oblique.report.check import Check
 from gpustitch.oblique.report.stage import ReportOptions, ReportResult, plan, run
@@ -136,6 +138,22 @@ def test_lost_files_of_the_volume_fail_and_the_page_says_so(made: Made, tmp_path
 def test_few_bytes_leave_overlaps_out_and_say_so(made: Made, tmp_path: Path) -> None:
     check = check_of(reported(made.copied(tmp_path / "out"), most_bytes=1), "placement")
     assert "left out" in check.reason
+
+
+@pytest.mark.parametrize("name", ["volume.tif", "planes", "volume.nii"])
+def test_a_volume_as_planes_alone_is_to_be_made_one_of_chunks(made: Made, tmp_path: Path, name: str) -> None:
+    """The message says how, and the report is then as good as before."""
+    output = made.copied(tmp_path / "out")
+    kept = output / name
+    convert.run(convert.plan(ConvertOptions(output / "volume", kept, format="planes" if name == "planes" else None)))
+    shutil.rmtree(output / "volume")
+    with pytest.raises(InputMissingError, match=name) as told:
+        plan(ReportOptions(output))
+    _, source, target = str(told.value).rsplit(" ", 2)
+    assert str(told.value).endswith(f"gpustitch convert {source} {target}") and Path(source) == kept
+    convert.run(convert.plan(ConvertOptions(Path(source), Path(target), levels=3)))
+    result = reported(output)
+    assert result.verdict == "pass" and check_of(result, "tiles in the volume").state == "pass"
 
 
 def test_what_is_no_output_is_refused(made: Made, tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ class Killed(Exception):
     pass
 
 
-def open_writer(kind, path, voxels, journal, **options):
-    return kind(
-        path, voxels.shape, voxels.dtype, Spacing(1.8, 1.8, 1.8), downsample=downsample, journal=journal, **options
-    )
+SPACINGS = [Spacing(1.8, 1.8, 1.8), Spacing(2, 1.3, 1.3), Spacing(0.9, 1.8, 5), Spacing(9, 1, 2)]
+
+
+def open_writer(kind, path, voxels, journal, spacing=SPACINGS[0], **options):
+    return kind(path, voxels.shape, voxels.dtype, spacing, downsample=downsample, journal=journal, **options)
 
 
 def write(kind, path, voxels, journal, n_blocks=None, skipped=(), **options):
@@ -53,6 +54,7 @@ def contents(path):
 @settings(max_examples=10, deadline=None)
 @given(
     st.sampled_from([PrecomputedWriter, OmeZarrWriter]),
+    st.sampled_from(SPACINGS),
     st.tuples(*[st.integers(1, 33)] * 3),
     st.sampled_from([(8, 8, 8), (4, 8, 2), (3, 5, 4)]),
     st.integers(1, 4),
@@ -60,11 +62,11 @@ def contents(path):
     st.booleans(),
     st.data(),
 )
-def test_an_ended_run_goes_on(kind, shape, chunk, levels, shard, is_direct, data):
+def test_an_ended_run_goes_on(kind, spacing, shape, chunk, levels, shard, is_direct, data):
     voxels = np.random.default_rng(0).integers(1, 60000, shape).astype(np.uint16)
     corner = [data.draw(st.integers(0, n)) for n in shape]
     voxels[tuple(slice(c, None) for c in corner)] = 0
-    options = {"levels": levels, "chunk_shape": chunk, "shard_bytes": shard}
+    options = {"levels": levels, "chunk_shape": chunk, "shard_bytes": shard, "spacing": spacing}
     if is_direct and shard and kind is PrecomputedWriter:
         options["writer"] = "direct"
     with folder() as place:
