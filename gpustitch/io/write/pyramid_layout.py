@@ -93,7 +93,7 @@ def check_given(
     for start, stop, block, size in zip(box.start, box.stop, block_shape, shape, strict=True):
         if start % block or (stop % block and stop != size) or not 0 <= start < stop <= size:
             raise ParameterError(
-                f"{path} is written in whole blocks of {block_shape} voxels (z, y, x) within {shape}, which {box} is not"
+                f"{path} is written in whole blocks of {block_shape} voxels (z, y, x) of {shape}, which {box} is not"
             )
     if voxels is not None and (voxels.shape != box.shape or voxels.dtype != dtype):
         raise ParameterError(
