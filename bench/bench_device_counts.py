@@ -1,10 +1,9 @@
 """What one pass asks of a device for a frame: transfers, bytes, launches, waits. Counted, not timed; no GPU is needed.
 
 A tile of small frames is streamed with ``cuda`` on the stand-in for CuPy, which executes every body on the CPU: once
-with n frames, once with 2n. The difference is that of n frames without what a run costs once. What is done for a batch
-of frames costs as many calls for larger frames, and more bytes where these are of pixels. What is done for a block of
-the volume is done as many times more often as the frames are larger. So the figures are scaled to frames of 2048 x 2048
-pixels.
+with n frames, once with 2n. The difference is that of n frames without what a run costs once. Both are repeated with
+twice the rows: what grows with the rows, calls or bytes, is scaled to 2048. Bytes that do are scaled to 2048 columns
+too, and calls for blocks of the volume to the slabs of 64 planes that these columns make.
 
 Each function of CuPy counts as one launch, though some take several. On a device the program makes the same calls.
 """
@@ -16,7 +15,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +31,10 @@ from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.stream import stage
 from tests.cuda_cpu.shim import COUNTS, installed
 
-N_FRAMES, ROWS, COLUMNS = 128, 256, 64
+N_FRAMES, ROWS, COLUMNS = 128, 256, 32
 LEVELS = 5
-SIDE = 2048
+# Planes of a chunk of the small tile and of a large one, whose sides are `SIDE`.
+SMALL_CHUNK, CHUNK, SIDE = 16, 64, 2048
 PIXEL_UM = 1.8
 # The methods as the pipeline uses them: the guarded notch as frames choose it, pystripe's filter, the light sheet.
 METHODS = {
@@ -54,6 +54,8 @@ KINDS = {
     "waits": "waits inside", "ends": "waits at ends",
 }  # fmt: skip
 MIB = 1 << 20
+
+Key = TypeVar("Key", bound=tuple[str, ...])
 
 
 class Frames:
@@ -84,15 +86,13 @@ class Counted:
 
     def less(self, other: Counted) -> Counted:
         """What this run has more."""
-        return Counted(*(_less(a, b) for a, b in zip(self._all, other._all, strict=True)))
-
-    @property
-    def _all(self) -> tuple[dict[Any, float], ...]:
-        return self.numbers, self.n_bytes, self.places
+        return Counted(
+            _less(self.numbers, other.numbers), _less(self.n_bytes, other.n_bytes), _less(self.places, other.places)
+        )
 
 
-def _less(counts: dict[Any, float], others: dict[Any, float]) -> dict[Any, float]:
-    return {key: n - others.get(key, 0) for key, n in counts.items()}
+def _less(counts: dict[Key, float], others: dict[Key, float]) -> dict[Key, float]:
+    return {key: counts.get(key, 0) - others.get(key, 0) for key in {**counts, **others}}
 
 
 def part_of(module: str, function: str) -> str | None:
@@ -109,7 +109,13 @@ def counted(correction: Correction, n_frames: int, shape: tuple[int, int] = (ROW
     volume = ObliqueTile(frames, scan, replace(correction, flat=flat))
     mosaic = PlacedMosaic((PlacedVolume("tile", volume, (0.0, 0.0, 0.0)),), volume.spacing)
     with tempfile.TemporaryDirectory() as folder, installed():
-        options = StitchOptions(Path(folder) / "volume", levels=LEVELS, n_workers=2, device=choose_device("cuda"))
+        options = StitchOptions(
+            Path(folder) / "volume",
+            levels=LEVELS,
+            chunk_shape=(SMALL_CHUNK, CHUNK, CHUNK),
+            n_workers=2,
+            device=choose_device("cuda"),
+        )
         with COUNTS.counted(part_of):
             stage.run(stage.plan(mosaic, options))
     return Counted(dict(COUNTS.numbers), dict(COUNTS.bytes), dict(COUNTS.places))
@@ -117,16 +123,20 @@ def counted(correction: Correction, n_frames: int, shape: tuple[int, int] = (ROW
 
 def per_frame(correction: Correction, n_frames: int = N_FRAMES, shape: tuple[int, int] = (ROWS, COLUMNS)) -> Counted:
     """What each frame of 2048 x 2048 pixels costs in the middle of a run."""
-    more, less = (of_frames(correction, n_frames, (shape[0], width)) for width in (shape[1], shape[1] // 2))
-    larger = SIDE**2 / math.prod(shape)
-    numbers = {key: n * (larger if key[1] == OF_BLOCKS else 1) / n_frames for key, n in more.numbers.items()}
-    places = {key: n * (larger if key[1] == OF_BLOCKS else 1) / n_frames for key, n in more.places.items()}
-    n_bytes = {}
-    for key, n in more.n_bytes.items():
-        # Tables are of one size; pixels, the part that halves with the frames, are not.
-        pixels = n if key[1] == OF_BLOCKS else 2 * (n - less.n_bytes.get(key, 0))
-        n_bytes[key] = (n - pixels + pixels * larger) / n_frames
-    return Counted(numbers, n_bytes, places)
+    rows, columns = shape
+    few = of_frames(correction, n_frames, (rows, columns))
+    more = of_frames(correction, n_frames, (2 * rows, columns)).less(few)  # of as many rows again
+
+    def scaled(key: tuple[str, ...], at_few: float, of_rows: float, *, is_bytes: bool) -> float:
+        slabs = SIDE / CHUNK / (columns / SMALL_CHUNK) if key[1] == OF_BLOCKS else 1.0
+        wider = SIDE / columns if is_bytes else slabs
+        return ((at_few - of_rows) * slabs + of_rows * SIDE / rows * wider) / n_frames
+
+    return Counted(
+        {key: scaled(key, n, more.numbers[key], is_bytes=False) for key, n in few.numbers.items()},
+        {key: scaled(key, n, more.n_bytes[key], is_bytes=True) for key, n in few.n_bytes.items()},
+        {key: scaled(key, n, more.places[key], is_bytes=False) for key, n in few.places.items()},
+    )
 
 
 def of_frames(correction: Correction, n_frames: int, shape: tuple[int, int]) -> Counted:

@@ -80,10 +80,9 @@ class ndarray:
         return NotImplemented if ours is None or ours is function else ours(*args, **kwargs)
 
     def get(self, stream=None, order="C", out=None, blocking=True):
-        """A copy in host memory, or ``out`` with the elements in it."""
-        host = _fetched(self)
+        """A copy in host memory, or ``out`` with the elements in it: soon, if not ``blocking``."""
         if out is None:
-            return host.copy(order)
+            return _fetched(self).copy(order)
         if not isinstance(out, np.ndarray):
             raise TypeError("Only numpy.ndarray can be obtained from cupy.ndarray")
         if out.dtype != self.dtype:
@@ -92,7 +91,11 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Expected shape: {self.shape}, actual shape: {out.shape}")
         if not (out.flags.c_contiguous or out.flags.f_contiguous):
             raise RuntimeError("`out` cannot be specified when copying to non-contiguous ndarray")
-        out[...] = host
+        if blocking:
+            out[...] = _fetched(self)
+        else:
+            COUNTS.note("downloads", self.nbytes)
+            current_stream().fill_later(out, note(self)._host.copy())
         return out
 
     def set(self, arr, stream=None):

@@ -161,10 +161,19 @@ class Stream:
         self.ptr = 0 if null else id(self)
         self.done = True
         self.clock = Clock()
+        self._later = []
+
+    def fill_later(self, out, elements):
+        """Memory of the host that is not waited for has its elements when the stream is; nothing useful before."""
+        out.view(np.uint8)[...] = 0xA5
+        self._later.append((out, elements))
 
     def synchronize(self):
-        """Everything is done already; the books may count on it from now on."""
+        """Everything is done already, but for copies to the host; the books may count on it from now on."""
         COUNTS.wait()
+        while self._later:
+            out, elements = self._later.pop()
+            out[...] = elements
         BOOKS.done(self.clock.reached())
 
     def use(self):

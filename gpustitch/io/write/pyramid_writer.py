@@ -247,7 +247,7 @@ class PyramidWriter(ABC):
         self.write_levels(box, self.reduced(voxels), release)
 
     def reduced(self, voxels: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-        """The voxels of a box of whole blocks on all levels, fine to coarse."""
+        """The voxels of a box of whole blocks on all levels, fine to coarse; on a device if they lie there."""
         found = [voxels]
         for _ in range(1, self.levels):
             found.append(self._downsample(found[-1]))
