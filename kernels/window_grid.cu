@@ -41,6 +41,43 @@ extern "C" __global__ void __launch_bounds__(THREADS) window_means(
     }
 }
 
+// The sum of a value of each of the block's 1024 threads.
+__device__ inline double summed(double value, double* shares) {
+#pragma unroll
+    for (int distance = WARP / 2; distance; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
+    __syncthreads();
+    if (threadIdx.x % WARP == 0) shares[threadIdx.x / WARP] = value;
+    __syncthreads();
+    double total = 0.0;
+    for (int warp = 0; warp < 1024 / WARP; ++warp) total += shares[warp];
+    return total;
+}
+
+// A block takes a frame's windows, which are few beside its pixels: once for their mean, once to write.
+extern "C" __global__ void __launch_bounds__(1024) grid_logarithm(
+    const float* means, long long n_frames, long long rows, long long windows, const int* counts,
+    long long count_frames, long long count_rows, long long count_windows, float* weights, long long weight_frames,
+    long long weight_rows, long long weight_windows, float* out, long long out_frames, long long out_rows,
+    long long out_windows, double dark, double least) {
+    __shared__ double shares[1024 / WARP];
+    constexpr float DARK = 0.1f, FLOOR = 0.01f, FLOOR_COUNTS = 1.0f, LEAST_WEIGHT = 1e-6f;
+    const int64 size = rows * windows, first = blockIdx.x * size;
+    const float offset = (float)dark;
+    double sum = 0.0, squares = 0.0;
+    for (int64 i = threadIdx.x; i < size; i += 1024) {
+        const double light = fmaxf(means[first + i] - offset, 0.0f);
+        sum += light, squares += light * light;
+    }
+    sum = summed(sum, shares), squares = summed(squares, shares);
+    const float tissue = (float)(squares / fmax(sum, 1e-9));
+    const float dim = fmaxf(DARK * tissue, FLOOR_COUNTS), floor = fmaxf(FLOOR * tissue, FLOOR_COUNTS);
+    for (int64 i = threadIdx.x; i < size; i += 1024) {
+        const float light = fmaxf(means[first + i] - offset, 0.0f), share = fminf(light / dim, 1.0f);
+        weights[first + i] = fmaxf((double)counts[first + i] < least ? 0.0f : share * share, LEAST_WEIGHT);
+        out[first + i] = logf(light + floor);
+    }
+}
+
 // A block takes 32 rows of 256 columns, a thread one column, so that reads and writes are coalesced and a column's
 // place is read once. Four pixels and their gains are read at a time.
 extern "C" __global__ void __launch_bounds__(THREADS) apply_gains(

@@ -36,6 +36,7 @@ from gpustitch.oblique.destripe.guarded_notch.shadows import shadows_of
 from gpustitch.oblique.destripe.guarded_notch.window_grid import (
     WINDOW_PX,
     apply_gains,
+    grid_logarithm,
     window_means,
     window_places,
     window_starts,
@@ -44,11 +45,6 @@ from gpustitch.oblique.destripe.saturation import full_scale
 
 # Fewer pixels than this fraction of a window say nothing.
 _LEAST_COUNTED = 0.25
-# Windows darker than this fraction of the tissue count less, by the square of how much darker they are.
-_DARK = 0.1
-# Added before the logarithm, as a fraction of the tissue, and at least in counts.
-_FLOOR, _FLOOR_COUNTS = 0.01, 1.0
-_LEAST_WEIGHT = 1e-6
 # Types that the kernels read; frames of other types are first converted to float32.
 _READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
 
@@ -131,18 +127,12 @@ def window_grid(frames: Array, dark: float) -> tuple[Array, Array]:
     shape = (*frames.shape[:2], len(starts))
     means, counts = xp.empty(shape, np.float32), xp.empty(shape, np.int32)
     window_means(frames, resident(starts, frames), counts, means)
-    light = xp.maximum(means - np.float32(dark), 0)
-    empty = counts < _LEAST_COUNTED * min(WINDOW_PX, frames.shape[2])
-    if bool(empty.any()):
-        light = _filled(light, empty)
-    # The mean weighted with itself: that of the tissue, however little of the frame it fills.
-    wide = light.astype(np.float64)
-    tissue = (wide * wide).sum((1, 2)) / xp.maximum(wide.sum((1, 2)), 1e-9)
-    tissue = tissue.astype(np.float32)[:, None, None]
-    weights = xp.clip(light / xp.maximum(_DARK * tissue, _FLOOR_COUNTS), 0, 1) ** 2
-    weights[empty] = 0
-    logarithm = xp.log(light + xp.maximum(_FLOOR * tissue, np.float32(_FLOOR_COUNTS)))
-    return logarithm, xp.maximum(weights, np.float32(_LEAST_WEIGHT))
+    least = _LEAST_COUNTED * min(WINDOW_PX, frames.shape[2])
+    if int(counts.min()) < least:
+        means, dark = _filled(xp.maximum(means - np.float32(dark), 0), counts < least), 0.0
+    logarithm, weights = xp.empty(shape, np.float32), xp.empty(shape, np.float32)
+    grid_logarithm(means, counts, weights, logarithm, dark, least)
+    return logarithm, weights
 
 
 def _filled(light: Array, empty: Array) -> Array:
