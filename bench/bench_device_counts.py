@@ -31,10 +31,9 @@ from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.stream import stage
 from tests.cuda_cpu.shim import COUNTS, installed
 
-N_FRAMES, ROWS, COLUMNS = 128, 256, 32
-LEVELS = 5
-# Planes of a chunk of the small tile and of a large one, whose sides are `SIDE`.
-SMALL_CHUNK, CHUNK, SIDE = 16, 64, 2048
+# Columns of one slab of blocks.
+N_FRAMES, ROWS, COLUMNS = 128, 256, 64
+LEVELS, SIDE = 5, 2048
 PIXEL_UM = 1.8
 # The methods as the pipeline uses them: the guarded notch as frames choose it, pystripe's filter, the light sheet.
 METHODS = {
@@ -109,13 +108,7 @@ def counted(correction: Correction, n_frames: int, shape: tuple[int, int] = (ROW
     volume = ObliqueTile(frames, scan, replace(correction, flat=flat))
     mosaic = PlacedMosaic((PlacedVolume("tile", volume, (0.0, 0.0, 0.0)),), volume.spacing)
     with tempfile.TemporaryDirectory() as folder, installed():
-        options = StitchOptions(
-            Path(folder) / "volume",
-            levels=LEVELS,
-            chunk_shape=(SMALL_CHUNK, CHUNK, CHUNK),
-            n_workers=2,
-            device=choose_device("cuda"),
-        )
+        options = StitchOptions(Path(folder) / "volume", levels=LEVELS, n_workers=2, device=choose_device("cuda"))
         with COUNTS.counted(part_of):
             stage.run(stage.plan(mosaic, options))
     return Counted(dict(COUNTS.numbers), dict(COUNTS.bytes), dict(COUNTS.places))
@@ -128,7 +121,7 @@ def per_frame(correction: Correction, n_frames: int = N_FRAMES, shape: tuple[int
     more = of_frames(correction, n_frames, (2 * rows, columns)).less(few)  # of as many rows again
 
     def scaled(key: tuple[str, ...], at_few: float, of_rows: float, *, is_bytes: bool) -> float:
-        slabs = SIDE / CHUNK / (columns / SMALL_CHUNK) if key[1] == OF_BLOCKS else 1.0
+        slabs = SIDE / columns if key[1] == OF_BLOCKS else 1.0
         wider = SIDE / columns if is_bytes else slabs
         return ((at_few - of_rows) * slabs + of_rows * SIDE / rows * wider) / n_frames
 

@@ -14,6 +14,7 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Frames
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
+from gpustitch.oblique.destripe.cut_off import TYPES, count_at_end
 from gpustitch.oblique.destripe.guarded_notch.notch import destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.destripe.saturation import keep_ends
@@ -279,6 +280,17 @@ class Correction:
         if raw.dtype.kind != "u" and (kind == "u" or (self.destripes and not self.wavelet.notch)):
             count += int(xp.count_nonzero(raw < 0))
         return count
+
+    def add_cut_off(self, raw: Array, corrected: Array, counts: Array) -> None:
+        """Add to ``counts``, whole numbers (`N_SHARES`,), so much as :meth:`n_cut_off`; a device is hardly waited for.
+
+        ``counts`` lie where the frames do.
+        """
+        like = corrected.dtype == raw.dtype and raw.dtype.name in TYPES
+        if like and counts.dtype == np.uint32:
+            count_at_end(raw, corrected, counts)
+        else:
+            counts[:1] += self.n_cut_off(raw, corrected)
 
     @cached_property
     def _gain(self) -> Array:

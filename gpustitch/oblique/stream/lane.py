@@ -7,11 +7,12 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, Device, empty, on, to_device, to_host
+from gpustitch.array import Array, Device, empty, fetched, namespace, on, to_device, to_host
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, PlacedVolume
 from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
+from gpustitch.oblique.destripe.cut_off import N_SHARES
 from gpustitch.oblique.fuse.blend import Footprint
 from gpustitch.oblique.stream.file import Spool
 from gpustitch.oblique.stream.sheet import Taps
@@ -127,24 +128,31 @@ class Lane:
         """Read and correct frames; returns how many pixels were cut off."""
         target = self._target(start, stop)
         rows, columns = (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
-        raw, cut_off = self.volume.frames.read(start, stop, rows, columns), 0
+        raw, cut_off, later = self.volume.frames.read(start, stop, rows, columns), 0, []
         # On the host a frame at a time, which stays in the cache meanwhile; a device takes many at once.
         each = DEVICE_GRAIN.frames if device.is_cuda else 1
         with on(device):
+            counts = self._counts(target) if device.is_cuda else None
             for at in range(0, stop - start, each):
                 part = slice(at, at + each)
                 frames = to_device(raw[part], device)
                 if self._correction is not None:
                     # Kernels of a device write whole arrays alone.
                     room = None if device.is_cuda or not self._is_local else target[part]
-                    frames, more = self._corrected(frames, start + at, room)
+                    frames, more = self._corrected(frames, start + at, room, counts)
                     cut_off += more
                     if frames is room:
                         continue
                 target[part] = frames if self._is_local else frames[:, self._rows, self._columns]
                 if self._keeps:
                     self._keep(start + at, frames)
-        return cut_off
+            if counts is not None:
+                later = fetched([counts])
+        return cut_off + sum(int(count.sum()) for count in later)
+
+    def _counts(self, like: Array) -> Array | None:
+        """Where a device counts the pixels that are cut off, so that nothing waits for their number."""
+        return None if self._correction is None else namespace(like).zeros(N_SHARES, np.uint32)
 
     def _keep(self, start: int, frames: Array) -> None:
         """Put what later bands need of whole frames into the spool."""
@@ -152,13 +160,17 @@ class Lane:
         for number, rows in enumerate(to_host(frames[:, self._spool.rows, self._spool.columns]), start):
             self._spool.put(number, rows)
 
-    def _corrected(self, frames: Array, start: int, room: Array | None) -> tuple[Array, int]:
+    def _corrected(self, frames: Array, start: int, room: Array | None, counts: Array | None) -> tuple[Array, int]:
+        """The corrected frames, and how many pixels were cut off: these are added to ``counts`` if that is given."""
         assert self._correction is not None
         try:
             corrected = self._correction.apply(frames, room)
         except (DamagedInputError, ParameterError) as error:
             raise type(error)(f"{self.tile.name}, frames {start} to {start + len(frames) - 1}: {error}") from error
-        return corrected, self._correction.n_cut_off(frames, corrected)
+        if counts is None:
+            return corrected, self._correction.n_cut_off(frames, corrected)
+        self._correction.add_cut_off(frames, corrected, counts)
+        return corrected, 0
 
     @property
     def is_there(self) -> bool:
