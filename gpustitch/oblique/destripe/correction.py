@@ -297,10 +297,14 @@ class Correction:
         return np.ones((1, 1), np.float32) if self.flat is None else inverse_flat(self.flat)
 
     def _destriped(self, frames: Array) -> Array:
-        """The frames (frames, rows, columns) as float32 counts, without stripes; without offset if `takes_dark`."""
-        if not self.destripes:
-            return frames.astype(np.float32)
+        """The frames (frames, rows, columns) as float32 counts, without stripes; without offset if `takes_dark`.
+
+        On a device, frames without stripes stay as they are where the kernel that divides by the flat reads them.
+        """
         xp = namespace(frames)
+        if not self.destripes:
+            is_read = xp is not np and frames.dtype.name in ("uint8", "uint16")
+            return frames if is_read else frames.astype(np.float32)
         if self.method == "wavelet" and self.wavelet.notch is not None:
             unit = self.wavelet.one_count
             if unit == 1:
