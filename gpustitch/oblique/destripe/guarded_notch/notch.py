@@ -128,35 +128,9 @@ def window_grid(frames: Array, dark: float) -> tuple[Array, Array]:
     means, counts = xp.empty(shape, np.float32), xp.empty(shape, np.int32)
     window_means(frames, resident(starts, frames), counts, means)
     least = _LEAST_COUNTED * min(WINDOW_PX, frames.shape[2])
-    if int(counts.min()) < least:
-        means, dark = _filled(xp.maximum(means - np.float32(dark), 0), counts < least), 0.0
     logarithm, weights = xp.empty(shape, np.float32), xp.empty(shape, np.float32)
     grid_logarithm(means, counts, weights, logarithm, dark, least)
     return logarithm, weights
-
-
-def _filled(light: Array, empty: Array) -> Array:
-    """The grid with the nearest row's value of the column, then of the next columns, where a window is empty."""
-    xp = namespace(light)
-    for axis in (1, 2):
-        length = light.shape[axis]
-        places = xp.arange(length).reshape((-1, 1) if axis == 1 else (1, -1))
-        before = _running_maximum(xp.where(empty, -2 * length, places), axis)
-        after = xp.flip(-_running_maximum(xp.flip(xp.where(empty, -2 * length, -places), axis), axis), axis)
-        nearest = xp.where(places - before <= after - places, before, after)
-        empty = (nearest < 0) | (nearest >= length)
-        light = xp.take_along_axis(light, xp.clip(nearest, 0, length - 1), axis)
-    return light
-
-
-def _running_maximum(values: Array, axis: int) -> Array:
-    """The greatest value up to each place along the axis, 1 or 2; CuPy has no such function."""
-    step = 1
-    moved = namespace(values).moveaxis(values, axis, -1)
-    while step < moved.shape[-1]:
-        moved[..., step:] = namespace(values).maximum(moved[..., step:], moved[..., :-step])
-        step *= 2
-    return values
 
 
 def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array:
