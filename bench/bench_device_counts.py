@@ -5,7 +5,8 @@ with n frames, once with 2n. The difference is that of n frames without what a r
 twice the rows: what grows with the rows, calls or bytes, is scaled to 2048. Bytes that do are scaled to 2048 columns
 too, and calls for blocks of the volume to the slabs of 64 planes that these columns make.
 
-Each function of CuPy counts as one launch, though some take several. On a device the program makes the same calls.
+Each function of CuPy counts as one launch, though some take several. On a device the program makes the same calls. What
+is *staged* goes up through a copy that the calling thread makes first, all else from pinned memory.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def rows_of(method: str, found: Counted) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"method": method, "part": part}
         for kind, name in KINDS.items():
             row[name] = sum(found.numbers.get((kind, of), 0) for of in parts)
-        for kind, name in (("uploads", "MiB up"), ("downloads", "MiB down")):
+        for kind, name in (("uploads", "MiB up"), ("staged", "MiB staged"), ("downloads", "MiB down")):
             row[name] = sum(found.n_bytes.get((kind, of), 0) for of in parts) / MIB
         rows.append(row)
     return rows

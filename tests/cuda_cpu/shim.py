@@ -78,6 +78,8 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
         # Of another library; here addresses of the device are those of the host.
         obj = np.asarray(types.SimpleNamespace(__array_interface__=obj.__cuda_array_interface__))
     COUNTS.note("calls" if is_here else "uploads", np.asarray(obj).nbytes)
+    if not is_here:
+        COUNTS.note("staged", np.asarray(obj).nbytes)
     with np.errstate(all="ignore"):
         host = np.array(obj, dtype, order=order, ndmin=ndmin)
     return wrap(host.astype(host.dtype.newbyteorder("="), copy=False))

@@ -110,6 +110,8 @@ class ndarray:
             raise RuntimeError("Cannot set to non-contiguous array")
         COUNTS.note("uploads", arr.nbytes)
         note(self, writes=True)._host[...] = arr
+        if stream is None:
+            current_stream().synchronize()
 
     def fill(self, value):
         """Fill with one number."""

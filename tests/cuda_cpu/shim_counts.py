@@ -16,13 +16,13 @@ import numpy as np
 # Functions that take memory and do nothing with it, and those that the host must wait for, as shapes depend on values.
 _NOTHING = {"empty", "empty_like", "shape", "size"}
 _WAITS = {"argwhere", "flatnonzero", "nonzero", "unique"}
-KINDS = ("uploads", "downloads", "bodies", "calls", "waits", "ends")
 
 
 class Counts:
     """Counts by kind and part, and bytes by kind and part, while :meth:`counted` is entered.
 
-    Kinds are ``uploads`` and ``downloads``; ``bodies``, launches of raw kernels; ``calls``, launches of the library's
+    Kinds are ``uploads`` and ``downloads``; ``staged``, those of the uploads that the calling thread first copies to
+    pinned memory; ``bodies``, launches of raw kernels; ``calls``, launches of the library's
     own; ``waits`` of the host inside a block of work, and ``ends``, waits for the end of such a block.
     """
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpustitch.array import Device, fetched, on, to_device, to_host
+from gpustitch.array.transfer import pinned, sent
 from gpustitch.ops.pyramid import downsample
 from tests.cuda_cpu import build, shim
 
@@ -30,8 +31,8 @@ def test_transfers_with_their_bytes_and_waits(n, more):
         float(arrays[-1].max())
 
     numbers, n_bytes = counted(work)
-    assert numbers == {"uploads": 1 + more, "downloads": 2, "calls": 1, "waits": 2}
-    assert n_bytes == {"uploads": 2 * n * (1 + more), "downloads": 2 * n + 2}
+    assert numbers == {"uploads": 1 + more, "staged": 1 + more, "downloads": 2, "calls": 1, "waits": 2}
+    assert n_bytes == {"uploads": 2 * n * (1 + more), "staged": 2 * n * (1 + more), "downloads": 2 * n + 2}
 
 
 def test_views_and_fresh_memory_are_no_launches_and_copies_are():
@@ -66,7 +67,19 @@ def test_bodies_and_the_ends_of_blocks_of_work():
             downsample(to_device(np.ones((4, 4, 4), np.uint16), DEVICE))
         assert (found[0] == 1).all()
 
-    assert counted(work)[0] == {"uploads": 2, "downloads": 1, "bodies": 1, "ends": 1}
+    assert counted(work)[0] == {"uploads": 2, "staged": 2, "downloads": 1, "bodies": 1, "ends": 1}
+
+
+def test_what_is_sent_from_pinned_memory_is_neither_staged_nor_waited_for():
+    def work(cupy):
+        with on(DEVICE):
+            host = pinned((2, 3), np.uint16, DEVICE)
+            host[...] = 7
+            array = sent(host, DEVICE)
+        with on(DEVICE):
+            assert (array.get() == 7).all()
+
+    assert counted(work)[0] == {"uploads": 1, "downloads": 1, "waits": 1, "ends": 2}
 
 
 def test_copies_that_are_not_waited_for_are_there_at_the_end_alone():

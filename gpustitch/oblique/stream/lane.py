@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, Device, empty, fetched, namespace, on, to_device, to_host
+from gpustitch.array.transfer import pinned, sent
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, PlacedVolume
 from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
@@ -54,6 +56,8 @@ class Lane:
         self._held: tuple[int, Array] | None = None
         self._coming: tuple[int, Array] | None = None
         self._rooms: list[Array] = []  # of these two, in turn
+        # Raw frames on their way to a device, the first of which is the first to be read.
+        self._raw: tuple[int, npt.NDArray[Any]] | None = None
         self._coverage = volume.coverage
 
     @property
@@ -72,7 +76,7 @@ class Lane:
         """Make room for the frames that ``start <= f < stop`` needs, with those held; the range still to read."""
         first, end = self.needed(start, stop)
         if first >= end:
-            self._rooms, self._coming = [], None
+            self._rooms, self._coming, self._raw = [], None, None
             return first, first
         most = stop - start + self.reach[1] - self.reach[0]
         with on(device):
@@ -88,6 +92,12 @@ class Lane:
                 kept = max(first, min(at + len(old), end))
                 room[: kept - first] = old[first - at : kept - at]
         self._coming = first, room
+        if device.is_cuda:
+            frames = self.volume.frames
+            shape = (most, *(len(range(n)[part]) for n, part in zip(frames.shape[1:], self._parts, strict=True)))
+            if self._raw is None or len(self._raw[1]) < most:
+                self._raw = kept, pinned(shape, frames.dtype.newbyteorder("="), device)
+            self._raw = kept, self._raw[1]
         return kept, end
 
     def turn(self) -> None:
@@ -95,8 +105,28 @@ class Lane:
         self._held, self._coming = self._coming, None
         self._coverage = self.volume.coverage  # frames may turn out to be damaged when they are read
 
+    @property
+    def _parts(self) -> tuple[slice, slice]:
+        """Rows and columns of frames that are read."""
+        return (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
+
+    def read_raw(self, start: int, stop: int) -> None:
+        """Read some of the frames that :meth:`advance` asked for, and :meth:`load` will send to a device.
+
+        Several threads may read different frames.
+        """
+        assert self._raw is not None
+        first, room = self._raw
+        for is_kept, run in itertools.groupby(range(start, stop), lambda frame: self._is_kept(frame)):
+            frames = list(run)
+            if not is_kept:
+                part = slice(frames[0] - first, frames[-1] + 1 - first)
+                room[part] = self.volume.frames.read(frames[0], frames[-1] + 1, *self._parts)
+
     def load(self, start: int, stop: int, device: Device) -> tuple[int, int]:
         """Fetch some of the frames that :meth:`advance` asked for, read and corrected or from the spool.
+
+        For a device, :meth:`read_raw` has read them.
 
         Returns how many frames were read, and how many of their pixels were cut off.
         """
@@ -127,15 +157,18 @@ class Lane:
     def _read(self, start: int, stop: int, device: Device) -> int:
         """Read and correct frames; returns how many pixels were cut off."""
         target = self._target(start, stop)
-        rows, columns = (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
-        raw, cut_off, later = self.volume.frames.read(start, stop, rows, columns), 0, []
+        cut_off, later = 0, []
+        if self._raw is None:
+            raw = self.volume.frames.read(start, stop, *self._parts)
+        else:
+            raw = self._raw[1][start - self._raw[0] : stop - self._raw[0]]
         # On the host a frame at a time, which stays in the cache meanwhile; a device takes many at once.
         each = DEVICE_GRAIN.frames if device.is_cuda else 1
         with on(device):
             counts = self._counts(target) if device.is_cuda else None
             for at in range(0, stop - start, each):
                 part = slice(at, at + each)
-                frames = to_device(raw[part], device)
+                frames = sent(raw[part], device)
                 if self._correction is not None:
                     # Kernels of a device write whole arrays alone.
                     room = None if device.is_cuda or not self._is_local else target[part]

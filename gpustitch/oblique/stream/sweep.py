@@ -178,12 +178,27 @@ class Sweep:
         jobs = []
         for lane in self._lanes:
             first, end = lane.advance(start, stop, self._device)
-            # One thread alone writes an array on a device.
-            each = max(1, end - first) if self._device.is_cuda else self._grain.frames
-            for at in range(first, end, each):
-                until = min(at + each, end)
+            if self._device.is_cuda:
+                jobs.append((end - first, self._load_on_device(pool, lane, first, end)))
+                continue
+            for at in range(first, end, self._grain.frames):
+                until = min(at + self._grain.frames, end)
                 jobs.append((until - at, pool.submit(lane.load, at, until, self._device)))
         return jobs
+
+    def _load_on_device(self, pool: ThreadPoolExecutor, lane: Lane, first: int, end: int) -> Future[tuple[int, int]]:
+        """Begin to read frames by all threads, and to correct them by the one that alone writes an array on a device.
+
+        That one waits for the others, which have begun before it does: the pool takes jobs in order.
+        """
+        each = HOST_GRAIN.frames
+        reads = [pool.submit(lane.read_raw, at, min(at + each, end)) for at in range(first, end, each)]
+
+        def load() -> tuple[int, int]:
+            _wait(reads)
+            return lane.load(first, end, self._device)
+
+        return pool.submit(load)
 
     def _loaded(self, loads: Sequence[tuple[int, Future[tuple[int, int]]]]) -> int:
         """Wait until the batch is there; returns the number of frames."""
