@@ -142,7 +142,7 @@ def rows_of(method: str, found: Counted) -> list[dict[str, Any]]:
     """A line for each part of the pass, and one for all."""
     rows = []
     for part in [*dict.fromkeys(PARTS.values()), "all"]:
-        parts = {of for _, of in found.numbers} if part == "all" else {part}
+        parts = {of for _, of in (*found.numbers, *found.n_bytes)} if part == "all" else {part}
         row: dict[str, Any] = {"method": method, "part": part}
         for kind, name in KINDS.items():
             row[name] = sum(found.numbers.get((kind, of), 0) for of in parts)

@@ -257,8 +257,7 @@ class Sweep:
 
     def _ready(self, held: int | None) -> Iterator[Box]:
         """Take the blocks that need only f below ``held`` (None: all); skip the boxes that no frame reaches."""
-        # A device is given all rows at once: what is asked of it costs as much for few.
-        rows = self._band.shape[1] if self._device.is_cuda else self._work.block_shape[1]
+        rows = self._work.block_shape[1]
         for todo in self._todo:
             while todo and (held is None or min(self._range_of(todo[-1])[1], self._stop) <= held):
                 box = todo.pop()
@@ -267,8 +266,10 @@ class Sweep:
                     for part in self._writer.missing(box):
                         self._writer.skip(part)
                     continue
-                for block in box.blocks((box.stop[0], rows, box.stop[2])):
-                    yield from self._writer.missing(block)
+                # A device is given all rows at once: what is asked of it costs as much for few.
+                parts = [box] if self._device.is_cuda else box.blocks((box.stop[0], rows, box.stop[2]))
+                for part in parts:
+                    yield from self._writer.missing(part)
 
     def _range_of(self, box: Box) -> tuple[int, int]:
         """Half-open range of f that a box of the mosaic needs."""
