@@ -100,18 +100,104 @@ extern "C" __global__ void __launch_bounds__(THREADS) running_medians(
 // One thread per coefficient; neighbours read neighbouring columns.
 extern "C" __global__ void __launch_bounds__(256) analyse_columns(
     const float* grid, long long n_frames, long long grid_rows, long long windows, const float* taps,
-    long long n_filters, long long length, float* out, long long out_frames, long long out_rows,
+    long long n_filters, long long length, float* out, long long n_halves, long long out_frames, long long n,
     long long out_windows, long long rows) {
     const int64 i = thread_number();
-    if (i >= out_frames * out_rows * windows) return;
-    const int64 n = out_rows / 2, row = i / windows % out_rows;
-    const float* column = grid + i / windows / out_rows * grid_rows * windows + i % windows;
-    const float* filter = taps + (row < n ? 0 : length);
-    const int place = 2 * (int)(row < n ? row : row - n) + 1;
+    const int64 frame = i / windows / n, row = i / windows % n;
+    if (frame >= n_halves * out_frames) return;
+    const float* column = grid + frame % out_frames * grid_rows * windows + i % windows;
+    const float* filter = taps + frame / out_frames * length;
+    const int place = 2 * (int)row + 1;
     float sum = 0.0f;
 #pragma unroll 4
     for (int m = 0; m < (int)length; ++m) sum += filter[m] * column[mirrored(place - m, (int)rows) * windows];
     out[i] = sum;
+}
+
+// One thread per coefficient.
+extern "C" __global__ void __launch_bounds__(256) least_weights(
+    const float* weights, long long n_frames, long long rows, long long windows, float* out, long long out_frames,
+    long long n, long long out_windows, long long length) {
+    const int64 i = thread_number();
+    const int64 frame = i / windows / n;
+    if (frame >= out_frames) return;
+    const float* column = weights + frame * rows * windows + i % windows;
+    const int64 middle = 2 * (i / windows % n) + 1 - length / 2;
+    float least = column[min(max(middle - 1, (int64)0), rows - 1) * windows];
+#pragma unroll
+    for (int step = 0; step < 3; ++step) {
+        least = fminf(least, column[min(max(middle + step, (int64)0), rows - 1) * windows]);
+    }
+    out[i] = least;
+}
+
+// A block takes 32 columns of a frame. Two warps find the medians at both ends, then all copy rows.
+extern "C" __global__ void __launch_bounds__(THREADS) continued(
+    const float* grid, long long n_frames, long long rows, long long windows, float* out, long long out_frames,
+    long long out_rows, long long out_windows, long long reach) {
+    __shared__ float medians[2][WARP];
+    const int64 across = (windows + WARP - 1) / WARP, frame = blockIdx.x / across;
+    const int64 window = blockIdx.x % across * WARP + threadIdx.x % WARP;
+    const int warp = threadIdx.x / WARP, half = (int)min(reach / 4, (rows - 1) / 2), edge = 2 * half;
+    const float* values = grid + frame * rows * windows + window;
+    float* to = out + frame * out_rows * windows + window;
+    if (window < windows && warp < 2) {
+        const Column column = {values, windows, (int)rows};
+        medians[warp][threadIdx.x % WARP] = value_of(Median(column, warp ? (int)rows - 1 - half : half, half).key);
+    }
+    __syncthreads();
+    if (window >= windows) return;
+    for (int64 row = warp; row < out_rows; row += THREADS / WARP) {
+        // How far the row lies beyond an end, from 0 on; negative inside.
+        const int64 above = reach - 1 - row, below = row - reach - rows;
+        float value;
+        if (above < 0 && below < 0) {
+            value = values[(row - reach) * windows];
+        } else {
+            const int64 source = min(edge + 1 + max(above, below), rows - 1);
+            const int end = above < 0;
+            value = 2.0f * medians[end][threadIdx.x % WARP] - values[(end ? rows - 1 - source : source) * windows];
+        }
+        to[row * windows] = value;
+    }
+}
+
+// A block takes eight columns of a frame, which fill a sector; 32 threads share a column.
+extern "C" __global__ void __launch_bounds__(256) less_medians(
+    const float* grid, long long n_frames, long long rows, long long windows, float* out, long long out_frames,
+    long long out_rows, long long out_windows) {
+    constexpr int COLUMNS = 8, SHARES = 256 / COLUMNS;
+    __shared__ int counts[COLUMNS];
+    const int64 across = (windows + COLUMNS - 1) / COLUMNS, frame = blockIdx.x / across;
+    const int mine = threadIdx.x % COLUMNS;
+    const int64 window = blockIdx.x % across * COLUMNS + mine;
+    const bool is_there = window < windows;
+    const float* column = grid + frame * rows * windows + window;
+    // The two values in the middle, one for odd numbers of rows: bit by bit the greatest key that few enough lie below.
+    unsigned middle[2] = {0, 0};
+    for (int which = 0; which < 2; ++which) {
+        const int rank = (int)((which ? rows : rows - 1) / 2);
+        for (unsigned bit = 1u << 31; bit; bit >>= 1) {
+            if (threadIdx.x < COLUMNS) counts[threadIdx.x] = 0;
+            __syncthreads();
+            const unsigned key = middle[which] | bit;
+            int smaller = 0;
+            if (is_there) {
+#pragma unroll 4
+                for (int64 row = threadIdx.x / COLUMNS; row < rows; row += SHARES) {
+                    smaller += key_of(column[row * windows]) < key;
+                }
+                atomicAdd(counts + mine, smaller);
+            }
+            __syncthreads();
+            if (counts[mine] <= rank) middle[which] = key;
+            __syncthreads();
+        }
+    }
+    if (!is_there) return;
+    const float low = value_of(middle[0]), median = rows % 2 ? low : (low + value_of(middle[1])) * 0.5f;
+    float* to = out + frame * rows * windows + window;
+    for (int64 row = threadIdx.x / COLUMNS; row < rows; row += SHARES) to[row * windows] = column[row * windows] - median;
 }
 
 // One thread per sample of `out`; rows from `rows` on stay as they are.

@@ -2,10 +2,11 @@
 
 constexpr int THREADS = 256, PER_THREAD = 4;
 
+// T is the type of the result, RAW that of images.
 // A block writes 1024 columns of one row in all frames, so that the gain is read once. A thread takes every 256th
 // column: accesses are coalesced at any number of columns, and four reads of a thread overlap.
 extern "C" __global__ void __launch_bounds__(THREADS) flat_counts(
-    const float* images, long long n_images, long long rows, long long columns, const float* gain, long long gain_rows,
+    const RAW* images, long long n_images, long long rows, long long columns, const float* gain, long long gain_rows,
     long long gain_columns, T* out, long long out_images, long long out_rows, long long out_columns,
     double dark, long long truncate) {
     const int64 blocks_across = (columns + THREADS * PER_THREAD - 1) / (THREADS * PER_THREAD);
@@ -25,7 +26,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) flat_counts(
 #pragma unroll
         for (int k = 0; k < PER_THREAD; ++k) {
             const int64 x = first + k * THREADS;
-            value[k] = x < columns ? images[row + x] : 0.0f;
+            value[k] = x < columns ? (float)images[row + x] : 0.0f;
         }
 #pragma unroll
         for (int k = 0; k < PER_THREAD; ++k) {

@@ -41,6 +41,102 @@ extern "C" __global__ void __launch_bounds__(THREADS) window_means(
     }
 }
 
+// The sum of a value of each of the block's 1024 threads.
+__device__ inline double summed(double value, double* shares) {
+#pragma unroll
+    for (int distance = WARP / 2; distance; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
+    __syncthreads();
+    if (threadIdx.x % WARP == 0) shares[threadIdx.x / WARP] = value;
+    __syncthreads();
+    double total = 0.0;
+    for (int warp = 0; warp < 1024 / WARP; ++warp) total += shares[warp];
+    return total;
+}
+
+// The light of a frame's windows, 0 or more; those with few pixels are padding.
+struct Windows {
+    const float* means;
+    const int* counts;
+    int64 rows, columns;
+    float offset;
+    double least;
+
+    __device__ float light(int64 i) const { return fmaxf(means[i] - offset, 0.0f); }
+    __device__ bool is_empty(int64 i) const { return (double)counts[i] < least; }
+};
+
+// Of two places with data on either side, the nearer one; beyond an end there is none.
+__device__ inline int64 nearer(int64 place, int64 before, int64 after, int64 length) {
+    const int64 low = before >= 0 ? before : -2 * length, high = after < length ? after : 2 * length;
+    return min(max(place - low <= high - place ? low : high, (int64)0), length - 1);
+}
+
+// Fills padding down each column: a thread goes down to note what lies before, and up. Without data the column is left
+// to the next ones of its rows. `out` has the light; all threads of the block call this function.
+__device__ inline void fill(const Windows& at, float* out, unsigned* with_data) {
+    for (int word = threadIdx.x; word < 1024 / WARP; word += 1024) with_data[word] = 0;
+    __syncthreads();
+    for (int64 column = threadIdx.x; column < at.columns; column += 1024) {
+        int64 before = -1, after = at.rows;
+        for (int64 row = 0; row < at.rows; ++row) {
+            if (!at.is_empty(row * at.columns + column)) before = row;
+            out[row * at.columns + column] = (float)before;
+        }
+        if (before >= 0) atomicOr(with_data + column / WARP, 1u << column % WARP);
+        for (int64 row = at.rows - 1; row >= 0; --row) {
+            if (!at.is_empty(row * at.columns + column)) after = row;
+            const int64 source = nearer(row, (int64)out[row * at.columns + column], after, at.rows);
+            out[row * at.columns + column] = at.light(source * at.columns + column);
+        }
+    }
+    __syncthreads();
+    for (int64 i = threadIdx.x; i < at.rows * at.columns; i += 1024) {
+        const int64 column = i % at.columns, row = i / at.columns;
+        const auto has_data = [&](int64 c) { return with_data[c / WARP] >> c % WARP & 1; };
+        if (has_data(column)) continue;
+        int64 before = column, after = column;
+        while (before >= 0 && !has_data(before)) --before;
+        while (after < at.columns && !has_data(after)) ++after;
+        const int64 source = nearer(column, before, after, at.columns);
+        // Of the columns that are read none is written, but where none has data: then they keep what they have.
+        if (source != column) out[i] = out[row * at.columns + source];
+    }
+    __syncthreads();
+}
+
+// A block takes a frame's windows, which are few beside its pixels: for the light, its mean, and to write.
+extern "C" __global__ void __launch_bounds__(1024) grid_logarithm(
+    const float* means, long long n_frames, long long rows, long long windows, const int* counts,
+    long long count_frames, long long count_rows, long long count_windows, float* weights, long long weight_frames,
+    long long weight_rows, long long weight_windows, float* out, long long out_frames, long long out_rows,
+    long long out_windows, double dark, double least) {
+    __shared__ double shares[1024 / WARP];
+    __shared__ unsigned with_data[1024 / WARP];
+    constexpr float DARK = 0.1f, FLOOR = 0.01f, FLOOR_COUNTS = 1.0f, LEAST_WEIGHT = 1e-6f;
+    const int64 size = rows * windows, first = blockIdx.x * size;
+    const Windows at = {means + first, counts + first, rows, windows, (float)dark, least};
+    out += first, weights += first;
+    int has_empty = 0;
+    for (int64 i = threadIdx.x; i < size; i += 1024) {
+        out[i] = at.light(i);
+        has_empty |= at.is_empty(i);
+    }
+    if (__syncthreads_or(has_empty)) fill(at, out, with_data);
+    double sum = 0.0, squares = 0.0;
+    for (int64 i = threadIdx.x; i < size; i += 1024) {
+        const double light = out[i];
+        sum += light, squares += light * light;
+    }
+    sum = summed(sum, shares), squares = summed(squares, shares);
+    const float tissue = (float)(squares / fmax(sum, 1e-9));
+    const float dim = fmaxf(DARK * tissue, FLOOR_COUNTS), floor = fmaxf(FLOOR * tissue, FLOOR_COUNTS);
+    for (int64 i = threadIdx.x; i < size; i += 1024) {
+        const float light = out[i], share = fminf(light / dim, 1.0f);
+        weights[i] = fmaxf(at.is_empty(i) ? 0.0f : share * share, LEAST_WEIGHT);
+        out[i] = logf(light + floor);
+    }
+}
+
 // A block takes 32 rows of 256 columns, a thread one column, so that reads and writes are coalesced and a column's
 // place is read once. Four pixels and their gains are read at a time.
 extern "C" __global__ void __launch_bounds__(THREADS) apply_gains(

@@ -6,7 +6,7 @@ The only room that imports CuPy or cuCIM.
 from gpustitch.array.device import CPU, CudaDevice, Device, choose_device, cpu_count, cuda_devices
 from gpustitch.array.kernel import Kernel, kernel, kernels
 from gpustitch.array.namespace import Array, library_of, namespace, refuse_unlike, scipy_of, skimage_of
-from gpustitch.array.transfer import empty, handed_over, on, resident, to_device, to_host
+from gpustitch.array.transfer import empty, fetched, handed_over, on, resident, to_device, to_host
 
 __all__ = [
     "CPU",
@@ -18,6 +18,7 @@ __all__ = [
     "cpu_count",
     "cuda_devices",
     "empty",
+    "fetched",
     "handed_over",
     "kernel",
     "kernels",

@@ -213,8 +213,11 @@ def _flat_arguments(values: Any, cupy: Any) -> tuple[Any, ...]:
     flat: list[Any] = []
     for value in values:
         if _is_list(value):
-            flat.append(cupy.asarray(np.array([array.data.ptr for array in value], np.uint64)))
-            flat.append(cupy.asarray(np.array([array.shape for array in value], np.int64)))
+            # Pointers and shapes in one transfer.
+            shapes = [n for array in value for n in array.shape]
+            table = cupy.asarray(np.array([*(array.data.ptr for array in value), *shapes], np.uint64))
+            flat.append(table[: len(value)])
+            flat.append(table[len(value) :].view(np.int64).reshape(len(value), -1))
             flat.append(np.int64(len(value)))
         elif hasattr(value, "__cuda_array_interface__"):
             flat.append(value)

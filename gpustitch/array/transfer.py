@@ -10,7 +10,7 @@ import functools
 import importlib
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -156,12 +156,60 @@ def to_host(array: Array) -> npt.NDArray[Any]:
     device_array: Any = array
     if array.nbytes < _PINNED_BYTES:
         return device_array.get()  # type: ignore[no-any-return]
-    try:
-        host: npt.NDArray[Any] = importlib.import_module("cupyx").empty_pinned(array.shape, array.dtype)
-    except RuntimeError:  # the system gives no more pinned memory
-        host = np.empty(array.shape, array.dtype)
+    host = _host_room(array.shape, array.dtype)
     device_array.get(out=host)
     return host
+
+
+def pinned(shape: tuple[int, ...], dtype: npt.DTypeLike, device: Device) -> npt.NDArray[Any]:
+    """A new array of the host, of arbitrary content, that ``device`` copies from by itself: :func:`sent`."""
+    return _host_room(shape, dtype) if device.is_cuda else np.empty(shape, dtype)
+
+
+def sent(host: npt.NDArray[Any], device: Device) -> Array:
+    """A :func:`pinned` array, or a part of one that is contiguous, on ``device``, by one copy that is not waited for.
+
+    ``host`` must not change before the block of :func:`on` ends. On the host it is the same array.
+    """
+    if not device.is_cuda:
+        return host
+    array: Any = empty(host.shape, host.dtype, device)
+    array.set(host, importlib.import_module("cupy").cuda.get_current_stream())
+    return array  # type: ignore[no-any-return]
+
+
+def fetched(arrays: Sequence[Array]) -> list[npt.NDArray[Any]]:
+    """Arrays of one library and dtype in host memory, complete where the block of :func:`on` ends.
+
+    On a device there are two copies, neither of which is waited for: of the first array, and of the others together.
+    """
+    if library_of(*arrays) == "numpy":
+        return [np.asarray(array) for array in arrays]
+    first, *others = arrays
+    found = [_begun(first)]
+    if others:
+        cupy = importlib.import_module("cupy")
+        ends = np.cumsum([array.size for array in others]).tolist()
+        together = _begun(cupy.concatenate([array.reshape(-1) for array in others]))
+        parts = (together[end - array.size : end] for array, end in zip(others, ends, strict=True))
+        found += [part.reshape(array.shape) for part, array in zip(parts, others, strict=True)]
+    return found
+
+
+def _begun(array: Any) -> npt.NDArray[Any]:
+    """An array of the host that the device's copy goes to, on the current stream."""
+    host = _host_room(array.shape, array.dtype)
+    array.get(out=host, blocking=False)
+    return host
+
+
+def _host_room(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Memory of the host for copies: pinned, unless the system gives no more of it."""
+    try:
+        room: npt.NDArray[Any] = importlib.import_module("cupyx").empty_pinned(shape, dtype)
+    except RuntimeError:
+        return np.empty(shape, dtype)
+    return room
 
 
 def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, device: Device) -> Array:
@@ -215,10 +263,15 @@ def _stream(cupy: Any, index: int) -> Any:
 
 
 def hosted(op: Callable[..., Array], device: Device) -> Callable[..., HostArray]:
-    """``op`` as a function from host to host: its first argument is moved to ``device``, the result back."""
+    """``op`` as a function from host to host: its first argument is moved to ``device``, the result back.
+
+    An array that lies on a device already stays there, and so does the result; call it in a block of :func:`on`.
+    """
     return functools.partial(_run, op, device)
 
 
 def _run(op: Callable[..., Array], device: Device, array: HostArray, **how: Any) -> HostArray:
+    if library_of(array) != "numpy":
+        return op(array, **how)
     with on(device):
         return to_host(op(to_device(array, device), **how))

@@ -54,6 +54,15 @@ class FakeArray:
         out[...] = self.host
         return out
 
+    def view(self, dtype):
+        return FakeArray(self.host.view(dtype))
+
+    def reshape(self, *shape):
+        return FakeArray(self.host.reshape(*shape))
+
+    def __getitem__(self, key):
+        return FakeArray(self.host[key])
+
     def __setitem__(self, key, value):
         self.host[key] = value.host if isinstance(value, FakeArray) else value
 

@@ -27,9 +27,10 @@ from tests.cuda_cpu import shim_cuda as cuda_parts
 from tests.cuda_cpu import shim_names as names
 from tests.cuda_cpu.shim_array import call_ufunc, check_call, holds_array, ndarray, note, unwrap, wrap
 from tests.cuda_cpu.shim_books import BOOKS
+from tests.cuda_cpu.shim_counts import COUNTS
 from tests.cuda_cpu.shim_cuda import POOL
 
-__all__ = ["POOL", "asarray", "asnumpy", "installed", "ndarray"]
+__all__ = ["COUNTS", "POOL", "asarray", "asnumpy", "installed", "ndarray"]
 
 
 @contextlib.contextmanager
@@ -66,15 +67,19 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
 
 def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
     """A new array of the device. Lists hold numbers, or arrays of one of the two libraries, never of both."""
+    is_here = holds_array(obj)
     if isinstance(obj, ndarray):
         obj = unwrap(obj)
-    elif isinstance(obj, tuple | list) and holds_array(obj):
+    elif isinstance(obj, tuple | list) and is_here:
         if not all(isinstance(part, ndarray) for part in obj):
             ndarray.__array__(None)
         obj = unwrap(obj)
     elif hasattr(obj, "__cuda_array_interface__"):
         # Of another library; here addresses of the device are those of the host.
         obj = np.asarray(types.SimpleNamespace(__array_interface__=obj.__cuda_array_interface__))
+    COUNTS.note("calls" if is_here else "uploads", np.asarray(obj).nbytes)
+    if not is_here:
+        COUNTS.note("staged", np.asarray(obj).nbytes)
     with np.errstate(all="ignore"):
         host = np.array(obj, dtype, order=order, ndmin=ndmin)
     return wrap(host.astype(host.dtype.newbyteorder("="), copy=False))
@@ -110,7 +115,9 @@ def _function(original, name, text, takes_arrays=True):
         for key in ("out", "output"):
             out = args[by_position.index(key)] if key in by_position[: len(args)] else kwargs.get(key)
             if isinstance(out, ndarray):
+                COUNTS.note("calls")
                 return note(out, writes=True)
+        COUNTS.call(name, result, [*hosts, *named.values()])
         return wrap(result)
 
     function.__name__ = name
@@ -167,6 +174,7 @@ class RawModule:
             for value, is_written in zip(args, body.writes, strict=False):
                 if isinstance(value, ndarray):
                     note(value, writes=is_written)
+            COUNTS.note("bodies")
             return body(grid, block, args, shared_mem=shared_mem)
 
         return launch

@@ -9,7 +9,8 @@ import numpy as np
 
 from tests.cuda_cpu import shim_names as names
 from tests.cuda_cpu.shim_books import BOOKS
-from tests.cuda_cpu.shim_cuda import POOL, Device, current_stream
+from tests.cuda_cpu.shim_counts import COUNTS
+from tests.cuda_cpu.shim_cuda import POOL, Device, Flags, MemoryPointer, current_stream
 
 _KINDS = "?bhilqBHILQefdFD"
 _COMPARISONS = {
@@ -79,10 +80,9 @@ class ndarray:
         return NotImplemented if ours is None or ours is function else ours(*args, **kwargs)
 
     def get(self, stream=None, order="C", out=None, blocking=True):
-        """A copy in host memory, or ``out`` with the elements in it."""
-        host = _fetched(self)
+        """A copy in host memory, or ``out`` with the elements in it: soon, if not ``blocking``."""
         if out is None:
-            return host.copy(order)
+            return _fetched(self).copy(order)
         if not isinstance(out, np.ndarray):
             raise TypeError("Only numpy.ndarray can be obtained from cupy.ndarray")
         if out.dtype != self.dtype:
@@ -91,7 +91,11 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Expected shape: {self.shape}, actual shape: {out.shape}")
         if not (out.flags.c_contiguous or out.flags.f_contiguous):
             raise RuntimeError("`out` cannot be specified when copying to non-contiguous ndarray")
-        out[...] = host
+        if blocking:
+            out[...] = _fetched(self)
+        else:
+            COUNTS.note("downloads", self.nbytes)
+            current_stream().fill_later(out, note(self)._host.copy())
         return out
 
     def set(self, arr, stream=None):
@@ -104,16 +108,23 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
+        COUNTS.note("uploads", arr.nbytes)
         note(self, writes=True)._host[...] = arr
+        if stream is None:
+            current_stream().synchronize()
 
     def fill(self, value):
         """Fill with one number."""
+        COUNTS.note("calls")
         note(self, writes=True)._host.fill(_number_to_fill(value))
 
     def reshape(self, *shape, order="C"):
         """The elements in another shape; a view where that is possible."""
         found = self._host.reshape(*shape, order=order)
-        return wrap(found if found.base is not None else note(self)._host.reshape(*shape, order=order))
+        if found.base is not None:
+            return wrap(found)
+        COUNTS.note("calls")
+        return wrap(note(self)._host.reshape(*shape, order=order))
 
     def transpose(self, *axes):
         """A view with the axes in another order."""
@@ -134,6 +145,10 @@ class ndarray:
     def __getitem__(self, key):
         key, is_view = _key(key)
         found = (self if is_view else note(self))._host[key]
+        if not is_view:
+            COUNTS.note("calls")
+            if any(isinstance(part, np.ndarray) and part.dtype.kind == "b" for part in key):
+                COUNTS.note("waits")  # as many elements as are True
         return wrap(found if is_view else np.array(found))
 
     def __setitem__(self, key, value):
@@ -142,6 +157,8 @@ class ndarray:
             value = note(value)._host
         elif is_view:
             value = _number_to_fill(value)
+        if self._host[key].size:
+            COUNTS.note("calls")
         with np.errstate(all="ignore"):
             note(self, writes=True)._host[key] = value
 
@@ -189,22 +206,6 @@ class ndarray:
 ndarray.__module__ = "cupy"
 
 
-class Flags:
-    """LaunchGrid of an array in memory."""
-
-    def __init__(self, flags):
-        self.c_contiguous, self.f_contiguous, self.owndata = flags.c_contiguous, flags.f_contiguous, flags.owndata
-        self.forc = flags.forc
-        self.fnc = flags.fnc
-
-
-class MemoryPointer:
-    """Address of an array's first element."""
-
-    def __init__(self, ptr):
-        self.ptr, self.device_id = ptr, 0
-
-
 def wrap(result):
     """Arrays and scalars of NumPy as arrays of the device; tuples and lists of them likewise."""
     if isinstance(result, np.ndarray | np.generic):
@@ -241,6 +242,7 @@ def note(array, *, writes=False):
 def _fetched(array):
     """The elements, for which the current stream is waited for."""
     host = note(array)._host
+    COUNTS.note("downloads", host.nbytes)
     current_stream().synchronize()
     return host
 
@@ -275,6 +277,7 @@ def call_ufunc(name, *args, **kwargs):
         raise TypeError(f"return arrays must be of cupy.ndarray, not {type(out)}")
     with np.errstate(all="ignore"):
         result = ufunc(*map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()})
+    COUNTS.note("calls")
     return wrap(result) if out is None else note(out, writes=True)
 
 
@@ -282,6 +285,7 @@ def _product(left, right):
     for value in (left, right):
         if not isinstance(value, ndarray):
             raise TypeError(f"Argument has incorrect type (expected cupy._core.core._ndarray_base, got {type(value)})")
+    COUNTS.note("calls")
     with np.errstate(all="ignore"):
         return wrap(np.matmul(unwrap(left), unwrap(right)))
 
@@ -312,6 +316,8 @@ def _key(key):
         elif isinstance(part, ndarray | np.ndarray | list | tuple):
             is_view = False
             parts[i] = note(part)._host if isinstance(part, ndarray) else np.asarray(part)
+            if not isinstance(part, ndarray):
+                COUNTS.note("uploads", parts[i].nbytes)
             if parts[i].size == 0 and isinstance(part, list | tuple):
                 parts[i] = parts[i].astype(int)
             if parts[i].dtype.kind not in "biu":
@@ -337,6 +343,7 @@ def _method(name, text):
         args, hosts = tuple(map(unwrap, args)), {k: unwrap(v) for k, v in kwargs.items()}
         with np.errstate(all="ignore"):
             result = getattr(note(self, writes=result_is_self)._host, name)(*args, **hosts)
+        COUNTS.call(name, result, [] if result_is_self else [self._host])
         return note(kwargs["out"], writes=True) if kwargs.get("out") is not None else wrap(result)
 
     method.__name__ = name

@@ -9,6 +9,7 @@ import types
 import numpy as np
 
 from tests.cuda_cpu.shim_books import BOOKS, Clock
+from tests.cuda_cpu.shim_counts import COUNTS
 
 MEMORY_BYTES = 8 << 30
 _state = threading.local()
@@ -82,6 +83,22 @@ class Pool:
 POOL = Pool()
 
 
+class Flags:
+    """LaunchGrid of an array in memory."""
+
+    def __init__(self, flags):
+        self.c_contiguous, self.f_contiguous, self.owndata = flags.c_contiguous, flags.f_contiguous, flags.owndata
+        self.forc = flags.forc
+        self.fnc = flags.fnc
+
+
+class MemoryPointer:
+    """Address of an array's first element."""
+
+    def __init__(self, ptr):
+        self.ptr, self.device_id = ptr, 0
+
+
 class PinnedPool:
     """Pinned memory is ordinary memory here."""
 
@@ -110,6 +127,7 @@ class Device:
 
     def synchronize(self):
         """Everything is done already; the books may count on it from now on."""
+        COUNTS.wait()
         BOOKS.all_done()
 
     def __enter__(self):
@@ -143,9 +161,19 @@ class Stream:
         self.ptr = 0 if null else id(self)
         self.done = True
         self.clock = Clock()
+        self._later = []
+
+    def fill_later(self, out, elements):
+        """Memory of the host that is not waited for has its elements when the stream is; nothing useful before."""
+        out.view(np.uint8)[...] = 0xA5
+        self._later.append((out, elements))
 
     def synchronize(self):
-        """Everything is done already; the books may count on it from now on."""
+        """Everything is done already, but for copies to the host; the books may count on it from now on."""
+        COUNTS.wait()
+        while self._later:
+            out, elements = self._later.pop()
+            out[...] = elements
         BOOKS.done(self.clock.reached())
 
     def use(self):
@@ -194,6 +222,7 @@ class Event:
 
     def synchronize(self):
         """It has happened."""
+        COUNTS.wait()
         BOOKS.done(self.reached)
 
 

@@ -77,10 +77,19 @@ class FanOut:
         OutputError
             If an earlier write failed.
         """
+        self.write_levels(box, self.reduced(voxels), release)
+
+    def reduced(self, voxels: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """The voxels of a box of whole blocks on all levels, fine to coarse."""
+        return self._outputs[0].reduced(voxels)
+
+    def write_levels(
+        self, box: Box, levels: Sequence[npt.NDArray[Any]], release: Callable[[], None] | None = None
+    ) -> None:
+        """Like :meth:`write`, with voxels that are :meth:`reduced` already."""
         parts = [(output, part) for output in self._outputs for part in output.missing(box)]
         if not parts:
             raise ParameterError(f"{self._outputs[0].path}: blocks of {box} were written before")
-        levels = self._outputs[0].reduced(voxels)
         # One more than there are parts: what is handed over here must not end before all of it is.
         left = Handed(len(parts) + 1, lambda _: None if release is None else release())
         for output, part in parts:

@@ -260,7 +260,7 @@ class PyramidWriter(ABC):
         self.write_levels(box, self.reduced(voxels), release)
 
     def reduced(self, voxels: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-        """The voxels of a box of whole blocks on all levels, fine to coarse."""
+        """The voxels of a box of whole blocks on all levels, fine to coarse; on a device if they lie there."""
         return list(itertools.accumulate(range(1, self.levels), self._halved, initial=voxels))
 
     def _halved(self, voxels: npt.NDArray[Any], level: int) -> npt.NDArray[Any]:

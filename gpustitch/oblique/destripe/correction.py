@@ -14,6 +14,7 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Frames
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
+from gpustitch.oblique.destripe.cut_off import TYPES, count_at_end
 from gpustitch.oblique.destripe.guarded_notch.notch import destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.destripe.saturation import keep_ends
@@ -280,15 +281,30 @@ class Correction:
             count += int(xp.count_nonzero(raw < 0))
         return count
 
+    def add_cut_off(self, raw: Array, corrected: Array, counts: Array) -> None:
+        """Add to ``counts``, whole numbers (`N_SHARES`,), so much as :meth:`n_cut_off`; a device is hardly waited for.
+
+        ``counts`` lie where the frames do.
+        """
+        like = corrected.dtype == raw.dtype and raw.dtype.name in TYPES
+        if like and counts.dtype == np.uint32:
+            count_at_end(raw, corrected, counts)
+        else:
+            counts[:1] += self.n_cut_off(raw, corrected)
+
     @cached_property
     def _gain(self) -> Array:
         return np.ones((1, 1), np.float32) if self.flat is None else inverse_flat(self.flat)
 
     def _destriped(self, frames: Array) -> Array:
-        """The frames (frames, rows, columns) as float32 counts, without stripes; without offset if `takes_dark`."""
-        if not self.destripes:
-            return frames.astype(np.float32)
+        """The frames (frames, rows, columns) as float32 counts, without stripes; without offset if `takes_dark`.
+
+        On a device, frames without stripes stay as they are where the kernel that divides by the flat reads them.
+        """
         xp = namespace(frames)
+        if not self.destripes:
+            is_read = xp is not np and frames.dtype.name in ("uint8", "uint16")
+            return frames if is_read else frames.astype(np.float32)
         if self.method == "wavelet" and self.wavelet.notch is not None:
             unit = self.wavelet.one_count
             if unit == 1:

@@ -6,12 +6,13 @@ large square window estimates the background. A pixel loses the least of itself,
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from gpustitch.array import Array, namespace
+from gpustitch.array import Array, namespace, resident
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model.options import documented, option
 from gpustitch.oblique.destripe import DESTRIPING
@@ -178,11 +179,18 @@ def centres(length: int, spacing: int) -> Array:
 
 def _percentiles(images: Array, size: tuple[int, int], at: tuple[Array, Array], step: int, fraction: float) -> Array:
     xp = namespace(images)
-    limits = []
-    for centre, length, stop in zip(at, size, images.shape[1:], strict=True):
-        first = centre - length // 2
-        limits.append((xp.asarray(np.maximum(first, 0)), xp.asarray(np.minimum(first + length, stop))))
+    limits = [
+        tuple(resident(ends, images) for ends in _limits(tuple(centre.tolist()), length, stop))
+        for centre, length, stop in zip(at, size, images.shape[1:], strict=True)
+    ]
     out = xp.empty((len(images), len(at[0]), len(at[1])), np.float32)
     (top, bottom), (left, right) = limits
     window_percentiles(images, top, bottom, left, right, out, step, fraction)
     return out  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=64)
+def _limits(centre: tuple[int, ...], length: int, stop: int) -> tuple[Array, Array]:
+    """First pixels and ends of windows along an axis, kept so that a device gets them once."""
+    first = np.array(centre, np.int64) - length // 2
+    return np.maximum(first, 0), np.minimum(first + length, stop)

@@ -31,7 +31,7 @@ from gpustitch.oblique.destripe.dwt import (
     wavelet_taps,
 )
 from gpustitch.oblique.destripe.notch import RowLowPass
-from gpustitch.oblique.destripe.otsu import otsu_of_frames
+from gpustitch.oblique.destripe.otsu import thresholds_of_frames
 from gpustitch.oblique.destripe.wavelet_options import OTSU, WaveletOptions
 
 # pystripe smooths the share of the foreground by one pixel. SciPy cuts a Gaussian off at four sigmas.
@@ -100,11 +100,14 @@ def _destripe(frames: Array, filters: tuple[_BandFilter | None, ...], options: W
         limits = _limits(frames, 0.0, math.inf)
         restore_band(frames, limits, _removed(filters[0], frames, limits), taps, out)
         return
-    thresholds = otsu_of_frames(frames) if options.threshold == OTSU else np.full(len(frames), options.threshold)
+    if options.threshold == OTSU:
+        thresholds = thresholds_of_frames(frames)
+    else:
+        thresholds = xp.full(len(frames), options.threshold, np.float32)
     foreground = _removed(filters[0], frames, _limits(frames, thresholds, math.inf))
     background = _removed(filters[1], frames, _limits(frames, 0.0, thresholds))
     blend_bands(
-        frames, xp.asarray(thresholds.astype(np.float32)), foreground, background, taps, resident(_SMOOTHING, frames),
+        frames, thresholds, foreground, background, taps, resident(_SMOOTHING, frames),
         out, filters[0] is not None, filters[1] is not None, options.crossover,
     )  # fmt: skip
 
@@ -168,9 +171,9 @@ def _nothing(frames: Array) -> Array:
 
 def _limits(frames: Array, least: float | Array, most: float | Array) -> Array:
     """Least and greatest count of each frame, float32 (frames, 2), on the device of the frames."""
-    limits = np.empty((len(frames), 2), np.float32)
+    limits: Array = namespace(frames).empty((len(frames), 2), np.float32)
     limits[:, 0], limits[:, 1] = least, most
-    return namespace(frames).asarray(limits)  # type: ignore[no-any-return]
+    return limits
 
 
 def _gaussian() -> npt.NDArray[np.float32]:

@@ -51,7 +51,7 @@ def check_scaled_flat(flat: Array) -> None:
         )
 
 
-@kernel("flatfield.cu", T="out: uint8 uint16 float32", tile=(None, 1, 1024))
+@kernel("flatfield.cu", T="out: uint8 uint16 float32", RAW="images: uint8 uint16 float32", tile=(None, 1, 1024))
 def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: bool) -> None:
     """``out = (images - dark) * gain``.
 
@@ -60,7 +60,7 @@ def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: b
     Parameters
     ----------
     images
-        Counts, float32 (frames, rows, columns).
+        Counts, uint8, uint16 or float32 (frames, rows, columns).
     gain
         Factor of each pixel, float32 (rows, columns), or (1, 1) for one factor everywhere.
     out

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, Device, empty, on, to_device, to_host
+from gpustitch.array import Array, Device, empty, fetched, namespace, on, to_device, to_host
+from gpustitch.array.transfer import pinned, sent
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, PlacedVolume
 from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
+from gpustitch.oblique.destripe.cut_off import N_SHARES
 from gpustitch.oblique.fuse.blend import Footprint
 from gpustitch.oblique.stream.file import Spool
 from gpustitch.oblique.stream.sheet import Taps
@@ -53,6 +56,8 @@ class Lane:
         self._held: tuple[int, Array] | None = None
         self._coming: tuple[int, Array] | None = None
         self._rooms: list[Array] = []  # of these two, in turn
+        # Raw frames on their way to a device, the first of which is the first to be read.
+        self._raw: tuple[int, npt.NDArray[Any]] | None = None
         self._coverage = volume.coverage
 
     @property
@@ -71,7 +76,7 @@ class Lane:
         """Make room for the frames that ``start <= f < stop`` needs, with those held; the range still to read."""
         first, end = self.needed(start, stop)
         if first >= end:
-            self._rooms, self._coming = [], None
+            self._rooms, self._coming, self._raw = [], None, None
             return first, first
         most = stop - start + self.reach[1] - self.reach[0]
         with on(device):
@@ -87,6 +92,12 @@ class Lane:
                 kept = max(first, min(at + len(old), end))
                 room[: kept - first] = old[first - at : kept - at]
         self._coming = first, room
+        if device.is_cuda:
+            frames = self.volume.frames
+            shape = (most, *(len(range(n)[part]) for n, part in zip(frames.shape[1:], self._parts, strict=True)))
+            if self._raw is None or len(self._raw[1]) < most:
+                self._raw = kept, pinned(shape, frames.dtype.newbyteorder("="), device)
+            self._raw = kept, self._raw[1]
         return kept, end
 
     def turn(self) -> None:
@@ -94,8 +105,28 @@ class Lane:
         self._held, self._coming = self._coming, None
         self._coverage = self.volume.coverage  # frames may turn out to be damaged when they are read
 
+    @property
+    def _parts(self) -> tuple[slice, slice]:
+        """Rows and columns of frames that are read."""
+        return (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
+
+    def read_raw(self, start: int, stop: int) -> None:
+        """Read some of the frames that :meth:`advance` asked for, and :meth:`load` will send to a device.
+
+        Several threads may read different frames.
+        """
+        assert self._raw is not None
+        first, room = self._raw
+        for is_kept, run in itertools.groupby(range(start, stop), lambda frame: self._is_kept(frame)):
+            frames = list(run)
+            if not is_kept:
+                part = slice(frames[0] - first, frames[-1] + 1 - first)
+                room[part] = self.volume.frames.read(frames[0], frames[-1] + 1, *self._parts)
+
     def load(self, start: int, stop: int, device: Device) -> tuple[int, int]:
         """Fetch some of the frames that :meth:`advance` asked for, read and corrected or from the spool.
+
+        For a device, :meth:`read_raw` has read them.
 
         Returns how many frames were read, and how many of their pixels were cut off.
         """
@@ -126,25 +157,35 @@ class Lane:
     def _read(self, start: int, stop: int, device: Device) -> int:
         """Read and correct frames; returns how many pixels were cut off."""
         target = self._target(start, stop)
-        rows, columns = (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
-        raw, cut_off = self.volume.frames.read(start, stop, rows, columns), 0
+        cut_off, later = 0, []
+        if self._raw is None:
+            raw = self.volume.frames.read(start, stop, *self._parts)
+        else:
+            raw = self._raw[1][start - self._raw[0] : stop - self._raw[0]]
         # On the host a frame at a time, which stays in the cache meanwhile; a device takes many at once.
         each = DEVICE_GRAIN.frames if device.is_cuda else 1
         with on(device):
+            counts = self._counts(target) if device.is_cuda else None
             for at in range(0, stop - start, each):
                 part = slice(at, at + each)
-                frames = to_device(raw[part], device)
+                frames = sent(raw[part], device)
                 if self._correction is not None:
                     # Kernels of a device write whole arrays alone.
                     room = None if device.is_cuda or not self._is_local else target[part]
-                    frames, more = self._corrected(frames, start + at, room)
+                    frames, more = self._corrected(frames, start + at, room, counts)
                     cut_off += more
                     if frames is room:
                         continue
                 target[part] = frames if self._is_local else frames[:, self._rows, self._columns]
                 if self._keeps:
                     self._keep(start + at, frames)
-        return cut_off
+            if counts is not None:
+                later = fetched([counts])
+        return cut_off + sum(int(count.sum()) for count in later)
+
+    def _counts(self, like: Array) -> Array | None:
+        """Where a device counts the pixels that are cut off, so that nothing waits for their number."""
+        return None if self._correction is None else namespace(like).zeros(N_SHARES, np.uint32)
 
     def _keep(self, start: int, frames: Array) -> None:
         """Put what later bands need of whole frames into the spool."""
@@ -152,13 +193,17 @@ class Lane:
         for number, rows in enumerate(to_host(frames[:, self._spool.rows, self._spool.columns]), start):
             self._spool.put(number, rows)
 
-    def _corrected(self, frames: Array, start: int, room: Array | None) -> tuple[Array, int]:
+    def _corrected(self, frames: Array, start: int, room: Array | None, counts: Array | None) -> tuple[Array, int]:
+        """The corrected frames, and how many pixels were cut off: these are added to ``counts`` if that is given."""
         assert self._correction is not None
         try:
             corrected = self._correction.apply(frames, room)
         except (DamagedInputError, ParameterError) as error:
             raise type(error)(f"{self.tile.name}, frames {start} to {start + len(frames) - 1}: {error}") from error
-        return corrected, self._correction.n_cut_off(frames, corrected)
+        if counts is None:
+            return corrected, self._correction.n_cut_off(frames, corrected)
+        self._correction.add_cut_off(frames, corrected, counts)
+        return corrected, 0
 
     @property
     def is_there(self) -> bool:

@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, Device, empty
+from gpustitch.array import Array, Device, empty, resident
+from gpustitch.oblique.stream.upright import upright
 
 # Frames whose lines fall into different sets of a cache: their distance in memory, modulo a page, is one line.
 _PAGE_BYTES, _LINE_BYTES = 4096, 64
 
 
-def spaced_frames(shape: tuple[int, int, int], dtype: np.dtype[Any], device: Device) -> Array:
+def spaced_frames(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """An array of frames (frame, row, plane) of arbitrary content, whose transposition does not thrash the cache."""
     n_frames, n_rows, depth = shape
-    if device.is_cuda:
-        return empty(shape, dtype, device)
     frame_bytes = n_rows * depth * dtype.itemsize
     pages = -(-(frame_bytes - _LINE_BYTES) // _PAGE_BYTES) if frame_bytes > _LINE_BYTES else 0
     stride = (pages * _PAGE_BYTES + _LINE_BYTES) // dtype.itemsize
@@ -30,9 +29,12 @@ def pieces_of(least: int, piece: int) -> int:
 
 
 class Ring:
-    """The last fused frames as planes (z, y, f), in pieces of ``piece`` frames that are reused in turn.
+    """The last fused frames, in pieces of ``piece`` frames that are reused in turn.
 
-    Frames are put in order, piece after piece, the first of all at ``first``. At least the last ``least`` can be taken.
+    Frames are made in order, piece after piece, the first of all being ``first``. At least the last ``least`` can be
+    taken when a piece is made. On the host a piece is made in a :meth:`room` and turned to planes (z, y, f) once it is
+    whole. On a device it is made in its place and stays as it is: frames are turned when they are taken, through
+    shared memory. Meanwhile the frames before it can still be taken.
     """
 
     def __init__(
@@ -40,31 +42,45 @@ class Ring:
     ) -> None:
         n_planes, n_rows = shape
         n_pieces = pieces_of(least, piece)
-        self._pieces = [empty((n_planes, n_rows, piece), dtype, device) for _ in range(n_pieces)]
         self._first, self._piece = first, piece
+        self._planes: list[Array] = []
+        if device.is_cuda:
+            self._frames = [empty((piece, n_rows, n_planes), dtype, device) for _ in range(n_pieces + 1)]
+        else:
+            self._planes = [empty((n_planes, n_rows, piece), dtype, device) for _ in range(n_pieces)]
+            self._frames = [planes.transpose(2, 1, 0) for planes in self._planes]
+            self._room = spaced_frames((piece, n_rows, n_planes), dtype)
 
-    def put(self, first: int, frames: Array, first_row: int) -> None:
-        """Take over the frames (frame, row, plane) of one piece, from ``first`` on; the rows begin at ``first_row``."""
+    def room(self, first: int, stop: int) -> Array:
+        """Where the frames (frame, row, plane) ``first <= f < stop`` of one piece are to be made."""
         number, at = divmod(first - self._first, self._piece)
-        target = self._pieces[number % len(self._pieces)]
-        rows = slice(first_row, first_row + frames.shape[1])
-        target[:, rows, at : at + len(frames)] = frames.transpose(2, 1, 0)
+        room = self._room if self._planes else self._frames[number % len(self._frames)]
+        return room[at : at + stop - first]
+
+    @property
+    def turns(self) -> bool:
+        """Whether pieces are to be turned."""
+        return bool(self._planes)
+
+    def turn(self, first: int, stop: int, rows: slice) -> None:
+        """Turn ``rows`` of the frames of one piece, ``first <= f < stop``, that lie in the room."""
+        number, at = divmod(first - self._first, self._piece)
+        target = self._planes[number % len(self._planes)]
+        target[:, rows, at : at + stop - first] = self._room[at : at + stop - first, rows].transpose(2, 1, 0)
 
     def take(
-        self, planes: slice, rows: slice, first: npt.NDArray[np.int64], there: tuple[int, int], out: Array
+        self,
+        planes: slice,
+        rows: slice,
+        first: int,
+        drift: npt.NDArray[np.int64],
+        there: tuple[int, int],
+        out: Array,
     ) -> None:
-        """Fill ``out`` (z, y, x): column 0 of plane z is frame ``first[z]``; 0 outside of the frames ``there``."""
-        n = out.shape[2]
-        sources = [piece[planes, rows] for piece in self._pieces]
-        for z, (target, start) in enumerate(zip(out, first.tolist(), strict=True)):
-            low, high = (min(max(end, start), start + n) for end in there)
-            if low > start:
-                target[:, : low - start] = 0
-            if high < start + n:
-                target[:, max(low, high) - start :] = 0
-            while low < high:
-                number, at = divmod(low - self._first, self._piece)
-                stop = min(high, low + self._piece - at)
-                part = sources[number % len(sources)][z, :, at : at + stop - low]
-                target[:, low - start : stop - start] = part
-                low = stop
+        """Fill ``out`` (z, y, x): column 0 of plane z is frame ``first - drift[z]``; 0 outside of the frames ``there``.
+
+        ``drift`` is that of all planes of the ring; it must not change.
+        """
+        begin, stop = (max(0, end - self._first) for end in there)
+        first -= self._first
+        upright(self._frames, resident(drift, out), out, first, begin, stop, planes.start, rows.start)

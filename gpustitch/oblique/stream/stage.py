@@ -316,7 +316,8 @@ def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) ->
     options, itemsize, tiles = stitch.options, stitch.dtype.itemsize, stitch.mosaic.tiles
     depth, _, width = stitch.block_shape
     n_fused = fused_frames(width + math.ceil(slope * (depth - 1)), piece)
-    block = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
+    least = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
+    in_rows = min(stitch.block_shape[1], stitch.shape[1])
     volumes = [tile.volume for tile in tiles if isinstance(tile.volume, ObliqueTile)]
     working = max((working_bytes(v.correction, v.frames, HOST_GRAIN.frames) for v in volumes), default=0)
     extents = Extents(tiles, Box.of_shape(stitch.shape), itemsize)
@@ -335,6 +336,7 @@ def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) ->
         plane = band.shape[0] * band.shape[1] * itemsize
         lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(extents.frame_bytes(band), 4 * plane)
         waiting = sum(max(straddling(axis, band.start[axis]), straddling(axis, band.stop[axis])) for axis in (0, 1))
+        block = least * band.shape[1] // in_rows if stitch.device.is_cuda else least  # a device is given all rows
         written = (1 + len(options.beside)) * (IN_FLIGHT_BYTES + begun(*_front_px(stitch, slope, band)) + waiting)
         return n_fused * plane + lanes + stitch.n_workers * (3 * block + working) + written
 

@@ -6,6 +6,7 @@ the blocks that earlier batches complete are put upright and written. Each frame
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, namespace, on, to_host
+from gpustitch.array import Array, fetched, namespace, on
 from gpustitch.model import ZYX, Box, PlacedVolume
 from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN, HOST_GRAIN, Buffers, Sink
 from gpustitch.oblique.deskew.tile import ObliqueTile
@@ -22,7 +23,7 @@ from gpustitch.oblique.fuse.tables import Tables
 from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.fuse_frames import fuse_frames
 from gpustitch.oblique.stream.lane import Lane
-from gpustitch.oblique.stream.ring import Ring, pieces_of, spaced_frames
+from gpustitch.oblique.stream.ring import Ring, pieces_of
 from gpustitch.oblique.stream.sheet import along_sheet, box_of, stacked
 from gpustitch.oblique.stream.windows import window_of
 from gpustitch.running.threads import Workers
@@ -71,6 +72,14 @@ class Target(Sink, Protocol):
 
     def missing(self, box: Box) -> Iterator[Box]:
         """The parts of a box of blocks that are to be given."""
+
+    def reduced(self, voxels: Array) -> list[Array]:
+        """The voxels of a box of whole blocks on all levels, where these voxels are."""
+
+    def write_levels(
+        self, box: Box, levels: Sequence[npt.NDArray[Any]], release: Callable[[], None] | None = None
+    ) -> None:
+        """Take the voxels of a box on all levels, which stay unchanged until ``release`` is called."""
 
 
 class Sweep:
@@ -137,27 +146,26 @@ class Sweep:
     def run(self, advance: Callable[[int], None]) -> int:
         """Do all of it; returns the number of blocks handed over. ``advance`` is told the frames."""
         (depth, n_rows, _), piece = self._band.shape, self._work.piece
-        fused = spaced_frames((piece, n_rows, depth), self._work.dtype, self._device)
         ring = Ring((depth, n_rows), self._first, self._reach(), piece, self._work.dtype, self._device)
         n_blocks = 0
         with ThreadPoolExecutor(self._work.workers.n, thread_name_prefix="gpustitch") as pool:
             try:
                 loads = self._load(pool, self._first)
-                blocks: list[Future[None]] = []
+                blocks: list[Future[int]] = []
                 for start in range(self._first, self._end, piece):
                     stop = min(start + piece, self._end)
                     for at in range(start, stop, BATCH_FRAMES):
                         advance(self._loaded(loads))
                         until = min(at + BATCH_FRAMES, stop)
                         loads = self._load(pool, until)
-                        _wait(self._fuse(pool, at, fused[at - start : until - start]))
-                    n_blocks += _wait(blocks)
-                    _wait(self._turn(pool, ring, start, fused[: stop - start]))
+                        _wait(self._fuse(pool, at, ring.room(at, until)))
+                    n_blocks += _sum(blocks)
+                    _wait(self._turn(pool, ring, start, stop))
                     held = None if stop == self._end else stop
                     blocks = [pool.submit(self._emit, ring, box) for box in self._ready(held)]
                 if self._first >= self._end:
                     blocks = [pool.submit(self._emit, ring, box) for box in self._ready(None)]
-                n_blocks += _wait(blocks)
+                n_blocks += _sum(blocks)
             finally:
                 pool.shutdown(cancel_futures=True)
         return n_blocks
@@ -170,12 +178,27 @@ class Sweep:
         jobs = []
         for lane in self._lanes:
             first, end = lane.advance(start, stop, self._device)
-            # One thread alone writes an array on a device.
-            each = max(1, end - first) if self._device.is_cuda else self._grain.frames
-            for at in range(first, end, each):
-                until = min(at + each, end)
+            if self._device.is_cuda:
+                jobs.append((end - first, self._load_on_device(pool, lane, first, end)))
+                continue
+            for at in range(first, end, self._grain.frames):
+                until = min(at + self._grain.frames, end)
                 jobs.append((until - at, pool.submit(lane.load, at, until, self._device)))
         return jobs
+
+    def _load_on_device(self, pool: ThreadPoolExecutor, lane: Lane, first: int, end: int) -> Future[tuple[int, int]]:
+        """Begin to read frames by all threads, and to correct them by the one that alone writes an array on a device.
+
+        That one waits for the others, which have begun before it does: the pool takes jobs in order.
+        """
+        each = HOST_GRAIN.frames
+        reads = [pool.submit(lane.read_raw, at, min(at + each, end)) for at in range(first, end, each)]
+
+        def load() -> tuple[int, int]:
+            _wait(reads)
+            return lane.load(first, end, self._device)
+
+        return pool.submit(load)
 
     def _loaded(self, loads: Sequence[tuple[int, Future[tuple[int, int]]]]) -> int:
         """Wait until the batch is there; returns the number of frames."""
@@ -193,15 +216,11 @@ class Sweep:
         each = min(n_rows, self._grain.rows)
         return [pool.submit(self._fuse_rows, start, out[:, y : y + each], y) for y in range(0, n_rows, each)]
 
-    def _turn(self, pool: ThreadPoolExecutor, ring: Ring, start: int, fused: Array) -> list[Future[None]]:
-        """Begin to put fused frames into the ring, some rows at a time."""
-        n_rows = fused.shape[1]
-        each = n_rows if self._device.is_cuda else _TURNED_ROWS
-        return [pool.submit(self._turn_rows, ring, start, fused[:, y : y + each], y) for y in range(0, n_rows, each)]
-
-    def _turn_rows(self, ring: Ring, start: int, fused: Array, first_row: int) -> None:
-        with on(self._device):
-            ring.put(start, fused, first_row)
+    def _turn(self, pool: ThreadPoolExecutor, ring: Ring, start: int, stop: int) -> list[Future[None]]:
+        """Begin to turn a piece of fused frames, some rows at a time; nothing where they are turned later."""
+        n_rows = self._band.shape[1] if ring.turns else 0
+        parts = [slice(y, min(y + _TURNED_ROWS, n_rows)) for y in range(0, n_rows, _TURNED_ROWS)]
+        return [pool.submit(ring.turn, start, stop, rows) for rows in parts]
 
     def _reach(self) -> int:
         """Frames that the ring must hold before a further piece: those of the blocks that are not complete."""
@@ -247,26 +266,31 @@ class Sweep:
                     for part in self._writer.missing(box):
                         self._writer.skip(part)
                     continue
-                for block in box.blocks((box.stop[0], rows, box.stop[2])):
-                    yield from self._writer.missing(block)
+                # A device is given all rows at once: what is asked of it costs as much for few.
+                parts = [box] if self._device.is_cuda else box.blocks((box.stop[0], rows, box.stop[2]))
+                for part in parts:
+                    yield from self._writer.missing(part)
 
     def _range_of(self, box: Box) -> tuple[int, int]:
         """Half-open range of f that a box of the mosaic needs."""
         drift = self._work.drift[box.start[0] : box.stop[0]]
         return box.start[2] - int(drift.max()), box.stop[2] - int(drift.min())
 
-    def _emit(self, ring: Ring, box: Box) -> None:
+    def _emit(self, ring: Ring, box: Box) -> int:
+        """Put a box of whole blocks upright and hand it over; returns the number of blocks."""
         z, y, _ = box.slices((*self._band.start[:2], 0))
-        first = box.start[2] - self._work.drift[box.start[0] : box.stop[0]]
+        levels: list[npt.NDArray[Any]] = []
         with on(self._device):
             out, release = self._blocks.take(box.shape)
-            ring.take(z, y, first, (self._from, self._stop), out)
-            voxels = to_host(out)
-        if voxels is out:
-            self._writer.write(box, voxels, release)
-        else:
+            ring.take(z, y, box.start[2], self._drift, (self._from, self._stop), out)
+            if self._device.is_cuda:
+                levels = fetched(self._writer.reduced(out))
+        if levels:
             release()
-            self._writer.write(box, voxels)
+            self._writer.write_levels(box, levels)
+        else:
+            self._writer.write(box, out, release)
+        return math.prod(-(-n // of_block) for n, of_block in zip(box.shape, self._work.block_shape, strict=True))
 
 
 def swept(work: Work, bands: Sequence[Box], target: Target, spools: Spools, advance: Callable[[int], None]) -> Swept:
@@ -285,11 +309,14 @@ def fused_frames(reach: int, piece: int) -> int:
     return piece + pieces_of(reach, piece) * piece
 
 
-def _wait(futures: Sequence[Future[None]]) -> int:
-    """Wait for all; returns their number."""
+def _wait(futures: Sequence[Future[None]]) -> None:
     for future in futures:
         future.result()
-    return len(futures)
+
+
+def _sum(futures: Sequence[Future[int]]) -> int:
+    """Wait for all; returns the sum of what they return."""
+    return sum(future.result() for future in futures)
 
 
 def _meets(rows: tuple[int, int], box: Box, axis: int) -> bool:

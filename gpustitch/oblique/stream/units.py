@@ -69,6 +69,7 @@ class PartTarget:
         self._unit, self._cutting = unit, cutting
         self._missing = target.missing
         self.write, self.skip = target.write, target.skip
+        self.reduced, self.write_levels = target.reduced, target.write_levels
 
     def missing(self, box: Box) -> Iterator[Box]:
         """The parts of a box of blocks that are to be given."""

@@ -38,7 +38,7 @@ def analysis(frames: int, rows: int, windows: int, wavelet: str, more: int) -> C
         grid = noise(frames, rows + more, windows)
         grid[:, rows:] = np.nan
         n = (rows + taps.shape[1] - 1) // 2
-        return {"grid": grid, "taps": taps, "out": np.full((frames, 2 * n, windows), np.nan, np.float32), "rows": rows}
+        return {"grid": grid, "taps": taps, "out": np.full((2, frames, n, windows), np.nan, np.float32), "rows": rows}
 
     return arguments
 
@@ -53,6 +53,37 @@ def synthesis(frames: int, rows: int, windows: int, wavelet: str, more: int) -> 
         low[:, n:], high[:, n:] = np.nan, np.nan
         out = np.full((frames, rows + more, windows), 7, np.float32)
         return {"low": low, "high": high, "taps": taps, "out": out, "rows": rows}
+
+    return arguments
+
+
+def weights(frames: int, rows: int, windows: int, length: int) -> Callable[[], dict[str, Any]]:
+    """Weights from 0 to 1, many of them equal."""
+
+    def arguments() -> dict[str, Any]:
+        values = np.random.default_rng(0).integers(0, 9, (frames, rows, windows)).astype(np.float32) / 8
+        out = np.full((frames, (rows + length - 1) // 2, windows), np.nan, np.float32)
+        return {"weights": values, "out": out, "length": length}
+
+    return arguments
+
+
+def longer(frames: int, rows: int, windows: int, reach: int) -> Callable[[], dict[str, Any]]:
+    """Noise on a slope."""
+
+    def arguments() -> dict[str, Any]:
+        grid = noise(frames, rows, windows) + np.arange(rows, dtype=np.float32)[:, None]
+        return {"grid": grid, "out": np.full((frames, rows + 2 * reach, windows), np.nan, np.float32), "reach": reach}
+
+    return arguments
+
+
+def columns(frames: int, rows: int, windows: int, ties: bool) -> Callable[[], dict[str, Any]]:
+    """Noise, or whole numbers of which many are equal."""
+
+    def arguments() -> dict[str, Any]:
+        grid = noise(frames, rows, windows)
+        return {"grid": np.rint(grid) + 0.25 if ties else grid, "out": np.full_like(grid, np.nan)}
 
     return arguments
 
@@ -72,4 +103,16 @@ CASES = [
     # Products and sums are rounded one by one, in the order of the definition.
     *(Case("analyse_columns", f"{n}", analysis(*n)) for n in LEVELS),
     *(Case("synthesise_columns", f"{n}", synthesis(*n)) for n in LEVELS),
+    *(
+        Case("least_weights", f"{n}", weights(*n))
+        for n in ((2, 37, 33, 6), (1, 40, 3, 10), (1, 1, 5, 2), (2, 2, 1, 102), (1, 9, 2, 8))
+    ),
+    *(
+        Case("continued", f"{n}", longer(*n))
+        for n in ((2, 70, 35, 16), (1, 40, 3, 7), (1, 1, 1, 1), (1, 2, 33, 2), (2, 9, 32, 9), (1, 130, 1, 64))
+    ),
+    *(
+        Case("less_medians", f"{n}", columns(*n))
+        for n in ((2, 70, 35, False), (1, 71, 8, True), (1, 1, 1, False), (1, 2, 9, False), (2, 40, 3, True))
+    ),
 ]  # fmt: skip

@@ -35,20 +35,39 @@ def flat_counts(
     return arguments
 
 
+def raw_counts(shape: tuple[int, int, int], raw: str, dtype: str) -> Callable[[], dict[str, Any]]:
+    """Counts as the camera gives them, of the whole range of their type."""
+
+    def arguments() -> dict[str, Any]:
+        more = flat_counts(shape, "pixels", 7.5, False, dtype)()
+        counts = np.random.default_rng(1).integers(0, np.iinfo(raw).max, shape, raw, endpoint=True)
+        return more | {"images": counts}
+
+    return arguments
+
+
 CASES = [
-    Case(
-        "flat_counts",
-        f"{'x'.join(map(str, shape))}-{gain}-{dark:g}-{dtype}",
-        flat_counts(shape, gain, dark, truncate, dtype),
-    )
-    for shape, types in (
-        ((3, 5, 37), ("uint8", "uint16", "float32")),
-        ((1, 1, 1), ("uint16",)),
-        ((2, 1, 2501), ("uint16", "float32")),
-        ((1, 70, 3), ("uint8", "uint16")),
-        ((4, 3, 1024), ("uint16",)),
-    )
-    for dtype in types
-    for gain in ("pixels", "all")
-    for dark, truncate in ((0.0, False), (100.3, True))
+    *(
+        Case("flat_counts", f"{raw} to {dtype} {shape}", raw_counts(shape, raw, dtype))
+        for raw in ("uint8", "uint16")
+        for dtype in ("uint8", "uint16", "float32")
+        for shape in ((3, 5, 37), (1, 2, 2501))
+    ),
+    *(
+        Case(
+            "flat_counts",
+            f"{'x'.join(map(str, shape))}-{gain}-{dark:g}-{dtype}",
+            flat_counts(shape, gain, dark, truncate, dtype),
+        )
+        for shape, types in (
+            ((3, 5, 37), ("uint8", "uint16", "float32")),
+            ((1, 1, 1), ("uint16",)),
+            ((2, 1, 2501), ("uint16", "float32")),
+            ((1, 70, 3), ("uint8", "uint16")),
+            ((4, 3, 1024), ("uint16",)),
+        )
+        for dtype in types
+        for gain in ("pixels", "all")
+        for dark, truncate in ((0.0, False), (100.3, True))
+    ),
 ]

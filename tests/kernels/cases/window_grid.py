@@ -66,6 +66,24 @@ def gains(shape: Shape, dtype: str, full_scale: tuple[float, ...], dark: float) 
     return arguments
 
 
+def lights(shape: Shape, dark: float, dim: float = 1.0, empty: float = 0.1) -> Callable[[], dict[str, Any]]:
+    """Means of tissue and of background, times ``dim``; ``empty`` of the windows are padding, and whole columns."""
+
+    def arguments() -> dict[str, Any]:
+        rng = np.random.default_rng(2)
+        means = (rng.gamma(3, 300, shape) * np.where(rng.random(shape) < 0.3, 0.01, 1) * dim).astype(np.float32)
+        counts = np.where(rng.random(shape) < empty, rng.integers(0, 8, shape), 32).astype(np.int32)
+        if empty and shape[2] > 4:
+            counts[:, :, 1:4] = 3
+            counts[-1, :, -2:] = 0
+        weights, out = np.full((2, *shape), np.nan, np.float32)
+        return {
+            "means": means, "counts": counts, "weights": weights.copy(), "out": out.copy(), "dark": dark, "least": 8.0,
+        }  # fmt: skip
+
+    return arguments
+
+
 DTYPES = ("uint8", "uint16", "uint32", "float32")
 SHAPES: tuple[Shape, ...] = ((2, 5, 301), (1, 1, 1), (1, 3, 31), (2, 3, 33), (1, 1, 64), (1, 35, 70))
 CASES = [
@@ -82,6 +100,17 @@ CASES = [
     Case(
         "window_means", "negative", windows((1, 2, 70), "float32", 0.1, less=500.5), written=("counts", "out"),
         rtol=MEAN_RTOL, atol=1e-3,
+    ),
+    # Sums in another order, and a logarithm.
+    *(
+        Case(
+            "grid_logarithm", f"{shape} {more}", lights(shape, **more), written=("weights", "out"), rtol=2e-6, atol=1e-6
+        )
+        for shape in ((2, 50, 23), (1, 1, 1), (3, 7, 200))
+        for more in (
+            {"dark": 0.0}, {"dark": 100.3}, {"dark": 5.0, "dim": 1e-3}, {"dark": 1e5}, {"dark": 0.0, "empty": 1},
+            {"dark": 0.0, "empty": 0.97}, {"dark": 2.5, "empty": 0},
+        )
     ),
     *(
         Case("apply_gains", f"{dtype}-{'x'.join(map(str, shape))}-{dark}", gains(shape, dtype, full_scale, dark))

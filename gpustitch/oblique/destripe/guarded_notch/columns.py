@@ -42,13 +42,13 @@ def analyse_columns(grid: Array, taps: Array, out: Array, rows: int) -> None:
     taps
         Low and high pass of the analysis, float32 (2, F).
     out
-        float32 (frames, 2 * n, windows), n = (rows + F - 1) // 2: the low pass, then the high pass.
+        float32 (2, frames, n, windows), n = (rows + F - 1) // 2: the low pass, then the high pass.
     """
-    length, n = taps.shape[1], out.shape[1] // 2
+    length, n = taps.shape[1], out.shape[2]
     place = 2 * np.arange(n) + 1
     for m in range(length):
         values = grid[:, mirrored(place - m, rows)]
-        for half, tap in ((out[:, :n], taps[0, m]), (out[:, n:], taps[1, m])):
+        for half, tap in zip(out, taps[:, m], strict=True):
             if m:
                 half += tap * values
             else:
@@ -80,6 +80,60 @@ def synthesise_columns(low: Array, high: Array, taps: Array, out: Array, rows: i
             tap = first - 2 * t + length - 2
             for values, row in ((low, taps[0]), (high, taps[1])):
                 target += row[tap] * values[:, t : t + count]
+
+
+@kernel("columns.cu")
+def least_weights(weights: Array, out: Array, length: int) -> None:
+    """The least weight of the four rows in the middle of the filter of each coefficient of a level.
+
+    A coefficient that is half in the dark says little.
+
+    Parameters
+    ----------
+    weights, out
+        Weights of the rows and of the coefficients, float32 (frames, rows, windows) and (frames, n, windows).
+    length
+        Number of taps of the filter.
+    """
+    rows = weights.shape[1]
+    middle = 2 * np.arange(out.shape[1]) + 1 - length // 2
+    parts = [weights[:, np.clip(middle + step, 0, rows - 1)] for step in (-1, 0, 1, 2)]
+    np.minimum(np.minimum(parts[0], parts[1]), np.minimum(parts[2], parts[3]), out=out)
+
+
+@kernel("columns.cu", tile=(1, None, 32), threads=(128,))
+def continued(grid: Array, out: Array, reach: int) -> None:
+    """The grid with ``reach`` rows more at both ends, which go on as the columns do.
+
+    The rows at an end are turned by half a turn about their median, so that a slope goes on; a mirror would bend it.
+
+    Parameters
+    ----------
+    grid, out
+        float32 (frames, rows, windows) and (frames, rows + 2 * reach, windows).
+    reach
+        At least 1.
+    """
+    rows = grid.shape[1]
+    edge = 2 * min(reach // 4, (rows - 1) // 2)
+    source = np.minimum(edge + 1 + np.arange(reach), rows - 1)
+    out[:, :reach] = 2 * np.median(grid[:, : edge + 1], axis=1, keepdims=True) - grid[:, source[::-1]]
+    out[:, reach : reach + rows] = grid
+    out[:, reach + rows :] = (
+        2 * np.median(grid[:, rows - edge - 1 :], axis=1, keepdims=True) - grid[:, rows - 1 - source]
+    )
+
+
+@kernel("columns.cu", tile=(1, None, 8), threads=(256,))
+def less_medians(grid: Array, out: Array) -> None:
+    """The grid less the median of each column.
+
+    Parameters
+    ----------
+    grid, out
+        float32 (frames, rows, windows), without NaN; not the same array.
+    """
+    np.subtract(grid, np.median(grid, axis=1, keepdims=True), out=out)
 
 
 def mirrored(places: Array, length: int) -> Array:

@@ -23,12 +23,20 @@ import pywt
 from gpustitch.array import Array, namespace, resident
 from gpustitch.array.product import batches
 from gpustitch.oblique.destripe.dwt import wavelet_taps
-from gpustitch.oblique.destripe.guarded_notch.columns import analyse_columns, running_medians, synthesise_columns
+from gpustitch.oblique.destripe.guarded_notch.columns import (
+    analyse_columns,
+    continued,
+    least_weights,
+    less_medians,
+    running_medians,
+    synthesise_columns,
+)
 from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
 from gpustitch.oblique.destripe.guarded_notch.shadows import shadows_of
 from gpustitch.oblique.destripe.guarded_notch.window_grid import (
     WINDOW_PX,
     apply_gains,
+    grid_logarithm,
     window_means,
     window_places,
     window_starts,
@@ -37,11 +45,6 @@ from gpustitch.oblique.destripe.saturation import full_scale
 
 # Fewer pixels than this fraction of a window say nothing.
 _LEAST_COUNTED = 0.25
-# Windows darker than this fraction of the tissue count less, by the square of how much darker they are.
-_DARK = 0.1
-# Added before the logarithm, as a fraction of the tissue, and at least in counts.
-_FLOOR, _FLOOR_COUNTS = 0.01, 1.0
-_LEAST_WEIGHT = 1e-6
 # Types that the kernels read; frames of other types are first converted to float32.
 _READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
 
@@ -105,7 +108,7 @@ def destripe_guarded(frames: Array, notch: Notch, dark: float) -> Array:
     xp = namespace(frames)
     out = xp.empty(frames.shape, np.float32)
     for part in batches(frames):
-        batch, scales = frames[part], xp.asarray(full_scale(frames[part]))
+        batch, scales = frames[part], full_scale(frames[part])
         if batch.dtype.name not in _READ_AS_THEY_ARE:
             batch = batch.astype(np.float32)
         grid, weights = window_grid(batch, dark)
@@ -124,42 +127,10 @@ def window_grid(frames: Array, dark: float) -> tuple[Array, Array]:
     shape = (*frames.shape[:2], len(starts))
     means, counts = xp.empty(shape, np.float32), xp.empty(shape, np.int32)
     window_means(frames, resident(starts, frames), counts, means)
-    light = xp.maximum(means - np.float32(dark), 0)
-    empty = counts < _LEAST_COUNTED * min(WINDOW_PX, frames.shape[2])
-    if bool(empty.any()):
-        light = _filled(light, empty)
-    # The mean weighted with itself: that of the tissue, however little of the frame it fills.
-    wide = light.astype(np.float64)
-    tissue = (wide * wide).sum((1, 2)) / xp.maximum(wide.sum((1, 2)), 1e-9)
-    tissue = tissue.astype(np.float32)[:, None, None]
-    weights = xp.clip(light / xp.maximum(_DARK * tissue, _FLOOR_COUNTS), 0, 1) ** 2
-    weights[empty] = 0
-    logarithm = xp.log(light + xp.maximum(_FLOOR * tissue, np.float32(_FLOOR_COUNTS)))
-    return logarithm, xp.maximum(weights, np.float32(_LEAST_WEIGHT))
-
-
-def _filled(light: Array, empty: Array) -> Array:
-    """The grid with the nearest row's value of the column, then of the next columns, where a window is empty."""
-    xp = namespace(light)
-    for axis in (1, 2):
-        length = light.shape[axis]
-        places = xp.arange(length).reshape((-1, 1) if axis == 1 else (1, -1))
-        before = _running_maximum(xp.where(empty, -2 * length, places), axis)
-        after = xp.flip(-_running_maximum(xp.flip(xp.where(empty, -2 * length, -places), axis), axis), axis)
-        nearest = xp.where(places - before <= after - places, before, after)
-        empty = (nearest < 0) | (nearest >= length)
-        light = xp.take_along_axis(light, xp.clip(nearest, 0, length - 1), axis)
-    return light
-
-
-def _running_maximum(values: Array, axis: int) -> Array:
-    """The greatest value up to each place along the axis, 1 or 2; CuPy has no such function."""
-    step = 1
-    moved = namespace(values).moveaxis(values, axis, -1)
-    while step < moved.shape[-1]:
-        moved[..., step:] = namespace(values).maximum(moved[..., step:], moved[..., :-step])
-        step *= 2
-    return values
+    least = _LEAST_COUNTED * min(WINDOW_PX, frames.shape[2])
+    logarithm, weights = xp.empty(shape, np.float32), xp.empty(shape, np.float32)
+    grid_logarithm(means, counts, weights, logarithm, dark, least)
+    return logarithm, weights
 
 
 def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array:
@@ -171,9 +142,10 @@ def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array
     matrix = resident(low_pass_matrix(grid.shape[2], sigma), grid)
     shapes, kept = [grid.shape[1]], []
     for number, (detail, weight, low) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
-        taken = xp.zeros_like(detail)
-        if notch.strength(number) > 0:
-            robust_low_pass(detail, weight, matrix, taken, notch.strength(number))
+        strength = notch.strength(number)
+        taken = xp.empty_like(detail) if strength > 0 else xp.zeros_like(detail)
+        if strength > 0:
+            robust_low_pass(detail, weight, matrix, taken, strength)
         kept.append(taken)
         shapes.append(low.shape[1])
     if not kept:
@@ -187,29 +159,19 @@ def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array
     if notch.shadows:
         return shadows_of(low, 1 << (len(kept) - 1))
     # Levels have no mean, but shadows among light rows do: most rows of a column are light.
-    return low - xp.median(low, axis=1, keepdims=True)  # type: ignore[no-any-return]
+    stripes: Array = xp.empty_like(low)
+    less_medians(low, stripes)
+    return stripes
 
 
 def without_tissue(grid: Array, level: int) -> Array:
     """The grid less its running median down the columns, which is longer than stripes are wide."""
-    reach = min(1 << level, grid.shape[1])
-    longer = _continued(grid, reach)
-    medians = namespace(grid).empty_like(longer)
+    xp, reach = namespace(grid), min(1 << level, grid.shape[1])
+    longer = xp.empty((len(grid), grid.shape[1] + 2 * reach, grid.shape[2]), np.float32)
+    continued(grid, longer, reach)
+    medians = xp.empty_like(longer)
     running_medians(longer, medians, reach)
     return grid - medians[:, reach : reach + grid.shape[1]]  # type: ignore[no-any-return]
-
-
-def _continued(grid: Array, reach: int) -> Array:
-    """The grid with ``reach`` rows more at both ends, which go on as the columns do.
-
-    The rows at an end are turned by half a turn about their median, so that a slope goes on; a mirror would bend it.
-    """
-    xp, rows = namespace(grid), grid.shape[1]
-    edge = 2 * min(reach // 4, (rows - 1) // 2)
-    source = xp.minimum(edge + 1 + xp.arange(reach), rows - 1)
-    above = 2 * xp.median(grid[:, : edge + 1], axis=1, keepdims=True) - grid[:, source[::-1]]
-    below = 2 * xp.median(grid[:, rows - edge - 1 :], axis=1, keepdims=True) - grid[:, rows - 1 - source]
-    return xp.ascontiguousarray(xp.concatenate([above, grid, below], axis=1))  # type: ignore[no-any-return]
 
 
 def details(
@@ -224,14 +186,12 @@ def details(
     for _ in range(notch.level if at_all_levels else levels_in(grid.shape[1], notch)):
         rows = low.shape[1]
         n = (rows + length - 1) // 2
-        both = xp.empty((len(grid), 2 * n, grid.shape[2]), np.float32)
+        both = xp.empty((2, len(grid), n, grid.shape[2]), np.float32)
         analyse_columns(low, taps, both, rows)
-        # The least weight of the four rows in the middle of the filter: one that is half in the dark says little.
-        middle = 2 * xp.arange(n) + 1 - length // 2
-        parts = [weights[:, xp.clip(middle + step, 0, rows - 1)] for step in (-1, 0, 1, 2)]
-        weights = xp.minimum(xp.minimum(parts[0], parts[1]), xp.minimum(parts[2], parts[3]))
-        low = xp.ascontiguousarray(both[:, :n])
-        yield xp.ascontiguousarray(both[:, n:]), weights, low
+        finer, weights = weights, xp.empty((len(grid), n, grid.shape[2]), np.float32)
+        least_weights(finer, weights, length)
+        low = both[0]
+        yield both[1], weights, low
 
 
 def levels_in(rows: int, notch: Notch) -> int:

@@ -24,6 +24,11 @@ MOST_WINDOWS = 1024
 _ENOUGH_WINDOWS = 24
 _STEPS_PX = (WINDOW_PX, WINDOW_PX // 2, WINDOW_PX // 4)
 _BAND = 64
+# Windows darker than this fraction of the tissue count less, by the square of how much darker they are.
+_DARK = 0.1
+# Added before the logarithm, as a fraction of the tissue, and at least in counts.
+_FLOOR, _FLOOR_COUNTS = 0.01, 1.0
+_LEAST_WEIGHT = 1e-6
 _IMAGES = "images: uint8 uint16 uint32 float32"
 
 
@@ -102,6 +107,50 @@ def _entering(count: Any) -> tuple[Any, Any]:
     first = count * _FROM[0] // _FROM[1]
     last = -(-count * _TO[0] // _TO[1])
     return first, np.maximum(last, first + 1)
+
+
+@kernel("window_grid.cu", tile=(1, None, None), threads=(1024,))
+def grid_logarithm(means: Array, counts: Array, weights: Array, out: Array, dark: float, least: float) -> None:
+    """Logarithm of the light in windows, and how much each counts: less in the dark, nothing without pixels.
+
+    Windows of padding hold the value of the nearest row with data, and columns of them that of the nearest column.
+
+    Parameters
+    ----------
+    means, counts
+        Mean of each window and number of its pixels that count, float32 and int32 (frames, rows, windows).
+    weights, out
+        float32 of that shape; written. Weights are from 1e-6 to 1.
+    dark
+        Counts to subtract from the means; the light is 0 or more.
+    least
+        Windows in which fewer pixels count are padding, and say nothing.
+    """
+    light, empty = np.maximum(means - np.float32(dark), 0), counts < least
+    if empty.any():
+        light = filled(light, empty)
+    # The mean weighted with itself: that of the tissue, however little of the frame it fills.
+    wide = light.astype(np.float64)
+    tissue = (wide * wide).sum((1, 2)) / np.maximum(wide.sum((1, 2)), 1e-9)
+    tissue = tissue.astype(np.float32)[:, None, None]
+    shares = np.clip(light / np.maximum(_DARK * tissue, _FLOOR_COUNTS), 0, 1) ** 2
+    shares[empty] = 0
+    np.log(light + np.maximum(_FLOOR * tissue, np.float32(_FLOOR_COUNTS)), out=out)
+    np.maximum(shares, np.float32(_LEAST_WEIGHT), out=weights)
+
+
+def filled(light: Array, empty: Array) -> Array:
+    """The grid with the nearest row's value of the column, then of the next columns, where a window is empty."""
+    for axis in (1, 2):
+        length = light.shape[axis]
+        places = np.arange(length).reshape((-1, 1) if axis == 1 else (1, -1))
+        before = np.maximum.accumulate(np.where(empty, -2 * length, places), axis)
+        behind = np.maximum.accumulate(np.flip(np.where(empty, -2 * length, -places), axis), axis)
+        after = np.flip(-behind, axis)
+        nearest = np.where(places - before <= after - places, before, after)
+        empty = (nearest < 0) | (nearest >= length)
+        light = np.take_along_axis(light, np.clip(nearest, 0, length - 1), axis)
+    return light
 
 
 @kernel("window_grid.cu", T=_IMAGES, tile=(1, 32, 256), threads=(256,))

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from gpustitch.oblique.destripe.guarded_notch import notch as module_of_notch
 from gpustitch.oblique.destripe.guarded_notch.notch import Notch, destripe_guarded
+from gpustitch.oblique.destripe.guarded_notch.window_grid import filled
 from gpustitch.oblique.destripe.saturation import full_scale
 from tests.cuda_cpu import module, shim
 
@@ -164,14 +165,13 @@ def test_saturation_is_told_from_the_counts_of_the_frames_own_type():
 def test_empty_windows_hold_the_nearest_row_then_the_nearest_column(shape, share, seed):
     rng = np.random.default_rng(seed)
     light, empty = rng.random(shape).astype(np.float32), rng.random(shape) < share
-    found = module_of_notch._filled(light, empty)
-    for values, is_empty, filled in zip(light, empty, found, strict=True):
+    for values, is_empty, found in zip(light, empty, filled(light, empty), strict=True):
         columns = np.flatnonzero(~is_empty.all(0))
         for row, column in np.ndindex(shape[1:]):
             if len(columns):
                 nearest = columns[np.argmin(abs(columns - column))]
                 rows = np.flatnonzero(~is_empty[:, nearest])
-                assert filled[row, column] == values[rows[np.argmin(abs(rows - row))], nearest]
+                assert found[row, column] == values[rows[np.argmin(abs(rows - row))], nearest]
 
 
 @pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator works")

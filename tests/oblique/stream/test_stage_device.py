@@ -1,0 +1,82 @@
+"""One sweep on a device gives what the host gives: bands, corrections, several formats. The emulator runs bodies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpustitch.array import choose_device
+from gpustitch.io.volumes.opening import open_volume
+from gpustitch.model import Box
+from gpustitch.oblique.deskew.sweep import Grain
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
+from gpustitch.oblique.fuse.options import StitchOptions
+from gpustitch.oblique.mosaic.placing import PlacedMosaic
+from gpustitch.oblique.stream import stage as stream
+from gpustitch.oblique.stream import sweep
+from gpustitch.oblique.stream.bands import Cut
+from tests.cuda_cpu import build, shim
+from tests.oblique.stream.test_stage import tile
+
+pytestmark = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not() or "the emulator works")
+
+CORRECTIONS = {
+    "none": None,
+    "flat": Correction(dark=40.0, flat=np.full((40, 12), 0.6, np.float32)),
+    "to uint8": Correction(dark=30.0, dtype="uint8"),
+    "guarded": Correction("wavelet", WaveletOptions(notch_length_px=20, level=2)),
+}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and parts of few rows, so that small mosaics have many bands and blocks."""
+    monkeypatch.setattr(stream, "_BLOCK_ROWS", 8)
+    for module in (stream, sweep):
+        monkeypatch.setattr(module, "HOST_GRAIN", Grain(4, 8))
+
+
+def swept(name, output, device, seed, *, most_bytes=None, beside=(), **frames):
+    """The volume's levels, and how many frames and blocks there were, of two tiles of noise."""
+    correction = CORRECTIONS[name]
+    tiles = [
+        tile((50, 40, 12), 1.0, (0, 30.5 * k, 3 * k), seed + k, correction=correction, top=900, **frames)
+        for k in range(2)
+    ]
+    mosaic = PlacedMosaic(tuple(tiles), tiles[0].volume.spacing)
+    options = StitchOptions(
+        output, levels=3, chunk_shape=(8, 8, 8), shard_bytes=0, n_workers=2, device=device, beside=beside
+    )
+    plan = stream.plan(mosaic, options, cut=Cut(32, most_bytes))
+    result = stream.run(plan)
+    found = []
+    for place in (output, *(output.with_name(f"{output.name}.zarr") for _ in beside)):
+        for level in range(3):
+            volume = open_volume(place, level=level)
+            found.append(volume.read(Box.of_shape(volume.shape)).astype(int))
+    counts = {n for each in tiles for n in each.volume.frames.counts.values()}
+    return found, (len(plan.bands), result.n_written, counts)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("none", {}), ("flat", {"absent": (7, 8)}), ("to uint8", {"beside": ("ome-zarr",)}),
+        ("guarded", {"most_bytes": 1}), ("flat", {"damaged": (17, 30)}), ("none", {"dtype": np.float32}),
+    ],
+)  # fmt: skip
+def test_a_device_gives_what_the_host_gives(name, more, tmp_path: Path) -> None:
+    seed = len(name)
+    expected, figures = swept(name, tmp_path / "cpu", choose_device("cpu"), seed, **more)
+    with shim.installed():
+        found, others = swept(name, tmp_path / "cuda", choose_device("cuda"), seed, **more)
+    assert others == figures
+    assert (figures[0] > 1) == ("most_bytes" in more) and figures[2] == {1}
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape and theirs.std() > 10
+        # The taps of tiles that overlap are summed in another order: halves round apart.
+        apart = np.abs(ours - theirs)
+        assert apart.max() <= 1 and np.count_nonzero(apart) < 0.02 * apart.size
