@@ -6,26 +6,23 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from bench.gpu_check.step import Asked, device_of, run
+from bench.gpu_check.step import Asked, device_of
 from gpustitch.demo import brain
+from gpustitch.demo.phantom.stage import SIZES
 
 
 def demo(asked: Asked) -> None:
     """A row for each figure of the demo, and one for the seconds of each part."""
     _, device = device_of()
     spec = brain.spec_of("small")
-    if asked.is_small:
-        spec = replace(spec, grid=(1, 2, 1))
+    if asked.is_small:  # it runs; these are too few voxels to meet the targets
+        spec = replace(SIZES["tiny"], grid=(1, 2, 1))
     with tempfile.TemporaryDirectory(prefix="gpu-check-demo-") as folder:
         result = brain.run(brain.plan(brain.DemoOptions(Path(folder), spec, device=device)))
     for part, seconds in result.seconds.items():
         asked.add(f"time: {part}", {"s": seconds})
     for figure in result.evaluation.figures:
         asked.add(figure.name, value=figure.value, passed=figure.passed)
-    if not result.evaluation.passed:
+    if not (result.evaluation.passed or asked.is_small):
         failed = [figure.name for figure in result.evaluation.figures if figure.passed is False]
         raise AssertionError(f"the demo fails on {', '.join(failed)}")
-
-
-if __name__ == "__main__":
-    run(demo)

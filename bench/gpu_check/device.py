@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.gpu_check.sanitizers import sanitizer
-from bench.gpu_check.step import Asked, device_of, is_stand_in, run
+from bench.gpu_check.step import Asked, device_of, is_stand_in
 from gpustitch.array import cuda_devices
 from gpustitch.version import VERSION
 
@@ -68,7 +68,3 @@ def _cpu() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor()
-
-
-if __name__ == "__main__":
-    run(device)

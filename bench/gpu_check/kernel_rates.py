@@ -18,7 +18,7 @@ from typing import Any
 from bench.gpu_check import kernel_rows
 from bench.gpu_check.kernel_rows import ROWS, Work
 from bench.gpu_check.process import THROUGH, command
-from bench.gpu_check.step import Asked, device_of, run
+from bench.gpu_check.step import Asked, device_of
 
 WARM_UP, LAUNCHES = 3, 20
 COPIED_BYTES = 1 << 29
@@ -28,8 +28,10 @@ SMALL = {
     "FRAMES": (40, 6, 8), "COUNTED": (5, 4, 20), "DESTRIPED": (2, 40, 44), "VOLUME": (4, 6, 10),
     "WINDOWS": {21: 1, 51: 1}, "FUSED": (4, 6, 8), "PLANES": (5, 6, 7), "MAX_LAG": 3, "RENDERED": (6, 5, 7),
 }  # fmt: skip
+# The command of this step.
+_OWN = "bench.gpu_check.begin", "bench.gpu_check.kernel_rates:kernel_rates"
 # The row that a process begins with that took over from one whose device failed, and how many rows failed before.
-_FIRST, _FAILED = "GPUSTITCH_BENCH_FIRST_ROW", "GPUSTITCH_BENCH_FAILED_ROWS"
+FIRST_ROW, FAILED_ROWS = "GPUSTITCH_BENCH_FIRST_ROW", "GPUSTITCH_BENCH_FAILED_ROWS"
 
 
 def device_seconds(cupy: Any, launch: Callable[[], Any]) -> tuple[float, float]:
@@ -81,7 +83,7 @@ def kernel_rates(asked: Asked) -> None:
     if asked.is_small:
         vars(kernel_rows).update(SMALL)
     cupy, device = device_of()
-    first, n_failed = (int(os.environ.get(name, "0")) for name in (_FIRST, _FAILED))
+    first, n_failed = (int(os.environ.get(name, "0")) for name in (FIRST_ROW, FAILED_ROWS))
     copy = copy_bytes_per_s(cupy, 1 << 12 if asked.is_small else COPIED_BYTES)
     gemm = gemm_flops_per_s(cupy, 8 if asked.is_small else MATRIX)
     if first == 0:
@@ -94,12 +96,10 @@ def kernel_rates(asked: Asked) -> None:
         except Exception as error:
             asked.add(_said(row), error=f"{type(error).__name__}: {error}")
             # After some errors a device does nothing more for this process: another one goes on.
-            os.environ |= {_FIRST: str(number), _FAILED: str(n_failed + 1)}
+            os.environ |= {FIRST_ROW: str(number), FAILED_ROWS: str(n_failed + 1)}
             arguments = ["--rows", str(asked.rows), "--budget", f"{asked.left_s:.1f}", *["--small"] * asked.is_small]
             sys.stderr.flush()
-            os.execv(
-                sys.executable, command("bench.gpu_check.kernel_rates", *arguments, through=os.environ.get(THROUGH))
-            )
+            os.execv(sys.executable, command(*_OWN, *arguments, through=os.environ.get(THROUGH)))
         work = None  # its arrays go before the next one's come
         cupy.get_default_memory_pool().free_all_blocks()
     if n_failed:
@@ -110,7 +110,3 @@ def _said(row: Any) -> str:
     """Name and arguments of a row that did not come to say what it does."""
     options = ", ".join(f"{k}={getattr(v, '__name__', v)}" for k, v in getattr(row, "keywords", {}).items())
     return f"{getattr(row, 'func', row).__name__} {options}".strip()
-
-
-if __name__ == "__main__":
-    run(kernel_rates)

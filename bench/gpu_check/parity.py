@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 from bench.gpu_check.process import ROOT, THROUGH, command
-from bench.gpu_check.step import Asked, device_of, run
+from bench.gpu_check.step import Asked, device_of
 
 PROCESSES = 12
 PROGRAM = "tests.kernels.on_device"
@@ -51,7 +51,3 @@ def _rows(asked: Asked, lines: Any) -> tuple[int, int]:
         if done[twin] == wanted[twin]:
             asked.add(twin, {"s": round(seconds[twin], 2)}, cases=done[twin], failed=wrong[twin])
     return wrong.total(), sum(wanted.values()) - done.total()
-
-
-if __name__ == "__main__":
-    run(parity)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.channel import ERRORS, PIXEL_UM, STEP_UM, StageTimes, floor_seconds, make_channel, worst_error_px
-from bench.gpu_check.step import Asked, device_of, run
+from bench.gpu_check.step import Asked, device_of
 from gpustitch.array import Device
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.destripe.correction import Correction
@@ -111,7 +111,3 @@ def _floor_seconds(channel: _Channel, written: int, target: Path) -> float:
     except OSError:
         target.unlink(missing_ok=True)
         return floor_seconds(channel.folder, written, target, direct=False)
-
-
-if __name__ == "__main__":
-    run(pipeline)

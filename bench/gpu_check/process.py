@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # A module that runs another one with a stand-in for CuPy, as `python -m` does: figures are then of no GPU.
 THROUGH = "GPUSTITCH_BENCH_THROUGH"
+_ENDS_S = 10
 
 
 def command(module: str, *arguments: str, through: str | None = None) -> list[str]:
@@ -52,4 +53,5 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """End a process and all that it started; it leads a group of its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # one that the driver holds does not end
+        process.wait(_ENDS_S)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from bench.gpu_check import records
 from bench.gpu_check.process import ROOT, THROUGH, command, end, environment, unpacked
@@ -18,32 +20,35 @@ from bench.gpu_check.records import PartRecord, StepRecord
 from bench.gpu_check.step import NO_DEVICE, SKIPPED
 
 _LOG_CHARACTERS = 4000
+_LOOKS_EVERY_S = 2.0
+_NO_DEVICE = "no CUDA device"
+_BEGIN = "bench.gpu_check.begin"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step: the module that does it, and the seconds it has at least; what earlier steps leave is added."""
+    """A step: the function that does it, and the seconds it has at least; what earlier steps leave is added."""
 
     name: str
-    module: str
+    function: str
     budget_s: float
 
 
-DEVICE = Step("device", "bench.gpu_check.device", 20)
+DEVICE = Step("device", "bench.gpu_check.device:device", 20)
 PARTS: dict[int, tuple[Step, ...]] = {
     1: (
         DEVICE,
-        Step("parity", "bench.gpu_check.parity", 140),
-        Step("transfers", "bench.gpu_check.transfers", 40),
-        Step("kernels", "bench.gpu_check.kernel_rates", 90),
+        Step("parity", "bench.gpu_check.parity:parity", 140),
+        Step("transfers", "bench.gpu_check.transfers:transfers", 40),
+        Step("kernels", "bench.gpu_check.kernel_rates:kernel_rates", 90),
     ),
     2: (
         DEVICE,
-        Step("stress", "bench.gpu_check.stress", 40),
-        Step("memcheck", "bench.gpu_check.memcheck", 60),
-        Step("racecheck", "bench.gpu_check.racecheck", 60),
-        Step("demo", "bench.gpu_check.demo", 50),
-        Step("pipeline", "bench.gpu_check.pipeline", 60),
+        Step("stress", "bench.gpu_check.stress:stress", 35),
+        Step("demo", "bench.gpu_check.demo:demo", 60),
+        Step("pipeline", "bench.gpu_check.pipeline:pipeline", 70),
+        Step("memcheck", "bench.gpu_check.sanitizers:memcheck", 55),
+        Step("racecheck", "bench.gpu_check.sanitizers:racecheck", 55),
     ),
 }
 
@@ -73,16 +78,15 @@ def run(asked: Run, say: Callable[[str], None] = print) -> PartRecord:
     record = PartRecord(asked.part, begun, _checkout(), steps, stand_in=asked.through is not None)
     before = signal.signal(signal.SIGTERM, _interrupted)
     try:
-        with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+        with tempfile.TemporaryDirectory(prefix="gpu-check-", ignore_cleanup_errors=True) as folder:
             _all(asked, record, Path(folder), say)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError) as error:
         for step in steps:
             if step.status == records.RUNNING:
-                step.why = "interrupted"
+                step.why = str(error) or "interrupted"
     finally:
         signal.signal(signal.SIGTERM, before)
-        if not _has_no_device(record):
-            say(f"stored in {record.write(asked.output)}")
+        _store(record, asked.output, say)
     return record
 
 
@@ -95,65 +99,85 @@ def _all(asked: Run, record: PartRecord, folder: Path, say: Callable[[str], None
     for line in record.wheels:
         say(line)
     environ = environment(folder / "wheels", asked.through)
-    deadline, path = time.monotonic(), None
+    deadline = time.monotonic()
     for step, result in zip(asked.steps, record.steps, strict=True):
         deadline += result.budget_s
-        if _has_no_device(record):
-            result.status, result.why = records.SKIPPED, record.steps[0].why
+        if why := _no_device(record):
+            result.status, result.why = records.SKIPPED, why
             continue
         result.status = records.RUNNING
-        if record.device:
-            path = _stored(record, asked.output, path)
+        _store(record, asked.output, say)
         say(f"{step.name} ...")
-        _one(step, result, folder, environ, max(1.0, deadline - time.monotonic()), asked.is_small)
+        job = _Job(step, folder, environ, max(1.0, deadline - time.monotonic()), asked.is_small)
+        _one(job, result, lambda: _store(record, asked.output, say))
         say(f"{step.name}: {result.status}{': ' if result.why else ''}{result.why} ({result.took_s:.1f} s)")
-        if step is DEVICE and result.rows:
+        if step.name == DEVICE.name and result.rows:
             record.device = result.rows[0]
             record.stand_in = record.stand_in or bool(record.device.get("stand_in"))
-        if not _has_no_device(record):
-            path = _stored(record, asked.output, path)
+        _store(record, asked.output, say)
 
 
-def _stored(record: PartRecord, folder: Path, before: Path | None) -> Path:
-    path = record.write(folder)
-    if before is not None and before != path:
-        before.unlink(missing_ok=True)
-        before.with_suffix(".md").unlink(missing_ok=True)
-    return path
-
-
-def _has_no_device(record: PartRecord) -> bool:
-    first = record.steps[0]
-    return first.step == DEVICE.name and first.status == records.FAILED and first.why.startswith("no CUDA device")
-
-
-def _one(step: Step, result: StepRecord, folder: Path, environ: dict[str, str], left_s: float, is_small: bool) -> None:
-    """Run a step for at most ``left_s`` seconds, and note how it went."""
-    rows, log = folder / f"{step.name}.jsonl", folder / f"{step.name}.log"
-    arguments = ["--rows", str(rows), "--budget", f"{left_s:.1f}", *(["--small"] if is_small else [])]
-    begin = time.monotonic()
-    process = None
+def _store(record: PartRecord, folder: Path, say: Callable[[str], None]) -> None:
+    """Write the record, and remove what was written before the name of the device was known."""
+    if record.steps[0].took_s is None:
+        return  # nothing is known yet
+    unnamed = [folder / f"{replace(record, device={}, stand_in=known).name}.json" for known in (False, True)]
     try:
-        with log.open("wb") as printed:
-            process = subprocess.Popen(
-                command(step.module, *arguments, through=environ.get(THROUGH)),
-                cwd=ROOT,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                code: int | None = process.wait(left_s)
-            except subprocess.TimeoutExpired:
-                code = None
-    finally:
-        if process is not None:
+        path = None if _no_device(record) else record.write(folder)
+        for old in unnamed:
+            if path != old:
+                old.unlink(missing_ok=True)
+                old.with_suffix(".md").unlink(missing_ok=True)
+    except OSError as error:
+        say(f"the record cannot be stored in {folder}: {error}")
+
+
+def _no_device(record: PartRecord) -> str:
+    """Why there is no device; empty if there is one, as far as is known."""
+    return next((s.why for s in record.steps if s.status == records.FAILED and s.why.startswith(_NO_DEVICE)), "")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A step about to run for at most ``left_s`` seconds; its files go to ``folder``."""
+
+    step: Step
+    folder: Path
+    environ: dict[str, str]
+    left_s: float
+    is_small: bool
+
+    @property
+    def rows(self) -> Path:
+        return self.folder / f"{self.step.name}.jsonl"
+
+    def start(self, printed: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start it as the leader of a group of processes."""
+        told = ["--rows", str(self.rows), "--budget", f"{self.left_s:.1f}", *["--small"] * self.is_small]
+        started = command(_BEGIN, self.step.function, *told, through=self.environ.get(THROUGH))
+        return subprocess.Popen(
+            started, cwd=ROOT, env=self.environ, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _one(job: _Job, result: StepRecord, store: Callable[[], None]) -> None:
+    """Run a step, and note how it went; rows are stored while it runs."""
+    log, begin, code, why = job.folder / f"{job.step.name}.log", time.monotonic(), None, ""
+    with log.open("wb") as printed:
+        process = job.start(printed)
+        try:
+            while code is None and (left_s := begin + job.left_s - time.monotonic()) > 0:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = process.wait(min(_LOOKS_EVERY_S, left_s))
+                n_before, (result.rows, why) = len(result.rows), records.read_rows(job.rows)
+                if len(result.rows) > n_before:
+                    store()
+        finally:
             end(process)
-        result.took_s = round(time.monotonic() - begin, 2)
-        result.rows, why = records.read_rows(rows)
-    result.status, result.why = _outcome(code, why, left_s)
+            result.took_s = round(time.monotonic() - begin, 2)
+            result.rows, why = records.read_rows(job.rows)
+    result.status, result.why = _outcome(code, why, job.left_s)
     if result.status != records.PASSED:
         result.log = log.read_bytes().decode(errors="replace")[-_LOG_CHARACTERS:]
 
@@ -168,7 +192,7 @@ def _outcome(code: int | None, why: str, left_s: float) -> tuple[str, str]:
         return records.SKIPPED, why
     if code < 0:
         return records.FAILED, f"killed by {signal.Signals(-code).name}"
-    return records.FAILED, why or (f"exit code {code}" if code != NO_DEVICE else "no CUDA device")
+    return records.FAILED, why or (f"exit code {code}" if code != NO_DEVICE else _NO_DEVICE)
 
 
 def _checkout() -> str:

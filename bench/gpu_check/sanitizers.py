@@ -1,4 +1,4 @@
-"""NVIDIA's compute-sanitizer over one case of every body; all cases would take far too long under it."""
+"""Steps: NVIDIA's compute-sanitizer over one case of every body; all cases would take far too long under it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,17 @@ def sanitizer() -> str | None:
     return shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path=os.pathsep.join(folders))
 
 
-def checked(asked: Asked, tool: str) -> None:
+def memcheck(asked: Asked) -> None:
+    """Look for accesses out of bounds."""
+    _checked(asked, "memcheck")
+
+
+def racecheck(asked: Asked) -> None:
+    """Look for races in shared memory."""
+    _checked(asked, "racecheck")
+
+
+def _checked(asked: Asked, tool: str) -> None:
     """Run the bodies under a tool of it; a row for each twin, and one for each of its words of a fault."""
     device_of()
     found = sanitizer()

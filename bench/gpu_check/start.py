@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.gpu_check.process import ROOT
 from bench.gpu_check.records import read_record, table
-from bench.gpu_check.runner import PARTS, Run, run, show
+from bench.gpu_check.runner import DEVICE, PARTS, Run, run, show
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     has_passed = True
     for part in [asked.part] if asked.part else sorted(PARTS):
-        steps = [step for step in PARTS[part] if not asked.step or step.name in asked.step]
-        if not steps:
+        steps = [step for step in PARTS[part] if not asked.step or step.name in (DEVICE.name, *asked.step)]
+        if len(steps) < 2:
             parser.error(f"part {part} has the steps {', '.join(step.name for step in PARTS[part])}")
         wanted = Run(part, asked.output, steps, asked.budget, asked.small, asked.through)
         record = run(replace(wanted, wheels=asked.wheels) if asked.wheels else wanted)

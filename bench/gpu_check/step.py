@@ -1,17 +1,12 @@
-"""What a step's process does around the step: rows that a kill does not lose, reasons, the time that is left."""
+"""What a step is asked, and what it says: rows that a kill does not lose, and why it cannot be done."""
 
 from __future__ import annotations
 
-import argparse
-import faulthandler
 import importlib
 import json
 import os
-import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +14,8 @@ from typing import Any
 from bench.gpu_check.process import THROUGH
 
 NO_FIGURE = "stand-in: no figure"
+# Exit codes of a step's process that did not pass.
 FAILED, SKIPPED, NO_DEVICE = 1, 77, 78
-# A process whose runner is gone ends itself so long after its time.
-_GRACE_S = 5
 
 
 class SkipError(Exception):
@@ -49,8 +43,12 @@ class Asked:
     def add(self, what: str, figures: dict[str, Any] | None = None, **facts: Any) -> None:
         """Store a row at once. On a stand-in for a GPU its figures are left out."""
         shown = dict.fromkeys(figures or {}, NO_FIGURE) if is_stand_in() else figures or {}
+        self.store({"what": what, **facts, **shown})
+
+    def store(self, line: dict[str, Any]) -> None:
+        """Append a line to the file of rows."""
         with self.rows.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"what": what, **facts, **shown}) + "\n")
+            file.write(json.dumps(line) + "\n")
 
 
 def is_stand_in() -> bool:
@@ -73,38 +71,3 @@ def device_of(index: int = 0) -> tuple[Any, Any]:
     if not devices:
         raise NoDeviceError(f"no CUDA device: {reason}")
     return importlib.import_module("cupy"), choose_device(f"cuda:{index}")
-
-
-def run(function: Callable[[Asked], None]) -> None:
-    """Do a step as its runner asks, and end this process with a code that says how it went."""
-    parser = argparse.ArgumentParser(description="A step of gpu-check, as its runner starts it.")
-    parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--budget", type=float, required=True)
-    parser.add_argument("--small", action="store_true")
-    told = parser.parse_args()
-    asked = Asked(told.rows, told.budget, told.small, time.monotonic())
-    # A step that hangs says where, just before the runner ends it.
-    faulthandler.dump_traceback_later(max(0.1, 0.97 * asked.budget_s - 0.2))
-    if hasattr(signal, "alarm"):
-        signal.alarm(int(asked.budget_s) + _GRACE_S)
-    sys.exit(_code(function, asked))
-
-
-def _code(function: Callable[[Asked], None], asked: Asked) -> int:
-    try:
-        function(asked)
-    except (SkipError, ModuleNotFoundError) as error:
-        why = f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else str(error)
-        return _said(asked, why, SKIPPED)
-    except NoDeviceError as error:
-        return _said(asked, str(error), NO_DEVICE)
-    except Exception as error:
-        traceback.print_exc()
-        return _said(asked, f"{type(error).__name__}: {error}", FAILED)
-    return 0
-
-
-def _said(asked: Asked, why: str, code: int) -> int:
-    with asked.rows.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"why": why}) + "\n")
-    return code

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.gpu_check.step import Asked, device_of, run
+from bench.gpu_check.step import Asked, device_of
 from gpustitch.array import CPU
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.sections.similarity import stage as similarity
@@ -50,7 +50,3 @@ def stress(asked: Asked) -> None:
         raise AssertionError(
             f"{n_wrong} of {n_runs * len(SETTINGS)} runs differ from the CPU by more than {MOST_APART}"
         )
-
-
-if __name__ == "__main__":
-    run(stress)

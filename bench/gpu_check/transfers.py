@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.gpu_check.step import Asked, device_of, run
+from bench.gpu_check.step import Asked, device_of
 from gpustitch.array import on, to_device, to_host
 
 N_BYTES, SMALL_BYTES = 1 << 28, 1 << 16
@@ -86,7 +86,3 @@ def best_seconds(cupy: Any, function: Callable[[], Any]) -> float:
         cupy.cuda.Device(0).synchronize()
         best = min(best, time.perf_counter() - begin)
     return best
-
-
-if __name__ == "__main__":
-    run(transfers)
