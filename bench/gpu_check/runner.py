@@ -39,8 +39,9 @@ PARTS: dict[int, tuple[Step, ...]] = {
     1: (
         DEVICE,
         Step("parity", "bench.gpu_check.parity:parity", 140),
-        Step("transfers", "bench.gpu_check.transfers:transfers", 40),
-        Step("kernels", "bench.gpu_check.kernel_rates:kernel_rates", 90),
+        Step("transfers", "bench.gpu_check.transfers:transfers", 35),
+        Step("kernels", "bench.gpu_check.kernel_rates:kernel_rates", 80),
+        Step("cucim", "bench.gpu_check.cucim:cucim", 20),
     ),
     2: (
         DEVICE,

@@ -12,8 +12,8 @@ from bench.gpu_check.records import read_record, table
 from bench.gpu_check.runner import DEVICE, PARTS, Run, run, show
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the parts that are asked for and print their tables; 0 if every step passed."""
+def parser() -> argparse.ArgumentParser:
+    """The options of gpu-check."""
     parser = argparse.ArgumentParser(prog="python -m bench gpu-check", description=main.__doc__)
     parser.add_argument("--part", type=int, choices=sorted(PARTS), help="1: parity, transfers, kernels against a copy; "
                         "2: stress, sanitizers, demo, pipeline (default: both, one after the other)")  # fmt: skip
@@ -25,7 +25,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--through", metavar="MODULE", help="run steps with the stand-in for CuPy of this module")
     parser.add_argument("--wheels", type=Path, action="append", metavar="DIR", help="folder with wheels of packages "
                         "that are not installed (default: the checkout, its parent, and wheels/ in both)")  # fmt: skip
-    asked = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the parts that are asked for and print their tables; 0 if every step passed."""
+    asked = parser().parse_args(arguments)
     if asked.table:
         print(table(read_record(asked.table)))
         return 0
@@ -33,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     for part in [asked.part] if asked.part else sorted(PARTS):
         steps = [step for step in PARTS[part] if not asked.step or step.name in (DEVICE.name, *asked.step)]
         if len(steps) < 2:
-            parser.error(f"part {part} has the steps {', '.join(step.name for step in PARTS[part])}")
+            parser().error(f"part {part} has the steps {', '.join(step.name for step in PARTS[part])}")
         wanted = Run(part, asked.output, steps, asked.budget, asked.small, asked.through)
         record = run(replace(wanted, wheels=asked.wheels) if asked.wheels else wanted)
         show(record)

@@ -233,6 +233,7 @@ def _cucim():
     tables = {
         "filters": names.SKIMAGE_FILTERS,
         "feature": names.SKIMAGE_FEATURE,
+        "measure": names.SKIMAGE_MEASURE,
         "registration": names.SKIMAGE_REGISTRATION,
     }
     for name, table in tables.items():

@@ -6,9 +6,10 @@ import json
 import time
 from functools import partial
 
+import numpy as np
 import pytest
 
-from bench.gpu_check import device, kernel_rates, kernel_rows, stress, transfers
+from bench.gpu_check import cucim, device, kernel_rates, kernel_rows, stress, transfers
 from bench.gpu_check.step import NO_FIGURE, Asked
 from tests.cuda_cpu import build, shim
 
@@ -93,3 +94,42 @@ def test_the_stress_passes_and_finds_what_differs(asked, monkeypatch):
         monkeypatch.setattr(stress, "MOST_APART", -1.0)
         with pytest.raises(AssertionError, match="2 of 2 runs differ"):
             stress.stress(asked)
+
+
+def test_cucim_is_compared_with_scikit_image(asked, monkeypatch):
+    with shim.installed():
+        cucim.cucim(asked)
+    rows = rows_of(asked)
+    assert len(rows) == len(list(cucim.rows(is_small=True)))
+    assert all(row["most_apart"] <= row["allowed"] and row["cuCIM_ms"] == NO_FIGURE for row in rows)
+    asked.rows.unlink()
+    calls = []
+
+    def wrong(array):
+        """Another result at each call, and none at the third."""
+        calls.append(array)
+        if len(calls) > 2:
+            raise RuntimeError("out of memory")
+        return array + len(calls)
+
+    row = cucim.Row("wrong", (np.zeros(3, np.float32),), wrong)
+    monkeypatch.setattr(cucim, "rows", lambda *, is_small: [row])
+    monkeypatch.setattr(cucim, "best_seconds", lambda cupy, function: 1.0)
+    with shim.installed(), pytest.raises(AssertionError, match="differs from scikit-image: wrong"):
+        cucim.cucim(asked)
+    assert rows_of(asked)[0]["most_apart"] == 1
+    with shim.installed(), pytest.raises(AssertionError, match="cuCIM fails"):
+        cucim.cucim(asked)
+    assert rows_of(asked)[1]["error"] == "RuntimeError: out of memory"
+
+
+def test_own_code_finds_what_scikit_image_finds():
+    by_name = {row.what.partition(",")[0]: row for row in cucim.rows(is_small=True)}
+    contrast = by_name["feature.peak_local_max"].arrays[0]
+    own = cucim.local_maxima(contrast, np.zeros_like(contrast), (1.0, 1.0, 1.0))
+    theirs = cucim.maxima(contrast)
+    assert set(theirs) <= set(np.ravel_multi_index(tuple(own.T), contrast.shape))
+    row = by_name["registration.phase_cross_correlation"]
+    np.testing.assert_array_equal(row.function(*row.arrays), -row.other(*row.arrays))
+    row = by_name["filters.gaussian of a window"]
+    np.testing.assert_allclose(row.function(*row.arrays), row.other(*row.arrays), rtol=1e-5)
