@@ -337,6 +337,8 @@ def _method(name, text):
         args, hosts = tuple(map(unwrap, args)), {k: unwrap(v) for k, v in kwargs.items()}
         with np.errstate(all="ignore"):
             result = getattr(note(self, writes=result_is_self)._host, name)(*args, **hosts)
+        if result is self._host:  # no new memory
+            return self
         return note(kwargs["out"], writes=True) if kwargs.get("out") is not None else wrap(result)
 
     method.__name__ = name
