@@ -211,6 +211,7 @@ def _cuda():
         get_elapsed_time=cuda_parts.get_elapsed_time,
         alloc_pinned_memory=cuda_parts.alloc_pinned_memory,
         is_available=lambda: True,
+        nvtx=cuda_parts.NVTX,
         set_allocator=lambda allocator=None: None,
         get_allocator=lambda: None,
     )
