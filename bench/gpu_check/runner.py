@@ -46,10 +46,11 @@ PARTS: dict[int, tuple[Step, ...]] = {
     2: (
         DEVICE,
         Step("stress", "bench.gpu_check.stress:stress", 35),
-        Step("demo", "bench.gpu_check.demo:demo", 60),
-        Step("pipeline", "bench.gpu_check.pipeline:pipeline", 70),
-        Step("memcheck", "bench.gpu_check.sanitizers:memcheck", 55),
-        Step("racecheck", "bench.gpu_check.sanitizers:racecheck", 55),
+        Step("memory", "bench.gpu_check.memory:memory", 25),
+        Step("demo", "bench.gpu_check.demo:demo", 55),
+        Step("pipeline", "bench.gpu_check.pipeline:pipeline", 65),
+        Step("memcheck", "bench.gpu_check.sanitizers:memcheck", 47),
+        Step("racecheck", "bench.gpu_check.sanitizers:racecheck", 47),
     ),
 }
 
