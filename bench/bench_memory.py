@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench import bench_pipeline
+from bench.channel import ERRORS, PIXEL_UM, STEP_UM, make_channel
 from bench.common import report
 from gpustitch.errors import ParameterError
 from gpustitch.oblique.fuse.options import StitchOptions
@@ -31,9 +31,7 @@ LIMITS_GIB = (1.0, 2.0, 8.0)
 
 def made_channel(folder: Path) -> Path:
     """The first two tiles of the bench of the pipeline, of larger frames."""
-    bench_pipeline.N_FRAMES, bench_pipeline.SIZE = N_FRAMES, SIZE
-    bench_pipeline.ERRORS = bench_pipeline.ERRORS[:2]
-    return bench_pipeline.make_channel(folder)[0]
+    return make_channel(folder, N_FRAMES, SIZE, ERRORS[:2])[0]
 
 
 def one_run(folder: Path, method: str, gib: float) -> dict[str, Any]:
@@ -41,9 +39,7 @@ def one_run(folder: Path, method: str, gib: float) -> dict[str, Any]:
     channel, out = folder / "channel", folder / "out"
     stitch = StitchOptions(out, levels=5)
     stitch = replace(stitch, intensity=replace(stitch.intensity, is_estimated=method == "none"))
-    options = PipelineOptions(
-        channel, out, bench_pipeline.STEP_UM, bench_pipeline.PIXEL_UM, stitch=stitch, preset="plain", n_workers=2
-    )
+    options = PipelineOptions(channel, out, STEP_UM, PIXEL_UM, stitch=stitch, preset="plain", n_workers=2)
     options = replace(
         options,
         correction=replace(options.correction, method=method),

@@ -23,6 +23,7 @@ NO_ROOM = {
     "cuda_cpu": "the emulator",
     "e2e": "commands from one end to the other",
     "kernels": "all twins and their bodies",
+    "stated": "the memory of a device that operations state",
 }
 PACKAGE = ROOT / "gpustitch"
 TOP = sorted(ROOT / name for name in ("gpustitch", "kernels", "tests", "bench"))

@@ -7,10 +7,10 @@ import os
 import re
 from dataclasses import dataclass
 
+from gpustitch.array.namespace import EXTRAS
 from gpustitch.array.sources import own_folder
 from gpustitch.errors import DeviceError, ParameterError
 
-_EXTRAS = "pip install 'gpustitch[cuda12]' or 'gpustitch[cuda13]'"
 # For each device: the limit of CuPy's pool that a caller had set, and the one that was set in its place.
 _limits: dict[int, tuple[int, int]] = {}
 
@@ -56,7 +56,7 @@ def cuda_devices() -> tuple[list[CudaDevice], str]:
     try:
         runtime = importlib.import_module("cupy").cuda.runtime
     except ImportError:
-        return [], f"CuPy is not installed ({_EXTRAS})"
+        return [], f"CuPy is not installed ({EXTRAS})"
     try:
         count = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
@@ -121,7 +121,7 @@ def said_by_cuda(error: RuntimeError) -> str:
     text = " ".join(str(error).split())
     # CuPy loads NVRTC when it first compiles, and has no class for its absence.
     if text.startswith("CuPy failed to load"):
-        return f"{text}; {_EXTRAS} brings CUDA's libraries"
+        return f"{text}; {EXTRAS} brings CUDA's libraries"
     # The runtime, the driver (CuPy's own kernels), cuBLAS and cuFFT each raise a class of their own.
     return text if type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends") else ""
 

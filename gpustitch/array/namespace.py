@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.errors import DeviceError
+
 # CuPy arrays are NumPy arrays to the type checker: the two libraries share the interface that ops use.
 Array = npt.NDArray[Any]
+# What brings the libraries of a device.
+EXTRAS = "pip install 'gpustitch[cuda12]' or 'gpustitch[cuda13]'"
 # By any of these a library says that an object is an array.
 _PROTOCOLS = ("__array_ufunc__", "__array__", "__array_interface__", "__cuda_array_interface__", "__dlpack__")
 
@@ -69,9 +73,21 @@ def scipy_of(*arrays: object) -> Any:
 
 
 def skimage_of(*arrays: object) -> Any:
-    """``skimage`` for NumPy arrays, ``cucim.skimage`` for CuPy arrays; ``filters`` and ``feature`` are loaded."""
-    root = "skimage" if library_of(*arrays) == "numpy" else "cucim.skimage"
-    return _with_submodules(root, ("filters", "feature"))
+    """``skimage`` for NumPy arrays, ``cucim.skimage`` for CuPy arrays; ``filters`` is loaded.
+
+    Raises
+    ------
+    DeviceError
+        If arrays lie on a device and cuCIM is not installed.
+    """
+    if library_of(*arrays) == "numpy":
+        return _with_submodules("skimage", ("filters",))
+    try:
+        return _with_submodules("cucim.skimage", ("filters",))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "cucim":
+            raise
+        raise DeviceError(f"cuCIM is not installed ({EXTRAS}); `device` cpu does without") from error
 
 
 def _with_submodules(root: str, names: tuple[str, ...]) -> ModuleType:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from gpustitch.array.device import Device, choose_device, said_by_cuda
 from gpustitch.array.namespace import Array, library_of, refuse_unlike
+from gpustitch.array.ranges import caller, named_range
 from gpustitch.errors import DeviceError
 from gpustitch.model.arrays import HostArray
 
@@ -39,14 +40,15 @@ _upload = threading.Lock()
 
 
 @contextlib.contextmanager
-def on(device: Device) -> Iterator[None]:
+def on(device: Device, name: str = "") -> Iterator[None]:
     """Work on ``device``: the block's work goes to a stream of this thread alone, and is finished at the end.
 
     It begins when the work is done that the thread has given to its current stream. Only a few threads work on a device
     at a time; others wait. Blocks may be nested.
 
     Arrays may go from one thread's block to another's: they are complete where the block ends that made them. What
-    other blocks made must live until this one ends, or be read in :func:`handed_over`.
+    other blocks made must live until this one ends, or be read in :func:`handed_over`. Profilers show the block under
+    ``name``, by default that of the function that it is in.
 
     Raises
     ------
@@ -58,8 +60,9 @@ def on(device: Device) -> Iterator[None]:
         yield
         return
     cupy = importlib.import_module("cupy")
+    name = name or caller(2)  # between lies the library's context manager
     try:
-        with _turn(device.index), cupy.cuda.Device(device.index):
+        with _turn(device.index), cupy.cuda.Device(device.index), named_range(name):
             before, stream = cupy.cuda.get_current_stream(), _stream(cupy, device.index)
             if before != stream:
                 stream.wait_event(before.record())
@@ -273,5 +276,5 @@ def hosted(op: Callable[..., Array], device: Device) -> Callable[..., HostArray]
 def _run(op: Callable[..., Array], device: Device, array: HostArray, **how: Any) -> HostArray:
     if library_of(array) != "numpy":
         return op(array, **how)
-    with on(device):
+    with on(device, getattr(op, "__qualname__", "")):
         return to_host(op(to_device(array, device), **how))

@@ -1,4 +1,4 @@
-"""Gaussian smoothing of small windows as three matrix products."""
+"""Gaussian smoothing: of small windows as three matrix products, of whole planes as scikit-image and cuCIM do it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from gpustitch.array import Array, namespace
+from gpustitch.array import Array, namespace, skimage_of
 
 TRUNCATE = 4.0
 
@@ -58,6 +58,25 @@ def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (sl
     planes = xp.asarray(volume, dtype=xp.float32).transpose(1, 0, 2)
     planes = xp.matmul(height, xp.matmul(depth, planes).transpose(1, 0, 2))
     smoothed: Array = xp.matmul(planes, width.T)
+    return smoothed
+
+
+def gaussian(image: Array, sigma_px: float) -> Array:
+    """Smooth an image of any size with a Gaussian, reflected at its edges: float32 or float64, as the image.
+
+    For windows of some 200 voxels and less :func:`smooth` is faster.
+
+    Parameters
+    ----------
+    image
+        Array of any number of axes, float32 or float64.
+    sigma_px
+        Standard deviation along every axis, in pixels.
+    """
+    filters = skimage_of(image).filters
+    smoothed: Array = filters.gaussian(
+        image, sigma_px, mode="reflect", preserve_range=True, truncate=TRUNCATE, channel_axis=None
+    )
     return smoothed
 
 

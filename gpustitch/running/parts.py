@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gpustitch.array import cpu_count
+from gpustitch.array.ranges import named_range
 from gpustitch.running.measured import WHOLE, Part, table
 from gpustitch.running.meter import Meter, Used, Watch, used_now
 from gpustitch.running.progress import Progress
@@ -98,7 +99,8 @@ class Parts:
         self._watch.most()
         self._seen = None
         try:
-            yield
+            with named_range(name):
+                yield
             is_finished = True
         finally:
             self._begun = None

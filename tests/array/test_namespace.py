@@ -10,6 +10,7 @@ import pytest
 
 from gpustitch.array import CPU, library_of, namespace, scipy_of, skimage_of, to_device, to_host
 from gpustitch.array.transfer import taken
+from gpustitch.errors import DeviceError
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Spacing
@@ -94,6 +95,14 @@ def test_device_arrays_get_the_counterparts_of_scipy_and_skimage(monkeypatch):
             monkeypatch.setitem(sys.modules, full, types.ModuleType(full))
     assert scipy_of(device_array()).__name__ == "cupyx.scipy"
     assert skimage_of(device_array()).__name__ == "cucim.skimage"
+
+
+def test_without_cucim_the_error_says_what_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cucim", None)
+    for name in ("cucim.skimage", "cucim.skimage.filters"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(DeviceError, match=r"cuCIM is not installed \(pip install 'gpustitch\[cuda12\]'.*`device` cpu"):
+        skimage_of(device_array())
 
 
 class Lazy:

@@ -219,6 +219,9 @@ def _cuda():
         get_elapsed_time=cuda_parts.get_elapsed_time,
         alloc_pinned_memory=cuda_parts.alloc_pinned_memory,
         is_available=lambda: True,
+        nvtx=cuda_parts.NVTX,
+        set_allocator=lambda allocator=None: None,
+        get_allocator=lambda: None,
     )
 
 
@@ -239,6 +242,7 @@ def _cucim():
     tables = {
         "filters": names.SKIMAGE_FILTERS,
         "feature": names.SKIMAGE_FEATURE,
+        "measure": names.SKIMAGE_MEASURE,
         "registration": names.SKIMAGE_REGISTRATION,
     }
     for name, table in tables.items():

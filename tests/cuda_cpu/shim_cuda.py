@@ -253,3 +253,33 @@ runtime = types.SimpleNamespace(
     runtimeGetVersion=lambda: 13000,
     driverGetVersion=lambda: 13000,
 )
+
+
+class Nvtx:
+    """Ranges of a profiler, kept as they begin: names and how deep they lie in those of their thread."""
+
+    available = True
+
+    def __init__(self):
+        self.begun = []
+        self._open = threading.local()
+
+    def RangePush(self, message, id_color=-1):
+        """A range begins."""
+        depth = getattr(self._open, "depth", 0)
+        self.begun.append((message, depth))
+        self._open.depth = depth + 1
+
+    def RangePop(self):
+        """The innermost range of this thread ends."""
+        if not self.depth:
+            raise RuntimeError("no range has begun")
+        self._open.depth -= 1
+
+    @property
+    def depth(self):
+        """Ranges of this thread that have begun and not ended."""
+        return getattr(self._open, "depth", 0)
+
+
+NVTX = Nvtx()

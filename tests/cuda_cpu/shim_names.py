@@ -220,12 +220,14 @@ SCIPY_NDIMAGE = {
 }
 
 SKIMAGE_FILTERS = {
+    "gaussian": "image sigma | mode cval preserve_range truncate channel_axis out",
     "sobel": "image mask | axis mode cval",
     "threshold_otsu": "image nbins | hist",
 }
 SKIMAGE_FEATURE = {
     "peak_local_max": "image min_distance threshold_abs threshold_rel exclude_border num_peaks footprint labels |",
 }
+SKIMAGE_MEASURE = {"label": "label_image background return_num connectivity |"}
 SKIMAGE_REGISTRATION = {
     "phase_cross_correlation": (
         "reference_image moving_image | upsample_factor space disambiguate reference_mask moving_mask overlap_ratio "

@@ -49,6 +49,7 @@ def check(name, text, signature):
         ("cupyx.scipy.ndimage", shim_names.SCIPY_NDIMAGE),
         ("cucim.skimage.filters", shim_names.SKIMAGE_FILTERS),
         ("cucim.skimage.feature", shim_names.SKIMAGE_FEATURE),
+        ("cucim.skimage.measure", shim_names.SKIMAGE_MEASURE),
         ("cucim.skimage.registration", shim_names.SKIMAGE_REGISTRATION),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gpustitch.ops.smooth import gaussian_radius, smooth
+from gpustitch.ops.smooth import gaussian, gaussian_radius, smooth
 
 
 @pytest.mark.parametrize("shape", [(20, 31, 17), (1, 5, 40), (3, 2, 1)])
@@ -35,3 +35,15 @@ def test_radius_is_where_scipy_cuts_off() -> None:
     for sigma in (0.5, 1.39, 1.96, 4.0):
         reached = np.flatnonzero(ndimage.gaussian_filter1d(impulse, sigma))
         assert gaussian_radius(sigma) == 50 - reached[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gaussian_is_scipys_and_that_of_windows(seed: int, dtype: type) -> None:
+    rng = np.random.default_rng(seed)
+    image = rng.normal(1000, 300, tuple(rng.integers(5, 60, 3))).astype(dtype)
+    sigma = float(rng.uniform(0.5, 9))
+    smoothed = gaussian(image, sigma)
+    assert smoothed.dtype == dtype
+    np.testing.assert_array_equal(smoothed, ndimage.gaussian_filter(image, sigma))
+    np.testing.assert_allclose(smooth(image, (sigma,) * 3), smoothed, rtol=1e-5)

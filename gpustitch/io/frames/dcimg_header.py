@@ -6,6 +6,7 @@ states the size of the footer after each frame: Camera Link cameras write 32 byt
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +17,10 @@ import numpy as np
 
 from gpustitch.errors import DamagedInputError
 
-with warnings.catch_warnings():  # Python 3.12 and newer tell every user of backslashes in its docstrings
-    warnings.simplefilter("ignore")
-    from dcimg import DCIMGFile
-
 MAGIC = b"DCIMG\0\0\0"
 VERSION_1 = 0x01000000
 STAMP_BYTES = 8  # the camera writes a stamp over so many bytes of pixels and keeps the true ones elsewhere
 STAMP_ROW = 1023  # row of the stamp on the whole sensor (version 1)
-FRAME_STAMP = np.dtype(DCIMGFile.NEW_FRAME_FOOTER_DTYPE[:3])  # frame number, seconds, microseconds
 STAMP_IN_FOOTER = 12  # where the true pixels lie in the footer of a frame
 _VERSIONS = {7: 0, VERSION_1: 1, 0x02000000: 2}
 _CROP = 712  # from the session header to the part of the sensor
@@ -74,6 +70,22 @@ class DcimgHeader:
         return max(0, end - self.data_offset) // self.stride
 
 
+@functools.cache
+def _layouts() -> Any:
+    """The class that holds the layouts; the package is imported when a DCIMG file is read, which needs it."""
+    with warnings.catch_warnings():  # Python 3.12 and newer tell every user of backslashes in its docstrings
+        warnings.simplefilter("ignore")
+        from dcimg import DCIMGFile
+    return DCIMGFile
+
+
+@functools.cache
+def frame_stamp() -> np.dtype[Any]:
+    """Layout of the stamp after a frame: its number, seconds, microseconds."""
+    stamp: np.dtype[Any] = np.dtype(_layouts().NEW_FRAME_FOOTER_DTYPE[:3])
+    return stamp
+
+
 def read_header(path: Path, read_at: ReadAt, file_bytes: int) -> DcimgHeader:
     """The headers of a file.
 
@@ -82,10 +94,10 @@ def read_header(path: Path, read_at: ReadAt, file_bytes: int) -> DcimgHeader:
     DamagedInputError
         If the file is not DCIMG, is truncated inside its headers, or these contradict themselves.
     """
-    start = read_at(0, _bytes_of(DCIMGFile.FILE_HDR_DTYPE))
+    start = read_at(0, _bytes_of(_layouts().FILE_HDR_DTYPE))
     if start[:8] != MAGIC:
         raise DamagedInputError(f"{path} is not a DCIMG file: it begins with {start[:8]!r}, not {MAGIC!r}")
-    file = _fields(path, DCIMGFile.FILE_HDR_DTYPE, start, "file header")
+    file = _fields(path, _layouts().FILE_HDR_DTYPE, start, "file header")
     version = _VERSIONS.get(file["format_version"])
     if version is None:
         raise DamagedInputError(
@@ -102,9 +114,9 @@ def read_header(path: Path, read_at: ReadAt, file_bytes: int) -> DcimgHeader:
 
 def _session_1(path: Path, read_at: ReadAt, file: dict[str, int], version: int) -> DcimgHeader:
     start = file["header_size"]
-    data = read_at(start, _CROP + _bytes_of(DCIMGFile.NEW_CROP_INFO))
-    crop = _fields(path, DCIMGFile.NEW_CROP_INFO, data[_CROP:], "session header")
-    session = _fields(path, DCIMGFile.NEW_SESSION_HEADER_DTYPE, data, "session header")
+    data = read_at(start, _CROP + _bytes_of(_layouts().NEW_CROP_INFO))
+    crop = _fields(path, _layouts().NEW_CROP_INFO, data[_CROP:], "session header")
+    session = _fields(path, _layouts().NEW_SESSION_HEADER_DTYPE, data, "session header")
     footer_bytes = int.from_bytes(data[_FOOTER_SIZE : _FOOTER_SIZE + 4], "little")
     n_rows = session["ysize"]
     binning = max(1, crop["ysize"] // n_rows) if n_rows else 1
@@ -122,7 +134,7 @@ def _session_1(path: Path, read_at: ReadAt, file: dict[str, int], version: int) 
 
 def _session_0(path: Path, read_at: ReadAt, file: dict[str, int], file_bytes: int) -> DcimgHeader:
     start = file["header_size"]
-    layout = DCIMGFile.SESS_HDR_DTYPE
+    layout = _layouts().SESS_HDR_DTYPE
     session = _fields(path, layout, read_at(start, _bytes_of(layout)), "session header")
     footer, n_frames = start + session["session_data_size"], session["nfrms"]
     ends, places = _footer_0(path, read_at, footer, file_bytes)
@@ -150,7 +162,7 @@ def _session_0(path: Path, read_at: ReadAt, file: dict[str, int], file_bytes: in
 
 def _footer_0(path: Path, read_at: ReadAt, footer: int, file_bytes: int) -> tuple[dict[str, int], dict[str, int]]:
     """Both parts of a session footer; nothing if the file ends inside them."""
-    first, second = DCIMGFile.SESSION_FOOTER_DTYPE, DCIMGFile.SESSION_FOOTER2_DTYPE
+    first, second = _layouts().SESSION_FOOTER_DTYPE, _layouts().SESSION_FOOTER2_DTYPE
     if footer + _bytes_of(first) > file_bytes:
         return {}, {}
     ends = _fields(path, first, read_at(footer, _bytes_of(first)), "session footer")

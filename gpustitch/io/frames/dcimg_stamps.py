@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError
-from gpustitch.io.frames.dcimg_header import FRAME_STAMP, STAMP_IN_FOOTER, DcimgHeader, ReadAt
+from gpustitch.io.frames.dcimg_header import STAMP_IN_FOOTER, DcimgHeader, ReadAt, frame_stamp
 
 Integers = npt.NDArray[np.int64]
 
@@ -94,7 +94,7 @@ def read_stamps(path: Path, read_at: ReadAt, header: DcimgHeader, n_frames: int)
 def _in_footers(path: Path, read_at: ReadAt, header: DcimgHeader, n_frames: int) -> Stamps:
     size = min(header.footer_bytes, STAMP_IN_FOOTER + header.stamp_bytes)
     first = header.data_offset + header.image_bytes
-    if size < FRAME_STAMP.itemsize:
+    if size < frame_stamp().itemsize:
         size = 0
 
     def footers(part: range) -> bytes:
@@ -102,13 +102,13 @@ def _in_footers(path: Path, read_at: ReadAt, header: DcimgHeader, n_frames: int)
 
     n_readers = min(_READERS, 1 + n_frames // 64)
     parts = [range(start, n_frames, n_readers) for start in range(n_readers)] if size else []
-    table = np.zeros((n_frames, max(size, FRAME_STAMP.itemsize)), np.uint8)
+    table = np.zeros((n_frames, max(size, frame_stamp().itemsize)), np.uint8)
     with ThreadPoolExecutor(n_readers) as threads:
         for part, data in zip(parts, threads.map(footers, parts), strict=True):
             if len(data) < len(part) * size:
                 raise DamagedInputError(f"{path} became shorter while its frame stamps were read")
             table[part.start :: n_readers] = np.frombuffer(data, np.uint8).reshape(len(part), size)
-    fields = np.ascontiguousarray(table[:, : FRAME_STAMP.itemsize]).view(FRAME_STAMP)[:, 0]
+    fields = np.ascontiguousarray(table[:, : frame_stamp().itemsize]).view(frame_stamp())[:, 0]
     times = _microseconds(fields["timestamp"], fields["timestamp_frac"])
     pixels = table[:, STAMP_IN_FOOTER:] if header.stamp_row is not None else table[:, :0]
     return Stamps(fields["progressive_number"].astype(np.int64), times, pixels)

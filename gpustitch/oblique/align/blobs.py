@@ -57,14 +57,15 @@ def find_blobs(
     if volume.dtype.kind != "u" and (volume < 0).any():
         level = smooth(abs(xp.asarray(volume, dtype=xp.float32)), wide_px)
     level *= smoothing_error(sigma_px) + smoothing_error(wide_px)
-    positions = _local_maxima(contrast, level, sigma_px)
+    positions = local_maxima(contrast, level, sigma_px)
     return positions, contrast[tuple(positions.T)] if len(positions) else xp.zeros(0, xp.float32)
 
 
-def _local_maxima(contrast: Array, least: Array, radius_px: Sequence[float]) -> Array:
+def local_maxima(contrast: Array, least: Array, radius_px: Sequence[float]) -> Array:
     """Voxels above ``least`` inside the margin that no voxel within the ellipsoid exceeds, shape (n, 3).
 
     Neighbours beyond the edge of the array do not count. Of touching voxels of equal value only the first stays.
+    ``skimage.feature.peak_local_max`` finds the same in twice the time, and cuCIM's looks at distances on the host.
     """
     xp = namespace(contrast)
     inside = tuple(slice(MARGIN_PX, n - MARGIN_PX) for n in contrast.shape)

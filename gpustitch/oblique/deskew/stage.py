@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.array import Device, choose_device
+from gpustitch.array.stated import Shaped
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
@@ -44,6 +45,7 @@ from gpustitch.oblique.deskew.file import ReadBatches
 from gpustitch.oblique.deskew.sweep import BATCH_FRAMES, DEVICE_GRAIN, HOST_GRAIN, Sweep, Work
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.correction import Correction, cut_off_text, working_bytes
+from gpustitch.oblique.destripe.device_bytes import corrected_bytes
 from gpustitch.oblique.flat.file import flat_file, read_flat
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import foretold
@@ -57,10 +59,6 @@ from gpustitch.running.threads import Workers, checked_workers
 # A block needs depth * shear frames more than it is wide: neighbours about this wide share most of their frames.
 _BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
 _FRAME_TYPES = ("uint8", "uint16", "float32")
-
-
-# Bytes that correcting a pixel takes on a device: coefficients, weights and results in float32.
-_CORRECTION_BYTES = 24
 
 
 @documented
@@ -373,7 +371,10 @@ def _check_device(plan: DeobliquePlan) -> None:
     scan, block_shape = plan.scan, plan.block_shape
     frame = scan.n_rows * scan.n_columns
     window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * BATCH_FRAMES)
-    working = 0 if plan.correction is None else _CORRECTION_BYTES * frame * DEVICE_GRAIN.frames
+    working = 0
+    if plan.correction is not None:
+        batch = Shaped((DEVICE_GRAIN.frames, scan.n_rows, scan.n_columns), np.dtype(plan.frames.dtype))
+        working = batch.nbytes + corrected_bytes(plan.correction, batch)
     needed = window * frame * plan.dtype.itemsize + 2 * working
     if needed > plan.device.memory_bytes:
         raise ParameterError(

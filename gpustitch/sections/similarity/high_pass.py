@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, namespace, scipy_of
+from gpustitch.array import Array, namespace
+from gpustitch.ops.smooth import gaussian
 from gpustitch.sections.similarity.binning import bin_planes
 
 # Least Gaussian, in pixels, that planes are smoothed by after they were made smaller for that.
@@ -28,7 +29,7 @@ def less_gaussian(plane: Array, sigma_px: float) -> Array:
     -----
     From 8 pixels on, the mean is that of blocks of pixels, with straight lines between their centres.
     """
-    xp, ndimage = namespace(plane), scipy_of(plane).ndimage
+    xp = namespace(plane)
     plane = plane.astype(np.float32)
     factor = max(1, min(int(sigma_px / _LEAST_PX), *plane.shape))
     small = bin_planes(plane[None], (factor, factor))[0] if factor > 1 else plane
@@ -37,13 +38,13 @@ def less_gaussian(plane: Array, sigma_px: float) -> Array:
     n = max(float(weight.sum(dtype=np.float64)), 1.0)
     # About its own mean, so that float32 keeps what differs; a block that is used in part counts as one.
     mean = np.float32(float(xp.where(used, small, np.float32(0)).sum(dtype=np.float64)) / n)
-    low = ndimage.gaussian_filter(xp.where(used, small - mean, np.float32(0)), sigma_px / factor)
+    low = gaussian(xp.where(used, small - mean, np.float32(0)), sigma_px / factor)
     if n < used.size:
-        low /= xp.maximum(ndimage.gaussian_filter(weight, sigma_px / factor), _LEAST_WEIGHT)
+        low /= xp.maximum(gaussian(weight, sigma_px / factor), _LEAST_WEIGHT)
     if factor > 1:
         rows, columns = (xp.asarray(_between(n, m, factor)) for n, m in zip(plane.shape, small.shape, strict=True))
         low = xp.matmul(xp.matmul(rows, low), columns.T)
-    return plane - mean - low  # type: ignore[no-any-return]
+    return plane - mean - low
 
 
 def _between(n: int, n_blocks: int, factor: int) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gpustitch.array import Array, namespace, scipy_of, to_host
 from gpustitch.model.arrays import Floats
+from gpustitch.ops.smooth import gaussian
 from gpustitch.sections.similarity.displaced import Displacement, moved
 
 # Texture: less than this fine and finer than this coarse, Gaussians in pixels.
@@ -27,7 +28,7 @@ def texture_of(plane: Array) -> tuple[Array, Array]:
 
     ``plane`` is float32, NaN where a pixel is not used; there the texture is 0.
     """
-    xp, smooth = namespace(plane), scipy_of(plane).ndimage.gaussian_filter
+    xp = namespace(plane)
     used = xp.isfinite(plane)
     weight = used.astype(np.float32)
     n = max(float(weight.sum(dtype=np.float64)), 1.0)
@@ -35,9 +36,9 @@ def texture_of(plane: Array) -> tuple[Array, Array]:
     mean = float(filled.sum(dtype=np.float64)) / n
     filled = xp.where(used, plane - np.float32(mean), np.float32(0))
     if n == used.size:
-        found = smooth(filled, FINE_PX) - smooth(filled, COARSE_PX)
+        found = gaussian(filled, FINE_PX) - gaussian(filled, COARSE_PX)
     else:
-        fine, coarse = (smooth(filled, s) / xp.maximum(smooth(weight, s), 1e-3) for s in (FINE_PX, COARSE_PX))
+        fine, coarse = (gaussian(filled, s) / xp.maximum(gaussian(weight, s), 1e-3) for s in (FINE_PX, COARSE_PX))
         found = (fine - coarse) * weight
     contrast = math.sqrt(float((found * found).sum(dtype=np.float64)) / n)
     return (found / np.float32(contrast) if contrast > 0 else found).astype(np.float32), weight

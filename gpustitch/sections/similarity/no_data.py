@@ -56,7 +56,7 @@ def constant_at_edge(plane: Array) -> Array | None:
             break
         is_value = plane == values[at]
         labels, n = ndimage.label(is_value)
-        sizes = np.bincount(to_host(labels).ravel(), minlength=n + 1)
+        sizes = to_host(xp.bincount(labels.ravel(), minlength=n + 1))
         if sizes[0] == 0:
             return None
         border = to_host(xp.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]]))

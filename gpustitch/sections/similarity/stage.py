@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Device, choose_device, cpu_count, handed_over, on
+from gpustitch.array.stated import Shaped
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_file_output, record_of
 from gpustitch.io.frames.opening import cautions
@@ -22,12 +23,13 @@ from gpustitch.model.arrays import Floats
 from gpustitch.model.options import check_ranges
 from gpustitch.model.runs import ranges_text
 from gpustitch.running.inputs import Inputs
-from gpustitch.running.progress import SILENT, Progress, listed
+from gpustitch.running.progress import SILENT, Progress, listed, size_text
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.similarity.banded import PIXEL_TYPES, BandedCorrelation
 from gpustitch.sections.similarity.bands import undefined_planes
 from gpustitch.sections.similarity.blocks import default_block, peak_bytes, plane_bytes, sizes_to_try
 from gpustitch.sections.similarity.compared import ComparedPlanes, preparation
+from gpustitch.sections.similarity.device_bytes import comparison_bytes
 from gpustitch.sections.similarity.file import check_similarity_output, write_similarity
 from gpustitch.sections.similarity.options import SimilarityOptions, SimilarityPlan
 from gpustitch.sections.similarity.prepare import Preparation, look_bytes, prepared_bytes
@@ -236,15 +238,25 @@ def _cut(
     fixed = 24 * n * (max_lag + 1) + n_workers * at_work_bytes + (0 if mask is None else 4 * mask.nbytes)
     looking = look_bytes(shape, math.prod(read))
     n_looking = max(1, min(n_workers, options.memory_bytes // looking)) if evens or registers else 0
-    needed = 0
+    needed = too_large = 0
     best = min(default_block(max_lag), n)
     for block, chunk, held in sizes_to_try(n, options.chunk, planes.depth, best, n_workers, read_bytes):
         ring = 0 if device.is_cuda else peak_bytes(shape, max_lag, block=block, some_excluded=some_excluded)
         own = prepared_bytes(shape, math.prod(read), chunk, no_data=leaves_out, high_pass=evens, register=registers)
         needed = max(fixed + ring + own + held * chunk * held_bytes, n_looking * looking)
-        if needed <= options.memory_bytes:
+        held_there = Shaped((held * chunk, *shape), planes.dtype)
+        of_device = comparison_bytes(held_there, max_lag, block, some_excluded=some_excluded)
+        if device.memory_bytes is not None and of_device > device.memory_bytes:
+            too_large = of_device
+        elif needed <= options.memory_bytes:
             cut = (chunk, block, held, n_workers, needed, n_looking)
             return SimilarityPlan(options, device, planes, mask, max_lag, factors, shape, *cut)
+    if too_large and needed <= options.memory_bytes:
+        raise ParameterError(
+            f"comparing planes of {shape[0]} x {shape[1]} within {max_lag} takes {size_text(too_large)} of the "
+            f"device's memory, and may take {size_text(device.memory_bytes or 0)}; allow it more "
+            "(`device_memory_bytes`), compare on `device` cpu, or pass `scale` 0.5 or a smaller `max_lag` or `chunk`"
+        )
     raise ParameterError(
         f"comparing planes of {shape[0]} x {shape[1]} within {max_lag} takes {math.ceil(needed / 2**20)} MiB, "
         f"more than the {options.memory_bytes / 2**20:.4g} kept for it; pass `memory_bytes` "

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.feature import peak_local_max
 
 from gpustitch.errors import ParameterError
 from gpustitch.model import Spacing
-from gpustitch.oblique.align.blobs import MARGIN_PX, find_blobs
+from gpustitch.oblique.align.blobs import MARGIN_PX, find_blobs, local_maxima
 from gpustitch.ops.smooth import smoothing_error
 from tests.paths import DATA
 
@@ -73,3 +74,20 @@ def test_bad_parameters() -> None:
     for wrong in ({"radius_um": 0}, {"radius_um": float("nan")}, {"surround": 1}):
         with pytest.raises(ParameterError):
             find_blobs(np.zeros((9, 9, 9)), SPACING, **wrong)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_maxima_are_those_of_scikit_image(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    contrast = rng.normal(size=tuple(rng.integers(12, 26, 3))).astype(np.float32)
+    radius = rng.uniform(1.0, 2.6, 3)
+    reach = [int(np.ceil(r)) for r in radius]
+    grid = np.meshgrid(*(np.arange(-n, n + 1) / r for n, r in zip(reach, radius, strict=True)), indexing="ij")
+    footprint = sum(axis**2 for axis in grid) <= 1
+    # A distance of 1 leaves out neighbours of equal height alone: there are none here.
+    expected = peak_local_max(
+        contrast, min_distance=1, footprint=footprint, threshold_abs=0.3, exclude_border=MARGIN_PX
+    )
+    found = local_maxima(contrast, np.full_like(contrast, 0.3), radius)
+    assert len(found) > 0
+    assert set(map(tuple, found.tolist())) == set(map(tuple, expected.tolist()))

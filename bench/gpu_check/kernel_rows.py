@@ -14,10 +14,7 @@ from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, PlacedVolume, Spacing
 from gpustitch.oblique.align.correlate import pearson_shifts
 from gpustitch.oblique.deskew.deoblique import plane_offsets, shear_lerp
-from gpustitch.oblique.destripe.guarded_notch.notch import Notch, destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
-from gpustitch.oblique.destripe.wavelet import destripe_wavelet
-from gpustitch.oblique.destripe.wavelet_options import NOTCH_LENGTH_PX, NOTCH_LEVELS, WaveletOptions
 from gpustitch.oblique.flat.flatfield import flat_counts
 from gpustitch.oblique.flat.histogram import count_between, histogram, percentile_bin
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
@@ -135,8 +132,15 @@ def destriped(cupy: Any, device: Device, *, method: str) -> Work:
     result_bytes = 4 * frames.size  # float32
     launch: Callable[[], Any] = partial(destripe_lightsheet, frames, LightsheetOptions())
     if method == "wavelet":
+        # PyWavelets may be missing: the other rows do without.
+        from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+        from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
+
         launch = partial(destripe_wavelet, frames, WaveletOptions(128, 512, wavelet="db5"))
     if method == "guarded notch":
+        from gpustitch.oblique.destripe.guarded_notch.notch import Notch, destripe_guarded
+        from gpustitch.oblique.destripe.wavelet_options import NOTCH_LENGTH_PX, NOTCH_LEVELS
+
         launch = partial(destripe_guarded, frames, Notch(NOTCH_LENGTH_PX, NOTCH_LEVELS, "db3"), 100.0)
     return Work(f"{method} destripe, whole", launch, frames.nbytes + result_bytes, DESTRIPED[0], "frame")
 

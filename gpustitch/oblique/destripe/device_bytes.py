@@ -1,0 +1,116 @@
+"""Device memory of removing stripes: :mod:`gpustitch.array.stated`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gpustitch.array.stated import Shaped, states
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.dwt import levels_of, max_level, wavelet_taps
+from gpustitch.oblique.destripe.guarded_notch.notch import Notch, destripe_guarded
+from gpustitch.oblique.destripe.guarded_notch.window_grid import window_starts
+from gpustitch.oblique.destripe.lightsheet import BACKGROUND_SPACING_PX, LightsheetOptions, destripe_lightsheet
+from gpustitch.oblique.destripe.otsu import otsu_of_frames
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import OTSU, WaveletOptions
+from gpustitch.oblique.flat.device_bytes import flattened_bytes
+
+_READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
+_COUNTED_BYTES = 4 << 16  # a number for each value of a uint16
+# Arrays of the grid of windows, of 8 bytes, that are there at the same time.
+_GRIDS = 6
+
+
+@states(otsu_of_frames)
+def otsu_of_frames_bytes(frames: Shaped) -> int:
+    """The counts of every frame; of other types one frame as float32, and what makes its histogram."""
+    if frames.dtype.name in ("uint8", "uint16"):
+        return len_of(frames) * _COUNTED_BYTES
+    rows, columns = frames.shape[1:]
+    return 4 * 4 * rows * columns
+
+
+@states(destripe_wavelet)
+def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions) -> int:
+    """The result, the coefficients of all levels of one filter and the finest of another, and a copy of the finest."""
+    n = len_of(images)
+    rows, columns = images.shape[-2:]
+    length = wavelet_taps(options.wavelet)[0].shape[1]
+    padded = (rows + rows % 2, columns + columns % 2)
+    count = options.level or max_level(padded, options.wavelet)
+    sizes = [int(level.buffer(n, length, _Counting)) for level in levels_of((rows, columns), length, count)]
+    finest = sizes[0] if sizes else 0
+    is_split = options.sigma1 != options.sigma2
+    converted = 0 if images.dtype.name in _READ_AS_THEY_ARE else 4
+    scaled = 0 if options.one_count == 1 else 8
+    checked = 1 if images.dtype.kind == "f" else 0
+    counted = otsu_of_frames_bytes(images) if is_split and options.threshold == OTSU else 0
+    return (4 + converted + scaled + checked) * images.size + sum(sizes) + (1 + is_split) * finest + counted
+
+
+@states(destripe_lightsheet)
+def destripe_lightsheet_bytes(image: Shaped, options: LightsheetOptions) -> int:
+    """The result, both grids, and the data of one frame with its own result where a frame has margins."""
+    rows, columns = image.shape[-2:]
+    frame = rows * columns
+    line = rows * max(1, columns // options.artifact_length)
+    background = math.prod(max(1, n // BACKGROUND_SPACING_PX) for n in (rows, columns))
+    converted = 0 if image.dtype.name in _READ_AS_THEY_ARE else 4
+    checked = 1 if image.dtype.kind == "f" else 0
+    data = frame * (4 + max(4, image.dtype.itemsize))
+    return (4 + converted + checked) * image.size + 4 * len_of(image) * (line + background) + data
+
+
+@states(destripe_guarded)
+def destripe_guarded_bytes(frames: Shaped, notch: Notch, dark: float) -> int:
+    """The result, and what is computed on the grid of windows."""
+    n, rows, columns = frames.shape
+    grid = n * (rows + 2 * (1 << notch.level)) * len(window_starts(columns))
+    converted = 0 if frames.dtype.name in _READ_AS_THEY_ARE else 4
+    return (4 + converted + frames.dtype.itemsize) * frames.size + 8 * _GRIDS * grid
+
+
+@states(Correction.apply)
+def corrected_bytes(correction: Correction, frame: Shaped, room: Shaped | None = None) -> int:
+    """What destriping takes, or its result and what the flat field makes of it, whichever is more."""
+    frames = frame if frame.ndim == 3 else Shaped((1, *frame.shape), frame.dtype)
+    dtype = correction.result_type(frames.dtype)
+    if correction.is_identity:
+        return frames.size * dtype.itemsize
+    as_float = Shaped(frames.shape, np.dtype(np.float32))
+    result = flattened_bytes(as_float, as_float, dtype, 0.0, room=room)
+    checked = (1 + frames.dtype.itemsize) * frames.size if frames.dtype.kind == "f" else 0
+    return max(checked, _destriped_bytes(correction, frames), as_float.nbytes + result)
+
+
+def _destriped_bytes(correction: Correction, frames: Shaped) -> int:
+    as_float = Shaped(frames.shape, np.dtype(np.float32))
+    if not correction.destripes:
+        return as_float.nbytes
+    if correction.method == "lightsheet":
+        lessened = correction.lightsheet.lightsheet_vs_background < 1  # the offset is taken first, in float32
+        taken = destripe_lightsheet_bytes(as_float if lessened else frames, correction.lightsheet)
+        more = 2 * as_float.nbytes if lessened else 0
+    elif correction.wavelet.notch is not None:
+        taken, more = destripe_guarded_bytes(as_float, correction.wavelet.notch, 0.0), 0
+        more = 0 if correction.wavelet.one_count == 1 else 2 * as_float.nbytes
+    else:
+        taken, more = destripe_wavelet_bytes(frames, correction.wavelet), 2 * frames.size
+    clipped = 0 if frames.dtype.kind == "u" else frames.nbytes
+    return taken + more + clipped
+
+
+def len_of(images: Shaped) -> int:
+    """Number of frames of one image, or of several."""
+    return images.shape[0] if images.ndim == 3 else 1
+
+
+class _Counting:
+    """In the place of a library: the bytes of the arrays that it would make."""
+
+    @staticmethod
+    def empty(shape: tuple[int, ...], dtype: Any) -> int:
+        return math.prod(shape) * int(np.dtype(dtype).itemsize)

@@ -1,0 +1,1 @@
+"""What operations state of a device's memory, against what they take."""

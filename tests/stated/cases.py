@@ -1,0 +1,174 @@
+"""Operations with a statement of their device's memory, and arguments of many sizes for each."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import gpustitch
+from gpustitch.array.stated import Shaped, statements
+from gpustitch.model import Box, Spacing
+from gpustitch.oblique.align.ascend import ascend
+from gpustitch.oblique.align.blobs import find_blobs
+from gpustitch.oblique.align.search import correlate_all_shifts
+from gpustitch.oblique.deskew.deoblique import deoblique
+from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.guarded_notch.notch import Notch, destripe_guarded
+from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
+from gpustitch.oblique.destripe.otsu import otsu_of_frames
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
+from gpustitch.oblique.flat.flatfield import flattened, inverse_flat, normalized_flat
+from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
+from gpustitch.ops.pyramid import downsample
+from gpustitch.ops.smooth import gaussian, smooth
+from gpustitch.regrid.zresample import planes_between
+from gpustitch.sections.similarity.banded import banded_correlation
+from gpustitch.sections.similarity.binning import bin_planes
+from gpustitch.sections.similarity.high_pass import less_gaussian
+from gpustitch.sections.similarity.laid import texture_of
+from tests.oblique.fuse.fuse_tiles import oblique, whole_box
+
+for _module in pkgutil.walk_packages(gpustitch.__path__, "gpustitch."):
+    if _module.name.endswith(".device_bytes"):
+        importlib.import_module(_module.name)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operation with arguments made from a seed.
+
+    ``hidden`` is the part of the statement for what libraries take inside, which the stand-in does not see.
+    """
+
+    operation: Callable[..., Any]
+    make: Callable[[np.random.Generator], tuple[Any, ...]]
+    hidden: Callable[..., int] = lambda *_: 0
+
+
+def noise(rng, shape, dtype=np.uint16):
+    return rng.integers(1, 250, shape).astype(dtype)
+
+
+def volume(rng, dtype=np.uint16):
+    return noise(rng, tuple(rng.integers(20, 60, 3)), dtype)
+
+
+def frames(rng, dtype=np.uint16, n=None):
+    return noise(rng, (n or int(rng.integers(2, 5)), *rng.integers(100, 180, 2)), dtype)
+
+
+def smoothed(rng, dtype):
+    return volume(rng, dtype), tuple(rng.uniform(0.5, 3, 3)), tuple(slice(int(k), None) for k in rng.integers(0, 5, 3))
+
+
+def blobs(rng, dtype):
+    return volume(rng, dtype), Spacing(1.3, 1.8, 1.3)
+
+
+def correlated(rng):
+    moving = volume(rng, np.float32)
+    return moving[: moving.shape[0] // 2, 3:-4, 5:].copy(), moving
+
+
+def walks(rng):
+    moving = volume(rng, np.float32)
+    size = rng.integers(5, 12, 3)
+    fixed = [moving[tuple(slice(2, 2 + n) for n in size)].copy() for _ in range(20)]
+    return fixed, [moving] * 20, [(3, 3, 3)] * 20
+
+
+def flat(rng, dtype):
+    values = noise(rng, (4, *rng.integers(40, 90, 2)), np.float32)
+    return values, np.ones((1, 1), np.float32), np.dtype(dtype), 3.0
+
+
+def sheared(rng, shear):
+    n, rows, depth = (int(k) for k in rng.integers(20, 60, 3))
+    return noise(rng, (n, rows, depth)), Box((0, 0, 2), (depth, rows, 40)), shear
+
+
+def fused(rng):
+    n, rows, depth = (int(k) for k in rng.integers(16, 34, 3))
+    tiles = [oblique(n, rows, depth, 1.0, (0, 0, 0), 1), oblique(n, rows, depth, 1.0, (0.4, rows // 2, 2), 2)]
+    plan = plan_block(whole_box(tiles), tiles)
+    return plan, {k: tiles[k].volume.read(need) for k, need in plan.reads.items()}
+
+
+def sections(rng):
+    n = int(rng.integers(6, 12))
+    return list(noise(rng, (n, *rng.integers(30, 80, 2)))), list(range(n - 1)), list(range(1, n)), [0.25] * (n - 1)
+
+
+def binned(rng, dtype):
+    return frames(rng, dtype), tuple(int(k) for k in rng.integers(1, 5, 2))
+
+
+def inside_gaussian(plane, *_):
+    return 3 * plane.nbytes
+
+
+def spectra(_, moving):
+    return 2 * 5 * moving.nbytes
+
+
+def room_of_matrices(volume, *_):
+    return 8 * volume.size
+
+
+CASES = {
+    "smooth uint16": Case(smooth, partial(smoothed, dtype=np.uint16), room_of_matrices),
+    "smooth float32": Case(smooth, partial(smoothed, dtype=np.float32), room_of_matrices),
+    "gaussian": Case(gaussian, lambda rng: (volume(rng, np.float32), 2.0), inside_gaussian),
+    "downsample": Case(downsample, lambda rng: (volume(rng),)),
+    "correlate": Case(correlate_all_shifts, correlated, spectra),
+    "blobs uint16": Case(find_blobs, partial(blobs, dtype=np.uint16), room_of_matrices),
+    "blobs float32": Case(find_blobs, partial(blobs, dtype=np.float32), lambda v, _: 17 * v.size),
+    "ascend": Case(ascend, walks),
+    "normalized flat": Case(normalized_flat, lambda rng: (frames(rng)[0],)),
+    "inverse flat": Case(inverse_flat, lambda rng: (frames(rng, np.float32)[0],)),
+    **{f"flattened {t}": Case(flattened, partial(flat, dtype=t)) for t in ("uint8", "uint16", "int16", "float64")},
+    "deoblique": Case(deoblique, partial(sheared, shear=0.8)),
+    "otsu": Case(otsu_of_frames, lambda rng: (frames(rng),)),
+    "wavelet": Case(destripe_wavelet, lambda rng: (frames(rng), WaveletOptions(9, 20, wavelet="db5"))),
+    "wavelet once": Case(destripe_wavelet, lambda rng: (frames(rng, np.float32), WaveletOptions(4, 4))),
+    "lightsheet": Case(destripe_lightsheet, lambda rng: (frames(rng, n=6), LightsheetOptions())),
+    "guarded": Case(destripe_guarded, lambda rng: (frames(rng), Notch(60, 4, "db3"), 10.0)),
+    "correction none": Case(Correction.apply, lambda rng: (Correction("none", dark=3), frames(rng))),
+    "correction lightsheet": Case(Correction.apply, lambda rng: (Correction("lightsheet", dark=3), frames(rng, n=6))),
+    "correction wavelet": Case(
+        Correction.apply, lambda rng: (Correction("wavelet", WaveletOptions(9, 20), dark=3), frames(rng))
+    ),
+    "correction guarded": Case(
+        Correction.apply,
+        lambda rng: (Correction("wavelet", WaveletOptions(notch_length_px=60, level=3), dark=3), frames(rng)),
+    ),
+    "fuse": Case(fuse_block, fused),
+    "planes between": Case(planes_between, sections),
+    "binned": Case(bin_planes, partial(binned, dtype=np.uint16)),
+    "binned float32": Case(bin_planes, partial(binned, dtype=np.float32)),
+    "high pass": Case(less_gaussian, lambda rng: (frames(rng, np.float32)[0], 3.0), inside_gaussian),
+    "texture": Case(texture_of, lambda rng: (frames(rng, np.float32)[0],), lambda p: 5 * p.nbytes),
+    "correlation": Case(banded_correlation, lambda rng: (frames(rng, n=9), 3)),
+}
+
+
+def mapped(function, value):
+    """Arrays of NumPy, and those in lists and dicts, each through a function."""
+    if isinstance(value, np.ndarray):
+        return function(value)
+    if isinstance(value, list):
+        return [mapped(function, part) for part in value]
+    return {key: mapped(function, part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+def stated(case, arguments):
+    """What is stated for the arguments of a case, and the part of it that the stand-in does not see."""
+    shapes = [mapped(lambda a: Shaped(a.shape, a.dtype), value) for value in arguments]
+    return statements()[case.operation](*shapes), case.hidden(*shapes)
