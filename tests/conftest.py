@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
+import importlib
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +31,27 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None):
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Have each of several workers import its share of the files first: the others find their bytecode.
+
+    All import all files, in the same order. In a fresh checkout each would rewrite the assertions of every one.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or [Path(name).resolve() for name in session.config.args] != [ROOT / "tests"]:
+        return
+    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    for file in sorted((ROOT / "tests").rglob("test_*.py"))[number::count]:
+        # Collecting tells why a file cannot be imported.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is collected out of collections of garbage: all of it stays to the end."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
