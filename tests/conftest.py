@@ -1,4 +1,4 @@
-"""Groups of tests stay with one worker; some need POSIX; how long an example of Hypothesis takes is no failure."""
+"""Files of tests stay with one worker; some need POSIX; how long an example of Hypothesis takes is no failure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gc
 import importlib
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give files that say ``xdist_group("name")`` to one worker, whose fixtures are then made once.
+    """Give each file to one worker, and to the same one all files that say ``xdist_group("name")``.
 
-    xdist 3.8 writes a test's group into its id, which pytest 9.2 does not let it do.
+    Fixtures and what is cached are then made once. xdist 3.8 writes a test's group into its id, which pytest 9.2 does
+    not let it do; with thousands of tests as units of their own it takes a while to know what is left.
     """
     if config.getvalue("dist") != "loadgroup":
         return None
@@ -66,20 +68,40 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFile(LoadGroupScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return _group_of(nodeid.partition("::")[0]) or super()._split_scope(nodeid)
+            file = nodeid.partition("::")[0]
+            return _group_of(file) or file
 
+    # In the order in which tests are collected, see below.
+    config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+@functools.cache
+def _text_of(file: str) -> str:
+    """The text of a file of tests."""
+    return (ROOT / file).read_text()
 
 
 @functools.cache
 def _group_of(file: str) -> str:
     """The group that a file of tests names; empty if none."""
-    found = _GROUP.search((ROOT / file).read_text())
+    found = _GROUP.search(_text_of(file))
     return found[1] if found else ""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked ``posix`` where there is none."""
+def _long_first(items: list[pytest.Item]) -> None:
+    """Files with a group or a slow test, then the others, those with many tests first: short ones fill up the end."""
+    files = [item.nodeid.partition("::")[0] for item in items]
+    count = Counter(files)
+    long = {file: bool(_group_of(file)) or "pytest.mark.slow" in _text_of(file) for file in count}
+    ranked = sorted(zip(files, items, strict=True), key=lambda pair: (not long[pair[0]], -count[pair[0]], pair[0]))
+    items[:] = [item for _, item in ranked]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order what workers run; skip what is marked ``posix`` where there is none."""
+    if hasattr(config, "workerinput"):
+        _long_first(items)
     if os.name == "posix":
         return
     for item in items:
