@@ -74,9 +74,7 @@ def expected(case_id: str) -> Arguments:
     return arguments
 
 
-def run_body(
-    case: Case, to_device: Callable[[Any], Any], to_host: Callable[[Any], Any], given: Arguments
-) -> Arguments:
+def run_body(case: Case, to_device: Callable[[Any], Any], to_host: Callable[[Any], Any], given: Arguments) -> Arguments:
     """The arguments, in host memory, after the body ran on copies of those given."""
     on_device = mapped(to_device, given)
     TWINS[case.twin](**on_device)

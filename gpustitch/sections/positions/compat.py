@@ -219,7 +219,8 @@ def _factors(
             above += keep * now
             np.copyto(now, above, where=above == above)
             np.multiply(now, now, squared)
-    return both[0].copy()
+    found: Floats = both[0].copy()
+    return found
 
 
 def _windows(
