@@ -1,10 +1,15 @@
-"""Groups of tests stay with one worker; some need POSIX; how long an example of Hypothesis takes is no failure."""
+"""Files of tests stay with one worker; some need POSIX; how long an example of Hypothesis takes is no failure."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
+import importlib
 import os
 import re
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,11 +34,33 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ.setdefault(name, "1")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Have each of several workers import its share of the files first: the others find their bytecode.
+
+    All import all files, in the same order. In a fresh checkout each would rewrite the assertions of every one.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or [Path(name).resolve() for name in session.config.args] != [ROOT / "tests"]:
+        return
+    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    for file in sorted((ROOT / "tests").rglob("test_*.py"))[number::count]:
+        # Collecting tells why a file cannot be imported.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is collected out of collections of garbage: all of it stays to the end."""
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give files that say ``xdist_group("name")`` to one worker, whose fixtures are then made once.
+    """Give each file to one worker, and to the same one all files that say ``xdist_group("name")``.
 
-    xdist 3.8 writes a test's group into its id, which pytest 9.2 does not let it do.
+    Fixtures and what is cached are then made once. xdist 3.8 writes a test's group into its id, which pytest 9.2 does
+    not let it do; with thousands of tests as units of their own it takes a while to know what is left.
     """
     if config.getvalue("dist") != "loadgroup":
         return None
@@ -41,20 +68,40 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFile(LoadGroupScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return _group_of(nodeid.partition("::")[0]) or super()._split_scope(nodeid)
+            file = nodeid.partition("::")[0]
+            return _group_of(file) or file
 
+    # In the order in which tests are collected, see below.
+    config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+@functools.cache
+def _text_of(file: str) -> str:
+    """The text of a file of tests."""
+    return (ROOT / file).read_text()
 
 
 @functools.cache
 def _group_of(file: str) -> str:
     """The group that a file of tests names; empty if none."""
-    found = _GROUP.search((ROOT / file).read_text())
+    found = _GROUP.search(_text_of(file))
     return found[1] if found else ""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked ``posix`` where there is none."""
+def _long_first(items: list[pytest.Item]) -> None:
+    """Files with a group or a slow test, then the others, those with many tests first: short ones fill up the end."""
+    files = [item.nodeid.partition("::")[0] for item in items]
+    count = Counter(files)
+    long = {file: bool(_group_of(file)) or "pytest.mark.slow" in _text_of(file) for file in count}
+    ranked = sorted(zip(files, items, strict=True), key=lambda pair: (not long[pair[0]], -count[pair[0]], pair[0]))
+    items[:] = [item for _, item in ranked]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order what workers run; skip what is marked ``posix`` where there is none."""
+    if hasattr(config, "workerinput"):
+        _long_first(items)
     if os.name == "posix":
         return
     for item in items:

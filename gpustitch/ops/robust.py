@@ -11,9 +11,26 @@ MAD_TO_SIGMA = 1.4826
 MEDIAN_ERROR = 1.2533
 
 
+def median(values: npt.NDArray[np.floating]) -> float:
+    """Median of one row of numbers, float (n,); NaN if there is none, or one is NaN.
+
+    As :func:`numpy.median` gives it, which takes ten times as long where numbers are few.
+    """
+    v = np.array(values, dtype=np.float64)
+    if not len(v):
+        return float("nan")
+    low, high, last = (len(v) - 1) // 2, len(v) // 2, len(v) - 1
+    # NaN is sorted behind all others.
+    v.partition((low, high, last))
+    return float(v[low] + v[high]) / 2 if v[last] == v[last] else float("nan")
+
+
 def median_and_scatter(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Median along the first axis, and 1.4826 times the median absolute deviation from it."""
     v = np.asarray(values, dtype=np.float64)
+    if v.ndim == 1:
+        one = median(v)
+        return np.asarray(one), np.asarray(MAD_TO_SIGMA * median(np.abs(v - one)))
     middle = np.asarray(np.median(v, axis=0))
     return middle, np.asarray(MAD_TO_SIGMA * np.median(np.abs(v - middle), axis=0))
 

@@ -42,7 +42,8 @@ VERSION = "import gpustitch; print(gpustitch.__version__)"
 @pytest.fixture
 def copy(tmp_path):
     """The package and its kernels in another folder."""
-    shutil.copytree(ROOT / "gpustitch", tmp_path / "gpustitch", ignore=shutil.ignore_patterns("__pycache__"))
+    # With its bytecode, where there is some: each test would compile the whole package again.
+    shutil.copytree(ROOT / "gpustitch", tmp_path / "gpustitch")
     shutil.copytree(ROOT / "kernels", tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 

@@ -10,7 +10,7 @@ from gpustitch.demo.phantom.stage import make_phantom
 from gpustitch.demo.phantom.truth import PhantomSpec, Truth
 from tests.e2e.commands import succeed
 
-SPEC = PhantomSpec(n_frames=120, n_rows=128, n_columns=96, overlap=0.42, stage_error_um=4.0, n_channels=2)
+SPEC = PhantomSpec(n_frames=96, n_rows=128, n_columns=96, overlap=0.42, stage_error_um=4.0, n_channels=2)
 MATCHING = ("--sample-count", 40, "--window-size", "21,21,21")
 
 

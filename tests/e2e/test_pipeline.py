@@ -204,7 +204,9 @@ def test_camera_that_is_turned(tmp_path: Path) -> None:
 
 def test_info_says_what_is_there(truth: Truth, plain_run: Path) -> None:
     assert "4 tiles on a grid of 2 x 2 x 1" in succeed("info", truth.channel())
-    assert "120 frames of 128 rows x 96 columns, uint16" in succeed("info", truth.channel() / truth.tiles[0].path)
+    assert f"{SPEC.n_frames} frames of 128 rows x 96 columns, uint16" in succeed(
+        "info", truth.channel() / truth.tiles[0].path
+    )
     assert "3 levels" in succeed("info", plain_run / "volume")
     assert "one oblique tile of 120 frames" in succeed("info", next((plain_run / "tiles").glob("*/*/*")))
     assert "alignment of 4 tiles" in succeed("info", plain_run / "align.json")

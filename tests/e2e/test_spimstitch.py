@@ -30,7 +30,7 @@ from tests.e2e.commands import fail, run, succeed
 
 CH1, CH2 = "Ex_488_Em_525", "Ex_642_Em_680"
 SPEC = PhantomSpec(
-    n_frames=120, n_rows=140, n_columns=100, overlap=0.42, stage_error_um=2.0, n_channels=2, chunglab=True, grid=(1, 2, 1)
+    n_frames=88, n_rows=140, n_columns=100, overlap=0.42, stage_error_um=2.0, n_channels=2, chunglab=True, grid=(1, 2, 1)
 )  # fmt: skip
 TILE = "{tile}"
 # Its README: the pipeline, in order.

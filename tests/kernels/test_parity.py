@@ -13,6 +13,7 @@ import pytest
 from bench.variants import twins
 from gpustitch.array import cuda_devices
 from tests.cuda_cpu import module, shim
+from tests.cuda_cpu.shim_books import BOOKS
 from tests.kernels.case import Case
 from tests.kernels.cases import all_cases
 from tests.kernels.compare import Arguments, compare, mapped
@@ -27,27 +28,31 @@ ORDERS = ("random",) if module.sanitized() else module.ORDERS
 def test_body_on_the_emulator(case_id: str) -> None:
     if module.why_not():
         pytest.skip(module.why_not())
-    for order in ORDERS:
-        try:
-            _compare_on_the_emulator(case_id, order)
-        except Exception as error:
-            error.add_note(f"The order of threads was {order}.")
-            raise
+    given = CASES[case_id].arguments()
+    with shim.installed():
+        for order in ORDERS:
+            try:
+                _compare_on_the_emulator(case_id, order, given)
+            except Exception as error:
+                error.add_note(f"The order of threads was {order}.")
+                raise
 
 
-def _compare_on_the_emulator(case_id: str, order: str) -> None:
+def _compare_on_the_emulator(case_id: str, order: str, given: Arguments) -> None:
     case, before = CASES[case_id], module.launches()
-    with module.settings(order=order, seed=len(case_id)), shim.installed():
-        found = run_body(case, shim.asarray, shim.asnumpy)
-    compare(case, expected(case_id), found)
-    assert module.launches() > before or not case.arguments()["out"].size
+    with module.settings(order=order, seed=len(case_id)):
+        found = run_body(case, shim.asarray, shim.asnumpy, given)
+    BOOKS.raise_faults()
+    compare(case, expected(case_id), found, given)
+    assert module.launches() > before or not given["out"].size
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("case_id", CASES)
 def test_body_on_a_device(case_id: str, cupy: Any) -> None:
-    found = run_body(CASES[case_id], cupy.asarray, cupy.asnumpy)
-    compare(CASES[case_id], expected(case_id), found)
+    given = CASES[case_id].arguments()
+    found = run_body(CASES[case_id], cupy.asarray, cupy.asnumpy, given)
+    compare(CASES[case_id], expected(case_id), found, given)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +74,8 @@ def expected(case_id: str) -> Arguments:
     return arguments
 
 
-def run_body(case: Case, to_device: Callable[[Any], Any], to_host: Callable[[Any], Any]) -> Arguments:
-    """The arguments, in host memory, after the body ran on them."""
-    on_device = mapped(to_device, case.arguments())
+def run_body(case: Case, to_device: Callable[[Any], Any], to_host: Callable[[Any], Any], given: Arguments) -> Arguments:
+    """The arguments, in host memory, after the body ran on copies of those given."""
+    on_device = mapped(to_device, given)
     TWINS[case.twin](**on_device)
     return mapped(to_host, on_device)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from gpustitch.ops.robust import median_and_scatter, weighted_median
+from gpustitch.ops.robust import median, median_and_scatter, weighted_median
 from tests.paths import DATA
 
 
@@ -17,6 +17,20 @@ def test_scatter_of_normal_values_is_their_standard_deviation() -> None:
     np.testing.assert_allclose(scatter, [0.1, 20], rtol=0.2)
     np.testing.assert_allclose(median_and_scatter(values[1::10])[1], [0.1, 20], rtol=0.1)
     assert [float(v) for v in median_and_scatter([4.0])] == [4, 0]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_median_is_that_of_numpy() -> None:
+    """To the last bit, and without changing what it is given."""
+    rng = np.random.default_rng(1)
+    for n in (0, *range(1, 40), 1000, 1001):
+        for special in ([], [np.nan], [np.inf], [-np.inf, np.inf], [0.0] * 9):
+            values = rng.permutation(np.concatenate([rng.normal(size=n), special]))
+            before = values.copy()
+            np.testing.assert_array_equal(median(values), np.median(values))
+            np.testing.assert_array_equal(values, before)
+            in_a_column = [one[0] for one in median_and_scatter(values[:, None])]
+            np.testing.assert_array_equal(median_and_scatter(values), in_a_column)
 
 
 @pytest.mark.parametrize("seed", range(20))

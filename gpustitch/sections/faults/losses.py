@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR, median_and_scatter
+from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR, median, median_and_scatter
 
 # Sections on either side that a section's quality and a pair's order are judged by.
 _NEAR = 8
@@ -133,7 +133,7 @@ def fit_curve_and_quality(band: LossBand, positions: Floats, weights: Floats) ->
     for _ in range(_ROUNDS):
         curve = _curve(distance, band.loss - own[:, None] - own[other])
         left_over = band.loss - own[other] - curve.at(distance)
-        noise = np.maximum(curve.scatter_at(distance), np.median(curve.scatter))
+        noise = np.maximum(curve.scatter_at(distance), median(curve.scatter))
         weight = np.where(near & np.isfinite(left_over), weights[other] * noise**-2, 0.0)
         own = weighted_medians(left_over, weight)
         own -= local_median(own, QUALITY_WINDOW, own_ends=True)
@@ -219,7 +219,7 @@ def position_among(loss: Floats, positions: Floats, curve: LossCurve, around: fl
     left_over = loss[known] - curve.at(np.abs(tried[:, None] - positions[known]))
     spread = median_and_scatter(left_over.T)[1]
     best = int(np.argmin(spread))
-    better = spread[best] < 0.5 * spread[-1] and spread[best] < 4 * np.median(curve.scatter)
+    better = spread[best] < 0.5 * spread[-1] and spread[best] < 4 * median(curve.scatter)
     return float(tried[best]) if better else around
 
 
@@ -270,7 +270,7 @@ def _curve(distance: Floats, loss: Floats) -> LossCurve:
         here = order[start:stop]
         if len(here) >= _LEAST_PAIRS:
             middle, scatter = median_and_scatter(y[here])
-            points.append((float(np.median(d[here])), float(middle), float(scatter)))
+            points.append((median(d[here]), float(middle), float(scatter)))
             start = stop
     if len(points) < 2:
         span = float(d.max()) if len(d) else 1.0
@@ -282,5 +282,5 @@ def _curve(distance: Floats, loss: Floats) -> LossCurve:
         slope = (rising[1] - rising[0]) / (x[1] - x[0])
         x, rising = np.concatenate([[0.0], x]), np.concatenate([[rising[0] - slope * x[0]], rising])
         scatter = np.concatenate([scatter[:1], scatter])
-    floor = 0.1 * np.median(scatter) + 1e-6 * (rising[-1] - rising[0]) + 1e-12
+    floor = 0.1 * median(scatter) + 1e-6 * (rising[-1] - rising[0]) + 1e-12
     return LossCurve(x, rising, np.hypot(scatter, floor))

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 from gpustitch.model.arrays import Bools, Floats, Integers
-from gpustitch.ops.robust import MAD_TO_SIGMA
+from gpustitch.ops.robust import MAD_TO_SIGMA, median
 
 # Similarities below this one are noise: they only say that a pair's is no larger.
 _LEAST_SIMILARITY, _MOST_SIMILARITY = 0.01, 0.999
@@ -114,7 +114,7 @@ class _Usual:
         """By medians, up to the first lag at which there is nearly no similarity."""
         found: list[float] = []
         for values, count in zip(similarity, counts, strict=True):
-            usual = float(np.median(values[count > 0])) if (count > 0).any() else 0.0
+            usual = median(values[count > 0]) if (count > 0).any() else 0.0
             if usual < _LEAST_USUAL:
                 break
             found.append(float(np.log(min(usual, _MOST_SIMILARITY))))
@@ -146,7 +146,7 @@ class _Lag:
         level = similarity[lag - 1, first]
         log = np.log(np.clip(level, _LEAST_SIMILARITY, _MOST_SIMILARITY))
         count = counts[lag - 1, first]
-        return cls(lag, first, log, level < _LEAST_SIMILARITY, count / np.median(count) if len(count) else count)
+        return cls(lag, first, log, level < _LEAST_SIMILARITY, count / median(count) if len(count) else count)
 
     def left_over(self, found: Floats, usual: _Usual) -> tuple[Floats, Floats]:
         """What the displacements and log qualities found do not explain, and the slope at the distance they make."""

@@ -200,23 +200,27 @@ def _factors(
     n, max_lag, sweeps = len(positions), options.max_lag, options.inner_iterations
     if sweeps == 0:
         return factors
-    products, squares = _windows(similarity, positions, curves, weights, max_lag)
-    padded = np.ones(n + 2 * max_lag)
-    inner = padded[max_lag : max_lag + n]
-    inner[:] = factors
-    window = sliding_window_view(padded, 2 * max_lag)
     keep = options.inner_regularization
+    products, squares = _windows(similarity, positions, curves, weights, max_lag)
+    sides = np.stack([(1 - keep) * products, squares])[:, :, None]
+    # Factors and their squares, and views of them around each section: what a step multiplies needs no copy.
+    padded = np.ones((2, n + 2 * max_lag))
+    both = padded[:, max_lag : max_lag + n]
+    both[:] = factors, factors * factors
+    around = sliding_window_view(padded, 2 * max_lag, axis=1)[..., None]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for step in range(n + (sweeps - 1) * max_lag):
             first = step - min(sweeps - 1, step // max_lag) * max_lag
             last = step - max(0, -(-(step - n + 1) // max_lag)) * max_lag
             rows = slice(first, last + 1, max_lag)
-            around = window[rows]
-            fitted = np.einsum("ij,ij->i", products[rows], around)
-            fitted /= np.einsum("ij,ij->i", squares[rows], around * around)
-            fitted = (1 - keep) * fitted + keep * inner[rows]
-            np.copyto(inner[rows], fitted, where=fitted == fitted)
-    return inner.copy()
+            above, below = np.matmul(sides[:, rows], around[:, rows])[..., 0, 0]
+            now, squared = both[:, rows]
+            above /= below
+            above += keep * now
+            np.copyto(now, above, where=above == above)
+            np.multiply(now, now, squared)
+    found: Floats = both[0].copy()
+    return found
 
 
 def _windows(

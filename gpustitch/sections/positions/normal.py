@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.model.arrays import Floats
-from gpustitch.ops.robust import MAD_TO_SIGMA
+from gpustitch.ops.robust import MAD_TO_SIGMA, median
 from gpustitch.sections.positions.curve import Curve, fit_curve
 
 # Errors of a correlation go with 1 - p^2. Pairwise, near sections count more than that to make up for the
@@ -126,7 +126,7 @@ def expect(
     residual = np.where(counts > 0, measured - similarity, 0)
     some = counts > 0
     relative = np.abs(residual[some]) / np.maximum(1 - similarity[some] ** 2, FLOOR)
-    noise = MAD_TO_SIGMA * float(np.median(relative)) + _LEAST_NOISE
+    noise = MAD_TO_SIGMA * median(relative) + _LEAST_NOISE
     return Expected(similarity, slope, residual, counts, distance, level, curve, noise)
 
 

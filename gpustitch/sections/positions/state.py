@@ -8,6 +8,7 @@ import numpy as np
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers
+from gpustitch.ops.robust import median
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import sorted_band
 from gpustitch.sections.positions.covariance import factor, solution
@@ -180,12 +181,12 @@ def advance(state: State, normal: Normal, noise: float, problem: Problem, accele
     step = np.clip(np.diff(change[0::2], prepend=0), -limit, limit)
     moved = between_borders(state.positions + np.cumsum(step))
     quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
-    quality = np.clip(quality - np.median(quality), -WORST, WORST)
+    quality = np.clip(quality - median(quality), -WORST, WORST)
     if state.damping is not None:
         moved = state.positions + state.damping[0].damped(moved - state.positions)
         quality = state.log_quality + state.damping[1].damped(quality - state.log_quality)
     state.move = float(np.abs(moved - state.positions).max())
-    state.usual_move = float(np.median(np.abs(moved - state.positions)))
+    state.usual_move = median(np.abs(moved - state.positions))
     state.moves.append(state.move)
     here = np.concatenate([state.positions, state.log_quality])
     there = np.concatenate([moved, quality])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpustitch.model.arrays import Floats, Integers
+from gpustitch.ops.robust import median
 from gpustitch.slices.fit.lines import band_slopes, least_squares_line, narrowest_band
 from gpustitch.slices.model import SpacingClass, SpacingFit, Stretch
 
@@ -101,7 +102,7 @@ def _holes(t: Floats) -> list[Integers]:
     """Numbers of the slices in grids with a few holes, for the likely spacings; those with least missing first."""
     gaps = np.diff(t)
     found: list[Integers] = []
-    for spacing in (float(np.median(gaps)), usual_gap(gaps), float(np.percentile(gaps, 20))):
+    for spacing in (median(gaps), usual_gap(gaps), float(np.percentile(gaps, 20))):
         steps = np.maximum(1, np.rint(gaps / spacing)).astype(np.int64)
         wide = steps > 1
         in_row = wide[2:] & wide[1:-1] & wide[:-2]
@@ -114,7 +115,7 @@ def _holes(t: Floats) -> list[Integers]:
 def usual_gap(gaps: Floats) -> float:
     """Mean of the intervals without the wide ones; the median alone is a multiple of the last decimal."""
     # Up to GAP_FACTOR spacings, even where decimals make the median a fifth less than the spacing.
-    return float(gaps[gaps <= 1.25 * GAP_FACTOR * np.median(gaps)].mean())
+    return float(gaps[gaps <= 1.25 * GAP_FACTOR * median(gaps)].mean())
 
 
 def fitted_grid(t: Floats, steps: Integers, slack: Slack) -> Grid:
@@ -125,8 +126,9 @@ def fitted_grid(t: Floats, steps: Integers, slack: Slack) -> Grid:
     """
     k, e = steps.astype(np.float64), slack.rounding
     bound = float(e[0] + e[-1]) / float(k[-1] - k[0])
-    narrowest, beyond = narrowest_band(k, t, e)
-    if beyond > 0 and not slack.allowed.any():
+    is_exact = not slack.allowed.any()
+    narrowest, beyond = (0.0, math.inf) if is_exact and _is_far_off(k, t, e) else narrowest_band(k, t, e)
+    if beyond > 0 and is_exact:
         spacing, origin, spread = least_squares_line(k, t)
         off = np.abs(t - origin - spacing * k)
         return Grid(spacing, origin, float(off.max()), float((off - slack.allowed).max()), max(bound, spread))
@@ -136,6 +138,15 @@ def fitted_grid(t: Floats, steps: Integers, slack: Slack) -> Grid:
     origin = float((rest - e).max() + (rest + e).min()) / 2
     off = np.abs(rest - origin)
     return Grid(spacing, origin, float(off.max()), float((off - slack.allowed).max()), bound)
+
+
+def _is_far_off(k: Floats, t: Floats, e: Floats) -> bool:
+    """Whether a slice is so far from the line through the first and the last that errors e do not explain it.
+
+    A line that keeps within the errors is off that one by e at its ends, and so by no more between them.
+    """
+    off = t - t[0] - (k - k[0]) * ((t[-1] - t[0]) / (k[-1] - k[0]))
+    return bool(np.abs(off).max() > 2 * float(e.max()) * (1 + 1e-9) + 1e-9 * float(np.abs(t).max()))
 
 
 def explained(

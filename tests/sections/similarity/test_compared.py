@@ -73,13 +73,14 @@ def test_what_spoils_planes_is_found_mended_and_told(still, spoil, option, said)
     assert found.record["compared"] == {**vars(found.prepared), "planes_with_no_data": len(found.without)}
 
 
-@pytest.mark.parametrize("changed", [{"chunk": 1}, {"chunk": 7, "n_workers": 3}, {"n_workers": 1}])
-def test_chunks_and_workers_do_not_matter(still, changed):
+def test_chunks_and_workers_do_not_matter(still):
     planes = bordered(shaded(jittered(still, 2, 1.0), 2, 0.5), 2, 9)
     asked = {"register": 6.0, "high_pass": 5.0}
-    expected, found = compared(planes, **asked)[0], compared(planes, **asked, **changed)[0]
-    assert found.prepared == expected.prepared and found.without == expected.without == tuple(range(30))
-    np.testing.assert_allclose(found.half_strip, expected.half_strip, atol=1e-12)
+    expected = compared(planes, **asked)[0]
+    for changed in ({"chunk": 1}, {"chunk": 7, "n_workers": 3}, {"n_workers": 1}):
+        found = compared(planes, **asked, **changed)[0]
+        assert found.prepared == expected.prepared and found.without == expected.without == tuple(range(30)), changed
+        np.testing.assert_allclose(found.half_strip, expected.half_strip, atol=1e-12, err_msg=str(changed))
 
 
 def test_values_are_left_out_wherever_they_are(still):
@@ -153,7 +154,7 @@ def test_planes_without_areas_keep_their_type():
 
 
 def test_runs_on_a_device(still):
-    planes = bordered(jittered(still, 7, 1.0), 7, 6)
+    planes = bordered(jittered(still[:14], 7, 1.0), 7, 6)
     asked = {"register": 6.0, "high_pass": 6.0}
     expected, _ = compared(planes, **asked)
     with shim.installed():
@@ -166,7 +167,7 @@ def test_runs_on_a_device(still):
 )
 def test_what_is_foretold_is_not_exceeded(asked):
     rng = np.random.default_rng(0)
-    planes = rng.integers(1, 200, (20, 300, 400), np.uint8)
+    planes = rng.integers(1, 200, (12, 300, 400), np.uint8)
     planes[:, :9] = 0
     given = {**OFF, **asked, "chunk": 4, "n_workers": 2, "max_lag": 3, "device": "cpu"}
     made = plan(SimilarityOptions(Path("given"), planes=ArrayPlanes(planes), **given))

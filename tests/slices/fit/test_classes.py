@@ -177,9 +177,9 @@ def drawn(seed: int) -> Drawn | None:
     return Drawn(kind, along, 0.5 * float(np.abs(normal).sum()) * quantum, spacing, n_output)
 
 
-def test_a_thousand_series_are_read_right() -> None:
+def test_hundreds_of_series_are_read_right() -> None:
     wrong, n_tried = [], 0
-    for seed in range(1200):
+    for seed in range(600):
         series = drawn(seed)
         if series is None:
             continue
@@ -191,7 +191,7 @@ def test_a_thousand_series_are_read_right() -> None:
             right &= abs(fit.spacing_mm - series.spacing) <= fit.uncertainty_mm * (1 + 1e-6) + 1e-9
         if not right:
             wrong.append((seed, series.kind, str(fit.spacing_class), series.spacing, fit.spacing_mm, series.rounding))
-    assert n_tried >= 1000
+    assert n_tried >= 500
     assert not wrong
 
 

@@ -34,9 +34,9 @@ def misread(found, stack):
 
 
 def test_hundreds_of_random_series_are_read_right():
-    """A thousand positions without headers are those of ``tests/slices/fit/test_classes.py``."""
+    """Hundreds of positions without headers are those of ``tests/slices/fit/test_classes.py``."""
     wrong, n_tried = {}, 0
-    for seed in range(460):
+    for seed in range(240):
         found = drawn(seed)
         if found is None:
             continue
@@ -44,7 +44,7 @@ def test_hundreds_of_random_series_are_read_right():
         faults = misread(found, judge_series(found.series, pixels=pixels_equal))
         if faults:
             wrong[seed] = (found.kind, found.spacing, faults)
-    assert n_tried >= 400
+    assert n_tried >= 200
     assert not wrong
 
 

@@ -18,7 +18,7 @@ from tests.oblique.destripe.scenes import SceneSpec, scene, score
 OPEN = Correction("wavelet", WaveletOptions(wavelet="db5"), dark=100.0)
 # What the pipeline did by default before frames chose.
 FORMER = Correction("wavelet", WaveletOptions(128, 512, wavelet="db5"), dark=100.0, dtype="float32")
-N_FRAMES = 3
+N_FRAMES = 2
 
 S = SceneSpec
 SCENES = {
