@@ -208,6 +208,6 @@ def test_info_says_what_is_there(truth: Truth, plain_run: Path) -> None:
         "info", truth.channel() / truth.tiles[0].path
     )
     assert "3 levels" in succeed("info", plain_run / "volume")
-    assert "one oblique tile of 120 frames" in succeed("info", next((plain_run / "tiles").glob("*/*/*")))
+    assert f"one oblique tile of {SPEC.n_frames} frames" in succeed("info", next((plain_run / "tiles").glob("*/*/*")))
     assert "alignment of 4 tiles" in succeed("info", plain_run / "align.json")
     assert "numpy" in succeed("info")
