@@ -27,7 +27,7 @@ def named_range(name: str) -> Iterator[None]:
 
 
 def caller(between: Collection[str]) -> str:
-    """Module, less the package, and name of the first function further up that is in none of the modules ``between``."""
+    """Module, less the package, and name of the first function further up in none of the modules ``between``."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__") in between:
         frame = frame.f_back
