@@ -15,7 +15,7 @@ PROGRAM = "tests.stated.on_device"
 def memory(asked: Asked) -> None:
     """A row for each case: bytes that are stated, and the most that were in use."""
     device_of()
-    program = command(PROGRAM, through=os.environ.get(THROUGH))
+    program = command(PROGRAM, *["--once"] * asked.is_small, through=os.environ.get(THROUGH))
     n_wrong = n_rows = 0
     with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from types import FrameType
 from typing import Any
 
 
@@ -25,11 +26,14 @@ def named_range(name: str) -> Iterator[None]:
         nvtx.RangePop()
 
 
-def caller(depth: int) -> str:
-    """Module, less the package, and name of a function further up: 0 is the one that asks."""
-    frame = sys._getframe(depth + 1)
-    module = str(frame.f_globals.get("__name__", "")).removeprefix("gpustitch.")
-    return f"{module}.{frame.f_code.co_qualname}"
+def caller(between: Collection[str]) -> str:
+    """Module, less the package, and name of the first function further up in none of the modules ``between``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") in between:
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    return f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}".removeprefix("gpustitch.")
 
 
 def _nvtx() -> Any:

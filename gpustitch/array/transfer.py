@@ -27,6 +27,9 @@ _DLPACK = {1: "numpy", 2: "cupy", 3: "numpy", 13: "cupy"}
 # A smaller copy ends before a pinned buffer is found.
 _PINNED_BYTES = 1 << 16
 
+# Modules that lie between a block on a device and the function that it is in.
+_BETWEEN = (__name__, "contextlib")
+
 # Threads on one device at a time: one computes, one sends and one fetches. More would only take memory.
 _AT_ONCE = 3
 
@@ -60,7 +63,7 @@ def on(device: Device, name: str = "") -> Iterator[None]:
         yield
         return
     cupy = importlib.import_module("cupy")
-    name = name or caller(2)  # between lies the library's context manager
+    name = name or caller(_BETWEEN)
     try:
         with _turn(device.index), cupy.cuda.Device(device.index), named_range(name):
             before, stream = cupy.cuda.get_current_stream(), _stream(cupy, device.index)
@@ -276,5 +279,5 @@ def hosted(op: Callable[..., Array], device: Device) -> Callable[..., HostArray]
 def _run(op: Callable[..., Array], device: Device, array: HostArray, **how: Any) -> HostArray:
     if library_of(array) != "numpy":
         return op(array, **how)
-    with on(device, getattr(op, "__qualname__", "")):
+    with on(device):
         return to_host(op(to_device(array, device), **how))

@@ -18,6 +18,10 @@ _COMPARISONS = {
 }  # fmt: skip
 
 
+# Memory that is counted; a function may give back the array that it was given.
+_owned = weakref.WeakValueDictionary()
+
+
 class ndarray:
     """Like ``cupy.ndarray``. ``_host`` holds the elements; only this package's files look at it."""
 
@@ -213,7 +217,7 @@ def wrap(result):
         if host.dtype.char not in _KINDS:
             raise ValueError(f"Unsupported dtype {host.dtype}")
         array = ndarray.__new__(ndarray)
-        if host.base is None:
+        if host.base is None and _owned.get(id(host)) is not host:
             _own(array, host)
         else:
             array._host = host
@@ -228,6 +232,7 @@ def wrap(result):
 
 def _own(array, host):
     POOL.take(host.nbytes)
+    _owned[id(host)] = host
     weakref.finalize(host, POOL.give, host.nbytes).atexit = False
     array._host = host
     BOOKS.make(host, current_stream().clock)
@@ -344,8 +349,6 @@ def _method(name, text):
         with np.errstate(all="ignore"):
             result = getattr(note(self, writes=result_is_self)._host, name)(*args, **hosts)
         COUNTS.call(name, result, [] if result_is_self else [self._host])
-        if result is self._host:  # no new memory
-            return self
         return note(kwargs["out"], writes=True) if kwargs.get("out") is not None else wrap(result)
 
     method.__name__ = name

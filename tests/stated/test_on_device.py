@@ -33,6 +33,8 @@ def test_what_takes_more_than_it_states_is_found(monkeypatch, capsys):
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [line["case"].partition(",")[0] for line in lines] == [name for name in FEW for _ in range(2)]
         assert all(0 < line["taken"] <= line["stated"] for line in lines)
+        assert on_device.main(["--once"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == len(FEW)
         monkeypatch.setattr(on_device, "CASES", {**FEW, "too little": more})
         monkeypatch.setattr(on_device, "stated", half)
         assert on_device.main() == 1

@@ -17,18 +17,19 @@ from gpustitch.oblique.destripe.otsu import otsu_of_frames
 from gpustitch.oblique.destripe.wavelet import destripe_wavelet
 from gpustitch.oblique.destripe.wavelet_options import OTSU, WaveletOptions
 from gpustitch.oblique.flat.device_bytes import flattened_bytes
+from gpustitch.oblique.flat.flatfield import flat_counts
 
 _READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
 _COUNTED_BYTES = 4 << 16  # a number for each value of a uint16
 # Arrays of the grid of windows, of 8 bytes, that are there at the same time.
-_GRIDS = 6
+_GRIDS = 5
 
 
 @states(otsu_of_frames)
 def otsu_of_frames_bytes(frames: Shaped) -> int:
     """The counts of every frame; of other types one frame as float32, and what makes its histogram."""
     if frames.dtype.name in ("uint8", "uint16"):
-        return len_of(frames) * _COUNTED_BYTES
+        return len_of(frames) * (_COUNTED_BYTES + 16)
     rows, columns = frames.shape[1:]
     return 4 * 4 * rows * columns
 
@@ -83,13 +84,18 @@ def corrected_bytes(correction: Correction, frame: Shaped, room: Shaped | None =
     as_float = Shaped(frames.shape, np.dtype(np.float32))
     result = flattened_bytes(as_float, as_float, dtype, 0.0, room=room)
     checked = (1 + frames.dtype.itemsize) * frames.size if frames.dtype.kind == "f" else 0
+    if not correction.destripes:
+        return max(checked, (0 if _is_flattened(frames.dtype) else as_float.nbytes) + result)
     return max(checked, _destriped_bytes(correction, frames), as_float.nbytes + result)
+
+
+def _is_flattened(dtype: np.dtype[Any]) -> bool:
+    """Whether frames of a type are flattened as they are, or as float32 first."""
+    return any(argument == "images" and dtype.name in names for argument, names in flat_counts.grid.types.values())
 
 
 def _destriped_bytes(correction: Correction, frames: Shaped) -> int:
     as_float = Shaped(frames.shape, np.dtype(np.float32))
-    if not correction.destripes:
-        return as_float.nbytes
     if correction.method == "lightsheet":
         lessened = correction.lightsheet.lightsheet_vs_background < 1  # the offset is taken first, in float32
         taken = destripe_lightsheet_bytes(as_float if lessened else frames, correction.lightsheet)

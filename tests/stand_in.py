@@ -1,4 +1,4 @@
-"""Runs a module with the stand-in for CuPy: ``python -m tests.cuda_cpu.run MODULE ARGUMENTS``."""
+"""Runs a module with the stand-in for CuPy: ``python -m tests.stand_in MODULE ARGUMENTS``."""
 
 from __future__ import annotations
 
