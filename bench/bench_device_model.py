@@ -54,6 +54,7 @@ def parts_s(row: Mapping[str, Any], disk: float, rates: Rates = Rates()) -> dict
         "link": max(up, down) / rates.link,
         "device": max(DEVICE_BYTES[method] * PIXELS / rates.memory, DEVICE_S.get(method, 0.0)),
         "calls": sum(row[kind] for kind in CALLS) * rates.launch + sum(row[kind] for kind in WAITS) * rates.wait,
+        "staging": row["MiB staged"] * MIB / rates.copy,  # by the thread that asks
         # What goes up is read into one memory, and copied to where the device fetches it.
         "host": (2 * up / rates.copy + PIXELS * rates.write) / rates.cores,
     }

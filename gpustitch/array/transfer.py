@@ -269,15 +269,22 @@ def _stream(cupy: Any, index: int) -> Any:
 
 
 def hosted(op: Callable[..., Array], device: Device) -> Callable[..., HostArray]:
-    """``op`` as a function from host to host: its first argument is moved to ``device``, the result back.
-
-    An array that lies on a device already stays there, and so does the result; call it in a block of :func:`on`.
-    """
+    """``op`` as a function from host to host: its first argument is moved to ``device``, the result back."""
     return functools.partial(_run, op, device)
 
 
+def where_it_lies(op: Callable[..., Array], device: Device) -> Callable[..., Array]:
+    """Like :func:`hosted`, but for an array that lies on a device: it stays there, and so does the result.
+
+    Such an array is taken within a block of :func:`on`.
+    """
+
+    def either(array: Array, **how: Any) -> Array:
+        return _run(op, device, array, **how) if library_of(array) == "numpy" else op(array, **how)
+
+    return either
+
+
 def _run(op: Callable[..., Array], device: Device, array: HostArray, **how: Any) -> HostArray:
-    if library_of(array) != "numpy":
-        return op(array, **how)
     with on(device):
         return to_host(op(to_device(array, device), **how))

@@ -14,13 +14,12 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Frames
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
-from gpustitch.oblique.destripe.cut_off import TYPES, count_at_end
 from gpustitch.oblique.destripe.guarded_notch.notch import destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.destripe.saturation import keep_ends
 from gpustitch.oblique.destripe.wavelet import destripe_wavelet
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
-from gpustitch.oblique.flat.flatfield import check_scaled_flat, flattened, inverse_flat
+from gpustitch.oblique.flat.flatfield import COUNTED, check_scaled_flat, count_at_end, flattened, inverse_flat
 
 # The notch takes about half of a foreground structure of 2 * columns / sigma1 pixels. Cells are shorter than this.
 _LEAST_KEPT_PX = 20
@@ -286,7 +285,7 @@ class Correction:
 
         ``counts`` lie where the frames do.
         """
-        like = corrected.dtype == raw.dtype and raw.dtype.name in TYPES
+        like = corrected.dtype == raw.dtype and raw.dtype.name in COUNTED
         if like and counts.dtype == np.uint32:
             count_at_end(raw, corrected, counts)
         else:

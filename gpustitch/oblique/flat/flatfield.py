@@ -12,6 +12,9 @@ from gpustitch.errors import ParameterError
 _WRITTEN = ("uint8", "uint16", "float32")
 # Pixels of a band of rows worked on at once: a band stays in a core's cache.
 _BAND_PIXELS = 1 << 16
+# Pixels at the end of their type, one of these, are counted in so many shares: enough to keep a device busy.
+N_SHARES = 1024
+COUNTED = ("uint8", "uint16")
 
 
 def normalized_flat(flat: Array) -> Array:
@@ -87,6 +90,24 @@ def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: b
                 np.fmax(values, np.float32(0), out=values)  # of 0 and NaN it is 0; a cast would be arbitrary
                 np.minimum(values, most, out=values)
             np.copyto(counts[band], values, casting="unsafe")
+
+
+@kernel("flatfield.cu", T="corrected: uint8 uint16", tile=(1,), threads=(256,))
+def count_at_end(raw: Array, corrected: Array, out: Array) -> None:
+    """Add to each of ``out`` how many pixels of a share are at the end of their type, and were not.
+
+    Parameters
+    ----------
+    raw, corrected
+        Frames (frames, rows, columns) of uint8 or uint16, both of one type.
+    out
+        uint32 (n,), added to. Share b of the n are the pixels from ``b * size // n`` to ``(b + 1) * size // n``.
+    """
+    before, after = raw.reshape(-1), corrected.reshape(-1)
+    at_end = (after == np.iinfo(after.dtype).max) & (before != after)
+    ends = np.arange(len(out) + 1) * after.size // len(out)
+    for share in np.flatnonzero(np.diff(ends)).tolist():
+        out[share] += np.count_nonzero(at_end[ends[share] : ends[share + 1]])
 
 
 def inverse_flat(flat: Array) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpustitch.array.transfer import hosted
+from gpustitch.array.transfer import where_it_lies
 from gpustitch.io.journal import Journal
 from gpustitch.io.write.fan_out import FanOut
 from gpustitch.io.write.format import OutputFormat, VolumeOutput
@@ -49,7 +49,7 @@ def opened(plan: StitchPlan, sidecar: Mapping[str, Any], journal: Journal | None
                 plan.shape,
                 plan.dtype,
                 plan.spacing,
-                downsample=hosted(downsample, plan.device),
+                downsample=where_it_lies(downsample, plan.device),
                 format=format.name,
                 levels=options.levels,
                 chunk_shape=options.chunk_shape,

@@ -14,7 +14,7 @@ from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, PlacedVolume
 from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
-from gpustitch.oblique.destripe.cut_off import N_SHARES
+from gpustitch.oblique.flat.flatfield import N_SHARES
 from gpustitch.oblique.fuse.blend import Footprint
 from gpustitch.oblique.stream.file import Spool
 from gpustitch.oblique.stream.sheet import Taps
