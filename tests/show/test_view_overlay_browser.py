@@ -27,7 +27,8 @@ from tests.show.test_view_browser import browser as browser
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 SHAPE, LEVELS = (16, 120, 160), 3
-SPACING = Spacing(2.0, 1.0, 1.0)
+# Halved along all axes, along y and x first, and along y and z first.
+SPACINGS = [Spacing(1.0, 1.0, 1.0), Spacing(2.0, 1.0, 1.0), Spacing(1.0, 1.0, 1.6)]
 PX_PER_VOXEL = 5
 Picture = npt.NDArray[np.float64]
 
@@ -61,14 +62,14 @@ def one_level(volume: Path, level: int) -> Path:
     return alone
 
 
-@pytest.fixture(scope="module")
-def pictures(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Picture]]:
+@pytest.fixture(scope="module", params=SPACINGS, ids=lambda spacing: "-".join(map(str, spacing.zyx_um)))
+def pictures(request: Any, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Picture]]:
     """Pictures of the middle of each volume at one place and scale, by its name."""
     folder = tmp_path_factory.mktemp("overlay")
     places = []
     for writer, name in ((PrecomputedWriter, "v"), (OmeZarrWriter, "v.zarr")):
         options = {"downsample": downsample, "levels": LEVELS, "chunk_shape": (16, 32, 32)}
-        with writer(folder / name, SHAPE, np.uint8, SPACING, **options) as output:
+        with writer(folder / name, SHAPE, np.uint8, request.param, **options) as output:
             output.write(Box.of_shape(SHAPE), smooth())
         places += [one_level(folder / name, level) for level in range(LEVELS)]
     with view.run(view.plan(ViewOptions(tuple(places), browser=False))) as served:

@@ -56,7 +56,10 @@ def level_shard_bytes(shape: ZYX, chunk_shape: ZYX, itemsize: int, factor: ZYX, 
     is_large = math.prod(grid_of(shape, finest)) > _MANY_FILES
     if not is_large:
         return shard_bytes
-    return max(shard_bytes // math.prod(factor), min(shard_bytes, math.prod(chunk_shape) * itemsize))
+    # An axis of one chunk has no fewer on coarser levels.
+    bits = _bits(grid_of(shape, chunk_shape))
+    n_halved = sum(min(f.bit_length() - 1, n) for f, n in zip(factor, bits, strict=True))
+    return max(shard_bytes >> n_halved, min(shard_bytes, math.prod(chunk_shape) * itemsize))
 
 
 def file_shape(shape: ZYX, chunk_shape: ZYX, itemsize: int, factor: ZYX, shard_bytes: int) -> ZYX:

@@ -15,17 +15,20 @@ import tifffile
 from gpustitch.errors import ParameterError
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.volumes.opening import open_volume
-from gpustitch.model import Box
+from gpustitch.model import Box, level_factors
 from gpustitch.oblique.pipeline.formats import settled
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.pipeline.stage import plan, run
 from gpustitch.show.describe import InfoOptions, described
 from gpustitch.show.verify import VerifyOptions, verified
+from tests.levels import levels_of
 from tests.oblique.pipeline.test_one_pass import ROW, written
 from tests.oblique.pipeline.test_stage import options_of
 from tests.oblique.pipeline.test_stage_killed import contents, forkserver, run_apart
 
 ALL = ("ome-zarr", "planes", "tiff", "nifti")
+# Frames so far apart that voxels are much longer along x.
+UNEVEN: dict[str, Any] = {"x_step_um": 4.0}
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +52,22 @@ def level_of(path: Path, level: int = 0) -> Any:
     return volume.read(Box.of_shape(volume.coverage.shape))
 
 
+@pytest.mark.parametrize("uneven", [{}, UNEVEN])
 @pytest.mark.parametrize("how", [{}, {"staged": True}, {"n_processes": 2}])
-def test_all_formats_hold_the_same(row: Path, tmp_path: Path, how: dict[str, Any]) -> None:
+def test_all_formats_hold_the_same(row: Path, tmp_path: Path, how: dict[str, Any], uneven: dict[str, Any]) -> None:
     place = tmp_path / "out"
-    job = plan(asked(row, place, ALL, **how))
+    job = plan(asked(row, place, ALL, **how, **uneven))
     said = "\n".join(job.foreseen.lines(job.options, job.tiles))
     assert "volume.zarr: OME-Zarr" in said and "then    planes: planes" in said
     run(job)
-    for level in range(3):
-        np.testing.assert_array_equal(level_of(place / "volume.zarr", level), level_of(place / "volume", level))
-    voxels = level_of(place / "volume")
+    voxels, spacing = level_of(place / "volume"), open_volume(place / "volume").spacing
+    assert (len(set(level_factors(spacing, 2)[1])) > 1) == bool(uneven)
+    for level, expected in enumerate(levels_of(voxels, spacing, 3)):
+        np.testing.assert_array_equal(level_of(place / "volume", level), expected)
+        np.testing.assert_array_equal(level_of(place / "volume.zarr", level), expected)
     np.testing.assert_array_equal(open_planes(place / "planes").read(0, len(voxels)), voxels)
     np.testing.assert_array_equal(tifffile.imread(place / "volume.tif"), voxels)
     np.testing.assert_array_equal(open_planes(place / "volume.nii").read(0, len(voxels)), voxels)
-    spacing = open_volume(place / "volume").spacing
     for other in (open_volume(place / "volume.zarr").spacing, open_planes(place / "planes").spacing):
         assert other is not None and other.zyx_um == pytest.approx(spacing.zyx_um, rel=1e-6)
     assert len(list(verified(VerifyOptions((place,))))) == 3  # volumes and planes
@@ -83,8 +88,9 @@ def test_the_default_is_precomputed_alone(row: Path, tmp_path: Path) -> None:
     )
 
 
-def test_what_is_foretold_bounds_what_is_written(row: Path, tmp_path: Path) -> None:
-    few, many = (plan(asked(row, tmp_path / "out", formats)) for formats in ((), ALL))
+@pytest.mark.parametrize("uneven", [{}, UNEVEN])
+def test_what_is_foretold_bounds_what_is_written(row: Path, tmp_path: Path, uneven: dict[str, Any]) -> None:
+    few, many = (plan(asked(row, tmp_path / "out", formats, **uneven)) for formats in ((), ALL))
     assert many.foreseen.disk_bytes > 3 * few.foreseen.disk_bytes
     assert many.foreseen.memory_bytes > few.foreseen.memory_bytes
     run(many)
@@ -95,9 +101,12 @@ def test_what_is_foretold_bounds_what_is_written(row: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_with_all_of_them(row: Path, tmp_path: Path, processes: Any) -> None:
+@pytest.mark.parametrize("uneven", [{}, UNEVEN])
+def test_a_killed_run_goes_on_with_all_of_them(
+    row: Path, tmp_path: Path, processes: Any, uneven: dict[str, Any]
+) -> None:
     place = tmp_path / "out"
-    options = asked(row, place, ("ome-zarr", "planes"))
+    options = asked(row, place, ("ome-zarr", "planes"), **uneven)
 
     def all_files() -> dict[str, bytes]:
         # Threads note planes in the order in which they end, and some again.

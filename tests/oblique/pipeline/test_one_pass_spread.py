@@ -22,7 +22,7 @@ from gpustitch.oblique.pipeline.stage import plan, run
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream import units
 from tests.oblique.pipeline.test_one_pass import LIGHTSHEET, ROW, Heard, written
-from tests.oblique.pipeline.test_stage import options_of
+from tests.oblique.pipeline.test_stage import STEP, options_of
 from tests.oblique.pipeline.test_stage_killed import contents, forkserver
 
 pytestmark = [pytest.mark.posix, pytest.mark.xdist_group("cluster")]
@@ -51,12 +51,18 @@ def spread(channel: Path, output: Path, **changed: Any) -> PipelineOptions:
     return replace(options, stitch=replace(options.stitch, **files))
 
 
+@pytest.fixture(scope="module", params=[STEP, 4.0])
+def step(request: pytest.FixtureRequest) -> Any:
+    """Distance of frames: voxels are even or, at the larger one, their levels halve some axes first."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def expected(channel: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def expected(channel: Path, step: float, tmp_path_factory: pytest.TempPathFactory) -> Any:
     place = tmp_path_factory.mktemp("one") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patched(patch)
-        run(plan(spread(channel, place, n_processes=1)))
+        run(plan(spread(channel, place, n_processes=1, x_step_um=step)))
     return volume_of(place)
 
 
@@ -93,10 +99,12 @@ def workers(mark: str) -> list[int]:
     return [child.pid for child in psutil.Process().children(recursive=True) if mark in " ".join(child.cmdline())]
 
 
-def test_a_process_that_is_killed_takes_nothing_with_it(channel: Path, tmp_path: Path, expected: Any) -> None:
+def test_a_process_that_is_killed_takes_nothing_with_it(
+    channel: Path, tmp_path: Path, step: float, expected: Any
+) -> None:
     place, heard = tmp_path / "out", Heard()
     with killing(place, lambda: workers("gpustitch.running.worker")):
-        run(plan(spread(channel, place, n_processes=2)), heard)
+        run(plan(spread(channel, place, n_processes=2, x_step_um=step)), heard)
     assert volume_of(place) == expected
     assert any("ended by signal 9: its part is done without it" in line for line in heard.warnings)
     assert list(tmp_path.iterdir()) == [place]
@@ -109,25 +117,25 @@ def alone(options: PipelineOptions) -> None:
         run(plan(options))
 
 
-def test_a_run_whose_processes_end_with_it_goes_on(channel: Path, tmp_path: Path, expected: Any) -> None:
+def test_a_run_whose_processes_end_with_it_goes_on(channel: Path, tmp_path: Path, step: float, expected: Any) -> None:
     place = tmp_path / "out"
-    process = forkserver().Process(target=alone, args=(spread(channel, place, n_processes=2),))
+    process = forkserver().Process(target=alone, args=(spread(channel, place, n_processes=2, x_step_um=step),))
     with killing(place, lambda: [process.pid]):
         process.start()
         process.join()
     assert process.exitcode == -signal.SIGKILL
     heard = Heard()
-    run(plan(spread(channel, place, n_processes=1)), heard)
+    run(plan(spread(channel, place, n_processes=1, x_step_um=step)), heard)
     assert any("going on with an unfinished run" in note for note in heard.notes)
     assert volume_of(place) == expected
 
 
 def test_a_worker_of_a_cluster_that_is_killed_takes_nothing_with_it(
-    channel: Path, tmp_path: Path, expected: Any
+    channel: Path, tmp_path: Path, step: float, expected: Any
 ) -> None:
     place = tmp_path / "out"
     with killing(place, lambda: workers("spawn_main")):
-        run(plan(spread(channel, place, cluster="local:2")))
+        run(plan(spread(channel, place, cluster="local:2", x_step_um=step)))
     assert volume_of(place) == expected
     assert list(tmp_path.iterdir()) == [place]
 
