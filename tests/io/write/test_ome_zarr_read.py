@@ -14,7 +14,7 @@ from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Box, Spacing, level_factors
 from gpustitch.ops.pyramid import downsample, signed_too
 from tests.levels import levels_of
-from tests.napari_layers import levels_in_napari
+from tests.verbs.napari_layers import levels_in_napari
 
 SHAPES = [(1, 1, 1), (1, 17, 23), (31, 13, 37)]
 VERSIONS = ("0.4", "0.5")
