@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,14 +18,15 @@ from gpustitch.io.write.omero import omero
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.io.write.pyramid_writer import PyramidWriter
 from gpustitch.io.write.stores import file_store, system_error
-from gpustitch.model import ZYX, Spacing, level_factors
+from gpustitch.model import ZYX, Box, Spacing, level_factors
 from gpustitch.ops.contrast import shown_range
 from gpustitch.version import VERSION
 
 VERSIONS = ("0.5", "0.4")
 DEFAULT_COMPRESSION = 1  # 3 takes 40 % more time for 7 % less space
 _AXES = ("z", "y", "x")
-_MOST_SAMPLED = 1 << 24  # voxels whose contrast is looked at, unless a plane has more
+# Chunks, and voxels, whose contrast is looked at, unless a chunk has more.
+_CHUNKS_SAMPLED, _MOST_SAMPLED = 64, 1 << 24
 
 
 class OmeZarrWriter(PyramidWriter):
@@ -34,7 +36,7 @@ class OmeZarrWriter(PyramidWriter):
     :func:`gpustitch.model.level_factors` tells for each. Their centres lie ``(n - 1) / 2`` voxels of level 0 further
     along, as the level's translation states. Blocks come in any order.
     Chunks are no larger than their level. The ``omero`` block has the channel's name, its colour, and the contrast of
-    the coarsest level, which is read back at the end (of a large one, some planes).
+    chunks of the finest level, spread over the volume, which are read back at the end.
 
     Parameters
     ----------
@@ -112,11 +114,18 @@ class OmeZarrWriter(PyramidWriter):
         self._describe_group(omero=omero(self._channel or self._name, self.dtype, shown_range(voxels), least, most))
 
     def _sample(self) -> npt.NDArray[Any]:
-        """The coarsest level as it is on the disk, or evenly spaced planes of it."""
-        store = self._levels[-1]
-        n_planes = max(1, _MOST_SAMPLED // (store.shape[1] * store.shape[2]))
-        step = -(-store.shape[0] // n_planes)
-        return np.asarray(store[step // 2 :: step].read().result())
+        """Chunks of the finest level as they are on the disk, spread over the files that are there.
+
+        In coarser levels cells are averaged away.
+        """
+        state = self._states[0]
+        most = max(1, min(_CHUNKS_SAMPLED, _MOST_SAMPLED // math.prod(self.chunk_shape)))
+        files = _spread([state.box(index) for index in zip(*np.nonzero(state.files.there), strict=True)], most)
+        each = max(1, most // max(1, len(files)))
+        chunks = [chunk for file in files for chunk in _spread(list(file.blocks(self.chunk_shape)), each)]
+        reads = [self._levels[0][chunk.slices()].read() for chunk in chunks]
+        parts = [np.asarray(read.result()).ravel() for read in reads]
+        return np.concatenate([np.empty(0, self.dtype), *parts])
 
     def _file(self, level: int, index: ZYX) -> str:
         return ("" if self.version == "0.4" else "c/") + "/".join(map(str, index))
@@ -178,6 +187,11 @@ class OmeZarrWriter(PyramidWriter):
     @property
     def _blosc(self) -> dict[str, Any]:
         return {"cname": self.codec, "clevel": self.compression}
+
+
+def _spread(boxes: list[Box], most: int) -> list[Box]:
+    """At most so many of the boxes, evenly spaced in their order."""
+    return [boxes[i * len(boxes) // most] for i in range(most)] if len(boxes) > most else boxes
 
 
 def multiscales(

@@ -14,7 +14,6 @@ from gpustitch.io.write.omero import WHITE, colour_of, emission_nm, likely_emiss
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.contrast import shown_range
 from gpustitch.ops.pyramid import downsample
-from tests.levels import levels_of
 
 
 def hue_of(colour: str) -> float:
@@ -65,7 +64,6 @@ def test_the_contrast_is_that_of_what_was_written(tmp_path, levels: int, version
         path, voxels.shape, np.uint16, Spacing(2, 1, 1), version=version, channel="Ex_1_Em_525", **options
     ) as writer:
         writer.write(Box.of_shape(voxels.shape), voxels)
-    *_, voxels = levels_of(voxels, Spacing(2, 1, 1), levels)
     file = path / ("zarr.json" if version == "0.5" else ".zattrs")
     found = json.loads(file.read_text())
     found = found["attributes"]["ome"] if version == "0.5" else found
@@ -73,6 +71,20 @@ def test_the_contrast_is_that_of_what_was_written(tmp_path, levels: int, version
     assert channel["label"] == "Ex_1_Em_525" and channel["color"] == colour_of(525)
     assert (channel["window"]["start"], channel["window"]["end"]) == shown_range(voxels)
     assert found["multiscales"][0]["name"] == "brain"
+
+
+def test_few_cells_in_much_background_are_within_the_contrast(tmp_path) -> None:
+    """Three times halved they would be as dark as it; most of the volume was never written."""
+    rng = np.random.default_rng(0)
+    voxels = rng.integers(90, 110, (32, 96, 256)).astype(np.uint16)
+    voxels[rng.random(voxels.shape) < 0.02] = 5000
+    path = tmp_path / "cells.zarr"
+    options = {"downsample": downsample, "levels": 4, "chunk_shape": (8, 8, 8), "shard_bytes": 1 << 13, "flush": False}
+    with OmeZarrWriter(path, (320, 96, 256), np.uint16, Spacing(1, 1, 1), **options) as writer:
+        for box in Box.of_shape(voxels.shape).blocks(writer.block_shape):
+            writer.write(box, voxels[box.slices()])
+    (channel,) = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]["omero"]["channels"]
+    assert 90 <= channel["window"]["start"] < 110 and channel["window"]["end"] == 5000
 
 
 @pytest.mark.parametrize(
