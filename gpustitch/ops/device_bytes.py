@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gpustitch.array.stated import Shaped, states
+from gpustitch.model import ZYX
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.smooth import gaussian, smooth
 
@@ -28,6 +29,6 @@ def gaussian_bytes(image: Shaped, sigma_px: float) -> int:
 
 
 @states(downsample)
-def downsample_bytes(volume: Shaped, method: str = "mean") -> int:
+def downsample_bytes(volume: Shaped, method: str = "mean", factors: ZYX = (2, 2, 2)) -> int:
     """The result."""
-    return math.prod(-(-n // 2) for n in volume.shape) * volume.dtype.itemsize
+    return math.prod(-(-n // of_cell) for n, of_cell in zip(volume.shape, factors, strict=True)) * volume.dtype.itemsize

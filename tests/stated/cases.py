@@ -127,6 +127,7 @@ CASES = {
     "smooth float32": Case(smooth, partial(smoothed, dtype=np.float32), room_of_matrices),
     "gaussian": Case(gaussian, lambda rng: (volume(rng, np.float32), 2.0), inside_gaussian),
     "downsample": Case(downsample, lambda rng: (volume(rng),)),
+    "downsample along y, x": Case(downsample, lambda rng: (volume(rng), "mean", (1, 2, 2))),
     "correlate": Case(correlate_all_shifts, correlated, spectra),
     "blobs uint16": Case(find_blobs, partial(blobs, dtype=np.uint16), room_of_matrices),
     "blobs float32": Case(find_blobs, partial(blobs, dtype=np.float32), lambda v, _: 17 * v.size),

@@ -43,8 +43,8 @@ def test_a_frame_that_changes_after_the_plan(
         change(files[3])
         return real(*arguments)
 
-    real = stack2oblique.run
-    monkeypatch.setattr(stack2oblique, "run", run)
+    real = stack2oblique.run_resumed
+    monkeypatch.setattr(stack2oblique, "run_resumed", run)
     output = tmp_path / "out"
     arguments = ("--input", tmp_path / "in" / f"*.{suffix}", "--output", output, "--levels", 1, "--device", "cpu")
     more = ("--n-workers", 1, "--on-error", on_error)
