@@ -27,7 +27,7 @@ from gpustitch.io.frames.opening import cautions
 from gpustitch.io.journal import Journal
 from gpustitch.io.planes.opening import check_outside, plane_files
 from gpustitch.io.provenance import provenance
-from gpustitch.io.resumable import finished_bytes, resumable_directory
+from gpustitch.io.resumable import finished_bytes
 from gpustitch.io.write import losses
 from gpustitch.io.write.format import OutputFormat, VolumeOutput
 from gpustitch.io.write.formats import check_takes, format_for
@@ -43,7 +43,7 @@ from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.memory import SPARE_BYTES, give_back, held_bytes
 from gpustitch.running.progress import SILENT, Progress, size_text, tracked
-from gpustitch.running.resumed import making_of, tell
+from gpustitch.running.resumed import gone_on_with, making_of
 from gpustitch.running.threads import Workers, checked_workers, ordered_map
 
 _BOXES_BESIDE = 3
@@ -287,10 +287,7 @@ def run(plan: ConvertPlan, progress: Progress = SILENT) -> ConvertResult:
     if not plan.format.resumes:
         return write_at(plan, options.output, None, progress)
     making = making_of(options, plan.workers.device, plan.inputs)
-    with resumable_directory(
-        options.output, making, overwrite=options.overwrite, restart=options.restart, ended=progress.warn
-    ) as unfinished:
-        tell(unfinished, progress)
+    with gone_on_with(options, making, progress) as unfinished:
         # What fits another time may be files of another size; those that are begun stay as they are.
         file_bytes = unfinished.once("files", lambda: {"file_bytes": plan.file_bytes})["file_bytes"]
         result = write_at(replace(plan, file_bytes=file_bytes), unfinished.folder, unfinished.journal, progress)

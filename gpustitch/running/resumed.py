@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gpustitch.array import Device
 from gpustitch.io.manifest import Making
 from gpustitch.io.provenance import plain
-from gpustitch.io.resumable import Run
+from gpustitch.io.resumable import Run, resumable_directory
 from gpustitch.model.options import option
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import Progress
@@ -44,6 +45,19 @@ def making_of(options: Any, device: object, inputs: Inputs, **settings: Any) -> 
     """
     kind = "cuda" if isinstance(device, Device) and device.is_cuda else "cpu"
     return Making({**_of_result(plain(options)), "device": kind, **settings}, inputs.planned)
+
+
+@contextlib.contextmanager
+def gone_on_with(options: Any, making: Making, progress: Progress) -> Iterator[Run]:
+    """Make the output of ``options`` (``output``, ``overwrite``, ``restart``), going on with an unfinished run.
+
+    People are told so, and what an error leaves. Raises what :func:`gpustitch.io.resumable.resumable_directory` raises.
+    """
+    with resumable_directory(
+        options.output, making, overwrite=options.overwrite, restart=options.restart, ended=progress.warn
+    ) as run:
+        tell(run, progress)
+        yield run
 
 
 def tell(run: Run, progress: Progress) -> None:

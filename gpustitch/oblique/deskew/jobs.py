@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from gpustitch.io.resumable import resumable_directory
 from gpustitch.oblique.deskew.stage import DeobliquePlan, DeobliqueResult, run
 from gpustitch.running.progress import SILENT, Progress
-from gpustitch.running.resumed import making_of, tell
+from gpustitch.running.resumed import gone_on_with, making_of
 
 
 def run_resumed(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueResult:
@@ -22,10 +21,7 @@ def run_resumed(plan: DeobliquePlan, progress: Progress = SILENT) -> DeobliqueRe
     """
     options = plan.options
     making = making_of(options, plan.device, plan.inputs)
-    with resumable_directory(
-        options.output, making, overwrite=options.overwrite, restart=options.restart, ended=progress.warn
-    ) as unfinished:
-        tell(unfinished, progress)
+    with gone_on_with(options, making, progress) as unfinished:
         inside = dataclasses.replace(plan, options=dataclasses.replace(options, output=unfinished.folder))
         result = run(inside, progress, unfinished.journal)
     return dataclasses.replace(result, path=options.output)

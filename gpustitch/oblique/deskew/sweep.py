@@ -139,24 +139,14 @@ class Sweep:
         self._blocks, self._stacks = (Buffers(work.dtype, self._device) for _ in range(2))
         depth, _, width = work.block_shape
         planes, rows, columns = work.scan.shape
-        slabs = [(z, min(z + depth, planes)) for z in range(0, planes, depth)]
-        starts = range(0, columns, width)
+        slabs = Box.of_shape((planes, rows, columns)).blocks((depth, rows, columns))
+        boxes = ([*slab.blocks((depth, rows, width))][::-1] for slab in slabs)
         # For each slab of planes, the boxes along x still to do, the next box last.
-        self._todo = [
-            [
-                box
-                for x in reversed(starts)
-                for box in [Box((z, 0, x), (z_stop, rows, min(x + width, columns)))]
-                if any(True for _ in writer.missing(box))
-            ]
-            for z, z_stop in slabs
-        ]
-        self._needed = {
-            number
-            for box in itertools.chain.from_iterable(self._todo)
-            for first, end in [work.scan.frames_of(box)]
-            for number in range(first // BATCH_FRAMES, -(-end // BATCH_FRAMES))
-        }
+        self._todo = [[box for box in along if any(True for _ in writer.missing(box))] for along in boxes]
+        self._needed: set[int] = set()  # numbers of batches
+        for box in itertools.chain.from_iterable(self._todo):
+            first, end = work.scan.frames_of(box)
+            self._needed.update(range(first // BATCH_FRAMES, -(-end // BATCH_FRAMES)))
 
     def run(self, progress: Progress) -> int:
         """Read, correct, interpolate and hand over everything; returns the number of blocks written."""
@@ -184,13 +174,13 @@ class Sweep:
         blocks = [pool.submit(self._emit, box) for box in self._ready(held)]
         for block in blocks:
             block.result()
-        n_cut_off = 0 if is_read or known is None else known
+        n_cut_off = 0 if is_read else known or 0
         for start, piece in zip(starts, pieces, strict=True):
             frames, cut_off = piece.result()
             self._window.append(start, frames)
             n_cut_off += cut_off
         self.n_cut_off += n_cut_off
-        if self._batches is not None and stop > held:
+        if self._batches is not None and starts:
             self._batches.done(held, stop, n_cut_off)
         self._window.forget_before(self._oldest_needed())
         return stop - held, len(blocks)

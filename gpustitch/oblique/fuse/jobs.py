@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gpustitch.io.provenance import plain
-from gpustitch.io.resumable import resumable_directory
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult, run
 from gpustitch.running.progress import SILENT, Progress
-from gpustitch.running.resumed import making_of, tell
+from gpustitch.running.resumed import gone_on_with, making_of
 
 
 def run_resumed(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
@@ -23,10 +22,7 @@ def run_resumed(plan: StitchPlan, progress: Progress = SILENT) -> StitchResult:
     """
     options, source = plan.options, plan.source
     making = making_of(options, plan.device, plan.inputs, source=plain(source))
-    with resumable_directory(
-        options.output, making, overwrite=options.overwrite, restart=options.restart, ended=progress.warn
-    ) as unfinished:
-        tell(unfinished, progress)
+    with gone_on_with(options, making, progress) as unfinished:
         inside = replace(plan, options=replace(options, output=unfinished.folder))
         result = run(inside, progress, unfinished.journal)
     return replace(result, path=options.output)
