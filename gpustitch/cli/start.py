@@ -10,10 +10,14 @@ from types import FrameType
 
 from gpustitch.cli.signals import STOPPING, handled, silence_if_broken, word_of
 
+# How many threads one matrix product takes, in the libraries that NumPy may be built with.
+_OF_PRODUCTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+
 
 def main() -> None:
     """Run the command line; what stops it while it is imported leaves one line and an exit code."""
     _open_standard_streams()
+    _leave_cores_to_stages()
     with handled(_leave, (signal.SIGINT, *STOPPING)):
         from gpustitch.cli.main import main as run  # takes a second
 
@@ -22,6 +26,15 @@ def main() -> None:
         finally:
             for stream in (sys.stdout, sys.stderr):
                 silence_if_broken(stream)
+
+
+def _leave_cores_to_stages() -> None:
+    """Let each matrix product run on the thread that asks for it, unless the user says otherwise.
+
+    Stages share the cores out already; products that each took all of them would wait for one another.
+    """
+    if not any(name in os.environ for name in _OF_PRODUCTS):
+        os.environ.update(dict.fromkeys(_OF_PRODUCTS, "1"))
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -70,3 +70,19 @@ def test_what_waits_in_a_broken_stream_does_not_change_the_exit_code() -> None:
     done = subprocess.run(line, stdout=target, stderr=subprocess.PIPE, cwd=ROOT, env=buffered, check=False)
     os.close(target)
     assert done.returncode == 7 and not done.stderr
+
+
+@pytest.mark.parametrize("stated", [{}, {"OMP_NUM_THREADS": "3"}, {"MKL_NUM_THREADS": "2"}], ids=str)
+def test_products_take_one_thread_unless_the_user_says_how_many(stated: dict[str, str]) -> None:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+    code = (
+        "import os, sys\n"
+        "sys.modules['gpustitch.cli.main'] = type(sys)('main')\n"
+        f"sys.modules['gpustitch.cli.main'].main = lambda: print([os.environ.get(name) for name in {names}])\n"
+        "from gpustitch.cli.start import main\n"
+        "assert 'numpy' not in sys.modules  # which reads them once\n"
+        "main()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in names} | stated
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert said.stdout.strip() == str([stated.get(name) for name in names] if stated else ["1"] * 4)

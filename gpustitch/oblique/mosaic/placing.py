@@ -21,6 +21,8 @@ from gpustitch.running.progress import listed
 _SAME = 1e-6
 # Sines of sheet angles that differ by less are one: volumes hold rounded spacings.
 _SAME_SINE = 1e-3
+# A place this near to whole voxels, and within its standard error of them, is whole: nothing is interpolated then.
+_NEARLY_WHOLE_PX = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def place_opened(
         If a size is out of range.
     """
     found = None if alignment is None else read_alignment(alignment)
+    sigma_px: Mapping[str, PxZYX] = {}
     if found is not None:
         y_voxel_um = found.voxel_size_um if y_voxel_um is None else y_voxel_um
         x_step_um = found.x_step_um if x_step_um is None else x_step_um
@@ -123,13 +126,21 @@ def place_opened(
         slant = slant_of(volumes[0], volumes[0].spacing) if found.slant is None else found.slant
         more = slant_of(volumes[0], spacing) - slant
         origins = {name: slanted(px, more) for name, px in origins.items()}
+        error_um = found.standard_error_um
+        sigma_px = {t.name: _in_px(error_um[t.stage_um], spacing) for t in mosaic.tiles if t.stage_um in error_um}
         if found.is_unaligned:
             note = f"UNALIGNED: no overlap gave a link, {alignment} holds the stage's positions"
-    placed = place(mosaic, volumes, origins, spacing)
+    placed = place(mosaic, volumes, origins, spacing, sigma_px)
     return replace(placed, notes=(note, *placed.notes)) if note else placed
 
 
-def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, PxZYX], spacing: Spacing) -> PlacedMosaic:
+def place(
+    mosaic: Mosaic,
+    volumes: Sequence[Volume],
+    origins: Mapping[str, PxZYX],
+    spacing: Spacing,
+    sigma_px: Mapping[str, PxZYX] | None = None,
+) -> PlacedMosaic:
     """Put opened volumes into one grid.
 
     Parameters
@@ -140,13 +151,24 @@ def place(mosaic: Mosaic, volumes: Sequence[Volume], origins: Mapping[str, PxZYX
         Position (z, y, x) of each tile by its name, in voxels of the grid.
     spacing
         Spacing of the grid. A tile of another spacing is sheared by the difference in slant.
+    sigma_px
+        Standard error (z, y, x) of the positions of tiles, in voxels. A coordinate that lies within it of a whole
+        voxel, and within 1/16 voxel, is taken as whole.
     """
+    sigma_px = sigma_px or {}
     least = [min(origins[tile.name][axis] for tile in mosaic.tiles) for axis in range(3)]
     tiles = []
     for tile, volume in zip(mosaic.tiles, volumes, strict=True):
-        z, y, x = (v - low for v, low in zip(origins[tile.name], least, strict=True))
+        at = (v - low for v, low in zip(origins[tile.name], least, strict=True))
+        z, y, x = map(_settled, at, sigma_px.get(tile.name, (0.0, 0.0, 0.0)))
         tiles.append(PlacedVolume(tile.name, volume, (z, y, x), more_slant(volume, spacing)))
     return PlacedMosaic(tuple(tiles), spacing, (*_missing_notes(mosaic, volumes), *_absent_notes(tiles)))
+
+
+def _settled(at: float, sigma_px: float) -> float:
+    """A coordinate, or the whole voxel that cannot be told from it."""
+    whole = float(round(at))
+    return whole if abs(at - whole) <= min(sigma_px, _NEARLY_WHOLE_PX) else at
 
 
 def stage_origins(
@@ -257,9 +279,12 @@ def _aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], spacing: Spacing,
     check_aligned(mosaic, origin_um, file)
     origins = {}
     for tile in mosaic.tiles:
-        x_um, y_um, z_um = origin_um[tile.stage_um]
-        origins[tile.name] = (z_um / spacing.z_um, y_um / spacing.y_um, x_um / spacing.x_um)
+        origins[tile.name] = _in_px(origin_um[tile.stage_um], spacing)
     return origins
+
+
+def _in_px(um: UmXYZ, spacing: Spacing) -> PxZYX:
+    return um[2] / spacing.z_um, um[1] / spacing.y_um, um[0] / spacing.x_um
 
 
 def _stop(tile: PlacedVolume) -> ZYX:

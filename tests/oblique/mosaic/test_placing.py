@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Coverage, Mosaic, Spacing, TilePath, column_step_um
-from gpustitch.oblique.mosaic.placing import check_angle, cropped, mosaic_spacing, place, stage_origins
+from gpustitch.oblique.mosaic.placing import check_angle, cropped, mosaic_spacing, place, place_opened, stage_origins
 
 
 def mosaic(*stages: tuple[float, float, float]) -> Mosaic:
@@ -71,3 +72,34 @@ def test_an_alignment_of_another_sheet_angle_is_refused(aligned: float, angle: f
     if abs(aligned - angle) > 1:
         with pytest.raises(MosaicError, match="degrees, but the tiles are of one at"):
             check_angle(aligned, angle, file)
+
+
+@given(
+    st.tuples(*[st.floats(-0.5, 0.5)] * 3),
+    st.tuples(*[st.floats(0, 0.3)] * 3),
+    st.tuples(*[st.integers(0, 40)] * 3),
+)
+def test_a_place_that_cannot_be_told_from_whole_voxels_is_whole(
+    off: tuple[float, float, float], sigma: tuple[float, float, float], whole: tuple[int, int, int]
+) -> None:
+    tiles, spacing = mosaic((0.0, 0.0, 0.0), (5.0, 0.0, 0.0)), volume().spacing
+    first, second = (tile.name for tile in tiles.tiles)
+    at = tuple(w + 1 + o for w, o in zip(whole, off, strict=True))
+    origins = {first: (0.0, 0.0, 0.0), second: (at[0], at[1], at[2])}
+    placed = place(tiles, [volume()] * 2, origins, spacing, {second: sigma})
+    for found, exact, error in zip(placed.tiles[1].origin_px, at, sigma, strict=True):
+        is_settled = abs(exact - round(exact)) <= min(error, 1 / 16)
+        assert found == (round(exact) if is_settled else exact)
+    assert place(tiles, [volume()] * 2, origins, spacing).tiles[1].origin_px == at  # nothing says how sure they are
+
+
+@pytest.mark.parametrize("sigma_um", [0.001, 0.05])
+def test_positions_of_an_alignment_are_whole_within_its_standard_errors(tmp_path: Path, sigma_um: float) -> None:
+    tiles, file = mosaic((0.0, 0.0, 0.0), (5.0, 0.0, 0.0)), tmp_path / "align.json"
+    keys = ["[0.0, 0.0, 0.0]", "[5.0, 0.0, 0.0]"]
+    places = [[0.0, 0.0, 0.0], [5 * 1.3 + 0.02, 3.5 * 1.7, 2 * 1.2 - 0.02]]
+    errors = {"standard_error_um": [sigma_um] * 3, "support": "loop"}
+    content = {"alignments": dict(zip(keys, places, strict=True)), "tiles": dict.fromkeys(keys, errors)}
+    file.write_text(json.dumps({"schema": 1, "voxel_size": 1.7, "x_step_size": 1.3} | content))
+    found = place_opened(tiles, [volume()] * 2, alignment=file).tiles[1].origin_px
+    assert found == pytest.approx((2, 3.5, 5) if sigma_um > 0.02 else (2 - 0.02 / 1.2, 3.5, 5 + 0.02 / 1.3), abs=1e-12)
