@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpustitch.errors import GpustitchError, MissingExtraError, ParameterError, ResourceError
+from gpustitch.running.memory import keep_freed
 from gpustitch.running.processes import Job
 from gpustitch.version import VERSION
 
@@ -151,6 +152,7 @@ class _Checked:
             raise ResourceError(
                 f"a worker on {socket.gethostname()} has gpustitch {VERSION}, not {self.version} as this machine"
             )
+        keep_freed()
         steps = [0]
 
         def advance(count: int) -> None:

@@ -12,6 +12,8 @@ _PART = 0.8
 _SYSTEM, _HELD = Path("/proc/meminfo"), Path("/proc/self/statm")
 # Held beside what a run counts: libraries that are loaded as they are needed, and arrays of threads that have ended.
 SPARE_BYTES = 64 << 20
+# Names of glibc's `mallopt`, and the greatest size of arrays that it comes to keep by itself.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _KEPT_BYTES = -1, -3, 32 << 20
 # Limit and use of a container, by the second and the first version of control groups.
 _GROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -52,6 +54,19 @@ def give_back() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other libraries keep little
         if trim is not None:
             trim(ctypes.c_size_t(0))
+
+
+def keep_freed() -> None:
+    """Let the C library keep what is freed, up to arrays of 32 MB, as it does by itself in the end.
+
+    dask's workers tell it to give all back at once. Then the system makes each new array of empty pages, which takes
+    longer than to fill it.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
+        if mallopt is not None:
+            mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+            mallopt(_TRIM_THRESHOLD, 2 * _KEPT_BYTES)
 
 
 def _of_system() -> int | None:

@@ -364,14 +364,19 @@ class PyramidWriter(ABC):
         return self._folder / self._keys[level] / self._file(level, index)
 
     def _feed(self) -> None:
-        """Find the blocks that an earlier run has finished, and begin coarse files with what they hold."""
+        """Find the blocks that an earlier run has finished, and begin coarse files with what they hold.
+
+        A part of a journal begins none: files that other parts share are left to whoever finishes the volume.
+        """
         found = finished_blocks(self._states, self.factors, self.block_shape)
+        self._had = found >= 0
+        if self._is_part:
+            return
         for level, box in feeds(self._states, self.factors, found, self.block_shape):
             coarse = self._levels[level][coarser(box, self.factors[level]).slices()].read().result()
             for above in range(level + 1, self.levels):
                 coarse = self._halved(coarse, above)
                 self._collect(above, coarser(box, self.factors[above]), coarse)
-        self._had = found >= 0
 
     def _collect(self, level: int, box: Box, voxels: npt.NDArray[Any] | None) -> None:
         """Add a piece of a level (None: zeros) and write the files that it completes."""

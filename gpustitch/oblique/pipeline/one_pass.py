@@ -36,8 +36,8 @@ from gpustitch.running.threads import checked_workers
 _LONG_BYTES = 1 << 30
 # So many bytes of frames are worth processes, which take a second to start.
 _MUCH_BYTES = 1 << 30
-# Units for each worker of a cluster: one that is lost takes little with it.
-_UNITS_EACH = 4
+# Units for each worker of a cluster, at most and at least: one that is lost takes little with it.
+_UNITS_EACH, _LEAST_UNITS_EACH = 4, 2
 
 
 def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> int:
@@ -64,7 +64,8 @@ def foreseen(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deoblique
     """The fusion, with the tiles where the stage or the given alignment puts them."""
     at = placed(options, mosaic, volumes_of(tiles, likely_correction(options, tiles)), options.align_file)
     stitching = replace(options.stitch, output=place_of(options.output), overwrite=True)
-    return stream.plan(at, stitching, cut=cut, n_units=n_processes(options, tiles))
+    n = n_processes(options, tiles)
+    return stream.plan(at, stitching, cut=cut, n_units=n, least_units=n)
 
 
 def made(work: Work, progress: Parts) -> Made:
@@ -82,13 +83,13 @@ def made(work: Work, progress: Parts) -> Made:
     at = placed(options, mosaic, volumes_of(work.tiles, correction), alignment)
     source = tree_of(options, options.channel, alignment)
     stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
-    with progress.part(shares.VOLUME), _runner(options, n_processes(options, work.tiles)) as (n_units, run):
-        planned = stream.plan(at, stitching, source=source, cut=work.cut, n_units=n_units)
+    with progress.part(shares.VOLUME), _runner(options, n_processes(options, work.tiles)) as (least, n, run):
+        planned = stream.plan(at, stitching, source=source, cut=work.cut, n_units=n, least_units=least)
         # What fits another time may be files of another size; those that are begun stay as they are.
         file_bytes = work.run.once("files", lambda: {"file_bytes": planned.stitch.file_bytes})["file_bytes"]
         if file_bytes != planned.stitch.file_bytes:
             cut = replace(work.cut, file_bytes=file_bytes)
-            planned = stream.plan(at, stitching, source=source, cut=cut, n_units=n_units)
+            planned = stream.plan(at, stitching, source=source, cut=cut, n_units=n, least_units=least)
         stitched = stream.run(planned, progress, work.run.journal, work.run.scratch, run)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
@@ -98,13 +99,13 @@ def made(work: Work, progress: Parts) -> Made:
 
 
 @contextlib.contextmanager
-def _runner(options: PipelineOptions, n: int) -> Iterator[tuple[int, Runner]]:
-    """Into how many units to cut the fusion, and what runs them: a cluster, or processes of this machine."""
+def _runner(options: PipelineOptions, n: int) -> Iterator[tuple[int, int, Runner]]:
+    """Into how many units to cut the fusion, least and most, and what runs them: a cluster, or ``n`` processes."""
     if options.cluster is None:
-        yield n, run_jobs
+        yield n, n, run_jobs
         return
     with joined(options.cluster) as cluster:
-        yield _UNITS_EACH * cluster.n_workers, cluster.run_jobs
+        yield _LEAST_UNITS_EACH * cluster.n_workers, _UNITS_EACH * cluster.n_workers, cluster.run_jobs
 
 
 def _compare(work: Work, correction: Correction | None, progress: Parts) -> tuple[Path | None, str, Intensity]:

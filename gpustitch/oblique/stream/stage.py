@@ -20,6 +20,7 @@ from gpustitch.io.write.pyramid_layout import block_shape_of, check_block
 from gpustitch.io.write.shards import (
     DEFAULT_SHARD_BYTES,
     MOST_UNFINISHED_BYTES,
+    file_shape,
     shard_shape,
     straddling_bytes,
     unfinished_bytes,
@@ -111,10 +112,12 @@ def plan(
     source: TreeOptions | None = None,
     cut: Cut | None = None,
     n_units: int = 1,
+    least_units: int = 1,
 ) -> StreamPlan:
     """Check the fusion of placed tiles, each an :class:`gpustitch.oblique.deskew.tile.ObliqueTile`.
 
-    ``cut`` says how it is fitted into memory. There are at most ``n_units`` parts that processes share.
+    ``cut`` says how it is fitted into memory. There are at most ``n_units`` parts that processes share,
+    and not under ``least_units`` where fewer would let parts make more of the coarse levels.
 
     Raises
     ------
@@ -137,7 +140,7 @@ def plan(
     is_apart = part_axis_of(stitch.mosaic.tiles) is not None
     kept = () if is_apart else tuple(kept_of(stitch.mosaic.tiles, bands))
     stitch = replace(stitch, file_bytes=file_bytes)
-    units = _cutting(stitch, slope).units(bands, n_units, by_bands=is_apart)
+    units = _cutting(stitch, slope).units(bands, n_units, by_bands=is_apart, least=least_units)
     each = replace(stitch, n_workers=_threads_each(stitch, units))
     memory_bytes = max(map(_memory_of(each, slope, cut.piece, file_bytes), bands))
     if len(units) > 1:
@@ -235,7 +238,13 @@ def _threads_each(stitch: StitchPlan, units: Sequence[Unit]) -> int:
 
 
 def _cutting(stitch: StitchPlan, slope: float) -> Cutting:
-    return Cutting(_unit_shape(stitch, stitch.file_bytes), drift_of(slope, stitch.shape[0]), stitch.shape[2])
+    options, itemsize = stitch.options, stitch.dtype.itemsize
+    coarser = []
+    for factor in level_factors(stitch.spacing, options.levels)[1:]:
+        z, y, x = file_shape(stitch.shape, options.chunk_shape, itemsize, factor, stitch.file_bytes)
+        coarser.append((z * factor[0], y * factor[1], x * factor[2]))
+    drift = drift_of(slope, stitch.shape[0])
+    return Cutting(_unit_shape(stitch, stitch.file_bytes), drift, stitch.shape[2], tuple(coarser))
 
 
 @contextlib.contextmanager

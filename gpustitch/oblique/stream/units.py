@@ -28,11 +28,15 @@ class Unit:
 
 @dataclass(frozen=True)
 class Cutting:
-    """What files and blocks ask of a cut: ``file_shape`` has whole blocks and whole files, ``drift`` is the sheet's."""
+    """What files and blocks ask of a cut: ``file_shape`` has whole blocks and whole files, ``drift`` is the sheet's.
+
+    ``coarser`` are the shapes of files of each coarser level, in voxels of the finest.
+    """
 
     file_shape: ZYX
     drift: npt.NDArray[np.int64]
     n_columns: int
+    coarser: tuple[ZYX, ...] = ()
 
     def begin(self, box: Box) -> int:
         """Where along f the file begins that holds a box of blocks."""
@@ -40,15 +44,16 @@ class Cutting:
         z, x = box.start[0] // depth * depth, box.start[2] // width * width
         return x - int(self.drift[z])
 
-    def units(self, bands: Sequence[Box], n: int, *, by_bands: bool) -> tuple[Unit, ...]:
-        """At most ``n`` units of about the same size.
+    def units(self, bands: Sequence[Box], n: int, *, by_bands: bool, least: int = 1) -> tuple[Unit, ...]:
+        """At most ``n`` units of about the same size; ``least`` if that lets more levels be made by units alone.
 
         Bands that are read alone make units ``by_bands``. Otherwise all bands are cut along the sheet, into so few
         parts that little is read twice.
         """
         if by_bands:
-            where = [k for k, band in enumerate(bands) if k and self._begins_file(band)]
-            cuts = {min(where, key=lambda at: abs(at - k * len(bands) / n)) for k in range(1, n)} if where else set()
+            where = self._places(bands, least - 1)
+            n = min(n, len(where) + 1)
+            cuts = {min(where, key=lambda at: abs(at - k * len(bands) / n)) for k in range(1, n)}
             ends = [0, *sorted(cuts), len(bands)]
             return tuple(Unit(tuple(bands[a:b])) for a, b in itertools.pairwise(ends))
         first, stop = -int(self.drift.max()), self.n_columns
@@ -58,8 +63,19 @@ class Cutting:
         places = [-math.inf, *(first + k * (stop - first) / n for k in range(1, n)), math.inf]
         return tuple(Unit(tuple(bands), a, b) for a, b in itertools.pairwise(places))
 
-    def _begins_file(self, band: Box) -> bool:
-        return all(start % n == 0 for start, n in zip(band.start, self.file_shape, strict=True))
+    def _places(self, bands: Sequence[Box], least: int) -> list[int]:
+        """Numbers of bands that begin files of as many levels as possible, but at ``least`` so many if there are."""
+        places = [k for k in range(1, len(bands)) if _begins(bands[k], self.file_shape)]
+        for shape in self.coarser:
+            common = [k for k in places if _begins(bands[k], shape)]
+            if len(common) < max(1, least):
+                break
+            places = common
+        return places
+
+
+def _begins(band: Box, shape: ZYX) -> bool:
+    return all(start % n == 0 for start, n in zip(band.start, shape, strict=True))
 
 
 class PartTarget:
