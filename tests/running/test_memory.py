@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import platform
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -43,3 +46,35 @@ def test_what_was_freed_is_given_back_where_the_library_can(library, monkeypatch
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=lambda size: asked.append(size.value)))
     memory.give_back()
     assert asked == ([0] if sys.platform == "linux" else [])
+
+
+_FAULTS = """
+import resource
+import numpy as np
+from gpustitch.running.memory import keep_freed
+if {kept}:
+    keep_freed()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    np.empty(1 << 21, np.uint8).fill(1)
+before = faults()
+for _ in range(20):
+    np.empty(1 << 21, np.uint8).fill(1)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what glibc keeps")
+def test_freed_memory_is_kept_though_a_worker_is_told_to_give_it_back():
+    told = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}
+    faults = [
+        int(subprocess.run([sys.executable, "-c", _FAULTS.format(kept=kept)], env=told, capture_output=True).stdout)
+        for kept in (False, True)
+    ]
+    assert faults[0] > 20 * 256 and faults[1] < 256
+
+
+def test_libraries_that_keep_nothing(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    memory.keep_freed()

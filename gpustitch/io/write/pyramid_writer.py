@@ -85,7 +85,7 @@ class PyramidWriter(ABC):
         Wait until every file is on the disk, and keep checksums in the record. A failing disk is then noticed, and a
         volume with its name is whole even after a power cut.
     write_empty
-        Write chunks of zeros too, for readers to which a missing chunk is an error.
+        Write chunks of zeros too, for readers that refuse a volume without them.
     journal
         Where each finished file is noted. Files that an earlier run has noted are kept: :meth:`missing` tells which
         blocks are to come. The folder is then ``path`` from the beginning, and stays if an error ends the run. With a
@@ -145,8 +145,7 @@ class PyramidWriter(ABC):
         ]
         self._n_writers = checked_writers(n_writers)
         self._downsample = downsample
-        self._flush = flush
-        self._sidecar = sidecar
+        self._flush, self._sidecar = flush, sidecar
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
         self._is_part = journal is not None and journal.is_part
         shapes = [level_shape(self.shape, factor) for factor in self.factors]
@@ -347,8 +346,8 @@ class PyramidWriter(ABC):
 
     def _is_whole(self, box: Box) -> bool:
         """Whether a box of level 0 consists of whole files."""
-        ends = zip(box.start, box.stop, self.file_shapes[0], self.shape, strict=True)
-        return all(start % unit == 0 and (stop % unit == 0 or stop == size) for start, stop, unit, size in ends)
+        sides = zip(box.start, box.stop, self.file_shapes[0], self.shape, strict=True)
+        return all(first % n == 0 and (stop % n == 0 or stop == size) for first, stop, n, size in sides)
 
     def _check(self, box: Box, voxels: npt.NDArray[Any] | None) -> None:
         check_given(self.path, box, voxels, self.block_shape, self.shape, self.dtype)
@@ -364,13 +363,10 @@ class PyramidWriter(ABC):
         return self._folder / self._keys[level] / self._file(level, index)
 
     def _feed(self) -> None:
-        """Find the blocks that an earlier run has finished, and begin coarse files with what they hold.
-
-        A part of a journal begins none: files that other parts share are left to whoever finishes the volume.
-        """
+        """Find the blocks that an earlier run has finished, and begin coarse files with what they hold."""
         found = finished_blocks(self._states, self.factors, self.block_shape)
         self._had = found >= 0
-        if self._is_part:
+        if self._is_part:  # whoever finishes the volume makes the files that parts share
             return
         for level, box in feeds(self._states, self.factors, found, self.block_shape):
             coarse = self._levels[level][coarser(box, self.factors[level]).slices()].read().result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -53,8 +54,11 @@ class Cutting:
         if by_bands:
             where = self._places(bands, least - 1)
             n = min(n, len(where) + 1)
-            cuts = {min(where, key=lambda at: abs(at - k * len(bands) / n)) for k in range(1, n)}
-            ends = [0, *sorted(cuts), len(bands)]
+            ends = [0]
+            for k in range(1, n):
+                after, before = bisect.bisect_right(where, ends[-1]), len(where) + 1 + k - n  # others need places too
+                ends.append(min(where[after:before], key=lambda at: abs(at - k * len(bands) / n)))
+            ends.append(len(bands))
             return tuple(Unit(tuple(bands[a:b])) for a, b in itertools.pairwise(ends))
         first, stop = -int(self.drift.max()), self.n_columns
         depth, _, width = self.file_shape

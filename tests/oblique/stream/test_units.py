@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gpustitch.io.journal import Journal
+from gpustitch.io.write import pyramid_writer
+from gpustitch.model import Box
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
@@ -100,3 +103,47 @@ def test_units_give_the_bytes_of_one_sweep(tmp_path_factory, data):
     assert parts == whole
     assert result.n_written == one.n_written
     assert len(progress.warnings) == len(seen)
+
+
+def test_a_unit_reads_nothing_of_what_others_wrote(tmp_path, monkeypatch):
+    """Coarse files that units share are made at the end, once."""
+    fed, feeds = [], pyramid_writer.feeds
+
+    def told(*given):
+        for level, box in feeds(*given):
+            fed.append(box)
+            yield level, box
+
+    at_the_end = []
+
+    def run(jobs, advance):
+        yield from in_turn()(jobs, advance)
+        at_the_end.append(len(fed))
+
+    monkeypatch.setattr(pyramid_writer, "feeds", told)
+    monkeypatch.setattr(stream, "_BLOCK_ROWS", 8)
+    mosaic = mosaic_of(tile((60, 40, 16), 1.0, (0, 0, 0), 1, part_axis=1))
+    plan, _, _ = made(mosaic, tmp_path / "parts", 2, run)
+    assert len(plan.units) == 2
+    assert at_the_end == [0] and fed and len(fed) == len(set(map(repr, fed)))
+
+
+@given(data=st.data())
+def test_bands_are_cut_where_files_of_as_many_levels_begin(data):
+    """And so often as is asked for, if files of the finest level allow it."""
+    draw = data.draw
+    n_bands, n, least = draw(st.integers(1, 40)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    least = min(least, n)
+    bands = [Box((0, 8 * k, 0), (5, 8 * k + 8, 7)) for k in range(n_bands)]
+    rows = [8 * draw(st.integers(1, 2))]
+    for _ in range(3):
+        rows.append(rows[-1] * draw(st.sampled_from([1, 2, 4])))
+    shapes = [(64, y, 64) for y in rows]
+    cutting = units.Cutting(shapes[0], np.zeros(5, np.int64), 7, tuple(shapes[1:]))
+    found = cutting.units(bands, n, by_bands=True, least=least)
+    assert [band for unit in found for band in unit.bands] == bands
+    assert len(found) <= n and all(unit.bands for unit in found)
+    begins = [[band for band in bands[1:] if band.start[1] % y == 0] for y in rows]
+    deepest = max((k for k, places in enumerate(begins) if len(places) >= max(1, least - 1)), default=0)
+    assert all(unit.bands[0] in begins[deepest] for unit in found[1:])
+    assert len(found) == min(n, 1 + len(begins[deepest]))
