@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.channel import ERRORS, PIXEL_UM, STEP_UM, StageTimes, make_channel
-from bench.common import report
+from bench.common import report, settle_memory
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import ALIGNMENT, PipelineOptions
@@ -52,6 +52,7 @@ def main() -> None:
         for _ in range(REPEATS):
             for way, found in runs.items():
                 shutil.rmtree(out)
+                settle_memory(work)
                 found.append(one_run(channel, out, alignment, WAYS[way]))
         middle = {
             way: {name: statistics.median(run[name] for run in found) for name in found[0]}

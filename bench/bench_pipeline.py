@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench.channel import ERRORS, PIXEL_UM, STEP_UM, StageTimes, floor_seconds, make_channel, worst_error_px
-from bench.common import report
+from bench.common import report, settle_memory
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import PipelineOptions
@@ -61,6 +61,7 @@ def main() -> None:
         floors: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(REPEATS):
             for staged, found in runs.items():
+                settle_memory(work)
                 found.append(one_run(channel, true, work / "out", staged=staged))
             for direct, seconds in floors.items():
                 seconds.append(floor_seconds(channel, runs[False][-1]["written"], work / "floor", direct=direct))
